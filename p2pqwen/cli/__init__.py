@@ -1,0 +1,1 @@
+"""The command line: one module for each command group: parse, call, print. typer and rich live here only."""

@@ -1,0 +1,60 @@
+"""The exception tree: one class for each thing a caller can do differently.
+
+    P2pqwenError               exit 1: it failed, and the text says why
+    ├── UsageError             exit 2: the call itself is wrong
+    ├── VerificationError      exit 3: a signature, hash, provenance or version is not what it must be
+    │   └── FormatError        exit 3: bytes from outside that do not follow their format
+    ├── NotFoundError          exit 4: nobody we may believe knows the thing
+    ├── NetworkError           exit 5: nobody to fetch from, or no answer in time
+    └── DiskError              exit 6: full, or not permitted
+
+Messages are lower case without a full stop: what, then expected and got where they say more.
+A refusal by policy names in its hint the flag that lifts it.
+"""
+
+from __future__ import annotations
+
+
+class P2pqwenError(Exception):
+    """Anything a user or the network did that stops the work; never a traceback."""
+
+    def __init__(self, what: str, *, expected: object = None, got: object = None, hint: str | None = None) -> None:
+        self.what = what
+        self.expected = None if expected is None else str(expected)
+        self.got = None if got is None else str(got)
+        self.hint = hint
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        """`what, expected X, got Y`, leaving out what is not known."""
+        parts = [self.what]
+        if self.expected is not None:
+            parts.append(f"expected {self.expected}")
+        if self.got is not None:
+            parts.append(f"got {self.got}")
+        return ", ".join(parts)
+
+
+class UsageError(P2pqwenError):
+    """The call itself is wrong: a flag, a name, a missing answer."""
+
+
+class VerificationError(P2pqwenError):
+    """A signature, hash, provenance or version is not what it must be."""
+
+
+class FormatError(VerificationError):
+    """Bytes from a file or the network that do not follow their format."""
+
+
+class NotFoundError(P2pqwenError):
+    """Nobody we may believe knows the thing asked for."""
+
+
+class NetworkError(P2pqwenError):
+    """Nobody to fetch from, or no answer in time."""
+
+
+class DiskError(P2pqwenError):
+    """The disk is full, or does not let us."""

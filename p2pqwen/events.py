@@ -1,0 +1,45 @@
+"""Frozen values that operations and adapters report; only the command line prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long piece of work is: bytes done of bytes expected, for one named stage (`download`, `hash`, …).
+
+    `total` is None while it is not known. `done == total` ends the stage's bar.
+    """
+
+    stage: str
+    done: int
+    total: int | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One line worth telling a person: a fact (`info`) or something they should act on (`warning`)."""
+
+    level: Literal["info", "warning"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One event of a running node for its event log: a name and plain facts."""
+
+    event: str
+    facts: dict[str, str | int | float | bool | None]
+
+
+Event: TypeAlias = Progress | Notice | Happened
+Report: TypeAlias = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Report to nobody."""
+    del event

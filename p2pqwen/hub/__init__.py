@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: API client, downloads, commit object over git, cache layout."""

@@ -1,0 +1,1 @@
+"""The signed index: entries, documents, root chain, acceptance rules. Pure."""

@@ -1,0 +1,1 @@
+"""The node's disk: durable writes, layout, snapshots, keys, trust."""

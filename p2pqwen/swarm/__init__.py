@@ -1,0 +1,1 @@
+"""libtorrent: settings, session, alerts to events."""

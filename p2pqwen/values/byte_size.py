@@ -1,0 +1,44 @@
+"""Sizes and rates as people write them: `500GB`, `1.5 TiB`, `20MB/s`."""
+
+from __future__ import annotations
+
+import re
+
+from p2pqwen.errors import UsageError
+
+_UNITS = {
+    "": 1, "b": 1,
+    "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9, "t": 10**12, "tb": 10**12,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+}  # fmt: skip
+_SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([a-z]*)\s*", re.ASCII)
+
+
+def parse_size(text: str) -> int:
+    """Read a size in bytes; raises `UsageError`. SI units are powers of 1000, `KiB` and the like of 1024."""
+    match = _SIZE.fullmatch(text.lower())
+    if match is None or match[2] not in _UNITS:
+        raise UsageError("not a size", expected="a number with a unit, such as 500GB or 1.5TiB", got=repr(text))
+    return round(float(match[1]) * _UNITS[match[2]])
+
+
+def parse_rate(text: str) -> int:
+    """Read a rate in bytes a second, `20MB/s` or `20MB`; raises `UsageError`."""
+    return parse_size(text.strip().removesuffix("/s"))
+
+
+def format_size(size: float) -> str:
+    """Print a size with three significant digits: `2.34 GB`."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(value) < 999.5 or unit == "TB":
+            break
+        value /= 1000
+    if unit == "B":
+        return f"{value:.0f} B"
+    return f"{value:.{2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0}f} {unit}"
+
+
+def format_rate(bytes_per_second: float) -> str:
+    """Print a rate: `20.0 MB/s`."""
+    return f"{format_size(bytes_per_second)}/s"

@@ -1,0 +1,111 @@
+"""A file's path inside a snapshot: relative, POSIX, safe to create on any of our users' file systems."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from p2pqwen.errors import FormatError
+
+MAX_PATH_BYTES = 1024
+MAX_COMPONENT_BYTES = 255
+MAX_COMPONENTS = 64
+
+_RESERVED_STEMS = frozenset(
+    {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(1, 10)), *(f"lpt{n}" for n in range(1, 10))}
+)
+_FORBIDDEN_CHARACTERS = frozenset('<>:"|?*\\')
+# Cc: control, Cf: format (bidi overrides, zero-width), Cs: surrogates, Zl/Zp: line and paragraph separators.
+_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+@dataclass(frozen=True, slots=True)
+class RepoPath:
+    """One valid path, `text` as git has it; ordered by component as bytes (the order of a BEP 52 file tree).
+
+    Refused with `FormatError`: empty, absolute, `.` and `..`, NUL, control and bidi characters, backslash, drive
+    letters and other characters Windows does not take, reserved device names, trailing dots and blanks, text that
+    is not NFC, a component named `.git` or `.pad`, over-long components and paths.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if problem := _problem(self.text):
+            raise FormatError(f"path {self.text[:120]!r} is not safe to create: {problem}")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The components, in order."""
+        return tuple(self.text.split("/"))
+
+    @property
+    def sort_key(self) -> tuple[bytes, ...]:
+        """Compare by component as bytes, so `model/x` stands before `model.safetensors`."""
+        return tuple(part.encode() for part in self.parts)
+
+    def __lt__(self, other: RepoPath) -> bool:
+        return self.sort_key < other.sort_key
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _problem(text: str) -> str | None:
+    if not text:
+        return "it is empty"
+    if text.startswith("/"):
+        return "it is absolute"
+    if not unicodedata.is_normalized("NFC", text):
+        return "it is not in Unicode normal form C"
+    for character in text:
+        if character in _FORBIDDEN_CHARACTERS or unicodedata.category(character) in _FORBIDDEN_CATEGORIES:
+            return f"it holds the character {character!a}"
+    if len(text.encode()) > MAX_PATH_BYTES:
+        return f"it is longer than {MAX_PATH_BYTES} bytes"
+    parts = text.split("/")
+    if len(parts) > MAX_COMPONENTS:
+        return f"it is more than {MAX_COMPONENTS} folders deep"
+    return next((problem for part in parts if (problem := _component_problem(part))), None)
+
+
+def _component_problem(part: str) -> str | None:
+    if part in {"", ".", ".."}:
+        return f"it holds the component {part!r}"
+    if len(part.encode()) > MAX_COMPONENT_BYTES:
+        return f"a component is longer than {MAX_COMPONENT_BYTES} bytes"
+    if part[-1] in ". ":
+        return f"the component {part!r} ends in a dot or blank"
+    if part.casefold() in {".git", ".pad"}:
+        return f"the component {part!r} has a meaning of its own to git or BitTorrent"
+    if part.split(".", 1)[0].rstrip().casefold() in _RESERVED_STEMS:
+        return f"the component {part!r} is a device name on Windows"
+    return None
+
+
+def refuse_clashes(paths: Iterable[RepoPath]) -> None:
+    """Refuse a set of paths that one folder cannot hold.
+
+    Raises `FormatError` for a repeated path, two that differ only in case or compatibility form, or a file that
+    another path needs as a folder.
+    """
+    seen: dict[str, RepoPath] = {}
+    folders: dict[str, str] = {}
+    for path in paths:
+        folded = _fold(path.text)
+        if (other := seen.get(folded)) is not None:
+            raise FormatError(f"paths {other.text!r} and {path.text!r} clash in one folder")
+        seen[folded] = path
+        parts = path.parts[:-1]
+        for depth in range(1, len(parts) + 1):
+            folder = "/".join(parts[:depth])
+            if folders.setdefault(_fold(folder), folder) != folder:
+                raise FormatError(f"folders {folders[_fold(folder)]!r} and {folder!r} clash")
+    for folded, folder in folders.items():
+        if folded in seen:
+            raise FormatError(f"path {seen[folded].text!r} is a file and {folder!r} a folder")
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()

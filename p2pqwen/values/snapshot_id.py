@@ -1,0 +1,62 @@
+"""What is preserved: one repository at one commit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from p2pqwen.errors import FormatError
+from p2pqwen.values.digest import CommitId
+
+# huggingface_hub's validate_repo_id: 96 characters, no leading or trailing `-` or `.`, no `--` and no `..`.
+_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?", re.ASCII)
+MAX_REPO_ID = 96
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RepoId:
+    """A model repository's name on the Hub, `org/model`."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        parts = self.text.split("/")
+        valid = (
+            len(parts) == 2
+            and len(self.text) <= MAX_REPO_ID
+            and all(_PART.fullmatch(part) and "--" not in part and ".." not in part for part in parts)
+            and not self.text.endswith(".git")
+        )
+        if not valid:
+            raise FormatError("not a repository name", expected="ORG/MODEL", got=repr(self.text[:120]))
+
+    @property
+    def org(self) -> str:
+        """The organisation or user."""
+        return self.text.split("/")[0]
+
+    @property
+    def model(self) -> str:
+        """The name under its organisation."""
+        return self.text.split("/")[1]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SnapshotId:
+    """A repository at one commit, printed `org/model@<40 hex>`."""
+
+    repo: RepoId
+    commit: CommitId
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `org/model@<40 hex>`; raises `FormatError`."""
+        repo, _, commit = text.partition("@")
+        return cls(RepoId(repo), CommitId.parse(commit))
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.commit}"

@@ -1,0 +1,103 @@
+"""JSON read strictly and written canonically (RFC 8785), the only way our documents meet bytes.
+
+Refused while reading: over the byte limit, not UTF-8 or with a byte order mark, duplicate keys, floats and NaN,
+integers outside ±(2^53-1), lone surrogates, nesting deeper than 16.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NoReturn, TypeAlias
+
+import rfc8785
+
+from p2pqwen.errors import FormatError
+
+JsonValue: TypeAlias = "bool | int | str | list[JsonValue] | dict[str, JsonValue] | None"
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+MAX_DEPTH = 16
+MAX_INTEGER = 2**53 - 1
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+
+
+def parse(data: bytes, *, max_bytes: int) -> JsonValue:
+    """Read one JSON document of at most `max_bytes`; raises `FormatError`."""
+    if len(data) > max_bytes:
+        raise FormatError("JSON document is too large", expected=f"at most {max_bytes} bytes", got=len(data))
+    _check_depth(data)  # before parsing: the standard parser recurses
+    try:
+        text = data.decode("utf-8")
+        value: JsonValue = json.loads(
+            text,
+            object_pairs_hook=_unique_keys,
+            parse_float=_refuse_float,
+            parse_constant=_refuse_float,
+            parse_int=_bounded_integer,
+        )
+    except UnicodeDecodeError as error:
+        raise FormatError("JSON document is not UTF-8", got=str(error)) from error
+    except json.JSONDecodeError as error:
+        raise FormatError("not a JSON document", got=str(error)) from error
+    if "\\u" in text:
+        _refuse_surrogates(value)
+    return value
+
+
+def parse_object(data: bytes, *, max_bytes: int) -> JsonObject:
+    """Read a document that must be an object; raises `FormatError`."""
+    value = parse(data, max_bytes=max_bytes)
+    if not isinstance(value, dict):
+        raise FormatError("JSON document", expected="an object", got=type(value).__name__)
+    return value
+
+
+def canonical(value: JsonValue) -> bytes:
+    """Return the RFC 8785 bytes of a value that `parse` could have given."""
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
+        raise FormatError("value has no canonical form", got=str(error)) from error
+
+
+def _check_depth(data: bytes) -> None:
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(data):
+        first = match[0][0]
+        if first in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise FormatError("JSON document is nested too deep", expected=f"at most {MAX_DEPTH}")
+        elif first in b"]}":
+            depth -= 1
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise FormatError("JSON object repeats a key")
+    return found
+
+
+def _refuse_float(text: str) -> NoReturn:
+    raise FormatError("JSON document holds a number that is not an integer", got=text[:40])
+
+
+def _bounded_integer(text: str) -> int:
+    if len(text) > 17 or abs(value := int(text)) > MAX_INTEGER or text == "-0":
+        raise FormatError("JSON integer is out of range", expected="within ±(2^53-1)", got=text[:40])
+    return value
+
+
+def _refuse_surrogates(value: JsonValue) -> None:
+    if isinstance(value, str):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise FormatError("JSON string holds a lone surrogate")
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_surrogates(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_surrogates(key)
+            _refuse_surrogates(item)

@@ -1,0 +1,1 @@
+"""Web seeds: the loopback relay, its upstreams, the probe."""
