@@ -1,0 +1,137 @@
+"""Ed25519 keys (RFC 8032), read and checked more strictly than the RFC asks.
+
+Two verifiers that disagree about a signature can be made to disagree about an index. So one set of rules: public keys
+are canonical points on the curve and not of small order; signatures are 64 bytes with S < L and an R that is not of
+small order (the rules of `verify_strict` in ed25519-dalek); everything else is no signature at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from p2pqwen.errors import FormatError, UsageError
+from p2pqwen.values.digest import Sha256
+
+PUBLIC_KEY_SIZE = 32
+SIGNATURE_SIZE = 64
+MAX_PEM_SIZE = 4096
+
+_FIELD = 2**255 - 19
+_GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
+_CURVE_D = -121665 * pow(121666, -1, _FIELD) % _FIELD
+# The y of the eight points of small order: of order 4, 1, 2, and (two each) 8.
+_SMALL_ORDER_Y = frozenset(
+    {
+        0,
+        1,
+        _FIELD - 1,
+        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """The raw 32 bytes of an Ed25519 public key; raises `FormatError` unless it is a usable point."""
+
+    raw: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.raw) != PUBLIC_KEY_SIZE:
+            raise FormatError("an Ed25519 public key has the wrong length", expected=PUBLIC_KEY_SIZE, got=len(self.raw))
+        y = _y_of(self.raw)
+        if y >= _FIELD or not _on_curve(y):
+            raise FormatError("an Ed25519 public key is not a point on the curve", got=self.raw.hex())
+        if y in _SMALL_ORDER_Y:
+            raise FormatError("an Ed25519 public key is of small order, anyone can sign for it", got=self.raw.hex())
+
+    @property
+    def keyid(self) -> Sha256:
+        """The name of the key everywhere: the SHA-256 of its 32 bytes (DESIGN 2.4)."""
+        return Sha256.of(self.raw)
+
+    def verify(self, signature: bytes, message: bytes) -> bool:
+        """Tell whether these 64 bytes are this key's signature of the message."""
+        if len(signature) != SIGNATURE_SIZE:
+            return False
+        if int.from_bytes(signature[32:], "little") >= _GROUP_ORDER or _y_of(signature[:32]) in _SMALL_ORDER_Y:
+            return False
+        try:
+            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+
+class PrivateKey:
+    """An Ed25519 private key; never printed, never compared, written only as PEM."""
+
+    __slots__ = ("_key", "public")
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        self.public = PublicKey(key.public_key().public_bytes_raw())
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Make a new key from the system's random source."""
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> Self:
+        """Return the key of a 32-byte RFC 8032 seed; for vectors and tests, where keys are public anyway."""
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+
+    @classmethod
+    def from_pem(cls, data: bytes, passphrase: str | None) -> Self:
+        """Read PKCS#8 PEM; raises `FormatError`, or `UsageError` when the passphrase is missing or wrong."""
+        if len(data) > MAX_PEM_SIZE:
+            raise FormatError("private key file is too large", expected=f"at most {MAX_PEM_SIZE} bytes", got=len(data))
+        encrypted = b"ENCRYPTED" in data
+        if encrypted and passphrase is None:
+            raise UsageError("the private key needs its passphrase", hint="set P2PQWEN_PASSPHRASE")
+        secret = passphrase.encode() if encrypted and passphrase is not None else None
+        try:
+            key = load_pem_private_key(data, secret)
+        except (ValueError, TypeError) as error:
+            if encrypted:
+                raise UsageError("the passphrase does not open the private key") from error
+            raise FormatError("not a PKCS#8 PEM private key", got=str(error)) from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise FormatError("private key is of the wrong kind", expected="Ed25519", got=type(key).__name__)
+        return cls(key)
+
+    def to_pem(self, passphrase: str | None) -> bytes:
+        """Return PKCS#8 PEM, encrypted unless `passphrase` is None."""
+        encryption: KeySerializationEncryption = NoEncryption()
+        if passphrase is not None:
+            encryption = BestAvailableEncryption(passphrase.encode())
+        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature."""
+        return self._key.sign(message)
+
+
+def _y_of(encoded: bytes) -> int:
+    return int.from_bytes(encoded, "little") & (2**255 - 1)
+
+
+def _on_curve(y: int) -> bool:
+    # RFC 8032 5.1.3: x^2 = (y^2 - 1) / (d y^2 + 1) must have a root.
+    numerator, denominator = y * y - 1, _CURVE_D * y * y + 1
+    square = numerator * pow(denominator, -1, _FIELD) % _FIELD
+    return square == 0 or pow(square, (_FIELD - 1) // 2, _FIELD) == 1
