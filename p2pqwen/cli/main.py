@@ -1,0 +1,81 @@
+"""Join the commands; one `except`; exit."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from p2pqwen import __version__, errors
+from p2pqwen.cli import exit_codes
+from p2pqwen.cli.output import print_error
+
+app = typer.Typer(
+    name="p2pqwen",
+    help="Keep open-weight models alive: signed torrents, a signed magnet index, peers that seed and fetch.",
+    epilog=exit_codes.HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# One module for each command group, in the order a newcomer meets them; each has `register(app)`.
+_GROUPS = ("preserve", "verify", "torrent", "library")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"p2pqwen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Keep open-weight models alive: signed torrents, a signed magnet index, peers that seed and fetch."""
+
+
+for _group in _GROUPS:
+    importlib.import_module(f"p2pqwen.cli.{_group}").register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; the only place where errors become words and codes."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
+    try:
+        code = app(given, prog_name="p2pqwen", standalone_mode=False)
+    except errors.P2pqwenError as error:
+        code = exit_codes.exit_code(error)
+        print_error(error, code=code, as_json=as_json)
+    except TyperException as error:
+        code = exit_codes.USAGE
+        if message := error.format_message():
+            print_error(errors.UsageError(message, hint="see `p2pqwen --help`"), code=code, as_json=as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("interrupted", err=True)
+        _leave_at_once(exit_codes.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our stdout has gone (`| head`): nothing is left to say, and closing stdout must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.FAILED
+    if code == exit_codes.INTERRUPTED:
+        _leave_at_once(code)
+    return code if isinstance(code, int) else exit_codes.DONE
+
+
+def _leave_at_once(code: int) -> None:
+    """End without waiting for download threads that are blocked in a read; what they staged is resumable."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

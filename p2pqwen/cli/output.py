@@ -1,0 +1,158 @@
+"""The only printing: results to stdout, talk to stderr; for people, or one JSON object with `--json`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from p2pqwen import errors
+from p2pqwen.events import Event, Happened, Notice, Progress
+from p2pqwen.values.byte_size import format_rate, format_size
+from p2pqwen.values.printable_text import printable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+_LINE_EVERY = 5.0  # seconds between progress lines where there is no terminal
+
+
+class Output:
+    """What one command says. Use as a context manager, so that bars are gone before anything else is printed.
+
+    On a terminal progress is drawn as bars; elsewhere as a line every few seconds, always on stderr.
+    """
+
+    def __init__(self, *, as_json: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self.as_json = as_json
+        self._clock = clock
+        self._terminal = sys.stderr.isatty()
+        self._bars: Bars | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._last_line: dict[str, float] = {}
+        self._started: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close_bars()
+
+    def report(self, event: Event) -> None:
+        """Show an event of an operation."""
+        match event:
+            case Progress():
+                self._progress(event)
+            case Notice(level="warning", text=text):
+                self.note(f"warning: {text}")
+            case Notice(text=text):
+                self.note(text)
+            case Happened():
+                self.event(event)
+
+    def note(self, text: str) -> None:
+        """Say one line to the person, on stderr."""
+        line = printable(text, limit=2000)
+        if self._bars is not None:
+            self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def event(self, event: Happened) -> None:
+        """Print an event of a running node: a JSON line on stdout, or words."""
+        if self.as_json:
+            print(json.dumps({"event": event.event, **event.facts}, ensure_ascii=False), flush=True)
+        else:
+            facts = " ".join(f"{key}={value}" for key, value in event.facts.items() if value is not None)
+            print(printable(f"{event.event}: {facts}", limit=2000), flush=True)
+
+    def result(self, fields: Mapping[str, Any], lines: Iterable[str]) -> None:
+        """Print the command's result: `fields` as one JSON object, or `lines` for a person."""
+        self._close_bars()
+        if self.as_json:
+            print(json.dumps(fields, ensure_ascii=False), flush=True)
+        else:
+            for line in lines:
+                print(printable(line, limit=4000))
+            sys.stdout.flush()
+
+    def _progress(self, event: Progress) -> None:
+        if self._terminal:
+            self._draw(event)
+            return
+        now = self._clock()
+        started = self._started.setdefault(event.stage, now)
+        finished = event.total is not None and event.done >= event.total
+        if not finished and now - self._last_line.get(event.stage, started) < _LINE_EVERY:
+            return
+        if finished and event.stage in self._last_line and self._last_line[event.stage] < 0:
+            return  # its last line is out already
+        self._last_line[event.stage] = -1.0 if finished else now
+        self.note(_progress_line(event, now - started))
+
+    def _draw(self, event: Progress) -> None:
+        if self._bars is None:
+            self._bars = _make_bars()
+            self._bars.start()
+        task = self._tasks.get(event.stage)
+        if task is None:
+            task = self._tasks[event.stage] = self._bars.add_task(event.stage, total=event.total)
+        self._bars.update(task, completed=event.done, total=event.total, detail=printable(event.detail, limit=60))
+
+    def _close_bars(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+            self._tasks.clear()
+
+
+def print_error(error: errors.P2pqwenError, *, code: int, as_json: bool) -> None:
+    """Print `error: what, expected, got` and its hint to stderr; with `--json` an object to stdout too."""
+    print(f"error: {printable(error.message, limit=2000)}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {printable(error.hint, limit=2000)}", file=sys.stderr)
+    if as_json:
+        details = {"what": error.what, "expected": error.expected, "got": error.got, "hint": error.hint}
+        print(json.dumps({"ok": False, "error": details, "exit_code": code}, ensure_ascii=False))
+
+
+def _progress_line(event: Progress, seconds: float) -> str:
+    parts = [f"{event.stage}: {format_size(event.done)}"]
+    if event.total is not None:
+        parts[0] += f" of {format_size(event.total)}"
+    rate = event.done / seconds if seconds > 0 else 0.0
+    if rate > 0:
+        parts.append(format_rate(rate))
+        if event.total is not None and event.done < event.total:
+            parts.append(f"{(event.total - event.done) / rate:.0f} s left")
+    if event.detail:
+        parts.append(event.detail)
+    return ", ".join(parts)
+
+
+def _make_bars() -> Bars:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+    from rich.progress import Progress as Bars
+
+    return Bars(
+        TextColumn("{task.description:>9}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}", markup=False),
+        console=Console(stderr=True),
+    )

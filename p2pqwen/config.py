@@ -1,0 +1,132 @@
+"""Settings, read once: `config.toml` in the home and the environment.
+
+`P2PQWEN_HOME` overrides where everything lives; otherwise platformdirs decides. `HF_ENDPOINT`, `HF_TOKEN`,
+`HF_HOME` and `HF_HUB_CACHE` keep the meaning they have for huggingface_hub.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from p2pqwen.errors import UsageError
+from p2pqwen.library.home import Home
+from p2pqwen.values.byte_size import parse_rate
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+MAX_CONFIG_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class HubConfig:
+    """How to reach the Hugging Face Hub and where its cache is."""
+
+    endpoint: str = DEFAULT_ENDPOINT
+    token: str | None = field(default=None, repr=False)
+    cache: Path = Path("~/.cache/huggingface/hub")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """What a node does on the network; every discovery method can be switched off. `[network]` in config.toml."""
+
+    listen: str = "0.0.0.0:6881"  # only `seed` listens, and it is asked to
+    dht: bool = True
+    lsd: bool = True
+    upnp: bool = True
+    trackers: bool = True
+    upload_limit: int = 0  # bytes a second, 0 is no limit
+    download_limit: int = 0
+    web_seeds: str = "auto"  # auto, always or never: see webseed/policy.py
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the composition root needs."""
+
+    home: Home
+    hub: HubConfig = HubConfig()
+    network: NetworkConfig = NetworkConfig()
+    web_seed_bases: tuple[str, ...] = ()  # `[web_seeds] bases`; may hold {repo} and {commit}
+
+
+def load(environment: Mapping[str, str] = os.environ) -> Config:
+    """Read the environment and the home's config.toml; raises `UsageError` for a setting that is not one."""
+    home = Home(_home_root(environment))
+    settings = _read_toml(home.config_file)
+    unknown = set(settings) - {"network", "web_seeds"}
+    if unknown:
+        raise UsageError(f"{home.config_file} has an unknown table [{min(unknown)}]")
+    web_seeds = settings.get("web_seeds", {})
+    bases = web_seeds.get("bases", []) if isinstance(web_seeds, dict) else None
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise UsageError(f"{home.config_file}: [web_seeds] bases", expected="a list of URLs")
+    return Config(
+        home=home,
+        hub=_hub(environment),
+        network=_network(settings.get("network", {}), home.config_file),
+        web_seed_bases=tuple(bases),
+    )
+
+
+def _home_root(environment: Mapping[str, str]) -> Path:
+    if chosen := environment.get("P2PQWEN_HOME"):
+        return Path(chosen).expanduser().absolute()
+    return platformdirs.user_data_path("p2pqwen", appauthor=False)
+
+
+def _hub(environment: Mapping[str, str]) -> HubConfig:
+    hf_home = Path(
+        environment.get("HF_HOME")
+        or Path(environment.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "huggingface"
+    ).expanduser()
+    cache = Path(environment.get("HF_HUB_CACHE") or hf_home / "hub").expanduser().absolute()
+    token = environment.get("HF_TOKEN") or _token_file(
+        Path(environment.get("HF_TOKEN_PATH") or hf_home / "token").expanduser()
+    )
+    endpoint = (environment.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+    if not endpoint.startswith(("https://", "http://")):
+        raise UsageError("HF_ENDPOINT", expected="a URL with http or https", got=endpoint)
+    return HubConfig(endpoint=endpoint, token=token, cache=cache)
+
+
+def _token_file(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+def _network(table: object, source: Path) -> NetworkConfig:
+    if not isinstance(table, dict):
+        raise UsageError(f"{source}: [network]", expected="a table")
+    known = {setting.name: setting.type for setting in fields(NetworkConfig)}
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if name not in known:
+            raise UsageError(f"{source}: [network] has no setting {name!r}", expected=", ".join(sorted(known)))
+        if name.endswith("_limit"):
+            value = parse_rate(str(value))  # noqa: PLW2901 - the same setting, as a number
+        wanted = {"bool": bool, "int": int, "str": str}[str(known[name])]
+        if type(value) is not wanted:
+            raise UsageError(f"{source}: [network] {name}", expected=wanted.__name__, got=repr(value))
+        values[name] = value
+    if values.get("web_seeds", "auto") not in {"auto", "always", "never"}:
+        raise UsageError(f"{source}: [network] web_seeds", expected="auto, always or never", got=values["web_seeds"])
+    return NetworkConfig(**values)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.loads(file.read(MAX_CONFIG_BYTES).decode("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"cannot read {path}", got=str(error)) from error

@@ -1,0 +1,118 @@
+"""The only writer of trusted files: temp, fsync, rename, fsync the folder; and locks with their owner shown.
+
+After a crash a reader sees the old bytes or the new ones, never a mixture and never neither.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+@contextlib.contextmanager
+def disk_errors(doing: str) -> Iterator[None]:
+    """Turn an `OSError` of the block into `DiskError`; `doing` completes "cannot …"."""
+    try:
+        yield
+    except OSError as error:
+        hint = None
+        if error.errno in _FULL:
+            hint = "free some space, or point P2PQWEN_HOME at a larger disk"
+        elif error.errno in _DENIED:
+            hint = "check who owns the folder and whether it is mounted read-only"
+        raise DiskError(f"cannot {doing}", got=error.strerror or str(error), hint=hint) from error
+
+
+def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Put `data` at `path` atomically and durably, creating its folder; raises `DiskError`."""
+    with disk_errors(f"write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{path.name[:200]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename a file or folder durably; raises `DiskError`."""
+    with disk_errors(f"rename {source} to {target}"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+        sync_folder(target.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file durably; a missing one is fine; raises `DiskError`."""
+    with disk_errors(f"remove {path}"):
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in this folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path, *, max_bytes: int) -> bytes:
+    """Read a whole file of at most `max_bytes`; raises `NotFoundError`, `FormatError` (too large), `DiskError`."""
+    if not path.exists():
+        raise NotFoundError(f"no file {path}")
+    with disk_errors(f"read {path}"), path.open("rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise FormatError(f"file {path} is too large", expected=f"at most {max_bytes} bytes")
+    return data
+
+
+class LockHeldError(P2pqwenError):
+    """Another process holds the lock; `owner` is what it wrote there (its pid)."""
+
+    def __init__(self, path: Path, owner: str) -> None:
+        self.owner = owner
+        super().__init__(
+            f"{path.name.removesuffix('.lock')} is in use by process {owner or 'unknown'}",
+            hint="wait for it to end, or stop it",
+        )
+
+
+@contextlib.contextmanager
+def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold an exclusive lock file with our pid in it; freed by the system when the process ends.
+
+    Raises `LockHeldError` when another process has it and `wait` is false, `DiskError`.
+    """
+    with disk_errors(f"open the lock {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise LockHeldError(path, os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

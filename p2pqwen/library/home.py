@@ -1,0 +1,48 @@
+"""Where a node keeps its things (DESIGN: "Where things live")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folders and files under one node's root."""
+
+    root: Path
+
+    @property
+    def library(self) -> Path:
+        """Snapshots: `<org>/<model>/<commit>/…` with `<commit>.torrent` beside it."""
+        return self.root / "library"
+
+    @property
+    def staging(self) -> Path:
+        """Snapshots being made; on the library's file system, so that installing one is a rename."""
+        return self.library / ".staging"
+
+    @property
+    def keys(self) -> Path:
+        """Private keys and what this publisher published last."""
+        return self.root / "keys"
+
+    @property
+    def trust(self) -> Path:
+        """One folder for each trusted publisher."""
+        return self.root / "trust"
+
+    @property
+    def resume(self) -> Path:
+        """Resume data of unfinished downloads."""
+        return self.root / "resume"
+
+    @property
+    def locks(self) -> Path:
+        """Lock files, one for each thing only one process may do."""
+        return self.root / "locks"
+
+    @property
+    def config_file(self) -> Path:
+        """The user's settings."""
+        return self.root / "config.toml"

@@ -1,0 +1,27 @@
+"""Is there room? Asked before the work, not after 600 GB of it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from p2pqwen.errors import DiskError
+from p2pqwen.library.durable import disk_errors
+from p2pqwen.values.byte_size import format_size
+
+# Kept free for torrents, resume data and the rest of the system.
+RESERVE = 64 * 2**20
+
+
+def require_free(folder: Path, size: int) -> None:
+    """Refuse with `DiskError` when `size` bytes do not fit on the disk of `folder`."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    with disk_errors(f"ask how much of {existing} is free"):
+        free = shutil.disk_usage(existing).free
+    if size > 0 and size + RESERVE > free:
+        raise DiskError(
+            f"not enough room on the disk of {existing}",
+            expected=f"{format_size(size + RESERVE)} free",
+            got=format_size(free),
+            hint="free some space, or point P2PQWEN_HOME at a larger disk",
+        )

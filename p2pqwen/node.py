@@ -1,0 +1,50 @@
+"""The composition root: builds adapters from the configuration and hands them to operations, each once and when asked."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from p2pqwen.config import Config, load
+from p2pqwen.library.home import Home
+from p2pqwen.library.snapshots import Library
+
+if TYPE_CHECKING:
+    from p2pqwen.hub.cache import HubCache
+    from p2pqwen.hub.client import HubClient
+
+
+class Node:
+    """One node: its configuration and the adapters around it."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @property
+    def home(self) -> Home:
+        """The node's folders."""
+        return self.config.home
+
+    @cached_property
+    def library(self) -> Library:
+        """The snapshots it holds."""
+        return Library(self.config.home)
+
+    @cached_property
+    def hub(self) -> HubClient:
+        """The Hugging Face Hub."""
+        from p2pqwen.hub.client import HubClient
+
+        return HubClient(self.config.hub.endpoint, self.config.hub.token, self.config.hub.cache)
+
+    @cached_property
+    def hub_cache(self) -> HubCache:
+        """The local Hugging Face cache."""
+        from p2pqwen.hub.cache import HubCache
+
+        return HubCache(self.config.hub.cache)
+
+
+def open_node() -> Node:
+    """Build a node from the environment and the home's config.toml; raises `UsageError`."""
+    return Node(load())
