@@ -1,0 +1,98 @@
+"""Signatures over documents: DSSE pre-authentication encoding, and thresholds of distinct keys.
+
+What is signed is `DSSEv1 <len type> <type> <len payload> <payload>` (secure-systems-lab/dsse 1.0.2), with the payload
+in RFC 8785 form, so the type cannot be swapped and the file may be printed for people. A keyid in a signature is only
+a hint which key to try; the threshold counts distinct public keys with a valid signature. Signatures that are broken,
+repeated or by strangers count for nothing and harm nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from p2pqwen.errors import FormatError
+from p2pqwen.signing.keys import PrivateKey, PublicKey
+from p2pqwen.values import base64_text
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.strict_json import JsonObject, JsonValue
+
+MAX_SIGNATURES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdResult:
+    """Who of a role signed a document: valid keyids, role keyids without a valid signature, and what was ignored."""
+
+    threshold: int
+    signed_by: tuple[Sha256, ...]
+    missing: tuple[Sha256, ...]
+    ignored: tuple[str, ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether enough distinct keys signed."""
+        return len(self.signed_by) >= self.threshold
+
+
+def pae(document_type: str, payload: bytes) -> bytes:
+    """Return the bytes a signature covers, for our payload type of that document type."""
+    payload_type = f"application/vnd.p2pqwen.{document_type}+json".encode()
+    return b"DSSEv1 %d %b %d %b" % (len(payload_type), payload_type, len(payload), payload)
+
+
+def sign(document_type: str, payload: bytes, key: PrivateKey) -> JsonObject:
+    """Return one row of an envelope's `signatures`."""
+    return {
+        "keyid": str(key.public.keyid),
+        "sig": base64_text.encode(key.sign(pae(document_type, payload))),
+    }
+
+
+def check_threshold(
+    document_type: str, payload: bytes, signatures: JsonValue, keys: Mapping[Sha256, PublicKey], threshold: int
+) -> ThresholdResult:
+    """Count the keys of `keys` that validly signed the payload; raises `FormatError` when `signatures` is no list."""
+    if not isinstance(signatures, list) or len(signatures) > MAX_SIGNATURES:
+        raise FormatError("signatures", expected=f"a list of at most {MAX_SIGNATURES}")
+    message = pae(document_type, payload)
+    valid: set[Sha256] = set()
+    ignored = []
+    for row in signatures:
+        keyid, problem = _check(row, message, keys)
+        if keyid in valid:
+            ignored.append(f"{keyid} signed more than once")
+        elif problem is None:
+            valid.add(keyid)
+        else:
+            ignored.append(problem)
+    return ThresholdResult(
+        threshold=threshold,
+        signed_by=tuple(keyid for keyid in keys if keyid in valid),
+        missing=tuple(keyid for keyid in keys if keyid not in valid),
+        ignored=tuple(ignored),
+    )
+
+
+def _check(row: JsonValue, message: bytes, keys: Mapping[Sha256, PublicKey]) -> tuple[Sha256, str | None]:
+    """Return the signer a row names, and why its signature does not count."""
+    nobody = Sha256(bytes(32))
+    if not isinstance(row, dict):
+        return nobody, "a signature is not an object"
+    try:
+        keyid = Sha256.parse(_text(row, "keyid"))
+        signature = base64_text.decode(_text(row, "sig"))
+    except FormatError as error:
+        return nobody, f"malformed signature: {error.message}"
+    if keyid not in keys:
+        return keyid, f"{keyid} has no part in this role"
+    if not keys[keyid].verify(signature, message):
+        return keyid, f"{keyid} did not make this signature"
+    return keyid, None
+
+
+def _text(row: JsonObject, name: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, str):
+        raise FormatError(f"signature field {name!r}", expected="text", got=type(value).__name__)
+    return value
