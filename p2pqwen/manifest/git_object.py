@@ -1,0 +1,93 @@
+"""Git's SHA-1 object ids, computed as git does: `<type> <length>NUL<content>`.
+
+They are as strong as git's own SHA-1. Content is bound by the manifest's SHA-256 as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from p2pqwen.errors import FormatError
+from p2pqwen.values.digest import CommitId, GitOid
+from p2pqwen.values.repo_path import RepoPath
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+MAX_COMMIT_OBJECT = 64 * 1024
+# A regular file, an executable, a symlink (its content is the target's name), and a mode of git's early days.
+FILE_MODES = frozenset({"100644", "100755", "120000", "100664"})
+_FOLDER_MODE = "40000"
+_TREE_LINE = re.compile(rb"tree ([0-9a-f]{40})\n(?=parent [0-9a-f]{40}\n|author )")
+
+
+def blob_hasher(size: int) -> _Hash:
+    """Return a SHA-1 primed for a blob of `size` bytes: feed it the content, its digest is the blob's id."""
+    return hashlib.sha1(b"blob %d\0" % size)  # noqa: S324 - git's own
+
+
+def blob_oid(data: bytes) -> GitOid:
+    """Return the id of a blob with this content."""
+    hasher = blob_hasher(len(data))
+    hasher.update(data)
+    return GitOid(hasher.digest())
+
+
+def commit_oid(raw: bytes) -> CommitId:
+    """Return the id of a raw commit object, given without its header."""
+    return CommitId(_object_id("commit", raw))
+
+
+def commit_tree(raw: bytes) -> GitOid:
+    """Return the tree that a raw commit object names in its first line; raises `FormatError`."""
+    match = _TREE_LINE.match(raw)
+    if match is None or len(raw) > MAX_COMMIT_OBJECT:
+        raise FormatError(
+            "not a git commit object",
+            expected="a line `tree <40 hex>`, then its parents and author",
+            got=repr(raw[:60]),
+        )
+    return GitOid(bytes.fromhex(match[1].decode()))
+
+
+def tree_oid(rows: Iterable[tuple[RepoPath, str, GitOid]]) -> GitOid:
+    """Return the id of the git tree that holds exactly these files: (path, mode, blob id), in any order."""
+    root: _Folder = {}
+    for path, mode, oid in rows:
+        *folders, name = path.parts
+        folder = root
+        for part in folders:
+            below = folder.setdefault(part, {})
+            if not isinstance(below, dict):
+                raise FormatError(f"path {path} needs a folder where there is a file")
+            folder = below
+        if name in folder:
+            raise FormatError(f"path {path} is there twice")
+        folder[name] = (mode, oid)
+    return _folder_oid(root)
+
+
+_Folder = dict[str, "tuple[str, GitOid] | _Folder"]
+
+
+def _folder_oid(folder: _Folder) -> GitOid:
+    entries: list[tuple[bytes, bytes]] = []
+    for name, node in folder.items():
+        encoded = name.encode()
+        if isinstance(node, dict):
+            # git compares a folder's name as if it ended in "/", which is not the file order of BEP 52
+            entries.append((encoded + b"/", _entry(_FOLDER_MODE, encoded, _folder_oid(node))))
+        else:
+            entries.append((encoded, _entry(node[0], encoded, node[1])))
+    return GitOid(_object_id("tree", b"".join(entry for _, entry in sorted(entries))))
+
+
+def _entry(mode: str, name: bytes, oid: GitOid) -> bytes:
+    return mode.encode() + b" " + name + b"\0" + oid.raw
+
+
+def _object_id(kind: str, content: bytes) -> bytes:
+    return hashlib.sha1(f"{kind} {len(content)}\0".encode() + content).digest()  # noqa: S324 - git's own

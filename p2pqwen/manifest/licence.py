@@ -1,0 +1,142 @@
+"""A snapshot's licence: read from its own README.md, and what it says about passing the files on.
+
+The table is a help for the careful, not legal advice: `clear` is said only where the whole text is a well-known one
+that lets anybody redistribute, for any purpose, while keeping notices.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+MAX_FRONT_MATTER = 256 * 1024
+_FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
+_KEY = re.compile(r"""^(?:license|"license"|'license')[ \t]*:(?:[ \t]+|$)(.*)$""", re.MULTILINE)
+_ITEM = re.compile(r"^[ \t]*-[ \t]+(.*)$")
+_SCALAR = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+()/-]{0,99}", re.ASCII)
+_NULLS = frozenset({"null", "Null", "NULL", "true", "True", "TRUE", "false", "False", "FALSE"})
+
+
+class Redistribution(StrEnum):
+    """May the files be passed on? `clear`: yes. `conditional`: under conditions. `unknown`: nobody can tell."""
+
+    CLEAR = "clear"
+    CONDITIONAL = "conditional"
+    UNKNOWN = "unknown"
+
+
+# (verdict, reason, the names that the Hub gives such licences)
+_TABLE = (
+    (
+        Redistribution.CLEAR,
+        "permits redistribution when its notice is kept",
+        (
+            "apache-2.0 mit bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 isc zlib afl-3.0 artistic-2.0 ecl-2.0 "
+            "ms-pl ncsa postgresql ofl-1.1 openmdw-1.0 cdla-permissive-1.0 cdla-permissive-2.0 etalab-2.0 lppl-1.3c"
+        ),
+    ),
+    (Redistribution.CLEAR, "waives every condition", "unlicense cc0-1.0 wtfpl pddl"),
+    (
+        Redistribution.CLEAR,
+        "permits redistribution under the same licence",
+        (
+            "gpl gpl-2.0 gpl-3.0 agpl-3.0 lgpl lgpl-2.1 lgpl-3.0 lgpl-lr mpl-2.0 epl-1.0 epl-2.0 eupl-1.1 eupl-1.2 osl-3.0 "
+            "gfdl odbl cdla-sharing-1.0 cc-by-sa-3.0 cc-by-sa-4.0"
+        ),
+    ),
+    (
+        Redistribution.CLEAR,
+        "permits redistribution when the authors are named",
+        "cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 odc-by",
+    ),
+    (
+        Redistribution.CONDITIONAL,
+        "use restrictions must be passed on to every recipient",
+        "openrail openrail++ bigscience-openrail-m bigscience-bloom-rail-1.0 creativeml-openrail-m bigcode-openrail-m",
+    ),
+    (
+        Redistribution.CONDITIONAL,
+        "no commercial use",
+        (
+            "cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nc-nd-3.0 "
+            "cc-by-nc-nd-4.0 fair-noncommercial-research-license deepfloyd-if-license"
+        ),
+    ),
+    (Redistribution.CONDITIONAL, "unmodified copies only", "cc-by-nd-4.0"),
+    (
+        Redistribution.CONDITIONAL,
+        "a vendor's terms must be passed on, and some uses or users are excluded",
+        "qwen tongyi-qianwen llama2 llama3 llama3.1 llama3.2 llama3.3 llama4 gemma grok2-community apple-ascl c-uda",
+    ),
+    (
+        Redistribution.CONDITIONAL,
+        "for research only",
+        "qwen-research tongyi-qianwen-research apple-amlr intel-research h-research",
+    ),
+)
+_TERMS = {name: (verdict, why) for verdict, why, names in _TABLE for name in names.split()}
+
+
+def redistribution(license: str | None) -> Redistribution:  # noqa: A002 - the manifest's own word
+    """Tell whether a licence, named as the Hub names it, lets anybody pass the files on."""
+    return _terms(license)[0]
+
+
+def reason(license: str | None) -> str:  # noqa: A002 - the manifest's own word
+    """Return why `redistribution` says what it says, as the end of a sentence about the licence."""
+    return _terms(license)[1]
+
+
+def _terms(name: str | None) -> tuple[Redistribution, str]:
+    if name is None:
+        return Redistribution.UNKNOWN, "the snapshot's README.md names no licence"
+    unknown = (Redistribution.UNKNOWN, "its terms are not known here, read them before passing it on")
+    return _TERMS.get(name.lower(), unknown)
+
+
+def license_of_readme(readme: bytes) -> str | None:
+    """Return the `license` value in a README's YAML front matter, None where there is no single plain one.
+
+    A list of one counts as its item; of several, which of them holds for what nobody can tell. Only the shapes that
+    name a licence are read, so no YAML parser meets the file.
+    """
+    text = readme[:MAX_FRONT_MATTER].decode(errors="replace").replace("\r\n", "\n")
+    front_matter = _FRONT_MATTER.match(text)
+    if front_matter is None:
+        return None
+    keys = list(_KEY.finditer(front_matter[1]))
+    if len(keys) != 1:  # YAML has no repeated keys
+        return None
+    value = _without_comment(keys[0][1])
+    if not value:
+        return _only_item(front_matter[1][keys[0].end() :])
+    if value.startswith("[") and value.endswith("]"):
+        value = value[1:-1].strip()
+    return _scalar(value)
+
+
+def _only_item(below: str) -> str | None:
+    items: list[str] = []
+    for line in below.splitlines():
+        content = _without_comment(line)
+        if not content:
+            continue
+        item = _ITEM.match(content)
+        if item is None:
+            if line[0] in " \t":
+                return None
+            break
+        items.append(item[1])
+    return _scalar(items[0]) if len(items) == 1 else None
+
+
+def _scalar(value: str) -> str | None:
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1]
+    elif value in _NULLS or re.fullmatch(r"[0-9._+-]+", value):
+        return None
+    return value if _SCALAR.fullmatch(value) else None
+
+
+def _without_comment(line: str) -> str:
+    return re.sub(r"(?:^|[ \t])#.*", "", line).strip()

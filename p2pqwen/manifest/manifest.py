@@ -1,0 +1,169 @@
+"""The manifest (spec 1): every file of one snapshot with its hashes, in bytes that depend on the snapshot alone."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, TypeVar
+
+from p2pqwen.errors import FormatError
+from p2pqwen.manifest.git_object import FILE_MODES, MAX_COMMIT_OBJECT
+from p2pqwen.manifest.lfs_pointer import pointer_oid
+from p2pqwen.values import strict_json
+from p2pqwen.values.digest import CommitId, GitOid, Sha256
+from p2pqwen.values.repo_path import RepoPath, refuse_clashes
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.strict_json import MAX_INTEGER, JsonObject, JsonValue
+
+SPEC = 1
+MAX_MANIFEST_BYTES = 64 * 1024 * 1024
+MAX_LICENSE = 100
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """One file: its size in bytes, the SHA-256 of its content and its blob id in the git tree.
+
+    `git_oid` is that of the content, or of the canonical LFS pointer where `lfs`. Raises `FormatError`.
+    """
+
+    path: RepoPath
+    size: int
+    sha256: Sha256
+    git_oid: GitOid
+    lfs: bool
+    mode: str = "100644"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.size <= MAX_INTEGER:
+            raise FormatError(f"size of {self.path} is out of range", got=self.size)
+        if self.mode not in FILE_MODES:
+            raise FormatError(f"git mode of {self.path}", expected=" or ".join(sorted(FILE_MODES)), got=self.mode[:40])
+        if self.lfs and self.git_oid.raw != (expected := pointer_oid(self.sha256, self.size)).raw:
+            raise FormatError(f"git id of {self.path} is not its LFS pointer's", expected=expected, got=self.git_oid)
+
+    def document(self) -> JsonObject:
+        """Return the row as it stands in the manifest."""
+        return {
+            "path": self.path.text,
+            "size": self.size,
+            "sha256": str(self.sha256),
+            "git_oid": str(self.git_oid),
+            "lfs": self.lfs,
+            "mode": self.mode,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The files of one snapshot, in the order of the torrent; raises `FormatError` for any other order or a clash.
+
+    `commit_object` is the raw git commit without its header, None if it could not be read.
+    """
+
+    snapshot: SnapshotId
+    commit_object: bytes | None
+    license: str | None
+    files: tuple[FileRow, ...]
+    # The bytes it was read from, which may hold keys this version does not know.
+    _raw: bytes | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise FormatError("manifest lists no files")
+        for before, after in pairwise(self.files):
+            if not before.path < after.path:
+                raise FormatError(f"manifest lists {after.path} out of order", expected=f"before {before.path}")
+        refuse_clashes(row.path for row in self.files)
+        if self.commit_object is not None and len(self.commit_object) > MAX_COMMIT_OBJECT:
+            raise FormatError("commit object is too large", expected=f"at most {MAX_COMMIT_OBJECT} bytes")
+        if self.license is not None and not (0 < len(self.license) <= MAX_LICENSE and self.license.isprintable()):
+            raise FormatError("license", expected="a short printable name", got=repr(self.license[:MAX_LICENSE]))
+
+    @property
+    def total_size(self) -> int:
+        """Bytes of all files."""
+        return sum(row.size for row in self.files)
+
+    @property
+    def digest(self) -> Sha256:
+        """The SHA-256 of the manifest's bytes, by which an index and a signature name it."""
+        return Sha256.of(self.encode())
+
+    def encode(self) -> bytes:
+        """Return the manifest's bytes (RFC 8785); those it was read from, if it was read."""
+        if self._raw is not None:
+            return self._raw
+        commit_object = None if self.commit_object is None else base64.b64encode(self.commit_object).decode()
+        return strict_json.canonical(
+            {
+                "type": "manifest",
+                "spec": SPEC,
+                "repo_type": "model",
+                "repo": self.snapshot.repo.text,
+                "commit": str(self.snapshot.commit),
+                "commit_object": commit_object,
+                "license": self.license,
+                "files": [row.document() for row in self.files],
+            }
+        )
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Read a manifest's bytes; raises `FormatError` for anything but canonical bytes of a valid one."""
+    document = strict_json.parse_object(data, max_bytes=MAX_MANIFEST_BYTES)
+    for key, expected in (("type", "manifest"), ("spec", SPEC), ("repo_type", "model")):
+        if document.get(key) != expected or isinstance(document.get(key), bool):
+            raise FormatError(f"manifest `{key}`", expected=repr(expected), got=repr(document.get(key))[:40])
+    rows = _field(document, "files", list)
+    manifest = Manifest(
+        SnapshotId(RepoId(_field(document, "repo", str)), CommitId.parse(_field(document, "commit", str))),
+        _optional(document, "commit_object", _base64),
+        _optional(document, "license", str),
+        tuple(_row(row) for row in rows),
+    )
+    if strict_json.canonical(document) != data:
+        raise FormatError("manifest bytes are not in canonical form (RFC 8785)")
+    object.__setattr__(manifest, "_raw", data)
+    return manifest
+
+
+def _row(row: JsonValue) -> FileRow:
+    if not isinstance(row, dict):
+        raise FormatError("a row of manifest `files`", expected="an object", got=type(row).__name__)
+    return FileRow(
+        RepoPath(_field(row, "path", str)),
+        _field(row, "size", int),
+        Sha256.parse(_field(row, "sha256", str)),
+        GitOid.parse(_field(row, "git_oid", str)),
+        _field(row, "lfs", bool),
+        _field(row, "mode", str),
+    )
+
+
+def _field(document: JsonObject, key: str, kind: type[_Value]) -> _Value:
+    value: Any = document.get(key)
+    if type(value) is not kind:  # not isinstance: true is no integer
+        raise FormatError(f"manifest `{key}`", expected=kind.__name__, got=repr(value)[:80])
+    return value
+
+
+def _optional(document: JsonObject, key: str, read: Callable[[str], _Value]) -> _Value | None:
+    if key not in document:
+        raise FormatError(f"manifest has no `{key}`", hint="a value that is not known is null")
+    return None if document[key] is None else read(_field(document, key, str))
+
+
+def _base64(text: str) -> bytes:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise FormatError("manifest `commit_object` is not base64", got=str(error)) from error
+    if base64.b64encode(data).decode() != text:
+        raise FormatError("manifest `commit_object` is not the one base64 of its bytes")
+    return data

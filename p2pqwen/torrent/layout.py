@@ -1,0 +1,95 @@
+"""The order of a torrent's files, their pad files and their offsets (BEP 52 file tree, BEP 47 padding).
+
+Files stand in the order of the v2 file tree: by component, compared as bytes. A pad file follows every file but the
+last whose size is not a multiple of the piece length, so each file starts on a piece; empty files take none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Self
+
+from p2pqwen.errors import FormatError
+from p2pqwen.torrent.piece_length import piece_length as recipe_piece_length
+from p2pqwen.values.repo_path import RepoPath, refuse_clashes
+
+MAX_FILES = 100_000
+# libtorrent's max_piece_count, 0x200000: 32 TiB at the largest piece length.
+MAX_PIECES = 0x200000
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadFile:
+    """One file of the payload: where it goes and its size in bytes."""
+
+    path: RepoPath
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.size < 0:
+            raise FormatError(f"file {self.path} has a negative size", got=self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A torrent's payload files in order, at a piece length in bytes.
+
+    Raises `FormatError` for no bytes at all, files out of order, paths that clash, too many files or pieces.
+    """
+
+    files: tuple[PayloadFile, ...]
+    piece_length: int
+    _offsets: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.files) > MAX_FILES:
+            raise FormatError("too many files for one torrent", expected=f"at most {MAX_FILES}", got=len(self.files))
+        keys = [file.path.sort_key for file in self.files]
+        for (before, after), file in zip(pairwise(keys), self.files[1:], strict=True):
+            if not before < after:
+                raise FormatError(f"file {file.path} is out of order", expected="order by path component as bytes")
+        refuse_clashes(file.path for file in self.files)
+        offsets = [0]
+        for index, file in enumerate(self.files):
+            offsets.append(offsets[-1] + file.size + self.pad_after(index))
+        object.__setattr__(self, "_offsets", tuple(offsets))
+        if not self.padded_size:
+            raise FormatError("a torrent needs at least one file that is not empty")
+        if self.piece_count > MAX_PIECES:
+            raise FormatError("too many pieces for one torrent", expected=f"at most {MAX_PIECES}", got=self.piece_count)
+
+    @classmethod
+    def of(cls, files: Iterable[tuple[RepoPath, int]]) -> Self:
+        """Lay out files given in any order, with recipe 1's piece length."""
+        ordered = tuple(sorted((PayloadFile(path, size) for path, size in files), key=lambda file: file.path.sort_key))
+        return cls(ordered, recipe_piece_length(sum(file.size for file in ordered)))
+
+    @property
+    def total_size(self) -> int:
+        """Payload bytes, pad files not counted."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def padded_size(self) -> int:
+        """Bytes of the v1 piece space, pad files included."""
+        return self._offsets[-1]
+
+    @property
+    def piece_count(self) -> int:
+        """Pieces of the v1 piece space."""
+        return -(-self.padded_size // self.piece_length)
+
+    def pad_after(self, index: int) -> int:
+        """Return the length in bytes of the pad file after the file at `index`, 0 for none."""
+        return -self.files[index].size % self.piece_length if index < len(self.files) - 1 else 0
+
+    def offset(self, index: int) -> int:
+        """Return where the file at `index` starts in the v1 piece space, in bytes; always the start of a piece."""
+        return self._offsets[index]
+
+    def pieces(self, index: int) -> range:
+        """Return the pieces that hold bytes of the file at `index`; an empty range for an empty file."""
+        first = self._offsets[index] // self.piece_length
+        return range(first, first - (-self.files[index].size // self.piece_length))

@@ -1,0 +1,100 @@
+"""The v1 pieces and the v2 tree of one file in one pass, with memory bounded by one piece's leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha1, sha256
+
+from p2pqwen.torrent import merkle
+from p2pqwen.torrent.merkle import BLOCK_SIZE
+from p2pqwen.values.digest import Sha256
+
+_ZEROS = memoryview(bytes(1 << 20))
+
+
+@dataclass(frozen=True, slots=True)
+class FileHashes:
+    """What a hybrid torrent says of one file.
+
+    `pieces`: its v1 piece hashes, 20 bytes each. `pieces_root`: its BEP 52 root, None for an empty file.
+    `piece_layer`: 32 bytes a piece, empty unless the file is longer than one piece.
+    """
+
+    size: int
+    pieces: bytes
+    pieces_root: Sha256 | None
+    piece_layer: bytes
+
+
+class PieceHasher:
+    """Hashes one file, given in chunks of any length (quickest: multiples of 16 KiB).
+
+    With `padded`, a pad file follows, and the last v1 piece covers its zeros. hashlib releases the interpreter's
+    lock for anything over 2047 bytes, so several files can be hashed at once on threads.
+    """
+
+    def __init__(self, piece_length: int, *, padded: bool) -> None:
+        if piece_length < BLOCK_SIZE or piece_length & (piece_length - 1):
+            raise ValueError("a piece length is a power of two of at least 16 KiB")
+        self._piece_length = piece_length
+        self._padded = padded
+        self._size = 0
+        self._pieces = bytearray()
+        self._layer = bytearray()
+        self._piece = sha1()  # noqa: S324 - BitTorrent v1
+        self._block = sha256()
+        self._leaves: list[bytes] = []
+
+    def update(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Take the file's next bytes."""
+        view = memoryview(chunk)
+        while view:
+            part = view[: self._piece_length - self._size % self._piece_length]
+            self._piece.update(part)
+            self._add_blocks(part)
+            self._size += len(part)
+            if self._size % self._piece_length == 0:
+                self._end_piece()
+            view = view[len(part) :]
+
+    def finish(self) -> FileHashes:
+        """Return the file's hashes; the hasher is of no use afterwards."""
+        size, piece_length = self._size, self._piece_length
+        if size % BLOCK_SIZE:
+            self._leaves.append(self._block.digest())
+        if size == 0:
+            return FileHashes(0, b"", None, b"")
+        # BEP 52: a file of one piece or less is padded to its own power of two, not to the piece.
+        small_root = merkle.root(b"".join(self._leaves)) if self._leaves and size < piece_length else None
+        if size % piece_length:
+            if self._padded:
+                self._add_zeros(-size % piece_length)
+            self._end_piece()
+        layer = bytes(self._layer)
+        if size > piece_length:
+            root = merkle.root_of_layer(layer, piece_length)
+            return FileHashes(size, bytes(self._pieces), Sha256(root), layer)
+        return FileHashes(size, bytes(self._pieces), Sha256(small_root or layer), b"")
+
+    def _add_blocks(self, part: memoryview) -> None:
+        filled = self._size % BLOCK_SIZE
+        if filled:
+            head = part[: BLOCK_SIZE - filled]
+            self._block.update(head)
+            if filled + len(head) < BLOCK_SIZE:
+                return
+            self._leaves.append(self._block.digest())
+            part = part[len(head) :]
+        whole = len(part) - len(part) % BLOCK_SIZE
+        self._leaves += [sha256(part[at : at + BLOCK_SIZE]).digest() for at in range(0, whole, BLOCK_SIZE)]
+        self._block = sha256(part[whole:])
+
+    def _end_piece(self) -> None:
+        self._pieces += self._piece.digest()
+        self._piece = sha1()  # noqa: S324 - BitTorrent v1
+        self._layer += merkle.root(b"".join(self._leaves), width=self._piece_length // BLOCK_SIZE)
+        self._leaves = []
+
+    def _add_zeros(self, count: int) -> None:
+        for at in range(0, count, len(_ZEROS)):
+            self._piece.update(_ZEROS[: count - at])
