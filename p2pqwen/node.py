@@ -1,4 +1,4 @@
-"""The composition root: builds adapters from the configuration and hands them to operations, each once and when asked."""
+"""The composition root: builds each adapter once, when asked, from the configuration, and hands it to operations."""
 
 from __future__ import annotations
 

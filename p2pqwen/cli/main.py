@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print_error(errors.UsageError(message, hint="see `p2pqwen --help`"), code=code, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted", err=True)
-        _leave_at_once(exit_codes.INTERRUPTED)
+        code = exit_codes.INTERRUPTED
     except BrokenPipeError:
         # The reader of our stdout has gone (`| head`): nothing is left to say, and closing stdout must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

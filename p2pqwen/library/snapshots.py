@@ -23,7 +23,7 @@ from pathlib import Path
 from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
-from p2pqwen.torrent.metainfo import MAX_TORRENT_SIZE, Metainfo, parse_metainfo
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
@@ -51,7 +51,7 @@ class HeldSnapshot:
 
     def metainfo(self) -> Metainfo:
         """Read its torrent; raises `FormatError`, `DiskError`."""
-        return parse_metainfo(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_SIZE))
+        return parse_metainfo(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES))
 
 
 class Library:

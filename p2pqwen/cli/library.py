@@ -1,0 +1,75 @@
+"""`p2pqwen list` and `p2pqwen remove`: the snapshots this node holds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("list")(list_snapshots)
+    app.command()(remove)
+
+
+def list_snapshots(json_output: JsonFlag = False) -> None:
+    """List the snapshots in the library."""
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.inventory import inventory
+    from p2pqwen.values.byte_size import format_size
+
+    with Output(as_json=json_output) as out:
+        node = open_node()
+        held = inventory(node.library, out.report)
+        lines = [f"{one.id}  {format_size(one.size):>8}  {one.state}{_hazard(one.hazards)}" for one in held]
+        out.result(
+            {
+                "snapshots": [
+                    {
+                        "repo": str(one.id.repo),
+                        "commit": str(one.id.commit),
+                        "size": one.size,
+                        "path": str(one.folder),
+                        "state": str(one.state),
+                        "provenance": None if one.provenance is None else str(one.provenance),
+                        "hazards": one.hazards,
+                    }
+                    for one in held
+                ]
+            },
+            lines or ["the library is empty; `p2pqwen preserve REPO` or `p2pqwen fetch TARGET` fills it"],
+        )
+
+
+def _hazard(count: int) -> str:
+    return f"  hazard: {count} pickle-format file(s)" if count else ""
+
+
+def remove(
+    target: Annotated[str, typer.Argument(metavar="REPO[@COMMIT]", help="The snapshot to delete.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Delete a snapshot from the library; copies in the Hugging Face cache stay."""
+    import sys
+
+    from p2pqwen.errors import UsageError
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.verify_target import held_snapshot
+
+    with Output(as_json=json_output) as out:
+        node = open_node()
+        held = held_snapshot(target, node.library)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UsageError(f"nobody to ask whether to delete {held.id}", hint="say --yes")
+            typer.confirm(f"Delete {held.id} ({held.folder})?", abort=True, err=True)
+        node.library.remove(held)
+        out.result(
+            {"removed": [{"repo": str(held.id.repo), "commit": str(held.id.commit), "path": str(held.folder)}]},
+            [f"removed {held.id}"],
+        )

@@ -1,0 +1,168 @@
+"""`p2pqwen preserve`: bring a snapshot into the library, whole, verified, with its torrent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+from p2pqwen.errors import FormatError, UsageError
+
+if TYPE_CHECKING:
+    from p2pqwen.node import Node
+    from p2pqwen.operations.preserve_folder import GitSource
+    from p2pqwen.operations.snapshot_build import Preserved
+    from p2pqwen.values.digest import CommitId
+    from p2pqwen.values.snapshot_id import RepoId
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(preserve)
+
+
+def preserve(
+    target: Annotated[
+        str | None, typer.Argument(metavar="REPO[@REVISION]", help="A model on the Hub, such as Qwen/Qwen3-0.6B.")
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="Take the files from this folder, not from the Hub.")
+    ] = None,
+    repo: Annotated[str | None, typer.Option(metavar="ORG/MODEL", help="With --from: whose snapshot it is.")] = None,
+    commit: Annotated[str | None, typer.Option(metavar="HEX", help="With --from: the commit, 40 hex digits.")] = None,
+    git: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|URL", help="With --from: where to read the commit object (default: DIR/.git)."),
+    ] = None,
+    allow_gated: Annotated[
+        bool, typer.Option("--allow-gated", help="Preserve a gated or private repository all the same.")
+    ] = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Turn a snapshot (a repository at one commit) into a verified copy and a torrent."""
+    from p2pqwen.node import open_node
+
+    with Output(as_json=json_output) as out:
+        node = open_node()
+        if source is None:
+            done = _from_hub(node, out, target, (repo, commit, git), allow_gated=allow_gated)
+        else:
+            done = _from_folder(node, out, source, target, repo, commit, git)
+        out.result(_fields(done), _lines(done))
+
+
+def _from_hub(
+    node: Node, out: Output, target: str | None, folder_options: tuple[str | None, ...], *, allow_gated: bool
+) -> Preserved:
+    from p2pqwen.operations.preserve import PreserveOptions, preserve
+
+    if target is None:
+        raise UsageError("no repository named", expected="REPO[@REVISION], or --from DIR with --repo and --commit")
+    if any(option is not None for option in folder_options):
+        raise UsageError("--repo, --commit and --git go with --from")
+    name, at, revision = target.partition("@")
+    if at and not revision:
+        raise UsageError("no revision after @", got=target)
+    return preserve(
+        _repo_id(name),
+        revision or None,
+        hub=node.hub,
+        cache=node.hub_cache,
+        library=node.library,
+        options=PreserveOptions(allow_gated=allow_gated),
+        report=out.report,
+    )
+
+
+def _from_folder(
+    node: Node, out: Output, source: Path, target: str | None, repo: str | None, commit: str | None, git: str | None
+) -> Preserved:
+    from p2pqwen.operations.preserve_folder import preserve_folder
+    from p2pqwen.values.snapshot_id import SnapshotId
+
+    if target is not None and repo is None and commit is None:
+        repo, _, commit = target.partition("@")
+    if not repo or not commit:
+        raise UsageError("a folder does not say what it holds", hint="name it with --repo ORG/MODEL --commit HEX")
+    return preserve_folder(
+        source,
+        SnapshotId(_repo_id(repo), _commit_id(commit)),
+        git=_git_source(node, source, git),
+        library=node.library,
+        endpoint=node.config.hub.endpoint,
+        report=out.report,
+    )
+
+
+def _git_source(node: Node, folder: Path, git: str | None) -> GitSource | None:
+    from p2pqwen.hub.git_commit import commit_object, tree_rows
+    from p2pqwen.operations.preserve_folder import GitSource
+
+    chosen = git or (str(folder) if (folder / ".git").exists() else None)
+    if chosen is None:
+        return None
+    token = node.config.hub.token if chosen.startswith(node.config.hub.endpoint + "/") else None
+    return GitSource(
+        lambda commit: commit_object(chosen, commit, token=token),
+        lambda commit: tree_rows(chosen, commit, token=token),
+        asked=git is not None,
+    )
+
+
+def _repo_id(text: str) -> RepoId:
+    from p2pqwen.values.snapshot_id import RepoId
+
+    try:
+        return RepoId(text)
+    except FormatError as error:
+        raise UsageError(error.what, expected=error.expected, got=error.got) from error
+
+
+def _commit_id(text: str) -> CommitId:
+    from p2pqwen.values.digest import CommitId
+
+    try:
+        return CommitId.parse(text)
+    except FormatError as error:
+        raise UsageError(error.what, expected=error.expected, got=error.got) from error
+
+
+def _fields(done: Preserved) -> dict[str, Any]:
+    metainfo = done.metainfo
+    return {
+        "repo": str(done.held.id.repo),
+        "commit": str(done.held.id.commit),
+        "size": metainfo.layout.total_size,
+        "files": len(metainfo.layout.files),
+        "piece_length": metainfo.piece_length,
+        "infohash_v1": str(metainfo.infohash.v1),
+        "infohash_v2": str(metainfo.infohash.v2),
+        "magnet": str(done.magnet),
+        "manifest_sha256": str(done.manifest.digest),
+        "provenance": str(done.provenance),
+        "torrent": str(done.held.torrent_path),
+        "path": str(done.held.folder),
+        "license": done.manifest.license,
+        "redistribution": str(done.redistribution),
+        "hazards": [path.text for path in done.hazards],
+        "unchanged": done.unchanged,
+    }
+
+
+def _lines(done: Preserved) -> list[str]:
+    from p2pqwen.values.byte_size import format_size
+
+    metainfo = done.metainfo
+    return [
+        f"{'already preserved' if done.unchanged else 'preserved'} {done.held.id}",
+        f"  content     {len(metainfo.layout.files)} files, {format_size(metainfo.layout.total_size)}",
+        f"  provenance  {done.provenance}",
+        f"  licence     {done.manifest.license or 'none named'} (redistribution: {done.redistribution})",
+        f"  infohash    {metainfo.infohash.v1} (v1)",
+        f"              {metainfo.infohash.v2} (v2)",
+        f"  torrent     {done.held.torrent_path}",
+        f"  magnet      {done.magnet}",
+    ]

@@ -1,0 +1,77 @@
+"""`p2pqwen torrent show`: what a .torrent file says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(help="Look into .torrent files.", no_args_is_help=True, rich_markup_mode=None)
+    group.command("show")(show)
+    app.add_typer(group, name="torrent")
+
+
+def show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .torrent file.")],
+    json_output: JsonFlag = False,
+) -> None:
+    """Show names, hashes, seeds, signers and the manifest of a torrent; exit 3 if it contradicts itself."""
+    from p2pqwen.library import durable
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.snapshot_build import warnings_of
+    from p2pqwen.operations.verify import signed_manifest
+    from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
+    from p2pqwen.torrent.signature import verify_torrent
+    from p2pqwen.values.byte_size import format_size
+
+    with Output(as_json=json_output) as out:
+        node = open_node()
+        metainfo = parse_metainfo(durable.read(file, max_bytes=MAX_TORRENT_BYTES))
+        manifest, provenance = signed_manifest(metainfo)
+        signers = verify_torrent(metainfo, node.known_keys())
+        warnings = [] if manifest is None else warnings_of(manifest)
+        out.result(
+            {
+                "name": metainfo.name,
+                "infohash_v1": str(metainfo.infohash.v1),
+                "infohash_v2": str(metainfo.infohash.v2),
+                "files": len(metainfo.layout.files),
+                "size": metainfo.layout.total_size,
+                "piece_length": metainfo.piece_length,
+                "web_seeds": list(metainfo.web_seeds),
+                "trackers": [list(tier) for tier in metainfo.trackers],
+                "signers": [{"label": one.label, "keyid": str(one.keyid), "state": str(one.state)} for one in signers],
+                "manifest": None
+                if manifest is None
+                else {
+                    "sha256": str(manifest.digest),
+                    "repo": str(manifest.snapshot.repo),
+                    "commit": str(manifest.snapshot.commit),
+                    "license": manifest.license,
+                    "provenance": str(provenance),
+                },
+                "comment": metainfo.comment,
+                "warnings": warnings,
+            },
+            [
+                f"name         {metainfo.name}",
+                f"snapshot     {manifest.snapshot if manifest else 'unknown: no manifest inside'}",
+                f"infohash v1  {metainfo.infohash.v1}",
+                f"infohash v2  {metainfo.infohash.v2}",
+                f"content      {len(metainfo.layout.files)} files, {format_size(metainfo.layout.total_size)}",
+                f"pieces       of {metainfo.piece_length // 1024} KiB",
+                f"provenance   {provenance}",
+                *(f"web seed     {url}" for url in metainfo.web_seeds),
+                *(f"tracker      {url}" for tier in metainfo.trackers for url in tier),
+                *(f"signed by    {one.label}: {one.state}, key {one.keyid}" for one in signers),
+                *([] if signers else ["signed by    nobody"]),
+                *(f"warning      {warning}" for warning in warnings),
+            ],
+        )

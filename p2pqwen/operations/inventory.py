@@ -1,0 +1,42 @@
+"""What the library holds, for `list`: sizes, states and hazards, from each snapshot's torrent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.library.snapshots import Library, State
+from p2pqwen.manifest.hazards import pickle_files
+from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.operations.verify import signed_manifest
+from p2pqwen.values.snapshot_id import SnapshotId
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryRow:
+    """One held snapshot; `hazards` counts its pickle-format files, `provenance` is None without a manifest."""
+
+    id: SnapshotId
+    folder: Path
+    state: State
+    size: int
+    hazards: int
+    provenance: Provenance | None
+
+
+def inventory(library: Library, report: Report = ignore) -> list[InventoryRow]:
+    """Describe every held snapshot; one whose torrent cannot be read is warned about and left out."""
+    rows = []
+    for held in library.all():
+        try:
+            metainfo = held.metainfo()
+            manifest, provenance = signed_manifest(metainfo)
+        except P2pqwenError as error:
+            report(Notice("warning", f"{held.torrent_path}: {error.message}"))
+            continue
+        hazards = len(pickle_files(file.path for file in metainfo.layout.files))
+        proof = None if manifest is None else provenance
+        rows.append(InventoryRow(held.id, held.folder, held.state, metainfo.layout.total_size, hazards, proof))
+    return rows

@@ -1,0 +1,239 @@
+"""Preserve a snapshot from the Hub: resolve, download, hash what has arrived, prove, make the torrent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError, VerificationError
+from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.hub.cache import HubCache
+from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
+from p2pqwen.library import durable
+from p2pqwen.library.hashing import FileDigests, hash_file, hash_workers
+from p2pqwen.library.linking import place
+from p2pqwen.library.snapshots import Library, State
+from p2pqwen.library.space import require_free
+from p2pqwen.manifest.manifest import FileRow, parse_manifest
+from p2pqwen.operations.snapshot_build import (
+    ExpectedFile,
+    Preserved,
+    describe,
+    install,
+    make_manifest,
+    make_metainfo,
+    row_of,
+)
+from p2pqwen.torrent.layout import Layout
+from p2pqwen.values.repo_path import RepoPath, refuse_clashes
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+
+# The Hub serves single connections at a fraction of what a line takes; huggingface_hub itself uses eight.
+DOWNLOAD_WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PreserveOptions:
+    """Choices of the person who preserves."""
+
+    allow_gated: bool = False
+
+
+def preserve(
+    repo: RepoId,
+    revision: str | None,
+    *,
+    hub: HubClient,
+    cache: HubCache,
+    library: Library,
+    options: PreserveOptions = PreserveOptions(),
+    report: Report = ignore,
+) -> Preserved:
+    """Bring `repo` at `revision` (default: the main branch) into the library, whole and verified.
+
+    A snapshot that is there already is returned as it is. Raises `NotFoundError`, `NetworkError`, `DiskError`,
+    `VerificationError` where bytes are not what the Hub said, `P2pqwenError` for a gated or private repository.
+    """
+    listing = hub.resolve(repo, revision)
+    _refuse_closed(listing, options)
+    refuse_clashes(file.path for file in listing.files)
+    with durable.lock(library.lock_path(listing.snapshot)):
+        if (known := already_preserved(library, listing.snapshot, report)) is not None:
+            return known
+        return _Run(listing, hub, cache, library, report).run()
+
+
+def already_preserved(library: Library, snapshot: SnapshotId, report: Report) -> Preserved | None:
+    """Return the snapshot if it is complete in the library; raises `P2pqwenError` where a fetch has begun it."""
+    held = library.get(snapshot)
+    if held is None:
+        return None
+    if held.state is not State.COMPLETE:
+        raise P2pqwenError(
+            f"{snapshot} is in the library but {held.state}",
+            hint=f"finish it with `p2pqwen fetch {snapshot}` or drop it with `p2pqwen remove {snapshot}`",
+        )
+    metainfo = held.metainfo()
+    if metainfo.manifest is None:
+        return None
+    return describe(held, parse_manifest(metainfo.manifest), metainfo, report, unchanged=True)
+
+
+class _Run:
+    """One preservation: downloads and hashes overlap, so the last file's hash is all that follows the last byte."""
+
+    def __init__(self, listing: HubSnapshot, hub: HubClient, cache: HubCache, library: Library, report: Report) -> None:
+        self._listing = listing
+        self._hub = hub
+        self._cache = cache
+        self._library = library
+        self._report = report
+        self._layout = Layout.of((file.path, file.size) for file in listing.files)
+        self._staged = library.stage(listing.snapshot)
+        self._downloaded = _Counter("download", self._layout.total_size, report)
+        self._hashed = _Counter("hash", self._layout.total_size, report)
+
+    def run(self) -> Preserved:
+        snapshot = self._listing.snapshot
+        cached = {file.path: found for file in self._listing.files if (found := self._cache.find(snapshot.repo, file))}
+        self._require_room(cached)
+        with _pool(DOWNLOAD_WORKERS + 1, "download") as downloads, _pool(hash_workers(), "hash") as hashers:
+            commit = downloads.submit(self._commit_object)
+            digested = self._digest_all(downloads, hashers, cached)
+            commit_object = commit.result()
+        rows = [row for row, _ in digested.values()]
+        manifest = make_manifest(
+            snapshot, rows, self._staged, commit_object=commit_object, tree_rows=lambda: self._hub.tree_rows(snapshot)
+        )
+        digests = {path: one for path, (_, one) in digested.items()}
+        metainfo = make_metainfo(manifest, digests, self._layout, self._hub.endpoint)
+        self._hub.clean_staging(self._staged)
+        held = install(self._library, manifest, metainfo)
+        return describe(held, manifest, metainfo, self._report, unchanged=False)
+
+    def _require_room(self, cached: dict[RepoPath, Path]) -> None:
+        device = self._staged.stat().st_dev
+        linkable = {path for path, found in cached.items() if found.stat().st_dev == device}
+        staged = {file.path for file in self._listing.files if _has_size(self._staged / file.path.text, file.size)}
+        needed = sum(file.size for file in self._listing.files if file.path not in linkable | staged)
+        require_free(self._staged, needed)
+
+    def _digest_all(
+        self, downloads: ThreadPoolExecutor, hashers: ThreadPoolExecutor, cached: dict[RepoPath, Path]
+    ) -> dict[RepoPath, tuple[FileRow, FileDigests]]:
+        # The largest first, so that no core is left alone with a long file at the end.
+        order = sorted(range(len(self._layout.files)), key=lambda index: -self._layout.files[index].size)
+        by_path = {file.path: file for file in self._listing.files}
+        hashing: list[Future[tuple[FileRow, FileDigests]]] = []
+        fetching = {}
+        for index in order:
+            file = by_path[self._layout.files[index].path]
+            fetching[downloads.submit(self._bring, file, cached.get(file.path))] = (index, file)
+        for done in as_completed(fetching):
+            index, file = fetching[done]
+            hashing.append(hashers.submit(self._digest, index, file, from_cache=done.result()))
+        results = [done.result() for done in as_completed(hashing)]
+        return {row.path: (row, digests) for row, digests in results}
+
+    def _bring(self, file: HubFile, cached: Path | None) -> bool:
+        """Bring a file into staging; tell whether it came from the Hugging Face cache."""
+        target = self._staged / file.path.text
+        if cached is not None and not target.exists():
+            place(cached, target)
+            self._downloaded.add(file.size)
+            return True
+        self._download(file)
+        return False
+
+    def _download(self, file: HubFile) -> None:
+        seen = 0
+
+        def on_bytes(count: int) -> None:
+            nonlocal seen
+            seen += count
+            self._downloaded.add(count)
+
+        self._hub.download(self._listing, file, self._staged, on_bytes)
+        self._downloaded.add(file.size - seen)  # what an earlier try had fetched
+
+    def _digest(self, index: int, file: HubFile, *, from_cache: bool) -> tuple[FileRow, FileDigests]:
+        expected = ExpectedFile(file.path, file.size, file.blob_oid, file.lfs_sha256, lfs=file.lfs_sha256 is not None)
+        target = self._staged / file.path.text
+        try:
+            return self._hash_and_compare(index, expected, target)
+        except VerificationError as error:
+            target.unlink(missing_ok=True)  # or the next try would take it for finished
+            if not from_cache:
+                raise
+            self._report(Notice("warning", f"the Hugging Face cache holds a bad copy, downloading: {error.message}"))
+        self._hub.download(self._listing, file, self._staged, lambda _: None)
+        try:
+            return self._hash_and_compare(index, expected, target)
+        except VerificationError:
+            target.unlink(missing_ok=True)
+            raise
+
+    def _hash_and_compare(self, index: int, expected: ExpectedFile, target: Path) -> tuple[FileRow, FileDigests]:
+        digests = hash_file(
+            target,
+            piece_length=self._layout.piece_length,
+            padded=self._layout.pad_after(index) > 0,
+            git_blob=not expected.lfs,
+            on_bytes=self._hashed.add,
+        )
+        return row_of(expected, target, digests), digests
+
+    def _commit_object(self) -> bytes | None:
+        try:
+            return self._hub.commit_object(self._listing.snapshot)
+        except (NetworkError, NotFoundError) as error:
+            self._report(Notice("warning", f"no commit object over git: {error.message}"))
+            return None
+
+
+class _Counter:
+    """Adds up bytes from several threads and reports the sum."""
+
+    def __init__(self, stage: str, total: int, report: Report) -> None:
+        self._stage, self._total, self._report = stage, total, report
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._done = min(self._done + count, self._total)
+            self._report(Progress(self._stage, self._done, self._total))
+
+
+@contextmanager
+def _pool(workers: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Open a thread pool that starts nothing still queued once the work fails or is interrupted."""
+    pool = ThreadPoolExecutor(workers, name)
+    try:
+        yield pool
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    else:
+        pool.shutdown()
+
+
+def _refuse_closed(listing: HubSnapshot, options: PreserveOptions) -> None:
+    if options.allow_gated or not (listing.gated or listing.private):
+        return
+    kind = "gated" if listing.gated else "private"
+    raise P2pqwenError(
+        f"{listing.snapshot.repo} is {kind}: its owner did not make it free for everybody",
+        hint="if you may redistribute it, say so with --allow-gated",
+    )
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size

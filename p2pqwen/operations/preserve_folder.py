@@ -1,0 +1,201 @@
+"""Preserve a snapshot that already lies in a folder: a clone, an `hf download` folder, a snapshot of the cache."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pqwen.errors import FormatError, NetworkError, NotFoundError, UsageError, VerificationError
+from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.hub.git_attributes import lfs_paths
+from p2pqwen.library import durable
+from p2pqwen.library.hashing import FileChangedError, hash_files
+from p2pqwen.library.linking import place
+from p2pqwen.library.snapshots import Library
+from p2pqwen.library.space import require_free
+from p2pqwen.operations.preserve import already_preserved
+from p2pqwen.operations.snapshot_build import (
+    ExpectedFile,
+    Preserved,
+    describe,
+    install,
+    make_manifest,
+    make_metainfo,
+    row_of,
+)
+from p2pqwen.torrent.layout import Layout
+from p2pqwen.values.digest import CommitId, GitOid
+from p2pqwen.values.repo_path import RepoPath, refuse_clashes
+from p2pqwen.values.snapshot_id import SnapshotId
+
+_ATTRIBUTES = RepoPath(".gitattributes")
+MAX_ATTRIBUTES_SIZE = 1 << 20
+# What git and huggingface_hub keep beside the files; neither is part of a commit.
+_NOT_PAYLOAD = (".git", ".cache/huggingface")
+
+
+@dataclass(frozen=True, slots=True)
+class GitSource:
+    """The functions that read one commit from a folder or a URL; see hub/git_commit.py.
+
+    `asked`: the person named the source. One that is merely there (`DIR/.git`) may lack the commit.
+    """
+
+    commit_object: Callable[[CommitId], bytes]
+    tree_rows: Callable[[CommitId], Sequence[tuple[RepoPath, str, GitOid]]]
+    asked: bool = True
+
+
+def preserve_folder(
+    folder: Path,
+    snapshot: SnapshotId,
+    *,
+    git: GitSource | None,
+    library: Library,
+    endpoint: str,
+    report: Report = ignore,
+) -> Preserved:
+    """Bring the files of `folder` into the library as `snapshot`; linked where the file system allows, not copied.
+
+    With `git`, every file is compared with the commit's tree, and the provenance is proven. Raises `UsageError`,
+    `VerificationError` (a file is not the commit's, missing, too many, an LFS pointer, changing), `FormatError`
+    (a name or link that cannot be preserved), `NotFoundError`, `DiskError`.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder")
+    if folder.resolve().is_relative_to(library.root.resolve()):
+        raise UsageError(f"{folder} is inside the library itself")
+    sources = dict(_walk(folder))
+    if not sources:
+        raise NotFoundError(f"{folder} holds no files")
+    refuse_clashes(sources)
+    with durable.lock(library.lock_path(snapshot)):
+        if (known := already_preserved(library, snapshot, report)) is not None:
+            return known
+        commit_object, expected = _expectations(snapshot, sources, git, report)
+        staged = library.stage(snapshot)
+        try:
+            _place_all(sources, staged)
+            return _build(snapshot, expected, staged, commit_object, library, endpoint, report)
+        except BaseException:
+            library.discard_stage(snapshot)  # placing again costs nothing; half a snapshot helps nobody
+            raise
+
+
+def _build(
+    snapshot: SnapshotId,
+    expected: Mapping[RepoPath, ExpectedFile],
+    staged: Path,
+    commit_object: bytes | None,
+    library: Library,
+    endpoint: str,
+    report: Report,
+) -> Preserved:
+    layout = Layout.of((path, (staged / path.text).stat().st_size) for path in expected)
+    done = 0
+
+    def on_bytes(count: int) -> None:
+        nonlocal done
+        done += count
+        report(Progress("hash", done, layout.total_size))
+
+    lfs = {path for path, file in expected.items() if file.lfs}
+    digests = hash_files(staged, layout, lfs=lfs, on_bytes=on_bytes)
+    rows = [row_of(file, staged / path.text, digests[path]) for path, file in expected.items()]
+    manifest = make_manifest(snapshot, rows, staged, commit_object=commit_object, tree_rows=None)
+    metainfo = make_metainfo(manifest, digests, layout, endpoint)
+    return describe(install(library, manifest, metainfo), manifest, metainfo, report, unchanged=False)
+
+
+def _expectations(
+    snapshot: SnapshotId, sources: Mapping[RepoPath, Path], git: GitSource | None, report: Report
+) -> tuple[bytes | None, dict[RepoPath, ExpectedFile]]:
+    if git is not None:
+        try:
+            commit_object, rows = git.commit_object(snapshot.commit), git.tree_rows(snapshot.commit)
+        except (NetworkError, NotFoundError) as error:
+            if git.asked and isinstance(error, NotFoundError):
+                raise
+            report(Notice("warning", f"no commit object: {error.message}"))
+        else:
+            return commit_object, _expected_of_tree(snapshot, sources, rows)
+    lfs = _lfs_by_attributes(sources)
+    return None, {path: ExpectedFile(path, lfs=path in lfs) for path in sources}
+
+
+def _expected_of_tree(
+    snapshot: SnapshotId, sources: Mapping[RepoPath, Path], rows: Sequence[tuple[RepoPath, str, GitOid]]
+) -> dict[RepoPath, ExpectedFile]:
+    expected = {path: ExpectedFile(path, git_oid=oid, mode=mode) for path, mode, oid in rows}
+    for problem, paths in (("lacks", set(expected) - set(sources)), ("also holds", set(sources) - set(expected))):
+        if paths:
+            shown = ", ".join(path.text for path in sorted(paths)[:5])
+            raise VerificationError(
+                f"the folder is not commit {snapshot.commit}: it {problem} {shown}",
+                expected=f"{len(expected)} files",
+                got=f"{len(sources)} files",
+            )
+    return expected
+
+
+def _lfs_by_attributes(sources: Mapping[RepoPath, Path]) -> Collection[RepoPath]:
+    if _ATTRIBUTES not in sources:
+        return frozenset()
+    return lfs_paths(durable.read(sources[_ATTRIBUTES], max_bytes=MAX_ATTRIBUTES_SIZE), sources)
+
+
+def _place_all(sources: Mapping[RepoPath, Path], staged: Path) -> None:
+    device = staged.stat().st_dev
+    require_free(staged, sum(one.stat().st_size for one in sources.values() if one.stat().st_dev != device))
+    for path, source in sources.items():
+        target = staged / path.text
+        target.unlink(missing_ok=True)  # an interrupted try may have left another file
+        before = source.stat()
+        place(source, target)
+        after = source.stat()
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise FileChangedError(f"{source} changed while it was read", hint="let whatever writes to it finish")
+
+
+def _walk(folder: Path) -> Iterator[tuple[RepoPath, Path]]:
+    """Yield each file's path in the snapshot and where its bytes are."""
+    for parent, folders, files in os.walk(folder, onerror=_raise):
+        here = Path(parent)
+        relative = here.relative_to(folder)
+        folders[:] = sorted(name for name in folders if (relative / name).as_posix() not in _NOT_PAYLOAD)
+        for name in folders:
+            if (here / name).is_symlink():
+                raise FormatError(f"{here / name} is a link to a folder", hint="put the folder itself there")
+        for name in sorted(files):
+            if (relative / name).as_posix() not in _NOT_PAYLOAD:  # `.git` is a file in a worktree
+                yield RepoPath((relative / name).as_posix()), _content_of(here / name, folder)
+
+
+def _raise(error: OSError) -> None:
+    with durable.disk_errors(f"list {error.filename}"):
+        raise error
+
+
+def _content_of(path: Path, folder: Path) -> Path:
+    """Follow a link as far as we may: within the folder, or from a Hugging Face cache snapshot to its blobs."""
+    with durable.disk_errors(f"read {path}"):
+        target = path.resolve(strict=True)
+        mode = target.stat().st_mode
+    if path.is_symlink() and not any(target.is_relative_to(root) for root in _link_roots(folder)):
+        raise FormatError(
+            f"{path} is a link out of the folder", got=str(target), hint="replace the link by the file it points to"
+        )
+    if not stat.S_ISREG(mode):
+        raise FormatError(f"{path} is not a regular file")
+    return target
+
+
+def _link_roots(folder: Path) -> tuple[Path, ...]:
+    root = folder.resolve()
+    if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
+        # `models--org--name/snapshots/<commit>` links into its own blobs, or into blobs shared by the whole cache.
+        return root, root.parent.parent / "blobs", root.parent.parent.parent / "blobs"
+    return (root,)

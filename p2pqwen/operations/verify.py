@@ -1,0 +1,167 @@
+"""Re-hash a snapshot and say what is not as it was signed: every bad file, with expected and got."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pqwen.errors import NotFoundError, P2pqwenError
+from p2pqwen.events import Progress, Report, ignore
+from p2pqwen.library.hashing import FileDigests, hash_files
+from p2pqwen.library.snapshots import HeldSnapshot, State
+from p2pqwen.manifest.lfs_pointer import pointer_oid
+from p2pqwen.manifest.manifest import FileRow, Manifest, parse_manifest
+from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.operations.snapshot_build import warnings_of
+from p2pqwen.signing.keys import PublicKey
+from p2pqwen.torrent.layout import Layout, PayloadFile
+from p2pqwen.torrent.metainfo import Metainfo, check_manifest
+from p2pqwen.torrent.signature import SignerResult, verify_torrent
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.repo_path import RepoPath
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A file that is not what the manifest says."""
+
+    path: str
+    expected: str
+    got: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` found. `files` and `bytes` count what was checked; `extra` are files nobody signed."""
+
+    files: int
+    bytes: int
+    bad: tuple[BadFile, ...]
+    provenance: Provenance
+    signers: tuple[SignerResult, ...]
+    manifest: Manifest | None
+    extra: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Every file right and no signature wrong."""
+        return not self.bad and all(signer.state != "invalid" for signer in self.signers)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What anybody who is shown this snapshot should be told."""
+        return ["the torrent carries no manifest"] if self.manifest is None else warnings_of(self.manifest)
+
+
+def verify_held(held: HeldSnapshot, keys: Mapping[Sha256, PublicKey], report: Report = ignore) -> Verification:
+    """Verify a snapshot of the library; of a partial one, the files that were chosen."""
+    selected = held.selected if held.state is not State.COMPLETE else None
+    return verify_folder(held.metainfo(), held.folder, keys, selected=selected, report=report)
+
+
+def verify_folder(
+    metainfo: Metainfo,
+    folder: Path,
+    keys: Mapping[Sha256, PublicKey],
+    *,
+    selected: tuple[str, ...] | None = None,
+    report: Report = ignore,
+) -> Verification:
+    """Compare the files below `folder` with a torrent and the manifest in it.
+
+    Raises `VerificationError` where torrent and manifest contradict each other, `NotFoundError` without the folder.
+    """
+    if not folder.is_dir():
+        raise NotFoundError(f"no folder {folder} with the files to verify")
+    manifest, provenance = signed_manifest(metainfo)
+    rows = {} if manifest is None else {row.path: row for row in manifest.files}
+    files = [file for file in metainfo.layout.files if _wanted(file.path, selected)]
+    bad: dict[RepoPath, BadFile] = {}
+    present = [file for file in files if not _missing(file, folder, bad)]
+    digests = _hash(folder, metainfo.layout, present, rows, bad, report)
+    roots = {file.path: file.pieces_root for file in metainfo.files}
+    for file in present:
+        if file.path in digests and (problem := _compare(rows.get(file.path), roots[file.path], digests[file.path])):
+            bad[file.path] = BadFile(file.path.text, *problem)
+    return Verification(
+        files=len(files),
+        bytes=sum(one.size for one in digests.values()),
+        bad=tuple(bad[path] for path in sorted(bad)),
+        provenance=provenance,
+        signers=tuple(verify_torrent(metainfo, keys)),
+        manifest=manifest,
+        extra=_extra(folder, {file.path.text for file in metainfo.layout.files}),
+    )
+
+
+def signed_manifest(metainfo: Metainfo) -> tuple[Manifest | None, Provenance]:
+    """Return the manifest a torrent carries, checked against it, and what it proves.
+
+    Raises `FormatError`, and `VerificationError` where the two differ or the commit object is not the commit's.
+    """
+    if metainfo.manifest is None:
+        return None, Provenance.UNPROVEN
+    manifest = parse_manifest(metainfo.manifest)
+    check_manifest(metainfo, manifest)
+    return manifest, prove(manifest)
+
+
+def _wanted(path: RepoPath, selected: tuple[str, ...] | None) -> bool:
+    return selected is None or any(fnmatch.fnmatchcase(path.text, glob) for glob in selected)
+
+
+def _missing(file: PayloadFile, folder: Path, bad: dict[RepoPath, BadFile]) -> bool:
+    path = folder / file.path.text
+    if not path.is_file():
+        bad[file.path] = BadFile(file.path.text, f"{file.size} bytes", "missing")
+    elif (size := path.stat().st_size) != file.size:
+        bad[file.path] = BadFile(file.path.text, f"{file.size} bytes", f"{size} bytes")
+    return file.path in bad
+
+
+def _hash(
+    folder: Path,
+    layout: Layout,
+    present: list[PayloadFile],
+    rows: Mapping[RepoPath, FileRow],
+    bad: dict[RepoPath, BadFile],
+    report: Report,
+) -> Mapping[RepoPath, FileDigests]:
+    total = sum(file.size for file in present)
+    done = 0
+
+    def on_bytes(count: int) -> None:
+        nonlocal done
+        done += count
+        report(Progress("verify", done, total))
+
+    def on_error(path: RepoPath, error: P2pqwenError) -> None:
+        bad[path] = BadFile(path.text, "a readable file", error.message)
+
+    return hash_files(
+        folder,
+        layout,
+        only={file.path for file in present},
+        lfs={path for path, row in rows.items() if row.lfs},
+        on_bytes=on_bytes,
+        on_error=on_error,
+    )
+
+
+def _compare(row: FileRow | None, root: Sha256 | None, digests: FileDigests) -> tuple[str, str] | None:
+    if row is not None and digests.sha256 != row.sha256:
+        return f"sha256 {row.sha256}", f"sha256 {digests.sha256}"
+    if row is not None:
+        oid = pointer_oid(digests.sha256, digests.size) if row.lfs else digests.git_blob
+        if oid != row.git_oid:
+            return f"git blob {row.git_oid}", f"git blob {oid}"
+    if digests.hashes.pieces_root != root:
+        return f"pieces root {root}", f"pieces root {digests.hashes.pieces_root}"
+    return None
+
+
+def _extra(folder: Path, known: set[str]) -> tuple[str, ...]:
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    return tuple(sorted(name for name in found if name not in known and not name.startswith(".cache/huggingface/")))

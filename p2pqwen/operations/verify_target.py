@@ -1,0 +1,95 @@
+"""Find what `verify REPO[@C] | PATH | FILE.torrent` means: which files to read, and which torrent to believe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from p2pqwen.errors import FormatError, NotFoundError, UsageError
+from p2pqwen.events import Report, ignore
+from p2pqwen.library import durable
+from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.operations.verify import Verification, verify_folder, verify_held
+from p2pqwen.signing.keys import PublicKey
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
+from p2pqwen.values.digest import CommitId, Sha256
+from p2pqwen.values.snapshot_id import RepoId
+
+_COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
+
+
+def verify_target(
+    target: str,
+    *,
+    torrent: Path | None,
+    data: Path | None,
+    library: Library,
+    keys: Mapping[Sha256, PublicKey],
+    report: Report = ignore,
+) -> Verification:
+    """Verify whatever `target` names; raises `NotFoundError`, `UsageError`, `VerificationError`, `DiskError`.
+
+    A path wins over a repository of the same name. A folder is compared with `torrent`, else with the torrent beside
+    it, else with that of the held snapshot of the commit it is named after.
+    """
+    path = Path(target)
+    if path.is_file():
+        metainfo = _read(path)
+        return _verify_torrent(path, metainfo, data, library, keys, report)
+    if path.is_dir():
+        metainfo = _read(torrent) if torrent is not None else _torrent_of(path, library)
+        return verify_folder(metainfo, path, keys, report=report)
+    if target.endswith(".torrent") or target.startswith((".", "/", "~")):
+        raise NotFoundError(f"no file or folder {target}")
+    return verify_held(held_snapshot(target, library), keys, report)
+
+
+def held_snapshot(target: str, library: Library) -> HeldSnapshot:
+    """Return the held snapshot that `REPO[@COMMIT]` names; raises `UsageError`, `NotFoundError`."""
+    name, at, commit = target.partition("@")
+    try:
+        return library.find(RepoId(name), CommitId.parse(commit) if at else None)
+    except FormatError as error:
+        raise UsageError(error.what, expected=error.expected, got=error.got) from error
+
+
+def _verify_torrent(
+    path: Path,
+    metainfo: Metainfo,
+    data: Path | None,
+    library: Library,
+    keys: Mapping[Sha256, PublicKey],
+    report: Report,
+) -> Verification:
+    folder = data
+    held = library.find_commit(metainfo.commit)
+    if folder is None and (beside := path.parent / metainfo.name).is_dir():
+        folder = beside
+    selected = None
+    if held is not None and (folder is None or folder.resolve() == held.folder.resolve()):
+        folder, selected = held.folder, held.selected
+    if folder is None:
+        raise NotFoundError(
+            f"no files for {path}: neither a folder {metainfo.name} beside it nor the snapshot in the library",
+            hint="name the folder with --data DIR",
+        )
+    return verify_folder(metainfo, folder, keys, selected=selected, report=report)
+
+
+def _torrent_of(folder: Path, library: Library) -> Metainfo:
+    name = folder.resolve().name
+    beside = folder.resolve().parent / f"{name}.torrent"
+    if beside.is_file():
+        return _read(beside)
+    if _COMMIT.fullmatch(name) and (held := library.find_commit(CommitId.parse(name))) is not None:
+        return held.metainfo()
+    raise NotFoundError(
+        f"nothing says what {folder} should hold",
+        expected=f"{name}.torrent beside it, or a held snapshot of that commit",
+        hint="name the torrent with --torrent FILE",
+    )
+
+
+def _read(path: Path) -> Metainfo:
+    return parse_metainfo(durable.read(path, max_bytes=MAX_TORRENT_BYTES))

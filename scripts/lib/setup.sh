@@ -1,0 +1,60 @@
+# Sourced by the scripts: makes .venv with p2pqwen in it, once; quick when nothing changed. Sets $venv.
+
+say() { printf '%s\n' "$*" >&2; }
+stop() { say "error: $*"; exit 1; }
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3; do
+        [ -n "$candidate" ] || continue
+        command -v "$candidate" >/dev/null 2>&1 || continue
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    stop "no Python 3.11 or later found; on Debian: apt install python3 python3-venv (or set PYTHON)"
+}
+
+# as_root COMMAND...: runs it if we may, without asking for a password; returns 1 if we may not.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; elif sudo -n true 2>/dev/null; then sudo "$@"; else return 1; fi
+}
+
+# apt_install PACKAGE...: installs what is missing, or returns 1.
+apt_install() {
+    command -v apt-get >/dev/null 2>&1 || return 1
+    local log
+    log=$(mktemp)
+    if as_root apt-get update -qq >"$log" 2>&1 \
+        && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >>"$log" 2>&1; then
+        rm -f "$log"
+    else
+        tail -n 5 "$log" >&2
+        rm -f "$log"
+        return 1
+    fi
+}
+
+# setup_venv [GROUP]: the environment, with a dependency group of pyproject.toml in it if one is named.
+setup_venv() {
+    local group=${1:-} python stamp want
+    venv=$root/.venv
+    python=$(find_python)
+    want=$("$python" -V; cat "$root/pyproject.toml")
+    stamp=$venv/.installed-${group:-base}
+    if [ -x "$venv/bin/p2pqwen" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then
+        return
+    fi
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        say "python3-venv is missing, installing it"
+        apt_install python3-venv || stop "Python has no venv module; on Debian: apt install python3-venv"
+    fi
+    say "setting up $venv (once; about a minute)"
+    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || stop "cannot make $venv"
+    # dependency groups (PEP 735) need pip 25.1
+    "$venv/bin/python" -m pip install --quiet --upgrade 'pip>=25.1' || stop "cannot reach the package index"
+    "$venv/bin/python" -m pip install --quiet --editable "$root" ${group:+--group "$root/pyproject.toml:$group"} \
+        || stop "cannot install p2pqwen's dependencies (see above)"
+    printf '%s\n' "$want" >"$stamp"
+}
