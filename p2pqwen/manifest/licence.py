@@ -31,8 +31,9 @@ _TABLE = (
         Redistribution.CLEAR,
         "permits redistribution when its notice is kept",
         (
-            "apache-2.0 mit bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 isc zlib afl-3.0 artistic-2.0 ecl-2.0 "
-            "ms-pl ncsa postgresql ofl-1.1 openmdw-1.0 cdla-permissive-1.0 cdla-permissive-2.0 etalab-2.0 lppl-1.3c"
+            "apache-2.0 mit bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 isc zlib afl-3.0 artistic-2.0 "
+            "ecl-2.0 ms-pl ncsa postgresql ofl-1.1 openmdw-1.0 cdla-permissive-1.0 cdla-permissive-2.0 "
+            "etalab-2.0 lppl-1.3c"
         ),
     ),
     (Redistribution.CLEAR, "waives every condition", "unlicense cc0-1.0 wtfpl pddl"),
@@ -40,8 +41,8 @@ _TABLE = (
         Redistribution.CLEAR,
         "permits redistribution under the same licence",
         (
-            "gpl gpl-2.0 gpl-3.0 agpl-3.0 lgpl lgpl-2.1 lgpl-3.0 lgpl-lr mpl-2.0 epl-1.0 epl-2.0 eupl-1.1 eupl-1.2 osl-3.0 "
-            "gfdl odbl cdla-sharing-1.0 cc-by-sa-3.0 cc-by-sa-4.0"
+            "gpl gpl-2.0 gpl-3.0 agpl-3.0 lgpl lgpl-2.1 lgpl-3.0 lgpl-lr mpl-2.0 epl-1.0 epl-2.0 eupl-1.1 eupl-1.2 "
+            "osl-3.0 gfdl odbl cdla-sharing-1.0 cc-by-sa-3.0 cc-by-sa-4.0"
         ),
     ),
     (
