@@ -1,0 +1,42 @@
+"""The `Range` request header for one range of bytes (RFC 9110, section 14)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_SINGLE = re.compile(r"bytes=([0-9]*)-([0-9]*)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """Bytes `start` up to but not including `stop`, of `size`; `partial` when a range was asked for (206)."""
+
+    start: int
+    stop: int
+    size: int
+    partial: bool
+
+    @property
+    def content_range(self) -> str:
+        """The `Content-Range` header of a 206."""
+        return f"bytes {self.start}-{self.stop - 1}/{self.size}"
+
+
+def parse_range(header: str | None, size: int) -> ByteRange | None:
+    """Return the asked range, cut to the size; the whole for anything but one well-formed range.
+
+    None means that the range begins past the end: 416.
+    """
+    whole = ByteRange(0, size, size, partial=False)
+    match = _SINGLE.fullmatch(header.strip()) if header else None
+    if match is None or not (match[1] or match[2]):
+        return whole
+    if not match[1]:
+        length = min(int(match[2]), size)
+        return ByteRange(size - length, size, size, partial=True) if length else None
+    start = int(match[1])
+    stop = min(int(match[2]) + 1, size) if match[2] else size
+    if match[2] and int(match[2]) < start:
+        return whole  # a malformed range is ignored
+    return ByteRange(start, stop, size, partial=True) if start < size else None

@@ -1,0 +1,352 @@
+"""A small honest Hub on loopback: the calls huggingface_hub 2.x makes, answered as huggingface.co answers them.
+
+Large (LFS) files redirect with 302 to a signed, expiring URL on another host and port; small files with 307 to a
+relative path with a query; any commit can be fetched with git. Nothing here misbehaves: the test suite's simulator
+builds on this class for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import socket
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote, urlencode
+
+from aiohttp import web
+
+from p2pqwen.demo import hub_answers
+from p2pqwen.demo.byte_range import parse_range
+from p2pqwen.demo.git_upload_pack import FilterPolicy, advertisement, upload_pack
+from p2pqwen.demo.hub_call import Call, parse_call
+from p2pqwen.demo.hub_repository import HubRepository, StoredFile
+from p2pqwen.demo.signed_url import UrlSigner
+from p2pqwen.errors import NotFoundError
+from p2pqwen.values.digest import CommitId
+from p2pqwen.values.snapshot_id import RepoId
+
+HOST = "127.0.0.1"
+DEFAULT_URL_LIFETIME = 3600
+TREE_PAGE = 1000
+_BLOCK = 1024 * 1024
+_START_SECONDS = 30
+_SHUTDOWN_SECONDS = 0.2
+_TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja")
+# Sent with every answer, long before a limit is reached; huggingface_hub reads them.
+_STANDING_HEADERS = {
+    "RateLimit": '"resolvers";r=2999;t=172',
+    "RateLimit-Policy": '"fixed window";"resolvers";q=3000;w=300',
+}
+
+
+class LocalHub:
+    """Serves repositories from a thread of its own between `start` and `close` (or as a context manager).
+
+    `cdn_host` names the host of signed URLs; it must lead to 127.0.0.1. `tokens` are those the Hub knows: any of
+    them opens private and gated repositories.
+    """
+
+    def __init__(
+        self,
+        *,
+        cdn_host: str = "localhost",
+        url_lifetime: int = DEFAULT_URL_LIFETIME,
+        tokens: Iterable[str] = (),
+        page_size: int = TREE_PAGE,
+    ) -> None:
+        self.repositories: dict[str, HubRepository] = {}
+        self.tokens = set(tokens)
+        self.log: list[Call] = []
+        self.page_size = page_size
+        self.git_filter: FilterPolicy = "allow"
+        self.signer = UrlSigner(url_lifetime)
+        self._cdn_host = cdn_host
+        self._ports = (0, 0)
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+
+    def add(self, repo: str, folder: Path, *, branch: str = "main") -> CommitId:
+        """Commit a folder to a repository, made when it is new, and return the commit's id."""
+        return self.repository(repo).commit(folder, branch=branch)
+
+    def repository(self, repo: str) -> HubRepository:
+        """Return the repository of this name, made when it is new."""
+        return self.repositories.setdefault(repo, HubRepository(RepoId(repo)))
+
+    @property
+    def endpoint(self) -> str:
+        """The Hub's address, for `HF_ENDPOINT`; stays the same over `close` and `start`."""
+        return f"http://{HOST}:{self._ports[0]}"
+
+    @property
+    def cdn(self) -> str:
+        """Where signed URLs lead."""
+        return f"http://{self._cdn_host}:{self._ports[1]}"
+
+    def start(self) -> None:
+        """Bind both ports and serve."""
+        sockets = [_listen(port) for port in self._ports]
+        self._ports = (sockets[0].getsockname()[1], sockets[1].getsockname()[1])
+        ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(sockets, ready)), name="local hub")
+        self._thread.start()
+        if not ready.wait(_START_SECONDS):
+            raise TimeoutError("the local hub did not start")
+
+    def close(self) -> None:
+        """Stop serving: connections are cut, and new ones refused."""
+        if self._thread is not None and self._loop is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+            self._thread = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def _serve(self, sockets: list[socket.socket], ready: threading.Event) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        runners = [
+            web.ServerRunner(web.Server(handler, access_log=None), shutdown_timeout=_SHUTDOWN_SECONDS)
+            for handler in (self._handle_hub, self._handle_cdn)
+        ]
+        try:
+            for runner, listener in zip(runners, sockets, strict=True):
+                await runner.setup()
+                await web.SockSite(runner, listener).start()
+            ready.set()
+            await self._stop.wait()
+        finally:
+            for runner in runners:
+                await runner.cleanup()
+
+    async def _handle_hub(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await self._handle(request, parse_call(request.method, request.rel_url.raw_path, cdn=False))
+
+    async def _handle_cdn(self, request: web.BaseRequest) -> web.StreamResponse:
+        call = parse_call(request.method, request.rel_url.raw_path, cdn=True)
+        if file := self._lfs_file(call):
+            call.path = file.path
+        return await self._handle(request, call)
+
+    async def _handle(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        call.url = str(request.url)
+        call.range = request.headers.get("Range")
+        call.authorization = request.headers.get("Authorization")
+        self.log.append(call)
+        response = await self.answer(request, call)
+        call.status = response.status
+        if call.kind != "cdn" and not response.prepared:
+            response.headers.update(_STANDING_HEADERS)
+            if call.authorization is None:
+                response.headers["X-HF-Warning"] = (
+                    "unauthenticated; You are sending unauthenticated requests to the Hub."
+                )
+        return response
+
+    async def answer(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        """Answer one request; the simulator's faults come in here."""
+        if call.kind == "cdn":
+            return await self._answer_cdn(request, call)
+        if call.kind == "list":
+            author = request.query.get("author", "")
+            rows = [item for item in self.repositories.values() if not item.private and item.repo.org == author]
+            return web.json_response([hub_answers.summary(item, item.branches["main"]) for item in rows])
+        if call.kind == "other":
+            return self.refuse(404, None, "Not found")
+        problem = self._access_problem(call)
+        return problem or await self._answer_repository(request, call, self.repositories[call.repo])
+
+    async def _answer_repository(
+        self, request: web.BaseRequest, call: Call, repository: HubRepository
+    ) -> web.StreamResponse:
+        if call.kind == "git":
+            return await self.answer_git(request, call, repository)
+        if call.kind == "refs":
+            return web.json_response(hub_answers.refs(repository))
+        try:
+            commit = repository.resolve(call.revision)
+        except NotFoundError:
+            return self.refuse(404, "RevisionNotFound", f"Invalid rev id: {call.revision}")
+        if call.kind == "info":
+            blobs = request.query.get("blobs", "").lower() == "true"
+            return web.json_response(hub_answers.model_info(repository, commit, blobs=blobs))
+        if call.kind == "tree":
+            return self._answer_tree(request, call, repository, commit)
+        return await self._answer_file(request, call, repository, commit)
+
+    def refuse(self, status: int, code: str | None, message: str) -> web.StreamResponse:
+        """Make an error as the Hub makes it: a code and a message in headers, and the message in the body."""
+        headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
+        return web.json_response({"error": message}, status=status, headers=headers)
+
+    def _access_problem(self, call: Call) -> web.StreamResponse | None:
+        token = _token(call.authorization)
+        if token is not None and token not in self.tokens:
+            return self.refuse(401, None, "Invalid credentials in Authorization header")
+        repository = self.repositories.get(call.repo)
+        if repository is None or (repository.private and token is None):
+            if token is None:  # the Hub does not tell strangers whether a repository exists
+                response = self.refuse(401, None, "Invalid username or password.")
+                response.headers["WWW-Authenticate"] = 'Basic realm="Authentication required", charset="UTF-8"'
+                return response
+            return self.refuse(404, "RepoNotFound", "Repository not found")
+        if repository.gated and token is None and call.kind in {"resolve", "resolve-cache", "git"}:
+            message = f"Access to model {call.repo} is restricted. You must have access to it and be authenticated."
+            return self.refuse(401, "GatedRepo", message)
+        return None
+
+    def _answer_tree(
+        self, request: web.BaseRequest, call: Call, repository: HubRepository, commit: CommitId
+    ) -> web.StreamResponse:
+        recursive = request.query.get("recursive", "").lower() == "true"
+        rows = hub_answers.tree(repository, commit, call.path, recursive=recursive)
+        if rows is None:
+            return self.refuse(404, "EntryNotFound", f"{call.path} does not exist on {call.revision}")
+        start = int(request.query.get("cursor", "0"))
+        page = web.json_response(rows[start : start + self.page_size])
+        if start + self.page_size < len(rows):
+            query = urlencode(dict(request.query) | {"cursor": str(start + self.page_size)})
+            page.headers["Link"] = f'<{self.endpoint}{request.rel_url.raw_path}?{query}>; rel="next"'
+        return page
+
+    async def _answer_file(
+        self, request: web.BaseRequest, call: Call, repository: HubRepository, commit: CommitId
+    ) -> web.StreamResponse:
+        file = repository.commits[commit].get(call.path)
+        common = {"X-Repo-Commit": str(commit), "Accept-Ranges": "bytes"}
+        if file is None:
+            response = self.refuse(404, "EntryNotFound", "Entry not found")
+            response.headers.update(common)
+            return response
+        if call.kind == "resolve":
+            return self._redirect(request, call, file, common)
+        if file.sha256:
+            return await self.answer_lfs_in_cache(request, call, file, common)
+        return await self.send_file(request, call, file, common | {"ETag": f'"{file.etag}"'})
+
+    def _redirect(
+        self, request: web.BaseRequest, call: Call, file: StoredFile, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        path = quote(file.path)
+        if file.sha256:
+            target = f"/xet-bridge/{call.repo}/{file.sha256}"
+            headers["Location"] = f"{self.cdn}{target}?{self.signer.query(target, file.path.rsplit('/', 1)[-1])}"
+            headers |= {"X-Linked-Size": str(file.size), "X-Linked-ETag": f'"{file.sha256}"'}
+            return web.Response(status=302, text="Found. Redirecting", headers=headers)
+        query = urlencode({request.rel_url.path: "", "etag": f'"{file.etag}"'})
+        headers["Location"] = f"/api/resolve-cache/models/{call.repo}/{headers['X-Repo-Commit']}/{path}?{query}"
+        return web.Response(status=307, text="Temporary Redirect. Redirecting", headers=headers)
+
+    async def answer_lfs_in_cache(
+        self, request: web.BaseRequest, call: Call, file: StoredFile, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        """Answer `resolve-cache` asked for an LFS file: there is none."""
+        del request, call, file, headers
+        return self.refuse(404, "EntryNotFound", "Entry not found")
+
+    async def _answer_cdn(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        file = self._lfs_file(call)
+        if file is None:
+            return web.Response(
+                status=404, text="<Error><Code>NoSuchKey</Code></Error>", content_type="application/xml"
+            )
+        if not self.signer.holds(request.rel_url.path, request.query):
+            return web.Response(
+                status=403, text="<Error><Code>AccessDenied</Code></Error>", content_type="application/xml"
+            )
+        return await self.send_file(request, call, file, {"ETag": f'"{file.sha256}"', "Accept-Ranges": "bytes"})
+
+    def _lfs_file(self, call: Call) -> StoredFile | None:
+        repository = self.repositories.get(call.repo)
+        sha256 = call.url.split("?")[0].rsplit("/", 1)[-1]
+        return repository.lfs_file(sha256) if repository else None
+
+    async def send_file(
+        self, request: web.BaseRequest, call: Call, file: StoredFile, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        """Send a file or the range that was asked for, with GET or HEAD."""
+        wanted = parse_range(call.range, file.size)
+        if wanted is None:
+            return web.Response(status=416, headers=headers | {"Content-Range": f"bytes */{file.size}"})
+        response = web.StreamResponse(status=206 if wanted.partial else 200, headers=headers)
+        response.content_type = "application/octet-stream"
+        if wanted.partial:
+            response.headers["Content-Range"] = wanted.content_range
+        if self._may_compress(request, call, file):
+            response.enable_compression(web.ContentCoding.gzip)
+        else:
+            response.content_length = wanted.stop - wanted.start
+        call.status = response.status
+        await response.prepare(request)
+        if request.method != "HEAD":
+            with contextlib.suppress(ConnectionError):
+                await self.write_body(request, response, call, file, (wanted.start, wanted.stop))
+        return response
+
+    @staticmethod
+    def _may_compress(request: web.BaseRequest, call: Call, file: StoredFile) -> bool:
+        # The Hub gzips text for clients that take it, and then there is no Content-Length.
+        accepted = "gzip" in request.headers.get("Accept-Encoding", "")
+        text = file.path.endswith(_TEXT_SUFFIXES) and file.size > 0
+        return accepted and text and request.method == "GET" and call.range is None
+
+    async def write_body(
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        call: Call,
+        file: StoredFile,
+        span: tuple[int, int],
+    ) -> None:
+        """Write the bytes from `span[0]` up to `span[1]`; the simulator cuts, slows and spoils them here."""
+        del request
+        start, stop = span
+        if isinstance(file.source, bytes):
+            await response.write(file.source[start:stop])
+            call.sent += stop - start
+            return
+        with file.source.open("rb") as source:
+            source.seek(start)
+            while start < stop and (block := source.read(min(_BLOCK, stop - start))):
+                await response.write(block)
+                start += len(block)
+                call.sent += len(block)
+
+    async def answer_git(self, request: web.BaseRequest, call: Call, repository: HubRepository) -> web.StreamResponse:
+        """Answer git's two requests, the advertisement and the fetch."""
+        if call.path == "info/refs":
+            if request.query.get("service") != "git-upload-pack":
+                return web.Response(status=403, text="only smart HTTP, and only reading")
+            body = advertisement(self.git_filter)
+            return web.Response(body=body, content_type="application/x-git-upload-pack-advertisement")
+        body = await asyncio.to_thread(upload_pack, repository, await request.read(), self.git_filter)
+        call.sent = len(body)
+        return web.Response(body=body, content_type="application/x-git-upload-pack-result")
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((HOST, port))
+    return listener
+
+
+def _token(authorization: str | None) -> str | None:
+    """Return the token of a Bearer header, or the password of a Basic one (which is how git sends it)."""
+    scheme, _, value = (authorization or "").partition(" ")
+    if scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(value).decode().partition(":")[2]
+    return value or None
