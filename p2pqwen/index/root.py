@@ -1,7 +1,7 @@
-"""Roots: which keys may sign what for a publisher, and how a publisher is handed from one root to the next (DESIGN 2.4).
+"""Roots: which keys may sign what for a publisher, and how one root hands over to the next (DESIGN 2.4).
 
-The publisher id is the SHA-256 of the RFC 8785 form of root 1. Root N+1 names root N's digest and is signed by a threshold of root
-N's root keys and by a threshold of its own.
+The publisher id is the SHA-256 of the RFC 8785 form of root 1. Root N+1 names root N's digest and is signed by a
+threshold of root N's root keys and by a threshold of its own.
 """
 
 from __future__ import annotations

@@ -1,0 +1,298 @@
+"""Whether an index file is accepted: the numbered steps of DESIGN 2.5, as one pure function.
+
+    1  size limit, strict parse
+    2  root 1 hashes to the pinned publisher id, or the chain starts at a root already trusted
+    3  each next root: version N+1, `previous` right, thresholds of old and new, index epoch not lower
+    4  the index meets the index threshold of the newest root, which is not older than the newest trusted
+    5  `publisher`, `root_version`, `epoch` fit
+    6  (epoch, version) not lower than the last accepted; equal must be the same bytes; the next version must name the
+       last accepted one as `previous`
+    7  entries are consistent
+
+(Step 8, to persist atomically, is the trust store's.) The clock decides nothing: an archive must outlive its
+publisher, so there is no expiry; `now` only gives the age of the signature.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from p2pqwen.errors import FormatError, VerificationError
+from p2pqwen.index.document import (
+    INDEX_TYPE,
+    Header,
+    IndexDocument,
+    IndexFile,
+    parse_document,
+    parse_file,
+    parse_header,
+)
+from p2pqwen.index.root import INDEX_ROLE, ROOT_ROLE, ROOT_TYPE, Root, SignedRoot
+from p2pqwen.signing.envelope import ThresholdResult
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.strict_json import canonical
+
+
+class RefusedError(VerificationError):
+    """An index file was refused; `step` is the number of the rule, `threshold` who signed where that was the matter."""
+
+    def __init__(
+        self,
+        step: int,
+        what: str,
+        *,
+        expected: object = None,
+        got: object = None,
+        hint: str | None = None,
+        threshold: ThresholdResult | None = None,
+    ) -> None:
+        self.step = step
+        self.threshold = threshold
+        super().__init__(what, expected=expected, got=got, hint=hint)
+
+
+class ThresholdError(RefusedError):
+    """Too few of the keys that must sign have signed."""
+
+
+class RollbackError(RefusedError):
+    """An older index or root than one already accepted."""
+
+
+class EquivocationError(RefusedError):
+    """The publisher's keys signed two different indexes in one place: a stolen key, or a publisher who lies."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """Where an index stands in its publisher's history. Only a new root may raise the epoch."""
+
+    epoch: int
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An index accepted before: its position, the SHA-256 of its signed bytes, and the root it was made under."""
+
+    position: Position
+    digest: Sha256
+    root_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedState:
+    """What a reader already believes about one publisher.
+
+    `publisher` is None only for a check of a file against itself. `roots` is the chain from root 1 as far as it is
+    known, empty at first use.
+    """
+
+    publisher: Sha256 | None
+    roots: tuple[SignedRoot, ...] = ()
+    seen: Seen | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An accepted index: the root chain from root 1, the document, who signed it, how it relates to before."""
+
+    publisher: Sha256
+    roots: tuple[SignedRoot, ...]
+    document: IndexDocument
+    digest: Sha256
+    signers: ThresholdResult
+    unchanged: bool
+    age_days: int
+
+    @property
+    def root(self) -> Root:
+        """The newest root."""
+        return self.roots[-1].root
+
+    @property
+    def position(self) -> Position:
+        """Where it stands."""
+        return Position(self.document.epoch, self.document.version)
+
+    @property
+    def signer_labels(self) -> tuple[str, ...]:
+        """The names of the keys that signed."""
+        return tuple(self.root.keys[keyid].label for keyid in self.signers.signed_by)
+
+    @property
+    def state(self) -> TrustedState:
+        """What to believe from now on."""
+        return TrustedState(self.publisher, self.roots, self.seen)
+
+    @property
+    def seen(self) -> Seen:
+        """What to remember even if the file is lost."""
+        return Seen(self.position, self.digest, self.root.version)
+
+
+def accept(data: bytes, trusted: TrustedState, now: datetime) -> Accepted:
+    """Judge an index file against what is trusted; raises a `RefusedError` that names the step."""
+    try:
+        file = parse_file(data)
+        header = parse_header(file.signed)
+    except FormatError as error:
+        raise _malformed(1, error) from error
+    roots = _accept_roots(file.roots, trusted)
+    newest = roots[-1].root
+    payload = canonical(file.signed)
+    signers = _check_signatures(file, payload, newest)
+    _check_header(header, roots[0].root.digest, newest)
+    digest = Sha256.of(payload)
+    del payload
+    _check_position(header, digest, trusted.seen)
+    try:
+        document = parse_document(file.signed)
+    except FormatError as error:
+        raise _malformed(7, error) from error
+    return Accepted(
+        publisher=roots[0].root.digest,
+        roots=roots,
+        document=document,
+        digest=digest,
+        signers=signers,
+        unchanged=trusted.seen is not None and trusted.seen.digest == digest,
+        age_days=(now - document.issued).days,
+    )
+
+
+def accept_roots(offered: tuple[SignedRoot, ...], trusted: TrustedState) -> tuple[SignedRoot, ...]:
+    """Judge a chain of roots alone (steps 2 and 3); return the whole chain from root 1."""
+    return _accept_roots(offered, trusted)
+
+
+def _malformed(step: int, error: FormatError) -> RefusedError:
+    return RefusedError(step, error.what, expected=error.expected, got=error.got, hint=error.hint)
+
+
+def _accept_roots(offered: tuple[SignedRoot, ...], trusted: TrustedState) -> tuple[SignedRoot, ...]:
+    known = {signed.root.version: signed for signed in trusted.roots}
+    first = offered[0].root
+    if first.version == 1:
+        expected = trusted.publisher or first.digest
+        if first.digest != expected:
+            raise RefusedError(2, "root 1 is not that of the pinned publisher", expected=expected, got=first.digest)
+        _check_self_signed(offered[0])
+        before: tuple[SignedRoot, ...] = ()
+    else:
+        if first.version not in known:
+            raise RefusedError(
+                2, "the chain of roots starts at a root that is not trusted here", expected="root 1", got=first.version
+            )
+        before = tuple(signed for version, signed in sorted(known.items()) if version < first.version)
+    for old, new in itertools.pairwise(offered):
+        _check_succession(old.root, new)
+    chain = before + offered
+    _check_against_known(chain, known)
+    newest = max(max(known, default=0), trusted.seen.root_version if trusted.seen else 0)
+    if chain[-1].root.version < newest:
+        raise RollbackError(
+            4, "the newest root of the file is older than the one trusted here", expected=f"root {newest} or newer",
+            got=f"root {chain[-1].root.version}",
+        )  # fmt: skip
+    # Of a known root our copy stays: the offered one may carry the same document with worthless signatures.
+    return tuple(known.get(signed.root.version, signed) for signed in chain)
+
+
+def _check_self_signed(signed: SignedRoot) -> None:
+    _require(2, signed, signed.root, "root 1 is not signed by its own root keys")
+
+
+def _check_succession(old: Root, signed: SignedRoot) -> None:
+    new = signed.root
+    if new.version != old.version + 1:
+        raise RefusedError(3, "a root is missing from the chain", expected=f"root {old.version + 1}", got=new.version)
+    if new.previous != old.digest:
+        raise RefusedError(
+            3, f"root {new.version} does not name its predecessor", expected=old.digest, got=new.previous
+        )
+    _require(3, signed, old, f"root {new.version} is not signed by enough root keys of root {old.version}")
+    _require(3, signed, new, f"root {new.version} is not signed by enough of its own root keys")
+    if new.index_epoch < old.index_epoch:
+        raise RefusedError(
+            3, f"root {new.version} lowers the index epoch", expected=f"at least {old.index_epoch}", got=new.index_epoch
+        )
+
+
+def _require(step: int, signed: SignedRoot, judge: Root, what: str) -> None:
+    try:
+        result = judge.check(ROOT_ROLE, ROOT_TYPE, signed.root.payload, signed.signatures)
+    except FormatError as error:
+        raise _malformed(step, error) from error
+    _require_met(step, result, judge, what)
+
+
+def _require_met(step: int, result: ThresholdResult, judge: Root, what: str) -> None:
+    if not result.met:
+        missing = ", ".join(f"{judge.keys[keyid].label} ({keyid})" for keyid in result.missing)
+        raise ThresholdError(
+            step,
+            what,
+            expected=f"{result.threshold} signatures",
+            got=len(result.signed_by),
+            hint=f"no valid signature by {missing}",
+            threshold=result,
+        )
+
+
+def _check_against_known(chain: tuple[SignedRoot, ...], known: Mapping[int, SignedRoot]) -> None:
+    for signed in chain:
+        before = known.get(signed.root.version)
+        if before is not None and before.root.digest != signed.root.digest:
+            raise EquivocationError(
+                3, f"another root {signed.root.version} is trusted here", expected=before.root.digest,
+                got=signed.root.digest,
+            )  # fmt: skip
+
+
+def _check_signatures(file: IndexFile, payload: bytes, newest: Root) -> ThresholdResult:
+    try:
+        result = newest.check(INDEX_ROLE, INDEX_TYPE, payload, file.signatures)
+    except FormatError as error:
+        raise _malformed(4, error) from error
+    _require_met(4, result, newest, f"the index is not signed by enough index keys of root {newest.version}")
+    return result
+
+
+def _check_header(header: Header, publisher: Sha256, newest: Root) -> None:
+    if header.publisher != publisher:
+        raise RefusedError(5, "the index is of another publisher", expected=publisher, got=header.publisher)
+    if header.root_version != newest.version:
+        raise RefusedError(
+            5, "the index was made under another root", expected=f"root {newest.version}", got=header.root_version
+        )
+    if header.epoch != newest.index_epoch:
+        raise RefusedError(
+            5, "the index epoch is not the one its root names", expected=newest.index_epoch, got=header.epoch
+        )
+
+
+def _check_position(header: Header, digest: Sha256, seen: Seen | None) -> None:
+    if seen is None:
+        return
+    position = Position(header.epoch, header.version)
+    if position < seen.position:
+        raise RollbackError(
+            6, f"index {position} is older than {seen.position}, already accepted", expected=seen.position, got=position
+        )
+    if position == seen.position and digest != seen.digest:
+        raise EquivocationError(
+            6, f"the publisher signed two different indexes {position}", expected=seen.digest, got=digest,
+            hint="ask the publisher; a key may be stolen. both files are kept as evidence",
+        )  # fmt: skip
+    if position == Position(seen.position.epoch, seen.position.version + 1) and header.previous != seen.digest:
+        raise EquivocationError(
+            6, f"index {position} does not continue the index {seen.position} accepted here", expected=seen.digest,
+            got=header.previous, hint="the publisher signed two histories. both files are kept as evidence",
+        )  # fmt: skip

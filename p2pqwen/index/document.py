@@ -1,0 +1,193 @@
+"""The index document and the file around it: one readable, self-contained JSON file (DESIGN 2.5)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from p2pqwen.errors import FormatError
+from p2pqwen.index.entry import Entry, parse_entry
+from p2pqwen.index.root import SPEC, SignedRoot, parse_signed_root
+from p2pqwen.values import json_fields
+from p2pqwen.values.digest import CommitId, Sha256
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.strict_json import JsonObject, JsonValue, parse_object
+from p2pqwen.values.utc_time import format_time, parse_time
+from p2pqwen.values.web_url import check_web_url
+
+INDEX_TYPE = "index"
+INDEX_FILE = "index.json"
+MAX_INDEX_SIZE = 256 << 20  # 100,000 entries of a kilobyte, pretty-printed, with room
+MAX_ENTRIES = 200_000
+MAX_ROOTS = 256  # as python-tuf's root rotations
+MAX_MIRRORS = 32
+MAX_REASON = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class DhtPointer:
+    """The BEP 44 item that hints at the newest index: whose key, under which salt."""
+
+    key: Sha256
+    salt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A snapshot the publisher no longer stands by. It deletes nothing at anybody's."""
+
+    id: SnapshotId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDocument:
+    """What an index says. Entries are sorted by repository and commit, each once."""
+
+    publisher: Sha256
+    root_version: int
+    epoch: int
+    version: int
+    previous: Sha256 | None
+    issued: datetime
+    mirrors: tuple[str, ...] = ()
+    dht: DhtPointer | None = None
+    entries: tuple[Entry, ...] = ()
+    withdrawn: tuple[Withdrawal, ...] = ()
+    extra: JsonObject = field(default_factory=dict)
+
+    def to_json(self) -> JsonObject:
+        """Return the `signed` object, unknown fields included."""
+        return {
+            **self.extra,
+            "type": INDEX_TYPE,
+            "spec": SPEC,
+            "publisher": str(self.publisher),
+            "root_version": self.root_version,
+            "epoch": self.epoch,
+            "version": self.version,
+            "previous": None if self.previous is None else str(self.previous),
+            "issued": format_time(self.issued),
+            "mirrors": list(self.mirrors),
+            "dht": None if self.dht is None else {"key": str(self.dht.key), "salt": self.dht.salt},
+            "entries": [entry.to_json() for entry in self.entries],
+            "withdrawn": [
+                {"repo": gone.id.repo.text, "commit": str(gone.id.commit), "reason": gone.reason}
+                for gone in self.withdrawn
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFile:
+    """An index file taken apart, nothing in it judged yet."""
+
+    roots: tuple[SignedRoot, ...]
+    signed: JsonObject
+    signatures: JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The fields that say which index this is; all that steps 4 to 6 of acceptance look at."""
+
+    publisher: Sha256
+    root_version: int
+    epoch: int
+    version: int
+    previous: Sha256 | None
+
+
+_HEADER_FIELDS = frozenset(
+    {
+        "type", "spec", "publisher", "root_version", "epoch", "version", "previous", "issued", "mirrors", "dht",
+        "entries", "withdrawn",
+    }
+)  # fmt: skip
+
+
+def parse_file(data: bytes) -> IndexFile:
+    """Read the outer object and its roots; raises `FormatError`."""
+    outer = parse_object(data, max_bytes=MAX_INDEX_SIZE)
+    rows = json_fields.array(outer, "roots", limit=MAX_ROOTS)
+    if not rows:
+        raise FormatError("index file holds no root")
+    signed = json_fields.obj(outer, "signed")
+    json_fields.constant(signed, "type", INDEX_TYPE)
+    json_fields.constant(signed, "spec", SPEC)
+    return IndexFile(tuple(parse_signed_root(row) for row in rows), signed, outer.get("signatures"))
+
+
+def parse_header(signed: JsonObject) -> Header:
+    """Read which index this is; raises `FormatError`."""
+    previous = json_fields.optional_text(signed, "previous")
+    return Header(
+        publisher=Sha256.parse(json_fields.text(signed, "publisher")),
+        root_version=json_fields.integer(signed, "root_version", at_least=1),
+        epoch=json_fields.integer(signed, "epoch"),
+        version=json_fields.integer(signed, "version", at_least=1),
+        previous=None if previous is None else Sha256.parse(previous),
+    )
+
+
+def parse_document(signed: JsonObject) -> IndexDocument:
+    """Read and check the whole document; raises `FormatError` for any entry that does not fit."""
+    header = parse_header(signed)
+    mirrors = json_fields.texts(signed, "mirrors", limit=MAX_MIRRORS)
+    for mirror in mirrors:
+        check_web_url(mirror)
+    entries = _parse_entries(json_fields.array(signed, "entries", limit=MAX_ENTRIES))
+    withdrawn = _parse_withdrawn(json_fields.array(signed, "withdrawn", limit=MAX_ENTRIES))
+    listed = {entry.id for entry in entries}
+    if both := next((gone.id for gone in withdrawn if gone.id in listed), None):
+        raise FormatError("a snapshot is both listed and withdrawn", got=both)
+    return IndexDocument(
+        publisher=header.publisher,
+        root_version=header.root_version,
+        epoch=header.epoch,
+        version=header.version,
+        previous=header.previous,
+        issued=parse_time(json_fields.text(signed, "issued")),
+        mirrors=mirrors,
+        dht=_parse_dht(signed.get("dht")),
+        entries=entries,
+        withdrawn=withdrawn,
+        extra={name: value for name, value in signed.items() if name not in _HEADER_FIELDS},
+    )
+
+
+def encode_file(roots: Iterable[SignedRoot], signed: JsonObject, signatures: JsonValue) -> bytes:
+    """Print an index file for people: indented, one trailing newline. Signatures cover the RFC 8785 form."""
+    outer = {"roots": [root.to_json() for root in roots], "signed": signed, "signatures": signatures}
+    return json.dumps(outer, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def _parse_entries(rows: list[JsonValue]) -> tuple[Entry, ...]:
+    entries: list[Entry] = []
+    for row in rows:
+        entry = parse_entry(json_fields.as_object(row, "entries"))
+        if entries and not entries[-1].id < entry.id:
+            problem = "repeated" if entries[-1].id == entry.id else "out of order"
+            raise FormatError(f"entry {entry.id} is {problem}", expected="sorted by repository and commit")
+        entries.append(entry)
+    return tuple(entries)
+
+
+def _parse_withdrawn(rows: list[JsonValue]) -> tuple[Withdrawal, ...]:
+    found: dict[SnapshotId, Withdrawal] = {}
+    for value in rows:
+        row = json_fields.as_object(value, "withdrawn")
+        gone = SnapshotId(RepoId(json_fields.text(row, "repo")), CommitId.parse(json_fields.text(row, "commit")))
+        if gone in found:
+            raise FormatError("a snapshot is withdrawn twice", got=gone)
+        found[gone] = Withdrawal(gone, json_fields.text(row, "reason", limit=MAX_REASON))
+    return tuple(found.values())
+
+
+def _parse_dht(value: JsonValue) -> DhtPointer | None:
+    if value is None:
+        return None
+    row = json_fields.as_object(value, "dht")
+    return DhtPointer(Sha256.parse(json_fields.text(row, "key")), json_fields.text(row, "salt", limit=64))

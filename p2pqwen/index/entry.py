@@ -1,0 +1,178 @@
+"""Entries: a snapshot's row in an index, and the magnet that must agree with it (DESIGN 2.5)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from p2pqwen.errors import FormatError
+from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.torrent.magnet import Magnet, parse_magnet
+from p2pqwen.torrent.piece_length import piece_length
+from p2pqwen.values import json_fields
+from p2pqwen.values.digest import CommitId, Sha1, Sha256
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.strict_json import JsonObject, JsonValue
+from p2pqwen.values.utc_time import format_time, parse_time
+from p2pqwen.values.web_url import check_web_url
+
+RECIPE = 1
+MAX_WEB_SEEDS = 32
+MAX_FILES = 1_000_000
+MAX_MAGNET = 16 * 1024
+
+_FIELDS = frozenset(
+    {
+        "repo", "repo_type", "commit", "size", "files", "piece_length", "recipe", "infohash_v1", "infohash_v2",
+        "magnet", "manifest_sha256", "provenance", "torrent", "web_seeds", "license", "added", "upstream",
+    }
+)  # fmt: skip
+
+
+class Upstream(enum.StrEnum):
+    """Whether the Hub still served the snapshot when the publisher last looked."""
+
+    PRESENT = "present"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One snapshot of an index. Sizes in bytes; `proven` is the publisher's claim, checked again with the manifest."""
+
+    id: SnapshotId
+    size: int
+    files: int
+    infohash: InfoHash
+    magnet: str
+    manifest: Sha256
+    proven: bool
+    web_seeds: tuple[str, ...]
+    license: str | None
+    added: datetime
+    upstream: Upstream
+    extra: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    @property
+    def torrent(self) -> str:
+        """Where the .torrent stands, relative to the index."""
+        return torrent_location(self.id)
+
+    def to_json(self) -> JsonObject:
+        """Return the row, unknown fields included."""
+        return {
+            **self.extra,
+            "repo": self.id.repo.text,
+            "repo_type": "model",
+            "commit": str(self.id.commit),
+            "size": self.size,
+            "files": self.files,
+            "piece_length": piece_length(self.size),
+            "recipe": RECIPE,
+            "infohash_v1": str(self.infohash.v1),
+            "infohash_v2": str(self.infohash.v2),
+            "magnet": self.magnet,
+            "manifest_sha256": str(self.manifest),
+            "provenance": "proven" if self.proven else "unproven",
+            "torrent": self.torrent,
+            "web_seeds": list(self.web_seeds),
+            "license": self.license,
+            "added": format_time(self.added),
+            "upstream": self.upstream.value,
+        }
+
+
+def torrent_location(snapshot: SnapshotId) -> str:
+    """Return the path of a snapshot's .torrent in a published site."""
+    return f"{snapshot.repo}/{snapshot.commit}.torrent"
+
+
+def parse_entry(row: JsonObject) -> Entry:
+    """Read one entry and check it against itself; raises `FormatError`."""
+    snapshot = SnapshotId(RepoId(json_fields.text(row, "repo")), CommitId.parse(json_fields.text(row, "commit")))
+    try:
+        return _parse(row, snapshot)
+    except FormatError as error:
+        raise FormatError(f"entry {snapshot}: {error.what}", expected=error.expected, got=error.got) from error
+
+
+def _parse(row: JsonObject, snapshot: SnapshotId) -> Entry:
+    json_fields.constant(row, "repo_type", "model")
+    json_fields.constant(row, "recipe", RECIPE)
+    json_fields.constant(row, "torrent", torrent_location(snapshot))
+    size = json_fields.integer(row, "size")
+    json_fields.constant(row, "piece_length", piece_length(size))
+    web_seeds = json_fields.texts(row, "web_seeds", limit=MAX_WEB_SEEDS)
+    for url in web_seeds:
+        check_web_url(url)
+    provenance = json_fields.text(row, "provenance")
+    if provenance not in {"proven", "unproven"}:
+        raise FormatError("field 'provenance'", expected="proven or unproven", got=repr(provenance))
+    entry = Entry(
+        id=snapshot,
+        size=size,
+        files=json_fields.integer(row, "files", at_least=1, at_most=MAX_FILES),
+        infohash=InfoHash(
+            Sha1.parse(json_fields.text(row, "infohash_v1")), Sha256.parse(json_fields.text(row, "infohash_v2"))
+        ),
+        magnet=json_fields.text(row, "magnet", limit=MAX_MAGNET),
+        manifest=Sha256.parse(json_fields.text(row, "manifest_sha256")),
+        proven=provenance == "proven",
+        web_seeds=web_seeds,
+        license=json_fields.optional_text(row, "license", limit=200),
+        added=parse_time(json_fields.text(row, "added")),
+        upstream=_upstream(json_fields.text(row, "upstream")),
+        extra={name: value for name, value in row.items() if name not in _FIELDS} if row.keys() - _FIELDS else {},
+    )
+    _check_magnet(entry)
+    return entry
+
+
+def _upstream(text: str) -> Upstream:
+    try:
+        return Upstream(text)
+    except ValueError as error:
+        raise FormatError("field 'upstream'", expected=", ".join(Upstream), got=repr(text[:40])) from error
+
+
+def _check_magnet(entry: Entry) -> None:
+    """Refuse a magnet that names another torrent, snapshot, size or web seed than the entry it stands in."""
+    magnet = parse_magnet(entry.magnet)
+    claims = {
+        "infohash_v1": (entry.infohash.v1, magnet.infohash_v1),
+        "infohash_v2": (entry.infohash.v2, magnet.infohash_v2),
+        "name": (str(entry.id), magnet.name),
+        "size": (entry.size, magnet.size),
+        "web seeds": (entry.web_seeds, magnet.web_seeds),
+        "peers": ((), magnet.peers),
+    }
+    for name, (expected, got) in claims.items():
+        if expected != got:
+            raise FormatError(f"its magnet names another {name}", expected=expected, got=got)
+
+
+def entry_magnet(
+    snapshot: SnapshotId,
+    infohash: InfoHash,
+    size: int,
+    *,
+    web_seeds: tuple[str, ...],
+    trackers: tuple[str, ...],
+    mirrors: tuple[str, ...],
+) -> str:
+    """Return the magnet of an entry; `mirrors` are folders that hold the published site."""
+    return str(
+        Magnet(
+            infohash_v1=infohash.v1,
+            infohash_v2=infohash.v2,
+            name=str(snapshot),
+            size=size,
+            web_seeds=web_seeds,
+            trackers=trackers,
+            exact_sources=tuple(mirror + torrent_location(snapshot) for mirror in mirrors),
+            peers=(),
+        )
+    )

@@ -1,0 +1,221 @@
+"""The publishers a user trusts: the pinned id, the last accepted index, and where newer ones come from.
+
+    trust/<publisher id>/index.json     the accepted file, root chain from root 1 included; verified at every reading
+    trust/<publisher id>/seen.json      the highest position accepted, so that a damaged index.json does not forget it
+    trust/<publisher id>/sources.json   files, folders and URLs the user named
+    trust/<publisher id>/evidence/      files that contradict an accepted one, and local files found damaged
+
+The folder's name is the pin: everything else can be lost and is fetched again. index.json is written before seen.json;
+after a crash between the two the higher of both positions counts.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError
+from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.index.acceptance import Accepted, Position, Seen, TrustedState, accept
+from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE, IndexDocument, encode_file, parse_file
+from p2pqwen.index.root import Root
+from p2pqwen.library import durable
+from p2pqwen.library.home import Home
+from p2pqwen.values import json_fields
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.strict_json import parse_object
+
+MAX_STATE_SIZE = 1 << 20
+MAX_SOURCES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedPublisher:
+    """One trusted publisher. `accepted` is None until an index was; `state` is what the next one is held to."""
+
+    publisher: Sha256
+    sources: tuple[str, ...]
+    state: TrustedState
+    accepted: Accepted | None
+
+    @property
+    def root(self) -> Root | None:
+        """The newest trusted root."""
+        return self.state.roots[-1].root if self.state.roots else None
+
+    @property
+    def name(self) -> str | None:
+        """The publisher's own name for itself; text from outside."""
+        return self.root.name if self.root else None
+
+    @property
+    def document(self) -> IndexDocument | None:
+        """The last accepted index."""
+        return self.accepted.document if self.accepted else None
+
+    @property
+    def mirrors(self) -> tuple[str, ...]:
+        """Everywhere a newer index may be: the user's sources first, then what the index itself names."""
+        named = self.document.mirrors if self.document else ()
+        return tuple(dict.fromkeys((*self.sources, *named)))
+
+
+class TrustStore:
+    """The folder of trusted publishers under a home."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def publishers(self, *, now: datetime, report: Report = ignore) -> list[TrustedPublisher]:
+        """Read every trusted publisher and verify its index; damage is reported, never raised."""
+        if not self._home.trust.is_dir():
+            return []
+        found = []
+        for folder in sorted(self._home.trust.iterdir()):
+            try:
+                publisher = Sha256.parse(folder.name)
+            except FormatError:
+                continue  # somebody else's folder
+            found.append(self.get(publisher, now=now, report=report))
+        return found
+
+    def is_trusted(self, publisher: Sha256) -> bool:
+        """Tell whether this publisher id is pinned."""
+        return self.folder(publisher).is_dir()
+
+    def get(self, publisher: Sha256, *, now: datetime, report: Report = ignore) -> TrustedPublisher:
+        """Read one trusted publisher; raises `NotFoundError` when it is not pinned."""
+        if not self.is_trusted(publisher):
+            raise NotFoundError(f"publisher {publisher} is not trusted here", hint="see `p2pqwen trust list`")
+        accepted = self._read_index(publisher, now, report)
+        seen = self._read_seen(publisher, report)
+        roots = accepted.roots if accepted else ()
+        if accepted and (seen is None or seen.position <= accepted.position):
+            seen = accepted.seen
+        elif seen is not None:
+            report(
+                Notice(
+                    "warning",
+                    f"the stored index of {publisher} is older than index {seen.position}, which was accepted here; "
+                    "was a backup restored? nothing below it will be accepted; run `p2pqwen index update`",
+                )
+            )
+        state = TrustedState(publisher, roots, seen)
+        return TrustedPublisher(publisher, self._read_sources(publisher, report), state, accepted)
+
+    def pin(self, publisher: Sha256, sources: Iterable[str] = ()) -> None:
+        """Trust a publisher id, and remember where its index is; a pinned one keeps its state and earlier sources."""
+        with self.locked(publisher):
+            known = self._read_sources(publisher, ignore) if self.is_trusted(publisher) else ()
+            self._write_sources(publisher, tuple(dict.fromkeys((*known, *sources)))[:MAX_SOURCES])
+
+    def unpin(self, publisher: Sha256) -> None:
+        """Stop trusting a publisher and forget what was accepted from it; raises `NotFoundError`."""
+        if not self.is_trusted(publisher):
+            raise NotFoundError(f"publisher {publisher} is not trusted here", hint="see `p2pqwen trust list`")
+        with self.locked(publisher), durable.disk_errors(f"remove {self.folder(publisher)}"):
+            leaving = self._home.trust / f".{publisher}.removed"
+            self.folder(publisher).rename(leaving)  # at once: half a removal must not look like damage
+            shutil.rmtree(leaving)
+
+    def store(self, accepted: Accepted, data: bytes, *, now: datetime) -> Accepted:
+        """Persist an accepted index (step 8), judged again under the lock; raises `RefusedError`, `DiskError`.
+
+        Another process may have accepted a newer one meanwhile: then this one is refused as the rules say.
+        """
+        publisher = accepted.publisher
+        with self.locked(publisher):
+            state = self.get(publisher, now=now).state
+            if state.seen is not None and state.seen.digest == accepted.digest and state.roots == accepted.roots:
+                return accepted
+            accepted = accept(data, state, now)
+            file = parse_file(data)
+            if file.roots[0].root.version != 1:  # the chain must stand on the pinned id alone
+                data = encode_file(accepted.roots, file.signed, file.signatures)
+            durable.write(self.index_path(publisher), data)
+            self._write_seen(publisher, accepted.seen)
+        return accepted
+
+    def keep_evidence(self, publisher: Sha256, data: bytes) -> Path:
+        """Keep a file that contradicts an accepted one; returns where."""
+        path = self.folder(publisher) / "evidence" / f"{Sha256.of(data)}.json"
+        if not path.exists():
+            durable.write(path, data)
+        return path
+
+    def folder(self, publisher: Sha256) -> Path:
+        """Return the publisher's folder."""
+        return self._home.trust / str(publisher)
+
+    def index_path(self, publisher: Sha256) -> Path:
+        """Return where the accepted index stands."""
+        return self.folder(publisher) / INDEX_FILE
+
+    def locked(self, publisher: Sha256) -> AbstractContextManager[None]:
+        """Hold the lock of whoever changes this publisher's state."""
+        return durable.lock(self._home.locks / f"trust-{publisher}.lock", wait=True)
+
+    def _read_index(self, publisher: Sha256, now: datetime, report: Report) -> Accepted | None:
+        path = self.index_path(publisher)
+        if not path.exists():
+            return None
+        try:
+            data = durable.read(path, max_bytes=MAX_INDEX_SIZE)
+            return accept(data, TrustedState(publisher), now)
+        except P2pqwenError as error:
+            report(
+                Notice(
+                    "warning",
+                    f"the stored index of {publisher} is damaged and not used: {error.message}; "
+                    "the pinned id stands; run `p2pqwen index update` to fetch it again",
+                )
+            )
+            return None
+
+    def _read_seen(self, publisher: Sha256, report: Report) -> Seen | None:
+        path = self.folder(publisher) / "seen.json"
+        try:
+            row = parse_object(durable.read(path, max_bytes=MAX_STATE_SIZE), max_bytes=MAX_STATE_SIZE)
+            return Seen(
+                Position(json_fields.integer(row, "epoch"), json_fields.integer(row, "version")),
+                Sha256.parse(json_fields.text(row, "digest")),
+                json_fields.integer(row, "root_version", at_least=1),
+            )
+        except NotFoundError:
+            return None
+        except P2pqwenError as error:
+            report(Notice("warning", f"{path} is damaged: {error.message}; the stored index alone tells what was seen"))
+            return None
+
+    def _write_seen(self, publisher: Sha256, seen: Seen) -> None:
+        row = {
+            "epoch": seen.position.epoch,
+            "version": seen.position.version,
+            "digest": str(seen.digest),
+            "root_version": seen.root_version,
+        }
+        durable.write(self.folder(publisher) / "seen.json", json.dumps(row).encode())
+
+    def _read_sources(self, publisher: Sha256, report: Report) -> tuple[str, ...]:
+        path = self.folder(publisher) / "sources.json"
+        try:
+            row = parse_object(durable.read(path, max_bytes=MAX_STATE_SIZE), max_bytes=MAX_STATE_SIZE)
+            return json_fields.texts(row, "sources", limit=MAX_SOURCES)
+        except NotFoundError:
+            return ()
+        except P2pqwenError as error:
+            report(
+                Notice(
+                    "warning",
+                    f"{path} is damaged: {error.message}; name the sources again with `p2pqwen trust add --index`",
+                )
+            )
+            return ()
+
+    def _write_sources(self, publisher: Sha256, sources: tuple[str, ...]) -> None:
+        durable.write(self.folder(publisher) / "sources.json", json.dumps({"sources": sources}).encode())

@@ -1,0 +1,46 @@
+"""A published site's place: an index file, the folder that holds it, or a web address of either."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pqwen.errors import UsageError
+from p2pqwen.index.document import INDEX_FILE
+from p2pqwen.values.web_url import check_web_url
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """One place, `text` as it is remembered: a web address or an absolute path."""
+
+    text: str
+
+    @classmethod
+    def of_user(cls, text: str) -> Location:
+        """Read what a user typed: a URL, or a path relative to here; raises `FormatError`, `UsageError`."""
+        if _SCHEME.match(text):
+            if not is_web(text):
+                raise UsageError("not a place an index can be read from", expected="a file, folder or URL", got=text)
+            return cls(check_web_url(text))
+        return cls(str(Path(text).expanduser().absolute()))
+
+    @property
+    def index(self) -> str:
+        """Where the index file itself is."""
+        if is_web(self.text):
+            return self.text if self.text.endswith(".json") else self.text.rstrip("/") + "/" + INDEX_FILE
+        path = Path(self.text)
+        return str(path / INDEX_FILE if path.is_dir() else path)
+
+    def beside(self, relative: str) -> str:
+        """Return where a file named relative to the index is."""
+        return self.index.rpartition("/")[0] + "/" + relative
+
+
+def is_web(text: str) -> bool:
+    """Tell a web address from a path."""
+    return text.lower().startswith(("http://", "https://"))

@@ -1,0 +1,195 @@
+"""Find what trusted publishers say about a snapshot, and get its torrent, checked against every word of theirs.
+
+Where two publishers name different torrents for one snapshot nothing is chosen silently: a manifest that is proven to
+be the git commit settles it, and otherwise the user is shown both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError, VerificationError
+from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.index.entry import Entry
+from p2pqwen.index.root import INDEX_ROLE
+from p2pqwen.library.trust_store import TrustedPublisher
+from p2pqwen.manifest.manifest import parse_manifest
+from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.mirrors.location import Location
+from p2pqwen.mirrors.reading import read_now
+from p2pqwen.signing.keys import PublicKey
+from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
+from p2pqwen.torrent.recipe import check_manifest
+from p2pqwen.torrent.signature import verify_torrent
+from p2pqwen.values.digest import CommitId, Sha1, Sha256
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+
+Target: TypeAlias = RepoId | SnapshotId | InfoHash | Sha1 | Sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entry, who lists it, and where its .torrent may be read, the user's own sources first."""
+
+    entry: Entry
+    publisher: TrustedPublisher
+    torrent_locations: tuple[str, ...]
+
+    @property
+    def same_torrent(self) -> tuple[SnapshotId, InfoHash, Sha256]:
+        """What two publishers must agree on to speak of one torrent."""
+        return self.entry.id, self.entry.infohash, self.entry.manifest
+
+
+class ConflictError(VerificationError):
+    """Trusted publishers contradict one another about a snapshot."""
+
+
+def find_entries(publishers: Iterable[TrustedPublisher], target: Target) -> list[Found]:
+    """Return every trusted entry for a repository, snapshot or infohash; the newest first, then by publisher."""
+    found = [
+        Found(entry, publisher, torrent_locations(publisher, entry))
+        for publisher in publishers
+        if publisher.document is not None
+        for entry in publisher.document.entries
+        if _matches(entry, target)
+    ]
+    return sorted(found, key=lambda one: (-one.entry.added.timestamp(), one.publisher.publisher))
+
+
+def torrent_locations(publisher: TrustedPublisher, entry: Entry) -> tuple[str, ...]:
+    """Return where an entry's .torrent may be read."""
+    return tuple(Location(mirror).beside(entry.torrent) for mirror in publisher.mirrors)
+
+
+def conflicts(found: Iterable[Found]) -> list[tuple[Found, ...]]:
+    """Return the entries of each snapshot for which publishers name different torrents."""
+    by_snapshot: dict[SnapshotId, list[Found]] = {}
+    for one in found:
+        by_snapshot.setdefault(one.entry.id, []).append(one)
+    return [tuple(group) for group in by_snapshot.values() if len({one.same_torrent for one in group}) > 1]
+
+
+def choose(found: list[Found], target: Target, *, report: Report = ignore) -> Found:
+    """Return the one entry to follow: the newest commit, and where publishers disagree the one that proves itself.
+
+    Raises `NotFoundError` when nothing was found, `ConflictError` when a contradiction cannot be settled.
+    """
+    if not found:
+        raise NotFoundError(
+            f"no trusted index lists {target}", hint="see `p2pqwen search`, `p2pqwen trust add`, `p2pqwen index update`"
+        )
+    rivals = [one for one in found if one.entry.id == found[0].entry.id]
+    if len({one.same_torrent for one in rivals}) == 1:
+        return rivals[0]
+    report(Notice("warning", _describe(rivals)))
+    proven = {one.same_torrent: one for one in reversed(rivals) if _proves_itself(one, report)}
+    if len(proven) != 1:
+        raise ConflictError(
+            f"trusted publishers contradict one another about {rivals[0].entry.id}",
+            got=_describe(rivals),
+            hint="fetch one of the torrents by its infohash, or stop trusting a publisher",
+        )
+    chosen = next(iter(proven.values()))
+    report(Notice("info", f"taking {chosen.entry.infohash.v2}, whose manifest is proven to be the git commit"))
+    return chosen
+
+
+def load_torrent(found: Found, *, report: Report = ignore) -> bytes:
+    """Return an entry's .torrent file from the first place that has the right one.
+
+    Raises `VerificationError` when every place that answered gave a wrong one, `NetworkError` when none answered.
+    """
+    wrong: VerificationError | None = None
+    for location in found.torrent_locations:
+        try:
+            data = read_now(location, max_bytes=MAX_TORRENT_BYTES)
+            check_torrent(found, data)
+        except VerificationError as error:
+            wrong = error
+            report(Notice("warning", f"{location}: {error.message}"))
+        except P2pqwenError as error:
+            report(Notice("info", error.message))
+        else:
+            return data
+    if wrong is not None:
+        raise wrong
+    raise NetworkError(
+        f"no mirror gave the torrent of {found.entry.id}",
+        hint="fetch it by magnet: its metadata then comes from peers",
+    )
+
+
+def check_torrent(found: Found, data: bytes) -> Metainfo:
+    """Check a .torrent file against the entry and its publisher's keys; raises `VerificationError`."""
+    entry = found.entry
+    metainfo = parse_metainfo(data)
+    if metainfo.infohash != entry.infohash:
+        raise VerificationError(
+            f"torrent of {entry.id} is another one than the index names",
+            expected=entry.infohash.v2,
+            got=metainfo.infohash.v2,
+        )
+    if metainfo.manifest is None or Sha256.of(metainfo.manifest) != entry.manifest:
+        got = "none" if metainfo.manifest is None else Sha256.of(metainfo.manifest)
+        raise VerificationError(f"manifest of {entry.id}", expected=entry.manifest, got=got)
+    manifest = parse_manifest(metainfo.manifest)
+    if manifest.snapshot != entry.id:
+        raise VerificationError("the manifest is of another snapshot", expected=entry.id, got=manifest.snapshot)
+    check_manifest(metainfo, manifest)
+    if (metainfo.layout.total_size, len(metainfo.files)) != (entry.size, entry.files):
+        got = f"{len(metainfo.files)} of {metainfo.layout.total_size} bytes"
+        raise VerificationError(f"files of {entry.id}", expected=f"{entry.files} of {entry.size} bytes", got=got)
+    signers = verify_torrent(metainfo, publisher_keys(found.publisher))
+    if not any(signer.state == "valid" for signer in signers):
+        raise VerificationError(f"torrent of {entry.id} carries no valid signature of its publisher")
+    return metainfo
+
+
+def publisher_keys(publisher: TrustedPublisher) -> dict[Sha256, PublicKey]:
+    """Return every key that was ever an index key: torrents signed before a rotation stay good.
+
+    A key that was stolen since signs nothing new with that: the index fixes infohash and manifest.
+    """
+    return {
+        keyid: key for signed in publisher.state.roots for keyid, key in signed.root.public_keys(INDEX_ROLE).items()
+    }
+
+
+def _matches(entry: Entry, target: Target) -> bool:
+    match target:
+        case RepoId():
+            return entry.id.repo == target
+        case SnapshotId():
+            return entry.id == target
+        case InfoHash():
+            return entry.infohash == target
+        case CommitId():
+            return entry.id.commit == target
+        case Sha1():
+            return entry.infohash.v1 == target
+        case Sha256():
+            return entry.infohash.v2 == target
+
+
+def _proves_itself(found: Found, report: Report) -> bool:
+    if not found.entry.proven:
+        return False
+    try:
+        metainfo = check_torrent(found, load_torrent(found, report=report))
+        return metainfo.manifest is not None and prove(parse_manifest(metainfo.manifest)) is Provenance.PROVEN
+    except P2pqwenError as error:
+        report(Notice("warning", f"cannot prove {found.entry.infohash.v2}: {error.message}"))
+        return False
+
+
+def _describe(rivals: list[Found]) -> str:
+    words = [
+        f"{one.publisher.name} ({one.publisher.publisher}) says {one.entry.infohash.v2}, "
+        f"{'proven' if one.entry.proven else 'unproven'}"
+        for one in rivals
+    ]
+    return f"{rivals[0].entry.id}: " + "; ".join(words)
