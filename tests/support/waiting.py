@@ -1,0 +1,24 @@
+"""Waiting for something to become true, with a deadline and never a bare sleep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Found = TypeVar("Found")
+
+_FIRST_PAUSE = 0.005
+_LONGEST_PAUSE = 0.2
+
+
+def wait_until(condition: Callable[[], Found], seconds: float, what: str) -> Found:
+    """Poll until the condition gives something true, and return it; fail naming what never happened."""
+    deadline = time.monotonic() + seconds
+    pause = _FIRST_PAUSE
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+    return found
