@@ -55,7 +55,7 @@ def hash_file(
         pieces = PieceHasher(piece_length, padded=padded)
         buffer = memoryview(bytearray(READ_SIZE))
         size = 0
-        while count := file.readinto(buffer):
+        while size <= before.st_size and (count := file.readinto(buffer)):  # one that only grows would never end
             chunk = buffer[:count]
             whole.update(chunk)
             pieces.update(chunk)

@@ -1,0 +1,71 @@
+"""stdout holds the result alone; names from outside cannot drive the terminal."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from p2pqwen import errors
+from p2pqwen.cli.exit_codes import exit_code
+from p2pqwen.cli.output import Output, print_error
+from p2pqwen.events import Happened, Notice, Progress
+
+
+def test_json_stands_alone_on_stdout(capsys):
+    with Output(as_json=True) as out:
+        out.report(Notice("warning", "careful"))
+        out.report(Progress("hash", 5, 5))
+        out.result({"ok": True, "name": "ü"}, ["never shown"])
+    stdout, stderr = capsys.readouterr()
+    assert json.loads(stdout) == {"ok": True, "name": "ü"}
+    assert stderr.splitlines()[0] == "warning: careful"
+    assert stderr.splitlines()[1].startswith("hash: 5 B of 5 B")
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[2Jgone", "a\u202egpj.exe", "a\rb", "a\x07", "\u2066x", "\x9b31m"])
+def test_hostile_text_reaches_no_terminal(capsys, hostile):
+    with Output(as_json=False) as out:
+        out.report(Notice("info", hostile))
+        out.report(Progress("fetch", 1, 1, detail=hostile))
+        out.report(Happened("seen", {"name": hostile}))
+        out.result({}, [hostile])
+    print_error(errors.NotFoundError(hostile, got=hostile, hint=hostile), code=4, as_json=False)
+    stdout, stderr = capsys.readouterr()
+    assert not set("\x1b\u202e\r\x07\u2066\x9b") & set(stdout + stderr)
+    assert len(stdout.splitlines()) == 2
+
+
+def test_progress_speaks_every_few_seconds_and_once_at_the_end(capsys):
+    now = iter([0.0, 1.0, 6.0, 7.0, 8.0, 9.0])
+    with Output(as_json=False, clock=lambda: next(now)) as out:
+        for done in (0, 10, 60, 70, 100, 100):
+            out.report(Progress("download", done, 100))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["download: 60 B of 100 B", "download: 100 B of 100 B"]
+    assert "s left" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.P2pqwenError("x"), 1),
+        (errors.UsageError("x"), 2),
+        (errors.VerificationError("x"), 3),
+        (errors.FormatError("x"), 3),
+        (errors.NotFoundError("x"), 4),
+        (errors.NetworkError("x"), 5),
+        (errors.DiskError("x"), 6),
+    ],
+)
+def test_exit_codes(capsys, error, code):
+    assert exit_code(error) == code
+    print_error(error, code=code, as_json=True)
+    stdout, stderr = capsys.readouterr()
+    assert json.loads(stdout)["exit_code"] == code
+    assert stderr == "error: x\n"
+
+
+def test_errors_say_what_expected_got_and_hint(capsys):
+    print_error(errors.VerificationError("a hash", expected="aa", got="bb", hint="try again"), code=3, as_json=False)
+    assert capsys.readouterr().err == "error: a hash, expected aa, got bb\nhint: try again\n"

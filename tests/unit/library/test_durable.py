@@ -1,0 +1,76 @@
+"""Writes are whole or absent, locks name their owner, system errors become ours."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from p2pqwen.errors import DiskError, FormatError, NotFoundError
+from p2pqwen.library import durable
+
+
+def test_write_replaces_and_leaves_no_temporary_file(tmp_path):
+    target = tmp_path / "deep" / "file.json"
+    durable.write(target, b"one")
+    durable.write(target, b"two", mode=0o600)
+    assert target.read_bytes() == b"two"
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in target.parent.iterdir()] == ["file.json"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize(
+    ("code", "words"), [(errno.ENOSPC, "free some space"), (errno.EACCES, "who owns"), (errno.EIO, None)]
+)
+def test_a_failing_step_keeps_the_old_bytes(tmp_path, monkeypatch, step, code, words):
+    target = tmp_path / "file"
+    durable.write(target, b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    if step == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    else:
+        monkeypatch.setattr("pathlib.Path.replace", fail)
+    with pytest.raises(DiskError) as caught:
+        durable.write(target, b"new")
+    assert (words is None) == (caught.value.hint is None)
+    assert words is None or words in caught.value.hint
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_read_is_limited(tmp_path):
+    (tmp_path / "file").write_bytes(b"12345")
+    assert durable.read(tmp_path / "file", max_bytes=5) == b"12345"
+    with pytest.raises(FormatError, match="too large"):
+        durable.read(tmp_path / "file", max_bytes=4)
+    with pytest.raises(NotFoundError):
+        durable.read(tmp_path / "none", max_bytes=4)
+
+
+def test_a_second_process_is_told_who_holds_the_lock(tmp_path):
+    path = tmp_path / "node.lock"
+    program = f"""
+from pathlib import Path
+from p2pqwen.library import durable
+try:
+    with durable.lock(Path({str(path)!r})):
+        print("free")
+except durable.LockHeldError as error:
+    print(error.owner)
+"""
+
+    def ask() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    with durable.lock(path):
+        assert ask() == str(os.getpid())
+    assert ask() == "free"

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from p2pqwen.errors import DiskError
+from p2pqwen.library import linking
+from p2pqwen.library.linking import Placement, place
+
+
+def test_places_the_bytes_without_copying_where_the_disk_allows(tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 100_000)
+    how = place(source, tmp_path / "a" / "target")
+    assert (tmp_path / "a" / "target").read_bytes() == source.read_bytes()
+    assert how in {Placement.REFLINK, Placement.HARD_LINK}
+    if how is Placement.HARD_LINK:
+        assert source.stat().st_ino == (tmp_path / "a" / "target").stat().st_ino
+
+
+def test_follows_a_link_to_its_bytes(tmp_path):
+    (tmp_path / "blob").write_bytes(b"bytes")
+    (tmp_path / "link").symlink_to("blob")
+    place(tmp_path / "link", tmp_path / "target")
+    assert not (tmp_path / "target").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"bytes"
+
+
+def test_copies_where_links_are_refused(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another device")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(linking, "_reflink", lambda *_: False)
+    (tmp_path / "source").write_bytes(b"bytes")
+    assert place(tmp_path / "source", tmp_path / "target") is Placement.COPY
+    assert (tmp_path / "target").stat().st_ino != (tmp_path / "source").stat().st_ino
+
+
+def test_a_hard_link_can_be_forbidden(tmp_path):
+    (tmp_path / "source").write_bytes(b"bytes")
+    assert place(tmp_path / "source", tmp_path / "target", allow_hard_link=False) is not Placement.HARD_LINK
+    (tmp_path / "target").write_bytes(b"other")
+    assert (tmp_path / "source").read_bytes() == b"bytes"
+
+
+def test_never_overwrites(tmp_path):
+    (tmp_path / "source").write_bytes(b"new")
+    (tmp_path / "target").write_bytes(b"old")
+    with pytest.raises(DiskError):
+        place(tmp_path / "source", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"old"

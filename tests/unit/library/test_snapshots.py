@@ -1,0 +1,95 @@
+"""A snapshot is held once its torrent stands; crashes between the steps leave nothing that looks complete."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pqwen.errors import NotFoundError, P2pqwenError
+from p2pqwen.library import durable
+from p2pqwen.library.home import Home
+from p2pqwen.library.snapshots import Library, State
+from p2pqwen.values.digest import CommitId
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+
+REPO = RepoId("Qwen/Demo")
+FIRST = SnapshotId(REPO, CommitId(b"\x01" * 20))
+SECOND = SnapshotId(REPO, CommitId(b"\x02" * 20))
+
+
+@pytest.fixture
+def library(tmp_path):
+    return Library(Home(tmp_path))
+
+
+def stage(library, snapshot):
+    (library.stage(snapshot) / "config.json").write_bytes(b"{}")
+
+
+def test_install_makes_a_complete_snapshot(library):
+    stage(library, FIRST)
+    assert library.all() == []
+    held = library.install(FIRST, b"torrent")
+    assert held.state is State.COMPLETE
+    assert (held.folder / "config.json").read_bytes() == b"{}"
+    assert library.all() == [held] == [library.find(REPO)] == [library.get(FIRST)]
+    assert held.folder == library.root / "Qwen" / "Demo" / ("01" * 20)
+
+
+def test_a_crash_between_rename_and_torrent_is_taken_back_to_staging(library, monkeypatch):
+    stage(library, FIRST)
+
+    def crash(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(durable, "write", crash)
+    with pytest.raises(KeyboardInterrupt):
+        library.install(FIRST, b"torrent")
+    monkeypatch.undo()
+    assert library.all() == []
+    assert (library.stage(FIRST) / "config.json").read_bytes() == b"{}"
+    assert library.install(FIRST, b"torrent").state is State.COMPLETE
+
+
+@pytest.mark.parametrize(("selected", "end"), [(None, State.COMPLETE), (("*.json",), State.PARTIAL)])
+def test_a_fetch_is_incomplete_until_it_is_finished(library, selected, end):
+    assert library.begin(FIRST, b"t", selected).state is State.INCOMPLETE
+    assert library.find(REPO).state is State.INCOMPLETE
+    library.finish(FIRST, b"t", selected)
+    assert library.find(REPO).state is end
+    assert library.find(REPO).selected == selected
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"state": "complete?", "selected": null}', b"\xff"])
+def test_a_damaged_marker_never_reads_as_complete(library, damage):
+    library.begin(FIRST, b"t", None)
+    marker = FIRST.repo, library.torrent_path(FIRST).with_suffix(".partial")
+    marker[1].write_bytes(damage)
+    assert library.find(REPO).state is State.INCOMPLETE
+
+
+def test_naming_a_commit_where_there_are_two(library):
+    for snapshot in (SECOND, FIRST):
+        stage(library, snapshot)
+        library.install(snapshot, b"t")
+    assert [held.id for held in library.all()] == [FIRST, SECOND]
+    with pytest.raises(P2pqwenError, match="holds 2 snapshots") as caught:
+        library.find(REPO)
+    assert str(SECOND) in caught.value.hint
+    assert library.find(REPO, SECOND.commit).id == SECOND
+    assert library.find_commit(SECOND.commit).id == SECOND
+
+
+def test_remove_leaves_no_trace_and_touches_nothing_else(library):
+    for snapshot in (FIRST, SECOND):
+        stage(library, snapshot)
+        library.install(snapshot, b"t")
+    outside = library.root.parent / "precious"
+    outside.mkdir()
+    (library.folder(FIRST) / "link").symlink_to(outside)
+    library.remove(library.find(REPO, FIRST.commit))
+    assert outside.is_dir()
+    assert [held.id for held in library.all()] == [SECOND]
+    library.remove(library.find(REPO))
+    assert [path.name for path in library.root.iterdir()] in ([], [".staging"])
+    with pytest.raises(NotFoundError):
+        library.find(REPO)
