@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from p2pqwen.config import Config, load
+from p2pqwen.index.root import INDEX_ROLE
 from p2pqwen.library.home import Home
+from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
+from p2pqwen.library.trust_store import TrustStore
+from p2pqwen.signing.keys import PublicKey
+from p2pqwen.values.digest import Sha256
 
 if TYPE_CHECKING:
     from p2pqwen.hub.cache import HubCache
@@ -29,6 +35,23 @@ class Node:
     def library(self) -> Library:
         """The snapshots it holds."""
         return Library(self.config.home)
+
+    @cached_property
+    def keys(self) -> KeyStore:
+        """The publisher whose keys this home holds, if there is one."""
+        return KeyStore(self.config.home)
+
+    @cached_property
+    def trust(self) -> TrustStore:
+        """The publishers it trusts."""
+        return TrustStore(self.config.home)
+
+    def known_keys(self) -> dict[Sha256, PublicKey]:
+        """Return the keys that may sign torrents for this home's publisher and for the trusted ones."""
+        roots = [one.root for one in self.trust.publishers(now=datetime.now(UTC)) if one.root is not None]
+        if self.keys.exists:
+            roots.append(self.keys.root())
+        return {keyid: key for root in roots for keyid, key in root.public_keys(INDEX_ROLE).items()}
 
     @cached_property
     def hub(self) -> HubClient:
