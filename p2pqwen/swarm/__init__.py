@@ -1,1 +1,1 @@
-"""libtorrent: settings, session, alerts to events."""
+"""libtorrent: settings, session, alerts to events. Its objects and exceptions never leave this package."""

@@ -1,0 +1,123 @@
+"""libtorrent's alerts, copied into our own values as they come: an alert is gone with the next `pop_alerts`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import libtorrent as lt
+
+from p2pqwen.swarm import problems
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.torrent import SwarmTorrent
+
+Handler: TypeAlias = Callable[[Any, Any], None]
+
+
+@dataclass(slots=True)
+class SessionNews:
+    """What alerts said about the session itself. `complaints`: kind, URL and reason, not yet told to anybody."""
+
+    listening: list[Endpoint] = field(default_factory=list)
+    listen_errors: list[str] = field(default_factory=list)
+    complaints: list[tuple[str, str, str]] = field(default_factory=list)
+    dropped: bool = False
+
+
+def take(alert: lt.alert, news: SessionNews, torrents: dict[lt.torrent_handle, SwarmTorrent]) -> None:
+    """Book one alert."""
+    kind = type(alert)
+    if (on_session := _SESSION.get(kind)) is not None:
+        on_session(news, alert)
+    elif (on_torrent := _TORRENT.get(kind)) is not None and isinstance(alert, lt.torrent_alert):
+        torrent = torrents.get(alert.handle)
+        if torrent is not None:
+            on_torrent(torrent, alert)
+
+
+def _listening(news: SessionNews, alert: lt.listen_succeeded_alert) -> None:
+    if alert.socket_type == lt.socket_type_t.tcp:
+        news.listening.append(Endpoint(alert.address, alert.port))
+
+
+def _not_listening(news: SessionNews, alert: lt.listen_failed_alert) -> None:
+    news.listen_errors.append(alert.error.message())
+
+
+def _tracker_error(news: SessionNews, alert: lt.tracker_error_alert) -> None:
+    news.complaints.append(("tracker", alert.url, alert.failure_reason() or alert.error_message()))
+
+
+def _web_seed_error(news: SessionNews, alert: lt.url_seed_alert) -> None:
+    news.complaints.append(("web seed", alert.server_url(), alert.error_message() or alert.error.message()))
+
+
+def _dropped(news: SessionNews, _alert: lt.alerts_dropped_alert) -> None:
+    news.dropped = True
+
+
+def _piece(torrent: SwarmTorrent, alert: lt.piece_finished_alert) -> None:
+    torrent.mark(int(alert.piece_index), have=True)
+
+
+def _hash_failed(torrent: SwarmTorrent, alert: lt.hash_failed_alert) -> None:
+    torrent.failed_pieces += 1
+    torrent.mark(int(alert.piece_index), have=False)
+
+
+def _checked(torrent: SwarmTorrent, _alert: lt.torrent_checked_alert) -> None:
+    torrent.checked = True
+    torrent.sync_pieces()
+
+
+def _finished(torrent: SwarmTorrent, _alert: lt.torrent_finished_alert) -> None:
+    if torrent.checked:
+        torrent.sync_pieces()
+
+
+def _error(torrent: SwarmTorrent, alert: lt.torrent_error_alert) -> None:
+    torrent.error = torrent.error or problems.of_torrent(alert.torrent_name, alert.error)
+
+
+def _file_error(torrent: SwarmTorrent, alert: lt.file_error_alert) -> None:
+    torrent.error = torrent.error or problems.of_file(alert.filename(), alert.error)
+
+
+def _metadata(torrent: SwarmTorrent, alert: lt.metadata_received_alert) -> None:
+    found = alert.handle.torrent_file()
+    torrent.metadata = None if found is None else bytes(found.info_section())
+
+
+def _resume(torrent: SwarmTorrent, alert: lt.save_resume_data_alert) -> None:
+    torrent.resume = lt.write_resume_data_buf(alert.params)
+    torrent.resume_answers += 1
+
+
+def _resume_failed(torrent: SwarmTorrent, _alert: lt.save_resume_data_failed_alert) -> None:
+    torrent.resume_answers += 1
+
+
+def _flushed(torrent: SwarmTorrent, _alert: lt.cache_flushed_alert) -> None:
+    torrent.flushes += 1
+
+
+_SESSION: dict[type, Handler] = {
+    lt.listen_succeeded_alert: _listening,
+    lt.listen_failed_alert: _not_listening,
+    lt.tracker_error_alert: _tracker_error,
+    lt.url_seed_alert: _web_seed_error,
+    lt.alerts_dropped_alert: _dropped,
+}
+_TORRENT: dict[type, Handler] = {
+    lt.piece_finished_alert: _piece,
+    lt.hash_failed_alert: _hash_failed,
+    lt.torrent_checked_alert: _checked,
+    lt.torrent_finished_alert: _finished,
+    lt.torrent_error_alert: _error,
+    lt.file_error_alert: _file_error,
+    lt.metadata_received_alert: _metadata,
+    lt.save_resume_data_alert: _resume,
+    lt.save_resume_data_failed_alert: _resume_failed,
+    lt.cache_flushed_alert: _flushed,
+}

@@ -1,0 +1,93 @@
+"""`HOST:PORT` as people write it, and which addresses a swarm may be sent to."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import urlsplit
+
+from p2pqwen.errors import NetworkError, UsageError
+
+_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?", re.ASCII)
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """A host, by name or address, and a port; printed with brackets around an IPv6 address."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str, *, allow_port_zero: bool = False) -> Self:
+        """Read `HOST:PORT` or `[IPV6]:PORT`; raises `UsageError`."""
+        host, colon, port = text.strip().rpartition(":")
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        bracketed = bare != host
+        valid_host = _address(bare) is not None if bracketed else _HOST.fullmatch(host) is not None
+        lowest = 0 if allow_port_zero else 1
+        if not colon or not valid_host or not re.fullmatch(r"[0-9]{1,5}", port) or not lowest <= int(port) <= 65535:
+            raise UsageError("not an address to connect to", expected="HOST:PORT", got=repr(text[:80]))
+        return cls(bare, int(port))
+
+    def resolve(self) -> Endpoint:
+        """Return the same with an IP address; raises `NetworkError` for a name that has none."""
+        if _address(self.host) is not None:
+            return self
+        try:
+            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise NetworkError(f"cannot find the address of {self.host}", got=str(error)) from error
+        # IPv4 first: our sessions always have it, IPv6 only where the machine does.
+        found.sort(key=lambda one: one[0] != socket.AF_INET)
+        return Endpoint(str(found[0][4][0]), self.port)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is this machine, by address or as `localhost`."""
+        return is_loopback(self.host)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine, by its address or as `localhost`."""
+    address = _address(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
+
+
+def is_private(host: str) -> bool:
+    """Tell whether a host is an address (or a name) that only means something on this machine or its network.
+
+    Such a host in a link from a stranger would make us speak to our own services (security.md, SSRF). Names that
+    resolve to a private address are not seen here; libtorrent's ssrf_mitigation and the address filter remain.
+    """
+    address = _address(host)
+    if address is None:
+        name = host.lower().rstrip(".")
+        return "." not in name or name.endswith((".localhost", ".local", ".internal", ".lan", ".home.arpa"))
+    mapped = getattr(address, "ipv4_mapped", None)
+    return not (mapped or address).is_global or address.is_multicast
+
+
+def is_private_url(url: str) -> bool:
+    """Tell whether a URL's host is private."""
+    return is_private(urlsplit(url).hostname or "")
+
+
+def url_is_loopback(url: str) -> bool:
+    """Tell whether a URL's host is this machine."""
+    return is_loopback(urlsplit(url).hostname or "")
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None

@@ -1,0 +1,29 @@
+"""Resume data that is either what we wrote or nothing.
+
+libtorrent's own format has no checksum: of 2,000 flipped bits it took 1,610 without a word (security.md, section 3).
+Damaged data costs a recheck, never a wrong "complete".
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+_MAGIC = b"p2pqwen resume 1\n"
+_LENGTH = 8
+_DIGEST = 32
+MAX_RESUME_BYTES = 256 << 20
+
+
+def wrap(data: bytes) -> bytes:
+    """Return `data` behind its length and SHA-256."""
+    return _MAGIC + len(data).to_bytes(_LENGTH, "big") + hashlib.sha256(data).digest() + data
+
+
+def unwrap(wrapped: bytes) -> bytes | None:
+    """Return the data if it is whole and unchanged, else None."""
+    head = len(_MAGIC) + _LENGTH + _DIGEST
+    if len(wrapped) < head or not wrapped.startswith(_MAGIC):
+        return None
+    length = int.from_bytes(wrapped[len(_MAGIC) : len(_MAGIC) + _LENGTH], "big")
+    digest, data = wrapped[head - _DIGEST : head], wrapped[head:]
+    return data if len(data) == length and hashlib.sha256(data).digest() == digest else None

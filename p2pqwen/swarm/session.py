@@ -1,0 +1,230 @@
+"""The libtorrent session: its life, its torrents, its alerts.
+
+One thread uses it: `pump` waits for alerts, copies what they say into our own values (an alert is gone with the next
+`pop_alerts`) and returns; between two calls nothing of ours changes.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+import libtorrent as lt
+
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.swarm import alerts, params
+from p2pqwen.swarm.address_filter import address_filter
+from p2pqwen.swarm.deaf import stop_listening
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.progress import Phase
+from p2pqwen.swarm.settings import SwarmSettings, alert_mask, settings_pack
+from p2pqwen.swarm.torrent import SwarmTorrent
+from p2pqwen.swarm.transport import TransportPolicy
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.digest import Sha1, Sha256
+from p2pqwen.values.printable_text import printable
+from p2pqwen.values.repo_path import RepoPath
+
+_LISTEN_SECONDS = 5.0
+_POLICY_EVERY = 1.0
+_CLOSE_SECONDS = 5.0
+
+
+class Swarm:
+    """A running session; use it as a context manager.
+
+    Raises `P2pqwenError` on entry when a seeding session cannot listen where it was told to.
+    """
+
+    def __init__(
+        self,
+        settings: SwarmSettings,
+        *,
+        report: Report = ignore,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = _with_port(settings)
+        self._report = report
+        self._clock = clock
+        self._torrents: dict[lt.torrent_handle, SwarmTorrent] = {}
+        self._session: lt.session | None = None
+        self._transport = TransportPolicy(clock())
+        self._next_policy = clock() + _POLICY_EVERY
+        self._said: set[tuple[str, str]] = set()
+        self._news = alerts.SessionNews()
+        self.listening: list[Endpoint] = []
+
+    def __enter__(self) -> Self:
+        mask = alert_mask(pieces=not self._settings.accepts_peers)
+        pack = cast("lt.settings_pack", {**settings_pack(self._settings), "alert_mask": mask})
+        self._session = lt.session(pack)
+        self._session.set_ip_filter(address_filter(self._settings))
+        _limit_local_peers_too(self._session)
+        self._await_sockets()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the swarm: peers are dropped, trackers told, writes in progress finished."""
+        if self._session is None:
+            return
+        self._torrents.clear()
+        session, self._session = self._session, None
+        session.pause()
+        del session  # the destructor waits for the disk and at most `stop_tracker_timeout` for trackers
+
+    def add_download(
+        self,
+        metainfo: Metainfo,
+        save_path: Path,
+        *,
+        files: Collection[RepoPath] | None = None,
+        web_seeds: Sequence[str] = (),
+        trackers: Sequence[Sequence[str]] = (),
+        resume: bytes | None = None,
+    ) -> SwarmTorrent:
+        """Fetch `files` (None: all) into `save_path/<name>/`, checking first what is there.
+
+        `resume` is what `SwarmTorrent.resume` gave; data that does not fit is passed over. Raises
+        `VerificationError` when libtorrent would write other files than the torrent names.
+        """
+        given = params.of_metainfo(metainfo, save_path)
+        params.select(given, metainfo, files)
+        given.url_seeds = list(web_seeds)
+        params.set_trackers(given, trackers if self._settings.trackers else ())
+        if resume is not None:
+            params.apply_resume(given, resume)
+        given.flags |= lt.torrent_flags.override_web_seeds
+        return self._add(given, metainfo.layout.piece_count)
+
+    def add_seed(
+        self, metainfo: Metainfo, save_path: Path, *, files: Collection[RepoPath] | None = None, trusted: bool = False
+    ) -> SwarmTorrent:
+        """Load a snapshot to be served and never written to, quietly; `SwarmTorrent.share` announces it.
+
+        Without `trusted` every piece is read first. With it, the files were verified and have not changed since: each
+        piece is then checked when it is first asked for.
+        """
+        given = params.of_metainfo(metainfo, save_path)
+        params.select(given, metainfo, files)
+        flags = lt.torrent_flags
+        given.flags |= flags.upload_mode | flags.disable_dht | flags.disable_lsd | flags.disable_pex
+        given.flags |= flags.seed_mode | flags.paused if trusted else flags.stop_when_ready
+        return self._add(given, metainfo.layout.piece_count)
+
+    def add_magnet(
+        self, v1: Sha1 | None, v2: Sha256 | None, folder: Path, *, trackers: Sequence[str] = ()
+    ) -> SwarmTorrent:
+        """Ask peers for an info dictionary; nothing is downloaded or written, whatever it says."""
+        given = params.of_infohash(v1, v2, folder)
+        params.set_trackers(given, [trackers] if self._settings.trackers else ())
+        return self._add(given, 0)
+
+    def remove(self, torrent: SwarmTorrent) -> None:
+        """Take a torrent out; its files stay."""
+        if self._torrents.pop(torrent.handle, None) is not None and torrent.handle.is_valid():
+            self._live.remove_torrent(torrent.handle)
+
+    def pump(self, seconds: float) -> None:
+        """Wait up to `seconds` for news, and take it in."""
+        self._live.wait_for_alert(max(0, round(seconds * 1000)))
+        for alert in self._live.pop_alerts():
+            alerts.take(alert, self._news, self._torrents)
+        self._pass_on()
+        if self._clock() >= self._next_policy:
+            self._next_policy = self._clock() + _POLICY_EVERY
+            self._choose_transport()
+
+    @property
+    def _live(self) -> lt.session:
+        if self._session is None:
+            raise RuntimeError("the session is used outside its `with` block")
+        return self._session
+
+    def _add(self, given: lt.add_torrent_params, piece_count: int) -> SwarmTorrent:
+        try:
+            handle = self._live.add_torrent(given)
+        except RuntimeError as error:
+            raise P2pqwenError("libtorrent does not take the torrent", got=str(error)) from error
+        torrent = SwarmTorrent(handle, piece_count)
+        self._torrents[handle] = torrent
+        return torrent
+
+    def _await_sockets(self) -> None:
+        deadline = self._clock() + _LISTEN_SECONDS
+        answers = 2 * len(self._settings.listen_on)  # TCP and UDP
+        while len(self.listening) + len(self._news.listen_errors) < answers and self._clock() < deadline:
+            self.pump(0.05)
+            if self.listening and not self._settings.accepts_peers:
+                break  # the rest is closed as it comes
+        if self._settings.accepts_peers and not self.listening:
+            self.close()
+            raise P2pqwenError(
+                f"cannot listen on {self._settings.listen}",
+                got=self._news.listen_errors[0] if self._news.listen_errors else "no answer from the system",
+                hint="another program may have the port: choose one with --listen HOST:PORT",
+            )
+
+    def _choose_transport(self) -> None:
+        lonely = any(self._is_lonely(torrent) for torrent in self._torrents.values())
+        before = self._transport.utp
+        if self._transport.decide(self._clock(), lonely=lonely) != before:
+            self._live.apply_settings({"enable_outgoing_utp": not before})
+            if not before:
+                for torrent in self._torrents.values():
+                    torrent.reconnect()
+
+    def _is_lonely(self, torrent: SwarmTorrent) -> bool:
+        progress = torrent.progress()
+        searching = progress.phase in {Phase.METADATA, Phase.DOWNLOADING} or self._settings.accepts_peers
+        return searching and progress.known > 0 and progress.peers == 0
+
+    def _pass_on(self) -> None:
+        """Act on what the alerts said: close sockets that must not listen, tell each complaint once."""
+        news = self._news
+        fresh, news.listening[:] = news.listening[:], []
+        if fresh and not self._settings.accepts_peers:
+            stop_listening(endpoint.port for endpoint in fresh)
+        self.listening += fresh
+        complaints, news.complaints[:] = news.complaints[:], []
+        for kind, url, reason in complaints:
+            if (kind, url) not in self._said:
+                self._said.add((kind, url))
+                self._report(Notice("info", f"{kind} {printable(url, limit=200)}: {printable(reason, limit=200)}"))
+        if news.dropped:
+            news.dropped = False
+            for torrent in self._torrents.values():
+                if torrent.checked:
+                    torrent.sync_pieces()
+
+
+def _with_port(settings: SwarmSettings) -> SwarmSettings:
+    """Choose the port ourselves where any will do: libtorrent takes another one on each interface."""
+    listen = settings.listen
+    if listen is None or listen.port or listen.is_loopback:
+        return settings
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((listen.host, 0))
+        except OSError as error:
+            raise P2pqwenError(f"cannot listen on {listen}", got=error.strerror or str(error)) from error
+        return replace(settings, listen=Endpoint(listen.host, probe.getsockname()[1]))
+
+
+def _limit_local_peers_too(session: lt.session) -> None:
+    """Put peers on this machine and network under the session's rate limits as well; a limit is a limit."""
+    everybody = lt.ip_filter()
+    everybody.add_rule("0.0.0.0", "255.255.255.255", 1 << session.global_peer_class_id)  # noqa: S104 - a range
+    everybody.add_rule("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 1 << session.global_peer_class_id)
+    session.set_peer_class_filter(everybody)

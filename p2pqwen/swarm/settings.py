@@ -1,0 +1,183 @@
+"""What a session may do, and every libtorrent setting we change, in one place and with its reason.
+
+Figures marked [measured] are for libtorrent 2.1.1 on loopback, two cores, a 1 GiB hybrid. Defaults that are good are
+named only where safety rests on them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import libtorrent as lt
+
+from p2pqwen import __version__
+from p2pqwen.swarm.endpoint import Endpoint, is_loopback
+
+DHT_BOOTSTRAP = (
+    "dht.libtorrent.org:25401",
+    "router.bittorrent.com:6881",
+    "router.utorrent.com:6881",
+    "dht.transmissionbt.com:6881",
+)
+_LOOPBACK = Endpoint("127.0.0.1", 0)
+_ANY = (Endpoint("0.0.0.0", 0), Endpoint("::", 0))  # noqa: S104 - see `SwarmSettings.listen_on`
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmSettings:
+    """One session's choices. Rates are bytes a second, 0 for no limit.
+
+    `listen`: where a seeding session accepts peers; None for one that only fetches and accepts nobody.
+    `loopback`: peers, trackers and web seeds on this machine are welcome. `lan`: so are those on private networks.
+    """
+
+    listen: Endpoint | None = None
+    dht: bool = True
+    lsd: bool = True
+    upnp: bool = True
+    trackers: bool = True
+    upload_limit: int = 0
+    download_limit: int = 0
+    loopback: bool = False
+    lan: bool = True
+    dht_bootstrap: tuple[str, ...] = DHT_BOOTSTRAP
+
+    @property
+    def accepts_peers(self) -> bool:
+        """Whether others may open connections to this session."""
+        return self.listen is not None
+
+    @property
+    def allows_loopback(self) -> bool:
+        """Whether addresses of this machine pass the filter: asked for, or we listen there."""
+        return self.loopback or (
+            self.listen is not None and (self.listen.host in {"0.0.0.0", "::"} or self.listen.is_loopback)  # noqa: S104
+        )
+
+    @property
+    def listen_on(self) -> tuple[Endpoint, ...]:
+        """The sockets to open.
+
+        A session that only fetches needs a UDP socket on the outside for the DHT, UDP trackers and hole punching,
+        and HTTP trackers speak from a listening address; `deaf.stop_listening` then closes its TCP side. Without
+        any of these it stays on loopback.
+        """
+        if self.listen is not None:
+            return (self.listen,)
+        return _ANY if self.dht or self.trackers or self.lsd else (_LOOPBACK,)
+
+    def with_loopback_for(self, hosts: Iterable[str]) -> Self:
+        """Return the same, with loopback allowed if any host somebody asked for by name is this machine."""
+        return replace(self, loopback=self.loopback or any(is_loopback(host) for host in hosts))
+
+
+def alert_mask(*, pieces: bool) -> int:
+    """Return the alert categories we read; `pieces` adds one alert for each finished piece (downloads only)."""
+    category = lt.alert.category_t
+    mask = (
+        category.error_notification
+        | category.status_notification
+        | category.storage_notification
+        | category.tracker_notification
+    )
+    return int(mask | category.piece_progress_notification if pieces else mask)
+
+
+def settings_pack(settings: SwarmSettings) -> dict[str, Any]:
+    """Return the libtorrent settings for one session."""
+    cores = len(os.sched_getaffinity(0))
+    return {
+        **_identity(),
+        **_reach(settings),
+        **_safety(),
+        **_limits(settings),
+        # One thread in front of the sockets does the work of a core; hashing wants the others. [measured] one thread
+        # hashes a hybrid at 0.78 GB/s. More than four only fight over the disk.
+        "hashing_threads": max(2, min(cores, 4)),
+        "aio_threads": 8,
+        "checking_mem_usage": 1024,  # blocks of 16 KiB read ahead in a recheck
+        "file_pool_size": 256,  # files kept open; a sharded model has up to 200
+        # A second of line at 1 Gb/s between request and answer, or the pipe runs dry. [measured] 250 to 350 MB/s
+        "max_out_request_queue": 3000,
+        "max_allowed_in_request_queue": 4000,
+        "request_queue_time": 20,
+        "send_buffer_watermark": 10 << 20,
+        # [measured] uTP gives 6 to 16 MB/s on loopback, TCP 200 to 350. It is switched on when peers are there that
+        # TCP does not reach: see `transport.py`.
+        "enable_outgoing_utp": False,
+        "mixed_mode_algorithm": 0,  # prefer_tcp: a TCP peer is not held back to a uTP peer's pace
+        # A peer that is wanted at once is connected at the next tick, and half a second is long for a small model.
+        "tick_interval": 100 if not settings.accepts_peers else 500,
+        "alert_queue_size": 50_000,  # at 16 KiB pieces and 300 MB/s a second of them fits; more are dropped silently
+        # Stopping: say goodbye to trackers that answer, wait for none that does not.
+        "stop_tracker_timeout": 1,
+        "tracker_completion_timeout": 15,
+        "tracker_receive_timeout": 10,
+        "announce_to_all_tiers": True,  # a dead first tier must not hide the second
+        "announce_to_all_trackers": True,
+    }
+
+
+def _identity() -> dict[str, Any]:
+    major, minor, *_ = (int(part) for part in __version__.split(".")[:2])
+    return {
+        "user_agent": f"p2pqwen/{__version__}",
+        "peer_fingerprint": f"-PQ{major:X}{minor:X}00-",
+    }
+
+
+def _reach(settings: SwarmSettings) -> dict[str, Any]:
+    return {
+        "listen_interfaces": ",".join(str(endpoint) for endpoint in settings.listen_on),
+        # A port somebody asked for is taken or it is an error; never silently the next one.
+        "max_retry_port_bind": 0,
+        "listen_system_port_fallback": False,
+        "enable_incoming_tcp": settings.accepts_peers,
+        "enable_ip_notifier": settings.accepts_peers,  # a new address would open new TCP sockets
+        "enable_dht": settings.dht,
+        "dht_bootstrap_nodes": ",".join(settings.dht_bootstrap),
+        "enable_lsd": settings.lsd,
+        "enable_upnp": settings.upnp and settings.accepts_peers,
+        "enable_natpmp": settings.upnp and settings.accepts_peers,
+        # Several peers behind one address are usual (CGNAT, a machine running three seeds).
+        "allow_multiple_connections_per_ip": True,
+        "min_reconnect_time": 5,
+        # A fetch from metadata has no wanted file for a moment; the seed must not be dropped for that.
+        "close_redundant_connections": settings.accepts_peers,
+    }
+
+
+def _safety() -> dict[str, Any]:
+    return {
+        "ssrf_mitigation": True,
+        "validate_https_trackers": True,  # web seeds too
+        "allow_idna": False,
+        "ban_web_seeds": True,
+        "max_metadata_size": 64 << 20,  # `torrent.info.MAX_INFO_BYTES`
+        "enable_set_file_valid_data": False,
+        "anonymous_mode": False,  # peers see our address; the documentation says so
+    }
+
+
+def _limits(settings: SwarmSettings) -> dict[str, Any]:
+    return {
+        "upload_rate_limit": settings.upload_limit,
+        "download_rate_limit": settings.download_limit,
+        "connections_limit": 500,
+        # Nothing here is auto-managed, so the `active_` limits do not queue torrents; these bound announcing.
+        "active_limit": -1,
+        "active_seeds": -1,
+        "active_downloads": -1,
+        "active_checking": 2,
+        "active_dht_limit": 2000,
+        "active_tracker_limit": 5000,
+        "active_lsd_limit": 2000,
+        # Eight slots for the whole node starve hundreds of models.
+        "unchoke_slots_limit": 50,
+        # Web seeds stand behind our own relay, which waits and retries itself.
+        "urlseed_wait_retry": 1,
+        "urlseed_timeout": 30,
+    }

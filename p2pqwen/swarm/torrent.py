@@ -1,0 +1,186 @@
+"""One torrent in the session: what we may ask of it, in our own words. No libtorrent value leaves it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import libtorrent as lt
+
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.ledger import Connection, Ledger
+from p2pqwen.swarm.progress import Phase, TorrentProgress
+
+_PHASES = {
+    lt.torrent_status.states.checking_files: Phase.CHECKING,
+    lt.torrent_status.states.checking_resume_data: Phase.CHECKING,
+    lt.torrent_status.states.downloading_metadata: Phase.METADATA,
+    lt.torrent_status.states.downloading: Phase.DOWNLOADING,
+    lt.torrent_status.states.finished: Phase.FINISHED,
+    lt.torrent_status.states.seeding: Phase.FINISHED,
+}
+# pex_flags of connect_peer: what we assume of a peer nobody told us more about.
+_TCP_ONLY = 0
+_ANY_TRANSPORT = 0x01 | 0x04 | 0x08  # encryption, uTP, hole punching
+_UNFINISHED_HANDSHAKE = lt.peer_info.handshake | lt.peer_info.connecting
+
+
+class TorrentGoneError(P2pqwenError):
+    """The torrent has left the session."""
+
+
+class SwarmTorrent:
+    """A torrent of the session. Its fields move while `Swarm.pump` runs, and only then.
+
+    `have`: one byte for each piece, 1 once its hash was checked; the bytes may still be on their way to the disk.
+    `resume`: the newest resume data, not yet wrapped. `flushes`: how often everything was written out on request.
+    """
+
+    def __init__(self, handle: lt.torrent_handle, piece_count: int) -> None:
+        self._handle = handle
+        self._ledger = Ledger()
+        self._told: list[Endpoint] = []
+        self.have = bytearray(piece_count)
+        self.error: P2pqwenError | None = None
+        self.checked = False
+        self.resume: bytes | None = None
+        self.resume_answers = 0
+        self.flushes = 0
+        self.failed_pieces = 0
+        self.metadata: bytes | None = None
+
+    def connect(self, peer: Endpoint) -> None:
+        """Connect to a peer, over TCP first; raises `NetworkError` for a name without an address."""
+        resolved = peer.resolve()
+        self._told.append(resolved)
+        with _alive():
+            self._handle.connect_peer((resolved.host, resolved.port), 0, _TCP_ONLY)
+
+    def reconnect(self) -> None:
+        """Try the peers we were told of again, by any transport."""
+        with _alive():
+            for peer in self._told:
+                self._handle.connect_peer((peer.host, peer.port), 0, _ANY_TRANSPORT)
+
+    def peers(self) -> list[Endpoint]:
+        """Return the peers it is connected to."""
+        with _alive():
+            return [Endpoint(*peer.ip) for peer in self._handle.get_peer_info() if _is_peer(peer)]
+
+    def progress(self) -> TorrentProgress:
+        """Return the state of this moment."""
+        with _alive():
+            status = self._handle.status(0)
+            peers = self._handle.get_peer_info() if status.num_peers or status.num_connections else []
+        self._ledger.look(_connections(peers))
+        from_peers, from_web = self._ledger.split(status.total_payload_download)
+        connected = [peer for peer in peers if not peer.flags & _UNFINISHED_HANDSHAKE]
+        people = [peer for peer in connected if _is_peer(peer)]
+        return TorrentProgress(
+            phase=_PHASES.get(status.state, Phase.CHECKING),
+            total=status.total_wanted,
+            done=status.total_wanted_done,
+            checked=status.progress,
+            peers=len(people),
+            seeds=sum(bool(peer.flags & lt.peer_info.seed) for peer in people),
+            web_seeds=len(connected) - len(people),
+            known=max(0, status.list_peers - len(people)),
+            download_rate=status.download_payload_rate,
+            upload_rate=status.upload_payload_rate,
+            received=status.total_payload_download,
+            received_from_peers=from_peers,
+            received_from_web_seeds=from_web,
+            uploaded=status.total_payload_upload,
+            failed=status.total_failed_bytes,
+            paused=bool(status.flags & lt.torrent_flags.paused),
+        )
+
+    def mark(self, piece: int, *, have: bool) -> None:
+        """Book one piece."""
+        if piece < len(self.have):
+            self.have[piece] = have
+
+    def sync_pieces(self) -> None:
+        """Take the pieces that are here from libtorrent itself; alerts may have been dropped."""
+        if not self.have:
+            return
+        with _alive():
+            pieces = self._handle.status(lt.status_flags_t.query_pieces).pieces
+        self.have[:] = bytes(pieces)
+
+    def in_order(self, *, wanted: bool) -> None:
+        """Ask for pieces in order, or the rarest first."""
+        with _alive():
+            if wanted:
+                self._handle.set_flags(lt.torrent_flags.sequential_download)
+            else:
+                self._handle.unset_flags(lt.torrent_flags.sequential_download)
+
+    def set_web_seeds(self, urls: Sequence[str]) -> None:
+        """Use exactly these BEP 19 base URLs from now on."""
+        with _alive():
+            before = set(self._handle.url_seeds())
+            for url in before - set(urls):
+                self._handle.remove_url_seed(url)
+            for url in urls:
+                if url not in before:
+                    self._handle.add_url_seed(url)
+
+    def recheck(self) -> None:
+        """Read every piece on disk again."""
+        self.checked = False
+        self.have[:] = bytes(len(self.have))
+        with _alive():
+            self._handle.force_recheck()
+
+    def pause(self) -> None:
+        """Stop talking to anybody about this torrent."""
+        with _alive():
+            self._handle.pause()
+
+    def share(self, trackers: Sequence[Sequence[str]]) -> None:
+        """Announce it and serve it; for one that was added quietly and whose data was checked."""
+        with _alive():
+            self._handle.replace_trackers([_tracker(url, tier) for tier, urls in enumerate(trackers) for url in urls])
+            quiet = lt.torrent_flags.disable_dht | lt.torrent_flags.disable_lsd | lt.torrent_flags.disable_pex
+            self._handle.unset_flags(quiet | lt.torrent_flags.stop_when_ready)
+            self._handle.resume()
+
+    def request_flush(self) -> None:
+        """Have everything written to the files; `flushes` counts the answers."""
+        with _alive():
+            self._handle.flush_cache()
+
+    def request_resume(self) -> None:
+        """Ask for resume data of what is on disk; `resume_answers` counts the answers, good or bad."""
+        with _alive():
+            self._handle.save_resume_data(lt.save_resume_flags_t.flush_disk_cache)
+
+    @property
+    def handle(self) -> lt.torrent_handle:
+        """For this package alone."""
+        return self._handle
+
+
+@contextlib.contextmanager
+def _alive() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # "invalid torrent handle used"
+        raise TorrentGoneError("the torrent has left the session", got=str(error)) from error
+
+
+def _tracker(url: str, tier: int) -> lt.announce_entry:
+    entry = lt.announce_entry(url)
+    entry.tier = tier
+    return entry
+
+
+def _is_peer(peer: lt.peer_info) -> bool:
+    return bool(peer.connection_type == lt.peer_info.standard_bittorrent)
+
+
+def _connections(peers: Sequence[lt.peer_info]) -> Iterator[Connection]:
+    for peer in peers:
+        yield Connection((peer.ip, peer.local_endpoint), not _is_peer(peer), peer.total_download)
