@@ -48,6 +48,9 @@ class Magnet:
     def __post_init__(self) -> None:
         if self.infohash_v1 is None and self.infohash_v2 is None:
             raise FormatError("magnet link names no torrent", expected="xt=urn:btih:… or xt=urn:btmh:1220…")
+        for infohash in (self.infohash_v1, self.infohash_v2):
+            if infohash is not None and not any(infohash.raw):
+                raise FormatError("magnet link's infohash is all zeros, which clients read as none")
         if self.name is not None and not (0 < len(self.name) <= MAX_NAME and self.name.isprintable()):
             raise FormatError("magnet link's name", expected="printable text", got=repr(self.name[:120]))
         if self.size is not None and not 0 <= self.size <= _MAX_SIZE:
@@ -104,8 +107,8 @@ def parse_magnet(text: str) -> Magnet:
         found.setdefault(key, []).append(_unquote(value))
     topics = found.get("xt", [])
     return Magnet(
-        _one([_btih(topic) for topic in topics if topic.startswith(_BTIH)], "v1 infohashes"),
-        _one([_btmh(topic) for topic in topics if topic.startswith(_BTMH)], "v2 infohashes"),
+        _one([_btih(topic) for topic in topics if topic.lower().startswith(_BTIH)], "v1 infohashes"),
+        _one([_btmh(topic) for topic in topics if topic.lower().startswith(_BTMH)], "v2 infohashes"),
         _one(found.get("dn", []), "names") or None,
         _one([_size(value) for value in found.get("xl", [])], "sizes"),
         _each(found, "ws", check_web_url),
@@ -125,7 +128,7 @@ def _unquote(value: str) -> str:
 
 
 def _btih(topic: str) -> Sha1:
-    digits = topic.removeprefix(_BTIH)
+    digits = topic[len(_BTIH) :]
     if len(digits) == 32:  # BEP 9: clients should also read base32
         try:
             return Sha1(base64.b32decode(digits.upper()))
@@ -135,7 +138,7 @@ def _btih(topic: str) -> Sha1:
 
 
 def _btmh(topic: str) -> Sha256:
-    digits = topic.removeprefix(_BTMH)
+    digits = topic[len(_BTMH) :]
     if not digits.startswith(_SHA256_MULTIHASH):
         raise FormatError(
             "magnet link's v2 infohash", expected=f"{_SHA256_MULTIHASH} and 64 hex", got=repr(digits[:80])
