@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 
 # One module for each command group, in the order a newcomer meets them; each has `register(app)`.
-_GROUPS = ("preserve", "verify", "torrent", "library")
+_GROUPS = ("preserve", "keys", "publish", "trust", "index", "search", "verify", "torrent", "library")
 
 
 def _version(value: bool) -> None:

@@ -12,6 +12,7 @@ after a crash between the two the higher of both positions counts.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError
+from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.acceptance import Accepted, Position, Seen, TrustedState, accept
 from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE, IndexDocument, encode_file, parse_file
@@ -32,6 +33,7 @@ from p2pqwen.values.strict_json import parse_object
 
 MAX_STATE_SIZE = 1 << 20
 MAX_SOURCES = 64
+_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +75,12 @@ class TrustStore:
 
     def publishers(self, *, now: datetime, report: Report = ignore) -> list[TrustedPublisher]:
         """Read every trusted publisher and verify its index; damage is reported, never raised."""
-        if not self._home.trust.is_dir():
-            return []
-        found = []
-        for folder in sorted(self._home.trust.iterdir()):
-            try:
-                publisher = Sha256.parse(folder.name)
-            except FormatError:
-                continue  # somebody else's folder
-            found.append(self.get(publisher, now=now, report=report))
-        return found
+        return [self.get(publisher, now=now, report=report) for publisher in self.ids()]
+
+    def ids(self) -> list[Sha256]:
+        """Return the pinned publisher ids."""
+        names = [one.name for one in self._home.trust.iterdir()] if self._home.trust.is_dir() else []
+        return [Sha256.parse(name) for name in sorted(names) if _ID.fullmatch(name)]
 
     def is_trusted(self, publisher: Sha256) -> bool:
         """Tell whether this publisher id is pinned."""
@@ -147,6 +145,11 @@ class TrustStore:
         if not path.exists():
             durable.write(path, data)
         return path
+
+    def keep_trusted_as_evidence(self, publisher: Sha256) -> Path | None:
+        """Keep a copy of the accepted index, which the next update would overwrite; returns where."""
+        path = self.index_path(publisher)
+        return self.keep_evidence(publisher, durable.read(path, max_bytes=MAX_INDEX_SIZE)) if path.exists() else None
 
     def folder(self, publisher: Sha256) -> Path:
         """Return the publisher's folder."""

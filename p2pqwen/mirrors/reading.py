@@ -35,11 +35,14 @@ class Patience:
     """How long a mirror may take, in seconds, and how slow it may be, in bytes a second after the first `answer`."""
 
     answer: float = 10.0
-    total: float = 600.0
-    slowest: int = 16 * 1024
+    total: float = 120.0
+    slowest: int = 32 * 1024
 
 
-async def read(location: str, *, max_bytes: int, patience: Patience = Patience()) -> bytes:
+PATIENCE = Patience()
+
+
+async def read(location: str, *, max_bytes: int, patience: Patience = PATIENCE) -> bytes:
     """Return a file's bytes from a path or URL.
 
     Raises `NotFoundError`, `NetworkError` (unreachable, slow, too many redirects), `DiskError`,
@@ -56,7 +59,7 @@ async def read(location: str, *, max_bytes: int, patience: Patience = Patience()
         raise NetworkError(f"cannot reach {location}", got=_reason(error)) from error
 
 
-def read_now(location: str, *, max_bytes: int, patience: Patience = Patience()) -> bytes:
+def read_now(location: str, *, max_bytes: int, patience: Patience = PATIENCE) -> bytes:
     """Do what `read` does, for callers without an event loop."""
     return asyncio.run(read(location, max_bytes=max_bytes, patience=patience))
 

@@ -6,7 +6,7 @@ be the git commit settles it, and otherwise the user is shown both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -85,12 +85,12 @@ def choose(found: list[Found], target: Target, *, report: Report = ignore) -> Fo
     rivals = [one for one in found if one.entry.id == found[0].entry.id]
     if len({one.same_torrent for one in rivals}) == 1:
         return rivals[0]
-    report(Notice("warning", _describe(rivals)))
+    report(Notice("warning", describe_conflict(rivals)))
     proven = {one.same_torrent: one for one in reversed(rivals) if _proves_itself(one, report)}
     if len(proven) != 1:
         raise ConflictError(
             f"trusted publishers contradict one another about {rivals[0].entry.id}",
-            got=_describe(rivals),
+            got=describe_conflict(rivals),
             hint="fetch one of the torrents by its infohash, or stop trusting a publisher",
         )
     chosen = next(iter(proven.values()))
@@ -159,6 +159,16 @@ def publisher_keys(publisher: TrustedPublisher) -> dict[Sha256, PublicKey]:
     }
 
 
+def describe_conflict(rivals: Sequence[Found]) -> str:
+    """Return who says what about one snapshot, in a line."""
+    words = [
+        f"{one.publisher.name} ({one.publisher.publisher}) says {one.entry.infohash.v2}, "
+        f"{'proven' if one.entry.proven else 'unproven'}"
+        for one in rivals
+    ]
+    return f"{rivals[0].entry.id}: " + "; ".join(words)
+
+
 def _matches(entry: Entry, target: Target) -> bool:
     match target:
         case RepoId():
@@ -184,12 +194,3 @@ def _proves_itself(found: Found, report: Report) -> bool:
     except P2pqwenError as error:
         report(Notice("warning", f"cannot prove {found.entry.infohash.v2}: {error.message}"))
         return False
-
-
-def _describe(rivals: list[Found]) -> str:
-    words = [
-        f"{one.publisher.name} ({one.publisher.publisher}) says {one.entry.infohash.v2}, "
-        f"{'proven' if one.entry.proven else 'unproven'}"
-        for one in rivals
-    ]
-    return f"{rivals[0].entry.id}: " + "; ".join(words)

@@ -1,0 +1,247 @@
+"""`p2pqwen index …`: verify, show, compare and update indexes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from p2pqwen.cli import exit_codes
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+
+if TYPE_CHECKING:
+    from p2pqwen.index.acceptance import Accepted
+    from p2pqwen.index.entry import Entry
+    from p2pqwen.operations.index_check import Checked
+    from p2pqwen.operations.update import Updated
+
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An index.json, or the folder it is in.")]
+PublisherOption = Annotated[
+    str | None, typer.Option("--publisher", metavar="ID", help="The publisher id the file must belong to.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(help="Verify, show, compare and update indexes.", no_args_is_help=True, rich_markup_mode=None)
+    group.command("verify")(verify)
+    group.command("show")(show)
+    group.command("diff")(diff)
+    group.command("update")(update)
+    app.add_typer(group, name="index")
+
+
+def verify(file: FileArgument, publisher: PublisherOption = None, json_output: JsonFlag = False) -> None:
+    """Verify an index file, offline: root chain, signatures, every entry; exit 3 if it is not what it should be."""
+    from p2pqwen.node import open_node
+
+    with Output(as_json=json_output) as out:
+        checked = _check(file, publisher)
+        fields = _checked_fields(checked)
+        out.result(fields, _checked_lines(checked, file, open_node().home.root))
+    if checked.accepted is None:
+        raise typer.Exit(exit_codes.VERIFICATION)
+
+
+def show(file: FileArgument, publisher: PublisherOption = None, json_output: JsonFlag = False) -> None:
+    """Show what an index lists, if it is valid."""
+    from p2pqwen.node import open_node
+
+    with Output(as_json=json_output) as out:
+        checked = _check(file, publisher)
+        fields = _checked_fields(checked)
+        lines = _checked_lines(checked, file, open_node().home.root)
+        if checked.accepted is not None:
+            document = checked.accepted.document
+            fields["snapshots"] = [entry.to_json() for entry in document.entries]
+            fields["withdrawn"] = document.to_json()["withdrawn"]
+            fields["mirrors"] = list(document.mirrors)
+            lines += [line for entry in document.entries for line in entry_lines(entry)]
+            lines += [f"withdrawn  {gone.id}: {gone.reason}" for gone in document.withdrawn]
+        out.result(fields, lines)
+    if checked.accepted is None:
+        raise typer.Exit(exit_codes.VERIFICATION)
+
+
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="The index before.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The index after.")],
+    json_output: JsonFlag = False,
+) -> None:
+    """Tell what NEW adds, removes, changes and withdraws; exit 3 if one of them is no valid index."""
+    from p2pqwen.index.diff import describe
+    from p2pqwen.operations.index_check import compare
+    from p2pqwen.operations.index_files import read_index_file
+
+    with Output(as_json=json_output) as out:
+        found = compare(read_index_file(old), read_index_file(new), now=datetime.now(UTC))
+        out.result(
+            {
+                "added": [_changed(str(entry.id), []) for entry in found.added],
+                "removed": [_changed(str(entry.id), []) for entry in found.removed],
+                "changed": [
+                    _changed(
+                        str(change.id),
+                        [{"field": one.field, "before": one.before, "after": one.after} for one in change.fields],
+                    )
+                    for change in found.changed
+                ],
+                "withdrawn": [{**_changed(str(gone.id), []), "reason": gone.reason} for gone in found.withdrawn],
+                "index": [{"field": one.field, "before": one.before, "after": one.after} for one in found.document],
+                "alarms": list(found.alarms),
+            },
+            describe(found),
+        )
+
+
+def update(publisher: PublisherOption = None, json_output: JsonFlag = False) -> None:
+    """Ask every mirror of every trusted publisher for a newer index; exit 3 if all were refused, 5 if none answered."""
+    from p2pqwen.errors import NotFoundError
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.trust import find_publisher
+    from p2pqwen.operations.update import update as update_publisher
+
+    with Output(as_json=json_output) as out:
+        store = open_node().trust
+        now = datetime.now(UTC)
+        wanted = store.ids() if publisher is None else [find_publisher(store, publisher)]
+        if not wanted:
+            raise NotFoundError("nobody is trusted yet", hint="p2pqwen trust add PUBLISHER_ID --index FILE|URL")
+        updates = [
+            update_publisher(store, store.get(one, now=now, report=out.report), now=now, report=out.report)
+            for one in wanted
+        ]
+        rows = [_updated_fields(one) for one in updates]
+        ok = any(one.ok for one in updates)
+        first = next((row for row, one in zip(rows, updates, strict=True) if one.ok), rows[0])
+        out.result({**first, "ok": ok, "publishers": rows}, [line for one in updates for line in _updated_lines(one)])
+    if not ok:
+        reached = any(one.reached for one in updates)
+        raise typer.Exit(exit_codes.VERIFICATION if reached else exit_codes.NETWORK)
+
+
+def entry_lines(entry: Entry) -> list[str]:
+    """Return the words for one entry."""
+    from p2pqwen.values.byte_size import format_size
+
+    provenance = "proven" if entry.proven else "UNPROVEN"
+    content = f"{entry.files} files, {format_size(entry.size)}, licence {entry.license or 'unknown'}"
+    return [str(entry.id), f"  {content}, {provenance}, upstream {entry.upstream}", f"  {entry.magnet}"]
+
+
+def signer_fields(accepted: Accepted) -> list[dict[str, str]]:
+    """Return the JSON of who signed an index."""
+    return [
+        {"keyid": str(keyid), "label": accepted.root.keys[keyid].label, "state": "valid"}
+        for keyid in accepted.signers.signed_by
+    ]
+
+
+def _check(file: Path, publisher: str | None) -> Checked:
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.index_check import check_index
+    from p2pqwen.operations.index_files import read_index_file
+    from p2pqwen.operations.trust import parse_publisher
+
+    pinned = None if publisher is None else parse_publisher(publisher)
+    return check_index(read_index_file(file), pinned, open_node().trust, now=datetime.now(UTC))
+
+
+def _checked_fields(checked: Checked) -> dict[str, Any]:
+    if checked.accepted is None:
+        refusal = checked.refusal
+        return {
+            "ok": False,
+            "publisher": None,
+            "epoch": None,
+            "version": None,
+            "entries": None,
+            "signers": [],
+            "pinned": checked.pinned,
+            "step": refusal.step if refusal else None,
+            "error": refusal.message if refusal else None,
+            "missing": [str(keyid) for keyid in refusal.threshold.missing] if refusal and refusal.threshold else [],
+        }
+    accepted = checked.accepted
+    return {
+        "ok": True,
+        "publisher": str(accepted.publisher),
+        "name": accepted.root.name,
+        "root_version": accepted.root.version,
+        "epoch": accepted.document.epoch,
+        "version": accepted.document.version,
+        "entries": len(accepted.document.entries),
+        "signers": signer_fields(accepted),
+        "threshold": accepted.signers.threshold,
+        "missing": [str(keyid) for keyid in accepted.signers.missing],
+        "ignored": list(accepted.signers.ignored),
+        "age_days": accepted.age_days,
+        "pinned": checked.pinned,
+        "trusted": checked.trusted,
+        "relation": checked.relation,
+    }
+
+
+def _checked_lines(checked: Checked, file: Path, home: Path) -> list[str]:
+    from p2pqwen.cli.trust import age
+
+    if checked.accepted is None:
+        refusal = checked.refusal
+        if refusal is None:
+            return []
+        lines = [f"{file}: REFUSED at step {refusal.step}: {refusal.message}"]
+        return lines + ([f"hint: {refusal.hint}"] if refusal.hint else [])
+    accepted = checked.accepted
+    count = len(accepted.document.entries)
+    signers = f"{', '.join(accepted.signer_labels)} ({accepted.signers.threshold} needed)"
+    lines = [
+        f"{file}: valid",
+        f"publisher  {accepted.publisher}",
+        f"name       {accepted.root.name}",
+        f"index      {accepted.position} under root {accepted.root.version}, {count} snapshot(s)",
+        f"signed by  {signers} {age(accepted.age_days)}",
+    ]
+    lines += [f"ignored    {problem}" for problem in accepted.signers.ignored]
+    if not checked.pinned:
+        known = f"it is trusted in {home}" if checked.trusted else "anybody could have made it"
+        lines.append(f"no publisher was pinned: the file only agrees with itself; {known}")
+    return lines + ([f"note       {checked.relation}"] if checked.relation else [])
+
+
+def _changed(snapshot: str, changes: list[dict[str, Any]]) -> dict[str, Any]:
+    repo, _, commit = snapshot.partition("@")
+    return {"snapshot": snapshot, "repo": repo, "commit": commit, "changes": changes}
+
+
+def _updated_fields(one: Updated) -> dict[str, Any]:
+    accepted = one.publisher.accepted
+    return {
+        "ok": one.ok,
+        "publisher": str(one.publisher.publisher),
+        "name": one.publisher.name,
+        "root_version": accepted.root.version if accepted else None,
+        "epoch": accepted.document.epoch if accepted else None,
+        "version": accepted.document.version if accepted else None,
+        "entries": len(accepted.document.entries) if accepted else None,
+        "signers": signer_fields(accepted) if accepted else [],
+        "age_days": accepted.age_days if accepted else None,
+        "changed": one.changed,
+        "sources": [
+            {"source": row.source, "state": row.state.value, "detail": row.detail, "step": row.step}
+            for row in one.sources
+        ],
+    }
+
+
+def _updated_lines(one: Updated) -> list[str]:
+    accepted = one.publisher.accepted
+    held = "no index" if accepted is None else f"index {accepted.position}"
+    name = one.publisher.name or str(one.publisher.publisher)
+    if not one.sources:
+        return [f"{name}: {held}; no place to ask is known: `p2pqwen trust add … --index FILE|URL`"]
+    if not one.ok:
+        return [f"{name}: no source gave a valid index; the trusted {held} stays in use"]
+    return [f"{name}: {'now at' if one.changed else 'still at'} {held}"]

@@ -1,0 +1,107 @@
+"""`p2pqwen publish`: a signed index and signed torrents as a folder of static files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+from p2pqwen.cli.passphrase import known_passphrase
+
+if TYPE_CHECKING:
+    from p2pqwen.index.diff import IndexDiff
+    from p2pqwen.values.snapshot_id import SnapshotId
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(publish)
+
+
+def publish(
+    out_folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of the published site.")],
+    mirror: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="Where this folder can be read; more than once.")
+    ] = None,
+    web_seed: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL", help="A BEP 19 base beside the Hub's, to which <commit>/<path> is added; may hold {repo}."
+        ),
+    ] = None,
+    tracker: Annotated[list[str] | None, typer.Option(metavar="URL", help="A tracker; more than once.")] = None,
+    withdraw: Annotated[
+        list[str] | None, typer.Option(metavar="REPO@COMMIT", help="Take a snapshot out of the index.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why it is withdrawn.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before signing.")] = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Sign every complete snapshot of the library and write the site: torrents beside index.json."""
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.publish import Plan
+    from p2pqwen.operations.publish import publish as publish_library
+
+    with Output(as_json=json_output) as out:
+        node = open_node()
+        plan = Plan(
+            out=out_folder.absolute(),
+            endpoint=node.config.hub.endpoint,
+            mirrors=tuple(mirror or ()),
+            web_seeds=tuple(web_seed or ()),
+            trackers=tuple(tracker or ()),
+            withdraw=_withdrawals(withdraw or [], reason),
+        )
+        published = publish_library(
+            node.library,
+            node.keys,
+            plan,
+            passphrase=known_passphrase,
+            now=datetime.now(UTC),
+            approve=_approval(yes=yes),
+            report=out.report,
+        )
+        accepted = published.accepted
+        count = len(accepted.document.entries)
+        out.result(
+            {
+                "publisher": str(accepted.publisher),
+                "epoch": accepted.document.epoch,
+                "version": accepted.document.version,
+                "entries": count,
+                "index": str(published.index),
+                "root_version": accepted.root.version,
+                "signers": list(accepted.signer_labels),
+            },
+            [
+                f"published index {accepted.position} with {count} snapshot(s): {published.index}",
+                f"publisher {accepted.publisher}",
+            ],
+        )
+
+
+def _approval(*, yes: bool) -> Callable[[IndexDiff], bool]:
+    """Return how a change is approved: by asking on a terminal; without one the command itself is the approval."""
+    import sys
+
+    def ask(difference: IndexDiff) -> bool:
+        return typer.confirm("Sign and publish this?", default=not difference.alarms, err=True)
+
+    return ask if sys.stdin.isatty() and not yes else lambda _: True
+
+
+def _withdrawals(named: list[str], reason: str | None) -> dict[SnapshotId, str]:
+    from p2pqwen.errors import FormatError, UsageError
+    from p2pqwen.values.snapshot_id import SnapshotId
+
+    if bool(named) != bool(reason):
+        raise UsageError("--withdraw and --reason go together", hint="a withdrawal says why")
+    try:
+        return {SnapshotId.parse(text): reason or "" for text in named}
+    except FormatError as error:
+        raise UsageError(error.what, expected="REPO@COMMIT", got=error.got) from error

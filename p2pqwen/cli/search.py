@@ -1,0 +1,49 @@
+"""`p2pqwen search`: what trusted publishers list."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(search)
+
+
+def search(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="WORDS", help="All must occur in the name, licence or hash.")
+    ] = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Search the indexes of the trusted publishers; without words, list everything."""
+    from p2pqwen.cli.index import entry_lines
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.search import search as search_publishers
+
+    with Output(as_json=json_output) as out:
+        publishers = open_node().trust.publishers(now=datetime.now(UTC), report=out.report)
+        found = search_publishers(publishers, words or (), out.report)
+        lines = [line for one in found for line in [*entry_lines(one.entry), f"  listed by {one.publisher.name}", ""]]
+        if not lines:
+            lines = ["nothing found" if publishers else "nobody is trusted yet; see `p2pqwen trust add --help`"]
+        out.result(
+            {
+                "results": [
+                    {
+                        **one.entry.to_json(),
+                        "publisher": str(one.publisher.publisher),
+                        "publisher_name": one.publisher.name,
+                        "torrents": list(one.torrent_locations),
+                    }
+                    for one in found
+                ]
+            },
+            lines,
+        )

@@ -1,0 +1,116 @@
+"""What changed between two indexes, in the words a maintainer reviews before signing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from p2pqwen.index.document import IndexDocument, Withdrawal
+from p2pqwen.index.entry import Entry
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.strict_json import JsonValue
+
+# A commit's content never changes, so neither do these; a change means that one of both indexes is wrong.
+FIXED_FIELDS = frozenset({"size", "files", "piece_length", "recipe", "infohash_v1", "infohash_v2"})
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field of an entry, before and after."""
+
+    field: str
+    before: JsonValue
+    after: JsonValue
+
+    @property
+    def alarming(self) -> bool:
+        """Whether this field may not change at all."""
+        return self.field in FIXED_FIELDS or (self.field, self.before) == ("provenance", "proven")
+
+
+@dataclass(frozen=True, slots=True)
+class EntryChange:
+    """An entry that both indexes list, differently."""
+
+    id: SnapshotId
+    fields: tuple[FieldChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDiff:
+    """What a newer index adds, drops, changes and withdraws; `document` are changes outside the entries."""
+
+    added: tuple[Entry, ...]
+    removed: tuple[Entry, ...]
+    changed: tuple[EntryChange, ...]
+    withdrawn: tuple[Withdrawal, ...]
+    document: tuple[FieldChange, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether the list itself is the same."""
+        return not (self.added or self.removed or self.changed or self.withdrawn)
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """What should not be signed without knowing why."""
+        gone = {one.id for one in self.withdrawn}
+        return (
+            *(
+                f"{change.id}: {field.field} changed from {field.before} to {field.after}"
+                for change in self.changed
+                for field in change.fields
+                if field.alarming
+            ),
+            *(f"{entry.id} disappears without being withdrawn" for entry in self.removed if entry.id not in gone),
+        )
+
+
+def diff(old: IndexDocument | None, new: IndexDocument) -> IndexDiff:
+    """Compare two indexes of one publisher; `old` None stands for an empty one."""
+    before = {} if old is None else {entry.id: entry for entry in old.entries}
+    after = {entry.id: entry for entry in new.entries}
+    gone = set() if old is None else {one.id for one in old.withdrawn}
+    return IndexDiff(
+        added=tuple(entry for entry in new.entries if entry.id not in before),
+        removed=tuple(entry for entry in before.values() if entry.id not in after),
+        changed=tuple(_changed(before, new.entries)),
+        withdrawn=tuple(one for one in new.withdrawn if one.id not in gone),
+        document=() if old is None else tuple(_document_changes(old, new)),
+    )
+
+
+def describe(difference: IndexDiff) -> list[str]:
+    """Return the difference in lines of words."""
+    words = [f"added      {entry.id}  {entry.infohash.v2}" for entry in difference.added]
+    words += [f"removed    {entry.id}" for entry in difference.removed]
+    words += [f"withdrawn  {one.id}: {one.reason}" for one in difference.withdrawn]
+    words += [
+        f"changed    {change.id}: {field.field} from {field.before} to {field.after}"
+        for change in difference.changed
+        for field in change.fields
+    ]
+    words += [f"index      {field.field} from {field.before} to {field.after}" for field in difference.document]
+    words += [f"ALARM      {alarm}" for alarm in difference.alarms]
+    return words or ["no differences"]
+
+
+def _changed(before: dict[SnapshotId, Entry], entries: tuple[Entry, ...]) -> Iterator[EntryChange]:
+    for entry in entries:
+        other = before.get(entry.id)
+        if other is None or other == entry:
+            continue
+        old, new = other.to_json(), entry.to_json()
+        fields = tuple(
+            FieldChange(name, old.get(name), new.get(name))
+            for name in sorted(old.keys() | new.keys())
+            if old.get(name) != new.get(name)
+        )
+        yield EntryChange(entry.id, fields)
+
+
+def _document_changes(old: IndexDocument, new: IndexDocument) -> Iterator[FieldChange]:
+    before, after = old.to_json(), new.to_json()
+    for name in sorted(before.keys() | after.keys()):
+        if name not in {"entries", "withdrawn"} and before.get(name) != after.get(name):
+            yield FieldChange(name, before.get(name), after.get(name))

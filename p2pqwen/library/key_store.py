@@ -1,0 +1,136 @@
+"""What a home keeps of its own publisher: private keys, the chain of roots, the index it published last.
+
+keys/<keyid>.pem       PKCS#8, mode 0600; a key whose file is not here lives elsewhere (offline, at a colleague's)
+keys/roots.json        the chain from root 1
+keys/published.json    the last index this publisher gave out, as it was written
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from p2pqwen.errors import DiskError, FormatError, NotFoundError, UsageError
+from p2pqwen.index.acceptance import TrustedState, accept_roots
+from p2pqwen.index.document import MAX_INDEX_SIZE, MAX_ROOTS
+from p2pqwen.index.root import Root, SignedRoot, parse_signed_root
+from p2pqwen.library import durable
+from p2pqwen.library.home import Home
+from p2pqwen.signing.keys import MAX_PEM_SIZE, PrivateKey
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
+from p2pqwen.values import json_fields
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.strict_json import parse_object
+
+MAX_CHAIN_SIZE = 16 << 20
+
+
+class KeyStore:
+    """The folder `keys/` of a home."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    @property
+    def lock_path(self) -> Path:
+        """Return the lock that whoever changes keys, roots or the published index holds."""
+        return self._home.locks / "keys.lock"
+
+    @property
+    def exists(self) -> bool:
+        """Whether this home has a publisher."""
+        return self._roots_path.exists()
+
+    def roots(self) -> tuple[SignedRoot, ...]:
+        """Return the chain from root 1, verified; raises `NotFoundError`, `RefusedError`."""
+        if not self.exists:
+            raise NotFoundError("this home has no publisher", hint="make one with `p2pqwen keys init --name NAME`")
+        data = durable.read(self._roots_path, max_bytes=MAX_CHAIN_SIZE)
+        rows = json_fields.array(parse_object(data, max_bytes=MAX_CHAIN_SIZE), "roots", limit=MAX_ROOTS)
+        if not rows:
+            raise FormatError(f"{self._roots_path} holds no root")
+        return accept_roots(tuple(parse_signed_root(row) for row in rows), TrustedState(None))
+
+    def root(self) -> Root:
+        """Return the newest root."""
+        return self.roots()[-1].root
+
+    def publisher(self) -> Sha256:
+        """Return this publisher's id."""
+        return self.roots()[0].root.digest
+
+    def write_roots(self, roots: tuple[SignedRoot, ...]) -> None:
+        """Persist the chain."""
+        rows = [signed.to_json() for signed in roots]
+        durable.write(self._roots_path, json.dumps({"roots": rows}, indent=1, ensure_ascii=False).encode() + b"\n")
+
+    def add_key(self, key: PrivateKey, passphrase: str | None) -> Path:
+        """Write a private key, readable by its owner alone; encrypted unless `passphrase` is None."""
+        with durable.disk_errors(f"protect {self._home.keys}"):
+            self._home.keys.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._home.keys.chmod(0o700)
+        path = self.key_path(key.public.keyid)
+        if path.exists():
+            raise UsageError(f"{path} exists already")
+        durable.write(path, key.to_pem(passphrase), mode=0o600)
+        return path
+
+    def key_path(self, keyid: Sha256) -> Path:
+        """Return where a private key stands, if it is here."""
+        return self._home.keys / f"{keyid}.pem"
+
+    def has_key(self, keyid: Sha256) -> bool:
+        """Tell whether the private key is in this home."""
+        return self.key_path(keyid).is_file()
+
+    def is_encrypted(self, keyid: Sha256) -> bool:
+        """Tell whether the private key needs its passphrase."""
+        return b"ENCRYPTED" in self._read_pem(keyid)
+
+    def key(self, keyid: Sha256, passphrase: str | None) -> PrivateKey:
+        """Open a private key; raises `NotFoundError`, `UsageError` for a missing or wrong passphrase."""
+        key = PrivateKey.from_pem(self._read_pem(keyid), passphrase)
+        if key.public.keyid != keyid:
+            raise FormatError(f"{self.key_path(keyid)} holds another key", expected=keyid, got=key.public.keyid)
+        return key
+
+    def published(self) -> bytes | None:
+        """Return the index file published last, None before the first."""
+        if not self._published_path.exists():
+            return None
+        return durable.read(self._published_path, max_bytes=MAX_INDEX_SIZE)
+
+    def write_published(self, data: bytes) -> None:
+        """Remember what was published."""
+        durable.write(self._published_path, data)
+
+    def torrent(self, location: str) -> bytes | None:
+        """Return a published torrent by its place in the site."""
+        path = self._torrents / location
+        return durable.read(path, max_bytes=MAX_TORRENT_BYTES) if path.exists() else None
+
+    def write_torrent(self, location: str, data: bytes) -> None:
+        """Remember a published torrent."""
+        durable.write(self._torrents / location, data)
+
+    def _read_pem(self, keyid: Sha256) -> bytes:
+        path = self.key_path(keyid)
+        if not path.is_file():
+            raise NotFoundError(f"the private key {keyid} is not in this home")
+        if path.stat().st_mode & 0o077:
+            raise DiskError(
+                f"{path} can be read by others", expected="mode 0600", hint=f"chmod 600 {path}; think about who could"
+            )
+        return durable.read(path, max_bytes=MAX_PEM_SIZE)
+
+    @property
+    def _torrents(self) -> Path:
+        return self._home.keys / "torrents"
+
+    @property
+    def _roots_path(self) -> Path:
+        return self._home.keys / "roots.json"
+
+    @property
+    def _published_path(self) -> Path:
+        return self._home.keys / "published.json"
