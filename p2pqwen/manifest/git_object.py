@@ -65,7 +65,7 @@ def tree_oid(rows: Iterable[tuple[RepoPath, str, GitOid]]) -> GitOid:
                 raise FormatError(f"path {path} needs a folder where there is a file")
             folder = below
         if name in folder:
-            raise FormatError(f"path {path} is there twice")
+            raise FormatError(f"path {path} is there already")
         folder[name] = (mode, oid)
     return _folder_oid(root)
 
