@@ -1,0 +1,50 @@
+import pytest
+from hypothesis import given
+
+from p2pqwen.errors import FormatError
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from tests.strategies import snapshot_ids
+
+COMMIT = "ab" * 20
+
+
+@given(snapshot_ids)
+def test_what_is_printed_is_read_back(snapshot):
+    assert SnapshotId.parse(str(snapshot)) == snapshot
+
+
+@pytest.mark.parametrize("text", ["Qwen/Qwen3-0.6B", "a/b", "01-ai/Yi_1.5", "a/" + "x" * 94])
+def test_repositories(text):
+    repo = RepoId(text)
+    assert f"{repo.org}/{repo.model}" == str(repo) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a", "a/", "/b", "a/b/c", "a//b", "a/../b", "a/..", "./b", "a/-b", "a/b-", "a/b.", "a/.b", "a/b--c", "a/b..c",
+     "a/b.git", "a/b c", "a/b\n", "a/é", "a\\b/c", "a/b@c", "a/" + "x" * 95],
+)  # fmt: skip
+def test_what_is_no_repository(text):
+    with pytest.raises(FormatError, match="not a repository name"):
+        RepoId(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Qwen/Qwen3",
+        "Qwen/Qwen3@",
+        "Qwen/Qwen3@main",
+        f"@{COMMIT}",
+        f"Qwen/Qwen3@{COMMIT}@",
+        f"Qwen/Qwen3@{COMMIT.upper()}",
+    ],
+)
+def test_what_is_no_snapshot(text):
+    with pytest.raises(FormatError):
+        SnapshotId.parse(text)
+
+
+def test_order_is_by_repository_then_commit():
+    ids = [f"a/b@{COMMIT}", f"a/c@{'0' * 40}", f"a/c@{COMMIT}"]
+    assert sorted(map(SnapshotId.parse, reversed(ids))) == list(map(SnapshotId.parse, ids))
