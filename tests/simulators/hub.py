@@ -36,6 +36,7 @@ from tests.simulators.faults import Effect, Fault, FaultTable, preset
 from tests.simulators.git_http_backend import GitHttpBackend
 
 CONTROL = "/_simulator/"
+_EFFECT = web.RequestKey("effect", Effect)
 _SLOW_BLOCK = 16 * 1024
 _CORRUPTION_STEP = 64 * 1024
 
@@ -85,7 +86,7 @@ class HubSimulator(LocalHub):
 
     async def answer(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         effect = self.faults.effect_on(call)
-        request["effect"] = effect
+        request[_EFFECT] = effect
         if effect.hang is not None:
             await self._wait(effect.hang)
         if effect.reset_after == 0:
@@ -111,7 +112,7 @@ class HubSimulator(LocalHub):
     async def send_file(
         self, request: web.BaseRequest, call: Call, file: StoredFile, headers: dict[str, str]
     ) -> web.StreamResponse:
-        effect: Effect = request["effect"]
+        effect = request[_EFFECT]
         if effect.truncate_to is not None:
             content = _read(file, 0, min(effect.truncate_to, file.size))
             return web.Response(status=200, body=content, headers=headers)
@@ -125,7 +126,7 @@ class HubSimulator(LocalHub):
         file: StoredFile,
         span: tuple[int, int],
     ) -> None:
-        effect: Effect = request["effect"]
+        effect = request[_EFFECT]
         start, stop = span
         if effect.reset_after is None and effect.bytes_per_second is None and effect.corrupt_at is None:
             await super().write_body(request, response, call, file, span)

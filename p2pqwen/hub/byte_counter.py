@@ -1,0 +1,57 @@
+"""huggingface_hub's progress bar interface, answered by a callback: bytes are counted and nothing is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+
+@contextmanager
+def counted(on_bytes: Callable[[int], None]) -> Iterator[type[Any]]:
+    """Give a class to pass as `tqdm_class`; if the block fails, what it counted is taken back."""
+    received = 0
+
+    def count(change: int) -> None:
+        nonlocal received
+        received += change
+        on_bytes(change)
+
+    class Bar(_SilentBar):
+        def update(self, n: float | None = 1) -> None:
+            count(int(n or 0))
+
+    try:
+        yield Bar
+    except BaseException:
+        if received:
+            on_bytes(-received)
+        raise
+
+
+class _SilentBar:
+    """As much of tqdm as a download of one file uses, over HTTP and over Xet."""
+
+    def __init__(self, *args: object, **settings: object) -> None:
+        del args, settings
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to close."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def update_transfer(self, n: float | None = 1) -> None:
+        """Take no notice of bytes on the wire: with Xet they are counted when they are written."""
+
+    def set_postfix_str(self, text: str, *, refresh: bool = False) -> None:
+        """Draw nothing."""
+
+    def set_transfer_postfix_str(self, text: str, *, refresh: bool = False) -> None:
+        """Draw nothing."""

@@ -1,0 +1,193 @@
+"""The Hub's API through huggingface_hub: resolve a revision, list a commit's files, download one file.
+
+Downloads keep no half-finished file between runs: huggingface_hub 1.18 and later write to a file of their own name
+and delete it on failure. Within a run they go on from where the connection broke.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+from huggingface_hub import HfApi, RepoFile, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils._http import parse_ratelimit_headers
+
+from p2pqwen.errors import DiskError, FormatError, NotFoundError, VerificationError
+from p2pqwen.hub import git_commit
+from p2pqwen.hub.byte_counter import counted
+from p2pqwen.hub.failures import translated
+from p2pqwen.hub.session import REQUEST_TIMEOUT, only_to
+from p2pqwen.values.digest import CommitId, GitOid, Sha256
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+
+MAX_FILES = 100_000
+ATTEMPTS = 4
+LONGEST_WAIT = 60.0
+_TRANSIENT = frozenset({429, 500, 502, 503, 504})
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file as the Hub lists it; `blob_oid` is the id in the git tree, of the LFS pointer where it is LFS."""
+
+    path: RepoPath
+    size: int
+    blob_oid: GitOid
+    lfs_sha256: Sha256 | None
+
+
+@dataclass(frozen=True, slots=True)
+class HubSnapshot:
+    """A repository at one commit as the Hub lists it, every file of it."""
+
+    snapshot: SnapshotId
+    gated: bool
+    private: bool
+    files: tuple[HubFile, ...]
+
+
+class HubClient:
+    """The Hub at one endpoint. Its methods may be called from several threads at once.
+
+    Every method raises `NotFoundError`, `NetworkError`, `P2pqwenError` (refused: gated, bad token), and
+    `FormatError` for answers that do not hold together.
+    """
+
+    def __init__(self, endpoint: str, token: str | None) -> None:
+        self.endpoint = endpoint.rstrip("/")
+        self._token = token
+        # `False` keeps huggingface_hub from finding a token of its own.
+        self._api = HfApi(endpoint=self.endpoint, token=token or False, library_name="p2pqwen")
+
+    def resolve(self, repo: RepoId, revision: str | None = None) -> HubSnapshot:
+        """Find the commit of a branch, tag, full or shortened id (None: the main branch) and list its files."""
+        with self._asking(f"{repo}@{revision}" if revision else str(repo)):
+            info = _patiently(lambda: self._api.model_info(str(repo), revision=revision, timeout=REQUEST_TIMEOUT))
+            commit = CommitId.parse(str(info.sha))
+            if revision is not None and len(revision) == 40 and str(commit) != revision.lower():
+                raise VerificationError(f"the Hub answered another commit of {repo}", expected=revision, got=commit)
+            files = self._list(repo, commit)
+        return HubSnapshot(SnapshotId(repo, commit), bool(info.gated), bool(info.private), files)
+
+    def download(
+        self, snapshot: HubSnapshot, file: HubFile, folder: Path, on_bytes: Callable[[int], None] = lambda _: None
+    ) -> Path:
+        """Bring one file to `folder/path` and return that path; one that stands there with its size is not fetched.
+
+        `on_bytes` gets the number of bytes as they come, negative where the server made us begin again. Raises
+        `DiskError` too. The content is not hashed here.
+        """
+        target = folder / file.path.text
+        if target.is_file() and target.stat().st_size == file.size:
+            return target
+        scratch = _scratch(folder) / hashlib.sha256(file.path.text.encode()).hexdigest()[:16]
+        with self._asking(f"{file.path} of {snapshot.snapshot.repo}"):
+            shutil.rmtree(scratch, ignore_errors=True)  # left by a run that was killed
+            scratch.mkdir(parents=True)
+            _require_room(scratch, file)
+            with counted(on_bytes) as bar:
+                arrived = self._fetch(snapshot.snapshot, file, scratch, bar)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            arrived.replace(target)
+            shutil.rmtree(scratch)
+        return target
+
+    @staticmethod
+    def clean_staging(folder: Path) -> None:
+        """Remove what downloads into this folder left beside it."""
+        shutil.rmtree(_scratch(folder), ignore_errors=True)
+
+    def commit_object(self, snapshot: SnapshotId) -> bytes:
+        """Fetch the raw commit object over git and check that it hashes to the commit."""
+        return self._over_git(snapshot, git_commit.commit_object)
+
+    def tree_rows(self, snapshot: SnapshotId) -> list[tuple[RepoPath, str, GitOid]]:
+        """Fetch the commit's tree over git: (path, mode, id), for modes that the API does not tell."""
+        return self._over_git(snapshot, git_commit.tree_rows)
+
+    def _fetch(self, snapshot: SnapshotId, file: HubFile, scratch: Path, bar: type[Any]) -> Path:
+        arrived = Path(
+            hf_hub_download(
+                str(snapshot.repo),
+                file.path.text,
+                revision=str(snapshot.commit),
+                endpoint=self.endpoint,
+                local_dir=scratch,
+                cache_dir=scratch / "no-cache",  # the caller has looked at the cache, and hashed what was there
+                token=self._token or False,
+                library_name="p2pqwen",
+                tqdm_class=bar,
+            )
+        )
+        if (size := arrived.stat().st_size) != file.size:
+            raise VerificationError(f"{file.path} of {snapshot} has the wrong size", expected=file.size, got=size)
+        return arrived
+
+    def _over_git(self, snapshot: SnapshotId, read: Callable[[str, CommitId, str | None], Answer]) -> Answer:
+        url = f"{self.endpoint}/{snapshot.repo}"
+        try:
+            return read(url, snapshot.commit, self._token)
+        except NotFoundError:
+            return read(f"{url}.git", snapshot.commit, self._token)
+
+    def _list(self, repo: RepoId, commit: CommitId) -> tuple[HubFile, ...]:
+        files: list[HubFile] = []
+        for entry in self._api.list_repo_tree(str(repo), revision=str(commit), recursive=True):
+            if isinstance(entry, RepoFile):
+                files.append(_hub_file(entry))
+            if len(files) > MAX_FILES:
+                raise FormatError(f"{repo} has too many files", expected=f"at most {MAX_FILES}")
+        return tuple(sorted(files, key=lambda file: file.path))
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        with only_to(self.endpoint), translated(what, with_token=self._token is not None):
+            yield
+
+
+def _hub_file(entry: RepoFile) -> HubFile:
+    sha256 = Sha256.parse(entry.lfs.sha256) if entry.lfs is not None else None
+    return HubFile(RepoPath(entry.path), entry.size, GitOid.parse(entry.blob_id), sha256)
+
+
+def _scratch(folder: Path) -> Path:
+    """Return where downloads for this folder are made: beside it, so that it holds payload and nothing else."""
+    return folder.with_name(f"{folder.name}.download")
+
+
+def _require_room(folder: Path, file: HubFile) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < file.size:
+        raise DiskError(f"no room for {file.path}", expected=f"{file.size} bytes free", got=free)
+
+
+def _patiently(ask: Callable[[], Answer]) -> Answer:
+    """Ask again after a busy or broken answer, waiting as the Hub says; the API call itself asks only once."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return ask()
+        except HfHubHTTPError as error:
+            wait = _pause(error.response, attempt)
+            if error.response.status_code not in _TRANSIENT or wait > LONGEST_WAIT:
+                raise
+            time.sleep(wait)
+    return ask()
+
+
+def _pause(response: httpx2.Response, attempt: int) -> float:
+    limit = parse_ratelimit_headers(response.headers)
+    if limit is not None and limit.remaining == 0:
+        return float(limit.reset_in_seconds)
+    after: str = response.headers.get("Retry-After", "")
+    return float(after) if after.isdecimal() else 2.0 ** (attempt - 1)

@@ -1,0 +1,93 @@
+"""What huggingface_hub and the network raise, turned into our errors: each says what its reader can do."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    FileMetadataError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError
+
+_HINT_TOKEN = "if it is private or gated, set HF_TOKEN to a token that may read it"  # noqa: S105 - a hint, no secret
+_HINT_TERMS = "accept its terms on the Hub, then set HF_TOKEN to a token of that account"
+_NETWORK_ERRNOS = frozenset(
+    {errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
+)
+
+
+@contextmanager
+def translated(what: str, *, with_token: bool) -> Iterator[None]:
+    """Raise our errors for the block's; `what` names the thing asked for, such as `Qwen/Qwen3-0.6B`."""
+    try:
+        yield
+    except P2pqwenError:
+        raise
+    except Exception as error:
+        raise translate(error, what, with_token=with_token) from error
+
+
+def translate(error: BaseException, what: str, *, with_token: bool) -> P2pqwenError:
+    """Return the error of ours that says the same."""
+    if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
+        # "not in the cache either": what stopped the Hub from answering is the cause
+        return translate(error.__cause__, what, with_token=with_token)
+    if isinstance(error, OfflineModeIsEnabled):
+        return NetworkError(f"cannot ask the Hub for {what}: offline mode", hint="unset HF_HUB_OFFLINE")
+    if isinstance(error, HfHubHTTPError):
+        return _of_answer(error, what, with_token=with_token)
+    if isinstance(error, (httpx2.HTTPError, httpx2.InvalidURL, FileMetadataError, LocalEntryNotFoundError)):
+        return NetworkError(f"no usable answer from the Hub for {what}", got=_one_line(error) or type(error).__name__)
+    if isinstance(error, OSError):
+        return _of_system(error, what)
+    if isinstance(error, ValueError) and "too large to be downloaded" in str(error):
+        return P2pqwenError(
+            f"{what} is more than 50 GB, which the Hub serves through Xet only",
+            hint="install it into the same environment: pip install hf_xet",
+        )
+    return NetworkError(f"the Hub's answer for {what} is not what a Hub says", got=_one_line(error))
+
+
+def _of_answer(error: HfHubHTTPError, what: str, *, with_token: bool) -> P2pqwenError:
+    status = error.response.status_code
+    said = error.server_message or error.response.headers.get("X-Error-Message") or f"status {status}"
+    if isinstance(error, GatedRepoError):
+        return P2pqwenError(f"{what} is gated", got=_one_line(said), hint=_HINT_TERMS)
+    if isinstance(error, RevisionNotFoundError):
+        return NotFoundError(f"the Hub has no such revision of {what}", got=_one_line(said))
+    if isinstance(error, (RemoteEntryNotFoundError, DisabledRepoError)):
+        return NotFoundError(f"the Hub no longer serves {what}", got=_one_line(said))
+    if isinstance(error, RepositoryNotFoundError) or (status == 401 and not with_token):
+        # Strangers get 401 for what is not there and for what they may not see alike.
+        return NotFoundError(f"the Hub shows no {what}", got=_one_line(said), hint=None if with_token else _HINT_TOKEN)
+    if status in {401, 403}:
+        refused = "check that HF_TOKEN is valid and may read it" if with_token else _HINT_TOKEN
+        return P2pqwenError(f"the Hub refuses {what}", got=_one_line(said), hint=refused)
+    if status in {404, 410}:
+        return NotFoundError(f"the Hub no longer serves {what}", got=_one_line(said))
+    hint = "the Hub limits how often it is asked; try again in some minutes" if status == 429 else None
+    return NetworkError(f"the Hub cannot serve {what} now", got=f"status {status}, {_one_line(said)}", hint=hint)
+
+
+def _of_system(error: OSError, what: str) -> P2pqwenError:
+    if isinstance(error, (ConnectionError, TimeoutError)) or error.errno in _NETWORK_ERRNOS:
+        return NetworkError(f"no usable answer from the Hub for {what}", got=_one_line(error))
+    if error.errno is None:  # huggingface_hub's own: the body was shorter or longer than was said
+        return NetworkError(f"the download of {what} came out wrong", got=_one_line(error))
+    return DiskError(f"cannot store {what}", got=error.strerror or str(error))
+
+
+def _one_line(value: object) -> str:
+    return str(value).strip().partition("\n")[0][:200]

@@ -1,0 +1,119 @@
+"""One commit of a git repository: the commit object, and the rows of its tree where the file modes are needed.
+
+The source is a URL or a folder (a clone, a bare repository). Over HTTP the commit alone is asked for (`filter=tree:0`,
+depth 1; gitprotocol-v2(5)); servers without partial clone send the shallow tree too, which for a model is LFS pointers
+and small files.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from dulwich.errors import NotGitRepository
+from dulwich.object_store import BaseObjectStore
+from dulwich.objects import Commit, ObjectID
+from dulwich.repo import Repo
+
+from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError, UsageError, VerificationError
+from p2pqwen.hub.git_transport import Budget, FilterRefusedError, fetch_commit
+from p2pqwen.manifest.git_object import MAX_COMMIT_OBJECT, commit_oid
+from p2pqwen.values.digest import CommitId, GitOid
+from p2pqwen.values.repo_path import RepoPath
+
+MAX_TREE_ENTRIES = 200_000
+_SUBMODULE = 0o160000
+_NO_TREES = b"tree:0"
+_NO_BLOBS = b"blob:none"
+
+TreeRow = tuple[RepoPath, str, GitOid]
+"""Path, mode (`100644`) and id of one file of a commit."""
+
+Answer = TypeVar("Answer")
+
+
+def commit_object(source: str, commit: CommitId, token: str | None = None) -> bytes:
+    """Return the raw commit object, without git's header, from a URL or a folder.
+
+    Raises `NotFoundError`, `NetworkError`, `VerificationError` where it does not hash to the commit.
+    """
+    return _ask(source, token, _NO_TREES, commit, lambda store: _raw_commit(store, commit))
+
+
+def tree_rows(source: str, commit: CommitId, token: str | None = None) -> list[TreeRow]:
+    """Return every file of the commit's tree; raises as `commit_object` does, and `FormatError` for unsafe paths."""
+    return _ask(source, token, _NO_BLOBS, commit, lambda store: _rows(store, commit))
+
+
+def _ask(
+    source: str, token: str | None, object_filter: bytes, commit: CommitId, read: Callable[[BaseObjectStore], Answer]
+) -> Answer:
+    if not source.startswith(("http://", "https://")):
+        with _local(source) as store:
+            return read(store)
+    budget = Budget()
+    try:
+        return read(fetch_commit(source, commit, object_filter=object_filter, token=token, budget=budget))
+    except FilterRefusedError:
+        return read(fetch_commit(source, commit, object_filter=None, token=token, budget=budget))
+
+
+@contextmanager
+def _local(source: str) -> Iterator[BaseObjectStore]:
+    if "://" in source:
+        raise UsageError("not a git source", expected="a folder or a URL with http or https", got=source)
+    if not Path(source).is_dir():
+        raise NotFoundError(f"no folder {source}")
+    try:
+        with Repo(source) as repo:
+            yield repo.object_store
+    except P2pqwenError:
+        raise
+    except NotGitRepository as error:
+        raise NotFoundError(f"{source} is not a git repository") from error
+    except OSError as error:
+        raise DiskError(f"cannot read the git repository {source}", got=error.strerror) from error
+    except Exception as error:  # a damaged repository shows itself in many ways
+        raise FormatError(f"cannot read the git repository {source}", got=str(error)) from error
+
+
+def _raw_commit(store: BaseObjectStore, commit: CommitId) -> bytes:
+    try:
+        item = store[ObjectID(str(commit).encode())]
+    except KeyError as error:
+        raise NotFoundError(f"the git repository does not have commit {commit}") from error
+    if not isinstance(item, Commit):
+        raise VerificationError(f"{commit} is not a commit", expected="commit", got=item.type_name.decode())
+    raw = item.as_raw_string()
+    if len(raw) > MAX_COMMIT_OBJECT:
+        raise FormatError("git commit object is too large", expected=f"at most {MAX_COMMIT_OBJECT}", got=len(raw))
+    if (actual := commit_oid(raw)) != commit:
+        raise VerificationError("the git repository has another object for the commit", expected=commit, got=actual)
+    return raw
+
+
+def _rows(store: BaseObjectStore, commit: CommitId) -> list[TreeRow]:
+    root = Commit.from_string(_raw_commit(store, commit)).tree
+    rows: list[TreeRow] = []
+    try:
+        for seen, entry in enumerate(store.iter_tree_contents(root, include_trees=True)):
+            # Folders are counted too: a few trees that name one another many times unfold without end.
+            if seen > MAX_TREE_ENTRIES:
+                raise FormatError("git tree is too large", expected=f"at most {MAX_TREE_ENTRIES} entries")
+            if entry.mode == _SUBMODULE:
+                raise FormatError(f"commit {commit} holds a submodule, {entry.path!r}: that is not part of a snapshot")
+            if not stat.S_ISDIR(entry.mode):
+                rows.append((_path(entry.path), f"{entry.mode:o}", GitOid.parse(entry.sha.decode())))
+    except KeyError as error:
+        raise NotFoundError(f"the git repository lacks a tree of commit {commit}", got=str(error)) from error
+    return sorted(rows)
+
+
+def _path(raw: bytes) -> RepoPath:
+    try:
+        return RepoPath(raw.decode())
+    except UnicodeDecodeError as error:
+        raise FormatError("git path is not UTF-8", got=repr(raw[:120])) from error

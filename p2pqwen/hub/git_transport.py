@@ -1,0 +1,173 @@
+"""Fetching objects of one commit over smart HTTP with dulwich, into memory and within limits of size and time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import urllib3
+from dulwich.client import HTTPUnauthorized, Urllib3HttpGitClient, default_urllib3_manager
+from dulwich.errors import GitProtocolError, NotGitRepository
+from dulwich.object_store import MemoryObjectStore
+from dulwich.objects import ObjectID
+from dulwich.repo import MemoryRepo
+
+from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError
+from p2pqwen.hub.pack_limits import check_pack
+from p2pqwen.values.digest import CommitId
+
+if TYPE_CHECKING:
+    from dulwich.client import HTTPResponse
+
+# A shallow tree of a model repository is pointers and text: megabytes. The Hub takes no plain file above 10 MB.
+MAX_ANSWER_BYTES = 128 * 1024 * 1024
+MAX_SECONDS = 120.0
+SILENCE_SECONDS = 30.0
+_RETRIES = urllib3.Retry(
+    total=4,
+    connect=1,
+    redirect=4,
+    status_forcelist=(429, 500, 502, 503, 504),
+    allowed_methods=None,  # asking for a pack changes nothing on the server
+    backoff_factor=0.5,
+    raise_on_status=False,
+)
+_USER = "p2pqwen"  # the Hub looks at the password alone
+
+
+@dataclass
+class Budget:
+    """What one question may cost, over all its requests."""
+
+    bytes_left: int = MAX_ANSWER_BYTES
+    deadline: float = field(default_factory=lambda: time.monotonic() + MAX_SECONDS)
+
+    def spend(self, count: int) -> None:
+        """Count bytes received; raises `NetworkError` when the budget is used up."""
+        self.bytes_left -= count
+        if self.bytes_left < 0:
+            raise NetworkError("the git server sends too much", expected=f"at most {MAX_ANSWER_BYTES} bytes")
+        if time.monotonic() > self.deadline:
+            raise NetworkError("the git server is too slow", expected=f"an answer in {MAX_SECONDS:g} s")
+
+
+class FilterRefusedError(NetworkError):
+    """The server did not answer a filtered request; without the filter it may."""
+
+
+def fetch_commit(
+    url: str, commit: CommitId, *, object_filter: bytes | None, token: str | None, budget: Budget
+) -> MemoryObjectStore:
+    """Fetch one commit without its history.
+
+    The token is sent as a password to the URL's own scheme, host and port alone. Raises `NotFoundError`,
+    `NetworkError`, and `FilterRefusedError` when it asked with a filter and the server broke off.
+    """
+    _silence()
+    pack = BytesIO()
+    client = _Client(url, token, budget)
+    try:
+        client.fetch_pack(
+            "",
+            lambda _refs, depth=None: [ObjectID(str(commit).encode())],  # noqa: ARG005 - dulwich names it
+            MemoryRepo().get_graph_walker(),
+            lambda data: _append(pack, data),
+            depth=1,
+            filter_spec=object_filter,
+        )
+        return _unpack(pack.getvalue())
+    except P2pqwenError:
+        raise
+    except NotGitRepository as error:
+        raise NotFoundError(f"no git repository at {url}") from error
+    except HTTPUnauthorized as error:
+        raise NotFoundError(f"no git repository at {url} that may be read", hint="is HF_TOKEN needed?") from error
+    except Exception as error:  # dulwich parses with assertions, KeyError and ValueError as well as errors of its own
+        raise _broken(error, url, commit, filtered=object_filter is not None) from error
+    finally:
+        client.pool_manager.clear()
+
+
+def _broken(error: Exception, url: str, commit: CommitId, *, filtered: bool) -> P2pqwenError:
+    cause = error.__cause__
+    if isinstance(cause, urllib3.exceptions.MaxRetryError):
+        said = str(cause.reason).rpartition(": ")[2]  # without urllib3's account of its objects
+    else:
+        said = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+    if "not our ref" in said:
+        return NotFoundError(f"the git repository at {url} does not have commit {commit}", got=said)
+    if filtered and isinstance(error, GitProtocolError):
+        return FilterRefusedError(f"the git server refuses a filtered fetch of {url}", got=said)
+    return NetworkError(f"no usable git answer from {url}", got=said)
+
+
+def _append(pack: BytesIO, data: bytes) -> int:
+    return pack.write(data)
+
+
+def _unpack(pack: bytes) -> MemoryObjectStore:
+    store = MemoryObjectStore()
+    if pack:
+        check_pack(pack)
+        file, finish, _ = store.add_pack()
+        file.write(pack)
+        finish()
+    return store
+
+
+class _Client(Urllib3HttpGitClient):
+    """dulwich's client with a budget, and no talk with servers that are not git servers."""
+
+    def __init__(self, url: str, token: str | None, budget: Budget) -> None:
+        manager = default_urllib3_manager(None, base_url=url, timeout=SILENCE_SECONDS)
+        manager.connection_pool_kw["retries"] = _RETRIES
+        super().__init__(
+            url,
+            pool_manager=manager,
+            username=_USER if token else None,
+            password=token,
+            timeout=SILENCE_SECONDS,
+            thin_packs=False,
+            quiet=True,
+        )
+        self._budget = budget
+
+    def _http_request(
+        self,
+        url: str,
+        headers: dict[str, str] | None = None,
+        data: bytes | Iterator[bytes] | None = None,
+        raise_for_status: bool = True,  # noqa: FBT001, FBT002 - dulwich's signature
+    ) -> tuple[HTTPResponse, Callable[[int], bytes]]:
+        response, _ = super()._http_request(url, headers, data, raise_for_status)
+        kind = response.content_type or ""
+        if not kind.startswith("application/x-git-"):
+            response.close()
+            raise GitProtocolError(f"{url} answers {kind or 'something'} where a git server would not")
+        return response, lambda size: self._read(response, size)
+
+    def _read(self, response: HTTPResponse, size: int) -> bytes:
+        parts = []
+        while size > 0:
+            try:
+                part: bytes = response.read1(size)  # type: ignore[attr-defined] # urllib3's; returns what has come, so that the deadline is looked at
+            except urllib3.exceptions.HTTPError as error:
+                raise GitProtocolError(str(error)) from error
+            if not part:
+                break
+            self._budget.spend(len(part))
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+
+@cache
+def _silence() -> None:
+    # A server without filters is a warning to dulwich, and expected here.
+    logging.getLogger("dulwich").setLevel(logging.CRITICAL)
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
