@@ -58,7 +58,7 @@ class Node:
         """The Hugging Face Hub."""
         from p2pqwen.hub.client import HubClient
 
-        return HubClient(self.config.hub.endpoint, self.config.hub.token, self.config.hub.cache)
+        return HubClient(self.config.hub.endpoint, self.config.hub.token)
 
     @cached_property
     def hub_cache(self) -> HubCache:

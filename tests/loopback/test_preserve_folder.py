@@ -167,9 +167,9 @@ def test_wrong_usage(user, arguments, code):
     assert user.run("preserve", *arguments).code == code
 
 
-def test_a_commit_that_the_named_git_does_not_have(hub, user, tmp_path):
+def test_a_commit_that_the_named_git_does_not_have(user, tmp_path):
     folder = write_folder(tmp_path / "src", small_model())
-    hub.add(REPO, folder)
-    ended = user.run("preserve", "--from", folder, *named("b" * 40), "--git", f"{hub.endpoint}/{REPO}")
+    subprocess.run(["git", "init", "-q", tmp_path / "git"], check=True)
+    ended = user.run("preserve", "--from", folder, *named("b" * 40), "--git", tmp_path / "git")
     assert ended.code == 4
     assert user.ok("list")["snapshots"] == []
