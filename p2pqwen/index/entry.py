@@ -6,6 +6,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
+from urllib.parse import quote
 
 from p2pqwen.errors import FormatError
 from p2pqwen.torrent.infohash import InfoHash
@@ -23,6 +25,9 @@ MAX_WEB_SEEDS = 32
 MAX_FILES = 1_000_000
 MAX_MAGNET = 16 * 1024
 
+# Percent-encoding of ASCII text as `quote(text, safe="")` does it, at the speed of `str.translate`.
+_QUOTED = {code: quote(chr(code), safe="") for code in range(128)}
+_SOME_HASH = Sha1(b"\x01" * 20)
 _FIELDS = frozenset(
     {
         "repo", "repo_type", "commit", "size", "files", "piece_length", "recipe", "infohash_v1", "infohash_v2",
@@ -140,6 +145,11 @@ def _upstream(text: str) -> Upstream:
 
 def _check_magnet(entry: Entry) -> None:
     """Refuse a magnet that names another torrent, snapshot, size or web seed than the entry it stands in."""
+    # An index of 100,000 entries is read in seconds: a magnet spelled our way is compared, not taken apart.
+    start = _magnet_start(entry)
+    rest = entry.magnet[len(start) :]
+    if entry.magnet.startswith(start) and _only_sources(rest.replace(entry.torrent.translate(_QUOTED), "x")):
+        return
     magnet = parse_magnet(entry.magnet)
     claims = {
         "infohash_v1": (entry.infohash.v1, magnet.infohash_v1),
@@ -152,6 +162,22 @@ def _check_magnet(entry: Entry) -> None:
     for name, (expected, got) in claims.items():
         if expected != got:
             raise FormatError(f"its magnet names another {name}", expected=expected, got=got)
+
+
+def _magnet_start(entry: Entry) -> str:
+    seeds = "".join(f"&ws={url.translate(_QUOTED)}" for url in entry.web_seeds)
+    topics = f"xt=urn:btih:{entry.infohash.v1}&xt=urn:btmh:1220{entry.infohash.v2}"
+    return f"magnet:?{topics}&dn={str(entry.id).translate(_QUOTED)}&xl={entry.size}{seeds}"
+
+
+@lru_cache(maxsize=256)
+def _only_sources(rest: str) -> bool:
+    """Tell whether the end of a magnet names exact sources and trackers and nothing else."""
+    try:
+        magnet = parse_magnet(f"magnet:?xt=urn:btih:{_SOME_HASH}{rest}")
+    except FormatError:
+        return False
+    return magnet == Magnet(_SOME_HASH, exact_sources=magnet.exact_sources, trackers=magnet.trackers)
 
 
 def entry_magnet(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, NoReturn, TypeAlias
 
 import rfc8785
@@ -19,14 +20,15 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 
 MAX_DEPTH = 16
 MAX_INTEGER = 2**53 - 1
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_CONTAINERS = frozenset({list, dict})
+# Below this, code points and UTF-16 units sort alike, so the standard encoder's order of keys is RFC 8785's.
+_SORTS_OTHERWISE = re.compile("[\ud800-\U0010ffff]")
 
 
 def parse(data: bytes, *, max_bytes: int) -> JsonValue:
     """Read one JSON document of at most `max_bytes`; raises `FormatError`."""
     if len(data) > max_bytes:
         raise FormatError("JSON document is too large", expected=f"at most {max_bytes} bytes", got=len(data))
-    _check_depth(data)  # before parsing: the standard parser recurses
     try:
         text = data.decode("utf-8")
         value: JsonValue = json.loads(
@@ -36,10 +38,13 @@ def parse(data: bytes, *, max_bytes: int) -> JsonValue:
             parse_constant=_refuse_float,
             parse_int=_bounded_integer,
         )
+    except RecursionError:  # the standard parser counts its own depth, and stops long before the stack ends
+        raise _too_deep() from None
     except UnicodeDecodeError as error:
         raise FormatError("JSON document is not UTF-8", got=str(error)) from error
     except json.JSONDecodeError as error:
         raise FormatError("not a JSON document", got=str(error)) from error
+    _check_depth(value)
     if "\\u" in text:
         _refuse_surrogates(value)
     return value
@@ -54,23 +59,46 @@ def parse_object(data: bytes, *, max_bytes: int) -> JsonObject:
 
 
 def canonical(value: JsonValue) -> bytes:
-    """Return the RFC 8785 bytes of a value that `parse` could have given."""
+    """Return the RFC 8785 bytes of a value that `parse` could have given.
+
+    Without floats the standard encoder writes what RFC 8785 asks for, many times faster than rfc8785, as long as
+    keys sort the same; where that is in doubt, rfc8785 does it. It also refuses what no reader would take.
+    """
     try:
-        return rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+        if _holds_large_number(value) or (not text.isascii() and _SORTS_OTHERWISE.search(text)):
+            return rfc8785.dumps(value)
+        return text.encode()
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError, ValueError) as error:
         raise FormatError("value has no canonical form", got=str(error)) from error
 
 
-def _check_depth(data: bytes) -> None:
-    depth = 0
-    for match in _STRING_OR_BRACKET.finditer(data):
-        first = match[0][0]
-        if first in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise FormatError("JSON document is nested too deep", expected=f"at most {MAX_DEPTH}")
-        elif first in b"]}":
-            depth -= 1
+def _check_depth(value: JsonValue) -> None:
+    level: list[JsonValue] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for container in level for child in _children(container) if type(child) in _CONTAINERS]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _holds_large_number(value: JsonValue) -> bool:
+    level = [value]
+    while level:
+        if any(type(item) is int and abs(item) > MAX_INTEGER for item in level):
+            return True
+        level = [child for item in level if type(item) in _CONTAINERS for child in _children(item)]
+    return False
+
+
+def _children(value: JsonValue) -> Iterable[JsonValue]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _too_deep() -> FormatError:
+    return FormatError("JSON document is nested too deep", expected=f"at most {MAX_DEPTH}")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

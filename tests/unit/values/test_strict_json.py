@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,3 +97,8 @@ def test_canonical_is_rfc_8785():
 def test_values_without_a_canonical_form(value):
     with pytest.raises(FormatError, match="no canonical form"):
         canonical(value)
+
+
+@given(values)
+def test_canonical_is_what_the_rfc8785_library_writes(value):
+    assert canonical(value) == rfc8785.dumps(value)
