@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from p2pqwen.errors import FormatError
 from p2pqwen.torrent import bencode, merkle
 from p2pqwen.torrent.bencode import Bencoded
 from p2pqwen.torrent.infohash import InfoHash
-from p2pqwen.torrent.layout import Layout, PayloadFile
+from p2pqwen.torrent.layout import MAX_FILES, Layout, PayloadFile
 from p2pqwen.torrent.piece_hasher import FileHashes
 from p2pqwen.torrent.piece_length import piece_length as recipe_piece_length
 from p2pqwen.values.digest import CommitId, Sha256
@@ -49,7 +50,9 @@ class Info:
     def __post_init__(self) -> None:
         info = bencode.decode_dict(self.raw, max_bytes=MAX_INFO_BYTES)
         _refuse_other_kinds(info)
-        entries = tuple(_tree_files(_dict(info, b"file tree"), ()))
+        entries = tuple(
+            islice(_tree_files(_dict(info, b"file tree"), ()), MAX_FILES + 1)
+        )  # one more for the layout to refuse
         piece_length = _piece_length(info)
         layout = Layout(tuple(PayloadFile(entry.path, entry.size) for entry in entries), piece_length)
         _check_v1_files(_list(info, b"files"), layout)
@@ -63,7 +66,7 @@ class Info:
         self._set("layout", layout)
         self._set("pieces", pieces)
         self._set("infohash", InfoHash.of(self.raw))
-        self._set("other_keys", tuple(repr(key)[1:] for key in info if key not in RECIPE_KEYS))
+        self._set("other_keys", tuple(repr(key[:40])[1:] for key in info if key not in RECIPE_KEYS))
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -177,7 +180,7 @@ def _tree_file(path: RepoPath, node: dict[bytes, Bencoded]) -> FileEntry:
     if len(node) != 1 or not isinstance(leaf, dict):
         raise FormatError(f"{path} is a file and a folder in `file tree`")
     if unknown := leaf.keys() - {b"length", b"pieces root"}:
-        raise FormatError(f"file {path} has {sorted(unknown)!r}", expected="length and pieces root only")
+        raise FormatError(f"file {path} has {min(unknown)[:40]!r}", expected="length and pieces root only")
     size, root = leaf.get(b"length"), leaf.get(b"pieces root")
     if not isinstance(size, int) or size < 0:
         raise FormatError(f"length of {path}", expected="a number of bytes", got=repr(size)[:40])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from p2pqwen.errors import VerificationError
-from p2pqwen.manifest.manifest import parse_manifest
+from p2pqwen.manifest.manifest import Manifest, parse_manifest
 from p2pqwen.signing.keys import PrivateKey, PublicKey
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.recipe import check_manifest
@@ -49,27 +49,25 @@ def verify_torrent(metainfo: Metainfo, public_keys: Mapping[Sha256, PublicKey]) 
     """Return the state of every signature, by label.
 
     Valid means: made by that key, for this info dictionary, this commit and, where one is embedded, this manifest.
+    Raises `FormatError` for an embedded manifest that is none.
     """
+    manifest = None if metainfo.manifest is None else parse_manifest(metainfo.manifest)
     return [
-        SignerResult(label, signature.keyid, _state(metainfo, signature, public_keys.get(signature.keyid)))
+        SignerResult(label, signature.keyid, _state(metainfo, manifest, signature, public_keys.get(signature.keyid)))
         for label, signature in sorted(metainfo.signatures.items())
     ]
 
 
-def _state(metainfo: Metainfo, signature: TorrentSignature, key: PublicKey | None) -> SignatureState:
+def _state(
+    metainfo: Metainfo, manifest: Manifest | None, signature: TorrentSignature, key: PublicKey | None
+) -> SignatureState:
     # 1. what the signature states fits the torrent it stands in
-    if str(signature.commit) != metainfo.name or not _names_manifest(signature, metainfo.manifest):
+    if str(signature.commit) != metainfo.name:
+        return "invalid"
+    if manifest is not None and (signature.manifest, signature.repo) != (manifest.digest, manifest.snapshot.repo):
         return "invalid"
     # 2. we know the key, and it is the one named
     if key is None or key.keyid != signature.keyid:
         return "unknown key"
     # 3. the key made it
     return "valid" if key.verify(signature.signature, signature.signed_bytes(metainfo.info)) else "invalid"
-
-
-def _names_manifest(signature: TorrentSignature, manifest: bytes | None) -> bool:
-    if manifest is None:
-        return True
-    if Sha256.of(manifest) != signature.manifest:
-        return False
-    return parse_manifest(manifest).snapshot.repo == signature.repo

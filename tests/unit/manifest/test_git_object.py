@@ -68,7 +68,8 @@ def test_trees_are_those_of_dulwich(paths, data):
 
 
 @pytest.mark.parametrize(
-    ("paths", "problem"), [(["a", "a"], "there already"), (["a", "a/b"], "where there is a file"), (["a/b", "a"], "there already")]
+    ("paths", "problem"),
+    [(["a", "a"], "there already"), (["a", "a/b"], "where there is a file"), (["a/b", "a"], "there already")],
 )
 def test_trees_that_cannot_be(paths, problem):
     with pytest.raises(FormatError, match=problem):

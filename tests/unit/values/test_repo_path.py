@@ -101,6 +101,12 @@ def test_clashes(texts):
         refuse_clashes(map(RepoPath, texts))
 
 
+def test_the_same_path_twice():
+    path = RepoPath("a/b")
+    with pytest.raises(FormatError, match="clash"):
+        refuse_clashes([path, path])
+
+
 @given(path_lists())
 def test_subsets_of_what_fits_fit(paths):
     refuse_clashes(paths[1:])
