@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Time our one-pass hashing of a cached snapshot against libtorrent's hybrid `set_piece_hashes` plus a SHA-256 pass.
+
+    scripts/bench_hash.py [--size 4GB] [--shards 4] [--rounds 3] [--folder DIR] [--json]
+
+Both make the same torrent: the run fails if the infohashes or the SHA-256 of a shard differ. Each round times both, in
+processes of their own, so that drift of the machine meets both and memory is counted for each alone. The ratio is that
+of the median times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import libtorrent as lt
+
+from p2pqwen.library.hashing import hash_files
+from p2pqwen.torrent.info import build_info
+from p2pqwen.torrent.layout import Layout
+from p2pqwen.values.byte_size import format_rate, format_size, parse_size
+from p2pqwen.values.digest import CommitId
+from p2pqwen.values.repo_path import RepoPath
+
+COMMIT = CommitId.parse("0123456789abcdef0123456789abcdef01234567")
+TARGET_RATIO = 1.8
+TARGET_MEMORY = 200_000_000
+_RANDOM_BYTES = 64 * 1024 * 1024
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=parse_size, default=parse_size("4GB"), help="bytes of all shards (4GB)")
+    parser.add_argument("--shards", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="where to put the snapshot (a temporary folder)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--one", choices=sorted(MEASURED), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure_here(options.one, options.folder)))
+        return 0
+    with tempfile.TemporaryDirectory(prefix="bench-hash-", dir=options.folder) as folder:
+        snapshot = make_snapshot(Path(folder), options.size, options.shards)
+        rounds = [{one: measure(one, snapshot) for one in MEASURED} for _ in range(options.rounds)]
+    result = summary(rounds, options)
+    print(json.dumps(result, indent=2) if options.json else "\n".join(lines(result)))
+    return 0
+
+
+def make_snapshot(folder: Path, size: int, shards: int) -> Path:
+    """Write the shards and leave them in the page cache; the content of a hash is as good as any other."""
+    free = shutil.disk_usage(folder).free
+    if free < size * 1.05:
+        raise SystemExit(f"error: {folder} has {format_size(free)} free, expected {format_size(size)}")
+    if (memory := available_memory()) < size * 1.1:
+        print(f"warning: {format_size(memory)} of memory for a cache of {format_size(size)}", file=sys.stderr)
+    snapshot = folder / str(COMMIT)
+    snapshot.mkdir()
+    random = os.urandom(min(_RANDOM_BYTES, size))
+    for number in range(1, shards + 1):
+        left = size * number // shards - size * (number - 1) // shards
+        with (snapshot / f"model-{number:05}-of-{shards:05}.safetensors").open("wb") as shard:
+            shard.write(left.to_bytes(8, "little") + number.to_bytes(8, "little"))
+            left -= 16
+            while left > 0:
+                left -= shard.write(random[: min(left, len(random))])
+    os.sync()
+    return snapshot
+
+
+def measure(one: str, snapshot: Path) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, __file__, "--one", one, "--folder", str(snapshot)], check=True, stdout=subprocess.PIPE
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def measure_here(one: str, snapshot: Path) -> dict[str, Any]:
+    layout = Layout.of((RepoPath(path.name), path.stat().st_size) for path in snapshot.iterdir())
+    found = MEASURED[one](snapshot, layout)
+    found["peak_rss"] = peak_memory()
+    return found
+
+
+def ours(snapshot: Path, layout: Layout) -> dict[str, Any]:
+    lfs = [file.path for file in layout.files]
+    start = time.perf_counter()
+    digests = hash_files(snapshot, layout, lfs=lfs)
+    seconds = time.perf_counter() - start
+    info = build_info(COMMIT, layout, {path: found.hashes for path, found in digests.items()})
+    return {
+        "seconds": seconds,
+        "infohash_v2": hashlib.sha256(info).hexdigest(),
+        "sha256": {path.text: str(found.sha256) for path, found in sorted(digests.items())},
+    }
+
+
+def libtorrent(snapshot: Path, layout: Layout) -> dict[str, Any]:
+    entries = [lt.create_file_entry(f"{snapshot.name}/{file.path}", file.size) for file in layout.files]
+    flags = int(lt.create_torrent.canonical_files_no_tail_padding)
+    maker = lt.create_torrent(entries, layout.piece_length, flags)
+    start = time.perf_counter()
+    lt.set_piece_hashes(maker, str(snapshot.parent))
+    pieces_done = time.perf_counter()
+    sha256 = {file.path.text: sha256_of(snapshot / file.path.text) for file in layout.files}
+    end = time.perf_counter()
+    return {
+        "seconds": end - start,
+        "set_piece_hashes": pieces_done - start,
+        "sha256_pass": end - pieces_done,
+        "infohash_v2": hashlib.sha256(lt.bencode(maker.generate()[b"info"])).hexdigest(),
+        "sha256": sha256,
+    }
+
+
+MEASURED = {"ours": ours, "libtorrent": libtorrent}
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def summary(rounds: list[dict[str, dict[str, Any]]], options: argparse.Namespace) -> dict[str, Any]:
+    for both in rounds:
+        for what in ("infohash_v2", "sha256"):
+            if both["ours"][what] != both["libtorrent"][what]:
+                raise SystemExit(
+                    f"error: {what} differs, expected {both['libtorrent'][what]}, got {both['ours'][what]}"
+                )
+    medians = {one: statistics.median(both[one]["seconds"] for both in rounds) for one in MEASURED}
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "size": options.size,
+        "shards": options.shards,
+        "seconds": {one: [round(both[one]["seconds"], 3) for both in rounds] for one in MEASURED},
+        "libtorrent_parts": {
+            part: [round(both["libtorrent"][part], 3) for both in rounds]
+            for part in ("set_piece_hashes", "sha256_pass")
+        },
+        "bytes_per_second": {one: round(options.size / seconds) for one, seconds in medians.items()},
+        "ratio": round(medians["libtorrent"] / medians["ours"], 3),
+        "peak_rss": {one: max(both[one]["peak_rss"] for both in rounds) for one in MEASURED},
+    }
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    met = result["ratio"] >= TARGET_RATIO and result["peak_rss"]["ours"] < TARGET_MEMORY
+    described = [
+        f"{result['date']}, {result['machine']}",
+        f"{format_size(result['size'])} in {result['shards']} shards, cached; all digests, the same torrent from both",
+    ]
+    for one in MEASURED:
+        times = ", ".join(f"{seconds:.2f}" for seconds in result["seconds"][one])
+        rate, memory = format_rate(result["bytes_per_second"][one]), format_size(result["peak_rss"][one])
+        described.append(f"{one:10}  {rate:>10}  {times} s  peak memory {memory}")
+    described.append(
+        f"ratio {result['ratio']:.2f}, expected {TARGET_RATIO} and memory under {format_size(TARGET_MEMORY)}: "
+        + ("met" if met else "NOT met")
+    )
+    return described
+
+
+def machine() -> str:
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = models[0] if models else model
+    return f"{len(os.sched_getaffinity(0))} cores of {model}, Python {platform.python_version()}"
+
+
+def peak_memory() -> int:
+    """Return this program's own peak; getrusage would count what the process was before it became this program."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def available_memory() -> int:
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
