@@ -9,15 +9,17 @@ from typing import Literal, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a long piece of work is: bytes done of bytes expected, for one named stage (`download`, `hash`, …).
+    """How far a long piece of work is, for one named stage (`download`, `hash`, …): done of what is expected.
 
-    `total` is None while it is not known. `done == total` ends the stage's bar.
+    Both count bytes, or things where `unit` names them (`torrents`). `total` is None while it is not known;
+    `done == total` ends the stage.
     """
 
     stage: str
     done: int
     total: int | None
     detail: str = ""
+    unit: str = "bytes"
 
 
 @dataclass(frozen=True, slots=True)

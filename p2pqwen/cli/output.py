@@ -102,8 +102,9 @@ class Output:
             self._bars.start()
         task = self._tasks.get(event.stage)
         if task is None:
-            task = self._tasks[event.stage] = self._bars.add_task(event.stage, total=event.total)
-        self._bars.update(task, completed=event.done, total=event.total, detail=printable(event.detail, limit=60))
+            task = self._tasks[event.stage] = self._bars.add_task(event.stage, total=event.total, words="")
+        speed = next(row.speed for row in self._bars.tasks if row.id == task)
+        self._bars.update(task, completed=event.done, total=event.total, words=_words(event, speed or 0.0))
 
     def _close_bars(self) -> None:
         if self._bars is not None:
@@ -123,36 +124,32 @@ def print_error(error: errors.P2pqwenError, *, code: int, as_json: bool) -> None
 
 
 def _progress_line(event: Progress, seconds: float) -> str:
-    parts = [f"{event.stage}: {format_size(event.done)}"]
-    if event.total is not None:
-        parts[0] += f" of {format_size(event.total)}"
     rate = event.done / seconds if seconds > 0 else 0.0
-    if rate > 0:
-        parts.append(format_rate(rate))
-        if event.total is not None and event.done < event.total:
-            parts.append(f"{(event.total - event.done) / rate:.0f} s left")
-    if event.detail:
-        parts.append(event.detail)
-    return ", ".join(parts)
+    line = f"{event.stage}: {_words(event, rate)}"
+    if rate > 0 and event.total is not None and event.done < event.total:
+        line += f", {(event.total - event.done) / rate:.0f} s left"
+    return line
+
+
+def _words(event: Progress, rate: float) -> str:
+    """Return how much of how much, how fast, and the event's own detail; `rate` in units a second."""
+    in_bytes = event.unit == "bytes"
+    amount = format_size(event.done) if in_bytes else str(event.done)
+    if event.total is not None:
+        amount += f" of {format_size(event.total)}" if in_bytes else f" of {event.total} {event.unit}"
+    parts = [amount, format_rate(rate) if in_bytes and rate > 0 else "", printable(event.detail, limit=60)]
+    return ", ".join(part for part in parts if part)
 
 
 def _make_bars() -> Bars:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     return Bars(
         TextColumn("{task.description:>9}", markup=False),
         BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}", markup=False),
+        TextColumn("{task.fields[words]}", markup=False),
         console=Console(stderr=True),
     )

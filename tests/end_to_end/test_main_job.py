@@ -62,6 +62,7 @@ def test_a_model_survives_its_host(model, tmp_path):
 
     index = json.loads((site / "index.json").read_text())
     magnet = index["signed"]["entries"][0]["magnet"]
+    publisher.ok("trust", "add", identity, "--index", site)
     assert magnet == publisher.ok("search", "minilm")["results"][0]["magnet"]
 
     with running(p2pqwen("seed", "--listen", "127.0.0.1:0", *QUIET, "--json"), publisher.environment) as seeder:
