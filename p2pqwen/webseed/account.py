@@ -1,0 +1,52 @@
+"""What each upstream gave and cost, as it is reported: bytes, requests, faults."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Account:
+    """Counts for one upstream and one torrent. Written on the relay's thread only.
+
+    `bytes_good`: in pieces that passed their check. `bytes_received`: everything, bytes thrown away included.
+    `resolves`: requests to the base itself; `requests`: all. `dropped`: files it gave wrong bytes for.
+    """
+
+    url: str
+    origin: str
+    bytes_good: int = 0
+    bytes_received: int = 0
+    requests: int = 0
+    resolves: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    dropped: dict[str, str] = field(default_factory=dict)
+    last_fault: str | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the row that `fetch --json` prints for one web seed."""
+        return {
+            "url": self.url,
+            "from": self.origin,
+            "bytes": self.bytes_good,
+            "bytes_received": self.bytes_received,
+            "requests": self.requests,
+            "resolves": self.resolves,
+            "faults": dict(self.faults),
+            "dropped": dict(self.dropped),
+            "last_fault": self.last_fault,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Whether the web seeds can be counted on, for whoever decides to wait or to give up.
+
+    `hopeless` maps each file that was asked for in vain and that no upstream can be expected to give to the reasons,
+    one for each upstream. `idle_seconds` is how long ago the last good piece came.
+    """
+
+    hopeless: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    idle_seconds: float = 0.0

@@ -1,0 +1,140 @@
+"""Base URLs of web seeds: where they come from, which goes first, and how a file's URL is made of one (BEP 19).
+
+Order: command line, config, the newest index, older indexes, the torrent. So a stale torrent never comes before an
+index that was signed later, and still serves when nothing else does: what arrives is checked against the torrent's
+hashes, so an old address can waste time but not give wrong bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import quote, urlsplit
+
+from p2pqwen.errors import FormatError, UsageError
+from p2pqwen.torrent.web_address import check_web_url
+from p2pqwen.values.printable_text import printable
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import RepoId
+
+MAX_BASES = 64
+_FIELD = re.compile(r"\{[^{}]*\}")
+_FIELDS = frozenset({"{repo}", "{commit}", "{path}"})
+
+
+class Origin(StrEnum):
+    """Who named a base; the first two are the user, whose own network it may be in."""
+
+    COMMAND_LINE = "command line"
+    CONFIG = "config"
+    INDEX = "index"
+    TORRENT = "torrent"
+
+    @property
+    def is_user(self) -> bool:
+        """Whether the user chose it."""
+        return self in {Origin.COMMAND_LINE, Origin.CONFIG}
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """One base URL as given, for one torrent: `name` is the torrent's name, in recipe 1 the commit.
+
+    Plain, it is BEP 19's: `<url>/<name>/<path>`. As a pattern, `{repo}` and `{commit}` are filled in; one with
+    `{commit}` is followed by the path alone, and one with `{path}` is the whole URL of a file, query included.
+    """
+
+    url: str
+    origin: Origin
+    name: str
+    repo: RepoId | None = None
+
+    def __post_init__(self) -> None:
+        fields = set(_FIELD.findall(self.url))
+        if unknown := fields - _FIELDS:
+            raise FormatError("web seed pattern", expected="{repo}, {commit} or {path}", got=min(unknown))
+        if "{repo}" in fields and self.repo is None:
+            raise FormatError("web seed pattern holds {repo}, and the repository is not known")
+        if fields and "{path}" in fields and not self.origin.is_user:
+            raise FormatError("web seed pattern holds {path}", expected="it in config or on the command line only")
+        check_web_url(self.file_url(RepoPath("file")))
+        if "{path}" not in fields and (urlsplit(self.url).query or urlsplit(self.url).fragment or "?" in self.url):
+            raise FormatError("a web seed's base URL has no query", got=repr(self.url[:120]))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether any BEP 19 client can use it as it stands, so that it may go into a torrent."""
+        return not _FIELD.search(self.url)
+
+    @property
+    def expanded(self) -> str:
+        """The URL with `{repo}` and `{commit}` filled in; plain bases end in a slash."""
+        url = self.url.replace("{repo}", self.repo.text if self.repo else "").replace("{commit}", quote(self.name))
+        return url if "{path}" in url or url.endswith("/") else url + "/"
+
+    def file_url(self, path: RepoPath) -> str:
+        """Return the URL of one file, percent-encoded."""
+        if "{path}" in self.url:
+            return self.expanded.replace("{path}", quote(path.text))
+        if "{commit}" in self.url:
+            return self.expanded + quote(path.text)
+        return f"{self.expanded}{quote(self.name)}/{quote(path.text)}"
+
+    def __str__(self) -> str:
+        return printable(self.url, limit=200)
+
+
+@dataclass(frozen=True, slots=True)
+class Bases:
+    """The bases to use, in order, and those that were refused, each with the reason."""
+
+    usable: tuple[Base, ...]
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+def combine_bases(
+    name: str,
+    repo: RepoId | None = None,
+    *,
+    command_line: Sequence[str] = (),
+    config: Sequence[str] = (),
+    indexes: Iterable[Sequence[str]] = (),
+    torrent: Sequence[str] = (),
+) -> Bases:
+    """Join what everybody says about one torrent's web seeds.
+
+    `indexes` holds one list for each trusted index that knows the snapshot, the newest first. A URL that comes twice
+    keeps its first place. A bad one is a `UsageError` from the user, and from elsewhere set aside with its reason.
+    """
+    given = [(url, Origin.COMMAND_LINE) for url in command_line] + [(url, Origin.CONFIG) for url in config]
+    given += [(url, Origin.INDEX) for index in indexes for url in index]
+    given += [(url, Origin.TORRENT) for url in torrent]
+    usable: dict[str, Base] = {}
+    refused: list[tuple[str, str]] = []
+    for url, origin in given:
+        try:
+            base = Base(url, origin, name, repo)
+        except FormatError as error:
+            if origin.is_user:
+                raise UsageError(f"web seed {url!r}: {error.what}", expected=error.expected, got=error.got) from error
+            refused.append((printable(url, limit=200), error.message))
+            continue
+        usable.setdefault(_normal(base.expanded), base)
+    return Bases(tuple(usable.values())[:MAX_BASES], tuple(refused))
+
+
+def hub_candidates(endpoint: str, repo: RepoId) -> tuple[str, str]:
+    """Return the bases of the Hub that a published torrent may list, if they pass the check.
+
+    The first redirects; the second answers small files directly and has no LFS files (404), which is what lets
+    clients that stumble over redirects finish.
+    """
+    hub = endpoint.rstrip("/")
+    return f"{hub}/{repo}/resolve/", f"{hub}/api/resolve-cache/models/{repo}/"
+
+
+def _normal(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower()).geturl()

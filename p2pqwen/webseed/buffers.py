@@ -1,0 +1,109 @@
+"""Piece buffers: a fixed amount of memory, whatever the file and however many requests; free ones keep what they held.
+
+A 48 MiB limit holds three of the largest pieces (16 MiB); the rest of the relay stays under the 100 MB it may use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Hashable
+
+MEMORY_LIMIT = 48 * 1024 * 1024
+MAX_BUFFERS = 16
+
+
+class Buffer:
+    """One piece: `data` up to `size`. `key` names the checked piece it holds, None while it is being filled."""
+
+    __slots__ = ("data", "key", "size")
+
+    def __init__(self, capacity: int) -> None:
+        self.data = bytearray(capacity)
+        self.size = 0
+        self.key: Hashable = None
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes it holds."""
+        return memoryview(self.data)[: self.size]
+
+
+class BufferPool:
+    """Lends buffers; whoever asks waits while all are lent. Use from one event loop."""
+
+    def __init__(self, memory_limit: int = MEMORY_LIMIT) -> None:
+        self._limit = memory_limit
+        self._allocated = 0
+        self._count = 0
+        self._free: OrderedDict[int, Buffer] = OrderedDict()  # by id, the longest unused first
+        self._kept: dict[Hashable, Buffer] = {}
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def allocated(self) -> int:
+        """Bytes of all buffers, lent or free."""
+        return self._allocated
+
+    async def take(self, capacity: int) -> Buffer:
+        """Borrow a buffer of exactly this capacity, in order of asking."""
+        while (buffer := self._try_take(capacity)) is None:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            await turn
+        return buffer
+
+    def find(self, key: Hashable) -> Buffer | None:
+        """Borrow the free buffer that still holds this checked piece."""
+        buffer = self._kept.get(key)
+        if buffer is None or id(buffer) not in self._free:
+            return None
+        del self._free[id(buffer)]
+        return buffer
+
+    def give(self, buffer: Buffer) -> None:
+        """Return a borrowed buffer; with a key, its content may be found again until the memory is needed."""
+        if buffer.key is not None:
+            self._kept[buffer.key] = buffer
+        self._free[id(buffer)] = buffer
+        if buffer.key is None:
+            self._free.move_to_end(id(buffer), last=False)
+        self._wake()
+
+    def _try_take(self, capacity: int) -> Buffer | None:
+        enough = self._count < MAX_BUFFERS and self._allocated + capacity <= self._limit
+        if enough or not self._count:
+            return self._allocate(capacity)
+        chosen = next((buffer for buffer in self._free.values() if len(buffer.data) == capacity), None)
+        if chosen is not None:
+            self._forget(chosen)
+            del self._free[id(chosen)]
+            return chosen
+        while self._free:
+            self._discard(next(iter(self._free.values())))
+            if not self._count or (self._count < MAX_BUFFERS and self._allocated + capacity <= self._limit):
+                return self._allocate(capacity)
+        return None
+
+    def _allocate(self, capacity: int) -> Buffer:
+        self._allocated += capacity
+        self._count += 1
+        return Buffer(capacity)
+
+    def _discard(self, buffer: Buffer) -> None:
+        self._forget(buffer)
+        del self._free[id(buffer)]
+        self._allocated -= len(buffer.data)
+        self._count -= 1
+
+    def _forget(self, buffer: Buffer) -> None:
+        if buffer.key is not None and self._kept.get(buffer.key) is buffer:
+            del self._kept[buffer.key]
+        buffer.key = None
+
+    def _wake(self) -> None:
+        # All of them, because the first may need more room than has come free, and the next less.
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_result(None)
+        self._waiting.clear()

@@ -1,0 +1,140 @@
+"""A run of pieces of one file, fetched one ahead of whoever takes them, each checked before it is handed on.
+
+Because the check comes first, a lying or changed upstream never reaches libtorrent, which would otherwise punish the
+relay for it (`ban_web_seeds`, or the file marked as missing for good). A broken body goes on from the byte reached,
+at the same upstream or another; where several gave parts of a piece that fails, nobody is blamed and the piece is
+fetched again from one alone, so that blame is sure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from p2pqwen.webseed.body import Body
+from p2pqwen.webseed.buffers import Buffer
+from p2pqwen.webseed.fault import UpstreamError
+from p2pqwen.webseed.supply import Supply, UnavailableError
+from p2pqwen.webseed.upstream import Upstream
+
+
+async def pieces(supply: Supply, file: int, first: int, last: int) -> AsyncGenerator[Buffer, None]:
+    """Yield the pieces `first` to `last` of a file; raises `UnavailableError` in place of one that nobody gives.
+
+    A buffer is the caller's until the next one is asked for.
+    """
+    ready: asyncio.Queue[Buffer | Exception] = asyncio.Queue(1)
+    run = _Run(supply, file, last)
+    producer = asyncio.create_task(run.produce(first, ready))
+    try:
+        for _ in range(first, last + 1):
+            item = await ready.get()
+            if isinstance(item, Exception):
+                raise item
+            try:
+                yield item
+            finally:
+                supply.pool.give(item)
+    finally:
+        producer.cancel()
+        await asyncio.gather(producer, return_exceptions=True)
+        run.close()
+        while not ready.empty():
+            if isinstance(item := ready.get_nowait(), Buffer):
+                supply.pool.give(item)
+
+
+class _Run:
+    def __init__(self, supply: Supply, file: int, last: int) -> None:
+        self._supply = supply
+        self._file = file
+        self._stop = supply.check.span(file, last).stop
+        self._last = last
+        self._body: Body | None = None
+        self._upstream: Upstream | None = None
+
+    def close(self) -> None:
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+
+    async def produce(self, first: int, ready: asyncio.Queue[Buffer | Exception]) -> None:
+        for piece in range(first, self._last + 1):
+            try:
+                buffer = self._supply.pool.find((self._supply, self._file, piece)) or await self._make(piece)
+            except Exception as error:  # noqa: BLE001 - handed to whoever takes the pieces
+                await ready.put(error)
+                return
+            try:
+                await ready.put(buffer)
+            except asyncio.CancelledError:
+                self._supply.pool.give(buffer)
+                raise
+
+    async def _make(self, piece: int) -> Buffer:
+        buffer = await self._supply.pool.take(self._supply.check.piece_length)
+        try:
+            buffer.size = len(self._supply.check.span(self._file, piece))
+            while not await self._fill(piece, buffer, alone=False) and not await self._fill(piece, buffer, alone=True):
+                continue
+        except BaseException:
+            buffer.key = None
+            self._supply.pool.give(buffer)
+            raise
+        buffer.key = (self._supply, self._file, piece)
+        return buffer
+
+    async def _fill(self, piece: int, buffer: Buffer, *, alone: bool) -> bool:
+        """Fetch a piece and tell whether it passed its check; with `alone`, all of it from one upstream."""
+        start = self._supply.check.span(self._file, piece).start
+        givers: list[tuple[Upstream, int]] = []
+        at = 0
+        while at < buffer.size:
+            try:
+                body, upstream = await self._open(piece, start + at, only=givers[-1][0] if alone and givers else None)
+            except UnavailableError:
+                if not (alone and givers):
+                    raise
+                at, givers = 0, []
+                continue
+            before = at
+            try:
+                while at < buffer.size:
+                    at = await body.read_into(buffer.data, at, buffer.size)
+            except UpstreamError as fault:
+                self._failed(upstream, fault)
+            if at > before:
+                givers.append((upstream, at - before))
+        return await self._judge(piece, buffer, givers)
+
+    async def _judge(self, piece: int, buffer: Buffer, givers: list[tuple[Upstream, int]]) -> bool:
+        loop = asyncio.get_running_loop()
+        check = self._supply.check.holds
+        if await loop.run_in_executor(self._supply.executor, check, self._file, piece, buffer.view):
+            self._supply.good(self._file, givers)
+            return True
+        self.close()  # what follows in this body would be as wrong
+        if len({upstream for upstream, _ in givers}) == 1:
+            self._supply.wrong(self._file, piece, givers[0][0])
+        return False
+
+    async def _open(self, piece: int, position: int, *, only: Upstream | None) -> tuple[Body, Upstream]:
+        if self._body is not None and self._upstream is not None:
+            if self._body.position == position and only in {None, self._upstream}:
+                return self._body, self._upstream
+            self.close()
+        while True:
+            upstream = await self._supply.choose(self._file, piece, only=only)
+            remote = self._supply.files[self._file]
+            whole = self._supply.give_whole_file(self._file, upstream)
+            try:
+                self._body = await upstream.open(remote, position, self._stop, skip_any=whole)
+            except UpstreamError as fault:
+                self._failed(upstream, fault)
+                continue
+            self._upstream = upstream
+            return self._body, upstream
+
+    def _failed(self, upstream: Upstream, fault: UpstreamError) -> None:
+        self.close()
+        self._supply.failed(self._file, upstream, fault)

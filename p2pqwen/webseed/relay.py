@@ -1,0 +1,298 @@
+"""The loopback relay: the only web seed that libtorrent is given; the real ones stand behind it.
+
+libtorrent 2.1.1 gives a web seed's file up for good after one answer that is not 200 or 206, and loses its way in
+expiring redirects. So the relay answers 206 (or 200) with checked bytes or closes the connection, never anything else.
+A closed connection costs libtorrent a second, for ever so many times. It closes between pieces only: libtorrent
+resumes a body that was cut inside a 16 KiB block with a piece that fails its hash (measured with 2.1.1).
+
+Several URLs lead to the same torrent, because libtorrent opens one connection for each URL; that is how a large file is
+fetched over several connections at once. Nobody on this machine can guess the path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import secrets
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from p2pqwen.events import Notice
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.webseed.account import Account, Outlook
+from p2pqwen.webseed.bases import Base
+from p2pqwen.webseed.buffers import MEMORY_LIMIT, BufferPool
+from p2pqwen.webseed.byte_range import is_single_range, requested_range
+from p2pqwen.webseed.patience import Patience
+from p2pqwen.webseed.piece_check import PieceCheck
+from p2pqwen.webseed.piece_run import pieces
+from p2pqwen.webseed.supply import Supply, UnavailableError
+from p2pqwen.webseed.upstream import HubAccess, RemoteFile, Upstream
+
+HOST = "127.0.0.1"
+LANES = 4
+HASHING_THREADS = 2
+_WRITE_SIZE = 512 * 1024
+_UNDRAINED = 64 * 1024
+_KEEP_ALIVE = 3600.0
+_STOP_SECONDS = 10.0
+_ZEROS = bytes(_WRITE_SIZE)
+Result = TypeVar("Result")
+
+
+class RelayedTorrent:
+    """One torrent behind the relay. Its methods may be called from any thread."""
+
+    def __init__(self, relay: Relay, key: str, metainfo: Metainfo, supply: Supply) -> None:
+        self._relay = relay
+        self.key = key
+        self.name = metainfo.name
+        self.supply = supply
+        self._files = {file.path.text: number for number, file in enumerate(metainfo.files)}
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The web seeds to hand to libtorrent; BEP 19 appends `<name>/<path>` to each."""
+        return tuple(self._relay.url(self.key, lane) for lane in range(self._relay.lanes))
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """What each upstream gave so far."""
+        return self.supply.accounts
+
+    @property
+    def bytes_good(self) -> int:
+        """Bytes in pieces that came from the web seeds and passed their check."""
+        return sum(account.bytes_good for account in self.accounts)
+
+    def outlook(self) -> Outlook:
+        """Return whether somebody should still be waited for."""
+        return self._relay.call(self._outlook())
+
+    def take_notices(self) -> list[Notice]:
+        """Return what there is to tell a person since the last call."""
+        found = []
+        with contextlib.suppress(IndexError):
+            while True:
+                found.append(self.supply.notices.popleft())
+        return found
+
+    def withdraw(self) -> None:
+        """Stop relaying: connections are closed, and the URLs lead nowhere."""
+        self._relay.withdraw(self)
+
+    def find(self, path: str) -> int | None:
+        """Return the index of a file from what follows the URL, `<name>/<path>`."""
+        name, _, rest = path.partition("/")
+        return self._files.get(rest) if name == self.name else None
+
+    def pad(self, path: str) -> int | None:
+        """Return the length of a pad file that such a path names; any but the torrent's own are unknown."""
+        name, _, rest = path.partition("/")
+        folder, _, length = rest.partition("/")
+        known = name == self.name and folder == ".pad" and length.isascii() and length.isdigit() and len(length) < 10
+        return int(length) if known and int(length) < self.supply.check.piece_length else None
+
+    async def _outlook(self) -> Outlook:
+        return self.supply.outlook()
+
+
+class Relay:
+    """The server, in a thread with an event loop of its own. A context manager; `offer` adds a torrent."""
+
+    def __init__(
+        self,
+        *,
+        hub: HubAccess | None = None,
+        patience: Patience | None = None,
+        lanes: int = LANES,
+        memory_limit: int = MEMORY_LIMIT,
+    ) -> None:
+        self.lanes = lanes
+        self._hub = hub
+        self._patience = patience or Patience()
+        self._pool = BufferPool(memory_limit)
+        self._token = secrets.token_urlsafe(24)
+        self._torrents: dict[str, RelayedTorrent] = {}
+        self._requests: dict[asyncio.Task[Any], str] = {}
+        self._executor = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="relay-hash")
+        self._thread: threading.Thread | None = None
+        self._loop = asyncio.new_event_loop()
+        self._port = 0
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+        self._thread.start()
+        self._port = self.call(self._start())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._thread is None:
+            return
+        self.call(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_STOP_SECONDS)
+        self._thread = None
+        self._executor.shutdown()
+
+    def offer(self, metainfo: Metainfo, bases: Sequence[Base]) -> RelayedTorrent:
+        """Relay a torrent from these bases, tried in this order. Its piece layers may be missing."""
+        return self.call(self._offer(metainfo, bases))
+
+    def withdraw(self, torrent: RelayedTorrent) -> None:
+        """Stop relaying a torrent."""
+        self.call(self._withdraw(torrent))
+
+    def url(self, key: str, lane: int) -> str:
+        """Return one of the web seed URLs of a torrent."""
+        return f"http://{HOST}:{self._port}/{self._token}/{key}/{lane}/"
+
+    def call(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run a coroutine on the relay's loop and wait for it; not from that loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    async def _start(self) -> int:
+        self._runner = web.ServerRunner(
+            web.Server(self._handle, access_log=None, keepalive_timeout=_KEEP_ALIVE), shutdown_timeout=0.1
+        )
+        await self._runner.setup()
+        await web.TCPSite(self._runner, HOST, 0).start()
+        return int(self._runner.addresses[0][1])
+
+    async def _stop(self) -> None:
+        for torrent in list(self._torrents.values()):
+            await self._withdraw(torrent)
+        await self._runner.cleanup()
+
+    async def _offer(self, metainfo: Metainfo, bases: Sequence[Base]) -> RelayedTorrent:
+        supply = Supply(
+            [RemoteFile(file.path, file.size) for file in metainfo.files],
+            PieceCheck(metainfo.parsed_info),
+            [Upstream(base, hub=self._hub, patience=self._patience) for base in bases],
+            pool=self._pool,
+            executor=self._executor,
+            patience=self._patience,
+        )
+        torrent = RelayedTorrent(self, secrets.token_urlsafe(6), metainfo, supply)
+        self._torrents[torrent.key] = torrent
+        return torrent
+
+    async def _withdraw(self, torrent: RelayedTorrent) -> None:
+        if self._torrents.pop(torrent.key, None) is None:
+            return
+        running = [task for task, key in self._requests.items() if key == torrent.key]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await torrent.supply.close()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer 206 or 200 with the right bytes; whatever else happens, close the connection."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a handler runs in a task
+        response = web.StreamResponse()
+        try:
+            torrent, path = self._locate(request)
+            self._requests[task] = torrent.key
+            response = await self._serve(request, torrent, path)
+        except (_NotOursError, UnavailableError, ConnectionError):
+            _close(request)
+        except asyncio.CancelledError:
+            _close(request)
+            raise
+        except Exception:
+            _close(request)
+            raise
+        finally:
+            self._requests.pop(task, None)
+        return response
+
+    def _locate(self, request: web.BaseRequest) -> tuple[RelayedTorrent, str]:
+        token, _, rest = request.rel_url.raw_path.lstrip("/").partition("/")
+        key, _, rest = rest.partition("/")
+        _lane, _, path = rest.partition("/")
+        torrent = self._torrents.get(key)
+        known = hmac.compare_digest(token.encode(), self._token.encode())
+        if not known or torrent is None or request.method not in {"GET", "HEAD"} or request.rel_url.raw_query_string:
+            raise _NotOursError
+        return torrent, unquote(path)
+
+    async def _serve(self, request: web.BaseRequest, torrent: RelayedTorrent, path: str) -> web.StreamResponse:
+        file, pad = torrent.find(path), torrent.pad(path)
+        size = pad if pad is not None else torrent.supply.files[file].size if file is not None else None
+        if size is None:
+            raise _NotOursError
+        wanted = requested_range(request.headers.get("Range"), size)
+        if wanted is None:
+            raise _NotOursError
+        partial = is_single_range(request.headers.get("Range")) and size > 0
+        response = web.StreamResponse(status=206 if partial else 200)
+        response.content_type = "application/octet-stream"
+        response.content_length = len(wanted)
+        if partial:
+            response.headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
+        if request.method == "HEAD" or not wanted:
+            await response.prepare(request)
+        elif pad is not None:
+            await response.prepare(request)
+            for at in range(0, len(wanted), len(_ZEROS)):
+                await response.write(_ZEROS[: len(wanted) - at])
+        elif file is not None:
+            await self._send(request, response, torrent.supply, file, wanted)
+        return response
+
+    async def _send(
+        self, request: web.BaseRequest, response: web.StreamResponse, supply: Supply, file: int, wanted: range
+    ) -> None:
+        length = supply.check.piece_length
+        first, last = wanted.start // length, (wanted.stop - 1) // length
+        async with aclosing(pieces(supply, file, first, last)) as run:
+            start = first * length
+            async for buffer in run:
+                if not response.prepared:  # not before there is something to send
+                    _drain_fully(request)
+                    await response.prepare(request)
+                await _write_all(response, buffer.view[max(wanted.start - start, 0) : wanted.stop - start])
+                start += length
+
+
+async def _write_all(response: web.StreamResponse, data: memoryview) -> None:
+    """Write, and return when the transport holds no reference to `data` any more."""
+    for at in range(0, len(data), _WRITE_SIZE):
+        part = data[at : at + _WRITE_SIZE]
+        # aiohttp waits for the transport after more than 64 KiB only, so what is short goes as a copy.
+        await response.write(part if len(part) > _UNDRAINED else bytes(part))
+
+
+def _drain_fully(request: web.BaseRequest) -> None:
+    """Make each wait for this connection one for its whole buffer, which Python 3.12 and later fill with references."""
+    if request.transport is not None:
+        request.transport.set_write_buffer_limits(high=0)
+
+
+class _NotOursError(Exception):
+    """A request for something that the relay does not have."""
+
+
+def _close(request: web.BaseRequest) -> None:
+    """Close after what was written so far has gone out."""
+    if request.transport is not None:
+        request.transport.close()

@@ -1,0 +1,158 @@
+"""One torrent's bytes from whichever upstream has them; who may be asked for which piece, and who is to blame.
+
+An upstream that gave a wrong piece is dropped for that file: it is asked again only when nobody else is left, and for
+one piece at most `MAX_STRIKES` times. Everybody else is asked in the order of the bases, those that failed last behind
+those that did not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from p2pqwen.events import Notice
+from p2pqwen.webseed.account import Account, Outlook
+from p2pqwen.webseed.buffers import BufferPool
+from p2pqwen.webseed.fault import Kind, UpstreamError
+from p2pqwen.webseed.patience import Patience
+from p2pqwen.webseed.piece_check import PieceCheck
+from p2pqwen.webseed.upstream import RemoteFile, Upstream
+
+MAX_STRIKES = 3
+MAX_NOTICES = 1000
+_ABSENCES_TO_SAY_GONE = 3
+
+
+class UnavailableError(Exception):
+    """No upstream can give this piece now; why, and from when one may be asked, is in their standings."""
+
+
+@dataclass(slots=True)
+class _Record:
+    """One upstream, and what it did wrong here."""
+
+    upstream: Upstream
+    strikes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    dropped: set[int] = field(default_factory=set)
+    absent: set[int] = field(default_factory=set)
+    said_useless: bool = False
+
+
+class Supply:
+    """The upstreams of one torrent. Use from one event loop; `notices` may be emptied from any thread."""
+
+    def __init__(
+        self,
+        files: Sequence[RemoteFile],
+        check: PieceCheck,
+        upstreams: Sequence[Upstream],
+        *,
+        pool: BufferPool,
+        executor: Executor,
+        patience: Patience,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.files = files
+        self.check = check
+        self.pool = pool
+        self.executor = executor
+        self.notices: deque[Notice] = deque(maxlen=MAX_NOTICES)
+        self._records = [_Record(upstream) for upstream in upstreams]
+        self._patience = patience
+        self._clock = clock
+        self._last_good = clock()
+        self._missed: set[int] = set()
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """What each upstream gave, in the order of the bases."""
+        return tuple(record.upstream.account for record in self._records)
+
+    async def close(self) -> None:
+        """Close the upstreams' connections."""
+        for record in self._records:
+            await record.upstream.close()
+
+    async def choose(self, file: int, piece: int, *, only: Upstream | None = None) -> Upstream:
+        """Return the upstream to ask for a piece, waiting a little for one; raises `UnavailableError`.
+
+        With `only`, it is that one or none.
+        """
+        until = self._clock() + self._patience.hold
+        while True:
+            candidates = [record for record in self._candidates(file, piece) if only in {None, record.upstream}]
+            if not candidates:
+                self._missed.add(file)
+                raise UnavailableError
+            now = self._clock()
+            ready_at = {id(record): record.upstream.ready_at(self.files[file]) for record in candidates}
+            for record in candidates:
+                if ready_at[id(record)] <= now:
+                    return record.upstream
+            if min(ready_at.values()) > until:
+                self._missed.add(file)
+                raise UnavailableError
+            await asyncio.sleep(max(min(ready_at.values()) - now, 0.001))
+
+    def give_whole_file(self, file: int, upstream: Upstream) -> bool:
+        """Tell whether to accept a body that starts at byte 0 however far in the piece is: where it knows no ranges."""
+        last = upstream.standing(self.files[file]).last
+        return last is not None and last.kind is Kind.NO_RANGES
+
+    def good(self, file: int, givers: Sequence[tuple[Upstream, int]]) -> None:
+        """Note that a piece passed its check, and who gave how many of its bytes."""
+        self._last_good = self._clock()
+        self._missed.discard(file)
+        for upstream, count in givers:
+            upstream.account.bytes_good += count
+            upstream.worked(self.files[file])
+
+    def failed(self, file: int, upstream: Upstream, fault: UpstreamError) -> None:
+        """Note a request or a body that went wrong."""
+        upstream.failed(self.files[file], fault)
+        record = next(record for record in self._records if record.upstream is upstream)
+        if fault.kind is Kind.ABSENT:
+            record.absent.add(file)
+        gone = len(record.absent) >= min(_ABSENCES_TO_SAY_GONE, len(self.files))
+        if (gone or fault.kind is Kind.UNREACHABLE) and not record.said_useless and not upstream.account.bytes_good:
+            record.said_useless = True
+            what = "has none of the files asked for so far" if gone else "is of no use so far"
+            self._say("info", f"web seed {upstream.base} {what}: {fault.reason}")
+
+    def wrong(self, file: int, piece: int, upstream: Upstream) -> None:
+        """Note that one upstream alone gave a piece that failed its check: it is dropped for that file."""
+        path = self.files[file].path
+        record = next(record for record in self._records if record.upstream is upstream)
+        record.strikes[file, piece] += 1
+        upstream.failed(self.files[file], UpstreamError(Kind.WRONG, f"piece {piece} failed its hash"))
+        if file not in record.dropped:
+            record.dropped.add(file)
+            upstream.account.dropped[path.text] = f"piece {piece} failed its hash"
+            self._say("warning", f"web seed {upstream.base} gave wrong bytes for {path} and is dropped for that file")
+
+    def outlook(self) -> Outlook:
+        """Return which of the files that were asked for in vain nobody can be expected to give."""
+        hopeless: dict[str, tuple[str, ...]] = {}
+        for number in sorted(self._missed):
+            file = self.files[number]
+            if all(record.upstream.is_hopeless(file) for record in self._records):
+                reasons = ((record.upstream.base, record.upstream.last_reason(file)) for record in self._records)
+                hopeless[file.path.text] = tuple(f"{base}: {reason}" for base, reason in reasons)
+        return Outlook(hopeless, idle_seconds=self._clock() - self._last_good)
+
+    def _candidates(self, file: int, piece: int) -> list[_Record]:
+        remote = self.files[file]
+        usable = [record for record in self._records if record.strikes[file, piece] < MAX_STRIKES]
+        hopeful = [r for r in usable if file not in r.dropped and not r.upstream.is_hopeless(remote)]
+        return sorted(hopeful or usable, key=lambda record: self._rank(file, record))
+
+    def _rank(self, file: int, record: _Record) -> tuple[bool, bool, int]:
+        standing = record.upstream.standing(self.files[file])
+        return file in record.dropped, self.give_whole_file(file, record.upstream), standing.failures
+
+    def _say(self, level: str, text: str) -> None:
+        self.notices.append(Notice("warning" if level == "warning" else "info", text))

@@ -1,0 +1,274 @@
+"""One base URL as a source of bytes: its redirects followed and remembered, its pauses kept.
+
+A redirect's target is remembered for each file until shortly before it expires, and renewed early where it is refused;
+while one request finds it out, the others for that file wait, so the base is asked once for each file and lifetime.
+The Hub's token goes to the Hub's own scheme, host and port and nowhere else, whatever redirects say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+from aiohttp.resolver import ThreadedResolver
+from yarl import URL
+
+from p2pqwen import __version__
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.webseed.account import Account
+from p2pqwen.webseed.bases import Base
+from p2pqwen.webseed.body import Body
+from p2pqwen.webseed.fault import Kind, Standing, UpstreamError
+from p2pqwen.webseed.http_answer import REDIRECTS, Wanted, read_answer
+from p2pqwen.webseed.local_address import PrivateAddressError, PublicResolver, is_private_host
+from p2pqwen.webseed.patience import Patience
+from p2pqwen.webseed.rate_limit import quota_pause
+from p2pqwen.webseed.signed_url import lifetime
+
+MAX_REDIRECTS = 8
+MAX_HEADER = 32 * 1024  # signed URLs run to 2 kB and more
+MAX_CONNECTIONS = 8
+_MAX_MARGIN = 60.0
+_DRAIN = 16 * 1024
+_READ_BUFFER = 512 * 1024
+_CLOCK_SKEW = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class HubAccess:
+    """Where the user's Hub is, and the token for it. Nothing else ever sees the token."""
+
+    endpoint: str
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file that an upstream should have."""
+
+    path: RepoPath
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a file's bytes are, until the monotonic time `renew_at`; `direct` if that is the base's own URL."""
+
+    url: str
+    renew_at: float
+    direct: bool
+
+
+class Upstream:
+    """One base for one torrent. Use from one event loop, and `close` it there."""
+
+    def __init__(
+        self,
+        base: Base,
+        *,
+        hub: HubAccess | None = None,
+        patience: Patience | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.base = base
+        self.account = Account(str(base), base.origin.value)
+        self._patience = patience or Patience()
+        self._clock = clock
+        self._hub = hub
+        origin = _origin(base.expanded)
+        self._is_hub = hub is not None and _origin(hub.endpoint) == origin
+        host = urlsplit(base.expanded).hostname or ""
+        self._may_be_private = base.origin.is_user or self._is_hub or is_private_host(host)
+        self._session: aiohttp.ClientSession | None = None
+        self._targets: dict[RepoPath, _Target] = {}
+        self._resolving: dict[RepoPath, asyncio.Lock] = {}
+        self._hosts: dict[str, Standing] = {}
+        self._files: dict[RepoPath, Standing] = {}
+
+    async def close(self) -> None:
+        """Close its connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def standing(self, file: RemoteFile) -> Standing:
+        """Return how this file stands here."""
+        return self._files.setdefault(file.path, Standing(self._patience.pace))
+
+    def ready_at(self, file: RemoteFile) -> float:
+        """Return the monotonic time from which this file may be asked for."""
+        return max(self.standing(file).not_before, self._host_standing(self._next_url(file)).not_before)
+
+    def is_hopeless(self, file: RemoteFile) -> bool:
+        """Tell whether this file cannot be expected from here."""
+        return self.standing(file).hopeless or self._host_standing(self._next_url(file)).hopeless
+
+    def last_reason(self, file: RemoteFile) -> str | None:
+        """Return what went wrong last with this file, if anything did."""
+        fault = self.standing(file).last or self._host_standing(self._next_url(file)).last
+        return fault.reason if fault else None
+
+    def failed(self, file: RemoteFile, fault: UpstreamError) -> None:
+        """Note a fault, and leave the file or the host alone for a while."""
+        now = self._clock()
+        standing = self._host_standing_by_name(fault.host) if fault.of_host else self.standing(file)
+        standing.failed(fault, now)
+        self.account.faults[fault.kind.value] += 1
+        self.account.last_fault = f"{file.path}: {fault.reason}"
+        if fault.kind in {Kind.WRONG, Kind.UNFIT}:
+            self._targets.pop(file.path, None)
+
+    def worked(self, file: RemoteFile) -> None:
+        """Note that a good piece of this file came from here."""
+        self.standing(file).worked()
+
+    async def open(self, file: RemoteFile, start: int, stop: int, *, skip_any: bool = False) -> Body:
+        """Ask for the bytes `start` up to `stop`; raises `UpstreamError`. The body may end before `stop`."""
+        wanted = Wanted(file.path.text, file.size, start, stop, skip_any)
+        if (target := self._fresh_target(file)) is not None:
+            try:
+                return await self._fetch(file, wanted, target)
+            except UpstreamError as fault:
+                if target.direct or fault.kind not in {Kind.REFUSED, Kind.ABSENT}:
+                    raise
+            if self._targets.get(file.path) == target:
+                del self._targets[file.path]  # refused before its time
+        async with self._resolving.setdefault(file.path, asyncio.Lock()):
+            target = self._fresh_target(file)
+            if target is None:
+                self.account.resolves += 1
+                return await self._fetch(file, wanted, _Target(self.base.file_url(file.path), math.inf, direct=True))
+        return await self._fetch(file, wanted, target)
+
+    def _fresh_target(self, file: RemoteFile) -> _Target | None:
+        target = self._targets.get(file.path)
+        return target if target is not None and self._clock() < target.renew_at else None
+
+    def _next_url(self, file: RemoteFile) -> str:
+        target = self._fresh_target(file)
+        return target.url if target else self.base.file_url(file.path)
+
+    async def _fetch(self, file: RemoteFile, wanted: Wanted, target: _Target) -> Body:
+        seen = {target.url}
+        while True:
+            host = _origin(target.url)
+            response = await self._get(target.url, wanted)
+            if response.status not in REDIRECTS:
+                return self._accept(file, wanted, target, response)
+            target = self._redirected(target, response)
+            await _finish(response)
+            if target.url in seen or len(seen) > MAX_REDIRECTS:
+                raise UpstreamError(Kind.UNFIT, "redirects in a circle or too many", host=host)
+            seen.add(target.url)
+            self._targets[file.path] = target
+
+    def _accept(self, file: RemoteFile, wanted: Wanted, target: _Target, response: aiohttp.ClientResponse) -> Body:
+        try:
+            part = read_answer(wanted, response.status, response.headers, now=datetime.now(UTC))
+        except UpstreamError as fault:
+            fault.host = _origin(target.url)
+            response.close()
+            raise
+        self._targets[file.path] = target
+        return Body(response, part, wanted, self._patience, self.account, self._clock)
+
+    def _redirected(self, target: _Target, response: aiohttp.ClientResponse) -> _Target:
+        location = response.headers.get("Location", "")
+        url = urljoin(target.url, location)
+        parts = _split(url)
+        if not location or parts is None:
+            raise UpstreamError(Kind.UNFIT, "a redirect to nowhere we go", host=_origin(target.url))
+        if not self._may_be_private and is_private_host(parts):
+            raise UpstreamError(Kind.REFUSED, "a redirect into a private network", host=_origin(target.url))
+        now, said = datetime.now(UTC), response.headers.get("Date", "")
+        with contextlib.suppress(ValueError, TypeError):
+            if abs((served := parsedate_to_datetime(said)) - now) > _CLOCK_SKEW:
+                now = served  # one of the two clocks is wrong; the signature was made by theirs
+        seconds = lifetime(url, now=now, cache_control=response.headers.get("Cache-Control", ""))
+        renew_at = self._clock() + seconds - min(seconds * 0.1, _MAX_MARGIN) if seconds else math.inf
+        return _Target(url, min(renew_at, target.renew_at), direct=False)
+
+    async def _get(self, url: str, wanted: Wanted) -> aiohttp.ClientResponse:
+        origin = _origin(url)
+        if (wait := self._host_standing_by_name(origin).not_before - self._clock()) > 0:
+            raise UpstreamError(Kind.BUSY, "asked us to wait", host=origin, wait=wait)
+        headers = {"Range": f"bytes={wanted.start}-{wanted.stop - 1}"}
+        if self._is_hub and self._hub is not None and self._hub.token and origin == _origin(self._hub.endpoint):
+            headers["Authorization"] = f"Bearer {self._hub.token}"
+        self.account.requests += 1
+        try:
+            response = await self._open_session().get(URL(url, encoded=True), headers=headers, allow_redirects=False)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _connection_fault(error, origin) from error
+        host = self._host_standing_by_name(origin)
+        if response.status not in {429, 503}:
+            host.worked()
+        if pause := quota_pause(response.headers):
+            host.hold(pause, self._clock())
+        return response
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            resolver = ThreadedResolver() if self._may_be_private else PublicResolver()
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, resolver=resolver),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=self._patience.connect, sock_read=self._patience.silence
+                ),
+                headers={"User-Agent": f"p2pqwen/{__version__}", "Accept-Encoding": "identity"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                read_bufsize=_READ_BUFFER,
+                max_line_size=MAX_HEADER,
+                max_field_size=MAX_HEADER,
+            )
+        return self._session
+
+    def _host_standing(self, url: str) -> Standing:
+        return self._host_standing_by_name(_origin(url))
+
+    def _host_standing_by_name(self, origin: str) -> Standing:
+        return self._hosts.setdefault(origin, Standing(self._patience.pace))
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
+def _split(url: str) -> str | None:
+    """Return the host of a URL that may be asked, None for one that may not: another scheme, or a user name in it."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        return None
+    return parts.hostname if usable else None
+
+
+async def _finish(response: aiohttp.ClientResponse) -> None:
+    """Read a redirect's short body, so that its connection can be used again."""
+    with contextlib.suppress(aiohttp.ClientError, OSError):
+        if (response.content_length or 0) <= _DRAIN and response.content_length is not None:
+            await response.content.read(_DRAIN)
+    response.release()
+
+
+def _connection_fault(error: Exception, origin: str) -> UpstreamError:
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, PrivateAddressError):
+        return UpstreamError(Kind.REFUSED, str(cause), host=origin)
+    if isinstance(error, aiohttp.ServerTimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
+        return UpstreamError(Kind.SILENT, "no answer", host=origin)
+    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+        return UpstreamError(Kind.UNREACHABLE, f"cannot be reached: {cause}", host=origin)
+    return UpstreamError(Kind.BROKEN, f"broke off: {str(error) or type(error).__name__}", host=origin)
