@@ -27,7 +27,10 @@ app = typer.Typer(
 )
 
 # One module for each command group, in the order a newcomer meets them; each has `register(app)`.
-_GROUPS = ("preserve", "keys", "publish", "trust", "index", "search", "verify", "torrent", "library")
+_GROUPS = (
+    "preserve", "keys", "publish", "trust", "index", "search", "fetch", "seed", "status", "verify", "torrent",
+    "library",
+)  # fmt: skip
 
 
 def _version(value: bool) -> None:

@@ -60,6 +60,12 @@ class HubCache:
         """Return where readers of the cache look for this snapshot's files."""
         return self._repo_folder(snapshot.repo) / "snapshots" / str(snapshot.commit)
 
+    def ref(self, repo: RepoId, name: str) -> str | None:
+        """Return the commit that a ref such as `main` points at, None if there is no such ref."""
+        path = self._repo_folder(repo) / "refs" / RepoPath(name).text
+        with _disk_errors(f"read {path}"):
+            return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else None
+
     def materialise(
         self,
         snapshot: SnapshotId,

@@ -38,6 +38,16 @@ class Home:
         return self.root / "resume"
 
     @property
+    def verified(self) -> Path:
+        """What was verified, and how the files looked then."""
+        return self.root / "verified"
+
+    @property
+    def node_state(self) -> Path:
+        """What the running node says of itself, for `status`."""
+        return self.root / "node.json"
+
+    @property
     def locks(self) -> Path:
         """Lock files, one for each thing only one process may do."""
         return self.root / "locks"

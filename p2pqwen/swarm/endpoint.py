@@ -52,6 +52,11 @@ class Endpoint:
         """Whether it is this machine, by address or as `localhost`."""
         return is_loopback(self.host)
 
+    @property
+    def is_private(self) -> bool:
+        """Whether it only means something on this machine or its network."""
+        return is_private(self.host)
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 

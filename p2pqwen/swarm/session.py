@@ -83,6 +83,11 @@ class Swarm:
         session.pause()
         del session  # the destructor waits for the disk and at most `stop_tracker_timeout` for trackers
 
+    @property
+    def looks_for_peers(self) -> bool:
+        """Whether it finds peers nobody named."""
+        return self._settings.dht or self._settings.lsd or self._settings.trackers
+
     def add_download(
         self,
         metainfo: Metainfo,

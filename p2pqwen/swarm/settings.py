@@ -14,7 +14,7 @@ from typing import Any, Self
 import libtorrent as lt
 
 from p2pqwen import __version__
-from p2pqwen.swarm.endpoint import Endpoint, is_loopback
+from p2pqwen.swarm.endpoint import Endpoint, is_loopback, url_is_loopback
 
 DHT_BOOTSTRAP = (
     "dht.libtorrent.org:25401",
@@ -69,9 +69,10 @@ class SwarmSettings:
             return (self.listen,)
         return _ANY if self.dht or self.trackers or self.lsd else (_LOOPBACK,)
 
-    def with_loopback_for(self, hosts: Iterable[str]) -> Self:
-        """Return the same, with loopback allowed if any host somebody asked for by name is this machine."""
-        return replace(self, loopback=self.loopback or any(is_loopback(host) for host in hosts))
+    def with_loopback_for(self, hosts: Iterable[str], *, urls: Iterable[str] = ()) -> Self:
+        """Return the same, with loopback allowed if anything that was asked for is on this machine."""
+        asked = any(is_loopback(host) for host in hosts) or any(url_is_loopback(url) for url in urls)
+        return replace(self, loopback=self.loopback or asked)
 
 
 def alert_mask(*, pieces: bool) -> int:

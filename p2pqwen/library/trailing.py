@@ -1,0 +1,195 @@
+"""Hash files while they are being written by somebody else, a little behind the writer, out of the page cache.
+
+The writer (libtorrent) reports pieces as soon as their hashes are right, up to a third of a second before their bytes
+are in the file [measured]. A region that was never written is a hole of a sparse file, so a reader waits where
+lseek(2) SEEK_HOLE finds one. File systems without that answer "no hole": then a digest can be wrong, which the caller
+settles by hashing the finished file once more (`library.hashing.hash_file`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from p2pqwen.library.durable import disk_errors
+from p2pqwen.library.hashing import READ_SIZE, FileDigests, hash_workers
+from p2pqwen.manifest.git_object import blob_hasher
+from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
+from p2pqwen.values.digest import GitOid, Sha256
+from p2pqwen.values.repo_path import RepoPath
+
+_LOOK_AGAIN = 0.02  # seconds, for a hole that the writer has yet to fill
+_NO_HASHES = FileHashes(0, b"", None, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class GrowingFile:
+    """A file that is on its way: `pieces` are the torrent's pieces that hold it, each `piece_length` bytes.
+
+    `git_blob`: its blob id is wanted. `hashes`: its torrent hashes are; `padded` as in `PieceHasher`.
+    """
+
+    path: RepoPath
+    location: Path
+    size: int
+    pieces: range
+    piece_length: int
+    git_blob: bool
+    hashes: bool = False
+    padded: bool = False
+
+
+class TrailingHasher:
+    """Hashes files in order on a few threads; a context manager that ends them.
+
+    `have` holds one byte for each piece of the torrent, 1 once it is there; call `arrived` after it changed and
+    `written` when every byte that is there has reached its file.
+    """
+
+    def __init__(self, files: Sequence[GrowingFile], have: bytearray, *, workers: int | None = None) -> None:
+        self._files = files
+        self._have = have
+        self._news = threading.Condition()
+        self._all_written = False
+        self._stopped = False
+        self._pool = ThreadPoolExecutor(workers or hash_workers(), "trailing-hash")
+        self._futures: dict[RepoPath, Future[FileDigests | None]] = {}
+        self._hashed: dict[RepoPath, int] = {}  # each row is written by one thread
+
+    def __enter__(self) -> Self:
+        for file in self._files:
+            self._futures[file.path] = self._pool.submit(self._hash, file)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._news:
+            self._stopped = True
+            self._news.notify_all()
+        self._pool.shutdown(cancel_futures=True)
+
+    def arrived(self) -> None:
+        """Tell the readers that `have` may have changed."""
+        with self._news:
+            self._news.notify_all()
+
+    def written(self) -> None:
+        """Tell the readers that whatever `have` says is in the files: a hole is now content."""
+        with self._news:
+            self._all_written = True
+            self._news.notify_all()
+
+    @property
+    def bytes_hashed(self) -> int:
+        """How many bytes were hashed so far."""
+        return sum(list(self._hashed.values()))
+
+    @property
+    def done(self) -> bool:
+        """Whether every file was hashed, or failed."""
+        return all(future.done() for future in self._futures.values())
+
+    def results(self, on_wait: Callable[[], None] = lambda: None) -> dict[RepoPath, FileDigests]:
+        """Wait for the digests of every file; call after `written`. Raises `DiskError`."""
+        found = {}
+        for path, future in self._futures.items():
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    digests = future.result(timeout=0.1)
+                    break
+                on_wait()
+            if digests is not None:
+                found[path] = digests
+        return found
+
+    def _hash(self, file: GrowingFile) -> FileDigests | None:
+        digests = _Digests(file)
+        if file.size:
+            if not self._wait_for(lambda: self._have[file.pieces[0]] and file.location.exists()):
+                return None
+            with disk_errors(f"read {file.location}"), file.location.open("rb", buffering=0) as opened:
+                if not self._follow(file, opened, digests):
+                    return None
+                os.fdatasync(opened.fileno())  # before anybody calls it complete
+        return digests.finish(file.size)
+
+    def _follow(self, file: GrowingFile, opened: FileIO, digests: _Digests) -> bool:
+        """Feed the whole file to its digests; False when stopped, or when the file is shorter than it should be."""
+        buffer = memoryview(bytearray(READ_SIZE))
+        offset = 0
+        while offset < file.size:
+            end = self._readable(file, opened.fileno(), offset)
+            if end is None:
+                return False
+            while offset < end:
+                count = opened.readinto(buffer[: min(READ_SIZE, end - offset)])
+                if not count or self._stopped:
+                    return False
+                digests.update(buffer[:count])
+                offset += count
+                self._hashed[file.path] = offset
+        return True
+
+    def _readable(self, file: GrowingFile, descriptor: int, offset: int) -> int | None:
+        """Wait until bytes from `offset` on are in the file; return where they end, None when stopped."""
+        piece = file.pieces[offset // file.piece_length]
+        if not self._wait_for(lambda: self._have[piece]):
+            return None
+        while True:
+            last = piece
+            while last + 1 < file.pieces.stop and self._have[last + 1]:
+                last += 1
+            end = min(file.size, (last + 1 - file.pieces.start) * file.piece_length)
+            if self._all_written:
+                return end
+            try:
+                end = min(end, os.lseek(descriptor, offset, os.SEEK_HOLE))
+            except OSError:
+                end = offset  # the file is still shorter than that
+            finally:
+                os.lseek(descriptor, offset, os.SEEK_SET)
+            if end > offset:
+                return end
+            with self._news:
+                if self._stopped:
+                    return None
+                self._news.wait(_LOOK_AGAIN)
+
+    def _wait_for(self, condition: Callable[[], object]) -> bool:
+        with self._news:
+            while not condition():
+                if self._stopped or self._all_written:
+                    return False
+                self._news.wait()
+            return not self._stopped
+
+
+class _Digests:
+    """The digests of one file."""
+
+    def __init__(self, file: GrowingFile) -> None:
+        self._whole = hashlib.sha256()
+        self._blob = blob_hasher(file.size) if file.git_blob else None
+        self._pieces = PieceHasher(file.piece_length, padded=file.padded) if file.hashes else None
+
+    def update(self, chunk: memoryview) -> None:
+        self._whole.update(chunk)
+        if self._blob is not None:
+            self._blob.update(chunk)
+        if self._pieces is not None:
+            self._pieces.update(chunk)
+
+    def finish(self, size: int) -> FileDigests:
+        blob = None if self._blob is None else GitOid(self._blob.digest())
+        hashes = _NO_HASHES if self._pieces is None else self._pieces.finish()
+        return FileDigests(size, Sha256(self._whole.digest()), blob, hashes)

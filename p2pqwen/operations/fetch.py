@@ -1,0 +1,375 @@
+"""Fetch a model: find its torrent, bring its bytes from peers and web seeds, verify them, lay them where users look.
+
+Steps: 1. what the target names, and who signed it; 2. whether it is here already; 3. room, a marker, the download;
+4. every file against the manifest; 5. "complete" is written; 6. the Hugging Face cache. A crash after any of them
+leaves what the next run of the same command goes on from.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from p2pqwen import __version__
+from p2pqwen.errors import P2pqwenError, UsageError, VerificationError
+from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.hub.cache import HubCache
+from p2pqwen.library import durable
+from p2pqwen.library.home import Home
+from p2pqwen.library.linking import place
+from p2pqwen.library.snapshots import HeldSnapshot, State
+from p2pqwen.library.verified import VerifiedFiles
+from p2pqwen.manifest.manifest import Manifest
+from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.operations.fetch_download import Downloaded, DownloadJob, download
+from p2pqwen.operations.fetch_files import (
+    check_files,
+    choose_files,
+    rebuild_manifest,
+    require_room,
+    unshare_bad_files,
+)
+from p2pqwen.operations.fetch_metadata import KeptMetadata, ask_peers
+from p2pqwen.operations.fetch_plan import FetchPlan, Sources, make_plan, plan_of
+from p2pqwen.operations.fetch_target import FetchTarget
+from p2pqwen.operations.snapshot_build import warnings_of
+from p2pqwen.operations.verify import verify_held
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.session import Swarm
+from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.torrent.signature import SignerResult
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.webseed.bases import Bases, combine_bases
+from p2pqwen.webseed.relay import Relay, RelayedTorrent
+from p2pqwen.webseed.upstream import HubAccess
+
+DEFAULT_TIMEOUT = 180.0
+"""Seconds without any progress (or without metadata) before a fetch gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOptions:
+    """A user's choices. `include`: globs of the files to have, None for all. `repo`: for magnets that name none."""
+
+    peers: tuple[Endpoint, ...] = ()
+    web_seeds: tuple[str, ...] = ()
+    use_web_seeds: bool = True
+    use_peers: bool = True
+    include: tuple[str, ...] | None = None
+    timeout: float = DEFAULT_TIMEOUT
+    repo: RepoId | None = None
+    into_hub_cache: bool = True
+    move_ref: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.use_web_seeds and not self.use_peers:
+            raise UsageError("--only-web-seeds and --no-web-seeds leave nobody to fetch from")
+        if not self.use_peers and self.peers:
+            raise UsageError("--only-web-seeds and --peer contradict each other")
+        if not self.timeout > 0:
+            raise UsageError("--timeout", expected="a number of seconds above 0", got=self.timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPlaces:
+    """Where a fetch reads and writes: its home, whom it believes, the Hugging Face cache, the network."""
+
+    home: Home
+    sources: Sources
+    hub_cache: HubCache
+    hub: HubAccess
+    network: SwarmSettings
+    web_seed_bases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A snapshot that is here and verified. Sizes in bytes of the files asked for; `hub_cache` None: not laid there."""
+
+    held: HeldSnapshot
+    size: int
+    bytes_from_peers: int
+    bytes_from_web_seeds: int
+    seconds: float
+    provenance: Provenance
+    signers: tuple[SignerResult, ...]
+    route: str
+    hub_cache: Path | None
+    warnings: tuple[str, ...]
+    web_seeds: tuple[dict[str, object], ...] = field(default=())
+    unchanged: bool = False
+
+
+def fetch(target: FetchTarget, options: FetchOptions, places: FetchPlaces, report: Report = ignore) -> Fetched:
+    """Bring what `target` names into the library, whole (or the files of `include`) and verified.
+
+    Raises `NotFoundError` for a name that no trusted index lists, `NetworkError` when nobody serves it,
+    `VerificationError` when the bytes are not what was signed, `DiskError`, `UsageError`.
+    """
+    started = time.monotonic()
+    plan = make_plan(target, places.sources, repo=options.repo, report=report)
+    run = _Fetch(options, places, report)
+    return replace(run.run(plan), seconds=time.monotonic() - started)
+
+
+class _Fetch:
+    def __init__(self, options: FetchOptions, places: FetchPlaces, report: Report) -> None:
+        self._options, self._places, self._report = options, places, report
+        self._library = places.sources.library
+        self._kept = KeptMetadata(places.home)
+        self._verified = VerifiedFiles(places.home)
+
+    def run(self, plan: FetchPlan) -> Fetched:
+        if plan.metainfo is None and (kept := self._kept.find(plan.v1, plan.v2)) is not None:
+            plan = self._completed(plan, kept)
+        if plan.metainfo is not None:
+            with durable.lock(self._library.lock_path(plan.snapshot)):
+                if (here := self._already_here(plan)) is not None:
+                    return here
+        peers = [*self._options.peers, *self._named_peers(plan)]
+        with Swarm(self._network(plan, peers), report=self._report) as swarm:
+            if plan.metainfo is None:
+                plan, peers = self._with_metadata(swarm, plan, peers)
+            with durable.lock(self._library.lock_path(plan.snapshot)), self._relaying(plan) as relayed:
+                return self._download(swarm, plan, peers, relayed)
+
+    def _with_metadata(self, swarm: Swarm, plan: FetchPlan, peers: list[Endpoint]) -> tuple[FetchPlan, list[Endpoint]]:
+        if not self._options.use_peers:
+            raise P2pqwenError("only peers have the torrent, and --only-web-seeds forbids asking them")
+        folder = self._places.home.staging
+        metainfo, connected = ask_peers(
+            swarm, plan, peers, folder=folder, timeout=self._options.timeout, report=self._report
+        )
+        plan = self._completed(plan, metainfo)
+        self._kept.keep(metainfo)
+        return plan, list(dict.fromkeys([*peers, *connected]))
+
+    def _completed(self, plan: FetchPlan, metainfo: Metainfo) -> FetchPlan:
+        checked = plan_of(metainfo, self._places.sources, repo=plan.repo, route=plan.route)
+        return replace(
+            checked,
+            index_web_seeds=plan.index_web_seeds or checked.index_web_seeds,
+            extra_web_seeds=plan.extra_web_seeds,
+            trackers=plan.trackers,
+            peers=plan.peers,
+        )
+
+    def _network(self, plan: FetchPlan, peers: Sequence[Endpoint]) -> SwarmSettings:
+        given = self._places.network
+        if not self._options.use_peers:
+            given = replace(given, dht=False, lsd=False, upnp=False, trackers=False)
+        trackers = [url for tier in plan.trackers for url in tier]
+        # The relay is on loopback, so nearly every fetch needs it; a fetch from peers alone does not.
+        return replace(given, loopback=given.loopback or self._options.use_web_seeds).with_loopback_for(
+            [peer.host for peer in peers], urls=trackers
+        )
+
+    def _named_peers(self, plan: FetchPlan) -> Iterator[Endpoint]:
+        for text in plan.peers if self._options.use_peers else ():
+            peer = Endpoint.parse(text)
+            if not peer.is_private:
+                yield peer
+
+    @contextmanager
+    def _relaying(self, plan: FetchPlan) -> Iterator[RelayedTorrent | None]:
+        bases = self._bases(plan)
+        for url, reason in bases.refused:
+            self._report(Notice("warning", f"web seed {url} is left out: {reason}"))
+        if not bases.usable or plan.metainfo is None:
+            yield None
+            return
+        with Relay(hub=self._places.hub) as relay:
+            yield relay.offer(plan.metainfo, bases.usable)
+
+    def _bases(self, plan: FetchPlan) -> Bases:
+        if not self._options.use_web_seeds or plan.metainfo is None:
+            return Bases(())
+        return combine_bases(
+            plan.metainfo.name,
+            plan.repo,
+            command_line=self._options.web_seeds,
+            config=self._places.web_seed_bases,
+            indexes=plan.index_web_seeds,
+            torrent=(*plan.metainfo.web_seeds, *plan.extra_web_seeds),
+        )
+
+    def _already_here(self, plan: FetchPlan) -> Fetched | None:
+        held, metainfo = self._library.get(plan.snapshot), plan.metainfo
+        if held is None or metainfo is None or held.state is State.INCOMPLETE:
+            return None
+        wanted = choose_files(metainfo, self._options.include)
+        have = choose_files(metainfo, held.selected if held.state is State.PARTIAL else None)
+        if have is not None and (wanted is None or not wanted <= have):
+            return None
+        stored = held.metainfo()
+        if stored.infohash != metainfo.infohash:
+            raise VerificationError(
+                f"the library holds {held.id} from another torrent",
+                expected=metainfo.infohash.v2,
+                got=stored.infohash.v2,
+                hint=f"compare the two, then drop the one here with `p2pqwen remove {held.id}`",
+            )
+        if not self._is_verified(held, stored, have):
+            return None
+        return self._finished(plan, held, wanted, Downloaded({}, 0, 0), None, unchanged=True)
+
+    def _is_verified(self, held: HeldSnapshot, metainfo: Metainfo, have: frozenset[RepoPath] | None) -> bool:
+        files = [file.path for file in metainfo.files if have is None or file.path in have]
+        if self._verified.unchanged(held.id, metainfo.infohash.v2, held.folder, files):
+            return True
+        found = verify_held(held, self._places.sources.keys, self._report)
+        for bad in found.bad:
+            self._report(Notice("warning", f"{bad.path} is damaged, fetching it again: {bad.expected}, got {bad.got}"))
+        return not found.bad
+
+    def _download(
+        self, swarm: Swarm, plan: FetchPlan, peers: Sequence[Endpoint], relayed: RelayedTorrent | None
+    ) -> Fetched:
+        metainfo = plan.metainfo
+        if metainfo is None:
+            raise ValueError("a plan without a torrent cannot be downloaded")
+        globs = self._globs(plan.snapshot)
+        if globs is not None and not metainfo.has_all_layers:
+            raise P2pqwenError(
+                "files can only be chosen when there is a .torrent file, and this metadata came from peers",
+                hint="fetch the whole snapshot, or name its .torrent file or an index that lists it",
+            )
+        files = choose_files(metainfo, globs)
+        job = self._job(plan, metainfo, files, peers, relayed)
+        folder = self._library.folder(plan.snapshot)
+        with durable.disk_errors(f"create {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+        cache = self._places.hub_cache.root if self._options.into_hub_cache else None
+        require_room(folder, metainfo, files, copy_to=cache)
+        if metainfo.has_all_layers:
+            self._library.begin(plan.snapshot, metainfo.encode(), globs)
+        self._verified.forget(plan.snapshot)
+        if unshare_bad_files(folder, metainfo, plan.manifest):
+            durable.remove(job.resume_file)  # pieces it does not know would be written over good shared files
+        done, plan = self._bring(swarm, plan, job)
+        held = self._library.finish(plan.snapshot, _whole(plan).encode(), globs)
+        durable.remove(job.resume_file)
+        self._kept.forget(metainfo)
+        return self._finished(plan, held, files, done, relayed, unchanged=False)
+
+    def _globs(self, snapshot: SnapshotId) -> tuple[str, ...] | None:
+        """Return what to have in the end: what was asked for now, and what a partial snapshot has already."""
+        if self._options.include is None:
+            return None
+        held = self._library.get(snapshot)
+        before = held.selected if held is not None and held.selected is not None else ()
+        return tuple(dict.fromkeys((*before, *self._options.include)))
+
+    def _job(
+        self,
+        plan: FetchPlan,
+        metainfo: Metainfo,
+        files: frozenset[RepoPath] | None,
+        peers: Sequence[Endpoint],
+        relayed: RelayedTorrent | None,
+    ) -> DownloadJob:
+        rows = plan.manifest.files if plan.manifest is not None else ()
+        return DownloadJob(
+            metainfo=metainfo,
+            save_path=self._library.save_path(plan.repo),
+            files=files,
+            lfs=frozenset(row.path for row in rows if row.lfs),
+            needs_hashes=not metainfo.has_all_layers,
+            trackers=plan.trackers,
+            peers=peers,
+            relayed=relayed,
+            resume_file=self._places.home.resume / f"{metainfo.infohash.v2}.resume",
+            timeout=self._options.timeout,
+        )
+
+    def _bring(self, swarm: Swarm, plan: FetchPlan, job: DownloadJob) -> tuple[Downloaded, FetchPlan]:
+        """Download and check; where the disk holds something else than libtorrent believes, once more from zero."""
+        folder = self._library.folder(plan.snapshot)
+        done = download(swarm, job, self._report)
+        try:
+            digests = check_files(job.metainfo, plan.manifest, folder, job.wanted, done.digests)
+        except VerificationError as error:
+            self._report(Notice("warning", f"{error.message}; reading everything again"))
+            durable.remove(job.resume_file)
+            again = download(swarm, job, self._report)
+            done = replace(
+                again,
+                bytes_from_peers=done.bytes_from_peers + again.bytes_from_peers,
+                bytes_from_web_seeds=max(done.bytes_from_web_seeds, again.bytes_from_web_seeds),
+            )
+            digests = check_files(job.metainfo, plan.manifest, folder, job.wanted, again.digests)
+        if plan.manifest is not None:
+            return done, plan
+        manifest = rebuild_manifest(plan.snapshot, job.metainfo, digests, folder) if job.files is None else None
+        layers = {one.hashes.pieces_root: one.hashes.piece_layer for one in digests.values() if one.hashes.piece_layer}
+        metainfo = replace(
+            job.metainfo,
+            piece_layers=job.metainfo.piece_layers
+            or {root: layer for root, layer in layers.items() if root is not None},
+            manifest=None if manifest is None else manifest.encode(),
+            comment=job.metainfo.comment or f"{plan.repo} @ {plan.snapshot.commit}",
+            created_by=job.metainfo.created_by or f"p2pqwen/{__version__}",
+        )
+        return done, replace(plan, manifest=manifest, metainfo=metainfo)
+
+    def _finished(
+        self,
+        plan: FetchPlan,
+        held: HeldSnapshot,
+        files: frozenset[RepoPath] | None,
+        done: Downloaded,
+        relayed: RelayedTorrent | None,
+        *,
+        unchanged: bool,
+    ) -> Fetched:
+        metainfo = _whole(plan)
+        cache = self._lay_into_cache(held, plan.manifest, files)
+        have = choose_files(metainfo, held.selected if held.state is State.PARTIAL else None)
+        kept = [file.path for file in metainfo.files if have is None or file.path in have]
+        # After the cache: a second name changes a file's change time.
+        self._verified.record(held.id, metainfo.infohash.v2, held.folder, kept)
+        return Fetched(
+            held=held,
+            size=sum(file.size for file in metainfo.files if files is None or file.path in files),
+            bytes_from_peers=done.bytes_from_peers,
+            bytes_from_web_seeds=done.bytes_from_web_seeds,
+            seconds=0.0,
+            provenance=plan.provenance,
+            signers=plan.signers,
+            route=plan.route,
+            hub_cache=cache,
+            warnings=tuple(self._warnings(plan)),
+            web_seeds=tuple(account.to_json() for account in relayed.accounts) if relayed is not None else (),
+            unchanged=unchanged,
+        )
+
+    def _lay_into_cache(
+        self, held: HeldSnapshot, manifest: Manifest | None, files: frozenset[RepoPath] | None
+    ) -> Path | None:
+        if not self._options.into_hub_cache:
+            return None
+        if manifest is None:
+            self._report(Notice("warning", "not laid into the Hugging Face cache: the torrent carries no manifest"))
+            return None
+        cache = self._places.hub_cache
+        ref = "main" if self._options.move_ref or cache.ref(held.id.repo, "main") is None else None
+        return cache.materialise(
+            held.id, manifest.files, held.folder, place=place, only=files, ref=ref, report=self._report
+        )
+
+    def _warnings(self, plan: FetchPlan) -> Iterator[str]:
+        if plan.manifest is not None:
+            yield from warnings_of(plan.manifest)
+        if not any(signer.state == "valid" for signer in plan.signers):
+            yield "signature: nobody you trust signed this torrent; what it says of itself is all there is"
+
+
+def _whole(plan: FetchPlan) -> Metainfo:
+    if plan.metainfo is None:
+        raise ValueError("the torrent is not known yet")
+    return plan.metainfo

@@ -1,0 +1,287 @@
+"""Bring a torrent's bytes in: from peers and web seeds together, hashed as they land, resumable at any moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pqwen.errors import NetworkError, P2pqwenError
+from p2pqwen.events import Notice, Progress, Report
+from p2pqwen.library import durable
+from p2pqwen.library.hashing import FileDigests
+from p2pqwen.library.trailing import GrowingFile, TrailingHasher
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.progress import Phase, TorrentProgress
+from p2pqwen.swarm.resume_data import MAX_RESUME_BYTES, unwrap, wrap
+from p2pqwen.swarm.session import Swarm
+from p2pqwen.swarm.torrent import SwarmTorrent
+from p2pqwen.torrent.merkle import BLOCK_SIZE
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.byte_size import format_rate
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.webseed.relay import RelayedTorrent
+
+PUMP = 0.1  # seconds
+_LOOK_EVERY = 0.25
+_SAVE_EVERY = 30.0
+_SAVE_SECONDS = 5.0
+_FLUSH_SECONDS = 120.0
+_WEB_SEED_GRACE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadJob:
+    """What to download and whom to ask. `files` None: all. `timeout`: seconds without any progress, then give up."""
+
+    metainfo: Metainfo
+    save_path: Path
+    files: Collection[RepoPath] | None
+    lfs: Collection[RepoPath]
+    needs_hashes: bool
+    trackers: Sequence[Sequence[str]]
+    peers: Sequence[Endpoint]
+    relayed: RelayedTorrent | None
+    resume_file: Path
+    timeout: float
+
+    @property
+    def wanted(self) -> list[RepoPath]:
+        """The files to have, in order."""
+        return [file.path for file in self.metainfo.layout.files if self.files is None or file.path in self.files]
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """What came: digests of every wanted file read whole, and how many bytes whom it came from."""
+
+    digests: Mapping[RepoPath, FileDigests]
+    bytes_from_peers: int
+    bytes_from_web_seeds: int
+
+
+class Stall:
+    """Watches for progress: the highest figure ever seen must rise within `seconds`."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._best: tuple[int, float] = (-1, -1.0)
+        self._since = clock()
+
+    def look(self, *figure: float) -> bool:
+        """Note the figures of this moment; return whether nothing has risen for too long."""
+        best = (int(figure[0]), float(figure[1]) if len(figure) > 1 else 0.0)
+        if best > self._best:
+            self._best = best
+            self._since = self._clock()
+        return self._clock() - self._since >= self._seconds
+
+
+def download(swarm: Swarm, job: DownloadJob, report: Report) -> Downloaded:
+    """Fetch until every wanted file is complete, written out and hashed.
+
+    Raises `NetworkError` when nothing moves for `job.timeout` seconds, `DiskError`, `VerificationError` for a torrent
+    whose v1 and v2 hashes contradict each other. What was fetched stays, and so does resume data for the next try.
+    """
+    return _Download(swarm, job, report).run()
+
+
+class _Download:
+    def __init__(self, swarm: Swarm, job: DownloadJob, report: Report) -> None:
+        self._swarm, self._job, self._report = swarm, job, report
+        self._torrent = self._add()
+        self._stall = Stall(job.timeout)
+        self._saved = time.monotonic()
+        self._in_order: bool | None = None
+        self._failed_told = 0
+
+    def run(self) -> Downloaded:
+        torrent = self._torrent
+        try:
+            self._wait(lambda: torrent.checked)
+            had = bytes(torrent.have)
+            for peer in self._job.peers:
+                self._connect(peer)
+            with TrailingHasher(self._growing(), torrent.have) as hasher:
+                self._wait(lambda: torrent.progress().phase is Phase.FINISHED, hasher)
+                self._flush()
+                progress = torrent.progress()
+                torrent.sync_pieces()
+                hasher.written()
+                digests = self._finish_hashing(hasher)
+        except BaseException:
+            self._save_resume(wait=True)
+            raise
+        finally:
+            self._swarm.remove(torrent)
+        return Downloaded(digests, *self._account(progress, had))
+
+    def _add(self) -> SwarmTorrent:
+        job = self._job
+        resume = None
+        if job.resume_file.is_file():
+            resume = unwrap(durable.read(job.resume_file, max_bytes=MAX_RESUME_BYTES))
+            if resume is None:
+                self._report(Notice("warning", "the resume data is damaged; what is on disk is read again"))
+        return self._swarm.add_download(
+            job.metainfo,
+            job.save_path,
+            files=job.files,
+            web_seeds=job.relayed.urls if job.relayed is not None else (),
+            trackers=job.trackers,
+            resume=resume,
+        )
+
+    def _connect(self, peer: Endpoint) -> None:
+        try:
+            self._torrent.connect(peer)
+        except NetworkError as error:
+            self._report(Notice("warning", error.message))
+
+    def _wait(self, done: Callable[[], bool], hasher: TrailingHasher | None = None) -> None:
+        """Pump until `done`; every quarter of a second look at everything else."""
+        next_look = 0.0
+        while not done():
+            self._swarm.pump(PUMP)
+            if hasher is not None:
+                hasher.arrived()
+            self._raise_error()
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + _LOOK_EVERY
+                self._look()
+
+    def _look(self) -> None:
+        progress = self._torrent.progress()
+        self._tell(progress)
+        # Pieces of bad data come and go: only a new high counts as getting on.
+        if self._stall.look(progress.done, progress.checked):
+            raise self._stalled(progress)
+        self._give_up_on_web_seeds(progress)
+        # In order lets hashing follow right behind, and web seeds read on; but other downloaders live from rare pieces.
+        in_order = progress.seeds == progress.peers
+        if in_order != self._in_order and progress.phase is Phase.DOWNLOADING:
+            self._in_order = in_order
+            self._torrent.in_order(wanted=in_order)
+        if self._torrent.failed_pieces > self._failed_told:
+            self._failed_told = self._torrent.failed_pieces
+            self._report(Notice("warning", f"{self._failed_told} piece(s) arrived damaged and were thrown away"))
+        if time.monotonic() - self._saved >= _SAVE_EVERY:
+            self._save_resume(wait=False)
+
+    def _tell(self, progress: TorrentProgress) -> None:
+        for notice in self._job.relayed.take_notices() if self._job.relayed is not None else ():
+            self._report(notice)
+        if progress.phase is Phase.CHECKING:
+            self._report(Progress("check", round(progress.total * progress.checked), progress.total))
+            return
+        sources = [_count(progress.peers, "peer")]
+        if progress.web_seeds:
+            sources.append("web seeds")
+        detail = f"{' and '.join(sources)}, {format_rate(progress.download_rate)}"
+        self._report(Progress("download", progress.done, progress.total, detail))
+
+    def _stalled(self, progress: TorrentProgress) -> P2pqwenError:
+        bad = f", {self._torrent.failed_pieces} pieces arrived damaged" if self._torrent.failed_pieces else ""
+        return NetworkError(
+            f"nothing arrived for {self._job.timeout:g} s",
+            expected="a peer or web seed that has the rest",
+            got=f"{_count(progress.peers, 'peer')}, {_count(progress.seeds, 'seed')}, "
+            f"{progress.done} of {progress.total} bytes{bad}",
+            hint="what is there is kept: run the same command again, or name a peer with --peer",
+        )
+
+    def _give_up_on_web_seeds(self, progress: TorrentProgress) -> None:
+        """Do not sit out the timeout when only web seeds may be asked and none of them can be of use any more."""
+        relayed = self._job.relayed
+        if relayed is None or self._swarm.looks_for_peers or self._job.peers or progress.peers:
+            return
+        if progress.phase is Phase.DOWNLOADING:
+            outlook = relayed.outlook()
+            if outlook.hopeless and outlook.idle_seconds >= _WEB_SEED_GRACE:
+                reasons = "; ".join(f"{name}: {', '.join(why)}" for name, why in list(outlook.hopeless.items())[:3])
+                raise NetworkError("no web seed can give the rest", got=reasons)
+
+    def _raise_error(self) -> None:
+        if self._torrent.error is not None:
+            raise self._torrent.error
+
+    def _flush(self) -> None:
+        before = self._torrent.flushes
+        self._torrent.request_flush()
+        deadline = time.monotonic() + _FLUSH_SECONDS
+        while self._torrent.flushes == before:
+            self._swarm.pump(PUMP)
+            self._raise_error()
+            if time.monotonic() > deadline:
+                raise P2pqwenError(f"the disk took more than {_FLUSH_SECONDS:.0f} s to write what had arrived")
+
+    def _finish_hashing(self, hasher: TrailingHasher) -> Mapping[RepoPath, FileDigests]:
+        wanted = set(self._job.wanted)
+        total = sum(file.size for file in self._job.metainfo.layout.files if file.path in wanted)
+        self._report(Progress("download", total, total))
+        digests = hasher.results(lambda: self._report(Progress("verify", hasher.bytes_hashed, total)))
+        self._report(Progress("verify", total, total))
+        return digests
+
+    def _growing(self) -> list[GrowingFile]:
+        job, layout = self._job, self._job.metainfo.layout
+        folder = job.save_path / job.metainfo.name
+        return [
+            GrowingFile(
+                path=file.path,
+                location=folder / file.path.text,
+                size=file.size,
+                pieces=layout.pieces(index),
+                piece_length=layout.piece_length,
+                git_blob=file.path not in job.lfs,
+                hashes=job.needs_hashes,
+                padded=layout.pad_after(index) > 0,
+            )
+            for index, file in enumerate(layout.files)
+            if job.files is None or file.path in job.files
+        ]
+
+    def _save_resume(self, *, wait: bool) -> None:
+        self._saved = time.monotonic()
+        torrent = self._torrent
+        if torrent.resume is not None:
+            durable.write(self._job.resume_file, wrap(torrent.resume))
+        if torrent.error is not None or not torrent.checked:
+            return
+        before = torrent.resume_answers
+        torrent.request_resume()
+        if not wait:
+            return  # written with the next one, or at the end
+        deadline = time.monotonic() + _SAVE_SECONDS
+        while torrent.resume_answers == before and time.monotonic() < deadline:
+            self._swarm.pump(PUMP)
+        if torrent.resume is not None:
+            durable.write(self._job.resume_file, wrap(torrent.resume))
+
+    def _account(self, progress: TorrentProgress, had: bytes) -> tuple[int, int]:
+        """Return payload bytes from peers and from web seeds.
+
+        The relay counts its own exactly; peers gave the rest, less the zeros that pad a file's last block.
+        """
+        from_peers, from_web = progress.received_from_peers, progress.received_from_web_seeds
+        if self._job.relayed is not None:
+            from_web = self._job.relayed.bytes_good
+            from_peers = progress.received - from_web if from_peers else 0
+        if from_peers:
+            from_peers -= sum(_padding(self._job.metainfo, self._torrent.have, had))
+        return max(0, from_peers), from_web
+
+
+def _padding(metainfo: Metainfo, have: bytes | bytearray, had: bytes) -> list[int]:
+    """Return the zeros that came along with the last block of each file that was finished now."""
+    layout = metainfo.layout
+    return [
+        -file.size % BLOCK_SIZE
+        for index, file in enumerate(layout.files[:-1])
+        if file.size and have[last := layout.pieces(index)[-1]] and not had[last]
+    ]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

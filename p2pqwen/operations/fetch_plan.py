@@ -1,0 +1,266 @@
+"""What a fetch is of, and who says so: from a target to a snapshot, its torrent, and where its bytes may be.
+
+Routes to the .torrent, in this order: the library (a fetch that was interrupted, or is done), the trusted indexes, the
+file or URL the user named, the magnet's `xs=`. What none of them has must come from peers, by infohash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError, UsageError, VerificationError
+from p2pqwen.events import Notice, Report
+from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.library.trust_store import TrustedPublisher
+from p2pqwen.manifest.manifest import Manifest
+from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.mirrors.reading import read_now
+from p2pqwen.operations.fetch_target import FetchTarget, MagnetTarget, NamedTarget, TorrentTarget
+from p2pqwen.operations.lookup import Found, choose, find_entries, load_torrent
+from p2pqwen.operations.verify import signed_manifest
+from p2pqwen.signing.keys import PublicKey
+from p2pqwen.swarm.endpoint import is_private_url
+from p2pqwen.torrent.magnet import Magnet, parse_magnet
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
+from p2pqwen.torrent.signature import SignerResult, verify_torrent
+from p2pqwen.values.digest import Sha1, Sha256
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPlan:
+    """A torrent to fetch. `metainfo` is None until its metadata came from peers; then so is `snapshot`.
+
+    `index_web_seeds` holds one list for each trusted index that knows it, the newest first. `route` says where the
+    torrent came from, in words. `signers` are the torrent's signatures as far as we know their keys.
+    """
+
+    repo: RepoId
+    v1: Sha1 | None
+    v2: Sha256 | None
+    route: str
+    metainfo: Metainfo | None = None
+    manifest: Manifest | None = None
+    provenance: Provenance = Provenance.UNPROVEN
+    signers: tuple[SignerResult, ...] = ()
+    index_web_seeds: tuple[tuple[str, ...], ...] = ()
+    extra_web_seeds: tuple[str, ...] = ()
+    trackers: tuple[tuple[str, ...], ...] = ()
+    peers: tuple[str, ...] = field(default=())
+
+    @property
+    def snapshot(self) -> SnapshotId:
+        """The snapshot; only once there is a torrent."""
+        if self.metainfo is None:
+            raise ValueError("the torrent is not known yet")
+        return SnapshotId(self.repo, self.metainfo.commit)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Whom a plan may ask: the library, trusted publishers, and the keys that sign torrents."""
+
+    library: Library
+    publishers: Sequence[TrustedPublisher]
+    keys: Mapping[Sha256, PublicKey]
+
+
+def make_plan(target: FetchTarget, sources: Sources, *, repo: RepoId | None, report: Report) -> FetchPlan:
+    """Find out what `target` names.
+
+    Raises `NotFoundError` for a name no trusted index lists, `VerificationError` for a torrent that is not what its
+    publisher signed, `UsageError` where only `repo` could say whose snapshot it is, `NetworkError`.
+    """
+    match target:
+        case NamedTarget():
+            return _by_name(target, sources, report)
+        case MagnetTarget(magnet=magnet):
+            return _by_magnet(magnet, sources, repo, report)
+        case TorrentTarget(location=location):
+            metainfo = parse_metainfo(read_now(location, max_bytes=MAX_TORRENT_BYTES))
+            return plan_of(metainfo, sources, repo=repo, route=f"torrent {location}")
+
+
+def plan_of(
+    metainfo: Metainfo,
+    sources: Sources,
+    *,
+    repo: RepoId | None,
+    route: str,
+    found: Sequence[Found] | None = None,
+    magnet: Magnet | None = None,
+) -> FetchPlan:
+    """Check a torrent and make a plan of it; raises `VerificationError`, `UsageError`."""
+    try:
+        commit = metainfo.commit
+    except FormatError as error:
+        raise FormatError(
+            "the torrent is not of a snapshot", expected="a commit of 40 hex digits for its name", got=metainfo.name
+        ) from error
+    manifest, provenance = signed_manifest(metainfo)
+    named = manifest.snapshot.repo if manifest is not None else None
+    if named is not None and repo not in {None, named}:
+        raise UsageError("--repo contradicts the torrent's manifest", expected=named, got=repo)
+    owner = named or repo or _repo_of(magnet)
+    if owner is None:
+        raise UsageError(
+            f"nothing says whose snapshot {commit} is", expected="--repo ORG/MODEL", hint="the torrent has no manifest"
+        )
+    signers = tuple(verify_torrent(metainfo, sources.keys))
+    if bad := [signer.label for signer in signers if signer.state == "invalid"]:
+        raise VerificationError(f"the torrent carries an invalid signature by {bad[0]!r}")
+    entries = find_entries(sources.publishers, metainfo.infohash) if found is None else found
+    return FetchPlan(
+        repo=owner,
+        v1=metainfo.infohash.v1,
+        v2=metainfo.infohash.v2,
+        route=route,
+        metainfo=metainfo,
+        manifest=manifest,
+        provenance=provenance,
+        signers=signers,
+        index_web_seeds=tuple(one.entry.web_seeds for one in entries),
+        extra_web_seeds=() if magnet is None else _public(magnet.web_seeds),
+        trackers=_join_trackers(metainfo, entries, magnet),
+        peers=() if magnet is None else magnet.peers,
+    )
+
+
+def _by_name(target: NamedTarget, sources: Sources, report: Report) -> FetchPlan:
+    wanted = target.repo if target.commit is None else SnapshotId(target.repo, target.commit)
+    found = find_entries(sources.publishers, wanted)
+    if not found and (held := _held(target, sources.library)) is not None:
+        return plan_of(held.metainfo(), sources, repo=target.repo, route="the library")
+    chosen = choose(found, wanted, report=report)
+    return _by_entry(chosen, [one for one in found if one.same_torrent == chosen.same_torrent], sources, report)
+
+
+def _by_entry(chosen: Found, found: Sequence[Found], sources: Sources, report: Report) -> FetchPlan:
+    entry = chosen.entry
+    route = f"the index of {chosen.publisher.name}"
+    held = sources.library.get(entry.id)
+    if held is not None and (metainfo := held.metainfo()).infohash == entry.infohash and metainfo.manifest is not None:
+        return plan_of(metainfo, sources, repo=entry.id.repo, route=route, found=found)
+    try:
+        data = load_torrent(chosen, report=report)
+    except NetworkError as error:
+        report(Notice("warning", f"{error.message}; asking peers for its metadata"))
+        magnet = parse_magnet(entry.magnet)
+        return FetchPlan(
+            repo=entry.id.repo,
+            v1=entry.infohash.v1,
+            v2=entry.infohash.v2,
+            route=route,
+            index_web_seeds=tuple(one.entry.web_seeds for one in found),
+            trackers=tuple((url,) for url in magnet.trackers),
+        )
+    return plan_of(parse_metainfo(data), sources, repo=entry.id.repo, route=route, found=found)
+
+
+def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Report) -> FetchPlan:
+    found = [one for one in find_entries(sources.publishers, _hash_of(magnet)) if _agrees(one, magnet)]
+    if found:
+        chosen = choose(found, found[0].entry.id, report=report)
+        return _by_entry(chosen, found, sources, report)
+    if (held := _held_by_hash(magnet, sources.library)) is not None:
+        return plan_of(held.metainfo(), sources, repo=held.id.repo, route="the library", magnet=magnet)
+    if (metainfo := _by_exact_source(magnet, report)) is not None:
+        return plan_of(metainfo, sources, repo=repo, route="the magnet's source", magnet=magnet)
+    owner = repo or _repo_of(magnet)
+    if owner is None:
+        raise UsageError(
+            "the magnet link does not say whose snapshot it is",
+            expected="--repo ORG/MODEL",
+            hint="or trust an index that lists it: `p2pqwen trust add`",
+        )
+    if repo is not None and (named := _repo_of(magnet)) not in {None, repo}:
+        report(Notice("warning", f"the magnet link names {named}, fetching it as {repo}"))
+    return FetchPlan(
+        repo=owner,
+        v1=magnet.infohash_v1,
+        v2=magnet.infohash_v2,
+        route="peers",
+        extra_web_seeds=_public(magnet.web_seeds),
+        trackers=tuple((url,) for url in _public(magnet.trackers)),
+        peers=magnet.peers,
+    )
+
+
+def _by_exact_source(magnet: Magnet, report: Report) -> Metainfo | None:
+    for url in magnet.exact_sources:
+        if is_private_url(url) and (urlsplit(url).query or not urlsplit(url).path.endswith(".torrent")):
+            continue  # a link from a stranger must not press a button on the user's router
+        try:
+            metainfo = parse_metainfo(read_now(url, max_bytes=MAX_TORRENT_BYTES))
+            check_infohash(metainfo, magnet.infohash_v1, magnet.infohash_v2)
+        except P2pqwenError as error:
+            report(Notice("info", f"{url}: {error.message}"))
+        else:
+            return metainfo
+    return None
+
+
+def check_infohash(metainfo: Metainfo, v1: Sha1 | None, v2: Sha256 | None) -> None:
+    """Raise `VerificationError` unless a torrent has every infohash asked for."""
+    for expected, got in ((v1, metainfo.infohash.v1), (v2, metainfo.infohash.v2)):
+        if expected is not None and expected.raw != got.raw:
+            raise VerificationError("the torrent has another infohash", expected=expected, got=got)
+
+
+def _held(target: NamedTarget, library: Library) -> HeldSnapshot | None:
+    try:
+        return library.find(target.repo, target.commit)
+    except NotFoundError:
+        return None
+
+
+def _held_by_hash(magnet: Magnet, library: Library) -> HeldSnapshot | None:
+    named = _snapshot_of(magnet)
+    candidates = library.all() if named is None else [held] if (held := library.get(named)) is not None else []
+    for held in candidates:
+        try:
+            check_infohash(held.metainfo(), magnet.infohash_v1, magnet.infohash_v2)
+        except P2pqwenError:
+            continue
+        return held
+    return None
+
+
+def _snapshot_of(magnet: Magnet) -> SnapshotId | None:
+    try:
+        return SnapshotId.parse(magnet.name or "")
+    except FormatError:
+        return None
+
+
+def _repo_of(magnet: Magnet | None) -> RepoId | None:
+    if magnet is None or magnet.name is None:
+        return None
+    try:
+        return RepoId(magnet.name.partition("@")[0])
+    except FormatError:
+        return None
+
+
+def _hash_of(magnet: Magnet) -> Sha1 | Sha256:
+    chosen = magnet.infohash_v2 or magnet.infohash_v1
+    assert chosen is not None  # noqa: S101 - a magnet has one
+    return chosen
+
+
+def _agrees(found: Found, magnet: Magnet) -> bool:
+    return magnet.infohash_v1 in {None, found.entry.infohash.v1}
+
+
+def _public(urls: Sequence[str]) -> tuple[str, ...]:
+    return tuple(url for url in urls if not is_private_url(url))
+
+
+def _join_trackers(metainfo: Metainfo, found: Sequence[Found], magnet: Magnet | None) -> tuple[tuple[str, ...], ...]:
+    """Return the torrent's tiers, then what indexes and the magnet add; a stranger's private addresses left out."""
+    known = {url for tier in metainfo.trackers for url in tier}
+    added = [url for one in found for url in parse_magnet(one.entry.magnet).trackers]
+    added += _public(magnet.trackers) if magnet is not None else ()
+    return (*metainfo.trackers, *((url,) for url in dict.fromkeys(added) if url not in known))

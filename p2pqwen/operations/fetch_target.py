@@ -1,0 +1,82 @@
+"""What `fetch TARGET` means: a repository, a magnet link, a .torrent file or URL, an infohash."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from p2pqwen.errors import FormatError, NotFoundError, UsageError
+from p2pqwen.torrent.magnet import Magnet, parse_magnet
+from p2pqwen.torrent.web_address import check_web_url
+from p2pqwen.values.digest import CommitId, Sha1, Sha256
+from p2pqwen.values.snapshot_id import RepoId
+
+_HEX = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTarget:
+    """A repository, at its newest commit that a trusted index lists or at a given one."""
+
+    repo: RepoId
+    commit: CommitId | None
+
+    def __str__(self) -> str:
+        return self.repo.text if self.commit is None else f"{self.repo}@{self.commit}"
+
+
+@dataclass(frozen=True, slots=True)
+class MagnetTarget:
+    """A magnet link, or an infohash as the shortest of all."""
+
+    magnet: Magnet
+
+    def __str__(self) -> str:
+        return f"infohash {self.magnet.infohash_v2 or self.magnet.infohash_v1}"
+
+
+@dataclass(frozen=True, slots=True)
+class TorrentTarget:
+    """A .torrent file: a path or a web address."""
+
+    location: str
+
+    def __str__(self) -> str:
+        return self.location
+
+
+FetchTarget: TypeAlias = NamedTarget | MagnetTarget | TorrentTarget
+
+
+def parse_target(text: str) -> FetchTarget:
+    """Read what a user typed; raises `UsageError`, and `NotFoundError` for a .torrent file that is not there."""
+    try:
+        return _parse(text.strip())
+    except FormatError as error:
+        raise UsageError(
+            f"not something to fetch: {error.what}",
+            expected=error.expected or "ORG/MODEL[@COMMIT], a magnet link, a .torrent file or URL, or an infohash",
+            got=error.got,
+        ) from error
+
+
+def _parse(text: str) -> FetchTarget:
+    if text.lower().startswith("magnet:"):
+        return MagnetTarget(parse_magnet(text))
+    if text.lower().startswith(("http://", "https://")):
+        return TorrentTarget(check_web_url(text))
+    if _HEX.fullmatch(text):
+        return MagnetTarget(_of_infohash(text.lower()))
+    path = Path(text).expanduser()
+    if path.is_file():
+        return TorrentTarget(str(path))
+    if text.endswith(".torrent"):
+        raise NotFoundError(f"no file {text}")
+    name, at, commit = text.partition("@")
+    return NamedTarget(RepoId(name), CommitId.parse(commit) if at else None)
+
+
+def _of_infohash(digits: str) -> Magnet:
+    return Magnet(infohash_v1=Sha1.parse(digits)) if len(digits) == 40 else Magnet(infohash_v2=Sha256.parse(digits))

@@ -1,0 +1,241 @@
+"""Seed the library: a node in the foreground that serves every complete snapshot and writes to none of them.
+
+Nothing is announced before it was verified: a snapshot whose files look as they did when they were last verified is
+served at once, and each piece is checked again when it is first asked for; any other is read whole first. A damaged
+one is reported, and its good pieces are served as what they are, a part: they may be the last there are.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.events import Happened, Notice, Report
+from p2pqwen.library import durable
+from p2pqwen.library.home import Home
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.library.verified import VerifiedFiles
+from p2pqwen.operations.node_state import NodeState, SnapshotState, write_state
+from p2pqwen.swarm.progress import Phase
+from p2pqwen.swarm.session import Swarm
+from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.swarm.torrent import SwarmTorrent
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.snapshot_id import SnapshotId
+
+PUMP = 0.25  # seconds
+LIBRARY_EVERY = 2.0  # seconds between looks for snapshots that came or went
+STATE_EVERY = 1.0
+STATS_EVERY = 10.0
+MAX_CHECKING = 2  # snapshots read at once: more only move the disk's head about
+
+
+class Standing(enum.StrEnum):
+    """How a snapshot stands in the node."""
+
+    CHECKING = "checking"
+    SEEDING = "seeding"
+    DAMAGED = "damaged"  # some pieces are missing or wrong; the others are served
+
+
+@dataclass(slots=True)
+class _Seed:
+    """One snapshot in the session."""
+
+    held: HeldSnapshot
+    metainfo: Metainfo
+    torrent: SwarmTorrent
+    standing: Standing
+    damaged_look: tuple[int, ...] = ()
+
+
+def seed(
+    library: Library, home: Home, settings: SwarmSettings, *, report: Report, stopping: Callable[[], bool]
+) -> None:
+    """Serve the library until `stopping` says so.
+
+    Raises `LockHeldError` when another node of this home runs, `P2pqwenError` when it cannot listen.
+    """
+    with durable.lock(home.locks / "node.lock"), Swarm(settings, report=report) as swarm:
+        try:
+            _Node(library, home, settings, swarm, report).run(stopping)
+        finally:
+            durable.remove(home.node_state)
+    report(Happened("stopped", {"pid": os.getpid()}))
+
+
+class _Node:
+    def __init__(self, library: Library, home: Home, settings: SwarmSettings, swarm: Swarm, report: Report) -> None:
+        self._library, self._home, self._settings = library, home, settings
+        self._swarm, self._report = swarm, report
+        self._verified = VerifiedFiles(home)
+        self._seeds: dict[SnapshotId, _Seed] = {}
+        self._left_out: dict[SnapshotId, tuple[int, ...]] = {}
+        self._timers: dict[str, float] = {}
+        self._announced_ports = 0
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        while not stopping():
+            self._tell_where()
+            if self._due("library", LIBRARY_EVERY):
+                self._follow_library()
+            self._swarm.pump(PUMP)
+            for one in list(self._seeds.values()):
+                self._step(one)
+            if self._due("state", max(STATE_EVERY, len(self._seeds) / 50)):
+                self._write_state()
+            if self._due("stats", STATS_EVERY):
+                self._tell_stats()
+
+    def _due(self, name: str, seconds: float) -> bool:
+        now = time.monotonic()
+        if now < self._timers.get(name, 0.0):
+            return False
+        self._timers[name] = now + seconds
+        return True
+
+    def _tell_where(self) -> None:
+        for endpoint in self._swarm.listening[self._announced_ports :]:
+            self._report(Happened("listening", {"host": endpoint.host, "port": endpoint.port, "pid": os.getpid()}))
+        self._announced_ports = len(self._swarm.listening)
+
+    def _follow_library(self) -> None:
+        complete = {held.id: held for held in self._library.all() if held.state is State.COMPLETE}
+        for gone in self._seeds.keys() - complete.keys():
+            self._drop(self._seeds[gone], "removed")
+        for one in [one for one in self._seeds.values() if one.standing is Standing.DAMAGED]:
+            if one.damaged_look != self._look(one.held):
+                self._drop(one, "mended")  # and loaded again below
+        for gone in self._left_out.keys() - complete.keys():
+            del self._left_out[gone]
+        checking = sum(one.standing is Standing.CHECKING for one in self._seeds.values())
+        for held in complete.values():
+            if held.id in self._seeds or self._left_out.get(held.id) == self._look(held):
+                continue
+            if checking < MAX_CHECKING:
+                one = self._load(held)
+                checking += one is not None and one.standing is Standing.CHECKING
+
+    def _load(self, held: HeldSnapshot) -> _Seed | None:
+        try:
+            metainfo = held.metainfo()
+            files = [file.path for file in metainfo.files]
+            trusted = self._verified.unchanged(held.id, metainfo.infohash.v2, held.folder, files)
+            torrent = self._swarm.add_seed(metainfo, held.folder.parent, trusted=trusted)
+        except P2pqwenError as error:
+            self._left_out[held.id] = self._look(held)
+            self._report(Notice("warning", f"{held.id} is not seeded: {error.message}"))
+            return None
+        one = self._seeds[held.id] = _Seed(held, metainfo, torrent, Standing.CHECKING)
+        if trusted:
+            self._share(one)
+        else:
+            self._happened("checking", one, size=metainfo.layout.total_size)
+        return one
+
+    def _step(self, one: _Seed) -> None:
+        if one.torrent.error is not None:
+            self._leave_out(one, one.torrent.error.message)
+        elif one.standing is Standing.CHECKING:
+            if one.torrent.checked:
+                self._judge(one)
+        elif one.standing is Standing.SEEDING and one.torrent.have.count(0):
+            # A piece that was asked for is not what was verified; libtorrent has read everything again since.
+            self._damaged(one)
+
+    def _judge(self, one: _Seed) -> None:
+        if one.torrent.have.count(0):
+            self._damaged(one)
+            if one.torrent.have.count(1):
+                one.torrent.share(self._trackers(one))
+            return
+        try:
+            files = [file.path for file in one.metainfo.files]
+            self._verified.record(one.held.id, one.metainfo.infohash.v2, one.held.folder, files)
+        except P2pqwenError as error:
+            self._leave_out(one, error.message)  # an empty file, which no piece holds, is missing
+            return
+        self._share(one)
+
+    def _share(self, one: _Seed) -> None:
+        one.standing = Standing.SEEDING
+        one.torrent.share(self._trackers(one))
+        hashes = one.metainfo.infohash
+        size = one.metainfo.layout.total_size
+        self._happened("seeding", one, infohash_v1=str(hashes.v1), infohash_v2=str(hashes.v2), size=size)
+
+    def _damaged(self, one: _Seed) -> None:
+        one.standing = Standing.DAMAGED
+        self._verified.forget(one.held.id)
+        one.damaged_look = self._look(one.held)
+        bad, pieces = one.torrent.have.count(0), len(one.torrent.have)
+        self._happened("damaged", one, bad_pieces=bad, pieces=pieces)
+        self._report(
+            Notice("warning", f"{one.held.id}: {bad} of {pieces} pieces are damaged; `p2pqwen fetch {one.held.id}`")
+        )
+
+    def _trackers(self, one: _Seed) -> Sequence[Sequence[str]]:
+        return one.metainfo.trackers if self._settings.trackers else ()
+
+    def _leave_out(self, one: _Seed, reason: str) -> None:
+        self._verified.forget(one.held.id)
+        self._left_out[one.held.id] = self._look(one.held)
+        self._drop(one, "skipped", reason=reason)
+
+    def _drop(self, one: _Seed, event: str, **facts: str | int) -> None:
+        del self._seeds[one.held.id]
+        self._swarm.remove(one.torrent)
+        self._happened(event, one, **facts)
+
+    def _happened(self, event: str, one: _Seed, **facts: str | int) -> None:
+        known = {"repo": str(one.held.id.repo), "commit": str(one.held.id.commit)}
+        self._report(Happened(event, {**known, **facts}))
+
+    def _look(self, held: HeldSnapshot) -> tuple[int, ...]:
+        """Return what changes when somebody mends a snapshot that was left out."""
+        try:
+            return held.torrent_path.stat().st_mtime_ns, self._verified.stamp(held.id)
+        except OSError:
+            return (0, 0)
+
+    def _write_state(self) -> None:
+        rows = [_row(one) for one in self._seeds.values()]
+        rows += [SnapshotState(id=snapshot, state="skipped") for snapshot in self._left_out]
+        listen = ", ".join(map(str, self._swarm.listening))
+        write_state(self._home.node_state, NodeState(os.getpid(), listen, tuple(rows)))
+
+    def _tell_stats(self) -> None:
+        rows = [one.torrent.progress() for one in self._seeds.values()]
+        self._report(
+            Happened(
+                "stats",
+                {
+                    "snapshots": len(rows),
+                    "peers": sum(row.peers for row in rows),
+                    "upload_rate": sum(row.upload_rate for row in rows),
+                    "uploaded": sum(row.uploaded for row in rows),
+                },
+            )
+        )
+
+
+def _row(one: _Seed) -> SnapshotState:
+    now = one.torrent.progress()
+    if one.standing is Standing.CHECKING:
+        progress = now.checked if now.phase is Phase.CHECKING else 1.0
+    else:
+        progress = one.torrent.have.count(1) / len(one.torrent.have)
+    return SnapshotState(
+        id=one.held.id,
+        state=one.standing.value,
+        progress=round(progress, 6),
+        peers=now.peers,
+        seeds=now.seeds,
+        download_rate=now.download_rate,
+        upload_rate=now.upload_rate,
+        uploaded=now.uploaded,
+    )
