@@ -11,6 +11,8 @@ import typer
 from p2pqwen.cli import exit_codes
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
+from p2pqwen.cli.passphrase import known_passphrase
+from p2pqwen.cli.publish import YesFlag
 
 if TYPE_CHECKING:
     from p2pqwen.index.acceptance import Accepted
@@ -30,6 +32,7 @@ def register(app: typer.Typer) -> None:
     group.command("verify")(verify)
     group.command("show")(show)
     group.command("diff")(diff)
+    group.command("sign")(sign)
     group.command("update")(update)
     app.add_typer(group, name="index")
 
@@ -95,6 +98,31 @@ def diff(
             },
             describe(found),
         )
+
+
+def sign(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A draft that `publish --draft` wrote.")],
+    yes: YesFlag = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Add the signatures of the index keys in this home to a draft, after showing what it changes."""
+    from p2pqwen.cli.publish import approval, published_fields, published_lines
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.publish import sign_draft
+
+    with Output(as_json=json_output) as out:
+        done = sign_draft(
+            open_node().keys,
+            file,
+            passphrase=known_passphrase,
+            now=datetime.now(UTC),
+            approve=approval(yes=yes),
+            report=out.report,
+        )
+        lines = published_lines(done)
+        if done.accepted.signers.met:
+            lines.append(f"complete; next: `p2pqwen publish --signed {file} --out DIR`")
+        out.result(published_fields(done), lines)
 
 
 def update(publisher: PublisherOption = None, json_output: JsonFlag = False) -> None:

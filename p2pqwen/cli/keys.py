@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
-from p2pqwen.cli.passphrase import new_passphrase
+from p2pqwen.cli.passphrase import known_passphrase, new_passphrase
 
 if TYPE_CHECKING:
     from p2pqwen.operations.keys import PublisherShown
+    from p2pqwen.operations.rotate import Rotation
+    from p2pqwen.signing.envelope import ThresholdResult
+
+NoPassphrase = Annotated[bool, typer.Option("--no-passphrase", help="Leave new private keys unencrypted on disk.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -19,14 +24,16 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Make and show a publisher's keys.", no_args_is_help=True, rich_markup_mode=None)
     group.command("init")(init)
     group.command("show")(show)
+    group.command("new")(new)
+    group.command("rotate")(rotate)
+    group.command("sign")(sign)
+    group.command("accept")(accept)
     app.add_typer(group, name="keys")
 
 
 def init(
     name: Annotated[str, typer.Option(metavar="NAME", help="What the publisher is called.")],
-    no_passphrase: Annotated[
-        bool, typer.Option("--no-passphrase", help="Leave the private keys unencrypted on disk.")
-    ] = False,
+    no_passphrase: NoPassphrase = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Make a publisher: a root key, which can then be moved offline, and an index key for everyday publishing."""
@@ -52,6 +59,166 @@ def show(json_output: JsonFlag = False) -> None:
     with Output(as_json=json_output) as out:
         shown = show_keys(open_node().keys)
         out.result(publisher_fields(shown), publisher_lines(shown))
+
+
+def new(
+    label: Annotated[str, typer.Option(metavar="LABEL", help="Whose key it is.")],
+    no_passphrase: NoPassphrase = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Make a private key in this home for somebody's publisher, and print the public half to hand over."""
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.keys import format_public, new_key
+
+    with Output(as_json=json_output) as out:
+        key = new_key(open_node().keys, label, new_passphrase(without=no_passphrase))
+        public = format_public(key)
+        out.result(
+            {"keyid": str(key.public.keyid), "label": key.label, "public": public},
+            [f"key     {key.public.keyid}", f"public  {public}"],
+        )
+
+
+def rotate(
+    new_root_key: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL", help="Make a root key in this home and add it.")
+    ] = None,
+    new_index_key: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL", help="Make an index key in this home and add it.")
+    ] = None,
+    add_root: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL=KEY", help="Add somebody's root key, as `keys new` printed it.")
+    ] = None,
+    add_index: Annotated[list[str] | None, typer.Option(metavar="LABEL=KEY", help="Add somebody's index key.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(metavar="KEYID", help="Take a key out of every role.")] = None,
+    stolen: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEYID", help="Take a stolen key out and raise the index epoch past all it signed."),
+    ] = None,
+    root_threshold: Annotated[int | None, typer.Option(min=1, help="How many root keys must sign.")] = None,
+    index_threshold: Annotated[int | None, typer.Option(min=1, help="How many index keys must sign.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Call the publisher something else.")] = None,
+    draft: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the new root there for others to sign.")
+    ] = None,
+    no_passphrase: NoPassphrase = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Hand the publisher over to a new root: keys added, removed or replaced, thresholds changed.
+
+    The new root is signed by the root keys in this home. Where that is not enough, write it with --draft, let others
+    run `p2pqwen keys sign`, and take it with `p2pqwen keys accept`. Afterwards publish again.
+    """
+    from p2pqwen.index.root import INDEX_ROLE, ROOT_ROLE
+    from p2pqwen.index.rotation import RootChange
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.keys import find_key, make_keys, parse_public
+    from p2pqwen.operations.rotate import rotate as rotate_keys
+
+    with Output(as_json=json_output) as out:
+        store = open_node().keys
+        root = store.root()
+        made = {ROOT_ROLE: make_keys(new_root_key or ()), INDEX_ROLE: make_keys(new_index_key or ())}
+        given = {ROOT_ROLE: map(parse_public, add_root or ()), INDEX_ROLE: map(parse_public, add_index or ())}
+        thresholds = {ROOT_ROLE: root_threshold, INDEX_ROLE: index_threshold}
+        change = RootChange(
+            name=name,
+            add={role: (*(row.shown for row in made[role]), *given[role]) for role in made},
+            remove=tuple(find_key(root, text) for text in remove or ()),
+            stolen=tuple(find_key(root, text) for text in stolen or ()),
+            thresholds={role: value for role, value in thresholds.items() if value is not None},
+        )
+        fresh = tuple(row.private for rows in made.values() for row in rows)
+        done = rotate_keys(
+            store,
+            change,
+            fresh,
+            draft=draft,
+            passphrase=known_passphrase,
+            new_passphrase=new_passphrase(without=no_passphrase) if fresh else None,
+        )
+        out.result(rotation_fields(done), rotation_lines(done))
+
+
+def sign(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A draft that `keys rotate --draft` wrote.")],
+    json_output: JsonFlag = False,
+) -> None:
+    """Add the signatures of the root keys in this home to a draft of a new root."""
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.rotate import sign_draft
+
+    with Output(as_json=json_output) as out:
+        done = sign_draft(open_node().keys, file, passphrase=known_passphrase)
+        out.result(rotation_fields(done), rotation_lines(done))
+
+
+def accept(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A fully signed draft, or an index.json.")],
+    publisher: Annotated[
+        str | None, typer.Option(metavar="ID", help="In a home without a publisher: the one to join.")
+    ] = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Take new roots into this home's publisher, or join a publisher as one of its signers."""
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.keys import show_keys
+    from p2pqwen.operations.rotate import accept_draft
+    from p2pqwen.operations.trust import parse_publisher
+
+    with Output(as_json=json_output) as out:
+        store = open_node().keys
+        accept_draft(store, file, None if publisher is None else parse_publisher(publisher))
+        shown = show_keys(store)
+        out.result(publisher_fields(shown), publisher_lines(shown))
+
+
+def rotation_fields(done: Rotation) -> dict[str, Any]:
+    """Return the JSON of a new root and its signatures."""
+    root = done.root
+    return {
+        "publisher": str(done.publisher),
+        "root_version": root.version,
+        "index_epoch": root.index_epoch,
+        "keys": [
+            {
+                "keyid": str(keyid),
+                "label": key.label,
+                "roles": [role for role, rule in root.roles.items() if keyid in rule.keyids],
+            }
+            for keyid, key in root.keys.items()
+        ],
+        "complete": done.progress.complete,
+        "draft": None if done.draft is None else str(done.draft),
+        "signed_by": sorted({str(keyid) for one in _both(done) for keyid in one.signed_by}),
+        "missing": sorted({str(keyid) for one in _both(done) if not one.met for keyid in one.missing}),
+    }
+
+
+def rotation_lines(done: Rotation) -> list[str]:
+    """Return the words for a new root and its signatures."""
+    root, state = done.root, done.progress
+    counts = [
+        f"{len(one.signed_by)} of the {one.threshold} needed of root {version}"
+        for one, version in ((state.old, root.version - 1), (state.new, root.version))
+    ]
+    lines = [
+        f"publisher  {done.publisher}",
+        f"root       version {root.version}, index epoch {root.index_epoch}",
+        f"signed by  {', '.join(counts)}",
+    ]
+    if done.draft is None:
+        return [*lines, "in force here; readers follow once you publish: `p2pqwen publish`"]
+    wanted = [one for one in (state.old, state.new) if not one.met]
+    names = {keyid: key.label for keyid, key in root.keys.items()}
+    missing = dict.fromkeys(keyid for one in wanted for keyid in one.missing)
+    lines += [f"not yet    {keyid}  {names.get(keyid, '(leaving)')}" for keyid in missing]
+    step = f"p2pqwen keys accept {done.draft}" if state.complete else f"p2pqwen keys sign {done.draft}"
+    return [*lines, f"draft      {done.draft}; next: `{step}`"]
+
+
+def _both(done: Rotation) -> tuple[ThresholdResult, ThresholdResult]:
+    return done.progress.old, done.progress.new
 
 
 def publisher_fields(shown: PublisherShown) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,10 @@ from p2pqwen.cli.passphrase import known_passphrase
 
 if TYPE_CHECKING:
     from p2pqwen.index.diff import IndexDiff
+    from p2pqwen.operations.publish import Published
     from p2pqwen.values.snapshot_id import SnapshotId
+
+YesFlag = Annotated[bool, typer.Option("--yes", help="Do not ask before signing.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,16 +42,31 @@ def publish(
         list[str] | None, typer.Option(metavar="REPO@COMMIT", help="Take a snapshot out of the index.")
     ] = None,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why it is withdrawn.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before signing.")] = False,
+    base: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Go on from this index of the publisher, which this home did not publish."),
+    ] = None,
+    draft: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the index there for others to sign, not yet to the site.")
+    ] = None,
+    signed: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Give out this draft, which enough people have signed.")
+    ] = None,
+    yes: YesFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Sign every complete snapshot of the library and write the site: torrents beside index.json."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.publish import Plan
+    from p2pqwen.operations.publish import Plan, publish_signed
     from p2pqwen.operations.publish import publish as publish_library
 
     with Output(as_json=json_output) as out:
         node = open_node()
+        now = datetime.now(UTC)
+        if signed is not None:
+            done = publish_signed(node.keys, signed, out_folder.absolute(), now=now)
+            out.result(published_fields(done), published_lines(done))
+            return
         plan = Plan(
             out=out_folder.absolute(),
             endpoint=node.config.hub.endpoint,
@@ -56,36 +74,54 @@ def publish(
             web_seeds=tuple(web_seed or ()),
             trackers=tuple(tracker or ()),
             withdraw=_withdrawals(withdraw or [], reason),
+            base=base,
+            draft=draft,
         )
-        published = publish_library(
+        done = publish_library(
             node.library,
             node.keys,
             plan,
             passphrase=known_passphrase,
-            now=datetime.now(UTC),
-            approve=_approval(yes=yes),
+            now=now,
+            approve=approval(yes=yes),
             report=out.report,
         )
-        accepted = published.accepted
-        count = len(accepted.document.entries)
-        out.result(
-            {
-                "publisher": str(accepted.publisher),
-                "epoch": accepted.document.epoch,
-                "version": accepted.document.version,
-                "entries": count,
-                "index": str(published.index),
-                "root_version": accepted.root.version,
-                "signers": list(accepted.signer_labels),
-            },
-            [
-                f"published index {accepted.position} with {count} snapshot(s): {published.index}",
-                f"publisher {accepted.publisher}",
-            ],
-        )
+        out.result(published_fields(done), published_lines(done))
 
 
-def _approval(*, yes: bool) -> Callable[[IndexDiff], bool]:
+def published_fields(done: Published) -> dict[str, Any]:
+    """Return the JSON of a published or drafted index."""
+    accepted = done.accepted
+    return {
+        "publisher": str(accepted.publisher),
+        "epoch": accepted.document.epoch,
+        "version": accepted.document.version,
+        "entries": len(accepted.document.entries),
+        "index": str(done.index),
+        "root_version": accepted.root.version,
+        "signers": list(accepted.signer_labels),
+        "threshold": accepted.signers.threshold,
+        "complete": accepted.signers.met,
+        "missing": [] if accepted.signers.met else [str(keyid) for keyid in accepted.signers.missing],
+    }
+
+
+def published_lines(done: Published) -> list[str]:
+    """Return the words for a published or drafted index."""
+    accepted = done.accepted
+    count = len(accepted.document.entries)
+    lines = [
+        f"index      {accepted.position} with {count} snapshot(s): {done.index}",
+        f"publisher  {accepted.publisher}",
+        f"signed by  {', '.join(accepted.signer_labels)} ({accepted.signers.threshold} needed)",
+    ]
+    if not accepted.signers.met:
+        labels = [accepted.root.keys[keyid].label for keyid in accepted.signers.missing]
+        lines.append(f"not yet    {', '.join(labels)}; next: `p2pqwen index sign {done.index}`")
+    return lines
+
+
+def approval(*, yes: bool) -> Callable[[IndexDiff], bool]:
     """Return how a change is approved: by asking on a terminal; without one the command itself is the approval."""
     import sys
 

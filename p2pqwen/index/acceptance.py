@@ -139,6 +139,20 @@ class Accepted:
 
 def accept(data: bytes, trusted: TrustedState, now: datetime) -> Accepted:
     """Judge an index file against what is trusted; raises a `RefusedError` that names the step."""
+    return _accept(data, trusted, now, complete=True)
+
+
+def accept_draft(data: bytes, trusted: TrustedState, now: datetime) -> Accepted:
+    """Judge an index that is still being signed: as `accept`, but its `signers` may be too few."""
+    return _accept(data, trusted, now, complete=False)
+
+
+def accept_roots(offered: tuple[SignedRoot, ...], trusted: TrustedState) -> tuple[SignedRoot, ...]:
+    """Judge a chain of roots alone (steps 2 and 3); return the whole chain from root 1."""
+    return _accept_roots(offered, trusted)
+
+
+def _accept(data: bytes, trusted: TrustedState, now: datetime, *, complete: bool) -> Accepted:
     try:
         file = parse_file(data)
         header = parse_header(file.signed)
@@ -147,7 +161,7 @@ def accept(data: bytes, trusted: TrustedState, now: datetime) -> Accepted:
     roots = _accept_roots(file.roots, trusted)
     newest = roots[-1].root
     payload = canonical(file.signed)
-    signers = _check_signatures(file, payload, newest)
+    signers = _check_signatures(file, payload, newest, complete=complete)
     _check_header(header, roots[0].root.digest, newest)
     digest = Sha256.of(payload)
     del payload
@@ -165,11 +179,6 @@ def accept(data: bytes, trusted: TrustedState, now: datetime) -> Accepted:
         unchanged=trusted.seen is not None and trusted.seen.digest == digest,
         age_days=(now - document.issued).days,
     )
-
-
-def accept_roots(offered: tuple[SignedRoot, ...], trusted: TrustedState) -> tuple[SignedRoot, ...]:
-    """Judge a chain of roots alone (steps 2 and 3); return the whole chain from root 1."""
-    return _accept_roots(offered, trusted)
 
 
 def _malformed(step: int, error: FormatError) -> RefusedError:
@@ -256,12 +265,13 @@ def _check_against_known(chain: tuple[SignedRoot, ...], known: Mapping[int, Sign
             )  # fmt: skip
 
 
-def _check_signatures(file: IndexFile, payload: bytes, newest: Root) -> ThresholdResult:
+def _check_signatures(file: IndexFile, payload: bytes, newest: Root, *, complete: bool) -> ThresholdResult:
     try:
         result = newest.check(INDEX_ROLE, INDEX_TYPE, payload, file.signatures)
     except FormatError as error:
         raise _malformed(4, error) from error
-    _require_met(4, result, newest, f"the index is not signed by enough index keys of root {newest.version}")
+    if complete:
+        _require_met(4, result, newest, f"the index is not signed by enough index keys of root {newest.version}")
     return result
 
 

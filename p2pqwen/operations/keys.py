@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from p2pqwen.errors import UsageError
+from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.index.root import (
     INDEX_ROLE,
     ROOT_ROLE,
@@ -21,11 +21,14 @@ from p2pqwen.index.root import (
 from p2pqwen.library import durable
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.signing.envelope import sign
-from p2pqwen.signing.keys import PrivateKey
+from p2pqwen.signing.keys import PrivateKey, PublicKey
 from p2pqwen.torrent.signature_entry import MAX_LABEL
+from p2pqwen.values import base64_text
 from p2pqwen.values.digest import Sha256
 
 MAX_NEW_NAME = MAX_LABEL - len(" index key")  # a key's label also signs torrents
+
+MIN_PREFIX = 8
 
 # Asked at most once, and only when an encrypted key must be opened.
 Passphrase: TypeAlias = Callable[[], str]
@@ -55,8 +58,7 @@ def init_keys(store: KeyStore, name: str, passphrase: str | None) -> PublisherSh
 
     `passphrase` None leaves the private keys unencrypted. Raises `UsageError` when this home has a publisher.
     """
-    if not name.strip() or len(name) > MAX_NEW_NAME or not name.isprintable():
-        raise UsageError("the publisher's name", expected=f"1 to {MAX_NEW_NAME} printable characters", got=repr(name))
+    name = _label(name, "the publisher's name")
     with durable.lock(store.lock_path):
         if store.exists:
             raise UsageError(
@@ -81,6 +83,55 @@ def init_keys(store: KeyStore, name: str, passphrase: str | None) -> PublisherSh
     return show_keys(store)
 
 
+def new_key(store: KeyStore, label: str, passphrase: str | None) -> RootKey:
+    """Make a private key in this home and return what to hand to the publisher that shall add it."""
+    (made,) = make_keys((label,))
+    with durable.lock(store.lock_path):
+        store.add_key(made.private, passphrase)
+    return made.shown
+
+
+@dataclass(frozen=True, slots=True)
+class MadeKey:
+    """A fresh key that no home holds yet."""
+
+    private: PrivateKey
+    shown: RootKey
+
+
+def make_keys(labels: Iterable[str]) -> list[MadeKey]:
+    """Make one key for each label; raises `UsageError` for a label that is none."""
+    made = []
+    for label in labels:
+        private = PrivateKey.generate()
+        made.append(MadeKey(private, RootKey(private.public, _label(label))))
+    return made
+
+
+def find_key(root: Root, text: str) -> Sha256:
+    """Return the key of a root whose id begins with `text`; raises `UsageError`."""
+    matching = [keyid for keyid in root.keys if str(keyid).startswith(text)]
+    if len(text) < MIN_PREFIX or len(matching) != 1:
+        raise UsageError(
+            f"no single key of root {root.version} has this id", expected=f"{MIN_PREFIX} or more digits", got=repr(text)
+        )
+    return matching[0]
+
+
+def format_public(key: RootKey) -> str:
+    """Print a public key as people hand it on: `LABEL=BASE64`."""
+    return f"{key.label}={base64_text.encode(key.public.raw)}"
+
+
+def parse_public(text: str) -> RootKey:
+    """Read `LABEL=BASE64`; raises `UsageError`."""
+    label, _, public = text.partition("=")
+    try:
+        return RootKey(PublicKey(base64_text.decode(public)), _label(label))
+    except FormatError as error:
+        raise UsageError("not a public key", expected="LABEL=BASE64, as `keys new` prints it", got=text) from error
+
+
 def show_keys(store: KeyStore) -> PublisherShown:
     """Return this home's publisher; raises `NotFoundError`."""
     roots = store.roots()
@@ -99,6 +150,12 @@ def open_keys(store: KeyStore, keyids: tuple[Sha256, ...], passphrase: Passphras
             secret = passphrase()
         opened.append(store.key(keyid, secret))
     return opened
+
+
+def _label(text: str, what: str = "a key's label") -> str:
+    if not text.strip() or len(text) > MAX_NEW_NAME or not text.isprintable() or "=" in text:
+        raise UsageError(what, expected=f"1 to {MAX_NEW_NAME} printable characters without '='", got=repr(text))
+    return text.strip()
 
 
 def _shown(store: KeyStore, root: Root, keyid: Sha256) -> KeyShown:

@@ -1,36 +1,31 @@
 """Publish the library: signed torrents and a signed index in a folder of static files.
 
-Order of writes: torrents, then index.json, then the memory of what was published. A crash before index.json leaves the
-old index, whose torrents all still stand; a crash after it is healed by reading index.json at the next publishing.
+With enough index keys in this home the site is complete at once. Where several people sign, a draft is written, each
+adds a signature with `sign_draft`, and `publish_signed` gives it out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, UsageError, VerificationError
 from p2pqwen.events import Notice, Progress, Report, ignore
-from p2pqwen.index.acceptance import Accepted, TrustedState, accept
+from p2pqwen.index.acceptance import Accepted, TrustedState, accept, accept_draft
 from p2pqwen.index.diff import IndexDiff, describe, diff
-from p2pqwen.index.document import (
-    INDEX_FILE,
-    INDEX_TYPE,
-    MAX_INDEX_SIZE,
-    IndexDocument,
-    Withdrawal,
-    encode_file,
-)
-from p2pqwen.index.entry import Entry, Upstream, entry_magnet
-from p2pqwen.index.root import INDEX_ROLE, Root, SignedRoot
+from p2pqwen.index.document import INDEX_TYPE, MAX_INDEX_SIZE, encode_file, parse_file
+from p2pqwen.index.entry import Entry, Upstream, entry_magnet, torrent_location
+from p2pqwen.index.next_index import next_document
+from p2pqwen.index.root import INDEX_ROLE, Root
 from p2pqwen.library import durable
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.operations.keys import Passphrase, open_keys
+from p2pqwen.operations.site import check_site, complete_site, last_published, read_base, write_index, write_torrent
 from p2pqwen.operations.snapshot_build import hub_web_seed
 from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
@@ -45,19 +40,25 @@ from p2pqwen.values.web_url import check_web_url
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to publish, and where. URLs of web seeds may hold `{repo}`."""
+    """What to publish, and where. URLs of web seeds may hold `{repo}`.
+
+    `base` is an index to go on from that this home did not publish itself; `draft` is where an index goes that
+    others have yet to sign.
+    """
 
     out: Path
     endpoint: str
     mirrors: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     trackers: tuple[str, ...] = ()
-    withdraw: Mapping[SnapshotId, str] | None = None
+    withdraw: Mapping[SnapshotId, str] = field(default_factory=dict)
+    base: Path | None = None
+    draft: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What was published."""
+    """What was published, or drafted: then `accepted.signers` tells who is still to sign."""
 
     accepted: Accepted
     difference: IndexDiff
@@ -79,124 +80,82 @@ def publish(
 ) -> Published:
     """Write every complete snapshot of the library, and what was published before, as a site under `plan.out`.
 
-    Raises `UsageError`, `NotFoundError` (no publisher, nothing to publish), `VerificationError`, `DiskError`.
+    Raises `UsageError`, `NotFoundError` (no publisher, no index key), `VerificationError`, `DiskError`.
     """
     plan = _checked(plan)
     with durable.lock(keys.lock_path):
         roots = keys.roots()
         root = roots[-1].root
-        before = last_published(keys, plan.out, now, report)
-        private = open_keys(keys, root.roles[INDEX_ROLE].keyids, passphrase)
-        if len(private) < root.roles[INDEX_ROLE].threshold:
-            raise NotFoundError(
-                "too few index keys are in this home to publish",
-                expected=root.roles[INDEX_ROLE].threshold,
-                got=len(private),
-                hint="write a draft with --draft FILE and let others sign it with `p2pqwen index sign`",
-            )
-        torrents = sign_snapshots(library, plan, root, private, report)
-        document = next_document(before, roots, torrents, plan, now)
+        last = last_published(keys, now)
+        base = last if plan.base is None else read_base(keys, plan.base, now)
+        check_site(keys, plan.out, last, base, now)
+        private = _index_keys(keys, root, passphrase, drafting=plan.draft is not None)
+        held = [one for one in library.all() if one.state is State.COMPLETE and one.id not in plan.withdraw]
+        entries = _entries(held, plan, base, now)
+        document = next_document(roots, last, base, entries, withdraw=plan.withdraw, mirrors=plan.mirrors, now=now)
+        difference = _show(diff(base.document if base else None, document), approve, report)
         if not document.entries:
             report(Notice("warning", "the index lists nothing: the library holds no complete snapshot"))
-        difference = diff(before.document if before else None, document)
-        for line in describe(difference):
-            report(Notice("info", line))
-        if not approve(difference):
-            raise P2pqwenError("not published: the change was not approved")
-        data = encode_file(roots, document.to_json(), _sign_index(document, private))
-        return _write(library, keys, plan, roots, torrents, data, difference, now)
+        data = encode_file(roots, document.to_json(), _sign(document.to_json(), private))
+        # What a reader would refuse is never written.
+        trusted = TrustedState(roots[0].root.digest, roots, last.seen if last else None)
+        accepted = accept_draft(data, trusted, now) if plan.draft else accept(data, trusted, now)
+        _write_torrents(library, keys, held, plan, _Signers(root, private), report)
+        complete_site(keys, plan.out, document)
+        if plan.draft is not None:
+            durable.write(plan.draft, data)
+            return Published(accepted, difference, plan.draft)
+        return Published(accepted, difference, write_index(keys, plan.out, data))
 
 
-def last_published(keys: KeyStore, out: Path, now: datetime, report: Report) -> Accepted | None:
-    """Return the newest index this publisher gave out, from our memory or the site's folder.
-
-    Raises `UsageError` when the folder holds somebody else's index, `RefusedError` when it holds a broken one of ours.
-    """
-    trusted = TrustedState(keys.publisher(), keys.roots())
-    best: Accepted | None = None
-    if (remembered := keys.published()) is not None:
-        best = accept(remembered, TrustedState(trusted.publisher), now)
-    site = out / INDEX_FILE
-    if not site.exists():
-        return best
-    data = durable.read(site, max_bytes=MAX_INDEX_SIZE)
-    try:
-        there = accept(data, TrustedState(None), now)
-    except VerificationError as error:
-        raise UsageError(
-            f"{site} is no valid index: {error.message}", hint="choose another folder, or remove that file"
-        ) from error
-    if there.publisher != trusted.publisher:
-        raise UsageError(
-            f"{site} belongs to another publisher",
-            expected=trusted.publisher,
-            got=there.publisher,
-            hint="choose another folder for --out",
-        )
-    if best is not None and there.position == best.position and there.digest != best.digest:
-        raise UsageError(
-            f"{site} holds another index {there.position} than this home published",
-            hint="two homes published with one set of keys; keep one of both files and say which",
-        )
-    if best is None or there.position > best.position:
-        report(Notice("info", f"going on from {site}, index {there.position}"))
-        return there
-    return best
-
-
-def sign_snapshots(
-    library: Library, plan: Plan, root: Root, private: list[PrivateKey], report: Report
-) -> dict[SnapshotId, Metainfo]:
-    """Return the signed torrent of every complete snapshot that is not withdrawn."""
-    held = [one for one in library.all() if one.state is State.COMPLETE and one.id not in (plan.withdraw or {})]
-    signed = {}
-    for done, one in enumerate(held):
-        report(Progress("sign", done, len(held), str(one.id)))
-        signed[one.id] = _sign_snapshot(one, plan, root, private)
-    if held:
-        report(Progress("sign", len(held), len(held)))
-    return signed
-
-
-def next_document(
-    before: Accepted | None,
-    roots: tuple[SignedRoot, ...],
-    torrents: Mapping[SnapshotId, Metainfo],
-    plan: Plan,
+def sign_draft(
+    keys: KeyStore,
+    draft: Path,
+    *,
+    passphrase: Passphrase,
     now: datetime,
-) -> IndexDocument:
-    """Return the index that follows `before`: its entries stay unless withdrawn, the library's are added or renewed.
+    approve: Approve = lambda _: True,
+    report: Report = ignore,
+) -> Published:
+    """Add the signatures of this home's index keys to a draft, after showing what it changes.
 
-    Raises `NotFoundError` when it would withdraw what was never listed.
+    Raises `RefusedError` for a draft that readers would refuse for anything but missing signatures.
     """
-    old = before.document if before else None
-    listed = {entry.id: entry for entry in old.entries} if old else {}
-    withdrawn = {gone.id: gone for gone in old.withdrawn} if old else {}
-    withdraw = plan.withdraw or {}
-    if unknown := next((one for one in withdraw if one not in listed), None):
-        raise NotFoundError(f"cannot withdraw {unknown}: the index does not list it")
-    mirrors = plan.mirrors or (old.mirrors if old else ())
-    for snapshot, metainfo in torrents.items():
-        withdrawn.pop(snapshot, None)
-        listed[snapshot] = _entry(snapshot, metainfo, listed.get(snapshot), mirrors, now)
-    for snapshot, reason in withdraw.items():
-        del listed[snapshot]
-        withdrawn[snapshot] = Withdrawal(snapshot, reason)
-    root = roots[-1].root
-    same_epoch = before is not None and before.document.epoch == root.index_epoch
-    return IndexDocument(
-        publisher=roots[0].root.digest,
-        root_version=root.version,
-        epoch=root.index_epoch,
-        version=before.document.version + 1 if before is not None and same_epoch else 1,
-        previous=before.digest if before else None,
-        issued=now,
-        mirrors=mirrors,
-        dht=old.dht if old else None,
-        entries=tuple(sorted(listed.values(), key=lambda entry: entry.id)),
-        withdrawn=tuple(sorted(withdrawn.values(), key=lambda gone: gone.id)),
-        extra=old.extra if old else {},
-    )
+    with durable.lock(keys.lock_path):
+        last = last_published(keys, now)
+        trusted = TrustedState(keys.publisher(), keys.roots(), last.seen if last else None)
+        file = parse_file(durable.read(draft, max_bytes=MAX_INDEX_SIZE))
+        seen = accept_draft(durable.read(draft, max_bytes=MAX_INDEX_SIZE), trusted, now)
+        private = _index_keys(keys, seen.root, passphrase, drafting=True)
+        difference = _show(diff(last.document if last else None, seen.document), approve, report)
+        ours = _sign(file.signed, private)
+        signers = {str(key.public.keyid) for key in private}
+        rows = file.signatures if isinstance(file.signatures, list) else []
+        kept = [row for row in rows if not (isinstance(row, dict) and row.get("keyid") in signers)]
+        data = encode_file(seen.roots, file.signed, [*kept, *ours])
+        durable.write(draft, data)
+        return Published(accept_draft(data, trusted, now), difference, draft)
+
+
+def publish_signed(keys: KeyStore, draft: Path, out: Path, *, now: datetime) -> Published:
+    """Give out a draft that enough people signed; its torrents are in the site already, or were published before.
+
+    Raises `RefusedError` while signatures are missing, `NotFoundError` for a missing torrent.
+    """
+    with durable.lock(keys.lock_path):
+        last = last_published(keys, now)
+        data = durable.read(draft, max_bytes=MAX_INDEX_SIZE)
+        accepted = accept(data, TrustedState(keys.publisher(), keys.roots(), last.seen if last else None), now)
+        check_site(keys, out, last, accepted, now)
+        complete_site(keys, out, accepted.document)
+        difference = diff(last.document if last else None, accepted.document)
+        return Published(accepted, difference, write_index(keys, out, data))
+
+
+@dataclass(frozen=True, slots=True)
+class _Signers:
+    root: Root
+    private: list[PrivateKey]
 
 
 def _checked(plan: Plan) -> Plan:
@@ -216,27 +175,77 @@ def _folder_url(url: str) -> str:
     return (url.rpartition("/")[0] if url.endswith(".json") else url.rstrip("/")) + "/"
 
 
-def _web_seeds(plan: Plan, repo: RepoId) -> tuple[str, ...]:
-    """Return the BEP 19 bases of a repository: a client appends `<commit>/<path>`."""
-    named = (url.replace("{repo}", repo.text).removesuffix("{commit}/") for url in plan.web_seeds)
-    return tuple(dict.fromkeys(check_web_url(url) for url in (hub_web_seed(plan.endpoint, repo), *named)))
+def _index_keys(keys: KeyStore, root: Root, passphrase: Passphrase, *, drafting: bool) -> list[PrivateKey]:
+    rule = root.roles[INDEX_ROLE]
+    private = open_keys(keys, rule.keyids, passphrase)
+    needed = 1 if drafting else rule.threshold
+    if len(private) < needed:
+        raise NotFoundError(
+            "too few index keys are in this home",
+            expected=needed,
+            got=len(private),
+            hint="write a draft with --draft FILE and let others sign it with `p2pqwen index sign FILE`",
+        )
+    return private
 
 
-def _sign_snapshot(held: HeldSnapshot, plan: Plan, root: Root, private: list[PrivateKey]) -> Metainfo:
+def _show(difference: IndexDiff, approve: Approve, report: Report) -> IndexDiff:
+    for line in describe(difference):
+        report(Notice("info", line))
+    for alarm in difference.alarms:
+        report(Notice("warning", alarm))
+    if not approve(difference):
+        raise P2pqwenError("not signed: the change was not approved")
+    return difference
+
+
+def _sign(signed: JsonValue, private: list[PrivateKey]) -> list[JsonValue]:
+    payload = canonical(signed)
+    return [sign(INDEX_TYPE, payload, key) for key in private]
+
+
+def _entries(held: list[HeldSnapshot], plan: Plan, base: Accepted | None, now: datetime) -> list[Entry]:
+    mirrors = plan.mirrors or (base.document.mirrors if base else ())
+    listed = {entry.id: entry for entry in base.document.entries} if base else {}
+    return [_entry(one.id, _prepared(one, plan), listed.get(one.id), mirrors, now) for one in held]
+
+
+def _write_torrents(
+    library: Library, keys: KeyStore, held: list[HeldSnapshot], plan: Plan, signers: _Signers, report: Report
+) -> None:
+    """Sign and write one torrent after the other: together they may be larger than memory."""
+    for done, one in enumerate(held):
+        report(Progress("sign", done, len(held), str(one.id), "torrents"))
+        metainfo = _prepared(one, plan)
+        for key in signers.private:
+            metainfo = sign_torrent(metainfo, key, signers.root.keys[key.public.keyid].label)
+        data = metainfo.encode()
+        if data != one.torrent_path.read_bytes():
+            library.replace_torrent(one.id, data)
+        write_torrent(keys, plan.out, torrent_location(one.id), data)
+    if held:
+        report(Progress("sign", len(held), len(held), unit="torrents"))
+
+
+def _prepared(held: HeldSnapshot, plan: Plan) -> Metainfo:
+    """Return a snapshot's torrent with the seeds and trackers of this publishing."""
     metainfo = held.metainfo()
     check_recipe(metainfo)
     if metainfo.manifest is None or parse_manifest(metainfo.manifest).snapshot != held.id:
         raise VerificationError(
             f"the torrent of {held.id} carries no manifest of it", hint="preserve the snapshot again to make one"
         )
-    metainfo = replace(
+    return replace(
         metainfo,
         web_seeds=_web_seeds(plan, held.id.repo),
         trackers=tuple((tracker,) for tracker in plan.trackers),
     )
-    for key in private:
-        metainfo = sign_torrent(metainfo, key, root.keys[key.public.keyid].label)
-    return metainfo
+
+
+def _web_seeds(plan: Plan, repo: RepoId) -> tuple[str, ...]:
+    """Return the BEP 19 bases of a repository: a client appends `<commit>/<path>`."""
+    named = (url.replace("{repo}", repo.text).removesuffix("{commit}/") for url in plan.web_seeds)
+    return tuple(dict.fromkeys(check_web_url(url) for url in (hub_web_seed(plan.endpoint, repo), *named)))
 
 
 def _entry(
@@ -267,34 +276,3 @@ def _entry(
         upstream=old.upstream if old else Upstream.UNKNOWN,
         extra=old.extra if old else {},
     )
-
-
-def _sign_index(document: IndexDocument, private: list[PrivateKey]) -> list[JsonValue]:
-    payload = canonical(document.to_json())
-    return [sign(INDEX_TYPE, payload, key) for key in private]
-
-
-def _write(
-    library: Library,
-    keys: KeyStore,
-    plan: Plan,
-    roots: tuple[SignedRoot, ...],
-    torrents: Mapping[SnapshotId, Metainfo],
-    data: bytes,
-    difference: IndexDiff,
-    now: datetime,
-) -> Published:
-    # What a reader would refuse is never written.
-    accepted = accept(data, TrustedState(roots[0].root.digest, roots), now)
-    for entry in accepted.document.entries:
-        if (metainfo := torrents.get(entry.id)) is not None:
-            encoded = metainfo.encode()
-            library.replace_torrent(entry.id, encoded)
-            keys.write_torrent(entry.torrent, encoded)
-            durable.write(plan.out / entry.torrent, encoded)
-        elif not (plan.out / entry.torrent).exists() and (kept := keys.torrent(entry.torrent)) is not None:
-            durable.write(plan.out / entry.torrent, kept)  # no longer in the library, still listed
-    index = plan.out / INDEX_FILE
-    durable.write(index, data)
-    keys.write_published(data)
-    return Published(accepted, difference, index)

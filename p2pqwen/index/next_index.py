@@ -1,0 +1,58 @@
+"""The index after the last one: which entries stay, which version it gets, what it names as its predecessor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from p2pqwen.errors import NotFoundError
+from p2pqwen.index.acceptance import Accepted
+from p2pqwen.index.document import IndexDocument, Withdrawal
+from p2pqwen.index.entry import Entry
+from p2pqwen.index.root import SignedRoot
+from p2pqwen.values.snapshot_id import SnapshotId
+
+
+def next_document(
+    roots: tuple[SignedRoot, ...],
+    last: Accepted | None,
+    base: Accepted | None,
+    entries: Iterable[Entry],
+    *,
+    withdraw: Mapping[SnapshotId, str],
+    mirrors: tuple[str, ...],
+    now: datetime,
+) -> IndexDocument:
+    """Return the index that follows `last`, with the list of `base` (usually the same index) carried on.
+
+    Entries stay unless they are withdrawn; `entries` are added or take the place of their own earlier row, and leave
+    the withdrawn ones. A new root that raised the epoch starts again at version 1. Raises `NotFoundError` for a
+    withdrawal of what was never listed.
+    """
+    old = base.document if base else None
+    listed = {entry.id: entry for entry in old.entries} if old else {}
+    withdrawn = {gone.id: gone for gone in old.withdrawn} if old else {}
+    for entry in entries:
+        withdrawn.pop(entry.id, None)
+        listed[entry.id] = entry
+    for snapshot, reason in withdraw.items():
+        if listed.pop(snapshot, None) is None:
+            raise NotFoundError(f"cannot withdraw {snapshot}: the index does not list it")
+        withdrawn[snapshot] = Withdrawal(snapshot, reason)
+    root = roots[-1].root
+    highest = max((one for one in (last, base) if one), key=lambda one: one.position, default=None)
+    same_epoch = highest is not None and highest.document.epoch == root.index_epoch
+    followed = highest if same_epoch else base
+    return IndexDocument(
+        publisher=roots[0].root.digest,
+        root_version=root.version,
+        epoch=root.index_epoch,
+        version=highest.document.version + 1 if highest is not None and same_epoch else 1,
+        previous=followed.digest if followed else None,
+        issued=now,
+        mirrors=mirrors or (old.mirrors if old else ()),
+        dht=old.dht if old else None,
+        entries=tuple(sorted(listed.values(), key=lambda entry: entry.id)),
+        withdrawn=tuple(sorted(withdrawn.values(), key=lambda gone: gone.id)),
+        extra=old.extra if old else {},
+    )

@@ -1,0 +1,116 @@
+"""The next root: who joins, who leaves, which thresholds change, and how far its signatures are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from p2pqwen.errors import FormatError, UsageError
+from p2pqwen.index.root import (
+    INDEX_ROLE,
+    ROOT_ROLE,
+    ROOT_TYPE,
+    Role,
+    Root,
+    RootKey,
+    SignedRoot,
+    parse_root,
+    root_document,
+)
+from p2pqwen.signing.envelope import ThresholdResult, sign
+from p2pqwen.signing.keys import PrivateKey
+from p2pqwen.values.digest import Sha256
+
+_KNOWN = frozenset({"type", "spec", "version", "previous", "name", "keys", "roles", "index_epoch"})
+
+
+@dataclass(frozen=True, slots=True)
+class RootChange:
+    """What a new root does differently. A stolen key leaves, and the index epoch rises past whatever it signed."""
+
+    name: str | None = None
+    add: Mapping[str, tuple[RootKey, ...]] = field(default_factory=dict)  # by role
+    remove: tuple[Sha256, ...] = ()
+    stolen: tuple[Sha256, ...] = ()
+    thresholds: Mapping[str, int] = field(default_factory=dict)  # by role
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Who of the old and of the new root keys signed a new root."""
+
+    old: ThresholdResult
+    new: ThresholdResult
+
+    @property
+    def complete(self) -> bool:
+        """Whether readers will follow."""
+        return self.old.met and self.new.met
+
+
+def next_root(root: Root, change: RootChange) -> Root:
+    """Return the root after `root`; raises `UsageError` where no such root could be, or nothing would change."""
+    leaving = {*change.remove, *change.stolen}
+    if unknown := next((keyid for keyid in leaving if keyid not in root.keys), None):
+        raise UsageError(f"root {root.version} has no key {unknown}", hint="see `p2pqwen keys show`")
+    keys = {keyid: key for keyid, key in root.keys.items() if keyid not in leaving}
+    roles = {}
+    for role in (ROOT_ROLE, INDEX_ROLE):
+        keyids = [keyid for keyid in root.roles[role].keyids if keyid not in leaving]
+        for key in change.add.get(role, ()):
+            _refuse_label_clash(key, keys)
+            keys[key.public.keyid] = key
+            keyids.append(key.public.keyid)
+        threshold = change.thresholds.get(role, root.roles[role].threshold)
+        if not 1 <= threshold <= len(set(keyids)):
+            raise UsageError(
+                f"the {role} threshold would be {threshold} with {len(set(keyids))} key(s)",
+                hint=f"add a key with --new-{role}-key or --add-{role}, or set --{role}-threshold",
+            )
+        roles[role] = Role(tuple(dict.fromkeys(keyids)), threshold)
+    used = {keyid for role in roles.values() for keyid in role.keyids}
+    document = root_document(
+        version=root.version + 1,
+        previous=root.digest,
+        name=change.name or root.name,
+        keys={keyid: key for keyid, key in keys.items() if keyid in used},
+        roles=roles,
+        index_epoch=root.index_epoch + (1 if change.stolen else 0),
+    )
+    kept = {name: value for name, value in root.document.items() if name not in _KNOWN}
+    try:
+        new = parse_root({**kept, **document})
+    except FormatError as error:
+        raise UsageError(error.what, expected=error.expected, got=error.got) from error
+    if (new.name, new.keys, new.roles, new.index_epoch) == (root.name, root.keys, root.roles, root.index_epoch):
+        raise UsageError("the new root would change nothing", hint="see `p2pqwen keys rotate --help`")
+    return new
+
+
+def _refuse_label_clash(key: RootKey, keys: Mapping[Sha256, RootKey]) -> None:
+    # Torrent signatures stand under their signer's label.
+    if any(one.label == key.label and keyid != key.public.keyid for keyid, one in keys.items()):
+        raise UsageError(f"there is a key with the label {key.label!r} already")
+
+
+def add_signatures(signed: SignedRoot, keys: Iterable[PrivateKey]) -> SignedRoot:
+    """Return the root with these keys' signatures beside those it has, in place of their own earlier ones."""
+    rows = signed.signatures if isinstance(signed.signatures, list) else []
+    new = [sign(ROOT_TYPE, signed.root.payload, key) for key in keys]
+    signers = {row["keyid"] for row in new}
+    kept = [row for row in rows if not (isinstance(row, dict) and row.get("keyid") in signers)]
+    return SignedRoot(signed.root, [*kept, *new])
+
+
+def progress(old: Root, signed: SignedRoot) -> Progress:
+    """Count who signed a new root so far; raises `FormatError` where it does not follow `old` at all."""
+    new = signed.root
+    if new.version != old.version + 1 or new.previous != old.digest:
+        raise FormatError(
+            "the new root does not follow the one here", expected=f"root {old.version + 1} after {old.digest}",
+            got=f"root {new.version} after {new.previous}",
+        )  # fmt: skip
+    return Progress(
+        old.check(ROOT_ROLE, ROOT_TYPE, new.payload, signed.signatures),
+        new.check(ROOT_ROLE, ROOT_TYPE, new.payload, signed.signatures),
+    )
