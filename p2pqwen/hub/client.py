@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx2
 from huggingface_hub import HfApi, RepoFile, hf_hub_download
@@ -33,6 +33,7 @@ MAX_FILES = 100_000
 ATTEMPTS = 4
 LONGEST_WAIT = 60.0
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
+_EXPIRED = frozenset({403, 410})  # what content delivery says of a signed URL that is over
 
 Answer = TypeVar("Answer")
 
@@ -73,7 +74,9 @@ class HubClient:
     def resolve(self, repo: RepoId, revision: str | None = None) -> HubSnapshot:
         """Find the commit of a branch, tag, full or shortened id (None: the main branch) and list its files."""
         with self._asking(f"{repo}@{revision}" if revision else str(repo)):
-            info = _patiently(lambda: self._api.model_info(str(repo), revision=revision, timeout=REQUEST_TIMEOUT))
+            info = _patiently(
+                lambda: self._api.model_info(str(repo), revision=revision, timeout=REQUEST_TIMEOUT), _is_busy
+            )
             commit = CommitId.parse(str(info.sha))
             if revision is not None and len(revision) == 40 and str(commit) != revision.lower():
                 raise VerificationError(f"the Hub answered another commit of {repo}", expected=revision, got=commit)
@@ -96,8 +99,7 @@ class HubClient:
             shutil.rmtree(scratch, ignore_errors=True)  # left by a run that was killed
             scratch.mkdir(parents=True)
             _require_room(scratch, file)
-            with counted(on_bytes) as bar:
-                arrived = self._fetch(snapshot.snapshot, file, scratch, bar)
+            arrived = _patiently(lambda: self._fetch(snapshot.snapshot, file, scratch, on_bytes), self._passing)
             target.parent.mkdir(parents=True, exist_ok=True)
             arrived.replace(target)
             shutil.rmtree(scratch)
@@ -116,20 +118,21 @@ class HubClient:
         """Fetch the commit's tree over git: (path, mode, id), for modes that the API does not tell."""
         return self._over_git(snapshot, git_commit.tree_rows)
 
-    def _fetch(self, snapshot: SnapshotId, file: HubFile, scratch: Path, bar: type[Any]) -> Path:
-        arrived = Path(
-            hf_hub_download(
-                str(snapshot.repo),
-                file.path.text,
-                revision=str(snapshot.commit),
-                endpoint=self.endpoint,
-                local_dir=scratch,
-                cache_dir=scratch / "no-cache",  # the caller has looked at the cache, and hashed what was there
-                token=self._token or False,
-                library_name="p2pqwen",
-                tqdm_class=bar,
+    def _fetch(self, snapshot: SnapshotId, file: HubFile, scratch: Path, on_bytes: Callable[[int], None]) -> Path:
+        with counted(on_bytes) as bar:
+            arrived = Path(
+                hf_hub_download(
+                    str(snapshot.repo),
+                    file.path.text,
+                    revision=str(snapshot.commit),
+                    endpoint=self.endpoint,
+                    local_dir=scratch,
+                    cache_dir=scratch / "no-cache",  # the caller has looked at the cache, and hashed what was there
+                    token=self._token or False,
+                    library_name="p2pqwen",
+                    tqdm_class=bar,
+                )
             )
-        )
         if (size := arrived.stat().st_size) != file.size:
             raise VerificationError(f"{file.path} of {snapshot} has the wrong size", expected=file.size, got=size)
         return arrived
@@ -140,6 +143,17 @@ class HubClient:
             return read(url, snapshot.commit, self._token)
         except NotFoundError:
             return read(f"{url}.git", snapshot.commit, self._token)
+
+    def _passing(self, error: Exception) -> bool:
+        """Tell whether a download may succeed if it is begun again.
+
+        huggingface_hub outlives broken connections in most places, but not all, and keeps using a signed URL after it
+        has expired.
+        """
+        if isinstance(error, HfHubHTTPError):
+            from_hub = str(error.response.url).startswith(f"{self.endpoint}/")
+            return _is_busy(error) or (error.response.status_code in _EXPIRED and not from_hub)
+        return isinstance(error, (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError))
 
     def _list(self, repo: RepoId, commit: CommitId) -> tuple[HubFile, ...]:
         files: list[HubFile] = []
@@ -172,22 +186,29 @@ def _require_room(folder: Path, file: HubFile) -> None:
         raise DiskError(f"no room for {file.path}", expected=f"{file.size} bytes free", got=free)
 
 
-def _patiently(ask: Callable[[], Answer]) -> Answer:
-    """Ask again after a busy or broken answer, waiting as the Hub says; the API call itself asks only once."""
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, HfHubHTTPError) and error.response.status_code in _TRANSIENT
+
+
+def _patiently(ask: Callable[[], Answer], passing: Callable[[Exception], bool]) -> Answer:
+    """Ask again while the error is a passing one, waiting as the Hub says."""
     for attempt in range(1, ATTEMPTS):
         try:
             return ask()
-        except HfHubHTTPError as error:
-            wait = _pause(error.response, attempt)
-            if error.response.status_code not in _TRANSIENT or wait > LONGEST_WAIT:
+        except Exception as error:
+            wait = _pause(error, attempt)
+            if wait > LONGEST_WAIT or not passing(error):
                 raise
             time.sleep(wait)
     return ask()
 
 
-def _pause(response: httpx2.Response, attempt: int) -> float:
-    limit = parse_ratelimit_headers(response.headers)
-    if limit is not None and limit.remaining == 0:
-        return float(limit.reset_in_seconds)
-    after: str = response.headers.get("Retry-After", "")
-    return float(after) if after.isdecimal() else 2.0 ** (attempt - 1)
+def _pause(error: Exception, attempt: int) -> float:
+    if isinstance(error, HfHubHTTPError):
+        limit = parse_ratelimit_headers(error.response.headers)
+        if limit is not None and limit.remaining == 0:
+            return float(limit.reset_in_seconds)
+        after: str = error.response.headers.get("Retry-After", "")
+        if after.isdecimal():
+            return float(after)
+    return 2.0 ** (attempt - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ _RETRIES = urllib3.Retry(
     backoff_factor=0.5,
     raise_on_status=False,
 )
+_ERROR_PACKET = re.compile(rb"[0-9a-f]{4}ERR ([^\n]+)")
+_REMEMBERED = 1000
 _USER = "p2pqwen"  # the Hub looks at the password alone
 
 
@@ -44,7 +47,7 @@ _USER = "p2pqwen"  # the Hub looks at the password alone
 class Budget:
     """What one question may cost, over all its requests."""
 
-    bytes_left: int = MAX_ANSWER_BYTES
+    bytes_left: int = field(default_factory=lambda: MAX_ANSWER_BYTES)
     deadline: float = field(default_factory=lambda: time.monotonic() + MAX_SECONDS)
 
     def spend(self, count: int) -> None:
@@ -88,22 +91,25 @@ def fetch_commit(
     except HTTPUnauthorized as error:
         raise NotFoundError(f"no git repository at {url} that may be read", hint="is HF_TOKEN needed?") from error
     except Exception as error:  # dulwich parses with assertions, KeyError and ValueError as well as errors of its own
-        raise _broken(error, url, commit, filtered=object_filter is not None) from error
+        raise _broken(client.refusal or error, url, commit, filtered=object_filter is not None) from error
     finally:
         client.pool_manager.clear()
 
 
-def _broken(error: Exception, url: str, commit: CommitId, *, filtered: bool) -> P2pqwenError:
-    cause = error.__cause__
-    if isinstance(cause, urllib3.exceptions.MaxRetryError):
-        said = str(cause.reason).rpartition(": ")[2]  # without urllib3's account of its objects
-    else:
-        said = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+def _broken(error: Exception | str, url: str, commit: CommitId, *, filtered: bool) -> P2pqwenError:
+    said = error if isinstance(error, str) else _said(error)
     if "not our ref" in said:
         return NotFoundError(f"the git repository at {url} does not have commit {commit}", got=said)
-    if filtered and isinstance(error, GitProtocolError):
+    if filtered and isinstance(error, (str, GitProtocolError)):
         return FilterRefusedError(f"the git server refuses a filtered fetch of {url}", got=said)
     return NetworkError(f"no usable git answer from {url}", got=said)
+
+
+def _said(error: Exception) -> str:
+    cause = error.__cause__
+    if isinstance(cause, urllib3.exceptions.MaxRetryError):
+        return str(cause.reason).rpartition(": ")[2]  # without urllib3's account of its objects
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
 
 
 def _append(pack: BytesIO, data: bytes) -> int:
@@ -136,6 +142,13 @@ class _Client(Urllib3HttpGitClient):
             quiet=True,
         )
         self._budget = budget
+        self._heard = b""
+
+    @property
+    def refusal(self) -> str | None:
+        """What the server said in an error packet; dulwich takes that for a lost connection."""
+        match = _ERROR_PACKET.search(self._heard)
+        return match[1].decode(errors="replace").strip()[:200] if match else None
 
     def _http_request(
         self,
@@ -144,6 +157,7 @@ class _Client(Urllib3HttpGitClient):
         data: bytes | Iterator[bytes] | None = None,
         raise_for_status: bool = True,  # noqa: FBT001, FBT002 - dulwich's signature
     ) -> tuple[HTTPResponse, Callable[[int], bytes]]:
+        self._heard = b""
         response, _ = super()._http_request(url, headers, data, raise_for_status)
         kind = response.content_type or ""
         if not kind.startswith("application/x-git-"):
@@ -161,6 +175,7 @@ class _Client(Urllib3HttpGitClient):
             if not part:
                 break
             self._budget.spend(len(part))
+            self._heard = (self._heard + part)[-_REMEMBERED:]
             parts.append(part)
             size -= len(part)
         return b"".join(parts)

@@ -68,6 +68,7 @@ class GitHttpBackend:
         }
         for index, (key, value) in enumerate(settings.items()):
             environment |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
+        # It ends with 1 after it has told the client of an error.
         return subprocess.run(
-            ["git", "http-backend"], input=body, env=environment, stdout=subprocess.PIPE, check=True, timeout=60
+            ["git", "http-backend"], input=body, env=environment, capture_output=True, check=False, timeout=60
         ).stdout
