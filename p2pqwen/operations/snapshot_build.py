@@ -22,12 +22,12 @@ from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.magnet import Magnet
-from p2pqwen.torrent.metainfo import Metainfo, build_info
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.torrent.recipe import build_metainfo
 from p2pqwen.values.digest import GitOid, Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
-RECIPE = 1
 _README = RepoPath("README.md")
 MAX_README_SIZE = 4 << 20
 
@@ -65,18 +65,8 @@ class Preserved:
     @property
     def magnet(self) -> Magnet:
         """The snapshot's magnet link, with its web seeds."""
-        return magnet_of(self.held.id, self.metainfo)
-
-
-def magnet_of(snapshot: SnapshotId, metainfo: Metainfo) -> Magnet:
-    """Return the magnet link of a snapshot's torrent."""
-    return Magnet(
-        infohash_v1=metainfo.infohash.v1,
-        infohash_v2=metainfo.infohash.v2,
-        name=str(snapshot),
-        size=metainfo.layout.total_size,
-        web_seeds=metainfo.web_seeds,
-    )
+        size = self.metainfo.layout.total_size
+        return Magnet.of(self.metainfo.infohash, str(self.held.id), size, web_seeds=self.metainfo.web_seeds)
 
 
 def row_of(expected: ExpectedFile, file: Path, digests: FileDigests) -> FileRow:
@@ -139,19 +129,12 @@ def make_metainfo(
     manifest: Manifest, digests: Mapping[RepoPath, FileDigests], layout: Layout, endpoint: str
 ) -> Metainfo:
     """Return the torrent of recipe 1 with the manifest inside and the Hub as its web seed."""
-    hashes = {path: one.hashes for path, one in digests.items()}
-    layers = {
-        one.pieces_root: one.piece_layer for one in hashes.values() if one.pieces_root is not None and one.piece_layer
-    }
-    return Metainfo(
-        info=build_info(manifest.snapshot.commit, layout, hashes),
-        piece_layers=layers,
+    return build_metainfo(
+        manifest,
+        layout,
+        {path: one.hashes for path, one in digests.items()},
         web_seeds=(hub_web_seed(endpoint, manifest.snapshot.repo),),
-        trackers=(),
-        comment=f"{manifest.snapshot.repo} @ {manifest.snapshot.commit}",
         created_by=f"p2pqwen/{__version__}",
-        manifest=manifest.encode(),
-        signatures={},
     )
 
 
