@@ -1,7 +1,9 @@
-"""Run our own command line as a user would, in a process, with a home of its own."""
+"""Run our own command line as a user would, with a home of its own."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -9,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from p2pqwen.cli.main import main
 from tests.support.processes import ROOT, p2pqwen
 
 DEADLINE = 120.0
@@ -30,11 +34,18 @@ class Ended:
 
 
 class CommandLine:
-    """A user with a home, a Hugging Face cache and a Hub address."""
+    """A user with a home, a Hugging Face cache and a Hub address.
 
-    def __init__(self, folder: Path, endpoint: str = "http://127.0.0.1:9", **extra: str) -> None:
+    Commands run in this process, which spares each of them a second of imports; with `processes=True` each runs in a
+    process of its own, as for a user.
+    """
+
+    def __init__(
+        self, folder: Path, endpoint: str = "http://127.0.0.1:9", *, processes: bool = False, **extra: str
+    ) -> None:
         self.home = folder / "home"
         self.cache = folder / "hf-cache"
+        self.processes = processes
         self.environment = {
             "P2PQWEN_HOME": str(self.home),
             "HF_HOME": str(folder / "hf-home"),
@@ -45,24 +56,42 @@ class CommandLine:
 
     def run(self, *arguments: str | Path, **extra: str) -> Ended:
         """Run one command to its end."""
-        done = subprocess.run(
-            p2pqwen(*arguments),
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            cwd=ROOT,
-            env=_environment({**self.environment, **extra}),
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Ended(done.returncode, done.stdout, done.stderr)
+        environment = _environment({**self.environment, **extra})
+        ended = (_in_process if self.processes else _here)([str(one) for one in arguments], environment)
+        assert "Traceback" not in ended.stderr, ended.stderr
+        return ended
 
     def ok(self, *arguments: str | Path, **extra: str) -> Any:
         """Run one command with `--json`, expect success, return its object."""
         ended = self.run(*arguments, "--json", **extra)
         assert ended.code == 0, (arguments, ended)
         return ended.json
+
+
+def _here(arguments: list[str], environment: Mapping[str, str]) -> Ended:
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, environment, clear=True),
+        mock.patch("sys.stdin", io.StringIO()),
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+    ):
+        code = main(arguments)
+    return Ended(code, stdout.getvalue(), stderr.getvalue())
+
+
+def _in_process(arguments: list[str], environment: Mapping[str, str]) -> Ended:
+    done = subprocess.run(
+        p2pqwen(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        cwd=ROOT,
+        env=environment,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
