@@ -69,6 +69,7 @@ def fetch(
     from p2pqwen.operations.fetch import fetch as fetch_model
     from p2pqwen.operations.fetch_target import parse_target
     from p2pqwen.swarm.endpoint import Endpoint
+    from p2pqwen.webseed.policy import WebSeedUse
 
     with Output(as_json=json_output) as out:
         node = open_node()
@@ -77,7 +78,9 @@ def fetch(
         options = FetchOptions(
             peers=tuple(Endpoint.parse(text) for text in peer or ()),
             web_seeds=tuple(web_seed or ()),
-            use_web_seeds=not no_web_seeds,
+            use_web_seeds=WebSeedUse(
+                "never" if no_web_seeds else "always" if only_web_seeds else node.config.network.web_seeds
+            ),
             use_peers=not only_web_seeds,
             include=tuple(include) if include else None,
             timeout=DEFAULT_TIMEOUT if timeout is None else timeout,

@@ -45,6 +45,7 @@ from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.bases import Bases, combine_bases
+from p2pqwen.webseed.policy import WebSeedUse
 from p2pqwen.webseed.relay import Relay, RelayedTorrent
 from p2pqwen.webseed.upstream import HubAccess
 
@@ -58,7 +59,7 @@ class FetchOptions:
 
     peers: tuple[Endpoint, ...] = ()
     web_seeds: tuple[str, ...] = ()
-    use_web_seeds: bool = True
+    use_web_seeds: WebSeedUse = WebSeedUse.AUTO
     use_peers: bool = True
     include: tuple[str, ...] | None = None
     timeout: float = DEFAULT_TIMEOUT
@@ -67,7 +68,7 @@ class FetchOptions:
     move_ref: bool = False
 
     def __post_init__(self) -> None:
-        if not self.use_web_seeds and not self.use_peers:
+        if self.use_web_seeds is WebSeedUse.NEVER and not self.use_peers:
             raise UsageError("--only-web-seeds and --no-web-seeds leave nobody to fetch from")
         if not self.use_peers and self.peers:
             raise UsageError("--only-web-seeds and --peer contradict each other")
@@ -165,9 +166,9 @@ class _Fetch:
             given = replace(given, dht=False, lsd=False, upnp=False, trackers=False)
         trackers = [url for tier in plan.trackers for url in tier]
         # The relay is on loopback, so nearly every fetch needs it; a fetch from peers alone does not.
-        return replace(given, loopback=given.loopback or self._options.use_web_seeds).with_loopback_for(
-            [peer.host for peer in peers], urls=trackers
-        )
+        return replace(
+            given, loopback=given.loopback or self._options.use_web_seeds is not WebSeedUse.NEVER
+        ).with_loopback_for([peer.host for peer in peers], urls=trackers)
 
     def _named_peers(self, plan: FetchPlan) -> Iterator[Endpoint]:
         for text in plan.peers if self._options.use_peers else ():
@@ -187,7 +188,7 @@ class _Fetch:
             yield relay.offer(plan.metainfo, bases.usable)
 
     def _bases(self, plan: FetchPlan) -> Bases:
-        if not self._options.use_web_seeds or plan.metainfo is None:
+        if self._options.use_web_seeds is WebSeedUse.NEVER or plan.metainfo is None:
             return Bases(())
         return combine_bases(
             plan.metainfo.name,
@@ -283,6 +284,7 @@ class _Fetch:
             trackers=plan.trackers,
             peers=peers,
             relayed=relayed,
+            web_seed_use=self._options.use_web_seeds,
             resume_file=self._places.home.resume / f"{metainfo.infohash.v2}.resume",
             timeout=self._options.timeout,
         )

@@ -21,6 +21,7 @@ from p2pqwen.torrent.merkle import BLOCK_SIZE
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.byte_size import format_rate
 from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.webseed.policy import SwarmView, WebSeedDecision, WebSeedUse
 from p2pqwen.webseed.relay import RelayedTorrent
 
 PUMP = 0.1  # seconds
@@ -29,6 +30,7 @@ _SAVE_EVERY = 30.0
 _SAVE_SECONDS = 5.0
 _FLUSH_SECONDS = 120.0
 _WEB_SEED_GRACE = 5.0
+_OFFER_EVERY = 2.0  # counting what many peers offer takes a moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class DownloadJob:
     trackers: Sequence[Sequence[str]]
     peers: Sequence[Endpoint]
     relayed: RelayedTorrent | None
+    web_seed_use: WebSeedUse
     resume_file: Path
     timeout: float
 
@@ -91,6 +94,9 @@ class _Download:
     def __init__(self, swarm: Swarm, job: DownloadJob, report: Report) -> None:
         self._swarm, self._job, self._report = swarm, job, report
         self._torrent = self._add()
+        self._web_seeds = WebSeedDecision.first(job.web_seed_use, time.monotonic())
+        self._web_seeds_in = False
+        self._offered = (0.0, False)
         self._stall = Stall(job.timeout)
         self._saved = time.monotonic()
         self._in_order: bool | None = None
@@ -128,7 +134,6 @@ class _Download:
             job.metainfo,
             job.save_path,
             files=job.files,
-            web_seeds=job.relayed.urls if job.relayed is not None else (),
             trackers=job.trackers,
             resume=resume,
         )
@@ -158,6 +163,7 @@ class _Download:
         if self._stall.look(progress.done, progress.checked):
             raise self._stalled(progress)
         self._give_up_on_web_seeds(progress)
+        self._decide_on_web_seeds(progress)
         # In order lets hashing follow right behind, and web seeds read on; but other downloaders live from rare pieces.
         in_order = progress.seeds == progress.peers
         if in_order != self._in_order and progress.phase is Phase.DOWNLOADING:
@@ -190,6 +196,27 @@ class _Download:
             f"{progress.done} of {progress.total} bytes{bad}",
             hint="what is there is kept: run the same command again, or name a peer with --peer",
         )
+
+    def _decide_on_web_seeds(self, progress: TorrentProgress) -> None:
+        relayed = self._job.relayed
+        if relayed is None or progress.phase is not Phase.DOWNLOADING:
+            return
+        now = time.monotonic()
+        if now - self._offered[0] >= _OFFER_EVERY:
+            self._offered = (now, self._torrent.all_offered())
+        view = SwarmView(
+            peers=progress.peers,
+            rate=progress.peer_rate,
+            can_find_peers=self._swarm.looks_for_peers or bool(self._job.peers),
+            all_offered=self._offered[1],
+            limit=self._swarm.download_limit,
+        )
+        self._web_seeds = self._web_seeds.next(view, now)
+        if self._web_seeds.in_use != self._web_seeds_in:
+            self._web_seeds_in = self._web_seeds.in_use
+            self._torrent.set_web_seeds(relayed.urls if self._web_seeds_in else ())
+            doing = "joining" if self._web_seeds_in else "stepping back"
+            self._report(Notice("info", f"web seeds are {doing}: {self._web_seeds.reason}"))
 
     def _give_up_on_web_seeds(self, progress: TorrentProgress) -> None:
         """Do not sit out the timeout when only web seeds may be asked and none of them can be of use any more."""

@@ -20,7 +20,8 @@ class TorrentProgress:
     """One moment of one torrent. Sizes in bytes, rates in bytes a second, payload only.
 
     `total` and `done` count the wanted files. `peers` are connected, `seeds` those of them that have everything,
-    `web_seeds` are counted apart. `known` are peers we have heard of. `checked` goes from 0 to 1 while checking.
+    `web_seeds` are counted apart, and what peers alone give is
+    `peer_rate`. `known` are peers we have heard of. `checked` goes from 0 to 1 while checking.
     """
 
     phase: Phase
@@ -32,6 +33,7 @@ class TorrentProgress:
     web_seeds: int
     known: int
     download_rate: int
+    peer_rate: int
     upload_rate: int
     received: int
     received_from_peers: int

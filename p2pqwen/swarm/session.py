@@ -88,6 +88,11 @@ class Swarm:
         """Whether it finds peers nobody named."""
         return self._settings.dht or self._settings.lsd or self._settings.trackers
 
+    @property
+    def download_limit(self) -> int:
+        """The user's limit in bytes a second, 0 for none."""
+        return self._settings.download_limit
+
     def add_download(
         self,
         metainfo: Metainfo,

@@ -87,6 +87,7 @@ class SwarmTorrent:
             web_seeds=len(connected) - len(people),
             known=max(0, status.list_peers - len(people)),
             download_rate=status.download_payload_rate,
+            peer_rate=sum(peer.payload_down_speed for peer in people),
             upload_rate=status.upload_payload_rate,
             received=status.total_payload_download,
             received_from_peers=from_peers,
@@ -100,6 +101,17 @@ class SwarmTorrent:
         """Book one piece."""
         if piece < len(self.have):
             self.have[piece] = have
+
+    def all_offered(self) -> bool:
+        """Tell whether connected peers, web seeds not counted, have every piece that is missing."""
+        with _alive():
+            people = [peer for peer in self._handle.get_peer_info() if _is_peer(peer)]
+        if any(peer.flags & lt.peer_info.seed for peer in people):
+            return True
+        found = int.from_bytes(self.have)  # one byte for each piece: joining peers is one operation on a long number
+        for peer in people:
+            found |= int.from_bytes(bytes(peer.pieces))
+        return found == int.from_bytes(b"\1" * len(self.have))
 
     def sync_pieces(self) -> None:
         """Take the pieces that are here from libtorrent itself; alerts may have been dropped."""
