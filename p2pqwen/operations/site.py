@@ -51,9 +51,9 @@ def check_site(keys: KeyStore, out: Path, last: Accepted | None, base: Accepted 
             hint="choose another folder for --out",
         )
     known = {one.digest for one in (last, base) if one is not None}
-    if there.digest in known or there.root.version < len(keys.roots()):
-        return  # ours, or made before the keys changed: whoever made it no longer counts
-    if last is None or there.position >= last.position:
+    if there.digest in known or any(there.position < one.position for one in (last, base) if one is not None):
+        return
+    if there.root.version == len(keys.roots()):  # else the keys changed since: whoever made it no longer counts
         raise UsageError(
             f"{site} holds index {there.position}, which this home did not publish",
             hint=f"see `p2pqwen index diff`; then say --base {site} to go on from it, or --base FILE for a better one",

@@ -13,15 +13,14 @@ from typing import Self
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
-    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
 
 from p2pqwen.errors import FormatError, UsageError
+from p2pqwen.signing.pkcs8 import encrypted_pem
 from p2pqwen.values.digest import Sha256
 
 PUBLIC_KEY_SIZE = 32
@@ -116,10 +115,10 @@ class PrivateKey:
 
     def to_pem(self, passphrase: str | None) -> bytes:
         """Return PKCS#8 PEM, encrypted unless `passphrase` is None."""
-        encryption: KeySerializationEncryption = NoEncryption()
-        if passphrase is not None:
-            encryption = BestAvailableEncryption(passphrase.encode())
-        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+        if passphrase is None:
+            return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        plain = self._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return encrypted_pem(plain, passphrase)
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte signature."""
