@@ -172,7 +172,7 @@ class Swarm:
 
     def _await_sockets(self) -> None:
         deadline = self._clock() + _LISTEN_SECONDS
-        answers = 2 * len(self._settings.listen_on)  # TCP and UDP
+        answers = len(self._settings.listen_on)  # of TCP; UDP takes the same port
         while len(self.listening) + len(self._news.listen_errors) < answers and self._clock() < deadline:
             self.pump(0.05)
             if self.listening and not self._settings.accepts_peers:
