@@ -53,8 +53,8 @@ setup_venv() {
     say "setting up $venv (once; about a minute)"
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || stop "cannot make $venv"
     # dependency groups (PEP 735) need pip 25.1
-    "$venv/bin/python" -m pip install --quiet --upgrade 'pip>=25.1' || stop "cannot reach the package index"
-    "$venv/bin/python" -m pip install --quiet --editable "$root" ${group:+--group "$root/pyproject.toml:$group"} \
+    "$venv/bin/python" -m pip install -qq --upgrade 'pip>=25.1' || stop "cannot reach the package index"
+    "$venv/bin/python" -m pip install -qq --editable "$root" ${group:+--group "$root/pyproject.toml:$group"} \
         || stop "cannot install p2pqwen's dependencies (see above)"
     printf '%s\n' "$want" >"$stamp"
 }
