@@ -59,7 +59,7 @@ class Base:
             raise FormatError("web seed pattern holds {repo}, and the repository is not known")
         if fields and "{path}" in fields and not self.origin.is_user:
             raise FormatError("web seed pattern holds {path}", expected="it in config or on the command line only")
-        check_web_url(self.file_url(RepoPath("file")))
+        check_web_url(self.file_url(RepoPath("file")) if "{path}" in fields else self.expanded)
         if "{path}" not in fields and (urlsplit(self.url).query or urlsplit(self.url).fragment or "?" in self.url):
             raise FormatError("a web seed's base URL has no query", got=repr(self.url[:120]))
 
