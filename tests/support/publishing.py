@@ -51,13 +51,13 @@ class Rules:
     epoch: int = 0
 
 
-def make_root(rules: Rules, previous: Root | None = None, *, name: str = "Test Keep", **changes: Any) -> Root:
-    """A root under these rules that follows `previous`; `changes` replace fields of its JSON."""
+def make_root(rules: Rules, after: Root | None = None, **changes: Any) -> Root:
+    """A root under these rules that follows another; `changes` replace fields of its JSON."""
     names = tuple(dict.fromkeys((*rules.root, *rules.index)))
     document = root_document(
-        version=1 if previous is None else previous.version + 1,
-        previous=None if previous is None else previous.digest,
-        name=name,
+        version=1 if after is None else after.version + 1,
+        previous=None if after is None else after.digest,
+        name="Test Keep",
         keys={keyid(one): RootKey(key(one).public, one) for one in names},
         roles={
             ROOT_ROLE: Role(tuple(map(keyid, rules.root)), rules.root_threshold),
