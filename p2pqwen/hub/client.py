@@ -166,7 +166,7 @@ class HubClient:
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
-        with only_to(self.endpoint), translated(what, with_token=self._token is not None):
+        with only_to(self.endpoint), translated(what, endpoint=self.endpoint, with_token=self._token is not None):
             yield
 
 

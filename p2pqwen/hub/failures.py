@@ -29,35 +29,37 @@ _NETWORK_ERRNOS = frozenset(
 
 
 @contextmanager
-def translated(what: str, *, with_token: bool) -> Iterator[None]:
+def translated(what: str, *, endpoint: str, with_token: bool) -> Iterator[None]:
     """Raise our errors for the block's; `what` names the thing asked for, such as `Qwen/Qwen3-0.6B`."""
     try:
         yield
     except P2pqwenError:
         raise
     except Exception as error:
-        raise translate(error, what, with_token=with_token) from error
+        raise translate(error, what, endpoint=endpoint, with_token=with_token) from error
 
 
-def translate(error: BaseException, what: str, *, with_token: bool) -> P2pqwenError:
+def translate(error: BaseException, what: str, *, endpoint: str, with_token: bool) -> P2pqwenError:
     """Return the error of ours that says the same."""
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
         # "not in the cache either": what stopped the Hub from answering is the cause
-        return translate(error.__cause__, what, with_token=with_token)
+        return translate(error.__cause__, what, endpoint=endpoint, with_token=with_token)
     if isinstance(error, OfflineModeIsEnabled):
-        return NetworkError(f"cannot ask the Hub for {what}: offline mode", hint="unset HF_HUB_OFFLINE")
+        return NetworkError(f"cannot ask {endpoint} for {what}: offline mode", hint="unset HF_HUB_OFFLINE")
     if isinstance(error, HfHubHTTPError):
         return _of_answer(error, what, with_token=with_token)
     if isinstance(error, (httpx2.HTTPError, httpx2.InvalidURL, FileMetadataError, LocalEntryNotFoundError)):
-        return NetworkError(f"no usable answer from the Hub for {what}", got=_one_line(error) or type(error).__name__)
+        return NetworkError(
+            f"no usable answer from {endpoint} for {what}", got=_one_line(error) or type(error).__name__
+        )
     if isinstance(error, OSError):
-        return _of_system(error, what)
+        return _of_system(error, what, endpoint)
     if isinstance(error, ValueError) and "too large to be downloaded" in str(error):
         return P2pqwenError(
             f"{what} is more than 50 GB, which the Hub serves through Xet only",
             hint="install it into the same environment: pip install hf_xet",
         )
-    return NetworkError(f"the Hub's answer for {what} is not what a Hub says", got=_one_line(error))
+    return NetworkError(f"{endpoint} does not answer as a Hub does for {what}", got=_one_line(error))
 
 
 def _of_answer(error: HfHubHTTPError, what: str, *, with_token: bool) -> P2pqwenError:
@@ -81,9 +83,9 @@ def _of_answer(error: HfHubHTTPError, what: str, *, with_token: bool) -> P2pqwen
     return NetworkError(f"the Hub cannot serve {what} now", got=f"status {status}, {_one_line(said)}", hint=hint)
 
 
-def _of_system(error: OSError, what: str) -> P2pqwenError:
+def _of_system(error: OSError, what: str, endpoint: str) -> P2pqwenError:
     if isinstance(error, (ConnectionError, TimeoutError)) or error.errno in _NETWORK_ERRNOS:
-        return NetworkError(f"no usable answer from the Hub for {what}", got=_one_line(error))
+        return NetworkError(f"no usable answer from {endpoint} for {what}", got=_one_line(error))
     if error.errno is None:  # huggingface_hub's own: the body was shorter or longer than was said
         return NetworkError(f"the download of {what} came out wrong", got=_one_line(error))
     return DiskError(f"cannot store {what}", got=error.strerror or str(error))

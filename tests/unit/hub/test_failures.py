@@ -66,7 +66,7 @@ CASES = [
 
 @pytest.mark.parametrize(("error", "kind", "hint"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_translation(error, kind, hint):
-    with pytest.raises(P2pqwenError) as caught, translated("Qwen/X", with_token=True):
+    with pytest.raises(P2pqwenError) as caught, translated("Qwen/X", endpoint="http://hub", with_token=True):
         raise error
     assert type(caught.value) is kind
     assert "Qwen/X" in caught.value.message
@@ -76,13 +76,13 @@ def test_translation(error, kind, hint):
 
 
 def test_strangers_are_told_about_tokens_and_that_it_may_not_exist():
-    found = translate(answered(HfHubHTTPError, 401), "Qwen/X", with_token=False)
+    found = translate(answered(HfHubHTTPError, 401), "Qwen/X", endpoint="http://hub", with_token=False)
     assert type(found) is NotFoundError
     assert "HF_TOKEN" in (found.hint or "")
 
 
 def test_our_own_errors_pass_unchanged():
     error = VerificationError("wrong")
-    with pytest.raises(VerificationError) as caught, translated("Qwen/X", with_token=False):
+    with pytest.raises(VerificationError) as caught, translated("Qwen/X", endpoint="http://hub", with_token=False):
         raise error
     assert caught.value is error
