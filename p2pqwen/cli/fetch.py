@@ -130,6 +130,7 @@ def _fields(done: Fetched) -> dict[str, Any]:
         "size": done.size,
         "bytes_from_peers": done.bytes_from_peers,
         "bytes_from_web_seeds": done.bytes_from_web_seeds,
+        "bytes_reused": done.bytes_reused,
         "seconds": round(done.seconds, 3),
         "verified": True,  # or there is no result
         "provenance": str(done.provenance),
@@ -157,6 +158,7 @@ def _lines(done: Fetched) -> list[str]:
             f"  content     {format_size(done.size)} in {done.seconds:.1f} s ({rate})",
             f"  from peers  {format_size(done.bytes_from_peers)}",
             f"  web seeds   {format_size(done.bytes_from_web_seeds)}",
+            *([f"  reused      {format_size(done.bytes_reused)}"] if done.bytes_reused else []),
         ]
     signed = [one.label for one in done.signers if one.state == "valid"]
     return [

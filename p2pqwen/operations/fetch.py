@@ -35,6 +35,7 @@ from p2pqwen.operations.fetch_files import (
 from p2pqwen.operations.fetch_metadata import KeptMetadata, ask_peers
 from p2pqwen.operations.fetch_plan import FetchPlan, Sources, make_plan, plan_of
 from p2pqwen.operations.fetch_target import FetchTarget
+from p2pqwen.operations.reuse import reuse
 from p2pqwen.operations.snapshot_build import warnings_of
 from p2pqwen.operations.verify import verify_held
 from p2pqwen.swarm.endpoint import Endpoint
@@ -42,6 +43,7 @@ from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.signature import SignerResult
+from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.bases import Bases, combine_bases
@@ -104,6 +106,7 @@ class Fetched:
     warnings: tuple[str, ...]
     web_seeds: tuple[dict[str, object], ...] = field(default=())
     unchanged: bool = False
+    bytes_reused: int = 0  # files of other snapshots that were linked
 
 
 def fetch(target: FetchTarget, options: FetchOptions, places: FetchPlaces, report: Report = ignore) -> Fetched:
@@ -245,18 +248,29 @@ class _Fetch:
         folder = self._library.folder(plan.snapshot)
         with durable.disk_errors(f"create {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
+        reused = self._reuse(plan, files, folder)
         cache = self._places.hub_cache.root if self._options.into_hub_cache else None
         require_room(folder, metainfo, files, copy_to=cache)
         if metainfo.has_all_layers:
             self._library.begin(plan.snapshot, metainfo.encode(), globs)
         self._verified.forget(plan.snapshot)
-        if unshare_bad_files(folder, metainfo, plan.manifest):
+        if unshare_bad_files(folder, metainfo, plan.manifest) or reused:
             durable.remove(job.resume_file)  # pieces it does not know would be written over good shared files
         done, plan = self._bring(swarm, plan, job)
         held = self._library.finish(plan.snapshot, _whole(plan).encode(), globs)
         durable.remove(job.resume_file)
         self._kept.forget(metainfo)
-        return self._finished(plan, held, files, done, relayed, unchanged=False)
+        return replace(self._finished(plan, held, files, done, relayed, unchanged=False), bytes_reused=reused)
+
+    def _reuse(self, plan: FetchPlan, files: frozenset[RepoPath] | None, folder: Path) -> int:
+        """Link what other held snapshots have; it is checked piece by piece with everything else."""
+        rows = () if plan.manifest is None else plan.manifest.files
+        wanted = [row for row in rows if files is None or row.path in files]
+        found = reuse(plan.snapshot, wanted, folder, library=self._library)
+        if found.files:
+            size = format_size(found.size)
+            self._report(Notice("info", f"{len(found.files)} files ({size}) are here in other snapshots, linked"))
+        return found.size
 
     def _globs(self, snapshot: SnapshotId) -> tuple[str, ...] | None:
         """Return what to have in the end: what was asked for now, and what a partial snapshot has already."""

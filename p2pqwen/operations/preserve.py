@@ -19,6 +19,7 @@ from p2pqwen.library.linking import place
 from p2pqwen.library.snapshots import Library, State
 from p2pqwen.library.space import require_free
 from p2pqwen.manifest.manifest import FileRow, parse_manifest
+from p2pqwen.operations.reuse import held_content
 from p2pqwen.operations.snapshot_build import (
     ExpectedFile,
     Preserved,
@@ -99,7 +100,7 @@ class _Run:
 
     def run(self) -> Preserved:
         snapshot = self._listing.snapshot
-        cached = {file.path: found for file in self._listing.files if (found := self._cache.find(snapshot.repo, file))}
+        cached = self._already_on_disk()
         self._require_room(cached)
         with _pool(DOWNLOAD_WORKERS + 1, "download") as downloads, _pool(hash_workers(), "hash") as hashers:
             commit = downloads.submit(self._commit_object)
@@ -114,6 +115,19 @@ class _Run:
         self._hub.clean_staging(self._staged)
         held = install(self._library, manifest, metainfo)
         return describe(held, manifest, metainfo, self._report, unchanged=False)
+
+    def _already_on_disk(self) -> dict[RepoPath, Path]:
+        """Return where other snapshots of the library, or the Hugging Face cache, seem to have files of this one."""
+        snapshot = self._listing.snapshot
+        held = held_content(
+            self._library, {file.lfs_sha256 for file in self._listing.files if file.lfs_sha256}, near=snapshot
+        )
+        found = {}
+        for file in self._listing.files:
+            path = None if file.lfs_sha256 is None else held.get(file.lfs_sha256)
+            if (path := path or self._cache.find(snapshot.repo, file)) is not None:
+                found[file.path] = path
+        return found
 
     def _require_room(self, cached: dict[RepoPath, Path]) -> None:
         device = self._staged.stat().st_dev
@@ -135,12 +149,12 @@ class _Run:
             fetching[downloads.submit(self._bring, file, cached.get(file.path))] = (index, file)
         for done in as_completed(fetching):
             index, file = fetching[done]
-            hashing.append(hashers.submit(self._digest, index, file, from_cache=done.result()))
+            hashing.append(hashers.submit(self._digest, index, file, reused=done.result()))
         results = [done.result() for done in as_completed(hashing)]
         return {row.path: (row, digests) for row, digests in results}
 
     def _bring(self, file: HubFile, cached: Path | None) -> bool:
-        """Bring a file into staging; tell whether it came from the Hugging Face cache."""
+        """Bring a file into staging; tell whether it was on this disk already."""
         target = self._staged / file.path.text
         if cached is not None and not target.exists():
             place(cached, target)
@@ -160,16 +174,16 @@ class _Run:
         self._hub.download(self._listing, file, self._staged, on_bytes)
         self._downloaded.add(file.size - seen)  # what an earlier try had fetched
 
-    def _digest(self, index: int, file: HubFile, *, from_cache: bool) -> tuple[FileRow, FileDigests]:
+    def _digest(self, index: int, file: HubFile, *, reused: bool) -> tuple[FileRow, FileDigests]:
         expected = ExpectedFile(file.path, file.size, file.blob_oid, file.lfs_sha256, lfs=file.lfs_sha256 is not None)
         target = self._staged / file.path.text
         try:
             return self._hash_and_compare(index, expected, target)
         except VerificationError as error:
             target.unlink(missing_ok=True)  # or the next try would take it for finished
-            if not from_cache:
+            if not reused:
                 raise
-            self._report(Notice("warning", f"the Hugging Face cache holds a bad copy, downloading: {error.message}"))
+            self._report(Notice("warning", f"a copy that was here already is bad, downloading: {error.message}"))
         self._hub.download(self._listing, file, self._staged, lambda _: None)
         try:
             return self._hash_and_compare(index, expected, target)

@@ -1,0 +1,342 @@
+"""Bring models that are on this disk already into the library: verified, linked where the file system can, seeded.
+
+The Hugging Face cache names a file after its hash, and a plain folder is recognised by names and sizes; both are only
+reasons to read a file. What enters the library is what the manifest says, byte for byte. Nothing is ever written to
+where files came from: links share bytes that neither side changes in place (a fetch and a repair separate a shared
+file before they write, see `fetch_files.unshare_bad_files`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError
+from p2pqwen.events import Progress, Report, ignore
+from p2pqwen.hub.cache import HubCache
+from p2pqwen.library import durable
+from p2pqwen.library.hashing import FileDigests, hash_files
+from p2pqwen.library.linking import Placement, place
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.library.space import require_free
+from p2pqwen.library.trust_store import TrustedPublisher
+from p2pqwen.library.verified import VerifiedFiles
+from p2pqwen.manifest.lfs_pointer import pointer_oid
+from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.operations.known_torrents import KnownTorrent, TorrentAndManifest, known_torrents
+from p2pqwen.operations.snapshot_build import warnings_of
+from p2pqwen.operations.verify import BadFile
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+
+MAX_DEPTH = 4
+"""How far below a given folder model folders are looked for: `models/org/name/commit` and its like."""
+_SKIPPED = frozenset({".git", ".cache", ".staging", "node_modules", "__pycache__"})
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPlaces:
+    """Where an import looks and writes. `torrents`: files the user named beside what indexes list."""
+
+    library: Library
+    verified: VerifiedFiles
+    hub_cache: HubCache
+    publishers: Sequence[TrustedPublisher]
+    torrents: Sequence[Path] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """One snapshot after the import. Sizes in bytes; `missing` is what a fetch has still to bring."""
+
+    held: HeldSnapshot
+    source: str
+    size: int
+    linked: int
+    copied: int
+    missing: int
+    bad: tuple[BadFile, ...]
+    warnings: tuple[str, ...]
+    unchanged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What an import did, and what it recognised nothing in, with the reason."""
+
+    imported: tuple[Imported, ...]
+    unmatched: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    known: KnownTorrent
+    source: str
+    files: Mapping[RepoPath, Path]
+
+
+def import_models(folders: Sequence[Path], *, hub_cache: bool, places: ImportPlaces, report: Report = ignore) -> Import:
+    """Import whatever is recognised in the Hugging Face cache (`hub_cache`) and below `folders`.
+
+    One snapshot that cannot be imported does not stop the others: its reason stands among the unmatched. Raises
+    `NotFoundError` for a folder that is not there, `DiskError` for a full disk, and what a named torrent raises.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise NotFoundError(f"no folder {folder}")
+    known = known_torrents(places.torrents, places.library, places.publishers, report)
+    imported: dict[SnapshotId, Imported] = {}
+    unmatched: list[tuple[str, str]] = []
+    matches = _Matches(known, places, unmatched)
+    for match in (*matches.in_hub_cache(enabled=hub_cache), *matches.in_folders(folders)):
+        if (before := imported.get(match.known.id)) is not None and not before.missing:
+            continue
+        try:
+            imported[match.known.id] = _import_one(match, places, report)
+        except DiskError:
+            raise
+        except P2pqwenError as error:
+            unmatched.append((match.source, error.message))
+    return Import(tuple(imported.values()), tuple(unmatched))
+
+
+class _Matches:
+    """Finds which known snapshot the files of a place may be."""
+
+    def __init__(self, known: Sequence[KnownTorrent], places: ImportPlaces, unmatched: list[tuple[str, str]]) -> None:
+        self._known, self._places, self._unmatched = known, places, unmatched
+
+    def in_hub_cache(self, *, enabled: bool) -> Iterator[_Match]:
+        """Match by blob names: the cache names each after its hash."""
+        cache = self._places.hub_cache
+        if not enabled or not cache.root.is_dir():
+            return
+        for repo in _cached_repos(cache.root):
+            listed = [one for one in self._known if one.id.repo == repo]
+            commits = {path.name for path in (cache.root / f"models--{repo.org}--{repo.model}").glob("snapshots/*")}
+            for commit in sorted(commits - {str(one.id.commit) for one in listed}):
+                self._unmatched.append((f"{repo}@{commit}", "in the Hugging Face cache, but nobody you trust lists it"))
+            for one in listed:
+                if (found := self._opened(one, str(one.id))) is None:
+                    continue
+                files = {row.path: path for row in found.manifest.files if row.size and (path := cache.find(repo, row))}
+                # A licence file that never changes must not begin a fetch of every revision there ever was.
+                here = sum(row.size for row in found.manifest.files if row.path in files)
+                if str(one.id.commit) in commits or 2 * here > one.size:
+                    yield _Match(one, f"the Hugging Face cache, {one.id}", files)
+
+    def in_folders(self, folders: Iterable[Path]) -> Iterator[_Match]:
+        """Match by what a folder is called, what it holds in all, and then by the names and sizes of its files."""
+        for folder in folders:
+            found = False
+            for place_, sizes in _model_folders(folder, self._places.library.root):
+                best = self._best(place_, sizes)
+                if best is not None:
+                    found = True
+                    yield best
+            if not found:
+                self._unmatched.append((str(folder), "no folder here fits a torrent you named or an index you trust"))
+
+    def _best(self, folder: Path, sizes: Mapping[str, int]) -> _Match | None:
+        best: tuple[int, _Match] | None = None
+        for one in self._known:
+            if not _may_be(one, folder, sizes) or (found := self._opened(one, str(folder))) is None:
+                continue
+            rows = [row for row in found.manifest.files if row.size and sizes.get(row.path.text) == row.size]
+            fits = sum(row.size for row in rows)
+            if 2 * fits > one.size and (best is None or fits > best[0]):
+                best = fits, _Match(one, str(folder), {row.path: folder / row.path.text for row in rows})
+        return None if best is None else best[1]
+
+    def _opened(self, one: KnownTorrent, source: str) -> TorrentAndManifest | None:
+        try:
+            return one.open()
+        except P2pqwenError as error:
+            self._unmatched.append((source, error.message))
+            return None
+
+
+def _import_one(match: _Match, places: ImportPlaces, report: Report) -> Imported:
+    library, found = places.library, match.known.open()
+    with durable.lock(library.lock_path(match.known.id)):
+        held = library.get(match.known.id)
+        warnings = tuple(warnings_of(found.manifest))
+        if held is not None and held.state is State.COMPLETE:
+            return Imported(held, match.source, match.known.size, 0, 0, 0, (), warnings, unchanged=True)
+        folder = library.stage(match.known.id) if held is None else held.folder
+        placing = _Placing(found, folder, report)
+        placing.place_all(match.files)
+        held = _enter(match.known.id, found, folder, held, placing, library)
+        if held.state is State.COMPLETE:
+            files = [row.path for row in found.manifest.files]
+            places.verified.record(held.id, found.metainfo.infohash.v2, held.folder, files)
+    size = match.known.size
+    return Imported(
+        held, match.source, size, placing.linked, placing.copied, placing.missing, tuple(placing.bad), warnings
+    )
+
+
+def _enter(
+    snapshot: SnapshotId,
+    found: TorrentAndManifest,
+    folder: Path,
+    held: HeldSnapshot | None,
+    placing: _Placing,
+    library: Library,
+) -> HeldSnapshot:
+    """Make it a held snapshot: complete, or one that a fetch goes on with."""
+    torrent = found.metainfo.encode()
+    if not placing.lacking:
+        return library.install(snapshot, torrent) if held is None else library.finish(snapshot, torrent, None)
+    if held is not None:
+        return held
+    if placing.missing == found.metainfo.layout.total_size:
+        library.discard_stage(snapshot)
+        reasons = "; ".join(f"{bad.path}: expected {bad.expected}, got {bad.got}" for bad in placing.bad[:3])
+        raise NotFoundError(f"no file of {snapshot} here is what the manifest says", got=reasons or None)
+    # The folder before its torrent: after a crash between the two it goes back to staging.
+    durable.rename(folder, library.folder(snapshot))
+    return library.begin(snapshot, torrent, None)
+
+
+class _Placing:
+    """Links the files of one snapshot into a folder and keeps those that are right."""
+
+    def __init__(self, found: TorrentAndManifest, folder: Path, report: Report) -> None:
+        self._found, self._folder, self._report = found, folder, report
+        self.rows = {row.path: row for row in found.manifest.files}
+        self._roots = {file.path: file.pieces_root for file in found.metainfo.files}
+        self.bad: list[BadFile] = []
+        self.good: set[RepoPath] = set()
+        self._placed: dict[RepoPath, Placement] = {}
+
+    @property
+    def lacking(self) -> set[RepoPath]:
+        """The files that are still to come."""
+        return set(self.rows) - self.good
+
+    @property
+    def missing(self) -> int:
+        """Their size in bytes."""
+        return self._size(self.lacking)
+
+    @property
+    def linked(self) -> int:
+        """Bytes that are here without being written again."""
+        return self._size(path for path, how in self._placed.items() if how is not Placement.COPY)
+
+    @property
+    def copied(self) -> int:
+        """Bytes that had to be written, because the source is on another file system."""
+        return self._size(path for path, how in self._placed.items() if how is Placement.COPY)
+
+    def place_all(self, sources: Mapping[RepoPath, Path]) -> None:
+        """Put the files in place, read each, and take away what is not right."""
+        self._require_room(sources)
+        self._link(sources)
+        for row in self.rows.values():
+            if row.size == 0:
+                with durable.disk_errors(f"create {row.path}"):
+                    (self._folder / row.path.text).parent.mkdir(parents=True, exist_ok=True)
+                    (self._folder / row.path.text).touch()
+                self.good.add(row.path)
+        present = {path for path, row in self.rows.items() if row.size and self._has_size(row)}
+        digests = self._hash(present)
+        for path in sorted(present):
+            if path in digests and (problem := _difference(self.rows[path], self._roots[path], digests[path])) is None:
+                self.good.add(path)
+            elif self._placed.pop(path, None) is not None:
+                if path in digests:
+                    self.bad.append(BadFile(path.text, *(problem or ("", ""))))
+                with durable.disk_errors(f"remove {path}"):
+                    (self._folder / path.text).unlink()
+
+    def _require_room(self, sources: Mapping[RepoPath, Path]) -> None:
+        device = self._folder.stat().st_dev
+        far = [path for path, source in sources.items() if source.stat().st_dev != device]
+        require_free(self._folder, self._size(far))
+
+    def _link(self, sources: Mapping[RepoPath, Path]) -> None:
+        for path, source in sources.items():
+            target, row = self._folder / path.text, self.rows[path]
+            if target.exists() and self._has_size(row) and target.stat().st_blocks * 512 >= row.size:
+                continue  # of an earlier try, or fetched
+            with durable.disk_errors(f"replace {target}"):
+                target.unlink(missing_ok=True)
+            self._placed[path] = place(source, target)
+
+    def _hash(self, present: set[RepoPath]) -> Mapping[RepoPath, FileDigests]:
+        total, done = sum(self.rows[path].size for path in present), 0
+
+        def on_bytes(count: int) -> None:
+            nonlocal done
+            done += count
+            self._report(Progress("verify", min(done, total), total))
+
+        def on_error(path: RepoPath, error: P2pqwenError) -> None:
+            self.bad.append(BadFile(path.text, "a readable file", error.message))
+
+        lfs = {path for path, row in self.rows.items() if row.lfs}
+        layout = self._found.metainfo.layout
+        return hash_files(self._folder, layout, only=present, lfs=lfs, on_bytes=on_bytes, on_error=on_error)
+
+    def _size(self, paths: Iterable[RepoPath]) -> int:
+        return sum(self.rows[path].size for path in paths)
+
+    def _has_size(self, row: FileRow) -> bool:
+        path = self._folder / row.path.text
+        return path.is_file() and path.stat().st_size == row.size
+
+
+def _difference(row: FileRow, root: Sha256 | None, digests: FileDigests) -> tuple[str, str] | None:
+    if digests.sha256 != row.sha256:
+        return f"sha256 {row.sha256}", f"sha256 {digests.sha256}"
+    oid = pointer_oid(digests.sha256, digests.size) if row.lfs else digests.git_blob
+    if oid != row.git_oid:
+        return f"git blob {row.git_oid}", f"git blob {oid}"
+    if digests.hashes.pieces_root != root:
+        return f"pieces root {root}", f"pieces root {digests.hashes.pieces_root}"
+    return None
+
+
+def _cached_repos(root: Path) -> Iterator[RepoId]:
+    for folder in sorted(root.glob("models--*--*")):
+        try:
+            yield RepoId(folder.name.removeprefix("models--").replace("--", "/", 1))
+        except FormatError:
+            continue
+
+
+def _model_folders(top: Path, library: Path) -> Iterator[tuple[Path, Mapping[str, int]]]:
+    """Yield folders that may hold a snapshot, with the size of every file below each by its path."""
+    for parent, folders, files in os.walk(top):
+        here = Path(parent)
+        depth = len(here.relative_to(top).parts)
+        folders[:] = sorted(name for name in folders if name not in _SKIPPED and (here / name) != library)
+        if files:
+            yield here, dict(_sizes(here))
+        if depth >= MAX_DEPTH:
+            folders.clear()
+
+
+def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _SKIPPED]
+        for name in files:
+            path = Path(parent, name)
+            if path.is_file():  # through links, as a snapshot of the Hugging Face cache has them
+                yield path.relative_to(folder).as_posix(), path.stat().st_size
+
+
+def _may_be(one: KnownTorrent, folder: Path, sizes: Mapping[str, int]) -> bool:
+    """Tell whether it is worth reading a torrent for a folder: it is called so, or holds just as much."""
+    names = {part.lower() for part in folder.parts[-3:]}
+    repo = one.id.repo
+    called = {repo.model.lower(), str(one.id.commit)}
+    called |= {f"{repo.org}{join}{repo.model}".lower() for join in ("--", "_", "__", "-")}
+    return (
+        bool(names & called) or f"models--{repo.org}--{repo.model}".lower() in names or sum(sizes.values()) == one.size
+    )
