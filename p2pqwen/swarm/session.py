@@ -153,7 +153,7 @@ class Swarm:
         self._pass_on()
         if self._clock() >= self._next_policy:
             self._next_policy = self._clock() + _POLICY_EVERY
-            self._choose_transport()
+            self._look_after_peers()
 
     @property
     def _live(self) -> lt.session:
@@ -185,19 +185,17 @@ class Swarm:
                 hint="another program may have the port: choose one with --listen HOST:PORT",
             )
 
-    def _choose_transport(self) -> None:
-        lonely = any(self._is_lonely(torrent) for torrent in self._torrents.values())
+    def _look_after_peers(self) -> None:
+        searching = [one for one in self._torrents.values() if self._is_searching(one)]
         before = self._transport.utp
-        if self._transport.decide(self._clock(), lonely=lonely) != before:
-            self._live.apply_settings({"enable_outgoing_utp": not before})
-            if not before:
-                for torrent in self._torrents.values():
-                    torrent.reconnect()
+        utp = self._transport.decide(self._clock(), lonely=any(map(_is_lonely, searching)))
+        if utp != before:
+            self._live.apply_settings({"enable_outgoing_utp": utp})
+        for torrent in searching:
+            torrent.reconnect(utp=utp)
 
-    def _is_lonely(self, torrent: SwarmTorrent) -> bool:
-        progress = torrent.progress()
-        searching = progress.phase in {Phase.METADATA, Phase.DOWNLOADING} or self._settings.accepts_peers
-        return searching and progress.known > 0 and progress.peers == 0
+    def _is_searching(self, torrent: SwarmTorrent) -> bool:
+        return self._settings.accepts_peers or torrent.progress().phase in {Phase.METADATA, Phase.DOWNLOADING}
 
     def _pass_on(self) -> None:
         """Act on what the alerts said: close sockets that must not listen, tell each complaint once."""
@@ -216,6 +214,11 @@ class Swarm:
             for torrent in self._torrents.values():
                 if torrent.checked:
                     torrent.sync_pieces()
+
+
+def _is_lonely(torrent: SwarmTorrent) -> bool:
+    progress = torrent.progress()
+    return progress.known > 0 and progress.peers == 0
 
 
 def _with_port(settings: SwarmSettings) -> SwarmSettings:

@@ -145,7 +145,8 @@ def _reach(settings: SwarmSettings) -> dict[str, Any]:
         "enable_natpmp": settings.upnp and settings.accepts_peers,
         # Several peers behind one address are usual (CGNAT, a machine running three seeds).
         "allow_multiple_connections_per_ip": True,
-        "min_reconnect_time": 5,
+        # A seed that was still checking its files, or just starting, is there a second later. Seeds take their time.
+        "min_reconnect_time": 60 if settings.accepts_peers else 1,
         # A fetch from metadata has no wanted file for a moment; the seed must not be dropped for that.
         "close_redundant_connections": settings.accepts_peers,
     }

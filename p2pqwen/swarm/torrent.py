@@ -20,9 +20,11 @@ _PHASES = {
     lt.torrent_status.states.finished: Phase.FINISHED,
     lt.torrent_status.states.seeding: Phase.FINISHED,
 }
-# pex_flags of connect_peer: what we assume of a peer nobody told us more about.
+# `connect_peer`: flags say what we assume of a peer nobody told us more about. libtorrent gives a peer up after three
+# failures, except that word of it from a tracker takes one failure back; so what a user names comes "from a tracker".
 _TCP_ONLY = 0
 _ANY_TRANSPORT = 0x01 | 0x04 | 0x08  # encryption, uTP, hole punching
+_SOURCE = lt.peer_info.tracker
 _UNFINISHED_HANDSHAKE = lt.peer_info.handshake | lt.peer_info.connecting
 
 
@@ -51,17 +53,18 @@ class SwarmTorrent:
         self.metadata: bytes | None = None
 
     def connect(self, peer: Endpoint) -> None:
-        """Connect to a peer, over TCP first; raises `NetworkError` for a name without an address."""
-        resolved = peer.resolve()
-        self._told.append(resolved)
-        with _alive():
-            self._handle.connect_peer((resolved.host, resolved.port), 0, _TCP_ONLY)
+        """Connect to a peer and keep trying; raises `NetworkError` for a name without an address."""
+        self._told.append(peer.resolve())
+        self.reconnect(utp=False)
 
-    def reconnect(self) -> None:
-        """Try the peers we were told of again, by any transport."""
+    def reconnect(self, *, utp: bool) -> None:
+        """Try the peers we were told of and are not connected to once more."""
         with _alive():
+            connected = {Endpoint(*peer.ip) for peer in self._handle.get_peer_info()} if self._told else set()
             for peer in self._told:
-                self._handle.connect_peer((peer.host, peer.port), 0, _ANY_TRANSPORT)
+                if peer not in connected:
+                    flags = _ANY_TRANSPORT if utp else _TCP_ONLY
+                    self._handle.connect_peer((peer.host, peer.port), _SOURCE, flags)
 
     def peers(self) -> list[Endpoint]:
         """Return the peers it is connected to."""
