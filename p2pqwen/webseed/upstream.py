@@ -116,6 +116,11 @@ class Upstream:
         fault = self.standing(file).last or self._host_standing(self._next_url(file)).last
         return fault.reason if fault else None
 
+    def redirects(self, file: RemoteFile) -> bool:
+        """Tell whether this file was last found behind a redirect."""
+        target = self._targets.get(file.path)
+        return target is not None and not target.direct
+
     def failed(self, file: RemoteFile, fault: UpstreamError) -> None:
         """Note a fault, and leave the file or the host alone for a while."""
         now = self._clock()
@@ -200,7 +205,7 @@ class Upstream:
         origin = _origin(url)
         if (wait := self._host_standing_by_name(origin).not_before - self._clock()) > 0:
             raise UpstreamError(Kind.BUSY, "asked us to wait", host=origin, wait=wait)
-        headers = {"Range": f"bytes={wanted.start}-{wanted.stop - 1}"}
+        headers = {"Range": f"bytes={wanted.start}-{wanted.stop - 1}"} if wanted.start < wanted.stop else {}
         if self._is_hub and self._hub is not None and self._hub.token and origin == _origin(self._hub.endpoint):
             headers["Authorization"] = f"Bearer {self._hub.token}"
         self.account.requests += 1

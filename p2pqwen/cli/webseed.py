@@ -1,0 +1,114 @@
+"""`p2pqwen webseed check`: which web seeds of a torrent work."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from p2pqwen.cli import exit_codes
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+
+if TYPE_CHECKING:
+    from p2pqwen.operations.webseed_check import WebSeedCheck
+    from p2pqwen.webseed.probe import BaseProbe
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(help="Look after web seeds.", no_args_is_help=True, rich_markup_mode=None)
+    group.callback()(_group)
+    group.command("check")(check)
+    app.add_typer(group, name="webseed")
+
+
+def _group() -> None:
+    """Look after web seeds."""
+
+
+def check(
+    target: Annotated[
+        str, typer.Argument(metavar="REPO[@COMMIT]|FILE.torrent", help="A listed or held snapshot, or a torrent.")
+    ],
+    web_seed: Annotated[
+        list[str] | None, typer.Option("--web-seed", metavar="URL", help="Check this base URL too.")
+    ] = None,
+    pieces: Annotated[
+        int, typer.Option(min=0, max=1000, metavar="N", help="Random pieces to read between a file's first and last.")
+    ] = 1,
+    json_output: JsonFlag = False,
+) -> None:
+    """Compare what every web seed serves with the torrent's hashes.
+
+    Exit 3 if one serves wrong bytes, else 5 if some file is right nowhere.
+    """
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.fetch_plan import Sources
+    from p2pqwen.operations.fetch_target import parse_target
+    from p2pqwen.operations.webseed_check import check_web_seeds
+    from p2pqwen.webseed.upstream import HubAccess
+
+    with Output(as_json=json_output) as out:
+        node = open_node()
+        publishers = node.trust.publishers(now=datetime.now(UTC), report=out.report)
+        found = check_web_seeds(
+            parse_target(target),
+            Sources(node.library, publishers, node.known_keys()),
+            hub=HubAccess(node.config.hub.endpoint, node.config.hub.token),
+            extra=tuple(web_seed or ()),
+            config=node.config.web_seed_bases,
+            more_pieces=pieces,
+            report=out.report,
+        )
+        out.result(_fields(found), _lines(found))
+    if found.lies:
+        raise typer.Exit(exit_codes.VERIFICATION)
+    if not found.complete:
+        raise typer.Exit(exit_codes.NETWORK)
+
+
+def _fields(found: WebSeedCheck) -> dict[str, Any]:
+    return {
+        "torrent": found.metainfo.name,
+        "complete": found.complete,
+        "bases": [_base(probe) for probe in found.bases]
+        + [
+            {"url": url, "ok": False, "files_ok": 0, "files_bad": len(found.metainfo.files), "reason": reason}
+            for url, reason in found.refused
+        ],
+    }
+
+
+def _base(probe: BaseProbe) -> dict[str, Any]:
+    return {
+        "url": probe.base.url,
+        "ok": probe.ok,
+        "files_ok": probe.files_ok,
+        "files_bad": len(probe.files) - probe.files_ok,
+        "reason": probe.reason,
+        "from": probe.base.origin.value,
+        "for_other_clients": probe.is_listable,
+        "wrong_bytes": probe.lies,
+        "files": [
+            {"path": file.path, "served": file.served.value, "redirected": file.redirected, "reason": file.reason}
+            for file in probe.files
+        ],
+    }
+
+
+def _lines(found: WebSeedCheck) -> list[str]:
+    lines = []
+    for probe in found.bases:
+        state = "works" if probe.ok else "WRONG BYTES" if probe.lies else "partly" if probe.files_ok else "fails"
+        redirected = sum(file.redirected for file in probe.files)
+        lines.append(f"{state:<11}  {probe.base}")
+        lines.append(f"             {probe.files_ok} of {len(probe.files)} files right, {redirected} redirected")
+        if probe.reason:
+            lines.append(f"             {probe.reason}")
+        if not probe.is_listable:
+            lines.append("             not fit for a torrent: other clients would get stuck on it")
+    lines += [f"{'refused':<11}  {url}\n             {reason}" for url, reason in found.refused]
+    lines.append("every file can be had" if found.complete else "some files are right nowhere")
+    return lines

@@ -1,0 +1,212 @@
+"""Does a base URL serve a torrent's files? Length, first and last piece and some others, compared with the hashes.
+
+A base belongs into a published torrent when for every file it gives the right bytes, with or without a redirect, or
+answers 404 or 410 (`is_listable`). Anything else does harm: libtorrent and qBittorrent stand still at 0% beside a base
+that answers some files with an LFS pointer or a short body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.webseed.bases import Base
+from p2pqwen.webseed.fault import Kind, UpstreamError
+from p2pqwen.webseed.patience import Patience
+from p2pqwen.webseed.piece_check import PieceCheck
+from p2pqwen.webseed.upstream import HubAccess, RemoteFile, Upstream
+
+MORE_PIECES = 1
+CONCURRENCY = 4
+_LONGEST_WAIT = 60.0
+_TRIES = 4
+_PASSES = frozenset({Kind.BUSY, Kind.BROKEN, Kind.SILENT})
+
+
+OnFile: TypeAlias = Callable[["Base", "FileProbe"], None]
+
+
+class Served(StrEnum):
+    """What a base has under a file's path."""
+
+    RIGHT = "right"
+    ABSENT = "absent"
+    BAD = "bad"  # something else, or no answer
+
+
+@dataclass(frozen=True, slots=True)
+class FileProbe:
+    """One file at one base; `reason` where it is not right."""
+
+    path: str
+    size: int
+    served: Served
+    redirected: bool = False
+    wrong_bytes: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BaseProbe:
+    """One base and every file of the torrent."""
+
+    base: Base
+    files: tuple[FileProbe, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file is right."""
+        return all(file.served is Served.RIGHT for file in self.files)
+
+    @property
+    def files_ok(self) -> int:
+        """How many files are right."""
+        return sum(file.served is Served.RIGHT for file in self.files)
+
+    @property
+    def lies(self) -> bool:
+        """Whether it gave bytes that are not the file's."""
+        return any(file.wrong_bytes for file in self.files)
+
+    @property
+    def is_listable(self) -> bool:
+        """Whether it helps a plain BEP 19 client and cannot mislead one. Empty files are never asked for."""
+        asked = [file for file in self.files if file.size]
+        return not any(file.served is Served.BAD for file in asked) and any(
+            file.served is Served.RIGHT for file in asked
+        )
+
+    @property
+    def reason(self) -> str | None:
+        """What is wrong, in a line; None when nothing is."""
+        bad = [file for file in self.files if file.served is not Served.RIGHT]
+        if not bad:
+            return None
+        reasons = {file.reason for file in bad}
+        if len(bad) == len(self.files) and len(reasons) == 1:
+            return f"every file: {bad[0].reason}"
+        more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+        return f"{bad[0].path}: {bad[0].reason}{more}"
+
+
+def check_bases(
+    metainfo: Metainfo,
+    bases: Sequence[Base],
+    *,
+    hub: HubAccess | None = None,
+    patience: Patience | None = None,
+    more_pieces: int = MORE_PIECES,
+    on_file: OnFile | None = None,
+) -> tuple[BaseProbe, ...]:
+    """Probe bases for a torrent that has its piece layers; not from a running event loop.
+
+    Read from each base are each file's length, its first and last piece, and `more_pieces` in between at random. A
+    server that asks us to wait is waited for, up to a minute.
+    """
+
+    async def run() -> tuple[BaseProbe, ...]:
+        return tuple(
+            [await _probe(metainfo, base, hub, patience or Patience(), more_pieces, on_file) for base in bases]
+        )
+
+    return asyncio.run(run())
+
+
+async def _probe(
+    metainfo: Metainfo,
+    base: Base,
+    hub: HubAccess | None,
+    patience: Patience,
+    more_pieces: int,
+    on_file: OnFile | None,
+) -> BaseProbe:
+    upstream = Upstream(base, hub=hub, patience=patience)
+    probe = _Probe(PieceCheck(metainfo.parsed_info, metainfo.piece_layers), upstream, more_pieces)
+    turns = asyncio.Semaphore(CONCURRENCY)
+
+    async def one(number: int) -> FileProbe:
+        async with turns:
+            found = await probe.file(number, RemoteFile(metainfo.files[number].path, metainfo.files[number].size))
+            if on_file is not None:
+                on_file(base, found)
+            return found
+
+    try:
+        return BaseProbe(base, tuple(await asyncio.gather(*(one(number) for number in range(len(metainfo.files))))))
+    finally:
+        await upstream.close()
+
+
+class _WrongBytesError(Exception):
+    pass
+
+
+class _Probe:
+    def __init__(self, check: PieceCheck, upstream: Upstream, more_pieces: int) -> None:
+        self._check = check
+        self._upstream = upstream
+        self._more = more_pieces
+        self._unreachable: UpstreamError | None = None
+
+    async def file(self, number: int, file: RemoteFile) -> FileProbe:
+        try:
+            for piece in self._pieces(number):
+                await self._piece(number, piece, file)
+        except UpstreamError as error:
+            served = Served.ABSENT if error.kind is Kind.ABSENT else Served.BAD
+            return FileProbe(file.path.text, file.size, served, self._upstream.redirects(file), reason=error.reason)
+        except _WrongBytesError as error:
+            return FileProbe(
+                file.path.text,
+                file.size,
+                Served.BAD,
+                self._upstream.redirects(file),
+                wrong_bytes=True,
+                reason=str(error),
+            )
+        return FileProbe(file.path.text, file.size, Served.RIGHT, self._upstream.redirects(file))
+
+    def _pieces(self, number: int) -> list[int | None]:
+        count = self._check.count(number)
+        if not count:
+            return [None]
+        between = range(1, count - 1)
+        chosen = random.sample(between, min(self._more, len(between)))
+        return [*dict.fromkeys([0, count - 1, *sorted(chosen)])]
+
+    async def _piece(self, number: int, piece: int | None, file: RemoteFile) -> None:
+        span = range(0) if piece is None else self._check.span(number, piece)
+        data = bytearray(len(span))
+        waited = 0.0
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                await self._read(file, span, data)
+                break
+            except UpstreamError as error:
+                pause = error.wait if error.wait is not None else 0.5
+                waited += pause
+                if error.kind not in _PASSES or not tries_left or waited > _LONGEST_WAIT:
+                    if error.kind in {Kind.UNREACHABLE, Kind.SILENT}:
+                        self._unreachable = error
+                    raise
+                await asyncio.sleep(pause)
+        if piece is not None:
+            right = await asyncio.to_thread(self._check.holds, number, piece, memoryview(data))
+            if not right:
+                raise _WrongBytesError(f"wrong bytes from {span.start} to {span.stop - 1}")
+
+    async def _read(self, file: RemoteFile, span: range, data: bytearray) -> None:
+        if self._unreachable is not None:
+            raise self._unreachable  # asking for every file would only take time
+        body = await self._upstream.open(file, span.start, span.stop, skip_any=True)
+        try:
+            at = 0
+            while at < len(data):
+                at = await body.read_into(data, at, len(data))
+        finally:
+            body.close()
