@@ -32,6 +32,7 @@ SILENCE_SECONDS = 30.0
 _RETRIES = urllib3.Retry(
     total=4,
     connect=1,
+    read=1,  # a silent server has had its time
     redirect=4,
     status_forcelist=(429, 500, 502, 503, 504),
     allowed_methods=None,  # asking for a pack changes nothing on the server
@@ -100,7 +101,8 @@ def _broken(error: Exception | str, url: str, commit: CommitId, *, filtered: boo
     said = error if isinstance(error, str) else _said(error)
     if "not our ref" in said:
         return NotFoundError(f"the git repository at {url} does not have commit {commit}", got=said)
-    if filtered and isinstance(error, (str, GitProtocolError)):
+    answered = isinstance(error, str) or not isinstance(error.__cause__, urllib3.exceptions.MaxRetryError)
+    if filtered and answered:
         return FilterRefusedError(f"the git server refuses a filtered fetch of {url}", got=said)
     return NetworkError(f"no usable git answer from {url}", got=said)
 

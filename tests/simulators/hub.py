@@ -161,7 +161,7 @@ class HubSimulator(LocalHub):
         if self.git == "forbidden":
             return self.refuse(403, None, "git access is not allowed")
         if self.git == "backend":
-            backend = self._backends.setdefault(call.repo, GitHttpBackend())
+            backend = self._backends.get(call.repo) or self._backends.setdefault(call.repo, GitHttpBackend())
             return await backend.answer(request, call, repository, allow_filter=self.git_filter == "allow")
         return await super().answer_git(request, call, repository)
 
