@@ -1,0 +1,120 @@
+"""The pointer: a small mutable DHT item that says which index is the newest and which torrent carries it.
+
+    {"ih": <v1 infohash of the bundle>, "ih2": <its v2 infohash>,            `ih` as in BEP 46
+     "epoch": 0, "version": 7, "sha256": <SHA-256 of JCS(signed index)>}
+
+It holds one key and no threshold, so it is a hint only: what it leads to is judged by the rules of acceptance alone.
+
+A newcomer who knows nothing but a publisher id cannot know the DHT key. For him there is a notice board: an item under
+a key that follows from the publisher id, which anybody who knows the id can write. It names DHT keys and is believed
+for nothing but where to look.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from p2pqwen.errors import FormatError
+from p2pqwen.index.acceptance import Position
+from p2pqwen.index.mutable_item import MAX_VALUE, ItemAddress
+from p2pqwen.signing.keys import PrivateKey, PublicKey
+from p2pqwen.torrent import bencode
+from p2pqwen.torrent.bencode import Bencoded
+from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.values.digest import Sha1, Sha256
+
+DEFAULT_SALT = "p2pqwen"
+BOARD_SLOTS = 4
+"""Boards for one publisher: whoever wants to spoil them must keep all of them spoiled."""
+MAX_BOARD_KEYS = 4
+_BOARD_SEED = b"p2pqwen notice board 1\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """Which index, and the bundle torrent that carries it. `infohash_v2` is None in an item of plain BEP 46."""
+
+    infohash_v1: Sha1
+    infohash_v2: Sha256 | None
+    position: Position
+    digest: Sha256
+
+    @classmethod
+    def to_bundle(cls, infohash: InfoHash, position: Position, digest: Sha256) -> Pointer:
+        """Return the pointer to an index's bundle."""
+        return cls(infohash.v1, infohash.v2, position, digest)
+
+    def encode(self) -> bytes:
+        """Return the value of the item."""
+        value: dict[bytes, Bencoded] = {
+            b"epoch": self.position.epoch,
+            b"ih": self.infohash_v1.raw,
+            b"sha256": self.digest.raw,
+            b"version": self.position.version,
+        }
+        if self.infohash_v2 is not None:
+            value[b"ih2"] = self.infohash_v2.raw
+        return bencode.encode(value)
+
+
+def parse_pointer(value: bytes) -> Pointer:
+    """Read a value; keys we do not know are passed over. Raises `FormatError`."""
+    row = bencode.decode_dict(value, max_bytes=MAX_VALUE)
+    v2 = row.get(b"ih2")
+    return Pointer(
+        Sha1(_bytes(row, b"ih")),
+        None if v2 is None else Sha256(_bytes(row, b"ih2")),
+        Position(_number(row, b"epoch"), _number(row, b"version")),
+        Sha256(_bytes(row, b"sha256")),
+    )
+
+
+def board_key(publisher: Sha256) -> PrivateKey:
+    """Return the key of a publisher's notice board: no secret, anybody who knows the id has it."""
+    return PrivateKey.from_seed(hashlib.sha256(_BOARD_SEED + publisher.raw).digest())
+
+
+def board_address(publisher: Sha256, slot: int) -> ItemAddress:
+    """Return where one of the boards stands."""
+    return ItemAddress(board_key(publisher).public, board_salt(slot))
+
+
+def board_salt(slot: int) -> bytes:
+    """Return the salt of one of the boards."""
+    return b"p2pqwen-%d" % slot
+
+
+def board_notice(addresses: Sequence[ItemAddress]) -> bytes:
+    """Return the value of a board: the addresses of pointers, the best first."""
+    return bencode.encode([[one.public.raw, one.salt] for one in addresses[:MAX_BOARD_KEYS]])
+
+
+def parse_board(value: bytes) -> tuple[ItemAddress, ...]:
+    """Read a board; raises `FormatError`."""
+    rows = bencode.decode(value, max_bytes=MAX_VALUE)
+    if not isinstance(rows, list):
+        raise FormatError("a notice board", expected="a list of keys and salts")
+    return tuple(_board_row(row) for row in rows[:MAX_BOARD_KEYS])
+
+
+def _board_row(row: Bencoded) -> ItemAddress:
+    match row:
+        case [bytes() as key, bytes() as salt]:
+            return ItemAddress(PublicKey(key), salt)
+    raise FormatError("a row of a notice board", expected="a key and a salt")
+
+
+def _bytes(row: dict[bytes, Bencoded], key: bytes) -> bytes:
+    value = row.get(key)
+    if not isinstance(value, bytes):
+        raise FormatError(f"pointer's `{key.decode()}`", expected="bytes", got=type(value).__name__)
+    return value
+
+
+def _number(row: dict[bytes, Bencoded], key: bytes) -> int:
+    value = row.get(key)
+    if not isinstance(value, int) or not 0 <= value < 2**53:
+        raise FormatError(f"pointer's `{key.decode()}`", expected="a number", got=repr(value)[:40])
+    return value

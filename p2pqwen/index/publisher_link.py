@@ -1,0 +1,64 @@
+"""BEP 46 links to a publisher: `magnet:?xs=urn:btpk:<public key>&s=<salt>`, with the publisher id where it is known.
+
+`x.publisher` is ours: with it a reader pins the id; without it he first has to believe the key.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from p2pqwen.errors import FormatError
+from p2pqwen.index.mutable_item import ItemAddress
+from p2pqwen.signing.keys import PublicKey
+from p2pqwen.values.digest import Sha256
+
+MAX_LINK = 4096
+_PREFIX = "magnet:?"
+_BTPK = "urn:btpk:"
+_HEX = re.compile(r"(?:[0-9a-f]{2})*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherLink:
+    """Where a publisher's pointer stands, and his id."""
+
+    address: ItemAddress
+    publisher: Sha256 | None = None
+
+    def __str__(self) -> str:
+        """Print it; parsing gives the same link back."""
+        salt = f"&s={self.address.salt.hex()}" if self.address.salt else ""
+        pinned = f"&x.publisher={self.publisher}" if self.publisher else ""
+        return f"{_PREFIX}xs={_BTPK}{self.address.public.raw.hex()}{salt}{pinned}"
+
+
+def is_publisher_link(text: str) -> bool:
+    """Tell whether a text wants to be one."""
+    return text.lower().startswith(_PREFIX) and _BTPK in text.lower()
+
+
+def parse_publisher_link(text: str) -> PublisherLink:
+    """Read a link; raises `FormatError`."""
+    if len(text) > MAX_LINK or not text.lower().startswith(_PREFIX):
+        raise FormatError("not a publisher link", expected=f"{_PREFIX}xs={_BTPK}…", got=repr(text[:40]))
+    found: dict[str, str] = {}
+    for pair in text[len(_PREFIX) :].split("&"):
+        name, _, value = pair.partition("=")
+        if found.setdefault(name.lower(), unquote(value)) != unquote(value):
+            raise FormatError(f"publisher link holds two different {name[:20]!r}")
+    source = found.get("xs", "").lower()
+    if not source.startswith(_BTPK):
+        raise FormatError("publisher link names no key", expected=f"xs={_BTPK}<64 hex digits>", got=repr(source[:80]))
+    publisher = found.get("x.publisher")
+    return PublisherLink(
+        ItemAddress(PublicKey(_hex(source.removeprefix(_BTPK), "public key")), _hex(found.get("s", ""), "salt")),
+        None if publisher is None else Sha256.parse(publisher.lower()),
+    )
+
+
+def _hex(text: str, what: str) -> bytes:
+    if not _HEX.fullmatch(text.lower()):
+        raise FormatError(f"publisher link's {what}", expected="hex digits", got=repr(text[:80]))
+    return bytes.fromhex(text)
