@@ -1,0 +1,273 @@
+"""BEP 44 items in the DHT: get one, put one, in the IPv4 and the IPv6 network (BEP 32) side by side.
+
+Our own client beside libtorrent's: the binding can only put items it can sign, and an item must be kept alive by
+people who cannot sign it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from p2pqwen.errors import FormatError, NetworkError, VerificationError
+from p2pqwen.index.mutable_item import MAX_VALUE, ItemAddress, MutableItem
+from p2pqwen.signing.keys import SIGNATURE_SIZE
+from p2pqwen.swarm.dht_lookup import Answered, K, Lookup
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.krpc import METHOD_UNKNOWN, SEQUENCE_TOO_LOW, Contact, Reply
+from p2pqwen.swarm.krpc_client import KrpcClient, QueryRefusedError
+from p2pqwen.torrent import bencode
+from p2pqwen.torrent.bencode import Bencoded
+
+LOOKUP_SECONDS = 20.0
+NAME_SECONDS = 4.0
+MAX_TOKEN = 256
+MAX_START = 24
+"""Nodes without an id that a lookup begins with."""
+_FAMILIES = (4, 6)
+_WANT: list[Bencoded] = [b"n4", b"n6"]
+_MAX_GOOD = 500
+
+Asking = Callable[[Endpoint], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Gotten:
+    """What the DHT knew: the item with the highest sequence number, how many nodes answered, how many held it."""
+
+    item: MutableItem | None
+    answered: int
+    holders: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """What came of putting an item: how many nodes took it. `newer` is what made us stop: a higher sequence number."""
+
+    accepted: int
+    answered: int
+    newer: MutableItem | None = None
+    refusals: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Search:
+    """One lookup for an address, in both families: who answered with a token, and the items they gave."""
+
+    answered: list[Answered] = field(default_factory=list)
+    items: list[MutableItem] = field(default_factory=list)
+
+    @property
+    def best(self) -> MutableItem | None:
+        """The item with the highest sequence number."""
+        return max(self.items, key=_rank, default=None)
+
+
+class Dht:
+    """A client of the DHT for a few requests; an asynchronous context manager.
+
+    `start` are nodes to begin with: names are resolved on entry, those that cannot be are left out.
+    """
+
+    def __init__(
+        self,
+        start: Iterable[Endpoint | Contact],
+        *,
+        seconds: float = LOOKUP_SECONDS,
+        client: KrpcClient | None = None,
+    ) -> None:
+        self._given = tuple(dict.fromkeys(start))
+        self._start: list[Endpoint | Contact] = []
+        self._seconds = seconds
+        self._client = client or KrpcClient()
+        self._good: dict[Endpoint, Contact] = {}
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        contacts = [one for one in self._given if isinstance(one, Contact)]
+        names = [one for one in self._given if isinstance(one, Endpoint)]
+        self._start = [*contacts, *(await resolve_all(names))[:MAX_START]]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.__aexit__(kind, error, trace)
+
+    @property
+    def good_nodes(self) -> list[Contact]:
+        """The nodes that answered, the latest last; worth remembering for the next time."""
+        return list(self._good.values())
+
+    async def ping(self, node: Endpoint) -> Contact:
+        """Ask one node who it is; raises `NetworkError`."""
+        return self._note(node, await self._client.ask(node, "ping", {}))
+
+    async def find_nodes(self, target: bytes) -> list[Contact]:
+        """Return the closest nodes to an id that answered, of both families."""
+        found = await self._lookup(target, lambda node: self._client.ask(node, "find_node", _find_node(target)))
+        return [Contact(one.id, one.endpoint) for answered in found for one in answered[:K]]
+
+    async def get(self, address: ItemAddress) -> Gotten:
+        """Look an item up; forged and broken ones are passed over."""
+        searches = await self._search(address)
+        items = [item for search in searches for item in search.items]
+        best = max((best for one in searches if (best := one.best) is not None), key=_rank, default=None)
+        return Gotten(best, sum(len(one.answered) for one in searches), sum(item == best for item in items))
+
+    async def put(self, item: MutableItem, *, cas: int | None = None) -> Put:
+        """Put a signed item, ours or anybody's, at the nodes closest to it; a newer one there is returned instead.
+
+        With `cas` a node takes it only over the item with that sequence number (BEP 44).
+        """
+        searches = await self._search(item.address)
+        answered = sum(len(one.answered) for one in searches)
+        best = max((best for one in searches if (best := one.best) is not None), key=_rank, default=None)
+        if best is not None and best.sequence > item.sequence:
+            return Put(0, answered, best)
+        closest = [one for search in searches for one in search.answered[:K]]
+        outcomes = await asyncio.gather(*(self._put_at(one, item, cas) for one in closest))
+        refusals = tuple(dict.fromkeys(text for text in outcomes if text))
+        return Put(sum(text == "" for text in outcomes), answered, None, refusals)
+
+    async def _put_at(self, one: Answered, item: MutableItem, cas: int | None) -> str | None:
+        """Put at one node; return "" when it took the item, words when it refused, None when it did not answer."""
+        token = one.reply.bytes("token", at_most=MAX_TOKEN)
+        if token is None:
+            return "gave no token"
+        arguments: dict[bytes, Bencoded] = {
+            b"k": item.address.public.raw,
+            b"seq": item.sequence,
+            b"sig": item.signature,
+            b"token": token,
+            b"v": bencode.decode(item.value, max_bytes=MAX_VALUE),
+        }
+        if item.address.salt:
+            arguments[b"salt"] = item.address.salt
+        if cas is not None:
+            arguments[b"cas"] = cas
+        try:
+            await self._client.ask(one.endpoint, "put", arguments)
+        except QueryRefusedError as error:
+            return "holds a newer item" if error.code == SEQUENCE_TOO_LOW else error.message
+        except NetworkError:
+            return None
+        return ""
+
+    async def _search(self, address: ItemAddress) -> list[_Search]:
+        target = address.target.raw
+        arguments: dict[bytes, Bencoded] = {b"target": target, b"want": _WANT}
+
+        async def ask(node: Endpoint) -> Reply:
+            try:
+                return await self._client.ask(node, "get", arguments)
+            except QueryRefusedError as error:
+                if error.code != METHOD_UNKNOWN:
+                    raise
+                return await self._client.ask(node, "find_node", _find_node(target))  # a plain bootstrap router
+
+        searches = []
+        for answered in await self._lookup(target, ask):
+            items = [item for one in answered if (item := _item(address, one.reply)) is not None]
+            searches.append(_Search([one for one in answered if b"token" in one.reply.values], items))
+        return searches
+
+    async def _lookup(self, target: bytes, ask: Asking) -> list[list[Answered]]:
+        async def noting(node: Endpoint) -> Reply:
+            reply = await ask(node)
+            self._note(node, reply)
+            return reply
+
+        start = [*self._start, *self._good.values()]
+        lookups = [
+            Lookup(target, family, noting, of_family, own_id=self._client.id)
+            for family in _FAMILIES
+            if (of_family := [one for one in start if _family(one) == family])
+        ]
+        return list(await asyncio.gather(*(lookup.run(self._seconds) for lookup in lookups)))
+
+    def _note(self, node: Endpoint, reply: Reply) -> Contact:
+        contact = Contact(reply.sender, node)
+        self._good.pop(node, None)
+        self._good[node] = contact
+        if len(self._good) > _MAX_GOOD:
+            del self._good[next(iter(self._good))]
+        return contact
+
+
+async def resolve_all(endpoints: Sequence[Endpoint], seconds: float = NAME_SECONDS) -> list[Endpoint]:
+    """Return the addresses of these, every family of a name; names that give none in time are left out.
+
+    On threads that nothing waits for: a dead name server would hold up the end of the program.
+    """
+    loop = asyncio.get_running_loop()
+    waiting = []
+    known = [endpoint for endpoint in endpoints if _is_address(endpoint.host)]
+    for endpoint in endpoints:
+        if endpoint in known:
+            continue
+        future: asyncio.Future[list[Endpoint]] = loop.create_future()
+        waiting.append(future)
+        threading.Thread(target=_resolve, args=(loop, endpoint, future), daemon=True).start()
+    if waiting:
+        await asyncio.wait(waiting, timeout=seconds)
+    found = known + [one for future in waiting if future.done() for one in future.result()]
+    for future in waiting:
+        future.cancel()
+    return list(dict.fromkeys(found))
+
+
+def _resolve(loop: asyncio.AbstractEventLoop, endpoint: Endpoint, future: asyncio.Future[list[Endpoint]]) -> None:
+    try:
+        rows = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM)
+        found = [Endpoint(str(row[4][0]), endpoint.port) for row in rows]
+    except OSError:
+        found = []
+
+    def tell() -> None:
+        if not future.done():
+            future.set_result(found)
+
+    with contextlib.suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(tell)
+
+
+def _item(address: ItemAddress, reply: Reply) -> MutableItem | None:
+    """Return the item a reply carries; None for none, and for one that is not what it should be."""
+    sequence, value = reply.values.get(b"seq"), reply.values.get(b"v")
+    signature = reply.bytes("sig", at_most=SIGNATURE_SIZE)
+    if not isinstance(sequence, int) or value is None or signature is None:
+        return None
+    try:
+        return MutableItem(address, sequence, bencode.encode(value), signature)
+    except (FormatError, VerificationError):
+        return None
+
+
+def _rank(item: MutableItem) -> tuple[int, bytes]:
+    """Order items: of two with one sequence number every reader must choose the same."""
+    return item.sequence, item.value
+
+
+def _find_node(target: bytes) -> Mapping[bytes, Bencoded]:
+    return {b"target": target, b"want": _WANT}
+
+
+def _family(one: Endpoint | Contact) -> int:
+    endpoint = one.endpoint if isinstance(one, Contact) else one
+    return 6 if ":" in endpoint.host else 4
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,126 @@
+"""Iterative lookup (BEP 5): ask the closest nodes known for closer ones, until the closest have all answered.
+
+The addresses in replies come from strangers. A node may only lead to addresses as public as its own, few of them at one
+IP address, and a lookup ends after so many queries and seconds whatever it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from p2pqwen.errors import NetworkError
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.krpc import Contact, Reply, distance
+
+K = 8
+"""How many closest nodes hold an item (BEP 5)."""
+ALPHA = 8
+MAX_QUERIES = 200
+MAX_CANDIDATES = 1000
+MAX_PER_ADDRESS = 4
+_SLOW = 0.8
+"""Seconds after which an unanswered query no longer keeps others from being asked."""
+_STILL = 1.5
+_ENOUGH = 4
+"""So many seconds after the last of at least so many answers the rest is taken for dead."""
+
+Ask = Callable[[Endpoint], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A node that answered, nearest first in a result."""
+
+    id: bytes
+    endpoint: Endpoint
+    reply: Reply
+
+
+class Lookup:
+    """One lookup in one family of addresses. `ask` sends the query; whatever it raises means no answer."""
+
+    def __init__(
+        self, target: bytes, family: int, ask: Ask, start: Iterable[Endpoint | Contact], *, own_id: bytes = b""
+    ) -> None:
+        self._target, self._family, self._ask, self._own_id = target, family, ask, own_id
+        self._unasked: dict[Endpoint, int] = {}
+        for one in start:
+            if isinstance(one, Contact):
+                self._unasked[one.endpoint] = distance(one.id, target)
+            else:
+                self._unasked[one] = -1  # of unknown id: asked before all others
+        self._seen = set(self._unasked)
+        self._per_address: Counter[str] = Counter()
+        self._running: dict[asyncio.Task[None], tuple[int, float]] = {}
+        self._answered: list[tuple[int, Answered]] = []
+        self._last_answer = 0.0
+        self.asked = 0
+
+    async def run(self, seconds: float) -> list[Answered]:
+        """Return every node that answered, the nearest to the target first."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        try:
+            while loop.time() < deadline and self._go_on(loop.time()):
+                wait = min(deadline - loop.time(), _SLOW / 2)
+                done, _ = await asyncio.wait(self._running, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    del self._running[task]
+        finally:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+        return [one for _, one in sorted(self._answered, key=lambda row: row[0])]
+
+    def _go_on(self, now: float) -> bool:
+        """Start what may start; tell whether anything that matters is under way."""
+        horizon = self._horizon()
+        waiting = sum(now - since < _SLOW for _, since in self._running.values())
+        while waiting < ALPHA and self.asked < MAX_QUERIES and self._unasked:
+            node = min(self._unasked, key=lambda one: self._unasked[one])
+            far = self._unasked.pop(node)
+            if far >= horizon:
+                self._unasked.clear()
+                break
+            self.asked += 1
+            self._running[asyncio.create_task(self._query(node))] = (far, now)
+            waiting += 1
+        if not any(far < horizon for far, _ in self._running.values()):
+            return False
+        return waiting > 0 or len(self._answered) < _ENOUGH or now - self._last_answer < _STILL
+
+    def _horizon(self) -> int:
+        """Return the distance of the K-th closest that answered; nothing farther matters."""
+        closest = sorted(far for far, _ in self._answered)[:K]
+        return closest[-1] if len(closest) == K else 1 << 200
+
+    async def _query(self, node: Endpoint) -> None:
+        try:
+            reply = await self._ask(node)
+        except NetworkError:
+            return
+        if all(one.id != reply.sender or one.endpoint == node for _, one in self._answered):
+            self._answered.append((distance(reply.sender, self._target), Answered(reply.sender, node, reply)))
+        self._last_answer = asyncio.get_running_loop().time()
+        for contact in reply.nodes(self._family):
+            # Nodes that saw us put something name us, whatever BEP 43 says.
+            if contact.id != self._own_id and self._may_follow(node, contact.endpoint):
+                self._seen.add(contact.endpoint)
+                self._unasked[contact.endpoint] = distance(contact.id, self._target)
+
+    def _may_follow(self, source: Endpoint, offered: Endpoint) -> bool:
+        if offered in self._seen or len(self._seen) >= MAX_CANDIDATES:
+            return False
+        here, there = ipaddress.ip_address(source.host), ipaddress.ip_address(offered.host)
+        if there.is_multicast or there.is_unspecified or there.is_link_local:
+            return False
+        if there.is_loopback and not here.is_loopback:
+            return False
+        if not there.is_global:
+            return not here.is_global and (there.version == 6 or not there.is_reserved)
+        self._per_address[offered.host] += 1
+        return self._per_address[offered.host] <= MAX_PER_ADDRESS

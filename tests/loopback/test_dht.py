@@ -1,0 +1,114 @@
+"""Our KRPC client in a DHT of real libtorrent nodes: each reads what the other wrote."""
+
+from __future__ import annotations
+
+import asyncio
+
+import libtorrent as lt
+import pytest
+
+from p2pqwen.index.mutable_item import sign_item
+from p2pqwen.swarm.dht import Dht
+from p2pqwen.torrent import bencode
+from tests.support.dht import LibtorrentNode, introduce, libtorrent_dht
+from tests.support.publishing import key
+from tests.support.waiting import wait_until
+
+SALT = b"p2pqwen"
+VALUE = bencode.encode({b"ih": b"x" * 20, b"version": 3})
+
+
+def item(sequence=1):
+    return sign_item(key("dht"), SALT, sequence, VALUE)
+
+
+def put(start, wanted, **options):
+    async def run():
+        async with Dht(start) as dht:
+            return await dht.put(wanted, **options)
+
+    return asyncio.run(run())
+
+
+def get(start, address):
+    async def run():
+        async with Dht(start) as dht:
+            return await dht.get(address)
+
+    return asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    with libtorrent_dht(6) as running:
+        yield running
+
+
+def test_libtorrent_takes_our_item_and_gives_it_back(nodes):
+    done = put([nodes[0].endpoint], item(1))
+    assert (done.accepted, done.refusals) == (6, ())
+    found = get([nodes[3].endpoint], item().address)
+    assert found.item == item(1)
+    assert found.holders == 6
+    assert put([nodes[1].endpoint], item(4), cas=1).accepted == 6
+    assert "301" in put([nodes[1].endpoint], item(6), cas=1).refusals[0]
+    assert put([nodes[1].endpoint], item(2)).newer == item(4)
+
+
+def test_libtorrent_finds_what_we_put(nodes):
+    done = put([nodes[0].endpoint], sign_item(key("seen by libtorrent"), SALT, 7, VALUE))
+    assert done.accepted == 6
+    asker = nodes[5].session
+    public = key("seen by libtorrent").public.raw
+    asker.dht_get_mutable_item(public, SALT)
+    found = wait_until(lambda: _item_alert(asker, public), 20, "an item in libtorrent")
+    assert (found.seq, found.item) == (7, {b"ih": b"x" * 20, b"version": 3})
+
+
+def test_we_find_what_libtorrent_put_and_put_it_again_without_its_key():
+    """The publisher's nodes are switched off; a node that was never there holds the item after a follower's put."""
+    with libtorrent_dht(5) as nodes:
+        owner = key("owner by libtorrent")
+        _libtorrent_put(nodes[0].session, owner)
+        address = sign_item(owner, SALT, 0, b"i0e").address
+        found = wait_until(lambda: get([nodes[2].endpoint], address).item, 20, "libtorrent's item")
+        assert found.value == bencode.encode(VALUE)  # the binding puts a string
+        newcomers = [LibtorrentNode(f"127.1.{number}.1") for number in range(3)]
+        try:
+            introduce(newcomers)
+            start = [newcomers[0].endpoint]
+            assert get(start, address).item is None
+            assert put(start, found).accepted == 3
+            kept = get([newcomers[2].endpoint], address)
+            assert (kept.item, kept.holders) == (found, 3)
+        finally:
+            for node in newcomers:
+                node.close()
+
+
+def test_ipv6_too():
+    with libtorrent_dht(4, ipv6=True) as nodes:
+        start = [node.endpoint for node in nodes]
+        done = put(start, item())
+        assert done.accepted >= 2
+        assert get(start, item().address).item == item()
+
+
+def _libtorrent_put(session, owner):
+    """Have libtorrent sign and put: it wants the expanded private key."""
+    import hashlib
+
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    raw = owner._key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    expanded = bytearray(hashlib.sha512(raw).digest())
+    expanded[0] &= 248
+    expanded[31] = expanded[31] & 63 | 64
+    session.dht_put_mutable_item(bytes(expanded), owner.public.raw, VALUE, SALT)
+
+
+def _item_alert(session, public):
+    for alert in session.pop_alerts():
+        if isinstance(alert, lt.dht_mutable_item_alert) and bytes(alert.key) == public and alert.item is not None:
+            return alert
+    return None
