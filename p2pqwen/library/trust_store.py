@@ -128,10 +128,10 @@ class TrustStore:
         """
         publisher = accepted.publisher
         with self.locked(publisher):
-            state = self.get(publisher, now=now).state
-            if state.seen is not None and state.seen.digest == accepted.digest and state.roots == accepted.roots:
+            held = self.get(publisher, now=now)
+            if held.accepted is not None and held.accepted.state == accepted.state == held.state:
                 return accepted
-            accepted = accept(data, state, now)
+            accepted = accept(data, held.state, now)
             file = parse_file(data)
             if file.roots[0].root.version != 1:  # the chain must stand on the pinned id alone
                 data = encode_file(accepted.roots, file.signed, file.signatures)

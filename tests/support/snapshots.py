@@ -1,0 +1,51 @@
+"""Small snapshots, proven by a commit object made for them, with their torrents; and libraries that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from p2pqwen.library.home import Home
+from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.manifest.git_object import commit_oid, tree_oid
+from p2pqwen.manifest.manifest import Manifest
+from p2pqwen.torrent.layout import Layout
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.torrent.recipe import build_metainfo
+from p2pqwen.values.digest import CommitId
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from tests.strategies import hash_payload, manifest_of
+
+FILES = {
+    "README.md": b"---\nlicense: apache-2.0\n---\n# Tiny\n",
+    "config.json": b"{}\n",
+    "model.safetensors": b"w" * 70_000,
+}
+
+
+def make_snapshot(
+    files: Mapping[str, bytes] = FILES, repo: str = "Qwen/Tiny", *, proven: bool = True, message: str = "one"
+) -> Metainfo:
+    """The torrent of a snapshot of these files, by recipe 1, with its manifest inside."""
+    payload = {RepoPath(name): content for name, content in files.items()}
+    nowhere = SnapshotId(RepoId(repo), CommitId(bytes(20)))
+    rows = manifest_of(payload, nowhere).files
+    tree = tree_oid((row.path, row.mode, row.git_oid) for row in rows)
+    author = "Ann <ann@example.org> 1795467600 +0000"
+    commit = f"tree {tree}\nauthor {author}\ncommitter {author}\n\n{message}\n".encode()
+    snapshot = SnapshotId(RepoId(repo), commit_oid(commit))
+    manifest = Manifest(snapshot, commit if proven else None, "apache-2.0", rows)
+    layout = Layout.of((path, len(content)) for path, content in payload.items())
+    return build_metainfo(manifest, layout, hash_payload(payload, layout))
+
+
+def hold(home: Home, files: Mapping[str, bytes] = FILES, repo: str = "Qwen/Tiny", **options: str) -> HeldSnapshot:
+    """Put such a snapshot into a home's library, complete."""
+    metainfo = make_snapshot(files, repo, **options)
+    library = Library(home)
+    snapshot = SnapshotId(RepoId(repo), metainfo.commit)
+    staged = library.stage(snapshot)
+    for name, content in files.items():
+        (staged / name).parent.mkdir(parents=True, exist_ok=True)
+        (staged / name).write_bytes(content)
+    return library.install(snapshot, metainfo.encode())
