@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""Fetch from one peer on loopback: ours, everything verified and hashed, against a bare libtorrent session.
+
+Both fetch the same torrent from the same `p2pqwen seed` process, in turn, several times. The bare session has the
+tuned settings of the project's libtorrent notes and stops its clock when libtorrent says "seeding"; ours stops when
+every file has its SHA-256 compared with the manifest, is written out to the disk and the snapshot is complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+REPO, COMMIT = "bench/model", "b" * 40
+QUIET = ("--no-dht", "--no-lsd", "--no-upnp", "--no-trackers")
+TUNED = {
+    "enable_outgoing_utp": False,
+    "hashing_threads": 2,
+    "aio_threads": 8,
+    "max_out_request_queue": 3000,
+    "request_queue_time": 20,
+    "send_buffer_watermark": 10 << 20,
+}
+LONELY = {"enable_dht": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=int, default=2000, help="size of the model (default 2000)")
+    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=5, help="of each kind (default 5)")
+    parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
+    parser.add_argument("--bare", nargs=3, metavar=("TORRENT", "PORT", "FOLDER"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.bare:
+        print(bare_seconds(Path(given.bare[0]), int(given.bare[1]), Path(given.bare[2])))
+        return
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        bench(Path(folder), given.megabytes * 1_000_000, given.shards, given.runs)
+
+
+def bench(folder: Path, size: int, shards: int, runs: int) -> None:
+    make_model(folder / "model", size, shards)
+    seeder, fetcher = folder / "seeder", folder / "fetcher"
+    preserved = run(seeder, "preserve", "--from", folder / "model", "--repo", REPO, "--commit", COMMIT, "--json")
+    torrent = preserved["torrent"]
+    times: dict[str, list[float]] = {"bare libtorrent": [], "p2pqwen fetch": []}
+    with seeding(seeder) as port:
+        for _ in range(runs):
+            for name, seconds in times.items():
+                shutil.rmtree(fetcher, ignore_errors=True)
+                os.sync()
+                if name == "p2pqwen fetch":
+                    arguments = ("--peer", f"127.0.0.1:{port}", *QUIET, "--no-hf-cache", "--no-web-seeds", "--json")
+                    seconds.append(run(fetcher, "fetch", torrent, *arguments)["seconds"])
+                else:
+                    seconds.append(run_bare(torrent, port, fetcher))
+                print(f"  {name:16} {seconds[-1]:6.2f} s  {size / seconds[-1] / 1e6:6.0f} MB/s", flush=True)
+    report(times, size, shards)
+
+
+def report(times: dict[str, list[float]], size: int, shards: int) -> None:
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    ratios = [bare / ours for bare, ours in zip(*times.values(), strict=True)]
+    print(f"machine: {platform.machine()}, {len(os.sched_getaffinity(0))} cores, {cpu()}, {datetime.now(UTC):%Y-%m-%d}")
+    print(f"data: {size / 1e6:.0f} MB in {shards} shards")
+    for name, median in medians.items():
+        print(f"median {name}: {median:.2f} s, {size / median / 1e6:.0f} MB/s")
+    print(
+        f"speed of p2pqwen fetch over bare libtorrent: {statistics.median(ratios):.2f} (median of {len(ratios)} pairs)"
+    )
+
+
+def make_model(folder: Path, size: int, shards: int) -> None:
+    folder.mkdir()
+    (folder / ".gitattributes").write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    (folder / "config.json").write_text("{}\n")
+    block = os.urandom(1 << 20)
+    for shard in range(shards):
+        with (folder / f"model-{shard + 1:05}-of-{shards:05}.safetensors").open("wb") as file:
+            for number in range(size // shards >> 20):
+                file.write(shard.to_bytes(8) + number.to_bytes(8) + block[16:])
+
+
+def run(home: Path, *arguments: str | Path) -> dict[str, object]:
+    done = subprocess.run(
+        [sys.executable, "-m", "p2pqwen", *map(str, arguments)],
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout)
+
+
+def run_bare(torrent: str, port: int, folder: Path) -> float:
+    folder.mkdir(parents=True)
+    command = [sys.executable, __file__, "--bare", torrent, str(port), str(folder)]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def bare_seconds(torrent: Path, port: int, folder: Path) -> float:
+    import libtorrent as lt
+
+    started = time.monotonic()
+    session = lt.session({**TUNED, **LONELY, "listen_interfaces": "127.0.0.1:0"})
+    given = lt.load_torrent_buffer(torrent.read_bytes())
+    given.save_path = str(folder)
+    given.url_seeds = []
+    handle = session.add_torrent(given)
+    handle.connect_peer(("127.0.0.1", port))
+    while not handle.status(0).is_seeding:
+        session.wait_for_alert(50)
+        session.pop_alerts()
+        if time.monotonic() - started > 600:
+            raise SystemExit("the bare session stands still")
+    return time.monotonic() - started
+
+
+@contextmanager
+def seeding(home: Path) -> Iterator[int]:
+    command = [sys.executable, "-m", "p2pqwen", "seed", "--listen", "127.0.0.1:0", *QUIET, "--json"]
+    process = subprocess.Popen(command, env=environment(home), stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        port = 0
+        for line in process.stdout:
+            event = json.loads(line)
+            port = event.get("port", port)
+            if event["event"] == "seeding":
+                break
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "P2PQWEN_HOME": str(home), "HF_HUB_CACHE": str(home / "hub")}
+
+
+def cpu() -> str:
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return names[0].partition(":")[2].strip() if names else "unknown processor"
+
+
+if __name__ == "__main__":
+    main()
