@@ -183,7 +183,7 @@ class _Run:
             target.unlink(missing_ok=True)  # or the next try would take it for finished
             if not reused:
                 raise
-            self._report(Notice("warning", f"a copy that was here already is bad, downloading: {error.message}"))
+            self._report(Notice("warning", f"a bad copy was here already, downloading: {error.message}"))
         self._hub.download(self._listing, file, self._staged, lambda _: None)
         try:
             return self._hash_and_compare(index, expected, target)
