@@ -67,7 +67,7 @@ class Output:
     def event(self, event: Happened) -> None:
         """Print an event of a running node: a JSON line on stdout, or words."""
         if self.as_json:
-            print(json.dumps({"event": event.event, **event.facts}, ensure_ascii=False), flush=True)
+            print(_as_json({"event": event.event, **event.facts}), flush=True)
         else:
             facts = " ".join(f"{key}={value}" for key, value in event.facts.items() if value is not None)
             print(printable(f"{event.event}: {facts}", limit=2000), flush=True)
@@ -76,7 +76,7 @@ class Output:
         """Print the command's result: `fields` as one JSON object, or `lines` for a person."""
         self._close_bars()
         if self.as_json:
-            print(json.dumps(fields, ensure_ascii=False), flush=True)
+            print(_as_json(fields), flush=True)
         else:
             for line in lines:
                 print(printable(line, limit=4000))
@@ -120,7 +120,12 @@ def print_error(error: errors.P2pqwenError, *, code: int, as_json: bool) -> None
         print(f"hint: {printable(error.hint, limit=2000)}", file=sys.stderr)
     if as_json:
         details = {"what": error.what, "expected": error.expected, "got": error.got, "hint": error.hint}
-        print(json.dumps({"ok": False, "error": details, "exit_code": code}, ensure_ascii=False))
+        print(_as_json({"ok": False, "error": details, "exit_code": code}))
+
+
+def _as_json(value: Mapping[str, Any]) -> str:
+    """Print an object in ASCII: what an index or a torrent says reaches a terminal as escapes at most."""
+    return json.dumps(value).replace("\x7f", "\\u007f")
 
 
 def _progress_line(event: Progress, seconds: float) -> str:
