@@ -1,0 +1,52 @@
+"""What a user types becomes one kind of target, or an error that names the kinds."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pqwen.errors import NotFoundError, UsageError
+from p2pqwen.operations.fetch_target import MagnetTarget, NamedTarget, TorrentTarget, parse_target
+
+V1 = "ab" * 20
+V2 = "cd" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "shown"),
+    [
+        ("Qwen/Qwen3-0.6B", NamedTarget, "Qwen/Qwen3-0.6B"),
+        (f"Qwen/Qwen3-0.6B@{V1}", NamedTarget, f"Qwen/Qwen3-0.6B@{V1}"),
+        (f"magnet:?xt=urn:btih:{V1}", MagnetTarget, f"infohash {V1}"),
+        (f"  MAGNET:?xt=urn:btmh:1220{V2} ", MagnetTarget, f"infohash {V2}"),
+        (V1, MagnetTarget, f"infohash {V1}"),
+        (V2.upper(), MagnetTarget, f"infohash {V2}"),
+        ("https://mirror.example/x.torrent", TorrentTarget, "https://mirror.example/x.torrent"),
+        ("http://127.0.0.1:8000/x.torrent", TorrentTarget, "http://127.0.0.1:8000/x.torrent"),
+    ],
+)
+def test_targets(text, kind, shown):
+    target = parse_target(text)
+    assert type(target) is kind
+    assert str(target) == shown
+
+
+def test_a_file_is_a_torrent_whatever_its_name(tmp_path):
+    (tmp_path / "model").write_bytes(b"x")
+    assert parse_target(str(tmp_path / "model")) == TorrentTarget(str(tmp_path / "model"))
+
+
+def test_a_torrent_file_that_is_not_there(tmp_path):
+    with pytest.raises(NotFoundError, match="no file"):
+        parse_target(str(tmp_path / "none.torrent"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "Qwen", "Qwen/a/b", "Qwen/Model@main", f"Qwen/Model@{V1[:39]}", "magnet:?dn=x", "magnet:?xt=urn:btih:zz",
+        "http://user:secret@host/x.torrent", "https://", V1[:39], "../none", f"magnet:?xt=urn:btih:{'0' * 40}",
+    ],
+)  # fmt: skip
+def test_anything_else_is_refused(text):
+    with pytest.raises(UsageError, match="not something to fetch"):
+        parse_target(text)

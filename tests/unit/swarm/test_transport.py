@@ -1,0 +1,45 @@
+"""uTP is tried when TCP reaches nobody, for a while, ever more rarely."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from p2pqwen.swarm.transport import LONGEST_PATIENCE, PATIENCE, TRIAL, TransportPolicy
+
+
+def run(lonely, seconds):
+    """The moments at which uTP went on and off; `lonely` tells for each second."""
+    policy = TransportPolicy(0.0)
+    changes = []
+    for now in range(seconds):
+        before = policy.utp
+        if policy.decide(float(now), lonely=lonely(now)) != before:
+            changes.append((now, policy.utp))
+    return changes
+
+
+def test_tcp_alone_while_somebody_answers():
+    assert run(lambda now: False, 1000) == []
+
+
+def test_one_silent_moment_is_no_reason():
+    assert run(lambda now: now % int(PATIENCE) == 0, 300) == []
+
+
+def test_utp_gets_its_trial_and_then_tcp_again():
+    on, off, again = run(lambda now: True, 80)[:3]
+    assert on == (int(PATIENCE), True)
+    assert off == (int(PATIENCE + TRIAL), False)
+    assert again == (int(PATIENCE + TRIAL + 2 * PATIENCE), True)
+
+
+def test_trials_become_rare_but_never_end():
+    starts = [now for now, utp in run(lambda now: True, 4000) if utp]
+    gaps = [after - before - TRIAL for before, after in pairwise(starts)]
+    assert gaps == sorted(gaps)
+    assert max(gaps) == LONGEST_PATIENCE
+
+
+def test_a_trial_ends_even_if_it_helped():
+    changes = run(lambda now: now < PATIENCE + 5, 300)
+    assert changes == [(int(PATIENCE), True), (int(PATIENCE + TRIAL), False)]
