@@ -16,8 +16,13 @@ from p2pqwen.signing.keys import PublicKey
 from p2pqwen.values.digest import Sha256
 
 if TYPE_CHECKING:
+    from p2pqwen.events import Report
     from p2pqwen.hub.cache import HubCache
     from p2pqwen.hub.client import HubClient
+    from p2pqwen.library.state_store import StateStore
+    from p2pqwen.operations.fetch import FetchPlaces
+    from p2pqwen.operations.scrub import Scrubber
+    from p2pqwen.swarm.settings import SwarmSettings
 
 
 class Node:
@@ -66,6 +71,35 @@ class Node:
         from p2pqwen.hub.cache import HubCache
 
         return HubCache(self.config.hub.cache)
+
+    def fetch_places(self, network: SwarmSettings, report: Report) -> FetchPlaces:
+        """Say where a fetch reads and writes, and whom it believes at this moment."""
+        from p2pqwen.operations.fetch import FetchPlaces
+        from p2pqwen.operations.fetch_plan import Sources
+        from p2pqwen.webseed.upstream import HubAccess
+
+        publishers = self.trust.publishers(now=datetime.now(UTC), report=report)
+        return FetchPlaces(
+            home=self.home,
+            sources=Sources(self.library, publishers, self.known_keys()),
+            hub_cache=self.hub_cache,
+            hub=HubAccess(self.config.hub.endpoint, self.config.hub.token),
+            network=network,
+            web_seed_bases=self.config.web_seed_bases,
+        )
+
+    def state_store(self, report: Report) -> StateStore:
+        """Open what this node remembers between runs; the caller closes it."""
+        from p2pqwen.library.state_store import StateStore
+
+        return StateStore(self.home.state, report)
+
+    def scrubber(self, store: StateStore, report: Report) -> Scrubber:
+        """Look for bit rot in the library."""
+        from p2pqwen.library.verified import VerifiedFiles
+        from p2pqwen.operations.scrub import Scrubber
+
+        return Scrubber(self.library, VerifiedFiles(self.home), store, report=report)
 
 
 def open_node() -> Node:

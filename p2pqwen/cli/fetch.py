@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,9 +12,7 @@ from p2pqwen.cli.output import Output
 from p2pqwen.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
-    from p2pqwen.node import Node
-    from p2pqwen.operations.fetch import Fetched, FetchPlaces
-    from p2pqwen.swarm.settings import SwarmSettings
+    from p2pqwen.operations.fetch import Fetched
     from p2pqwen.values.snapshot_id import RepoId
 
 
@@ -90,27 +87,10 @@ def fetch(
         )
         off = (no_dht, no_lsd, no_upnp, no_trackers)
         network = swarm_settings(node, listen=None, off=off, upload_limit=upload_limit, download_limit=download_limit)
-        done = fetch_model(parse_target(target), options, _places(node, network, out), out.report)
+        done = fetch_model(parse_target(target), options, node.fetch_places(network, out.report), out.report)
         for warning in done.warnings:
             out.note(f"warning: {warning}")
         out.result(_fields(done), _lines(done))
-
-
-def _places(node: Node, network: SwarmSettings, out: Output) -> FetchPlaces:
-    from p2pqwen.operations.fetch import FetchPlaces
-    from p2pqwen.operations.fetch_plan import Sources
-    from p2pqwen.webseed.upstream import HubAccess
-
-    return FetchPlaces(
-        home=node.home,
-        sources=Sources(
-            node.library, node.trust.publishers(now=datetime.now(UTC), report=out.report), node.known_keys()
-        ),
-        hub_cache=node.hub_cache,
-        hub=HubAccess(node.config.hub.endpoint, node.config.hub.token),
-        network=network,
-        web_seed_bases=node.config.web_seed_bases,
-    )
 
 
 def _repo(text: str | None) -> RepoId | None:

@@ -1,4 +1,4 @@
-"""`p2pqwen library import`: seed what is on this disk already."""
+"""`p2pqwen library …`: import what is on this disk already, scrub what is held."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import typer
 from p2pqwen.cli import exit_codes
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
+from p2pqwen.events import Happened, Progress
 
 if TYPE_CHECKING:
+    from p2pqwen.events import Report
     from p2pqwen.operations.library_import import Import, Imported
+    from p2pqwen.operations.scrub import Scrubbed
 
-app = typer.Typer(no_args_is_help=True, help="The snapshots on this disk: import.")
+app = typer.Typer(no_args_is_help=True, help="The snapshots on this disk: import, scrub.")
 
 
 def register(parent: typer.Typer) -> None:
@@ -60,6 +63,65 @@ def import_models(
         )
     if any(one.bad for one in done.imported):
         raise typer.Exit(exit_codes.VERIFICATION)
+
+
+@app.command()
+def scrub(
+    target: Annotated[
+        str | None, typer.Argument(metavar="[REPO[@COMMIT]]", help="Read this snapshot alone, due or not.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Read every snapshot, due or not.")] = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Look for bit rot: read the snapshots whose last reading is more than 30 days ago; exit 3 if any is damaged.
+
+    Interrupted, it goes on where it was. A running node does the same on its own, at idle priority, and repairs.
+    """
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.verify_target import held_snapshot
+
+    with Output(as_json=json_output) as out:
+        node = open_node()
+        with node.state_store(out.report) as store:
+            scrubber = node.scrubber(store, _notices_of(out))
+            due = [held_snapshot(target, node.library)] if target else scrubber.due(everything=everything)
+            total = sum(one.metainfo().layout.total_size for one in due)
+            read = 0
+
+            def on_bytes(count: int) -> None:
+                nonlocal read
+                read += count
+                out.report(Progress("scrub", read, total))
+
+            done = [scrubber.scrub(held, on_bytes=on_bytes) for held in due]
+        out.result({"scrubbed": [_scrubbed(one) for one in done]}, _scrub_lines(done))
+    if any(one.damage for one in done):
+        raise typer.Exit(exit_codes.VERIFICATION)
+
+
+def _notices_of(out: Output) -> Report:
+    """Leave events out: stdout is for the result."""
+    return lambda event: None if isinstance(event, Happened) else out.report(event)
+
+
+def _scrubbed(one: Scrubbed) -> dict[str, Any]:
+    bad = [
+        {"path": bad.path, "pieces": list(bad.pieces), "expected": bad.expected, "got": bad.got} for bad in one.damage
+    ]
+    return {"repo": str(one.id.repo), "commit": str(one.id.commit), "files": one.files, "bytes": one.bytes, "bad": bad}
+
+
+def _scrub_lines(done: list[Scrubbed]) -> list[str]:
+    from p2pqwen.values.byte_size import format_size
+
+    lines = []
+    for one in done:
+        verdict = f"{len(one.damage)} bad" if one.damage else "every file is right"
+        lines.append(f"{one.id}: {verdict}; {one.files} files, {format_size(one.bytes)} read")
+        lines += [f"  bad  {bad.path}: {len(bad.pieces)} piece(s); {bad.expected}, got {bad.got}" for bad in one.damage]
+        if one.damage:
+            lines.append(f"  `p2pqwen verify {one.id} --repair` fetches what is bad")
+    return lines or ["nothing is due; --all reads everything now"]
 
 
 def _fields(one: Imported) -> dict[str, Any]:

@@ -10,8 +10,11 @@ import typer
 from p2pqwen.cli import exit_codes
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
+from p2pqwen.errors import UsageError
 
 if TYPE_CHECKING:
+    from p2pqwen.library.snapshots import HeldSnapshot
+    from p2pqwen.node import Node
     from p2pqwen.operations.verify import Verification
 
 
@@ -28,6 +31,15 @@ def verify(
         Path | None, typer.Option(metavar="FILE", help="For a folder: the torrent to compare it with.")
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="For a torrent: the folder with its files.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="For a held snapshot: fetch what is bad from peers and web seeds.")
+    ] = False,
+    peer: Annotated[
+        list[str] | None, typer.Option("--peer", metavar="HOST:PORT", help="For --repair: connect straight to this.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="For --repair: give up when nothing has arrived for so long.")
+    ] = 180.0,
     json_output: JsonFlag = False,
 ) -> None:
     """Re-hash every file and compare it with the manifest, the torrent and the signatures; exit 3 if any differs."""
@@ -36,12 +48,50 @@ def verify(
 
     with Output(as_json=json_output) as out:
         node = open_node()
+        repaired = None
+        held = _held(target, node) if repair else None
         found = verify_target(
             target, torrent=torrent, data=data, library=node.library, keys=node.known_keys(), report=out.report
         )
-        out.result(_fields(found), _lines(target, found))
+        if held is not None and found.bad:
+            repaired = _repair(held, found, node, tuple(peer or ()), timeout, out)
+            found = verify_target(
+                target, torrent=None, data=None, library=node.library, keys=node.known_keys(), report=out.report
+            )
+        out.result({**_fields(found), **({"repaired": repaired} if repair else {})}, _lines(target, found, repaired))
     if not found.ok:
         raise typer.Exit(exit_codes.VERIFICATION)
+
+
+def _held(target: str, node: Node) -> HeldSnapshot:
+    from p2pqwen.operations.verify_target import held_snapshot
+
+    if target.endswith(".torrent") or Path(target).exists():
+        raise UsageError("--repair mends snapshots of the library", expected="REPO[@COMMIT]", got=target)
+    return held_snapshot(target, node.library)
+
+
+def _repair(
+    held: HeldSnapshot, found: Verification, node: Node, peers: tuple[str, ...], timeout: float, out: Output
+) -> dict[str, Any]:
+    """Mend a snapshot and return what that took."""
+    from p2pqwen.cli.network_options import swarm_settings
+    from p2pqwen.operations.fetch import FetchOptions
+    from p2pqwen.operations.repair import repair
+    from p2pqwen.swarm.endpoint import Endpoint
+
+    for bad in found.bad:
+        out.note(f"bad: {bad.path}: expected {bad.expected}, got {bad.got}")
+    network = swarm_settings(node, listen=None, off=(False, False, False, False), upload_limit=None)
+    options = FetchOptions(peers=tuple(map(Endpoint.parse, peers)), timeout=timeout)
+    done = repair(held, options, node.fetch_places(network, out.report), out.report)
+    with node.state_store(out.report) as store:
+        node.scrubber(store, out.report).mended(held.id)
+    return {
+        "files": [bad.path for bad in found.bad],
+        "bytes_from_peers": done.bytes_from_peers,
+        "bytes_from_web_seeds": done.bytes_from_web_seeds,
+    }
 
 
 def _fields(found: Verification) -> dict[str, Any]:
@@ -59,13 +109,16 @@ def _fields(found: Verification) -> dict[str, Any]:
     }
 
 
-def _lines(target: str, found: Verification) -> list[str]:
+def _lines(target: str, found: Verification, repaired: dict[str, Any] | None = None) -> list[str]:
     from p2pqwen.values.byte_size import format_size
 
     lines = [f"{target}: {'every file is right' if found.ok else f'{len(found.bad)} bad'}"]
     lines += [f"  bad  {bad.path}: expected {bad.expected}, got {bad.got}" for bad in found.bad]
     lines.append(f"  {found.files} files, {format_size(found.bytes)} read, provenance {found.provenance}")
     lines += [f"  signed by {signer.label} ({signer.state}, key {str(signer.keyid)[:16]}…)" for signer in found.signers]
+    if repaired is not None:
+        size = format_size(repaired["bytes_from_peers"] + repaired["bytes_from_web_seeds"])
+        lines.append(f"  repaired {len(repaired['files'])} file(s) with {size}")
     if not found.signers:
         lines.append("  not signed by anybody")
     lines += [f"  not part of the snapshot: {name}" for name in found.extra[:10]]

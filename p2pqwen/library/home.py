@@ -33,6 +33,16 @@ class Home:
         return self.root / "trust"
 
     @property
+    def bundles(self) -> Path:
+        """Published sites as torrents: one folder for each publisher, one bundle for each index."""
+        return self.root / "bundles"
+
+    @property
+    def known_peers(self) -> Path:
+        """Peers and DHT nodes that answered before."""
+        return self.root / "peers.json"
+
+    @property
     def resume(self) -> Path:
         """Resume data of unfinished downloads."""
         return self.root / "resume"
@@ -46,6 +56,11 @@ class Home:
     def node_state(self) -> Path:
         """What the running node says of itself, for `status`."""
         return self.root / "node.json"
+
+    @property
+    def state(self) -> Path:
+        """What the node remembers between runs: choices, counters, what was scrubbed."""
+        return self.root / "state.sqlite"
 
     @property
     def locks(self) -> Path:

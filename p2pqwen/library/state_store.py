@@ -1,0 +1,232 @@
+"""What a node remembers between runs: small named JSON documents in state.sqlite, each with its own checksum.
+
+SQLite keeps transactions whole through a crash; it does not see a flipped bit in a row, and a flip in a page's inside
+can hide a row. So every document carries a SHA-256 over its name and body, and a seal over all of them is kept in the
+same transaction. A store that fails either is set aside, what is provably right is carried over, and it is said aloud.
+Losing a document is harmless by design: its reader then works from its defaults.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+from p2pqwen.errors import DiskError
+from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.library.durable import disk_errors
+
+MAX_DOCUMENT = 16 << 20
+_BUSY_SECONDS = 10.0
+_SEAL = ""  # the row whose body is the XOR of all other rows' digests
+_SCHEMA = "CREATE TABLE IF NOT EXISTS documents (name TEXT PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL)"
+_NOTHING = bytes(32)
+
+Json = Any
+
+
+class StateStore:
+    """The documents of one home; safe for several threads and processes. Methods raise `DiskError`."""
+
+    def __init__(self, path: Path, report: Report = ignore) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        with disk_errors(f"create {path.parent}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._connection = self._open()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                raise DiskError(f"cannot open {path}", got=str(error)) from error
+            self._connection = self._rebuild(str(error), report)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database; the store is of no use afterwards."""
+        self._connection.close()
+
+    def get(self, name: str) -> Json | None:
+        """Return a document, None if there is none that is right."""
+        with self._using() as connection:
+            row = connection.execute("SELECT body, digest FROM documents WHERE name = ?", (name,)).fetchone()
+        return None if row is None or not _is_right(name, *row) else json.loads(row[0])
+
+    def items(self, prefix: str) -> dict[str, Json]:
+        """Return the documents whose names begin with `prefix`, by the rest of their names."""
+        with self._using() as connection:
+            rows = connection.execute(
+                "SELECT name, body, digest FROM documents WHERE name >= ? AND name < ?", (prefix, prefix + "\U0010ffff")
+            ).fetchall()
+        right = ((name, body) for name, body, digest in rows if name != _SEAL and _is_right(name, body, digest))
+        return {name[len(prefix) :]: json.loads(body) for name, body in right}
+
+    def put(self, name: str, value: Json) -> None:
+        """Write a document."""
+        self.update(name, lambda _: value)
+
+    def delete(self, name: str) -> None:
+        """Remove a document; a missing one is fine."""
+        self.update(name, lambda _: None)
+
+    def update(self, name: str, change: Callable[[Json | None], Json | None]) -> Json | None:
+        """Replace a document by what `change` makes of it (None: none), in one transaction; return the new one."""
+        if not name:
+            raise ValueError("a document needs a name")
+        with self._using() as connection, _transaction(connection):
+            row = connection.execute("SELECT body, digest FROM documents WHERE name = ?", (name,)).fetchone()
+            before = None if row is None or not _is_right(name, *row) else json.loads(row[0])
+            value = change(before)
+            seal = _read_seal(connection)
+            if row is not None:
+                seal = _xor(seal, row[1])
+            if value is None:
+                connection.execute("DELETE FROM documents WHERE name = ?", (name,))
+            else:
+                body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+                if len(body) > MAX_DOCUMENT:
+                    raise DiskError(f"state {name} grew too large", expected=f"at most {MAX_DOCUMENT} bytes")
+                digest = _digest(name, body)
+                seal = _xor(seal, digest)
+                connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (name, body, digest))
+            _write_seal(connection, seal)
+        return value
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                raise DiskError(f"cannot use {self._path}", got=str(error)) from error
+
+    def _open(self) -> sqlite3.Connection:
+        cut_off = self._path.is_file() and self._path.stat().st_size == 0
+        connection = _connect(self._path)
+        try:
+            if cut_off:
+                _refuse("the file is empty")
+            _check_structure(connection)
+            with _transaction(connection):
+                connection.execute(_SCHEMA)
+                _check_seal(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _rebuild(self, reason: str, report: Report) -> sqlite3.Connection:
+        aside = self._path.with_name(self._path.name + ".damaged")
+        saved = _salvage(self._path)
+        with disk_errors(f"set {self._path} aside"):
+            self._path.replace(aside)
+            for extra in ("-wal", "-shm"):
+                self._path.with_name(self._path.name + extra).unlink(missing_ok=True)
+        report(
+            Notice(
+                "warning",
+                f"{self._path} was damaged ({reason}); it is now {aside.name}, {len(saved)} documents of it were right "
+                "and are kept; look at your limits and paused snapshots",
+            )
+        )
+        connection = self._open()
+        seal = _NOTHING
+        with _transaction(connection):
+            for name, body, digest in saved:
+                connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (name, body, digest))
+                seal = _xor(seal, digest)
+            _write_seal(connection, seal)
+        return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _salvage(path: Path) -> list[tuple[str, bytes, bytes]]:
+    """Read every document that is right, as far as the file can be read at all."""
+    saved: dict[str, tuple[str, bytes, bytes]] = {}
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(path)) as connection:
+        for name, body, digest in connection.execute("SELECT name, body, digest FROM documents"):
+            if name != _SEAL and isinstance(name, str) and _is_right(name, body, digest):
+                saved[name] = name, body, digest
+    return list(saved.values())
+
+
+def _check_structure(connection: sqlite3.Connection) -> None:
+    found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if found != "ok":
+        _refuse(str(found))
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise sqlite3.DatabaseError(reason)
+
+
+def _check_seal(connection: sqlite3.Connection) -> None:
+    seal, rows = _NOTHING, 0
+    for name, body, digest in connection.execute("SELECT name, body, digest FROM documents"):
+        if name == _SEAL:
+            continue
+        rows += 1
+        if not _is_right(name, body, digest):
+            _refuse("a document is not what was written")
+        seal = _xor(seal, digest)
+    if seal != _read_seal(connection):
+        _refuse("documents are missing, or of another time")
+
+
+def _read_seal(connection: sqlite3.Connection) -> bytes:
+    row = connection.execute("SELECT body, digest FROM documents WHERE name = ?", (_SEAL,)).fetchone()
+    if row is None:
+        return _NOTHING
+    if not _is_right(_SEAL, *row) or len(row[0]) != len(_NOTHING):
+        _refuse("the seal is not what was written")
+    return bytes(row[0])
+
+
+def _write_seal(connection: sqlite3.Connection, seal: bytes) -> None:
+    connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (_SEAL, seal, _digest(_SEAL, seal)))
+
+
+def _digest(name: str, body: bytes) -> bytes:
+    return hashlib.sha256(len(name.encode()).to_bytes(8, "big") + name.encode() + body).digest()
+
+
+def _is_right(name: object, body: object, digest: object) -> bool:
+    return isinstance(name, str) and isinstance(body, bytes) and digest == _digest(name, body)
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, other, strict=True))

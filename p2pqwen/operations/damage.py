@@ -1,0 +1,60 @@
+"""Which pieces of a file on disk are not what its torrent says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pqwen.library.hashing import FileDigests, OnBytes, hash_file
+from p2pqwen.torrent.metainfo import Metainfo
+
+_V1, _V2 = 20, 32
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A file that is not right: pieces of the torrent that must come again, and what was expected and got."""
+
+    path: str
+    pieces: tuple[int, ...]
+    expected: str
+    got: str
+
+
+def look_for_damage(metainfo: Metainfo, folder: Path, index: int, on_bytes: OnBytes | None = None) -> Damage | None:
+    """Read the file at `index` below `folder` and compare every piece, v1 and v2; None when it is right.
+
+    Raises `DiskError` where it cannot be read, and whatever `on_bytes` raises to stop.
+    """
+    layout, file = metainfo.layout, metainfo.layout.files[index]
+    path = folder / file.path.text
+    pieces = tuple(layout.pieces(index))
+    if not path.is_file() or path.is_symlink():
+        return Damage(file.path.text, pieces, f"{file.size} bytes", "missing")
+    if (size := path.stat().st_size) != file.size:
+        return Damage(file.path.text, pieces, f"{file.size} bytes", f"{size} bytes")
+    found = hash_file(
+        path,
+        piece_length=layout.piece_length,
+        padded=layout.pad_after(index) > 0,
+        git_blob=False,
+        on_bytes=on_bytes,
+    )
+    root = metainfo.files[index].pieces_root
+    bad = _bad_pieces(metainfo, index, found)
+    if not bad and found.hashes.pieces_root == root:
+        return None
+    return Damage(file.path.text, bad or pieces, f"pieces root {root}", f"pieces root {found.hashes.pieces_root}")
+
+
+def _bad_pieces(metainfo: Metainfo, index: int, found: FileDigests) -> tuple[int, ...]:
+    pieces = metainfo.layout.pieces(index)
+    root = metainfo.files[index].pieces_root
+    layer = b"" if root is None else metainfo.piece_layers.get(root, b"")
+    bad = []
+    for at, piece in enumerate(pieces):
+        v1_right = metainfo.pieces[piece * _V1 : (piece + 1) * _V1] == found.hashes.pieces[at * _V1 : (at + 1) * _V1]
+        v2 = slice(at * _V2, (at + 1) * _V2)
+        if not v1_right or layer[v2] != found.hashes.piece_layer[v2]:
+            bad.append(piece)
+    return tuple(bad)

@@ -1,0 +1,151 @@
+"""Bit rot: found by a scrub that resumes, repaired from another peer, and never written through a shared link."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from p2pqwen.config import load
+from p2pqwen.events import Notice
+from p2pqwen.node import Node
+from p2pqwen.operations.scrub import ScrubStoppedError
+from tests.support.models import noise
+from tests.support.preserved import COMMITS, REPO, Preserver, in_cache, small_model, tree
+from tests.support.processes import p2pqwen, running
+
+QUIET = ("--no-dht", "--no-lsd", "--no-upnp", "--no-trackers")
+CONFIG = '[network]\ndht = false\nlsd = false\nupnp = false\ntrackers = false\nweb_seeds = "never"\n'
+
+
+def flip(path, offset):
+    """Flip a bit as a disk would: nothing about the file but its content changes."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 8]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.fixture
+def preserver(tmp_path):
+    keeper = Preserver(tmp_path)
+    keeper.preserve(small_model())
+    return keeper
+
+
+@pytest.fixture
+def user(preserver):
+    """A user whose library shares every byte with the Hugging Face cache."""
+    user = preserver.trusted_by("user")
+    (user.home / "config.toml").write_text(CONFIG)
+    in_cache(user, small_model())
+    assert user.ok("library", "import")["imported"][0]["state"] == "complete"
+    return user
+
+
+@pytest.fixture
+def scrubbing(user):
+    node = Node(load(user.environment))
+    events = []
+    with node.state_store(pytest.fail) as store:
+        yield node.scrubber(store, events.append), node.library.all()[0], events
+
+
+def held(user):
+    return user.home / "library" / REPO / COMMITS[0]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_flipped_bit_is_found_and_repaired_from_a_peer(preserver, user, shared):
+    weights = held(user) / "model.safetensors"
+    if not shared:
+        content = weights.read_bytes()
+        weights.unlink()
+        weights.write_bytes(content)
+    flip(weights, 1_234_567)
+    cache = tree(user.cache)
+    ended = user.run("library", "scrub", "--all", "--json")
+    assert ended.code == 3
+    (bad,) = ended.json["scrubbed"][0]["bad"]
+    assert (bad["path"], len(bad["pieces"])) == ("model.safetensors", 1)
+    nobody = user.run("verify", REPO, "--repair", "--timeout", "2", "--json")
+    assert nobody.code == 5
+    assert tree(user.cache) == cache
+    with running(p2pqwen("seed", "--listen", "127.0.0.1:0", "--json", *QUIET), preserver.user.environment) as seeder:
+        port = seeder.json_line(30, containing='"listening"')["port"]
+        seeder.line(30, containing='"seeding"')
+        done = user.ok("verify", REPO, "--repair", "--peer", f"127.0.0.1:{port}")
+    assert done["ok"]
+    assert done["repaired"]["files"] == ["model.safetensors"]
+    assert 0 < done["repaired"]["bytes_from_peers"] <= 262_144
+    assert tree(held(user)) == small_model()
+    assert user.ok("list")["snapshots"][0]["state"] == "complete"
+    # The cache held this snapshot: where it shared the rotten bytes it has good ones now, by rename.
+    assert (
+        weights.read_bytes()
+        == (user.cache / "models--Qwen--Tiny" / "snapshots" / COMMITS[0] / weights.name).read_bytes()
+    )
+    scrubbed = user.ok("library", "scrub", "--all")["scrubbed"][0]
+    assert (scrubbed["bad"], scrubbed["files"]) == ([], len(small_model()))
+
+
+def test_a_scrub_stops_anywhere_and_goes_on_where_it_was(scrubbing, user):
+    scrubber, one, _ = scrubbing
+    read = 0
+
+    def after(limit):
+        def count(size):
+            nonlocal read
+            read += size
+
+        return count, lambda: read > limit
+
+    on_bytes, stopping = after(100)
+    with pytest.raises(ScrubStoppedError):
+        scrubber.scrub(one, on_bytes=on_bytes, stopping=stopping)
+    before = scrubber.record(one.id)
+    assert before.read
+    assert before.finished is None
+    assert [held.id for held in scrubber.due()] == [one.id]  # begun, so it is due
+    done = scrubber.scrub(one)
+    assert done.bytes < sum(map(len, small_model().values()))
+    assert scrubber.record(one.id).finished is not None
+    assert scrubber.due() == []
+
+
+def test_the_schedule(scrubbing):
+    scrubber, one, _ = scrubbing
+    arrived = datetime.now(UTC)
+    scrubber.now = lambda: arrived + timedelta(days=29)
+    assert scrubber.due() == []
+    scrubber.now = lambda: arrived + timedelta(days=31)
+    assert [held.id for held in scrubber.due()] == [one.id]
+    scrubber.scrub(one)
+    assert scrubber.due() == []
+    scrubber.now = lambda: arrived - timedelta(days=400)  # a clock that was wrong then or is now
+    assert [held.id for held in scrubber.due()] == [one.id]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "got"),
+    [
+        (lambda path: path.unlink(), "missing"),
+        (lambda path: os.truncate(path, 1000), "1000 bytes"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"x"), "3000001 bytes"),
+        (lambda path: path.write_bytes(noise(3_000_000, "another model")), "pieces root"),
+    ],
+)
+def test_every_kind_of_damage_is_found(scrubbing, user, spoil, got):
+    scrubber, one, events = scrubbing
+    spoil(held(user) / "model.safetensors")
+    (bad,) = scrubber.scrub(one).damage
+    assert bad.path == "model.safetensors"
+    assert len(bad.pieces) == 12
+    assert got in bad.got
+    assert any(isinstance(event, Notice) and "model.safetensors" in event.text for event in events)
+    assert scrubber.record(one.id).damage == (bad,)
+    assert user.run("verify", REPO).code == 3

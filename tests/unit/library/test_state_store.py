@@ -1,0 +1,108 @@
+"""The state store: transactions, several processes' worth of writers, and damage that never passes for state."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+
+import pytest
+
+from p2pqwen.library.state_store import StateStore
+
+DOCUMENTS = {
+    f"choice/Qwen/Model-{number}@{'ab' * 20}": {"paused": number % 2 == 0, "n": number} for number in range(40)
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "home" / "state.sqlite"
+
+
+def filled(path):
+    with StateStore(path) as store:
+        for name, value in DOCUMENTS.items():
+            store.put(name, value)
+
+
+def test_documents_come_back_and_survive_a_restart(path):
+    filled(path)
+    with StateStore(path) as store:
+        assert store.items("choice/") == {name.removeprefix("choice/"): value for name, value in DOCUMENTS.items()}
+        assert store.get("nothing") is None
+        store.delete("nothing")
+        store.put("month/2026-11", {"uploaded": 7})
+        store.put("month/2026-11", {"uploaded": 8})
+        assert store.get("month/2026-11") == {"uploaded": 8}
+        store.delete("month/2026-11")
+    with StateStore(path, pytest.fail) as store:
+        assert store.items("month/") == {}
+
+
+def test_counting_from_many_threads_and_connections_loses_nothing(path):
+    StateStore(path).close()
+
+    def count():
+        with StateStore(path) as store:
+            for _ in range(25):
+                store.update("counter", lambda before: (before or 0) + 1)
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with StateStore(path) as store:
+        assert store.get("counter") == 100
+
+
+def test_a_change_that_fails_changes_nothing(path):
+    filled(path)
+    with StateStore(path, pytest.fail) as store:
+        name = next(iter(DOCUMENTS))
+        with pytest.raises(RuntimeError):
+            store.update(name, lambda _: (_ for _ in ()).throw(RuntimeError))
+        assert store.get(name) == DOCUMENTS[name]
+    StateStore(path, pytest.fail).close()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_flipped_bit_is_found_or_has_no_effect(path, seed):
+    filled(path)
+    dice = random.Random(seed)
+    data = bytearray(path.read_bytes())
+    data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+    path.write_bytes(data)
+    said = []
+    with StateStore(path, said.append) as store:
+        now = {f"choice/{name}": value for name, value in store.items("choice/").items()}
+    assert now == DOCUMENTS or said
+    assert all(DOCUMENTS[name] == value for name, value in now.items())
+    if said:
+        assert (path.parent / "state.sqlite.damaged").exists()
+        StateStore(path, pytest.fail).close()  # mended for good
+
+
+@pytest.mark.parametrize("spoil", [b"", b"not a database at all", b"SQLite format 3\0" + bytes(5000)])
+def test_something_else_in_its_place_costs_the_state_and_nothing_more(path, spoil):
+    filled(path)
+    path.write_bytes(spoil)
+    said = []
+    with StateStore(path, said.append) as store:
+        assert said
+        assert store.items("choice/") == {}
+        store.put("a", 1)
+    with StateStore(path, pytest.fail) as store:
+        assert store.get("a") == 1
+
+
+def test_a_row_put_in_by_hand_is_not_believed(path):
+    filled(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM documents WHERE name LIKE '%Model-7@%'")
+    connection.close()
+    said = []
+    with StateStore(path, said.append) as store:
+        assert len(store.items("choice/")) == len(DOCUMENTS) - 1
+    assert "damaged" in said[0].text
