@@ -11,6 +11,7 @@ import enum
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from p2pqwen.errors import P2pqwenError
@@ -26,6 +27,8 @@ from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.webseed.file_server import FileServer
+from p2pqwen.webseed.offered_file import Offer
 
 PUMP = 0.25  # seconds
 LIBRARY_EVERY = 2.0  # seconds between looks for snapshots that came or went
@@ -54,24 +57,38 @@ class _Seed:
 
 
 def seed(
-    library: Library, home: Home, settings: SwarmSettings, *, report: Report, stopping: Callable[[], bool]
+    library: Library,
+    home: Home,
+    settings: SwarmSettings,
+    *,
+    web: FileServer | None = None,
+    report: Report,
+    stopping: Callable[[], bool],
 ) -> None:
-    """Serve the library until `stopping` says so.
+    """Serve the library until `stopping` says so; with `web` over HTTP too, as a web seed.
 
     Raises `LockHeldError` when another node of this home runs, `P2pqwenError` when it cannot listen.
     """
-    with durable.lock(home.locks / "node.lock"), Swarm(settings, report=report) as swarm:
+    with durable.lock(home.locks / "node.lock"), Swarm(settings, report=report) as swarm, web or nullcontext():
         try:
-            _Node(library, home, settings, swarm, report).run(stopping)
+            _Node(library, home, settings, swarm, web, report).run(stopping)
         finally:
             durable.remove(home.node_state)
     report(Happened("stopped", {"pid": os.getpid()}))
 
 
 class _Node:
-    def __init__(self, library: Library, home: Home, settings: SwarmSettings, swarm: Swarm, report: Report) -> None:
+    def __init__(
+        self,
+        library: Library,
+        home: Home,
+        settings: SwarmSettings,
+        swarm: Swarm,
+        web: FileServer | None,
+        report: Report,
+    ) -> None:
         self._library, self._home, self._settings = library, home, settings
-        self._swarm, self._report = swarm, report
+        self._swarm, self._web, self._report = swarm, web, report
         self._verified = VerifiedFiles(home)
         self._seeds: dict[SnapshotId, _Seed] = {}
         self._left_out: dict[SnapshotId, tuple[int, ...]] = {}
@@ -79,6 +96,8 @@ class _Node:
         self._announced_ports = 0
 
     def run(self, stopping: Callable[[], bool]) -> None:
+        if self._web is not None:
+            self._report(Happened("http", {"host": self._web.host, "port": self._web.port, "pid": os.getpid()}))
         while not stopping():
             self._tell_where()
             if self._due("library", LIBRARY_EVERY):
@@ -117,8 +136,8 @@ class _Node:
             if held.id in self._seeds or self._left_out.get(held.id) == self._look(held):
                 continue
             if checking < MAX_CHECKING:
-                one = self._load(held)
-                checking += one is not None and one.standing is Standing.CHECKING
+                loaded = self._load(held)
+                checking += loaded is not None and loaded.standing is Standing.CHECKING
 
     def _load(self, held: HeldSnapshot) -> _Seed | None:
         try:
@@ -164,12 +183,16 @@ class _Node:
     def _share(self, one: _Seed) -> None:
         one.standing = Standing.SEEDING
         one.torrent.share(self._trackers(one))
+        if self._web is not None:
+            self._web.offer(Offer.of(one.held.id, one.held.folder, one.metainfo))
         hashes = one.metainfo.infohash
         size = one.metainfo.layout.total_size
         self._happened("seeding", one, infohash_v1=str(hashes.v1), infohash_v2=str(hashes.v2), size=size)
 
     def _damaged(self, one: _Seed) -> None:
         one.standing = Standing.DAMAGED
+        if self._web is not None:
+            self._web.withdraw(one.held.id)  # over HTTP nobody can be told which pieces are good
         self._verified.forget(one.held.id)
         one.damaged_look = self._look(one.held)
         bad, pieces = one.torrent.have.count(0), len(one.torrent.have)
@@ -189,6 +212,8 @@ class _Node:
     def _drop(self, one: _Seed, event: str, **facts: str | int) -> None:
         del self._seeds[one.held.id]
         self._swarm.remove(one.torrent)
+        if self._web is not None:
+            self._web.withdraw(one.held.id)
         self._happened(event, one, **facts)
 
     def _happened(self, event: str, one: _Seed, **facts: str | int) -> None:

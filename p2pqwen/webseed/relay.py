@@ -15,12 +15,11 @@ import asyncio
 import contextlib
 import hmac
 import secrets
-import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -31,6 +30,7 @@ from p2pqwen.webseed.account import Account, Outlook
 from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.buffers import MEMORY_LIMIT, BufferPool
 from p2pqwen.webseed.byte_range import is_single_range, requested_range
+from p2pqwen.webseed.loop_thread import LoopThread
 from p2pqwen.webseed.patience import Patience
 from p2pqwen.webseed.piece_check import PieceCheck
 from p2pqwen.webseed.piece_run import pieces
@@ -43,9 +43,7 @@ HASHING_THREADS = 2
 _WRITE_SIZE = 512 * 1024
 _UNDRAINED = 64 * 1024
 _KEEP_ALIVE = 3600.0
-_STOP_SECONDS = 10.0
 _ZEROS = bytes(_WRITE_SIZE)
-Result = TypeVar("Result")
 
 
 class RelayedTorrent:
@@ -75,7 +73,7 @@ class RelayedTorrent:
 
     def outlook(self) -> Outlook:
         """Return whether somebody should still be waited for."""
-        return self._relay.call(self._outlook())
+        return self._relay.outlook(self)
 
     def take_notices(self) -> list[Notice]:
         """Return what there is to tell a person since the last call."""
@@ -101,9 +99,6 @@ class RelayedTorrent:
         known = name == self.name and folder == ".pad" and length.isascii() and length.isdigit() and len(length) < 10
         return int(length) if known and int(length) < self.supply.check.piece_length else None
 
-    async def _outlook(self) -> Outlook:
-        return self.supply.outlook()
-
 
 class Relay:
     """The server, in a thread with an event loop of its own. A context manager; `offer` adds a torrent."""
@@ -124,54 +119,41 @@ class Relay:
         self._torrents: dict[str, RelayedTorrent] = {}
         self._requests: dict[asyncio.Task[Any], str] = {}
         self._executor = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="relay-hash")
-        self._thread: threading.Thread | None = None
-        self._loop = asyncio.new_event_loop()
+        self._thread = LoopThread("relay")
         self._port = 0
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._thread.start()
-        self._port = self.call(self._start())
+        self._port = self._thread.call(self._start())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._thread is None:
-            return
-        self.call(self._stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_STOP_SECONDS)
-        self._thread = None
+        self._thread.call(self._stop())
+        self._thread.stop()
         self._executor.shutdown()
 
     def offer(self, metainfo: Metainfo, bases: Sequence[Base]) -> RelayedTorrent:
         """Relay a torrent from these bases, tried in this order. Its piece layers may be missing."""
-        return self.call(self._offer(metainfo, bases))
+        return self._thread.call(self._offer(metainfo, bases))
 
     def withdraw(self, torrent: RelayedTorrent) -> None:
         """Stop relaying a torrent."""
-        self.call(self._withdraw(torrent))
+        self._thread.call(self._withdraw(torrent))
 
     def url(self, key: str, lane: int) -> str:
         """Return one of the web seed URLs of a torrent."""
         return f"http://{HOST}:{self._port}/{self._token}/{key}/{lane}/"
 
-    def call(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run a coroutine on the relay's loop and wait for it; not from that loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_forever()
-        finally:
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
+    def outlook(self, torrent: RelayedTorrent) -> Outlook:
+        """Return whether somebody should still be waited for."""
+        return self._thread.call(_outlook(torrent.supply))
 
     async def _start(self) -> int:
         self._runner = web.ServerRunner(
-            web.Server(self._handle, access_log=None, keepalive_timeout=_KEEP_ALIVE), shutdown_timeout=0.1
+            web.Server(self._handle, access_log=None, keepalive_timeout=_KEEP_ALIVE, handler_cancellation=True),
+            shutdown_timeout=0.1,
         )
         await self._runner.setup()
         await web.TCPSite(self._runner, HOST, 0).start()
@@ -286,6 +268,10 @@ def _drain_fully(request: web.BaseRequest) -> None:
     """Make each wait for this connection one for its whole buffer, which Python 3.12 and later fill with references."""
     if request.transport is not None:
         request.transport.set_write_buffer_limits(high=0)
+
+
+async def _outlook(supply: Supply) -> Outlook:
+    return supply.outlook()
 
 
 class _NotOursError(Exception):

@@ -1,0 +1,196 @@
+"""A node as a web seed: its library under BEP 19, read-only, with plain answers that every client understands.
+
+    http://HOST:PORT/<org>/<model>/<commit>/<path>      the base for a torrent is http://HOST:PORT/<org>/<model>/
+
+200 and 206, GET and HEAD, one range at a time, no redirects; zeros for `.pad/<n>`, so that clients without BEP 47
+(aria2) finish too. There is no 429 and no 503, because one of them costs libtorrent the file: whoever comes while all
+places are taken waits for one, and connections beyond the limit are cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.webseed.byte_range import is_single_range, requested_range
+from p2pqwen.webseed.doorkeeper import Doorkeeper
+from p2pqwen.webseed.loop_thread import LoopThread
+from p2pqwen.webseed.offered_file import Offer
+from p2pqwen.webseed.token_bucket import TokenBucket
+
+MAX_CONNECTIONS = 256
+MAX_PER_ADDRESS = 32
+MAX_TRANSFERS = 32
+IDLE_SECONDS = 60.0
+_CHUNK = 256 * 1024
+_ZEROS = bytes(_CHUNK)
+_READERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What the server gives away. `rate`: bytes a second in all, 0 for no limit.
+
+    `transfers`: bodies sent at once. `idle_seconds`: without a request, or without a reader taking what is sent.
+    """
+
+    rate: int = 0
+    connections: int = MAX_CONNECTIONS
+    per_address: int = MAX_PER_ADDRESS
+    transfers: int = MAX_TRANSFERS
+    idle_seconds: float = IDLE_SECONDS
+
+
+class FileServer:
+    """Serves offers on `host` and `port` (0: any free one) from a thread of its own; a context manager.
+
+    Raises `P2pqwenError` on entering when the address cannot be had. `offer` and `withdraw` work from any thread.
+    """
+
+    def __init__(self, host: str, port: int, limits: ServerLimits | None = None) -> None:
+        self.host = host
+        self.port = port
+        self.requests = 0
+        self.bytes_sent = 0
+        self._limits = limits or ServerLimits()
+        self._offers: dict[tuple[str, ...], Offer] = {}
+        self._thread = LoopThread("file server")
+        self._executor = ThreadPoolExecutor(_READERS, thread_name_prefix="file-server")
+
+    @property
+    def refused_connections(self) -> int:
+        """How many connections were beyond the limits."""
+        return self._server.refused
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            self._thread.call(self._start())
+        except OSError as error:
+            self._end()
+            raise P2pqwenError(
+                f"cannot listen on {self.host}:{self.port}",
+                got=error.strerror or str(error),
+                hint="choose another port",
+            ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.call(self._stop())
+        self._end()
+
+    def offer(self, offer: Offer) -> None:
+        """Serve a snapshot from now on."""
+        self._offers[_key(offer.snapshot)] = offer
+
+    def withdraw(self, snapshot: SnapshotId) -> None:
+        """Serve it no longer; what is under way ends."""
+        self._offers.pop(_key(snapshot), None)
+
+    def _end(self) -> None:
+        self._thread.stop()
+        self._executor.shutdown()
+
+    async def _start(self) -> None:
+        limits = self._limits
+        self._bucket = TokenBucket(limits.rate)
+        self._transfers = asyncio.Semaphore(limits.transfers)
+        self._server = Doorkeeper(
+            self._handle,
+            connections=limits.connections,
+            per_address=limits.per_address,
+            idle_seconds=limits.idle_seconds,
+        )
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self.host, self.port).start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        self.port = int(self._runner.addresses[0][1])
+        self._sweeper = asyncio.create_task(self._server.sweep())
+
+    async def _stop(self) -> None:
+        self._sweeper.cancel()
+        await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self._runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.requests += 1
+        with self._server.busy(request):
+            if request.method not in {"GET", "HEAD"}:
+                return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+            offer, path = self._find(request.rel_url.raw_path)
+            if offer is None:
+                return web.Response(status=404)
+            if (pad := offer.pad(path)) is not None:
+                return await self._answer(request, pad, f"zeros-{pad}", None)
+            descriptor = await self._thread.loop.run_in_executor(self._executor, offer.open, path)
+            if descriptor is None:
+                return web.Response(status=404)
+            try:
+                return await self._answer(request, offer.sizes[path], offer.tags[path], descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _find(self, raw_path: str) -> tuple[Offer | None, str]:
+        parts = raw_path.removeprefix("/").split("/", 3)
+        return (self._offers.get(tuple(parts[:3])), unquote(parts[3])) if len(parts) == 4 else (None, "")
+
+    async def _answer(
+        self, request: web.BaseRequest, size: int, tag: str, descriptor: int | None
+    ) -> web.StreamResponse:
+        etag = f'"{tag}"'
+        asked = request.headers.get("Range") if request.headers.get("If-Range", etag) == etag else None
+        wanted, partial = requested_range(asked, size), is_single_range(asked)
+        headers = {"Accept-Ranges": "bytes", "ETag": etag, "X-Content-Type-Options": "nosniff"}
+        if wanted is None:
+            return web.Response(status=416, headers=headers | {"Content-Range": f"bytes */{size}"})
+        response = web.StreamResponse(status=206 if partial else 200, headers=headers)
+        response.content_type = "application/octet-stream"
+        response.content_length = len(wanted)
+        if partial:
+            response.headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
+        if request.method == "HEAD":
+            await response.prepare(request)
+            return response
+        async with self._transfers:
+            await response.prepare(request)
+            if not await self._send(response, wanted, descriptor) and request.transport is not None:
+                request.transport.abort()
+        return response
+
+    async def _send(self, response: web.StreamResponse, wanted: range, descriptor: int | None) -> bool:
+        """Write the bytes; False when the file ended early, or the reader went or took nothing for too long."""
+        loop = self._thread.loop
+        for at in range(wanted.start, wanted.stop, _CHUNK):
+            count = min(_CHUNK, wanted.stop - at)
+            chunk = _ZEROS[:count]
+            try:
+                if descriptor is not None:
+                    chunk = await loop.run_in_executor(self._executor, os.pread, descriptor, count, at)
+                await self._bucket.take(count)
+                async with asyncio.timeout(self._limits.idle_seconds):
+                    await response.write(chunk)
+            except OSError:  # a time-out and a broken connection are of this class too
+                return False
+            self.bytes_sent += len(chunk)
+            if len(chunk) < count:
+                return False
+        return True
+
+
+def _key(snapshot: SnapshotId) -> tuple[str, ...]:
+    return snapshot.repo.org, snapshot.repo.model, str(snapshot.commit)

@@ -1,0 +1,72 @@
+"""A file of the library opened for strangers: only what was offered, and never through a symbolic link."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import SnapshotId
+
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO put there must not hang us
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A snapshot's files as they stand in `folder`: sizes in bytes, entity tags, and the lengths of its pad files."""
+
+    snapshot: SnapshotId
+    folder: Path
+    sizes: Mapping[str, int] = field(repr=False)
+    tags: Mapping[str, str] = field(repr=False)
+    pads: frozenset[int] = field(repr=False)
+
+    @classmethod
+    def of(cls, snapshot: SnapshotId, folder: Path, metainfo: Metainfo) -> Offer:
+        """Offer everything that a torrent names."""
+        layout = metainfo.layout
+        return cls(
+            snapshot,
+            folder,
+            {file.path.text: file.size for file in metainfo.files},
+            {file.path.text: str(file.pieces_root or "empty") for file in metainfo.files},
+            frozenset(pad for index in range(len(layout.files)) if (pad := layout.pad_after(index))),
+        )
+
+    def pad(self, path: str) -> int | None:
+        """Return the length of the torrent's pad file that a path names, if it does."""
+        folder, _, length = path.partition("/")
+        known = folder == ".pad" and length.isascii() and length.isdigit() and len(length) < 10
+        return int(length) if known and int(length) in self.pads else None
+
+    def open(self, path: str) -> int | None:
+        """Return a descriptor of an offered file, None where what is there is not it. The caller closes it.
+
+        Each folder on the way is opened in the one before without following links, so that a link put into the
+        library by somebody else leads nowhere.
+        """
+        expected = self.sizes.get(path)
+        if expected is None:
+            return None
+        *folders, name = RepoPath(path).parts
+        try:
+            here = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                for part in folders:
+                    below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+                    os.close(here)
+                    here = below
+                found = os.open(name, _OPEN, dir_fd=here)
+            finally:
+                os.close(here)
+        except OSError:
+            return None
+        state = os.fstat(found)
+        if not stat.S_ISREG(state.st_mode) or state.st_size != expected:
+            os.close(found)
+            return None
+        return found
