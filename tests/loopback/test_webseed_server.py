@@ -1,0 +1,226 @@
+"""The library over HTTP: plain answers, nothing but what was offered, and limits that cost nobody a file."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import time
+from urllib.parse import quote
+
+import pytest
+
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.webseed.file_server import FileServer, ServerLimits
+from p2pqwen.webseed.offered_file import Offer
+from tests.support.command import CommandLine
+from tests.support.models import noise, write_folder
+from tests.support.processes import p2pqwen, running
+from tests.support.swarm import QUIET
+from tests.support.waiting import wait_until
+from tests.support.web_seeds import PIECE, SNAPSHOT, fetching, make_torrent
+
+FILES = {
+    "config.json": b"{}",
+    "empty": b"",
+    "model/é [1]#%41+.bin": noise(3 * PIECE + 5, "odd"),
+    "model.safetensors": noise(20 * PIECE, "weights"),
+}
+TORRENT = make_torrent(FILES)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_folder(tmp_path / "Qwen" / "Tiny" / TORRENT.name, FILES)
+
+
+@pytest.fixture
+def server(folder):
+    with FileServer("127.0.0.1", 0) as running_server:
+        running_server.offer(Offer.of(SNAPSHOT, folder, TORRENT))
+        yield running_server
+
+
+def ask(server, path, method="GET", **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    try:
+        connection.request(method, path, headers={key.replace("_", "-"): value for key, value in headers.items()})
+        response = connection.getresponse()
+        return response.status, dict(response.headers), response.read()
+    finally:
+        connection.close()
+
+
+def at(name):
+    return f"/Qwen/Tiny/{TORRENT.name}/{quote(name)}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_whole_files(server, name):
+    status, headers, body = ask(server, at(name))
+    assert (status, body) == (200, FILES[name])
+    assert headers["Accept-Ranges"] == "bytes"
+    status, headers, body = ask(server, at(name), method="HEAD")
+    assert (status, body) == (200, b"")
+    assert int(headers["Content-Length"]) == len(FILES[name])
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "expected", "content_range"),
+    [
+        ("bytes=0-0", 206, slice(0, 1), "bytes 0-0/{size}"),
+        ("bytes=100-", 206, slice(100, None), "bytes 100-{last}/{size}"),
+        ("bytes=-7", 206, slice(-7, None), "bytes {last7}-{last}/{size}"),
+        (f"bytes={PIECE - 3}-{PIECE + 3}", 206, slice(PIECE - 3, PIECE + 4), None),
+        ("bytes=0-1,5-6", 200, slice(None), None),
+        ("bytes=99999999-", 416, None, "bytes */{size}"),
+    ],
+)
+def test_ranges(server, asked, status, expected, content_range):
+    data = FILES["model.safetensors"]
+    got, headers, body = ask(server, at("model.safetensors"), Range=asked)
+    assert got == status
+    if expected is not None:
+        assert body == data[expected]
+    if content_range is not None:
+        size = len(data)
+        assert headers["Content-Range"] == content_range.format(size=size, last=size - 1, last7=size - 7)
+
+
+def test_a_range_of_what_has_changed_is_the_whole(server):
+    _, headers, _ = ask(server, at("config.json"))
+    assert ask(server, at("config.json"), Range="bytes=0-0", If_Range=headers["ETag"])[0] == 206
+    assert ask(server, at("config.json"), Range="bytes=0-0", If_Range='"other"')[0] == 200
+
+
+def test_zeros_for_pad_files(server):
+    pad = PIECE - 5
+    assert ask(server, at(f".pad/{pad}"))[2] == bytes(pad)
+    assert ask(server, at(f".pad/{pad}"), Range="bytes=1-9")[2] == bytes(9)
+    assert ask(server, at(".pad/7"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "/Qwen/Tiny/", f"/Qwen/Tiny/{TORRENT.name}", f"/Qwen/Tiny/{TORRENT.name}/",
+        f"/Qwen/Tiny/{'0' * 40}/config.json",
+        f"/Qwen/Tiny/{TORRENT.name}/model", f"/Qwen/Tiny/{TORRENT.name}/../{TORRENT.name}.torrent",
+        f"/Qwen/Tiny/{TORRENT.name}/..%2f..%2f..%2fetc/passwd",
+        "/../../../../etc/passwd", "//etc/passwd", "/%2e%2e/etc/passwd",
+        f"/Qwen/Tiny/{TORRENT.name}/config.json%00",
+        f"/Qwen/Tiny/{TORRENT.name}/stray.txt", f"/Qwen/Tiny/{TORRENT.name}/%ff",
+    ],
+)  # fmt: skip
+def test_nothing_else_is_there(server, folder, path):
+    (folder / "stray.txt").write_text("not part of the snapshot")
+    assert ask(server, path)[0] == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_it_is_read_only(server, method):
+    assert ask(server, at("config.json"), method=method)[0] == 405
+
+
+def test_links_out_of_the_library_lead_nowhere(server, folder, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"{}")
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to(secret)
+    assert ask(server, at("config.json"))[0] == 404
+    elsewhere = write_folder(tmp_path / "elsewhere", {"é [1]#%41+.bin": FILES["model/é [1]#%41+.bin"]})
+    (folder / "model").rename(tmp_path / "moved")
+    (folder / "model").symlink_to(elsewhere)
+    assert ask(server, at("model/é [1]#%41+.bin"))[0] == 404
+
+
+def test_a_file_of_another_length_or_kind_is_not_served(server, folder):
+    (folder / "config.json").write_bytes(b"{} ")
+    assert ask(server, at("config.json"))[0] == 404
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    assert ask(server, at("config.json"))[0] == 404
+
+
+def test_what_is_withdrawn_is_gone(server):
+    server.withdraw(SNAPSHOT)
+    assert ask(server, at("config.json"))[0] == 404
+
+
+def test_a_port_that_is_taken_is_said(server):
+    with pytest.raises(P2pqwenError, match=r"cannot listen on 127\.0\.0\.1"), FileServer("127.0.0.1", server.port):
+        pass
+
+
+def test_connections_beyond_the_limit_are_cut_and_idle_ones_too(folder):
+    limits = ServerLimits(connections=5, per_address=3, idle_seconds=0.5)
+    with FileServer("127.0.0.1", 0, limits) as server:
+        server.offer(Offer.of(SNAPSHOT, folder, TORRENT))
+        silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
+        wait_until(lambda: _is_cut(server.port), 20, "the fourth connection from one address to be cut")
+        assert server.refused_connections >= 1
+        for one in silent:  # they never ask for anything, so their places come free
+            one.settimeout(20)
+            with one:
+                wait_until(lambda one=one: _ended(one), 20, "a silent connection to be cut")
+        assert ask(server, at("config.json"))[0] == 200
+
+
+def _is_cut(port):
+    with socket.create_connection(("127.0.0.1", port)) as probe:
+        probe.settimeout(0.2)
+        return _ended(probe)
+
+
+def _ended(connection):
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_the_rate_is_kept(folder):
+    with FileServer("127.0.0.1", 0, ServerLimits(rate=1_000_000)) as server:
+        server.offer(Offer.of(SNAPSHOT, folder, TORRENT))
+        started = time.monotonic()
+        for _ in range(2):
+            assert ask(server, at("model.safetensors"))[2] == FILES["model.safetensors"]
+        # a second's worth is free; the rest takes its time
+        assert time.monotonic() - started >= (2 * 20 * PIECE - 1_000_000) / 1_000_000 * 0.9
+
+
+def test_whoever_comes_while_all_places_are_taken_waits(folder):
+    with FileServer("127.0.0.1", 0, ServerLimits(transfers=1, per_address=64)) as server:
+        server.offer(Offer.of(SNAPSHOT, folder, TORRENT))
+        slow = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        slow.request("GET", at("model.safetensors"))
+        assert slow.getresponse().read(10)
+        slow.close()
+        assert ask(server, at("model.safetensors"))[2] == FILES["model.safetensors"]
+
+
+def test_bare_libtorrent_finishes_from_it(server, tmp_path):
+    with fetching(TORRENT, tmp_path / "dst", [f"http://127.0.0.1:{server.port}/Qwen/Tiny/"]) as download:
+        assert download.wait(60), download.alerts
+        assert download.files == FILES
+    assert server.bytes_sent >= sum(map(len, FILES.values()))
+
+
+def test_seed_http_serves_the_library_as_it_is(tmp_path):
+    user = CommandLine(tmp_path)
+    write_folder(tmp_path / "src", FILES)
+    done = user.ok("preserve", "--from", tmp_path / "src", "--repo", "Qwen/Tiny", "--commit", TORRENT.name)
+    arguments = p2pqwen("seed", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *QUIET, "--json")
+    with running(arguments, user.environment) as process:
+        port = process.json_line(30, containing='"http"')["port"]
+        process.json_line(60, containing='"seeding"')
+        place = type("Place", (), {"port": port})
+        assert ask(place, at("model.safetensors"))[2] == FILES["model.safetensors"]
+        base = f"http://127.0.0.1:{port}/Qwen/Tiny/"
+        checked = user.run("webseed", "check", done["torrent"], "--web-seed", base, "--json").json
+        assert next(row for row in checked["bases"] if row["url"] == base)["ok"]
+        user.ok("remove", "Qwen/Tiny", "--yes")
+        wait_until(lambda: ask(place, at("model.safetensors"))[0] == 404, 30, "what was removed to be gone")
+        assert process.stop() == 0
