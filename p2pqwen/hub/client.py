@@ -94,7 +94,7 @@ class HubClient:
         target = folder / file.path.text
         if target.is_file() and target.stat().st_size == file.size:
             return target
-        scratch = _scratch(folder) / hashlib.sha256(file.path.text.encode()).hexdigest()[:16]
+        scratch = _scratch_of(folder, file)
         with self._asking(f"{file.path} of {snapshot.snapshot.repo}"):
             shutil.rmtree(scratch, ignore_errors=True)  # left by a run that was killed
             scratch.mkdir(parents=True)
@@ -104,6 +104,11 @@ class HubClient:
             arrived.replace(target)
             shutil.rmtree(scratch)
         return target
+
+    @staticmethod
+    def partial(folder: Path, file: HubFile) -> Path | None:
+        """Return the file a download into `folder` is writing now, where huggingface_hub shows one; it may go any time."""
+        return next(_scratch_of(folder, file).rglob("*.incomplete"), None)
 
     @staticmethod
     def clean_staging(folder: Path) -> None:
@@ -178,6 +183,10 @@ def _hub_file(entry: RepoFile) -> HubFile:
 def _scratch(folder: Path) -> Path:
     """Return where downloads for this folder are made: beside it, so that it holds payload and nothing else."""
     return folder.with_name(f"{folder.name}.download")
+
+
+def _scratch_of(folder: Path, file: HubFile) -> Path:
+    return _scratch(folder) / hashlib.sha256(file.path.text.encode()).hexdigest()[:16]
 
 
 def _require_room(folder: Path, file: HubFile) -> None:

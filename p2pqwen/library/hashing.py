@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from p2pqwen.errors import P2pqwenError, VerificationError
@@ -21,6 +22,8 @@ from p2pqwen.values.repo_path import RepoPath
 # Small enough to stay in a core's cache while four digests pass over it, large enough to keep the calls cheap.
 READ_SIZE = 256 * 1024
 
+NO_HASHES = FileHashes(0, b"", None, b"")
+
 OnBytes = Callable[[int], None]
 
 
@@ -32,7 +35,8 @@ class FileChangedError(VerificationError):
 class FileDigests:
     """Every digest of one file's content.
 
-    `git_blob` is the blob id of the content itself (not of an LFS pointer), None where it was not asked for.
+    `git_blob` is the blob id of the content itself (not of an LFS pointer), None where it was not asked for; likewise
+    `hashes` is `NO_HASHES`.
     """
 
     size: int
@@ -41,36 +45,101 @@ class FileDigests:
     hashes: FileHashes
 
 
+class Digester:
+    """Feeds a file's bytes, in order, to every digest that is wanted.
+
+    `size` in bytes as git puts it before a blob. `piece_length` None: no torrent hashes. `padded`: a pad file follows
+    in the torrent, so the last v1 piece covers its zeros. `git_blob`: the blob id is wanted.
+    """
+
+    def __init__(self, size: int, *, piece_length: int | None, padded: bool, git_blob: bool) -> None:
+        self.size = size
+        self.done = 0
+        self._whole = hashlib.sha256()
+        self._blob = blob_hasher(size) if git_blob else None
+        self._pieces = None if piece_length is None else PieceHasher(piece_length, padded=padded)
+
+    def update(self, chunk: memoryview) -> None:
+        """Take the next bytes."""
+        self._whole.update(chunk)
+        if self._pieces is not None:
+            self._pieces.update(chunk)
+        if self._blob is not None:
+            self._blob.update(chunk)
+        self.done += len(chunk)
+
+    def finish(self) -> FileDigests:
+        """Return the digests of what was fed; the digester is of no use afterwards."""
+        blob = None if self._blob is None else GitOid(self._blob.digest())
+        hashes = NO_HASHES if self._pieces is None else self._pieces.finish()
+        return FileDigests(self.done, Sha256(self._whole.digest()), blob, hashes)
+
+
+class FollowingHasher:
+    """Hashes a file while somebody else appends to it; `hash_file` then reads only what is left.
+
+    A writer that went back over bytes already read makes a wrong digest, never a wrong file: whoever compares digests
+    and finds a difference hashes the finished file anew.
+    """
+
+    def __init__(self, make: Callable[[], Digester]) -> None:
+        self._make = make
+        self.digester = make()
+
+    @property
+    def begun(self) -> bool:
+        """Whether any byte was read before the file was finished."""
+        return self.digester.done > 0
+
+    def restart(self) -> None:
+        """Forget what was read: the writer begins again."""
+        self.digester = self._make()
+
+    def advance(self, path: Path, on_bytes: OnBytes | None = None) -> None:
+        """Read what has been appended; a file that is not there any more is no error."""
+        try:
+            with path.open("rb", buffering=0) as file:
+                if os.fstat(file.fileno()).st_size >= self.digester.done:
+                    _feed(file, self.digester, on_bytes)
+        except FileNotFoundError:
+            return
+
+
 def hash_file(
-    path: Path, *, piece_length: int, padded: bool, git_blob: bool = True, on_bytes: OnBytes | None = None
+    path: Path,
+    *,
+    piece_length: int,
+    padded: bool,
+    git_blob: bool = True,
+    on_bytes: OnBytes | None = None,
+    begun: Digester | None = None,
 ) -> FileDigests:
-    """Read `path` once. `padded`: a pad file follows it in the torrent, so its last v1 piece covers the zeros.
+    """Read `path` once, or what is left of it where a digester has begun; arguments as for `Digester`.
 
     Raises `FileChangedError` when its size, inode or modification time moves meanwhile, `DiskError`.
     Memory: one read buffer and one piece's leaves.
     """
     with disk_errors(f"read {path}"), path.open("rb", buffering=0) as file:
         before = os.fstat(file.fileno())
-        whole, blob = hashlib.sha256(), blob_hasher(before.st_size) if git_blob else None
-        pieces = PieceHasher(piece_length, padded=padded)
-        buffer = memoryview(bytearray(READ_SIZE))
-        size = 0
-        while size <= before.st_size and (count := file.readinto(buffer)):  # one that only grows would never end
-            chunk = buffer[:count]
-            whole.update(chunk)
-            pieces.update(chunk)
-            if blob is not None:
-                blob.update(chunk)
-            size += count
-            if on_bytes is not None:
-                on_bytes(count)
+        digester = begun or Digester(before.st_size, piece_length=piece_length, padded=padded, git_blob=git_blob)
+        _feed(file, digester, on_bytes)
         after = os.fstat(file.fileno())
-    if size != before.st_size or _identity(before) != _identity(after):
+    if digester.done != before.st_size or _identity(before) != _identity(after):
         raise FileChangedError(
             f"{path} changed while it was read", hint="let whatever writes to it finish, then try again"
         )
-    blob_oid = None if blob is None else GitOid(blob.digest())
-    return FileDigests(size, Sha256(whole.digest()), blob_oid, pieces.finish())
+    return digester.finish()
+
+
+def _feed(file: FileIO, digester: Digester, on_bytes: OnBytes | None) -> None:
+    """Feed what stands behind the bytes already fed, as far as the file's expected size and a little further."""
+    file.seek(digester.done)
+    buffer = memoryview(bytearray(READ_SIZE))
+    # One that only grows would never end; a byte too many is enough to know.
+    while digester.done <= digester.size and (count := file.readinto(buffer)):
+        digester.update(buffer[:count])
+        if on_bytes is not None:
+            on_bytes(count)
 
 
 def hash_files(

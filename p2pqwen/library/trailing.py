@@ -9,7 +9,6 @@ settles by hashing the finished file once more (`library.hashing.hash_file`).
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -21,14 +20,10 @@ from types import TracebackType
 from typing import Self
 
 from p2pqwen.library.durable import disk_errors
-from p2pqwen.library.hashing import READ_SIZE, FileDigests, hash_workers
-from p2pqwen.manifest.git_object import blob_hasher
-from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
-from p2pqwen.values.digest import GitOid, Sha256
+from p2pqwen.library.hashing import READ_SIZE, Digester, FileDigests, hash_workers
 from p2pqwen.values.repo_path import RepoPath
 
 _LOOK_AGAIN = 0.02  # seconds, for a hole that the writer has yet to fill
-_NO_HASHES = FileHashes(0, b"", None, b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +108,12 @@ class TrailingHasher:
         return found
 
     def _hash(self, file: GrowingFile) -> FileDigests | None:
-        digests = _Digests(file)
+        digests = Digester(
+            file.size,
+            piece_length=file.piece_length if file.hashes else None,
+            padded=file.padded,
+            git_blob=file.git_blob,
+        )
         if file.size:
             if not self._wait_for(lambda: self._have[file.pieces[0]] and file.location.exists()):
                 return None
@@ -121,9 +121,9 @@ class TrailingHasher:
                 if not self._follow(file, opened, digests):
                     return None
                 os.fdatasync(opened.fileno())  # before anybody calls it complete
-        return digests.finish(file.size)
+        return digests.finish()
 
-    def _follow(self, file: GrowingFile, opened: FileIO, digests: _Digests) -> bool:
+    def _follow(self, file: GrowingFile, opened: FileIO, digests: Digester) -> bool:
         """Feed the whole file to its digests; False when stopped, or when the file is shorter than it should be."""
         buffer = memoryview(bytearray(READ_SIZE))
         offset = 0
@@ -172,24 +172,3 @@ class TrailingHasher:
                     return False
                 self._news.wait()
             return not self._stopped
-
-
-class _Digests:
-    """The digests of one file."""
-
-    def __init__(self, file: GrowingFile) -> None:
-        self._whole = hashlib.sha256()
-        self._blob = blob_hasher(file.size) if file.git_blob else None
-        self._pieces = PieceHasher(file.piece_length, padded=file.padded) if file.hashes else None
-
-    def update(self, chunk: memoryview) -> None:
-        self._whole.update(chunk)
-        if self._blob is not None:
-            self._blob.update(chunk)
-        if self._pieces is not None:
-            self._pieces.update(chunk)
-
-    def finish(self, size: int) -> FileDigests:
-        blob = None if self._blob is None else GitOid(self._blob.digest())
-        hashes = _NO_HASHES if self._pieces is None else self._pieces.finish()
-        return FileDigests(size, Sha256(self._whole.digest()), blob, hashes)

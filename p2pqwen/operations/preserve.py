@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
 from p2pqwen.library import durable
-from p2pqwen.library.hashing import FileDigests, hash_file, hash_workers
+from p2pqwen.library.hashing import Digester, FileDigests, FollowingHasher, hash_file, hash_workers
 from p2pqwen.library.linking import place
 from p2pqwen.library.snapshots import Library, State
 from p2pqwen.library.space import require_free
@@ -84,8 +84,16 @@ def already_preserved(library: Library, snapshot: SnapshotId, report: Report) ->
     return describe(held, parse_manifest(metainfo.manifest), metainfo, report, unchanged=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A file in staging: taken from this disk (`reused`), or downloaded and perhaps `begun` to be hashed."""
+
+    reused: bool
+    begun: Digester | None = None
+
+
 class _Run:
-    """One preservation: downloads and hashes overlap, so the last file's hash is all that follows the last byte."""
+    """One preservation: files are hashed while they come, so that little is left to do after the last byte."""
 
     def __init__(self, listing: HubSnapshot, hub: HubClient, cache: HubCache, library: Library, report: Report) -> None:
         self._listing = listing
@@ -146,60 +154,78 @@ class _Run:
         fetching = {}
         for index in order:
             file = by_path[self._layout.files[index].path]
-            fetching[downloads.submit(self._bring, file, cached.get(file.path))] = (index, file)
+            fetching[downloads.submit(self._bring, index, file, cached.get(file.path))] = (index, file)
         for done in as_completed(fetching):
             index, file = fetching[done]
-            hashing.append(hashers.submit(self._digest, index, file, reused=done.result()))
+            hashing.append(hashers.submit(self._digest, index, file, done.result()))
         results = [done.result() for done in as_completed(hashing)]
         return {row.path: (row, digests) for row, digests in results}
 
-    def _bring(self, file: HubFile, cached: Path | None) -> bool:
-        """Bring a file into staging; tell whether it was on this disk already."""
+    def _bring(self, index: int, file: HubFile, cached: Path | None) -> _Arrival:
+        """Bring a file into staging, from this disk or from the Hub."""
         target = self._staged / file.path.text
         if cached is not None and not target.exists():
             place(cached, target)
             self._downloaded.add(file.size)
-            return True
-        self._download(file)
-        return False
+            return _Arrival(reused=True)
+        return self._download(index, file)
 
-    def _download(self, file: HubFile) -> None:
+    def _download(self, index: int, file: HubFile) -> _Arrival:
+        """Download a file, and hash what has come while more is coming."""
+        follower = FollowingHasher(lambda: self._digester(index, file))
+        partial: Path | None = None
         seen = 0
 
         def on_bytes(count: int) -> None:
-            nonlocal seen
+            nonlocal partial, seen
             seen += count
             self._downloaded.add(count)
+            if count < 0:
+                follower.restart()
+                partial = None
+            elif (partial := partial or self._hub.partial(self._staged, file)) is not None:
+                follower.advance(partial, self._hashed.add)
 
         self._hub.download(self._listing, file, self._staged, on_bytes)
         self._downloaded.add(file.size - seen)  # what an earlier try had fetched
+        return _Arrival(reused=False, begun=follower.digester if follower.begun else None)
 
-    def _digest(self, index: int, file: HubFile, *, reused: bool) -> tuple[FileRow, FileDigests]:
-        expected = ExpectedFile(file.path, file.size, file.blob_oid, file.lfs_sha256, lfs=file.lfs_sha256 is not None)
+    def _digest(self, index: int, file: HubFile, arrival: _Arrival) -> tuple[FileRow, FileDigests]:
+        """Finish a file's digests and compare them; what was wrong only in passing gets a second chance."""
         target = self._staged / file.path.text
+        if arrival.begun is not None:
+            with suppress(VerificationError):  # its writer went back over what had been read: hash the finished file
+                return self._hash_and_compare(index, file, target, arrival.begun)
         try:
-            return self._hash_and_compare(index, expected, target)
+            return self._hash_and_compare(index, file, target)
         except VerificationError as error:
             target.unlink(missing_ok=True)  # or the next try would take it for finished
-            if not reused:
+            if not arrival.reused:
                 raise
             self._report(Notice("warning", f"a bad copy was here already, downloading: {error.message}"))
-        self._hub.download(self._listing, file, self._staged, lambda _: None)
-        try:
-            return self._hash_and_compare(index, expected, target)
-        except VerificationError:
-            target.unlink(missing_ok=True)
-            raise
+        return self._digest(index, file, self._download(index, file))
 
-    def _hash_and_compare(self, index: int, expected: ExpectedFile, target: Path) -> tuple[FileRow, FileDigests]:
+    def _hash_and_compare(
+        self, index: int, file: HubFile, target: Path, begun: Digester | None = None
+    ) -> tuple[FileRow, FileDigests]:
         digests = hash_file(
             target,
             piece_length=self._layout.piece_length,
             padded=self._layout.pad_after(index) > 0,
-            git_blob=not expected.lfs,
+            git_blob=file.lfs_sha256 is None,
             on_bytes=self._hashed.add,
+            begun=begun,
         )
+        expected = ExpectedFile(file.path, file.size, file.blob_oid, file.lfs_sha256, lfs=file.lfs_sha256 is not None)
         return row_of(expected, target, digests), digests
+
+    def _digester(self, index: int, file: HubFile) -> Digester:
+        return Digester(
+            file.size,
+            piece_length=self._layout.piece_length,
+            padded=self._layout.pad_after(index) > 0,
+            git_blob=file.lfs_sha256 is None,
+        )
 
     def _commit_object(self) -> bytes | None:
         try:
