@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,15 +21,19 @@ def stop_listening(ports: Iterable[int]) -> None:
     wanted = frozenset(ports)
     for entry in list(_DESCRIPTORS.iterdir()) if _DESCRIPTORS.is_dir() else ():
         try:
+            if not stat.S_ISSOCK(entry.stat().st_mode):
+                continue
             copy = socket.socket(fileno=os.dup(int(entry.name)))
         except OSError:
-            continue  # closed meanwhile, or not a socket
+            continue  # closed meanwhile
         with copy:
             _shut_if_listening(copy, wanted)
 
 
 def _shut_if_listening(sock: socket.socket, ports: frozenset[int]) -> None:
     try:
+        if sock.family not in {socket.AF_INET, socket.AF_INET6}:
+            return
         listens = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         if listens and sock.getsockname()[1] in ports:
             sock.shutdown(socket.SHUT_RDWR)

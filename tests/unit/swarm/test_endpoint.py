@@ -26,8 +26,8 @@ def test_an_endpoint_is_read_and_printed(text, host, port):
 @pytest.mark.parametrize(
     "text",
     [
-        "", ":", ":80", "host", "host:", "host:0", "host:65536", "host:-1", "host:8o", "host:\u0661", "a b:80", "::1:80",
-        "[host]:80", "[::1:80", "user@host:80", "http://host:80", "host:80/x", "-host:80",
+        "", ":", ":80", "host", "host:", "host:0", "host:65536", "host:-1", "host:8o", "host:\u0661", "a b:80",
+        "::1:80", "[host]:80", "[::1:80", "user@host:80", "http://host:80", "host:80/x", "-host:80",
     ],
 )  # fmt: skip
 def test_anything_else_is_refused(text):
