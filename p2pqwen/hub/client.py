@@ -107,7 +107,7 @@ class HubClient:
 
     @staticmethod
     def partial(folder: Path, file: HubFile) -> Path | None:
-        """Return the file a download into `folder` is writing now, where huggingface_hub shows one; it may go any time."""
+        """Return the file that a download into `folder` is writing now, if there is one; it may go any time."""
         return next(_scratch_of(folder, file).rglob("*.incomplete"), None)
 
     @staticmethod
