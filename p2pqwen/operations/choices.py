@@ -1,0 +1,125 @@
+"""What the user chose and the node counted, in the state store: limits, paused snapshots, priorities, transfers.
+
+    limits                     rates, quota, hours
+    choice/<snapshot>          paused, priority
+    transfer/<snapshot>        bytes uploaded and downloaded since ever, for the ratio
+    month/<yyyy-mm>            bytes uploaded and downloaded in that month, for the quota
+
+Whoever changes a choice writes it here, node or no node; a running node looks every second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from p2pqwen.errors import UsageError
+from p2pqwen.library.state_store import StateStore
+from p2pqwen.operations.limits import Limits, Priority, month_of
+from p2pqwen.values.snapshot_id import SnapshotId
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the user chose for one snapshot."""
+
+    paused: bool = False
+    priority: Priority = Priority.NORMAL
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stored document."""
+        return {"paused": self.paused, "priority": self.priority.value}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any] | None) -> Choice:
+        """Read a stored document; anything else is the default."""
+        if not isinstance(value, Mapping):
+            return cls()
+        try:
+            priority = Priority.read(str(value.get("priority", Priority.NORMAL)))
+        except UsageError:
+            priority = Priority.NORMAL
+        return cls(paused=value.get("paused") is True, priority=priority)
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Payload bytes of one snapshot or one month."""
+
+    uploaded: int = 0
+    downloaded: int = 0
+
+
+class Choices:
+    """The user's choices and the node's counters in one store. Methods raise `DiskError`."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+
+    def limits(self) -> Limits:
+        """Return the limits; stored ones that make no sense are none."""
+        try:
+            return Limits.from_json(self._store.get("limits"))
+        except UsageError:
+            return Limits()
+
+    def set_limits(self, limits: Limits) -> None:
+        """Replace the limits."""
+        self._store.put("limits", limits.to_json())
+
+    def of(self, snapshot: SnapshotId) -> Choice:
+        """Return the choice for one snapshot."""
+        return Choice.from_json(self._store.get(f"choice/{snapshot}"))
+
+    def all(self) -> dict[str, Choice]:
+        """Return every choice, by `org/model@commit`."""
+        return {name: Choice.from_json(value) for name, value in self._store.items("choice/").items()}
+
+    def pause(self, snapshot: SnapshotId, *, paused: bool) -> Choice:
+        """Pause a snapshot, or let it go on."""
+        return self._change(snapshot, lambda choice: replace(choice, paused=paused))
+
+    def prioritise(self, snapshot: SnapshotId, priority: Priority) -> Choice:
+        """Set a snapshot's priority."""
+        return self._change(snapshot, lambda choice: replace(choice, priority=priority))
+
+    def forget(self, snapshot: SnapshotId) -> None:
+        """Forget a snapshot that was removed; its months stay counted."""
+        for kind in ("choice", "transfer", "scrub"):
+            self._store.delete(f"{kind}/{snapshot}")
+
+    def count(self, moved: Mapping[SnapshotId, Transfer], now: datetime) -> None:
+        """Add what was transferred since the last call; `now` is local time."""
+        total = Transfer(sum(one.uploaded for one in moved.values()), sum(one.downloaded for one in moved.values()))
+        for snapshot, one in moved.items():
+            self._add(f"transfer/{snapshot}", one)
+        self._add(f"month/{month_of(now)}", total)
+
+    def month(self, now: datetime) -> Transfer:
+        """Return what was transferred in the month of `now`, local time."""
+        return _transfer(self._store.get(f"month/{month_of(now)}"))
+
+    def transfers(self) -> dict[str, Transfer]:
+        """Return what was ever transferred, by `org/model@commit`."""
+        return {name: _transfer(value) for name, value in self._store.items("transfer/").items()}
+
+    def _add(self, name: str, more: Transfer) -> None:
+        if more != Transfer():
+            self._store.update(name, lambda before: _added(before, more))
+
+    def _change(self, snapshot: SnapshotId, change: Callable[[Choice], Choice]) -> Choice:
+        changed = self._store.update(f"choice/{snapshot}", lambda before: change(Choice.from_json(before)).to_json())
+        return Choice.from_json(changed)
+
+
+def _transfer(value: Mapping[str, Any] | None) -> Transfer:
+    if not isinstance(value, Mapping):
+        return Transfer()
+    return Transfer(int(value.get("uploaded", 0)), int(value.get("downloaded", 0)))
+
+
+def _added(before: Mapping[str, Any] | None, more: Transfer) -> dict[str, int]:
+    known = _transfer(before)
+    return {"uploaded": known.uploaded + more.uploaded, "downloaded": known.downloaded + more.downloaded}

@@ -1,0 +1,177 @@
+"""What a node may transfer at this moment: rates, a monthly upload quota, hours of the day. Pure rules.
+
+The quota counts payload sent to peers in the calendar month of the machine's own zone. When it is used up nothing more
+is sent until the month turns; outside the hours nothing is transferred at all.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any, Self
+
+from p2pqwen.errors import UsageError
+from p2pqwen.values.byte_size import format_rate, format_size, parse_rate, parse_size
+
+_HOURS = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])-([01]?[0-9]|2[0-4]):([0-5][0-9])", re.ASCII)
+_DAY = 24 * 60
+TRICKLE = 1024
+"""Bytes a second that a download still gives back once the upload quota is used up; 0 would mean no limit."""
+
+
+class Priority(enum.StrEnum):
+    """How a snapshot stands against the others: who is fetched first, and how many peers it may serve at once."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @property
+    def order(self) -> int:
+        """Lower comes first."""
+        return list(Priority).index(self)
+
+    @property
+    def upload_slots(self) -> int:
+        """How many peers are served at once, -1 for no limit of its own."""
+        return 2 if self is Priority.LOW else -1
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read a priority; raises `UsageError`."""
+        try:
+            return cls(text.lower())
+        except ValueError as error:
+            raise UsageError("not a priority", expected=", ".join(cls), got=repr(text[:40])) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """A part of the day, `23:00-07:00`, in minutes from midnight; it may run over midnight."""
+
+    start: int
+    end: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `HH:MM-HH:MM`; raises `UsageError`."""
+        match = _HOURS.fullmatch(text.strip())
+        if match is None:
+            raise UsageError("not hours of the day", expected="such as 23:00-07:00", got=repr(text[:40]))
+        start, end = int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])
+        if max(start, end) > _DAY or start % _DAY == end:
+            raise UsageError("not hours of the day", expected="two different times up to 24:00", got=repr(text[:40]))
+        return cls(start % _DAY, end)
+
+    def holds(self, minute: int) -> bool:
+        """Tell whether a minute of the day is within."""
+        if self.start < self.end:
+            return self.start <= minute < self.end
+        return minute >= self.start or minute < self.end
+
+    def __str__(self) -> str:
+        return f"{self.start // 60:02}:{self.start % 60:02}-{self.end // 60:02}:{self.end % 60:02}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A user's limits; 0 and no hours are no limit. Rates are bytes a second, the quota bytes a month."""
+
+    upload: int = 0
+    download: int = 0
+    monthly_upload: int = 0
+    hours: tuple[Hours, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the limits as they are stored and shown."""
+        return {
+            "upload": self.upload,
+            "download": self.download,
+            "monthly_upload": self.monthly_upload,
+            "hours": [str(one) for one in self.hours],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any] | None) -> Self:
+        """Read stored limits; raises `UsageError` for what is none."""
+        if value is None:
+            return cls()
+        try:
+            numbers = {one.name: int(value.get(one.name, 0)) for one in fields(cls) if one.name != "hours"}
+            hours = tuple(Hours.parse(str(one)) for one in value.get("hours", ()))
+        except (TypeError, ValueError) as error:
+            raise UsageError("not limits", got=str(error)) from error
+        if min(numbers.values()) < 0:
+            raise UsageError("a limit is below 0", got=min(numbers.values()))
+        return cls(**numbers, hours=hours)
+
+    def changed(
+        self, *, upload: str | None, download: str | None, monthly_upload: str | None, hours: str | None
+    ) -> Limits:
+        """Return the limits with what was given, as people write it; `hours` may be `always`. Raises `UsageError`."""
+        changes: dict[str, Any] = {}
+        if upload is not None:
+            changes["upload"] = parse_rate(upload)
+        if download is not None:
+            changes["download"] = parse_rate(download)
+        if monthly_upload is not None:
+            changes["monthly_upload"] = parse_size(monthly_upload)
+        if hours is not None:
+            changes["hours"] = () if hours == "always" else tuple(map(Hours.parse, hours.split(",")))
+        return replace(self, **changes)
+
+    def stricter(self, upload: int, download: int) -> Limits:
+        """Return the limits under further rates: of each pair the lower one that is one."""
+        return replace(self, upload=_lower(self.upload, upload), download=_lower(self.download, download))
+
+    def lines(self) -> list[str]:
+        """Return the limits in words."""
+        return [
+            f"upload    {format_rate(self.upload) if self.upload else 'no limit'}",
+            f"download  {format_rate(self.download) if self.download else 'no limit'}",
+            f"month     {format_size(self.monthly_upload) + ' of upload' if self.monthly_upload else 'no limit'}",
+            f"hours     {', '.join(map(str, self.hours)) or 'always'}",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What may be done now. Rates are bytes a second, 0 for no limit; `reason` says what forbids the rest."""
+
+    upload: int = 0
+    download: int = 0
+    may_upload: bool = True
+    may_transfer: bool = True
+    reason: str = ""
+
+    @property
+    def upload_of_fetches(self) -> int:
+        """The upload rate of a session that fetches: a trickle where nothing may be given."""
+        return self.upload if self.may_upload else TRICKLE
+
+
+def allowance(limits: Limits, *, now: datetime, uploaded_this_month: int) -> Allowance:
+    """Decide for a moment; `now` is local time, since hours and months are those of the user's day."""
+    minute = now.hour * 60 + now.minute
+    if limits.hours and not any(one.holds(minute) for one in limits.hours):
+        hours = ", ".join(map(str, limits.hours))
+        return Allowance(
+            limits.upload, limits.download, may_upload=False, may_transfer=False, reason=f"outside {hours}"
+        )
+    if limits.monthly_upload and uploaded_this_month >= limits.monthly_upload:
+        quota = format_size(limits.monthly_upload)
+        reason = f"this month's upload of {quota} is used up"
+        return Allowance(limits.upload, limits.download, may_upload=False, reason=reason)
+    return Allowance(limits.upload, limits.download)
+
+
+def month_of(now: datetime) -> str:
+    """Return the month a moment is counted in, `2026-11`."""
+    return f"{now.year:04}-{now.month:02}"
+
+
+def _lower(one: int, other: int) -> int:
+    return min(one, other) if one and other else one or other
