@@ -13,6 +13,9 @@ from p2pqwen.values.strict_json import JsonValue
 # A commit's content never changes, so neither do these; a change means that one of both indexes is wrong.
 FIXED_FIELDS = frozenset({"size", "files", "piece_length", "recipe", "infohash_v1", "infohash_v2"})
 
+# What differs between any two versions is not worth a reviewer's line.
+_EVERY_TIME = frozenset({"version", "previous", "issued"})
+
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
@@ -90,7 +93,11 @@ def describe(difference: IndexDiff) -> list[str]:
         for change in difference.changed
         for field in change.fields
     ]
-    words += [f"index      {field.field} from {field.before} to {field.after}" for field in difference.document]
+    words += [
+        f"index      {field.field} from {field.before} to {field.after}"
+        for field in difference.document
+        if field.field not in _EVERY_TIME
+    ]
     words += [f"ALARM      {alarm}" for alarm in difference.alarms]
     return words or ["no differences"]
 

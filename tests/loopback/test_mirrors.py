@@ -1,0 +1,228 @@
+"""Reading from web mirrors that hang, lie, flood and redirect: attacks 17 to 19, 39, 41 and 55, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError
+from p2pqwen.mirrors import reading
+from p2pqwen.mirrors.location import Location
+from p2pqwen.mirrors.reading import Patience, read_now
+from p2pqwen.operations.update import SourceState, update
+from tests.attacks.victim import NOW, Victim
+from tests.support.command import CommandLine
+from tests.support.mirror_server import (
+    MirrorServer,
+    breaks_off,
+    drips,
+    floods,
+    gives,
+    gzipped,
+    hangs,
+    mirror,
+    redirects,
+)
+
+HASTY = Patience(answer=0.5, total=2.0, slowest=10_000)
+LIMIT = 1_000_000
+
+
+@pytest.fixture
+def server():
+    with mirror() as running:
+        yield running
+
+
+def get(url: str, *, max_bytes: int = LIMIT) -> bytes:
+    return read_now(url, max_bytes=max_bytes, patience=HASTY)
+
+
+def test_a_plain_answer(server: MirrorServer):
+    server.answers["/index.json"] = gives(b"{}")
+    assert get(server.url + "/index.json") == b"{}"
+    assert server.headers_seen[0]["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "problem"),
+    [
+        pytest.param(hangs, NetworkError, "cannot reach|too slow", id="17-hangs"),
+        pytest.param(drips, NetworkError, "too slow", id="17-one-byte-at-a-time"),
+        pytest.param(floods, FormatError, "too large", id="17-endless"),
+        pytest.param(gives(b"x" * (LIMIT + 1)), FormatError, "too large", id="17-too-large"),
+        pytest.param(gzipped(b" " * 50_000_000), FormatError, "content encoding", id="18-gzip-bomb"),
+        pytest.param(breaks_off(b"{"), NetworkError, "cannot reach", id="41-breaks-off"),
+        pytest.param(gives(b"", 404), NotFoundError, "404", id="41-not-found"),
+        pytest.param(gives(b"", 500), NetworkError, "HTTP 500", id="41-server-error"),
+        pytest.param(gives(b"", 204), NetworkError, "HTTP 204", id="41-no-content"),
+        pytest.param(gives(b"part", 206), NetworkError, "HTTP 206", id="41-a-part-nobody-asked-for"),
+        pytest.param(redirects("/loop"), NetworkError, "too often", id="17-redirect-loop"),
+        pytest.param(redirects("file:///etc/passwd"), NetworkError, "no plain web address", id="55-file"),
+        pytest.param(redirects("ftp://127.0.0.1/"), NetworkError, "no plain web address", id="55-ftp"),
+        pytest.param(redirects("http://me:pw@127.0.0.1/"), NetworkError, "no plain web address", id="55-credentials"),
+        pytest.param(redirects(""), NetworkError, "too often", id="55-redirect-to-nowhere"),
+    ],
+)
+def test_answers_that_are_not_taken(server: MirrorServer, answer, error, problem):
+    server.answers["/loop"] = answer
+    with pytest.raises(error, match=problem):
+        get(server.url + "/loop")
+
+
+def test_a_few_redirects_are_followed(server: MirrorServer):
+    for number in range(5):
+        server.answers[f"/{number}"] = redirects(f"/{number + 1}", (301, 302, 303, 307, 308)[number])
+    server.answers["/5"] = gives(b"found")
+    assert get(server.url + "/0") == b"found"
+    server.answers["/5"] = redirects("/6")
+    with pytest.raises(NetworkError, match="too often"):
+        get(server.url + "/0")
+
+
+def test_nobody_there():
+    with mirror() as server:
+        url = server.url
+    with pytest.raises(NetworkError, match="cannot reach"):
+        get(url)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://127.0.0.1:{port}/secret", "http://[::1]:{port}/", "http://localhost:{port}/secret", "http://10.0.0.1/",
+     "http://169.254.169.254/latest/meta-data/", "http://0.0.0.0:{port}/secret", "http://[::ffff:127.0.0.1]:{port}/secret"],
+)  # fmt: skip
+def test_55_a_public_mirror_may_not_lead_into_a_private_network(server: MirrorServer, monkeypatch, target):
+    """The first address is taken for a public one; everything after it is as in life."""
+    server.answers["/index.json"] = redirects(target.format(port=server.server_address[1]))
+    server.answers["/secret"] = gives(b"secret")
+
+    async def public(_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(reading, "_is_private", public)
+    first = [True]
+    check = reading._check_url
+
+    def check_url(url, *, private_allowed):
+        check(url, private_allowed=private_allowed or first[0])
+        first[0] = False
+
+    monkeypatch.setattr(reading, "_check_url", check_url)
+    with pytest.raises(NetworkError, match=r"private network|cannot reach"):
+        get(server.url + "/index.json")
+    assert "/secret" not in server.asked
+
+
+@pytest.mark.parametrize(
+    ("url", "private"),
+    [
+        ("http://127.0.0.1/", True),
+        ("http://localhost/", True),
+        ("http://10.1.2.3/", True),
+        ("http://[::1]/", True),
+        ("http://[::ffff:10.0.0.1]/", True),
+        ("http://169.254.169.254/", True),
+        ("http://8.8.8.8/", False),
+        ("http://[2606:4700:4700::1111]/", False),
+    ],
+)
+def test_which_addresses_are_private(url, private):
+    assert asyncio.run(reading._is_private(reading.URL(url))) is private
+
+
+@pytest.mark.parametrize(
+    ("text", "index", "torrent"),
+    [
+        ("https://example.org/keep", "https://example.org/keep/index.json", "https://example.org/keep/a/b.torrent"),
+        ("https://example.org/keep/", "https://example.org/keep/index.json", "https://example.org/keep/a/b.torrent"),
+        ("https://example.org", "https://example.org/index.json", "https://example.org/a/b.torrent"),
+        ("https://example.org/x/main.json", "https://example.org/x/main.json", "https://example.org/x/a/b.torrent"),
+    ],
+)
+def test_where_a_site_keeps_things(text, index, torrent):
+    location = Location.of_user(text)
+    assert (location.index, location.beside("a/b.torrent")) == (index, torrent)
+
+
+def test_a_folder_and_a_file_are_the_same_place(tmp_path: Path):
+    (tmp_path / "index.json").write_bytes(b"{}")
+    folder, file = Location.of_user(str(tmp_path)), Location.of_user(str(tmp_path / "index.json"))
+    assert folder.index == file.index
+    assert folder.beside("a/b.torrent") == file.beside("a/b.torrent") == str(tmp_path / "a/b.torrent")
+
+
+@pytest.mark.parametrize(
+    "text", ["ftp://example.org", "file:///etc", "https://u:p@example.org", "https://x/?q", "javascript://x"]
+)
+def test_places_nobody_should_name(text):
+    with pytest.raises(P2pqwenError):
+        Location.of_user(text)
+
+
+@pytest.fixture
+def places(victim_home: Victim, server: MirrorServer):
+    def ask(**answers):
+        sources = []
+        for name, answer in answers.items():
+            server.answers[f"/{name}/index.json"] = answer
+            sources.append(f"{server.url}/{name}")
+        victim_home.store.pin(victim_home.publisher, sources)
+        held = victim_home.store.get(victim_home.publisher, now=NOW)
+        done = update(victim_home.store, held, now=NOW, patience=HASTY)
+        return {one.source.rpartition("/")[2]: one.state for one in done.sources}
+
+    return ask
+
+
+@pytest.fixture
+def victim_home(tmp_path: Path) -> Victim:
+    victim = Victim(tmp_path)
+    (victim.store.folder(victim.publisher) / "sources.json").unlink()
+    return victim
+
+
+def test_39_41_one_honest_mirror_is_enough(places, victim_home: Victim):
+    states = places(
+        hanging=hangs,
+        dripping=drips,
+        lying=gives(b"<html>"),
+        frozen=gives(victim_home.good),
+        gone=gives(b"", 410),
+        honest=gives(victim_home.next_file()),
+        zipped=gzipped(victim_home.next_file()),
+    )
+    assert states == {
+        "hanging": SourceState.UNREACHABLE,
+        "dripping": SourceState.UNREACHABLE,
+        "lying": SourceState.REFUSED,
+        "frozen": SourceState.BEHIND,
+        "gone": SourceState.UNREACHABLE,
+        "honest": SourceState.NEWER,
+        "zipped": SourceState.REFUSED,
+    }
+    assert victim_home.version() == (0, 6)
+
+
+def test_exit_codes_of_update(server: MirrorServer, tmp_path: Path):
+    victim = Victim(tmp_path)
+    user = CommandLine(tmp_path)
+    (victim.store.folder(victim.publisher) / "sources.json").unlink()
+    victim.store.pin(victim.publisher, [server.url])
+    server.answers["/index.json"] = gives(victim.good)
+    unchanged = user.ok("index", "update")
+    assert (unchanged["ok"], unchanged["version"], unchanged["changed"]) == (True, 5, False)
+    server.answers["/index.json"] = gives(victim.next_file())
+    newer = user.ok("index", "update")
+    assert (newer["version"], newer["changed"], newer["sources"][0]["state"]) == (6, True, "newer")
+    server.answers["/index.json"] = gives(victim.good)
+    replayed = user.run("index", "update", "--json")
+    assert (replayed.code, replayed.json["ok"], replayed.json["version"]) == (3, False, 6)
+    assert replayed.json["sources"][0]["step"] == 6
+    assert user.ok("search", "tiny")["results"] != []
+    server.answers.clear()
+    nobody = user.run("index", "update", "--json")
+    assert (nobody.code, nobody.json["ok"], nobody.json["version"]) == (5, False, 6)
+    assert CommandLine(tmp_path / "other").run("index", "update").code == 4

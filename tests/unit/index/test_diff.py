@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from p2pqwen.index.diff import describe, diff
+from p2pqwen.index.entry import Upstream
+from tests.support.publishing import Rules, chain, make_document, make_entry, withdrawal
+
+ROOTS = chain(Rules())
+ONE, TWO, THREE = sorted((make_entry(n) for n in (1, 2, 3)), key=lambda entry: entry.id)
+
+
+def test_all_kinds_of_change():
+    old = make_document(ROOTS, 1, [ONE, TWO])
+    gone = replace(TWO, upstream=Upstream.GONE)
+    new = make_document(ROOTS, 2, [gone, THREE], withdrawn=(withdrawal(ONE, "licence"),))
+    found = diff(old, new)
+    assert [entry.id for entry in found.added] == [THREE.id]
+    assert [entry.id for entry in found.removed] == [ONE.id]
+    assert [(one.id, one.fields[0].field, one.fields[0].after) for one in found.changed] == [
+        (TWO.id, "upstream", "gone")
+    ]
+    assert [one.id for one in found.withdrawn] == [ONE.id]
+    assert [one.field for one in found.document] == ["version"]
+    assert found.alarms == ()
+    words = "\n".join(describe(found))
+    for expected in ("added", "removed", "withdrawn", "licence", "upstream from present to gone"):
+        assert expected in words
+
+
+def test_what_cannot_change_honestly_is_alarming():
+    other = replace(ONE, infohash=TWO.infohash, proven=False)
+    found = diff(make_document(ROOTS, 1, [ONE]), make_document(ROOTS, 2, [other]))
+    assert {alarm.split(": ")[1].split(" ")[0] for alarm in found.alarms} == {
+        "infohash_v1",
+        "infohash_v2",
+        "provenance",
+    }
+
+
+def test_becoming_proven_is_no_alarm():
+    old = make_document(ROOTS, 1, [replace(ONE, proven=False)])
+    assert diff(old, make_document(ROOTS, 2, [ONE])).alarms == ()
+
+
+def test_leaving_without_a_word_is_alarming():
+    found = diff(make_document(ROOTS, 1, [ONE, TWO]), make_document(ROOTS, 2, [TWO]))
+    assert found.alarms == (f"{ONE.id} disappears without being withdrawn",)
+
+
+def test_nothing_before():
+    found = diff(None, make_document(ROOTS, 1, [ONE]))
+    assert [entry.id for entry in found.added] == [ONE.id]
+    assert found.document == ()
+
+
+def test_no_difference():
+    document = make_document(ROOTS, 1, [ONE])
+    assert diff(document, document).empty
+    assert describe(diff(document, document)) == ["no differences"]
