@@ -72,8 +72,8 @@ class Info:
         object.__setattr__(self, name, value)
 
 
-def build_info(commit: CommitId, layout: Layout, hashes: Mapping[RepoPath, FileHashes]) -> bytes:
-    """Return recipe 1's bencoded info dictionary.
+def build_info(name: CommitId | str, layout: Layout, hashes: Mapping[RepoPath, FileHashes]) -> bytes:
+    """Return recipe 1's bencoded info dictionary, named after a snapshot's commit or, as a text, a bundle.
 
     `hashes` holds every file of the layout, hashed at its piece length and padded where a pad file follows;
     hashes of another size or piece length are a `ValueError`.
@@ -93,7 +93,7 @@ def build_info(commit: CommitId, layout: Layout, hashes: Mapping[RepoPath, FileH
             b"file tree": tree,
             b"files": v1_files,
             b"meta version": 2,
-            b"name": str(commit),
+            b"name": str(name),
             b"piece length": layout.piece_length,
             b"pieces": b"".join(pieces),
         }

@@ -1,0 +1,85 @@
+"""The bundle: a published site, index.json and every .torrent it names, as a torrent by the recipe's rules.
+
+Its name is `p2pqwen-index-<epoch>.<version>`. Every file starts on a piece, so one can be fetched without its
+neighbours, and files that two versions share have one pieces root, so they are fetched once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from p2pqwen.errors import FormatError
+from p2pqwen.index.acceptance import Position
+from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE, IndexDocument
+from p2pqwen.torrent.info import Info, build_info
+from p2pqwen.torrent.layout import Layout
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo
+from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
+from p2pqwen.torrent.piece_length import piece_length
+from p2pqwen.values.repo_path import RepoPath
+
+INDEX_PATH = RepoPath(INDEX_FILE)
+_NAME = re.compile(r"p2pqwen-index-(0|[1-9][0-9]{0,15})\.([1-9][0-9]{0,15})", re.ASCII)
+_TORRENT = re.compile(r"[^/]+/[^/]+/[0-9a-f]{40}\.torrent")
+
+
+def bundle_name(position: Position) -> str:
+    """Return the name of the bundle of the index at a position."""
+    return f"p2pqwen-index-{position}"
+
+
+def parse_bundle_name(name: str) -> Position:
+    """Read a bundle's name; raises `FormatError`."""
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise FormatError("not the name of a bundle", expected="p2pqwen-index-<epoch>.<version>", got=repr(name[:80]))
+    return Position(int(found[1]), int(found[2]))
+
+
+def bundle_paths(document: IndexDocument) -> tuple[RepoPath, ...]:
+    """Return the files of an index's bundle."""
+    return (INDEX_PATH, *(RepoPath(entry.torrent) for entry in document.entries))
+
+
+def bundle_layout(sizes: Iterable[tuple[RepoPath, int]]) -> Layout:
+    """Lay a bundle's files out as the recipe does; sizes in bytes."""
+    return Layout.of(sizes)
+
+
+def build_bundle(position: Position, layout: Layout, hashes: Mapping[RepoPath, FileHashes]) -> Metainfo:
+    """Make the torrent of a bundle."""
+    layers = {one.pieces_root: one.piece_layer for one in hashes.values() if one.piece_layer}
+    return Metainfo(
+        build_info(bundle_name(position), layout, hashes),
+        {root: layer for root, layer in layers.items() if root is not None},
+    )
+
+
+def hash_bundle_file(data: bytes, layout: Layout, index: int) -> FileHashes:
+    """Hash the file at `index` of a bundle's layout."""
+    hasher = PieceHasher(layout.piece_length, padded=layout.pad_after(index) > 0)
+    hasher.update(data)
+    return hasher.finish()
+
+
+def check_bundle(info: Info, position: Position) -> None:
+    """Raise `FormatError` unless a torrent may be the bundle of the index at a position.
+
+    Files that are neither the index nor a torrent are allowed (a site may hold more) and never fetched.
+    """
+    if parse_bundle_name(info.name) != position:
+        raise FormatError("the bundle is of another index", expected=bundle_name(position), got=info.name)
+    if info.other_keys or info.layout.piece_length != piece_length(info.layout.total_size):
+        raise FormatError("the bundle does not follow recipe 1")
+    index = next((file for file in info.files if file.path == INDEX_PATH), None)
+    if index is None or not 0 < index.size <= MAX_INDEX_SIZE:
+        raise FormatError("the bundle holds no index.json that could be one")
+    for file in info.files:
+        if _TORRENT.fullmatch(file.path.text) and file.size > MAX_TORRENT_BYTES:
+            raise FormatError(f"{file.path} of the bundle is too large", expected=f"at most {MAX_TORRENT_BYTES} bytes")
+
+
+def wanted_files(info: Info) -> tuple[RepoPath, ...]:
+    """Return the files that a follower may have use for."""
+    return tuple(file.path for file in info.files if file.path == INDEX_PATH or _TORRENT.fullmatch(file.path.text))

@@ -1,0 +1,153 @@
+"""Bundles on disk: the newest published sites of one's own publisher and of those one follows, as torrents.
+
+    bundles/<publisher id>/p2pqwen-index-<epoch>.<version>/…       index.json and the .torrent files that are here
+    bundles/<publisher id>/p2pqwen-index-<epoch>.<version>.info    its info dictionary; held once this stands
+
+An index enters here only after it was accepted. Files that did not change are links to those of the version before.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pqwen.errors import FormatError, P2pqwenError
+from p2pqwen.index.acceptance import Position
+from p2pqwen.index.bundle import bundle_name, check_bundle, parse_bundle_name
+from p2pqwen.library import durable
+from p2pqwen.library.home import Home
+from p2pqwen.library.linking import place
+from p2pqwen.torrent.info import MAX_INFO_BYTES, FileEntry
+from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.repo_path import RepoPath
+
+KEPT = 2
+"""Bundles kept for each publisher: the newest, and the one before, which others may still be fetching."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBundle:
+    """A bundle that is here, whole or in part."""
+
+    publisher: Sha256
+    position: Position
+    folder: Path
+    info_path: Path
+
+    def metainfo(self) -> Metainfo:
+        """Read its torrent, which has no piece layers; raises `FormatError`, `DiskError`."""
+        metainfo = metainfo_from_info(durable.read(self.info_path, max_bytes=MAX_INFO_BYTES))
+        check_bundle(metainfo.parsed_info, self.position)
+        return metainfo
+
+    def path(self, file: RepoPath) -> Path:
+        """Return where a file of it stands, if it is here."""
+        return self.folder / file.text
+
+    def files_here(self, metainfo: Metainfo) -> frozenset[RepoPath]:
+        """Return the files that are here with their size."""
+        return frozenset(file.path for file in metainfo.files if _is_here(self.path(file.path), file))
+
+    @property
+    def save_path(self) -> Path:
+        """The torrent's save path: the folder that holds `<name>/`."""
+        return self.folder.parent
+
+
+class BundleStore:
+    """The bundles under one home."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def newest(self, publisher: Sha256) -> HeldBundle | None:
+        """Return the newest bundle of a publisher that is here."""
+        return next(iter(self.all(publisher)), None)
+
+    def all(self, publisher: Sha256) -> list[HeldBundle]:
+        """Return every bundle of a publisher that is here, the newest first."""
+        folder = self.folder(publisher)
+        found = []
+        for path in folder.glob("*.info") if folder.is_dir() else ():
+            try:
+                found.append(self._held(publisher, parse_bundle_name(path.stem)))
+            except FormatError:
+                continue  # somebody else's file
+        return sorted(found, key=lambda held: held.position, reverse=True)
+
+    def get(self, publisher: Sha256, position: Position) -> HeldBundle | None:
+        """Return this bundle if it is here."""
+        held = self._held(publisher, position)
+        return held if held.info_path.is_file() else None
+
+    def folder(self, publisher: Sha256) -> Path:
+        """Return the folder of a publisher's bundles."""
+        return self._home.bundles / str(publisher)
+
+    def lock_path(self, publisher: Sha256) -> Path:
+        """Return the lock of whoever changes this publisher's bundles."""
+        return self._home.locks / f"bundle-{publisher}.lock"
+
+    def prepare(self, publisher: Sha256, position: Position, metainfo: Metainfo) -> HeldBundle:
+        """Make the folder of a bundle, with every file in it that an earlier one already has.
+
+        Not held before `enter`. Raises `DiskError`.
+        """
+        held = self._held(publisher, position)
+        with durable.disk_errors(f"create {held.folder}"):
+            held.folder.mkdir(parents=True, exist_ok=True)
+        earlier = self._content(one for one in self.all(publisher) if one.position != position)
+        for file in metainfo.files:
+            source = None if file.pieces_root is None else earlier.get(file.pieces_root)
+            target = held.path(file.path)
+            if source is not None and not target.exists():
+                place(source, target)
+        return held
+
+    def write(self, held: HeldBundle, file: RepoPath, data: bytes) -> None:
+        """Put one file of a bundle in place; one that is right already stays the link it is."""
+        path = held.path(file)
+        if not (path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data):
+            durable.write(path, data)
+
+    def enter(self, held: HeldBundle, metainfo: Metainfo) -> None:
+        """Say that the bundle is here: its index was accepted; and drop those that are older than the last two."""
+        durable.write(held.info_path, metainfo.info)
+        for old in self.all(held.publisher)[KEPT:]:
+            self.remove(old)
+
+    def remove(self, held: HeldBundle) -> None:
+        """Delete a bundle."""
+        durable.remove(held.info_path)
+        with durable.disk_errors(f"remove {held.folder}"):
+            shutil.rmtree(held.folder, ignore_errors=True)
+
+    def _held(self, publisher: Sha256, position: Position) -> HeldBundle:
+        folder = self.folder(publisher) / bundle_name(position)
+        return HeldBundle(publisher, position, folder, folder.with_name(f"{folder.name}.info"))
+
+    @staticmethod
+    def _content(bundles: Iterable[HeldBundle]) -> Mapping[Sha256, Path]:
+        """Return where files with these pieces roots are."""
+        found: dict[Sha256, Path] = {}
+        for held in bundles:
+            try:
+                metainfo = held.metainfo()
+            except P2pqwenError:
+                continue
+            for file in metainfo.files:
+                if file.pieces_root is not None and _is_here(held.path(file.path), file):
+                    found.setdefault(file.pieces_root, held.path(file.path))
+        return found
+
+
+def _is_here(path: Path, file: FileEntry) -> bool:
+    """Tell whether a file has its size and is no hole that a download left for later."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return False
+    return stat.st_size == file.size and (stat.st_blocks > 0 or file.size < 512)
