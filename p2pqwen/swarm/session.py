@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ import libtorrent as lt
 
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.swarm import alerts, params
+from p2pqwen.swarm import alerts, dht_state, params
 from p2pqwen.swarm.address_filter import address_filter
 from p2pqwen.swarm.deaf import stop_listening
 from p2pqwen.swarm.endpoint import Endpoint
@@ -66,6 +66,7 @@ class Swarm:
         self._session = lt.session(pack)
         self._session.set_ip_filter(address_filter(self._settings))
         _limit_local_peers_too(self._session)
+        self.add_dht_nodes(self._settings.dht_nodes)
         self._await_sockets()
         return self
 
@@ -82,6 +83,16 @@ class Swarm:
         session, self._session = self._session, None
         session.pause()
         del session  # the destructor waits for the disk and at most `stop_tracker_timeout` for trackers
+
+    def add_dht_nodes(self, nodes: Iterable[Endpoint]) -> None:
+        """Tell the session's DHT of nodes, by address."""
+        for node in nodes if self._settings.dht else ():
+            self._live.add_dht_node((node.host, node.port))
+
+    def dht_nodes(self) -> list[Endpoint]:
+        """Return the nodes in the session's DHT routing tables."""
+        kind = lt.save_state_flags_t.save_dht_state
+        return dht_state.nodes_of(lt.write_session_params_buf(self._live.session_state(kind), kind))
 
     @property
     def looks_for_peers(self) -> bool:

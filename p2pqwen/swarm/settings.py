@@ -44,6 +44,7 @@ class SwarmSettings:
     loopback: bool = False
     lan: bool = True
     dht_bootstrap: tuple[str, ...] = DHT_BOOTSTRAP
+    dht_nodes: tuple[Endpoint, ...] = ()  # nodes that answered before: quicker than any bootstrap
 
     @property
     def accepts_peers(self) -> bool:
@@ -179,7 +180,9 @@ def _limits(settings: SwarmSettings) -> dict[str, Any]:
         "active_lsd_limit": 2000,
         # Eight slots for the whole node starve hundreds of models.
         "unchoke_slots_limit": 50,
-        # Web seeds stand behind our own relay, which waits and retries itself.
+        # Web seeds are our own relay on loopback, which waits, retries and gives up itself: a piece of 16 MiB may be on
+        # its way for minutes before its first byte is handed over. One connection for each URL the relay gives.
         "urlseed_wait_retry": 1,
-        "urlseed_timeout": 30,
+        "urlseed_timeout": 900,
+        "max_web_seed_connections": 8,
     }
