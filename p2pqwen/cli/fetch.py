@@ -10,6 +10,7 @@ from p2pqwen.cli.network_options import DownloadLimit, NoDht, NoLsd, NoTrackers,
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.errors import FormatError, UsageError
+from p2pqwen.webseed.policy import WebSeedUse
 
 if TYPE_CHECKING:
     from p2pqwen.operations.fetch import Fetched
@@ -33,6 +34,10 @@ def fetch(
     ] = None,
     web_seed: Annotated[
         list[str] | None, typer.Option("--web-seed", metavar="URL", help="Fetch from this web seed too.")
+    ] = None,
+    web_seeds: Annotated[
+        WebSeedUse | None,
+        typer.Option(help="When to use web seeds; auto: when peers are missing, slow, or lack a piece."),
     ] = None,
     no_web_seeds: Annotated[bool, typer.Option("--no-web-seeds", help="Fetch from peers alone.")] = False,
     only_web_seeds: Annotated[bool, typer.Option("--only-web-seeds", help="Fetch from web seeds alone.")] = False,
@@ -66,18 +71,16 @@ def fetch(
     from p2pqwen.operations.fetch import fetch as fetch_model
     from p2pqwen.operations.fetch_target import parse_target
     from p2pqwen.swarm.endpoint import Endpoint
-    from p2pqwen.webseed.policy import WebSeedUse
 
     with Output(as_json=json_output) as out:
         node = open_node()
-        if no_web_seeds and web_seed:
+        use = _web_seed_use(web_seeds, never=no_web_seeds, only=only_web_seeds)
+        if use is WebSeedUse.NEVER and web_seed:
             raise UsageError("--web-seed and --no-web-seeds contradict each other")
         options = FetchOptions(
             peers=tuple(Endpoint.parse(text) for text in peer or ()),
             web_seeds=tuple(web_seed or ()),
-            use_web_seeds=WebSeedUse(
-                "never" if no_web_seeds else "always" if only_web_seeds else node.config.network.web_seeds
-            ),
+            use_web_seeds=use or WebSeedUse(node.config.network.web_seeds),
             use_peers=not only_web_seeds,
             include=tuple(include) if include else None,
             timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
@@ -91,6 +94,16 @@ def fetch(
         for warning in done.warnings:
             out.note(f"warning: {warning}")
         out.result(_fields(done), _lines(done))
+
+
+def _web_seed_use(choice: WebSeedUse | None, *, never: bool, only: bool) -> WebSeedUse | None:
+    """Join the three switches; None when none was given."""
+    given = {choice} if choice is not None else set()
+    given |= {WebSeedUse.NEVER} if never else set()
+    given |= {WebSeedUse.ALWAYS} if only else set()
+    if len(given) > 1:
+        raise UsageError("--web-seeds, --no-web-seeds and --only-web-seeds contradict each other")
+    return next(iter(given), None)
 
 
 def _repo(text: str | None) -> RepoId | None:
