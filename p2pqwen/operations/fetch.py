@@ -316,7 +316,7 @@ class _Fetch:
             done = replace(
                 again,
                 bytes_from_peers=done.bytes_from_peers + again.bytes_from_peers,
-                bytes_from_web_seeds=max(done.bytes_from_web_seeds, again.bytes_from_web_seeds),
+                bytes_from_web_seeds=done.bytes_from_web_seeds + again.bytes_from_web_seeds,
             )
             digests = check_files(job.metainfo, plan.manifest, folder, job.wanted, again.digests)
         if plan.manifest is not None:

@@ -17,7 +17,7 @@ from p2pqwen.swarm.progress import Phase, TorrentProgress
 from p2pqwen.swarm.resume_data import MAX_RESUME_BYTES, unwrap, wrap
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.torrent import SwarmTorrent
-from p2pqwen.torrent.merkle import BLOCK_SIZE
+from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.byte_size import format_rate
 from p2pqwen.values.repo_path import RepoPath
@@ -287,27 +287,28 @@ class _Download:
             durable.write(self._job.resume_file, wrap(torrent.resume))
 
     def _account(self, progress: TorrentProgress, had: bytes) -> tuple[int, int]:
-        """Return payload bytes from peers and from web seeds.
+        """Return how many of the bytes that were missing came from peers, and how many from web seeds.
 
-        The relay counts its own exactly; peers gave the rest, less the zeros that pad a file's last block.
+        Padding and what came twice are not counted. Both kinds are shared out as they were seen to give.
         """
+        gained = _gained(self._job.metainfo.layout, self._torrent.have, had)
         from_peers, from_web = progress.received_from_peers, progress.received_from_web_seeds
-        if self._job.relayed is not None:
-            from_web = self._job.relayed.bytes_good
-            from_peers = progress.received - from_web if from_peers else 0
-        if from_peers:
-            from_peers -= sum(_padding(self._job.metainfo, self._torrent.have, had))
-        return max(0, from_peers), from_web
+        if from_peers + from_web == 0:
+            return 0, 0  # what was missing had been on the disk all along
+        web = gained * from_web // (from_peers + from_web)
+        return gained - web, web
 
 
-def _padding(metainfo: Metainfo, have: bytes | bytearray, had: bytes) -> list[int]:
-    """Return the zeros that came along with the last block of each file that was finished now."""
-    layout = metainfo.layout
-    return [
-        -file.size % BLOCK_SIZE
-        for index, file in enumerate(layout.files[:-1])
-        if file.size and have[last := layout.pieces(index)[-1]] and not had[last]
-    ]
+def _gained(layout: Layout, have: bytes | bytearray, had: bytes) -> int:
+    """Return the payload bytes of the pieces that are here now and were not."""
+    total = 0
+    for index, file in enumerate(layout.files):
+        pieces = layout.pieces(index)
+        new = sum(have[piece] and not had[piece] for piece in pieces)
+        total += new * layout.piece_length
+        if file.size and have[pieces[-1]] and not had[pieces[-1]]:
+            total -= -file.size % layout.piece_length
+    return total
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,0 +1,296 @@
+"""`fetch` against real seeds: every kind of target, choices of files, where the result lands, what is refused."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from p2pqwen.torrent.metainfo import parse_metainfo
+from tests.support.command import CommandLine
+from tests.support.models import noise, small_model
+from tests.support.swarm import COMMIT, QUIET, REPO, preserve, seeding
+from tests.support.web_seeds import PlainServer
+
+FILES = {**small_model(), "old.bin": noise(20_000, "pickle")}
+SIZE = sum(map(len, FILES.values()))
+
+
+class Publisher:
+    """Somebody who preserved a model, published it, and seeds it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.user = CommandLine(folder / "publisher")
+        self.preserved = preserve(self.user, folder / "model", FILES)
+        self.id = self.user.ok("keys", "init", "--name", "Preservers", "--no-passphrase")["publisher"]
+        self.site = folder / "site"
+        self.user.ok("publish", "--out", self.site)
+        self.entry = json.loads((self.site / "index.json").read_text())["signed"]["entries"][0]
+        self.magnet = self.entry["magnet"]
+        self.torrent = self.site / self.entry["torrent"]
+        self.peer = ""
+
+
+@pytest.fixture(scope="module")
+def publisher(tmp_path_factory):
+    one = Publisher(tmp_path_factory.mktemp("publisher"))
+    with seeding(one.user) as (_, peer):
+        one.peer = peer
+        yield one
+
+
+@pytest.fixture
+def user(tmp_path):
+    return CommandLine(tmp_path / "user")
+
+
+@pytest.fixture
+def follower(user, publisher):
+    user.ok("trust", "add", publisher.id, "--index", publisher.site)
+    return user
+
+
+def from_peer(publisher, *options):
+    return ("--peer", publisher.peer, *QUIET, "--no-web-seeds", "--timeout", "30", *options)
+
+
+def content(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def check(done, user, *, provenance="unproven"):
+    assert done["repo"] == REPO
+    assert done["commit"] == COMMIT
+    assert done["path"] == str(user.home / "library" / REPO / COMMIT)
+    assert content(Path(done["path"])) == FILES
+    assert done["size"] == SIZE
+    assert done["verified"] is True
+    assert done["provenance"] == provenance
+    assert done["seconds"] > 0
+    assert content_of_cache(done) == FILES
+    assert Path(done["hf_cache"]).is_relative_to(user.cache)
+
+
+def content_of_cache(done):
+    return content(Path(done["hf_cache"]))
+
+
+def test_by_name_from_a_trusted_index(follower, publisher):
+    done = follower.ok("fetch", REPO, *from_peer(publisher))
+    check(done, follower)
+    assert (done["bytes_from_peers"], done["bytes_from_web_seeds"]) == (SIZE, 0)
+    assert [one["state"] for one in done["signers"]] == ["valid"]
+    assert follower.ok("verify", f"{REPO}@{COMMIT}")["ok"] is True
+    assert follower.ok("list")["snapshots"][0]["state"] == "complete"
+    again = follower.ok("fetch", f"{REPO}@{COMMIT}")  # nobody to ask, and nobody needed
+    assert again["unchanged"] is True
+    assert again["verified"] is True
+    assert (again["bytes_from_peers"], again["bytes_from_web_seeds"]) == (0, 0)
+
+
+def test_by_magnet_that_no_index_knows(user, publisher):
+    done = user.ok("fetch", publisher.magnet, *from_peer(publisher))
+    check(done, user)
+    assert done["torrent_from"] == "peers"
+    assert any("nobody you trust signed" in warning for warning in done["warnings"])
+    torrent = parse_metainfo(Path(done["torrent"]).read_bytes())
+    published = parse_metainfo(publisher.torrent.read_bytes())
+    assert torrent.infohash == published.infohash
+    assert torrent.piece_layers == published.piece_layers
+    assert torrent.manifest == published.manifest  # rebuilt from the bytes; unproven ones are alike
+    assert list((user.home / "resume").iterdir()) == []
+
+
+def test_by_magnet_that_a_trusted_index_knows(follower, publisher):
+    done = follower.ok("fetch", publisher.magnet, *from_peer(publisher))
+    check(done, follower)
+    assert done["torrent_from"] == "the index of Preservers"
+    assert done["signers"][0]["state"] == "valid"
+
+
+@pytest.mark.parametrize("which", ["infohash_v1", "infohash_v2"])
+def test_by_infohash(follower, publisher, which):
+    check(follower.ok("fetch", publisher.entry[which], *from_peer(publisher)), follower)
+
+
+def test_by_infohash_alone_needs_to_know_whose_it_is(user, publisher):
+    ended = user.run("fetch", publisher.entry["infohash_v1"], *from_peer(publisher))
+    assert ended.code == 2
+    assert "--repo" in ended.stderr
+    check(user.ok("fetch", publisher.entry["infohash_v2"], *from_peer(publisher, "--repo", REPO)), user)
+
+
+def test_by_torrent_file(user, publisher):
+    done = user.ok("fetch", publisher.torrent, *from_peer(publisher))
+    check(done, user)
+    assert done["signers"][0]["state"] == "unknown key"
+
+
+def test_by_torrent_url(user, publisher):
+    with PlainServer({"x.torrent": publisher.torrent.read_bytes()}) as server:
+        check(user.ok("fetch", f"{server.url}x.torrent", *from_peer(publisher)), user)
+
+
+def test_by_the_exact_source_of_a_magnet(user, publisher):
+    with PlainServer({"x.torrent": publisher.torrent.read_bytes()}) as server:
+        done = user.ok("fetch", f"{publisher.magnet}&xs={server.url}x.torrent", *from_peer(publisher))
+    check(done, user)
+    assert done["torrent_from"] == "the magnet's source"
+
+
+def test_an_exact_source_with_another_torrent_is_passed_over(user, publisher, tmp_path):
+    other = CommandLine(tmp_path / "other")
+    wrong = preserve(other, tmp_path / "other-model", {"README.md": b"other\n"})
+    with PlainServer({"x.torrent": Path(wrong["torrent"]).read_bytes()}) as server:
+        done = user.ok("fetch", f"{publisher.magnet}&xs={server.url}x.torrent", *from_peer(publisher))
+    check(done, user)
+    assert done["torrent_from"] == "peers"
+
+
+def test_a_mirror_that_is_gone_leaves_the_metadata_to_peers(follower, publisher):
+    hidden = publisher.torrent.with_suffix(".hidden")
+    publisher.torrent.rename(hidden)
+    try:
+        check(follower.ok("fetch", REPO, *from_peer(publisher)), follower)
+    finally:
+        hidden.rename(publisher.torrent)
+
+
+def test_only_chosen_files_and_then_the_rest(follower, publisher):
+    done = follower.ok("fetch", REPO, *from_peer(publisher, "--include", "*.json", "--include", "model/*"))
+    chosen = {"config.json", "model/notes.txt", "tokenizer/résumé.json"}
+    assert content_of_cache(done).keys() == chosen
+    assert done["size"] == sum(len(FILES[name]) for name in chosen)
+    assert done["state"] == "partial"
+    assert content(Path(done["path"])).keys() - {"empty.txt"} == chosen
+    assert follower.ok("list")["snapshots"][0]["state"] == "partial"
+    assert follower.ok("verify", REPO)["files"] == len(chosen)
+
+    fewer = follower.ok("fetch", REPO, "--include", "config.json")
+    assert fewer["unchanged"] is True
+
+    more = follower.ok("fetch", REPO, *from_peer(publisher, "--include", "README.md"))
+    assert content_of_cache(more).keys() == {*chosen, "README.md"}
+    assert follower.ok("verify", REPO)["files"] == len(chosen) + 1
+
+    whole = follower.ok("fetch", REPO, *from_peer(publisher))
+    check(whole, follower)
+    assert whole["state"] == "complete"
+    assert whole["bytes_from_peers"] < SIZE  # the chosen ones were here
+
+
+def test_include_that_matches_nothing(follower, publisher):
+    ended = follower.run("fetch", REPO, *from_peer(publisher, "--include", "*.gguf"))
+    assert ended.code == 4
+    assert "*.gguf" in ended.stderr
+    assert follower.ok("list")["snapshots"] == []
+
+
+def test_without_the_hugging_face_cache(user, publisher):
+    done = user.ok("fetch", publisher.torrent, *from_peer(publisher, "--no-hf-cache"))
+    assert done["hf_cache"] is None
+    assert not user.cache.exists()
+    assert content(Path(done["path"])) == FILES
+
+
+def test_the_cache_shares_the_bytes_and_main_is_set_once(user, publisher):
+    done = user.ok("fetch", publisher.torrent, *from_peer(publisher))
+    blob = (Path(done["hf_cache"]) / "model.safetensors").resolve()
+    assert blob.samefile(Path(done["path"]) / "model.safetensors")
+    ref = Path(done["hf_cache"]).parents[1] / "refs" / "main"
+    assert ref.read_text() == COMMIT
+    ref.write_text("a" * 40)
+    user.ok("fetch", publisher.torrent)
+    assert ref.read_text() == "a" * 40  # somebody chose that
+    user.ok("fetch", publisher.torrent, "--set-main")
+    assert ref.read_text() == COMMIT
+
+
+def test_from_a_web_seed_alone(user, publisher):
+    files = {f"{COMMIT}/{name}": data for name, data in FILES.items()}
+    with PlainServer(files) as server:
+        done = user.ok("fetch", publisher.torrent, "--only-web-seeds", "--web-seed", server.url, "--timeout", "30")
+    check(done, user)
+    assert (done["bytes_from_peers"], done["bytes_from_web_seeds"]) == (0, SIZE)
+
+
+def test_a_dead_web_seed_does_not_hold_up_a_peer(user, publisher):
+    options = ("--peer", publisher.peer, *QUIET, "--timeout", "30", "--web-seed", "http://127.0.0.1:9/")
+    done = user.ok("fetch", publisher.torrent, *options)
+    check(done, user)
+    assert done["bytes_from_peers"] == SIZE
+
+
+def test_pickles_are_reported(user, publisher):
+    done = user.ok("fetch", publisher.torrent, *from_peer(publisher))
+    assert any("old.bin" in warning and "hazard" in warning for warning in done["warnings"])
+
+
+def test_for_people_there_are_words(user, publisher):
+    ended = user.run("fetch", publisher.torrent, *from_peer(publisher))
+    assert ended.code == 0
+    assert f"fetched {REPO}@{COMMIT}" in ended.stdout
+    assert "from peers  3." in ended.stdout
+    assert "download: 3." in ended.stderr
+
+
+@pytest.mark.parametrize("target", [REPO, f"{REPO}@{COMMIT}"])
+def test_a_name_that_no_trusted_index_lists(user, target):
+    ended = user.run("fetch", target, *QUIET)
+    assert ended.code == 4
+    assert "no trusted index lists" in ended.stderr
+    assert "hint:" in ended.stderr
+
+
+def test_a_magnet_that_nobody_serves(user, publisher):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        peer = f"127.0.0.1:{closed.getsockname()[1]}"
+        ended = user.run("fetch", publisher.magnet, "--peer", peer, *QUIET, "--timeout", "2", "--json")
+    assert ended.code == 5
+    assert "no peer gave the metadata" in ended.stderr
+    assert ended.json["exit_code"] == 5
+    assert user.ok("list")["snapshots"] == []
+
+
+def test_a_torrent_that_nobody_serves(user, publisher):
+    ended = user.run("fetch", publisher.torrent, *QUIET, "--no-web-seeds", "--timeout", "2")
+    assert ended.code == 5
+    assert "nothing arrived for 2 s" in ended.stderr
+    assert user.ok("list")["snapshots"][0]["state"] == "incomplete"
+
+
+def test_web_seeds_alone_that_have_nothing(user, publisher):
+    with PlainServer({}) as server:
+        ended = user.run("fetch", publisher.torrent, "--only-web-seeds", "--web-seed", server.url, "--timeout", "60")
+    assert ended.code == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--only-web-seeds", "--no-web-seeds"), "nobody to fetch from"),
+        (("--only-web-seeds", "--peer", "127.0.0.1:5"), "contradict"),
+        (("--no-web-seeds", "--web-seed", "http://127.0.0.1:5/"), "contradict"),
+        (("--timeout", "0"), "--timeout"),
+        (("--timeout", "soon"), "timeout"),
+        (("--peer", "nowhere"), "HOST:PORT"),
+        (("--web-seed", "ftp://127.0.0.1/"), "web seed"),
+        (("--repo", "no repo"), "repository"),
+        (("--repo", "Other/Model"), "contradicts"),
+        (("--upload-limit", "fast"), "not a size"),
+    ],
+)
+def test_wrong_usage(user, publisher, options, words):
+    ended = user.run("fetch", publisher.torrent, *options)
+    assert ended.code == 2, ended
+    assert words in ended.stderr
+
+
+@pytest.mark.parametrize("garbage", [b"", b"not a torrent", b"d4:infod4:name3:abcee"])
+def test_a_file_that_is_no_torrent(user, tmp_path, garbage):
+    path = tmp_path / "x.torrent"
+    path.write_bytes(garbage)
+    assert user.run("fetch", path).code == 3
