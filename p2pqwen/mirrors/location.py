@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2pqwen.errors import UsageError
+from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.index.document import INDEX_FILE
 from p2pqwen.values.web_url import check_web_url
 
@@ -21,11 +21,12 @@ class Location:
 
     @classmethod
     def of_user(cls, text: str) -> Location:
-        """Read what a user typed: a URL, or a path relative to here; raises `FormatError`, `UsageError`."""
+        """Read what a user typed: a URL, or a path relative to here; raises `UsageError`."""
         if _SCHEME.match(text):
-            if not is_web(text):
-                raise UsageError("not a place an index can be read from", expected="a file, folder or URL", got=text)
-            return cls(check_web_url(text))
+            try:
+                return cls(check_web_url(text))
+            except FormatError as error:
+                raise UsageError(error.what, expected="a file, a folder or a plain URL", got=error.got) from error
         return cls(str(Path(text).expanduser().absolute()))
 
     @property

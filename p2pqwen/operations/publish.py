@@ -163,7 +163,7 @@ def _checked(plan: Plan) -> Plan:
         return replace(
             plan,
             mirrors=tuple(check_web_url(url) for url in plan.mirrors),
-            web_seeds=tuple(_folder_url(url) for url in plan.web_seeds),
+            web_seeds=tuple(_base_pattern(url) for url in plan.web_seeds),
             trackers=tuple(check_tracker_url(url) for url in plan.trackers),
         )
     except FormatError as error:
@@ -173,6 +173,12 @@ def _checked(plan: Plan) -> Plan:
 def _folder_url(url: str) -> str:
     """Return the folder an address stands for: an index file's, or itself."""
     return (url.rpartition("/")[0] if url.endswith(".json") else url.rstrip("/")) + "/"
+
+
+def _base_pattern(url: str) -> str:
+    pattern = _folder_url(url).removesuffix("{commit}/")  # BEP 19 clients add the commit themselves
+    check_web_url(pattern.replace("{repo}", "org/model"))
+    return pattern
 
 
 def _index_keys(keys: KeyStore, root: Root, passphrase: Passphrase, *, drafting: bool) -> list[PrivateKey]:
@@ -244,7 +250,7 @@ def _prepared(held: HeldSnapshot, plan: Plan) -> Metainfo:
 
 def _web_seeds(plan: Plan, repo: RepoId) -> tuple[str, ...]:
     """Return the BEP 19 bases of a repository: a client appends `<commit>/<path>`."""
-    named = (url.replace("{repo}", repo.text).removesuffix("{commit}/") for url in plan.web_seeds)
+    named = (url.replace("{repo}", repo.text) for url in plan.web_seeds)
     return tuple(dict.fromkeys(check_web_url(url) for url in (hub_web_seed(plan.endpoint, repo), *named)))
 
 

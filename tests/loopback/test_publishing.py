@@ -1,0 +1,429 @@
+"""Publishers and readers through the command line: publish, trust, verify, withdraw, lose keys, recover."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from p2pqwen.library.home import Home
+from p2pqwen.library.snapshots import Library
+from p2pqwen.torrent.metainfo import parse_metainfo
+from p2pqwen.values.digest import CommitId
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from tests.support.command import CommandLine
+from tests.support.snapshots import FILES, hold, make_snapshot
+
+TINY = f"Qwen/Tiny@{make_snapshot().commit}"
+
+
+class World:
+    """A publisher with one snapshot, the site it publishes to, and readers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.site = folder / "site"
+        self.keeper = self.user("keeper")
+        self.id = self.keeper.ok("keys", "init", "--name", "Test Keep", "--no-passphrase")["publisher"]
+        self.held = hold(Home(self.keeper.home))
+
+    def user(self, name: str) -> CommandLine:
+        user = CommandLine(self.folder / name)
+        del user.environment["HF_ENDPOINT"]
+        return user
+
+    def publish(self, *options: str | Path):
+        return self.keeper.ok("publish", "--out", self.site, *options)
+
+    def reader(self, name: str = "reader") -> CommandLine:
+        reader = self.user(name)
+        reader.ok("trust", "add", self.id, "--index", self.site)
+        return reader
+
+    @property
+    def index(self):
+        return json.loads((self.site / "index.json").read_text())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_what_a_publisher_gives_out(world: World):
+    options = (
+        "--mirror",
+        "https://one.example/keep",
+        "--web-seed",
+        "https://two.example/{repo}/",
+        "--tracker",
+        "udp://t.example:1/announce",
+    )
+    published = world.publish(*options)
+    expected = {"publisher": world.id, "epoch": 0, "version": 1, "entries": 1, "index": str(world.site / "index.json")}
+    assert published == {**published, **expected}
+    signed = world.index["signed"]
+    assert signed["mirrors"] == ["https://one.example/keep"]
+    (entry,) = signed["entries"]
+    assert entry["web_seeds"] == ["https://huggingface.co/Qwen/Tiny/resolve/", "https://two.example/Qwen/Tiny/"]
+    assert entry["provenance"] == "proven"
+    assert entry["license"] == "apache-2.0"
+    assert "&xs=https%3A%2F%2Fone.example%2Fkeep%2FQwen%2FTiny%2F" in entry["magnet"]
+    torrent = parse_metainfo((world.site / entry["torrent"]).read_bytes())
+    assert torrent.web_seeds == tuple(entry["web_seeds"])
+    assert torrent.trackers == (("udp://t.example:1/announce",),)
+    assert (world.site / entry["torrent"]).read_bytes() == world.held.torrent_path.read_bytes()
+    shown = world.keeper.ok("torrent", "show", world.site / entry["torrent"])
+    assert [(one["label"], one["state"]) for one in shown["signers"]] == [("Test Keep index key", "valid")]
+
+
+def test_publishing_again_raises_the_version_and_keeps_the_chain(world: World):
+    world.publish()
+    first = world.index["signed"]
+    reader = world.reader()
+    hold(Home(world.keeper.home), repo="Qwen/Other")
+    again = world.publish()
+    assert (again["version"], again["entries"]) == (2, 2)
+    assert world.index["signed"]["previous"] is not None
+    assert [entry["added"] for entry in world.index["signed"]["entries"] if entry["repo"] == "Qwen/Tiny"] == [
+        first["entries"][0]["added"]
+    ]
+    assert reader.ok("index", "update")["version"] == 2
+    assert {one["repo"] for one in reader.ok("search")["results"]} == {"Qwen/Tiny", "Qwen/Other"}
+
+
+def test_what_left_the_library_stays_listed_and_the_site_whole(world: World):
+    world.publish()
+    world.keeper.ok("remove", "Qwen/Tiny", "--yes")
+    shutil.rmtree(world.site)
+    assert world.publish()["entries"] == 1
+    assert (world.site / world.index["signed"]["entries"][0]["torrent"]).is_file()
+
+
+def test_withdrawing_says_why_and_deletes_nothing(world: World):
+    world.publish()
+    reader = world.reader()
+    world.publish("--withdraw", TINY, "--reason", "licence changed")
+    assert world.index["signed"]["entries"] == []
+    assert world.index["signed"]["withdrawn"][0]["reason"] == "licence changed"
+    assert world.held.torrent_path.is_file()
+    assert reader.ok("index", "update")["entries"] == 0
+    assert world.publish()["entries"] == 1  # it is still in the library: publishing it again is meant
+    assert world.index["signed"]["withdrawn"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--withdraw", TINY), 2, "go together"),
+        (("--withdraw", "Qwen/Tiny", "--reason", "x"), 2, "REPO@COMMIT"),
+        (("--withdraw", f"Qwen/None@{'0' * 40}", "--reason", "x"), 4, "does not list it"),
+        (("--mirror", "ftp://example.org"), 2, "web address"),
+        (("--web-seed", "https://u:p@example.org/"), 2, "web address"),
+        (("--tracker", "gopher://example.org"), 2, "tracker address"),
+        (("--base", "/nowhere/index.json"), 4, "no file"),
+    ],
+)
+def test_calls_that_cannot_be_meant(world: World, options, code, said):
+    ended = world.keeper.run("publish", "--out", world.site, *options)
+    assert (ended.code, said in ended.stderr) == (code, True), ended
+    assert not (world.site / "index.json").exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(world: World, tmp_path: Path):
+    world.publish()
+    before = (world.site / "index.json").read_bytes()
+    other = World(tmp_path / "other")
+    ended = other.keeper.run("publish", "--out", world.site)
+    assert ended.code == 2
+    assert "belongs to another publisher" in ended.stderr
+    assert "--out" in ended.stderr
+    assert (world.site / "index.json").read_bytes() == before
+    (world.site / "index.json").write_bytes(b"<html>")
+    assert "no valid index" in world.keeper.run("publish", "--out", world.site).stderr
+
+
+def test_an_index_that_another_home_published_is_not_continued_unseen(world: World, tmp_path: Path):
+    world.publish()
+    shutil.copytree(world.keeper.home, tmp_path / "second" / "home")
+    second = world.user("second")
+    hold(Home(second.home), repo="Qwen/Other")
+    assert second.ok("publish", "--out", world.site)["version"] == 2
+    ended = world.keeper.run("publish", "--out", world.site)
+    assert ended.code == 2
+    assert "which this home did not publish" in ended.stderr
+    merged = world.publish("--base", world.site)
+    assert (merged["version"], merged["entries"]) == (3, 2)
+
+
+def test_keys_are_never_overwritten(world: World):
+    ended = world.keeper.run("keys", "init", "--name", "Again", "--no-passphrase")
+    assert ended.code == 2
+    assert world.id in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 200, "a\nb", "a\x1b[1m", "a=b"])
+def test_names_that_are_none(tmp_path: Path, name):
+    assert CommandLine(tmp_path).run("keys", "init", "--name", name, "--no-passphrase").code == 2
+
+
+def test_passphrases(tmp_path: Path):
+    user = CommandLine(tmp_path)
+    ended = user.run("keys", "init", "--name", "Keep")
+    assert ended.code == 2
+    assert "--no-passphrase" in ended.stderr
+    assert not (user.home / "keys").exists()
+    user.ok("keys", "init", "--name", "Keep", P2PQWEN_PASSPHRASE="correct horse")
+    pem = next((user.home / "keys").glob("*.pem")).read_bytes()
+    assert b"ENCRYPTED" in pem
+    without = user.run("publish", "--out", tmp_path / "site")
+    assert (without.code, "P2PQWEN_PASSPHRASE" in without.stderr) == (2, True)
+    wrong = user.run("publish", "--out", tmp_path / "site", P2PQWEN_PASSPHRASE="battery staple")
+    assert (wrong.code, "does not open" in wrong.stderr) == (2, True)
+    assert user.ok("publish", "--out", tmp_path / "site", P2PQWEN_PASSPHRASE="correct horse")["version"] == 1
+    assert user.ok("keys", "show")["root_version"] == 1
+
+
+def test_trust_is_pinned_shown_and_withdrawn(world: World):
+    world.publish()
+    reader = world.user("reader")
+    added = reader.ok("trust", "add", world.id, "--index", world.site)
+    assert (added["publisher"], added["name"], added["root_version"], added["version"]) == (world.id, "Test Keep", 1, 1)
+    assert {role for key in added["keys"] for role in key["roles"]} == {"root", "index"}
+    assert reader.ok("trust", "list")["publishers"][0]["sources"] == [str(world.site)]
+    assert reader.ok("trust", "show", world.id[:12])["publisher"] == world.id
+    words = reader.run("trust", "show", world.id[:12]).stdout
+    assert "1 of 1 keys" in words
+    assert "Test Keep root key" in words
+    reader.ok("trust", "remove", world.id[:12])
+    assert reader.ok("trust", "list")["publishers"] == []
+    assert reader.run("trust", "remove", world.id).code == 4
+    assert reader.ok("search", "tiny")["results"] == []
+
+
+def test_trust_without_an_index_waits_for_one(world: World):
+    world.publish()
+    reader = world.user("reader")
+    assert reader.ok("trust", "add", world.id)["version"] is None
+    assert reader.run("index", "update").code == 5
+    assert reader.ok("trust", "add", world.id, "--index", world.site / "index.json")["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("publisher", "index", "code"),
+    [
+        ("{id}", "/nowhere", 4),
+        ("{id}", "http://127.0.0.1:1/", 5),
+        ("{id}", "ftp://example.org", 2),
+        ("{other}", "{site}", 3),
+        ("main", "{site}", 2),
+        ("{ID}", "{site}", 2),
+    ],
+)
+def test_trust_that_cannot_be_given_leaves_nothing(world: World, publisher, index, code):
+    world.publish()
+    names = {"id": world.id, "ID": world.id.upper() + "x", "other": "0" * 64, "site": str(world.site)}
+    reader = world.user("reader")
+    assert reader.run("trust", "add", publisher.format(**names), "--index", index.format(**names)).code == code
+    assert reader.ok("trust", "list")["publishers"] == []
+
+
+def test_verify_a_file_offline(world: World, tmp_path: Path):
+    world.publish()
+    nobody = world.user("nobody")
+    unpinned = nobody.ok("index", "verify", world.site / "index.json")
+    assert (unpinned["ok"], unpinned["publisher"], unpinned["pinned"], unpinned["trusted"]) == (
+        True,
+        world.id,
+        False,
+        False,
+    )
+    assert unpinned["signers"][0]["label"] == "Test Keep index key"
+    assert "no publisher was pinned" in nobody.run("index", "verify", world.site / "index.json").stdout
+    assert nobody.ok("index", "verify", world.site, "--publisher", world.id)["pinned"] is True
+    wrong = nobody.run("index", "verify", world.site, "--publisher", "0" * 64, "--json")
+    assert (wrong.code, wrong.json["ok"], wrong.json["step"]) == (3, False, 2)
+    assert nobody.run("index", "verify", tmp_path / "none.json").code == 4
+    changed = tmp_path / "changed.json"
+    changed.write_text((world.site / "index.json").read_text().replace("apache-2.0", "mit"))
+    refused = nobody.run("index", "verify", changed, "--json")
+    assert (refused.code, refused.json["ok"], refused.json["step"], len(refused.json["missing"])) == (3, False, 4, 1)
+    assert "REFUSED at step 4" in nobody.run("index", "show", changed).stdout
+    shown = nobody.ok("index", "show", world.site)
+    assert shown["snapshots"][0]["repo"] == "Qwen/Tiny"
+    assert world.reader().ok("index", "verify", world.site)["relation"] == "it is the index accepted here"
+
+
+def test_diff_in_words_and_json(world: World, tmp_path: Path):
+    world.publish()
+    old = tmp_path / "old.json"
+    shutil.copy(world.site / "index.json", old)
+    hold(Home(world.keeper.home), repo="Qwen/Other")
+    world.publish("--withdraw", TINY, "--reason", "licence")
+    found = world.keeper.ok("index", "diff", old, world.site)
+    assert [one["repo"] for one in found["added"]] == ["Qwen/Other"]
+    assert [one["snapshot"] for one in found["removed"]] == [TINY]
+    assert [(one["snapshot"], one["reason"]) for one in found["withdrawn"]] == [(TINY, "licence")]
+    assert found["changed"] == []
+    words = world.keeper.run("index", "diff", old, world.site).stdout
+    assert f"withdrawn  {TINY}: licence" in words
+    other = World(tmp_path / "other")
+    other.publish()
+    assert world.keeper.run("index", "diff", old, other.site).code == 3
+
+
+def test_a_replayed_version_is_refused_and_the_trusted_copy_keeps_working(world: World, tmp_path: Path):
+    world.publish()
+    old = tmp_path / "old"
+    shutil.copytree(world.site, old)
+    hold(Home(world.keeper.home), repo="Qwen/Other")
+    world.publish()
+    reader = world.reader()
+    shutil.rmtree(world.site)
+    shutil.copytree(old, world.site)
+    ended = reader.run("index", "update", "--json")
+    assert (ended.code, ended.json["ok"], ended.json["version"]) == (3, False, 2)
+    assert "older than 0.2" in ended.json["sources"][0]["detail"]
+    assert len(reader.ok("search")["results"]) == 2
+
+
+def test_two_publishers_who_contradict_one_another(world: World, tmp_path: Path):
+    """Both are shown; the manifest that proves to be the commit settles it; where none does, nothing is chosen."""
+    from p2pqwen.errors import VerificationError
+    from p2pqwen.library.trust_store import TrustStore
+    from p2pqwen.operations.lookup import choose, find_entries
+    from tests.support.publishing import NOW
+
+    liar = World(tmp_path / "liar")
+    commit = make_snapshot().commit
+    forged = make_snapshot({**FILES, "model.safetensors": b"evil" * 20_000}, proven=False)
+    _hold_as(Home(liar.keeper.home), forged, commit)
+    world.publish()
+    liar.publish()
+    reader = world.reader()
+    reader.ok("trust", "add", liar.id, "--index", liar.site)
+    results = reader.run("search", "tiny", "--json")
+    assert len(results.json["results"]) == 2
+    assert len({one["infohash_v2"] for one in results.json["results"]}) == 2
+    assert "contradict one another" in results.stderr
+
+    target = SnapshotId(RepoId("Qwen/Tiny"), commit)
+    found = find_entries(TrustStore(Home(reader.home)).publishers(now=NOW), target)
+    chosen = choose(found, target)
+    assert str(chosen.publisher.publisher) == world.id
+    shutil.rmtree(world.site / "Qwen")
+    with pytest.raises(VerificationError, match="contradict one another"):
+        choose(found, target)
+
+
+def _hold_as(home: Home, metainfo, commit: CommitId) -> None:
+    """Put a forged snapshot into a library under a commit that is not its own."""
+    from dataclasses import replace
+
+    from p2pqwen.manifest.manifest import Manifest, parse_manifest
+    from p2pqwen.torrent.layout import Layout
+    from p2pqwen.torrent.recipe import build_metainfo
+    from p2pqwen.values.repo_path import RepoPath
+    from tests.strategies import hash_payload
+
+    payload = {RepoPath(name): content for name, content in {**FILES, "model.safetensors": b"evil" * 20_000}.items()}
+    rows = parse_manifest(metainfo.manifest).files
+    manifest = Manifest(SnapshotId(RepoId("Qwen/Tiny"), commit), None, "apache-2.0", rows)
+    layout = Layout.of((path, len(content)) for path, content in payload.items())
+    forged = build_metainfo(manifest, layout, hash_payload(payload, layout))
+    for held in Library(home).all():
+        Library(home).remove(held)
+    library = Library(home)
+    library.stage(manifest.snapshot)
+    library.install(manifest.snapshot, replace(forged, web_seeds=()).encode())
+
+
+def test_from_one_signer_to_two_of_three_who_never_share_a_machine(world: World, tmp_path: Path):
+    world.publish()
+    reader = world.reader()
+    bob, carol = world.user("bob"), world.user("carol")
+    public = {
+        (name, role): user.ok("keys", "new", "--label", f"{name} {role}", "--no-passphrase")["public"]
+        for name, user in (("Bob", bob), ("Carol", carol))
+        for role in ("root", "index")
+    }
+    joining = [option for (_, role), key in public.items() for option in (f"--add-{role}", key)]
+    change = ("keys", "rotate", *joining, "--root-threshold", "2", "--index-threshold", "2")
+    alone = world.keeper.run(*change)
+    assert (alone.code, "--draft" in alone.stderr) == (2, True)
+    draft = tmp_path / "root2.json"
+    written = world.keeper.ok(*change, "--draft", draft)
+    assert (written["complete"], written["root_version"], len(written["missing"])) == (False, 2, 2)
+    assert world.keeper.run("keys", "accept", draft).code == 3
+    assert bob.ok("keys", "sign", draft)["complete"] is True
+    for user in (world.keeper, bob, carol):
+        joined = user.ok("keys", "accept", draft, *(() if user is world.keeper else ("--publisher", world.id)))
+        assert (joined["root_version"], joined["thresholds"]) == (2, {"root": 2, "index": 2})
+
+    too_few = world.keeper.run("publish", "--out", world.site)
+    assert (too_few.code, "--draft" in too_few.stderr) == (4, True)
+    drafted = world.publish("--draft", tmp_path / "index.draft")
+    assert (drafted["complete"], drafted["version"], len(drafted["missing"])) == (False, 2, 2)
+    assert world.index["signed"]["version"] == 1
+    early = world.keeper.run("publish", "--signed", tmp_path / "index.draft", "--out", world.site)
+    assert early.code == 3
+    signed = carol.ok("index", "sign", tmp_path / "index.draft")
+    assert (signed["complete"], sorted(signed["signers"])) == (True, ["Carol index", "Test Keep index key"])
+    # the last one gives it out, from a machine that never saw the library
+    assert carol.ok("publish", "--signed", tmp_path / "index.draft", "--out", world.site)["version"] == 2
+    updated = reader.ok("index", "update")
+    assert (updated["version"], updated["root_version"], len(updated["signers"])) == (2, 2, 2)
+
+
+def test_a_stolen_index_key_and_the_way_back(world: World, tmp_path: Path):
+    world.publish()
+    reader = world.reader()
+    good = tmp_path / "good.json"
+    shutil.copy(world.site / "index.json", good)
+    # the thief has the index key, not the root key, and publishes a poisoned list with a high version
+    shutil.copytree(world.keeper.home, tmp_path / "thief" / "home")
+    thief = world.user("thief")
+    shown = thief.ok("keys", "show")
+    keys = {key["roles"][0]: key["keyid"] for key in shown["keys"]}
+    (thief.home / "keys" / f"{keys['root']}.pem").unlink()
+    hold(Home(thief.home), {"evil.bin": b"evil"}, repo="Qwen/Evil")
+    for _ in range(3):
+        thief.ok("publish", "--out", world.site)
+    assert reader.ok("index", "update")["version"] == 4
+    assert thief.run("keys", "rotate", "--new-index-key", "Mine", "--no-passphrase").code == 2
+
+    # the owner takes the key out, which raises the epoch, and goes on from the last good list
+    rotated = world.keeper.ok(
+        "keys", "rotate", "--stolen", keys["index"], "--new-index-key", "Fresh index key", "--no-passphrase"
+    )
+    assert (rotated["root_version"], rotated["index_epoch"], rotated["complete"]) == (2, 1, True)
+    recovered = world.publish()
+    assert (recovered["epoch"], recovered["version"], recovered["entries"]) == (1, 1, 1)
+    updated = reader.ok("index", "update")
+    assert (updated["epoch"], updated["version"]) == (1, 1)
+    assert [one["repo"] for one in reader.ok("search")["results"]] == ["Qwen/Tiny"]
+
+    # the thief goes on under the old root, in vain
+    thief.ok("publish", "--out", tmp_path / "elsewhere")
+    reader.ok("trust", "add", world.id, "--index", world.site)
+    shutil.copy(tmp_path / "elsewhere" / "index.json", world.site / "index.json")
+    refused = reader.run("index", "update", "--json")
+    assert (refused.code, refused.json["sources"][0]["step"], refused.json["epoch"]) == (3, 4, 1)
+
+
+def test_a_root_key_that_lives_offline(world: World, tmp_path: Path):
+    world.publish()
+    keys = {key["roles"][0]: key["keyid"] for key in world.keeper.ok("keys", "show")["keys"]}
+    offline = world.user("offline")
+    (offline.home / "keys").mkdir(parents=True)
+    shutil.move(world.keeper.home / "keys" / f"{keys['root']}.pem", offline.home / "keys")
+    shown = world.keeper.ok("keys", "show")
+    assert {key["roles"][0]: key["private"] for key in shown["keys"]} == {"root": False, "index": True}
+    assert world.publish()["version"] == 2
+    draft = tmp_path / "usb-stick.json"
+    world.keeper.ok("keys", "rotate", "--new-index-key", "Second", "--no-passphrase", "--draft", draft)
+    assert offline.ok("keys", "sign", draft)["complete"] is True
+    assert world.keeper.ok("keys", "accept", draft)["root_version"] == 2
+    assert world.publish()["signers"] == ["Test Keep index key", "Second"]
