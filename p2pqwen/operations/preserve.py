@@ -29,7 +29,9 @@ from p2pqwen.operations.snapshot_build import (
     make_metainfo,
     row_of,
 )
+from p2pqwen.operations.wanted_torrent import WantedTorrent
 from p2pqwen.torrent.layout import Layout
+from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.repo_path import RepoPath, refuse_clashes
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
@@ -39,9 +41,10 @@ DOWNLOAD_WORKERS = 8
 
 @dataclass(frozen=True, slots=True)
 class PreserveOptions:
-    """Choices of the person who preserves."""
+    """Choices of the person who preserves. `wanted`: the torrent that must come out, or nothing is kept."""
 
     allow_gated: bool = False
+    wanted: WantedTorrent | None = None
 
 
 def preserve(
@@ -62,10 +65,15 @@ def preserve(
     listing = hub.resolve(repo, revision)
     _refuse_closed(listing, options)
     refuse_clashes(file.path for file in listing.files)
+    wanted = options.wanted
+    if wanted is not None:
+        wanted.check_size(sum(file.size for file in listing.files))
     with durable.lock(library.lock_path(listing.snapshot)):
         if (known := already_preserved(library, listing.snapshot, report)) is not None:
+            if wanted is not None:
+                wanted.check(known.metainfo.infohash)
             return known
-        return _Run(listing, hub, cache, library, report).run()
+        return _Run(listing, hub, cache, library, report).run(wanted)
 
 
 def already_preserved(library: Library, snapshot: SnapshotId, report: Report) -> Preserved | None:
@@ -106,7 +114,7 @@ class _Run:
         self._downloaded = _Counter("download", self._layout.total_size, report)
         self._hashed = _Counter("hash", self._layout.total_size, report)
 
-    def run(self) -> Preserved:
+    def run(self, wanted: WantedTorrent | None = None) -> Preserved:
         snapshot = self._listing.snapshot
         cached = self._already_on_disk()
         self._require_room(cached)
@@ -121,8 +129,18 @@ class _Run:
         digests = {path: one for path, (_, one) in digested.items()}
         metainfo = make_metainfo(manifest, digests, self._layout, self._hub.endpoint)
         self._hub.clean_staging(self._staged)
+        self._refuse_unwanted(wanted, metainfo)
         held = install(self._library, manifest, metainfo)
         return describe(held, manifest, metainfo, self._report, unchanged=False)
+
+    def _refuse_unwanted(self, wanted: WantedTorrent | None, metainfo: Metainfo) -> None:
+        if wanted is None:
+            return
+        try:
+            wanted.check(metainfo.infohash)
+        except VerificationError:
+            self._library.discard_stage(self._listing.snapshot)
+            raise
 
     def _already_on_disk(self) -> dict[RepoPath, Path]:
         """Return where other snapshots of the library, or the Hugging Face cache, seem to have files of this one."""

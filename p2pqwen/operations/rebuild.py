@@ -1,0 +1,66 @@
+"""Rebuild a torrent from its source by the recipe, and keep it only if its infohash is the one asked for.
+
+The last route of a magnet with no peers: list the commit, download it, hash it, make the torrent. What comes out is a
+verified snapshot in the library and a new seed. A source that serves other bytes is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError, VerificationError
+from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.hub.cache import HubCache
+from p2pqwen.hub.client import HubClient
+from p2pqwen.library.snapshots import Library
+from p2pqwen.operations.preserve import PreserveOptions, preserve
+from p2pqwen.operations.recipe_source import RecipeSource
+from p2pqwen.operations.snapshot_build import Preserved
+from p2pqwen.operations.wanted_torrent import WantedTorrent
+
+OpenHub = Callable[[str], HubClient]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A snapshot whose torrent was rebuilt, and who served it."""
+
+    preserved: Preserved
+    source: RecipeSource
+
+
+def rebuild(
+    wanted: WantedTorrent,
+    sources: Sequence[RecipeSource],
+    *,
+    open_hub: OpenHub,
+    cache: HubCache,
+    library: Library,
+    report: Report = ignore,
+) -> Rebuilt:
+    """Bring the snapshot from the first source whose bytes make the wanted torrent.
+
+    Raises `VerificationError` when a source serves other bytes and none the right ones, `NetworkError` and
+    `NotFoundError` when none serves it at all, `DiskError`, `P2pqwenError` for a gated repository.
+    """
+    problem: P2pqwenError | None = None
+    for source in sources:
+        report(Notice("info", f"no peer has {source.snapshot}; rebuilding its torrent from {source.endpoint}"))
+        try:
+            preserved = preserve(
+                source.snapshot.repo,
+                str(source.snapshot.commit),
+                hub=open_hub(source.endpoint),
+                cache=cache,
+                library=library,
+                options=PreserveOptions(wanted=wanted),
+                report=report,
+            )
+        except (VerificationError, NotFoundError, NetworkError) as error:
+            report(Notice("warning", f"{source.endpoint}: {error.message}"))
+            if not isinstance(problem, VerificationError):
+                problem = error
+        else:
+            return Rebuilt(preserved, source)
+    raise problem or NotFoundError("nothing says where the torrent could be rebuilt from")

@@ -1,0 +1,42 @@
+"""The torrent that must come out of a rebuild, by what a magnet says of it; anything else is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p2pqwen.errors import VerificationError
+from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.torrent.magnet import Magnet
+from p2pqwen.values.digest import Sha1, Sha256
+
+
+@dataclass(frozen=True, slots=True)
+class WantedTorrent:
+    """Infohashes, of which at least one is known, and the payload's size in bytes where that is known."""
+
+    infohash_v1: Sha1 | None
+    infohash_v2: Sha256 | None
+    size: int | None = None
+
+    @classmethod
+    def of(cls, magnet: Magnet) -> WantedTorrent:
+        """Return what a magnet asks for."""
+        return cls(magnet.infohash_v1, magnet.infohash_v2, magnet.size)
+
+    def check_size(self, got: int) -> None:
+        """Refuse a source before anything is downloaded from it; raises `VerificationError`."""
+        if self.size not in {None, got}:
+            raise VerificationError(
+                "what the source lists has another size than the magnet says", expected=self.size, got=got
+            )
+
+    def check(self, got: InfoHash) -> None:
+        """Refuse a torrent with another infohash; raises `VerificationError`."""
+        for wanted, made in ((self.infohash_v2, got.v2), (self.infohash_v1, got.v1)):
+            if wanted is not None and wanted.raw != made.raw:
+                raise VerificationError(
+                    "the source serves other bytes than the magnet names: the torrent made of them is another one",
+                    expected=wanted,
+                    got=made,
+                    hint="nothing of it was kept; `p2pqwen preserve` keeps what the source has, under its own infohash",
+                )
