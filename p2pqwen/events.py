@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 
@@ -12,7 +12,7 @@ class Progress:
     """How far a long piece of work is, for one named stage (`download`, `hash`, …): done of what is expected.
 
     Both count bytes, or things where `unit` names them (`torrents`). `total` is None while it is not known;
-    `done == total` ends the stage.
+    `done == total` ends the stage. `facts` are further figures of the moment, such as `peers` and `upload_rate`.
     """
 
     stage: str
@@ -20,6 +20,7 @@ class Progress:
     total: int | None
     detail: str = ""
     unit: str = "bytes"
+    facts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

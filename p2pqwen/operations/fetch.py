@@ -8,7 +8,7 @@ leaves what the next run of the same command goes on from.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -109,21 +109,33 @@ class Fetched:
     bytes_reused: int = 0  # files of other snapshots that were linked
 
 
-def fetch(target: FetchTarget, options: FetchOptions, places: FetchPlaces, report: Report = ignore) -> Fetched:
+def fetch(
+    target: FetchTarget,
+    options: FetchOptions,
+    places: FetchPlaces,
+    report: Report = ignore,
+    *,
+    on_plan: Callable[[SnapshotId], None] = lambda _: None,
+) -> Fetched:
     """Bring what `target` names into the library, whole (or the files of `include`) and verified.
+
+    `on_plan` is told which snapshot it is, once that is known. Whatever `report` raises stops the fetch at a point
+    from which the next one goes on.
 
     Raises `NotFoundError` for a name that no trusted index lists, `NetworkError` when nobody serves it,
     `VerificationError` when the bytes are not what was signed, `DiskError`, `UsageError`.
     """
     started = time.monotonic()
     plan = make_plan(target, places.sources, repo=options.repo, report=report)
-    run = _Fetch(options, places, report)
+    run = _Fetch(options, places, report, on_plan)
     return replace(run.run(plan), seconds=time.monotonic() - started)
 
 
 class _Fetch:
-    def __init__(self, options: FetchOptions, places: FetchPlaces, report: Report) -> None:
-        self._options, self._places, self._report = options, places, report
+    def __init__(
+        self, options: FetchOptions, places: FetchPlaces, report: Report, on_plan: Callable[[SnapshotId], None]
+    ) -> None:
+        self._options, self._places, self._report, self._on_plan = options, places, report, on_plan
         self._library = places.sources.library
         self._kept = KeptMetadata(places.home)
         self._verified = VerifiedFiles(places.home)
@@ -132,6 +144,7 @@ class _Fetch:
         if plan.metainfo is None and (kept := self._kept.find(plan.v1, plan.v2)) is not None:
             plan = self._completed(plan, kept)
         if plan.metainfo is not None:
+            self._on_plan(plan.snapshot)
             with durable.lock(self._library.lock_path(plan.snapshot)):
                 if (here := self._already_here(plan)) is not None:
                     return here
@@ -139,6 +152,7 @@ class _Fetch:
         with Swarm(self._network(plan, peers), report=self._report) as swarm:
             if plan.metainfo is None:
                 plan, peers = self._with_metadata(swarm, plan, peers)
+                self._on_plan(plan.snapshot)
             with durable.lock(self._library.lock_path(plan.snapshot)), self._relaying(plan) as relayed:
                 return self._download(swarm, plan, peers, relayed)
 

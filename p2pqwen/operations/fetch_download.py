@@ -185,7 +185,15 @@ class _Download:
         if progress.web_seeds:
             sources.append("web seeds")
         detail = f"{' and '.join(sources)}, {format_rate(progress.download_rate)}"
-        self._report(Progress("download", progress.done, progress.total, detail))
+        facts = {
+            "peers": progress.peers,
+            "seeds": progress.seeds,
+            "download_rate": progress.download_rate,
+            "upload_rate": progress.upload_rate,
+            "received": progress.received,
+            "uploaded": progress.uploaded,
+        }
+        self._report(Progress("download", progress.done, progress.total, detail, facts=facts))
 
     def _stalled(self, progress: TorrentProgress) -> P2pqwenError:
         bad = f", {self._torrent.failed_pieces} pieces arrived damaged" if self._torrent.failed_pieces else ""

@@ -8,6 +8,7 @@ ones stay, the snapshot stays unfinished, and the next fetch or repair goes on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from p2pqwen.errors import NotFoundError
@@ -17,9 +18,17 @@ from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.library.verified import VerifiedFiles
 from p2pqwen.operations.fetch import Fetched, FetchOptions, FetchPlaces, fetch
 from p2pqwen.operations.fetch_target import TorrentTarget
+from p2pqwen.values.snapshot_id import SnapshotId
 
 
-def repair(held: HeldSnapshot, options: FetchOptions, places: FetchPlaces, report: Report = ignore) -> Fetched:
+def repair(
+    held: HeldSnapshot,
+    options: FetchOptions,
+    places: FetchPlaces,
+    report: Report = ignore,
+    *,
+    on_plan: Callable[[SnapshotId], None] = lambda _: None,
+) -> Fetched:
     """Fetch what is wrong in a held snapshot; raises `NetworkError` when nobody has it, and what `fetch` raises.
 
     The Hugging Face cache is only touched where it has this snapshot already: its damaged copy is replaced, by rename.
@@ -37,4 +46,4 @@ def repair(held: HeldSnapshot, options: FetchOptions, places: FetchPlaces, repor
         durable.remove(places.home.resume / f"{metainfo.infohash.v2}.resume")
     in_cache = places.hub_cache.snapshot_folder(held.id).is_dir()
     chosen = replace(options, include=selected, repo=held.id.repo, into_hub_cache=in_cache, move_ref=False)
-    return fetch(TorrentTarget(str(held.torrent_path)), chosen, places, report)
+    return fetch(TorrentTarget(str(held.torrent_path)), chosen, places, report, on_plan=on_plan)
