@@ -1,0 +1,307 @@
+#!/usr/bin/env python3
+"""Make the golden vectors under tests/vectors, or with --check compare them with what is there.
+
+Keys, dates and contents are fixed, Ed25519 is deterministic: the same bytes come out on every machine. A difference
+means that a format changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from p2pqwen.index.document import INDEX_TYPE, IndexDocument, encode_file  # noqa: E402 - the project's root must be found first
+from p2pqwen.index.entry import entry_magnet  # noqa: E402
+from p2pqwen.signing.envelope import pae  # noqa: E402
+from p2pqwen.torrent.signature import sign_torrent  # noqa: E402
+from p2pqwen.values import base64_text  # noqa: E402
+from p2pqwen.values.snapshot_id import SnapshotId  # noqa: E402
+from p2pqwen.values.strict_json import JsonValue, canonical  # noqa: E402
+from tests.support import publishing as make  # noqa: E402
+from tests.support.snapshots import FILES, make_snapshot  # noqa: E402
+
+VECTORS = ROOT / "tests" / "vectors"
+KEYS = ("root", "index", "root2", "root3", "index2", "index3", "stranger")
+ONE = make.Rules()
+TWO_OF_THREE = make.Rules(
+    root=("root", "root2", "root3"), root_threshold=2, index=("index", "index2", "index3"), index_threshold=2
+)
+STOLEN = replace(TWO_OF_THREE, index=("index2", "index3"), epoch=1)
+SIGNERS = ("index", "index2")
+
+
+def vectors() -> dict[str, bytes]:
+    """Every file by its name below tests/vectors."""
+    files: dict[str, bytes] = {}
+    files["keys.json"] = pretty({name: key_row(name) for name in KEYS})
+    files["canonical.json"] = pretty(canonical_rows())
+    files |= torrent_files()
+    index_files, rows = index_cases()
+    files |= index_files
+    files["index/expected.json"] = pretty(rows)
+    return files
+
+
+def key_row(name: str) -> dict[str, str]:
+    seed = hashlib.sha256(f"p2pqwen test key {name}".encode()).digest()
+    public = make.key(name).public
+    return {"seed": seed.hex(), "public": base64_text.encode(public.raw), "keyid": str(public.keyid)}
+
+
+def canonical_rows() -> list[dict[str, Any]]:
+    """Values, their RFC 8785 bytes, and what is signed for them."""
+    values: list[Any] = [
+        {"b": 1, "a": [True, None, -5], "": 'é\n\u0001\u007f"\\/'},
+        {"\ufb33": "Hebrew Letter Dalet With Dagesh", "\U0001f600": "Emoji: Grinning Face", "\r": 2**53 - 1},
+    ]
+    rows = []
+    for value in values:
+        payload = canonical(value)
+        message = pae(INDEX_TYPE, payload)
+        rows.append(
+            {
+                "value": value,
+                "canonical": payload.hex(),
+                "pae": message.hex(),
+                "sig by index": base64_text.encode(make.key("index").sign(message)),
+            }
+        )
+    return rows
+
+
+def torrent_files() -> dict[str, bytes]:
+    """One snapshot: its files, manifest, signed torrent and magnet."""
+    metainfo = sign_torrent(make_snapshot(), make.key("index"), "index")
+    snapshot = SnapshotId.parse(f"Qwen/Tiny@{metainfo.commit}")
+    magnet = entry_magnet(
+        snapshot,
+        metainfo.infohash,
+        metainfo.layout.total_size,
+        web_seeds=("https://huggingface.co/Qwen/Tiny/resolve/",),
+        trackers=(),
+        mirrors=("https://one.example/",),
+    )
+    assert metainfo.manifest is not None
+    expected = {
+        "snapshot": str(snapshot),
+        "files": {
+            name: {"size": len(content), "hex": content.hex()} for name, content in FILES.items() if len(content) < 100
+        }
+        | {"model.safetensors": {"size": 70_000, "content": "70,000 times the letter w"}},
+        "manifest_sha256": str(make.Sha256.of(metainfo.manifest)),
+        "provenance": "proven",
+        "infohash_v1": str(metainfo.infohash.v1),
+        "infohash_v2": str(metainfo.infohash.v2),
+        "piece_length": metainfo.piece_length,
+        "magnet": magnet,
+        "signed bytes by index": metainfo.signatures["index"].signed_bytes(metainfo.info).hex(),
+    }
+    return {
+        "torrent/manifest.json": metainfo.manifest,
+        f"torrent/{metainfo.commit}.torrent": metainfo.encode(),
+        "torrent/expected.json": pretty(expected),
+    }
+
+
+class Cases:
+    """Index files and what a reader that believes in some of them answers."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.rows: list[dict[str, Any]] = []
+
+    def add(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        after: tuple[str, ...] = (),
+        pin: str | None = "",
+        why: str,
+        **result: JsonValue,
+    ) -> None:
+        self.files[f"index/{name}.json"] = data
+        publisher = str(PUBLISHER) if pin == "" else pin
+        self.rows.append(
+            {
+                "file": f"{name}.json",
+                "publisher": publisher,
+                "accepted before": [f"{one}.json" for one in after],
+                **result,
+                "why": why,
+            }
+        )
+
+
+ROOTS = make.chain(ONE)
+PUBLISHER = ROOTS[0].root.digest
+ROTATED = make.chain(ONE, TWO_OF_THREE)
+RAISED = make.chain(ONE, TWO_OF_THREE, STOLEN)
+FIRST, SECOND = make.make_entry(1), make.make_entry(2)
+
+
+def index_cases() -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+    cases = Cases()
+    first = make.make_document(ROOTS, 1, [FIRST])
+    second = make.make_document(
+        ROOTS, 2, [FIRST, SECOND], previous=make.digest(first), mirrors=("https://one.example/",)
+    )
+    third = make.make_document(
+        ROTATED, 3, [SECOND], previous=make.digest(second), withdrawn=(make.withdrawal(FIRST, "licence"),)
+    )
+    again = make.make_document(RAISED, 1, [FIRST, SECOND], previous=make.digest(second))
+    add_accepted(cases, first, second, third, again)
+    add_refused(cases, first, second, third)
+    return cases.files, cases.rows
+
+
+def add_accepted(
+    cases: Cases, first: IndexDocument, second: IndexDocument, third: IndexDocument, again: IndexDocument
+) -> None:
+    one = make.make_index(ROOTS, first)
+    cases.add("0.1", one, why="the first index of a publisher", accepted="0.1", signers=["index"])
+    cases.add("0.1-unpinned", one, pin=None, why="held to nothing but itself", accepted="0.1", signers=["index"])
+    cases.add(
+        "0.2", make.make_index(ROOTS, second), after=("0.1",), why="the next version", accepted="0.2", signers=["index"]
+    )
+    three = make.make_index(ROTATED, third, SIGNERS)
+    cases.add("0.3", three, after=("0.1", "0.2"), why="a new root, two of three", accepted="0.3", signers=list(SIGNERS))
+    cases.add("0.3-first-seen", three, why="a reader who was away for long", accepted="0.3", signers=list(SIGNERS))
+    late = make.make_index(ROTATED[1:], third, SIGNERS)
+    cases.add(
+        "0.3-from-root-2",
+        late,
+        after=("0.3",),
+        why="the chain starts at a trusted root",
+        accepted="0.3",
+        signers=list(SIGNERS),
+    )
+    data = make.make_index(RAISED, again, ("index3", "index2"))
+    cases.add(
+        "1.1",
+        data,
+        after=("0.3",),
+        why="a stolen key left, the epoch rose",
+        accepted="1.1",
+        signers=["index2", "index3"],
+    )
+    garbage = json.loads(one)
+    garbage["signatures"] = [{"keyid": "?", "sig": "garbage"}, *garbage["signatures"], {}]
+    cases.add(
+        "0.1-with-garbage",
+        pretty(garbage),
+        why="broken signatures beside a good one",
+        accepted="0.1",
+        signers=["index"],
+    )
+    unknown = {**first.to_json(), "colour": "blue"}
+    cases.add(
+        "0.1-unknown-field",
+        make.make_index(ROOTS, unknown),
+        why="an unknown field, signed",
+        accepted="0.1",
+        signers=["index"],
+    )
+
+
+def add_refused(cases: Cases, first: IndexDocument, second: IndexDocument, third: IndexDocument) -> None:
+    one = make.make_index(ROOTS, first)
+    cases.add(
+        "refused-1-repeated-key", one.rstrip()[:-1] + b', "signatures": []}\n', why="a key stands twice", refused=1
+    )
+    cases.add(
+        "refused-1-float", one.replace(b'"version": 1', b'"version": 1.0'), why="a number with a point", refused=1
+    )
+    cases.add("refused-2-publisher", one, pin="0" * 64, why="another publisher was pinned", refused=2)
+    cases.add(
+        "refused-2-root-2", make.make_index(ROTATED[1:], third, SIGNERS), why="root 2 is not known here", refused=2
+    )
+    lonely = (*ROOTS, make.sign_root(ROTATED[1].root, ["root2", "root3"]))
+    cases.add(
+        "refused-3-old-root", make.make_index(lonely, third, SIGNERS), why="no key of root 1 signed root 2", refused=3
+    )
+    few = (*ROOTS, make.sign_root(ROTATED[1].root, ["root"]))
+    cases.add(
+        "refused-3-new-root", make.make_index(few, third, SIGNERS), why="root 2 needs two of its own keys", refused=3
+    )
+    gap = (RAISED[0], RAISED[2])
+    cases.add("refused-3-missing-root", make.make_index(gap, third, SIGNERS), why="root 2 is missing", refused=3)
+    cases.add("refused-4-unsigned", encode_file(ROOTS, first.to_json(), []), why="nobody signed", refused=4)
+    cases.add("refused-4-stranger", make.make_index(ROOTS, first, ["stranger"]), why="a stranger signed", refused=4)
+    cases.add("refused-4-threshold", make.make_index(ROTATED, third, ["index"]), why="one of two signed", refused=4)
+    cases.add(
+        "refused-4-old-root", make.make_index(ROOTS, replace(second, version=9)), after=("0.3",),
+        why="made under root 1, root 2 is trusted here", refused=4,
+    )  # fmt: skip
+    cases.add(
+        "refused-5-epoch", make.make_index(ROOTS, replace(first, epoch=1)), why="no root raised the epoch", refused=5
+    )
+    cases.add("refused-6-rollback", one, after=("0.1", "0.2"), why="an older version", refused=6)
+    cases.add(
+        "refused-6-equivocation",
+        make.make_index(ROOTS, replace(first, entries=(SECOND,))),
+        after=("0.1",),
+        why="the same version, other bytes",
+        refused=6,
+    )
+    cases.add(
+        "refused-6-previous",
+        make.make_index(ROOTS, replace(second, previous=PUBLISHER)),
+        after=("0.1",),
+        why="another history before it",
+        refused=6,
+    )
+    for name, why, change in ENTRY_PROBLEMS:
+        row = {**FIRST.to_json(), **change}
+        cases.add(
+            f"refused-7-{name}", make.make_index(ROOTS, {**first.to_json(), "entries": [row]}), why=why, refused=7
+        )
+
+
+ENTRY_PROBLEMS: list[tuple[str, str, dict[str, Any]]] = [
+    ("magnet", "the magnet is of another snapshot", {"magnet": SECOND.magnet}),
+    ("size", "the magnet names another size", {"size": 5}),
+    ("piece-length", "not the recipe's piece length", {"piece_length": 16384}),
+    ("torrent", "a torrent outside the site", {"torrent": "../x.torrent"}),
+    ("repo", "no repository name", {"repo": "../etc"}),
+    ("web-seed", "credentials in a web seed", {"web_seeds": ["https://a:b@example.org/"]}),
+]
+
+
+def pretty(value: object) -> bytes:
+    return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare instead of writing; exit 1 on a difference")
+    check = parser.parse_args(arguments).check
+    made = vectors()
+    there = {str(path.relative_to(VECTORS)): path for path in VECTORS.rglob("*") if path.is_file()}
+    ours = {name for name in there if name.partition("/")[0] in {"keys.json", "canonical.json", "torrent", "index"}}
+    if check:
+        different = [name for name, data in made.items() if name not in there or there[name].read_bytes() != data]
+        different += sorted(ours - made.keys())
+        for name in different:
+            print(f"differs: {name}", file=sys.stderr)
+        return 1 if different else 0
+    for name in ours - made.keys():
+        there[name].unlink()
+    for name, data in made.items():
+        path = VECTORS / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    print(f"{len(made)} files in {VECTORS.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
