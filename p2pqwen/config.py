@@ -1,7 +1,8 @@
 """Settings, read once: `config.toml` in the home and the environment.
 
-`P2PQWEN_HOME` overrides where everything lives; otherwise platformdirs decides. `HF_ENDPOINT`, `HF_TOKEN`,
-`HF_HOME` and `HF_HUB_CACHE` keep the meaning they have for huggingface_hub.
+`P2PQWEN_HOME` overrides where everything lives; otherwise platformdirs decides. `P2PQWEN_DHT_BOOTSTRAP` overrides
+where the DHT is entered. `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_CACHE` keep the meaning they have for
+huggingface_hub.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class NetworkConfig:
 
     listen: str = "0.0.0.0:6881"  # only `seed` listens, and it is asked to
     dht: bool = True
+    dht_bootstrap: str = ""  # HOST:PORT, … to enter the DHT by; empty: the public ones; none: remembered nodes alone
     lsd: bool = True
     upnp: bool = True
     trackers: bool = True
@@ -70,7 +72,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
     return Config(
         home=home,
         hub=_hub(environment),
-        network=_network(settings.get("network", {}), home.config_file),
+        network=_network(settings.get("network", {}), home.config_file, environment.get("P2PQWEN_DHT_BOOTSTRAP")),
         web_seed_bases=tuple(bases),
     )
 
@@ -103,7 +105,7 @@ def _token_file(path: Path) -> str | None:
         return None
 
 
-def _network(table: object, source: Path) -> NetworkConfig:
+def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkConfig:
     if not isinstance(table, dict):
         raise UsageError(f"{source}: [network]", expected="a table")
     known = {setting.name: setting.type for setting in fields(NetworkConfig)}
@@ -119,6 +121,8 @@ def _network(table: object, source: Path) -> NetworkConfig:
         values[name] = value
     if values.get("web_seeds", "auto") not in {"auto", "always", "never"}:
         raise UsageError(f"{source}: [network] web_seeds", expected="auto, always or never", got=values["web_seeds"])
+    if dht_bootstrap is not None:
+        values["dht_bootstrap"] = dht_bootstrap
     return NetworkConfig(**values)
 
 

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from p2pqwen.config import Config, load
 from p2pqwen.index.root import INDEX_ROLE
+from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
+from p2pqwen.library.known_peers import KnownPeers
+from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.signing.keys import PublicKey
@@ -20,8 +23,10 @@ if TYPE_CHECKING:
     from p2pqwen.hub.cache import HubCache
     from p2pqwen.hub.client import HubClient
     from p2pqwen.library.state_store import StateStore
+    from p2pqwen.operations.dht_access import DhtAccess
     from p2pqwen.operations.fetch import FetchPlaces
     from p2pqwen.operations.scrub import Scrubber
+    from p2pqwen.swarm.endpoint import Endpoint
     from p2pqwen.swarm.settings import SwarmSettings
 
 
@@ -50,6 +55,37 @@ class Node:
     def trust(self) -> TrustStore:
         """The publishers it trusts."""
         return TrustStore(self.config.home)
+
+    @cached_property
+    def bundles(self) -> BundleStore:
+        """The published sites it holds as torrents."""
+        return BundleStore(self.config.home)
+
+    @cached_property
+    def pointers(self) -> PointerStore:
+        """The signed DHT items it keeps alive."""
+        return PointerStore(self.config.home)
+
+    @cached_property
+    def known_peers(self) -> KnownPeers:
+        """Peers and DHT nodes that answered before."""
+        return KnownPeers(self.config.home.known_peers)
+
+    def remembered_dht_nodes(self) -> tuple[Endpoint, ...]:
+        """Return DHT nodes that answered before."""
+        from p2pqwen.swarm.endpoint import Endpoint
+
+        return tuple(Endpoint(*address) for _, address in self.known_peers.dht_nodes())
+
+    def dht(self, *, enabled: bool = True, also: tuple[Endpoint, ...] = ()) -> DhtAccess | None:
+        """Return the way into the DHT, by `also` too; None where it is switched off."""
+        from p2pqwen.operations.dht_access import DhtAccess
+        from p2pqwen.swarm.bootstrap import bootstrap_nodes
+
+        network = self.config.network
+        if not (enabled and network.dht):
+            return None
+        return DhtAccess((*also, *bootstrap_nodes(network.dht_bootstrap)), self.known_peers)
 
     def known_keys(self) -> dict[Sha256, PublicKey]:
         """Return the keys that may sign torrents for this home's publisher and for the trusted ones."""

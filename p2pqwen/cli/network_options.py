@@ -32,6 +32,7 @@ def swarm_settings(
     download_limit: str | None = None,
 ) -> SwarmSettings:
     """Join config.toml and the switches; `off` is --no-dht, --no-lsd, --no-upnp, --no-trackers in this order."""
+    from p2pqwen.swarm.bootstrap import bootstrap_nodes
     from p2pqwen.swarm.settings import SwarmSettings
     from p2pqwen.values.byte_size import parse_rate
 
@@ -40,6 +41,8 @@ def swarm_settings(
     return SwarmSettings(
         listen=listen,
         dht=network.dht and not no_dht,
+        dht_bootstrap=tuple(str(one) for one in bootstrap_nodes(network.dht_bootstrap)),
+        dht_nodes=node.remembered_dht_nodes(),
         lsd=network.lsd and not no_lsd,
         upnp=network.upnp and not no_upnp,
         trackers=network.trackers and not no_trackers,

@@ -38,6 +38,11 @@ class Home:
         return self.root / "bundles"
 
     @property
+    def pointers(self) -> Path:
+        """The signed DHT items this node keeps alive: one folder for each publisher."""
+        return self.root / "pointers"
+
+    @property
     def known_peers(self) -> Path:
         """Peers and DHT nodes that answered before."""
         return self.root / "peers.json"

@@ -14,14 +14,9 @@ from typing import Any, Self
 import libtorrent as lt
 
 from p2pqwen import __version__
+from p2pqwen.swarm.bootstrap import DHT_BOOTSTRAP
 from p2pqwen.swarm.endpoint import Endpoint, is_loopback, url_is_loopback
 
-DHT_BOOTSTRAP = (
-    "dht.libtorrent.org:25401",
-    "router.bittorrent.com:6881",
-    "router.utorrent.com:6881",
-    "dht.transmissionbt.com:6881",
-)
 _LOOPBACK = Endpoint("127.0.0.1", 0)
 _ANY = (Endpoint("0.0.0.0", 0), Endpoint("::", 0))  # noqa: S104 - see `SwarmSettings.listen_on`
 

@@ -1,0 +1,40 @@
+"""The way into the DHT: bootstrap hosts and nodes that answered before; and remembering those that answer now."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from p2pqwen.errors import DiskError
+from p2pqwen.library.known_peers import KnownPeers
+from p2pqwen.swarm.dht import LOOKUP_SECONDS, Dht
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.krpc import Contact
+
+
+@dataclass(frozen=True, slots=True)
+class DhtAccess:
+    """Where lookups begin; `seconds` bounds each of them."""
+
+    bootstrap: tuple[Endpoint, ...]
+    known: KnownPeers
+    seconds: float = LOOKUP_SECONDS
+
+    def by(self, nodes: tuple[Endpoint, ...]) -> DhtAccess:
+        """Return the same with more nodes to begin with: a session's, or peers, which are often nodes as well."""
+        return replace(self, bootstrap=tuple(dict.fromkeys((*nodes, *self.bootstrap))))
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Dht]:
+        """Open a client for a few requests."""
+        remembered = [Contact(identity, Endpoint(*address)) for identity, address in self.known.dht_nodes()]
+        async with Dht([*self.bootstrap, *remembered], seconds=self.seconds) as dht:
+            try:
+                yield dht
+            finally:
+                with contextlib.suppress(DiskError):  # it only costs time the next time
+                    self.known.remember_dht_nodes(
+                        (one.id, (one.endpoint.host, one.endpoint.port)) for one in dht.good_nodes
+                    )
