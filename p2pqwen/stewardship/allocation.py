@@ -1,0 +1,184 @@
+"""What should this node hold with N bytes? Neediest first, explained, and the same answer every time.
+
+A snapshot's place in the queue is
+
+    copies it can count on  -  size bonus (0 to 1)  +  SPREAD * gumbel(hash of node and snapshot)
+
+taken from the least. The size bonus is there because few disks can take the largest models, so those that can should
+take them among near-ties. Of the rules tried in scripts/simulate_survival.py this one lost the fewest snapshots and
+bytes; its figures are in the README.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from p2pqwen.stewardship.danger import Danger, danger_of, standing
+from p2pqwen.stewardship.spread import fraction, gumbel
+from p2pqwen.stewardship.swarm_health import UNSEEN, SwarmHealth
+from p2pqwen.values.byte_size import format_size
+from p2pqwen.values.snapshot_id import SnapshotId
+
+SPREAD = 0.5
+"""How far the hash moves a need, in copies: two snapshots one copy apart change places at one node in eight."""
+
+# No bonus up to 3 GB, which fits everywhere; all of it from 1 TB, which fits nearly nowhere; by the logarithm between.
+_BONUS_FROM, _BONUS_DECADES = 3e9, 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A snapshot that a node could hold. `refused`: why it is out of the question, in words."""
+
+    snapshot: SnapshotId
+    size: int
+    health: SwarmHealth = UNSEEN
+    preferred: bool = False
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Where payload may go. `free` bytes now, of which `reserve` are to stay free."""
+
+    name: str
+    free: int
+    reserve: int = 0
+
+    @property
+    def room(self) -> int:
+        """Bytes that may be taken."""
+        return max(0, self.free - self.reserve)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A candidate and what becomes of it; `disk` where it was chosen. `reason` is for people."""
+
+    snapshot: SnapshotId
+    size: int
+    reason: str
+    disk: str | None = None
+
+    @property
+    def chosen(self) -> bool:
+        """Whether to hold it."""
+        return self.disk is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """The answer, in the order of need. Sizes in bytes; `used` is what of the budget was taken before."""
+
+    budget: int
+    used: int
+    chosen: tuple[Decision, ...]
+    others: tuple[Decision, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of everything chosen."""
+        return sum(one.size for one in self.chosen)
+
+
+def place_in_queue(candidate: Candidate, node: bytes, now: datetime) -> float:
+    """Return a candidate's score for one node; the least is taken first."""
+    need = standing(candidate.health, now) - size_bonus(candidate.size)
+    return need + SPREAD * gumbel(fraction(node, candidate.snapshot))
+
+
+def size_bonus(size: int) -> float:
+    """Return 0 for what any disk can take, up to 1 for what hardly any can."""
+    return min(max(math.log10(max(size, 1) / _BONUS_FROM), 0.0), _BONUS_DECADES) / _BONUS_DECADES
+
+
+def allocate(
+    candidates: Iterable[Candidate],
+    *,
+    node: bytes,
+    budget: int,
+    disks: Sequence[Disk],
+    now: datetime,
+    used: int = 0,
+) -> Allocation:
+    """Choose what this node should hold within `budget` bytes, of which `used` are taken already.
+
+    Preferred candidates come before all others. The same arguments give the same answer; another `node` gives
+    another one among near-ties.
+    """
+    possible, others = _sift(candidates)
+    queue = sorted(possible, key=lambda one: (not one.preferred, place_in_queue(one, node, now), one.snapshot))
+    rooms = {disk.name: disk.room for disk in disks}
+    left = max(0, budget - used)
+    chosen: list[Decision] = []
+    for rank, one in enumerate(queue, 1):
+        disk = _best_fit(rooms, one.size) if one.size <= left else None
+        if disk is None:
+            others.append(Decision(one.snapshot, one.size, _why_not(one, left, rooms)))
+            continue
+        rooms[disk] -= one.size
+        left -= one.size
+        chosen.append(Decision(one.snapshot, one.size, explain(one, rank, len(queue), now), disk))
+    return Allocation(budget, used, tuple(chosen), tuple(others))
+
+
+def explain(candidate: Candidate, rank: int, of: int, now: datetime) -> str:
+    """Say why a candidate stands where it stands."""
+    words = [f"{danger_of(candidate.health, now)}: {describe(candidate.health, now)}", f"place {rank} of {of}"]
+    return ", ".join(["preferred"] * candidate.preferred + words)
+
+
+def describe(health: SwarmHealth, now: datetime) -> str:
+    """Say in words what is known of a swarm; estimates are called that."""
+    copies = health.copies(now)
+    if copies is None:
+        seen = "nobody has looked for copies"
+    else:
+        guessed = health.estimated or health.seeds is None or abs(copies - (health.seeds or 0)) >= 0.5
+        number = round(copies, 1) if guessed and copies < 10 else round(copies)
+        seen = f"{'about ' if guessed else ''}{number:g} {'copy' if number == 1 else 'copies'} seen"
+    return f"{seen}, Hub {health.upstream}"
+
+
+def _sift(candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[Decision]]:
+    possible: list[Candidate] = []
+    refused: list[Decision] = []
+    for one in candidates:
+        reason = one.refused
+        if reason is None and one.health.obtainable() is False:
+            reason = "nobody was seen with a whole copy, and no web seed answers"
+        if reason is None:
+            possible.append(one)
+        else:
+            refused.append(Decision(one.snapshot, one.size, reason))
+    return possible, refused
+
+
+def _best_fit(rooms: dict[str, int], size: int) -> str | None:
+    """Return the fullest disk that still takes it, so that room for large ones is kept elsewhere."""
+    fitting = [(room, name) for name, room in rooms.items() if size <= room]
+    return min(fitting)[1] if fitting else None
+
+
+def _why_not(candidate: Candidate, left: int, rooms: dict[str, int]) -> str:
+    if candidate.size > left:
+        return f"{format_size(left)} of the budget left by needier ones"
+    return f"no disk has room: {format_size(max(rooms.values(), default=0))} at most, after reserves"
+
+
+def in_danger(candidate: Candidate, now: datetime) -> bool:
+    """Tell whether a snapshot is one to give up well-kept ones for."""
+    return danger_of(candidate.health, now) in {Danger.CRITICAL, Danger.ENDANGERED}
+
+
+def without_us(health: SwarmHealth) -> SwarmHealth:
+    """Return the swarm less our own copy, which is among those that were seen while we seed."""
+    return replace(
+        health,
+        seeds=None if health.seeds is None else max(0, health.seeds - 1),
+        peers=None if health.peers is None else max(0, health.peers - 1),
+        settled=None if health.settled is None else max(0.0, health.settled - 1),
+    )

@@ -1,0 +1,127 @@
+"""Giving up well-kept snapshots for endangered ones, slowly, and never one that would then be short of copies.
+
+Against flapping: 1. taking starts below FLOOR, giving only where more than twice FLOOR stay without us; 2. what was
+taken stays at least `MIN_STAY`; 3. in each period only one holder in ten may give a snapshot up, drawn by the hash of
+node, snapshot and period, so that not all who see a surplus act on it; 4. at most a tenth of the budget moves at once;
+5. knowledge older than `FRESH` moves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from p2pqwen.stewardship.allocation import Candidate, Decision, describe, in_danger, place_in_queue, without_us
+from p2pqwen.stewardship.danger import FLOOR
+from p2pqwen.stewardship.spread import fraction
+from p2pqwen.stewardship.swarm_health import UNSEEN, SwarmHealth
+from p2pqwen.values.snapshot_id import SnapshotId
+
+GIVE_ABOVE = 2 * FLOOR
+MIN_STAY = timedelta(days=30)
+FRESH = timedelta(days=7)
+PERIOD = timedelta(days=28)
+SHARE_THAT_MAY_GIVE = 0.1
+SHARE_OF_BUDGET = 0.1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A complete snapshot this node holds. `listed`: a trusted index names it, so that others can find it."""
+
+    snapshot: SnapshotId
+    size: int
+    since: datetime
+    health: SwarmHealth = UNSEEN
+    pinned: bool = False
+    listed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rebalance:
+    """What to take and what to give up for it; `kept` says of each holding why it stays."""
+
+    take: tuple[Decision, ...]
+    give: tuple[Decision, ...]
+    kept: tuple[Decision, ...]
+
+
+def rebalance(
+    candidates: Iterable[Candidate],
+    holdings: Sequence[Holding],
+    *,
+    node: bytes,
+    budget: int,
+    now: datetime,
+) -> Rebalance:
+    """Plan one round of changes within `budget` bytes; the same arguments give the same plan."""
+    reasons = {one.snapshot: why_kept(one, node, now) for one in holdings}
+    spare = [one for one in holdings if reasons[one.snapshot] is None]
+    spare.sort(key=lambda one: (-_others(one, now), one.snapshot))
+    wanted = [one for one in candidates if one.refused is None and in_danger(one, now) and one.health.obtainable()]
+    wanted.sort(key=lambda one: (not one.preferred, place_in_queue(one, node, now), one.snapshot))
+    left = budget - sum(one.size for one in holdings)
+    moved, limit = 0, max(1, int(budget * SHARE_OF_BUDGET))
+    take: list[Decision] = []
+    give: list[Decision] = []
+    for one in wanted:
+        if take and moved + one.size > limit:
+            continue
+        leaving = _make_room(spare, one.size - left)
+        if leaving is None:
+            continue
+        left += sum(gone.size for gone in leaving) - one.size
+        moved += one.size
+        spare = [rest for rest in spare if rest not in leaving]
+        words = describe(one.health, now)
+        take.append(Decision(one.snapshot, one.size, f"endangered: {words}", disk=""))
+        give += [Decision(gone.snapshot, gone.size, _why_given(gone, one, now)) for gone in leaving]
+    given = {one.snapshot for one in give}
+    kept = [
+        Decision(one.snapshot, one.size, reasons[one.snapshot] or "well kept, but its room is not needed")
+        for one in holdings
+        if one.snapshot not in given
+    ]
+    return Rebalance(tuple(take), tuple(give), tuple(kept))
+
+
+def why_kept(holding: Holding, node: bytes, now: datetime) -> str | None:
+    """Return why a holding must stay; None where it may be given up."""
+    if holding.pinned:
+        return "pinned"
+    if not holding.listed:
+        return "no trusted index lists it: others could not find it"
+    if now - holding.since < MIN_STAY:
+        return f"held for less than {MIN_STAY.days} days"
+    looked = holding.health.looked
+    if looked is None or now - looked > FRESH:
+        return f"nobody has looked at its swarm for {FRESH.days} days"
+    others = _others(holding, now)
+    if others <= GIVE_ABOVE:
+        return f"only {others:.0f} copies would be left, fewer than {GIVE_ABOVE:.0f}"
+    period = int((now - _EPOCH) / PERIOD)
+    if fraction(node, holding.snapshot, b"give %d" % period) >= SHARE_THAT_MAY_GIVE:
+        return "others are to give it up first"
+    return None
+
+
+def _others(holding: Holding, now: datetime) -> float:
+    """Return the copies that peers would have without us; web seeds do not count here, they may all go at once."""
+    return without_us(holding.health).copies(now) or 0.0
+
+
+def _make_room(spare: Sequence[Holding], missing: int) -> list[Holding] | None:
+    """Return the best-kept holdings that together free `missing` bytes; None where they do not suffice."""
+    leaving: list[Holding] = []
+    for one in spare:
+        if missing <= 0:
+            break
+        leaving.append(one)
+        missing -= one.size
+    return leaving if missing <= 0 else None
+
+
+def _why_given(gone: Holding, taken: Candidate, now: datetime) -> str:
+    return f"about {_others(gone, now):.0f} copies stay without ours; makes room for {taken.snapshot.repo}"

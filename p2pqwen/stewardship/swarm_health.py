@@ -1,0 +1,147 @@
+"""What is known of one swarm at one moment, put together from looks that each saw a part of it.
+
+No look is a census. A tracker counts those who announce to it, the DHT those who announce there, and one peer may be
+in both; so sources are never added up: the highest one is a lower bound that somebody really saw. Our own copy is
+among them where this node seeds.
+"""
+
+from __future__ import annotations
+
+import enum
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from p2pqwen.index.entry import Upstream
+
+# A seed that nobody has looked at for this long is there with a chance of one half. Home nodes in
+# scripts/simulate_survival.py stay for about nine months; half of them are gone after six.
+HALF_LIFE = timedelta(days=180)
+
+# The DHT's plain get_peers does not tell seeds from others (BEP 5). In swarms of an archive most peers are seeds;
+# half of them is the careful guess, always labelled as one.
+SEEDS_AMONG_PEERS = 0.5
+
+# Machines that run in the evening only are missed by a single look; the best look of each day sees them.
+SETTLING_DAYS = 7
+
+
+class Source(enum.StrEnum):
+    """Who told us."""
+
+    TRACKER = "tracker"
+    DHT = "dht"
+    CONNECTIONS = "connections"
+
+
+class Trend(enum.StrEnum):
+    """Where the number of copies is going."""
+
+    RISING = "rising"
+    STEADY = "steady"
+    FALLING = "falling"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One look at one swarm. `seeds`: complete copies, None where the source cannot tell; `peers`: all, seeds too.
+
+    `estimated`: from a sketch such as BEP 33's bloom filters, not a count.
+    """
+
+    at: datetime
+    source: Source
+    seeds: int | None
+    peers: int | None
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The best look of one day: the most seeds and peers that any one source showed."""
+
+    day: date
+    seeds: int | None
+    peers: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmHealth:
+    """One swarm as far as it is known; None is "nobody has looked" or "nobody could tell", never zero.
+
+    `seeds` and `peers` are those of the last look (`looked`); `settled` smooths the seeds over a week of looks.
+    `web_seeds_ok` counts the web seeds that answered when they were last tried.
+    """
+
+    seeds: int | None = None
+    peers: int | None = None
+    settled: float | None = None
+    looked: datetime | None = None
+    last_complete_seen: datetime | None = None
+    web_seeds_ok: int | None = None
+    upstream: Upstream = Upstream.UNKNOWN
+    trend: Trend = Trend.UNKNOWN
+    estimated: bool = False
+
+    def copies(self, now: datetime) -> float | None:
+        """Estimate how many complete copies there are now: what was seen, fading with the age of the look."""
+        if self.looked is None:
+            return None
+        seen = self.settled if self.settled is not None else self.seeds
+        if seen is None:
+            if self.peers is None:
+                return None
+            seen = self.peers * SEEDS_AMONG_PEERS
+        age = max(timedelta(0), now - self.looked)
+        return float(seen * 0.5 ** (age / HALF_LIFE))
+
+    def obtainable(self) -> bool | None:
+        """Tell whether anybody is known to have it: None where nobody knows, False where all who were asked had not."""
+        if self.seeds or self.peers or self.web_seeds_ok or self.upstream is Upstream.PRESENT:
+            return True
+        asked_swarm = self.looked is not None and self.seeds is not None
+        asked_web = self.web_seeds_ok is not None or self.upstream is Upstream.GONE
+        return False if asked_swarm and asked_web else None
+
+
+UNSEEN = SwarmHealth()
+"""Nobody has looked."""
+
+
+def join(sightings: Iterable[Sighting]) -> Sighting | None:
+    """Return the most that any source of one round of looks showed; None where there was none."""
+    seen = list(sightings)
+    if not seen:
+        return None
+    best = max(seen, key=lambda one: (one.seeds or 0, one.peers or 0))
+    seeds = max((one.seeds for one in seen if one.seeds is not None), default=None)
+    peers = max((one.peers for one in seen if one.peers is not None), default=None)
+    if seeds is not None:
+        peers = max(peers or 0, seeds)
+    return Sighting(max(one.at for one in seen), best.source, seeds, peers, estimated=best.estimated)
+
+
+def settled_seeds(days: Iterable[Day], today: date) -> float | None:
+    """Return the median of the last week's best daily counts; None where no day had one."""
+    first = today - timedelta(days=SETTLING_DAYS)
+    counts = [one.seeds for one in days if one.seeds is not None and first < one.day <= today]
+    return float(statistics.median(counts)) if counts else None
+
+
+def trend_of(days: Sequence[Day], today: date) -> Trend:
+    """Compare this week's best daily counts with those of the three weeks before it.
+
+    A change of less than a fifth, or of less than one copy, is noise.
+    """
+    week = today - timedelta(days=SETTLING_DAYS)
+    month = today - timedelta(days=4 * SETTLING_DAYS)
+    recent = [one.seeds for one in days if one.seeds is not None and week < one.day <= today]
+    before = [one.seeds for one in days if one.seeds is not None and month < one.day <= week]
+    if not recent or not before:
+        return Trend.UNKNOWN
+    now, then = statistics.fmean(recent), statistics.fmean(before)
+    if abs(now - then) < max(1.0, 0.2 * then):
+        return Trend.STEADY
+    return Trend.RISING if now > then else Trend.FALLING
