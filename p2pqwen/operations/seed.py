@@ -11,7 +11,7 @@ import enum
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from p2pqwen.errors import P2pqwenError
@@ -20,6 +20,7 @@ from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.verified import VerifiedFiles
+from p2pqwen.operations.node_keeper import NodeKeeper
 from p2pqwen.operations.node_state import NodeState, SnapshotState, write_state
 from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.session import Swarm
@@ -62,16 +63,19 @@ def seed(
     settings: SwarmSettings,
     *,
     web: FileServer | None = None,
+    keeper: NodeKeeper | None = None,
+    control: AbstractContextManager[object] | None = None,
     report: Report,
     stopping: Callable[[], bool],
 ) -> None:
     """Serve the library until `stopping` says so; with `web` over HTTP too, as a web seed.
 
+    `keeper` looks after limits, fetches and bit rot; `control` is open while the node runs, within its lock.
     Raises `LockHeldError` when another node of this home runs, `P2pqwenError` when it cannot listen.
     """
     with durable.lock(home.locks / "node.lock"), Swarm(settings, report=report) as swarm, web or nullcontext():
         try:
-            _Node(library, home, settings, swarm, web, report).run(stopping)
+            _Node(library, home, settings, swarm, web, keeper, report).run(stopping, control or nullcontext())
         finally:
             durable.remove(home.node_state)
     report(Happened("stopped", {"pid": os.getpid()}))
@@ -85,20 +89,38 @@ class _Node:
         settings: SwarmSettings,
         swarm: Swarm,
         web: FileServer | None,
+        keeper: NodeKeeper | None,
         report: Report,
     ) -> None:
         self._library, self._home, self._settings = library, home, settings
-        self._swarm, self._web, self._report = swarm, web, report
+        self._swarm, self._web, self._keeper, self._report = swarm, web, keeper, report
         self._verified = VerifiedFiles(home)
         self._seeds: dict[SnapshotId, _Seed] = {}
         self._left_out: dict[SnapshotId, tuple[int, ...]] = {}
         self._timers: dict[str, float] = {}
         self._announced_ports = 0
+        self._held: set[SnapshotId] = set()
+        self._slots: dict[SnapshotId, int] = {}
+        self._all_held = False
 
-    def run(self, stopping: Callable[[], bool]) -> None:
+    def run(self, stopping: Callable[[], bool], control: AbstractContextManager[object]) -> None:
         if self._web is not None:
             self._report(Happened("http", {"host": self._web.host, "port": self._web.port, "pid": os.getpid()}))
+        if self._keeper is None:
+            with control:
+                self._loop(stopping)
+            return
+        self._keeper.start(self)
+        try:
+            with control:
+                self._loop(stopping)
+        finally:
+            self._keeper.stop()
+
+    def _loop(self, stopping: Callable[[], bool]) -> None:
         while not stopping():
+            if self._keeper is not None:
+                self._keeper.tick()
             self._tell_where()
             if self._due("library", LIBRARY_EVERY):
                 self._follow_library()
@@ -109,6 +131,54 @@ class _Node:
                 self._write_state()
             if self._due("stats", STATS_EVERY):
                 self._tell_stats()
+
+    def set_rates(self, *, upload: int, download: int) -> None:
+        """Hold the session to these rates, 0 for no limit."""
+        self._swarm.set_rates(upload=upload, download=download)
+
+    def hold(self, snapshot: SnapshotId, *, paused: bool, upload_slots: int) -> None:
+        """Serve this snapshot to nobody, or to so many peers at once (-1: no limit of its own)."""
+        self._slots[snapshot] = upload_slots
+        (self._held.add if paused else self._held.discard)(snapshot)
+        if (one := self._seeds.get(snapshot)) is not None:
+            self._serve_or_hold(one)
+
+    def hold_all(self, *, paused: bool) -> None:
+        """Serve nothing at all, or what is not held otherwise."""
+        if paused != self._all_held:
+            self._all_held = paused
+            for one in self._seeds.values():
+                self._serve_or_hold(one)
+
+    def read_again(self, snapshot: SnapshotId) -> None:
+        """Stop believing this snapshot's pieces, and read them: it is loaded anew."""
+        if (one := self._seeds.get(snapshot)) is not None:
+            self._drop(one, "rotten")
+
+    def let_go(self, snapshot: SnapshotId) -> None:
+        """Take a snapshot out of the session; it comes back when the library shows it."""
+        if (one := self._seeds.get(snapshot)) is not None:
+            self._drop(one, "removed")
+
+    def rows(self) -> list[SnapshotState]:
+        """Return how every snapshot stands."""
+        rows = [_row(one) for one in self._seeds.values()]
+        return rows + [SnapshotState(id=snapshot, state="skipped") for snapshot in self._left_out]
+
+    def _serve_or_hold(self, one: _Seed) -> None:
+        """Let a judged snapshot be served, or not, as the user and the limits have it."""
+        if one.standing is Standing.CHECKING:
+            return
+        one.torrent.set_upload_slots(self._slots.get(one.held.id, -1))
+        if self._all_held or one.held.id in self._held:
+            one.torrent.pause()
+            if self._web is not None:
+                self._web.withdraw(one.held.id)
+            return
+        if one.torrent.have.count(1):
+            one.torrent.share(self._trackers(one))
+        if self._web is not None and one.standing is Standing.SEEDING:
+            self._web.offer(Offer.of(one.held.id, one.held.folder, one.metainfo))
 
     def _due(self, name: str, seconds: float) -> bool:
         now = time.monotonic()
@@ -162,15 +232,15 @@ class _Node:
         elif one.standing is Standing.CHECKING:
             if one.torrent.checked:
                 self._judge(one)
-        elif one.standing is Standing.SEEDING and one.torrent.have.count(0):
-            # A piece that was asked for is not what was verified; libtorrent has read everything again since.
+        elif one.standing is Standing.SEEDING and one.torrent.have.count(0) and not _is_checking(one):
+            # A piece that was asked for is not what was verified, and libtorrent has read everything again.
+            one.torrent.sync_pieces()
             self._damaged(one)
 
     def _judge(self, one: _Seed) -> None:
         if one.torrent.have.count(0):
             self._damaged(one)
-            if one.torrent.have.count(1):
-                one.torrent.share(self._trackers(one))
+            self._serve_or_hold(one)
             return
         try:
             files = [file.path for file in one.metainfo.files]
@@ -182,9 +252,7 @@ class _Node:
 
     def _share(self, one: _Seed) -> None:
         one.standing = Standing.SEEDING
-        one.torrent.share(self._trackers(one))
-        if self._web is not None:
-            self._web.offer(Offer.of(one.held.id, one.held.folder, one.metainfo))
+        self._serve_or_hold(one)
         hashes = one.metainfo.infohash
         size = one.metainfo.layout.total_size
         self._happened("seeding", one, infohash_v1=str(hashes.v1), infohash_v2=str(hashes.v2), size=size)
@@ -228,8 +296,7 @@ class _Node:
             return (0, 0)
 
     def _write_state(self) -> None:
-        rows = [_row(one) for one in self._seeds.values()]
-        rows += [SnapshotState(id=snapshot, state="skipped") for snapshot in self._left_out]
+        rows = self.rows() if self._keeper is None else self._keeper.shown(self.rows())
         listen = ", ".join(map(str, self._swarm.listening))
         write_state(self._home.node_state, NodeState(os.getpid(), listen, tuple(rows)))
 
@@ -248,6 +315,10 @@ class _Node:
         )
 
 
+def _is_checking(one: _Seed) -> bool:
+    return one.torrent.progress().phase is Phase.CHECKING
+
+
 def _row(one: _Seed) -> SnapshotState:
     now = one.torrent.progress()
     if one.standing is Standing.CHECKING:
@@ -263,4 +334,5 @@ def _row(one: _Seed) -> SnapshotState:
         download_rate=now.download_rate,
         upload_rate=now.upload_rate,
         uploaded=now.uploaded,
+        size=one.metainfo.layout.total_size,
     )
