@@ -10,18 +10,21 @@ from collections import OrderedDict
 from collections.abc import Hashable
 
 MEMORY_LIMIT = 48 * 1024 * 1024
-MAX_BUFFERS = 16
 
 
 class Buffer:
-    """One piece: `data` up to `size`. `key` names the checked piece it holds, None while it is being filled."""
+    """One piece: `data` up to `size`. `key` names the checked piece it holds, None while it is being filled.
 
-    __slots__ = ("data", "key", "size")
+    `holders` counts who has it; a checked piece may have several, who only read.
+    """
+
+    __slots__ = ("data", "holders", "key", "size")
 
     def __init__(self, capacity: int) -> None:
         self.data = bytearray(capacity)
         self.size = 0
         self.key: Hashable = None
+        self.holders = 0
 
     @property
     def view(self) -> memoryview:
@@ -46,33 +49,39 @@ class BufferPool:
         return self._allocated
 
     async def take(self, capacity: int) -> Buffer:
-        """Borrow a buffer of exactly this capacity, in order of asking."""
+        """Borrow an empty buffer of exactly this capacity."""
         while (buffer := self._try_take(capacity)) is None:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             await turn
+        buffer.holders = 1
         return buffer
 
+    def publish(self, buffer: Buffer, key: Hashable) -> None:
+        """Say which checked piece a borrowed buffer holds; from then on others may find it, and nobody changes it."""
+        buffer.key = key
+        self._kept[key] = buffer
+
     def find(self, key: Hashable) -> Buffer | None:
-        """Borrow the free buffer that still holds this checked piece."""
+        """Borrow the buffer that holds this checked piece, if one still does; others may hold it too."""
         buffer = self._kept.get(key)
-        if buffer is None or id(buffer) not in self._free:
-            return None
-        del self._free[id(buffer)]
+        if buffer is not None:
+            buffer.holders += 1
+            self._free.pop(id(buffer), None)
         return buffer
 
     def give(self, buffer: Buffer) -> None:
-        """Return a borrowed buffer; with a key, its content may be found again until the memory is needed."""
-        if buffer.key is not None:
-            self._kept[buffer.key] = buffer
+        """Return a borrowed buffer. A checked piece may be found again until its memory is needed."""
+        buffer.holders -= 1
+        if buffer.holders:
+            return
         self._free[id(buffer)] = buffer
         if buffer.key is None:
             self._free.move_to_end(id(buffer), last=False)
         self._wake()
 
     def _try_take(self, capacity: int) -> Buffer | None:
-        enough = self._count < MAX_BUFFERS and self._allocated + capacity <= self._limit
-        if enough or not self._count:
+        if self._allocated + capacity <= self._limit or not self._count:
             return self._allocate(capacity)
         chosen = next((buffer for buffer in self._free.values() if len(buffer.data) == capacity), None)
         if chosen is not None:
@@ -81,7 +90,7 @@ class BufferPool:
             return chosen
         while self._free:
             self._discard(next(iter(self._free.values())))
-            if not self._count or (self._count < MAX_BUFFERS and self._allocated + capacity <= self._limit):
+            if not self._count or self._allocated + capacity <= self._limit:
                 return self._allocate(capacity)
         return None
 

@@ -24,8 +24,8 @@ async def pieces(supply: Supply, file: int, first: int, last: int) -> AsyncGener
     A buffer is the caller's until the next one is asked for.
     """
     ready: asyncio.Queue[Buffer | Exception] = asyncio.Queue(1)
-    run = _Run(supply, file, last)
-    producer = asyncio.create_task(run.produce(first, ready))
+    run = _Run(supply, file, first, last)
+    producer = asyncio.create_task(run.produce(ready))
     try:
         for _ in range(first, last + 1):
             item = await ready.get()
@@ -45,23 +45,24 @@ async def pieces(supply: Supply, file: int, first: int, last: int) -> AsyncGener
 
 
 class _Run:
-    def __init__(self, supply: Supply, file: int, last: int) -> None:
+    def __init__(self, supply: Supply, file: int, first: int, last: int) -> None:
         self._supply = supply
         self._file = file
-        self._stop = supply.check.span(file, last).stop
-        self._last = last
+        self._pieces = range(first, last + 1)
+        self._mine = supply.claims.claim((file, piece) for piece in self._pieces)
         self._body: Body | None = None
         self._upstream: Upstream | None = None
 
     def close(self) -> None:
-        if self._body is not None:
-            self._body.close()
-            self._body = None
+        """Cut the connection, and leave to others what was not brought."""
+        self._close_body()
+        for _, piece in list(self._mine):
+            self._release(piece)
 
-    async def produce(self, first: int, ready: asyncio.Queue[Buffer | Exception]) -> None:
-        for piece in range(first, self._last + 1):
+    async def produce(self, ready: asyncio.Queue[Buffer | Exception]) -> None:
+        for piece in self._pieces:
             try:
-                buffer = self._supply.pool.find((self._supply, self._file, piece)) or await self._make(piece)
+                buffer = await self._get(piece)
             except Exception as error:  # noqa: BLE001 - handed to whoever takes the pieces
                 await ready.put(error)
                 return
@@ -71,6 +72,23 @@ class _Run:
                 self._supply.pool.give(buffer)
                 raise
 
+    async def _get(self, piece: int) -> Buffer:
+        key, claims = (self._file, piece), self._supply.claims
+        while True:
+            if (found := self._supply.pool.find((self._supply, *key))) is not None:
+                self._release(piece)
+                return found
+            if key not in self._mine:
+                await claims.wait(key)
+                self._mine |= claims.claim([key])
+            else:
+                return await self._make(piece)
+
+    def _release(self, piece: int) -> None:
+        if (key := (self._file, piece)) in self._mine:
+            self._mine.remove(key)
+            self._supply.claims.release(key)
+
     async def _make(self, piece: int) -> Buffer:
         buffer = await self._supply.pool.take(self._supply.check.piece_length)
         try:
@@ -78,10 +96,10 @@ class _Run:
             while not await self._fill(piece, buffer, alone=False) and not await self._fill(piece, buffer, alone=True):
                 continue
         except BaseException:
-            buffer.key = None
             self._supply.pool.give(buffer)
             raise
-        buffer.key = (self._supply, self._file, piece)
+        self._supply.pool.publish(buffer, (self._supply, self._file, piece))
+        self._release(piece)
         return buffer
 
     async def _fill(self, piece: int, buffer: Buffer, *, alone: bool) -> bool:
@@ -113,7 +131,7 @@ class _Run:
         if await loop.run_in_executor(self._supply.executor, check, self._file, piece, buffer.view):
             self._supply.good(self._file, givers)
             return True
-        self.close()  # what follows in this body would be as wrong
+        self._close_body()  # what follows in it would be as wrong
         if len({upstream for upstream, _ in givers}) == 1:
             self._supply.wrong(self._file, piece, givers[0][0])
         return False
@@ -122,19 +140,31 @@ class _Run:
         if self._body is not None and self._upstream is not None:
             if self._body.position == position and only in {None, self._upstream}:
                 return self._body, self._upstream
-            self.close()
+            self._close_body()
         while True:
             upstream = await self._supply.choose(self._file, piece, only=only)
             remote = self._supply.files[self._file]
             whole = self._supply.give_whole_file(self._file, upstream)
             try:
-                self._body = await upstream.open(remote, position, self._stop, skip_any=whole)
+                self._body = await upstream.open(remote, position, self._stop(piece), skip_any=whole)
             except UpstreamError as fault:
                 self._failed(upstream, fault)
                 continue
             self._upstream = upstream
             return self._body, upstream
 
+    def _stop(self, piece: int) -> int:
+        """Return where the pieces from this one on that are ours to bring end."""
+        last = piece
+        while (self._file, last + 1) in self._mine:
+            last += 1
+        return self._supply.check.span(self._file, last).stop
+
     def _failed(self, upstream: Upstream, fault: UpstreamError) -> None:
-        self.close()
+        self._close_body()
         self._supply.failed(self._file, upstream, fault)
+
+    def _close_body(self) -> None:
+        if self._body is not None:
+            self._body.close()
+            self._body = None

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from p2pqwen.events import Notice
 from p2pqwen.webseed.account import Account, Outlook
 from p2pqwen.webseed.buffers import BufferPool
+from p2pqwen.webseed.claims import Claims
 from p2pqwen.webseed.fault import Kind, UpstreamError
 from p2pqwen.webseed.patience import Patience
 from p2pqwen.webseed.piece_check import PieceCheck
@@ -64,6 +65,7 @@ class Supply:
         self._records = [_Record(upstream) for upstream in upstreams]
         self._patience = patience
         self._clock = clock
+        self.claims = Claims()
         self._last_good = clock()
         self._missed: set[int] = set()
 

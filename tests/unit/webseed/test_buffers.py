@@ -16,7 +16,8 @@ def test_memory_is_bounded_and_everybody_gets_a_turn():
             buffer = await pool.take(capacity)
             peak.append(pool.allocated)
             assert len(buffer.data) == capacity
-            buffer.key = ("piece", number, random.random()) if number % 2 else None
+            if number % 2:
+                pool.publish(buffer, ("piece", number, random.random()))
             await asyncio.sleep(0)
             pool.give(buffer)
         done.append(number)
@@ -43,10 +44,15 @@ def test_a_checked_piece_is_found_until_its_memory_is_needed():
     async def run():
         pool = BufferPool(200)
         first = await pool.take(100)
-        first.key = "first"
+        assert pool.find("first") is None
+        pool.publish(first, "first")
+        assert pool.find("first") is first  # while it is lent
+        pool.give(first)
+        second = await pool.take(100)
+        assert second is not first
+        pool.give(second)
         pool.give(first)
         assert pool.find("first") is first
-        assert pool.find("first") is None  # lent
         pool.give(first)
         second = await pool.take(100)
         third = await pool.take(100)
