@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,9 @@ from p2pqwen.cli.passphrase import known_passphrase
 
 if TYPE_CHECKING:
     from p2pqwen.index.diff import IndexDiff
+    from p2pqwen.node import Node
+    from p2pqwen.operations.announce import Announced
+    from p2pqwen.operations.keys import Passphrase
     from p2pqwen.operations.publish import Published
     from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -52,10 +56,16 @@ def publish(
     signed: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Give out this draft, which enough people have signed.")
     ] = None,
+    no_dht: Annotated[
+        bool, typer.Option("--no-dht", help="Do not put a pointer to the index into the DHT now.")
+    ] = False,
     yes: YesFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Sign every complete snapshot of the library and write the site: torrents beside index.json."""
+    """Sign every complete snapshot of the library and write the site: torrents beside index.json.
+
+    The site is also made into a torrent, which `p2pqwen seed` serves, and a signed pointer to it is put into the DHT.
+    """
     from p2pqwen.node import open_node
     from p2pqwen.operations.publish import Plan, publish_signed
     from p2pqwen.operations.publish import publish as publish_library
@@ -63,9 +73,10 @@ def publish(
     with Output(as_json=json_output) as out:
         node = open_node()
         now = datetime.now(UTC)
+        passphrase = cache(known_passphrase)
         if signed is not None:
             done = publish_signed(node.keys, signed, out_folder.absolute(), now=now)
-            out.result(published_fields(done), published_lines(done))
+            _show(out, done, _announce(node, out, done, passphrase, dht=not no_dht))
             return
         plan = Plan(
             out=out_folder.absolute(),
@@ -76,17 +87,46 @@ def publish(
             withdraw=_withdrawals(withdraw or [], reason),
             base=base,
             draft=draft,
+            dht=node.config.network.dht and not no_dht,
         )
         done = publish_library(
             node.library,
             node.keys,
             plan,
-            passphrase=known_passphrase,
+            passphrase=passphrase,
             now=now,
             approve=approval(yes=yes),
             report=out.report,
         )
-        out.result(published_fields(done), published_lines(done))
+        _show(out, done, None if draft is not None else _announce(node, out, done, passphrase, dht=not no_dht))
+
+
+def _announce(node: Node, out: Output, done: Published, passphrase: Passphrase, *, dht: bool) -> Announced:
+    from p2pqwen.operations.announce import announce
+
+    return announce(
+        node.keys,
+        done.accepted,
+        done.index.parent,
+        bundles=node.bundles,
+        pointers=node.pointers,
+        passphrase=passphrase,
+        dht=node.dht(enabled=dht),
+        report=out.report,
+    )
+
+
+def _show(out: Output, done: Published, announced: Announced | None) -> None:
+    fields, lines = published_fields(done), published_lines(done)
+    if announced is not None:
+        link = None if announced.link is None else str(announced.link)
+        fields |= {"bundle": str(announced.bundle.v1), "link": link, "dht_nodes": announced.nodes}
+        lines.append(f"bundle     {announced.bundle.v1}")
+        if announced.nodes is not None:
+            lines.append(f"pointer    held by {announced.nodes} DHT node(s)")
+        if link is not None:
+            lines.append(f"link       {link}")
+    out.result(fields, lines)
 
 
 def published_fields(done: Published) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, UsageError,
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted, TrustedState, accept, accept_draft
 from p2pqwen.index.diff import IndexDiff, describe, diff
-from p2pqwen.index.document import INDEX_TYPE, MAX_INDEX_SIZE, encode_file, parse_file
+from p2pqwen.index.document import INDEX_TYPE, MAX_INDEX_SIZE, DhtPointer, encode_file, parse_file
 from p2pqwen.index.entry import Entry, Upstream, entry_magnet, torrent_location
 from p2pqwen.index.next_index import next_document
+from p2pqwen.index.pointer import DEFAULT_SALT
 from p2pqwen.index.root import INDEX_ROLE, Root
 from p2pqwen.library import durable
 from p2pqwen.library.key_store import KeyStore
@@ -43,7 +44,7 @@ class Plan:
     """What to publish, and where. URLs of web seeds may hold `{repo}`.
 
     `base` is an index to go on from that this home did not publish itself; `draft` is where an index goes that
-    others have yet to sign.
+    others have yet to sign. With `dht` the index names the key of its DHT pointer.
     """
 
     out: Path
@@ -54,6 +55,7 @@ class Plan:
     withdraw: Mapping[SnapshotId, str] = field(default_factory=dict)
     base: Path | None = None
     draft: Path | None = None
+    dht: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ def publish(
         held = [one for one in library.all() if one.state is State.COMPLETE and one.id not in plan.withdraw]
         entries = _entries(held, plan, base, now)
         document = next_document(roots, last, base, entries, withdraw=plan.withdraw, mirrors=plan.mirrors, now=now)
+        document = replace(document, dht=_dht_pointer(document.dht, private, plan))
         difference = _show(diff(base.document if base else None, document), approve, report)
         if not document.entries:
             report(Notice("warning", "the index lists nothing: the library holds no complete snapshot"))
@@ -193,6 +196,14 @@ def _index_keys(keys: KeyStore, root: Root, passphrase: Passphrase, *, drafting:
             hint="write a draft with --draft FILE and let others sign it with `p2pqwen index sign FILE`",
         )
     return private
+
+
+def _dht_pointer(before: DhtPointer | None, private: list[PrivateKey], plan: Plan) -> DhtPointer | None:
+    """Return whose pointer the index names: the same as before while this home can sign it."""
+    keyids = [key.public.keyid for key in private]
+    if not plan.dht or (before is not None and before.key in keyids):
+        return before
+    return DhtPointer(keyids[0], DEFAULT_SALT)
 
 
 def _show(difference: IndexDiff, approve: Approve, report: Report) -> IndexDiff:
