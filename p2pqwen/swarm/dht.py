@@ -19,16 +19,18 @@ from typing import Self
 from p2pqwen.errors import FormatError, NetworkError, VerificationError
 from p2pqwen.index.mutable_item import MAX_VALUE, ItemAddress, MutableItem
 from p2pqwen.signing.keys import SIGNATURE_SIZE
-from p2pqwen.swarm.dht_lookup import Answered, K, Lookup
+from p2pqwen.swarm.dht_lookup import Answered, K, Lookup, may_lead
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.krpc import METHOD_UNKNOWN, SEQUENCE_TOO_LOW, Contact, Reply
 from p2pqwen.swarm.krpc_client import KrpcClient, QueryRefusedError
 from p2pqwen.torrent import bencode
 from p2pqwen.torrent.bencode import Bencoded
+from p2pqwen.values.digest import Sha1
 
 LOOKUP_SECONDS = 20.0
 NAME_SECONDS = 4.0
 MAX_TOKEN = 256
+MAX_PEERS = 100
 MAX_START = 24
 """Nodes without an id that a lookup begins with."""
 _FAMILIES = (4, 6)
@@ -115,6 +117,19 @@ class Dht:
         found = await self._lookup(target, lambda node: self._client.ask(node, "find_node", _find_node(target)))
         return [Contact(one.id, one.endpoint) for answered in found for one in answered[:K]]
 
+    async def get_peers(self, infohash: Sha1) -> list[Endpoint]:
+        """Return who announced that they have a torrent, by its v1 infohash (BEP 5)."""
+        arguments: dict[bytes, Bencoded] = {b"info_hash": infohash.raw, b"want": _WANT}
+        found = await self._lookup(infohash.raw, lambda node: self._client.ask(node, "get_peers", arguments))
+        named = [
+            peer
+            for answered in found
+            for one in answered
+            for peer in one.reply.peers()
+            if may_lead(one.endpoint.host, peer.host)
+        ]
+        return list(dict.fromkeys(named))[:MAX_PEERS]
+
     async def get(self, address: ItemAddress) -> Gotten:
         """Look an item up; forged and broken ones are passed over."""
         searches = await self._search(address)
@@ -139,7 +154,7 @@ class Dht:
 
     async def _put_at(self, one: Answered, item: MutableItem, cas: int | None) -> str | None:
         """Put at one node; return "" when it took the item, words when it refused, None when it did not answer."""
-        token = one.reply.bytes("token", at_most=MAX_TOKEN)
+        token = one.reply.text("token", at_most=MAX_TOKEN)
         if token is None:
             return "gave no token"
         arguments: dict[bytes, Bencoded] = {
@@ -242,7 +257,7 @@ def _resolve(loop: asyncio.AbstractEventLoop, endpoint: Endpoint, future: asynci
 def _item(address: ItemAddress, reply: Reply) -> MutableItem | None:
     """Return the item a reply carries; None for none, and for one that is not what it should be."""
     sequence, value = reply.values.get(b"seq"), reply.values.get(b"v")
-    signature = reply.bytes("sig", at_most=SIGNATURE_SIZE)
+    signature = reply.text("sig", at_most=SIGNATURE_SIZE)
     if not isinstance(sequence, int) or value is None or signature is None:
         return None
     try:

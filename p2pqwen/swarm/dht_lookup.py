@@ -113,14 +113,18 @@ class Lookup:
                 self._unasked[contact.endpoint] = distance(contact.id, self._target)
 
     def _may_follow(self, source: Endpoint, offered: Endpoint) -> bool:
-        if offered in self._seen or len(self._seen) >= MAX_CANDIDATES:
+        if offered in self._seen or len(self._seen) >= MAX_CANDIDATES or not may_lead(source.host, offered.host):
             return False
-        here, there = ipaddress.ip_address(source.host), ipaddress.ip_address(offered.host)
-        if there.is_multicast or there.is_unspecified or there.is_link_local:
-            return False
-        if there.is_loopback and not here.is_loopback:
-            return False
-        if not there.is_global:
-            return not here.is_global and (there.version == 6 or not there.is_reserved)
-        self._per_address[offered.host] += 1
+        if ipaddress.ip_address(offered.host).is_global:
+            self._per_address[offered.host] += 1
         return self._per_address[offered.host] <= MAX_PER_ADDRESS
+
+
+def may_lead(source: str, offered: str) -> bool:
+    """Tell whether a stranger at one address may send us to another: never into a network more private than his own."""
+    here, there = ipaddress.ip_address(source), ipaddress.ip_address(offered)
+    if there.is_multicast or there.is_unspecified or there.is_link_local:
+        return False
+    if there.is_loopback and not here.is_loopback:
+        return False
+    return there.is_global or (not here.is_global and (there.version == 6 or not there.is_reserved))

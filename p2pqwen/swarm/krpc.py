@@ -15,6 +15,8 @@ MAX_DATAGRAM = 8192
 """Bytes: a value of 1000, keys, and sixteen nodes of both families fit four times."""
 MAX_NODES = 16
 """Nodes taken from one reply; BEP 5 gives eight."""
+MAX_PEERS = 200
+"""Peers taken from one reply."""
 ID_SIZE = 20
 METHOD_UNKNOWN = 204
 CAS_MISMATCH = 301
@@ -44,7 +46,17 @@ class Reply:
         data = self.values.get(b"nodes" if family == 4 else b"nodes6")
         return list(compact_nodes(data, family))[:MAX_NODES] if isinstance(data, bytes) else []
 
-    def bytes(self, key: str, *, at_most: int) -> bytes | None:
+    def peers(self) -> list[Endpoint]:
+        """Return the peers it names (BEP 5 `values`, of 6 or, BEP 32, 18 bytes)."""
+        rows = self.values.get(b"values")
+        compact = [row for row in rows if isinstance(row, bytes)] if isinstance(rows, list) else []
+        return [
+            Endpoint(str(ipaddress.ip_address(row[:-2])), port)
+            for row in compact[:MAX_PEERS]
+            if len(row) in {6, 18} and (port := int.from_bytes(row[-2:]))
+        ]
+
+    def text(self, key: str, *, at_most: int) -> bytes | None:
         """Return a string value that is not too long, or None."""
         value = self.values.get(key.encode())
         return value if isinstance(value, bytes) and len(value) <= at_most else None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
 import libtorrent as lt
 import pytest
 
 from p2pqwen.index.mutable_item import sign_item
 from p2pqwen.swarm.dht import Dht
+from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.torrent import bencode
+from p2pqwen.values.digest import Sha1
 from tests.support.dht import LibtorrentNode, introduce, libtorrent_dht
 from tests.support.publishing import key
 from tests.support.waiting import wait_until
@@ -86,6 +89,18 @@ def test_we_find_what_libtorrent_put_and_put_it_again_without_its_key():
                 node.close()
 
 
+def test_we_find_who_announced_a_torrent_to_libtorrent(nodes):
+    infohash = hashlib.sha1(b"a bundle").digest()
+    nodes[2].session.dht_announce(lt.sha1_hash(infohash), 4321)
+
+    async def run():
+        async with Dht([nodes[0].endpoint]) as dht:
+            return await dht.get_peers(Sha1(infohash))
+
+    found = wait_until(lambda: asyncio.run(run()), 20, "the announced peer")
+    assert found == [Endpoint(nodes[2].endpoint.host, 4321)]
+
+
 def test_ipv6_too():
     with libtorrent_dht(4, ipv6=True) as nodes:
         start = [node.endpoint for node in nodes]
@@ -96,8 +111,6 @@ def test_ipv6_too():
 
 def _libtorrent_put(session, owner):
     """Have libtorrent sign and put: it wants the expanded private key."""
-    import hashlib
-
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     raw = owner._key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())

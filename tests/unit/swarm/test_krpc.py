@@ -103,6 +103,14 @@ def test_a_reply_names_few_nodes():
     assert Reply(b"", ME, {b"nodes": 1}).nodes(4) == []
 
 
+def test_peers_are_read():
+    rows = [bytes([10, 0, 0, 1, 1, 2]), bytes(15) + b"\x01\x1a\xe1", bytes(6), b"short", 7, bytes([1, 2, 3, 4, 0, 0])]
+    assert Reply(b"", ME, {b"values": rows}).peers() == [Endpoint("10.0.0.1", 258), Endpoint("::1", 6881)]
+    assert Reply(b"", ME, {b"values": b"x"}).peers() == []
+    many = [bytes([10, 0, 0, 1]) + port.to_bytes(2) for port in range(1, 500)]
+    assert len(Reply(b"", ME, {b"values": many}).peers()) == krpc.MAX_PEERS
+
+
 def test_ping(node):
     reply, queries = ask(node)
     assert reply.sender == node.id
