@@ -43,6 +43,7 @@ class NetworkConfig:
     lsd: bool = True
     upnp: bool = True
     trackers: bool = True
+    lan: bool = True  # speak to peers on private networks
     upload_limit: int = 0  # bytes a second, 0 is no limit
     download_limit: int = 0
     web_seeds: str = "auto"  # auto, always or never: see webseed/policy.py

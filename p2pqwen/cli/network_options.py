@@ -46,6 +46,7 @@ def swarm_settings(
         lsd=network.lsd and not no_lsd,
         upnp=network.upnp and not no_upnp,
         trackers=network.trackers and not no_trackers,
+        lan=network.lan,
         upload_limit=network.upload_limit if upload_limit is None else parse_rate(upload_limit),
         download_limit=network.download_limit if download_limit is None else parse_rate(download_limit),
     )

@@ -138,8 +138,8 @@ def _read(site: Path, path: RepoPath) -> bytes:
 
 
 def _session(network: BundleNetwork, report: Report) -> Swarm:
-    hosts = [one.host for one in (*network.peers, *network.settings.dht_nodes)]
-    return Swarm(network.settings.with_loopback_for(hosts, urls=network.trackers), report=report)
+    named = (*network.peers, *network.settings.dht_nodes)
+    return Swarm(network.settings.with_room_for(named, urls=network.trackers), report=report)
 
 
 def _metadata(

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from p2pqwen import __version__
-from p2pqwen.errors import P2pqwenError, UsageError, VerificationError
+from p2pqwen.errors import NetworkError, P2pqwenError, UsageError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
@@ -41,6 +42,7 @@ from p2pqwen.operations.verify import verify_held
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.swarm.strangers import inside
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.byte_size import format_size
@@ -53,6 +55,8 @@ from p2pqwen.webseed.upstream import HubAccess
 
 DEFAULT_TIMEOUT = 180.0
 """Seconds without any progress (or without metadata) before a fetch gives up."""
+MAX_NAMED_PEERS = 32
+"""Peers of a magnet link (`x.pe`) that are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,7 @@ class _Fetch:
         self._verified = VerifiedFiles(places.home)
 
     def run(self, plan: FetchPlan) -> Fetched:
+        plan = self._without_inside_trackers(plan)
         if plan.metainfo is None and (kept := self._kept.find(plan.v1, plan.v2)) is not None:
             plan = self._completed(plan, kept)
         if plan.metainfo is not None:
@@ -185,13 +190,26 @@ class _Fetch:
         # The relay is on loopback, so nearly every fetch needs it; a fetch from peers alone does not.
         return replace(
             given, loopback=given.loopback or self._options.use_web_seeds is not WebSeedUse.NEVER
-        ).with_loopback_for([peer.host for peer in peers], urls=trackers)
+        ).with_room_for(peers, urls=trackers)
+
+    def _without_inside_trackers(self, plan: FetchPlan) -> FetchPlan:
+        """Leave out a link's trackers whose names lead into the user's own network."""
+        if not (plan.unvouched and self._options.use_peers and self._places.network.trackers):
+            return plan
+        hosts = {url: urlsplit(url).hostname or "" for url in plan.unvouched}
+        refused = inside(hosts.values())
+        for url in sorted(url for url, host in hosts.items() if host in refused):
+            self._report(Notice("info", f"tracker {url} is left out: its name leads nowhere public"))
+        tiers = (tuple(url for url in tier if hosts.get(url) not in refused) for tier in plan.trackers)
+        return replace(plan, trackers=tuple(tier for tier in tiers if tier))
 
     def _named_peers(self, plan: FetchPlan) -> Iterator[Endpoint]:
-        for text in plan.peers if self._options.use_peers else ():
-            peer = Endpoint.parse(text)
-            if not peer.is_private:
-                yield peer
+        """Yield the peers a link names, but none that is on this machine or its network."""
+        for text in plan.peers[:MAX_NAMED_PEERS] if self._options.use_peers else ():
+            with suppress(NetworkError):
+                peer = Endpoint.parse(text).resolve()  # once: what is looked at is what is connected to
+                if not peer.is_private:
+                    yield peer
 
     @contextmanager
     def _relaying(self, plan: FetchPlan) -> Iterator[RelayedTorrent | None]:

@@ -7,7 +7,7 @@ file or URL the user named, the magnet's `xs=`. What none of them has must come 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError, UsageError, VerificationError
@@ -22,6 +22,7 @@ from p2pqwen.operations.lookup import Found, choose, find_entries, load_torrent
 from p2pqwen.operations.verify import signed_manifest
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.swarm.endpoint import is_private_url
+from p2pqwen.swarm.strangers import tracker_problem
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.torrent.signature import SignerResult, verify_torrent
@@ -34,7 +35,8 @@ class FetchPlan:
     """A torrent to fetch. `metainfo` is None until its metadata came from peers; then so is `snapshot`.
 
     `index_web_seeds` holds one list for each trusted index that knows it, the newest first. `route` says where the
-    torrent came from, in words. `signers` are the torrent's signatures as far as we know their keys.
+    torrent came from, in words. `signers` are the torrent's signatures as far as we know their keys. `unvouched` are
+    those of its trackers that only a link from somewhere names.
     """
 
     repo: RepoId
@@ -49,6 +51,7 @@ class FetchPlan:
     extra_web_seeds: tuple[str, ...] = ()
     trackers: tuple[tuple[str, ...], ...] = ()
     peers: tuple[str, ...] = field(default=())
+    unvouched: frozenset[str] = frozenset()
 
     @property
     def snapshot(self) -> SnapshotId:
@@ -125,6 +128,7 @@ def plan_of(
         extra_web_seeds=() if magnet is None else _public(magnet.web_seeds),
         trackers=_join_trackers(metainfo, entries, magnet),
         peers=() if magnet is None else magnet.peers,
+        unvouched=frozenset() if magnet is None else frozenset(_plain(magnet.trackers)) - _named_by(metainfo, entries),
     )
 
 
@@ -167,7 +171,9 @@ def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Re
     if (held := _held_by_hash(magnet, sources.library)) is not None:
         return plan_of(held.metainfo(), sources, repo=held.id.repo, route="the library", magnet=magnet)
     if (metainfo := _by_exact_source(magnet, report)) is not None:
-        return plan_of(metainfo, sources, repo=repo, route="the magnet's source", magnet=magnet)
+        plan = plan_of(metainfo, sources, repo=repo, route="the magnet's source", magnet=magnet)
+        of_torrent = {url for tier in metainfo.trackers for url in _plain(tier)}
+        return replace(plan, unvouched=plan.unvouched | of_torrent)
     owner = repo or _repo_of(magnet)
     if owner is None:
         raise UsageError(
@@ -183,8 +189,9 @@ def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Re
         v2=magnet.infohash_v2,
         route="peers",
         extra_web_seeds=_public(magnet.web_seeds),
-        trackers=tuple((url,) for url in _public(magnet.trackers)),
+        trackers=tuple((url,) for url in _plain(magnet.trackers)),
         peers=magnet.peers,
+        unvouched=frozenset(_plain(magnet.trackers)),
     )
 
 
@@ -195,6 +202,9 @@ def _by_exact_source(magnet: Magnet, report: Report) -> Metainfo | None:
         try:
             metainfo = parse_metainfo(read_now(url, max_bytes=MAX_TORRENT_BYTES))
             check_infohash(metainfo, magnet.infohash_v1, magnet.infohash_v2)
+            if not is_private_url(url):
+                # Whoever made the link made this torrent: its trackers are a stranger's like the link's own.
+                metainfo = replace(metainfo, trackers=tuple(filter(None, map(_plain, metainfo.trackers))))
         except P2pqwenError as error:
             report(Notice("info", f"{url}: {error.message}"))
         else:
@@ -258,9 +268,19 @@ def _public(urls: Sequence[str]) -> tuple[str, ...]:
     return tuple(url for url in urls if not is_private_url(url))
 
 
+def _plain(trackers: Sequence[str]) -> tuple[str, ...]:
+    return tuple(url for url in trackers if tracker_problem(url) is None)
+
+
 def _join_trackers(metainfo: Metainfo, found: Sequence[Found], magnet: Magnet | None) -> tuple[tuple[str, ...], ...]:
-    """Return the torrent's tiers, then what indexes and the magnet add; a stranger's private addresses left out."""
+    """Return the torrent's tiers, then what indexes and the magnet add; of the magnet only what `strangers` lets by."""
     known = {url for tier in metainfo.trackers for url in tier}
     added = [url for one in found for url in parse_magnet(one.entry.magnet).trackers]
-    added += _public(magnet.trackers) if magnet is not None else ()
+    added += _plain(magnet.trackers) if magnet is not None else ()
     return (*metainfo.trackers, *((url,) for url in dict.fromkeys(added) if url not in known))
+
+
+def _named_by(metainfo: Metainfo, found: Sequence[Found]) -> set[str]:
+    """Return the trackers that the torrent or an index names, which need no magnet."""
+    of_torrent = {url for tier in metainfo.trackers for url in tier}
+    return of_torrent | {url for one in found for url in parse_magnet(one.entry.magnet).trackers}

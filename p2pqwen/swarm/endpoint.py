@@ -86,11 +86,6 @@ def is_private_url(url: str) -> bool:
     return is_private(urlsplit(url).hostname or "")
 
 
-def url_is_loopback(url: str) -> bool:
-    """Tell whether a URL's host is this machine."""
-    return is_loopback(urlsplit(url).hostname or "")
-
-
 def _address(text: str) -> Address | None:
     try:
         return ipaddress.ip_address(text)

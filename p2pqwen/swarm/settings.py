@@ -10,12 +10,14 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import libtorrent as lt
 
 from p2pqwen import __version__
 from p2pqwen.swarm.bootstrap import DHT_BOOTSTRAP
-from p2pqwen.swarm.endpoint import Endpoint, is_loopback, url_is_loopback
+from p2pqwen.swarm.endpoint import Endpoint, is_loopback, is_private
+from p2pqwen.torrent.info import MAX_INFO_BYTES
 
 _LOOPBACK = Endpoint("127.0.0.1", 0)
 _ANY = (Endpoint("0.0.0.0", 0), Endpoint("::", 0))  # noqa: S104 - see `SwarmSettings.listen_on`
@@ -26,7 +28,8 @@ class SwarmSettings:
     """One session's choices. Rates are bytes a second, 0 for no limit.
 
     `listen`: where a seeding session accepts peers; None for one that only fetches and accepts nobody.
-    `loopback`: peers, trackers and web seeds on this machine are welcome. `lan`: so are those on private networks.
+    `loopback`: peers, trackers and web seeds on this machine are welcome. `lan`: the user lets us speak to private
+    networks; `named_lan` and `low_ports`: the user named something there, or a peer on a port below 1024.
     """
 
     listen: Endpoint | None = None
@@ -38,6 +41,8 @@ class SwarmSettings:
     download_limit: int = 0
     loopback: bool = False
     lan: bool = True
+    named_lan: bool = False
+    low_ports: bool = False
     dht_bootstrap: tuple[str, ...] = DHT_BOOTSTRAP
     dht_nodes: tuple[Endpoint, ...] = ()  # nodes that answered before: quicker than any bootstrap
 
@@ -54,6 +59,16 @@ class SwarmSettings:
         )
 
     @property
+    def allows_lan(self) -> bool:
+        """Whether private networks pass the filter: named, listened on, or allowed and of use.
+
+        A node is reached from there (other machines of the house, containers whose peers all seem to come from the
+        bridge); a fetch, which accepts nobody, finds peers there by LSD.
+        """
+        named = self.named_lan or (self.listen is not None and _is_lan(self.listen.host))
+        return named or (self.lan and (self.lsd or self.accepts_peers))
+
+    @property
     def listen_on(self) -> tuple[Endpoint, ...]:
         """The sockets to open.
 
@@ -65,10 +80,20 @@ class SwarmSettings:
             return (self.listen,)
         return _ANY if self.dht or self.trackers or self.lsd else (_LOOPBACK,)
 
-    def with_loopback_for(self, hosts: Iterable[str], *, urls: Iterable[str] = ()) -> Self:
-        """Return the same, with loopback allowed if anything that was asked for is on this machine."""
-        asked = any(is_loopback(host) for host in hosts) or any(url_is_loopback(url) for url in urls)
-        return replace(self, loopback=self.loopback or asked)
+    def with_room_for(self, peers: Iterable[Endpoint], *, urls: Iterable[str] = ()) -> Self:
+        """Return the same, with what was asked for by name allowed: this machine, private networks, low ports."""
+        peers = list(peers)
+        hosts = [peer.host for peer in peers] + [host for url in urls if (host := urlsplit(url).hostname)]
+        return replace(
+            self,
+            loopback=self.loopback or any(map(is_loopback, hosts)),
+            named_lan=self.named_lan or any(map(_is_lan, hosts)),
+            low_ports=self.low_ports or any(peer.port < 1024 for peer in peers),
+        )
+
+
+def _is_lan(host: str) -> bool:
+    return is_private(host) and not is_loopback(host) and host not in {"0.0.0.0", "::"}  # noqa: S104 - compared
 
 
 def alert_mask(*, pieces: bool) -> int:
@@ -89,7 +114,7 @@ def settings_pack(settings: SwarmSettings) -> dict[str, Any]:
     return {
         **_identity(),
         **_reach(settings),
-        **_safety(),
+        **_safety(settings),
         **_limits(settings),
         # One thread in front of the sockets does the work of a core; hashing wants the others. [measured] one thread
         # hashes a hybrid at 0.78 GB/s. More than four only fight over the disk.
@@ -148,13 +173,17 @@ def _reach(settings: SwarmSettings) -> dict[str, Any]:
     }
 
 
-def _safety() -> dict[str, Any]:
+def _safety(settings: SwarmSettings) -> dict[str, Any]:
     return {
         "ssrf_mitigation": True,
+        # Whoever names peers to us could point us at mail servers and routers; nobody seeds on such a port.
+        "no_connect_privileged_ports": not settings.low_ports,
         "validate_https_trackers": True,  # web seeds too
         "allow_idna": False,
         "ban_web_seeds": True,
-        "max_metadata_size": 64 << 20,  # `torrent.info.MAX_INFO_BYTES`
+        # What a peer says an info dictionary measures is allocated before a byte of it is checked.
+        "max_metadata_size": MAX_INFO_BYTES,
+        "max_piece_count": 0x200000,  # what `params` lets a .torrent have
         "enable_set_file_valid_data": False,
         "anonymous_mode": False,  # peers see our address; the documentation says so
     }

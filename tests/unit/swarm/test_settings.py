@@ -91,6 +91,13 @@ def test_public_addresses_pass():
 
 
 def test_naming_a_peer_or_tracker_on_this_machine_allows_it():
-    assert SwarmSettings().with_loopback_for(["localhost"]).allows_loopback
-    assert SwarmSettings().with_loopback_for([], urls=["http://127.0.0.1:6969/announce"]).allows_loopback
-    assert not SwarmSettings().with_loopback_for(["192.0.2.1"], urls=["http://tracker.example/"]).allows_loopback
+    assert SwarmSettings().with_room_for([Endpoint("localhost", 6881)]).allows_loopback
+    assert SwarmSettings().with_room_for([], urls=["http://127.0.0.1:6969/announce"]).allows_loopback
+    elsewhere = SwarmSettings().with_room_for([Endpoint("192.0.2.1", 6881)], urls=["http://tracker.example/"])
+    assert not elsewhere.allows_loopback
+
+
+def test_low_ports_are_for_peers_that_were_named():
+    assert settings_pack(SwarmSettings())["no_connect_privileged_ports"] is True
+    assert settings_pack(OFF.with_room_for([Endpoint("8.8.8.8", 6881)]))["no_connect_privileged_ports"] is True
+    assert settings_pack(OFF.with_room_for([Endpoint("8.8.8.8", 443)]))["no_connect_privileged_ports"] is False

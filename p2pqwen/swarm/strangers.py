@@ -1,0 +1,68 @@
+"""What a stranger's link may make this machine speak to: public trackers and peers, never the user's own network.
+
+A link costs its author nothing, and everything it names is asked from inside the user's network. So of a magnet's
+trackers only plain ones are used: UDP, or HTTP at `…/announce` without a query, so that whatever the name comes to
+stand for later is asked for an announce and nothing else; and none whose address is private, as text or by its name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import queue
+import socket
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
+
+from p2pqwen.swarm.endpoint import is_private
+
+LOOKUP_SECONDS = 4.0
+MAX_HOSTS = 32
+_FAKE_IP = ipaddress.ip_network("198.18.0.0/15")  # what proxies answer for public names: see `address_filter`
+
+
+def tracker_problem(url: str) -> str | None:
+    """Say why a stranger's tracker is not used, from its text alone; None if nothing speaks against it."""
+    parts = urlsplit(url)
+    if is_private(parts.hostname or ""):
+        return "it is on this machine or its network"
+    if parts.scheme == "udp":
+        return None
+    if parts.scheme not in {"http", "https"}:
+        return "only UDP and HTTP trackers are spoken to"
+    if not parts.path.endswith("/announce") or "?" in url or "#" in url:
+        return "a link's HTTP tracker must end in /announce"
+    return None
+
+
+def inside(hosts: Iterable[str], seconds: float = LOOKUP_SECONDS) -> frozenset[str]:
+    """Return those of these hosts that lead to a private address, or in this time to none at all."""
+    wanted = list(dict.fromkeys(hosts))
+    found: queue.SimpleQueue[tuple[str, Sequence[str]]] = queue.SimpleQueue()
+    for host in wanted[:MAX_HOSTS]:
+        # On threads that nothing waits for: a dead name server would hold up the end of the program.
+        threading.Thread(target=_look_up, args=(host, found), daemon=True).start()
+    public = set()
+    deadline = time.monotonic() + seconds
+    for _ in wanted[:MAX_HOSTS]:
+        try:
+            host, addresses = found.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            break
+        if addresses and all(map(_is_outside, addresses)):
+            public.add(host)
+    return frozenset(wanted) - public
+
+
+def _look_up(host: str, found: queue.SimpleQueue[tuple[str, Sequence[str]]]) -> None:
+    try:
+        rows = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        rows = []
+    found.put((host, [str(row[4][0]) for row in rows]))
+
+
+def _is_outside(address: str) -> bool:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    return not is_private(str(ip)) or (isinstance(ip, ipaddress.IPv4Address) and ip in _FAKE_IP)
