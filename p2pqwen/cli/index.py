@@ -129,7 +129,7 @@ def update(publisher: PublisherOption = None, json_output: JsonFlag = False) -> 
     """Ask every mirror of every trusted publisher for a newer index; exit 3 if all were refused, 5 if none answered."""
     from p2pqwen.errors import NotFoundError
     from p2pqwen.node import open_node
-    from p2pqwen.operations.trust import find_publisher
+    from p2pqwen.operations.publisher_id import find_publisher
     from p2pqwen.operations.update import update as update_publisher
 
     with Output(as_json=json_output) as out:
@@ -172,7 +172,7 @@ def _check(file: Path, publisher: str | None) -> Checked:
     from p2pqwen.node import open_node
     from p2pqwen.operations.index_check import check_index
     from p2pqwen.operations.index_files import read_index_file
-    from p2pqwen.operations.trust import parse_publisher
+    from p2pqwen.operations.publisher_id import parse_publisher
 
     pinned = None if publisher is None else parse_publisher(publisher)
     return check_index(read_index_file(file), pinned, open_node().trust, now=datetime.now(UTC))

@@ -163,8 +163,8 @@ def accept(
     """Take new roots into this home's publisher, or join a publisher as one of its signers."""
     from p2pqwen.node import open_node
     from p2pqwen.operations.keys import show_keys
+    from p2pqwen.operations.publisher_id import parse_publisher
     from p2pqwen.operations.rotate import accept_draft
-    from p2pqwen.operations.trust import parse_publisher
 
     with Output(as_json=json_output) as out:
         store = open_node().keys

@@ -36,7 +36,8 @@ def add(
     """Pin a publisher id, remember where its index is, and accept that index at once."""
     from p2pqwen.mirrors.location import Location
     from p2pqwen.node import open_node
-    from p2pqwen.operations.trust import add_publisher, parse_publisher
+    from p2pqwen.operations.publisher_id import parse_publisher
+    from p2pqwen.operations.trust import add_publisher
 
     with Output(as_json=json_output) as out:
         source = None if index is None else Location.of_user(index)
@@ -69,7 +70,7 @@ def list_publishers(json_output: JsonFlag = False) -> None:
 def show(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> None:
     """Show a trusted publisher: name, keys, thresholds, where its index comes from."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.trust import find_publisher
+    from p2pqwen.operations.publisher_id import find_publisher
 
     with Output(as_json=json_output) as out:
         store = open_node().trust
@@ -80,7 +81,7 @@ def show(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> None
 def remove(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> None:
     """Stop trusting a publisher; snapshots that came through it stay."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.trust import find_publisher
+    from p2pqwen.operations.publisher_id import find_publisher
 
     with Output(as_json=json_output) as out:
         store = open_node().trust

@@ -97,7 +97,7 @@ def torrent_location(snapshot: SnapshotId) -> str:
 
 def parse_entry(row: JsonObject) -> Entry:
     """Read one entry and check it against itself; raises `FormatError`."""
-    snapshot = SnapshotId(RepoId(json_fields.text(row, "repo")), CommitId.parse(json_fields.text(row, "commit")))
+    snapshot = SnapshotId(_repo(json_fields.text(row, "repo")), CommitId.parse(json_fields.text(row, "commit")))
     try:
         return _parse(row, snapshot)
     except FormatError as error:
@@ -112,7 +112,7 @@ def _parse(row: JsonObject, snapshot: SnapshotId) -> Entry:
     json_fields.constant(row, "piece_length", piece_length(size))
     web_seeds = json_fields.texts(row, "web_seeds", limit=MAX_WEB_SEEDS)
     for url in web_seeds:
-        check_web_url(url)
+        _quoted_url(url)
     provenance = json_fields.text(row, "provenance")
     if provenance not in {"proven", "unproven"}:
         raise FormatError("field 'provenance'", expected="proven or unproven", got=repr(provenance))
@@ -128,12 +128,22 @@ def _parse(row: JsonObject, snapshot: SnapshotId) -> Entry:
         proven=provenance == "proven",
         web_seeds=web_seeds,
         license=json_fields.optional_text(row, "license", limit=200),
-        added=parse_time(json_fields.text(row, "added")),
+        added=_time(json_fields.text(row, "added")),
         upstream=_upstream(json_fields.text(row, "upstream")),
-        extra={name: value for name, value in row.items() if name not in _FIELDS} if row.keys() - _FIELDS else {},
+        extra={name: value for name, value in row.items() if name not in _FIELDS},
     )
     _check_magnet(entry)
     return entry
+
+
+# An index repeats itself: several commits of one repository, many entries added at one publishing.
+_repo = lru_cache(maxsize=4096)(RepoId)
+_time = lru_cache(maxsize=4096)(parse_time)
+
+
+@lru_cache(maxsize=4096)
+def _quoted_url(url: str) -> str:
+    return check_web_url(url).translate(_QUOTED)
 
 
 def _upstream(text: str) -> Upstream:
@@ -165,7 +175,7 @@ def _check_magnet(entry: Entry) -> None:
 
 
 def _magnet_start(entry: Entry) -> str:
-    seeds = "".join(f"&ws={url.translate(_QUOTED)}" for url in entry.web_seeds)
+    seeds = "".join(f"&ws={_quoted_url(url)}" for url in entry.web_seeds)
     topics = f"xt=urn:btih:{entry.infohash.v1}&xt=urn:btmh:1220{entry.infohash.v2}"
     return f"magnet:?{topics}&dn={str(entry.id).translate(_QUOTED)}&xl={entry.size}{seeds}"
 
