@@ -47,6 +47,7 @@ class NetworkConfig:
     upload_limit: int = 0  # bytes a second, 0 is no limit
     download_limit: int = 0
     web_seeds: str = "auto"  # auto, always or never: see webseed/policy.py
+    control: str = "unix"  # the node's own API: a unix socket, or `loopback` with a token file
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,8 @@ def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkC
         raise UsageError(f"{source}: [network] web_seeds", expected="auto, always or never", got=values["web_seeds"])
     if dht_bootstrap is not None:
         values["dht_bootstrap"] = dht_bootstrap
+    if values.get("control", "unix") not in {"unix", "loopback"}:
+        raise UsageError(f"{source}: [network] control", expected="unix or loopback", got=values["control"])
     return NetworkConfig(**values)
 
 

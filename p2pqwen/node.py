@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from p2pqwen.config import Config, load
 from p2pqwen.index.root import INDEX_ROLE
@@ -19,15 +21,24 @@ from p2pqwen.signing.keys import PublicKey
 from p2pqwen.values.digest import Sha256
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from p2pqwen.events import Report
     from p2pqwen.hub.cache import HubCache
     from p2pqwen.hub.client import HubClient
     from p2pqwen.library.state_store import StateStore
     from p2pqwen.operations.dht_access import DhtAccess
     from p2pqwen.operations.fetch import FetchPlaces
+    from p2pqwen.operations.fetch_request import FetchRequest
+    from p2pqwen.operations.limits import Allowance
+    from p2pqwen.operations.node_keeper import NodeKeeper
     from p2pqwen.operations.scrub import Scrubber
+    from p2pqwen.operations.snapshot_calls import SnapshotCalls
+    from p2pqwen.server.client import ControlClient
+    from p2pqwen.server.control import ControlServer
     from p2pqwen.swarm.endpoint import Endpoint
     from p2pqwen.swarm.settings import SwarmSettings
+    from p2pqwen.values.snapshot_id import SnapshotId
 
 
 class Node:
@@ -122,6 +133,122 @@ class Node:
             hub=HubAccess(self.config.hub.endpoint, self.config.hub.token),
             network=network,
             web_seed_bases=self.config.web_seed_bases,
+        )
+
+    def swarm_base(self) -> SwarmSettings:
+        """Return the settings that every session of this home has in common."""
+        from p2pqwen.swarm.bootstrap import bootstrap_nodes
+        from p2pqwen.swarm.settings import SwarmSettings
+
+        return SwarmSettings(
+            dht_bootstrap=tuple(str(one) for one in bootstrap_nodes(self.config.network.dht_bootstrap)),
+            dht_nodes=self.remembered_dht_nodes(),
+        )
+
+    def carry_out(
+        self,
+        request: FetchRequest,
+        report: Report,
+        on_plan: Callable[[SnapshotId], None] = lambda _: None,
+        *,
+        allowed: Allowance,
+    ) -> dict[str, Any]:
+        """Fetch or repair what a request names, under these rates, and return the fields of `fetch --json`."""
+        from p2pqwen.hub.cache import HubCache
+        from p2pqwen.operations.fetch import fetch
+        from p2pqwen.operations.fetch_request import fetched_fields
+        from p2pqwen.operations.fetch_target import parse_target
+        from p2pqwen.operations.limits import lower_rate
+        from p2pqwen.operations.repair import repair
+        from p2pqwen.operations.verify_target import held_snapshot
+
+        network = request.network(
+            self.swarm_base(),
+            upload_limit=lower_rate(request.upload_limit, allowed.upload_of_fetches),
+            download_limit=lower_rate(request.download_limit, allowed.download),
+        )
+        places = self.fetch_places(network, report)
+        if request.hub_cache is not None:
+            places = replace(places, hub_cache=HubCache(Path(request.hub_cache)))
+        if request.kind == "repair":
+            held = held_snapshot(request.target, self.library)
+            return fetched_fields(repair(held, request.options(), places, report, on_plan=on_plan))
+        return fetched_fields(fetch(parse_target(request.target), request.options(), places, report, on_plan=on_plan))
+
+    def fetch_here(self, request: FetchRequest, report: Report) -> dict[str, Any]:
+        """Carry a request out in this process, under the user's limits, and count what it transfers."""
+        from p2pqwen.operations.choices import Choices
+        from p2pqwen.operations.counted_fetch import counted_fetch
+
+        with self.state_store(report) as store:
+            return counted_fetch(self.carry_out, request, Choices(store), report)
+
+    def running(self) -> ControlClient | None:
+        """Return the way to the running node of this home, None if none runs."""
+        from p2pqwen.server.client import ControlClient
+
+        client = ControlClient(self.home.root)
+        return client if client.answers else None
+
+    def snapshot_calls(self, store: StateStore) -> SnapshotCalls:
+        """Return what users may say about snapshots and limits while no node runs."""
+        from p2pqwen.operations.choices import Choices
+        from p2pqwen.operations.snapshot_calls import SnapshotCalls
+
+        return SnapshotCalls(self.library, Choices(store))
+
+    def keeper(self, store: StateStore, settings: SwarmSettings, report: Report) -> NodeKeeper:
+        """Build what keeps a seeding node in order."""
+        from p2pqwen.operations.choices import Choices
+        from p2pqwen.operations.fetch_jobs import FetchJobs
+        from p2pqwen.operations.fetch_request import FetchRequest
+        from p2pqwen.operations.node_keeper import NodeKeeper
+
+        network = self.config.network
+
+        def repair_request(snapshot: SnapshotId) -> FetchRequest:
+            return FetchRequest(
+                str(snapshot),
+                kind="repair",
+                use_web_seeds=network.web_seeds,
+                dht=settings.dht,
+                lsd=settings.lsd,
+                upnp=settings.upnp,
+                trackers=settings.trackers,
+            )
+
+        jobs = FetchJobs(
+            lambda request, report, on_plan: self.carry_out(request, report, on_plan, allowed=keeper.allowed),
+            store,
+            report,
+            chosen=lambda one: keeper.choice_of(one),  # noqa: PLW0108 - the two know each other
+        )
+        keeper = NodeKeeper(
+            library=self.library,
+            choices=Choices(store),
+            scrubber=self.scrubber(store, report),
+            jobs=jobs,
+            report=report,
+            base_upload=settings.upload_limit,
+            base_download=settings.download_limit,
+            repair_request=repair_request,
+        )
+        return keeper
+
+    def control(self, keeper: NodeKeeper, report: Report, *, metrics_on: tuple[str, int] | None) -> ControlServer:
+        """Build the control API of a seeding node."""
+        from p2pqwen.operations.node_calls import node_calls
+        from p2pqwen.operations.node_metrics import families
+        from p2pqwen.server.control import ControlServer
+        from p2pqwen.server.metrics import exposition
+
+        return ControlServer(
+            self.home.root,
+            node_calls(keeper, self.library),
+            {"/metrics": lambda: exposition(families(keeper.figures_now()))},
+            metrics_on=metrics_on,
+            force_loopback=self.config.network.control == "loopback",
+            report=report,
         )
 
     def state_store(self, report: Report) -> StateStore:

@@ -9,12 +9,12 @@ import typer
 from p2pqwen.cli.network_options import DownloadLimit, NoDht, NoLsd, NoTrackers, NoUpnp, UploadLimit, swarm_settings
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
-from p2pqwen.errors import FormatError, UsageError
+from p2pqwen.errors import NetworkError, UsageError
 from p2pqwen.webseed.policy import WebSeedUse
 
 if TYPE_CHECKING:
-    from p2pqwen.operations.fetch import Fetched
-    from p2pqwen.values.snapshot_id import RepoId
+    from p2pqwen.operations.fetch_request import FetchRequest
+    from p2pqwen.server.client import ControlClient
 
 
 def register(app: typer.Typer) -> None:
@@ -67,33 +67,65 @@ def fetch(
 ) -> None:
     """Fetch a model from peers and web seeds, verify it, and lay it where other programs find it."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.fetch import DEFAULT_TIMEOUT, FetchOptions
-    from p2pqwen.operations.fetch import fetch as fetch_model
+    from p2pqwen.operations.fetch import DEFAULT_TIMEOUT
+    from p2pqwen.operations.fetch_request import FetchRequest, absolute
     from p2pqwen.operations.fetch_target import parse_target
-    from p2pqwen.swarm.endpoint import Endpoint
 
     with Output(as_json=json_output) as out:
         node = open_node()
         use = _web_seed_use(web_seeds, never=no_web_seeds, only=only_web_seeds)
         if use is WebSeedUse.NEVER and web_seed:
             raise UsageError("--web-seed and --no-web-seeds contradict each other")
-        options = FetchOptions(
-            peers=tuple(Endpoint.parse(text) for text in peer or ()),
+        off = (no_dht, no_lsd, no_upnp, no_trackers)
+        network = swarm_settings(node, listen=None, off=off, upload_limit=upload_limit, download_limit=download_limit)
+        request = FetchRequest(
+            absolute(target),
+            peers=tuple(peer or ()),
             web_seeds=tuple(web_seed or ()),
-            use_web_seeds=use or WebSeedUse(node.config.network.web_seeds),
+            use_web_seeds=(use or WebSeedUse(node.config.network.web_seeds)).value,
             use_peers=not only_web_seeds,
             include=tuple(include) if include else None,
             timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
-            repo=_repo(repo),
-            into_hub_cache=hf_cache,
+            repo=repo,
+            hub_cache=str(node.hub_cache.root) if hf_cache else None,
             move_ref=set_main,
+            dht=network.dht,
+            lsd=network.lsd,
+            upnp=network.upnp,
+            trackers=network.trackers,
+            upload_limit=network.upload_limit,
+            download_limit=network.download_limit,
         )
-        off = (no_dht, no_lsd, no_upnp, no_trackers)
-        network = swarm_settings(node, listen=None, off=off, upload_limit=upload_limit, download_limit=download_limit)
-        done = fetch_model(parse_target(target), options, node.fetch_places(network, out.report), out.report)
-        for warning in done.warnings:
+        parse_target(target)  # a target that is none is said before anything is asked
+        running = node.running()
+        done = node.fetch_here(request, out.report) if running is None else _through(running, request, out)
+        for warning in done["warnings"]:
             out.note(f"warning: {warning}")
-        out.result(_fields(done), _lines(done))
+        out.result(done, _lines(done))
+
+
+def _through(running: ControlClient, request: FetchRequest, out: Output) -> dict[str, Any]:
+    """Have the running node fetch it, and show what it says; the node goes on if we are interrupted."""
+    from p2pqwen.errors import P2pqwenError
+    from p2pqwen.operations.fetch_jobs import event_of
+    from p2pqwen.server import problem
+
+    number = running.call("POST", "/v1/fetches", request.to_json())["id"]
+    try:
+        for line in running.stream("GET", f"/v1/fetches/{number}/events"):
+            if (event := event_of(line)) is not None:
+                out.report(event)
+            if "error" in line:
+                raise problem.from_json(line["error"])
+            if line.get("result") is not None:
+                return dict(line["result"])
+            if "state" in line:
+                raise P2pqwenError(f"the fetch was {line['state']} in the node")
+    except KeyboardInterrupt:
+        target = request.target
+        out.note(f"the node goes on fetching it: `p2pqwen status` shows how far, `p2pqwen pause {target}` pauses it")
+        raise
+    raise NetworkError("the node ended before the fetch did", hint="start it again: it goes on where it was")
 
 
 def _web_seed_use(choice: WebSeedUse | None, *, never: bool, only: bool) -> WebSeedUse | None:
@@ -106,59 +138,29 @@ def _web_seed_use(choice: WebSeedUse | None, *, never: bool, only: bool) -> WebS
     return next(iter(given), None)
 
 
-def _repo(text: str | None) -> RepoId | None:
-    from p2pqwen.values.snapshot_id import RepoId
-
-    try:
-        return None if text is None else RepoId(text)
-    except FormatError as error:
-        raise UsageError(error.what, expected=error.expected, got=error.got) from error
-
-
-def _fields(done: Fetched) -> dict[str, Any]:
-    return {
-        "repo": str(done.held.id.repo),
-        "commit": str(done.held.id.commit),
-        "path": str(done.held.folder),
-        "size": done.size,
-        "bytes_from_peers": done.bytes_from_peers,
-        "bytes_from_web_seeds": done.bytes_from_web_seeds,
-        "bytes_reused": done.bytes_reused,
-        "seconds": round(done.seconds, 3),
-        "verified": True,  # or there is no result
-        "provenance": str(done.provenance),
-        "hf_cache": None if done.hub_cache is None else str(done.hub_cache),
-        "torrent": str(done.held.torrent_path),
-        "state": str(done.held.state),
-        "unchanged": done.unchanged,
-        "torrent_from": done.route,
-        "signers": [{"label": one.label, "keyid": str(one.keyid), "state": one.state} for one in done.signers],
-        "web_seeds": list(done.web_seeds),
-        "warnings": list(done.warnings),
-    }
-
-
-def _lines(done: Fetched) -> list[str]:
+def _lines(done: dict[str, Any]) -> list[str]:
     from p2pqwen.values.byte_size import format_rate, format_size
 
-    held = done.held
-    if done.unchanged:
-        lines = [f"already here and verified: {held.id}"]
+    snapshot = f"{done['repo']}@{done['commit']}"
+    if done["unchanged"]:
+        lines = [f"already here and verified: {snapshot}"]
     else:
-        rate = format_rate(done.size / done.seconds) if done.seconds > 0 else "at once"
+        rate = format_rate(done["size"] / done["seconds"]) if done["seconds"] > 0 else "at once"
         lines = [
-            f"fetched {held.id}",
-            f"  content     {format_size(done.size)} in {done.seconds:.1f} s ({rate})",
-            f"  from peers  {format_size(done.bytes_from_peers)}",
-            f"  web seeds   {format_size(done.bytes_from_web_seeds)}",
-            *([f"  reused      {format_size(done.bytes_reused)}"] if done.bytes_reused else []),
+            f"fetched {snapshot}",
+            f"  content     {format_size(done['size'])} in {done['seconds']:.1f} s ({rate})",
+            f"  from peers  {format_size(done['bytes_from_peers'])}",
+            f"  web seeds   {format_size(done['bytes_from_web_seeds'])}",
+            *([f"  reused      {format_size(done['bytes_reused'])}"] if done["bytes_reused"] else []),
         ]
-    signed = [one.label for one in done.signers if one.state == "valid"]
+    signed = [one["label"] for one in done["signers"] if one["state"] == "valid"]
+    by = f", signed by {', '.join(signed)}" if signed else ""
+    partial = done["state"] != "complete"
     return [
         *lines,
-        f"  verified    every file, against {done.route}" + (f", signed by {', '.join(signed)}" if signed else ""),
-        f"  provenance  {done.provenance}",
-        f"  path        {held.folder}",
-        *([f"  hf cache    {done.hub_cache}"] if done.hub_cache is not None else []),
-        *([f"  state       {held.state}: the files chosen with --include"] if held.state != "complete" else []),
+        f"  verified    every file, against {done['torrent_from']}{by}",
+        f"  provenance  {done['provenance']}",
+        f"  path        {done['path']}",
+        *([f"  hf cache    {done['hf_cache']}"] if done["hf_cache"] is not None else []),
+        *([f"  state       {done['state']}: the files chosen with --include"] if partial else []),
     ]

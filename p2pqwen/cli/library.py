@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 def list_snapshots(json_output: JsonFlag = False) -> None:
     """List the snapshots in the library."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.inventory import inventory
+    from p2pqwen.operations.inventory import inventory, inventory_fields
     from p2pqwen.values.byte_size import format_size
 
     with Output(as_json=json_output) as out:
@@ -27,20 +27,7 @@ def list_snapshots(json_output: JsonFlag = False) -> None:
         held = inventory(node.library, out.report)
         lines = [f"{one.id}  {format_size(one.size):>8}  {one.state}{_hazard(one.hazards)}" for one in held]
         out.result(
-            {
-                "snapshots": [
-                    {
-                        "repo": str(one.id.repo),
-                        "commit": str(one.id.commit),
-                        "size": one.size,
-                        "path": str(one.folder),
-                        "state": str(one.state),
-                        "provenance": None if one.provenance is None else str(one.provenance),
-                        "hazards": one.hazards,
-                    }
-                    for one in held
-                ]
-            },
+            {"snapshots": inventory_fields(held)},
             lines or ["the library is empty; `p2pqwen preserve REPO` or `p2pqwen fetch TARGET` fills it"],
         )
 
@@ -68,8 +55,10 @@ def remove(
             if not sys.stdin.isatty():
                 raise UsageError(f"nobody to ask whether to delete {held.id}", hint="say --yes")
             typer.confirm(f"Delete {held.id} ({held.folder})?", abort=True, err=True)
-        node.library.remove(held)
-        out.result(
-            {"removed": [{"repo": str(held.id.repo), "commit": str(held.id.commit), "path": str(held.folder)}]},
-            [f"removed {held.id}"],
-        )
+        running = node.running()
+        if running is not None:
+            done = running.call("POST", "/v1/snapshots/remove", {"target": str(held.id)})
+        else:
+            with node.state_store(out.report) as store:
+                done = node.snapshot_calls(store).remove({"target": str(held.id)})
+        out.result(done, [f"removed {held.id}"])

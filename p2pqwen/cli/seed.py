@@ -13,6 +13,9 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
+    from p2pqwen.events import Report
+    from p2pqwen.library.event_log import EventLog
+    from p2pqwen.node import Node
     from p2pqwen.webseed.file_server import FileServer
 
 
@@ -31,6 +34,9 @@ def seed(
         typer.Option(
             metavar="HOST:PORT", help="Serve the library over HTTP too, as a web seed (port 0: any free one)."
         ),
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics for Prometheus here, on loopback.")
     ] = None,
     upload_limit: UploadLimit = None,
     no_dht: NoDht = False,
@@ -57,14 +63,54 @@ def seed(
         endpoint = Endpoint.parse(listen or node.config.network.listen, allow_port_zero=True)
         off = (no_dht, no_lsd, no_upnp, no_trackers)
         settings = swarm_settings(node, listen=endpoint, off=off, upload_limit=upload_limit)
-        seed_library(
-            node.library,
-            node.home,
-            settings,
-            web=_web_seed(http, settings.upload_limit),
-            report=out.report,
-            stopping=stop.is_set,
-        )
+        with _log(node, out) as log, node.state_store(out.report) as store:
+            report = _into(log, out)
+            keeper = node.keeper(store, settings, report)
+            seed_library(
+                node.library,
+                node.home,
+                settings,
+                web=_web_seed(http, settings.upload_limit),
+                keeper=keeper,
+                control=node.control(keeper, report, metrics_on=_metrics_on(metrics)),
+                report=report,
+                stopping=stop.is_set,
+            )
+
+
+def _log(node: Node, out: Output) -> EventLog:
+    from p2pqwen.library.event_log import EventLog
+
+    return EventLog(node.home.root / "log", complain=lambda text: out.note(f"warning: {text}"))
+
+
+def _into(log: EventLog, out: Output) -> Report:
+    """Report to the log and to the terminal, from any thread."""
+    from p2pqwen.events import Event, Happened, Notice
+
+    one_at_a_time = threading.Lock()
+
+    def report(event: Event) -> None:
+        with one_at_a_time:
+            if isinstance(event, Happened):
+                log.write(event.event, event.facts)
+            elif isinstance(event, Notice):
+                log.write(event.level, {"text": event.text})
+            out.report(event)
+
+    return report
+
+
+def _metrics_on(metrics: str | None) -> tuple[str, int] | None:
+    from p2pqwen.errors import UsageError
+    from p2pqwen.swarm.endpoint import Endpoint
+
+    if metrics is None:
+        return None
+    endpoint = Endpoint.parse(metrics, allow_port_zero=True).resolve()
+    if not endpoint.is_loopback:
+        raise UsageError("--metrics", expected="an address of this machine, such as 127.0.0.1:9469", got=metrics)
+    return endpoint.host, endpoint.port
 
 
 def _web_seed(http: str | None, rate: int) -> FileServer | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
@@ -40,3 +42,19 @@ def inventory(library: Library, report: Report = ignore) -> list[InventoryRow]:
         proof = None if manifest is None else provenance
         rows.append(InventoryRow(held.id, held.folder, held.state, metainfo.layout.total_size, hazards, proof))
     return rows
+
+
+def inventory_fields(rows: Iterable[InventoryRow]) -> list[dict[str, Any]]:
+    """Return the rows of `list --json`."""
+    return [
+        {
+            "repo": str(one.id.repo),
+            "commit": str(one.id.commit),
+            "size": one.size,
+            "path": str(one.folder),
+            "state": str(one.state),
+            "provenance": None if one.provenance is None else str(one.provenance),
+            "hazards": one.hazards,
+        }
+        for one in rows
+    ]

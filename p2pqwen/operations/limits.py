@@ -125,7 +125,7 @@ class Limits:
 
     def stricter(self, upload: int, download: int) -> Limits:
         """Return the limits under further rates: of each pair the lower one that is one."""
-        return replace(self, upload=_lower(self.upload, upload), download=_lower(self.download, download))
+        return replace(self, upload=lower_rate(self.upload, upload), download=lower_rate(self.download, download))
 
     def lines(self) -> list[str]:
         """Return the limits in words."""
@@ -153,6 +153,9 @@ class Allowance:
         return self.upload if self.may_upload else TRICKLE
 
 
+NO_LIMITS = Allowance()
+
+
 def allowance(limits: Limits, *, now: datetime, uploaded_this_month: int) -> Allowance:
     """Decide for a moment; `now` is local time, since hours and months are those of the user's day."""
     minute = now.hour * 60 + now.minute
@@ -173,5 +176,6 @@ def month_of(now: datetime) -> str:
     return f"{now.year:04}-{now.month:02}"
 
 
-def _lower(one: int, other: int) -> int:
+def lower_rate(one: int, other: int) -> int:
+    """Return the lower of two rates, of which 0 is no limit."""
     return min(one, other) if one and other else one or other

@@ -35,13 +35,23 @@ class SnapshotState:
     seeds: int = 0
     download_rate: int = 0
     upload_rate: int = 0
-    uploaded: int = 0
+    uploaded: int = 0  # since the node started
+    size: int = 0
+    uploaded_ever: int = 0
+    priority: str = "normal"
+    last_scrub: str | None = None  # when the last whole reading for bit rot ended
+    damaged_files: int = 0  # that it found
+
+    @property
+    def ratio(self) -> float:
+        """How many times over the snapshot was given away."""
+        return round(self.uploaded_ever / self.size, 3) if self.size else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the row of `status --json`."""
         row = asdict(self)
         del row["id"]
-        return {"repo": str(self.id.repo), "commit": str(self.id.commit), **row}
+        return {"repo": str(self.id.repo), "commit": str(self.id.commit), **row, "ratio": self.ratio}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,7 @@ def _read_state(path: Path) -> NodeState | None:
 
 def _row(row: dict[str, Any]) -> SnapshotState:
     snapshot = SnapshotId(RepoId(row.pop("repo")), CommitId.parse(row.pop("commit")))
+    row.pop("ratio", None)
     return SnapshotState(id=snapshot, **row)
 
 

@@ -165,6 +165,11 @@ class _Node:
         rows = [_row(one) for one in self._seeds.values()]
         return rows + [SnapshotState(id=snapshot, state="skipped") for snapshot in self._left_out]
 
+    @property
+    def listening(self) -> str:
+        """Where it accepts peers."""
+        return ", ".join(map(str, self._swarm.listening))
+
     def _serve_or_hold(self, one: _Seed) -> None:
         """Let a judged snapshot be served, or not, as the user and the limits have it."""
         if one.standing is Standing.CHECKING:
@@ -297,8 +302,7 @@ class _Node:
 
     def _write_state(self) -> None:
         rows = self.rows() if self._keeper is None else self._keeper.shown(self.rows())
-        listen = ", ".join(map(str, self._swarm.listening))
-        write_state(self._home.node_state, NodeState(os.getpid(), listen, tuple(rows)))
+        write_state(self._home.node_state, NodeState(os.getpid(), self.listening, tuple(rows)))
 
     def _tell_stats(self) -> None:
         rows = [one.torrent.progress() for one in self._seeds.values()]

@@ -156,6 +156,10 @@ class Swarm:
         if self._torrents.pop(torrent.handle, None) is not None and torrent.handle.is_valid():
             self._live.remove_torrent(torrent.handle)
 
+    def set_rates(self, *, upload: int, download: int) -> None:
+        """Hold the session to these rates from now on, in bytes a second; 0 for no limit."""
+        self._live.apply_settings({"upload_rate_limit": upload, "download_rate_limit": download})
+
     def pump(self, seconds: float) -> None:
         """Wait up to `seconds` for news, and take it in."""
         self._live.wait_for_alert(max(0, round(seconds * 1000)))

@@ -154,6 +154,11 @@ class SwarmTorrent:
         with _alive():
             self._handle.pause()
 
+    def set_upload_slots(self, slots: int) -> None:
+        """Serve so many peers at once, -1 for no limit of its own."""
+        with _alive():
+            self._handle.set_max_uploads(slots)
+
     def share(self, trackers: Sequence[Sequence[str]]) -> None:
         """Announce it and serve it; for one that was added quietly and whose data was checked."""
         with _alive():

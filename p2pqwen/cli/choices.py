@@ -1,0 +1,93 @@
+"""`p2pqwen pause`, `resume`, `priority` and `limits`: what the node may do, now and from now on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+
+Target = Annotated[
+    str, typer.Argument(metavar="REPO[@COMMIT]", help="A snapshot of the library, or one being fetched.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(pause)
+    app.command()(resume)
+    app.command()(priority)
+    app.command()(limits)
+
+
+def pause(target: Target, json_output: JsonFlag = False) -> None:
+    """Neither fetch nor serve a snapshot until `resume`, across restarts."""
+    _snapshot("pause", {"target": target}, "paused {}", json_output=json_output)
+
+
+def resume(target: Target, json_output: JsonFlag = False) -> None:
+    """Let a paused snapshot go on."""
+    _snapshot("resume", {"target": target}, "resumed {}", json_output=json_output)
+
+
+def priority(
+    target: Target,
+    level: Annotated[str, typer.Argument(metavar="high|normal|low", help="Who goes first.")],
+    json_output: JsonFlag = False,
+) -> None:
+    """Say who is fetched first; a low one is served to two peers at a time."""
+    _snapshot("priority", {"target": target, "priority": level}, "priority of {}: " + level, json_output=json_output)
+
+
+def limits(
+    upload: Annotated[str | None, typer.Option(metavar="RATE", help="Such as 2MB/s; 0: no limit.")] = None,
+    download: Annotated[str | None, typer.Option(metavar="RATE", help="Such as 20MB/s; 0: no limit.")] = None,
+    month: Annotated[
+        str | None, typer.Option("--monthly-upload", metavar="SIZE", help="Send no more than this a month, 500GB.")
+    ] = None,
+    hours: Annotated[
+        str | None, typer.Option(metavar="HH:MM-HH:MM,…|always", help="Transfer only in these hours of the day.")
+    ] = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Show the limits, or change them; they hold for every fetch and for the node, at once and across restarts."""
+    from p2pqwen.node import open_node
+
+    given = {"upload": upload, "download": download, "monthly_upload": month, "hours": hours}
+    with Output(as_json=json_output) as out:
+        node = open_node()
+        running = node.running()
+        if running is not None:
+            done = running.call("PUT", "/v1/limits", given)
+        else:
+            with node.state_store(out.report) as store:
+                done = node.snapshot_calls(store).limits(given)
+        out.result(done, _limit_lines(done))
+
+
+def _snapshot(verb: str, given: dict[str, Any], words: str, *, json_output: bool) -> None:
+    from p2pqwen.node import open_node
+
+    with Output(as_json=json_output) as out:
+        node = open_node()
+        running = node.running()
+        if running is not None:
+            done = running.call("POST", f"/v1/snapshots/{verb}", given)
+        else:
+            with node.state_store(out.report) as store:
+                calls = node.snapshot_calls(store)
+                done = {"pause": calls.pause, "resume": calls.resume, "priority": calls.prioritise}[verb](given)
+        out.result(done, [words.format(f"{done['repo']}@{done['commit']}")])
+
+
+def _limit_lines(done: dict[str, Any]) -> list[str]:
+    from p2pqwen.operations.limits import Limits
+    from p2pqwen.values.byte_size import format_size
+
+    lines = Limits.from_json(done).lines()
+    lines.append(f"used      {format_size(done['uploaded_this_month'])} sent this month")
+    if done["reason"]:
+        lines.append(f"now       {done['reason']}")
+    return lines

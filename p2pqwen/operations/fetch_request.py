@@ -1,0 +1,128 @@
+"""A fetch as somebody asked for it, in plain values: what a command hands to a running node, or carries out itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from p2pqwen.errors import FormatError, UsageError
+from p2pqwen.operations.fetch import DEFAULT_TIMEOUT, Fetched, FetchOptions
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.webseed.policy import WebSeedUse
+
+_LISTS = frozenset({"peers", "web_seeds", "include"})
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """Everything a fetch depends on but the node's own home. Rates are bytes a second, 0 for no limit.
+
+    `kind`: `repair` mends the held snapshot that `target` names. `hub_cache` None: do not lay it into that cache.
+    """
+
+    target: str
+    kind: Literal["fetch", "repair"] = "fetch"
+    peers: tuple[str, ...] = ()
+    web_seeds: tuple[str, ...] = ()
+    use_web_seeds: str = "auto"
+    use_peers: bool = True
+    include: tuple[str, ...] | None = None
+    timeout: float = DEFAULT_TIMEOUT
+    repo: str | None = None
+    hub_cache: str | None = None
+    move_ref: bool = False
+    dht: bool = True
+    lsd: bool = True
+    upnp: bool = True
+    trackers: bool = True
+    upload_limit: int = 0
+    download_limit: int = 0
+
+    def __post_init__(self) -> None:
+        self.options()  # whatever is wrong with it is said at once
+
+    def options(self) -> FetchOptions:
+        """Return the choices as a fetch takes them; raises `UsageError`."""
+        try:
+            repo = None if self.repo is None else RepoId(self.repo)
+            use = WebSeedUse(self.use_web_seeds)
+        except FormatError as error:
+            raise UsageError(error.what, expected=error.expected, got=error.got) from error
+        except ValueError as error:
+            raise UsageError("web seeds", expected="auto, always or never", got=self.use_web_seeds) from error
+        return FetchOptions(
+            peers=tuple(Endpoint.parse(text) for text in self.peers),
+            web_seeds=self.web_seeds,
+            use_web_seeds=use,
+            use_peers=self.use_peers,
+            include=self.include,
+            timeout=self.timeout,
+            repo=repo,
+            into_hub_cache=self.hub_cache is not None,
+            move_ref=self.move_ref,
+        )
+
+    def network(self, base: SwarmSettings, *, upload_limit: int, download_limit: int) -> SwarmSettings:
+        """Return the session's settings: `base` with these switches and rates, which are the stricter ones already."""
+        return replace(
+            base,
+            listen=None,
+            dht=self.dht,
+            lsd=self.lsd,
+            upnp=self.upnp,
+            trackers=self.trackers,
+            upload_limit=upload_limit,
+            download_limit=download_limit,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the request as it goes over the wire and into the store."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> FetchRequest:
+        """Read a request; raises `UsageError` for what is none."""
+        known = {one.name for one in fields(cls)}
+        if unknown := set(value) - known:
+            raise UsageError(f"a fetch has no setting {min(unknown)!r}", expected=", ".join(sorted(known)))
+        given: dict[str, Any] = {
+            name: tuple(map(str, one)) if name in _LISTS and isinstance(one, list) else one
+            for name, one in value.items()
+        }
+        try:
+            return cls(**given)
+        except (TypeError, AttributeError) as error:
+            raise UsageError("not a fetch", got=str(error)) from error
+
+
+def absolute(target: str) -> str:
+    """Return a target that means the same in another folder: a file's whole path."""
+    return str(Path(target).absolute()) if Path(target).is_file() else target
+
+
+def fetched_fields(done: Fetched) -> dict[str, Any]:
+    """Return what `fetch --json` says."""
+    return {
+        "repo": str(done.held.id.repo),
+        "commit": str(done.held.id.commit),
+        "path": str(done.held.folder),
+        "size": done.size,
+        "bytes_from_peers": done.bytes_from_peers,
+        "bytes_from_web_seeds": done.bytes_from_web_seeds,
+        "bytes_reused": done.bytes_reused,
+        "seconds": round(done.seconds, 3),
+        "verified": True,  # or there is no result
+        "provenance": str(done.provenance),
+        "hf_cache": None if done.hub_cache is None else str(done.hub_cache),
+        "torrent": str(done.held.torrent_path),
+        "state": str(done.held.state),
+        "unchanged": done.unchanged,
+        "torrent_from": done.route,
+        "signers": [{"label": one.label, "keyid": str(one.keyid), "state": one.state} for one in done.signers],
+        "web_seeds": list(done.web_seeds),
+        "warnings": list(done.warnings),
+    }

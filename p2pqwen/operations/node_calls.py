@@ -1,0 +1,119 @@
+"""The control API's calls, version 1: what a running node does for the commands and for other programs.
+
+GET    /v1/node                     pid, version, api
+GET    /v1/status                   node, snapshots, fetches, limits: as `status --json` and more
+GET    /v1/snapshots                as `list --json`
+POST   /v1/snapshots/pause          {"target"}; likewise resume, remove
+POST   /v1/snapshots/priority       {"target", "priority"}
+GET    /v1/fetches                  every fetch of this node
+POST   /v1/fetches                  a FetchRequest; answers {"id", …}; the same target twice is one fetch
+GET    /v1/fetches/{id}/events      its events, one JSON object a line, until it ends
+DELETE /v1/fetches/{id}             stop it for good; what came stays
+GET    /v1/limits   PUT /v1/limits  upload, download, monthly_upload, hours
+POST   /v1/scrub                    look for bit rot that is due, now
+GET    /metrics                     Prometheus
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from p2pqwen import __version__
+from p2pqwen.errors import UsageError
+from p2pqwen.library.snapshots import Library
+from p2pqwen.operations.fetch_jobs import FetchJob, FetchJobs
+from p2pqwen.operations.fetch_request import FetchRequest
+from p2pqwen.operations.inventory import inventory, inventory_fields
+from p2pqwen.operations.node_keeper import STOP_SECONDS, NodeKeeper
+from p2pqwen.operations.snapshot_calls import SnapshotCalls, stream_of
+from p2pqwen.server import problem
+from p2pqwen.values.snapshot_id import SnapshotId
+
+API = 1
+Fields = dict[str, Any]
+
+
+@dataclass(slots=True)
+class JobsBySnapshot:
+    """The jobs as `SnapshotCalls` sees them."""
+
+    jobs: FetchJobs
+
+    def snapshots(self) -> list[SnapshotId]:
+        """Return the snapshots being fetched."""
+        return [job.snapshot for job in self.jobs.all() if job.snapshot is not None and not job.state.ended]
+
+    def end(self, snapshot: SnapshotId) -> None:
+        """End the fetch of a snapshot."""
+        for job in self.jobs.of(snapshot):
+            self.jobs.stop(job)
+            self.jobs.wait_for(job, STOP_SECONDS)
+
+
+def node_calls(keeper: NodeKeeper, library: Library) -> Mapping[str, Callable[[Fields], Fields | Iterator[Fields]]]:
+    """Return every call by method and path."""
+    snapshots = SnapshotCalls(
+        library,
+        keeper.choices,
+        changed=keeper.choices_changed,
+        remove_held=keeper.remove,
+        fetching=JobsBySnapshot(keeper.jobs),
+    )
+    calls = _Calls(keeper, snapshots)
+    return {
+        "GET /v1/node": lambda _: {"pid": os.getpid(), "version": __version__, "api": API},
+        "GET /v1/status": calls.status,
+        "GET /v1/snapshots": lambda _: {"snapshots": inventory_fields(inventory(library))},
+        "POST /v1/snapshots/pause": snapshots.pause,
+        "POST /v1/snapshots/resume": snapshots.resume,
+        "POST /v1/snapshots/remove": snapshots.remove,
+        "POST /v1/snapshots/priority": snapshots.prioritise,
+        "GET /v1/fetches": lambda _: {"fetches": [job.to_json() for job in keeper.jobs.all()]},
+        "POST /v1/fetches": lambda given: keeper.jobs.submit(FetchRequest.from_json(given)).to_json(),
+        "GET /v1/fetches/{id}/events": calls.follow,
+        "DELETE /v1/fetches/{id}": calls.stop,
+        "GET /v1/limits": lambda _: snapshots.limits({}),
+        "PUT /v1/limits": snapshots.limits,
+        "POST /v1/scrub": calls.scrub,
+    }
+
+
+@dataclass(slots=True)
+class _Calls:
+    keeper: NodeKeeper
+    snapshots: SnapshotCalls
+
+    def status(self, _given: Fields) -> Fields:
+        """Return the node as it is at this moment."""
+        rows = self.keeper.on_node(self.keeper.look)
+        return {
+            "node": {"pid": os.getpid(), "listen": self.keeper.listening},
+            "snapshots": [row.to_json() for row in rows],
+            "fetches": [job.to_json() for job in self.keeper.jobs.all() if not job.state.ended],
+            "limits": self.snapshots.limits({}),
+        }
+
+    def follow(self, given: Fields) -> Iterator[Fields]:
+        """Return the events of fetch `id` as they come."""
+        return stream_of(self.keeper.jobs.follow(self._job(given)), problem.to_json)
+
+    def stop(self, given: Fields) -> Fields:
+        """Stop fetch `id`."""
+        job = self._job(given)
+        self.keeper.jobs.stop(job)
+        self.keeper.jobs.wait_for(job, STOP_SECONDS)
+        return job.to_json()
+
+    def scrub(self, _given: Fields) -> Fields:
+        """Look for snapshots that are due."""
+        self.keeper.scrub_soon()
+        return {"due": [str(held.id) for held in self.keeper.scrubber.due()]}
+
+    def _job(self, given: Fields) -> FetchJob:
+        try:
+            return self.keeper.jobs.get(int(given["id"]))
+        except ValueError as error:
+            raise UsageError("not the number of a fetch", got=str(given["id"])[:40]) from error

@@ -1,0 +1,333 @@
+"""What keeps a node in order while it seeds: the user's choices, limits, fetches, scrubbing, repair, counters.
+
+The node's own thread owns the libtorrent session. It calls `tick` several times a second; whatever other threads (the
+control API) want done there waits in a queue for it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from p2pqwen.errors import DiskError, FormatError, NetworkError, P2pqwenError
+from p2pqwen.events import Happened, Notice, Report
+from p2pqwen.library.idle import Pace, make_thread_idle
+from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.operations.choices import Choice, Choices, Transfer
+from p2pqwen.operations.fetch_jobs import FetchJob, FetchJobs, JobState
+from p2pqwen.operations.fetch_request import FetchRequest
+from p2pqwen.operations.limits import NO_LIMITS, Allowance, allowance
+from p2pqwen.operations.node_state import SnapshotState
+from p2pqwen.operations.scrub import Scrubber, ScrubRecord, ScrubStoppedError
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.utc_time import format_time
+
+CHOICES_EVERY = 1.0
+COUNT_EVERY = 10.0
+SCRUB_LOOK_EVERY = 300.0
+STOP_SECONDS = 5.0
+_CALL_SECONDS = 30.0
+_JOB_STATES = {JobState.QUEUED: "queued", JobState.WAITING: "waiting", JobState.PAUSED: "paused"}
+
+Answer = TypeVar("Answer")
+
+
+class SeedingNode(Protocol):
+    """What the keeper may ask of the node, on the node's thread."""
+
+    def set_rates(self, *, upload: int, download: int) -> None:
+        """Hold the session to these rates, 0 for no limit."""
+
+    def hold(self, snapshot: SnapshotId, *, paused: bool, upload_slots: int) -> None:
+        """Serve this snapshot to nobody, or to so many peers at once (-1: no limit of its own)."""
+
+    def hold_all(self, *, paused: bool) -> None:
+        """Serve nothing at all."""
+
+    def read_again(self, snapshot: SnapshotId) -> None:
+        """Stop believing this snapshot's pieces, and read them."""
+
+    def let_go(self, snapshot: SnapshotId) -> None:
+        """Take a snapshot out of the session; it comes back when the library shows it."""
+
+    def rows(self) -> list[SnapshotState]:
+        """Return how every snapshot stands."""
+
+    @property
+    def listening(self) -> str:
+        """Where it accepts peers."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFigures:
+    """A moment of the node, for `status` and metrics."""
+
+    rows: tuple[SnapshotState, ...] = ()
+    allowance: Allowance = NO_LIMITS
+    uploaded_this_month: int = 0
+    month_quota: int = 0
+    jobs: tuple[Mapping[str, Any], ...] = ()
+    started: float = 0.0
+
+
+@dataclass(slots=True)
+class NodeKeeper:
+    """The keeper of one node. `base_upload` and `base_download` are the rates of the command line and config."""
+
+    library: Library
+    choices: Choices
+    scrubber: Scrubber
+    jobs: FetchJobs
+    report: Report
+    base_upload: int = 0
+    base_download: int = 0
+    repair_request: Callable[[SnapshotId], FetchRequest] = lambda one: FetchRequest(str(one), kind="repair")
+    now: Callable[[], datetime] = lambda: datetime.now().astimezone()
+    figures: NodeFigures = NodeFigures()
+    _calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = field(default_factory=queue.SimpleQueue)
+    _node: SeedingNode | None = None
+    _timers: dict[str, float] = field(default_factory=dict)
+    _sent: dict[SnapshotId, int] = field(default_factory=dict)
+    _unbooked: dict[SnapshotId, int] = field(default_factory=dict)
+    _held: dict[SnapshotId, Choice] = field(default_factory=dict)
+    _choices: dict[str, Choice] = field(default_factory=dict)
+    _allowed: Allowance = NO_LIMITS
+    _transfers: dict[str, Transfer] = field(default_factory=dict)
+    _scrubs: dict[str, ScrubRecord] = field(default_factory=dict)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _scrub_now: threading.Event = field(default_factory=threading.Event)
+    _scrub_thread: threading.Thread | None = None
+
+    def start(self, node: SeedingNode) -> None:
+        """Begin; on the node's thread."""
+        self._node = node
+        self.figures = replace(self.figures, started=time.time())
+        self._follow_choices()
+        self._scrub_thread = threading.Thread(target=self._scrub, name="scrub", daemon=True)
+        self._scrub_thread.start()
+
+    def tick(self) -> None:
+        """Do what is due; on the node's thread."""
+        while True:
+            try:
+                call, answer = self._calls.get_nowait()
+            except queue.Empty:
+                break
+            if answer.set_running_or_notify_cancel():
+                try:
+                    answer.set_result(call())
+                except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
+                    answer.set_exception(error)
+        if self._due("choices", CHOICES_EVERY):
+            self._follow_choices()
+        self.jobs.tick()
+        if self._due("count", COUNT_EVERY):
+            self._count()
+
+    def stop(self) -> None:
+        """End everything; on the node's thread."""
+        self._stop.set()
+        self._scrub_now.set()
+        self.jobs.close(STOP_SECONDS)
+        if self._scrub_thread is not None:
+            self._scrub_thread.join(STOP_SECONDS)
+        self._count()
+
+    def on_node(self, call: Callable[[], Answer]) -> Answer:
+        """Run something on the node's thread and return what it gives; for every other thread."""
+        answer: Future[Answer] = Future()
+        self._calls.put((call, answer))
+        try:
+            return answer.result(_CALL_SECONDS)
+        except TimeoutError as error:
+            answer.cancel()
+            raise NetworkError("the node is busy and did not answer") from error
+
+    def choices_changed(self) -> None:
+        """Act on changed choices at once instead of within a second."""
+        self.on_node(self._follow_choices)
+
+    def remove(self, held: HeldSnapshot) -> None:
+        """Delete a snapshot that this node may be serving or fetching."""
+        for job in self.jobs.of(held.id):
+            self.jobs.stop(job)
+            self.jobs.wait_for(job, STOP_SECONDS)
+        self.on_node(lambda: self._live.let_go(held.id))
+        self.library.remove(held)
+        self.choices.forget(held.id)
+
+    def scrub_soon(self) -> None:
+        """Look for due snapshots now."""
+        self._scrub_now.set()
+
+    @property
+    def listening(self) -> str:
+        """Where the node accepts peers."""
+        return self._live.listening
+
+    def look(self) -> list[SnapshotState]:
+        """Return how everything stands; on the node's thread."""
+        return self.shown(self._live.rows())
+
+    def figures_now(self) -> NodeFigures:
+        """Return the figures of this moment; for every other thread."""
+        self.on_node(self.look)
+        return self.figures
+
+    def choice_of(self, snapshot: SnapshotId | None) -> Choice:
+        """Return what the user chose, as last read; nothing for a fetch that does not know its snapshot yet."""
+        return Choice() if snapshot is None else self._choices.get(str(snapshot), Choice())
+
+    def shown(self, rows: list[SnapshotState]) -> list[SnapshotState]:
+        """Return the node's rows with what the keeper knows: fetches, pauses, ratios, the last scrub."""
+        for one in rows:
+            self._book_upload(one)
+        by_id = {row.id: row for row in rows}
+        for job in self.jobs.all():
+            if job.snapshot is not None and not job.state.ended:
+                by_id[job.snapshot] = _job_row(job, job.snapshot)
+        found = [self._decorated(row) for row in by_id.values()]
+        self.figures = replace(
+            self.figures,
+            rows=tuple(found),
+            jobs=tuple(job.to_json() for job in self.jobs.all()),
+            allowance=self._allowed,
+        )
+        return found
+
+    @property
+    def _live(self) -> SeedingNode:
+        if self._node is None:
+            raise RuntimeError("the keeper was not started")
+        return self._node
+
+    def _due(self, name: str, seconds: float) -> bool:
+        now = time.monotonic()
+        if now < self._timers.get(name, 0.0):
+            return False
+        self._timers[name] = now + seconds
+        return True
+
+    def _follow_choices(self) -> None:
+        self._choices = self.choices.all()
+        limits = self.choices.limits().stricter(self.base_upload, self.base_download)
+        now = self.now()
+        month = self.choices.month(now).uploaded + sum(self._unbooked.values())
+        self.figures = replace(self.figures, uploaded_this_month=month, month_quota=limits.monthly_upload)
+        allowed = allowance(limits, now=now, uploaded_this_month=month)
+        if allowed != self._allowed or not self._timers.get("applied"):
+            self._timers["applied"] = 1.0
+            self._apply(allowed)
+        wanted = {SnapshotId.parse(name): choice for name, choice in self._choices.items()}
+        for snapshot in wanted.keys() | self._held.keys():
+            choice = wanted.get(snapshot, Choice())
+            if choice != self._held.get(snapshot):
+                self._live.hold(snapshot, paused=choice.paused, upload_slots=choice.priority.upload_slots)
+                self._held[snapshot] = choice
+
+    def _apply(self, allowed: Allowance) -> None:
+        rates_changed = (allowed.upload_of_fetches, allowed.download) != (
+            self._allowed.upload_of_fetches,
+            self._allowed.download,
+        )
+        if allowed.reason != self._allowed.reason:
+            self.report(Happened("limits", {"may_upload": allowed.may_upload, "reason": allowed.reason or None}))
+        self._allowed = allowed
+        self._live.set_rates(upload=allowed.upload, download=allowed.download)
+        self._live.hold_all(paused=not allowed.may_upload)
+        self.jobs.hold_back("" if allowed.may_transfer else allowed.reason)
+        if rates_changed:
+            self.jobs.restart_running()
+
+    @property
+    def allowed(self) -> Allowance:
+        """What may be transferred, as last decided."""
+        return self._allowed
+
+    def _book_upload(self, row: SnapshotState) -> None:
+        before = self._sent.get(row.id, 0)
+        more = row.uploaded - before if row.uploaded >= before else row.uploaded
+        self._sent[row.id] = row.uploaded
+        if more:
+            self._unbooked[row.id] = self._unbooked.get(row.id, 0) + more
+
+    def _count(self) -> None:
+        for row in self._live.rows():
+            self._book_upload(row)
+        moved = {one: Transfer(sent) for one, sent in self._unbooked.items()}
+        self._unbooked = {}
+        for one, (up, down) in self.jobs.take_counts().items():
+            known = moved.get(one, Transfer())
+            moved[one] = Transfer(known.uploaded + up, known.downloaded + down)
+        try:
+            self.choices.count(moved, self.now())
+            self._transfers = self.choices.transfers()
+            self._scrubs = self.scrubber.records()
+        except DiskError as error:
+            self.report(Notice("warning", error.message))
+
+    def _decorated(self, row: SnapshotState) -> SnapshotState:
+        name = str(row.id)
+        choice, sent = self._choices.get(name, Choice()), self._transfers.get(name, Transfer())
+        scrub = self._scrubs.get(name, ScrubRecord())
+        return replace(
+            row,
+            state="paused" if choice.paused and row.state in {"seeding", "damaged"} else row.state,
+            priority=choice.priority.value,
+            uploaded_ever=sent.uploaded + self._unbooked.get(row.id, 0),
+            last_scrub=None if scrub.finished is None else format_time(scrub.finished),
+            damaged_files=len(scrub.damage),
+        )
+
+    def _scrub(self) -> None:
+        """Scrub what is due, for as long as the node runs; on a thread of its own."""
+        make_thread_idle()
+        while not self._stop.is_set():
+            try:
+                for held in self.scrubber.due():
+                    if self._stop.is_set():
+                        return
+                    if not self.jobs.of(held.id):
+                        self._scrub_one(held)
+            except ScrubStoppedError:
+                return
+            except P2pqwenError as error:
+                self.report(Notice("warning", f"scrub: {error.message}"))
+            self._scrub_now.wait(SCRUB_LOOK_EVERY)
+            self._scrub_now.clear()
+
+    def _scrub_one(self, held: HeldSnapshot) -> None:
+        try:
+            found = self.scrubber.scrub(held, pace=Pace(self.scrubber.rate()), stopping=self._stop.is_set)
+        except FormatError as error:
+            self.report(Notice("warning", f"{held.torrent_path}: {error.message}"))
+            return
+        if found.damage:
+            self.on_node(lambda: self._live.read_again(held.id))
+            self.jobs.submit(self.repair_request(held.id))
+
+
+def _job_row(job: FetchJob, snapshot: SnapshotId) -> SnapshotState:
+    shown = job.progress
+    facts = {} if shown is None else shown.facts
+    state = _JOB_STATES.get(job.state) or (
+        "checking" if shown is not None and shown.stage == "check" else "downloading"
+    )
+    done, total = (0, None) if shown is None else (shown.done, shown.total)
+    return SnapshotState(
+        id=snapshot,
+        state=state,
+        progress=round(done / total, 6) if total else 0.0,
+        peers=facts.get("peers", 0),
+        seeds=facts.get("seeds", 0),
+        download_rate=facts.get("download_rate", 0) if job.state is JobState.DOWNLOADING else 0,
+        upload_rate=facts.get("upload_rate", 0) if job.state is JobState.DOWNLOADING else 0,
+        uploaded=facts.get("uploaded", 0),
+        size=total or 0,
+    )

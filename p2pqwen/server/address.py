@@ -1,0 +1,118 @@
+"""Where a home's control API is: a unix socket only its owner may open, or loopback with a token file (0600).
+
+A socket's path may have 107 bytes at most (unix(7)) and a home's may be longer, so the socket is bound and opened
+through its folder's descriptor: /proc/self/fd/<n>/control.sock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pqwen.errors import DiskError
+
+SOCKET_NAME = "control.sock"
+TOKEN_NAME = "control.json"  # noqa: S105 - a file's name
+MAX_TOKEN_FILE = 4096
+_DESCRIPTORS = Path("/proc/self/fd")
+
+
+@dataclass(frozen=True, slots=True)
+class Loopback:
+    """A port on loopback, and the token that a request must carry."""
+
+    port: int
+    token: str
+
+
+def unix_sockets_work() -> bool:
+    """Tell whether the control API can be a unix socket here."""
+    return hasattr(socket, "AF_UNIX") and _DESCRIPTORS.is_dir()
+
+
+def bind_unix(home: Path) -> socket.socket:
+    """Listen on the home's socket; what a node that was killed left there goes. Raises `DiskError`.
+
+    The caller holds the node's lock, so nobody else is listening.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        (home / SOCKET_NAME).unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            with _short_path(home) as path:
+                listener.bind(path)
+        finally:
+            os.umask(before)
+        listener.listen(64)
+    except OSError as error:
+        listener.close()
+        raise DiskError(f"cannot open {home / SOCKET_NAME}", got=error.strerror or str(error)) from error
+    listener.setblocking(False)  # noqa: FBT003 - its only argument
+    return listener
+
+
+def bind_loopback(home: Path) -> tuple[socket.socket, Loopback]:
+    """Listen on a free port of loopback and write port and token where only the owner reads them."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        found = Loopback(listener.getsockname()[1], secrets.token_urlsafe(32))
+        path = home / TOKEN_NAME
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            json.dump({"port": found.port, "token": found.token}, file)
+    except OSError as error:
+        listener.close()
+        raise DiskError(f"cannot open the control API of {home}", got=error.strerror or str(error)) from error
+    listener.setblocking(False)  # noqa: FBT003 - its only argument
+    return listener, found
+
+
+def read_loopback(home: Path) -> Loopback | None:
+    """Return where a node listens on loopback, None if the file is not there or makes no sense."""
+    try:
+        with (home / TOKEN_NAME).open("rb") as file:
+            value = json.loads(file.read(MAX_TOKEN_FILE))
+        return Loopback(int(value["port"]), str(value["token"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def connect_unix(home: Path, seconds: float) -> socket.socket | None:
+    """Connect to the home's socket, None if nobody listens there."""
+    if not unix_sockets_work() or not (home / SOCKET_NAME).exists():
+        return None
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        client.settimeout(seconds)
+        with _short_path(home) as path:
+            client.connect(path)
+    except OSError:
+        client.close()
+        return None
+    return client
+
+
+def clean(home: Path) -> None:
+    """Remove socket and token file."""
+    for name in (SOCKET_NAME, TOKEN_NAME):
+        with contextlib.suppress(OSError):
+            (home / name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _short_path(home: Path) -> Iterator[str]:
+    folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield str(_DESCRIPTORS / str(folder) / SOCKET_NAME)
+    finally:
+        os.close(folder)

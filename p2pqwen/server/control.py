@@ -1,0 +1,187 @@
+"""The control API: JSON over HTTP/1.1, version 1, every path below /v1/.
+
+A call gets one JSON object (path, query and body joined) and returns one, or an iterator: then each of its objects is a
+line of the answer as it comes (application/x-ndjson). Calls run on threads; what they raise is `server.problem`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+from aiohttp import web
+
+from p2pqwen.errors import FormatError, P2pqwenError, UsageError
+from p2pqwen.events import Happened, Report, ignore
+from p2pqwen.server import address, guard, problem
+
+MAX_REQUEST = 1 << 20
+_STOP_SECONDS = 3.0
+_WORKERS = 16  # a stream occupies one while it lasts
+
+Json: TypeAlias = dict[str, Any]
+Call: TypeAlias = Callable[[Json], Json | Iterator[Json]]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """An answer that is not JSON."""
+
+    content_type: str
+    body: bytes
+
+
+class ControlServer:
+    """Serves calls while the block lasts, on a thread of its own. `calls` maps `GET /v1/status` and the like.
+
+    `texts` maps paths such as `/metrics` to what they answer. `metrics_on`: also serve the texts alone on this
+    address of loopback, for a Prometheus that cannot read a unix socket.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        calls: Mapping[str, Call],
+        texts: Mapping[str, Callable[[], Text]],
+        *,
+        metrics_on: tuple[str, int] | None = None,
+        force_loopback: bool = False,
+        report: Report = ignore,
+    ) -> None:
+        self._home, self._calls, self._texts = home, calls, texts
+        self._metrics_on, self._report = metrics_on, report
+        self._loopback = force_loopback or not address.unix_sockets_work()
+        self._pool = ThreadPoolExecutor(_WORKERS, "control")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="control", daemon=True)
+        self._runners: list[web.AppRunner] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            if self._loopback:
+                listener, found = address.bind_loopback(self._home)
+                self._serve(listener, token=found.token, calls=True)
+            else:
+                self._serve(address.bind_unix(self._home), token=None, calls=True)
+            if self._metrics_on is not None:
+                listener = _listen(*self._metrics_on)
+                host, port = listener.getsockname()[:2]
+                self._serve(listener, token=None, calls=False)
+                self._report(Happened("metrics", {"host": host, "port": port}))
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+        address.clean(self._home)
+
+    def _serve(self, listener: socket.socket, *, token: str | None, calls: bool) -> None:
+        asyncio.run_coroutine_threadsafe(self._start(listener, token, calls=calls), self._loop).result()
+
+    async def _start(self, listener: socket.socket, token: str | None, *, calls: bool) -> None:
+        app = web.Application(middlewares=[guard.middleware(token)], client_max_size=MAX_REQUEST)
+        for path, text in self._texts.items():
+            app.router.add_get(path, self._text_handler(text))
+        for route, call in self._calls.items() if calls else ():
+            method, _, path = route.partition(" ")
+            app.router.add_route(method, path, self._call_handler(call))
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        self._runners.append(runner)
+        await web.SockSite(runner, listener).start()
+
+    def _text_handler(self, text: Callable[[], Text]) -> guard.Handler:
+        async def answer(_request: web.Request) -> web.StreamResponse:
+            found = await self._loop.run_in_executor(self._pool, text)
+            return web.Response(body=found.body, headers={"Content-Type": found.content_type})
+
+        return answer
+
+    def _call_handler(self, call: Call) -> guard.Handler:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            try:
+                given = await _arguments(request)
+                found = await self._loop.run_in_executor(self._pool, call, given)
+            except P2pqwenError as error:
+                return web.json_response({"error": problem.to_json(error)}, status=problem.status_of(error))
+            if isinstance(found, dict):
+                return web.json_response(found)
+            return await self._stream(request, found)
+
+        return answer
+
+    async def _stream(self, request: web.Request, lines: Iterator[Json]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        try:
+            while (line := await self._loop.run_in_executor(self._pool, next, lines, None)) is not None:
+                await response.write(json.dumps(line).encode() + b"\n")
+            await response.write_eof()
+        except ConnectionError:
+            return response  # the reader has gone
+        finally:
+            close = getattr(lines, "close", None)
+            if close is not None:
+                await self._loop.run_in_executor(self._pool, _close_quietly, close)
+        return response
+
+    def _close(self) -> None:
+        if self._thread.is_alive():
+            for runner in self._runners:
+                cleaning = asyncio.run_coroutine_threadsafe(runner.cleanup(), self._loop)
+                try:
+                    cleaning.result(_STOP_SECONDS)
+                except TimeoutError:
+                    cleaning.cancel()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_STOP_SECONDS)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+
+async def _arguments(request: web.Request) -> Json:
+    given: Json = dict(request.query)
+    body = await request.read()
+    if body:
+        try:
+            value = json.loads(body)
+        except ValueError as error:
+            raise FormatError("the request is not JSON", got=str(error)) from error
+        if not isinstance(value, dict):
+            raise UsageError("the request", expected="a JSON object")
+        given |= value
+    return {**given, **request.match_info}
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(16)
+    except OSError as error:
+        listener.close()
+        raise P2pqwenError(f"cannot listen on {host}:{port}", got=error.strerror or str(error)) from error
+    listener.setblocking(False)  # noqa: FBT003 - its only argument
+    return listener
+
+
+def _close_quietly(close: Callable[[], None]) -> None:
+    try:
+        close()
+    except ValueError:  # "generator already executing": it is being read at this moment and ends by itself
+        return

@@ -1,0 +1,45 @@
+"""Who may speak to the control API: programs on this machine, never a web page that talks somebody's browser into it.
+
+A page can make a browser send requests to loopback. It cannot choose their `Host` (DNS rebinding shows there) and
+cannot leave out `Origin`; so a foreign Host and every Origin are refused, and on loopback a token must come along.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def refusal(headers: Mapping[str, str], token: str | None) -> tuple[int, str] | None:
+    """Return status and reason why a request is refused, None when it may pass."""
+    host = headers.get("Host", "")
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    if name.lower() not in _HOSTS:
+        return 403, f"requests for host {host[:80]!r} are refused here"
+    if "Origin" in headers or headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+        return 403, "requests of web pages are refused here"
+    if token is not None:
+        given = headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), token.encode()):
+            return 401, "the token of control.json is missing or wrong"
+    return None
+
+
+def middleware(token: str | None) -> Middleware:
+    """Return the middleware that asks `refusal` first."""
+
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        refused = refusal(request.headers, token)
+        if refused is not None:
+            status, reason = refused
+            return web.json_response({"error": {"kind": "P2pqwenError", "what": reason}}, status=status)
+        return await handler(request)
+
+    return guarded

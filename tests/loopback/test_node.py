@@ -1,0 +1,242 @@
+"""A running node: fetches, pauses and limits go through it, and end the same as without one."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import time
+import urllib.request
+
+import pytest
+
+from tests.support.models import noise
+from tests.support.nodes import quiet_config, row, seeding
+from tests.support.preserved import COMMITS, REPO, Preserver, small_model, tree
+from tests.support.processes import p2pqwen, running
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def preserver(tmp_path):
+    keeper = Preserver(tmp_path)
+    keeper.preserve({**small_model(), "model.safetensors": noise(20_000_000, "weights")})
+    return keeper
+
+
+@pytest.fixture
+def user(preserver):
+    user = preserver.trusted_by("user")
+    quiet_config(user)
+    return user
+
+
+def fetch(port, *options):
+    return "fetch", REPO, "--peer", f"127.0.0.1:{port}", "--no-hf-cache", *options
+
+
+def folder(user):
+    return user.home / "library" / REPO / COMMITS[0]
+
+
+def test_a_fetch_goes_through_the_node_and_says_the_same(preserver, user, tmp_path):
+    alone = preserver.trusted_by("alone")
+    quiet_config(alone)
+    with seeding(preserver.user) as (seeder, port):
+        seeder.line(30, containing='"seeding"')
+        without = alone.ok(*fetch(port))
+        with seeding(user) as (node, _):
+            through = user.ok(*fetch(port))
+            node.line(30, containing='"seeding"')
+            status = user.ok("status")
+            assert status["node"]["pid"] == node.pid
+            assert row(user, COMMITS[0])["state"] == "seeding"
+            assert user.ok(*fetch(port))["unchanged"]
+    assert tree(folder(user)) == tree(folder(alone))
+    assert set(through) == set(without)
+    different = {"path", "torrent", "seconds"}
+    assert {key: value for key, value in through.items() if key not in different} == {
+        key: value for key, value in without.items() if key not in different
+    }
+    log = [json.loads(line) for line in (user.home / "log" / "node.jsonl").read_text().splitlines()]
+    assert {"listening", "seeding", "fetch done", "stopped"} <= {line["event"] for line in log}
+    assert all(line["time"].endswith("Z") for line in log)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("fetch", "Qwen/Unknown"), 4),
+        (("fetch", "magnet:?xt=urn:btih:" + "ab" * 20 + "&dn=Qwen/Tiny", "--timeout", "1"), 5),
+        (("remove", "Qwen/Unknown", "--yes"), 4),
+        (("pause", "Qwen/Unknown"), 4),
+        (("pause", "not a name"), 2),
+        (("limits", "--upload", "fast"), 2),
+        (("priority", REPO, "absurd"), 2),
+    ],
+)
+def test_failures_are_the_same_with_a_node_and_without(user, arguments, code):
+    without = user.run(*arguments, "--json")
+    with seeding(user):
+        through = user.run(*arguments, "--json")
+    assert (without.code, through.code) == (code, code)
+    assert without.json["error"] == through.json["error"]
+
+
+def test_interrupting_the_command_leaves_the_download_running(preserver, user):
+    with seeding(preserver.user, "--upload-limit", "4MB/s") as (seeder, port), seeding(user):
+        seeder.line(30, containing='"seeding"')
+        with running(p2pqwen(*fetch(port)), user.environment) as command:
+            wait_until(lambda: row(user, COMMITS[0]).get("progress", 0) > 0.1, 30, "a tenth of it")
+            command.send_signal(signal.SIGINT)
+            assert command.wait(20) == 130
+            assert "the node goes on" in command.stderr
+        wait_until(lambda: row(user, COMMITS[0])["state"] == "seeding", 30, "the rest of it")
+    assert user.ok("verify", REPO)["ok"]
+
+
+def test_a_killed_node_goes_on_with_its_fetches(preserver, user):
+    with seeding(preserver.user, "--upload-limit", "4MB/s") as (seeder, port):
+        seeder.line(30, containing='"seeding"')
+        with seeding(user) as (node, _), running(p2pqwen(*fetch(port)), user.environment) as command:
+            wait_until(lambda: row(user, COMMITS[0]).get("progress", 0) > 0.2, 30, "a fifth of it")
+            node.kill()
+            assert command.wait(20) == 5  # the node stopped answering
+        assert user.ok("status")["node"] is None
+        with seeding(user) as (node, _):
+            wait_until(lambda: row(user, COMMITS[0]).get("state") == "seeding", 40, "the rest of it")
+    assert user.ok("verify", REPO)["ok"]
+
+
+def test_pause_holds_a_seed_and_a_fetch_and_survives_a_restart(preserver, user):
+    with seeding(preserver.user, "--upload-limit", "4MB/s") as (seeder, port):
+        seeder.line(30, containing='"seeding"')
+        with seeding(user), running(p2pqwen(*fetch(port)), user.environment):
+            wait_until(lambda: row(user, COMMITS[0]).get("progress", 0) > 0.1, 30, "a tenth of it")
+            assert user.ok("pause", REPO)["paused"] is True
+            wait_until(lambda: row(user, COMMITS[0])["state"] == "paused", 15, "the pause")
+            here = row(user, COMMITS[0])["progress"]
+            assert here < 1
+        with seeding(user):
+            wait_until(lambda: user.ok("status")["node"], 10, "status")
+            assert user.ok("resume", REPO)["paused"] is False
+            wait_until(lambda: row(user, COMMITS[0]).get("state") == "seeding", 40, "the rest of it")
+            user.ok("pause", REPO)
+            wait_until(lambda: row(user, COMMITS[0])["state"] == "paused", 15, "the seed to be held")
+        assert user.ok("pause", REPO)["paused"] is True  # without a node it is the same command
+        assert user.ok("remove", REPO, "--yes")["removed"][0]["commit"] == COMMITS[0]
+        assert user.ok("list")["snapshots"] == []
+
+
+def test_remove_through_the_node_drops_what_it_serves(preserver):
+    user = preserver.user
+    with seeding(user) as (node, _):
+        node.line(30, containing='"seeding"')
+        path = user.ok("remove", REPO, "--yes")["removed"][0]["path"]
+        assert json.loads(node.line(10, containing='"removed"'))["commit"] == COMMITS[0]
+        assert user.ok("status")["snapshots"] == []
+    assert not folder(user).exists()
+    assert path == str(folder(user))
+
+
+def test_limits_hold_at_once_and_the_quota_survives_a_restart(preserver, user):
+    with seeding(preserver.user) as (seeder, port):
+        seeder.line(30, containing='"seeding"')
+        done = preserver.user.ok("limits", "--upload", "3MB/s", "--monthly-upload", "30MB")
+        assert (done["upload"], done["monthly_upload"], done["may_upload"]) == (3_000_000, 30_000_000, True)
+        started = time.monotonic()
+        user.ok(*fetch(port))
+        assert time.monotonic() - started > 3.0  # 20 MB at 3 MB/s; a bound from below, which load does not break
+        wait_until(lambda: preserver.user.ok("limits")["uploaded_this_month"] >= 20_000_000, 30, "the counting")
+    preserver.user.ok("limits", "--upload", "0", "--monthly-upload", "10MB")
+    assert preserver.user.ok("limits")["reason"] == "this month's upload of 10.0 MB is used up"
+    with seeding(preserver.user) as (seeder, port):
+        seeder.line(30, containing='"limits"')
+        other = preserver.trusted_by("other")
+        quiet_config(other)
+        assert other.run(*fetch(port, "--timeout", "3")).code == 5
+        preserver.user.ok("limits", "--monthly-upload", "0")
+        other.ok(*fetch(port))
+
+
+def test_outside_the_hours_a_fetch_is_refused_or_waits(preserver, user):
+    now = time.localtime()
+    later = f"{(now.tm_hour + 2) % 24:02}:00-{(now.tm_hour + 3) % 24:02}:00"
+    user.ok("limits", "--hours", later)
+    with seeding(preserver.user) as (seeder, port):
+        seeder.line(30, containing='"seeding"')
+        refused = user.run(*fetch(port))
+        assert (refused.code, later in refused.stderr) == (1, True)
+        with seeding(user), running(p2pqwen(*fetch(port)), user.environment) as command:
+            wait_until(lambda: "waiting: outside" in command.stderr, 20, "the wait to be told")
+            user.ok("limits", "--hours", "always")
+            assert command.wait(30) == 0
+
+
+def ask(user, path, headers):
+    """One request over the node's unix socket with headers of our own."""
+    with socket.socket(socket.AF_UNIX) as client:
+        import os
+
+        home = os.open(user.home, os.O_RDONLY)
+        try:
+            client.connect(f"/proc/self/fd/{home}/control.sock")
+        finally:
+            os.close(home)
+        lines = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
+        client.sendall(f"GET {path} HTTP/1.1\r\n{lines}Connection: close\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        return answer.status, answer.read()
+
+
+def test_the_api_refuses_web_pages_and_shows_metrics(preserver):
+    user = preserver.user
+    with seeding(user, "--metrics", "127.0.0.1:0") as (node, _):
+        node.line(30, containing='"seeding"')
+        assert (user.home / "control.sock").stat().st_mode & 0o777 == 0o600
+        assert ask(user, "/v1/node", {"Host": "localhost"})[0] == 200
+        for headers in (
+            {"Host": "evil.example"},
+            {"Host": "localhost.evil.example"},
+            {"Host": "localhost", "Origin": "http://evil.example"},
+            {"Host": "localhost", "Origin": "null"},
+            {"Host": "localhost", "Sec-Fetch-Site": "cross-site"},
+            {},
+        ):
+            assert ask(user, "/v1/node", headers)[0] in {400, 403}, headers
+        port = node.json_line(10, containing='"metrics"')["port"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        assert 'p2pqwen_snapshots{state="seeding"} 1.0' in text
+        assert f'p2pqwen_snapshot_size_bytes{{commit="{COMMITS[0]}",repo="{REPO}"}}' in text
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/node", timeout=10)
+
+
+def test_without_unix_sockets_a_token_is_needed(preserver):
+    user = preserver.user
+    quiet_config(user, 'control = "loopback"\n')
+    with seeding(user) as (node, _):
+        node.line(30, containing='"seeding"')
+        path = user.home / "control.json"
+        wait_until(path.exists, 10, "the token file")
+        assert path.stat().st_mode & 0o777 == 0o600
+        known = json.loads(path.read_text())
+        connection = http.client.HTTPConnection("127.0.0.1", known["port"], timeout=10)
+        for token, expected in (("", 401), ("wrong", 401), (known["token"], 200)):
+            connection.request("GET", "/v1/node", headers={"Authorization": f"Bearer {token}"})
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == expected
+        connection.close()
+        assert user.ok("limits")["upload"] == 0
+    assert not path.exists()
+
+
+def test_one_node_for_each_home(preserver):
+    with seeding(preserver.user) as (node, _):
+        second = preserver.user.run("seed", "--listen", "127.0.0.1:0")
+        assert second.code == 1
+        assert f"process {node.pid}" in second.stderr
