@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from p2pqwen.cli import exit_codes
+from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.cli.passphrase import known_passphrase
@@ -125,21 +126,36 @@ def sign(
         out.result(published_fields(done), lines)
 
 
-def update(publisher: PublisherOption = None, json_output: JsonFlag = False) -> None:
-    """Ask every mirror of every trusted publisher for a newer index; exit 3 if all were refused, 5 if none answered."""
+def update(
+    publisher: PublisherOption = None,
+    peer: PeerOption = None,
+    no_dht: NoDht = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Ask every mirror of every trusted publisher for a newer index, and the DHT and peers, all at once.
+
+    Exit 3 if all were refused, 5 if none answered.
+    """
     from p2pqwen.errors import NotFoundError
     from p2pqwen.node import open_node
     from p2pqwen.operations.publisher_id import find_publisher
     from p2pqwen.operations.update import update as update_publisher
 
     with Output(as_json=json_output) as out:
-        store = open_node().trust
+        node = open_node()
+        store = node.trust
         now = datetime.now(UTC)
         wanted = store.ids() if publisher is None else [find_publisher(store, publisher)]
         if not wanted:
             raise NotFoundError("nobody is trusted yet", hint="p2pqwen trust add PUBLISHER_ID --index FILE|URL")
         updates = [
-            update_publisher(store, store.get(one, now=now, report=out.report), now=now, report=out.report)
+            update_publisher(
+                store,
+                store.get(one, now=now, report=out.report),
+                now=now,
+                route=bundle_route(node, out, dht=not no_dht, peers=peer),
+                report=out.report,
+            )
             for one in wanted
         ]
         rows = [_updated_fields(one) for one in updates]

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from p2pqwen.cli.output import Output
     from p2pqwen.node import Node
+    from p2pqwen.operations.bundle_route import BundleRoute
     from p2pqwen.swarm.endpoint import Endpoint
     from p2pqwen.swarm.settings import SwarmSettings
 
@@ -21,6 +23,27 @@ UploadLimit = Annotated[
 DownloadLimit = Annotated[
     str | None, typer.Option(metavar="RATE", help="Download no faster than this, such as 20MB/s (0: no limit).")
 ]
+
+
+PeerOption = Annotated[
+    list[str] | None,
+    typer.Option("--peer", metavar="HOST:PORT", help="Ask this node of the publisher, or of a follower, directly."),
+]
+
+
+def bundle_route(node: Node, out: Output, *, dht: bool, peers: list[str] | None) -> BundleRoute | None:
+    """Return the way to publishers' bundles by DHT and peers; None where the DHT is switched off."""
+    from p2pqwen.operations.bundle import BundleNetwork
+    from p2pqwen.operations.bundle_route import STEP_SECONDS, BundleRoute
+    from p2pqwen.swarm.endpoint import Endpoint
+
+    named = tuple(Endpoint.parse(text) for text in peers or ())
+    access = node.dht(enabled=dht, also=named)
+    if access is None:
+        return None
+    settings = swarm_settings(node, listen=None, off=(False, False, True, False), upload_limit=None)
+    network = BundleNetwork(settings, peers=named, seconds=STEP_SECONDS)
+    return BundleRoute(node.bundles, node.pointers, node.known_peers, network, access, out.report)
 
 
 def swarm_settings(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
     from p2pqwen.library.trust_store import TrustedPublisher
+    from p2pqwen.node import Node
+    from p2pqwen.operations.bundle_route import BundleRoute
+
+    Way: TypeAlias = Callable[[], BundleRoute | None]
 
 PublisherArgument = Annotated[str, typer.Argument(metavar="PUBLISHER_ID", help="The publisher's id, or its beginning.")]
 
@@ -27,31 +34,97 @@ def register(app: typer.Typer) -> None:
 
 
 def add(
-    publisher_id: Annotated[str, typer.Argument(metavar="PUBLISHER_ID", help="64 hex digits, from the publisher.")],
+    publisher: Annotated[
+        str,
+        typer.Argument(
+            metavar="PUBLISHER_ID|LINK|FILE|URL",
+            help="The publisher's id, 64 hex digits; or his magnet:?xs=urn:btpk:… link; or a place his index is at.",
+        ),
+    ],
     index: Annotated[
         str | None, typer.Option(metavar="FILE|URL", help="Where its index is: a file, a folder or a web address.")
     ] = None,
+    peer: PeerOption = None,
+    no_dht: NoDht = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Trust whoever signed the index at FILE or URL, without asking.")
+    ] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Pin a publisher id, remember where its index is, and accept that index at once."""
-    from p2pqwen.mirrors.location import Location
+    """Pin a publisher, remember where its index is, and accept that index at once.
+
+    By id or link alone the index comes from the DHT and peers.
+    """
+    from p2pqwen.index.publisher_link import is_publisher_link
     from p2pqwen.node import open_node
-    from p2pqwen.operations.publisher_id import parse_publisher
-    from p2pqwen.operations.trust import add_publisher
 
     with Output(as_json=json_output) as out:
-        source = None if index is None else Location.of_user(index)
-        added = add_publisher(
-            open_node().trust,
-            parse_publisher(publisher_id),
-            source,
-            now=datetime.now(UTC),
-            report=out.report,
-        )
+        node = open_node()
+        way = partial(bundle_route, node, out, dht=not no_dht, peers=peer)  # brings libtorrent, so only when needed
+        if is_publisher_link(publisher):
+            added = _add_by_link(node, out, publisher, index, way)
+        else:
+            added = _add_by_id(node, out, *_named(publisher, index, yes=yes), way)
         lines = [*trusted_lines(added), *key_lines(added)]
         if added.accepted is None:
             lines.append("no index yet: name its place with `p2pqwen trust add … --index FILE|URL`")
         out.result({**trusted_fields(added), "keys": key_fields(added)}, lines)
+
+
+def _add_by_link(node: Node, out: Output, text: str, index: str | None, way: Way) -> TrustedPublisher:
+    from p2pqwen.errors import UsageError
+    from p2pqwen.index.publisher_link import parse_publisher_link
+    from p2pqwen.operations.trust import add_by_link
+
+    link = parse_publisher_link(text)
+    if link.publisher is not None and index is not None:
+        return _add_by_id(node, out, str(link.publisher), index, way)
+    if index is not None:
+        raise UsageError("a link without a publisher id is followed through the DHT, not with --index")
+    if (route := way()) is None:
+        raise UsageError("a link is looked up in the DHT, which is switched off", hint="leave out --no-dht")
+    return add_by_link(node.trust, link, route, now=datetime.now(UTC), report=out.report)
+
+
+def _add_by_id(node: Node, out: Output, publisher: str, index: str | None, way: Way) -> TrustedPublisher:
+    from p2pqwen.mirrors.location import Location
+    from p2pqwen.operations.publisher_id import parse_publisher
+    from p2pqwen.operations.trust import add_publisher
+    from p2pqwen.operations.update import update
+
+    now = datetime.now(UTC)
+    source = None if index is None else Location.of_user(index)
+    added = add_publisher(node.trust, parse_publisher(publisher), source, now=now, report=out.report)
+    if added.accepted is None and (route := way()) is not None:
+        return update(node.trust, added, now=now, route=route, report=out.report).publisher
+    return added
+
+
+def _named(text: str, index: str | None, *, yes: bool) -> tuple[str, str | None]:
+    """Return the publisher id and the place of its index that a user meant; raises `UsageError`."""
+    import sys
+    from pathlib import Path
+
+    from p2pqwen.errors import P2pqwenError, UsageError
+    from p2pqwen.mirrors.location import Location, is_web
+    from p2pqwen.operations.trust import publisher_at
+
+    if index is not None or not (is_web(text) or Path(text).expanduser().exists()):
+        return text, index
+    source = Location.of_user(text)
+    found = publisher_at(source, now=datetime.now(UTC))
+    if yes:
+        return str(found.publisher), source.text
+    question = f"{source.text} is signed by {found.root.name!r}, publisher {found.publisher}. Trust it?"
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "a file or URL says by itself whose it is, and nobody can be asked whether that is right",
+            got=f"publisher {found.publisher}",
+            hint="compare that id with one you know and name it, or say --yes",
+        )
+    if not typer.confirm(question, default=False, err=True):
+        raise P2pqwenError("not trusted: it was not confirmed")
+    return str(found.publisher), source.text
 
 
 def list_publishers(json_output: JsonFlag = False) -> None:

@@ -1,16 +1,18 @@
 """Bundles on disk: the newest published sites of one's own publisher and of those one follows, as torrents.
 
-    bundles/<publisher id>/p2pqwen-index-<epoch>.<version>/…       index.json and the .torrent files that are here
-    bundles/<publisher id>/p2pqwen-index-<epoch>.<version>.info    its info dictionary; held once this stands
+    bundles/<publisher id>/<v1 infohash>/p2pqwen-index-<epoch>.<version>/…     index.json and the .torrent files here
+    bundles/<publisher id>/p2pqwen-index-<epoch>.<version>.<v1 infohash>.info  its info dictionary; held once it stands
 
-An index enters here only after it was accepted. Files that did not change are links to those of the version before.
+A bundle is held once its index was accepted; until then its folder is one of many that strangers may have named, and
+none of them shares a file with it. Files that did not change are links to those of the version before.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2pqwen.errors import FormatError, P2pqwenError
@@ -21,26 +23,39 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.linking import place
 from p2pqwen.torrent.info import MAX_INFO_BYTES, FileEntry
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
-from p2pqwen.values.digest import Sha256
+from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.repo_path import RepoPath
 
 KEPT = 2
 """Bundles kept for each publisher: the newest, and the one before, which others may still be fetching."""
+_INFO = re.compile(r"(?P<name>.+)\.(?P<infohash>[0-9a-f]{40})\.info", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class HeldBundle:
-    """A bundle that is here, whole or in part."""
+    """A bundle that is here, whole or in part. `save_path` is the torrent's: the folder that holds `<name>/`."""
 
     publisher: Sha256
     position: Position
-    folder: Path
-    info_path: Path
+    infohash: Sha1
+    save_path: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where its files stand."""
+        return self.save_path / bundle_name(self.position)
+
+    @property
+    def info_path(self) -> Path:
+        """Where its info dictionary stands once it is held."""
+        return self.save_path.with_name(f"{bundle_name(self.position)}.{self.infohash}.info")
 
     def metainfo(self) -> Metainfo:
-        """Read its torrent, which has no piece layers; raises `FormatError`, `DiskError`."""
+        """Read its torrent, which has no piece layers; raises `FormatError`, `NotFoundError`, `DiskError`."""
         metainfo = metainfo_from_info(durable.read(self.info_path, max_bytes=MAX_INFO_BYTES))
         check_bundle(metainfo.parsed_info, self.position)
+        if metainfo.infohash.v1 != self.infohash:
+            raise FormatError(f"{self.info_path} is damaged", expected=self.infohash, got=metainfo.infohash.v1)
         return metainfo
 
     def path(self, file: RepoPath) -> Path:
@@ -50,11 +65,6 @@ class HeldBundle:
     def files_here(self, metainfo: Metainfo) -> frozenset[RepoPath]:
         """Return the files that are here with their size."""
         return frozenset(file.path for file in metainfo.files if _is_here(self.path(file.path), file))
-
-    @property
-    def save_path(self) -> Path:
-        """The torrent's save path: the folder that holds `<name>/`."""
-        return self.folder.parent
 
 
 class BundleStore:
@@ -70,18 +80,16 @@ class BundleStore:
     def all(self, publisher: Sha256) -> list[HeldBundle]:
         """Return every bundle of a publisher that is here, the newest first."""
         folder = self.folder(publisher)
-        found = []
-        for path in folder.glob("*.info") if folder.is_dir() else ():
-            try:
-                found.append(self._held(publisher, parse_bundle_name(path.stem)))
-            except FormatError:
-                continue  # somebody else's file
+        found = [
+            self._held(publisher, position, Sha1.parse(match["infohash"]))
+            for path in (folder.iterdir() if folder.is_dir() else ())
+            if (match := _INFO.fullmatch(path.name)) and (position := _position(match["name"])) is not None
+        ]
         return sorted(found, key=lambda held: held.position, reverse=True)
 
     def get(self, publisher: Sha256, position: Position) -> HeldBundle | None:
-        """Return this bundle if it is here."""
-        held = self._held(publisher, position)
-        return held if held.info_path.is_file() else None
+        """Return the bundle of the index at a position, if it is here."""
+        return next((held for held in self.all(publisher) if held.position == position), None)
 
     def folder(self, publisher: Sha256) -> Path:
         """Return the folder of a publisher's bundles."""
@@ -96,10 +104,10 @@ class BundleStore:
 
         Not held before `enter`. Raises `DiskError`.
         """
-        held = self._held(publisher, position)
+        held = self._held(publisher, position, metainfo.infohash.v1)
         with durable.disk_errors(f"create {held.folder}"):
             held.folder.mkdir(parents=True, exist_ok=True)
-        earlier = self._content(one for one in self.all(publisher) if one.position != position)
+        earlier = self._content(one for one in self.all(publisher) if one != held)
         for file in metainfo.files:
             source = None if file.pieces_root is None else earlier.get(file.pieces_root)
             target = held.path(file.path)
@@ -119,15 +127,21 @@ class BundleStore:
         for old in self.all(held.publisher)[KEPT:]:
             self.remove(old)
 
-    def remove(self, held: HeldBundle) -> None:
-        """Delete a bundle."""
-        durable.remove(held.info_path)
-        with durable.disk_errors(f"remove {held.folder}"):
-            shutil.rmtree(held.folder, ignore_errors=True)
+    def adopt(self, held: HeldBundle, publisher: Sha256) -> HeldBundle:
+        """Move a bundle that is not held yet to the publisher it turned out to be of; raises `DiskError`."""
+        moved = replace(held, publisher=publisher, save_path=self.folder(publisher) / held.save_path.name)
+        if not moved.save_path.exists():
+            durable.rename(held.save_path, moved.save_path)
+        return moved
 
-    def _held(self, publisher: Sha256, position: Position) -> HeldBundle:
-        folder = self.folder(publisher) / bundle_name(position)
-        return HeldBundle(publisher, position, folder, folder.with_name(f"{folder.name}.info"))
+    def remove(self, held: HeldBundle) -> None:
+        """Delete a bundle, held or not."""
+        durable.remove(held.info_path)
+        with durable.disk_errors(f"remove {held.save_path}"):
+            shutil.rmtree(held.save_path, ignore_errors=True)
+
+    def _held(self, publisher: Sha256, position: Position, infohash: Sha1) -> HeldBundle:
+        return HeldBundle(publisher, position, infohash, self.folder(publisher) / str(infohash))
 
     @staticmethod
     def _content(bundles: Iterable[HeldBundle]) -> Mapping[Sha256, Path]:
@@ -142,6 +156,13 @@ class BundleStore:
                 if file.pieces_root is not None and _is_here(held.path(file.path), file):
                     found.setdefault(file.pieces_root, held.path(file.path))
         return found
+
+
+def _position(name: str) -> Position | None:
+    try:
+        return parse_bundle_name(name)
+    except FormatError:
+        return None  # somebody else's file
 
 
 def _is_here(path: Path, file: FileEntry) -> bool:

@@ -1,4 +1,4 @@
-"""Ask every mirror of a trusted publisher for a newer index, all at once, and take the highest valid one.
+"""Ask every mirror of a trusted publisher for a newer index, and the DHT, all at once; take the highest valid one.
 
 A mirror that is broken, lying, slow or frozen is reported and blocks nobody. Two valid indexes that contradict each
 other are both refused and both kept as evidence; the trusted copy stays in use whatever happens.
@@ -9,18 +9,22 @@ from __future__ import annotations
 import asyncio
 import enum
 import itertools
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.acceptance import Accepted, EquivocationError, RefusedError, RollbackError, TrustedState, accept
 from p2pqwen.index.document import MAX_INDEX_SIZE
+from p2pqwen.library import durable
 from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
 from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import PATIENCE, Patience, read
 from p2pqwen.values.digest import Sha256
+
+if TYPE_CHECKING:
+    from p2pqwen.operations.bundle_route import BundleRoute  # brings libtorrent, which most updates do without
 
 STALE_DAYS = 90
 
@@ -81,10 +85,11 @@ def update(
     *,
     now: datetime,
     patience: Patience = PATIENCE,
+    route: BundleRoute | None = None,
     report: Report = ignore,
 ) -> Updated:
-    """Ask all of a publisher's mirrors; raises `DiskError` only."""
-    offers = asyncio.run(_ask_all(publisher.mirrors, publisher.state, now, patience))
+    """Ask all of a publisher's mirrors and, by `route`, the DHT and peers; raises `DiskError` only."""
+    offers = asyncio.run(_ask_all(store, publisher, now, patience, route))
     offers = _refuse_contradictions(offers)
     for offer in offers:
         if isinstance(offer.error, EquivocationError):
@@ -95,14 +100,21 @@ def update(
         if result.state in {SourceState.REFUSED, SourceState.UNREACHABLE, SourceState.BEHIND}:
             report(Notice("warning", f"{result.source} is {result.state}: {result.detail}"))
     current = store.get(publisher.publisher, now=now, report=report) if best else publisher
+    if route is not None:
+        route.settle(current.accepted)
     if current.accepted is not None:
         _tell_age(current.accepted, report)
     changed = best is not None and not best.unchanged
     return Updated(current, changed, results)
 
 
-async def _ask_all(mirrors: Iterable[str], trusted: TrustedState, now: datetime, patience: Patience) -> list[_Offer]:
-    answers = await asyncio.gather(*(_ask(mirror, patience) for mirror in mirrors))
+async def _ask_all(
+    store: TrustStore, publisher: TrustedPublisher, now: datetime, patience: Patience, route: BundleRoute | None
+) -> list[_Offer]:
+    trusted = publisher.state
+    mirrors = asyncio.gather(*(_ask(mirror, patience) for mirror in publisher.mirrors))
+    from_mirrors, from_dht = await asyncio.gather(mirrors, _ask_dht(store, publisher, now, route))
+    answers = [*from_mirrors, *from_dht]
     judged: dict[Sha256, _Offer] = {}  # most mirrors hold the same bytes
     offers = []
     for offer in answers:
@@ -113,6 +125,22 @@ async def _ask_all(mirrors: Iterable[str], trusted: TrustedState, now: datetime,
             offer = replace(judged[digest], source=offer.source)  # noqa: PLW2901 - the same offer, judged
         offers.append(offer)
     return offers
+
+
+async def _ask_dht(
+    store: TrustStore, publisher: TrustedPublisher, now: datetime, route: BundleRoute | None
+) -> list[_Offer]:
+    if route is None:
+        return []
+
+    def own() -> bytes:
+        return durable.read(store.index_path(publisher.publisher), max_bytes=MAX_INDEX_SIZE)
+
+    def is_good(data: bytes) -> bool:
+        return _accept(_Offer("", data), publisher.state, now).error is None
+
+    answers = await route.indexes(publisher, own, is_good)
+    return [_Offer(one.source, one.data, error=one.error) for one in answers]
 
 
 async def _ask(mirror: str, patience: Patience) -> _Offer:

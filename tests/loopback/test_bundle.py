@@ -198,7 +198,7 @@ def test_the_last_two_are_kept(tmp_path, site, publisher):
         again = Site(tmp_path / "site", publisher, site.entries)
         make_bundle(store, again.accepted, again.folder)
     assert [str(held.position) for held in store.all(again.accepted.publisher)] == ["0.5", "0.4"]
-    assert len(list((tmp_path / "one" / "bundles" / str(again.accepted.publisher)).iterdir())) == 4
+    assert len(list((tmp_path / "one" / "bundles" / str(again.accepted.publisher)).iterdir())) == 4  # two of each
 
 
 def test_nobody_there(tmp_path, site):
