@@ -69,7 +69,6 @@ def fetch(
     from p2pqwen.node import open_node
     from p2pqwen.operations.fetch import DEFAULT_TIMEOUT
     from p2pqwen.operations.fetch_request import FetchRequest, absolute
-    from p2pqwen.operations.fetch_target import parse_target
 
     with Output(as_json=json_output) as out:
         node = open_node()
@@ -96,7 +95,6 @@ def fetch(
             upload_limit=network.upload_limit,
             download_limit=network.download_limit,
         )
-        parse_target(target)  # a target that is none is said before anything is asked
         running = node.running()
         done = node.fetch_here(request, out.report) if running is None else _through(running, request, out)
         for warning in done["warnings"]:

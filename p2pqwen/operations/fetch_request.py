@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.operations.fetch import DEFAULT_TIMEOUT, Fetched, FetchOptions
+from p2pqwen.operations.fetch_target import TorrentTarget, parse_target
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.values.snapshot_id import RepoId
@@ -100,8 +100,9 @@ class FetchRequest:
 
 
 def absolute(target: str) -> str:
-    """Return a target that means the same in another folder: a file's whole path."""
-    return str(Path(target).absolute()) if Path(target).is_file() else target
+    """Return a target that means the same in another folder: a file's whole path; raises as `parse_target` does."""
+    parsed = parse_target(target)
+    return parsed.location if isinstance(parsed, TorrentTarget) else target
 
 
 def fetched_fields(done: Fetched) -> dict[str, Any]:

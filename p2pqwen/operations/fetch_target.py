@@ -69,13 +69,20 @@ def _parse(text: str) -> FetchTarget:
         return TorrentTarget(check_web_url(text))
     if _HEX.fullmatch(text):
         return MagnetTarget(_of_infohash(text.lower()))
-    path = Path(text).expanduser()
-    if path.is_file():
+    if (path := _file(text)) is not None:
         return TorrentTarget(str(path))
     if text.endswith(".torrent"):
         raise NotFoundError(f"no file {text}")
     name, at, commit = text.partition("@")
     return NamedTarget(RepoId(name), CommitId.parse(commit) if at else None)
+
+
+def _file(text: str) -> Path | None:
+    try:
+        path = Path(text).expanduser()
+        return path.absolute() if path.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # too long for a name, a NUL in it, an unknown user's home
+        return None
 
 
 def _of_infohash(digits: str) -> Magnet:

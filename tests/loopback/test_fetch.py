@@ -271,7 +271,7 @@ def test_web_seeds_alone_that_have_nothing(user, publisher):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--only-web-seeds", "--no-web-seeds"), "nobody to fetch from"),
+        (("--only-web-seeds", "--no-web-seeds"), "contradict"),
         (("--only-web-seeds", "--peer", "127.0.0.1:5"), "contradict"),
         (("--no-web-seeds", "--web-seed", "http://127.0.0.1:5/"), "contradict"),
         (("--timeout", "0"), "--timeout"),

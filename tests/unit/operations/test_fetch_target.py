@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pqwen.errors import NotFoundError, UsageError
+from p2pqwen.operations.fetch_request import absolute
 from p2pqwen.operations.fetch_target import MagnetTarget, NamedTarget, TorrentTarget, parse_target
 
 V1 = "ab" * 20
@@ -38,6 +39,22 @@ def test_a_file_is_a_torrent_whatever_its_name(tmp_path):
 def test_a_torrent_file_that_is_not_there(tmp_path):
     with pytest.raises(NotFoundError, match="no file"):
         parse_target(str(tmp_path / "none.torrent"))
+
+
+def test_a_link_longer_than_any_file_name_is_a_link():
+    """Asked whether it is a file, the system answers with an error (ENAMETOOLONG)."""
+    text = f"magnet:?xt=urn:btih:{V1}&dn=Qwen%2FTiny%40{V1}&ws=" + "http%3A%2F%2Fhost.example%2F" + "x" * 300
+    assert absolute(text) == text
+    with pytest.raises(UsageError):
+        parse_target("Qwen/" + "x" * 5000)
+    with pytest.raises(UsageError):
+        parse_target("Qwen/\0")
+
+
+def test_a_file_keeps_its_meaning_in_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "x.torrent").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    assert absolute("x.torrent") == str(tmp_path / "x.torrent")
 
 
 @pytest.mark.parametrize(
