@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from p2pqwen.errors import P2pqwenError
-from p2pqwen.events import Happened, Notice, Report
+from p2pqwen.events import Event, Happened, Notice, Report
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
@@ -102,6 +102,7 @@ class _Node:
         self._held: set[SnapshotId] = set()
         self._slots: dict[SnapshotId, int] = {}
         self._all_held = False
+        self._news: list[Event] = []
 
     def run(self, stopping: Callable[[], bool], control: AbstractContextManager[object]) -> None:
         if self._web is not None:
@@ -127,8 +128,9 @@ class _Node:
             self._swarm.pump(PUMP)
             for one in list(self._seeds.values()):
                 self._step(one)
-            if self._due("state", max(STATE_EVERY, len(self._seeds) / 50)):
+            if self._due("state", max(STATE_EVERY, len(self._seeds) / 50)) or self._news:
                 self._write_state()
+            self._tell_news()
             if self._due("stats", STATS_EVERY):
                 self._tell_stats()
 
@@ -222,7 +224,7 @@ class _Node:
             torrent = self._swarm.add_seed(metainfo, held.folder.parent, trusted=trusted)
         except P2pqwenError as error:
             self._left_out[held.id] = self._look(held)
-            self._report(Notice("warning", f"{held.id} is not seeded: {error.message}"))
+            self._news.append(Notice("warning", f"{held.id} is not seeded: {error.message}"))
             return None
         one = self._seeds[held.id] = _Seed(held, metainfo, torrent, Standing.CHECKING)
         if trusted:
@@ -238,9 +240,10 @@ class _Node:
             if one.torrent.checked:
                 self._judge(one)
         elif one.standing is Standing.SEEDING and one.torrent.have.count(0) and not _is_checking(one):
-            # A piece that was asked for is not what was verified, and libtorrent has read everything again.
+            # A piece that was asked for is not what was verified: libtorrent has read everything again, or is about to.
             one.torrent.sync_pieces()
-            self._damaged(one)
+            if one.torrent.have.count(0):
+                self._damaged(one)
 
     def _judge(self, one: _Seed) -> None:
         if one.torrent.have.count(0):
@@ -270,7 +273,7 @@ class _Node:
         one.damaged_look = self._look(one.held)
         bad, pieces = one.torrent.have.count(0), len(one.torrent.have)
         self._happened("damaged", one, bad_pieces=bad, pieces=pieces)
-        self._report(
+        self._news.append(
             Notice("warning", f"{one.held.id}: {bad} of {pieces} pieces are damaged; `p2pqwen fetch {one.held.id}`")
         )
 
@@ -291,7 +294,13 @@ class _Node:
 
     def _happened(self, event: str, one: _Seed, **facts: str | int) -> None:
         known = {"repo": str(one.held.id.repo), "commit": str(one.held.id.commit)}
-        self._report(Happened(event, {**known, **facts}))
+        self._news.append(Happened(event, {**known, **facts}))
+
+    def _tell_news(self) -> None:
+        """Report what happened; by then `status` shows it too."""
+        news, self._news = self._news, []
+        for event in news:
+            self._report(event)
 
     def _look(self, held: HeldSnapshot) -> tuple[int, ...]:
         """Return what changes when somebody mends a snapshot that was left out."""

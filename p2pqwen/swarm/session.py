@@ -141,7 +141,10 @@ class Swarm:
         flags = lt.torrent_flags
         given.flags |= flags.upload_mode | flags.disable_dht | flags.disable_lsd | flags.disable_pex
         given.flags |= flags.seed_mode | flags.paused if trusted else flags.stop_when_ready
-        return self._add(given, metainfo.layout.piece_count)
+        torrent = self._add(given, metainfo.layout.piece_count)
+        if trusted:
+            torrent.have[:] = b"\1" * len(torrent.have)
+        return torrent
 
     def add_magnet(
         self, v1: Sha1 | None, v2: Sha256 | None, folder: Path, *, trackers: Sequence[str] = ()

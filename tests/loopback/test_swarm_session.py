@@ -120,7 +120,7 @@ def test_a_fetch_does_not_listen_even_where_it_has_sockets(snapshot, tmp_path):
     with serving(snapshot) as (seed, address), Swarm(settings) as swarm:
         pump_until(lambda: swarm.listening, swarm, what="sockets")
         for endpoint in swarm.listening:
-            with socket.socket() as caller:
+            with socket.socket(socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET) as caller:
                 assert caller.connect_ex((endpoint.host, endpoint.port)) != 0, endpoint
         torrent = swarm.add_download(snapshot.metainfo, tmp_path)
         torrent.connect(address)
