@@ -1,8 +1,8 @@
 """Read a file from a mirror we do not trust: bounded in bytes, time and redirects, never led into a private network.
 
-A redirect from a public host to a private address is refused, after name resolution too (the address that is
-checked is the one connected to). A user who names a private address means it. Bytes are taken as they are: no
-content encoding, so nothing unpacks.
+A public host may not lead to a private address, by redirect or by name resolution (the address that is checked is
+the one connected to). Whoever names a private address or a local name means it. Bytes are taken as they are: no content
+encoding, so nothing unpacks.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from p2pqwen.mirrors.location import is_web
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHUNK = 1 << 16
+# RFC 6761, RFC 6762, RFC 8375, and what routers for homes hand out; none of them is in the public DNS.
+_LOCAL_SUFFIXES = (".localhost", ".local", ".home.arpa", ".internal", ".lan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def _read_file(path: Path, max_bytes: int) -> bytes:
 
 
 async def _read_web(url: URL, max_bytes: int, patience: Patience) -> bytes:
-    async with _Client(patience, private_allowed=await _is_private(url)) as client:
+    async with _Client(patience, private_allowed=_is_private(url)) as client:
         for _ in range(MAX_REDIRECTS + 1):
             _check_url(url, private_allowed=client.private_allowed)
             async with client.session.get(url, allow_redirects=False) as response:
@@ -162,15 +164,15 @@ def _check_url(url: URL, *, private_allowed: bool) -> None:
         raise NetworkError("a mirror redirects into a private network", got=url.host)
 
 
-async def _is_private(url: URL) -> bool:
-    """Tell whether the address a user or publisher named is itself in a private network."""
+def _is_private(url: URL) -> bool:
+    """Tell whether whoever named the address can only have meant a private one.
+
+    Decided by its text: a public name whose owner points it at a private address earns nothing by that.
+    """
     if (address := _literal_address(url)) is not None:
         return not address.is_global
-    if not url.host:
-        return False
-    loop = asyncio.get_running_loop()
-    rows = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
-    return any(not ipaddress.ip_address(str(row[4][0]).partition("%")[0]).is_global for row in rows)
+    host = (url.host or "").lower()
+    return "." not in host or host.endswith(_LOCAL_SUFFIXES)
 
 
 def _literal_address(url: URL) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

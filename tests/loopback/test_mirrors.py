@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -99,10 +98,7 @@ def test_55_a_public_mirror_may_not_lead_into_a_private_network(server: MirrorSe
     server.answers["/index.json"] = redirects(target.format(port=server.server_address[1]))
     server.answers["/secret"] = gives(b"secret")
 
-    async def public(_: object) -> bool:
-        return False
-
-    monkeypatch.setattr(reading, "_is_private", public)
+    monkeypatch.setattr(reading, "_is_private", lambda url: False)
     first = [True]
     check = reading._check_url
 
@@ -116,6 +112,29 @@ def test_55_a_public_mirror_may_not_lead_into_a_private_network(server: MirrorSe
     assert "/secret" not in server.asked
 
 
+def test_55_a_public_name_that_points_into_a_private_network(server: MirrorServer, monkeypatch):
+    """Whoever owns the name says where it points; asking for it must not reach what only we can reach."""
+    server.answers["/index.json"] = gives(b"secret")
+    rows = [
+        {
+            "hostname": "mirror.example.org",
+            "host": "127.0.0.1",
+            "port": server.server_address[1],
+            "family": 2,
+            "proto": 6,
+            "flags": 0,
+        }
+    ]
+
+    async def resolve(*_: object, **__: object) -> list[dict[str, object]]:
+        return rows
+
+    monkeypatch.setattr(reading.ThreadedResolver, "resolve", resolve)
+    with pytest.raises(NetworkError, match="cannot reach"):
+        get(f"http://mirror.example.org:{server.server_address[1]}/index.json")
+    assert server.asked == []
+
+
 @pytest.mark.parametrize(
     ("url", "private"),
     [
@@ -125,12 +144,17 @@ def test_55_a_public_mirror_may_not_lead_into_a_private_network(server: MirrorSe
         ("http://[::1]/", True),
         ("http://[::ffff:10.0.0.1]/", True),
         ("http://169.254.169.254/", True),
+        ("http://nas/", True),
+        ("http://nas.local/", True),
+        ("http://NAS.LAN/", True),
         ("http://8.8.8.8/", False),
+        ("http://example.org/", False),
+        ("http://local.example.org/", False),
         ("http://[2606:4700:4700::1111]/", False),
     ],
 )
 def test_which_addresses_are_private(url, private):
-    assert asyncio.run(reading._is_private(reading.URL(url))) is private
+    assert reading._is_private(reading.URL(url)) is private
 
 
 @pytest.mark.parametrize(
