@@ -45,16 +45,20 @@ _SETTLE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class BundleNetwork:
-    """How to reach a bundle's swarm. `seconds` bounds each step: the metadata, the index, each batch of torrents."""
+    """How to reach a bundle's swarm. `seconds` bounds each step: the metadata, the index, each batch of torrents.
+
+    `peers` and `trackers` were named by the user or an accepted index; `found` are peers that strangers told us of.
+    """
 
     settings: SwarmSettings
     peers: tuple[Endpoint, ...] = ()
     trackers: tuple[str, ...] = ()
+    found: tuple[Endpoint, ...] = ()
     seconds: float = BUNDLE_SECONDS
 
-    def with_peers(self, peers: Iterable[Endpoint]) -> BundleNetwork:
-        """Return the same with more peers to connect to."""
-        return replace(self, peers=tuple(dict.fromkeys((*self.peers, *peers))))
+    def with_found(self, peers: Iterable[Endpoint]) -> BundleNetwork:
+        """Return the same with more peers to connect to, as far as the address filter lets them by."""
+        return replace(self, found=tuple(dict.fromkeys((*self.found, *peers))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ def fetch_index(
         metainfo, peers = _metadata(swarm, store, publisher, pointer, network)
         check_bundle(metainfo.parsed_info, pointer.position)
         held = store.prepare(publisher, pointer.position, metainfo)
-        connected = _bring(swarm, metainfo, held, {INDEX_PATH}, network.with_peers(peers), report)
+        connected = _bring(swarm, metainfo, held, {INDEX_PATH}, network.with_found(peers), report)
         data = durable.read(held.path(INDEX_PATH), max_bytes=MAX_INDEX_SIZE)
     return BundleIndex(data, held, metainfo, tuple(dict.fromkeys((*peers, *connected))))
 
@@ -138,8 +142,7 @@ def _read(site: Path, path: RepoPath) -> bytes:
 
 
 def _session(network: BundleNetwork, report: Report) -> Swarm:
-    named = (*network.peers, *network.settings.dht_nodes)
-    return Swarm(network.settings.with_room_for(named, urls=network.trackers), report=report)
+    return Swarm(network.settings.with_room_for(network.peers, urls=network.trackers), report=report)
 
 
 def _metadata(
@@ -194,7 +197,7 @@ def _bring(
 
 
 def _connect(torrent: SwarmTorrent, network: BundleNetwork) -> None:
-    for peer in network.peers:
+    for peer in (*network.peers, *network.found):
         with contextlib.suppress(NetworkError):  # a name without an address
             torrent.connect(peer)
 

@@ -126,7 +126,7 @@ class BundleRoute:
             raise NotFoundError(f"the bundle of {publisher.name} does not hold {location}")
         network = self._network(metainfo.infohash.v1, publisher, ())
         if self.dht is not None:
-            network = network.with_peers(asyncio.run(self._peers(metainfo.infohash.v1)))
+            network = network.with_found(asyncio.run(self._peers(metainfo.infohash.v1)))
         peers = fetch_torrents(self.bundles, held, [path], network, self.report)
         self._remember(metainfo.infohash.v1, peers)
         data = read_torrent(held, path)
@@ -203,7 +203,7 @@ class BundleRoute:
         remembered = [Endpoint(*address) for address in self.known.peers(infohash.raw)]
         settings = replace(self.network.settings, dht_nodes=(*nodes, *self.network.settings.dht_nodes))
         joined = replace(self.network, settings=settings, trackers=(*self.network.trackers, *trackers))
-        return joined.with_peers((*peers, *remembered))
+        return joined.with_found((*peers, *remembered))
 
     def _remember(self, infohash: Sha1, peers: Iterable[Endpoint]) -> None:
         self.known.remember_peers(infohash.raw, [(one.host, one.port) for one in peers])
