@@ -35,17 +35,17 @@ class _Pause:
 # Seconds: the first pause, doubled at each repetition up to the longest.
 _PAUSES = {
     Kind.BUSY: _Pause(1, 120, of_host=True),
-    Kind.ABSENT: _Pause(5, 600),
-    Kind.REFUSED: _Pause(2, 300),
+    Kind.ABSENT: _Pause(1, 600),
+    Kind.REFUSED: _Pause(1, 300),
     Kind.UNREACHABLE: _Pause(1, 60, of_host=True),
     Kind.SILENT: _Pause(0.5, 30),
     Kind.BROKEN: _Pause(0.25, 30),
     Kind.NO_RANGES: _Pause(1, 60),
-    Kind.UNFIT: _Pause(2, 300),
-    Kind.WRONG: _Pause(1, 60),
+    Kind.UNFIT: _Pause(1, 300),
+    Kind.WRONG: _Pause(0.5, 600),
 }
 # So often in a row without a good piece, and the upstream is not counted on for that file any more.
-_HOPELESS_AFTER = {Kind.ABSENT: 1, Kind.REFUSED: 2, Kind.UNFIT: 2, Kind.NO_RANGES: 3, Kind.WRONG: 3}
+_HOPELESS_AFTER = {Kind.ABSENT: 2, Kind.REFUSED: 3, Kind.UNFIT: 3, Kind.WRONG: 3}
 _HOPELESS_AFTER_OTHERS = 5
 
 

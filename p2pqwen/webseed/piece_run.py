@@ -142,7 +142,7 @@ class _Run:
                 return self._body, self._upstream
             self._close_body()
         while True:
-            upstream = await self._supply.choose(self._file, piece, only=only)
+            upstream = await self._supply.choose(self._file, only=only)
             remote = self._supply.files[self._file]
             whole = self._supply.give_whole_file(self._file, upstream)
             try:

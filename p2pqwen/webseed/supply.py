@@ -1,15 +1,14 @@
 """One torrent's bytes from whichever upstream has them; who may be asked for which piece, and who is to blame.
 
-An upstream that gave a wrong piece is dropped for that file: it is asked again only when nobody else is left, and for
-one piece at most `MAX_STRIKES` times. Everybody else is asked in the order of the bases, those that failed last behind
-those that did not.
+An upstream that gave a wrong piece is dropped for that file: it is asked again only when nobody else is left, and more
+and more seldom. Everybody else is asked in the order of the bases, those that failed last behind those that did not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ from p2pqwen.webseed.patience import Patience
 from p2pqwen.webseed.piece_check import PieceCheck
 from p2pqwen.webseed.upstream import RemoteFile, Upstream
 
-MAX_STRIKES = 3
 MAX_NOTICES = 1000
 _ABSENCES_TO_SAY_GONE = 3
 
@@ -37,7 +35,6 @@ class _Record:
     """One upstream, and what it did wrong here."""
 
     upstream: Upstream
-    strikes: Counter[tuple[int, int]] = field(default_factory=Counter)
     dropped: set[int] = field(default_factory=set)
     absent: set[int] = field(default_factory=set)
     said_useless: bool = False
@@ -79,14 +76,14 @@ class Supply:
         for record in self._records:
             await record.upstream.close()
 
-    async def choose(self, file: int, piece: int, *, only: Upstream | None = None) -> Upstream:
-        """Return the upstream to ask for a piece, waiting a little for one; raises `UnavailableError`.
+    async def choose(self, file: int, *, only: Upstream | None = None) -> Upstream:
+        """Return the upstream to ask for a piece, waiting a little for one that there is hope of.
 
-        With `only`, it is that one or none.
+        Raises `UnavailableError`. With `only`, it is that one or none.
         """
-        until = self._clock() + self._patience.hold
+        until = self._clock() + (self._patience.hold if not self._is_hopeless(file) else 0.0)
         while True:
-            candidates = [record for record in self._candidates(file, piece) if only in {None, record.upstream}]
+            candidates = [record for record in self._candidates(file) if only in {None, record.upstream}]
             if not candidates:
                 self._missed.add(file)
                 raise UnavailableError
@@ -119,6 +116,8 @@ class Supply:
         record = next(record for record in self._records if record.upstream is upstream)
         if fault.kind is Kind.ABSENT:
             record.absent.add(file)
+        if self._is_hopeless(file):
+            self._missed.add(file)
         gone = len(record.absent) >= min(_ABSENCES_TO_SAY_GONE, len(self.files))
         if (gone or fault.kind is Kind.UNREACHABLE) and not record.said_useless and not upstream.account.bytes_good:
             record.said_useless = True
@@ -129,8 +128,9 @@ class Supply:
         """Note that one upstream alone gave a piece that failed its check: it is dropped for that file."""
         path = self.files[file].path
         record = next(record for record in self._records if record.upstream is upstream)
-        record.strikes[file, piece] += 1
         upstream.failed(self.files[file], UpstreamError(Kind.WRONG, f"piece {piece} failed its hash"))
+        if self._is_hopeless(file):
+            self._missed.add(file)
         if file not in record.dropped:
             record.dropped.add(file)
             upstream.account.dropped[path.text] = f"piece {piece} failed its hash"
@@ -141,16 +141,18 @@ class Supply:
         hopeless: dict[str, tuple[str, ...]] = {}
         for number in sorted(self._missed):
             file = self.files[number]
-            if all(record.upstream.is_hopeless(file) for record in self._records):
+            if self._is_hopeless(number):
                 reasons = ((record.upstream.base, record.upstream.last_reason(file)) for record in self._records)
                 hopeless[file.path.text] = tuple(f"{base}: {reason}" for base, reason in reasons)
         return Outlook(hopeless, idle_seconds=self._clock() - self._last_good)
 
-    def _candidates(self, file: int, piece: int) -> list[_Record]:
+    def _is_hopeless(self, file: int) -> bool:
+        return all(record.upstream.is_hopeless(self.files[file]) for record in self._records)
+
+    def _candidates(self, file: int) -> list[_Record]:
         remote = self.files[file]
-        usable = [record for record in self._records if record.strikes[file, piece] < MAX_STRIKES]
-        hopeful = [r for r in usable if file not in r.dropped and not r.upstream.is_hopeless(remote)]
-        return sorted(hopeful or usable, key=lambda record: self._rank(file, record))
+        hopeful = [r for r in self._records if file not in r.dropped and not r.upstream.is_hopeless(remote)]
+        return sorted(hopeful or self._records, key=lambda record: self._rank(file, record))
 
     def _rank(self, file: int, record: _Record) -> tuple[bool, bool, int]:
         standing = record.upstream.standing(self.files[file])

@@ -47,7 +47,7 @@ def test_a_quota_that_is_used_up_holds_back_and_is_no_failure():
 
 
 @pytest.mark.parametrize(
-    ("kind", "times"), [(Kind.ABSENT, 1), (Kind.REFUSED, 2), (Kind.UNFIT, 2), (Kind.WRONG, 3), (Kind.SILENT, 5)]
+    ("kind", "times"), [(Kind.ABSENT, 2), (Kind.REFUSED, 3), (Kind.UNFIT, 3), (Kind.WRONG, 3), (Kind.SILENT, 5)]
 )
 def test_when_an_upstream_is_given_up(kind, times):
     standing, now = Standing(), 0.0

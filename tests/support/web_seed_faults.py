@@ -1,0 +1,196 @@
+"""Plans of web seeds that misbehave, made from a number, and what must come of each.
+
+A plan gives one to three Hubs a few faults each. Where for every file one Hub is left whose faults pass, or only slow
+it down, the download must complete; where some file has none, it must be said in time that nobody can be expected to
+give it. Wrong bytes must reach libtorrent in no case.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from p2pqwen.demo.signed_url import UrlSigner
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.webseed.bases import combine_bases
+from p2pqwen.webseed.relay import Relay, RelayedTorrent
+from tests.simulators.faults import PRESETS, Effect, Fault, preset
+from tests.simulators.hub import HubSimulator
+from tests.support.models import ATTRIBUTES, README, noise, write_folder
+from tests.support.web_seeds import HASTY, SNAPSHOT, Fetching, fetching, make_torrent
+
+HUBS = 3
+PAYLOADS = 4
+COMPLETE_SECONDS = 60.0
+GIVE_UP_SECONDS = 60.0
+_IDLE = 1.5  # as `fetch` does, scaled like everything else
+_SLOW_ONLY = {"drip", "reset", "no-range"}
+_LFS = "*.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFault:
+    """A fault at one of the Hubs. `times` None: it stays."""
+
+    hub: int
+    name: str
+    path: str
+    times: int | None
+    skip: int
+    effect: Effect | None = None
+
+    def make(self) -> Fault:
+        """The fault for the simulator."""
+        fault = preset(self.name, self.path, times=self.times, skip=self.skip)
+        return fault if self.effect is None else replace(fault, effect=self.effect)
+
+    def ends(self, name: str, size: int) -> bool:
+        """Tell whether it keeps this file from ever coming from its Hub."""
+        if self.times is not None or self.name in _SLOW_ONLY or not fnmatchcase(name, self.path):
+            return False
+        if self.name == "expired":
+            return fnmatchcase(name, _LFS)
+        if self.name == "short":
+            return size > 1000
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class FaultPlan:
+    """One plan; the same number always makes the same."""
+
+    number: int
+    payload: int
+    hubs: int
+    url_lifetime: int
+    faults: tuple[PlannedFault, ...]
+
+    @classmethod
+    def of(cls, number: int) -> FaultPlan:
+        dice = random.Random(f"web seed faults {number}")
+        hubs = dice.choice((1, 2, 2, 3))
+        payload = dice.randrange(PAYLOADS)
+        names = [name for name, data in make_payload(payload).items() if data]
+        faults = [_fault(dice, hub, names) for hub in range(hubs) for _ in range(dice.choice((0, 1, 1, 2, 3)))]
+        return cls(number, payload, hubs, dice.choice((2, 3600, 3600)), tuple(faults))
+
+    def lost_files(self, files: Mapping[str, bytes]) -> list[str]:
+        """The files that no Hub will ever give."""
+        return [
+            name
+            for name, data in files.items()
+            if data
+            and all(
+                any(fault.hub == hub and fault.ends(name, len(data)) for fault in self.faults)
+                for hub in range(self.hubs)
+            )
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a plan; `problem` None when it is what had to come."""
+
+    plan: FaultPlan
+    completed: bool
+    seconds: float
+    problem: str | None
+
+
+def make_payload(number: int) -> dict[str, bytes]:
+    """A small model; the numbers differ in sizes around the piece length and in how many files there are."""
+    dice = random.Random(f"payload {number}")
+    files = {".gitattributes": ATTRIBUTES, "README.md": README, "config.json": noise(700, "config")}
+    for index in range(dice.randint(1, 3)):
+        size = dice.choice((65_536, 65_537, 200_000, 524_288, 700_001))
+        files[f"model-{index}.safetensors"] = noise(size, f"weights {number} {index}")
+    files["tokenizer/vocab.txt"] = noise(dice.choice((1, 40_000, 131_072)), f"vocab {number}")
+    return files
+
+
+def _fault(dice: random.Random, hub: int, names: Sequence[str]) -> PlannedFault:
+    name = dice.choice(sorted(PRESETS))
+    path = dice.choice(("*", "*", _LFS, dice.choice(names)))
+    times = dice.choice((None, None, 1, 2, 3, 5))
+    effect = None
+    if name == "reset":
+        effect = Effect(reset_after=dice.choice((1, 20_000, 66_000, 300_000)))
+        if effect.reset_after == 1 and times is None:
+            times = 5  # a byte for each connection is right, but no test has that much time
+    elif name == "drip":
+        effect = Effect(bytes_per_second=dice.choice((300_000, 1_000_000)))
+    elif name == "corrupt" and times is not None:
+        effect = Effect(corrupt_at=dice.randrange(3000))
+    # What stays is there from the start, or nobody could say what must come of it.
+    return PlannedFault(hub, name, path, times, dice.choice((0, 0, 1, 3)) if times is not None else 0, effect)
+
+
+class FaultRunner:
+    """The Hubs, started once, with all the payloads; runs plans one after another."""
+
+    def __init__(self, hubs: Sequence[HubSimulator], torrents: Sequence[Metainfo]) -> None:
+        self._hubs, self._torrents = hubs, torrents
+
+    def run(self, plan: FaultPlan) -> Outcome:
+        started = time.monotonic()
+        files, metainfo = make_payload(plan.payload), self._torrents[plan.payload]
+        urls = []
+        for number, hub in enumerate(self._hubs):
+            hub.faults.clear()
+            hub.signer = UrlSigner(plan.url_lifetime)
+            urls.append(f"{hub.endpoint}/Qwen/P{plan.payload}/resolve/")
+            for fault in plan.faults:
+                if fault.hub == number:
+                    hub.faults.add(fault.make())
+        bases = combine_bases(metainfo.name, SNAPSHOT.repo, torrent=urls[: plan.hubs]).usable
+        with tempfile.TemporaryDirectory() as folder, Relay(patience=HASTY) as relay:
+            relayed = relay.offer(metainfo, bases)
+            with fetching(metainfo, Path(folder) / "dst", relayed.urls) as download:
+                completed, problem = _judge(plan, files, relayed, download)
+        return Outcome(plan, completed, time.monotonic() - started, problem)
+
+
+def _judge(
+    plan: FaultPlan, files: Mapping[str, bytes], relayed: RelayedTorrent, download: Fetching
+) -> tuple[bool, str | None]:
+    lost = plan.lost_files(files)
+    deadline = time.monotonic() + (GIVE_UP_SECONDS if lost else COMPLETE_SECONDS)
+    completed = given_up = False
+    while not completed and not given_up and time.monotonic() < deadline:
+        completed = download.wait(0.05)
+        outlook = relayed.outlook()
+        given_up = bool(lost and outlook.hopeless and outlook.idle_seconds > _IDLE)
+    if download.handle.status().total_failed_bytes:
+        return completed, "libtorrent was handed wrong bytes"
+    if completed and download.files != files:
+        return completed, "what is on disk is not the payload"
+    if completed and lost:
+        return completed, f"completed without an honest source of {lost}"
+    if not completed and not lost:
+        return completed, f"did not complete: {relayed.accounts} {relayed.outlook()}"
+    if not completed and not given_up:
+        return completed, f"nobody said that {lost} cannot be had: {relayed.accounts} {relayed.outlook()}"
+    return completed, None
+
+
+@contextmanager
+def fault_runner() -> Iterator[FaultRunner]:
+    """Start the Hubs for a number of plans."""
+    with ExitStack() as stack:
+        hubs = [stack.enter_context(HubSimulator()) for _ in range(HUBS)]
+        source = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        torrents = []
+        for number in range(PAYLOADS):
+            files = make_payload(number)
+            folder = write_folder(source / str(number), files)
+            commits = {hub.add(f"Qwen/P{number}", folder) for hub in hubs}
+            assert len(commits) == 1, "the Hubs disagree about a commit"
+            torrents.append(make_torrent(files, snapshot=SnapshotId(SNAPSHOT.repo, commits.pop())))
+        yield FaultRunner(hubs, torrents)
