@@ -25,6 +25,7 @@ from p2pqwen.webseed.policy import SwarmView, WebSeedDecision, WebSeedUse
 from p2pqwen.webseed.relay import RelayedTorrent
 
 PUMP = 0.1  # seconds
+_BATCH = 0.02
 _LOOK_EVERY = 0.25
 _SAVE_EVERY = 30.0
 _SAVE_SECONDS = 5.0
@@ -145,16 +146,26 @@ class _Download:
             self._report(Notice("warning", error.message))
 
     def _wait(self, done: Callable[[], bool], hasher: TrailingHasher | None = None) -> None:
-        """Pump until `done`; every quarter of a second look at everything else."""
-        next_look = 0.0
-        while not done():
+        """Pump until `done`; every quarter of a second look at everything else.
+
+        A fast download has hundreds of alerts a second, and every question put to libtorrent interrupts the thread that
+        moves the bytes. So alerts are taken in batches, and questions asked a few times a second.
+        """
+        next_ask = next_look = 0.0
+        while True:
             self._swarm.pump(PUMP)
             if hasher is not None:
                 hasher.arrived()
             self._raise_error()
-            if time.monotonic() >= next_look:
-                next_look = time.monotonic() + _LOOK_EVERY
+            now = time.monotonic()
+            if now >= next_ask or self._torrent.finished:
+                next_ask = now + PUMP
+                if done():
+                    return
+            if now >= next_look:
+                next_look = now + _LOOK_EVERY
                 self._look()
+            time.sleep(_BATCH)
 
     def _look(self) -> None:
         progress = self._torrent.progress()

@@ -72,6 +72,7 @@ def _checked(torrent: SwarmTorrent, _alert: lt.torrent_checked_alert) -> None:
 
 
 def _finished(torrent: SwarmTorrent, _alert: lt.torrent_finished_alert) -> None:
+    torrent.finished = True
     if torrent.checked:
         torrent.sync_pieces()
 

@@ -36,7 +36,8 @@ class SwarmTorrent:
     """A torrent of the session. Its fields move while `Swarm.pump` runs, and only then.
 
     `have`: one byte for each piece, 1 once its hash was checked; the bytes may still be on their way to the disk.
-    `resume`: the newest resume data, not yet wrapped. `flushes`: how often everything was written out on request.
+    `finished`: it was said to have every wanted piece. `resume`: the newest resume data, not yet wrapped.
+    `flushes`: how often everything was written out on request.
     """
 
     def __init__(self, handle: lt.torrent_handle, piece_count: int) -> None:
@@ -46,6 +47,7 @@ class SwarmTorrent:
         self.have = bytearray(piece_count)
         self.error: P2pqwenError | None = None
         self.checked = False
+        self.finished = False
         self.resume: bytes | None = None
         self.resume_answers = 0
         self.flushes = 0
@@ -144,7 +146,7 @@ class SwarmTorrent:
 
     def recheck(self) -> None:
         """Read every piece on disk again."""
-        self.checked = False
+        self.checked = self.finished = False
         self.have[:] = bytes(len(self.have))
         with _alive():
             self._handle.force_recheck()
