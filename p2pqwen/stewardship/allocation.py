@@ -2,11 +2,11 @@
 
 A snapshot's place in the queue is
 
-    copies it can count on  -  size bonus (0 to 1)  +  SPREAD * gumbel(hash of node and snapshot)
+    copies it can count on  -  size bonus (0 to SIZE_BONUS)  +  SPREAD * gumbel(hash of node and snapshot)
 
-taken from the least. The size bonus is there because few disks can take the largest models, so those that can should
-take them among near-ties. Of the rules tried in scripts/simulate_survival.py this one lost the fewest snapshots and
-bytes; its figures are in the README.
+taken from the least. The size bonus is there because few disks can take the largest models. A node does not know the
+others' disks, but its own is one of them: what fills much of it will not fit on many. Of the rules tried in
+scripts/simulate_survival.py this one lost the least over small circles and large crowds; figures are in the README.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from p2pqwen.values.snapshot_id import SnapshotId
 SPREAD = 0.5
 """How far the hash moves a need, in copies: two snapshots one copy apart change places at one node in eight."""
 
-# No bonus up to 3 GB, which fits everywhere; all of it from 1 TB, which fits nearly nowhere; by the logarithm between.
-_BONUS_FROM, _BONUS_DECADES = 3e9, 2.5
+SIZE_BONUS = 2.0
+"""A snapshot that fills a node's whole budget counts as having two copies fewer, one of a tenth of it none; by the
+logarithm between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +85,17 @@ class Allocation:
         return sum(one.size for one in self.chosen)
 
 
-def place_in_queue(candidate: Candidate, node: bytes, now: datetime) -> float:
-    """Return a candidate's score for one node; the least is taken first."""
-    need = standing(candidate.health, now) - size_bonus(candidate.size)
+def place_in_queue(candidate: Candidate, node: bytes, budget: int, now: datetime) -> float:
+    """Return a candidate's score for one node with `budget` bytes; the least is taken first."""
+    need = standing(candidate.health, now) - size_bonus(candidate.size, budget)
     return need + SPREAD * gumbel(fraction(node, candidate.snapshot))
 
 
-def size_bonus(size: int) -> float:
-    """Return 0 for what any disk can take, up to 1 for what hardly any can."""
-    return min(max(math.log10(max(size, 1) / _BONUS_FROM), 0.0), _BONUS_DECADES) / _BONUS_DECADES
+def size_bonus(size: int, budget: int) -> float:
+    """Return 0 for what is small beside a budget, up to `SIZE_BONUS` for what fills it."""
+    if size <= 0 or budget <= 0:
+        return 0.0
+    return SIZE_BONUS * min(max(1.0 + math.log10(size / budget), 0.0), 1.0)
 
 
 def allocate(
@@ -110,7 +113,7 @@ def allocate(
     another one among near-ties.
     """
     possible, others = _sift(candidates)
-    queue = sorted(possible, key=lambda one: (not one.preferred, place_in_queue(one, node, now), one.snapshot))
+    queue = sorted(possible, key=lambda one: (not one.preferred, place_in_queue(one, node, budget, now), one.snapshot))
     rooms = {disk.name: disk.room for disk in disks}
     left = max(0, budget - used)
     chosen: list[Decision] = []

@@ -61,7 +61,7 @@ def rebalance(
     spare = [one for one in holdings if reasons[one.snapshot] is None]
     spare.sort(key=lambda one: (-_others(one, now), one.snapshot))
     wanted = [one for one in candidates if one.refused is None and in_danger(one, now) and one.health.obtainable()]
-    wanted.sort(key=lambda one: (not one.preferred, place_in_queue(one, node, now), one.snapshot))
+    wanted.sort(key=lambda one: (not one.preferred, place_in_queue(one, node, budget, now), one.snapshot))
     left = budget - sum(one.size for one in holdings)
     moved, limit = 0, max(1, int(budget * SHARE_OF_BUDGET))
     take: list[Decision] = []

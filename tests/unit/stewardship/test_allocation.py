@@ -55,8 +55,14 @@ def test_who_can_take_the_large_takes_the_large():
     candidates = [candidate(number, 3, size=GB) for number in range(400)] + [candidate(999, 3, size=900 * GB)]
     taken = sum("Model-999" in names(plan(candidates, 1000 * GB, of=of).chosen) for of in range(40))
     assert taken > 28  # by chance alone a hundred of the small ones would leave it room at ten nodes
-    assert size_bonus(GB) == 0
-    assert size_bonus(10**12) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("size", "budget", "bonus"),
+    [(0, GB, 0), (GB, 0, 0), (GB, 10 * GB, 0), (GB, 100 * GB, 0), (GB, GB, 2), (2 * GB, GB, 2), (GB, 10**9.5, 1)],
+)
+def test_size_bonus(size, budget, bonus):
+    assert size_bonus(size, budget) == pytest.approx(bonus)
 
 
 @pytest.mark.parametrize(

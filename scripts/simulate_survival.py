@@ -1,0 +1,472 @@
+"""Does the rule keep models alive? Years of a crowd without a coordinator, under rules of what to hold.
+
+Every week nodes come (with a disk of their own, somewhere: at home or at one of six hosting companies), choose what to
+hold, and leave for good when their time is over. What they know of the swarms is late and wrong: two weeks old, with
+a quarter of the seeds not seen, each node's view off by some 40 %. The Hub deletes a repository now and then, and after
+half a year it is gone altogether: from then on a snapshot without a copy is lost. After one and a half years the
+largest hosting company closes, and takes a fifth of all disks along at once.
+
+`ours` is the rule of p2pqwen.stewardship (a test compares the two), with its rebalancing every four weeks. `fewest`
+takes the snapshot with the fewest copies seen, as most lists of "please seed these" do, and rebalances too; `popular`
+takes what is most asked for; `random` does not look.
+
+    python scripts/simulate_survival.py                        # the table and plots of the README (minutes)
+    python scripts/simulate_survival.py --worlds large         # 100,000 nodes, 10,000 snapshots (an hour)
+    python scripts/simulate_survival.py --rules variants       # why the rule's constants are what they are
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2pqwen.stewardship import allocation, rebalance
+from p2pqwen.stewardship.danger import FLOOR, HUB_WORTH
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+WEEKS = 52
+HOSTING_COMPANIES = np.array([0.35, 0.25, 0.15, 0.10, 0.10, 0.05])
+HOSTED = 0.3
+BATCH = 256
+LANDING_WEEKS = 1
+MOST_TAKEN_AT_REVIEW = 20
+COLUMNS_AT_REVIEW = 200
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One crowd and one archive. Times in weeks, sizes in bytes."""
+
+    name: str
+    nodes: int
+    snapshots: int
+    median_disk: float
+    seeds: int = 20
+    years: float = 3.0
+    home_stay: float = 32.0  # the mean; hosted nodes stay twice as long
+    growing_up: int = 26
+    hub_closes: int = 26
+    deleted_a_week: float = 0.001
+    company_closes: int = 78
+    delay: int = 2
+    noise: float = 0.4
+    seen: float = 0.75
+
+
+WORLDS = {
+    world.name: world
+    for world in (
+        World("circle", nodes=60, snapshots=500, median_disk=5e11),
+        World("crowd", nodes=1000, snapshots=500, median_disk=3e10, seeds=10),
+        World("large", nodes=100_000, snapshots=10_000, median_disk=1e10, seeds=1),
+    )
+}
+TITLES = {
+    "circle": "60 nodes, half a terabyte each",
+    "crowd": "1,000 nodes, 30 GB each",
+    "large": "100,000 nodes, 10 GB each",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What some nodes (rows) know of some snapshots (columns) when they choose.
+
+    `standing`: copies each may count on, as far as each node knows. `luck`: even in (0, 1), by the hash of the two.
+    `sizes` and `popularity` for each snapshot, `disks` for each node.
+    """
+
+    standing: Floats
+    luck: Floats
+    sizes: Floats
+    popularity: Floats
+    disks: Floats
+
+
+Order = Callable[[View], Floats]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a node orders snapshots (the least first), and whether it goes on rebalancing."""
+
+    name: str
+    order: Order
+    rebalances: bool = True
+    may_give: float = rebalance.SHARE_THAT_MAY_GIVE
+    give_above: float = rebalance.GIVE_ABOVE
+
+
+def ours(view: View, *, spread: float = allocation.SPREAD, weight: float = allocation.SIZE_BONUS) -> Floats:
+    """`allocation.place_in_queue` for many nodes and snapshots at once."""
+    share = np.clip(1 + np.log10(view.sizes[None, :] / view.disks[:, None]), 0, 1)
+    return np.asarray(view.standing - weight * share + spread * np.log(-np.log(view.luck)))
+
+
+def fewest(view: View) -> Floats:
+    """The fewest copies seen; equals in the order of the list, as a web page shows them to everybody."""
+    return np.asarray(np.round(view.standing) + np.arange(len(view.sizes)) * 1e-9)
+
+
+OURS = Rule("ours", ours)
+RULES = (
+    OURS,
+    Rule("fewest", fewest),
+    Rule("random", lambda view: view.luck, rebalances=False),
+    Rule("popular", lambda view: np.broadcast_to(-view.popularity, view.standing.shape), rebalances=False),
+)
+VARIANTS = (
+    OURS,
+    Rule("hash at ties only", lambda view: np.round(view.standing) + view.luck),
+    Rule("spread 0.1", partial(ours, spread=0.1)),
+    Rule("spread 1", partial(ours, spread=1.0)),
+    Rule("spread 2", partial(ours, spread=2.0)),
+    Rule("no size bonus", partial(ours, weight=0.0)),
+    Rule("size bonus 1", partial(ours, weight=1.0)),
+    Rule("size bonus 4", partial(ours, weight=4.0)),
+    replace(OURS, name="no rebalancing", rebalances=False),
+    replace(OURS, name="takes, never gives", may_give=0.0),
+    replace(OURS, name="a quarter may give", may_give=0.25),
+    replace(OURS, name="all may give", may_give=1.0),
+    replace(OURS, name="gives above 6", give_above=6.0),
+)
+
+
+@dataclass(slots=True)
+class Nodes:
+    """The crowd, one slot for each node; a slot is used again after its node has left."""
+
+    disk: Floats
+    leaves: Ints
+    company: Ints
+    seed: NDArray[np.uint64]
+    held: list[Ints] = field(default_factory=list)
+
+    @classmethod
+    def none(cls) -> Nodes:
+        return cls(np.zeros(0), np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.uint64))
+
+    def keep(self, staying: NDArray[np.bool_]) -> list[Ints]:
+        """Drop those who do not stay and return what they held."""
+        gone = [self.held[index] for index in np.flatnonzero(~staying)]
+        self.disk, self.leaves = self.disk[staying], self.leaves[staying]
+        self.company, self.seed = self.company[staying], self.seed[staying]
+        self.held = [self.held[index] for index in np.flatnonzero(staying)]
+        return gone
+
+    def join(self, other: Nodes) -> None:
+        self.disk = np.concatenate([self.disk, other.disk])
+        self.leaves = np.concatenate([self.leaves, other.leaves])
+        self.company = np.concatenate([self.company, other.company])
+        self.seed = np.concatenate([self.seed, other.seed])
+        self.held += other.held
+
+
+class Simulation:
+    """One world under one rule."""
+
+    def __init__(self, world: World, rule: Rule, seed: int) -> None:
+        self.world, self.rule = world, rule
+        self.random = np.random.default_rng([seed, 7])
+        count = world.snapshots
+        # From embedding models of a few hundred megabytes to mixtures of experts of a terabyte; half below 12 GB.
+        self.sizes = np.clip(np.exp(self.random.normal(np.log(12e9), 1.6, count)), 2e8, 1e12)
+        self.popularity = self.random.pareto(1.2, count)
+        self.seeds = self.random.integers(0, 2**63, count, dtype=np.uint64)
+        self.copies = np.zeros(count, int)
+        self.on_hub = np.ones(count, bool)
+        self.lost = np.zeros(count, bool)
+        self.nodes = Nodes.none()
+        self.landing: list[Ints] = []
+        self.past: list[Ints] = []
+        self.traffic = 0.0
+        self.moved = 0
+        self.week = 0
+
+    def run(self) -> dict[str, Floats]:
+        """Live through all weeks; per week: snapshots and bytes lost, low percentiles of copies, traffic."""
+        rows = []
+        for week in range(int(self.world.years * WEEKS)):
+            self.week = week
+            self._land()
+            self._happen()
+            if self.rule.rebalances:
+                self._review()
+            self._arrive()
+            self.past = [*self.past[-self.world.delay :], self.copies.copy()]
+            rows.append(self._measure())
+        table = np.array(rows)
+        names = ("lost", "bytes_lost", "least", "median", "traffic")
+        return {name: table[:, column] for column, name in enumerate(names)}
+
+    def _measure(self) -> tuple[float, ...]:
+        total = self.sizes.sum()
+        least, median = np.percentile(self.copies, [1, 50])
+        return self.lost.sum(), self.sizes[self.lost].sum() / total, least, median, self.traffic / total
+
+    def _land(self) -> None:
+        if self.landing:
+            self.copies += np.bincount(np.concatenate(self.landing), minlength=len(self.copies))
+            self.landing = []
+
+    def _happen(self) -> None:
+        world = self.world
+        staying = self.nodes.leaves > self.week
+        if self.week == world.company_closes:
+            staying &= self.nodes.company != 0
+        if gone := self.nodes.keep(staying):
+            self.copies -= np.bincount(np.concatenate(gone), minlength=len(self.copies))
+        if self.week > world.growing_up // 2:  # before that nobody could have saved it
+            self.on_hub &= self.random.random(len(self.on_hub)) >= world.deleted_a_week
+        if self.week >= world.hub_closes:
+            self.on_hub[:] = False
+        self.lost |= ~self.on_hub & (self.copies <= 0)
+
+    def _standing(self, viewers: int, columns: Ints | slice = slice(None)) -> Floats:
+        """Return what each viewer believes: late, incomplete, and wrong by a factor of its own for each snapshot."""
+        known = self.past[0] if self.past else self.copies
+        seen = self.random.binomial(known[columns], self.world.seen) / self.world.seen
+        wrong = np.exp(self.random.normal(0, self.world.noise, (viewers, len(seen))))
+        return np.asarray(seen * wrong + HUB_WORTH * self.on_hub[columns])
+
+    def _arrive(self) -> None:
+        world = self.world
+        wanted = world.nodes * min(1.0, (self.week + 1) / world.growing_up)
+        missing = max(0, int(wanted - len(self.nodes.disk)))
+        count = missing if self.week < world.growing_up else int(self.random.poisson(missing))
+        if not count:
+            return
+        hosted = self.random.random(count) < HOSTED
+        company = np.where(hosted, self.random.choice(len(HOSTING_COMPANIES), count, p=HOSTING_COMPANIES), -1)
+        disk = np.exp(self.random.normal(np.log(world.median_disk), 1.2, count)) * np.where(hosted, 3, 1)
+        stay = self.random.exponential(world.home_stay, count) * np.where(hosted, 2, 1)
+        come = Nodes(
+            np.clip(disk, 1e9, 4e13),
+            self.week + LANDING_WEEKS + stay.astype(int),
+            company,
+            self.random.integers(0, 2**63, count, dtype=np.uint64),
+        )
+        for start in range(0, count, BATCH):
+            seeds = come.seed[start : start + BATCH]
+            disks = come.disk[start : start + BATCH]
+            chances = luck(seeds, self.seeds)
+            keys = self.rule.order(View(self._standing(len(seeds)), chances, self.sizes, self.popularity, disks))
+            come.held += [self._fill(keys[row], disks[row]) for row in range(len(seeds))]
+        self.landing += come.held
+        self.traffic += sum(float(self.sizes[held].sum()) for held in come.held)
+        self.nodes.join(come)
+
+    def _fill(self, keys: Floats, disk: float) -> Ints:
+        """Take in order whatever still fits."""
+        possible = np.flatnonzero((self.on_hub | (self.copies > 0)) & (self.sizes <= disk))
+        order = possible[np.argsort(keys[possible], kind="stable")]
+        taken = []
+        while len(order):
+            filled = np.cumsum(self.sizes[order])
+            fitting = int(np.searchsorted(filled, disk, side="right"))
+            taken.append(order[:fitting])
+            disk -= filled[fitting - 1] if fitting else 0.0
+            order = order[fitting:][self.sizes[order[fitting:]] <= disk]
+        return np.concatenate(taken) if taken else np.zeros(0, int)
+
+    def _review(self) -> None:
+        """A quarter of the nodes look again: take what is in danger, for room that is free or of what is well kept."""
+        nodes = self.nodes
+        known = self.past[0] if self.past else self.copies
+        alive = self.on_hub | (self.copies > 0)
+        danger = np.flatnonzero((known + HUB_WORTH * self.on_hub < 2 * FLOOR) & alive)
+        if not len(danger):
+            return
+        danger = danger[np.argsort(known[danger], kind="stable")][:COLUMNS_AT_REVIEW]
+        period = np.uint64(self.week // 4 + 1)
+        turn = np.flatnonzero(nodes.seed % np.uint64(4) == self.week % 4)
+        for start in range(0, len(turn), BATCH):
+            part = turn[start : start + BATCH]
+            standing = self._standing(len(part), danger)
+            chances = luck(nodes.seed[part], self.seeds[danger])
+            view = View(standing, chances, self.sizes[danger], self.popularity[danger], nodes.disk[part])
+            keys = self.rule.order(view)
+            for row, node in enumerate(part):
+                wanted = np.flatnonzero(standing[row] < FLOOR)
+                order = danger[wanted[np.argsort(keys[row][wanted], kind="stable")]]
+                self._exchange(int(node), order, known, period)
+
+    def _exchange(self, node: int, wanted: Ints, known: Ints, period: np.uint64) -> None:
+        held, disk = self.nodes.held[node], self.nodes.disk[node]
+        wanted = wanted[(self.sizes[wanted] <= disk) & ~np.isin(wanted, held)][:MOST_TAKEN_AT_REVIEW]
+        if not len(wanted):
+            return
+        drawn = luck(self.nodes.seed[node : node + 1] ^ (period << np.uint64(32)), self.seeds[held])[0]
+        spare = held[(known[held] - 1 > self.rule.give_above) & (drawn < self.rule.may_give)]
+        spare = list(spare[np.argsort(-known[spare], kind="stable")])
+        free, moved = disk - self.sizes[held].sum(), 0.0
+        taken: list[int] = []
+        given: list[int] = []
+        for one in wanted:
+            size = self.sizes[one]
+            if taken and moved + size > rebalance.SHARE_OF_BUDGET * disk:
+                continue
+            leaving = _make_room(spare, self.sizes, size - free)
+            if leaving is None:
+                continue
+            spare = spare[len(leaving) :]
+            free += self.sizes[leaving].sum() - size
+            moved += size
+            taken.append(int(one))
+            given += leaving
+        if taken:
+            self.nodes.held[node] = np.concatenate([held[~np.isin(held, given)], np.array(taken)])
+            self.copies[given] -= 1
+            self.landing.append(np.array(taken))
+            self.traffic += moved
+            self.moved += len(taken)
+
+
+def _make_room(spare: list[int], sizes: Floats, missing: float) -> list[int] | None:
+    leaving: list[int] = []
+    for one in spare:
+        if missing <= 0:
+            break
+        leaving.append(int(one))
+        missing -= sizes[one]
+    return leaving if missing <= 0 else None
+
+
+def luck(nodes: NDArray[np.uint64], snapshots: NDArray[np.uint64]) -> Floats:
+    """Return an even number in (0, 1) for each pair: splitmix64 in the place of the tool's BLAKE2b."""
+    mixed = nodes[:, None] ^ snapshots[None, :]
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    return ((mixed >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+def summary(world: World, runs: list[dict[str, Floats]]) -> dict[str, float]:
+    """Average the figures of several runs; `least` and `median` over the time after the Hub has closed."""
+    after = world.hub_closes
+
+    def mean(values: list[float]) -> float:
+        return float(np.mean(values))
+
+    return {
+        "lost": mean([run["lost"][-1] for run in runs]),
+        "lost_error": float(np.std([run["lost"][-1] for run in runs]) / len(runs) ** 0.5),
+        "lost_percent": 100 * mean([run["lost"][-1] for run in runs]) / world.snapshots,
+        "bytes_lost_percent": 100 * mean([run["bytes_lost"][-1] for run in runs]),
+        "least": mean([run["least"][after:].mean() for run in runs]),
+        "median": mean([run["median"][after:].mean() for run in runs]),
+        "traffic_a_year": mean([run["traffic"][-1] / world.years for run in runs]),
+    }
+
+
+def markdown(world: World, table: dict[str, dict[str, float]]) -> list[str]:
+    """Print one world's table."""
+    lines = [
+        f"**{TITLES[world.name]}, {world.snapshots:,} snapshots, {world.years:g} years** (mean of {world.seeds} runs)",
+        "",
+        "| rule | snapshots lost | bytes lost | copies, least-kept 1 % | copies, median | traffic a year |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, row in table.items():
+        lost = f"{row['lost']:.1f} ± {row['lost_error']:.1f} ({row['lost_percent']:.1f} %)"
+        lines.append(
+            f"| {name} | {lost} | {row['bytes_lost_percent']:.1f} % | {row['least']:.1f} | {row['median']:.1f} "
+            f"| {row['traffic_a_year']:.1f} x the archive |"
+        )
+    return [*lines, ""]
+
+
+def draw(results: dict[str, dict[str, list[dict[str, Floats]]]], out: Path) -> list[Path]:
+    """Draw what was lost over time, and how many copies the least-kept hundredth had."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    colours = {"ours": "#0b7a75", "fewest": "#d1495b", "random": "#8d99ae", "popular": "#edae49"}
+    paths = []
+    for field_name, label, file in (
+        ("bytes_lost", "bytes lost (% of the archive)", "survival_lost.png"),
+        ("least", "copies of the least-kept 1 %", "survival_copies.png"),
+    ):
+        figure, axes = plt.subplots(1, len(results), figsize=(5.4 * len(results), 4.0), squeeze=False)
+        for axis, (name, by_rule) in zip(axes[0], results.items(), strict=True):
+            _panel(axis, WORLDS[name], by_rule, field_name, colours)
+            axis.set_ylabel(label)
+        axes[0][0].legend(frameon=False, loc="upper left")
+        figure.tight_layout()
+        out.mkdir(parents=True, exist_ok=True)
+        paths.append(out / file)
+        figure.savefig(paths[-1], dpi=130, metadata={"Software": None})
+        plt.close(figure)
+    return paths
+
+
+def _panel(axis, world, by_rule, field_name, colours) -> None:  # noqa: ANN001 - matplotlib's own types
+    scale = 100 if field_name == "bytes_lost" else 1
+    for rule, runs in by_rule.items():
+        years = np.arange(len(runs[0][field_name])) / WEEKS
+        values = scale * np.array([run[field_name] for run in runs])
+        axis.plot(years, values.mean(axis=0), label=rule, color=colours.get(rule), linewidth=2.2)
+        if len(runs) > 2:
+            low, high = np.percentile(values, [10, 90], axis=0)
+            axis.fill_between(years, low, high, color=colours.get(rule), alpha=0.15, linewidth=0)
+    top = axis.get_ylim()[1]
+    axis.set_ylim(0, top)
+    for week, text in ((world.hub_closes, "the Hub closes"), (world.company_closes, "a hosting company closes")):
+        axis.axvline(week / WEEKS, color="#444444", linestyle=":", linewidth=1)
+        axis.text(week / WEEKS + 0.03, top * 0.985, text, fontsize=8, color="#444444", va="top", rotation=90)
+    axis.set_title(TITLES[world.name], fontsize=11)
+    axis.set_xlabel("years")
+    axis.set_xlim(0, world.years)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--worlds", default="circle,crowd", help=f"of {', '.join(WORLDS)}")
+    parser.add_argument("--rules", choices=("compared", "variants"), default="compared")
+    parser.add_argument("--only", help="names of rules, separated by commas")
+    parser.add_argument("--seeds", type=int, help="runs of each, instead of the world's own number")
+    parser.add_argument("--years", type=float)
+    parser.add_argument("--noise", type=float, help="how wrong each view is (sigma of a log-normal factor)")
+    parser.add_argument("--delay", type=int, help="how late knowledge is, in weeks")
+    parser.add_argument("--out", type=Path, help="draw the plots into this folder")
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    wanted = parser.parse_args()
+    changes = {
+        name: value for name in ("seeds", "years", "noise", "delay") if (value := getattr(wanted, name)) is not None
+    }
+    rules = RULES if wanted.rules == "compared" else VARIANTS
+    if wanted.only:
+        rules = tuple(rule for rule in rules if rule.name in wanted.only.split(","))
+    results: dict[str, dict[str, list[dict[str, Floats]]]] = {}
+    figures: dict[str, dict[str, dict[str, float]]] = {}
+    for name in wanted.worlds.split(","):
+        world = replace(WORLDS[name], **changes)
+        began = time.monotonic()
+        results[name] = {
+            rule.name: [Simulation(world, rule, seed).run() for seed in range(world.seeds)] for rule in rules
+        }
+        figures[name] = {rule: summary(world, runs) for rule, runs in results[name].items()}
+        if not wanted.json:
+            print("\n".join(markdown(world, figures[name])), f"<!-- {time.monotonic() - began:.0f} s -->", flush=True)
+    if wanted.json:
+        print(json.dumps(figures))
+    if wanted.out:
+        for path in draw(results, wanted.out):
+            print(path)
+
+
+if __name__ == "__main__":
+    main()
