@@ -1,7 +1,8 @@
-"""`p2pqwen preserve`: bring a snapshot into the library, whole, verified, with its torrent."""
+"""`p2pqwen preserve`: bring one snapshot or many into the library, whole, verified, each with its torrent."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,13 +41,39 @@ def preserve(
     allow_gated: Annotated[
         bool, typer.Option("--allow-gated", help="Preserve a gated or private repository all the same.")
     ] = False,
+    org: Annotated[str | None, typer.Option(metavar="ORG", help="Every model of this organisation.")] = None,
+    watchlist: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Every model of this list, such as torrents/watchlist.toml.")
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Of many: only these, by ORG/MODEL, MODEL or group:NAME."),
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Of many: not these.")] = None,
+    licence: Annotated[
+        list[str] | None, typer.Option("--license", metavar="GLOB", help="Of many: only under these licences.")
+    ] = None,
+    max_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Of many: none larger than this.")] = None,
+    budget: Annotated[str | None, typer.Option(metavar="SIZE", help="Of many: bring at most so much.")] = None,
+    parallel: Annotated[int | None, typer.Option(metavar="N", help="Of many: so many at once (default: 2).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Of many: show the plan and do nothing.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Turn a snapshot (a repository at one commit) into a verified copy and a torrent."""
+    """Turn a snapshot (a repository at one commit) into a verified copy and a torrent, or do so with many."""
+    from p2pqwen.cli.preserve_many import ManyOptions, preserve_many
     from p2pqwen.node import open_node
 
+    many = ManyOptions(
+        org, watchlist, include or [], exclude or [], licence or [], max_size, budget, parallel, dry_run, allow_gated
+    )
     with Output(as_json=json_output) as out:
         node = open_node()
+        if many.asked:
+            if any(given is not None for given in (target, source, repo, commit, git)):
+                raise UsageError("--org and --watchlist stand for what to preserve; name nothing else beside them")
+            preserve_many(node, out, many)
+            return
+        many.refuse_alone()
         if source is None:
             done = _from_hub(node, out, target, (repo, commit, git), allow_gated=allow_gated)
         else:
@@ -57,7 +84,9 @@ def preserve(
 def _from_hub(
     node: Node, out: Output, target: str | None, folder_options: tuple[str | None, ...], *, allow_gated: bool
 ) -> Preserved:
+    from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.preserve import PreserveOptions, preserve
+    from p2pqwen.operations.upstream import note_upstream
 
     if target is None:
         raise UsageError("no repository named", expected="REPO[@REVISION], or --from DIR with --repo and --commit")
@@ -66,7 +95,7 @@ def _from_hub(
     name, at, revision = target.partition("@")
     if at and not revision:
         raise UsageError("no revision after @", got=target)
-    return preserve(
+    done = preserve(
         _repo_id(name),
         revision or None,
         hub=node.hub,
@@ -75,6 +104,9 @@ def _from_hub(
         options=PreserveOptions(allow_gated=allow_gated),
         report=out.report,
     )
+    with node.state_store(out.report) as store:  # the Hub has just listed it
+        note_upstream(UpstreamStore(store), done.held.id, shown=True, now=datetime.now(UTC), report=out.report)
+    return done
 
 
 def _from_folder(

@@ -7,6 +7,7 @@ and delete it on failure. Within a run they go on from where the connection brok
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 MAX_FILES = 100_000
+MAX_MODELS = 10_000
 ATTEMPTS = 4
 LONGEST_WAIT = 60.0
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
@@ -58,6 +60,16 @@ class HubSnapshot:
     files: tuple[HubFile, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """One row of an organisation's list. `license` is what the Hub made of the model card, None where it says none."""
+
+    repo: RepoId
+    gated: bool
+    private: bool
+    license: str | None
+
+
 class HubClient:
     """The Hub at one endpoint. Its methods may be called from several threads at once.
 
@@ -82,6 +94,36 @@ class HubClient:
                 raise VerificationError(f"the Hub answered another commit of {repo}", expected=revision, got=commit)
             files = self._list(repo, commit)
         return HubSnapshot(SnapshotId(repo, commit), bool(info.gated), bool(info.private), files)
+
+    def models(self, org: str) -> tuple[HubModel, ...]:
+        """List every model repository of an organisation or user, by name; one that is unknown has none."""
+        with self._asking(f"the models of {org}"):
+            found = _patiently(
+                lambda: list(
+                    itertools.islice(
+                        self._api.list_models(author=org, expand=["gated", "private", "tags"]), MAX_MODELS + 1
+                    )
+                ),
+                _is_busy,
+            )
+            if len(found) > MAX_MODELS:
+                raise FormatError(f"{org} has too many models", expected=f"at most {MAX_MODELS}")
+            models = (HubModel(RepoId(one.id), bool(one.gated), bool(one.private), _license(one.tags)) for one in found)
+            return tuple(sorted(models, key=lambda one: one.repo))
+
+    def serves(self, snapshot: SnapshotId) -> bool:
+        """Tell whether the Hub still shows this commit to everybody; raises `NetworkError` where it does not say."""
+        try:
+            with self._asking(str(snapshot)):
+                info = _patiently(
+                    lambda: self._api.model_info(
+                        str(snapshot.repo), revision=str(snapshot.commit), timeout=REQUEST_TIMEOUT
+                    ),
+                    _is_busy,
+                )
+        except NotFoundError:
+            return False
+        return not info.private
 
     def download(
         self, snapshot: HubSnapshot, file: HubFile, folder: Path, on_bytes: Callable[[int], None] = lambda _: None
@@ -173,6 +215,10 @@ class HubClient:
     def _asking(self, what: str) -> Iterator[None]:
         with only_to(self.endpoint), translated(what, endpoint=self.endpoint, with_token=self._token is not None):
             yield
+
+
+def _license(tags: list[str] | None) -> str | None:
+    return next((tag.removeprefix("license:") for tag in tags or () if tag.startswith("license:")), None)
 
 
 def _hub_file(entry: RepoFile) -> HubFile:

@@ -15,9 +15,12 @@ import httpx2
 from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 
+from p2pqwen.hub.pace import Pace
+
 # huggingface_hub lists a repository without any time limit; its downloads set their own.
 REQUEST_TIMEOUT = 30.0
 
+_pace = Pace()
 _trusted_origin: ContextVar[str | None] = ContextVar("p2pqwen_hub_origin", default=None)
 
 
@@ -46,6 +49,7 @@ def configure() -> None:
 def _client() -> httpx2.Client:
     client = default_client_factory()
     client.event_hooks["request"].append(_before_request)
+    client.event_hooks["response"].append(_after_answer)
     return client
 
 
@@ -56,6 +60,13 @@ def _before_request(request: httpx2.Request) -> None:
     timeout = request.extensions.get("timeout") or {}
     if all(value is None for value in timeout.values()):
         request.extensions["timeout"] = httpx2.Timeout(REQUEST_TIMEOUT).as_dict()
+    if trusted == _origin(request.url):
+        _pace.before(request.url.path)
+
+
+def _after_answer(response: httpx2.Response) -> None:
+    if _trusted_origin.get() == _origin(response.request.url):
+        _pace.after(response.request.url.path, response.headers)
 
 
 def _origin(url: httpx2.URL) -> str:

@@ -108,7 +108,7 @@ class Library:
 
     def stage(self, snapshot: SnapshotId) -> Path:
         """Return the folder in which this snapshot is made; what an interrupted try left there is kept."""
-        staged = self._home.staging / snapshot.repo.org / snapshot.repo.model / str(snapshot.commit)
+        staged = self.staged(snapshot)
         orphan = self.folder(snapshot)
         if orphan.is_dir() and not self.torrent_path(snapshot).exists() and not staged.exists():
             durable.rename(orphan, staged)  # a crash between `install`'s two steps
@@ -116,9 +116,13 @@ class Library:
             staged.mkdir(parents=True, exist_ok=True)
         return staged
 
+    def staged(self, snapshot: SnapshotId) -> Path:
+        """Return where this snapshot would be made; nothing is created."""
+        return self._home.staging / snapshot.repo.org / snapshot.repo.model / str(snapshot.commit)
+
     def discard_stage(self, snapshot: SnapshotId) -> None:
         """Remove what was staged for this snapshot."""
-        self._remove_folder(self._home.staging / snapshot.repo.org / snapshot.repo.model / str(snapshot.commit))
+        self._remove_folder(self.staged(snapshot))
 
     def install(self, snapshot: SnapshotId, torrent: bytes) -> HeldSnapshot:
         """Move a verified staged snapshot into the library and give it its torrent; raises `DiskError`."""

@@ -15,9 +15,8 @@ RESERVE = 64 * 2**20
 
 def require_free(folder: Path, size: int) -> None:
     """Refuse with `DiskError` when `size` bytes do not fit on the disk of `folder`."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    with disk_errors(f"ask how much of {existing} is free"):
-        free = shutil.disk_usage(existing).free
+    free = free_space(folder)
+    existing = _existing(folder)
     if size > 0 and size + RESERVE > free:
         raise DiskError(
             f"not enough room on the disk of {existing}",
@@ -25,3 +24,14 @@ def require_free(folder: Path, size: int) -> None:
             got=format_size(free),
             hint="free some space, or point P2PQWEN_HOME at a larger disk",
         )
+
+
+def free_space(folder: Path) -> int:
+    """Return the free bytes of the disk on which `folder` is, or would be; raises `DiskError`."""
+    existing = _existing(folder)
+    with disk_errors(f"ask how much of {existing} is free"):
+        return shutil.disk_usage(existing).free
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())

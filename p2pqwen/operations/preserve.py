@@ -63,6 +63,19 @@ def preserve(
     `VerificationError` where bytes are not what the Hub said, `P2pqwenError` for a gated or private repository.
     """
     listing = hub.resolve(repo, revision)
+    return preserve_listing(listing, hub=hub, cache=cache, library=library, options=options, report=report)
+
+
+def preserve_listing(
+    listing: HubSnapshot,
+    *,
+    hub: HubClient,
+    cache: HubCache,
+    library: Library,
+    options: PreserveOptions = PreserveOptions(),
+    report: Report = ignore,
+) -> Preserved:
+    """Do what `preserve` does for a snapshot that the Hub has listed before; raises the same."""
     _refuse_closed(listing, options)
     refuse_clashes(file.path for file in listing.files)
     wanted = options.wanted

@@ -1,0 +1,171 @@
+"""`preserve --org ORG` and `preserve --watchlist FILE`: plan, work, and what became of every repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from p2pqwen.cli import exit_codes
+from p2pqwen.cli.output import Output
+from p2pqwen.errors import FormatError, UsageError
+from p2pqwen.values.byte_size import format_size, parse_size
+
+if TYPE_CHECKING:
+    from p2pqwen.node import Node
+    from p2pqwen.operations.bulk_preserve import BulkOptions, BulkResult
+    from p2pqwen.stewardship.bulk_plan import Planned
+    from p2pqwen.stewardship.watchlist import WatchedRepo
+
+
+@dataclass(frozen=True, slots=True)
+class ManyOptions:
+    """The options as they were given."""
+
+    org: str | None
+    watchlist: Path | None
+    include: list[str]
+    exclude: list[str]
+    license: list[str]
+    max_size: str | None
+    budget: str | None
+    parallel: int | None
+    dry_run: bool
+    allow_gated: bool
+
+    @property
+    def asked(self) -> bool:
+        """Whether many repositories were asked for."""
+        return self.org is not None or self.watchlist is not None
+
+    def refuse_alone(self) -> None:
+        """Refuse options that mean nothing for one repository."""
+        given = {
+            "--include": self.include,
+            "--exclude": self.exclude,
+            "--license": self.license,
+            "--max-size": self.max_size,
+            "--budget": self.budget,
+            "--parallel": self.parallel,
+            "--dry-run": self.dry_run,
+        }
+        if name := next((name for name, value in given.items() if value), None):
+            raise UsageError(f"{name} goes with --org or --watchlist")
+
+
+def preserve_many(node: Node, out: Output, options: ManyOptions) -> None:
+    """Carry it out and print it; ends with the exit code of what failed, if anything did."""
+    from p2pqwen.library.upstream_store import UpstreamStore
+    from p2pqwen.operations.bulk_preserve import BulkPlaces, bulk_preserve
+
+    chosen = _bulk_options(options)
+    wanted = _wanted(node, options)
+    with node.state_store(out.report) as store:
+        places = BulkPlaces(
+            node.hub, node.hub_cache, node.library, UpstreamStore(store), clock=lambda: datetime.now(UTC)
+        )
+        result = bulk_preserve(wanted, chosen, places, out.report)
+    out.result(_fields(result), list(_lines(result)))
+    if code := _exit_code(result):
+        raise typer.Exit(code)
+
+
+def _bulk_options(options: ManyOptions) -> BulkOptions:
+    from p2pqwen.operations.bulk_preserve import PARALLEL, BulkOptions
+    from p2pqwen.stewardship.bulk_plan import BulkLimits
+
+    if options.parallel is not None and not 1 <= options.parallel <= 16:
+        raise UsageError("--parallel", expected="1 to 16 repositories at once", got=options.parallel)
+    limits = BulkLimits(
+        include=tuple(options.include),
+        exclude=tuple(options.exclude),
+        licenses=tuple(options.license),
+        max_size=None if options.max_size is None else parse_size(options.max_size),
+        budget=None if options.budget is None else parse_size(options.budget),
+        allow_gated=options.allow_gated,
+    )
+    return BulkOptions(limits, parallel=options.parallel or PARALLEL, dry_run=options.dry_run)
+
+
+def _wanted(node: Node, options: ManyOptions) -> tuple[WatchedRepo, ...]:
+    from p2pqwen.operations.bulk_survey import list_org, read_watchlist
+    from p2pqwen.values.snapshot_id import RepoId
+
+    if options.watchlist is not None and options.org is not None:
+        raise UsageError("--org and --watchlist contradict each other")
+    if options.watchlist is not None:
+        return read_watchlist(options.watchlist)
+    org = options.org or ""
+    try:
+        RepoId(f"{org}/x")
+    except FormatError as error:
+        raise UsageError("--org", expected="the name of an organisation, such as Qwen", got=repr(org)[:80]) from error
+    return list_org(org, node.hub)
+
+
+def _exit_code(result: BulkResult) -> int:
+    """Return 0 when nothing failed, the one code that all failures share, else 1."""
+    from p2pqwen.stewardship.bulk_plan import Action
+
+    codes = {exit_codes.exit_code(row.error) for row in result.of(Action.FAILED) if row.error is not None}
+    if not codes:
+        return exit_codes.DONE
+    return codes.pop() if len(codes) == 1 else exit_codes.FAILED
+
+
+def _fields(result: BulkResult) -> dict[str, Any]:
+    from p2pqwen.stewardship.bulk_plan import WORK, Action
+
+    preserved = [
+        {"repo": str(one.held.id.repo), "commit": str(one.held.id.commit), "size": one.metainfo.layout.total_size}
+        for one in result.done
+    ]
+    fields: dict[str, Any] = {
+        "preserved": preserved,
+        "unchanged": [_row(row) for row in result.of(Action.UNCHANGED)],
+        "skipped": [_row(row) | {"reason": row.reason} for row in result.of(Action.SKIPPED)],
+        "failed": [_row(row) | {"reason": row.reason} for row in result.of(Action.FAILED)],
+        "bytes": result.size,
+        "needed": result.to_bring,
+        "free": result.free,
+        "dry_run": result.dry_run,
+    }
+    if result.dry_run:
+        fields["plan"] = [
+            _row(row) | {"action": row.action.value, "needed": row.survey.to_bring} for row in result.of(*WORK)
+        ]
+    return fields
+
+
+def _row(row: Planned) -> dict[str, Any]:
+    survey = row.survey
+    known = survey.commit is not None
+    return {
+        "repo": str(survey.wanted.repo),
+        "commit": str(survey.commit) if known else None,
+        "size": survey.size if known else None,
+    }
+
+
+def _lines(result: BulkResult) -> Iterator[str]:
+    from p2pqwen.stewardship.bulk_plan import WORK, Action
+
+    if result.dry_run:
+        for row in result.of(*WORK):
+            size = f"{format_size(row.survey.size)}, {format_size(row.survey.to_bring)} to bring"
+            yield f"{row.action:<9}  {row.survey.wanted.repo}  {size}"
+    for one in result.done:
+        yield f"preserved  {one.held.id}  {format_size(one.metainfo.layout.total_size)}"
+    for row in result.of(Action.SKIPPED, Action.FAILED):
+        yield f"{row.action:<9}  {row.survey.wanted.repo}: {row.reason}"
+    unchanged, skipped, failed = (len(result.of(one)) for one in (Action.UNCHANGED, Action.SKIPPED, Action.FAILED))
+    rest = f"{unchanged} unchanged, {skipped} skipped, {failed} failed"
+    if result.dry_run:
+        yield f"{len(result.of(*WORK))} to preserve, {rest}"
+        yield f"{format_size(result.to_bring)} to bring, {format_size(result.free)} free; nothing was done (--dry-run)"
+    else:
+        yield f"{len(result.done)} preserved ({format_size(result.size)}), {rest}"

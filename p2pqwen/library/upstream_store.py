@@ -1,0 +1,73 @@
+"""What is known of each snapshot on the Hub, in the state store: `upstream/<snapshot>`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from p2pqwen.errors import FormatError
+from p2pqwen.index.entry import Upstream
+from p2pqwen.library.state_store import StateStore
+from p2pqwen.stewardship.upstream import UpstreamRecord, observe
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.utc_time import format_time, parse_time
+
+_PREFIX = "upstream/"
+
+
+class UpstreamStore:
+    """The records of one home. Methods raise `DiskError`."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+
+    def get(self, snapshot: SnapshotId) -> UpstreamRecord | None:
+        """Return a snapshot's record, None where the Hub was never asked."""
+        return _read(self._store.get(f"{_PREFIX}{snapshot}"))
+
+    def all(self) -> dict[SnapshotId, UpstreamRecord]:
+        """Return every record."""
+        found = {}
+        for name, value in self._store.items(_PREFIX).items():
+            if (record := _read(value)) is not None:
+                found[SnapshotId.parse(name)] = record
+        return found
+
+    def states(self) -> dict[SnapshotId, Upstream]:
+        """Return the state of every snapshot the Hub was asked about."""
+        return {snapshot: record.state for snapshot, record in self.all().items()}
+
+    def observe(
+        self, snapshot: SnapshotId, *, shown: bool, now: datetime
+    ) -> tuple[UpstreamRecord | None, UpstreamRecord]:
+        """Fold in an answer of the Hub; return the record before and after."""
+        before = self.get(snapshot)
+        after = observe(before, shown=shown, now=now)
+        self._store.put(f"{_PREFIX}{snapshot}", _to_json(after))
+        return before, after
+
+
+def _to_json(record: UpstreamRecord) -> dict[str, Any]:
+    return {
+        "state": record.state.value,
+        "since": format_time(record.since),
+        "looked": format_time(record.looked),
+        "last_present": None if record.last_present is None else format_time(record.last_present),
+    }
+
+
+def _read(value: Mapping[str, Any] | None) -> UpstreamRecord | None:
+    """Read a stored record; anything else is none, and costs a question."""
+    try:
+        if value is None:
+            return None
+        last = value["last_present"]
+        return UpstreamRecord(
+            Upstream(value["state"]),
+            since=parse_time(value["since"]),
+            looked=parse_time(value["looked"]),
+            last_present=None if last is None else parse_time(last),
+        )
+    except (KeyError, TypeError, ValueError, FormatError):
+        return None

@@ -1,0 +1,147 @@
+"""Look at every wanted repository before anything is downloaded: its commit, its size, and what is here already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, UsageError
+from p2pqwen.events import Progress, Report, ignore
+from p2pqwen.hub.cache import HubCache
+from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
+from p2pqwen.library import durable
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.manifest.licence import license_of_readme
+from p2pqwen.manifest.manifest import parse_manifest
+from p2pqwen.operations.snapshot_build import MAX_README_SIZE
+from p2pqwen.stewardship.bulk_plan import Survey
+from p2pqwen.stewardship.watchlist import MAX_WATCHLIST_SIZE, WatchedRepo, parse_watchlist
+from p2pqwen.values.digest import Sha256
+
+SURVEY_WORKERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """A survey and, where the Hub answered, the listing the work will start from."""
+
+    survey: Survey
+    listing: HubSnapshot | None = None
+
+
+def read_watchlist(path: Path) -> tuple[WatchedRepo, ...]:
+    """Read a watchlist file; raises `NotFoundError`, `DiskError`, `UsageError` for one that is none."""
+    try:
+        return parse_watchlist(durable.read(path, max_bytes=MAX_WATCHLIST_SIZE))
+    except FormatError as error:
+        raise UsageError(f"{path}: {error.what}", expected=error.expected, got=error.got) from error
+
+
+def list_org(org: str, hub: HubClient) -> tuple[WatchedRepo, ...]:
+    """Return every public model repository of an organisation; raises `NotFoundError` where it has none."""
+    models = hub.models(org)
+    if not models:
+        raise NotFoundError(f"the Hub shows no models of {org}")
+    return tuple(WatchedRepo(model.repo, license=model.license) for model in models)
+
+
+def survey_all(
+    wanted: Sequence[WatchedRepo],
+    *,
+    hub: HubClient,
+    cache: HubCache,
+    library: Library,
+    read_licenses: bool,
+    report: Report = ignore,
+) -> list[Surveyed]:
+    """Ask the Hub about every wanted repository; one that cannot be asked about says why, and stops nothing.
+
+    `read_licenses`: read each snapshot's own README.md for its licence, which needs that one file.
+    """
+    surveyor = _Surveyor(hub, cache, library, read_licenses=read_licenses)
+    found: list[Surveyed] = []
+    with ThreadPoolExecutor(SURVEY_WORKERS, "survey") as pool:
+        asked = [pool.submit(surveyor.survey, one) for one in wanted]
+        try:
+            for done, answer in enumerate(as_completed(asked), 1):
+                found.append(answer.result())
+                report(Progress("survey", done, len(wanted), str(found[-1].survey.wanted.repo), "repositories"))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return found
+
+
+class _Surveyor:
+    def __init__(self, hub: HubClient, cache: HubCache, library: Library, *, read_licenses: bool) -> None:
+        self._hub, self._cache, self._library, self._read_licenses = hub, cache, library, read_licenses
+        held = library.all()
+        self._held = {one.id: one for one in held}
+        self._contents = _content_sizes(held)
+
+    def survey(self, wanted: WatchedRepo) -> Surveyed:
+        """Look at one repository."""
+        earlier = sum(one.repo == wanted.repo for one in self._held)
+        try:
+            listing = self._hub.resolve(wanted.repo, wanted.revision)
+            survey = self._describe(wanted, listing)
+        except P2pqwenError as error:
+            absent = isinstance(error, NotFoundError)
+            return Surveyed(Survey(wanted, error=error, absent=absent, earlier=earlier, license=wanted.license))
+        return Surveyed(survey, listing)
+
+    def _describe(self, wanted: WatchedRepo, listing: HubSnapshot) -> Survey:
+        held = self._held.get(listing.snapshot)
+        whole = held is not None and held.state is State.COMPLETE
+        closed = "gated" if listing.gated else "private" if listing.private else None
+        survey = Survey(
+            wanted,
+            commit=listing.snapshot.commit,
+            size=sum(file.size for file in listing.files),
+            held=whole,
+            earlier=sum(one.repo == wanted.repo and one != listing.snapshot for one in self._held),
+            closed=closed,
+            license=wanted.license,
+        )
+        if whole or closed is not None:
+            return survey
+        license_ = self._license(listing) if self._read_licenses else wanted.license
+        return replace(survey, to_bring=self._to_bring(listing), license=license_)
+
+    def _to_bring(self, listing: HubSnapshot) -> int:
+        """Return the bytes of files that are neither staged, nor in another snapshot, nor in the Hugging Face cache."""
+        staged = self._library.staged(listing.snapshot)
+        return sum(file.size for file in listing.files if not self._is_here(listing, file, staged))
+
+    def _is_here(self, listing: HubSnapshot, file: HubFile, staged: Path) -> bool:
+        if file.lfs_sha256 is not None and self._contents.get(file.lfs_sha256) == file.size:
+            return True
+        path = staged / file.path.text
+        if path.is_file() and path.stat().st_size == file.size:
+            return True
+        return self._cache.find(listing.snapshot.repo, file) is not None
+
+    def _license(self, listing: HubSnapshot) -> str | None:
+        readme = next((file for file in listing.files if file.path.text == "README.md"), None)
+        if readme is None or readme.size > MAX_README_SIZE:
+            return None
+        path = self._hub.download(listing, readme, self._library.stage(listing.snapshot))
+        with durable.disk_errors(f"read {path}"):
+            return license_of_readme(path.read_bytes())
+
+
+def _content_sizes(held: Iterable[HeldSnapshot]) -> dict[Sha256, int]:
+    """Return the size of every file of the library by its SHA-256; snapshots that cannot be read are passed over."""
+    found: dict[Sha256, int] = {}
+    for one in held:
+        if one.state is State.INCOMPLETE:
+            continue
+        try:
+            manifest = one.metainfo().manifest
+            if manifest is not None:
+                found.update((row.sha256, row.size) for row in parse_manifest(manifest).files)
+        except P2pqwenError:
+            continue
+    return found

@@ -1,0 +1,88 @@
+"""Ask the Hub whether it still shows snapshots, and remember the answers with their dates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+from p2pqwen.errors import NetworkError, P2pqwenError
+from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.hub.client import HubClient
+from p2pqwen.index.entry import Upstream
+from p2pqwen.library.upstream_store import UpstreamStore
+from p2pqwen.stewardship.upstream import UpstreamRecord, returned, vanished
+from p2pqwen.values.snapshot_id import SnapshotId
+
+ASKING_WORKERS = 4
+GIVE_UP_AFTER = 5
+"""So many snapshots in a row without any answer mean that the Hub itself is out of reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamCheck:
+    """One round of questions: how many were answered, and what is newly gone or back."""
+
+    asked: int
+    answered: int
+    vanished: tuple[SnapshotId, ...]
+    returned: tuple[SnapshotId, ...]
+
+
+def note_upstream(
+    store: UpstreamStore, snapshot: SnapshotId, *, shown: bool, now: datetime, report: Report = ignore
+) -> UpstreamRecord:
+    """Remember one answer of the Hub; a snapshot that has vanished, or is back, is announced."""
+    before, after = store.observe(snapshot, shown=shown, now=now)
+    if vanished(before, after):
+        report(Notice("warning", f"gone from the Hub: {snapshot}; this copy may be among the last"))
+    elif returned(before, after):
+        report(Notice("info", f"back on the Hub: {snapshot}"))
+    return after
+
+
+def check_upstream(
+    snapshots: Iterable[SnapshotId],
+    hub: HubClient,
+    store: UpstreamStore,
+    *,
+    clock: Callable[[], datetime],
+    report: Report = ignore,
+) -> UpstreamCheck:
+    """Ask about every snapshot; one without an answer keeps what is known of it."""
+    wanted = sorted(set(snapshots))
+    known = store.states()
+    answered = silent = 0
+    gone: list[SnapshotId] = []
+    back: list[SnapshotId] = []
+    with ThreadPoolExecutor(ASKING_WORKERS, "upstream") as pool:
+        for start in range(0, len(wanted), ASKING_WORKERS):
+            part = wanted[start : start + ASKING_WORKERS]
+            for snapshot, shown in zip(part, pool.map(lambda one: _shown(one, hub, report), part), strict=True):
+                if shown is None:
+                    silent += 1
+                    continue
+                silent = 0
+                answered += 1
+                before = known.get(snapshot)
+                after = note_upstream(store, snapshot, shown=shown, now=clock(), report=report)
+                if after.state is Upstream.GONE and before is not Upstream.GONE:
+                    gone.append(snapshot)
+                elif after.state is Upstream.PRESENT and before is Upstream.GONE:
+                    back.append(snapshot)
+            report(Progress("ask the Hub", min(start + len(part), len(wanted)), len(wanted), "", "snapshots"))
+            if silent >= GIVE_UP_AFTER and not answered:
+                report(Notice("warning", "the Hub does not answer; what is known of it stays as it was"))
+                break
+    return UpstreamCheck(len(wanted), answered, tuple(gone), tuple(back))
+
+
+def _shown(snapshot: SnapshotId, hub: HubClient, report: Report) -> bool | None:
+    try:
+        return hub.serves(snapshot)
+    except NetworkError:
+        return None
+    except P2pqwenError as error:
+        report(Notice("info", f"{snapshot}: {error.message}"))
+        return None

@@ -1,0 +1,155 @@
+"""What a bulk preserve will do with each repository, and why: decided before anything is downloaded."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from p2pqwen.errors import DiskError, P2pqwenError
+from p2pqwen.stewardship.watchlist import WatchedRepo
+from p2pqwen.values.byte_size import format_size
+from p2pqwen.values.digest import CommitId
+
+
+class Action(enum.StrEnum):
+    """What becomes of a repository."""
+
+    NEW = "new"  # to be preserved
+    CHANGED = "changed"  # to be preserved; an earlier commit of it is here
+    UNCHANGED = "unchanged"  # this commit is here
+    SKIPPED = "skipped"  # by somebody's choice: ours or its owner's
+    FAILED = "failed"
+
+
+WORK = frozenset({Action.NEW, Action.CHANGED})
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was found of one wanted repository. Sizes in bytes; `to_bring` is what is not on this disk yet.
+
+    `held`: this commit is here and complete; `earlier`: how many other commits are. `closed`: gated or private.
+    `error`: why nothing is known; `absent`: the Hub says that there is none.
+    """
+
+    wanted: WatchedRepo
+    commit: CommitId | None = None
+    size: int = 0
+    to_bring: int = 0
+    held: bool = False
+    earlier: int = 0
+    closed: str | None = None
+    license: str | None = None
+    error: P2pqwenError | None = None
+    absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BulkLimits:
+    """What one bulk preserve may do. Sizes in bytes, None for no limit; `licenses` are globs, empty for any."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    licenses: tuple[str, ...] = ()
+    max_size: int | None = None
+    budget: int | None = None
+    free: int | None = None
+    allow_gated: bool = False
+
+    def passes(self, wanted: WatchedRepo) -> bool:
+        """Tell whether --include and --exclude leave a repository in."""
+        included = not self.include or any(wanted.matches(pattern) for pattern in self.include)
+        return included and not any(wanted.matches(pattern) for pattern in self.exclude)
+
+
+NO_LIMITS = BulkLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One repository and what becomes of it; `reason` says why, `error` if it failed."""
+
+    survey: Survey
+    action: Action
+    reason: str = ""
+    error: P2pqwenError | None = None
+
+    @property
+    def is_work(self) -> bool:
+        """Whether it is to be preserved."""
+        return self.action in WORK
+
+
+@dataclass(frozen=True, slots=True)
+class BulkPlan:
+    """Every repository in the order of work: by priority, then the small ones, which save the most models soonest."""
+
+    rows: tuple[Planned, ...]
+
+    @property
+    def work(self) -> tuple[Planned, ...]:
+        """What is to be preserved."""
+        return tuple(row for row in self.rows if row.is_work)
+
+    @property
+    def to_bring(self) -> int:
+        """Bytes that have to come."""
+        return sum(row.survey.to_bring for row in self.work)
+
+
+def plan_bulk(surveys: Iterable[Survey], limits: BulkLimits) -> BulkPlan:
+    """Decide about every repository; the budget and the disk go to the first in order, what does not fit is left."""
+    ordered = sorted(surveys, key=lambda one: (one.wanted.priority, one.size, one.wanted.repo, str(one.commit)))
+    rows = []
+    spent = 0
+    for survey in ordered:
+        row = _decide(survey, limits)
+        if row.is_work:
+            row = _within(row, limits, spent)
+        if row.is_work:
+            spent += survey.to_bring
+        rows.append(row)
+    return BulkPlan(tuple(rows))
+
+
+def _decide(survey: Survey, limits: BulkLimits) -> Planned:
+    if survey.absent and not survey.wanted.confirmed:
+        return Planned(survey, Action.SKIPPED, "the Hub shows no such repository, and the watchlist never confirmed it")
+    if survey.error is not None:
+        return failed(survey, survey.error)
+    if survey.held:
+        return Planned(survey, Action.UNCHANGED)
+    if survey.closed is not None and not limits.allow_gated:
+        return Planned(survey, Action.SKIPPED, f"{survey.closed}: its owner did not make it free for everybody")
+    if limits.licenses and not _licensed(survey.license, limits.licenses):
+        named = f"licence {survey.license}" if survey.license else "it names no licence"
+        return Planned(survey, Action.SKIPPED, f"{named}, wanted {', '.join(limits.licenses)}")
+    if limits.max_size is not None and survey.size > limits.max_size:
+        return Planned(
+            survey, Action.SKIPPED, f"too big: {format_size(survey.size)}, at most {format_size(limits.max_size)}"
+        )
+    if survey.earlier:
+        return Planned(survey, Action.CHANGED, "a new commit")
+    return Planned(survey, Action.NEW)
+
+
+def failed(survey: Survey, error: P2pqwenError) -> Planned:
+    """Return a repository that could not be preserved, and why."""
+    return Planned(survey, Action.FAILED, error.message, error)
+
+
+def _licensed(license: str | None, patterns: tuple[str, ...]) -> bool:  # noqa: A002 - the manifest's own word
+    return license is not None and any(fnmatchcase(license.lower(), pattern.lower()) for pattern in patterns)
+
+
+def _within(row: Planned, limits: BulkLimits, spent: int) -> Planned:
+    need = row.survey.to_bring
+    if limits.budget is not None and spent + need > limits.budget:
+        left = format_size(limits.budget - spent)
+        return replace(row, action=Action.SKIPPED, reason=f"over budget: needs {format_size(need)}, {left} left")
+    if limits.free is not None and spent + need > limits.free:
+        left = format_size(max(0, limits.free - spent))
+        return failed(row.survey, DiskError("no room", expected=f"{format_size(need)} free", got=left))
+    return row

@@ -1,0 +1,41 @@
+"""Whether the Hub still shows a snapshot, with dates: one look after another folded into a record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from p2pqwen.index.entry import Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRecord:
+    """What is known of a snapshot on the Hub.
+
+    `since`: when it was first seen in this state. `looked`: the last time the Hub said anything. `last_present`: the
+    last time it showed the snapshot.
+    """
+
+    state: Upstream
+    since: datetime
+    looked: datetime
+    last_present: datetime | None = None
+
+
+def observe(before: UpstreamRecord | None, *, shown: bool, now: datetime) -> UpstreamRecord:
+    """Fold in one answer of the Hub. No answer is no look: whoever gets none leaves the record as it is."""
+    state = Upstream.PRESENT if shown else Upstream.GONE
+    last_present = now if shown else (before.last_present if before is not None else None)
+    if before is None or before.state is not state:
+        return UpstreamRecord(state, since=now, looked=now, last_present=last_present)
+    return replace(before, looked=now, last_present=last_present)
+
+
+def vanished(before: UpstreamRecord | None, after: UpstreamRecord) -> bool:
+    """Tell whether this look is the first to find it gone."""
+    return after.state is Upstream.GONE and (before is None or before.state is not Upstream.GONE)
+
+
+def returned(before: UpstreamRecord | None, after: UpstreamRecord) -> bool:
+    """Tell whether this look found it back again."""
+    return after.state is Upstream.PRESENT and before is not None and before.state is Upstream.GONE
