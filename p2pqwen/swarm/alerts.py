@@ -46,7 +46,7 @@ def _not_listening(news: SessionNews, alert: lt.listen_failed_alert) -> None:
 
 
 def _tracker_error(news: SessionNews, alert: lt.tracker_error_alert) -> None:
-    news.complaints.append(("tracker", alert.url, alert.failure_reason() or alert.error_message()))
+    news.complaints.append(("tracker", alert.url, alert.failure_reason() or alert.error.message()))
 
 
 def _web_seed_error(news: SessionNews, alert: lt.url_seed_alert) -> None:

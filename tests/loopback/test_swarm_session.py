@@ -231,7 +231,7 @@ def test_a_tracker_that_refuses_is_mentioned_once(snapshot):
         torrent.share([["http://127.0.0.1:1/announce"]])
         pump_until(lambda: heard, swarm, what="word of the tracker")
     assert isinstance(heard[0], Notice)
-    assert "127.0.0.1:1" in heard[0].text
+    assert heard[0].text == "tracker http://127.0.0.1:1/announce: Connection refused"
     assert len(heard) == 1
 
 
