@@ -43,8 +43,13 @@ setup_venv() {
     python=$(find_python)
     want=$("$python" -V; cat "$root/pyproject.toml")
     stamp=$venv/.installed-${group:-base}
-    if [ -x "$venv/bin/p2pqwen" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then
-        return
+    if [ -x "$venv/bin/p2pqwen" ]; then
+        local stamps=("$stamp")
+        [ -n "$group" ] || stamps=("$venv"/.installed-*) # any group holds the base too
+        local one
+        for one in "${stamps[@]}"; do
+            if [ -f "$one" ] && [ "$(cat "$one")" = "$want" ]; then return; fi
+        done
     fi
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         say "python3-venv is missing, installing it"
