@@ -18,8 +18,8 @@ from p2pqwen.values.byte_size import format_size, parse_size
 if TYPE_CHECKING:
     from p2pqwen.node import Node
     from p2pqwen.operations.bulk_preserve import BulkOptions, BulkResult
+    from p2pqwen.operations.bulk_survey import Wanted
     from p2pqwen.stewardship.bulk_plan import Planned
-    from p2pqwen.stewardship.watchlist import WatchedRepo
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +91,20 @@ def _bulk_options(options: ManyOptions) -> BulkOptions:
     return BulkOptions(limits, parallel=options.parallel or PARALLEL, dry_run=options.dry_run)
 
 
-def _wanted(node: Node, options: ManyOptions) -> tuple[WatchedRepo, ...]:
-    from p2pqwen.operations.bulk_survey import list_org, read_watchlist
+def _wanted(node: Node, options: ManyOptions) -> Wanted:
+    from p2pqwen.operations.bulk_survey import wanted_repos
     from p2pqwen.values.snapshot_id import RepoId
 
-    if options.watchlist is not None and options.org is not None:
-        raise UsageError("--org and --watchlist contradict each other")
+    if options.org is None:
+        return wanted_repos(options.watchlist, (), node.hub)
     if options.watchlist is not None:
-        return read_watchlist(options.watchlist)
-    org = options.org or ""
+        raise UsageError("--org and --watchlist contradict each other")
     try:
-        RepoId(f"{org}/x")
+        RepoId(f"{options.org}/x")
     except FormatError as error:
-        raise UsageError("--org", expected="the name of an organisation, such as Qwen", got=repr(org)[:80]) from error
-    return list_org(org, node.hub)
+        named = repr(options.org)[:80]
+        raise UsageError("--org", expected="the name of an organisation, such as Qwen", got=named) from error
+    return wanted_repos(None, (options.org,), node.hub)
 
 
 def _exit_code(result: BulkResult) -> int:
@@ -130,6 +130,7 @@ def _fields(result: BulkResult) -> dict[str, Any]:
         "skipped": [_row(row) | {"reason": row.reason} for row in result.of(Action.SKIPPED)],
         "failed": [_row(row) | {"reason": row.reason} for row in result.of(Action.FAILED)],
         "bytes": result.size,
+        "vanished": [{"repo": str(one.repo), "commit": str(one.commit)} for one in result.vanished],
         "needed": result.to_bring,
         "free": result.free,
         "dry_run": result.dry_run,

@@ -11,8 +11,9 @@ import itertools
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,8 +26,9 @@ from p2pqwen.errors import DiskError, FormatError, NotFoundError, VerificationEr
 from p2pqwen.hub import git_commit
 from p2pqwen.hub.byte_counter import counted
 from p2pqwen.hub.failures import translated
-from p2pqwen.hub.session import REQUEST_TIMEOUT, only_to
+from p2pqwen.hub.session import REQUEST_TIMEOUT, only_to, pace
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
+from p2pqwen.values.rate_limit import retry_after
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
@@ -82,6 +84,10 @@ class HubClient:
         self._token = token
         # `False` keeps huggingface_hub from finding a token of its own.
         self._api = HfApi(endpoint=self.endpoint, token=token or False, library_name="p2pqwen")
+
+    def telling_waits(self, listener: Callable[[float], None]) -> AbstractContextManager[None]:
+        """Within the block `listener` gets the seconds of every long wait that the Hub's limits impose."""
+        return pace.telling(listener)
 
     def resolve(self, repo: RepoId, revision: str | None = None) -> HubSnapshot:
         """Find the commit of a branch, tag, full or shortened id (None: the main branch) and list its files."""
@@ -263,7 +269,7 @@ def _pause(error: Exception, attempt: int) -> float:
         limit = parse_ratelimit_headers(error.response.headers)
         if limit is not None and limit.remaining == 0:
             return float(limit.reset_in_seconds)
-        after: str = error.response.headers.get("Retry-After", "")
-        if after.isdecimal():
-            return float(after)
+        after = retry_after(error.response.headers, now=datetime.now(UTC))
+        if after is not None:
+            return after
     return 2.0 ** (attempt - 1)

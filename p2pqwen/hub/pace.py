@@ -1,20 +1,29 @@
-"""Asking no more often than the Hub allows, by what it says in `RateLimit` headers before any limit is reached.
+"""Asking no more often than the Hub allows, by what it says before any limit is reached and when one was.
 
 The Hub counts API calls, file resolutions and pages apart, each over five minutes, and tells with every answer how
-many are left (IETF draft-ietf-httpapi-ratelimit-headers). While plenty are left nobody waits; the last tenth is spread
-over the rest of the window, so that a long bulk job slows down where it would otherwise be refused.
+many are left (`RateLimit`, draft-ietf-httpapi-ratelimit-headers). While plenty are left nobody waits; the last tenth
+is spread over the rest of the window, so that a long bulk job slows down where it would otherwise be refused. After a
+refusal (429, or 503 with `Retry-After`, RFC 9110 10.2.3) nobody asks for that kind before the time it names.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TypeAlias
 
 from huggingface_hub.utils._http import parse_ratelimit_headers
 
+from p2pqwen.values.rate_limit import retry_after
+
 SPREAD_BELOW = 0.1  # of the window's requests
 LONGEST_WAIT = 300.0  # the Hub's window; an answer that names a longer one is not believed
+WORTH_TELLING = 5.0  # seconds of silence that a person would wonder about
+_REFUSED = frozenset({429, 503})
+_Kind: TypeAlias = tuple[str, str]  # origin and one of the three that are counted apart
 
 
 class Pace:
@@ -26,41 +35,60 @@ class Pace:
         self._clock = clock
         self._sleep = sleep or (lambda seconds: time.sleep(seconds))  # noqa: PLW0108 - looked up when it is called
         self._lock = threading.Lock()
-        self._gap: dict[str, float] = {}
-        self._next: dict[str, float] = {}
+        self._gap: dict[_Kind, float] = {}
+        self._next: dict[_Kind, float] = {}
+        self._closed: dict[_Kind, float] = {}
+        self._tell: Callable[[float], None] = lambda _: None
+        self._told = 0.0
 
-    def before(self, path: str) -> None:
-        """Wait until a request for this path may go out."""
-        kind = _kind(path)
+    @contextlib.contextmanager
+    def telling(self, listener: Callable[[float], None]) -> Iterator[None]:
+        """Within the block `listener` gets the seconds of every wait that somebody would wonder about."""
+        before, self._tell = self._tell, listener
+        try:
+            yield
+        finally:
+            self._tell = before
+
+    def before(self, origin: str, path: str) -> None:
+        """Wait until a request to this origin (scheme, host, port) for this path may go out."""
+        kind = _kind(origin, path)
         with self._lock:
-            gap = self._gap.get(kind, 0.0)
-            if not gap:
-                return
             now = self._clock()
-            turn = max(now, self._next.get(kind, now))
-            self._next[kind] = turn + gap
-        if turn > now:
-            self._sleep(min(turn - now, LONGEST_WAIT))
+            turn = max(now, self._closed.get(kind, now), self._next.get(kind, now))
+            if gap := self._gap.get(kind):
+                self._next[kind] = turn + gap
+            wait = min(turn - now, LONGEST_WAIT)
+            tell = wait >= WORTH_TELLING and turn > self._told + WORTH_TELLING
+            if tell:
+                self._told = turn  # one line for all threads that wait for the same moment
+        if tell:
+            self._tell(wait)
+        if wait > 0:
+            self._sleep(wait)
 
-    def after(self, path: str, headers: Mapping[str, str]) -> None:
-        """Take in what an answer says is left."""
+    def after(self, origin: str, path: str, status: int, headers: Mapping[str, str]) -> None:
+        """Take in what an answer says is left, or when to come back."""
+        kind = _kind(origin, path)
         limit = parse_ratelimit_headers(headers)
-        if limit is None:
-            return
-        kind = _kind(path)
-        wait = min(float(limit.reset_in_seconds), LONGEST_WAIT)
+        pause = (retry_after(headers, now=datetime.now(UTC)) or 0.0) if status in _REFUSED else 0.0
         with self._lock:
-            if limit.remaining > (limit.limit or 0) * SPREAD_BELOW:
-                self._gap.pop(kind, None)
-                self._next.pop(kind, None)
-            elif limit.remaining == 0:
-                self._gap[kind] = 0.0 if wait == 0 else wait / max(1, limit.limit or 1)
-                self._next[kind] = max(self._next.get(kind, 0.0), self._clock() + wait)
-            else:
-                self._gap[kind] = wait / (limit.remaining + 1)
+            if limit is not None:
+                reset = min(float(limit.reset_in_seconds), LONGEST_WAIT)
+                if limit.remaining > (limit.limit or 0) * SPREAD_BELOW:
+                    self._gap.pop(kind, None)
+                    self._next.pop(kind, None)
+                elif limit.remaining > 0:
+                    self._gap[kind] = reset / (limit.remaining + 1)
+                else:
+                    self._gap[kind] = reset / max(1, limit.limit or 1)  # nor all at once when the next window opens
+                    pause = max(pause, reset)
+            if pause:
+                until = self._clock() + min(pause, LONGEST_WAIT)
+                self._closed[kind] = max(self._closed.get(kind, 0.0), until)
 
 
-def _kind(path: str) -> str:
+def _kind(origin: str, path: str) -> _Kind:
     if path.startswith("/api/"):
-        return "api"
-    return "files" if "/resolve/" in path else "pages"
+        return origin, "api"
+    return origin, "files" if "/resolve/" in path else "pages"

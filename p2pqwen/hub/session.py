@@ -20,7 +20,9 @@ from p2pqwen.hub.pace import Pace
 # huggingface_hub lists a repository without any time limit; its downloads set their own.
 REQUEST_TIMEOUT = 30.0
 
-_pace = Pace()
+pace = Pace()
+"""How often the Hub lets this process ask."""
+
 _trusted_origin: ContextVar[str | None] = ContextVar("p2pqwen_hub_origin", default=None)
 
 
@@ -60,13 +62,13 @@ def _before_request(request: httpx2.Request) -> None:
     timeout = request.extensions.get("timeout") or {}
     if all(value is None for value in timeout.values()):
         request.extensions["timeout"] = httpx2.Timeout(REQUEST_TIMEOUT).as_dict()
-    if trusted == _origin(request.url):
-        _pace.before(request.url.path)
+    if trusted is not None and trusted == _origin(request.url):
+        pace.before(trusted, request.url.path)
 
 
 def _after_answer(response: httpx2.Response) -> None:
-    if _trusted_origin.get() == _origin(response.request.url):
-        _pace.after(response.request.url.path, response.headers)
+    if (origin := _origin(response.request.url)) == _trusted_origin.get():
+        pace.after(origin, response.request.url.path, response.status_code, response.headers)
 
 
 def _origin(url: httpx2.URL) -> str:

@@ -21,12 +21,12 @@ from p2pqwen.hub.client import HubClient, HubSnapshot
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.space import RESERVE, free_space
 from p2pqwen.library.upstream_store import UpstreamStore
-from p2pqwen.operations.bulk_survey import Surveyed, survey_all
+from p2pqwen.operations.bulk_survey import Surveyed, Wanted, survey_all
 from p2pqwen.operations.preserve import PreserveOptions, preserve_listing
 from p2pqwen.operations.snapshot_build import Preserved
-from p2pqwen.operations.upstream import note_upstream
+from p2pqwen.operations.upstream import check_upstream, note_upstream
 from p2pqwen.stewardship.bulk_plan import NO_LIMITS, Action, BulkLimits, BulkPlan, Planned, failed, plan_bulk
-from p2pqwen.stewardship.watchlist import WatchedRepo
+from p2pqwen.stewardship.upstream import vanished
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 PARALLEL = 2
@@ -48,13 +48,17 @@ class BulkOptions:
 
 @dataclass(frozen=True, slots=True)
 class BulkResult:
-    """What became of every repository. `rows` is the plan, with what then failed marked so; sizes in bytes."""
+    """What became of every repository. `rows` is the plan, with what then failed marked so; sizes in bytes.
+
+    `vanished`: held snapshots that the Hub was first found not to show any more.
+    """
 
     rows: tuple[Planned, ...]
     done: tuple[Preserved, ...]
     to_bring: int
     free: int
     dry_run: bool = False
+    vanished: tuple[SnapshotId, ...] = ()
 
     def of(self, *actions: Action) -> list[Planned]:
         """Return the rows that ended so."""
@@ -78,44 +82,55 @@ class BulkPlaces:
     sleep: Callable[[float], None] = field(default=lambda seconds: time.sleep(seconds))  # noqa: PLW0108 - asked late
 
 
-def bulk_preserve(
-    wanted: Sequence[WatchedRepo], options: BulkOptions, places: BulkPlaces, report: Report = ignore
-) -> BulkResult:
+def bulk_preserve(wanted: Wanted, options: BulkOptions, places: BulkPlaces, report: Report = ignore) -> BulkResult:
     """Preserve every wanted repository that the limits allow; raises `DiskError` where the home cannot be used."""
     free = max(0, free_space(places.library.root) - RESERVE)
     limits = replace(options.limits, free=free)
-    left_in = [one for one in wanted if limits.passes(one)]
-    surveyed = survey_all(
-        left_in,
-        hub=places.hub,
-        cache=places.cache,
-        library=places.library,
-        read_licenses=bool(limits.licenses),
-        report=report,
-    )
-    _note_answers(surveyed, places, report)
-    plan = plan_bulk([one.survey for one in surveyed], limits)
-    _discard_skipped(plan, places.library)
-    if options.dry_run:
-        return BulkResult(plan.rows, (), plan.to_bring, free, dry_run=True)
-    listings = {one.listing.snapshot: one.listing for one in surveyed if one.listing is not None}
-    work = _Work(plan, listings, options, places, report)
-    done = work.run()
-    return BulkResult(tuple(work.outcome(row) for row in plan.rows), done, plan.to_bring, free)
+    with places.hub.telling_waits(lambda seconds: report(_patience(seconds))):
+        surveyed = survey_all(
+            [one for one in wanted.repos if limits.passes(one)],
+            hub=places.hub,
+            cache=places.cache,
+            library=places.library,
+            read_licenses=bool(limits.licenses),
+            report=report,
+        )
+        missed = _note_answers(wanted, surveyed, places, report)
+        plan = plan_bulk([one.survey for one in surveyed], limits)
+        _discard_skipped(plan, places.library)
+        report(Notice("info", f"plan: {plan.summary(free)}"))
+        if options.dry_run:
+            return BulkResult(plan.rows, (), plan.to_bring, free, dry_run=True, vanished=missed)
+        listings = {one.listing.snapshot: one.listing for one in surveyed if one.listing is not None}
+        work = _Work(plan, listings, options, places, report)
+        done = work.run()
+    return BulkResult(tuple(work.outcome(row) for row in plan.rows), done, plan.to_bring, free, vanished=missed)
 
 
-def _note_answers(surveyed: Sequence[Surveyed], places: BulkPlaces, report: Report) -> None:
+def _patience(seconds: float) -> Notice:
+    return Notice("info", f"the Hub limits how often it is asked: going on in {seconds:.0f} s")
+
+
+def _note_answers(
+    wanted: Wanted, surveyed: Sequence[Surveyed], places: BulkPlaces, report: Report
+) -> tuple[SnapshotId, ...]:
     """Remember what the Hub said: what it shows, and which held snapshots' repositories it no longer has."""
     held = [one.id for one in places.library.all()]
+    seen: list[tuple[SnapshotId, bool]] = []
     for one in surveyed:
         survey = one.survey
         if one.listing is not None:
-            snapshot = one.listing.snapshot
-            note_upstream(places.upstream, snapshot, shown=not one.listing.private, now=places.clock(), report=report)
+            seen.append((one.listing.snapshot, not one.listing.private))
         elif survey.absent and survey.wanted.revision is None:
-            for snapshot in held:
-                if snapshot.repo == survey.wanted.repo:
-                    note_upstream(places.upstream, snapshot, shown=False, now=places.clock(), report=report)
+            seen += [(snapshot, False) for snapshot in held if snapshot.repo == survey.wanted.repo]
+    gone = []
+    for snapshot, shown in seen:
+        before, after = note_upstream(places.upstream, snapshot, shown=shown, now=places.clock(), report=report)
+        if vanished(before, after):
+            gone.append(snapshot)
+    # An organisation's list does not name what it no longer has.
+    checked = check_upstream(wanted.missing(held), places.hub, places.upstream, clock=places.clock, report=report)
+    return tuple(sorted({*gone, *checked.vanished}))
 
 
 def _discard_skipped(plan: BulkPlan, library: Library) -> None:

@@ -19,6 +19,7 @@ from p2pqwen.operations.snapshot_build import MAX_README_SIZE
 from p2pqwen.stewardship.bulk_plan import Survey
 from p2pqwen.stewardship.watchlist import MAX_WATCHLIST_SIZE, WatchedRepo, parse_watchlist
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.snapshot_id import SnapshotId
 
 SURVEY_WORKERS = 4
 
@@ -31,6 +32,19 @@ class Surveyed:
     listing: HubSnapshot | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What somebody wants kept. Of `whole_orgs` every model that the Hub shows is among `repos`."""
+
+    repos: tuple[WatchedRepo, ...]
+    whole_orgs: frozenset[str] = frozenset()
+
+    def missing(self, held: Iterable[SnapshotId]) -> list[SnapshotId]:
+        """Return the held snapshots whose organisations were listed without them."""
+        listed = {one.repo for one in self.repos}
+        return [one for one in held if one.repo.org in self.whole_orgs and one.repo not in listed]
+
+
 def read_watchlist(path: Path) -> tuple[WatchedRepo, ...]:
     """Read a watchlist file; raises `NotFoundError`, `DiskError`, `UsageError` for one that is none."""
     try:
@@ -39,12 +53,20 @@ def read_watchlist(path: Path) -> tuple[WatchedRepo, ...]:
         raise UsageError(f"{path}: {error.what}", expected=error.expected, got=error.got) from error
 
 
-def list_org(org: str, hub: HubClient) -> tuple[WatchedRepo, ...]:
-    """Return every public model repository of an organisation; raises `NotFoundError` where it has none."""
-    models = hub.models(org)
-    if not models:
-        raise NotFoundError(f"the Hub shows no models of {org}")
-    return tuple(WatchedRepo(model.repo, license=model.license) for model in models)
+def wanted_repos(watchlist: Path | None, orgs: Sequence[str], hub: HubClient) -> Wanted:
+    """Return what a watchlist names and what organisations show; a row of the list wins.
+
+    Raises what `read_watchlist` does, `NotFoundError` where the Hub shows no model of an organisation, `NetworkError`.
+    """
+    rows = () if watchlist is None else read_watchlist(watchlist)
+    found = {(row.repo, row.revision): row for row in rows}
+    for org in orgs:
+        models = hub.models(org)
+        if not models:
+            raise NotFoundError(f"the Hub shows no models of {org}")
+        for model in models:
+            found.setdefault((model.repo, None), WatchedRepo(model.repo, license=model.license))
+    return Wanted(tuple(found.values()), frozenset(orgs))
 
 
 def survey_all(

@@ -10,7 +10,6 @@ from datetime import datetime
 from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.client import HubClient
-from p2pqwen.index.entry import Upstream
 from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.stewardship.upstream import UpstreamRecord, returned, vanished
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -32,14 +31,14 @@ class UpstreamCheck:
 
 def note_upstream(
     store: UpstreamStore, snapshot: SnapshotId, *, shown: bool, now: datetime, report: Report = ignore
-) -> UpstreamRecord:
-    """Remember one answer of the Hub; a snapshot that has vanished, or is back, is announced."""
+) -> tuple[UpstreamRecord | None, UpstreamRecord]:
+    """Remember one answer of the Hub, and return what was known and what is; what vanished or is back is announced."""
     before, after = store.observe(snapshot, shown=shown, now=now)
     if vanished(before, after):
         report(Notice("warning", f"gone from the Hub: {snapshot}; this copy may be among the last"))
     elif returned(before, after):
         report(Notice("info", f"back on the Hub: {snapshot}"))
-    return after
+    return before, after
 
 
 def check_upstream(
@@ -52,7 +51,6 @@ def check_upstream(
 ) -> UpstreamCheck:
     """Ask about every snapshot; one without an answer keeps what is known of it."""
     wanted = sorted(set(snapshots))
-    known = store.states()
     answered = silent = 0
     gone: list[SnapshotId] = []
     back: list[SnapshotId] = []
@@ -65,11 +63,10 @@ def check_upstream(
                     continue
                 silent = 0
                 answered += 1
-                before = known.get(snapshot)
-                after = note_upstream(store, snapshot, shown=shown, now=clock(), report=report)
-                if after.state is Upstream.GONE and before is not Upstream.GONE:
+                before, after = note_upstream(store, snapshot, shown=shown, now=clock(), report=report)
+                if vanished(before, after):
                     gone.append(snapshot)
-                elif after.state is Upstream.PRESENT and before is Upstream.GONE:
+                elif returned(before, after):
                     back.append(snapshot)
             report(Progress("ask the Hub", min(start + len(part), len(wanted)), len(wanted), "", "snapshots"))
             if silent >= GIVE_UP_AFTER and not answered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -97,6 +98,12 @@ class BulkPlan:
     def to_bring(self) -> int:
         """Bytes that have to come."""
         return sum(row.survey.to_bring for row in self.work)
+
+    def summary(self, free: int) -> str:
+        """Return the plan in a line, with the bytes it needs and the `free` ones."""
+        counts = Counter(row.action for row in self.rows)
+        actions = ", ".join(f"{counts[one]} {one.value}" for one in Action if counts[one]) or "nothing"
+        return f"{actions}; {format_size(self.to_bring)} to bring, {format_size(free)} free"
 
 
 def plan_bulk(surveys: Iterable[Survey], limits: BulkLimits) -> BulkPlan:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from p2pqwen.values.byte_size import format_size
+from p2pqwen.values.rate_limit import retry_after
 from p2pqwen.webseed.fault import Kind, UpstreamError
-from p2pqwen.webseed.rate_limit import retry_after
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONTENT_RANGE = re.compile(r"bytes\s+([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.ASCII)

@@ -22,6 +22,7 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from p2pqwen import __version__
+from p2pqwen.values.rate_limit import quota_pause
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.webseed.account import Account
 from p2pqwen.webseed.bases import Base
@@ -30,7 +31,6 @@ from p2pqwen.webseed.fault import Kind, Standing, UpstreamError
 from p2pqwen.webseed.http_answer import REDIRECTS, Wanted, read_answer
 from p2pqwen.webseed.local_address import PrivateAddressError, PublicResolver, is_private_host
 from p2pqwen.webseed.patience import Patience
-from p2pqwen.webseed.rate_limit import quota_pause
 from p2pqwen.webseed.signed_url import lifetime
 
 MAX_REDIRECTS = 8

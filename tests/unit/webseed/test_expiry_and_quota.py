@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pqwen.webseed.rate_limit import LONGEST_WAIT, quota_pause, retry_after
+from p2pqwen.values.rate_limit import LONGEST_WAIT, quota_pause, retry_after
 from p2pqwen.webseed.signed_url import lifetime
 
 NOW = datetime(2026, 11, 23, 21, 0, 0, tzinfo=UTC)
