@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from p2pqwen.operations.snapshot_calls import SnapshotCalls
     from p2pqwen.server.client import ControlClient
     from p2pqwen.server.control import ControlServer
+    from p2pqwen.stewardship.upstream import UpstreamRecord
     from p2pqwen.swarm.endpoint import Endpoint
     from p2pqwen.swarm.settings import SwarmSettings
     from p2pqwen.values.snapshot_id import SnapshotId
@@ -256,6 +257,15 @@ class Node:
         from p2pqwen.library.state_store import StateStore
 
         return StateStore(self.home.state, report)
+
+    def upstream_records(self, report: Report) -> dict[SnapshotId, UpstreamRecord]:
+        """Return what is known of snapshots on the Hub; nothing where it was never asked."""
+        from p2pqwen.library.upstream_store import UpstreamStore
+
+        if not self.home.state.exists():
+            return {}
+        with self.state_store(report) as store:
+            return UpstreamStore(store).all()
 
     def scrubber(self, store: StateStore, report: Report) -> Scrubber:
         """Look for bit rot in the library."""

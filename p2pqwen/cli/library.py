@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
+
+if TYPE_CHECKING:
+    from p2pqwen.stewardship.upstream import UpstreamRecord
 
 
 def register(app: typer.Typer) -> None:
@@ -20,20 +23,32 @@ def list_snapshots(json_output: JsonFlag = False) -> None:
     """List the snapshots in the library."""
     from p2pqwen.node import open_node
     from p2pqwen.operations.inventory import inventory, inventory_fields
+    from p2pqwen.operations.upstream import with_upstream
     from p2pqwen.values.byte_size import format_size
 
     with Output(as_json=json_output) as out:
         node = open_node()
         held = inventory(node.library, out.report)
-        lines = [f"{one.id}  {format_size(one.size):>8}  {one.state}{_hazard(one.hazards)}" for one in held]
+        known = node.upstream_records(out.report)
+        lines = [
+            f"{one.id}  {format_size(one.size):>8}  {one.state}{_hazard(one.hazards)}{_gone(known.get(one.id))}"
+            for one in held
+        ]
         out.result(
-            {"snapshots": inventory_fields(held)},
+            {"snapshots": with_upstream(inventory_fields(held), known)},
             lines or ["the library is empty; `p2pqwen preserve REPO` or `p2pqwen fetch TARGET` fills it"],
         )
 
 
 def _hazard(count: int) -> str:
     return f"  hazard: {count} pickle-format file(s)" if count else ""
+
+
+def _gone(record: UpstreamRecord | None) -> str:
+    from p2pqwen.operations.upstream import gone_words
+
+    words = gone_words(record)
+    return f"  {words}" if words else ""
 
 
 def remove(

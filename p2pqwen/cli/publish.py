@@ -67,8 +67,9 @@ def publish(
     The site is also made into a torrent, which `p2pqwen seed` serves, and a signed pointer to it is put into the DHT.
     """
     from p2pqwen.node import open_node
-    from p2pqwen.operations.publish import Plan, publish_signed
     from p2pqwen.operations.publish import publish as publish_library
+    from p2pqwen.operations.publish import publish_signed
+    from p2pqwen.operations.publish_plan import Plan
 
     with Output(as_json=json_output) as out:
         node = open_node()
@@ -88,6 +89,7 @@ def publish(
             base=base,
             draft=draft,
             dht=node.config.network.dht and not no_dht,
+            upstream={one: record.state for one, record in node.upstream_records(out.report).items()},
         )
         done = publish_library(
             node.library,

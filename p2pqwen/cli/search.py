@@ -26,11 +26,22 @@ def search(
     from p2pqwen.cli.index import entry_lines
     from p2pqwen.node import open_node
     from p2pqwen.operations.search import search as search_publishers
+    from p2pqwen.operations.upstream import gone_words
 
     with Output(as_json=json_output) as out:
-        publishers = open_node().trust.publishers(now=datetime.now(UTC), report=out.report)
+        node = open_node()
+        publishers = node.trust.publishers(now=datetime.now(UTC), report=out.report)
         found = search_publishers(publishers, words or (), out.report)
-        lines = [line for one in found for line in [*entry_lines(one.entry), f"  listed by {one.publisher.name}", ""]]
+        here = node.upstream_records(out.report)
+        lines = []
+        for one in found:
+            gone = gone_words(here.get(one.entry.id))
+            lines += [
+                *entry_lines(one.entry),
+                f"  listed by {one.publisher.name}",
+                *([f"  {gone}"] if gone else []),
+                "",
+            ]
         if not lines:
             lines = ["nothing found" if publishers else "nobody is trusted yet; see `p2pqwen trust add --help`"]
         out.result(
@@ -38,6 +49,7 @@ def search(
                 "results": [
                     {
                         **one.entry.to_json(),
+                        "upstream_seen_here": here[one.entry.id].state.value if one.entry.id in here else None,
                         "publisher": str(one.publisher.publisher),
                         "publisher_name": one.publisher.name,
                         "torrents": list(one.torrent_locations),

@@ -6,56 +6,31 @@ adds a signature with `sign_draft`, and `publish_signed` gives it out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, UsageError, VerificationError
+from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted, TrustedState, accept, accept_draft
 from p2pqwen.index.diff import IndexDiff, describe, diff
 from p2pqwen.index.document import INDEX_TYPE, MAX_INDEX_SIZE, DhtPointer, encode_file, parse_file
-from p2pqwen.index.entry import Entry, Upstream, entry_magnet, torrent_location
+from p2pqwen.index.entry import Entry, torrent_location
 from p2pqwen.index.next_index import next_document
 from p2pqwen.index.pointer import DEFAULT_SALT
 from p2pqwen.index.root import INDEX_ROLE, Root
 from p2pqwen.library import durable
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
-from p2pqwen.manifest.manifest import parse_manifest
-from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.operations.keys import Passphrase, open_keys
+from p2pqwen.operations.publish_plan import Plan, entries_of, prepared
 from p2pqwen.operations.site import check_site, complete_site, last_published, read_base, write_index, write_torrent
-from p2pqwen.operations.snapshot_build import hub_web_seed
 from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
-from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.torrent.recipe import check_recipe
+from p2pqwen.torrent.metainfo import parse_metainfo
 from p2pqwen.torrent.signature import sign_torrent
-from p2pqwen.torrent.web_address import check_tracker_url
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.strict_json import JsonValue, canonical
-from p2pqwen.values.web_url import check_web_url
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to publish, and where. URLs of web seeds may hold `{repo}`.
-
-    `base` is an index to go on from that this home did not publish itself; `draft` is where an index goes that
-    others have yet to sign. With `dht` the index names the key of its DHT pointer.
-    """
-
-    out: Path
-    endpoint: str
-    mirrors: tuple[str, ...] = ()
-    web_seeds: tuple[str, ...] = ()
-    trackers: tuple[str, ...] = ()
-    withdraw: Mapping[SnapshotId, str] = field(default_factory=dict)
-    base: Path | None = None
-    draft: Path | None = None
-    dht: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +59,7 @@ def publish(
 
     Raises `UsageError`, `NotFoundError` (no publisher, no index key), `VerificationError`, `DiskError`.
     """
-    plan = _checked(plan)
+    plan = plan.checked()
     with durable.lock(keys.lock_path):
         roots = keys.roots()
         root = roots[-1].root
@@ -93,7 +68,7 @@ def publish(
         check_site(keys, plan.out, last, base, now)
         private = _index_keys(keys, root, passphrase, drafting=plan.draft is not None)
         held = [one for one in library.all() if one.state is State.COMPLETE and one.id not in plan.withdraw]
-        entries = _entries(held, plan, base, now)
+        entries = entries_of(held, plan, base, now)
         document = next_document(roots, last, base, entries, withdraw=plan.withdraw, mirrors=plan.mirrors, now=now)
         document = replace(document, dht=_dht_pointer(document.dht, private, plan))
         difference = _show(diff(base.document if base else None, document), approve, report)
@@ -104,6 +79,7 @@ def publish(
         trusted = TrustedState(roots[0].root.digest, roots, last.seen if last else None)
         accepted = accept_draft(data, trusted, now) if plan.draft else accept(data, trusted, now)
         _write_torrents(library, keys, held, plan, _Signers(root, private), report)
+        _rewrite_torrents(keys, plan.out, entries[len(held) :])
         complete_site(keys, plan.out, document)
         if plan.draft is not None:
             durable.write(plan.draft, data)
@@ -161,29 +137,6 @@ class _Signers:
     private: list[PrivateKey]
 
 
-def _checked(plan: Plan) -> Plan:
-    try:
-        return replace(
-            plan,
-            mirrors=tuple(check_web_url(url) for url in plan.mirrors),
-            web_seeds=tuple(_base_pattern(url) for url in plan.web_seeds),
-            trackers=tuple(check_tracker_url(url) for url in plan.trackers),
-        )
-    except FormatError as error:
-        raise UsageError(error.what, expected=error.expected, got=error.got) from error
-
-
-def _folder_url(url: str) -> str:
-    """Return the folder an address stands for: an index file's, or itself."""
-    return (url.rpartition("/")[0] if url.endswith(".json") else url.rstrip("/")) + "/"
-
-
-def _base_pattern(url: str) -> str:
-    pattern = _folder_url(url).removesuffix("{commit}/")  # BEP 19 clients add the commit themselves
-    check_web_url(pattern.replace("{repo}", "org/model"))
-    return pattern
-
-
 def _index_keys(keys: KeyStore, root: Root, passphrase: Passphrase, *, drafting: bool) -> list[PrivateKey]:
     rule = root.roles[INDEX_ROLE]
     private = open_keys(keys, rule.keyids, passphrase)
@@ -221,19 +174,13 @@ def _sign(signed: JsonValue, private: list[PrivateKey]) -> list[JsonValue]:
     return [sign(INDEX_TYPE, payload, key) for key in private]
 
 
-def _entries(held: list[HeldSnapshot], plan: Plan, base: Accepted | None, now: datetime) -> list[Entry]:
-    mirrors = plan.mirrors or (base.document.mirrors if base else ())
-    listed = {entry.id: entry for entry in base.document.entries} if base else {}
-    return [_entry(one.id, _prepared(one, plan), listed.get(one.id), mirrors, now) for one in held]
-
-
 def _write_torrents(
     library: Library, keys: KeyStore, held: list[HeldSnapshot], plan: Plan, signers: _Signers, report: Report
 ) -> None:
     """Sign and write one torrent after the other: together they may be larger than memory."""
     for done, one in enumerate(held):
         report(Progress("sign", done, len(held), str(one.id), "torrents"))
-        metainfo = _prepared(one, plan)
+        metainfo = prepared(one, plan)
         for key in signers.private:
             metainfo = sign_torrent(metainfo, key, signers.root.keys[key.public.keyid].label)
         data = metainfo.encode()
@@ -244,52 +191,8 @@ def _write_torrents(
         report(Progress("sign", len(held), len(held), unit="torrents"))
 
 
-def _prepared(held: HeldSnapshot, plan: Plan) -> Metainfo:
-    """Return a snapshot's torrent with the seeds and trackers of this publishing."""
-    metainfo = held.metainfo()
-    check_recipe(metainfo)
-    if metainfo.manifest is None or parse_manifest(metainfo.manifest).snapshot != held.id:
-        raise VerificationError(
-            f"the torrent of {held.id} carries no manifest of it", hint="preserve the snapshot again to make one"
-        )
-    return replace(
-        metainfo,
-        web_seeds=_web_seeds(plan, held.id.repo),
-        trackers=tuple((tracker,) for tracker in plan.trackers),
-    )
-
-
-def _web_seeds(plan: Plan, repo: RepoId) -> tuple[str, ...]:
-    """Return the BEP 19 bases of a repository: a client appends `<commit>/<path>`."""
-    named = (url.replace("{repo}", repo.text) for url in plan.web_seeds)
-    return tuple(dict.fromkeys(check_web_url(url) for url in (hub_web_seed(plan.endpoint, repo), *named)))
-
-
-def _entry(
-    snapshot: SnapshotId, metainfo: Metainfo, old: Entry | None, mirrors: tuple[str, ...], now: datetime
-) -> Entry:
-    if metainfo.manifest is None:
-        raise ValueError("a signed torrent carries its manifest")
-    manifest = parse_manifest(metainfo.manifest)
-    size = metainfo.layout.total_size
-    return Entry(
-        id=snapshot,
-        size=size,
-        files=len(metainfo.files),
-        infohash=metainfo.infohash,
-        magnet=entry_magnet(
-            snapshot,
-            metainfo.infohash,
-            size,
-            web_seeds=metainfo.web_seeds,
-            trackers=tuple(tracker for tier in metainfo.trackers for tracker in tier),
-            mirrors=tuple(_folder_url(url) for url in mirrors),
-        ),
-        manifest=manifest.digest,
-        proven=prove(manifest) is Provenance.PROVEN,
-        web_seeds=metainfo.web_seeds,
-        license=manifest.license,
-        added=old.added if old else now,
-        upstream=old.upstream if old else Upstream.UNKNOWN,
-        extra=old.extra if old else {},
-    )
+def _rewrite_torrents(keys: KeyStore, out: Path, carried: Sequence[Entry]) -> None:
+    """Give the torrents of what has left the library the web seeds that the index names for them now."""
+    for entry in carried:
+        if (data := keys.torrent(entry.torrent)) is not None:
+            write_torrent(keys, out, entry.torrent, replace(parse_metainfo(data), web_seeds=entry.web_seeds).encode())

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.client import HubClient
+from p2pqwen.index.entry import Upstream
+from p2pqwen.library.key_store import KeyStore
+from p2pqwen.library.snapshots import Library
 from p2pqwen.library.upstream_store import UpstreamStore
+from p2pqwen.operations.site import last_published
 from p2pqwen.stewardship.upstream import UpstreamRecord, returned, vanished
 from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.utc_time import format_time
 
 ASKING_WORKERS = 4
 GIVE_UP_AFTER = 5
@@ -27,6 +33,49 @@ class UpstreamCheck:
     answered: int
     vanished: tuple[SnapshotId, ...]
     returned: tuple[SnapshotId, ...]
+
+
+def tracked(library: Library, keys: KeyStore, now: datetime, report: Report = ignore) -> list[SnapshotId]:
+    """Return the snapshots whose state on the Hub matters here: what is held, and what this home's index lists."""
+    found = {one.id for one in library.all()}
+    try:
+        published = last_published(keys, now) if keys.exists else None
+    except P2pqwenError as error:
+        report(Notice("warning", f"the index that was published last cannot be read: {error.message}"))
+        published = None
+    if published is not None:
+        found |= {entry.id for entry in published.document.entries}
+    return sorted(found)
+
+
+def upstream_fields(record: UpstreamRecord | None) -> dict[str, str | None]:
+    """Return what the JSON of a snapshot says of it on the Hub."""
+    if record is None:
+        return {
+            "upstream": Upstream.UNKNOWN.value,
+            "upstream_since": None,
+            "upstream_looked": None,
+            "upstream_last_present": None,
+        }
+    return {
+        "upstream": record.state.value,
+        "upstream_since": format_time(record.since),
+        "upstream_looked": format_time(record.looked),
+        "upstream_last_present": None if record.last_present is None else format_time(record.last_present),
+    }
+
+
+def with_upstream(rows: Iterable[dict[str, Any]], known: Mapping[SnapshotId, UpstreamRecord]) -> list[dict[str, Any]]:
+    """Return rows that name a `repo` and a `commit` with what is known of each on the Hub."""
+    by_name = {str(snapshot): record for snapshot, record in known.items()}
+    return [row | upstream_fields(by_name.get(f"{row['repo']}@{row['commit']}")) for row in rows]
+
+
+def gone_words(record: UpstreamRecord | None) -> str:
+    """Return the words for a snapshot that the Hub no longer shows, else nothing."""
+    if record is None or record.state is not Upstream.GONE:
+        return ""
+    return f"gone from the Hub since {record.since:%Y-%m-%d}"
 
 
 def note_upstream(

@@ -25,7 +25,8 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
-from p2pqwen.operations.publish import Plan, publish
+from p2pqwen.operations.publish import publish
+from p2pqwen.operations.publish_plan import Plan
 from p2pqwen.operations.update import update
 from p2pqwen.values.digest import Sha256
 from tests.support.publishing import NOW

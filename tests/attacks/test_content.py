@@ -19,7 +19,8 @@ from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.mirrors.location import Location
 from p2pqwen.operations.keys import init_keys
 from p2pqwen.operations.lookup import Found, check_torrent, find_entries, load_torrent
-from p2pqwen.operations.publish import Plan, publish
+from p2pqwen.operations.publish import publish
+from p2pqwen.operations.publish_plan import Plan
 from p2pqwen.operations.trust import add_publisher
 from p2pqwen.torrent.metainfo import parse_metainfo
 from p2pqwen.torrent.signature import sign_torrent

@@ -20,7 +20,8 @@ from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.operations.keys import init_keys
-from p2pqwen.operations.publish import Plan, publish
+from p2pqwen.operations.publish import publish
+from p2pqwen.operations.publish_plan import Plan
 from p2pqwen.operations.update import SourceState
 from tests.attacks.victim import NOW, SIGNERS, TRUSTED_VERSION, Victim
 from tests.support.processes import ROOT

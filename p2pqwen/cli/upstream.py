@@ -1,0 +1,109 @@
+"""`p2pqwen upstream`: whether the Hub still shows what is kept here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+
+if TYPE_CHECKING:
+    from p2pqwen.node import Node
+    from p2pqwen.stewardship.upstream import UpstreamRecord
+    from p2pqwen.values.snapshot_id import SnapshotId
+
+app = typer.Typer(
+    help="See whether the Hub still shows the snapshots of the library and of this home's index.", no_args_is_help=True
+)
+
+Targets = Annotated[
+    list[str] | None, typer.Argument(metavar="REPO[@COMMIT]", help="Only these (default: all that are tracked).")
+]
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the group."""
+    parent.add_typer(app, name="upstream")
+
+
+@app.command()
+def show(targets: Targets = None, json_output: JsonFlag = False) -> None:
+    """Show what is known: present, gone or unknown, since when, and when the Hub was last asked."""
+    from p2pqwen.node import open_node
+
+    with Output(as_json=json_output) as out:
+        node = open_node()
+        wanted = _wanted(node, out, targets)
+        known = node.upstream_records(out.report)
+        out.result({"snapshots": _rows(wanted, known)}, _lines(wanted, known))
+
+
+@app.command()
+def check(targets: Targets = None, json_output: JsonFlag = False) -> None:
+    """Ask the Hub, and remember what it says; a running node does so every day.
+
+    What is gone is left without the Hub's web seed by the next `p2pqwen publish`, and stays listed.
+    """
+    from p2pqwen.errors import NetworkError
+    from p2pqwen.library.upstream_store import UpstreamStore
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.upstream import check_upstream
+
+    with Output(as_json=json_output) as out:
+        node = open_node()
+        wanted = _wanted(node, out, targets)
+        with node.state_store(out.report) as store:
+            records = UpstreamStore(store)
+            done = check_upstream(wanted, node.hub, records, clock=lambda: datetime.now(UTC), report=out.report)
+            known = records.all()
+        if done.asked and not done.answered:
+            raise NetworkError(f"{node.hub.endpoint} said nothing of any snapshot")
+        out.result(
+            {
+                "asked": done.asked,
+                "answered": done.answered,
+                "vanished": _names(done.vanished),
+                "returned": _names(done.returned),
+                "snapshots": _rows(wanted, known),
+            },
+            [*_lines(wanted, known), f"{done.answered} of {done.asked} answered"],
+        )
+
+
+def _wanted(node: Node, out: Output, targets: list[str] | None) -> list[SnapshotId]:
+    from p2pqwen.errors import NotFoundError
+    from p2pqwen.operations.upstream import tracked
+
+    found = tracked(node.library, node.keys, datetime.now(UTC), out.report)
+    if not targets:
+        return found
+    chosen: set[SnapshotId] = set()
+    for target in targets:
+        matching = {one for one in found if target in {str(one), str(one.repo)}}
+        if not matching:
+            raise NotFoundError(f"{target} is neither held nor listed here")
+        chosen |= matching
+    return sorted(chosen)
+
+
+def _rows(wanted: Iterable[SnapshotId], known: Mapping[SnapshotId, UpstreamRecord]) -> list[dict[str, Any]]:
+    from p2pqwen.operations.upstream import with_upstream
+
+    return with_upstream(_names(wanted), known)
+
+
+def _names(snapshots: Iterable[SnapshotId]) -> list[dict[str, Any]]:
+    return [{"repo": str(one.repo), "commit": str(one.commit)} for one in snapshots]
+
+
+def _lines(wanted: Iterable[SnapshotId], known: Mapping[SnapshotId, UpstreamRecord]) -> Iterator[str]:
+    for one in wanted:
+        record = known.get(one)
+        if record is None:
+            yield f"unknown  {one}  never asked"
+        else:
+            yield f"{record.state:<7}  {one}  since {record.since:%Y-%m-%d}, last asked {record.looked:%Y-%m-%d %H:%M}"
