@@ -17,8 +17,10 @@ from typing import Any
 import platformdirs
 
 from p2pqwen.errors import UsageError
+from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
-from p2pqwen.values.byte_size import parse_rate
+from p2pqwen.library.space import RESERVE
+from p2pqwen.values.byte_size import parse_rate, parse_size
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 MAX_CONFIG_BYTES = 1 << 20
@@ -51,12 +53,24 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LibraryConfig:
+    """Where snapshots are kept beside the home's own folder. `[library]` in config.toml.
+
+    `reserve`: bytes of a disk that snapshots leave free, in the home's folder and where `folders` says nothing else.
+    """
+
+    reserve: int = RESERVE
+    folders: tuple[LibraryFolder, ...] = ()  # paths, or {path = …, reserve = …}
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the composition root needs."""
 
     home: Home
     hub: HubConfig = HubConfig()
     network: NetworkConfig = NetworkConfig()
+    library: LibraryConfig = LibraryConfig()
     web_seed_bases: tuple[str, ...] = ()  # `[web_seeds] bases`; may hold {repo} and {commit}
 
 
@@ -64,7 +78,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
     """Read the environment and the home's config.toml; raises `UsageError` for a setting that is not one."""
     home = Home(_home_root(environment))
     settings = _read_toml(home.config_file)
-    unknown = set(settings) - {"network", "web_seeds"}
+    unknown = set(settings) - {"network", "web_seeds", "library"}
     if unknown:
         raise UsageError(f"{home.config_file} has an unknown table [{min(unknown)}]")
     web_seeds = settings.get("web_seeds", {})
@@ -75,6 +89,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         home=home,
         hub=_hub(environment),
         network=_network(settings.get("network", {}), home.config_file, environment.get("P2PQWEN_DHT_BOOTSTRAP")),
+        library=_library(settings.get("library", {}), home),
         web_seed_bases=tuple(bases),
     )
 
@@ -128,6 +143,41 @@ def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkC
     if values.get("control", "unix") not in {"unix", "loopback"}:
         raise UsageError(f"{source}: [network] control", expected="unix or loopback", got=values["control"])
     return NetworkConfig(**values)
+
+
+def _library(table: object, home: Home) -> LibraryConfig:
+    source = f"{home.config_file}: [library]"
+    if not isinstance(table, dict):
+        raise UsageError(source, expected="a table")
+    if unknown := set(table) - {"folders", "reserve"}:
+        raise UsageError(f"{source} has no setting {min(unknown)!r}", expected="folders, reserve")
+    reserve = _reserve(table, source, RESERVE)
+    given = table.get("folders", [])
+    if not isinstance(given, list):
+        raise UsageError(f"{source} folders", expected="a list of paths")
+    folders: list[LibraryFolder] = []
+    for one in given:
+        entry = {"path": one} if isinstance(one, str) else one
+        if not (isinstance(entry, dict) and isinstance(entry.get("path"), str) and entry.keys() <= {"path", "reserve"}):
+            raise UsageError(f"{source} folders", expected="paths, or {path = …, reserve = …}", got=repr(one))
+        root = Path(entry["path"]).expanduser()
+        if not root.is_absolute():
+            raise UsageError(f"{source} folders", expected="absolute paths", got=entry["path"])
+        for other in (home.library, *(folder.root for folder in folders)):
+            if root.is_relative_to(other) or other.is_relative_to(root):
+                raise UsageError(f"{source} folders", expected="folders apart from one another", got=f"{other}, {root}")
+        folders.append(LibraryFolder(root, _reserve(entry, source, reserve)))
+    return LibraryConfig(reserve, tuple(folders))
+
+
+def _reserve(table: Mapping[str, Any], source: str, default: int) -> int:
+    value = table.get("reserve")
+    if value is None:
+        return default
+    try:
+        return parse_size(str(value))
+    except UsageError as error:
+        raise UsageError(f"{source} reserve: {error.what}", expected=error.expected, got=error.got) from error
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

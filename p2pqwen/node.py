@@ -56,7 +56,7 @@ class Node:
     @cached_property
     def library(self) -> Library:
         """The snapshots it holds."""
-        return Library(self.config.home)
+        return Library(self.config.home, self.config.library.folders, reserve=self.config.library.reserve)
 
     @cached_property
     def keys(self) -> KeyStore:

@@ -60,20 +60,26 @@ def remove(
     import sys
 
     from p2pqwen.errors import UsageError
+    from p2pqwen.library.folders import AwayError
     from p2pqwen.node import open_node
     from p2pqwen.operations.verify_target import held_snapshot
 
     with Output(as_json=json_output) as out:
         node = open_node()
-        held = held_snapshot(target, node.library)
+        try:
+            held = held_snapshot(target, node.library)
+            name, where, words = str(held.id), held.folder, "removed {}"
+        except AwayError as error:
+            name, where, words = str(error.snapshot), None, "forgot {}; its files stay on the disk that is not here"
         if not yes:
             if not sys.stdin.isatty():
-                raise UsageError(f"nobody to ask whether to delete {held.id}", hint="say --yes")
-            typer.confirm(f"Delete {held.id} ({held.folder})?", abort=True, err=True)
+                raise UsageError(f"nobody to ask whether to delete {name}", hint="say --yes")
+            question = f"Delete {name} ({where})?" if where else f"Forget {name}, whose disk is not here?"
+            typer.confirm(question, abort=True, err=True)
         running = node.running()
         if running is not None:
-            done = running.call("POST", "/v1/snapshots/remove", {"target": str(held.id)})
+            done = running.call("POST", "/v1/snapshots/remove", {"target": name})
         else:
             with node.state_store(out.report) as store:
-                done = node.snapshot_calls(store).remove({"target": str(held.id)})
-        out.result(done, [f"removed {held.id}"])
+                done = node.snapshot_calls(store).remove({"target": name})
+        out.result(done, [words.format(name)])

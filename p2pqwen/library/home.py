@@ -18,6 +18,11 @@ class Home:
         return self.root / "library"
 
     @property
+    def library_folders(self) -> Path:
+        """What was seen last in the library's folders on other disks."""
+        return self.root / "folders.json"
+
+    @property
     def staging(self) -> Path:
         """Snapshots being made; on the library's file system, so that installing one is a rename."""
         return self.library / ".staging"

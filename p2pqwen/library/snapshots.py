@@ -4,6 +4,9 @@
     library/<org>/<model>/<commit>.torrent   its torrent; the snapshot is held once this file stands
     library/<org>/<model>/<commit>.partial   while not every file is there: which files are wanted, and why not all
 
+`library/` is the home's own folder; each folder of `[library] folders`, on whatever disk, looks the same
+(`library.folders`). A snapshot is in one of them, whole.
+
 Order of writes: a preserved snapshot is renamed into place and then gets its torrent; a fetched one gets its marker,
 then its torrent, and loses the marker when everything wanted is verified. So a crash leaves a folder without a torrent
 (not held; taken back to staging by the next try) or a marker (incomplete; the next fetch goes on), never a wrong
@@ -16,18 +19,22 @@ import enum
 import json
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError
 from p2pqwen.library import durable
+from p2pqwen.library.folders import AwayError, AwaySnapshot, LibraryFolder, LibraryFolders
 from p2pqwen.library.home import Home
+from p2pqwen.library.space import RESERVE
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 MAX_MARKER_SIZE = 1 << 20
+_TIME_SETTLES = 2_000_000_000  # nanoseconds, more than any file system's clock is coarse
 _TORRENT_NAME = re.compile(r"[0-9a-f]{40}\.torrent", re.ASCII)
 
 
@@ -55,144 +62,272 @@ class HeldSnapshot:
 
 
 class Library:
-    """The snapshots under one home."""
+    """The snapshots of one home, in its own folder and in further ones. `reserve` is that of the home's folder."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, more: Sequence[LibraryFolder] = (), *, reserve: int = RESERVE) -> None:
         self._home = home
+        self._main = LibraryFolder(home.library, reserve, main=True)
+        self._folders = LibraryFolders((self._main, *more), home.library_folders, home.locks / "folders.lock")
+        self._scanned: dict[Path, tuple[int, list[HeldSnapshot]]] = {}
 
     @property
     def root(self) -> Path:
-        """The folder of organisations."""
-        return self._home.library
+        """The home's own folder of organisations."""
+        return self._main.root
+
+    @property
+    def folders(self) -> tuple[LibraryFolder, ...]:
+        """The folders whose disks are here; each knows its room and its reserve."""
+        return self._folders.present()
+
+    @property
+    def missing_folders(self) -> tuple[LibraryFolder, ...]:
+        """The folders whose disks are not here."""
+        here = self.folders
+        return tuple(one for one in self._folders.all if one not in here)
+
+    @property
+    def room(self) -> int:
+        """The bytes that may be written in all, one figure for each disk; raises `DiskError`."""
+        return self._folders.room
+
+    def contains(self, path: Path) -> bool:
+        """Tell whether a path is inside one of the folders."""
+        return any(path.resolve().is_relative_to(one.root.resolve()) for one in self._folders.all)
+
+    def away(self) -> list[AwaySnapshot]:
+        """Return the snapshots whose disks are not here, ordered like `all`."""
+        found = [one for one in self._folders.away() if self._holder(one.id) is None]
+        return sorted(found, key=lambda one: one.id)
+
+    def forget(self, snapshot: SnapshotId) -> None:
+        """Forget a snapshot whose disk is not here; its files stay there."""
+        self._folders.forget(snapshot)
+
+    def is_here(self, held: HeldSnapshot) -> bool:
+        """Tell whether the disk of a snapshot is here."""
+        return any(held.folder.is_relative_to(one.root) for one in self.folders)
+
+    def require_here(self, held: HeldSnapshot) -> None:
+        """Raise `AwayError` when the disk of a snapshot has gone: its files are not missing."""
+        if not self.is_here(held):
+            raise AwayError(held.id, held.folder)
 
     def folder(self, snapshot: SnapshotId) -> Path:
-        """Return where the payload stands."""
-        return self.save_path(snapshot.repo) / str(snapshot.commit)
-
-    def save_path(self, repo: RepoId) -> Path:
-        """Return the torrent's save path: the folder that holds `<commit>/`."""
-        return self.root / repo.org / repo.model
+        """Return where the payload stands, or would stand in the home's own folder."""
+        return (self._place(snapshot) or self._main).folder(snapshot)
 
     def torrent_path(self, snapshot: SnapshotId) -> Path:
-        """Return where the torrent stands."""
-        return self.save_path(snapshot.repo) / f"{snapshot.commit}.torrent"
+        """Return where the torrent stands, or would stand in the home's own folder."""
+        return (self._place(snapshot) or self._main).torrent_path(snapshot)
+
+    def require_room(self, path: Path, size: int) -> None:
+        """Refuse with `DiskError` when `size` bytes do not fit, beside the reserve, in the folder around `path`."""
+        next((one for one in self.folders if path.is_relative_to(one.root)), self._main).require_room(size)
 
     def lock_path(self, snapshot: SnapshotId) -> Path:
         """Return the lock that whoever changes this snapshot holds."""
         return self._home.locks / f"{snapshot.repo.org}--{snapshot.repo.model}@{snapshot.commit}.lock"
 
     def all(self) -> list[HeldSnapshot]:
-        """Return every held snapshot, ordered by repository and commit."""
-        return sorted(self._scan(), key=lambda held: held.id)
+        """Return every held snapshot whose disk is here, ordered by repository and commit."""
+        found: dict[SnapshotId, HeldSnapshot] = {}
+        for one in self.folders:
+            for held in self._scan(one):
+                found.setdefault(held.id, held)
+        return [found[snapshot] for snapshot in sorted(found)]
 
     def find(self, repo: RepoId, commit: CommitId | None = None) -> HeldSnapshot:
-        """Return one held snapshot; raises `NotFoundError`, or `P2pqwenError` where the commit must be named."""
-        held = [one for one in self._scan_repo(self.save_path(repo), repo) if commit in {None, one.id.commit}]
+        """Return one held snapshot; raises `NotFoundError`, or `P2pqwenError` where the commit must be named.
+
+        `AwayError` when it is on a disk that is not here.
+        """
+        held = {
+            one.id: one
+            for folder in self.folders
+            for one in self._scan_repo(folder, folder.save_path(repo), repo)
+            if commit in {None, one.id.commit}
+        }
         if not held:
+            for away in self._folders.away():
+                if away.id.repo == repo and commit in {None, away.id.commit}:
+                    raise AwayError(away.id, away.folder)
             wanted = repo.text if commit is None else f"{repo}@{commit}"
             raise NotFoundError(f"no snapshot of {wanted} in the library", hint="see `p2pqwen list`")
         if len(held) > 1:
             raise P2pqwenError(
                 f"the library holds {len(held)} snapshots of {repo}",
-                hint="name one: " + ", ".join(str(one.id) for one in sorted(held, key=lambda one: one.id)),
+                hint="name one: " + ", ".join(str(one) for one in sorted(held)),
             )
-        return held[0]
+        return next(iter(held.values()))
 
     def get(self, snapshot: SnapshotId) -> HeldSnapshot | None:
-        """Return this snapshot if it is held."""
-        return self._read(self.torrent_path(snapshot), snapshot.repo) if self.torrent_path(snapshot).is_file() else None
+        """Return this snapshot if it is held and its disk is here."""
+        place = self._holder(snapshot)
+        if place is None:
+            return None
+        return _read(place, place.torrent_path(snapshot), snapshot.repo)
 
     def find_commit(self, commit: CommitId) -> HeldSnapshot | None:
         """Return the held snapshot of a commit, whatever its repository."""
-        return next((held for held in self._scan() if held.id.commit == commit), None)
+        return next((held for held in self.all() if held.id.commit == commit), None)
 
-    def stage(self, snapshot: SnapshotId) -> Path:
-        """Return the folder in which this snapshot is made; what an interrupted try left there is kept."""
-        staged = self.staged(snapshot)
-        orphan = self.folder(snapshot)
-        if orphan.is_dir() and not self.torrent_path(snapshot).exists() and not staged.exists():
+    def make_folder(self, snapshot: SnapshotId, needed: Callable[[Path], int], beside: Path | None = None) -> Path:
+        """Return the folder into which this snapshot is fetched, chosen as `LibraryFolders.choose` says, and made."""
+        folder = self._choose(snapshot, needed, beside).folder(snapshot)
+        with durable.disk_errors(f"create {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def stage(
+        self, snapshot: SnapshotId, needed: Callable[[Path], int] = lambda _: 0, beside: Path | None = None
+    ) -> Path:
+        """Return the folder in which this snapshot is made; what an interrupted try left there is kept.
+
+        A new one is begun where `LibraryFolders.choose` says.
+        """
+        place = self._choose(snapshot, needed, beside)
+        staged, orphan = place.staged(snapshot), place.folder(snapshot)
+        if orphan.is_dir() and not place.torrent_path(snapshot).exists() and not staged.exists():
             durable.rename(orphan, staged)  # a crash between `install`'s two steps
         with durable.disk_errors(f"create {staged}"):
             staged.mkdir(parents=True, exist_ok=True)
         return staged
 
     def staged(self, snapshot: SnapshotId) -> Path:
-        """Return where this snapshot would be made; nothing is created."""
-        return self._home.staging / snapshot.repo.org / snapshot.repo.model / str(snapshot.commit)
+        """Return where this snapshot is made, or would be; nothing is created."""
+        return (self._place(snapshot) or self._main).staged(snapshot)
 
     def discard_stage(self, snapshot: SnapshotId) -> None:
         """Remove what was staged for this snapshot."""
-        self._remove_folder(self.staged(snapshot))
+        for one in self.folders:
+            _remove_folder(one, one.staged(snapshot))
 
     def install(self, snapshot: SnapshotId, torrent: bytes) -> HeldSnapshot:
         """Move a verified staged snapshot into the library and give it its torrent; raises `DiskError`."""
-        durable.rename(self.stage(snapshot), self.folder(snapshot))
-        durable.write(self.torrent_path(snapshot), torrent)
-        return HeldSnapshot(snapshot, self.folder(snapshot), self.torrent_path(snapshot), State.COMPLETE)
+        staged = self.stage(snapshot)
+        durable.rename(staged, self._here(snapshot).folder(snapshot))
+        return self._enter(snapshot, torrent)
 
     def begin(self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None) -> HeldSnapshot:
         """Enter a snapshot that is about to be fetched: incomplete until `finish`."""
         self._mark(snapshot, State.INCOMPLETE, selected)
-        durable.write(self.torrent_path(snapshot), torrent)
-        return HeldSnapshot(snapshot, self.folder(snapshot), self.torrent_path(snapshot), State.INCOMPLETE, selected)
+        return self._enter(snapshot, torrent)
 
     def finish(self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None) -> HeldSnapshot:
         """Say that everything wanted is here and verified: complete, or partial where files were chosen."""
-        durable.write(self.torrent_path(snapshot), torrent)
+        place = self._here(snapshot)
+        durable.write(place.torrent_path(snapshot), torrent)
         if selected is None:
-            durable.remove(self._marker(snapshot))
-            return HeldSnapshot(snapshot, self.folder(snapshot), self.torrent_path(snapshot), State.COMPLETE)
-        self._mark(snapshot, State.PARTIAL, selected)
-        return HeldSnapshot(snapshot, self.folder(snapshot), self.torrent_path(snapshot), State.PARTIAL, selected)
+            durable.remove(place.marker(snapshot))
+        else:
+            self._mark(snapshot, State.PARTIAL, selected)
+        self.remember()
+        return _read(place, place.torrent_path(snapshot), snapshot.repo)
 
     def replace_torrent(self, snapshot: SnapshotId, torrent: bytes) -> None:
         """Write a torrent with more signatures or seeds over the old one of the same infohash."""
-        durable.write(self.torrent_path(snapshot), torrent)
+        durable.write(self._here(snapshot).torrent_path(snapshot), torrent)
 
     def remove(self, held: HeldSnapshot) -> None:
         """Delete a snapshot; the torrent goes first, so that half a removal is no longer "held"."""
         with durable.lock(self.lock_path(held.id)):
+            self.require_here(held)
+            place = next(one for one in self.folders if held.folder.is_relative_to(one.root))
             durable.remove(held.torrent_path)
-            durable.remove(self._marker(held.id))
-            self._remove_folder(held.folder)
+            durable.remove(place.marker(held.id))
+            _remove_folder(place, held.folder)
+        self.remember()
 
-    def _marker(self, snapshot: SnapshotId) -> Path:
-        return self.save_path(snapshot.repo) / f"{snapshot.commit}.partial"
+    def remember(self, held: Iterable[HeldSnapshot] | None = None) -> None:
+        """Write down what is on the disks that are here (`held`: what `all` just gave), for when one is gone."""
+        folders = self.folders
+        if len(folders) == 1 and folders[0].main:
+            return
+        known = {one.id: one for one in (self.all() if held is None else held)}
+        by_folder = {
+            folder: [one.id for one in known.values() if one.folder.is_relative_to(folder.root)] for folder in folders
+        }
+        self._folders.remember(by_folder, lambda snapshot: _size(known[snapshot]))
+
+    def _enter(self, snapshot: SnapshotId, torrent: bytes) -> HeldSnapshot:
+        place = self._here(snapshot)
+        durable.write(place.torrent_path(snapshot), torrent)
+        self.remember()
+        return _read(place, place.torrent_path(snapshot), snapshot.repo)
+
+    def _place(self, snapshot: SnapshotId) -> LibraryFolder | None:
+        """Return the folder that holds a snapshot, or else the one where it was begun."""
+        if (holder := self._holder(snapshot)) is not None:
+            return holder
+        here = self.folders
+        if len(here) == 1:
+            return here[0]
+        return next((one for one in here if one.folder(snapshot).is_dir() or one.staged(snapshot).is_dir()), None)
+
+    def _holder(self, snapshot: SnapshotId) -> LibraryFolder | None:
+        return next((one for one in self.folders if one.torrent_path(snapshot).is_file()), None)
+
+    def _here(self, snapshot: SnapshotId) -> LibraryFolder:
+        return self._place(snapshot) or self._choose(snapshot, lambda _: 0, None)
+
+    def _choose(self, snapshot: SnapshotId, needed: Callable[[Path], int], beside: Path | None) -> LibraryFolder:
+        if (away := next((one for one in self.away() if one.id == snapshot), None)) is not None:
+            raise AwayError(snapshot, away.folder)
+        return self._place(snapshot) or self._folders.choose(needed, beside)
 
     def _mark(self, snapshot: SnapshotId, state: State, selected: tuple[str, ...] | None) -> None:
         chosen = None if selected is None else list(selected)
         data = json.dumps({"state": state.value, "selected": chosen}).encode()
-        durable.write(self._marker(snapshot), data)
+        durable.write(self._here(snapshot).marker(snapshot), data)
 
-    def _scan(self) -> Iterator[HeldSnapshot]:
-        for org in _folders(self.root):
+    def _scan(self, place: LibraryFolder) -> Iterator[HeldSnapshot]:
+        for org in _folders(place.root):
             for model in _folders(org):
                 try:
                     repo = RepoId(f"{org.name}/{model.name}")
                 except FormatError:
                     continue  # somebody else's folder
-                yield from self._scan_repo(model, repo)
+                yield from self._scan_repo(place, model, repo)
 
-    def _scan_repo(self, folder: Path, repo: RepoId) -> Iterator[HeldSnapshot]:
+    def _scan_repo(self, place: LibraryFolder, folder: Path, repo: RepoId) -> list[HeldSnapshot]:
+        """Read a repository's folder, unless it looks as it did: whatever enters or leaves changes its time."""
+        try:
+            changed = folder.stat().st_mtime_ns
+        except OSError:
+            return []
+        known = self._scanned.get(folder)
+        if known is None or known[0] != changed:
+            found = [_read(place, path, repo) for path in folder.iterdir() if _TORRENT_NAME.fullmatch(path.name)]
+            # A change within one tick of the file system's clock leaves the time as it is.
+            settled = time.time_ns() - changed > _TIME_SETTLES
+            known = changed if settled else -1, found
+            self._scanned[folder] = known
+        return known[1]
+
+
+def _read(place: LibraryFolder, torrent_path: Path, repo: RepoId) -> HeldSnapshot:
+    snapshot = SnapshotId(repo, CommitId.parse(torrent_path.stem))
+    state, selected = State.COMPLETE, None
+    if (marker := place.marker(snapshot)).exists():
+        state, selected = _read_marker(marker)
+    return HeldSnapshot(snapshot, place.folder(snapshot), torrent_path, state, selected)
+
+
+def _remove_folder(place: LibraryFolder, folder: Path) -> None:
+    with durable.disk_errors(f"remove {folder}"):
         if folder.is_dir():
-            for path in folder.iterdir():
-                if _TORRENT_NAME.fullmatch(path.name):
-                    yield self._read(path, repo)
+            shutil.rmtree(folder)  # follows no symlink out of the folder
+        for parent in (folder.parent, folder.parent.parent):
+            if parent != place.root and parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
 
-    def _read(self, torrent_path: Path, repo: RepoId) -> HeldSnapshot:
-        snapshot = SnapshotId(repo, CommitId.parse(torrent_path.stem))
-        state, selected = State.COMPLETE, None
-        if (marker := self._marker(snapshot)).exists():
-            state, selected = _read_marker(marker)
-        return HeldSnapshot(snapshot, self.folder(snapshot), torrent_path, state, selected)
 
-    def _remove_folder(self, folder: Path) -> None:
-        with durable.disk_errors(f"remove {folder}"):
-            if folder.is_dir():
-                shutil.rmtree(folder)  # follows no symlink out of the folder
-            for parent in (folder.parent, folder.parent.parent):
-                if parent != self.root and parent.is_dir() and not any(parent.iterdir()):
-                    parent.rmdir()
+def _size(held: HeldSnapshot) -> int:
+    try:
+        return held.metainfo().layout.total_size
+    except P2pqwenError:
+        return 0
 
 
 def _folders(folder: Path) -> Iterator[Path]:

@@ -19,7 +19,6 @@ from p2pqwen.events import Event, Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient, HubSnapshot
 from p2pqwen.library.snapshots import Library
-from p2pqwen.library.space import RESERVE, free_space
 from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.bulk_survey import Surveyed, Wanted, survey_all
 from p2pqwen.operations.preserve import PreserveOptions, preserve_listing
@@ -84,7 +83,7 @@ class BulkPlaces:
 
 def bulk_preserve(wanted: Wanted, options: BulkOptions, places: BulkPlaces, report: Report = ignore) -> BulkResult:
     """Preserve every wanted repository that the limits allow; raises `DiskError` where the home cannot be used."""
-    free = max(0, free_space(places.library.root) - RESERVE)
+    free = places.library.room
     limits = replace(options.limits, free=free)
     with places.hub.telling_waits(lambda seconds: report(_patience(seconds))):
         surveyed = survey_all(

@@ -12,6 +12,7 @@ from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
 from p2pqwen.library import durable
+from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.manifest.licence import license_of_readme
 from p2pqwen.manifest.manifest import parse_manifest
@@ -149,7 +150,8 @@ class _Surveyor:
         readme = next((file for file in listing.files if file.path.text == "README.md"), None)
         if readme is None or readme.size > MAX_README_SIZE:
             return None
-        path = self._hub.download(listing, readme, self._library.stage(listing.snapshot))
+        needed = bytes_to_write((file.size, None) for file in listing.files)
+        path = self._hub.download(listing, readme, self._library.stage(listing.snapshot, needed))
         with durable.disk_errors(f"read {path}"):
             return license_of_readme(path.read_bytes())
 

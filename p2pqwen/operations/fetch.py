@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 
 from p2pqwen import __version__
 from p2pqwen.errors import NetworkError, P2pqwenError, UsageError, VerificationError
-from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.events import Event, Notice, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
+from p2pqwen.library.folders import AwayError, bytes_to_write
 from p2pqwen.library.home import Home
 from p2pqwen.library.linking import place
 from p2pqwen.library.snapshots import HeldSnapshot, State
@@ -36,7 +37,7 @@ from p2pqwen.operations.fetch_files import (
 from p2pqwen.operations.fetch_metadata import KeptMetadata, ask_peers
 from p2pqwen.operations.fetch_plan import FetchPlan, Sources, make_plan, plan_of
 from p2pqwen.operations.fetch_target import FetchTarget
-from p2pqwen.operations.reuse import reuse
+from p2pqwen.operations.reuse import held_content, reuse
 from p2pqwen.operations.snapshot_build import warnings_of
 from p2pqwen.operations.verify import verify_held
 from p2pqwen.swarm.endpoint import Endpoint
@@ -276,13 +277,11 @@ class _Fetch:
                 hint="fetch the whole snapshot, or name its .torrent file or an index that lists it",
             )
         files = choose_files(metainfo, globs)
-        job = self._job(plan, metainfo, files, peers, relayed)
-        folder = self._library.folder(plan.snapshot)
-        with durable.disk_errors(f"create {folder}"):
-            folder.mkdir(parents=True, exist_ok=True)
-        reused = self._reuse(plan, files, folder)
         cache = self._places.hub_cache.root if self._options.into_hub_cache else None
-        require_room(folder, metainfo, files, copy_to=cache)
+        folder = self._library.make_folder(plan.snapshot, self._to_write(plan, metainfo, files), beside=cache)
+        reused = self._reuse(plan, files, folder)
+        require_room(folder, metainfo, files, library=self._library, copy_to=cache)
+        job = self._job(plan, metainfo, files, peers, relayed)
         if metainfo.has_all_layers:
             self._library.begin(plan.snapshot, metainfo.encode(), globs)
         self._verified.forget(plan.snapshot)
@@ -293,6 +292,20 @@ class _Fetch:
         durable.remove(job.resume_file)
         self._kept.forget(metainfo)
         return replace(self._finished(plan, held, files, done, relayed, unchanged=False), bytes_reused=reused)
+
+    def _to_write(
+        self, plan: FetchPlan, metainfo: Metainfo, files: frozenset[RepoPath] | None
+    ) -> Callable[[Path], int]:
+        """Say what a fetch writes below a folder: everything that no other snapshot on its disk has."""
+        wanted = [file for file in metainfo.files if files is None or file.path in files]
+        rows = {} if plan.manifest is None else {row.path: row.sha256 for row in plan.manifest.files}
+
+        def needed(folder: Path) -> int:  # asked only where there is a choice of folders
+            held = held_content(self._library, set(rows.values()), near=plan.snapshot)
+            sources = ((file.size, held.get(rows[file.path]) if file.path in rows else None) for file in wanted)
+            return bytes_to_write(sources)(folder)
+
+        return needed
 
     def _reuse(self, plan: FetchPlan, files: frozenset[RepoPath] | None, folder: Path) -> int:
         """Link what other held snapshots have; it is checked piece by piece with everything else."""
@@ -323,7 +336,7 @@ class _Fetch:
         rows = plan.manifest.files if plan.manifest is not None else ()
         return DownloadJob(
             metainfo=metainfo,
-            save_path=self._library.save_path(plan.repo),
+            save_path=self._library.folder(plan.snapshot).parent,
             files=files,
             lfs=frozenset(row.path for row in rows if row.lfs),
             needs_hashes=not metainfo.has_all_layers,
@@ -337,14 +350,15 @@ class _Fetch:
 
     def _bring(self, swarm: Swarm, plan: FetchPlan, job: DownloadJob) -> tuple[Downloaded, FetchPlan]:
         """Download and check; where the disk holds something else than libtorrent believes, once more from zero."""
-        folder = self._library.folder(plan.snapshot)
-        done = download(swarm, job, self._report)
+        folder = job.save_path / job.metainfo.name
+        report = self._while_here(plan.snapshot, folder)
+        done = download(swarm, job, report)
         try:
             digests = check_files(job.metainfo, plan.manifest, folder, job.wanted, done.digests)
         except VerificationError as error:
             self._report(Notice("warning", f"{error.message}; reading everything again"))
             durable.remove(job.resume_file)
-            again = download(swarm, job, self._report)
+            again = download(swarm, job, report)
             done = replace(
                 again,
                 bytes_from_peers=done.bytes_from_peers + again.bytes_from_peers,
@@ -364,6 +378,20 @@ class _Fetch:
             created_by=job.metainfo.created_by or f"p2pqwen/{__version__}",
         )
         return done, replace(plan, manifest=manifest, metainfo=metainfo)
+
+    def _while_here(self, snapshot: SnapshotId, folder: Path) -> Report:
+        """Return the report, which ends the download once its disk has gone: libtorrent would begin a new folder."""
+        next_look = time.monotonic()
+
+        def report(event: Event) -> None:
+            nonlocal next_look
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + 1.0
+                if not any(folder.is_relative_to(one.root) for one in self._library.folders):
+                    raise AwayError(snapshot, folder)
+            self._report(event)
+
+        return report
 
     def _finished(
         self,

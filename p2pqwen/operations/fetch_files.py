@@ -9,8 +9,10 @@ from pathlib import Path
 from p2pqwen.errors import NotFoundError, VerificationError
 from p2pqwen.hub.git_attributes import lfs_paths
 from p2pqwen.library import durable
+from p2pqwen.library.folders import device
 from p2pqwen.library.hashing import FileDigests, hash_file
 from p2pqwen.library.linking import place
+from p2pqwen.library.snapshots import Library
 from p2pqwen.library.space import require_free
 from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.manifest import FileRow, Manifest
@@ -37,7 +39,14 @@ def choose_files(metainfo: Metainfo, globs: Sequence[str] | None) -> frozenset[R
     return chosen
 
 
-def require_room(folder: Path, metainfo: Metainfo, files: Collection[RepoPath] | None, *, copy_to: Path | None) -> None:
+def require_room(
+    folder: Path,
+    metainfo: Metainfo,
+    files: Collection[RepoPath] | None,
+    *,
+    library: Library,
+    copy_to: Path | None,
+) -> None:
     """Refuse with `DiskError` when the missing bytes do not fit; `copy_to` is a folder that gets copies as well.
 
     A cache on another file system cannot share blocks with the library, so everything stands there twice.
@@ -45,8 +54,8 @@ def require_room(folder: Path, metainfo: Metainfo, files: Collection[RepoPath] |
     wanted = [file for file in metainfo.files if files is None or file.path in files]
     with durable.disk_errors(f"look at {folder}"):
         missing = sum(max(0, file.size - _allocated(folder / file.path.text)) for file in wanted)
-    require_free(folder, missing)
-    if copy_to is not None and _device(copy_to) != _device(folder):
+    library.require_room(folder, missing)
+    if copy_to is not None and device(copy_to) != device(folder):
         require_free(copy_to, sum(file.size for file in wanted))
 
 
@@ -148,7 +157,3 @@ def _holds(path: Path, row: FileRow) -> bool:
 
 def _allocated(path: Path) -> int:
     return path.stat().st_blocks * 512 if path.is_file() else 0
-
-
-def _device(path: Path) -> int:
-    return next(existing for existing in (path, *path.parents) if existing.exists()).stat().st_dev

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
@@ -22,7 +22,7 @@ class InventoryRow:
 
     id: SnapshotId
     folder: Path
-    state: State
+    state: State | Literal["away"]  # away: its disk is not here
     size: int
     hazards: int
     provenance: Provenance | None
@@ -41,7 +41,8 @@ def inventory(library: Library, report: Report = ignore) -> list[InventoryRow]:
         hazards = len(pickle_files(file.path for file in metainfo.layout.files))
         proof = None if manifest is None else provenance
         rows.append(InventoryRow(held.id, held.folder, held.state, metainfo.layout.total_size, hazards, proof))
-    return rows
+    rows += [InventoryRow(one.id, one.folder, "away", one.size, 0, None) for one in library.away()]
+    return sorted(rows, key=lambda row: row.id)
 
 
 def inventory_fields(rows: Iterable[InventoryRow]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ file before they write, see `fetch_files.unshare_bad_files`).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,10 @@ from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
+from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import FileDigests, hash_files
 from p2pqwen.library.linking import Placement, place
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
-from p2pqwen.library.space import require_free
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.library.verified import VerifiedFiles
 from p2pqwen.manifest.lfs_pointer import pointer_oid
@@ -132,7 +132,7 @@ class _Matches:
         """Match by what a folder is called, what it holds in all, and then by the names and sizes of its files."""
         for folder in folders:
             found = False
-            for place_, sizes in _model_folders(folder, self._places.library.root):
+            for place_, sizes in _model_folders(folder, {one.root for one in self._places.library.folders}):
                 best = self._best(place_, sizes)
                 if best is not None:
                     found = True
@@ -166,8 +166,12 @@ def _import_one(match: _Match, places: ImportPlaces, report: Report) -> Imported
         warnings = tuple(warnings_of(found.manifest))
         if held is not None and held.state is State.COMPLETE:
             return Imported(held, match.source, match.known.size, 0, 0, 0, (), warnings, unchanged=True)
-        folder = library.stage(match.known.id) if held is None else held.folder
-        placing = _Placing(found, folder, report)
+        if held is None:
+            sources = ((row.size, match.files.get(row.path)) for row in found.manifest.files)
+            folder = library.stage(match.known.id, bytes_to_write(sources))
+        else:
+            folder = held.folder
+        placing = _Placing(found, folder, library, report)
         placing.place_all(match.files)
         held = _enter(match.known.id, found, folder, held, placing, library)
         if held.state is State.COMPLETE:
@@ -205,8 +209,8 @@ def _enter(
 class _Placing:
     """Links the files of one snapshot into a folder and keeps those that are right."""
 
-    def __init__(self, found: TorrentAndManifest, folder: Path, report: Report) -> None:
-        self._found, self._folder, self._report = found, folder, report
+    def __init__(self, found: TorrentAndManifest, folder: Path, library: Library, report: Report) -> None:
+        self._found, self._folder, self._library, self._report = found, folder, library, report
         self.rows = {row.path: row for row in found.manifest.files}
         self._roots = {file.path: file.pieces_root for file in found.metainfo.files}
         self.bad: list[BadFile] = []
@@ -257,7 +261,7 @@ class _Placing:
     def _require_room(self, sources: Mapping[RepoPath, Path]) -> None:
         device = self._folder.stat().st_dev
         far = [path for path, source in sources.items() if source.stat().st_dev != device]
-        require_free(self._folder, self._size(far))
+        self._library.require_room(self._folder, self._size(far))
 
     def _link(self, sources: Mapping[RepoPath, Path]) -> None:
         for path, source in sources.items():
@@ -310,12 +314,12 @@ def _cached_repos(root: Path) -> Iterator[RepoId]:
             continue
 
 
-def _model_folders(top: Path, library: Path) -> Iterator[tuple[Path, Mapping[str, int]]]:
+def _model_folders(top: Path, library: Collection[Path]) -> Iterator[tuple[Path, Mapping[str, int]]]:
     """Yield folders that may hold a snapshot, with the size of every file below each by its path."""
     for parent, folders, files in os.walk(top):
         here = Path(parent)
         depth = len(here.relative_to(top).parts)
-        folders[:] = sorted(name for name in folders if name not in _SKIPPED and (here / name) != library)
+        folders[:] = sorted(name for name in folders if name not in _SKIPPED and (here / name) not in library)
         if files:
             yield here, dict(_sizes(here))
         if depth >= MAX_DEPTH:

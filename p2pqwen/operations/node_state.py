@@ -77,7 +77,9 @@ def node_status(library: Library, home: Home, report: Report = ignore) -> tuple[
     """Return the running node, None if none runs, and a row for every snapshot of the library."""
     node = _read_state(home.node_state) if _is_locked(home.locks / "node.lock") else None
     live = {row.id: row for row in node.snapshots} if node is not None else {}
-    return node, [live.get(held.id) or _at_rest(held, report) for held in library.all()]
+    rows = [live.get(held.id) or _at_rest(held, report) for held in library.all()]
+    rows += [SnapshotState(id=one.id, state="away", size=one.size) for one in library.away()]
+    return node, sorted(rows, key=lambda row: row.id)
 
 
 def _at_rest(held: HeldSnapshot, report: Report) -> SnapshotState:

@@ -14,10 +14,10 @@ from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
 from p2pqwen.library import durable
+from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import Digester, FileDigests, FollowingHasher, hash_file, hash_workers
 from p2pqwen.library.linking import place
 from p2pqwen.library.snapshots import Library, State
-from p2pqwen.library.space import require_free
 from p2pqwen.manifest.manifest import FileRow, parse_manifest
 from p2pqwen.operations.reuse import held_content
 from p2pqwen.operations.snapshot_build import (
@@ -123,17 +123,18 @@ class _Run:
         self._library = library
         self._report = report
         self._layout = Layout.of((file.path, file.size) for file in listing.files)
-        self._staged = library.stage(listing.snapshot)
+        self._cached = self._already_on_disk()
+        needed = bytes_to_write((file.size, self._cached.get(file.path)) for file in listing.files)
+        self._staged = library.stage(listing.snapshot, needed, beside=cache.root)
         self._downloaded = _Counter("download", self._layout.total_size, report)
         self._hashed = _Counter("hash", self._layout.total_size, report)
 
     def run(self, wanted: WantedTorrent | None = None) -> Preserved:
         snapshot = self._listing.snapshot
-        cached = self._already_on_disk()
-        self._require_room(cached)
+        self._require_room()
         with _pool(DOWNLOAD_WORKERS + 1, "download") as downloads, _pool(hash_workers(), "hash") as hashers:
             commit = downloads.submit(self._commit_object)
-            digested = self._digest_all(downloads, hashers, cached)
+            digested = self._digest_all(downloads, hashers)
             commit_object = commit.result()
         rows = [row for row, _ in digested.values()]
         manifest = make_manifest(
@@ -168,15 +169,13 @@ class _Run:
                 found[file.path] = path
         return found
 
-    def _require_room(self, cached: dict[RepoPath, Path]) -> None:
-        device = self._staged.stat().st_dev
-        linkable = {path for path, found in cached.items() if found.stat().st_dev == device}
-        staged = {file.path for file in self._listing.files if _has_size(self._staged / file.path.text, file.size)}
-        needed = sum(file.size for file in self._listing.files if file.path not in linkable | staged)
-        require_free(self._staged, needed)
+    def _require_room(self) -> None:
+        lacking = [file for file in self._listing.files if not _has_size(self._staged / file.path.text, file.size)]
+        needed = bytes_to_write((file.size, self._cached.get(file.path)) for file in lacking)
+        self._library.require_room(self._staged, needed(self._staged))
 
     def _digest_all(
-        self, downloads: ThreadPoolExecutor, hashers: ThreadPoolExecutor, cached: dict[RepoPath, Path]
+        self, downloads: ThreadPoolExecutor, hashers: ThreadPoolExecutor
     ) -> dict[RepoPath, tuple[FileRow, FileDigests]]:
         # The largest first, so that no core is left alone with a long file at the end.
         order = sorted(range(len(self._layout.files)), key=lambda index: -self._layout.files[index].size)
@@ -185,7 +184,7 @@ class _Run:
         fetching = {}
         for index in order:
             file = by_path[self._layout.files[index].path]
-            fetching[downloads.submit(self._bring, index, file, cached.get(file.path))] = (index, file)
+            fetching[downloads.submit(self._bring, index, file, self._cached.get(file.path))] = (index, file)
         for done in as_completed(fetching):
             index, file = fetching[done]
             hashing.append(hashers.submit(self._digest, index, file, done.result()))

@@ -12,10 +12,10 @@ from p2pqwen.errors import FormatError, NetworkError, NotFoundError, UsageError,
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.git_attributes import lfs_paths
 from p2pqwen.library import durable
+from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import FileChangedError, hash_files
 from p2pqwen.library.linking import place
 from p2pqwen.library.snapshots import Library
-from p2pqwen.library.space import require_free
 from p2pqwen.operations.preserve import already_preserved
 from p2pqwen.operations.snapshot_build import (
     ExpectedFile,
@@ -66,7 +66,7 @@ def preserve_folder(
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
-    if folder.resolve().is_relative_to(library.root.resolve()):
+    if library.contains(folder):
         raise UsageError(f"{folder} is inside the library itself")
     sources = dict(_walk(folder))
     if not sources:
@@ -76,8 +76,10 @@ def preserve_folder(
         if (known := already_preserved(library, snapshot, report)) is not None:
             return known
         commit_object, expected = _expectations(snapshot, sources, git, report)
-        staged = library.stage(snapshot)
+        needed = bytes_to_write((source.stat().st_size, source) for source in sources.values())
+        staged = library.stage(snapshot, needed)
         try:
+            library.require_room(staged, needed(staged))
             _place_all(sources, staged)
             return _build(snapshot, expected, staged, commit_object, library, endpoint, report)
         except BaseException:
@@ -148,8 +150,6 @@ def _lfs_by_attributes(sources: Mapping[RepoPath, Path]) -> Collection[RepoPath]
 
 
 def _place_all(sources: Mapping[RepoPath, Path], staged: Path) -> None:
-    device = staged.stat().st_dev
-    require_free(staged, sum(one.stat().st_size for one in sources.values() if one.stat().st_dev != device))
     for path, source in sources.items():
         target = staged / path.text
         target.unlink(missing_ok=True)  # an interrupted try may have left another file

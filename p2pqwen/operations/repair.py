@@ -37,6 +37,7 @@ def repair(
     with durable.lock(library.lock_path(held.id)):
         now = library.get(held.id)
         if now is None:
+            library.require_here(held)
             raise NotFoundError(f"{held.id} is no longer in the library")
         metainfo = now.metainfo()
         VerifiedFiles(places.home).forget(held.id)

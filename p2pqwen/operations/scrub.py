@@ -128,7 +128,10 @@ class Scrubber:
         stopping: Callable[[], bool] = lambda: False,
         on_bytes: Callable[[int], None] = lambda _: None,
     ) -> Scrubbed:
-        """Read what the pass has not read yet; raises `ScrubStoppedError`, `DiskError`, `FormatError` (torrent)."""
+        """Read what the pass has not read yet; raises `ScrubStoppedError`, `FormatError` (torrent), `DiskError`.
+
+        `AwayError` when the snapshot's disk has gone: what was read by then is remembered.
+        """
         metainfo = held.metainfo()
         record = self.record(held.id)
         damage = list(record.damage) if record.read else []
@@ -153,10 +156,11 @@ class Scrubber:
             except DiskError as error:  # a sector that cannot be read is bad, not the end of the pass
                 found = Damage(path, tuple(metainfo.layout.pieces(index)), "a readable file", error.message)
             forget_cached(held.folder / path)
-            read.add(path)
             if found is not None:
+                self.library.require_here(held)  # a disk that was pulled is no rot
                 damage.append(found)
                 self._found(held, found)
+            read.add(path)
             self._remember(held.id, ScrubRecord(record.finished, frozenset(read), tuple(damage)))
         self._remember(held.id, ScrubRecord(self.now(), frozenset(), tuple(damage)))
         done = Scrubbed(held.id, len(read), count, tuple(damage))

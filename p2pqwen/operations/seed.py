@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Event, Happened, Notice, Report
 from p2pqwen.library import durable
+from p2pqwen.library.folders import AwaySnapshot
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.verified import VerifiedFiles
@@ -102,6 +103,7 @@ class _Node:
         self._held: set[SnapshotId] = set()
         self._slots: dict[SnapshotId, int] = {}
         self._all_held = False
+        self._away: list[AwaySnapshot] = []
         self._news: list[Event] = []
 
     def run(self, stopping: Callable[[], bool], control: AbstractContextManager[object]) -> None:
@@ -165,7 +167,8 @@ class _Node:
     def rows(self) -> list[SnapshotState]:
         """Return how every snapshot stands."""
         rows = [_row(one) for one in self._seeds.values()]
-        return rows + [SnapshotState(id=snapshot, state="skipped") for snapshot in self._left_out]
+        rows += [SnapshotState(id=snapshot, state="skipped") for snapshot in self._left_out]
+        return rows + [SnapshotState(id=one.id, state="away", size=one.size) for one in self._away]
 
     @property
     def listening(self) -> str:
@@ -200,20 +203,24 @@ class _Node:
         self._announced_ports = len(self._swarm.listening)
 
     def _follow_library(self) -> None:
-        complete = {held.id: held for held in self._library.all() if held.state is State.COMPLETE}
+        held = self._library.all()
+        self._library.remember(held)
+        complete = {one.id: one for one in held if one.state is State.COMPLETE}
+        self._away = self._library.away()
+        away = {one.id for one in self._away}
         for gone in self._seeds.keys() - complete.keys():
-            self._drop(self._seeds[gone], "removed")
-        for one in [one for one in self._seeds.values() if one.standing is Standing.DAMAGED]:
-            if one.damaged_look != self._look(one.held):
-                self._drop(one, "mended")  # and loaded again below
+            self._drop(self._seeds[gone], "away" if gone in away else "removed")
+        for damaged in [one for one in self._seeds.values() if one.standing is Standing.DAMAGED]:
+            if damaged.damaged_look != self._look(damaged.held):
+                self._drop(damaged, "mended")  # and loaded again below
         for gone in self._left_out.keys() - complete.keys():
             del self._left_out[gone]
         checking = sum(one.standing is Standing.CHECKING for one in self._seeds.values())
-        for held in complete.values():
-            if held.id in self._seeds or self._left_out.get(held.id) == self._look(held):
+        for one in complete.values():
+            if one.id in self._seeds or self._left_out.get(one.id) == self._look(one):
                 continue
             if checking < MAX_CHECKING:
-                loaded = self._load(held)
+                loaded = self._load(one)
                 checking += loaded is not None and loaded.standing is Standing.CHECKING
 
     def _load(self, held: HeldSnapshot) -> _Seed | None:
@@ -234,7 +241,9 @@ class _Node:
         return one
 
     def _step(self, one: _Seed) -> None:
-        if one.torrent.error is not None:
+        if one.torrent.error is not None and not self._library.is_here(one.held):
+            self._drop(one, "away")  # its disk was pulled: it comes back as it was
+        elif one.torrent.error is not None:
             self._leave_out(one, one.torrent.error.message)
         elif one.standing is Standing.CHECKING:
             if one.torrent.checked:

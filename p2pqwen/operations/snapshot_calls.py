@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from p2pqwen.errors import NotFoundError, P2pqwenError, UsageError
+from p2pqwen.library.folders import AwayError
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.choices import Choice, Choices
 from p2pqwen.operations.limits import Limits, Priority, allowance
@@ -58,19 +60,23 @@ class SnapshotCalls:
         target = _text(given, "target")
         try:
             held = held_snapshot(target, self.library)
+        except AwayError as error:
+            self.library.forget(error.snapshot)  # its files stay where they are
+            self.choices.forget(error.snapshot)
+            return _removed(error.snapshot, None)
         except NotFoundError:
             snapshot = self._fetched(target)
             if snapshot is None or self.fetching is None:
                 raise
             self.fetching.end(snapshot)
             self.choices.forget(snapshot)
-            return {"removed": [{"repo": str(snapshot.repo), "commit": str(snapshot.commit), "path": None}]}
+            return _removed(snapshot, None)
         if self.remove_held is not None:
             self.remove_held(held)
         else:
             self.library.remove(held)
             self.choices.forget(held.id)
-        return {"removed": [{"repo": str(held.id.repo), "commit": str(held.id.commit), "path": str(held.folder)}]}
+        return _removed(held.id, held.folder)
 
     def limits(self, given: Mapping[str, Any]) -> Fields:
         """Change limits where any is given (as people write them, None for as it is), and return them all."""
@@ -122,6 +128,11 @@ def stream_of(lines: Iterator[Fields], problem: Callable[[P2pqwenError], Fields]
     for line in lines:
         error = line.get("error")
         yield {"error": problem(error)} if isinstance(error, P2pqwenError) else line
+
+
+def _removed(snapshot: SnapshotId, path: Path | None) -> Fields:
+    shown = None if path is None else str(path)
+    return {"removed": [{"repo": str(snapshot.repo), "commit": str(snapshot.commit), "path": shown}]}
 
 
 def _text(given: Mapping[str, Any], name: str) -> str:

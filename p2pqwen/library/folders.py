@@ -1,0 +1,260 @@
+"""The library's folders, on one disk or on several: which are there, which have room, what an absent one held.
+
+The home's own `library/` is the first; `[library] folders` in config.toml names more. A disk that is not connected must
+look neither like an empty folder (its snapshots would be taken for removed) nor like room (its mount point lies on
+another disk):
+
+    <folder>/.p2pqwen-folder   an id, written with the folder's first snapshot; a folder that was seen with an id is
+                               there only while the file is
+    <home>/folders.json        what was seen last: {"<id>": {"path": …, "snapshots": {"org/model@commit": size}}}
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from p2pqwen.errors import DiskError, FormatError, P2pqwenError
+from p2pqwen.library import durable
+from p2pqwen.library.space import RESERVE, free_space
+from p2pqwen.values.byte_size import format_size
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+
+ID_FILE = ".p2pqwen-folder"
+MAX_MEMORY = 64 << 20
+_MAX_ID = 100
+
+Memory = dict[str, dict[str, Any]]
+
+
+class AwayError(DiskError):
+    """A snapshot is in the library, and its disk is not here."""
+
+    def __init__(self, snapshot: SnapshotId, folder: Path) -> None:
+        self.snapshot = snapshot
+        super().__init__(
+            f"{snapshot} is on a disk that is not here",
+            got=f"nothing in {folder} that says it is that disk",
+            hint=f"connect it, or forget the snapshot with `p2pqwen remove {snapshot}`",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryFolder:
+    """One folder of organisations. `reserve`: bytes of its disk that snapshots leave free. `main`: the home's own."""
+
+    root: Path
+    reserve: int = RESERVE
+    main: bool = False
+
+    @property
+    def staging(self) -> Path:
+        """Snapshots being made; on the same file system, so that installing one is a rename."""
+        return self.root / ".staging"
+
+    @property
+    def room(self) -> int:
+        """Bytes that may still be written here; raises `DiskError`."""
+        return max(0, free_space(self.root) - self.reserve)
+
+    def save_path(self, repo: RepoId) -> Path:
+        """Return the torrent's save path: the folder that holds `<commit>/`."""
+        return self.root / repo.org / repo.model
+
+    def folder(self, snapshot: SnapshotId) -> Path:
+        """Return where the payload stands."""
+        return self.save_path(snapshot.repo) / str(snapshot.commit)
+
+    def torrent_path(self, snapshot: SnapshotId) -> Path:
+        """Return where the torrent stands."""
+        return self.save_path(snapshot.repo) / f"{snapshot.commit}.torrent"
+
+    def marker(self, snapshot: SnapshotId) -> Path:
+        """Return the file that stands while not every file is there."""
+        return self.save_path(snapshot.repo) / f"{snapshot.commit}.partial"
+
+    def staged(self, snapshot: SnapshotId) -> Path:
+        """Return where the snapshot is made."""
+        return self.staging / snapshot.repo.org / snapshot.repo.model / str(snapshot.commit)
+
+    def require_room(self, size: int) -> None:
+        """Refuse with `DiskError` when `size` bytes would eat into the reserve."""
+        if size > 0 and size > self.room:
+            raise DiskError(
+                f"not enough room on the disk of {self.root}",
+                expected=f"{format_size(size)} and {format_size(self.reserve)} of reserve free",
+                got=format_size(free_space(self.root)),
+                hint="free some space, or name a folder on another disk in config.toml: [library] folders",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class AwaySnapshot:
+    """A snapshot whose disk is not here; `folder` is where it stood, `size` what its files measure."""
+
+    id: SnapshotId
+    folder: Path
+    size: int
+
+
+class LibraryFolders:
+    """The folders of one home and what is remembered of them. Methods raise `DiskError`."""
+
+    def __init__(self, folders: Sequence[LibraryFolder], memory: Path, lock: Path) -> None:
+        self._folders, self._memory_file, self._lock = tuple(folders), memory, lock
+        self._read: tuple[int, Memory] = (-1, {})
+
+    @property
+    def all(self) -> tuple[LibraryFolder, ...]:
+        """Every folder, whether its disk is here or not; the home's own first."""
+        return self._folders
+
+    @property
+    def room(self) -> int:
+        """The bytes that may be written in all: of folders on one disk, what the one with the least reserve may."""
+        disks: dict[int, int] = {}
+        for one in self.present():
+            disk = device(one.root)
+            disks[disk] = max(disks.get(disk, 0), one.room)
+        return sum(disks.values())
+
+    def present(self) -> tuple[LibraryFolder, ...]:
+        """Return the folders whose disks are here."""
+        return tuple(one for one in self._folders if self.is_here(one))
+
+    def is_here(self, folder: LibraryFolder) -> bool:
+        """Tell whether a folder's disk is here."""
+        if folder.main:
+            return folder.root.is_dir() or not folder.root.is_symlink()
+        if not folder.root.is_dir():
+            return False
+        return _read_id(folder) is not None or not any(
+            entry["path"] == str(folder.root) for entry in self._memory().values()
+        )
+
+    def away(self) -> list[AwaySnapshot]:
+        """Return what the absent folders held."""
+        memory = self._memory()
+        if not memory:
+            return []
+        here = {_read_id(one) for one in self.present()}
+        roots = {str(one.root): one for one in self._folders}
+        return [
+            AwaySnapshot(snapshot, roots[entry["path"]].folder(snapshot), size)
+            for name, entry in memory.items()
+            if name not in here and entry["path"] in roots
+            for snapshot, size in _snapshots(entry)
+        ]
+
+    def choose(self, needed: Callable[[Path], int], beside: Path | None) -> LibraryFolder:
+        """Return where a new snapshot goes: where the fewest bytes must be written, on the disk of `beside`, with room.
+
+        `needed` says how many bytes must be written below a folder: links need the same disk as what they share. Of
+        folders that are equal so far, the one with the most room. Raises `DiskError` when none has room.
+        """
+        here = self.present()
+        if len(here) == 1:
+            here[0].require_room(needed(here[0].root))
+            return here[0]
+        rated = [(needed(one.root), beside is not None and device(one.root) != device(beside), one) for one in here]
+        fits = [(size, far, -one.room, number) for number, (size, far, one) in enumerate(rated) if size <= one.room]
+        if not fits:
+            raise DiskError(
+                "no library folder has room",
+                expected=format_size(min((size for size, *_ in rated), default=0)),
+                got=", ".join(f"{format_size(one.room)} in {one.root}" for one in here) or "no folder at all",
+                hint="free some space, lower a reserve, or name a folder on another disk: [library] folders",
+            )
+        return here[min(fits)[-1]]
+
+    def remember(
+        self, held: Mapping[LibraryFolder, Collection[SnapshotId]], size_of: Callable[[SnapshotId], int]
+    ) -> None:
+        """Write down what the folders that are here hold, so that it is known once a disk is gone."""
+        seen: Memory = {}
+        before = self._memory()
+        for folder, snapshots in held.items():
+            if folder.main or not (snapshots or _read_id(folder)):
+                continue
+            name = _read_id(folder) or _give_id(folder)
+            known = before.get(name, {}).get("snapshots", {})
+            sizes = {str(one): known[str(one)] if str(one) in known else size_of(one) for one in snapshots}
+            seen[name] = {"path": str(folder.root), "snapshots": sizes}
+        if any(before.get(name) != entry for name, entry in seen.items()):
+            with durable.lock(self._lock, wait=True):
+                durable.write(self._memory_file, json.dumps({**self._memory(), **seen}).encode())
+
+    def forget(self, snapshot: SnapshotId) -> None:
+        """Forget a snapshot whose disk is not here."""
+        with durable.lock(self._lock, wait=True):
+            memory = self._memory()
+            for entry in memory.values():
+                entry["snapshots"].pop(str(snapshot), None)
+            durable.write(self._memory_file, json.dumps(memory).encode())
+            self._read = (-1, {})
+
+    def _memory(self) -> Memory:
+        """Return what folders.json says; one that makes no sense says nothing, and is written anew."""
+        try:
+            stamp = self._memory_file.stat().st_mtime_ns
+        except OSError:
+            return {}
+        if self._read[0] != stamp:
+            try:
+                value = json.loads(durable.read(self._memory_file, max_bytes=MAX_MEMORY))
+                found = {str(name): entry for name, entry in value.items() if _is_entry(entry)}
+            except (P2pqwenError, ValueError, AttributeError):
+                found = {}
+            self._read = stamp, found
+        return self._read[1]
+
+
+def bytes_to_write(files: Iterable[tuple[int, Path | None]]) -> Callable[[Path], int]:
+    """Return how many bytes files take below a folder, given sizes and where their content stands already, if it does.
+
+    A file is linked where its content is on the same disk, and written anywhere else.
+    """
+    known = [(size, None if source is None else device(source)) for size, source in files]
+
+    def needed(folder: Path) -> int:
+        disk = device(folder)
+        return sum(size for size, on in known if on != disk)
+
+    return needed
+
+
+def device(path: Path) -> int:
+    """Return the file system that `path` is on, or would be."""
+    return next(existing for existing in (path, *path.parents) if existing.exists()).stat().st_dev
+
+
+def _is_entry(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("path"), str) and isinstance(value.get("snapshots"), dict)
+
+
+def _snapshots(entry: Mapping[str, Any]) -> list[tuple[SnapshotId, int]]:
+    found = []
+    for name, size in entry["snapshots"].items():
+        try:
+            found.append((SnapshotId.parse(str(name)), int(size)))
+        except (FormatError, ValueError, TypeError):
+            continue
+    return found
+
+
+def _read_id(folder: LibraryFolder) -> str | None:
+    try:
+        with (folder.root / ID_FILE).open("rb") as file:
+            return file.read(_MAX_ID).decode("ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _give_id(folder: LibraryFolder) -> str:
+    name = secrets.token_hex(16)
+    durable.write(folder.root / ID_FILE, f"{name}\n".encode())
+    return name
