@@ -21,6 +21,7 @@ INDEX_TYPE = "index"
 INDEX_FILE = "index.json"
 MAX_INDEX_SIZE = 256 << 20  # 100,000 entries of a kilobyte, pretty-printed, with room
 MAX_ENTRIES = 200_000
+MAX_VALUES = 6_000_000  # an entry has about twenty; of any kind this many fit into a gigabyte
 MAX_ROOTS = 256  # as python-tuf's root rotations
 MAX_MIRRORS = 32
 MAX_REASON = 1000
@@ -110,7 +111,7 @@ _HEADER_FIELDS = frozenset(
 
 def parse_file(data: bytes) -> IndexFile:
     """Read the outer object and its roots; raises `FormatError`."""
-    outer = parse_object(data, max_bytes=MAX_INDEX_SIZE)
+    outer = parse_object(data, max_bytes=MAX_INDEX_SIZE, max_values=MAX_VALUES)
     rows = json_fields.array(outer, "roots", limit=MAX_ROOTS)
     if not rows:
         raise FormatError("index file holds no root")

@@ -1,7 +1,8 @@
 """JSON read strictly and written canonically (RFC 8785), the only way our documents meet bytes.
 
 Refused while reading: over the byte limit, not UTF-8 or with a byte order mark, duplicate keys, floats and NaN,
-integers outside ±(2^53-1), lone surrogates, nesting deeper than 16.
+integers outside ±(2^53-1), lone surrogates, nesting deeper than 16. What may be large has a limit of values too: three
+bytes of JSON can become a hundred of memory.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ _CONTAINERS = frozenset({list, dict})
 _SORTS_OTHERWISE = re.compile("[\ud800-\U0010ffff]")
 
 
-def parse(data: bytes, *, max_bytes: int) -> JsonValue:
-    """Read one JSON document of at most `max_bytes`; raises `FormatError`."""
+def parse(data: bytes, *, max_bytes: int, max_values: int | None = None) -> JsonValue:
+    """Read one JSON document of at most `max_bytes` and about `max_values` values; raises `FormatError`."""
     if len(data) > max_bytes:
         raise FormatError("JSON document is too large", expected=f"at most {max_bytes} bytes", got=len(data))
+    if max_values is not None and (found := sum(data.count(mark) for mark in b"[{,")) > max_values:
+        raise FormatError("JSON document holds too many values", expected=f"at most {max_values}", got=found)
     try:
         text = data.decode("utf-8")
         value: JsonValue = json.loads(
@@ -50,9 +53,9 @@ def parse(data: bytes, *, max_bytes: int) -> JsonValue:
     return value
 
 
-def parse_object(data: bytes, *, max_bytes: int) -> JsonObject:
+def parse_object(data: bytes, *, max_bytes: int, max_values: int | None = None) -> JsonObject:
     """Read a document that must be an object; raises `FormatError`."""
-    value = parse(data, max_bytes=max_bytes)
+    value = parse(data, max_bytes=max_bytes, max_values=max_values)
     if not isinstance(value, dict):
         raise FormatError("JSON document", expected="an object", got=type(value).__name__)
     return value

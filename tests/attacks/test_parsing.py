@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from p2pqwen.index.acceptance import TrustedState, accept
-from p2pqwen.index.document import MAX_INDEX_SIZE
+from p2pqwen.index.document import MAX_INDEX_SIZE, MAX_VALUES
 from p2pqwen.values.strict_json import MAX_INTEGER
 from tests.attacks.victim import NOW, Victim, edited
 from tests.support.publishing import make_index
@@ -83,6 +83,14 @@ def test_16_17_a_file_over_the_limit_is_not_parsed(victim: Victim):
     result = victim.offer(b" " * (MAX_INDEX_SIZE + 1))
     assert (result.state, result.step) == ("refused", 1)
     assert "too large" in result.detail
+
+
+@pytest.mark.parametrize("value", ["[],", "{},", '"ab",', "1000,"], ids=lambda value: f"16-values-{value[:-1]}")
+def test_a_file_of_very_many_small_values_is_not_parsed(victim: Victim, value):
+    """Within the limit of bytes, such a file would take gigabytes of memory: three bytes become seventy."""
+    bomb = b'"dht": null, "more": [' + value.encode() * MAX_VALUES + b"0]"
+    result = victim.refuses(victim.next_file().replace(b'"dht": null', bomb), step=1)
+    assert "too many values" in result.detail
 
 
 def test_20_unknown_fields_are_kept_and_ignored(victim: Victim):
