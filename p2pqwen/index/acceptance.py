@@ -195,7 +195,8 @@ def _accept_roots(offered: tuple[SignedRoot, ...], trusted: TrustedState) -> tup
         _check_self_signed(offered[0])
         before: tuple[SignedRoot, ...] = ()
     else:
-        if first.version not in known:
+        # Nobody's signature stands behind the first root: another one than ours proves nothing against the publisher.
+        if first.version not in known or known[first.version].root.digest != first.digest:
             raise RefusedError(
                 2, "the chain of roots starts at a root that is not trusted here", expected="root 1", got=first.version
             )

@@ -107,6 +107,18 @@ def test_22_the_same_root_version_with_other_content(victim: Victim):
     assert victim.evidence() != set()
 
 
+@pytest.mark.parametrize("signers", [(), ("evil1", "evil2"), EVERYBODY], ids=lambda names: f"22-{len(names)}-signers")
+def test_a_chain_that_starts_at_another_second_root_proves_nothing(victim: Victim, signers):
+    """Nobody's signature stands behind the first root of a chain: a mirror must not be able to cry equivocation."""
+    victim.accepts(index_under(victim, second_root(victim, EVERYBODY), NEW_SIGNERS))
+    before = victim.on_disk()
+    other = second_root(victim, signers, replace(NEW_RULES, index=("index3", "evil1", "evil2")))
+    result = victim.offer(index_under(victim, other[1:], ("evil1", "evil2"), version=9))
+    assert (result.state, result.step) == ("refused", 2)
+    assert victim.on_disk() == before
+    assert victim.evidence() == set()
+
+
 def test_22_another_root_1(victim: Victim):
     evil = chain(replace(RULES, index=("evil1", "evil2", "evil3")))
     victim.refuses(index_under(victim, evil, ("evil1", "evil2")), step=2)
