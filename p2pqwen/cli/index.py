@@ -139,7 +139,7 @@ def update(
     from p2pqwen.errors import NotFoundError
     from p2pqwen.node import open_node
     from p2pqwen.operations.publisher_id import find_publisher
-    from p2pqwen.operations.update import update as update_publisher
+    from p2pqwen.operations.update import Asked, update_all
 
     with Output(as_json=json_output) as out:
         node = open_node()
@@ -148,16 +148,11 @@ def update(
         wanted = store.ids() if publisher is None else [find_publisher(store, publisher)]
         if not wanted:
             raise NotFoundError("nobody is trusted yet", hint="p2pqwen trust add PUBLISHER_ID --index FILE|URL")
-        updates = [
-            update_publisher(
-                store,
-                store.get(one, now=now, report=out.report),
-                now=now,
-                route=bundle_route(node, out, dht=not no_dht, peers=peer),
-                report=out.report,
-            )
+        asked = [
+            Asked(store.get(one, now=now, report=out.report), bundle_route(node, out, dht=not no_dht, peers=peer))
             for one in wanted
         ]
+        updates = update_all(store, asked, now=now, report=out.report)
         rows = [_updated_fields(one) for one in updates]
         ok = any(one.ok for one in updates)
         first = next((row for row, one in zip(rows, updates, strict=True) if one.ok), rows[0])

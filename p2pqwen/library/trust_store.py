@@ -1,7 +1,8 @@
 """The publishers a user trusts: the pinned id, the last accepted index, and where newer ones come from.
 
     trust/<publisher id>/index.json     the accepted file, root chain from root 1 included; verified at every reading
-    trust/<publisher id>/seen.json      the highest position accepted, so that a damaged index.json does not forget it
+    trust/<publisher id>/seen.json      the highest position accepted, so that a damaged index.json does not forget it;
+                                        with a digest over itself, because no signature covers it
     trust/<publisher id>/sources.json   files, folders and URLs the user named
     trust/<publisher id>/evidence/      files that contradict an accepted one, and local files found damaged
 
@@ -29,10 +30,11 @@ from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import Sha256
-from p2pqwen.values.strict_json import parse_object
+from p2pqwen.values.strict_json import JsonObject, canonical, parse_object
 
 MAX_STATE_SIZE = 1 << 20
 MAX_SOURCES = 64
+MAX_EVIDENCE = 32  # files; whoever holds stolen keys could fill the disk with contradictions
 _ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -93,16 +95,10 @@ class TrustStore:
         accepted = self._read_index(publisher, now, report)
         seen = self._read_seen(publisher, report)
         roots = accepted.roots if accepted else ()
+        if (problem := _behind(accepted, seen)) is not None:
+            report(Notice("warning", f"{problem} (publisher {publisher})"))
         if accepted and (seen is None or seen.position <= accepted.position):
-            seen = accepted.seen
-        elif seen is not None:
-            report(
-                Notice(
-                    "warning",
-                    f"the stored index of {publisher} is older than index {seen.position}, which was accepted here; "
-                    "was a backup restored? nothing below it will be accepted; run `p2pqwen index update`",
-                )
-            )
+            seen = accepted.seen  # signed, which seen.json is not
         state = TrustedState(publisher, roots, seen)
         return TrustedPublisher(publisher, self._read_sources(publisher, report), state, accepted)
 
@@ -139,17 +135,21 @@ class TrustStore:
             self._write_seen(publisher, accepted.seen)
         return accepted
 
-    def keep_evidence(self, publisher: Sha256, data: bytes) -> Path:
-        """Keep a file that contradicts an accepted one; returns where."""
-        path = self.folder(publisher) / "evidence" / f"{Sha256.of(data)}.json"
-        if not path.exists():
-            durable.write(path, data)
-        return path
+    def keep_evidence(self, publisher: Sha256, data: bytes) -> tuple[Path, ...]:
+        """Keep a file that contradicts the accepted index, and a copy of that one, which the next update overwrites.
 
-    def keep_trusted_as_evidence(self, publisher: Sha256) -> Path | None:
-        """Keep a copy of the accepted index, which the next update would overwrite; returns where."""
-        path = self.index_path(publisher)
-        return self.keep_evidence(publisher, durable.read(path, max_bytes=MAX_INDEX_SIZE)) if path.exists() else None
+        Returns where they are; nothing once the folder holds `MAX_EVIDENCE` files.
+        """
+        trusted = self.index_path(publisher)
+        both = [data, *([durable.read(trusted, max_bytes=MAX_INDEX_SIZE)] if trusted.exists() else [])]
+        folder = self.folder(publisher) / "evidence"
+        files = {folder / f"{Sha256.of(one)}.json": one for one in both}
+        new = [path for path in files if not path.exists()]
+        if new and len(list(folder.glob("*.json"))) + len(new) > MAX_EVIDENCE:
+            return ()
+        for path in new:
+            durable.write(path, files[path])
+        return tuple(files)
 
     def folder(self, publisher: Sha256) -> Path:
         """Return the publisher's folder."""
@@ -184,6 +184,7 @@ class TrustStore:
         path = self.folder(publisher) / "seen.json"
         try:
             row = parse_object(durable.read(path, max_bytes=MAX_STATE_SIZE), max_bytes=MAX_STATE_SIZE)
+            json_fields.constant(row, "check", _check_of(row))
             return Seen(
                 Position(json_fields.integer(row, "epoch"), json_fields.integer(row, "version")),
                 Sha256.parse(json_fields.text(row, "digest")),
@@ -196,13 +197,13 @@ class TrustStore:
             return None
 
     def _write_seen(self, publisher: Sha256, seen: Seen) -> None:
-        row = {
+        row: JsonObject = {
             "epoch": seen.position.epoch,
             "version": seen.position.version,
             "digest": str(seen.digest),
             "root_version": seen.root_version,
         }
-        durable.write(self.folder(publisher) / "seen.json", json.dumps(row).encode())
+        durable.write(self.folder(publisher) / "seen.json", json.dumps({**row, "check": _check_of(row)}).encode())
 
     def _read_sources(self, publisher: Sha256, report: Report) -> tuple[str, ...]:
         path = self.folder(publisher) / "sources.json"
@@ -222,3 +223,21 @@ class TrustStore:
 
     def _write_sources(self, publisher: Sha256, sources: tuple[str, ...]) -> None:
         durable.write(self.folder(publisher) / "sources.json", json.dumps({"sources": sources}).encode())
+
+
+def _behind(accepted: Accepted | None, seen: Seen | None) -> str | None:
+    """Tell in words where the stored index is not the one that was accepted last; None where it is."""
+    if seen is None or (accepted is not None and (seen.position < accepted.position or seen == accepted.seen)):
+        return None
+    if accepted is not None and seen.position == accepted.position:
+        return f"the stored index {accepted.position} is another one than was accepted here; it is signed and is used"
+    stored = "no index is stored here" if accepted is None else f"the stored index is {accepted.position}"
+    return (
+        f"{stored}, but index {seen.position} was accepted; was a backup restored? nothing older will be accepted; "
+        "run `p2pqwen index update`"
+    )
+
+
+def _check_of(row: JsonObject) -> str:
+    """Return the digest over seen.json: a flipped bit in a number would shut out honest indexes for ever."""
+    return str(Sha256.of(canonical({name: value for name, value in row.items() if name != "check"})))

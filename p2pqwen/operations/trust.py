@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from p2pqwen.errors import VerificationError
 from p2pqwen.events import Report, ignore
-from p2pqwen.index.acceptance import Accepted, TrustedState, accept
+from p2pqwen.index.acceptance import Accepted, EquivocationError, TrustedState, accept
 from p2pqwen.index.document import MAX_INDEX_SIZE
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.index.publisher_link import PublisherLink
 from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
 from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import read_now
+from p2pqwen.operations.evidence import keep_evidence
 from p2pqwen.values.digest import Sha256
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def add_publisher(
 ) -> TrustedPublisher:
     """Pin a publisher id and remember where its index is; an index that is given is accepted first.
 
-    When that fails nothing is pinned. Raises `RefusedError`, `NotFoundError`, `NetworkError`, `DiskError`.
+    When that fails nothing is pinned; of a publisher pinned before, a contradiction is kept as evidence. Raises
+    `RefusedError`, `NotFoundError`, `NetworkError`, `DiskError`.
     """
     if source is None:
         store.pin(publisher)
@@ -34,7 +36,11 @@ def add_publisher(
     data = read_now(source.index, max_bytes=MAX_INDEX_SIZE)
     known = store.is_trusted(publisher)
     trusted = store.get(publisher, now=now, report=report).state if known else TrustedState(publisher)
-    accepted = accept(data, trusted, now)
+    try:
+        accepted = accept(data, trusted, now)
+    except EquivocationError as error:
+        keep_evidence(store, publisher, data, error, report)
+        raise
     store.pin(publisher, (source.text,))
     store.store(accepted, data, now=now)
     return store.get(publisher, now=now, report=report)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -21,12 +22,14 @@ from p2pqwen.library import durable
 from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
 from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import PATIENCE, Patience, read
+from p2pqwen.operations.evidence import keep_evidence
 from p2pqwen.values.digest import Sha256
 
 if TYPE_CHECKING:
     from p2pqwen.operations.bundle_route import BundleRoute  # brings libtorrent, which most updates do without
 
 STALE_DAYS = 90
+BUNDLES_AT_ONCE = 2  # each is a session of its own
 
 
 class SourceState(enum.StrEnum):
@@ -89,19 +92,53 @@ def update(
     report: Report = ignore,
 ) -> Updated:
     """Ask all of a publisher's mirrors and, by `route`, the DHT and peers; raises `DiskError` only."""
-    offers = asyncio.run(_ask_all(store, publisher, now, patience, route))
+    (updated,) = update_all(store, [Asked(publisher, route)], now=now, patience=patience, report=report)
+    return updated
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A publisher to ask about, and the way to its bundles: one of its own, it remembers what it found."""
+
+    publisher: TrustedPublisher
+    route: BundleRoute | None = None
+
+
+def update_all(
+    store: TrustStore,
+    wanted: Sequence[Asked],
+    *,
+    now: datetime,
+    patience: Patience = PATIENCE,
+    report: Report = ignore,
+) -> list[Updated]:
+    """Do what `update` does for several publishers; all their mirrors are asked at once. Raises `DiskError` only."""
+
+    async def ask() -> list[list[_Offer]]:
+        bundles = asyncio.Semaphore(BUNDLES_AT_ONCE)
+        return await asyncio.gather(*(_ask_all(store, one, now, patience, bundles) for one in wanted))
+
+    offers = asyncio.run(ask())
+    return [_settle(store, one, answers, now, report) for one, answers in zip(wanted, offers, strict=True)]
+
+
+def _settle(store: TrustStore, asked: Asked, offers: list[_Offer], now: datetime, report: Report) -> Updated:
+    publisher = asked.publisher
     offers = _refuse_contradictions(offers)
     for offer in offers:
         if isinstance(offer.error, EquivocationError):
-            _keep_evidence(store, publisher.publisher, offer, report)
+            keep_evidence(store, publisher.publisher, offer.data, offer.error, report)
     offers, best = _store_best(store, offers, now)
     results = tuple(_judge(offer, best, now) for offer in offers)
     for result in results:
         if result.state in {SourceState.REFUSED, SourceState.UNREACHABLE, SourceState.BEHIND}:
             report(Notice("warning", f"{result.source} is {result.state}: {result.detail}"))
-    current = store.get(publisher.publisher, now=now, report=report) if best else publisher
-    if route is not None:
-        route.settle(current.accepted)
+    if best is not None and publisher.accepted is None:
+        text = f"no index of {publisher.publisher} was held here; index {best.position} stands on the pinned id alone"
+        report(Notice("info", text))
+    current = store.get(publisher.publisher, now=now, report=report)
+    if asked.route is not None:
+        asked.route.settle(current.accepted)
     if current.accepted is not None:
         _tell_age(current.accepted, report)
     changed = best is not None and not best.unchanged
@@ -109,15 +146,14 @@ def update(
 
 
 async def _ask_all(
-    store: TrustStore, publisher: TrustedPublisher, now: datetime, patience: Patience, route: BundleRoute | None
+    store: TrustStore, asked: Asked, now: datetime, patience: Patience, bundles: asyncio.Semaphore
 ) -> list[_Offer]:
-    trusted = publisher.state
-    mirrors = asyncio.gather(*(_ask(mirror, patience) for mirror in publisher.mirrors))
-    from_mirrors, from_dht = await asyncio.gather(mirrors, _ask_dht(store, publisher, now, route))
-    answers = [*from_mirrors, *from_dht]
+    trusted = asked.publisher.state
+    mirrors = asyncio.gather(*(_ask(mirror, patience) for mirror in asked.publisher.mirrors))
+    from_mirrors, from_dht = await asyncio.gather(mirrors, _ask_dht(store, asked, now, bundles))
     judged: dict[Sha256, _Offer] = {}  # most mirrors hold the same bytes
     offers = []
-    for offer in answers:
+    for offer in (*from_mirrors, *from_dht):
         if offer.error is None:
             digest = Sha256.of(offer.data)
             if digest not in judged:
@@ -127,9 +163,8 @@ async def _ask_all(
     return offers
 
 
-async def _ask_dht(
-    store: TrustStore, publisher: TrustedPublisher, now: datetime, route: BundleRoute | None
-) -> list[_Offer]:
+async def _ask_dht(store: TrustStore, asked: Asked, now: datetime, bundles: asyncio.Semaphore) -> list[_Offer]:
+    publisher, route = asked.publisher, asked.route
     if route is None:
         return []
 
@@ -139,7 +174,8 @@ async def _ask_dht(
     def is_good(data: bytes) -> bool:
         return _accept(_Offer("", data), publisher.state, now).error is None
 
-    answers = await route.indexes(publisher, own, is_good)
+    async with bundles:
+        answers = await route.indexes(publisher, own, is_good)
     return [_Offer(one.source, one.data, error=one.error) for one in answers]
 
 
@@ -213,18 +249,6 @@ def _judge(offer: _Offer, best: Accepted | None, now: datetime) -> SourceResult:
     except RefusedError as error:
         return SourceResult(offer.source, SourceState.REFUSED, error.message, error.step)
     return SourceResult(offer.source, SourceState.BEHIND, f"index {offer.accepted.position}")
-
-
-def _keep_evidence(store: TrustStore, publisher: Sha256, offer: _Offer, report: Report) -> None:
-    kept = store.keep_evidence(publisher, offer.data)
-    trusted = store.keep_trusted_as_evidence(publisher)
-    report(
-        Notice(
-            "warning",
-            f"{offer.error.message if offer.error else 'contradiction'}. evidence: {kept}"
-            + (f" and {trusted}" if trusted else ""),
-        )
-    )
 
 
 def _tell_age(accepted: Accepted, report: Report) -> None:

@@ -11,6 +11,9 @@ import pytest
 from p2pqwen.events import Notice
 from p2pqwen.index.acceptance import EquivocationError, Position, RollbackError, TrustedState, accept
 from p2pqwen.index.diff import diff
+from p2pqwen.library.trust_store import MAX_EVIDENCE
+from p2pqwen.mirrors.location import Location
+from p2pqwen.operations.trust import add_publisher
 from p2pqwen.operations.update import SourceState, update
 from p2pqwen.values.strict_json import MAX_INTEGER
 from tests.attacks.victim import NOW, RULES, SIGNERS, TRUSTED_VERSION, Victim
@@ -84,6 +87,26 @@ def test_34_the_same_version_with_other_bytes(victim: Victim):
 def test_34_the_same_version_with_other_signatures_is_the_same(victim: Victim):
     assert victim.offer(make_index(victim.roots, victim.trusted, ("index2", "index3"))).state == "unchanged"
     assert victim.evidence() == set()
+
+
+def test_34_evidence_does_not_fill_the_disk(victim: Victim):
+    """A thief of enough keys can sign contradictions without end."""
+    for number in range(2, 2 * MAX_EVIDENCE):
+        other = make_document(victim.roots, TRUSTED_VERSION, [make_entry(number)])
+        victim.refuses(make_index(victim.roots, other, SIGNERS), step=6)
+    assert len(victim.evidence()) == MAX_EVIDENCE
+    assert victim.good in victim.evidence()
+    assert "enough is kept already" in victim.notices[-2]
+
+
+def test_34_a_contradiction_named_by_the_user_is_evidence_too(victim: Victim, tmp_path: Path):
+    before = victim.on_disk()
+    other = tmp_path / "other.json"
+    other.write_bytes(version(victim, TRUSTED_VERSION))
+    with pytest.raises(EquivocationError):
+        add_publisher(victim.store, victim.publisher, Location(str(other)), now=NOW)
+    assert victim.evidence() == {other.read_bytes(), victim.good}
+    assert victim.on_disk() == before
 
 
 def test_35_the_next_version_must_name_the_one_accepted(victim: Victim):

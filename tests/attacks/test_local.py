@@ -107,6 +107,13 @@ def test_a_publishing_struck_at_every_write_step(waiting_publisher: Path, tmp_pa
     assert seen == {1, 2}
 
 
+def told(victim: Victim) -> list[str]:
+    """What is said when the publisher is read from the disk."""
+    notices: list[str] = []
+    victim.store.get(victim.publisher, now=NOW, report=lambda event: notices.append(str(event)))
+    return notices
+
+
 def test_47_deleted_state_is_recovered_from_the_pinned_id(victim: Victim):
     victim.source.write_bytes(victim.next_file())
     for path in victim.store.folder(victim.publisher).iterdir():
@@ -115,11 +122,13 @@ def test_47_deleted_state_is_recovered_from_the_pinned_id(victim: Victim):
     assert victim.version() is None
     assert victim.update().ok
     assert victim.version() == (0, TRUSTED_VERSION + 1)
+    assert any("stands on the pinned id alone" in notice for notice in victim.notices)
 
 
 def test_47_a_deleted_index_is_not_a_way_back(victim: Victim):
     """seen.json still knows what was accepted."""
     victim.store.index_path(victim.publisher).unlink()
+    assert any("no index is stored here, but index 0.5 was accepted" in one for one in told(victim))
     old = make_index(victim.roots, make_document(victim.roots, 3), SIGNERS)
     assert victim.offer(old).step == 6
     assert victim.offer(victim.good).state is SourceState.UNCHANGED
@@ -176,6 +185,29 @@ def test_47_no_flipped_bit_goes_unnoticed(victim: Victim):
             harmless += 1
             assert held.document == document
     assert 0 < harmless < 150
+
+
+def test_47_no_flipped_bit_in_seen_json_shuts_out_what_is_honest(victim: Victim):
+    """Nobody signs seen.json: a flipped digit must not become a position that no honest index reaches."""
+    path = victim.store.folder(victim.publisher) / "seen.json"
+    good = path.read_bytes()
+    honest = victim.next_file()
+    for at in range(len(good)):
+        for bit in range(8):
+            path.write_bytes(good[:at] + bytes((good[at] ^ 1 << bit,)) + good[at + 1 :])
+            assert any("damaged" in notice for notice in told(victim)), path.read_bytes()
+            held = victim.store.get(victim.publisher, now=NOW)
+            assert held.accepted is not None
+            assert held.state.seen == held.accepted.seen
+    assert victim.offer(honest).state is SourceState.NEWER
+    assert told(victim) == []
+
+
+def test_47_an_index_swapped_for_another_of_the_same_version_is_told(victim: Victim):
+    """It is signed, so it is used; but it is not what was accepted here."""
+    other = make_index(victim.roots, make_document(victim.roots, TRUSTED_VERSION, []), SIGNERS)
+    victim.store.index_path(victim.publisher).write_bytes(other)
+    assert any("another one than was accepted here" in notice for notice in told(victim))
 
 
 CONCURRENT = """

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError
+from p2pqwen.library.home import Home
+from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.mirrors import reading
 from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import Patience, read_now
-from p2pqwen.operations.update import SourceState, update
+from p2pqwen.operations.update import Asked, SourceState, update, update_all
 from tests.attacks.victim import NOW, Victim
 from tests.support.command import CommandLine
 from tests.support.mirror_server import (
+    Handler,
     MirrorServer,
     breaks_off,
     drips,
@@ -24,8 +28,10 @@ from tests.support.mirror_server import (
     mirror,
     redirects,
 )
+from tests.support.publishing import Publisher, Rules, chain
 
-HASTY = Patience(answer=0.5, total=2.0, slowest=10_000)
+HASTY = Patience(answer=0.5, total=2.0, slowest=10_000)  # for those that never answer
+PATIENT = Patience(answer=60, total=120)  # for those that do, on a busy machine too
 LIMIT = 1_000_000
 
 
@@ -35,8 +41,8 @@ def server():
         yield running
 
 
-def get(url: str, *, max_bytes: int = LIMIT) -> bytes:
-    return read_now(url, max_bytes=max_bytes, patience=HASTY)
+def get(url: str, patience: Patience = PATIENT) -> bytes:
+    return read_now(url, max_bytes=LIMIT, patience=patience)
 
 
 def test_a_plain_answer(server: MirrorServer):
@@ -68,7 +74,7 @@ def test_a_plain_answer(server: MirrorServer):
 def test_answers_that_are_not_taken(server: MirrorServer, answer, error, problem):
     server.answers["/loop"] = answer
     with pytest.raises(error, match=problem):
-        get(server.url + "/loop")
+        get(server.url + "/loop", HASTY if answer in {hangs, drips} else PATIENT)
 
 
 def test_a_few_redirects_are_followed(server: MirrorServer):
@@ -195,7 +201,7 @@ def places(victim_home: Victim, server: MirrorServer):
             sources.append(f"{server.url}/{name}")
         victim_home.store.pin(victim_home.publisher, sources)
         held = victim_home.store.get(victim_home.publisher, now=NOW)
-        done = update(victim_home.store, held, now=NOW, patience=HASTY)
+        done = update(victim_home.store, held, now=NOW, patience=Patience(answer=6, total=20, slowest=10_000))
         return {one.source.rpartition("/")[2]: one.state for one in done.sources}
 
     return ask
@@ -228,6 +234,28 @@ def test_39_41_one_honest_mirror_is_enough(places, victim_home: Victim):
         "zipped": SourceState.REFUSED,
     }
     assert victim_home.version() == (0, 6)
+
+
+NAMES = ("one", "other")
+
+
+def test_41_a_mirror_of_one_publisher_keeps_no_other_waiting(server: MirrorServer, tmp_path: Path):
+    """Each of the two is answered only once the other was asked too."""
+    both = threading.Barrier(2)
+    store = TrustStore(Home(tmp_path / "home"))
+    publishers = [Publisher(chain(Rules(root=(name,), index=(name,)))) for name in NAMES]
+    for number, publisher in enumerate(publishers):
+        data = publisher.publish(signers=(NAMES[number],))
+
+        def answer(handler: Handler, body: bytes = data) -> None:
+            both.wait(60)
+            gives(body)(handler)
+
+        server.answers[f"/{number}/index.json"] = answer
+        store.pin(publisher.id, [f"{server.url}/{number}"])
+    wanted = [Asked(store.get(publisher.id, now=NOW)) for publisher in publishers]
+    done = update_all(store, wanted, now=NOW, patience=PATIENT)
+    assert [one.sources[0].state for one in done] == [SourceState.NEWER, SourceState.NEWER]
 
 
 def test_exit_codes_of_update(server: MirrorServer, tmp_path: Path):
