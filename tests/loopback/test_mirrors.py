@@ -15,6 +15,7 @@ from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import Patience, read_now
 from p2pqwen.operations.update import Asked, SourceState, update, update_all
 from tests.attacks.victim import NOW, Victim
+from tests.support.certificates import certify
 from tests.support.command import CommandLine
 from tests.support.mirror_server import (
     Handler,
@@ -256,6 +257,22 @@ def test_41_a_mirror_of_one_publisher_keeps_no_other_waiting(server: MirrorServe
     wanted = [Asked(store.get(publisher.id, now=NOW)) for publisher in publishers]
     done = update_all(store, wanted, now=NOW, patience=PATIENT)
     assert [one.sources[0].state for one in done] == [SourceState.NEWER, SourceState.NEWER]
+
+
+def test_over_https_the_servers_certificate_counts(server: MirrorServer, tmp_path: Path):
+    """One that nobody vouches for is no answer; the address in it must be the one that was asked."""
+    certified = certify(tmp_path)
+    server.socket = certified.context.wrap_socket(server.socket, server_side=True)
+    port = server.server_address[1]
+    victim = Victim(tmp_path)
+    server.answers["/index.json"] = gives(victim.next_file())
+    (victim.store.folder(victim.publisher) / "sources.json").unlink()
+    victim.store.pin(victim.publisher, [f"https://127.0.0.1:{port}"])
+    stranger = CommandLine(tmp_path, processes=True).run("index", "update", "--json")
+    assert (stranger.code, stranger.json["version"]) == (5, 5)
+    assert "certificate" in stranger.json["sources"][0]["detail"].lower()
+    believer = CommandLine(tmp_path, processes=True, SSL_CERT_FILE=str(certified.authority))
+    assert believer.ok("index", "update")["version"] == 6
 
 
 def test_exit_codes_of_update(server: MirrorServer, tmp_path: Path):
