@@ -71,17 +71,24 @@ def show(file: FileArgument, publisher: PublisherOption = None, json_output: Jso
 
 
 def diff(
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="The index before.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="The index after.")],
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="The index before, or its folder.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The index after, or a draft of it.")],
     json_output: JsonFlag = False,
 ) -> None:
-    """Tell what NEW adds, removes, changes and withdraws; exit 3 if one of them is no valid index."""
+    """Tell what NEW adds, removes, changes and withdraws; exit 3 if one of them is no valid index.
+
+    NEW may be a draft that not all have signed yet.
+    """
     from p2pqwen.index.diff import describe
     from p2pqwen.operations.index_check import compare
     from p2pqwen.operations.index_files import read_index_file
 
     with Output(as_json=json_output) as out:
-        found = compare(read_index_file(old), read_index_file(new), now=datetime.now(UTC))
+        compared = compare(read_index_file(old), read_index_file(new), now=datetime.now(UTC))
+        found, signers = compared.difference, compared.newer.signers
+        lines = describe(found)
+        if not signers.met:
+            lines.append(f"draft      signed by {len(signers.signed_by)} of the {signers.threshold} needed")
         out.result(
             {
                 "added": [_changed(str(entry.id), []) for entry in found.added],
@@ -96,8 +103,9 @@ def diff(
                 "withdrawn": [{**_changed(str(gone.id), []), "reason": gone.reason} for gone in found.withdrawn],
                 "index": [{"field": one.field, "before": one.before, "after": one.after} for one in found.document],
                 "alarms": list(found.alarms),
+                "complete": signers.met,
             },
-            describe(found),
+            lines,
         )
 
 

@@ -142,14 +142,23 @@ def rotate(
 
 def sign(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A draft that `keys rotate --draft` wrote.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before signing.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Add the signatures of the root keys in this home to a draft of a new root."""
+    """Add the signatures of the root keys in this home to a draft of a new root, after showing what it changes."""
+    import sys
+
     from p2pqwen.node import open_node
     from p2pqwen.operations.rotate import sign_draft
 
     with Output(as_json=json_output) as out:
-        done = sign_draft(open_node().keys, file, passphrase=known_passphrase)
+        done = sign_draft(
+            open_node().keys,
+            file,
+            passphrase=known_passphrase,
+            approve=lambda: yes or not sys.stdin.isatty() or typer.confirm("Sign this root?", default=False, err=True),
+            report=out.report,
+        )
         out.result(rotation_fields(done), rotation_lines(done))
 
 

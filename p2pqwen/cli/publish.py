@@ -76,7 +76,7 @@ def publish(
         now = datetime.now(UTC)
         passphrase = cache(known_passphrase)
         if signed is not None:
-            done = publish_signed(node.keys, signed, out_folder.absolute(), now=now)
+            done = publish_signed(node.keys, signed, out_folder.absolute(), now=now, report=out.report)
             _show(out, done, _announce(node, out, done, passphrase, dht=not no_dht))
             return
         plan = Plan(
@@ -164,13 +164,29 @@ def published_lines(done: Published) -> list[str]:
 
 
 def approval(*, yes: bool) -> Callable[[IndexDiff], bool]:
-    """Return how a change is approved: by asking on a terminal; without one the command itself is the approval."""
+    """Return how a change is approved: by asking on a terminal.
+
+    Without one the command itself is the approval, except of what alarms: that needs `--yes`.
+    """
     import sys
+
+    from p2pqwen.errors import UsageError
 
     def ask(difference: IndexDiff) -> bool:
         return typer.confirm("Sign and publish this?", default=not difference.alarms, err=True)
 
-    return ask if sys.stdin.isatty() and not yes else lambda _: True
+    def unless_alarming(difference: IndexDiff) -> bool:
+        if difference.alarms:
+            raise UsageError(
+                "not signed: nobody can be asked about an alarming change",
+                got="; ".join(difference.alarms),
+                hint="look at it, and if it is meant, say --yes",
+            )
+        return True
+
+    if yes:
+        return lambda _: True
+    return ask if sys.stdin.isatty() else unless_alarming
 
 
 def _withdrawals(named: list[str], reason: str | None) -> dict[SnapshotId, str]:

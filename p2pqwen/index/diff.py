@@ -41,13 +41,17 @@ class EntryChange:
 
 @dataclass(frozen=True, slots=True)
 class IndexDiff:
-    """What a newer index adds, drops, changes and withdraws; `document` are changes outside the entries."""
+    """What a newer index adds, drops, changes and withdraws; `document` are changes outside the entries.
+
+    `concerns` are alarms that the two lists do not show, such as what was signed before.
+    """
 
     added: tuple[Entry, ...]
     removed: tuple[Entry, ...]
     changed: tuple[EntryChange, ...]
     withdrawn: tuple[Withdrawal, ...]
     document: tuple[FieldChange, ...]
+    concerns: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -66,6 +70,7 @@ class IndexDiff:
                 if field.alarming
             ),
             *(f"{entry.id} disappears without being withdrawn" for entry in self.removed if entry.id not in gone),
+            *self.concerns,
         )
 
 

@@ -87,6 +87,24 @@ def next_root(root: Root, change: RootChange) -> Root:
     return new
 
 
+def describe_change(old: Root, new: Root) -> list[str]:
+    """Return in lines of words what a new root changes, for whoever is asked to sign it."""
+    words = [f"name       from {old.name} to {new.name}"] if new.name != old.name else []
+    for role in (ROOT_ROLE, INDEX_ROLE):
+        before, after = old.roles[role], new.roles[role]
+        for root, keyids, verb in ((new, after.keyids, "joins"), (old, before.keyids, "leaves")):
+            other = before.keyids if root is new else after.keyids
+            words += [f"{role:<9}  {keyid}  {root.keys[keyid].label} {verb}" for keyid in keyids if keyid not in other]
+        if (before.threshold, len(before.keyids)) != (after.threshold, len(after.keyids)):
+            words.append(
+                f"{role:<9}  {after.threshold} of {len(after.keyids)} keys must sign, "
+                f"before {before.threshold} of {len(before.keyids)}"
+            )
+    if new.index_epoch != old.index_epoch:
+        words.append(f"epoch      from {old.index_epoch} to {new.index_epoch}: every index signed before is outranked")
+    return words
+
+
 def _refuse_label_clash(key: RootKey, keys: Mapping[Sha256, RootKey]) -> None:
     # Torrent signatures stand under their signer's label.
     if any(one.label == key.label and keyid != key.public.keyid for keyid, one in keys.items()):

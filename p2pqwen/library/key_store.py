@@ -3,6 +3,7 @@
 keys/<keyid>.pem       PKCS#8, mode 0600; a key whose file is not here lives elsewhere (offline, at a colleague's)
 keys/roots.json        the chain from root 1
 keys/published.json    the last index this publisher gave out, as it was written
+keys/signed.json       position and digest of the last draft of an index that the keys here signed
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 from pathlib import Path
 
 from p2pqwen.errors import DiskError, FormatError, NotFoundError, UsageError
-from p2pqwen.index.acceptance import TrustedState, accept_roots
+from p2pqwen.index.acceptance import Position, TrustedState, accept_roots
 from p2pqwen.index.document import MAX_INDEX_SIZE, MAX_ROOTS
 from p2pqwen.index.root import Root, SignedRoot, parse_signed_root
 from p2pqwen.library import durable
@@ -23,6 +24,7 @@ from p2pqwen.values.digest import Sha256
 from p2pqwen.values.strict_json import parse_object
 
 MAX_CHAIN_SIZE = 16 << 20
+MAX_SIGNED_SIZE = 1 << 12
 
 
 class KeyStore:
@@ -104,6 +106,19 @@ class KeyStore:
         """Remember what was published."""
         durable.write(self._published_path, data)
 
+    def signed(self) -> tuple[Position, Sha256] | None:
+        """Return which draft of an index the keys here signed last, None before the first; raises `FormatError`."""
+        if not self._signed_path.exists():
+            return None
+        row = parse_object(durable.read(self._signed_path, max_bytes=MAX_SIGNED_SIZE), max_bytes=MAX_SIGNED_SIZE)
+        position = Position(json_fields.integer(row, "epoch"), json_fields.integer(row, "version"))
+        return position, Sha256.parse(json_fields.text(row, "digest"))
+
+    def write_signed(self, position: Position, digest: Sha256) -> None:
+        """Remember what is about to be signed."""
+        row = {"epoch": position.epoch, "version": position.version, "digest": str(digest)}
+        durable.write(self._signed_path, json.dumps(row).encode())
+
     def torrent(self, location: str) -> bytes | None:
         """Return a published torrent by its place in the site."""
         path = self._torrents / location
@@ -130,6 +145,10 @@ class KeyStore:
     @property
     def _roots_path(self) -> Path:
         return self._home.keys / "roots.json"
+
+    @property
+    def _signed_path(self) -> Path:
+        return self._home.keys / "signed.json"
 
     @property
     def _published_path(self) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from p2pqwen.index.acceptance import Accepted, RefusedError, TrustedState, accept
+from p2pqwen.index.acceptance import Accepted, RefusedError, TrustedState, accept, accept_draft
 from p2pqwen.index.diff import IndexDiff, diff
 from p2pqwen.index.root import SignedRoot
 from p2pqwen.library.trust_store import TrustStore
@@ -46,11 +46,25 @@ def check_index(data: bytes, publisher: Sha256 | None, store: TrustStore, *, now
     return Checked(accepted, None, publisher is not None, trusted, relation)
 
 
-def compare(old: bytes, new: bytes, *, now: datetime) -> IndexDiff:
-    """Tell what a newer index changes; raises `RefusedError` unless both are valid and of one publisher."""
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a newer index changes, and who has signed it so far."""
+
+    difference: IndexDiff
+    newer: Accepted
+
+
+def compare(old: bytes, new: bytes, *, now: datetime) -> Compared:
+    """Tell what a newer index changes; `new` may be a draft that at least one index key has signed.
+
+    Raises `RefusedError` unless both are valid and of one publisher.
+    """
     before = accept(old, TrustedState(None), now)
-    after = accept(new, TrustedState(before.publisher), now)
-    return diff(before.document, after.document)
+    trusted = TrustedState(before.publisher)
+    after = accept_draft(new, trusted, now)
+    if not after.signers.signed_by:
+        after = accept(new, trusted, now)  # refuses it: anybody could have written it
+    return Compared(diff(before.document, after.document), after)
 
 
 def _relation(accepted: Accepted, store: TrustStore, now: datetime) -> str | None:

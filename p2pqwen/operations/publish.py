@@ -13,9 +13,9 @@ from pathlib import Path
 
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Progress, Report, ignore
-from p2pqwen.index.acceptance import Accepted, TrustedState, accept, accept_draft
+from p2pqwen.index.acceptance import Accepted, Position, TrustedState, accept, accept_draft
 from p2pqwen.index.diff import IndexDiff, describe, diff
-from p2pqwen.index.document import INDEX_TYPE, MAX_INDEX_SIZE, DhtPointer, encode_file, parse_file
+from p2pqwen.index.document import INDEX_TYPE, MAX_INDEX_SIZE, DhtPointer, IndexDocument, encode_file, parse_file
 from p2pqwen.index.entry import Entry, torrent_location
 from p2pqwen.index.next_index import next_document
 from p2pqwen.index.pointer import DEFAULT_SALT
@@ -30,6 +30,7 @@ from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent.metainfo import parse_metainfo
 from p2pqwen.torrent.signature import sign_torrent
+from p2pqwen.values.digest import Sha256
 from p2pqwen.values.strict_json import JsonValue, canonical
 
 
@@ -74,6 +75,8 @@ def publish(
         difference = _show(diff(base.document if base else None, document), approve, report)
         if not document.entries:
             report(Notice("warning", "the index lists nothing: the library holds no complete snapshot"))
+        if plan.draft is not None:
+            _remember_signing(keys, document, report)
         data = encode_file(roots, document.to_json(), _sign(document.to_json(), private))
         # What a reader would refuse is never written.
         trusted = TrustedState(roots[0].root.digest, roots, last.seen if last else None)
@@ -106,7 +109,10 @@ def sign_draft(
         file = parse_file(durable.read(draft, max_bytes=MAX_INDEX_SIZE))
         seen = accept_draft(durable.read(draft, max_bytes=MAX_INDEX_SIZE), trusted, now)
         private = _index_keys(keys, seen.root, passphrase, drafting=True)
-        difference = _show(diff(last.document if last else None, seen.document), approve, report)
+        difference = diff(last.document if last else None, seen.document)
+        difference = replace(difference, concerns=_signed_before(keys, seen.document))
+        _show(difference, approve, report)
+        keys.write_signed(*_place(seen.document))
         ours = _sign(file.signed, private)
         signers = {str(key.public.keyid) for key in private}
         rows = file.signatures if isinstance(file.signatures, list) else []
@@ -116,8 +122,10 @@ def sign_draft(
         return Published(accept_draft(data, trusted, now), difference, draft)
 
 
-def publish_signed(keys: KeyStore, draft: Path, out: Path, *, now: datetime) -> Published:
+def publish_signed(keys: KeyStore, draft: Path, out: Path, *, now: datetime, report: Report = ignore) -> Published:
     """Give out a draft that enough people signed; its torrents are in the site already, or were published before.
+
+    What it changes is told, not asked: everybody whose signature counts has approved it.
 
     Raises `RefusedError` while signatures are missing, `NotFoundError` for a missing torrent.
     """
@@ -127,7 +135,7 @@ def publish_signed(keys: KeyStore, draft: Path, out: Path, *, now: datetime) -> 
         accepted = accept(data, TrustedState(keys.publisher(), keys.roots(), last.seen if last else None), now)
         check_site(keys, out, last, accepted, now)
         complete_site(keys, out, accepted.document)
-        difference = diff(last.document if last else None, accepted.document)
+        difference = _show(diff(last.document if last else None, accepted.document), lambda _: True, report)
         return Published(accepted, difference, write_index(keys, out, data))
 
 
@@ -167,6 +175,24 @@ def _show(difference: IndexDiff, approve: Approve, report: Report) -> IndexDiff:
     if not approve(difference):
         raise P2pqwenError("not signed: the change was not approved")
     return difference
+
+
+def _place(document: IndexDocument) -> tuple[Position, Sha256]:
+    return Position(document.epoch, document.version), Sha256.of(canonical(document.to_json()))
+
+
+def _remember_signing(keys: KeyStore, document: IndexDocument, report: Report) -> None:
+    for concern in _signed_before(keys, document):
+        report(Notice("warning", concern))
+    keys.write_signed(*_place(document))
+
+
+def _signed_before(keys: KeyStore, document: IndexDocument) -> tuple[str, ...]:
+    """Tell where the keys here signed another draft of this place: were both completed, readers saw two histories."""
+    position, digest = _place(document)
+    if (before := keys.signed()) is None or before[0] != position or before[1] == digest:
+        return ()
+    return (f"another draft of index {position} was signed here before: make sure that it is never published",)
 
 
 def _sign(signed: JsonValue, private: list[PrivateKey]) -> list[JsonValue]:

@@ -7,14 +7,16 @@ signer adds a signature with `sign_draft`; once both thresholds are met, `accept
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2pqwen.errors import FormatError, NotFoundError, UsageError
+from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, UsageError
+from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.acceptance import TrustedState, accept_roots
 from p2pqwen.index.document import MAX_INDEX_SIZE, MAX_ROOTS
 from p2pqwen.index.root import ROOT_ROLE, Root, SignedRoot, parse_signed_root
-from p2pqwen.index.rotation import Progress, RootChange, add_signatures, next_root, progress
+from p2pqwen.index.rotation import Progress, RootChange, add_signatures, describe_change, next_root, progress
 from p2pqwen.library import durable
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.operations.keys import Passphrase, open_keys
@@ -69,18 +71,34 @@ def rotate(
         return _finish(store, (*roots, signed), state, draft)
 
 
-def sign_draft(store: KeyStore, draft: Path, *, passphrase: Passphrase) -> Rotation:
-    """Add the signatures of the root keys in this home to a draft; raises `NotFoundError` when none is here."""
+def sign_draft(
+    store: KeyStore,
+    draft: Path,
+    *,
+    passphrase: Passphrase,
+    approve: Callable[[], bool] = lambda: True,
+    report: Report = ignore,
+) -> Rotation:
+    """Add the signatures of the root keys in this home to a draft, after showing what it changes.
+
+    Raises `NotFoundError` when none of the keys is here, `P2pqwenError` when it is not approved.
+    """
     roots = read_roots(draft)
     if len(roots) < 2:
         raise UsageError(f"{draft} holds no new root to sign")
-    before = accept_roots(roots[:-1], TrustedState(store.publisher() if store.exists else None))
+    own = store.roots() if store.exists else ()
+    # Held to the chain here: whoever has root N must not sign another root N.
+    before = accept_roots(roots[:-1], TrustedState(own[0].root.digest if own else None, own))
     signed = roots[-1]
     old, root = before[-1].root, signed.root
     wanted = dict.fromkeys((*old.roles[ROOT_ROLE].keyids, *root.roles[ROOT_ROLE].keyids))
     keys = open_keys(store, tuple(wanted), passphrase)
     if not keys:
         raise NotFoundError("none of the root keys that may sign this is in this home", hint="see `p2pqwen keys show`")
+    for line in describe_change(old, root):
+        report(Notice("info", line))
+    if not approve():
+        raise P2pqwenError("not signed: the new root was not approved")
     signed = add_signatures(signed, keys)
     state = progress(old, signed)
     write_roots(draft, (*before, signed))

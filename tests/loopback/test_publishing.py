@@ -377,6 +377,78 @@ def test_from_one_signer_to_two_of_three_who_never_share_a_machine(world: World,
     assert (updated["version"], updated["root_version"], len(updated["signers"])) == (2, 2, 2)
 
 
+class TwoOfTwo:
+    """A publisher whose index needs the keeper and Bob, who joined; readers are at version 1."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        world.publish()
+        self.bob = world.user("bob")
+        public = self.bob.ok("keys", "new", "--label", "Bob", "--no-passphrase")["public"]
+        world.keeper.ok("keys", "rotate", "--add-index", public, "--index-threshold", "2")
+        self.chain = world.folder / "roots.json"
+        shutil.copy(world.keeper.home / "keys" / "roots.json", self.chain)
+        self.bob.ok("keys", "accept", self.chain, "--publisher", world.id)
+        self.bob.ok("trust", "add", world.id, "--index", world.site)
+
+    def draft(self, name: str, *options: str) -> Path:
+        path = self.world.folder / name
+        self.world.publish("--draft", path, *options)
+        return path
+
+
+def test_a_draft_is_compared_before_it_is_signed(world: World, tmp_path: Path):
+    two = TwoOfTwo(world)
+    hold(Home(world.keeper.home), repo="Qwen/Other")
+    draft = two.draft("draft.json")
+    found = two.bob.ok("index", "diff", world.site, draft)
+    assert ([one["repo"] for one in found["added"]], found["complete"]) == (["Qwen/Other"], False)
+    assert "draft      signed by 1 of the 2 needed" in two.bob.run("index", "diff", world.site, draft).stdout
+    changed = tmp_path / "changed.json"
+    changed.write_text(draft.read_text().replace("apache-2.0", "mit"))
+    refused = two.bob.run("index", "diff", world.site, changed)
+    assert (refused.code, "not signed by enough" in refused.stderr) == (3, True)
+    signed = two.bob.run("index", "sign", draft)
+    assert (signed.code, "added      Qwen/Other@" in signed.stderr) == (0, True)
+    assert two.bob.ok("index", "diff", world.site, draft)["complete"] is True
+    given_out = two.bob.run("publish", "--signed", draft, "--out", world.site, "--no-dht")
+    assert (given_out.code, "added      Qwen/Other@" in given_out.stderr) == (0, True)
+
+
+def test_what_alarms_is_not_signed_where_nobody_can_be_asked(world: World):
+    """Two drafts of one version, each signed by the same people, would be two histories."""
+    two = TwoOfTwo(world)
+    first = two.draft("first.json")
+    two.bob.ok("index", "sign", first)
+    hold(Home(world.keeper.home), repo="Qwen/Other")
+    second = two.draft("second.json")
+    before = second.read_bytes()
+    refused = two.bob.run("index", "sign", second)
+    assert (refused.code, "another draft of index 0.2 was signed here before" in refused.stderr) == (2, True)
+    assert "--yes" in refused.stderr
+    assert second.read_bytes() == before
+    assert two.bob.ok("index", "sign", second, "--yes")["complete"] is True
+    assert two.bob.ok("index", "sign", second)["complete"] is True  # again the same: nothing to worry about
+
+
+def test_a_root_shows_what_it_changes_before_it_is_signed(world: World, tmp_path: Path):
+    world.publish()
+    bob, draft, other = world.user("bob"), tmp_path / "root-2.json", tmp_path / "other.json"
+    public = bob.ok("keys", "new", "--label", "Bob", "--no-passphrase")["public"]
+    change = ("keys", "rotate", "--add-root", public, "--root-threshold", "2")
+    world.keeper.ok(*change, "--draft", draft)
+    world.keeper.ok(*change, "--name", "Other Keep", "--draft", other)
+    signed = bob.run("keys", "sign", draft)
+    assert "  Bob joins" in signed.stderr
+    assert "root       2 of 2 keys must sign, before 1 of 1" in signed.stderr
+    world.keeper.ok("keys", "accept", draft)
+    # whoever has root 2 signs no other root 2
+    before = other.read_bytes()
+    refused = world.keeper.run("keys", "sign", other)
+    assert (refused.code, "older than the one trusted here" in refused.stderr) == (3, True)
+    assert other.read_bytes() == before
+
+
 def test_a_stolen_index_key_and_the_way_back(world: World, tmp_path: Path):
     world.publish()
     reader = world.reader()

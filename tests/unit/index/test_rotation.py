@@ -5,7 +5,7 @@ import pytest
 from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.index.acceptance import TrustedState, accept_roots
 from p2pqwen.index.root import INDEX_ROLE, ROOT_ROLE, RootKey, SignedRoot, parse_root
-from p2pqwen.index.rotation import RootChange, add_signatures, next_root, progress
+from p2pqwen.index.rotation import RootChange, add_signatures, describe_change, next_root, progress
 from tests.support.publishing import Rules, chain, key, keyid, make_root
 
 ROOTS = chain(Rules())
@@ -46,6 +46,23 @@ def test_a_stolen_key_leaves_and_the_epoch_rises():
     assert new.index_epoch == 1
     assert keyid("index") not in new.keys
     assert new.roles[INDEX_ROLE].keyids == (keyid("fresh"),)
+
+
+def test_a_change_in_words():
+    change = RootChange(
+        name="Other",
+        stolen=(keyid("index"),),
+        add={ROOT_ROLE: (known("r2"),), INDEX_ROLE: (known("fresh"),)},
+        thresholds={ROOT_ROLE: 2},
+    )
+    assert describe_change(ROOT, next_root(ROOT, change)) == [
+        "name       from Test Keep to Other",
+        f"root       {keyid('r2')}  r2 joins",
+        "root       2 of 2 keys must sign, before 1 of 1",
+        f"index      {keyid('fresh')}  fresh joins",
+        f"index      {keyid('index')}  index leaves",
+        "epoch      from 0 to 1: every index signed before is outranked",
+    ]
 
 
 def test_a_removed_key_leaves_every_role():
