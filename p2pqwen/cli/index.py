@@ -120,11 +120,13 @@ def sign(
     from p2pqwen.operations.publish import sign_draft
 
     with Output(as_json=json_output) as out:
+        node, now = open_node(), datetime.now(UTC)
         done = sign_draft(
-            open_node().keys,
+            node.keys,
             file,
             passphrase=known_passphrase,
-            now=datetime.now(UTC),
+            now=now,
+            known=node.accepted_of_own_publisher(now),
             approve=approval(yes=yes),
             report=out.report,
         )

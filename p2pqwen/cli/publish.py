@@ -76,7 +76,8 @@ def publish(
         now = datetime.now(UTC)
         passphrase = cache(known_passphrase)
         if signed is not None:
-            done = publish_signed(node.keys, signed, out_folder.absolute(), now=now, report=out.report)
+            known = node.accepted_of_own_publisher(now)
+            done = publish_signed(node.keys, signed, out_folder.absolute(), now=now, known=known, report=out.report)
             _show(out, done, _announce(node, out, done, passphrase, dht=not no_dht))
             return
         plan = Plan(

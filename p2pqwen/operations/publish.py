@@ -96,15 +96,17 @@ def sign_draft(
     *,
     passphrase: Passphrase,
     now: datetime,
+    known: Accepted | None = None,
     approve: Approve = lambda _: True,
     report: Report = ignore,
 ) -> Published:
     """Add the signatures of this home's index keys to a draft, after showing what it changes.
 
+    That is told from the index published here last, or from `known`, which was accepted as a reader, if it is newer.
     Raises `RefusedError` for a draft that readers would refuse for anything but missing signatures.
     """
     with durable.lock(keys.lock_path):
-        last = last_published(keys, now)
+        last = _newest(last_published(keys, now), known)
         trusted = TrustedState(keys.publisher(), keys.roots(), last.seen if last else None)
         file = parse_file(durable.read(draft, max_bytes=MAX_INDEX_SIZE))
         seen = accept_draft(durable.read(draft, max_bytes=MAX_INDEX_SIZE), trusted, now)
@@ -122,10 +124,12 @@ def sign_draft(
         return Published(accept_draft(data, trusted, now), difference, draft)
 
 
-def publish_signed(keys: KeyStore, draft: Path, out: Path, *, now: datetime, report: Report = ignore) -> Published:
+def publish_signed(
+    keys: KeyStore, draft: Path, out: Path, *, now: datetime, known: Accepted | None = None, report: Report = ignore
+) -> Published:
     """Give out a draft that enough people signed; its torrents are in the site already, or were published before.
 
-    What it changes is told, not asked: everybody whose signature counts has approved it.
+    What it changes is told, as in `sign_draft`, not asked: everybody whose signature counts has approved it.
 
     Raises `RefusedError` while signatures are missing, `NotFoundError` for a missing torrent.
     """
@@ -135,7 +139,8 @@ def publish_signed(keys: KeyStore, draft: Path, out: Path, *, now: datetime, rep
         accepted = accept(data, TrustedState(keys.publisher(), keys.roots(), last.seen if last else None), now)
         check_site(keys, out, last, accepted, now)
         complete_site(keys, out, accepted.document)
-        difference = _show(diff(last.document if last else None, accepted.document), lambda _: True, report)
+        before = _newest(last, known)
+        difference = _show(diff(before.document if before else None, accepted.document), lambda _: True, report)
         return Published(accepted, difference, write_index(keys, out, data))
 
 
@@ -175,6 +180,10 @@ def _show(difference: IndexDiff, approve: Approve, report: Report) -> IndexDiff:
     if not approve(difference):
         raise P2pqwenError("not signed: the change was not approved")
     return difference
+
+
+def _newest(*indexes: Accepted | None) -> Accepted | None:
+    return max((one for one in indexes if one), key=lambda one: (one.root.version, one.position), default=None)
 
 
 def _place(document: IndexDocument) -> tuple[Position, Sha256]:

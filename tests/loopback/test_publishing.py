@@ -410,6 +410,7 @@ def test_a_draft_is_compared_before_it_is_signed(world: World, tmp_path: Path):
     assert (refused.code, "not signed by enough" in refused.stderr) == (3, True)
     signed = two.bob.run("index", "sign", draft)
     assert (signed.code, "added      Qwen/Other@" in signed.stderr) == (0, True)
+    assert "Qwen/Tiny" not in signed.stderr  # Bob never published, but as a reader he knows what was
     assert two.bob.ok("index", "diff", world.site, draft)["complete"] is True
     given_out = two.bob.run("publish", "--signed", draft, "--out", world.site, "--no-dht")
     assert (given_out.code, "added      Qwen/Other@" in given_out.stderr) == (0, True)
