@@ -21,20 +21,24 @@ from p2pqwen.signing.keys import PublicKey
 from p2pqwen.values.digest import Sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from p2pqwen.events import Report
     from p2pqwen.hub.cache import HubCache
     from p2pqwen.hub.client import HubClient
     from p2pqwen.index.acceptance import Accepted
     from p2pqwen.library.state_store import StateStore
+    from p2pqwen.operations.bundle_route import BundleRoute
     from p2pqwen.operations.dht_access import DhtAccess
     from p2pqwen.operations.fetch import FetchPlaces
     from p2pqwen.operations.fetch_request import FetchRequest
     from p2pqwen.operations.limits import Allowance
     from p2pqwen.operations.node_keeper import NodeKeeper
+    from p2pqwen.operations.rebuild import Rebuilt
+    from p2pqwen.operations.recipe_source import RecipeSource
     from p2pqwen.operations.scrub import Scrubber
     from p2pqwen.operations.snapshot_calls import SnapshotCalls
+    from p2pqwen.operations.wanted_torrent import WantedTorrent
     from p2pqwen.server.client import ControlClient
     from p2pqwen.server.control import ControlServer
     from p2pqwen.stewardship.upstream import UpstreamRecord
@@ -120,6 +124,12 @@ class Node:
 
         return HubClient(self.config.hub.endpoint, self.config.hub.token)
 
+    def open_hub(self, endpoint: str) -> HubClient:
+        """Return a client of a Hub; the user's token is for the configured one alone."""
+        from p2pqwen.hub.client import HubClient
+
+        return self.hub if endpoint == self.config.hub.endpoint else HubClient(endpoint, None)
+
     @cached_property
     def hub_cache(self) -> HubCache:
         """The local Hugging Face cache."""
@@ -127,8 +137,30 @@ class Node:
 
         return HubCache(self.config.hub.cache)
 
-    def fetch_places(self, network: SwarmSettings, report: Report) -> FetchPlaces:
-        """Say where a fetch reads and writes, and whom it believes at this moment."""
+    def bundle_route(self, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = ()) -> BundleRoute:
+        """Return the way to publishers' bundles, in a session of these settings; `peers` are asked in any case."""
+        from p2pqwen.operations.bundle import BundleNetwork
+        from p2pqwen.operations.bundle_route import STEP_SECONDS, BundleRoute
+
+        return BundleRoute(
+            self.bundles,
+            self.pointers,
+            self.known_peers,
+            BundleNetwork(network, peers=peers, seconds=STEP_SECONDS),
+            self.dht(enabled=network.dht, also=peers),
+            report,
+        )
+
+    def rebuild(self, wanted: WantedTorrent, sources: Sequence[RecipeSource], report: Report) -> Rebuilt:
+        """Rebuild a torrent from its source."""
+        from p2pqwen.operations.rebuild import rebuild
+
+        return rebuild(
+            wanted, sources, open_hub=self.open_hub, cache=self.hub_cache, library=self.library, report=report
+        )
+
+    def fetch_places(self, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = ()) -> FetchPlaces:
+        """Say where a fetch reads and writes, and whom it believes at this moment; `peers` are those the user named."""
         from p2pqwen.operations.fetch import FetchPlaces
         from p2pqwen.operations.fetch_plan import Sources
         from p2pqwen.webseed.upstream import HubAccess
@@ -136,10 +168,14 @@ class Node:
         publishers = self.trust.publishers(now=datetime.now(UTC), report=report)
         return FetchPlaces(
             home=self.home,
-            sources=Sources(self.library, publishers, self.known_keys()),
+            sources=Sources(
+                self.library, publishers, self.known_keys(), self.bundle_route(network, report, peers=peers)
+            ),
             hub_cache=self.hub_cache,
             hub=HubAccess(self.config.hub.endpoint, self.config.hub.token),
             network=network,
+            known=self.known_peers,
+            rebuild=self.rebuild,
             web_seed_bases=self.config.web_seed_bases,
         )
 
@@ -175,13 +211,14 @@ class Node:
             upload_limit=lower_rate(request.upload_limit, allowed.upload_of_fetches),
             download_limit=lower_rate(request.download_limit, allowed.download),
         )
-        places = self.fetch_places(network, report)
+        options = request.options()
+        places = self.fetch_places(network, report, peers=options.peers)
         if request.hub_cache is not None:
             places = replace(places, hub_cache=HubCache(Path(request.hub_cache)))
         if request.kind == "repair":
             held = held_snapshot(request.target, self.library)
-            return fetched_fields(repair(held, request.options(), places, report, on_plan=on_plan))
-        return fetched_fields(fetch(parse_target(request.target), request.options(), places, report, on_plan=on_plan))
+            return fetched_fields(repair(held, options, places, report, on_plan=on_plan))
+        return fetched_fields(fetch(parse_target(request.target), options, places, report, on_plan=on_plan))
 
     def fetch_here(self, request: FetchRequest, report: Report) -> dict[str, Any]:
         """Carry a request out in this process, under the user's limits, and count what it transfers."""

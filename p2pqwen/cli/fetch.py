@@ -156,6 +156,7 @@ def _lines(done: dict[str, Any]) -> list[str]:
     partial = done["state"] != "complete"
     return [
         *lines,
+        f"  torrent     {done['torrent_by']}",
         f"  verified    every file, against {done['torrent_from']}{by}",
         f"  provenance  {done['provenance']}",
         f"  path        {done['path']}",

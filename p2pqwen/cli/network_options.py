@@ -33,17 +33,11 @@ PeerOption = Annotated[
 
 def bundle_route(node: Node, out: Output, *, dht: bool, peers: list[str] | None) -> BundleRoute | None:
     """Return the way to publishers' bundles by DHT and peers; None where the DHT is switched off."""
-    from p2pqwen.operations.bundle import BundleNetwork
-    from p2pqwen.operations.bundle_route import STEP_SECONDS, BundleRoute
     from p2pqwen.swarm.endpoint import Endpoint
 
     named = tuple(Endpoint.parse(text) for text in peers or ())
-    access = node.dht(enabled=dht, also=named)
-    if access is None:
-        return None
-    settings = swarm_settings(node, listen=None, off=(False, False, True, False), upload_limit=None)
-    network = BundleNetwork(settings, peers=named, seconds=STEP_SECONDS)
-    return BundleRoute(node.bundles, node.pointers, node.known_peers, network, access, out.report)
+    settings = swarm_settings(node, listen=None, off=(not dht, False, True, False), upload_limit=None)
+    return node.bundle_route(settings, out.report, peers=named) if settings.dht else None
 
 
 def swarm_settings(

@@ -187,7 +187,7 @@ def _bring(
             return progress.phase is Phase.FINISHED
 
         _wait(swarm, torrent, finished, network.seconds, f"{metainfo.name} from peers")
-        peers = tuple(torrent.peers())
+        peers = tuple(torrent.met)
         before = torrent.flushes
         torrent.request_flush()
         _wait(swarm, torrent, lambda: torrent.flushes > before, _SETTLE_SECONDS, "the disk to write the bundle")

@@ -2,7 +2,8 @@
 
 Steps: 1. what the target names, and who signed it; 2. whether it is here already; 3. room, a marker, the download;
 4. every file against the manifest; 5. "complete" is written; 6. the Hugging Face cache. A crash after any of them
-leaves what the next run of the same command goes on from.
+leaves what the next run of the same command goes on from. Where nobody has the torrent, steps 3 to 5 are a rebuild from
+the source that the magnet names, if that is still there.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from p2pqwen import __version__
-from p2pqwen.errors import NetworkError, P2pqwenError, UsageError, VerificationError
+from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError, UsageError, VerificationError
 from p2pqwen.events import Event, Notice, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
 from p2pqwen.library.folders import AwayError, bytes_to_write
 from p2pqwen.library.home import Home
+from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.linking import place
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.library.verified import VerifiedFiles
@@ -34,13 +36,16 @@ from p2pqwen.operations.fetch_files import (
     require_room,
     unshare_bad_files,
 )
-from p2pqwen.operations.fetch_metadata import KeptMetadata, ask_peers
+from p2pqwen.operations.fetch_metadata import KeptMetadata, NoMetadataError, ask_peers
 from p2pqwen.operations.fetch_plan import FetchPlan, Sources, make_plan, plan_of
 from p2pqwen.operations.fetch_target import FetchTarget
+from p2pqwen.operations.rebuild import Rebuild
+from p2pqwen.operations.recipe_source import RecipeSource, recipe_sources
 from p2pqwen.operations.reuse import held_content, reuse
 from p2pqwen.operations.snapshot_build import warnings_of
 from p2pqwen.operations.verify import verify_held
-from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.operations.wanted_torrent import WantedTorrent
+from p2pqwen.swarm.endpoint import Endpoint, is_private_url
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.strangers import inside
@@ -58,6 +63,8 @@ DEFAULT_TIMEOUT = 180.0
 """Seconds without any progress (or without metadata) before a fetch gives up."""
 MAX_NAMED_PEERS = 32
 """Peers of a magnet link (`x.pe`) that are tried."""
+METADATA_SECONDS = 45.0
+"""How long peers may take to give a torrent that could be rebuilt from its source instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +92,27 @@ class FetchOptions:
 
 @dataclass(frozen=True, slots=True)
 class FetchPlaces:
-    """Where a fetch reads and writes: its home, whom it believes, the Hugging Face cache, the network."""
+    """Where a fetch reads and writes: its home, whom it believes, the Hugging Face cache, the network.
+
+    `known` are peers of earlier fetches; `rebuild` makes a torrent from its source, None: that is not to be done.
+    """
 
     home: Home
     sources: Sources
     hub_cache: HubCache
     hub: HubAccess
     network: SwarmSettings
+    known: KnownPeers
+    rebuild: Rebuild | None = None
     web_seed_bases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A snapshot that is here and verified. Sizes in bytes of the files asked for; `hub_cache` None: not laid there."""
+    """A snapshot that is here and verified. Sizes in bytes of the files asked for; `hub_cache` None: not laid there.
+
+    `route` says who named the torrent, `origin` what gave it.
+    """
 
     held: HeldSnapshot
     size: int
@@ -107,6 +122,7 @@ class Fetched:
     provenance: Provenance
     signers: tuple[SignerResult, ...]
     route: str
+    origin: str
     hub_cache: Path | None
     warnings: tuple[str, ...]
     web_seeds: tuple[dict[str, object], ...] = field(default=())
@@ -154,6 +170,12 @@ class _Fetch:
             with durable.lock(self._library.lock_path(plan.snapshot)):
                 if (here := self._already_here(plan)) is not None:
                     return here
+        try:
+            return self._from_swarm(plan)
+        except NoMetadataError as error:
+            return self._rebuilt(plan, error)
+
+    def _from_swarm(self, plan: FetchPlan) -> Fetched:
         peers = [*self._options.peers, *self._named_peers(plan)]
         with Swarm(self._network(plan, peers), report=self._report) as swarm:
             if plan.metainfo is None:
@@ -164,17 +186,21 @@ class _Fetch:
 
     def _with_metadata(self, swarm: Swarm, plan: FetchPlan, peers: list[Endpoint]) -> tuple[FetchPlan, list[Endpoint]]:
         if not self._options.use_peers:
-            raise P2pqwenError("only peers have the torrent, and --only-web-seeds forbids asking them")
+            raise NoMetadataError("only peers have the torrent, and --only-web-seeds forbids asking them")
+        asked = list(dict.fromkeys([*peers, *self._remembered(plan)]))
+        timeout = self._options.timeout
+        if self._recipe_sources(plan):
+            reachable = asked or plan.trackers or swarm.looks_for_peers
+            timeout = min(timeout, METADATA_SECONDS) if reachable else 0.0
         folder = self._places.home.staging
-        metainfo, connected = ask_peers(
-            swarm, plan, peers, folder=folder, timeout=self._options.timeout, report=self._report
-        )
+        metainfo, connected = ask_peers(swarm, plan, asked, folder=folder, timeout=timeout, report=self._report)
         plan = self._completed(plan, metainfo)
         self._kept.keep(metainfo)
+        self._remember(plan, connected)
         return plan, list(dict.fromkeys([*peers, *connected]))
 
     def _completed(self, plan: FetchPlan, metainfo: Metainfo) -> FetchPlan:
-        checked = plan_of(metainfo, self._places.sources, repo=plan.repo, route=plan.route)
+        checked = plan_of(metainfo, self._places.sources, repo=plan.repo, route=plan.route, origin=plan.origin)
         return replace(
             checked,
             index_web_seeds=plan.index_web_seeds or checked.index_web_seeds,
@@ -182,6 +208,54 @@ class _Fetch:
             trackers=plan.trackers,
             peers=plan.peers,
         )
+
+    def _recipe_sources(self, plan: FetchPlan) -> tuple[RecipeSource, ...]:
+        """Return who may still serve what a magnet names; none where the user wants it from peers alone."""
+        never = self._options.use_web_seeds is WebSeedUse.NEVER
+        if plan.magnet is None or self._places.rebuild is None or never:
+            return ()
+        endpoint = self._places.hub.endpoint.rstrip("/")
+        found = recipe_sources(plan.magnet, self._options.repo, endpoint)
+        # A stranger's link must not send us into the user's own network.
+        return tuple(one for one in found if one.endpoint == endpoint or not is_private_url(one.endpoint))
+
+    def _rebuilt(self, plan: FetchPlan, problem: NoMetadataError) -> Fetched:
+        """Bring the snapshot from the source its magnet names, if that makes the torrent asked for."""
+        sources = self._recipe_sources(plan)
+        if not sources or plan.magnet is None or self._places.rebuild is None:
+            raise problem
+        if self._options.include is not None:
+            raise NoMetadataError(
+                f"{problem.message}; rebuilding it from {sources[0].endpoint} needs every file",
+                hint="fetch the whole snapshot, without --include",
+            ) from problem
+        self._report(Notice("warning", problem.message))
+        self._on_plan(sources[0].snapshot)
+        try:
+            done = self._places.rebuild(WantedTorrent.of(plan.magnet), sources, self._report)
+        except (NetworkError, NotFoundError) as error:
+            raise NetworkError(f"{problem.what}, and no source serves it either", got=error.message) from error
+        held, size = done.preserved.held, done.preserved.bytes_downloaded
+        checked = plan_of(
+            done.preserved.metainfo,
+            self._places.sources,
+            repo=held.id.repo,
+            route="the infohash" if plan.route == "peers" else plan.route,
+            origin=f"rebuilt by the recipe from {done.source.endpoint}",
+        )
+        with durable.lock(self._library.lock_path(held.id)):
+            return self._finished(checked, held, None, Downloaded({}, 0, size), None, unchanged=False)
+
+    def _remembered(self, plan: FetchPlan) -> list[Endpoint]:
+        """Return peers of earlier fetches of this torrent; the address filter judges them like anybody's word."""
+        if plan.v1 is None or not self._options.use_peers:
+            return []
+        return [Endpoint(*address) for address in self._places.known.peers(plan.v1.raw)]
+
+    def _remember(self, plan: FetchPlan, peers: Sequence[Endpoint]) -> None:
+        if plan.v1 is not None:
+            with suppress(DiskError):  # it only costs time the next time
+                self._places.known.remember_peers(plan.v1.raw, [(one.host, one.port) for one in peers])
 
     def _network(self, plan: FetchPlan, peers: Sequence[Endpoint]) -> SwarmSettings:
         given = self._places.network
@@ -342,10 +416,12 @@ class _Fetch:
             needs_hashes=not metainfo.has_all_layers,
             trackers=plan.trackers,
             peers=peers,
+            remembered=[one for one in self._remembered(plan) if one not in peers],
             relayed=relayed,
             web_seed_use=self._options.use_web_seeds,
             resume_file=self._places.home.resume / f"{metainfo.infohash.v2}.resume",
             timeout=self._options.timeout,
+            met=lambda found: self._remember(plan, found),
         )
 
     def _bring(self, swarm: Swarm, plan: FetchPlan, job: DownloadJob) -> tuple[Downloaded, FetchPlan]:
@@ -418,6 +494,7 @@ class _Fetch:
             provenance=plan.provenance,
             signers=plan.signers,
             route=plan.route,
+            origin=plan.origin,
             hub_cache=cache,
             warnings=tuple(self._warnings(plan)),
             web_seeds=tuple(account.to_json() for account in relayed.accounts) if relayed is not None else (),

@@ -36,7 +36,11 @@ _OFFER_EVERY = 2.0  # counting what many peers offer takes a moment
 
 @dataclass(frozen=True, slots=True)
 class DownloadJob:
-    """What to download and whom to ask. `files` None: all. `timeout`: seconds without any progress, then give up."""
+    """What to download and whom to ask. `files` None: all. `timeout`: seconds without any progress, then give up.
+
+    `peers` were named by somebody; `remembered` are those of earlier, which nothing waits for. `met` is told who was
+    connected.
+    """
 
     metainfo: Metainfo
     save_path: Path
@@ -49,6 +53,8 @@ class DownloadJob:
     web_seed_use: WebSeedUse
     resume_file: Path
     timeout: float
+    remembered: Sequence[Endpoint] = ()
+    met: Callable[[Sequence[Endpoint]], None] = lambda _: None
 
     @property
     def wanted(self) -> list[RepoPath]:
@@ -108,7 +114,7 @@ class _Download:
         try:
             self._wait(lambda: torrent.checked)
             had = bytes(torrent.have)
-            for peer in self._job.peers:
+            for peer in (*self._job.peers, *self._job.remembered):
                 self._connect(peer)
             with TrailingHasher(self._growing(), torrent.have) as hasher:
                 self._wait(lambda: torrent.progress().phase is Phase.FINISHED, hasher)
@@ -121,6 +127,7 @@ class _Download:
             self._save_resume(wait=True)
             raise
         finally:
+            self._job.met(list(torrent.met))
             self._swarm.remove(torrent)
         return Downloaded(digests, *self._account(progress, had))
 

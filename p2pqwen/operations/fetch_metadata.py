@@ -21,6 +21,10 @@ from p2pqwen.values.digest import Sha1, Sha256
 _SECONDS_OF_REPORT = 1.0
 
 
+class NoMetadataError(NetworkError):
+    """Nobody gave the torrent; it may still be rebuilt from its source."""
+
+
 class KeptMetadata:
     """Info dictionaries that peers gave for fetches that are not done, so that the next try needs no peer for them.
 
@@ -59,7 +63,7 @@ class KeptMetadata:
 def ask_peers(
     swarm: Swarm, plan: FetchPlan, peers: Sequence[Endpoint], *, folder: Path, timeout: float, report: Report
 ) -> tuple[Metainfo, list[Endpoint]]:
-    """Return the metadata and the peers that were connected; raises `NetworkError` after `timeout` seconds without it.
+    """Return the metadata and the peers that were connected; raises `NoMetadataError` after `timeout` seconds.
 
     libtorrent has checked the bytes against the infohashes it was given; they are checked here once more.
     """
@@ -78,7 +82,7 @@ def ask_peers(
                 raise torrent.error
             now = time.monotonic()
             if now - started >= timeout:
-                raise NetworkError(
+                raise NoMetadataError(
                     f"no peer gave the metadata of {plan.v2 or plan.v1} within {timeout:g} s",
                     got=f"{torrent.progress().peers} connected peers",
                     hint="name a peer with --peer HOST:PORT, or fetch by .torrent file",

@@ -1,7 +1,8 @@
 """What a fetch is of, and who says so: from a target to a snapshot, its torrent, and where its bytes may be.
 
-Routes to the .torrent, in this order: the library (a fetch that was interrupted, or is done), the trusted indexes, the
-file or URL the user named, the magnet's `xs=`. What none of them has must come from peers, by infohash.
+Routes to the .torrent, in this order: the library (a fetch that was interrupted, or is done), the trusted indexes (a
+bundle in this home, mirrors, the bundle's swarm), the file or URL the user named, the magnet's `xs=`. What none of them
+has must come from peers, by infohash, or be rebuilt from the source that the magnet names.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.mirrors.reading import read_now
+from p2pqwen.operations.bundle_route import BundleRoute
 from p2pqwen.operations.fetch_target import FetchTarget, MagnetTarget, NamedTarget, TorrentTarget
-from p2pqwen.operations.lookup import Found, choose, find_entries, load_torrent
+from p2pqwen.operations.lookup import Found, choose, find_entries
+from p2pqwen.operations.recipe_source import repo_of
+from p2pqwen.operations.torrent_source import bring_torrent
 from p2pqwen.operations.verify import signed_manifest
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.swarm.endpoint import is_private_url
@@ -29,20 +33,26 @@ from p2pqwen.torrent.signature import SignerResult, verify_torrent
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
+_LIBRARY = "the library"
+_SOURCE = "the magnet's xs="
+_PEERS = "peers, by its infohash"
+
 
 @dataclass(frozen=True, slots=True)
 class FetchPlan:
     """A torrent to fetch. `metainfo` is None until its metadata came from peers; then so is `snapshot`.
 
-    `index_web_seeds` holds one list for each trusted index that knows it, the newest first. `route` says where the
-    torrent came from, in words. `signers` are the torrent's signatures as far as we know their keys. `unvouched` are
-    those of its trackers that only a link from somewhere names.
+    `index_web_seeds` holds one list for each trusted index that knows it, the newest first. `route` says who named the
+    torrent, `origin` what gave its bytes, both in words. `magnet` is what is known of it while there is no torrent.
+    `signers` are the torrent's signatures as far as we know their keys. `unvouched` are those of its trackers that only
+    a link from somewhere names.
     """
 
     repo: RepoId
     v1: Sha1 | None
     v2: Sha256 | None
     route: str
+    origin: str
     metainfo: Metainfo | None = None
     manifest: Manifest | None = None
     provenance: Provenance = Provenance.UNPROVEN
@@ -52,6 +62,7 @@ class FetchPlan:
     trackers: tuple[tuple[str, ...], ...] = ()
     peers: tuple[str, ...] = field(default=())
     unvouched: frozenset[str] = frozenset()
+    magnet: Magnet | None = None
 
     @property
     def snapshot(self) -> SnapshotId:
@@ -63,11 +74,12 @@ class FetchPlan:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Whom a plan may ask: the library, trusted publishers, and the keys that sign torrents."""
+    """Whom a plan may ask: the library, trusted publishers and their bundles, and the keys that sign torrents."""
 
     library: Library
     publishers: Sequence[TrustedPublisher]
     keys: Mapping[Sha256, PublicKey]
+    bundles: BundleRoute | None = None
 
 
 def make_plan(target: FetchTarget, sources: Sources, *, repo: RepoId | None, report: Report) -> FetchPlan:
@@ -83,7 +95,7 @@ def make_plan(target: FetchTarget, sources: Sources, *, repo: RepoId | None, rep
             return _by_magnet(magnet, sources, repo, report)
         case TorrentTarget(location=location):
             metainfo = parse_metainfo(read_now(location, max_bytes=MAX_TORRENT_BYTES))
-            return plan_of(metainfo, sources, repo=repo, route=f"torrent {location}")
+            return plan_of(metainfo, sources, repo=repo, route=f"torrent {location}", origin="the file")
 
 
 def plan_of(
@@ -92,6 +104,7 @@ def plan_of(
     *,
     repo: RepoId | None,
     route: str,
+    origin: str,
     found: Sequence[Found] | None = None,
     magnet: Magnet | None = None,
 ) -> FetchPlan:
@@ -106,7 +119,7 @@ def plan_of(
     named = manifest.snapshot.repo if manifest is not None else None
     if named is not None and repo not in {None, named}:
         raise UsageError("--repo contradicts the torrent's manifest", expected=named, got=repo)
-    owner = named or repo or _repo_of(magnet)
+    owner = named or repo or (None if magnet is None else repo_of(magnet))
     if owner is None:
         raise UsageError(
             f"nothing says whose snapshot {commit} is", expected="--repo ORG/MODEL", hint="the torrent has no manifest"
@@ -120,6 +133,7 @@ def plan_of(
         v1=metainfo.infohash.v1,
         v2=metainfo.infohash.v2,
         route=route,
+        origin=origin,
         metainfo=metainfo,
         manifest=manifest,
         provenance=provenance,
@@ -136,9 +150,13 @@ def _by_name(target: NamedTarget, sources: Sources, report: Report) -> FetchPlan
     wanted = target.repo if target.commit is None else SnapshotId(target.repo, target.commit)
     found = find_entries(sources.publishers, wanted)
     if not found and (held := _held(target, sources.library)) is not None:
-        return plan_of(held.metainfo(), sources, repo=target.repo, route="the library")
-    chosen = choose(found, wanted, report=report)
+        return plan_of(held.metainfo(), sources, repo=target.repo, route="the library", origin=_LIBRARY)
+    chosen = _choose(found, wanted, sources, report)
     return _by_entry(chosen, [one for one in found if one.same_torrent == chosen.same_torrent], sources, report)
+
+
+def _choose(found: list[Found], wanted: RepoId | SnapshotId, sources: Sources, report: Report) -> Found:
+    return choose(found, wanted, report=report, load=lambda one: bring_torrent(one, sources.bundles, report).data)
 
 
 def _by_entry(chosen: Found, found: Sequence[Found], sources: Sources, report: Report) -> FetchPlan:
@@ -146,53 +164,67 @@ def _by_entry(chosen: Found, found: Sequence[Found], sources: Sources, report: R
     route = f"the index of {chosen.publisher.name}"
     held = sources.library.get(entry.id)
     if held is not None and (metainfo := held.metainfo()).infohash == entry.infohash and metainfo.manifest is not None:
-        return plan_of(metainfo, sources, repo=entry.id.repo, route=route, found=found)
+        return plan_of(metainfo, sources, repo=entry.id.repo, route=route, origin=_LIBRARY, found=found)
     try:
-        data = load_torrent(chosen, report=report)
+        brought = bring_torrent(chosen, sources.bundles, report)
     except NetworkError as error:
-        report(Notice("warning", f"{error.message}; asking peers for its metadata"))
+        report(Notice("warning", error.message))
         magnet = parse_magnet(entry.magnet)
         return FetchPlan(
             repo=entry.id.repo,
             v1=entry.infohash.v1,
             v2=entry.infohash.v2,
             route=route,
+            origin=_PEERS,
             index_web_seeds=tuple(one.entry.web_seeds for one in found),
             trackers=tuple((url,) for url in magnet.trackers),
+            magnet=magnet,
         )
-    return plan_of(parse_metainfo(data), sources, repo=entry.id.repo, route=route, found=found)
+    metainfo = parse_metainfo(brought.data)
+    return plan_of(metainfo, sources, repo=entry.id.repo, route=route, origin=brought.origin, found=found)
 
 
 def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Report) -> FetchPlan:
     found = [one for one in find_entries(sources.publishers, _hash_of(magnet)) if _agrees(one, magnet)]
     if found:
-        chosen = choose(found, found[0].entry.id, report=report)
-        return _by_entry(chosen, found, sources, report)
+        return _by_listed_magnet(magnet, found, sources, report)
     if (held := _held_by_hash(magnet, sources.library)) is not None:
-        return plan_of(held.metainfo(), sources, repo=held.id.repo, route="the library", magnet=magnet)
+        return plan_of(held.metainfo(), sources, repo=held.id.repo, route="the library", origin=_LIBRARY, magnet=magnet)
     if (metainfo := _by_exact_source(magnet, report)) is not None:
-        plan = plan_of(metainfo, sources, repo=repo, route="the magnet's source", magnet=magnet)
+        plan = plan_of(metainfo, sources, repo=repo, route="the magnet's source", origin=_SOURCE, magnet=magnet)
         of_torrent = {url for tier in metainfo.trackers for url in _plain(tier)}
         return replace(plan, unvouched=plan.unvouched | of_torrent)
-    owner = repo or _repo_of(magnet)
+    owner = repo or repo_of(magnet)
     if owner is None:
         raise UsageError(
             "the magnet link does not say whose snapshot it is",
             expected="--repo ORG/MODEL",
             hint="or trust an index that lists it: `p2pqwen trust add`",
         )
-    if repo is not None and (named := _repo_of(magnet)) not in {None, repo}:
+    if repo is not None and (named := repo_of(magnet)) not in {None, repo}:
         report(Notice("warning", f"the magnet link names {named}, fetching it as {repo}"))
     return FetchPlan(
         repo=owner,
         v1=magnet.infohash_v1,
         v2=magnet.infohash_v2,
         route="peers",
+        origin=_PEERS,
         extra_web_seeds=_public(magnet.web_seeds),
         trackers=tuple((url,) for url in _plain(magnet.trackers)),
         peers=magnet.peers,
         unvouched=frozenset(_plain(magnet.trackers)),
+        magnet=magnet,
     )
+
+
+def _by_listed_magnet(magnet: Magnet, found: list[Found], sources: Sources, report: Report) -> FetchPlan:
+    """Follow the index; where nobody has the torrent it lists, the link's own source may."""
+    chosen = _choose(found, found[0].entry.id, sources, report)
+    plan = _by_entry(chosen, found, sources, report)
+    if plan.metainfo is None and (metainfo := _by_exact_source(magnet, report)) is not None:
+        check_infohash(metainfo, plan.v1, plan.v2)
+        return plan_of(metainfo, sources, repo=plan.repo, route=plan.route, origin=_SOURCE, found=found)
+    return plan
 
 
 def _by_exact_source(magnet: Magnet, report: Report) -> Metainfo | None:
@@ -241,15 +273,6 @@ def _held_by_hash(magnet: Magnet, library: Library) -> HeldSnapshot | None:
 def _snapshot_of(magnet: Magnet) -> SnapshotId | None:
     try:
         return SnapshotId.parse(magnet.name or "")
-    except FormatError:
-        return None
-
-
-def _repo_of(magnet: Magnet | None) -> RepoId | None:
-    if magnet is None or magnet.name is None:
-        return None
-    try:
-        return RepoId(magnet.name.partition("@")[0])
     except FormatError:
         return None
 

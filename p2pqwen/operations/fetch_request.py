@@ -123,6 +123,7 @@ def fetched_fields(done: Fetched) -> dict[str, Any]:
         "state": str(done.held.state),
         "unchanged": done.unchanged,
         "torrent_from": done.route,
+        "torrent_by": done.origin,
         "signers": [{"label": one.label, "keyid": str(one.keyid), "state": one.state} for one in done.signers],
         "web_seeds": list(done.web_seeds),
         "warnings": list(done.warnings),

@@ -6,7 +6,8 @@ be the git commit settles it, and otherwise the user is shown both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -28,6 +29,9 @@ from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 Target: TypeAlias = RepoId | SnapshotId | InfoHash | Sha1 | Sha256
+
+MIRRORS_SECONDS = 60.0
+"""After so long no further mirror is asked for a torrent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,12 @@ def conflicts(found: Iterable[Found]) -> list[tuple[Found, ...]]:
     return [tuple(group) for group in by_snapshot.values() if len({one.same_torrent for one in group}) > 1]
 
 
-def choose(found: list[Found], target: Target, *, report: Report = ignore) -> Found:
+def choose(
+    found: list[Found], target: Target, *, report: Report = ignore, load: Callable[[Found], bytes] | None = None
+) -> Found:
     """Return the one entry to follow: the newest commit, and where publishers disagree the one that proves itself.
+
+    `load` returns an entry's .torrent, checked; None: from its mirrors, as `load_torrent` does.
 
     Raises `NotFoundError` when nothing was found, `ConflictError` when a contradiction cannot be settled.
     """
@@ -86,7 +94,7 @@ def choose(found: list[Found], target: Target, *, report: Report = ignore) -> Fo
     if len({one.same_torrent for one in rivals}) == 1:
         return rivals[0]
     report(Notice("warning", describe_conflict(rivals)))
-    proven = {one.same_torrent: one for one in reversed(rivals) if _proves_itself(one, report)}
+    proven = {one.same_torrent: one for one in reversed(rivals) if _proves_itself(one, load, report)}
     if len(proven) != 1:
         raise ConflictError(
             f"trusted publishers contradict one another about {rivals[0].entry.id}",
@@ -104,7 +112,10 @@ def load_torrent(found: Found, *, report: Report = ignore) -> bytes:
     Raises `VerificationError` when every place that answered gave a wrong one, `NetworkError` when none answered.
     """
     wrong: VerificationError | None = None
+    deadline = time.monotonic() + MIRRORS_SECONDS
     for location in found.torrent_locations:
+        if time.monotonic() > deadline:
+            break
         try:
             data = read_now(location, max_bytes=MAX_TORRENT_BYTES)
             check_torrent(found, data)
@@ -185,11 +196,12 @@ def _matches(entry: Entry, target: Target) -> bool:
             return entry.infohash.v2 == target
 
 
-def _proves_itself(found: Found, report: Report) -> bool:
+def _proves_itself(found: Found, load: Callable[[Found], bytes] | None, report: Report) -> bool:
     if not found.entry.proven:
         return False
     try:
-        metainfo = check_torrent(found, load_torrent(found, report=report))
+        data = load_torrent(found, report=report) if load is None else load(found)
+        metainfo = check_torrent(found, data)
         return metainfo.manifest is not None and prove(parse_manifest(metainfo.manifest)) is Provenance.PROVEN
     except P2pqwenError as error:
         report(Notice("warning", f"cannot prove {found.entry.infohash.v2}: {error.message}"))

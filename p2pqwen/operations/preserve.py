@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError, VerificationError
@@ -126,6 +126,7 @@ class _Run:
         self._cached = self._already_on_disk()
         needed = bytes_to_write((file.size, self._cached.get(file.path)) for file in listing.files)
         self._staged = library.stage(listing.snapshot, needed, beside=cache.root)
+        self._from_disk = 0
         self._downloaded = _Counter("download", self._layout.total_size, report)
         self._hashed = _Counter("hash", self._layout.total_size, report)
 
@@ -145,7 +146,8 @@ class _Run:
         self._hub.clean_staging(self._staged)
         self._refuse_unwanted(wanted, metainfo)
         held = install(self._library, manifest, metainfo)
-        return describe(held, manifest, metainfo, self._report, unchanged=False)
+        described = describe(held, manifest, metainfo, self._report, unchanged=False)
+        return replace(described, bytes_downloaded=self._layout.total_size - self._from_disk)
 
     def _refuse_unwanted(self, wanted: WantedTorrent | None, metainfo: Metainfo) -> None:
         if wanted is None:
@@ -187,7 +189,9 @@ class _Run:
             fetching[downloads.submit(self._bring, index, file, self._cached.get(file.path))] = (index, file)
         for done in as_completed(fetching):
             index, file = fetching[done]
-            hashing.append(hashers.submit(self._digest, index, file, done.result()))
+            arrival = done.result()
+            self._from_disk += file.size if arrival.reused else 0
+            hashing.append(hashers.submit(self._digest, index, file, arrival))
         results = [done.result() for done in as_completed(hashing)]
         return {row.path: (row, digests) for row, digests in results}
 

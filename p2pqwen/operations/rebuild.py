@@ -20,6 +20,7 @@ from p2pqwen.operations.snapshot_build import Preserved
 from p2pqwen.operations.wanted_torrent import WantedTorrent
 
 OpenHub = Callable[[str], HubClient]
+"""Return a client of the Hub, or of a mirror of it, at an endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,10 @@ class Rebuilt:
 
     preserved: Preserved
     source: RecipeSource
+
+
+Rebuild = Callable[[WantedTorrent, Sequence[RecipeSource], Report], Rebuilt]
+"""`rebuild` in somebody's home."""
 
 
 def rebuild(

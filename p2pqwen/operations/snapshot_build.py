@@ -52,7 +52,10 @@ class ExpectedFile:
 
 @dataclass(frozen=True, slots=True)
 class Preserved:
-    """A snapshot in the library and what is worth knowing of it. `unchanged`: it was already there."""
+    """A snapshot in the library and what is worth knowing of it. `unchanged`: it was already there.
+
+    `bytes_downloaded` did not come from this disk.
+    """
 
     held: HeldSnapshot
     manifest: Manifest
@@ -61,6 +64,7 @@ class Preserved:
     redistribution: Redistribution
     hazards: tuple[RepoPath, ...]
     unchanged: bool = False
+    bytes_downloaded: int = 0
 
     @property
     def magnet(self) -> Magnet:

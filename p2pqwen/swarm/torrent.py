@@ -25,6 +25,7 @@ _PHASES = {
 _TCP_ONLY = 0
 _ANY_TRANSPORT = 0x01 | 0x04 | 0x08  # encryption, uTP, hole punching
 _SOURCE = lt.peer_info.tracker
+_MAX_MET = 200
 _UNFINISHED_HANDSHAKE = lt.peer_info.handshake | lt.peer_info.connecting
 
 
@@ -37,7 +38,8 @@ class SwarmTorrent:
 
     `have`: one byte for each piece, 1 once its hash was checked; the bytes may still be on their way to the disk.
     `finished`: it was said to have every wanted piece. `resume`: the newest resume data, not yet wrapped.
-    `flushes`: how often everything was written out on request.
+    `flushes`: how often everything was written out on request. `met`: peers it was seen connected to, of which a seed
+    leaves as soon as it has nothing more to give.
     """
 
     def __init__(self, handle: lt.torrent_handle, piece_count: int) -> None:
@@ -53,6 +55,7 @@ class SwarmTorrent:
         self.flushes = 0
         self.failed_pieces = 0
         self.metadata: bytes | None = None
+        self.met: dict[Endpoint, None] = {}
 
     def connect(self, peer: Endpoint) -> None:
         """Connect to a peer and keep trying; raises `NetworkError` for a name without an address."""
@@ -71,7 +74,8 @@ class SwarmTorrent:
     def peers(self) -> list[Endpoint]:
         """Return the peers it is connected to."""
         with _alive():
-            return [Endpoint(*peer.ip) for peer in self._handle.get_peer_info() if _is_peer(peer)]
+            found = self._handle.get_peer_info()
+        return [Endpoint(*peer.ip) for peer in found if _is_peer(peer) and not peer.flags & _UNFINISHED_HANDSHAKE]
 
     def progress(self) -> TorrentProgress:
         """Return the state of this moment."""
@@ -82,6 +86,8 @@ class SwarmTorrent:
         from_peers, from_web = self._ledger.split(status.total_payload_download)
         connected = [peer for peer in peers if not peer.flags & _UNFINISHED_HANDSHAKE]
         people = [peer for peer in connected if _is_peer(peer)]
+        if len(self.met) < _MAX_MET:
+            self.met.update((Endpoint(*peer.ip), None) for peer in people)
         return TorrentProgress(
             phase=_PHASES.get(status.state, Phase.CHECKING),
             total=status.total_wanted,
