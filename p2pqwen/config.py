@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from p2pqwen.errors import UsageError
+from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.space import RESERVE
 from p2pqwen.values.byte_size import parse_rate, parse_size
+from p2pqwen.values.duration import parse_duration
+from p2pqwen.values.snapshot_id import RepoId
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 MAX_CONFIG_BYTES = 1 << 20
@@ -64,6 +67,32 @@ class LibraryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchConfig:
+    """What a running node preserves by itself, and how often. `[watch]` in config.toml; sizes in bytes, None: no limit.
+
+    `watchlist`: a file, from the home where it is no absolute path. `budget`: of one round. `rate`: bytes a second.
+    `upstream_every`: how often the Hub is asked whether it still shows what is held, None for never.
+    """
+
+    watchlist: Path | None = None
+    orgs: tuple[str, ...] = ()
+    every: timedelta = timedelta(days=1)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    license: tuple[str, ...] = ()
+    max_size: int | None = None
+    budget: int | None = None
+    parallel: int = 1
+    rate: int = 0
+    upstream_every: timedelta | None = timedelta(days=1)
+
+    @property
+    def preserves(self) -> bool:
+        """Whether there is anything to preserve."""
+        return self.watchlist is not None or bool(self.orgs)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the composition root needs."""
 
@@ -71,6 +100,7 @@ class Config:
     hub: HubConfig = HubConfig()
     network: NetworkConfig = NetworkConfig()
     library: LibraryConfig = LibraryConfig()
+    watch: WatchConfig = WatchConfig()
     web_seed_bases: tuple[str, ...] = ()  # `[web_seeds] bases`; may hold {repo} and {commit}
 
 
@@ -78,7 +108,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
     """Read the environment and the home's config.toml; raises `UsageError` for a setting that is not one."""
     home = Home(_home_root(environment))
     settings = _read_toml(home.config_file)
-    unknown = set(settings) - {"network", "web_seeds", "library"}
+    unknown = set(settings) - {"network", "web_seeds", "library", "watch"}
     if unknown:
         raise UsageError(f"{home.config_file} has an unknown table [{min(unknown)}]")
     web_seeds = settings.get("web_seeds", {})
@@ -90,6 +120,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         hub=_hub(environment),
         network=_network(settings.get("network", {}), home.config_file, environment.get("P2PQWEN_DHT_BOOTSTRAP")),
         library=_library(settings.get("library", {}), home),
+        watch=_watch(settings.get("watch", {}), home),
         web_seed_bases=tuple(bases),
     )
 
@@ -178,6 +209,67 @@ def _reserve(table: Mapping[str, Any], source: str, default: int) -> int:
         return parse_size(str(value))
     except UsageError as error:
         raise UsageError(f"{source} reserve: {error.what}", expected=error.expected, got=error.got) from error
+
+
+def _watch(table: object, home: Home) -> WatchConfig:
+    source = f"{home.config_file}: [watch]"
+    if not isinstance(table, dict):
+        raise UsageError(source, expected="a table")
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        read = _WATCH_SETTINGS.get(name)
+        if read is None:
+            raise UsageError(f"{source} has no setting {name!r}", expected=", ".join(sorted(_WATCH_SETTINGS)))
+        try:
+            values[name] = read(value)
+        except UsageError as error:
+            raise UsageError(f"{source} {name}: {error.what}", expected=error.expected, got=error.got) from error
+    if (watchlist := values.get("watchlist")) is not None:
+        values["watchlist"] = home.root / Path(watchlist).expanduser()
+    return WatchConfig(**values)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise UsageError("not text", got=repr(value)[:40])
+    return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise UsageError("not a list", expected="a list of texts", got=repr(value)[:40])
+    return tuple(_text(one) for one in value)
+
+
+def _orgs(value: object) -> tuple[str, ...]:
+    orgs = _texts(value)
+    for org in orgs:
+        try:
+            RepoId(f"{org}/x")
+        except FormatError as error:
+            raise UsageError("no organisation's name", expected="a name such as Qwen", got=repr(org)[:80]) from error
+    return orgs
+
+
+def _parallel(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= 16:
+        raise UsageError("out of range", expected="1 to 16", got=repr(value)[:40])
+    return value
+
+
+_WATCH_SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "watchlist": _text,
+    "orgs": _orgs,
+    "every": lambda value: parse_duration(_text(value)),
+    "include": _texts,
+    "exclude": _texts,
+    "license": _texts,
+    "max_size": lambda value: parse_size(str(value)),
+    "budget": lambda value: parse_size(str(value)),
+    "parallel": _parallel,
+    "rate": lambda value: parse_rate(str(value)),
+    "upstream_every": lambda value: None if value == "never" else parse_duration(_text(value)),
+}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from p2pqwen.operations.dht_access import DhtAccess
     from p2pqwen.operations.fetch import FetchPlaces
     from p2pqwen.operations.fetch_request import FetchRequest
+    from p2pqwen.operations.hub_watch import HubWatch
     from p2pqwen.operations.limits import Allowance
     from p2pqwen.operations.node_keeper import NodeKeeper
     from p2pqwen.operations.rebuild import Rebuilt
@@ -280,7 +281,51 @@ class Node:
         )
         return keeper
 
-    def control(self, keeper: NodeKeeper, report: Report, *, metrics_on: tuple[str, int] | None) -> ControlServer:
+    @property
+    def watch_every(self) -> timedelta | None:
+        """How often the node preserves by itself; None where it is not asked to."""
+        return self.config.watch.every if self.config.watch.preserves else None
+
+    def hub_watch(self, keeper: NodeKeeper, store: StateStore, report: Report) -> HubWatch:
+        """Build what preserves by a schedule, and asks the Hub what it still shows, while the node seeds."""
+        from p2pqwen.hub.client import HubClient
+        from p2pqwen.library.upstream_store import UpstreamStore
+        from p2pqwen.operations.bulk_preserve import BulkOptions, BulkPlaces
+        from p2pqwen.operations.bulk_survey import wanted_repos
+        from p2pqwen.operations.hub_watch import HubWatch, Schedule, throttle
+        from p2pqwen.operations.limits import lower_rate
+        from p2pqwen.operations.upstream import tracked
+        from p2pqwen.stewardship.bulk_plan import BulkLimits
+
+        config = self.config.watch
+        took = throttle(lambda: watch, lambda: lower_rate(config.rate, keeper.allowed.download))
+        hub = HubClient(self.config.hub.endpoint, self.config.hub.token, took=took)
+        limits = BulkLimits(
+            include=config.include,
+            exclude=config.exclude,
+            licenses=config.license,
+            max_size=config.max_size,
+            budget=config.budget,
+        )
+
+        def clock() -> datetime:
+            return datetime.now(UTC)
+
+        watch = HubWatch(
+            Schedule(config.every if config.preserves else None, config.upstream_every),
+            BulkOptions(limits, parallel=config.parallel),
+            BulkPlaces(hub, self.hub_cache, self.library, UpstreamStore(store), clock=clock),
+            store,
+            wanted=lambda: wanted_repos(config.watchlist, config.orgs, hub),
+            tracked=lambda: tracked(self.library, self.keys, clock(), report),
+            report=report,
+            held_back=lambda: "" if keeper.allowed.may_transfer else keeper.allowed.reason,
+        )
+        return watch
+
+    def control(
+        self, keeper: NodeKeeper, store: StateStore, report: Report, *, metrics_on: tuple[str, int] | None
+    ) -> ControlServer:
         """Build the control API of a seeding node."""
         from p2pqwen.operations.node_calls import node_calls
         from p2pqwen.operations.node_metrics import families
@@ -289,7 +334,7 @@ class Node:
 
         return ControlServer(
             self.home.root,
-            node_calls(keeper, self.library),
+            node_calls(keeper, self.library, store, watch_every=self.watch_every),
             {"/metrics": lambda: exposition(families(keeper.figures_now()))},
             metrics_on=metrics_on,
             force_loopback=self.config.network.control == "loopback",

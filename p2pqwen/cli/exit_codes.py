@@ -1,6 +1,10 @@
-"""Which error ends the program with which code (DESIGN: "Command contract")."""
+"""Which error ends the program with which code (DESIGN: "Command contract"), and ending it."""
 
 from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
 
 from p2pqwen import errors
 
@@ -28,3 +32,10 @@ HELP = (
 def exit_code(error: errors.P2pqwenError) -> int:
     """Return the exit code of an error's class."""
     return next((code for kind, code in _BY_CLASS if isinstance(error, kind)), FAILED)
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """End without waiting for download threads that are blocked in a read; what they staged is resumable."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

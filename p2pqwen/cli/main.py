@@ -73,12 +73,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.FAILED
     if code == exit_codes.INTERRUPTED:
-        _leave_at_once(code)
+        exit_codes.leave_at_once(code)
     return code if isinstance(code, int) else exit_codes.DONE
-
-
-def _leave_at_once(code: int) -> None:
-    """End without waiting for download threads that are blocked in a read; what they staged is resumable."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)

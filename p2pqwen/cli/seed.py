@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from p2pqwen.cli import exit_codes
+from p2pqwen.cli.exit_codes import leave_at_once
 from p2pqwen.cli.network_options import NoDht, NoLsd, NoTrackers, NoUpnp, UploadLimit, swarm_settings
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
@@ -49,7 +54,8 @@ def seed(
 
     With --http, http://HOST:PORT/ORG/MODEL/ is a web seed (BEP 19) of each snapshot.
     With --json one JSON event per line: listening, http, checking, seeding, damaged, mended, skipped,
-    removed, stats, stopped.
+    removed, stats, stopped; of [watch] in config.toml: watch started, watch done, watch failed, watch cut off,
+    gone, back.
     """
     from p2pqwen.node import open_node
     from p2pqwen.operations.seed import seed as seed_library
@@ -66,16 +72,27 @@ def seed(
         with _log(node, out) as log, node.state_store(out.report) as store:
             report = _into(log, out)
             keeper = node.keeper(store, settings, report)
+            watch = node.hub_watch(keeper, store, report)
             seed_library(
                 node.library,
                 node.home,
                 settings,
                 web=_web_seed(http, settings.upload_limit),
                 keeper=keeper,
-                control=node.control(keeper, report, metrics_on=_metrics_on(metrics)),
+                control=_together(node.control(keeper, store, report, metrics_on=_metrics_on(metrics)), watch),
                 report=report,
                 stopping=stop.is_set,
             )
+    if watch.busy:
+        leave_at_once(exit_codes.DONE)
+
+
+@contextlib.contextmanager
+def _together(*services: AbstractContextManager[object]) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for service in services:
+            stack.enter_context(service)
+        yield
 
 
 def _log(node: Node, out: Output) -> EventLog:

@@ -79,8 +79,10 @@ class HubClient:
     `FormatError` for answers that do not hold together.
     """
 
-    def __init__(self, endpoint: str, token: str | None) -> None:
+    def __init__(self, endpoint: str, token: str | None, *, took: Callable[[int], None] = lambda _: None) -> None:
+        """`took` gets the bytes of every download as they come, and may hold it back or end it by raising."""
         self.endpoint = endpoint.rstrip("/")
+        self._took = took
         self._token = token
         # `False` keeps huggingface_hub from finding a token of its own.
         self._api = HfApi(endpoint=self.endpoint, token=token or False, library_name="p2pqwen")
@@ -172,7 +174,12 @@ class HubClient:
         return self._over_git(snapshot, git_commit.tree_rows)
 
     def _fetch(self, snapshot: SnapshotId, file: HubFile, scratch: Path, on_bytes: Callable[[int], None]) -> Path:
-        with counted(on_bytes) as bar:
+        def came(count: int) -> None:
+            on_bytes(count)
+            if count > 0:
+                self._took(count)
+
+        with counted(came) as bar:
             arrived = Path(
                 hf_hub_download(
                     str(snapshot.repo),

@@ -19,16 +19,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from p2pqwen import __version__
 from p2pqwen.errors import UsageError
 from p2pqwen.library.snapshots import Library
+from p2pqwen.library.state_store import StateStore
+from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.fetch_jobs import FetchJob, FetchJobs
 from p2pqwen.operations.fetch_request import FetchRequest
+from p2pqwen.operations.hub_watch import last_round, watch_fields
 from p2pqwen.operations.inventory import inventory, inventory_fields
 from p2pqwen.operations.node_keeper import STOP_SECONDS, NodeKeeper
 from p2pqwen.operations.snapshot_calls import SnapshotCalls, stream_of
+from p2pqwen.operations.upstream import with_upstream
 from p2pqwen.server import problem
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -53,7 +58,9 @@ class JobsBySnapshot:
             self.jobs.wait_for(job, STOP_SECONDS)
 
 
-def node_calls(keeper: NodeKeeper, library: Library) -> Mapping[str, Callable[[Fields], Fields | Iterator[Fields]]]:
+def node_calls(
+    keeper: NodeKeeper, library: Library, store: StateStore, *, watch_every: timedelta | None
+) -> Mapping[str, Callable[[Fields], Fields | Iterator[Fields]]]:
     """Return every call by method and path."""
     snapshots = SnapshotCalls(
         library,
@@ -62,11 +69,11 @@ def node_calls(keeper: NodeKeeper, library: Library) -> Mapping[str, Callable[[F
         remove_held=keeper.remove,
         fetching=JobsBySnapshot(keeper.jobs),
     )
-    calls = _Calls(keeper, snapshots)
+    calls = _Calls(keeper, snapshots, store, watch_every)
     return {
         "GET /v1/node": lambda _: {"pid": os.getpid(), "version": __version__, "api": API},
         "GET /v1/status": calls.status,
-        "GET /v1/snapshots": lambda _: {"snapshots": inventory_fields(inventory(library))},
+        "GET /v1/snapshots": lambda _: {"snapshots": calls.with_upstream(inventory_fields(inventory(library)))},
         "POST /v1/snapshots/pause": snapshots.pause,
         "POST /v1/snapshots/resume": snapshots.resume,
         "POST /v1/snapshots/remove": snapshots.remove,
@@ -85,13 +92,20 @@ def node_calls(keeper: NodeKeeper, library: Library) -> Mapping[str, Callable[[F
 class _Calls:
     keeper: NodeKeeper
     snapshots: SnapshotCalls
+    store: StateStore
+    watch_every: timedelta | None
+
+    def with_upstream(self, rows: list[Fields]) -> list[Fields]:
+        """Return rows of snapshots with what is known of each on the Hub."""
+        return with_upstream(rows, UpstreamStore(self.store).all())
 
     def status(self, _given: Fields) -> Fields:
         """Return the node as it is at this moment."""
         rows = self.keeper.on_node(self.keeper.look)
         return {
             "node": {"pid": os.getpid(), "listen": self.keeper.listening},
-            "snapshots": [row.to_json() for row in rows],
+            "snapshots": self.with_upstream([row.to_json() for row in rows]),
+            "watch": watch_fields(last_round(self.store), self.watch_every),
             "fetches": [job.to_json() for job in self.keeper.jobs.all() if not job.state.ended],
             "limits": self.snapshots.limits({}),
         }

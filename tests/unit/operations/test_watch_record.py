@@ -1,0 +1,78 @@
+"""When the node's next round on the Hub is due, and what a damaged record costs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from p2pqwen.operations.hub_watch import WatchRecord, watch_fields, watch_words
+
+START = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("record", "every", "due"),
+    [
+        (WatchRecord(), DAY, None),
+        (WatchRecord(START), DAY, None),  # cut off
+        (WatchRecord(START, START + HOUR), DAY, START + DAY),
+        (WatchRecord(START, START + 2 * DAY), DAY, START + DAY),  # longer than a period: again at once
+        (WatchRecord(START, START + MINUTE, 1), DAY, START + 6 * MINUTE),
+        (WatchRecord(START, START + MINUTE, 2), DAY, START + 11 * MINUTE),
+        (WatchRecord(START, START + MINUTE, 50), DAY, START + MINUTE + DAY),
+        (WatchRecord(START, START + MINUTE, 9), HOUR, START + MINUTE + HOUR),
+        (WatchRecord(START, START + MINUTE, 1), MINUTE, START + 2 * MINUTE),
+    ],
+)
+def test_the_next_round(record, every, due):
+    assert record.due(every) == due
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        WatchRecord(),
+        WatchRecord(START, None, 3, {"progress": "1 of 2 repositories"}),
+        WatchRecord(START, START + HOUR, 0, {"preserved": 2, "failures": [{"repo": "Qwen/X", "reason": "gone"}]}),
+    ],
+)
+def test_a_record_survives_the_store(record):
+    assert WatchRecord.from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, [], {}, {"started": 5, "ended": None, "failed_rounds": 0}, {"started": "today", "ended": None},
+     {"started": None, "ended": None, "failed_rounds": "many"}],
+)  # fmt: skip
+def test_anything_else_is_no_round(value):
+    assert WatchRecord.from_json(value) == WatchRecord()
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (WatchRecord(), "watch      no round yet"),
+        (WatchRecord(START), "watch      since 2026-11-25 12:00: looking at the Hub"),
+        (WatchRecord(START, facts={"progress": "1 of 2"}), "watch      since 2026-11-25 12:00: 1 of 2"),
+        (
+            WatchRecord(START, START + HOUR, facts={"preserved": 2, "failed": 1, "bytes": 3_000_000}),
+            "watch      2026-11-25 13:00: 2 preserved, 0 unchanged, 0 skipped, 1 failed, 3.00 MB; next 2026-11-26 12:00",
+        ),
+        (
+            WatchRecord(START, START, 1, {"error": "no answer"}),
+            "watch      2026-11-25 12:00: no answer; next 2026-11-25 12:05",
+        ),
+    ],
+)
+def test_what_status_says(record, words):
+    assert watch_words(record, DAY) == words
+
+
+def test_fields_where_nothing_is_watched():
+    assert watch_fields(WatchRecord(), None) is None
+    fields = watch_fields(WatchRecord(START, START + HOUR), DAY)
+    assert fields is not None
+    assert fields["next"] == "2026-11-26T12:00:00Z"
