@@ -58,8 +58,8 @@ def test_anything_else_is_no_round(value):
         (WatchRecord(START), "watch      since 2026-11-25 12:00: looking at the Hub"),
         (WatchRecord(START, facts={"progress": "1 of 2"}), "watch      since 2026-11-25 12:00: 1 of 2"),
         (
-            WatchRecord(START, START + HOUR, facts={"preserved": 2, "failed": 1, "bytes": 3_000_000}),
-            "watch      2026-11-25 13:00: 2 preserved, 0 unchanged, 0 skipped, 1 failed, 3.00 MB; next 2026-11-26 12:00",
+            WatchRecord(START, START + HOUR, facts={"preserved": 2, "failed": 1, "bytes": 3}),
+            "watch      2026-11-25 13:00: 2 preserved, 0 unchanged, 0 skipped, 1 failed, 3 B; next 2026-11-26 12:00",
         ),
         (
             WatchRecord(START, START, 1, {"error": "no answer"}),
