@@ -26,6 +26,7 @@ from p2pqwen.values import base64_text  # noqa: E402
 from p2pqwen.values.snapshot_id import SnapshotId  # noqa: E402
 from p2pqwen.values.strict_json import JsonValue, canonical  # noqa: E402
 from tests.support import publishing as make  # noqa: E402
+from tests.support.common_rules import common_rules  # noqa: E402
 from tests.support.snapshots import FILES, make_snapshot  # noqa: E402
 
 VECTORS = ROOT / "tests" / "vectors"
@@ -43,6 +44,7 @@ def vectors() -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     files["keys.json"] = pretty({name: key_row(name) for name in KEYS})
     files["canonical.json"] = pretty(canonical_rows())
+    files["common.json"] = pretty(common_rules(KEYS))
     files |= torrent_files()
     index_files, rows = index_cases()
     files |= index_files
@@ -286,7 +288,11 @@ def main(arguments: list[str] | None = None) -> int:
     check = parser.parse_args(arguments).check
     made = vectors()
     there = {str(path.relative_to(VECTORS)): path for path in VECTORS.rglob("*") if path.is_file()}
-    ours = {name for name in there if name.partition("/")[0] in {"keys.json", "canonical.json", "torrent", "index"}}
+    ours = {
+        name
+        for name in there
+        if name.partition("/")[0] in {"keys.json", "canonical.json", "common.json", "torrent", "index"}
+    }
     if check:
         different = [name for name, data in made.items() if name not in there or there[name].read_bytes() != data]
         different += sorted(ours - made.keys())

@@ -44,7 +44,10 @@ def judge(data: bytes) -> Accepted | None:
 
 def _check_that_it_holds(data: bytes, accepted: Accepted) -> None:
     file = parse_file(data)
-    if canonical(accepted.document.to_json()) != canonical(file.signed):
+    # What may be null may be left out; printed, it is null.
+    signed = {"previous": None, "dht": None, **file.signed}
+    signed["entries"] = [{"license": None, **row} for row in signed["entries"]]
+    if canonical(accepted.document.to_json()) != canonical(signed):
         raise AssertionError("the document prints to something else than was signed")
     again = accept(encode_file(accepted.roots, file.signed, file.signatures), accepted.state, NOW)
     if again.document != accepted.document or not again.unchanged:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import random
 
-from tests.fuzz.index_target import judge, seeds
+import pytest
 
-MUTATIONS = 1500
+from p2pqwen.index.acceptance import RefusedError, accept
+from tests.fuzz.index_target import NOW, STATES, judge, seeds
+from tests.fuzz.mutation import damaged, mutate
+
+DAMAGED = 1500
+CHANGED = 1500
 
 
 def test_the_seeds():
@@ -16,23 +21,31 @@ def test_the_seeds():
     assert any(result is None for result in results)
 
 
-def test_mutated_seeds():
+def test_damaged_seeds():
+    """Bytes changed at random: nearly all of them end in the parser or at a signature."""
     chance = random.Random(20261123)
     corpus = list(seeds())
-    for _ in range(MUTATIONS):
-        data = bytearray(chance.choice(corpus))
-        for _ in range(chance.randrange(1, 4)):
-            at = chance.randrange(len(data))
-            match chance.randrange(4):
-                case 0:
-                    data[at] ^= 1 << chance.randrange(8)
-                case 1:
-                    del data[at : at + chance.randrange(1, 40)]
-                case 2:
-                    data[at:at] = chance.choice([b"[", b"{", b'"', b",", b"0", b"-", b"null", b"\\u0000", b"\xff"])
-                case _:
-                    other = chance.choice(corpus)
-                    cut = chance.randrange(len(other))
-                    data[at:at] = other[cut : cut + chance.randrange(1, 200)]
-            data = data or bytearray(b"0")
-        judge(bytes(data))
+    for _ in range(DAMAGED):
+        judge(damaged(chance.choice(corpus), chance, corpus))
+
+
+def test_changed_seeds():
+    """Changed in their tree and signed again: every rule of acceptance is reached, and some are accepted."""
+    chance = random.Random(20261125)
+    corpus = list(seeds())
+    accepted, steps = 0, set()
+    for _ in range(CHANGED):
+        seed = chance.choice(corpus)
+        data = seed[:1] + mutate(seed[1:], chance)
+        if judge(data) is None:
+            steps.add(step(data))
+        else:
+            accepted += 1
+    assert steps == {1, 2, 3, 4, 5, 6, 7}
+    assert accepted > 50
+
+
+def step(data: bytes) -> int:
+    with pytest.raises(RefusedError) as refusal:
+        accept(data[1:], STATES[data[0] % len(STATES)], NOW)
+    return refusal.value.step

@@ -1,0 +1,194 @@
+"""torrents/SPEC.md, p2pqwen and the golden vectors say the same: a second reader, made from the text alone, agrees."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2pqwen.errors import FormatError
+from p2pqwen.index import acceptance
+from p2pqwen.manifest.manifest import parse_manifest
+from p2pqwen.manifest.provenance import prove
+from p2pqwen.signing.keys import PrivateKey, PublicKey
+from p2pqwen.torrent.piece_length import piece_length
+from p2pqwen.values import base64_text, strict_json
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.repo_path import RepoPath, refuse_clashes
+from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.utc_time import parse_time
+from p2pqwen.values.web_url import check_web_url
+from tests.fuzz.mutation import mutate
+from tests.independent import reader
+from tests.strategies import manifests
+from tests.support.snapshots import FILES
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+CASES = json.loads((VECTORS / "index" / "expected.json").read_text())
+COMMON = json.loads((VECTORS / "common.json").read_text())
+KEYS = json.loads((VECTORS / "keys.json").read_text())
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+# The two readings of each common rule.
+READ: dict[str, tuple[Callable[[Any], object], Callable[[Any], object]]] = {
+    "json": (
+        lambda text: reader.read_json(bytes.fromhex(text)),
+        lambda text: strict_json.parse(bytes.fromhex(text), max_bytes=1 << 20),
+    ),
+    "base64": (reader.read_base64, base64_text.decode),
+    "time": (reader.read_time, parse_time),
+    "repository": (reader.repository, RepoId),
+    "path": (reader.path, RepoPath),
+    "paths of one snapshot": (reader.paths, lambda paths: refuse_clashes(map(RepoPath, paths))),
+    "web address": (reader.web_address, check_web_url),
+    "public key": (
+        lambda text: reader.public_key(bytes.fromhex(text)),
+        lambda text: PublicKey(bytes.fromhex(text)),
+    ),
+}
+
+
+def test_every_common_rule_is_read_twice():
+    assert READ.keys() == COMMON.keys()
+
+
+@pytest.mark.parametrize("rule", READ)
+def test_common_rules(rule):
+    theirs, ours = READ[rule]
+    for value in COMMON[rule]["accepted"]:
+        theirs(value)
+        ours(value)
+    for value in COMMON[rule]["refused"]:
+        with pytest.raises(reader.RefusedError):
+            theirs(value)
+        with pytest.raises(FormatError):
+            ours(value)
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_keys(name):
+    row = KEYS[name]
+    public = reader.public_key(base64.b64decode(row["public"]))
+    assert reader.sha256(public) == row["keyid"]
+
+
+def test_canonical_bytes_and_signatures():
+    key = base64.b64decode(KEYS["index"]["public"])
+    for row in json.loads((VECTORS / "canonical.json").read_text()):
+        payload = reader.jcs(row["value"])
+        assert payload.hex() == row["canonical"]
+        assert reader.pae("index", payload).hex() == row["pae"]
+        signature = reader.read_base64(row["sig by index"])
+        assert reader.verify(key, signature, reader.pae("index", payload))
+        assert not reader.verify(key, signature, reader.pae("root", payload))
+
+
+def test_the_torrent_is_made_again_from_the_files_alone():
+    expected = json.loads((VECTORS / "torrent" / "expected.json").read_text())
+    manifest = reader.read_manifest((VECTORS / "torrent" / "manifest.json").read_bytes())
+    assert (manifest.snapshot, manifest.sha256) == (expected["snapshot"], expected["manifest_sha256"])
+    assert manifest.proven
+    contents = {name: bytes.fromhex(row["hex"]) for name, row in expected["files"].items() if "hex" in row}
+    contents["model.safetensors"] = b"w" * 70_000
+    assert contents == FILES
+    info = reader.make_info(manifest.snapshot.partition("@")[2], contents)
+    assert reader.hashlib.sha1(info).hexdigest() == expected["infohash_v1"]
+    assert reader.sha256(info) == expected["infohash_v2"]
+    (path,) = (VECTORS / "torrent").glob("*.torrent")
+    assert reader.torrent_signers(path.read_bytes(), [base64.b64decode(KEYS["index"]["public"])]) == ["index"]
+    assert reader.torrent_signers(path.read_bytes(), [base64.b64decode(KEYS["root"]["public"])]) == []
+    row = {
+        "infohash_v1": expected["infohash_v1"],
+        "infohash_v2": expected["infohash_v2"],
+    }
+    seeds = ["https://huggingface.co/Qwen/Tiny/resolve/"]
+    size = sum(map(len, contents.values()))
+    reader.check_magnet(expected["magnet"], row, expected["snapshot"], size, seeds)
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, *(edge + one for edge in (2**26, 2**30, 2**32, 2**35, 2**38) for one in (0, 1))]
+)
+def test_piece_lengths(size):
+    assert reader.piece_length(size) == piece_length(size)
+
+
+@settings(max_examples=50)
+@given(manifests())
+def test_manifests(manifest):
+    data = manifest.encode()
+    try:
+        proven = prove(parse_manifest(data)) == "proven"
+    except acceptance.VerificationError:
+        with pytest.raises(reader.RefusedError):
+            reader.read_manifest(data)
+        return
+    assert reader.read_manifest(data).proven == proven
+
+
+@settings(max_examples=50)
+@given(st.binary(max_size=40), st.integers(0, 63), st.integers(0, 8))
+def test_signatures(message, at, flip):
+    """Made by OpenSSL, checked by hand; a flipped bit is seen by both."""
+    key = PrivateKey.from_seed(bytes.fromhex(KEYS["index"]["seed"]))
+    signature = bytearray(key.sign(message))
+    signature[at] ^= 1 << flip & 0xFF
+    expected = key.public.verify(bytes(signature), message)
+    assert reader.verify(key.public.raw, bytes(signature), message) is expected is (flip == 8)
+
+
+@cache
+def believers(case: int) -> tuple[acceptance.TrustedState, reader.Reader]:
+    """Both readers, brought to where a case begins."""
+    pinned = CASES[case]["publisher"]
+    ours = acceptance.TrustedState(None if pinned is None else Sha256.parse(pinned))
+    theirs = reader.Reader(pinned)
+    for name in CASES[case]["accepted before"]:
+        data = (VECTORS / "index" / name).read_bytes()
+        ours, theirs = acceptance.accept(data, ours, NOW).state, reader.accept(data, theirs).reader
+    return ours, theirs
+
+
+def answer_of_p2pqwen(data: bytes, trusted: acceptance.TrustedState) -> tuple[object, ...]:
+    try:
+        accepted = acceptance.accept(data, trusted, NOW)
+    except acceptance.RefusedError as refusal:
+        return ("refused", refusal.step)
+    return ("accepted", str(accepted.position), list(accepted.signer_labels))
+
+
+def answer_of_the_text(data: bytes, believer: reader.Reader) -> tuple[object, ...]:
+    try:
+        accepted = reader.accept(data, believer)
+    except reader.RefusedError as refusal:
+        return ("refused", refusal.step)
+    assert accepted.reader.position is not None
+    return ("accepted", "{}.{}".format(*accepted.reader.position), accepted.signers)
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[case["file"] for case in CASES])
+def test_golden_indexes(number):
+    case = CASES[number]
+    found = answer_of_the_text((VECTORS / "index" / case["file"]).read_bytes(), believers(number)[1])
+    if "accepted" in case:
+        assert found == ("accepted", case["accepted"], case["signers"])
+    else:
+        assert found == ("refused", case["refused"])
+
+
+@settings(max_examples=150)
+@given(st.integers(0, len(CASES) - 1), st.integers(0, 2**32))
+def test_changed_indexes_are_refused_at_the_same_step(number, seed):
+    """Changed, and then often signed again or mended, so that every rule has its turn."""
+    ours, theirs = believers(number)
+    data = mutate((VECTORS / "index" / CASES[number]["file"]).read_bytes(), random.Random(seed))
+    assert answer_of_the_text(data, theirs) == answer_of_p2pqwen(data, ours)
