@@ -59,16 +59,22 @@ def publish(
     no_dht: Annotated[
         bool, typer.Option("--no-dht", help="Do not put a pointer to the index into the DHT now.")
     ] = False,
+    no_check: Annotated[
+        bool,
+        typer.Option("--no-check", help="List the Hub and every --web-seed without asking them for the files."),
+    ] = False,
     yes: YesFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Sign every complete snapshot of the library and write the site: torrents beside index.json.
 
-    The site is also made into a torrent, which `p2pqwen seed` serves, and a signed pointer to it is put into the DHT.
+    Web seeds are checked first, and one that fails is not listed. The site is also made into a torrent, which
+    `p2pqwen seed` serves, and a signed pointer to it is put into the DHT.
     """
     from p2pqwen.node import open_node
     from p2pqwen.operations.publish import publish as publish_library
     from p2pqwen.operations.publish import publish_signed
+    from p2pqwen.operations.publish_check import choose_web_seeds
     from p2pqwen.operations.publish_plan import Plan
 
     with Output(as_json=json_output) as out:
@@ -99,6 +105,7 @@ def publish(
             passphrase=passphrase,
             now=now,
             approve=approval(yes=yes),
+            check=None if no_check else choose_web_seeds,
             report=out.report,
         )
         _show(out, done, None if draft is not None else _announce(node, out, done, passphrase, dht=not no_dht))
@@ -145,6 +152,10 @@ def published_fields(done: Published) -> dict[str, Any]:
         "signers": list(accepted.signer_labels),
         "threshold": accepted.signers.threshold,
         "complete": accepted.signers.met,
+        "web_seeds_left_out": [
+            {"repo": one.snapshot.repo.text, "commit": str(one.snapshot.commit), "url": one.url, "reason": one.reason}
+            for one in done.left_out
+        ],
         "missing": [] if accepted.signers.met else [str(keyid) for keyid in accepted.signers.missing],
     }
 

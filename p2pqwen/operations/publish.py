@@ -6,17 +6,19 @@ adds a signature with `sign_draft`, and `publish_signed` gives it out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted, Position, TrustedState, accept, accept_draft
 from p2pqwen.index.diff import IndexDiff, describe, diff
 from p2pqwen.index.document import INDEX_TYPE, MAX_INDEX_SIZE, DhtPointer, IndexDocument, encode_file, parse_file
-from p2pqwen.index.entry import Entry, torrent_location
+from p2pqwen.index.entry import Entry, Upstream, torrent_location
 from p2pqwen.index.next_index import next_document
 from p2pqwen.index.pointer import DEFAULT_SALT
 from p2pqwen.index.root import INDEX_ROLE, Root
@@ -24,13 +26,15 @@ from p2pqwen.library import durable
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.keys import Passphrase, open_keys
+from p2pqwen.operations.publish_check import LeftOut, SeedChoice, Torrents, choose_web_seeds
 from p2pqwen.operations.publish_plan import Plan, entries_of, prepared
 from p2pqwen.operations.site import check_site, complete_site, last_published, read_base, write_index, write_torrent
 from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
-from p2pqwen.torrent.metainfo import parse_metainfo
+from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
 from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.strict_json import JsonValue, canonical
 
 
@@ -41,9 +45,19 @@ class Published:
     accepted: Accepted
     difference: IndexDiff
     index: Path
+    left_out: tuple[LeftOut, ...] = ()
 
 
 Approve = Callable[[IndexDiff], bool]
+
+
+class Checker(Protocol):
+    """Checks web seeds before they are listed, as `choose_web_seeds` does."""
+
+    def __call__(
+        self, torrents: Torrents, plan: Plan, before: Mapping[SnapshotId, tuple[str, ...]], *, report: Report
+    ) -> SeedChoice:
+        """Return which bases to list."""
 
 
 def publish(
@@ -54,9 +68,12 @@ def publish(
     passphrase: Passphrase,
     now: datetime,
     approve: Approve = lambda _: True,
+    check: Checker | None = choose_web_seeds,
     report: Report = ignore,
 ) -> Published:
     """Write every complete snapshot of the library, and what was published before, as a site under `plan.out`.
+
+    `check` decides which web seeds may be listed; without it the Hub's first base and all named ones are.
 
     Raises `UsageError`, `NotFoundError` (no publisher, no index key), `VerificationError`, `DiskError`.
     """
@@ -69,6 +86,10 @@ def publish(
         check_site(keys, plan.out, last, base, now)
         private = _index_keys(keys, root, passphrase, drafting=plan.draft is not None)
         held = [one for one in library.all() if one.state is State.COMPLETE and one.id not in plan.withdraw]
+        left_out: tuple[LeftOut, ...] = ()
+        if check is not None:
+            chosen = check(_torrents(keys, held, plan, base), plan, _listed(base), report=report)
+            plan, left_out = replace(plan, checked_seeds=chosen.listed), chosen.left_out
         entries = entries_of(held, plan, base, now)
         document = next_document(roots, last, base, entries, withdraw=plan.withdraw, mirrors=plan.mirrors, now=now)
         document = replace(document, dht=_dht_pointer(document.dht, private, plan))
@@ -86,8 +107,8 @@ def publish(
         complete_site(keys, plan.out, document)
         if plan.draft is not None:
             durable.write(plan.draft, data)
-            return Published(accepted, difference, plan.draft)
-        return Published(accepted, difference, write_index(keys, plan.out, data))
+            return Published(accepted, difference, plan.draft, left_out)
+        return Published(accepted, difference, write_index(keys, plan.out, data), left_out)
 
 
 def sign_draft(
@@ -207,6 +228,21 @@ def _signed_before(keys: KeyStore, document: IndexDocument) -> tuple[str, ...]:
 def _sign(signed: JsonValue, private: list[PrivateKey]) -> list[JsonValue]:
     payload = canonical(signed)
     return [sign(INDEX_TYPE, payload, key) for key in private]
+
+
+def _listed(base: Accepted | None) -> dict[SnapshotId, tuple[str, ...]]:
+    return {entry.id: entry.web_seeds for entry in base.document.entries} if base else {}
+
+
+def _torrents(keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None) -> Torrents:
+    """Return how to read every torrent whose web seeds are to be chosen: of what is held, and of what is back."""
+    found: dict[SnapshotId, Callable[[], Metainfo]] = {one.id: one.metainfo for one in held}
+    for entry in base.document.entries if base else ():
+        is_back = entry.upstream is Upstream.GONE and plan.upstream.get(entry.id) is Upstream.PRESENT
+        data = keys.torrent(entry.torrent) if is_back and entry.id not in found else None
+        if data is not None:
+            found[entry.id] = partial(parse_metainfo, data)
+    return list(found.items())
 
 
 def _write_torrents(

@@ -24,6 +24,7 @@ from p2pqwen.torrent.recipe import check_recipe
 from p2pqwen.torrent.web_address import check_tracker_url
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.web_url import check_web_url
+from p2pqwen.webseed.bases import hub_candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Plan:
 
     `base` is an index to go on from that this home did not publish itself; `draft` is where an index goes that
     others have yet to sign. With `dht` the index names the key of its DHT pointer. `upstream` is what is known of
-    snapshots on the Hub.
+    snapshots on the Hub. `checked_seeds` are the bases that passed the check; None: nothing was checked.
     """
 
     out: Path
@@ -45,6 +46,7 @@ class Plan:
     draft: Path | None = None
     dht: bool = False
     upstream: Mapping[SnapshotId, Upstream] = field(default_factory=dict)
+    checked_seeds: Mapping[SnapshotId, tuple[str, ...]] | None = None
 
     def checked(self) -> Self:
         """Return the plan with its URLs in the form that indexes hold; raises `UsageError`."""
@@ -58,8 +60,15 @@ class Plan:
         except FormatError as error:
             raise UsageError(error.what, expected=error.expected, got=error.got) from error
 
+    def seed_patterns(self, snapshot: SnapshotId) -> tuple[str, ...]:
+        """Return the bases to try for a snapshot, with `{repo}` still in them: the Hub's candidates, then the named."""
+        hub = () if self.upstream.get(snapshot) is Upstream.GONE else hub_candidates(self.endpoint)
+        return tuple(dict.fromkeys((*hub, *self.web_seeds)))
+
     def web_seeds_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
         """Return the BEP 19 bases of a snapshot, to which a client appends `<commit>/<path>`."""
+        if self.checked_seeds is not None and snapshot in self.checked_seeds:
+            return self.checked_seeds[snapshot]
         named = [url.replace("{repo}", snapshot.repo.text) for url in self.web_seeds]
         if self.upstream.get(snapshot) is not Upstream.GONE:
             named.insert(0, hub_web_seed(self.endpoint, snapshot.repo))
@@ -79,9 +88,9 @@ def _carried(listed: Mapping[SnapshotId, Entry], held: set[SnapshotId], plan: Pl
         state = plan.upstream.get(snapshot, entry.upstream)
         if snapshot in held or snapshot in plan.withdraw or state is entry.upstream:
             continue
-        hub = hub_web_seed(plan.endpoint, snapshot.repo)
-        others = tuple(url for url in entry.web_seeds if url != hub)
-        seeds = others if state is Upstream.GONE else (hub, *others)
+        hub = hub_candidates(plan.endpoint, snapshot.repo)
+        others = tuple(url for url in entry.web_seeds if url not in hub)
+        seeds = (*(url for url in plan.web_seeds_of(snapshot) if url in hub), *others)
         magnet = replace(parse_magnet(entry.magnet), web_seeds=seeds)
         yield replace(entry, upstream=state, web_seeds=seeds, magnet=str(magnet))
 

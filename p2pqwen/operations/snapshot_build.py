@@ -27,6 +27,7 @@ from p2pqwen.torrent.recipe import build_metainfo
 from p2pqwen.values.digest import GitOid, Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.webseed.bases import hub_candidates
 
 _README = RepoPath("README.md")
 MAX_README_SIZE = 4 << 20
@@ -144,7 +145,7 @@ def make_metainfo(
 
 def hub_web_seed(endpoint: str, repo: RepoId) -> str:
     """Return the BEP 19 base from which the Hub serves any commit of a repository."""
-    return f"{endpoint.rstrip('/')}/{repo}/resolve/"
+    return hub_candidates(endpoint, repo)[0]
 
 
 def describe(

@@ -125,14 +125,14 @@ def combine_bases(
     return Bases(tuple(usable.values())[:MAX_BASES], tuple(refused))
 
 
-def hub_candidates(endpoint: str, repo: RepoId) -> tuple[str, str]:
-    """Return the bases of the Hub that a published torrent may list, if they pass the check.
+def hub_candidates(endpoint: str, repo: RepoId | None = None) -> tuple[str, str]:
+    """Return the bases of the Hub that a published torrent may list, if they pass the check; as patterns for no `repo`.
 
     The first redirects; the second answers small files directly and has no LFS files (404), which is what lets
     clients that stumble over redirects finish.
     """
-    hub = endpoint.rstrip("/")
-    return f"{hub}/{repo}/resolve/", f"{hub}/api/resolve-cache/models/{repo}/"
+    hub, name = endpoint.rstrip("/"), repo.text if repo else "{repo}"
+    return f"{hub}/{name}/resolve/", f"{hub}/api/resolve-cache/models/{name}/"
 
 
 def _normal(url: str) -> str:

@@ -17,7 +17,8 @@ class Kind(StrEnum):
     BUSY = "busy"  # 429, 503, or a quota that is used up
     ABSENT = "absent"  # 404, 410
     REFUSED = "refused"  # 401, 403, 451, a redirect into a private network
-    UNREACHABLE = "unreachable"  # no connection, no name
+    UNREACHABLE = "unreachable"  # no connection
+    NO_WAY = "no way there"  # no such name, or no network here: nobody was asked
     SILENT = "silent"  # no byte, or next to none, for too long
     BROKEN = "broken"  # the body ended early, 5xx
     NO_RANGES = "no ranges"  # 200 with the whole file where a part was asked for
@@ -38,14 +39,17 @@ _PAUSES = {
     Kind.ABSENT: _Pause(1, 600),
     Kind.REFUSED: _Pause(1, 300),
     Kind.UNREACHABLE: _Pause(1, 60, of_host=True),
+    Kind.NO_WAY: _Pause(1, 60, of_host=True),
     Kind.SILENT: _Pause(0.5, 30),
     Kind.BROKEN: _Pause(0.25, 30),
     Kind.NO_RANGES: _Pause(1, 60),
     Kind.UNFIT: _Pause(1, 300),
     Kind.WRONG: _Pause(0.5, 600),
 }
-# So often in a row without a good piece, and the upstream is not counted on for that file any more.
-_HOPELESS_AFTER = {Kind.ABSENT: 2, Kind.REFUSED: 3, Kind.UNFIT: 3, Kind.WRONG: 3}
+# So often in a row without a good piece, and the upstream is not counted on for that file any more. With the pauses
+# between: a plain no is believed after some seconds; a server that is down or drowning is given half a minute.
+_HOPELESS_AFTER = {Kind.ABSENT: 3, Kind.REFUSED: 4, Kind.UNFIT: 4, Kind.WRONG: 4, Kind.SILENT: 4}
+_HOPELESS_AFTER |= {Kind.BROKEN: 8, Kind.BUSY: 6}
 _HOPELESS_AFTER_OTHERS = 5
 
 

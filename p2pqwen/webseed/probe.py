@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -25,7 +25,8 @@ MORE_PIECES = 1
 CONCURRENCY = 4
 _LONGEST_WAIT = 60.0
 _TRIES = 4
-_PASSES = frozenset({Kind.BUSY, Kind.BROKEN, Kind.SILENT})
+_WORTH_TRYING_AGAIN = frozenset({Kind.BUSY, Kind.BROKEN, Kind.SILENT})
+_PASSING = _WORTH_TRYING_AGAIN | {Kind.UNREACHABLE, Kind.NO_WAY}
 
 
 OnFile: TypeAlias = Callable[["Base", "FileProbe"], None]
@@ -41,14 +42,14 @@ class Served(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileProbe:
-    """One file at one base; `reason` where it is not right."""
+    """One file at one base; `reason` and `fault` where it is not right."""
 
     path: str
     size: int
     served: Served
     redirected: bool = False
-    wrong_bytes: bool = False
     reason: str | None = None
+    fault: Kind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,18 @@ class BaseProbe:
     @property
     def lies(self) -> bool:
         """Whether it gave bytes that are not the file's."""
-        return any(file.wrong_bytes for file in self.files)
+        return any(file.fault is Kind.WRONG for file in self.files)
+
+    @property
+    def was_asked(self) -> bool:
+        """Whether somebody answered, or refused to; else it was this machine that has no way there."""
+        return any(file.fault is not Kind.NO_WAY for file in self.files)
+
+    @property
+    def may_recover(self) -> bool:
+        """Whether something is wrong, and all of it of the kind that passes by itself."""
+        faults = {file.fault for file in self.files if file.size and file.served is Served.BAD}
+        return bool(faults) and faults <= _PASSING
 
     @property
     def is_listable(self) -> bool:
@@ -101,31 +113,33 @@ def check_bases(
     hub: HubAccess | None = None,
     patience: Patience | None = None,
     more_pieces: int = MORE_PIECES,
+    files: Collection[int] | None = None,
     on_file: OnFile | None = None,
 ) -> tuple[BaseProbe, ...]:
     """Probe bases for a torrent that has its piece layers; not from a running event loop.
 
-    Read from each base are each file's length, its first and last piece, and `more_pieces` in between at random. A
-    server that asks us to wait is waited for, up to a minute.
+    Read from each base are each file's length, its first and last piece, and `more_pieces` in between at random; of
+    the `files` at these indexes, or of all. A server that asks us to wait is waited for, up to a minute.
     """
+    numbers = range(len(metainfo.files)) if files is None else sorted(files)
+
+    def upstream(base: Base) -> Upstream:
+        return Upstream(base, hub=hub, patience=patience)
 
     async def run() -> tuple[BaseProbe, ...]:
-        return tuple(
-            [await _probe(metainfo, base, hub, patience or Patience(), more_pieces, on_file) for base in bases]
-        )
+        return tuple([await _probe(metainfo, numbers, base, upstream(base), more_pieces, on_file) for base in bases])
 
     return asyncio.run(run())
 
 
 async def _probe(
     metainfo: Metainfo,
+    numbers: Sequence[int],
     base: Base,
-    hub: HubAccess | None,
-    patience: Patience,
+    upstream: Upstream,
     more_pieces: int,
     on_file: OnFile | None,
 ) -> BaseProbe:
-    upstream = Upstream(base, hub=hub, patience=patience)
     probe = _Probe(PieceCheck(metainfo.parsed_info, metainfo.piece_layers), upstream, more_pieces)
     turns = asyncio.Semaphore(CONCURRENCY)
 
@@ -137,13 +151,9 @@ async def _probe(
             return found
 
     try:
-        return BaseProbe(base, tuple(await asyncio.gather(*(one(number) for number in range(len(metainfo.files))))))
+        return BaseProbe(base, tuple(await asyncio.gather(*(one(number) for number in numbers))))
     finally:
         await upstream.close()
-
-
-class _WrongBytesError(Exception):
-    pass
 
 
 class _Probe:
@@ -154,22 +164,20 @@ class _Probe:
         self._unreachable: UpstreamError | None = None
 
     async def file(self, number: int, file: RemoteFile) -> FileProbe:
+        fault: UpstreamError | None = None
         try:
             for piece in self._pieces(number):
                 await self._piece(number, piece, file)
         except UpstreamError as error:
-            served = Served.ABSENT if error.kind is Kind.ABSENT else Served.BAD
-            return FileProbe(file.path.text, file.size, served, self._upstream.redirects(file), reason=error.reason)
-        except _WrongBytesError as error:
-            return FileProbe(
-                file.path.text,
-                file.size,
-                Served.BAD,
-                self._upstream.redirects(file),
-                wrong_bytes=True,
-                reason=str(error),
-            )
-        return FileProbe(file.path.text, file.size, Served.RIGHT, self._upstream.redirects(file))
+            fault = error
+        return FileProbe(
+            file.path.text,
+            file.size,
+            Served.RIGHT if fault is None else Served.ABSENT if fault.kind is Kind.ABSENT else Served.BAD,
+            redirected=self._upstream.redirects(file),
+            reason=None if fault is None else fault.reason,
+            fault=None if fault is None else fault.kind,
+        )
 
     def _pieces(self, number: int) -> list[int | None]:
         count = self._check.count(number)
@@ -190,15 +198,15 @@ class _Probe:
             except UpstreamError as error:
                 pause = error.wait if error.wait is not None else 0.5
                 waited += pause
-                if error.kind not in _PASSES or not tries_left or waited > _LONGEST_WAIT:
-                    if error.kind in {Kind.UNREACHABLE, Kind.SILENT}:
+                if error.kind not in _WORTH_TRYING_AGAIN or not tries_left or waited > _LONGEST_WAIT:
+                    if error.kind in {Kind.UNREACHABLE, Kind.NO_WAY, Kind.SILENT}:
                         self._unreachable = error
                     raise
                 await asyncio.sleep(pause)
         if piece is not None:
             right = await asyncio.to_thread(self._check.holds, number, piece, memoryview(data))
             if not right:
-                raise _WrongBytesError(f"wrong bytes from {span.start} to {span.stop - 1}")
+                raise UpstreamError(Kind.WRONG, f"wrong bytes from {span.start} to {span.stop - 1}")
 
     async def _read(self, file: RemoteFile, span: range, data: bytearray) -> None:
         if self._unreachable is not None:

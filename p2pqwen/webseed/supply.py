@@ -119,7 +119,11 @@ class Supply:
         if self._is_hopeless(file):
             self._missed.add(file)
         gone = len(record.absent) >= min(_ABSENCES_TO_SAY_GONE, len(self.files))
-        if (gone or fault.kind is Kind.UNREACHABLE) and not record.said_useless and not upstream.account.bytes_good:
+        if (
+            (gone or fault.kind in {Kind.UNREACHABLE, Kind.NO_WAY})
+            and not record.said_useless
+            and not upstream.account.bytes_good
+        ):
             record.said_useless = True
             what = "has none of the files asked for so far" if gone else "is of no use so far"
             self._say("info", f"web seed {upstream.base} {what}: {fault.reason}")

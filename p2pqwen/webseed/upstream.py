@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import math
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,6 +42,7 @@ _MAX_MARGIN = 60.0
 _DRAIN = 16 * 1024
 _READ_BUFFER = 512 * 1024
 _CLOCK_SKEW = timedelta(seconds=5)
+_NO_NETWORK = frozenset({errno.ENETUNREACH, errno.ENETDOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +277,8 @@ def _connection_fault(error: Exception, origin: str) -> UpstreamError:
         return UpstreamError(Kind.REFUSED, str(cause), host=origin)
     if isinstance(error, aiohttp.ServerTimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
         return UpstreamError(Kind.SILENT, "no answer", host=origin)
+    if isinstance(cause, socket.gaierror) or (isinstance(cause, OSError) and cause.errno in _NO_NETWORK):
+        return UpstreamError(Kind.NO_WAY, f"cannot be reached: {cause.strerror}", host=origin)
     if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
         return UpstreamError(Kind.UNREACHABLE, f"cannot be reached: {cause}", host=origin)
     return UpstreamError(Kind.BROKEN, f"broke off: {str(error) or type(error).__name__}", host=origin)

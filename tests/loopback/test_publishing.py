@@ -31,7 +31,7 @@ class World:
 
     def user(self, name: str) -> CommandLine:
         user = CommandLine(self.folder / name)
-        del user.environment["HF_ENDPOINT"]
+        user.environment["HF_ENDPOINT"] = "https://hub.invalid"  # RFC 6761: never anybody's
         return user
 
     def publish(self, *options: str | Path):
@@ -57,7 +57,7 @@ def test_what_a_publisher_gives_out(world: World):
         "--mirror",
         "https://one.example/keep",
         "--web-seed",
-        "https://two.example/{repo}/",
+        "https://two.invalid/{repo}/",
         "--tracker",
         "udp://t.example:1/announce",
     )
@@ -67,7 +67,7 @@ def test_what_a_publisher_gives_out(world: World):
     signed = world.index["signed"]
     assert signed["mirrors"] == ["https://one.example/keep"]
     (entry,) = signed["entries"]
-    assert entry["web_seeds"] == ["https://huggingface.co/Qwen/Tiny/resolve/", "https://two.example/Qwen/Tiny/"]
+    assert entry["web_seeds"] == ["https://hub.invalid/Qwen/Tiny/resolve/", "https://two.invalid/Qwen/Tiny/"]
     assert entry["provenance"] == "proven"
     assert entry["license"] == "apache-2.0"
     assert "&xs=https%3A%2F%2Fone.example%2Fkeep%2FQwen%2FTiny%2F" in entry["magnet"]

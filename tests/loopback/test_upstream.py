@@ -80,7 +80,7 @@ def test_a_private_one_is_gone_and_a_silent_hub_changes_nothing(hub, keeper):
 @pytest.mark.parametrize("held", [True, False])
 def test_the_next_index_says_so_and_drops_the_dead_web_seed(hub, keeper, tmp_path, held):
     site = tmp_path / "site"
-    other = "https://mirror.example/{repo}/"
+    other = "https://mirror.invalid/{repo}/"
     options = ("--out", site, "--web-seed", other, "--tracker", "udp://t.example:1/announce")
 
     def entry():
@@ -89,8 +89,8 @@ def test_the_next_index_says_so_and_drops_the_dead_web_seed(hub, keeper, tmp_pat
 
     keeper.ok("publish", *options)
     first = entry()
-    dead = f"{hub.endpoint}/{GOES}/resolve/"
-    assert (first["upstream"], first["web_seeds"]) == ("present", [dead, f"https://mirror.example/{GOES}/"])
+    dead = [f"{hub.endpoint}/{GOES}/resolve/", f"{hub.endpoint}/api/resolve-cache/models/{GOES}/"]
+    assert (first["upstream"], first["web_seeds"]) == ("present", [*dead, f"https://mirror.invalid/{GOES}/"])
 
     kept = hub.repositories[GOES]
     hub.delete(GOES)
@@ -99,7 +99,7 @@ def test_the_next_index_says_so_and_drops_the_dead_web_seed(hub, keeper, tmp_pat
     keeper.ok("upstream", "check")
     assert keeper.ok("publish", *options)["entries"] == 2  # the entry never leaves
     second = entry()
-    alive = [f"https://mirror.example/{GOES}/"]
+    alive = [f"https://mirror.invalid/{GOES}/"]
     assert (second["upstream"], second["web_seeds"]) == ("gone", alive)
     changed = {"upstream", "web_seeds", "magnet"}
     assert {name for name in first if first[name] != second[name]} == changed

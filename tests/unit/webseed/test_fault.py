@@ -47,7 +47,17 @@ def test_a_quota_that_is_used_up_holds_back_and_is_no_failure():
 
 
 @pytest.mark.parametrize(
-    ("kind", "times"), [(Kind.ABSENT, 2), (Kind.REFUSED, 3), (Kind.UNFIT, 3), (Kind.WRONG, 3), (Kind.SILENT, 5)]
+    ("kind", "times"),
+    [
+        (Kind.ABSENT, 3),
+        (Kind.REFUSED, 4),
+        (Kind.UNFIT, 4),
+        (Kind.WRONG, 4),
+        (Kind.SILENT, 4),
+        (Kind.UNREACHABLE, 5),
+        (Kind.BUSY, 6),
+        (Kind.BROKEN, 8),
+    ],
 )
 def test_when_an_upstream_is_given_up(kind, times):
     standing, now = Standing(), 0.0

@@ -1,0 +1,121 @@
+"""Which web seeds a published torrent may list: those that were asked and gave nothing that could mislead a client.
+
+A base is read in full before it is listed for a snapshot the first time (every file's length, its first and last piece
+and one between). A base that the last index lists is asked for two files, and in full only when they are not right:
+then trouble that passes by itself (a server that is down, or busy) does not take it out. Where this machine has no way
+to a base (no network, no such name) nobody was asked, and it is listed with a warning.
+
+Asked is as a stranger would, without the Hub's token, because strangers will use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from p2pqwen.errors import FormatError, UsageError
+from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.manifest.manifest import parse_manifest
+from p2pqwen.operations.publish_plan import Plan
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.webseed.bases import Base, Origin, hub_candidates
+from p2pqwen.webseed.patience import Patience
+from p2pqwen.webseed.probe import BaseProbe, check_bases
+
+Torrents = Sequence[tuple[SnapshotId, Callable[[], Metainfo]]]
+"""Read one at a time: together they may be larger than memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A base that is not listed for a snapshot, and why."""
+
+    snapshot: SnapshotId
+    url: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeedChoice:
+    """The bases to list for each snapshot, in order, and those that are not."""
+
+    listed: Mapping[SnapshotId, tuple[str, ...]]
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def choose_web_seeds(
+    torrents: Torrents,
+    plan: Plan,
+    before: Mapping[SnapshotId, tuple[str, ...]],
+    *,
+    patience: Patience | None = None,
+    report: Report = ignore,
+) -> SeedChoice:
+    """Check what a plan would list for each of these snapshots; `before` is what the last index lists.
+
+    Raises `UsageError` for a named web seed that is no base.
+    """
+    listed: dict[SnapshotId, tuple[str, ...]] = {}
+    left_out: dict[tuple[str, str], list[LeftOut]] = {}
+    unasked: set[str] = set()
+    for done, (snapshot, read) in enumerate(torrents):
+        report(Progress("check", done, len(torrents), str(snapshot), "snapshots"))
+        metainfo, good = read(), []
+        for pattern in plan.seed_patterns(snapshot):
+            base = _base(pattern, snapshot, metainfo)
+            known = base.url in before.get(snapshot, ())
+            probe = _probe(metainfo, base, patience, known=known)
+            if probe.is_listable or (known and probe.may_recover):
+                good.append(base.url)
+            elif not probe.was_asked and pattern != hub_candidates(plan.endpoint)[1]:  # that one may do harm
+                good.append(base.url)
+                unasked.add(pattern)
+            else:
+                reason = probe.reason or "it has none of the files"
+                left_out.setdefault((pattern, reason), []).append(LeftOut(snapshot, base.url, reason))
+        listed[snapshot] = tuple(dict.fromkeys(good))
+    if torrents:
+        report(Progress("check", len(torrents), len(torrents), unit="snapshots"))
+    _tell(plan, unasked, left_out, report)
+    return SeedChoice(listed, tuple(one for group in left_out.values() for one in group))
+
+
+def _base(pattern: str, snapshot: SnapshotId, metainfo: Metainfo) -> Base:
+    try:
+        return Base(pattern.replace("{repo}", snapshot.repo.text), Origin.COMMAND_LINE, metainfo.name, snapshot.repo)
+    except FormatError as error:
+        raise UsageError(f"web seed {pattern!r}: {error.what}", expected=error.expected, got=error.got) from error
+
+
+def _probe(metainfo: Metainfo, base: Base, patience: Patience | None, *, known: bool) -> BaseProbe:
+    if known:
+        (seen,) = check_bases(metainfo, [base], patience=patience, more_pieces=0, files=_samples(metainfo))
+        if seen.is_listable:
+            return seen
+    (seen,) = check_bases(metainfo, [base], patience=patience)
+    return seen
+
+
+def _samples(metainfo: Metainfo) -> set[int]:
+    """Return the smallest LFS file and the smallest plain one: the Hub serves the two in different ways."""
+    if metainfo.manifest is None:
+        raise ValueError("a torrent to publish carries its manifest")
+    lfs = {row.path: row.lfs for row in parse_manifest(metainfo.manifest).files}
+    smallest: dict[bool, int] = {}
+    for number, file in sorted(enumerate(metainfo.files), key=lambda one: one[1].size):
+        if file.size:
+            smallest.setdefault(lfs[file.path], number)
+    return set(smallest.values())
+
+
+def _tell(
+    plan: Plan, unasked: Iterable[str], left_out: Mapping[tuple[str, str], Sequence[LeftOut]], report: Report
+) -> None:
+    for pattern in sorted(unasked):
+        report(Notice("warning", f"web seed {pattern} is listed unchecked: there is no way to it from here"))
+    for (pattern, reason), group in left_out.items():
+        where = group[0].snapshot if len(group) == 1 else f"{len(group)} snapshots"
+        text = f"web seed {pattern} is not listed for {where}: {reason}"
+        # The second base of the Hub is an attempt: that it does not help is no news.
+        report(Notice("info" if pattern == hub_candidates(plan.endpoint)[1] else "warning", text))
