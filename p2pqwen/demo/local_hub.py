@@ -289,9 +289,9 @@ class LocalHub:
         else:
             response.content_length = wanted.stop - wanted.start
         call.status = response.status
-        await response.prepare(request)
-        if request.method != "HEAD":
-            with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError):
+            await response.prepare(request)
+            if request.method != "HEAD":
                 await self.write_body(request, response, call, file, (wanted.start, wanted.stop))
         return response
 

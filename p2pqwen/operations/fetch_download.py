@@ -129,6 +129,7 @@ class _Download:
         finally:
             self._job.met(list(torrent.met))
             self._swarm.remove(torrent)
+            self._tell_of_web_seeds()
         return Downloaded(digests, *self._account(progress, had))
 
     def _add(self) -> SwarmTorrent:
@@ -193,9 +194,12 @@ class _Download:
         if time.monotonic() - self._saved >= _SAVE_EVERY:
             self._save_resume(wait=False)
 
-    def _tell(self, progress: TorrentProgress) -> None:
+    def _tell_of_web_seeds(self) -> None:
         for notice in self._job.relayed.take_notices() if self._job.relayed is not None else ():
             self._report(notice)
+
+    def _tell(self, progress: TorrentProgress) -> None:
+        self._tell_of_web_seeds()
         if progress.phase is Phase.CHECKING:
             self._report(Progress("check", round(progress.total * progress.checked), progress.total))
             return
