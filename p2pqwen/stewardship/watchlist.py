@@ -9,8 +9,9 @@ group = "language"                  # for people, and for --include group:langua
 priority = 1                        # the smaller the sooner; 5 where nothing is said
 license = "apache-2.0"              # as the page named it; the snapshot's own README.md decides
 page = "https://huggingface.co/Qwen/Qwen3-0.6B"
-source = "https://…"                # the public page this row was taken from
-confirmed = true                    # name and licence stand on that page
+source = "https://…"                # the public page the name was read on
+license_source = "https://…"        # the page the licence was read on, where that is another
+confirmed = true                    # name and licence stand there; `note` says what is missing otherwise
 revision = "main"                   # a branch, tag or commit instead of the main branch
 """
 
@@ -31,7 +32,9 @@ MAX_WATCHLIST_SIZE = 8 << 20
 MAX_ROWS = 20_000
 MAX_TEXT = 300
 DEFAULT_PRIORITY = 5
-_KEYS = frozenset({"repo", "group", "priority", "license", "page", "source", "confirmed", "revision", "note"})
+_KEYS = frozenset(
+    {"repo", "group", "priority", "license", "page", "source", "license_source", "confirmed", "revision", "note"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ def _row(row: object, number: int) -> WatchedRepo:
         raise FormatError(f"watchlist row {name}: priority", expected="0 to 1000", got=repr(priority)[:40])
     if type(confirmed) is not bool:
         raise FormatError(f"watchlist row {name}: confirmed", expected="true or false", got=repr(confirmed)[:40])
+    _url(row, "license_source", number)
+    _text(row, "note", number)
     return WatchedRepo(
         repo=RepoId(name),
         revision=_text(row, "revision", number),
