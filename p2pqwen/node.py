@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from p2pqwen.library.state_store import StateStore
     from p2pqwen.operations.bundle_route import BundleRoute
     from p2pqwen.operations.dht_access import DhtAccess
+    from p2pqwen.operations.doctor import Patient, RunningNode
     from p2pqwen.operations.fetch import FetchPlaces
     from p2pqwen.operations.fetch_request import FetchRequest
     from p2pqwen.operations.hub_watch import HubWatch
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     from p2pqwen.swarm.endpoint import Endpoint
     from p2pqwen.swarm.settings import SwarmSettings
     from p2pqwen.values.snapshot_id import SnapshotId
+
+
+_DOCTOR_SECONDS = 8.0
 
 
 class Node:
@@ -340,6 +344,40 @@ class Node:
             force_loopback=self.config.network.control == "loopback",
             report=report,
         )
+
+    def patient(self, report: Report) -> Patient:
+        """Gather what `doctor` looks at."""
+        from p2pqwen.operations.doctor import Patient
+        from p2pqwen.swarm.endpoint import Endpoint
+
+        now = datetime.now(UTC)
+        with self.state_store(report) as store:
+            scrubs = self.scrubber(store, report).records()
+        access = self.dht()
+        return Patient(
+            home=self.home,
+            library=self.library,
+            node=self._running_node(),
+            listen=Endpoint.parse(self.config.network.listen, allow_port_zero=True),
+            dht=None if access is None else replace(access, seconds=_DOCTOR_SECONDS),
+            hub_endpoint=self.config.hub.endpoint,
+            hub_time=lambda: self.hub.time(),  # noqa: PLW0108 - huggingface_hub is slow to import: when it is due
+            publishers=self.trust.publishers(now=now, report=report),
+            publishes=self.keys.exists,
+            scrubs=scrubs,
+            now=lambda: datetime.now(UTC),
+        )
+
+    def _running_node(self) -> RunningNode | None:
+        from p2pqwen.operations.doctor import RunningNode
+        from p2pqwen.swarm.reach import Reach
+
+        client = self.running()
+        if client is None:
+            return None
+        said = client.call("GET", "/v1/network")
+        started = datetime.fromtimestamp(said["started"], UTC)
+        return RunningNode(client.call("GET", "/v1/node")["pid"], said["listen"], started, Reach.from_json(said))
 
     def state_store(self, report: Report) -> StateStore:
         """Open what this node remembers between runs; the caller closes it."""

@@ -14,15 +14,17 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
 
 import httpx2
 from huggingface_hub import HfApi, RepoFile, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils._http import parse_ratelimit_headers
+from huggingface_hub.utils._http import get_session, parse_ratelimit_headers
 
-from p2pqwen.errors import DiskError, FormatError, NotFoundError, VerificationError
+from p2pqwen.errors import DiskError, FormatError, NetworkError, NotFoundError, VerificationError
 from p2pqwen.hub import git_commit
 from p2pqwen.hub.byte_counter import counted
 from p2pqwen.hub.failures import translated
@@ -36,6 +38,7 @@ MAX_FILES = 100_000
 MAX_MODELS = 10_000
 ATTEMPTS = 4
 LONGEST_WAIT = 60.0
+_FRONT_PAGE_SECONDS = 10.0
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _EXPIRED = frozenset({403, 410})  # what content delivery says of a signed URL that is over
 
@@ -90,6 +93,17 @@ class HubClient:
     def telling_waits(self, listener: Callable[[float], None]) -> AbstractContextManager[None]:
         """Within the block `listener` gets the seconds of every long wait that the Hub's limits impose."""
         return pace.telling(listener)
+
+    def time(self) -> datetime | None:
+        """Ask the Hub for anything and return what time it says it is, None if it does not say."""
+        with self._asking("its front page"):
+            answer = get_session().head(self.endpoint, timeout=_FRONT_PAGE_SECONDS)
+        if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise NetworkError(f"{self.endpoint} is not well", got=f"status {answer.status_code}")
+        try:
+            return parsedate_to_datetime(answer.headers.get("date", "")).astimezone(UTC)
+        except ValueError:
+            return None
 
     def resolve(self, repo: RepoId, revision: str | None = None) -> HubSnapshot:
         """Find the commit of a branch, tag, full or shortened id (None: the main branch) and list its files."""

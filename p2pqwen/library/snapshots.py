@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError
 from p2pqwen.library import durable
@@ -35,6 +37,7 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 MAX_MARKER_SIZE = 1 << 20
 _TIME_SETTLES = 2_000_000_000  # nanoseconds, more than any file system's clock is coarse
+Row = TypeVar("Row")
 _TORRENT_NAME = re.compile(r"[0-9a-f]{40}\.torrent", re.ASCII)
 
 
@@ -68,7 +71,9 @@ class Library:
         self._home = home
         self._main = LibraryFolder(home.library, reserve, main=True)
         self._folders = LibraryFolders((self._main, *more), home.library_folders, home.locks / "folders.lock")
-        self._scanned: dict[Path, tuple[int, list[HeldSnapshot]]] = {}
+        self._listed: dict[str, _Listing[tuple[str, RepoId | None]]] = {}
+        self._read_repos: dict[str, _Listing[HeldSnapshot]] = {}
+        self._sorted: tuple[list[HeldSnapshot], list[HeldSnapshot]] = ([], [])
 
     @property
     def root(self) -> Path:
@@ -131,11 +136,13 @@ class Library:
 
     def all(self) -> list[HeldSnapshot]:
         """Return every held snapshot whose disk is here, ordered by repository and commit."""
-        found: dict[SnapshotId, HeldSnapshot] = {}
-        for one in self.folders:
-            for held in self._scan(one):
+        scanned = [held for one in self.folders for held in self._scan(one)]
+        if scanned != self._sorted[0]:  # what looks as it did is the same object: this is quick
+            found: dict[SnapshotId, HeldSnapshot] = {}
+            for held in scanned:
                 found.setdefault(held.id, held)
-        return [found[snapshot] for snapshot in sorted(found)]
+            self._sorted = scanned, [found[snapshot] for snapshot in sorted(found)]
+        return list(self._sorted[1])
 
     def find(self, repo: RepoId, commit: CommitId | None = None) -> HeldSnapshot:
         """Return one held snapshot; raises `NotFoundError`, or `P2pqwenError` where the commit must be named.
@@ -145,7 +152,7 @@ class Library:
         held = {
             one.id: one
             for folder in self.folders
-            for one in self._scan_repo(folder, folder.save_path(repo), repo)
+            for one in self._scan_repo(folder, str(folder.save_path(repo)), repo)
             if commit in {None, one.id.commit}
         }
         if not held:
@@ -282,28 +289,59 @@ class Library:
         durable.write(self._here(snapshot).marker(snapshot), data)
 
     def _scan(self, place: LibraryFolder) -> Iterator[HeldSnapshot]:
-        for org in _folders(place.root):
-            for model in _folders(org):
-                try:
-                    repo = RepoId(f"{org.name}/{model.name}")
-                except FormatError:
-                    continue  # somebody else's folder
-                yield from self._scan_repo(place, model, repo)
+        for org, _ in self._folders_in(str(place.root), None):
+            for model, repo in self._folders_in(org, org.rpartition("/")[2]):
+                if repo is not None:
+                    yield from self._scan_repo(place, model, repo)
 
-    def _scan_repo(self, place: LibraryFolder, folder: Path, repo: RepoId) -> list[HeldSnapshot]:
-        """Read a repository's folder, unless it looks as it did: whatever enters or leaves changes its time."""
-        try:
-            changed = folder.stat().st_mtime_ns
-        except OSError:
-            return []
-        known = self._scanned.get(folder)
-        if known is None or known[0] != changed:
-            found = [_read(place, path, repo) for path in folder.iterdir() if _TORRENT_NAME.fullmatch(path.name)]
-            # A change within one tick of the file system's clock leaves the time as it is.
-            settled = time.time_ns() - changed > _TIME_SETTLES
-            known = changed if settled else -1, found
-            self._scanned[folder] = known
-        return known[1]
+    def _folders_in(self, parent: str, org: str | None) -> list[tuple[str, RepoId | None]]:
+        """Return the folders below `parent`, and of which repository each is, if `parent` is an organisation's."""
+
+        def read() -> Iterator[tuple[str, RepoId | None]]:
+            with os.scandir(parent) as entries:
+                for entry in entries:
+                    if entry.is_dir() and not entry.name.startswith("."):
+                        yield entry.path, None if org is None else _repo(org, entry.name)
+
+        return _if_changed(self._listed, parent, read)
+
+    def _scan_repo(self, place: LibraryFolder, folder: str, repo: RepoId) -> list[HeldSnapshot]:
+        def read() -> Iterator[HeldSnapshot]:
+            found = [path for path in Path(folder).iterdir() if _TORRENT_NAME.fullmatch(path.name)]
+            return (_read(place, path, repo) for path in found)
+
+        return _if_changed(self._read_repos, folder, read)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing(Generic[Row]):
+    """What a folder held when it was read; `changed` is its time then, -1 where it may change without its time."""
+
+    changed: int
+    rows: list[Row]
+
+
+def _if_changed(known: dict[str, _Listing[Row]], folder: str, read: Callable[[], Iterator[Row]]) -> list[Row]:
+    """Read a folder, unless it looks as it did: whatever enters or leaves changes its time."""
+    try:
+        changed = os.stat(folder).st_mtime_ns  # noqa: PTH116 - asked thousands of times a second
+        before = known.get(folder)
+        if before is not None and before.changed == changed:
+            return before.rows
+        settled = time.time_ns() - changed > _TIME_SETTLES
+        found = _Listing(changed if settled else -1, list(read()))
+    except OSError:
+        known.pop(folder, None)
+        return []
+    known[folder] = found
+    return found.rows
+
+
+def _repo(org: str, model: str) -> RepoId | None:
+    try:
+        return RepoId(f"{org}/{model}")
+    except FormatError:
+        return None  # somebody else's folder
 
 
 def _read(place: LibraryFolder, torrent_path: Path, repo: RepoId) -> HeldSnapshot:
@@ -328,11 +366,6 @@ def _size(held: HeldSnapshot) -> int:
         return held.metainfo().layout.total_size
     except P2pqwenError:
         return 0
-
-
-def _folders(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        yield from (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _read_marker(path: Path) -> tuple[State, tuple[str, ...] | None]:

@@ -2,6 +2,7 @@
 
 GET    /v1/node                     pid, version, api
 GET    /v1/status                   node, snapshots, fetches, limits: as `status --json` and more
+GET    /v1/network                  where it listens and how the world reaches it
 GET    /v1/snapshots                as `list --json`
 POST   /v1/snapshots/pause          {"target"}; likewise resume, remove
 POST   /v1/snapshots/priority       {"target", "priority"}
@@ -73,6 +74,7 @@ def node_calls(
     return {
         "GET /v1/node": lambda _: {"pid": os.getpid(), "version": __version__, "api": API},
         "GET /v1/status": calls.status,
+        "GET /v1/network": calls.network,
         "GET /v1/snapshots": lambda _: {"snapshots": calls.with_upstream(inventory_fields(inventory(library)))},
         "POST /v1/snapshots/pause": snapshots.pause,
         "POST /v1/snapshots/resume": snapshots.resume,
@@ -109,6 +111,12 @@ class _Calls:
             "fetches": [job.to_json() for job in self.keeper.jobs.all() if not job.state.ended],
             "limits": self.snapshots.limits({}),
         }
+
+    def network(self, _given: Fields) -> Fields:
+        """Return how the world reaches the node."""
+        figures = self.keeper.figures
+        reach = self.keeper.on_node(lambda: self.keeper.reach)
+        return {"listen": self.keeper.listening, "started": round(figures.started), **reach.to_json()}
 
     def follow(self, given: Fields) -> Iterator[Fields]:
         """Return the events of fetch `id` as they come."""

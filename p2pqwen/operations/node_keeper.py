@@ -25,6 +25,7 @@ from p2pqwen.operations.fetch_request import FetchRequest
 from p2pqwen.operations.limits import NO_LIMITS, Allowance, allowance
 from p2pqwen.operations.node_state import SnapshotState
 from p2pqwen.operations.scrub import Scrubber, ScrubRecord, ScrubStoppedError
+from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.utc_time import format_time
 
@@ -62,6 +63,10 @@ class SeedingNode(Protocol):
     @property
     def listening(self) -> str:
         """Where it accepts peers."""
+
+    @property
+    def reach(self) -> Reach:
+        """What is known of how the world reaches it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,11 @@ class NodeKeeper:
     def listening(self) -> str:
         """Where the node accepts peers."""
         return self._live.listening
+
+    @property
+    def reach(self) -> Reach:
+        """What is known of how the world reaches the node; on the node's thread."""
+        return self._live.reach
 
     def look(self) -> list[SnapshotState]:
         """Return how everything stands; on the node's thread."""

@@ -24,6 +24,7 @@ from p2pqwen.library.verified import VerifiedFiles
 from p2pqwen.operations.node_keeper import NodeKeeper
 from p2pqwen.operations.node_state import NodeState, SnapshotState, write_state
 from p2pqwen.swarm.progress import Phase
+from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.torrent import SwarmTorrent
@@ -36,6 +37,8 @@ PUMP = 0.25  # seconds
 LIBRARY_EVERY = 2.0  # seconds between looks for snapshots that came or went
 STATE_EVERY = 1.0
 STATS_EVERY = 10.0
+FEW = 200  # snapshots, for which the state is written with every event
+LOADING = 0.2  # seconds at a time
 MAX_CHECKING = 2  # snapshots read at once: more only move the disk's head about
 
 
@@ -103,6 +106,9 @@ class _Node:
         self._held: set[SnapshotId] = set()
         self._slots: dict[SnapshotId, int] = {}
         self._all_held = False
+        self._loading = False
+        self._followed: list[HeldSnapshot] = []
+        self._complete: dict[SnapshotId, HeldSnapshot] = {}
         self._away: list[AwaySnapshot] = []
         self._news: list[Event] = []
 
@@ -127,10 +133,11 @@ class _Node:
             self._tell_where()
             if self._due("library", LIBRARY_EVERY):
                 self._follow_library()
-            self._swarm.pump(PUMP)
-            for one in list(self._seeds.values()):
-                self._step(one)
-            if self._due("state", max(STATE_EVERY, len(self._seeds) / 50)) or self._news:
+            self._swarm.pump(0.0 if self._loading else PUMP)
+            if self._due("steps", len(self._seeds) / 1000):
+                for one in list(self._seeds.values()):
+                    self._step(one)
+            if self._due("state", max(STATE_EVERY, len(self._seeds) / 50)) or (self._news and len(self._seeds) < FEW):
                 self._write_state()
             self._tell_news()
             if self._due("stats", STATS_EVERY):
@@ -175,6 +182,11 @@ class _Node:
         """Where it accepts peers."""
         return ", ".join(map(str, self._swarm.listening))
 
+    @property
+    def reach(self) -> Reach:
+        """What is known of how the world reaches it."""
+        return self._swarm.reach
+
     def _serve_or_hold(self, one: _Seed) -> None:
         """Let a judged snapshot be served, or not, as the user and the limits have it."""
         if one.standing is Standing.CHECKING:
@@ -204,24 +216,35 @@ class _Node:
 
     def _follow_library(self) -> None:
         held = self._library.all()
-        self._library.remember(held)
-        complete = {one.id: one for one in held if one.state is State.COMPLETE}
         self._away = self._library.away()
-        away = {one.id for one in self._away}
-        for gone in self._seeds.keys() - complete.keys():
-            self._drop(self._seeds[gone], "away" if gone in away else "removed")
+        if held != self._followed:
+            self._followed = held
+            self._library.remember(held)
+            self._complete = {one.id: one for one in held if one.state is State.COMPLETE}
+            away = {one.id for one in self._away}
+            for gone in self._seeds.keys() - self._complete.keys():
+                self._drop(self._seeds[gone], "away" if gone in away else "removed")
+            for gone in self._left_out.keys() - self._complete.keys():
+                del self._left_out[gone]
         for damaged in [one for one in self._seeds.values() if one.standing is Standing.DAMAGED]:
             if damaged.damaged_look != self._look(damaged.held):
                 self._drop(damaged, "mended")  # and loaded again below
-        for gone in self._left_out.keys() - complete.keys():
-            del self._left_out[gone]
+        self._loading = len(self._seeds) < len(self._complete) and self._load_some()
+
+    def _load_some(self) -> bool:
+        """Load what is not in the session, for a moment: peers and commands go on. Tell whether there is more."""
         checking = sum(one.standing is Standing.CHECKING for one in self._seeds.values())
-        for one in complete.values():
+        until = time.monotonic() + LOADING
+        for one in self._complete.values():
             if one.id in self._seeds or self._left_out.get(one.id) == self._look(one):
                 continue
             if checking < MAX_CHECKING:
                 loaded = self._load(one)
                 checking += loaded is not None and loaded.standing is Standing.CHECKING
+            if time.monotonic() > until:
+                self._timers["library"] = 0.0  # go on with the next turn
+                return True
+        return False
 
     def _load(self, held: HeldSnapshot) -> _Seed | None:
         try:
@@ -338,7 +361,7 @@ class _Node:
 
 
 def _is_checking(one: _Seed) -> bool:
-    return one.torrent.progress().phase is Phase.CHECKING
+    return one.torrent.progress(fresh=True).phase is Phase.CHECKING
 
 
 def _row(one: _Seed) -> SnapshotState:

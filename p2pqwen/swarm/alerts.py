@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import libtorrent as lt
 
 from p2pqwen.swarm import problems
 from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.torrent import SwarmTorrent
 
 Handler: TypeAlias = Callable[[Any, Any], None]
@@ -22,13 +23,16 @@ class SessionNews:
     listening: list[Endpoint] = field(default_factory=list)
     listen_errors: list[str] = field(default_factory=list)
     complaints: list[tuple[str, str, str]] = field(default_factory=list)
+    reach: Reach = field(default_factory=Reach)
     dropped: bool = False
 
 
 def take(alert: lt.alert, news: SessionNews, torrents: dict[lt.torrent_handle, SwarmTorrent]) -> None:
     """Book one alert."""
     kind = type(alert)
-    if (on_session := _SESSION.get(kind)) is not None:
+    if isinstance(alert, lt.state_update_alert):
+        _statuses(alert, torrents)
+    elif (on_session := _SESSION.get(kind)) is not None:
         on_session(news, alert)
     elif (on_torrent := _TORRENT.get(kind)) is not None and isinstance(alert, lt.torrent_alert):
         torrent = torrents.get(alert.handle)
@@ -103,12 +107,38 @@ def _flushed(torrent: SwarmTorrent, _alert: lt.cache_flushed_alert) -> None:
     torrent.flushes += 1
 
 
+def _mapped(news: SessionNews, alert: lt.portmap_alert) -> None:
+    news.reach = news.reach.with_mapping(alert.external_port)
+
+
+def _not_mapped(news: SessionNews, alert: lt.portmap_error_alert) -> None:
+    news.reach = replace(news.reach, refusal=alert.error.message())
+
+
+def _our_address(news: SessionNews, alert: lt.external_ip_alert) -> None:
+    news.reach = replace(news.reach, external=str(alert.external_address))
+
+
+def _counters(news: SessionNews, alert: lt.session_stats_alert) -> None:
+    news.reach = news.reach.with_counters(alert.values)
+
+
+def _statuses(alert: lt.state_update_alert, torrents: dict[lt.torrent_handle, SwarmTorrent]) -> None:
+    for status in alert.status:
+        if (torrent := torrents.get(status.handle)) is not None:
+            torrent.note(status)
+
+
 _SESSION: dict[type, Handler] = {
     lt.listen_succeeded_alert: _listening,
     lt.listen_failed_alert: _not_listening,
     lt.tracker_error_alert: _tracker_error,
     lt.url_seed_alert: _web_seed_error,
     lt.alerts_dropped_alert: _dropped,
+    lt.portmap_alert: _mapped,
+    lt.portmap_error_alert: _not_mapped,
+    lt.external_ip_alert: _our_address,
+    lt.session_stats_alert: _counters,
 }
 _TORRENT: dict[type, Handler] = {
     lt.piece_finished_alert: _piece,

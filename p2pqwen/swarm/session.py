@@ -23,6 +23,7 @@ from p2pqwen.swarm.address_filter import address_filter
 from p2pqwen.swarm.deaf import stop_listening
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.progress import Phase
+from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.settings import SwarmSettings, alert_mask, settings_pack
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.swarm.transport import TransportPolicy
@@ -33,7 +34,7 @@ from p2pqwen.values.repo_path import RepoPath
 
 _LISTEN_SECONDS = 5.0
 _POLICY_EVERY = 1.0
-_CLOSE_SECONDS = 5.0
+_COUNT_EVERY = 10.0
 
 
 class Swarm:
@@ -56,6 +57,7 @@ class Swarm:
         self._session: lt.session | None = None
         self._transport = TransportPolicy(clock())
         self._next_policy = clock() + _POLICY_EVERY
+        self._next_count = clock()
         self._said: set[tuple[str, str]] = set()
         self._news = alerts.SessionNews()
         self.listening: list[Endpoint] = []
@@ -93,6 +95,11 @@ class Swarm:
         """Return the nodes in the session's DHT routing tables."""
         kind = lt.save_state_flags_t.save_dht_state
         return dht_state.nodes_of(lt.write_session_params_buf(self._live.session_state(kind), kind))
+
+    @property
+    def reach(self) -> Reach:
+        """What is known of how the world reaches this session."""
+        return self._news.reach
 
     @property
     def looks_for_peers(self) -> bool:
@@ -171,6 +178,12 @@ class Swarm:
         self._pass_on()
         if self._clock() >= self._next_policy:
             self._next_policy = self._clock() + _POLICY_EVERY
+            if self._settings.accepts_peers:
+                # Only what changed is told: asking a thousand idle seeds every second costs a tenth of a core.
+                self._live.post_torrent_updates(0)
+                if self._clock() >= self._next_count:
+                    self._next_count = self._clock() + _COUNT_EVERY
+                    self._live.post_session_stats()
             self._look_after_peers()
 
     @property
@@ -184,7 +197,7 @@ class Swarm:
             handle = self._live.add_torrent(given)
         except RuntimeError as error:
             raise P2pqwenError("libtorrent does not take the torrent", got=str(error)) from error
-        torrent = SwarmTorrent(handle, piece_count)
+        torrent = SwarmTorrent(handle, piece_count, followed=self._settings.accepts_peers)
         self._torrents[handle] = torrent
         return torrent
 
@@ -206,7 +219,7 @@ class Swarm:
     def _look_after_peers(self) -> None:
         searching = [one for one in self._torrents.values() if self._is_searching(one)]
         before = self._transport.utp
-        utp = self._transport.decide(self._clock(), lonely=any(map(_is_lonely, searching)))
+        utp = self._transport.decide(self._clock(), lonely=any(one.is_lonely() for one in searching))
         if utp != before:
             self._live.apply_settings({"enable_outgoing_utp": utp})
         for torrent in searching:
@@ -232,11 +245,6 @@ class Swarm:
             for torrent in self._torrents.values():
                 if torrent.checked:
                     torrent.sync_pieces()
-
-
-def _is_lonely(torrent: SwarmTorrent) -> bool:
-    progress = torrent.progress()
-    return progress.known > 0 and progress.peers == 0
 
 
 def _with_port(settings: SwarmSettings) -> SwarmSettings:

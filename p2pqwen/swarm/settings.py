@@ -104,6 +104,7 @@ def alert_mask(*, pieces: bool) -> int:
         | category.status_notification
         | category.storage_notification
         | category.tracker_notification
+        | category.port_mapping_notification
     )
     return int(mask | category.piece_progress_notification if pieces else mask)
 

@@ -39,11 +39,14 @@ class SwarmTorrent:
     `have`: one byte for each piece, 1 once its hash was checked; the bytes may still be on their way to the disk.
     `finished`: it was said to have every wanted piece. `resume`: the newest resume data, not yet wrapped.
     `flushes`: how often everything was written out on request. `met`: peers it was seen connected to, of which a seed
-    leaves as soon as it has nothing more to give.
+    leaves as soon as it has nothing more to give. `followed`: the session tells when its status changes, and `progress`
+    is as of then; else it is asked for.
     """
 
-    def __init__(self, handle: lt.torrent_handle, piece_count: int) -> None:
+    def __init__(self, handle: lt.torrent_handle, piece_count: int, *, followed: bool = False) -> None:
         self._handle = handle
+        self._followed = followed
+        self._status: lt.torrent_status | None = None
         self._ledger = Ledger()
         self._told: list[Endpoint] = []
         self.have = bytearray(piece_count)
@@ -64,8 +67,10 @@ class SwarmTorrent:
 
     def reconnect(self, *, utp: bool) -> None:
         """Try the peers we were told of and are not connected to once more."""
+        if not self._told:
+            return
         with _alive():
-            connected = {Endpoint(*peer.ip) for peer in self._handle.get_peer_info()} if self._told else set()
+            connected = {Endpoint(*peer.ip) for peer in self._handle.get_peer_info()}
             for peer in self._told:
                 if peer not in connected:
                     flags = _ANY_TRANSPORT if utp else _TCP_ONLY
@@ -77,10 +82,11 @@ class SwarmTorrent:
             found = self._handle.get_peer_info()
         return [Endpoint(*peer.ip) for peer in found if _is_peer(peer) and not peer.flags & _UNFINISHED_HANDSHAKE]
 
-    def progress(self) -> TorrentProgress:
-        """Return the state of this moment."""
+    def progress(self, *, fresh: bool = False) -> TorrentProgress:
+        """Return the state of this moment; of a followed torrent, as last told, unless it must be `fresh`."""
         with _alive():
-            status = self._handle.status(0)
+            told = self._status if self._followed and not fresh else None
+            status = self._handle.status(0) if told is None else told
             peers = self._handle.get_peer_info() if status.num_peers or status.num_connections else []
         self._ledger.look(_connections(peers))
         from_peers, from_web = self._ledger.split(status.total_payload_download)
@@ -107,6 +113,17 @@ class SwarmTorrent:
             failed=status.total_failed_bytes,
             paused=bool(status.flags & lt.torrent_flags.paused),
         )
+
+    def is_lonely(self) -> bool:
+        """Tell whether it knows peers and is connected to none."""
+        if self._followed and self._status is not None and not self._status.list_peers:
+            return False
+        progress = self.progress()
+        return progress.known > 0 and progress.peers == 0
+
+    def note(self, status: lt.torrent_status) -> None:
+        """Take a status that the session told."""
+        self._status = status
 
     def mark(self, piece: int, *, have: bool) -> None:
         """Book one piece."""

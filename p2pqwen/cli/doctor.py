@@ -1,0 +1,47 @@
+"""`p2pqwen doctor`: what a node needs, looked at, with advice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from p2pqwen.cli import exit_codes
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from p2pqwen.operations.doctor import Finding
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(doctor)
+
+
+def doctor(json_output: JsonFlag = False) -> None:
+    """Look at port, DHT, Hub, clock, index, disks, rot and permissions; exit 0 when all is well, 1 when not."""
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.doctor import examine
+
+    with Output(as_json=json_output) as out:
+        found = []
+        for finding in examine(open_node().patient(out.report)):
+            found.append(finding)
+            if not json_output:
+                out.result({}, _lines(finding))
+        bad = sum(not one.ok for one in found)
+        if json_output:
+            out.result({"ok": not bad, "findings": [one.to_json() for one in found]}, ())
+        else:
+            out.result({}, ["", f"{bad} of {len(found)} need attention" if bad else "all is well"])
+    if bad:
+        raise typer.Exit(exit_codes.FAILED)
+
+
+def _lines(finding: Finding) -> Iterator[str]:
+    yield f"{'ok ' if finding.ok else 'BAD'}  {finding.check:11}  {finding.detail}"
+    if finding.advice:
+        yield f"{'':18}→ {finding.advice}"

@@ -1,0 +1,56 @@
+"""Whether the rest of the world reaches this session: what came in, what the router mapped, how large its DHT is.
+
+Nobody can tell by himself that a port is open; that somebody from outside came in is proof. libtorrent counts no peer
+of this machine or network there, since no router stands in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+_INCOMING, _DHT_NODES = "net.has_incoming_connections", "dht.dht_nodes"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What is known so far. `mapped`: ports that a router opened by UPnP or NAT-PMP; `refusal`: why it did not.
+
+    `external`: our address, as others see it. `dht_nodes` is None while it was not counted.
+    """
+
+    incoming: bool = False
+    dht_nodes: int | None = None
+    mapped: tuple[int, ...] = ()
+    refusal: str = ""
+    external: str = ""
+
+    def with_counters(self, values: Mapping[str, int]) -> Reach:
+        """Return the same with libtorrent's counters of this moment."""
+        return replace(self, incoming=bool(values.get(_INCOMING, 0)), dht_nodes=values.get(_DHT_NODES, 0))
+
+    def with_mapping(self, port: int) -> Reach:
+        """Return the same with a port that a router opened."""
+        return self if port in self.mapped else replace(self, mapped=(*self.mapped, port))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the control API shows it."""
+        return {
+            "incoming": self.incoming,
+            "dht_nodes": self.dht_nodes,
+            "mapped": list(self.mapped),
+            "refusal": self.refusal or None,
+            "external": self.external or None,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what `to_json` wrote, of this version of ours."""
+        return cls(
+            incoming=bool(value.get("incoming")),
+            dht_nodes=value.get("dht_nodes"),
+            mapped=tuple(value.get("mapped") or ()),
+            refusal=value.get("refusal") or "",
+            external=value.get("external") or "",
+        )
