@@ -66,12 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if message := error.format_message():
             print_error(errors.UsageError(message, hint="see `p2pqwen --help`"), code=code, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted", err=True)
         code = exit_codes.INTERRUPTED
     except BrokenPipeError:
         # The reader of our stdout has gone (`| head`): nothing is left to say, and closing stdout must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.FAILED
-    if code == exit_codes.INTERRUPTED:
+    if code == exit_codes.INTERRUPTED:  # typer makes Ctrl-C this code, too
+        typer.echo("interrupted", err=True)
         exit_codes.leave_at_once(code)
     return code if isinstance(code, int) else exit_codes.DONE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -35,6 +36,8 @@ class Output:
         self._tasks: dict[str, TaskID] = {}
         self._last_line: dict[str, float] = {}
         self._started: dict[str, float] = {}
+        self._lock = threading.RLock()  # operations report from several threads
+        self._over = False
 
     def __enter__(self) -> Self:
         return self
@@ -42,10 +45,17 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close_bars()
+        with self._lock:
+            self._over = True
+            self._close_bars()
 
     def report(self, event: Event) -> None:
-        """Show an event of an operation."""
+        """Show an event of an operation; nothing once the command is over, whatever its threads still do."""
+        with self._lock:
+            if not self._over:
+                self._show(event)
+
+    def _show(self, event: Event) -> None:
         match event:
             case Progress():
                 self._progress(event)

@@ -156,9 +156,10 @@ def _lines(result: BulkResult) -> Iterator[str]:
     from p2pqwen.stewardship.bulk_plan import WORK, Action
 
     if result.dry_run:
+        wide = max((len(str(row.survey.wanted.repo)) for row in result.of(*WORK)), default=0)
         for row in result.of(*WORK):
-            size = f"{format_size(row.survey.size)}, {format_size(row.survey.to_bring)} to bring"
-            yield f"{row.action:<9}  {row.survey.wanted.repo}  {size}"
+            size = f"{format_size(row.survey.size):>8}, {format_size(row.survey.to_bring):>8} to bring"
+            yield f"{row.action:<9}  {row.survey.wanted.repo!s:<{wide}}  {size}"
     for one in result.done:
         yield f"preserved  {one.held.id}  {format_size(one.metainfo.layout.total_size)}"
     for row in result.of(Action.SKIPPED, Action.FAILED):

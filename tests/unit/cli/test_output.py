@@ -46,6 +46,14 @@ def test_progress_speaks_every_few_seconds_and_once_at_the_end(capsys):
     assert "s left" in lines[0]
 
 
+def test_threads_that_outlive_the_command_are_not_heard(capsys):
+    with Output(as_json=False) as out:
+        out.report(Notice("info", "heard"))
+    out.report(Notice("info", "too late"))
+    out.report(Progress("download", 5, 5))
+    assert capsys.readouterr().err == "heard\n"
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
