@@ -39,6 +39,7 @@ from p2pqwen.operations.fetch_files import (
 from p2pqwen.operations.fetch_metadata import KeptMetadata, NoMetadataError, ask_peers
 from p2pqwen.operations.fetch_plan import FetchPlan, Sources, make_plan, plan_of
 from p2pqwen.operations.fetch_target import FetchTarget
+from p2pqwen.operations.lookup import check_metadata
 from p2pqwen.operations.rebuild import Rebuild
 from p2pqwen.operations.recipe_source import RecipeSource, recipe_sources
 from p2pqwen.operations.reuse import held_content, reuse
@@ -200,6 +201,8 @@ class _Fetch:
         return plan, list(dict.fromkeys([*peers, *connected]))
 
     def _completed(self, plan: FetchPlan, metainfo: Metainfo) -> FetchPlan:
+        if plan.entry is not None:
+            check_metadata(plan.entry, metainfo)
         checked = plan_of(metainfo, self._places.sources, repo=plan.repo, route=plan.route, origin=plan.origin)
         return replace(
             checked,

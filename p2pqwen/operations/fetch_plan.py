@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError, UsageError, VerificationError
 from p2pqwen.events import Notice, Report
+from p2pqwen.index.entry import Entry
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
@@ -43,7 +44,8 @@ class FetchPlan:
     """A torrent to fetch. `metainfo` is None until its metadata came from peers; then so is `snapshot`.
 
     `index_web_seeds` holds one list for each trusted index that knows it, the newest first. `route` says who named the
-    torrent, `origin` what gave its bytes, both in words. `magnet` is what is known of it while there is no torrent.
+    torrent, `origin` what gave its bytes, both in words. `magnet` is what is known of it while there is no torrent, and
+    `entry` what an index says that the torrent must agree with.
     `signers` are the torrent's signatures as far as we know their keys. `unvouched` are those of its trackers that only
     a link from somewhere names.
     """
@@ -62,6 +64,7 @@ class FetchPlan:
     trackers: tuple[tuple[str, ...], ...] = ()
     peers: tuple[str, ...] = field(default=())
     unvouched: frozenset[str] = frozenset()
+    entry: Entry | None = None
     magnet: Magnet | None = None
 
     @property
@@ -178,6 +181,7 @@ def _by_entry(chosen: Found, found: Sequence[Found], sources: Sources, report: R
             origin=_PEERS,
             index_web_seeds=tuple(one.entry.web_seeds for one in found),
             trackers=tuple((url,) for url in magnet.trackers),
+            entry=entry,
             magnet=magnet,
         )
     metainfo = parse_metainfo(brought.data)

@@ -138,12 +138,7 @@ def check_torrent(found: Found, data: bytes) -> Metainfo:
     """Check a .torrent file against the entry and its publisher's keys; raises `VerificationError`."""
     entry = found.entry
     metainfo = parse_metainfo(data)
-    if metainfo.infohash != entry.infohash:
-        raise VerificationError(
-            f"torrent of {entry.id} is another one than the index names",
-            expected=entry.infohash.v2,
-            got=metainfo.infohash.v2,
-        )
+    check_metadata(entry, metainfo)
     if metainfo.manifest is None or Sha256.of(metainfo.manifest) != entry.manifest:
         got = "none" if metainfo.manifest is None else Sha256.of(metainfo.manifest)
         raise VerificationError(f"manifest of {entry.id}", expected=entry.manifest, got=got)
@@ -151,13 +146,27 @@ def check_torrent(found: Found, data: bytes) -> Metainfo:
     if manifest.snapshot != entry.id:
         raise VerificationError("the manifest is of another snapshot", expected=entry.id, got=manifest.snapshot)
     check_manifest(metainfo, manifest)
-    if (metainfo.layout.total_size, len(metainfo.files)) != (entry.size, entry.files):
-        got = f"{len(metainfo.files)} of {metainfo.layout.total_size} bytes"
-        raise VerificationError(f"files of {entry.id}", expected=f"{entry.files} of {entry.size} bytes", got=got)
     signers = verify_torrent(metainfo, publisher_keys(found.publisher))
     if not any(signer.state == "valid" for signer in signers):
         raise VerificationError(f"torrent of {entry.id} carries no valid signature of its publisher")
     return metainfo
+
+
+def check_metadata(entry: Entry, metainfo: Metainfo) -> None:
+    """Check what an info dictionary says, from wherever it came, against the entry; raises `VerificationError`."""
+    if metainfo.infohash != entry.infohash:
+        raise VerificationError(
+            f"torrent of {entry.id} is another one than the index names",
+            expected=entry.infohash.v2,
+            got=metainfo.infohash.v2,
+        )
+    if metainfo.name != str(entry.id.commit):
+        raise VerificationError(
+            f"torrent of {entry.id} is of another commit", expected=entry.id.commit, got=metainfo.name
+        )
+    if (metainfo.layout.total_size, len(metainfo.files)) != (entry.size, entry.files):
+        got = f"{len(metainfo.files)} of {metainfo.layout.total_size} bytes"
+        raise VerificationError(f"files of {entry.id}", expected=f"{entry.files} of {entry.size} bytes", got=got)
 
 
 def publisher_keys(publisher: TrustedPublisher) -> dict[Sha256, PublicKey]:

@@ -11,6 +11,7 @@ import pytest
 from p2pqwen.torrent.metainfo import parse_metainfo
 from tests.support.command import CommandLine
 from tests.support.models import noise, small_model
+from tests.support.publishing import Rules, chain, make_document, make_index
 from tests.support.swarm import COMMIT, QUIET, REPO, preserve, seeding
 from tests.support.web_seeds import PlainServer
 
@@ -156,6 +157,33 @@ def test_a_mirror_that_is_gone_leaves_the_metadata_to_peers(follower, publisher)
         check(follower.ok("fetch", REPO, *from_peer(publisher)), follower)
     finally:
         hidden.rename(publisher.torrent)
+
+
+OTHER = "c" * 40
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        pytest.param({"commit": OTHER}, "is of another commit", id="53-commit"),
+        pytest.param({"size": SIZE + 1}, f"expected {len(FILES)} of {SIZE + 1} bytes", id="53-size"),
+        pytest.param({"files": 99}, f"expected 99 of {SIZE} bytes", id="53-files"),
+    ],
+)
+def test_metadata_from_peers_must_be_what_the_index_says(user, publisher, tmp_path, changes, problem):
+    """An index that names a real torrent as something else; its mirror has no .torrent, so peers are asked for it."""
+    magnet = publisher.magnet.replace(f"xl={SIZE}", f"xl={changes.get('size', SIZE)}")
+    row = {**publisher.entry, "magnet": magnet, **changes}
+    text = json.dumps(row) if "commit" not in changes else json.dumps(row).replace(COMMIT, OTHER)
+    liar = chain(Rules())
+    signed = {**make_document(liar).to_json(), "entries": [json.loads(text)]}
+    index = tmp_path / "index.json"
+    index.write_bytes(make_index(liar, signed))
+    user.ok("trust", "add", str(liar[0].root.digest), "--index", index)
+    ended = user.run("fetch", f"{REPO}@{changes.get('commit', COMMIT)}", *from_peer(publisher))
+    assert (ended.code, problem in ended.stderr) == (3, True), ended.stderr
+    assert user.ok("list")["snapshots"] == []
+    assert not list(user.home.rglob("*.info"))
 
 
 def test_only_chosen_files_and_then_the_rest(follower, publisher):
