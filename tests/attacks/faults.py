@@ -2,9 +2,9 @@
 
     python -m tests.attacks.faults WORK FAULT TEMPLATE SCRATCH
 
-WORK is `update` or `publish`; FAULT is `kill` (SIGKILL, in the middle of writing half the data) or the name of an
-errno that the step then fails with. Each child starts from a copy of TEMPLATE; what it left behind is judged by the
-caller, through the line of JSON this prints for it. It ends with the first child that got through.
+WORK is `update`, `publish`, `rotate` or `trust`; FAULT is `kill` (SIGKILL, in the middle of writing half the data) or
+the name of an errno that the step then fails with. Each child starts from a copy of TEMPLATE; what it left behind is
+judged by the caller, through the line of JSON this prints for it. It ends with the first child that got through.
 """
 
 from __future__ import annotations
@@ -21,12 +21,18 @@ from pathlib import Path
 from typing import Any, Self
 
 from p2pqwen.errors import P2pqwenError
+from p2pqwen.index.root import INDEX_ROLE
+from p2pqwen.index.rotation import RootChange
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
+from p2pqwen.mirrors.location import Location
+from p2pqwen.operations.keys import make_keys
 from p2pqwen.operations.publish import publish
 from p2pqwen.operations.publish_plan import Plan
+from p2pqwen.operations.rotate import rotate
+from p2pqwen.operations.trust import add_publisher
 from p2pqwen.operations.update import update
 from p2pqwen.values.digest import Sha256
 from tests.support.publishing import NOW
@@ -47,7 +53,22 @@ def publish_work(root: Path) -> None:
     publish(Library(home), KeyStore(home), plan, passphrase=lambda: "", now=NOW + timedelta(days=1))
 
 
-WORK = {"update": update_work, "publish": publish_work}
+def rotate_work(root: Path) -> None:
+    """Replace a stolen index key; its successor is made here."""
+    store = KeyStore(Home(root / "home"))
+    (made,) = make_keys(["fresh"])
+    (stolen,) = store.root().roles[INDEX_ROLE].keyids
+    change = RootChange(stolen=(stolen,), add={INDEX_ROLE: (made.shown,)})
+    rotate(store, change, (made.private,), draft=None, passphrase=lambda: "", new_passphrase=None)
+
+
+def trust_work(root: Path) -> None:
+    """Trust a publisher at first use."""
+    store, publisher = TrustStore(Home(root / "home")), Sha256.parse((root / "publisher").read_text())
+    add_publisher(store, publisher, Location(str(root / "site")), now=NOW)
+
+
+WORK = {"update": update_work, "publish": publish_work, "rotate": rotate_work, "trust": trust_work}
 
 
 class Striker:

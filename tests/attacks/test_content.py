@@ -218,14 +218,20 @@ def signed_by_a_stranger(found: Found, folder: Path) -> bytes:
         pytest.param(lambda *_: b"<html>", "bencod", id="19-html"),
     ],
 )
-def test_torrents_that_are_not_the_entrys(site, forge, problem):
+def test_torrents_that_are_not_the_entrys(site, tmp_path: Path, forge, problem):
     found, folder = site
     data = forge(found, folder)
+    before = everything(tmp_path / "reader")
     with pytest.raises(VerificationError, match=problem):
         check_torrent(found, data)
     (folder / found.entry.torrent).write_bytes(data)
     with pytest.raises(VerificationError, match=problem):
         load_torrent(found)
+    assert everything(tmp_path / "reader") == before
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_39_a_mirror_with_the_right_torrent_makes_up_for_one_with_a_wrong_one(site, tmp_path: Path):

@@ -23,6 +23,7 @@ from p2pqwen.operations.keys import init_keys
 from p2pqwen.operations.publish import publish
 from p2pqwen.operations.publish_plan import Plan
 from p2pqwen.operations.update import SourceState
+from tests.attacks.faults import rotate_work, trust_work
 from tests.attacks.victim import NOW, SIGNERS, TRUSTED_VERSION, Victim
 from tests.support.processes import ROOT
 from tests.support.publishing import digest, make_document, make_index
@@ -79,7 +80,7 @@ def test_an_update_struck_at_every_write_step(waiting_update, tmp_path: Path, fa
 @pytest.fixture
 def waiting_publisher(tmp_path: Path) -> Path:
     """A home that published one snapshot and now holds two."""
-    template = tmp_path / "template"
+    template = tmp_path / "publisher"
     home = Home(template / "home")
     init_keys(KeyStore(home), "Test Keep", None)
     hold(home)
@@ -105,6 +106,40 @@ def test_a_publishing_struck_at_every_write_step(waiting_publisher: Path, tmp_pa
         assert done.accepted.document.version > there.document.version
         accept((root / "site" / "index.json").read_bytes(), there.state, NOW)  # readers of the crashed site follow
     assert seen == {1, 2}
+
+
+@pytest.mark.parametrize("fault", ["kill", "ENOSPC"], ids=["45-kill", "46-ENOSPC"])
+def test_a_rotation_struck_at_every_write_step(waiting_publisher: Path, tmp_path: Path, fault):
+    """The new private key is on the disk before a root names it."""
+    versions = set()
+    before = KeyStore(Home(waiting_publisher / "home")).publisher()
+    for _, root in struck("rotate", fault, waiting_publisher, tmp_path):
+        home = Home(root / "home")
+        keys = KeyStore(home)
+        assert keys.publisher() == before
+        versions.add(keys.root().version)
+        assert all(keys.has_key(keyid) for keyid in keys.root().keys)
+        if keys.root().version == 1:
+            rotate_work(root)
+        assert (keys.root().version, keys.root().index_epoch) == (2, 1)
+        plan = Plan(out=root / "site", endpoint="https://huggingface.co")
+        assert publish(Library(home), keys, plan, passphrase=lambda: "", now=NOW).accepted.document.epoch == 1
+    assert versions == {1, 2}
+
+
+@pytest.mark.parametrize("fault", ["kill", "ENOSPC"], ids=["45-kill", "46-ENOSPC"])
+def test_a_first_trust_struck_at_every_write_step(waiting_publisher: Path, tmp_path: Path, fault):
+    template = tmp_path / "template"
+    shutil.copytree(waiting_publisher / "site", template / "site")
+    publisher = KeyStore(Home(waiting_publisher / "home")).publisher()
+    (template / "publisher").write_text(str(publisher))
+    for _, root in struck("trust", fault, template, tmp_path):
+        store = TrustStore(Home(root / "home"))
+        assert store.ids() in ([], [publisher])
+        trust_work(root)
+        document = store.get(publisher, now=NOW).document
+        assert document is not None
+        assert len(document.entries) == 1
 
 
 def told(victim: Victim) -> list[str]:
@@ -193,12 +228,11 @@ def test_47_no_flipped_bit_in_seen_json_shuts_out_what_is_honest(victim: Victim)
     good = path.read_bytes()
     honest = victim.next_file()
     for at in range(len(good)):
-        for bit in range(8):
-            path.write_bytes(good[:at] + bytes((good[at] ^ 1 << bit,)) + good[at + 1 :])
-            assert any("damaged" in notice for notice in told(victim)), path.read_bytes()
-            held = victim.store.get(victim.publisher, now=NOW)
-            assert held.accepted is not None
-            assert held.state.seen == held.accepted.seen
+        path.write_bytes(good[:at] + bytes((good[at] ^ 1 << at % 8,)) + good[at + 1 :])
+        assert any("damaged" in notice for notice in told(victim)), path.read_bytes()
+        held = victim.store.get(victim.publisher, now=NOW)
+        assert held.accepted is not None
+        assert held.state.seen == held.accepted.seen
     assert victim.offer(honest).state is SourceState.NEWER
     assert told(victim) == []
 

@@ -14,8 +14,6 @@ ROWS = {
     for match in map(ROW.fullmatch, (HERE / "README.md").read_text().splitlines())
     if match
 }
-# Tests of other parts carry their own names.
-OTHERS = re.compile(r"\.\./unit/(?:values|torrent|webseed|manifest)/|\.\./loopback/test_fetch")
 
 
 def test_every_number_is_there():
@@ -24,9 +22,12 @@ def test_every_number_is_there():
 
 @pytest.mark.parametrize(("number", "where"), ROWS.items(), ids=[f"{number:02}" for number in ROWS])
 def test_the_files_named_try_it(number, where):
-    files = re.findall(r"[\w./]+\.py", where)
-    assert files
-    for name in files:
+    places = re.findall(r"([\w./]+\.py)(?:::(\w+))?", where)
+    assert places
+    for name, test in places:
         text = (HERE / name).read_text()
-        carries = re.search(rf'(?:id="|"|test_|_|\d\d-|f"\{{\')(?:\d\d[-_])*{number:02}(?:[-_\'])', text)
-        assert carries or OTHERS.match(name), f"{name} has no test with the number {number:02}"
+        if test:  # a test of another part that carries no number
+            assert f"def {test}(" in text, f"{name} has no {test}"
+        else:
+            carries = re.search(rf'(?:id="|"|test_|_|\d\d-|f"\{{\')(?:\d\d[-_])*{number:02}(?:[-_\'])', text)
+            assert carries, f"{name} has no test with the number {number:02}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import threading
 from pathlib import Path
 
@@ -29,6 +32,7 @@ from tests.support.mirror_server import (
     mirror,
     redirects,
 )
+from tests.support.processes import p2pqwen
 from tests.support.publishing import Publisher, Rules, chain
 
 HASTY = Patience(answer=0.5, total=2.0, slowest=10_000)  # for those that never answer
@@ -273,6 +277,28 @@ def test_over_https_the_servers_certificate_counts(server: MirrorServer, tmp_pat
     assert "certificate" in stranger.json["sources"][0]["detail"].lower()
     believer = CommandLine(tmp_path, processes=True, SSL_CERT_FILE=str(certified.authority))
     assert believer.ok("index", "update")["version"] == 6
+
+
+def test_48_commands_that_update_at_once(server: MirrorServer, tmp_path: Path):
+    """Each is answered only once all three have asked."""
+    victim, together = Victim(tmp_path), threading.Barrier(3)
+    (victim.store.folder(victim.publisher) / "sources.json").unlink()
+    victim.store.pin(victim.publisher, [server.url])
+
+    def answer(handler: Handler) -> None:
+        together.wait(60)
+        gives(victim.next_file())(handler)
+
+    server.answers["/index.json"] = answer
+    command, environment = p2pqwen("index", "update", "--json"), CommandLine(tmp_path).environment
+    runs = [
+        subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for run in runs:
+        stdout = run.communicate(timeout=90)[0]
+        assert (run.returncode, json.loads(stdout)["version"]) == (0, 6)
+    assert victim.version() == (0, 6)
 
 
 def test_exit_codes_of_update(server: MirrorServer, tmp_path: Path):
