@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from p2pqwen.operations.recipe_source import RecipeSource
     from p2pqwen.operations.scrub import Scrubber
     from p2pqwen.operations.snapshot_calls import SnapshotCalls
+    from p2pqwen.operations.status import Status
     from p2pqwen.operations.wanted_torrent import WantedTorrent
     from p2pqwen.server.client import ControlClient
     from p2pqwen.server.control import ControlServer
@@ -345,14 +346,23 @@ class Node:
             report=report,
         )
 
+    def status(self, store: StateStore, report: Report) -> Status:
+        """Return how this home stands: what its node says, or what lies on the disk."""
+        from p2pqwen.operations.status import status
+
+        running = self.running()
+        asked = None if running is None else running.call("GET", "/v1/status")
+        return status(self.library, self.home, store, asked, report)
+
     def patient(self, report: Report) -> Patient:
         """Gather what `doctor` looks at."""
         from p2pqwen.operations.doctor import Patient
+        from p2pqwen.operations.scrub import scrub_records
         from p2pqwen.swarm.endpoint import Endpoint
 
         now = datetime.now(UTC)
         with self.state_store(report) as store:
-            scrubs = self.scrubber(store, report).records()
+            scrubs = scrub_records(store)
         access = self.dht()
         return Patient(
             home=self.home,

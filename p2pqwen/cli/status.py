@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,10 +11,9 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
+    from p2pqwen.library.state_store import StateStore
     from p2pqwen.node import Node
-    from p2pqwen.operations.hub_watch import WatchRecord
-    from p2pqwen.stewardship.upstream import UpstreamRecord
-    from p2pqwen.values.snapshot_id import SnapshotId
+    from p2pqwen.operations.status import Status
 
 
 def register(app: typer.Typer) -> None:
@@ -21,54 +21,68 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
 
 
-def status(json_output: JsonFlag = False) -> None:
-    """Show whether a node of this home runs, and how each snapshot stands."""
+def status(
+    once: Annotated[bool, typer.Option("--once", help="Show this moment and end, on a terminal too.")] = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Show whether a node of this home runs, and how each snapshot stands.
+
+    On a terminal, while a node runs, it is drawn anew every second until Ctrl-C; elsewhere once.
+    """
     from p2pqwen.node import open_node
-    from p2pqwen.operations.hub_watch import watch_fields, watch_words
-    from p2pqwen.operations.node_state import node_status
-    from p2pqwen.operations.upstream import gone_words, with_upstream
-    from p2pqwen.values.byte_size import format_rate
 
     with Output(as_json=json_output) as out:
         node = open_node()
-        running, rows = node_status(node.library, node.home, out.report)
-        known, last = _of_the_hub(node, out)
-        lines = [
-            "no node is running; `p2pqwen seed` starts one"
-            if running is None
-            else f"node {running.pid} listens on {running.listen}"
-        ]
-        if node.watch_every is not None:
-            lines.append(watch_words(last, node.watch_every))
-        lines += [
-            ", ".join(
-                part
-                for part in (
-                    f"{row.id}  {row.state} {row.progress:.0%}",
-                    f"{row.peers} peers",
-                    f"up {format_rate(row.upload_rate)}",
-                    gone_words(known.get(row.id)),
-                )
-                if part
-            )
-            for row in rows
-        ]
-        out.result(
-            {
-                "node": None if running is None else {"pid": running.pid, "listen": running.listen},
-                "watch": watch_fields(last, node.watch_every),
-                "snapshots": with_upstream([row.to_json() for row in rows], known),
-            },
-            lines,
-        )
+        with node.state_store(out.report) as store:
+            found = node.status(store, out.report)
+            if json_output:
+                out.result(_fields(node, store, found), ())
+            elif not sys.stdout.isatty():
+                out.result({}, _lines(node, store, found))
+            else:
+                _draw(node, store, found, out, once=once)
 
 
-def _of_the_hub(node: Node, out: Output) -> tuple[dict[SnapshotId, UpstreamRecord], WatchRecord]:
-    """Return what is known of snapshots on the Hub, and the node's last round there."""
+def _draw(node: Node, store: StateStore, found: Status, out: Output, *, once: bool) -> None:
+    from p2pqwen.cli.status_table import print_once, show_live
+
+    if once or found.node is None:
+        print_once(found, _notes(node, store, found))
+    else:
+        show_live(lambda: node.status(store, out.report), lambda now: _notes(node, store, now))
+
+
+def _fields(node: Node, store: StateStore, found: Status) -> dict[str, Any]:
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.hub_watch import WatchRecord, last_round
+    from p2pqwen.operations.hub_watch import last_round, watch_fields
+    from p2pqwen.operations.upstream import with_upstream
 
-    if not node.home.state.exists():
-        return {}, WatchRecord()
-    with node.state_store(out.report) as store:
-        return UpstreamStore(store).all(), last_round(store)
+    return {
+        "node": None if found.node is None else {"pid": found.node.pid, "listen": found.node.listen},
+        "watch": watch_fields(last_round(store), node.watch_every),
+        "limits": found.limits,
+        "snapshots": with_upstream([row.to_json() for row in found.rows], UpstreamStore(store).all()),
+    }
+
+
+def _lines(node: Node, store: StateStore, found: Status) -> list[str]:
+    from p2pqwen.cli.status_table import plain_lines
+    from p2pqwen.library.upstream_store import UpstreamStore
+    from p2pqwen.operations.upstream import gone_words
+
+    gone = {str(snapshot): gone_words(record) for snapshot, record in UpstreamStore(store).all().items()}
+    return [*_notes(node, store, found), *plain_lines(found, gone)]
+
+
+def _notes(node: Node, store: StateStore, found: Status) -> list[str]:
+    from p2pqwen.operations.hub_watch import last_round, watch_words
+
+    running = found.node
+    notes = [
+        "no node is running; `p2pqwen seed` starts one"
+        if running is None
+        else f"node {running.pid} listens on {running.listen}"
+    ]
+    if node.watch_every is not None:
+        notes.append(watch_words(last_round(store), node.watch_every))
+    return notes

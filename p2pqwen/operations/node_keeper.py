@@ -27,7 +27,6 @@ from p2pqwen.operations.node_state import SnapshotState
 from p2pqwen.operations.scrub import Scrubber, ScrubRecord, ScrubStoppedError
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.values.utc_time import format_time
 
 CHOICES_EVERY = 1.0
 COUNT_EVERY = 10.0
@@ -284,15 +283,11 @@ class NodeKeeper:
 
     def _decorated(self, row: SnapshotState) -> SnapshotState:
         name = str(row.id)
-        choice, sent = self._choices.get(name, Choice()), self._transfers.get(name, Transfer())
-        scrub = self._scrubs.get(name, ScrubRecord())
-        return replace(
-            row,
-            state="paused" if choice.paused and row.state in {"seeding", "damaged"} else row.state,
-            priority=choice.priority.value,
-            uploaded_ever=sent.uploaded + self._unbooked.get(row.id, 0),
-            last_scrub=None if scrub.finished is None else format_time(scrub.finished),
-            damaged_files=len(scrub.damage),
+        return row.with_memory(
+            self._choices.get(name, Choice()),
+            self._transfers.get(name, Transfer()),
+            self._scrubs.get(name, ScrubRecord()),
+            unbooked=self._unbooked.get(row.id, 0),
         )
 
     def _scrub(self) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.operations.choices import Choice, Transfer
+from p2pqwen.operations.scrub import ScrubRecord
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.utc_time import format_time
 
 MAX_STATE_BYTES = 16 << 20
 
@@ -43,6 +47,34 @@ class SnapshotState:
     damaged_files: int = 0  # that it found
 
     @property
+    def rate(self) -> int:
+        """Bytes a second in both directions."""
+        return self.upload_rate + self.download_rate
+
+    @property
+    def health(self) -> str:
+        """How our own copy is: good, damaged, unfinished, away (its disk is not here), unusable."""
+        if self.damaged_files or self.state == "damaged":
+            return "damaged"
+        if self.state in {"away", "checking"}:
+            return self.state
+        if self.state == "skipped":
+            return "unusable"
+        return "good" if self.progress == 1.0 else "unfinished"
+
+    def with_memory(self, choice: Choice, sent: Transfer, scrub: ScrubRecord, *, unbooked: int = 0) -> SnapshotState:
+        """Return the row with what is remembered of the snapshot; `unbooked` bytes were sent and not yet counted."""
+        held = {"seeding", "damaged", "complete", "partial"}
+        return replace(
+            self,
+            state="paused" if choice.paused and self.state in held else self.state,
+            priority=choice.priority.value,
+            uploaded_ever=sent.uploaded + unbooked,
+            last_scrub=None if scrub.finished is None else format_time(scrub.finished),
+            damaged_files=len(scrub.damage),
+        )
+
+    @property
     def ratio(self) -> float:
         """How many times over the snapshot was given away."""
         return round(self.uploaded_ever / self.size, 3) if self.size else 0.0
@@ -51,7 +83,13 @@ class SnapshotState:
         """Return the row of `status --json`."""
         row = asdict(self)
         del row["id"]
-        return {"repo": str(self.id.repo), "commit": str(self.id.commit), **row, "ratio": self.ratio}
+        return {
+            "repo": str(self.id.repo),
+            "commit": str(self.id.commit),
+            **row,
+            "ratio": self.ratio,
+            "health": self.health,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +111,31 @@ def write_state(path: Path, state: NodeState) -> None:
         temporary.replace(path)
 
 
-def node_status(library: Library, home: Home, report: Report = ignore) -> tuple[NodeState | None, list[SnapshotState]]:
-    """Return the running node, None if none runs, and a row for every snapshot of the library."""
-    node = _read_state(home.node_state) if _is_locked(home.locks / "node.lock") else None
+def node_status(
+    library: Library, home: Home, report: Report = ignore, *, node: NodeState | None = None
+) -> tuple[NodeState | None, list[SnapshotState]]:
+    """Return the running node, None if none runs, and a row for every snapshot of the library.
+
+    `node` is what it said of itself just now; else what it wrote last.
+    """
+    if node is None and _is_locked(home.locks / "node.lock"):
+        node = _read_state(home.node_state)
     live = {row.id: row for row in node.snapshots} if node is not None else {}
     rows = [live.get(held.id) or _at_rest(held, report) for held in library.all()]
     rows += [SnapshotState(id=one.id, state="away", size=one.size) for one in library.away()]
+    known = {row.id for row in rows}
+    rows += [row for snapshot, row in live.items() if snapshot not in known]  # a fetch that has just begun
     return node, sorted(rows, key=lambda row: row.id)
 
 
 def _at_rest(held: HeldSnapshot, report: Report) -> SnapshotState:
-    progress = 1.0
-    if held.state is State.INCOMPLETE:
-        try:
-            progress = _on_disk(held, held.metainfo())
-        except P2pqwenError as error:
-            report(Notice("warning", f"{held.torrent_path}: {error.message}"))
-            progress = 0.0
-    return SnapshotState(id=held.id, state=held.state.value, progress=progress)
+    try:
+        metainfo = held.metainfo()
+    except P2pqwenError as error:
+        report(Notice("warning", f"{held.torrent_path}: {error.message}"))
+        return SnapshotState(id=held.id, state=held.state.value)
+    progress = _on_disk(held, metainfo) if held.state is State.INCOMPLETE else 1.0
+    return SnapshotState(id=held.id, state=held.state.value, progress=progress, size=metainfo.layout.total_size)
 
 
 def _on_disk(held: HeldSnapshot, metainfo: Metainfo) -> float:
@@ -101,19 +146,27 @@ def _on_disk(held: HeldSnapshot, metainfo: Metainfo) -> float:
     return min(here / total, 0.9999) if total else 0.0
 
 
+def read_node(document: Mapping[str, Any]) -> NodeState | None:
+    """Read what a node says of itself, in its file or over the control API; None where it makes no sense."""
+    try:
+        said = document.get("node", document)
+        rows = tuple(_row(dict(row)) for row in document["snapshots"])
+        return NodeState(int(said["pid"]), str(said["listen"]), rows)
+    except (P2pqwenError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def _read_state(path: Path) -> NodeState | None:
     try:
-        document = json.loads(durable.read(path, max_bytes=MAX_STATE_BYTES))
-        rows = tuple(_row(row) for row in document["snapshots"])
-        return NodeState(int(document["pid"]), str(document["listen"]), rows)
-    except (P2pqwenError, ValueError, KeyError, TypeError):
+        return read_node(json.loads(durable.read(path, max_bytes=MAX_STATE_BYTES)))
+    except (P2pqwenError, ValueError):
         return None  # a node that is just starting or stopping
 
 
 def _row(row: dict[str, Any]) -> SnapshotState:
     snapshot = SnapshotId(RepoId(row.pop("repo")), CommitId.parse(row.pop("commit")))
-    row.pop("ratio", None)
-    return SnapshotState(id=snapshot, **row)
+    known = {field.name for field in fields(SnapshotState)}
+    return SnapshotState(id=snapshot, **{name: value for name, value in row.items() if name in known})
 
 
 def _is_locked(path: Path) -> bool:

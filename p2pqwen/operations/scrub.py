@@ -95,7 +95,7 @@ class Scrubber:
 
     def records(self) -> dict[str, ScrubRecord]:
         """Return what is known, by `org/model@commit`."""
-        return {name: ScrubRecord.from_json(value) for name, value in self.store.items("scrub/").items()}
+        return scrub_records(self.store)
 
     def forget(self, snapshot: SnapshotId) -> None:
         """Forget a snapshot that is no longer held."""
@@ -186,6 +186,11 @@ class Scrubber:
 
     def _remember(self, snapshot: SnapshotId, record: ScrubRecord) -> None:
         self.store.put(_name(snapshot), record.to_json())
+
+
+def scrub_records(store: StateStore) -> dict[str, ScrubRecord]:
+    """Return what is known of every snapshot, by `org/model@commit`."""
+    return {name: ScrubRecord.from_json(value) for name, value in store.items("scrub/").items()}
 
 
 def _name(snapshot: SnapshotId) -> str:

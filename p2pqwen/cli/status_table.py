@@ -1,0 +1,132 @@
+"""How `status` looks on a terminal: one table, drawn anew every second while a node runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from p2pqwen.operations.node_state import SnapshotState
+from p2pqwen.operations.status import Status
+from p2pqwen.values.byte_size import format_rate, format_size
+from p2pqwen.values.printable_text import printable
+from p2pqwen.values.utc_time import parse_time
+
+_COLOURS = {"good": "green", "damaged": "bold red", "away": "yellow", "unusable": "red", "unfinished": "cyan"}
+_NARROW = 110  # columns, below which the less important ones are left out
+_AROUND = 8  # lines of a screen that are not rows of the table
+
+
+def show_live(look: Callable[[], Status], notes: Callable[[Status], list[str]], every: float = 1.0) -> None:
+    """Draw until Ctrl-C; raises what `look` raises."""
+    console = Console()
+    with Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as live:
+        try:
+            while True:
+                found = look()
+                live.update(_screen(found, notes(found), console), refresh=True)
+                time.sleep(every)
+        except KeyboardInterrupt:
+            return
+
+
+def print_once(found: Status, notes: list[str]) -> None:
+    """Print every row."""
+    console = Console(highlight=False)
+    for line in _head(found, notes):
+        console.print(Text(line))
+    console.print(_table(found.by_business, narrow=console.width < _NARROW))
+
+
+def plain_lines(found: Status, more: Mapping[str, str]) -> Iterable[str]:
+    """Return a line for each row, for where there is no terminal; `more` are further words by `org/model@commit`."""
+    for row in found.rows:
+        parts = [
+            f"{row.id}  {_state(row)}",
+            f"{row.peers} peers",
+            f"up {format_rate(row.upload_rate)}",
+            f"down {format_rate(row.download_rate)}" if row.download_rate else "",
+            f"ratio {row.ratio:.2f}",
+            "" if row.health == "good" else row.health,
+            f"scrubbed {row.last_scrub}" if row.last_scrub else "",
+            more.get(str(row.id), ""),
+        ]
+        yield ", ".join(part for part in parts if part)
+
+
+def summary(found: Status) -> str:
+    """Return the figures of all rows in one line."""
+    rows = found.rows
+    held = sum(row.size for row in rows)
+    up, down = sum(row.upload_rate for row in rows), sum(row.download_rate for row in rows)
+    parts = [
+        f"{len(rows)} snapshots, {format_size(held)}",
+        f"{sum(row.peers for row in rows)} peers",
+        f"up {format_rate(up)}, down {format_rate(down)}",
+    ]
+    limits = found.limits
+    if limits:
+        used, quota = limits.get("uploaded_this_month", 0), limits.get("monthly_upload", 0)
+        parts.append(f"{format_size(used)}{f' of {format_size(quota)}' if quota else ''} sent this month")
+        if limits.get("reason"):
+            parts.append(str(limits["reason"]))
+    return "; ".join(parts)
+
+
+def _screen(found: Status, notes: list[str], console: Console) -> Group:
+    rows = found.by_business
+    room = max(3, console.height - _AROUND - len(notes))
+    more = len(rows) - room
+    lines = [Text(line, overflow="ellipsis", no_wrap=True) for line in _head(found, notes)]
+    end = f"and {more} more; `p2pqwen status --once` shows all. " if more > 0 else ""
+    return Group(
+        *lines, _table(rows[:room], narrow=console.width < _NARROW), Text(f"{end}Ctrl-C ends this, not the node.")
+    )
+
+
+def _head(found: Status, notes: list[str]) -> list[str]:
+    return [*(printable(note, limit=300) for note in notes), summary(found)]
+
+
+def _table(rows: Iterable[SnapshotState], *, narrow: bool) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("model", overflow="ellipsis", no_wrap=True, ratio=1)
+    for name in ("size", "state", "peers", "up", "down"):
+        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
+    table.add_column("health", no_wrap=True, min_width=11)
+    if not narrow:
+        table.add_column("ratio", justify="right", no_wrap=True)
+        table.add_column("last scrub", no_wrap=True, min_width=12)
+    now = datetime.now(UTC)
+    for row in rows:
+        name = f"{row.id.repo}@{str(row.id.commit)[:7]}"
+        health = Text(f"{row.damaged_files} bad files" if row.damaged_files else row.health)
+        health.stylize(_COLOURS.get(row.health, ""))
+        cells: list[Text | str] = [
+            Text(name),
+            format_size(row.size) if row.size else "",
+            Text(_state(row)),
+            f"{row.peers}" if narrow or not row.seeds else f"{row.peers} ({row.seeds} seeds)",
+            format_rate(row.upload_rate) if row.upload_rate else "·",
+            format_rate(row.download_rate) if row.download_rate else "·",
+            health,
+        ]
+        table.add_row(*cells, *([] if narrow else [f"{row.ratio:.2f}", _ago(row.last_scrub, now)]))
+    return table
+
+
+def _state(row: SnapshotState) -> str:
+    return row.state if row.progress == 1.0 or row.state == "away" else f"{row.state} {row.progress:.0%}"
+
+
+def _ago(moment: str | None, now: datetime) -> str:
+    if moment is None:
+        return "not yet"
+    seconds = (now - parse_time(moment)).total_seconds()
+    days = seconds / 86400
+    return f"{days:.0f} days ago" if days >= 2 else f"{max(0.0, seconds / 3600):.0f} hours ago"

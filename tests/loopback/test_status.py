@@ -1,0 +1,164 @@
+"""`status`: drawn live on a terminal, plain elsewhere, and the same figures with a node and without one."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from datetime import UTC, datetime
+
+import pytest
+from rich.console import Console
+
+from p2pqwen.cli import status_table
+from p2pqwen.operations.node_state import NodeState, SnapshotState
+from p2pqwen.operations.status import Status
+from p2pqwen.values.digest import CommitId
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from tests.support.nodes import quiet_config, row, seeding
+from tests.support.preserved import COMMITS, REPO, Preserver, small_model
+from tests.support.processes import ROOT, p2pqwen
+from tests.support.waiting import wait_until
+
+SIZE = sum(map(len, small_model().values()))
+
+
+@pytest.fixture
+def user(tmp_path):
+    keeper = Preserver(tmp_path)
+    keeper.preserve(small_model())
+    quiet_config(keeper.user)
+    return keeper.user
+
+
+class Terminal:
+    """A program on a terminal of 100 columns."""
+
+    def __init__(self, arguments, environment):
+        self._ours, theirs = pty.openpty()
+        size = {"COLUMNS": "100", "LINES": "30", "TERM": "xterm"}
+        environment = {**os.environ, **environment, **size}
+        self.process = subprocess.Popen(
+            arguments, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=ROOT
+        )
+        os.close(theirs)
+        self.shown = ""
+
+    def read_until(self, text, seconds=30):
+        until = time.monotonic() + seconds
+        while text not in self.shown:
+            assert time.monotonic() < until, self.shown
+            if select.select([self._ours], [], [], 0.2)[0]:
+                try:
+                    self.shown += os.read(self._ours, 65536).decode()
+                except OSError:  # it has ended
+                    assert text in self.shown, self.shown
+        return self.shown
+
+    def close(self):
+        os.close(self._ours)
+
+
+@pytest.fixture
+def terminal(user):
+    opened = []
+
+    def open_(*arguments):
+        opened.append(Terminal(p2pqwen(*arguments), user.environment))
+        return opened[-1]
+
+    yield open_
+    for one in opened:
+        one.process.kill()
+        one.process.wait(10)
+        one.close()
+
+
+def test_live_on_a_terminal_until_ctrl_c(user, terminal):
+    with seeding(user) as (node, _):
+        node.line(30, containing='"seeding"')
+        shown = terminal("status")
+        shown.read_until(f"{REPO}@{COMMITS[0][:7]}")
+        assert "seeding" in shown.read_until("Ctrl-C ends this")
+        shown.process.send_signal(signal.SIGINT)
+        assert shown.process.wait(20) == 0
+        assert node.exit_code is None
+        once = terminal("status", "--once")
+        once.read_until("good")
+        assert once.process.wait(20) == 0
+
+
+def test_without_a_node_it_is_printed_once(user, terminal):
+    shown = terminal("status")
+    shown.read_until("no node is running")
+    shown.read_until("complete")
+    assert shown.process.wait(20) == 0
+
+
+def test_the_figures_are_there_with_a_node_and_without(user):
+    user.ok("library", "scrub", "--all")
+    user.ok("priority", REPO, "low")
+    without = row(user, COMMITS[0])
+    with seeding(user) as (node, _):
+        node.line(30, containing='"seeding"')
+        wait_until(lambda: row(user, COMMITS[0])["last_scrub"], 20, "the scrub to be shown")
+        within = row(user, COMMITS[0])
+    assert without["state"] == "complete"
+    assert within["state"] == "seeding"
+    for name in ("size", "health", "priority", "ratio", "last_scrub", "progress", "damaged_files"):
+        assert within[name] == without[name], name
+    assert (within["size"], within["health"], within["priority"]) == (SIZE, "good", "low")
+    words = user.run("status").stdout
+    assert f"{REPO}@{COMMITS[0]}  complete, 0 peers" in words
+    assert "scrubbed 20" in words
+
+
+@pytest.mark.parametrize(
+    ("state", "health"),
+    [
+        ({"state": "seeding", "progress": 1.0}, "good"),
+        ({"state": "paused", "progress": 1.0}, "good"),
+        ({"state": "seeding", "progress": 1.0, "damaged_files": 2}, "damaged"),
+        ({"state": "damaged", "progress": 0.9}, "damaged"),
+        ({"state": "downloading", "progress": 0.5}, "unfinished"),
+        ({"state": "away"}, "away"),
+        ({"state": "skipped"}, "unusable"),
+        ({"state": "checking", "progress": 0.2}, "checking"),
+    ],
+)
+def test_health_is_that_of_our_own_copy(state, health):
+    assert rows_of([state])[0].health == health
+
+
+def rows_of(states):
+    return [
+        SnapshotState(id=SnapshotId(RepoId(f"Qwen/Model-{number}"), CommitId(bytes(20))), **state)
+        for number, state in enumerate(states)
+    ]
+
+
+def test_what_matters_stands_first_and_a_small_screen_holds_it():
+    states = [{"state": "seeding", "progress": 1.0, "size": 10**9}] * 40
+    states += [{"state": "seeding", "progress": 1.0, "upload_rate": 5_000_000, "peers": 3, "seeds": 1}]
+    states += [{"state": "seeding", "progress": 1.0, "damaged_files": 2, "last_scrub": "2026-11-20T00:00:00Z"}]
+    found = Status(NodeState(1, "127.0.0.1:1", ()), tuple(rows_of(states)), {"uploaded_this_month": 5, "reason": "x"})
+    console = Console(width=80, height=24, record=True, file=io.StringIO())
+    console.print(status_table._screen(found, ["node 1"], console))
+    lines = console.export_text().splitlines()
+    assert len(lines) <= 24
+    table = next(index for index, line in enumerate(lines) if line.startswith("model"))
+    assert "2 bad files" in lines[table + 1]
+    assert "Model-40" in lines[table + 2]
+    assert "5.00 MB/s" in lines[table + 2]
+    assert "and 28 more" in lines[-1] or "more;" in lines[-1]
+    assert "; x" in lines[1]
+
+
+def test_ages():
+    now = datetime(2026, 11, 25, tzinfo=UTC)
+    ages = ["2026-11-20T00:00:00Z", "2026-11-24T20:00:00Z", "2026-11-26T00:00:00Z", None]
+    assert [status_table._ago(age, now) for age in ages] == ["5 days ago", "4 hours ago", "0 hours ago", "not yet"]
