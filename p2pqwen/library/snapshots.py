@@ -205,6 +205,12 @@ class Library:
         """Return where this snapshot is made, or would be; nothing is created."""
         return (self._place(snapshot) or self._main).staged(snapshot)
 
+    def other_stages(self, snapshot: SnapshotId) -> list[Path]:
+        """Return where other commits of this repository were begun and not finished."""
+        repo = snapshot.repo
+        staged = [path for one in self.folders for path in (one.staging / repo.org / repo.model).glob("?" * 40)]
+        return sorted(path for path in staged if path.name != str(snapshot.commit))
+
     def discard_stage(self, snapshot: SnapshotId) -> None:
         """Remove what was staged for this snapshot."""
         for one in self.folders:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, UsageError
+from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError, UsageError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
@@ -16,6 +16,7 @@ from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.manifest.licence import license_of_readme
 from p2pqwen.manifest.manifest import parse_manifest
+from p2pqwen.operations.preserve import begun_elsewhere
 from p2pqwen.operations.snapshot_build import MAX_README_SIZE
 from p2pqwen.stewardship.bulk_plan import Survey
 from p2pqwen.stewardship.watchlist import MAX_WATCHLIST_SIZE, WatchedRepo, parse_watchlist
@@ -23,6 +24,8 @@ from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
 
 SURVEY_WORKERS = 4
+GIVE_UP_AFTER = 8
+"""So many questions without any answer mean that the Hub is out of reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +87,27 @@ def survey_all(
     `read_licenses`: read each snapshot's own README.md for its licence, which needs that one file.
     """
     surveyor = _Surveyor(hub, cache, library, read_licenses=read_licenses)
+    found = _ask(wanted, surveyor, report)
+    silent = [one.survey.wanted for one in found if isinstance(one.survey.error, NetworkError)]
+    if silent and len(silent) < len(found):
+        # Refused by a rate limit, as a rule: by now the pace has been slowed, and the next try waits for its turn.
+        again = _ask(silent, surveyor, report)
+        found = [one for one in found if not isinstance(one.survey.error, NetworkError)] + again
+    return found
+
+
+def _ask(wanted: Sequence[WatchedRepo], surveyor: _Surveyor, report: Report) -> list[Surveyed]:
+    """Survey each; where the first answers are none at all, nobody else is asked for."""
     found: list[Surveyed] = []
     with ThreadPoolExecutor(SURVEY_WORKERS, "survey") as pool:
-        asked = [pool.submit(surveyor.survey, one) for one in wanted]
+        asked = {pool.submit(surveyor.survey, one): one for one in wanted}
         try:
-            for done, answer in enumerate(as_completed(asked), 1):
-                found.append(answer.result())
-                report(Progress("survey", done, len(wanted), str(found[-1].survey.wanted.repo), "repositories"))
+            for answer in as_completed(asked):
+                found.append(surveyor.not_asked(asked[answer]) if answer.cancelled() else answer.result())
+                report(Progress("survey", len(found), len(wanted), str(asked[answer].repo), "repositories"))
+                if len(found) == GIVE_UP_AFTER and all(isinstance(one.survey.error, NetworkError) for one in found):
+                    for other in asked:
+                        other.cancel()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -106,14 +123,22 @@ class _Surveyor:
 
     def survey(self, wanted: WatchedRepo) -> Surveyed:
         """Look at one repository."""
-        earlier = sum(one.repo == wanted.repo for one in self._held)
         try:
             listing = self._hub.resolve(wanted.repo, wanted.revision)
-            survey = self._describe(wanted, listing)
         except P2pqwenError as error:
-            absent = isinstance(error, NotFoundError)
-            return Surveyed(Survey(wanted, error=error, absent=absent, earlier=earlier, license=wanted.license))
-        return Surveyed(survey, listing)
+            return self._failed(wanted, error, absent=isinstance(error, NotFoundError))
+        try:
+            return Surveyed(self._describe(wanted, listing), listing)
+        except P2pqwenError as error:
+            return self._failed(wanted, error)
+
+    def not_asked(self, wanted: WatchedRepo) -> Surveyed:
+        """Return what is known of a repository that nobody asked about."""
+        return self._failed(wanted, NetworkError("not asked: the Hub did not answer about the others"))
+
+    def _failed(self, wanted: WatchedRepo, error: P2pqwenError, *, absent: bool = False) -> Surveyed:
+        earlier = sum(one.repo == wanted.repo for one in self._held)
+        return Surveyed(Survey(wanted, error=error, absent=absent, earlier=earlier, license=wanted.license))
 
     def _describe(self, wanted: WatchedRepo, listing: HubSnapshot) -> Survey:
         held = self._held.get(listing.snapshot)
@@ -136,15 +161,16 @@ class _Surveyor:
     def _to_bring(self, listing: HubSnapshot) -> int:
         """Return the bytes of files that are neither staged, nor in another snapshot, nor in the Hugging Face cache."""
         staged = self._library.staged(listing.snapshot)
-        return sum(file.size for file in listing.files if not self._is_here(listing, file, staged))
+        begun = self._library.other_stages(listing.snapshot)
+        return sum(file.size for file in listing.files if not self._is_here(listing, file, staged, begun))
 
-    def _is_here(self, listing: HubSnapshot, file: HubFile, staged: Path) -> bool:
+    def _is_here(self, listing: HubSnapshot, file: HubFile, staged: Path, begun: Sequence[Path]) -> bool:
         if file.lfs_sha256 is not None and self._contents.get(file.lfs_sha256) == file.size:
             return True
         path = staged / file.path.text
         if path.is_file() and path.stat().st_size == file.size:
             return True
-        return self._cache.find(listing.snapshot.repo, file) is not None
+        return self._cache.find(listing.snapshot.repo, file) is not None or begun_elsewhere(file, begun) is not None
 
     def _license(self, listing: HubSnapshot) -> str | None:
         readme = next((file for file in listing.files if file.path.text == "README.md"), None)

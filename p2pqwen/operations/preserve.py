@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -89,6 +89,14 @@ def preserve_listing(
         return _Run(listing, hub, cache, library, report).run(wanted)
 
 
+def begun_elsewhere(file: HubFile, stages: Iterable[Path]) -> Path | None:
+    """Return a file that may be this one, finished for another commit; whoever uses it compares its hash."""
+    if file.lfs_sha256 is None:
+        return None
+    paths = (stage / file.path.text for stage in stages)
+    return next((path for path in paths if _has_size(path, file.size)), None)
+
+
 def already_preserved(library: Library, snapshot: SnapshotId, report: Report) -> Preserved | None:
     """Return the snapshot if it is complete in the library; raises `P2pqwenError` where a fetch has begun it."""
     held = library.get(snapshot)
@@ -159,15 +167,20 @@ class _Run:
             raise
 
     def _already_on_disk(self) -> dict[RepoPath, Path]:
-        """Return where other snapshots of the library, or the Hugging Face cache, seem to have files of this one."""
+        """Return where files of this snapshot seem to be.
+
+        In other snapshots of the library, in the Hugging Face cache, or finished for another commit that was begun.
+        """
         snapshot = self._listing.snapshot
+        begun = self._library.other_stages(snapshot)
         held = held_content(
             self._library, {file.lfs_sha256 for file in self._listing.files if file.lfs_sha256}, near=snapshot
         )
         found = {}
         for file in self._listing.files:
             path = None if file.lfs_sha256 is None else held.get(file.lfs_sha256)
-            if (path := path or self._cache.find(snapshot.repo, file)) is not None:
+            path = path or self._cache.find(snapshot.repo, file) or begun_elsewhere(file, begun)
+            if path is not None:
                 found[file.path] = path
         return found
 

@@ -247,6 +247,46 @@ def test_what_the_network_failed_is_tried_again(hub, org, user):
     assert fault.met > 12
 
 
+@pytest.mark.usefixtures("_impatient")
+def test_a_limit_met_while_surveying_costs_no_repository(hub, org, user):
+    for number in range(12):
+        org.add(f"M-{number}", 10_000 + number)
+    limit = {"RateLimit": '"api";r=0;t=250', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
+    fault = hub.faults.add(Fault(Effect(status=429, headers=limit), on=("info",), times=3, skip=4))
+    done = user.ok("preserve", "--org", "Qwen")
+    assert len(done["preserved"]) == 12
+    assert fault.met > 7
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_hub_that_never_answers_is_not_asked_three_hundred_times(hub, org, user, tmp_path):
+    hub.fault("refuse", on=("info",))
+    watchlist = tmp_path / "list.toml"
+    watchlist.write_text("format = 1\n" + "".join(f'[[model]]\nrepo = "Qwen/M-{n}"\n' for n in range(60)))
+    ended = user.run("preserve", "--watchlist", watchlist, "--json")
+    assert ended.code == 5
+    assert len(ended.json["failed"]) == 60
+    assert sum("not asked" in row["reason"] for row in ended.json["failed"]) > 30
+
+
+def test_what_was_finished_for_an_earlier_commit_is_not_fetched_again(hub, org, user):
+    """Killed in the middle of one commit; then its README.md changed."""
+    first = org.add("Big", 400_000)
+    stuck = hub.fault("hang", "README.md")
+    with running(p2pqwen("preserve", "--org", "Qwen", "--json"), user.environment) as process:
+        staged = user.home / "library" / ".staging" / "Qwen" / "Big" / first / "model.safetensors"
+        wait_until(staged.is_file, 60, f"the weights are staged: {process.stderr}")
+        process.kill()
+    stuck.skip = FOREVER
+    second = org.add("Big", 400_000, note="a better description\n")
+    hub.log.clear()
+    plan = user.ok("preserve", "--org", "Qwen", "--dry-run")["plan"]
+    assert plan[0]["needed"] < 2000
+    assert [row["commit"] for row in user.ok("preserve", "--org", "Qwen")["preserved"]] == [second]
+    assert hub.count(kind="cdn", path="model.safetensors", method="GET") == 0
+    assert user.ok("verify", "Qwen/Big")["ok"]
+
+
 def test_one_that_is_damaged_does_not_stop_the_others(hub, org, user):
     org.add("Bad", weights="bad.safetensors")
     org.add("Good")
