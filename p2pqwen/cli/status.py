@@ -75,6 +75,8 @@ def _lines(node: Node, store: StateStore, found: Status) -> list[str]:
 
 
 def _notes(node: Node, store: StateStore, found: Status) -> list[str]:
+    from p2pqwen.index.entry import Upstream
+    from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.hub_watch import last_round, watch_words
 
     running = found.node
@@ -85,4 +87,7 @@ def _notes(node: Node, store: StateStore, found: Status) -> list[str]:
     ]
     if node.watch_every is not None:
         notes.append(watch_words(last_round(store), node.watch_every))
+    states = UpstreamStore(store).states()
+    if gone := sum(states.get(row.id) is Upstream.GONE for row in found.rows):
+        notes.append(f"{gone} of these snapshots are gone from the Hub; `p2pqwen upstream show` says which")
     return notes
