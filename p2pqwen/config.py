@@ -128,6 +128,11 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
 def _home_root(environment: Mapping[str, str]) -> Path:
     if chosen := environment.get("P2PQWEN_HOME"):
         return Path(chosen).expanduser().absolute()
+    return default_home()
+
+
+def default_home() -> Path:
+    """Return the home where none is named."""
     return platformdirs.user_data_path("p2pqwen", appauthor=False)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2pqwen.config import Config, load
+from p2pqwen.config import Config, default_home, load
 from p2pqwen.index.root import INDEX_ROLE
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from p2pqwen.operations.rebuild import Rebuilt
     from p2pqwen.operations.recipe_source import RecipeSource
     from p2pqwen.operations.scrub import Scrubber
+    from p2pqwen.operations.service import Service
     from p2pqwen.operations.snapshot_calls import SnapshotCalls
     from p2pqwen.operations.status import Status
     from p2pqwen.operations.wanted_torrent import WantedTorrent
@@ -353,6 +356,18 @@ class Node:
         running = self.running()
         asked = None if running is None else running.call("GET", "/v1/status")
         return status(self.library, self.home, store, asked, report)
+
+    def service(self) -> Service:
+        """Return the systemd unit of this home's node."""
+        from p2pqwen.operations.service import Service
+
+        return Service(
+            home=self.home.root,
+            default_home=default_home(),
+            config_folder=Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()),
+            program=(sys.executable, "-m", "p2pqwen"),
+            environment=os.environ,
+        )
 
     def patient(self, report: Report) -> Patient:
         """Gather what `doctor` looks at."""

@@ -1,0 +1,93 @@
+"""`p2pqwen service`: a node that starts with the machine, by systemd."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+
+if TYPE_CHECKING:
+    from p2pqwen.operations.service import Standing
+
+app = typer.Typer(help="Have systemd run the node: as you, from login or boot on.", no_args_is_help=True)
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the group."""
+    parent.add_typer(app, name="service")
+
+
+@app.command()
+def install(
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- SEED OPTIONS]", help="For `p2pqwen seed`, such as -- --listen 0.0.0.0:7000."),
+    ] = None,
+    start: Annotated[bool, typer.Option("--start/--no-start", help="Start it now, too.")] = True,
+    json_output: JsonFlag = False,
+) -> None:
+    """Write a systemd user unit for this home's node, and start it.
+
+    Settings belong into config.toml; a token for the Hub is not written into the unit.
+    """
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.service import install as install_service
+
+    with Output(as_json=json_output) as out:
+        node = open_node()
+        _check_options(options or [])
+        _show(out, install_service(node.service(), options or [], start=start), "installed")
+
+
+@app.command()
+def uninstall(json_output: JsonFlag = False) -> None:
+    """Stop the service and take its unit away; the library stays."""
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.service import uninstall as uninstall_service
+
+    with Output(as_json=json_output) as out:
+        _show(out, uninstall_service(open_node().service()), "removed")
+
+
+@app.command()
+def status(json_output: JsonFlag = False) -> None:
+    """Show whether the unit is installed, enabled and running."""
+    from p2pqwen.node import open_node
+    from p2pqwen.operations.service import standing
+
+    with Output(as_json=json_output) as out:
+        found = standing(open_node().service())
+        _show(out, found, "installed" if found.installed else "not installed")
+
+
+def _check_options(options: list[str]) -> None:
+    """Refuse options that `seed` would refuse, before they stand in a unit that cannot start."""
+    from typer.exceptions import TyperException
+
+    from p2pqwen.cli.seed import seed
+    from p2pqwen.errors import UsageError
+
+    command = typer.Typer(add_completion=False)
+    command.command()(seed)
+    try:
+        typer.main.get_command(command).make_context("seed", list(options)).close()
+    except TyperException as error:
+        raise UsageError(
+            f"seed does not take this: {error.format_message()}", hint="see `p2pqwen seed --help`"
+        ) from error
+
+
+def _show(out: Output, found: Standing, verb: str) -> None:
+    words = {True: "yes", False: "no", None: "unknown"}
+    out.result(
+        found.to_json(),
+        [
+            f"{verb}  {found.service.path}",
+            f"enabled  {words[found.enabled]}",
+            f"running  {words[found.active]}",
+            *(f"note     {note}" for note in found.notes),
+        ],
+    )

@@ -1,0 +1,193 @@
+"""A node that starts with the machine: a systemd user unit (systemd.unit(5), systemd.service(5)).
+
+Without systemd, or without a session of the user's manager, the unit is written all the same, and what could not be
+done is said: the file is what counts, and `systemctl --user enable --now` does the rest later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from p2pqwen.errors import NotFoundError, P2pqwenError
+from p2pqwen.library import durable
+
+STOP_SECONDS = 15
+"""A node saves and stops within ten; then systemd kills it."""
+_KEPT = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "P2PQWEN_DHT_BOOTSTRAP")  # never HF_TOKEN: others read units
+_SYSTEMCTL_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The unit of one home. `program` starts p2pqwen; `environment` is that of the user who asks."""
+
+    home: Path
+    default_home: Path
+    config_folder: Path
+    program: Sequence[str]
+    environment: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The unit's name; a home of its own has a unit of its own."""
+        if self.home == self.default_home:
+            return "p2pqwen.service"
+        return f"p2pqwen-{hashlib.sha256(str(self.home).encode()).hexdigest()[:8]}.service"
+
+    @property
+    def path(self) -> Path:
+        """Where the user's manager looks for it."""
+        return self.config_folder / "systemd" / "user" / self.name
+
+    def unit(self, options: Sequence[str] = ()) -> str:
+        """Return the unit's text, for `seed` with these options; raises `P2pqwenError` for what no unit can hold."""
+        kept = {"P2PQWEN_HOME": str(self.home)}
+        kept |= {name: self.environment[name] for name in _KEPT if self.environment.get(name)}
+        command = " ".join(_argument(one) for one in (*self.program, "seed", *options))
+        return "\n".join(
+            [
+                "[Unit]",
+                f"Description=p2pqwen node, seeding from {_words(str(self.home))}",
+                "StartLimitIntervalSec=0",
+                "",
+                "[Service]",
+                "Type=exec",
+                *(f"Environment={_quoted(f'{name}={value}')}" for name, value in kept.items()),
+                f"ExecStart={command}",
+                "# Wrong usage (2) does not mend itself; anything else may: a port that is taken, a disk that is full.",
+                "Restart=on-failure",
+                "RestartSec=30",
+                "RestartPreventExitStatus=2",
+                f"TimeoutStopSec={STOP_SECONDS}",
+                "Nice=5",
+                "LimitNOFILE=4096",
+                "NoNewPrivileges=yes",
+                "",
+                "[Install]",
+                "WantedBy=default.target",
+                "",
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the service stands. `active` and `enabled` are None where systemd does not say; `notes` what to do."""
+
+    service: Service
+    installed: bool
+    systemd: bool
+    enabled: bool | None
+    active: bool | None
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields of `service … --json`."""
+        return {
+            "unit": self.service.name,
+            "path": str(self.service.path),
+            "installed": self.installed,
+            "systemd": self.systemd,
+            "enabled": self.enabled,
+            "active": self.active,
+            "notes": list(self.notes),
+        }
+
+
+def install(service: Service, options: Sequence[str], *, start: bool) -> Standing:
+    """Write the unit and have it started now and with the machine; raises `DiskError`, `P2pqwenError`."""
+    durable.write(service.path, service.unit(options).encode())
+    failed = _systemctl("daemon-reload")
+    if failed is None:
+        failed = _systemctl("enable", *(["--now"] if start else []), service.name)
+    notes = [] if failed is None else [f"{failed}; later: `systemctl --user enable --now {service.name}`"]
+    if failed is None and not _lingers():
+        notes.append("it stops when you log out, unless you allow otherwise: `loginctl enable-linger`")
+    return standing(service, notes)
+
+
+def uninstall(service: Service) -> Standing:
+    """Stop it and take the unit away; raises `NotFoundError` when there is none, `DiskError`."""
+    if not service.path.exists():
+        raise NotFoundError(f"no service of {service.home} is installed", got=f"no {service.path}")
+    failed = _systemctl("disable", "--now", service.name)
+    durable.remove(service.path)
+    _systemctl("daemon-reload")
+    return standing(service, [] if failed is None else [f"{failed}; if it runs, it goes on until it is stopped"])
+
+
+def standing(service: Service, notes: Sequence[str] = ()) -> Standing:
+    """Return how the service stands."""
+    missing = _systemctl("list-units", "--no-legend", service.name)
+    systemd = missing is None
+    said = list(notes)
+    if missing is not None and not said:
+        said.append(missing)
+    return Standing(
+        service,
+        installed=service.path.exists(),
+        systemd=systemd,
+        enabled=_systemctl("is-enabled", "--quiet", service.name) is None if systemd else None,
+        active=_systemctl("is-active", "--quiet", service.name) is None if systemd else None,
+        notes=tuple(said),
+    )
+
+
+def _systemctl(*arguments: str) -> str | None:
+    """Ask the user's systemd for something; return why it did not do it, None when it did."""
+    program = shutil.which("systemctl")
+    if program is None:
+        return "systemd is not on this machine"
+    try:
+        done = subprocess.run(
+            [program, "--user", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=_SYSTEMCTL_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"systemctl does not work here: {error}"
+    said = (done.stderr or done.stdout).strip().partition("\n")[0]
+    return None if done.returncode == 0 else said or f"systemctl {arguments[0]} ended with {done.returncode}"
+
+
+def _lingers() -> bool:
+    """Tell whether the user's services run while he is logged out; yes where nobody says."""
+    program = shutil.which("loginctl")
+    if program is None:
+        return True
+    try:
+        done = subprocess.run(
+            [program, "show-user", "--property=Linger", "--value", "self"],
+            capture_output=True,
+            text=True,
+            timeout=_SYSTEMCTL_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return True
+    return done.stdout.strip() != "no"
+
+
+def _argument(text: str) -> str:
+    """Quote an argument of ExecStart: `$` begins a variable there."""
+    return _quoted(text.replace("$", "$$"))
+
+
+def _quoted(text: str) -> str:
+    return '"' + _words(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _words(text: str) -> str:
+    """Let systemd's specifiers (`%h`) stand for themselves."""
+    if not text.isprintable():
+        raise P2pqwenError("a systemd unit cannot hold control characters", got=repr(text))
+    return text.replace("%", "%%")
