@@ -4,25 +4,28 @@ Every week nodes come (with a disk of their own, somewhere: at home or at one of
 hold, and leave for good when their time is over. What they know of the swarms is late and wrong: two weeks old, with
 a quarter of the seeds not seen, each node's view off by some 40 %. The Hub deletes a repository now and then, and after
 half a year it is gone altogether: from then on a snapshot without a copy is lost. After one and a half years the
-largest hosting company closes, and takes a fifth of all disks along at once.
+largest hosting company closes, and takes a quarter of all disk space along at once.
 
-`ours` is the rule of p2pqwen.stewardship (a test compares the two), with its rebalancing every four weeks. `fewest`
-takes the snapshot with the fewest copies seen, as most lists of "please seed these" do, and rebalances too; `popular`
-takes what is most asked for; `random` does not look.
+`ours` is the rule of p2pqwen.stewardship (a test compares the two), with its rebalancing every four weeks; in life a
+person says yes to each, so `no rebalancing` shows what choosing alone does. `fewest` takes the snapshot with the fewest
+copies seen, as most lists of "please seed these" do, and rebalances too; its viewers err each in a way of their own,
+which spreads them more than one page for everybody would. `popular` takes what is most asked for; `random` is blind.
 
     python scripts/simulate_survival.py                        # the table and plots of the README (minutes)
-    python scripts/simulate_survival.py --worlds large         # 100,000 nodes, 10,000 snapshots (an hour)
+    python scripts/simulate_survival.py --worlds large --runs DIR   # 100,000 nodes, 10,000 snapshots (hours; goes on)
     python scripts/simulate_survival.py --rules variants       # why the rule's constants are what they are
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +124,7 @@ def fewest(view: View) -> Floats:
 OURS = Rule("ours", ours)
 RULES = (
     OURS,
+    replace(OURS, name="ours, no rebalancing", rebalances=False),
     Rule("fewest", fewest),
     Rule("random", lambda view: view.luck, rebalances=False),
     Rule("popular", lambda view: np.broadcast_to(-view.popularity, view.standing.shape), rebalances=False),
@@ -135,6 +139,7 @@ VARIANTS = (
     Rule("size bonus 1", partial(ours, weight=1.0)),
     Rule("size bonus 4", partial(ours, weight=4.0)),
     replace(OURS, name="no rebalancing", rebalances=False),
+    Rule("random, rebalances", lambda view: view.luck),
     replace(OURS, name="takes, never gives", may_give=0.0),
     replace(OURS, name="a quarter may give", may_give=0.25),
     replace(OURS, name="all may give", may_give=1.0),
@@ -177,12 +182,15 @@ class Simulation:
 
     def __init__(self, world: World, rule: Rule, seed: int) -> None:
         self.world, self.rule = world, rule
-        self.random = np.random.default_rng([seed, 7])
+        # Who comes, who leaves and what is deleted is drawn apart from what anybody sees, so that every rule lives
+        # through the same years.
+        self.fate = np.random.default_rng([seed, 7])
+        self.random = np.random.default_rng([seed, 8])
         count = world.snapshots
         # From embedding models of a few hundred megabytes to mixtures of experts of a terabyte; half below 12 GB.
-        self.sizes = np.clip(np.exp(self.random.normal(np.log(12e9), 1.6, count)), 2e8, 1e12)
-        self.popularity = self.random.pareto(1.2, count)
-        self.seeds = self.random.integers(0, 2**63, count, dtype=np.uint64)
+        self.sizes = np.clip(np.exp(self.fate.normal(np.log(12e9), 1.6, count)), 2e8, 1e12)
+        self.popularity = self.fate.pareto(1.2, count)
+        self.seeds = self.fate.integers(0, 2**63, count, dtype=np.uint64)
         self.copies = np.zeros(count, int)
         self.on_hub = np.ones(count, bool)
         self.lost = np.zeros(count, bool)
@@ -227,7 +235,7 @@ class Simulation:
         if gone := self.nodes.keep(staying):
             self.copies -= np.bincount(np.concatenate(gone), minlength=len(self.copies))
         if self.week > world.growing_up // 2:  # before that nobody could have saved it
-            self.on_hub &= self.random.random(len(self.on_hub)) >= world.deleted_a_week
+            self.on_hub &= self.fate.random(len(self.on_hub)) >= world.deleted_a_week
         if self.week >= world.hub_closes:
             self.on_hub[:] = False
         self.lost |= ~self.on_hub & (self.copies <= 0)
@@ -236,25 +244,27 @@ class Simulation:
         """Return what each viewer believes: late, incomplete, and wrong by a factor of its own for each snapshot."""
         known = self.past[0] if self.past else self.copies
         seen = self.random.binomial(known[columns], self.world.seen) / self.world.seen
-        wrong = np.exp(self.random.normal(0, self.world.noise, (viewers, len(seen))))
-        return np.asarray(seen * wrong + HUB_WORTH * self.on_hub[columns])
+        return np.asarray(seen * self._errors((viewers, len(seen))) + HUB_WORTH * self.on_hub[columns])
+
+    def _errors(self, shape: tuple[int, ...]) -> Floats:
+        return np.exp(self.random.normal(0, self.world.noise, shape))
 
     def _arrive(self) -> None:
         world = self.world
         wanted = world.nodes * min(1.0, (self.week + 1) / world.growing_up)
         missing = max(0, int(wanted - len(self.nodes.disk)))
-        count = missing if self.week < world.growing_up else int(self.random.poisson(missing))
+        count = missing if self.week < world.growing_up else int(self.fate.poisson(missing))
         if not count:
             return
-        hosted = self.random.random(count) < HOSTED
-        company = np.where(hosted, self.random.choice(len(HOSTING_COMPANIES), count, p=HOSTING_COMPANIES), -1)
-        disk = np.exp(self.random.normal(np.log(world.median_disk), 1.2, count)) * np.where(hosted, 3, 1)
-        stay = self.random.exponential(world.home_stay, count) * np.where(hosted, 2, 1)
+        hosted = self.fate.random(count) < HOSTED
+        company = np.where(hosted, self.fate.choice(len(HOSTING_COMPANIES), count, p=self._companies()), -1)
+        disk = np.exp(self.fate.normal(np.log(world.median_disk), 1.2, count)) * np.where(hosted, 3, 1)
+        stay = self.fate.exponential(world.home_stay, count) * np.where(hosted, 2, 1)
         come = Nodes(
             np.clip(disk, 1e9, 4e13),
             self.week + LANDING_WEEKS + stay.astype(int),
             company,
-            self.random.integers(0, 2**63, count, dtype=np.uint64),
+            self.fate.integers(0, 2**63, count, dtype=np.uint64),
         )
         for start in range(0, count, BATCH):
             seeds = come.seed[start : start + BATCH]
@@ -265,6 +275,13 @@ class Simulation:
         self.landing += come.held
         self.traffic += sum(float(self.sizes[held].sum()) for held in come.held)
         self.nodes.join(come)
+
+    def _companies(self) -> Floats:
+        """Return where newcomers rent; nobody does where everything was closed."""
+        shares = HOSTING_COMPANIES.copy()
+        if self.week >= self.world.company_closes:
+            shares[0] = 0.0
+        return np.asarray(shares / shares.sum())
 
     def _fill(self, keys: Floats, disk: float) -> Ints:
         """Take in order whatever still fits."""
@@ -287,18 +304,20 @@ class Simulation:
         danger = np.flatnonzero((known + HUB_WORTH * self.on_hub < 2 * FLOOR) & alive)
         if not len(danger):
             return
-        danger = danger[np.argsort(known[danger], kind="stable")][:COLUMNS_AT_REVIEW]
         period = np.uint64(self.week // 4 + 1)
         turn = np.flatnonzero(nodes.seed % np.uint64(4) == self.week % 4)
         for start in range(0, len(turn), BATCH):
             part = turn[start : start + BATCH]
-            standing = self._standing(len(part), danger)
-            chances = luck(nodes.seed[part], self.seeds[danger])
-            view = View(standing, chances, self.sizes[danger], self.popularity[danger], nodes.disk[part])
+            # Of very many the worst are enough to look at, of equals others for each batch.
+            worst = np.argsort(known[danger] + self.random.random(len(danger)))[:COLUMNS_AT_REVIEW]
+            shown = np.sort(danger[worst])
+            standing = self._standing(len(part), shown)
+            chances = luck(nodes.seed[part], self.seeds[shown])
+            view = View(standing, chances, self.sizes[shown], self.popularity[shown], nodes.disk[part])
             keys = self.rule.order(view)
             for row, node in enumerate(part):
                 wanted = np.flatnonzero(standing[row] < FLOOR)
-                order = danger[wanted[np.argsort(keys[row][wanted], kind="stable")]]
+                order = shown[wanted[np.argsort(keys[row][wanted], kind="stable")]]
                 self._exchange(int(node), order, known, period)
 
     def _exchange(self, node: int, wanted: Ints, known: Ints, period: np.uint64) -> None:
@@ -307,8 +326,11 @@ class Simulation:
         if not len(wanted):
             return
         drawn = luck(self.nodes.seed[node : node + 1] ^ (period << np.uint64(32)), self.seeds[held])[0]
-        spare = held[(known[held] - 1 > self.rule.give_above) & (drawn < self.rule.may_give)]
-        spare = list(spare[np.argsort(-known[spare], kind="stable")])
+        # What it believes of its own swarms is as late and wrong as all else: this is how a last copy gets lost.
+        others = self.random.binomial(known[held], self.world.seen) / self.world.seen * self._errors(held.shape) - 1
+        order = np.argsort(-others, kind="stable")
+        order = order[((others > self.rule.give_above) & (drawn < self.rule.may_give))[order]]
+        spare = list(held[order])
         free, moved = disk - self.sizes[held].sum(), 0.0
         taken: list[int] = []
         given: list[int] = []
@@ -349,6 +371,20 @@ def luck(nodes: NDArray[np.uint64], snapshots: NDArray[np.uint64]) -> Floats:
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     mixed ^= mixed >> np.uint64(31)
     return ((mixed >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+def run(world: World, rule: Rule, seed: int, kept_in: Path | None) -> dict[str, Floats]:
+    """Run once, or read what an earlier call kept."""
+    if kept_in is None:
+        return Simulation(world, rule, seed).run()
+    rules = inspect.getsource(Simulation), inspect.getsource(ours), inspect.getsource(fewest)
+    key = sha256(repr((world, rule.name, seed, rules)).encode()).hexdigest()[:16]
+    path = kept_in / f"{world.name}-{rule.name.replace(' ', '-')}-{seed}-{key}.npz"
+    if not path.exists():
+        kept_in.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **Simulation(world, rule, seed).run())
+    with np.load(path) as kept:
+        return {name: kept[name] for name in kept.files}
 
 
 def summary(world: World, runs: list[dict[str, Floats]]) -> dict[str, float]:
@@ -393,7 +429,13 @@ def draw(results: dict[str, dict[str, list[dict[str, Floats]]]], out: Path) -> l
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    colours = {"ours": "#0b7a75", "fewest": "#d1495b", "random": "#8d99ae", "popular": "#edae49"}
+    colours = {
+        "ours": "#0b7a75",
+        "ours, no rebalancing": "#7cc6c0",
+        "fewest": "#d1495b",
+        "random": "#8d99ae",
+        "popular": "#edae49",
+    }
     paths = []
     for field_name, label, file in (
         ("bytes_lost", "bytes lost (% of the archive)", "survival_lost.png"),
@@ -442,6 +484,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, help="how wrong each view is (sigma of a log-normal factor)")
     parser.add_argument("--delay", type=int, help="how late knowledge is, in weeks")
     parser.add_argument("--out", type=Path, help="draw the plots into this folder")
+    parser.add_argument("--runs", type=Path, help="keep each run's figures in this folder, and do none twice")
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     wanted = parser.parse_args()
     changes = {
@@ -456,7 +499,7 @@ def main() -> None:
         world = replace(WORLDS[name], **changes)
         began = time.monotonic()
         results[name] = {
-            rule.name: [Simulation(world, rule, seed).run() for seed in range(world.seeds)] for rule in rules
+            rule.name: [run(world, rule, seed, wanted.runs) for seed in range(world.seeds)] for rule in rules
         }
         figures[name] = {rule: summary(world, runs) for rule, runs in results[name].items()}
         if not wanted.json:
