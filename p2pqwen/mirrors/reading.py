@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 import stat
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from p2pqwen.mirrors.location import is_web
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHUNK = 1 << 16
+_WHOLE = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+", re.ASCII)  # RFC 3986
 # RFC 6761, RFC 6762, RFC 8375, and what routers for homes hand out; none of them is in the public DNS.
 _LOCAL_SUFFIXES = (".localhost", ".local", ".home.arpa", ".internal", ".lan")
 
@@ -54,7 +56,7 @@ async def read(location: str, *, max_bytes: int, patience: Patience = PATIENCE) 
         return await asyncio.to_thread(_read_file, Path(location), max_bytes)
     try:
         async with asyncio.timeout(patience.total):
-            return await _read_web(URL(location), max_bytes, patience)
+            return await _read_web(_url(location), max_bytes, patience)
     except TimeoutError as error:
         raise NetworkError(f"{location} is too slow", expected=f"an answer within {patience.total:.0f} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -79,6 +81,11 @@ def _read_file(path: Path, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise FormatError(f"file {path} is too large", expected=f"at most {max_bytes} bytes")
     return data
+
+
+def _url(location: str) -> URL:
+    """Read a URL; one that is whole already is sent as it stands: trackers do not read what `yarl` makes of `%24`."""
+    return URL(location, encoded=_WHOLE.fullmatch(location) is not None)
 
 
 async def _read_web(url: URL, max_bytes: int, patience: Patience) -> bytes:

@@ -11,6 +11,7 @@ import contextlib
 import ipaddress
 import socket
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -19,6 +20,7 @@ from typing import Self
 from p2pqwen.errors import FormatError, NetworkError, VerificationError
 from p2pqwen.index.mutable_item import MAX_VALUE, ItemAddress, MutableItem
 from p2pqwen.signing.keys import SIGNATURE_SIZE
+from p2pqwen.swarm import bloom
 from p2pqwen.swarm.dht_lookup import Answered, K, Lookup, may_lead
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.krpc import METHOD_UNKNOWN, SEQUENCE_TOO_LOW, Contact, Reply
@@ -57,6 +59,18 @@ class Put:
     answered: int
     newer: MutableItem | None = None
     refusals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmCount:
+    """What the DHT knew of a swarm: how many nodes answered, and who announced to them.
+
+    `seeds` is None where no node answered BEP 33's scrape; then `peers` are those named, seeds and others alike.
+    """
+
+    answered: int
+    seeds: int | None
+    peers: int
 
 
 @dataclass(slots=True)
@@ -129,6 +143,17 @@ class Dht:
             if may_lead(one.endpoint.host, peer.host)
         ]
         return list(dict.fromkeys(named))[:MAX_PEERS]
+
+    async def count(self, infohash: Sha1) -> SwarmCount:
+        """Estimate how many announced that they have a torrent, all of it or not (BEP 5, BEP 33), by its v1 infohash.
+
+        What one node alone says of many does not count: anybody can be one node.
+        """
+        arguments: dict[bytes, Bencoded] = {b"info_hash": infohash.raw, b"scrape": 1, b"want": _WANT}
+        found = await self._lookup(infohash.raw, lambda node: self._client.ask(node, "get_peers", arguments))
+        counts = [_count(answered) for answered in found]
+        # Who is in both networks would be counted twice.
+        return max(counts, key=lambda one: (one.seeds or 0, one.peers, one.answered), default=SwarmCount(0, None, 0))
 
     async def get(self, address: ItemAddress) -> Gotten:
         """Look an item up; forged and broken ones are passed over."""
@@ -252,6 +277,19 @@ def _resolve(loop: asyncio.AbstractEventLoop, endpoint: Endpoint, future: asynci
 
     with contextlib.suppress(RuntimeError):  # the loop has ended
         loop.call_soon_threadsafe(tell)
+
+
+def _count(answered: Sequence[Answered]) -> SwarmCount:
+    """Count a swarm in one family of addresses."""
+    sketches = [
+        bloom.join(data for one in answered if (data := one.reply.text(name, at_most=bloom.FILTER_SIZE)) is not None)
+        for name in ("BFsd", "BFpe")
+    ]
+    seeds, others = (None if sketch is None else round(bloom.estimate(sketch)) for sketch in sketches)
+    naming = [peers for one in answered if (peers := set(one.reply.peers()))]
+    named = Counter(peer for peers in naming for peer in peers)
+    sure = sum(times >= min(2, len(naming)) for times in named.values())
+    return SwarmCount(len(answered), seeds, max(sure, (seeds or 0) + (others or 0)))
 
 
 def _item(address: ItemAddress, reply: Reply) -> MutableItem | None:

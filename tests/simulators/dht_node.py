@@ -21,6 +21,17 @@ LIFETIME = 2 * 3600.0
 """Seconds a real node keeps an item that nobody puts again (BEP 44)."""
 
 
+def bloom_of(addresses: Sequence[str]) -> bytes:
+    """BEP 33's filter of these addresses."""
+    bloom = bytearray(256)
+    for text in addresses:
+        digest = hashlib.sha1(ipaddress.ip_address(text).packed).digest()
+        for at in (0, 2):
+            index = int.from_bytes(digest[at : at + 2], "little") % 2048
+            bloom[index // 8] |= 1 << index % 8
+    return bytes(bloom)
+
+
 class Clock:
     """Time that only a test moves."""
 
@@ -46,6 +57,7 @@ class Behaviour:
     refuse_get: bool = False  # a bootstrap router that knows BEP 5 alone
     extra_nodes: list[Contact] = field(default_factory=list)
     spoil: Callable[[dict[bytes, Any]], None] | None = None  # edits the values of a reply
+    scrapes: bool = True  # knows BEP 33
     answer_from_elsewhere: bool = False
     wrong_transaction: bool = False
 
@@ -57,6 +69,7 @@ class DhtNodeSimulator:
         self.id = secrets.token_bytes(20)
         self.known: list[Contact] = []
         self.items: dict[bytes, Stored] = {}
+        self.swarms: dict[bytes, tuple[list[Endpoint], list[Endpoint]]] = {}  # by infohash: seeds and others
         self.behaviour = Behaviour()
         self.asked: list[tuple[str, dict[bytes, Any]]] = []
         self._clock = clock or Clock()
@@ -115,6 +128,9 @@ class DhtNodeSimulator:
         values: dict[bytes, Any] = {b"id": self.id}
         if method in ("find_node", "get"):
             self._name_nodes(values, arguments[b"target"])
+        if method == "get_peers":
+            self._name_nodes(values, arguments[b"info_hash"])
+            self._name_peers(values, arguments)
         if method == "get":
             values[b"token"] = b"token of " + self.id
             stored = self.items.get(arguments[b"target"])
@@ -139,6 +155,15 @@ class DhtNodeSimulator:
         kept = {name: arguments[name] for name in (b"k", b"seq", b"sig", b"v")}
         self.items[target] = Stored(kept, self._clock())
         return None
+
+    def _name_peers(self, values: dict[bytes, Any], arguments: dict[bytes, Any]) -> None:
+        swarm = self.swarms.get(arguments[b"info_hash"])
+        if swarm is None:
+            return
+        rows = [ipaddress.ip_address(one.host).packed + one.port.to_bytes(2) for one in (*swarm[0], *swarm[1])]
+        values[b"values"] = rows
+        if arguments.get(b"scrape") == 1 and self.behaviour.scrapes:
+            values[b"BFsd"], values[b"BFpe"] = (bloom_of([one.host for one in some]) for some in swarm)
 
     def _name_nodes(self, values: dict[bytes, Any], target: bytes) -> None:
         nearest = sorted(self.known, key=lambda one: distance(one.id, target))[:8]
