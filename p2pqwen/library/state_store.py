@@ -13,7 +13,7 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -83,26 +83,19 @@ class StateStore:
 
     def update(self, name: str, change: Callable[[Json | None], Json | None]) -> Json | None:
         """Replace a document by what `change` makes of it (None: none), in one transaction; return the new one."""
-        if not name:
+        return self.update_all({name: change})[name]
+
+    def update_all(self, changes: Mapping[str, Callable[[Json | None], Json | None]]) -> dict[str, Json | None]:
+        """Do what `update` does for many documents, in one transaction: all of them or none."""
+        if not all(changes):
             raise ValueError("a document needs a name")
+        values: dict[str, Json | None] = {}
         with self._using() as connection, _transaction(connection):
-            row = connection.execute("SELECT body, digest FROM documents WHERE name = ?", (name,)).fetchone()
-            before = None if row is None or not _is_right(name, *row) else json.loads(row[0])
-            value = change(before)
             seal = _read_seal(connection)
-            if row is not None:
-                seal = _xor(seal, row[1])
-            if value is None:
-                connection.execute("DELETE FROM documents WHERE name = ?", (name,))
-            else:
-                body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-                if len(body) > MAX_DOCUMENT:
-                    raise DiskError(f"state {name} grew too large", expected=f"at most {MAX_DOCUMENT} bytes")
-                digest = _digest(name, body)
-                seal = _xor(seal, digest)
-                connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (name, body, digest))
+            for name, change in changes.items():
+                values[name], seal = _replace(connection, name, change, seal)
             _write_seal(connection, seal)
-        return value
+        return values
 
     @contextlib.contextmanager
     def _using(self) -> Iterator[sqlite3.Connection]:
@@ -149,6 +142,26 @@ class StateStore:
                 seal = _xor(seal, digest)
             _write_seal(connection, seal)
         return connection
+
+
+def _replace(
+    connection: sqlite3.Connection, name: str, change: Callable[[Json | None], Json | None], seal: bytes
+) -> tuple[Json | None, bytes]:
+    """Replace one document; return it and the seal over all of them."""
+    row = connection.execute("SELECT body, digest FROM documents WHERE name = ?", (name,)).fetchone()
+    before = None if row is None or not _is_right(name, *row) else json.loads(row[0])
+    value = change(before)
+    if row is not None:
+        seal = _xor(seal, row[1])
+    if value is None:
+        connection.execute("DELETE FROM documents WHERE name = ?", (name,))
+        return None, seal
+    body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    if len(body) > MAX_DOCUMENT:
+        raise DiskError(f"state {name} grew too large", expected=f"at most {MAX_DOCUMENT} bytes")
+    digest = _digest(name, body)
+    connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (name, body, digest))
+    return value, _xor(seal, digest)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

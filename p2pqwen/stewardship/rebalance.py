@@ -40,12 +40,29 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """One snapshot to take, and what is given up for it; nothing where there is room."""
+
+    take: Decision
+    give: tuple[Decision, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Rebalance:
     """What to take and what to give up for it; `kept` says of each holding why it stays."""
 
-    take: tuple[Decision, ...]
-    give: tuple[Decision, ...]
+    exchanges: tuple[Exchange, ...]
     kept: tuple[Decision, ...]
+
+    @property
+    def take(self) -> tuple[Decision, ...]:
+        """Everything to take."""
+        return tuple(one.take for one in self.exchanges)
+
+    @property
+    def give(self) -> tuple[Decision, ...]:
+        """Everything to give up."""
+        return tuple(gone for one in self.exchanges for gone in one.give)
 
 
 def rebalance(
@@ -55,19 +72,24 @@ def rebalance(
     node: bytes,
     budget: int,
     now: datetime,
+    room: int | None = None,
+    used: int | None = None,
 ) -> Rebalance:
-    """Plan one round of changes within `budget` bytes; the same arguments give the same plan."""
+    """Plan one round of changes within `budget` bytes; the same arguments give the same plan.
+
+    `used` of the budget are taken, by default what `holdings` hold; `room` is what the disks still take.
+    """
     reasons = {one.snapshot: why_kept(one, node, now) for one in holdings}
     spare = [one for one in holdings if reasons[one.snapshot] is None]
     spare.sort(key=lambda one: (-_others(one, now), one.snapshot))
     wanted = [one for one in candidates if one.refused is None and in_danger(one, now) and one.health.obtainable()]
     wanted.sort(key=lambda one: (not one.preferred, place_in_queue(one, node, budget, now), one.snapshot))
-    left = budget - sum(one.size for one in holdings)
+    left = budget - (sum(one.size for one in holdings) if used is None else used)
+    left = left if room is None else min(left, room)
     moved, limit = 0, max(1, int(budget * SHARE_OF_BUDGET))
-    take: list[Decision] = []
-    give: list[Decision] = []
+    exchanges: list[Exchange] = []
     for one in wanted:
-        if take and moved + one.size > limit:
+        if exchanges and moved + one.size > limit:
             continue
         leaving = _make_room(spare, one.size - left)
         if leaving is None:
@@ -75,16 +97,16 @@ def rebalance(
         left += sum(gone.size for gone in leaving) - one.size
         moved += one.size
         spare = [rest for rest in spare if rest not in leaving]
-        words = describe(one.health, now)
-        take.append(Decision(one.snapshot, one.size, f"endangered: {words}", disk=""))
-        give += [Decision(gone.snapshot, gone.size, _why_given(gone, one, now)) for gone in leaving]
-    given = {one.snapshot for one in give}
+        taken = Decision(one.snapshot, one.size, f"endangered: {describe(one.health, now)}", disk="")
+        given = tuple(Decision(gone.snapshot, gone.size, _why_given(gone, one, now)) for gone in leaving)
+        exchanges.append(Exchange(taken, given))
+    given_up = {gone.snapshot for one in exchanges for gone in one.give}
     kept = [
         Decision(one.snapshot, one.size, reasons[one.snapshot] or "well kept, but its room is not needed")
         for one in holdings
-        if one.snapshot not in given
+        if one.snapshot not in given_up
     ]
-    return Rebalance(tuple(take), tuple(give), tuple(kept))
+    return Rebalance(tuple(exchanges), tuple(kept))
 
 
 def why_kept(holding: Holding, node: bytes, now: datetime) -> str | None:
