@@ -30,20 +30,24 @@ if TYPE_CHECKING:
     from p2pqwen.hub.client import HubClient
     from p2pqwen.index.acceptance import Accepted
     from p2pqwen.library.state_store import StateStore
+    from p2pqwen.operations.adopt import Situation
     from p2pqwen.operations.bundle_route import BundleRoute
     from p2pqwen.operations.dht_access import DhtAccess
     from p2pqwen.operations.doctor import Patient, RunningNode
     from p2pqwen.operations.fetch import FetchPlaces
     from p2pqwen.operations.fetch_request import FetchRequest
+    from p2pqwen.operations.health_watch import HealthWatch
     from p2pqwen.operations.hub_watch import HubWatch
     from p2pqwen.operations.limits import Allowance
     from p2pqwen.operations.node_keeper import NodeKeeper
+    from p2pqwen.operations.node_state import SnapshotState
     from p2pqwen.operations.rebuild import Rebuilt
     from p2pqwen.operations.recipe_source import RecipeSource
     from p2pqwen.operations.scrub import Scrubber
     from p2pqwen.operations.service import Service
     from p2pqwen.operations.snapshot_calls import SnapshotCalls
     from p2pqwen.operations.status import Status
+    from p2pqwen.operations.swarm_look import WatchedSwarm, Ways
     from p2pqwen.operations.wanted_torrent import WantedTorrent
     from p2pqwen.server.client import ControlClient
     from p2pqwen.server.control import ControlServer
@@ -330,6 +334,73 @@ class Node:
             held_back=lambda: "" if keeper.allowed.may_transfer else keeper.allowed.reason,
         )
         return watch
+
+    def health_watch(
+        self, keeper: NodeKeeper, store: StateStore, settings: SwarmSettings, report: Report
+    ) -> HealthWatch:
+        """Build what looks at swarms in the background of a seeding node."""
+        from p2pqwen.library.health_store import HealthStore
+        from p2pqwen.operations.health_watch import HealthWatch
+
+        return HealthWatch(
+            swarms=self.watched_swarms,
+            rows=lambda: keeper.on_node(keeper.look),
+            store=HealthStore(store),
+            ways=self.ways(dht=settings.dht, trackers=settings.trackers),
+            clock=lambda: datetime.now(UTC),
+            report=report,
+        )
+
+    def watched_swarms(self) -> list[WatchedSwarm]:
+        """Return the swarms that matter here: what is held, and what trusted indexes list."""
+        from p2pqwen.operations.health import watched_swarms
+
+        return watched_swarms(self.library, self.trust.publishers(now=datetime.now(UTC)))
+
+    def situation(self, store: StateStore, report: Report) -> Situation:
+        """Return what a plan of what to hold starts from."""
+        from p2pqwen.library.health_store import HealthStore
+        from p2pqwen.library.steward_store import StewardStore
+        from p2pqwen.library.upstream_store import UpstreamStore
+        from p2pqwen.operations.adopt import Situation, contradictions, disks_of
+        from p2pqwen.operations.health import health_rows, watched_swarms
+
+        now = datetime.now(UTC)
+        publishers = self.trust.publishers(now=now, report=report)
+        swarms = watched_swarms(self.library, publishers, report)
+        return Situation(
+            rows=health_rows(swarms, HealthStore(store).all(), UpstreamStore(store).states(), now),
+            node=StewardStore(store).node_id(),
+            disks=disks_of(self.library),
+            now=now,
+            away={one.id: one.size for one in self.library.away()},
+            contradicted=contradictions(publishers),
+        )
+
+    def pinned(self, store: StateStore) -> frozenset[SnapshotId]:
+        """Return the snapshots that are kept whatever happens."""
+        from p2pqwen.operations.choices import Choices
+        from p2pqwen.values.snapshot_id import SnapshotId
+
+        return frozenset(SnapshotId.parse(name) for name, choice in Choices(store).all().items() if choice.pinned)
+
+    def own_rows(self) -> list[SnapshotState]:
+        """Return the snapshots of the running node as it sees them, none where none runs."""
+        from p2pqwen.operations.node_state import node_status
+
+        running, rows = node_status(self.library, self.home)
+        return rows if running is not None else []
+
+    def ways(self, *, dht: bool = True, trackers: bool = True, web_seeds: bool = True) -> Ways:
+        """Say whom to ask about swarms, as the configuration and these switches allow."""
+        from p2pqwen.operations.swarm_look import Ways
+
+        network = self.config.network
+        return Ways(
+            self.dht(enabled=dht),
+            trackers=trackers and network.trackers,
+            web_seeds=web_seeds and network.web_seeds != "never",
+        )
 
     def control(
         self, keeper: NodeKeeper, store: StateStore, report: Report, *, metrics_on: tuple[str, int] | None

@@ -1,4 +1,4 @@
-"""`p2pqwen pause`, `resume`, `priority` and `limits`: what the node may do, now and from now on."""
+"""`p2pqwen pause`, `resume`, `priority`, `pin`, `unpin` and `limits`: what the node may do, now and from now on."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ def register(app: typer.Typer) -> None:
     app.command()(pause)
     app.command()(resume)
     app.command()(priority)
+    app.command()(pin)
+    app.command()(unpin)
     app.command()(limits)
 
 
@@ -39,6 +41,16 @@ def priority(
 ) -> None:
     """Say who is fetched first; a low one is served to two peers at a time."""
     _snapshot("priority", {"target": target, "priority": level}, "priority of {}: " + level, json_output=json_output)
+
+
+def pin(target: Target, json_output: JsonFlag = False) -> None:
+    """Keep a snapshot whatever happens: neither `rebalance` nor `remove` takes it away before `unpin`."""
+    _snapshot("pin", {"target": target}, "pinned {}", json_output=json_output)
+
+
+def unpin(target: Target, json_output: JsonFlag = False) -> None:
+    """Let a pinned snapshot be given up or removed again."""
+    _snapshot("unpin", {"target": target}, "unpinned {}", json_output=json_output)
 
 
 def limits(
@@ -78,7 +90,14 @@ def _snapshot(verb: str, given: dict[str, Any], words: str, *, json_output: bool
         else:
             with node.state_store(out.report) as store:
                 calls = node.snapshot_calls(store)
-                done = {"pause": calls.pause, "resume": calls.resume, "priority": calls.prioritise}[verb](given)
+                here = {
+                    "pause": calls.pause,
+                    "resume": calls.resume,
+                    "priority": calls.prioritise,
+                    "pin": calls.pin,
+                    "unpin": calls.unpin,
+                }
+                done = here[verb](given)
         out.result(done, [words.format(f"{done['repo']}@{done['commit']}")])
 
 

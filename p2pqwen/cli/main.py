@@ -28,8 +28,8 @@ app = typer.Typer(
 
 # One module for each command group, in the order a newcomer meets them; each has `register(app)`.
 _GROUPS = (
-    "preserve", "keys", "publish", "trust", "index", "search", "fetch", "seed", "status", "verify", "torrent",
-    "webseed", "library", "upstream", "import_", "choices", "service", "doctor", "demo",
+    "preserve", "keys", "publish", "trust", "index", "search", "fetch", "seed", "status", "health", "steward",
+    "verify", "torrent", "webseed", "library", "upstream", "import_", "choices", "service", "doctor", "demo",
 )  # fmt: skip
 
 

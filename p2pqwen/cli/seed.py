@@ -73,17 +73,19 @@ def seed(
             report = _into(log, out)
             keeper = node.keeper(store, settings, report)
             watch = node.hub_watch(keeper, store, report)
+            health = node.health_watch(keeper, store, settings, report)
+            control = node.control(keeper, store, report, metrics_on=_metrics_on(metrics))
             seed_library(
                 node.library,
                 node.home,
                 settings,
                 web=_web_seed(http, settings.upload_limit),
                 keeper=keeper,
-                control=_together(node.control(keeper, store, report, metrics_on=_metrics_on(metrics)), watch),
+                control=_together(control, watch, health),
                 report=report,
                 stopping=stop.is_set,
             )
-    if watch.busy:
+    if watch.busy or health.busy:
         leave_at_once(exit_codes.DONE)
 
 

@@ -1,7 +1,7 @@
 """What the user chose and the node counted, in the state store: limits, paused snapshots, priorities, transfers.
 
     limits                     rates, quota, hours
-    choice/<snapshot>          paused, priority
+    choice/<snapshot>          paused, priority, pinned
     transfer/<snapshot>        bytes uploaded and downloaded since ever, for the ratio
     month/<yyyy-mm>            bytes uploaded and downloaded in that month, for the quota
 
@@ -27,10 +27,11 @@ class Choice:
 
     paused: bool = False
     priority: Priority = Priority.NORMAL
+    pinned: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the stored document."""
-        return {"paused": self.paused, "priority": self.priority.value}
+        return {"paused": self.paused, "priority": self.priority.value, "pinned": self.pinned}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> Choice:
@@ -41,7 +42,7 @@ class Choice:
             priority = Priority.read(str(value.get("priority", Priority.NORMAL)))
         except UsageError:
             priority = Priority.NORMAL
-        return cls(paused=value.get("paused") is True, priority=priority)
+        return cls(paused=value.get("paused") is True, priority=priority, pinned=value.get("pinned") is True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,10 @@ class Choices:
     def pause(self, snapshot: SnapshotId, *, paused: bool) -> Choice:
         """Pause a snapshot, or let it go on."""
         return self._change(snapshot, lambda choice: replace(choice, paused=paused))
+
+    def pin(self, snapshot: SnapshotId, *, pinned: bool) -> Choice:
+        """Keep a snapshot whatever happens, or no longer."""
+        return self._change(snapshot, lambda choice: replace(choice, pinned=pinned))
 
     def prioritise(self, snapshot: SnapshotId, priority: Priority) -> Choice:
         """Set a snapshot's priority."""

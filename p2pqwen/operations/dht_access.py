@@ -12,15 +12,17 @@ from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.swarm.dht import LOOKUP_SECONDS, Dht
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.krpc import Contact
+from p2pqwen.swarm.krpc_client import QUERIES_PER_SECOND, KrpcClient
 
 
 @dataclass(frozen=True, slots=True)
 class DhtAccess:
-    """Where lookups begin; `seconds` bounds each of them."""
+    """Where lookups begin; `seconds` bounds each of them, `rate` the queries a second of all of them together."""
 
     bootstrap: tuple[Endpoint, ...]
     known: KnownPeers
     seconds: float = LOOKUP_SECONDS
+    rate: float = QUERIES_PER_SECOND
 
     def by(self, nodes: tuple[Endpoint, ...]) -> DhtAccess:
         """Return the same with more nodes to begin with: a session's, or peers, which are often nodes as well."""
@@ -30,7 +32,8 @@ class DhtAccess:
     async def open(self) -> AsyncIterator[Dht]:
         """Open a client for a few requests."""
         remembered = [Contact(identity, Endpoint(*address)) for identity, address in self.known.dht_nodes()]
-        async with Dht([*self.bootstrap, *remembered], seconds=self.seconds) as dht:
+        client = KrpcClient(rate=self.rate)
+        async with Dht([*self.bootstrap, *remembered], seconds=self.seconds, client=client) as dht:
             try:
                 yield dht
             finally:

@@ -22,6 +22,7 @@ from p2pqwen.library.durable import LockHeldError
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.choices import Choice
 from p2pqwen.operations.fetch_request import FetchRequest
+from p2pqwen.server import problem
 from p2pqwen.values.snapshot_id import SnapshotId
 
 MAX_RUNNING = 3
@@ -91,6 +92,7 @@ class FetchJob:
             "done": 0 if shown is None else shown.done,
             "total": None if shown is None else shown.total,
             "error": None if self.error is None else self.error.message,
+            "problem": None if self.error is None else problem.to_json(self.error),
         }
 
 
@@ -121,6 +123,8 @@ class FetchJobs:
             for job in self._jobs.values():
                 if not job.state.ended and (job.request.target, job.request.kind) == (request.target, request.kind):
                     job.not_before = 0.0
+                    if job.state is JobState.WAITING:
+                        job.state = JobState.QUEUED
                     return job
             if sum(not job.state.ended for job in self._jobs.values()) >= MAX_JOBS:
                 raise UsageError(f"{MAX_JOBS} fetches are waiting already")

@@ -4,7 +4,7 @@ GET    /v1/node                     pid, version, api
 GET    /v1/status                   node, snapshots, fetches, limits: as `status --json` and more
 GET    /v1/network                  where it listens and how the world reaches it
 GET    /v1/snapshots                as `list --json`
-POST   /v1/snapshots/pause          {"target"}; likewise resume, remove
+POST   /v1/snapshots/pause          {"target"}; likewise resume, remove, pin, unpin
 POST   /v1/snapshots/priority       {"target", "priority"}
 GET    /v1/fetches                  every fetch of this node
 POST   /v1/fetches                  a FetchRequest; answers {"id", …}; the same target twice is one fetch
@@ -79,6 +79,8 @@ def node_calls(
         "POST /v1/snapshots/pause": snapshots.pause,
         "POST /v1/snapshots/resume": snapshots.resume,
         "POST /v1/snapshots/remove": snapshots.remove,
+        "POST /v1/snapshots/pin": snapshots.pin,
+        "POST /v1/snapshots/unpin": snapshots.unpin,
         "POST /v1/snapshots/priority": snapshots.prioritise,
         "GET /v1/fetches": lambda _: {"fetches": [job.to_json() for job in keeper.jobs.all()]},
         "POST /v1/fetches": lambda given: keeper.jobs.submit(FetchRequest.from_json(given)).to_json(),

@@ -50,6 +50,14 @@ class SnapshotCalls:
         """Let `target` go on."""
         return self._chosen(given, lambda one: self.choices.pause(one, paused=False))
 
+    def pin(self, given: Mapping[str, Any]) -> Fields:
+        """Keep `target` whatever happens."""
+        return self._chosen(given, lambda one: self.choices.pin(one, pinned=True))
+
+    def unpin(self, given: Mapping[str, Any]) -> Fields:
+        """Let `target` be given up or removed again."""
+        return self._chosen(given, lambda one: self.choices.pin(one, pinned=False))
+
     def prioritise(self, given: Mapping[str, Any]) -> Fields:
         """Set the `priority` of `target`."""
         priority = Priority.read(_text(given, "priority"))
@@ -61,6 +69,7 @@ class SnapshotCalls:
         try:
             held = held_snapshot(target, self.library)
         except AwayError as error:
+            self._refuse_pinned(error.snapshot)
             self.library.forget(error.snapshot)  # its files stay where they are
             self.choices.forget(error.snapshot)
             return _removed(error.snapshot, None)
@@ -71,6 +80,7 @@ class SnapshotCalls:
             self.fetching.end(snapshot)
             self.choices.forget(snapshot)
             return _removed(snapshot, None)
+        self._refuse_pinned(held.id)
         if self.remove_held is not None:
             self.remove_held(held)
         else:
@@ -87,6 +97,10 @@ class SnapshotCalls:
             self.choices.set_limits(limits)
             self.changed()
         return limits_fields(limits, self.choices, datetime.now().astimezone())
+
+    def _refuse_pinned(self, snapshot: SnapshotId) -> None:
+        if self.choices.of(snapshot).pinned:
+            raise P2pqwenError(f"{snapshot} is pinned", hint=f"`p2pqwen unpin {snapshot}` first")
 
     def _chosen(self, given: Mapping[str, Any], change: Callable[[SnapshotId], Choice]) -> Fields:
         target = _text(given, "target")

@@ -1,0 +1,137 @@
+"""`p2pqwen health`: how each swarm stands, the one most in danger first."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from p2pqwen.cli.network_options import NoDht, NoTrackers
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+
+if TYPE_CHECKING:
+    from p2pqwen.library.health_store import HealthStore
+    from p2pqwen.node import Node
+    from p2pqwen.operations.health import HealthRow
+    from p2pqwen.operations.swarm_look import WatchedSwarm, Ways
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(health)
+
+
+def health(
+    target: Annotated[
+        list[str] | None, typer.Argument(metavar="[REPO[@COMMIT]]…", help="Only these; default: held or listed ones.")
+    ] = None,
+    look: Annotated[
+        bool, typer.Option("--look/--no-look", help="Ask trackers, DHT and web seeds first, or show what is known.")
+    ] = True,
+    again: Annotated[bool, typer.Option("--again", help="Ask again about what was looked at within the hour.")] = False,
+    seconds: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="Ask for no longer than this; the longest unseen first.")
+    ] = 30.0,
+    no_dht: NoDht = False,
+    no_trackers: NoTrackers = False,
+    no_web_seeds: Annotated[bool, typer.Option("--no-web-seeds", help="Do not ask web seeds.")] = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Show how many copies of each snapshot others hold, when a whole one was last seen, and which way it goes.
+
+    Nobody counts a swarm: ~ marks estimates, and a lower bound is all that any source can give. A running node looks
+    in the background; without one, this command does. `webseed check` reads more of web seeds than this does.
+    """
+    from p2pqwen.library.health_store import HealthStore
+    from p2pqwen.library.upstream_store import UpstreamStore
+    from p2pqwen.operations.health import health_fields, health_rows, named
+
+    with Output(as_json=json_output) as out:
+        node = open_here()
+        swarms = named(node.watched_swarms(), target or ())
+        with node.state_store(out.report) as store:
+            known = HealthStore(store)
+            if look:
+                ways = node.ways(dht=not no_dht, trackers=not no_trackers, web_seeds=not no_web_seeds)
+                look_now(node, swarms, known, ways, out, seconds=seconds, again=again)
+            now = datetime.now(UTC)
+            rows = health_rows(swarms, known.all(), UpstreamStore(store).states(), now)
+        out.result({"swarms": [health_fields(row, now) for row in rows]}, _table(rows, now))
+
+
+def open_here() -> Node:
+    """Build the node; imported late for a fast `--help`."""
+    from p2pqwen.node import open_node
+
+    return open_node()
+
+
+def look_now(
+    node: Node,
+    swarms: list[WatchedSwarm],
+    known: HealthStore,
+    ways: Ways,
+    out: Output,
+    *,
+    seconds: float,
+    again: bool = False,
+) -> None:
+    """Look at the swarms that are due, for a while, and remember what is seen; says so where time ran out."""
+    from p2pqwen.operations.health import look_for
+
+    left = asyncio.run(
+        look_for(
+            swarms,
+            known,
+            ways,
+            own=node.own_rows(),
+            seconds=seconds,
+            again=again,
+            clock=lambda: datetime.now(UTC),
+            report=out.report,
+        )
+    )
+    if left:
+        out.note(f"{left} of {len(swarms)} swarms were not looked at in {seconds:.0f} s; run it again, or a node")
+
+
+def _table(rows: list[HealthRow], now: datetime) -> list[str]:
+    from p2pqwen.values.byte_size import format_size
+
+    if not rows:
+        return ["nothing is held and no trusted index lists anything; see `p2pqwen trust add`"]
+    table = [("danger", "snapshot", "size", "seeds", "peers", "complete seen", "web", "Hub", "trend")]
+    for row in rows:
+        health, snapshot = row.health, row.swarm.snapshot
+        guess = "~" if health.estimated else ""
+        web = "-" if row.record.web is None else f"{row.record.web.ok} of {row.record.web.asked}"
+        table.append(
+            (
+                row.danger.value,
+                f"{snapshot.repo}@{str(snapshot.commit)[:8]}{'' if row.swarm.held is None else ' *'}",
+                format_size(row.swarm.size),
+                "-" if health.seeds is None else f"{guess}{health.seeds}",
+                "-" if health.peers is None else f"{guess}{health.peers}",
+                _age(health.last_complete_seen, now),
+                web,
+                health.upstream.value,
+                health.trend.value,
+            )
+        )
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+    held = ["* held here"] if any(row.swarm.held is not None for row in rows) else []
+    guessed = ["~ an estimate"] if any(row.health.estimated for row in rows) else []
+    return lines + ([", ".join(held + guessed)] if held or guessed else [])
+
+
+def _age(moment: datetime | None, now: datetime) -> str:
+    if moment is None:
+        return "never"
+    minutes = max(0.0, (now - moment).total_seconds() / 60)
+    if minutes < 60:
+        return f"{minutes:.0f} min ago"
+    return f"{minutes / 60:.0f} h ago" if minutes < 48 * 60 else f"{minutes / 1440:.0f} days ago"

@@ -1,0 +1,91 @@
+"""Fetch many snapshots, by the running node or in this process; one that fails stops no other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from p2pqwen.errors import NetworkError, P2pqwenError
+from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.operations.fetch_jobs import JobState
+from p2pqwen.operations.fetch_request import FetchRequest
+from p2pqwen.server import problem
+from p2pqwen.server.client import ControlClient
+from p2pqwen.values.snapshot_id import SnapshotId
+
+LOOK_EVERY = 0.5
+_STUCK = frozenset({JobState.WAITING, JobState.PAUSED})
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What became of one snapshot; `error` None: it is here and verified."""
+
+    snapshot: SnapshotId
+    error: P2pqwenError | None = None
+
+
+Request = Callable[[SnapshotId], FetchRequest]
+FetchHere = Callable[[FetchRequest, Report], Mapping[str, Any]]
+
+
+def bring_here(
+    snapshots: Sequence[SnapshotId], request: Request, fetch: FetchHere, report: Report = ignore
+) -> list[Brought]:
+    """Fetch them one after the other in this process."""
+    done = []
+    for number, snapshot in enumerate(snapshots, 1):
+        try:
+            fetch(request(snapshot), report)
+        except P2pqwenError as error:
+            report(Notice("warning", f"{snapshot}: {error.message}"))
+            done.append(Brought(snapshot, error))
+        else:
+            report(Notice("info", f"{number} of {len(snapshots)} is here: {snapshot}"))
+            done.append(Brought(snapshot))
+    return done
+
+
+def bring_by_node(
+    snapshots: Sequence[SnapshotId],
+    request: Request,
+    node: ControlClient,
+    report: Report = ignore,
+    *,
+    wait: Callable[[float], None] = time.sleep,
+) -> list[Brought]:
+    """Hand them to the running node and wait until it has fetched each, or cannot for now: it tries those again.
+
+    Raises `NetworkError` when the node ends before.
+    """
+    numbers = {snapshot: node.call("POST", "/v1/fetches", request(snapshot).to_json())["id"] for snapshot in snapshots}
+    why = node.call("GET", "/v1/limits").get("reason")
+    if numbers and why:
+        report(Notice("info", f"the node waits: {why}"))
+    rows: dict[int, dict[str, Any]] = {}
+    while True:
+        rows |= {row["id"]: row for row in node.call("GET", "/v1/fetches")["fetches"]}
+        mine = [rows[number] for number in numbers.values() if number in rows]
+        total = [row["total"] for row in mine if row["total"]]
+        report(Progress("fetch", sum(row["done"] for row in mine), sum(total) or None, _detail(mine)))
+        if all(JobState(row["state"]).ended or row["state"] in _STUCK for row in mine):
+            return [Brought(snapshot, _error(rows[number])) for snapshot, number in numbers.items()]
+        wait(LOOK_EVERY)
+
+
+def _detail(rows: Sequence[Mapping[str, Any]]) -> str:
+    done = sum(row["state"] == JobState.DONE for row in rows)
+    return f"{done} of {len(rows)} snapshots"
+
+
+def _error(row: Mapping[str, Any]) -> P2pqwenError | None:
+    state = JobState(row["state"])
+    if state is JobState.DONE:
+        return None
+    if state is JobState.WAITING:
+        return NetworkError(f"{row['error']}; the node tries it again")
+    if row.get("problem"):
+        return problem.from_json(row["problem"])
+    return P2pqwenError(f"the fetch was {state}")

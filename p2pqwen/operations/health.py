@@ -1,0 +1,199 @@
+"""How each swarm stands: what is watched, what was seen and is remembered, and the order by danger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from p2pqwen.errors import NotFoundError, P2pqwenError
+from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.index.entry import Upstream
+from p2pqwen.library.health_store import HealthStore
+from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.library.trust_store import TrustedPublisher
+from p2pqwen.operations.fetch_target import parse_target
+from p2pqwen.operations.node_state import SnapshotState
+from p2pqwen.operations.swarm_look import Look, WatchedSwarm, Ways, look_at
+from p2pqwen.stewardship.danger import Danger, danger_key, danger_of
+from p2pqwen.stewardship.swarm_health import Sighting, Source, SwarmHealth
+from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, health_of, remember
+from p2pqwen.torrent.magnet import parse_magnet
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.utc_time import format_time
+
+LOOK_AGAIN = timedelta(hours=1)
+"""A command asks again about what was last looked at longer ago."""
+PART = 70
+"""Swarms looked at together, so that what was seen is remembered as it goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRow:
+    """One swarm, for a table."""
+
+    swarm: WatchedSwarm
+    record: SwarmRecord
+    health: SwarmHealth
+    danger: Danger
+
+
+def watched_swarms(
+    library: Library, publishers: Iterable[TrustedPublisher], report: Report = ignore
+) -> list[WatchedSwarm]:
+    """Return what trusted indexes list, and what is held besides; ordered by snapshot."""
+    held = {one.id: one for one in library.all()}
+    found: dict[SnapshotId, WatchedSwarm] = {}
+    entries = [entry for one in publishers if one.document is not None for entry in one.document.entries]
+    for entry in sorted(entries, key=lambda one: one.added):  # of one snapshot the last word counts
+        found[entry.id] = WatchedSwarm(
+            entry.id,
+            entry.infohash,
+            entry.size,
+            parse_magnet(entry.magnet).trackers,
+            entry.web_seeds,
+            entry.upstream,
+            listed=True,
+            held=held.get(entry.id),
+        )
+    for snapshot in held.keys() - found.keys():
+        try:
+            found[snapshot] = _of_torrent(held[snapshot], held[snapshot].metainfo())
+        except P2pqwenError as error:
+            report(Notice("warning", f"{held[snapshot].torrent_path}: {error.message}"))
+    return [found[snapshot] for snapshot in sorted(found)]
+
+
+def health_rows(
+    swarms: Iterable[WatchedSwarm],
+    records: Mapping[SnapshotId, SwarmRecord],
+    upstream: Mapping[SnapshotId, Upstream],
+    now: datetime,
+) -> list[HealthRow]:
+    """Return how each swarm stands, the one most in danger first."""
+    rows = []
+    for swarm in swarms:
+        record = records.get(swarm.snapshot, NEVER_SEEN)
+        health = health_of(record, upstream.get(swarm.snapshot, swarm.upstream), now)
+        rows.append(HealthRow(swarm, record, health, danger_of(health, now)))
+    return sorted(rows, key=lambda row: danger_key(row.swarm.snapshot, row.swarm.size, row.health, now))
+
+
+def due(
+    swarms: Iterable[WatchedSwarm], records: Mapping[SnapshotId, SwarmRecord], now: datetime, again: timedelta
+) -> list[WatchedSwarm]:
+    """Return the swarms nobody has asked others about for so long, the longest first."""
+
+    def asked(swarm: WatchedSwarm) -> datetime | None:
+        record = records.get(swarm.snapshot, NEVER_SEEN)
+        looks = [one.at for one in record.sightings if one.source is not Source.CONNECTIONS]
+        return max((*looks, *([] if record.web is None else [record.web.at])), default=None)
+
+    waiting = [(at, swarm) for swarm in swarms if (at := asked(swarm)) is None or now - at >= again]
+    waiting.sort(key=lambda row: (row[0] is not None, row[0] or now, row[1].snapshot))
+    return [swarm for _, swarm in waiting]
+
+
+def connections(rows: Iterable[SnapshotState], now: datetime) -> dict[SnapshotId, Look]:
+    """Return what a running node sees by itself; a copy that it seeds is one of those seen."""
+    return {
+        row.id: Look((Sighting(now, Source.CONNECTIONS, row.seeds + 1, row.peers + 1),))
+        for row in rows
+        if row.state == "seeding"
+    }
+
+
+def keep(store: HealthStore, looks: Mapping[SnapshotId, Look]) -> None:
+    """Remember what was seen; raises `DiskError`."""
+
+    def folding(look: Look) -> Callable[[SwarmRecord], SwarmRecord]:
+        return lambda before: remember(before, look.sightings, look.web)
+
+    store.change({snapshot: folding(look) for snapshot, look in looks.items() if look != Look()})
+
+
+def health_fields(row: HealthRow, now: datetime) -> dict[str, Any]:
+    """Return a row of `health --json`; what nobody knows is null."""
+    health, web = row.health, row.record.web
+    copies = health.copies(now)
+    return {
+        "repo": str(row.swarm.snapshot.repo),
+        "commit": str(row.swarm.snapshot.commit),
+        "size": row.swarm.size,
+        "danger": row.danger.value,
+        "seeds": health.seeds,
+        "peers": health.peers,
+        "estimated": health.estimated,
+        "copies": None if copies is None else round(copies, 1),
+        "trend": health.trend.value,
+        "looked": None if health.looked is None else format_time(health.looked),
+        "sources": sorted(one.source.value for one in row.record.sightings),
+        "last_complete_seen": None if health.last_complete_seen is None else format_time(health.last_complete_seen),
+        "web_seeds_ok": health.web_seeds_ok,
+        "web_seeds_asked": None if web is None else web.asked,
+        "upstream": health.upstream.value,
+        "held": None if row.swarm.held is None else row.swarm.held.state.value,
+        "listed": row.swarm.listed,
+    }
+
+
+async def look_for(
+    swarms: Sequence[WatchedSwarm],
+    store: HealthStore,
+    ways: Ways,
+    *,
+    own: Iterable[SnapshotState] = (),
+    seconds: float,
+    again: bool = False,
+    clock: Callable[[], datetime],
+    report: Report = ignore,
+) -> int:
+    """Look at those that are due (`again`: at all) for at most so many seconds; return how many were not reached.
+
+    `own` is what a running node sees by itself. What was seen is remembered at once; raises `DiskError`.
+    """
+    now = clock()
+    keep(store, connections(own, now))
+    records = store.all()
+    waiting = due(swarms, records, now, timedelta(0) if again else LOOK_AGAIN)
+    if again:
+        ways = replace(ways, web_again=timedelta(0))
+    done = 0
+    try:
+        async with asyncio.timeout(seconds):
+            while done < len(waiting):
+                part = waiting[done : done + PART]
+                keep(store, await look_at(part, ways, records, clock=clock, report=report))
+                done += len(part)
+                report(Progress("look", done, len(waiting), "", "swarms"))
+    except TimeoutError:
+        pass
+    return len(waiting) - done
+
+
+def named(swarms: Sequence[WatchedSwarm], targets: Sequence[str]) -> list[WatchedSwarm]:
+    """Return the swarms that `REPO[@COMMIT]` name, all where none is named; raises `NotFoundError`, `UsageError`."""
+    if not targets:
+        return list(swarms)
+    found: dict[SnapshotId, WatchedSwarm] = {}
+    for target in targets:
+        parse_target(target)  # raises for what is no name at all
+        those = {one.snapshot: one for one in swarms if target in {str(one.snapshot), str(one.snapshot.repo)}}
+        if not those:
+            raise NotFoundError(f"{target} is neither held nor listed by a trusted index", hint="see `p2pqwen search`")
+        found |= those
+    return [found[snapshot] for snapshot in sorted(found)]
+
+
+def _of_torrent(held: HeldSnapshot, metainfo: Metainfo) -> WatchedSwarm:
+    return WatchedSwarm(
+        held.id,
+        metainfo.infohash,
+        metainfo.layout.total_size,
+        tuple(url for tier in metainfo.trackers for url in tier),
+        metainfo.web_seeds,
+        held=held,
+    )

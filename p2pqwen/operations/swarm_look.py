@@ -1,0 +1,214 @@
+"""Look at swarms from every side there is: trackers' scrapes, the DHT, and of each web seed one small file.
+
+A side that gives no answer says nothing; nothing here is remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from p2pqwen.errors import NotFoundError, P2pqwenError
+from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.index.entry import Upstream
+from p2pqwen.library.snapshots import HeldSnapshot
+from p2pqwen.manifest.manifest import parse_manifest
+from p2pqwen.mirrors.reading import Patience, read
+from p2pqwen.operations.dht_access import DhtAccess
+from p2pqwen.stewardship.swarm_health import Sighting, Source, join
+from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, WebSeedLook
+from p2pqwen.swarm import tracker_scrape
+from p2pqwen.swarm.dht import Dht, SwarmCount
+from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.values.digest import Sha1, Sha256
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.webseed.bases import Base, combine_bases
+
+WEB_AGAIN = timedelta(days=1)
+MAX_TRACKERS = 8
+"""Of one swarm."""
+MAX_BASES = 4
+AT_ONCE = 4
+SURE_OF_NOBODY = 4
+"""DHT nodes that must have answered before "nobody announced" is believed."""
+MAX_SAMPLE = 256 << 10
+_EVERY_REPO_HAS = RepoPath(".gitattributes")
+_PATIENCE = Patience(answer=10.0, total=30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedSwarm:
+    """One snapshot whose swarm matters here: a trusted index lists it, or it is held, or both. Size in bytes."""
+
+    snapshot: SnapshotId
+    infohash: InfoHash
+    size: int
+    trackers: tuple[str, ...] = ()
+    web_seeds: tuple[str, ...] = ()
+    upstream: Upstream = Upstream.UNKNOWN
+    listed: bool = False
+    held: HeldSnapshot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """Whom to ask. `dht` None, or a False: that side is not asked. Web seeds are spared for `web_again`."""
+
+    dht: DhtAccess | None = None
+    trackers: bool = True
+    web_seeds: bool = True
+    web_again: timedelta = WEB_AGAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one round showed of one swarm."""
+
+    sightings: tuple[Sighting, ...] = ()
+    web: WebSeedLook | None = None
+
+
+async def look_at(
+    swarms: Sequence[WatchedSwarm],
+    ways: Ways,
+    records: Mapping[SnapshotId, SwarmRecord],
+    *,
+    clock: Callable[[], datetime],
+    report: Report = ignore,
+) -> dict[SnapshotId, Look]:
+    """Look at these swarms from every side that is not switched off; whoever does not answer says nothing."""
+    by_trackers, by_dht, by_web = await asyncio.gather(
+        _ask_trackers(swarms if ways.trackers else (), clock, report),
+        _ask_dht(swarms, ways.dht, clock),
+        _ask_web_seeds(swarms if ways.web_seeds else (), records, ways.web_again, clock),
+    )
+    return {
+        swarm.snapshot: Look(
+            tuple(one for side in (by_trackers, by_dht) if (one := side.get(swarm.snapshot)) is not None),
+            by_web.get(swarm.snapshot),
+        )
+        for swarm in swarms
+    }
+
+
+async def _ask_trackers(
+    swarms: Sequence[WatchedSwarm], clock: Callable[[], datetime], report: Report
+) -> dict[SnapshotId, Sighting]:
+    of_tracker: dict[str, list[WatchedSwarm]] = {}
+    for swarm in swarms:
+        for url in swarm.trackers[:MAX_TRACKERS]:
+            of_tracker.setdefault(url, []).append(swarm)
+    questions = [
+        (url, some[start : start + tracker_scrape.MAX_AT_ONCE])
+        for url, some in of_tracker.items()
+        for start in range(0, len(some), tracker_scrape.MAX_AT_ONCE)
+    ]
+    looks: dict[SnapshotId, list[Sighting]] = {}
+
+    async def ask(url: str, some: Sequence[WatchedSwarm]) -> None:
+        try:
+            found = await _scrape(url, [one.infohash.v1 for one in some])
+        except P2pqwenError as error:
+            report(Notice("info", f"tracker {url}: {error.message}"))
+            return
+        for swarm in some:
+            # Trackers leave out torrents that nobody has announced to them.
+            one = found.get(swarm.infohash.v1, tracker_scrape.NOBODY)
+            looks.setdefault(swarm.snapshot, []).append(Sighting(clock(), Source.TRACKER, one.seeds, one.peers))
+
+    await _some_at_once([ask(url, some) for url, some in questions])
+    return {snapshot: best for snapshot, some in looks.items() if (best := join(some)) is not None}
+
+
+async def _scrape(tracker: str, torrents: Sequence[Sha1]) -> Mapping[Sha1, tracker_scrape.Scraped]:
+    if tracker.startswith("udp:"):
+        return await tracker_scrape.scrape_udp(tracker, torrents)
+    url = tracker_scrape.scrape_url(tracker, torrents)
+    if url is None:
+        raise NotFoundError("it cannot be asked for numbers")
+    return tracker_scrape.parse_scrape(await read(url, max_bytes=tracker_scrape.MAX_ANSWER, patience=_PATIENCE))
+
+
+async def _ask_dht(
+    swarms: Sequence[WatchedSwarm], access: DhtAccess | None, clock: Callable[[], datetime]
+) -> dict[SnapshotId, Sighting]:
+    looks: dict[SnapshotId, Sighting] = {}
+    if access is None:
+        return looks
+
+    async def ask(swarm: WatchedSwarm, dht: Dht) -> None:
+        look = _sighting(await dht.count(swarm.infohash.v1), clock())
+        if look is not None:
+            looks[swarm.snapshot] = look
+
+    async with access.open() as dht:
+        await _some_at_once([ask(swarm, dht) for swarm in swarms])
+    return looks
+
+
+def _sighting(count: SwarmCount, now: datetime) -> Sighting | None:
+    if count.peers:
+        return Sighting(now, Source.DHT, count.seeds, count.peers, estimated=True)
+    return Sighting(now, Source.DHT, 0, 0, estimated=True) if count.answered >= SURE_OF_NOBODY else None
+
+
+async def _ask_web_seeds(
+    swarms: Sequence[WatchedSwarm],
+    records: Mapping[SnapshotId, SwarmRecord],
+    again: timedelta,
+    clock: Callable[[], datetime],
+) -> dict[SnapshotId, WebSeedLook]:
+    looks: dict[SnapshotId, WebSeedLook] = {}
+
+    async def ask(swarm: WatchedSwarm, bases: Sequence[Base]) -> None:
+        sample = await asyncio.to_thread(_sample, swarm)
+        found = [await _serves(base, *sample) for base in bases]
+        answered = [one for one in found if one is not None]
+        if answered:
+            looks[swarm.snapshot] = WebSeedLook(clock(), len(answered), sum(answered))
+
+    now = clock()
+    questions = []
+    for swarm in swarms:
+        web = records.get(swarm.snapshot, NEVER_SEEN).web
+        if swarm.web_seeds and (web is None or now - web.at >= again):
+            name = str(swarm.snapshot.commit)
+            bases = combine_bases(name, swarm.snapshot.repo, indexes=[swarm.web_seeds]).usable[:MAX_BASES]
+            questions.append(ask(swarm, bases))
+    await _some_at_once(questions)
+    return looks
+
+
+async def _serves(base: Base, path: RepoPath, digest: Sha256 | None) -> bool | None:
+    """Tell whether a web seed gives a file as it should be; None where the answer means nothing."""
+    try:
+        data = await read(base.file_url(path), max_bytes=MAX_SAMPLE, patience=_PATIENCE)
+    except NotFoundError:
+        return None if digest is None else False  # we only guessed that there is such a file
+    except P2pqwenError:
+        return False
+    return digest is None or Sha256.of(data) == digest
+
+
+def _sample(swarm: WatchedSwarm) -> tuple[RepoPath, Sha256 | None]:
+    """Return a small file to ask for, with its hash where the snapshot's files are known here."""
+    try:
+        manifest = None if swarm.held is None else swarm.held.metainfo().manifest
+        rows = () if manifest is None else parse_manifest(manifest).files
+    except P2pqwenError:
+        rows = ()
+    small = min((row for row in rows if 0 < row.size <= MAX_SAMPLE), key=lambda row: row.size, default=None)
+    return (_EVERY_REPO_HAS, None) if small is None else (small.path, small.sha256)
+
+
+async def _some_at_once(work: Sequence[Awaitable[None]]) -> None:
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def one(item: Awaitable[None]) -> None:
+        async with turns:
+            await item
+
+    await asyncio.gather(*(one(item) for item in work))
