@@ -27,7 +27,7 @@ from huggingface_hub.utils._http import get_session, parse_ratelimit_headers
 from p2pqwen.errors import DiskError, FormatError, NetworkError, NotFoundError, VerificationError
 from p2pqwen.hub import git_commit
 from p2pqwen.hub.byte_counter import counted
-from p2pqwen.hub.failures import translated
+from p2pqwen.hub.failures import NotShownError, translated
 from p2pqwen.hub.session import REQUEST_TIMEOUT, only_to, pace
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
 from p2pqwen.values.rate_limit import retry_after
@@ -143,8 +143,12 @@ class HubClient:
                     ),
                     _is_busy,
                 )
-        except NotFoundError:
+        except NotShownError:
             return False
+        except NotFoundError as error:
+            raise NetworkError(
+                f"{self.endpoint} does not answer as a Hub does for {snapshot}", got=error.got
+            ) from error
         return not info.private
 
     def download(

@@ -28,6 +28,13 @@ _NETWORK_ERRNOS = frozenset(
 )
 
 
+class NotShownError(NotFoundError):
+    """The Hub itself says that it shows strangers no such repository or revision.
+
+    Any other 404 may come from whoever stands between, and is no reason to believe that something was deleted.
+    """
+
+
 @contextmanager
 def translated(what: str, *, endpoint: str, with_token: bool) -> Iterator[None]:
     """Raise our errors for the block's; `what` names the thing asked for, such as `Qwen/Qwen3-0.6B`."""
@@ -68,19 +75,22 @@ def _of_answer(error: HfHubHTTPError, what: str, *, with_token: bool) -> P2pqwen
     if isinstance(error, GatedRepoError):
         return P2pqwenError(f"{what} is gated", got=_one_line(said), hint=_HINT_TERMS)
     if isinstance(error, RevisionNotFoundError):
-        return NotFoundError(f"the Hub has no such revision of {what}", got=_one_line(said))
-    if isinstance(error, (RemoteEntryNotFoundError, DisabledRepoError)):
+        return NotShownError(f"the Hub has no such revision of {what}", got=_one_line(said))
+    if isinstance(error, DisabledRepoError):
+        return NotShownError(f"the Hub no longer serves {what}", got=_one_line(said))
+    if isinstance(error, RemoteEntryNotFoundError):
         return NotFoundError(f"the Hub no longer serves {what}", got=_one_line(said))
     if isinstance(error, RepositoryNotFoundError) or (status == 401 and not with_token):
         # Strangers get 401 for what is not there and for what they may not see alike.
-        return NotFoundError(f"the Hub shows no {what}", got=_one_line(said), hint=None if with_token else _HINT_TOKEN)
+        hint = None if with_token else _HINT_TOKEN
+        return NotShownError(f"the Hub shows no {what}", got=_one_line(said), hint=hint)
     if status in {401, 403}:
         refused = "check that HF_TOKEN is valid and may read it" if with_token else _HINT_TOKEN
         return P2pqwenError(f"the Hub refuses {what}", got=_one_line(said), hint=refused)
     if status in {404, 410}:
         return NotFoundError(f"the Hub no longer serves {what}", got=_one_line(said))
-    hint = "the Hub limits how often it is asked; try again in some minutes" if status == 429 else None
-    return NetworkError(f"the Hub cannot serve {what} now", got=f"status {status}, {_one_line(said)}", hint=hint)
+    patience = "the Hub limits how often it is asked; try again in some minutes" if status == 429 else None
+    return NetworkError(f"the Hub cannot serve {what} now", got=f"status {status}, {_one_line(said)}", hint=patience)
 
 
 def _of_system(error: OSError, what: str, endpoint: str) -> P2pqwenError:

@@ -11,6 +11,7 @@ from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenErro
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
+from p2pqwen.hub.failures import NotShownError
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
@@ -126,7 +127,7 @@ class _Surveyor:
         try:
             listing = self._hub.resolve(wanted.repo, wanted.revision)
         except P2pqwenError as error:
-            return self._failed(wanted, error, absent=isinstance(error, NotFoundError))
+            return self._failed(wanted, error, absent=isinstance(error, NotShownError))
         try:
             return Surveyed(self._describe(wanted, listing), listing)
         except P2pqwenError as error:

@@ -14,6 +14,7 @@ from p2pqwen.errors import DiskError, FormatError, NetworkError, NotFoundError, 
 from p2pqwen.hub import client as client_module
 from p2pqwen.hub import session
 from p2pqwen.hub.client import HubClient
+from p2pqwen.hub.failures import NotShownError
 from p2pqwen.values.snapshot_id import RepoId
 from tests.simulators.faults import Effect, Fault
 from tests.simulators.hub import HubSimulator
@@ -194,7 +195,7 @@ def test_a_broken_body_goes_on_where_it_broke(hub, client, tmp_path):
 
 LASTING = [
     ("429", NetworkError),
-    ("401", NotFoundError),
+    ("401", NotShownError),
     ("403", P2pqwenError),
     ("404", NotFoundError),
     ("410", NotFoundError),
@@ -205,7 +206,7 @@ LASTING = [
     ("html", NetworkError),
     ("loop", NetworkError),
     ("expired", P2pqwenError),
-    ("gone", NotFoundError),
+    ("gone", NotShownError),
 ]
 
 
@@ -248,7 +249,7 @@ API_FAULTS = [
     ("refuse", NetworkError),
     ("html", NetworkError),
     ("403", P2pqwenError),
-    ("gone", NotFoundError),
+    ("gone", NotShownError),
 ]
 
 

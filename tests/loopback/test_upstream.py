@@ -8,6 +8,7 @@ import pytest
 
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import parse_metainfo
+from tests.simulators.faults import EVERYTHING, Effect, Fault
 from tests.simulators.hub import HubSimulator
 from tests.support.command import CommandLine
 from tests.support.models import write_folder
@@ -75,6 +76,23 @@ def test_a_private_one_is_gone_and_a_silent_hub_changes_nothing(hub, keeper):
     assert keeper.run("upstream", "check", STAYS).code == 5
     assert keeper.ok("upstream", "show")["snapshots"] == looked
     assert keeper.run("upstream", "check", "Qwen/Else").code == 4
+
+
+@pytest.mark.parametrize("name", ["404", "410", "403", "html", "400"])
+def test_what_a_proxy_says_is_not_what_the_hub_says(hub, keeper, name):
+    """Anybody between us and the Hub can say 404; then nothing is announced, and nothing is dropped from an index."""
+    known = keeper.ok("upstream", "show")["snapshots"]
+    effect = {
+        "404": Effect(status=404, body=b"<html>not found</html>"),
+        "410": Effect(status=410),
+        "403": Effect(status=403, body=b"blocked"),
+        "html": Effect(status=200, headers={"Content-Type": "text/html"}, body=b"<html>sign in</html>"),
+        "400": Effect(status=400),
+    }[name]
+    hub.faults.add(Fault(effect, on=EVERYTHING))
+    assert keeper.run("upstream", "check").code == 5
+    keeper.run("preserve", "--org", "Qwen")
+    assert keeper.ok("upstream", "show")["snapshots"] == known
 
 
 @pytest.mark.parametrize("held", [True, False])

@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 )
 
 from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError, VerificationError
-from p2pqwen.hub.failures import translate, translated
+from p2pqwen.hub.failures import NotShownError, translate, translated
 
 
 def answered(kind, status):
@@ -35,14 +35,15 @@ def caused(cause):
 
 
 CASES = [
-    ("unknown repository", answered(RepositoryNotFoundError, 404), NotFoundError, None),
-    ("unknown revision", answered(RevisionNotFoundError, 404), NotFoundError, None),
+    ("unknown repository", answered(RepositoryNotFoundError, 404), NotShownError, None),
+    ("unknown revision", answered(RevisionNotFoundError, 404), NotShownError, None),
     ("file gone", answered(RemoteEntryNotFoundError, 404), NotFoundError, None),
-    ("disabled", answered(DisabledRepoError, 403), NotFoundError, None),
+    ("disabled", answered(DisabledRepoError, 403), NotShownError, None),
     ("gated", answered(GatedRepoError, 403), P2pqwenError, "terms"),
     ("bad token", answered(HfHubHTTPError, 401), P2pqwenError, "HF_TOKEN"),
     ("forbidden", answered(HfHubHTTPError, 403), P2pqwenError, "HF_TOKEN"),
     ("gone", answered(HfHubHTTPError, 410), NotFoundError, None),
+    ("somebody's 404", answered(HfHubHTTPError, 404), NotFoundError, None),
     ("busy", answered(HfHubHTTPError, 429), NetworkError, "minutes"),
     ("broken", answered(HfHubHTTPError, 500), NetworkError, None),
     ("range refused", answered(HfHubHTTPError, 416), NetworkError, None),
@@ -77,7 +78,7 @@ def test_translation(error, kind, hint):
 
 def test_strangers_are_told_about_tokens_and_that_it_may_not_exist():
     found = translate(answered(HfHubHTTPError, 401), "Qwen/X", endpoint="http://hub", with_token=False)
-    assert type(found) is NotFoundError
+    assert type(found) is NotShownError
     assert "HF_TOKEN" in (found.hint or "")
 
 
