@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -33,6 +33,11 @@ class DhtPointer:
 
     key: Sha256
     salt: str
+    extra: JsonObject = field(default_factory=dict, hash=False)
+
+    def to_json(self) -> JsonObject:
+        """Return the object, unknown fields included."""
+        return {**self.extra, "key": str(self.key), "salt": self.salt}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,11 @@ class Withdrawal:
 
     id: SnapshotId
     reason: str
+    extra: JsonObject = field(default_factory=dict, hash=False)
+
+    def to_json(self) -> JsonObject:
+        """Return the row, unknown fields included."""
+        return {**self.extra, "repo": self.id.repo.text, "commit": str(self.id.commit), "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +82,9 @@ class IndexDocument:
             "previous": None if self.previous is None else str(self.previous),
             "issued": format_time(self.issued),
             "mirrors": list(self.mirrors),
-            "dht": None if self.dht is None else {"key": str(self.dht.key), "salt": self.dht.salt},
+            "dht": None if self.dht is None else self.dht.to_json(),
             "entries": [entry.to_json() for entry in self.entries],
-            "withdrawn": [
-                {"repo": gone.id.repo.text, "commit": str(gone.id.commit), "reason": gone.reason}
-                for gone in self.withdrawn
-            ],
+            "withdrawn": [gone.to_json() for gone in self.withdrawn],
         }
 
 
@@ -155,7 +162,7 @@ def parse_document(signed: JsonObject) -> IndexDocument:
         dht=_parse_dht(signed.get("dht")),
         entries=entries,
         withdrawn=withdrawn,
-        extra={name: value for name, value in signed.items() if name not in _HEADER_FIELDS},
+        extra=_unknown(signed, _HEADER_FIELDS),
     )
 
 
@@ -183,7 +190,8 @@ def _parse_withdrawn(rows: list[JsonValue]) -> tuple[Withdrawal, ...]:
         gone = SnapshotId(RepoId(json_fields.text(row, "repo")), CommitId.parse(json_fields.text(row, "commit")))
         if gone in found:
             raise FormatError("a snapshot is withdrawn twice", got=gone)
-        found[gone] = Withdrawal(gone, json_fields.text(row, "reason", limit=MAX_REASON))
+        reason = json_fields.text(row, "reason", limit=MAX_REASON)
+        found[gone] = Withdrawal(gone, reason, _unknown(row, {"repo", "commit", "reason"}))
     return tuple(found.values())
 
 
@@ -191,4 +199,9 @@ def _parse_dht(value: JsonValue) -> DhtPointer | None:
     if value is None:
         return None
     row = json_fields.as_object(value, "dht")
-    return DhtPointer(Sha256.parse(json_fields.text(row, "key")), json_fields.text(row, "salt", limit=64))
+    salt = json_fields.text(row, "salt", limit=64)
+    return DhtPointer(Sha256.parse(json_fields.text(row, "key")), salt, _unknown(row, {"key", "salt"}))
+
+
+def _unknown(row: JsonObject, known: Container[str]) -> JsonObject:
+    return {name: value for name, value in row.items() if name not in known}

@@ -11,7 +11,7 @@ from p2pqwen.index.acceptance import TrustedState, accept
 from p2pqwen.index.document import MAX_INDEX_SIZE, MAX_VALUES
 from p2pqwen.values.strict_json import MAX_INTEGER
 from tests.attacks.victim import NOW, Victim, edited
-from tests.support.publishing import make_index
+from tests.support.publishing import make_entry, make_index
 
 
 def nested(depth: int) -> Any:
@@ -96,6 +96,9 @@ def test_a_file_of_very_many_small_values_is_not_parsed(victim: Victim, value):
 def test_20_unknown_fields_are_kept_and_ignored(victim: Victim):
     signed = victim.next(colour="blue")
     signed["entries"] = [{**row, "rating": {"stars": 5}} for row in signed["entries"]]
+    gone = make_entry(9).id
+    row = {"repo": gone.repo.text, "commit": str(gone.commit), "reason": "licence", "by": "Bob"}
+    signed |= {"withdrawn": [row], "dht": {"key": "0" * 64, "salt": "s", "since": 2026}}
     data = make_index(victim.roots, signed, ("index1", "index3"))
     data = edited(data, lambda value: value.update(note="outside the signature"))
     victim.accepts(data)
