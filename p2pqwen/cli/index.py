@@ -127,7 +127,7 @@ def sign(
             passphrase=known_passphrase,
             now=now,
             known=node.accepted_of_own_publisher(now),
-            approve=approval(yes=yes),
+            approve=approval(yes=yes, question="Sign this draft?"),
             report=out.report,
         )
         lines = published_lines(done)

@@ -175,7 +175,7 @@ def published_lines(done: Published) -> list[str]:
     return lines
 
 
-def approval(*, yes: bool) -> Callable[[IndexDiff], bool]:
+def approval(*, yes: bool, question: str = "Sign and publish this?") -> Callable[[IndexDiff], bool]:
     """Return how a change is approved: by asking on a terminal.
 
     Without one the command itself is the approval, except of what alarms: that needs `--yes`.
@@ -185,7 +185,7 @@ def approval(*, yes: bool) -> Callable[[IndexDiff], bool]:
     from p2pqwen.errors import UsageError
 
     def ask(difference: IndexDiff) -> bool:
-        return typer.confirm("Sign and publish this?", default=not difference.alarms, err=True)
+        return typer.confirm(question, default=not difference.alarms, err=True)
 
     def unless_alarming(difference: IndexDiff) -> bool:
         if difference.alarms:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from p2pqwen.index.document import IndexDocument, Withdrawal
 from p2pqwen.index.entry import Entry
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.values.strict_json import JsonValue
+from p2pqwen.values.strict_json import JsonValue, canonical
 
 # A commit's content never changes, so neither do these; a change means that one of both indexes is wrong.
 FIXED_FIELDS = frozenset({"size", "files", "piece_length", "recipe", "infohash_v1", "infohash_v2"})
@@ -64,7 +64,7 @@ class IndexDiff:
         gone = {one.id for one in self.withdrawn}
         return (
             *(
-                f"{change.id}: {field.field} changed from {field.before} to {field.after}"
+                f"{change.id}: {field.field} changed from {_in_words(field.before)} to {_in_words(field.after)}"
                 for change in self.changed
                 for field in change.fields
                 if field.alarming
@@ -94,17 +94,21 @@ def describe(difference: IndexDiff) -> list[str]:
     words += [f"removed    {entry.id}" for entry in difference.removed]
     words += [f"withdrawn  {one.id}: {one.reason}" for one in difference.withdrawn]
     words += [
-        f"changed    {change.id}: {field.field} from {field.before} to {field.after}"
+        f"changed    {change.id}: {field.field} from {_in_words(field.before)} to {_in_words(field.after)}"
         for change in difference.changed
         for field in change.fields
     ]
     words += [
-        f"index      {field.field} from {field.before} to {field.after}"
+        f"index      {field.field} from {_in_words(field.before)} to {_in_words(field.after)}"
         for field in difference.document
         if field.field not in _EVERY_TIME
     ]
     words += [f"ALARM      {alarm}" for alarm in difference.alarms]
     return words or ["no differences"]
+
+
+def _in_words(value: JsonValue) -> str:
+    return value if isinstance(value, str) else canonical(value).decode()
 
 
 def _changed(before: dict[SnapshotId, Entry], entries: tuple[Entry, ...]) -> Iterator[EntryChange]:

@@ -95,7 +95,8 @@ class TrustStore:
         accepted = self._read_index(publisher, now, report)
         seen = self._read_seen(publisher, report)
         roots = accepted.roots if accepted else ()
-        if (problem := _behind(accepted, seen)) is not None:
+        damaged = accepted is None and self.index_path(publisher).exists()  # which has been told
+        if not damaged and (problem := _behind(accepted, seen)) is not None:
             report(Notice("warning", f"{problem} (publisher {publisher})"))
         if accepted and (seen is None or seen.position <= accepted.position):
             seen = accepted.seen  # signed, which seen.json is not

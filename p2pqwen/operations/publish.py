@@ -134,6 +134,9 @@ def sign_draft(
         private = _index_keys(keys, seen.root, passphrase, drafting=True)
         difference = diff(last.document if last else None, seen.document)
         difference = replace(difference, concerns=_signed_before(keys, seen.document))
+        if last is None:
+            hint = "`p2pqwen trust add` tells this home what is published"
+            report(Notice("info", f"all of it is shown as new: no index of this publisher is known here; {hint}"))
         _show(difference, approve, report)
         keys.write_signed(*_place(seen.document))
         ours = _sign(file.signed, private)
