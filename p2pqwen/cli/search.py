@@ -25,6 +25,7 @@ def search(
     """Search the indexes of the trusted publishers; without words, list everything."""
     from p2pqwen.cli.index import entry_lines
     from p2pqwen.node import open_node
+    from p2pqwen.operations.lookup import conflicts
     from p2pqwen.operations.search import search as search_publishers
     from p2pqwen.operations.upstream import gone_words
 
@@ -55,7 +56,8 @@ def search(
                         "torrents": list(one.torrent_locations),
                     }
                     for one in found
-                ]
+                ],
+                "conflicts": [str(group[0].entry.id) for group in conflicts(found)],
             },
             lines,
         )

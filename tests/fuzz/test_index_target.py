@@ -1,4 +1,4 @@
-"""The fuzz target holds for its seeds and for a short, repeatable run of mutations; hours of it: scripts/fuzz_index."""
+"""The fuzz target holds for its seeds and for a short, repeatable run of mutations; hours of it: scripts/fuzz."""
 
 from __future__ import annotations
 

@@ -307,6 +307,7 @@ def test_two_publishers_who_contradict_one_another(world: World, tmp_path: Path)
     results = reader.run("search", "tiny", "--json")
     assert len(results.json["results"]) == 2
     assert len({one["infohash_v2"] for one in results.json["results"]}) == 2
+    assert results.json["conflicts"] == [TINY]
     assert "contradict one another" in results.stderr
 
     target = SnapshotId(RepoId("Qwen/Tiny"), commit)
@@ -316,6 +317,11 @@ def test_two_publishers_who_contradict_one_another(world: World, tmp_path: Path)
     shutil.rmtree(world.site / "Qwen")
     with pytest.raises(VerificationError, match="contradict one another"):
         choose(found, target)
+    refused = reader.run("fetch", TINY, "--no-dht", "--no-lsd", "--no-upnp", "--timeout", "1")
+    assert refused.code == 3
+    for one in results.json["results"]:
+        assert f"{one['publisher']}) says {one['infohash_v2']}, {one['provenance']}" in refused.stderr
+    assert reader.ok("list")["snapshots"] == []
 
 
 def _hold_as(home: Home, metainfo, commit: CommitId) -> None:
