@@ -83,7 +83,7 @@ def node_calls(
         "POST /v1/snapshots/unpin": snapshots.unpin,
         "POST /v1/snapshots/priority": snapshots.prioritise,
         "GET /v1/fetches": lambda _: {"fetches": [job.to_json() for job in keeper.jobs.all()]},
-        "POST /v1/fetches": lambda given: keeper.jobs.submit(FetchRequest.from_json(given)).to_json(),
+        "POST /v1/fetches": lambda given: keeper.submit(FetchRequest.from_json(given)).to_json(),
         "GET /v1/fetches/{id}/events": calls.follow,
         "DELETE /v1/fetches/{id}": calls.stop,
         "GET /v1/limits": lambda _: snapshots.limits({}),

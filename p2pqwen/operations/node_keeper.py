@@ -56,6 +56,9 @@ class SeedingNode(Protocol):
     def let_go(self, snapshot: SnapshotId) -> None:
         """Take a snapshot out of the session; it comes back when the library shows it."""
 
+    def wake(self) -> None:
+        """Take the next turn, and call `tick`, at once; from any thread."""
+
     def rows(self) -> list[SnapshotState]:
         """Return how every snapshot stands."""
 
@@ -147,6 +150,7 @@ class NodeKeeper:
         """Run something on the node's thread and return what it gives; for every other thread."""
         answer: Future[Answer] = Future()
         self._calls.put((call, answer))
+        self._live.wake()
         try:
             return answer.result(_CALL_SECONDS)
         except TimeoutError as error:
@@ -165,6 +169,12 @@ class NodeKeeper:
         self.on_node(lambda: self._live.let_go(held.id))
         self.library.remove(held)
         self.choices.forget(held.id)
+
+    def submit(self, request: FetchRequest) -> FetchJob:
+        """Take a fetch, which begins at once if it may; raises `UsageError`, `DiskError`."""
+        job = self.jobs.submit(request)
+        self._live.wake()
+        return job
 
     def scrub_soon(self) -> None:
         """Look for due snapshots now."""

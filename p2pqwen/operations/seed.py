@@ -171,6 +171,10 @@ class _Node:
         if (one := self._seeds.get(snapshot)) is not None:
             self._drop(one, "removed")
 
+    def wake(self) -> None:
+        """Take the next turn at once; from any thread."""
+        self._swarm.wake()
+
     def rows(self) -> list[SnapshotState]:
         """Return how every snapshot stands."""
         rows = [_row(one) for one in self._seeds.values()]

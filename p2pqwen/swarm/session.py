@@ -170,6 +170,12 @@ class Swarm:
         """Hold the session to these rates from now on, in bytes a second; 0 for no limit."""
         self._live.apply_settings({"upload_rate_limit": upload, "download_rate_limit": download})
 
+    def wake(self) -> None:
+        """Have `pump` return at once; from any thread."""
+        session = self._session
+        if session is not None:
+            session.post_torrent_updates(0)  # always answered by an alert
+
     def pump(self, seconds: float) -> None:
         """Wait up to `seconds` for news, and take it in."""
         self._live.wait_for_alert(max(0, round(seconds * 1000)))
