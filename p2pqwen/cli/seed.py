@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from p2pqwen.webseed.file_server import FileServer
 
 
+LEAVE_SECONDS = 9.0
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command()(seed)
@@ -61,9 +64,7 @@ def seed(
     from p2pqwen.operations.seed import seed as seed_library
     from p2pqwen.swarm.endpoint import Endpoint
 
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _stop_on_signals()
     with Output(as_json=json_output) as out:
         node = open_node()
         endpoint = Endpoint.parse(listen or node.config.network.listen, allow_port_zero=True)
@@ -85,8 +86,27 @@ def seed(
                 report=report,
                 stopping=stop.is_set,
             )
-    if watch.busy or health.busy:
+    if keeper.busy or watch.busy or health.busy:
         leave_at_once(exit_codes.DONE)
+
+
+def _stop_on_signals() -> threading.Event:
+    """Return what SIGINT and SIGTERM set; after `LEAVE_SECONDS` the process ends, whatever still hangs.
+
+    Everything that counts is on the disk by then, and a node that is killed loses nothing either.
+    """
+    stop = threading.Event()
+
+    def on_signal(*_: object) -> None:
+        if not stop.is_set():
+            stop.set()
+            last = threading.Timer(LEAVE_SECONDS, leave_at_once, (exit_codes.DONE,))
+            last.daemon = True
+            last.start()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    return stop
 
 
 @contextlib.contextmanager

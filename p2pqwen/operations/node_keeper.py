@@ -138,16 +138,30 @@ class NodeKeeper:
             self._count()
 
     def stop(self) -> None:
-        """End everything; on the node's thread."""
+        """End everything and save, within `STOP_SECONDS`; on the node's thread. Once more is fine."""
+        if self._stop.is_set():
+            return
         self._stop.set()
         self._scrub_now.set()
+        until = time.monotonic() + STOP_SECONDS
         self.jobs.close(STOP_SECONDS)
         if self._scrub_thread is not None:
-            self._scrub_thread.join(STOP_SECONDS)
+            self._scrub_thread.join(max(0.0, until - time.monotonic()))
         self._count()
+        while not self._calls.empty():
+            _, answer = self._calls.get()
+            answer.set_exception(_stopping())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a fetch or a scrub that was told to stop is still in the middle of something."""
+        threads = [self._scrub_thread, *(job.thread for job in self.jobs.all())]
+        return any(thread is not None and thread.is_alive() for thread in threads)
 
     def on_node(self, call: Callable[[], Answer]) -> Answer:
         """Run something on the node's thread and return what it gives; for every other thread."""
+        if self._stop.is_set():
+            raise _stopping()
         answer: Future[Answer] = Future()
         self._calls.put((call, answer))
         self._live.wake()
@@ -326,6 +340,10 @@ class NodeKeeper:
         if found.damage:
             self.on_node(lambda: self._live.read_again(held.id))
             self.jobs.submit(self.repair_request(held.id))
+
+
+def _stopping() -> NetworkError:
+    return NetworkError("the node is stopping", hint="start it again: it goes on where it was")
 
 
 def _job_row(job: FetchJob, snapshot: SnapshotId) -> SnapshotState:

@@ -122,7 +122,10 @@ class _Node:
         self._keeper.start(self)
         try:
             with control:
-                self._loop(stopping)
+                try:
+                    self._loop(stopping)
+                finally:
+                    self._keeper.stop()  # what must be saved comes before what only has to end
         finally:
             self._keeper.stop()
 

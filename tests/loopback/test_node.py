@@ -240,3 +240,27 @@ def test_one_node_for_each_home(preserver):
         second = preserver.user.run("seed", "--listen", "127.0.0.1:0")
         assert second.code == 1
         assert f"process {node.pid}" in second.stderr
+
+
+def test_it_stops_in_time_with_fetches_that_hang(preserver, user):
+    """A server that says nothing, trackers that say nothing: within ten seconds all the same, and nothing is lost."""
+    with socket.socket() as tarpit, seeding(user) as (node, _):
+        tarpit.bind(("127.0.0.1", 0))
+        tarpit.listen(50)
+        port = tarpit.getsockname()[1]
+        magnet = f"magnet:?xt=urn:btih:{'ab' * 20}&dn=Qwen/Tiny&tr=http://127.0.0.1:{port}/announce"
+        commands = [p2pqwen("fetch", f"http://127.0.0.1:{port}/a.torrent"), p2pqwen("fetch", magnet)]
+        with running(commands[0], user.environment), running(commands[1], user.environment):
+            wait_until(
+                lambda: [one["state"] for one in api(user, "/v1/fetches")["fetches"]] == ["downloading"] * 2, 30, "both"
+            )
+            node.send_signal(signal.SIGTERM)
+            assert node.wait(10) == 0
+    stored = [json.loads(line) for line in (user.home / "log" / "node.jsonl").read_text().splitlines()]
+    assert "fetch failed" not in {line["event"] for line in stored}
+    with seeding(user):
+        wait_until(lambda: len(api(user, "/v1/fetches")["fetches"]) == 2, 20, "both fetches to be remembered")
+
+
+def api(user, path):
+    return json.loads(ask(user, path, {"Host": "localhost"})[1])
