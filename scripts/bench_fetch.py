@@ -27,7 +27,6 @@ from pathlib import Path
 REPO, COMMIT = "bench/model", "b" * 40
 QUIET = ("--no-dht", "--no-lsd", "--no-upnp", "--no-trackers")
 TUNED = {
-    "enable_outgoing_utp": False,
     "hashing_threads": 2,
     "aio_threads": 8,
     "max_out_request_queue": 3000,
@@ -43,21 +42,24 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--runs", type=int, default=5, help="of each kind (default 5)")
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
+    parser.add_argument("--utp", action="store_true", help="let a bare session fetch over uTP alone as well")
     parser.add_argument("--bare", nargs=3, metavar=("TORRENT", "PORT", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.bare:
-        print(bare_seconds(Path(given.bare[0]), int(given.bare[1]), Path(given.bare[2])))
+        print(bare_seconds(Path(given.bare[0]), int(given.bare[1]), Path(given.bare[2]), utp=given.utp))
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        bench(Path(folder), given.megabytes * 1_000_000, given.shards, given.runs)
+        bench(Path(folder), given.megabytes * 1_000_000, given.shards, given.runs, utp=given.utp)
 
 
-def bench(folder: Path, size: int, shards: int, runs: int) -> None:
+def bench(folder: Path, size: int, shards: int, runs: int, *, utp: bool) -> None:
     make_model(folder / "model", size, shards)
     seeder, fetcher = folder / "seeder", folder / "fetcher"
     preserved = run(seeder, "preserve", "--from", folder / "model", "--repo", REPO, "--commit", COMMIT, "--json")
     torrent = preserved["torrent"]
     times: dict[str, list[float]] = {"bare libtorrent": [], "p2pqwen fetch": [], "through a node": []}
+    if utp:
+        times["bare over uTP"] = []
     with node(seeder, until="seeding") as port:
         for _ in range(runs):
             for name, seconds in times.items():
@@ -69,7 +71,7 @@ def bench(folder: Path, size: int, shards: int, runs: int) -> None:
                     arguments = ("--peer", f"127.0.0.1:{port}", *QUIET, "--no-hf-cache", "--no-web-seeds", "--json")
                     seconds.append(run(fetcher, "fetch", torrent, *arguments)["seconds"])
                 else:
-                    seconds.append(run_bare(torrent, port, fetcher))
+                    seconds.append(run_bare(torrent, port, fetcher, utp=name == "bare over uTP"))
                 print(f"  {name:16} {seconds[-1]:6.2f} s  {size / seconds[-1] / 1e6:6.0f} MB/s", flush=True)
     report(times, size, shards)
 
@@ -143,17 +145,18 @@ def through_a_node(home: Path, torrent: str, port: int) -> float:
     raise SystemExit("the node ended")
 
 
-def run_bare(torrent: str, port: int, folder: Path) -> float:
+def run_bare(torrent: str, port: int, folder: Path, *, utp: bool) -> float:
     folder.mkdir(parents=True)
-    command = [sys.executable, __file__, "--bare", torrent, str(port), str(folder)]
+    command = [sys.executable, __file__, "--bare", torrent, str(port), str(folder), *(["--utp"] if utp else [])]
     return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
-def bare_seconds(torrent: Path, port: int, folder: Path) -> float:
+def bare_seconds(torrent: Path, port: int, folder: Path, *, utp: bool) -> float:
     import libtorrent as lt
 
     started = time.monotonic()
-    session = lt.session({**TUNED, **LONELY, "listen_interfaces": "127.0.0.1:0"})
+    transport = {"enable_outgoing_utp": utp, "enable_outgoing_tcp": not utp}
+    session = lt.session({**TUNED, **transport, **LONELY, "listen_interfaces": "127.0.0.1:0"})
     given = lt.load_torrent_buffer(torrent.read_bytes())
     given.save_path = str(folder)
     given.url_seeds = []

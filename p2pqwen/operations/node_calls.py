@@ -117,8 +117,7 @@ class _Calls:
     def network(self, _given: Fields) -> Fields:
         """Return how the world reaches the node."""
         figures = self.keeper.figures
-        reach = self.keeper.on_node(lambda: self.keeper.reach)
-        return {"listen": self.keeper.listening, "started": round(figures.started), **reach.to_json()}
+        return {"listen": self.keeper.listening, "started": round(figures.started), **self.keeper.reach.to_json()}
 
     def follow(self, given: Fields) -> Iterator[Fields]:
         """Return the events of fetch `id` as they come."""

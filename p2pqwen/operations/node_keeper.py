@@ -81,6 +81,8 @@ class NodeFigures:
     month_quota: int = 0
     jobs: tuple[Mapping[str, Any], ...] = ()
     started: float = 0.0
+    reach: Reach = field(default_factory=Reach)
+    rooms: Mapping[str, int | None] = field(default_factory=dict)  # by library folder; None: its disk is not here
 
 
 @dataclass(slots=True)
@@ -201,7 +203,7 @@ class NodeKeeper:
 
     @property
     def reach(self) -> Reach:
-        """What is known of how the world reaches the node; on the node's thread."""
+        """What is known of how the world reaches the node."""
         return self._live.reach
 
     def look(self) -> list[SnapshotState]:
@@ -211,7 +213,9 @@ class NodeKeeper:
     def figures_now(self) -> NodeFigures:
         """Return the figures of this moment; for every other thread."""
         self.on_node(self.look)
-        return self.figures
+        rooms: dict[str, int | None] = {str(one.root): one.room for one in self.library.folders}
+        rooms |= {str(one.root): None for one in self.library.missing_folders}
+        return replace(self.figures, reach=self.reach, rooms=rooms)
 
     def choice_of(self, snapshot: SnapshotId | None) -> Choice:
         """Return what the user chose, as last read; nothing for a fetch that does not know its snapshot yet."""

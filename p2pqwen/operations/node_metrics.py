@@ -44,6 +44,13 @@ def families(figures: NodeFigures) -> Iterator[Family]:
     yield Family("month_uploaded_bytes", "Payload sent this month, against the quota.", (), (((), month),))
     yield Family("month_quota_bytes", "The monthly upload quota, 0 for none.", (), (((), float(figures.month_quota)),))
     yield Family("may_upload", "1 while limits allow sending.", (), (((), float(figures.allowance.may_upload)),))
+    yield Family("dht_nodes", "Nodes in the DHT routing tables.", (), (((), float(figures.reach.dht_nodes or 0)),))
+    outside = float(figures.reach.incoming)
+    yield Family("reached_from_outside", "1 once a peer of another network has come in.", (), (((), outside),))
+    here = tuple(((path,), float(room is not None)) for path, room in figures.rooms.items())
+    yield Family("folder_here", "1 while the disk of a library folder is here.", ("path",), here)
+    rooms = tuple(((path,), float(room)) for path, room in figures.rooms.items() if room is not None)
+    yield Family("folder_room_bytes", "What may still be written there, beyond the reserve.", ("path",), rooms)
     jobs = [str(job["state"]) for job in figures.jobs]
     by_state = tuple(((state,), float(jobs.count(state))) for state in sorted(set(jobs)))
     yield Family("fetches", "Fetches by state.", ("state",), by_state)

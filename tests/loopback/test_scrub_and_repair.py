@@ -9,11 +9,15 @@ import pytest
 
 from p2pqwen.config import load
 from p2pqwen.events import Notice
+from p2pqwen.library.verified import VerifiedFiles
 from p2pqwen.node import Node
 from p2pqwen.operations.scrub import ScrubStoppedError
+from tests.support.archive import archive, node_of
 from tests.support.models import noise
+from tests.support.nodes import row
 from tests.support.preserved import COMMITS, REPO, Preserver, in_cache, small_model, tree
 from tests.support.processes import p2pqwen, running
+from tests.support.waiting import wait_until
 
 QUIET = ("--no-dht", "--no-lsd", "--no-upnp", "--no-trackers")
 CONFIG = '[network]\ndht = false\nlsd = false\nupnp = false\ntrackers = false\nweb_seeds = "never"\n'
@@ -149,3 +153,30 @@ def test_every_kind_of_damage_is_found(scrubbing, user, spoil, got):
     assert any(isinstance(event, Notice) and "model.safetensors" in event.text for event in events)
     assert scrubber.record(one.id).damage == (bad,)
     assert user.run("verify", REPO).code == 3
+
+
+def test_a_node_finds_rot_by_itself_and_mends_it_from_the_swarm(tmp_path):
+    """A month after it came a bit has turned; nobody says a word to the node, and the swarm is found by a tracker."""
+    with archive(tmp_path, [3_000_000]) as made, node_of(made.publisher.user) as seeder:
+        seeder.line(60, containing='"seeding"')
+        user = made.person("user")
+        repo = next(iter(made.sizes))
+        user.ok("fetch", repo, "--no-hf-cache")
+        node = Node(load(user.environment))
+        (one,) = node.library.all()
+        right = tree(one.folder)
+        flip(one.folder / "model.bin", 1_234_567)
+        metainfo = one.metainfo()
+        # A disk that rots changes no time, which a test cannot do: so it is noted as it looks now.
+        VerifiedFiles(node.home).record(
+            one.id, metainfo.infohash.v2, one.folder, [file.path for file in metainfo.files]
+        )
+        long_ago = (datetime.now(UTC) - timedelta(days=31)).timestamp()
+        os.utime(one.torrent_path, (long_ago, long_ago))
+        with node_of(user) as process:
+            found = process.json_line(60, containing='"rot"')
+            assert (found["path"], found["pieces"]) == ("model.bin", 1)
+            process.line(90, containing='"fetch done"')
+            wait_until(lambda: row(user, str(one.id.commit)).get("health") == "good", 30, "the repaired snapshot")
+        assert tree(one.folder) == right
+        assert user.ok("verify", repo)["ok"]
