@@ -36,7 +36,7 @@ def disk_errors(doing: str) -> Iterator[None]:
 def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Put `data` at `path` atomically and durably, creating its folder; raises `DiskError`."""
     with disk_errors(f"write {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         temporary = path.parent / f".{path.name[:200]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -53,7 +53,7 @@ def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 def rename(source: Path, target: Path) -> None:
     """Rename a file or folder durably; raises `DiskError`."""
     with disk_errors(f"rename {source} to {target}"):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         source.rename(target)
         sync_folder(target.parent)
 
@@ -64,6 +64,15 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
         if path.parent.is_dir():
             sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each durably: what is in a folder that is lost is lost; raises `OSError`."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

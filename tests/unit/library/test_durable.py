@@ -22,6 +22,15 @@ def test_write_replaces_and_leaves_no_temporary_file(tmp_path):
     assert [path.name for path in target.parent.iterdir()] == ["file.json"]
 
 
+def test_new_folders_are_durable_too(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(durable, "sync_folder", synced.append)
+    durable.write(tmp_path / "a" / "b" / "file", b"x")
+    assert synced == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    durable.write(tmp_path / "a" / "b" / "file", b"y")
+    assert synced[3:] == [tmp_path / "a" / "b"]
+
+
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 @pytest.mark.parametrize(
     ("code", "words"), [(errno.ENOSPC, "free some space"), (errno.EACCES, "who owns"), (errno.EIO, None)]
