@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from p2pqwen.events import Report
     from p2pqwen.hub.cache import HubCache
     from p2pqwen.hub.client import HubClient
-    from p2pqwen.index.acceptance import Accepted
     from p2pqwen.library.state_store import StateStore
     from p2pqwen.operations.adopt import Situation
     from p2pqwen.operations.bundle_route import BundleRoute
@@ -116,12 +115,6 @@ class Node:
         if not (enabled and network.dht):
             return None
         return DhtAccess((*also, *bootstrap_nodes(network.dht_bootstrap)), self.known_peers)
-
-    def accepted_of_own_publisher(self, now: datetime) -> Accepted | None:
-        """Return the index of this home's publisher that was accepted here as a reader, if he is trusted here."""
-        if not self.keys.exists or not self.trust.is_trusted(self.keys.publisher()):
-            return None
-        return self.trust.get(self.keys.publisher(), now=now).accepted
 
     def known_keys(self) -> dict[Sha256, PublicKey]:
         """Return the keys that may sign torrents for this home's publisher and for the trusted ones."""

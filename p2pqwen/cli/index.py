@@ -118,15 +118,17 @@ def sign(
     from p2pqwen.cli.publish import approval, published_fields, published_lines
     from p2pqwen.node import open_node
     from p2pqwen.operations.publish import sign_draft
+    from p2pqwen.operations.published_elsewhere import accepted_here
 
     with Output(as_json=json_output) as out:
         node, now = open_node(), datetime.now(UTC)
+        here = accepted_here(node.keys, node.trust, now)
         done = sign_draft(
             node.keys,
             file,
             passphrase=known_passphrase,
             now=now,
-            known=node.accepted_of_own_publisher(now),
+            known=None if here is None else here.accepted,
             approve=approval(yes=yes, question="Sign this draft?"),
             report=out.report,
         )

@@ -61,7 +61,10 @@ def publish(
     ] = False,
     no_check: Annotated[
         bool,
-        typer.Option("--no-check", help="List the Hub and every --web-seed without asking them for the files."),
+        typer.Option(
+            "--no-check",
+            help="Ask neither the Hub and web seeds for the files they are listed for, nor mirrors what they hold.",
+        ),
     ] = False,
     yes: YesFlag = False,
     json_output: JsonFlag = False,
@@ -76,13 +79,15 @@ def publish(
     from p2pqwen.operations.publish import publish_signed
     from p2pqwen.operations.publish_check import choose_web_seeds
     from p2pqwen.operations.publish_plan import Plan
+    from p2pqwen.operations.published_elsewhere import accepted_here, look_elsewhere
 
     with Output(as_json=json_output) as out:
         node = open_node()
         now = datetime.now(UTC)
         passphrase = cache(known_passphrase)
         if signed is not None:
-            known = node.accepted_of_own_publisher(now)
+            here = accepted_here(node.keys, node.trust, now)
+            known = None if here is None else here.accepted
             done = publish_signed(node.keys, signed, out_folder.absolute(), now=now, known=known, report=out.report)
             _show(out, done, _announce(node, out, done, passphrase, dht=not no_dht))
             return
@@ -96,6 +101,9 @@ def publish(
             base=base,
             draft=draft,
             dht=node.config.network.dht and not no_dht,
+            elsewhere=look_elsewhere(
+                node.keys, node.trust, None if no_check else mirror or (), now=now, report=out.report
+            ),
             upstream={one: record.state for one, record in node.upstream_records(out.report).items()},
         )
         done = publish_library(

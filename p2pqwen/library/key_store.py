@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from p2pqwen.errors import DiskError, FormatError, NotFoundError, UsageError
+from p2pqwen.errors import DiskError, FormatError, NotFoundError, UsageError, VerificationError
 from p2pqwen.index.acceptance import Position, TrustedState, accept_roots
 from p2pqwen.index.document import MAX_INDEX_SIZE, MAX_ROOTS
 from p2pqwen.index.root import Root, SignedRoot, parse_signed_root
@@ -44,14 +44,18 @@ class KeyStore:
         return self._roots_path.exists()
 
     def roots(self) -> tuple[SignedRoot, ...]:
-        """Return the chain from root 1, verified; raises `NotFoundError`, `RefusedError`."""
+        """Return the chain from root 1, verified; raises `NotFoundError`, `VerificationError`."""
         if not self.exists:
             raise NotFoundError("this home has no publisher", hint="make one with `p2pqwen keys init --name NAME`")
-        data = durable.read(self._roots_path, max_bytes=MAX_CHAIN_SIZE)
-        rows = json_fields.array(parse_object(data, max_bytes=MAX_CHAIN_SIZE), "roots", limit=MAX_ROOTS)
-        if not rows:
-            raise FormatError(f"{self._roots_path} holds no root")
-        return accept_roots(tuple(parse_signed_root(row) for row in rows), TrustedState(None))
+        try:
+            data = durable.read(self._roots_path, max_bytes=MAX_CHAIN_SIZE)
+            rows = json_fields.array(parse_object(data, max_bytes=MAX_CHAIN_SIZE), "roots", limit=MAX_ROOTS)
+            if not rows:
+                raise FormatError("it holds no root")
+            return accept_roots(tuple(parse_signed_root(row) for row in rows), TrustedState(None))
+        except VerificationError as error:
+            hint = "remove it and take the roots from an index you published: `p2pqwen keys accept FILE --publisher ID`"
+            raise VerificationError(f"{self._roots_path} is damaged: {error.message}", hint=hint) from error
 
     def root(self) -> Root:
         """Return the newest root."""
@@ -98,21 +102,25 @@ class KeyStore:
 
     def published(self) -> bytes | None:
         """Return the index file published last, None before the first."""
-        if not self._published_path.exists():
+        if not self.published_path.exists():
             return None
-        return durable.read(self._published_path, max_bytes=MAX_INDEX_SIZE)
+        return durable.read(self.published_path, max_bytes=MAX_INDEX_SIZE)
 
     def write_published(self, data: bytes) -> None:
         """Remember what was published."""
-        durable.write(self._published_path, data)
+        durable.write(self.published_path, data)
 
     def signed(self) -> tuple[Position, Sha256] | None:
-        """Return which draft of an index the keys here signed last, None before the first; raises `FormatError`."""
+        """Return which draft of an index was signed here last, None before the first; raises `VerificationError`."""
         if not self._signed_path.exists():
             return None
-        row = parse_object(durable.read(self._signed_path, max_bytes=MAX_SIGNED_SIZE), max_bytes=MAX_SIGNED_SIZE)
-        position = Position(json_fields.integer(row, "epoch"), json_fields.integer(row, "version"))
-        return position, Sha256.parse(json_fields.text(row, "digest"))
+        try:
+            row = parse_object(durable.read(self._signed_path, max_bytes=MAX_SIGNED_SIZE), max_bytes=MAX_SIGNED_SIZE)
+            position = Position(json_fields.integer(row, "epoch"), json_fields.integer(row, "version"))
+            return position, Sha256.parse(json_fields.text(row, "digest"))
+        except FormatError as error:
+            hint = "remove it, and make sure that no other draft of this version is about"
+            raise VerificationError(f"{self._signed_path} is damaged: {error.message}", hint=hint) from error
 
     def write_signed(self, position: Position, digest: Sha256) -> None:
         """Remember what is about to be signed."""
@@ -147,9 +155,10 @@ class KeyStore:
         return self._home.keys / "roots.json"
 
     @property
-    def _signed_path(self) -> Path:
-        return self._home.keys / "signed.json"
+    def published_path(self) -> Path:
+        """Return where the index published last is remembered."""
+        return self._home.keys / "published.json"
 
     @property
-    def _published_path(self) -> Path:
-        return self._home.keys / "published.json"
+    def _signed_path(self) -> Path:
+        return self._home.keys / "signed.json"

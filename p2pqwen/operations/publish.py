@@ -28,7 +28,15 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.keys import Passphrase, open_keys
 from p2pqwen.operations.publish_check import LeftOut, SeedChoice, Torrents, choose_web_seeds
 from p2pqwen.operations.publish_plan import Plan, entries_of, prepared
-from p2pqwen.operations.site import check_site, complete_site, last_published, read_base, write_index, write_torrent
+from p2pqwen.operations.site import (
+    check_known,
+    check_site,
+    complete_site,
+    last_published,
+    read_base,
+    write_index,
+    write_torrent,
+)
 from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
@@ -84,6 +92,9 @@ def publish(
         last = last_published(keys, now)
         base = last if plan.base is None else read_base(keys, plan.base, now)
         check_site(keys, plan.out, last, base, now)
+        for one in plan.elsewhere:
+            hint = "is this home an old backup? go on from that index with --base FILE"
+            check_known(keys, one.accepted, one.place, last, base, hint)
         private = _index_keys(keys, root, passphrase, drafting=plan.draft is not None)
         held = [one for one in library.all() if one.state is State.COMPLETE and one.id not in plan.withdraw]
         left_out: tuple[LeftOut, ...] = ()

@@ -17,6 +17,7 @@ from p2pqwen.index.entry import Entry, Upstream, entry_magnet
 from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.operations.published_elsewhere import Elsewhere
 from p2pqwen.operations.snapshot_build import hub_web_seed
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import Metainfo
@@ -33,7 +34,8 @@ class Plan:
 
     `base` is an index to go on from that this home did not publish itself; `draft` is where an index goes that
     others have yet to sign. With `dht` the index names the key of its DHT pointer. `upstream` is what is known of
-    snapshots on the Hub. `checked_seeds` are the bases that passed the check; None: nothing was checked.
+    snapshots on the Hub. `checked_seeds` are the bases that passed the check; None: nothing was checked. The next index
+    must not contradict what is `elsewhere`.
     """
 
     out: Path
@@ -47,6 +49,7 @@ class Plan:
     dht: bool = False
     upstream: Mapping[SnapshotId, Upstream] = field(default_factory=dict)
     checked_seeds: Mapping[SnapshotId, tuple[str, ...]] | None = None
+    elsewhere: tuple[Elsewhere, ...] = ()
 
     def checked(self) -> Self:
         """Return the plan with its URLs in the form that indexes hold; raises `UsageError`."""

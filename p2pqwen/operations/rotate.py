@@ -52,6 +52,8 @@ def rotate(
     """
     with durable.lock(store.lock_path):
         roots = store.roots()
+        if len(roots) >= MAX_ROOTS:
+            raise UsageError(f"a publisher has at most {MAX_ROOTS} roots, and this one has", got=len(roots))
         old = roots[-1].root
         root = next_root(old, change)
         here = {key.public.keyid: key for key in new_keys}
@@ -64,7 +66,8 @@ def rotate(
                 f"root {root.version} is not signed by enough keys of root {old.version} and of its own",
                 expected=f"{state.old.threshold} and {state.new.threshold}",
                 got=f"{len(state.old.signed_by)} and {len(state.new.signed_by)}",
-                hint="write it with --draft FILE, let others add theirs with `p2pqwen keys sign FILE`",
+                hint="bring the root key that is kept elsewhere, or write a draft with --draft FILE, to which others "
+                "add theirs with `p2pqwen keys sign FILE`; where too few are left anywhere, only a new publisher helps",
             )
         for key in new_keys:
             store.add_key(key, new_passphrase)

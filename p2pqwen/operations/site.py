@@ -18,9 +18,14 @@ from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
 
 
 def last_published(keys: KeyStore, now: datetime) -> Accepted | None:
-    """Return the index this home published last; raises `RefusedError` when the memory of it is damaged."""
-    data = keys.published()
-    return None if data is None else accept(data, TrustedState(keys.publisher()), now)
+    """Return the index this home published last; raises `VerificationError` when the memory of it is damaged."""
+    publisher = keys.publisher()
+    try:
+        data = keys.published()
+        return None if data is None else accept(data, TrustedState(publisher), now)
+    except VerificationError as error:
+        hint = "remove it and go on from what you published: `p2pqwen publish --base FILE`"
+        raise VerificationError(f"{keys.published_path} is damaged: {error.message}", hint=hint) from error
 
 
 def read_base(keys: KeyStore, path: Path, now: datetime) -> Accepted:
@@ -50,14 +55,22 @@ def check_site(keys: KeyStore, out: Path, last: Accepted | None, base: Accepted 
             got=there.publisher,
             hint="choose another folder for --out",
         )
+    hint = f"see `p2pqwen index diff`; then say --base {site} to go on from it, or --base FILE for a better one"
+    check_known(keys, there, str(site), last, base, hint)
+
+
+def check_known(
+    keys: KeyStore, there: Accepted, place: str, last: Accepted | None, base: Accepted | None, hint: str
+) -> None:
+    """Refuse to go on where an index of our publisher is about that the next one would contradict.
+
+    Raises `UsageError` unless it was published here, or is gone on from, or is older than what is.
+    """
     known = {one.digest for one in (last, base) if one is not None}
     if there.digest in known or any(there.position < one.position for one in (last, base) if one is not None):
         return
-    if there.root.version == len(keys.roots()):  # else the keys changed since: whoever made it no longer counts
-        raise UsageError(
-            f"{site} holds index {there.position}, which this home did not publish",
-            hint=f"see `p2pqwen index diff`; then say --base {site} to go on from it, or --base FILE for a better one",
-        )
+    if there.root.version >= len(keys.roots()):  # else the keys changed since: whoever made it no longer counts
+        raise UsageError(f"{place} holds index {there.position}, which this home did not publish", hint=hint)
 
 
 def write_torrent(keys: KeyStore, out: Path, location: str, data: bytes) -> None:

@@ -13,8 +13,9 @@ from p2pqwen.library.snapshots import Library
 from p2pqwen.torrent.metainfo import parse_metainfo
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
-from tests.support.command import CommandLine
+from tests.support.command import CommandLine, Ended
 from tests.support.snapshots import FILES, hold, make_snapshot
+from tests.support.web_seeds import PlainServer
 
 TINY = f"Qwen/Tiny@{make_snapshot().commit}"
 
@@ -158,6 +159,71 @@ def test_an_index_that_another_home_published_is_not_continued_unseen(world: Wor
     assert (merged["version"], merged["entries"]) == (3, 2)
 
 
+@pytest.fixture
+def served(world: World):
+    """The site on a web server that its index names as a mirror."""
+    with PlainServer({}) as server:
+
+        def publish(*options: str | Path) -> Ended:
+            ended = world.keeper.run("publish", "--out", world.site, "--mirror", server.url, "--json", *options)
+            if (world.site / "index.json").exists():
+                server.files["index.json"] = (world.site / "index.json").read_bytes()
+            return ended
+
+        yield publish
+
+
+@pytest.mark.parametrize("lost", ["everything", "the latest"])
+def test_an_old_backup_of_a_publisher_signs_no_second_history(world: World, served, tmp_path: Path, lost):
+    """Its memory is not the last word: the mirrors are asked before another index 0.2 is signed."""
+    memory = world.keeper.home / "keys" / "published.json"
+    assert served().code == 0
+    if lost == "the latest":
+        shutil.copy(memory, tmp_path / "backup.json")
+    assert served().json["version"] == 2
+    shutil.move(world.site, tmp_path / "carried-away")
+    memory.unlink()
+    if lost == "the latest":
+        shutil.copy(tmp_path / "backup.json", memory)
+    refused = served("--no-dht")
+    assert (refused.code, "holds index 0.2, which this home did not publish" in refused.stderr) == (2, True)
+    assert "--base FILE" in refused.stderr
+    assert not (world.site / "index.json").exists()
+    assert served("--base", tmp_path / "carried-away").json["version"] == 3
+
+
+def test_a_publisher_who_is_his_own_reader_signs_no_second_history(world: World):
+    world.publish()
+    world.keeper.ok("trust", "add", world.id, "--index", world.site)
+    memory = world.keeper.home / "keys" / "published.json"
+    memory.unlink()
+    shutil.rmtree(world.site)
+    refused = world.keeper.run("publish", "--out", world.site, "--no-check")
+    assert (refused.code, "holds index 0.1, which this home did not publish" in refused.stderr) == (2, True)
+    index = world.keeper.home / "trust" / world.id / "index.json"
+    assert str(index) in refused.stderr
+    assert world.publish("--base", index)["version"] == 2
+
+
+@pytest.mark.parametrize("name", ["published.json", "roots.json"])
+def test_a_damaged_memory_of_a_publisher_says_what_and_what_to_do(world: World, name):
+    world.publish()
+    path = world.keeper.home / "keys" / name
+    path.write_bytes(path.read_bytes()[:-50])
+    refused = world.keeper.run("publish", "--out", world.site)
+    assert (refused.code, f"{path} is damaged" in refused.stderr, "hint: remove it" in refused.stderr) == (
+        3,
+        True,
+        True,
+    )
+    path.unlink()
+    if name == "roots.json":
+        world.keeper.ok("keys", "accept", world.site / "index.json", "--publisher", world.id)
+        assert world.publish()["version"] == 2
+    else:
+        assert world.publish("--base", world.site)["version"] == 2
+
+
 def test_keys_are_never_overwritten(world: World):
     ended = world.keeper.run("keys", "init", "--name", "Again", "--no-passphrase")
     assert ended.code == 2
@@ -254,6 +320,21 @@ def test_verify_a_file_offline(world: World, tmp_path: Path):
     shown = nobody.ok("index", "show", world.site)
     assert shown["snapshots"][0]["repo"] == "Qwen/Tiny"
     assert world.reader().ok("index", "verify", world.site)["relation"] == "it is the index accepted here"
+
+
+def test_an_index_is_verified_with_the_network_off(world: World, monkeypatch):
+    """Not only is nobody asked: no socket is opened."""
+    world.publish()
+    reader = world.reader()
+
+    def no_network(*arguments: object, **options: object) -> None:
+        raise AssertionError(f"a socket was asked for: {arguments} {options}")
+
+    for name in ("socket", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(f"socket.{name}", no_network)
+    assert reader.ok("index", "verify", world.site / "index.json", "--publisher", world.id)["ok"]
+    assert reader.ok("index", "show", world.site)["entries"] == 1
+    assert len(reader.ok("search")["results"]) == 1
 
 
 def test_diff_in_words_and_json(world: World, tmp_path: Path):
