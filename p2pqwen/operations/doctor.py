@@ -148,6 +148,8 @@ def _dht(patient: Patient) -> Finding:
     if patient.dht is None:
         return Finding("dht", ok=True, detail="switched off: peers are found by trackers, LSD and --peer alone")
     node = patient.node
+    if node is not None and node.reach.dht_nodes is None:
+        return Finding("dht", ok=True, detail="the node runs without it: see --no-dht, [network] dht")
     if node is not None and node.reach.dht_nodes is not None:
         count, young = node.reach.dht_nodes, patient.now() - node.started < TIME_TO_FIND
         detail = f"the node knows {count} nodes" + (f" after {_since(patient, node)}" if young else "")

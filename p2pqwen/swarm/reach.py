@@ -17,7 +17,7 @@ _INCOMING, _DHT_NODES = "net.has_incoming_connections", "dht.dht_nodes"
 class Reach:
     """What is known so far. `mapped`: ports that a router opened by UPnP or NAT-PMP; `refusal`: why it did not.
 
-    `external`: our address, as others see it. `dht_nodes` is None while it was not counted.
+    `external`: our address, as others see it. `dht_nodes` is None without the DHT.
     """
 
     incoming: bool = False

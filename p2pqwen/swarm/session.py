@@ -99,7 +99,8 @@ class Swarm:
     @property
     def reach(self) -> Reach:
         """What is known of how the world reaches this session."""
-        return self._news.reach
+        known = self._news.reach
+        return replace(known, dht_nodes=(known.dht_nodes or 0) if self._settings.dht else None)
 
     @property
     def looks_for_peers(self) -> bool:

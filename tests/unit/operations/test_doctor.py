@@ -73,6 +73,7 @@ def test_a_healthy_node(patient):
         ({"node": running(incoming=False, mapped=(6881,))}, "port", True, "the router opened port 6881"),
         ({"node": running(dht_nodes=3)}, "dht", False, "3 nodes"),
         ({"node": running(dht_nodes=3, started=YOUNG)}, "dht", True, "3 nodes after 30 seconds"),
+        ({"node": running(dht_nodes=None)}, "dht", True, "runs without it"),
         ({"dht": None}, "dht", True, "switched off"),
         ({"node": None}, "dht", False, "0 nodes answered"),
         ({"hub_time": silent}, "hub", False, "no usable answer"),
