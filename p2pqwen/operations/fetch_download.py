@@ -30,6 +30,7 @@ _LOOK_EVERY = 0.25
 _SAVE_EVERY = 30.0
 _SAVE_SECONDS = 5.0
 _FLUSH_SECONDS = 120.0
+_COUNT_SECONDS = 3.0
 _WEB_SEED_GRACE = 5.0
 _OFFER_EVERY = 2.0  # counting what many peers offer takes a moment
 
@@ -114,13 +115,14 @@ class _Download:
         try:
             self._wait(lambda: torrent.checked)
             had = bytes(torrent.have)
+            torrent.start()  # not before: what comes at once would pass for what was here
             for peer in (*self._job.peers, *self._job.remembered):
                 self._connect(peer)
             with TrailingHasher(self._growing(), torrent.have) as hasher:
                 self._wait(lambda: torrent.progress().phase is Phase.FINISHED, hasher)
                 self._flush()
-                progress = torrent.progress()
                 torrent.sync_pieces()
+                progress = self._counted(had)
                 hasher.written()
                 digests = self._finish_hashing(hasher)
         except BaseException:
@@ -145,6 +147,7 @@ class _Download:
             files=job.files,
             trackers=job.trackers,
             resume=resume,
+            held=True,
         )
 
     def _connect(self, peer: Endpoint) -> None:
@@ -315,6 +318,18 @@ class _Download:
             self._swarm.pump(PUMP)
         if torrent.resume is not None:
             durable.write(self._job.resume_file, wrap(torrent.resume))
+
+    def _counted(self, had: bytes) -> TorrentProgress:
+        """Return the progress once what came is counted: libtorrent adds it up a few times a second."""
+        deadline = time.monotonic() + _COUNT_SECONDS
+        gained = _gained(self._job.metainfo.layout, self._torrent.have, had)
+        while True:
+            progress = self._torrent.progress()
+            if not gained or progress.received_from_peers + progress.received_from_web_seeds:
+                return progress
+            if time.monotonic() > deadline:
+                return progress
+            self._swarm.pump(PUMP)
 
     def _account(self, progress: TorrentProgress, had: bytes) -> tuple[int, int]:
         """Return how many of the bytes that were missing came from peers, and how many from web seeds.

@@ -121,9 +121,11 @@ class Swarm:
         web_seeds: Sequence[str] = (),
         trackers: Sequence[Sequence[str]] = (),
         resume: bytes | None = None,
+        held: bool = False,
     ) -> SwarmTorrent:
-        """Fetch `files` (None: all) into `save_path/<name>/`, checking first what is there.
+        """Fetch `files` (None: all) into `save_path/<name>/`, checking first what is there; `held`: no more than that.
 
+        What is held goes on with `SwarmTorrent.start`.
         `resume` is what `SwarmTorrent.resume` gave; data that does not fit is passed over. Raises
         `VerificationError` when libtorrent would write other files than the torrent names.
         """
@@ -134,6 +136,8 @@ class Swarm:
         if resume is not None:
             params.apply_resume(given, resume)
         given.flags |= lt.torrent_flags.override_web_seeds
+        if held:
+            given.flags |= lt.torrent_flags.stop_when_ready
         return self._add(given, metainfo.layout.piece_count)
 
     def add_seed(

@@ -174,6 +174,12 @@ class SwarmTorrent:
         with _alive():
             self._handle.force_recheck()
 
+    def start(self) -> None:
+        """Fetch what is missing; for a download that was held, once its data is checked."""
+        with _alive():
+            self._handle.unset_flags(lt.torrent_flags.stop_when_ready)
+            self._handle.resume()
+
     def pause(self) -> None:
         """Stop talking to anybody about this torrent."""
         with _alive():

@@ -1,15 +1,22 @@
-"""Other people's BitTorrent programs from Debian, kept on loopback: opentracker, aria2c, qbittorrent-nox."""
+"""Other people's BitTorrent programs from Debian on loopback: opentracker, aria2c, qbittorrent-nox, Transmission."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import shutil
 import socket
 import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import libtorrent as lt
 import pytest
 
 from p2pqwen.torrent.metainfo import Metainfo
@@ -88,20 +95,125 @@ def aria2(target: str | Path, folder: Path, *options: str) -> Iterator[Client]:
         yield Client(process, f"127.0.0.1:{port}", folder)
 
 
+@dataclass(frozen=True, slots=True)
+class QBittorrent(Client):
+    """A running `qbittorrent-nox` with one torrent, spoken to over its web API."""
+
+    api: str
+
+    @property
+    def has_torrent(self) -> bool:
+        """Whether it has taken the torrent."""
+        return "hash" in self._torrent
+
+    @property
+    def progress(self) -> float:
+        """How much of the torrent it has, 0 to 1."""
+        return float(self._torrent["progress"])
+
+    def connect(self, peer: str) -> None:
+        """Have it connect to a peer."""
+        asked = urllib.parse.urlencode({"hashes": self._torrent["hash"], "peers": peer}).encode()
+        with urllib.request.urlopen(f"{self.api}/torrents/addPeers", asked, timeout=30):
+            pass
+
+    @property
+    def _torrent(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.api}/torrents/info", timeout=30) as answer:
+            rows = json.load(answer)
+        return rows[0] if rows else {"progress": 0.0}
+
+
 @contextlib.contextmanager
-def qbittorrent(torrent: Path, folder: Path, profile: Path) -> Iterator[Client]:
+def qbittorrent(torrent: Path, folder: Path, profile: Path) -> Iterator[QBittorrent]:
     """`qbittorrent-nox` with one torrent whose files are, or will be, below `folder`."""
     need("qbittorrent-nox")
-    port = free_port()
+    port, web_port = free_port(), free_port()
     config = profile / "qBittorrent" / "config" / "qBittorrent.conf"
     config.parent.mkdir(parents=True)
-    config.write_text(QBITTORRENT.format(port=port, web_port=free_port(), folder=folder))
+    config.write_text(QBITTORRENT.format(port=port, web_port=web_port, folder=folder))
     command = ["qbittorrent-nox", f"--profile={profile}", f"--save-path={folder}", "--add-paused=false", torrent]
     with running(command, {"HOME": str(profile), "XDG_RUNTIME_DIR": str(profile)}) as process:
-        wait_until(lambda: _answers(port), 60, f"{process} listens")
-        yield Client(process, f"127.0.0.1:{port}", folder)
+        wait_until(lambda: _answers(port) and _answers(web_port), 60, f"{process} listens")
+        yield QBittorrent(process, f"127.0.0.1:{port}", folder, f"http://127.0.0.1:{web_port}/api/v2")
+
+
+def v1_torrent(folder: Path, url: str, piece_length: int) -> bytes:
+    """A v1 torrent without pad files of what is in a folder, with one web seed, for programs that know no other."""
+    files = lt.list_files(str(folder))
+    made = lt.create_torrent(files, piece_size=piece_length, flags=lt.create_torrent.v1_only)
+    lt.set_piece_hashes(made, str(folder.parent))
+    made.add_url_seed(url)
+    return bytes(lt.bencode(made.generate()))
 
 
 def _answers(port: int) -> bool:
     with socket.socket() as caller:
         return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Transmission:
+    """A running `transmission-daemon`, spoken to over its RPC."""
+
+    def __init__(self, process: Process, rpc_port: int, folder: Path, peer: str) -> None:
+        self.process, self.folder, self.peer = process, folder, peer
+        self._url = f"http://127.0.0.1:{rpc_port}/transmission/rpc"
+        self._session = ""
+
+    def call(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """Make one RPC call and return its whole answer, `result` included."""
+        body = json.dumps({"method": method, "arguments": arguments}).encode()
+        for _ in range(2):
+            request = urllib.request.Request(self._url, body, {"X-Transmission-Session-Id": self._session})
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return dict(json.load(answer))
+            except urllib.error.HTTPError as error:
+                with error:
+                    if error.code != 409:
+                        raise
+                    self._session = error.headers["X-Transmission-Session-Id"]
+        raise AssertionError("transmission-daemon takes no session id")
+
+    def add(self, torrent: Path) -> str:
+        """Add a torrent and return the daemon's word on it: `success`, or what is wrong."""
+        metainfo = base64.b64encode(torrent.read_bytes()).decode()
+        return str(self.call("torrent-add", metainfo=metainfo, paused=False)["result"])
+
+    def add_magnet(self, link: str) -> str:
+        return str(self.call("torrent-add", filename=link, paused=False)["result"])
+
+    @property
+    def version(self) -> str:
+        return str(self.call("session-get", fields=["version"])["arguments"]["version"])
+
+    @property
+    def progress(self) -> float:
+        """How much of its one torrent it has, 0 to 1."""
+        return float(self.torrents[0]["percentDone"])
+
+    @property
+    def torrents(self) -> list[dict[str, Any]]:
+        fields = ["name", "percentDone", "metadataPercentComplete", "error", "errorString", "peersConnected"]
+        return list(self.call("torrent-get", fields=fields)["arguments"]["torrents"])
+
+
+@contextlib.contextmanager
+def transmission(folder: Path, profile: Path) -> Iterator[Transmission]:
+    """`transmission-daemon` with nothing to do yet; files go below `folder`."""
+    need("transmission-daemon")
+    port, rpc_port = free_port(), free_port()
+    profile.mkdir(parents=True)
+    off = ("dht", "lpd", "pex", "utp", "port-forwarding")
+    settings = {f"{name}-enabled": False for name in off} | {
+        "bind-address-ipv4": "127.0.0.1",
+        "peer-port": port,
+        "rpc-bind-address": "127.0.0.1",
+        "rpc-port": rpc_port,
+        "download-dir": str(folder),
+    }
+    (profile / "settings.json").write_text(json.dumps(settings))
+    command = ["transmission-daemon", "--foreground", "--config-dir", profile]
+    with running(command, {"HOME": str(profile)}) as process:
+        wait_until(lambda: _answers(rpc_port), 60, f"{process} listens")
+        yield Transmission(process, rpc_port, folder, f"127.0.0.1:{port}")
