@@ -86,10 +86,13 @@ def sync_folder(folder: Path) -> None:
 
 def read(path: Path, *, max_bytes: int) -> bytes:
     """Read a whole file of at most `max_bytes`; raises `NotFoundError`, `FormatError` (too large), `DiskError`."""
-    if not path.exists():
-        raise NotFoundError(f"no file {path}")
-    with disk_errors(f"read {path}"), path.open("rb") as file:
-        data = file.read(max_bytes + 1)
+    with disk_errors(f"read {path}"):
+        try:
+            file = path.open("rb")
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFoundError(f"no file {path}") from error
+        with file:
+            data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise FormatError(f"file {path} is too large", expected=f"at most {max_bytes} bytes")
     return data

@@ -352,9 +352,10 @@ def _repo(org: str, model: str) -> RepoId | None:
 
 def _read(place: LibraryFolder, torrent_path: Path, repo: RepoId) -> HeldSnapshot:
     snapshot = SnapshotId(repo, CommitId.parse(torrent_path.stem))
-    state, selected = State.COMPLETE, None
-    if (marker := place.marker(snapshot)).exists():
-        state, selected = _read_marker(marker)
+    try:
+        state, selected = _read_marker(place.marker(snapshot))
+    except NotFoundError:  # not asked before: another thread's fetch may finish in between
+        state, selected = State.COMPLETE, None
     return HeldSnapshot(snapshot, place.folder(snapshot), torrent_path, state, selected)
 
 

@@ -93,3 +93,16 @@ def test_remove_leaves_no_trace_and_touches_nothing_else(library):
     assert [path.name for path in library.root.iterdir()] in ([], [".staging"])
     with pytest.raises(NotFoundError):
         library.find(REPO)
+
+
+def test_a_fetch_may_finish_while_somebody_looks(library, monkeypatch):
+    library.begin(FIRST, b"t", None)
+    read = durable.read
+
+    def finishing_first(path, **limits):
+        if path.suffix == ".partial":
+            path.unlink(missing_ok=True)
+        return read(path, **limits)
+
+    monkeypatch.setattr(durable, "read", finishing_first)
+    assert library.find(REPO).state is State.COMPLETE
