@@ -233,7 +233,7 @@ def _look(
     if seconds > 0:
         swarms = [one for one in node.watched_swarms() if only is None or one.snapshot in only]
         ways = node.ways(dht=network.dht, trackers=network.trackers, web_seeds=network.web_seeds)
-        look_now(node, swarms, HealthStore(store), ways, out, seconds=seconds, again=only is not None)
+        look_now(node, swarms, HealthStore(store), ways, out, seconds=seconds, again=True)
 
 
 def _bring(node: Node, network: Network, snapshots: Sequence[SnapshotId], out: Output) -> list[Brought]:
