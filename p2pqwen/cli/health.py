@@ -47,7 +47,7 @@ def health(
     """
     from p2pqwen.library.health_store import HealthStore
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.health import health_fields, health_rows, named
+    from p2pqwen.operations.health import by_danger, health_fields, health_rows, named
 
     with Output(as_json=json_output) as out:
         node = open_here()
@@ -58,7 +58,7 @@ def health(
                 ways = node.ways(dht=not no_dht, trackers=not no_trackers, web_seeds=not no_web_seeds)
                 look_now(node, swarms, known, ways, out, seconds=seconds, again=again)
             now = datetime.now(UTC)
-            rows = health_rows(swarms, known.all(), UpstreamStore(store).states(), now)
+            rows = by_danger(health_rows(swarms, known.all(), UpstreamStore(store).states(), now), now)
         out.result({"swarms": [health_fields(row, now) for row in rows]}, _table(rows, now))
 
 
@@ -99,6 +99,7 @@ def look_now(
 
 
 def _table(rows: list[HealthRow], now: datetime) -> list[str]:
+    from p2pqwen.stewardship.danger import danger_of
     from p2pqwen.values.byte_size import format_size
 
     if not rows:
@@ -110,7 +111,7 @@ def _table(rows: list[HealthRow], now: datetime) -> list[str]:
         web = "-" if row.record.web is None else f"{row.record.web.ok} of {row.record.web.asked}"
         table.append(
             (
-                row.danger.value,
+                danger_of(health, now).value,
                 f"{snapshot.repo}@{str(snapshot.commit)[:8]}{'' if row.swarm.held is None else ' *'}",
                 format_size(row.swarm.size),
                 "-" if health.seeds is None else f"{guess}{health.seeds}",

@@ -26,11 +26,13 @@ class HealthStore:
         """Return every record."""
         return {SnapshotId.parse(name): _read(value) for name, value in self._store.items(_PREFIX).items()}
 
-    def change(self, changes: Mapping[SnapshotId, Callable[[SwarmRecord], SwarmRecord]]) -> None:
-        """Replace many records by what a function makes of each, in one transaction."""
-        self._store.update_all(
-            {f"{_PREFIX}{snapshot}": _on_json(change) for snapshot, change in changes.items()},
-        )
+    def change(
+        self, changes: Mapping[SnapshotId, Callable[[SwarmRecord], SwarmRecord]]
+    ) -> dict[SnapshotId, SwarmRecord]:
+        """Replace many records by what a function makes of each, in one transaction, and return them."""
+        names = {f"{_PREFIX}{snapshot}": snapshot for snapshot in changes}
+        written = self._store.update_all({name: _on_json(changes[snapshot]) for name, snapshot in names.items()})
+        return {names[name]: _read(value) for name, value in written.items()}
 
 
 def _on_json(change: Callable[[SwarmRecord], SwarmRecord]) -> Callable[[Any], Any]:

@@ -136,6 +136,8 @@ def decision_fields(one: Decision) -> dict[str, Any]:
     return {"repo": str(snapshot.repo), "commit": str(snapshot.commit), "size": one.size, "reason": one.reason}
 
 
-def _any(patterns: Iterable[str], snapshot: SnapshotId) -> bool:
+def _any(patterns: Sequence[str], snapshot: SnapshotId) -> bool:
+    if not patterns:
+        return False
     repo = snapshot.repo
     return any(fnmatchcase(repo.text if "/" in pattern else repo.model, pattern) for pattern in patterns)

@@ -17,7 +17,7 @@ from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.operations.fetch_target import parse_target
 from p2pqwen.operations.node_state import SnapshotState
 from p2pqwen.operations.swarm_look import Look, WatchedSwarm, Ways, look_at
-from p2pqwen.stewardship.danger import Danger, danger_key, danger_of
+from p2pqwen.stewardship.danger import danger_key, danger_of
 from p2pqwen.stewardship.swarm_health import Sighting, Source, SwarmHealth
 from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, health_of, remember
 from p2pqwen.torrent.magnet import parse_magnet
@@ -38,7 +38,6 @@ class HealthRow:
     swarm: WatchedSwarm
     record: SwarmRecord
     health: SwarmHealth
-    danger: Danger
 
 
 def watched_swarms(
@@ -73,26 +72,39 @@ def health_rows(
     upstream: Mapping[SnapshotId, Upstream],
     now: datetime,
 ) -> list[HealthRow]:
-    """Return how each swarm stands, the one most in danger first."""
+    """Return how each swarm stands, in the order given."""
     rows = []
     for swarm in swarms:
         record = records.get(swarm.snapshot, NEVER_SEEN)
-        health = health_of(record, upstream.get(swarm.snapshot, swarm.upstream), now)
-        rows.append(HealthRow(swarm, record, health, danger_of(health, now)))
+        rows.append(HealthRow(swarm, record, health_of(record, upstream.get(swarm.snapshot, swarm.upstream), now)))
+    return rows
+
+
+def by_danger(rows: Iterable[HealthRow], now: datetime) -> list[HealthRow]:
+    """Return the rows with the one most in danger first."""
     return sorted(rows, key=lambda row: danger_key(row.swarm.snapshot, row.swarm.size, row.health, now))
 
 
 def due(
-    swarms: Iterable[WatchedSwarm], records: Mapping[SnapshotId, SwarmRecord], now: datetime, again: timedelta
+    swarms: Iterable[WatchedSwarm],
+    records: Mapping[SnapshotId, SwarmRecord],
+    now: datetime,
+    again: timedelta,
+    asked: Mapping[SnapshotId, datetime] | None = None,
 ) -> list[WatchedSwarm]:
-    """Return the swarms nobody has asked others about for so long, the longest first."""
+    """Return the swarms nobody has asked others about for so long, the longest first.
 
-    def asked(swarm: WatchedSwarm) -> datetime | None:
+    `asked`: when they were, whatever the answer. Who never answers must not be the next one for ever.
+    """
+
+    def last(swarm: WatchedSwarm) -> datetime | None:
         record = records.get(swarm.snapshot, NEVER_SEEN)
-        looks = [one.at for one in record.sightings if one.source is not Source.CONNECTIONS]
-        return max((*looks, *([] if record.web is None else [record.web.at])), default=None)
+        times = [one.at for one in record.sightings if one.source is not Source.CONNECTIONS]
+        times += [] if record.web is None else [record.web.at]
+        times += [asked[swarm.snapshot]] if asked and swarm.snapshot in asked else []
+        return max(times, default=None)
 
-    waiting = [(at, swarm) for swarm in swarms if (at := asked(swarm)) is None or now - at >= again]
+    waiting = [(at, swarm) for swarm in swarms if (at := last(swarm)) is None or now - at >= again]
     waiting.sort(key=lambda row: (row[0] is not None, row[0] or now, row[1].snapshot))
     return [swarm for _, swarm in waiting]
 
@@ -106,13 +118,13 @@ def connections(rows: Iterable[SnapshotState], now: datetime) -> dict[SnapshotId
     }
 
 
-def keep(store: HealthStore, looks: Mapping[SnapshotId, Look]) -> None:
-    """Remember what was seen; raises `DiskError`."""
+def keep(store: HealthStore, looks: Mapping[SnapshotId, Look]) -> dict[SnapshotId, SwarmRecord]:
+    """Remember what was seen, and return what is remembered of those swarms now; raises `DiskError`."""
 
     def folding(look: Look) -> Callable[[SwarmRecord], SwarmRecord]:
         return lambda before: remember(before, look.sightings, look.web)
 
-    store.change({snapshot: folding(look) for snapshot, look in looks.items() if look != Look()})
+    return store.change({snapshot: folding(look) for snapshot, look in looks.items() if look != Look()})
 
 
 def health_fields(row: HealthRow, now: datetime) -> dict[str, Any]:
@@ -123,7 +135,7 @@ def health_fields(row: HealthRow, now: datetime) -> dict[str, Any]:
         "repo": str(row.swarm.snapshot.repo),
         "commit": str(row.swarm.snapshot.commit),
         "size": row.swarm.size,
-        "danger": row.danger.value,
+        "danger": danger_of(health, now).value,
         "seeds": health.seeds,
         "peers": health.peers,
         "estimated": health.estimated,

@@ -22,6 +22,8 @@ from p2pqwen.library.idle import make_thread_idle
 from p2pqwen.operations.health import connections, due, keep
 from p2pqwen.operations.node_state import SnapshotState
 from p2pqwen.operations.swarm_look import WatchedSwarm, Ways, look_at
+from p2pqwen.stewardship.swarm_record import SwarmRecord
+from p2pqwen.values.snapshot_id import SnapshotId
 
 LOOK_EVERY = timedelta(hours=4)
 EVERY = 60.0
@@ -30,6 +32,7 @@ BATCH = 10
 QUERIES = 10.0
 OWN_EVERY = timedelta(minutes=10)
 LIST_EVERY = timedelta(minutes=15)
+"""Reading a large index, or the memory of very many swarms, is work as well."""
 STOP_SECONDS = 5.0
 
 
@@ -47,7 +50,10 @@ class HealthWatch:
     clock: Callable[[], datetime]
     report: Report = ignore
     every: float = EVERY
-    _listed: tuple[datetime, list[WatchedSwarm]] | None = None
+    _listed: datetime | None = None
+    _watched: list[WatchedSwarm] = field(default_factory=list)
+    _records: dict[SnapshotId, SwarmRecord] = field(default_factory=dict)
+    _asked: dict[SnapshotId, datetime] = field(default_factory=dict)
     _own: datetime | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -96,17 +102,15 @@ class HealthWatch:
         self._looking = asyncio.get_running_loop(), task
         try:
             now = self.clock()
+            if self._listed is None or now - self._listed >= LIST_EVERY:
+                self._listed, self._watched, self._records = now, self.swarms(), self.store.all()
             if self._own is None or now - self._own >= OWN_EVERY:
                 self._own = now
-                keep(self.store, connections(self.rows(), now))
-            records = self.store.all()
-            waiting = due(self._watched(now), records, now, LOOK_EVERY)[:BATCH]
+                self._records |= keep(self.store, connections(self.rows(), now))
+            waiting = due(self._watched, self._records, now, LOOK_EVERY, self._asked)[:BATCH]
             if waiting and not self._stop.is_set():
-                keep(self.store, await look_at(waiting, self.ways, records, clock=self.clock))
+                looks = await look_at(waiting, self.ways, self._records, clock=self.clock)
+                self._records |= keep(self.store, looks)
+                self._asked |= dict.fromkeys((one.snapshot for one in waiting), now)
         finally:
             self._looking = None
-
-    def _watched(self, now: datetime) -> list[WatchedSwarm]:
-        if self._listed is None or now - self._listed[0] >= LIST_EVERY:
-            self._listed = now, self.swarms()
-        return self._listed[1]

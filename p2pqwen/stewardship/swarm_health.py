@@ -115,6 +115,8 @@ def join(sightings: Iterable[Sighting]) -> Sighting | None:
     seen = list(sightings)
     if not seen:
         return None
+    if len(seen) == 1 and (seen[0].seeds is None or (seen[0].peers or 0) >= seen[0].seeds):
+        return seen[0]
     best = max(seen, key=lambda one: (one.seeds or 0, one.peers or 0))
     seeds = max((one.seeds for one in seen if one.seeds is not None), default=None)
     peers = max((one.peers for one in seen if one.peers is not None), default=None)
