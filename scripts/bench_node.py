@@ -23,6 +23,7 @@ from pathlib import Path
 
 QUIET = ("--no-dht", "--no-lsd", "--no-upnp", "--no-trackers")
 PATIENCE = 600.0
+SETTLES = 45.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def watch(command: list[str], home: Path, count: int, seconds: float) -> Measure
             if time.monotonic() - started > PATIENCE:
                 raise SystemExit(f"only {seeding} of {count} are served after {PATIENCE:.0f} s")
         ready = time.monotonic() - started
-        time.sleep(5)  # what was put off until everything stood
+        time.sleep(SETTLES)  # what is put off until everything stands: lists of what to watch, a first look round
         before, since = cpu_seconds(process.pid), time.monotonic()
         time.sleep(seconds)
         idle = (cpu_seconds(process.pid) - before) / (time.monotonic() - since)

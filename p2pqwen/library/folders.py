@@ -81,12 +81,13 @@ class LibraryFolder:
         """Return where the snapshot is made."""
         return self.staging / snapshot.repo.org / snapshot.repo.model / str(snapshot.commit)
 
-    def require_room(self, size: int) -> None:
-        """Refuse with `DiskError` when `size` bytes would eat into the reserve."""
-        if size > 0 and size > self.room:
+    def require_room(self, size: int, *, claimed: int = 0) -> None:
+        """Refuse with `DiskError` when `size` bytes would eat into the reserve, or into what others `claimed`."""
+        if size > 0 and size + claimed > self.room:
+            others = f", {format_size(claimed)} for unfinished fetches" if claimed else ""
             raise DiskError(
                 f"not enough room on the disk of {self.root}",
-                expected=f"{format_size(size)} and {format_size(self.reserve)} of reserve free",
+                expected=f"{format_size(size)}{others} and {format_size(self.reserve)} of reserve free",
                 got=format_size(free_space(self.root)),
                 hint="free some space, or name a folder on another disk in config.toml: [library] folders",
             )
@@ -113,14 +114,18 @@ class LibraryFolders:
         """Every folder, whether its disk is here or not; the home's own first."""
         return self._folders
 
-    @property
-    def room(self) -> int:
-        """The bytes that may be written in all: of folders on one disk, what the one with the least reserve may."""
+    def room(self, claimed: Callable[[LibraryFolder], int]) -> int:
+        """Return the bytes that may be written in all: of folders on one disk, what the one with least reserve may.
+
+        `claimed` says what unfinished fetches will still write in a folder.
+        """
         disks: dict[int, int] = {}
+        taken: dict[int, int] = {}
         for one in self.present():
             disk = device(one.root)
             disks[disk] = max(disks.get(disk, 0), one.room)
-        return sum(disks.values())
+            taken[disk] = taken.get(disk, 0) + claimed(one)
+        return sum(max(0, room - taken[disk]) for disk, room in disks.items())
 
     def present(self) -> tuple[LibraryFolder, ...]:
         """Return the folders whose disks are here."""
@@ -150,18 +155,24 @@ class LibraryFolders:
             for snapshot, size in _snapshots(entry)
         ]
 
-    def choose(self, needed: Callable[[Path], int], beside: Path | None) -> LibraryFolder:
+    def choose(
+        self, needed: Callable[[Path], int], beside: Path | None, claimed: Callable[[LibraryFolder], int]
+    ) -> LibraryFolder:
         """Return where a new snapshot goes: where the fewest bytes must be written, on the disk of `beside`, with room.
 
         `needed` says how many bytes must be written below a folder: links need the same disk as what they share. Of
-        folders that are equal so far, the one with the most room. Raises `DiskError` when none has room.
+        folders that are equal so far, the one with the most room, what unfinished fetches `claimed` left aside. Raises
+        `DiskError` when none has room.
         """
         here = self.present()
         if len(here) == 1:
-            here[0].require_room(needed(here[0].root))
+            here[0].require_room(needed(here[0].root), claimed=claimed(here[0]))
             return here[0]
-        rated = [(needed(one.root), beside is not None and device(one.root) != device(beside), one) for one in here]
-        fits = [(size, far, -one.room, number) for number, (size, far, one) in enumerate(rated) if size <= one.room]
+        rated = [
+            (needed(one.root), beside is not None and device(one.root) != device(beside), one.room - claimed(one))
+            for one in here
+        ]
+        fits = [(size, far, -room, number) for number, (size, far, room) in enumerate(rated) if size <= max(0, room)]
         if not fits:
             raise DiskError(
                 "no library folder has room",

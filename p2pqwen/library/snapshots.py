@@ -16,6 +16,7 @@ then its torrent, and loses the marker when everything wanted is verified. So a 
 from __future__ import annotations
 
 import enum
+import fnmatch
 import json
 import os
 import re
@@ -30,7 +31,7 @@ from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError
 from p2pqwen.library import durable
 from p2pqwen.library.folders import AwayError, AwaySnapshot, LibraryFolder, LibraryFolders
 from p2pqwen.library.home import Home
-from p2pqwen.library.space import RESERVE
+from p2pqwen.library.space import RESERVE, allocated
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -94,7 +95,7 @@ class Library:
     @property
     def room(self) -> int:
         """The bytes that may be written in all, one figure for each disk; raises `DiskError`."""
-        return self._folders.room
+        return self._folders.room(self._claimed)
 
     def contains(self, path: Path) -> bool:
         """Tell whether a path is inside one of the folders."""
@@ -128,7 +129,8 @@ class Library:
 
     def require_room(self, path: Path, size: int) -> None:
         """Refuse with `DiskError` when `size` bytes do not fit, beside the reserve, in the folder around `path`."""
-        next((one for one in self.folders if path.is_relative_to(one.root)), self._main).require_room(size)
+        place = next((one for one in self.folders if path.is_relative_to(one.root)), self._main)
+        place.require_room(size, claimed=self._claimed(place, besides=path))
 
     def lock_path(self, snapshot: SnapshotId) -> Path:
         """Return the lock that whoever changes this snapshot holds."""
@@ -278,6 +280,11 @@ class Library:
             return here[0]
         return next((one for one in here if one.folder(snapshot).is_dir() or one.staged(snapshot).is_dir()), None)
 
+    def _claimed(self, place: LibraryFolder, besides: Path | None = None) -> int:
+        """Return the bytes that unfinished fetches, but the one at `besides`, have still to write in a folder."""
+        unfinished = [one for one in self._scan(place) if one.state is State.INCOMPLETE and one.folder != besides]
+        return sum(map(_outstanding, unfinished))
+
     def _holder(self, snapshot: SnapshotId) -> LibraryFolder | None:
         return next((one for one in self.folders if one.torrent_path(snapshot).is_file()), None)
 
@@ -287,7 +294,7 @@ class Library:
     def _choose(self, snapshot: SnapshotId, needed: Callable[[Path], int], beside: Path | None) -> LibraryFolder:
         if (away := next((one for one in self.away() if one.id == snapshot), None)) is not None:
             raise AwayError(snapshot, away.folder)
-        return self._place(snapshot) or self._folders.choose(needed, beside)
+        return self._place(snapshot) or self._folders.choose(needed, beside, self._claimed)
 
     def _mark(self, snapshot: SnapshotId, state: State, selected: tuple[str, ...] | None) -> None:
         chosen = None if selected is None else list(selected)
@@ -366,6 +373,19 @@ def _remove_folder(place: LibraryFolder, folder: Path) -> None:
         for parent in (folder.parent, folder.parent.parent):
             if parent != place.root and parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
+
+
+def _outstanding(held: HeldSnapshot) -> int:
+    try:
+        files = held.metainfo().layout.files
+    except P2pqwenError:
+        return 0
+    wanted = [
+        file
+        for file in files
+        if held.selected is None or any(fnmatch.fnmatchcase(file.path.text, glob) for glob in held.selected)
+    ]
+    return sum(max(0, file.size - allocated(held.folder / file.path.text)) for file in wanted)
 
 
 def _size(held: HeldSnapshot) -> int:

@@ -33,5 +33,13 @@ def free_space(folder: Path) -> int:
         return shutil.disk_usage(existing).free
 
 
+def allocated(path: Path) -> int:
+    """Return the bytes that a file takes on its disk, 0 where there is none; a file that is growing has holes."""
+    try:
+        return path.stat().st_blocks * 512
+    except OSError:
+        return 0
+
+
 def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())

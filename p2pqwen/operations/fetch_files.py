@@ -13,7 +13,7 @@ from p2pqwen.library.folders import device
 from p2pqwen.library.hashing import FileDigests, hash_file
 from p2pqwen.library.linking import place
 from p2pqwen.library.snapshots import Library
-from p2pqwen.library.space import require_free
+from p2pqwen.library.space import allocated, require_free
 from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.operations.snapshot_build import make_manifest
@@ -53,7 +53,7 @@ def require_room(
     """
     wanted = [file for file in metainfo.files if files is None or file.path in files]
     with durable.disk_errors(f"look at {folder}"):
-        missing = sum(max(0, file.size - _allocated(folder / file.path.text)) for file in wanted)
+        missing = sum(max(0, file.size - allocated(folder / file.path.text)) for file in wanted)
     library.require_room(folder, missing)
     if copy_to is not None and device(copy_to) != device(folder):
         require_free(copy_to, sum(file.size for file in wanted))
@@ -153,7 +153,3 @@ def _holds(path: Path, row: FileRow) -> bool:
     if path.stat().st_size != row.size:
         return False
     return hash_file(path, piece_length=1 << 20, padded=False, git_blob=False).sha256 == row.sha256
-
-
-def _allocated(path: Path) -> int:
-    return path.stat().st_blocks * 512 if path.is_file() else 0

@@ -162,3 +162,17 @@ def test_ages():
     now = datetime(2026, 11, 25, tzinfo=UTC)
     ages = ["2026-11-20T00:00:00Z", "2026-11-24T20:00:00Z", "2026-11-26T00:00:00Z", None]
     assert [status_table._ago(age, now) for age in ages] == ["5 days ago", "4 hours ago", "0 hours ago", "not yet"]
+
+
+def test_the_doctor_in_json(user):
+    with seeding(user) as (node, _):
+        node.line(30, containing='"seeding"')
+        ended = user.run("doctor", "--json")
+    findings = {one["check"]: one for one in ended.json["findings"]}
+    assert {"node", "port", "dht", "clock", "disk", "hub", "index", "permissions"} <= set(findings)
+    assert all(set(one) == {"check", "ok", "detail", "advice"} for one in findings.values())
+    assert all(one["advice"] for one in findings.values() if not one["ok"])
+    assert findings["node"]["ok"]
+    assert str(node.pid) in findings["node"]["detail"]
+    assert not findings["hub"]["ok"]  # nobody answers there
+    assert (ended.code, ended.json["ok"]) == (1, False)

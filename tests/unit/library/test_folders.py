@@ -13,6 +13,7 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library, State
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from tests.support.snapshots import FILES, make_snapshot
 
 REPO = RepoId("Qwen/Demo")
 FIRST = SnapshotId(REPO, CommitId(b"\x01" * 20))
@@ -202,3 +203,23 @@ def test_the_setting(tmp_path, text, found):
         return
     config = load({"P2PQWEN_HOME": str(tmp_path)})
     assert [(one.root, one.reserve) for one in config.library.folders] == [(Path(path), size) for path, size in found]
+
+
+@pytest.mark.parametrize(("selected", "claimed"), [(None, sum(map(len, FILES.values()))), (("*.json",), 3)])
+def test_what_a_fetch_has_still_to_write_is_not_given_away_twice(disks, tmp_path, selected, claimed):
+    metainfo = make_snapshot()
+    snapshot = SnapshotId(RepoId("Qwen/Tiny"), metainfo.commit)
+    disks.update(home=0, a=100_000, b=0)
+    library = library_of(tmp_path)
+    folder = library.make_folder(snapshot, lambda _: claimed)
+    library.begin(snapshot, metainfo.encode(), selected)
+    assert library.room == 100_000 - claimed
+    library.require_room(folder, 100_000)  # its own is not counted against it
+    with pytest.raises(DiskError, match="no library folder has room"):
+        library.stage(FIRST, lambda _: 100_001 - claimed)
+    assert library.stage(FIRST, lambda _: 100_000 - claimed).is_relative_to(tmp_path / "a")
+    with pytest.raises(DiskError, match="for unfinished fetches"):
+        library.require_room(library.staged(FIRST), 100_001 - claimed)
+    (folder / "config.json").write_bytes(FILES["config.json"])
+    library.finish(snapshot, metainfo.encode(), selected)
+    assert library.room == 100_000
