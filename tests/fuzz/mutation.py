@@ -133,10 +133,10 @@ def change(outer: Any, chance: random.Random) -> None:
     if not places:
         return
     holder, key = chance.choice(places)
-    value = holder[key]
+    value = copy(holder[key])
     match chance.randrange(6):
         case 0:
-            holder[key] = chance.choice(EDGES)
+            holder[key] = copy(chance.choice(EDGES))
         case 1:
             del holder[key]
         case 2 if isinstance(holder, list):
@@ -145,7 +145,7 @@ def change(outer: Any, chance: random.Random) -> None:
             holder[chance.choice(("colour", "", "\ufb33", "\U0001f600", str(key).upper()))] = value
         case 3:
             other_holder, other_key = chance.choice(places)
-            holder[key] = json.loads(json.dumps(other_holder[other_key]))
+            holder[key] = copy(other_holder[other_key])
         case _ if isinstance(value, str):
             at = chance.randrange(len(value) + 1)
             holder[key] = value[:at] + chance.choice(SCRAPS) + value[at + chance.randrange(3) :]
@@ -153,8 +153,14 @@ def change(outer: Any, chance: random.Random) -> None:
             holder[key] = value + chance.choice((-1, 1, 2, 1000))
         case _ if isinstance(value, list):
             chance.shuffle(value)
+            holder[key] = value
         case _:
-            holder[key] = chance.choice(EDGES)
+            holder[key] = copy(chance.choice(EDGES))
+
+
+def copy(value: Any) -> Any:
+    """Nothing may come to stand inside itself, or change the table it was taken from."""
+    return json.loads(json.dumps(value))
 
 
 def resign(outer: Any) -> None:
