@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,14 @@ from p2pqwen.events import Notice, Progress, Report
 from p2pqwen.library import durable
 from p2pqwen.library.hashing import FileDigests
 from p2pqwen.library.trailing import GrowingFile, TrailingHasher
-from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.operations.salvage import pieces_on_disk
+from p2pqwen.operations.trials import ENOUGH, PATIENCE, TrialOverError, Trials
+from p2pqwen.swarm.endpoint import Endpoint, is_address
+from p2pqwen.swarm.problems import ContradictionError
 from p2pqwen.swarm.progress import Phase, TorrentProgress
-from p2pqwen.swarm.resume_data import MAX_RESUME_BYTES, unwrap, wrap
+from p2pqwen.swarm.resume_data import MAX_RESUME_BYTES, Resume, unwrap, wrap
 from p2pqwen.swarm.session import Swarm
-from p2pqwen.swarm.torrent import SwarmTorrent
+from p2pqwen.swarm.torrent import SwarmTorrent, TorrentGoneError
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.byte_size import format_rate
@@ -99,40 +103,84 @@ def download(swarm: Swarm, job: DownloadJob, report: Report) -> Downloaded:
 
 
 class _Download:
+    """A download and its tries: one, unless peers that lie make it begin again (`trials`)."""
+
     def __init__(self, swarm: Swarm, job: DownloadJob, report: Report) -> None:
         self._swarm, self._job, self._report = swarm, job, report
-        self._torrent = self._add()
-        self._web_seeds = WebSeedDecision.first(job.web_seed_use, time.monotonic())
-        self._web_seeds_in = False
-        self._offered = (0.0, False)
         self._stall = Stall(job.timeout)
-        self._saved = time.monotonic()
-        self._in_order: bool | None = None
-        self._failed_told = 0
+        self._trials = Trials()
+        self._met: dict[Endpoint, None] = {}
+        self._had: bytes | None = None
+        self._received = (0, 0)
+        self._begin()
 
     def run(self) -> Downloaded:
-        torrent = self._torrent
+        while True:
+            try:
+                return self._try()
+            except TrialOverError as over:
+                self._judge(over)
+                self._begin()
+
+    def _begin(self) -> None:
+        job, now = self._job, time.monotonic()
+        self._torrent = self._add()
+        self._web_seeds = WebSeedDecision.first(job.web_seed_use, now)
+        self._web_seeds_in = False
+        self._offered = (0.0, False)
+        self._saved = now
+        self._in_order: bool | None = None
+        self._failed_told = 0
+        self._turn: Stall | None = None
+        self._at_first = 0
+
+    def _judge(self, over: TrialOverError) -> None:
+        """Say who is tried next."""
+        trials, torrent = self._trials, self._torrent
+        suspect, before = trials.only, len(trials.banned)
+        named = [peer for peer in (*self._job.peers, *self._job.remembered) if is_address(peer.host)]
+        trials.next(over, [*named, *self._met], gained=sum(torrent.have) > self._at_first)
+        if suspect is not None and len(trials.banned) > before:
+            self._report(Notice("warning", f"{suspect} sends wrong data and is not asked again"))
+        elif suspect is None and trials.only is not None:
+            self._report(Notice("warning", "pieces arrive damaged: peers are tried one by one"))
+        self._swarm.admit(trials.only, trials.banned)
+
+    def _try(self) -> Downloaded:
+        torrent, only = self._torrent, self._trials.only
         try:
             self._wait(lambda: torrent.checked)
-            had = bytes(torrent.have)
+            here = bytes(torrent.have)
+            if self._had is None:
+                self._had = here
+            self._at_first = sum(here)
+            self._turn = Stall(PATIENCE)
             torrent.start()  # not before: what comes at once would pass for what was here
-            for peer in (*self._job.peers, *self._job.remembered):
+            for peer in (*self._job.peers, *self._job.remembered) if only is None else (only,):
                 self._connect(peer)
             with TrailingHasher(self._growing(), torrent.have) as hasher:
                 self._wait(lambda: torrent.progress().phase is Phase.FINISHED, hasher)
                 self._flush()
                 torrent.sync_pieces()
-                progress = self._counted(had)
+                self._counted(here)
                 hasher.written()
                 digests = self._finish_hashing(hasher)
         except BaseException:
             self._save_resume(wait=True)
             raise
         finally:
-            self._job.met(list(torrent.met))
+            self._met.update(torrent.met)
+            self._job.met([peer for peer in self._met if peer.host not in self._trials.banned])
+            self._count_received()
             self._swarm.remove(torrent)
             self._tell_of_web_seeds()
-        return Downloaded(digests, *self._account(progress, had))
+        return Downloaded(digests, *self._account(self._had))
+
+    def _count_received(self) -> None:
+        with suppress(TorrentGoneError):
+            progress = self._torrent.progress()
+            peers, web = self._received
+            self._received = peers + progress.received_from_peers, web + progress.received_from_web_seeds
 
     def _add(self) -> SwarmTorrent:
         job = self._job
@@ -146,9 +194,22 @@ class _Download:
             job.save_path,
             files=job.files,
             trackers=job.trackers,
-            resume=resume,
+            resume=None if resume is None else Resume(resume, self._salvage, with_blocks=self._had is None),
             held=True,
         )
+
+    def _salvage(self, known: bytes) -> Iterator[int]:
+        """Find what had arrived when an earlier try was killed, after its last resume data."""
+        job, read = self._job, 0
+        total = job.metainfo.layout.total_size
+
+        def on_bytes(count: int) -> None:
+            nonlocal read
+            read += count
+            self._report(Progress("check", read, total))
+
+        folder = job.save_path / job.metainfo.name
+        return pieces_on_disk(job.metainfo, folder, known, files=job.files, on_bytes=on_bytes)
 
     def _connect(self, peer: Endpoint) -> None:
         try:
@@ -184,6 +245,7 @@ class _Download:
         # Pieces of bad data come and go: only a new high counts as getting on.
         if self._stall.look(progress.done, progress.checked):
             raise self._stalled(progress)
+        self._look_at_damage(progress)
         self._give_up_on_web_seeds(progress)
         self._decide_on_web_seeds(progress)
         # In order lets hashing follow right behind, and web seeds read on; but other downloaders live from rare pieces.
@@ -196,6 +258,17 @@ class _Download:
             self._report(Notice("warning", f"{self._failed_told} piece(s) arrived damaged and were thrown away"))
         if time.monotonic() - self._saved >= _SAVE_EVERY:
             self._save_resume(wait=False)
+
+    def _look_at_damage(self, progress: TorrentProgress) -> None:
+        """End the try when damage keeps it from getting on, or a trial has shown what it can."""
+        if self._turn is None or progress.phase is not Phase.DOWNLOADING:
+            return
+        idle, failed = self._turn.look(progress.done), self._torrent.failed_pieces > 0
+        if self._trials.only is None:
+            if idle and failed:
+                raise TrialOverError(bad=False)
+        elif idle or failed or sum(self._torrent.have) - self._at_first >= ENOUGH:
+            raise TrialOverError(bad=failed)
 
     def _tell_of_web_seeds(self) -> None:
         for notice in self._job.relayed.take_notices() if self._job.relayed is not None else ():
@@ -232,7 +305,7 @@ class _Download:
 
     def _decide_on_web_seeds(self, progress: TorrentProgress) -> None:
         relayed = self._job.relayed
-        if relayed is None or progress.phase is not Phase.DOWNLOADING:
+        if relayed is None or progress.phase is not Phase.DOWNLOADING or self._trials.only is not None:
             return
         now = time.monotonic()
         if now - self._offered[0] >= _OFFER_EVERY:
@@ -263,8 +336,11 @@ class _Download:
                 raise NetworkError("no web seed can give the rest", got=reasons)
 
     def _raise_error(self) -> None:
-        if self._torrent.error is not None:
-            raise self._torrent.error
+        error = self._torrent.error
+        if isinstance(error, ContradictionError):
+            raise TrialOverError(bad=True, cause=error)
+        if error is not None:
+            raise error
 
     def _flush(self) -> None:
         before = self._torrent.flushes
@@ -319,25 +395,23 @@ class _Download:
         if torrent.resume is not None:
             durable.write(self._job.resume_file, wrap(torrent.resume))
 
-    def _counted(self, had: bytes) -> TorrentProgress:
-        """Return the progress once what came is counted: libtorrent adds it up a few times a second."""
+    def _counted(self, had: bytes) -> None:
+        """Wait until what came is counted: libtorrent adds it up a few times a second."""
         deadline = time.monotonic() + _COUNT_SECONDS
         gained = _gained(self._job.metainfo.layout, self._torrent.have, had)
-        while True:
+        while gained and time.monotonic() < deadline:
             progress = self._torrent.progress()
-            if not gained or progress.received_from_peers + progress.received_from_web_seeds:
-                return progress
-            if time.monotonic() > deadline:
-                return progress
+            if progress.received_from_peers + progress.received_from_web_seeds:
+                return
             self._swarm.pump(PUMP)
 
-    def _account(self, progress: TorrentProgress, had: bytes) -> tuple[int, int]:
+    def _account(self, had: bytes) -> tuple[int, int]:
         """Return how many of the bytes that were missing came from peers, and how many from web seeds.
 
         Padding and what came twice are not counted. Both kinds are shared out as they were seen to give.
         """
         gained = _gained(self._job.metainfo.layout, self._torrent.have, had)
-        from_peers, from_web = progress.received_from_peers, progress.received_from_web_seeds
+        from_peers, from_web = self._received
         if from_peers + from_web == 0:
             return 0, 0  # what was missing had been on the disk all along
         web = gained * from_web // (from_peers + from_web)

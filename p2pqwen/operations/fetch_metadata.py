@@ -12,8 +12,10 @@ from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.operations.fetch_download import PUMP
 from p2pqwen.operations.fetch_plan import FetchPlan, check_infohash
+from p2pqwen.operations.trials import PATIENCE
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
+from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.torrent.info import MAX_INFO_BYTES
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
 from p2pqwen.values.digest import Sha1, Sha256
@@ -65,34 +67,72 @@ def ask_peers(
 ) -> tuple[Metainfo, list[Endpoint]]:
     """Return the metadata and the peers that were connected; raises `NoMetadataError` after `timeout` seconds.
 
-    libtorrent has checked the bytes against the infohashes it was given; they are checked here once more.
+    libtorrent has checked the bytes against the infohashes it was given; they are checked here once more. After wrong
+    ones it does not ask for a while, not even the others: so where several peers are there and none gives the right
+    ones, each is asked alone in turn.
     """
-    trackers = [url for tier in plan.trackers for url in tier]
-    torrent = swarm.add_magnet(plan.v1, plan.v2, folder, trackers=trackers)
-    started = told = time.monotonic()
+    asking = _Asking(swarm, plan, peers, folder, time.monotonic() + timeout, report)
+    turns: list[Endpoint] = []
     try:
+        while True:
+            only = turns.pop(0) if turns else None
+            swarm.admit(only, ())
+            if (found := asking.ask(only)) is not None:
+                break
+            turns = turns or (asking.met if only is None else [])
+    finally:
+        swarm.admit(None, ())
+    metainfo, connected = found
+    check_infohash(metainfo, plan.v1, plan.v2)
+    return metainfo, connected
+
+
+class _Asking:
+    """Asks for one info dictionary, try after try, until `deadline`. `met`: the peers that were there."""
+
+    def __init__(
+        self, swarm: Swarm, plan: FetchPlan, peers: Sequence[Endpoint], folder: Path, deadline: float, report: Report
+    ) -> None:
+        self._swarm, self._plan, self._peers, self._folder = swarm, plan, peers, folder
+        self._deadline, self._report = deadline, report
+        self._started = self._told = time.monotonic()
+        self.met: list[Endpoint] = []
+
+    def ask(self, only: Endpoint | None) -> tuple[Metainfo, list[Endpoint]] | None:
+        """Ask everybody, or one; None when several are there and nothing came in `PATIENCE` seconds."""
+        trackers = [url for tier in self._plan.trackers for url in tier]
+        torrent = self._swarm.add_magnet(self._plan.v1, self._plan.v2, self._folder, trackers=trackers)
+        ends = time.monotonic() + PATIENCE
+        try:
+            self._connect(torrent, self._peers if only is None else [only])
+            while torrent.metadata is None:
+                self._swarm.pump(PUMP)
+                if torrent.error is not None:
+                    raise torrent.error
+                if self._look(torrent) >= ends and (only is not None or len(torrent.met) > 1):
+                    self.met = list(torrent.met) if only is None else self.met
+                    return None
+            return metainfo_from_info(torrent.metadata), torrent.peers()
+        finally:
+            self._swarm.remove(torrent)
+
+    def _connect(self, torrent: SwarmTorrent, peers: Sequence[Endpoint]) -> None:
         for peer in peers:
             try:
                 torrent.connect(peer)
             except NetworkError as error:
-                report(Notice("warning", error.message))
-        while torrent.metadata is None:
-            swarm.pump(PUMP)
-            if torrent.error is not None:
-                raise torrent.error
-            now = time.monotonic()
-            if now - started >= timeout:
-                raise NoMetadataError(
-                    f"no peer gave the metadata of {plan.v2 or plan.v1} within {timeout:g} s",
-                    got=f"{torrent.progress().peers} connected peers",
-                    hint="name a peer with --peer HOST:PORT, or fetch by .torrent file",
-                )
-            if now - told >= _SECONDS_OF_REPORT:
-                told = now
-                report(Progress("metadata", 0, None, f"{torrent.progress().peers} peers"))
-        connected = torrent.peers()
-        metainfo = metainfo_from_info(torrent.metadata)
-    finally:
-        swarm.remove(torrent)
-    check_infohash(metainfo, plan.v1, plan.v2)
-    return metainfo, connected
+                self._report(Notice("warning", error.message))
+
+    def _look(self, torrent: SwarmTorrent) -> float:
+        """Say how it goes, give up in time, and return the time."""
+        now = time.monotonic()
+        if now >= self._deadline:
+            raise NoMetadataError(
+                f"no peer gave the metadata of {self._plan.v2 or self._plan.v1} within {now - self._started:.0f} s",
+                got=f"{torrent.progress().peers} connected peers",
+                hint="name a peer with --peer HOST:PORT, or fetch by .torrent file",
+            )
+        if now - self._told >= _SECONDS_OF_REPORT:
+            self._told = now
+            self._report(Progress("metadata", 0, None, f"{torrent.progress().peers} peers"))
+        return now

@@ -48,9 +48,13 @@ def blocked_ranges(settings: SwarmSettings) -> tuple[tuple[str, str], ...]:
     return tuple(_ranges(blocked))
 
 
-def address_filter(settings: SwarmSettings, banned: Iterable[str] = ()) -> lt.ip_filter:
-    """Return libtorrent's filter for a session; `banned` are single addresses."""
+def address_filter(settings: SwarmSettings, banned: Iterable[str] = (), *, only: str | None = None) -> lt.ip_filter:
+    """Return libtorrent's filter for a session; `banned` are single addresses, `only` the one that may be spoken to."""
     found = lt.ip_filter()
+    if only is not None:
+        for first, last in _ranges(("0.0.0.0/0", "::/0")):
+            found.add_rule(first, last, _BLOCKED)
+        found.add_rule(only, only, 0)
     for first, last in (*blocked_ranges(settings), *((one, one) for one in banned)):
         found.add_rule(first, last, _BLOCKED)
     return found

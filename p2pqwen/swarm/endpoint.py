@@ -61,6 +61,11 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def is_address(host: str) -> bool:
+    """Tell whether a host is an IP address, not a name."""
+    return _address(host) is not None
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether a host is this machine, by its address or as `localhost`."""
     address = _address(host)

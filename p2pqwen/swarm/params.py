@@ -10,6 +10,7 @@ from typing import cast
 import libtorrent as lt
 
 from p2pqwen.errors import VerificationError
+from p2pqwen.swarm.resume_data import Resume
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.repo_path import RepoPath
@@ -78,15 +79,21 @@ def set_trackers(given: lt.add_torrent_params, tiers: Sequence[Sequence[str]]) -
     given.flags |= lt.torrent_flags.override_trackers
 
 
-def apply_resume(given: lt.add_torrent_params, data: bytes) -> None:
+def apply_resume(given: lt.add_torrent_params, resume: Resume) -> None:
     """Take the pieces that are there from resume data, and nothing else of it: it may rename files."""
     try:
-        resumed = lt.read_resume_data(data)
+        resumed = lt.read_resume_data(resume.data)
     except RuntimeError:
         return  # of another version: the files are read again
-    if resumed.info_hashes == given.info_hashes:
-        given.have_pieces = resumed.have_pieces
-        given.unfinished_pieces = resumed.unfinished_pieces
+    if resumed.info_hashes != given.info_hashes or not any(resumed.have_pieces):
+        return  # without any piece the files are read again as well
+    have = bytearray(resumed.have_pieces)
+    for piece in resume.unknown(bytes(have)):
+        have[piece] = 1
+    given.have_pieces = [bool(one) for one in have]
+    if resume.with_blocks:
+        blocks = resumed.unfinished_pieces
+        given.unfinished_pieces = {piece: blocks[piece] for piece in blocks if not have[piece]}
 
 
 def _bare(metainfo: Metainfo) -> bytes:

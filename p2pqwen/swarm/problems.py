@@ -16,8 +16,12 @@ _DISK_HINTS = {
     errno.EPERM: "check who owns the folder and whether it is mounted read-only",
     errno.EROFS: "the disk is mounted read-only",
 }
-# Error text of libtorrent for v1 and v2 hashes that contradict each other; the code's number is not in the binding.
-_INCONSISTENT = "inconsistent"
+# Error texts of libtorrent for v1 and v2 hashes that contradict each other; the code's number is not in the binding.
+_INCONSISTENT = ("inconsistent", "do not describe the same data")
+
+
+class ContradictionError(VerificationError):
+    """The v1 and v2 hashes of a torrent do not describe the same bytes, or a peer made it seem so."""
 
 
 def of_file(path: str, error: lt.error_code) -> P2pqwenError:
@@ -32,8 +36,8 @@ def of_torrent(name: str, error: lt.error_code) -> P2pqwenError:
     message = printable(error.message())
     if _is_system(error):
         return of_file(name, error)
-    if _INCONSISTENT in message:
-        return VerificationError(f"the v1 and v2 hashes of {printable(name)} contradict each other", got=message)
+    if any(text in message for text in _INCONSISTENT):
+        return ContradictionError(f"the v1 and v2 hashes of {printable(name)} contradict each other", got=message)
     return P2pqwenError(f"libtorrent stopped {printable(name)}", got=message)
 
 

@@ -7,11 +7,26 @@ Damaged data costs a recheck, never a wrong "complete".
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 _MAGIC = b"p2pqwen resume 1\n"
 _LENGTH = 8
 _DIGEST = 32
 MAX_RESUME_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """What to go on from: `data` is what `SwarmTorrent.resume` gave; what does not fit is passed over.
+
+    `unknown` is given the pieces it names, one byte for each, and returns those that came after it was written. Blocks
+    of unfinished pieces may be of peers nobody trusts any more: `with_blocks` says whether they count.
+    """
+
+    data: bytes
+    unknown: Callable[[bytes], Iterable[int]] = lambda _: ()
+    with_blocks: bool = True
 
 
 def wrap(data: bytes) -> bytes:

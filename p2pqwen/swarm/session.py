@@ -24,6 +24,7 @@ from p2pqwen.swarm.deaf import stop_listening
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.reach import Reach
+from p2pqwen.swarm.resume_data import Resume
 from p2pqwen.swarm.settings import SwarmSettings, alert_mask, settings_pack
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.swarm.transport import TransportPolicy
@@ -33,6 +34,7 @@ from p2pqwen.values.printable_text import printable
 from p2pqwen.values.repo_path import RepoPath
 
 _LISTEN_SECONDS = 5.0
+_PORT_TRIES = 5
 _POLICY_EVERY = 1.0
 _COUNT_EVERY = 10.0
 
@@ -63,14 +65,22 @@ class Swarm:
         self.listening: list[Endpoint] = []
 
     def __enter__(self) -> Self:
+        # Where any port will do, libtorrent takes one for TCP that UDP may not have any more.
+        any_port = self._settings.listen is not None and self._settings.listen.port == 0
+        for left in reversed(range(_PORT_TRIES if any_port else 1)):
+            self._open()
+            if self._await_sockets(last=not left):
+                break
+            self.close()
+        return self
+
+    def _open(self) -> None:
         mask = alert_mask(pieces=not self._settings.accepts_peers)
         pack = cast("lt.settings_pack", {**settings_pack(self._settings), "alert_mask": mask})
         self._session = lt.session(pack)
         self._session.set_ip_filter(address_filter(self._settings))
         _limit_local_peers_too(self._session)
         self.add_dht_nodes(self._settings.dht_nodes)
-        self._await_sockets()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -85,6 +95,10 @@ class Swarm:
         session, self._session = self._session, None
         session.pause()
         del session  # the destructor waits for the disk and at most `stop_tracker_timeout` for trackers
+
+    def admit(self, only: Endpoint | None, banned: Iterable[str]) -> None:
+        """Speak to nobody among `banned` (addresses) from now on, and with `only` to nobody but this peer."""
+        self._live.set_ip_filter(address_filter(self._settings, banned, only=None if only is None else only.host))
 
     def add_dht_nodes(self, nodes: Iterable[Endpoint]) -> None:
         """Tell the session's DHT of nodes, by address."""
@@ -120,13 +134,12 @@ class Swarm:
         files: Collection[RepoPath] | None = None,
         web_seeds: Sequence[str] = (),
         trackers: Sequence[Sequence[str]] = (),
-        resume: bytes | None = None,
+        resume: Resume | None = None,
         held: bool = False,
     ) -> SwarmTorrent:
         """Fetch `files` (None: all) into `save_path/<name>/`, checking first what is there; `held`: no more than that.
 
-        What is held goes on with `SwarmTorrent.start`.
-        `resume` is what `SwarmTorrent.resume` gave; data that does not fit is passed over. Raises
+        What is held goes on with `SwarmTorrent.start`. Raises
         `VerificationError` when libtorrent would write other files than the torrent names.
         """
         given = params.of_metainfo(metainfo, save_path)
@@ -212,20 +225,25 @@ class Swarm:
         self._torrents[handle] = torrent
         return torrent
 
-    def _await_sockets(self) -> None:
+    def _await_sockets(self, *, last: bool) -> bool:
+        """Wait until it listens; whether it does, where another try is to follow, and else an error if not."""
+        self._news.listen_errors.clear()
         deadline = self._clock() + _LISTEN_SECONDS
         answers = len(self._settings.listen_on)  # of TCP; UDP takes the same port
         while len(self.listening) + len(self._news.listen_errors) < answers and self._clock() < deadline:
             self.pump(0.05)
             if self.listening and not self._settings.accepts_peers:
                 break  # the rest is closed as it comes
-        if self._settings.accepts_peers and not self.listening:
+        if not self._settings.accepts_peers or self.listening:
+            return True
+        if last:
             self.close()
             raise P2pqwenError(
                 f"cannot listen on {self._settings.listen}",
                 got=self._news.listen_errors[0] if self._news.listen_errors else "no answer from the system",
                 hint="another program may have the port: choose one with --listen HOST:PORT",
             )
+        return False
 
     def _look_after_peers(self) -> None:
         searching = [one for one in self._torrents.values() if self._is_searching(one)]

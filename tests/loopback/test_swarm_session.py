@@ -16,7 +16,7 @@ from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.progress import Phase
-from p2pqwen.swarm.resume_data import unwrap, wrap
+from p2pqwen.swarm.resume_data import Resume, unwrap, wrap
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
@@ -98,7 +98,7 @@ def test_resume_data_spares_the_reading_and_is_given_up_when_it_does_not_fit(sna
     resume = unwrap(wrap(torrent.resume))
     for data in (resume, None, b"no resume data", lt.write_resume_data_buf(lt.add_torrent_params())):
         with Swarm(ALONE) as swarm:
-            torrent = swarm.add_download(snapshot.metainfo, tmp_path, resume=data)
+            torrent = swarm.add_download(snapshot.metainfo, tmp_path, resume=None if data is None else Resume(data))
             pump_until(lambda: torrent.checked, swarm, what="the check")  # noqa: B023 - now
             assert bytes(torrent.have) == b"\1" * snapshot.metainfo.layout.piece_count
 
@@ -109,7 +109,9 @@ def test_resume_data_cannot_redirect_files(snapshot, tmp_path):
     given.renamed_files = {0: str(tmp_path / "escaped")}
     given.url_seeds = ["http://127.0.0.1:9/"]
     with serving(snapshot) as (seed, address), Swarm(ALONE) as swarm:
-        torrent = swarm.add_download(snapshot.metainfo, tmp_path / "here", resume=lt.write_resume_data_buf(given))
+        torrent = swarm.add_download(
+            snapshot.metainfo, tmp_path / "here", resume=Resume(lt.write_resume_data_buf(given))
+        )
         torrent.connect(address)
         finish(torrent, seed, swarm)
     assert payload(tmp_path) == {f"here/{snapshot.metainfo.name}/{name}": data for name, data in snapshot.files.items()}

@@ -1,0 +1,64 @@
+"""Find pieces that are on the disk though no resume data says so: what arrived between its writing and a crash.
+
+Resume data is written now and then; libtorrent takes every piece it does not name for missing and fetches it again.
+So the missing ones are looked for, where the file has any data at all, and those whose hash is right are kept.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+from p2pqwen.library.durable import disk_errors
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.repo_path import RepoPath
+
+_SHA1 = 20
+
+
+def pieces_on_disk(
+    metainfo: Metainfo,
+    folder: Path,
+    have: bytes,
+    *,
+    files: Collection[RepoPath] | None = None,
+    on_bytes: Callable[[int], None] = lambda _: None,
+) -> Iterator[int]:
+    """Yield the pieces without a 1 in `have` (a byte for each) whose bytes below `folder` have the v1 hash.
+
+    `files` None: of all. Raises `DiskError`, and whatever `on_bytes` raises to stop.
+    """
+    layout = metainfo.layout
+    for index, file in enumerate(layout.files):
+        missing = [piece for piece in layout.pieces(index) if not have[piece]]
+        path = folder / file.path.text
+        if not missing or (files is not None and file.path not in files) or path.is_symlink() or not path.is_file():
+            continue
+        first, length = layout.pieces(index)[0], layout.piece_length
+        with disk_errors(f"read {path}"), path.open("rb", buffering=0) as reader:
+            for piece in missing:
+                start = (piece - first) * length
+                size = min(length, file.size - start)
+                if not _has_data(reader.fileno(), start, size):
+                    continue
+                digest = hashlib.sha1(os.pread(reader.fileno(), size, start), usedforsecurity=False)
+                if layout.pad_after(index):
+                    digest.update(bytes(length - size))
+                on_bytes(size)
+                if digest.digest() == metainfo.pieces[piece * _SHA1 : (piece + 1) * _SHA1]:
+                    yield piece
+
+
+def _has_data(descriptor: int, start: int, size: int) -> bool:
+    """Tell whether a range is not all hole; files of a download are sparse, and holes need no reading."""
+    try:
+        return os.lseek(descriptor, start, os.SEEK_DATA) < start + size
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return False  # a hole to the end, or beyond it
+        if error.errno == errno.EINVAL:
+            return True  # a file system that does not know
+        raise

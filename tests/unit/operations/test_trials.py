@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from p2pqwen.errors import VerificationError
+from p2pqwen.operations.trials import TrialOverError, Trials
+from p2pqwen.swarm.endpoint import Endpoint
+
+HONEST, LIAR, OTHER = (Endpoint(f"192.0.2.{number}", 6881) for number in (1, 2, 3))
+DAMAGE = TrialOverError(bad=False)
+LIED = TrialOverError(bad=True)
+STOPPED = TrialOverError(bad=True, cause=VerificationError("the hashes contradict each other"))
+
+
+def test_everybody_is_tried_once_and_only_liars_are_banned():
+    trials = Trials()
+    trials.next(DAMAGE, [LIAR, HONEST, LIAR, OTHER], gained=True)
+    assert trials.only == LIAR
+    trials.next(LIED, [], gained=False)
+    assert (trials.only, trials.banned) == (HONEST, {LIAR.host})
+    trials.next(DAMAGE, [], gained=True)
+    assert trials.only == OTHER
+    trials.next(DAMAGE, [], gained=False)
+    assert trials.only is None  # everybody again, but for the liar
+    trials.next(DAMAGE, [LIAR, HONEST], gained=False)
+    assert trials.only == HONEST
+
+
+def test_an_error_that_one_peer_made_is_not_the_torrents():
+    trials = Trials()
+    trials.next(STOPPED, [LIAR, HONEST], gained=False)
+    trials.next(STOPPED, [], gained=False)
+    assert (trials.only, trials.banned) == (HONEST, {LIAR.host})
+    trials.next(DAMAGE, [], gained=True)
+    assert trials.only is None
+
+
+def test_an_error_that_every_peer_makes_is_the_torrents():
+    trials = Trials()
+    trials.next(STOPPED, [LIAR, HONEST], gained=False)
+    trials.next(STOPPED, [], gained=False)
+    with pytest.raises(VerificationError):
+        trials.next(STOPPED, [], gained=False)
+
+
+def test_an_error_before_anybody_was_seen_is_tried_again_a_few_times():
+    trials = Trials()
+    for _ in range(2):
+        trials.next(STOPPED, [], gained=False)
+        assert trials.only is None
+    with pytest.raises(VerificationError):
+        trials.next(STOPPED, [], gained=False)
