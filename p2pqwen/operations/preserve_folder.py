@@ -152,10 +152,11 @@ def _lfs_by_attributes(sources: Mapping[RepoPath, Path]) -> Collection[RepoPath]
 def _place_all(sources: Mapping[RepoPath, Path], staged: Path) -> None:
     for path, source in sources.items():
         target = staged / path.text
-        target.unlink(missing_ok=True)  # an interrupted try may have left another file
-        before = source.stat()
-        place(source, target)
-        after = source.stat()
+        with durable.disk_errors(f"bring {source} into {staged}"):
+            target.unlink(missing_ok=True)  # an interrupted try may have left another file
+            before = source.stat()
+            place(source, target)
+            after = source.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise FileChangedError(f"{source} changed while it was read", hint="let whatever writes to it finish")
 
