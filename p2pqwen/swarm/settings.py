@@ -195,14 +195,15 @@ def _limits(settings: SwarmSettings) -> dict[str, Any]:
         "upload_rate_limit": settings.upload_limit,
         "download_rate_limit": settings.download_limit,
         "connections_limit": 500,
-        # Nothing here is auto-managed, so the `active_` limits do not queue torrents; these bound announcing.
+        # Nothing here is auto-managed, so the `active_` limits do not queue torrents. Those of announcing would leave
+        # the rest silent for good; without them libtorrent takes one after the other, one a second, in the DHT and LSD.
         "active_limit": -1,
         "active_seeds": -1,
         "active_downloads": -1,
         "active_checking": 2,
-        "active_dht_limit": 2000,
-        "active_tracker_limit": 5000,
-        "active_lsd_limit": 2000,
+        "active_dht_limit": 100_000,
+        "active_tracker_limit": 100_000,
+        "active_lsd_limit": 100_000,
         # Eight slots for the whole node starve hundreds of models.
         "unchoke_slots_limit": 50,
         # Web seeds are our own relay on loopback, which waits, retries and gives up itself: a piece of 16 MiB may be on
