@@ -44,6 +44,7 @@ BATCH = 256
 LANDING_WEEKS = 1
 MOST_TAKEN_AT_REVIEW = 20
 COLUMNS_AT_REVIEW = 200
+LEAST_SHOWN = 0.1  # per cent
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ class World:
 WORLDS = {
     world.name: world
     for world in (
-        World("circle", nodes=60, snapshots=500, median_disk=5e11),
-        World("crowd", nodes=1000, snapshots=500, median_disk=3e10, seeds=10),
+        World("circle", nodes=60, snapshots=500, median_disk=5e11, seeds=60),
+        World("crowd", nodes=1000, snapshots=500, median_disk=3e10, seeds=20),
         World("large", nodes=100_000, snapshots=10_000, median_disk=1e10, seeds=1),
     )
 }
@@ -378,7 +379,7 @@ def run(world: World, rule: Rule, seed: int, kept_in: Path | None) -> dict[str, 
     if kept_in is None:
         return Simulation(world, rule, seed).run()
     rules = inspect.getsource(Simulation), inspect.getsource(ours), inspect.getsource(fewest)
-    key = sha256(repr((world, rule.name, seed, rules)).encode()).hexdigest()[:16]
+    key = sha256(repr((replace(world, seeds=1), rule.name, seed, rules)).encode()).hexdigest()[:16]
     path = kept_in / f"{world.name}-{rule.name.replace(' ', '-')}-{seed}-{key}.npz"
     if not path.exists():
         kept_in.mkdir(parents=True, exist_ok=True)
@@ -441,34 +442,38 @@ def draw(results: dict[str, dict[str, list[dict[str, Floats]]]], out: Path) -> l
         ("bytes_lost", "bytes lost (% of the archive)", "survival_lost.png"),
         ("least", "copies of the least-kept 1 %", "survival_copies.png"),
     ):
-        figure, axes = plt.subplots(1, len(results), figsize=(5.4 * len(results), 4.0), squeeze=False)
+        figure, axes = plt.subplots(1, len(results), figsize=(4.9 * len(results), 4.4), squeeze=False)
         for axis, (name, by_rule) in zip(axes[0], results.items(), strict=True):
             _panel(axis, WORLDS[name], by_rule, field_name, colours)
-            axis.set_ylabel(label)
-        axes[0][0].legend(frameon=False, loc="upper left")
-        figure.tight_layout()
+        axes[0][0].set_ylabel(label)
+        figure.tight_layout(rect=(0, 0, 1, 0.92))
+        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="upper center", ncols=len(colours), frameon=False)
         out.mkdir(parents=True, exist_ok=True)
         paths.append(out / file)
-        figure.savefig(paths[-1], dpi=130, metadata={"Software": None})
+        figure.savefig(paths[-1], dpi=120, metadata={"Software": None})
         plt.close(figure)
     return paths
 
 
 def _panel(axis, world, by_rule, field_name, colours) -> None:  # noqa: ANN001 - matplotlib's own types
-    scale = 100 if field_name == "bytes_lost" else 1
+    lost = field_name == "bytes_lost"
     for rule, runs in by_rule.items():
         years = np.arange(len(runs[0][field_name])) / WEEKS
-        values = scale * np.array([run[field_name] for run in runs])
-        axis.plot(years, values.mean(axis=0), label=rule, color=colours.get(rule), linewidth=2.2)
-        if len(runs) > 2:
-            low, high = np.percentile(values, [10, 90], axis=0)
-            axis.fill_between(years, low, high, color=colours.get(rule), alpha=0.15, linewidth=0)
-    top = axis.get_ylim()[1]
-    axis.set_ylim(0, top)
+        values = np.mean([run[field_name] for run in runs], axis=0)
+        values = np.maximum(100 * values, LEAST_SHOWN) if lost else values
+        width = 2.6 if rule == OURS.name else 1.8
+        axis.plot(years, values, label=rule, color=colours.get(rule), linewidth=width)
+    if lost:  # from a thousandth to all of it
+        axis.set_yscale("log")
+        axis.set_ylim(LEAST_SHOWN, 100)
+        axis.set_yticks([0.1, 1, 10, 100], ["0.1 or less", "1", "10", "100"])
+    else:
+        axis.set_ylim(bottom=0)
     for week, text in ((world.hub_closes, "the Hub closes"), (world.company_closes, "a hosting company closes")):
         axis.axvline(week / WEEKS, color="#444444", linestyle=":", linewidth=1)
-        axis.text(week / WEEKS + 0.03, top * 0.985, text, fontsize=8, color="#444444", va="top", rotation=90)
-    axis.set_title(TITLES[world.name], fontsize=11)
+        place = axis.get_xaxis_transform()
+        axis.text(week / WEEKS + 0.03, 0.98, text, fontsize=8, color="#444444", va="top", rotation=90, transform=place)
+    axis.set_title(f"{TITLES[world.name]}, {world.snapshots:,} snapshots", fontsize=10)
     axis.set_xlabel("years")
     axis.set_xlim(0, world.years)
     axis.spines[["top", "right"]].set_visible(False)

@@ -18,6 +18,8 @@ from p2pqwen.index.entry import Upstream
 # A seed that nobody has looked at for this long is there with a chance of one half. Home nodes in
 # scripts/simulate_survival.py stay for about nine months; half of them are gone after six.
 HALF_LIFE = timedelta(days=180)
+# A look of today says how it is today: four copies seen an hour ago are four, not a little less than four.
+UNFADED = timedelta(days=1)
 
 # The DHT's plain get_peers does not tell seeds from others (BEP 5). In swarms of an archive most peers are seeds;
 # half of them is the careful guess, always labelled as one.
@@ -94,7 +96,7 @@ class SwarmHealth:
             if self.peers is None:
                 return None
             seen = self.peers * SEEDS_AMONG_PEERS
-        age = max(timedelta(0), now - self.looked)
+        age = max(timedelta(0), now - self.looked - UNFADED)
         return float(seen * 0.5 ** (age / HALF_LIFE))
 
     def obtainable(self) -> bool | None:

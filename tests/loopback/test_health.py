@@ -11,9 +11,11 @@ import pytest
 
 from p2pqwen.errors import NetworkError
 from p2pqwen.swarm import tracker_scrape
+from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.tracker_scrape import NOBODY, Scraped, scrape_udp
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.values.digest import Sha1
+from tests.simulators.dht_node import simulated_dht
 from tests.support.archive import CONFIG, archive, node_of, swarms
 from tests.support.command import CommandLine
 from tests.support.waiting import wait_until
@@ -95,6 +97,28 @@ def test_a_udp_tracker_that_does_not_answer(monkeypatch):
         silent.bind(("127.0.0.1", 0))
         with pytest.raises(NetworkError, match="does not answer"):
             asyncio.run(scrape_udp(f"udp://127.0.0.1:{silent.getsockname()[1]}/announce", [Sha1(b"?" * 20)]))
+
+
+def test_what_the_dht_says_is_called_an_estimate(small):
+    torrents = [parse_magnet(one["magnet"]).infohash_v1 for one in entries(small)]
+    with simulated_dht(6) as nodes:
+        for node in nodes:
+            for seeds, torrent in enumerate(torrents):
+                some = [Endpoint(f"127.1.{seeds}.{host}", 6881) for host in range(1, 2 * seeds + 1)]
+                node.swarms[torrent.raw] = some, some[:1]
+        reader = small.person("by-dht", CONFIG.replace("dht = false", "dht = true"))
+        bootstrap = ",".join(str(node.endpoint) for node in nodes[:2])
+        rows = reader.ok("health", "--no-trackers", P2PQWEN_DHT_BOOTSTRAP=bootstrap)["swarms"]
+        assert [(row["repo"], row["seeds"], row["estimated"]) for row in rows] == [
+            ("Qwen/Model-0", 0, True),  # the one most in danger first
+            ("Qwen/Model-1", 2, True),
+            ("Qwen/Model-2", 4, True),
+        ]
+        assert [row["danger"] for row in rows] == ["critical", "endangered", "thin"]
+        assert (rows[0]["last_complete_seen"], rows[2]["last_complete_seen"] is None) == (None, False)
+        text = reader.run("health", "--no-look", P2PQWEN_DHT_BOOTSTRAP=bootstrap).stdout
+        assert "~4" in text
+        assert "~ an estimate" in text
 
 
 def entries(small):

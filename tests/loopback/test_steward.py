@@ -15,7 +15,7 @@ from p2pqwen.stewardship.swarm_health import Sighting, Source
 from p2pqwen.stewardship.swarm_record import health_of, remember
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
-from tests.support.archive import archive, node_of
+from tests.support.archive import CONFIG, archive, node_of
 from tests.support.command import CommandLine
 from tests.support.waiting import wait_until
 
@@ -69,6 +69,13 @@ def test_wishes(made, options, chosen):
     user = made.person(f"wishes-{'-'.join(map(str, chosen))}")
     plan = user.ok("adopt", "--budget", "950kB", "--dry-run", "--look", "0", *options)
     assert repos(plan["chosen"]) == [f"Qwen/Model-{number}" for number in chosen]
+
+
+def test_reserves_of_disks_are_left_free(made):
+    user = made.person("full", CONFIG + '[library]\nreserve = "9000TB"\n')
+    plan = user.ok("adopt", "--budget", "1GB", "--dry-run", "--look", "0")
+    assert plan["chosen"] == []
+    assert all("no disk has room" in row["reason"] for row in plan["others"])
 
 
 @pytest.mark.parametrize(

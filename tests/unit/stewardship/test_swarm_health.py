@@ -12,6 +12,7 @@ from p2pqwen.index.entry import Upstream
 from p2pqwen.stewardship.danger import Danger, danger_key, danger_of, standing
 from p2pqwen.stewardship.swarm_health import (
     HALF_LIFE,
+    UNFADED,
     UNSEEN,
     Day,
     Sighting,
@@ -59,7 +60,8 @@ def test_no_looks_is_nothing_known():
         (seen(3, settled=5.0), 5.0),
         (seen(None, 8), 4.0),  # peers that may be seeds count half
         (seen(None, None), None),
-        (seen(8, looked=NOW - HALF_LIFE), 4.0),
+        (seen(8, looked=NOW - UNFADED), 8.0),
+        (seen(8, looked=NOW - UNFADED - HALF_LIFE), 4.0),
         (seen(8, looked=NOW + timedelta(days=2)), 8.0),  # a clock that was wrong makes nothing of nothing
     ],
 )
