@@ -18,11 +18,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from p2pqwen.index.document import INDEX_TYPE, IndexDocument, encode_file  # noqa: E402 - the project's root must be found first
+from p2pqwen.index.acceptance import Position  # noqa: E402 - the project's root must be found first
+from p2pqwen.index.bundle import build_bundle, bundle_layout, bundle_name, hash_bundle_file  # noqa: E402
+from p2pqwen.index.document import INDEX_TYPE, IndexDocument, encode_file  # noqa: E402
 from p2pqwen.index.entry import entry_magnet  # noqa: E402
+from p2pqwen.index.mutable_item import MutableItem, sign_item, signed_bytes  # noqa: E402
+from p2pqwen.index.pointer import BOARD_SLOTS, Pointer, board_key, board_notice, board_salt  # noqa: E402
+from p2pqwen.index.publisher_link import PublisherLink  # noqa: E402
 from p2pqwen.signing.envelope import pae  # noqa: E402
 from p2pqwen.torrent.signature import sign_torrent  # noqa: E402
 from p2pqwen.values import base64_text  # noqa: E402
+from p2pqwen.values.digest import Sha256  # noqa: E402
+from p2pqwen.values.repo_path import RepoPath  # noqa: E402
 from p2pqwen.values.snapshot_id import SnapshotId  # noqa: E402
 from p2pqwen.values.strict_json import JsonValue, canonical  # noqa: E402
 from tests.support import publishing as make  # noqa: E402
@@ -46,6 +53,7 @@ def vectors() -> dict[str, bytes]:
     files["canonical.json"] = pretty(canonical_rows())
     files["common.json"] = pretty(common_rules(KEYS))
     files |= torrent_files()
+    files["dht.json"] = pretty(dht_rows())
     index_files, rows = index_cases()
     files |= index_files
     files["index/expected.json"] = pretty(rows)
@@ -110,6 +118,49 @@ def torrent_files() -> dict[str, bytes]:
         "torrent/manifest.json": metainfo.manifest,
         f"torrent/{metainfo.commit}.torrent": metainfo.encode(),
         "torrent/expected.json": pretty(expected),
+    }
+
+
+def dht_rows() -> dict[str, Any]:
+    """A bundle, the pointer to it, the notice boards that name the pointer, and the link."""
+    index, _ = index_cases()
+    (torrent, content), *_ = ((name, data) for name, data in torrent_files().items() if name.endswith(".torrent"))
+    site = {"index.json": index["index/0.1.json"], f"Qwen/Tiny/{torrent.partition('/')[2]}": content}
+    position = Position(0, 1)
+    layout = bundle_layout((RepoPath(name), len(data)) for name, data in site.items())
+    hashes = {
+        file.path: hash_bundle_file(site[file.path.text], layout, number) for number, file in enumerate(layout.files)
+    }
+    bundle = build_bundle(position, layout, hashes).infohash
+    digest = Sha256.of(canonical(json.loads(site["index.json"])["signed"]))
+    value = Pointer.to_bundle(bundle, position, digest).encode()
+    item = sign_item(make.key("index"), b"p2pqwen", 1, value)
+    boards = [
+        sign_item(board_key(PUBLISHER), board_salt(slot), slot, board_notice([item.address]))
+        for slot in range(BOARD_SLOTS)
+    ]
+    return {
+        "bundle": {
+            "name": bundle_name(position),
+            "files": {"index.json": "index/0.1.json", f"Qwen/Tiny/{torrent.partition('/')[2]}": torrent},
+            "infohash_v1": str(bundle.v1),
+            "infohash_v2": str(bundle.v2),
+        },
+        "pointer": {"key": "index", **item_row(item)},
+        "boards": {"publisher": str(PUBLISHER), "items": [item_row(board) for board in boards]},
+        "link": str(PublisherLink(item.address, PUBLISHER)),
+    }
+
+
+def item_row(item: MutableItem) -> dict[str, Any]:
+    return {
+        "public": item.address.public.raw.hex(),
+        "salt": item.address.salt.decode(),
+        "target": str(item.address.target),
+        "sequence": item.sequence,
+        "value": item.value.hex(),
+        "signed": signed_bytes(item.address.salt, item.sequence, item.value).hex(),
+        "signature": item.signature.hex(),
     }
 
 
@@ -291,7 +342,7 @@ def main(arguments: list[str] | None = None) -> int:
     ours = {
         name
         for name in there
-        if name.partition("/")[0] in {"keys.json", "canonical.json", "common.json", "torrent", "index"}
+        if name.partition("/")[0] in {"keys.json", "canonical.json", "common.json", "dht.json", "torrent", "index"}
     }
     if check:
         different = [name for name, data in made.items() if name not in there or there[name].read_bytes() != data]

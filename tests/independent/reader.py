@@ -305,30 +305,30 @@ def bdecode(data: bytes, at: int = 0) -> tuple[Any, int]:
     return data[colon + 1 : end], end
 
 
-def make_info(commit: str, contents: dict[str, bytes]) -> bytes:
-    """Recipe 1, from the files themselves."""
+def make_info(name: str, contents: dict[str, bytes]) -> bytes:
+    """Recipe 1, from the files themselves; `name` is a commit, or a bundle's name (section 10)."""
     length = piece_length(sum(map(len, contents.values())))
     tree: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     stream = bytearray()
-    ordered = sorted(contents, key=lambda name: [part.encode() for part in name.split("/")])
-    for name in ordered:
-        content = contents[name]
-        *above, last = name.split("/")
+    ordered = sorted(contents, key=lambda text: [part.encode() for part in text.split("/")])
+    for path_text in ordered:
+        content = contents[path_text]
+        *above, last = path_text.split("/")
         folder = tree
         for part in above:
             folder = folder.setdefault(part, {})
         root = {"pieces root": merkle_root(content, length)} if content else {}
         folder[last] = {"": {"length": len(content), **root}}
-        rows.append({"length": len(content), "path": name.split("/")})
+        rows.append({"length": len(content), "path": path_text.split("/")})
         stream += content
-        if name != ordered[-1] and len(content) % length:
+        if path_text != ordered[-1] and len(content) % length:
             pad = length - len(content) % length
             rows.append({"attr": "p", "length": pad, "path": [".pad", str(pad)]})
             stream += bytes(pad)
     pieces = b"".join(hashlib.sha1(stream[at : at + length]).digest() for at in range(0, len(stream), length))
     return bencode(
-        {"file tree": tree, "files": rows, "meta version": 2, "name": commit, "piece length": length, "pieces": pieces}
+        {"file tree": tree, "files": rows, "meta version": 2, "name": name, "piece length": length, "pieces": pieces}
     )
 
 
@@ -704,3 +704,22 @@ def check_place(reader: Reader, position: tuple[int, int], digest: str, previous
         need(digest == reader.digest, "equivocation")
     if position == (reader.position[0], reader.position[1] + 1):
         need(previous == reader.digest, "another history")
+
+
+# 10. Without any host
+
+
+def item_signed(salt: bytes, sequence: int, value: bytes) -> bytes:
+    """What a mutable item of BEP 44 signs; `value` is bencoded already."""
+    return (b"4:salt" + bencode(salt) if salt else b"") + b"3:seq" + bencode(sequence) + b"1:v" + value
+
+
+def item_target(key: bytes, salt: bytes) -> str:
+    return hashlib.sha1(key + salt).hexdigest()
+
+
+def board_key(publisher: str) -> bytes:
+    """The public key of a publisher's notice boards."""
+    seed = hashlib.sha256(b"p2pqwen notice board 1\n" + bytes.fromhex(publisher)).digest()
+    scalar = int.from_bytes(hashlib.sha512(seed).digest()[:32], "little")
+    return encode_point(times(scalar & (2**254 - 8) | 2**254, BASE))
