@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from p2pqwen.errors import NetworkError, VerificationError
+from p2pqwen.index.root import SignedRoot
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
@@ -21,6 +22,7 @@ from p2pqwen.operations.keys import init_keys
 from p2pqwen.operations.lookup import Found, check_torrent, find_entries, load_torrent
 from p2pqwen.operations.publish import publish
 from p2pqwen.operations.publish_plan import Plan
+from p2pqwen.operations.rotate import write_roots
 from p2pqwen.operations.trust import add_publisher
 from p2pqwen.torrent.metainfo import parse_metainfo
 from p2pqwen.torrent.signature import sign_torrent
@@ -30,6 +32,7 @@ from tests.support.command import CommandLine
 from tests.support.publishing import (
     Rules,
     chain,
+    digest,
     key,
     make_document,
     make_entry,
@@ -261,11 +264,18 @@ def test_56_nothing_an_index_says_reaches_the_terminal_as_a_command(tmp_path: Pa
     roots = (sign_root(make_root(Rules(), **document), ["root"]),)
     gone = withdrawal(make_entry(2), nasty)
     listing = make_document(roots, 1, [make_entry(1, license=nasty)], withdrawn=(gone,), extra={nasty: nasty})
-    changed = make_document(roots, 2, [make_entry(1, license=nasty + "2")], mirrors=("https://example.org/x",))
+    changed = make_document(
+        roots, 2, [make_entry(1, license=nasty + "2")], mirrors=("https://example.org/x",), previous=digest(listing)
+    )
     old, new = tmp_path / "old.json", tmp_path / "new.json"
     old.write_bytes(make_index(roots, listing))
     new.write_bytes(make_index(roots, changed))
     user = CommandLine(tmp_path / "user")
+    for name in ("root", "index"):
+        KeyStore(Home(user.home)).add_key(key(name), None)
+    draft = tmp_path / "draft.json"
+    second = make_root(Rules(), roots[0].root, name=nasty + "2", keys=document["keys"])
+    write_roots(draft, (*roots, SignedRoot(second, [])))
     identity = str(roots[0].root.digest)
     commands: list[tuple[str, ...]] = [
         ("index", "verify", str(old)),
@@ -276,12 +286,16 @@ def test_56_nothing_an_index_says_reaches_the_terminal_as_a_command(tmp_path: Pa
         ("trust", "show", identity),
         ("search",),
         ("index", "update"),
+        ("keys", "accept", str(old), "--publisher", identity),
+        ("keys", "show"),
+        ("keys", "sign", str(draft)),
+        ("index", "sign", str(new), "--yes"),
     ]
     for command in commands:
         for flags in ((), ("--json",)):
             ended = user.run(*command, *flags)
             assert ended.code == 0, ended
-            assert "Evil" in ended.stdout or "update" in command
+            assert "Evil" in ended.stdout + ended.stderr or "update" in command
             assert printed_safely(ended.stdout), command
             assert printed_safely(ended.stderr), command
 
