@@ -18,6 +18,7 @@ from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.acceptance import Accepted, EquivocationError, RefusedError, RollbackError, TrustedState, accept
 from p2pqwen.index.document import MAX_INDEX_SIZE
+from p2pqwen.index.rotation import describe_change
 from p2pqwen.library import durable
 from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
 from p2pqwen.mirrors.location import Location
@@ -137,6 +138,7 @@ def _settle(store: TrustStore, asked: Asked, offers: list[_Offer], now: datetime
         text = f"no index of {publisher.publisher} was held here; index {best.position} stands on the pinned id alone"
         report(Notice("info", text))
     current = store.get(publisher.publisher, now=now, report=report)
+    _tell_new_roots(publisher, current, report)
     if asked.route is not None:
         asked.route.settle(current.accepted)
     if current.accepted is not None:
@@ -249,6 +251,17 @@ def _judge(offer: _Offer, best: Accepted | None, now: datetime) -> SourceResult:
     except RefusedError as error:
         return SourceResult(offer.source, SourceState.REFUSED, error.message, error.step)
     return SourceResult(offer.source, SourceState.BEHIND, f"index {offer.accepted.position}")
+
+
+def _tell_new_roots(before: TrustedPublisher, now: TrustedPublisher, report: Report) -> None:
+    """Say who may sign from now on: the publisher's keys agreed to it, and his readers should know."""
+    roots = [signed.root for signed in now.state.roots]
+    known = before.root.version if before.root is not None else len(roots)
+    for old, new in itertools.pairwise(roots):
+        if new.version > known:
+            report(Notice("info", f"{old.name} has a new root, {new.version}:"))
+            for line in describe_change(old, new):
+                report(Notice("info", f"  {line}"))
 
 
 def _tell_age(accepted: Accepted, report: Report) -> None:

@@ -460,8 +460,12 @@ def test_from_one_signer_to_two_of_three_who_never_share_a_machine(world: World,
     assert (signed["complete"], sorted(signed["signers"])) == (True, ["Carol index", "Test Keep index key"])
     # the last one gives it out, from a machine that never saw the library
     assert carol.ok("publish", "--signed", tmp_path / "index.draft", "--out", world.site)["version"] == 2
-    updated = reader.ok("index", "update")
+    ended = reader.run("index", "update", "--json")
+    updated = ended.json
     assert (updated["version"], updated["root_version"], len(updated["signers"])) == (2, 2, 2)
+    assert "Test Keep has a new root, 2:" in ended.stderr
+    assert "Carol root joins" in ended.stderr
+    assert "index      2 of 3 keys must sign, before 1 of 1" in ended.stderr
 
 
 class TwoOfTwo:
