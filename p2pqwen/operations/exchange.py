@@ -128,6 +128,8 @@ def _one(
 def _require_still(gone: Decision, hands: Hands, node: bytes, pinned: Collection[SnapshotId], now: datetime) -> None:
     """Raise `P2pqwenError` unless a snapshot may still be given up."""
     for one in holdings(hands.look([gone.snapshot]), pinned):
+        if one.snapshot != gone.snapshot:
+            continue
         reason = why_kept(one, node, now)
         if reason is None:
             return
