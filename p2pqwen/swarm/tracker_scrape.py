@@ -44,10 +44,15 @@ NOBODY = Scraped(0, 0)
 
 
 def scrape_url(announce: str, torrents: Sequence[Sha1]) -> str | None:
-    """Return where an HTTP tracker answers scrapes (BEP 48); None where its name does not say."""
+    """Return where an HTTP tracker answers scrapes (BEP 48); None where its name does not say.
+
+    None as well for a private address with a query: that could be anything a machine at home does when asked.
+    """
     parts = urlsplit(announce)
     folder, slash, last = parts.path.rpartition("/")
     if parts.scheme not in {"http", "https"} or not last.startswith("announce"):
+        return None
+    if parts.query and is_private(parts.hostname or ""):
         return None
     wanted = "&".join(f"info_hash={quote_from_bytes(one.raw, safe='')}" for one in torrents)
     query = f"{parts.query}&{wanted}" if parts.query else wanted

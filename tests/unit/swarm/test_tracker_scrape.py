@@ -18,6 +18,8 @@ ONE, TWO = Sha1(b"\x01" * 20), Sha1(b"ab/?&=" + b"\xff" * 14)
         ("http://t.example/announce", "http://t.example/scrape?info_hash="),
         ("https://t.example:8080/x/announce.php", "https://t.example:8080/x/scrape.php?info_hash="),
         ("http://t.example/announce?key=1", "http://t.example/scrape?key=1&info_hash="),
+        ("http://192.168.1.1/announce", "http://192.168.1.1/scrape?info_hash="),
+        ("http://192.168.1.1/announce?reboot=1", None),
         ("http://t.example/a", None),
         ("http://t.example/announce/x", None),
         ("udp://t.example:6969/announce", None),
