@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -70,8 +69,8 @@ class World:
 WORLDS = {
     world.name: world
     for world in (
-        World("circle", nodes=60, snapshots=500, median_disk=5e11, seeds=60),
-        World("crowd", nodes=1000, snapshots=500, median_disk=3e10, seeds=20),
+        World("circle", nodes=60, snapshots=500, median_disk=5e11, seeds=20),
+        World("crowd", nodes=1000, snapshots=500, median_disk=3e10, seeds=10),
         World("large", nodes=100_000, snapshots=10_000, median_disk=1e10, seeds=1),
     )
 }
@@ -406,21 +405,26 @@ def summary(world: World, runs: list[dict[str, Floats]]) -> dict[str, float]:
     }
 
 
+HEADER = (
+    "| crowd and archive | rule | snapshots lost | bytes lost | copies, least-kept 1 % | median | traffic a year |",
+    "|---|---|---:|---:|---:|---:|---:|",
+)
+
+
 def markdown(world: World, table: dict[str, dict[str, float]]) -> list[str]:
-    """Print one world's table."""
-    lines = [
-        f"**{TITLES[world.name]}, {world.snapshots:,} snapshots, {world.years:g} years** (mean of {world.seeds} runs)",
-        "",
-        "| rule | snapshots lost | bytes lost | copies, least-kept 1 % | copies, median | traffic a year |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
+    """Return one world's rows of the table."""
+    runs = f"mean of {world.seeds} runs" if world.seeds > 1 else "one run"
+    where = f"{TITLES[world.name]}, {world.snapshots:,} snapshots; {runs}"
+    lines = []
     for name, row in table.items():
-        lost = f"{row['lost']:.1f} ± {row['lost_error']:.1f} ({row['lost_percent']:.1f} %)"
+        error = f" ± {row['lost_error']:.1f}" if world.seeds > 1 else ""
         lines.append(
-            f"| {name} | {lost} | {row['bytes_lost_percent']:.1f} % | {row['least']:.1f} | {row['median']:.1f} "
+            f"| {where} | {name} | {row['lost']:.1f}{error} ({row['lost_percent']:.1f} %) "
+            f"| {row['bytes_lost_percent']:.1f} % | {row['least']:.1f} | {row['median']:.1f} "
             f"| {row['traffic_a_year']:.1f} x the archive |"
         )
-    return [*lines, ""]
+        where = "…"
+    return lines
 
 
 def draw(results: dict[str, dict[str, list[dict[str, Floats]]]], out: Path) -> list[Path]:
@@ -468,12 +472,12 @@ def _panel(axis, world, by_rule, field_name, colours) -> None:  # noqa: ANN001 -
         axis.set_ylim(LEAST_SHOWN, 100)
         axis.set_yticks([0.1, 1, 10, 100], ["0.1 or less", "1", "10", "100"])
     else:
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(bottom=-0.02 * axis.get_ylim()[1])  # what lies at zero is seen
     for week, text in ((world.hub_closes, "the Hub closes"), (world.company_closes, "a hosting company closes")):
         axis.axvline(week / WEEKS, color="#444444", linestyle=":", linewidth=1)
         place = axis.get_xaxis_transform()
-        axis.text(week / WEEKS + 0.03, 0.98, text, fontsize=8, color="#444444", va="top", rotation=90, transform=place)
-    axis.set_title(f"{TITLES[world.name]}, {world.snapshots:,} snapshots", fontsize=10)
+        axis.text(week / WEEKS, 1.01, text, fontsize=8, color="#444444", ha="center", va="bottom", transform=place)
+    axis.set_title(f"{TITLES[world.name]}, {world.snapshots:,} snapshots", fontsize=10, pad=16)
     axis.set_xlabel("years")
     axis.set_xlim(0, world.years)
     axis.spines[["top", "right"]].set_visible(False)
@@ -500,15 +504,16 @@ def main() -> None:
         rules = tuple(rule for rule in rules if rule.name in wanted.only.split(","))
     results: dict[str, dict[str, list[dict[str, Floats]]]] = {}
     figures: dict[str, dict[str, dict[str, float]]] = {}
+    if not wanted.json:
+        print("\n".join(HEADER))
     for name in wanted.worlds.split(","):
         world = replace(WORLDS[name], **changes)
-        began = time.monotonic()
         results[name] = {
             rule.name: [run(world, rule, seed, wanted.runs) for seed in range(world.seeds)] for rule in rules
         }
         figures[name] = {rule: summary(world, runs) for rule, runs in results[name].items()}
         if not wanted.json:
-            print("\n".join(markdown(world, figures[name])), f"<!-- {time.monotonic() - began:.0f} s -->", flush=True)
+            print("\n".join(markdown(world, figures[name])), flush=True)
     if wanted.json:
         print(json.dumps(figures))
     if wanted.out:

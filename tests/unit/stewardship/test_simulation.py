@@ -63,3 +63,31 @@ def test_luck_is_even(script):
     drawn = script.luck(np.arange(300, dtype=np.uint64) * 7919, np.arange(300, dtype=np.uint64) << np.uint64(40))
     assert 0.49 < drawn.mean() < 0.51
     assert 0 < drawn.min() < drawn.max() < 1
+
+
+def test_every_rule_lives_through_the_same_years(script):
+    world = replace(script.WORLDS["circle"], nodes=15, snapshots=80, years=1.7)
+    lived = []
+    for rule in script.RULES:
+        simulation = script.Simulation(world, rule, seed=5)
+        simulation.run()
+        lived.append((simulation.nodes.disk.tolist(), simulation.nodes.leaves.tolist(), simulation.sizes.tolist()))
+    assert all(one == lived[0] for one in lived)
+
+
+def test_nobody_rents_at_a_company_that_has_closed(script):
+    world = replace(script.WORLDS["circle"], nodes=60, snapshots=20, years=2.0)
+    simulation = script.Simulation(world, script.OURS, seed=1)
+    simulation.run()
+    assert (simulation.nodes.company != 0).all()
+    assert (simulation.nodes.company == 1).any()
+
+
+def test_a_run_that_was_kept_is_not_done_twice(script, tmp_path, monkeypatch):
+    world = replace(script.WORLDS["circle"], nodes=10, snapshots=30, years=0.5)
+    first = script.run(world, script.OURS, 2, tmp_path)
+    monkeypatch.setattr(script.Simulation, "run", lambda _: pytest.fail("it was kept"))
+    again = script.run(world, script.OURS, 2, tmp_path)
+    assert all((again[name] == first[name]).all() for name in first)
+    with pytest.raises(pytest.fail.Exception):
+        script.run(replace(world, delay=5), script.OURS, 2, tmp_path)  # another world is another run
