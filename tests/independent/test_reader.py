@@ -147,6 +147,30 @@ def test_signatures(message, at, flip):
     assert reader.verify(key.public.raw, bytes(signature), message) is expected is (flip == 8)
 
 
+ORDER_8 = reader.decode_point(bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"))
+
+
+@pytest.mark.parametrize("of_key", [0, 1, 4])
+@pytest.mark.parametrize("of_r", [0, 1, 4])
+def test_signatures_with_a_point_of_small_order_in_them(of_key, of_r):
+    """Verifiers with and without cofactor part here; ours and the text's must not."""
+    results = set()
+    for number in range(4):
+        message = b"%d" % number
+        secret, nonce = (
+            int.from_bytes(hashlib.sha512(name + message).digest(), "little") % reader.L for name in (b"a", b"r")
+        )
+        key = reader.encode_point(reader.add(reader.times(secret, reader.BASE), reader.times(of_key, ORDER_8)))
+        r = reader.encode_point(reader.add(reader.times(nonce, reader.BASE), reader.times(of_r, ORDER_8)))
+        challenge = int.from_bytes(hashlib.sha512(r + key + message).digest(), "little") % reader.L
+        signature = r + ((nonce + challenge * secret) % reader.L).to_bytes(32, "little")
+        valid = reader.verify(key, signature, message)
+        assert PublicKey(key).verify(signature, message) is valid
+        results.add(valid)
+    if (of_key, of_r) == (0, 0):
+        assert results == {True}
+
+
 @cache
 def believers(case: int) -> tuple[acceptance.TrustedState, reader.Reader]:
     """Both readers, brought to where a case begins."""
