@@ -25,6 +25,7 @@ from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.byte_size import format_rate
 from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.webseed.account import Outlook
 from p2pqwen.webseed.policy import SwarmView, WebSeedDecision, WebSeedUse
 from p2pqwen.webseed.relay import RelayedTorrent
 
@@ -35,6 +36,7 @@ _SAVE_EVERY = 30.0
 _SAVE_SECONDS = 5.0
 _FLUSH_SECONDS = 120.0
 _COUNT_SECONDS = 3.0
+_FAULTS_TOLD = 3
 _WEB_SEED_GRACE = 5.0
 _OFFER_EVERY = 2.0  # counting what many peers offer takes a moment
 
@@ -77,20 +79,28 @@ class Downloaded:
 
 
 class Stall:
-    """Watches for progress: the highest figure ever seen must rise within `seconds`."""
+    """Watches for progress: the highest figure ever seen must rise within `seconds`.
+
+    Time in which a server asked us to wait is not counted, up to twice as much: the Hub's quotas last five minutes.
+    """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._clock = seconds, clock
         self._best: tuple[int, float] = (-1, -1.0)
-        self._since = clock()
+        self._since = self._looked = clock()
+        self._excused = 0.0
 
-    def look(self, *figure: float) -> bool:
+    def look(self, *figure: float, waiting: bool = False) -> bool:
         """Note the figures of this moment; return whether nothing has risen for too long."""
+        now, before = self._clock(), self._looked
+        self._looked = now
         best = (int(figure[0]), float(figure[1]) if len(figure) > 1 else 0.0)
         if best > self._best:
             self._best = best
-            self._since = self._clock()
-        return self._clock() - self._since >= self._seconds
+            self._since, self._excused = now, 0.0
+        elif waiting:
+            self._excused = min(self._excused + now - before, 2 * self._seconds)
+        return now - self._since - self._excused >= self._seconds
 
 
 def download(swarm: Swarm, job: DownloadJob, report: Report) -> Downloaded:
@@ -243,10 +253,11 @@ class _Download:
         progress = self._torrent.progress()
         self._tell(progress)
         # Pieces of bad data come and go: only a new high counts as getting on.
-        if self._stall.look(progress.done, progress.checked):
+        outlook = relayed.outlook() if (relayed := self._job.relayed) is not None else Outlook()
+        if self._stall.look(progress.done, progress.checked, waiting=outlook.asked_to_wait > 0):
             raise self._stalled(progress)
         self._look_at_damage(progress)
-        self._give_up_on_web_seeds(progress)
+        self._give_up_on_web_seeds(progress, outlook)
         self._decide_on_web_seeds(progress)
         # In order lets hashing follow right behind, and web seeds read on; but other downloaders live from rare pieces.
         in_order = progress.seeds == progress.peers
@@ -299,9 +310,15 @@ class _Download:
             f"nothing arrived for {self._job.timeout:g} s",
             expected="a peer or web seed that has the rest",
             got=f"{_count(progress.peers, 'peer')}, {_count(progress.seeds, 'seed')}, "
-            f"{progress.done} of {progress.total} bytes{bad}",
+            f"{progress.done} of {progress.total} bytes{bad}{self._last_faults()}",
             hint="what is there is kept: run the same command again, or name a peer with --peer",
         )
+
+    def _last_faults(self) -> str:
+        accounts = self._job.relayed.accounts if self._job.relayed is not None and self._web_seeds_in else ()
+        silent = [one for one in accounts if one.requests and (one.last_fault or not one.bytes_received)]
+        said = [f"; web seed {one.url}: {one.last_fault or 'no answer'}" for one in silent]
+        return "".join(said[:_FAULTS_TOLD])
 
     def _decide_on_web_seeds(self, progress: TorrentProgress) -> None:
         relayed = self._job.relayed
@@ -324,16 +341,13 @@ class _Download:
             doing = "joining" if self._web_seeds_in else "stepping back"
             self._report(Notice("info", f"web seeds are {doing}: {self._web_seeds.reason}"))
 
-    def _give_up_on_web_seeds(self, progress: TorrentProgress) -> None:
+    def _give_up_on_web_seeds(self, progress: TorrentProgress, outlook: Outlook) -> None:
         """Do not sit out the timeout when only web seeds may be asked and none of them can be of use any more."""
-        relayed = self._job.relayed
-        if relayed is None or self._swarm.looks_for_peers or self._job.peers or progress.peers:
+        if self._swarm.looks_for_peers or self._job.peers or progress.peers or progress.phase is not Phase.DOWNLOADING:
             return
-        if progress.phase is Phase.DOWNLOADING:
-            outlook = relayed.outlook()
-            if outlook.hopeless and outlook.idle_seconds >= _WEB_SEED_GRACE:
-                reasons = "; ".join(f"{name}: {', '.join(why)}" for name, why in list(outlook.hopeless.items())[:3])
-                raise NetworkError("no web seed can give the rest", got=reasons)
+        if outlook.hopeless and outlook.idle_seconds >= _WEB_SEED_GRACE:
+            reasons = "; ".join(f"{name}: {', '.join(why)}" for name, why in list(outlook.hopeless.items())[:3])
+            raise NetworkError("no web seed can give the rest", got=reasons)
 
     def _raise_error(self) -> None:
         error = self._torrent.error

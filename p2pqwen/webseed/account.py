@@ -45,8 +45,10 @@ class Outlook:
     """Whether the web seeds can be counted on, for whoever decides to wait or to give up.
 
     `hopeless` maps each file that was asked for in vain and that no upstream can be expected to give to the reasons,
-    one for each upstream. `idle_seconds` is how long ago the last good piece came.
+    one for each upstream. `idle_seconds` is how long ago the last good piece came. `asked_to_wait` is for how many
+    seconds yet some server asked us to leave it alone.
     """
 
     hopeless: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     idle_seconds: float = 0.0
+    asked_to_wait: float = 0.0

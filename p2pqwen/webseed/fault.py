@@ -73,12 +73,14 @@ class UpstreamError(Exception):
 class Standing:
     """Where a host, or a file at an upstream, stands: how often it failed in a row, and when it may be asked again.
 
-    `pace` scales the pauses that are ours to choose (tests use a small one), never what the server asked for.
+    `pace` scales the pauses that are ours to choose (tests use a small one), never what the server asked for; that
+    ends at `asked_until`.
     """
 
     pace: float = 1.0
     failures: int = 0
     not_before: float = 0.0
+    asked_until: float = 0.0
     last: UpstreamError | None = None
     _random: random.Random = field(default_factory=random.Random, repr=False)
 
@@ -91,6 +93,7 @@ class Standing:
         seconds *= self._random.uniform(0.75, 1.25)  # so that many files, and many nodes, do not come back at once
         if fault.wait is not None:
             seconds = fault.wait + self._random.uniform(0, 0.1)
+            self.asked_until = max(self.asked_until, now + seconds)
         if now >= self.not_before:
             self.failures += 1
             self.last = fault
@@ -99,6 +102,7 @@ class Standing:
     def hold(self, seconds: float, now: float) -> None:
         """Ask nothing for so long, without counting a failure."""
         self.not_before = max(self.not_before, now + seconds)
+        self.asked_until = self.not_before
 
     def worked(self) -> None:
         """Note that good bytes came."""

@@ -24,6 +24,7 @@ from p2pqwen.webseed.upstream import RemoteFile, Upstream
 
 MAX_NOTICES = 1000
 _ABSENCES_TO_SAY_GONE = 3
+_WAIT_TO_TELL = 5.0  # seconds
 
 
 class UnavailableError(Exception):
@@ -38,6 +39,7 @@ class _Record:
     dropped: set[int] = field(default_factory=set)
     absent: set[int] = field(default_factory=set)
     said_useless: bool = False
+    said_to_wait: bool = False
 
 
 class Supply:
@@ -114,6 +116,9 @@ class Supply:
         """Note a request or a body that went wrong."""
         upstream.failed(self.files[file], fault)
         record = next(record for record in self._records if record.upstream is upstream)
+        if fault.wait is not None and fault.wait >= _WAIT_TO_TELL and not record.said_to_wait:
+            record.said_to_wait = True
+            self._say("info", f"web seed {upstream.base} asks us to wait {fault.wait:.0f} s: {fault.reason}")
         if fault.kind is Kind.ABSENT:
             record.absent.add(file)
         if self._is_hopeless(file):
@@ -148,7 +153,9 @@ class Supply:
             if self._is_hopeless(number):
                 reasons = ((record.upstream.base, record.upstream.last_reason(file)) for record in self._records)
                 hopeless[file.path.text] = tuple(f"{base}: {reason}" for base, reason in reasons)
-        return Outlook(hopeless, idle_seconds=self._clock() - self._last_good)
+        now = self._clock()
+        waits = (record.upstream.asked_until - now for record in self._records)
+        return Outlook(hopeless, idle_seconds=now - self._last_good, asked_to_wait=max(0.0, *waits))
 
     def _is_hopeless(self, file: int) -> bool:
         return all(record.upstream.is_hopeless(self.files[file]) for record in self._records)

@@ -114,6 +114,11 @@ class Upstream:
         """Tell whether this file cannot be expected from here."""
         return self.standing(file).hopeless or self._host_standing(self._next_url(file)).hopeless
 
+    @property
+    def asked_until(self) -> float:
+        """The monotonic time up to which one of its hosts asked us to wait; past where none did."""
+        return max((host.asked_until for host in self._hosts.values()), default=0.0)
+
     def last_reason(self, file: RemoteFile) -> str | None:
         """Return what went wrong last with this file, if anything did."""
         fault = self.standing(file).last or self._host_standing(self._next_url(file)).last

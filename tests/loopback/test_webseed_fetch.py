@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from p2pqwen.torrent.metainfo import parse_metainfo
 from tests.simulators.hub import HubSimulator
 from tests.support.command import CommandLine
 from tests.support.models import small_model, write_folder
+from tests.support.processes import p2pqwen, running
 from tests.support.swarm import QUIET, seeding
 from tests.support.web_seeds import PlainServer
 
@@ -94,12 +97,43 @@ def test_a_hub_that_is_gone_is_said_and_a_mirror_goes_on(user, hub, torrent):
         assert content(user.ok("fetch", torrent, "--only-web-seeds", "--timeout", "60")) == FILES
 
 
-def test_when_nobody_has_it_that_is_said_with_exit_5(user, hub, torrent):
-    hub.fault("gone")
-    ended = user.run("fetch", torrent, "--only-web-seeds", "--timeout", "60", "--json")
-    assert ended.code == 5
-    assert "404" in ended.stderr
-    assert f"{hub.endpoint}/{REPO}/resolve/" in ended.stderr
+HOPELESS = {
+    "gone": "answered 404",
+    "403": "answered 403",
+    "500": "answered 500",
+    "503": "answered 503",
+    "html": "an HTML page",
+    "loop": "redirects in a circle",
+    "refuse": "broke off",
+    "hang": "no web seed|no answer|nothing arrived",
+    "short": "a file of 1000 bytes",
+    "corrupt": "failed its hash",
+    "closed": "cannot be reached",
+}
+
+
+def test_when_nobody_has_it_that_is_said_with_exit_5_in_time(hub, torrent, tmp_path):
+    """Each fault is that of a Hub of its own, all at once: most of the time is spent waiting."""
+    with ExitStack() as stack:
+        fetches = {}
+        for fault in HOPELESS:
+            bad = stack.enter_context(HubSimulator())
+            bad.add(REPO, tmp_path / "src")
+            if fault != "closed":
+                bad.fault(fault)
+            target = tmp_path / f"{fault}.torrent"
+            base = f"{bad.endpoint}/{REPO}/resolve/"
+            target.write_bytes(replace(parse_metainfo(Path(torrent).read_bytes()), web_seeds=(base,)).encode())
+            if fault == "closed":
+                bad.close()
+            someone = CommandLine(tmp_path / f"user-{fault}", bad.endpoint)
+            command = p2pqwen("fetch", target, "--only-web-seeds", "--timeout", "15", "--json")
+            fetches[fault] = base, stack.enter_context(running(command, someone.environment))
+        for fault, (base, process) in fetches.items():
+            assert process.wait(150) == 5, (fault, process.stderr)
+            error = json.loads(process.stdout)["error"]
+            assert base in error["got"], (fault, error)
+            assert re.search(HOPELESS[fault], f"{error['what']} {error['got']}"), (fault, error)
 
 
 def test_a_lone_liar_ends_with_exit_5_and_nothing_wrong_on_disk(user, hub, torrent):
