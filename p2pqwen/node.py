@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from p2pqwen.events import Report
     from p2pqwen.hub.cache import HubCache
     from p2pqwen.hub.client import HubClient
+    from p2pqwen.index.acceptance import Accepted
     from p2pqwen.library.state_store import StateStore
     from p2pqwen.operations.adopt import Situation
     from p2pqwen.operations.bundle_route import BundleRoute
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from p2pqwen.operations.rebuild import Rebuilt
     from p2pqwen.operations.recipe_source import RecipeSource
     from p2pqwen.operations.scrub import Scrubber
+    from p2pqwen.operations.seed import Publishers
     from p2pqwen.operations.service import Service
     from p2pqwen.operations.snapshot_calls import SnapshotCalls
     from p2pqwen.operations.status import Status
@@ -247,6 +249,38 @@ class Node:
         from p2pqwen.operations.snapshot_calls import SnapshotCalls
 
         return SnapshotCalls(self.library, Choices(store))
+
+    def seeded_publishers(self, settings: SwarmSettings, report: Report) -> Publishers:
+        """Build what a seeding node does for its own publisher and for those it follows."""
+        from p2pqwen.operations.bundle_seeds import BundleSeeds
+        from p2pqwen.operations.publisher_care import PublisherCare
+        from p2pqwen.operations.seed import Publishers
+        from p2pqwen.operations.site import last_published
+
+        def own() -> Accepted | None:
+            return last_published(self.keys, datetime.now(UTC)) if self.keys.exists else None
+
+        def ids() -> list[Sha256]:
+            return [*self.trust.ids(), *([self.keys.publisher()] if self.keys.exists else [])]
+
+        def route(stopping: Callable[[], bool]) -> BundleRoute:
+            # A session of its own, which accepts nobody and may speak to whom the node may.
+            reach = replace(settings, loopback=settings.allows_loopback, named_lan=settings.allows_lan)
+            found = self.bundle_route(replace(reach, listen=None, upnp=False), report)
+            found.network = replace(found.network, stopping=stopping)
+            return found
+
+        care = PublisherCare(
+            trust=self.trust,
+            own=own,
+            bundles=self.bundles,
+            pointers=self.pointers,
+            routes=route,
+            access=self.dht(enabled=settings.dht),
+            report=report,
+            every=self.config.network.dht_refresh,
+        )
+        return Publishers(BundleSeeds(self.bundles, ids, trackers=settings.trackers), care)
 
     def keeper(self, store: StateStore, settings: SwarmSettings, report: Report) -> NodeKeeper:
         """Build what keeps a seeding node in order."""

@@ -57,10 +57,11 @@ def seed(
 
     With --http, http://HOST:PORT/ORG/MODEL/ is a web seed (BEP 19) of each snapshot.
     With --json one JSON event per line: listening, http, checking, seeding, damaged, mended, skipped,
-    removed, stats, stopped; of [watch] in config.toml: watch started, watch done, watch failed, watch cut off,
-    gone, back.
+    removed, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch started, watch done,
+    watch failed, watch cut off, gone, back.
     """
     from p2pqwen.node import open_node
+    from p2pqwen.operations.seed import Helpers
     from p2pqwen.operations.seed import seed as seed_library
     from p2pqwen.swarm.endpoint import Endpoint
 
@@ -75,18 +76,19 @@ def seed(
             keeper = node.keeper(store, settings, report)
             watch = node.hub_watch(keeper, store, report)
             health = node.health_watch(keeper, store, settings, report)
+            publishers = node.seeded_publishers(settings, report)
             control = node.control(keeper, store, report, metrics_on=_metrics_on(metrics))
             seed_library(
                 node.library,
                 node.home,
                 settings,
                 web=_web_seed(http, settings.upload_limit),
-                keeper=keeper,
+                helpers=Helpers(keeper, publishers),
                 control=_together(control, watch, health),
                 report=report,
                 stopping=stop.is_set,
             )
-    if keeper.busy or watch.busy or health.busy:
+    if keeper.busy or publishers.care.busy or watch.busy or health.busy:
         leave_at_once(exit_codes.DONE)
 
 

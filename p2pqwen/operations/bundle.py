@@ -41,13 +41,15 @@ BUNDLE_SECONDS = 60.0
 MAX_TRACKERS = 8
 _PUMP = 0.1
 _SETTLE_SECONDS = 10.0
+_SLOWEST = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class BundleNetwork:
     """How to reach a bundle's swarm. `seconds` bounds each step: the metadata, the index, each batch of torrents.
 
-    `peers` and `trackers` were named by the user or an accepted index; `found` are peers that strangers told us of.
+    A batch has a second more for each `_SLOWEST` bytes. `peers` and `trackers` were named by the user or an accepted
+    index; `found` are peers that strangers told us of. `stopping` is asked all the while.
     """
 
     settings: SwarmSettings
@@ -55,6 +57,7 @@ class BundleNetwork:
     trackers: tuple[str, ...] = ()
     found: tuple[Endpoint, ...] = ()
     seconds: float = BUNDLE_SECONDS
+    stopping: Callable[[], bool] = lambda: False
 
     def with_found(self, peers: Iterable[Endpoint]) -> BundleNetwork:
         """Return the same with more peers to connect to, as far as the address filter lets them by."""
@@ -156,7 +159,7 @@ def _metadata(
     torrent = swarm.add_magnet(pointer.infohash_v1, pointer.infohash_v2, folder, trackers=network.trackers)
     try:
         _connect(torrent, network)
-        _wait(swarm, torrent, lambda: torrent.metadata is not None, network.seconds, "the metadata of the bundle")
+        _wait(swarm, torrent, network, lambda: torrent.metadata is not None, "the metadata of the bundle")
         metainfo = metainfo_from_info(torrent.metadata or b"")
         peers = tuple(torrent.peers())
     finally:
@@ -177,8 +180,9 @@ def _bring(
     """Download some files of a bundle; what is right on disk already is not asked for again."""
     trackers = [network.trackers] if network.trackers else []
     torrent = swarm.add_download(metainfo, held.save_path, files=files, trackers=trackers)
+    size = sum(file.size for file in metainfo.files if file.path in files)
     try:
-        _wait(swarm, torrent, lambda: torrent.checked, network.seconds, "a look at the bundle on disk")
+        _wait(swarm, torrent, network, lambda: torrent.checked, "a look at the bundle on disk")
         _connect(torrent, network)
 
         def finished() -> bool:
@@ -186,11 +190,13 @@ def _bring(
             report(Progress("bundle", progress.done, progress.total))
             return progress.phase is Phase.FINISHED
 
-        _wait(swarm, torrent, finished, network.seconds, f"{metainfo.name} from peers")
+        patient = replace(network, seconds=network.seconds + size / _SLOWEST)
+        _wait(swarm, torrent, patient, finished, f"{metainfo.name} from peers")
         peers = tuple(torrent.met)
         before = torrent.flushes
         torrent.request_flush()
-        _wait(swarm, torrent, lambda: torrent.flushes > before, _SETTLE_SECONDS, "the disk to write the bundle")
+        settling = replace(network, seconds=_SETTLE_SECONDS)
+        _wait(swarm, torrent, settling, lambda: torrent.flushes > before, "the disk to write the bundle")
     finally:
         swarm.remove(torrent)
     return peers
@@ -202,13 +208,15 @@ def _connect(torrent: SwarmTorrent, network: BundleNetwork) -> None:
             torrent.connect(peer)
 
 
-def _wait(swarm: Swarm, torrent: SwarmTorrent, done: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
+def _wait(swarm: Swarm, torrent: SwarmTorrent, network: BundleNetwork, done: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + network.seconds
     while not done():
         if torrent.error is not None:
             raise torrent.error
+        if network.stopping():
+            raise NetworkError(f"stopped while waiting for {what}")
         if time.monotonic() > deadline:
-            raise NetworkError(f"waited {seconds:g} s for {what}", got=f"{torrent.progress().peers} peers")
+            raise NetworkError(f"waited {network.seconds:g} s for {what}", got=f"{torrent.progress().peers} peers")
         swarm.pump(_PUMP)
 
 

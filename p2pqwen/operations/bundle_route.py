@@ -6,12 +6,13 @@ Every step is bounded in time. What comes out is bytes: acceptance, and the inde
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.acceptance import Accepted
+from p2pqwen.index.bundle import wanted_files
 from p2pqwen.index.document import parse_file
 from p2pqwen.index.mutable_item import ItemAddress
 from p2pqwen.index.pointer import Pointer
@@ -24,6 +25,7 @@ from p2pqwen.operations.dht_access import DhtAccess
 from p2pqwen.operations.pointer import FoundPointer, find_pointers, keep_pointers, pointer_address, read_pointer
 from p2pqwen.swarm.dht import Dht
 from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.strict_json import canonical
@@ -31,6 +33,7 @@ from p2pqwen.values.strict_json import canonical
 MAX_TRIES = 3
 """Pointers followed in one update: the boards may hold lies."""
 STEP_SECONDS = 30.0
+_LOOK_AGAIN = (2.0, 4.0, 6.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +127,36 @@ class BundleRoute:
         metainfo = held.metainfo()
         if all(file.path != path for file in metainfo.files):
             raise NotFoundError(f"the bundle of {publisher.name} does not hold {location}")
-        network = self._network(metainfo.infohash.v1, publisher, ())
-        if self.dht is not None:
-            network = network.with_found(asyncio.run(self._peers(metainfo.infohash.v1)))
-        peers = fetch_torrents(self.bundles, held, [path], network, self.report)
-        self._remember(metainfo.infohash.v1, peers)
+        self._fetch_files(publisher, held, metainfo, [path])
         data = read_torrent(held, path)
         if data is None:
             raise NetworkError(f"{location} did not come whole")
         return data
+
+    def complete(self, publisher: TrustedPublisher, *, max_bytes: int) -> HeldBundle:
+        """Bring the whole bundle of the accepted index, so that it can be seeded.
+
+        Raises `NetworkError` when nobody gives it, `P2pqwenError` when it is larger than `max_bytes`.
+        """
+        held = self._held(publisher)
+        metainfo = held.metainfo()
+        wanted = set(wanted_files(metainfo.parsed_info))
+        missing = wanted - held.files_here(metainfo)
+        if missing:
+            size = sum(file.size for file in metainfo.files if file.path in wanted)
+            if size > max_bytes:
+                raise P2pqwenError("too large to be kept whole", expected=f"at most {max_bytes} bytes", got=size)
+            self._fetch_files(publisher, held, metainfo, sorted(missing, key=lambda path: path.sort_key))
+        return held
+
+    def _fetch_files(
+        self, publisher: TrustedPublisher, held: HeldBundle, metainfo: Metainfo, paths: Sequence[RepoPath]
+    ) -> None:
+        network = self._network(metainfo.infohash.v1, publisher, ())
+        if self.dht is not None:
+            network = network.with_found(asyncio.run(self._peers(metainfo.infohash.v1)))
+        peers = fetch_torrents(self.bundles, held, paths, network, self.report)
+        self._remember(metainfo.infohash.v1, peers)
 
     def _held(self, publisher: TrustedPublisher) -> HeldBundle:
         """Return the bundle of the accepted index, looking it up in the DHT where only the index is here."""
@@ -180,13 +204,21 @@ class BundleRoute:
         return Answer(source, brought.data)
 
     async def _bring(self, dht: Dht, publisher: Sha256, pointer: Pointer, trackers: tuple[str, ...]) -> BundleIndex:
-        found = await dht.get_peers(pointer.infohash_v1)
+        found = await self._wait_for_peers(dht, pointer.infohash_v1)
         nodes = tuple(one.endpoint for one in dht.good_nodes)
         network = self._with_known(pointer.infohash_v1, trackers, found, nodes)
         brought = await asyncio.to_thread(fetch_index, self.bundles, publisher, pointer, network, self.report)
         self._remember(pointer.infohash_v1, brought.peers)
         self._brought.append(brought)
         return brought
+
+    async def _wait_for_peers(self, dht: Dht, infohash: Sha1) -> list[Endpoint]:
+        """Return who has a bundle; a pointer may be a moment older than its publisher's announcement in the DHT."""
+        for pause in _LOOK_AGAIN:
+            if (found := await dht.get_peers(infohash)) or self.network.peers or self.known.peers(infohash.raw):
+                return found
+            await asyncio.sleep(pause)
+        return await dht.get_peers(infohash)
 
     async def _peers(self, infohash: Sha1) -> list[Endpoint]:
         if self.dht is None:

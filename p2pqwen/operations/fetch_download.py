@@ -427,7 +427,9 @@ class _Download:
         gained = _gained(self._job.metainfo.layout, self._torrent.have, had)
         from_peers, from_web = self._received
         if from_peers + from_web == 0:
-            return 0, 0  # what was missing had been on the disk all along
+            # libtorrent counts once a tick: peers that gave everything within one and left were not counted. With
+            # nobody there, what was missing had been on the disk all along.
+            return (gained, 0) if self._torrent.met and not self._web_seeds_in else (0, 0)
         web = gained * from_web // (from_peers + from_web)
         return gained - web, web
 

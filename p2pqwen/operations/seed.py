@@ -11,7 +11,7 @@ import enum
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 
 from p2pqwen.errors import P2pqwenError
@@ -21,8 +21,11 @@ from p2pqwen.library.folders import AwaySnapshot
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.verified import VerifiedFiles
+from p2pqwen.operations.bundle_seeds import BundleSeeds
 from p2pqwen.operations.node_keeper import NodeKeeper
 from p2pqwen.operations.node_state import NodeState, SnapshotState, write_state
+from p2pqwen.operations.publisher_care import PublisherCare
+from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.session import Swarm
@@ -39,7 +42,10 @@ STATE_EVERY = 1.0
 STATS_EVERY = 10.0
 FEW = 200  # snapshots, for which the state is written with every event
 LOADING = 0.2  # seconds at a time
+DHT_NODES_EVERY = 2.0
 MAX_CHECKING = 2  # snapshots read at once: more only move the disk's head about
+
+_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a session that listens everywhere answers us
 
 
 class Standing(enum.StrEnum):
@@ -48,6 +54,25 @@ class Standing(enum.StrEnum):
     CHECKING = "checking"
     SEEDING = "seeding"
     DAMAGED = "damaged"  # some pieces are missing or wrong; the others are served
+
+
+@dataclass(frozen=True, slots=True)
+class Publishers:
+    """What a node does for publishers: their bundles are seeded, and they are looked after."""
+
+    bundles: BundleSeeds
+    care: PublisherCare
+
+
+@dataclass(frozen=True, slots=True)
+class Helpers:
+    """What works beside a node.
+
+    `keeper` looks after limits, fetches and bit rot, `publishers` after indexes, bundles and DHT pointers.
+    """
+
+    keeper: NodeKeeper | None = None
+    publishers: Publishers | None = None
 
 
 @dataclass(slots=True)
@@ -67,19 +92,19 @@ def seed(
     settings: SwarmSettings,
     *,
     web: FileServer | None = None,
-    keeper: NodeKeeper | None = None,
+    helpers: Helpers = Helpers(),
     control: AbstractContextManager[object] | None = None,
     report: Report,
     stopping: Callable[[], bool],
 ) -> None:
     """Serve the library until `stopping` says so; with `web` over HTTP too, as a web seed.
 
-    `keeper` looks after limits, fetches and bit rot; `control` is open while the node runs, within its lock.
+    `control` is open while the node runs, within its lock.
     Raises `LockHeldError` when another node of this home runs, `P2pqwenError` when it cannot listen.
     """
     with durable.lock(home.locks / "node.lock"), Swarm(settings, report=report) as swarm, web or nullcontext():
         try:
-            _Node(library, home, settings, swarm, web, keeper, report).run(stopping, control or nullcontext())
+            _Node(library, home, settings, swarm, web, helpers, report).run(stopping, control or nullcontext())
         finally:
             durable.remove(home.node_state)
     report(Happened("stopped", {"pid": os.getpid()}))
@@ -93,11 +118,12 @@ class _Node:
         settings: SwarmSettings,
         swarm: Swarm,
         web: FileServer | None,
-        keeper: NodeKeeper | None,
+        helpers: Helpers,
         report: Report,
     ) -> None:
         self._library, self._home, self._settings = library, home, settings
-        self._swarm, self._web, self._keeper, self._report = swarm, web, keeper, report
+        self._swarm, self._web, self._report = swarm, web, report
+        self._keeper, self._publishers = helpers.keeper, helpers.publishers
         self._verified = VerifiedFiles(home)
         self._seeds: dict[SnapshotId, _Seed] = {}
         self._left_out: dict[SnapshotId, tuple[int, ...]] = {}
@@ -115,6 +141,13 @@ class _Node:
     def run(self, stopping: Callable[[], bool], control: AbstractContextManager[object]) -> None:
         if self._web is not None:
             self._report(Happened("http", {"host": self._web.host, "port": self._web.port, "pid": os.getpid()}))
+        with ExitStack() as stack:
+            if self._publishers is not None:
+                self._publishers.care.start()
+                stack.callback(self._publishers.care.stop)
+            self._run_kept(stopping, control)
+
+    def _run_kept(self, stopping: Callable[[], bool], control: AbstractContextManager[object]) -> None:
         if self._keeper is None:
             with control:
                 self._loop(stopping)
@@ -140,6 +173,7 @@ class _Node:
             if self._due("steps", len(self._seeds) / 1000):
                 for one in list(self._seeds.values()):
                     self._step(one)
+            self._look_after_publishers()
             if self._due("state", max(STATE_EVERY, len(self._seeds) / 50)) or (self._news and len(self._seeds) < FEW):
                 self._write_state()
             self._tell_news()
@@ -163,6 +197,8 @@ class _Node:
             self._all_held = paused
             for one in self._seeds.values():
                 self._serve_or_hold(one)
+            if self._publishers is not None:
+                self._publishers.bundles.hold_all(paused=paused)
 
     def read_again(self, snapshot: SnapshotId) -> None:
         """Stop believing this snapshot's pieces, and read them: it is loaded anew."""
@@ -188,6 +224,18 @@ class _Node:
     def listening(self) -> str:
         """Where it accepts peers."""
         return ", ".join(map(str, self._swarm.listening))
+
+    def _look_after_publishers(self) -> None:
+        if self._publishers is None:
+            return
+        news = self._publishers.bundles.tick(self._swarm)
+        if any(isinstance(one, Happened) for one in news):
+            self._publishers.care.soon()
+        self._news += news
+        if self._due("dht nodes", DHT_NODES_EVERY):
+            ours = [Endpoint(_HERE.get(one.host, one.host), one.port) for one in self._swarm.listening]
+            port = ours[0].port if ours else None
+            self._publishers.care.know((*self._swarm.dht_nodes(), *ours), port)
 
     @property
     def reach(self) -> Reach:

@@ -133,8 +133,7 @@ class Dht:
 
     async def get_peers(self, infohash: Sha1) -> list[Endpoint]:
         """Return who announced that they have a torrent, by its v1 infohash (BEP 5)."""
-        arguments: dict[bytes, Bencoded] = {b"info_hash": infohash.raw, b"want": _WANT}
-        found = await self._lookup(infohash.raw, lambda node: self._client.ask(node, "get_peers", arguments))
+        found = await self._find_peers(infohash)
         named = [
             peer
             for answered in found
@@ -154,6 +153,22 @@ class Dht:
         counts = [_count(answered) for answered in found]
         # Who is in both networks would be counted twice.
         return max(counts, key=lambda one: (one.seeds or 0, one.peers, one.answered), default=SwarmCount(0, None, 0))
+
+    async def announce(self, infohash: Sha1, port: int) -> int:
+        """Say that this machine has a torrent and accepts peers at a port (BEP 5); return how many nodes took it."""
+        found = await self._find_peers(infohash)
+        closest = [one for answered in found for one in answered[:K] if b"token" in one.reply.values]
+        arguments: dict[bytes, Bencoded] = {b"info_hash": infohash.raw, b"port": port, b"implied_port": 0}
+
+        async def announce_at(one: Answered) -> bool:
+            token = one.reply.text("token", at_most=MAX_TOKEN)
+            try:
+                await self._client.ask(one.endpoint, "announce_peer", {**arguments, b"token": token or b""})
+            except NetworkError:
+                return False
+            return True
+
+        return sum(await asyncio.gather(*(announce_at(one) for one in closest)))
 
     async def get(self, address: ItemAddress) -> Gotten:
         """Look an item up; forged and broken ones are passed over."""
@@ -200,6 +215,10 @@ class Dht:
         except NetworkError:
             return None
         return ""
+
+    async def _find_peers(self, infohash: Sha1) -> list[list[Answered]]:
+        arguments: dict[bytes, Bencoded] = {b"info_hash": infohash.raw, b"want": _WANT}
+        return await self._lookup(infohash.raw, lambda node: self._client.ask(node, "get_peers", arguments))
 
     async def _search(self, address: ItemAddress) -> list[_Search]:
         target = address.target.raw
