@@ -47,13 +47,14 @@ _STANDING_HEADERS = {
 class LocalHub:
     """Serves repositories from a thread of its own between `start` and `close` (or as a context manager).
 
-    `cdn_host` names the host of signed URLs; it must lead to 127.0.0.1. `tokens` are those the Hub knows: any of
-    them opens private and gated repositories.
+    It binds at `host`. `cdn_host` names the host of signed URLs and must lead there. `tokens` are those the Hub knows:
+    any of them opens private and gated repositories.
     """
 
     def __init__(
         self,
         *,
+        host: str = HOST,
         cdn_host: str = "localhost",
         url_lifetime: int = DEFAULT_URL_LIFETIME,
         tokens: Iterable[str] = (),
@@ -65,6 +66,7 @@ class LocalHub:
         self.page_size = page_size
         self.git_filter: FilterPolicy = "allow"
         self.signer = UrlSigner(url_lifetime)
+        self._host = host
         self._cdn_host = cdn_host
         self._ports = (0, 0)
         self._thread: threading.Thread | None = None
@@ -82,7 +84,7 @@ class LocalHub:
     @property
     def endpoint(self) -> str:
         """The Hub's address, for `HF_ENDPOINT`; stays the same over `close` and `start`."""
-        return f"http://{HOST}:{self._ports[0]}"
+        return f"http://{self._host}:{self._ports[0]}"
 
     @property
     def cdn(self) -> str:
@@ -91,7 +93,7 @@ class LocalHub:
 
     def start(self) -> None:
         """Bind both ports and serve."""
-        sockets = [_listen(port) for port in self._ports]
+        sockets = [_listen(self._host, port) for port in self._ports]
         self._ports = (sockets[0].getsockname()[1], sockets[1].getsockname()[1])
         ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(sockets, ready)), name="local hub")
@@ -336,10 +338,10 @@ class LocalHub:
         return web.Response(body=body, content_type="application/x-git-upload-pack-result")
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((HOST, port))
+    listener.bind((host, port))
     return listener
 
 

@@ -230,6 +230,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--private", action="store_true")
     parser.add_argument("--gated", action="store_true")
     parser.add_argument("--url-lifetime", type=int, default=3600, help="seconds a signed URL holds")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to bind at")
     parser.add_argument("--cdn-host", default="localhost")
     parser.add_argument("--git", choices=("on", "off", "forbidden", "backend"), default="on")
     parser.add_argument("--git-filter", choices=("allow", "ignore", "refuse"), default="allow")
@@ -251,7 +252,9 @@ def main() -> None:
     `POST /_simulator/switch` with {"git" | "git_filter" | "lfs_in_cache": …} control it.
     """
     wanted = _arguments()
-    hub = HubSimulator(cdn_host=wanted.cdn_host, url_lifetime=wanted.url_lifetime, tokens=wanted.token)
+    hub = HubSimulator(
+        host=wanted.host, cdn_host=wanted.cdn_host, url_lifetime=wanted.url_lifetime, tokens=wanted.token
+    )
     hub.git, hub.git_filter, hub.lfs_in_cache = wanted.git, wanted.git_filter, wanted.lfs_in_cache
     commits = {repo: str(hub.add(repo, folder)) for repo, folder in zip(wanted.repo, wanted.folder, strict=True)}
     for repository in hub.repositories.values():
