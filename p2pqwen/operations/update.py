@@ -125,7 +125,7 @@ def update_all(
 
 def _settle(store: TrustStore, asked: Asked, offers: list[_Offer], now: datetime, report: Report) -> Updated:
     publisher = asked.publisher
-    offers = _refuse_contradictions(offers)
+    offers = _refuse_contradictions(_accept_each(offers, publisher.state, now))
     for offer in offers:
         if isinstance(offer.error, EquivocationError):
             keep_evidence(store, publisher.publisher, offer.data, offer.error, report)
@@ -150,19 +150,24 @@ def _settle(store: TrustStore, asked: Asked, offers: list[_Offer], now: datetime
 async def _ask_all(
     store: TrustStore, asked: Asked, now: datetime, patience: Patience, bundles: asyncio.Semaphore
 ) -> list[_Offer]:
-    trusted = asked.publisher.state
+    """Collect the answers, not judged yet: that takes seconds for a large index, in which nothing would be read."""
     mirrors = asyncio.gather(*(_ask(mirror, patience) for mirror in asked.publisher.mirrors))
     from_mirrors, from_dht = await asyncio.gather(mirrors, _ask_dht(store, asked, now, bundles))
+    return [*from_mirrors, *from_dht]
+
+
+def _accept_each(offers: list[_Offer], trusted: TrustedState, now: datetime) -> list[_Offer]:
     judged: dict[Sha256, _Offer] = {}  # most mirrors hold the same bytes
-    offers = []
-    for offer in (*from_mirrors, *from_dht):
-        if offer.error is None:
-            digest = Sha256.of(offer.data)
-            if digest not in judged:
-                judged[digest] = _accept(offer, trusted, now)
-            offer = replace(judged[digest], source=offer.source)  # noqa: PLW2901 - the same offer, judged
-        offers.append(offer)
-    return offers
+    results = []
+    for offer in offers:
+        if offer.error is not None:
+            results.append(offer)
+            continue
+        digest = Sha256.of(offer.data)
+        if digest not in judged:
+            judged[digest] = _accept(offer, trusted, now)
+        results.append(replace(judged[digest], source=offer.source))
+    return results
 
 
 async def _ask_dht(store: TrustStore, asked: Asked, now: datetime, bundles: asyncio.Semaphore) -> list[_Offer]:
