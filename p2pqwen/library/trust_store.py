@@ -35,6 +35,7 @@ from p2pqwen.values.strict_json import JsonObject, canonical, parse_object
 MAX_STATE_SIZE = 1 << 20
 MAX_SOURCES = 64
 MAX_EVIDENCE = 32  # files; whoever holds stolen keys could fill the disk with contradictions
+MAX_EVIDENCE_SIZE = 1 << 30
 _ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -139,14 +140,15 @@ class TrustStore:
     def keep_evidence(self, publisher: Sha256, data: bytes) -> tuple[Path, ...]:
         """Keep a file that contradicts the accepted index, and a copy of that one, which the next update overwrites.
 
-        Returns where they are; nothing once the folder holds `MAX_EVIDENCE` files.
+        Returns where they are; nothing once the folder would hold more than `MAX_EVIDENCE` or `MAX_EVIDENCE_SIZE` say.
         """
         trusted = self.index_path(publisher)
         both = [data, *([durable.read(trusted, max_bytes=MAX_INDEX_SIZE)] if trusted.exists() else [])]
         folder = self.folder(publisher) / "evidence"
         files = {folder / f"{Sha256.of(one)}.json": one for one in both}
         new = [path for path in files if not path.exists()]
-        if new and len(list(folder.glob("*.json"))) + len(new) > MAX_EVIDENCE:
+        sizes = [path.stat().st_size for path in folder.glob("*.json")] + [len(files[path]) for path in new]
+        if new and (len(sizes) > MAX_EVIDENCE or sum(sizes) > MAX_EVIDENCE_SIZE):
             return ()
         for path in new:
             durable.write(path, files[path])
