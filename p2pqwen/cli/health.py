@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,6 +57,7 @@ def health(
             known = HealthStore(store)
             if look:
                 ways = node.ways(dht=not no_dht, trackers=not no_trackers, web_seeds=not no_web_seeds)
+                ways = replace(ways, web_again=timedelta(0)) if again else ways
                 look_now(node, swarms, known, ways, out, seconds=seconds, again=again)
             now = datetime.now(UTC)
             rows = by_danger(health_rows(swarms, known.all(), UpstreamStore(store).states(), now), now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,7 +20,6 @@ from p2pqwen.operations.swarm_look import Look, WatchedSwarm, Ways, look_at
 from p2pqwen.stewardship.danger import danger_key, danger_of
 from p2pqwen.stewardship.swarm_health import Sighting, Source, SwarmHealth
 from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, health_of, remember
-from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.utc_time import format_time
@@ -52,9 +51,9 @@ def watched_swarms(
             entry.id,
             entry.infohash,
             entry.size,
-            parse_magnet(entry.magnet).trackers,
-            entry.web_seeds,
-            entry.upstream,
+            magnet=entry.magnet,
+            web_seeds=entry.web_seeds,
+            upstream=entry.upstream,
             listed=True,
             held=held.get(entry.id),
         )
@@ -171,19 +170,18 @@ async def look_for(
     keep(store, connections(own, now))
     records = store.all()
     waiting = due(swarms, records, now, timedelta(0) if again else LOOK_AGAIN)
-    if again:
-        ways = replace(ways, web_again=timedelta(0))
+    deadline = asyncio.get_running_loop().time() + seconds
     done = 0
-    try:
-        async with asyncio.timeout(seconds):
-            while done < len(waiting):
-                part = waiting[done : done + PART]
-                keep(store, await look_at(part, ways, records, clock=clock, report=report))
-                done += len(part)
-                report(Progress("look", done, len(waiting), "", "swarms"))
-    except TimeoutError:
-        pass
-    return len(waiting) - done
+    for start in range(0, len(waiting), PART):
+        part = waiting[start : start + PART]
+        left = deadline - asyncio.get_running_loop().time()
+        looks = await look_at(part, ways, records, clock=clock, seconds=left, report=report)
+        keep(store, looks)
+        if asyncio.get_running_loop().time() >= deadline:
+            return len(waiting) - done - sum(one != Look() for one in looks.values())
+        done += len(part)
+        report(Progress("look", done, len(waiting), "", "swarms"))
+    return 0
 
 
 def named(swarms: Sequence[WatchedSwarm], targets: Sequence[str]) -> list[WatchedSwarm]:
@@ -205,7 +203,7 @@ def _of_torrent(held: HeldSnapshot, metainfo: Metainfo) -> WatchedSwarm:
         held.id,
         metainfo.infohash,
         metainfo.layout.total_size,
-        tuple(url for tier in metainfo.trackers for url in tier),
-        metainfo.web_seeds,
+        named=tuple(url for tier in metainfo.trackers for url in tier),
+        web_seeds=metainfo.web_seeds,
         held=held,
     )

@@ -29,7 +29,7 @@ LOOK_EVERY = timedelta(hours=4)
 EVERY = 60.0
 FIRST = 5.0
 BATCH = 10
-QUERIES = 10.0
+QUERIES = 20.0
 OWN_EVERY = timedelta(minutes=10)
 LIST_EVERY = timedelta(minutes=15)
 """Reading a large index, or the memory of very many swarms, is work as well."""

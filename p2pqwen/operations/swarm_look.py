@@ -6,9 +6,11 @@ A side that gives no answer says nothing; nothing here is remembered.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
@@ -22,6 +24,7 @@ from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, WebSeedLoo
 from p2pqwen.swarm import tracker_scrape
 from p2pqwen.swarm.dht import Dht, SwarmCount
 from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -41,16 +44,25 @@ _PATIENCE = Patience(answer=10.0, total=30.0)
 
 @dataclass(frozen=True, slots=True)
 class WatchedSwarm:
-    """One snapshot whose swarm matters here: a trusted index lists it, or it is held, or both. Size in bytes."""
+    """One snapshot whose swarm matters here: a trusted index lists it, or it is held, or both. Size in bytes.
+
+    `magnet`: the index's, whose trackers are read when they are asked; `named` are those of an unlisted torrent.
+    """
 
     snapshot: SnapshotId
     infohash: InfoHash
     size: int
-    trackers: tuple[str, ...] = ()
+    magnet: str = ""
+    named: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     upstream: Upstream = Upstream.UNKNOWN
     listed: bool = False
     held: HeldSnapshot | None = None
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """Whom to ask for numbers."""
+        return parse_magnet(self.magnet).trackers if self.magnet else self.named
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +89,40 @@ async def look_at(
     records: Mapping[SnapshotId, SwarmRecord],
     *,
     clock: Callable[[], datetime],
+    seconds: float | None = None,
     report: Report = ignore,
 ) -> dict[SnapshotId, Look]:
-    """Look at these swarms from every side that is not switched off; whoever does not answer says nothing."""
-    by_trackers, by_dht, by_web = await asyncio.gather(
-        _ask_trackers(swarms if ways.trackers else (), clock, report),
-        _ask_dht(swarms, ways.dht, clock),
-        _ask_web_seeds(swarms if ways.web_seeds else (), records, ways.web_again, clock),
-    )
-    return {
-        swarm.snapshot: Look(
-            tuple(one for side in (by_trackers, by_dht) if (one := side.get(swarm.snapshot)) is not None),
-            by_web.get(swarm.snapshot),
-        )
-        for swarm in swarms
-    }
+    """Look at these swarms from every side that is not switched off; whoever does not answer says nothing.
+
+    After `seconds` what has come so far is returned.
+    """
+    seen = _Seen()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(
+                _ask_trackers(swarms if ways.trackers else (), seen, clock, report),
+                _ask_dht(swarms, ways.dht, seen, clock),
+                _ask_web_seeds(swarms if ways.web_seeds else (), records, ways.web_again, seen, clock),
+            )
+    return {swarm.snapshot: seen.look(swarm.snapshot) for swarm in swarms}
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What has come so far."""
+
+    trackers: dict[SnapshotId, list[Sighting]] = field(default_factory=dict)
+    dht: dict[SnapshotId, Sighting] = field(default_factory=dict)
+    web: dict[SnapshotId, WebSeedLook] = field(default_factory=dict)
+
+    def look(self, snapshot: SnapshotId) -> Look:
+        sides = join(self.trackers.get(snapshot, ())), self.dht.get(snapshot)
+        return Look(tuple(one for one in sides if one is not None), self.web.get(snapshot))
 
 
 async def _ask_trackers(
-    swarms: Sequence[WatchedSwarm], clock: Callable[[], datetime], report: Report
-) -> dict[SnapshotId, Sighting]:
+    swarms: Sequence[WatchedSwarm], seen: _Seen, clock: Callable[[], datetime], report: Report
+) -> None:
     of_tracker: dict[str, list[WatchedSwarm]] = {}
     for swarm in swarms:
         for url in swarm.trackers[:MAX_TRACKERS]:
@@ -106,7 +132,6 @@ async def _ask_trackers(
         for url, some in of_tracker.items()
         for start in range(0, len(some), tracker_scrape.MAX_AT_ONCE)
     ]
-    looks: dict[SnapshotId, list[Sighting]] = {}
 
     async def ask(url: str, some: Sequence[WatchedSwarm]) -> None:
         try:
@@ -117,10 +142,9 @@ async def _ask_trackers(
         for swarm in some:
             # Trackers leave out torrents that nobody has announced to them.
             one = found.get(swarm.infohash.v1, tracker_scrape.NOBODY)
-            looks.setdefault(swarm.snapshot, []).append(Sighting(clock(), Source.TRACKER, one.seeds, one.peers))
+            seen.trackers.setdefault(swarm.snapshot, []).append(Sighting(clock(), Source.TRACKER, one.seeds, one.peers))
 
-    await _some_at_once([ask(url, some) for url, some in questions])
-    return {snapshot: best for snapshot, some in looks.items() if (best := join(some)) is not None}
+    await _some_at_once([partial(ask, url, some) for url, some in questions])
 
 
 async def _scrape(tracker: str, torrents: Sequence[Sha1]) -> Mapping[Sha1, tracker_scrape.Scraped]:
@@ -133,20 +157,18 @@ async def _scrape(tracker: str, torrents: Sequence[Sha1]) -> Mapping[Sha1, track
 
 
 async def _ask_dht(
-    swarms: Sequence[WatchedSwarm], access: DhtAccess | None, clock: Callable[[], datetime]
-) -> dict[SnapshotId, Sighting]:
-    looks: dict[SnapshotId, Sighting] = {}
+    swarms: Sequence[WatchedSwarm], access: DhtAccess | None, seen: _Seen, clock: Callable[[], datetime]
+) -> None:
     if access is None:
-        return looks
+        return
 
     async def ask(swarm: WatchedSwarm, dht: Dht) -> None:
         look = _sighting(await dht.count(swarm.infohash.v1), clock())
         if look is not None:
-            looks[swarm.snapshot] = look
+            seen.dht[swarm.snapshot] = look
 
     async with access.open() as dht:
-        await _some_at_once([ask(swarm, dht) for swarm in swarms])
-    return looks
+        await _some_at_once([partial(ask, swarm, dht) for swarm in swarms])
 
 
 def _sighting(count: SwarmCount, now: datetime) -> Sighting | None:
@@ -159,16 +181,15 @@ async def _ask_web_seeds(
     swarms: Sequence[WatchedSwarm],
     records: Mapping[SnapshotId, SwarmRecord],
     again: timedelta,
+    seen: _Seen,
     clock: Callable[[], datetime],
-) -> dict[SnapshotId, WebSeedLook]:
-    looks: dict[SnapshotId, WebSeedLook] = {}
-
+) -> None:
     async def ask(swarm: WatchedSwarm, bases: Sequence[Base]) -> None:
         sample = await asyncio.to_thread(_sample, swarm)
         found = [await _serves(base, *sample) for base in bases]
         answered = [one for one in found if one is not None]
         if answered:
-            looks[swarm.snapshot] = WebSeedLook(clock(), len(answered), sum(answered))
+            seen.web[swarm.snapshot] = WebSeedLook(clock(), len(answered), sum(answered))
 
     now = clock()
     questions = []
@@ -177,9 +198,8 @@ async def _ask_web_seeds(
         if swarm.web_seeds and (web is None or now - web.at >= again):
             name = str(swarm.snapshot.commit)
             bases = combine_bases(name, swarm.snapshot.repo, indexes=[swarm.web_seeds]).usable[:MAX_BASES]
-            questions.append(ask(swarm, bases))
+            questions.append(partial(ask, swarm, bases))
     await _some_at_once(questions)
-    return looks
 
 
 async def _serves(base: Base, path: RepoPath, digest: Sha256 | None) -> bool | None:
@@ -204,11 +224,11 @@ def _sample(swarm: WatchedSwarm) -> tuple[RepoPath, Sha256 | None]:
     return (_EVERY_REPO_HAS, None) if small is None else (small.path, small.sha256)
 
 
-async def _some_at_once(work: Sequence[Awaitable[None]]) -> None:
+async def _some_at_once(work: Sequence[Callable[[], Awaitable[None]]]) -> None:
     turns = asyncio.Semaphore(AT_ONCE)
 
-    async def one(item: Awaitable[None]) -> None:
+    async def one(begin: Callable[[], Awaitable[None]]) -> None:
         async with turns:
-            await item
+            await begin()
 
-    await asyncio.gather(*(one(item) for item in work))
+    await asyncio.gather(*map(one, work))

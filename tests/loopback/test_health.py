@@ -121,6 +121,22 @@ def test_what_the_dht_says_is_called_an_estimate(small):
         assert "~ an estimate" in text
 
 
+def test_time_that_runs_out_takes_nothing_back(small):
+    """The DHT does not answer, the tracker does: what came is kept, and what did not is said."""
+    with simulated_dht(4) as nodes:
+        for node in nodes:
+            node.behaviour.silent = True
+        config = CONFIG.replace("dht = false", "dht = true")
+        bootstrap = ",".join(str(node.endpoint) for node in nodes)
+        reader = small.person("out-of-time", config)
+        ended = reader.run("health", "--seconds", "1", "--json", P2PQWEN_DHT_BOOTSTRAP=bootstrap)
+        assert {tuple(row["sources"]) for row in ended.json["swarms"]} == {("tracker",)}
+        blind = small.person("blind", config)
+        ended = blind.run("health", "--seconds", "1", "--no-trackers", P2PQWEN_DHT_BOOTSTRAP=bootstrap)
+    assert ended.code == 0
+    assert "3 of 3 swarms were not looked at" in ended.stderr
+
+
 def entries(small):
     return json.loads((small.publisher.site / "index.json").read_text())["signed"]["entries"]
 
