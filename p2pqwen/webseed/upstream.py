@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import errno
 import math
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -283,7 +284,14 @@ def _connection_fault(error: Exception, origin: str) -> UpstreamError:
     if isinstance(error, aiohttp.ServerTimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
         return UpstreamError(Kind.SILENT, "no answer", host=origin)
     if isinstance(cause, socket.gaierror) or (isinstance(cause, OSError) and cause.errno in _NO_NETWORK):
-        return UpstreamError(Kind.NO_WAY, f"cannot be reached: {cause.strerror}", host=origin)
+        return UpstreamError(Kind.NO_WAY, f"cannot be reached: {_words(cause)}", host=origin)
     if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
-        return UpstreamError(Kind.UNREACHABLE, f"cannot be reached: {cause}", host=origin)
+        return UpstreamError(Kind.UNREACHABLE, f"cannot be reached: {_words(cause)}", host=origin)
     return UpstreamError(Kind.BROKEN, f"broke off: {str(error) or type(error).__name__}", host=origin)
+
+
+def _words(cause: Exception) -> str:
+    """Return the system's own words; asyncio puts the address in their place."""
+    if isinstance(cause, OSError) and not isinstance(cause, socket.gaierror) and cause.errno is not None:
+        return os.strerror(cause.errno)
+    return getattr(cause, "strerror", None) or str(cause) or "no answer in time"

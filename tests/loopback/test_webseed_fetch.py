@@ -194,6 +194,15 @@ def test_choices_that_contradict_each_other(user, torrent, options, code):
     assert user.run("fetch", torrent, *options, "--timeout", "5").code == code
 
 
+def test_the_config_decides_and_the_command_line_over_it(user, hub, torrent):
+    user.home.mkdir(parents=True)
+    (user.home / "config.toml").write_text('[network]\nweb_seeds = "never"\n')
+    ended = user.run("fetch", torrent, *QUIET, "--timeout", "2")
+    assert ended.code == 5
+    assert not hub.calls(kind="resolve")
+    assert content(user.ok("fetch", torrent, *QUIET, "--web-seeds", "always", "--timeout", "60")) == FILES
+
+
 def test_always_uses_web_seeds_beside_a_good_peer(user, hub, torrent, tmp_path):
     publisher = CommandLine(tmp_path / "publisher", hub.endpoint)
     with seeding(publisher, "--upload-limit", "1MB/s") as (_, peer):
