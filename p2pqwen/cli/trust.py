@@ -159,8 +159,9 @@ def remove(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> No
     with Output(as_json=json_output) as out:
         store = open_node().trust
         publisher = find_publisher(store, publisher_id)
+        fields = trusted_fields(store.get(publisher, now=datetime.now(UTC)))
         store.unpin(publisher)
-        out.result({"publisher": str(publisher), "removed": True}, [f"no longer trusting {publisher}"])
+        out.result({**fields, "removed": True}, [f"no longer trusting {publisher}"])
 
 
 def trusted_fields(one: TrustedPublisher) -> dict[str, Any]:

@@ -263,7 +263,8 @@ def test_trust_is_pinned_shown_and_withdrawn(world: World):
     words = reader.run("trust", "show", world.id[:12]).stdout
     assert "1 of 1 keys" in words
     assert "Test Keep root key" in words
-    reader.ok("trust", "remove", world.id[:12])
+    removed = reader.ok("trust", "remove", world.id[:12])
+    assert (removed["publisher"], removed["name"], removed["version"]) == (world.id, "Test Keep", 1)
     assert reader.ok("trust", "list")["publishers"] == []
     assert reader.run("trust", "remove", world.id).code == 4
     assert reader.ok("search", "tiny")["results"] == []
