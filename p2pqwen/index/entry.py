@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from p2pqwen.errors import FormatError
 from p2pqwen.torrent.infohash import InfoHash
@@ -27,6 +28,8 @@ MAX_MAGNET = 16 * 1024
 
 # Percent-encoding of ASCII text as `quote(text, safe="")` does it, at the speed of `str.translate`.
 _QUOTED = {code: quote(chr(code), safe="") for code in range(128)}
+_PARAMETERS = frozenset({"xt", "dn", "xl", "ws", "xs", "tr", "x.pe"})
+_NUMBERED = re.compile(r"\.[0-9]+\Z")  # `xt.1`, as magnets elsewhere number repeated parameters
 _SOME_HASH = Sha1(b"\x01" * 20)
 _FIELDS = frozenset(
     {
@@ -113,6 +116,8 @@ def _parse(row: JsonObject, snapshot: SnapshotId) -> Entry:
     web_seeds = json_fields.texts(row, "web_seeds", limit=MAX_WEB_SEEDS)
     for url in web_seeds:
         _quoted_url(url)
+    if len(set(web_seeds)) != len(web_seeds):
+        raise FormatError("a web seed is repeated")
     provenance = json_fields.text(row, "provenance")
     if provenance not in {"proven", "unproven"}:
         raise FormatError("field 'provenance'", expected="proven or unproven", got=repr(provenance))
@@ -162,18 +167,33 @@ def _check_magnet(entry: Entry) -> None:
     rest = entry.magnet[len(start) :]
     if entry.magnet.startswith(start) and _only_sources(rest.replace(entry.torrent.translate(_QUOTED), "x")):
         return
-    magnet = parse_magnet(entry.magnet)
+    parse_magnet(entry.magnet)
+    found = _parameters(entry.magnet.removeprefix("magnet:?"))
+    topics = {f"urn:btih:{entry.infohash.v1}", f"urn:btmh:1220{entry.infohash.v2}"}
     claims = {
-        "infohash_v1": (entry.infohash.v1, magnet.infohash_v1),
-        "infohash_v2": (entry.infohash.v2, magnet.infohash_v2),
-        "name": (str(entry.id), magnet.name),
-        "size": (entry.size, magnet.size),
-        "web seeds": (entry.web_seeds, magnet.web_seeds),
-        "peers": ((), magnet.peers),
+        "infohash": (topics, set(found.get("xt", ()))),
+        "name": ({str(entry.id)}, set(found.get("dn", ()))),
+        "size": ({str(entry.size)}, set(found.get("xl", ()))),
+        "web seeds": (list(entry.web_seeds), found.get("ws", [])),
+        "peers": ([], found.get("x.pe", [])),
     }
     for name, (expected, got) in claims.items():
         if expected != got:
-            raise FormatError(f"its magnet names another {name}", expected=expected, got=got)
+            raise FormatError(f"its magnet names another {name}", expected=sorted(expected), got=sorted(got))
+
+
+def _parameters(query: str) -> dict[str, list[str]]:
+    """Read the parameters that count, in their one spelling: two readers must not see two magnets."""
+    found: dict[str, list[str]] = {}
+    for pair in query.split("&"):
+        key, _, value = pair.partition("=")
+        name = _NUMBERED.sub("", key.lower())
+        if name not in _PARAMETERS:
+            continue
+        if key != name or not value:
+            raise FormatError("its magnet spells a parameter in another way", expected=f"{name}=…", got=repr(pair[:80]))
+        found.setdefault(name, []).append(unquote(value))
+    return found
 
 
 def _magnet_start(entry: Entry) -> str:
@@ -186,10 +206,10 @@ def _magnet_start(entry: Entry) -> str:
 def _only_sources(rest: str) -> bool:
     """Tell whether the end of a magnet names exact sources and trackers and nothing else."""
     try:
-        magnet = parse_magnet(f"magnet:?xt=urn:btih:{_SOME_HASH}{rest}")
+        parse_magnet(f"magnet:?xt=urn:btih:{_SOME_HASH}{rest}")
+        return _parameters(rest).keys() <= {"xs", "tr"}
     except FormatError:
         return False
-    return magnet == Magnet(_SOME_HASH, exact_sources=magnet.exact_sources, trackers=magnet.trackers)
 
 
 def entry_magnet(

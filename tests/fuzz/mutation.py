@@ -163,6 +163,55 @@ def copy(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
+EXTRA_PARAMETERS = [
+    "xs=https%3A%2F%2Fa%2Fb",
+    "tr=udp%3A%2F%2Ft%3A1",
+    "XT=x",
+    "xt.1=urn:btih:" + "1" * 40,
+    "x.pe=",
+    "x.pe=1.2.3.4%3A5",
+    "ws=",
+    "so=1",
+    "xs=",
+    "tr=x",
+    "xs.2=https%3A%2F%2Fa",
+    "xl=01",
+    "dn=x",
+    "kt=a+b",
+    "=",
+    "",
+    "xt=urn:sha1:a",
+    "xt=urn:BTIH:" + "1" * 40,
+    "%78t=1",
+    "xs=https://a/b?q=1",
+    "tr=http%3A%2F%2Fa%00",
+    "xs=http%3A%2F%2F%5B%3A%3A1",
+    "xs=HTTP%3A%2F%2Fa",
+]
+SPELLINGS = [str.upper, str.lower, lambda text: text.replace("%2F", "/"), lambda text: text.replace(":", "%3A"), str]
+
+
+def change_magnet(magnet: str, chance: random.Random) -> str:
+    """Return a magnet with parameters added, dropped, repeated, moved or spelled in another way."""
+    pairs = magnet.removeprefix("magnet:?").split("&")
+    for _ in range(chance.randrange(1, 4)):
+        at = chance.randrange(len(pairs) or 1)
+        match chance.randrange(5):
+            case 0:
+                chance.shuffle(pairs)
+            case 1:
+                pairs.insert(at, chance.choice(EXTRA_PARAMETERS))
+            case 2:
+                pairs[at:at] = pairs[at : at + 1]
+            case 3:
+                del pairs[at : at + 1]
+            case _ if pairs:
+                key, _, value = pairs[at].partition("=")
+                name = chance.choice((key, key, key.upper(), f"{key}.1"))
+                pairs[at] = f"{name}={chance.choice(SPELLINGS)(value)}"
+    return "magnet:?" + "&".join(pairs)
+
+
 def resign(outer: Any) -> None:
     """Sign the index by every key there is."""
     outer["signatures"] = _signatures(INDEX_TYPE, outer["signed"])

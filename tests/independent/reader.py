@@ -577,6 +577,7 @@ def check_entry(row: Any) -> tuple[str, str]:
     need(row.get("license") is None or text(row, "license", 200) is not None, "license")
     read_time(row.get("added"))
     seeds = [web_address(url) for url in items(row, "web_seeds", 32)]
+    need(len(set(seeds)) == len(seeds), "a web seed twice")
     check_magnet(text(row, "magnet", 16384), row, f"{repo}@{commit}", size, seeds)
     return repo, commit
 
@@ -586,12 +587,15 @@ def check_magnet(magnet: str, row: dict[str, Any], name: str, size: int, seeds: 
     found: dict[str, list[str]] = {}
     for pair in magnet.removeprefix("magnet:?").split("&"):
         key, _, value = pair.partition("=")
+        plain = re.sub(r"\.[0-9]+$", "", key.lower())
+        if plain in {"xt", "dn", "xl", "ws", "xs", "tr", "x.pe"}:
+            need(key == plain and value, "another spelling, or no value")
         need(not re.search(r"%(?![0-9A-Fa-f]{2})", value), "a broken escape")
         try:
             found.setdefault(key, []).append(unquote_to_bytes(value).decode())
         except UnicodeDecodeError as error:
             raise RefusedError("not UTF-8") from error
-    topics = {topic for topic in found.get("xt", []) if topic.startswith(("urn:btih:", "urn:btmh:"))}
+    topics = set(found.get("xt", []))
     need(topics == {f"urn:btih:{row['infohash_v1']}", f"urn:btmh:1220{row['infohash_v2']}"}, "other infohashes")
     need(strip(row["infohash_v1"]) and strip(row["infohash_v2"]), "an infohash of zeros")
     need(set(found.get("dn", [])) == {name}, "another name")
@@ -600,7 +604,17 @@ def check_magnet(magnet: str, row: dict[str, Any], name: str, size: int, seeds: 
     need("x.pe" not in found, "a peer")
     for key, schemes in (("xs", {"http", "https"}), ("tr", {"http", "https", "udp", "ws", "wss"})):
         for url in found.get(key, []):
-            need(urlsplit(url).scheme in schemes and urlsplit(url).hostname, f"no address in {key}")
+            need(is_url(url, schemes), f"no address in {key}")
+
+
+def is_url(url: str, schemes: set[str]) -> bool:
+    if len(url) > 2048 or not re.fullmatch(r"""[^\x00-\x20\x7f-\U0010ffff"<>\\^`{|}]+""", url):
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in schemes and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        return False
 
 
 def strip(digits: str) -> str:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from p2pqwen.errors import FormatError
 from p2pqwen.index import acceptance
+from p2pqwen.index.entry import parse_entry
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import prove
 from p2pqwen.signing.keys import PrivateKey, PublicKey
@@ -28,9 +29,10 @@ from p2pqwen.values.repo_path import RepoPath, refuse_clashes
 from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.values.utc_time import parse_time
 from p2pqwen.values.web_url import check_web_url
-from tests.fuzz.mutation import mutate
+from tests.fuzz.mutation import change_magnet, mutate
 from tests.independent import reader
 from tests.strategies import manifests
+from tests.support.publishing import make_entry
 from tests.support.snapshots import FILES
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -208,6 +210,26 @@ def test_golden_indexes(number):
         assert found == ("accepted", case["accepted"], case["signers"])
     else:
         assert found == ("refused", case["refused"])
+
+
+def test_changed_magnets_are_read_alike():
+    chance, row = random.Random(20261125), make_entry(1).to_json()
+    answers = []
+    for _ in range(2000):
+        changed = {**row, "magnet": change_magnet(row["magnet"], chance)}
+        if chance.random() < 0.1:
+            changed["web_seeds"] = chance.choice(([], row["web_seeds"] * 2, ["https://a.example/"]))
+        answers.append(is_read(parse_entry, changed))
+        assert is_read(reader.check_entry, changed) is answers[-1], changed["magnet"]
+    assert answers.count(True) > 300
+
+
+def is_read(read: Callable[[Any], object], row: dict[str, Any]) -> bool:
+    try:
+        read(row)
+    except (FormatError, reader.RefusedError):
+        return False
+    return True
 
 
 @settings(max_examples=150)

@@ -62,12 +62,12 @@ def test_the_fields_are_the_designs():
 
 
 def test_the_magnet_may_be_spelled_differently():
-    """Upper-case escapes, another order and unknown parameters are somebody else's style, not another meaning."""
+    """Other escapes, another order and unknown parameters are somebody else's style, not another meaning."""
     entry = make_entry(1)
     magnet = parse_magnet(entry.magnet)
     other = (
         f"magnet:?dn={magnet.name}&xl={magnet.size}&ws={magnet.web_seeds[0]}&x.note=1"
-        f"&xt=urn:btmh:1220{magnet.infohash_v2}&xt=urn:btih:{str(magnet.infohash_v1).upper()}"
+        f"&xt=urn:btmh:1220{magnet.infohash_v2}&xt=urn%3Abtih%3A{magnet.infohash_v1}"
     )
     assert parse_entry(replace(entry, magnet=other).to_json()).magnet == other
 
@@ -79,8 +79,12 @@ def changed(entry: Entry, **changes: str | None) -> str:
 @pytest.mark.parametrize(
     ("magnet", "problem"),
     [
-        (lambda entry: changed(entry, infohash_v1=None), "infohash_v1"),
-        (lambda entry: changed(entry, infohash_v2=None), "infohash_v2"),
+        (lambda entry: changed(entry, infohash_v1=None), "infohash"),
+        (lambda entry: changed(entry, infohash_v2=None), "infohash"),
+        (lambda entry: entry.magnet.replace(str(entry.infohash.v1), str(entry.infohash.v1).upper()), "infohash"),
+        (lambda entry: entry.magnet.replace("xt=", "xt.1=", 1), "in another way"),
+        (lambda entry: entry.magnet + "&XS=https%3A%2F%2Fa.example%2F", "in another way"),
+        (lambda entry: entry.magnet + "&x.pe=", "in another way"),
         (lambda entry: changed(entry, name=None), "name"),
         (lambda entry: changed(entry, name=entry.id.repo.text), "name"),
         (lambda entry: changed(entry, size=None), "size"),
