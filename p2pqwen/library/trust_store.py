@@ -140,7 +140,7 @@ class TrustStore:
     def keep_evidence(self, publisher: Sha256, data: bytes) -> tuple[Path, ...]:
         """Keep a file that contradicts the accepted index, and a copy of that one, which the next update overwrites.
 
-        Returns where they are; nothing once the folder would hold more than `MAX_EVIDENCE` or `MAX_EVIDENCE_SIZE` say.
+        Returns where they are; nothing once there is as much as is ever kept.
         """
         trusted = self.index_path(publisher)
         both = [data, *([durable.read(trusted, max_bytes=MAX_INDEX_SIZE)] if trusted.exists() else [])]
