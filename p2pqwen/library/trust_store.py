@@ -4,7 +4,7 @@
     trust/<publisher id>/seen.json      the highest position accepted, so that a damaged index.json does not forget it;
                                         with a digest over itself, because no signature covers it
     trust/<publisher id>/sources.json   files, folders and URLs the user named
-    trust/<publisher id>/evidence/      files that contradict an accepted one, and local files found damaged
+    trust/<publisher id>/evidence/      files that contradict an accepted one, each with the one it contradicts
 
 The folder's name is the pin: everything else can be lost and is fetched again. index.json is written before seen.json;
 after a crash between the two the higher of both positions counts.
@@ -116,6 +116,7 @@ class TrustStore:
             raise NotFoundError(f"publisher {publisher} is not trusted here", hint="see `p2pqwen trust list`")
         with self.locked(publisher), durable.disk_errors(f"remove {self.folder(publisher)}"):
             leaving = self._home.trust / f".{publisher}.removed"
+            shutil.rmtree(leaving, ignore_errors=True)  # of a removal that was cut short
             self.folder(publisher).rename(leaving)  # at once: half a removal must not look like damage
             shutil.rmtree(leaving)
 
@@ -140,8 +141,12 @@ class TrustStore:
     def keep_evidence(self, publisher: Sha256, data: bytes) -> tuple[Path, ...]:
         """Keep a file that contradicts the accepted index, and a copy of that one, which the next update overwrites.
 
-        Returns where they are; nothing once there is as much as is ever kept.
+        Returns where they are; nothing once there is as much as is ever kept, or the publisher is trusted no longer.
         """
+        with self.locked(publisher):
+            return self._keep_evidence(publisher, data) if self.is_trusted(publisher) else ()
+
+    def _keep_evidence(self, publisher: Sha256, data: bytes) -> tuple[Path, ...]:
         trusted = self.index_path(publisher)
         both = [data, *([durable.read(trusted, max_bytes=MAX_INDEX_SIZE)] if trusted.exists() else [])]
         folder = self.folder(publisher) / "evidence"

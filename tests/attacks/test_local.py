@@ -244,6 +244,20 @@ def test_47_an_index_swapped_for_another_of_the_same_version_is_told(victim: Vic
     assert any("another one than was accepted here" in notice for notice in told(victim))
 
 
+def test_45_a_removal_that_was_cut_short_hinders_no_other(victim: Victim):
+    shutil.copytree(victim.store.folder(victim.publisher), victim.home.trust / f".{victim.publisher}.removed")
+    victim.store.unpin(victim.publisher)
+    assert victim.store.ids() == []
+    assert list(victim.home.trust.iterdir()) == []
+
+
+def test_48_evidence_that_comes_after_a_removal_does_not_bring_trust_back(victim: Victim):
+    """An update that was under way while the user stopped trusting the publisher."""
+    victim.store.unpin(victim.publisher)
+    assert victim.store.keep_evidence(victim.publisher, victim.good) == ()
+    assert victim.store.ids() == []
+
+
 CONCURRENT = """
 import sys
 from datetime import datetime, UTC
