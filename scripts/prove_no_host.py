@@ -158,7 +158,7 @@ class Play:
         self._start("tracker", ["opentracker", *where, "-d", rules, "-w", "whitelist"])
 
     def _become_seeder(self, name: str, identity: str) -> None:
-        self._p2pqwen(name, "trust", "add", identity)
+        self._trust(name, identity)
         done = self._p2pqwen(name, "fetch", REPO, *SWITCHES)
         self._say(f"{name}: {_sources(done)} in {done['seconds']:.1f} s; it seeds from now on")
         self._seed(name)
@@ -171,8 +171,7 @@ class Play:
         name = f"newcomer{number}"
         self.network.add(name, f"77.77.{20 + number}.1")
         before, started = self.network.bytes_sent(), time.monotonic()
-        trusted = self._p2pqwen(name, "trust", "add", identity)
-        _require(trusted["version"] == 1, f"{name} got no index", trusted)
+        self._trust(name, identity)
         found = time.monotonic() - started
         fetched = self._p2pqwen(name, "fetch", REPO, *SWITCHES)
         seconds = time.monotonic() - started
@@ -196,6 +195,11 @@ class Play:
         self._say(f"{name}: index after {found:.1f} s, {_sources(fetched)}, verified after {seconds:.1f} s in all")
         return row
 
+    def _trust(self, name: str, identity: str) -> None:
+        trusted = self._p2pqwen(name, "trust", "add", identity)
+        told = (self.folder / f"{name}.stderr").read_text()
+        _require(trusted["version"] == 1, f"{name} got no index", told)
+
     def _p2pqwen(self, name: str, *arguments: object) -> dict[str, Any]:
         host = self.network.hosts[name]
         command = host.command(_program(*arguments, "--json"))
@@ -207,6 +211,7 @@ class Play:
         except subprocess.TimeoutExpired as error:
             raise StepError(f"{name}: {arguments[0]} did not end in {COMMAND_SECONDS:g} s") from error
         _require(done.returncode == 0, f"{name}: {' '.join(map(str, arguments))}: exit {done.returncode}", done.stderr)
+        (self.folder / f"{name}.stderr").write_text(done.stderr)
         return dict(json.loads(done.stdout))
 
     def _start(self, name: str, arguments: Sequence[object], *, until: str | None = None) -> str:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from pathlib import Path
 
 import pytest
 
+from p2pqwen.config import load
+from p2pqwen.library.home import Home
+from p2pqwen.library.pointer_store import PointerStore
+from p2pqwen.node import Node
+from p2pqwen.operations.pointer import find_pointers
 from p2pqwen.swarm.dht import Dht
-from p2pqwen.values.digest import Sha1
+from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.values.digest import Sha1, Sha256
+from tests.simulators.dht_node import LIFETIME, Clock, simulated_dht
 from tests.support.command import CommandLine
 from tests.support.dht import libtorrent_dht
 from tests.support.models import small_model, write_folder
@@ -31,11 +39,8 @@ class People:
     def __init__(self, folder, nodes):
         self.folder, self.nodes = folder, nodes
 
-    def user(self, name, refresh=3600):
-        user = CommandLine(self.folder / name, P2PQWEN_DHT_BOOTSTRAP=str(self.nodes[0].endpoint))
-        user.home.mkdir(parents=True)
-        (user.home / "config.toml").write_text(f"[network]\ndht_refresh = {refresh}\n")
-        return user
+    def user(self, name):
+        return CommandLine(self.folder / name, P2PQWEN_DHT_BOOTSTRAP=str(self.nodes[0].endpoint))
 
     @contextlib.contextmanager
     def node(self, user, host, *, announced=()):
@@ -99,14 +104,48 @@ def test_a_newcomer_with_an_id_gets_index_and_model_when_the_publisher_is_gone(p
 
 def test_a_followers_node_takes_up_the_next_index_by_itself(people, publisher):
     first = publisher.ok("publish", "--out", people.folder / "site", "--yes")
-    follower = people.user("follower", refresh=5)
-    with people.node(publisher, "127.0.20.1", announced=[first["bundle"]]):
-        follower.ok("trust", "add", first["publisher"], *HERE)
-        with people.node(follower, "127.0.21.1", announced=[first["bundle"]]) as (following, _):
-            second = publisher.ok("publish", "--out", people.folder / "site", "--yes")
-            following.line(90, containing=second["bundle"])  # the new bundle is seeded
+    follower = people.user("follower")
+    follower.ok("trust", "add", first["publisher"], "--index", people.folder / "site", "--no-dht")
+    shutil.copytree(publisher.home / "bundles", follower.home / "bundles")
+    second = publisher.ok("publish", "--out", people.folder / "site", "--yes")
+    shutil.rmtree(people.folder / "site")  # the place where the follower found the first
+    with people.node(publisher, "127.0.20.1", announced=[second["bundle"]]):
+        arguments = p2pqwen("seed", "--listen", "127.0.21.1:0", *DHT_ALONE, "--json")
+        with running(arguments, follower.environment) as following:
+            following.line(90, containing='"event": "index"')
+            following.line(90, containing=f'"infohash_v1": "{second["bundle"]}", "files": 2')
     folder = next((follower.home / "bundles").glob(f"*/{second['bundle']}/*"))
-    assert {path.name for path in folder.rglob("*") if path.is_file()} == {"index.json", f"{COMMIT}.torrent"}
     before = next((follower.home / "bundles").glob(f"*/{first['bundle']}/*"))
-    (torrent,) = folder.rglob("*.torrent")
-    assert torrent.samefile(before / torrent.relative_to(folder))  # linked, not fetched again
+    torrent = Path("Qwen", "Tiny", f"{COMMIT}.torrent")
+    assert (folder / torrent).samefile(before / torrent)  # linked, not fetched again
+
+
+def test_a_followers_node_keeps_the_pointer_alive_when_the_publisher_is_gone(tmp_path):
+    clock = Clock()
+    with simulated_dht(5, clock=clock) as nodes:
+        people = People(tmp_path, nodes)
+        publisher, follower = people.user("publisher"), people.user("follower")
+        write_folder(tmp_path / "model", FILES)
+        publisher.ok("preserve", "--from", tmp_path / "model", "--repo", REPO, "--commit", COMMIT)
+        publisher.ok("keys", "init", "--name", "Keepers", "--no-passphrase")
+        published = publisher.ok("publish", "--out", tmp_path / "site", "--yes")
+        assert published["dht_nodes"] == 5
+        follower.ok("trust", "add", published["publisher"], "--index", tmp_path / "site", "--no-dht")
+        shutil.copytree(publisher.home / "bundles", follower.home / "bundles")
+        events = []
+        node = Node(load(follower.environment))
+        care = node.seeded_publishers(SwarmSettings(lsd=False, upnp=False, trackers=False), events.append).care
+        for hour in range(1, 6):  # the publisher is never heard of again
+            clock.now = hour * 3600.0
+            assert care.look_after_all(), events
+        assert clock.now > 2 * LIFETIME
+        assert not (follower.home / "keys").exists()  # it has none of the publisher's
+        newcomer = people.user("newcomer")
+        store = PointerStore(Home(newcomer.home))
+
+        async def find():
+            async with Dht([nodes[0].endpoint]) as dht:
+                return await find_pointers(dht, Sha256.parse(published["publisher"]), store)
+
+        (found,) = asyncio.run(find())
+        assert str(found.pointer.infohash_v1) == published["bundle"]
