@@ -69,7 +69,7 @@ class World:
 WORLDS = {
     world.name: world
     for world in (
-        World("circle", nodes=60, snapshots=500, median_disk=5e11, seeds=20),
+        World("circle", nodes=60, snapshots=500, median_disk=5e11, seeds=60),
         World("crowd", nodes=1000, snapshots=500, median_disk=3e10, seeds=10),
         World("large", nodes=100_000, snapshots=10_000, median_disk=1e10, seeds=1),
     )
@@ -417,9 +417,10 @@ def markdown(world: World, table: dict[str, dict[str, float]]) -> list[str]:
     where = f"{TITLES[world.name]}, {world.snapshots:,} snapshots; {runs}"
     lines = []
     for name, row in table.items():
-        error = f" ± {row['lost_error']:.1f}" if world.seeds > 1 else ""
+        several = f"{row['lost']:.1f} ± {row['lost_error']:.1f}"
+        lost = several if world.seeds > 1 else f"{row['lost']:,.0f}"
         lines.append(
-            f"| {where} | {name} | {row['lost']:.1f}{error} ({row['lost_percent']:.1f} %) "
+            f"| {where} | {name} | {lost} ({row['lost_percent']:.1f} %) "
             f"| {row['bytes_lost_percent']:.1f} % | {row['least']:.1f} | {row['median']:.1f} "
             f"| {row['traffic_a_year']:.1f} x the archive |"
         )
