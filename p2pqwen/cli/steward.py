@@ -150,7 +150,7 @@ def rebalance(
 ) -> None:
     """Give up well-kept snapshots for endangered ones, a few at a time.
 
-    Never one that is pinned, or that would be left with fewer than eight copies, or that came within a month; and only
+    Never one that is pinned, or of which no more than eight copies would be left, or that came within a month; and only
     one holder in ten gives a snapshot up in any four weeks, so that not everybody acts on the same surplus.
     """
     from p2pqwen.cli.health import open_here

@@ -122,7 +122,7 @@ def why_kept(holding: Holding, node: bytes, now: datetime) -> str | None:
         return f"nobody has looked at its swarm for {FRESH.days} days"
     others = _others(holding, now)
     if others <= GIVE_ABOVE:
-        return f"only {others:.0f} copies would be left, fewer than {GIVE_ABOVE:.0f}"
+        return f"only {others:.0f} copies would be left, and more than {GIVE_ABOVE:.0f} should"
     period = int((now - _EPOCH) / PERIOD)
     if fraction(node, holding.snapshot, b"give %d" % period) >= SHARE_THAT_MAY_GIVE:
         return "others are to give it up first"
