@@ -18,7 +18,6 @@ import argparse
 import os
 import platform
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from scripts.bench_fetch import COMMIT, QUIET, REPO, cpu, environment, make_model, run
+from tests.support.other_clients import answers, free_port
+from tests.support.waiting import wait_until
 
 NGINX = """
 daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; user root;
@@ -190,26 +191,11 @@ def nginx(folder: Path, model: Path) -> Iterator[tuple[str, str]]:
     config.write_text(NGINX.format(folder=folder, model=model, hub=hub, cdn=cdn, repo=REPO, commit=COMMIT))
     process = subprocess.Popen([shutil.which("nginx") or "/usr/sbin/nginx", "-c", config, "-p", folder])
     try:
-        deadline = time.monotonic() + 20
-        while not (answers(hub) and answers(cdn)):
-            if time.monotonic() > deadline:
-                raise SystemExit("nginx does not answer")
-            time.sleep(0.05)
+        wait_until(lambda: answers(hub) and answers(cdn), 20, "nginx answers")
         yield f"http://127.0.0.1:{hub}", f"http://127.0.0.1:{cdn}/plain/"
     finally:
         process.terminate()
         process.wait(20)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 def report(times: dict[str, list[float]], size: int, shards: int) -> None:

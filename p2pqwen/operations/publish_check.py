@@ -11,7 +11,8 @@ Asked is as a stranger would, without the Hub's token, because strangers will us
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.events import Notice, Progress, Report, ignore
@@ -24,7 +25,8 @@ from p2pqwen.webseed.patience import Patience
 from p2pqwen.webseed.probe import BaseProbe, check_bases
 
 Torrents = Sequence[tuple[SnapshotId, Callable[[], Metainfo]]]
-"""Read one at a time: together they may be larger than memory."""
+"""Read a few at a time: together they may be larger than memory."""
+AT_A_TIME = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +58,55 @@ def choose_web_seeds(
 
     Raises `UsageError` for a named web seed that is no base.
     """
-    listed: dict[SnapshotId, tuple[str, ...]] = {}
-    left_out: dict[tuple[str, str], list[LeftOut]] = {}
-    unasked: set[str] = set()
-    for done, (snapshot, read) in enumerate(torrents):
-        report(Progress("check", done, len(torrents), str(snapshot), "snapshots"))
-        metainfo, good = read(), []
-        for pattern in plan.seed_patterns(snapshot):
-            base = _base(pattern, snapshot, metainfo)
-            known = base.url in before.get(snapshot, ())
-            probe = _probe(metainfo, base, patience, known=known)
-            if probe.is_listable or (known and probe.may_recover):
-                good.append(base.url)
-            elif not probe.was_asked and pattern != hub_candidates(plan.endpoint)[1]:  # that one may do harm
-                good.append(base.url)
-                unasked.add(pattern)
-            else:
-                reason = probe.reason or "it has none of the files"
-                left_out.setdefault((pattern, reason), []).append(LeftOut(snapshot, base.url, reason))
-        listed[snapshot] = tuple(dict.fromkeys(good))
-    if torrents:
-        report(Progress("check", len(torrents), len(torrents), unit="snapshots"))
-    _tell(plan, unasked, left_out, report)
-    return SeedChoice(listed, tuple(one for group in left_out.values() for one in group))
+
+    def choose(one: tuple[SnapshotId, Callable[[], Metainfo]]) -> _Chosen:
+        snapshot, read = one
+        return _choose(snapshot, read(), plan, before.get(snapshot, ()), patience)
+
+    chosen: list[_Chosen] = []
+    pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="web-seed-check")
+    try:
+        for one in pool.map(choose, torrents):
+            chosen.append(one)
+            report(Progress("check", len(chosen), len(torrents), str(one.snapshot), "snapshots"))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    _tell(plan, chosen, report)
+    return SeedChoice(
+        {one.snapshot: one.listed for one in chosen}, tuple(out for one in chosen for out in one.left_out)
+    )
+
+
+@dataclass(slots=True)
+class _Chosen:
+    """What is listed for one snapshot, and by the pattern of each base, what was not asked and what is left out."""
+
+    snapshot: SnapshotId
+    listed: tuple[str, ...] = ()
+    unasked: list[str] = field(default_factory=list)
+    failed: dict[str, LeftOut] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> Iterable[LeftOut]:
+        return self.failed.values()
+
+
+def _choose(
+    snapshot: SnapshotId, metainfo: Metainfo, plan: Plan, before: Sequence[str], patience: Patience | None
+) -> _Chosen:
+    chosen = _Chosen(snapshot)
+    for pattern in plan.seed_patterns(snapshot):
+        base = _base(pattern, snapshot, metainfo)
+        known = base.url in before
+        probe = _probe(metainfo, base, patience, known=known)
+        if probe.is_listable or (known and probe.may_recover):
+            chosen.listed += (base.url,)
+        elif not probe.was_asked and pattern != hub_candidates(plan.endpoint)[1]:  # that one may do harm
+            chosen.listed += (base.url,)
+            chosen.unasked.append(pattern)
+        else:
+            chosen.failed[pattern] = LeftOut(snapshot, base.url, probe.reason or "it has none of the files")
+    return chosen
 
 
 def _base(pattern: str, snapshot: SnapshotId, metainfo: Metainfo) -> Base:
@@ -109,13 +137,15 @@ def _samples(metainfo: Metainfo) -> set[int]:
     return set(smallest.values())
 
 
-def _tell(
-    plan: Plan, unasked: Iterable[str], left_out: Mapping[tuple[str, str], Sequence[LeftOut]], report: Report
-) -> None:
-    for pattern in sorted(unasked):
+def _tell(plan: Plan, chosen: Sequence[_Chosen], report: Report) -> None:
+    for pattern in dict.fromkeys(pattern for one in chosen for pattern in one.unasked):
         report(Notice("warning", f"web seed {pattern} is listed unchecked: there is no way to it from here"))
-    for (pattern, reason), group in left_out.items():
-        where = group[0].snapshot if len(group) == 1 else f"{len(group)} snapshots"
+    groups: dict[tuple[str, str], list[SnapshotId]] = {}
+    for one in chosen:
+        for pattern, failed in one.failed.items():
+            groups.setdefault((pattern, failed.reason), []).append(one.snapshot)
+    for (pattern, reason), snapshots in groups.items():
+        where = snapshots[0] if len(snapshots) == 1 else f"{len(snapshots)} snapshots"
         text = f"web seed {pattern} is not listed for {where}: {reason}"
         # The second base of the Hub is an attempt: that it does not help is no news.
         report(Notice("info" if pattern == hub_candidates(plan.endpoint)[1] else "warning", text))

@@ -71,7 +71,7 @@ def opentracker(*torrents: Metainfo) -> Iterator[str]:
         port = free_port()
         where = ("-i", "127.0.0.1", "-p", str(port), "-P", str(port))
         with running(["opentracker", *where, "-d", folder, "-w", "whitelist"]) as process:
-            wait_until(lambda: _answers(port), 20, f"{process} answers")
+            wait_until(lambda: answers(port), 20, f"{process} answers")
             yield f"http://127.0.0.1:{port}/announce"
 
 
@@ -134,7 +134,7 @@ def qbittorrent(torrent: Path, folder: Path, profile: Path) -> Iterator[QBittorr
     config.write_text(QBITTORRENT.format(port=port, web_port=web_port, folder=folder))
     command = ["qbittorrent-nox", f"--profile={profile}", f"--save-path={folder}", "--add-paused=false", torrent]
     with running(command, {"HOME": str(profile), "XDG_RUNTIME_DIR": str(profile)}) as process:
-        wait_until(lambda: _answers(port) and _answers(web_port), 60, f"{process} listens")
+        wait_until(lambda: answers(port) and answers(web_port), 60, f"{process} listens")
         yield QBittorrent(process, f"127.0.0.1:{port}", folder, f"http://127.0.0.1:{web_port}/api/v2")
 
 
@@ -147,7 +147,8 @@ def v1_torrent(folder: Path, url: str, piece_length: int) -> bytes:
     return bytes(lt.bencode(made.generate()))
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Tell whether somebody listens on a port of 127.0.0.1."""
     with socket.socket() as caller:
         return caller.connect_ex(("127.0.0.1", port)) == 0
 
@@ -215,5 +216,5 @@ def transmission(folder: Path, profile: Path) -> Iterator[Transmission]:
     (profile / "settings.json").write_text(json.dumps(settings))
     command = ["transmission-daemon", "--foreground", "--config-dir", profile]
     with running(command, {"HOME": str(profile)}) as process:
-        wait_until(lambda: _answers(rpc_port), 60, f"{process} listens")
+        wait_until(lambda: answers(rpc_port), 60, f"{process} listens")
         yield Transmission(process, rpc_port, folder, f"127.0.0.1:{port}")
