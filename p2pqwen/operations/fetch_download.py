@@ -14,7 +14,7 @@ from p2pqwen.library import durable
 from p2pqwen.library.hashing import FileDigests
 from p2pqwen.library.trailing import GrowingFile, TrailingHasher
 from p2pqwen.operations.salvage import pieces_on_disk
-from p2pqwen.operations.trials import ENOUGH, PATIENCE, TrialOverError, Trials
+from p2pqwen.operations.trials import ENOUGH, TrialOverError, Trials
 from p2pqwen.swarm.endpoint import Endpoint, is_address
 from p2pqwen.swarm.problems import ContradictionError
 from p2pqwen.swarm.progress import Phase, TorrentProgress
@@ -118,7 +118,7 @@ class _Download:
     def __init__(self, swarm: Swarm, job: DownloadJob, report: Report) -> None:
         self._swarm, self._job, self._report = swarm, job, report
         self._stall = Stall(job.timeout)
-        self._trials = Trials()
+        self._trials = Trials(job.timeout)
         self._met: dict[Endpoint, None] = {}
         self._had: bytes | None = None
         self._received = (0, 0)
@@ -164,7 +164,7 @@ class _Download:
             if self._had is None:
                 self._had = here
             self._at_first = sum(here)
-            self._turn = Stall(PATIENCE)
+            self._turn = Stall(self._trials.patience)
             torrent.start()  # not before: what comes at once would pass for what was here
             for peer in (*self._job.peers, *self._job.remembered) if only is None else (only,):
                 self._connect(peer)

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from p2pqwen.swarm.endpoint import Endpoint
 
 PATIENCE = 3.0
-"""Seconds without a block after which a download that saw damage tries peers alone, and a trial ends."""
+"""Seconds without a block after which a download that saw damage tries peers alone, and at most how long each."""
 ENOUGH = 4
 """Good pieces after which a trial ends well."""
 MAX_TRIED = 32
 _BLIND = 3
+_LEAST = 0.7
 
 
 class TrialOverError(Exception):
@@ -31,9 +32,15 @@ class TrialOverError(Exception):
 
 @dataclass(slots=True)
 class Trials:
-    """Whose turn it is. `only` None: everybody may be asked who is not `banned` (addresses)."""
+    """Whose turn it is. `only` None: everybody may be asked who is not `banned` (addresses).
 
+    A try without a block for `patience` seconds is over: all trials together take no more than half of `timeout`, after
+    which the download gives up.
+    """
+
+    timeout: float
     only: Endpoint | None = None
+    patience: float = PATIENCE
     banned: set[str] = field(default_factory=set)
     _waiting: list[Endpoint] = field(default_factory=list)
     _gained: bool = True
@@ -48,6 +55,8 @@ class Trials:
             known = list(dict.fromkeys(peer for peer in peers if peer.host not in self.banned))
             self._waiting, self._gained = known[:MAX_TRIED], gained
             self._blind += not known
+            share = self.timeout / 2 / max(1, len(self._waiting))
+            self.patience = max(_LEAST, min(PATIENCE, share))
         else:
             self._gained |= gained
             if over.bad:
@@ -56,3 +65,5 @@ class Trials:
         if over.cause is not None and not self._waiting and not self._gained and (self.banned or self._blind >= _BLIND):
             raise over.cause
         self.only = self._waiting.pop(0) if self._waiting else None
+        if self.only is None:
+            self.patience = PATIENCE

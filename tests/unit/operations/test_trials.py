@@ -13,7 +13,7 @@ STOPPED = TrialOverError(bad=True, cause=VerificationError("the hashes contradic
 
 
 def test_everybody_is_tried_once_and_only_liars_are_banned():
-    trials = Trials()
+    trials = Trials(180)
     trials.next(DAMAGE, [LIAR, HONEST, LIAR, OTHER], gained=True)
     assert trials.only == LIAR
     trials.next(LIED, [], gained=False)
@@ -27,7 +27,7 @@ def test_everybody_is_tried_once_and_only_liars_are_banned():
 
 
 def test_an_error_that_one_peer_made_is_not_the_torrents():
-    trials = Trials()
+    trials = Trials(180)
     trials.next(STOPPED, [LIAR, HONEST], gained=False)
     trials.next(STOPPED, [], gained=False)
     assert (trials.only, trials.banned) == (HONEST, {LIAR.host})
@@ -36,7 +36,7 @@ def test_an_error_that_one_peer_made_is_not_the_torrents():
 
 
 def test_an_error_that_every_peer_makes_is_the_torrents():
-    trials = Trials()
+    trials = Trials(180)
     trials.next(STOPPED, [LIAR, HONEST], gained=False)
     trials.next(STOPPED, [], gained=False)
     with pytest.raises(VerificationError):
@@ -44,9 +44,18 @@ def test_an_error_that_every_peer_makes_is_the_torrents():
 
 
 def test_an_error_before_anybody_was_seen_is_tried_again_a_few_times():
-    trials = Trials()
+    trials = Trials(180)
     for _ in range(2):
         trials.next(STOPPED, [], gained=False)
         assert trials.only is None
     with pytest.raises(VerificationError):
         trials.next(STOPPED, [], gained=False)
+
+
+def test_all_trials_together_leave_time_for_the_rest():
+    trials = Trials(20)
+    trials.next(DAMAGE, [Endpoint(f"192.0.2.{number}", 6881) for number in range(10, 20)], gained=False)
+    assert trials.patience == 1.0
+    trials = Trials(180)
+    trials.next(DAMAGE, [LIAR, HONEST], gained=False)
+    assert trials.patience == 3.0
