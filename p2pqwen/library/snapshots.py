@@ -2,6 +2,7 @@
 
     library/<org>/<model>/<commit>/…         the payload
     library/<org>/<model>/<commit>.torrent   its torrent; the snapshot is held once this file stands
+    library/<org>/<model>/<commit>.torrent.sha256   its SHA-256, as `sha256sum -c` reads it
     library/<org>/<model>/<commit>.partial   while not every file is there: which files are wanted, and why not all
 
 `library/` is the home's own folder; each folder of `[library] folders`, on whatever disk, looks the same
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 import enum
 import fnmatch
-import json
 import os
 import re
 import shutil
@@ -31,12 +31,16 @@ from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError
 from p2pqwen.library import durable
 from p2pqwen.library.folders import AwayError, AwaySnapshot, LibraryFolder, LibraryFolders
 from p2pqwen.library.home import Home
+from p2pqwen.library.sealed import seal, unseal
 from p2pqwen.library.space import RESERVE, allocated
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
-from p2pqwen.values.digest import CommitId
+from p2pqwen.values import json_fields
+from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.strict_json import JsonValue
 
 MAX_MARKER_SIZE = 1 << 20
+MAX_GLOBS = 10_000
 _TIME_SETTLES = 2_000_000_000  # nanoseconds, more than any file system's clock is coarse
 Row = TypeVar("Row")
 _TORRENT_NAME = re.compile(r"[0-9a-f]{40}\.torrent", re.ASCII)
@@ -59,6 +63,18 @@ class HeldSnapshot:
     torrent_path: Path
     state: State
     selected: tuple[str, ...] | None = None
+
+    def torrent_damage(self) -> tuple[Sha256 | None, Sha256] | None:
+        """Return the SHA-256 its torrent was written with, and that of now, where the two differ; raises `DiskError`.
+
+        Not every bit of a torrent is covered by a hash or a signature: its web seeds, for one, are not.
+        """
+        try:
+            sealed = durable.read(seal_of(self.torrent_path), max_bytes=MAX_MARKER_SIZE)
+        except NotFoundError:
+            return None  # of an older version, or a crash came between the two
+        got = Sha256.of(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES))
+        return None if sealed == _sealing(self.torrent_path, got) else (_sealed_digest(sealed), got)
 
     def metainfo(self) -> Metainfo:
         """Read its torrent; raises `FormatError`, `DiskError`."""
@@ -232,7 +248,7 @@ class Library:
     def finish(self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None) -> HeldSnapshot:
         """Say that everything wanted is here and verified: complete, or partial where files were chosen."""
         place = self._here(snapshot)
-        durable.write(place.torrent_path(snapshot), torrent)
+        _write_torrent(place.torrent_path(snapshot), torrent)
         if selected is None:
             durable.remove(place.marker(snapshot))
         else:
@@ -242,7 +258,7 @@ class Library:
 
     def replace_torrent(self, snapshot: SnapshotId, torrent: bytes) -> None:
         """Write a torrent with more signatures or seeds over the old one of the same infohash."""
-        durable.write(self._here(snapshot).torrent_path(snapshot), torrent)
+        _write_torrent(self._here(snapshot).torrent_path(snapshot), torrent)
 
     def remove(self, held: HeldSnapshot) -> None:
         """Delete a snapshot; the torrent goes first, so that half a removal is no longer "held"."""
@@ -250,6 +266,7 @@ class Library:
             self.require_here(held)
             place = next(one for one in self.folders if held.folder.is_relative_to(one.root))
             durable.remove(held.torrent_path)
+            durable.remove(seal_of(held.torrent_path))
             durable.remove(place.marker(held.id))
             _remove_folder(place, held.folder)
         self.remember()
@@ -267,7 +284,7 @@ class Library:
 
     def _enter(self, snapshot: SnapshotId, torrent: bytes) -> HeldSnapshot:
         place = self._here(snapshot)
-        durable.write(place.torrent_path(snapshot), torrent)
+        _write_torrent(place.torrent_path(snapshot), torrent)
         self.remember()
         return _read(place, place.torrent_path(snapshot), snapshot.repo)
 
@@ -297,9 +314,8 @@ class Library:
         return self._place(snapshot) or self._folders.choose(needed, beside, self._claimed)
 
     def _mark(self, snapshot: SnapshotId, state: State, selected: tuple[str, ...] | None) -> None:
-        chosen = None if selected is None else list(selected)
-        data = json.dumps({"state": state.value, "selected": chosen}).encode()
-        durable.write(self._here(snapshot).marker(snapshot), data)
+        chosen: list[JsonValue] | None = None if selected is None else list(selected)
+        durable.write(self._here(snapshot).marker(snapshot), seal({"state": state.value, "selected": chosen}))
 
     def _scan(self, place: LibraryFolder) -> Iterator[HeldSnapshot]:
         for org, _ in self._folders_in(str(place.root), None):
@@ -366,6 +382,29 @@ def _read(place: LibraryFolder, torrent_path: Path, repo: RepoId) -> HeldSnapsho
     return HeldSnapshot(snapshot, place.folder(snapshot), torrent_path, state, selected)
 
 
+def seal_of(torrent_path: Path) -> Path:
+    """Return the file with a torrent's SHA-256, as `sha256sum -c` reads it."""
+    return torrent_path.with_name(torrent_path.name + ".sha256")
+
+
+def _write_torrent(path: Path, torrent: bytes) -> None:
+    """Write a torrent and its seal; between the two there is none, so that no crash looks like damage."""
+    durable.remove(seal_of(path))
+    durable.write(path, torrent)
+    durable.write(seal_of(path), _sealing(path, Sha256.of(torrent)))
+
+
+def _sealing(path: Path, digest: Sha256) -> bytes:
+    return f"{digest}  {path.name}\n".encode()
+
+
+def _sealed_digest(sealed: bytes) -> Sha256 | None:
+    try:
+        return Sha256.parse(sealed[:64].decode("ascii", "replace"))
+    except FormatError:
+        return None
+
+
 def _remove_folder(place: LibraryFolder, folder: Path) -> None:
     with durable.disk_errors(f"remove {folder}"):
         if folder.is_dir():
@@ -398,8 +437,8 @@ def _size(held: HeldSnapshot) -> int:
 def _read_marker(path: Path) -> tuple[State, tuple[str, ...] | None]:
     """Read a marker; one that cannot be read means that nothing is known to be finished."""
     try:
-        value = json.loads(durable.read(path, max_bytes=MAX_MARKER_SIZE))
-        selected = None if value["selected"] is None else tuple(str(glob) for glob in value["selected"])
-        return State(value["state"]), selected
-    except (ValueError, KeyError, TypeError, FormatError):
+        value = unseal(durable.read(path, max_bytes=MAX_MARKER_SIZE), max_bytes=MAX_MARKER_SIZE)
+        selected = None if value["selected"] is None else json_fields.texts(value, "selected", limit=MAX_GLOBS)
+        return State(json_fields.text(value, "state")), selected
+    except (ValueError, KeyError, FormatError):
         return State.INCOMPLETE, None

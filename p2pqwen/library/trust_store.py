@@ -12,7 +12,6 @@ after a crash between the two the higher of both positions counts.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterable
@@ -28,9 +27,10 @@ from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE, IndexDocument, en
 from p2pqwen.index.root import Root
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
+from p2pqwen.library.sealed import seal, unseal
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import Sha256
-from p2pqwen.values.strict_json import JsonObject, canonical, parse_object
+from p2pqwen.values.strict_json import JsonObject
 
 MAX_STATE_SIZE = 1 << 20
 MAX_SOURCES = 64
@@ -191,8 +191,8 @@ class TrustStore:
     def _read_seen(self, publisher: Sha256, report: Report) -> Seen | None:
         path = self.folder(publisher) / "seen.json"
         try:
-            row = parse_object(durable.read(path, max_bytes=MAX_STATE_SIZE), max_bytes=MAX_STATE_SIZE)
-            json_fields.constant(row, "check", _check_of(row))
+            # A flipped bit in a number would shut out honest indexes for ever.
+            row = unseal(durable.read(path, max_bytes=MAX_STATE_SIZE), max_bytes=MAX_STATE_SIZE, always=True)
             return Seen(
                 Position(json_fields.integer(row, "epoch"), json_fields.integer(row, "version")),
                 Sha256.parse(json_fields.text(row, "digest")),
@@ -211,12 +211,12 @@ class TrustStore:
             "digest": str(seen.digest),
             "root_version": seen.root_version,
         }
-        durable.write(self.folder(publisher) / "seen.json", json.dumps({**row, "check": _check_of(row)}).encode())
+        durable.write(self.folder(publisher) / "seen.json", seal(row))
 
     def _read_sources(self, publisher: Sha256, report: Report) -> tuple[str, ...]:
         path = self.folder(publisher) / "sources.json"
         try:
-            row = parse_object(durable.read(path, max_bytes=MAX_STATE_SIZE), max_bytes=MAX_STATE_SIZE)
+            row = unseal(durable.read(path, max_bytes=MAX_STATE_SIZE), max_bytes=MAX_STATE_SIZE)
             return json_fields.texts(row, "sources", limit=MAX_SOURCES)
         except NotFoundError:
             return ()
@@ -230,7 +230,7 @@ class TrustStore:
             return ()
 
     def _write_sources(self, publisher: Sha256, sources: tuple[str, ...]) -> None:
-        durable.write(self.folder(publisher) / "sources.json", json.dumps({"sources": sources}).encode())
+        durable.write(self.folder(publisher) / "sources.json", seal({"sources": list(sources)}))
 
 
 def _behind(accepted: Accepted | None, seen: Seen | None) -> str | None:
@@ -244,8 +244,3 @@ def _behind(accepted: Accepted | None, seen: Seen | None) -> str | None:
         f"{stored}, but index {seen.position} was accepted; was a backup restored? nothing older will be accepted; "
         "run `p2pqwen index update`"
     )
-
-
-def _check_of(row: JsonObject) -> str:
-    """Return the digest over seen.json: a flipped bit in a number would shut out honest indexes for ever."""
-    return str(Sha256.of(canonical({name: value for name, value in row.items() if name != "check"})))

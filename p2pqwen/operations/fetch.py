@@ -16,7 +16,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from p2pqwen import __version__
-from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError, UsageError, VerificationError
+from p2pqwen.errors import (
+    DiskError,
+    FormatError,
+    NetworkError,
+    NotFoundError,
+    P2pqwenError,
+    UsageError,
+    VerificationError,
+)
 from p2pqwen.events import Event, Notice, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
@@ -320,7 +328,8 @@ class _Fetch:
         have = choose_files(metainfo, held.selected if held.state is State.PARTIAL else None)
         if have is not None and (wanted is None or not wanted <= have):
             return None
-        stored = held.metainfo()
+        if (stored := self._stored(held)) is None:
+            return None
         if stored.infohash != metainfo.infohash:
             raise VerificationError(
                 f"the library holds {held.id} from another torrent",
@@ -331,6 +340,17 @@ class _Fetch:
         if not self._is_verified(held, stored, have):
             return None
         return self._finished(plan, held, wanted, Downloaded({}, 0, 0), None, unchanged=True)
+
+    def _stored(self, held: HeldSnapshot) -> Metainfo | None:
+        """Return a held snapshot's torrent; None where it is damaged, and to be replaced."""
+        try:
+            if held.torrent_damage() is None:
+                return held.metainfo()
+            problem = "it is not what was written"
+        except FormatError as error:
+            problem = error.message
+        self._report(Notice("warning", f"{held.torrent_path} is damaged and is replaced: {problem}"))
+        return None
 
     def _is_verified(self, held: HeldSnapshot, metainfo: Metainfo, have: frozenset[RepoPath] | None) -> bool:
         files = [file.path for file in metainfo.files if have is None or file.path in have]

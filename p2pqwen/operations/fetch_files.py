@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -72,15 +73,18 @@ def unshare_bad_files(folder: Path, metainfo: Metainfo, manifest: Manifest | Non
             if path.is_symlink():
                 path.unlink()  # never ours, and libtorrent would write through it
                 continue
-            if not path.is_file() or path.stat().st_nlink == 1:
+            if not path.is_file():
                 continue
-            shared = True
-            row = rows.get(file.path)
-            if row is None or not _holds(path, row):
-                copy = path.with_name(path.name + _COPY)
-                copy.unlink(missing_ok=True)
-                place(path, copy, allow_hard_link=False)
-                copy.replace(path)
+            if path.stat().st_nlink > 1:
+                shared = True
+                row = rows.get(file.path)
+                if row is None or not _holds(path, row):
+                    copy = path.with_name(path.name + _COPY)
+                    copy.unlink(missing_ok=True)
+                    place(path, copy, allow_hard_link=False)
+                    copy.replace(path)
+            if path.stat().st_size > file.size:
+                os.truncate(path, file.size)  # pieces end where the file should: nobody would ever cut the rest off
     return shared
 
 

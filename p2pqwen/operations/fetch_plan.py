@@ -166,7 +166,8 @@ def _by_entry(chosen: Found, found: Sequence[Found], sources: Sources, report: R
     entry = chosen.entry
     route = f"the index of {chosen.publisher.name}"
     held = sources.library.get(entry.id)
-    if held is not None and (metainfo := held.metainfo()).infohash == entry.infohash and metainfo.manifest is not None:
+    metainfo = None if held is None else _intact(held)
+    if metainfo is not None and metainfo.infohash == entry.infohash and metainfo.manifest is not None:
         return plan_of(metainfo, sources, repo=entry.id.repo, route=route, origin=_LIBRARY, found=found)
     try:
         brought = bring_torrent(chosen, sources.bundles, report)
@@ -253,6 +254,14 @@ def check_infohash(metainfo: Metainfo, v1: Sha1 | None, v2: Sha256 | None) -> No
     for expected, got in ((v1, metainfo.infohash.v1), (v2, metainfo.infohash.v2)):
         if expected is not None and expected.raw != got.raw:
             raise VerificationError("the torrent has another infohash", expected=expected, got=got)
+
+
+def _intact(held: HeldSnapshot) -> Metainfo | None:
+    """Return a held snapshot's torrent unless it is damaged."""
+    try:
+        return held.metainfo() if held.torrent_damage() is None else None
+    except FormatError:
+        return None
 
 
 def _held(target: NamedTarget, library: Library) -> HeldSnapshot | None:

@@ -18,6 +18,8 @@ from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.library.verified import VerifiedFiles
 from p2pqwen.operations.fetch import Fetched, FetchOptions, FetchPlaces, fetch
 from p2pqwen.operations.fetch_target import TorrentTarget
+from p2pqwen.operations.verify import signed_manifest
+from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.snapshot_id import SnapshotId
 
 
@@ -39,7 +41,7 @@ def repair(
         if now is None:
             library.require_here(held)
             raise NotFoundError(f"{held.id} is no longer in the library")
-        metainfo = now.metainfo()
+        metainfo = _trustworthy(now)
         VerifiedFiles(places.home).forget(held.id)
         selected = now.selected if now.state is not State.COMPLETE else None
         library.begin(held.id, metainfo.encode(), selected)
@@ -48,3 +50,12 @@ def repair(
     in_cache = places.hub_cache.snapshot_folder(held.id).is_dir()
     chosen = replace(options, include=selected, repo=held.id.repo, into_hub_cache=in_cache, move_ref=False)
     return fetch(TorrentTarget(str(held.torrent_path)), chosen, places, report, on_plan=on_plan)
+
+
+def _trustworthy(held: HeldSnapshot) -> Metainfo:
+    """Return its torrent; of a damaged one, what hashes and signatures vouch for, and nothing else."""
+    metainfo = held.metainfo()
+    if held.torrent_damage() is None:
+        return metainfo
+    signed_manifest(metainfo)
+    return replace(metainfo, web_seeds=(), trackers=(), comment=None, created_by=None, extra={})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2pqwen.errors import NotFoundError, P2pqwenError
@@ -59,7 +59,11 @@ class Verification:
 def verify_held(held: HeldSnapshot, keys: Mapping[Sha256, PublicKey], report: Report = ignore) -> Verification:
     """Verify a snapshot of the library; of a partial one, the files that were chosen."""
     selected = held.selected if held.state is not State.COMPLETE else None
-    return verify_folder(held.metainfo(), held.folder, keys, selected=selected, report=report)
+    found = verify_folder(held.metainfo(), held.folder, keys, selected=selected, report=report)
+    if (damage := held.torrent_damage()) is None:
+        return found
+    expected, got = damage
+    return replace(found, bad=(BadFile(held.torrent_path.name, f"sha256 {expected}", f"sha256 {got}"), *found.bad))
 
 
 def verify_folder(

@@ -106,3 +106,23 @@ def test_a_fetch_may_finish_while_somebody_looks(library, monkeypatch):
 
     monkeypatch.setattr(durable, "read", finishing_first)
     assert library.find(REPO).state is State.COMPLETE
+
+
+def test_a_flipped_bit_in_a_torrent_shows_and_a_crash_between_its_writes_does_not(library, monkeypatch):
+    stage(library, FIRST)
+    held = library.install(FIRST, b"torrent")
+    assert held.torrent_damage() is None
+    held.torrent_path.write_bytes(b"torrenu")
+    expected, got = held.torrent_damage()
+    assert expected != got
+    written = durable.write
+
+    def crash_at_the_seal(path, data, **options):
+        if path.name.endswith(".sha256"):
+            raise KeyboardInterrupt
+        written(path, data, **options)
+
+    monkeypatch.setattr(durable, "write", crash_at_the_seal)
+    with pytest.raises(KeyboardInterrupt):
+        library.replace_torrent(FIRST, b"another")
+    assert (held.torrent_path.read_bytes(), held.torrent_damage()) == (b"another", None)

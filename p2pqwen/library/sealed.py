@@ -1,0 +1,36 @@
+"""Small JSON files of a home that notice a flipped bit: they carry the SHA-256 of everything else in them.
+
+A file without it, from an older version or a user's own hand, is taken as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from p2pqwen.errors import FormatError
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.strict_json import JsonObject, JsonValue, canonical, parse_object
+
+_CHECK = "check"
+
+
+def seal(fields: Mapping[str, JsonValue]) -> bytes:
+    """Return the file that holds these fields."""
+    return json.dumps({**fields, _CHECK: _digest(fields)}).encode()
+
+
+def unseal(data: bytes, *, max_bytes: int, always: bool = False) -> JsonObject:
+    """Return a file's fields; raises `FormatError` for anything that is not what was written.
+
+    `always`: nobody but us ever wrote it, and never without a seal.
+    """
+    fields = dict(parse_object(data, max_bytes=max_bytes))
+    expected = fields.pop(_CHECK, None)
+    if (always or expected is not None) and (got := _digest(fields)) != expected:
+        raise FormatError("the file is not what was written", expected=f"sha256 {expected}", got=f"sha256 {got}")
+    return fields
+
+
+def _digest(fields: Mapping[str, JsonValue]) -> str:
+    return str(Sha256.of(canonical(dict(fields))))
