@@ -1,0 +1,176 @@
+"""What must be true of a user's folder after anything at all has happened to it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.index.acceptance import TrustedState, accept
+from p2pqwen.library.home import Home
+from p2pqwen.library.key_store import KeyStore
+from p2pqwen.library.snapshots import Library, State
+from p2pqwen.library.trust_store import TrustStore
+from p2pqwen.library.verified import VerifiedFiles
+from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
+from tests.support.command import CommandLine
+from tests.support.faults.scenery import REPO, Published, Scenery, content, fetched
+
+Position = tuple[int, int]
+
+
+@dataclass(slots=True)
+class Judge:
+    """Judges one user again and again; what it saw once must never be undone."""
+
+    scene: Scenery
+    user: CommandLine
+    bystanders: Mapping[str, object]
+    trusted: Position = (0, 0)
+    published: Position = (0, 0)
+
+    @classmethod
+    def of(cls, scene: Scenery, user: CommandLine) -> Judge:
+        judge = cls(scene, user, {})
+        judge.bystanders = judge._bystanders()
+        assert not list(judge.problems())
+        return judge
+
+    def problems(self) -> Iterator[str]:
+        """Yield what must not be."""
+        yield from self._library()
+        yield from self._cache()
+        yield from self._trust()
+        yield from self._site()
+
+    def is_complete(self, published: Published) -> Iterator[str]:
+        """Yield why the snapshot is not whole and believed."""
+        held = Library(Home(self.user.home)).get(published.id)
+        if held is None or held.state is not State.COMPLETE:
+            yield f"{published.id} is not complete but {held and held.state}"
+        elif content(held.folder) != published.files:
+            yield "the library holds other bytes or files"
+
+    def is_in_cache(self, published: Published) -> Iterator[str]:
+        """Yield why readers of the Hugging Face cache do not find the snapshot."""
+        folder = self._snapshot(published)
+        if content(folder) != published.files:
+            yield "the Hugging Face cache shows other bytes or files"
+        if not (folder.parent.parent / "trees" / f"{published.commit}.json").is_file():
+            yield "the Hugging Face cache has no list of the commit's files"
+
+    def missing(self, published: Published) -> int:
+        """Return the payload bytes of the pieces that are not right on disk."""
+        return sum(missing_bytes(published.metainfo, fetched(self.user, published)).values())
+
+    def _library(self) -> Iterator[str]:
+        home = Home(self.user.home)
+        for held in Library(home).all():
+            truth = next(one for one in (self.scene.old, self.scene.new) if one.id == held.id)
+            try:
+                infohash = held.metainfo().infohash
+            except P2pqwenError as error:
+                yield f"the torrent of {held.id} is not readable: {error.message}"
+                continue
+            if infohash != truth.metainfo.infohash:
+                yield f"the torrent of {held.id} is another"
+            right = content(held.folder) == truth.files
+            if held.state is State.COMPLETE and not right:
+                yield f"{held.id} is said to be complete and is not"
+            files = [file.path for file in truth.metainfo.files]
+            if VerifiedFiles(home).unchanged(held.id, infohash.v2, held.folder, files) and not right:
+                yield f"{held.id} is believed to be verified and is wrong"
+
+    def _cache(self) -> Iterator[str]:
+        now = self._bystanders()
+        for path in sorted({*now, *self.bystanders}):
+            if now.get(path) != self.bystanders.get(path):
+                yield f"the Hugging Face cache changed beside the snapshot: {path}"
+        new = self.scene.new
+        folder = self._snapshot(new)
+        for path in folder.rglob("*"):
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and path.read_bytes() not in {new.files.get(name), self.scene.spoiled_weights}:
+                yield f"the Hugging Face cache shows a wrong {name}"
+
+    def _trust(self) -> Iterator[str]:
+        notices: list[str] = []
+        store = TrustStore(Home(self.user.home))
+        for publisher in store.ids():
+            held = store.get(publisher, now=_now(), report=lambda event: notices.append(str(event)))
+            document = held.document
+            position = (0, 0) if document is None else (document.epoch, document.version)
+            if position < self.trusted:
+                yield f"the trusted index moved back from {self.trusted} to {position}"
+            self.trusted = position
+        yield from notices
+
+    def _site(self) -> Iterator[str]:
+        site = self.user.home.parent / "site"
+        if not site.is_dir():
+            return
+        try:
+            publisher = KeyStore(Home(self.user.home)).publisher()
+            document = accept((site / "index.json").read_bytes(), TrustedState(publisher), _now()).document
+            for entry in document.entries:
+                if parse_metainfo((site / entry.torrent).read_bytes()).infohash != entry.infohash:
+                    yield f"the site's torrent of {entry.id} is another"
+        except (P2pqwenError, OSError) as error:
+            yield f"the published site is broken: {error}"
+            return
+        position = (document.epoch, document.version)
+        if position < self.published:
+            yield f"the published index moved back from {self.published} to {position}"
+        self.published = position
+
+    def _snapshot(self, published: Published) -> Path:
+        return self.user.cache / f"models--{REPO.replace('/', '--')}" / "snapshots" / published.commit
+
+    def _bystanders(self) -> dict[str, object]:
+        """Everything in the Hugging Face cache that is not the new snapshot's own."""
+        new = self.scene.new
+        etags = {self.scene.etag(name) for name in new.files} | {_git_blob(data) for data in new.files.values()}
+        own = {self._snapshot(self.scene.old).parent / new.commit, self._snapshot(new).parent.parent / "trees"}
+        found: dict[str, object] = {}
+        for folder, folders, files in os.walk(self.user.cache):
+            here = Path(folder)
+            folders[:] = [one for one in folders if here / one not in own and one != ".locks"]
+            for path in map(here.joinpath, files):
+                if here.name == "blobs" and path.name[:40] in {etag[:40] for etag in etags}:
+                    continue
+                if path.name == ".p2pqwen-tmp":  # what links are tried with; huggingface_hub passes it over
+                    continue
+                kind = str(path.readlink()) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
+                found[str(path.relative_to(self.user.cache))] = kind
+        shared = {self.scene.etag(name) for name in self.scene.old.files} & etags
+        return {path: kind for path, kind in found.items() if Path(path).name not in shared}
+
+
+def missing_bytes(metainfo: Metainfo, folder: Path) -> dict[int, int]:
+    """Return the pieces that are not right on disk, each with how many bytes of payload it has."""
+    layout = metainfo.layout
+    bad: dict[int, int] = {}
+    for index, file in enumerate(layout.files):
+        path = folder / file.path.text
+        data = path.read_bytes() if path.is_file() else b""
+        for at, piece in enumerate(layout.pieces(index)):
+            start = at * layout.piece_length
+            length = min(layout.piece_length, file.size - start)
+            padding = bytes(layout.piece_length - length) if layout.pad_after(index) else b""
+            part = data[start : start + length]
+            expected = metainfo.pieces[piece * 20 : piece * 20 + 20]
+            if len(part) != length or hashlib.sha1(part + padding).digest() != expected:
+                bad[piece] = length
+    return bad
+
+
+def _git_blob(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
