@@ -199,7 +199,8 @@ class _Fetch:
         asked = list(dict.fromkeys([*peers, *self._remembered(plan)]))
         timeout = self._options.timeout
         if self._recipe_sources(plan):
-            reachable = asked or plan.trackers or swarm.looks_for_peers
+            network = self._places.network
+            reachable = asked or network.dht or network.lsd or (network.trackers and plan.trackers)
             timeout = min(timeout, METADATA_SECONDS) if reachable else 0.0
         folder = self._places.home.staging
         metainfo, connected = ask_peers(swarm, plan, asked, folder=folder, timeout=timeout, report=self._report)
