@@ -25,7 +25,7 @@ from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.resume_data import Resume
-from p2pqwen.swarm.settings import SwarmSettings, alert_mask, settings_pack
+from p2pqwen.swarm.settings import SwarmSettings, alert_mask, settings_pack, transport_pack
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.swarm.transport import TransportPolicy
 from p2pqwen.torrent.metainfo import Metainfo
@@ -250,7 +250,7 @@ class Swarm:
         before = self._transport.utp
         utp = self._transport.decide(self._clock(), lonely=any(one.is_lonely() for one in searching))
         if utp != before:
-            self._live.apply_settings({"enable_outgoing_utp": utp})
+            self._live.apply_settings(cast("lt.settings_pack", transport_pack(self._settings, utp=utp)))
         for torrent in searching:
             torrent.reconnect(utp=utp)
 

@@ -128,9 +128,7 @@ def settings_pack(settings: SwarmSettings) -> dict[str, Any]:
         "max_allowed_in_request_queue": 4000,
         "request_queue_time": 20,
         "send_buffer_watermark": 10 << 20,
-        # [measured] uTP gives 6 to 16 MB/s on loopback, TCP 200 to 350. It is switched on when peers are there that
-        # TCP does not reach: see `transport.py`.
-        "enable_outgoing_utp": False,
+        **transport_pack(settings, utp=False),
         "mixed_mode_algorithm": 0,  # prefer_tcp: a TCP peer is not held back to a uTP peer's pace
         # A peer that is wanted at once is connected at the next tick, and half a second is long for a small model.
         "tick_interval": 100 if not settings.accepts_peers else 500,
@@ -141,6 +139,20 @@ def settings_pack(settings: SwarmSettings) -> dict[str, Any]:
         "tracker_receive_timeout": 10,
         "announce_to_all_tiers": True,  # a dead first tier must not hide the second
         "announce_to_all_trackers": True,
+    }
+
+
+def transport_pack(settings: SwarmSettings, *, utp: bool) -> dict[str, Any]:
+    """Return the settings for a time with or without outgoing uTP.
+
+    [measured] uTP gives 6 to 16 MB/s on loopback, TCP 200 to 350. It is switched on when peers are there that TCP does
+    not reach: see `transport.py`.
+    """
+    return {
+        "enable_outgoing_utp": utp,
+        # A seed that was still checking its files, or just starting, is there a second later. Seeds take their time,
+        # except that whoever TCP did not reach is to be tried again while uTP has its turn.
+        "min_reconnect_time": 60 if settings.accepts_peers and not utp else 1,
     }
 
 
@@ -167,8 +179,6 @@ def _reach(settings: SwarmSettings) -> dict[str, Any]:
         "enable_natpmp": settings.upnp and settings.accepts_peers,
         # Several peers behind one address are usual (CGNAT, a machine running three seeds).
         "allow_multiple_connections_per_ip": True,
-        # A seed that was still checking its files, or just starting, is there a second later. Seeds take their time.
-        "min_reconnect_time": 60 if settings.accepts_peers else 1,
         # A fetch from metadata has no wanted file for a moment; the seed must not be dropped for that.
         "close_redundant_connections": settings.accepts_peers,
     }

@@ -115,11 +115,12 @@ class SwarmTorrent:
         )
 
     def is_lonely(self) -> bool:
-        """Tell whether it knows peers and is connected to none."""
+        """Tell whether it knows peers, and is connected to none of them, or none gives what is missing."""
         if self._followed and self._status is not None and not self._status.list_peers:
             return False
         progress = self.progress()
-        return progress.known > 0 and progress.peers == 0
+        nobody_gives = progress.phase is Phase.DOWNLOADING and progress.peer_rate == 0
+        return progress.known > 0 and (progress.peers == 0 or nobody_gives)
 
     def note(self, status: lt.torrent_status) -> None:
         """Take a status that the session told."""

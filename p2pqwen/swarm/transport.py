@@ -2,8 +2,8 @@
 
 libtorrent tries uTP first wherever it is switched on, and uTP crawls on loopback and in a LAN (6 to 16 MB/s measured,
 against 200 to 350 over TCP). But hole punching between two peers behind NAT needs it. So a session begins with TCP
-alone and tries uTP for a while when a torrent knows peers and none of them answers, ever more rarely while that does
-not help. Connections that stand are not touched by a change.
+alone and tries uTP for a while when a torrent knows peers and none of them answers, or none gives what is missing, ever
+more rarely while that does not help. Connections that stand are not touched by a change.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class TransportPolicy:
         self._lonely_since: float | None = None
 
     def decide(self, now: float, *, lonely: bool) -> bool:
-        """Return whether uTP should be on. `lonely`: some torrent knows peers and is connected to none."""
+        """Return whether uTP should be on. `lonely`: some torrent knows peers, and none gives."""
         if not lonely:
             self._lonely_since = None
         elif self._lonely_since is None:

@@ -11,7 +11,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def opentracker(*torrents: Metainfo) -> Iterator[str]:
-    """A real tracker for these torrents; its announce URL."""
+def opentracker(*torrents: Metainfo, address: str = "127.0.0.1", within: Sequence[str | Path] = ()) -> Iterator[str]:
+    """A real tracker for these torrents; its announce URL. `within`: the command that runs it in a namespace."""
     need("opentracker")
     hashes = [text for one in torrents for text in (str(one.infohash.v1), str(one.infohash.v2)[:40])]
     with tempfile.TemporaryDirectory(prefix="opentracker-") as name:
@@ -69,10 +69,11 @@ def opentracker(*torrents: Metainfo) -> Iterator[str]:
         folder.chmod(0o755)  # it gives up root's rights, and pytest's own folders are closed to others
         (folder / "whitelist").write_text("\n".join(hashes) + "\n")
         port = free_port()
-        where = ("-i", "127.0.0.1", "-p", str(port), "-P", str(port))
-        with running(["opentracker", *where, "-d", folder, "-w", "whitelist"]) as process:
-            wait_until(lambda: answers(port), 20, f"{process} answers")
-            yield f"http://127.0.0.1:{port}/announce"
+        where = ("-i", address, "-p", str(port), "-P", str(port))
+        with running([*within, "opentracker", *where, "-d", folder, "-w", "whitelist"]) as process:
+            if not within:
+                wait_until(lambda: answers(port), 20, f"{process} answers")
+            yield f"http://{address}:{port}/announce"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,93 @@
+"""A house behind a NAT and the world outside, as network namespaces of our own: no packet leaves them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+OUTSIDE = "45.9.0.1"
+"""A public address, since no seed is looked for on private ones; it is bound in the namespace alone."""
+_ROUTER, _HOUSE = "45.9.0.2", "192.168.77"
+_RULES = """
+table ip translate {{
+  chain out {{
+    type nat hook postrouting priority 100;
+    oifname "{link}" masquerade
+  }}
+}}
+table ip keep {{
+  chain in_ {{
+    type filter hook forward priority 0; policy accept;
+    iifname "{link}" ct state new drop
+  }}
+  chain self {{
+    type filter hook input priority 0; policy accept;
+    iifname "{link}" ct state new drop
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """Two namespaces: `world` with the address OUTSIDE, and `house`, which comes out of the router's address."""
+
+    world: str
+    house: str
+
+    def within(self, namespace: str, arguments: list[str | Path]) -> list[str | Path]:
+        """Return the arguments that run a program there."""
+        return ["ip", "netns", "exec", namespace, *arguments]
+
+
+@contextlib.contextmanager
+def natted_house() -> Iterator[Lab]:
+    """Build it, and take it away; skips where the system does not let us."""
+    if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("nft") is None:
+        pytest.skip("needs root, ip and nft")
+    mark = secrets.token_hex(3)
+    world, router, house = (f"pq{mark}{part}" for part in "wrh")
+    made: list[str] = []
+    try:
+        for name in (world, router, house):
+            if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
+                pytest.skip("no network namespaces here")
+            made.append(name)
+            _ip(name, "link set lo up")
+        _join(world, f"{OUTSIDE}/24", f"{router}w", router, f"{_ROUTER}/24", f"{router}o")
+        _join(house, f"{_HOUSE}.2/24", f"{router}h", router, f"{_HOUSE}.1/24", f"{router}i")
+        _ip(house, f"route add default via {_HOUSE}.1")
+        _run(["ip", "netns", "exec", router, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1"])
+        rules = _RULES.format(link=f"{router}o")
+        done = subprocess.run(
+            ["ip", "netns", "exec", router, "nft", "-f", "-"], input=rules, text=True, capture_output=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"this kernel translates no addresses: {done.stderr}")
+        yield Lab(world, house)
+    finally:
+        for name in made:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+def _join(one: str, one_address: str, one_end: str, other: str, other_address: str, other_end: str) -> None:
+    _run(["ip", "link", "add", one_end, "netns", one, "type", "veth", "peer", "name", other_end, "netns", other])
+    for name, address, end in ((one, one_address, one_end), (other, other_address, other_end)):
+        _ip(name, f"addr add {address} dev {end}")
+        _ip(name, f"link set {end} up")
+
+
+def _ip(namespace: str, command: str) -> None:
+    _run(["ip", "-n", namespace, *command.split()])
+
+
+def _run(arguments: list[str]) -> None:
+    subprocess.run(arguments, check=True, capture_output=True)
