@@ -200,8 +200,9 @@ class _Fetch:
         timeout = self._options.timeout
         if self._recipe_sources(plan):
             network = self._places.network
-            reachable = asked or network.dht or network.lsd or (network.trackers and plan.trackers)
-            timeout = min(timeout, METADATA_SECONDS) if reachable else 0.0
+            if not (asked or network.dht or network.lsd or (network.trackers and plan.trackers)):
+                raise NoMetadataError("no peer is named, and no way of finding one is switched on")
+            timeout = min(timeout, METADATA_SECONDS)
         folder = self._places.home.staging
         metainfo, connected = ask_peers(swarm, plan, asked, folder=folder, timeout=timeout, report=self._report)
         plan = self._completed(plan, metainfo)

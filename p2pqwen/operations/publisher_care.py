@@ -122,7 +122,11 @@ class PublisherCare:
         return [one.publisher.accepted for one in updated if one.publisher.accepted is not None]
 
     def _bring_bundle(self, publisher: TrustedPublisher) -> None:
-        if publisher.accepted is not None and not self._stop.is_set():
+        accepted = publisher.accepted
+        if accepted is None or self._stop.is_set():
+            return
+        # Without the DHT only a bundle that is known already can be completed.
+        if self.access is not None or self.bundles.get(publisher.publisher, accepted.position) is not None:
             what = f"bundle of {publisher.name}"
             self._try(what, lambda: self._route().complete(publisher, max_bytes=MAX_BUNDLE))
 

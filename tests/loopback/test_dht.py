@@ -101,6 +101,17 @@ def test_we_find_who_announced_a_torrent_to_libtorrent(nodes):
     assert found == [Endpoint(nodes[2].endpoint.host, 4321)]
 
 
+def test_libtorrent_takes_our_announcement_and_gives_it_back(nodes):
+    infohash = Sha1(hashlib.sha1(b"another bundle").digest())
+
+    async def run():
+        async with Dht([nodes[0].endpoint]) as dht:
+            taken = await dht.announce(infohash, 4321)
+            return taken, [one.port for one in await dht.get_peers(infohash)]
+
+    assert asyncio.run(run()) == (6, [4321])
+
+
 def test_ipv6_too():
     with libtorrent_dht(4, ipv6=True) as nodes:
         start = [node.endpoint for node in nodes]
