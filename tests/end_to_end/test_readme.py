@@ -96,7 +96,7 @@ def matches(expected: str, got: str) -> bool:
     return re.fullmatch(pattern, got + "\n" if got else "") is not None
 
 
-@pytest.mark.timeout(SECONDS * 2)
+@pytest.mark.timeout(SECONDS * 7)
 def test_every_example_gives_what_is_printed(tmp_path):
     found = steps()
     assert len(found) >= 10
