@@ -90,14 +90,18 @@ class Supply:
                 self._missed.add(file)
                 raise UnavailableError
             now = self._clock()
-            ready_at = {id(record): record.upstream.ready_at(self.files[file]) for record in candidates}
-            for record in candidates:
-                if ready_at[id(record)] <= now:
+            ready_at = [record.upstream.ready_at(self.files[file]) for record in candidates]
+            # One that is silent costs many seconds each time; a better one that is soon ready is waited for.
+            soon = [at for at, record in zip(ready_at, candidates, strict=True) if not self._is_silent(file, record)]
+            worth_waiting = min(soon, default=until) < until
+            for at, record in zip(ready_at, candidates, strict=True):
+                if at <= now and not (worth_waiting and self._is_silent(file, record)):
                     return record.upstream
-            if min(ready_at.values()) > until:
+            next_at = min(soon) if worth_waiting else min(ready_at)
+            if next_at > until:
                 self._missed.add(file)
                 raise UnavailableError
-            await asyncio.sleep(max(min(ready_at.values()) - now, 0.001))
+            await asyncio.sleep(max(next_at - now, 0.001))
 
     def give_whole_file(self, file: int, upstream: Upstream) -> bool:
         """Tell whether to accept a body that starts at byte 0 however far in the piece is: where it knows no ranges."""
@@ -165,9 +169,14 @@ class Supply:
         hopeful = [r for r in self._records if file not in r.dropped and not r.upstream.is_hopeless(remote)]
         return sorted(hopeful or self._records, key=lambda record: self._rank(file, record))
 
-    def _rank(self, file: int, record: _Record) -> tuple[bool, bool, int]:
-        standing = record.upstream.standing(self.files[file])
-        return file in record.dropped, self.give_whole_file(file, record.upstream), standing.failures
+    def _rank(self, file: int, record: _Record) -> tuple[bool, bool, bool, int]:
+        failures = record.upstream.standing(self.files[file]).failures
+        whole = self.give_whole_file(file, record.upstream)
+        return file in record.dropped, whole, self._is_silent(file, record), failures
+
+    def _is_silent(self, file: int, record: _Record) -> bool:
+        last = record.upstream.standing(self.files[file]).last
+        return last is not None and last.kind is Kind.SILENT
 
     def _say(self, level: str, text: str) -> None:
         self.notices.append(Notice("warning" if level == "warning" else "info", text))

@@ -23,6 +23,7 @@ from p2pqwen.webseed.bases import combine_bases
 from p2pqwen.webseed.relay import Relay, RelayedTorrent
 from tests.simulators.faults import PRESETS, Effect, Fault, preset
 from tests.simulators.hub import HubSimulator
+from tests.support.command import CommandLine, Ended
 from tests.support.models import ATTRIBUTES, README, noise, write_folder
 from tests.support.web_seeds import HASTY, SNAPSHOT, Fetching, fetching, make_torrent
 
@@ -147,7 +148,30 @@ class FaultRunner:
         self._hubs, self._torrents = hubs, torrents
 
     def run(self, plan: FaultPlan) -> Outcome:
+        """Through the relay, with libtorrent and none of our code around it, in a hurry."""
         started = time.monotonic()
+        files, metainfo, urls = self._prepare(plan)
+        bases = combine_bases(metainfo.name, SNAPSHOT.repo, torrent=urls).usable
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, Relay(patience=HASTY) as relay:
+            relayed = relay.offer(metainfo, bases)
+            with fetching(metainfo, Path(folder) / "dst", relayed.urls) as download:
+                completed, problem = _judge(plan, files, relayed, download)
+        return Outcome(plan, completed, time.monotonic() - started, problem)
+
+    def run_command(self, plan: FaultPlan) -> Outcome:
+        """Through `p2pqwen fetch --only-web-seeds` as a user runs it, with the patience of real life."""
+        started = time.monotonic()
+        files, metainfo, urls = self._prepare(plan)
+        with tempfile.TemporaryDirectory() as name:
+            torrent = Path(name) / "x.torrent"
+            torrent.write_bytes(replace(metainfo, web_seeds=tuple(urls)).encode())
+            user = CommandLine(Path(name), self._hubs[0].endpoint, processes=True)
+            ended = user.run("fetch", torrent, "--only-web-seeds", "--no-hf-cache", "--timeout", "60", "--json")
+            problem = _judge_command(plan, files, ended)
+        return Outcome(plan, ended.code == 0, time.monotonic() - started, problem)
+
+    def _prepare(self, plan: FaultPlan) -> tuple[dict[str, bytes], Metainfo, list[str]]:
+        """Switch the faults on; the files, their torrent and the bases."""
         files, metainfo = make_payload(plan.payload), self._torrents[plan.payload]
         urls = []
         for number, hub in enumerate(self._hubs):
@@ -157,12 +181,22 @@ class FaultRunner:
             for fault in plan.faults:
                 if fault.hub == number:
                     hub.faults.add(fault.make())
-        bases = combine_bases(metainfo.name, SNAPSHOT.repo, torrent=urls[: plan.hubs]).usable
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, Relay(patience=HASTY) as relay:
-            relayed = relay.offer(metainfo, bases)
-            with fetching(metainfo, Path(folder) / "dst", relayed.urls) as download:
-                completed, problem = _judge(plan, files, relayed, download)
-        return Outcome(plan, completed, time.monotonic() - started, problem)
+        return files, metainfo, urls[: plan.hubs]
+
+
+def _judge_command(plan: FaultPlan, files: Mapping[str, bytes], ended: Ended) -> str | None:
+    """A command may give up on a Hub that stumbles on and on; then it says so with exit 5, and a next run goes on."""
+    lost, sure = plan.lost_files(files), plan.sure_files(files)
+    if ended.code not in {0, 5}:
+        return f"exit {ended.code}: {ended.stderr}"
+    if ended.code == 5:
+        everything = sure >= {name for name, data in files.items() if data}
+        return f"gave up on what a Hub gives: {ended.stderr}" if everything else None
+    if lost:
+        return f"completed without an honest source of {lost}"
+    folder = Path(ended.json["path"])
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return None if found == files and ended.json["verified"] else "what is on disk is not the payload"
 
 
 def _judge(
