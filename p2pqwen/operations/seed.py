@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ class _Node:
         self._held: set[SnapshotId] = set()
         self._slots: dict[SnapshotId, int] = {}
         self._all_held = False
-        self._loading = False
+        self._to_load: deque[HeldSnapshot] = deque()
         self._followed: list[HeldSnapshot] = []
         self._complete: dict[SnapshotId, HeldSnapshot] = {}
         self._away: list[AwaySnapshot] = []
@@ -169,7 +170,8 @@ class _Node:
             self._tell_where()
             if self._due("library", LIBRARY_EVERY):
                 self._follow_library()
-            self._swarm.pump(0.0 if self._loading else PUMP)
+            more_to_load = self._load_some()
+            self._swarm.pump(0.0 if more_to_load else PUMP)
             if self._due("steps", len(self._seeds) / 1000):
                 for one in list(self._seeds.values()):
                     self._step(one)
@@ -284,22 +286,21 @@ class _Node:
         for damaged in [one for one in self._seeds.values() if one.standing is Standing.DAMAGED]:
             if damaged.damaged_look != self._look(damaged.held):
                 self._drop(damaged, "mended")  # and loaded again below
-        self._loading = len(self._seeds) < len(self._complete) and self._load_some()
+        if len(self._seeds) < len(self._complete):
+            missing = (self._complete[one] for one in self._complete.keys() - self._seeds.keys())
+            fresh = [one for one in missing if self._left_out.get(one.id) != self._look(one)]
+            self._to_load = deque(sorted(fresh, key=lambda one: one.id))
 
     def _load_some(self) -> bool:
-        """Load what is not in the session, for a moment: peers and commands go on. Tell whether there is more."""
+        """Load what is due, for a moment: peers and commands go on meanwhile. Tell whether more may be loaded now."""
+        if not self._to_load:
+            return False
         checking = sum(one.standing is Standing.CHECKING for one in self._seeds.values())
         until = time.monotonic() + LOADING
-        for one in self._complete.values():
-            if one.id in self._seeds or self._left_out.get(one.id) == self._look(one):
-                continue
-            if checking < MAX_CHECKING:
-                loaded = self._load(one)
-                checking += loaded is not None and loaded.standing is Standing.CHECKING
-            if time.monotonic() > until:
-                self._timers["library"] = 0.0  # go on with the next turn
-                return True
-        return False
+        while self._to_load and checking < MAX_CHECKING and time.monotonic() < until:
+            loaded = self._load(self._to_load.popleft())
+            checking += loaded is not None and loaded.standing is Standing.CHECKING
+        return bool(self._to_load) and checking < MAX_CHECKING
 
     def _load(self, held: HeldSnapshot) -> _Seed | None:
         try:
