@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +18,7 @@ from tests.simulators.hostile_peers import GARBAGE, LIARS, METADATA, SLUGGARDS
 from tests.simulators.peer import PeerNetwork
 from tests.support.command import CommandLine
 from tests.support.hostile import Met, Strangers
+from tests.support.processes import ROOT
 from tests.support.swarm import QUIET, seeding
 from tests.support.warm import run_warm
 
@@ -153,3 +159,24 @@ def test_what_a_magnet_names_on_this_machine_is_never_called(tmp_path, strangers
         ended = run_warm(user, "fetch", magnet, *quiet, "--timeout", "2")
     assert ended.code in {1, 2, 5}, ended
     assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("stranger", "allowed", "called"),
+    [
+        ("private", ["lan", "loopback"], {"private", "own"}),
+        ("private", ["lan"], {"private"}),
+        ("public", ["lan", "loopback"], set()),  # whoever is outside has nothing to say about the inside
+        ("public", [], set()),
+    ],
+)
+def test_addresses_that_a_stranger_names_are_called_only_where_they_are_allowed(stranger, allowed, called):
+    """In a network namespace, since nothing on loopback alone is a private or a public network."""
+    if os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("ip"):
+        pytest.skip("needs root, unshare and ip for a network namespace")
+    command = ["unshare", "--net", sys.executable, "-m", "tests.support.named_by_peers", stranger, *allowed]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    if "unshare failed" in done.stderr:
+        pytest.skip("this machine does not let us make network namespaces")
+    assert done.returncode == 0, done.stderr
+    assert {name for name, calls in json.loads(done.stdout).items() if calls} == called

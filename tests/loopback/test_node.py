@@ -96,16 +96,23 @@ def test_interrupting_the_command_leaves_the_download_running(preserver, user):
     assert user.ok("verify", REPO)["ok"]
 
 
-def test_a_killed_node_goes_on_with_its_fetches(preserver, user):
+def test_a_killed_node_goes_on_with_its_fetches_and_loses_nothing(preserver, user):
+    size = sum(map(len, tree(folder(preserver.user)).values()))
     with seeding(preserver.user, "--upload-limit", "4MB/s") as (seeder, port):
         seeder.line(30, containing='"seeding"')
         with seeding(user) as (node, _), running(p2pqwen(*fetch(port)), user.environment) as command:
-            wait_until(lambda: row(user, COMMITS[0]).get("progress", 0) > 0.2, 30, "a fifth of it")
+            wait_until(lambda: row(user, COMMITS[0]).get("progress", 0) > 0.5, 40, "half of it")
             node.kill()
             assert command.wait(20) == 5  # the node stopped answering
         assert user.ok("status")["node"] is None
         with seeding(user) as (node, _):
             wait_until(lambda: row(user, COMMITS[0]).get("state") == "seeding", 40, "the rest of it")
+
+        def uploaded():
+            return preserver.user.ok("limits")["uploaded_this_month"]
+
+        wait_until(lambda: uploaded() >= size, 30, "the counting")
+        assert uploaded() < size + 4_000_000  # what came twice are the pieces that were on their way
     assert user.ok("verify", REPO)["ok"]
 
 

@@ -1,0 +1,71 @@
+"""Whom a session connects to when a stranger names addresses by PEX (BEP 11); for a network namespace of its own.
+
+    python -m tests.support.named_by_peers STRANGER [lan] [loopback]
+
+STRANGER is `public` or `private`; `lan` and `loopback` are what the session may speak to. The stranger names a service
+of this machine and one in a private network, which count their callers. Prints both counts as JSON, once both were
+called or time enough has passed.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.session import Swarm
+from p2pqwen.swarm.settings import SwarmSettings
+from tests.simulators.hostile_peers import leading_to
+from tests.simulators.peer import EXTENDED, Content, PeerNetwork
+from tests.support.swarm import make_snapshot, pump_until
+
+STRANGERS = {"public": "11.0.0.1", "private": "10.9.9.8"}
+PRIVATE, OWN = "10.9.9.9", "127.0.0.1"
+SECONDS = 4.0
+
+
+def listen(host: str, calls: list[str]) -> Endpoint:
+    """Count who calls at an address."""
+    server = socket.create_server((host, 0))
+
+    def accept() -> None:
+        while True:
+            connection, _ = server.accept()
+            calls.append(host)
+            connection.close()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return Endpoint(*server.getsockname())
+
+
+def main(stranger_is: str, *allowed: str) -> None:
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    for address in (*STRANGERS.values(), PRIVATE):
+        subprocess.run(["ip", "addr", "add", f"{address}/32", "dev", "lo"], check=True)
+    calls: list[str] = []
+    named = [listen(PRIVATE, calls), listen(OWN, calls)]
+    settings = SwarmSettings(
+        dht=False, lsd=False, upnp=False, lan=False, loopback="loopback" in allowed, named_lan="lan" in allowed
+    )
+    with tempfile.TemporaryDirectory() as folder, PeerNetwork() as network, Swarm(settings) as swarm:
+        snapshot = make_snapshot(Path(folder) / "seed")
+        stranger = network.peer(
+            Content.of(snapshot.metainfo, snapshot.files), leading_to(named), STRANGERS[stranger_is]
+        )
+        torrent = swarm.add_download(snapshot.metainfo, Path(folder) / "fetch")
+        torrent.connect(stranger.endpoint)
+        pump_until(lambda: stranger.seen.received[EXTENDED], swarm, what="the stranger's names are known")
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline and set(calls) != {PRIVATE, OWN}:
+            swarm.pump(0.05)
+    print(json.dumps({"private": calls.count(PRIVATE), "own": calls.count(OWN)}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
