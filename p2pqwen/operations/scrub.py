@@ -162,6 +162,10 @@ class Scrubber:
                 self._found(held, found)
             read.add(path)
             self._remember(held.id, ScrubRecord(record.finished, frozenset(read), tuple(damage)))
+        if (sums := held.torrent_damage()) is not None:
+            expected, got = (f"sha256 {one}" for one in sums)
+            damage.append(Damage(held.torrent_path.name, (), expected, got))
+            self._found(held, damage[-1])
         self._remember(held.id, ScrubRecord(self.now(), frozenset(), tuple(damage)))
         done = Scrubbed(held.id, len(read), count, tuple(damage))
         self.report(Happened("scrubbed", {**_facts(held.id), "bytes": count, "bad_files": len(damage)}))

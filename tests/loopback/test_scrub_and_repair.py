@@ -12,6 +12,7 @@ from p2pqwen.events import Notice
 from p2pqwen.library.verified import VerifiedFiles
 from p2pqwen.node import Node
 from p2pqwen.operations.scrub import ScrubStoppedError
+from p2pqwen.torrent.metainfo import parse_metainfo
 from tests.support.archive import archive, node_of
 from tests.support.models import noise
 from tests.support.nodes import row
@@ -95,6 +96,19 @@ def test_a_flipped_bit_is_found_and_repaired_from_a_peer(preserver, user, shared
     )
     scrubbed = user.ok("library", "scrub", "--all")["scrubbed"][0]
     assert (scrubbed["bad"], scrubbed["files"]) == ([], len(small_model()))
+
+
+def test_a_flipped_bit_in_the_torrent_is_found_and_nothing_of_it_is_believed(user):
+    """In the comment, which no hash and no signature covers, any more than web seeds."""
+    torrent = held(user).with_name(f"{COMMITS[0]}.torrent")
+    flip(torrent, torrent.read_bytes().index(b"7:comment") + 14)
+    ended = user.run("library", "scrub", "--all", "--json")
+    assert (ended.code, [bad["path"] for bad in ended.json["scrubbed"][0]["bad"]]) == (3, [torrent.name])
+    found = user.run("verify", REPO, "--json")
+    assert (found.code, [bad["path"] for bad in found.json["bad"]]) == (3, [torrent.name])
+    assert user.ok("verify", REPO, "--repair", "--timeout", "5")["ok"]  # every piece is here: nobody is needed
+    assert parse_metainfo(torrent.read_bytes()).comment is None
+    assert user.ok("library", "scrub", "--all")["scrubbed"][0]["bad"] == []
 
 
 def test_a_scrub_stops_anywhere_and_goes_on_where_it_was(scrubbing, user):
