@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.torrent import bencode
@@ -14,7 +14,6 @@ from tests.simulators.peer import (
     HASHES,
     HAVE,
     PIECE,
-    PROTOCOL,
     UNCHOKE,
     UT_METADATA,
     Behaviour,
@@ -148,10 +147,3 @@ ALL: Mapping[str, Behaviour] = {
 def leading_to(victims: list[Endpoint]) -> Behaviour:
     """A peer that names others to connect to (BEP 11), and gives nothing itself."""
     return Behaviour(pex=tuple(victims), answer=never)
-
-
-def names(group: Mapping[str, Behaviour]) -> list[str]:
-    return list(group)
-
-
-__all__ = ["ALL", "GARBAGE", "LIARS", "METADATA", "PROTOCOL", "SLUGGARDS", "Callable", "leading_to", "names"]

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +37,10 @@ def _outcome(outcome: Any) -> tuple[str, list[str]]:
 
 
 @contextmanager
-def kills(folder: Path) -> Iterator[Run]:
+def strikes(folder: Path, plan: Callable[[int], StrikePlan]) -> Iterator[Run]:
     with scenery(folder) as scene:
         striker = Striker(scene)
-        yield lambda number: _outcome(striker.run(StrikePlan.kill(number)))
-
-
-@contextmanager
-def disk_errors(folder: Path) -> Iterator[Run]:
-    with scenery(folder) as scene:
-        striker = Striker(scene)
-        yield lambda number: _outcome(striker.run(StrikePlan.disk(number)))
+        yield lambda number: _outcome(striker.run(plan(number)))
 
 
 @contextmanager
@@ -86,8 +80,8 @@ def swarms(folder: Path) -> Iterator[Run]:
 
 
 KINDS = {
-    "kill": (kills, 2000, 3),
-    "disk": (disk_errors, 500, 3),
+    "kill": (partial(strikes, plan=StrikePlan.kill), 2000, 3),
+    "disk": (partial(strikes, plan=StrikePlan.disk), 500, 3),
     "full-disk": (full_disks, 100, 1),
     "flip": (flips, 10_000, 1),
     "damage": (damages, 1000, 3),

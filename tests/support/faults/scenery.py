@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
 from p2pqwen.values.digest import Sha256
@@ -100,12 +99,11 @@ class Scenery:
         shutil.rmtree(source, ignore_errors=True)
         commit = str(self.hub.add(REPO, write_folder(source, files)))
         done = self.keeper.ok("preserve", f"{REPO}@{commit}", HF_HUB_CACHE=str(self.folder / "unused-cache"))
-        kept = write_folder(self.folder / "folders" / commit, files)
-        assert kept.is_dir()
+        write_folder(self.folder / "folders" / commit, files)
         return Published(SnapshotId.parse(f"{REPO}@{commit}"), files, Path(done["torrent"]))
 
     def _make_templates(self) -> None:
-        empty = self._template("empty")
+        self._template("empty")
         reader = self._copy("empty", "reader")
         reader.ok("trust", "add", str(self.publisher), "--index", self.mirror)
         publisher = self._copy("empty", "publisher")
@@ -114,7 +112,6 @@ class Scenery:
         shutil.copytree(self.folder / "site-1", publisher.home.parent / "site")
         cached = self._copy("empty", "cached")
         in_cache(cached, self.new.files, self.new.commit, REPO)
-        assert empty.cache.is_dir()
         # The keeper publishes version 2, which readers hear of when they look again.
         self.keeper.ok("publish", "--out", self.mirror)
         with seeding(self.keeper, snapshots=2) as (_, peer):
@@ -134,7 +131,7 @@ class Scenery:
     def etag(self, name: str) -> str:
         return str(Sha256.of(self.new.files[name]))
 
-    def _template(self, name: str) -> CommandLine:
+    def _template(self, name: str) -> None:
         """Somebody whose Hugging Face cache has other things: another model, and the older commit as main."""
         user = CommandLine(self.template(name), self.hub.endpoint)
         quiet_config(user)
@@ -144,7 +141,6 @@ class Scenery:
             ref = user.cache / f"models--{repo}" / _MAIN
             ref.parent.mkdir(parents=True)
             ref.write_text(commit)
-        return user
 
     def _copy(self, template: str, name: str) -> CommandLine:
         return self.user(template, self.template(name))
@@ -187,6 +183,3 @@ def fetched(user: CommandLine, published: Published) -> Path:
 def content(folder: Path) -> dict[str, bytes]:
     """Every regular file below a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-Json = dict[str, Any]

@@ -6,14 +6,13 @@ import random
 from dataclasses import dataclass
 
 from p2pqwen.swarm.endpoint import Endpoint
-from tests.simulators.hostile_peers import GARBAGE, LIARS, METADATA, SLUGGARDS, leading_to
+from tests.simulators.hostile_peers import ALL, LIARS, leading_to
 from tests.support.faults.strikes import Outcome
 from tests.support.hostile import Strangers
 
 PATIENCE = 25.0
 HASTE = 4.0
 BOUND = 180.0
-_CATALOGUE = {**LIARS, **SLUGGARDS, **GARBAGE, **{f"metadata: {name}": one for name, one in METADATA.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +28,14 @@ class SwarmPlan:
     def of(cls, number: int) -> SwarmPlan:
         dice = random.Random(f"swarm {number}")
         many = 30 if number % 50 == 49 else dice.randint(1, 8)
-        names = [*_CATALOGUE, *LIARS, *LIARS]  # liars are the worst of them
+        names = [*ALL, *LIARS, *LIARS]  # liars are the worst of them
         honest = dice.choice((("real",), ("real",), ("v1",), ("v1", "real"), ()))
         return cls(number, tuple(dice.choice(names) for _ in range(many)), honest, dice.random() < 0.3)
 
 
 def run(plan: SwarmPlan, strangers: Strangers, seed: str) -> Outcome:
     """Fetch in the swarm; some of the hostile ones also name each other and the innocent (BEP 11)."""
-    peers = [strangers.peer(_CATALOGUE[name]) for name in plan.hostile]
+    peers = [strangers.peer(ALL[name]) for name in plan.hostile]
     if plan.number % 3 == 0:
         peers.append(strangers.peer(leading_to([*(peer.endpoint for peer in peers), Endpoint("127.0.0.1", 9)])))
     honest = [seed if kind == "real" else str(strangers.peer().endpoint) for kind in plan.honest]
