@@ -488,7 +488,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--worlds", default="circle,crowd", help=f"of {', '.join(WORLDS)}")
     parser.add_argument("--rules", choices=("compared", "variants"), default="compared")
-    parser.add_argument("--only", help="names of rules, separated by commas")
+    parser.add_argument("--only", action="append", help="the name of a rule; may be given again")
     parser.add_argument("--seeds", type=int, help="runs of each, instead of the world's own number")
     parser.add_argument("--years", type=float)
     parser.add_argument("--noise", type=float, help="how wrong each view is (sigma of a log-normal factor)")
@@ -502,7 +502,7 @@ def main() -> None:
     }
     rules = RULES if wanted.rules == "compared" else VARIANTS
     if wanted.only:
-        rules = tuple(rule for rule in rules if rule.name in wanted.only.split(","))
+        rules = tuple(rule for rule in rules if rule.name in wanted.only)
     results: dict[str, dict[str, list[dict[str, Floats]]]] = {}
     figures: dict[str, dict[str, dict[str, float]]] = {}
     if not wanted.json:
