@@ -14,6 +14,7 @@ from p2pqwen.values.repo_path import RepoPath
 def lfs_paths(attributes: bytes, paths: Iterable[RepoPath]) -> frozenset[RepoPath]:
     """Return the paths whose `filter` is `lfs`; `attributes` is the content of the root `.gitattributes`.
 
+    Name no empty file: git-lfs commits it as it is, its pointer being the empty file (git-lfs specification).
     Raises `FormatError` for rules that cannot be read.
     """
     try:

@@ -127,7 +127,7 @@ def rebuild_manifest(
     attributes = b""
     if _ATTRIBUTES in digests and digests[_ATTRIBUTES].size <= MAX_ATTRIBUTES:
         attributes = durable.read(folder / _ATTRIBUTES.text, max_bytes=MAX_ATTRIBUTES)
-    in_lfs = lfs_paths(attributes, paths)
+    in_lfs = lfs_paths(attributes, (path for path in paths if digests[path].size))
     rows = [_row(path, digests[path], lfs=path in in_lfs) for path in paths]
     return make_manifest(snapshot, rows, folder, commit_object=None, tree_rows=None)
 

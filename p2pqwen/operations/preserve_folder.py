@@ -146,7 +146,9 @@ def _expected_of_tree(
 def _lfs_by_attributes(sources: Mapping[RepoPath, Path]) -> Collection[RepoPath]:
     if _ATTRIBUTES not in sources:
         return frozenset()
-    return lfs_paths(durable.read(sources[_ATTRIBUTES], max_bytes=MAX_ATTRIBUTES_SIZE), sources)
+    attributes = durable.read(sources[_ATTRIBUTES], max_bytes=MAX_ATTRIBUTES_SIZE)
+    with durable.disk_errors("look at the folder's files"):
+        return lfs_paths(attributes, [path for path, source in sources.items() if source.stat().st_size])
 
 
 def _place_all(sources: Mapping[RepoPath, Path], staged: Path) -> None:
