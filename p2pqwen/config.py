@@ -17,7 +17,7 @@ from typing import Any
 
 import platformdirs
 
-from p2pqwen.errors import FormatError, UsageError
+from p2pqwen.errors import DiskError, FormatError, UsageError
 from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.space import RESERVE
@@ -106,7 +106,7 @@ class Config:
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Config:
-    """Read the environment and the home's config.toml; raises `UsageError` for a setting that is not one."""
+    """Read the environment and the home's config.toml; raises `UsageError` for what is no setting, and `DiskError`."""
     home = Home(_home_root(environment))
     settings = _read_toml(home.config_file)
     unknown = set(settings) - {"network", "web_seeds", "library", "watch"}
@@ -284,5 +284,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
             return tomllib.loads(file.read(MAX_CONFIG_BYTES).decode("utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise DiskError(f"cannot read {path}", got=error.strerror or str(error)) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read {path}", got=str(error)) from error

@@ -20,8 +20,6 @@ _BY_CLASS: tuple[tuple[type[errors.P2pqwenError], int], ...] = (
     (errors.NetworkError, 5),
     (errors.DiskError, 6),
 )
-VERIFICATION = 3
-NETWORK = 5
 
 HELP = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 verification failed, 4 not found, 5 network, 6 disk, "

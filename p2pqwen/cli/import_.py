@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from p2pqwen.cli import exit_codes
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.output import Output
+from p2pqwen.cli.output import Output, fail
+from p2pqwen.errors import VerificationError
 from p2pqwen.events import Happened, Progress
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def import_models(
             },
             _lines(done),
         )
-    if any(one.bad for one in done.imported):
-        raise typer.Exit(exit_codes.VERIFICATION)
+    if bad := [one for one in done.imported if one.bad]:
+        fail(VerificationError(f"{len(bad)} damaged, {bad[0].held.id} first", hint="`p2pqwen fetch` brings the rest"))
 
 
 @app.command()
@@ -95,8 +95,8 @@ def scrub(
 
             done = [scrubber.scrub(held, on_bytes=on_bytes) for held in due]
         out.result({"scrubbed": [_scrubbed(one) for one in done]}, _scrub_lines(done))
-    if any(one.damage for one in done):
-        raise typer.Exit(exit_codes.VERIFICATION)
+    if bad := [one for one in done if one.damage]:
+        fail(VerificationError(f"{len(bad)} damaged, {bad[0].id} first", hint=f"`p2pqwen verify {bad[0].id} --repair`"))
 
 
 def _notices_of(out: Output) -> Report:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from p2pqwen.cli import exit_codes
 from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.output import Output
+from p2pqwen.cli.output import Output, fail
 from p2pqwen.cli.passphrase import known_passphrase
 from p2pqwen.cli.publish import YesFlag
 
 if TYPE_CHECKING:
-    from p2pqwen.index.acceptance import Accepted
+    from p2pqwen.index.acceptance import Accepted, RefusedError
     from p2pqwen.index.entry import Entry
     from p2pqwen.operations.index_check import Checked
     from p2pqwen.operations.update import Updated
@@ -46,8 +45,8 @@ def verify(file: FileArgument, publisher: PublisherOption = None, json_output: J
         checked = _check(file, publisher)
         fields = _checked_fields(checked)
         out.result(fields, _checked_lines(checked, file, open_node().home.root))
-    if checked.accepted is None:
-        raise typer.Exit(exit_codes.VERIFICATION)
+    if checked.refusal is not None:
+        _refuse(file, checked.refusal)
 
 
 def show(file: FileArgument, publisher: PublisherOption = None, json_output: JsonFlag = False) -> None:
@@ -66,8 +65,8 @@ def show(file: FileArgument, publisher: PublisherOption = None, json_output: Jso
             lines += [line for entry in document.entries for line in entry_lines(entry)]
             lines += [f"withdrawn  {gone.id}: {gone.reason}" for gone in document.withdrawn]
         out.result(fields, lines)
-    if checked.accepted is None:
-        raise typer.Exit(exit_codes.VERIFICATION)
+    if checked.refusal is not None:
+        _refuse(file, checked.refusal)
 
 
 def diff(
@@ -148,7 +147,7 @@ def update(
 
     Exit 3 if all were refused, 5 if none answered.
     """
-    from p2pqwen.errors import NotFoundError
+    from p2pqwen.errors import NetworkError, NotFoundError, VerificationError
     from p2pqwen.node import open_node
     from p2pqwen.operations.publisher_id import find_publisher
     from p2pqwen.operations.update import Asked, update_all
@@ -170,8 +169,12 @@ def update(
         first = next((row for row, one in zip(rows, updates, strict=True) if one.ok), rows[0])
         out.result({**first, "ok": ok, "publishers": rows}, [line for one in updates for line in _updated_lines(one)])
     if not ok:
-        reached = any(one.reached for one in updates)
-        raise typer.Exit(exit_codes.VERIFICATION if reached else exit_codes.NETWORK)
+        stays = "the trusted copy stays in use" if any(one.publisher.accepted for one in updates) else None
+        if any(one.reached for one in updates):
+            fail(VerificationError("every index that was found was refused", hint=stays))
+        known = any(one.sources for one in updates)
+        hint = stays if known else "name a place with `p2pqwen trust add … --index FILE|URL`"
+        fail(NetworkError("no index could be reached" if known else "no place to ask for an index is known", hint=hint))
 
 
 def entry_lines(entry: Entry) -> list[str]:
@@ -199,6 +202,14 @@ def _check(file: Path, publisher: str | None) -> Checked:
 
     pinned = None if publisher is None else parse_publisher(publisher)
     return check_index(read_index_file(file), pinned, open_node().trust, now=datetime.now(UTC))
+
+
+def _refuse(file: Path, refusal: RefusedError) -> NoReturn:
+    """End with the refusal, naming file and step."""
+    from p2pqwen.errors import VerificationError
+
+    what = f"{file}: refused at step {refusal.step}: {refusal.what}"
+    fail(VerificationError(what, expected=refusal.expected, got=refusal.got, hint=refusal.hint))
 
 
 def _checked_fields(checked: Checked) -> dict[str, Any]:
@@ -239,13 +250,9 @@ def _checked_fields(checked: Checked) -> dict[str, Any]:
 def _checked_lines(checked: Checked, file: Path, home: Path) -> list[str]:
     from p2pqwen.cli.trust import age
 
-    if checked.accepted is None:
-        refusal = checked.refusal
-        if refusal is None:
-            return []
-        lines = [f"{file}: REFUSED at step {refusal.step}: {refusal.message}"]
-        return lines + ([f"hint: {refusal.hint}"] if refusal.hint else [])
     accepted = checked.accepted
+    if accepted is None:
+        return []  # `_refuse` says why
     count = len(accepted.document.entries)
     signers = f"{', '.join(accepted.signer_labels)} ({accepted.signers.threshold} needed)"
     lines = [

@@ -59,7 +59,7 @@ def remove(
     """Delete a snapshot from the library; copies in the Hugging Face cache stay."""
     import sys
 
-    from p2pqwen.errors import UsageError
+    from p2pqwen.errors import P2pqwenError, UsageError
     from p2pqwen.library.folders import AwayError
     from p2pqwen.node import open_node
     from p2pqwen.operations.verify_target import held_snapshot
@@ -75,7 +75,8 @@ def remove(
             if not sys.stdin.isatty():
                 raise UsageError(f"nobody to ask whether to delete {name}", hint="say --yes")
             question = f"Delete {name} ({where})?" if where else f"Forget {name}, whose disk is not here?"
-            typer.confirm(question, abort=True, err=True)
+            if not typer.confirm(question, err=True):
+                raise P2pqwenError(f"{name} stays: it was not confirmed")
         running = node.running()
         if running is not None:
             done = running.call("POST", "/v1/snapshots/remove", {"target": name})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -13,7 +12,7 @@ from typer.exceptions import TyperException
 
 from p2pqwen import __version__, errors
 from p2pqwen.cli import exit_codes
-from p2pqwen.cli.output import print_error
+from p2pqwen.cli.output import give_up_stdout, prepare_streams, print_error, print_interrupted
 
 app = typer.Typer(
     name="p2pqwen",
@@ -56,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; the only place where errors become words and codes."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given
+    prepare_streams()
     try:
         code = app(given, prog_name="p2pqwen", standalone_mode=False)
     except errors.P2pqwenError as error:
@@ -63,15 +63,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error, code=code, as_json=as_json)
     except TyperException as error:
         code = exit_codes.USAGE
-        if message := error.format_message():
+        message = error.format_message()
+        if type(error).__name__ == "NoArgsIsHelpError":  # which typer does not export: the message is the help
+            typer.echo(message, err=True)
+        elif message:
             print_error(errors.UsageError(message, hint="see `p2pqwen --help`"), code=code, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         code = exit_codes.INTERRUPTED
     except BrokenPipeError:
-        # The reader of our stdout has gone (`| head`): nothing is left to say, and closing stdout must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our stdout has gone (`| head`): nothing is left to say.
+        give_up_stdout()
         return exit_codes.FAILED
     if code == exit_codes.INTERRUPTED:  # typer makes Ctrl-C this code, too
-        typer.echo("interrupted", err=True)
+        print_interrupted(as_json=as_json)
         exit_codes.leave_at_once(code)
     return code if isinstance(code, int) else exit_codes.DONE

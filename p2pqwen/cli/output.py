@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+import typer
 
 from p2pqwen import errors
+from p2pqwen.cli import exit_codes
 from p2pqwen.events import Event, Happened, Notice, Progress
 from p2pqwen.values.byte_size import format_rate, format_size
 from p2pqwen.values.printable_text import printable
@@ -72,25 +79,24 @@ class Output:
         if self._bars is not None:
             self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
-            print(line, file=sys.stderr, flush=True)
+            _say(line)
 
     def event(self, event: Happened) -> None:
         """Print an event of a running node: a JSON line on stdout, or words."""
         if self.as_json:
-            print(_as_json({"event": event.event, **event.facts}), flush=True)
+            line = _as_json({"event": event.event, **event.facts})
         else:
             facts = " ".join(f"{key}={value}" for key, value in event.facts.items() if value is not None)
-            print(printable(f"{event.event}: {facts}", limit=2000), flush=True)
+            line = printable(f"{event.event}: {facts}", limit=2000)
+        with _to_stdout():
+            print(line)
 
     def result(self, fields: Mapping[str, Any], lines: Iterable[str]) -> None:
         """Print the command's result: `fields` as one JSON object, or `lines` for a person."""
         self._close_bars()
-        if self.as_json:
-            print(_as_json(fields), flush=True)
-        else:
-            for line in lines:
-                print(printable(line, limit=4000))
-            sys.stdout.flush()
+        with _to_stdout():
+            for line in [_as_json(fields)] if self.as_json else lines:
+                print(line if self.as_json else printable(line, limit=4000))
 
     def _progress(self, event: Progress) -> None:
         if self._terminal:
@@ -123,13 +129,66 @@ class Output:
             self._tasks.clear()
 
 
+def prepare_streams() -> None:
+    """Let no character that the terminal's encoding lacks, and no stream that was closed, end a command."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open until the end
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def give_up_stdout() -> None:
+    """Drop what stdout could not take, so that closing it at the end does not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _to_stdout() -> Iterator[None]:
+    """Print here; raises `DiskError` where the file behind stdout takes no more, `BrokenPipeError` without a reader."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        give_up_stdout()
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise errors.DiskError("cannot write the result to stdout", got=error.strerror) from error
+
+
+def _say(line: str) -> None:
+    """Print a line on stderr; a log that is full or has gone ends no command, which has its exit code to tell."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
 def print_error(error: errors.P2pqwenError, *, code: int, as_json: bool) -> None:
     """Print `error: what, expected, got` and its hint to stderr; with `--json` an object to stdout too."""
-    print(f"error: {printable(error.message, limit=2000)}", file=sys.stderr)
+    _say(f"error: {printable(error.message, limit=2000)}")
     if error.hint:
-        print(f"hint: {printable(error.hint, limit=2000)}", file=sys.stderr)
+        _say(f"hint: {printable(error.hint, limit=2000)}")
     if as_json:
-        details = {"what": error.what, "expected": error.expected, "got": error.got, "hint": error.hint}
+        _print_failure(error, code)
+
+
+def print_interrupted(*, as_json: bool) -> None:
+    """Say on stderr that a command was interrupted; with `--json` stdout still gets its object."""
+    _say("interrupted")
+    if as_json:
+        _print_failure(errors.P2pqwenError("interrupted"), exit_codes.INTERRUPTED)
+
+
+def fail(error: errors.P2pqwenError, *, code: int | None = None) -> NoReturn:
+    """End a command whose result, which is printed already, is a failure: say why on stderr, exit as `error` does."""
+    code = exit_codes.exit_code(error) if code is None else code
+    print_error(error, code=code, as_json=False)
+    raise typer.Exit(code)
+
+
+def _print_failure(error: errors.P2pqwenError, code: int) -> None:
+    details = {"what": error.what, "expected": error.expected, "got": error.got, "hint": error.hint}
+    with contextlib.suppress(errors.DiskError, BrokenPipeError), _to_stdout():  # the exit code says it as well
         print(_as_json({"ok": False, "error": details, "exit_code": code}))
 
 

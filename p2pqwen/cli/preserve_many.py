@@ -8,11 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from p2pqwen.cli import exit_codes
-from p2pqwen.cli.output import Output
-from p2pqwen.errors import FormatError, UsageError
+from p2pqwen.cli.output import Output, fail
+from p2pqwen.errors import FormatError, P2pqwenError, UsageError
 from p2pqwen.values.byte_size import format_size, parse_size
 
 if TYPE_CHECKING:
@@ -61,6 +59,7 @@ def preserve_many(node: Node, out: Output, options: ManyOptions) -> None:
     """Carry it out and print it; ends with the exit code of what failed, if anything did."""
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.bulk_preserve import BulkPlaces, bulk_preserve
+    from p2pqwen.stewardship.bulk_plan import Action
 
     chosen = _bulk_options(options)
     wanted = _wanted(node, options)
@@ -71,7 +70,8 @@ def preserve_many(node: Node, out: Output, options: ManyOptions) -> None:
         result = bulk_preserve(wanted, chosen, places, out.report)
     out.result(_fields(result), list(_lines(result)))
     if code := _exit_code(result):
-        raise typer.Exit(code)
+        failed = result.of(Action.FAILED)
+        fail(P2pqwenError(f"{len(failed)} failed; {failed[0].survey.wanted.repo}: {failed[0].reason}"), code=code)
 
 
 def _bulk_options(options: ManyOptions) -> BulkOptions:

@@ -14,7 +14,7 @@ from p2pqwen.cli import exit_codes
 from p2pqwen.cli.health import look_now
 from p2pqwen.cli.network_options import NoDht, NoLsd, NoTrackers, NoUpnp
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.output import Output
+from p2pqwen.cli.output import Output, fail
 from p2pqwen.errors import NotFoundError, P2pqwenError, UsageError
 from p2pqwen.values.byte_size import format_size, parse_size
 
@@ -261,14 +261,18 @@ def _ask(plan: Rebalance, out: Output, *, yes: bool) -> None:
         )
     for line in _plan_lines(plan):
         out.note(line)
-    typer.confirm(f"Give up {len(plan.give)} snapshot(s) for {len(plan.take)}?", abort=True, err=True)
+    if not typer.confirm(f"Give up {len(plan.give)} snapshot(s) for {len(plan.take)}?", err=True):
+        raise P2pqwenError("nothing was changed: it was not confirmed")
 
 
 def _exit(errors: Sequence[P2pqwenError | None]) -> None:
     """End with 0 when nothing failed, with the one code that all failures share, else with 1."""
-    codes = {exit_codes.exit_code(error) for error in errors if error is not None}
-    if codes:
-        raise typer.Exit(codes.pop() if len(codes) == 1 else exit_codes.FAILED)
+    failed = [error for error in errors if error is not None]
+    codes = {exit_codes.exit_code(error) for error in failed}
+    if failed:
+        what = f"{len(failed)} of {len(errors)} failed: {failed[0].what}"
+        error = P2pqwenError(what, expected=failed[0].expected, got=failed[0].got, hint=failed[0].hint)
+        fail(error, code=codes.pop() if len(codes) == 1 else exit_codes.FAILED)
 
 
 def _adopted_fields(plan: Adoption, done: Sequence[Brought], *, dry_run: bool) -> dict[str, Any]:

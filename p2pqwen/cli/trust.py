@@ -134,8 +134,9 @@ def list_publishers(json_output: JsonFlag = False) -> None:
     with Output(as_json=json_output) as out:
         found = open_node().trust.publishers(now=datetime.now(UTC), report=out.report)
         lines = [line for one in found for line in [*trusted_lines(one), ""]]
+        rows = [trusted_fields(one) for one in found]
         out.result(
-            {"publishers": [trusted_fields(one) for one in found]},
+            {**(rows[0] if rows else {}), "publishers": rows},  # most trust one alone: its fields, as in `index update`
             lines or ["nobody is trusted yet; `p2pqwen trust add PUBLISHER_ID --index FILE|URL`"],
         )
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from p2pqwen.cli import exit_codes
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.output import Output
-from p2pqwen.errors import UsageError
+from p2pqwen.cli.output import Output, fail
+from p2pqwen.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
     from p2pqwen.library.snapshots import HeldSnapshot
@@ -60,7 +59,18 @@ def verify(
             )
         out.result({**_fields(found), **({"repaired": repaired} if repair else {})}, _lines(target, found, repaired))
     if not found.ok:
-        raise typer.Exit(exit_codes.VERIFICATION)
+        fail(_error(target, found))
+
+
+def _error(target: str, found: Verification) -> VerificationError:
+    """Say what is wrong first of all; the result has the rest."""
+    if not found.bad:
+        wrong = next(signer for signer in found.signers if signer.state == "invalid")
+        return VerificationError(f"{target}: the signature of {wrong.label} is not valid")
+    bad, more = found.bad[0], len(found.bad) - 1
+    what = f"{target}: {bad.path} is not what it must be" + (f" ({more} more)" if more else "")
+    hint = None if target.endswith(".torrent") or Path(target).exists() else f"`p2pqwen verify {target} --repair`"
+    return VerificationError(what, expected=bad.expected, got=bad.got, hint=hint)
 
 
 def _held(target: str, node: Node) -> HeldSnapshot:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from p2pqwen.cli import exit_codes
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.output import Output
+from p2pqwen.cli.output import Output, fail
+from p2pqwen.errors import NetworkError, VerificationError
 
 if TYPE_CHECKING:
     from p2pqwen.operations.webseed_check import WebSeedCheck
@@ -64,9 +64,10 @@ def check(
         )
         out.result(_fields(found), _lines(found))
     if found.lies:
-        raise typer.Exit(exit_codes.VERIFICATION)
+        liar = next(probe.base.url for probe in found.bases if probe.lies)
+        fail(VerificationError(f"{liar} serves wrong bytes"))
     if not found.complete:
-        raise typer.Exit(exit_codes.NETWORK)
+        fail(NetworkError("some files are right at no web seed"))
 
 
 def _fields(found: WebSeedCheck) -> dict[str, Any]:

@@ -317,7 +317,7 @@ def test_verify_a_file_offline(world: World, tmp_path: Path):
     changed.write_text((world.site / "index.json").read_text().replace("apache-2.0", "mit"))
     refused = nobody.run("index", "verify", changed, "--json")
     assert (refused.code, refused.json["ok"], refused.json["step"], len(refused.json["missing"])) == (3, False, 4, 1)
-    assert "REFUSED at step 4" in nobody.run("index", "show", changed).stdout
+    assert "refused at step 4" in nobody.run("index", "show", changed).stderr
     shown = nobody.ok("index", "show", world.site)
     assert shown["snapshots"][0]["repo"] == "Qwen/Tiny"
     assert world.reader().ok("index", "verify", world.site)["relation"] == "it is the index accepted here"

@@ -1,0 +1,49 @@
+"""Which sockets a process has open, as the kernel sees it (proc(5), /proc/net)."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+_ESTABLISHED, _LISTEN = "01", "0A"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One end of a socket."""
+
+    host: ipaddress.IPv4Address | ipaddress.IPv6Address
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        mapped = getattr(self.host, "ipv4_mapped", None)
+        return (mapped or self.host).is_loopback
+
+
+def listening(pid: int) -> set[Address]:
+    """Where the process accepts TCP connections."""
+    return {_address(row[1]) for row in _rows(pid) if row[3] == _LISTEN}
+
+
+def connected(pid: int) -> set[Address]:
+    """Whom the process is connected to by TCP."""
+    return {_address(row[2]) for row in _rows(pid) if row[3] == _ESTABLISHED}
+
+
+def _rows(pid: int) -> list[list[str]]:
+    mine = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            mine.add(str(entry.readlink()))
+    lines = [line for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    return [row for row in map(str.split, lines) if f"socket:[{row[9]}]" in mine]
+
+
+def _address(text: str) -> Address:
+    """Read what the kernel prints: words of 32 bits in the machine's order, then the port."""
+    digits, _, port = text.partition(":")
+    words = [bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8)]
+    return Address(ipaddress.ip_address(b"".join(words)), int(port, 16))
