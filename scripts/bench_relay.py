@@ -4,8 +4,9 @@
 The Hub is nginx: it answers 302 to a signed URL on another host name and port, where nginx serves the file. In turn,
 several times:
 
-  straight    libtorrent, with our settings, straight from the nginx that serves the files, without redirects
-  relay       the same libtorrent through the relay, from the nginx that redirects
+  plain       libtorrent with the settings it comes with, straight from the nginx that serves the files, no redirects
+  straight    the same with our settings
+  relay       libtorrent with our settings through the relay, from the nginx that redirects
   curl        `curl -L` of each file from the nginx that redirects, then `sha256sum` of all
   fetch       the whole command, `p2pqwen fetch --only-web-seeds`: hashed, compared, flushed, installed
 
@@ -54,7 +55,7 @@ http {{
   }}
 }}
 """
-WAYS = ("straight", "relay", "curl", "fetch")
+WAYS = ("plain", "straight", "relay", "curl", "fetch")
 
 
 def main() -> None:
@@ -65,10 +66,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--session", nargs=3, metavar=("TORRENT", "FOLDER", "URL"), help=argparse.SUPPRESS)
+    parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--relay", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--memory", nargs=2, metavar=("TORRENT", "URL"), help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.session:
+    if given.session and given.plain:
+        print(plain_seconds(Path(given.session[0]), Path(given.session[1]), given.session[2]))
+    elif given.session:
         print(session_seconds(Path(given.session[0]), Path(given.session[1]), given.session[2], relay=given.relay))
     elif given.memory:
         print(relay_memory(Path(given.memory[0]), given.memory[1]))
@@ -97,6 +101,8 @@ def bench(folder: Path, size: int, shards: int, runs: int, ways: list[str]) -> N
 
 
 def one(way: str, torrent: Path, home: Path, out: Path, hub: str, straight: str, model: Path) -> float:
+    if way == "plain":
+        return float(own("--session", torrent, out, straight, "--plain"))
     if way == "straight":
         return float(own("--session", torrent, out, straight))
     if way == "relay":
@@ -141,6 +147,25 @@ def session_seconds(torrent: Path, folder: Path, url: str, *, relay: bool) -> fl
             if time.monotonic() - started > 600:
                 raise SystemExit(f"stands still: {torrent_there.progress()}")
         return time.monotonic() - started
+
+
+def plain_seconds(torrent: Path, folder: Path, url: str) -> float:
+    import libtorrent as lt
+
+    from scripts.bench_fetch import LONELY
+
+    folder.mkdir(parents=True)
+    started = time.monotonic()
+    session = lt.session({**LONELY, "listen_interfaces": "127.0.0.1:0"})
+    given = lt.load_torrent_buffer(torrent.read_bytes())
+    given.save_path, given.url_seeds = str(folder), [url]
+    handle = session.add_torrent(given)
+    while not handle.status(0).is_seeding:
+        session.wait_for_alert(50)
+        session.pop_alerts()
+        if time.monotonic() - started > 600:
+            raise SystemExit("the plain session stands still")
+    return time.monotonic() - started
 
 
 def curl_seconds(base: str, folder: Path, model: Path) -> float:
@@ -205,7 +230,7 @@ def report(times: dict[str, list[float]], size: int, shards: int) -> None:
         median = statistics.median(seconds)
         print(f"median {way}: {median:.2f} s, {size / median / 1e6:.0f} MB/s")
     for ours in {"relay", "fetch"} & times.keys():
-        for other in {"straight", "curl"} & times.keys():
+        for other in {"plain", "straight", "curl"} & times.keys():
             ratios = [theirs / mine for theirs, mine in zip(times[other], times[ours], strict=True)]
             print(f"speed of {ours} over {other}: {statistics.median(ratios):.2f} (median of {len(ratios)} pairs)")
 
