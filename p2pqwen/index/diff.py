@@ -94,17 +94,34 @@ def describe(difference: IndexDiff) -> list[str]:
     words += [f"removed    {entry.id}" for entry in difference.removed]
     words += [f"withdrawn  {one.id}: {one.reason}" for one in difference.withdrawn]
     words += [
-        f"changed    {change.id}: {field.field} from {_in_words(field.before)} to {_in_words(field.after)}"
+        f"changed    {change.id}: {field.field} {_what_changed(field)}"
         for change in difference.changed
         for field in change.fields
     ]
     words += [
-        f"index      {field.field} from {_in_words(field.before)} to {_in_words(field.after)}"
+        f"index      {field.field} {_what_changed(field)}"
         for field in difference.document
         if field.field not in _EVERY_TIME
     ]
     words += [f"ALARM      {alarm}" for alarm in difference.alarms]
     return words or ["no differences"]
+
+
+def _what_changed(field: FieldChange) -> str:
+    """Say what came and what went where the value is many things in one, so that a reviewer need not search for it."""
+    before, after = _parts(field.before), _parts(field.after)
+    if before is None or after is None or sorted(before) == sorted(after):
+        return f"from {_in_words(field.before)} to {_in_words(field.after)}"
+    come = [f"adds {one}" for one in after if one not in before]
+    gone = [f"drops {one}" for one in before if one not in after]
+    return ", ".join(come + gone) or f"from {_in_words(field.before)} to {_in_words(field.after)}"
+
+
+def _parts(value: JsonValue) -> list[str] | None:
+    """Return the items of a list, or the parameters of a magnet link; None for any other value."""
+    if isinstance(value, list):
+        return [_in_words(one) for one in value]
+    return value.split("?", 1)[1].split("&") if isinstance(value, str) and value.startswith("magnet:?") else None
 
 
 def _in_words(value: JsonValue) -> str:

@@ -38,6 +38,15 @@ def test_what_cannot_change_honestly_is_alarming():
     }
 
 
+def test_what_came_and_went_is_told_alone():
+    moved = replace(ONE, web_seeds=("https://two.example/",), magnet=f"{ONE.magnet}&ws=https%3A%2F%2Ftwo.example%2F")
+    found = diff(make_document(ROOTS, 1, [ONE]), make_document(ROOTS, 2, [moved]))
+    told = {line.split(": ")[1].split(" ")[0]: line for line in describe(found)}
+    assert "adds https://two.example/" in told["web_seeds"].replace('"', "")
+    assert " adds ws=https%3A%2F%2Ftwo.example%2F" in told["magnet"]
+    assert "xt=urn:btih" not in told["magnet"]
+
+
 def test_becoming_proven_is_no_alarm():
     old = make_document(ROOTS, 1, [replace(ONE, proven=False)])
     assert diff(old, make_document(ROOTS, 2, [ONE])).alarms == ()
