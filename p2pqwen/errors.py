@@ -14,6 +14,9 @@ A refusal by policy names in its hint the flag that lifts it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class P2pqwenError(Exception):
     """Anything a user or the network did that stops the work; never a traceback."""
@@ -58,3 +61,14 @@ class NetworkError(P2pqwenError):
 
 class DiskError(P2pqwenError):
     """The disk is full, or does not let us."""
+
+
+@contextmanager
+def about(file: object) -> Iterator[None]:
+    """Name the file (or address) in what is found wrong with it: the user may have given several."""
+    try:
+        yield
+    except VerificationError as error:
+        error.what = f"{file}: {error.what}"
+        error.args = (error.message,)
+        raise

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(preserve)
+    app.command(short_help="Make a verified copy and a torrent of a model, or of many.")(preserve)
 
 
 def preserve(
@@ -150,7 +150,7 @@ def _repo_id(text: str) -> RepoId:
     try:
         return RepoId(text)
     except FormatError as error:
-        raise UsageError(error.what, expected=error.expected, got=error.got) from error
+        raise UsageError(error.what, expected=error.expected, got=error.got, hint=error.hint) from error
 
 
 def _commit_id(text: str) -> CommitId:

@@ -14,7 +14,7 @@ from p2pqwen.cli.output import Output
 def register(app: typer.Typer) -> None:
     """Add the command group."""
     group = typer.Typer(help="Look into .torrent files.", no_args_is_help=True, rich_markup_mode=None)
-    group.command("show")(show)
+    group.command("show", short_help="Show what a .torrent holds and who signed it.")(show)
     app.add_typer(group, name="torrent")
 
 
@@ -23,6 +23,7 @@ def show(
     json_output: JsonFlag = False,
 ) -> None:
     """Show names, hashes, seeds, signers and the manifest of a torrent; exit 3 if it contradicts itself."""
+    from p2pqwen.errors import about
     from p2pqwen.library import durable
     from p2pqwen.node import open_node
     from p2pqwen.operations.snapshot_build import warnings_of
@@ -33,7 +34,8 @@ def show(
 
     with Output(as_json=json_output) as out:
         node = open_node()
-        metainfo = parse_metainfo(durable.read(file, max_bytes=MAX_TORRENT_BYTES))
+        with about(file):
+            metainfo = parse_metainfo(durable.read(file, max_bytes=MAX_TORRENT_BYTES))
         manifest, provenance = signed_manifest(metainfo)
         signers = verify_torrent(metainfo, node.known_keys())
         warnings = [] if manifest is None else warnings_of(manifest)

@@ -11,7 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError, UsageError, VerificationError
+from p2pqwen.errors import (
+    FormatError,
+    NetworkError,
+    NotFoundError,
+    P2pqwenError,
+    UsageError,
+    VerificationError,
+    about,
+)
 from p2pqwen.events import Notice, Report
 from p2pqwen.index.entry import Entry
 from p2pqwen.library.snapshots import HeldSnapshot, Library
@@ -21,7 +29,7 @@ from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.mirrors.reading import read_now
 from p2pqwen.operations.bundle_route import BundleRoute
 from p2pqwen.operations.fetch_target import FetchTarget, MagnetTarget, NamedTarget, TorrentTarget
-from p2pqwen.operations.lookup import Found, choose, find_entries
+from p2pqwen.operations.lookup import Found, choose, find_entries, not_listed
 from p2pqwen.operations.recipe_source import repo_of
 from p2pqwen.operations.torrent_source import bring_torrent
 from p2pqwen.operations.verify import signed_manifest
@@ -97,7 +105,8 @@ def make_plan(target: FetchTarget, sources: Sources, *, repo: RepoId | None, rep
         case MagnetTarget(magnet=magnet):
             return _by_magnet(magnet, sources, repo, report)
         case TorrentTarget(location=location):
-            metainfo = parse_metainfo(read_now(location, max_bytes=MAX_TORRENT_BYTES))
+            with about(location):
+                metainfo = parse_metainfo(read_now(location, max_bytes=MAX_TORRENT_BYTES))
             return plan_of(metainfo, sources, repo=repo, route=f"torrent {location}", origin="the file")
 
 
@@ -154,6 +163,8 @@ def _by_name(target: NamedTarget, sources: Sources, report: Report) -> FetchPlan
     found = find_entries(sources.publishers, wanted)
     if not found and (held := _held(target, sources.library)) is not None:
         return plan_of(held.metainfo(), sources, repo=target.repo, route="the library", origin=_LIBRARY)
+    if not found:
+        raise not_listed(sources.publishers, wanted)
     chosen = _choose(found, wanted, sources, report)
     return _by_entry(chosen, [one for one in found if one.same_torrent == chosen.same_torrent], sources, report)
 

@@ -14,6 +14,9 @@ from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId
 
 _HEX = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}", re.ASCII)
+_PAGE = re.compile(
+    r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([^/?#]+/[^/?#]+)(?:/tree/[^/?#]+)?/?", re.ASCII | re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ def _parse(text: str) -> FetchTarget:
     if text.lower().startswith("magnet:"):
         return MagnetTarget(parse_magnet(text))
     if text.lower().startswith(("http://", "https://")):
+        if (page := _PAGE.fullmatch(text)) is not None:
+            raise UsageError("that is a page of the Hub, not a .torrent", got=text, hint=f"name it as {page[1]}")
         return TorrentTarget(check_web_url(text))
     if _HEX.fullmatch(text):
         return MagnetTarget(_of_infohash(text.lower()))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
+from p2pqwen.errors import about
 from p2pqwen.index.acceptance import Accepted, RefusedError, TrustedState, accept, accept_draft
 from p2pqwen.index.diff import IndexDiff, diff
 from p2pqwen.index.root import SignedRoot
 from p2pqwen.library.trust_store import TrustStore
+from p2pqwen.operations.index_files import read_index_file
 from p2pqwen.values.digest import Sha256
 
 
@@ -54,16 +57,19 @@ class Compared:
     newer: Accepted
 
 
-def compare(old: bytes, new: bytes, *, now: datetime) -> Compared:
+def compare(old: Path, new: Path, *, now: datetime) -> Compared:
     """Tell what a newer index changes; `new` may be a draft that at least one index key has signed.
 
-    Raises `RefusedError` unless both are valid and of one publisher.
+    Both are files, or the folders they are in. Raises `RefusedError` unless both are valid and of one publisher.
     """
-    before = accept(old, TrustedState(None), now)
+    with about(old):
+        before = accept(read_index_file(old), TrustedState(None), now)
     trusted = TrustedState(before.publisher)
-    after = accept_draft(new, trusted, now)
-    if not after.signers.signed_by:
-        after = accept(new, trusted, now)  # refuses it: anybody could have written it
+    data = read_index_file(new)
+    with about(new):
+        after = accept_draft(data, trusted, now)
+        if not after.signers.signed_by:
+            after = accept(data, trusted, now)  # refuses it: anybody could have written it
     return Compared(diff(before.document, after.document), after)
 
 

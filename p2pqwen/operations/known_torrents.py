@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2pqwen.errors import P2pqwenError, VerificationError
+from p2pqwen.errors import P2pqwenError, VerificationError, about
 from p2pqwen.events import Notice, Report
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import Library, State
@@ -62,7 +62,8 @@ def known_torrents(
 
 def _named(paths: Iterable[Path]) -> Iterator[KnownTorrent]:
     for path in paths:
-        metainfo = parse_metainfo(durable.read(path, max_bytes=MAX_TORRENT_BYTES))
+        with about(path):
+            metainfo = parse_metainfo(durable.read(path, max_bytes=MAX_TORRENT_BYTES))
         manifest, _ = signed_manifest(metainfo)
         if manifest is None:
             raise VerificationError(f"{path} carries no manifest, so it does not say whose files it describes")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TypeAlias
 
 from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError, VerificationError
@@ -87,9 +88,7 @@ def choose(
     Raises `NotFoundError` when nothing was found, `ConflictError` when a contradiction cannot be settled.
     """
     if not found:
-        raise NotFoundError(
-            f"no trusted index lists {target}", hint="see `p2pqwen search`, `p2pqwen trust add`, `p2pqwen index update`"
-        )
+        raise not_listed((), target)
     rivals = [one for one in found if one.entry.id == found[0].entry.id]
     if len({one.same_torrent for one in rivals}) == 1:
         return rivals[0]
@@ -104,6 +103,25 @@ def choose(
     chosen = next(iter(proven.values()))
     report(Notice("info", f"taking {chosen.entry.infohash.v2}, whose manifest is proven to be the git commit"))
     return chosen
+
+
+def not_listed(publishers: Iterable[TrustedPublisher], target: Target) -> NotFoundError:
+    """Return the error for what no trusted index lists; its hint names a listed repository of nearly that name."""
+    hint = "see `p2pqwen search`, `p2pqwen trust add`, `p2pqwen index update`"
+    repo = target.repo if isinstance(target, SnapshotId) else target
+    if isinstance(repo, RepoId):
+        listed = {
+            entry.id.repo.text.lower(): entry.id.repo
+            for publisher in publishers
+            if publisher.document is not None
+            for entry in publisher.document.entries
+        }
+        near = [listed[name] for name in get_close_matches(repo.text.lower(), listed, cutoff=0.8)]
+        if repo in near:
+            hint = f"other commits of it are listed: `p2pqwen search {repo}`"
+        elif near:
+            hint = f"did you mean {' or '.join(map(str, near))}? {hint}"
+    return NotFoundError(f"no trusted index lists {target}", hint=hint)
 
 
 def load_torrent(found: Found, *, report: Report = ignore) -> bytes:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from p2pqwen.errors import NotFoundError, P2pqwenError
+from p2pqwen.errors import NotFoundError, P2pqwenError, about
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted, Position, TrustedState, accept, accept_draft
 from p2pqwen.index.diff import IndexDiff, describe, diff
@@ -140,8 +140,9 @@ def sign_draft(
     with durable.lock(keys.lock_path):
         last = _newest(last_published(keys, now), known)
         trusted = TrustedState(keys.publisher(), keys.roots(), last.seen if last else None)
-        file = parse_file(durable.read(draft, max_bytes=MAX_INDEX_SIZE))
-        seen = accept_draft(durable.read(draft, max_bytes=MAX_INDEX_SIZE), trusted, now)
+        data = durable.read(draft, max_bytes=MAX_INDEX_SIZE)
+        with about(draft):
+            file, seen = parse_file(data), accept_draft(data, trusted, now)
         private = _index_keys(keys, seen.root, passphrase, drafting=True)
         difference = diff(last.document if last else None, seen.document)
         difference = replace(difference, concerns=_signed_before(keys, seen.document))
@@ -171,7 +172,8 @@ def publish_signed(
     with durable.lock(keys.lock_path):
         last = last_published(keys, now)
         data = durable.read(draft, max_bytes=MAX_INDEX_SIZE)
-        accepted = accept(data, TrustedState(keys.publisher(), keys.roots(), last.seen if last else None), now)
+        with about(draft):
+            accepted = accept(data, TrustedState(keys.publisher(), keys.roots(), last.seen if last else None), now)
         check_site(keys, out, last, accepted, now)
         complete_site(keys, out, accepted.document)
         before = _newest(last, known)

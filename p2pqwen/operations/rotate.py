@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, UsageError
+from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, UsageError, about
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.acceptance import TrustedState, accept_roots
 from p2pqwen.index.document import MAX_INDEX_SIZE, MAX_ROOTS
@@ -130,12 +130,12 @@ def accept_draft(store: KeyStore, file: Path, publisher: Sha256 | None) -> tuple
 
 def read_roots(file: Path) -> tuple[SignedRoot, ...]:
     """Read the roots of a draft or an index file, not yet judged; raises `FormatError`."""
-    rows = json_fields.array(
-        parse_object(durable.read(file, max_bytes=MAX_INDEX_SIZE), max_bytes=MAX_INDEX_SIZE), "roots", limit=MAX_ROOTS
-    )
-    if not rows:
-        raise FormatError(f"{file} holds no root")
-    return tuple(parse_signed_root(row) for row in rows)
+    data = durable.read(file, max_bytes=MAX_INDEX_SIZE)
+    with about(file):
+        rows = json_fields.array(parse_object(data, max_bytes=MAX_INDEX_SIZE), "roots", limit=MAX_ROOTS)
+        if not rows:
+            raise FormatError("holds no root")
+        return tuple(parse_signed_root(row) for row in rows)
 
 
 def write_roots(file: Path, roots: tuple[SignedRoot, ...]) -> None:

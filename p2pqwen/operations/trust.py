@@ -6,7 +6,7 @@ import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from p2pqwen.errors import VerificationError
+from p2pqwen.errors import VerificationError, about
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.acceptance import Accepted, EquivocationError, TrustedState, accept
 from p2pqwen.index.document import MAX_INDEX_SIZE
@@ -37,7 +37,8 @@ def add_publisher(
     known = store.is_trusted(publisher)
     trusted = store.get(publisher, now=now, report=report).state if known else TrustedState(publisher)
     try:
-        accepted = accept(data, trusted, now)
+        with about(source.text):
+            accepted = accept(data, trusted, now)
     except EquivocationError as error:
         keep_evidence(store, publisher, data, error, report)
         raise
@@ -74,7 +75,9 @@ def publisher_at(source: Location, *, now: datetime) -> Accepted:
 
     Raises `RefusedError`, `NotFoundError`, `NetworkError`, `DiskError`.
     """
-    return accept(read_now(source.index, max_bytes=MAX_INDEX_SIZE), TrustedState(None), now)
+    data = read_now(source.index, max_bytes=MAX_INDEX_SIZE)
+    with about(source.text):
+        return accept(data, TrustedState(None), now)
 
 
 def _linked(link: PublisherLink, pointer: Pointer, accepted: Accepted) -> Accepted:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from p2pqwen.errors import FormatError, NotFoundError, UsageError
+from p2pqwen.errors import FormatError, NotFoundError, UsageError, about
 from p2pqwen.events import Report, ignore
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, Library
@@ -92,4 +92,5 @@ def _torrent_of(folder: Path, library: Library) -> Metainfo:
 
 
 def _read(path: Path) -> Metainfo:
-    return parse_metainfo(durable.read(path, max_bytes=MAX_TORRENT_BYTES))
+    with about(path):
+        return parse_metainfo(durable.read(path, max_bytes=MAX_TORRENT_BYTES))

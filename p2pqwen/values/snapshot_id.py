@@ -29,7 +29,8 @@ class RepoId:
             and not self.text.endswith(".git")
         )
         if not valid:
-            raise FormatError("not a repository name", expected="ORG/MODEL", got=repr(self.text[:120]))
+            hint = "leave out the address: the name alone, such as Qwen/Qwen3-0.6B" if "://" in self.text else None
+            raise FormatError("not a repository name", expected="ORG/MODEL", got=repr(self.text[:120]), hint=hint)
 
     @property
     def org(self) -> str:

@@ -338,6 +338,29 @@ def test_an_index_is_verified_with_the_network_off(world: World, monkeypatch):
     assert len(reader.ok("search")["results"]) == 1
 
 
+def test_a_mistyped_name_and_a_wrong_file_are_told_apart(world: World, tmp_path: Path):
+    world.publish()
+    reader = world.reader()
+    for typed in ("qwen/tiny", "Qwen/Tinny"):
+        ended = reader.run("fetch", typed)
+        assert (ended.code, "hint: did you mean Qwen/Tiny? " in ended.stderr) == (4, True)
+    ended = reader.run("fetch", f"Qwen/Tiny@{'1' * 40}")
+    assert (ended.code, "hint: other commits of it are listed" in ended.stderr) == (4, True)
+    wrong = tmp_path / "wrong"
+    wrong.write_bytes(b"neither JSON nor bencode")
+    for call in (
+        ("trust", "add", world.id, "--index", wrong),
+        ("index", "diff", world.site, wrong),
+        ("keys", "accept", wrong),
+        ("torrent", "show", wrong),
+        ("verify", wrong),
+        ("fetch", wrong),
+        ("library", "import", "--torrent", wrong),
+    ):
+        ended = reader.run(*call)
+        assert (ended.code, f"error: {wrong}: " in ended.stderr) == (3, True), ended.stderr
+
+
 def test_diff_in_words_and_json(world: World, tmp_path: Path):
     world.publish()
     old = tmp_path / "old.json"

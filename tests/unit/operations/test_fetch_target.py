@@ -31,6 +31,13 @@ def test_targets(text, kind, shown):
     assert str(target) == shown
 
 
+@pytest.mark.parametrize("rest", ["", "/", "/tree/main"])
+def test_a_page_of_the_hub_is_no_torrent_and_says_the_name(rest):
+    with pytest.raises(UsageError, match="page of the Hub") as caught:
+        parse_target(f"https://huggingface.co/Qwen/Qwen3-0.6B{rest}")
+    assert caught.value.hint == "name it as Qwen/Qwen3-0.6B"
+
+
 def test_a_file_is_a_torrent_whatever_its_name(tmp_path):
     (tmp_path / "model").write_bytes(b"x")
     assert parse_target(str(tmp_path / "model")) == TorrentTarget(str(tmp_path / "model"))
