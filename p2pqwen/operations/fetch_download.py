@@ -23,7 +23,6 @@ from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.torrent import SwarmTorrent, TorrentGoneError
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.values.byte_size import format_rate
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.webseed.account import Outlook
 from p2pqwen.webseed.policy import SwarmView, WebSeedDecision, WebSeedUse
@@ -141,6 +140,7 @@ class _Download:
         self._saved = now
         self._in_order: bool | None = None
         self._failed_told = 0
+        self._checking = False
         self._turn: Stall | None = None
         self._at_first = 0
 
@@ -288,12 +288,16 @@ class _Download:
     def _tell(self, progress: TorrentProgress) -> None:
         self._tell_of_web_seeds()
         if progress.phase is Phase.CHECKING:
-            self._report(Progress("check", round(progress.total * progress.checked), progress.total))
+            if progress.checked:  # where nothing is here yet nothing is read, and a bar would stand at 0 for ever
+                self._report(Progress("check", round(progress.total * progress.checked), progress.total))
+                self._checking = True
             return
+        if self._checking:
+            self._checking = False
+            self._report(Progress("check", progress.total, progress.total))
         sources = [_count(progress.peers, "peer")]
         if progress.web_seeds:
             sources.append("web seeds")
-        detail = f"{' and '.join(sources)}, {format_rate(progress.download_rate)}"
         facts = {
             "peers": progress.peers,
             "seeds": progress.seeds,
@@ -302,7 +306,7 @@ class _Download:
             "received": progress.received,
             "uploaded": progress.uploaded,
         }
-        self._report(Progress("download", progress.done, progress.total, detail, facts=facts))
+        self._report(Progress("download", progress.done, progress.total, " and ".join(sources), facts=facts))
 
     def _stalled(self, progress: TorrentProgress) -> P2pqwenError:
         bad = f", {self._torrent.failed_pieces} pieces arrived damaged" if self._torrent.failed_pieces else ""
