@@ -16,12 +16,12 @@ Target = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(pause)
+    app.command(short_help="Neither fetch nor serve a snapshot until `resume`.")(pause)
     app.command()(resume)
-    app.command()(priority)
-    app.command()(pin)
+    app.command(short_help="Say which snapshots go first.")(priority)
+    app.command(short_help="Keep a snapshot until `unpin`, whatever happens.")(pin)
     app.command()(unpin)
-    app.command()(limits)
+    app.command(short_help="Show or change rates, hours and the monthly quota.")(limits)
 
 
 def pause(target: Target, json_output: JsonFlag = False) -> None:

@@ -12,7 +12,7 @@ from p2pqwen.cli.output import Output
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(demo)
+    app.command(short_help="See a tiny model survive its host; all on this machine.")(demo)
 
 
 def demo(json_output: JsonFlag = False) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(doctor)
+    app.command(short_help="Look for what is wrong, and say what to do about it.")(doctor)
 
 
 def doctor(json_output: JsonFlag = False) -> None:

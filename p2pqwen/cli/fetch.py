@@ -13,13 +13,14 @@ from p2pqwen.errors import NetworkError, UsageError
 from p2pqwen.webseed.policy import WebSeedUse
 
 if TYPE_CHECKING:
+    from p2pqwen.node import Node
     from p2pqwen.operations.fetch_request import FetchRequest
     from p2pqwen.server.client import ControlClient
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(fetch)
+    app.command(short_help="Fetch a model from peers and web seeds, and verify it.")(fetch)
 
 
 def fetch(
@@ -37,7 +38,10 @@ def fetch(
     ] = None,
     web_seeds: Annotated[
         WebSeedUse | None,
-        typer.Option(help="When to use web seeds; auto: when peers are missing, slow, or lack a piece."),
+        typer.Option(
+            metavar="auto|always|never",
+            help="When to use web seeds; auto: when peers are missing, slow, or lack a piece.",
+        ),
     ] = None,
     no_web_seeds: Annotated[bool, typer.Option("--no-web-seeds", help="Fetch from peers alone.")] = False,
     only_web_seeds: Annotated[bool, typer.Option("--only-web-seeds", help="Fetch from web seeds alone.")] = False,
@@ -96,10 +100,18 @@ def fetch(
             download_limit=network.download_limit,
         )
         running = node.running()
-        done = node.fetch_here(request, out.report) if running is None else _through(running, request, out)
+        done = _here(node, request, out) if running is None else _through(running, request, out)
         for warning in done["warnings"]:
             out.note(f"warning: {warning}")
         out.result(done, _lines(done))
+
+
+def _here(node: Node, request: FetchRequest, out: Output) -> dict[str, Any]:
+    try:
+        return node.fetch_here(request, out.report)
+    except KeyboardInterrupt:
+        out.note("what has come is kept: the same command goes on where this one stopped")
+        raise
 
 
 def _through(running: ControlClient, request: FetchRequest, out: Output) -> dict[str, Any]:

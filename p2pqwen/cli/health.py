@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(health)
+    app.command(short_help="Show how many copies of each snapshot others hold.")(health)
 
 
 def health(
     target: Annotated[
-        list[str] | None, typer.Argument(metavar="[REPO[@COMMIT]]…", help="Only these; default: held or listed ones.")
+        list[str] | None, typer.Argument(metavar="REPO[@COMMIT]", help="Only these; default: held or listed ones.")
     ] = None,
     look: Annotated[
         bool, typer.Option("--look/--no-look", help="Ask trackers, DHT and web seeds first, or show what is known.")

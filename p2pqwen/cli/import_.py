@@ -26,10 +26,10 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="library")
 
 
-@app.command("import")
+@app.command("import", short_help="Take in models that are on this disk already.")
 def import_models(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Look for models below these folders too.")
+        list[Path] | None, typer.Argument(metavar="FOLDER", help="Look for models below these folders too.")
     ] = None,
     torrent: Annotated[
         list[Path] | None,
@@ -65,10 +65,10 @@ def import_models(
         fail(VerificationError(f"{len(bad)} damaged, {bad[0].held.id} first", hint="`p2pqwen fetch` brings the rest"))
 
 
-@app.command()
+@app.command(short_help="Look for bit rot: read what was not read for 30 days.")
 def scrub(
     target: Annotated[
-        str | None, typer.Argument(metavar="[REPO[@COMMIT]]", help="Read this snapshot alone, due or not.")
+        str | None, typer.Argument(metavar="REPO[@COMMIT]", help="Read this snapshot alone, due or not.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Read every snapshot, due or not.")] = False,
     json_output: JsonFlag = False,

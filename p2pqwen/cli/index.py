@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -29,11 +30,11 @@ PublisherOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the command group."""
     group = typer.Typer(help="Verify, show, compare and update indexes.", no_args_is_help=True, rich_markup_mode=None)
-    group.command("verify")(verify)
+    group.command("verify", short_help="Verify an index file, offline.")(verify)
     group.command("show")(show)
-    group.command("diff")(diff)
-    group.command("sign")(sign)
-    group.command("update")(update)
+    group.command("diff", short_help="Tell what changed between two indexes.")(diff)
+    group.command("sign", short_help="Sign a draft of an index.")(sign)
+    group.command("update", short_help="Get newer indexes from mirrors, the DHT and peers.")(update)
     app.add_typer(group, name="index")
 
 
@@ -80,10 +81,9 @@ def diff(
     """
     from p2pqwen.index.diff import describe
     from p2pqwen.operations.index_check import compare
-    from p2pqwen.operations.index_files import read_index_file
 
     with Output(as_json=json_output) as out:
-        compared = compare(read_index_file(old), read_index_file(new), now=datetime.now(UTC))
+        compared = compare(old, new, now=datetime.now(UTC))
         found, signers = compared.difference, compared.newer.signers
         lines = describe(found)
         if not signers.met:
@@ -125,10 +125,10 @@ def sign(
         done = sign_draft(
             node.keys,
             file,
-            passphrase=known_passphrase,
+            passphrase=partial(known_passphrase, out),
             now=now,
             known=None if here is None else here.accepted,
-            approve=approval(yes=yes, question="Sign this draft?"),
+            approve=approval(out, yes=yes, question="Sign this draft?"),
             report=out.report,
         )
         lines = published_lines(done)
@@ -138,7 +138,9 @@ def sign(
 
 
 def update(
-    publisher: PublisherOption = None,
+    publisher: Annotated[
+        str | None, typer.Option(metavar="ID", help="Update this publisher alone, named by its id.")
+    ] = None,
     peer: PeerOption = None,
     no_dht: NoDht = False,
     json_output: JsonFlag = False,

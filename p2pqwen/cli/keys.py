@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,13 +22,15 @@ NoPassphrase = Annotated[bool, typer.Option("--no-passphrase", help="Leave new p
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    group = typer.Typer(help="Make and show a publisher's keys.", no_args_is_help=True, rich_markup_mode=None)
-    group.command("init")(init)
-    group.command("show")(show)
-    group.command("new")(new)
-    group.command("rotate")(rotate)
-    group.command("sign")(sign)
-    group.command("accept")(accept)
+    group = typer.Typer(
+        help="Make, show and hand over a publisher's keys.", no_args_is_help=True, rich_markup_mode=None
+    )
+    group.command("init", short_help="Make a publisher, with its root key and its index key.")(init)
+    group.command("show", short_help="Show this home's publisher and its keys.")(show)
+    group.command("new", short_help="Make a key for somebody's publisher.")(new)
+    group.command("rotate", short_help="Add, remove or replace keys, or change thresholds.")(rotate)
+    group.command("sign", short_help="Sign a draft of a new root.")(sign)
+    group.command("accept", short_help="Take in new roots, or join a publisher as a signer.")(accept)
     app.add_typer(group, name="keys")
 
 
@@ -38,11 +41,12 @@ def init(
 ) -> None:
     """Make a publisher: a root key, which can then be moved offline, and an index key for everyday publishing."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.keys import init_keys
+    from p2pqwen.operations.keys import check_no_publisher, init_keys
 
     with Output(as_json=json_output) as out:
         node = open_node()
-        shown = init_keys(node.keys, name, new_passphrase(without=no_passphrase))
+        check_no_publisher(node.keys)  # before a passphrase is asked for
+        shown = init_keys(node.keys, name, new_passphrase(out, without=no_passphrase))
         lines = [
             "",
             "Give the publisher id to those who shall trust you.",
@@ -71,7 +75,7 @@ def new(
     from p2pqwen.operations.keys import format_public, new_key
 
     with Output(as_json=json_output) as out:
-        key = new_key(open_node().keys, label, new_passphrase(without=no_passphrase))
+        key = new_key(open_node().keys, label, new_passphrase(out, without=no_passphrase))
         public = format_public(key)
         out.result(
             {"keyid": str(key.public.keyid), "label": key.label, "public": public},
@@ -95,8 +99,12 @@ def rotate(
         list[str] | None,
         typer.Option(metavar="KEYID", help="Take a stolen key out and raise the index epoch past all it signed."),
     ] = None,
-    root_threshold: Annotated[int | None, typer.Option(min=1, help="How many root keys must sign.")] = None,
-    index_threshold: Annotated[int | None, typer.Option(min=1, help="How many index keys must sign.")] = None,
+    root_threshold: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="How many root keys must sign.")
+    ] = None,
+    index_threshold: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="How many index keys must sign.")
+    ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Call the publisher something else.")] = None,
     draft: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the new root there for others to sign.")
@@ -134,8 +142,8 @@ def rotate(
             change,
             fresh,
             draft=draft,
-            passphrase=known_passphrase,
-            new_passphrase=new_passphrase(without=no_passphrase) if fresh else None,
+            passphrase=partial(known_passphrase, out),
+            new_passphrase=new_passphrase(out, without=no_passphrase) if fresh else None,
         )
         out.result(rotation_fields(done), rotation_lines(done))
 
@@ -155,8 +163,8 @@ def sign(
         done = sign_draft(
             open_node().keys,
             file,
-            passphrase=known_passphrase,
-            approve=lambda: yes or not sys.stdin.isatty() or typer.confirm("Sign this root?", default=False, err=True),
+            passphrase=partial(known_passphrase, out),
+            approve=lambda: yes or not sys.stdin.isatty() or out.confirm("Sign this root?"),
             report=out.report,
         )
         out.result(rotation_fields(done), rotation_lines(done))

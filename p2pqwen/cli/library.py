@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("list")(list_snapshots)
-    app.command()(remove)
+    app.command(short_help="Delete a snapshot from the library.")(remove)
 
 
 def list_snapshots(json_output: JsonFlag = False) -> None:
@@ -75,7 +75,7 @@ def remove(
             if not sys.stdin.isatty():
                 raise UsageError(f"nobody to ask whether to delete {name}", hint="say --yes")
             question = f"Delete {name} ({where})?" if where else f"Forget {name}, whose disk is not here?"
-            if not typer.confirm(question, err=True):
+            if not out.confirm(question):
                 raise P2pqwenError(f"{name} stays: it was not confirmed")
         running = node.running()
         if running is not None:

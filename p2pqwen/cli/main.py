@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from p2pqwen import __version__, errors
 from p2pqwen.cli import exit_codes
 from p2pqwen.cli.output import give_up_stdout, prepare_streams, print_error, print_interrupted
+from p2pqwen.cli.wrong_call import asks_for_help, wrong_call
 
 app = typer.Typer(
     name="p2pqwen",
@@ -63,11 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error, code=code, as_json=as_json)
     except TyperException as error:
         code = exit_codes.USAGE
-        message = error.format_message()
-        if type(error).__name__ == "NoArgsIsHelpError":  # which typer does not export: the message is the help
-            typer.echo(message, err=True)
-        elif message:
-            print_error(errors.UsageError(message, hint="see `p2pqwen --help`"), code=code, as_json=as_json)
+        if asks_for_help(error):
+            typer.echo(error.format_message(), err=True)
+        else:
+            print_error(wrong_call(error), code=code, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         code = exit_codes.INTERRUPTED
     except BrokenPipeError:

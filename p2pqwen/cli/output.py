@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -42,7 +43,7 @@ class Output:
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._last_line: dict[str, float] = {}
-        self._started: dict[str, float] = {}
+        self._started: dict[str, tuple[float, int]] = {}  # when, and how much was done already
         self._lock = threading.RLock()  # operations report from several threads
         self._over = False
 
@@ -98,19 +99,31 @@ class Output:
             for line in [_as_json(fields)] if self.as_json else lines:
                 print(line if self.as_json else printable(line, limit=4000))
 
+    def confirm(self, question: str, *, default: bool = False) -> bool:
+        """Ask yes or no. Bars are taken away first, and nothing is reported meanwhile: it would hide the question."""
+        with self._lock:
+            self._close_bars()
+            return bool(typer.confirm(printable(question, limit=2000), default=default, err=True))
+
+    def ask_secret(self, question: str, *, twice: bool = False) -> str:
+        """Ask for words that are not shown while they are typed; as `confirm` does."""
+        with self._lock:
+            self._close_bars()
+            return str(typer.prompt(question, hide_input=True, confirmation_prompt=twice, err=True))
+
     def _progress(self, event: Progress) -> None:
         if self._terminal:
             self._draw(event)
             return
         now = self._clock()
-        started = self._started.setdefault(event.stage, now)
+        started, before = self._started.setdefault(event.stage, (now, event.done))
         finished = event.total is not None and event.done >= event.total
         if not finished and now - self._last_line.get(event.stage, started) < _LINE_EVERY:
             return
         if finished and event.stage in self._last_line and self._last_line[event.stage] < 0:
             return  # its last line is out already
         self._last_line[event.stage] = -1.0 if finished else now
-        self.note(_progress_line(event, now - started))
+        self.note(_progress_line(event, event.done - before, now - started))
 
     def _draw(self, event: Progress) -> None:
         if self._bars is None:
@@ -197,12 +210,16 @@ def _as_json(value: Mapping[str, Any]) -> str:
     return json.dumps(value).replace("\x7f", "\\u007f")
 
 
-def _progress_line(event: Progress, seconds: float) -> str:
-    rate = event.done / seconds if seconds > 0 else 0.0
+def _progress_line(event: Progress, gained: int, seconds: float) -> str:
+    rate = gained / seconds if seconds > 0 else 0.0
     line = f"{event.stage}: {_words(event, rate)}"
     if rate > 0 and event.total is not None and event.done < event.total:
-        line += f", {(event.total - event.done) / rate:.0f} s left"
+        line += f", {_duration((event.total - event.done) / rate)} left"
     return line
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else str(timedelta(seconds=round(seconds)))
 
 
 def _words(event: Progress, rate: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +27,7 @@ YesFlag = Annotated[bool, typer.Option("--yes", help="Do not ask before signing.
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(publish)
+    app.command(short_help="Sign what the library holds as an index, and write the site.")(publish)
 
 
 def publish(
@@ -84,7 +84,7 @@ def publish(
     with Output(as_json=json_output) as out:
         node = open_node()
         now = datetime.now(UTC)
-        passphrase = cache(known_passphrase)
+        passphrase = cache(partial(known_passphrase, out))
         if signed is not None:
             here = accepted_here(node.keys, node.trust, now)
             known = None if here is None else here.accepted
@@ -112,7 +112,7 @@ def publish(
             plan,
             passphrase=passphrase,
             now=now,
-            approve=approval(yes=yes),
+            approve=approval(out, yes=yes),
             check=None if no_check else choose_web_seeds,
             report=out.report,
         )
@@ -183,7 +183,7 @@ def published_lines(done: Published) -> list[str]:
     return lines
 
 
-def approval(*, yes: bool, question: str = "Sign and publish this?") -> Callable[[IndexDiff], bool]:
+def approval(out: Output, *, yes: bool, question: str = "Sign and publish this?") -> Callable[[IndexDiff], bool]:
     """Return how a change is approved: by asking on a terminal.
 
     Without one the command itself is the approval, except of what alarms: that needs `--yes`.
@@ -193,7 +193,7 @@ def approval(*, yes: bool, question: str = "Sign and publish this?") -> Callable
     from p2pqwen.errors import UsageError
 
     def ask(difference: IndexDiff) -> bool:
-        return typer.confirm(question, default=not difference.alarms, err=True)
+        return out.confirm(question, default=not difference.alarms)
 
     def unless_alarming(difference: IndexDiff) -> bool:
         if difference.alarms:

@@ -13,7 +13,7 @@ from p2pqwen.cli.output import Output
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(search)
+    app.command(short_help="Search what the trusted publishers list.")(search)
 
 
 def search(

@@ -29,7 +29,7 @@ LEAVE_SECONDS = 9.0
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(seed)
+    app.command(short_help="Run the node: serve the library to others until stopped.")(seed)
 
 
 def seed(

@@ -24,7 +24,7 @@ def register(parent: typer.Typer) -> None:
 def install(
     options: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- SEED OPTIONS]", help="For `p2pqwen seed`, such as -- --listen 0.0.0.0:7000."),
+        typer.Argument(metavar="-- SEED_OPTION", help="For `p2pqwen seed`, such as -- --listen 0.0.0.0:7000."),
     ] = None,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it now, too.")] = True,
     json_output: JsonFlag = False,

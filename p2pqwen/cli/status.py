@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(status)
+    app.command(short_help="Show the node, and how each snapshot stands.")(status)
 
 
 def status(

@@ -48,8 +48,8 @@ Look = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(adopt)
-    app.command()(rebalance)
+    app.command(short_help="Fetch what the archive needs most, within a budget.")(adopt)
+    app.command(short_help="Give up well-kept snapshots for endangered ones.")(rebalance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ def _ask(plan: Rebalance, out: Output, *, yes: bool) -> None:
         )
     for line in _plan_lines(plan):
         out.note(line)
-    if not typer.confirm(f"Give up {len(plan.give)} snapshot(s) for {len(plan.take)}?", err=True):
+    if not out.confirm(f"Give up {len(plan.give)} snapshot(s) for {len(plan.take)}?"):
         raise P2pqwenError("nothing was changed: it was not confirmed")
 
 

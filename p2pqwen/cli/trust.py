@@ -26,10 +26,10 @@ PublisherArgument = Annotated[str, typer.Argument(metavar="PUBLISHER_ID", help="
 def register(app: typer.Typer) -> None:
     """Add the command group."""
     group = typer.Typer(help="Choose whose index to believe.", no_args_is_help=True, rich_markup_mode=None)
-    group.command("add")(add)
+    group.command("add", short_help="Pin a publisher, and accept its index.")(add)
     group.command("list")(list_publishers)
-    group.command("show")(show)
-    group.command("remove")(remove)
+    group.command("show", short_help="Show a trusted publisher's name, keys and sources.")(show)
+    group.command("remove", short_help="Stop trusting a publisher.")(remove)
     app.add_typer(group, name="trust")
 
 
@@ -64,7 +64,7 @@ def add(
         if is_publisher_link(publisher):
             added = _add_by_link(node, out, publisher, index, way)
         else:
-            added = _add_by_id(node, out, *_named(publisher, index, yes=yes), way)
+            added = _add_by_id(node, out, *_named(out, publisher, index, yes=yes), way)
         lines = [*trusted_lines(added), *key_lines(added)]
         if added.accepted is None:
             lines.append("no index yet: name its place with `p2pqwen trust add … --index FILE|URL`")
@@ -100,7 +100,7 @@ def _add_by_id(node: Node, out: Output, publisher: str, index: str | None, way: 
     return added
 
 
-def _named(text: str, index: str | None, *, yes: bool) -> tuple[str, str | None]:
+def _named(out: Output, text: str, index: str | None, *, yes: bool) -> tuple[str, str | None]:
     """Return the publisher id and the place of its index that a user meant; raises `UsageError`."""
     import sys
     from pathlib import Path
@@ -122,7 +122,7 @@ def _named(text: str, index: str | None, *, yes: bool) -> tuple[str, str | None]
             got=f"publisher {found.publisher}",
             hint="compare that id with one you know and name it, or say --yes",
         )
-    if not typer.confirm(question, default=False, err=True):
+    if not out.confirm(question):
         raise P2pqwenError("not trusted: it was not confirmed")
     return str(found.publisher), source.text
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from p2pqwen.values.snapshot_id import SnapshotId
 
 app = typer.Typer(
-    help="See whether the Hub still shows the snapshots of the library and of this home's index.", no_args_is_help=True
+    help="See whether the Hub still shows the snapshots of the library and of this home's index.",
+    short_help="See whether the Hub still shows the snapshots.",
+    no_args_is_help=True,
 )
 
 Targets = Annotated[
@@ -30,7 +32,7 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="upstream")
 
 
-@app.command()
+@app.command(short_help="Show what is known of that, and since when.")
 def show(targets: Targets = None, json_output: JsonFlag = False) -> None:
     """Show what is known: present, gone or unknown, since when, and when the Hub was last asked."""
     from p2pqwen.node import open_node
@@ -42,7 +44,7 @@ def show(targets: Targets = None, json_output: JsonFlag = False) -> None:
         out.result({"snapshots": _rows(wanted, known)}, _lines(wanted, known))
 
 
-@app.command()
+@app.command(short_help="Ask the Hub, and remember what it says.")
 def check(targets: Targets = None, json_output: JsonFlag = False) -> None:
     """Ask the Hub, and remember what it says; a running node does so every day.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(verify)
+    app.command(short_help="Re-hash every file, and check manifest and signatures.")(verify)
 
 
 def verify(

@@ -53,6 +53,15 @@ class PublisherShown:
     keys: tuple[KeyShown, ...]
 
 
+def check_no_publisher(store: KeyStore) -> None:
+    """Raise `UsageError` when this home has a publisher."""
+    if store.exists:
+        raise UsageError(
+            f"this home has a publisher already: {store.publisher()}",
+            hint="`p2pqwen keys show` shows it, `p2pqwen keys rotate` changes its keys",
+        )
+
+
 def init_keys(store: KeyStore, name: str, passphrase: str | None) -> PublisherShown:
     """Make a publisher with one root key and one index key, so that the root key can be moved offline.
 
@@ -60,11 +69,7 @@ def init_keys(store: KeyStore, name: str, passphrase: str | None) -> PublisherSh
     """
     name = _label(name, "the publisher's name")
     with durable.lock(store.lock_path):
-        if store.exists:
-            raise UsageError(
-                f"this home has a publisher already: {store.publisher()}",
-                hint="`p2pqwen keys show` shows it, `p2pqwen keys rotate` changes its keys",
-            )
+        check_no_publisher(store)
         private = {f"{name} root key": PrivateKey.generate(), f"{name} index key": PrivateKey.generate()}
         (root_key, index_key) = private.values()
         document = root_document(

@@ -46,6 +46,29 @@ def test_progress_speaks_every_few_seconds_and_once_at_the_end(capsys):
     assert "s left" in lines[0]
 
 
+def test_what_was_there_before_does_not_count_as_speed(capsys):
+    now = iter([0.0, 10.0])
+    with Output(as_json=False, clock=lambda: next(now)) as out:
+        for done in (1_000_000, 1_000_100):
+            out.report(Progress("download", done, 2_000_000))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ", 10 B/s, " in line
+    assert line.endswith(", 1 day, 3:46:30 left")
+
+
+@pytest.mark.parametrize("ask", [lambda out: out.confirm("Sign?"), lambda out: out.ask_secret("Passphrase")])
+def test_bars_are_gone_before_a_question_is_asked(ask, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    drawn = []
+    with Output(as_json=False) as out:
+        for name in ("confirm", "prompt"):
+            monkeypatch.setattr(f"typer.{name}", lambda *_, **__: drawn.append(out._bars is not None) or "y")
+        out.report(Progress("check", 1, 2))
+        assert out._bars is not None
+        ask(out)
+    assert drawn == [False]
+
+
 def test_threads_that_outlive_the_command_are_not_heard(capsys):
     with Output(as_json=False) as out:
         out.report(Notice("info", "heard"))
