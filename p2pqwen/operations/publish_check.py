@@ -10,7 +10,7 @@ Asked is as a stranger would, without the Hub's token, because strangers will us
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -73,7 +73,8 @@ def choose_web_seeds(
         pool.shutdown(wait=False, cancel_futures=True)
     _tell(plan, chosen, report)
     return SeedChoice(
-        {one.snapshot: one.listed for one in chosen}, tuple(out for one in chosen for out in one.left_out)
+        {one.snapshot: tuple(dict.fromkeys(one.listed)) for one in chosen},
+        tuple(out for one in chosen for out in one.failed.values()),
     )
 
 
@@ -82,13 +83,9 @@ class _Chosen:
     """What is listed for one snapshot, and by the pattern of each base, what was not asked and what is left out."""
 
     snapshot: SnapshotId
-    listed: tuple[str, ...] = ()
+    listed: list[str] = field(default_factory=list)
     unasked: list[str] = field(default_factory=list)
     failed: dict[str, LeftOut] = field(default_factory=dict)
-
-    @property
-    def left_out(self) -> Iterable[LeftOut]:
-        return self.failed.values()
 
 
 def _choose(
@@ -100,9 +97,9 @@ def _choose(
         known = base.url in before
         probe = _probe(metainfo, base, patience, known=known)
         if probe.is_listable or (known and probe.may_recover):
-            chosen.listed += (base.url,)
+            chosen.listed.append(base.url)
         elif not probe.was_asked and pattern != hub_candidates(plan.endpoint)[1]:  # that one may do harm
-            chosen.listed += (base.url,)
+            chosen.listed.append(base.url)
             chosen.unasked.append(pattern)
         else:
             chosen.failed[pattern] = LeftOut(snapshot, base.url, probe.reason or "it has none of the files")
@@ -127,13 +124,12 @@ def _probe(metainfo: Metainfo, base: Base, patience: Patience | None, *, known: 
 
 def _samples(metainfo: Metainfo) -> set[int]:
     """Return the smallest LFS file and the smallest plain one: the Hub serves the two in different ways."""
-    if metainfo.manifest is None:
-        raise ValueError("a torrent to publish carries its manifest")
-    lfs = {row.path: row.lfs for row in parse_manifest(metainfo.manifest).files}
+    rows = parse_manifest(metainfo.manifest).files if metainfo.manifest is not None else ()
+    lfs = {row.path for row in rows if row.lfs}
     smallest: dict[bool, int] = {}
     for number, file in sorted(enumerate(metainfo.files), key=lambda one: one[1].size):
         if file.size:
-            smallest.setdefault(lfs[file.path], number)
+            smallest.setdefault(file.path in lfs, number)
     return set(smallest.values())
 
 

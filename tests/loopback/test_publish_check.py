@@ -96,6 +96,11 @@ def test_where_there_is_no_way_to_a_base_nothing_was_checked_and_that_is_said(wo
     assert f"web seed {NO_ROUTE} is listed unchecked" in done.stderr
 
 
+def test_a_base_that_is_named_twice_is_listed_once(world):
+    world.publish("--web-seed", world.hub_base, "--web-seed", f"{world.hub.endpoint}/{{repo}}/resolve/")
+    assert world.listed == [world.hub_base, world.cache_base]
+
+
 def test_no_check_asks_nobody(world):
     world.hub.log.clear()
     world.publish("--no-check", "--web-seed", "http://127.0.0.1:9/{repo}/")
