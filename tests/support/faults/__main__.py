@@ -95,23 +95,32 @@ def main() -> int:
     parser.add_argument("count", type=int, nargs="?", help="how many runs (default: as the README says)")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="the number of the first run")
     parser.add_argument("--at-once", type=int, metavar="N", help="runs at the same time")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after so many seconds")
     given = parser.parse_args()
     make, count, at_once = KINDS[given.kind]
     numbers = range(given.first, given.first + (count if given.count is None else given.count))
-    started, summary, bad = time.monotonic(), Counter[str](), 0
+    summary, bad = Counter[str](), 0
     with (
         tempfile.TemporaryDirectory(prefix="p2pqwen-faults-") as folder,
         make(Path(folder)) as run,
         ThreadPoolExecutor(given.at_once or at_once) as pool,
     ):
-        for number, (word, problems) in zip(numbers, pool.map(run, numbers), strict=True):
+        started = time.monotonic()
+
+        def in_time(number: int) -> tuple[str, list[str]] | None:
+            return run(number) if time.monotonic() - started < given.seconds else None
+
+        for number, outcome in zip(numbers, pool.map(in_time, numbers), strict=True):
+            if outcome is None:
+                continue
+            word, problems = outcome
             summary[word] += 1
             bad += bool(problems)
             for problem in problems:
                 print(f"{given.kind} {number}: {problem}", flush=True)
     for word, times in sorted(summary.items()):
         print(f"{times:7}  {word}")
-    print(f"{len(numbers)} runs of {given.kind} in {time.monotonic() - started:.0f} s, {bad} with something wrong")
+    print(f"{summary.total()} runs of {given.kind} in {time.monotonic() - started:.0f} s, {bad} with something wrong")
     return 1 if bad else 0
 
 
