@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from p2pqwen.operations.doctor import Finding
+
+
+_MARGIN = 18
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +48,20 @@ def doctor(json_output: JsonFlag = False) -> None:
 
 
 def _lines(finding: Finding) -> Iterator[str]:
-    yield f"{'ok ' if finding.ok else 'BAD'}  {finding.check:11}  {finding.detail}"
+    yield from _wrapped(f"{'ok ' if finding.ok else 'BAD'}  {finding.check:11}  {finding.detail}", "")
     if finding.advice:
-        yield f"{'':18}→ {finding.advice}"
+        yield from _wrapped(f"→ {finding.advice}", " " * _MARGIN)
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    """Break a line between words where a terminal would break it within one."""
+    if not sys.stdout.isatty():
+        return [indent + text]
+    return textwrap.wrap(
+        text,
+        shutil.get_terminal_size().columns,
+        initial_indent=indent,
+        subsequent_indent=" " * _MARGIN,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
