@@ -297,10 +297,13 @@ class _Node:
             return False
         checking = sum(one.standing is Standing.CHECKING for one in self._seeds.values())
         until = time.monotonic() + LOADING
-        while self._to_load and checking < MAX_CHECKING and time.monotonic() < until:
-            loaded = self._load(self._to_load.popleft())
+        while self._to_load and time.monotonic() < until:
+            held = self._to_load.popleft()
+            if checking >= MAX_CHECKING and not self._verified.stamp(held.id):
+                continue  # it would have to be read: it comes again with the next look, and holds up nobody
+            loaded = self._load(held)
             checking += loaded is not None and loaded.standing is Standing.CHECKING
-        return bool(self._to_load) and checking < MAX_CHECKING
+        return bool(self._to_load)
 
     def _load(self, held: HeldSnapshot) -> _Seed | None:
         try:
