@@ -34,7 +34,10 @@ def health(
     ] = True,
     again: Annotated[bool, typer.Option("--again", help="Ask again about what was looked at within the hour.")] = False,
     seconds: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="Ask for no longer than this; the longest unseen first.")
+        float,
+        typer.Option(
+            "--look-seconds", min=1, metavar="SECONDS", help="Ask for no longer than this; the longest unseen first."
+        ),
     ] = 30.0,
     no_dht: NoDht = False,
     no_trackers: NoTrackers = False,

@@ -42,7 +42,9 @@ Timeout = Annotated[
 ]
 Look = Annotated[
     float,
-    typer.Option("--look", min=0, metavar="SECONDS", help="Look at swarms for at most so long first (0: not at all)."),
+    typer.Option(
+        "--look-seconds", min=0, metavar="SECONDS", help="Look at swarms for at most so long first (0: not at all)."
+    ),
 ]
 
 

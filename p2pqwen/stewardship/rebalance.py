@@ -2,8 +2,8 @@
 
 Against flapping: 1. taking starts below FLOOR, giving only where more than twice FLOOR stay without us; 2. what was
 taken stays at least `MIN_STAY`; 3. in each period only one holder in ten may give a snapshot up, drawn by the hash of
-node, snapshot and period, so that not all who see a surplus act on it; 4. at most a tenth of the budget moves at once;
-5. knowledge older than `FRESH` moves nothing.
+node, snapshot and period, so that not all who see a surplus act on it; 4. at most a tenth of the budget, or one
+snapshot, moves at once; 5. knowledge older than `FRESH` moves nothing.
 """
 
 from __future__ import annotations

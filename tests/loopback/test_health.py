@@ -129,10 +129,10 @@ def test_time_that_runs_out_takes_nothing_back(small):
         config = CONFIG.replace("dht = false", "dht = true")
         bootstrap = ",".join(str(node.endpoint) for node in nodes)
         reader = small.person("out-of-time", config)
-        ended = reader.run("health", "--seconds", "1", "--json", P2PQWEN_DHT_BOOTSTRAP=bootstrap)
+        ended = reader.run("health", "--look-seconds", "1", "--json", P2PQWEN_DHT_BOOTSTRAP=bootstrap)
         assert {tuple(row["sources"]) for row in ended.json["swarms"]} == {("tracker",)}
         blind = small.person("blind", config)
-        ended = blind.run("health", "--seconds", "1", "--no-trackers", P2PQWEN_DHT_BOOTSTRAP=bootstrap)
+        ended = blind.run("health", "--look-seconds", "1", "--no-trackers", P2PQWEN_DHT_BOOTSTRAP=bootstrap)
     assert ended.code == 0
     assert "3 of 3 swarms were not looked at" in ended.stderr
 

@@ -67,13 +67,13 @@ def test_a_plan_is_explained_and_the_same_each_time_and_does_nothing(made):
 )
 def test_wishes(made, options, chosen):
     user = made.person(f"wishes-{'-'.join(map(str, chosen))}")
-    plan = user.ok("adopt", "--budget", "950kB", "--dry-run", "--look", "0", *options)
+    plan = user.ok("adopt", "--budget", "950kB", "--dry-run", "--look-seconds", "0", *options)
     assert repos(plan["chosen"]) == [f"Qwen/Model-{number}" for number in chosen]
 
 
 def test_reserves_of_disks_are_left_free(made):
     user = made.person("full", CONFIG + '[library]\nreserve = "9000TB"\n')
-    plan = user.ok("adopt", "--budget", "1GB", "--dry-run", "--look", "0")
+    plan = user.ok("adopt", "--budget", "1GB", "--dry-run", "--look-seconds", "0")
     assert plan["chosen"] == []
     assert all("no disk has room" in row["reason"] for row in plan["others"])
 
@@ -120,7 +120,7 @@ def test_what_nobody_gives_fails_honestly(made, with_node, tmp_path):
         "--no-trackers",
         "--timeout",
         "2",
-        "--look",
+        "--look-seconds",
         "0",
         "--json",
     )
@@ -178,7 +178,7 @@ def holder(made, name):
     return user
 
 
-REBALANCE = ("rebalance", "--look", "0", "--budget", "350kB")
+REBALANCE = ("rebalance", "--look-seconds", "0", "--budget", "350kB")
 
 
 def test_a_well_kept_snapshot_makes_room_for_an_endangered_one(made):
