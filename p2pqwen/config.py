@@ -45,7 +45,6 @@ class NetworkConfig:
     listen: str = "0.0.0.0:6881"  # only `seed` listens, and it is asked to
     dht: bool = True
     dht_bootstrap: str = ""  # HOST:PORT, … to enter the DHT by; empty: the public ones; none: remembered nodes alone
-    dht_refresh: int = 3600  # seconds after which a node puts publishers' pointers into the DHT again
     lsd: bool = True
     upnp: bool = True
     trackers: bool = True

@@ -278,7 +278,6 @@ class Node:
             routes=route,
             access=self.dht(enabled=settings.dht),
             report=report,
-            every=self.config.network.dht_refresh,
         )
         return Publishers(BundleSeeds(self.bundles, ids, trackers=settings.trackers), care)
 

@@ -21,6 +21,9 @@ MAX_PEERS = 30
 """For each torrent."""
 MAX_FILE = 4 << 20
 
+UNKNOWN_ID = bytes(20)
+"""Of a DHT node that libtorrent knows: its id is not told."""
+
 Address = tuple[str, int]
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from p2pqwen.errors import DiskError
-from p2pqwen.library.known_peers import KnownPeers
+from p2pqwen.library.known_peers import UNKNOWN_ID, KnownPeers
 from p2pqwen.swarm.dht import LOOKUP_SECONDS, Dht
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.krpc import Contact
@@ -31,7 +31,7 @@ class DhtAccess:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Dht]:
         """Open a client for a few requests."""
-        remembered = [Contact(identity, Endpoint(*address)) for identity, address in self.known.dht_nodes()]
+        remembered = [_start(identity, Endpoint(*address)) for identity, address in self.known.dht_nodes()]
         client = KrpcClient(rate=self.rate)
         async with Dht([*self.bootstrap, *remembered], seconds=self.seconds, client=client) as dht:
             try:
@@ -41,3 +41,7 @@ class DhtAccess:
                     self.known.remember_dht_nodes(
                         (one.id, (one.endpoint.host, one.endpoint.port)) for one in dht.good_nodes
                     )
+
+
+def _start(identity: bytes, endpoint: Endpoint) -> Contact | Endpoint:
+    return endpoint if identity == UNKNOWN_ID else Contact(identity, endpoint)

@@ -30,7 +30,7 @@ from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
 from p2pqwen.library.folders import AwayError, bytes_to_write
 from p2pqwen.library.home import Home
-from p2pqwen.library.known_peers import KnownPeers
+from p2pqwen.library.known_peers import MAX_DHT_NODES, UNKNOWN_ID, KnownPeers
 from p2pqwen.library.linking import place
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.library.verified import VerifiedFiles
@@ -191,7 +191,9 @@ class _Fetch:
                 plan, peers = self._with_metadata(swarm, plan, peers)
                 self._on_plan(plan.snapshot)
             with durable.lock(self._library.lock_path(plan.snapshot)), self._relaying(plan) as relayed:
-                return self._download(swarm, plan, peers, relayed)
+                fetched = self._download(swarm, plan, peers, relayed)
+            self._remember_dht(swarm)
+            return fetched
 
     def _with_metadata(self, swarm: Swarm, plan: FetchPlan, peers: list[Endpoint]) -> tuple[FetchPlan, list[Endpoint]]:
         if not self._options.use_peers:
@@ -269,6 +271,13 @@ class _Fetch:
         if plan.v1 is not None:
             with suppress(DiskError):  # it only costs time the next time
                 self._places.known.remember_peers(plan.v1.raw, [(one.host, one.port) for one in peers])
+
+    def _remember_dht(self, swarm: Swarm) -> None:
+        nodes = swarm.dht_nodes() if self._places.network.dht else []
+        known = {address for _, address in self._places.known.dht_nodes()}
+        fresh = [(one.host, one.port) for one in nodes if (one.host, one.port) not in known]
+        with suppress(DiskError):
+            self._places.known.remember_dht_nodes((UNKNOWN_ID, address) for address in fresh[: MAX_DHT_NODES // 2])
 
     def _network(self, plan: FetchPlan, peers: Sequence[Endpoint]) -> SwarmSettings:
         given = self._places.network

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.events import Notice, Progress, Report
@@ -179,12 +180,18 @@ class _Download:
             self._save_resume(wait=True)
             raise
         finally:
-            self._met.update(torrent.met)
+            self._met.update((peer, None) for peer in self._peers_met())
             self._job.met([peer for peer in self._met if peer.host not in self._trials.banned])
             self._count_received()
             self._swarm.remove(torrent)
             self._tell_of_web_seeds()
         return Downloaded(digests, *self._account(self._had))
+
+    def _peers_met(self) -> list[Endpoint]:
+        """Return whom this try was connected to, without our own relay."""
+        urls = () if self._job.relayed is None else self._job.relayed.urls
+        relay = {(parts.hostname, parts.port) for parts in map(urlsplit, urls)}
+        return [one for one in self._torrent.met if (one.host, one.port) not in relay]
 
     def _count_received(self) -> None:
         with suppress(TorrentGoneError):
@@ -433,7 +440,7 @@ class _Download:
         if from_peers + from_web == 0:
             # libtorrent counts once a tick: peers that gave everything within one and left were not counted. With
             # nobody there, what was missing had been on the disk all along.
-            return (gained, 0) if self._torrent.met and not self._web_seeds_in else (0, 0)
+            return (gained, 0) if self._met and not self._web_seeds_in else (0, 0)
         web = gained * from_web // (from_peers + from_web)
         return gained - web, web
 

@@ -107,6 +107,10 @@ def _flushed(torrent: SwarmTorrent, _alert: lt.cache_flushed_alert) -> None:
     torrent.flushes += 1
 
 
+def _connected(torrent: SwarmTorrent, alert: lt.peer_connect_alert) -> None:
+    torrent.meet(Endpoint(*alert.endpoint))
+
+
 def _mapped(news: SessionNews, alert: lt.portmap_alert) -> None:
     news.reach = news.reach.with_mapping(alert.external_port)
 
@@ -141,6 +145,7 @@ _SESSION: dict[type, Handler] = {
     lt.session_stats_alert: _counters,
 }
 _TORRENT: dict[type, Handler] = {
+    lt.peer_connect_alert: _connected,
     lt.piece_finished_alert: _piece,
     lt.hash_failed_alert: _hash_failed,
     lt.torrent_checked_alert: _checked,

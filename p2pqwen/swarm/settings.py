@@ -97,7 +97,7 @@ def _is_lan(host: str) -> bool:
 
 
 def alert_mask(*, pieces: bool) -> int:
-    """Return the alert categories we read; `pieces` adds one alert for each finished piece (downloads only)."""
+    """Return the alert categories we read; `pieces` adds one for each finished piece and peer (downloads only)."""
     category = lt.alert.category_t
     mask = (
         category.error_notification
@@ -106,7 +106,7 @@ def alert_mask(*, pieces: bool) -> int:
         | category.tracker_notification
         | category.port_mapping_notification
     )
-    return int(mask | category.piece_progress_notification if pieces else mask)
+    return int(mask | category.piece_progress_notification | category.connect_notification if pieces else mask)
 
 
 def settings_pack(settings: SwarmSettings) -> dict[str, Any]:

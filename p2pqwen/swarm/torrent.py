@@ -38,9 +38,9 @@ class SwarmTorrent:
 
     `have`: one byte for each piece, 1 once its hash was checked; the bytes may still be on their way to the disk.
     `finished`: it was said to have every wanted piece. `resume`: the newest resume data, not yet wrapped.
-    `flushes`: how often everything was written out on request. `met`: peers it was seen connected to, of which a seed
-    leaves as soon as it has nothing more to give. `followed`: the session tells when its status changes, and `progress`
-    is as of then; else it is asked for.
+    `flushes`: how often everything was written out on request. `met`: whom a download connected to, web seeds too; a
+    seed leaves as soon as it has nothing more to give. `followed`: the session tells when its status changes, and
+    `progress` is as of then; else it is asked for.
     """
 
     def __init__(self, handle: lt.torrent_handle, piece_count: int, *, followed: bool = False) -> None:
@@ -82,6 +82,11 @@ class SwarmTorrent:
             found = self._handle.get_peer_info()
         return [Endpoint(*peer.ip) for peer in found if _is_peer(peer) and not peer.flags & _UNFINISHED_HANDSHAKE]
 
+    def meet(self, peer: Endpoint) -> None:
+        """Book a connection that was made."""
+        if len(self.met) < _MAX_MET:
+            self.met[peer] = None
+
     def progress(self, *, fresh: bool = False) -> TorrentProgress:
         """Return the state of this moment; of a followed torrent, as last told, unless it must be `fresh`."""
         with _alive():
@@ -92,8 +97,6 @@ class SwarmTorrent:
         from_peers, from_web = self._ledger.split(status.total_payload_download)
         connected = [peer for peer in peers if not peer.flags & _UNFINISHED_HANDSHAKE]
         people = [peer for peer in connected if _is_peer(peer)]
-        if len(self.met) < _MAX_MET:
-            self.met.update((Endpoint(*peer.ip), None) for peer in people)
         return TorrentProgress(
             phase=_PHASES.get(status.state, Phase.CHECKING),
             total=status.total_wanted,

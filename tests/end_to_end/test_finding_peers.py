@@ -114,6 +114,19 @@ def test_one_way_alone_is_enough(neighbourhood, way):
     assert done["bytes_from_peers"] == neighbourhood.snapshot.size
 
 
+@pytest.mark.timeout(300)
+def test_dht_nodes_of_earlier_are_enough_when_no_bootstrap_host_is_left(neighbourhood):
+    host, user = neighbourhood.user("veteran")
+    torrent = neighbourhood.snapshot.write_torrent(neighbourhood.folder / "veteran.torrent")
+    neighbourhood.fetch((host, user), torrent, *only("dht"))
+    user.ok("remove", f"{REPO}@{COMMIT}", "--yes")
+    memory = json.loads((user.home / "peers.json").read_text())
+    assert memory["dht"]
+    (user.home / "peers.json").write_text(json.dumps({"dht": memory["dht"]}))  # of peers nothing
+    user.environment["P2PQWEN_DHT_BOOTSTRAP"] = "none"
+    assert neighbourhood.fetch((host, user), torrent, *only("dht"))["bytes_from_peers"] == neighbourhood.snapshot.size
+
+
 @pytest.mark.timeout(240)
 def test_a_named_peer_and_then_the_memory_of_it(neighbourhood):
     who = neighbourhood.user("named")
