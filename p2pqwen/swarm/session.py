@@ -36,6 +36,7 @@ from p2pqwen.values.repo_path import RepoPath
 _LISTEN_SECONDS = 5.0
 _PORT_TRIES = 5
 _POLICY_EVERY = 1.0
+_DHT_AGAIN = 15.0  # a download without a peer looks in the DHT again; libtorrent itself waits a quarter of an hour
 _COUNT_EVERY = 10.0
 
 
@@ -59,6 +60,7 @@ class Swarm:
         self._session: lt.session | None = None
         self._transport = TransportPolicy(clock())
         self._next_policy = clock() + _POLICY_EVERY
+        self._next_dht = clock() + _DHT_AGAIN
         self._next_count = clock()
         self._said: set[tuple[str, str]] = set()
         self._news = alerts.SessionNews()
@@ -253,6 +255,11 @@ class Swarm:
             self._live.apply_settings(cast("lt.settings_pack", transport_pack(self._settings, utp=utp)))
         for torrent in searching:
             torrent.reconnect(utp=utp)
+        if self._settings.dht and not self._settings.accepts_peers and self._clock() >= self._next_dht:
+            self._next_dht = self._clock() + _DHT_AGAIN
+            for torrent in searching:
+                if torrent.progress().peers == 0:
+                    torrent.look_in_dht()
 
     def _is_searching(self, torrent: SwarmTorrent) -> bool:
         return self._settings.accepts_peers or torrent.progress().phase in {Phase.METADATA, Phase.DOWNLOADING}

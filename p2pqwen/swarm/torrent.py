@@ -202,6 +202,11 @@ class SwarmTorrent:
             self._handle.unset_flags(quiet | lt.torrent_flags.stop_when_ready)
             self._handle.resume()
 
+    def look_in_dht(self) -> None:
+        """Look for peers in the DHT now."""
+        with _alive():
+            self._handle.force_dht_announce()
+
     def request_flush(self) -> None:
         """Have everything written to the files; `flushes` counts the answers."""
         with _alive():
