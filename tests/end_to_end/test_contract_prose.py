@@ -127,6 +127,17 @@ def test_what_is_unproven_is_called_so_by_every_command(tmp_path):
     assert [words for user, *words in calls if '"unproven"' not in user.run(*words, "--json").stdout] == []
 
 
+def test_a_target_may_be_the_address_of_a_torrent(world, tmp_path):
+    user = CommandLine(tmp_path, world.hub.endpoint)
+    with mirror() as server:
+        server.answers["/a.torrent"] = gives(world.torrent.read_bytes())
+        fetched = user.ok("fetch", f"{server.url}/a.torrent", "--peer", world.peer, *QUIET, "--no-web-seeds")
+    assert (fetched["repo"], fetched["commit"]) == (REPO, world.commit)
+    assert (fetched["verified"], fetched["provenance"]) == (True, "proven")
+    assert fetched["bytes_from_peers"] >= fetched["size"]
+    assert fetched["bytes_from_web_seeds"] == 0
+
+
 # Who listens
 
 
