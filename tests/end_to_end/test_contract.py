@@ -284,10 +284,15 @@ ROWS = [
         BASES,
         ("bases",),
     ),
-    Row("adopt --dry-run", trusting("adopt", "--budget", "1GB", "--dry-run", "--look", "0"), ADOPTED, ("chosen",)),
+    Row(
+        "adopt --dry-run",
+        trusting("adopt", "--budget", "1GB", "--dry-run", "--look-seconds", "0"),
+        ADOPTED,
+        ("chosen",),
+    ),
     Row(
         "adopt",
-        trusting("adopt", "--budget", "1GB", "--look", "0", "--peer", lambda world: world.peer),
+        trusting("adopt", "--budget", "1GB", "--look-seconds", "0", "--peer", lambda world: world.peer),
         ADOPTED,
         ("chosen",),
     ),
