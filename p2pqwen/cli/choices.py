@@ -57,7 +57,8 @@ def limits(
     upload: Annotated[str | None, typer.Option(metavar="RATE", help="Such as 2MB/s; 0: no limit.")] = None,
     download: Annotated[str | None, typer.Option(metavar="RATE", help="Such as 20MB/s; 0: no limit.")] = None,
     month: Annotated[
-        str | None, typer.Option("--monthly-upload", metavar="SIZE", help="Send no more than this a month, 500GB.")
+        str | None,
+        typer.Option("--monthly-upload", metavar="SIZE", help="Such as 500GB: send no more a month; 0: no limit."),
     ] = None,
     hours: Annotated[
         str | None, typer.Option(metavar="HH:MM-HH:MM,…|always", help="Transfer only in these hours of the day.")

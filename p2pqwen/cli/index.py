@@ -160,7 +160,7 @@ def update(
         now = datetime.now(UTC)
         wanted = store.ids() if publisher is None else [find_publisher(store, publisher)]
         if not wanted:
-            raise NotFoundError("nobody is trusted yet", hint="p2pqwen trust add PUBLISHER_ID --index FILE|URL")
+            raise NotFoundError("nobody is trusted yet", hint="`p2pqwen trust add PUBLISHER_ID --index FILE|URL`")
         asked = [
             Asked(store.get(one, now=now, report=out.report), bundle_route(node, out, dht=not no_dht, peers=peer))
             for one in wanted

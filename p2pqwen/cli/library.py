@@ -30,8 +30,10 @@ def list_snapshots(json_output: JsonFlag = False) -> None:
         node = open_node()
         held = inventory(node.library, out.report)
         known = node.upstream_records(out.report)
+        width = max((len(str(one.id)) for one in held), default=0)
         lines = [
-            f"{one.id}  {format_size(one.size):>8}  {one.state}{_hazard(one.hazards)}{_gone(known.get(one.id))}"
+            f"{one.id!s:<{width}}  {format_size(one.size):>8}  {one.state}"
+            f"{_hazard(one.hazards)}{_gone(known.get(one.id))}"
             for one in held
         ]
         out.result(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TextIO
 
 import typer
 
@@ -39,7 +39,7 @@ class Output:
     def __init__(self, *, as_json: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self.as_json = as_json
         self._clock = clock
-        self._terminal = sys.stderr.isatty()
+        self._terminal = can_redraw(sys.stderr)
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._last_line: dict[str, float] = {}
@@ -140,6 +140,11 @@ class Output:
             self._bars.stop()
             self._bars = None
             self._tasks.clear()
+
+
+def can_redraw(stream: TextIO) -> bool:
+    """Whether what was printed can be drawn over: on a terminal, unless it says that it is a dumb one."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
 
 
 def prepare_streams() -> None:

@@ -85,7 +85,7 @@ def _show(out: Output, found: Standing, verb: str) -> None:
     out.result(
         found.to_json(),
         [
-            f"{verb}  {found.service.path}",
+            f"unit     {verb}: {found.service.path}",
             f"enabled  {words[found.enabled]}",
             f"running  {words[found.active]}",
             *(f"note     {note}" for note in found.notes),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.output import Output
+from p2pqwen.cli.output import Output, can_redraw
 
 if TYPE_CHECKING:
     from p2pqwen.library.state_store import StateStore
@@ -46,7 +46,7 @@ def status(
 def _draw(node: Node, store: StateStore, found: Status, out: Output, *, once: bool) -> None:
     from p2pqwen.cli.status_table import print_once, show_live
 
-    if once or found.node is None:
+    if once or found.node is None or not can_redraw(sys.stdout):
         print_once(found, _notes(node, store, found))
     else:
         show_live(lambda: node.status(store, out.report), lambda now: _notes(node, store, now))

@@ -41,7 +41,8 @@ def show(targets: Targets = None, json_output: JsonFlag = False) -> None:
         node = open_node()
         wanted = _wanted(node, out, targets)
         known = node.upstream_records(out.report)
-        out.result({"snapshots": _rows(wanted, known)}, _lines(wanted, known))
+        nothing = ["nothing is held here, and this home publishes nothing"]
+        out.result({"snapshots": _rows(wanted, known)}, [*_lines(wanted, known)] or nothing)
 
 
 @app.command(short_help="Ask the Hub, and remember what it says.")

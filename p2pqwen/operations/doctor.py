@@ -209,8 +209,8 @@ def _index(patient: Patient) -> Iterator[Finding]:
             yield Finding("index", ok=False, detail=f"{name}: no index has been accepted yet", advice=advice)
             continue
         days = (patient.now() - one.document.issued).days
-        ok = days <= STALE_DAYS
-        detail = f"{name}: {len(one.document.entries)} snapshots, signed {days} days ago"
+        ok, ago = days <= STALE_DAYS, "today" if days <= 0 else "yesterday" if days == 1 else f"{days} days ago"
+        detail = f"{name}: {len(one.document.entries)} snapshots, signed {ago}"
         advice = "`p2pqwen index update`; what it lists stays valid, its publisher may be gone"
         yield Finding("index", ok=ok, detail=detail, advice=None if ok else advice)
 

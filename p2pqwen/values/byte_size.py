@@ -24,7 +24,10 @@ def parse_size(text: str) -> int:
 
 def parse_rate(text: str) -> int:
     """Read a rate in bytes a second, `20MB/s` or `20MB`; raises `UsageError`."""
-    return parse_size(text.strip().removesuffix("/s"))
+    try:
+        return parse_size(text.strip().removesuffix("/s"))
+    except UsageError as error:
+        raise UsageError("not a rate", expected="a number with a unit, such as 5MB/s", got=repr(text)) from error
 
 
 def format_size(size: float) -> str:

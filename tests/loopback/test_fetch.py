@@ -308,7 +308,7 @@ def test_web_seeds_alone_that_have_nothing(user, publisher):
         (("--web-seed", "ftp://127.0.0.1/"), "web seed"),
         (("--repo", "no repo"), "repository"),
         (("--repo", "Other/Model"), "contradicts"),
-        (("--upload-limit", "fast"), "not a size"),
+        (("--upload-limit", "fast"), "not a rate"),
     ],
 )
 def test_wrong_usage(user, publisher, options, words):

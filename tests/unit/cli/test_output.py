@@ -46,6 +46,16 @@ def test_progress_speaks_every_few_seconds_and_once_at_the_end(capsys):
     assert "s left" in lines[0]
 
 
+@pytest.mark.parametrize(("terminal", "drawn"), [("xterm-256color", True), ("", True), ("dumb", False)])
+def test_a_dumb_terminal_gets_lines(terminal, drawn, monkeypatch, capsys):
+    monkeypatch.setenv("TERM", terminal)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Output(as_json=False) as out:
+        out.report(Progress("download", 5, 5))
+        assert (out._bars is not None) is drawn
+    assert drawn or capsys.readouterr().err == "download: 5 B of 5 B\n"
+
+
 def test_what_was_there_before_does_not_count_as_speed(capsys):
     now = iter([0.0, 10.0])
     with Output(as_json=False, clock=lambda: next(now)) as out:
@@ -58,6 +68,7 @@ def test_what_was_there_before_does_not_count_as_speed(capsys):
 
 @pytest.mark.parametrize("ask", [lambda out: out.confirm("Sign?"), lambda out: out.ask_secret("Passphrase")])
 def test_bars_are_gone_before_a_question_is_asked(ask, monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     drawn = []
     with Output(as_json=False) as out:

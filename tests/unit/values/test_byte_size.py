@@ -37,6 +37,11 @@ def test_rates(text, rate):
     assert parse_rate(text) == rate
 
 
+def test_what_is_no_rate():
+    with pytest.raises(UsageError, match=r"not a rate, expected a number with a unit, such as 5MB/s, got 'fast/s'"):
+        parse_rate("fast/s")
+
+
 @pytest.mark.parametrize(
     ("size", "text"),
     [
