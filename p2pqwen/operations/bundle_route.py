@@ -81,12 +81,17 @@ class BundleRoute:
     async def index_of(self, address: ItemAddress) -> tuple[Pointer, bytes]:
         """Return the pointer at an address and the index it leads to, for somebody who knows a key and nothing else.
 
-        Raises `NotFoundError` when the DHT has no such pointer, `NetworkError` when nobody gives the bundle.
+        Raises `NotFoundError` when the DHT has no such pointer, `NetworkError` when no DHT node answers or nobody gives
+        the bundle.
         """
         if self.dht is None:
             raise NotFoundError("a link of a key is looked up in the DHT, which is switched off")
         async with self.dht.open() as dht:
             found = await read_pointer(dht, address)
+            if found is None and not dht.good_nodes:
+                raise NetworkError(
+                    "no DHT node answered", hint="with the publisher's id, `trust add ID --index FILE|URL` needs no DHT"
+                )
             if found is None:
                 raise NotFoundError(
                     "the DHT holds no pointer under this key", hint="is the publisher's node, or a follower's, running?"

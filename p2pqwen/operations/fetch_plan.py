@@ -162,7 +162,7 @@ def _by_name(target: NamedTarget, sources: Sources, report: Report) -> FetchPlan
     wanted = target.repo if target.commit is None else SnapshotId(target.repo, target.commit)
     found = find_entries(sources.publishers, wanted)
     if not found and (held := _held(target, sources.library)) is not None:
-        return plan_of(held.metainfo(), sources, repo=target.repo, route="the library", origin=_LIBRARY)
+        return plan_of(held.metainfo(), sources, repo=target.repo, route="the torrent in the library", origin=_LIBRARY)
     if not found:
         raise not_listed(sources.publishers, wanted)
     chosen = _choose(found, wanted, sources, report)
@@ -205,7 +205,14 @@ def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Re
     if found:
         return _by_listed_magnet(magnet, found, sources, report)
     if (held := _held_by_hash(magnet, sources.library)) is not None:
-        return plan_of(held.metainfo(), sources, repo=held.id.repo, route="the library", origin=_LIBRARY, magnet=magnet)
+        return plan_of(
+            held.metainfo(),
+            sources,
+            repo=held.id.repo,
+            route="the torrent in the library",
+            origin=_LIBRARY,
+            magnet=magnet,
+        )
     if (metainfo := _by_exact_source(magnet, report)) is not None:
         plan = plan_of(metainfo, sources, repo=repo, route="the magnet's source", origin=_SOURCE, magnet=magnet)
         of_torrent = {url for tier in metainfo.trackers for url in _plain(tier)}

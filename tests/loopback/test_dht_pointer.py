@@ -7,13 +7,16 @@ from dataclasses import replace
 
 import pytest
 
+from p2pqwen.errors import NetworkError
 from p2pqwen.index.acceptance import Position, TrustedState, accept
 from p2pqwen.index.document import DhtPointer
 from p2pqwen.index.mutable_item import MAX_SEQUENCE, ItemAddress, sign_item
 from p2pqwen.index.pointer import BOARD_SLOTS, Pointer, board_address, board_key, board_notice, board_salt
+from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.pointer_store import PointerStore
+from p2pqwen.operations.bundle_route import BundleRoute
 from p2pqwen.operations.dht_access import DhtAccess
 from p2pqwen.operations.pointer import (
     find_pointers,
@@ -252,6 +255,14 @@ def test_nodes_that_answered_are_remembered(publisher, follower, nodes):
             return await find_pointers(dht, PUBLISHER, follower.store)
 
     assert asyncio.run(run())[0].pointer == pointer(1)
+
+
+def test_a_dht_that_does_not_answer_says_nothing_of_a_link(tmp_path):
+    home = Home(tmp_path)
+    known, pointers = KnownPeers(tmp_path / "peers.json"), PointerStore(home)
+    route = BundleRoute(BundleStore(home), pointers, known, None, DhtAccess((), known))
+    with pytest.raises(NetworkError, match="no DHT node answered"):
+        asyncio.run(route.index_of(ADDRESS))
 
 
 def test_boards_are_found_by_nobody_who_does_not_know_the_id():
