@@ -31,10 +31,10 @@ def fetch(
         ),
     ],
     peer: Annotated[
-        list[str] | None, typer.Option("--peer", metavar="HOST:PORT", help="Connect straight to this peer.")
+        list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="Connect straight to this peer.")
     ] = None,
     web_seed: Annotated[
-        list[str] | None, typer.Option("--web-seed", metavar="URL", help="Fetch from this web seed too.")
+        list[str] | None, typer.Option("--web-seed", metavar="URL…", help="Fetch from this web seed too.")
     ] = None,
     web_seeds: Annotated[
         WebSeedUse | None,
@@ -46,7 +46,7 @@ def fetch(
     no_web_seeds: Annotated[bool, typer.Option("--no-web-seeds", help="Fetch from peers alone.")] = False,
     only_web_seeds: Annotated[bool, typer.Option("--only-web-seeds", help="Fetch from web seeds alone.")] = False,
     include: Annotated[
-        list[str] | None, typer.Option("--include", metavar="GLOB", help="Fetch only the files that match.")
+        list[str] | None, typer.Option("--include", metavar="GLOB…", help="Fetch only the files that match.")
     ] = None,
     timeout: Annotated[
         float | None,

@@ -33,7 +33,7 @@ def import_models(
     ] = None,
     torrent: Annotated[
         list[Path] | None,
-        typer.Option("--torrent", metavar="FILE", help="Recognise this snapshot, beside those of trusted indexes."),
+        typer.Option("--torrent", metavar="FILE…", help="Recognise this snapshot, beside those of trusted indexes."),
     ] = None,
     hf_cache: Annotated[
         bool, typer.Option("--hf-cache/--no-hf-cache", help="Look into the Hugging Face cache.")

@@ -85,19 +85,19 @@ def new(
 
 def rotate(
     new_root_key: Annotated[
-        list[str] | None, typer.Option(metavar="LABEL", help="Make a root key in this home and add it.")
+        list[str] | None, typer.Option(metavar="LABEL…", help="Make a root key in this home and add it.")
     ] = None,
     new_index_key: Annotated[
-        list[str] | None, typer.Option(metavar="LABEL", help="Make an index key in this home and add it.")
+        list[str] | None, typer.Option(metavar="LABEL…", help="Make an index key in this home and add it.")
     ] = None,
     add_root: Annotated[
-        list[str] | None, typer.Option(metavar="LABEL=KEY", help="Add somebody's root key, as `keys new` printed it.")
+        list[str] | None, typer.Option(metavar="LABEL=KEY…", help="Add somebody's root key, as `keys new` printed it.")
     ] = None,
-    add_index: Annotated[list[str] | None, typer.Option(metavar="LABEL=KEY", help="Add somebody's index key.")] = None,
-    remove: Annotated[list[str] | None, typer.Option(metavar="KEYID", help="Take a key out of every role.")] = None,
+    add_index: Annotated[list[str] | None, typer.Option(metavar="LABEL=KEY…", help="Add somebody's index key.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(metavar="KEYID…", help="Take a key out of every role.")] = None,
     stolen: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEYID", help="Take a stolen key out and raise the index epoch past all it signed."),
+        typer.Option(metavar="KEYID…", help="Take a stolen key out and raise the index epoch past all it signed."),
     ] = None,
     root_threshold: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="How many root keys must sign.")

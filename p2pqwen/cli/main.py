@@ -18,7 +18,7 @@ from p2pqwen.cli.wrong_call import asks_for_help, wrong_call
 app = typer.Typer(
     name="p2pqwen",
     help="Keep open-weight models alive: signed torrents, a signed magnet index, peers that seed and fetch.",
-    epilog=exit_codes.HELP,
+    epilog=f"{exit_codes.HELP}\n\nAn option whose value is shown with … may be given more than once.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

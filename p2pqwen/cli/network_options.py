@@ -27,7 +27,7 @@ DownloadLimit = Annotated[
 
 PeerOption = Annotated[
     list[str] | None,
-    typer.Option("--peer", metavar="HOST:PORT", help="Ask this node of the publisher, or of a follower, directly."),
+    typer.Option("--peer", metavar="HOST:PORT…", help="Ask this node of the publisher, or of a follower, directly."),
 ]
 
 

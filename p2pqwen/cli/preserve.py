@@ -47,11 +47,11 @@ def preserve(
     ] = None,
     include: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Of many: only these, by ORG/MODEL, MODEL or group:NAME."),
+        typer.Option(metavar="GLOB…", help="Of many: only these, by ORG/MODEL, MODEL or group:NAME."),
     ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Of many: not these.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB…", help="Of many: not these.")] = None,
     licence: Annotated[
-        list[str] | None, typer.Option("--license", metavar="GLOB", help="Of many: only under these licences.")
+        list[str] | None, typer.Option("--license", metavar="GLOB…", help="Of many: only under these licences.")
     ] = None,
     max_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Of many: none larger than this.")] = None,
     budget: Annotated[str | None, typer.Option(metavar="SIZE", help="Of many: bring at most so much.")] = None,

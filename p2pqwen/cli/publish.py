@@ -32,18 +32,16 @@ def register(app: typer.Typer) -> None:
 
 def publish(
     out_folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of the published site.")],
-    mirror: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="Where this folder can be read; more than once.")
-    ] = None,
+    mirror: Annotated[list[str] | None, typer.Option(metavar="URL…", help="Where this folder can be read.")] = None,
     web_seed: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="URL", help="A BEP 19 base beside the Hub's, to which <commit>/<path> is added; may hold {repo}."
+            metavar="URL…", help="A BEP 19 base beside the Hub's, to which <commit>/<path> is added; may hold {repo}."
         ),
     ] = None,
-    tracker: Annotated[list[str] | None, typer.Option(metavar="URL", help="A tracker; more than once.")] = None,
+    tracker: Annotated[list[str] | None, typer.Option(metavar="URL…", help="A tracker.")] = None,
     withdraw: Annotated[
-        list[str] | None, typer.Option(metavar="REPO@COMMIT", help="Take a snapshot out of the index.")
+        list[str] | None, typer.Option(metavar="REPO@COMMIT…", help="Take a snapshot out of the index.")
     ] = None,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why it is withdrawn.")] = None,
     base: Annotated[

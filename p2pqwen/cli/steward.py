@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from p2pqwen.values.snapshot_id import SnapshotId
 
 Prefer = Annotated[
-    list[str] | None, typer.Option("--prefer", metavar="GLOB", help="Take these first: ORG/MODEL or a model's name.")
+    list[str] | None, typer.Option("--prefer", metavar="GLOB…", help="Take these first: ORG/MODEL or a model's name.")
 ]
-Exclude = Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Never take these.")]
-Peer = Annotated[list[str] | None, typer.Option("--peer", metavar="HOST:PORT", help="Connect straight to this peer.")]
+Exclude = Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB…", help="Never take these.")]
+Peer = Annotated[list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="Connect straight to this peer.")]
 NoWebSeeds = Annotated[bool, typer.Option("--no-web-seeds", help="Fetch from peers alone.")]
 Timeout = Annotated[
     float | None, typer.Option(metavar="SECONDS", help="Give a fetch up when nothing arrived for so long.")

@@ -34,7 +34,7 @@ def verify(
         bool, typer.Option("--repair", help="For a held snapshot: fetch what is bad from peers and web seeds.")
     ] = False,
     peer: Annotated[
-        list[str] | None, typer.Option("--peer", metavar="HOST:PORT", help="For --repair: connect straight to this.")
+        list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="For --repair: connect straight to this.")
     ] = None,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="For --repair: give up when nothing has arrived for so long.")

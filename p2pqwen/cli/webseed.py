@@ -33,7 +33,7 @@ def check(
         str, typer.Argument(metavar="REPO[@COMMIT]|FILE.torrent", help="A listed or held snapshot, or a torrent.")
     ],
     web_seed: Annotated[
-        list[str] | None, typer.Option("--web-seed", metavar="URL", help="Check this base URL too.")
+        list[str] | None, typer.Option("--web-seed", metavar="URL…", help="Check this base URL too.")
     ] = None,
     pieces: Annotated[
         int, typer.Option(min=0, max=1000, metavar="N", help="Random pieces to read between a file's first and last.")

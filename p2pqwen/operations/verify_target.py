@@ -31,9 +31,14 @@ def verify_target(
     """Verify whatever `target` names; raises `NotFoundError`, `UsageError`, `VerificationError`, `DiskError`.
 
     A path wins over a repository of the same name. A folder is compared with `torrent`, else with the torrent beside
-    it, else with that of the held snapshot of the commit it is named after.
+    it, else with that of the held snapshot of the commit it is named after. An option that would go unused is refused:
+    its user believes that something else was read.
     """
     path = Path(target)
+    if torrent is not None and not path.is_dir():
+        raise UsageError("--torrent says what a folder should hold", expected="a folder to verify", got=target)
+    if data is not None and not path.is_file():
+        raise UsageError("--data says where a .torrent's files are", expected="a .torrent to verify", got=target)
     if path.is_file():
         metainfo = _read(path)
         return _verify_torrent(path, metainfo, data, library, keys, report)

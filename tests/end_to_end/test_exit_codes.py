@@ -97,6 +97,8 @@ CASES = [
     Case(2, "no address", says("seed", "--listen", "nowhere")),
     Case(2, "no number", says("fetch", REPO, "--timeout", "soon")),
     Case(2, "options that contradict", says("fetch", REPO, "--only-web-seeds", "--no-web-seeds")),
+    Case(2, "an option that would go unused", says("verify", REPO, "--data", ".")),
+    Case(2, "another that would", lambda world, _: ("verify", world.torrent, "--torrent", world.torrent)),
     Case(2, "no Hub", says("list"), {"HF_ENDPOINT": "ftp://hub.example"}),
     Case(3, "signature", lambda world, folder: ("index", "verify", edited(world, folder))),
     Case(3, "another publisher", lambda world, _: ("index", "verify", world.index, "--publisher", "0" * 64)),

@@ -31,6 +31,14 @@ def test_no_command_is_described_by_half_a_sentence(name):
 
 
 @pytest.mark.parametrize("name", GROUPS)
+def test_an_option_that_may_be_given_more_than_once_shows_it(name):
+    for command in GROUPS[name].values():
+        for option in command.params:
+            if option.param_type_name == "option":
+                assert option.multiple == (option.metavar or "").endswith("…"), (command.name, option.opts)
+
+
+@pytest.mark.parametrize("name", GROUPS)
 def test_a_group_alone_shows_its_help(name, capsys):
     assert main(name.split()[1:]) == 2
     stdout, stderr = capsys.readouterr()
