@@ -142,7 +142,10 @@ def _grow(path: Path, dice: random.Random) -> None:
 
 def _swap(path: Path, dice: random.Random) -> None:
     """Exchange it with another file beside it, or its own halves where it is alone."""
-    others = sorted(one for one in path.parent.iterdir() if one.is_file() and one != path)
+    # What a user wrote is the user's to mend: with rubbish for a config every command refuses to work.
+    others = sorted(
+        one for one in path.parent.iterdir() if one.is_file() and one.name not in {path.name, "config.toml"}
+    )
     if others:
         other, aside = dice.choice(others), path.with_name("aside")
         path.rename(aside)
