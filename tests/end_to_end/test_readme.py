@@ -19,11 +19,13 @@ import pytest
 
 from p2pqwen.demo.tiny_model import write_tiny_model
 from tests.simulators.hub import HubSimulator
+from tests.support.other_clients import free_port
 from tests.support.processes import ROOT
 
 README = ROOT / "README.md"
 MARK = "-- end of command --"
 _BLOCK = re.compile(r"(?:<!-- as: (\w+) -->\n)?```console\n(.*?)```", re.DOTALL)
+_PORT = re.compile(r":16\d{3}\b")
 SECONDS = 90
 
 
@@ -35,8 +37,12 @@ class Step:
 
 
 def steps() -> list[Step]:
+    """Return the commands in order, on ports that are free now: the same examples may be running beside us."""
     found = []
-    for user, block in _BLOCK.findall(README.read_text(encoding="utf-8")):
+    text = README.read_text(encoding="utf-8")
+    for port in set(_PORT.findall(text)):
+        text = text.replace(port, f":{free_port()}")
+    for user, block in _BLOCK.findall(text):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, expected = part.partition("\n")
             while command.endswith("\\"):
