@@ -101,16 +101,16 @@ def read(path: Path, *, max_bytes: int) -> bytes:
 class LockHeldError(P2pqwenError):
     """Another process holds the lock; `owner` is what it wrote there (its pid)."""
 
-    def __init__(self, path: Path, owner: str) -> None:
+    def __init__(self, path: Path, owner: str, hint: str) -> None:
         self.owner = owner
         super().__init__(
             f"{path.name.removesuffix('.lock')} is in use by process {owner or 'unknown'}",
-            hint="wait for it to end, or stop it",
+            hint=hint,
         )
 
 
 @contextlib.contextmanager
-def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
+def lock(path: Path, *, wait: bool = False, hint: str = "wait for it to end, or stop it") -> Iterator[None]:
     """Hold an exclusive lock file with our pid in it; freed by the system when the process ends.
 
     Raises `LockHeldError` when another process has it and `wait` is false, `DiskError`.
@@ -122,7 +122,7 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
-            raise LockHeldError(path, os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()) from error
+            raise LockHeldError(path, os.pread(descriptor, 20, 0).decode("ascii", "replace").strip(), hint) from error
         with contextlib.suppress(OSError):  # the lock holds without our pid in it, on a full disk too
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

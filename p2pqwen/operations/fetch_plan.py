@@ -101,6 +101,8 @@ def make_plan(target: FetchTarget, sources: Sources, *, repo: RepoId | None, rep
     """
     match target:
         case NamedTarget():
+            if repo not in {None, target.repo}:
+                raise UsageError("--repo names another repository than the target", expected=target.repo, got=repo)
             return _by_name(target, sources, report)
         case MagnetTarget(magnet=magnet):
             return _by_magnet(magnet, sources, repo, report)

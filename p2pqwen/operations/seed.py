@@ -103,7 +103,8 @@ def seed(
     `control` is open while the node runs, within its lock.
     Raises `LockHeldError` when another node of this home runs, `P2pqwenError` when it cannot listen.
     """
-    with durable.lock(home.locks / "node.lock"), Swarm(settings, report=report) as swarm, web or nullcontext():
+    alone = durable.lock(home.locks / "node.lock", hint="each home has one node, and `p2pqwen status` shows it")
+    with alone, Swarm(settings, report=report) as swarm, web or nullcontext():
         try:
             _Node(library, home, settings, swarm, web, helpers, report).run(stopping, control or nullcontext())
         finally:

@@ -98,6 +98,7 @@ CASES = [
     Case(2, "no number", says("fetch", REPO, "--timeout", "soon")),
     Case(2, "options that contradict", says("fetch", REPO, "--only-web-seeds", "--no-web-seeds")),
     Case(2, "an option that would go unused", says("verify", REPO, "--data", ".")),
+    Case(2, "two repositories at once", says("fetch", REPO, "--repo", "Qwen/Another")),
     Case(2, "another that would", lambda world, _: ("verify", world.torrent, "--torrent", world.torrent)),
     Case(2, "no Hub", says("list"), {"HF_ENDPOINT": "ftp://hub.example"}),
     Case(3, "signature", lambda world, folder: ("index", "verify", edited(world, folder))),

@@ -157,7 +157,7 @@ def test_one_node_for_each_home(keeper):
     with seeding(keeper) as (process, _):
         second = keeper.run("seed", "--listen", "127.0.0.1:0", *QUIET)
         assert second.code == 1
-        assert f"node is in use by process {process.pid}" in second.stderr
+        assert f"node is in use by process {process.pid}\nhint: each home has one node, and" in second.stderr
 
 
 def test_status_shows_the_node_and_its_snapshots(keeper):
