@@ -73,7 +73,9 @@ def test_what_hf_download_leaves_beside_the_files_is_not_payload(hub, user, tmp_
     from huggingface_hub import snapshot_download
 
     commit = hub.add(REPO, write_folder(tmp_path / "src", small_model()))
-    snapshot_download(REPO, endpoint=hub.endpoint, local_dir=tmp_path / "local", token=False)
+    snapshot_download(
+        REPO, endpoint=hub.endpoint, local_dir=tmp_path / "local", cache_dir=tmp_path / "other", token=False
+    )
     snapshot_download(REPO, endpoint=hub.endpoint, cache_dir=tmp_path / "cache", token=False)
     cached = tmp_path / "cache" / "models--Qwen--Tiny" / "snapshots" / str(commit)
     for index, folder in enumerate((tmp_path / "local", cached)):
