@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -22,6 +23,7 @@ class SessionNews:
 
     listening: list[Endpoint] = field(default_factory=list)
     listen_errors: list[str] = field(default_factory=list)
+    port_taken: bool = False
     complaints: list[tuple[str, str, str]] = field(default_factory=list)
     reach: Reach = field(default_factory=Reach)
     dropped: bool = False
@@ -47,6 +49,7 @@ def _listening(news: SessionNews, alert: lt.listen_succeeded_alert) -> None:
 
 def _not_listening(news: SessionNews, alert: lt.listen_failed_alert) -> None:
     news.listen_errors.append(alert.error.message())
+    news.port_taken |= alert.error.value() == errno.EADDRINUSE
 
 
 def _tracker_error(news: SessionNews, alert: lt.tracker_error_alert) -> None:

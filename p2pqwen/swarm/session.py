@@ -34,7 +34,7 @@ from p2pqwen.values.printable_text import printable
 from p2pqwen.values.repo_path import RepoPath
 
 _LISTEN_SECONDS = 5.0
-_PORT_TRIES = 5
+_PORT_TRIES = 8
 _POLICY_EVERY = 1.0
 _DHT_AGAIN = 15.0  # a download without a peer looks in the DHT again; libtorrent itself waits a quarter of an hour
 _COUNT_EVERY = 10.0
@@ -68,7 +68,7 @@ class Swarm:
 
     def __enter__(self) -> Self:
         # Where any port will do, libtorrent takes one for TCP that UDP may not have any more.
-        any_port = self._settings.listen is not None and self._settings.listen.port == 0
+        any_port = all(one.port == 0 for one in self._settings.listen_on)
         for left in reversed(range(_PORT_TRIES if any_port else 1)):
             self._open()
             if self._await_sockets(last=not left):
@@ -79,6 +79,7 @@ class Swarm:
     def _open(self) -> None:
         mask = alert_mask(pieces=not self._settings.accepts_peers)
         pack = cast("lt.settings_pack", {**settings_pack(self._settings), "alert_mask": mask})
+        self.listening.clear()
         self._session = lt.session(pack)
         self._session.set_ip_filter(address_filter(self._settings))
         _limit_local_peers_too(self._session)
@@ -230,12 +231,16 @@ class Swarm:
     def _await_sockets(self, *, last: bool) -> bool:
         """Wait until it listens; whether it does, where another try is to follow, and else an error if not."""
         self._news.listen_errors.clear()
+        self._news.port_taken = False
+        self._live.is_listening()  # answered when every socket was tried; the alerts are there by then
         deadline = self._clock() + _LISTEN_SECONDS
         answers = len(self._settings.listen_on)  # of TCP; UDP takes the same port
         while len(self.listening) + len(self._news.listen_errors) < answers and self._clock() < deadline:
             self.pump(0.05)
             if self.listening and not self._settings.accepts_peers:
                 break  # the rest is closed as it comes
+        if self._news.port_taken and not last:
+            return False  # one address would be deaf and mute: no DHT and no tracker by way of it
         if not self._settings.accepts_peers or self.listening:
             return True
         if last:
