@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -97,6 +98,8 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, metavar="N", help="runs at the same time")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after so many seconds")
     given = parser.parse_args()
+    # Started in a script's background, SIGINT is ignored, and would be by the commands that are interrupted here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     make, count, at_once = KINDS[given.kind]
     numbers = range(given.first, given.first + (count if given.count is None else given.count))
     summary, bad = Counter[str](), 0
