@@ -44,7 +44,7 @@ from p2pqwen.operations.fetch_files import (
     require_room,
     unshare_bad_files,
 )
-from p2pqwen.operations.fetch_metadata import KeptMetadata, NoMetadataError, ask_peers
+from p2pqwen.operations.fetch_metadata import KeptMetadata, NoMetadataError, ask_for_layers, ask_peers
 from p2pqwen.operations.fetch_plan import FetchPlan, Sources, make_plan, plan_of
 from p2pqwen.operations.fetch_target import FetchTarget
 from p2pqwen.operations.lookup import check_metadata
@@ -190,6 +190,7 @@ class _Fetch:
             if plan.metainfo is None:
                 plan, peers = self._with_metadata(swarm, plan, peers)
                 self._on_plan(plan.snapshot)
+            plan = self._with_layers(swarm, plan, peers)
             with durable.lock(self._library.lock_path(plan.snapshot)), self._relaying(plan) as relayed:
                 fetched = self._download(swarm, plan, peers, relayed)
             self._remember_dht(swarm)
@@ -211,6 +212,20 @@ class _Fetch:
         self._kept.keep(metainfo)
         self._remember(plan, connected)
         return plan, list(dict.fromkeys([*peers, *connected]))
+
+    def _with_layers(self, swarm: Swarm, plan: FetchPlan, peers: Sequence[Endpoint]) -> FetchPlan:
+        metainfo = plan.metainfo
+        if metainfo is None or metainfo.has_all_layers or not self._options.use_peers:
+            return plan
+        held = self._library.get(plan.snapshot)
+        before = None if held is None else self._stored(held)
+        if before is not None and before.infohash == metainfo.infohash:
+            return replace(plan, metainfo=replace(metainfo, piece_layers=before.piece_layers))
+        asked = list(dict.fromkeys([*peers, *self._remembered(plan)]))
+        if not (asked or swarm.looks_for_peers):
+            return plan
+        found = ask_for_layers(swarm, metainfo, asked, folder=self._places.home.staging, report=self._report)
+        return replace(plan, metainfo=found)
 
     def _completed(self, plan: FetchPlan, metainfo: Metainfo) -> FetchPlan:
         if plan.entry is not None:
@@ -381,7 +396,7 @@ class _Fetch:
         globs = self._globs(plan.snapshot)
         if globs is not None and not metainfo.has_all_layers:
             raise P2pqwenError(
-                "files can only be chosen when there is a .torrent file, and this metadata came from peers",
+                "files can only be chosen where the hash of every piece is known, and no peer gave those",
                 hint="fetch the whole snapshot, or name its .torrent file or an index that lists it",
             )
         files = choose_files(metainfo, globs)

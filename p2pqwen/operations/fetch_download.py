@@ -15,7 +15,7 @@ from p2pqwen.library import durable
 from p2pqwen.library.hashing import FileDigests
 from p2pqwen.library.trailing import GrowingFile, TrailingHasher
 from p2pqwen.operations.salvage import pieces_on_disk
-from p2pqwen.operations.trials import ENOUGH, TrialOverError, Trials
+from p2pqwen.operations.trials import TrialOverError, Trials
 from p2pqwen.swarm.endpoint import Endpoint, is_address
 from p2pqwen.swarm.problems import ContradictionError
 from p2pqwen.swarm.progress import Phase, TorrentProgress
@@ -118,7 +118,9 @@ class _Download:
     def __init__(self, swarm: Swarm, job: DownloadJob, report: Report) -> None:
         self._swarm, self._job, self._report = swarm, job, report
         self._stall = Stall(job.timeout)
-        self._trials = Trials(job.timeout)
+        self._trials = Trials(job.timeout, singly=job.needs_hashes)
+        self._trials.begin(self._named)
+        self._admit()
         self._met: dict[Endpoint, None] = {}
         self._had: bytes | None = None
         self._received = (0, 0)
@@ -149,13 +151,27 @@ class _Download:
         """Say who is tried next."""
         trials, torrent = self._trials, self._torrent
         suspect, before = trials.only, len(trials.banned)
-        named = [peer for peer in (*self._job.peers, *self._job.remembered) if is_address(peer.host)]
-        trials.next(over, [*named, *self._met], gained=sum(torrent.have) > self._at_first)
+        trials.next(over, [*self._named, *self._met], gained=sum(torrent.have) > self._at_first)
         if suspect is not None and len(trials.banned) > before:
             self._report(Notice("warning", f"{suspect} sends wrong data and is not asked again"))
         elif suspect is None and trials.only is not None:
             self._report(Notice("warning", "pieces arrive damaged: peers are tried one by one"))
-        self._swarm.admit(trials.only, trials.banned)
+        self._admit()
+
+    @property
+    def _named(self) -> list[Endpoint]:
+        return [peer for peer in (*self._job.peers, *self._job.remembered) if is_address(peer.host)]
+
+    def _admit(self) -> None:
+        """Keep everybody out but the peer whose turn it is, and our own relay, which gives only what it has checked."""
+        trials = self._trials
+        only = [] if trials.only is None else [trials.only, *self._relay]
+        self._swarm.admit(only, trials.banned)
+
+    @property
+    def _relay(self) -> set[Endpoint]:
+        urls = () if self._job.relayed is None else self._job.relayed.urls
+        return {Endpoint(parts.hostname or "", parts.port or 0) for parts in map(urlsplit, urls)}
 
     def _try(self) -> Downloaded:
         torrent, only = self._torrent, self._trials.only
@@ -189,9 +205,8 @@ class _Download:
 
     def _peers_met(self) -> list[Endpoint]:
         """Return whom this try was connected to, without our own relay."""
-        urls = () if self._job.relayed is None else self._job.relayed.urls
-        relay = {(parts.hostname, parts.port) for parts in map(urlsplit, urls)}
-        return [one for one in self._torrent.met if (one.host, one.port) not in relay]
+        relay = self._relay
+        return [one for one in self._torrent.met if one not in relay]
 
     def _count_received(self) -> None:
         with suppress(TorrentGoneError):
@@ -282,11 +297,8 @@ class _Download:
         if self._turn is None or progress.phase is not Phase.DOWNLOADING:
             return
         idle, failed = self._turn.look(progress.done), self._torrent.failed_pieces > 0
-        if self._trials.only is None:
-            if idle and failed:
-                raise TrialOverError(bad=False)
-        elif idle or failed or sum(self._torrent.have) - self._at_first >= ENOUGH:
-            raise TrialOverError(bad=failed)
+        if self._trials.is_over(idle=idle, failed=failed, pieces=sum(self._torrent.have) - self._at_first):
+            raise TrialOverError(bad=failed and self._trials.only is not None)
 
     def _tell_of_web_seeds(self) -> None:
         for notice in self._job.relayed.take_notices() if self._job.relayed is not None else ():
@@ -333,7 +345,9 @@ class _Download:
 
     def _decide_on_web_seeds(self, progress: TorrentProgress) -> None:
         relayed = self._job.relayed
-        if relayed is None or progress.phase is not Phase.DOWNLOADING or self._trials.only is not None:
+        if relayed is None or progress.phase is not Phase.DOWNLOADING:
+            return
+        if self._trials.only is not None and not self._trials.singly:
             return
         now = time.monotonic()
         if now - self._offered[0] >= _OFFER_EVERY:

@@ -1,9 +1,11 @@
-"""Get an info dictionary from peers, for a magnet or infohash that nobody else can explain."""
+"""Get an info dictionary and its piece layers from peers, for a magnet or infohash that nobody else can explain."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from p2pqwen.errors import FormatError, NetworkError
@@ -17,10 +19,15 @@ from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.torrent.info import MAX_INFO_BYTES
-from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
+from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info, parse_metainfo
 from p2pqwen.values.digest import Sha1, Sha256
 
 _SECONDS_OF_REPORT = 1.0
+_LAYERS_LEAST = 4.0  # seconds for piece layers at the most, besides
+_LAYERS_FILE = 0.25  # seconds for each file, which is a request of its own, and
+_LAYERS_RATE = 50_000  # bytes a second: liars could go on for ever
+_LAYERS_EVERY = 0.2
+_CONNECT = 1.0  # to a peer that was there a moment ago
 
 
 class NoMetadataError(NetworkError):
@@ -76,15 +83,78 @@ def ask_peers(
     try:
         while True:
             only = turns.pop(0) if turns else None
-            swarm.admit(only, ())
+            swarm.admit([] if only is None else [only], ())
             if (found := asking.ask(only)) is not None:
                 break
             turns = turns or (asking.met if only is None else [])
     finally:
-        swarm.admit(None, ())
+        swarm.admit((), ())
     metainfo, connected = found
     check_infohash(metainfo, plan.v1, plan.v2)
     return metainfo, connected
+
+
+def ask_for_layers(
+    swarm: Swarm, metainfo: Metainfo, peers: Sequence[Endpoint], *, folder: Path, report: Report
+) -> Metainfo:
+    """Return the metadata with its piece layers, which show of every piece alone whether it is right (BEP 52).
+
+    libtorrent asks for hashes over connections alone that began with the v2 infohash, so the torrent is added once more
+    under that. As it was where no peer gives all of them within a few seconds: some speak v1 alone, or refuse.
+    """
+    report(Progress("metadata", 0, None, "piece layers"))
+    asking = _AskingForLayers(swarm, metainfo, folder)
+    try:
+        found = asking.ask(peers, connect=PATIENCE)
+        for peer in asking.met if len(asking.met) > 1 else ():
+            if found is None:
+                swarm.admit([peer], ())
+                found = asking.ask([peer], connect=_CONNECT)
+    finally:
+        swarm.admit((), ())
+    return metainfo if found is None else replace(metainfo, piece_layers=found.piece_layers)
+
+
+class _AskingForLayers:
+    """Asks for piece layers, try after try. `met`: the peers that were there."""
+
+    def __init__(self, swarm: Swarm, metainfo: Metainfo, folder: Path) -> None:
+        self._swarm, self._metainfo, self._folder = swarm, metainfo, folder
+        layout = metainfo.layout
+        self._seconds = _LAYERS_LEAST + len(layout.files) * _LAYERS_FILE + layout.piece_count * 32 / _LAYERS_RATE
+        self.met: list[Endpoint] = []
+
+    def ask(self, peers: Sequence[Endpoint], *, connect: float) -> Metainfo | None:
+        """Ask these peers; None when they give nothing for `PATIENCE` seconds, or nobody is there after `connect`."""
+        torrent = self._swarm.add_magnet(None, self._metainfo.infohash.v2, self._folder)
+        started = asked = since = time.monotonic()
+        traffic = -1
+        try:
+            for peer in peers:
+                with suppress(NetworkError):
+                    torrent.connect(peer)
+            while (now := time.monotonic()) - started < self._seconds and now - since < PATIENCE:
+                self._swarm.pump(PUMP)
+                if torrent.error is not None or (now - started > connect and not torrent.peers()):
+                    break
+                if torrent.traffic() > traffic:
+                    traffic, since = torrent.traffic(), now
+                if torrent.torrent_file is not None:
+                    return self._checked(torrent.torrent_file)
+                if torrent.metadata is not None and now - asked >= _LAYERS_EVERY:
+                    asked = now
+                    torrent.request_torrent_file()
+            return None
+        finally:
+            self.met = self.met or list(torrent.met)
+            self._swarm.remove(torrent)
+
+    def _checked(self, data: bytes) -> Metainfo | None:
+        try:
+            found = parse_metainfo(data)
+        except FormatError:
+            return None
+        return found if found.infohash == self._metainfo.infohash else None
 
 
 class _Asking:

@@ -4,6 +4,11 @@ libtorrent bans whoever alone gave a piece with a wrong hash. Where two did it t
 can end without the honest one, or ask nobody any more; and a block that is wrong in its padding alone makes v1 and v2
 hashes of a hybrid torrent seem to contradict each other, which stops it for good. So a download that saw damage and
 does not get on is begun again with one peer at a time. Who then sends wrong bytes is known, and asked no more.
+
+Without piece layers every download goes to one peer at a time from the start (`singly`), until nobody is left: where a
+file turns out to hold a wrong block only once all of it is there, libtorrent 2.1.1 books the pieces of it that it is
+fetching again twice, and ends in a crash, a torrent that never lets go, or a piece nobody is ever asked for. With one
+peer, which leaves at its first wrong piece, there is no such piece.
 """
 
 from __future__ import annotations
@@ -35,10 +40,11 @@ class Trials:
     """Whose turn it is. `only` None: everybody may be asked who is not `banned` (addresses).
 
     A try without a block for `patience` seconds is over: all trials together take no more than half of `timeout`, after
-    which the download gives up.
+    which the download gives up. With `singly`, who has been trusted with its turn keeps it as long as it gives.
     """
 
     timeout: float
+    singly: bool = False
     only: Endpoint | None = None
     patience: float = PATIENCE
     banned: set[str] = field(default_factory=set)
@@ -46,17 +52,27 @@ class Trials:
     _gained: bool = True
     _blind: int = 0
 
+    def begin(self, peers: Iterable[Endpoint]) -> None:
+        """Before the first try: `singly` gives one of these peers its turn."""
+        if self.singly:
+            self._line_up(peers)
+            self._call_next()
+
+    def is_over(self, *, idle: bool, failed: bool, pieces: int) -> bool:
+        """Tell whether the try has shown what it can: of `pieces` good ones, and `failed` ones, and nothing coming."""
+        if self.only is None:
+            return failed and (idle or self.singly)
+        return idle or failed or (pieces >= ENOUGH and not self.singly)
+
     def next(self, over: TrialOverError, peers: Iterable[Endpoint], *, gained: bool) -> None:
         """Go on after a try; `peers` are those known by now, and `gained` tells whether it brought a good piece.
 
         Raises what stopped the torrent where nobody is left who could be to blame for it.
         """
         if self.only is None:
-            known = list(dict.fromkeys(peer for peer in peers if peer.host not in self.banned))
-            self._waiting, self._gained = known[:MAX_TRIED], gained
-            self._blind += not known
-            share = self.timeout / 2 / max(1, len(self._waiting))
-            self.patience = max(_LEAST, min(PATIENCE, share))
+            self._line_up(peers)
+            self._gained = gained
+            self._blind += not self._waiting
         else:
             self._gained |= gained
             if over.bad:
@@ -64,6 +80,14 @@ class Trials:
         self._waiting = [peer for peer in self._waiting if peer.host not in self.banned]
         if over.cause is not None and not self._waiting and not self._gained and (self.banned or self._blind >= _BLIND):
             raise over.cause
+        self._call_next()
+
+    def _line_up(self, peers: Iterable[Endpoint]) -> None:
+        self._waiting = list(dict.fromkeys(peer for peer in peers if peer.host not in self.banned))[:MAX_TRIED]
+        share = self.timeout / 2 / max(1, len(self._waiting))
+        self.patience = max(_LEAST, min(PATIENCE, share))
+
+    def _call_next(self) -> None:
         self.only = self._waiting.pop(0) if self._waiting else None
         if self.only is None:
             self.patience = PATIENCE

@@ -11,7 +11,7 @@ they stand for is a public name.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import libtorrent as lt
 
@@ -48,13 +48,14 @@ def blocked_ranges(settings: SwarmSettings) -> tuple[tuple[str, str], ...]:
     return tuple(_ranges(blocked))
 
 
-def address_filter(settings: SwarmSettings, banned: Iterable[str] = (), *, only: str | None = None) -> lt.ip_filter:
-    """Return libtorrent's filter for a session; `banned` are single addresses, `only` the one that may be spoken to."""
+def address_filter(settings: SwarmSettings, banned: Iterable[str] = (), *, only: Collection[str] = ()) -> lt.ip_filter:
+    """Return libtorrent's filter for a session, of single addresses: `banned`, or `only` these allowed."""
     found = lt.ip_filter()
-    if only is not None:
+    if only:
         for first, last in _ranges(("0.0.0.0/0", "::/0")):
             found.add_rule(first, last, _BLOCKED)
-        found.add_rule(only, only, 0)
+        for one in only:
+            found.add_rule(one, one, 0)
     for first, last in (*blocked_ranges(settings), *((one, one) for one in banned)):
         found.add_rule(first, last, _BLOCKED)
     return found

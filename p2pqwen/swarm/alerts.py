@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import libtorrent as lt
 
@@ -100,6 +101,9 @@ def _metadata(torrent: SwarmTorrent, alert: lt.metadata_received_alert) -> None:
 def _resume(torrent: SwarmTorrent, alert: lt.save_resume_data_alert) -> None:
     torrent.resume = lt.write_resume_data_buf(alert.params)
     torrent.resume_answers += 1
+    if alert.params.ti is not None:
+        with contextlib.suppress(RuntimeError):  # piece layers are missing
+            torrent.torrent_file = lt.bencode(cast("Any", lt.write_torrent_file(alert.params)))
 
 
 def _resume_failed(torrent: SwarmTorrent, _alert: lt.save_resume_data_failed_alert) -> None:

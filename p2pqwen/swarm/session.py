@@ -6,6 +6,7 @@ One thread uses it: `pump` waits for alerts, copies what they say into our own v
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -27,7 +28,7 @@ from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.resume_data import Resume
 from p2pqwen.swarm.settings import SwarmSettings, alert_mask, settings_pack, transport_pack
 from p2pqwen.swarm.torrent import SwarmTorrent
-from p2pqwen.swarm.transport import TransportPolicy
+from p2pqwen.swarm.transport import ALONE_PATIENCE, PATIENCE, TransportPolicy
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.printable_text import printable
@@ -38,6 +39,7 @@ _PORT_TRIES = 8
 _POLICY_EVERY = 1.0
 _DHT_AGAIN = 15.0  # a download without a peer looks in the DHT again; libtorrent itself waits a quarter of an hour
 _COUNT_EVERY = 10.0
+_LEAVE_SECONDS = 3.0  # trackers that do not answer hold a removed torrent for one
 
 
 class Swarm:
@@ -57,6 +59,7 @@ class Swarm:
         self._report = report
         self._clock = clock
         self._torrents: dict[lt.torrent_handle, SwarmTorrent] = {}
+        self._leaving: list[lt.torrent_handle] = []
         self._session: lt.session | None = None
         self._transport = TransportPolicy(clock())
         self._next_policy = clock() + _POLICY_EVERY
@@ -97,11 +100,17 @@ class Swarm:
         self._torrents.clear()
         session, self._session = self._session, None
         session.pause()
+        leaving, self._leaving = self._leaving, []
+        if not _all_gone(leaving, _LEAVE_SECONDS):
+            _keep_for_ever(session)
         del session  # the destructor waits for the disk and at most `stop_tracker_timeout` for trackers
 
-    def admit(self, only: Endpoint | None, banned: Iterable[str]) -> None:
-        """Speak to nobody among `banned` (addresses) from now on, and with `only` to nobody but this peer."""
-        self._live.set_ip_filter(address_filter(self._settings, banned, only=None if only is None else only.host))
+    def admit(self, only: Collection[Endpoint], banned: Iterable[str]) -> None:
+        """Speak to nobody among `banned` (addresses) from now on, and to nobody but `only`; empty: to everybody."""
+        self._live.set_ip_filter(address_filter(self._settings, banned, only={one.host for one in only}))
+        # That TCP reached nobody was said of others.
+        self._transport = TransportPolicy(self._clock(), ALONE_PATIENCE if only else PATIENCE)
+        self._live.apply_settings(cast("lt.settings_pack", transport_pack(self._settings, utp=False)))
 
     def add_dht_nodes(self, nodes: Iterable[Endpoint]) -> None:
         """Tell the session's DHT of nodes, by address."""
@@ -123,6 +132,11 @@ class Swarm:
     def looks_for_peers(self) -> bool:
         """Whether it finds peers nobody named."""
         return self._settings.dht or self._settings.lsd or self._settings.trackers
+
+    @property
+    def tries_utp(self) -> bool:
+        """Whether it calls peers over uTP at this moment."""
+        return self._transport.utp
 
     @property
     def download_limit(self) -> int:
@@ -186,6 +200,7 @@ class Swarm:
         """Take a torrent out; its files stay."""
         if self._torrents.pop(torrent.handle, None) is not None and torrent.handle.is_valid():
             self._live.remove_torrent(torrent.handle)
+            self._leaving = [one for one in (*self._leaving, torrent.handle) if one.is_valid()]
 
     def set_rates(self, *, upload: int, download: int) -> None:
         """Hold the session to these rates from now on, in bytes a second; 0 for no limit."""
@@ -300,6 +315,25 @@ def _with_port(settings: SwarmSettings) -> SwarmSettings:
         except OSError as error:
             raise P2pqwenError(f"cannot listen on {listen}", got=error.strerror or str(error)) from error
         return replace(settings, listen=Endpoint(listen.host, probe.getsockname()[1]))
+
+
+def _all_gone(torrents: Collection[lt.torrent_handle], seconds: float) -> bool:
+    """Wait until libtorrent has let go of torrents that were removed; whether it did."""
+    deadline = time.monotonic() + seconds
+    while any(one.is_valid() for one in torrents):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _keep_for_ever(session: lt.session) -> None:
+    """Have a session outlive Python.
+
+    Where a disk job of libtorrent 2.1.1 is lost, its torrent is never released, and the session's destructor waits for
+    it without end, holding the interpreter's lock: no signal and no other thread would ever be heard again.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
 
 def _limit_local_peers_too(session: lt.session) -> None:

@@ -39,8 +39,9 @@ class SwarmTorrent:
     `have`: one byte for each piece, 1 once its hash was checked; the bytes may still be on their way to the disk.
     `finished`: it was said to have every wanted piece. `resume`: the newest resume data, not yet wrapped.
     `flushes`: how often everything was written out on request. `met`: whom a download connected to, web seeds too; a
-    seed leaves as soon as it has nothing more to give. `followed`: the session tells when its status changes, and
-    `progress` is as of then; else it is asked for.
+    seed leaves as soon as it has nothing more to give. `torrent_file`: the .torrent, once it was asked for and all its
+    piece layers are known. `followed`: the session tells when its status changes, and `progress` is as of then; else it
+    is asked for.
     """
 
     def __init__(self, handle: lt.torrent_handle, piece_count: int, *, followed: bool = False) -> None:
@@ -49,6 +50,7 @@ class SwarmTorrent:
         self._status: lt.torrent_status | None = None
         self._ledger = Ledger()
         self._told: list[Endpoint] = []
+        self._turn = 0
         self.have = bytearray(piece_count)
         self.error: P2pqwenError | None = None
         self.checked = False
@@ -58,6 +60,7 @@ class SwarmTorrent:
         self.flushes = 0
         self.failed_pieces = 0
         self.metadata: bytes | None = None
+        self.torrent_file: bytes | None = None
         self.met: dict[Endpoint, None] = {}
 
     def connect(self, peer: Endpoint) -> None:
@@ -66,14 +69,16 @@ class SwarmTorrent:
         self.reconnect(utp=False)
 
     def reconnect(self, *, utp: bool) -> None:
-        """Try the peers we were told of and are not connected to once more."""
+        """Try the peers we were told of and are not connected to once more; with `utp`, by turns over uTP and TCP."""
         if not self._told:
             return
+        self._turn += 1
         with _alive():
             connected = {Endpoint(*peer.ip) for peer in self._handle.get_peer_info()}
             for peer in self._told:
                 if peer not in connected:
-                    flags = _ANY_TRANSPORT if utp else _TCP_ONLY
+                    # libtorrent falls back to TCP where uTP failed, unless it is told again that the peer speaks uTP.
+                    flags = _ANY_TRANSPORT if utp and self._turn % 2 else _TCP_ONLY
                     self._handle.connect_peer((peer.host, peer.port), _SOURCE, flags)
 
     def peers(self) -> list[Endpoint]:
@@ -216,6 +221,16 @@ class SwarmTorrent:
         """Ask for resume data of what is on disk; `resume_answers` counts the answers, good or bad."""
         with _alive():
             self._handle.save_resume_data(lt.save_resume_flags_t.flush_disk_cache)
+
+    def request_torrent_file(self) -> None:
+        """Ask for `torrent_file`; the answer counts as one of `resume_answers`."""
+        with _alive():
+            self._handle.save_resume_data(lt.save_resume_flags_t.save_info_dict)
+
+    def traffic(self) -> int:
+        """Return the bytes received from peers, the protocol's own included."""
+        with _alive():
+            return self._handle.status(0).total_download
 
     @property
     def handle(self) -> lt.torrent_handle:

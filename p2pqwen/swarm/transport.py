@@ -9,6 +9,7 @@ more rarely while that does not help. Connections that stand are not touched by 
 from __future__ import annotations
 
 PATIENCE = 8.0  # seconds a torrent may be lonely; a refused connection fails at once, a silent one after 15 s
+ALONE_PATIENCE = 1.5  # where only one peer may be spoken to, for a few seconds
 TRIAL = 30.0  # seconds that uTP then has
 LONGEST_PATIENCE = 600.0
 
@@ -16,9 +17,9 @@ LONGEST_PATIENCE = 600.0
 class TransportPolicy:
     """Decides whether outgoing uTP is on; asked every second or so."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, patience: float = PATIENCE) -> None:
         self.utp = False
-        self._patience = PATIENCE
+        self._patience = patience
         self._changed = now
         self._lonely_since: float | None = None
 

@@ -209,6 +209,17 @@ def test_only_chosen_files_and_then_the_rest(follower, publisher):
     assert whole["bytes_from_peers"] < SIZE  # the chosen ones were here
 
 
+def test_only_chosen_files_by_a_magnet_alone(user, publisher):
+    """Peers give the torrent and, by its v2 infohash, the hash of every piece."""
+    options = ("--include", "model/*")
+    done = user.ok("fetch", publisher.magnet, *from_peer(publisher, *options))
+    assert content(Path(done["path"])).keys() - {"empty.txt"} == {"model/notes.txt"}
+    assert (done["state"], done["torrent_from"]) == ("partial", "peers")
+    assert user.ok("verify", REPO)["files"] == 1
+    whole = user.ok("fetch", publisher.magnet, *from_peer(publisher))
+    assert whole["state"] == "complete"
+
+
 def test_include_that_matches_nothing(follower, publisher):
     ended = follower.run("fetch", REPO, *from_peer(publisher, "--include", "*.gguf"))
     assert ended.code == 4

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -17,6 +18,8 @@ import pytest
 from tests.simulators.hostile_peers import GARBAGE, LIARS, METADATA, SLUGGARDS
 from tests.simulators.peer import PeerNetwork
 from tests.support.command import CommandLine
+from tests.support.faults.swarms import SwarmPlan
+from tests.support.faults.swarms import run as run_swarm
 from tests.support.hostile import Met, Strangers
 from tests.support.processes import ROOT
 from tests.support.swarm import QUIET, seeding
@@ -115,6 +118,15 @@ def test_many_liars_and_one_honest_seed(strangers, seed):
     liars = [strangers.peer(one) for one in LIARS.values()]
     met = strangers.meet("many", liars, beside=[seed], timeout=PATIENT)
     assert problem(strangers, met, 0) is None
+
+
+def test_magnets_among_peers_that_lie_where_nobody_gives_piece_layers(strangers, seed):
+    """Swarms in which libtorrent 2.1.1 crashed, or never let a torrent go, while all were asked at once."""
+    plans = [SwarmPlan.of(number) for number in (164, 198, 219, 1034, 2133)]
+    assert all(plan.magnet and "real" not in plan.honest for plan in plans)
+    with ThreadPoolExecutor(len(plans)) as pool:
+        outcomes = list(pool.map(lambda plan: run_swarm(plan, strangers, seed), plans))
+    assert [outcome for outcome in outcomes if outcome.problems] == []
 
 
 @contextmanager

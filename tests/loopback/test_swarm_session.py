@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -13,15 +15,19 @@ import libtorrent as lt
 import pytest
 
 from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
-from p2pqwen.events import Notice
+from p2pqwen.events import Notice, ignore
+from p2pqwen.operations.fetch_metadata import ask_for_layers
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.resume_data import Resume, unwrap, wrap
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.swarm.transport import TRIAL
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
 from p2pqwen.values.repo_path import RepoPath
+from tests.simulators.peer import HASHES, Behaviour, Content, PeerNetwork, addresses, message
 from tests.support.models import noise
+from tests.support.processes import ROOT
 from tests.support.swarm import ALONE, LISTENING, make_snapshot, pump_until, serving
 
 
@@ -74,6 +80,66 @@ def test_a_torrent_without_piece_layers_is_completed_all_the_same(snapshot, tmp_
         torrent.connect(address)
         finish(torrent, seed, swarm)
     assert payload(tmp_path / bare.name) == snapshot.files
+
+
+def test_piece_layers_come_from_peers_that_are_called_by_the_v2_infohash(snapshot, tmp_path):
+    bare = metainfo_from_info(snapshot.metainfo.info)
+    with serving(snapshot) as (_, address), Swarm(ALONE) as swarm:
+        found = ask_for_layers(swarm, bare, [address], folder=tmp_path, report=ignore)
+    assert found.piece_layers == snapshot.metainfo.piece_layers
+    assert found.info == snapshot.metainfo.info
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_peer_that_has_them_there_are_no_piece_layers(snapshot, tmp_path):
+    bare = metainfo_from_info(snapshot.metainfo.info)
+    content = Content.of(snapshot.metainfo, snapshot.files)
+    refuses = Behaviour(version_2=True)
+    lies = Behaviour(version_2=True, hashes=lambda asked: message(HASHES, asked + bytes(32 * 8)))
+    with PeerNetwork() as network, Swarm(ALONE) as swarm:
+        peers = [
+            network.peer(content, one, host) for one, host in zip((None, refuses, lies), addresses(), strict=False)
+        ]
+        found = ask_for_layers(swarm, bare, [one.endpoint for one in peers], folder=tmp_path, report=ignore)
+    assert not found.has_all_layers
+
+
+def test_a_peer_without_utp_is_reached_while_utp_is_tried(snapshot, tmp_path):
+    """It appears only then; libtorrent tries uTP first as often as it is told that the peer may speak it."""
+    content = Content.of(snapshot.metainfo, snapshot.files)
+    with PeerNetwork() as network, Swarm(ALONE) as swarm:
+        swarm.admit([Endpoint("127.0.0.1", 1)], ())  # so that uTP has its turn soon
+        with socket.socket() as reserved:
+            reserved.bind(("127.0.0.1", 0))
+            port = reserved.getsockname()[1]
+        torrent = swarm.add_download(snapshot.metainfo, tmp_path)
+        torrent.connect(Endpoint("127.0.0.1", port))
+        pump_until(lambda: swarm.tries_utp, swarm, what="uTP is tried")
+        peer = network.peer(content, port=port)
+        pump_until(lambda: peer.seen.handshakes, swarm, seconds=TRIAL - 10, what="the peer is reached over TCP")
+        finish(torrent, swarm)
+    assert payload(tmp_path / snapshot.metainfo.name) == snapshot.files
+
+
+STUCK = """
+import sys
+from pathlib import Path
+from p2pqwen.swarm import session
+from tests.support.swarm import ALONE, make_snapshot
+
+session._all_gone = lambda torrents, seconds: False
+snapshot = make_snapshot(Path(sys.argv[1]))
+with session.Swarm(ALONE) as swarm:
+    torrent = swarm.add_download(snapshot.metainfo, Path(sys.argv[1]))
+    swarm.remove(torrent)
+print("closed")
+"""
+
+
+def test_a_torrent_that_is_never_released_does_not_hold_the_program(tmp_path):
+    command = [sys.executable, "-c", STUCK, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "closed\n", "")
 
 
 def test_only_chosen_files_are_fetched_and_the_others_never_made(snapshot, tmp_path):

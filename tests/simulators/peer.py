@@ -120,8 +120,8 @@ class PeerSimulator:
         self.open = 0
         self._id = b"-XX0001-" + secrets.token_bytes(12)
 
-    async def listen(self, host: str) -> asyncio.Server:
-        server = await asyncio.start_server(self._called, host, 0, backlog=500)
+    async def listen(self, host: str, port: int = 0) -> asyncio.Server:
+        server = await asyncio.start_server(self._called, host, port, backlog=500)
         self.endpoint = Endpoint(*server.sockets[0].getsockname()[:2])
         return server
 
@@ -291,10 +291,12 @@ class PeerNetwork:
         self._thread.join()
         self._loop.close()
 
-    def peer(self, content: Content, behaviour: Behaviour | None = None, host: str = "127.0.0.1") -> PeerSimulator:
+    def peer(
+        self, content: Content, behaviour: Behaviour | None = None, host: str = "127.0.0.1", port: int = 0
+    ) -> PeerSimulator:
         """Start a peer that listens at an address of this machine."""
         simulator = PeerSimulator(content, behaviour or Behaviour())
-        self._servers.append(self.run(simulator.listen(host)))
+        self._servers.append(self.run(simulator.listen(host, port)))
         return simulator
 
     def start(self, work: Coroutine[Any, Any, object]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from p2pqwen.swarm.transport import LONGEST_PATIENCE, PATIENCE, TRIAL, TransportPolicy
+from p2pqwen.swarm.transport import ALONE_PATIENCE, LONGEST_PATIENCE, PATIENCE, TRIAL, TransportPolicy
 
 
-def run(lonely, seconds):
+def run(lonely, seconds, *patience):
     """The moments at which uTP went on and off; `lonely` tells for each second."""
-    policy = TransportPolicy(0.0)
+    policy = TransportPolicy(0.0, *patience)
     changes = []
     for now in range(seconds):
         before = policy.utp
@@ -31,6 +31,10 @@ def test_utp_gets_its_trial_and_then_tcp_again():
     assert on == (int(PATIENCE), True)
     assert off == (int(PATIENCE + TRIAL), False)
     assert again == (int(PATIENCE + TRIAL + 2 * PATIENCE), True)
+
+
+def test_where_only_one_peer_may_be_spoken_to_it_comes_sooner():
+    assert run(lambda now: True, 20, ALONE_PATIENCE)[0] == (2, True)
 
 
 def test_trials_become_rare_but_never_end():
