@@ -371,6 +371,7 @@ class Node:
         return HealthWatch(
             swarms=self.watched_swarms,
             rows=lambda: keeper.on_node(keeper.look),
+            ready=lambda: not keeper.loading,
             store=HealthStore(store),
             ways=self.ways(dht=settings.dht, trackers=settings.trackers),
             clock=lambda: datetime.now(UTC),

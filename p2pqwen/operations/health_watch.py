@@ -40,7 +40,8 @@ STOP_SECONDS = 5.0
 class HealthWatch:
     """The watch of one node; a context manager that runs while the node does.
 
-    `swarms` lists what matters, `rows` what the node sees by itself; both may take long.
+    `swarms` lists what matters, `rows` what the node sees by itself; both may take long. While the node is not `ready`,
+    which loads its torrents first, nothing is looked at.
     """
 
     swarms: Callable[[], list[WatchedSwarm]]
@@ -49,6 +50,7 @@ class HealthWatch:
     ways: Ways
     clock: Callable[[], datetime]
     report: Report = ignore
+    ready: Callable[[], bool] = lambda: True
     every: float = EVERY
     _listed: datetime | None = None
     _watched: list[WatchedSwarm] = field(default_factory=list)
@@ -87,9 +89,10 @@ class HealthWatch:
         make_thread_idle()
         wait = min(FIRST, self.every)
         while not self._stop.wait(wait):
-            wait = self.every
             try:
-                asyncio.run(self._round())
+                if self.ready():
+                    wait = self.every
+                    asyncio.run(self._round())
             except asyncio.CancelledError:
                 return
             except P2pqwenError as error:

@@ -63,6 +63,10 @@ class SeedingNode(Protocol):
         """Return how every snapshot stands."""
 
     @property
+    def loading(self) -> bool:
+        """Whether snapshots still wait to be loaded."""
+
+    @property
     def listening(self) -> str:
         """Where it accepts peers."""
 
@@ -205,6 +209,11 @@ class NodeKeeper:
     def reach(self) -> Reach:
         """What is known of how the world reaches the node."""
         return self._live.reach
+
+    @property
+    def loading(self) -> bool:
+        """Whether the node still loads snapshots; from any thread."""
+        return self._node is None or self._node.loading
 
     def look(self) -> list[SnapshotState]:
         """Return how everything stands; on the node's thread."""

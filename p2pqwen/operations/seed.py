@@ -169,7 +169,7 @@ class _Node:
             if self._keeper is not None:
                 self._keeper.tick()
             self._tell_where()
-            if self._due("library", LIBRARY_EVERY):
+            if self._due("library", max(LIBRARY_EVERY, len(self._seeds) / 1000)):
                 self._follow_library()
             more_to_load = self._load_some()
             self._swarm.pump(0.0 if more_to_load else PUMP)
@@ -222,6 +222,11 @@ class _Node:
         rows = [_row(one) for one in self._seeds.values()]
         rows += [SnapshotState(id=snapshot, state="skipped") for snapshot in self._left_out]
         return rows + [SnapshotState(id=one.id, state="away", size=one.size) for one in self._away]
+
+    @property
+    def loading(self) -> bool:
+        """Whether snapshots still wait to be loaded."""
+        return bool(self._to_load)
 
     @property
     def listening(self) -> str:
@@ -289,7 +294,8 @@ class _Node:
                 self._drop(damaged, "mended")  # and loaded again below
         if len(self._seeds) < len(self._complete):
             missing = (self._complete[one] for one in self._complete.keys() - self._seeds.keys())
-            fresh = [one for one in missing if self._left_out.get(one.id) != self._look(one)]
+            left_out = self._left_out
+            fresh = [one for one in missing if one.id not in left_out or left_out[one.id] != self._look(one)]
             self._to_load = deque(sorted(fresh, key=lambda one: one.id))
 
     def _load_some(self) -> bool:

@@ -1,4 +1,4 @@
-"""A house behind a NAT and the world outside, as network namespaces of our own: no packet leaves them."""
+"""Houses behind NATs and the world outside, as network namespaces of our own: no packet leaves them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 OUTSIDE = "45.9.0.1"
 """A public address, since no seed is looked for on private ones; it is bound in the namespace alone."""
-_ROUTER, _HOUSE = "45.9.0.2", "192.168.77"
+_PUBLIC, _PRIVATE = "45.9.0", "192.168"
 _RULES = """
 table ip translate {{
   chain out {{
@@ -38,10 +38,10 @@ table ip keep {{
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """Two namespaces: `world` with the address OUTSIDE, and `house`, which comes out of the router's address."""
+    """Namespaces: `world` with the address OUTSIDE, and `houses`, which come out of their routers' addresses."""
 
     world: str
-    house: str
+    houses: tuple[str, ...]
 
     def within(self, namespace: str, arguments: list[str | Path]) -> list[str | Path]:
         """Return the arguments that run a program there."""
@@ -49,39 +49,55 @@ class Lab:
 
 
 @contextlib.contextmanager
-def natted_house() -> Iterator[Lab]:
-    """Build it, and take it away; skips where the system does not let us."""
+def natted_houses(count: int) -> Iterator[Lab]:
+    """Build them, and take them away; skips where the system does not let us."""
     if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("nft") is None:
         pytest.skip("needs root, ip and nft")
     mark = secrets.token_hex(3)
-    world, router, house = (f"pq{mark}{part}" for part in "wrh")
+    world = f"pq{mark}w"
     made: list[str] = []
+
+    def make(name: str) -> str:
+        if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
+            pytest.skip("no network namespaces here")
+        made.append(name)
+        _ip(name, "link set lo up")
+        return name
+
     try:
-        for name in (world, router, house):
-            if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
-                pytest.skip("no network namespaces here")
-            made.append(name)
-            _ip(name, "link set lo up")
-        _join(world, f"{OUTSIDE}/24", f"{router}w", router, f"{_ROUTER}/24", f"{router}o")
-        _join(house, f"{_HOUSE}.2/24", f"{router}h", router, f"{_HOUSE}.1/24", f"{router}i")
-        _ip(house, f"route add default via {_HOUSE}.1")
-        _run(["ip", "netns", "exec", router, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1"])
-        rules = _RULES.format(link=f"{router}o")
-        done = subprocess.run(
-            ["ip", "netns", "exec", router, "nft", "-f", "-"], input=rules, text=True, capture_output=True, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"this kernel translates no addresses: {done.stderr}")
-        yield Lab(world, house)
+        make(world)
+        # The street: a bridge, so that routers reach one another.
+        _ip(world, "link add street type bridge")
+        _ip(world, f"addr add {OUTSIDE}/24 dev street")
+        _ip(world, "link set street up")
+        houses = [_house(number, make(f"pq{mark}h{number}"), make(f"pq{mark}r{number}"), world) for number in range(count)]
+        yield Lab(world, tuple(houses))
     finally:
         for name in made:
             subprocess.run(["ip", "netns", "del", name], check=False)
 
 
-def _join(one: str, one_address: str, one_end: str, other: str, other_address: str, other_end: str) -> None:
+def _house(number: int, house: str, router: str, world: str) -> str:
+    inside = f"{_PRIVATE}.{77 + number}"
+    _join(world, None, f"{router}w", router, f"{_PUBLIC}.{2 + number}/24", f"{router}o")
+    _ip(world, f"link set {router}w master street")
+    _join(house, f"{inside}.2/24", f"{router}h", router, f"{inside}.1/24", f"{router}i")
+    _ip(house, f"route add default via {inside}.1")
+    _run(["ip", "netns", "exec", router, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1"])
+    rules = _RULES.format(link=f"{router}o")
+    done = subprocess.run(
+        ["ip", "netns", "exec", router, "nft", "-f", "-"], input=rules, text=True, capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"this kernel translates no addresses: {done.stderr}")
+    return house
+
+
+def _join(one: str, one_address: str | None, one_end: str, other: str, other_address: str, other_end: str) -> None:
     _run(["ip", "link", "add", one_end, "netns", one, "type", "veth", "peer", "name", other_end, "netns", other])
     for name, address, end in ((one, one_address, one_end), (other, other_address, other_end)):
-        _ip(name, f"addr add {address} dev {end}")
+        if address is not None:
+            _ip(name, f"addr add {address} dev {end}")
         _ip(name, f"link set {end} up")
 
 
