@@ -101,6 +101,7 @@ def _metadata(torrent: SwarmTorrent, alert: lt.metadata_received_alert) -> None:
 def _resume(torrent: SwarmTorrent, alert: lt.save_resume_data_alert) -> None:
     torrent.resume = lt.write_resume_data_buf(alert.params)
     torrent.resume_answers += 1
+    torrent.hear(alert.params.peers)
     if alert.params.ti is not None:
         with contextlib.suppress(RuntimeError):  # piece layers are missing
             torrent.torrent_file = lt.bencode(cast("Any", lt.write_torrent_file(alert.params)))

@@ -38,7 +38,12 @@ _LISTEN_SECONDS = 5.0
 _PORT_TRIES = 8
 _POLICY_EVERY = 1.0
 _DHT_AGAIN = 15.0  # a download without a peer looks in the DHT again; libtorrent itself waits a quarter of an hour
+_TRACKERS_AGAIN, _TRACKERS_RARELY = 20.0, 900.0  # and asks its trackers, twice as long after each time
 _COUNT_EVERY = 10.0
+_HEAR_EVERY = 3.0
+# Who has just been heard of is called for so long whenever uTP has its turn: it may be calling as well.
+_CALL_SECONDS = 180.0
+_MAX_CALLING = 20
 _LEAVE_SECONDS = 3.0  # trackers that do not answer hold a removed torrent for one
 
 
@@ -64,6 +69,11 @@ class Swarm:
         self._transport = TransportPolicy(clock())
         self._next_policy = clock() + _POLICY_EVERY
         self._next_dht = clock() + _DHT_AGAIN
+        self._trackers_again = _TRACKERS_AGAIN
+        self._next_trackers = clock() + _TRACKERS_AGAIN
+        self._next_hear = 0.0
+        self._unreached: dict[SwarmTorrent, int] = {}
+        self._calling: dict[SwarmTorrent, float] = {}
         self._next_count = clock()
         self._said: set[tuple[str, str]] = set()
         self._news = alerts.SessionNews()
@@ -269,17 +279,41 @@ class Swarm:
 
     def _look_after_peers(self) -> None:
         searching = [one for one in self._torrents.values() if self._is_searching(one)]
+        self._reach_out(searching)
+        if not self._settings.accepts_peers:
+            self._look_for_more([one for one in searching if one.progress().peers == 0])
+
+    def _reach_out(self, searching: Sequence[SwarmTorrent]) -> None:
+        """Try the peers that are known, over whichever transport has its turn."""
+        now = self._clock()
+        unreached = {one: count for one in searching if (count := one.unreached())}
+        news = [one for one, count in unreached.items() if count > self._unreached.get(one, 0)]
+        self._unreached = unreached
+        self._calling = {one: until for one, until in self._calling.items() if one in unreached and until > now}
+        self._calling |= dict.fromkeys(news[:_MAX_CALLING], now + _CALL_SECONDS)
         before = self._transport.utp
-        utp = self._transport.decide(self._clock(), lonely=any(one.is_lonely() for one in searching))
+        utp = self._transport.decide(now, lonely=bool(unreached), news=bool(news))
         if utp != before:
             self._live.apply_settings(cast("lt.settings_pack", transport_pack(self._settings, utp=utp)))
+        if utp and now >= self._next_hear:
+            self._next_hear = now + _HEAR_EVERY
+            for torrent in self._calling:
+                torrent.request_resume()  # the peers that libtorrent knows come with it
         for torrent in searching:
-            torrent.reconnect(utp=utp)
-        if self._settings.dht and not self._settings.accepts_peers and self._clock() >= self._next_dht:
-            self._next_dht = self._clock() + _DHT_AGAIN
-            for torrent in searching:
-                if torrent.progress().peers == 0:
-                    torrent.look_in_dht()
+            torrent.reconnect(utp=utp, heard=utp and torrent in self._calling)
+
+    def _look_for_more(self, alone: Sequence[SwarmTorrent]) -> None:
+        """Ask the DHT and trackers again for downloads without a peer."""
+        now = self._clock()
+        if self._settings.dht and now >= self._next_dht:
+            self._next_dht = now + _DHT_AGAIN
+            for torrent in alone:
+                torrent.look_in_dht()
+        if self._settings.trackers and now >= self._next_trackers:
+            self._trackers_again = min(2 * self._trackers_again, _TRACKERS_RARELY)
+            self._next_trackers = now + self._trackers_again
+            for torrent in alone:
+                torrent.ask_trackers()
 
     def _is_searching(self, torrent: SwarmTorrent) -> bool:
         return self._settings.accepts_peers or torrent.progress().phase in {Phase.METADATA, Phase.DOWNLOADING}

@@ -153,6 +153,8 @@ def transport_pack(settings: SwarmSettings, *, utp: bool) -> dict[str, Any]:
         # A seed that was still checking its files, or just starting, is there a second later. Seeds take their time,
         # except that whoever TCP did not reach is to be tried again while uTP has its turn.
         "min_reconnect_time": 60 if settings.accepts_peers and not utp else 1,
+        # A NAT swallows what TCP sends, and while libtorrent waits for an answer it refuses the peer's own call.
+        "peer_connect_timeout": 5 if utp else 15,
     }
 
 

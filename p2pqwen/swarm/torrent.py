@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import libtorrent as lt
 
@@ -26,6 +27,7 @@ _TCP_ONLY = 0
 _ANY_TRANSPORT = 0x01 | 0x04 | 0x08  # encryption, uTP, hole punching
 _SOURCE = lt.peer_info.tracker
 _MAX_MET = 200
+_MAX_HEARD = 50
 _UNFINISHED_HANDSHAKE = lt.peer_info.handshake | lt.peer_info.connecting
 
 
@@ -50,6 +52,7 @@ class SwarmTorrent:
         self._status: lt.torrent_status | None = None
         self._ledger = Ledger()
         self._told: list[Endpoint] = []
+        self._heard: list[Endpoint] = []
         self._turn = 0
         self.have = bytearray(piece_count)
         self.error: P2pqwenError | None = None
@@ -68,18 +71,27 @@ class SwarmTorrent:
         self._told.append(peer.resolve())
         self.reconnect(utp=False)
 
-    def reconnect(self, *, utp: bool) -> None:
-        """Try the peers we were told of and are not connected to once more; with `utp`, by turns over uTP and TCP."""
-        if not self._told:
+    def reconnect(self, *, utp: bool, heard: bool = False) -> None:
+        """Try the peers we were told of and are not connected to once more; with `utp`, by turns over uTP and TCP.
+
+        `heard`: those that libtorrent heard of as well. It tries uTP once with each of them and never again, and two
+        peers behind NATs meet only while both call.
+        """
+        peers = dict.fromkeys([*self._told, *(self._heard if heard else ())])
+        if not peers:
             return
         self._turn += 1
         with _alive():
             connected = {Endpoint(*peer.ip) for peer in self._handle.get_peer_info()}
-            for peer in self._told:
+            for peer in peers:
                 if peer not in connected:
                     # libtorrent falls back to TCP where uTP failed, unless it is told again that the peer speaks uTP.
                     flags = _ANY_TRANSPORT if utp and self._turn % 2 else _TCP_ONLY
                     self._handle.connect_peer((peer.host, peer.port), _SOURCE, flags)
+
+    def hear(self, peers: Iterable[tuple[str, int]]) -> None:
+        """Take the peers that libtorrent knows."""
+        self._heard = [Endpoint(*peer) for peer in islice(peers, _MAX_HEARD)]
 
     def peers(self) -> list[Endpoint]:
         """Return the peers it is connected to."""
@@ -122,13 +134,13 @@ class SwarmTorrent:
             paused=bool(status.flags & lt.torrent_flags.paused),
         )
 
-    def is_lonely(self) -> bool:
-        """Tell whether it knows peers, and is connected to none of them, or none gives what is missing."""
+    def unreached(self) -> int:
+        """Return how many peers it knows and is not connected to; 0 where it needs none, since those connected give."""
         if self._followed and self._status is not None and not self._status.list_peers:
-            return False
+            return 0
         progress = self.progress()
         nobody_gives = progress.phase is Phase.DOWNLOADING and progress.peer_rate == 0
-        return progress.known > 0 and (progress.peers == 0 or nobody_gives)
+        return progress.known if progress.peers == 0 or nobody_gives else 0
 
     def note(self, status: lt.torrent_status) -> None:
         """Take a status that the session told."""
@@ -211,6 +223,11 @@ class SwarmTorrent:
         """Look for peers in the DHT now."""
         with _alive():
             self._handle.force_dht_announce()
+
+    def ask_trackers(self) -> None:
+        """Ask its trackers for peers now, or as soon as they allow (their `min interval`)."""
+        with _alive():
+            self._handle.force_reannounce()
 
     def request_flush(self) -> None:
         """Have everything written to the files; `flushes` counts the answers."""

@@ -3,7 +3,7 @@
 libtorrent tries uTP first wherever it is switched on, and uTP crawls on loopback and in a LAN (6 to 16 MB/s measured,
 against 200 to 350 over TCP). But hole punching between two peers behind NAT needs it. So a session begins with TCP
 alone and tries uTP for a while when a torrent knows peers and none of them answers, or none gives what is missing, ever
-more rarely while that does not help. Connections that stand are not touched by a change.
+more rarely while that does not help and nobody new is heard of. Connections that stand are not touched by a change.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 PATIENCE = 8.0  # seconds a torrent may be lonely; a refused connection fails at once, a silent one after 15 s
 ALONE_PATIENCE = 1.5  # where only one peer may be spoken to, for a few seconds
 TRIAL = 30.0  # seconds that uTP then has
-LONGEST_PATIENCE = 600.0
+LONGEST_PATIENCE = 60.0
 
 
 class TransportPolicy:
@@ -19,12 +19,14 @@ class TransportPolicy:
 
     def __init__(self, now: float, patience: float = PATIENCE) -> None:
         self.utp = False
-        self._patience = patience
+        self._patience = self._first_patience = patience
         self._changed = now
         self._lonely_since: float | None = None
 
-    def decide(self, now: float, *, lonely: bool) -> bool:
-        """Return whether uTP should be on. `lonely`: some torrent knows peers, and none gives."""
+    def decide(self, now: float, *, lonely: bool, news: bool = False) -> bool:
+        """Return whether uTP should be on. `lonely`: some torrent knows peers, and none gives; `news`: now more."""
+        if news:
+            self._patience = self._first_patience
         if not lonely:
             self._lonely_since = None
         elif self._lonely_since is None:

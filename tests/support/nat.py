@@ -70,7 +70,9 @@ def natted_houses(count: int) -> Iterator[Lab]:
         _ip(world, "link add street type bridge")
         _ip(world, f"addr add {OUTSIDE}/24 dev street")
         _ip(world, "link set street up")
-        houses = [_house(number, make(f"pq{mark}h{number}"), make(f"pq{mark}r{number}"), world) for number in range(count)]
+        houses = [
+            _house(number, make(f"pq{mark}h{number}"), make(f"pq{mark}r{number}"), world) for number in range(count)
+        ]
         yield Lab(world, tuple(houses))
     finally:
         for name in made:

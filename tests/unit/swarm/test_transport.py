@@ -44,6 +44,15 @@ def test_trials_become_rare_but_never_end():
     assert max(gaps) == LONGEST_PATIENCE
 
 
+def test_who_has_just_been_heard_of_does_not_wait_for_a_rare_trial():
+    policy = TransportPolicy(0.0)
+    for now in range(1000):
+        policy.decide(float(now), lonely=True)
+    assert not policy.utp
+    waited = next(now for now in range(1000, 1100) if policy.decide(float(now), lonely=True, news=now == 1000)) - 1000
+    assert waited <= PATIENCE
+
+
 def test_a_trial_ends_even_if_it_helped():
     changes = run(lambda now: now < PATIENCE + 5, 300)
     assert changes == [(int(PATIENCE), True), (int(PATIENCE + TRIAL), False)]
