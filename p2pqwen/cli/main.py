@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 
 from p2pqwen import __version__, errors
 from p2pqwen.cli import exit_codes
-from p2pqwen.cli.output import give_up_stdout, prepare_streams, print_error, print_interrupted
+from p2pqwen.cli.output import give_up_stdout, prepare_streams, print_error, print_interrupted, unwritten
 from p2pqwen.cli.wrong_call import asks_for_help, wrong_call
 
 app = typer.Typer(
@@ -74,6 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our stdout has gone (`| head`): nothing is left to say.
         give_up_stdout()
         return exit_codes.FAILED
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        give_up_stdout()  # help and version, which typer prints
+        code = exit_codes.exit_code(unwritten(error))
+        print_error(unwritten(error), code=code, as_json=as_json)
     if code == exit_codes.INTERRUPTED:  # typer makes Ctrl-C this code, too
         print_interrupted(as_json=as_json)
         exit_codes.leave_at_once(code)

@@ -172,7 +172,13 @@ def _to_stdout() -> Iterator[None]:
         give_up_stdout()
         if isinstance(error, BrokenPipeError):
             raise
-        raise errors.DiskError("cannot write the result to stdout", got=error.strerror) from error
+        raise unwritten(error) from error
+
+
+def unwritten(error: OSError) -> errors.DiskError:
+    """Return what is said where stdout does not take what a command has to say."""
+    hint = "everything else was done: make room there, or send it elsewhere"
+    return errors.DiskError("cannot write to stdout", got=error.strerror, hint=hint)
 
 
 def _say(line: str) -> None:

@@ -222,7 +222,7 @@ def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Re
     owner = repo or repo_of(magnet)
     if owner is None:
         raise UsageError(
-            "the magnet link does not say whose snapshot it is",
+            "nothing says whose snapshot it is: no index that you trust lists it, and it names none itself",
             expected="--repo ORG/MODEL",
             hint="or trust an index that lists it: `p2pqwen trust add`",
         )
