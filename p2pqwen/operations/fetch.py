@@ -211,20 +211,28 @@ class _Fetch:
         plan = self._completed(plan, metainfo)
         self._kept.keep(metainfo)
         self._remember(plan, connected)
-        return plan, list(dict.fromkeys([*peers, *connected]))
+        return plan, list(dict.fromkeys([*connected, *peers]))  # who has answered before who may
 
     def _with_layers(self, swarm: Swarm, plan: FetchPlan, peers: Sequence[Endpoint]) -> FetchPlan:
         metainfo = plan.metainfo
-        if metainfo is None or metainfo.has_all_layers or not self._options.use_peers:
+        if metainfo is None or metainfo.has_all_layers:
             return plan
-        held = self._library.get(plan.snapshot)
-        before = None if held is None else self._stored(held)
-        if before is not None and before.infohash == metainfo.infohash:
-            return replace(plan, metainfo=replace(metainfo, piece_layers=before.piece_layers))
+        if (held := self._library.get(plan.snapshot)) is not None:
+            with suppress(FormatError, DiskError):  # a damaged one is told of and replaced later
+                if (before := held.metainfo()).infohash == metainfo.infohash:
+                    return replace(plan, metainfo=replace(metainfo, piece_layers=before.piece_layers))
         asked = list(dict.fromkeys([*peers, *self._remembered(plan)]))
-        if not (asked or swarm.looks_for_peers):
+        if not self._options.use_peers or not (asked or swarm.looks_for_peers):
             return plan
-        found = ask_for_layers(swarm, metainfo, asked, folder=self._places.home.staging, report=self._report)
+        found = ask_for_layers(
+            swarm,
+            metainfo,
+            asked,
+            folder=self._places.home.staging,
+            trackers=[url for tier in plan.trackers for url in tier],
+            timeout=self._options.timeout,
+            report=self._report,
+        )
         return replace(plan, metainfo=found)
 
     def _completed(self, plan: FetchPlan, metainfo: Metainfo) -> FetchPlan:
@@ -396,7 +404,7 @@ class _Fetch:
         globs = self._globs(plan.snapshot)
         if globs is not None and not metainfo.has_all_layers:
             raise P2pqwenError(
-                "files can only be chosen where the hash of every piece is known, and no peer gave those",
+                "files can only be chosen where the hash of every piece is known, and nobody gave those",
                 hint="fetch the whole snapshot, or name its .torrent file or an index that lists it",
             )
         files = choose_files(metainfo, globs)

@@ -38,6 +38,7 @@ _FLUSH_SECONDS = 120.0
 _COUNT_SECONDS = 3.0
 _FAULTS_TOLD = 3
 _WEB_SEED_GRACE = 5.0
+_SLOW_SECONDS, _SLOW_RATE = 30.0, 50_000
 _OFFER_EVERY = 2.0  # counting what many peers offer takes a moment
 
 
@@ -103,6 +104,25 @@ class Stall:
         return now - self._since - self._excused >= self._seconds
 
 
+class Turn:
+    """Watches one try: it is idle after `patience` seconds without a block, or too slow while others wait."""
+
+    def __init__(self, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stall, self._clock = Stall(patience, clock), clock
+        self._since, self._before = clock(), 0
+
+    def is_idle(self, figure: int, *, others: bool) -> bool:
+        """Note how many bytes there are at this moment."""
+        if self._stall.look(figure):
+            return True
+        now = self._clock()
+        if now - self._since < _SLOW_SECONDS:
+            return False
+        slow = figure - self._before < _SLOW_SECONDS * _SLOW_RATE
+        self._since, self._before = now, figure
+        return others and slow
+
+
 def download(swarm: Swarm, job: DownloadJob, report: Report) -> Downloaded:
     """Fetch until every wanted file is complete, written out and hashed.
 
@@ -124,6 +144,7 @@ class _Download:
         self._met: dict[Endpoint, None] = {}
         self._had: bytes | None = None
         self._received = (0, 0)
+        self._web_seeds = WebSeedDecision.first(job.web_seed_use, time.monotonic())
         self._begin()
 
     def run(self) -> Downloaded:
@@ -135,23 +156,23 @@ class _Download:
                 self._begin()
 
     def _begin(self) -> None:
-        job, now = self._job, time.monotonic()
+        now = time.monotonic()
         self._torrent = self._add()
-        self._web_seeds = WebSeedDecision.first(job.web_seed_use, now)
         self._web_seeds_in = False
         self._offered = (0.0, False)
         self._saved = now
         self._in_order: bool | None = None
         self._failed_told = 0
         self._checking = False
-        self._turn: Stall | None = None
+        self._turn: Turn | None = None
         self._at_first = 0
 
     def _judge(self, over: TrialOverError) -> None:
         """Say who is tried next."""
         trials, torrent = self._trials, self._torrent
         suspect, before = trials.only, len(trials.banned)
-        trials.next(over, [*self._named, *self._met], gained=sum(torrent.have) > self._at_first)
+        gained = self._turn is not None and sum(torrent.have) > self._at_first
+        trials.next(over, [*self._named, *self._met], gained=gained)
         if suspect is not None and len(trials.banned) > before:
             self._report(Notice("warning", f"{suspect} sends wrong data and is not asked again"))
         elif suspect is None and trials.only is not None:
@@ -181,7 +202,7 @@ class _Download:
             if self._had is None:
                 self._had = here
             self._at_first = sum(here)
-            self._turn = Stall(self._trials.patience)
+            self._turn = Turn(self._trials.patience)
             torrent.start()  # not before: what comes at once would pass for what was here
             for peer in (*self._job.peers, *self._job.remembered) if only is None else (only,):
                 self._connect(peer)
@@ -296,7 +317,9 @@ class _Download:
         """End the try when damage keeps it from getting on, or a trial has shown what it can."""
         if self._turn is None or progress.phase is not Phase.DOWNLOADING:
             return
-        idle, failed = self._turn.look(progress.done), self._torrent.failed_pieces > 0
+        # Everybody together: blocks of bad pieces come and go. One alone: what web seeds give meanwhile is not his.
+        figure = progress.done if self._trials.only is None else progress.received_from_peers
+        idle, failed = self._turn.is_idle(figure, others=self._trials.others_wait), self._torrent.failed_pieces > 0
         if self._trials.is_over(idle=idle, failed=failed, pieces=sum(self._torrent.have) - self._at_first):
             raise TrialOverError(bad=failed and self._trials.only is not None)
 

@@ -14,7 +14,7 @@ from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.operations.fetch_download import PUMP
 from p2pqwen.operations.fetch_plan import FetchPlan, check_infohash
-from p2pqwen.operations.trials import PATIENCE
+from p2pqwen.operations.trials import MAX_TRIED, PATIENCE
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.torrent import SwarmTorrent
@@ -26,6 +26,7 @@ _SECONDS_OF_REPORT = 1.0
 _LAYERS_LEAST = 4.0  # seconds for piece layers at the most, besides
 _LAYERS_FILE = 0.25  # seconds for each file, which is a request of its own, and
 _LAYERS_RATE = 50_000  # bytes a second: liars could go on for ever
+_LAYERS_STEP = 1024  # bytes that are more than talk
 _LAYERS_EVERY = 0.2
 _CONNECT = 1.0  # to a peer that was there a moment ago
 
@@ -95,19 +96,26 @@ def ask_peers(
 
 
 def ask_for_layers(
-    swarm: Swarm, metainfo: Metainfo, peers: Sequence[Endpoint], *, folder: Path, report: Report
+    swarm: Swarm,
+    metainfo: Metainfo,
+    peers: Sequence[Endpoint],
+    *,
+    folder: Path,
+    trackers: Sequence[str] = (),
+    timeout: float,
+    report: Report,
 ) -> Metainfo:
     """Return the metadata with its piece layers, which show of every piece alone whether it is right (BEP 52).
 
     libtorrent asks for hashes over connections alone that began with the v2 infohash, so the torrent is added once more
-    under that. As it was where no peer gives all of them within a few seconds: some speak v1 alone, or refuse.
+    under that. As it was where no peer gives all of them in time, at most a quarter of `timeout`: some speak v1 alone,
+    or refuse. Whatever `report` raises ends it.
     """
-    report(Progress("metadata", 0, None, "piece layers"))
-    asking = _AskingForLayers(swarm, metainfo, folder)
+    asking = _AskingForLayers(swarm, metainfo, folder, trackers, timeout / 4, report)
     try:
         found = asking.ask(peers, connect=PATIENCE)
         for peer in asking.met if len(asking.met) > 1 else ():
-            if found is None:
+            if found is None and not asking.is_late:
                 swarm.admit([peer], ())
                 found = asking.ask([peer], connect=_CONNECT)
     finally:
@@ -118,26 +126,41 @@ def ask_for_layers(
 class _AskingForLayers:
     """Asks for piece layers, try after try. `met`: the peers that were there."""
 
-    def __init__(self, swarm: Swarm, metainfo: Metainfo, folder: Path) -> None:
-        self._swarm, self._metainfo, self._folder = swarm, metainfo, folder
+    def __init__(
+        self,
+        swarm: Swarm,
+        metainfo: Metainfo,
+        folder: Path,
+        trackers: Sequence[str],
+        seconds: float,
+        report: Report,
+    ) -> None:
+        self._swarm, self._metainfo, self._folder, self._trackers = swarm, metainfo, folder, trackers
+        self._deadline, self._report, self._told = time.monotonic() + seconds, report, 0.0
         layout = metainfo.layout
         self._seconds = _LAYERS_LEAST + len(layout.files) * _LAYERS_FILE + layout.piece_count * 32 / _LAYERS_RATE
         self.met: list[Endpoint] = []
 
+    @property
+    def is_late(self) -> bool:
+        """Whether there is no more time."""
+        return time.monotonic() >= self._deadline
+
     def ask(self, peers: Sequence[Endpoint], *, connect: float) -> Metainfo | None:
         """Ask these peers; None when they give nothing for `PATIENCE` seconds, or nobody is there after `connect`."""
-        torrent = self._swarm.add_magnet(None, self._metainfo.infohash.v2, self._folder)
+        torrent = self._swarm.add_magnet(None, self._metainfo.infohash.v2, self._folder, trackers=self._trackers)
         started = asked = since = time.monotonic()
-        traffic = -1
+        traffic = 0
         try:
             for peer in peers:
                 with suppress(NetworkError):
                     torrent.connect(peer)
-            while (now := time.monotonic()) - started < self._seconds and now - since < PATIENCE:
+            while (now := time.monotonic()) - started < self._seconds and now - since < PATIENCE and not self.is_late:
                 self._swarm.pump(PUMP)
+                self._tell(now)
                 if torrent.error is not None or (now - started > connect and not torrent.peers()):
                     break
-                if torrent.traffic() > traffic:
+                if torrent.traffic() >= traffic + _LAYERS_STEP:
                     traffic, since = torrent.traffic(), now
                 if torrent.torrent_file is not None:
                     return self._checked(torrent.torrent_file)
@@ -146,8 +169,13 @@ class _AskingForLayers:
                     torrent.request_torrent_file()
             return None
         finally:
-            self.met = self.met or list(torrent.met)
+            self.met = self.met or list({peer.host: peer for peer in torrent.met}.values())[:MAX_TRIED]
             self._swarm.remove(torrent)
+
+    def _tell(self, now: float) -> None:
+        if now - self._told >= _SECONDS_OF_REPORT:
+            self._told = now
+            self._report(Progress("metadata", 0, None, "piece layers"))
 
     def _checked(self, data: bytes) -> Metainfo | None:
         try:

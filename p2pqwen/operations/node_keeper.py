@@ -64,7 +64,7 @@ class SeedingNode(Protocol):
 
     @property
     def loading(self) -> bool:
-        """Whether snapshots still wait to be loaded."""
+        """Whether snapshots that need no reading first still wait to be loaded."""
 
     @property
     def listening(self) -> str:
@@ -212,7 +212,7 @@ class NodeKeeper:
 
     @property
     def loading(self) -> bool:
-        """Whether the node still loads snapshots; from any thread."""
+        """Whether the node still loads what needs no reading first; from any thread."""
         return self._node is None or self._node.loading
 
     def look(self) -> list[SnapshotState]:

@@ -38,7 +38,7 @@ from p2pqwen.webseed.file_server import FileServer
 from p2pqwen.webseed.offered_file import Offer
 
 PUMP = 0.25  # seconds
-LIBRARY_EVERY = 2.0  # seconds between looks for snapshots that came or went
+LIBRARY_EVERY = 2.0  # seconds between looks for snapshots that came or went, with thousands of them more
 STATE_EVERY = 1.0
 STATS_EVERY = 10.0
 FEW = 200  # snapshots, for which the state is written with every event
@@ -135,7 +135,7 @@ class _Node:
         self._slots: dict[SnapshotId, int] = {}
         self._all_held = False
         self._to_load: deque[HeldSnapshot] = deque()
-        self._followed: list[HeldSnapshot] = []
+        self._followed: list[HeldSnapshot] | None = None
         self._complete: dict[SnapshotId, HeldSnapshot] = {}
         self._away: list[AwaySnapshot] = []
         self._news: list[Event] = []
@@ -225,8 +225,8 @@ class _Node:
 
     @property
     def loading(self) -> bool:
-        """Whether snapshots still wait to be loaded."""
-        return bool(self._to_load)
+        """Whether snapshots that need no reading first still wait to be loaded."""
+        return self._followed is None or bool(self._to_load)
 
     @property
     def listening(self) -> str:

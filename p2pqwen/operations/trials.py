@@ -56,7 +56,13 @@ class Trials:
         """Before the first try: `singly` gives one of these peers its turn."""
         if self.singly:
             self._line_up(peers)
+            self._gained = not self._waiting
             self._call_next()
+
+    @property
+    def others_wait(self) -> bool:
+        """Whether somebody waits for his turn."""
+        return bool(self._waiting)
 
     def is_over(self, *, idle: bool, failed: bool, pieces: int) -> bool:
         """Tell whether the try has shown what it can: of `pieces` good ones, and `failed` ones, and nothing coming."""

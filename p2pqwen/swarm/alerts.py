@@ -99,8 +99,7 @@ def _metadata(torrent: SwarmTorrent, alert: lt.metadata_received_alert) -> None:
 
 
 def _resume(torrent: SwarmTorrent, alert: lt.save_resume_data_alert) -> None:
-    torrent.resume = lt.write_resume_data_buf(alert.params)
-    torrent.resume_answers += 1
+    torrent.answer(lambda: lt.write_resume_data_buf(alert.params))
     torrent.hear(alert.params.peers)
     if alert.params.ti is not None:
         with contextlib.suppress(RuntimeError):  # piece layers are missing
@@ -108,7 +107,7 @@ def _resume(torrent: SwarmTorrent, alert: lt.save_resume_data_alert) -> None:
 
 
 def _resume_failed(torrent: SwarmTorrent, _alert: lt.save_resume_data_failed_alert) -> None:
-    torrent.resume_answers += 1
+    torrent.answer(None)
 
 
 def _flushed(torrent: SwarmTorrent, _alert: lt.cache_flushed_alert) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import socket
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.resume_data import Resume
 from p2pqwen.swarm.settings import SwarmSettings, alert_mask, settings_pack, transport_pack
 from p2pqwen.swarm.torrent import SwarmTorrent
-from p2pqwen.swarm.transport import ALONE_PATIENCE, PATIENCE, TransportPolicy
+from p2pqwen.swarm.transport import ALONE_PATIENCE, LONGEST_OF_A_FETCH, LONGEST_PATIENCE, PATIENCE, TransportPolicy
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.printable_text import printable
@@ -44,7 +45,7 @@ _HEAR_EVERY = 3.0
 # Who has just been heard of is called for so long whenever uTP has its turn: it may be calling as well.
 _CALL_SECONDS = 180.0
 _MAX_CALLING = 20
-_LEAVE_SECONDS = 3.0  # trackers that do not answer hold a removed torrent for one
+_LEAVE_SECONDS = 3.0  # for libtorrent to let a removed torrent go; as a rule it does at once
 
 
 class Swarm:
@@ -66,13 +67,15 @@ class Swarm:
         self._torrents: dict[lt.torrent_handle, SwarmTorrent] = {}
         self._leaving: list[lt.torrent_handle] = []
         self._session: lt.session | None = None
-        self._transport = TransportPolicy(clock())
+        self._longest = LONGEST_PATIENCE if settings.accepts_peers else LONGEST_OF_A_FETCH
+        self._transport = TransportPolicy(clock(), longest=self._longest)
+        self._restricted = False
         self._next_policy = clock() + _POLICY_EVERY
         self._next_dht = clock() + _DHT_AGAIN
         self._trackers_again = _TRACKERS_AGAIN
         self._next_trackers = clock() + _TRACKERS_AGAIN
         self._next_hear = 0.0
-        self._unreached: dict[SwarmTorrent, int] = {}
+        self._most: weakref.WeakKeyDictionary[SwarmTorrent, int] = weakref.WeakKeyDictionary()
         self._calling: dict[SwarmTorrent, float] = {}
         self._next_count = clock()
         self._said: set[tuple[str, str]] = set()
@@ -104,7 +107,10 @@ class Swarm:
         self.close()
 
     def close(self) -> None:
-        """Leave the swarm: peers are dropped, trackers told, writes in progress finished."""
+        """Leave the swarm: peers are dropped, trackers told, writes in progress finished.
+
+        Where libtorrent has lost one of its jobs, its threads stay, doing nothing, for as long as the program runs.
+        """
         if self._session is None:
             return
         self._torrents.clear()
@@ -112,15 +118,17 @@ class Swarm:
         session.pause()
         leaving, self._leaving = self._leaving, []
         if not _all_gone(leaving, _LEAVE_SECONDS):
+            self._report(Notice("info", "libtorrent does not let go of a torrent: its session is left to itself"))
             _keep_for_ever(session)
         del session  # the destructor waits for the disk and at most `stop_tracker_timeout` for trackers
 
     def admit(self, only: Collection[Endpoint], banned: Iterable[str]) -> None:
         """Speak to nobody among `banned` (addresses) from now on, and to nobody but `only`; empty: to everybody."""
         self._live.set_ip_filter(address_filter(self._settings, banned, only={one.host for one in only}))
-        # That TCP reached nobody was said of others.
-        self._transport = TransportPolicy(self._clock(), ALONE_PATIENCE if only else PATIENCE)
-        self._live.apply_settings(cast("lt.settings_pack", transport_pack(self._settings, utp=False)))
+        if only or self._restricted:  # that TCP reached nobody was said of others
+            self._transport = TransportPolicy(self._clock(), ALONE_PATIENCE if only else PATIENCE, self._longest)
+            self._live.apply_settings(cast("lt.settings_pack", transport_pack(self._settings, utp=False)))
+        self._restricted = bool(only)
 
     def add_dht_nodes(self, nodes: Iterable[Endpoint]) -> None:
         """Tell the session's DHT of nodes, by address."""
@@ -281,16 +289,19 @@ class Swarm:
         searching = [one for one in self._torrents.values() if self._is_searching(one)]
         self._reach_out(searching)
         if not self._settings.accepts_peers:
-            self._look_for_more([one for one in searching if one.progress().peers == 0])
+            self._look_for_more(searching)
 
     def _reach_out(self, searching: Sequence[SwarmTorrent]) -> None:
         """Try the peers that are known, over whichever transport has its turn."""
         now = self._clock()
         unreached = {one: count for one in searching if (count := one.unreached())}
-        news = [one for one, count in unreached.items() if count > self._unreached.get(one, 0)]
-        self._unreached = unreached
-        self._calling = {one: until for one, until in self._calling.items() if one in unreached and until > now}
-        self._calling |= dict.fromkeys(news[:_MAX_CALLING], now + _CALL_SECONDS)
+        for torrent in [one for one, until in self._calling.items() if one not in unreached or until <= now]:
+            del self._calling[torrent]
+            torrent.forget_heard()
+        room = _MAX_CALLING - len(self._calling)
+        news = [one for one, count in unreached.items() if count > self._most.get(one, 0)][:room]
+        self._most |= {one: unreached[one] for one in news}
+        self._calling |= dict.fromkeys(news, now + _CALL_SECONDS)
         before = self._transport.utp
         utp = self._transport.decide(now, lonely=bool(unreached), news=bool(news))
         if utp != before:
@@ -298,18 +309,21 @@ class Swarm:
         if utp and now >= self._next_hear:
             self._next_hear = now + _HEAR_EVERY
             for torrent in self._calling:
-                torrent.request_resume()  # the peers that libtorrent knows come with it
+                torrent.request_peers()
         for torrent in searching:
             torrent.reconnect(utp=utp, heard=utp and torrent in self._calling)
 
-    def _look_for_more(self, alone: Sequence[SwarmTorrent]) -> None:
+    def _look_for_more(self, searching: Sequence[SwarmTorrent]) -> None:
         """Ask the DHT and trackers again for downloads without a peer."""
         now = self._clock()
-        if self._settings.dht and now >= self._next_dht:
+        in_dht = self._settings.dht and now >= self._next_dht
+        at_trackers = self._settings.trackers and now >= self._next_trackers
+        alone = [one for one in searching if one.progress().peers == 0] if in_dht or at_trackers else []
+        if in_dht:
             self._next_dht = now + _DHT_AGAIN
             for torrent in alone:
                 torrent.look_in_dht()
-        if self._settings.trackers and now >= self._next_trackers:
+        if at_trackers:
             self._trackers_again = min(2 * self._trackers_again, _TRACKERS_RARELY)
             self._next_trackers = now + self._trackers_again
             for torrent in alone:
@@ -327,7 +341,7 @@ class Swarm:
         self.listening += fresh
         complaints, news.complaints[:] = news.complaints[:], []
         for kind, url, reason in complaints:
-            if (kind, url) not in self._said:
+            if (kind, url) not in self._said and not self._restricted:  # then our own filter keeps trackers out, too
                 self._said.add((kind, url))
                 self._report(Notice("info", f"{kind} {printable(url, limit=200)}: {printable(reason, limit=200)}"))
         if news.dropped:
@@ -367,6 +381,7 @@ def _keep_for_ever(session: lt.session) -> None:
     Where a disk job of libtorrent 2.1.1 is lost, its torrent is never released, and the session's destructor waits for
     it without end, holding the interpreter's lock: no signal and no other thread would ever be heard again.
     """
+    session.apply_settings({"enable_dht": False, "enable_lsd": False, "listen_interfaces": ""})
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
 

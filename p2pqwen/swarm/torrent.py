@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import libtorrent as lt
@@ -28,6 +29,7 @@ _ANY_TRANSPORT = 0x01 | 0x04 | 0x08  # encryption, uTP, hole punching
 _SOURCE = lt.peer_info.tracker
 _MAX_MET = 200
 _MAX_HEARD = 50
+_BLOCKS_TOO = lt.status_flags_t.query_accurate_download_counters  # a piece of 16 MiB takes its time
 _UNFINISHED_HANDSHAKE = lt.peer_info.handshake | lt.peer_info.connecting
 
 
@@ -53,7 +55,8 @@ class SwarmTorrent:
         self._ledger = Ledger()
         self._told: list[Endpoint] = []
         self._heard: list[Endpoint] = []
-        self._turn = 0
+        self._calls: Counter[Endpoint] = Counter()
+        self._resumes_due = 0
         self.have = bytearray(piece_count)
         self.error: P2pqwenError | None = None
         self.checked = False
@@ -80,18 +83,22 @@ class SwarmTorrent:
         peers = dict.fromkeys([*self._told, *(self._heard if heard else ())])
         if not peers:
             return
-        self._turn += 1
         with _alive():
-            connected = {Endpoint(*peer.ip) for peer in self._handle.get_peer_info()}
-            for peer in peers:
-                if peer not in connected:
-                    # libtorrent falls back to TCP where uTP failed, unless it is told again that the peer speaks uTP.
-                    flags = _ANY_TRANSPORT if utp and self._turn % 2 else _TCP_ONLY
-                    self._handle.connect_peer((peer.host, peer.port), _SOURCE, flags)
+            connected = {Endpoint(*peer.ip) for peer in self._handle.get_peer_info()}  # or about to be
+            for peer in peers.keys() - connected:
+                self._calls[peer] += 1
+                # libtorrent falls back to TCP where uTP failed, unless it is told again that the peer speaks uTP.
+                flags = _ANY_TRANSPORT if utp and self._calls[peer] % 2 else _TCP_ONLY
+                self._handle.connect_peer((peer.host, peer.port), _SOURCE, flags)
 
     def hear(self, peers: Iterable[tuple[str, int]]) -> None:
-        """Take the peers that libtorrent knows."""
-        self._heard = [Endpoint(*peer) for peer in islice(peers, _MAX_HEARD)]
+        """Take the peers that libtorrent knows, without those that have just failed; they are kept from before."""
+        fresh = (Endpoint(*peer) for peer in islice(peers, _MAX_HEARD))
+        self._heard = list(dict.fromkeys([*fresh, *self._heard]))[:_MAX_HEARD]
+
+    def forget_heard(self) -> None:
+        """Call those it heard of no more."""
+        self._heard = []
 
     def peers(self) -> list[Endpoint]:
         """Return the peers it is connected to."""
@@ -108,7 +115,7 @@ class SwarmTorrent:
         """Return the state of this moment; of a followed torrent, as last told, unless it must be `fresh`."""
         with _alive():
             told = self._status if self._followed and not fresh else None
-            status = self._handle.status(0) if told is None else told
+            status = self._handle.status(_BLOCKS_TOO) if told is None else told
             peers = self._handle.get_peer_info() if status.num_peers or status.num_connections else []
         self._ledger.look(_connections(peers))
         from_peers, from_web = self._ledger.split(status.total_payload_download)
@@ -236,11 +243,24 @@ class SwarmTorrent:
 
     def request_resume(self) -> None:
         """Ask for resume data of what is on disk; `resume_answers` counts the answers, good or bad."""
+        self._resumes_due += 1
         with _alive():
             self._handle.save_resume_data(lt.save_resume_flags_t.flush_disk_cache)
 
+    def answer(self, resume: Callable[[], bytes] | None) -> None:
+        """Take an answer to `request_resume`, None for a refusal; others ask for what comes with it."""
+        if self._resumes_due:
+            self._resumes_due -= 1
+            self.resume_answers += 1
+            self.resume = self.resume if resume is None else resume()
+
+    def request_peers(self) -> None:
+        """Ask which peers libtorrent knows, for `reconnect`."""
+        with _alive():
+            self._handle.save_resume_data(0)
+
     def request_torrent_file(self) -> None:
-        """Ask for `torrent_file`; the answer counts as one of `resume_answers`."""
+        """Ask for `torrent_file`."""
         with _alive():
             self._handle.save_resume_data(lt.save_resume_flags_t.save_info_dict)
 

@@ -16,11 +16,12 @@ from contextlib import contextmanager
 import pytest
 
 from tests.simulators.hostile_peers import GARBAGE, LIARS, METADATA, SLUGGARDS
-from tests.simulators.peer import PeerNetwork
+from tests.simulators.peer import BLOCK, Behaviour, PeerNetwork
 from tests.support.command import CommandLine
 from tests.support.faults.swarms import SwarmPlan
 from tests.support.faults.swarms import run as run_swarm
 from tests.support.hostile import Met, Strangers
+from tests.support.models import small_model
 from tests.support.processes import ROOT
 from tests.support.swarm import QUIET, seeding
 from tests.support.warm import run_warm
@@ -107,7 +108,7 @@ def test_who_lies_about_metadata_is_passed_over(strangers, seed):
 def test_who_was_caught_lying_is_not_asked_again(strangers):
     """Peers that a user names are tried again every second; not this one."""
     group = {"caught": LIARS["corrupt"], "only rude": SLUGGARDS["leave when asked"]}
-    caught, rude = strangers.meet_each(group, timeout=4)
+    caught, rude = strangers.meet_each(group, timeout=6)
     assert (caught.code, rude.code) == (5, 5)
     assert "arrived damaged" in caught.stderr
     assert rude.peers[0].seen.connections > caught.peers[0].seen.connections + 1
@@ -118,6 +119,16 @@ def test_many_liars_and_one_honest_seed(strangers, seed):
     liars = [strangers.peer(one) for one in LIARS.values()]
     met = strangers.meet("many", liars, beside=[seed], timeout=PATIENT)
     assert problem(strangers, met, 0) is None
+
+
+def test_a_peer_that_needs_long_for_a_piece_keeps_its_turn(tmp_path):
+    """Without piece layers one peer after another is asked, and blocks of one that is given up are lost."""
+    with PeerNetwork() as network:
+        few = Strangers(tmp_path, network, small_model(290_000))
+        slow = few.peer(Behaviour(pause=0.4))
+        met = few.meet("slow", [few.peer(SLUGGARDS["silent"]), slow], magnet=True, timeout=40)
+        assert problem(few, met, 0) is None
+        assert slow.seen.blocks <= sum(-(-len(content) // BLOCK) for content in few.files.values()) + 2
 
 
 def test_magnets_among_peers_that_lie_where_nobody_gives_piece_layers(strangers, seed):

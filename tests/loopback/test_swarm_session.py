@@ -85,7 +85,7 @@ def test_a_torrent_without_piece_layers_is_completed_all_the_same(snapshot, tmp_
 def test_piece_layers_come_from_peers_that_are_called_by_the_v2_infohash(snapshot, tmp_path):
     bare = metainfo_from_info(snapshot.metainfo.info)
     with serving(snapshot) as (_, address), Swarm(ALONE) as swarm:
-        found = ask_for_layers(swarm, bare, [address], folder=tmp_path, report=ignore)
+        found = ask_for_layers(swarm, bare, [address], folder=tmp_path, timeout=60, report=ignore)
     assert found.piece_layers == snapshot.metainfo.piece_layers
     assert found.info == snapshot.metainfo.info
     assert list(tmp_path.iterdir()) == []
@@ -100,8 +100,20 @@ def test_without_a_peer_that_has_them_there_are_no_piece_layers(snapshot, tmp_pa
         peers = [
             network.peer(content, one, host) for one, host in zip((None, refuses, lies), addresses(), strict=False)
         ]
-        found = ask_for_layers(swarm, bare, [one.endpoint for one in peers], folder=tmp_path, report=ignore)
+        found = ask_for_layers(swarm, bare, [one.endpoint for one in peers], folder=tmp_path, timeout=60, report=ignore)
     assert not found.has_all_layers
+
+
+def test_asking_for_piece_layers_can_be_stopped(snapshot, tmp_path):
+    class StopError(Exception):
+        pass
+
+    def report(_event):
+        raise StopError
+
+    bare = metainfo_from_info(snapshot.metainfo.info)
+    with Swarm(ALONE) as swarm, pytest.raises(StopError):
+        ask_for_layers(swarm, bare, [Endpoint("127.0.0.1", 9)], folder=tmp_path, timeout=60, report=report)
 
 
 def test_a_peer_without_utp_is_reached_while_utp_is_tried(snapshot, tmp_path):

@@ -91,6 +91,7 @@ class Behaviour:
     chokes_after: int | None = None  # requests; then chokes, and unchokes at once
     after_handshake: bytes = b""
     drip: float = 0.0  # seconds between two bytes of a block
+    pause: float = 0.0  # seconds before each block
     metadata_size: int | None = None
     metadata: Callable[[int, bytes], bytes | None] = lambda _number, part: part
     extension_handshake: bytes | None = None
@@ -220,6 +221,7 @@ class _Conversation:
         if block is None:
             return
         data = message(PIECE, struct.pack("!II", piece, begin) + block)
+        await asyncio.sleep(does.pause)
         for part in [data[at : at + 1] for at in range(len(data))] if does.drip else [data]:
             await self._send(part)
             await asyncio.sleep(does.drip)

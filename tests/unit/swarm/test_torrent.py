@@ -1,0 +1,64 @@
+"""Whom a torrent calls, and how, when it tries its peers once more."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.torrent import SwarmTorrent
+
+TOLD, HEARD, LATER = (Endpoint(f"192.0.2.{number}", 6881) for number in (1, 2, 3))
+UTP = 0x04
+
+
+class Handle:
+    """Stands for libtorrent's, and notes who is to be connected to, and whether over uTP."""
+
+    def __init__(self):
+        self.calls = []
+        self.connected = []
+
+    def get_peer_info(self):
+        return [SimpleNamespace(ip=(one.host, one.port)) for one in self.connected]
+
+    def connect_peer(self, address, _source, flags):
+        self.calls.append((Endpoint(*address), bool(flags & UTP)))
+
+
+def make():
+    handle = Handle()
+    torrent = SwarmTorrent(handle, 0)
+    torrent.connect(TOLD)
+    handle.calls.clear()
+    return torrent, handle
+
+
+def test_each_peer_is_called_by_turns_over_both_however_long_a_call_takes():
+    torrent, handle = make()
+    for connecting in (False, True, True, False, True, False):  # a call that hangs takes no turn away
+        handle.connected = [TOLD] if connecting else []
+        torrent.reconnect(utp=True)
+    assert [utp for _, utp in handle.calls] == [False, True, False]
+    handle.connected = []
+    torrent.reconnect(utp=False)
+    assert handle.calls[-1] == (TOLD, False)
+
+
+def test_who_was_heard_of_and_has_just_failed_is_called_again():
+    torrent, handle = make()
+    torrent.hear([(HEARD.host, HEARD.port)])
+    torrent.hear([(LATER.host, LATER.port)])  # libtorrent leaves out whoever failed
+    torrent.reconnect(utp=True, heard=True)
+    assert {peer for peer, _ in handle.calls} == {TOLD, HEARD, LATER}
+    torrent.forget_heard()
+    handle.calls.clear()
+    torrent.reconnect(utp=True, heard=True)
+    assert {peer for peer, _ in handle.calls} == {TOLD}
+
+
+def test_peers_that_are_heard_of_are_bounded():
+    torrent, handle = make()
+    for number in range(100):
+        torrent.hear([(f"198.51.100.{number}", 1), (f"198.51.100.{number}", 2)])
+    torrent.reconnect(utp=True, heard=True)
+    assert len(handle.calls) == 51
