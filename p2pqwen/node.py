@@ -306,6 +306,7 @@ class Node:
             store,
             report,
             chosen=lambda one: keeper.choice_of(one),  # noqa: PLW0108 - the two know each other
+            repaired=lambda one: keeper.mended(one),  # noqa: PLW0108
         )
         keeper = NodeKeeper(
             library=self.library,

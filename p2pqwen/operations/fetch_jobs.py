@@ -19,6 +19,7 @@ from typing import Any
 from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError, UsageError
 from p2pqwen.events import Event, Happened, Notice, Progress, Report
 from p2pqwen.library.durable import LockHeldError
+from p2pqwen.library.folders import AwayError
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.choices import Choice
 from p2pqwen.operations.fetch_request import FetchRequest
@@ -79,6 +80,11 @@ class FetchJob:
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=_EVENTS_KEPT))
     thread: threading.Thread | None = None
 
+    @property
+    def is_away(self) -> bool:
+        """Whether it waits for a disk to come back."""
+        return self.state is JobState.WAITING and isinstance(self.error, AwayError)
+
     def to_json(self) -> dict[str, Any]:
         """Return the job as the control API shows it."""
         shown = self.progress
@@ -106,10 +112,11 @@ class FetchJobs:
         report: Report,
         *,
         chosen: Callable[[SnapshotId | None], Choice] = lambda _: Choice(),
+        repaired: Callable[[SnapshotId], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run, self._store, self._report = run, store, report
-        self._chosen, self._clock = chosen, clock
+        self._chosen, self._repaired, self._clock = chosen, repaired, clock
         self._news = threading.Condition()
         self._jobs: dict[int, FetchJob] = {}
         self._numbers = itertools.count(1)
@@ -165,6 +172,13 @@ class FetchJobs:
                 if job.thread is not None:
                     job.stopping = True
 
+    def disk_is_back(self) -> None:
+        """Let what waits for a disk go on at once; it waits again if it was another one."""
+        with self._news:
+            for job in self._jobs.values():
+                if job.is_away:
+                    job.not_before = 0.0
+
     def stop(self, job: FetchJob) -> None:
         """End a job for good; what it fetched stays for the next one."""
         with self._news:
@@ -209,7 +223,9 @@ class FetchJobs:
                     if job.serial == seen and not job.state.ended:
                         self._news.wait(_HEARTBEAT)
                     fresh = list(job.events)[-(job.serial - seen) :] if job.serial > seen else []
-                    seen, ended, why = job.serial, job.state.ended, self._held_back
+                    seen, ended, why = job.serial, job.state.ended or job.is_away, self._held_back
+                    if job.state is JobState.PAUSED:
+                        why = f"it is paused; `p2pqwen resume {job.snapshot}` lets it go on"
                 for event in fresh:
                     yield event_json(event)
                 if ended:
@@ -260,6 +276,8 @@ class FetchJobs:
     def _work(self, job: FetchJob) -> None:
         try:
             job.result = self._run(job.request, lambda event: self._take(job, event), lambda one: self._named(job, one))
+            if job.request.kind == "repair" and job.snapshot is not None:
+                self._repaired(job.snapshot)
         except JobStoppedError:
             self._after_stop(job)
         except P2pqwenError as error:
@@ -295,7 +313,8 @@ class FetchJobs:
         with self._news:
             job.error = error
             passing = isinstance(error, NetworkError | DiskError | LockHeldError)
-            if job.followers or not passing:
+            pulled = isinstance(error, AwayError) and job.progress is not None  # in the middle of it
+            if not passing or (job.followers and not pulled):
                 self._end(job, JobState.FAILED)
                 return
             pause = min(RETRY_LONGEST, RETRY_FIRST * 2 ** min(job.tries - 1, 10))

@@ -89,6 +89,8 @@ class FetchRequest:
         known = {one.name for one in fields(cls)}
         if unknown := set(value) - known:
             raise UsageError(f"a fetch has no setting {min(unknown)!r}", expected=", ".join(sorted(known)))
+        if not isinstance(value.get("target"), str):
+            raise UsageError("a fetch needs a target", expected="a text", got=repr(value.get("target"))[:40])
         given: dict[str, Any] = {
             name: tuple(map(str, one)) if name in _LISTS and isinstance(one, list) else one
             for name, one in value.items()

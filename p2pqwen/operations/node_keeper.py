@@ -29,6 +29,7 @@ from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.snapshot_id import SnapshotId
 
 CHOICES_EVERY = 1.0
+DISKS_EVERY = 2.0
 COUNT_EVERY = 10.0
 SCRUB_LOOK_EVERY = 300.0
 STOP_SECONDS = 5.0
@@ -113,6 +114,8 @@ class NodeKeeper:
     _allowed: Allowance = NO_LIMITS
     _transfers: dict[str, Transfer] = field(default_factory=dict)
     _scrubs: dict[str, ScrubRecord] = field(default_factory=dict)
+    _mending: dict[str, datetime | None] = field(default_factory=dict)
+    _missing: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
     _scrub_now: threading.Event = field(default_factory=threading.Event)
     _scrub_thread: threading.Thread | None = None
@@ -142,6 +145,9 @@ class NodeKeeper:
         self.jobs.tick()
         if self._due("count", COUNT_EVERY):
             self._count()
+            self._mend_damaged()
+        if self._due("disks", DISKS_EVERY):
+            self._follow_disks()
 
     def stop(self) -> None:
         """End everything and save, within `STOP_SECONDS`; on the node's thread. Once more is fine."""
@@ -314,7 +320,6 @@ class NodeKeeper:
         try:
             self.choices.count(moved, self.now())
             self._transfers = self.choices.transfers()
-            self._scrubs = self.scrubber.records()
         except DiskError as error:
             self.report(Notice("warning", error.message))
 
@@ -351,8 +356,32 @@ class NodeKeeper:
             self.report(Notice("warning", f"{held.torrent_path}: {error.message}"))
             return
         if found.damage:
-            self.on_node(lambda: self._live.read_again(held.id))
-            self.jobs.submit(self.repair_request(held.id))
+            self.on_node(self._mend_damaged)
+
+    def mended(self, snapshot: SnapshotId) -> None:
+        """Note that a repair has ended well; from any thread."""
+        self.scrubber.mended(snapshot)
+        self.report(Happened("mended", {"repo": str(snapshot.repo), "commit": str(snapshot.commit)}))
+
+    def _mend_damaged(self) -> None:
+        """Believe no piece any more of what a pass found damaged, ours or another program's, and have it repaired."""
+        try:
+            self._scrubs = self.scrubber.records()
+        except DiskError as error:
+            self.report(Notice("warning", error.message))
+            return
+        damaged = {name: one.finished for name, one in self._scrubs.items() if one.damage and not one.read}
+        fresh = {name for name, finished in damaged.items() if self._mending.get(name) != finished}
+        self._mending = damaged
+        for held in self.library.all() if fresh else ():
+            if str(held.id) in fresh:
+                self._live.read_again(held.id)
+                self.jobs.submit(self.repair_request(held.id))
+
+    def _follow_disks(self) -> None:
+        before, self._missing = self._missing, len(self.library.missing_folders)
+        if self._missing < before:
+            self.jobs.disk_is_back()
 
 
 def _stopping() -> NetworkError:

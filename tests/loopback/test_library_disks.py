@@ -129,3 +129,22 @@ def test_a_disk_that_goes_in_mid_fetch_is_waited_for(preserver, tmp_path):
         seeder.line(30, containing='"seeding"')
         user.ok(*fetch(port))
     assert tree(disk / REPO / COMMITS[0]) == small_model()
+
+
+def test_a_node_goes_on_with_what_it_fetched_once_the_disk_is_back(preserver, tmp_path):
+    user = preserver.trusted_by("user")
+    disk, away = tmp_path / "disk", tmp_path / "unplugged"
+    disk.mkdir()
+    on_other_disk(user, disk)
+    with seeding(preserver.user, "--upload-limit", "500kB/s") as (seeder, port), seeding(user):
+        seeder.line(30, containing='"seeding"')
+        with running(p2pqwen(*fetch(port)), user.environment) as command:
+            wait_until(lambda: row(user, COMMITS[0]).get("progress", 0) > 0.1, 30, "a tenth of it")
+            disk.rename(away)
+            assert command.wait(40) == 6
+            assert "a disk that is not here" in command.stderr
+        shutil.rmtree(disk, ignore_errors=True)
+        preserver.user.ok("limits", "--upload", "0")
+        away.rename(disk)
+        wait_until(lambda: row(user, COMMITS[0]).get("state") == "seeding", 60, "the node to have gone on by itself")
+    assert tree(disk / REPO / COMMITS[0]) == small_model()

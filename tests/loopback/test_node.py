@@ -119,10 +119,11 @@ def test_a_killed_node_goes_on_with_its_fetches_and_loses_nothing(preserver, use
 def test_pause_holds_a_seed_and_a_fetch_and_survives_a_restart(preserver, user):
     with seeding(preserver.user, "--upload-limit", "4MB/s") as (seeder, port):
         seeder.line(30, containing='"seeding"')
-        with seeding(user), running(p2pqwen(*fetch(port)), user.environment):
+        with seeding(user), running(p2pqwen(*fetch(port)), user.environment) as command:
             wait_until(lambda: row(user, COMMITS[0]).get("progress", 0) > 0.1, 30, "a tenth of it")
             assert user.ok("pause", REPO)["paused"] is True
             wait_until(lambda: row(user, COMMITS[0])["state"] == "paused", 15, "the pause")
+            wait_until(lambda: f"p2pqwen resume {REPO}" in command.stderr, 15, "whoever waits for it to be told")
             here = row(user, COMMITS[0])["progress"]
             assert here < 1
         with seeding(user):
@@ -181,7 +182,7 @@ def test_outside_the_hours_a_fetch_is_refused_or_waits(preserver, user):
             assert command.wait(30) == 0
 
 
-def ask(user, path, headers):
+def ask(user, path, headers, method="GET", body=None):
     """One request over the node's unix socket with headers of our own."""
     with socket.socket(socket.AF_UNIX) as client:
         import os
@@ -192,7 +193,9 @@ def ask(user, path, headers):
         finally:
             os.close(home)
         lines = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
-        client.sendall(f"GET {path} HTTP/1.1\r\n{lines}Connection: close\r\n\r\n".encode())
+        data = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} {path} HTTP/1.1\r\n{lines}Connection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+        client.sendall(head.encode() + data)
         answer = http.client.HTTPResponse(client)
         answer.begin()
         return answer.status, answer.read()
@@ -220,6 +223,21 @@ def test_the_api_refuses_web_pages_and_shows_metrics(preserver):
         assert f'p2pqwen_snapshot_size_bytes{{commit="{COMMITS[0]}",repo="{REPO}"}}' in text
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/node", timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "problem"),
+    [
+        ("POST", "/v1/fetches", {"target": 5}, "needs a target"),
+        ("POST", "/v1/fetches", {}, "needs a target"),
+        ("POST", "/v1/fetches", {"target": REPO, "colour": "red"}, "no setting 'colour'"),
+        ("PUT", "/v1/limits", {"uplod": "5MB/s"}, "no limit 'uplod'"),
+    ],
+)
+def test_the_api_refuses_what_it_does_not_understand(preserver, method, path, body, problem):
+    with seeding(preserver.user):
+        status, answer = ask(preserver.user, path, {"Host": "localhost"}, method=method, body=body)
+    assert (status, problem in json.loads(answer)["error"]["what"]) == (400, True), answer
 
 
 def test_without_unix_sockets_a_token_is_needed(preserver):

@@ -190,7 +190,25 @@ def test_a_node_finds_rot_by_itself_and_mends_it_from_the_swarm(tmp_path):
         with node_of(user) as process:
             found = process.json_line(60, containing='"rot"')
             assert (found["path"], found["pieces"]) == ("model.bin", 1)
-            process.line(90, containing='"fetch done"')
+            assert process.json_line(90, containing='"mended"')["commit"] == str(one.id.commit)
             wait_until(lambda: row(user, str(one.id.commit)).get("health") == "good", 30, "the repaired snapshot")
+            with node.state_store(pytest.fail) as store:
+                assert node.scrubber(store, pytest.fail).record(one.id).damage == ()
         assert tree(one.folder) == right
         assert user.ok("verify", repo)["ok"]
+
+
+def test_what_another_program_finds_damaged_a_running_node_mends(tmp_path):
+    with archive(tmp_path, [3_000_000]) as made, node_of(made.publisher.user) as seeder:
+        seeder.line(60, containing='"seeding"')
+        user = made.person("user")
+        repo = next(iter(made.sizes))
+        user.ok("fetch", repo, "--no-hf-cache")
+        (one,) = Node(load(user.environment)).library.all()
+        right = tree(one.folder)
+        with node_of(user) as process:
+            process.line(60, containing='"seeding"')
+            flip(one.folder / "model.bin", 1_234_567)
+            assert user.run("library", "scrub", repo).code == 3
+            process.line(90, containing='"mended"')
+        assert tree(one.folder) == right
