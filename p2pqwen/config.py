@@ -55,15 +55,20 @@ class NetworkConfig:
     control: str = "unix"  # the node's own API: a unix socket, or `loopback` with a token file
 
 
+SCRUB_EVERY = timedelta(days=30)
+
+
 @dataclass(frozen=True, slots=True)
 class LibraryConfig:
     """Where snapshots are kept beside the home's own folder. `[library]` in config.toml.
 
     `reserve`: bytes of a disk that snapshots leave free, in the home's folder and where `folders` says nothing else.
+    `scrub_every`: how often every file is read again.
     """
 
     reserve: int = RESERVE
     folders: tuple[LibraryFolder, ...] = ()  # paths, or {path = …, reserve = …}
+    scrub_every: timedelta = SCRUB_EVERY
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +190,12 @@ def _library(table: object, home: Home) -> LibraryConfig:
     source = f"{home.config_file}: [library]"
     if not isinstance(table, dict):
         raise UsageError(source, expected="a table")
-    if unknown := set(table) - {"folders", "reserve"}:
-        raise UsageError(f"{source} has no setting {min(unknown)!r}", expected="folders, reserve")
+    if unknown := set(table) - {"folders", "reserve", "scrub_every"}:
+        raise UsageError(f"{source} has no setting {min(unknown)!r}", expected="folders, reserve, scrub_every")
+    try:
+        scrub_every = parse_duration(_text(table["scrub_every"])) if "scrub_every" in table else SCRUB_EVERY
+    except UsageError as error:
+        raise UsageError(f"{source} scrub_every: {error.what}", expected=error.expected, got=error.got) from error
     reserve = _reserve(table, source, RESERVE)
     given = table.get("folders", [])
     if not isinstance(given, list):
@@ -203,7 +212,7 @@ def _library(table: object, home: Home) -> LibraryConfig:
             if root.is_relative_to(other) or other.is_relative_to(root):
                 raise UsageError(f"{source} folders", expected="folders apart from one another", got=f"{other}, {root}")
         folders.append(LibraryFolder(root, _reserve(entry, source, reserve)))
-    return LibraryConfig(reserve, tuple(folders))
+    return LibraryConfig(reserve, tuple(folders), scrub_every)
 
 
 def _reserve(table: Mapping[str, Any], source: str, default: int) -> int:

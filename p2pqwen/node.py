@@ -523,7 +523,8 @@ class Node:
         from p2pqwen.library.verified import VerifiedFiles
         from p2pqwen.operations.scrub import Scrubber
 
-        return Scrubber(self.library, VerifiedFiles(self.home), store, report=report)
+        every = self.config.library.scrub_every
+        return Scrubber(self.library, VerifiedFiles(self.home), store, every, report)
 
 
 def open_node() -> Node:

@@ -26,7 +26,6 @@ from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.utc_time import format_time, parse_time
 
-DEFAULT_INTERVAL = timedelta(days=30)
 SLOWEST = 20 << 20
 """Bytes a second that a pass is always allowed; it gets more where a library is too large for its interval."""
 
@@ -84,7 +83,7 @@ class Scrubber:
     library: Library
     verified: VerifiedFiles
     store: StateStore
-    interval: timedelta = DEFAULT_INTERVAL
+    interval: timedelta
     report: Report = ignore
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     _seen: dict[SnapshotId, ScrubRecord] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,8 @@ def test_a_library_that_is_a_link_to_an_absent_disk(tmp_path):
         ('folders = [{path = "/a", size = 1}]', None),
         ('reserve = "much"', None),
         ("disks = []", None),
+        ('scrub_every = "often"', None),
+        ("scrub_every = 30", None),
     ],
 )
 def test_the_setting(tmp_path, text, found):
@@ -203,6 +206,14 @@ def test_the_setting(tmp_path, text, found):
         return
     config = load({"P2PQWEN_HOME": str(tmp_path)})
     assert [(one.root, one.reserve) for one in config.library.folders] == [(Path(path), size) for path, size in found]
+
+
+@pytest.mark.parametrize(("text", "days"), [("", 30), ('scrub_every = "7d"', 7)])
+def test_how_often_everything_is_read_again(tmp_path, text, days):
+    from p2pqwen.config import load
+
+    (tmp_path / "config.toml").write_text(f"[library]\n{text}\n")
+    assert load({"P2PQWEN_HOME": str(tmp_path)}).library.scrub_every == timedelta(days=days)
 
 
 @pytest.mark.parametrize(("selected", "claimed"), [(None, sum(map(len, FILES.values()))), (("*.json",), 3)])
