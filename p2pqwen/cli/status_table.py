@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console, Group
@@ -18,7 +18,7 @@ from p2pqwen.values.printable_text import printable
 from p2pqwen.values.utc_time import parse_time
 
 _COLOURS = {"good": "green", "damaged": "bold red", "away": "yellow", "unusable": "red", "unfinished": "cyan"}
-_NARROW = 110  # columns, below which the less important ones are left out
+_NARROW = 110  # columns, below which words are shorter and what is empty is left out
 _AROUND = 8  # lines of a screen that are not rows of the table
 
 
@@ -93,19 +93,20 @@ def _head(found: Status, notes: list[str]) -> list[str]:
     return [*(printable(note, limit=300) for note in notes), summary(found)]
 
 
-def _table(rows: Iterable[SnapshotState], *, narrow: bool) -> Table:
+def _table(rows: Sequence[SnapshotState], *, narrow: bool) -> Table:
+    down = not narrow or any(row.download_rate for row in rows)
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("model", overflow="ellipsis", no_wrap=True, ratio=1)
-    for name in ("size", "state", "peers", "up", "down"):
+    for name in ("size", "state", "peers", "up", *(["down"] if down else [])):
         table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
-    table.add_column("health", no_wrap=True, min_width=11)
-    if not narrow:
-        table.add_column("ratio", justify="right", no_wrap=True)
-        table.add_column("last scrub", no_wrap=True, min_width=12)
+    widest = max((len(_health(row)) for row in rows), default=0)
+    table.add_column("health", no_wrap=True, min_width=widest if narrow else 11)
+    table.add_column("ratio", justify="right", no_wrap=True)
+    table.add_column("scrub" if narrow else "last scrub", no_wrap=True, min_width=5 if narrow else 12)
     now = datetime.now(UTC)
     for row in rows:
         name = f"{row.id.repo}@{str(row.id.commit)[:7]}"
-        health = Text(f"{row.damaged_files} bad files" if row.damaged_files else row.health)
+        health = Text(_health(row))
         health.stylize(_COLOURS.get(row.health, ""))
         cells: list[Text | str] = [
             Text(name),
@@ -113,20 +114,27 @@ def _table(rows: Iterable[SnapshotState], *, narrow: bool) -> Table:
             Text(_state(row)),
             f"{row.peers}" if narrow or not row.seeds else f"{row.peers} ({row.seeds} seeds)",
             format_rate(row.upload_rate) if row.upload_rate else "·",
-            format_rate(row.download_rate) if row.download_rate else "·",
+            *([format_rate(row.download_rate) if row.download_rate else "·"] if down else []),
             health,
+            f"{row.ratio:.2f}",
+            _ago(row.last_scrub, now, narrow=narrow),
         ]
-        table.add_row(*cells, *([] if narrow else [f"{row.ratio:.2f}", _ago(row.last_scrub, now)]))
+        table.add_row(*cells)
     return table
+
+
+def _health(row: SnapshotState) -> str:
+    return f"{row.damaged_files} bad files" if row.damaged_files else row.health
 
 
 def _state(row: SnapshotState) -> str:
     return row.state if row.progress == 1.0 or row.state == "away" else f"{row.state} {row.progress:.0%}"
 
 
-def _ago(moment: str | None, now: datetime) -> str:
+def _ago(moment: str | None, now: datetime, *, narrow: bool) -> str:
     if moment is None:
-        return "not yet"
+        return "·" if narrow else "not yet"
     seconds = (now - parse_time(moment)).total_seconds()
     days = seconds / 86400
-    return f"{days:.0f} days ago" if days >= 2 else f"{max(0.0, seconds / 3600):.0f} hours ago"
+    count, unit = (f"{days:.0f}", "days") if days >= 2 else (f"{max(0.0, seconds / 3600):.0f}", "hours")
+    return f"{count}{unit[0]}" if narrow else f"{count} {unit} ago"

@@ -154,6 +154,8 @@ def test_what_matters_stands_first_and_a_small_screen_holds_it():
     assert "2 bad files" in lines[table + 1]
     assert "Model-40" in lines[table + 2]
     assert "5.00 MB/s" in lines[table + 2]
+    assert lines[table].split() == ["model", "size", "state", "peers", "up", "health", "ratio", "scrub"]
+    assert lines[table + 1].split()[-1].endswith("d")
     assert "and 28 more" in lines[-1] or "more;" in lines[-1]
     assert "; x" in lines[1]
 
@@ -161,7 +163,9 @@ def test_what_matters_stands_first_and_a_small_screen_holds_it():
 def test_ages():
     now = datetime(2026, 11, 25, tzinfo=UTC)
     ages = ["2026-11-20T00:00:00Z", "2026-11-24T20:00:00Z", "2026-11-26T00:00:00Z", None]
-    assert [status_table._ago(age, now) for age in ages] == ["5 days ago", "4 hours ago", "0 hours ago", "not yet"]
+    words = ["5 days ago", "4 hours ago", "0 hours ago", "not yet"]
+    assert [status_table._ago(age, now, narrow=False) for age in ages] == words
+    assert [status_table._ago(age, now, narrow=True) for age in ages] == ["5d", "4h", "0h", "·"]
 
 
 def test_the_doctor_in_json(user):
