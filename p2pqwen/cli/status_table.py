@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Literal
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -95,36 +96,33 @@ def _head(found: Status, notes: list[str]) -> list[str]:
 
 def _table(rows: Sequence[SnapshotState], *, narrow: bool) -> Table:
     down = not narrow or any(row.download_rate for row in rows)
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    names = ["size", "state", "peers", "up", *(["down"] if down else []), "health", "ratio"]
+    names.append("scrub" if narrow else "last scrub")
+    cells = [_cells(row, down=down, narrow=narrow, now=datetime.now(UTC)) for row in rows]
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0) if narrow else (0, 1))
     table.add_column("model", overflow="ellipsis", no_wrap=True, ratio=1)
-    for name in ("size", "state", "peers", "up", *(["down"] if down else [])):
-        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
-    widest = max((len(_health(row)) for row in rows), default=0)
-    table.add_column("health", no_wrap=True, min_width=widest if narrow else 11)
-    table.add_column("ratio", justify="right", no_wrap=True)
-    table.add_column("scrub" if narrow else "last scrub", no_wrap=True, min_width=5 if narrow else 12)
-    now = datetime.now(UTC)
-    for row in rows:
-        name = f"{row.id.repo}@{str(row.id.commit)[:7]}"
-        health = Text(_health(row))
-        health.stylize(_COLOURS.get(row.health, ""))
-        cells: list[Text | str] = [
-            Text(name),
-            format_size(row.size) if row.size else "",
-            Text(_state(row)),
-            f"{row.peers}" if narrow or not row.seeds else f"{row.peers} ({row.seeds} seeds)",
-            format_rate(row.upload_rate) if row.upload_rate else "·",
-            *([format_rate(row.download_rate) if row.download_rate else "·"] if down else []),
-            health,
-            f"{row.ratio:.2f}",
-            _ago(row.last_scrub, now, narrow=narrow),
-        ]
-        table.add_row(*cells)
+    for index, name in enumerate(names):
+        # Nothing but the model's name is ever shortened.
+        widest = max([len(name), *(len(line[index]) for line in cells)])
+        justify: Literal["left", "right"] = "left" if name in {"state", "health", "scrub", "last scrub"} else "right"
+        table.add_column(name, justify=justify, no_wrap=True, min_width=widest)
+    for row, line in zip(rows, cells, strict=True):
+        table.add_row(Text(f"{row.id.repo}@{str(row.id.commit)[:7]}"), *line)
     return table
 
 
-def _health(row: SnapshotState) -> str:
-    return f"{row.damaged_files} bad files" if row.damaged_files else row.health
+def _cells(row: SnapshotState, *, down: bool, narrow: bool, now: datetime) -> list[Text]:
+    rates = [row.upload_rate, *([row.download_rate] if down else [])]
+    health = f"{row.damaged_files} bad files" if row.damaged_files else row.health
+    return [
+        Text(format_size(row.size) if row.size else ""),
+        Text(_state(row)),
+        Text(f"{row.peers}" if narrow or not row.seeds else f"{row.peers} ({row.seeds} seeds)"),
+        *(Text(format_rate(rate) if rate else "·") for rate in rates),
+        Text(health, _COLOURS.get(row.health, "")),
+        Text(f"{row.ratio:.2f}"),
+        Text(_ago(row.last_scrub, now, narrow=narrow)),
+    ]
 
 
 def _state(row: SnapshotState) -> str:
