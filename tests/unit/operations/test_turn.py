@@ -12,13 +12,13 @@ class Clock:
         return self.now
 
 
-def idle_at(rate, *, others, seconds=200, block=16384):
-    """The second at which a try that brings so many bytes a second, block by block, counts as idle; None: never."""
+def idle_at(rate, *, others, seconds=200):
+    """The second at which a try that brings so many bytes a second counts as idle; None: never."""
     clock = Clock()
     turn = Turn(3.0, clock)
     for second in range(1, seconds):
         clock.now = float(second)
-        if turn.is_idle(int(second * rate) // block * block, others=others):
+        if turn.is_idle(second * rate, others=others):
             return second
     return None
 
@@ -33,6 +33,10 @@ def test_a_block_now_and_then_is_enough_where_nobody_waits():
 
 def test_whoever_only_drips_makes_room_for_others():
     assert idle_at(8_000, others=True) == 30
+
+
+def test_bytes_that_make_no_block_do_not_count():
+    assert idle_at(20, others=False) == 4
 
 
 def test_a_slow_line_keeps_its_turn():
