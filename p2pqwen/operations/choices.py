@@ -52,6 +52,10 @@ class Transfer:
     uploaded: int = 0
     downloaded: int = 0
 
+    def plus(self, uploaded: int, downloaded: int = 0) -> Transfer:
+        """Return the two together."""
+        return Transfer(self.uploaded + uploaded, self.downloaded + downloaded)
+
 
 class Choices:
     """The user's choices and the node's counters in one store. Methods raise `DiskError`."""

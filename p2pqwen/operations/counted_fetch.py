@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from p2pqwen.errors import P2pqwenError
-from p2pqwen.events import Event, Progress, Report
-from p2pqwen.operations.choices import Choices, Transfer
+from p2pqwen.events import Event, Report
+from p2pqwen.operations.choices import Choices
 from p2pqwen.operations.fetch_request import FetchRequest
 from p2pqwen.operations.limits import Allowance, allowance
+from p2pqwen.operations.transfer_meter import TransferMeter
 from p2pqwen.values.snapshot_id import SnapshotId
 
 
@@ -37,15 +38,17 @@ def counted_fetch(carry_out: CarryOut, request: FetchRequest, choices: Choices, 
             f"your limits forbid transfers now: {allowed.reason}",
             hint="change them with `p2pqwen limits --hours always`, or let a running node wait: `p2pqwen seed`",
         )
-    moved: dict[SnapshotId, Transfer] = {}
+    meter = TransferMeter()
     named: list[SnapshotId] = []
 
     def counting(event: Event) -> None:
-        if isinstance(event, Progress) and event.facts and named:
-            moved[named[-1]] = Transfer(event.facts.get("uploaded", 0), event.facts.get("received", 0))
+        meter.see(event)
         report(event)
 
     try:
-        return carry_out(request, counting, named.append, allowed=allowed)
+        result = carry_out(request, counting, named.append, allowed=allowed)
+        meter.end(result)
+        return result
     finally:
-        choices.count(moved, datetime.now().astimezone())
+        if named:
+            choices.count({named[-1]: meter.take()}, datetime.now().astimezone())

@@ -21,8 +21,9 @@ from p2pqwen.events import Event, Happened, Notice, Progress, Report
 from p2pqwen.library.durable import LockHeldError
 from p2pqwen.library.folders import AwayError
 from p2pqwen.library.state_store import StateStore
-from p2pqwen.operations.choices import Choice
+from p2pqwen.operations.choices import Choice, Transfer
 from p2pqwen.operations.fetch_request import FetchRequest
+from p2pqwen.operations.transfer_meter import TransferMeter
 from p2pqwen.server import problem
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -75,7 +76,7 @@ class FetchJob:
     final: bool = False  # stopped by somebody, not to be gone on with
     tries: int = 0
     not_before: float = 0.0
-    counted: tuple[int, int] = (0, 0)
+    meter: TransferMeter = field(default_factory=TransferMeter)
     serial: int = 0
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=_EVENTS_KEPT))
     thread: threading.Thread | None = None
@@ -254,22 +255,19 @@ class FetchJobs:
         for thread in threads:
             thread.join(max(0.0, deadline - self._clock()))
 
-    def take_counts(self) -> dict[SnapshotId, tuple[int, int]]:
-        """Return the payload uploaded and downloaded by each snapshot's fetch since the last call."""
-        moved: dict[SnapshotId, tuple[int, int]] = {}
-        for job in self.all():
-            facts = {} if job.progress is None else job.progress.facts
-            now = facts.get("uploaded", 0), facts.get("received", 0)
-            if job.snapshot is not None and now != job.counted:
-                up, down = (new - old if new >= old else new for new, old in zip(now, job.counted, strict=True))
-                before = moved.get(job.snapshot, (0, 0))
-                moved[job.snapshot] = before[0] + up, before[1] + down
-                job.counted = now
+    def take_counts(self) -> dict[SnapshotId, Transfer]:
+        """Return the payload moved by each snapshot's fetches since the last call."""
+        moved: dict[SnapshotId, Transfer] = {}
+        with self._news:
+            for job in self._jobs.values():
+                if job.snapshot is not None and (more := job.meter.take()) != Transfer():
+                    moved[job.snapshot] = moved.get(job.snapshot, Transfer()).plus(more.uploaded, more.downloaded)
         return moved
 
     def _start(self, job: FetchJob) -> None:
         job.state, job.stopping, job.error = JobState.DOWNLOADING, False, None
         job.tries += 1
+        job.meter.begin()
         job.thread = threading.Thread(target=self._work, args=(job,), name=f"fetch {job.id}", daemon=True)
         job.thread.start()
 
@@ -286,9 +284,12 @@ class FetchJobs:
             self._failed(job, P2pqwenError(f"the fetch broke: {type(error).__name__}", got=str(error)))
         else:
             with self._news:
+                job.meter.end(job.result)
                 self._end(job, JobState.DONE)
 
     def _take(self, job: FetchJob, event: Event) -> None:
+        with self._news:
+            job.meter.see(event)
         if job.stopping:
             raise JobStoppedError
         with self._news:

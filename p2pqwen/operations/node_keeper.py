@@ -314,9 +314,8 @@ class NodeKeeper:
             self._book_upload(row)
         moved = {one: Transfer(sent) for one, sent in self._unbooked.items()}
         self._unbooked = {}
-        for one, (up, down) in self.jobs.take_counts().items():
-            known = moved.get(one, Transfer())
-            moved[one] = Transfer(known.uploaded + up, known.downloaded + down)
+        for one, more in self.jobs.take_counts().items():
+            moved[one] = moved.get(one, Transfer()).plus(more.uploaded, more.downloaded)
         try:
             self.choices.count(moved, self.now())
             self._transfers = self.choices.transfers()

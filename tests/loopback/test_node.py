@@ -36,6 +36,10 @@ def fetch(port, *options):
     return "fetch", REPO, "--peer", f"127.0.0.1:{port}", "--no-hf-cache", *options
 
 
+def downloaded(user):
+    return user.ok("limits")["downloaded_this_month"]
+
+
 def folder(user):
     return user.home / "library" / REPO / COMMITS[0]
 
@@ -53,6 +57,8 @@ def test_a_fetch_goes_through_the_node_and_says_the_same(preserver, user, tmp_pa
             assert status["node"]["pid"] == node.pid
             assert row(user, COMMITS[0])["state"] == "seeding"
             assert user.ok(*fetch(port))["unchanged"]
+            wait_until(lambda: downloaded(user) >= through["bytes_from_peers"], 30, "the counting")
+    assert downloaded(alone) >= without["bytes_from_peers"] >= 20_000_000
     assert tree(folder(user)) == tree(folder(alone))
     assert set(through) == set(without)
     different = {"path", "torrent", "seconds"}
