@@ -2,6 +2,9 @@
 
 The quota counts payload sent to peers in the calendar month of the machine's own zone. When it is used up nothing more
 is sent until the month turns; outside the hours nothing is transferred at all.
+
+What was sent is known a second or two late. So while there is a quota, upload is held to a rate at which the rest of it
+lasts for several looks: a fast line slows down at the end instead of running past it.
 """
 
 from __future__ import annotations
@@ -20,6 +23,12 @@ _HOURS = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])-([01]?[0-9]|2[0-4]):([0-5
 _DAY = 24 * 60
 TRICKLE = 1024
 """Bytes a second that a download still gives back once the upload quota is used up; 0 would mean no limit."""
+
+LASTING = 10.0
+"""Seconds for which the rest of a quota lasts at the least, until it gets down to `SLOWEST`."""
+SLOWEST = 16_000  # bytes a second, or the last of a quota would last for ever
+_FASTEST = 2**31 - 1  # libtorrent's settings have 32 bits
+_SHARE, _STEP = 4, 4
 
 
 class Priority(enum.StrEnum):
@@ -139,18 +148,18 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What may be done now. Rates are bytes a second, 0 for no limit; `reason` says what forbids the rest."""
+    """What may be done now. Rates are bytes a second, 0 for no limit; `reason` says what forbids the rest.
+
+    `upload` is for a session whose rate can follow every second, `upload_of_fetches` for one that fetches, which must
+    begin again for another rate.
+    """
 
     upload: int = 0
     download: int = 0
     may_upload: bool = True
     may_transfer: bool = True
     reason: str = ""
-
-    @property
-    def upload_of_fetches(self) -> int:
-        """The upload rate of a session that fetches: a trickle where nothing may be given."""
-        return self.upload if self.may_upload else TRICKLE
+    upload_of_fetches: int = 0
 
 
 NO_LIMITS = Allowance()
@@ -161,19 +170,47 @@ def allowance(limits: Limits, *, now: datetime, uploaded_this_month: int) -> All
     minute = now.hour * 60 + now.minute
     if limits.hours and not any(one.holds(minute) for one in limits.hours):
         hours = ", ".join(map(str, limits.hours))
-        return Allowance(
-            limits.upload, limits.download, may_upload=False, may_transfer=False, reason=f"outside {hours}"
-        )
-    if limits.monthly_upload and uploaded_this_month >= limits.monthly_upload:
+        return _nothing_sent(limits, f"outside {hours}", may_transfer=False)
+    if not limits.monthly_upload:
+        return Allowance(limits.upload, limits.download, upload_of_fetches=limits.upload)
+    rest = limits.monthly_upload - uploaded_this_month
+    if rest <= 0:
         quota = format_size(limits.monthly_upload)
-        reason = f"this month's upload of {quota} is used up"
-        return Allowance(limits.upload, limits.download, may_upload=False, reason=reason)
-    return Allowance(limits.upload, limits.download)
+        return _nothing_sent(limits, f"this month's upload of {quota} is used up", may_transfer=True)
+    return Allowance(
+        lower_rate(limits.upload, _lasting_rate(rest)),
+        limits.download,
+        upload_of_fetches=lower_rate(limits.upload, _stepped_rate(rest)),
+    )
 
 
 def month_of(now: datetime) -> str:
     """Return the month a moment is counted in, `2026-11`."""
     return f"{now.year:04}-{now.month:02}"
+
+
+def _nothing_sent(limits: Limits, reason: str, *, may_transfer: bool) -> Allowance:
+    return Allowance(
+        limits.upload,
+        limits.download,
+        may_upload=False,
+        may_transfer=may_transfer,
+        reason=reason,
+        upload_of_fetches=TRICKLE,
+    )
+
+
+def _lasting_rate(rest: int) -> int:
+    """Return the rate at which what remains of a quota lasts."""
+    return int(min(max(rest / LASTING, SLOWEST), _FASTEST))
+
+
+def _stepped_rate(rest: int) -> int:
+    """Return the rate of each of a few fetches beside the seeds: a power of `_STEP`, so that it seldom changes."""
+    rate, wanted = SLOWEST, _lasting_rate(rest) // _SHARE
+    while rate * _STEP <= wanted:
+        rate *= _STEP
+    return rate
 
 
 def lower_rate(one: int, other: int) -> int:

@@ -34,6 +34,7 @@ COUNT_EVERY = 10.0
 SCRUB_LOOK_EVERY = 300.0
 STOP_SECONDS = 5.0
 _CALL_SECONDS = 30.0
+_FEW = 1000  # snapshots, whose counters can be read every second
 _JOB_STATES = {JobState.QUEUED: "queued", JobState.WAITING: "waiting", JobState.PAUSED: "paused"}
 
 Answer = TypeVar("Answer")
@@ -108,7 +109,7 @@ class NodeKeeper:
     _node: SeedingNode | None = None
     _timers: dict[str, float] = field(default_factory=dict)
     _sent: dict[SnapshotId, int] = field(default_factory=dict)
-    _unbooked: dict[SnapshotId, int] = field(default_factory=dict)
+    _unbooked: dict[SnapshotId, Transfer] = field(default_factory=dict)
     _held: dict[SnapshotId, Choice] = field(default_factory=dict)
     _choices: dict[str, Choice] = field(default_factory=dict)
     _allowed: Allowance = NO_LIMITS
@@ -270,7 +271,9 @@ class NodeKeeper:
         self._choices = self.choices.all()
         limits = self.choices.limits().stricter(self.base_upload, self.base_download)
         now = self.now()
-        month = self.choices.month(now).uploaded + sum(self._unbooked.values())
+        if limits.monthly_upload and (len(self._sent) <= _FEW or self._due("look", len(self._sent) / _FEW)):
+            self._look_at_transfers()
+        month = self.choices.month(now).uploaded + sum(one.uploaded for one in self._unbooked.values())
         self.figures = replace(self.figures, uploaded_this_month=month, month_quota=limits.monthly_upload)
         allowed = allowance(limits, now=now, uploaded_this_month=month)
         if allowed != self._allowed or not self._timers.get("applied"):
@@ -289,6 +292,7 @@ class NodeKeeper:
             self._allowed.download,
         )
         if allowed.reason != self._allowed.reason:
+            self._count()  # so that everybody who asks is told the same
             self.report(Happened("limits", {"may_upload": allowed.may_upload, "reason": allowed.reason or None}))
         self._allowed = allowed
         self._live.set_rates(upload=allowed.upload, download=allowed.download)
@@ -307,15 +311,21 @@ class NodeKeeper:
         more = row.uploaded - before if row.uploaded >= before else row.uploaded
         self._sent[row.id] = row.uploaded
         if more:
-            self._unbooked[row.id] = self._unbooked.get(row.id, 0) + more
+            self._book(row.id, more)
 
-    def _count(self) -> None:
+    def _book(self, snapshot: SnapshotId, up: int, down: int = 0) -> None:
+        self._unbooked[snapshot] = self._unbooked.get(snapshot, Transfer()).plus(up, down)
+
+    def _look_at_transfers(self) -> None:
+        """Book what seeds and fetches have moved until now."""
         for row in self._live.rows():
             self._book_upload(row)
-        moved = {one: Transfer(sent) for one, sent in self._unbooked.items()}
-        self._unbooked = {}
         for one, more in self.jobs.take_counts().items():
-            moved[one] = moved.get(one, Transfer()).plus(more.uploaded, more.downloaded)
+            self._book(one, more.uploaded, more.downloaded)
+
+    def _count(self) -> None:
+        self._look_at_transfers()
+        moved, self._unbooked = self._unbooked, {}
         try:
             self.choices.count(moved, self.now())
             self._transfers = self.choices.transfers()
@@ -328,7 +338,7 @@ class NodeKeeper:
             self._choices.get(name, Choice()),
             self._transfers.get(name, Transfer()),
             self._scrubs.get(name, ScrubRecord()),
-            unbooked=self._unbooked.get(row.id, 0),
+            unbooked=self._unbooked.get(row.id, Transfer()).uploaded,
         )
 
     def _scrub(self) -> None:

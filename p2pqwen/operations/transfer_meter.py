@@ -38,6 +38,11 @@ class TransferMeter:
         came = int(result.get("bytes_from_peers", 0)) + int(result.get("bytes_from_web_seeds", 0))
         self._add(0, max(0, came - self._try.downloaded))
 
+    @property
+    def moved(self) -> Transfer:
+        """What was added since the last `take`."""
+        return self._untaken
+
     def take(self) -> Transfer:
         """Return what was added since the last call."""
         taken, self._untaken = self._untaken, Transfer()

@@ -174,6 +174,18 @@ def test_limits_hold_at_once_and_the_quota_survives_a_restart(preserver, user):
         other.ok(*fetch(port))
 
 
+def test_a_fast_line_does_not_run_past_the_quota(preserver, user):
+    def sent():
+        return row(preserver.user, COMMITS[0])["uploaded"]
+
+    preserver.user.ok("limits", "--monthly-upload", "4MB")  # of 20 MB that loopback carries before anybody looks
+    with seeding(preserver.user) as (seeder, port):
+        seeder.line(30, containing='"seeding"')
+        with running(p2pqwen(*fetch(port)), user.environment):
+            wait_until(lambda: sent() >= 2_000_000, 60, "half of the quota")
+            assert sent() < 4_200_000
+
+
 def test_outside_the_hours_a_fetch_is_refused_or_waits(preserver, user):
     now = time.localtime()
     later = f"{(now.tm_hour + 2) % 24:02}:00-{(now.tm_hour + 3) % 24:02}:00"

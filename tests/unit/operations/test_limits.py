@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from p2pqwen.errors import UsageError
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.choices import Choices, Transfer
-from p2pqwen.operations.limits import TRICKLE, Hours, Limits, Priority, allowance
+from p2pqwen.operations.limits import SLOWEST, TRICKLE, Hours, Limits, Priority, allowance
 from p2pqwen.values.snapshot_id import SnapshotId
 
 NIGHT = Limits(upload=1000, hours=(Hours.parse("23:00-07:00"),))
@@ -38,7 +38,38 @@ def test_what_may_be_done(limits, clock, uploaded, may_upload, may_transfer):
     found = allowance(limits, now=now, uploaded_this_month=uploaded)
     assert (found.may_upload, found.may_transfer) == (may_upload, may_transfer)
     assert bool(found.reason) == (not may_upload)
-    assert found.upload_of_fetches == (limits.upload if may_upload else TRICKLE)
+    held_by_quota = SLOWEST if limits.monthly_upload else limits.upload
+    assert found.upload_of_fetches == (held_by_quota if may_upload else TRICKLE)
+
+
+@pytest.mark.parametrize(
+    ("own", "rest", "rate", "of_fetches"),
+    [
+        (0, 10**12, 2**31 - 1, SLOWEST * 4**7),
+        (0, 32_000_000, 3_200_000, 256_000),
+        (1_000_000, 32_000_000, 1_000_000, 256_000),
+        (20_000, 32_000_000, 20_000, 20_000),
+        (0, 160_000, SLOWEST, SLOWEST),
+        (0, 1, SLOWEST, SLOWEST),
+        (5_000, 1, 5_000, 5_000),
+    ],
+)
+def test_what_remains_of_a_quota_lasts_for_several_looks(own, rest, rate, of_fetches):
+    limits = Limits(upload=own, monthly_upload=10**12)
+    found = allowance(limits, now=datetime.fromisoformat("2026-11-23T12:00"), uploaded_this_month=10**12 - rest)
+    assert (found.upload, found.upload_of_fetches) == (rate, of_fetches)
+
+
+@given(st.integers(1, 10**13), st.integers(0, 10**9), st.integers(0, 10**13), st.integers(1, 3))
+def test_a_line_of_any_speed_hardly_runs_past_the_quota(quota, own, used, late):
+    now, limits = datetime.fromisoformat("2026-11-23T12:00"), Limits(upload=own, monthly_upload=quota)
+    sent = [used]
+    for second in range(200):
+        found = allowance(limits, now=now, uploaded_this_month=sent[max(0, second - late)])
+        if not found.may_upload:
+            break
+        sent.append(sent[-1] + found.upload + found.upload_of_fetches * (found.upload > 0))
+    assert sent[-1] <= max(used, quota + 4 * SLOWEST * late)
 
 
 @pytest.mark.parametrize("text", ["", "7-9", "25:00-26:00", "12:00-12:00", "0:00-24:00x", "12:60-13:00", "24:01-5:00"])

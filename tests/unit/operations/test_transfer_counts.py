@@ -13,6 +13,7 @@ from p2pqwen.operations.choices import Choices, Transfer
 from p2pqwen.operations.counted_fetch import counted_fetch
 from p2pqwen.operations.fetch_jobs import FetchJobs
 from p2pqwen.operations.fetch_request import FetchRequest
+from p2pqwen.operations.limits import SLOWEST, TRICKLE, Limits
 from p2pqwen.values.snapshot_id import SnapshotId
 from tests.support.waiting import wait_until
 
@@ -58,6 +59,26 @@ def test_a_failure_without_a_node_counts_what_came(tmp_path):
         with pytest.raises(NetworkError):
             counted_fetch(carrying_out([seen(400, 7), END[1]], None), REQUEST, Choices(store), ignore)
         assert Choices(store).transfers() == {str(ONE): Transfer(7, 400)}
+
+
+def test_a_fetch_without_a_node_slows_down_as_it_uses_up_the_quota(tmp_path):
+    rates = []
+
+    def carry_out(request, report, on_plan, *, allowed):
+        on_plan(ONE)
+        rates.append(allowed.upload_of_fetches)
+        for second in range(200):
+            report(seen(0, (second + 1) * allowed.upload_of_fetches))
+        return RESULT
+
+    with StateStore(tmp_path / "state.sqlite") as store:
+        choices = Choices(store)
+        choices.set_limits(Limits(monthly_upload=400_000_000))
+        choices.count({ONE: Transfer(368_000_000)}, datetime.now().astimezone())
+        counted_fetch(carry_out, REQUEST, choices, ignore)
+        sent = choices.month(datetime.now().astimezone()).uploaded
+    assert rates == [256_000, 64_000, SLOWEST, TRICKLE]
+    assert 400_000_000 <= sent <= 400_000_000 + SLOWEST + 200 * TRICKLE
 
 
 @pytest.mark.parametrize(
