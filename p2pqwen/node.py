@@ -470,13 +470,15 @@ class Node:
 
     def patient(self, report: Report) -> Patient:
         """Gather what `doctor` looks at."""
+        from p2pqwen.operations.choices import Choices
         from p2pqwen.operations.doctor import Patient
         from p2pqwen.operations.scrub import scrub_records
         from p2pqwen.swarm.endpoint import Endpoint
 
         now = datetime.now(UTC)
         with self.state_store(report) as store:
-            scrubs = scrub_records(store)
+            scrubs, choices = scrub_records(store), Choices(store)
+            limits, moved = choices.limits(), choices.month(now.astimezone())
         access = self.dht()
         return Patient(
             home=self.home,
@@ -490,6 +492,8 @@ class Node:
             publishes=self.keys.exists,
             scrubs=scrubs,
             now=lambda: datetime.now(UTC),
+            limits=limits,
+            uploaded_this_month=moved.uploaded,
         )
 
     def _running_node(self) -> RunningNode | None:

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(json_output: JsonFlag = False) -> None:
-    """Look at port, DHT, Hub, clock, index, disks, rot and permissions; exit 0 when all is well, 1 when not."""
+    """Look at port, DHT, Hub, clock, index, disks, rot, limits and permissions; exit 0 when all is well, 1 when not."""
     from p2pqwen.node import open_node
     from p2pqwen.operations.doctor import examine
 

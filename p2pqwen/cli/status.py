@@ -71,7 +71,8 @@ def _lines(node: Node, store: StateStore, found: Status) -> list[str]:
     from p2pqwen.operations.upstream import gone_words
 
     gone = {str(snapshot): gone_words(record) for snapshot, record in UpstreamStore(store).all().items()}
-    return [*_notes(node, store, found), *plain_lines(found, gone)]
+    held_back = [found.held_back] if found.held_back else []  # a table has it in its summary
+    return [*_notes(node, store, found), *held_back, *plain_lines(found, gone)]
 
 
 def _notes(node: Node, store: StateStore, found: Status) -> list[str]:

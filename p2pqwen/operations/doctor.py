@@ -13,7 +13,7 @@ import secrets
 import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,6 +24,7 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.operations.dht_access import DhtAccess
+from p2pqwen.operations.limits import Limits, allowance
 from p2pqwen.operations.scrub import ScrubRecord
 from p2pqwen.operations.update import STALE_DAYS
 from p2pqwen.swarm.endpoint import Endpoint
@@ -81,6 +82,8 @@ class Patient:
     publishes: bool
     scrubs: Mapping[str, ScrubRecord]
     now: Callable[[], datetime]
+    limits: Limits = field(default_factory=Limits)
+    uploaded_this_month: int = 0
 
 
 def examine(patient: Patient) -> Iterator[Finding]:
@@ -94,6 +97,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
     yield from _index(patient)
     yield from _disks(patient)
     yield _rot(patient)
+    yield _limits(patient)
     yield _permissions(patient)
     yield _files()
 
@@ -257,6 +261,24 @@ def _rot(patient: Patient) -> Finding:
         detail=f"{len(damaged)} snapshots are damaged: {shown}",
         advice=f"`p2pqwen verify {damaged[0]} --repair`, and look at that disk: `smartctl -a`",
     )
+
+
+def _limits(patient: Patient) -> Finding:
+    limits, local = patient.limits, patient.now().astimezone()
+    allowed = allowance(limits, now=local, uploaded_this_month=patient.uploaded_this_month)
+    if not allowed.may_transfer:
+        detail = f"nothing is sent or fetched now, at {local:%H:%M}: {allowed.reason}"
+        advice = "it goes on by itself; `p2pqwen limits` shows all limits, and with `--hours always` it goes on now"
+        return Finding("limits", ok=False, detail=detail, advice=advice)
+    if not allowed.may_upload:
+        detail = f"nothing is sent now: {allowed.reason}"
+        advice = "it goes on next month, or with more: `p2pqwen limits --monthly-upload SIZE`, 0 for no limit"
+        return Finding("limits", ok=False, detail=detail, advice=advice)
+    sent = f"{format_size(patient.uploaded_this_month)} sent this month"
+    if limits.monthly_upload:
+        sent = f"{format_size(patient.uploaded_this_month)} of {format_size(limits.monthly_upload)} sent this month"
+    within = f"; it is {local:%H:%M}, within {', '.join(map(str, limits.hours))}" if limits.hours else ""
+    return Finding("limits", ok=True, detail=f"{sent}{within}")
 
 
 def _permissions(patient: Patient) -> Finding:

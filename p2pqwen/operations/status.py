@@ -26,6 +26,14 @@ class Status:
     limits: Mapping[str, Any]
 
     @property
+    def held_back(self) -> str:
+        """What the user's limits forbid at this moment, and why; empty where they forbid nothing."""
+        if not (reason := self.limits.get("reason")):
+            return ""
+        what = "sent" if self.limits.get("may_transfer") else "sent or fetched"
+        return f"nothing is {what} now: {reason}; see `p2pqwen limits`"
+
+    @property
     def by_business(self) -> list[SnapshotState]:
         """The rows with those first that something is going on with, or that need somebody."""
         return sorted(self.rows, key=lambda row: (row.health != "damaged", -row.rate, row.state == "seeding", row.id))

@@ -168,6 +168,33 @@ def test_ages():
     assert [status_table._ago(age, now, narrow=True) for age in ages] == ["5d", "4h", "0h", "·"]
 
 
+def test_limits_that_stop_everything_are_told(user):
+    now = datetime.now().astimezone()
+    later = f"{(now.hour + 2) % 24:02}:00-{(now.hour + 3) % 24:02}:00"
+    reason = f"nothing is sent or fetched now: outside {later}; see `p2pqwen limits`"
+    assert "nothing is" not in user.run("status").stdout
+    with seeding(user) as (node, _):
+        node.line(30, containing='"seeding"')
+        user.ok("limits", "--hours", later)
+        assert reason in user.run("status").stdout.splitlines()
+    assert reason in user.run("status").stdout.splitlines()
+    (found,) = [one for one in user.run("doctor", "--json").json["findings"] if one["check"] == "limits"]
+    assert (found["ok"], later in found["detail"], "p2pqwen limits" in found["advice"]) == (False, True, True)
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({}, ""),
+        ({"reason": None, "may_transfer": True}, ""),
+        ({"reason": "used up", "may_transfer": True}, "nothing is sent now: used up; see `p2pqwen limits`"),
+        ({"reason": "outside", "may_transfer": False}, "nothing is sent or fetched now: outside; see `p2pqwen limits`"),
+    ],
+)
+def test_what_limits_hold_back(limits, words):
+    assert Status(None, (), limits).held_back == words
+
+
 def test_the_doctor_in_json(user):
     with seeding(user) as (node, _):
         node.line(30, containing='"seeding"')

@@ -16,12 +16,14 @@ from p2pqwen.library.snapshots import Library
 from p2pqwen.operations.damage import Damage
 from p2pqwen.operations.dht_access import DhtAccess
 from p2pqwen.operations.doctor import Patient, RunningNode, examine
+from p2pqwen.operations.limits import Hours, Limits
 from p2pqwen.operations.scrub import ScrubRecord
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.reach import Reach
 from tests.support.snapshots import hold
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+HERE = NOW.astimezone().hour * 60 + NOW.astimezone().minute  # of the day of whoever runs this
 YOUNG, OLD = NOW - timedelta(seconds=30), NOW - timedelta(days=3)
 
 
@@ -56,7 +58,7 @@ def silent():
 def test_a_healthy_node(patient):
     found = list(examine(patient))
     assert [one.check for one in found] == [
-        "node", "port", "dht", "hub", "clock", "index", "disk", "rot", "permissions", "open files",
+        "node", "port", "dht", "hub", "clock", "index", "disk", "rot", "limits", "permissions", "open files",
     ]  # fmt: skip
     assert [one for one in found if not one.ok or one.advice] == []
 
@@ -81,6 +83,11 @@ def test_a_healthy_node(patient):
         ({"hub_time": lambda: NOW - timedelta(hours=1)}, "clock", False, "3600 s ahead of"),
         ({"hub_time": lambda: NOW + timedelta(seconds=3)}, "clock", True, "3 s behind"),
         ({"publishes": False}, "index", False, "no publisher is trusted"),
+        ({"uploaded_this_month": 7_000_000}, "limits", True, "7.00 MB sent this month"),
+        ({"limits": Limits(monthly_upload=500)}, "limits", True, "0 B of 500 B sent this month"),
+        ({"limits": Limits(monthly_upload=500), "uploaded_this_month": 500}, "limits", False, "500 B is used up"),
+        ({"limits": Limits(hours=(Hours(HERE, HERE + 1),))}, "limits", True, "within"),
+        ({"limits": Limits(hours=(Hours((HERE + 1) % 1440, HERE),))}, "limits", False, "sent or fetched now"),
     ],
 )
 def test_what_is_said(patient, change, check, ok, words):
