@@ -60,7 +60,7 @@ def test_what_remains_of_a_quota_lasts_for_several_looks(own, rest, rate, of_fet
     assert (found.upload, found.upload_of_fetches) == (rate, of_fetches)
 
 
-@given(st.integers(1, 10**13), st.integers(0, 10**9), st.integers(0, 10**13), st.integers(1, 3))
+@given(st.integers(1, 10**13), st.integers(0, 10**9), st.integers(0, 10**13), st.integers(1, 2))
 def test_a_line_of_any_speed_hardly_runs_past_the_quota(quota, own, used, late):
     now, limits = datetime.fromisoformat("2026-11-23T12:00"), Limits(upload=own, monthly_upload=quota)
     sent = [used]
