@@ -47,7 +47,7 @@ _OFFER_EVERY = 2.0  # counting what many peers offer takes a moment
 class DownloadJob:
     """What to download and whom to ask. `files` None: all. `timeout`: seconds without any progress, then give up.
 
-    `peers` were named by somebody; `remembered` are those of earlier, which nothing waits for. `met` is told who was
+    `peers` were named by somebody; `remembered` are those of earlier, the last to have a turn. `met` is told who was
     connected.
     """
 
@@ -157,11 +157,10 @@ class _Download:
                 self._begin()
 
     def _begin(self) -> None:
-        now = time.monotonic()
         self._torrent = self._add()
         self._web_seeds_in = False
         self._offered = (0.0, False)
-        self._saved = now
+        self._saved = time.monotonic()
         self._in_order: bool | None = None
         self._failed_told = 0
         self._checking = False

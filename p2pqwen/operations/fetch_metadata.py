@@ -160,8 +160,8 @@ class _AskingForLayers:
                 self._tell(now)
                 if torrent.error is not None or (now - started > connect and not torrent.peers()):
                     break
-                if torrent.traffic() >= traffic + _LAYERS_STEP:
-                    traffic, since = torrent.traffic(), now
+                if (came := torrent.traffic()) >= traffic + _LAYERS_STEP:
+                    traffic, since = came, now
                 if torrent.torrent_file is not None:
                     return self._checked(torrent.torrent_file)
                 if torrent.metadata is not None and now - asked >= _LAYERS_EVERY:

@@ -25,6 +25,7 @@ from p2pqwen.operations.fetch_request import FetchRequest
 from p2pqwen.operations.limits import NO_LIMITS, Allowance, allowance
 from p2pqwen.operations.node_state import SnapshotState
 from p2pqwen.operations.scrub import Scrubber, ScrubRecord, ScrubStoppedError
+from p2pqwen.operations.transfer_meter import gone_on
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -307,8 +308,7 @@ class NodeKeeper:
         return self._allowed
 
     def _book_upload(self, row: SnapshotState) -> None:
-        before = self._sent.get(row.id, 0)
-        more = row.uploaded - before if row.uploaded >= before else row.uploaded
+        more = gone_on(row.uploaded, self._sent.get(row.id, 0))
         self._sent[row.id] = row.uploaded
         if more:
             self._book(row.id, more)

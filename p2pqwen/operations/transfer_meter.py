@@ -30,7 +30,7 @@ class TransferMeter:
         if not isinstance(event, Progress) or "received" not in event.facts:
             return
         now = Transfer(event.facts.get("uploaded", 0), event.facts["received"])
-        self._add(_more(now.uploaded, self._last.uploaded), _more(now.downloaded, self._last.downloaded))
+        self._add(gone_on(now.uploaded, self._last.uploaded), gone_on(now.downloaded, self._last.downloaded))
         self._last = now
 
     def end(self, result: Mapping[str, Any]) -> None:
@@ -53,6 +53,6 @@ class TransferMeter:
         self._untaken = self._untaken.plus(up, down)
 
 
-def _more(now: int, before: int) -> int:
-    """Return how far a counter went; one that fell began anew within the try, as when liars are left out."""
+def gone_on(now: int, before: int) -> int:
+    """Return how far a counter went; one that fell began anew, as when a torrent is loaded once more."""
     return now - before if now >= before else now

@@ -40,7 +40,7 @@ class Trials:
     """Whose turn it is. `only` None: everybody may be asked who is not `banned` (addresses).
 
     A try without a block for `patience` seconds is over: all trials together take no more than half of `timeout`, after
-    which the download gives up. With `singly`, who has been trusted with its turn keeps it as long as it gives.
+    which the download gives up. With `singly`, whoever gives keeps its turn, unless it only drips.
     """
 
     timeout: float

@@ -49,7 +49,7 @@ def blocked_ranges(settings: SwarmSettings) -> tuple[tuple[str, str], ...]:
 
 
 def address_filter(settings: SwarmSettings, banned: Iterable[str] = (), *, only: Collection[str] = ()) -> lt.ip_filter:
-    """Return libtorrent's filter for a session, of single addresses: `banned`, or `only` these allowed."""
+    """Return libtorrent's filter for a session: without the addresses `banned`, and with `only` for no others."""
     found = lt.ip_filter()
     if only:
         for first, last in _ranges(("0.0.0.0/0", "::/0")):

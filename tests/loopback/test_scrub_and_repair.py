@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from datetime import UTC, datetime, timedelta
 
@@ -169,14 +170,20 @@ def test_every_kind_of_damage_is_found(scrubbing, user, spoil, got):
     assert user.run("verify", REPO).code == 3
 
 
-def test_a_node_finds_rot_by_itself_and_mends_it_from_the_swarm(tmp_path):
-    """A month after it came a bit has turned; nobody says a word to the node, and the swarm is found by a tracker."""
+@contextlib.contextmanager
+def fetched_from_a_seed(tmp_path):
+    """A user who has fetched a model, which repository it is of, and the user's node; the seed goes on."""
     with archive(tmp_path, [3_000_000]) as made, node_of(made.publisher.user) as seeder:
         seeder.line(60, containing='"seeding"')
         user = made.person("user")
         repo = next(iter(made.sizes))
         user.ok("fetch", repo, "--no-hf-cache")
-        node = Node(load(user.environment))
+        yield user, repo, Node(load(user.environment))
+
+
+def test_a_node_finds_rot_by_itself_and_mends_it_from_the_swarm(tmp_path):
+    """A month after it came a bit has turned; nobody says a word to the node, and the swarm is found by a tracker."""
+    with fetched_from_a_seed(tmp_path) as (user, repo, node):
         (one,) = node.library.all()
         right = tree(one.folder)
         flip(one.folder / "model.bin", 1_234_567)
@@ -199,12 +206,8 @@ def test_a_node_finds_rot_by_itself_and_mends_it_from_the_swarm(tmp_path):
 
 
 def test_what_another_program_finds_damaged_a_running_node_mends(tmp_path):
-    with archive(tmp_path, [3_000_000]) as made, node_of(made.publisher.user) as seeder:
-        seeder.line(60, containing='"seeding"')
-        user = made.person("user")
-        repo = next(iter(made.sizes))
-        user.ok("fetch", repo, "--no-hf-cache")
-        (one,) = Node(load(user.environment)).library.all()
+    with fetched_from_a_seed(tmp_path) as (user, repo, node):
+        (one,) = node.library.all()
         right = tree(one.folder)
         with node_of(user) as process:
             process.line(60, containing='"seeding"')
