@@ -156,9 +156,9 @@ def _metadata(
     if held is not None and _names(pointer, metainfo := held.metainfo()):
         return metainfo, ()
     folder = store.folder(publisher)
-    torrent = swarm.add_magnet(pointer.infohash_v1, pointer.infohash_v2, folder, trackers=network.trackers)
+    torrent = swarm.add_magnet(pointer.infohash_v1, pointer.infohash_v2, folder, trackers=network.trackers, held=True)
     try:
-        _connect(torrent, network)
+        _start(torrent, network)
         _wait(swarm, torrent, network, lambda: torrent.metadata is not None, "the metadata of the bundle")
         metainfo = metainfo_from_info(torrent.metadata or b"")
         peers = tuple(torrent.peers())
@@ -179,11 +179,11 @@ def _bring(
 ) -> tuple[Endpoint, ...]:
     """Download some files of a bundle; what is right on disk already is not asked for again."""
     trackers = [network.trackers] if network.trackers else []
-    torrent = swarm.add_download(metainfo, held.save_path, files=files, trackers=trackers)
+    torrent = swarm.add_download(metainfo, held.save_path, files=files, trackers=trackers, held=True)
     size = sum(file.size for file in metainfo.files if file.path in files)
     try:
         _wait(swarm, torrent, network, lambda: torrent.checked, "a look at the bundle on disk")
-        _connect(torrent, network)
+        _start(torrent, network)
 
         def finished() -> bool:
             progress = torrent.progress()
@@ -202,10 +202,11 @@ def _bring(
     return peers
 
 
-def _connect(torrent: SwarmTorrent, network: BundleNetwork) -> None:
+def _start(torrent: SwarmTorrent, network: BundleNetwork) -> None:
     for peer in (*network.peers, *network.found):
         with contextlib.suppress(NetworkError):  # a name without an address
             torrent.connect(peer)
+    torrent.start()
 
 
 def _wait(swarm: Swarm, torrent: SwarmTorrent, network: BundleNetwork, done: Callable[[], bool], what: str) -> None:

@@ -203,9 +203,9 @@ class _Download:
                 self._had = here
             self._at_first = sum(here)
             self._turn = Turn(self._trials.patience)
-            torrent.start()  # not before: what comes at once would pass for what was here
             for peer in (*self._job.peers, *self._job.remembered) if only is None else (only,):
                 self._connect(peer)
+            torrent.start()  # not before: what comes at once would pass for what was here
             with TrailingHasher(self._growing(), torrent.have) as hasher:
                 self._wait(lambda: torrent.progress().phase is Phase.FINISHED, hasher)
                 self._flush()

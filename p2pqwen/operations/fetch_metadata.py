@@ -148,13 +148,15 @@ class _AskingForLayers:
 
     def ask(self, peers: Sequence[Endpoint], *, connect: float) -> Metainfo | None:
         """Ask these peers; None when they give nothing for `PATIENCE` seconds, or nobody is there after `connect`."""
-        torrent = self._swarm.add_magnet(None, self._metainfo.infohash.v2, self._folder, trackers=self._trackers)
+        v2, trackers = self._metainfo.infohash.v2, self._trackers
+        torrent = self._swarm.add_magnet(None, v2, self._folder, trackers=trackers, held=True)
         started = asked = since = time.monotonic()
         traffic = 0
         try:
             for peer in peers:
                 with suppress(NetworkError):
                     torrent.connect(peer)
+            torrent.start()
             while (now := time.monotonic()) - started < self._seconds and now - since < PATIENCE and not self.is_late:
                 self._swarm.pump(PUMP)
                 self._tell(now)
@@ -199,10 +201,11 @@ class _Asking:
     def ask(self, only: Endpoint | None) -> tuple[Metainfo, list[Endpoint]] | None:
         """Ask everybody, or one; None when several are there and nothing came in `PATIENCE` seconds."""
         trackers = [url for tier in self._plan.trackers for url in tier]
-        torrent = self._swarm.add_magnet(self._plan.v1, self._plan.v2, self._folder, trackers=trackers)
+        torrent = self._swarm.add_magnet(self._plan.v1, self._plan.v2, self._folder, trackers=trackers, held=True)
         ends = time.monotonic() + PATIENCE
         try:
             self._connect(torrent, self._peers if only is None else [only])
+            torrent.start()
             while torrent.metadata is None:
                 self._swarm.pump(PUMP)
                 if torrent.error is not None:

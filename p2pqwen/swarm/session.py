@@ -174,7 +174,7 @@ class Swarm:
     ) -> SwarmTorrent:
         """Fetch `files` (None: all) into `save_path/<name>/`, checking first what is there; `held`: no more than that.
 
-        What is held goes on with `SwarmTorrent.start`. Raises
+        What is held goes on with `SwarmTorrent.start`, which calls at once whom it was told of before. Raises
         `VerificationError` when libtorrent would write other files than the torrent names.
         """
         given = params.of_metainfo(metainfo, save_path)
@@ -207,10 +207,21 @@ class Swarm:
         return torrent
 
     def add_magnet(
-        self, v1: Sha1 | None, v2: Sha256 | None, folder: Path, *, trackers: Sequence[str] = ()
+        self,
+        v1: Sha1 | None,
+        v2: Sha256 | None,
+        folder: Path,
+        *,
+        trackers: Sequence[str] = (),
+        held: bool = False,
     ) -> SwarmTorrent:
-        """Ask peers for an info dictionary; nothing is downloaded or written, whatever it says."""
+        """Ask peers for an info dictionary; nothing is downloaded or written, whatever it says.
+
+        `held`: not before `SwarmTorrent.start`, as for `add_download`.
+        """
         given = params.of_infohash(v1, v2, folder)
+        if held:
+            given.flags |= lt.torrent_flags.paused
         params.set_trackers(given, [trackers] if self._settings.trackers else ())
         return self._add(given, 0)
 

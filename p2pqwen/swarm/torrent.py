@@ -203,7 +203,10 @@ class SwarmTorrent:
             self._handle.force_recheck()
 
     def start(self) -> None:
-        """Fetch what is missing; for a download that was held, once its data is checked."""
+        """Go on with what was held: a download once its data is checked.
+
+        libtorrent calls those it knows by now at once, and whom it hears of later at its next second.
+        """
         with _alive():
             self._handle.unset_flags(lt.torrent_flags.stop_when_ready)
             self._handle.resume()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.transport import TRIAL
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
+from p2pqwen.values.digest import Sha1
 from p2pqwen.values.repo_path import RepoPath
 from tests.simulators.peer import HASHES, Behaviour, Content, PeerNetwork, addresses, message
 from tests.support.models import noise
@@ -70,6 +72,29 @@ def test_metadata_comes_from_peers_and_nothing_is_written_for_it(snapshot, tmp_p
             pump_until(lambda: torrent.peers() == [address], seed, swarm, what="the peer stays")  # noqa: B023 - now
         assert found == snapshot.metainfo.info
         assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_held_calls_nobody_before_it_starts(snapshot, tmp_path):
+    def called() -> bool:
+        with suppress(BlockingIOError):
+            listener.accept()[0].close()
+            return True
+        return False
+
+    with (
+        serving(snapshot) as (seed, address),
+        Swarm(ALONE) as swarm,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        listener.setblocking(False)
+        held = swarm.add_magnet(Sha1(b"\1" * 20), None, tmp_path, held=True)
+        held.connect(Endpoint(*listener.getsockname()))
+        other = swarm.add_download(snapshot.metainfo, tmp_path)
+        other.connect(address)  # after: whoever is called by now was not held
+        pump_until(lambda: other.met, seed, swarm, what="the other torrent's peer")
+        assert not called()
+        held.start()
+        pump_until(called, swarm, what="the peer is called")
 
 
 def test_a_torrent_without_piece_layers_is_completed_all_the_same(snapshot, tmp_path):
