@@ -21,8 +21,10 @@ from typing import Self
 
 from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.hashing import READ_SIZE, Digester, FileDigests, hash_workers
+from p2pqwen.library.idle import let_others_first
 from p2pqwen.values.repo_path import RepoPath
 
+_SYNC_EVERY = 128 << 20  # bytes: or all of it goes to the disk at the end, while everybody waits
 _LOOK_AGAIN = 0.02  # seconds, for a hole that the writer has yet to fill
 
 
@@ -56,7 +58,8 @@ class TrailingHasher:
         self._news = threading.Condition()
         self._all_written = False
         self._stopped = False
-        self._pool = ThreadPoolExecutor(workers or hash_workers(), "trailing-hash")
+        # The threads that move the bytes first, or on few cores the download waits for its own digests.
+        self._pool = ThreadPoolExecutor(workers or hash_workers(), "trailing-hash", let_others_first)
         self._futures: dict[RepoPath, Future[FileDigests | None]] = {}
         self._hashed: dict[RepoPath, int] = {}  # each row is written by one thread
 
@@ -126,7 +129,7 @@ class TrailingHasher:
     def _follow(self, file: GrowingFile, opened: FileIO, digests: Digester) -> bool:
         """Feed the whole file to its digests; False when stopped, or when the file is shorter than it should be."""
         buffer = memoryview(bytearray(READ_SIZE))
-        offset = 0
+        offset = synced = 0
         while offset < file.size:
             end = self._readable(file, opened.fileno(), offset)
             if end is None:
@@ -138,6 +141,9 @@ class TrailingHasher:
                 digests.update(buffer[:count])
                 offset += count
                 self._hashed[file.path] = offset
+                if offset - synced >= _SYNC_EVERY:
+                    os.fdatasync(opened.fileno())
+                    synced = offset
         return True
 
     def _readable(self, file: GrowingFile, descriptor: int, offset: int) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2pqwen.errors import DiskError
+from p2pqwen.library import idle, trailing
 from p2pqwen.library.hashing import hash_file
 from p2pqwen.library.trailing import GrowingFile, TrailingHasher
 from p2pqwen.torrent.layout import Layout, PayloadFile
@@ -101,6 +103,33 @@ def test_it_is_behind_the_writer_before_the_end(tmp_path):
         hasher.arrived()
         wait_until(lambda: hasher.bytes_hashed == 3 * PIECE, 10, "what is there is hashed")
         assert not hasher.done
+
+
+def test_what_is_hashed_goes_to_the_disk_on_the_way(tmp_path, monkeypatch):
+    layout, growing, contents = make(tmp_path)
+    synced = []
+    monkeypatch.setattr(trailing, "READ_SIZE", PIECE)
+    monkeypatch.setattr(trailing, "_SYNC_EVERY", 2 * PIECE)
+    monkeypatch.setattr(trailing.os, "fdatasync", synced.append)
+    for piece in range(layout.piece_count):
+        write_piece(tmp_path, layout, contents, piece)
+    with TrailingHasher(growing, bytearray(b"\1" * layout.piece_count), workers=1) as hasher:
+        hasher.written()
+        hasher.results()
+    on_the_way = sum(size // (2 * PIECE) for size in SIZES.values())
+    at_the_end = sum(size > 0 for size in SIZES.values())
+    assert len(synced) == on_the_way + at_the_end
+
+
+def test_its_threads_let_others_first(tmp_path, monkeypatch):
+    _, growing, _ = make(tmp_path)
+    asked = []
+    monkeypatch.setattr(idle.os, "setpriority", lambda _, thread, priority: asked.append((thread, priority)))
+    with TrailingHasher(growing, bytearray(1), workers=1):
+        wait_until(lambda: asked, 10, "a thread has begun")
+    ((thread, priority),) = asked
+    assert thread != threading.get_native_id()
+    assert priority > os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def test_a_file_that_stays_short_has_no_digest(tmp_path):
