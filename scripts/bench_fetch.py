@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Fetch from one peer on loopback: ours, alone and through a node, against a bare libtorrent session.
 
-All fetch the same torrent from the same `p2pqwen seed` process, in turn, several times. The bare session has the
-tuned settings of the project's libtorrent notes. Its clock is read twice: when libtorrent says "seeding", which is
-while the last of it is still in memory, and when all is written out to the disk. Ours stops when every file has its
-SHA-256 compared with the manifest as well, is written out to the disk and the snapshot is complete. The
-node is one that was just started; its clock runs from the request over the control API to the result.
+All fetch the same torrent from the same `p2pqwen seed` process, several times, each time in another order. The bare
+session has the tuned settings of the project's libtorrent notes. Its clock is read twice: when libtorrent says
+"seeding", which is while the last of it is still in memory, and when all is written out to the disk. Ours stops when
+every file has its SHA-256 compared with the manifest as well, is written out and the snapshot is complete. The node is
+one that was just started; its clock runs from the request over the control API to the result.
 
 All find the same memory: what a virtual machine does not use goes back to its host, and takes ten times as long as
 other memory when it is taken again [measured: 2 GB written to fresh files in 0.33 s, and in 3.8 to 4.9 s half a minute
-later]. So three times the model is written to a file and removed before each run, and the kinds run in random order.
+later]. So three times the model is written to a file and removed before each run.
 """
 
 from __future__ import annotations

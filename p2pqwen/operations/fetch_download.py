@@ -203,9 +203,11 @@ class _Download:
                 self._had = here
             self._at_first = sum(here)
             self._turn = Turn(self._trials.patience)
+            # Peers first: those that are known at the start are called at once. The start not before `here` was taken:
+            # what comes with it would pass for what was here.
             for peer in (*self._job.peers, *self._job.remembered) if only is None else (only,):
                 self._connect(peer)
-            torrent.start()  # not before: what comes at once would pass for what was here
+            torrent.start()
             with TrailingHasher(self._growing(), torrent.have) as hasher:
                 self._wait(lambda: torrent.progress().phase is Phase.FINISHED, hasher)
                 self._flush()
