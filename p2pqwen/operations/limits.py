@@ -24,8 +24,7 @@ _DAY = 24 * 60
 TRICKLE = 1024
 """Bytes a second that a download still gives back once the upload quota is used up; 0 would mean no limit."""
 
-LASTING = 10.0
-"""Seconds for which the rest of a quota lasts at the least, until it gets down to `SLOWEST`."""
+_LASTING = 10.0  # seconds for which the rest of a quota lasts at the least, until it gets down to `SLOWEST`
 SLOWEST = 16_000  # bytes a second, or the last of a quota would last for ever
 _FASTEST = 2**31 - 1  # libtorrent's settings have 32 bits
 _SHARE, _STEP = 4, 4
@@ -202,7 +201,7 @@ def _nothing_sent(limits: Limits, reason: str, *, may_transfer: bool) -> Allowan
 
 def _lasting_rate(rest: int) -> int:
     """Return the rate at which what remains of a quota lasts."""
-    return int(min(max(rest / LASTING, SLOWEST), _FASTEST))
+    return int(min(max(rest / _LASTING, SLOWEST), _FASTEST))
 
 
 def _stepped_rate(rest: int) -> int:

@@ -19,7 +19,7 @@ from p2pqwen.operations.limits import Limits, Priority, allowance
 from p2pqwen.operations.verify_target import held_snapshot
 from p2pqwen.values.snapshot_id import SnapshotId
 
-LIMITS = ("upload", "download", "monthly_upload", "hours")
+_LIMITS = ("upload", "download", "monthly_upload", "hours")
 
 Fields = dict[str, Any]
 
@@ -92,9 +92,9 @@ class SnapshotCalls:
 
     def limits(self, given: Mapping[str, Any]) -> Fields:
         """Change limits where any is given (as people write them, None for as it is), and return them all."""
-        if unknown := given.keys() - set(LIMITS):
-            raise UsageError(f"there is no limit {min(unknown)!r}", expected=", ".join(LIMITS))
-        words = {name: _optional(given, name) for name in LIMITS}
+        if unknown := given.keys() - set(_LIMITS):
+            raise UsageError(f"there is no limit {min(unknown)!r}", expected=", ".join(_LIMITS))
+        words = {name: _optional(given, name) for name in _LIMITS}
         limits = self.choices.limits()
         if any(word is not None for word in words.values()):
             limits = limits.changed(**words)
