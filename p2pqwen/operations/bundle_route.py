@@ -114,6 +114,11 @@ class BundleRoute:
                 self.bundles.remove(one.held)
         self._brought = []
 
+    def followers(self, publishers: Iterable[Sha256]) -> list[Endpoint]:
+        """Return who gave bundles of these publishers before; most of them seed what a bundle lists as well."""
+        held = [one for publisher in publishers for one in self.bundles.all(publisher)]
+        return [Endpoint(*address) for one in held for address in self.known.peers(one.infohash.raw)]
+
     def local_torrent(self, publisher: TrustedPublisher, location: str) -> bytes | None:
         """Return a .torrent from a bundle that is here; the caller verifies it."""
         for held in self.bundles.all(publisher.publisher):

@@ -47,7 +47,7 @@ from p2pqwen.operations.fetch_files import (
 from p2pqwen.operations.fetch_metadata import KeptMetadata, NoMetadataError, ask_for_layers, ask_peers
 from p2pqwen.operations.fetch_plan import FetchPlan, Sources, make_plan, plan_of
 from p2pqwen.operations.fetch_target import FetchTarget
-from p2pqwen.operations.lookup import check_metadata
+from p2pqwen.operations.lookup import check_metadata, find_entries
 from p2pqwen.operations.rebuild import Rebuild
 from p2pqwen.operations.recipe_source import RecipeSource, recipe_sources
 from p2pqwen.operations.reuse import held_content, reuse
@@ -72,6 +72,8 @@ DEFAULT_TIMEOUT = 180.0
 """Seconds without any progress (or without metadata) before a fetch gives up."""
 MAX_NAMED_PEERS = 32
 """Peers of a magnet link (`x.pe`) that are tried."""
+MAX_FOLLOWERS = 30
+"""Peers of its publishers' bundles that are tried."""
 METADATA_SECONDS = 45.0
 """How long peers may take to give a torrent that could be rebuilt from its source instead."""
 
@@ -199,7 +201,7 @@ class _Fetch:
     def _with_metadata(self, swarm: Swarm, plan: FetchPlan, peers: list[Endpoint]) -> tuple[FetchPlan, list[Endpoint]]:
         if not self._options.use_peers:
             raise NoMetadataError("only peers have the torrent, and --only-web-seeds forbids asking them")
-        asked = list(dict.fromkeys([*peers, *self._remembered(plan)]))
+        asked = list(dict.fromkeys([*peers, *self._remembered(plan), *self._followers(plan)]))
         timeout = self._options.timeout
         if self._recipe_sources(plan):
             network = self._places.network
@@ -289,6 +291,14 @@ class _Fetch:
         if plan.v1 is None or not self._options.use_peers:
             return []
         return [Endpoint(*address) for address in self._places.known.peers(plan.v1.raw)]
+
+    def _followers(self, plan: FetchPlan) -> list[Endpoint]:
+        """Return who may seed it though nobody has told us so; it takes no tracker and no DHT to ask them."""
+        sources, infohash = self._places.sources, plan.v2 or plan.v1
+        if sources.bundles is None or infohash is None or not self._options.use_peers:
+            return []
+        listing = {one.publisher.publisher for one in find_entries(sources.publishers, infohash)}
+        return sources.bundles.followers(listing)[:MAX_FOLLOWERS]
 
     def _remember(self, plan: FetchPlan, peers: Sequence[Endpoint]) -> None:
         if plan.v1 is not None:
@@ -473,7 +483,7 @@ class _Fetch:
             needs_hashes=not metainfo.has_all_layers,
             trackers=plan.trackers,
             peers=peers,
-            remembered=[one for one in self._remembered(plan) if one not in peers],
+            remembered=[one for one in (*self._remembered(plan), *self._followers(plan)) if one not in peers],
             relayed=relayed,
             web_seed_use=self._options.use_web_seeds,
             resume_file=self._places.home.resume / f"{metainfo.infohash.v2}.resume",

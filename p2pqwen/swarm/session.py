@@ -27,7 +27,7 @@ from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.resume_data import Resume
-from p2pqwen.swarm.settings import SwarmSettings, alert_mask, settings_pack, transport_pack
+from p2pqwen.swarm.settings import SwarmSettings, alert_mask, dht_pack, settings_pack, transport_pack
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.swarm.transport import ALONE_PATIENCE, LONGEST_OF_A_FETCH, LONGEST_PATIENCE, PATIENCE, TransportPolicy
 from p2pqwen.torrent.metainfo import Metainfo
@@ -78,6 +78,7 @@ class Swarm:
         self._most: weakref.WeakKeyDictionary[SwarmTorrent, int] = weakref.WeakKeyDictionary()
         self._calling: dict[SwarmTorrent, float] = {}
         self._next_count = clock()
+        self._dht_pack = dht_pack(nodes=0)
         self._said: set[tuple[str, str]] = set()
         self._news = alerts.SessionNews()
         self.listening: list[Endpoint] = []
@@ -132,7 +133,7 @@ class Swarm:
 
     def add_dht_nodes(self, nodes: Iterable[Endpoint]) -> None:
         """Tell the session's DHT of nodes, by address."""
-        for node in nodes if self._settings.dht else ():
+        for node in dict.fromkeys(nodes) if self._settings.dht else ():
             self._live.add_dht_node((node.host, node.port))
 
     def dht_nodes(self) -> list[Endpoint]:
@@ -255,6 +256,7 @@ class Swarm:
                 if self._clock() >= self._next_count:
                     self._next_count = self._clock() + _COUNT_EVERY
                     self._live.post_session_stats()
+                self._suit_the_dht()
             self._look_after_peers()
 
     @property
@@ -295,6 +297,12 @@ class Swarm:
                 hint="another program may have the port: choose one with --listen HOST:PORT",
             )
         return False
+
+    def _suit_the_dht(self) -> None:
+        pack = dht_pack(nodes=self.reach.dht_nodes or 0)
+        if pack != self._dht_pack:
+            self._dht_pack = pack
+            self._live.apply_settings(cast("lt.settings_pack", pack))
 
     def _look_after_peers(self) -> None:
         searching = [one for one in self._torrents.values() if self._is_searching(one)]

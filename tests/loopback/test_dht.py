@@ -11,10 +11,14 @@ import pytest
 from p2pqwen.index.mutable_item import sign_item
 from p2pqwen.swarm.dht import Dht
 from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.krpc_client import KrpcClient
+from p2pqwen.swarm.session import Swarm
+from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent import bencode
 from p2pqwen.values.digest import Sha1
 from tests.support.dht import LibtorrentNode, introduce, libtorrent_dht
 from tests.support.publishing import key
+from tests.support.swarm import pump_until
 from tests.support.waiting import wait_until
 
 SALT = b"p2pqwen"
@@ -136,3 +140,30 @@ def _item_alert(session, public):
         if isinstance(alert, lt.dht_mutable_item_alert) and bytes(alert.key) == public and alert.item is not None:
             return alert
     return None
+
+
+def test_a_seed_answers_a_newcomer_who_asks_much():
+    """In a DHT of a few, each gets all of somebody's queries; libtorrent's own limit bans him for five minutes."""
+    asked = {b"info_hash": bytes(20)}
+    settings = SwarmSettings(listen=Endpoint("127.0.0.1", 0), lsd=False, upnp=False, trackers=False, dht_bootstrap=())
+
+    async def ask(node):
+        async with KrpcClient(rate=1000, burst=100) as client:
+            await asyncio.gather(*(client.ask(node, "get_peers", asked) for _ in range(100)))
+            return await client.ask(node, "get_peers", asked)
+
+    with Swarm(settings) as swarm:
+        assert len(asyncio.run(ask(swarm.listening[0])).sender) == 20
+
+
+@pytest.mark.parametrize(("large", "seconds"), [(7, 60), (4, 900)])
+def test_a_seed_announces_more_often_in_a_small_dht(nodes, monkeypatch, large, seconds):
+    monkeypatch.setattr("p2pqwen.swarm.settings._LARGE_DHT", large)
+    settings = SwarmSettings(
+        listen=Endpoint("127.0.9.1", 0), lsd=False, upnp=False, trackers=False, dht_bootstrap=(str(nodes[0].endpoint),)
+    )
+    with Swarm(settings) as swarm:
+        pump_until(lambda: (swarm.reach.dht_nodes or 0) >= 5, swarm, what="the DHT is known")
+        pump_until(
+            lambda: swarm._session.get_settings()["dht_announce_interval"] == seconds, swarm, what=f"every {seconds} s"
+        )

@@ -94,7 +94,7 @@ def test_a_newcomer_with_an_id_gets_index_and_model_when_the_publisher_is_gone(p
     with people.node(follower, "127.0.21.1", announced=[bundle]) as (_, peer):
         newcomer = people.user("newcomer")
         assert newcomer.ok("trust", "add", identity, *HERE)["version"] == 1
-        done = newcomer.ok("fetch", REPO, "--peer", peer, *DHT_ALONE)
+        done = newcomer.ok("fetch", REPO, *HERE, "--no-dht", *DHT_ALONE)  # who gave the bundle is asked for the model
         assert (done["torrent_by"], done["bytes_from_peers"]) == ("the bundle of Keepers, from peers", SIZE)
         assert (done["verified"], done["provenance"]) == (True, "unproven")
         assert Path(done["path"], "model.safetensors").read_bytes() == FILES["model.safetensors"]
