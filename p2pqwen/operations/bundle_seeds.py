@@ -43,6 +43,13 @@ class BundleSeeds:
         self._seeded: dict[HeldBundle, _Seeded] = {}
         self._next_look = 0.0
         self._paused = False
+        self._uploaded_before = 0
+
+    @property
+    def uploaded(self) -> int:
+        """Payload bytes sent since the start."""
+        now = sum(one.torrent.progress().uploaded for one in self._seeded.values() if one.torrent is not None)
+        return self._uploaded_before + now
 
     def tick(self, swarm: Swarm) -> list[Event]:
         """Do what is due; return what happened."""
@@ -113,6 +120,7 @@ class BundleSeeds:
     def _drop(self, swarm: Swarm, held: HeldBundle) -> None:
         torrent = self._seeded.pop(held).torrent
         if torrent is not None:
+            self._uploaded_before += torrent.progress().uploaded
             swarm.remove(torrent)
 
 

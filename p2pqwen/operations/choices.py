@@ -99,9 +99,10 @@ class Choices:
         for kind in ("choice", "transfer", "scrub"):
             self._store.delete(f"{kind}/{snapshot}")
 
-    def count(self, moved: Mapping[SnapshotId, Transfer], now: datetime) -> None:
-        """Add what was transferred since the last call; `now` is local time."""
-        total = Transfer(sum(one.uploaded for one in moved.values()), sum(one.downloaded for one in moved.values()))
+    def count(self, moved: Mapping[SnapshotId, Transfer], now: datetime, *, besides: int = 0) -> None:
+        """Add what was moved since the last call, `besides` bytes sent of no snapshot; `now` is local time."""
+        uploaded = sum(one.uploaded for one in moved.values()) + besides
+        total = Transfer(uploaded, sum(one.downloaded for one in moved.values()))
         for snapshot, one in moved.items():
             self._add(f"transfer/{snapshot}", one)
         self._add(f"month/{month_of(now)}", total)

@@ -183,6 +183,15 @@ def allowance(limits: Limits, *, now: datetime, uploaded_this_month: int) -> All
     )
 
 
+def share_upload(limit: int, *, peers: int, web: int) -> tuple[int, int]:
+    """Divide an upload limit between peers and HTTP, by the rates at which they were last seen to send.
+
+    What one leaves the other may have; where both want more than half, each gets half. 0 is no limit, for both.
+    """
+    half = max(limit // 2, 1)
+    return (max(half, limit - web), max(half, limit - peers)) if limit else (0, 0)
+
+
 def month_of(now: datetime) -> str:
     """Return the month a moment is counted in, `2026-11`."""
     return f"{now.year:04}-{now.month:02}"

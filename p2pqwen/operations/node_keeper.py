@@ -45,7 +45,7 @@ class SeedingNode(Protocol):
     """What the keeper may ask of the node, on the node's thread."""
 
     def set_rates(self, *, upload: int, download: int) -> None:
-        """Hold the session to these rates, 0 for no limit."""
+        """Hold the node to these rates, 0 for no limit."""
 
     def hold(self, snapshot: SnapshotId, *, paused: bool, upload_slots: int) -> None:
         """Serve this snapshot to nobody, or to so many peers at once (-1: no limit of its own)."""
@@ -64,6 +64,10 @@ class SeedingNode(Protocol):
 
     def rows(self) -> list[SnapshotState]:
         """Return how every snapshot stands."""
+
+    @property
+    def uploaded_besides(self) -> int:
+        """Payload bytes sent of what is no snapshot, since the start."""
 
     @property
     def loading(self) -> bool:
@@ -111,6 +115,8 @@ class NodeKeeper:
     _timers: dict[str, float] = field(default_factory=dict)
     _sent: dict[SnapshotId, int] = field(default_factory=dict)
     _unbooked: dict[SnapshotId, Transfer] = field(default_factory=dict)
+    _sent_besides: int = 0
+    _unbooked_besides: int = 0
     _held: dict[SnapshotId, Choice] = field(default_factory=dict)
     _choices: dict[str, Choice] = field(default_factory=dict)
     _allowed: Allowance = NO_LIMITS
@@ -274,7 +280,8 @@ class NodeKeeper:
         now = self.now()
         if limits.monthly_upload and (len(self._sent) <= _FEW or self._due("look", len(self._sent) / _FEW)):
             self._look_at_transfers()
-        month = self.choices.month(now).uploaded + sum(one.uploaded for one in self._unbooked.values())
+        unbooked = sum(one.uploaded for one in self._unbooked.values()) + self._unbooked_besides
+        month = self.choices.month(now).uploaded + unbooked
         self.figures = replace(self.figures, uploaded_this_month=month, month_quota=limits.monthly_upload)
         allowed = allowance(limits, now=now, uploaded_this_month=month)
         if allowed != self._allowed or not self._timers.get("applied"):
@@ -322,12 +329,15 @@ class NodeKeeper:
             self._book_upload(row)
         for one, more in self.jobs.take_counts().items():
             self._book(one, more.uploaded, more.downloaded)
+        before, self._sent_besides = self._sent_besides, self._live.uploaded_besides
+        self._unbooked_besides += gone_on(self._sent_besides, before)
 
     def _count(self) -> None:
         self._look_at_transfers()
         moved, self._unbooked = self._unbooked, {}
+        besides, self._unbooked_besides = self._unbooked_besides, 0
         try:
-            self.choices.count(moved, self.now())
+            self.choices.count(moved, self.now(), besides=besides)
             self._transfers = self.choices.transfers()
         except DiskError as error:
             self.report(Notice("warning", error.message))

@@ -23,6 +23,7 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.verified import VerifiedFiles
 from p2pqwen.operations.bundle_seeds import BundleSeeds
+from p2pqwen.operations.limits import share_upload
 from p2pqwen.operations.node_keeper import NodeKeeper
 from p2pqwen.operations.node_state import NodeState, SnapshotState, write_state
 from p2pqwen.operations.publisher_care import PublisherCare
@@ -44,6 +45,7 @@ STATS_EVERY = 10.0
 FEW = 200  # snapshots, for which the state is written with every event
 LOADING = 0.2  # seconds at a time
 DHT_NODES_EVERY = 2.0
+SHARE_EVERY = 1.0
 MAX_CHECKING = 2  # snapshots read at once: more only move the disk's head about
 
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a session that listens everywhere answers us
@@ -84,6 +86,7 @@ class _Seed:
     metainfo: Metainfo
     torrent: SwarmTorrent
     standing: Standing
+    web_before: int = 0  # bytes of it that were sent over HTTP before it was loaded
     damaged_look: tuple[int, ...] = ()
 
 
@@ -139,6 +142,8 @@ class _Node:
         self._complete: dict[SnapshotId, HeldSnapshot] = {}
         self._away: list[AwaySnapshot] = []
         self._news: list[Event] = []
+        self._upload, self._download = settings.upload_limit, settings.download_limit
+        self._web_sent = 0
 
     def run(self, stopping: Callable[[], bool], control: AbstractContextManager[object]) -> None:
         if self._web is not None:
@@ -177,6 +182,8 @@ class _Node:
                 for one in list(self._seeds.values()):
                     self._step(one)
             self._look_after_publishers()
+            if self._web is not None and self._upload and self._due("share", SHARE_EVERY):
+                self._share_upload(self._web)
             if self._due("state", max(STATE_EVERY, len(self._seeds) / 50)) or (self._news and len(self._seeds) < FEW):
                 self._write_state()
             self._tell_news()
@@ -184,8 +191,11 @@ class _Node:
                 self._tell_stats()
 
     def set_rates(self, *, upload: int, download: int) -> None:
-        """Hold the session to these rates, 0 for no limit."""
+        """Hold the node to these rates, 0 for no limit; peers and HTTP share that of upload."""
+        self._upload, self._download = upload, download
         self._swarm.set_rates(upload=upload, download=download)
+        if self._web is not None:
+            self._web.set_rate(upload)
 
     def hold(self, snapshot: SnapshotId, *, paused: bool, upload_slots: int) -> None:
         """Serve this snapshot to nobody, or to so many peers at once (-1: no limit of its own)."""
@@ -219,9 +229,14 @@ class _Node:
 
     def rows(self) -> list[SnapshotState]:
         """Return how every snapshot stands."""
-        rows = [_row(one) for one in self._seeds.values()]
+        rows = [_row(one, self._sent_over_http(one)) for one in self._seeds.values()]
         rows += [SnapshotState(id=snapshot, state="skipped") for snapshot in self._left_out]
         return rows + [SnapshotState(id=one.id, state="away", size=one.size) for one in self._away]
+
+    @property
+    def uploaded_besides(self) -> int:
+        """Payload bytes sent of what is no snapshot: bundles."""
+        return self._publishers.bundles.uploaded if self._publishers is not None else 0
 
     @property
     def loading(self) -> bool:
@@ -249,6 +264,17 @@ class _Node:
     def reach(self) -> Reach:
         """What is known of how the world reaches it."""
         return self._swarm.reach
+
+    def _share_upload(self, web: FileServer) -> None:
+        sent = sum(web.sent(snapshot) for snapshot in self._complete)
+        rate, self._web_sent = max(0, sent - self._web_sent) / SHARE_EVERY, sent
+        peers = sum(one.torrent.progress().upload_rate for one in self._seeds.values())
+        of_peers, of_web = share_upload(self._upload, peers=peers, web=round(rate))
+        self._swarm.set_rates(upload=of_peers, download=self._download)
+        web.set_rate(of_web)
+
+    def _sent_over_http(self, one: _Seed) -> int:
+        return 0 if self._web is None else self._web.sent(one.held.id) - one.web_before
 
     def _serve_or_hold(self, one: _Seed) -> None:
         """Let a judged snapshot be served, or not, as the user and the limits have it."""
@@ -322,7 +348,8 @@ class _Node:
             self._left_out[held.id] = self._look(held)
             self._news.append(Notice("warning", f"{held.id} is not seeded: {error.message}"))
             return None
-        one = self._seeds[held.id] = _Seed(held, metainfo, torrent, Standing.CHECKING)
+        before = 0 if self._web is None else self._web.sent(held.id)
+        one = self._seeds[held.id] = _Seed(held, metainfo, torrent, Standing.CHECKING, before)
         if trusted:
             self._share(one)
         else:
@@ -413,6 +440,7 @@ class _Node:
 
     def _tell_stats(self) -> None:
         rows = [one.torrent.progress() for one in self._seeds.values()]
+        over_http = sum(map(self._sent_over_http, self._seeds.values()))
         self._report(
             Happened(
                 "stats",
@@ -420,7 +448,7 @@ class _Node:
                     "snapshots": len(rows),
                     "peers": sum(row.peers for row in rows),
                     "upload_rate": sum(row.upload_rate for row in rows),
-                    "uploaded": sum(row.uploaded for row in rows),
+                    "uploaded": sum(row.uploaded for row in rows) + over_http,
                 },
             )
         )
@@ -430,7 +458,7 @@ def _is_checking(one: _Seed) -> bool:
     return one.torrent.progress(fresh=True).phase is Phase.CHECKING
 
 
-def _row(one: _Seed) -> SnapshotState:
+def _row(one: _Seed, over_http: int) -> SnapshotState:
     now = one.torrent.progress()
     if one.standing is Standing.CHECKING:
         progress = now.checked if now.phase is Phase.CHECKING else 1.0
@@ -444,6 +472,6 @@ def _row(one: _Seed) -> SnapshotState:
         seeds=now.seeds,
         download_rate=now.download_rate,
         upload_rate=now.upload_rate,
-        uploaded=now.uploaded,
+        uploaded=now.uploaded + over_http,
         size=one.metainfo.layout.total_size,
     )

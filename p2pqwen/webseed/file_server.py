@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -60,8 +61,9 @@ class FileServer:
         self.host = host
         self.port = port
         self.requests = 0
-        self.bytes_sent = 0
+        self._sent: Counter[SnapshotId] = Counter()
         self._limits = limits or ServerLimits()
+        self._bucket = TokenBucket(self._limits.rate)
         self._offers: dict[tuple[str, ...], Offer] = {}
         self._thread = LoopThread("file server")
         self._executor = ThreadPoolExecutor(_READERS, thread_name_prefix="file-server")
@@ -95,8 +97,16 @@ class FileServer:
         self._offers[_key(offer.snapshot)] = offer
 
     def withdraw(self, snapshot: SnapshotId) -> None:
-        """Serve it no longer; what is under way ends."""
+        """Serve it no longer; what is under way is cut off."""
         self._offers.pop(_key(snapshot), None)
+
+    def sent(self, snapshot: SnapshotId) -> int:
+        """Return how many bytes of a snapshot were sent since the start."""
+        return self._sent[snapshot]
+
+    def set_rate(self, rate: int) -> None:
+        """Send at most so many bytes a second from now on, 0 for no limit."""
+        self._thread.loop.call_soon_threadsafe(self._bucket.set_rate, rate)
 
     def _end(self) -> None:
         self._thread.stop()
@@ -104,7 +114,6 @@ class FileServer:
 
     async def _start(self) -> None:
         limits = self._limits
-        self._bucket = TokenBucket(limits.rate)
         self._transfers = asyncio.Semaphore(limits.transfers)
         self._server = Doorkeeper(
             self._handle,
@@ -136,12 +145,12 @@ class FileServer:
             if offer is None:
                 return web.Response(status=404)
             if (pad := offer.pad(path)) is not None:
-                return await self._answer(request, pad, f"zeros-{pad}", None)
+                return await self._answer(request, offer, pad, f"zeros-{pad}", None)
             descriptor = await self._thread.loop.run_in_executor(self._executor, offer.open, path)
             if descriptor is None:
                 return web.Response(status=404)
             try:
-                return await self._answer(request, offer.sizes[path], offer.tags[path], descriptor)
+                return await self._answer(request, offer, offer.sizes[path], offer.tags[path], descriptor)
             finally:
                 os.close(descriptor)
 
@@ -150,7 +159,7 @@ class FileServer:
         return (self._offers.get(tuple(parts[:3])), unquote(parts[3])) if len(parts) == 4 else (None, "")
 
     async def _answer(
-        self, request: web.BaseRequest, size: int, tag: str, descriptor: int | None
+        self, request: web.BaseRequest, offer: Offer, size: int, tag: str, descriptor: int | None
     ) -> web.StreamResponse:
         etag = f'"{tag}"'
         asked = request.headers.get("Range") if request.headers.get("If-Range", etag) == etag else None
@@ -168,12 +177,14 @@ class FileServer:
             return response
         async with self._transfers:
             await response.prepare(request)
-            if not await self._send(response, wanted, descriptor) and request.transport is not None:
+            if not await self._send(response, offer.snapshot, wanted, descriptor) and request.transport is not None:
                 request.transport.abort()
         return response
 
-    async def _send(self, response: web.StreamResponse, wanted: range, descriptor: int | None) -> bool:
-        """Write the bytes; False when the file ended early, or the reader went or took nothing for too long."""
+    async def _send(
+        self, response: web.StreamResponse, snapshot: SnapshotId, wanted: range, descriptor: int | None
+    ) -> bool:
+        """Write the bytes; False when the file ended early, is withdrawn, or nobody took any for too long."""
         loop = self._thread.loop
         for at in range(wanted.start, wanted.stop, _CHUNK):
             count = min(_CHUNK, wanted.stop - at)
@@ -186,8 +197,8 @@ class FileServer:
                     await response.write(chunk)
             except OSError:  # a time-out and a broken connection are of this class too
                 return False
-            self.bytes_sent += len(chunk)
-            if len(chunk) < count:
+            self._sent[snapshot] += len(chunk)
+            if len(chunk) < count or _key(snapshot) not in self._offers:
                 return False
         return True
 

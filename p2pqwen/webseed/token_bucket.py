@@ -16,13 +16,21 @@ class TokenBucket:
         self._left = float(rate)
         self._filled_at = clock()
 
+    def set_rate(self, rate: int) -> None:
+        """Let `rate` bytes a second pass from now on; whoever waits already waits as long as at the old rate."""
+        self._fill()
+        self._rate, self._left = rate, min(self._left, float(rate))
+
     async def take(self, count: int) -> None:
         """Wait until `count` more bytes may pass. What is taken ahead, the next ones wait for."""
         if not self._rate:
             return
-        now = self._clock()
-        self._left = min(self._left + (now - self._filled_at) * self._rate, float(self._rate))
-        self._filled_at = now
+        self._fill()
         self._left -= count
         if self._left < 0:
             await asyncio.sleep(-self._left / self._rate)
+
+    def _fill(self) -> None:
+        now = self._clock()
+        self._left = min(self._left + (now - self._filled_at) * self._rate, float(self._rate))
+        self._filled_at = now

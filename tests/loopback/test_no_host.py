@@ -87,6 +87,7 @@ def test_a_newcomer_with_an_id_gets_index_and_model_when_the_publisher_is_gone(p
     with people.node(publisher, "127.0.20.1", announced=[bundle]) as (_, peer):
         added = follower.ok("trust", "add", identity, *HERE)
         assert (added["version"], added["entries"]) == (1, 1)
+        wait_until(lambda: publisher.ok("limits")["uploaded_this_month"] > 0, 30, "the bundle to be counted")
         # A session that accepts nobody does no DHT on loopback (libtorrent), so the model's peer is named here.
         done = follower.ok("fetch", REPO, "--peer", peer, *DHT_ALONE)
         assert (done["torrent_by"], done["bytes_from_peers"]) == ("the bundle of Keepers, from peers", SIZE)

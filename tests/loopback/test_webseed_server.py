@@ -205,7 +205,20 @@ def test_bare_libtorrent_finishes_from_it(server, tmp_path):
     with fetching(TORRENT, tmp_path / "dst", [f"http://127.0.0.1:{server.port}/Qwen/Tiny/"]) as download:
         assert download.wait(60), download.alerts
         assert download.files == FILES
-    assert server.bytes_sent >= sum(map(len, FILES.values()))
+    assert server.sent(SNAPSHOT) >= sum(map(len, FILES.values()))
+
+
+def test_what_is_withdrawn_is_cut_off(folder):
+    with FileServer("127.0.0.1", 0, ServerLimits(rate=400_000)) as server:
+        server.offer(Offer.of(SNAPSHOT, folder, TORRENT))
+        reader = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        reader.request("GET", at("model.safetensors"))
+        answer = reader.getresponse()
+        assert answer.read(PIECE) == FILES["model.safetensors"][:PIECE]
+        server.withdraw(SNAPSHOT)
+        with pytest.raises(http.client.IncompleteRead):
+            answer.read()
+        assert server.sent(SNAPSHOT) < len(FILES["model.safetensors"])
 
 
 def test_seed_http_serves_the_library_as_it_is(tmp_path):
@@ -221,6 +234,19 @@ def test_seed_http_serves_the_library_as_it_is(tmp_path):
         base = f"http://127.0.0.1:{port}/Qwen/Tiny/"
         checked = user.run("webseed", "check", done["torrent"], "--web-seed", base, "--json").json
         assert next(row for row in checked["bases"] if row["url"] == base)["ok"]
+        size = len(FILES["model.safetensors"])
+        wait_until(lambda: user.ok("limits")["uploaded_this_month"] >= size, 30, "what went over HTTP to be counted")
+        [row] = user.ok("status")["snapshots"]
+        sent = row["uploaded"]
+        assert size <= sent == user.ok("limits")["uploaded_this_month"]
+        user.ok("limits", "--monthly-upload", "1MB")
+        wait_until(lambda: ask(place, at("config.json"))[0] == 404, 30, "nothing to be served beyond the quota")
+        user.ok("limits", "--monthly-upload", "0", "--upload", "1MB/s")
+        wait_until(lambda: ask(place, at("config.json"))[0] == 200, 30, "the quota to be lifted")
+        started = time.monotonic()
+        for _ in range(3):
+            assert ask(place, at("model.safetensors"))[2] == FILES["model.safetensors"]
+        assert time.monotonic() - started >= (3 * size - 1_000_000) / 1_000_000 * 0.9  # a second's worth is free
         user.ok("remove", "Qwen/Tiny", "--yes")
         wait_until(lambda: ask(place, at("model.safetensors"))[0] == 404, 30, "what was removed to be gone")
         assert process.stop() == 0

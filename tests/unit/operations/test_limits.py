@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from p2pqwen.errors import UsageError
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.choices import Choices, Transfer
-from p2pqwen.operations.limits import SLOWEST, TRICKLE, Hours, Limits, Priority, allowance
+from p2pqwen.operations.limits import SLOWEST, TRICKLE, Hours, Limits, Priority, allowance, share_upload
 from p2pqwen.values.snapshot_id import SnapshotId
 
 NIGHT = Limits(upload=1000, hours=(Hours.parse("23:00-07:00"),))
@@ -70,6 +70,30 @@ def test_a_line_of_any_speed_hardly_runs_past_the_quota(quota, own, used, late):
             break
         sent.append(sent[-1] + found.upload + found.upload_of_fetches * (found.upload > 0))
     assert sent[-1] <= max(used, quota + 4 * SLOWEST * late)
+
+
+@pytest.mark.parametrize(
+    ("limit", "peers", "web", "shares"),
+    [
+        (0, 5_000, 5_000, (0, 0)),
+        (1_000, 0, 0, (1_000, 1_000)),
+        (1_000, 1_000, 0, (1_000, 500)),
+        (1_000, 0, 1_000, (500, 1_000)),
+        (1_000, 700, 300, (700, 500)),
+        (1_000, 500, 500, (500, 500)),
+        (1_000, 900, 900, (500, 500)),
+        (1, 1, 1, (1, 1)),  # 0 would be no limit
+    ],
+)
+def test_peers_and_http_share_the_upload(limit, peers, web, shares):
+    assert share_upload(limit, peers=peers, web=web) == shares
+
+
+@given(st.integers(2, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
+def test_two_that_want_all_settle_within_the_limit(limit, peers, web):
+    for _ in range(3):
+        peers, web = share_upload(limit, peers=peers, web=web)
+    assert peers + web <= limit + 1  # an odd byte
 
 
 @pytest.mark.parametrize("text", ["", "7-9", "25:00-26:00", "12:00-12:00", "0:00-24:00x", "12:60-13:00", "24:01-5:00"])
