@@ -9,7 +9,7 @@ file before they write, see `fetch_files.unshare_bad_files`).
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -215,6 +215,7 @@ class _Placing:
         self._roots = {file.path: file.pieces_root for file in found.metainfo.files}
         self.bad: list[BadFile] = []
         self.good: set[RepoPath] = set()
+        self._right_bytes: dict[RepoPath, int] = {}  # of bad files that a fetch can mend
         self._placed: dict[RepoPath, Placement] = {}
 
     @property
@@ -224,8 +225,8 @@ class _Placing:
 
     @property
     def missing(self) -> int:
-        """Their size in bytes."""
-        return self._size(self.lacking)
+        """What is to come of them, in bytes."""
+        return self._size(self.lacking) - sum(self._right_bytes.values())
 
     @property
     def linked(self) -> int:
@@ -238,7 +239,7 @@ class _Placing:
         return self._size(path for path, how in self._placed.items() if how is Placement.COPY)
 
     def place_all(self, sources: Mapping[RepoPath, Path]) -> None:
-        """Put the files in place, read each, and take away what is not right."""
+        """Put the files in place, read each, and take away what is not right: a fetch mends what mostly is."""
         self._require_room(sources)
         self._link(sources)
         for row in self.rows.values():
@@ -248,15 +249,37 @@ class _Placing:
                     (self._folder / row.path.text).touch()
                 self.good.add(row.path)
         present = {path for path, row in self.rows.items() if row.size and self._has_size(row)}
-        digests = self._hash(present)
-        for path in sorted(present):
-            if path in digests and (problem := _difference(self.rows[path], self._roots[path], digests[path])) is None:
-                self.good.add(path)
-            elif self._placed.pop(path, None) is not None:
-                if path in digests:
-                    self.bad.append(BadFile(path.text, *(problem or ("", ""))))
+        problems = self._problems(present)
+        self.good |= present - problems.keys()
+        for path in sorted(problems.keys() & self._placed.keys()):
+            del self._placed[path]
+            self.bad.append(problems[path])
+            if path not in self._right_bytes:
                 with durable.disk_errors(f"remove {path}"):
                     (self._folder / path.text).unlink()
+
+    def _problems(self, paths: set[RepoPath]) -> dict[RepoPath, BadFile]:
+        """Read files; return those that are not right, and note how much of each is."""
+        problems: dict[RepoPath, BadFile] = {}
+
+        def on_error(path: RepoPath, error: P2pqwenError) -> None:
+            problems[path] = BadFile(path.text, "a readable file", error.message)
+
+        for path, digests in self._hash(paths, on_error).items():
+            if (problem := _difference(self.rows[path], self._roots[path], digests)) is not None:
+                problems[path] = BadFile(path.text, *problem)
+                if (right := self._right_pieces(path, digests.hashes.piece_layer)) * 2 >= digests.size:
+                    self._right_bytes[path] = right
+        return problems
+
+    def _right_pieces(self, path: RepoPath, layer: bytes) -> int:
+        """Return how many bytes are in pieces that are right, by a file's BEP 52 piece layer."""
+        metainfo = self._found.metainfo
+        root, length = self._roots[path], metainfo.layout.piece_length
+        wanted = b"" if root is None else metainfo.piece_layers.get(root, b"")
+        right = [at // 32 for at in range(0, len(wanted), 32) if wanted[at : at + 32] == layer[at : at + 32]]
+        size = self.rows[path].size
+        return sum(min(length, size - number * length) for number in right)
 
     def _require_room(self, sources: Mapping[RepoPath, Path]) -> None:
         device = self._folder.stat().st_dev
@@ -272,16 +295,15 @@ class _Placing:
                 target.unlink(missing_ok=True)
             self._placed[path] = place(source, target)
 
-    def _hash(self, present: set[RepoPath]) -> Mapping[RepoPath, FileDigests]:
+    def _hash(
+        self, present: set[RepoPath], on_error: Callable[[RepoPath, P2pqwenError], None]
+    ) -> Mapping[RepoPath, FileDigests]:
         total, done = sum(self.rows[path].size for path in present), 0
 
         def on_bytes(count: int) -> None:
             nonlocal done
             done += count
             self._report(Progress("verify", min(done, total), total))
-
-        def on_error(path: RepoPath, error: P2pqwenError) -> None:
-            self.bad.append(BadFile(path.text, "a readable file", error.message))
 
         lfs = {path for path, row in self.rows.items() if row.lfs}
         layout = self._found.metainfo.layout

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
+from p2pqwen.torrent.metainfo import parse_metainfo
 from tests.support.command import CommandLine
 from tests.support.models import noise
 from tests.support.preserved import COMMITS, REPO, Preserver, in_cache, small_model, tree
@@ -74,7 +76,7 @@ def test_a_plain_folder_is_recognised(preserver, tmp_path, how):
 
 
 def test_what_is_damaged_or_missing_is_brought_by_the_swarm_and_the_cache_is_not_written_to(preserver, tmp_path):
-    preserver.preserve(small_model())
+    torrent = preserver.preserve(small_model())
     user = preserver.trusted_by("user")
     files = small_model()
     weights = bytearray(files["model.safetensors"])
@@ -89,7 +91,8 @@ def test_what_is_damaged_or_missing_is_brought_by_the_swarm_and_the_cache_is_not
     assert ended.code == 3
     (one,) = ended.json["imported"]
     assert (one["state"], [bad["path"] for bad in one["bad"]]) == ("incomplete", ["model.safetensors"])
-    assert one["bytes_missing"] == len(weights) + 40_000
+    piece = parse_metainfo(Path(torrent).read_bytes()).layout.piece_length
+    assert one["bytes_missing"] == piece + 40_000
     assert tree(user.cache) == before
     with running(p2pqwen("seed", "--listen", "127.0.0.1:0", "--json", *QUIET), preserver.user.environment) as seeder:
         port = seeder.json_line(30, containing='"listening"')["port"]
@@ -104,7 +107,7 @@ def test_what_is_damaged_or_missing_is_brought_by_the_swarm_and_the_cache_is_not
             *QUIET,
         )
         fetched = user.ok(*fetch)
-    assert fetched["bytes_from_peers"] == len(weights) + 40_000
+    assert fetched["bytes_from_peers"] == piece + 40_000
     assert tree(held(user)) == small_model()
     assert tree(user.cache) == before
 
