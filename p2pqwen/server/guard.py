@@ -31,6 +31,10 @@ def refusal(headers: Mapping[str, str], token: str | None) -> tuple[int, str] | 
     return None
 
 
+def _problem(status: int, reason: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": {"kind": "P2pqwenError", "what": reason}}, status=status, headers=headers)
+
+
 def middleware(token: str | None) -> Middleware:
     """Return the middleware that asks `refusal` first."""
 
@@ -39,7 +43,11 @@ def middleware(token: str | None) -> Middleware:
         refused = refusal(request.headers, token)
         if refused is not None:
             status, reason = refused
-            return web.json_response({"error": {"kind": "P2pqwenError", "what": reason}}, status=status)
-        return await handler(request)
+            return _problem(status, reason)
+        try:
+            return await handler(request)
+        except web.HTTPException as error:  # no such path, another method, too large
+            allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+            return _problem(error.status, f"{request.method} {request.path[:200]}: {error.reason}", allow)
 
     return guarded

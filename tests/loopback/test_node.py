@@ -244,18 +244,21 @@ def test_the_api_refuses_web_pages_and_shows_metrics(preserver):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "problem"),
+    ("method", "path", "body", "status", "problem"),
     [
-        ("POST", "/v1/fetches", {"target": 5}, "needs a target"),
-        ("POST", "/v1/fetches", {}, "needs a target"),
-        ("POST", "/v1/fetches", {"target": REPO, "colour": "red"}, "no setting 'colour'"),
-        ("PUT", "/v1/limits", {"uplod": "5MB/s"}, "no limit 'uplod'"),
+        ("POST", "/v1/fetches", {"target": 5}, 400, "needs a target"),
+        ("POST", "/v1/fetches", {}, 400, "needs a target"),
+        ("POST", "/v1/fetches", {"target": REPO, "colour": "red"}, 400, "no setting 'colour'"),
+        ("PUT", "/v1/limits", {"uplod": "5MB/s"}, 400, "no limit 'uplod'"),
+        ("GET", "/v1/nothing", None, 404, "GET /v1/nothing: Not Found"),
+        ("PATCH", "/v1/limits", None, 405, "PATCH /v1/limits: Method Not Allowed"),
+        ("POST", "/v1/fetches", {"target": "x" * (1 << 20)}, 413, "POST /v1/fetches: Request Entity Too Large"),
     ],
 )
-def test_the_api_refuses_what_it_does_not_understand(preserver, method, path, body, problem):
+def test_the_api_refuses_what_it_does_not_understand(preserver, method, path, body, status, problem):
     with seeding(preserver.user):
-        status, answer = ask(preserver.user, path, {"Host": "localhost"}, method=method, body=body)
-    assert (status, problem in json.loads(answer)["error"]["what"]) == (400, True), answer
+        found, answer = ask(preserver.user, path, {"Host": "localhost"}, method=method, body=body)
+    assert (found, problem in json.loads(answer)["error"]["what"]) == (status, True), answer
 
 
 def test_without_unix_sockets_a_token_is_needed(preserver):
