@@ -12,6 +12,7 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
 from p2pqwen.errors import VerificationError
 from p2pqwen.events import Happened, Progress
+from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
     from p2pqwen.events import Report
@@ -117,8 +118,11 @@ def _scrub_lines(done: list[Scrubbed]) -> list[str]:
     lines = []
     for one in done:
         verdict = f"{len(one.damage)} bad" if one.damage else "every file is right"
-        lines.append(f"{one.id}: {verdict}; {one.files} files, {format_size(one.bytes)} read")
-        lines += [f"  bad  {bad.path}: {len(bad.pieces)} piece(s); {bad.expected}, got {bad.got}" for bad in one.damage]
+        lines.append(f"{one.id}: {verdict}; {counted(one.files, 'file')}, {format_size(one.bytes)} read")
+        lines += [
+            f"  bad  {bad.path}: {counted(len(bad.pieces), 'piece')}; {bad.expected}, got {bad.got}"
+            for bad in one.damage
+        ]
         if one.damage:
             lines.append(f"  `p2pqwen verify {one.id} --repair` fetches what is bad")
     return lines or ["nothing is due; --all reads everything now"]

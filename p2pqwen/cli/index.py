@@ -14,6 +14,7 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
 from p2pqwen.cli.passphrase import known_passphrase
 from p2pqwen.cli.publish import YesFlag
+from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
     from p2pqwen.index.acceptance import Accepted, RefusedError
@@ -184,7 +185,7 @@ def entry_lines(entry: Entry) -> list[str]:
     from p2pqwen.values.byte_size import format_size
 
     provenance = "proven" if entry.proven else "UNPROVEN"
-    content = f"{entry.files} files, {format_size(entry.size)}, licence {entry.license or 'unknown'}"
+    content = f"{counted(entry.files, 'file')}, {format_size(entry.size)}, licence {entry.license or 'unknown'}"
     return [str(entry.id), f"  {content}, {provenance}, upstream {entry.upstream}", f"  {entry.magnet}"]
 
 
@@ -261,7 +262,7 @@ def _checked_lines(checked: Checked, file: Path, home: Path) -> list[str]:
         f"{file}: valid",
         f"publisher  {accepted.publisher}",
         f"name       {accepted.root.name}",
-        f"index      {accepted.position} under root {accepted.root.version}, {count} snapshot(s)",
+        f"index      {accepted.position} under root {accepted.root.version}, {counted(count, 'snapshot')}",
         f"signed by  {signers} {age(accepted.age_days)}",
     ]
     lines += [f"ignored    {problem}" for problem in accepted.signers.ignored]

@@ -11,6 +11,7 @@ import typer
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.errors import FormatError, UsageError
+from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
     from p2pqwen.node import Node
@@ -190,7 +191,7 @@ def _lines(done: Preserved) -> list[str]:
     metainfo = done.metainfo
     return [
         f"{'already preserved' if done.unchanged else 'preserved'} {done.held.id}",
-        f"  content     {len(metainfo.layout.files)} files, {format_size(metainfo.layout.total_size)}",
+        f"  content     {counted(len(metainfo.layout.files), 'file')}, {format_size(metainfo.layout.total_size)}",
         f"  provenance  {done.provenance}",
         f"  licence     {done.manifest.license or 'none named'} (redistribution: {done.redistribution})",
         f"  infohash    {metainfo.infohash.v1} (v1)",

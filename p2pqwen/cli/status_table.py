@@ -15,6 +15,7 @@ from rich.text import Text
 from p2pqwen.operations.node_state import SnapshotState
 from p2pqwen.operations.status import Status
 from p2pqwen.values.byte_size import format_rate, format_size
+from p2pqwen.values.counted import counted
 from p2pqwen.values.printable_text import printable
 from p2pqwen.values.utc_time import parse_time
 
@@ -49,7 +50,7 @@ def plain_lines(found: Status, more: Mapping[str, str]) -> Iterable[str]:
     for row in found.rows:
         parts = [
             f"{row.id}  {_state(row)}",
-            f"{row.peers} peers",
+            counted(row.peers, "peer"),
             f"up {format_rate(row.upload_rate)}",
             f"down {format_rate(row.download_rate)}" if row.download_rate else "",
             f"ratio {row.ratio:.2f}",
@@ -66,8 +67,8 @@ def summary(found: Status) -> str:
     held = sum(row.size for row in rows)
     up, down = sum(row.upload_rate for row in rows), sum(row.download_rate for row in rows)
     parts = [
-        f"{len(rows)} snapshots, {format_size(held)}",
-        f"{sum(row.peers for row in rows)} peers",
+        f"{counted(len(rows), 'snapshot')}, {format_size(held)}",
+        counted(sum(row.peers for row in rows), "peer"),
         f"up {format_rate(up)}, down {format_rate(down)}",
     ]
     limits = found.limits
@@ -117,7 +118,7 @@ def _cells(row: SnapshotState, *, down: bool, narrow: bool, now: datetime) -> li
     return [
         Text(format_size(row.size) if row.size else ""),
         Text(_state(row)),
-        Text(f"{row.peers}" if narrow or not row.seeds else f"{row.peers} ({row.seeds} seeds)"),
+        Text(f"{row.peers}" if narrow or not row.seeds else f"{row.peers} ({counted(row.seeds, 'seed')})"),
         *(Text(format_rate(rate) if rate else "·") for rate in rates),
         Text(health, _COLOURS.get(row.health, "")),
         Text(f"{row.ratio:.2f}"),

@@ -17,6 +17,7 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
 from p2pqwen.errors import NotFoundError, P2pqwenError, UsageError
 from p2pqwen.values.byte_size import format_size, parse_size
+from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
     from p2pqwen.library.state_store import StateStore
@@ -259,11 +260,11 @@ def _ask(plan: Rebalance, out: Output, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(
-            f"nobody to ask whether to give up {len(plan.give)} snapshot(s)", hint="say --yes, or --dry-run"
+            f"nobody to ask whether to give up {counted(len(plan.give), 'snapshot')}", hint="say --yes, or --dry-run"
         )
     for line in _plan_lines(plan):
         out.note(line)
-    if not out.confirm(f"Give up {len(plan.give)} snapshot(s) for {len(plan.take)}?"):
+    if not out.confirm(f"Give up {counted(len(plan.give), 'snapshot')} for {len(plan.take)}?"):
         raise P2pqwenError("nothing was changed: it was not confirmed")
 
 

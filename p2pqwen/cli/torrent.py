@@ -9,6 +9,7 @@ import typer
 
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
+from p2pqwen.values.counted import counted
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +40,7 @@ def show(
         manifest, provenance = signed_manifest(metainfo)
         signers = verify_torrent(metainfo, node.known_keys())
         warnings = [] if manifest is None else warnings_of(manifest)
+        size = format_size(metainfo.layout.total_size)
         out.result(
             {
                 "name": metainfo.name,
@@ -67,7 +69,7 @@ def show(
                 f"snapshot     {manifest.snapshot if manifest else 'unknown: no manifest inside'}",
                 f"infohash v1  {metainfo.infohash.v1}",
                 f"infohash v2  {metainfo.infohash.v2}",
-                f"content      {len(metainfo.layout.files)} files, {format_size(metainfo.layout.total_size)}",
+                f"content      {counted(len(metainfo.layout.files), 'file')}, {size}",
                 f"pieces       of {metainfo.piece_length // 1024} KiB",
                 f"provenance   {provenance}",
                 *(f"web seed     {url}" for url in metainfo.web_seeds),

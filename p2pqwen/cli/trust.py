@@ -12,6 +12,7 @@ import typer
 from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
+from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
     from p2pqwen.library.trust_store import TrustedPublisher
@@ -186,7 +187,7 @@ def trusted_lines(one: TrustedPublisher) -> list[str]:
     lines = [f"publisher  {one.publisher}", f"name       {one.name or 'unknown until its index is read'}"]
     if one.accepted is not None:
         lines.append(
-            f"index      {one.accepted.position}, {len(one.accepted.document.entries)} snapshot(s), "
+            f"index      {one.accepted.position}, {counted(len(one.accepted.document.entries), 'snapshot')}, "
             f"signed by {', '.join(one.accepted.signer_labels)} {age(one.accepted.age_days)}"
         )
     return [*lines, *(f"source     {mirror}" for mirror in one.mirrors)]

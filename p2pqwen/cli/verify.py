@@ -10,6 +10,7 @@ import typer
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
 from p2pqwen.errors import UsageError, VerificationError
+from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
     from p2pqwen.library.snapshots import HeldSnapshot
@@ -124,11 +125,11 @@ def _lines(target: str, found: Verification, repaired: dict[str, Any] | None = N
 
     lines = [f"{target}: {'every file is right' if found.ok else f'{len(found.bad)} bad'}"]
     lines += [f"  bad  {bad.path}: expected {bad.expected}, got {bad.got}" for bad in found.bad]
-    lines.append(f"  {found.files} files, {format_size(found.bytes)} read, provenance {found.provenance}")
+    lines.append(f"  {counted(found.files, 'file')}, {format_size(found.bytes)} read, provenance {found.provenance}")
     lines += [f"  signed by {signer.label} ({signer.state}, key {str(signer.keyid)[:16]}…)" for signer in found.signers]
     if repaired is not None:
         size = format_size(repaired["bytes_from_peers"] + repaired["bytes_from_web_seeds"])
-        lines.append(f"  repaired {len(repaired['files'])} file(s) with {size}")
+        lines.append(f"  repaired {counted(len(repaired['files']), 'file')} with {size}")
     if not found.signers:
         lines.append("  not signed by anybody")
     lines += [f"  not part of the snapshot: {name}" for name in found.extra[:10]]

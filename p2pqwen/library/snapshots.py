@@ -35,6 +35,7 @@ from p2pqwen.library.sealed import seal, unseal
 from p2pqwen.library.space import RESERVE, allocated
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.values import json_fields
+from p2pqwen.values.counted import counted
 from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.strict_json import JsonValue
@@ -181,7 +182,7 @@ class Library:
             raise NotFoundError(f"no snapshot of {wanted} in the library", hint="see `p2pqwen list`")
         if len(held) > 1:
             raise P2pqwenError(
-                f"the library holds {len(held)} snapshots of {repo}",
+                f"the library holds {counted(len(held), 'snapshot')} of {repo}",
                 hint="name one: " + ", ".join(str(one) for one in sorted(held)),
             )
         return next(iter(held.values()))

@@ -34,6 +34,7 @@ from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, metainfo_from_info
+from p2pqwen.values.counted import counted
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 
@@ -217,7 +218,9 @@ def _wait(swarm: Swarm, torrent: SwarmTorrent, network: BundleNetwork, done: Cal
         if network.stopping():
             raise NetworkError(f"stopped while waiting for {what}")
         if time.monotonic() > deadline:
-            raise NetworkError(f"waited {network.seconds:g} s for {what}", got=f"{torrent.progress().peers} peers")
+            raise NetworkError(
+                f"waited {network.seconds:g} s for {what}", got=counted(torrent.progress().peers, "peer")
+            )
         swarm.pump(_PUMP)
 
 

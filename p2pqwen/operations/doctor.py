@@ -30,6 +30,7 @@ from p2pqwen.operations.update import STALE_DAYS
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.byte_size import format_size
+from p2pqwen.values.counted import counted
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 ENOUGH_DHT_NODES = 8  # one bucket (BEP 5); fewer answer few lookups
@@ -214,7 +215,7 @@ def _index(patient: Patient) -> Iterator[Finding]:
             continue
         days = (patient.now() - one.document.issued).days
         ok, ago = days <= STALE_DAYS, "today" if days <= 0 else "yesterday" if days == 1 else f"{days} days ago"
-        detail = f"{name}: {len(one.document.entries)} snapshots, signed {ago}"
+        detail = f"{name}: {counted(len(one.document.entries), 'snapshot')}, signed {ago}"
         advice = "`p2pqwen index update`; what it lists stays valid, its publisher may be gone"
         yield Finding("index", ok=ok, detail=detail, advice=None if ok else advice)
 
@@ -228,7 +229,7 @@ def _disks(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "disk",
             ok=False,
-            detail=f"{folder.root} is not here" + (f", with {held} snapshots" if held else ""),
+            detail=f"{folder.root} is not here" + (f", with {counted(held, 'snapshot')}" if held else ""),
             advice="connect and mount its disk; a folder that is new must be made first: "
             f"`mkdir -p {folder.root}` once its disk is mounted",
         )

@@ -61,6 +61,7 @@ from p2pqwen.swarm.strangers import inside
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.byte_size import format_size
+from p2pqwen.values.counted import counted
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.bases import Bases, combine_bases
@@ -455,7 +456,7 @@ class _Fetch:
         found = reuse(plan.snapshot, wanted, folder, library=self._library)
         if found.files:
             size = format_size(found.size)
-            self._report(Notice("info", f"{len(found.files)} files ({size}) are here in other snapshots, linked"))
+            self._report(Notice("info", f"{counted(len(found.files), 'file')} ({size}) of other snapshots linked"))
         return found.size
 
     def _globs(self, snapshot: SnapshotId) -> tuple[str, ...] | None:

@@ -24,6 +24,7 @@ from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.torrent import SwarmTorrent, TorrentGoneError
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.counted import counted
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.webseed.account import Outlook
 from p2pqwen.webseed.policy import SwarmView, WebSeedDecision, WebSeedUse
@@ -311,7 +312,7 @@ class _Download:
             self._torrent.in_order(wanted=in_order)
         if self._torrent.failed_pieces > self._failed_told:
             self._failed_told = self._torrent.failed_pieces
-            self._report(Notice("warning", f"{self._failed_told} piece(s) arrived damaged and were thrown away"))
+            self._report(Notice("warning", f"{counted(self._failed_told, 'piece')} arrived damaged, thrown away"))
         if time.monotonic() - self._saved >= _SAVE_EVERY:
             self._save_resume(wait=False)
 
@@ -339,7 +340,7 @@ class _Download:
         if self._checking:
             self._checking = False
             self._report(Progress("check", progress.total, progress.total))
-        sources = [_count(progress.peers, "peer")]
+        sources = [counted(progress.peers, "peer")]
         if progress.web_seeds:
             sources.append("web seeds")
         facts = {
@@ -357,7 +358,7 @@ class _Download:
         return NetworkError(
             f"nothing arrived for {self._job.timeout:g} s",
             expected="a peer or web seed that has the rest",
-            got=f"{_count(progress.peers, 'peer')}, {_count(progress.seeds, 'seed')}, "
+            got=f"{counted(progress.peers, 'peer')}, {counted(progress.seeds, 'seed')}, "
             f"{progress.done} of {progress.total} bytes{bad}{self._last_faults()}",
             hint="what is there is kept: run the same command again, or name a peer with --peer",
         )
@@ -494,7 +495,3 @@ def _gained(layout: Layout, have: bytes | bytearray, had: bytes) -> int:
         if file.size and have[pieces[-1]] and not had[pieces[-1]]:
             total -= -file.size % layout.piece_length
     return total
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -20,6 +20,7 @@ from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.torrent.info import MAX_INFO_BYTES
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info, parse_metainfo
+from p2pqwen.values.counted import counted
 from p2pqwen.values.digest import Sha1, Sha256
 
 _SECONDS_OF_REPORT = 1.0
@@ -235,5 +236,5 @@ class _Asking:
             )
         if now - self._told >= _SECONDS_OF_REPORT:
             self._told = now
-            self._report(Progress("metadata", 0, None, f"{torrent.progress().peers} peers"))
+            self._report(Progress("metadata", 0, None, counted(torrent.progress().peers, "peer")))
         return now

@@ -19,6 +19,7 @@ from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.operations.publish_plan import Plan
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.counted import counted
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.bases import Base, Origin, hub_candidates
 from p2pqwen.webseed.patience import Patience
@@ -141,7 +142,7 @@ def _tell(plan: Plan, chosen: Sequence[_Chosen], report: Report) -> None:
         for pattern, failed in one.failed.items():
             groups.setdefault((pattern, failed.reason), []).append(one.snapshot)
     for (pattern, reason), snapshots in groups.items():
-        where = snapshots[0] if len(snapshots) == 1 else f"{len(snapshots)} snapshots"
+        where = snapshots[0] if len(snapshots) == 1 else counted(len(snapshots), "snapshot")
         text = f"web seed {pattern} is not listed for {where}: {reason}"
         # The second base of the Hub is an attempt: that it does not help is no news.
         report(Notice("info" if pattern == hub_candidates(plan.endpoint)[1] else "warning", text))

@@ -1,0 +1,8 @@
+"""A number and what it counts, in words: `1 file`, `2 files`."""
+
+from __future__ import annotations
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the two as a phrase, for a noun whose plural ends in s."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
