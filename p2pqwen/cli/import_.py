@@ -95,7 +95,8 @@ def scrub(
                 out.report(Progress("scrub", read, total))
 
             done = [scrubber.scrub(held, on_bytes=on_bytes) for held in due]
-        out.result({"scrubbed": [_scrubbed(one) for one in done]}, _scrub_lines(done))
+            away = 0 if target else len(node.library.away())
+        out.result({"scrubbed": [_scrubbed(one) for one in done]}, _scrub_lines(done, away))
     if bad := [one for one in done if one.damage]:
         fail(VerificationError(f"{len(bad)} damaged, {bad[0].id} first", hint=f"`p2pqwen verify {bad[0].id} --repair`"))
 
@@ -112,7 +113,7 @@ def _scrubbed(one: Scrubbed) -> dict[str, Any]:
     return {"repo": str(one.id.repo), "commit": str(one.id.commit), "files": one.files, "bytes": one.bytes, "bad": bad}
 
 
-def _scrub_lines(done: list[Scrubbed]) -> list[str]:
+def _scrub_lines(done: list[Scrubbed], away: int) -> list[str]:
     from p2pqwen.values.byte_size import format_size
 
     lines = []
@@ -125,6 +126,8 @@ def _scrub_lines(done: list[Scrubbed]) -> list[str]:
         ]
         if one.damage:
             lines.append(f"  `p2pqwen verify {one.id} --repair` fetches what is bad")
+    if away:
+        return [*lines, f"{counted(away, 'snapshot')} could not be read: the disk is not here"]
     return lines or ["nothing is due; --all reads everything now"]
 
 

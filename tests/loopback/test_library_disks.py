@@ -105,6 +105,7 @@ def test_a_disk_that_goes_pauses_its_snapshots_and_comes_back(preserver, tmp_pat
         assert not [line for line in node.lines if '"checking"' in line or '"damaged"' in line]
     disk.rename(away)
     assert user.ok("status")["snapshots"][0]["state"] == "away"
+    assert user.run("library", "scrub", "--all").stdout == "1 snapshot could not be read: the disk is not here\n"
     assert user.ok("remove", REPO, "--yes")["removed"][0]["path"] is None
     assert user.ok("list")["snapshots"] == []
     assert tree(away / REPO / COMMITS[0]) == small_model()
