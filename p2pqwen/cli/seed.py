@@ -56,7 +56,7 @@ def seed(
     """Serve every complete snapshot of the library to others, until it is stopped (Ctrl-C or SIGTERM).
 
     With --http, http://HOST:PORT/ORG/MODEL/ is a web seed (BEP 19) of each snapshot.
-    With --json one JSON event per line: listening, http, checking, seeding, damaged, mended, skipped,
+    With --json one JSON event per line: listening, http, checking, seeding, paused, damaged, mended, skipped,
     removed, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch started, watch done,
     watch failed, watch cut off, gone, back.
     """

@@ -199,10 +199,13 @@ class _Node:
 
     def hold(self, snapshot: SnapshotId, *, paused: bool, upload_slots: int) -> None:
         """Serve this snapshot to nobody, or to so many peers at once (-1: no limit of its own)."""
+        changed = paused != (snapshot in self._held)
         self._slots[snapshot] = upload_slots
         (self._held.add if paused else self._held.discard)(snapshot)
         if (one := self._seeds.get(snapshot)) is not None:
             self._serve_or_hold(one)
+            if changed and one.standing is Standing.SEEDING:
+                self._tell_seeding(one)
 
     def hold_all(self, *, paused: bool) -> None:
         """Serve nothing at all, or what is not held otherwise."""
@@ -386,9 +389,12 @@ class _Node:
     def _share(self, one: _Seed) -> None:
         one.standing = Standing.SEEDING
         self._serve_or_hold(one)
-        hashes = one.metainfo.infohash
-        size = one.metainfo.layout.total_size
-        self._happened("seeding", one, infohash_v1=str(hashes.v1), infohash_v2=str(hashes.v2), size=size)
+        self._tell_seeding(one)
+
+    def _tell_seeding(self, one: _Seed) -> None:
+        event = "paused" if one.held.id in self._held else "seeding"
+        hashes, size = one.metainfo.infohash, one.metainfo.layout.total_size
+        self._happened(event, one, infohash_v1=str(hashes.v1), infohash_v2=str(hashes.v2), size=size)
 
     def _damaged(self, one: _Seed) -> None:
         one.standing = Standing.DAMAGED

@@ -132,13 +132,17 @@ def test_pause_holds_a_seed_and_a_fetch_and_survives_a_restart(preserver, user):
             wait_until(lambda: f"p2pqwen resume {REPO}" in command.stderr, 15, "whoever waits for it to be told")
             here = row(user, COMMITS[0])["progress"]
             assert here < 1
-        with seeding(user):
+        with seeding(user) as (node, _):
             wait_until(lambda: user.ok("status")["node"], 10, "status")
             assert user.ok("resume", REPO)["paused"] is False
             wait_until(lambda: row(user, COMMITS[0]).get("state") == "seeding", 40, "the rest of it")
             user.ok("pause", REPO)
             wait_until(lambda: row(user, COMMITS[0])["state"] == "paused", 15, "the seed to be held")
+            node.line(15, containing='"event": "paused"')
         assert user.ok("pause", REPO)["paused"] is True  # without a node it is the same command
+        with seeding(user) as (node, _):
+            node.line(30, containing='"event": "paused"')
+            assert not [line for line in node.lines if '"event": "seeding"' in line]
         assert user.ok("remove", REPO, "--yes")["removed"][0]["commit"] == COMMITS[0]
         assert user.ok("list")["snapshots"] == []
 
