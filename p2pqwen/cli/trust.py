@@ -154,15 +154,17 @@ def show(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> None
 
 
 def remove(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> None:
-    """Stop trusting a publisher; snapshots that came through it stay."""
+    """Stop trusting a publisher and seeding its index; snapshots that came through it stay."""
     from p2pqwen.node import open_node
     from p2pqwen.operations.publisher_id import find_publisher
 
     with Output(as_json=json_output) as out:
-        store = open_node().trust
-        publisher = find_publisher(store, publisher_id)
-        fields = trusted_fields(store.get(publisher, now=datetime.now(UTC)))
-        store.unpin(publisher)
+        node = open_node()
+        publisher = find_publisher(node.trust, publisher_id)
+        fields = trusted_fields(node.trust.get(publisher, now=datetime.now(UTC)))
+        node.trust.unpin(publisher)
+        if not (node.keys.exists and node.keys.publisher() == publisher):
+            node.bundles.forget(publisher)
         out.result({**fields, "removed": True}, [f"no longer trusting {publisher}"])
 
 

@@ -140,6 +140,13 @@ class BundleStore:
         with durable.disk_errors(f"remove {held.save_path}"):
             shutil.rmtree(held.save_path, ignore_errors=True)
 
+    def forget(self, publisher: Sha256) -> None:
+        """Delete every bundle of a publisher; raises `DiskError`."""
+        for held in self.all(publisher):
+            self.remove(held)
+        with durable.disk_errors(f"remove {self.folder(publisher)}"):
+            shutil.rmtree(self.folder(publisher), ignore_errors=True)
+
     def _held(self, publisher: Sha256, position: Position, infohash: Sha1) -> HeldBundle:
         return HeldBundle(publisher, position, infohash, self.folder(publisher) / str(infohash))
 

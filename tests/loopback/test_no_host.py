@@ -99,6 +99,9 @@ def test_a_newcomer_with_an_id_gets_index_and_model_when_the_publisher_is_gone(p
         assert (done["torrent_by"], done["bytes_from_peers"]) == ("the bundle of Keepers, from peers", SIZE)
         assert (done["verified"], done["provenance"]) == (True, "unproven")
         assert Path(done["path"], "model.safetensors").read_bytes() == FILES["model.safetensors"]
+        assert list(newcomer.home.glob("bundles/*/*"))
+        newcomer.ok("trust", "remove", identity)
+        assert not list(newcomer.home.glob("bundles/*"))
         by_link = people.user("by link")
         assert by_link.ok("trust", "add", published["link"], *HERE)["publisher"] == identity
 
@@ -109,6 +112,8 @@ def test_a_followers_node_takes_up_the_next_index_by_itself(people, publisher):
     follower.ok("trust", "add", first["publisher"], "--index", people.folder / "site", "--no-dht")
     shutil.copytree(publisher.home / "bundles", follower.home / "bundles")
     second = publisher.ok("publish", "--out", people.folder / "site", "--yes")
+    publisher.ok("trust", "add", first["publisher"], "--index", people.folder / "site", "--no-dht")
+    publisher.ok("trust", "remove", first["publisher"])  # its own bundles stay
     shutil.rmtree(people.folder / "site")  # the place where the follower found the first
     with people.node(publisher, "127.0.20.1", announced=[second["bundle"]]):
         arguments = p2pqwen("seed", "--listen", "127.0.21.1:0", *DHT_ALONE, "--json")
