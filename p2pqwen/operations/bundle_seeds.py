@@ -51,6 +51,11 @@ class BundleSeeds:
         now = sum(one.torrent.progress().uploaded for one in self._seeded.values() if one.torrent is not None)
         return self._uploaded_before + now
 
+    @property
+    def upload_rate(self) -> int:
+        """Payload bytes sent a second."""
+        return sum(one.torrent.progress().upload_rate for one in self._seeded.values() if one.torrent is not None)
+
     def tick(self, swarm: Swarm) -> list[Event]:
         """Do what is due; return what happened."""
         news: list[Event] = []

@@ -1,7 +1,7 @@
 """What a node may transfer at this moment: rates, a monthly upload quota, hours of the day. Pure rules.
 
-The quota counts payload sent to peers in the calendar month of the machine's own zone. When it is used up nothing more
-is sent until the month turns; outside the hours nothing is transferred at all.
+The quota counts payload sent to others, by BitTorrent and HTTP, in the calendar month of the machine's own zone. When
+it is used up nothing more is sent until the month turns; outside the hours nothing is transferred at all.
 
 What was sent is known a second or two late. So while there is a quota, upload is held to a rate at which the rest of it
 lasts for several looks: a fast line slows down at the end instead of running past it.

@@ -143,7 +143,8 @@ class _Node:
         self._away: list[AwaySnapshot] = []
         self._news: list[Event] = []
         self._upload, self._download = settings.upload_limit, settings.download_limit
-        self._web_sent = 0
+        self._seen_rates = (0, 0)  # at which peers and HTTP last sent
+        self._web_sent = (0, time.monotonic())
 
     def run(self, stopping: Callable[[], bool], control: AbstractContextManager[object]) -> None:
         if self._web is not None:
@@ -193,9 +194,7 @@ class _Node:
     def set_rates(self, *, upload: int, download: int) -> None:
         """Hold the node to these rates, 0 for no limit; peers and HTTP share that of upload."""
         self._upload, self._download = upload, download
-        self._swarm.set_rates(upload=upload, download=download)
-        if self._web is not None:
-            self._web.set_rate(upload)
+        self._apply_rates()
 
     def hold(self, snapshot: SnapshotId, *, paused: bool, upload_slots: int) -> None:
         """Serve this snapshot to nobody, or to so many peers at once (-1: no limit of its own)."""
@@ -269,12 +268,22 @@ class _Node:
         return self._swarm.reach
 
     def _share_upload(self, web: FileServer) -> None:
-        sent = sum(web.sent(snapshot) for snapshot in self._complete)
-        rate, self._web_sent = max(0, sent - self._web_sent) / SHARE_EVERY, sent
+        (before, then), self._web_sent = self._web_sent, (web.bytes_sent, time.monotonic())
+        over_http = (self._web_sent[0] - before) / max(SHARE_EVERY, self._web_sent[1] - then)
         peers = sum(one.torrent.progress().upload_rate for one in self._seeds.values())
-        of_peers, of_web = share_upload(self._upload, peers=peers, web=round(rate))
+        if self._publishers is not None:
+            peers += self._publishers.bundles.upload_rate
+        self._seen_rates = (peers, round(over_http))
+        self._apply_rates()
+
+    def _apply_rates(self) -> None:
+        if self._web is None:
+            self._swarm.set_rates(upload=self._upload, download=self._download)
+            return
+        peers, over_http = self._seen_rates
+        of_peers, of_web = share_upload(self._upload, peers=peers, web=over_http)
         self._swarm.set_rates(upload=of_peers, download=self._download)
-        web.set_rate(of_web)
+        self._web.set_rate(of_web)
 
     def _sent_over_http(self, one: _Seed) -> int:
         return 0 if self._web is None else self._web.sent(one.held.id) - one.web_before

@@ -57,6 +57,7 @@ class SwarmTorrent:
         self._heard: list[Endpoint] = []
         self._calls: Counter[Endpoint] = Counter()
         self._resumes_due = 0
+        self._uploaded = (0, 0)  # until the counter last began at 0, and since
         self.have = bytearray(piece_count)
         self.error: P2pqwenError | None = None
         self.checked = False
@@ -118,6 +119,10 @@ class SwarmTorrent:
             status = self._handle.status(_BLOCKS_TOO) if told is None else told
             peers = self._handle.get_peer_info() if status.num_peers or status.num_connections else []
         self._ledger.look(_connections(peers))
+        before, last = self._uploaded
+        if status.total_payload_upload < last:  # it was paused and resumed
+            before += last
+        self._uploaded = (before, status.total_payload_upload)
         from_peers, from_web = self._ledger.split(status.total_payload_download)
         connected = [peer for peer in peers if not peer.flags & _UNFINISHED_HANDSHAKE]
         people = [peer for peer in connected if _is_peer(peer)]
@@ -136,7 +141,7 @@ class SwarmTorrent:
             received=status.total_payload_download,
             received_from_peers=from_peers,
             received_from_web_seeds=from_web,
-            uploaded=status.total_payload_upload,
+            uploaded=sum(self._uploaded),
             failed=status.total_failed_bytes,
             paused=bool(status.flags & lt.torrent_flags.paused),
         )

@@ -39,7 +39,7 @@ _READERS = 4
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """What the server gives away. `rate`: bytes a second in all, 0 for no limit.
+    """What the server gives away. `rate`: bytes a second in all, 0 for no limit, until `set_rate` changes it.
 
     `transfers`: bodies sent at once. `idle_seconds`: without a request, or without a reader taking what is sent.
     """
@@ -54,13 +54,15 @@ class ServerLimits:
 class FileServer:
     """Serves offers on `host` and `port` (0: any free one) from a thread of its own; a context manager.
 
-    Raises `P2pqwenError` on entering when the address cannot be had. `offer` and `withdraw` work from any thread.
+    Raises `P2pqwenError` on entering when the address cannot be had. Its methods may be called from any thread.
+    `bytes_sent`: of everything, since the start.
     """
 
     def __init__(self, host: str, port: int, limits: ServerLimits | None = None) -> None:
         self.host = host
         self.port = port
         self.requests = 0
+        self.bytes_sent = 0
         self._sent: Counter[SnapshotId] = Counter()
         self._limits = limits or ServerLimits()
         self._bucket = TokenBucket(self._limits.rate)
@@ -93,8 +95,9 @@ class FileServer:
         self._end()
 
     def offer(self, offer: Offer) -> None:
-        """Serve a snapshot from now on."""
-        self._offers[_key(offer.snapshot)] = offer
+        """Serve a snapshot from now on; where it is served already, what is under way goes on."""
+        if self._offers.get(_key(offer.snapshot)) != offer:
+            self._offers[_key(offer.snapshot)] = offer
 
     def withdraw(self, snapshot: SnapshotId) -> None:
         """Serve it no longer; what is under way is cut off."""
@@ -177,13 +180,11 @@ class FileServer:
             return response
         async with self._transfers:
             await response.prepare(request)
-            if not await self._send(response, offer.snapshot, wanted, descriptor) and request.transport is not None:
+            if not await self._send(response, offer, wanted, descriptor) and request.transport is not None:
                 request.transport.abort()
         return response
 
-    async def _send(
-        self, response: web.StreamResponse, snapshot: SnapshotId, wanted: range, descriptor: int | None
-    ) -> bool:
+    async def _send(self, response: web.StreamResponse, offer: Offer, wanted: range, descriptor: int | None) -> bool:
         """Write the bytes; False when the file ended early, is withdrawn, or nobody took any for too long."""
         loop = self._thread.loop
         for at in range(wanted.start, wanted.stop, _CHUNK):
@@ -193,12 +194,15 @@ class FileServer:
                 if descriptor is not None:
                     chunk = await loop.run_in_executor(self._executor, os.pread, descriptor, count, at)
                 await self._bucket.take(count)
+                if self._offers.get(_key(offer.snapshot)) is not offer:
+                    return False
                 async with asyncio.timeout(self._limits.idle_seconds):
                     await response.write(chunk)
             except OSError:  # a time-out and a broken connection are of this class too
                 return False
-            self._sent[snapshot] += len(chunk)
-            if len(chunk) < count or _key(snapshot) not in self._offers:
+            self._sent[offer.snapshot] += len(chunk)
+            self.bytes_sent += len(chunk)
+            if len(chunk) < count:
                 return False
         return True
 
