@@ -144,8 +144,10 @@ class BundleStore:
         """Delete every bundle of a publisher; raises `DiskError`."""
         for held in self.all(publisher):
             self.remove(held)
-        with durable.disk_errors(f"remove {self.folder(publisher)}"):
-            shutil.rmtree(self.folder(publisher), ignore_errors=True)
+        folder = self.folder(publisher)
+        with durable.disk_errors(f"remove {folder}"):
+            if folder.is_dir():
+                shutil.rmtree(folder)
 
     def _held(self, publisher: Sha256, position: Position, infohash: Sha1) -> HeldBundle:
         return HeldBundle(publisher, position, infohash, self.folder(publisher) / str(infohash))

@@ -299,7 +299,7 @@ class _Fetch:
         if sources.bundles is None or infohash is None or not self._options.use_peers:
             return []
         listing = {one.publisher.publisher for one in find_entries(sources.publishers, infohash)}
-        return sources.bundles.followers(listing)[:MAX_FOLLOWERS]
+        return list(dict.fromkeys(sources.bundles.followers(listing)))[:MAX_FOLLOWERS]
 
     def _remember(self, plan: FetchPlan, peers: Sequence[Endpoint]) -> None:
         if plan.v1 is not None:
@@ -427,7 +427,7 @@ class _Fetch:
         if metainfo.has_all_layers:
             self._library.begin(plan.snapshot, metainfo.encode(), globs)
         self._verified.forget(plan.snapshot)
-        if unshare_bad_files(folder, metainfo, plan.manifest) or reused:
+        if unshare_bad_files(folder, metainfo, plan.manifest, library=self._library) or reused:
             durable.remove(job.resume_file)  # pieces it does not know would be written over good shared files
         done, plan = self._bring(swarm, plan, job)
         held = self._library.finish(plan.snapshot, _whole(plan).encode(), globs)
@@ -484,7 +484,8 @@ class _Fetch:
             needs_hashes=not metainfo.has_all_layers,
             trackers=plan.trackers,
             peers=peers,
-            remembered=[one for one in (*self._remembered(plan), *self._followers(plan)) if one not in peers],
+            remembered=[one for one in self._remembered(plan) if one not in peers],
+            followers=[one for one in self._followers(plan) if one not in peers],
             relayed=relayed,
             web_seed_use=self._options.use_web_seeds,
             resume_file=self._places.home.resume / f"{metainfo.infohash.v2}.resume",

@@ -48,8 +48,8 @@ _OFFER_EVERY = 2.0  # counting what many peers offer takes a moment
 class DownloadJob:
     """What to download and whom to ask. `files` None: all. `timeout`: seconds without any progress, then give up.
 
-    `peers` were named by somebody; `remembered` are those of earlier, the last to have a turn. `met` is told who was
-    connected.
+    `peers` were named by somebody; `remembered` are those of earlier; `followers` only may have it. `met` is told who
+    was connected.
     """
 
     metainfo: Metainfo
@@ -64,6 +64,7 @@ class DownloadJob:
     resume_file: Path
     timeout: float
     remembered: Sequence[Endpoint] = ()
+    followers: Sequence[Endpoint] = ()
     met: Callable[[Sequence[Endpoint]], None] = lambda _: None
 
     @property
@@ -141,7 +142,7 @@ class _Download:
         self._swarm, self._job, self._report = swarm, job, report
         self._stall = Stall(job.timeout)
         self._trials = Trials(job.timeout, singly=job.needs_hashes)
-        self._trials.begin(self._named)
+        self._trials.begin(_addresses([*job.peers, *job.remembered]))
         self._admit()
         self._met: dict[Endpoint, None] = {}
         self._had: bytes | None = None
@@ -173,16 +174,12 @@ class _Download:
         trials, torrent = self._trials, self._torrent
         suspect, before = trials.only, len(trials.banned)
         gained = self._turn is not None and sum(torrent.have) > self._at_first
-        trials.next(over, [*self._named, *self._met], gained=gained)
+        trials.next(over, [*_addresses(self._job.peers), *self._met, *_addresses(self._job.remembered)], gained=gained)
         if suspect is not None and len(trials.banned) > before:
             self._report(Notice("warning", f"{suspect} sends wrong data and is not asked again"))
         elif suspect is None and trials.only is not None:
             self._report(Notice("warning", "pieces arrive damaged: peers are tried one by one"))
         self._admit()
-
-    @property
-    def _named(self) -> list[Endpoint]:
-        return [peer for peer in (*self._job.peers, *self._job.remembered) if is_address(peer.host)]
 
     def _admit(self) -> None:
         """Keep everybody out but the peer whose turn it is, and our own relay, which gives only what it has checked."""
@@ -206,7 +203,8 @@ class _Download:
             self._turn = Turn(self._trials.patience)
             # Peers first: those that are known at the start are called at once. The start not before `here` was taken:
             # what comes with it would pass for what was here.
-            for peer in (*self._job.peers, *self._job.remembered) if only is None else (only,):
+            known = dict.fromkeys((*self._job.peers, *self._job.remembered, *self._job.followers))
+            for peer in known if only is None else (only,):
                 self._connect(peer)
             torrent.start()
             with TrailingHasher(self._growing(), torrent.have) as hasher:
@@ -495,3 +493,7 @@ def _gained(layout: Layout, have: bytes | bytearray, had: bytes) -> int:
         if file.size and have[pieces[-1]] and not had[pieces[-1]]:
             total -= -file.size % layout.piece_length
     return total
+
+
+def _addresses(peers: Sequence[Endpoint]) -> list[Endpoint]:
+    return [peer for peer in peers if is_address(peer.host)]

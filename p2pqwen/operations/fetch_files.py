@@ -60,10 +60,11 @@ def require_room(
         require_free(copy_to, sum(file.size for file in wanted))
 
 
-def unshare_bad_files(folder: Path, metainfo: Metainfo, manifest: Manifest | None) -> bool:
+def unshare_bad_files(folder: Path, metainfo: Metainfo, manifest: Manifest | None, *, library: Library) -> bool:
     """Give every file here that has a second name, and is not right, bytes of its own; tell whether any file is shared.
 
-    The Hugging Face cache may hold the other name, and a download must never write there.
+    The Hugging Face cache may hold the other name, and a download must never write there. Raises `DiskError` where
+    there is no room for a copy.
     """
     rows = {} if manifest is None else {row.path: row for row in manifest.files}
     shared = False
@@ -79,6 +80,7 @@ def unshare_bad_files(folder: Path, metainfo: Metainfo, manifest: Manifest | Non
                 shared = True
                 row = rows.get(file.path)
                 if row is None or not _holds(path, row):
+                    library.require_room(folder, path.stat().st_size)
                     copy = path.with_name(path.name + _COPY)
                     copy.unlink(missing_ok=True)
                     place(path, copy, allow_hard_link=False)

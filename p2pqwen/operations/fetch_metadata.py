@@ -231,7 +231,7 @@ class _Asking:
         if now >= self._deadline:
             raise NoMetadataError(
                 f"no peer gave the metadata of {self._plan.v2 or self._plan.v1} within {now - self._started:.0f} s",
-                got=f"{torrent.progress().peers} connected peers",
+                got=counted(torrent.progress().peers, "connected peer"),
                 hint="name a peer with --peer HOST:PORT, or fetch by .torrent file",
             )
         if now - self._told >= _SECONDS_OF_REPORT:

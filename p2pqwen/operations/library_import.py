@@ -1,9 +1,10 @@
 """Bring models that are on this disk already into the library: verified, linked where the file system can, seeded.
 
 The Hugging Face cache names a file after its hash, and a plain folder is recognised by names and sizes; both are only
-reasons to read a file. What enters the library is what the manifest says, byte for byte. Nothing is ever written to
-where files came from: links share bytes that neither side changes in place (a fetch and a repair separate a shared
-file before they write, see `fetch_files.unshare_bad_files`).
+reasons to read a file. What enters the library as complete is what the manifest says, byte for byte; a file of which
+half or more is right waits there for a fetch to mend it. Nothing is ever written to where files came from: links share
+bytes that neither side changes in place (a fetch and a repair separate a shared file before they write, see
+`fetch_files.unshare_bad_files`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
-from p2pqwen.library.hashing import FileDigests, hash_files
+from p2pqwen.library.hashing import FileDigests, hash_file, hash_files
 from p2pqwen.library.linking import Placement, place
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
@@ -207,7 +208,7 @@ def _enter(
 
 
 class _Placing:
-    """Links the files of one snapshot into a folder and keeps those that are right."""
+    """Links the files of one snapshot into a folder and keeps those that are right, or mostly so."""
 
     def __init__(self, found: TorrentAndManifest, folder: Path, library: Library, report: Report) -> None:
         self._found, self._folder, self._library, self._report = found, folder, library, report
@@ -215,7 +216,7 @@ class _Placing:
         self._roots = {file.path: file.pieces_root for file in found.metainfo.files}
         self.bad: list[BadFile] = []
         self.good: set[RepoPath] = set()
-        self._right_bytes: dict[RepoPath, int] = {}  # of bad files that a fetch can mend
+        self._right_bytes: dict[RepoPath, int] = {}  # of bad files that stay, for a fetch to mend
         self._placed: dict[RepoPath, Placement] = {}
 
     @property
@@ -250,27 +251,49 @@ class _Placing:
                 self.good.add(row.path)
         present = {path for path, row in self.rows.items() if row.size and self._has_size(row)}
         problems = self._problems(present)
+        for path in sorted(problems.keys() & sources.keys() - self._placed.keys()):
+            if self._is_better(path, sources[path]):
+                del problems[path]
+                self._place(path, sources[path])
+                problems |= self._problems({path})
         self.good |= present - problems.keys()
-        for path in sorted(problems.keys() & self._placed.keys()):
-            del self._placed[path]
-            self.bad.append(problems[path])
-            if path not in self._right_bytes:
-                with durable.disk_errors(f"remove {path}"):
-                    (self._folder / path.text).unlink()
+        for path in sorted(problems):
+            if self._placed.pop(path, None) is not None:
+                self.bad.append(problems[path])
+                self._keep_or_remove(path)
+            elif (self._folder / path.text).stat().st_nlink > 1:  # of an earlier import; a fetch's own has one name
+                self.bad.append(problems[path])
 
     def _problems(self, paths: set[RepoPath]) -> dict[RepoPath, BadFile]:
-        """Read files; return those that are not right, and note how much of each is."""
+        """Read files that are in place; return those that are not right, and note how much of each is."""
         problems: dict[RepoPath, BadFile] = {}
 
         def on_error(path: RepoPath, error: P2pqwenError) -> None:
             problems[path] = BadFile(path.text, "a readable file", error.message)
 
         for path, digests in self._hash(paths, on_error).items():
+            self._right_bytes.pop(path, None)
             if (problem := _difference(self.rows[path], self._roots[path], digests)) is not None:
                 problems[path] = BadFile(path.text, *problem)
-                if (right := self._right_pieces(path, digests.hashes.piece_layer)) * 2 >= digests.size:
-                    self._right_bytes[path] = right
+                self._right_bytes[path] = self._right_pieces(path, digests.hashes.piece_layer)
         return problems
+
+    def _is_better(self, path: RepoPath, source: Path) -> bool:
+        """Tell whether more of a source is right than of the bad file in place."""
+        if source.samefile(self._folder / path.text):
+            return False
+        layout = self._found.metainfo.layout
+        index = next(number for number, file in enumerate(layout.files) if file.path == path)
+        found = hash_file(source, piece_length=layout.piece_length, padded=layout.pad_after(index) > 0)
+        if _difference(self.rows[path], self._roots[path], found) is None:
+            return True
+        return self._right_pieces(path, found.hashes.piece_layer) > self._right_bytes.get(path, 0)
+
+    def _keep_or_remove(self, path: RepoPath) -> None:
+        if self._right_bytes.get(path, 0) * 2 < self.rows[path].size:
+            self._right_bytes.pop(path, None)
+            with durable.disk_errors(f"remove {path}"):
+                (self._folder / path.text).unlink()
 
     def _right_pieces(self, path: RepoPath, layer: bytes) -> int:
         """Return how many bytes are in pieces that are right, by a file's BEP 52 piece layer."""
@@ -291,9 +314,13 @@ class _Placing:
             target, row = self._folder / path.text, self.rows[path]
             if target.exists() and self._has_size(row) and target.stat().st_blocks * 512 >= row.size:
                 continue  # of an earlier try, or fetched
-            with durable.disk_errors(f"replace {target}"):
-                target.unlink(missing_ok=True)
-            self._placed[path] = place(source, target)
+            self._place(path, source)
+
+    def _place(self, path: RepoPath, source: Path) -> None:
+        target = self._folder / path.text
+        with durable.disk_errors(f"replace {target}"):
+            target.unlink(missing_ok=True)
+        self._placed[path] = place(source, target)
 
     def _hash(
         self, present: set[RepoPath], on_error: Callable[[RepoPath, P2pqwenError], None]

@@ -10,6 +10,7 @@ import pytest
 from p2pqwen.torrent.metainfo import parse_metainfo
 from tests.support.command import CommandLine
 from tests.support.models import noise
+from tests.support.nodes import quiet_config
 from tests.support.preserved import COMMITS, REPO, Preserver, in_cache, small_model, tree
 from tests.support.processes import p2pqwen, running
 
@@ -110,6 +111,52 @@ def test_what_is_damaged_or_missing_is_brought_by_the_swarm_and_the_cache_is_not
     assert fetched["bytes_from_peers"] == piece + 40_000
     assert tree(held(user)) == small_model()
     assert tree(user.cache) == before
+
+
+@pytest.fixture
+def spoilt(preserver):
+    """A user whose cache has one wrong byte, and the blob that has it."""
+    preserver.preserve(small_model())
+    user = preserver.trusted_by("user")
+    blobs = in_cache(user, small_model())
+    blob = blobs / (user.cache / "models--Qwen--Tiny" / "snapshots" / COMMITS[0] / "model.safetensors").readlink().name
+    weights = bytearray(small_model()["model.safetensors"])
+    weights[1_500_000] ^= 1
+    blob.write_bytes(weights)
+    return user, blob
+
+
+def test_damage_is_told_of_each_time(spoilt):
+    user, _ = spoilt
+    for _ in range(2):
+        ended = user.run("library", "import", "--json")
+        (one,) = ended.json["imported"]
+        assert (ended.code, one["state"], [bad["path"] for bad in one["bad"]]) == (
+            3,
+            "incomplete",
+            ["model.safetensors"],
+        )
+
+
+@pytest.mark.parametrize("how", ["a folder", "the cache, mended"])
+def test_what_is_right_takes_the_place_of_what_is_damaged(spoilt, tmp_path, how):
+    user, blob = spoilt
+    assert user.run("library", "import").code == 3
+    blob.unlink()
+    blob.write_bytes(small_model()["model.safetensors"])
+    folder = shutil.copytree(tmp_path / "sources" / COMMITS[0], tmp_path / "good" / "tiny")
+    more = (folder, "--no-hf-cache") if how == "a folder" else ()
+    (one,) = user.ok("library", "import", *more)["imported"]
+    assert (one["state"], one["bad"], one["bytes_missing"]) == ("complete", [], 0)
+    assert tree(held(user)) == small_model()
+
+
+def test_a_copy_to_mend_needs_room(spoilt):
+    user, _ = spoilt
+    assert user.run("library", "import").code == 3
+    quiet_config(user, '[library]\nreserve = "1000TB"\n')
+    ended = user.run("fetch", REPO, "--no-hf-cache", "--no-web-seeds", *QUIET)
+    assert (ended.code, "not enough room" in ended.stderr) == (6, True), ended
 
 
 def test_nothing_right_leaves_nothing(preserver):
