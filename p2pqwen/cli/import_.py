@@ -95,7 +95,7 @@ def scrub(
                 out.report(Progress("scrub", read, total))
 
             done = [scrubber.scrub(held, on_bytes=on_bytes) for held in due]
-            away = 0 if target else len(node.library.away())
+            away = len(node.library.away()) if everything else 0
         out.result({"scrubbed": [_scrubbed(one) for one in done]}, _scrub_lines(done, away))
     if bad := [one for one in done if one.damage]:
         fail(VerificationError(f"{len(bad)} damaged, {bad[0].id} first", hint=f"`p2pqwen verify {bad[0].id} --repair`"))

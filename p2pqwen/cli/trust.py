@@ -162,8 +162,9 @@ def remove(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> No
         node = open_node()
         publisher = find_publisher(node.trust, publisher_id)
         fields = trusted_fields(node.trust.get(publisher, now=datetime.now(UTC)))
+        ours = node.keys.exists and node.keys.publisher() == publisher
         node.trust.unpin(publisher)
-        if not (node.keys.exists and node.keys.publisher() == publisher):
+        if not ours:
             node.bundles.forget(publisher)
         out.result({**fields, "removed": True}, [f"no longer trusting {publisher}"])
 
