@@ -21,7 +21,7 @@ from p2pqwen.errors import FormatError, NetworkError, VerificationError
 from p2pqwen.index.mutable_item import MAX_VALUE, ItemAddress, MutableItem
 from p2pqwen.signing.keys import SIGNATURE_SIZE
 from p2pqwen.swarm import bloom
-from p2pqwen.swarm.dht_lookup import Answered, K, Lookup, may_lead
+from p2pqwen.swarm.dht_lookup import Answered, K, Lookup, may_lead, never
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.krpc import METHOD_UNKNOWN, SEQUENCE_TOO_LOW, Contact, Reply
 from p2pqwen.swarm.krpc_client import KrpcClient, QueryRefusedError
@@ -132,8 +132,8 @@ class Dht:
         return [Contact(one.id, one.endpoint) for answered in found for one in answered[:K]]
 
     async def get_peers(self, infohash: Sha1) -> list[Endpoint]:
-        """Return who announced that they have a torrent, by its v1 infohash (BEP 5)."""
-        found = await self._find_peers(infohash)
+        """Return who announced that they have a torrent, by its v1 infohash (BEP 5): not all, where some are found."""
+        found = await self._find_peers(infohash, is_found=lambda reply: bool(reply.peers()))
         named = [
             peer
             for answered in found
@@ -216,9 +216,9 @@ class Dht:
             return None
         return ""
 
-    async def _find_peers(self, infohash: Sha1) -> list[list[Answered]]:
+    async def _find_peers(self, infohash: Sha1, *, is_found: Callable[[Reply], bool] = never) -> list[list[Answered]]:
         arguments: dict[bytes, Bencoded] = {b"info_hash": infohash.raw, b"want": _WANT}
-        return await self._lookup(infohash.raw, lambda node: self._client.ask(node, "get_peers", arguments))
+        return await self._lookup(infohash.raw, lambda node: self._client.ask(node, "get_peers", arguments), is_found)
 
     async def _search(self, address: ItemAddress) -> list[_Search]:
         target = address.target.raw
@@ -238,7 +238,9 @@ class Dht:
             searches.append(_Search([one for one in answered if b"token" in one.reply.values], items))
         return searches
 
-    async def _lookup(self, target: bytes, ask: Asking) -> list[list[Answered]]:
+    async def _lookup(
+        self, target: bytes, ask: Asking, is_found: Callable[[Reply], bool] = never
+    ) -> list[list[Answered]]:
         async def noting(node: Endpoint) -> Reply:
             reply = await ask(node)
             self._note(node, reply)
@@ -246,7 +248,7 @@ class Dht:
 
         start = [*self._start, *self._good.values()]
         lookups = [
-            Lookup(target, family, noting, of_family, own_id=self._client.id)
+            Lookup(target, family, noting, of_family, own_id=self._client.id, is_found=is_found)
             for family in _FAMILIES
             if (of_family := [one for one in start if _family(one) == family])
         ]

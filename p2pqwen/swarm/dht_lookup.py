@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -27,8 +28,15 @@ _SLOW = 0.8
 _STILL = 1.5
 _ENOUGH = 4
 """So many seconds after the last of at least so many answers the rest is taken for dead."""
+_MORE, _AGREED = 0.5, 2
+"""Seconds for further answers once so many hold what was looked for: a single liar must not end a lookup."""
 
 Ask = Callable[[Endpoint], Awaitable[Reply]]
+
+
+def never(_reply: Reply) -> bool:
+    """Find nothing: every node near the target is heard."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +49,25 @@ class Answered:
 
 
 class Lookup:
-    """One lookup in one family of addresses. `ask` sends the query; whatever it raises means no answer."""
+    """One lookup in one family of addresses. `ask` sends the query; whatever it raises means no answer.
+
+    `is_found` tells that a reply holds what was looked for: after a few of those not everybody need be heard.
+    """
 
     def __init__(
-        self, target: bytes, family: int, ask: Ask, start: Iterable[Endpoint | Contact], *, own_id: bytes = b""
+        self,
+        target: bytes,
+        family: int,
+        ask: Ask,
+        start: Iterable[Endpoint | Contact],
+        *,
+        own_id: bytes = b"",
+        is_found: Callable[[Reply], bool] = never,
     ) -> None:
         self._target, self._family, self._ask, self._own_id = target, family, ask, own_id
+        self._is_found = is_found
+        self._found: set[str] = set()
+        self._until = math.inf
         self._unasked: dict[Endpoint, int] = {}
         for one in start:
             if isinstance(one, Contact):
@@ -65,8 +86,8 @@ class Lookup:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         try:
-            while loop.time() < deadline and self._go_on(loop.time()):
-                wait = min(deadline - loop.time(), _SLOW / 2)
+            while loop.time() < min(deadline, self._until) and self._go_on(loop.time()):
+                wait = min(min(deadline, self._until) - loop.time(), _SLOW / 2)
                 done, _ = await asyncio.wait(self._running, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     del self._running[task]
@@ -106,6 +127,10 @@ class Lookup:
         if all(one.id != reply.sender or one.endpoint == node for _, one in self._answered):
             self._answered.append((distance(reply.sender, self._target), Answered(reply.sender, node, reply)))
         self._last_answer = asyncio.get_running_loop().time()
+        if self._is_found(reply):
+            self._found.add(node.host)
+            if len(self._found) == _AGREED:
+                self._until = min(self._until, self._last_answer + _MORE)
         for contact in reply.nodes(self._family):
             # Nodes that saw us put something name us, whatever BEP 43 says.
             if contact.id != self._own_id and self._may_follow(node, contact.endpoint):

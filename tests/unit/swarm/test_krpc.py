@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from p2pqwen.errors import FormatError, NetworkError
 from p2pqwen.swarm import krpc
 from p2pqwen.swarm.dht import MAX_START, Dht, resolve_all
-from p2pqwen.swarm.dht_lookup import ALPHA, MAX_PER_ADDRESS, MAX_QUERIES, K, Lookup
+from p2pqwen.swarm.dht_lookup import _MORE, ALPHA, MAX_PER_ADDRESS, MAX_QUERIES, K, Lookup
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.krpc import Contact, Fault, Reply, compact_node, compact_nodes, encode_query, parse_answer
 from p2pqwen.swarm.krpc_client import KrpcClient, KrpcPatience, QueryRefusedError
@@ -224,6 +224,21 @@ def lookup(replies, start, seconds=10.0):
 
     found = asyncio.run(Lookup(bytes(20), 4, ask_node, start).run(seconds))
     return found, asked
+
+
+@pytest.mark.parametrize("holders", [1, 2])
+def test_two_that_have_it_end_a_lookup_and_one_may_lie(holders):
+    nodes = [Endpoint(f"8.8.8.{number}", 1) for number in range(4)]
+
+    async def ask_node(endpoint):
+        number = nodes.index(endpoint)
+        if number == 3:
+            await asyncio.sleep(2 * _MORE if holders == 1 else 3600)  # heard where the lookup goes on
+        values = [b"\x09\x09\x09\x09\x1a\xe1"] if number < holders else []
+        return Reply(b"", bytes([number + 1] * 20), {b"values": values})
+
+    looking = Lookup(bytes(20), 4, ask_node, nodes, is_found=lambda reply: bool(reply.peers()))
+    assert len(asyncio.run(looking.run(60.0))) == (3 if holders == 2 else 4)
 
 
 def test_a_network_that_never_ends_is_left():
