@@ -279,12 +279,17 @@ class _Placing:
         return problems
 
     def _is_better(self, path: RepoPath, source: Path) -> bool:
-        """Tell whether more of a source is right than of the bad file in place."""
-        if source.samefile(self._folder / path.text):
-            return False
+        """Tell whether more of a source is right than of the bad file in place; one that cannot be read is not."""
         layout = self._found.metainfo.layout
         index = next(number for number, file in enumerate(layout.files) if file.path == path)
-        found = hash_file(source, piece_length=layout.piece_length, padded=layout.pad_after(index) > 0)
+        padded, git_blob = layout.pad_after(index) > 0, not self.rows[path].lfs
+        try:
+            with durable.disk_errors(f"look at {source}"):
+                if source.samefile(self._folder / path.text):
+                    return False
+            found = hash_file(source, piece_length=layout.piece_length, padded=padded, git_blob=git_blob)
+        except P2pqwenError:
+            return False
         if _difference(self.rows[path], self._roots[path], found) is None:
             return True
         return self._right_pieces(path, found.hashes.piece_layer) > self._right_bytes.get(path, 0)
