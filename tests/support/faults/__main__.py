@@ -80,6 +80,7 @@ def swarms(folder: Path) -> Iterator[Run]:
             yield lambda number: _outcome(run_swarm(SwarmPlan.of(number), strangers, seed))
 
 
+# Each with how many runs by themselves, and how many at the same time: 1 where all share one home or one disk.
 KINDS = {
     "kill": (partial(strikes, plan=StrikePlan.kill), 2000, 3),
     "disk": (partial(strikes, plan=StrikePlan.disk), 500, 3),
@@ -101,6 +102,8 @@ def main() -> int:
     # Started in a script's background, SIGINT is ignored, and would be by the commands that are interrupted here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     make, count, at_once = KINDS[given.kind]
+    if at_once == 1 and given.at_once not in {None, 1}:
+        parser.error(f"{given.kind}: one run at a time, they share what they damage")
     numbers = range(given.first, given.first + (count if given.count is None else given.count))
     summary, bad = Counter[str](), 0
     with (
