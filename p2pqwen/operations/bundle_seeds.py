@@ -7,7 +7,7 @@ that are here are served.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from p2pqwen.errors import P2pqwenError
@@ -17,6 +17,7 @@ from p2pqwen.index.document import MAX_INDEX_SIZE, parse_document, parse_file
 from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore, HeldBundle
 from p2pqwen.operations.bundle import trackers_of
+from p2pqwen.swarm.progress import TorrentProgress
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.torrent.metainfo import Metainfo
@@ -48,13 +49,12 @@ class BundleSeeds:
     @property
     def uploaded(self) -> int:
         """Payload bytes sent since the start."""
-        now = sum(one.torrent.progress().uploaded for one in self._seeded.values() if one.torrent is not None)
-        return self._uploaded_before + now
+        return self._uploaded_before + sum(one.uploaded for one in self._progress())
 
     @property
     def upload_rate(self) -> int:
         """Payload bytes sent a second."""
-        return sum(one.torrent.progress().upload_rate for one in self._seeded.values() if one.torrent is not None)
+        return sum(one.upload_rate for one in self._progress())
 
     def tick(self, swarm: Swarm) -> list[Event]:
         """Do what is due; return what happened."""
@@ -72,6 +72,9 @@ class BundleSeeds:
         for held, one in self._seeded.items():
             if one.torrent is not None and one.shared:
                 self._serve_or_hold(held, one.torrent)
+
+    def _progress(self) -> Iterator[TorrentProgress]:
+        return (one.torrent.progress() for one in self._seeded.values() if one.torrent is not None)
 
     def _follow_store(self, swarm: Swarm, news: list[Event]) -> None:
         there = {held for publisher in self._publishers() for held in self._store.all(publisher)}

@@ -330,7 +330,7 @@ class NodeKeeper:
         for one, more in self.jobs.take_counts().items():
             self._book(one, more.uploaded, more.downloaded)
         before, self._sent_besides = self._sent_besides, self._live.uploaded_besides
-        self._unbooked_besides += gone_on(self._sent_besides, before)
+        self._unbooked_besides += self._sent_besides - before
 
     def _count(self) -> None:
         self._look_at_transfers()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -67,7 +66,6 @@ class Lookup:
         self._target, self._family, self._ask, self._own_id = target, family, ask, own_id
         self._is_found = is_found
         self._found: set[str] = set()
-        self._until = math.inf
         self._unasked: dict[Endpoint, int] = {}
         for one in start:
             if isinstance(one, Contact):
@@ -78,16 +76,16 @@ class Lookup:
         self._per_address: Counter[str] = Counter()
         self._running: dict[asyncio.Task[None], tuple[int, float]] = {}
         self._answered: list[tuple[int, Answered]] = []
-        self._last_answer = 0.0
+        self._last_answer = self._deadline = 0.0
         self.asked = 0
 
     async def run(self, seconds: float) -> list[Answered]:
         """Return every node that answered, the nearest to the target first."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
+        self._deadline = loop.time() + seconds
         try:
-            while loop.time() < min(deadline, self._until) and self._go_on(loop.time()):
-                wait = min(min(deadline, self._until) - loop.time(), _SLOW / 2)
+            while loop.time() < self._deadline and self._go_on(loop.time()):
+                wait = min(self._deadline - loop.time(), _SLOW / 2)
                 done, _ = await asyncio.wait(self._running, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     del self._running[task]
@@ -130,7 +128,7 @@ class Lookup:
         if self._is_found(reply):
             self._found.add(node.host)
             if len(self._found) == _AGREED:
-                self._until = min(self._until, self._last_answer + _MORE)
+                self._deadline = min(self._deadline, self._last_answer + _MORE)
         for contact in reply.nodes(self._family):
             # Nodes that saw us put something name us, whatever BEP 43 says.
             if contact.id != self._own_id and self._may_follow(node, contact.endpoint):

@@ -194,7 +194,7 @@ def _dht() -> dict[str, Any]:
 
     In one of a few nodes each of them gets all of somebody's queries. [measured] A session asks each 20 to 30 times in
     its first second, so that two within ten seconds (the bundle's, the model's) made every seed ignore a newcomer for
-    five minutes; and the limit on what is sent, own announcements included, left every second query unanswered.
+    five minutes. What is sent is limited too, own announcements included, and queries beyond that go unanswered.
     """
     return {
         "dht_block_ratelimit": 50,  # queries a second from one address, taken over ten seconds
@@ -207,7 +207,8 @@ def dht_pack(*, nodes: int) -> dict[str, Any]:
     """Return the settings for a DHT of so many known nodes.
 
     In a large one an announcement reaches eight nodes near its infohash, whatever gets lost. In a small one a single
-    lost frame may leave a seed unknown to all, until it announces again.
+    lost frame may leave a seed unknown to all, until it announces again. libtorrent announces one torrent a second at
+    most, so beyond as many torrents as the interval has seconds each waits for its turn.
     """
     return {"dht_announce_interval": 900 if nodes >= _LARGE_DHT else 60}
 
