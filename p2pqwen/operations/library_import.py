@@ -267,12 +267,13 @@ class _Placing:
     def _problems(self, paths: set[RepoPath]) -> dict[RepoPath, BadFile]:
         """Read files that are in place; return those that are not right, and note how much of each is."""
         problems: dict[RepoPath, BadFile] = {}
+        for path in paths:
+            self._right_bytes.pop(path, None)
 
         def on_error(path: RepoPath, error: P2pqwenError) -> None:
             problems[path] = BadFile(path.text, "a readable file", error.message)
 
         for path, digests in self._hash(paths, on_error).items():
-            self._right_bytes.pop(path, None)
             if (problem := _difference(self.rows[path], self._roots[path], digests)) is not None:
                 problems[path] = BadFile(path.text, *problem)
                 self._right_bytes[path] = self._right_pieces(path, digests.hashes.piece_layer)
