@@ -12,6 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.server import problem
+
 _HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -32,7 +35,7 @@ def refusal(headers: Mapping[str, str], token: str | None) -> tuple[int, str] | 
 
 
 def _problem(status: int, reason: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.json_response({"error": {"kind": "P2pqwenError", "what": reason}}, status=status, headers=headers)
+    return web.json_response({"error": problem.to_json(P2pqwenError(reason))}, status=status, headers=headers)
 
 
 def middleware(token: str | None) -> Middleware:
