@@ -263,6 +263,15 @@ def add_accepted(
         accepted="0.1",
         signers=["index"],
     )
+    known = FIRST.to_json()
+    newer = [{**known, "recipe": 2, "magnet": None}, {"repo": "Qwen/Tiny-data", "commit": "1", **UNKNOWN_KIND}]
+    cases.add(
+        "0.1-unknown-kinds",
+        make.make_index(ROOTS, {**first.to_json(), "entries": [known, *newer]}),
+        why="entries of kinds that spec 1 does not know are skipped",
+        accepted="0.1",
+        signers=["index"],
+    )
 
 
 def add_refused(cases: Cases, first: IndexDocument, second: IndexDocument, third: IndexDocument) -> None:
@@ -319,6 +328,8 @@ def add_refused(cases: Cases, first: IndexDocument, second: IndexDocument, third
         )
 
 
+UNKNOWN_KIND: dict[str, Any] = {"repo_type": "dataset", "recipe": 1}
+
 ENTRY_PROBLEMS: list[tuple[str, str, dict[str, Any]]] = [
     ("magnet", "the magnet is of another snapshot", {"magnet": SECOND.magnet}),
     ("size", "the magnet names another size", {"size": 5}),
@@ -326,6 +337,8 @@ ENTRY_PROBLEMS: list[tuple[str, str, dict[str, Any]]] = [
     ("torrent", "a torrent outside the site", {"torrent": "../x.torrent"}),
     ("repo", "no repository name", {"repo": "../etc"}),
     ("web-seed", "credentials in a web seed", {"web_seeds": ["https://a:b@example.org/"]}),
+    ("kind", "a kind that is no text", {"repo_type": 1}),
+    ("recipe", "no recipe", {"recipe": 0}),
 ]
 
 

@@ -14,6 +14,7 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
 from p2pqwen.cli.passphrase import known_passphrase
 from p2pqwen.cli.publish import YesFlag
+from p2pqwen.cli.skipped import NAMED_SKIPPED, skipped_fields, skipped_lines
 from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def show(file: FileArgument, publisher: PublisherOption = None, json_output: Jso
     with Output(as_json=json_output) as out:
         checked = _check(file, publisher)
         fields = _checked_fields(checked)
-        lines = _checked_lines(checked, file, open_node().home.root)
+        lines = _checked_lines(checked, file, open_node().home.root, most=None)
         if checked.accepted is not None:
             document = checked.accepted.document
             fields["snapshots"] = [entry.to_json() for entry in document.entries]
@@ -224,6 +225,7 @@ def _checked_fields(checked: Checked) -> dict[str, Any]:
             "epoch": None,
             "version": None,
             "entries": None,
+            "skipped": [],
             "signers": [],
             "pinned": checked.pinned,
             "step": refusal.step if refusal else None,
@@ -239,6 +241,7 @@ def _checked_fields(checked: Checked) -> dict[str, Any]:
         "epoch": accepted.document.epoch,
         "version": accepted.document.version,
         "entries": len(accepted.document.entries),
+        "skipped": skipped_fields(accepted.document),
         "signers": signer_fields(accepted),
         "threshold": accepted.signers.threshold,
         "missing": [str(keyid) for keyid in accepted.signers.missing],
@@ -250,7 +253,8 @@ def _checked_fields(checked: Checked) -> dict[str, Any]:
     }
 
 
-def _checked_lines(checked: Checked, file: Path, home: Path) -> list[str]:
+def _checked_lines(checked: Checked, file: Path, home: Path, *, most: int | None = NAMED_SKIPPED) -> list[str]:
+    """Return the words for a checked index; of the skipped entries `most` are named, all where it is None."""
     from p2pqwen.cli.trust import age
 
     accepted = checked.accepted
@@ -266,6 +270,7 @@ def _checked_lines(checked: Checked, file: Path, home: Path) -> list[str]:
         f"signed by  {signers} {age(accepted.age_days)}",
     ]
     lines += [f"ignored    {problem}" for problem in accepted.signers.ignored]
+    lines += skipped_lines(accepted.document, most)
     if not checked.pinned:
         known = f"it is trusted in {home}" if checked.trusted else "anybody could have made it"
         lines.append(f"no publisher was pinned: the file only agrees with itself; {known}")

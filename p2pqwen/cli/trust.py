@@ -12,6 +12,7 @@ import typer
 from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
+from p2pqwen.cli.skipped import skipped_fields, skipped_lines
 from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def trusted_fields(one: TrustedPublisher) -> dict[str, Any]:
         "epoch": document.epoch if document else None,
         "version": document.version if document else None,
         "entries": len(document.entries) if document else None,
+        "skipped": skipped_fields(document),
         "age_days": one.accepted.age_days if one.accepted else None,
         "sources": list(one.sources),
         "mirrors": list(one.mirrors),
@@ -193,6 +195,7 @@ def trusted_lines(one: TrustedPublisher) -> list[str]:
             f"index      {one.accepted.position}, {counted(len(one.accepted.document.entries), 'snapshot')}, "
             f"signed by {', '.join(one.accepted.signer_labels)} {age(one.accepted.age_days)}"
         )
+    lines += skipped_lines(one.document)
     return [*lines, *(f"source     {mirror}" for mirror in one.mirrors)]
 
 

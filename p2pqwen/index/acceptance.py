@@ -1,4 +1,4 @@
-"""Whether an index file is accepted: the numbered steps of DESIGN 2.5, as one pure function.
+"""Whether an index file is accepted: the numbered steps of SPEC section 8, as one pure function.
 
     1  size limit, strict parse
     2  root 1 hashes to the pinned publisher id, or the chain starts at a root already trusted

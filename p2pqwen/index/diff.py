@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from p2pqwen.index.document import IndexDocument, Withdrawal
-from p2pqwen.index.entry import Entry
+from p2pqwen.index.entry import Entry, SkippedEntry, row_order
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.strict_json import JsonValue, canonical
 
@@ -43,7 +43,8 @@ class EntryChange:
 class IndexDiff:
     """What a newer index adds, drops, changes and withdraws; `document` are changes outside the entries.
 
-    `concerns` are alarms that the two lists do not show, such as what was signed before.
+    `unread` says what changed among entries of kinds that this version does not know. `concerns` are alarms that the
+    two lists do not show, such as what was signed before.
     """
 
     added: tuple[Entry, ...]
@@ -51,12 +52,13 @@ class IndexDiff:
     changed: tuple[EntryChange, ...]
     withdrawn: tuple[Withdrawal, ...]
     document: tuple[FieldChange, ...]
+    unread: tuple[str, ...] = ()
     concerns: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
         """Whether the list itself is the same."""
-        return not (self.added or self.removed or self.changed or self.withdrawn)
+        return not (self.added or self.removed or self.changed or self.withdrawn or self.unread)
 
     @property
     def alarms(self) -> tuple[str, ...]:
@@ -70,6 +72,7 @@ class IndexDiff:
                 if field.alarming
             ),
             *(f"{entry.id} disappears without being withdrawn" for entry in self.removed if entry.id not in gone),
+            *self.unread,
             *self.concerns,
         )
 
@@ -85,6 +88,7 @@ def diff(old: IndexDocument | None, new: IndexDocument) -> IndexDiff:
         changed=tuple(_changed(before, new.entries)),
         withdrawn=tuple(one for one in new.withdrawn if one.id not in gone),
         document=() if old is None else tuple(_document_changes(old, new)),
+        unread=tuple(_unread_changes(() if old is None else old.skipped, new.skipped)),
     )
 
 
@@ -140,6 +144,17 @@ def _changed(before: dict[SnapshotId, Entry], entries: tuple[Entry, ...]) -> Ite
             if old.get(name) != new.get(name)
         )
         yield EntryChange(entry.id, fields)
+
+
+def _unread_changes(old: Iterable[SkippedEntry], new: Iterable[SkippedEntry]) -> Iterator[str]:
+    """Say what changed among the skipped entries; nobody can review with this version what they promise."""
+    before, after = {row_order(one): one for one in old}, {row_order(one): one for one in new}
+    for order in sorted(before.keys() | after.keys()):
+        was, now = before.get(order), after.get(order)
+        if was != now:
+            one = now or was
+            what = "is added" if was is None else "disappears" if now is None else "changes"
+            yield f"{one} {what}: this version cannot read its {one.reason if one else 'kind'}"
 
 
 def _document_changes(old: IndexDocument, new: IndexDocument) -> Iterator[FieldChange]:

@@ -1,14 +1,14 @@
-"""The index document and the file around it: one readable, self-contained JSON file (DESIGN 2.5)."""
+"""The index document and the file around it: one readable, self-contained JSON file (SPEC section 7)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from p2pqwen.errors import FormatError
-from p2pqwen.index.entry import Entry, parse_entry
+from p2pqwen.index.entry import Entry, Row, SkippedEntry, parse_row, row_order
 from p2pqwen.index.root import SPEC, SignedRoot, parse_signed_root
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha256
@@ -55,7 +55,10 @@ class Withdrawal:
 
 @dataclass(frozen=True, slots=True)
 class IndexDocument:
-    """What an index says. Entries are sorted by repository and commit, each once."""
+    """What an index says. Entries are sorted by repository and commit, each once.
+
+    `skipped` are the entries of kinds that this version does not know.
+    """
 
     publisher: Sha256
     root_version: int
@@ -68,6 +71,7 @@ class IndexDocument:
     entries: tuple[Entry, ...] = ()
     withdrawn: tuple[Withdrawal, ...] = ()
     extra: JsonObject = field(default_factory=dict)
+    skipped: tuple[SkippedEntry, ...] = ()
 
     def to_json(self) -> JsonObject:
         """Return the `signed` object, unknown fields included."""
@@ -83,9 +87,12 @@ class IndexDocument:
             "issued": format_time(self.issued),
             "mirrors": list(self.mirrors),
             "dht": None if self.dht is None else self.dht.to_json(),
-            "entries": [entry.to_json() for entry in self.entries],
+            "entries": [row.to_json() for row in self._rows()],
             "withdrawn": [gone.to_json() for gone in self.withdrawn],
         }
+
+    def _rows(self) -> Sequence[Row]:
+        return sorted((*self.entries, *self.skipped), key=row_order) if self.skipped else self.entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +148,14 @@ def parse_header(signed: JsonObject) -> Header:
 
 
 def parse_document(signed: JsonObject) -> IndexDocument:
-    """Read and check the whole document; raises `FormatError` for any entry that does not fit."""
+    """Read and check the whole document; raises `FormatError` for any entry of a known kind that does not fit."""
     header = parse_header(signed)
     mirrors = json_fields.texts(signed, "mirrors", limit=MAX_MIRRORS)
     for mirror in mirrors:
         check_web_url(mirror)
-    entries = _parse_entries(json_fields.array(signed, "entries", limit=MAX_ENTRIES))
+    rows = _parse_rows(json_fields.array(signed, "entries", limit=MAX_ENTRIES))
     withdrawn = _parse_withdrawn(json_fields.array(signed, "withdrawn", limit=MAX_ENTRIES))
+    entries = tuple(row for row in rows if isinstance(row, Entry))
     listed = {entry.id for entry in entries}
     if both := next((gone.id for gone in withdrawn if gone.id in listed), None):
         raise FormatError("a snapshot is both listed and withdrawn", got=both)
@@ -163,6 +171,7 @@ def parse_document(signed: JsonObject) -> IndexDocument:
         entries=entries,
         withdrawn=withdrawn,
         extra=_unknown(signed, _HEADER_FIELDS),
+        skipped=tuple(row for row in rows if isinstance(row, SkippedEntry)),
     )
 
 
@@ -172,15 +181,19 @@ def encode_file(roots: Iterable[SignedRoot], signed: JsonObject, signatures: Jso
     return json.dumps(outer, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
-def _parse_entries(rows: list[JsonValue]) -> tuple[Entry, ...]:
-    entries: list[Entry] = []
-    for row in rows:
-        entry = parse_entry(json_fields.as_object(row, "entries"))
-        if entries and not entries[-1].id < entry.id:
-            problem = "repeated" if entries[-1].id == entry.id else "out of order"
-            raise FormatError(f"entry {entry.id} is {problem}", expected="sorted by repository and commit")
-        entries.append(entry)
-    return tuple(entries)
+def _parse_rows(values: list[JsonValue]) -> list[Row]:
+    rows: list[Row] = []
+    before: tuple[str, str, str, int] | None = None
+    for value in values:
+        row = parse_row(json_fields.as_object(value, "entries"))
+        order = row_order(row)
+        if before is not None and not before < order:
+            problem = "repeated" if before == order else "out of order"
+            name = row.id if isinstance(row, Entry) else row
+            raise FormatError(f"entry {name} is {problem}", expected="sorted by repository and commit")
+        rows.append(row)
+        before = order
+    return rows
 
 
 def _parse_withdrawn(rows: list[JsonValue]) -> tuple[Withdrawal, ...]:

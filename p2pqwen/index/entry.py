@@ -1,4 +1,8 @@
-"""Entries: a snapshot's row in an index, and the magnet that must agree with it (DESIGN 2.5)."""
+"""Entries: a snapshot's row in an index, and the magnet that must agree with it (SPEC section 7).
+
+A row of a kind that this version does not know is skipped, not refused: a publisher who lists something new must not
+take the rest of the list away from readers who have not updated. The signature covers such a row like any other.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from typing import TypeAlias
 from urllib.parse import quote, unquote
 
 from p2pqwen.errors import FormatError
@@ -21,10 +26,13 @@ from p2pqwen.values.strict_json import JsonObject, JsonValue
 from p2pqwen.values.utc_time import format_time, parse_time
 from p2pqwen.values.web_url import check_web_url
 
+REPO_TYPE = "model"
 RECIPE = 1
 MAX_WEB_SEEDS = 32
 MAX_FILES = 1_000_000
 MAX_MAGNET = 16 * 1024
+MAX_NAME = 300
+"""Characters of a skipped entry's repository, commit and kind."""
 
 # Percent-encoding of ASCII text as `quote(text, safe="")` does it, at the speed of `str.translate`.
 _QUOTED = {code: quote(chr(code), safe="") for code in range(128)}
@@ -74,7 +82,7 @@ class Entry:
         return {
             **self.extra,
             "repo": self.id.repo.text,
-            "repo_type": "model",
+            "repo_type": REPO_TYPE,
             "commit": str(self.id.commit),
             "size": self.size,
             "files": self.files,
@@ -93,9 +101,57 @@ class Entry:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class SkippedEntry:
+    """An entry whose `repo_type` or `recipe` this version does not know: named, counted and otherwise left alone.
+
+    `raw` is the row as it stands.
+    """
+
+    repo: str
+    commit: str
+    repo_type: str
+    recipe: int
+    raw: JsonObject = field(repr=False, hash=False)
+
+    @property
+    def reason(self) -> str:
+        """Which of its fields this version does not know."""
+        return f"repo_type {self.repo_type!r}" if self.repo_type != REPO_TYPE else f"recipe {self.recipe}"
+
+    def to_json(self) -> JsonObject:
+        """Return the row as it stands."""
+        return dict(self.raw)
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.commit}"
+
+
+Row: TypeAlias = Entry | SkippedEntry
+
+
+def row_order(row: Row) -> tuple[str, str, str, int]:
+    """Return what the rows of an index are sorted by: repository, commit, kind, recipe."""
+    if isinstance(row, Entry):
+        return row.id.repo.text, str(row.id.commit), REPO_TYPE, RECIPE
+    return row.repo, row.commit, row.repo_type, row.recipe
+
+
 def torrent_location(snapshot: SnapshotId) -> str:
     """Return the path of a snapshot's .torrent in a published site."""
     return f"{snapshot.repo}/{snapshot.commit}.torrent"
+
+
+def parse_row(row: JsonObject) -> Row:
+    """Read one row: an entry, or what this version skips. Raises `FormatError`."""
+    kind, recipe = json_fields.text(row, "repo_type", limit=MAX_NAME), json_fields.integer(row, "recipe", at_least=1)
+    if kind == REPO_TYPE and recipe == RECIPE:
+        return parse_entry(row)
+    repo, commit = (json_fields.text(row, name, limit=MAX_NAME) for name in ("repo", "commit"))
+    for text in (repo, commit, kind):
+        if not (text and text.isascii() and text.isprintable()):
+            raise FormatError("an entry of an unknown kind", expected="names in printable ASCII", got=repr(text[:80]))
+    return SkippedEntry(repo, commit, kind, recipe, row)
 
 
 def parse_entry(row: JsonObject) -> Entry:
@@ -108,7 +164,7 @@ def parse_entry(row: JsonObject) -> Entry:
 
 
 def _parse(row: JsonObject, snapshot: SnapshotId) -> Entry:
-    json_fields.constant(row, "repo_type", "model")
+    json_fields.constant(row, "repo_type", REPO_TYPE)
     json_fields.constant(row, "recipe", RECIPE)
     json_fields.constant(row, "torrent", torrent_location(snapshot))
     size = json_fields.integer(row, "size")

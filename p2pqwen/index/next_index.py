@@ -25,9 +25,9 @@ def next_document(
 ) -> IndexDocument:
     """Return the index that follows `last`, with the list of `base` (usually the same index) carried on.
 
-    Entries stay unless they are withdrawn; `entries` are added or take the place of their own earlier row, and leave
-    the withdrawn ones. A new root that raised the epoch starts again at version 1. Raises `NotFoundError` for a
-    withdrawal of what was never listed.
+    Entries stay unless they are withdrawn, those of kinds that this version does not know too. `entries` are added or
+    take the place of their own earlier row, and leave the withdrawn ones. A new root that raised the epoch starts again
+    at version 1. Raises `NotFoundError` for a withdrawal of what was never listed.
     """
     old = base.document if base else None
     listed = {entry.id: entry for entry in old.entries} if old else {}
@@ -55,4 +55,5 @@ def next_document(
         entries=tuple(sorted(listed.values(), key=lambda entry: entry.id)),
         withdrawn=tuple(sorted(withdrawn.values(), key=lambda gone: gone.id)),
         extra=old.extra if old else {},
+        skipped=old.skipped if old else (),
     )

@@ -80,7 +80,8 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "52-magnet-with-another-seed": {"magnet": make_entry(1).magnet + "&ws=http%3A%2F%2Fevil.example%2F"},
     "52-magnet-is-none": {"magnet": "https://example.org"},
     "52-magnet-huge": {"magnet": make_entry(1).magnet + "&tr=x" * 10_000},
-    "54-recipe-2": {"recipe": 2},
+    "54-recipe-0": {"recipe": 0},
+    "54-recipe-in-words": {"recipe": "1"},
     "54-piece-length": {"piece_length": 16384},
     "54-size-negative": {"size": -1},
     "54-size-2^53": {"size": 2**53 - 1},
@@ -90,7 +91,10 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "56-added-in-words": {"added": "yesterday"},
     "57-provenance-trust-me": {"provenance": "verified"},
     "57-upstream-unheard-of": {"upstream": "fine"},
-    "57-repo-type-dataset": {"repo_type": "dataset"},
+    "57-repo-type-a-number": {"repo_type": 1},
+    "57-repo-type-blank": {"repo_type": ""},
+    "57-repo-type-escape": {"repo_type": ESCAPE},
+    "57-repo-type-long": {"repo_type": "x" * 301},
 }
 
 

@@ -553,8 +553,9 @@ def check_document(signed: dict[str, Any]) -> None:
         need(isinstance(dht, dict), "dht is an object")
         hex_digest(dht.get("key"), 64)
         text(dht, "salt", 64)
-    listed = [check_entry(row) for row in items(signed, "entries", 200_000)]
-    need(all(one < other for one, other in itertools.pairwise(listed)), "not sorted, or repeated")
+    rows = items(signed, "entries", 200_000)
+    need(all(one < other for one, other in itertools.pairwise(map(entry_order, rows))), "not sorted, or repeated")
+    listed = [check_entry(row) for row in rows if is_known(row)]
     withdrawn = []
     for row in items(signed, "withdrawn", 200_000):
         need(isinstance(row, dict), "an object")
@@ -564,8 +565,18 @@ def check_document(signed: dict[str, Any]) -> None:
     need(not set(withdrawn) & set(listed), "listed and withdrawn")
 
 
-def check_entry(row: Any) -> tuple[str, str]:
+def entry_order(row: Any) -> tuple[bytes, bytes, bytes, int]:
     need(isinstance(row, dict), "an entry is an object")
+    texts = [text(row, name, 300, 1) for name in ("repo", "commit", "repo_type")]
+    need(all(" " <= character <= "~" for one in texts for character in one), "not printable ASCII")
+    return texts[0].encode(), texts[1].encode(), texts[2].encode(), number(row, "recipe", 1)
+
+
+def is_known(row: dict[str, Any]) -> bool:
+    return (row["repo_type"], row["recipe"]) == ("model", 1)
+
+
+def check_entry(row: Any) -> tuple[str, str]:
     repo, commit = repository(row.get("repo")), hex_digest(row.get("commit"), 40)
     size = number(row, "size")
     constants(row, repo_type="model", recipe=1, piece_length=piece_length(size), torrent=f"{repo}/{commit}.torrent")

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from p2pqwen.index.document import INDEX_TYPE
+from p2pqwen.index.root import INDEX_ROLE
 from p2pqwen.library.home import Home
+from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
+from p2pqwen.signing.envelope import sign
 from p2pqwen.torrent.metainfo import parse_metainfo
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.strict_json import canonical
 from tests.support.command import CommandLine, Ended
 from tests.support.snapshots import FILES, hold, make_snapshot
 from tests.support.web_seeds import PlainServer
@@ -321,6 +326,31 @@ def test_verify_a_file_offline(world: World, tmp_path: Path):
     shown = nobody.ok("index", "show", world.site)
     assert shown["snapshots"][0]["repo"] == "Qwen/Tiny"
     assert world.reader().ok("index", "verify", world.site)["relation"] == "it is the index accepted here"
+
+
+def test_entries_of_a_kind_that_is_not_known_are_named_and_no_reason_to_refuse(world: World, tmp_path: Path):
+    world.publish()
+    file = json.loads((world.site / "index.json").read_text())
+    file["signed"]["entries"] += [
+        {"repo": "Qwen/Zeta", "commit": f"{number:040x}", "repo_type": "dataset", "recipe": 1} for number in range(12)
+    ]
+    keys = KeyStore(Home(world.keeper.home))
+    signers = [one for one in keys.root().roles[INDEX_ROLE].keyids if keys.has_key(one)]
+    signed = [sign(INDEX_TYPE, canonical(file["signed"]), keys.key(one, None)) for one in signers]
+    index = tmp_path / "newer" / "index.json"
+    index.parent.mkdir()
+    index.write_text(json.dumps({**file, "signatures": signed}))
+    reader = world.user("reader")
+    for command in (("index", "verify", index), ("index", "show", index), ("trust", "add", world.id, "--index", index)):
+        told = reader.run(*command)
+        assert (told.code, told.stdout.count("skipped  ")) == (0, 12 if "show" in command else 11), told
+        assert "Qwen/Zeta@" + "0" * 40 + ": this version does not know repo_type 'dataset'" in told.stdout
+        found = reader.ok(*command)
+        assert (found["entries"], len(found["skipped"])) == (1, 12)
+        assert found["skipped"][0] == {
+            "repo": "Qwen/Zeta", "commit": "0" * 40, "repo_type": "dataset", "recipe": 1,
+            "reason": "repo_type 'dataset'",
+        }  # fmt: skip
 
 
 def test_an_index_is_verified_with_the_network_off(world: World, monkeypatch):
