@@ -1,4 +1,4 @@
-"""Which error ends the program with which code (DESIGN: "Command contract"), and ending it."""
+"""Which error ends the program with which code, and ending it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Roots: which keys may sign what for a publisher, and how one root hands over to the next (DESIGN 2.4).
+"""Roots: which keys may sign what for a publisher, and how one root hands over to the next (SPEC section 6).
 
 The publisher id is the SHA-256 of the RFC 8785 form of root 1. Root N+1 names root N's digest and is signed by a
 threshold of root N's root keys and by a threshold of its own.

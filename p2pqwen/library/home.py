@@ -1,4 +1,4 @@
-"""Where a node keeps its things (DESIGN: "Where things live")."""
+"""Where a node keeps its things."""
 
 from __future__ import annotations
 

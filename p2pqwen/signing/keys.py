@@ -59,7 +59,7 @@ class PublicKey:
 
     @property
     def keyid(self) -> Sha256:
-        """The name of the key everywhere: the SHA-256 of its 32 bytes (DESIGN 2.4)."""
+        """The name of the key everywhere: the SHA-256 of its 32 bytes (SPEC section 5)."""
         return Sha256.of(self.raw)
 
     def verify(self, signature: bytes, message: bytes) -> bool:

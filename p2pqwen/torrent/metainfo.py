@@ -1,4 +1,4 @@
-"""The .torrent file: the info dictionary, its piece layers, and what may differ between copies (DESIGN 2.2, 2.3)."""
+"""The .torrent file: the info dictionary, its piece layers, and what may differ between copies (SPEC sections 3, 4)."""
 
 from __future__ import annotations
 

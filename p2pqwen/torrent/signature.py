@@ -1,4 +1,4 @@
-"""Signing a torrent and checking who signed it (DESIGN 2.3)."""
+"""Signing a torrent and checking who signed it (SPEC section 4)."""
 
 from __future__ import annotations
 

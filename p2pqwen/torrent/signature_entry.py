@@ -1,4 +1,4 @@
-"""One entry of a torrent's `signatures` dictionary: BEP 35's form, with Ed25519 in place of X.509 (DESIGN 2.3)."""
+"""One entry of a torrent's `signatures` dictionary: BEP 35's form, with Ed25519 in place of X.509 (SPEC section 4)."""
 
 from __future__ import annotations
 
