@@ -21,12 +21,12 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 
 from p2pqwen.demo import hub_answers
-from p2pqwen.demo.byte_range import parse_range
 from p2pqwen.demo.git_upload_pack import FilterPolicy, advertisement, upload_pack
 from p2pqwen.demo.hub_call import Call, parse_call
 from p2pqwen.demo.hub_repository import HubRepository, StoredFile
-from p2pqwen.demo.signed_url import UrlSigner
+from p2pqwen.demo.url_signer import UrlSigner
 from p2pqwen.errors import NotFoundError
+from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId
 
@@ -289,7 +289,7 @@ class LocalHub:
         if self._may_compress(request, call, file):
             response.enable_compression(web.ContentCoding.gzip)
         else:
-            response.content_length = wanted.stop - wanted.start
+            response.content_length = len(wanted)
         call.status = response.status
         with contextlib.suppress(ConnectionError):
             await response.prepare(request)

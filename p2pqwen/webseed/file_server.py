@@ -21,8 +21,8 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from p2pqwen.errors import P2pqwenError
+from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.webseed.byte_range import is_single_range, requested_range
 from p2pqwen.webseed.doorkeeper import Doorkeeper
 from p2pqwen.webseed.loop_thread import LoopThread
 from p2pqwen.webseed.offered_file import Offer
@@ -166,21 +166,21 @@ class FileServer:
     ) -> web.StreamResponse:
         etag = f'"{tag}"'
         asked = request.headers.get("Range") if request.headers.get("If-Range", etag) == etag else None
-        wanted, partial = requested_range(asked, size), is_single_range(asked)
+        wanted = parse_range(asked, size)
         headers = {"Accept-Ranges": "bytes", "ETag": etag, "X-Content-Type-Options": "nosniff"}
         if wanted is None:
             return web.Response(status=416, headers=headers | {"Content-Range": f"bytes */{size}"})
-        response = web.StreamResponse(status=206 if partial else 200, headers=headers)
+        response = web.StreamResponse(status=206 if wanted.partial else 200, headers=headers)
         response.content_type = "application/octet-stream"
         response.content_length = len(wanted)
-        if partial:
-            response.headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
+        if wanted.partial:
+            response.headers["Content-Range"] = wanted.content_range
         if request.method == "HEAD":
             await response.prepare(request)
             return response
         async with self._transfers:
             await response.prepare(request)
-            if not await self._send(response, offer, wanted, descriptor) and request.transport is not None:
+            if not await self._send(response, offer, wanted.offsets, descriptor) and request.transport is not None:
                 request.transport.abort()
         return response
 

@@ -26,10 +26,10 @@ from aiohttp import web
 
 from p2pqwen.events import Notice
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.byte_range import parse_range
 from p2pqwen.webseed.account import Account, Outlook
 from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.buffers import MEMORY_LIMIT, BufferPool
-from p2pqwen.webseed.byte_range import is_single_range, requested_range
 from p2pqwen.webseed.loop_thread import LoopThread
 from p2pqwen.webseed.patience import Patience
 from p2pqwen.webseed.piece_check import PieceCheck
@@ -222,15 +222,14 @@ class Relay:
         size = pad if pad is not None else torrent.supply.files[file].size if file is not None else None
         if size is None:
             raise _NotOursError
-        wanted = requested_range(request.headers.get("Range"), size)
+        wanted = parse_range(request.headers.get("Range"), size)
         if wanted is None:
             raise _NotOursError
-        partial = is_single_range(request.headers.get("Range")) and size > 0
-        response = web.StreamResponse(status=206 if partial else 200)
+        response = web.StreamResponse(status=206 if wanted.partial else 200)
         response.content_type = "application/octet-stream"
         response.content_length = len(wanted)
-        if partial:
-            response.headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
+        if wanted.partial:
+            response.headers["Content-Range"] = wanted.content_range
         if request.method == "HEAD" or not wanted:
             await response.prepare(request)
         elif pad is not None:
@@ -238,7 +237,7 @@ class Relay:
             for at in range(0, len(wanted), len(_ZEROS)):
                 await response.write(_ZEROS[: len(wanted) - at])
         elif file is not None:
-            await self._send(request, response, torrent.supply, file, wanted)
+            await self._send(request, response, torrent.supply, file, wanted.offsets)
         return response
 
     async def _send(

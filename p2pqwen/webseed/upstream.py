@@ -34,7 +34,7 @@ from p2pqwen.webseed.fault import Kind, Standing, UpstreamError
 from p2pqwen.webseed.http_answer import REDIRECTS, Wanted, read_answer
 from p2pqwen.webseed.local_address import PrivateAddressError, PublicResolver, is_private_host
 from p2pqwen.webseed.patience import Patience
-from p2pqwen.webseed.signed_url import lifetime
+from p2pqwen.webseed.url_expiry import lifetime
 
 MAX_REDIRECTS = 8
 MAX_HEADER = 32 * 1024  # signed URLs run to 2 kB and more

@@ -31,7 +31,7 @@ from aiohttp import web
 from p2pqwen.demo.hub_call import Call
 from p2pqwen.demo.hub_repository import HubRepository, StoredFile
 from p2pqwen.demo.local_hub import LocalHub
-from p2pqwen.demo.signed_url import UrlSigner
+from p2pqwen.demo.url_signer import UrlSigner
 from tests.simulators.faults import Effect, Fault, FaultTable, preset
 from tests.simulators.git_http_backend import GitHttpBackend
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from p2pqwen.demo.signed_url import UrlSigner
+from p2pqwen.demo.url_signer import UrlSigner
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.bases import combine_bases

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pqwen.values.rate_limit import LONGEST_WAIT, quota_pause, retry_after
-from p2pqwen.webseed.signed_url import lifetime
+from p2pqwen.webseed.url_expiry import lifetime
 
 NOW = datetime(2026, 11, 23, 21, 0, 0, tzinfo=UTC)
 EPOCH = int(NOW.timestamp())

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from p2pqwen.webseed.byte_range import is_single_range, requested_range
+from p2pqwen.values.byte_range import parse_range
 from p2pqwen.webseed.fault import Kind, UpstreamError
 from p2pqwen.webseed.http_answer import Part, Wanted, read_answer
 
@@ -98,5 +98,6 @@ def test_the_wait_that_was_asked_for_is_kept():
     ],
 )
 def test_a_requests_range(header, size, expected, single):
-    assert requested_range(header, size) == expected
-    assert is_single_range(header) is single
+    found = parse_range(header, size)
+    assert (None if found is None else found.offsets) == expected
+    assert found is None or found.partial is single

@@ -1,21 +1,32 @@
-"""The `Range` request header for one range of bytes (RFC 9110, section 14)."""
+"""The `Range` request header for one range of bytes (RFC 9110, sections 14.1.2 and 14.2).
+
+Several ranges, another unit, or a field that is no valid range count as none, and the whole file is the answer.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-_SINGLE = re.compile(r"bytes=([0-9]*)-([0-9]*)", re.ASCII)
+_SINGLE = re.compile(r"bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """Bytes `start` up to but not including `stop`, of `size`; `partial` when a range was asked for (206)."""
+    """Bytes `start` up to but not including `stop`, of `size`; `partial` where a range was asked for (206)."""
 
     start: int
     stop: int
     size: int
     partial: bool
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def offsets(self) -> range:
+        """The offsets of the bytes."""
+        return range(self.start, self.stop)
 
     @property
     def content_range(self) -> str:
@@ -24,9 +35,9 @@ class ByteRange:
 
 
 def parse_range(header: str | None, size: int) -> ByteRange | None:
-    """Return the asked range, cut to the size; the whole for anything but one well-formed range.
+    """Return the asked range, cut to the size; the whole for anything but one valid range.
 
-    None means that the range begins past the end: 416.
+    None where the range begins past the end, or holds nothing: 416.
     """
     whole = ByteRange(0, size, size, partial=False)
     match = _SINGLE.fullmatch(header.strip()) if header else None
@@ -36,7 +47,7 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
         length = min(int(match[2]), size)
         return ByteRange(size - length, size, size, partial=True) if length else None
     start = int(match[1])
-    stop = min(int(match[2]) + 1, size) if match[2] else size
     if match[2] and int(match[2]) < start:
-        return whole  # a malformed range is ignored
+        return whole
+    stop = min(int(match[2]) + 1, size) if match[2] else size
     return ByteRange(start, stop, size, partial=True) if start < size else None

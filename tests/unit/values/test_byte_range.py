@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pqwen.demo.byte_range import ByteRange, parse_range
+from p2pqwen.values.byte_range import ByteRange, parse_range
 
 WHOLE = ByteRange(0, 100, 100, partial=False)
 
