@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from p2pqwen.values.rate_limiter import RateLimiter
+
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30}
 _WHO_PROCESS = 1
 _IDLE_CLASS = 3 << 13
@@ -54,14 +56,11 @@ class Pace:
     def __init__(
         self, rate: int, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self._rate, self._clock, self._sleep = rate, clock, sleep
-        self._free_at = clock()
+        self._clock, self._sleep = clock, sleep
+        self._limiter = RateLimiter(max(rate, 0), now=clock(), full=False)
 
     def took(self, count: int) -> None:
         """Note that `count` bytes were read, and wait if that was too fast."""
-        if self._rate <= 0:
-            return
         now = self._clock()
-        self._free_at = max(self._free_at, now - 1.0) + count / self._rate
-        if self._free_at > now:
-            self._sleep(self._free_at - now)
+        if (seconds := self._limiter.wait(self._limiter.take(count, now), now)) > 0:
+            self._sleep(seconds)

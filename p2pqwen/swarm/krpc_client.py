@@ -10,6 +10,7 @@ import contextlib
 import ipaddress
 import secrets
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,8 +19,8 @@ from typing import Any, Self
 from p2pqwen.errors import FormatError, NetworkError
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.krpc import ID_SIZE, MAX_DATAGRAM, Fault, Reply, encode_query, parse_answer
-from p2pqwen.swarm.pacing import Pace
 from p2pqwen.torrent.bencode import Bencoded
+from p2pqwen.values.rate_limiter import RateLimiter
 
 QUERIES_PER_SECOND = 40.0
 BURST = 32
@@ -51,7 +52,7 @@ class KrpcClient:
         self.id = secrets.token_bytes(ID_SIZE)
         self.queries = 0
         self._patience = patience
-        self._pace = Pace(rate, burst)
+        self._limiter = RateLimiter(rate, now=time.monotonic(), burst=burst / rate)
         self._transports: dict[int, asyncio.DatagramTransport] = {}
         self._pending: dict[tuple[bytes, Endpoint], asyncio.Future[Reply | Fault]] = {}
 
@@ -80,10 +81,15 @@ class KrpcClient:
         if len(self._pending) >= _MAX_PENDING:
             raise NetworkError("too many DHT queries are waiting")
         for seconds in self._patience.tries:
-            await self._pace.wait()
+            await self._wait_for_turn()
             with contextlib.suppress(TimeoutError):
                 return await self._try(transport, node, method, arguments, seconds)
         raise NetworkError(f"DHT node {node} does not answer")
+
+    async def _wait_for_turn(self) -> None:
+        now = time.monotonic()
+        if (seconds := self._limiter.wait(self._limiter.take(1, now), now)) > 0:
+            await asyncio.sleep(seconds)
 
     async def _try(
         self,
