@@ -30,6 +30,7 @@ from p2pqwen.hub.client import HubFile
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_place import cache_folder
 
 TREE_FORMAT = 1
 LOCK_SECONDS = 120.0
@@ -108,7 +109,7 @@ class HubCache:
         yield from (path for path in held if not path.is_symlink())
 
     def _repo_folder(self, repo: RepoId) -> Path:
-        return self.root / f"models--{repo.org}--{repo.model}"
+        return self.root / cache_folder(repo)
 
     @contextmanager
     def _lock(self, repo: RepoId, etag: str) -> Iterator[None]:

@@ -23,6 +23,7 @@ from p2pqwen.library import durable
 from p2pqwen.library.space import RESERVE, free_space
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_place import library_parts
 
 ID_FILE = ".p2pqwen-folder"
 MAX_MEMORY = 64 << 20
@@ -63,7 +64,7 @@ class LibraryFolder:
 
     def save_path(self, repo: RepoId) -> Path:
         """Return the torrent's save path: the folder that holds `<commit>/`."""
-        return self.root / repo.org / repo.model
+        return self.root.joinpath(*library_parts(repo))
 
     def folder(self, snapshot: SnapshotId) -> Path:
         """Return where the payload stands."""
@@ -77,9 +78,13 @@ class LibraryFolder:
         """Return the file that stands while not every file is there."""
         return self.save_path(snapshot.repo) / f"{snapshot.commit}.partial"
 
+    def staged_of(self, repo: RepoId) -> Path:
+        """Return the folder in which snapshots of a repository are made."""
+        return self.staging.joinpath(*library_parts(repo))
+
     def staged(self, snapshot: SnapshotId) -> Path:
         """Return where the snapshot is made."""
-        return self.staging / snapshot.repo.org / snapshot.repo.model / str(snapshot.commit)
+        return self.staged_of(snapshot.repo) / str(snapshot.commit)
 
     def require_room(self, size: int, *, claimed: int = 0) -> None:
         """Refuse with `DiskError` when `size` bytes would eat into the reserve, or into what others `claimed`."""

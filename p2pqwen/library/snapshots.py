@@ -38,6 +38,7 @@ from p2pqwen.values import json_fields
 from p2pqwen.values.counted import counted
 from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_place import file_stem
 from p2pqwen.values.strict_json import JsonValue
 
 MAX_MARKER_SIZE = 1 << 20
@@ -151,7 +152,7 @@ class Library:
 
     def lock_path(self, snapshot: SnapshotId) -> Path:
         """Return the lock that whoever changes this snapshot holds."""
-        return self._home.locks / f"{snapshot.repo.org}--{snapshot.repo.model}@{snapshot.commit}.lock"
+        return self._home.locks / f"{file_stem(snapshot)}.lock"
 
     def all(self) -> list[HeldSnapshot]:
         """Return every held snapshot whose disk is here, ordered by repository and commit."""
@@ -226,8 +227,7 @@ class Library:
 
     def other_stages(self, snapshot: SnapshotId) -> list[Path]:
         """Return where other commits of this repository were begun and not finished."""
-        repo = snapshot.repo
-        staged = [path for one in self.folders for path in (one.staging / repo.org / repo.model).glob("?" * 40)]
+        staged = [path for one in self.folders for path in one.staged_of(snapshot.repo).glob("?" * 40)]
         return sorted(path for path in staged if path.name != str(snapshot.commit))
 
     def discard_stage(self, snapshot: SnapshotId) -> None:

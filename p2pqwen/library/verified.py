@@ -19,6 +19,7 @@ from p2pqwen.library.home import Home
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_place import file_stem
 
 MAX_RECORD_SIZE = 64 << 20
 
@@ -57,7 +58,7 @@ class VerifiedFiles:
         durable.remove(self._path(snapshot))
 
     def _path(self, snapshot: SnapshotId) -> Path:
-        return self._folder / f"{snapshot.repo.org}--{snapshot.repo.model}@{snapshot.commit}.json"
+        return self._folder / f"{file_stem(snapshot)}.json"
 
 
 def _look(path: Path) -> list[int]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError
+from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
@@ -32,6 +32,7 @@ from p2pqwen.operations.verify import BadFile
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_place import cache_folder, parse_cache_folder
 
 MAX_DEPTH = 4
 """How far below a given folder model folders are looked for: `models/org/name/commit` and its like."""
@@ -117,7 +118,7 @@ class _Matches:
             return
         for repo in _cached_repos(cache.root):
             listed = [one for one in self._known if one.id.repo == repo]
-            commits = {path.name for path in (cache.root / f"models--{repo.org}--{repo.model}").glob("snapshots/*")}
+            commits = {path.name for path in (cache.root / cache_folder(repo)).glob("snapshots/*")}
             for commit in sorted(commits - {str(one.id.commit) for one in listed}):
                 self._unmatched.append((f"{repo}@{commit}", "in the Hugging Face cache, but nobody you trust lists it"))
             for one in listed:
@@ -363,10 +364,8 @@ def _difference(row: FileRow, root: Sha256 | None, digests: FileDigests) -> tupl
 
 def _cached_repos(root: Path) -> Iterator[RepoId]:
     for folder in sorted(root.glob("models--*--*")):
-        try:
-            yield RepoId(folder.name.removeprefix("models--").replace("--", "/", 1))
-        except FormatError:
-            continue
+        if (repo := parse_cache_folder(folder.name)) is not None:
+            yield repo
 
 
 def _model_folders(top: Path, library: Collection[Path]) -> Iterator[tuple[Path, Mapping[str, int]]]:
@@ -394,8 +393,6 @@ def _may_be(one: KnownTorrent, folder: Path, sizes: Mapping[str, int]) -> bool:
     """Tell whether it is worth reading a torrent for a folder: it is called so, or holds just as much."""
     names = {part.lower() for part in folder.parts[-3:]}
     repo = one.id.repo
-    called = {repo.model.lower(), str(one.id.commit)}
-    called |= {f"{repo.org}{join}{repo.model}".lower() for join in ("--", "_", "__", "-")}
-    return (
-        bool(names & called) or f"models--{repo.org}--{repo.model}".lower() in names or sum(sizes.values()) == one.size
-    )
+    called = {repo.name.lower(), str(one.id.commit)}
+    called |= {f"{repo.org}{join}{repo.name}".lower() for join in ("--", "_", "__", "-")}
+    return bool(names & called) or cache_folder(repo).lower() in names or sum(sizes.values()) == one.size

@@ -54,7 +54,7 @@ class WatchedRepo:
         """Tell whether a glob names it: `ORG/MODEL`, `MODEL`, or `group:GROUP`."""
         if pattern.startswith("group:"):
             return self.group is not None and fnmatchcase(self.group, pattern.removeprefix("group:"))
-        return fnmatchcase(self.repo.text if "/" in pattern else self.repo.model, pattern)
+        return fnmatchcase(self.repo.text if "/" in pattern else self.repo.name, pattern)
 
 
 def parse_watchlist(data: bytes) -> tuple[WatchedRepo, ...]:

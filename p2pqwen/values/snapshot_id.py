@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from dataclasses import dataclass
 from typing import Self
@@ -14,11 +15,19 @@ _PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?", re.ASCII)
 MAX_REPO_ID = 96
 
 
+class RepoKind(enum.StrEnum):
+    """What a repository holds; the Hub keeps each kind's names apart."""
+
+    MODEL = "model"
+    DATASET = "dataset"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class RepoId:
-    """A model repository's name on the Hub, `org/model`."""
+    """A repository's name on the Hub: `org/name`, and its kind. Raises `FormatError`."""
 
     text: str
+    kind: RepoKind = RepoKind.MODEL
 
     def __post_init__(self) -> None:
         parts = self.text.split("/")
@@ -38,12 +47,12 @@ class RepoId:
         return self.text.split("/")[0]
 
     @property
-    def model(self) -> str:
-        """The name under its organisation."""
+    def name(self) -> str:
+        """The name below its organisation."""
         return self.text.split("/")[1]
 
     def __str__(self) -> str:
-        return self.text
+        return self.text if self.kind is RepoKind.MODEL else f"{self.kind}s/{self.text}"
 
 
 @dataclass(frozen=True, slots=True, order=True)

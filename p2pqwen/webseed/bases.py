@@ -18,6 +18,7 @@ from p2pqwen.torrent.web_address import check_web_url
 from p2pqwen.values.printable_text import printable
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_place import api_path, hub_path
 
 MAX_BASES = 64
 _FIELD = re.compile(r"\{[^{}]*\}")
@@ -131,8 +132,9 @@ def hub_candidates(endpoint: str, repo: RepoId | None = None) -> tuple[str, str]
     The first redirects; the second answers small files directly and has no LFS files (404), which is what lets
     clients that stumble over redirects finish.
     """
-    hub, name = endpoint.rstrip("/"), repo.text if repo else "{repo}"
-    return f"{hub}/{name}/resolve/", f"{hub}/api/resolve-cache/models/{name}/"
+    hub = endpoint.rstrip("/")
+    path, api = (hub_path(repo), api_path(repo)) if repo else ("{repo}", "models/{repo}")
+    return f"{hub}/{path}/resolve/", f"{hub}/api/resolve-cache/{api}/"
 
 
 def _normal(url: str) -> str:

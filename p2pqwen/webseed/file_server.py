@@ -23,6 +23,7 @@ from aiohttp import web
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_place import library_parts
 from p2pqwen.webseed.doorkeeper import Doorkeeper
 from p2pqwen.webseed.loop_thread import LoopThread
 from p2pqwen.webseed.offered_file import Offer
@@ -208,4 +209,4 @@ class FileServer:
 
 
 def _key(snapshot: SnapshotId) -> tuple[str, ...]:
-    return snapshot.repo.org, snapshot.repo.model, str(snapshot.commit)
+    return *library_parts(snapshot.repo), str(snapshot.commit)

@@ -23,7 +23,7 @@ def look(hours, source=Source.TRACKER):
 
 
 def numbers(swarms):
-    return [int(one.snapshot.repo.model.removeprefix("Model-")) for one in swarms]
+    return [int(one.snapshot.repo.name.removeprefix("Model-")) for one in swarms]
 
 
 def test_the_longest_unseen_first_and_the_freshly_seen_not_at_all():

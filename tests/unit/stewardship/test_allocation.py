@@ -22,7 +22,7 @@ def plan(candidates, budget, disks=PLENTY, of=1, **more):
 
 
 def names(decisions):
-    return [one.snapshot.repo.model for one in decisions]
+    return [one.snapshot.repo.name for one in decisions]
 
 
 def test_the_needy_come_first_however_the_hash_falls():
@@ -83,7 +83,7 @@ def test_what_is_not_chosen_says_why(given_, budget, disks, reason):
 
 def test_reasons_name_need_and_place():
     found = plan([candidate(1, 1), Candidate(snapshot(2), GB, UNSEEN), candidate(3, None)], 100 * GB)
-    by_name = {one.snapshot.repo.model: one.reason for one in found.chosen}
+    by_name = {one.snapshot.repo.name: one.reason for one in found.chosen}
     assert by_name["Model-1"].startswith("critical: 1 copy seen, Hub gone, place ")
     assert "unknown: nobody has looked for copies, Hub unknown" in by_name["Model-2"]
     halves = plan([Candidate(snapshot(4), GB, seen(None, 6))], GB).chosen[0]
@@ -106,7 +106,7 @@ def test_what_is_held_counts_against_the_budget():
 def test_the_fullest_disk_that_fits_is_taken():
     disks = [Disk("large", 100 * GB), Disk("small", 5 * GB)]
     found = plan([candidate(1, 1, size=4 * GB), candidate(2, 1, size=50 * GB)], 200 * GB, disks)
-    assert {one.snapshot.repo.model: one.disk for one in found.chosen} == {"Model-1": "small", "Model-2": "large"}
+    assert {one.snapshot.repo.name: one.disk for one in found.chosen} == {"Model-1": "small", "Model-2": "large"}
 
 
 sizes = st.integers(0, 20 * GB)

@@ -59,7 +59,7 @@ def test_the_budget_goes_by_priority_and_then_to_the_smaller():
         ],
         BulkLimits(budget=100),
     )
-    assert [(row.survey.wanted.repo.model, row.action.value) for row in plan.rows] == [
+    assert [(row.survey.wanted.repo.name, row.action.value) for row in plan.rows] == [
         ("First", "new"), ("Small", "new"), ("Big", "skipped"), ("Later", "new"),
     ]  # fmt: skip
     assert plan.summary(500) == "3 new, 1 skipped; 100 B to bring, 500 B free"
@@ -76,7 +76,7 @@ def test_every_repository_is_decided_once_and_no_limit_is_passed(found, budget, 
         for number, (size, priority, held) in enumerate(found)
     ]
     plan = plan_bulk(surveys, BulkLimits(budget=budget, free=free))
-    assert sorted(row.survey.wanted.repo.model for row in plan.rows) == sorted(one.wanted.repo.model for one in surveys)
+    assert sorted(row.survey.wanted.repo.name for row in plan.rows) == sorted(one.wanted.repo.name for one in surveys)
     assert all(plan.to_bring <= limit for limit in (budget, free) if limit is not None)
     again = plan_bulk(reversed(surveys), BulkLimits(budget=budget, free=free))
     assert [(row.survey, row.action) for row in again.rows] == [(row.survey, row.action) for row in plan.rows]

@@ -16,7 +16,7 @@ def test_what_is_printed_is_read_back(snapshot):
 @pytest.mark.parametrize("text", ["Qwen/Qwen3-0.6B", "a/b", "01-ai/Yi_1.5", "a/" + "x" * 94])
 def test_repositories(text):
     repo = RepoId(text)
-    assert f"{repo.org}/{repo.model}" == str(repo) == text
+    assert f"{repo.org}/{repo.name}" == str(repo) == text
 
 
 @pytest.mark.parametrize(
