@@ -130,7 +130,7 @@ def make_library(home: Path, count: int, files: int, size: int) -> None:
     from p2pqwen.manifest.lfs_pointer import pointer_oid
     from p2pqwen.manifest.manifest import FileRow, Manifest
     from p2pqwen.torrent.layout import Layout
-    from p2pqwen.torrent.recipe import build_metainfo
+    from p2pqwen.torrent.snapshot_torrent import build_metainfo
     from p2pqwen.values.digest import CommitId
     from p2pqwen.values.repo_path import RepoPath
     from p2pqwen.values.snapshot_id import RepoId, SnapshotId

@@ -16,7 +16,7 @@ from p2pqwen.torrent.info import Info, build_info
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
-from p2pqwen.torrent.piece_length import piece_length
+from p2pqwen.torrent.recipe import CURRENT
 from p2pqwen.values.repo_path import RepoPath
 
 INDEX_PATH = RepoPath(INDEX_FILE)
@@ -70,8 +70,8 @@ def check_bundle(info: Info, position: Position) -> None:
     """
     if parse_bundle_name(info.name) != position:
         raise FormatError("the bundle is of another index", expected=bundle_name(position), got=info.name)
-    if info.other_keys or info.layout.piece_length != piece_length(info.layout.total_size):
-        raise FormatError("the bundle does not follow recipe 1")
+    if info.other_keys or info.layout.piece_length != CURRENT.piece_length(info.layout.total_size):
+        raise FormatError(f"the bundle does not follow {CURRENT}")
     index = next((file for file in info.files if file.path == INDEX_PATH), None)
     if index is None or not 0 < index.size <= MAX_INDEX_SIZE:
         raise FormatError("the bundle holds no index.json that could be one")

@@ -18,16 +18,15 @@ from urllib.parse import quote, unquote
 from p2pqwen.errors import FormatError
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
-from p2pqwen.torrent.piece_length import piece_length
+from p2pqwen.torrent.recipe import CURRENT, RECIPES, Recipe
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from p2pqwen.values.strict_json import JsonObject, JsonValue
 from p2pqwen.values.utc_time import format_time, parse_time
 from p2pqwen.values.web_url import check_web_url
 
-REPO_TYPE = "model"
-RECIPE = 1
+REPO_TYPE = RepoKind.MODEL.value
 MAX_WEB_SEEDS = 32
 MAX_FILES = 1_000_000
 MAX_MAGNET = 16 * 1024
@@ -71,6 +70,7 @@ class Entry:
     added: datetime
     upstream: Upstream
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
+    recipe: Recipe = CURRENT
 
     @property
     def torrent(self) -> str:
@@ -86,8 +86,8 @@ class Entry:
             "commit": str(self.id.commit),
             "size": self.size,
             "files": self.files,
-            "piece_length": piece_length(self.size),
-            "recipe": RECIPE,
+            "piece_length": self.recipe.piece_length(self.size),
+            "recipe": self.recipe.number,
             "infohash_v1": str(self.infohash.v1),
             "infohash_v2": str(self.infohash.v2),
             "magnet": self.magnet,
@@ -133,7 +133,7 @@ Row: TypeAlias = Entry | SkippedEntry
 def row_order(row: Row) -> tuple[str, str, str, int]:
     """Return what the rows of an index are sorted by: repository, commit, kind, recipe."""
     if isinstance(row, Entry):
-        return row.id.repo.text, str(row.id.commit), REPO_TYPE, RECIPE
+        return row.id.repo.text, str(row.id.commit), REPO_TYPE, row.recipe.number
     return row.repo, row.commit, row.repo_type, row.recipe
 
 
@@ -145,7 +145,7 @@ def torrent_location(snapshot: SnapshotId) -> str:
 def parse_row(row: JsonObject) -> Row:
     """Read one row: an entry, or what this version skips. Raises `FormatError`."""
     kind, recipe = json_fields.text(row, "repo_type", limit=MAX_NAME), json_fields.integer(row, "recipe", at_least=1)
-    if kind == REPO_TYPE and recipe == RECIPE:
+    if kind == REPO_TYPE and recipe in RECIPES:
         return parse_entry(row)
     repo, commit = (json_fields.text(row, name, limit=MAX_NAME) for name in ("repo", "commit"))
     for text in (repo, commit, kind):
@@ -165,10 +165,11 @@ def parse_entry(row: JsonObject) -> Entry:
 
 def _parse(row: JsonObject, snapshot: SnapshotId) -> Entry:
     json_fields.constant(row, "repo_type", REPO_TYPE)
-    json_fields.constant(row, "recipe", RECIPE)
+    if (recipe := RECIPES.get(json_fields.integer(row, "recipe"))) is None:
+        raise FormatError("field 'recipe'", expected=", ".join(map(str, RECIPES)), got=row["recipe"])
     json_fields.constant(row, "torrent", torrent_location(snapshot))
     size = json_fields.integer(row, "size")
-    json_fields.constant(row, "piece_length", piece_length(size))
+    json_fields.constant(row, "piece_length", recipe.piece_length(size))
     web_seeds = json_fields.texts(row, "web_seeds", limit=MAX_WEB_SEEDS)
     for url in web_seeds:
         _quoted_url(url)
@@ -192,6 +193,7 @@ def _parse(row: JsonObject, snapshot: SnapshotId) -> Entry:
         added=_time(json_fields.text(row, "added")),
         upstream=_upstream(json_fields.text(row, "upstream")),
         extra={name: value for name, value in row.items() if name not in _FIELDS},
+        recipe=recipe,
     )
     _check_magnet(entry)
     return entry

@@ -24,8 +24,8 @@ from p2pqwen.mirrors.reading import read_now
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
-from p2pqwen.torrent.recipe import check_manifest
 from p2pqwen.torrent.signature import verify_torrent
+from p2pqwen.torrent.snapshot_torrent import check_manifest
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 

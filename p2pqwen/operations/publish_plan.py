@@ -21,7 +21,7 @@ from p2pqwen.operations.published_elsewhere import Elsewhere
 from p2pqwen.operations.snapshot_build import hub_web_seed
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.torrent.recipe import check_recipe
+from p2pqwen.torrent.snapshot_torrent import check_recipe
 from p2pqwen.torrent.web_address import check_tracker_url
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.web_url import check_web_url

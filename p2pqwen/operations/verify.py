@@ -18,8 +18,8 @@ from p2pqwen.operations.snapshot_build import warnings_of
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.layout import Layout, PayloadFile
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.torrent.recipe import check_manifest
 from p2pqwen.torrent.signature import SignerResult, verify_torrent
+from p2pqwen.torrent.snapshot_torrent import check_manifest
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 

@@ -1,7 +1,7 @@
-"""The info dictionary of a BEP 52 hybrid (v1 and v2 at once), written by recipe 1 and read strictly.
+"""The info dictionary of a BEP 52 hybrid (v1 and v2 at once), written by the recipe and read strictly.
 
 Reading is a security boundary: every path becomes a `RepoPath`, and the v1 file list must be the v2 file tree with
-the pad files that recipe 1 puts in it, so that a v1 and a v2 client cannot be shown two different payloads.
+the pad files that the recipe puts in it, so that a v1 and a v2 client cannot be shown two different payloads.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from p2pqwen.torrent.bencode import Bencoded
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.layout import MAX_FILES, Layout, PayloadFile
 from p2pqwen.torrent.piece_hasher import FileHashes
-from p2pqwen.torrent.piece_length import piece_length as recipe_piece_length
+from p2pqwen.torrent.recipe import CURRENT, Recipe
 from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.repo_path import RepoPath
 
 MAX_INFO_BYTES = 64 * 1024 * 1024
-RECIPE_KEYS = frozenset({b"file tree", b"files", b"meta version", b"name", b"piece length", b"pieces"})
 _V1_HASH_SIZE = 20
 _MAX_PIECE_LENGTH = 128 * 1024 * 1024  # libtorrent's max_piece_size
 
@@ -66,14 +65,14 @@ class Info:
         self._set("layout", layout)
         self._set("pieces", pieces)
         self._set("infohash", InfoHash.of(self.raw))
-        self._set("other_keys", tuple(repr(key[:40])[1:] for key in info if key not in RECIPE_KEYS))
+        self._set("other_keys", tuple(repr(key[:40])[1:] for key in info if key not in CURRENT.info_keys))
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
 
 def build_info(name: CommitId | str, layout: Layout, hashes: Mapping[RepoPath, FileHashes]) -> bytes:
-    """Return recipe 1's bencoded info dictionary, named after a snapshot's commit or, as a text, a bundle.
+    """Return the recipe's bencoded info dictionary, named after a snapshot's commit or, as a text, a bundle.
 
     `hashes` holds every file of the layout, hashed at its piece length and padded where a pad file follows;
     hashes of another size or piece length are a `ValueError`.
@@ -100,14 +99,14 @@ def build_info(name: CommitId | str, layout: Layout, hashes: Mapping[RepoPath, F
     )
 
 
-def recipe_differences(info: Info) -> list[str]:
-    """Return what keeps an info dictionary from being recipe 1's, one sentence each; empty when nothing does."""
+def recipe_differences(info: Info, recipe: Recipe = CURRENT) -> list[str]:
+    """Return what keeps an info dictionary from being the recipe's, one sentence each; empty when nothing does."""
     differences = [f"info holds the key {key}" for key in info.other_keys]
     try:
         CommitId.parse(info.name)
     except FormatError:
         differences.append(f"name is {info.name!r}, not a commit of 40 hex digits")
-    expected = recipe_piece_length(info.layout.total_size)
+    expected = recipe.piece_length(info.layout.total_size)
     if info.layout.piece_length != expected:
         differences.append(f"piece length is {info.layout.piece_length}, not {expected}")
     return differences

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Self
 
 from p2pqwen.errors import FormatError
-from p2pqwen.torrent.piece_length import piece_length as recipe_piece_length
+from p2pqwen.torrent.recipe import CURRENT, Recipe
 from p2pqwen.values.repo_path import RepoPath, refuse_clashes
 
 MAX_FILES = 100_000
@@ -61,10 +61,10 @@ class Layout:
             raise FormatError("too many pieces for one torrent", expected=f"at most {MAX_PIECES}", got=self.piece_count)
 
     @classmethod
-    def of(cls, files: Iterable[tuple[RepoPath, int]]) -> Self:
-        """Lay out files given in any order, with recipe 1's piece length."""
+    def of(cls, files: Iterable[tuple[RepoPath, int]], recipe: Recipe = CURRENT) -> Self:
+        """Lay out files given in any order, with the recipe's piece length."""
         ordered = tuple(sorted((PayloadFile(path, size) for path, size in files), key=lambda file: file.path.sort_key))
-        return cls(ordered, recipe_piece_length(sum(file.size for file in ordered)))
+        return cls(ordered, recipe.piece_length(sum(file.size for file in ordered)))
 
     @property
     def total_size(self) -> int:

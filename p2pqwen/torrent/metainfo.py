@@ -13,6 +13,7 @@ from p2pqwen.torrent.bencode import Bencoded
 from p2pqwen.torrent.info import FileEntry, Info, build_info
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.layout import Layout
+from p2pqwen.torrent.recipe import CURRENT
 from p2pqwen.torrent.signature_entry import TorrentSignature
 from p2pqwen.values.digest import CommitId, Sha256
 
@@ -101,7 +102,7 @@ class Metainfo:
         if self.web_seeds:
             torrent[b"url-list"] = [url.encode() for url in self.web_seeds]
         if self.manifest is not None:
-            _merge(torrent, b"p2pqwen", {b"manifest": self.manifest, b"recipe": fields.RECIPE})
+            _merge(torrent, b"p2pqwen", {b"manifest": self.manifest, b"recipe": CURRENT.number})
         if self.signatures:
             _merge(torrent, b"signatures", {key.encode(): one.document() for key, one in self.signatures.items()})
         torrent[b"piece layers"] = {root.raw: layer for root, layer in self.piece_layers.items()}
@@ -112,7 +113,7 @@ def parse_metainfo(data: bytes) -> Metainfo:
     """Read a .torrent file of at most 64 MiB; raises `FormatError`.
 
     Accepted is a hybrid directory torrent in strict bencode, complete with its piece layers, whose v1 and v2 file
-    lists agree. Whether it follows recipe 1 is `check_recipe`'s question.
+    lists agree. Whether it follows the recipe is `check_recipe`'s question.
     """
     torrent = bencode.decode_dict(data, max_bytes=MAX_TORRENT_BYTES)
     info = torrent.pop(b"info", None)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from p2pqwen.errors import FormatError
 from p2pqwen.torrent.bencode import Bencoded
 from p2pqwen.torrent.info import text
+from p2pqwen.torrent.recipe import RECIPES
 from p2pqwen.torrent.signature_entry import MAX_SIGNATURES, TorrentSignature, check_label
 from p2pqwen.torrent.web_address import check_tracker_url, check_web_url
 from p2pqwen.values.digest import Sha256
 
-RECIPE = 1
 MAX_WEB_SEEDS = 100
 MAX_TRACKERS = 100
 MAX_COMMENT = 4096
@@ -65,9 +65,11 @@ def take_manifest(torrent: dict[bytes, Bencoded]) -> bytes | None:
         return None
     ours = _dict(torrent.pop(b"p2pqwen"), "p2pqwen")
     recipe, manifest = ours.pop(b"recipe", None), ours.pop(b"manifest", None)
-    if recipe != RECIPE:
+    if type(recipe) is not int or recipe not in RECIPES:
         raise FormatError(
-            "torrent `p2pqwen` is of a recipe this version does not know", expected=RECIPE, got=repr(recipe)[:40]
+            "torrent `p2pqwen` is of a recipe this version does not know",
+            expected=", ".join(map(str, RECIPES)),
+            got=repr(recipe)[:40],
         )
     if not isinstance(manifest, bytes):
         raise FormatError("torrent `p2pqwen` holds no manifest")

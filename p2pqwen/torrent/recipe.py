@@ -1,63 +1,45 @@
-"""Recipe 1: a snapshot's torrent made from its manifest and hashes, and the checks that one is such a torrent."""
+"""Recipes: rules by which a snapshot alone decides its info dictionary, so that all preservers join one swarm.
+
+Recipe 1 is SPEC section 3. A recipe is never changed, only followed by another number: its infohashes are published.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from p2pqwen.errors import FormatError, VerificationError
-from p2pqwen.manifest.manifest import Manifest
-from p2pqwen.torrent.info import build_info, recipe_differences
-from p2pqwen.torrent.layout import Layout
-from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.torrent.piece_hasher import FileHashes
-from p2pqwen.values.repo_path import RepoPath
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
 
 
-def build_metainfo(
-    manifest: Manifest,
-    layout: Layout,
-    hashes: Mapping[RepoPath, FileHashes],
-    *,
-    web_seeds: tuple[str, ...] = (),
-    trackers: tuple[tuple[str, ...], ...] = (),
-    created_by: str | None = None,
-) -> Metainfo:
-    """Make a snapshot's torrent by recipe 1, its manifest embedded, not yet signed."""
-    one_piece = layout.piece_length
-    layers = {file.pieces_root: file.piece_layer for file in hashes.values() if file.size > one_piece}
-    metainfo = Metainfo(
-        build_info(manifest.snapshot.commit, layout, hashes),
-        {root: layer for root, layer in layers.items() if root is not None},
-        web_seeds=web_seeds,
-        trackers=trackers,
-        comment=f"{manifest.snapshot.repo} @ {manifest.snapshot.commit}",
-        created_by=created_by,
-        manifest=manifest.encode(),
-    )
-    check_manifest(metainfo, manifest)
-    return metainfo
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One recipe. `number` names it in torrents and indexes; `info_keys` are all its info dictionary has.
 
-
-def check_recipe(metainfo: Metainfo) -> None:
-    """Raise `FormatError`, naming every difference, unless the torrent is one that recipe 1 makes."""
-    if differences := recipe_differences(metainfo.parsed_info):
-        raise FormatError("the torrent does not follow recipe 1", got="; ".join(differences))
-
-
-def check_manifest(metainfo: Metainfo, manifest: Manifest) -> None:
-    """Raise `VerificationError` unless torrent and manifest speak of the same commit, paths and sizes.
-
-    That the bytes are the same only hashing them can tell.
+    `lengths` are rows of (payload of at most, piece length), in bytes; a larger payload takes `longest`.
     """
-    if metainfo.name != str(manifest.snapshot.commit):
-        raise VerificationError(
-            "the torrent is not of the manifest's commit", expected=manifest.snapshot.commit, got=metainfo.name
-        )
-    in_torrent = {file.path: file.size for file in metainfo.files}
-    in_manifest = {row.path: row.size for row in manifest.files}
-    for path, size in in_manifest.items():
-        if in_torrent.get(path) != size:
-            got = in_torrent.get(path, "no such file")
-            raise VerificationError(f"size of {path} in the torrent", expected=size, got=got)
-    if surplus := sorted(in_torrent.keys() - in_manifest.keys()):
-        raise VerificationError(f"the torrent holds {surplus[0]}, which the manifest does not list")
+
+    number: int
+    info_keys: frozenset[bytes]
+    lengths: tuple[tuple[int, int], ...]
+    longest: int
+
+    def piece_length(self, total_size: int) -> int:
+        """Return the piece length in bytes for a payload of `total_size` bytes, pad files not counted."""
+        return next((length for limit, length in self.lengths if total_size <= limit), self.longest)
+
+    def __str__(self) -> str:
+        return f"recipe {self.number}"
+
+
+RECIPE_1 = Recipe(
+    number=1,
+    info_keys=frozenset({b"file tree", b"files", b"meta version", b"name", b"piece length", b"pieces"}),
+    lengths=((64 * MIB, 256 * KIB), (GIB, MIB), (4 * GIB, 2 * MIB), (32 * GIB, 4 * MIB), (256 * GIB, 8 * MIB)),
+    longest=16 * MIB,
+)
+RECIPES: Mapping[int, Recipe] = {recipe.number: recipe for recipe in (RECIPE_1,)}
+"""The recipes that this version reads."""
+CURRENT = RECIPE_1
+"""The recipe that this version writes."""

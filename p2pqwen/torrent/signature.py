@@ -10,8 +10,8 @@ from p2pqwen.errors import VerificationError
 from p2pqwen.manifest.manifest import Manifest, parse_manifest
 from p2pqwen.signing.keys import PrivateKey, PublicKey
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.torrent.recipe import check_manifest
 from p2pqwen.torrent.signature_entry import SIGNATURE_SIZE, TorrentSignature, check_label
+from p2pqwen.torrent.snapshot_torrent import check_manifest
 from p2pqwen.values.digest import Sha256
 
 __all__ = ["SignatureState", "SignerResult", "TorrentSignature", "sign_torrent", "verify_torrent"]

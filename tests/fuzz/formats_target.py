@@ -20,8 +20,8 @@ from p2pqwen.manifest.provenance import prove
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import metainfo_from_info, parse_metainfo
-from p2pqwen.torrent.recipe import check_manifest
 from p2pqwen.torrent.signature import verify_torrent
+from p2pqwen.torrent.snapshot_torrent import check_manifest
 from p2pqwen.values.digest import Sha1, Sha256
 
 VECTORS = Path(__file__).parents[1] / "vectors"

@@ -22,7 +22,7 @@ from p2pqwen.index.entry import parse_entry
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import prove
 from p2pqwen.signing.keys import PrivateKey, PublicKey
-from p2pqwen.torrent.piece_length import piece_length
+from p2pqwen.torrent.recipe import RECIPE_1
 from p2pqwen.values import base64_text, strict_json
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath, refuse_clashes
@@ -122,7 +122,7 @@ def test_the_torrent_is_made_again_from_the_files_alone():
     "size", [0, 1, *(edge + one for edge in (2**26, 2**30, 2**32, 2**35, 2**38) for one in (0, 1))]
 )
 def test_piece_lengths(size):
-    assert reader.piece_length(size) == piece_length(size)
+    assert reader.piece_length(size) == RECIPE_1.piece_length(size)
 
 
 @settings(max_examples=50)

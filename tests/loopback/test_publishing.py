@@ -465,7 +465,7 @@ def _hold_as(home: Home, metainfo, commit: CommitId) -> None:
 
     from p2pqwen.manifest.manifest import Manifest, parse_manifest
     from p2pqwen.torrent.layout import Layout
-    from p2pqwen.torrent.recipe import build_metainfo
+    from p2pqwen.torrent.snapshot_torrent import build_metainfo
     from p2pqwen.values.repo_path import RepoPath
     from tests.strategies import hash_payload
 

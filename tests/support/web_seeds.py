@@ -16,7 +16,7 @@ import libtorrent as lt
 from aiohttp import web
 
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.torrent.recipe import build_metainfo
+from p2pqwen.torrent.snapshot_torrent import build_metainfo
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.bases import Base, combine_bases

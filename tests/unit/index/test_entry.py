@@ -11,7 +11,7 @@ from p2pqwen.errors import FormatError
 from p2pqwen.index.entry import MAX_FILES, Entry, Upstream, entry_magnet, parse_entry
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.magnet import parse_magnet
-from p2pqwen.torrent.piece_length import piece_length
+from p2pqwen.torrent.recipe import RECIPE_1
 from tests.strategies import sha1s, sha256s, snapshot_ids
 from tests.support.publishing import NOW, make_entry
 
@@ -108,4 +108,4 @@ def test_the_piece_length_is_the_recipes(size):
     row = replace(entry, size=size, magnet=magnet, web_seeds=()).to_json()
     assert parse_entry(row).size == size
     with pytest.raises(FormatError, match="piece_length"):
-        parse_entry({**row, "piece_length": piece_length(size) * 2})
+        parse_entry({**row, "piece_length": RECIPE_1.piece_length(size) * 2})

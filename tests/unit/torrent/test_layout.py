@@ -3,7 +3,7 @@ from hypothesis import given
 
 from p2pqwen.errors import FormatError
 from p2pqwen.torrent.layout import MAX_FILES, MAX_PIECES, Layout, PayloadFile
-from p2pqwen.torrent.piece_length import GIB, KIB, MIB, piece_length
+from p2pqwen.torrent.recipe import GIB, KIB, MIB, RECIPE_1
 from p2pqwen.values.repo_path import RepoPath
 from tests.strategies import lay_out, payloads
 
@@ -32,7 +32,7 @@ def layout(*files: tuple[str, int], piece_length: int = PIECE) -> Layout:
     ],
 )
 def test_piece_length(total, expected):
-    assert piece_length(total) == expected
+    assert RECIPE_1.piece_length(total) == expected
 
 
 def test_of_sorts_by_component_and_takes_the_recipes_piece_length():

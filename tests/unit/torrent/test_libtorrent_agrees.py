@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.merkle import BLOCK_SIZE
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
-from p2pqwen.torrent.recipe import build_metainfo, check_recipe
+from p2pqwen.torrent.snapshot_torrent import build_metainfo, check_recipe
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 from tests.strategies import content, hash_payload, lay_out, manifest_of, payloads

@@ -8,8 +8,8 @@ from p2pqwen.errors import FormatError, VerificationError
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent import bencode
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info, parse_metainfo
-from p2pqwen.torrent.recipe import build_metainfo
 from p2pqwen.torrent.signature import sign_torrent, verify_torrent
+from p2pqwen.torrent.snapshot_torrent import build_metainfo
 from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
