@@ -29,7 +29,7 @@ app = typer.Typer(
 # One module for each command group, in the order a newcomer meets them; each has `register(app)`.
 _GROUPS = (
     "preserve", "keys", "publish", "trust", "index", "search", "fetch", "seed", "status", "health", "steward",
-    "verify", "torrent", "webseed", "library", "upstream", "import_", "choices", "service", "doctor", "demo",
+    "verify", "torrent", "webseed", "library", "upstream", "import_", "choices", "service", "doctor", "demo", "help",
 )  # fmt: skip
 
 
