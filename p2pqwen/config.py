@@ -114,7 +114,7 @@ class Config:
     def named_hosts(self) -> NamedHosts:
         """The hosts that config.toml and the environment name: the Hub's, those of web seeds, and those listed."""
         listed = NamedHosts.listed(_hosts(self.network.private_hosts))
-        return NamedHosts.of([self.hub.endpoint, *self.web_seed_bases]) | listed
+        return NamedHosts.configured([self.hub.endpoint, *self.web_seed_bases]) | listed
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Config:

@@ -68,7 +68,7 @@ def _for_pool(guard: Guard, pool: httpcore2.ConnectionPool) -> Guard:
     proxy: Any = getattr(pool, "_proxy_url", None)
     if proxy is None:
         return guard
-    return Guard(proxies=NamedHosts.of([f"http://{_bracketed(proxy.host.decode())}"]))
+    return Guard(proxies=NamedHosts.configured([f"http://{_bracketed(proxy.host.decode())}"]))
 
 
 def _bracketed(host: str) -> str:

@@ -35,7 +35,7 @@ def guarded_managers(guard: Guard) -> tuple[type[urllib3.PoolManager], type[urll
     class GuardedProxyManager(urllib3.ProxyManager):
         def __init__(self, proxy_url: str, **more: _Given) -> None:
             super().__init__(proxy_url, **more)
-            self.pool_classes_by_scheme = _pools(Guard(proxies=NamedHosts.of([proxy_url])))
+            self.pool_classes_by_scheme = _pools(Guard(proxies=NamedHosts.configured([proxy_url])))
 
         def urlopen(self, method: str, url: str, redirect: bool = True, **more: _Given) -> urllib3.BaseHTTPResponse:  # type: ignore[override] # noqa: FBT001, FBT002 - urllib3's signature
             guard.check_url(url)

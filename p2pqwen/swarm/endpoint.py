@@ -77,7 +77,8 @@ def is_private(host: str) -> bool:
     """Tell whether a host is an address (or a name) that only means something on this machine or its network.
 
     Such a host in a link from a stranger would make us speak to our own services (security.md, SSRF). Names that
-    resolve to a private address are not seen here; libtorrent's ssrf_mitigation and the address filter remain.
+    resolve to a private address are not seen here: HTTP is judged by the address connected to (`values.named_hosts`),
+    the rest by the address filter and libtorrent's ssrf_mitigation.
     """
     return is_private_host(host)
 

@@ -1,8 +1,9 @@
 """Which hosts of the user's own network may be asked: those that the user named himself, and no other.
 
 What a stranger sends (a magnet, a torrent, an index, a pointer, a redirect) is asked from inside the user's network, so
-by itself it leads to public addresses alone. `NamedHosts` is made of the user's own words: config.toml, the environment
-(`HF_ENDPOINT`), a URL typed on the command line. Nothing else may be put into it.
+by itself it leads to public addresses alone. `NamedHosts` is made of the user's own words: config.toml and the
+environment (`HF_ENDPOINT`), where any host counts, and URLs typed on the command line, where those count that are
+private by their text. Nothing else may be put into it.
 
 1. A URL is http or https, with a host, a port that is one and no credentials; an address in disguise is refused.
 2. A host that is private by its text must be named. This holds for each redirect again: a private host that was named
@@ -16,7 +17,7 @@ stands in. Its own address is the user's word, and is not a host that anybody ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -38,19 +39,26 @@ class RefusedAddressError(NetworkError):
 
 @dataclass(frozen=True, slots=True)
 class NamedHosts:
-    """The hosts that the user named, in whatever spelling; ports do not matter."""
+    """The private hosts that the user named, in whatever spelling; ports do not matter."""
 
     keys: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, words: Iterable[str]) -> NamedHosts:
-        """Return the hosts of the web addresses among what the user wrote; a path, a name or a magnet names none."""
-        keys = set()
-        for url in words:
-            if url.partition("://")[0].lower() in _SCHEMES:
-                with suppress(FormatError):
-                    keys.add(Host.of_url(url).key)
-        return cls(frozenset(keys))
+        """Return the private hosts of the web addresses among what the user typed; other words name none.
+
+        A host that is public by its text is not among them: it may be a stranger's, pasted, and he would say where it
+        leads.
+        """
+        return cls(frozenset(host.key for host in _web_hosts(words) if host.is_private))
+
+    @classmethod
+    def configured(cls, urls: Iterable[str]) -> NamedHosts:
+        """Return the hosts of web addresses in the user's configuration, whatever they look like.
+
+        A company's mirror of the Hub often has a public name that leads to a private address.
+        """
+        return cls(frozenset(host.key for host in _web_hosts(urls)))
 
     @classmethod
     def listed(cls, hosts: Iterable[str]) -> NamedHosts:
@@ -77,15 +85,14 @@ class Guard:
 
     def check_url(self, url: str) -> Host:
         """Return the host of a URL that may be asked, by its text; raises `RefusedAddressError`."""
-        shown = repr(url[:200])
         try:
             parts = urlsplit(url)
-            usable = parts.scheme in _SCHEMES and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+            usable = parts.scheme in _SCHEMES and parts.port != 0 and "@" not in parts.netloc
             host = Host.parse(parts.hostname or "")
         except (FormatError, ValueError) as error:
-            raise RefusedAddressError("not a web address that is asked", got=shown) from error
+            raise _no_web_address(url) from error
         if not usable:
-            raise RefusedAddressError("not a plain web address", expected="http(s)://host[:port]/path", got=shown)
+            raise _no_web_address(url)
         self._check_text(host, self.hosts)
         return host
 
@@ -122,3 +129,14 @@ class Guard:
         if host.is_private and host not in named:
             what = f"{host} is on this machine or its private network"
             raise RefusedAddressError(what, expected="a public host", hint=_HINT)
+
+
+def _web_hosts(words: Iterable[str]) -> Iterator[Host]:
+    for url in words:
+        if url.partition("://")[0].lower() in _SCHEMES:
+            with suppress(FormatError):
+                yield Host.of_url(url)
+
+
+def _no_web_address(url: str) -> RefusedAddressError:
+    return RefusedAddressError("no plain web address", expected="http(s)://host[:port]/path", got=repr(url[:200]))

@@ -28,7 +28,7 @@ from p2pqwen.values.named_hosts import NONE_NAMED, Guard, NamedHosts, RefusedAdd
 from p2pqwen.values.rate_limit import quota_pause
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.webseed.account import Account
-from p2pqwen.webseed.bases import Base
+from p2pqwen.webseed.bases import Base, Origin
 from p2pqwen.webseed.body import Body
 from p2pqwen.webseed.fault import Kind, Standing, UpstreamError
 from p2pqwen.webseed.http_answer import REDIRECTS, Wanted, read_answer
@@ -92,8 +92,7 @@ class Upstream:
         self._hub = hub
         origin = _origin(base.expanded)
         self._is_hub = hub is not None and _origin(hub.endpoint) == origin
-        own = [base.expanded] if base.origin.is_user else []
-        self._guard = Guard(named | NamedHosts.of([*own, *([hub.endpoint] if hub is not None else [])]))
+        self._guard = Guard(named | _named_by(base) | NamedHosts.configured([hub.endpoint] if hub is not None else []))
         self._session: WebSession | None = None
         self._targets: dict[RepoPath, _Target] = {}
         self._resolving: dict[RepoPath, asyncio.Lock] = {}
@@ -252,6 +251,16 @@ class Upstream:
 
     def _host_standing_by_name(self, origin: str) -> Standing:
         return self._hosts.setdefault(origin, Standing(self._patience.pace))
+
+
+def _named_by(base: Base) -> NamedHosts:
+    match base.origin:
+        case Origin.CONFIG:
+            return NamedHosts.configured([base.expanded])
+        case Origin.COMMAND_LINE:
+            return NamedHosts.of([base.expanded])
+        case _:
+            return NONE_NAMED
 
 
 def _origin(url: str) -> str:

@@ -202,8 +202,16 @@ def test_what_the_user_named_is_asked(ask, names, target):
     for url in ("http://127.0.0.1", "http://localhost", "http://hub.corp.example"):
         hits = len(target.hits)
         with pytest.raises((P2pqwenError, UpstreamError)):  # a 404
-            ask(f"{url}:{target.port}", NamedHosts.of([url]))
+            ask(f"{url}:{target.port}", NamedHosts.configured([url]))
         assert len(target.hits) > hits
+
+
+@pytest.mark.parametrize("ask", STACKS)
+def test_90_a_public_name_that_the_user_typed_is_its_owners_all_the_same(ask, names, target):
+    names["evil.example"] = [["127.0.0.1"]]
+    url = f"http://evil.example:{target.port}"
+    is_refused(ask, url, NamedHosts.of([url]))
+    assert target.hits == []
 
 
 def test_a_base_of_the_users_own_names_its_host_alone(target):
@@ -312,6 +320,27 @@ def test_a_url_that_the_user_types_names_its_host(user, target):
     with suppress(NetworkError):
         user.run("trust", "add", "f" * 64, "--index", f"http://127.0.0.1:{target.port}/keep")
     assert target.hits[-1] == "/keep/index.json"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fetch", "{url}/x.torrent", *QUIET),
+        ("trust", "add", "f" * 64, "--index", "{url}/keep"),
+        ("trust", "add", "{url}/keep", "--yes"),
+        ("preserve", "--from", ".", "--repo", "Qwen/Tiny", "--commit", str(COMMIT), "--git", "{url}/Qwen/Tiny"),
+    ],
+    ids=["90-fetch", "90-trust", "90-trust-by-url", "90-git"],
+)
+def test_a_url_that_the_user_pastes_may_be_a_strangers(user, names, target, tmp_path, words):
+    names["evil.example"] = [["127.0.0.1"]]
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    url = f"http://evil.example:{target.port}"
+    ended = user.run(*(str(tmp_path / "model") if word == "." else word.format(url=url) for word in words))
+    assert ended.code == (0 if "--git" in words else 5), ended  # without the commit object it is unproven, and says so
+    assert "evil.example" in names.asked
+    assert target.hits == []
 
 
 def test_config_toml_may_list_private_hosts(tmp_path, target):

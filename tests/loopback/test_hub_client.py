@@ -7,14 +7,17 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx2
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.utils._xet import parse_xet_file_data_from_response
 
 from p2pqwen.errors import DiskError, FormatError, NetworkError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.hub import client as client_module
 from p2pqwen.hub import session
 from p2pqwen.hub.client import HubClient
 from p2pqwen.hub.failures import NotShownError
+from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.snapshot_id import RepoId
 from tests.simulators.faults import Effect, Fault
 from tests.simulators.hub import HubSimulator
@@ -422,3 +425,21 @@ def test_a_folder_that_cannot_be_written(client, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DiskError):
         client.download(listing, listing.files[0], tmp_path / "file" / "staging")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_xet_is_for_the_users_own_hub(named):
+    """Its client resolves names itself and goes where an answer leads: a stranger's answer does not reach it."""
+    offer = {
+        "X-Xet-Hash": "f" * 64,
+        "X-Xet-Refresh-Route": "http://127.0.0.1:9/token",
+        "Link": '<http://127.0.0.1:9/token>; rel="xet-auth"',
+        "ETag": "x",
+    }
+    request = httpx2.Request("HEAD", "https://mirror.example/Qwen/Tiny/resolve/main/x")
+    answer = httpx2.Response(200, headers=offer, request=request)
+    hosts = NamedHosts.listed(["mirror.example"] if named else ["hub.example"])
+    with session.only_to("https://mirror.example", hosts):
+        session._after_answer(answer)
+    assert (parse_xet_file_data_from_response(answer, "https://mirror.example") is not None) is named
+    assert answer.headers["ETag"] == "x"

@@ -70,7 +70,8 @@ def test_only_web_addresses_name_hosts():
         "",
     ]
     assert NamedHosts.of(words) == NONE_NAMED
-    assert NamedHosts.of(["HTTP://Nas.LAN:80/{repo}/"]) == NamedHosts.listed(["nas.lan"])
+    assert NamedHosts.of(["HTTP://Nas.LAN:80/{repo}/", "http://example.org/"]) == NamedHosts.listed(["nas.lan"])
+    assert NamedHosts.configured(["https://hub.example.org/"]) == NamedHosts.listed(["hub.example.org"])
     with pytest.raises(FormatError):
         NamedHosts.listed(["a host"])
 
