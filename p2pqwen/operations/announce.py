@@ -80,4 +80,4 @@ async def _put(
     pointer: Pointer,
 ) -> Put:
     async with dht.open() as client:
-        return await put_pointer(client, pointers, accepted.publisher, key, address.salt, pointer)
+        return await put_pointer(client, pointers, accepted.roots, key, address.salt, pointer)
