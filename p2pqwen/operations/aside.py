@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from p2pqwen.errors import NetworkError, P2pqwenError
+
 LEAVE_SECONDS = 3.0
 """How long work that was called off may take to end by itself."""
 
@@ -51,6 +53,13 @@ class LooseExecutor(ThreadPoolExecutor):
     ) -> Future[Result]:
         """Begin the call at once."""
         return _start(lambda: fn(*args, **kwargs))
+
+
+def as_ours(error: Exception) -> P2pqwenError:
+    """Return what somebody's part of the work failed with as an error of ours, so that it stays that part's alone."""
+    return (
+        error if isinstance(error, P2pqwenError) else NetworkError("it failed", got=f"{type(error).__name__}: {error}")
+    )
 
 
 def _start(call: Callable[[], Result]) -> Future[Result]:

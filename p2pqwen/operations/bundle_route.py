@@ -23,7 +23,7 @@ from p2pqwen.library.bundles import BundleStore, HeldBundle
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.library.trust_store import TrustedPublisher
-from p2pqwen.operations.aside import run_aside
+from p2pqwen.operations.aside import as_ours, run_aside
 from p2pqwen.operations.bundle import (
     BundleIndex,
     BundleNetwork,
@@ -45,8 +45,8 @@ from p2pqwen.values.strict_json import canonical
 MAX_FOLLOWED = 3
 """Pointers followed of one batch of `find_pointers`, the best of them; each is a session of its own."""
 STEP_SECONDS = 30.0
-BRING_SECONDS = 90.0
-"""For the bundle of an index that is here already."""
+BRING_SECONDS = 120.0
+"""For the bundle of an index that is here already, or for the index of a link."""
 _LOOK_AGAIN = (2.0, 4.0, 6.0)
 
 Follow = Callable[[Dht, FoundPointer], Coroutine[None, None, None]]
@@ -104,8 +104,8 @@ class BundleRoute:
                 else:
                     brought = await self._bring(dht, publisher.publisher, pointer, trackers, sessions)
                     answer = Answer(source, brought.data)
-            except P2pqwenError as error:
-                answer = Answer(source, error=error)
+            except Exception as error:  # noqa: BLE001 - it is this pointer's alone
+                answer = Answer(source, error=as_ours(error))
             self._following.discard(source)
             offer(answer)
 
@@ -126,19 +126,24 @@ class BundleRoute:
         """
         if self.dht is None:
             raise NotFoundError("a link of a key is looked up in the DHT, which is switched off")
-        async with self.dht.open() as dht:
-            found = await read_pointer(dht, address)
-            if found is None and not dht.good_nodes:
-                raise NetworkError(
-                    "no DHT node answered", hint="with the publisher's id, `trust add ID --index FILE|URL` needs no DHT"
-                )
-            if found is None:
-                raise NotFoundError(
-                    "the DHT holds no pointer under this key", hint="is the publisher's node, or a follower's, running?"
-                )
-            self._found = [found]
-            folder = Sha256.of(address.public.raw + address.salt)  # whose it is, the index will tell
-            brought = await self._bring(dht, folder, found.pointer, (), asyncio.Semaphore(1))
+        try:
+            async with asyncio.timeout(BRING_SECONDS), self.dht.open() as dht:
+                found = await read_pointer(dht, address)
+                if found is None and not dht.good_nodes:
+                    raise NetworkError(
+                        "no DHT node answered",
+                        hint="with the publisher's id, `trust add ID --index FILE|URL` needs no DHT",
+                    )
+                if found is None:
+                    raise NotFoundError(
+                        "the DHT holds no pointer under this key",
+                        hint="is the publisher's node, or a follower's, running?",
+                    )
+                self._found = [found]
+                folder = Sha256.of(address.public.raw + address.salt)  # whose it is, the index will tell
+                brought = await self._bring(dht, folder, found.pointer, (), asyncio.Semaphore(1))
+        except TimeoutError as error:
+            raise NetworkError("the link's index did not come", expected=f"within {BRING_SECONDS:.0f} s") from error
         return found.pointer, brought.data
 
     def settle(self, accepted: Accepted | None) -> None:

@@ -39,7 +39,7 @@ from p2pqwen.library import durable
 from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
 from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import PATIENCE, Patience, read
-from p2pqwen.operations.aside import LooseExecutor, run_aside
+from p2pqwen.operations.aside import LooseExecutor, as_ours, run_aside
 from p2pqwen.operations.evidence import keep_evidence
 from p2pqwen.values.digest import Sha256
 
@@ -272,7 +272,7 @@ class _Updating:
         try:
             data = await read(Location(mirror).index, max_bytes=MAX_INDEX_SIZE, patience=self._patience)
         except Exception as error:  # noqa: BLE001 - see `_contained`
-            self._arrived.put_nowait(_Offer(mirror, error=_as_ours(error)))
+            self._arrived.put_nowait(_Offer(mirror, error=as_ours(error)))
         else:
             await self._offer(mirror, data)
 
@@ -289,7 +289,7 @@ class _Updating:
             await route.indexes(self._publisher, self._own, take, self._sessions)
             await asyncio.gather(*offers)
         except Exception as error:  # noqa: BLE001 - see `_contained`
-            self._arrived.put_nowait(_Offer("dht", error=_as_ours(error)))
+            self._arrived.put_nowait(_Offer("dht", error=as_ours(error)))
         finally:
             for task in offers:
                 task.cancel()
@@ -304,7 +304,7 @@ class _Updating:
         try:
             judged = await asyncio.shield(self._judging[digest])
         except Exception as error:  # noqa: BLE001 - see `_contained`
-            judged = _Offer(source, error=_as_ours(error))
+            judged = _Offer(source, error=as_ours(error))
         self._arrived.put_nowait(replace(judged, source=source))
 
     def _add_unfinished(self, seconds: float) -> None:
@@ -386,13 +386,6 @@ def _contradiction(one: Accepted, other: Accepted) -> EquivocationError | None:
 def _rank(accepted: Accepted) -> tuple[int, Position]:
     """Order valid indexes: the newest root first (section 8 of the SPEC)."""
     return accepted.root.version, accepted.position
-
-
-def _as_ours(error: Exception) -> P2pqwenError:
-    """Return what a source did to us as an error of ours."""
-    return (
-        error if isinstance(error, P2pqwenError) else NetworkError("it failed", got=f"{type(error).__name__}: {error}")
-    )
 
 
 def _judge(offer: _Offer, best: Accepted | None, now: datetime) -> SourceResult:

@@ -167,7 +167,7 @@ def put_board(user, slot, sequence, value):
     return user.do(lambda dht: dht.put(item))
 
 
-def test_a_strangers_pointer_is_not_even_looked_up(follower, nodes):
+def test_84_a_strangers_pointer_is_not_even_looked_up(follower, nodes):
     stranger = ItemAddress(key("stranger").public, b"x")
     lie = sign_item(key("stranger"), b"x", 1, pointer(9).encode())
     follower.do(lambda dht: dht.put(lie))
@@ -182,7 +182,7 @@ def test_a_strangers_pointer_is_not_even_looked_up(follower, nodes):
     assert lie.address.target.raw not in targets
 
 
-def test_a_vandals_board_is_put_right(publisher, follower, nodes):
+def test_84_a_vandals_board_is_put_right(publisher, follower, nodes):
     publisher.put(1)
     follower.follow()
     for slot in range(BOARD_SLOTS):
@@ -193,7 +193,7 @@ def test_a_vandals_board_is_put_right(publisher, follower, nodes):
     assert follower.find()[0].pointer == pointer(1)
 
 
-def test_one_good_board_is_enough(publisher, follower):
+def test_84_one_good_board_is_enough(publisher, follower):
     publisher.put(1)
     for slot in range(BOARD_SLOTS - 1):
         put_board(follower, slot, MAX_SEQUENCE, b"de")
@@ -201,7 +201,7 @@ def test_one_good_board_is_enough(publisher, follower):
     assert publisher.put(2).accepted == 5  # and those that cannot be mended hold nobody up
 
 
-def test_one_node_that_kept_the_true_board_is_enough(publisher, follower, nodes):
+def test_84_one_node_that_kept_the_true_board_is_enough(publisher, follower, nodes):
     """The highest sequence number says nothing of a board: anybody can sign one."""
     publisher.put(1)
     true = dict(nodes[3].items)
@@ -232,7 +232,7 @@ def test_a_chain_that_does_not_fit_stands_behind_its_hash(tmp_path, nodes, clock
     assert find()[0].pointer == pointer(1)
 
 
-def test_who_has_older_roots_does_not_hide_newer_ones(tmp_path, nodes):
+def test_85_who_has_older_roots_does_not_hide_newer_ones(tmp_path, nodes):
     roots = chain(Rules(), Rules(index=("next",)))
     publisher, behind = User(tmp_path / "one", nodes), User(tmp_path / "other", nodes)
     publisher.put(1)
@@ -245,7 +245,7 @@ def test_who_has_older_roots_does_not_hide_newer_ones(tmp_path, nodes):
     assert older == newest  # the boards told him of root 2, though he found a pointer under root 1
 
 
-def test_no_claim_puts_a_pointer_before_another(publisher, follower, tmp_path, nodes):
+def test_86_no_claim_puts_a_pointer_before_another(publisher, follower, tmp_path, nodes):
     """A key that was taken out of the roots signs a pointer to the end of time; the newest root's key goes first."""
     roots = chain(Rules(), Rules(index=("next",)))
     publisher.do(lambda dht: put_pointer(dht, publisher.store, roots, key("next"), SALT, pointer(2)))
@@ -256,7 +256,7 @@ def test_no_claim_puts_a_pointer_before_another(publisher, follower, tmp_path, n
     assert [one.pointer.position.version for one in found] == [2, 2**53 - 1]
 
 
-def test_one_board_does_not_crowd_out_another(publisher, follower, nodes):
+def test_84_one_board_does_not_crowd_out_another(publisher, follower, nodes):
     """Three boards name the true keys under salts that hold nothing, as many as they can."""
     publisher.put(1)
     for slot in range(BOARD_SLOTS - 1):

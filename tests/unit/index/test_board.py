@@ -102,7 +102,7 @@ def test_signatures_of_strangers_are_left_out():
     assert encode_roots([noisy]) == encode_roots([signed])
 
 
-def test_nobody_else_can_write_a_chain_that_counts():
+def test_85_nobody_else_can_write_a_chain_that_counts():
     roots = chain(Rules(), Rules(index=("next",)))
     publisher = roots[0].root.digest
     mine = chain(Rules(root=("stranger",), index=("stranger",)))
