@@ -12,6 +12,7 @@ import ipaddress
 import re
 import socket
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -46,8 +47,16 @@ class Patience:
 PATIENCE = Patience()
 
 
-async def read(location: str, *, max_bytes: int, patience: Patience = PATIENCE) -> bytes:
-    """Return a file's bytes from a path or URL.
+Allow = Callable[[int], bool]
+
+
+def always(_bytes: int) -> bool:
+    """Allow whatever comes."""
+    return True
+
+
+async def read(location: str, *, max_bytes: int, patience: Patience = PATIENCE, allow: Allow = always) -> bytes:
+    """Return a file's bytes from a path or URL. `allow` is asked whether so many more may be taken from the network.
 
     Raises `NotFoundError`, `NetworkError` (unreachable, slow, too many redirects), `DiskError`,
     `FormatError` (larger than `max_bytes`, or an answer in a content encoding).
@@ -56,7 +65,7 @@ async def read(location: str, *, max_bytes: int, patience: Patience = PATIENCE) 
         return await asyncio.to_thread(_read_file, Path(location), max_bytes)
     try:
         async with asyncio.timeout(patience.total):
-            return await _read_web(_url(location), max_bytes, patience)
+            return await _read_web(_url(location), max_bytes, patience, allow)
     except TimeoutError as error:
         raise NetworkError(f"{location} is too slow", expected=f"an answer within {patience.total:.0f} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -88,18 +97,18 @@ def _url(location: str) -> URL:
     return URL(location, encoded=_WHOLE.fullmatch(location) is not None)
 
 
-async def _read_web(url: URL, max_bytes: int, patience: Patience) -> bytes:
+async def _read_web(url: URL, max_bytes: int, patience: Patience, allow: Allow) -> bytes:
     async with _Client(patience, private_allowed=_is_private(url)) as client:
         for _ in range(MAX_REDIRECTS + 1):
             _check_url(url, private_allowed=client.private_allowed)
             async with client.session.get(url, allow_redirects=False) as response:
                 if response.status not in _REDIRECTS:
-                    return await _body(response, max_bytes, patience)
+                    return await _body(response, max_bytes, patience, allow)
                 url = url.join(URL(response.headers.get("Location", "")))
     raise NetworkError(f"{url} redirects too often", expected=f"at most {MAX_REDIRECTS} times")
 
 
-async def _body(response: aiohttp.ClientResponse, max_bytes: int, patience: Patience) -> bytes:
+async def _body(response: aiohttp.ClientResponse, max_bytes: int, patience: Patience, allow: Allow) -> bytes:
     if response.status in {404, 410}:
         raise NotFoundError(f"no file {response.url}", got=f"HTTP {response.status}")
     if response.status != 200:
@@ -115,6 +124,8 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int, patience: Pati
         body += chunk
         if len(body) > max_bytes:
             raise FormatError(f"{response.url} is too large", expected=f"at most {max_bytes} bytes")
+        if not allow(len(chunk)):
+            raise NetworkError(f"{response.url} gives more than there is room for beside others")
         elapsed = clock() - started
         if elapsed > patience.answer and len(body) < patience.slowest * (elapsed - patience.answer):
             raise NetworkError(f"{response.url} is too slow", expected=f"at least {patience.slowest} bytes a second")

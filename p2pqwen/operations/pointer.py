@@ -94,11 +94,12 @@ async def find_pointers(
         asked = set(addresses)
         yield await _read(dht, addresses, keys)
         boards = await at_boards
-        for some in (_inline(boards), None):
-            named, keys = _judge(await _in_parts(dht, boards) if some is None else some, publisher, roots)
-            fresh = [one for one in named if one not in asked][:MAX_ADDRESSES]
-            asked.update(fresh)
-            yield await _read(dht, fresh, keys)
+        async with contextlib.aclosing(_in_parts(dht, boards)) as in_parts:
+            async for some in _first(_inline(boards), in_parts):
+                named, keys = _judge(some, publisher, roots)
+                fresh = [one for one in named if one not in asked][:MAX_ADDRESSES]
+                asked.update(fresh)
+                yield await _read(dht, fresh, keys)
     finally:
         at_boards.cancel()
 
@@ -224,12 +225,12 @@ async def _stands(
     """Tell whether a board shows what ours would, or newer roots: whoever has the older ones must not hide those."""
     if there.value == notice.value:
         return True
-    boards = [board] if (board := _board(there)) is not None else []
-    for one in [*_inline(boards), *await _in_parts(dht, boards)]:
-        roots = _roots_of(one, publisher, ())
-        if len(roots) > notice.roots or (len(roots) == notice.roots and one.addresses[: len(addresses)] == addresses):
-            return True
-    return False
+    board = _board(there)
+    whole = await _whole(dht, board) if board is not None and board.parts else board
+    if whole is None:
+        return False
+    roots = _roots_of(whole, publisher, ())
+    return len(roots) > notice.roots or (len(roots) == notice.roots and whole.addresses[: len(addresses)] == addresses)
 
 
 async def _read_boards(dht: Dht, publisher: Sha256) -> list[Board]:
@@ -243,18 +244,40 @@ def _inline(boards: Iterable[Board]) -> list[Board]:
     return [board for board in boards if board.chain is not None]
 
 
-async def _in_parts(dht: Dht, boards: Iterable[Board]) -> list[Board]:
-    """Return the boards whose roots stand elsewhere, as far as those are found: a few, in turn, for each is lookups."""
+async def _first(inline: list[Board], in_parts: AsyncGenerator[list[Board], None]) -> AsyncGenerator[list[Board], None]:
+    yield inline
+    async for some in in_parts:
+        yield some
+
+
+async def _in_parts(dht: Dht, boards: Iterable[Board]) -> AsyncGenerator[list[Board], None]:
+    """Yield the boards whose roots stand elsewhere, each once it is whole: a few, in turn.
+
+    They are looked up side by side, and of each one part after the other: what a stranger names is few lookups at a
+    time, so that those which matter find their way between them.
+    """
     wanted = [board for board in boards if board.parts][:BOARD_SLOTS]
-    targets = list(dict.fromkeys(part for board in wanted for part in board.parts))
-    values = dict(zip(targets, await asyncio.gather(*(dht.get_immutable(one) for one in targets)), strict=True))
-    whole = []
-    for board in wanted:
-        parts = [value for part in board.parts if (value := values[part]) is not None]
-        if len(parts) == len(board.parts):
-            with contextlib.suppress(FormatError):
-                whole.append(replace(board, chain=join_parts(parts)))
-    return whole
+    tasks = [asyncio.create_task(_whole(dht, board)) for board in wanted]
+    try:
+        for task in asyncio.as_completed(tasks):
+            if (board := await task) is not None:
+                yield [board]
+    finally:
+        for one in tasks:
+            one.cancel()
+
+
+async def _whole(dht: Dht, board: Board) -> Board | None:
+    values = []
+    for target in board.parts:
+        value = await dht.get_immutable(target)
+        if value is None:
+            return None
+        values.append(value)
+    try:
+        return replace(board, chain=join_parts(values))
+    except FormatError:
+        return None
 
 
 def _judge(

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 STALE_DAYS = 90
 SESSIONS_AT_ONCE = 8
 """Pointers being followed at one moment, for all publishers: each is a session of its own."""
+MAX_TAKEN = 1 << 30
+"""Bytes that all mirrors of one publisher together may give: each of them might give as much as an index may have."""
 _SMALL = 1 << 20
 
 
@@ -164,6 +166,32 @@ def update_all(
     return [one for one in done if isinstance(one, Updated)]
 
 
+class _Room:
+    """Memory for what the mirrors of one publisher give at once: a share for each, and what is left for all.
+
+    A mirror that gives much does not take the share of one that gives little.
+    """
+
+    def __init__(self, mirrors: int) -> None:
+        self._share = MAX_TAKEN // 2 // max(1, mirrors)
+        self._left = MAX_TAKEN - self._share * mirrors
+
+    def for_one(self) -> Callable[[int], bool]:
+        """Return what tells a mirror's reader whether so many more bytes may be taken."""
+        own = self._share
+
+        def allow(size: int) -> bool:
+            nonlocal own
+            from_own = min(own, size)
+            if size - from_own > self._left:
+                return False
+            own -= from_own
+            self._left -= size - from_own
+            return True
+
+        return allow
+
+
 class _Updating:
     """The update of one publisher: its sources, what came of them so far, and the index that is in use."""
 
@@ -183,6 +211,7 @@ class _Updating:
         self._offers: list[_Offer] = []
         self._judging: dict[Sha256, asyncio.Task[_Offer]] = {}  # most mirrors hold the same bytes
         self._arrived: asyncio.Queue[_Offer | None] = asyncio.Queue()  # None: a source has nothing more to offer
+        self._room = _Room(len(asked.publisher.mirrors))
         self._best: Accepted | None = None
         self._replaced: bytes | None = None  # the index that was in use before
         self._began = self._deadline = 0.0
@@ -270,7 +299,9 @@ class _Updating:
 
     async def _ask_mirror(self, mirror: str) -> None:
         try:
-            data = await read(Location(mirror).index, max_bytes=MAX_INDEX_SIZE, patience=self._patience)
+            data = await read(
+                Location(mirror).index, max_bytes=MAX_INDEX_SIZE, patience=self._patience, allow=self._room.for_one()
+            )
         except Exception as error:  # noqa: BLE001 - see `_contained`
             self._arrived.put_nowait(_Offer(mirror, error=as_ours(error)))
         else:
@@ -348,7 +379,8 @@ def _accept(offer: _Offer, trusted: TrustedState, now: datetime) -> _Offer:
     try:
         return replace(offer, accepted=accept(offer.data, trusted, now))
     except RefusedError as error:
-        return replace(offer, error=error)
+        evidence = offer.data if isinstance(error, EquivocationError) else b""
+        return replace(offer, data=evidence, error=error)
 
 
 def _refuse_contradictions(offers: list[_Offer], in_use: Sha256 | None) -> list[_Offer]:

@@ -18,11 +18,13 @@ from p2pqwen.errors import FormatError, NetworkError
 from p2pqwen.events import Notice
 from p2pqwen.index.acceptance import Position
 from p2pqwen.index.document import MAX_INDEX_SIZE
+from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.node import Node
 from p2pqwen.operations import bundle
+from p2pqwen.operations import update as update_module
 from p2pqwen.operations.bundle import BundleNetwork, fetch_index
 from p2pqwen.operations.update import LIMITS, Asked, SourceState, update, update_all
 from p2pqwen.swarm.settings import SwarmSettings
@@ -238,6 +240,47 @@ def test_87_a_dead_name_server_holds_up_nobody(server: MirrorServer, tmp_path, m
     finally:
         over.set()
     assert done.changed
+
+
+def test_87_mirrors_that_give_much_leave_room_for_one_that_gives_little(server: MirrorServer, tmp_path, monkeypatch):
+    """Each of them might give as much as an index may have; the small one comes last."""
+    monkeypatch.setattr(update_module, "MAX_TAKEN", 8 * MEGABYTE)
+    quick, all_gone = Victim(tmp_path / "quick").next_file(), threading.Barrier(4)
+
+    def floods(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(MAX_INDEX_SIZE))
+        handler.end_headers()
+        try:
+            while not handler.server.stopping.is_set():
+                handler.wfile.write(bytes(MEGABYTE))
+        finally:
+            all_gone.wait(60)
+
+    def patient(handler: Handler) -> None:
+        all_gone.wait(60)
+        gives(quick)(handler)
+
+    victim = victim_of(tmp_path, server, one=floods, two=floods, three=floods, patient=patient)
+    done = victim.update()
+    assert states(done).pop("patient") is SourceState.NEWER
+    assert [one.detail for one in done.sources if "room" in one.detail]
+    assert victim.version() == (0, TRUSTED_VERSION + 1)
+
+
+def test_87_a_process_that_holds_the_bundles_holds_up_no_update(world: World, tmp_path):
+    keeper, home = Keeper(world, "keeper"), Home(tmp_path / "home")
+    issue = keeper.issue()
+    keeper.point(issue)
+    world.peer(issue.content)
+    store, route = trust(home, keeper), world.route(home)
+    with durable.lock(route.bundles.lock_path(keeper.id)):
+        done = update(store, store.get(keeper.id, now=NOW), now=NOW, route=route)
+    assert done.publisher.accepted.digest == issue.accepted.digest
+    assert route.bundles.newest(keeper.id) is None  # it is left to that process
+    later = world.route(home)
+    later.complete(done.publisher, max_bytes=MEGABYTE)
+    assert later.bundles.newest(keeper.id).infohash == issue.pointer.infohash_v1
 
 
 HOSTILE_PEERS = {
