@@ -19,12 +19,20 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from p2pqwen.index.acceptance import Position  # noqa: E402 - the project's root must be found first
+from p2pqwen.index.board import (  # noqa: E402
+    BOARD_SLOTS,
+    board_key,
+    board_notice,
+    board_salt,
+    immutable_target,
+)
 from p2pqwen.index.bundle import build_bundle, bundle_layout, bundle_name, hash_bundle_file  # noqa: E402
 from p2pqwen.index.document import INDEX_TYPE, IndexDocument, encode_file  # noqa: E402
 from p2pqwen.index.entry import entry_magnet  # noqa: E402
-from p2pqwen.index.mutable_item import MutableItem, sign_item, signed_bytes  # noqa: E402
-from p2pqwen.index.pointer import BOARD_SLOTS, Pointer, board_key, board_notice, board_salt  # noqa: E402
+from p2pqwen.index.mutable_item import ItemAddress, MutableItem, sign_item, signed_bytes  # noqa: E402
+from p2pqwen.index.pointer import Pointer  # noqa: E402
 from p2pqwen.index.publisher_link import PublisherLink  # noqa: E402
+from p2pqwen.index.root import SignedRoot  # noqa: E402
 from p2pqwen.signing.envelope import pae  # noqa: E402
 from p2pqwen.torrent.signature import sign_torrent  # noqa: E402
 from p2pqwen.values import base64_text  # noqa: E402
@@ -136,7 +144,7 @@ def dht_rows() -> dict[str, Any]:
     value = Pointer.to_bundle(bundle, position, digest).encode()
     item = sign_item(make.key("index"), b"p2pqwen", 1, value)
     boards = [
-        sign_item(board_key(PUBLISHER), board_salt(slot), slot, board_notice([item.address]))
+        sign_item(board_key(PUBLISHER), board_salt(slot), slot, board_notice([item.address], ROOTS).value)
         for slot in range(BOARD_SLOTS)
     ]
     return {
@@ -148,8 +156,44 @@ def dht_rows() -> dict[str, Any]:
         },
         "pointer": {"key": "index", **item_row(item)},
         "boards": {"publisher": str(PUBLISHER), "items": [item_row(board) for board in boards]},
+        "board cases": board_cases(item.address),
         "link": str(PublisherLink(item.address, PUBLISHER)),
     }
+
+
+def board_cases(address: ItemAddress) -> list[dict[str, Any]]:
+    """Boards, and which roots and addresses of them count."""
+    stranger = ItemAddress(make.key("stranger").public, b"p2pqwen")
+    forged = make.chain(make.Rules(root=("stranger",), index=("stranger",)))
+    unsigned = (ROOTS[0], SignedRoot(ROTATED[1].root, []))
+    larger = make.sign_root(make.make_root(ONE, later={"than": "spec 1"}), ["root"])
+    long = make.chain(*[TWO_OF_THREE] * 4)
+    cases = (
+        ("the publisher's", [address], ROOTS, PUBLISHER, 1),
+        ("after a rotation, which every root key of both sides signed", [address], ROTATED, PUBLISHER, 2),
+        ("a stranger's address among them", [stranger, address], ROOTS, PUBLISHER, 1),
+        ("roots of another", [stranger], forged, PUBLISHER, 0),
+        ("a second root that nobody signed", [address], unsigned, PUBLISHER, 0),
+        ("no roots", [address], (), PUBLISHER, 0),
+        ("a root with a field we do not know", [address], (larger,), larger.root.digest, 1),
+        ("roots behind their hash", [address], long, long[0].root.digest, 4),
+    )
+    rows = []
+    for why, named, roots, publisher, count in cases:
+        notice = board_notice(named, roots)
+        rows.append(
+            {
+                "publisher": str(publisher),
+                "value": notice.value.hex(),
+                "immutable items": {str(immutable_target(part)): part.hex() for part in notice.parts},
+                "roots": [str(signed.root.digest) for signed in roots[:count]],
+                "addresses": [
+                    [one.public.raw.hex(), one.salt.decode()] for one in named if count and one.public == address.public
+                ],
+                "why": why,
+            }
+        )
+    return rows
 
 
 def item_row(item: MutableItem) -> dict[str, Any]:

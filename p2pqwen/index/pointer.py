@@ -4,32 +4,22 @@
      "epoch": 0, "version": 7, "sha256": <SHA-256 of JCS(signed index)>}
 
 It holds one key and no threshold, so it is a hint only: what it leads to is judged by the rules of acceptance alone.
-
-A newcomer who knows nothing but a publisher id cannot know the DHT key. For him there is a notice board: an item under
-a key that follows from the publisher id, which anybody who knows the id can write. It names DHT keys and is believed
-for nothing but where to look.
+It is followed for the key it was signed with, one of the publisher's roots, and never for what it claims.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from p2pqwen.errors import FormatError
 from p2pqwen.index.acceptance import Position
-from p2pqwen.index.mutable_item import MAX_VALUE, ItemAddress
-from p2pqwen.signing.keys import PrivateKey, PublicKey
+from p2pqwen.index.mutable_item import MAX_VALUE
 from p2pqwen.torrent import bencode
 from p2pqwen.torrent.bencode import Bencoded
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import Sha1, Sha256
 
 DEFAULT_SALT = "p2pqwen"
-BOARD_SLOTS = 4
-"""Boards for one publisher: whoever wants to spoil them must keep all of them spoiled."""
-MAX_BOARD_KEYS = 4
-_BOARD_SEED = b"p2pqwen notice board 1\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,41 +59,6 @@ def parse_pointer(value: bytes) -> Pointer:
         Position(_number(row, b"epoch"), _number(row, b"version")),
         Sha256(_bytes(row, b"sha256")),
     )
-
-
-def board_key(publisher: Sha256) -> PrivateKey:
-    """Return the key of a publisher's notice board: no secret, anybody who knows the id has it."""
-    return PrivateKey.from_seed(hashlib.sha256(_BOARD_SEED + publisher.raw).digest())
-
-
-def board_address(publisher: Sha256, slot: int) -> ItemAddress:
-    """Return where one of the boards stands."""
-    return ItemAddress(board_key(publisher).public, board_salt(slot))
-
-
-def board_salt(slot: int) -> bytes:
-    """Return the salt of one of the boards."""
-    return b"p2pqwen-%d" % slot
-
-
-def board_notice(addresses: Sequence[ItemAddress]) -> bytes:
-    """Return the value of a board: the addresses of pointers, the best first."""
-    return bencode.encode([[one.public.raw, one.salt] for one in addresses[:MAX_BOARD_KEYS]])
-
-
-def parse_board(value: bytes) -> tuple[ItemAddress, ...]:
-    """Read a board; raises `FormatError`."""
-    rows = bencode.decode(value, max_bytes=MAX_VALUE)
-    if not isinstance(rows, list):
-        raise FormatError("a notice board", expected="a list of keys and salts")
-    return tuple(_board_row(row) for row in rows[:MAX_BOARD_KEYS])
-
-
-def _board_row(row: Bencoded) -> ItemAddress:
-    match row:
-        case [bytes() as key, bytes() as salt]:
-            return ItemAddress(PublicKey(key), salt)
-    raise FormatError("a row of a notice board", expected="a key and a salt")
 
 
 def _bytes(row: dict[bytes, Bencoded], key: bytes) -> bytes:

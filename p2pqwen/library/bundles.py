@@ -2,17 +2,21 @@
 
     bundles/<publisher id>/<v1 infohash>/p2pqwen-index-<epoch>.<version>/…     index.json and the .torrent files here
     bundles/<publisher id>/p2pqwen-index-<epoch>.<version>.<v1 infohash>.info  its info dictionary; held once it stands
+    bundles/<publisher id>/.coming-<random>/…                                  an index on its way, not judged yet
 
-A bundle is held once its index was accepted; until then its folder is one of many that strangers may have named, and
-none of them shares a file with it. Files that did not change are links to those of the version before.
+A bundle is held once its index was accepted; until then what comes of it has a folder of its own for one fetch, and
+nothing shares a file with it. Files that did not change are links to those of the version before.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
+import secrets
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from p2pqwen.errors import FormatError, P2pqwenError
@@ -28,6 +32,8 @@ from p2pqwen.values.repo_path import RepoPath
 
 KEPT = 2
 """Bundles kept for each publisher: the newest, and the one before, which others may still be fetching."""
+_COMING = ".coming-"
+_LEFT_SECONDS = 86_400.0
 _INFO = re.compile(r"(?P<name>.+)\.(?P<infohash>[0-9a-f]{40})\.info", re.ASCII)
 
 
@@ -99,6 +105,23 @@ class BundleStore:
         """Return the lock of whoever changes this publisher's bundles."""
         return self._home.locks / f"bundle-{publisher}.lock"
 
+    @contextlib.contextmanager
+    def coming(self, publisher: Sha256, position: Position, metainfo: Metainfo) -> Iterator[HeldBundle]:
+        """Make a folder for files of a bundle that nobody has judged yet, which is gone after the block.
+
+        No other fetch, of this process or another, has that folder, so that none has to wait. Raises `DiskError`.
+        """
+        folder = self.folder(publisher) / f"{_COMING}{secrets.token_hex(8)}"
+        held = HeldBundle(publisher, position, metainfo.infohash.v1, folder)
+        with durable.disk_errors(f"create {folder}"):
+            held.folder.mkdir(parents=True)
+        try:
+            yield held
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self.folder(publisher).rmdir()  # of a publisher with nothing else
+
     def prepare(self, publisher: Sha256, position: Position, metainfo: Metainfo) -> HeldBundle:
         """Make the folder of a bundle, with every file in it that an earlier one already has.
 
@@ -126,13 +149,7 @@ class BundleStore:
         durable.write(held.info_path, metainfo.info)
         for old in self.all(held.publisher)[KEPT:]:
             self.remove(old)
-
-    def adopt(self, held: HeldBundle, publisher: Sha256) -> HeldBundle:
-        """Move a bundle that is not held yet to the publisher it turned out to be of; raises `DiskError`."""
-        moved = replace(held, publisher=publisher, save_path=self.folder(publisher) / held.save_path.name)
-        if not moved.save_path.exists():
-            durable.rename(held.save_path, moved.save_path)
-        return moved
+        self._sweep(held.publisher)
 
     def remove(self, held: HeldBundle) -> None:
         """Delete a bundle, held or not."""
@@ -148,6 +165,14 @@ class BundleStore:
         with durable.disk_errors(f"remove {folder}"):
             if folder.is_dir():
                 shutil.rmtree(folder)
+
+    def _sweep(self, publisher: Sha256) -> None:
+        """Delete what fetches that were killed left behind."""
+        long_ago = time.time() - _LEFT_SECONDS
+        for path in self.folder(publisher).glob(f"{_COMING}*"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < long_ago:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _held(self, publisher: Sha256, position: Position, infohash: Sha1) -> HeldBundle:
         return HeldBundle(publisher, position, infohash, self.folder(publisher) / str(infohash))

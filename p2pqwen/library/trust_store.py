@@ -150,17 +150,20 @@ class TrustStore:
             self._write_seen(publisher, accepted.seen)
         return accepted
 
-    def keep_evidence(self, publisher: Sha256, data: bytes) -> tuple[Path, ...]:
+    def keep_evidence(self, publisher: Sha256, data: bytes, *, before: bytes | None = None) -> tuple[Path, ...]:
         """Keep a file that contradicts the accepted index, and a copy of that one, which the next update overwrites.
+
+        `before`: the index that was in use when the file came, where another has taken its place since.
 
         Returns where they are; nothing once there is as much as is ever kept, or the publisher is trusted no longer.
         """
         with self.locked(publisher):
-            return self._keep_evidence(publisher, data) if self.is_trusted(publisher) else ()
+            return self._keep_evidence(publisher, data, before) if self.is_trusted(publisher) else ()
 
-    def _keep_evidence(self, publisher: Sha256, data: bytes) -> tuple[Path, ...]:
+    def _keep_evidence(self, publisher: Sha256, data: bytes, before: bytes | None) -> tuple[Path, ...]:
         trusted = self.index_path(publisher)
         both = [data, *([durable.read(trusted, max_bytes=MAX_INDEX_SIZE)] if trusted.exists() else [])]
+        both += [] if before is None else [before]
         folder = self.folder(publisher) / "evidence"
         files = {folder / f"{Sha256.of(one)}.json": one for one in both}
         new = [path for path in files if not path.exists()]

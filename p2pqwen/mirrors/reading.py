@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +39,21 @@ class Patience:
 PATIENCE = Patience()
 
 
-async def read(location: str, *, max_bytes: int, named: NamedHosts, patience: Patience = PATIENCE) -> bytes:
-    """Return a file's bytes from a path or URL; `named` are the hosts of his own network that the user named.
+Allow = Callable[[int], bool]
+
+
+def always(_bytes: int) -> bool:
+    """Allow whatever comes."""
+    return True
+
+
+async def read(
+    location: str, *, max_bytes: int, named: NamedHosts, patience: Patience = PATIENCE, allow: Allow = always
+) -> bytes:
+    """Return a file's bytes from a path or URL.
+
+    `named` are the private hosts that the user named; `allow` is asked whether so many more bytes may be taken from the
+    network.
 
     Raises `NotFoundError`, `NetworkError` (unreachable, slow, too many redirects, not to be asked), `DiskError`,
     `FormatError` (larger than `max_bytes`, or an answer in a content encoding).
@@ -48,7 +62,7 @@ async def read(location: str, *, max_bytes: int, named: NamedHosts, patience: Pa
         return await asyncio.to_thread(_read_file, Path(location), max_bytes)
     try:
         async with asyncio.timeout(patience.total):
-            return await _read_web(_url(location), max_bytes, Guard(named), patience)
+            return await _read_web(_url(location), max_bytes, Guard(named), patience, allow)
     except TimeoutError as error:
         raise NetworkError(f"{location} is too slow", expected=f"an answer within {patience.total:.0f} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -80,19 +94,19 @@ def _url(location: str) -> URL:
     return URL(location, encoded=_WHOLE.fullmatch(location) is not None)
 
 
-async def _read_web(url: URL, max_bytes: int, guard: Guard, patience: Patience) -> bytes:
+async def _read_web(url: URL, max_bytes: int, guard: Guard, patience: Patience, allow: Allow) -> bytes:
     async with WebSession(
         guard, connect_timeout=patience.answer, read_timeout=patience.answer, keep_alive=False
     ) as session:
         for _ in range(MAX_REDIRECTS + 1):
             async with await session.get(url) as response:
                 if response.status not in _REDIRECTS:
-                    return await _body(response, max_bytes, patience)
+                    return await _body(response, max_bytes, patience, allow)
                 url = url.join(URL(response.headers.get("Location", "")))
     raise NetworkError(f"{url} redirects too often", expected=f"at most {MAX_REDIRECTS} times")
 
 
-async def _body(response: aiohttp.ClientResponse, max_bytes: int, patience: Patience) -> bytes:
+async def _body(response: aiohttp.ClientResponse, max_bytes: int, patience: Patience, allow: Allow) -> bytes:
     if response.status in {404, 410}:
         raise NotFoundError(f"no file {response.url}", got=f"HTTP {response.status}")
     if response.status != 200:
@@ -108,6 +122,8 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int, patience: Pati
         body += chunk
         if len(body) > max_bytes:
             raise FormatError(f"{response.url} is too large", expected=f"at most {max_bytes} bytes")
+        if not allow(len(chunk)):
+            raise NetworkError(f"{response.url} gives more than there is room for beside others")
         elapsed = clock() - started
         if elapsed > patience.answer and len(body) < patience.slowest * (elapsed - patience.answer):
             raise NetworkError(f"{response.url} is too slow", expected=f"at least {patience.slowest} bytes a second")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.acceptance import Accepted
+from p2pqwen.index.board import board_notice, vouched_keys
 from p2pqwen.index.mutable_item import ItemAddress
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.index.publisher_link import PublisherLink
@@ -61,6 +62,11 @@ def announce(
     if not private:
         report(Notice("warning", f"the key of the DHT pointer, {address.public.keyid}, is not in this home: not put"))
         return Announced(metainfo.infohash, link, None)
+    if address.public not in vouched_keys(accepted.roots[: board_notice([address], accepted.roots).roots]):
+        text = (
+            "the chain of roots is too long for the notice boards: who knows the id alone needs a mirror, or the link"
+        )
+        report(Notice("warning", text))
     if dht is None:
         sign_pointer(pointers, accepted.publisher, private[0], address.salt, pointer)
         return Announced(metainfo.infohash, link, None)
@@ -80,4 +86,4 @@ async def _put(
     pointer: Pointer,
 ) -> Put:
     async with dht.open() as client:
-        return await put_pointer(client, pointers, accepted.publisher, key, address.salt, pointer)
+        return await put_pointer(client, pointers, accepted.roots, key, address.salt, pointer)

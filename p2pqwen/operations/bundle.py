@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2pqwen.errors import NetworkError, VerificationError
 from p2pqwen.events import Progress, Report, ignore
-from p2pqwen.index.acceptance import Accepted
+from p2pqwen.index.acceptance import Accepted, Position
 from p2pqwen.index.bundle import (
     INDEX_PATH,
     build_bundle,
@@ -27,6 +27,7 @@ from p2pqwen.index.document import MAX_INDEX_SIZE, IndexDocument
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore, HeldBundle
+from p2pqwen.operations.trials import MAX_TRIED, PATIENCE, TrialOverError, Trials
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.session import Swarm
@@ -43,6 +44,12 @@ MAX_TRACKERS = 8
 _PUMP = 0.1
 _SETTLE_SECONDS = 10.0
 _SLOWEST = 32 * 1024
+"""Bytes a second: who gives less, after `_GRACE_SECONDS`, is left."""
+_GRACE_SECONDS = 10.0
+_LEAST_TURN = 0.7
+_KEEP_SECONDS = 3.0
+_CONNECT_SECONDS = 2.0
+_BLOCK = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ class BundleIndex:
     """An index that came from a bundle, not judged yet, and what is needed to fetch the rest later."""
 
     data: bytes
-    held: HeldBundle
+    position: Position
     metainfo: Metainfo
     peers: tuple[Endpoint, ...]
 
@@ -98,17 +105,35 @@ def make_bundle(store: BundleStore, accepted: Accepted, site: Path) -> tuple[Hel
 def fetch_index(
     store: BundleStore, publisher: Sha256, pointer: Pointer, network: BundleNetwork, report: Report = ignore
 ) -> BundleIndex:
-    """Bring the index.json of the bundle that a pointer names; the caller judges it and then calls `store.enter`.
+    """Bring the index.json of the bundle that a pointer names; the caller judges it and then calls `keep_index`.
 
-    Raises `NetworkError` when nobody gives it in time, `FormatError` for a torrent that is no bundle of that index.
+    What the pointer and the metadata claim is held against the limits before any of it is asked for, and whoever gives
+    less than `_SLOWEST` bytes a second is left. Nothing stays on disk, and no other fetch is waited for. Raises
+    `NetworkError` when nobody gives it in time, `FormatError` for a torrent that is no bundle of that index.
     """
-    with durable.lock(store.lock_path(publisher), wait=True), _session(network, report) as swarm:
+    with _session(network, report) as swarm:
         metainfo, peers = _metadata(swarm, store, publisher, pointer, network)
         check_bundle(metainfo.parsed_info, pointer.position)
-        held = store.prepare(publisher, pointer.position, metainfo)
-        connected = _bring(swarm, metainfo, held, {INDEX_PATH}, network.with_found(peers), report)
-        data = durable.read(held.path(INDEX_PATH), max_bytes=MAX_INDEX_SIZE)
-    return BundleIndex(data, held, metainfo, tuple(dict.fromkeys((*peers, *connected))))
+        with store.coming(publisher, pointer.position, metainfo) as held:
+            first = replace(network, found=tuple(dict.fromkeys((*peers, *network.found))))
+            connected = _bring(swarm, metainfo, held, {INDEX_PATH}, first, report)
+            data = durable.read(held.path(INDEX_PATH), max_bytes=MAX_INDEX_SIZE)
+    return BundleIndex(data, pointer.position, metainfo, tuple(dict.fromkeys((*connected, *peers))))
+
+
+def keep_index(store: BundleStore, publisher: Sha256, brought: BundleIndex) -> HeldBundle | None:
+    """Hold the bundle of an index that was accepted; None where another process has held the publisher's lock too long.
+
+    Then the bundle is left to that process, or to the next time. Raises `DiskError`.
+    """
+    try:
+        with _lock(store, publisher, BundleNetwork(SwarmSettings(), seconds=_KEEP_SECONDS)):
+            held = store.prepare(publisher, brought.position, brought.metainfo)
+            store.write(held, INDEX_PATH, brought.data)
+            store.enter(held, brought.metainfo)
+    except NetworkError:
+        return None
+    return held
 
 
 def fetch_torrents(
@@ -116,9 +141,9 @@ def fetch_torrents(
 ) -> tuple[Endpoint, ...]:
     """Bring some files of a bundle whose index was accepted; return the peers that were there.
 
-    Raises `NetworkError` when they do not come in time.
+    Raises `NetworkError` when they do not come in time, or another process does not let go of the bundle.
     """
-    with durable.lock(store.lock_path(held.publisher), wait=True), _session(network, report) as swarm:
+    with _lock(store, held.publisher, network), _session(network, report) as swarm:
         return _bring(swarm, held.metainfo(), held, set(paths), network, report)
 
 
@@ -149,25 +174,85 @@ def _session(network: BundleNetwork, report: Report) -> Swarm:
     return Swarm(network.settings.with_room_for(network.peers, urls=network.trackers), report=report)
 
 
+@contextlib.contextmanager
+def _lock(store: BundleStore, publisher: Sha256, network: BundleNetwork) -> Iterator[None]:
+    """Hold the lock of a publisher's bundles; raises `NetworkError` when it is not free within `network.seconds`."""
+    deadline = time.monotonic() + network.seconds
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(durable.lock(store.lock_path(publisher)))
+                break
+            except durable.LockHeldError as error:
+                if network.stopping() or time.monotonic() > deadline:
+                    raise NetworkError(error.message) from error
+            time.sleep(_PUMP)
+        yield
+
+
 def _metadata(
     swarm: Swarm, store: BundleStore, publisher: Sha256, pointer: Pointer, network: BundleNetwork
 ) -> tuple[Metainfo, tuple[Endpoint, ...]]:
-    """Return the bundle's torrent, from here or from peers, and who was connected."""
+    """Return the bundle's torrent, from here or from peers, and who was connected.
+
+    Of several peers libtorrent can be held up by one that lies (see `fetch_metadata`): where nothing comes of asking
+    everybody, each is asked alone in turn.
+    """
     held = store.get(publisher, pointer.position)
     if held is not None and _names(pointer, metainfo := held.metainfo()):
         return metainfo, ()
-    folder = store.folder(publisher)
-    torrent = swarm.add_magnet(pointer.infohash_v1, pointer.infohash_v2, folder, trackers=network.trackers, held=True)
+    folder, deadline = store.folder(publisher), time.monotonic() + network.seconds
+    turns: list[Endpoint] = []
+    only: Endpoint | None = None
+    share = 0.0
     try:
-        _start(torrent, network)
-        _wait(swarm, torrent, network, lambda: torrent.metadata is not None, "the metadata of the bundle")
-        metainfo = metainfo_from_info(torrent.metadata or b"")
-        peers = tuple(torrent.peers())
+        while True:
+            swarm.admit([] if only is None else [only], ())
+            found, met = _ask_for_metadata(swarm, folder, pointer, network, only, share, deadline)
+            if found is not None:
+                break
+            if only is None:
+                turns = list(met)[:MAX_TRIED]
+                share = max(_LEAST_TURN, min(PATIENCE, network.seconds / 2 / max(1, len(turns))))
+            only = turns.pop(0) if turns else None
+    finally:
+        swarm.admit((), ())
+    if not _names(pointer, found):
+        raise VerificationError("the bundle has another infohash than its pointer names", got=found.infohash.v2)
+    return found, met
+
+
+def _ask_for_metadata(
+    swarm: Swarm,
+    folder: Path,
+    pointer: Pointer,
+    network: BundleNetwork,
+    only: Endpoint | None,
+    share: float,
+    deadline: float,
+) -> tuple[Metainfo | None, tuple[Endpoint, ...]]:
+    """Ask everybody, or for `share` seconds one; None where somebody is there and nothing comes. Who was connected."""
+    trackers = network.trackers if only is None else ()
+    torrent = swarm.add_magnet(pointer.infohash_v1, pointer.infohash_v2, folder, trackers=trackers, held=True)
+    met_since: float | None = None
+    started = time.monotonic()
+
+    def over() -> bool:
+        nonlocal met_since
+        now = time.monotonic()
+        if torrent.metadata is not None or (only is not None and now - started > share):
+            return True
+        if len(torrent.met) > 1 and met_since is None:
+            met_since = now
+        return only is None and met_since is not None and now - met_since > PATIENCE
+
+    try:
+        _start(torrent, _resolved((*network.peers, *network.found)) if only is None else [only])
+        _wait(swarm, torrent, network, over, "the metadata of the bundle", deadline)
+        found = None if torrent.metadata is None else metainfo_from_info(torrent.metadata)
+        return found, tuple(torrent.peers()) if found is not None else tuple(torrent.met)
     finally:
         swarm.remove(torrent)
-    if not _names(pointer, metainfo):
-        raise VerificationError("the bundle has another infohash than its pointer names", got=metainfo.infohash.v2)
-    return metainfo, peers
 
 
 def _bring(
@@ -179,39 +264,124 @@ def _bring(
     report: Report,
 ) -> tuple[Endpoint, ...]:
     """Download some files of a bundle; what is right on disk already is not asked for again."""
-    trackers = [network.trackers] if network.trackers else []
-    torrent = swarm.add_download(metainfo, held.save_path, files=files, trackers=trackers, held=True)
-    size = sum(file.size for file in metainfo.files if file.path in files)
-    try:
-        _wait(swarm, torrent, network, lambda: torrent.checked, "a look at the bundle on disk")
-        _start(torrent, network)
-
-        def finished() -> bool:
-            progress = torrent.progress()
-            report(Progress("bundle", progress.done, progress.total))
-            return progress.phase is Phase.FINISHED
-
-        patient = replace(network, seconds=network.seconds + size / _SLOWEST)
-        _wait(swarm, torrent, patient, finished, f"{metainfo.name} from peers")
-        peers = tuple(torrent.met)
-        before = torrent.flushes
-        torrent.request_flush()
-        settling = replace(network, seconds=_SETTLE_SECONDS)
-        _wait(swarm, torrent, settling, lambda: torrent.flushes > before, "the disk to write the bundle")
-    finally:
-        swarm.remove(torrent)
-    return peers
+    return _Bringing(swarm, metainfo, held, files, network, report).run()
 
 
-def _start(torrent: SwarmTorrent, network: BundleNetwork) -> None:
-    for peer in (*network.peers, *network.found):
-        with contextlib.suppress(NetworkError):  # a name without an address
-            torrent.connect(peer)
+class _Bringing:
+    """A download of some files: one peer has its turn at a time (see `trials`), and who is too slow loses it."""
+
+    def __init__(
+        self,
+        swarm: Swarm,
+        metainfo: Metainfo,
+        held: HeldBundle,
+        files: Collection[RepoPath],
+        network: BundleNetwork,
+        report: Report,
+    ) -> None:
+        self._swarm, self._metainfo, self._held, self._files = swarm, metainfo, held, files
+        self._network, self._report = network, report
+        size = sum(file.size for file in metainfo.files if file.path in files)
+        self._deadline = time.monotonic() + network.seconds + size / _SLOWEST
+        self._known = _resolved((*network.peers, *network.found))
+        self._met: dict[Endpoint, None] = {}
+        self._trials = Trials(network.seconds, singly=True)
+        self._trials.begin(self._known)
+
+    def run(self) -> tuple[Endpoint, ...]:
+        """Return the peers that were there and sent nothing wrong."""
+        trials = self._trials
+        try:
+            while True:
+                self._swarm.admit([] if trials.only is None else [trials.only], trials.banned)
+                try:
+                    self._try(trials.only)
+                    break
+                except TrialOverError as over:
+                    trials.next(over, [*self._known, *self._met], gained=not over.bad)
+        finally:
+            self._swarm.admit((), ())
+        return tuple(peer for peer in self._met if peer.host not in trials.banned)
+
+    def _try(self, only: Endpoint | None) -> None:
+        """Have one try; raises `TrialOverError` when it is another's turn, `NetworkError` when it is nobody's."""
+        swarm, network, name = self._swarm, self._network, self._metainfo.name
+        trackers = [network.trackers] if network.trackers else []
+        torrent = swarm.add_download(
+            self._metainfo, self._held.save_path, files=self._files, trackers=trackers, held=True
+        )
+        try:
+            _wait(swarm, torrent, network, lambda: torrent.checked, "a look at the bundle on disk")
+            _start(torrent, self._known if only is None else [only])
+            turn = _Turn(network.seconds if only is None else self._trials.patience)
+            _wait(swarm, torrent, network, lambda: self._is_done(torrent, turn), f"{name} from peers", self._deadline)
+            before = torrent.flushes
+            torrent.request_flush()
+            settling = replace(network, seconds=_SETTLE_SECONDS)
+            _wait(swarm, torrent, settling, lambda: torrent.flushes > before, "the disk to write the bundle")
+        finally:
+            self._met.update(torrent.met)
+            swarm.remove(torrent)
+
+    def _is_done(self, torrent: SwarmTorrent, turn: _Turn) -> bool:
+        progress, only = torrent.progress(), self._trials.only
+        self._report(Progress("bundle", progress.done, progress.total))
+        if progress.phase is Phase.FINISHED:
+            return True
+        gone = self._trials.others_wait and turn.seconds > _CONNECT_SECONDS and not torrent.peers()
+        idle, failed = gone or turn.is_idle(progress.received), torrent.failed_pieces > 0
+        if self._trials.is_over(idle=idle, failed=failed, pieces=0):
+            raise TrialOverError(bad=failed and only is not None)
+        if idle:
+            raise NetworkError(f"nobody gives {self._metainfo.name} at {_SLOWEST} bytes a second or more")
+        return False
+
+
+class _Turn:
+    """Watches one try: it is idle after `patience` seconds without a block, or when it gives less than the least."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience, self._figure = patience, 0
+        self._began = self._since = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has gone on."""
+        return time.monotonic() - self._began
+
+    def is_idle(self, received: int) -> bool:
+        """Note how many bytes of payload came so far."""
+        now = time.monotonic()
+        if received // _BLOCK > self._figure // _BLOCK:
+            self._figure, self._since = received, now
+        elapsed = self.seconds - _GRACE_SECONDS
+        return now - self._since > self._patience or (elapsed > 0 and received < _SLOWEST * elapsed)
+
+
+def _start(torrent: SwarmTorrent, peers: Iterable[Endpoint]) -> None:
+    for peer in peers:
+        torrent.connect(peer)
     torrent.start()
 
 
-def _wait(swarm: Swarm, torrent: SwarmTorrent, network: BundleNetwork, done: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + network.seconds
+def _resolved(peers: Iterable[Endpoint]) -> list[Endpoint]:
+    """Return the addresses of these peers; a name without one is left out."""
+    found: dict[Endpoint, None] = {}
+    for peer in peers:
+        with contextlib.suppress(NetworkError):
+            found[peer.resolve()] = None
+    return list(found)
+
+
+def _wait(
+    swarm: Swarm,
+    torrent: SwarmTorrent,
+    network: BundleNetwork,
+    done: Callable[[], bool],
+    what: str,
+    deadline: float | None = None,
+) -> None:
+    deadline = time.monotonic() + network.seconds if deadline is None else deadline
     while not done():
         if torrent.error is not None:
             raise torrent.error

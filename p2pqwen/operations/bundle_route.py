@@ -1,12 +1,15 @@
 """A publisher's index and torrents without any host: DHT pointer, then the bundle from peers.
 
-Every step is bounded in time. What comes out is bytes: acceptance, and the index, decide what they are worth.
+Pointers are followed side by side, a few for each publisher, and none waits for another. Every step is bounded in time
+and bytes. What comes out is bytes: acceptance, and the index, decide what they are worth.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError
@@ -20,7 +23,16 @@ from p2pqwen.library.bundles import BundleStore, HeldBundle
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.library.trust_store import TrustedPublisher
-from p2pqwen.operations.bundle import BundleIndex, BundleNetwork, fetch_index, fetch_torrents, read_torrent, trackers_of
+from p2pqwen.operations.aside import as_ours, run_aside
+from p2pqwen.operations.bundle import (
+    BundleIndex,
+    BundleNetwork,
+    fetch_index,
+    fetch_torrents,
+    keep_index,
+    read_torrent,
+    trackers_of,
+)
 from p2pqwen.operations.dht_access import DhtAccess
 from p2pqwen.operations.pointer import FoundPointer, find_pointers, keep_pointers, pointer_address, read_pointer
 from p2pqwen.swarm.dht import Dht
@@ -30,10 +42,14 @@ from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.strict_json import canonical
 
-MAX_TRIES = 3
-"""Pointers followed in one update: the boards may hold lies."""
+MAX_FOLLOWED = 3
+"""Pointers followed of one batch of `find_pointers`, the best of them; each is a session of its own."""
 STEP_SECONDS = 30.0
+BRING_SECONDS = 120.0
+"""For the bundle of an index that is here already, or for the index of a link."""
 _LOOK_AGAIN = (2.0, 4.0, 6.0)
+
+Follow = Callable[[Dht, FoundPointer], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +72,51 @@ class BundleRoute:
     dht: DhtAccess | None
     report: Report = ignore
     _found: list[FoundPointer] = field(default_factory=list)
+    _following: set[str] = field(default_factory=set)
     _brought: list[BundleIndex] = field(default_factory=list)
 
     async def indexes(
-        self, publisher: TrustedPublisher, own: Callable[[], bytes], is_good: Callable[[bytes], bool]
-    ) -> list[Answer]:
-        """Return the index files that the DHT's pointers lead to, up to the first that `is_good`; the newest first.
+        self,
+        publisher: TrustedPublisher,
+        own: Callable[[], bytes],
+        offer: Callable[[Answer], None],
+        sessions: asyncio.Semaphore,
+    ) -> None:
+        """Hand over what each of the DHT's pointers leads to, as it comes.
 
-        A pointer that names the index accepted already is answered with `own`, that one, without asking anybody.
+        A pointer that names the index accepted already is answered with `own`, that one, without asking anybody. When
+        this is cancelled, `unfinished` names those that were still being followed.
         """
-        answers: list[Answer] = []
         if self.dht is None:
-            return answers
+            return
+        seen = publisher.state.seen
+        trackers = trackers_of(publisher.document)
+
+        async def follow(dht: Dht, one: FoundPointer) -> None:
+            pointer, source = one.pointer, _source(one)
+            if seen is not None and pointer.position < seen.position:
+                self.report(Notice("info", f"the DHT points at index {pointer.position}, older than {seen.position}"))
+                return
+            self._following.add(source)
+            try:
+                if publisher.accepted is not None and pointer.digest == publisher.accepted.digest:
+                    answer = Answer(source, own())
+                else:
+                    brought = await self._bring(dht, publisher.publisher, pointer, trackers, sessions)
+                    answer = Answer(source, brought.data)
+            except Exception as error:  # noqa: BLE001 - it is this pointer's alone
+                answer = Answer(source, error=as_ours(error))
+            self._following.discard(source)
+            offer(answer)
+
+        self._following.clear()
         async with self.dht.open() as dht:
-            self._found = await self._find(dht, publisher)
-            for one in self._found[:MAX_TRIES]:
-                answer = await self._follow(dht, publisher, one, own)
-                if answer is not None:
-                    answers.append(answer)
-                    if answer.error is None and is_good(answer.data):
-                        break
-        return answers
+            await self._follow_all(dht, publisher, follow)
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The pointers that were being followed when `indexes` was cancelled."""
+        return sorted(self._following)
 
     async def index_of(self, address: ItemAddress) -> tuple[Pointer, bytes]:
         """Return the pointer at an address and the index it leads to, for somebody who knows a key and nothing else.
@@ -86,33 +126,35 @@ class BundleRoute:
         """
         if self.dht is None:
             raise NotFoundError("a link of a key is looked up in the DHT, which is switched off")
-        async with self.dht.open() as dht:
-            found = await read_pointer(dht, address)
-            if found is None and not dht.good_nodes:
-                raise NetworkError(
-                    "no DHT node answered", hint="with the publisher's id, `trust add ID --index FILE|URL` needs no DHT"
-                )
-            if found is None:
-                raise NotFoundError(
-                    "the DHT holds no pointer under this key", hint="is the publisher's node, or a follower's, running?"
-                )
-            self._found = [found]
-            brought = await self._bring(dht, Sha256.of(address.public.raw + address.salt), found.pointer, ())
+        try:
+            async with asyncio.timeout(BRING_SECONDS), self.dht.open() as dht:
+                found = await read_pointer(dht, address)
+                if found is None and not dht.good_nodes:
+                    raise NetworkError(
+                        "no DHT node answered",
+                        hint="with the publisher's id, `trust add ID --index FILE|URL` needs no DHT",
+                    )
+                if found is None:
+                    raise NotFoundError(
+                        "the DHT holds no pointer under this key",
+                        hint="is the publisher's node, or a follower's, running?",
+                    )
+                self._found = [found]
+                folder = Sha256.of(address.public.raw + address.salt)  # whose it is, the index will tell
+                brought = await self._bring(dht, folder, found.pointer, (), asyncio.Semaphore(1))
+        except TimeoutError as error:
+            raise NetworkError("the link's index did not come", expected=f"within {BRING_SECONDS:.0f} s") from error
         return found.pointer, brought.data
 
     def settle(self, accepted: Accepted | None) -> None:
         """Keep what belongs to the index that is accepted now: its pointers and its bundle; drop everything else."""
-        if accepted is not None:
-            keep_pointers(self.pointers, accepted, self._found)
-        for one in self._brought:
-            if accepted is not None and _is_of(one, accepted):
-                held = one.held
-                if held.publisher != accepted.publisher:
-                    held = self.bundles.adopt(held, accepted.publisher)
-                self.bundles.enter(held, one.metainfo)
-            elif not one.held.info_path.exists():
-                self.bundles.remove(one.held)
-        self._brought = []
+        brought, self._brought = self._brought, []
+        if accepted is None:
+            return
+        keep_pointers(self.pointers, accepted, self._found)
+        for one in brought:
+            if _is_of(one, accepted) and keep_index(self.bundles, accepted.publisher, one) is None:
+                self.report(Notice("info", f"the bundle of index {one.position} is in use by another process"))
 
     def followers(self, publishers: Iterable[Sha256]) -> list[Endpoint]:
         """Return who gave bundles of these publishers before; most of them seed what a bundle lists as well."""
@@ -181,43 +223,69 @@ class BundleRoute:
         raise NetworkError(f"nobody has the bundle of index {accepted.position} of {publisher.name}")
 
     async def _bring_accepted(self, publisher: TrustedPublisher, accepted: Accepted) -> None:
+        """Bring the bundle of the accepted index, by whichever pointer leads to it."""
         if self.dht is None:
             return
-        async with self.dht.open() as dht:
-            for one in await self._find(dht, publisher):
-                if one.pointer.digest == accepted.digest:
-                    await self._bring(dht, publisher.publisher, one.pointer, trackers_of(accepted.document))
-                    self.settle(accepted)
+        trackers, sessions = trackers_of(accepted.document), asyncio.Semaphore(MAX_FOLLOWED)
+        here = asyncio.Event()
+
+        async def follow(dht: Dht, one: FoundPointer) -> None:
+            if one.pointer.digest == accepted.digest:
+                try:
+                    brought = await self._bring(dht, publisher.publisher, one.pointer, trackers, sessions)
+                except P2pqwenError as error:
+                    self.report(Notice("info", f"{_source(one)}: {error.message}"))
                     return
+                if _is_of(brought, accepted):
+                    here.set()
 
-    async def _find(self, dht: Dht, publisher: TrustedPublisher) -> list[FoundPointer]:
-        document = publisher.document
-        address = None if document is None else pointer_address(document.dht, publisher.state.roots)
-        return await find_pointers(
-            dht, publisher.publisher, self.pointers, roots=publisher.state.roots, address=address
-        )
+        async with self.dht.open() as dht:
+            hunt = asyncio.create_task(self._follow_all(dht, publisher, follow))
+            found = asyncio.create_task(here.wait())
+            try:
+                await asyncio.wait({hunt, found}, timeout=BRING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (hunt, found):
+                    task.cancel()
+                await asyncio.gather(hunt, found, return_exceptions=True)
+        self.settle(accepted)
 
-    async def _follow(
-        self, dht: Dht, publisher: TrustedPublisher, one: FoundPointer, own: Callable[[], bytes]
-    ) -> Answer | None:
-        accepted, seen, pointer = publisher.accepted, publisher.state.seen, one.pointer
-        source = f"dht:{pointer.infohash_v1}"
-        if seen is not None and pointer.position < seen.position:
-            self.report(Notice("info", f"the DHT points at index {pointer.position}, older than {seen.position}"))
-            return None
+    async def _follow_all(self, dht: Dht, publisher: TrustedPublisher, follow: Follow) -> None:
+        """Follow a publisher's pointers as they are found, side by side, the best few of each batch."""
+        document, roots = publisher.document, publisher.state.roots
+        address = None if document is None else pointer_address(document.dht, roots)
+        followed: set[Pointer] = set()
+        tasks: list[asyncio.Task[None]] = []
+        self._found = []
         try:
-            if accepted is not None and pointer.digest == accepted.digest:
-                return Answer(source, own())
-            brought = await self._bring(dht, publisher.publisher, pointer, trackers_of(publisher.document))
-        except P2pqwenError as error:
-            return Answer(source, error=error)
-        return Answer(source, brought.data)
+            batches = find_pointers(dht, publisher.publisher, self.pointers, roots=roots, address=address)
+            async with contextlib.aclosing(batches):
+                async for batch in batches:
+                    self._found += batch
+                    fresh = {one.pointer: one for one in reversed(batch) if one.pointer not in followed}
+                    best = list(reversed(fresh.values()))[:MAX_FOLLOWED]
+                    followed.update(one.pointer for one in best)
+                    tasks += [asyncio.create_task(follow(dht, one)) for one in best]
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _bring(self, dht: Dht, publisher: Sha256, pointer: Pointer, trackers: tuple[str, ...]) -> BundleIndex:
+    async def _bring(
+        self, dht: Dht, publisher: Sha256, pointer: Pointer, trackers: tuple[str, ...], sessions: asyncio.Semaphore
+    ) -> BundleIndex:
         found = await self._wait_for_peers(dht, pointer.infohash_v1)
         nodes = tuple(one.endpoint for one in dht.good_nodes)
+        called_off = threading.Event()
         network = self._with_known(pointer.infohash_v1, trackers, found, nodes)
-        brought = await asyncio.to_thread(fetch_index, self.bundles, publisher, pointer, network, self.report)
+        network = replace(network, stopping=lambda: called_off.is_set() or self.network.stopping())
+
+        def fetch() -> BundleIndex:
+            return fetch_index(self.bundles, publisher, pointer, network, self.report)
+
+        async with sessions:
+            brought = await run_aside(fetch, stop=called_off.set)
         self._remember(pointer.infohash_v1, brought.peers)
         self._brought.append(brought)
         return brought
@@ -251,8 +319,14 @@ class BundleRoute:
         self.known.remember_peers(infohash.raw, [(one.host, one.port) for one in peers])
 
 
+def _source(found: FoundPointer) -> str:
+    return f"dht:{found.pointer.infohash_v1}"
+
+
 def _is_of(brought: BundleIndex, accepted: Accepted) -> bool:
     """Tell whether a bundle carries the very index that was accepted, not only one of its position."""
+    if brought.position != accepted.position:
+        return False
     try:
         return Sha256.of(canonical(parse_file(brought.data).signed)) == accepted.digest
     except FormatError:

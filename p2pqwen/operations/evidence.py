@@ -8,7 +8,18 @@ from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.values.digest import Sha256
 
 
-def keep_evidence(store: TrustStore, publisher: Sha256, data: bytes, error: EquivocationError, report: Report) -> None:
-    """Keep a refused index file and the accepted one it contradicts; raises `DiskError`."""
-    kept = " and ".join(str(path) for path in store.keep_evidence(publisher, data))
+def keep_evidence(
+    store: TrustStore,
+    publisher: Sha256,
+    data: bytes,
+    error: EquivocationError,
+    report: Report,
+    *,
+    before: bytes | None = None,
+) -> None:
+    """Keep a refused index file and the accepted one it contradicts; raises `DiskError`.
+
+    `before`: the one that was in use when the file was judged, where a newer one has taken its place since.
+    """
+    kept = " and ".join(str(path) for path in store.keep_evidence(publisher, data, before=before))
     report(Notice("warning", f"{error.message}. evidence: {kept or 'enough is kept already, this file was not'}"))

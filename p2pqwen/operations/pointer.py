@@ -1,52 +1,57 @@
 """A publisher's pointer in the DHT: find it, put it, and keep it alive for somebody who has gone.
 
-A pointer is a hint. It says where an index may be had, and acceptance decides about that index. What is kept and put
-again here is therefore only what stands under a key of a root that was accepted; the notice boards, which anybody can
-write, are read when nothing better is known and put right whenever a node passes by.
+A pointer is a hint. It says where an index may be had, and acceptance decides about that index. It is looked for and
+followed only under a key of the publisher's roots: those that were accepted, and those that a notice board shows, which
+anybody can write but nobody can make hash to the publisher id. No number that a stranger may choose puts one pointer
+before another. Boards are put right whenever a node passes by.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from p2pqwen.errors import P2pqwenError
-from p2pqwen.index.acceptance import Accepted, Position
-from p2pqwen.index.document import DhtPointer
-from p2pqwen.index.mutable_item import MAX_SEQUENCE, ItemAddress, MutableItem, sign_item
-from p2pqwen.index.pointer import (
+from p2pqwen.errors import FormatError, P2pqwenError
+from p2pqwen.index.acceptance import Accepted
+from p2pqwen.index.board import (
     BOARD_SLOTS,
-    Pointer,
+    MAX_BOARD_KEYS,
+    Board,
+    Vouched,
     board_address,
     board_key,
     board_notice,
     board_salt,
+    join_parts,
     parse_board,
-    parse_pointer,
+    vouched_keys,
+    vouching_roots,
 )
+from p2pqwen.index.board import Notice as BoardNotice
+from p2pqwen.index.document import DhtPointer
+from p2pqwen.index.mutable_item import MAX_SEQUENCE, ItemAddress, MutableItem, sign_item
+from p2pqwen.index.pointer import Pointer, parse_pointer
 from p2pqwen.index.root import SignedRoot
 from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.signing.keys import PrivateKey, PublicKey
-from p2pqwen.swarm.dht import Dht, Put
+from p2pqwen.swarm.dht import Dht, Put, in_turn
 from p2pqwen.values.digest import Sha256
 
 MAX_ADDRESSES = 8
-"""Places looked at for one publisher."""
+"""Places looked at in one batch for one publisher."""
+MAX_VERSIONS = 16
+"""Items looked at for one board, where its nodes hold different ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundPointer:
-    """A pointer and the item that carried it. `vouched`: its key is one of the publisher's, not just a board's word."""
+    """A pointer, the item that carried it, and what stands behind the key that signed it: never only a stranger."""
 
     pointer: Pointer
     item: MutableItem
-    vouched: bool
-
-    @property
-    def rank(self) -> tuple[bool, Position]:
-        """Order pointers by what they are worth following."""
-        return self.vouched, self.pointer.position
+    vouched: Vouched
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,32 +79,52 @@ async def find_pointers(
     *,
     roots: Sequence[SignedRoot] = (),
     address: ItemAddress | None = None,
-) -> list[FoundPointer]:
-    """Return the pointers of a publisher that the DHT knows, those worth following first.
+) -> AsyncGenerator[list[FoundPointer], None]:
+    """Yield the pointers of a publisher that the DHT knows, batch by batch as they are found, the best of each first.
 
-    `roots` and `address` are what an accepted index says; without them, and where nothing is found there, the notice
-    boards are asked.
+    `roots` and `address` are what an accepted index says, and where it is looked first. The boards are asked in any
+    case: they may show a newer root, whose key another pointer stands under. A pointer counts for the key that signed
+    it, whatever it claims; one whose key is in no root of the publisher's is not even looked up.
     """
-    keys = set(_root_keys(roots).values())
-    known = [item.address for item in store.items(publisher) if item.address.public in keys]
-    addresses = list(dict.fromkeys([*([address] if address else []), *known]))[:MAX_ADDRESSES]
-    found = await _read(dht, addresses, keys)
-    if not found:
-        boards = await asyncio.gather(*(dht.get(board_address(publisher, slot)) for slot in range(BOARD_SLOTS)))
-        named = [one for board in boards if board.item is not None for one in _board(board.item)]
-        fresh = [one for one in dict.fromkeys(named) if one not in addresses][:MAX_ADDRESSES]
-        found = await _read(dht, fresh, keys)
-    return sorted(found, key=lambda one: one.rank, reverse=True)
+    at_boards = asyncio.create_task(_read_boards(dht, publisher))
+    try:
+        keys = vouched_keys(roots)
+        known = [item.address for item in store.items(publisher) if item.address.public in keys]
+        addresses = list(dict.fromkeys([*([address] if address else []), *known]))[:MAX_ADDRESSES]
+        asked = set(addresses)
+        yield await _read(dht, addresses, keys)
+        boards = await at_boards
+        async with contextlib.aclosing(_in_parts(dht, boards)) as in_parts:
+            async for some in _first(_inline(boards), in_parts):
+                named, keys = _judge(some, publisher, roots)
+                fresh = [one for one in named if one not in asked][:MAX_ADDRESSES]
+                asked.update(fresh)
+                yield await _read(dht, fresh, keys)
+    finally:
+        at_boards.cancel()
+
+
+async def all_pointers(
+    dht: Dht,
+    publisher: Sha256,
+    store: PointerStore,
+    *,
+    roots: Sequence[SignedRoot] = (),
+    address: ItemAddress | None = None,
+) -> list[FoundPointer]:
+    """Do what `find_pointers` does, and return all of them, the best first."""
+    found = [one async for some in find_pointers(dht, publisher, store, roots=roots, address=address) for one in some]
+    return _best_first(found)
 
 
 async def read_pointer(dht: Dht, address: ItemAddress) -> FoundPointer | None:
     """Return the pointer at one address, for a user who was given its key."""
-    return next(iter(await _read(dht, [address], {address.public})), None)
+    return next(iter(await _read(dht, [address], {address.public: Vouched(0, signs_index=False)})), None)
 
 
 def keep_pointers(store: PointerStore, accepted: Accepted, found: Iterable[FoundPointer]) -> None:
     """Keep the items that stand under a key of the accepted roots; raises `DiskError`."""
-    keys = set(_root_keys(accepted.roots).values())
+    keys = vouched_keys(accepted.roots)
     for one in found:
         if one.item.address.public in keys:
             store.keep(accepted.publisher, one.item)
@@ -131,13 +156,14 @@ def sign_pointer(
 
 
 async def put_pointer(
-    dht: Dht, store: PointerStore, publisher: Sha256, key: PrivateKey, salt: bytes, pointer: Pointer
+    dht: Dht, store: PointerStore, roots: Sequence[SignedRoot], key: PrivateKey, salt: bytes, pointer: Pointer
 ) -> Put:
-    """Put a new pointer of one's own, and name it on the boards."""
+    """Put a new pointer of the publisher whose roots these are, and name it on his boards."""
+    publisher = roots[0].root.digest
     address = ItemAddress(key.public, salt)
     seen = (await dht.get(address)).item
     item = sign_pointer(store, publisher, key, salt, pointer, seen=-1 if seen is None else seen.sequence)
-    put, _ = await asyncio.gather(dht.put(item), _put_boards(dht, publisher, [address]))
+    put, _ = await asyncio.gather(dht.put(item), _put_boards(dht, publisher, [address], roots))
     return put
 
 
@@ -148,11 +174,11 @@ async def refresh(
 
     `address` is the one his newest accepted index names; it leads the boards.
     """
-    keys = set(_root_keys(roots).values())
+    keys = vouched_keys(roots)
     items = [item for item in store.items(publisher) if item.address.public in keys]
     puts = await asyncio.gather(*(_put_again(dht, store, publisher, item) for item in items))
     addresses = list(dict.fromkeys([*([address] if address else []), *(item.address for item in items)]))
-    boards = await _put_boards(dht, publisher, addresses) if addresses else 0
+    boards = await _put_boards(dht, publisher, addresses, roots) if addresses else 0
     return Refreshed(
         items=sum(put.accepted > 0 for put in puts),
         nodes=max((put.accepted for put in puts), default=0),
@@ -169,31 +195,126 @@ async def _put_again(dht: Dht, store: PointerStore, publisher: Sha256, item: Mut
     return await dht.put(put.newer)
 
 
-async def _put_boards(dht: Dht, publisher: Sha256, addresses: Sequence[ItemAddress]) -> int:
-    """Name the addresses on every board that does not; return how many boards stand now."""
-    done = await asyncio.gather(*(_put_board(dht, publisher, slot, addresses) for slot in range(BOARD_SLOTS)))
+async def _put_boards(
+    dht: Dht, publisher: Sha256, addresses: Sequence[ItemAddress], roots: Sequence[SignedRoot]
+) -> int:
+    """Show the addresses and the roots on every board that does not; return how many boards stand now."""
+    notice = board_notice(addresses, roots)
+    await asyncio.gather(*(dht.put_immutable(part) for part in notice.parts))
+    named = tuple(addresses[:MAX_BOARD_KEYS])
+    done = await asyncio.gather(*(_put_board(dht, publisher, slot, named, notice) for slot in range(BOARD_SLOTS)))
     return sum(done)
 
 
-async def _put_board(dht: Dht, publisher: Sha256, slot: int, addresses: Sequence[ItemAddress]) -> bool:
+async def _put_board(
+    dht: Dht, publisher: Sha256, slot: int, addresses: tuple[ItemAddress, ...], notice: BoardNotice
+) -> bool:
     there = (await dht.get(board_address(publisher, slot))).item
-    if there is not None and _board(there)[: len(addresses)] == tuple(addresses):
+    if there is not None and await _stands(dht, publisher, there, addresses, notice):
         return (await dht.put(there)).accepted > 0
     sequence = 0 if there is None else there.sequence + 1
     if sequence > MAX_SEQUENCE:
         return False  # spoiled for good, as long as somebody keeps it so
-    item = sign_item(board_key(publisher), board_salt(slot), sequence, board_notice(addresses))
+    item = sign_item(board_key(publisher), board_salt(slot), sequence, notice.value)
     return (await dht.put(item)).accepted > 0
 
 
-async def _read(dht: Dht, addresses: Sequence[ItemAddress], vouched: set[PublicKey]) -> list[FoundPointer]:
+async def _stands(
+    dht: Dht, publisher: Sha256, there: MutableItem, addresses: tuple[ItemAddress, ...], notice: BoardNotice
+) -> bool:
+    """Tell whether a board shows what ours would, or newer roots: whoever has the older ones must not hide those."""
+    if there.value == notice.value:
+        return True
+    board = _board(there)
+    whole = await _whole(dht, board) if board is not None and board.parts else board
+    if whole is None:
+        return False
+    roots = _roots_of(whole, publisher, ())
+    return len(roots) > notice.roots or (len(roots) == notice.roots and whole.addresses[: len(addresses)] == addresses)
+
+
+async def _read_boards(dht: Dht, publisher: Sha256) -> list[Board]:
+    """Return what the boards say, in turn: the first of each, then what else single nodes hold."""
+    answers = await asyncio.gather(*(dht.get(board_address(publisher, slot)) for slot in range(BOARD_SLOTS)))
+    items = in_turn([answer.items[:MAX_VERSIONS] for answer in answers])
+    return list(dict.fromkeys(board for item in items if (board := _board(item)) is not None))
+
+
+def _inline(boards: Iterable[Board]) -> list[Board]:
+    return [board for board in boards if board.chain is not None]
+
+
+async def _first(inline: list[Board], in_parts: AsyncGenerator[list[Board], None]) -> AsyncGenerator[list[Board], None]:
+    yield inline
+    async for some in in_parts:
+        yield some
+
+
+async def _in_parts(dht: Dht, boards: Iterable[Board]) -> AsyncGenerator[list[Board], None]:
+    """Yield the boards whose roots stand elsewhere, each once it is whole: a few, in turn.
+
+    They are looked up side by side, and of each one part after the other: what a stranger names is few lookups at a
+    time, so that those which matter find their way between them.
+    """
+    wanted = [board for board in boards if board.parts][:BOARD_SLOTS]
+    tasks = [asyncio.create_task(_whole(dht, board)) for board in wanted]
+    try:
+        for task in asyncio.as_completed(tasks):
+            if (board := await task) is not None:
+                yield [board]
+    finally:
+        for one in tasks:
+            one.cancel()
+
+
+async def _whole(dht: Dht, board: Board) -> Board | None:
+    values = []
+    for target in board.parts:
+        value = await dht.get_immutable(target)
+        if value is None:
+            return None
+        values.append(value)
+    try:
+        return replace(board, chain=join_parts(values))
+    except FormatError:
+        return None
+
+
+def _judge(
+    boards: Iterable[Board], publisher: Sha256, known: Sequence[SignedRoot]
+) -> tuple[list[ItemAddress], dict[PublicKey, Vouched]]:
+    """Return the addresses that boards name under keys of the publisher's roots, in turn, and those keys."""
+    named, keys = [], vouched_keys(known)
+    for board in boards:
+        roots = _roots_of(board, publisher, known)
+        for public, vouched in vouched_keys(roots).items():
+            keys[public] = max(vouched, keys.get(public, vouched))
+        named.append(board.addresses if roots else ())
+    return [one for one in dict.fromkeys(in_turn(named)) if one.public in keys], keys
+
+
+def _roots_of(board: Board, publisher: Sha256, known: Sequence[SignedRoot]) -> tuple[SignedRoot, ...]:
+    """Return the roots that a board shows, none where they are not the publisher's."""
+    if board.chain is None:
+        return ()
+    try:
+        return vouching_roots(board.chain, publisher, known)
+    except P2pqwenError:
+        return ()
+
+
+async def _read(dht: Dht, addresses: Sequence[ItemAddress], keys: Mapping[PublicKey, Vouched]) -> list[FoundPointer]:
     answers = await asyncio.gather(*(dht.get(address) for address in addresses))
     items = [answer.item for answer in answers if answer.item is not None]
-    return [
-        FoundPointer(pointer, item, item.address.public in vouched)
+    return _best_first(
+        FoundPointer(pointer, item, keys[item.address.public])
         for item in items
         if (pointer := _pointer(item)) is not None
-    ]
+    )
+
+
+def _best_first(found: Iterable[FoundPointer]) -> list[FoundPointer]:
+    return sorted(found, key=lambda one: one.vouched, reverse=True)
 
 
 def _pointer(item: MutableItem) -> Pointer | None:
@@ -203,11 +324,11 @@ def _pointer(item: MutableItem) -> Pointer | None:
         return None
 
 
-def _board(item: MutableItem) -> tuple[ItemAddress, ...]:
+def _board(item: MutableItem) -> Board | None:
     try:
         return parse_board(item.value)
     except P2pqwenError:
-        return ()
+        return None
 
 
 def _root_keys(roots: Sequence[SignedRoot]) -> dict[Sha256, PublicKey]:

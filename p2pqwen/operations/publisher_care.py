@@ -3,7 +3,9 @@
 Every hour, for each: 1. mirrors, the DHT and peers are asked for a newer index; 2. the whole bundle of the accepted one
 is brought, which the node then seeds; 3. the signed pointers are put into the DHT again, before its nodes drop them,
 and the bundle is announced there: libtorrent comes to a torrent's first announcement late where a node has many.
-None of it needs the publisher's keys, and no step that fails keeps another from being done.
+None of it needs the publisher's keys, and no step that fails keeps another from being done. Publishers are looked after
+side by side, and a bundle that does not come in `BUNDLE_SECONDS` is gone on with in the next round: one whose bundle
+never ends does not keep another's pointers from being put again in time.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
 from p2pqwen.errors import P2pqwenError
@@ -25,8 +29,9 @@ from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
 from p2pqwen.operations.bundle_route import BundleRoute
 from p2pqwen.operations.dht_access import DhtAccess
 from p2pqwen.operations.pointer import Refreshed, pointer_address, refresh
-from p2pqwen.operations.update import Asked, update_all
+from p2pqwen.operations.update import update
 from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.values.digest import Sha256
 
 REFRESH_SECONDS = 3600
 """BEP 44: nodes keep an item for two hours, and items are put again every hour."""
@@ -36,9 +41,20 @@ RETRY_SECONDS = 60.0
 """After a round in which nothing stood in the DHT at its end; doubled until it is an hour."""
 MAX_BUNDLE = 1 << 30
 """Bytes of a bundle that is brought whole."""
+BUNDLE_SECONDS = 900.0
+"""For a publisher's bundle in one round; what came is kept."""
 STOP_SECONDS = 5.0
+_AT_ONCE = 6
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of looking after one publisher: whether there was an index, and whether its pointers stand now."""
+
+    cared: bool = True
+    stands: bool = True
 
 
 @dataclass(slots=True)
@@ -92,11 +108,14 @@ class PublisherCare:
     def look_after_all(self) -> bool:
         """Do one round; tell whether whatever there is to put stands in the DHT now."""
         own = self._try("own publisher", self.own)
-        cared = {one.publisher: one for one in (*self._follow(), *([own] if own is not None else []))}
-        if not cared:
+        followed = self.trust.ids()
+        calls = [partial(self._follow, one, own) for one in followed]
+        if own is not None and own.publisher not in followed:
+            calls.insert(0, partial(self._refresh, own))
+        done = _side_by_side([partial(self._try, "publisher", call) for call in calls])
+        if not any(one is not None and one.cared for one in done):
             self._meet_nodes()
-        done = [self._refresh(one) for one in cared.values()]
-        return all(done)
+        return all(one is not None and one.stands for one in done)
 
     def _run(self) -> None:
         wait, retry = self.first, min(RETRY_SECONDS, self.every)
@@ -110,16 +129,22 @@ class PublisherCare:
             else:
                 wait, retry = retry, min(2 * retry, self.every)
 
-    def _follow(self) -> list[Accepted]:
-        """Bring every followed publisher's newest index and its bundle; return the accepted ones."""
+    def _follow(self, publisher: Sha256, own: Accepted | None) -> Done:
+        """Bring a followed publisher's newest index and its bundle, and put its pointers again."""
         now = datetime.now(UTC)
-        wanted = [Asked(one, self._route()) for one in self.trust.publishers(now=now, report=self.report)]
-        updated = self._try("indexes", lambda: update_all(self.trust, wanted, now=now, report=self.report)) or []
-        for one in updated:
-            if one.changed and one.publisher.accepted is not None:
-                self.report(Happened("index", _facts(one.publisher.accepted)))
-            self._bring_bundle(one.publisher)
-        return [one.publisher.accepted for one in updated if one.publisher.accepted is not None]
+        held = self.trust.get(publisher, now=now, report=self.report)
+        updated = self._try(
+            f"index of {held.name or publisher}",
+            lambda: update(self.trust, held, now=now, route=self._route(), report=self.report),
+        )
+        latest = held if updated is None else updated.publisher
+        if latest.accepted is None:
+            return Done(cared=False, stands=updated is not None)
+        if updated is not None and updated.changed:
+            self.report(Happened("index", _facts(latest.accepted)))
+        self._bring_bundle(latest)
+        # What this home published last counts, where it follows itself.
+        return self._refresh(own if own is not None and own.publisher == publisher else latest.accepted)
 
     def _bring_bundle(self, publisher: TrustedPublisher) -> None:
         accepted = publisher.accepted
@@ -127,16 +152,17 @@ class PublisherCare:
             return
         # Without the DHT only a bundle that is known already can be completed.
         if self.access is not None or self.bundles.get(publisher.publisher, accepted.position) is not None:
-            what = f"bundle of {publisher.name}"
-            self._try(what, lambda: self._route().complete(publisher, max_bytes=MAX_BUNDLE))
+            ends = time.monotonic() + BUNDLE_SECONDS
+            route = self._route(lambda: time.monotonic() > ends)
+            self._try(f"bundle of {publisher.name}", lambda: route.complete(publisher, max_bytes=MAX_BUNDLE))
 
-    def _refresh(self, accepted: Accepted) -> bool:
+    def _refresh(self, accepted: Accepted) -> Done:
         access, publisher = self._access(), accepted.publisher
         if self._stop.is_set() or access is None:
-            return True
+            return Done()
         address = pointer_address(accepted.document.dht, accepted.roots)
         if address is None and not self.pointers.items(publisher):
-            return True  # a publisher without a pointer
+            return Done()  # a publisher without a pointer
 
         held = self.bundles.newest(publisher)
 
@@ -148,10 +174,10 @@ class PublisherCare:
 
         done = self._try("DHT pointer", lambda: asyncio.run(run()))
         if done is None:
-            return False
+            return Done(stands=False)
         facts = {"items": done.items, "nodes": done.nodes, "boards": done.boards}
         self.report(Happened("pointer", {**_facts(accepted), **facts}))
-        return done.items > 0
+        return Done(stands=done.items > 0)
 
     def _meet_nodes(self) -> None:
         """Keep knowing nodes of the DHT, for the day on which every bootstrap host is gone."""
@@ -168,8 +194,8 @@ class PublisherCare:
     def _access(self) -> DhtAccess | None:
         return None if self.access is None else self.access.by(self.nodes)
 
-    def _route(self) -> BundleRoute:
-        route = self.routes(self._stop.is_set)
+    def _route(self, is_over: Callable[[], bool] = lambda: False) -> BundleRoute:
+        route = self.routes(lambda: self._stop.is_set() or is_over())
         route.dht = self._access()
         return route
 
@@ -179,7 +205,26 @@ class PublisherCare:
             return call()
         except P2pqwenError as error:
             self.report(Notice("info", f"{what}: {error.message}"))
-            return None
+        except Exception as error:  # noqa: BLE001 - it is this publisher's alone
+            self.report(Notice("warning", f"{what}: {type(error).__name__}: {error}"))
+        return None
+
+
+def _side_by_side(calls: Sequence[Callable[[], Done | None]]) -> list[Done | None]:
+    """Do all of it, a few at once, on threads that end with the program."""
+    done: list[Done | None] = [None] * len(calls)
+    numbers = iter(range(len(calls)))
+
+    def work() -> None:
+        for number in numbers:
+            done[number] = calls[number]()
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_AT_ONCE, len(calls)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return done
 
 
 def _facts(accepted: Accepted) -> dict[str, str | int | float | bool | None]:

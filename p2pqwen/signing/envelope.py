@@ -43,10 +43,25 @@ def pae(document_type: str, payload: bytes) -> bytes:
 
 def sign(document_type: str, payload: bytes, key: PrivateKey) -> JsonObject:
     """Return one row of an envelope's `signatures`."""
-    return {
-        "keyid": str(key.public.keyid),
-        "sig": base64_text.encode(key.sign(pae(document_type, payload))),
-    }
+    return signature_row(key.public.keyid, key.sign(pae(document_type, payload)))
+
+
+def signature_row(keyid: Sha256, signature: bytes) -> JsonObject:
+    """Return the row of an envelope's `signatures` that says: this key made this signature."""
+    return {"keyid": str(keyid), "sig": base64_text.encode(signature)}
+
+
+def valid_signatures(
+    document_type: str, payload: bytes, signatures: JsonValue, keys: Mapping[Sha256, PublicKey]
+) -> dict[Sha256, bytes]:
+    """Return the signature of each of `keys` that validly signed the payload; others are left out."""
+    message = pae(document_type, payload)
+    found: dict[Sha256, bytes] = {}
+    for row in signatures[:MAX_SIGNATURES] if isinstance(signatures, list) else ():
+        keyid, problem = _check(row, message, keys)
+        if problem is None and isinstance(row, dict):
+            found.setdefault(keyid, base64_text.decode(_text(row, "sig")))
+    return found
 
 
 def check_threshold(

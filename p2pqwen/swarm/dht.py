@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import ipaddress
+import itertools
+import random
 import socket
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from p2pqwen.errors import FormatError, NetworkError, VerificationError
 from p2pqwen.index.mutable_item import MAX_VALUE, ItemAddress, MutableItem
@@ -39,16 +42,27 @@ _FAMILIES = (4, 6)
 _WANT: list[Bencoded] = [b"n4", b"n6"]
 _MAX_GOOD = 500
 
+Value = TypeVar("Value")
 Asking = Callable[[Endpoint], Awaitable[Reply]]
 
 
 @dataclass(frozen=True, slots=True)
 class Gotten:
-    """What the DHT knew: the item with the highest sequence number, how many nodes answered, how many held it."""
+    """What the DHT knew: the item with the highest sequence number, how many nodes answered, how many held it.
+
+    `others`: different ones that single nodes held, in an order that nobody chooses; where anybody can write an item,
+    the highest sequence number says nothing of its worth.
+    """
 
     item: MutableItem | None
     answered: int
     holders: int = 0
+    others: tuple[MutableItem, ...] = ()
+
+    @property
+    def items(self) -> tuple[MutableItem, ...]:
+        """Every item that was found, each once."""
+        return () if self.item is None else (self.item, *self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +149,11 @@ class Dht:
         """Return who announced that they have a torrent, by its v1 infohash (BEP 5): not all, where some are found."""
         found = await self._find_peers(infohash, is_found=lambda reply: bool(reply.peers()))
         named = [
-            peer
+            [peer for peer in one.reply.peers() if may_lead(one.endpoint.host, peer.host)]
             for answered in found
             for one in answered
-            for peer in one.reply.peers()
-            if may_lead(one.endpoint.host, peer.host)
         ]
-        return list(dict.fromkeys(named))[:MAX_PEERS]
+        return list(dict.fromkeys(in_turn(named)))[:MAX_PEERS]  # one node alone must not fill the list
 
     async def count(self, infohash: Sha1) -> SwarmCount:
         """Estimate how many announced that they have a torrent, all of it or not (BEP 5, BEP 33), by its v1 infohash.
@@ -175,7 +187,26 @@ class Dht:
         searches = await self._search(address)
         items = [item for search in searches for item in search.items]
         best = max((best for one in searches if (best := one.best) is not None), key=_rank, default=None)
-        return Gotten(best, sum(len(one.answered) for one in searches), sum(item == best for item in items))
+        others = [item for item in dict.fromkeys(items) if item != best]
+        random.shuffle(others)
+        return Gotten(
+            best, sum(len(one.answered) for one in searches), sum(item == best for item in items), tuple(others)
+        )
+
+    async def get_immutable(self, target: Sha1) -> bytes | None:
+        """Look an immutable item up and return its bencoded value, the one whose SHA-1 is the target; else None."""
+        found = await self._find_item(target, is_found=lambda reply: _immutable(target, reply) is not None)
+        values = (_immutable(target, one.reply) for answered in found for one in answered)
+        return next((value for value in values if value is not None), None)
+
+    async def put_immutable(self, value: bytes) -> int:
+        """Put an immutable item, given its bencoded value; return how many nodes took it."""
+        target = Sha1(hashlib.sha1(value).digest())  # noqa: S324 - BEP 44 says so
+        arguments: dict[bytes, Bencoded] = {b"v": bencode.decode(value, max_bytes=MAX_VALUE)}
+        found = await self._find_item(target)
+        closest = [one for family in found for one in [one for one in family if b"token" in one.reply.values][:K]]
+        outcomes = await asyncio.gather(*(self._put_values(one, arguments) for one in closest))
+        return sum(text == "" for text in outcomes)
 
     async def put(self, item: MutableItem, *, cas: int | None = None) -> Put:
         """Put a signed item, ours or anybody's, at the nodes closest to it; a newer one there is returned instead.
@@ -193,23 +224,26 @@ class Dht:
         return Put(sum(text == "" for text in outcomes), answered, None, refusals)
 
     async def _put_at(self, one: Answered, item: MutableItem, cas: int | None) -> str | None:
-        """Put at one node; return "" when it took the item, words when it refused, None when it did not answer."""
-        token = one.reply.text("token", at_most=MAX_TOKEN)
-        if token is None:
-            return "gave no token"
+        """Put a mutable item at one node; see `_put_values`."""
         arguments: dict[bytes, Bencoded] = {
             b"k": item.address.public.raw,
             b"seq": item.sequence,
             b"sig": item.signature,
-            b"token": token,
             b"v": bencode.decode(item.value, max_bytes=MAX_VALUE),
         }
         if item.address.salt:
             arguments[b"salt"] = item.address.salt
         if cas is not None:
             arguments[b"cas"] = cas
+        return await self._put_values(one, arguments)
+
+    async def _put_values(self, one: Answered, arguments: Mapping[bytes, Bencoded]) -> str | None:
+        """Put at one node; return "" when it took the item, words when it refused, None when it did not answer."""
+        token = one.reply.text("token", at_most=MAX_TOKEN)
+        if token is None:
+            return "gave no token"
         try:
-            await self._client.ask(one.endpoint, "put", arguments)
+            await self._client.ask(one.endpoint, "put", {**arguments, b"token": token})
         except QueryRefusedError as error:
             return "holds a newer item" if error.code == SEQUENCE_TOO_LOW else error.message
         except NetworkError:
@@ -221,8 +255,14 @@ class Dht:
         return await self._lookup(infohash.raw, lambda node: self._client.ask(node, "get_peers", arguments), is_found)
 
     async def _search(self, address: ItemAddress) -> list[_Search]:
-        target = address.target.raw
-        arguments: dict[bytes, Bencoded] = {b"target": target, b"want": _WANT}
+        searches = []
+        for answered in await self._find_item(address.target):
+            items = [item for one in answered if (item := _item(address, one.reply)) is not None]
+            searches.append(_Search([one for one in answered if b"token" in one.reply.values], items))
+        return searches
+
+    async def _find_item(self, target: Sha1, *, is_found: Callable[[Reply], bool] = never) -> list[list[Answered]]:
+        arguments: dict[bytes, Bencoded] = {b"target": target.raw, b"want": _WANT}
 
         async def ask(node: Endpoint) -> Reply:
             try:
@@ -230,13 +270,9 @@ class Dht:
             except QueryRefusedError as error:
                 if error.code != METHOD_UNKNOWN:
                     raise
-                return await self._client.ask(node, "find_node", _find_node(target))  # a plain bootstrap router
+                return await self._client.ask(node, "find_node", _find_node(target.raw))  # a plain bootstrap router
 
-        searches = []
-        for answered in await self._lookup(target, ask):
-            items = [item for one in answered if (item := _item(address, one.reply)) is not None]
-            searches.append(_Search([one for one in answered if b"token" in one.reply.values], items))
-        return searches
+        return await self._lookup(target.raw, ask, is_found)
 
     async def _lookup(
         self, target: bytes, ask: Asking, is_found: Callable[[Reply], bool] = never
@@ -323,6 +359,21 @@ def _item(address: ItemAddress, reply: Reply) -> MutableItem | None:
         return MutableItem(address, sequence, bencode.encode(value), signature)
     except (FormatError, VerificationError):
         return None
+
+
+def _immutable(target: Sha1, reply: Reply) -> bytes | None:
+    """Return the value a reply carries if it is the one that the target names."""
+    value = reply.values.get(b"v")
+    if value is None or b"k" in reply.values:
+        return None
+    encoded = bencode.encode(value)
+    return encoded if hashlib.sha1(encoded).digest() == target.raw and len(encoded) <= MAX_VALUE else None  # noqa: S324
+
+
+def in_turn(lists: Iterable[Sequence[Value]]) -> list[Value]:
+    """Return the first of each list, then the second of each, and so on: a long list does not crowd out a short one."""
+    rows = itertools.zip_longest(*lists, fillvalue=None)
+    return [one for row in rows for one in row if one is not None]
 
 
 def _rank(item: MutableItem) -> tuple[int, bytes]:

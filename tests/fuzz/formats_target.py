@@ -12,8 +12,11 @@ from pathlib import Path
 
 from p2pqwen.errors import VerificationError
 from p2pqwen.index.acceptance import Position
+from p2pqwen.index.board import board_address, board_notice, parse_board, vouching_roots
+from p2pqwen.index.compact_roots import decode_roots, encode_roots
+from p2pqwen.index.document import parse_file
 from p2pqwen.index.mutable_item import parse_item, sign_item
-from p2pqwen.index.pointer import Pointer, board_address, board_notice, parse_board, parse_pointer
+from p2pqwen.index.pointer import Pointer, parse_pointer
 from p2pqwen.index.publisher_link import PublisherLink, parse_publisher_link
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import prove
@@ -26,6 +29,8 @@ from p2pqwen.values.digest import Sha1, Sha256
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 KEY = PrivateKey.from_seed(bytes(32))
+ROOTS = parse_file((VECTORS / "index" / "0.3.json").read_bytes()).roots
+PUBLISHER = ROOTS[0].root.digest
 
 
 def read_torrent(data: bytes) -> None:
@@ -62,8 +67,11 @@ def read_pointer(data: bytes) -> None:
 
 
 def read_board(data: bytes) -> None:
-    addresses = parse_board(data)
-    _same(parse_board(board_notice(addresses)), addresses)
+    board = parse_board(data)
+    if board.chain is not None:
+        roots = decode_roots(board.chain)
+        _same([one.root for one in decode_roots(encode_roots(roots))], [one.root for one in roots])
+        vouching_roots(board.chain, PUBLISHER)
 
 
 def read_item(data: bytes) -> None:
@@ -101,7 +109,7 @@ def seeds() -> Iterator[bytes]:
         magnet.encode(),
         str(PublisherLink(board, Sha256(bytes(32)))).encode(),
         pointer,
-        board_notice([board, board_address(Sha256(bytes(32)), 1)]),
+        board_notice([board, board_address(Sha256(bytes(32)), 1)], ROOTS).value,
         sign_item(KEY, b"salt", 5, pointer).encode(),
     )
     yield from (bytes((number,)) + example for number, example in enumerate(examples))

@@ -745,6 +745,70 @@ def item_target(key: bytes, salt: bytes) -> str:
 
 def board_key(publisher: str) -> bytes:
     """The public key of a publisher's notice boards."""
-    seed = hashlib.sha256(b"p2pqwen notice board 1\n" + bytes.fromhex(publisher)).digest()
+    seed = hashlib.sha256(b"p2pqwen notice board 2\n" + bytes.fromhex(publisher)).digest()
     scalar = int.from_bytes(hashlib.sha512(seed).digest()[:32], "little")
     return encode_point(times(scalar & (2**254 - 8) | 2**254, BASE))
+
+
+def read_board(value: bytes, publisher: str, stored: dict[str, bytes]) -> tuple[list[str], list[tuple[bytes, bytes]]]:
+    """The digests of the roots that a board shows, and the addresses that they vouch for; `stored`: immutable items."""
+    board, _ = bdecode(value)
+    rows = board.get(b"r")
+    if rows is None:
+        targets = [board[b"h"][at : at + 20].hex() for at in range(0, len(board[b"h"]), 20)]
+        need(len(targets) <= 6, "too many parts")
+        parts = [stored[target] for target in targets]
+        need(
+            all(hashlib.sha1(part).hexdigest() == one for one, part in zip(targets, parts, strict=True)), "a wrong part"
+        )
+        rows, _ = bdecode(b"".join(bdecode(part)[0] for part in parts))
+    roots: list[Root] = []
+    try:
+        for row in rows:
+            roots.append(unpack_root(row, roots[-1] if roots else None))
+        need(roots, "no roots")
+        begin(roots[0], Reader(publisher))
+        for old, new in itertools.pairwise(roots):
+            follow(old, new)
+    except RefusedError:
+        return [], []
+    keys = {key for root in roots for key in public_keys(root).values()}
+    named = [(key, salt) for key, salt in board[b"a"][:4] if key in keys]
+    return [root.digest for root in roots], named
+
+
+def public_keys(root: Root) -> dict[str, bytes]:
+    """Every key of a root by its keyid, in the order that numbers them."""
+    rows = root.document["keys"]
+    return {keyid: read_base64(rows[keyid]["public"]) for keyid in sorted(rows)}
+
+
+def unpack_root(row: dict[bytes, Any], before: Root | None) -> Root:
+    document = read_json(row[b"d"]) if b"d" in row else unpack_document(row, before)
+    numbered = list(dict.fromkeys([*sorted(document["keys"]), *(public_keys(before) if before else [])]))
+    signatures = [
+        {"keyid": numbered[number], "sig": base64.b64encode(signature).decode()}
+        for number, signature in zip(row[b"s"][::2], row[b"s"][1::2], strict=True)
+    ]
+    return read_root({"signed": document, "signatures": signatures})
+
+
+def unpack_document(row: dict[bytes, Any], before: Root | None) -> dict[str, Any]:
+    labels = {sha256(key): (key, label) for key, label in zip(row[b"k"][::2], row[b"k"][1::2], strict=True)}
+    numbered = sorted(labels)
+    return {
+        "type": "root",
+        "spec": 1,
+        "version": before.version + 1 if before else 1,
+        "previous": before.digest if before else None,
+        "name": row[b"n"].decode(),
+        "keys": {
+            keyid: {"public": base64.b64encode(key).decode(), "label": label.decode()}
+            for keyid, (key, label) in labels.items()
+        },
+        "roles": {
+            name: {"keyids": [numbered[number] for number in row[short][1:]], "threshold": row[short][0]}
+            for name, short in (("root", b"r"), ("index", b"i"))
+        },
+        "index_epoch": row.get(b"e", 0),
+    }

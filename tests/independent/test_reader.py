@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from p2pqwen.errors import FormatError
 from p2pqwen.index import acceptance
+from p2pqwen.index.board import join_parts, parse_board, vouching_roots
 from p2pqwen.index.entry import parse_entry
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import prove
@@ -210,6 +211,35 @@ def test_golden_indexes(number):
         assert found == ("accepted", case["accepted"], case["signers"])
     else:
         assert found == ("refused", case["refused"])
+
+
+DHT = json.loads((VECTORS / "dht.json").read_text())
+
+
+@pytest.mark.parametrize("case", DHT["board cases"], ids=[case["why"] for case in DHT["board cases"]])
+def test_notice_boards(case):
+    value, publisher = bytes.fromhex(case["value"]), case["publisher"]
+    stored = {target: bytes.fromhex(part) for target, part in case["immutable items"].items()}
+    roots, named = reader.read_board(value, publisher, stored)
+    assert roots == case["roots"]
+    assert [[key.hex(), salt.decode()] for key, salt in named] == case["addresses"]
+    board = parse_board(value)
+    chain = join_parts([stored[str(part)] for part in board.parts]) if board.chain is None else board.chain
+    try:
+        ours = vouching_roots(chain, Sha256.parse(publisher))
+    except (FormatError, acceptance.RefusedError):
+        ours = ()
+    assert [str(signed.root.digest) for signed in ours] == roots
+
+
+def test_where_boards_stand():
+    key = reader.board_key(DHT["boards"]["publisher"])
+    for slot, item in enumerate(DHT["boards"]["items"]):
+        salt = b"p2pqwen-%d" % slot
+        assert (item["public"], item["target"]) == (key.hex(), reader.item_target(key, salt))
+        signed = reader.item_signed(salt, item["sequence"], bytes.fromhex(item["value"]))
+        assert signed.hex() == item["signed"]
+        assert reader.verify(key, bytes.fromhex(item["signature"]), signed)
 
 
 def test_changed_magnets_are_read_alike():

@@ -14,7 +14,15 @@ from p2pqwen.index.document import INDEX_FILE
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home
-from p2pqwen.operations.bundle import BundleNetwork, fetch_index, fetch_torrents, make_bundle, read_torrent, trackers_of
+from p2pqwen.operations.bundle import (
+    BundleNetwork,
+    fetch_index,
+    fetch_torrents,
+    keep_index,
+    make_bundle,
+    read_torrent,
+    trackers_of,
+)
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent.infohash import InfoHash
@@ -126,7 +134,8 @@ def test_a_follower_takes_the_index_then_only_what_it_needs(tmp_path, site):
         assert found.peers
         assert store.newest(site.accepted.publisher) is None  # nobody has judged it yet
         assert accept(found.data, TrustedState(site.accepted.publisher), NOW).digest == pointer.digest
-        store.enter(found.held, found.metainfo)
+        assert list((tmp_path / "follower" / "bundles").glob("*/*")) == []  # and nothing of it stays
+        keep_index(store, site.accepted.publisher, found)
         mine = store.newest(site.accepted.publisher)
         assert mine.files_here(mine.metainfo()) == {INDEX_PATH}
         assert read_torrent(mine, RepoPath(site.entries[1].torrent)) is None
@@ -155,8 +164,8 @@ def test_the_next_version_links_what_did_not_change(tmp_path, site, publisher):
     with seeding(held) as peer:
         network = BundleNetwork(QUIET, peers=(peer,))
         found = fetch_index(mine, key, pointer_of(metainfo, site.accepted), network)
-        mine.enter(found.held, found.metainfo)
-        fetch_torrents(mine, found.held, every, network)
+        here = keep_index(mine, key, found)
+        fetch_torrents(mine, here, every, network)
     new = make_entry(9)
     second = Site(tmp_path / "site", publisher, sorted([*site.entries, new], key=lambda one: one.id))
     held, metainfo = make_bundle(theirs, second.accepted, second.folder)
@@ -167,12 +176,12 @@ def test_the_next_version_links_what_did_not_change(tmp_path, site, publisher):
     with seeding(held) as peer:
         network = BundleNetwork(QUIET, peers=(peer,))
         found = fetch_index(mine, key, pointer_of(metainfo, second.accepted), network)
-        mine.enter(found.held, found.metainfo)
+        here = keep_index(mine, key, found)
         for path in every:  # linked already, before anything was fetched
-            assert found.held.path(path).samefile(mine.get(key, site.accepted.position).path(path))
-        fetch_torrents(mine, found.held, [*every, RepoPath(new.torrent)], network, told.append)
+            assert here.path(path).samefile(mine.get(key, site.accepted.position).path(path))
+        fetch_torrents(mine, here, [*every, RepoPath(new.torrent)], network, told.append)
     assert told[0].done >= 900_000  # what was linked counts as here from the first look
-    assert found.held.path(RepoPath(new.torrent)).read_bytes() == noise(300_000, new.torrent)
+    assert here.path(RepoPath(new.torrent)).read_bytes() == noise(300_000, new.torrent)
 
 
 def test_a_damaged_file_is_fetched_again(tmp_path, site, publisher):
@@ -183,13 +192,13 @@ def test_a_damaged_file_is_fetched_again(tmp_path, site, publisher):
     with seeding(held) as peer:
         network = BundleNetwork(QUIET, peers=(peer,))
         found = fetch_index(mine, key, pointer_of(metainfo, site.accepted), network)
-        mine.enter(found.held, found.metainfo)
-        fetch_torrents(mine, found.held, [path], network)
-        with found.held.path(path).open("r+b") as file:
+        here = keep_index(mine, key, found)
+        fetch_torrents(mine, here, [path], network)
+        with here.path(path).open("r+b") as file:
             file.seek(1000)
             file.write(b"rot")
-        fetch_torrents(mine, found.held, [path], network)
-    assert found.held.path(path).read_bytes() == noise(300_000, path.text)
+        fetch_torrents(mine, here, [path], network)
+    assert here.path(path).read_bytes() == noise(300_000, path.text)
 
 
 def test_the_last_two_are_kept(tmp_path, site, publisher):

@@ -8,6 +8,7 @@ import hashlib
 import libtorrent as lt
 import pytest
 
+from p2pqwen.index.board import immutable_target
 from p2pqwen.index.mutable_item import sign_item
 from p2pqwen.swarm.dht import Dht
 from p2pqwen.swarm.endpoint import Endpoint
@@ -16,6 +17,7 @@ from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent import bencode
 from p2pqwen.values.digest import Sha1
+from tests.simulators.dht_node import simulated_dht
 from tests.support.dht import LibtorrentNode, introduce, libtorrent_dht
 from tests.support.publishing import key
 from tests.support.swarm import pump_until
@@ -70,6 +72,57 @@ def test_libtorrent_finds_what_we_put(nodes):
     asker.dht_get_mutable_item(public, SALT)
     found = wait_until(lambda: _item_alert(asker, public), 20, "an item in libtorrent")
     assert (found.seq, found.item) == (7, {b"ih": b"x" * 20, b"version": 3})
+
+
+def test_immutable_items_come_and_go(nodes):
+    """Ours are taken by libtorrent and found by it; one that is not what its target names is no item."""
+    value = bencode.encode(b"r" * 996)
+    target = immutable_target(value)
+
+    async def run():
+        async with Dht([nodes[0].endpoint]) as dht:
+            put = await dht.put_immutable(value)
+            return put, await dht.get_immutable(target), await dht.get_immutable(immutable_target(b"1:x"))
+
+    assert asyncio.run(run()) == (6, value, None)
+    asker = nodes[4].session
+    asker.dht_get_immutable_item(lt.sha1_hash(target.raw))
+
+    def found() -> bytes | None:
+        return next(
+            (one.item for one in asker.pop_alerts() if isinstance(one, lt.dht_immutable_item_alert)),
+            None,
+        )
+
+    assert wait_until(found, 20, "an item in libtorrent") == b"r" * 996
+
+
+def test_a_forged_immutable_item_is_passed_over():
+    with simulated_dht(3) as forgers:
+        for node in forgers:
+            node.behaviour.spoil = lambda values: values.update({b"v": b"another"})
+
+        async def run():
+            async with Dht([forgers[0].endpoint]) as dht:
+                return await dht.get_immutable(immutable_target(b"1:x"))
+
+        assert asyncio.run(run()) is None
+
+
+def test_88_one_node_does_not_fill_the_list_of_peers():
+    crowd, honest = [Endpoint("127.0.9.1", 1000 + number) for number in range(150)], Endpoint("127.0.8.1", 7)
+    infohash = Sha1(b"t" * 20)
+    with simulated_dht(3) as some:
+        some[0].swarms[infohash.raw] = (crowd, [])
+        some[1].swarms[infohash.raw] = ([honest], [])
+
+        async def run():
+            async with Dht([one.endpoint for one in some]) as dht:
+                return await dht.get_peers(infohash)
+
+        found = asyncio.run(run())
+    assert honest in found[:2]
+    assert len(found) == 100
 
 
 def test_we_find_what_libtorrent_put_and_put_it_again_without_its_key():

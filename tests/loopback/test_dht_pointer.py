@@ -9,9 +9,10 @@ import pytest
 
 from p2pqwen.errors import NetworkError
 from p2pqwen.index.acceptance import Position, TrustedState, accept
+from p2pqwen.index.board import BOARD_SLOTS, Vouched, board_address, board_key, board_notice, board_salt
 from p2pqwen.index.document import DhtPointer
 from p2pqwen.index.mutable_item import MAX_SEQUENCE, ItemAddress, sign_item
-from p2pqwen.index.pointer import BOARD_SLOTS, Pointer, board_address, board_key, board_notice, board_salt
+from p2pqwen.index.pointer import Pointer
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home
 from p2pqwen.library.known_peers import KnownPeers
@@ -19,7 +20,7 @@ from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.operations.bundle_route import BundleRoute
 from p2pqwen.operations.dht_access import DhtAccess
 from p2pqwen.operations.pointer import (
-    find_pointers,
+    all_pointers,
     keep_pointers,
     pointer_address,
     put_pointer,
@@ -64,10 +65,10 @@ class User:
         return asyncio.run(run())
 
     def put(self, version):
-        return self.do(lambda dht: put_pointer(dht, self.store, PUBLISHER, KEY, SALT, pointer(version)))
+        return self.do(lambda dht: put_pointer(dht, self.store, ROOTS, KEY, SALT, pointer(version)))
 
     def find(self, **known):
-        return self.do(lambda dht: find_pointers(dht, PUBLISHER, self.store, **known))
+        return self.do(lambda dht: all_pointers(dht, PUBLISHER, self.store, **known))
 
     def refresh(self):
         return self.do(lambda dht: refresh(dht, self.store, PUBLISHER, ROOTS, ADDRESS))
@@ -103,13 +104,13 @@ def test_a_newcomer_finds_it_by_the_publisher_id_alone(publisher, follower):
     assert publisher.put(1).accepted == 5
     (found,) = follower.find()
     assert found.pointer == pointer(1)
-    assert found.vouched is False  # nothing but a board said whose key it is
+    assert found.vouched == Vouched(1, signs_index=True)  # the board shows root 1, and that is what the id names
 
 
 def test_with_the_roots_the_key_vouches_for_it(publisher, follower):
     publisher.put(1)
     (found,) = follower.find(roots=ROOTS, address=ADDRESS)
-    assert (found.pointer, found.vouched) == (pointer(1), True)
+    assert (found.pointer, found.vouched) == (pointer(1), Vouched(1, signs_index=True))
 
 
 def test_by_its_key(publisher, follower):
@@ -161,47 +162,111 @@ def test_a_newer_pointer_takes_the_place_of_the_older(publisher, follower):
     assert follower.store.items(PUBLISHER)[0].sequence == publisher.store.items(PUBLISHER)[0].sequence
 
 
-def test_a_follower_keeps_nothing_under_a_strangers_key(follower, nodes):
-    stranger = key("stranger")
-    vandal = sign_item(board_key(PUBLISHER), board_salt(0), 5, board_notice([ItemAddress(stranger.public, b"x")]))
-    lie = sign_item(stranger, b"x", 1, replace(pointer(9)).encode())
-    follower.do(lambda dht: dht.put(vandal))
+def put_board(user, slot, sequence, value):
+    item = sign_item(board_key(PUBLISHER), board_salt(slot), sequence, value)
+    return user.do(lambda dht: dht.put(item))
+
+
+def test_84_a_strangers_pointer_is_not_even_looked_up(follower, nodes):
+    stranger = ItemAddress(key("stranger").public, b"x")
+    lie = sign_item(key("stranger"), b"x", 1, pointer(9).encode())
     follower.do(lambda dht: dht.put(lie))
-    found = follower.follow()
-    assert [one.vouched for one in found] == [False]
+    put_board(follower, 0, 5, board_notice([stranger], chain(Rules(root=("stranger",), index=("stranger",)))).value)
+    put_board(follower, 1, 5, board_notice([stranger], ROOTS).value)  # the true roots do not vouch for his key
+    put_board(follower, 2, 5, board_notice([stranger], ()).value)
+    for node in nodes:
+        node.asked.clear()
+    assert follower.follow() == []
     assert follower.store.items(PUBLISHER) == []
+    targets = {query[b"a"][b"target"] for node in nodes for method, query in node.asked if method == "get"}
+    assert lie.address.target.raw not in targets
 
 
-def test_a_vandals_board_is_put_right(publisher, follower, nodes):
+def test_84_a_vandals_board_is_put_right(publisher, follower, nodes):
     publisher.put(1)
     follower.follow()
     for slot in range(BOARD_SLOTS):
-        spoiled = sign_item(board_key(PUBLISHER), board_salt(slot), 1000, b"4:junk")
+        spoiled = sign_item(board_key(PUBLISHER), board_salt(slot), 1000, b"de")
         assert follower.do(lambda dht, spoiled=spoiled: dht.put(spoiled)).accepted == 5
     assert follower.find() == []
     assert follower.refresh().boards == BOARD_SLOTS
     assert follower.find()[0].pointer == pointer(1)
 
 
-def test_one_good_board_is_enough(publisher, follower):
+def test_84_one_good_board_is_enough(publisher, follower):
     publisher.put(1)
     for slot in range(BOARD_SLOTS - 1):
-        spoiled = sign_item(board_key(PUBLISHER), board_salt(slot), MAX_SEQUENCE, b"le")
-        follower.do(lambda dht, spoiled=spoiled: dht.put(spoiled))
+        put_board(follower, slot, MAX_SEQUENCE, b"de")
     assert follower.find()[0].pointer == pointer(1)
     assert publisher.put(2).accepted == 5  # and those that cannot be mended hold nobody up
 
 
-def test_what_the_key_vouches_for_comes_before_what_a_board_says(publisher, follower):
+def test_84_one_node_that_kept_the_true_board_is_enough(publisher, follower, nodes):
+    """The highest sequence number says nothing of a board: anybody can sign one."""
     publisher.put(1)
-    lie = sign_item(key("stranger"), b"x", 1, pointer(99).encode())
-    follower.do(lambda dht: dht.put(lie))
-    named = board_notice([lie.address, ADDRESS])
+    true = dict(nodes[3].items)
     for slot in range(BOARD_SLOTS):
-        spoiled = sign_item(board_key(PUBLISHER), board_salt(slot), 1000, named)
-        follower.do(lambda dht, spoiled=spoiled: dht.put(spoiled))
-    found = follower.find(roots=ROOTS)
-    assert [(one.vouched, one.pointer.position.version) for one in found] == [(True, 1), (False, 99)]
+        put_board(follower, slot, MAX_SEQUENCE, b"de")
+    assert follower.find() == []
+    nodes[3].items = true
+    assert follower.find()[0].pointer == pointer(1)
+
+
+def test_a_chain_that_does_not_fit_stands_behind_its_hash(tmp_path, nodes, clock):
+    rules = Rules(root=("a", "b", "c"), root_threshold=2, index=("index", "e", "f"), index_threshold=2)
+    roots = chain(*[rules] * 4)
+    identity = roots[0].root.digest
+    publisher, follower = User(tmp_path / "one", nodes), User(tmp_path / "other", nodes)
+    publisher.do(lambda dht: put_pointer(dht, publisher.store, roots, KEY, SALT, pointer(1)))
+
+    def find():
+        return follower.do(lambda dht: all_pointers(dht, identity, follower.store))
+
+    (found,) = find()
+    assert (found.pointer, found.vouched) == (pointer(1), Vouched(4, signs_index=True))
+    clock.now = 2 * LIFETIME
+    assert find() == []
+    follower.store.keep(identity, found.item)
+    done = follower.do(lambda dht: refresh(dht, follower.store, identity, roots, ADDRESS))
+    assert done.boards == BOARD_SLOTS  # whoever holds an accepted index has the chain
+    assert find()[0].pointer == pointer(1)
+
+
+def test_85_who_has_older_roots_does_not_hide_newer_ones(tmp_path, nodes):
+    roots = chain(Rules(), Rules(index=("next",)))
+    publisher, behind = User(tmp_path / "one", nodes), User(tmp_path / "other", nodes)
+    publisher.put(1)
+    behind.follow()
+    put = publisher.do(lambda dht: put_pointer(dht, publisher.store, roots, key("next"), SALT, pointer(2)))
+    assert put.accepted == 5
+    assert behind.refresh().boards == BOARD_SLOTS  # with root 1 alone
+    newest, older = User(tmp_path / "third", nodes).find()[0], behind.find(roots=ROOTS, address=ADDRESS)[0]
+    assert (newest.pointer, newest.vouched) == (pointer(2), Vouched(2, signs_index=True))
+    assert older == newest  # the boards told him of root 2, though he found a pointer under root 1
+
+
+def test_86_no_claim_puts_a_pointer_before_another(publisher, follower, tmp_path, nodes):
+    """A key that was taken out of the roots signs a pointer to the end of time; the newest root's key goes first."""
+    roots = chain(Rules(), Rules(index=("next",)))
+    publisher.do(lambda dht: put_pointer(dht, publisher.store, roots, key("next"), SALT, pointer(2)))
+    stolen = sign_item(KEY, SALT, MAX_SEQUENCE, replace(pointer(9), position=Position(9, 2**53 - 1)).encode())
+    follower.do(lambda dht: dht.put(stolen))
+    put_board(follower, 0, 99, board_notice([ADDRESS], ROOTS).value)
+    found = follower.find()
+    assert [one.pointer.position.version for one in found] == [2, 2**53 - 1]
+
+
+def test_84_one_board_does_not_crowd_out_another(publisher, follower, nodes):
+    """Three boards name the true keys under salts that hold nothing, as many as they can."""
+    publisher.put(1)
+    for slot in range(BOARD_SLOTS - 1):
+        nothing = [ItemAddress(KEY.public, b"%d %d" % (slot, number)) for number in range(4)]
+        put_board(follower, slot, 99, board_notice(nothing, ROOTS).value)
+    for node in nodes:
+        node.asked.clear()
+    assert follower.find()[0].pointer == pointer(1)
+    lookups = {query[b"a"][b"target"] for node in nodes for method, query in node.asked if method == "get"}
+    assert len(lookups) <= BOARD_SLOTS + 8
 
 
 def test_what_is_no_pointer_is_passed_over(follower):
@@ -252,7 +317,7 @@ def test_nodes_that_answered_are_remembered(publisher, follower, nodes):
 
     async def run():
         async with alone.open() as dht:
-            return await find_pointers(dht, PUBLISHER, follower.store)
+            return await all_pointers(dht, PUBLISHER, follower.store)
 
     assert asyncio.run(run())[0].pointer == pointer(1)
 

@@ -13,7 +13,7 @@ from p2pqwen.config import load
 from p2pqwen.library.home import Home
 from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.node import Node
-from p2pqwen.operations.pointer import find_pointers
+from p2pqwen.operations.pointer import all_pointers
 from p2pqwen.swarm.dht import Dht
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.values.digest import Sha1, Sha256
@@ -151,7 +151,7 @@ def test_a_followers_node_keeps_the_pointer_alive_when_the_publisher_is_gone(tmp
 
         async def find():
             async with Dht([nodes[0].endpoint]) as dht:
-                return await find_pointers(dht, Sha256.parse(published["publisher"]), store)
+                return await all_pointers(dht, Sha256.parse(published["publisher"]), store)
 
         (found,) = asyncio.run(find())
         assert str(found.pointer.infohash_v1) == published["bundle"]

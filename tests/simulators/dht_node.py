@@ -145,6 +145,10 @@ class DhtNodeSimulator:
     def _put(self, arguments: dict[bytes, Any]) -> list[Any] | None:
         if arguments[b"token"] != b"token of " + self.id:
             return [203, b"invalid token"]
+        if b"k" not in arguments:  # immutable
+            value = bencode.encode(arguments[b"v"])
+            self.items[hashlib.sha1(value).digest()] = Stored({b"v": arguments[b"v"]}, self._clock())
+            return None
         target = hashlib.sha1(arguments[b"k"] + arguments.get(b"salt", b"")).digest()
         before = self.items.get(target)
         if before is not None and self._clock() - before.since < self._lifetime:

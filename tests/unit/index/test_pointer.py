@@ -1,4 +1,4 @@
-"""Pointers, notice boards and publisher links: what is written is read again, and nothing else is."""
+"""Pointers and publisher links: what is written is read again, and nothing else is."""
 
 from __future__ import annotations
 
@@ -8,24 +8,14 @@ from hypothesis import strategies as st
 
 from p2pqwen.errors import FormatError
 from p2pqwen.index.acceptance import Position
-from p2pqwen.index.mutable_item import MAX_VALUE, ItemAddress, sign_item
-from p2pqwen.index.pointer import (
-    BOARD_SLOTS,
-    Pointer,
-    board_address,
-    board_key,
-    board_notice,
-    board_salt,
-    parse_board,
-    parse_pointer,
-)
+from p2pqwen.index.mutable_item import MAX_VALUE, ItemAddress
+from p2pqwen.index.pointer import Pointer, parse_pointer
 from p2pqwen.index.publisher_link import PublisherLink, is_publisher_link, parse_publisher_link
 from p2pqwen.torrent import bencode
 from p2pqwen.values.digest import Sha1, Sha256
 from tests.strategies import sha1s, sha256s
 from tests.support.publishing import key
 
-PUBLISHER = Sha256.of(b"a publisher")
 NUMBERS = st.integers(0, 2**53 - 1)
 POINTER = Pointer(Sha1(b"1" * 20), Sha256(b"2" * 32), Position(1, 7), Sha256(b"3" * 32))
 
@@ -68,29 +58,6 @@ def test_a_broken_pointer_is_refused(change):
 def test_what_is_no_pointer_is_refused(value):
     with pytest.raises(FormatError):
         parse_pointer(value)
-
-
-def test_a_board_is_where_everybody_with_the_id_finds_it():
-    slots = [board_address(PUBLISHER, slot) for slot in range(BOARD_SLOTS)]
-    assert len({one.target for one in slots}) == BOARD_SLOTS
-    assert {one.public for one in slots} == {board_key(PUBLISHER).public}
-    assert board_address(Sha256.of(b"another"), 0).target != slots[0].target
-    notice = board_notice([ItemAddress(key("dht").public, b"p2pqwen"), ItemAddress(key("old").public)])
-    item = sign_item(board_key(PUBLISHER), board_salt(1), 3, notice)
-    assert item.address == slots[1]
-    assert parse_board(item.value) == (ItemAddress(key("dht").public, b"p2pqwen"), ItemAddress(key("old").public))
-
-
-def test_a_board_names_few_keys():
-    many = [ItemAddress(key("dht").public, b"%d" % number) for number in range(10)]
-    assert len(parse_board(board_notice(many))) == 4
-    assert len(parse_board(bencode.encode([[one.public.raw, one.salt] for one in many]))) == 4
-
-
-@pytest.mark.parametrize("value", [b"i1e", b"l1:ae", b"ll32:" + bytes(32) + b"0:ee", b"lli1e0:ee"])
-def test_a_broken_board_is_refused(value):
-    with pytest.raises(FormatError):
-        parse_board(value)
 
 
 @given(st.binary(max_size=64), st.none() | sha256s)

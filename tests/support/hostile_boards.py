@@ -1,0 +1,169 @@
+"""A publisher in a DHT of simulated nodes, and strangers who write its boards, sign its pointers, join its swarms."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from p2pqwen.index.acceptance import Accepted, Position, TrustedState, accept
+from p2pqwen.index.board import BOARD_SLOTS, board_key, board_notice, board_salt
+from p2pqwen.index.bundle import INDEX_PATH, bundle_layout, bundle_name
+from p2pqwen.index.document import INDEX_FILE, DhtPointer
+from p2pqwen.index.mutable_item import MAX_SEQUENCE, ItemAddress, MutableItem, sign_item
+from p2pqwen.index.pointer import Pointer
+from p2pqwen.library.bundles import BundleStore
+from p2pqwen.library.home import Home
+from p2pqwen.library.known_peers import KnownPeers
+from p2pqwen.library.pointer_store import PointerStore
+from p2pqwen.operations.bundle import BundleNetwork, make_bundle
+from p2pqwen.operations.bundle_route import STEP_SECONDS, BundleRoute
+from p2pqwen.operations.dht_access import DhtAccess
+from p2pqwen.operations.pointer import put_pointer
+from p2pqwen.swarm.dht import Dht
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.torrent.info import build_info
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.torrent.piece_hasher import PieceHasher
+from p2pqwen.values.digest import Sha256
+from tests.simulators.dht_node import DhtNodeSimulator, simulated_dht
+from tests.simulators.peer import Behaviour, Content, PeerNetwork, PeerSimulator, addresses
+from tests.support.models import noise
+from tests.support.publishing import NOW, Publisher, Rules, chain, key, keyid, make_entry
+
+SALT = b"p2pqwen"
+NOBODY = Endpoint("127.0.0.1", 9)
+"""Nobody listens there; but who names this machine may be led to peers on it."""
+MEGABYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Blanks(Content):
+    """A torrent whose one file is all blanks, as long as it says. (Zeros would be right in a sparse file.)"""
+
+    def block(self, piece: int, begin: int, length: int) -> bytes:
+        return b" " * length
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """A published index, its bundle and the pointer to it."""
+
+    data: bytes
+    accepted: Accepted
+    content: Content
+    pointer: Pointer
+
+
+class Keeper:
+    """A publisher of one name, whose key of the index also signs its pointer."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self._world, self._name = world, name
+        self._publisher = Publisher(chain(Rules(root=(f"{name} root",), index=(name,))))
+        self.id = self._publisher.id
+        self.roots = self._publisher.roots
+        self.address = ItemAddress(key(name).public, SALT)
+
+    def issue(self) -> Issue:
+        """Sign the next version and make its bundle."""
+        entry = make_entry(1)
+        data = self._publisher.publish([entry], (self._name,), dht=DhtPointer(keyid(self._name), SALT.decode()))
+        accepted = accept(data, TrustedState(self.id), NOW)
+        site = self._world.folder / "sites" / str(self.id) / str(accepted.position)
+        files = {INDEX_FILE: data, entry.torrent: noise(300_000, entry.torrent)}
+        for path, content in files.items():
+            (site / path).parent.mkdir(parents=True, exist_ok=True)
+            (site / path).write_bytes(content)
+        _, metainfo = make_bundle(BundleStore(Home(self._world.folder / "keepers" / self._name)), accepted, site)
+        pointer = Pointer.to_bundle(metainfo.infohash, accepted.position, accepted.digest)
+        return Issue(data, accepted, Content.of(metainfo, files), pointer)
+
+    def point(self, issue: Issue) -> MutableItem:
+        """Put the pointer, and the boards."""
+        store = PointerStore(Home(self._world.folder / "keepers" / self._name))
+        self._world.do(lambda dht: put_pointer(dht, store, self.roots, key(self._name), SALT, issue.pointer))
+        return store.items(self.id)[0]
+
+    def stolen(self, pointer: Pointer, *, salt: bytes = SALT) -> MutableItem:
+        """What a thief of the pointer's key signs: nobody ever gets past its sequence number."""
+        return sign_item(key(self._name), salt, MAX_SEQUENCE, pointer.encode())
+
+
+class World:
+    """The nodes, the peers, and a folder for everybody's things."""
+
+    def __init__(self, folder: Path, nodes: list[DhtNodeSimulator], network: PeerNetwork) -> None:
+        self.folder, self.nodes, self.network = folder, nodes, network
+        self._addresses = addresses(512)
+
+    def do(self, step):
+        async def run():
+            async with Dht([self.nodes[0].endpoint]) as dht:
+                return await step(dht)
+
+        return asyncio.run(run())
+
+    def put(self, item: MutableItem) -> None:
+        assert self.do(lambda dht: dht.put(item)).accepted
+
+    def put_boards(self, publisher: Sha256, values: Iterable[bytes]) -> None:
+        """Write boards as only a stranger would: so that nobody can mend them."""
+        for slot, value in zip(range(BOARD_SLOTS), values, strict=False):
+            self.put(sign_item(board_key(publisher), board_salt(slot), MAX_SEQUENCE, value))
+
+    def peer(self, content: Content, behaviour: Behaviour | None = None) -> PeerSimulator:
+        """Start a peer of a bundle, which every node of the DHT names."""
+        simulator = self.network.peer(content, behaviour, next(self._addresses))
+        for node in self.nodes:
+            seeds, _ = node.swarms.setdefault(content.metainfo.infohash.v1.raw, ([], []))
+            seeds.append(simulator.endpoint)
+        return simulator
+
+    def route(self, home: Home, seconds: float = STEP_SECONDS) -> BundleRoute:
+        """The way to bundles of a home that is on this machine."""
+        known = KnownPeers(home.root / "peers.json")
+        settings = SwarmSettings(
+            dht_bootstrap=(str(self.nodes[0].endpoint),), lsd=False, upnp=False, trackers=False, loopback=True
+        )
+        return BundleRoute(
+            BundleStore(home),
+            PointerStore(home),
+            known,
+            BundleNetwork(settings, peers=(NOBODY,), seconds=seconds),
+            DhtAccess((self.nodes[0].endpoint,), known),
+        )
+
+
+def endless_bundle(position: Position, size: int) -> Blanks:
+    """A bundle with an index.json of so many blanks, all of whose hashes are right."""
+    layout = bundle_layout([(INDEX_PATH, size)])
+    hasher = PieceHasher(layout.piece_length, padded=False)
+    for _ in range(size // MEGABYTE):
+        hasher.update(b" " * MEGABYTE)
+    hasher.update(b" " * (size % MEGABYTE))
+    hashes = hasher.finish()
+    layers = {} if hashes.pieces_root is None else {hashes.pieces_root: hashes.piece_layer}
+    metainfo = Metainfo(build_info(bundle_name(position), layout, {INDEX_PATH: hashes}), layers)
+    return Blanks(metainfo, b"")
+
+
+def pointer_to(content: Content, position: Position) -> Pointer:
+    return Pointer.to_bundle(content.metainfo.infohash, position, Sha256.of(b"anything"))
+
+
+def strangers_boards(keeper: Keeper) -> list[bytes]:
+    """What a stranger may write on three boards: own roots and key, the true roots with his key, the true key."""
+    stranger = ItemAddress(key("stranger").public, b"x")
+    own = chain(Rules(root=("stranger",), index=("stranger",)))
+    salts = [replace(keeper.address, salt=b"%d" % number) for number in range(4)]
+    return [board_notice(*one).value for one in (([stranger], own), ([stranger], keeper.roots), (salts, keeper.roots))]
+
+
+@contextmanager
+def hostile_world(folder: Path) -> Iterator[World]:
+    with simulated_dht(6) as nodes, PeerNetwork() as network:
+        yield World(folder, nodes, network)
