@@ -264,7 +264,7 @@ class _Run:
             begun=begun,
         )
         expected = ExpectedFile(file.path, file.size, file.blob_oid, file.lfs_sha256, lfs=file.lfs_sha256 is not None)
-        return row_of(expected, target, digests), digests
+        return row_of(expected, digests), digests
 
     def _digester(self, index: int, file: HubFile) -> Digester:
         return Digester(

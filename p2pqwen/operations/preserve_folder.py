@@ -106,7 +106,7 @@ def _build(
 
     lfs = {path for path, file in expected.items() if file.lfs}
     digests = hash_files(staged, layout, lfs=lfs, on_bytes=on_bytes)
-    rows = [row_of(file, staged / path.text, digests[path]) for path, file in expected.items()]
+    rows = [row_of(file, digests[path]) for path, file in expected.items()]
     manifest = make_manifest(snapshot, rows, staged, commit_object=commit_object, tree_rows=None)
     metainfo = make_metainfo(manifest, digests, layout, endpoint)
     return describe(install(library, manifest, metainfo), manifest, metainfo, report, unchanged=False)
