@@ -7,10 +7,13 @@ plain file has the tree of the commit, so it would be proven, of files that nobo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from p2pqwen.errors import VerificationError
 from p2pqwen.library.hashing import NO_HASHES, FileDigests
+from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, parse_pointer
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
@@ -65,3 +68,17 @@ def pointer_in_place(digests: FileDigests, *, lfs: bool) -> Difference | None:
     if digests.pointer is None or lfs:
         return None
     return Difference("content", "the file itself", str(digests.pointer))
+
+
+def pointer_files(folder: Path, rows: Iterable[FileRow]) -> dict[RepoPath, Difference]:
+    """Return the plain files below `folder` whose content is an LFS pointer; only what is small enough is read.
+
+    Raises `OSError`. For snapshots that are held already, and came before every reading looked for this.
+    """
+    found = {}
+    for row in rows:
+        if row.lfs or row.size > MAX_POINTER_SIZE:
+            continue
+        if (pointer := parse_pointer((folder / row.path.text).read_bytes())) is not None:
+            found[row.path] = Difference("content", "the file itself", str(pointer))
+    return found

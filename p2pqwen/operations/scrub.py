@@ -198,6 +198,18 @@ def scrub_records(store: StateStore) -> dict[str, ScrubRecord]:
     return {name: ScrubRecord.from_json(value) for name, value in store.items("scrub/").items()}
 
 
+def damage_found(store: StateStore) -> Callable[[HeldSnapshot], list[str]]:
+    """Return what tells the files that scrubs found damaged, of a snapshot that was not written again since."""
+
+    def paths(held: HeldSnapshot) -> list[str]:
+        record = ScrubRecord.from_json(store.get(_name(held.id)))
+        # The time is kept in whole seconds.
+        written_again = record.finished is not None and _arrived(held) >= record.finished + timedelta(seconds=1)
+        return [] if written_again else [one.path for one in record.damage]
+
+    return paths
+
+
 def _name(snapshot: SnapshotId) -> str:
     return f"scrub/{snapshot}"
 

@@ -7,9 +7,12 @@ import pytest
 from p2pqwen.library.home import Home
 from p2pqwen.manifest.lfs_pointer import pointer_bytes
 from p2pqwen.values.digest import Sha256
+from tests.simulators.hub import HubSimulator
 from tests.support.command import CommandLine
-from tests.support.models import write_folder
+from tests.support.models import small_model, write_folder
+from tests.support.processes import p2pqwen, running
 from tests.support.snapshots import FILES, hold, make_snapshot
+from tests.support.waiting import wait_until
 from tests.support.web_seeds import PlainServer
 
 REPO = "Qwen/Tiny"
@@ -109,3 +112,154 @@ def test_77_what_only_looks_like_one_is_a_file(user):
     """A text about pointers, and an LFS file that looks like one, which its own pointer names."""
     hold(Home(user.home), {**FILES, "notes.txt": POINTER + b"is what a pointer looks like\n"})
     assert user.ok("verify", REPO)["ok"]
+
+
+# 78 to 80: what is held under a genuine name is not taken for the genuine snapshot.
+
+MODEL = small_model(200_000)
+FORGERIES = {
+    "a plain file": {**MODEL, "config.json": MODEL["config.json"].replace(b"qwen3", b"qwen4")},
+    "LFS": {**MODEL, WEIGHTS: bytes([MODEL[WEIGHTS][0] ^ 1]) + MODEL[WEIGHTS][1:]},
+    "a file more": {**MODEL, "run.py": b"import os\n"},
+    "a file less": {name: data for name, data in MODEL.items() if name != "config.json"},
+    "another size": {**MODEL, "README.md": MODEL["README.md"] + b"x"},
+}
+DIFFERENT = {
+    "a plain file": ("config.json", "git blob id"),
+    "LFS": (WEIGHTS, "SHA-256"),
+    "a file more": ("run.py", "file not in the list"),
+    "a file less": ("config.json", "file in the list"),
+    "another size": ("README.md", "size"),
+}
+
+
+@pytest.fixture
+def hub():
+    with HubSimulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def online(tmp_path, hub):
+    return CommandLine(tmp_path / "online", hub.endpoint)
+
+
+def forge(user, hub, tmp_path, files, repo=REPO):
+    """A snapshot under the name of what the Hub has, with files of somebody's own, unproven."""
+    commit = hub.add(repo, write_folder(tmp_path / "genuine" / repo, MODEL))
+    folder = write_folder(tmp_path / "forged" / repo, files)
+    user.ok("preserve", "--from", folder, "--repo", repo, "--commit", str(commit))
+    return f"{repo}@{commit}"
+
+
+@pytest.mark.parametrize("kind", FORGERIES, ids=lambda kind: f"78-{kind.replace(' ', '-')}")
+def test_a_forgery_that_is_held_is_not_preserved_already(online, hub, tmp_path, kind):
+    name = forge(online, hub, tmp_path, FORGERIES[kind])
+    path, what = DIFFERENT[kind]
+    hub.log.clear()
+    ended = online.run("preserve", REPO, "--json")
+    error = ended.json["error"]
+    assert (ended.code, error["what"]) == (
+        3,
+        f"{name} is held, but {hub.endpoint} has other files under that name: {path}",
+    )
+    assert error["expected"].startswith(what)
+    assert f"p2pqwen remove {name}" in error["hint"]
+    assert hub.count(kind="tree") == 1  # one listing, and no file of it
+    assert not hub.calls(kind="cdn") + hub.calls(kind="resolve")
+    online.ok("remove", name, "--yes")
+    assert online.ok("preserve", REPO)["provenance"] == "proven"
+
+
+def test_78_what_is_held_as_the_hub_lists_it_becomes_proven(online, hub, tmp_path):
+    name = forge(online, hub, tmp_path, MODEL)
+    hub.git = "off"
+    before = online.ok("preserve", REPO)
+    assert (before["unchanged"], before["provenance"]) == (True, "unproven")
+    hub.git = "on"
+    after = online.ok("preserve", REPO)
+    assert (after["unchanged"], after["provenance"]) == (True, "proven")
+    assert after["infohash_v2"] == before["infohash_v2"]
+    assert not hub.calls(kind="cdn") + hub.calls(kind="resolve")
+    fresh = CommandLine(tmp_path / "fresh", hub.endpoint).ok("preserve", REPO)
+    assert fresh["manifest_sha256"] == after["manifest_sha256"]  # as if it had been proven from the start
+    assert online.ok("verify", name)["provenance"] == "proven"
+    hub.log.clear()
+    assert online.ok("preserve", REPO)["provenance"] == "proven"
+    assert not hub.calls(kind="git")
+
+
+def test_78_a_folder_that_is_not_what_is_held_is_told_too(online, hub, tmp_path):
+    name = forge(online, hub, tmp_path, MODEL)
+    repo, commit = name.split("@")
+    words = ("--repo", repo, "--commit", commit)
+    changed = write_folder(tmp_path / "changed", FORGERIES["LFS"])
+    ended = online.run("preserve", "--from", changed, *words)
+    assert ended.code == 3
+    assert f"{changed} has other files under that name: {WEIGHTS}" in ended.stderr
+    assert online.ok("preserve", "--from", write_folder(tmp_path / "same", MODEL), *words)["unchanged"]
+    git = ("--git", f"{hub.endpoint}/{repo}")
+    proven = online.ok("preserve", "--from", tmp_path / "same", *words, *git)
+    assert (proven["unchanged"], proven["provenance"]) == (True, "proven")
+
+
+def test_79_among_many_it_fails_and_stops_nothing(online, hub, tmp_path):
+    forged = forge(online, hub, tmp_path, FORGERIES["LFS"])
+    unproven = forge(online, hub, tmp_path, MODEL, "Qwen/Unproven")
+    hub.add("Qwen/New", write_folder(tmp_path / "new", MODEL))
+    ended = online.run("preserve", "--org", "Qwen", "--json")
+    done = ended.json
+    assert ended.code == 3
+    assert [row["repo"] for row in done["preserved"]] == ["Qwen/New"]
+    assert [row["repo"] for row in done["unchanged"]] == ["Qwen/Unproven"]
+    (failed,) = done["failed"]
+    assert (f"{failed['repo']}@{failed['commit']}", WEIGHTS in failed["reason"]) == (forged, True)
+    assert online.ok("verify", unproven)["provenance"] == "proven"
+
+
+def test_79_the_watch_of_a_node_tells_it(online, hub, tmp_path):
+    forge(online, hub, tmp_path, FORGERIES["LFS"])
+    hub.add("Qwen/New", write_folder(tmp_path / "new", MODEL))
+    (online.home / "config.toml").write_text(
+        '[network]\ndht = false\nlsd = false\nupnp = false\ntrackers = false\n[watch]\norgs = ["Qwen"]\nevery = "1h"\n'
+    )
+    with running(p2pqwen("seed", "--listen", "127.0.0.1:0", "--json"), online.environment):
+        wait_until(lambda: (online.ok("status")["watch"] or {}).get("ended"), 60, "a round")
+        watch = online.ok("status")["watch"]
+    assert (watch["preserved"], watch["failed"]) == (1, 1)
+    assert WEIGHTS in watch["failures"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        pytest.param(lambda path: path.unlink(), "missing", id="80-missing"),
+        pytest.param(lambda path: path.write_bytes(b"short"), "5 bytes", id="80-short"),
+        pytest.param(lambda path: (path.unlink(), path.symlink_to("/etc/hostname")), "missing", id="80-a-link"),
+        pytest.param(
+            lambda path: path.parent.with_suffix(".torrent").open("ab").write(b"x"), "torrent", id="80-torrent"
+        ),
+    ],
+)
+def test_what_is_damaged_is_not_preserved_already(online, hub, tmp_path, spoil, words):
+    commit = hub.add(REPO, write_folder(tmp_path / "src", MODEL))
+    online.ok("preserve", REPO)
+    spoil(online.home / "library" / REPO / str(commit) / WEIGHTS)
+    for options in ((), ("--org", "Qwen")):
+        ended = online.run("preserve", *(options or (REPO,)))
+        assert ended.code == 3, ended
+        assert "damaged" in ended.stderr
+        assert words in ended.stderr or options
+
+
+def test_80_nor_what_a_scrub_found_rotten(online, hub, tmp_path):
+    commit = hub.add(REPO, write_folder(tmp_path / "src", MODEL))
+    online.ok("preserve", REPO)
+    weights = online.home / "library" / REPO / str(commit) / WEIGHTS
+    weights.write_bytes(MODEL[WEIGHTS][:-1] + b"x")
+    assert online.run("library", "scrub", REPO).code == 3
+    ended = online.run("preserve", REPO)
+    assert (ended.code, f"found damaged: {WEIGHTS}" in ended.stderr, "--repair" in ended.stderr) == (3, True, True)
+    online.ok("remove", REPO, "--yes")
+    assert online.ok("preserve", REPO)["provenance"] == "proven"
+    assert online.ok("preserve", REPO)["unchanged"]
