@@ -8,6 +8,7 @@ plain file has the tree of the commit, so it would be proven, of files that nobo
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,12 +74,13 @@ def pointer_in_place(digests: FileDigests, *, lfs: bool) -> Difference | None:
 def pointer_files(folder: Path, rows: Iterable[FileRow]) -> dict[RepoPath, Difference]:
     """Return the plain files below `folder` whose content is an LFS pointer; only what is small enough is read.
 
-    Raises `OSError`. For snapshots that are held already, and came before every reading looked for this.
+    One that is missing is none. Raises `OSError`. Snapshots may be older than this rule.
     """
     found = {}
     for row in rows:
         if row.lfs or row.size > MAX_POINTER_SIZE:
             continue
-        if (pointer := parse_pointer((folder / row.path.text).read_bytes())) is not None:
-            found[row.path] = Difference("content", "the file itself", str(pointer))
+        with suppress(FileNotFoundError, NotADirectoryError), (folder / row.path.text).open("rb") as file:
+            if (pointer := parse_pointer(file.read(MAX_POINTER_SIZE + 1))) is not None:
+                found[row.path] = Difference("content", "the file itself", str(pointer))
     return found

@@ -44,7 +44,7 @@ class Served(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileProbe:
-    """One file at one base; `reason` and `fault` where it is not right."""
+    """One file at one base; `reason` and `fault` where it is not right. `contradicts`: it is another file there."""
 
     path: str
     size: int
@@ -52,6 +52,7 @@ class FileProbe:
     redirected: bool = False
     reason: str | None = None
     fault: Kind | None = None
+    contradicts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,11 @@ class BaseProbe:
     def lies(self) -> bool:
         """Whether it gave bytes that are not the file's."""
         return any(file.fault is Kind.WRONG for file in self.files)
+
+    @property
+    def contradicting(self) -> tuple[str, ...]:
+        """The paths under which it has other files than the torrent's."""
+        return tuple(file.path for file in self.files if file.contradicts)
 
     @property
     def was_asked(self) -> bool:
@@ -192,6 +198,7 @@ class _Probe:
             redirected=self._upstream.redirects(file),
             reason=None if fault is None else fault.reason,
             fault=None if fault is None else fault.kind,
+            contradicts=fault is not None and fault.contradicts,
         )
 
     def _pieces(self, number: int) -> list[int | None]:

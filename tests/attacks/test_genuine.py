@@ -263,3 +263,92 @@ def test_80_nor_what_a_scrub_found_rotten(online, hub, tmp_path):
     online.ok("remove", REPO, "--yes")
     assert online.ok("preserve", REPO)["provenance"] == "proven"
     assert online.ok("preserve", REPO)["unchanged"]
+
+
+# 81 and 82: what a publisher signs.
+
+
+@pytest.fixture
+def publisher(online):
+    online.ok("keys", "init", "--name", "Keepers", "--no-passphrase")
+    return online
+
+
+@pytest.mark.parametrize("check", [pytest.param((), id="81-checked"), pytest.param(("--no-check",), id="81-unchecked")])
+def test_a_new_unproven_entry_is_not_signed_without_an_answer(publisher, hub, tmp_path, check):
+    name = forge(publisher, hub, tmp_path, MODEL)  # as the Hub has it, but nobody has proven that
+    site = tmp_path / "site"
+    ended = publisher.run("publish", "--out", site, *check)
+    assert (ended.code, f"{name} is new and unproven" in ended.stderr, "--yes" in ended.stderr) == (2, True, True)
+    assert not (site / "index.json").exists()
+    assert publisher.ok("publish", "--out", site, *check, "--yes")["version"] == 1
+    assert publisher.ok("publish", "--out", site, *check)["version"] == 2  # it is no news any more
+    shown = publisher.ok("preserve", REPO)
+    assert shown["provenance"] == "proven"
+    assert publisher.ok("publish", "--out", site, *check)["version"] == 3
+
+
+def test_81_a_draft_with_one_is_not_signed_unseen(publisher, hub, tmp_path):
+    forge(publisher, hub, tmp_path, MODEL)
+    draft = tmp_path / "index-draft.json"
+    publisher.ok("publish", "--out", tmp_path / "site", "--draft", draft, "--yes")
+    ended = publisher.run("index", "sign", draft)
+    assert (ended.code, "is new and unproven" in ended.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "kind", ["a plain file", "LFS", "another size"], ids=lambda kind: f"82-{kind.replace(' ', '-')}"
+)
+def test_what_the_hub_contradicts_is_not_signed_at_all(publisher, hub, tmp_path, kind):
+    name = forge(publisher, hub, tmp_path, FORGERIES[kind])
+    site = tmp_path / "site"
+    for answer in ((), ("--yes",), ("--yes", "--draft", tmp_path / "draft.json")):
+        ended = publisher.run("publish", "--out", site, *answer)
+        assert ended.code == 3, ended
+        assert f"not signed: {hub.endpoint}/{REPO}/resolve/ has other files than {name} says: {DIFFERENT[kind][0]}" in (
+            ended.stderr
+        )
+        assert f"p2pqwen remove {name}" in ended.stderr
+        assert not site.exists()
+        assert not (tmp_path / "draft.json").exists()
+    # Nobody was asked: then it is unproven, and no more.
+    assert publisher.run("publish", "--out", site, "--no-check").code == 2
+    publisher.ok("remove", name, "--yes")
+    publisher.ok("preserve", REPO)
+    assert publisher.ok("publish", "--out", site)["entries"] == 1
+
+
+def test_82_nor_what_is_listed_already(publisher, hub, tmp_path):
+    name = forge(publisher, hub, tmp_path, FORGERIES["LFS"])
+    site = tmp_path / "site"
+    publisher.ok("publish", "--out", site, "--no-check", "--yes")
+    ended = publisher.run("publish", "--out", site, "--yes")
+    assert (ended.code, f"{name} says: {WEIGHTS}" in ended.stderr, "--withdraw" in ended.stderr) == (3, True, True)
+    assert publisher.ok("publish", "--out", site, "--withdraw", name, "--reason", "a forgery")["entries"] == 0
+
+
+def test_82_a_mirror_speaks_against_it_only_where_the_hub_does_not_speak_for_it(publisher, hub, tmp_path):
+    name = forge(publisher, hub, tmp_path, MODEL)
+    commit = name.partition("@")[2]
+    spoiled = {f"{commit}/{path}": data for path, data in FORGERIES["LFS"].items()}
+    site = tmp_path / "site"
+    with PlainServer(spoiled) as liar:
+        words = ("publish", "--out", site, "--web-seed", liar.url, "--yes")
+        assert [row["url"] for row in publisher.ok(*words)["web_seeds_left_out"]] == [liar.url]
+        hub.delete(REPO)
+        assert publisher.run(*words).code == 3
+
+
+def test_82_a_proven_entry_needs_nobody_to_agree(publisher, hub, tmp_path):
+    hub.add(REPO, write_folder(tmp_path / "src", MODEL))
+    publisher.ok("preserve", REPO)
+    hub.fault("corrupt", WEIGHTS)
+    left_out = publisher.ok("publish", "--out", tmp_path / "site")["web_seeds_left_out"]
+    assert "wrong bytes" in left_out[0]["reason"]
+
+
+def test_76_a_publisher_does_not_sign_it(publisher, tmp_path):
+    hold(Home(publisher.home), SWAPPED)
+    ended = publisher.run("publish", "--out", tmp_path / "site", "--no-check", "--yes")
+    is_told(ended)
+    assert not (tmp_path / "site").exists()
