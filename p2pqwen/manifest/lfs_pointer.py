@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from p2pqwen.manifest.git_object import blob_oid
+from p2pqwen.manifest.git_object import blob_hasher
 from p2pqwen.values.digest import GitOid, Sha256
 
 MAX_POINTER_SIZE = 1024  # docs/spec.md: "less than 1024 bytes"; git-lfs reads as many
@@ -42,8 +42,14 @@ def pointer_bytes(sha256: Sha256, size: int) -> bytes:
 
 
 def pointer_oid(sha256: Sha256, size: int) -> GitOid:
-    """Return the git blob id of the canonical pointer."""
-    return blob_oid(pointer_bytes(sha256, size))
+    """Return the git blob id of the canonical pointer.
+
+    Its only free bytes are the hex of a SHA-256 and a number, too little for a collision attack to hide in.
+    """
+    pointer = pointer_bytes(sha256, size)
+    hasher = blob_hasher(len(pointer))
+    hasher.update(pointer)
+    return GitOid(hasher.digest())
 
 
 def parse_pointer(data: bytes) -> Pointer | None:

@@ -352,3 +352,75 @@ def test_76_a_publisher_does_not_sign_it(publisher, tmp_path):
     ended = publisher.run("publish", "--out", tmp_path / "site", "--no-check", "--yes")
     is_told(ended)
     assert not (tmp_path / "site").exists()
+
+
+# 83: two contents with one SHA-1. The marks of the attack are found by libgit2; here they are a word in the content.
+
+MARK = b"marks of a collision attack"
+MARKED = {**FILES, "config.json": b'{"a": "' + MARK + b'"}\n'}
+
+
+@pytest.fixture
+def watchful(monkeypatch):
+    """Let git's hash refuse every blob with the mark."""
+    import pygit2
+
+    from p2pqwen.manifest import git_sha1
+
+    real = git_sha1._hash_blob
+
+    def hash_blob(content):
+        if MARK in content:
+            raise pygit2.GitError("SHA1 collision attack detected")
+        return real(content)
+
+    return lambda: monkeypatch.setattr(git_sha1, "_hash_blob", hash_blob)
+
+
+def test_83_verify_refuses_it(user, watchful):
+    hold(Home(user.home), MARKED)
+    assert user.ok("verify", REPO)["ok"]
+    watchful()
+    ended = user.run("verify", REPO, "--json")
+    assert ended.code == 3
+    (bad,) = ended.json["bad"]
+    assert (bad["path"], "is refused by git's SHA-1" in bad["got"]) == ("config.json", True)
+
+
+def test_83_preserve_refuses_it(online, hub, tmp_path, watchful):
+    hub.add(REPO, write_folder(tmp_path / "src", {**MODEL, "config.json": MARKED["config.json"]}))
+    watchful()
+    ended = online.run("preserve", REPO)
+    assert (ended.code, "is refused by git's SHA-1" in ended.stderr) == (3, True)
+    assert online.ok("list")["snapshots"] == []
+
+
+def test_83_a_fetch_refuses_it(user, tmp_path, watchful):
+    metainfo = make_snapshot(MARKED)
+    torrent = tmp_path / "marked.torrent"
+    torrent.write_bytes(metainfo.encode())
+    watchful()
+    with PlainServer({f"{metainfo.commit}/{name}": data for name, data in MARKED.items()}) as server:
+        words = ("--web-seed", server.url, "--only-web-seeds", *OFFLINE, "--timeout", "20", "--repo", REPO)
+        ended = user.run("fetch", torrent, *words)
+    assert (ended.code, "is refused by git's SHA-1" in ended.stderr) == (3, True)
+    assert not any(one["state"] == "complete" for one in user.ok("list")["snapshots"])
+
+
+@pytest.mark.parametrize("kind", ["tree", "commit"], ids=lambda kind: f"83-{kind}")
+def test_a_marked_tree_or_commit_proves_nothing(user, monkeypatch, kind):
+    import pygit2
+
+    from p2pqwen.manifest import git_sha1
+
+    hold(Home(user.home))
+    real = git_sha1._hash_other
+
+    def hash_other(asked, content):
+        if asked == kind:
+            raise pygit2.GitError("SHA1 collision attack detected")
+        return real(asked, content)
+
+    monkeypatch.setattr(git_sha1, "_hash_other", hash_other)
+    ended = user.run("verify", REPO)
+    assert (ended.code, f"a git {kind} of" in ended.stderr) == (3, True)
