@@ -73,6 +73,11 @@ class IndexDiff:
             ),
             *(f"{entry.id} disappears without being withdrawn" for entry in self.removed if entry.id not in gone),
             *self.unread,
+            *(
+                f"{entry.id} is new and unproven: nothing shows that its files are those of that commit"
+                for entry in self.added
+                if not entry.proven
+            ),
             *self.concerns,
         )
 

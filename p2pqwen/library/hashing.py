@@ -13,7 +13,9 @@ from pathlib import Path
 
 from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.library.durable import disk_errors
-from p2pqwen.manifest.git_object import blob_hasher
+from p2pqwen.manifest.git_object import blob_hasher, blob_oid
+from p2pqwen.manifest.git_sha1 import refused
+from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, Pointer, parse_pointer
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
 from p2pqwen.values.digest import GitOid, Sha256
@@ -21,6 +23,8 @@ from p2pqwen.values.repo_path import RepoPath
 
 # Small enough to stay in a core's cache while four digests pass over it, large enough to keep the calls cheap.
 READ_SIZE = 256 * 1024
+MAX_KEPT = 16 << 20
+"""Bytes of a plain file that are kept in memory while it is hashed: more than the Hub takes."""
 
 NO_HASHES = FileHashes(0, b"", None, b"")
 
@@ -36,13 +40,15 @@ class FileDigests:
     """Every digest of one file's content.
 
     `git_blob` is the blob id of the content itself (not of an LFS pointer), None where it was not asked for; likewise
-    `hashes` is `NO_HASHES`.
+    `hashes` is `NO_HASHES`. `pointer`: the content *is* an LFS pointer, to this. No hash tells that, so it comes with
+    them wherever a file is read; `operations.file_check` refuses it.
     """
 
     size: int
     sha256: Sha256
     git_blob: GitOid | None
     hashes: FileHashes
+    pointer: Pointer | None
 
 
 class Digester:
@@ -56,7 +62,10 @@ class Digester:
         self.size = size
         self.done = 0
         self._whole = hashlib.sha256()
-        self._blob = blob_hasher(size) if git_blob else None
+        self._git_blob = git_blob
+        # Git's own hash takes a file whole: a small one is kept for it, a large one is read for it once more.
+        self._kept = bytearray() if size <= (MAX_KEPT if git_blob else MAX_POINTER_SIZE) else None
+        self._blob = blob_hasher(size) if git_blob and self._kept is None else None
         self._pieces = None if piece_length is None else PieceHasher(piece_length, padded=padded)
 
     def update(self, chunk: memoryview) -> None:
@@ -66,13 +75,38 @@ class Digester:
             self._pieces.update(chunk)
         if self._blob is not None:
             self._blob.update(chunk)
+        if self._kept is not None:
+            self._kept += chunk
         self.done += len(chunk)
 
-    def finish(self) -> FileDigests:
-        """Return the digests of what was fed; the digester is of no use afterwards."""
-        blob = None if self._blob is None else GitOid(self._blob.digest())
+    def finish(self, location: Path) -> FileDigests:
+        """Return the digests of what was fed, which is the file at `location`; the digester is then of no use.
+
+        Raises `CollisionAttackError`, and `FileChangedError` where a large plain file reads otherwise now.
+        """
         hashes = NO_HASHES if self._pieces is None else self._pieces.finish()
-        return FileDigests(self.done, Sha256(self._whole.digest()), blob, hashes)
+        content = None if self._kept is None else bytes(self._kept)
+        pointer = None if content is None else parse_pointer(content)
+        blob = self._blob_id(content, location) if self._git_blob else None
+        return FileDigests(self.done, Sha256(self._whole.digest()), blob, hashes, pointer)
+
+    def _blob_id(self, content: bytes | None, location: Path) -> GitOid:
+        if self._blob is None:
+            return blob_oid(content or b"")
+        if (streamed := GitOid(self._blob.digest())) != _checked_blob_id(location):
+            raise _changed(location)
+        return streamed
+
+
+def _checked_blob_id(path: Path) -> GitOid:
+    """Return the blob id of a file by git's own SHA-1, which looks for collision attacks (`manifest.git_sha1`)."""
+    from pygit2 import GitError, hashfile  # noqa: PLC0415 - seldom needed: the Hub takes no plain file above 10 MB
+
+    try:
+        with disk_errors(f"read {path}"):
+            return GitOid(hashfile(str(path)).raw)
+    except GitError as error:
+        raise refused(f"the plain file {path}", error) from error
 
 
 class FollowingHasher:
@@ -125,10 +159,14 @@ def hash_file(
         _feed(file, digester, on_bytes)
         after = os.fstat(file.fileno())
     if digester.done != before.st_size or _identity(before) != _identity(after):
-        raise FileChangedError(
-            f"{path} changed while it was read", hint="let whatever writes to it finish, then try again"
-        )
-    return digester.finish()
+        raise _changed(path)
+    return digester.finish(path)
+
+
+def _changed(path: Path) -> FileChangedError:
+    return FileChangedError(
+        f"{path} changed while it was read", hint="let whatever writes to it finish, then try again"
+    )
 
 
 def _feed(file: FileIO, digester: Digester, on_bytes: OnBytes | None) -> None:

@@ -124,7 +124,7 @@ class TrailingHasher:
                 if not self._follow(file, opened, digests):
                     return None
                 os.fdatasync(opened.fileno())  # before anybody calls it complete
-        return digests.finish()
+        return digests.finish(file.location)
 
     def _follow(self, file: GrowingFile, opened: FileIO, digests: Digester) -> bool:
         """Feed the whole file to its digests; False when stopped, or when the file is shorter than it should be."""

@@ -1,6 +1,7 @@
 """Git's SHA-1 object ids, computed as git does: `<type> <length>NUL<content>`.
 
-They are as strong as git's own SHA-1. Content is bound by the manifest's SHA-256 as well.
+They are as strong as git's own SHA-1, with git's check for collision attacks (`git_sha1`). Content is bound by the
+manifest's SHA-256 as well.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from p2pqwen.errors import FormatError
+from p2pqwen.manifest.git_sha1 import object_id
 from p2pqwen.values.digest import CommitId, GitOid
 from p2pqwen.values.repo_path import RepoPath
 
@@ -25,20 +27,21 @@ _TREE_LINE = re.compile(rb"tree ([0-9a-f]{40})\n(?=parent [0-9a-f]{40}\n|author 
 
 
 def blob_hasher(size: int) -> _Hash:
-    """Return a SHA-1 primed for a blob of `size` bytes: feed it the content, its digest is the blob's id."""
+    """Return a SHA-1 primed for a blob of `size` bytes: feed it the content, its digest is the blob's id.
+
+    It finds no collision attack; `library.hashing` has large files checked once more.
+    """
     return hashlib.sha1(b"blob %d\0" % size)  # noqa: S324 - git's own
 
 
 def blob_oid(data: bytes) -> GitOid:
-    """Return the id of a blob with this content."""
-    hasher = blob_hasher(len(data))
-    hasher.update(data)
-    return GitOid(hasher.digest())
+    """Return the id of a blob with this content; raises `CollisionAttackError`."""
+    return GitOid(object_id("blob", data))
 
 
 def commit_oid(raw: bytes) -> CommitId:
-    """Return the id of a raw commit object, given without its header."""
-    return CommitId(_object_id("commit", raw))
+    """Return the id of a raw commit object, given without its header; raises `CollisionAttackError`."""
+    return CommitId(object_id("commit", raw))
 
 
 def commit_tree(raw: bytes) -> GitOid:
@@ -54,7 +57,10 @@ def commit_tree(raw: bytes) -> GitOid:
 
 
 def tree_oid(rows: Iterable[tuple[RepoPath, str, GitOid]]) -> GitOid:
-    """Return the id of the git tree that holds exactly these files: (path, mode, blob id), in any order."""
+    """Return the id of the git tree that holds exactly these files: (path, mode, blob id), in any order.
+
+    Raises `FormatError` for files that cannot be in one tree, `CollisionAttackError`.
+    """
     root: _Folder = {}
     for path, mode, oid in rows:
         *folders, name = path.parts
@@ -82,12 +88,8 @@ def _folder_oid(folder: _Folder) -> GitOid:
             entries.append((encoded + b"/", _entry(_FOLDER_MODE, encoded, _folder_oid(node))))
         else:
             entries.append((encoded, _entry(node[0], encoded, node[1])))
-    return GitOid(_object_id("tree", b"".join(entry for _, entry in sorted(entries))))
+    return GitOid(object_id("tree", b"".join(entry for _, entry in sorted(entries))))
 
 
 def _entry(mode: str, name: bytes, oid: GitOid) -> bytes:
     return mode.encode() + b" " + name + b"\0" + oid.raw
-
-
-def _object_id(kind: str, content: bytes) -> bytes:
-    return hashlib.sha1(f"{kind} {len(content)}\0".encode() + content).digest()  # noqa: S324 - git's own

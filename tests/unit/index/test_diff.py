@@ -52,6 +52,17 @@ def test_becoming_proven_is_no_alarm():
     assert diff(old, make_document(ROOTS, 2, [ONE])).alarms == ()
 
 
+def test_a_new_unproven_entry_alarms():
+    """Once: what is listed so already was looked at then."""
+    unproven = replace(TWO, proven=False)
+    before, after = make_document(ROOTS, 1, [ONE]), make_document(ROOTS, 2, [ONE, unproven])
+    assert diff(before, after).alarms == (
+        f"{TWO.id} is new and unproven: nothing shows that its files are those of that commit",
+    )
+    assert diff(None, after).alarms == diff(before, after).alarms
+    assert diff(after, make_document(ROOTS, 3, [ONE, unproven, THREE])).alarms == ()
+
+
 def test_leaving_without_a_word_is_alarming():
     found = diff(make_document(ROOTS, 1, [ONE, TWO]), make_document(ROOTS, 2, [TWO]))
     assert found.alarms == (f"{ONE.id} disappears without being withdrawn",)
