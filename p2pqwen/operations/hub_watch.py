@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from p2pqwen.errors import FormatError, P2pqwenError
+from p2pqwen.errors import FormatError, Interruption, P2pqwenError
 from p2pqwen.events import Event, Happened, Notice, Progress, Report
 from p2pqwen.library.idle import Pace, make_thread_idle
 from p2pqwen.library.state_store import StateStore
@@ -36,7 +36,7 @@ STOP_SECONDS = 5.0
 _DOCUMENT = "watch"
 
 
-class CutOffError(P2pqwenError):
+class CutOffError(Interruption, P2pqwenError):
     """The node stops, or the user's hours are over; the round goes on later."""
 
 
