@@ -42,6 +42,17 @@ def each(
     return results
 
 
+def first_of(
+    items: Iterable[Item], step: Callable[[Item], Result | None], *, failed: Callable[[Item, P2pqwenError], object]
+) -> Result | None:
+    """Do a step for one item after the other until one gives something, and return that; None where none does."""
+    for item in items:
+        for found in each([item], step, failed=failed):
+            if found is not None:
+                return found
+    return None
+
+
 async def each_at_once(
     items: Iterable[Item],
     step: Callable[[Item], Awaitable[Result]],

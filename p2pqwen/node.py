@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2pqwen.config import Config, default_home, load
+from p2pqwen.containment import each
 from p2pqwen.index.root import INDEX_ROLE
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home
@@ -261,7 +262,9 @@ class Node:
             return last_published(self.keys, datetime.now(UTC)) if self.keys.exists else None
 
         def ids() -> list[Sha256]:
-            return [*self.trust.ids(), *([self.keys.publisher()] if self.keys.exists else [])]
+            # Our own roots may be damaged: `doctor` and every command that signs say so, and others are seeded on.
+            own = each([self.keys] if self.keys.exists else [], KeyStore.publisher, failed=lambda *_: None)
+            return [*self.trust.ids(), *own]
 
         def route(stopping: Callable[[], bool]) -> BundleRoute:
             # A session of its own, which accepts nobody and may speak to whom the node may.
@@ -355,7 +358,7 @@ class Node:
             BulkOptions(limits, parallel=config.parallel),
             BulkPlaces(hub, self.hub_cache, self.library, UpstreamStore(store), clock=clock),
             store,
-            wanted=lambda: wanted_repos(config.watchlist, config.orgs, hub),
+            wanted=lambda: wanted_repos(config.watchlist, config.orgs, hub, report),
             tracked=lambda: tracked(self.library, self.keys, clock(), report),
             report=report,
             held_back=lambda: "" if keeper.allowed.may_transfer else keeper.allowed.reason,

@@ -10,11 +10,13 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from p2pqwen.containment import each, warn
 from p2pqwen.errors import P2pqwenError
-from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.events import Report, ignore
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
@@ -129,11 +131,12 @@ def node_status(
 
 
 def _at_rest(held: HeldSnapshot, report: Report) -> SnapshotState:
-    try:
-        metainfo = held.metainfo()
-    except P2pqwenError as error:
-        report(Notice("warning", f"{held.torrent_path}: {error.message}"))
-        return SnapshotState(id=held.id, state=held.state.value)
+    found = each([held], _read_at_rest, failed=warn(report, attrgetter("torrent_path")))
+    return found[0] if found else SnapshotState(id=held.id, state=held.state.value)
+
+
+def _read_at_rest(held: HeldSnapshot) -> SnapshotState:
+    metainfo = held.metainfo()
     progress = _on_disk(held, metainfo) if held.state is State.INCOMPLETE else 1.0
     return SnapshotState(id=held.id, state=held.state.value, progress=progress, size=metainfo.layout.total_size)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from p2pqwen.containment import each, first_of, warn
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Happened, Notice, Report
 from p2pqwen.index.acceptance import Accepted
@@ -95,8 +96,8 @@ class PublisherCare:
         cared = {one.publisher: one for one in (*self._follow(), *([own] if own is not None else []))}
         if not cared:
             self._meet_nodes()
-        done = [self._refresh(one) for one in cared.values()]
-        return all(done)
+        done = each(cared.values(), self._refresh, failed=warn(self.report, lambda one: f"publisher {one.publisher}"))
+        return all(done) and len(done) == len(cared)
 
     def _run(self) -> None:
         wait, retry = self.first, min(RETRY_SECONDS, self.every)
@@ -105,7 +106,7 @@ class PublisherCare:
             self._wake.clear()
             if self._stop.is_set():
                 return
-            if self.look_after_all():
+            if self._try("publishers", self.look_after_all):
                 wait, retry = self.every, min(RETRY_SECONDS, self.every)
             else:
                 wait, retry = retry, min(2 * retry, self.every)
@@ -114,12 +115,18 @@ class PublisherCare:
         """Bring every followed publisher's newest index and its bundle; return the accepted ones."""
         now = datetime.now(UTC)
         wanted = [Asked(one, self._route()) for one in self.trust.publishers(now=now, report=self.report)]
-        updated = self._try("indexes", lambda: update_all(self.trust, wanted, now=now, report=self.report)) or []
-        for one in updated:
-            if one.changed and one.publisher.accepted is not None:
-                self.report(Happened("index", _facts(one.publisher.accepted)))
-            self._bring_bundle(one.publisher)
-        return [one.publisher.accepted for one in updated if one.publisher.accepted is not None]
+        before = {one.publisher.publisher: one.publisher.accepted for one in wanted}
+        self._try("indexes", lambda: update_all(self.trust, wanted, now=now, report=self.report))
+        # Read again: what could be brought is stored, whatever became of the rest.
+        publishers = self.trust.publishers(now=now, report=self.report)
+        each(publishers, lambda one: self._follow_one(one, before.get(one.publisher)), failed=warn(self.report, _name))
+        return [one.accepted for one in publishers if one.accepted is not None]
+
+    def _follow_one(self, publisher: TrustedPublisher, before: Accepted | None) -> None:
+        accepted = publisher.accepted
+        if accepted is not None and (before is None or before.digest != accepted.digest):
+            self.report(Happened("index", _facts(accepted)))
+        self._bring_bundle(publisher)
 
     def _bring_bundle(self, publisher: TrustedPublisher) -> None:
         accepted = publisher.accepted
@@ -175,11 +182,15 @@ class PublisherCare:
 
     def _try(self, what: str, call: Callable[[], Result]) -> Result | None:
         """Do something, or tell what went wrong and go on."""
-        try:
-            return call()
-        except P2pqwenError as error:
+
+        def tell(_: str, error: P2pqwenError) -> None:
             self.report(Notice("info", f"{what}: {error.message}"))
-            return None
+
+        return first_of([what], lambda _: call(), failed=tell)
+
+
+def _name(publisher: TrustedPublisher) -> str:
+    return publisher.name or f"publisher {publisher.publisher}"
 
 
 def _facts(accepted: Accepted) -> dict[str, str | int | float | bool | None]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from p2pqwen.containment import as_error, each
 from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.acceptance import Accepted, EquivocationError, RefusedError, RollbackError, TrustedState, accept
@@ -120,7 +121,15 @@ def update_all(
         return await asyncio.gather(*(_ask_all(store, one, now, patience, bundles) for one in wanted))
 
     offers = asyncio.run(ask())
-    return [_settle(store, one, answers, now, report) for one, answers in zip(wanted, offers, strict=True)]
+    failed: list[P2pqwenError] = []
+    settled = each(
+        zip(wanted, offers, strict=True),
+        lambda one: _settle(store, *one, now, report),
+        failed=lambda _, error: failed.append(error),
+    )
+    if failed:
+        raise failed[0]  # a disk that cannot be written: what the others brought is stored by now
+    return settled
 
 
 def _settle(store: TrustStore, asked: Asked, offers: list[_Offer], now: datetime, report: Report) -> Updated:
@@ -181,16 +190,19 @@ async def _ask_dht(store: TrustStore, asked: Asked, now: datetime, bundles: asyn
     def is_good(data: bytes) -> bool:
         return _accept(_Offer("", data), publisher.state, now).error is None
 
-    async with bundles:
-        answers = await route.indexes(publisher, own, is_good)
+    try:
+        async with bundles:
+            answers = await route.indexes(publisher, own, is_good)
+    except Exception as error:  # noqa: BLE001 - one publisher's pointers must not cost another's mirrors
+        return [_Offer("dht", b"", error=as_error(error))]
     return [_Offer(one.source, one.data, error=one.error) for one in answers]
 
 
 async def _ask(mirror: str, patience: Patience) -> _Offer:
     try:
         data = await read(Location(mirror).index, max_bytes=MAX_INDEX_SIZE, patience=patience)
-    except P2pqwenError as error:
-        return _Offer(mirror, b"", error=error)
+    except Exception as error:  # noqa: BLE001 - nor one mirror another
+        return _Offer(mirror, b"", error=as_error(error))
     return _Offer(mirror, data)
 
 

@@ -1,5 +1,6 @@
-"""URLs that a document may send a reader to: http or https, a plain ASCII host, a port that exists, no credentials,
-no query.
+"""URLs that a document may send a reader to: http or https, a plain ASCII host, nothing hidden in them.
+
+There are no credentials, queries and fragments, and a port is one from 1 to 65535.
 
 Whether the host may be talked to at all (loopback, private addresses) is for whoever connects to say.
 """
