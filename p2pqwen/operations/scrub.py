@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from p2pqwen.containment import each, warn
-from p2pqwen.errors import DiskError, FormatError, Interruption, P2pqwenError
+from p2pqwen.errors import DiskError, FormatError, Interruption
 from p2pqwen.events import Happened, Notice, Report, ignore
 from p2pqwen.library import durable
 from p2pqwen.library.idle import Pace, forget_cached
@@ -119,7 +119,8 @@ class Scrubber:
 
     def rate(self) -> int:
         """Return the bytes a second that read the whole library twice within the interval."""
-        total = sum(_size(held) for held in self.library.all())
+        sizes = each(self.library.all(), lambda held: held.metainfo().layout.total_size, failed=lambda *_: None)
+        total = sum(sizes)
         return max(SLOWEST, round(2 * total / max(1.0, self.interval.total_seconds())))
 
     def scrub(
@@ -211,10 +212,3 @@ def _arrived(held: HeldSnapshot) -> datetime:
     """When its torrent was written, after every file had been verified."""
     with durable.disk_errors(f"look at {held.torrent_path}"):
         return datetime.fromtimestamp(held.torrent_path.stat().st_mtime, UTC)
-
-
-def _size(held: HeldSnapshot) -> int:
-    try:
-        return held.metainfo().layout.total_size
-    except P2pqwenError:
-        return 0

@@ -322,13 +322,16 @@ class _Node:
             self._library.remember(held)
             self._complete = {one.id: one for one in held if one.state is State.COMPLETE}
             away = {one.id for one in self._away}
-            for gone in self._seeds.keys() - self._complete.keys():
-                self._drop(self._seeds[gone], "away" if gone in away else "removed")
+            each(
+                [self._seeds[gone] for gone in self._seeds.keys() - self._complete.keys()],
+                lambda one: self._drop(one, "away" if one.held.id in away else "removed"),
+                failed=self._give_up,
+            )
             for gone in self._left_out.keys() - self._complete.keys():
                 del self._left_out[gone]
-        for damaged in [one for one in self._seeds.values() if one.standing is Standing.DAMAGED]:
-            if damaged.damaged_look != self._look(damaged.held):
-                self._drop(damaged, "mended")  # and loaded again below
+        damaged = [one for one in self._seeds.values() if one.standing is Standing.DAMAGED]
+        mended = [one for one in damaged if one.damaged_look != self._look(one.held)]
+        each(mended, lambda one: self._drop(one, "mended"), failed=self._give_up)  # and loaded again below
         if len(self._seeds) < len(self._complete):
             missing = (self._complete[one] for one in self._complete.keys() - self._seeds.keys())
             left_out = self._left_out
