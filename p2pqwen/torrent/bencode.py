@@ -11,7 +11,7 @@ Bencoded: TypeAlias = "int | bytes | list[Bencoded] | dict[bytes, Bencoded]"
 Encodable: TypeAlias = "int | bytes | str | Sequence[Encodable] | Mapping[bytes, Encodable]"
 
 MAX_DEPTH = 100
-MAX_VALUES = 1_000_000  # of the kinds that take the most memory, 300 MB
+MAX_VALUES = 500_000  # of the kinds that take the most memory, 150 MB
 MAX_INTEGER_DIGITS = 20
 _INTEGERS = range(-(2**63), 2**63)
 _MAX_LENGTH_DIGITS = 10
@@ -50,7 +50,7 @@ def decode(data: bytes, *, max_bytes: int) -> Bencoded:
     """Read one value that fills `data`.
 
     Raises `FormatError` when longer than `max_bytes`, cut short or followed by anything, for keys unsorted or
-    repeated, leading zeros, `-0`, integers beyond 64 bits, nesting over 100 deep and more than a million values.
+    repeated, leading zeros, `-0`, integers beyond 64 bits, nesting over 100 deep and more than 500,000 values.
     """
     if len(data) > max_bytes:
         raise FormatError("bencoded data is too large", expected=f"at most {max_bytes} bytes", got=len(data))

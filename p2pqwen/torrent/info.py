@@ -16,11 +16,11 @@ from p2pqwen.errors import FormatError
 from p2pqwen.torrent import bencode, merkle
 from p2pqwen.torrent.bencode import Bencoded, Cursor
 from p2pqwen.torrent.infohash import InfoHash
-from p2pqwen.torrent.layout import MAX_FILES, Layout, PayloadFile
+from p2pqwen.torrent.layout import Layout, PayloadFile
 from p2pqwen.torrent.piece_hasher import FileHashes
 from p2pqwen.torrent.piece_length import piece_length as recipe_piece_length
 from p2pqwen.values.digest import CommitId, Sha256
-from p2pqwen.values.repo_path import MAX_COMPONENTS, RepoPath
+from p2pqwen.values.repo_path import MAX_COMPONENTS, MAX_FILES, RepoPath
 
 MAX_INFO_BYTES = 64 * 1024 * 1024
 RECIPE_KEYS = frozenset({b"file tree", b"files", b"meta version", b"name", b"piece length", b"pieces"})
@@ -215,10 +215,12 @@ class _V1List:
         if end is not None:
             cursor.at = end
             return cls(cursor.data, start, layout)
-        count = 0
-        for count, _ in enumerate(cursor.items(1), 1):
+        count, reading = 0, Cursor(cursor.data, max_values=_MAX_VALUES)  # nothing of it is kept
+        reading.at = start
+        for count, _ in enumerate(reading.items(1), 1):
             if count > 2 * MAX_FILES:
                 raise FormatError("the v1 file list is too long", expected=f"at most {2 * MAX_FILES} rows")
+        cursor.at = reading.at
         return cls(cursor.data, start, count=count)
 
 

@@ -219,7 +219,7 @@ def read_manifest(data: bytes) -> Manifest:
     need(
         licence is None or (isinstance(licence, str) and 1 <= len(licence) <= 100 and licence.isprintable()), "license"
     )
-    need(isinstance(files, list) and files, "no files")
+    need(isinstance(files, list) and 1 <= len(files) <= 100_000, "no files, or too many")
     for row in files:
         check_row(row)
     order = [[part.encode() for part in row["path"].split("/")] for row in files]
