@@ -535,5 +535,10 @@ class Node:
 
 
 def open_node() -> Node:
-    """Build a node from the environment and the home's config.toml; raises `UsageError`."""
-    return Node(load())
+    """Build a node from the environment and the home's config.toml; raises `UsageError`.
+
+    A home that others may look into, as older versions made it, is closed to them first.
+    """
+    config = load()
+    config.home.close_to_others()
+    return Node(config)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from typing import Any, NoReturn, Self
 
 from p2pqwen.errors import DiskError
 from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.library.durable import disk_errors
+from p2pqwen.library.durable import disk_errors, make_folder, open_private
 
 MAX_DOCUMENT = 16 << 20
 _BUSY_SECONDS = 10.0
@@ -38,7 +39,7 @@ class StateStore:
         self._path = path
         self._lock = threading.Lock()
         with disk_errors(f"create {path.parent}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
         try:
             self._connection = self._open()
         except sqlite3.DatabaseError as error:
@@ -107,6 +108,8 @@ class StateStore:
 
     def _open(self) -> sqlite3.Connection:
         cut_off = self._path.is_file() and self._path.stat().st_size == 0
+        with disk_errors(f"open {self._path}"):
+            os.close(open_private(self._path, os.O_RDWR))  # SQLite gives the files beside it the same mode
         connection = _connect(self._path)
         try:
             if cut_off:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from operator import attrgetter
@@ -106,11 +105,7 @@ class NodeState:
 def write_state(path: Path, state: NodeState) -> None:
     """Replace the file, so that a reader sees one whole state; raises `DiskError`. Not synced: it is of this moment."""
     document = {"pid": state.pid, "listen": state.listen, "snapshots": [row.to_json() for row in state.snapshots]}
-    with durable.disk_errors(f"write {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(document), encoding="utf-8")
-        temporary.replace(path)
+    durable.write(path, json.dumps(document).encode(), sync=False)
 
 
 def node_status(

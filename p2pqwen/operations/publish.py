@@ -122,7 +122,7 @@ def publish(
         _rewrite_torrents(keys, plan.out, entries[len(held) :])
         complete_site(keys, plan.out, document)
         if plan.draft is not None:
-            durable.write(plan.draft, data)
+            durable.write(plan.draft, data, mode=durable.SHARED)
             return Published(accepted, difference, plan.draft, left_out, skipped)
         return Published(accepted, difference, write_index(keys, plan.out, data), left_out, skipped)
 
@@ -161,7 +161,7 @@ def sign_draft(
         rows = file.signatures if isinstance(file.signatures, list) else []
         kept = [row for row in rows if not (isinstance(row, dict) and row.get("keyid") in signers)]
         data = encode_file(seen.roots, file.signed, [*kept, *ours])
-        durable.write(draft, data)
+        durable.write(draft, data, mode=durable.SHARED)
         return Published(accept_draft(data, trusted, now), difference, draft)
 
 

@@ -111,7 +111,7 @@ def odd(data: bytes, old: bytes, new: bytes) -> bytes:
 
 
 def test_a_torrent_whose_piece_length_stands_elsewhere_is_read_all_the_same():
-    """With a key of its own between `piece length` and `pieces`: no guess helps, and the list is compared in the end."""
+    """A key of its own stands before `pieces`: no guess helps, and the list is compared in the end."""
     data = odd(torrent(5000), b"i262144e6:pieces", b"i262144e13:piece lengthxi0e6:pieces")
     metainfo = parse_metainfo(data)
     assert (len(metainfo.files), metainfo.parsed_info.other_keys) == (5000, ("'piece lengthx'",))
