@@ -120,6 +120,11 @@ class Home:
         return self.root / "state.sqlite"
 
     @property
+    def choices(self) -> Path:
+        """What the user said, kept beside the state: it survives that."""
+        return self.root / "choices.json"
+
+    @property
     def locks(self) -> Path:
         """Lock files, one for each thing only one process may do."""
         return self.root / "locks"

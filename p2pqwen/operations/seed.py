@@ -109,6 +109,7 @@ def seed(
     """
     alone = durable.lock(home.locks / "node.lock", hint="each home has one node, and `p2pqwen status` shows it")
     with alone, Swarm(settings, report=report) as swarm, web or nullcontext():
+        durable.remove(home.node_state)  # a node that was killed left it: it is not what this one says
         try:
             _Node(library, home, settings, swarm, web, helpers, report).run(stopping, control or nullcontext())
         finally:
