@@ -39,6 +39,10 @@ class P2pqwenError(Exception):
         return ", ".join(parts)
 
 
+class Interruption(Exception):  # noqa: N818 - no fault
+    """Raised to end a whole piece of work where it can go on from: the node stops, the user's hours are over."""
+
+
 class UsageError(P2pqwenError):
     """The call itself is wrong: a flag, a name, a missing answer."""
 

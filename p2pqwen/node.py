@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2pqwen.config import Config, default_home, load
+from p2pqwen.containment import each
 from p2pqwen.index.root import INDEX_ROLE
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home
@@ -281,7 +282,9 @@ class Node:
             return last_published(self.keys, datetime.now(UTC)) if self.keys.exists else None
 
         def ids() -> list[Sha256]:
-            return [*self.trust.ids(), *([self.keys.publisher()] if self.keys.exists else [])]
+            # Our own roots may be damaged: `doctor` and every command that signs say so, and others are seeded on.
+            own = each([self.keys] if self.keys.exists else [], KeyStore.publisher, failed=lambda *_: None)
+            return [*self.trust.ids(), *own]
 
         def route(stopping: Callable[[], bool]) -> BundleRoute:
             # A session of its own, which accepts nobody and may speak to whom the node may.
@@ -383,7 +386,7 @@ class Node:
                 known_damage=damage_found(store),
             ),
             store,
-            wanted=lambda: wanted_repos(config.watchlist, config.orgs, hub),
+            wanted=lambda: wanted_repos(config.watchlist, config.orgs, hub, report),
             tracked=lambda: tracked(self.library, self.keys, clock(), report),
             report=report,
             held_back=lambda: "" if keeper.allowed.may_transfer else keeper.allowed.reason,
@@ -561,5 +564,10 @@ class Node:
 
 
 def open_node() -> Node:
-    """Build a node from the environment and the home's config.toml; raises `UsageError`."""
-    return Node(load())
+    """Build a node from the environment and the home's config.toml; raises `UsageError`.
+
+    A home that others may look into, as older versions made it, is closed to them first.
+    """
+    config = load()
+    config.home.close_to_others()
+    return Node(config)

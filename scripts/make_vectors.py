@@ -14,6 +14,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -316,6 +317,14 @@ def add_accepted(
         accepted="0.1",
         signers=["index"],
     )
+    pointer = {"key": str(make.key("index").public.keyid), "salt": "é" * 32}
+    cases.add(
+        "0.1-long-salt",
+        make.make_index(ROOTS, {**first.to_json(), "dht": pointer}),
+        why="a salt of 32 letters that are 64 bytes",
+        accepted="0.1",
+        signers=["index"],
+    )
     unknown = {**first.to_json(), "colour": "blue"}
     cases.add(
         "0.1-unknown-field",
@@ -382,6 +391,13 @@ def add_refused(cases: Cases, first: IndexDocument, second: IndexDocument, third
         why="another history before it",
         refused=6,
     )
+    pointer = {"key": str(make.key("index").public.keyid), "salt": "é" * 33}
+    cases.add(
+        "refused-7-salt",
+        make.make_index(ROOTS, {**first.to_json(), "dht": pointer}),
+        why="a salt of 33 letters that are 66 bytes",
+        refused=7,
+    )
     for name, why, change in ENTRY_PROBLEMS:
         row = {**FIRST.to_json(), **change}
         cases.add(
@@ -400,6 +416,16 @@ ENTRY_PROBLEMS: list[tuple[str, str, dict[str, Any]]] = [
     ("web-seed", "credentials in a web seed", {"web_seeds": ["https://a:b@example.org/"]}),
     ("kind", "a kind that is no text", {"repo_type": 1}),
     ("recipe", "no recipe", {"recipe": 0}),
+    (
+        "port",
+        "a port that does not exist in web seed and magnet",
+        {
+            "web_seeds": ["https://example.org:99999/"],
+            "magnet": FIRST.magnet.replace(
+                quote(FIRST.web_seeds[0], safe=""), quote("https://example.org:99999/", safe="")
+            ),
+        },
+    ),
 ]
 
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.output import Output, fail
-from p2pqwen.errors import VerificationError
-from p2pqwen.events import Happened, Progress
+from p2pqwen.cli.output import Output, fail, fail_for
+from p2pqwen.containment import each
+from p2pqwen.errors import P2pqwenError, VerificationError
+from p2pqwen.events import Happened, Notice, Progress
 from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
     from p2pqwen.events import Report
+    from p2pqwen.library.snapshots import HeldSnapshot
     from p2pqwen.operations.library_import import Import, Imported
     from p2pqwen.operations.scrub import Scrubbed
 
@@ -86,7 +88,13 @@ def scrub(
         with node.state_store(out.report) as store:
             scrubber = node.scrubber(store, _notices_of(out))
             due = [held_snapshot(target, node.library)] if target else scrubber.due(everything=everything)
-            total = sum(one.metainfo().layout.total_size for one in due)
+            failed: list[tuple[HeldSnapshot, P2pqwenError]] = []
+
+            def note(held: HeldSnapshot, error: P2pqwenError) -> None:
+                failed.append((held, error))
+                out.report(Notice("warning", f"{held.id}: {error.message}"))
+
+            total = sum(each(due, lambda one: one.metainfo().layout.total_size, failed=lambda *_: None))
             read = 0
 
             def on_bytes(count: int) -> None:
@@ -94,11 +102,17 @@ def scrub(
                 read += count
                 out.report(Progress("scrub", read, total))
 
-            done = [scrubber.scrub(held, on_bytes=on_bytes) for held in due]
+            done = each(due, lambda held: scrubber.scrub(held, on_bytes=on_bytes), failed=note)
             away = len(node.library.away()) if everything else 0
-        out.result({"scrubbed": [_scrubbed(one) for one in done]}, _scrub_lines(done, away))
+        fields = {"scrubbed": [_scrubbed(one) for one in done], "failed": [_failed(*one) for one in failed]}
+        out.result(fields, _scrub_lines(done, away) if done or not failed else ())
     if bad := [one for one in done if one.damage]:
         fail(VerificationError(f"{len(bad)} damaged, {bad[0].id} first", hint=f"`p2pqwen verify {bad[0].id} --repair`"))
+    fail_for([error for _, error in failed], len(due))
+
+
+def _failed(held: HeldSnapshot, error: P2pqwenError) -> dict[str, Any]:
+    return {"repo": str(held.id.repo), "commit": str(held.id.commit), "reason": error.message}
 
 
 def _notices_of(out: Output) -> Report:

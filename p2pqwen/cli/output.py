@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -208,6 +208,18 @@ def fail(error: errors.P2pqwenError, *, code: int | None = None) -> NoReturn:
     code = exit_codes.exit_code(error) if code is None else code
     print_error(error, code=code, as_json=False)
     raise typer.Exit(code)
+
+
+def fail_for(failed: Sequence[errors.P2pqwenError], total: int) -> None:
+    """End a command that did something for each of `total` things, and whose result is printed already.
+
+    With 0 when nothing failed, with the one code that all failures share, else with 1.
+    """
+    codes = {exit_codes.exit_code(error) for error in failed}
+    if failed:
+        what = f"{len(failed)} of {total} failed: {failed[0].what}"
+        error = errors.P2pqwenError(what, expected=failed[0].expected, got=failed[0].got, hint=failed[0].hint)
+        fail(error, code=codes.pop() if len(codes) == 1 else exit_codes.FAILED)
 
 
 def _print_failure(error: errors.P2pqwenError, code: int) -> None:

@@ -163,6 +163,9 @@ def published_fields(done: Published) -> dict[str, Any]:
             {"repo": one.snapshot.repo.text, "commit": str(one.snapshot.commit), "url": one.url, "reason": one.reason}
             for one in done.left_out
         ],
+        "skipped": [
+            {"repo": one.repo.text, "commit": str(one.commit), "reason": reason} for one, reason in done.skipped
+        ],
         "missing": [] if accepted.signers.met else [str(keyid) for keyid in accepted.signers.missing],
     }
 

@@ -122,7 +122,7 @@ def _together(*services: AbstractContextManager[object]) -> Iterator[None]:
 def _log(node: Node, out: Output) -> EventLog:
     from p2pqwen.library.event_log import EventLog
 
-    return EventLog(node.home.root / "log", complain=lambda text: out.note(f"warning: {text}"))
+    return EventLog(node.home.log, complain=lambda text: out.note(f"warning: {text}"))
 
 
 def _into(log: EventLog, out: Output) -> Report:

@@ -59,7 +59,7 @@ def _fields(node: Node, store: StateStore, found: Status) -> dict[str, Any]:
 
     return {
         "node": None if found.node is None else {"pid": found.node.pid, "listen": found.node.listen},
-        "watch": watch_fields(last_round(store), node.watch_every),
+        "watch": watch_fields(last_round(store), node.watch_every, node_runs=found.node is not None),
         "limits": found.limits,
         "snapshots": with_upstream([row.to_json() for row in found.rows], UpstreamStore(store).all()),
     }
@@ -87,7 +87,7 @@ def _notes(node: Node, store: StateStore, found: Status) -> list[str]:
         else f"node {running.pid} listens on {running.listen}"
     ]
     if node.watch_every is not None:
-        notes.append(watch_words(last_round(store), node.watch_every))
+        notes.append(watch_words(last_round(store), node.watch_every, node_runs=running is not None))
     states = UpstreamStore(store).states()
     if gone := sum(states.get(row.id) is Upstream.GONE for row in found.rows):
         notes.append(f"{gone} of these snapshots are gone from the Hub; `p2pqwen upstream show` says which")

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from p2pqwen.cli import exit_codes
 from p2pqwen.cli.health import look_now
 from p2pqwen.cli.network_options import NoDht, NoLsd, NoTrackers, NoUpnp
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.output import Output, fail
+from p2pqwen.cli.output import Output, fail_for
 from p2pqwen.errors import NotFoundError, P2pqwenError, UsageError
 from p2pqwen.values.byte_size import format_size, parse_size
 from p2pqwen.values.counted import counted
@@ -269,13 +268,7 @@ def _ask(plan: Rebalance, out: Output, *, yes: bool) -> None:
 
 
 def _exit(errors: Sequence[P2pqwenError | None]) -> None:
-    """End with 0 when nothing failed, with the one code that all failures share, else with 1."""
-    failed = [error for error in errors if error is not None]
-    codes = {exit_codes.exit_code(error) for error in failed}
-    if failed:
-        what = f"{len(failed)} of {len(errors)} failed: {failed[0].what}"
-        error = P2pqwenError(what, expected=failed[0].expected, got=failed[0].got, hint=failed[0].hint)
-        fail(error, code=codes.pop() if len(codes) == 1 else exit_codes.FAILED)
+    fail_for([error for error in errors if error is not None], len(errors))
 
 
 def _adopted_fields(plan: Adoption, done: Sequence[Brought], *, dry_run: bool) -> dict[str, Any]:

@@ -32,10 +32,9 @@ from p2pqwen.hub.session import REQUEST_TIMEOUT, only_to, pace
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.rate_limit import retry_after
-from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.repo_path import MAX_FILES, RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
-MAX_FILES = 100_000
 MAX_MODELS = 10_000
 ATTEMPTS = 4
 LONGEST_WAIT = 60.0

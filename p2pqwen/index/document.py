@@ -9,6 +9,7 @@ from datetime import datetime
 
 from p2pqwen.errors import FormatError
 from p2pqwen.index.entry import Entry, Row, SkippedEntry, parse_row, row_order
+from p2pqwen.index.mutable_item import MAX_SALT
 from p2pqwen.index.root import SPEC, SignedRoot, parse_signed_root
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha256
@@ -29,11 +30,18 @@ MAX_REASON = 1000
 
 @dataclass(frozen=True, slots=True)
 class DhtPointer:
-    """The BEP 44 item that hints at the newest index: whose key, under which salt."""
+    """The BEP 44 item that hints at the newest index: whose key, under which salt.
+
+    Raises `FormatError` for a salt that is more than 64 bytes of UTF-8: the DHT counts bytes.
+    """
 
     key: Sha256
     salt: str
     extra: JsonObject = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if (size := len(self.salt.encode())) > MAX_SALT:
+            raise FormatError("field 'salt' is too long", expected=f"at most {MAX_SALT} bytes of UTF-8", got=size)
 
     def to_json(self) -> JsonObject:
         """Return the object, unknown fields included."""
@@ -212,7 +220,7 @@ def _parse_dht(value: JsonValue) -> DhtPointer | None:
     if value is None:
         return None
     row = json_fields.as_object(value, "dht")
-    salt = json_fields.text(row, "salt", limit=64)
+    salt = json_fields.text(row, "salt")
     return DhtPointer(Sha256.parse(json_fields.text(row, "key")), salt, _unknown(row, {"key", "salt"}))
 
 

@@ -19,6 +19,7 @@ from p2pqwen.errors import FormatError
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
 from p2pqwen.torrent.recipe import CURRENT, RECIPES, Recipe
+from p2pqwen.torrent.web_address import check_web_url as check_magnet_url
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
@@ -206,7 +207,8 @@ _time = lru_cache(maxsize=4096)(parse_time)
 
 @lru_cache(maxsize=4096)
 def _quoted_url(url: str) -> str:
-    return check_web_url(url).translate(_QUOTED)
+    # By both rules: a magnet that names what it may not would be refused by whoever takes it apart later.
+    return check_magnet_url(check_web_url(url)).translate(_QUOTED)
 
 
 def _upstream(text: str) -> Upstream:

@@ -129,7 +129,7 @@ class BundleStore:
         """
         held = self._held(publisher, position, metainfo.infohash.v1)
         with durable.disk_errors(f"create {held.folder}"):
-            held.folder.mkdir(parents=True, exist_ok=True)
+            durable.make_folder(held.folder)
         earlier = self._content(one for one in self.all(publisher) if one != held)
         for file in metainfo.files:
             source = None if file.pieces_root is None else earlier.get(file.pieces_root)

@@ -1,6 +1,10 @@
 """The only writer of trusted files: temp, fsync, rename, fsync the folder; and locks with their owner shown.
 
 After a crash a reader sees the old bytes or the new ones, never a mixture and never neither.
+
+What is made here is the user's alone, 0600 and 0700, whatever the umask: a home tells what its owner holds, fetches
+and from whom. Only who says `SHARED` makes what others may read, as far as the umask allows: payload and its torrents,
+a published site, files that the user named.
 """
 
 from __future__ import annotations
@@ -10,11 +14,14 @@ import errno
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError
 
+PRIVATE = 0o600
+SHARED = 0o644
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -33,27 +40,55 @@ def disk_errors(doing: str) -> Iterator[None]:
         raise DiskError(f"cannot {doing}", got=error.strerror or str(error), hint=hint) from error
 
 
-def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Put `data` at `path` atomically and durably, creating its folder; raises `DiskError`."""
+def write(path: Path, data: bytes, *, mode: int = PRIVATE, sync: bool = True) -> None:
+    """Put `data` at `path` atomically and durably, creating its folder; raises `DiskError`.
+
+    Not durably without `sync`: for what is of this moment only.
+    """
     with disk_errors(f"write {path}"):
-        make_folder(path.parent)
-        temporary = path.parent / f".{path.name[:200]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+        make_folder(path.parent, shared=mode != PRIVATE)
+        temporary = path.parent / f".{_short(path.name)}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             with os.fdopen(descriptor, "wb") as file:
+                if mode == PRIVATE:
+                    os.fchmod(file.fileno(), mode)
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        if sync:
+            sync_folder(path.parent)
 
 
-def rename(source: Path, target: Path) -> None:
-    """Rename a file or folder durably; raises `DiskError`."""
+def _short(name: str) -> str:
+    return os.fsencode(name)[:200].decode("ascii", "replace").replace("\ufffd", "_")  # a name has 255 bytes
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Open a file of the user's alone, made where it is missing, with its folder; raises `OSError`.
+
+    One that others may read, of an older version, is closed to them.
+    """
+    make_folder(path.parent)
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+    try:
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) != PRIVATE:
+            with contextlib.suppress(PermissionError):  # somebody else's, who let us use it
+                os.fchmod(descriptor, PRIVATE)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def rename(source: Path, target: Path, *, shared: bool = False) -> None:
+    """Rename a file or folder durably, into a folder that is made as `make_folder` does; raises `DiskError`."""
     with disk_errors(f"rename {source} to {target}"):
-        make_folder(target.parent)
+        make_folder(target.parent, shared=shared)
         source.rename(target)
         sync_folder(target.parent)
 
@@ -66,12 +101,19 @@ def remove(path: Path) -> None:
             sync_folder(path.parent)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, shared: bool = False) -> None:
     """Make a folder and those above it, each durably: what is in a folder that is lost is lost; raises `OSError`."""
     if folder.is_dir():
         return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    make_folder(folder.parent, shared=shared)
+    try:
+        folder.mkdir(mode=0o777 if shared else 0o700)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return  # another process was first
+    if not shared:
+        folder.chmod(0o700)
     sync_folder(folder.parent)
 
 
@@ -144,8 +186,7 @@ def lock(path: Path, *, wait: bool = False, hint: str = "wait for it to end, or 
     Raises `LockHeldError` when another process has it and `wait` is false, `DiskError`.
     """
     with disk_errors(f"open the lock {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = open_private(path, os.O_RDWR)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

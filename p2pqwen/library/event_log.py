@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from p2pqwen.library.durable import open_private
 from p2pqwen.values.utc_time import format_time
 
 MAX_BYTES = 10 << 20
@@ -63,9 +65,9 @@ class EventLog:
                 if self._size + len(line) > self._max_bytes:
                     self._turn_over()
                 if self._file is None:
-                    self._folder.mkdir(parents=True, exist_ok=True)
-                    self._file = self.path.open("a", encoding="ascii", buffering=1)
-                    self._size = self.path.stat().st_size
+                    descriptor = open_private(self.path, os.O_WRONLY | os.O_APPEND)
+                    self._file = os.fdopen(descriptor, "a", encoding="ascii", buffering=1)
+                    self._size = os.fstat(descriptor).st_size
                 self._file.write(line)
                 self._size += len(line)
                 self._broken = False

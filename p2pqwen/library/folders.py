@@ -272,5 +272,5 @@ def _read_id(folder: LibraryFolder) -> str | None:
 
 def _give_id(folder: LibraryFolder) -> str:
     name = secrets.token_hex(16)
-    durable.write(folder.root / ID_FILE, f"{name}\n".encode())
+    durable.write(folder.root / ID_FILE, f"{name}\n".encode(), mode=durable.SHARED)
     return name

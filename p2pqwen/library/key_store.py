@@ -73,12 +73,12 @@ class KeyStore:
     def add_key(self, key: PrivateKey, passphrase: str | None) -> Path:
         """Write a private key, readable by its owner alone; encrypted unless `passphrase` is None."""
         with durable.disk_errors(f"protect {self._home.keys}"):
-            self._home.keys.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._home.keys.chmod(0o700)
+            durable.make_folder(self._home.keys)
+            self._home.keys.chmod(0o700)  # one of an older version
         path = self.key_path(key.public.keyid)
         if path.exists():
             raise UsageError(f"{path} exists already")
-        durable.write(path, key.to_pem(passphrase), mode=0o600)
+        durable.write(path, key.to_pem(passphrase))
         return path
 
     def key_path(self, keyid: Sha256) -> Path:

@@ -204,7 +204,7 @@ class Library:
         """Return the folder into which this snapshot is fetched, chosen as `LibraryFolders.choose` says, and made."""
         folder = self._choose(snapshot, needed, beside).folder(snapshot)
         with durable.disk_errors(f"create {folder}"):
-            folder.mkdir(parents=True, exist_ok=True)
+            self._make(folder)
         return folder
 
     def stage(
@@ -217,10 +217,15 @@ class Library:
         place = self._choose(snapshot, needed, beside)
         staged, orphan = place.staged(snapshot), place.folder(snapshot)
         if orphan.is_dir() and not place.torrent_path(snapshot).exists() and not staged.exists():
-            durable.rename(orphan, staged)  # a crash between `install`'s two steps
+            durable.rename(orphan, staged, shared=True)  # a crash between `install`'s two steps
         with durable.disk_errors(f"create {staged}"):
-            staged.mkdir(parents=True, exist_ok=True)
+            self._make(staged)
         return staged
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder for payload, which may be shared; the home around it may not."""
+        durable.make_folder(self._home.root)
+        durable.make_folder(folder, shared=True)
 
     def staged(self, snapshot: SnapshotId) -> Path:
         """Return where this snapshot is made, or would be; nothing is created."""
@@ -240,7 +245,7 @@ class Library:
         """Move a verified staged snapshot into the library and give it its torrent; raises `DiskError`."""
         staged = self.stage(snapshot)
         durable.sync_tree(staged)
-        durable.rename(staged, self._here(snapshot).folder(snapshot))
+        durable.rename(staged, self._here(snapshot).folder(snapshot), shared=True)
         return self._enter(snapshot, torrent)
 
     def begin(self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None) -> HeldSnapshot:
@@ -319,7 +324,9 @@ class Library:
 
     def _mark(self, snapshot: SnapshotId, state: State, selected: tuple[str, ...] | None) -> None:
         chosen: list[JsonValue] | None = None if selected is None else list(selected)
-        durable.write(self._here(snapshot).marker(snapshot), seal({"state": state.value, "selected": chosen}))
+        durable.write(
+            self._here(snapshot).marker(snapshot), seal({"state": state.value, "selected": chosen}), mode=durable.SHARED
+        )
 
     def _scan(self, place: LibraryFolder) -> Iterator[HeldSnapshot]:
         for org, _ in self._folders_in(str(place.root), None):
@@ -394,8 +401,8 @@ def seal_of(torrent_path: Path) -> Path:
 def _write_torrent(path: Path, torrent: bytes) -> None:
     """Write a torrent and its seal; between the two there is none, so that no crash looks like damage."""
     durable.remove(seal_of(path))
-    durable.write(path, torrent)
-    durable.write(seal_of(path), _sealing(path, Sha256.of(torrent)))
+    durable.write(path, torrent, mode=durable.SHARED)
+    durable.write(seal_of(path), _sealing(path, Sha256.of(torrent)), mode=durable.SHARED)
 
 
 def _sealing(path: Path, digest: Sha256) -> bytes:

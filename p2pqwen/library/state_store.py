@@ -4,6 +4,10 @@ SQLite keeps transactions whole through a crash; it does not see a flipped bit i
 can hide a row. So every document carries a SHA-256 over its name and body, and a seal over all of them is kept in the
 same transaction. A store that fails either is set aside, what is provably right is carried over, and it is said aloud.
 Losing a document is harmless by design: its reader then works from its defaults.
+
+But for what the user said: pins, pauses, limits, the budget, and the uploads that a monthly quota counts. They are also
+kept beside it, in choices.json, written in the same transaction. Where the database is gone or broken they come back
+from there, and that is said: whoever deletes state.sqlite must not set free by that what was pinned.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -18,15 +23,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from p2pqwen.errors import DiskError
+from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.library.durable import disk_errors
+from p2pqwen.library.durable import disk_errors, lock, open_private, read, write
+from p2pqwen.library.sealed import seal as seal_document
+from p2pqwen.library.sealed import unseal
+from p2pqwen.values import json_fields
+from p2pqwen.values.counted import counted
 
 MAX_DOCUMENT = 16 << 20
 _BUSY_SECONDS = 10.0
 _SEAL = ""  # the row whose body is the XOR of all other rows' digests
 _SCHEMA = "CREATE TABLE IF NOT EXISTS documents (name TEXT PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL)"
 _NOTHING = bytes(32)
+_KEPT = ("limits", "steward", "choice/", "month/")  # names, and beginnings of names
+_KEPT_MONTHS = 2
+KEPT_FILE = "choices.json"
 
 Json = Any
 
@@ -37,14 +49,15 @@ class StateStore:
     def __init__(self, path: Path, report: Report = ignore) -> None:
         self._path = path
         self._lock = threading.Lock()
-        with disk_errors(f"create {path.parent}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._connection = self._open()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-                raise DiskError(f"cannot open {path}", got=str(error)) from error
-            self._connection = self._rebuild(str(error), report)
+        self._kept = path.with_name(KEPT_FILE)
+        # One at a time: a database that another process is just making looks like one that was cut off.
+        with lock(path.parent / "locks" / "state.lock", wait=True):
+            try:
+                self._connection = self._open(report)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                    raise DiskError(f"cannot open {path}", got=str(error)) from error
+                self._connection = self._rebuild(str(error), report)
 
     def __enter__(self) -> Self:
         return self
@@ -95,6 +108,9 @@ class StateStore:
             for name, change in changes.items():
                 values[name], seal = _replace(connection, name, change, seal)
             _write_seal(connection, seal)
+            if kept := [name for name in changes if _is_kept(name)]:
+                # Counters change every few seconds, and may be a little behind after a crash.
+                self._keep(connection, sync=any(not name.startswith("month/") for name in kept))
         return values
 
     @contextlib.contextmanager
@@ -105,16 +121,56 @@ class StateStore:
             except sqlite3.Error as error:
                 raise DiskError(f"cannot use {self._path}", got=str(error)) from error
 
-    def _open(self) -> sqlite3.Connection:
+    def _keep(self, connection: sqlite3.Connection, *, sync: bool = True) -> None:
+        """Write what the user said beside the database; raises `DiskError`."""
+        rows = connection.execute("SELECT name, body, digest FROM documents").fetchall()
+        kept = {
+            name: json.loads(body) for name, body, digest in rows if _is_kept(name) and _is_right(name, body, digest)
+        }
+        for old in sorted(name for name in kept if name.startswith("month/"))[:-_KEPT_MONTHS]:
+            del kept[old]
+        write(self._kept, seal_document({"documents": kept}), sync=sync)
+
+    def _bring_back(self, connection: sqlite3.Connection, report: Report) -> None:
+        """Give a database that has just been made what was kept beside the one before it, if there was one."""
+        try:
+            kept = unseal(read(self._kept, max_bytes=MAX_DOCUMENT), max_bytes=MAX_DOCUMENT, always=True)
+            documents = json_fields.obj(kept, "documents")
+        except NotFoundError:
+            return
+        except P2pqwenError as error:
+            report(Notice("warning", f"{self._kept} is damaged: {error.message}; set your limits and pins again"))
+            return
+        seal = _read_seal(connection)
+        for name, value in documents.items():
+            _, seal = _replace(connection, name, _always(value), seal)
+        _write_seal(connection, seal)
+        chosen = sum(name.startswith("choice/") for name in documents)
+        report(
+            Notice(
+                "warning",
+                f"{self._path} is new, but there was one before; limits, this month's transfers and the choices (pins, "
+                f"pauses) for {counted(chosen, 'snapshot')} are back from {self._kept.name}; other counters begin anew",
+            )
+        )
+
+    def _open(self, report: Report) -> sqlite3.Connection:
         cut_off = self._path.is_file() and self._path.stat().st_size == 0
+        with disk_errors(f"open {self._path}"):
+            os.close(open_private(self._path, os.O_RDWR))  # SQLite gives the files beside it the same mode
         connection = _connect(self._path)
         try:
             if cut_off:
                 _refuse("the file is empty")
             _check_structure(connection)
             with _transaction(connection):
+                is_new = not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'documents'").fetchone()
                 connection.execute(_SCHEMA)
                 _check_seal(connection)
+                if is_new:
+                    self._bring_back(connection, report)
+                if not self._kept.exists():  # of an older version, or the first one
+                    self._keep(connection)
         except BaseException:
             connection.close()
             raise
@@ -131,17 +187,25 @@ class StateStore:
             Notice(
                 "warning",
                 f"{self._path} was damaged ({reason}); it is now {aside.name}, {len(saved)} documents of it were right "
-                "and are kept; look at your limits and paused snapshots",
+                f"and are kept, and what you chose stands in {self._kept.name} as well",
             )
         )
-        connection = self._open()
-        seal = _NOTHING
+        connection = self._open(report)
         with _transaction(connection):
-            for name, body, digest in saved:
-                connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (name, body, digest))
-                seal = _xor(seal, digest)
+            seal = _read_seal(connection)
+            for name, body, _ in saved:
+                _, seal = _replace(connection, name, _always(json.loads(body)), seal)
             _write_seal(connection, seal)
+            self._keep(connection)
         return connection
+
+
+def _always(value: Json) -> Callable[[Json | None], Json | None]:
+    return lambda _: value
+
+
+def _is_kept(name: str) -> bool:
+    return any(name == kept or (kept.endswith("/") and name.startswith(kept)) for kept in _KEPT)
 
 
 def _replace(

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from p2pqwen.containment import each, warn
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.acceptance import Accepted, Position, Seen, TrustedState, accept
@@ -89,7 +90,9 @@ class TrustStore:
 
     def publishers(self, *, now: datetime, report: Report = ignore) -> list[TrustedPublisher]:
         """Read every trusted publisher and verify its index; damage is reported, never raised."""
-        return [self.get(publisher, now=now, report=report) for publisher in self.ids()]
+        return each(
+            self.ids(), lambda one: self.get(one, now=now, report=report), failed=warn(report, "publisher {}".format)
+        )
 
     def ids(self) -> list[Sha256]:
         """Return the pinned publisher ids."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -14,12 +14,13 @@ from p2pqwen.manifest.git_object import FILE_MODES, MAX_COMMIT_OBJECT
 from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.values import strict_json
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
-from p2pqwen.values.repo_path import RepoPath, refuse_clashes
+from p2pqwen.values.repo_path import MAX_FILES, RepoPath, refuse_clashes
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.strict_json import MAX_INTEGER, JsonObject, JsonValue
 
 SPEC = 1
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
+MAX_VALUES = 2_000_000  # a file has seven, and a comma in its name counts as one
 MAX_LICENSE = 100
 
 _Value = TypeVar("_Value")
@@ -76,6 +77,8 @@ class Manifest:
     def __post_init__(self) -> None:
         if not self.files:
             raise FormatError("manifest lists no files")
+        if len(self.files) > MAX_FILES:
+            raise FormatError("manifest lists too many files", expected=f"at most {MAX_FILES}", got=len(self.files))
         for before, after in pairwise(self.files):
             if not before.path < after.path:
                 raise FormatError(f"manifest lists {after.path} out of order", expected=f"before {before.path}")
@@ -130,21 +133,28 @@ def _refuse_two_contents(rows: Iterable[FileRow]) -> None:
 
 def parse_manifest(data: bytes) -> Manifest:
     """Read a manifest's bytes; raises `FormatError` for anything but canonical bytes of a valid one."""
-    document = strict_json.parse_object(data, max_bytes=MAX_MANIFEST_BYTES)
+    document = strict_json.parse_object(data, max_bytes=MAX_MANIFEST_BYTES, max_values=MAX_VALUES)
     for key, expected in (("type", "manifest"), ("spec", SPEC), ("repo_type", "model")):
         if document.get(key) != expected or isinstance(document.get(key), bool):
             raise FormatError(f"manifest `{key}`", expected=repr(expected), got=repr(document.get(key))[:40])
+    if strict_json.canonical(document) != data:
+        raise FormatError("manifest bytes are not in canonical form (RFC 8785)")
     rows = _field(document, "files", list)
     manifest = Manifest(
         SnapshotId(RepoId(_field(document, "repo", str)), CommitId.parse(_field(document, "commit", str))),
         _optional(document, "commit_object", _base64),
         _optional(document, "license", str),
-        tuple(_row(row) for row in rows),
+        tuple(_rows(rows)),
     )
-    if strict_json.canonical(document) != data:
-        raise FormatError("manifest bytes are not in canonical form (RFC 8785)")
     object.__setattr__(manifest, "_raw", data)
     return manifest
+
+
+def _rows(rows: list[JsonValue]) -> Iterator[FileRow]:
+    """Yield the files, each in place of its JSON: of a large repository the two would be large together."""
+    for number, row in enumerate(rows):
+        yield _row(row)
+        rows[number] = None
 
 
 def _row(row: JsonValue) -> FileRow:

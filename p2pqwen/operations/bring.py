@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from p2pqwen.containment import each
 from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.operations.fetch_jobs import JobState
@@ -35,16 +36,18 @@ def bring_here(
     snapshots: Sequence[SnapshotId], request: Request, fetch: FetchHere, report: Report = ignore
 ) -> list[Brought]:
     """Fetch them one after the other in this process."""
-    done = []
-    for number, snapshot in enumerate(snapshots, 1):
-        try:
-            fetch(request(snapshot), report)
-        except P2pqwenError as error:
-            report(Notice("warning", f"{snapshot}: {error.message}"))
-            done.append(Brought(snapshot, error))
-        else:
-            report(Notice("info", f"{number} of {len(snapshots)} is here: {snapshot}"))
-            done.append(Brought(snapshot))
+    done: list[Brought] = []
+
+    def bring(snapshot: SnapshotId) -> None:
+        fetch(request(snapshot), report)
+        report(Notice("info", f"{len(done) + 1} of {len(snapshots)} is here: {snapshot}"))
+        done.append(Brought(snapshot))
+
+    def failed(snapshot: SnapshotId, error: P2pqwenError) -> None:
+        report(Notice("warning", f"{snapshot}: {error.message}"))
+        done.append(Brought(snapshot, error))
+
+    each(snapshots, bring, failed=failed)
     return done
 
 
@@ -60,7 +63,19 @@ def bring_by_node(
 
     Raises `NetworkError` when the node ends before.
     """
-    numbers = {snapshot: node.call("POST", "/v1/fetches", request(snapshot).to_json())["id"] for snapshot in snapshots}
+    numbers: dict[SnapshotId, int] = {}
+    refused: list[Brought] = []
+
+    def hand_over(snapshot: SnapshotId) -> None:
+        numbers[snapshot] = node.call("POST", "/v1/fetches", request(snapshot).to_json())["id"]
+
+    def failed(snapshot: SnapshotId, error: P2pqwenError) -> None:
+        if isinstance(error, NetworkError):
+            raise error
+        report(Notice("warning", f"{snapshot}: {error.message}"))
+        refused.append(Brought(snapshot, error))
+
+    each(snapshots, hand_over, failed=failed)
     why = node.call("GET", "/v1/limits").get("reason")
     if numbers and why:
         report(Notice("info", f"the node waits: {why}"))
@@ -71,7 +86,7 @@ def bring_by_node(
         total = [row["total"] for row in mine if row["total"]]
         report(Progress("fetch", sum(row["done"] for row in mine), sum(total) or None, _detail(mine)))
         if all(JobState(row["state"]).ended or row["state"] in _STUCK for row in mine):
-            return [Brought(snapshot, _error(rows[number])) for snapshot, number in numbers.items()]
+            return [*(Brought(snapshot, _error(rows[number])) for snapshot, number in numbers.items()), *refused]
         wait(LOOK_EVERY)
 
 

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from p2pqwen.containment import each
 from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError, UsageError
-from p2pqwen.events import Progress, Report, ignore
+from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
 from p2pqwen.hub.failures import NotShownError
@@ -64,20 +65,33 @@ def read_watchlist(path: Path) -> tuple[WatchedRepo, ...]:
         raise UsageError(f"{path}: {error.what}", expected=error.expected, got=error.got) from error
 
 
-def wanted_repos(watchlist: Path | None, orgs: Sequence[str], hub: HubClient) -> Wanted:
+def wanted_repos(watchlist: Path | None, orgs: Sequence[str], hub: HubClient, report: Report = ignore) -> Wanted:
     """Return what a watchlist names and what organisations show; a row of the list wins.
 
-    Raises what `read_watchlist` does, `NotFoundError` where the Hub shows no model of an organisation, `NetworkError`.
+    An organisation that the Hub does not show, or cannot be asked about, is told and stops neither the others nor the
+    watchlist. Raises what `read_watchlist` does; where nothing is left to look at, what was wrong with the first
+    organisation: `NotFoundError`, `NetworkError`.
     """
     rows = () if watchlist is None else read_watchlist(watchlist)
     found = {(row.repo, row.revision): row for row in rows}
-    for org in orgs:
+    silent: list[P2pqwenError] = []
+
+    def show(org: str) -> str:
         models = hub.models(org)
         if not models:
             raise NotFoundError(f"the Hub shows no models of {org}")
         for model in models:
             found.setdefault((model.repo, None), WatchedRepo(model.repo, license=model.license))
-    return Wanted(tuple(found.values()), frozenset(orgs))
+        return org
+
+    def failed(org: str, error: P2pqwenError) -> None:
+        silent.append(error)
+        report(Notice("warning", f"{org}: {error.message}"))
+
+    shown = each(orgs, show, failed=failed)
+    if silent and not found:
+        raise silent[0]
+    return Wanted(tuple(found.values()), frozenset(shown))
 
 
 def survey_all(
@@ -206,13 +220,11 @@ class _Surveyor:
 def _content_sizes(held: Iterable[HeldSnapshot]) -> dict[Sha256, int]:
     """Return the size of every file of the library by its SHA-256; snapshots that cannot be read are passed over."""
     found: dict[Sha256, int] = {}
-    for one in held:
-        if one.state is State.INCOMPLETE:
-            continue
-        try:
-            manifest = one.metainfo().manifest
-            if manifest is not None:
-                found.update((row.sha256, row.size) for row in parse_manifest(manifest).files)
-        except P2pqwenError:
-            continue
+
+    def read(one: HeldSnapshot) -> None:
+        manifest = one.metainfo().manifest
+        if manifest is not None:
+            found.update((row.sha256, row.size) for row in parse_manifest(manifest).files)
+
+    each([one for one in held if one.state is not State.INCOMPLETE], read, failed=lambda *_: None)
     return found

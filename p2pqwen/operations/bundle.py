@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from p2pqwen.containment import first_of
 from p2pqwen.errors import NetworkError, VerificationError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted, Position
@@ -24,6 +25,7 @@ from p2pqwen.index.bundle import (
     hash_bundle_file,
 )
 from p2pqwen.index.document import MAX_INDEX_SIZE, IndexDocument
+from p2pqwen.index.entry import Entry
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore, HeldBundle
@@ -157,11 +159,14 @@ def read_torrent(held: HeldBundle, path: RepoPath) -> bytes | None:
 def trackers_of(document: IndexDocument | None) -> tuple[str, ...]:
     """Return the trackers that an index's magnets name: a bundle's peers announce there as well."""
     found: dict[str, None] = {}
-    for entry in document.entries if document is not None else ():
+
+    def add(entry: Entry) -> bool | None:
         if "&tr=" in entry.magnet:
             found.update(dict.fromkeys(parse_magnet(entry.magnet).trackers))
-        if len(found) >= MAX_TRACKERS:
-            break
+        return True if len(found) >= MAX_TRACKERS else None
+
+    # A magnet that names none that can be asked is one tracker less.
+    first_of(document.entries if document is not None else (), add, failed=lambda *_: None)
     return tuple(found)[:MAX_TRACKERS]
 
 

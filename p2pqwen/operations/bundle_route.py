@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from p2pqwen.containment import first_of
 from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.acceptance import Accepted
@@ -163,14 +164,9 @@ class BundleRoute:
 
     def local_torrent(self, publisher: TrustedPublisher, location: str) -> bytes | None:
         """Return a .torrent from a bundle that is here; the caller verifies it."""
-        for held in self.bundles.all(publisher.publisher):
-            try:
-                data = read_torrent(held, RepoPath(location))
-            except P2pqwenError:
-                continue
-            if data is not None:
-                return data
-        return None
+        held = self.bundles.all(publisher.publisher)
+        # A damaged bundle is passed over: the next place has the torrent too.
+        return first_of(held, lambda one: read_torrent(one, RepoPath(location)), failed=lambda *_: None)
 
     def fetch_torrent(self, publisher: TrustedPublisher, location: str) -> bytes:
         """Return a .torrent of the accepted index from its bundle's swarm; raises `NetworkError`, `NotFoundError`."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from p2pqwen.containment import each
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Event, Happened, Notice
 from p2pqwen.index.bundle import INDEX_PATH
@@ -62,8 +63,7 @@ class BundleSeeds:
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + LOOK_EVERY
             self._follow_store(swarm, news)
-        for held, one in self._seeded.items():
-            self._step(swarm, held, one, news)
+        each(list(self._seeded), lambda one: self._step(swarm, one, self._seeded[one], news), failed=_skip(news))
         return news
 
     def hold_all(self, *, paused: bool) -> None:
@@ -77,12 +77,13 @@ class BundleSeeds:
         return (one.torrent.progress() for one in self._seeded.values() if one.torrent is not None)
 
     def _follow_store(self, swarm: Swarm, news: list[Event]) -> None:
-        there = {held for publisher in self._publishers() for held in self._store.all(publisher)}
-        for held in [*self._seeded]:
-            if held not in there or held.files_here(self._seeded[held].metainfo) != self._seeded[held].here:
-                self._drop(swarm, held)  # and loaded again below, with the files that came
-        for held in there - self._seeded.keys():
-            self._load(swarm, held, news)
+        there = {held for some in each(self._publishers(), self._store.all, failed=_skip(news)) for held in some}
+        each(list(self._seeded), lambda one: self._follow(swarm, one, there), failed=_skip(news))
+        each(there - self._seeded.keys(), lambda one: self._load(swarm, one, news), failed=_skip(news))
+
+    def _follow(self, swarm: Swarm, held: HeldBundle, there: Collection[HeldBundle]) -> None:
+        if held not in there or held.files_here(self._seeded[held].metainfo) != self._seeded[held].here:
+            self._drop(swarm, held)  # and loaded again, with the files that came
 
     def _load(self, swarm: Swarm, held: HeldBundle, news: list[Event]) -> None:
         try:
@@ -139,6 +140,12 @@ def _trackers(held: HeldBundle) -> Sequence[Sequence[str]]:
         return [[url] for url in trackers_of(parse_document(parse_file(data).signed))]
     except P2pqwenError:
         return ()
+
+
+def _skip(news: list[Event]) -> Callable[[object, P2pqwenError], None]:
+    return lambda one, error: news.append(
+        _skipped(one, error) if isinstance(one, HeldBundle) else Notice("warning", f"bundles of {one}: {error.message}")
+    )
 
 
 def _skipped(held: HeldBundle, error: P2pqwenError) -> Notice:

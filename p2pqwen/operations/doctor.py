@@ -238,7 +238,7 @@ def _disks(patient: Patient) -> Iterator[Finding]:
 def _disk(folder: LibraryFolder) -> Finding:
     probe = folder.root / f".p2pqwen-probe-{os.getpid()}"
     try:
-        durable.write(probe, b"")
+        durable.write(probe, b"", mode=durable.SHARED)
         durable.remove(probe)
         room = folder.room
     except P2pqwenError as error:
@@ -284,7 +284,12 @@ def _limits(patient: Patient) -> Finding:
 
 def _permissions(patient: Patient) -> Finding:
     home = patient.home
-    private = [*home.keys.glob("*.pem"), home.root / "control.json", home.root / "control.sock"]
+    if home.is_open:
+        advice = f"`chmod 700 {home.root}`; share models by a library folder elsewhere, or the Hugging Face cache"
+        detail = f"others on this machine may look into {home.root}"
+        return Finding("permissions", ok=False, detail=detail, advice=advice)
+    private = [*home.keys.glob("*.pem"), home.root / "control.json", home.root / "control.sock", home.known_peers]
+    private += [home.state, *home.log.glob("*"), *home.locks.glob("*.lock")]
     open_ones = [path for path in private if path.exists() and stat.S_IMODE(path.stat().st_mode) & _PRIVATE]
     if open_ones:
         advice = "`chmod 600 " + " ".join(map(str, open_ones)) + "`"

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from p2pqwen import __version__
+from p2pqwen.containment import each
 from p2pqwen.errors import (
     DiskError,
     FormatError,
@@ -339,11 +340,11 @@ class _Fetch:
 
     def _named_peers(self, plan: FetchPlan) -> Iterator[Endpoint]:
         """Yield the peers a link names, but none that is on this machine or its network."""
-        for text in plan.peers[:MAX_NAMED_PEERS] if self._options.use_peers else ():
-            with suppress(NetworkError):
-                peer = Endpoint.parse(text).resolve()  # once: what is looked at is what is connected to
-                if not peer.is_private:
-                    yield peer
+        named = plan.peers[:MAX_NAMED_PEERS] if self._options.use_peers else ()
+        # Once: what is looked at is what is connected to. One that leads nowhere is none.
+        for peer in each(named, lambda text: Endpoint.parse(text).resolve(), failed=lambda *_: None):
+            if not peer.is_private:
+                yield peer
 
     @contextmanager
     def _relaying(self, plan: FetchPlan) -> Iterator[RelayedTorrent | None]:

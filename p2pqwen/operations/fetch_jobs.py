@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError, UsageError
+from p2pqwen.errors import DiskError, Interruption, NetworkError, NotFoundError, P2pqwenError, UsageError
 from p2pqwen.events import Event, Happened, Notice, Progress, Report
 from p2pqwen.library.durable import LockHeldError
 from p2pqwen.library.folders import AwayError
@@ -39,7 +39,7 @@ RunFetch = Callable[[FetchRequest, Report, Callable[[SnapshotId], None]], dict[s
 """Carry out a request; returns the fields of `fetch --json`."""
 
 
-class JobStoppedError(Exception):
+class JobStoppedError(Interruption):
     """Raised inside a fetch by its report, to stop it where it can go on from."""
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from p2pqwen.containment import each
 from p2pqwen.errors import FormatError, NetworkError
 from p2pqwen.events import Notice, Progress, Report
 from p2pqwen.library import durable
@@ -154,9 +154,7 @@ class _AskingForLayers:
         started = asked = since = time.monotonic()
         traffic = 0
         try:
-            for peer in peers:
-                with suppress(NetworkError):
-                    torrent.connect(peer)
+            each(peers, torrent.connect, failed=lambda *_: None)  # a name without an address
             torrent.start()
             while (now := time.monotonic()) - started < self._seconds and now - since < PATIENCE and not self.is_late:
                 self._swarm.pump(PUMP)
@@ -219,11 +217,7 @@ class _Asking:
             self._swarm.remove(torrent)
 
     def _connect(self, torrent: SwarmTorrent, peers: Sequence[Endpoint]) -> None:
-        for peer in peers:
-            try:
-                torrent.connect(peer)
-            except NetworkError as error:
-                self._report(Notice("warning", error.message))
+        each(peers, torrent.connect, failed=lambda _, error: self._report(Notice("warning", error.message)))
 
     def _look(self, torrent: SwarmTorrent) -> float:
         """Say how it goes, give up in time, and return the time."""

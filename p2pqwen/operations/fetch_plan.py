@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
+from p2pqwen.containment import first_of
 from p2pqwen.errors import (
     FormatError,
     NetworkError,
@@ -259,20 +260,19 @@ def _by_listed_magnet(magnet: Magnet, found: list[Found], sources: Sources, repo
 
 
 def _by_exact_source(magnet: Magnet, named: NamedHosts, report: Report) -> Metainfo | None:
-    for url in magnet.exact_sources:
+    def bring(url: str) -> Metainfo | None:
         if is_private_url(url) and (urlsplit(url).query or not urlsplit(url).path.endswith(".torrent")):
-            continue  # a link from a stranger must not press a button on the user's router
-        try:
-            metainfo = parse_metainfo(read_now(url, max_bytes=MAX_TORRENT_BYTES, named=named))
-            check_infohash(metainfo, magnet.infohash_v1, magnet.infohash_v2)
-            # Whoever made the link made this torrent: its trackers are a stranger's like the link's own.
-            tiers = (_plain(tier, named) for tier in metainfo.trackers)
-            metainfo = replace(metainfo, trackers=tuple(filter(None, tiers)))
-        except P2pqwenError as error:
-            report(Notice("info", f"{url}: {error.message}"))
-        else:
-            return metainfo
-    return None
+            return None  # a link from a stranger must not press a button on the user's router
+        metainfo = parse_metainfo(read_now(url, max_bytes=MAX_TORRENT_BYTES, named=named))
+        check_infohash(metainfo, magnet.infohash_v1, magnet.infohash_v2)
+        # Whoever made the link made this torrent: its trackers are a stranger's like the link's own.
+        tiers = (_plain(tier, named) for tier in metainfo.trackers)
+        return replace(metainfo, trackers=tuple(filter(None, tiers)))
+
+    def failed(url: str, error: P2pqwenError) -> None:
+        report(Notice("info", f"{url}: {error.message}"))
+
+    return first_of(magnet.exact_sources, bring, failed=failed)
 
 
 def check_infohash(metainfo: Metainfo, v1: Sha1 | None, v2: Sha256 | None) -> None:
@@ -300,13 +300,12 @@ def _held(target: NamedTarget, library: Library) -> HeldSnapshot | None:
 def _held_by_hash(magnet: Magnet, library: Library) -> HeldSnapshot | None:
     named = _snapshot_of(magnet)
     candidates = library.all() if named is None else [held] if (held := library.get(named)) is not None else []
-    for held in candidates:
-        try:
-            check_infohash(held.metainfo(), magnet.infohash_v1, magnet.infohash_v2)
-        except P2pqwenError:
-            continue
+
+    def same(held: HeldSnapshot) -> HeldSnapshot:
+        check_infohash(held.metainfo(), magnet.infohash_v1, magnet.infohash_v2)
         return held
-    return None
+
+    return first_of(candidates, same, failed=lambda *_: None)  # another torrent, as most are
 
 
 def _snapshot_of(magnet: Magnet) -> SnapshotId | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -14,7 +14,25 @@ from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.webseed.policy import WebSeedUse
 
-_LISTS = frozenset({"peers", "web_seeds", "include"})
+MAX_ITEMS = 1000
+"""Peers, web seeds or globs of one request."""
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) <= MAX_ITEMS and all(isinstance(one, str) for one in value)
+
+
+# By the annotation of a field: what JSON may hold for it. `true` is no number.
+_KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
+    "str": ("a text", lambda value: isinstance(value, str)),
+    "str | None": ("a text or null", lambda value: value is None or isinstance(value, str)),
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "int": ("a number of 0 or more", lambda value: type(value) is int and value >= 0),
+    "float": ("a number of 0 or more", lambda value: type(value) in {int, float} and value >= 0),  # type: ignore[operator]
+    "tuple[str, ...]": ("a list of texts", _is_texts),
+    "tuple[str, ...] | None": ("a list of texts or null", lambda value: value is None or _is_texts(value)),
+    "Literal['fetch', 'repair']": ("fetch or repair", lambda value: value in {"fetch", "repair"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +109,16 @@ class FetchRequest:
             raise UsageError(f"a fetch has no setting {min(unknown)!r}", expected=", ".join(sorted(known)))
         if not isinstance(value.get("target"), str):
             raise UsageError("a fetch needs a target", expected="a text", got=repr(value.get("target"))[:40])
-        given: dict[str, Any] = {
-            name: tuple(map(str, one)) if name in _LISTS and isinstance(one, list) else one
-            for name, one in value.items()
-        }
-        try:
-            return cls(**given)
-        except (TypeError, AttributeError) as error:
-            raise UsageError("not a fetch", got=str(error)) from error
+        given: dict[str, Any] = {}
+        for one in fields(cls):
+            if one.name not in value:
+                continue
+            held = value[one.name]
+            expected, fits = _KINDS[str(one.type)]
+            if not fits(held):
+                raise UsageError(f"setting {one.name!r} of a fetch", expected=expected, got=repr(held)[:40])
+            given[one.name] = tuple(held) if isinstance(held, list) else held
+        return cls(**given)
 
 
 def absolute(target: str) -> str:

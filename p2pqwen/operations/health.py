@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
-from p2pqwen.errors import NotFoundError, P2pqwenError
-from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.containment import each, warn
+from p2pqwen.errors import NotFoundError
+from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.index.entry import Upstream
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library
@@ -57,11 +59,11 @@ def watched_swarms(
             listed=True,
             held=held.get(entry.id),
         )
-    for snapshot in held.keys() - found.keys():
-        try:
-            found[snapshot] = _of_torrent(held[snapshot], held[snapshot].metainfo())
-        except P2pqwenError as error:
-            report(Notice("warning", f"{held[snapshot].torrent_path}: {error.message}"))
+    besides = [held[snapshot] for snapshot in held.keys() - found.keys()]
+    unlisted = each(
+        besides, lambda one: _of_torrent(one, one.metainfo()), failed=warn(report, attrgetter("torrent_path"))
+    )
+    found |= {one.snapshot: one for one in unlisted}
     return [found[snapshot] for snapshot in sorted(found)]
 
 

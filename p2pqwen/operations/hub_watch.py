@@ -2,7 +2,8 @@
 
 It runs on a thread of its own at the lowest priority, within the user's hours and download limit, and does what
 `preserve --watchlist` does. What came of a round is remembered; a round that was cut off begins again with the node,
-and finds what it had finished.
+and finds what it had finished. Until then it is told as what it is: interrupted, and when. The record alone cannot say
+whether anybody works on it, since a node that was killed writes nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from p2pqwen.errors import FormatError, P2pqwenError
+from p2pqwen.errors import FormatError, Interruption, P2pqwenError
 from p2pqwen.events import Event, Happened, Notice, Progress, Report
 from p2pqwen.library.idle import Pace, make_thread_idle
 from p2pqwen.library.state_store import StateStore
@@ -34,9 +35,10 @@ TELL_EVERY = 5.0  # seconds between notes of how far a round is
 SHOWN_FAILURES = 50
 STOP_SECONDS = 5.0
 _DOCUMENT = "watch"
+_TIMES = ("started", "ended", "noted", "interrupted")
 
 
-class CutOffError(P2pqwenError):
+class CutOffError(Interruption, P2pqwenError):
     """The node stops, or the user's hours are over; the round goes on later."""
 
 
@@ -50,12 +52,28 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class WatchRecord:
-    """The last round: begun, ended (None: it runs, or was cut off), what came of it, and how many in a row failed."""
+    """The last round: begun, ended (None: it runs, or was cut off), what came of it, and how many in a row failed.
+
+    `noted`: when it was last known to run. `interrupted`: when it was cut off, where somebody could still write that.
+    """
 
     started: datetime | None = None
     ended: datetime | None = None
     failed_rounds: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
+    noted: datetime | None = None
+    interrupted: datetime | None = None
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it was begun and has not ended."""
+        return self.started is not None and self.ended is None
+
+    def cut_off(self, *, node_runs: bool) -> datetime | None:
+        """Return when the round was interrupted, None where it was not, or still goes on in a node that runs."""
+        if not self.is_unfinished or (node_runs and self.interrupted is None):
+            return None
+        return self.interrupted or self.noted or self.started
 
     def due(self, every: timedelta) -> datetime | None:
         """Return when the next round is due, None for at once."""
@@ -70,6 +88,8 @@ class WatchRecord:
         return {
             "started": None if self.started is None else format_time(self.started),
             "ended": None if self.ended is None else format_time(self.ended),
+            "noted": None if self.noted is None else format_time(self.noted),
+            "interrupted": None if self.interrupted is None else format_time(self.interrupted),
             "failed_rounds": self.failed_rounds,
             **self.facts,
         }
@@ -79,10 +99,10 @@ class WatchRecord:
         """Read a document; anything else is no round."""
         if not isinstance(value, dict):
             return cls()
-        facts = {name: fact for name, fact in value.items() if name not in {"started", "ended", "failed_rounds"}}
+        facts = {name: fact for name, fact in value.items() if name not in {*_TIMES, "failed_rounds"}}
         try:
-            started, ended = (None if value[name] is None else parse_time(value[name]) for name in ("started", "ended"))
-            return cls(started, ended, int(value["failed_rounds"]), facts)
+            times = {name: None if value.get(name) is None else parse_time(value[name]) for name in _TIMES}
+            return cls(**times, failed_rounds=int(value["failed_rounds"]), facts=facts)
         except (KeyError, TypeError, ValueError, FormatError):
             return cls()
 
@@ -92,18 +112,26 @@ def last_round(store: StateStore) -> WatchRecord:
     return WatchRecord.from_json(store.get(_DOCUMENT))
 
 
-def watch_fields(record: WatchRecord, every: timedelta | None) -> dict[str, Any] | None:
+def watch_fields(record: WatchRecord, every: timedelta | None, *, node_runs: bool) -> dict[str, Any] | None:
     """Return `watch` of `status --json`: None where nothing is watched and nothing ever was."""
-    if every is None:
-        return record.to_json() | {"next": None} if record.started is not None else None
-    return record.to_json() | {"next": _next(record, every)}
+    if every is None and record.started is None:
+        return None
+    cut_off = record.cut_off(node_runs=node_runs)
+    return record.to_json() | {
+        "running": record.is_unfinished and cut_off is None,
+        "interrupted": None if cut_off is None else format_time(cut_off),
+        "next": None if every is None else _next(record, every),
+    }
 
 
-def watch_words(record: WatchRecord, every: timedelta) -> str:
+def watch_words(record: WatchRecord, every: timedelta, *, node_runs: bool) -> str:
     """Return the line of `status`."""
     if record.started is None:
         return "watch      no round yet"
     facts = record.facts
+    if (cut_off := record.cut_off(node_runs=node_runs)) is not None:
+        at, far = f"{cut_off:%Y-%m-%d %H:%M}", facts.get("progress")
+        return f"watch      interrupted {at}{f' at {far}' if far else ''}; it goes on with the node"
     if record.ended is None:
         return f"watch      since {record.started:%Y-%m-%d %H:%M}: {facts.get('progress') or 'looking at the Hub'}"
     due = record.due(every)
@@ -136,6 +164,7 @@ class HubWatch:
     _cut_off: bool = False
 
     def __enter__(self) -> Self:
+        self._interrupted()  # what a node before this one left unfinished, as it may have been killed
         if self.schedule != Schedule(None, None):
             self._thread = threading.Thread(target=self._run, name="hub watch", daemon=True)
             self._thread.start()
@@ -175,6 +204,7 @@ class HubWatch:
                         self._ask_if_due(now)
             except CutOffError as error:
                 self._cut_off = True  # its downloads may be waiting for the Hub still
+                self._interrupted()
                 self.report(Happened("watch cut off", {"reason": error.message}))
             except P2pqwenError as error:  # our own disk: the round could not be written down
                 self.report(Notice("warning", f"watch: {error.message}"))
@@ -253,7 +283,18 @@ class HubWatch:
         return report
 
     def _remember(self, record: WatchRecord) -> None:
-        self.store.put(_DOCUMENT, record.to_json())
+        noted = replace(record, noted=self.places.clock()) if record.is_unfinished else record
+        self.store.put(_DOCUMENT, noted.to_json())
+
+    def _interrupted(self) -> None:
+        """Note that nobody works on the last round any more, if it has not ended."""
+        try:
+            record = last_round(self.store)
+            if record.is_unfinished and record.interrupted is None:
+                at = self.places.clock() if self._cut_off else record.noted or record.started
+                self.store.put(_DOCUMENT, replace(record, interrupted=at).to_json())
+        except P2pqwenError as error:
+            self.report(Notice("warning", f"watch: {error.message}"))
 
     def _tell(self, event: str, snapshots: Iterable[SnapshotId]) -> None:
         for one in snapshots:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
-from p2pqwen.errors import P2pqwenError
-from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.library.snapshots import Library, State
+from p2pqwen.containment import each, warn
+from p2pqwen.events import Report, ignore
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.manifest.hazards import pickle_files
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.verify import signed_manifest
@@ -30,19 +31,17 @@ class InventoryRow:
 
 def inventory(library: Library, report: Report = ignore) -> list[InventoryRow]:
     """Describe every held snapshot; one whose torrent cannot be read is warned about and left out."""
-    rows = []
-    for held in library.all():
-        try:
-            metainfo = held.metainfo()
-            manifest, provenance = signed_manifest(metainfo)
-        except P2pqwenError as error:
-            report(Notice("warning", f"{held.torrent_path}: {error.message}"))
-            continue
-        hazards = len(pickle_files(file.path for file in metainfo.layout.files))
-        proof = None if manifest is None else provenance
-        rows.append(InventoryRow(held.id, held.folder, held.state, metainfo.layout.total_size, hazards, proof))
+    rows = each(library.all(), _row, failed=warn(report, attrgetter("torrent_path")))
     rows += [InventoryRow(one.id, one.folder, "away", one.size, 0, None) for one in library.away()]
     return sorted(rows, key=lambda row: row.id)
+
+
+def _row(held: HeldSnapshot) -> InventoryRow:
+    metainfo = held.metainfo()
+    manifest, provenance = signed_manifest(metainfo)
+    hazards = len(pickle_files(file.path for file in metainfo.layout.files))
+    proof = None if manifest is None else provenance
+    return InventoryRow(held.id, held.folder, held.state, metainfo.layout.total_size, hazards, proof)
 
 
 def inventory_fields(rows: Iterable[InventoryRow]) -> list[dict[str, Any]]:

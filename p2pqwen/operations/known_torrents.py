@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
-from p2pqwen.errors import P2pqwenError, VerificationError, about
-from p2pqwen.events import Notice, Report
+from p2pqwen.containment import each, warn
+from p2pqwen.errors import VerificationError, about
+from p2pqwen.events import Report
 from p2pqwen.library import durable
-from p2pqwen.library.snapshots import Library, State
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.operations.lookup import choose, find_entries, load_torrent
@@ -71,17 +73,15 @@ def _named(paths: Iterable[Path]) -> Iterator[KnownTorrent]:
 
 
 def _unfinished(library: Library, report: Report) -> Iterator[KnownTorrent]:
-    for held in library.all():
-        if held.state is State.COMPLETE:
-            continue
-        try:
-            metainfo = held.metainfo()
-            manifest, _ = signed_manifest(metainfo)
-        except P2pqwenError as error:
-            report(Notice("warning", f"{held.torrent_path}: {error.message}"))
-            continue
-        if manifest is not None:
-            yield _opened(manifest, metainfo)
+    def read(held: HeldSnapshot) -> KnownTorrent | None:
+        metainfo = held.metainfo()
+        manifest, _ = signed_manifest(metainfo)
+        return None if manifest is None else _opened(manifest, metainfo)
+
+    unfinished = [held for held in library.all() if held.state is not State.COMPLETE]
+    for one in each(unfinished, read, failed=warn(report, attrgetter("torrent_path"))):
+        if one is not None:
+            yield one
 
 
 def _opened(manifest: Manifest, metainfo: Metainfo) -> KnownTorrent:

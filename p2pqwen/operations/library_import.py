@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from pathlib import Path
 
+from p2pqwen.containment import each, first_of
 from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
@@ -92,15 +93,17 @@ def import_models(folders: Sequence[Path], *, hub_cache: bool, places: ImportPla
     imported: dict[SnapshotId, Imported] = {}
     unmatched: list[tuple[str, str]] = []
     matches = _Matches(known, places, unmatched)
-    for match in (*matches.in_hub_cache(enabled=hub_cache), *matches.in_folders(folders)):
-        if (before := imported.get(match.known.id)) is not None and not before.missing:
-            continue
-        try:
+
+    def bring_in(match: _Match) -> None:
+        if (before := imported.get(match.known.id)) is None or before.missing:
             imported[match.known.id] = _import_one(match, places, report)
-        except DiskError:
-            raise
-        except P2pqwenError as error:
-            unmatched.append((match.source, error.message))
+
+    def failed(match: _Match, error: P2pqwenError) -> None:
+        if isinstance(error, DiskError):
+            raise error  # it is our own disk, and would fail for the next one as well
+        unmatched.append((match.source, error.message))
+
+    each((*matches.in_hub_cache(enabled=hub_cache), *matches.in_folders(folders)), bring_in, failed=failed)
     return Import(tuple(imported.values()), tuple(unmatched))
 
 
@@ -153,11 +156,10 @@ class _Matches:
         return None if best is None else best[1]
 
     def _opened(self, one: KnownTorrent, source: str) -> TorrentAndManifest | None:
-        try:
-            return one.open()
-        except P2pqwenError as error:
+        def failed(_: KnownTorrent, error: P2pqwenError) -> None:
             self._unmatched.append((source, error.message))
-            return None
+
+        return first_of([one], KnownTorrent.open, failed=failed)
 
 
 def _import_one(match: _Match, places: ImportPlaces, report: Report) -> Imported:
@@ -203,7 +205,7 @@ def _enter(
         reasons = "; ".join(f"{bad.path}: expected {bad.expected}, got {bad.got}" for bad in placing.bad[:3])
         raise NotFoundError(f"no file of {snapshot} here is what the manifest says", got=reasons or None)
     # The folder before its torrent: after a crash between the two it goes back to staging.
-    durable.rename(folder, library.folder(snapshot))
+    durable.rename(folder, library.folder(snapshot), shared=True)
     return library.begin(snapshot, torrent, None)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TypeAlias
 
+from p2pqwen.containment import first_of
 from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.entry import Entry
@@ -131,19 +132,24 @@ def load_torrent(found: Found, *, report: Report = ignore) -> bytes:
     """
     wrong: VerificationError | None = None
     deadline = time.monotonic() + MIRRORS_SECONDS
-    for location in found.torrent_locations:
+
+    def bring(location: str) -> bytes | None:
         if time.monotonic() > deadline:
-            break
-        try:
-            data = read_now(location, max_bytes=MAX_TORRENT_BYTES, named=found.publisher.named)
-            check_torrent(found, data)
-        except VerificationError as error:
+            return None
+        data = read_now(location, max_bytes=MAX_TORRENT_BYTES, named=found.publisher.named)
+        check_torrent(found, data)
+        return data
+
+    def failed(location: str, error: P2pqwenError) -> None:
+        nonlocal wrong
+        if isinstance(error, VerificationError):
             wrong = error
             report(Notice("warning", f"{location}: {error.message}"))
-        except P2pqwenError as error:
-            report(Notice("info", error.message))
         else:
-            return data
+            report(Notice("info", error.message))
+
+    if (data := first_of(found.torrent_locations, bring, failed=failed)) is not None:
+        return data
     if wrong is not None:
         raise wrong
     raise NetworkError(

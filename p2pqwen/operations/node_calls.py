@@ -109,7 +109,7 @@ class _Calls:
         return {
             "node": {"pid": os.getpid(), "listen": self.keeper.listening},
             "snapshots": self.with_upstream([row.to_json() for row in rows]),
-            "watch": watch_fields(last_round(self.store), self.watch_every),
+            "watch": watch_fields(last_round(self.store), self.watch_every, node_runs=True),
             "fetches": [job.to_json() for job in self.keeper.jobs.all() if not job.state.ended],
             "limits": self.snapshots.limits({}),
         }

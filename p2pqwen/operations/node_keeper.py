@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from p2pqwen.errors import DiskError, FormatError, NetworkError, P2pqwenError
+from p2pqwen.containment import each, warn
+from p2pqwen.errors import DiskError, NetworkError, P2pqwenError
 from p2pqwen.events import Happened, Notice, Report
 from p2pqwen.library.idle import Pace, make_thread_idle
 from p2pqwen.library.snapshots import HeldSnapshot, Library
@@ -289,11 +290,13 @@ class NodeKeeper:
             self._timers["applied"] = 1.0
             self._apply(allowed)
         wanted = {SnapshotId.parse(name): choice for name, choice in self._choices.items()}
-        for snapshot in wanted.keys() | self._held.keys():
-            choice = wanted.get(snapshot, Choice())
-            if choice != self._held.get(snapshot):
-                self._live.hold(snapshot, paused=choice.paused, upload_slots=choice.priority.upload_slots)
-                self._held[snapshot] = choice
+        chosen = {one: wanted.get(one, Choice()) for one in wanted.keys() | self._held.keys()}
+        changed = [(snapshot, choice) for snapshot, choice in chosen.items() if choice != self._held.get(snapshot)]
+        each(changed, lambda one: self._hold(*one), failed=warn(self.report, lambda one: one[0]))
+
+    def _hold(self, snapshot: SnapshotId, choice: Choice) -> None:
+        self._live.hold(snapshot, paused=choice.paused, upload_slots=choice.priority.upload_slots)
+        self._held[snapshot] = choice
 
     def _apply(self, allowed: Allowance) -> None:
         rates_changed = (allowed.upload_of_fetches, allowed.download) != (
@@ -357,11 +360,7 @@ class NodeKeeper:
         make_thread_idle()
         while not self._stop.is_set():
             try:
-                for held in self.scrubber.due():
-                    if self._stop.is_set():
-                        return
-                    if not self.jobs.of(held.id):
-                        self._scrub_one(held)
+                each(self.scrubber.due(), self._scrub_one, failed=warn(self.report, lambda held: f"scrub: {held.id}"))
             except ScrubStoppedError:
                 return
             except P2pqwenError as error:
@@ -370,11 +369,11 @@ class NodeKeeper:
             self._scrub_now.clear()
 
     def _scrub_one(self, held: HeldSnapshot) -> None:
-        try:
-            found = self.scrubber.scrub(held, pace=Pace(self.scrubber.rate()), stopping=self._stop.is_set)
-        except FormatError as error:
-            self.report(Notice("warning", f"{held.torrent_path}: {error.message}"))
+        if self._stop.is_set():
+            raise ScrubStoppedError
+        if self.jobs.of(held.id):
             return
+        found = self.scrubber.scrub(held, pace=Pace(self.scrubber.rate()), stopping=self._stop.is_set)
         if found.damage:
             self.on_node(self._mend_damaged)
 
@@ -393,10 +392,12 @@ class NodeKeeper:
         damaged = {name: one.finished for name, one in self._scrubs.items() if one.damage and not one.read}
         fresh = {name for name, finished in damaged.items() if self._mending.get(name) != finished}
         self._mending = damaged
-        for held in self.library.all() if fresh else ():
-            if str(held.id) in fresh:
-                self._live.read_again(held.id)
-                self.jobs.submit(self.repair_request(held.id))
+        rotten = [held for held in self.library.all() if str(held.id) in fresh] if fresh else []
+        each(rotten, self._mend, failed=warn(self.report, lambda held: held.id))
+
+    def _mend(self, held: HeldSnapshot) -> None:
+        self._live.read_again(held.id)
+        self.jobs.submit(self.repair_request(held.id))
 
     def _follow_disks(self) -> None:
         before, self._missing = self._missing, len(self.library.missing_folders)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from p2pqwen.containment import each, warn
 from p2pqwen.errors import P2pqwenError
-from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.events import Report, ignore
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
@@ -104,11 +105,7 @@ class NodeState:
 def write_state(path: Path, state: NodeState) -> None:
     """Replace the file, so that a reader sees one whole state; raises `DiskError`. Not synced: it is of this moment."""
     document = {"pid": state.pid, "listen": state.listen, "snapshots": [row.to_json() for row in state.snapshots]}
-    with durable.disk_errors(f"write {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(document), encoding="utf-8")
-        temporary.replace(path)
+    durable.write(path, json.dumps(document).encode(), sync=False)
 
 
 def node_status(
@@ -129,11 +126,12 @@ def node_status(
 
 
 def _at_rest(held: HeldSnapshot, report: Report) -> SnapshotState:
-    try:
-        metainfo = held.metainfo()
-    except P2pqwenError as error:
-        report(Notice("warning", f"{held.torrent_path}: {error.message}"))
-        return SnapshotState(id=held.id, state=held.state.value)
+    found = each([held], _read_at_rest, failed=warn(report, attrgetter("torrent_path")))
+    return found[0] if found else SnapshotState(id=held.id, state=held.state.value)
+
+
+def _read_at_rest(held: HeldSnapshot) -> SnapshotState:
+    metainfo = held.metainfo()
     progress = _on_disk(held, metainfo) if held.state is State.INCOMPLETE else 1.0
     return SnapshotState(id=held.id, state=held.state.value, progress=progress, size=metainfo.layout.total_size)
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from p2pqwen.containment import each
 from p2pqwen.errors import NotFoundError, P2pqwenError, VerificationError, about
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted, Position, TrustedState, accept, accept_draft
@@ -27,7 +28,7 @@ from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.keys import Passphrase, open_keys
 from p2pqwen.operations.publish_check import Contradiction, LeftOut, SeedChoice, Torrents, choose_web_seeds
-from p2pqwen.operations.publish_plan import Plan, entries_of, prepared
+from p2pqwen.operations.publish_plan import Plan, entries_of, prepared, publishable
 from p2pqwen.operations.site import (
     check_known,
     check_site,
@@ -48,12 +49,16 @@ from p2pqwen.values.strict_json import JsonValue, canonical
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What was published, or drafted: then `accepted.signers` tells who is still to sign."""
+    """What was published, or drafted: then `accepted.signers` tells who is still to sign.
+
+    `skipped`: held snapshots whose torrents no index may list, with the reasons; an entry of earlier stays as it was.
+    """
 
     accepted: Accepted
     difference: IndexDiff
     index: Path
     left_out: tuple[LeftOut, ...] = ()
+    skipped: tuple[tuple[SnapshotId, str], ...] = ()
 
 
 Approve = Callable[[IndexDiff], bool]
@@ -97,7 +102,7 @@ def publish(
             hint = "is this home an old backup? go on from that index with --base FILE"
             check_known(keys, one.accepted, one.place, last, base, hint)
         private = _index_keys(keys, root, passphrase, drafting=plan.draft is not None)
-        held = [one for one in library.all() if one.state is State.COMPLETE and one.id not in plan.withdraw]
+        held, skipped = _publishable(library, plan, report)
         left_out: tuple[LeftOut, ...] = ()
         if check is not None:
             chosen = check(_torrents(keys, held, plan, base), plan, _listed(base), report=report)
@@ -119,9 +124,9 @@ def publish(
         _rewrite_torrents(keys, plan.out, entries[len(held) :])
         complete_site(keys, plan.out, document)
         if plan.draft is not None:
-            durable.write(plan.draft, data)
-            return Published(accepted, difference, plan.draft, left_out)
-        return Published(accepted, difference, write_index(keys, plan.out, data), left_out)
+            durable.write(plan.draft, data, mode=durable.SHARED)
+            return Published(accepted, difference, plan.draft, left_out, skipped)
+        return Published(accepted, difference, write_index(keys, plan.out, data), left_out, skipped)
 
 
 def sign_draft(
@@ -158,7 +163,7 @@ def sign_draft(
         rows = file.signatures if isinstance(file.signatures, list) else []
         kept = [row for row in rows if not (isinstance(row, dict) and row.get("keyid") in signers)]
         data = encode_file(seen.roots, file.signed, [*kept, *ours])
-        durable.write(draft, data)
+        durable.write(draft, data, mode=durable.SHARED)
         return Published(accept_draft(data, trusted, now), difference, draft)
 
 
@@ -260,6 +265,24 @@ def _signed_before(keys: KeyStore, document: IndexDocument) -> tuple[str, ...]:
 def _sign(signed: JsonValue, private: list[PrivateKey]) -> list[JsonValue]:
     payload = canonical(signed)
     return [sign(INDEX_TYPE, payload, key) for key in private]
+
+
+def _publishable(
+    library: Library, plan: Plan, report: Report
+) -> tuple[list[HeldSnapshot], tuple[tuple[SnapshotId, str], ...]]:
+    """Return what may be published, and what may not: one torrent of a stranger's making stops no publishing."""
+    skipped: list[tuple[SnapshotId, str]] = []
+
+    def check(held: HeldSnapshot) -> HeldSnapshot:
+        publishable(held)
+        return held
+
+    def failed(held: HeldSnapshot, error: P2pqwenError) -> None:
+        skipped.append((held.id, error.message))
+        report(Notice("warning", f"{held.id} is not published: {error.message}"))
+
+    whole = [one for one in library.all() if one.state is State.COMPLETE and one.id not in plan.withdraw]
+    return each(whole, check, failed=failed), tuple(skipped)
 
 
 def _listed(base: Accepted | None) -> dict[SnapshotId, tuple[str, ...]]:

@@ -104,14 +104,20 @@ def _carried(listed: Mapping[SnapshotId, Entry], held: set[SnapshotId], plan: Pl
         yield replace(entry, upstream=state, web_seeds=seeds, magnet=str(magnet))
 
 
-def prepared(held: HeldSnapshot, plan: Plan) -> Metainfo:
-    """Return a snapshot's torrent with the seeds and trackers of this publishing."""
+def publishable(held: HeldSnapshot) -> Metainfo:
+    """Return a snapshot's torrent; raises `VerificationError`, `DiskError` for one that no index may list."""
     metainfo = held.metainfo()
     check_recipe(metainfo)
     if metainfo.manifest is None or parse_manifest(metainfo.manifest).snapshot != held.id:
         raise VerificationError(
             f"the torrent of {held.id} carries no manifest of it", hint="preserve the snapshot again to make one"
         )
+    return metainfo
+
+
+def prepared(held: HeldSnapshot, plan: Plan) -> Metainfo:
+    """Return a snapshot's torrent with the seeds and trackers of this publishing."""
+    metainfo = publishable(held)
     return replace(
         metainfo,
         web_seeds=plan.web_seeds_of(held.id),

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from p2pqwen.containment import each_at_once
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report
 from p2pqwen.index.acceptance import Accepted, RefusedError, TrustedState, accept
@@ -61,27 +62,15 @@ def _on_mirrors(keys: KeyStore, mirrors: Iterable[str], now: datetime, report: R
     """Return the valid indexes that mirrors hold, under this home's newest root or a newer one; others are told."""
     roots = keys.roots()
     trusted = TrustedState(roots[0].root.digest, roots)
-    found = []
-    for mirror, answer in asyncio.run(_ask(mirrors)):
-        try:
-            if isinstance(answer, P2pqwenError):
-                raise answer
-            found.append(Elsewhere(accept(answer, trusted, now), mirror))
-        except RefusedError as error:
-            report(Notice("info", f"mirror {mirror}: {error.message}"))
-        except P2pqwenError as error:
-            report(Notice("info", f"mirror {mirror} was not looked at: {error.message}"))
-    return found
+    asked = tuple(dict.fromkeys(mirrors))
+    named = NamedHosts.of(asked)  # the publisher is the user
 
+    async def ask(mirror: str) -> Elsewhere:
+        data = await read(Location(mirror).index, max_bytes=MAX_INDEX_SIZE, named=named, patience=PATIENCE)
+        return Elsewhere(accept(data, trusted, now), mirror)
 
-async def _ask(mirrors: Iterable[str]) -> list[tuple[str, bytes | P2pqwenError]]:
-    mirrors = tuple(dict.fromkeys(mirrors))
-    named = NamedHosts.of(mirrors)  # the publisher is the user himself
-    return await asyncio.gather(*(_answer(mirror, named) for mirror in mirrors))
+    def failed(mirror: str, error: P2pqwenError) -> None:
+        how = "" if isinstance(error, RefusedError) else " was not looked at"
+        report(Notice("info", f"mirror {mirror}{how}: {error.message}"))
 
-
-async def _answer(mirror: str, named: NamedHosts) -> tuple[str, bytes | P2pqwenError]:
-    try:
-        return mirror, await read(Location(mirror).index, max_bytes=MAX_INDEX_SIZE, named=named, patience=PATIENCE)
-    except P2pqwenError as error:
-        return mirror, error
+    return asyncio.run(each_at_once(asked, ask, failed=failed))

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError, VerificationError
+from p2pqwen.containment import first_of
+from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient
@@ -50,22 +51,28 @@ def rebuild(
     `NotFoundError` when none serves it at all, `DiskError`, `P2pqwenError` for a gated repository.
     """
     problem: P2pqwenError | None = None
-    for source in sources:
+
+    def build(source: RecipeSource) -> Rebuilt:
         report(Notice("info", f"no peer has {source.snapshot}; rebuilding its torrent from {source.endpoint}"))
-        try:
-            preserved = preserve(
-                source.snapshot.repo,
-                str(source.snapshot.commit),
-                hub=open_hub(source.endpoint),
-                cache=cache,
-                library=library,
-                options=PreserveOptions(wanted=wanted),
-                report=report,
-            )
-        except (VerificationError, NotFoundError, NetworkError) as error:
-            report(Notice("warning", f"{source.endpoint}: {error.message}"))
-            if not isinstance(problem, VerificationError):
-                problem = error
-        else:
-            return Rebuilt(preserved, source)
+        preserved = preserve(
+            source.snapshot.repo,
+            str(source.snapshot.commit),
+            hub=open_hub(source.endpoint),
+            cache=cache,
+            library=library,
+            options=PreserveOptions(wanted=wanted),
+            report=report,
+        )
+        return Rebuilt(preserved, source)
+
+    def failed(source: RecipeSource, error: P2pqwenError) -> None:
+        nonlocal problem
+        if isinstance(error, DiskError):
+            raise error  # ours: no other source can help
+        report(Notice("warning", f"{source.endpoint}: {error.message}"))
+        if not isinstance(problem, VerificationError):
+            problem = error
+
+    if (rebuilt := first_of(sources, build, failed=failed)) is not None:
+        return rebuilt
     raise problem or NotFoundError("nothing says where the torrent could be rebuilt from")

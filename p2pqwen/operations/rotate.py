@@ -141,7 +141,7 @@ def read_roots(file: Path) -> tuple[SignedRoot, ...]:
 def write_roots(file: Path, roots: tuple[SignedRoot, ...]) -> None:
     """Write a draft."""
     rows = [signed.to_json() for signed in roots]
-    durable.write(file, json.dumps({"roots": rows}, indent=1, ensure_ascii=False).encode() + b"\n")
+    durable.write(file, json.dumps({"roots": rows}, indent=1, ensure_ascii=False).encode() + b"\n", mode=durable.SHARED)
 
 
 def _finish(store: KeyStore, roots: tuple[SignedRoot, ...], state: Progress, draft: Path | None) -> Rotation:

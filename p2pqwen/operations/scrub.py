@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from p2pqwen.errors import DiskError, FormatError, P2pqwenError
+from p2pqwen.containment import each, warn
+from p2pqwen.errors import DiskError, FormatError, Interruption
 from p2pqwen.events import Happened, Notice, Report, ignore
 from p2pqwen.library import durable
 from p2pqwen.library.idle import Pace, forget_cached
@@ -31,7 +32,7 @@ SLOWEST = 20 << 20
 """Bytes a second that a pass is always allowed; it gets more where a library is too large for its interval."""
 
 
-class ScrubStoppedError(Exception):
+class ScrubStoppedError(Interruption):
     """The pass was told to stop; what it read so far is remembered."""
 
 
@@ -105,19 +106,22 @@ class Scrubber:
         """Return the snapshots whose last pass is older than the interval; those under way first, then the oldest."""
         records = self.records()
         now = self.now()
-        found = []
-        for held in self.library.all():
-            if held.state is State.INCOMPLETE:
-                continue
+        found: list[tuple[bool, datetime, SnapshotId, HeldSnapshot]] = []
+
+        def look(held: HeldSnapshot) -> None:
             record = records.get(str(held.id), ScrubRecord())
             last = record.finished or _arrived(held)
             if everything or record.read or now - last >= self.interval or last > now:
                 found.append((not record.read, last, held.id, held))
+
+        whole = [held for held in self.library.all() if held.state is not State.INCOMPLETE]
+        each(whole, look, failed=warn(self.report, lambda held: held.id))
         return [held for *_, held in sorted(found)]
 
     def rate(self) -> int:
         """Return the bytes a second that read the whole library twice within the interval."""
-        total = sum(_size(held) for held in self.library.all())
+        sizes = each(self.library.all(), lambda held: held.metainfo().layout.total_size, failed=lambda *_: None)
+        total = sum(sizes)
         return max(SLOWEST, round(2 * total / max(1.0, self.interval.total_seconds())))
 
     def scrub(
@@ -222,10 +226,3 @@ def _arrived(held: HeldSnapshot) -> datetime:
     """When its torrent was written, after every file had been verified."""
     with durable.disk_errors(f"look at {held.torrent_path}"):
         return datetime.fromtimestamp(held.torrent_path.stat().st_mtime, UTC)
-
-
-def _size(held: HeldSnapshot) -> int:
-    try:
-        return held.metainfo().layout.total_size
-    except P2pqwenError:
-        return 0

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 
+from p2pqwen.containment import each, warn
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Event, Happened, Notice, Report
 from p2pqwen.library import durable
@@ -108,6 +109,7 @@ def seed(
     """
     alone = durable.lock(home.locks / "node.lock", hint="each home has one node, and `p2pqwen status` shows it")
     with alone, Swarm(settings, report=report) as swarm, web or nullcontext():
+        durable.remove(home.node_state)  # a node that was killed left it: it is not what this one says
         try:
             _Node(library, home, settings, swarm, web, helpers, report).run(stopping, control or nullcontext())
         finally:
@@ -180,8 +182,7 @@ class _Node:
             more_to_load = self._load_some()
             self._swarm.pump(0.0 if more_to_load else PUMP)
             if self._due("steps", len(self._seeds) / 1000):
-                for one in list(self._seeds.values()):
-                    self._step(one)
+                each(list(self._seeds.values()), self._step, failed=self._give_up)
             self._look_after_publishers()
             if self._web is not None and self._upload and self._due("share", SHARE_EVERY):
                 self._share_upload(self._web)
@@ -210,8 +211,7 @@ class _Node:
         """Serve nothing at all, or what is not held otherwise."""
         if paused != self._all_held:
             self._all_held = paused
-            for one in self._seeds.values():
-                self._serve_or_hold(one)
+            each(list(self._seeds.values()), self._serve_or_hold, failed=self._give_up)
             if self._publishers is not None:
                 self._publishers.bundles.hold_all(paused=paused)
 
@@ -323,13 +323,16 @@ class _Node:
             self._library.remember(held)
             self._complete = {one.id: one for one in held if one.state is State.COMPLETE}
             away = {one.id for one in self._away}
-            for gone in self._seeds.keys() - self._complete.keys():
-                self._drop(self._seeds[gone], "away" if gone in away else "removed")
+            each(
+                [self._seeds[gone] for gone in self._seeds.keys() - self._complete.keys()],
+                lambda one: self._drop(one, "away" if one.held.id in away else "removed"),
+                failed=self._give_up,
+            )
             for gone in self._left_out.keys() - self._complete.keys():
                 del self._left_out[gone]
-        for damaged in [one for one in self._seeds.values() if one.standing is Standing.DAMAGED]:
-            if damaged.damaged_look != self._look(damaged.held):
-                self._drop(damaged, "mended")  # and loaded again below
+        damaged = [one for one in self._seeds.values() if one.standing is Standing.DAMAGED]
+        mended = [one for one in damaged if one.damaged_look != self._look(one.held)]
+        each(mended, lambda one: self._drop(one, "mended"), failed=self._give_up)  # and loaded again below
         if len(self._seeds) < len(self._complete):
             missing = (self._complete[one] for one in self._complete.keys() - self._seeds.keys())
             left_out = self._left_out
@@ -346,20 +349,15 @@ class _Node:
             held = self._to_load.popleft()
             if checking >= MAX_CHECKING and not self._verified.stamp(held.id):
                 continue  # it would have to be read: it comes again with the next look, and holds up nobody
-            loaded = self._load(held)
-            checking += loaded is not None and loaded.standing is Standing.CHECKING
+            loaded = each([held], self._load, failed=self._not_loaded)
+            checking += any(one.standing is Standing.CHECKING for one in loaded)
         return bool(self._to_load)
 
-    def _load(self, held: HeldSnapshot) -> _Seed | None:
-        try:
-            metainfo = held.metainfo()
-            files = [file.path for file in metainfo.files]
-            trusted = self._verified.unchanged(held.id, metainfo.infohash.v2, held.folder, files)
-            torrent = self._swarm.add_seed(metainfo, held.folder.parent, trusted=trusted)
-        except P2pqwenError as error:
-            self._left_out[held.id] = self._look(held)
-            self._news.append(Notice("warning", f"{held.id} is not seeded: {error.message}"))
-            return None
+    def _load(self, held: HeldSnapshot) -> _Seed:
+        metainfo = held.metainfo()
+        files = [file.path for file in metainfo.files]
+        trusted = self._verified.unchanged(held.id, metainfo.infohash.v2, held.folder, files)
+        torrent = self._swarm.add_seed(metainfo, held.folder.parent, trusted=trusted)
         before = 0 if self._web is None else self._web.sent(held.id)
         one = self._seeds[held.id] = _Seed(held, metainfo, torrent, Standing.CHECKING, before)
         if trusted:
@@ -367,6 +365,15 @@ class _Node:
         else:
             self._happened("checking", one, size=metainfo.layout.total_size)
         return one
+
+    def _not_loaded(self, held: HeldSnapshot, error: P2pqwenError) -> None:
+        self._left_out[held.id] = self._look(held)
+        self._news.append(Notice("warning", f"{held.id} is not seeded: {error.message}"))
+
+    def _give_up(self, one: _Seed, error: P2pqwenError) -> None:
+        """Seed a snapshot no longer that a step failed for; it is loaded again when somebody has mended it."""
+        each([one], lambda one: self._leave_out(one, error.message), failed=warn(self._report, lambda one: one.held.id))
+        self._seeds.pop(one.held.id, None)
 
     def _step(self, one: _Seed) -> None:
         if one.torrent.error is not None and not self._library.is_here(one.held):

@@ -102,7 +102,7 @@ class Standing:
 
 def install(service: Service, options: Sequence[str], *, start: bool) -> Standing:
     """Write the unit and have it started now and with the machine; raises `DiskError`, `P2pqwenError`."""
-    durable.write(service.path, service.unit(options).encode())
+    durable.write(service.path, service.unit(options).encode(), mode=durable.SHARED)
     failed = _systemctl("daemon-reload")
     if failed is None:
         failed = _systemctl("enable", *(["--now"] if start else []), service.name)

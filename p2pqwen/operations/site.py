@@ -79,7 +79,7 @@ def write_torrent(keys: KeyStore, out: Path, location: str, data: bytes) -> None
         keys.write_torrent(location, data)
     path = out / location
     if not path.exists() or durable.read(path, max_bytes=MAX_TORRENT_BYTES) != data:
-        durable.write(path, data)
+        durable.write(path, data, mode=durable.SHARED)
 
 
 def complete_site(keys: KeyStore, out: Path, document: IndexDocument) -> None:
@@ -92,11 +92,11 @@ def complete_site(keys: KeyStore, out: Path, document: IndexDocument) -> None:
                 f"the torrent of {entry.id} is neither in the library nor in {out}",
                 hint=f"copy {entry.torrent} there from a mirror, or withdraw the snapshot",
             )
-        durable.write(out / entry.torrent, kept)
+        durable.write(out / entry.torrent, kept, mode=durable.SHARED)
 
 
 def write_index(keys: KeyStore, out: Path, data: bytes) -> Path:
     """Remember a published index, then let the site name it."""
     keys.write_published(data)
-    durable.write(out / INDEX_FILE, data)
+    durable.write(out / INDEX_FILE, data, mode=durable.SHARED)
     return out / INDEX_FILE

@@ -167,4 +167,8 @@ def _text(given: Mapping[str, Any], name: str) -> str:
 
 def _optional(given: Mapping[str, Any], name: str) -> str | None:
     value = given.get(name)
-    return None if value is None else str(value)
+    if value is None or isinstance(value, str):
+        return value
+    if type(value) is int:
+        return str(value)
+    raise UsageError(f"limit {name!r}", expected="a text, as `p2pqwen limits` takes it", got=type(value).__name__)

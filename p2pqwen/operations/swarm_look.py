@@ -10,8 +10,9 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
+from typing import TypeVar
 
+from p2pqwen.containment import each, each_at_once
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.entry import Upstream
@@ -22,7 +23,7 @@ from p2pqwen.operations.dht_access import DhtAccess
 from p2pqwen.stewardship.swarm_health import Sighting, Source, join
 from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, WebSeedLook
 from p2pqwen.swarm import tracker_scrape
-from p2pqwen.swarm.dht import Dht, SwarmCount
+from p2pqwen.swarm.dht import SwarmCount
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.values.digest import Sha1, Sha256
@@ -41,6 +42,8 @@ SURE_OF_NOBODY = 4
 MAX_SAMPLE = 256 << 10
 _EVERY_REPO_HAS = RepoPath(".gitattributes")
 _PATIENCE = Patience(answer=10.0, total=30.0)
+
+Asked = TypeVar("Asked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +107,14 @@ async def look_at(
     seen = _Seen()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await asyncio.gather(
-                _ask_trackers(swarms if ways.trackers else (), ways.named, seen, clock, report),
-                _ask_dht(swarms, ways.dht, seen, clock),
-                _ask_web_seeds(swarms if ways.web_seeds else (), records, ways, seen, clock),
-            )
+            sides: dict[str, Callable[[], Awaitable[None]]] = {
+                "trackers": lambda: _ask_trackers(swarms if ways.trackers else (), ways.named, seen, clock, report),
+                "DHT": lambda: _ask_dht(swarms, ways.dht, seen, clock, report),
+                "web seeds": lambda: _ask_web_seeds(
+                    swarms if ways.web_seeds else (), records, ways, seen, clock, report
+                ),
+            }
+            await each_at_once(sides, lambda side: sides[side](), failed=_tell(report))
     return {swarm.snapshot: seen.look(swarm.snapshot) for swarm in swarms}
 
 
@@ -129,27 +135,27 @@ async def _ask_trackers(
     swarms: Sequence[WatchedSwarm], named: NamedHosts, seen: _Seen, clock: Callable[[], datetime], report: Report
 ) -> None:
     of_tracker: dict[str, list[WatchedSwarm]] = {}
-    for swarm in swarms:
+
+    def name(swarm: WatchedSwarm) -> None:
         for url in swarm.trackers[:MAX_TRACKERS]:
             of_tracker.setdefault(url, []).append(swarm)
+
+    each(swarms, name, failed=_tell(report, lambda swarm: swarm.snapshot))
     questions = [
         (url, some[start : start + tracker_scrape.MAX_AT_ONCE])
         for url, some in of_tracker.items()
         for start in range(0, len(some), tracker_scrape.MAX_AT_ONCE)
     ]
 
-    async def ask(url: str, some: Sequence[WatchedSwarm]) -> None:
-        try:
-            found = await _scrape(url, [one.infohash.v1 for one in some], named)
-        except P2pqwenError as error:
-            report(Notice("info", f"tracker {url}: {error.message}"))
-            return
+    async def ask(question: tuple[str, Sequence[WatchedSwarm]]) -> None:
+        url, some = question
+        found = await _scrape(url, [one.infohash.v1 for one in some], named)
         for swarm in some:
             # Trackers leave out torrents that nobody has announced to them.
             one = found.get(swarm.infohash.v1, tracker_scrape.NOBODY)
             seen.trackers.setdefault(swarm.snapshot, []).append(Sighting(clock(), Source.TRACKER, one.seeds, one.peers))
 
-    await _some_at_once([partial(ask, url, some) for url, some in questions])
+    await each_at_once(questions, ask, failed=_tell(report, lambda one: f"tracker {one[0]}"), at_once=AT_ONCE)
 
 
 async def _scrape(tracker: str, torrents: Sequence[Sha1], named: NamedHosts) -> Mapping[Sha1, tracker_scrape.Scraped]:
@@ -163,18 +169,22 @@ async def _scrape(tracker: str, torrents: Sequence[Sha1], named: NamedHosts) -> 
 
 
 async def _ask_dht(
-    swarms: Sequence[WatchedSwarm], access: DhtAccess | None, seen: _Seen, clock: Callable[[], datetime]
+    swarms: Sequence[WatchedSwarm],
+    access: DhtAccess | None,
+    seen: _Seen,
+    clock: Callable[[], datetime],
+    report: Report,
 ) -> None:
     if access is None:
         return
-
-    async def ask(swarm: WatchedSwarm, dht: Dht) -> None:
-        look = _sighting(await dht.count(swarm.infohash.v1), clock())
-        if look is not None:
-            seen.dht[swarm.snapshot] = look
-
     async with access.open() as dht:
-        await _some_at_once([partial(ask, swarm, dht) for swarm in swarms])
+
+        async def ask(swarm: WatchedSwarm) -> None:
+            look = _sighting(await dht.count(swarm.infohash.v1), clock())
+            if look is not None:
+                seen.dht[swarm.snapshot] = look
+
+        await each_at_once(swarms, ask, failed=_tell(report, lambda one: f"DHT, {one.snapshot}"), at_once=AT_ONCE)
 
 
 def _sighting(count: SwarmCount, now: datetime) -> Sighting | None:
@@ -189,23 +199,25 @@ async def _ask_web_seeds(
     ways: Ways,
     seen: _Seen,
     clock: Callable[[], datetime],
+    report: Report,
 ) -> None:
-    async def ask(swarm: WatchedSwarm, bases: Sequence[Base]) -> None:
-        sample = await asyncio.to_thread(_sample, swarm)
-        found = [await _serves(base, *sample, ways.named) for base in bases]
+    async def ask(swarm: WatchedSwarm) -> None:
+        name = str(swarm.snapshot.commit)
+        bases = combine_bases(name, swarm.snapshot.repo, indexes=[swarm.web_seeds]).usable[:MAX_BASES]
+        path, digest = await asyncio.to_thread(_sample, swarm)
+        tell = _tell(report, lambda base: f"web seed {base}")
+        found = await each_at_once(bases, lambda base: _serves(base, path, digest, ways.named), failed=tell, at_once=1)
         answered = [one for one in found if one is not None]
         if answered:
             seen.web[swarm.snapshot] = WebSeedLook(clock(), len(answered), sum(answered))
 
-    now = clock()
-    questions = []
-    for swarm in swarms:
+    def is_due(swarm: WatchedSwarm) -> bool:
         web = records.get(swarm.snapshot, NEVER_SEEN).web
-        if swarm.web_seeds and (web is None or now - web.at >= ways.web_again):
-            name = str(swarm.snapshot.commit)
-            bases = combine_bases(name, swarm.snapshot.repo, indexes=[swarm.web_seeds]).usable[:MAX_BASES]
-            questions.append(partial(ask, swarm, bases))
-    await _some_at_once(questions)
+        return bool(swarm.web_seeds) and (web is None or now - web.at >= ways.web_again)
+
+    now = clock()
+    wanted = [swarm for swarm in swarms if is_due(swarm)]
+    await each_at_once(wanted, ask, failed=_tell(report, lambda one: f"web seeds of {one.snapshot}"), at_once=AT_ONCE)
 
 
 async def _serves(base: Base, path: RepoPath, digest: Sha256 | None, named: NamedHosts) -> bool | None:
@@ -230,11 +242,6 @@ def _sample(swarm: WatchedSwarm) -> tuple[RepoPath, Sha256 | None]:
     return (_EVERY_REPO_HAS, None) if small is None else (small.path, small.sha256)
 
 
-async def _some_at_once(work: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    turns = asyncio.Semaphore(AT_ONCE)
-
-    async def one(begin: Callable[[], Awaitable[None]]) -> None:
-        async with turns:
-            await begin()
-
-    await asyncio.gather(*map(one, work))
+def _tell(report: Report, name: Callable[[Asked], object] = str) -> Callable[[Asked, P2pqwenError], None]:
+    """Return what says in passing whom there was no answer from: nothing is remembered of it."""
+    return lambda one, error: report(Notice("info", f"{name(one)}: {error.message}"))

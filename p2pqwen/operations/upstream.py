@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from p2pqwen.containment import first_of
 from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.client import HubClient
@@ -125,10 +126,8 @@ def check_upstream(
 
 
 def _shown(snapshot: SnapshotId, hub: HubClient, report: Report) -> bool | None:
-    try:
-        return hub.serves(snapshot)
-    except NetworkError:
-        return None
-    except P2pqwenError as error:
-        report(Notice("info", f"{snapshot}: {error.message}"))
-        return None
+    def failed(_: SnapshotId, error: P2pqwenError) -> None:
+        if not isinstance(error, NetworkError):
+            report(Notice("info", f"{snapshot}: {error.message}"))
+
+    return first_of([snapshot], hub.serves, failed=failed)

@@ -83,7 +83,7 @@ def read_loopback(home: Path) -> Loopback | None:
         with (home / TOKEN_NAME).open("rb") as file:
             value = json.loads(file.read(MAX_TOKEN_FILE))
         return Loopback(int(value["port"]), str(value["token"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None
 
 

@@ -92,6 +92,6 @@ class _Over(http.client.HTTPConnection):
 def _object(data: bytes) -> Json:
     try:
         value = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NetworkError("the node's answer makes no sense", got=str(error)) from error
     return value if isinstance(value, dict) else {}

@@ -1,7 +1,8 @@
 """The control API: JSON over HTTP/1.1, version 1, every path below /v1/.
 
-A call gets one JSON object (path, query and body joined) and returns one, or an iterator: then each of its objects is a
-line of the answer as it comes (application/x-ndjson). Calls run on threads; what they raise is `server.problem`.
+A call gets one JSON object (path, query and body joined, each name once) and returns one, or an iterator: then each of
+its objects is a line of the answer as it comes (application/x-ndjson). Calls run on threads; what they raise is
+`server.problem`. A body is read as strictly as a document, but for floats; one that is not what it must be is a 400.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from aiohttp import web
 from p2pqwen.errors import FormatError, P2pqwenError, UsageError
 from p2pqwen.events import Happened, Report, ignore
 from p2pqwen.server import address, guard, problem
+from p2pqwen.values.strict_json import parse_call
 
 MAX_REQUEST = 1 << 20
 _STOP_SECONDS = 3.0
@@ -105,7 +107,10 @@ class ControlServer:
 
     def _text_handler(self, text: Callable[[], Text]) -> guard.Handler:
         async def answer(_request: web.Request) -> web.StreamResponse:
-            found = await self._loop.run_in_executor(self._pool, text)
+            try:
+                found = await self._loop.run_in_executor(self._pool, text)
+            except Exception as error:  # noqa: BLE001 - the same fields as every other refusal
+                return _refusal(error)
             return web.Response(body=found.body, headers={"Content-Type": found.content_type})
 
         return answer
@@ -115,8 +120,10 @@ class ControlServer:
             try:
                 given = await _arguments(request)
                 found = await self._loop.run_in_executor(self._pool, call, given)
-            except P2pqwenError as error:
-                return web.json_response({"error": problem.to_json(error)}, status=problem.status_of(error))
+            except web.HTTPException:  # too large: the guard words it
+                raise
+            except Exception as error:  # noqa: BLE001 - a fault of ours has the same fields as a refusal
+                return _refusal(error)
             if isinstance(found, dict):
                 return web.json_response(found)
             return await self._stream(request, found)
@@ -132,6 +139,9 @@ class ControlServer:
             await response.write_eof()
         except ConnectionError:
             return response  # the reader has gone
+        except Exception as error:  # noqa: BLE001 - the answer has begun: its last line says what broke
+            _, shown = _problem_of(error)
+            await response.write(json.dumps(shown).encode() + b"\n")
         finally:
             close = getattr(lines, "close", None)
             if close is not None:
@@ -154,17 +164,30 @@ class ControlServer:
 
 
 async def _arguments(request: web.Request) -> Json:
-    given: Json = dict(request.query)
+    """Join path, query and body; raises `UsageError`."""
     body = await request.read()
-    if body:
-        try:
-            value = json.loads(body)
-        except ValueError as error:
-            raise FormatError("the request is not JSON", got=str(error)) from error
-        if not isinstance(value, dict):
-            raise UsageError("the request", expected="a JSON object")
-        given |= value
-    return {**given, **request.match_info}
+    try:
+        value = parse_call(body, max_bytes=MAX_REQUEST) if body else {}
+    except FormatError as error:
+        raise UsageError(f"the request is no call: {error.what}", expected=error.expected, got=error.got) from error
+    given: Json = {}
+    for name, one in (*request.match_info.items(), *request.query.items(), *value.items()):
+        if name in given:
+            raise UsageError(f"the request gives {name[:40]!r} twice")
+        given[name] = one
+    return given
+
+
+def _refusal(error: Exception) -> web.Response:
+    status, shown = _problem_of(error)
+    return web.json_response(shown, status=status)
+
+
+def _problem_of(error: Exception) -> tuple[int, Json]:
+    if isinstance(error, P2pqwenError):
+        return problem.status_of(error), {"error": problem.to_json(error)}
+    fault = P2pqwenError(f"the call broke: {type(error).__name__}", got=str(error)[:200])
+    return 500, {"error": problem.to_json(fault)}
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -325,7 +325,7 @@ def _resolve(loop: asyncio.AbstractEventLoop, endpoint: Endpoint, future: asynci
     try:
         rows = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM)
         found = [Endpoint(str(row[4][0]), endpoint.port) for row in rows]
-    except OSError:
+    except (OSError, ValueError):  # no such name, or one that none can be
         found = []
 
     def tell() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from p2pqwen.errors import FormatError
@@ -11,7 +11,7 @@ Bencoded: TypeAlias = "int | bytes | list[Bencoded] | dict[bytes, Bencoded]"
 Encodable: TypeAlias = "int | bytes | str | Sequence[Encodable] | Mapping[bytes, Encodable]"
 
 MAX_DEPTH = 100
-MAX_VALUES = 3_000_000
+MAX_VALUES = 500_000  # of the kinds that take the most memory, 150 MB
 MAX_INTEGER_DIGITS = 20
 _INTEGERS = range(-(2**63), 2**63)
 _MAX_LENGTH_DIGITS = 10
@@ -50,14 +50,13 @@ def decode(data: bytes, *, max_bytes: int) -> Bencoded:
     """Read one value that fills `data`.
 
     Raises `FormatError` when longer than `max_bytes`, cut short or followed by anything, for keys unsorted or
-    repeated, leading zeros, `-0`, integers beyond 64 bits, nesting over 100 deep and more than 3 million values.
+    repeated, leading zeros, `-0`, integers beyond 64 bits, nesting over 100 deep and more than 500,000 values.
     """
     if len(data) > max_bytes:
         raise FormatError("bencoded data is too large", expected=f"at most {max_bytes} bytes", got=len(data))
-    reader = _Reader(data)
-    value = reader.value(0)
-    if reader.at != len(data):
-        raise FormatError(f"bencoded data goes on after its end at byte {reader.at}")
+    cursor = Cursor(data)
+    value = cursor.value(0)
+    cursor.end()
     return value
 
 
@@ -69,25 +68,56 @@ def decode_dict(data: bytes, *, max_bytes: int) -> dict[bytes, Bencoded]:
     return value
 
 
-class _Reader:
-    """A cursor over the data."""
+class Cursor:
+    """A place in bencoded data, for whoever reads a large value piece by piece and keeps little of it.
 
-    def __init__(self, data: bytes) -> None:
+    Whatever goes through it is held to the rules of `decode`; it raises `FormatError`. `at` is the next byte.
+    """
+
+    def __init__(self, data: bytes, *, max_values: int = MAX_VALUES) -> None:
         self.data = data
         self.at = 0
-        self.values = 0
+        self._values, self._most = 0, max_values
+
+    def opens(self, kind: bytes) -> bool:
+        """Tell whether the next value is a dictionary (`d`), a list (`l`) or an integer (`i`)."""
+        return self.data[self.at : self.at + 1] == kind
+
+    def end(self) -> None:
+        """Check that nothing comes after what was read."""
+        if self.at != len(self.data):
+            raise FormatError(f"bencoded data goes on after its end at byte {self.at}")
+
+    def names(self) -> Iterator[bytes]:
+        """Enter the dictionary that begins here and yield its keys; each value is to be read before the next key."""
+        self.at += 1
+        last: bytes | None = None
+        while not self._ends():
+            start = self.at
+            key = self._string()
+            if last is not None and key <= last:
+                raise FormatError(f"bencoded dictionary key at byte {start} is out of order or repeated")
+            last = key
+            yield key
+
+    def items(self, depth: int) -> Iterator[Bencoded]:
+        """Enter the list that begins here, `depth` levels down, and yield its values."""
+        self.at += 1
+        while not self._ends():
+            yield self.value(depth + 1)
 
     def value(self, depth: int) -> Bencoded:
-        self.values += 1
-        if self.values > MAX_VALUES:
-            raise FormatError("bencoded data holds too many values", expected=f"at most {MAX_VALUES}")
+        """Read the value that begins here, which stands in `depth` others."""
+        self._values += 1
+        if self._values > self._most:
+            raise FormatError("bencoded data holds too many values", expected=f"at most {self._most}")
         if depth > MAX_DEPTH:
             raise FormatError("bencoded data is nested too deep", expected=f"at most {MAX_DEPTH}")
         first = self.data[self.at : self.at + 1]
         if first == b"d":
-            return self._dict(depth)
+            return {key: self.value(depth + 1) for key in self.names()}
         if first == b"l":
-            return self._list(depth)
+            return list(self.items(depth))
         if first == b"i":
             self.at += 1
             return self._integer(b"e", MAX_INTEGER_DIGITS)
@@ -118,23 +148,3 @@ class _Reader:
             return False
         self.at += 1
         return True
-
-    def _list(self, depth: int) -> list[Bencoded]:
-        self.at += 1
-        items: list[Bencoded] = []
-        while not self._ends():
-            items.append(self.value(depth + 1))
-        return items
-
-    def _dict(self, depth: int) -> dict[bytes, Bencoded]:
-        self.at += 1
-        items: dict[bytes, Bencoded] = {}
-        last: bytes | None = None
-        while not self._ends():
-            start = self.at
-            key = self._string()
-            if last is not None and key <= last:
-                raise FormatError(f"bencoded dictionary key at byte {start} is out of order or repeated")
-            items[key] = self.value(depth + 1)
-            last = key
-        return items

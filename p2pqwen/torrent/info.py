@@ -6,22 +6,29 @@ the pad files that the recipe puts in it, so that a v1 and a v2 client cannot be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Self
 
 from p2pqwen.errors import FormatError
 from p2pqwen.torrent import bencode, merkle
-from p2pqwen.torrent.bencode import Bencoded
+from p2pqwen.torrent.bencode import Bencoded, Cursor
 from p2pqwen.torrent.infohash import InfoHash
-from p2pqwen.torrent.layout import MAX_FILES, Layout, PayloadFile
+from p2pqwen.torrent.layout import Layout, PayloadFile
 from p2pqwen.torrent.piece_hasher import FileHashes
 from p2pqwen.torrent.recipe import CURRENT, Recipe
 from p2pqwen.values.digest import CommitId, Sha256
-from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.repo_path import MAX_COMPONENTS, MAX_FILES, RepoPath
 
 MAX_INFO_BYTES = 64 * 1024 * 1024
 _V1_HASH_SIZE = 20
+# Of a v1 list that is read and not kept; 100,000 files and their pads are a million.
+_MAX_VALUES = 3_000_000
+# A file's node in the tree, in its one spelling; and the piece length where recipe 1 has it.
+_LEAF = re.compile(rb"d0:d6:lengthi(0|[1-9][0-9]{0,18})e(?:11:pieces root32:(.{32}))?ee", re.DOTALL)
+_PIECE_LENGTH = re.compile(rb"12:piece lengthi([1-9][0-9]{0,9})e6:pieces")
 _MAX_PIECE_LENGTH = 128 * 1024 * 1024  # libtorrent's max_piece_size
 
 
@@ -47,25 +54,28 @@ class Info:
     other_keys: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        info = bencode.decode_dict(self.raw, max_bytes=MAX_INFO_BYTES)
-        _refuse_other_kinds(info)
-        entries = tuple(
-            islice(_tree_files(_dict(info, b"file tree"), ()), MAX_FILES + 1)
-        )  # one more for the layout to refuse
-        piece_length = _piece_length(info)
-        layout = Layout(tuple(PayloadFile(entry.path, entry.size) for entry in entries), piece_length)
-        _check_v1_files(_list(info, b"files"), layout)
-        pieces = _bytes(info, b"pieces")
-        if len(pieces) != _V1_HASH_SIZE * layout.piece_count:
-            raise FormatError(
-                "info `pieces` has the wrong length", expected=_V1_HASH_SIZE * layout.piece_count, got=len(pieces)
-            )
-        self._set("name", _name(info))
-        self._set("files", entries)
-        self._set("layout", layout)
-        self._set("pieces", pieces)
+        if len(self.raw) > MAX_INFO_BYTES:
+            raise FormatError("info is too large", expected=f"at most {MAX_INFO_BYTES} bytes", got=len(self.raw))
+        cursor = Cursor(self.raw, max_values=_MAX_VALUES)
+        self._take(_read(cursor))
+        cursor.end()
+
+    @classmethod
+    def read(cls, cursor: Cursor) -> Self:
+        """Read the info dictionary that begins here, in the midst of a torrent, and keep a copy of its bytes."""
+        start, found = cursor.at, _read(cursor)
+        info = object.__new__(cls)  # it is parsed already
+        info._set("raw", cursor.data[start : cursor.at])
+        info._take(found)
+        return info
+
+    def _take(self, found: _Fields) -> None:
+        self._set("name", found.name)
+        self._set("files", found.files)
+        self._set("layout", found.layout)
+        self._set("pieces", found.pieces)
         self._set("infohash", InfoHash.of(self.raw))
-        self._set("other_keys", tuple(repr(key[:40])[1:] for key in info if key not in CURRENT.info_keys))
+        self._set("other_keys", found.other_keys)
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -131,6 +141,118 @@ def _v1_rows(layout: Layout, index: int) -> Iterator[dict[bytes, Bencoded]]:
         yield {b"attr": b"p", b"length": pad, b"path": [b".pad", b"%d" % pad]}
 
 
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    name: str
+    files: tuple[FileEntry, ...]
+    layout: Layout
+    pieces: bytes
+    other_keys: tuple[str, ...]
+
+
+def _read(cursor: Cursor) -> _Fields:
+    """Read an info dictionary as it stands in the bytes; raises `FormatError`.
+
+    A repository may have tens of thousands of files, and a stranger's torrent may say so. So the file tree becomes file
+    entries at once, and the v1 list is never taken apart: it is compared, as bytes, with what the tree makes it.
+    """
+    if not cursor.opens(b"d"):
+        raise FormatError("info", expected="a dictionary", got=type(cursor.value(0)).__name__)
+    info: dict[bytes, Bencoded] = {}
+    entries: tuple[FileEntry, ...] = ()
+    v1: _V1List | None = None
+    for key in cursor.names():
+        if key == b"file tree" and cursor.opens(b"d"):
+            info[key] = {}
+            entries = _tree_entries(cursor)
+        elif key == b"files" and cursor.opens(b"l"):
+            info[key] = []
+            v1 = _V1List.pass_over(cursor, entries)
+        else:
+            info[key] = cursor.value(1)
+    _refuse_other_kinds(info)
+    _dict(info, b"file tree")
+    piece_length = _piece_length(info)
+    layout = v1.layout if v1 is not None else None
+    if layout is None or layout.piece_length != piece_length:
+        layout = _layout(entries, piece_length)
+    if v1 is None:
+        _list(info, b"files")
+    elif v1.layout is not layout:
+        _check_v1_files(v1, layout)
+    pieces = _bytes(info, b"pieces")
+    if len(pieces) != _V1_HASH_SIZE * layout.piece_count:
+        raise FormatError(
+            "info `pieces` has the wrong length", expected=_V1_HASH_SIZE * layout.piece_count, got=len(pieces)
+        )
+    other_keys = tuple(repr(key[:40])[1:] for key in info if key not in CURRENT.info_keys)
+    return _Fields(_name(info), entries, layout, pieces, other_keys)
+
+
+@dataclass(frozen=True, slots=True)
+class _V1List:
+    """Where the v1 list begins, and the layout whose list it is byte for byte; None where that is not known yet.
+
+    Then `count` is the number of its rows.
+    """
+
+    data: bytes
+    at: int
+    layout: Layout | None = None
+    count: int = 0
+
+    @classmethod
+    def pass_over(cls, cursor: Cursor, entries: tuple[FileEntry, ...]) -> Self:
+        """Go past the list that begins here.
+
+        Its pads depend on the piece length, which comes later. A guess where that may stand is tried first: where the
+        list fits it is known to be right; where not, it is read, and compared when the piece length is known.
+        """
+        start = cursor.at
+        layout = _guessed_layout(cursor, entries)
+        end = None if layout is None else _end_of_list(cursor.data, start, layout)
+        if end is not None:
+            cursor.at = end
+            return cls(cursor.data, start, layout)
+        count, reading = 0, Cursor(cursor.data, max_values=_MAX_VALUES)  # nothing of it is kept
+        reading.at = start
+        for count, _ in enumerate(reading.items(1), 1):
+            if count > 2 * MAX_FILES:
+                raise FormatError("the v1 file list is too long", expected=f"at most {2 * MAX_FILES} rows")
+        cursor.at = reading.at
+        return cls(cursor.data, start, count=count)
+
+
+def _guessed_layout(cursor: Cursor, entries: tuple[FileEntry, ...]) -> Layout | None:
+    found = _PIECE_LENGTH.match(cursor.data, max(0, cursor.data.rfind(b"12:piece lengthi", cursor.at)))
+    if found is None or not entries:
+        return None
+    try:
+        return _layout(entries, _piece_length({b"piece length": int(found[1])}))
+    except FormatError:
+        return None  # said where the real one is read
+
+
+def _layout(entries: tuple[FileEntry, ...], piece_length: int) -> Layout:
+    return Layout(tuple(PayloadFile(entry.path, entry.size) for entry in entries), piece_length)
+
+
+def _end_of_list(data: bytes, at: int, layout: Layout) -> int | None:
+    """Return where the v1 list ends that begins at `at`, None unless it is the layout's."""
+    at += 1
+    for index, file in enumerate(layout.files):
+        parts = [part.encode() for part in file.path.parts]
+        path = b"".join([b"%d:%b" % (len(part), part) for part in parts])
+        row = b"d6:lengthi%de4:pathl%bee" % (file.size, path)
+        if pad := layout.pad_after(index):
+            number = b"%d" % pad
+            row += b"d4:attr1:p6:lengthi%be4:pathl4:.pad%d:%bee" % (number, len(number), number)
+        if not data.startswith(row, at):
+            return None
+        at += len(row)
+    return at + 1 if data.startswith(b"e", at) else None
+
+
 def _refuse_other_kinds(info: dict[bytes, Bencoded]) -> None:
     if b"file tree" not in info:
         raise FormatError("the torrent is not a BEP 52 hybrid, it has no v2 `file tree`")
@@ -158,20 +280,36 @@ def _name(info: dict[bytes, Bencoded]) -> str:
     return path.text
 
 
-def _tree_files(tree: dict[bytes, Bencoded], above: tuple[str, ...]) -> Iterator[FileEntry]:
-    for key, node in tree.items():
-        if not isinstance(node, dict):
+def _tree_entries(cursor: Cursor) -> tuple[FileEntry, ...]:
+    entries = tuple(islice(_tree_files(cursor, ()), MAX_FILES + 1))
+    if len(entries) > MAX_FILES:
+        raise FormatError("too many files for one torrent", expected=f"at most {MAX_FILES}", got="more")
+    return entries
+
+
+def _tree_files(cursor: Cursor, above: tuple[str, ...]) -> Iterator[FileEntry]:
+    if len(above) > MAX_COMPONENTS:
+        raise FormatError("`file tree` is nested too deep", expected=f"at most {MAX_COMPONENTS} folders")
+    for key in cursor.names():
+        if not cursor.opens(b"d"):
+            node = cursor.value(len(above) + 2)
             raise FormatError("a node of `file tree`", expected="a dictionary", got=type(node).__name__)
         part = text(key, "a name in `file tree`")
         if "/" in part or not part:
             raise FormatError("a name in `file tree`", expected="one path component", got=repr(part[:80]))
         parts = (*above, part)
-        if b"" in node:
+        leaf = _LEAF.match(cursor.data, cursor.at)
+        if leaf is not None and int(leaf[1]) < 2**63:
+            cursor.at = leaf.end()
+            yield _file_entry(RepoPath("/".join(parts)), int(leaf[1]), leaf[2])
+        elif cursor.data.startswith(b"d0:", cursor.at):
+            node = cursor.value(len(parts) + 1)
+            assert isinstance(node, dict)  # noqa: S101 - it opens as one
             yield _tree_file(RepoPath("/".join(parts)), node)
-        elif node:
-            yield from _tree_files(node, parts)
-        else:
+        elif cursor.data.startswith(b"de", cursor.at):
             raise FormatError(f"folder {'/'.join(parts)!r} of `file tree` is empty")
+        else:
+            yield from _tree_files(cursor, parts)
 
 
 def _tree_file(path: RepoPath, node: dict[bytes, Bencoded]) -> FileEntry:
@@ -183,6 +321,10 @@ def _tree_file(path: RepoPath, node: dict[bytes, Bencoded]) -> FileEntry:
     size, root = leaf.get(b"length"), leaf.get(b"pieces root")
     if not isinstance(size, int) or size < 0:
         raise FormatError(f"length of {path}", expected="a number of bytes", got=repr(size)[:40])
+    return _file_entry(path, size, root)
+
+
+def _file_entry(path: RepoPath, size: int, root: Bencoded | None) -> FileEntry:
     if size == 0:
         if root is not None:
             raise FormatError(f"file {path} is empty and has a pieces root")
@@ -192,8 +334,14 @@ def _tree_file(path: RepoPath, node: dict[bytes, Bencoded]) -> FileEntry:
     return FileEntry(path, size, Sha256(root))
 
 
-def _check_v1_files(rows: list[Bencoded], layout: Layout) -> None:
-    expected = [row for index in range(len(layout.files)) for row in _v1_rows(layout, index)]
+def _check_v1_files(v1: _V1List, layout: Layout) -> None:
+    """Refuse a v1 list that is not the layout's, and say where it differs."""
+    if _end_of_list(v1.data, v1.at, layout) is not None:
+        return
+    cursor = Cursor(v1.data, max_values=_MAX_VALUES)
+    cursor.at = v1.at
+    expected = (row for index in range(len(layout.files)) for row in _v1_rows(layout, index))
+    rows = cursor.items(1)
     for number, (row, wanted) in enumerate(zip(rows, expected, strict=False)):
         if row != wanted:
             raise FormatError(
@@ -201,12 +349,11 @@ def _check_v1_files(rows: list[Bencoded], layout: Layout) -> None:
                 expected=repr(wanted)[:200],
                 got=repr(row)[:200],
             )
-    if len(rows) != len(expected):
-        raise FormatError(
-            "the v1 file list, pad files included, differs from the v2 file tree",
-            expected=f"{len(expected)} rows",
-            got=len(rows),
-        )
+    raise FormatError(
+        "the v1 file list, pad files included, differs from the v2 file tree",
+        expected=f"{sum(1 for index in range(len(layout.files)) for _ in _v1_rows(layout, index))} rows",
+        got=v1.count,
+    )
 
 
 def text(data: bytes, what: str) -> str:

@@ -13,9 +13,8 @@ from typing import Self
 
 from p2pqwen.errors import FormatError
 from p2pqwen.torrent.recipe import CURRENT, Recipe
-from p2pqwen.values.repo_path import RepoPath, refuse_clashes
+from p2pqwen.values.repo_path import MAX_FILES, RepoPath, refuse_clashes
 
-MAX_FILES = 100_000
 # libtorrent's max_piece_count, 0x200000: 32 TiB at the largest piece length.
 MAX_PIECES = 0x200000
 
@@ -46,9 +45,8 @@ class Layout:
     def __post_init__(self) -> None:
         if len(self.files) > MAX_FILES:
             raise FormatError("too many files for one torrent", expected=f"at most {MAX_FILES}", got=len(self.files))
-        keys = [file.path.sort_key for file in self.files]
-        for (before, after), file in zip(pairwise(keys), self.files[1:], strict=True):
-            if not before < after:
+        for before, file in pairwise(self.files):
+            if not before.path < file.path:
                 raise FormatError(f"file {file.path} is out of order", expected="order by path component as bytes")
         refuse_clashes(file.path for file in self.files)
         offsets = [0]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import cast
 
 from p2pqwen.errors import FormatError
 from p2pqwen.torrent import bencode, merkle
 from p2pqwen.torrent import metainfo_fields as fields
-from p2pqwen.torrent.bencode import Bencoded
+from p2pqwen.torrent.bencode import Bencoded, Cursor
 from p2pqwen.torrent.info import FileEntry, Info, build_info
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.layout import Layout
@@ -40,10 +41,13 @@ class Metainfo:
     manifest: bytes | None = field(default=None, repr=False)
     signatures: Mapping[str, TorrentSignature] = field(default_factory=dict)
     extra: Mapping[bytes, Bencoded] = field(default_factory=dict, repr=False)
-    parsed_info: Info = field(init=False, repr=False, compare=False)
+    # Parsed once: a copy made by `replace` takes it along, and one with another `info` parses that.
+    parsed_info: Info = field(default=cast("Info", None), repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parsed_info", Info(self.info))
+        known = cast("Info | None", self.parsed_info)
+        if known is None or known.raw != self.info:
+            object.__setattr__(self, "parsed_info", Info(self.info))
         for name in ("piece_layers", "signatures", "extra"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         _check_layers(self.parsed_info, self.piece_layers)
@@ -115,14 +119,11 @@ def parse_metainfo(data: bytes) -> Metainfo:
     Accepted is a hybrid directory torrent in strict bencode, complete with its piece layers, whose v1 and v2 file
     lists agree. Whether it follows the recipe is `check_recipe`'s question.
     """
-    torrent = bencode.decode_dict(data, max_bytes=MAX_TORRENT_BYTES)
-    info = torrent.pop(b"info", None)
-    if not isinstance(info, dict):
-        raise FormatError("the torrent has no info dictionary")
+    torrent, info = _read(data)
     manifest = fields.take_manifest(torrent)
     signatures = fields.take_signatures(torrent)
     metainfo = Metainfo(
-        bencode.encode(info),  # strict bencode has one spelling, so these are the bytes that were read
+        info.raw,
         fields.take_layers(torrent),
         web_seeds=fields.take_web_seeds(torrent),
         trackers=fields.take_trackers(torrent),
@@ -131,10 +132,31 @@ def parse_metainfo(data: bytes) -> Metainfo:
         manifest=manifest,
         signatures=signatures,
         extra=torrent,
+        parsed_info=info,
     )
     if not metainfo.has_all_layers:
         raise FormatError("the torrent lacks the piece layer of a file that needs one")
     return metainfo
+
+
+def _read(data: bytes) -> tuple[dict[bytes, Bencoded], Info]:
+    """Return the top level without `info`, and `info`, which alone may be large in pieces."""
+    if len(data) > MAX_TORRENT_BYTES:
+        raise FormatError("the torrent is too large", expected=f"at most {MAX_TORRENT_BYTES} bytes", got=len(data))
+    cursor = Cursor(data)
+    torrent: dict[bytes, Bencoded] = {}
+    info: Info | None = None
+    if not cursor.opens(b"d"):
+        raise FormatError("bencoded data", expected="a dictionary", got=type(cursor.value(0)).__name__)
+    for key in cursor.names():
+        if key == b"info" and cursor.opens(b"d"):
+            info = Info.read(cursor)
+        else:
+            torrent[key] = cursor.value(1)
+    cursor.end()
+    if info is None:
+        raise FormatError("the torrent has no info dictionary")
+    return torrent, info
 
 
 def metainfo_from_info(info: bytes, piece_layers: Mapping[Sha256, bytes] | None = None) -> Metainfo:

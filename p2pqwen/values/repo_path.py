@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from p2pqwen.errors import FormatError
 MAX_PATH_BYTES = 1024
 MAX_COMPONENT_BYTES = 255
 MAX_COMPONENTS = 64
+MAX_FILES = 100_000
+"""Of one snapshot, and so of its manifest and torrent."""
 
 _RESERVED_STEMS = frozenset(
     {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(1, 10)), *(f"lpt{n}" for n in range(1, 10))}
@@ -18,6 +21,8 @@ _RESERVED_STEMS = frozenset(
 _FORBIDDEN_CHARACTERS = frozenset('<>:"|?*\\')
 # Cc: control, Cf: format (bidi overrides, zero-width), Cs: surrogates, Zl/Zp: line and paragraph separators.
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# What most paths consist of, told at once: ASCII without controls and what Windows does not take.
+_PLAIN = re.compile(r"[ !#-)+-9;=@-[\]-{}~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +62,12 @@ def _problem(text: str) -> str | None:
         return "it is empty"
     if text.startswith("/"):
         return "it is absolute"
-    if not unicodedata.is_normalized("NFC", text):
-        return "it is not in Unicode normal form C"
-    for character in text:
-        if character in _FORBIDDEN_CHARACTERS or unicodedata.category(character) in _FORBIDDEN_CATEGORIES:
-            return f"it holds the character {character!a}"
+    if not _PLAIN.fullmatch(text):
+        if not unicodedata.is_normalized("NFC", text):
+            return "it is not in Unicode normal form C"
+        for character in text:
+            if character in _FORBIDDEN_CHARACTERS or unicodedata.category(character) in _FORBIDDEN_CATEGORIES:
+                return f"it holds the character {character!a}"
     if len(text.encode()) > MAX_PATH_BYTES:
         return f"it is longer than {MAX_PATH_BYTES} bytes"
     parts = text.split("/")
@@ -114,4 +120,4 @@ def _refuse_clash(other: RepoPath, path: RepoPath, depth: int) -> None:
 
 
 def _fold(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()

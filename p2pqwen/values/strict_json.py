@@ -2,14 +2,15 @@
 
 Refused while reading: over the byte limit, not UTF-8 or with a byte order mark, duplicate keys, floats and NaN,
 integers outside ±(2^53-1), lone surrogates, nesting deeper than 16. What may be large has a limit of values too: three
-bytes of JSON can become a hundred of memory.
+bytes of JSON can become a hundred of memory. Calls of the control API may hold finite floats; documents never do.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeAlias
 
 import rfc8785
@@ -28,16 +29,26 @@ _SORTS_OTHERWISE = re.compile("[\ud800-\U0010ffff]")
 
 def parse(data: bytes, *, max_bytes: int, max_values: int | None = None) -> JsonValue:
     """Read one JSON document of at most `max_bytes` and about `max_values` values; raises `FormatError`."""
+    value: JsonValue = _parse(data, max_bytes, max_values, _refuse_float)
+    return value
+
+
+def parse_call(data: bytes, *, max_bytes: int) -> dict[str, Any]:
+    """Read the object of a call, which is no document: its numbers may be finite floats; raises `FormatError`."""
+    return _object(_parse(data, max_bytes, None, _finite_float))
+
+
+def _parse(data: bytes, max_bytes: int, max_values: int | None, read_float: Callable[[str], Any]) -> Any:  # noqa: ANN401
     if len(data) > max_bytes:
         raise FormatError("JSON document is too large", expected=f"at most {max_bytes} bytes", got=len(data))
     if max_values is not None and (found := sum(data.count(mark) for mark in b"[{,")) > max_values:
         raise FormatError("JSON document holds too many values", expected=f"at most {max_values}", got=found)
     try:
         text = data.decode("utf-8")
-        value: JsonValue = json.loads(
+        value = json.loads(
             text,
             object_pairs_hook=_unique_keys,
-            parse_float=_refuse_float,
+            parse_float=read_float,
             parse_constant=_refuse_float,
             parse_int=_bounded_integer,
         )
@@ -55,10 +66,7 @@ def parse(data: bytes, *, max_bytes: int, max_values: int | None = None) -> Json
 
 def parse_object(data: bytes, *, max_bytes: int, max_values: int | None = None) -> JsonObject:
     """Read a document that must be an object; raises `FormatError`."""
-    value = parse(data, max_bytes=max_bytes, max_values=max_values)
-    if not isinstance(value, dict):
-        raise FormatError("JSON document", expected="an object", got=type(value).__name__)
-    return value
+    return _object(parse(data, max_bytes=max_bytes, max_values=max_values))
 
 
 def canonical(value: JsonValue) -> bytes:
@@ -74,6 +82,12 @@ def canonical(value: JsonValue) -> bytes:
         return text.encode()
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, ValueError) as error:
         raise FormatError("value has no canonical form", got=str(error)) from error
+
+
+def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what json gives
+    if not isinstance(value, dict):
+        raise FormatError("JSON document", expected="an object", got=type(value).__name__)
+    return value
 
 
 def _check_depth(value: JsonValue) -> None:
@@ -113,6 +127,12 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_float(text: str) -> NoReturn:
     raise FormatError("JSON document holds a number that is not an integer", got=text[:40])
+
+
+def _finite_float(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise FormatError("JSON number is out of range", got=text[:40])
+    return value
 
 
 def _bounded_integer(text: str) -> int:

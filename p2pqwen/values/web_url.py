@@ -1,19 +1,23 @@
-"""URLs that a document may send a reader to: http or https, a plain ASCII host, no credentials, no query.
+"""URLs that a document may send a reader to: http or https, a plain ASCII host, nothing hidden in them.
+
+There are no credentials, queries and fragments, and a port is one from 1 to 65535.
 
 Whether the host may be talked to at all (loopback, private addresses) is for whoever connects to say.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 from p2pqwen.errors import FormatError
 
 MAX_URL = 2048
+PORTS = range(1, 65536)
 _URL = re.compile(
     r"https?://"
-    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
-    r"(?::[0-9]{1,5})?"
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|\[(?P<v6>[0-9A-Fa-f:.]{2,45})\])"
+    r"(?::(?P<port>[0-9]{1,5}))?"
     r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?",
     re.ASCII,
 )
@@ -22,10 +26,23 @@ _URL = re.compile(
 def check_web_url(text: str) -> str:
     """Return the URL as it is; raises `FormatError` for any that is not plain.
 
-    Refused: other schemes, `user:password@`, hosts outside ASCII and their `xn--` forms, queries, fragments, blanks,
-    control characters, `..` components.
+    Refused: other schemes, `user:password@`, hosts outside ASCII and their `xn--` forms, ports other than 1 to 65535,
+    queries, fragments, blanks, control characters, `..` components.
     """
     host = text.partition("://")[2].partition("/")[0].lower()
-    if len(text) > MAX_URL or not _URL.fullmatch(text) or "xn--" in host or "/../" in text + "/":
+    found = _URL.fullmatch(text) if len(text) <= MAX_URL else None
+    if found is None or "xn--" in host or "/../" in text + "/":
         raise FormatError("not a plain web address", expected="http(s)://host[:port]/path", got=repr(text[:120]))
+    if found["port"] is not None and int(found["port"]) not in PORTS:
+        raise FormatError("not a plain web address", expected="a port from 1 to 65535", got=repr(text[:120]))
+    if found["v6"] is not None and not _is_v6(found["v6"]):
+        raise FormatError("not a plain web address", expected="an IPv6 address in brackets", got=repr(text[:120]))
     return text
+
+
+def _is_v6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True

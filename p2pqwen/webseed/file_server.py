@@ -4,16 +4,20 @@
 
 200 and 206, GET and HEAD, one range at a time, no redirects; zeros for `.pad/<n>`, so that clients without BEP 47
 (aria2) finish too. There is no 429 and no 503, because one of them costs libtorrent the file: whoever comes while all
-places are taken waits for one, and connections beyond the limit are cut.
+places are taken waits for one, and connections beyond the limit are cut. Who makes room for whom is `fair_share`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
+import sys
+import termios
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 from urllib.parse import unquote
@@ -25,14 +29,17 @@ from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.snapshot_place import library_parts
 from p2pqwen.webseed.doorkeeper import Doorkeeper
+from p2pqwen.webseed.fair_share import FairRule
 from p2pqwen.webseed.loop_thread import LoopThread
 from p2pqwen.webseed.offered_file import Offer
+from p2pqwen.webseed.places import Places, Reader
 from p2pqwen.webseed.token_bucket import TokenBucket
 
 MAX_CONNECTIONS = 256
 MAX_PER_ADDRESS = 32
 MAX_TRANSFERS = 32
 IDLE_SECONDS = 60.0
+LOOK_SECONDS = 1.0
 _CHUNK = 256 * 1024
 _ZEROS = bytes(_CHUNK)
 _READERS = 4
@@ -42,7 +49,8 @@ _READERS = 4
 class ServerLimits:
     """What the server gives away. `rate`: bytes a second in all, 0 for no limit, until `set_rate` changes it.
 
-    `transfers`: bodies sent at once. `idle_seconds`: without a request, or without a reader taking what is sent.
+    `per_address` counts connections of one IPv4 address or IPv6 /64. `transfers`: bodies sent at once; `fair` says who
+    makes room where more are wanted. `idle_seconds`: without a request, or without a reader taking what is sent.
     """
 
     rate: int = 0
@@ -50,6 +58,7 @@ class ServerLimits:
     per_address: int = MAX_PER_ADDRESS
     transfers: int = MAX_TRANSFERS
     idle_seconds: float = IDLE_SECONDS
+    fair: FairRule = field(default_factory=FairRule)
 
 
 class FileServer:
@@ -69,6 +78,7 @@ class FileServer:
         self._bucket = TokenBucket(self._limits.rate)
         self._offers: dict[tuple[str, ...], Offer] = {}
         self._thread = LoopThread("file server")
+        self._written: dict[web.RequestHandler, int] = {}  # of the body that each connection is sent now
         self._executor = ThreadPoolExecutor(_READERS, thread_name_prefix="file-server")
 
     @property
@@ -118,12 +128,14 @@ class FileServer:
 
     async def _start(self) -> None:
         limits = self._limits
-        self._transfers = asyncio.Semaphore(limits.transfers)
+        self._places = Places(limits.transfers, limits.fair)
         self._server = Doorkeeper(
             self._handle,
             connections=limits.connections,
             per_address=limits.per_address,
             idle_seconds=limits.idle_seconds,
+            rule=limits.fair,
+            progress=self._progress,
         )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -134,11 +146,24 @@ class FileServer:
             raise
         self.port = int(self._runner.addresses[0][1])
         self._sweeper = asyncio.create_task(self._server.sweep())
+        self._looker = asyncio.create_task(self._look())
 
     async def _stop(self) -> None:
         self._sweeper.cancel()
-        await asyncio.gather(self._sweeper, return_exceptions=True)
+        self._looker.cancel()
+        await asyncio.gather(self._sweeper, self._looker, return_exceptions=True)
         await self._runner.cleanup()
+
+    async def _look(self) -> None:
+        """Cut who has to make room, for ever."""
+        while True:
+            await asyncio.sleep(min(LOOK_SECONDS, self._limits.fair.measured / 2))
+            self._places.look()
+
+    def _progress(self, connection: web.RequestHandler) -> tuple[int, int]:
+        """Return how much of its body a connection's reader has taken, and how much it was sent and has not."""
+        written, owed = self._written.get(connection, 0), _owed(connection.transport)
+        return max(0, written - owed), owed
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests += 1
@@ -179,13 +204,26 @@ class FileServer:
         if request.method == "HEAD":
             await response.prepare(request)
             return response
-        async with self._transfers:
-            await response.prepare(request)
-            if not await self._send(response, offer, wanted.offsets, descriptor) and request.transport is not None:
-                request.transport.abort()
+        connection = request.protocol
+        reader = Reader(self._server.group(connection), lambda: self._progress(connection), lambda: _abort(request))
+        self._written[connection] = 0
+        try:
+            async with self._places.place(reader):
+                await response.prepare(request)
+                if not await self._send(response, offer, wanted.offsets, descriptor, connection):
+                    _abort(request)
+        finally:
+            del self._written[connection]
         return response
 
-    async def _send(self, response: web.StreamResponse, offer: Offer, wanted: range, descriptor: int | None) -> bool:
+    async def _send(
+        self,
+        response: web.StreamResponse,
+        offer: Offer,
+        wanted: range,
+        descriptor: int | None,
+        connection: web.RequestHandler,
+    ) -> bool:
         """Write the bytes; False when the file ended early, is withdrawn, or nobody took any for too long."""
         loop = self._thread.loop
         for at in range(wanted.start, wanted.stop, _CHUNK):
@@ -197,6 +235,7 @@ class FileServer:
                 await self._bucket.take(count)
                 if self._offers.get(_key(offer.snapshot)) is not offer:
                     return False
+                self._written[connection] += len(chunk)
                 async with asyncio.timeout(self._limits.idle_seconds):
                     await response.write(chunk)
             except OSError:  # a time-out and a broken connection are of this class too
@@ -206,6 +245,26 @@ class FileServer:
             if len(chunk) < count:
                 return False
         return True
+
+
+def _abort(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _owed(transport: asyncio.BaseTransport | None) -> int:
+    """Return the bytes given to a connection that its other end has not acknowledged, as far as the system tells.
+
+    What a reader leaves in its own system's buffers counts as taken: that is a few megabytes, once.
+    """
+    if not isinstance(transport, asyncio.Transport):
+        return 0
+    waiting = transport.get_write_buffer_size()
+    with contextlib.suppress(OSError, AttributeError, ValueError):  # tcp(7) SIOCOUTQ, which is TIOCOUTQ
+        waiting += int.from_bytes(
+            fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder
+        )
+    return waiting
 
 
 def _key(snapshot: SnapshotId) -> tuple[str, ...]:

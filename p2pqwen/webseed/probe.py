@@ -195,6 +195,8 @@ class _Probe:
                 await self._piece(number, piece, file)
         except UpstreamError as error:
             fault = error
+        except Exception as error:  # noqa: BLE001 - one base must not keep the others from being asked
+            fault = UpstreamError(Kind.UNFIT, f"it cannot be asked: {type(error).__name__}")
         return FileProbe(
             file.path.text,
             file.size,

@@ -148,6 +148,14 @@ class Upstream:
 
     async def open(self, file: RemoteFile, start: int, stop: int, *, skip_any: bool = False) -> Body:
         """Ask for the bytes `start` up to `stop`; raises `UpstreamError`. The body may end before `stop`."""
+        try:
+            return await self._open(file, start, stop, skip_any=skip_any)
+        except UpstreamError:
+            raise
+        except Exception as error:  # whatever an answer brings to light: the other upstreams are asked on
+            raise UpstreamError(Kind.UNFIT, f"an answer that nobody understands: {type(error).__name__}") from error
+
+    async def _open(self, file: RemoteFile, start: int, stop: int, *, skip_any: bool) -> Body:
         wanted = Wanted(file.path.text, file.size, start, stop, skip_any)
         if (target := self._fresh_target(file)) is not None:
             try:
@@ -198,7 +206,9 @@ class Upstream:
 
     def _redirected(self, target: _Target, response: aiohttp.ClientResponse) -> _Target:
         location = response.headers.get("Location", "")
-        url = urljoin(target.url, location)
+        with contextlib.suppress(ValueError):  # brackets in it that are no IPv6 address
+            location = urljoin(target.url, location) if location else ""
+        url = location
         if not location or not _is_web(url):
             raise UpstreamError(Kind.UNFIT, "a redirect to nowhere we go", host=_origin(target.url))
         try:

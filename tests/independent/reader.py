@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import ipaddress
 import itertools
 import json
 import re
@@ -178,13 +179,19 @@ def _folded(text: str) -> str:
 
 def web_address(value: Any) -> str:
     need(isinstance(value, str) and len(value) <= 2048, "not a web address")
-    match = re.fullmatch(r"https?://(?:([A-Za-z0-9.-]+)|\[([0-9A-Fa-f:.]{2,45})\])(:[0-9]{1,5})?((?:/.*)?)", value)
+    match = re.fullmatch(r"https?://(?:([A-Za-z0-9.-]+)|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{1,5}))?((?:/.*)?)", value)
     need(match, "not a web address")
     assert match
-    host, _, _, tail = match.groups()
+    host, address, port, tail = match.groups()
+    need(port is None or 1 <= int(port) <= 65535, "no port")
     if host is not None:
         need(host[0] not in ".-" and host[-1] not in ".-" and len(host) <= 254, "not a host")
         need("xn--" not in host.lower(), "an IDN")
+    else:
+        try:
+            ipaddress.IPv6Address(address)
+        except ValueError as error:
+            raise RefusedError("no IPv6 address") from error
     need(re.fullmatch(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", tail), "a character that no path has")
     need(".." not in tail.split("/"), "a .. component")
     return str(value)
@@ -212,7 +219,7 @@ def read_manifest(data: bytes) -> Manifest:
     need(
         licence is None or (isinstance(licence, str) and 1 <= len(licence) <= 100 and licence.isprintable()), "license"
     )
-    need(isinstance(files, list) and files, "no files")
+    need(isinstance(files, list) and 1 <= len(files) <= 100_000, "no files, or too many")
     for row in files:
         check_row(row)
     order = [[part.encode() for part in row["path"].split("/")] for row in files]
@@ -582,7 +589,7 @@ def check_document(signed: dict[str, Any]) -> None:
     if (dht := signed.get("dht")) is not None:
         need(isinstance(dht, dict), "dht is an object")
         hex_digest(dht.get("key"), 64)
-        text(dht, "salt", 64)
+        need(len(text(dht, "salt", 64).encode()) <= 64, "a salt of more than 64 bytes")
     rows = items(signed, "entries", 200_000)
     need(all(one < other for one, other in itertools.pairwise(map(entry_order, rows))), "not sorted, or repeated")
     listed = [check_entry(row) for row in rows if is_known(row)]

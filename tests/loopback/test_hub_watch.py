@@ -107,7 +107,13 @@ def test_a_round_that_was_cut_off_goes_on_with_the_next_node(hub, user, add, end
         else:
             node.send_signal(signal.SIGTERM)
             assert node.wait(60) == 0  # whatever the Hub does
-    assert user.ok("status")["watch"]["ended"] is None
+    cut_off = user.ok("status")["watch"]
+    assert (cut_off["ended"], cut_off["running"]) == (None, False)
+    assert cut_off["started"] <= cut_off["interrupted"]
+    status = user.run("status").stdout
+    assert "no node is running" in status
+    assert "watch      interrupted 20" in status
+    assert "looking at the Hub" not in status
     stuck.skip = 10**9
     downloads = hub.count(kind="cdn", method="GET")
     with seeding(user) as (node, _):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import signal
 import socket
@@ -215,7 +216,7 @@ def ask(user, path, headers, method="GET", body=None):
         finally:
             os.close(home)
         lines = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
-        data = b"" if body is None else json.dumps(body).encode()
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         head = f"{method} {path} HTTP/1.1\r\n{lines}Connection: close\r\nContent-Length: {len(data)}\r\n\r\n"
         client.sendall(head.encode() + data)
         answer = http.client.HTTPResponse(client)
@@ -253,6 +254,15 @@ def test_the_api_refuses_web_pages_and_shows_metrics(preserver):
         ("POST", "/v1/fetches", {"target": 5}, 400, "needs a target"),
         ("POST", "/v1/fetches", {}, 400, "needs a target"),
         ("POST", "/v1/fetches", {"target": REPO, "colour": "red"}, 400, "no setting 'colour'"),
+        ("POST", "/v1/fetches", {"target": REPO, "kind": "destroy"}, 400, "setting 'kind' of a fetch"),
+        ("POST", "/v1/fetches", {"target": REPO, "timeout": "soon"}, 400, "setting 'timeout' of a fetch"),
+        ("POST", "/v1/fetches", {"target": REPO, "dht": 1}, 400, "setting 'dht' of a fetch"),
+        ("POST", "/v1/fetches", {"target": REPO, "peers": [[]]}, 400, "setting 'peers' of a fetch"),
+        ("POST", "/v1/fetches?target=a", {"target": "b"}, 400, "gives 'target' twice"),
+        ("POST", "/v1/snapshots/pause?target=a&target=b", None, 400, "gives 'target' twice"),
+        ("DELETE", "/v1/fetches/9?id=8", None, 400, "gives 'id' twice"),
+        ("DELETE", "/v1/fetches/" + "9" * 5000, None, 400, "not the number of a fetch"),
+        ("PUT", "/v1/limits", {"upload": {"a": 1}}, 400, "limit 'upload'"),
         ("PUT", "/v1/limits", {"uplod": "5MB/s"}, 400, "no limit 'uplod'"),
         ("GET", "/v1/nothing", None, 404, "GET /v1/nothing: Not Found"),
         ("PATCH", "/v1/limits", None, 405, "PATCH /v1/limits: Method Not Allowed"),
@@ -263,6 +273,35 @@ def test_the_api_refuses_what_it_does_not_understand(preserver, method, path, bo
     with seeding(preserver.user):
         found, answer = ask(preserver.user, path, {"Host": "localhost"}, method=method, body=body)
     assert (found, problem in json.loads(answer)["error"]["what"]) == (status, True), answer
+
+
+BODIES = {
+    "nested": (b"[" * 100_000, "nested too deep"),
+    "nested objects": (b'{"target":' * 20 + b"1" + b"}" * 20, "nested too deep"),
+    "closed": (b"[" * 300_000 + b"]" * 300_000, "nested too deep"),
+    "no JSON": (b"target=Qwen", "not a JSON document"),
+    "no object": (b"[]", "JSON document"),
+    "twice": (b'{"target": "a", "target": "b"}', "repeats a key"),
+    "no UTF-8": (b'{"target": "\xff"}', "not UTF-8"),
+    "surrogate": (b'{"target": "\\ud800"}', "lone surrogate"),
+    "not a number": (b'{"target": "a/b", "timeout": NaN}', "not an integer"),
+    "endless": (b'{"target": "a/b", "timeout": 1e999}', "out of range"),
+    "digits": (b'{"target": "a/b", "timeout": ' + b"1" * 5000 + b"}", "out of range"),
+}
+
+
+def test_98_bodies_that_are_no_call_are_refused_by_every_call(preserver):
+    """With the fields of every other refusal, and status 400; the node answers on."""
+    fields = {"kind", "what", "expected", "got", "hint"}
+    paths = ["/v1/fetches", *(f"/v1/snapshots/{name}" for name in ("pause", "resume", "remove", "pin", "priority"))]
+    calls = [("POST", path) for path in [*paths, "/v1/scrub"]] + [("PUT", "/v1/limits"), ("DELETE", "/v1/fetches/1")]
+    with seeding(preserver.user):
+        for (method, path), (name, (body, problem)) in itertools.product(calls, BODIES.items()):
+            status, answer = ask(preserver.user, path, {"Host": "localhost"}, method=method, body=body)
+            error = json.loads(answer)["error"]
+            assert (status, error.keys() == fields, error["kind"]) == (400, True, "UsageError"), (path, name, answer)
+            assert problem in error["what"], (path, name, answer)
+        assert ask(preserver.user, "/v1/node", {"Host": "localhost"})[0] == 200
 
 
 def test_without_unix_sockets_a_token_is_needed(preserver):

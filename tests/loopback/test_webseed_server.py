@@ -6,6 +6,7 @@ import http.client
 import os
 import socket
 import time
+from contextlib import ExitStack
 from urllib.parse import quote
 
 import pytest
@@ -199,6 +200,61 @@ def test_whoever_comes_while_all_places_are_taken_waits(folder):
         assert slow.getresponse().read(10)
         slow.close()
         assert ask(server, at("model.safetensors"))[2] == FILES["model.safetensors"]
+
+
+LARGE = {"model.safetensors": noise(24 << 20, "large")}
+LARGE_TORRENT = make_torrent(LARGE, piece_length=1 << 20)
+
+
+def open_body(server, address, *, read=1):
+    """A connection from an address that asks for a body larger than all buffers, and takes so much of it."""
+    reader = socket.socket()
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    reader.settimeout(30)
+    reader.bind((address, 0))
+    reader.connect(("127.0.0.1", server.port))
+    reader.sendall(f"GET /Qwen/Tiny/{LARGE_TORRENT.name}/model.safetensors HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    if read:
+        assert reader.recv(read)
+    return reader
+
+
+@pytest.fixture
+def large(tmp_path):
+    return write_folder(tmp_path / "large" / LARGE_TORRENT.name, LARGE)
+
+
+@pytest.mark.parametrize(
+    ("limits", "slow"),
+    [
+        (ServerLimits(), ["127.0.0.1"] * 32),
+        (ServerLimits(transfers=4), [f"127.0.1.{number}" for number in range(4)]),
+        (ServerLimits(connections=12, per_address=4), [f"127.0.1.{number}" for number in range(3)] * 4),
+    ],
+    ids=["one address with every place", "an address for each place", "every connection taken"],
+)
+def test_97_slow_readers_shut_nobody_out(large, limits, slow):
+    """Real sockets: 32 readers of one address that take nothing, then somebody else who wants the file."""
+    with FileServer("127.0.0.1", 0, limits) as server, ExitStack() as stack:
+        server.offer(Offer.of(SNAPSHOT, large, LARGE_TORRENT))
+        readers = [stack.enter_context(open_body(server, address)) for address in slow]
+        newcomer = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60, source_address=("127.0.0.2", 0))
+        newcomer.request("GET", f"/Qwen/Tiny/{LARGE_TORRENT.name}/model.safetensors")
+        assert newcomer.getresponse().read() == LARGE["model.safetensors"]
+        newcomer.close()
+        assert sum(_is_open(one) for one in readers) >= len(readers) - 2  # those who made room, and nobody else
+
+
+def _is_open(connection):
+    connection.setblocking(False)
+    try:
+        while connection.recv(1 << 20):
+            pass
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+    return False
 
 
 def test_bare_libtorrent_finishes_from_it(server, tmp_path):

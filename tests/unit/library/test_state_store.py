@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from p2pqwen.errors import DiskError
 from p2pqwen.library.state_store import StateStore
 
 DOCUMENTS = {
@@ -22,8 +23,7 @@ def path(tmp_path):
 
 def filled(path):
     with StateStore(path) as store:
-        for name, value in DOCUMENTS.items():
-            store.put(name, value)
+        store.update_all({name: lambda _, value=value: value for name, value in DOCUMENTS.items()})
 
 
 def test_documents_come_back_and_survive_a_restart(path):
@@ -87,11 +87,14 @@ def test_a_flipped_bit_is_found_or_has_no_effect(path, seed):
 @pytest.mark.parametrize("spoil", [b"", b"not a database at all", b"SQLite format 3\0" + bytes(5000)])
 def test_something_else_in_its_place_costs_the_state_and_nothing_more(path, spoil):
     filled(path)
+    with StateStore(path) as store:
+        store.put("scrub/one", {"read": []})
     path.write_bytes(spoil)
     said = []
     with StateStore(path, said.append) as store:
         assert said
-        assert store.items("choice/") == {}
+        assert store.items("scrub/") == {}
+        assert {f"choice/{name}": value for name, value in store.items("choice/").items()} == DOCUMENTS
         store.put("a", 1)
     with StateStore(path, pytest.fail) as store:
         assert store.get("a") == 1
@@ -104,5 +107,91 @@ def test_a_row_put_in_by_hand_is_not_believed(path):
     connection.close()
     said = []
     with StateStore(path, said.append) as store:
-        assert len(store.items("choice/")) == len(DOCUMENTS) - 1
+        assert len(store.items("choice/")) == len(DOCUMENTS), "what the user said stands in choices.json as well"
+    assert "damaged" in said[0].text
+
+
+CHOSEN = {
+    "limits": {"upload": 5, "download": 0, "monthly_upload": 10**9, "hours": ["23:00-07:00"]},
+    "steward": {"node": "ab" * 8, "budget": 10**12},
+    "choice/Qwen/Tiny@" + "ab" * 20: {"paused": False, "priority": "high", "pinned": True},
+    "month/2026-11": {"uploaded": 7, "downloaded": 1},
+    "month/2026-10": {"uploaded": 9, "downloaded": 9},
+}
+
+
+def chosen(path):
+    with StateStore(path) as store:
+        store.put("scrub/Qwen/Tiny", {"read": []})
+        store.put("month/2026-09", {"uploaded": 1})
+        for name, value in CHOSEN.items():
+            store.put(name, value)
+
+
+def drop(path):
+    for one in path.parent.glob("state.sqlite*"):
+        one.unlink()
+
+
+def test_100_what_the_user_said_survives_the_database_and_that_is_told_once(path):
+    chosen(path)
+    drop(path)
+    said = []
+    with StateStore(path, said.append) as store:
+        assert {name: store.get(name) for name in CHOSEN} == CHOSEN
+        assert store.get("scrub/Qwen/Tiny") is None
+        assert store.get("month/2026-09") is None
+    (notice,) = said
+    assert notice.level == "warning"
+    assert "there was one before" in notice.text
+    assert "1 snapshot" in notice.text
+    StateStore(path, pytest.fail).close()
+
+
+def test_100_what_was_taken_back_stays_taken_back(path):
+    chosen(path)
+    with StateStore(path) as store:
+        store.delete("choice/Qwen/Tiny@" + "ab" * 20)
+        store.update_all({"limits": lambda _: {"upload": 1}, "scrub/x": lambda _: 1})
+    drop(path)
+    with StateStore(path) as store:
+        assert store.items("choice/") == {}
+        assert store.get("limits") == {"upload": 1}
+
+
+def test_100_a_database_of_an_older_version_is_kept_beside_at_the_first_start(path):
+    chosen(path)
+    (path.parent / "choices.json").unlink()
+    StateStore(path, pytest.fail).close()
+    drop(path)
+    with StateStore(path) as store:
+        assert {name: store.get(name) for name in CHOSEN} == CHOSEN
+
+
+def test_a_home_that_never_had_one_is_told_nothing(path):
+    StateStore(path, pytest.fail).close()
+    StateStore(path, pytest.fail).close()
+
+
+def test_a_change_that_cannot_be_kept_is_not_made(path, monkeypatch):
+    chosen(path)
+
+    def full(*_, **__):
+        raise DiskError("no space left")
+
+    monkeypatch.setattr("p2pqwen.library.state_store.write", full)
+    with StateStore(path, pytest.fail) as store:
+        with pytest.raises(DiskError):
+            store.put("limits", {"upload": 6})
+        assert store.get("limits") == CHOSEN["limits"]
+
+
+@pytest.mark.parametrize("spoil", [b"", b"{}", b'{"documents": {}, "check": "0"}'])
+def test_a_kept_file_that_is_damaged_is_told_and_not_believed(path, spoil):
+    chosen(path)
+    drop(path)
+    (path.parent / "choices.json").write_bytes(spoil)
+    said = []
+    with StateStore(path, said.append) as store:
+        assert store.items("choice/") == {}
     assert "damaged" in said[0].text

@@ -79,8 +79,26 @@ def test_a_round_that_is_cut_off_is_neither_over_nor_failed(rig, reason):
     rig.watch.wanted = wanted
     with pytest.raises(CutOffError, match="node stops" if reason == "stop" else reason):
         rig.round()
-    assert last_round(rig.store) == WatchRecord(START)
+    assert last_round(rig.store) == WatchRecord(START, noted=START)
     assert last_round(rig.store).due(HOUR) is None  # at once, when it may
+
+
+def test_102_what_a_killed_node_left_is_interrupted_and_the_next_one_says_so(rig):
+    """The next node may not go on at once, or at all: it must not be taken for the one that works on the round."""
+    rig.store.put("watch", WatchRecord(START, None, 0, {"progress": "1 of 2"}, noted=START + MINUTE).to_json())
+    rig.watch.schedule = Schedule(None, None)
+    with rig.watch:
+        left = last_round(rig.store)
+    assert left.interrupted == START + MINUTE
+    assert left.cut_off(node_runs=True) == left.cut_off(node_runs=False) == START + MINUTE
+
+
+def test_102_a_round_that_the_hours_cut_off_says_since_when(rig):
+    rig.store.put("watch", WatchRecord(START, None, noted=START).to_json())
+    rig.now += 5 * MINUTE
+    rig.watch._cut_off = True
+    rig.watch._interrupted()
+    assert last_round(rig.store).cut_off(node_runs=True) == START + 5 * MINUTE
 
 
 def test_nothing_due_is_nothing_done(rig):

@@ -35,6 +35,7 @@ def test_the_next_round(record, every, due):
     [
         WatchRecord(),
         WatchRecord(START, None, 3, {"progress": "1 of 2 repositories"}),
+        WatchRecord(START, None, 3, {}, START + MINUTE, START + HOUR),
         WatchRecord(START, START + HOUR, 0, {"preserved": 2, "failures": [{"repo": "Qwen/X", "reason": "gone"}]}),
     ],
 )
@@ -68,11 +69,34 @@ def test_anything_else_is_no_round(value):
     ],
 )
 def test_what_status_says(record, words):
-    assert watch_words(record, DAY) == words
+    assert watch_words(record, DAY, node_runs=True) == words
+
+
+RUNNING = WatchRecord(START, facts={"progress": "1 of 2"}, noted=START + MINUTE)
+LEFT = WatchRecord(START, noted=START + MINUTE, interrupted=START + HOUR)
+
+
+@pytest.mark.parametrize(
+    ("record", "node_runs", "words", "running", "interrupted"),
+    [
+        (RUNNING, True, "since 2026-11-25 12:00: 1 of 2", True, None),
+        (RUNNING, False, "interrupted 2026-11-25 12:01 at 1 of 2; it goes on with the node", False, "12:01"),
+        (WatchRecord(START), False, "interrupted 2026-11-25 12:00; it goes on with the node", False, "12:00"),
+        (LEFT, False, "interrupted 2026-11-25 13:00; it goes on with the node", False, "13:00"),
+        (LEFT, True, "interrupted 2026-11-25 13:00; it goes on with the node", False, "13:00"),
+        (WatchRecord(START, START + HOUR), False, "2026-11-25 13:00: 0 preserved", False, None),
+    ],
+)
+def test_102_a_round_that_nobody_works_on_is_told_as_interrupted(record, node_runs, words, running, interrupted):
+    assert watch_words(record, DAY, node_runs=node_runs).startswith(f"watch      {words}")
+    fields = watch_fields(record, DAY, node_runs=node_runs)
+    assert fields is not None
+    at = None if interrupted is None else f"2026-11-25T{interrupted}:00Z"
+    assert (fields["running"], fields["interrupted"]) == (running, at)
 
 
 def test_fields_where_nothing_is_watched():
-    assert watch_fields(WatchRecord(), None) is None
-    fields = watch_fields(WatchRecord(START, START + HOUR), DAY)
+    assert watch_fields(WatchRecord(), None, node_runs=False) is None
+    fields = watch_fields(WatchRecord(START, START + HOUR), DAY, node_runs=False)
     assert fields is not None
     assert fields["next"] == "2026-11-26T12:00:00Z"

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 
 from p2pqwen.errors import FormatError
-from p2pqwen.torrent.layout import MAX_FILES, MAX_PIECES, Layout, PayloadFile
+from p2pqwen.torrent.layout import MAX_PIECES, Layout, PayloadFile
 from p2pqwen.torrent.recipe import GIB, KIB, MIB, RECIPE_1
-from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.repo_path import MAX_FILES, RepoPath
 from tests.strategies import lay_out, payloads
 
 PIECE = 32 * KIB

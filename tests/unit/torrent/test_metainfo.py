@@ -6,12 +6,11 @@ from hypothesis import strategies as st
 
 from p2pqwen.errors import FormatError, VerificationError
 from p2pqwen.torrent import bencode
-from p2pqwen.torrent.layout import MAX_FILES
 from p2pqwen.torrent.merkle import BLOCK_SIZE
 from p2pqwen.torrent.metainfo import Metainfo, build_info, metainfo_from_info, parse_metainfo
 from p2pqwen.torrent.snapshot_torrent import build_metainfo, check_manifest, check_recipe
 from p2pqwen.values.digest import CommitId, Sha256
-from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.repo_path import MAX_FILES, RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 from tests.strategies import content, hash_payload, lay_out, manifest_of, payloads, snapshot_ids
 
