@@ -10,6 +10,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
 from typing import ParamSpec, TypeVar
 
 from p2pqwen.errors import NetworkError, P2pqwenError
@@ -20,6 +21,25 @@ LEAVE_SECONDS = 3.0
 Parameters = ParamSpec("Parameters")
 
 Result = TypeVar("Result")
+
+
+class Sessions:
+    """Turns for work that takes much: a turn needs a place in each of the semaphores, the narrowest first."""
+
+    def __init__(self, *places: asyncio.Semaphore) -> None:
+        self._places = tuple(reversed(places))
+
+    async def __aenter__(self) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            for place in self._places:
+                await stack.enter_async_context(place)
+            stack.pop_all()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for place in self._places:
+            place.release()
 
 
 async def run_aside(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -209,6 +209,7 @@ def _metadata(
     folder, deadline = store.folder(publisher), time.monotonic() + network.seconds
     turns: list[Endpoint] = []
     only: Endpoint | None = None
+    tried: dict[Endpoint, None] = {}
     share = 0.0
     try:
         while True:
@@ -217,9 +218,10 @@ def _metadata(
             if found is not None:
                 break
             if only is None:
-                turns = list(met)[:MAX_TRIED]
+                turns = _untried_first(met, tried)[:MAX_TRIED]
                 share = max(_LEAST_TURN, min(PATIENCE, network.seconds / 2 / max(1, len(turns))))
             only = turns.pop(0) if turns else None
+            tried |= {} if only is None else {only: None}
     finally:
         swarm.admit((), ())
     if not _names(pointer, found):
@@ -289,6 +291,7 @@ class _Bringing:
         size = sum(file.size for file in metainfo.files if file.path in files)
         self._deadline = time.monotonic() + network.seconds + size / _SLOWEST
         self._known = _resolved((*network.peers, *network.found))
+        self._tried: dict[Endpoint, None] = {}
         self._met: dict[Endpoint, None] = {}
         self._trials = Trials(network.seconds, singly=True)
         self._trials.begin(self._known)
@@ -303,7 +306,9 @@ class _Bringing:
                     self._try(trials.only)
                     break
                 except TrialOverError as over:
-                    trials.next(over, [*self._known, *self._met], gained=not over.bad)
+                    self._tried |= {} if trials.only is None else {trials.only: None}
+                    others = _untried_first((*self._known, *self._met), self._tried)
+                    trials.next(over, others, gained=not over.bad)
         finally:
             self._swarm.admit((), ())
         return tuple(peer for peer in self._met if peer.host not in trials.banned)
@@ -367,6 +372,11 @@ def _start(torrent: SwarmTorrent, peers: Iterable[Endpoint]) -> None:
     for peer in peers:
         torrent.connect(peer)
     torrent.start()
+
+
+def _untried_first(peers: Iterable[Endpoint], tried: Mapping[Endpoint, None]) -> list[Endpoint]:
+    """Put those who had no turn yet first, so that a crowd cannot keep anybody from his."""
+    return sorted(dict.fromkeys(peers), key=lambda peer: peer in tried)
 
 
 def _resolved(peers: Iterable[Endpoint]) -> list[Endpoint]:

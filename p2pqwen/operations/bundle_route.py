@@ -24,7 +24,7 @@ from p2pqwen.library.bundles import BundleStore, HeldBundle
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.library.trust_store import TrustedPublisher
-from p2pqwen.operations.aside import as_ours, run_aside
+from p2pqwen.operations.aside import Sessions, as_ours, run_aside
 from p2pqwen.operations.bundle import (
     BundleIndex,
     BundleNetwork,
@@ -81,7 +81,7 @@ class BundleRoute:
         publisher: TrustedPublisher,
         own: Callable[[], bytes],
         offer: Callable[[Answer], None],
-        sessions: asyncio.Semaphore,
+        sessions: Sessions,
     ) -> None:
         """Hand over what each of the DHT's pointers leads to, as it comes.
 
@@ -142,7 +142,7 @@ class BundleRoute:
                     )
                 self._found = [found]
                 folder = Sha256.of(address.public.raw + address.salt)  # whose it is, the index will tell
-                brought = await self._bring(dht, folder, found.pointer, (), asyncio.Semaphore(1))
+                brought = await self._bring(dht, folder, found.pointer, (), Sessions())
         except TimeoutError as error:
             raise NetworkError("the link's index did not come", expected=f"within {BRING_SECONDS:.0f} s") from error
         return found.pointer, brought.data
@@ -222,7 +222,7 @@ class BundleRoute:
         """Bring the bundle of the accepted index, by whichever pointer leads to it."""
         if self.dht is None:
             return
-        trackers, sessions = trackers_of(accepted.document), asyncio.Semaphore(MAX_FOLLOWED)
+        trackers, sessions = trackers_of(accepted.document), Sessions(asyncio.Semaphore(MAX_FOLLOWED))
         here = asyncio.Event()
 
         async def follow(dht: Dht, one: FoundPointer) -> None:
@@ -269,7 +269,7 @@ class BundleRoute:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _bring(
-        self, dht: Dht, publisher: Sha256, pointer: Pointer, trackers: tuple[str, ...], sessions: asyncio.Semaphore
+        self, dht: Dht, publisher: Sha256, pointer: Pointer, trackers: tuple[str, ...], sessions: Sessions
     ) -> BundleIndex:
         found = await self._wait_for_peers(dht, pointer.infohash_v1)
         nodes = tuple(one.endpoint for one in dht.good_nodes)

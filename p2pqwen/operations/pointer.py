@@ -314,7 +314,11 @@ async def _read(dht: Dht, addresses: Sequence[ItemAddress], keys: Mapping[Public
 
 
 def _best_first(found: Iterable[FoundPointer]) -> list[FoundPointer]:
-    return sorted(found, key=lambda one: one.vouched, reverse=True)
+    """Order pointers by what vouches for them, one of each key first: a thief of one key crowds out no other key."""
+    by_key: dict[PublicKey, list[FoundPointer]] = {}
+    for one in sorted(found, key=lambda one: one.vouched, reverse=True):
+        by_key.setdefault(one.item.address.public, []).append(one)
+    return in_turn(by_key.values())
 
 
 def _pointer(item: MutableItem) -> Pointer | None:

@@ -39,7 +39,7 @@ from p2pqwen.library import durable
 from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
 from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import PATIENCE, Patience, read
-from p2pqwen.operations.aside import LooseExecutor, as_ours, run_aside
+from p2pqwen.operations.aside import LooseExecutor, Sessions, as_ours, run_aside
 from p2pqwen.operations.evidence import keep_evidence
 from p2pqwen.values.digest import Sha256
 
@@ -47,8 +47,10 @@ if TYPE_CHECKING:
     from p2pqwen.operations.bundle_route import Answer, BundleRoute  # brings libtorrent, which most updates do without
 
 STALE_DAYS = 90
-SESSIONS_AT_ONCE = 8
+SESSIONS_AT_ONCE = 24
 """Pointers being followed at one moment, for all publishers: each is a session of its own."""
+SESSIONS_OF_ONE = 6
+"""For one publisher: more than one batch of pointers, so that one whose pointers lead nowhere stops no other."""
 MAX_TAKEN = 1 << 30
 """Bytes that all mirrors of one publisher together may give: each of them might give as much as an index may have."""
 _SMALL = 1 << 20
@@ -58,12 +60,13 @@ _SMALL = 1 << 20
 class Limits:
     """Seconds. `whole`: for an update in which nothing is valid. `further`: at least, for others after a valid index.
 
-    `together`: an index that is valid waits so long before it is used, for another that contradicts it.
+    `together`: an index that is valid waits so long before it is used, for another that contradicts it, and longer only
+    while one that has come is still being judged.
     """
 
     whole: float = 120.0
     further: float = 8.0
-    together: float = 0.5
+    together: float = 1.0
 
 
 LIMITS = Limits()
@@ -206,7 +209,8 @@ class _Updating:
         report: Report,
     ) -> None:
         self._store, self._publisher, self._route = store, asked.publisher, asked.route
-        self._now, self._patience, self._limits, self._sessions = now, patience, limits, sessions
+        self._now, self._patience, self._limits = now, patience, limits
+        self._sessions = Sessions(sessions, asyncio.Semaphore(SESSIONS_OF_ONE))
         self._report = report
         self._offers: list[_Offer] = []
         self._judging: dict[Sha256, asyncio.Task[_Offer]] = {}  # most mirrors hold the same bytes
@@ -242,7 +246,10 @@ class _Updating:
             try:
                 offer = await asyncio.wait_for(self._arrived.get(), max(0.0, ends - clock()))
             except TimeoutError:
-                await self._decide(waiting=running)
+                if clock() < self._deadline and not all(task.done() for task in self._judging.values()):
+                    self._decide_at = clock() + self._limits.together
+                else:
+                    await self._decide(waiting=running)
                 continue
             if offer is None:
                 running -= 1

@@ -256,6 +256,23 @@ def test_86_no_claim_puts_a_pointer_before_another(publisher, follower, tmp_path
     assert [one.pointer.position.version for one in found] == [2, 2**53 - 1]
 
 
+def test_86_a_thief_of_one_key_crowds_out_no_other_key(tmp_path, nodes):
+    """Three boards name pointers that he signed with a key of the newest root, the fourth the publisher's."""
+    roots = chain(Rules(index=("index", "stolen")))
+    publisher = User(tmp_path / "one", nodes)
+    publisher.do(lambda dht: put_pointer(dht, publisher.store, roots, KEY, SALT, pointer(1)))
+    identity = roots[0].root.digest
+    for slot in range(BOARD_SLOTS - 1):
+        lie = sign_item(key("stolen"), b"%d" % slot, MAX_SEQUENCE, pointer(100 + slot).encode())
+        board = sign_item(board_key(identity), board_salt(slot), MAX_SEQUENCE, board_notice([lie.address], roots).value)
+        for item in (lie, board):
+            publisher.do(lambda dht, item=item: dht.put(item))
+    newcomer = User(tmp_path / "other", nodes)
+    found = newcomer.do(lambda dht: all_pointers(dht, identity, newcomer.store))
+    assert len(found) == BOARD_SLOTS
+    assert pointer(1) in [one.pointer for one in found[:2]]
+
+
 def test_84_one_board_does_not_crowd_out_another(publisher, follower, nodes):
     """Three boards name the true keys under salts that hold nothing, as many as they can."""
     publisher.put(1)
