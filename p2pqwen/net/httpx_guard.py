@@ -1,7 +1,8 @@
 """httpx's side of the guard, for huggingface_hub: each request of a client is judged on its way out, redirects too.
 
-The rule in force is asked for with each request, since huggingface_hub keeps one client for the process. Each rule has
-connections of its own: one that was opened under a wider rule must not serve a narrower one. A proxy of the environment
+The rule in force is asked for with each request, since huggingface_hub keeps one client for the process; where none is
+in force the request is not ours. Each rule has connections of its own: one that was opened under a wider rule must not
+serve a narrower one. A proxy of the environment
 is the user's word: it is connected to wherever it is, and resolves names itself, so that behind it a host is judged by
 its text alone.
 """
@@ -19,7 +20,7 @@ from p2pqwen.net.dialling import addresses_of
 from p2pqwen.values.named_hosts import Guard, NamedHosts
 
 
-def guard_client(make: Callable[[], httpx2.Client], rule: Callable[[], Guard]) -> httpx2.Client:
+def guard_client(make: Callable[[], httpx2.Client], rule: Callable[[], Guard | None]) -> httpx2.Client:
     """Return a client as `make` builds it, which sends nothing that `rule` does not let out."""
     client = make()
     client._mounts = {}  # noqa: SLF001 - httpx has no other way to a proxy that transports of ours wrap
@@ -30,17 +31,19 @@ def guard_client(make: Callable[[], httpx2.Client], rule: Callable[[], Guard]) -
 class _Guarded(httpx2.BaseTransport):
     """Judges a request, then hands it to the transports that dial by the same rule."""
 
-    def __init__(self, make: Callable[[], httpx2.Client], rule: Callable[[], Guard]) -> None:
+    def __init__(self, make: Callable[[], httpx2.Client], rule: Callable[[], Guard | None]) -> None:
         self._make, self._rule = make, rule
-        self._clients: dict[Guard, httpx2.Client] = {}
+        self._clients: dict[Guard | None, httpx2.Client] = {}
         self._lock = threading.Lock()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         guard = self._rule()
-        guard.check_url(str(request.url))
+        if guard is not None:
+            guard.check_url(str(request.url))
         with self._lock:
             if guard not in self._clients:
-                self._clients[guard] = _dialling_by(guard, self._make())
+                made = self._make()
+                self._clients[guard] = made if guard is None else _dialling_by(guard, made)
             client = self._clients[guard]
         return client._transport_for_url(request.url).handle_request(request)  # noqa: SLF001 - which proxy, if any
 
