@@ -34,7 +34,7 @@ from p2pqwen.webseed.probe import Served, check_bases
 from p2pqwen.webseed.relay import Relay
 from tests.support.command import CommandLine
 from tests.support.models import noise, write_folder
-from tests.support.publishing import NOW, Publisher, Rules, chain, keyid, make_entry, make_index
+from tests.support.publishing import NOW, Publisher, Rules, chain, digest, keyid, make_entry, make_index
 from tests.support.snapshots import hold
 from tests.support.web_seeds import HASTY, PIECE, SNAPSHOT, bases, fetching, make_torrent
 
@@ -80,16 +80,15 @@ def two(user: CommandLine, tmp_path: Path) -> tuple[Publisher, Publisher]:
 def test_95_an_index_that_breaks_a_limit_is_refused_and_others_are_updated(two, user, tmp_path, mistake):
     hostile, good = two
     assert hostile.last is not None
-    signed = {**hostile.last.to_json(), "version": 2, "previous": None, **MISTAKES[mistake]()}
-    del signed["previous"]
+    signed = {**hostile.last.to_json(), "version": 2, "previous": str(digest(hostile.last)), **MISTAKES[mistake]()}
     (tmp_path / "hostile.json").write_bytes(make_index(hostile.roots, signed, ["index2"]))
     for version in (2, 3):
         (tmp_path / "good.json").write_bytes(good.publish([make_entry(version)]))
         rows = {row["publisher"]: row for row in user.ok("index", "update")["publishers"]}
         assert rows[str(good.id)]["version"] == version
         (source,) = rows[str(hostile.id)]["sources"]
-        assert (source["state"], rows[str(hostile.id)]["version"]) == ("refused", 1)
-    user.ok("health", "--no-dht", "--no-trackers", "--no-web-seeds")
+        assert (source["state"], source["step"], rows[str(hostile.id)]["version"]) == ("refused", 7, 1)
+    user.ok("health", "--no-dht", "--no-web-seeds")  # no tracker is named, so nobody is asked
     user.ok("adopt", "--budget", "1GB", "--dry-run", "--look-seconds", "0")
 
 
@@ -104,7 +103,7 @@ def test_95_an_index_of_before_the_limit_stops_nothing(two, user, tmp_path, mist
     (tmp_path / "good.json").write_bytes(good.publish([make_entry(2)]))
     commands = [
         ("index", "update"),
-        ("health", "--no-dht", "--no-trackers", "--no-web-seeds"),
+        ("health", "--no-dht", "--no-web-seeds"),
         ("adopt", "--budget", "1GB", "--dry-run", "--look-seconds", "0"),
         ("search",),
         ("trust", "list"),
