@@ -1,4 +1,4 @@
-"""Attacks 95 and 96: one bad publisher, entry, torrent or web seed, and what becomes of all the others."""
+"""Attacks 95, 96, 100 and 103: one bad publisher, entry, torrent or web seed, and what becomes of all the others."""
 
 from __future__ import annotations
 
@@ -6,35 +6,37 @@ import http.server
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from p2pqwen.errors import VerificationError
+from p2pqwen.errors import NotFoundError, VerificationError
 from p2pqwen.events import Event, Notice
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
+from p2pqwen.operations.bulk_survey import wanted_repos
 from p2pqwen.operations.health import watched_swarms
 from p2pqwen.operations.keys import init_keys
 from p2pqwen.operations.publish import publish
 from p2pqwen.operations.publish_plan import Plan
 from p2pqwen.operations.update import Asked, update_all
 from p2pqwen.torrent.recipe import check_recipe
-from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.bases import Base, Origin
 from p2pqwen.webseed.file_server import FileServer
 from p2pqwen.webseed.offered_file import Offer
 from p2pqwen.webseed.probe import Served, check_bases
+from p2pqwen.webseed.relay import Relay
 from tests.support.command import CommandLine
 from tests.support.models import noise, write_folder
-from tests.support.publishing import NOW, Publisher, Rules, chain, keyid, make_entry, make_index
+from tests.support.publishing import NOW, Publisher, Rules, chain, digest, keyid, make_entry, make_index
 from tests.support.snapshots import hold
-from tests.support.web_seeds import PIECE, SNAPSHOT, make_torrent
+from tests.support.web_seeds import HASTY, PIECE, SNAPSHOT, bases, fetching, make_torrent
 
 OTHER = Rules(root=("root2",), index=("index2",))
 NOWHERE = "https://example.org:99999/Qwen/Tiny/resolve/"
@@ -78,16 +80,15 @@ def two(user: CommandLine, tmp_path: Path) -> tuple[Publisher, Publisher]:
 def test_95_an_index_that_breaks_a_limit_is_refused_and_others_are_updated(two, user, tmp_path, mistake):
     hostile, good = two
     assert hostile.last is not None
-    signed = {**hostile.last.to_json(), "version": 2, "previous": None, **MISTAKES[mistake]()}
-    del signed["previous"]
+    signed = {**hostile.last.to_json(), "version": 2, "previous": str(digest(hostile.last)), **MISTAKES[mistake]()}
     (tmp_path / "hostile.json").write_bytes(make_index(hostile.roots, signed, ["index2"]))
     for version in (2, 3):
         (tmp_path / "good.json").write_bytes(good.publish([make_entry(version)]))
         rows = {row["publisher"]: row for row in user.ok("index", "update")["publishers"]}
         assert rows[str(good.id)]["version"] == version
         (source,) = rows[str(hostile.id)]["sources"]
-        assert (source["state"], rows[str(hostile.id)]["version"]) == ("refused", 1)
-    user.ok("health", "--no-dht", "--no-trackers", "--no-web-seeds")
+        assert (source["state"], source["step"], rows[str(hostile.id)]["version"]) == ("refused", 7, 1)
+    user.ok("health", "--no-dht", "--no-web-seeds")  # no tracker is named, so nobody is asked
     user.ok("adopt", "--budget", "1GB", "--dry-run", "--look-seconds", "0")
 
 
@@ -102,7 +103,7 @@ def test_95_an_index_of_before_the_limit_stops_nothing(two, user, tmp_path, mist
     (tmp_path / "good.json").write_bytes(good.publish([make_entry(2)]))
     commands = [
         ("index", "update"),
-        ("health", "--no-dht", "--no-trackers", "--no-web-seeds"),
+        ("health", "--no-dht", "--no-web-seeds"),
         ("adopt", "--budget", "1GB", "--dry-run", "--look-seconds", "0"),
         ("search",),
         ("trust", "list"),
@@ -215,16 +216,60 @@ def answering(location: str) -> Iterator[str]:
             thread.join()
 
 
-@pytest.mark.parametrize(
-    "location", ["http://[x/", "http://[::::]:99999/", "http://a:99999/", "//[", "http://" + "a" * 70 + ".example/"]
-)
-def test_96_a_web_seed_whose_answer_nobody_understands_does_not_stop_the_next(tmp_path, location):
+NOWHERES = ["http://[x/", "http://[::::]:99999/", "http://a:99999/", "//[", "http://" + "a" * 70 + ".example/"]
+
+
+@pytest.mark.parametrize("location", NOWHERES)
+def test_103_a_web_seed_whose_answer_nobody_understands_does_not_stop_the_next(tmp_path, location):
     files = {"model.safetensors": noise(3 * PIECE, "weights")}
     torrent = make_torrent(files)
     folder = write_folder(tmp_path / torrent.name, files)
     with FileServer("127.0.0.1", 0) as server, answering(location) as hostile:
         server.offer(Offer.of(SNAPSHOT, folder, torrent))
-        good = f"http://127.0.0.1:{server.port}/Qwen/Tiny/"
-        bases = [Base(url, Origin.COMMAND_LINE, torrent.name) for url in (hostile, good)]
-        found = check_bases(torrent, bases)
-    assert [[file.served for file in one.files] for one in found] == [[Served.BAD], [Served.RIGHT]]
+        urls = (hostile, f"http://127.0.0.1:{server.port}/Qwen/Tiny/")
+        found = check_bases(torrent, [Base(url, Origin.COMMAND_LINE, torrent.name) for url in urls])
+        assert [[file.served for file in one.files] for one in found] == [[Served.BAD], [Served.RIGHT]]
+        with Relay(patience=HASTY) as relay:
+            offered = relay.offer(torrent, bases(torrent, *urls))
+            with fetching(torrent, tmp_path / "dst", offered.urls) as download:
+                assert download.wait(60), (offered.accounts, download.alerts[-20:])
+                assert download.files == files
+
+
+def test_100_deleting_the_state_sets_nothing_free(user):
+    """Pins and the quota come back, and the next command says what happened."""
+    held = hold(Home(user.home))
+    user.ok("pin", "Qwen/Tiny")
+    user.ok("limits", "--monthly-upload", "5GB", "--upload", "1MB/s")
+    for path in user.home.glob("state.sqlite*"):
+        path.unlink()
+    ended = user.run("limits", "--json")
+    assert "there was one before" in ended.stderr
+    assert (ended.json["monthly_upload"], ended.json["upload"]) == (5_000_000_000, 1_000_000)
+    removed = user.run("remove", "Qwen/Tiny", "--yes")
+    assert (removed.code, "is pinned" in removed.stderr) == (1, True)
+    assert "there was one before" not in removed.stderr
+    assert held.torrent_path.exists()
+
+
+class Organisations:
+    """A Hub with one organisation."""
+
+    def models(self, org: str) -> list[Listed]:
+        return [Listed(RepoId("Qwen/Tiny"))] if org == "Qwen" else []
+
+
+@dataclass(frozen=True)
+class Listed:
+    repo: RepoId
+    license: str | None = None
+
+
+def test_96_an_organisation_that_is_gone_does_not_stop_the_watch_of_the_others():
+    notices: list[Any] = []
+    wanted = wanted_repos(None, ["Gone", "Qwen", "Gone2"], Organisations(), notices.append)
+    assert [one.repo.text for one in wanted.repos] == ["Qwen/Tiny"]
+    assert wanted.whole_orgs == {"Qwen"}
+    assert [one.text for one in notices] == [f"{org}: the Hub shows no models of {org}" for org in ("Gone", "Gone2")]
+    with pytest.raises(NotFoundError, match="no models of Gone"):
+        wanted_repos(None, ["Gone"], Organisations(), notices.append)
