@@ -50,6 +50,7 @@ def plain_lines(found: Status, more: Mapping[str, str]) -> Iterable[str]:
     for row in found.rows:
         parts = [
             f"{row.id}  {_state(row)}",
+            row.standing,
             counted(row.peers, "peer"),
             f"up {format_rate(row.upload_rate)}",
             f"down {format_rate(row.download_rate)}" if row.download_rate else "",
@@ -97,7 +98,7 @@ def _head(found: Status, notes: list[str]) -> list[str]:
 
 def _table(rows: Sequence[SnapshotState], *, narrow: bool) -> Table:
     down = not narrow or any(row.download_rate for row in rows)
-    names = ["size", "state", "peers", "up", *(["down"] if down else []), "health", "ratio"]
+    names = ["size", "state", "standing", "peers", "up", *(["down"] if down else []), "health", "ratio"]
     names.append("scrub" if narrow else "last scrub")
     cells = [_cells(row, down=down, narrow=narrow, now=datetime.now(UTC)) for row in rows]
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0) if narrow else (0, 1))
@@ -105,7 +106,9 @@ def _table(rows: Sequence[SnapshotState], *, narrow: bool) -> Table:
     for index, name in enumerate(names):
         # Nothing but the model's name is ever shortened.
         widest = max([len(name), *(len(line[index]) for line in cells)])
-        justify: Literal["left", "right"] = "left" if name in {"state", "health", "scrub", "last scrub"} else "right"
+        justify: Literal["left", "right"] = (
+            "left" if name in {"state", "standing", "health", "scrub", "last scrub"} else "right"
+        )
         table.add_column(name, justify=justify, no_wrap=True, min_width=widest)
     for row, line in zip(rows, cells, strict=True):
         table.add_row(Text(f"{row.id.repo}@{str(row.id.commit)[:7]}"), *line)
@@ -118,6 +121,7 @@ def _cells(row: SnapshotState, *, down: bool, narrow: bool, now: datetime) -> li
     return [
         Text(format_size(row.size) if row.size else ""),
         Text(_state(row)),
+        Text(row.standing, "yellow" if row.standing == "unvouched" else ""),
         Text(f"{row.peers}" if narrow or not row.seeds else f"{row.peers} ({counted(row.seeds, 'seed')})"),
         *(Text(format_rate(rate) if rate else "·") for rate in rates),
         Text(health, _COLOURS.get(row.health, "")),

@@ -119,17 +119,6 @@ class BundleRoute:
         held = [one for publisher in publishers for one in self.bundles.all(publisher)]
         return [Endpoint(*address) for one in held for address in self.known.peers(one.infohash.raw)]
 
-    def local_torrent(self, publisher: TrustedPublisher, location: str) -> bytes | None:
-        """Return a .torrent from a bundle that is here; the caller verifies it."""
-        for held in self.bundles.all(publisher.publisher):
-            try:
-                data = read_torrent(held, RepoPath(location))
-            except P2pqwenError:
-                continue
-            if data is not None:
-                return data
-        return None
-
     def fetch_torrent(self, publisher: TrustedPublisher, location: str) -> bytes:
         """Return a .torrent of the accepted index from its bundle's swarm; raises `NetworkError`, `NotFoundError`."""
         held = self._held(publisher)
@@ -249,6 +238,18 @@ class BundleRoute:
 
     def _remember(self, infohash: Sha1, peers: Iterable[Endpoint]) -> None:
         self.known.remember_peers(infohash.raw, [(one.host, one.port) for one in peers])
+
+
+def local_torrent(bundles: BundleStore, publisher: TrustedPublisher, location: str) -> bytes | None:
+    """Return a .torrent from a bundle that is here; the caller verifies it."""
+    for held in bundles.all(publisher.publisher):
+        try:
+            data = read_torrent(held, RepoPath(location))
+        except P2pqwenError:
+            continue
+        if data is not None:
+            return data
+    return None
 
 
 def _is_of(brought: BundleIndex, accepted: Accepted) -> bool:

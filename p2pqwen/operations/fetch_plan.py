@@ -1,13 +1,14 @@
 """What a fetch is of, and who says so: from a target to a snapshot, its torrent, and where its bytes may be.
 
-Routes to the .torrent, in this order: the library (a fetch that was interrupted, or is done), the trusted indexes (a
-bundle in this home, mirrors, the bundle's swarm), the file or URL the user named, the magnet's `xs=`. What none of them
-has must come from peers, by infohash, or be rebuilt from the source that the magnet names.
+Routes to the .torrent, in this order: the library (a fetch that was interrupted, or is done, with all that a trusted
+index says of it), the trusted indexes (a bundle in this home, mirrors, the bundle's swarm), the file or URL the user
+named, the magnet's `xs=`. What none of them has must come from peers, by infohash, or be rebuilt from the source that
+the magnet names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from p2pqwen.errors import (
 )
 from p2pqwen.events import Notice, Report
 from p2pqwen.index.entry import Entry
+from p2pqwen.index.standing import Judgement, Voice, judge, keys_of
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
@@ -31,9 +33,9 @@ from p2pqwen.operations.bundle_route import BundleRoute
 from p2pqwen.operations.fetch_target import FetchTarget, MagnetTarget, NamedTarget, TorrentTarget
 from p2pqwen.operations.lookup import Found, choose, find_entries, not_listed
 from p2pqwen.operations.recipe_source import repo_of
+from p2pqwen.operations.rise import needs_more
 from p2pqwen.operations.torrent_source import bring_torrent
-from p2pqwen.operations.verify import signed_manifest
-from p2pqwen.signing.keys import PublicKey
+from p2pqwen.operations.verify import evidence_of, signed_manifest
 from p2pqwen.swarm.endpoint import is_private_url
 from p2pqwen.swarm.strangers import tracker_problem
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
@@ -54,7 +56,8 @@ class FetchPlan:
     `index_web_seeds` holds one list for each trusted index that knows it, the newest first. `route` says who named the
     torrent, `origin` what gave its bytes, both in words. `magnet` is what is known of it while there is no torrent, and
     `entry` what an index says that the torrent must agree with.
-    `signers` are the torrent's signatures as far as we know their keys. `unvouched` are those of its trackers that only
+    `listed` are the trusted entries of its infohash. `signers` are the torrent's signatures as far as we know their
+    keys; `judgement` is what all of it comes to, None while there is no torrent. `strange_trackers` are those that only
     a link from somewhere names.
     """
 
@@ -71,9 +74,11 @@ class FetchPlan:
     extra_web_seeds: tuple[str, ...] = ()
     trackers: tuple[tuple[str, ...], ...] = ()
     peers: tuple[str, ...] = field(default=())
-    unvouched: frozenset[str] = frozenset()
+    strange_trackers: frozenset[str] = frozenset()
     entry: Entry | None = None
     magnet: Magnet | None = None
+    judgement: Judgement | None = None
+    listed: tuple[Found, ...] = ()
 
     @property
     def snapshot(self) -> SnapshotId:
@@ -85,11 +90,11 @@ class FetchPlan:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Whom a plan may ask: the library, trusted publishers and their bundles, and the keys that sign torrents."""
+    """Whom a plan may ask: the library, trusted publishers and their bundles, and who vouches for snapshots."""
 
     library: Library
     publishers: Sequence[TrustedPublisher]
-    keys: Mapping[Sha256, PublicKey]
+    voices: Sequence[Voice]
     bundles: BundleRoute | None = None
 
 
@@ -138,7 +143,7 @@ def plan_of(
         raise UsageError(
             f"nothing says whose snapshot {commit} is", expected="--repo ORG/MODEL", hint="the torrent has no manifest"
         )
-    signers = tuple(verify_torrent(metainfo, sources.keys))
+    signers = tuple(verify_torrent(metainfo, keys_of(sources.voices)))
     if bad := [signer.label for signer in signers if signer.state == "invalid"]:
         raise VerificationError(f"the torrent carries an invalid signature by {bad[0]!r}")
     entries = find_entries(sources.publishers, metainfo.infohash) if found is None else found
@@ -156,7 +161,13 @@ def plan_of(
         extra_web_seeds=() if magnet is None else _public(magnet.web_seeds),
         trackers=_join_trackers(metainfo, entries, magnet),
         peers=() if magnet is None else magnet.peers,
-        unvouched=frozenset() if magnet is None else frozenset(_plain(magnet.trackers)) - _named_by(metainfo, entries),
+        strange_trackers=frozenset()
+        if magnet is None
+        else frozenset(_plain(magnet.trackers)) - _named_by(metainfo, entries),
+        listed=tuple(entries),
+        judgement=judge(
+            evidence_of(SnapshotId(owner, commit), metainfo, manifest, provenance, signers), sources.voices
+        ),
     )
 
 
@@ -180,12 +191,18 @@ def _by_entry(chosen: Found, found: Sequence[Found], sources: Sources, report: R
     route = f"the index of {chosen.publisher.name}"
     held = sources.library.get(entry.id)
     metainfo = None if held is None else _intact(held)
-    if metainfo is not None and metainfo.infohash == entry.infohash and metainfo.manifest is not None:
+    if metainfo is not None and metainfo.infohash != entry.infohash:
+        metainfo = None
+    if metainfo is not None and not needs_more(metainfo, chosen):
         return plan_of(metainfo, sources, repo=entry.id.repo, route=route, origin=_LIBRARY, found=found)
     try:
         brought = bring_torrent(chosen, sources.bundles, report)
-    except NetworkError as error:
+    except (NetworkError, VerificationError) as error:
+        if metainfo is None and isinstance(error, VerificationError):
+            raise
         report(Notice("warning", error.message))
+        if metainfo is not None and metainfo.manifest is not None:
+            return plan_of(metainfo, sources, repo=entry.id.repo, route=route, origin=_LIBRARY, found=found)
         magnet = parse_magnet(entry.magnet)
         return FetchPlan(
             repo=entry.id.repo,
@@ -218,7 +235,7 @@ def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Re
     if (metainfo := _by_exact_source(magnet, report)) is not None:
         plan = plan_of(metainfo, sources, repo=repo, route="the magnet's source", origin=_SOURCE, magnet=magnet)
         of_torrent = {url for tier in metainfo.trackers for url in _plain(tier)}
-        return replace(plan, unvouched=plan.unvouched | of_torrent)
+        return replace(plan, strange_trackers=plan.strange_trackers | of_torrent)
     owner = repo or repo_of(magnet)
     if owner is None:
         raise UsageError(
@@ -237,7 +254,7 @@ def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Re
         extra_web_seeds=_public(magnet.web_seeds),
         trackers=tuple((url,) for url in _plain(magnet.trackers)),
         peers=magnet.peers,
-        unvouched=frozenset(_plain(magnet.trackers)),
+        strange_trackers=frozenset(_plain(magnet.trackers)),
         magnet=magnet,
     )
 
