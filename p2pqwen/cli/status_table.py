@@ -98,7 +98,7 @@ def _head(found: Status, notes: list[str]) -> list[str]:
 
 def _table(rows: Sequence[SnapshotState], *, narrow: bool) -> Table:
     down = not narrow or any(row.download_rate for row in rows)
-    names = ["size", "state", "standing", "peers", "up", *(["down"] if down else []), "health", "ratio"]
+    names = ["size", "state", "standing", "peers", "up", *(["down"] if down else []), "health", *([] if narrow else ["ratio"])]
     names.append("scrub" if narrow else "last scrub")
     cells = [_cells(row, down=down, narrow=narrow, now=datetime.now(UTC)) for row in rows]
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0) if narrow else (0, 1))
@@ -125,7 +125,7 @@ def _cells(row: SnapshotState, *, down: bool, narrow: bool, now: datetime) -> li
         Text(f"{row.peers}" if narrow or not row.seeds else f"{row.peers} ({counted(row.seeds, 'seed')})"),
         *(Text(format_rate(rate) if rate else "·") for rate in rates),
         Text(health, _COLOURS.get(row.health, "")),
-        Text(f"{row.ratio:.2f}"),
+        *([] if narrow else [Text(f"{row.ratio:.2f}")]),
         Text(_ago(row.last_scrub, now, narrow=narrow)),
     ]
 

@@ -17,7 +17,7 @@ ROWS = {
 
 
 def test_every_number_is_there():
-    assert sorted(ROWS) == list(range(1, 58))
+    assert set(range(1, 58)) | set(range(68, 76)) <= ROWS.keys()
 
 
 @pytest.mark.parametrize(("number", "where"), ROWS.items(), ids=[f"{number:02}" for number in ROWS])
