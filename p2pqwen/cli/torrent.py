@@ -25,11 +25,11 @@ def show(
 ) -> None:
     """Show names, hashes, seeds, signers and the manifest of a torrent; exit 3 if it contradicts itself."""
     from p2pqwen.errors import about
-    from p2pqwen.index.standing import Standing, judge, keys_of
+    from p2pqwen.index.standing import Standing, keys_of
     from p2pqwen.library import durable
     from p2pqwen.node import open_node
     from p2pqwen.operations.snapshot_build import warnings_of
-    from p2pqwen.operations.verify import evidence_of, signed_manifest
+    from p2pqwen.operations.verify import judge_torrent, signed_manifest
     from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
     from p2pqwen.torrent.signature import verify_torrent
     from p2pqwen.values.byte_size import format_size
@@ -41,12 +41,7 @@ def show(
         manifest, provenance = signed_manifest(metainfo)
         voices = node.vouchers.voices(out.report)
         signers = verify_torrent(metainfo, keys_of(voices))
-        taken_for = None if manifest is None else manifest.snapshot
-        judgement = (
-            None
-            if taken_for is None
-            else judge(evidence_of(taken_for, metainfo, manifest, provenance, signers), voices)
-        )
+        judgement = judge_torrent(metainfo, voices)
         warnings = [] if manifest is None else warnings_of(manifest)
         size = format_size(metainfo.layout.total_size)
         out.result(

@@ -142,6 +142,15 @@ def evidence_of(
     return Evidence(snapshot, metainfo.infohash, named, provenance, tuple(signers))
 
 
+def judge_torrent(metainfo: Metainfo, voices: Sequence[Voice]) -> Judgement | None:
+    """Return the standing of what a torrent's manifest names, None without one; raises as `signed_manifest`."""
+    manifest, provenance = signed_manifest(metainfo)
+    if manifest is None:
+        return None
+    signers = verify_torrent(metainfo, keys_of(voices))
+    return judge(evidence_of(manifest.snapshot, metainfo, manifest, provenance, signers), voices)
+
+
 def _wanted(path: RepoPath, selected: tuple[str, ...] | None) -> bool:
     return selected is None or any(fnmatch.fnmatchcase(path.text, glob) for glob in selected)
 
