@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -21,7 +22,7 @@ from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.values.digest import Sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from p2pqwen.events import Report
     from p2pqwen.hub.cache import HubCache
@@ -133,6 +134,17 @@ class Node:
         from p2pqwen.operations.rise import Riser
 
         return Riser(self.library, self.vouchers, self.bundles)
+
+    @contextmanager
+    def held_standings(self, report: Report) -> Iterator[Standings]:
+        """Open what finds the standing of held snapshots; a home that holds nothing is not begun for it."""
+        from p2pqwen.operations.standings import Standings
+
+        if not self.home.state.exists() and not self.library.all():
+            yield Standings(None, self.vouchers.voices)
+            return
+        with self.state_store(report) as store:
+            yield self.standings(store)
 
     def standings(self, store: StateStore) -> Standings:
         """Return what finds the standing of held snapshots."""

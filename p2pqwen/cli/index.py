@@ -211,9 +211,9 @@ def entry_lines(entry: Entry, listed: ListedStanding) -> list[str]:
 def _standings(node: Node, accepted: Accepted, out: Output) -> list[ListedStanding]:
     from p2pqwen.operations.listed_standing import listed_standings
 
-    with node.state_store(out.report) as store:
+    with node.held_standings(out.report) as standings:
         rows = [(entry, accepted.root.name) for entry in accepted.document.entries]
-        return listed_standings(rows, node.library, node.standings(store), node.vouchers.voices(), out.report)
+        return listed_standings(rows, node.library, standings, node.vouchers.voices(), out.report)
 
 
 def signer_fields(accepted: Accepted) -> list[dict[str, str]]:

@@ -29,8 +29,8 @@ def list_snapshots(json_output: JsonFlag = False) -> None:
 
     with Output(as_json=json_output) as out:
         node = open_node()
-        with node.state_store(out.report) as store:
-            held = inventory(node.library, node.standings(store), out.report, riser=node.riser)
+        with node.held_standings(out.report) as standings:
+            held = inventory(node.library, standings, out.report, riser=node.riser)
         known = node.upstream_records(out.report)
         width = max((len(str(one.id)) for one in held), default=0)
         lines = [

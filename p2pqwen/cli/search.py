@@ -35,9 +35,9 @@ def search(
         publishers = node.trust.publishers(now=datetime.now(UTC), report=out.report)
         found = search_publishers(publishers, words or (), out.report)
         here = node.upstream_records(out.report)
-        with node.state_store(out.report) as store:
+        with node.held_standings(out.report) as standings:
             rows = [(one.entry, one.publisher.name or str(one.publisher.publisher)) for one in found]
-            known = listed_standings(rows, node.library, node.standings(store), node.vouchers.voices(), out.report)
+            known = listed_standings(rows, node.library, standings, node.vouchers.voices(), out.report)
         lines = []
         for one, listed in zip(found, known, strict=True):
             gone = gone_words(here.get(one.entry.id))

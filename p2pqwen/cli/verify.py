@@ -76,8 +76,8 @@ def _rise(target: str, node: Node, out: Output) -> None:
         return
     try:
         held = held_snapshot(target, node.library)
-        with node.state_store(out.report) as store:
-            node.riser.rise_all([held], node.standings(store), web=True, report=out.report)
+        with node.held_standings(out.report) as standings:
+            node.riser.rise_all([held], standings, web=True, report=out.report)
     except P2pqwenError:
         return  # which verifying tells, if it matters
 

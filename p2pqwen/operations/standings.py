@@ -42,10 +42,15 @@ class Stood:
 
 
 class Standings:
-    """Finds the standing of held snapshots; for several threads. `voices` says who is trusted now."""
+    """Finds the standing of held snapshots; for several threads. `voices` says who is trusted now.
 
-    def __init__(self, store: StateStore, voices: Callable[[], Sequence[Voice]]) -> None:
-        self._facts, self._lifts, self._voices = FactsStore(store), LiftStore(store), voices
+    `store` None: nothing is remembered, because nothing is held.
+    """
+
+    def __init__(self, store: StateStore | None, voices: Callable[[], Sequence[Voice]]) -> None:
+        self._facts = None if store is None else FactsStore(store)
+        self._lifts = None if store is None else LiftStore(store)
+        self._voices = voices
         self._lock = threading.Lock()
         self._known: dict[SnapshotId, TorrentFacts] | None = None
 
@@ -57,7 +62,7 @@ class Standings:
         `between` is called between two torrents that had to be read.
         """
         facts = self._all_facts(held, report, between)
-        lifted = self._lifts.all()
+        lifted = {} if self._lifts is None else self._lifts.all()
         return {
             snapshot: Stood(one, judgement, _is_lifted(lifted.get(snapshot), one, judgement))
             for snapshot, one in facts.items()
@@ -77,7 +82,7 @@ class Standings:
     def _load(self) -> dict[SnapshotId, TorrentFacts]:
         with self._lock:
             if self._known is None:
-                self._known = self._facts.all()
+                self._known = {} if self._facts is None else self._facts.all()
             return self._known
 
     def _all_facts(
@@ -95,7 +100,7 @@ class Standings:
                 found[one.id] = facts
             except P2pqwenError as error:
                 report(Notice("warning", f"{one.torrent_path}: {error.message}"))
-        if fresh:
+        if fresh and self._facts is not None:
             with suppress(DiskError):  # it only costs time the next time
                 self._facts.put(fresh)
         return found
