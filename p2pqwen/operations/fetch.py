@@ -288,6 +288,8 @@ class _Fetch:
                 f"{problem.message}; rebuilding it from {sources[0].endpoint} needs every file",
                 hint="fetch the whole snapshot, without --include",
             ) from problem
+        if plan.entry is None and not self._options.trust_unverified:
+            self._refuse_unlisted(plan, sources[0].snapshot, "which no index names")  # by the recipe it has one torrent
         self._report(Notice("warning", problem.message))
         self._on_plan(sources[0].snapshot)
         try:
@@ -407,12 +409,15 @@ class _Fetch:
             return
         if held is not None and (stored := self._stored(held)) is not None and stored.infohash.v2 == plan.v2:
             return  # it is here already, and displaces nothing
-        for listed in find_entries(self._places.sources.publishers, plan.snapshot):
+        self._refuse_unlisted(plan, plan.snapshot, judgement.words)
+
+    def _refuse_unlisted(self, plan: FetchPlan, snapshot: SnapshotId, words: str) -> None:
+        for listed in find_entries(self._places.sources.publishers, snapshot):
             raise VerificationError(
-                f"the index of {listed.publisher.name} names another torrent for {plan.snapshot}",
+                f"the index of {listed.publisher.name} names another torrent for {snapshot}",
                 expected=listed.entry.infohash.v2,
-                got=f"{plan.v2}, {judgement.words}",
-                hint=f"`p2pqwen fetch {plan.snapshot}` fetches the listed one; --trust-unverified fetches this one",
+                got=f"{plan.v2 or plan.v1}, {words}",
+                hint=f"`p2pqwen fetch {snapshot}` fetches the listed one; --trust-unverified fetches this one",
             )
 
     def _with_the_better(self, plan: FetchPlan, held: HeldSnapshot, stored: Metainfo) -> FetchPlan:

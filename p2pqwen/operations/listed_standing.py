@@ -15,7 +15,9 @@ from p2pqwen.index.entry import Entry
 from p2pqwen.index.standing import Evidence, Standing, Voice, judge
 from p2pqwen.library.snapshots import Library
 from p2pqwen.manifest.provenance import Provenance
-from p2pqwen.operations.standings import Standings
+from p2pqwen.operations.standings import Standings, Stood
+from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.values.snapshot_id import SnapshotId
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,15 @@ def listed_standings(
     stood = standings.of((one for one in library.all() if one.id in wanted), report)
     found = []
     for entry, claimant in rows:
-        here = stood.get(entry.id)
-        if here is not None and here.facts.infohash == entry.infohash:
-            found.append(ListedStanding(entry, claimant, here.standing, held=True))
-        else:
-            unseen = Evidence(entry.id, entry.infohash, None, Provenance.UNPROVEN)
-            found.append(ListedStanding(entry, claimant, judge(unseen, voices).standing, held=False))
+        standing, held = standing_here(entry.id, entry.infohash, stood.get(entry.id), voices)
+        found.append(ListedStanding(entry, claimant, standing, held=held))
     return found
+
+
+def standing_here(
+    snapshot: SnapshotId, infohash: InfoHash, stood: Stood | None, voices: Sequence[Voice]
+) -> tuple[Standing, bool]:
+    """Return the standing of a torrent that may not be here, and whether it is; `stood`: of the held snapshot."""
+    if stood is not None and stood.facts.infohash == infohash:
+        return stood.standing, True
+    return judge(Evidence(snapshot, infohash, None, Provenance.UNPROVEN), voices).standing, False

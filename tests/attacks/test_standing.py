@@ -151,6 +151,17 @@ def test_69_through_a_running_node_too(world, stranger, victim):
     assert (cached(victim, world.commit), main_of(victim)) == (GENUINE, world.commit)
 
 
+def test_69_a_repair_of_it_leaves_the_cache_alone_too(world, stranger, victim):
+    genuine_in_cache_alone(world, victim)
+    held = Path(victim.ok("fetch", stranger.magnet, *by(stranger.peer))["path"])
+    weights = held / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    done = victim.ok("verify", REPO, "--repair", "--peer", stranger.peer)
+    assert (done["ok"], done["standing"]) == (True, "unvouched")
+    assert (cached(victim, world.commit), main_of(victim)) == (GENUINE, world.commit)
+
+
 def test_70_trusted_unverified_it_still_replaces_nothing_and_is_recorded(world, stranger, victim):
     genuine_in_cache_alone(world, victim)
     done = victim.ok("fetch", stranger.magnet, *by(stranger.peer, "--trust-unverified"))
@@ -207,6 +218,20 @@ def test_71_nor_one_that_a_trusted_index_lists_and_nobody_holds(world, stranger,
     assert world.entry["infohash_v2"] in ended.json["error"]["expected"]
     assert victim.ok("list")["snapshots"] == []
     assert victim.ok("fetch", stranger.magnet, *by(stranger.peer, "--trust-unverified"))["standing"] == "unvouched"
+
+
+def test_71_nor_by_a_rebuild_nor_by_an_import(world, stranger, victim, tmp_path):
+    victim.ok("trust", "add", world.identity, "--index", world.site)
+    ended = victim.run("fetch", stranger.magnet, *QUIET, "--web-seeds", "auto", "--timeout", "2")
+    assert (ended.code, "names another torrent" in ended.stderr) == (3, True), ended
+    assert victim.ok("list")["snapshots"] == []
+    victim.ok("fetch", REPO, *by(world.peer, "--include", "*.json"))
+    held = victim.home / "library" / REPO
+    before = {path: path.read_bytes() for path in held.rglob("*") if path.is_file()}
+    evil = write_folder(tmp_path / "evil" / world.commit, EVIL)
+    done = victim.ok("library", "import", evil, "--torrent", stranger.torrent, "--no-hf-cache")
+    assert (done["imported"], "which stays" in done["unmatched"][0]["reason"]) == ([], True)
+    assert {path: path.read_bytes() for path in held.rglob("*") if path.is_file()} == before
 
 
 def strangers_copy(metainfo: Metainfo) -> Metainfo:

@@ -367,6 +367,7 @@ ROWS = [
                     "peers": (int, NULL),
                     "last_complete_seen": (str, NULL),
                     "web_seeds_ok": (int, NULL),
+                    "standing": {"proven"},
                 }
             ]
         },
