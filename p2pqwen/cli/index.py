@@ -14,7 +14,6 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
 from p2pqwen.cli.passphrase import known_passphrase
 from p2pqwen.cli.publish import YesFlag
-from p2pqwen.index.standing import Standing
 from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ def register(app: typer.Typer) -> None:
 
 def verify(file: FileArgument, publisher: PublisherOption = None, json_output: JsonFlag = False) -> None:
     """Verify an index file, offline: root chain, signatures, every entry; exit 3 if it is not what it should be."""
+    from p2pqwen.index.standing import Standing
     from p2pqwen.node import open_node
 
     with Output(as_json=json_output) as out:

@@ -42,7 +42,11 @@ def verify(
     ] = 180.0,
     json_output: JsonFlag = False,
 ) -> None:
-    """Re-hash every file and compare it with the manifest, the torrent and the signatures; exit 3 if any differs."""
+    """Re-hash every file and compare it with the manifest, the torrent and the signatures; exit 3 if any differs.
+
+    Nothing but the disk is needed. Where a trusted index claims a proof of a held snapshot that is not here, it is
+    taken first, from a bundle or a mirror.
+    """
     from p2pqwen.node import open_node
     from p2pqwen.operations.verify_target import verify_target
 

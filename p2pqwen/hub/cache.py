@@ -31,7 +31,7 @@ from huggingface_hub.utils._fixes import WeakFileLock
 from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.hub.client import HubFile
-from p2pqwen.index.standing import Admission
+from p2pqwen.index.standing import Admission, NotAdmittedError
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -84,8 +84,8 @@ class HubCache:
         """Lay an admitted snapshot's verified files, `payload/<path>`, into the cache and return its folder there.
 
         `only` are the files that are there (None: all). `ref` (such as `main`) is made to point at the commit. Raises
-        `VerificationError` for a payload file of another size, and where the cache has other content that must stay;
-        `P2pqwenError` when another program holds a blob's lock for long.
+        `VerificationError` for a payload file of another size, `NotAdmittedError` where the cache has other content
+        that must stay, `P2pqwenError` when another program holds a blob's lock for long.
         """
         snapshot, rows = admission.snapshot, admission.rows
         folder = self.snapshot_folder(snapshot)
@@ -144,7 +144,7 @@ class _Laying:
         self._touched: set[Path] = {folder, self._blobs}
 
     def refuse_other_content(self, admission: Admission) -> None:
-        """Raise `VerificationError` where the cache says that the commit holds anything else than is admitted."""
+        """Raise `NotAdmittedError` where the cache says that the commit holds anything else than is admitted."""
         commit = admission.snapshot.commit
         known = _read_tree(self._repo_folder / "trees" / f"{commit}.json") or {}
         listed = {row.path.text: _tree_entry(row) for row in admission.rows}
@@ -155,7 +155,7 @@ class _Laying:
         ]
         other += [row.path.text for row in admission.rows if self._shows_other_content(row)]
         if other:
-            raise VerificationError(
+            raise NotAdmittedError(
                 f"the Hugging Face cache has another {other[0]} of {admission.snapshot}, which stays",
                 expected="a proven snapshot, to replace it",
                 got=f"one that is {admission.standing}",
@@ -192,7 +192,7 @@ class _Laying:
             if target.samefile(source) or _holds(target, row):
                 return
             if not self._mends:
-                raise VerificationError(
+                raise NotAdmittedError(
                     f"the Hugging Face cache has other content in {target}, which stays",
                     expected=f"sha256 {row.sha256}",
                     hint=f"if it is damaged, remove {target}",

@@ -12,17 +12,19 @@ never remembered here: a publisher who is trusted no longer vouches no longer. W
    alone never chooses what `refs/main` is, though a person may.
 2. A listing counts for the snapshot that it names, repository included, and for that infohash.
 3. Signatures in a torrent count by the publisher's own threshold, like those of its index, and only around the
-   manifest they sign: one stolen key of three makes no snapshot signed.
+   manifest they sign: one stolen key of three makes no snapshot signed. They count no more for what the publisher has
+   withdrawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from enum import StrEnum
 from typing import Literal
 
 from p2pqwen.errors import VerificationError
+from p2pqwen.index.document import IndexDocument
 from p2pqwen.index.entry import Entry
 from p2pqwen.index.root import INDEX_ROLE, Root
 from p2pqwen.manifest.manifest import FileRow, Manifest
@@ -34,6 +36,10 @@ from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
 
 _ONLY_HERE = object()
+
+
+class NotAdmittedError(VerificationError):
+    """A snapshot may not be laid where other programs look for it, or not in place of what is there."""
 
 
 class Standing(StrEnum):
@@ -58,23 +64,26 @@ class Voice:
     keys: Mapping[Sha256, PublicKey]
     threshold: int
     listed: Mapping[Sha256, tuple[Entry, ...]] = field(repr=False)  # by v2 infohash
+    withdrawn: Collection[SnapshotId] = field(repr=False)
 
     @classmethod
-    def of(cls, publisher: Sha256, root: Root, entries: Iterable[Entry]) -> Voice:
-        """Return the voice of a publisher with this newest root, whose accepted index lists `entries`."""
+    def of(cls, publisher: Sha256, root: Root, document: IndexDocument | None) -> Voice:
+        """Return the voice of a publisher by its newest root and its accepted index, None before the first."""
         listed: dict[Sha256, tuple[Entry, ...]] = {}
-        for entry in entries:
+        for entry in () if document is None else document.entries:
             listed[entry.infohash.v2] = (*listed.get(entry.infohash.v2, ()), entry)
-        return cls(publisher, root.name, root.public_keys(INDEX_ROLE), root.roles[INDEX_ROLE].threshold, listed)
+        withdrawn = frozenset(() if document is None else (gone.id for gone in document.withdrawn))
+        role = root.roles[INDEX_ROLE]
+        return cls(publisher, root.name, root.public_keys(INDEX_ROLE), role.threshold, listed, withdrawn)
 
     def lists(self, snapshot: SnapshotId, infohash: InfoHash) -> bool:
         """Tell whether the index names this torrent as this snapshot."""
         return any(one.id == snapshot and one.infohash == infohash for one in self.listed.get(infohash.v2, ()))
 
-    def signed(self, signers: Iterable[SignerResult]) -> bool:
+    def signed(self, snapshot: SnapshotId, signers: Iterable[SignerResult]) -> bool:
         """Tell whether as many of its index keys signed the torrent as it takes to sign its index."""
         valid = {one.keyid for one in signers if one.state == "valid"}
-        return len(valid & self.keys.keys()) >= self.threshold
+        return snapshot not in self.withdrawn and len(valid & self.keys.keys()) >= self.threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +127,10 @@ class Admission:
     replaces: bool
     mends: bool
     names_main: bool
-    _made_by: object = field(repr=False, compare=False, default=None)
+    made_by: InitVar[object] = None
 
-    def __post_init__(self) -> None:
-        if self._made_by is not _ONLY_HERE:
+    def __post_init__(self, made_by: object) -> None:
+        if made_by is not _ONLY_HERE:
             raise TypeError("an admission comes of a judgement")
 
     @property
@@ -142,10 +151,10 @@ class Judgement:
     snapshot: SnapshotId
     standing: Standing
     vouched_by: tuple[Vouching, ...]
-    _made_by: object = field(repr=False, compare=False, default=None)
+    made_by: InitVar[object] = None
 
-    def __post_init__(self) -> None:
-        if self._made_by is not _ONLY_HERE:
+    def __post_init__(self, made_by: object) -> None:
+        if made_by is not _ONLY_HERE:
             raise TypeError("a judgement comes of `judge`")
 
     @property
@@ -161,13 +170,13 @@ class Judgement:
     def admit(self, manifest: Manifest, *, trust_unverified: bool = False) -> Admission:
         """Let the files of `manifest` speak for the snapshot; `trust_unverified` is the user's own word for them.
 
-        Raises `VerificationError` for an unvouched one without that word.
+        Raises `NotAdmittedError` for an unvouched one without that word.
         """
         if manifest.snapshot != self.snapshot:
             raise ValueError("the manifest is of another snapshot than was judged")
         vouched = self.standing is not Standing.UNVOUCHED
         if not vouched and not trust_unverified:
-            raise VerificationError(
+            raise NotAdmittedError(
                 f"{self.snapshot} is unvouched: nobody you trust names its torrent, and no git commit proves it",
                 hint="`p2pqwen trust add` a publisher that lists it and fetch it again, or say --trust-unverified",
             )
@@ -177,7 +186,7 @@ class Judgement:
             replaces=self.standing is Standing.PROVEN,
             mends=vouched,
             names_main=bool(self.vouched_by) or not vouched,
-            _made_by=_ONLY_HERE,
+            made_by=_ONLY_HERE,
         )
 
 
@@ -193,10 +202,10 @@ def judge(evidence: Evidence, voices: Sequence[Voice]) -> Judgement:
     for voice in voices:
         if voice.lists(evidence.snapshot, evidence.infohash):
             vouched_by.append(Vouching(voice.publisher, voice.name, "index"))
-        elif own_manifest and voice.signed(evidence.signers):
+        elif own_manifest and voice.signed(evidence.snapshot, evidence.signers):
             vouched_by.append(Vouching(voice.publisher, voice.name, "signature"))
     if own_manifest and evidence.provenance is Provenance.PROVEN:
         standing = Standing.PROVEN
     else:
         standing = Standing.SIGNED if vouched_by else Standing.UNVOUCHED
-    return Judgement(evidence.snapshot, standing, tuple(vouched_by), _made_by=_ONLY_HERE)
+    return Judgement(evidence.snapshot, standing, tuple(vouched_by), made_by=_ONLY_HERE)

@@ -31,7 +31,7 @@ from p2pqwen.errors import (
 )
 from p2pqwen.events import Event, Notice, Report, ignore
 from p2pqwen.hub.cache import HubCache
-from p2pqwen.index.standing import Judgement, Standing
+from p2pqwen.index.standing import Judgement, NotAdmittedError, Standing
 from p2pqwen.library import durable
 from p2pqwen.library.folders import AwayError, bytes_to_write
 from p2pqwen.library.home import Home
@@ -649,7 +649,7 @@ class _Fetch:
         metainfo = _whole(plan)
         try:
             cache, problem = self._lay_into_cache(plan, held, files), None
-        except VerificationError as error:
+        except NotAdmittedError as error:
             cache, problem = None, error
         have = choose_files(metainfo, held.selected if held.state is State.PARTIAL else None)
         kept = [file.path for file in metainfo.files if have is None or file.path in have]
@@ -679,11 +679,11 @@ class _Fetch:
         )
 
     def _lay_into_cache(self, plan: FetchPlan, held: HeldSnapshot, files: frozenset[RepoPath] | None) -> Path | None:
-        """Lay what is admitted where other programs look; raises `VerificationError` for what is not."""
+        """Lay what is admitted where other programs look; raises `NotAdmittedError` for what is not."""
         if not self._options.into_hub_cache:
             return None
         if plan.manifest is None:
-            raise VerificationError("the torrent carries no manifest")
+            raise NotAdmittedError("the torrent carries no manifest")
         judgement, cache = _judged(plan), self._places.hub_cache
         admission = judgement.admit(plan.manifest, trust_unverified=self._options.trust_unverified)
         if judgement.standing is Standing.UNVOUCHED:

@@ -84,7 +84,7 @@ def _voices(publishers: Sequence[TrustedPublisher], own: _Known | None) -> Itera
         newest = max(known, key=lambda one: one.position, default=None)
         trusted[own.publisher] = _Known(own.publisher, root, newest)
     for publisher, one in sorted(trusted.items()):
-        yield Voice.of(publisher, one.root, () if one.accepted is None else one.accepted.document.entries)
+        yield Voice.of(publisher, one.root, None if one.accepted is None else one.accepted.document)
 
 
 def _stat(path: Path) -> tuple[str, int, int, int]:

@@ -10,16 +10,23 @@ from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
-from tests.support.publishing import Rules, chain, make_entry
+from tests.support.publishing import Rules, chain, make_document, make_entry, withdrawal
 
 INFOHASH = InfoHash(Sha1(b"1" * 20), Sha256(b"2" * 32))
 
 
-def voice(*listed: SnapshotId, infohash: InfoHash = INFOHASH, rules: Rules | None = None) -> Voice:
+def voice(
+    *listed: SnapshotId,
+    infohash: InfoHash = INFOHASH,
+    rules: Rules | None = None,
+    withdrawn: Iterable[SnapshotId] = (),
+) -> Voice:
     """A trusted publisher who lists these snapshots, all under one infohash."""
-    root = chain(rules or Rules())[0].root
+    roots = chain(rules or Rules())
     entries = [make_entry(number, id=one, infohash=infohash) for number, one in enumerate(listed)]
-    return Voice.of(root.digest, root, entries)
+    gone = tuple(withdrawal(make_entry(1, id=one), "a mistake") for one in withdrawn)
+    root = roots[0].root
+    return Voice.of(root.digest, root, make_document(roots, entries=entries, withdrawn=gone))
 
 
 def judged(snapshot: SnapshotId, standing: Standing) -> Judgement:

@@ -64,6 +64,18 @@ CASES = {
         "unvouched",
         (),
     ),
+    "a signature of what was withdrawn since": (
+        evidence(("index", "valid")),
+        (voice(withdrawn=[HERE]),),
+        "unvouched",
+        (),
+    ),
+    "a signature, and another commit withdrawn": (
+        evidence(("index", "valid")),
+        (voice(withdrawn=[OTHER_COMMIT]),),
+        "signed",
+        ("signature",),
+    ),
     "two signatures of two": (
         evidence(("index1", "valid"), ("index3", "valid")),
         (voice(rules=TWO_OF_THREE),),
@@ -133,5 +145,10 @@ def test_nothing_else_makes_one():
         Judgement(snapshot, Standing.PROVEN, ())
     with pytest.raises(TypeError):
         Admission(rows, Standing.PROVEN, replaces=True, mends=True, names_main=True)
+    unvouched = judged(snapshot, Standing.UNVOUCHED)
+    with pytest.raises(TypeError):
+        replace(unvouched, standing=Standing.PROVEN)
+    with pytest.raises(TypeError):
+        replace(unvouched.admit(rows, trust_unverified=True), replaces=True)
     with pytest.raises(ValueError, match="another snapshot"):
         judged(HERE, Standing.PROVEN).admit(rows)
