@@ -46,6 +46,9 @@ class FetchRequest:
     download_limit: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("insist_on_cache", "move_ref", "trust_unverified"):
+            if not isinstance(getattr(self, name), bool):  # a text such as "no" must give no leave
+                raise UsageError(f"setting {name} of a fetch", expected="true or false", got=repr(getattr(self, name)))
         self.options()  # whatever is wrong with it is said at once
 
     def options(self) -> FetchOptions:
