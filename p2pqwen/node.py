@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from p2pqwen.config import Config, default_home, load
 from p2pqwen.containment import each
-from p2pqwen.index.root import INDEX_ROLE
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
@@ -20,12 +20,11 @@ from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
-from p2pqwen.signing.keys import PublicKey
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.named_hosts import NamedHosts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from p2pqwen.events import Report
     from p2pqwen.hub.cache import HubCache
@@ -45,18 +44,22 @@ if TYPE_CHECKING:
     from p2pqwen.operations.node_state import SnapshotState
     from p2pqwen.operations.rebuild import Rebuilt
     from p2pqwen.operations.recipe_source import RecipeSource
+    from p2pqwen.operations.rise import Riser
     from p2pqwen.operations.scrub import Scrubber
     from p2pqwen.operations.seed import Publishers
     from p2pqwen.operations.service import Service
     from p2pqwen.operations.snapshot_calls import SnapshotCalls
+    from p2pqwen.operations.standings import Standings
     from p2pqwen.operations.status import Status
     from p2pqwen.operations.swarm_look import WatchedSwarm, Ways
+    from p2pqwen.operations.vouchers import Vouchers
     from p2pqwen.operations.wanted_torrent import WantedTorrent
     from p2pqwen.server.client import ControlClient
     from p2pqwen.server.control import ControlServer
     from p2pqwen.stewardship.upstream import UpstreamRecord
     from p2pqwen.swarm.endpoint import Endpoint
     from p2pqwen.swarm.settings import SwarmSettings
+    from p2pqwen.torrent.infohash import InfoHash
     from p2pqwen.values.snapshot_id import SnapshotId
 
 
@@ -125,12 +128,47 @@ class Node:
             return None
         return DhtAccess((*also, *bootstrap_nodes(network.dht_bootstrap)), self.known_peers)
 
-    def known_keys(self) -> dict[Sha256, PublicKey]:
-        """Return the keys that may sign torrents for this home's publisher and for the trusted ones."""
-        roots = [one.root for one in self.trust.publishers(now=datetime.now(UTC)) if one.root is not None]
-        if self.keys.exists:
-            roots.append(self.keys.root())
-        return {keyid: key for root in roots for keyid, key in root.public_keys(INDEX_ROLE).items()}
+    @cached_property
+    def vouchers(self) -> Vouchers:
+        """Whom this home trusts: its own publisher and those it pinned."""
+        from p2pqwen.operations.vouchers import Vouchers
+
+        return Vouchers(self.trust, self.keys)
+
+    @cached_property
+    def riser(self) -> Riser:
+        """What gives held snapshots the signed torrents that trusted indexes list."""
+        from p2pqwen.operations.rise import Riser
+
+        return Riser(self.library, self.vouchers, self.bundles)
+
+    @contextmanager
+    def held_standings(self, report: Report) -> Iterator[Standings]:
+        """Open what finds the standing of held snapshots; a home that holds nothing is not begun for it."""
+        from p2pqwen.operations.standings import Standings
+
+        if not self.home.state.exists() and not self.library.all():
+            yield Standings(None, self.vouchers.voices)
+            return
+        with self.state_store(report) as store:
+            yield self.standings(store)
+
+    def standings(self, store: StateStore) -> Standings:
+        """Return what finds the standing of held snapshots."""
+        from p2pqwen.operations.standings import Standings
+
+        return Standings(store, self.vouchers.voices)
+
+    def note_unverified(self, snapshot: SnapshotId, infohash: InfoHash, report: Report) -> None:
+        """Remember, and log, that the user trusted a snapshot unverified."""
+        from p2pqwen.library.event_log import EventLog
+        from p2pqwen.library.lift_store import LiftStore
+
+        with self.state_store(report) as store:
+            LiftStore(store).note(snapshot, infohash, datetime.now(UTC))
+        facts = {"repo": str(snapshot.repo), "commit": str(snapshot.commit), "infohash_v2": str(infohash.v2)}
+        with EventLog(self.home.root / "log") as log:
+            log.write("trusted unverified", {**facts, "standing": "unvouched"})
 
     @cached_property
     def hub(self) -> HubClient:
@@ -195,7 +233,11 @@ class Node:
         return FetchPlaces(
             home=self.home,
             sources=Sources(
-                self.library, publishers, self.known_keys(), self.bundle_route(network, report, peers=peers), named
+                self.library,
+                publishers,
+                self.vouchers.voices(),
+                self.bundle_route(network, report, peers=peers),
+                named,
             ),
             hub_cache=self.hub_cache,
             hub=HubAccess(self.config.hub.endpoint, self.config.hub.token),
@@ -203,6 +245,7 @@ class Node:
             known=self.known_peers,
             rebuild=self.rebuild,
             web_seed_bases=self.config.web_seed_bases,
+            note_unverified=lambda snapshot, infohash: self.note_unverified(snapshot, infohash, report),
         )
 
     def swarm_base(self) -> SwarmSettings:
@@ -310,6 +353,7 @@ class Node:
         from p2pqwen.operations.fetch_jobs import FetchJobs
         from p2pqwen.operations.fetch_request import FetchRequest
         from p2pqwen.operations.node_keeper import NodeKeeper
+        from p2pqwen.operations.standing_watch import StandingWatch
 
         network = self.config.network
 
@@ -336,6 +380,7 @@ class Node:
             choices=Choices(store),
             scrubber=self.scrubber(store, report),
             jobs=jobs,
+            watch=StandingWatch(self.library, self.standings(store), self.riser, report),
             report=report,
             base_upload=settings.upload_limit,
             base_download=settings.download_limit,
@@ -486,7 +531,7 @@ class Node:
 
         running = self.running()
         asked = None if running is None else running.call("GET", "/v1/status")
-        return status(self.library, self.home, store, asked, report)
+        return status(self.library, self.home, store, asked, self.standings(store), report)
 
     def service(self) -> Service:
         """Return the systemd unit of this home's node."""

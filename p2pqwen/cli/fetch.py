@@ -53,10 +53,20 @@ def fetch(
         typer.Option(metavar="SECONDS", help="Give up when nothing has arrived for so long (default: 180)."),
     ] = None,
     hf_cache: Annotated[
-        bool, typer.Option("--hf-cache/--no-hf-cache", help="Lay the model into the Hugging Face cache.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--hf-cache/--no-hf-cache",
+            help="Lay the model into the Hugging Face cache, or fail; by default if it is proven or signed.",
+        ),
+    ] = None,
     set_main: Annotated[
         bool, typer.Option("--set-main", help="Point refs/main of that cache at this commit, even if it is set.")
+    ] = False,
+    trust_unverified: Annotated[
+        bool,
+        typer.Option(
+            "--trust-unverified", help="Lay it there though nobody you trust names it and no git commit proves it."
+        ),
     ] = False,
     repo: Annotated[
         str | None, typer.Option(metavar="ORG/MODEL", help="Whose snapshot it is, where the magnet does not say.")
@@ -79,6 +89,9 @@ def fetch(
         use = _web_seed_use(web_seeds, never=no_web_seeds, only=only_web_seeds)
         if use is WebSeedUse.NEVER and web_seed:
             raise UsageError("--web-seed and --no-web-seeds contradict each other")
+        if hf_cache is False and (trust_unverified or set_main):
+            option = "--trust-unverified" if trust_unverified else "--set-main"
+            raise UsageError(f"--no-hf-cache and {option} contradict each other")
         off = (no_dht, no_lsd, no_upnp, no_trackers)
         network = swarm_settings(node, listen=None, off=off, upload_limit=upload_limit, download_limit=download_limit)
         request = FetchRequest(
@@ -90,8 +103,10 @@ def fetch(
             include=tuple(include) if include else None,
             timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
             repo=repo,
-            hub_cache=str(node.hub_cache.root) if hf_cache else None,
+            hub_cache=None if hf_cache is False else str(node.hub_cache.root),
+            insist_on_cache=hf_cache is True,
             move_ref=set_main,
+            trust_unverified=trust_unverified,
             dht=network.dht,
             lsd=network.lsd,
             upnp=network.upnp,
@@ -171,6 +186,7 @@ def _lines(done: dict[str, Any]) -> list[str]:
         f"  torrent     {done['torrent_by']}",
         f"  verified    every file, against {done['torrent_from']}{by}",
         f"  provenance  {done['provenance']}",
+        f"  standing    {done['standing_words']}{' (you trusted it unverified)' if done['trusted_unverified'] else ''}",
         f"  path        {done['path']}",
         *([f"  hf cache    {done['hf_cache']}"] if done["hf_cache"] is not None else []),
         *([f"  state       {done['state']}: the files chosen with --include"] if partial else []),

@@ -52,6 +52,7 @@ def health(
     from p2pqwen.library.health_store import HealthStore
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.health import by_danger, health_fields, health_rows, named
+    from p2pqwen.operations.listed_standing import standing_here
 
     with Output(as_json=json_output) as out:
         node = open_here()
@@ -64,7 +65,14 @@ def health(
                 look_now(node, swarms, known, ways, out, seconds=seconds, again=again)
             now = datetime.now(UTC)
             rows = by_danger(health_rows(swarms, known.all(), UpstreamStore(store).states(), now), now)
-        out.result({"swarms": [health_fields(row, now) for row in rows]}, _table(rows, now))
+            stood = node.standings(store).of(one.held for one in swarms if one.held is not None)
+            voices = node.vouchers.voices()
+            standings = {
+                one.snapshot: standing_here(one.snapshot, one.infohash, stood.get(one.snapshot), voices)[0]
+                for one in swarms
+            }
+        fields = [{**health_fields(row, now), "standing": str(standings[row.swarm.snapshot])} for row in rows]
+        out.result({"swarms": fields}, _table(rows, now))
 
 
 def open_here() -> Node:

@@ -51,15 +51,18 @@ def import_models(
     from p2pqwen.node import open_node
     from p2pqwen.operations.library_import import ImportPlaces
     from p2pqwen.operations.library_import import import_models as run
+    from p2pqwen.operations.standings import standing_fields
 
     with Output(as_json=json_output) as out:
         node = open_node()
         publishers = node.trust.publishers(now=datetime.now(UTC), report=out.report)
         places = ImportPlaces(node.library, VerifiedFiles(node.home), node.hub_cache, publishers, tuple(torrent or ()))
         done = run(tuple(folders or ()), hub_cache=hf_cache, places=places, report=out.report)
+        with node.state_store(out.report) as store:
+            stood = node.standings(store).of((one.held for one in done.imported), out.report)
         out.result(
             {
-                "imported": [_fields(one) for one in done.imported],
+                "imported": [{**_fields(one), **standing_fields(stood.get(one.held.id))} for one in done.imported],
                 "unmatched": [{"source": source, "reason": reason} for source, reason in done.unmatched],
             },
             _lines(done),

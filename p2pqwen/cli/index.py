@@ -20,7 +20,9 @@ from p2pqwen.values.counted import counted
 if TYPE_CHECKING:
     from p2pqwen.index.acceptance import Accepted, RefusedError
     from p2pqwen.index.entry import Entry
+    from p2pqwen.node import Node
     from p2pqwen.operations.index_check import Checked
+    from p2pqwen.operations.listed_standing import ListedStanding
     from p2pqwen.operations.update import Updated
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An index.json, or the folder it is in.")]
@@ -42,12 +44,20 @@ def register(app: typer.Typer) -> None:
 
 def verify(file: FileArgument, publisher: PublisherOption = None, json_output: JsonFlag = False) -> None:
     """Verify an index file, offline: root chain, signatures, every entry; exit 3 if it is not what it should be."""
+    from p2pqwen.index.standing import Standing
     from p2pqwen.node import open_node
 
     with Output(as_json=json_output) as out:
+        node = open_node()
         checked = _check(file, publisher)
         fields = _checked_fields(checked)
-        out.result(fields, _checked_lines(checked, file, open_node().home.root))
+        lines = _checked_lines(checked, file, node.home.root)
+        if checked.accepted is not None:
+            known = [one.standing for one in _standings(node, checked.accepted, out)]
+            fields["standings"] = {word.value: known.count(word) for word in Standing}
+            words = ", ".join(f"{count} {word}" for word, count in fields["standings"].items() if count)
+            lines += [f"standing   here: {words}"] if words else []
+        out.result(fields, lines)
     if checked.refusal is not None:
         _refuse(file, checked.refusal)
 
@@ -57,15 +67,20 @@ def show(file: FileArgument, publisher: PublisherOption = None, json_output: Jso
     from p2pqwen.node import open_node
 
     with Output(as_json=json_output) as out:
+        node = open_node()
         checked = _check(file, publisher)
         fields = _checked_fields(checked)
-        lines = _checked_lines(checked, file, open_node().home.root, most=None)
+        lines = _checked_lines(checked, file, node.home.root, most=None)
         if checked.accepted is not None:
             document = checked.accepted.document
-            fields["snapshots"] = [entry.to_json() for entry in document.entries]
+            listed = _standings(node, checked.accepted, out)
+            fields["snapshots"] = [
+                {**entry.to_json(), **one.to_json()} for entry, one in zip(document.entries, listed, strict=True)
+            ]
             fields["withdrawn"] = document.to_json()["withdrawn"]
             fields["mirrors"] = list(document.mirrors)
-            lines += [line for entry in document.entries for line in entry_lines(entry)]
+            for entry, one in zip(document.entries, listed, strict=True):
+                lines += entry_lines(entry, one)
             lines += [f"withdrawn  {gone.id}: {gone.reason}" for gone in document.withdrawn]
         out.result(fields, lines)
     if checked.refusal is not None:
@@ -181,13 +196,25 @@ def update(
         fail(NetworkError("no index could be reached" if known else "no place to ask for an index is known", hint=hint))
 
 
-def entry_lines(entry: Entry) -> list[str]:
-    """Return the words for one entry."""
+def entry_lines(entry: Entry, listed: ListedStanding) -> list[str]:
+    """Return the words for one entry, and for what this home knows of it."""
     from p2pqwen.values.byte_size import format_size
 
-    provenance = "proven" if entry.proven else "UNPROVEN"
     content = f"{counted(entry.files, 'file')}, {format_size(entry.size)}, licence {entry.license or 'unknown'}"
-    return [str(entry.id), f"  {content}, {provenance}, upstream {entry.upstream}", f"  {entry.magnet}"]
+    return [
+        str(entry.id),
+        f"  {content}, upstream {entry.upstream}",
+        f"  {listed.words}",
+        f"  {entry.magnet}",
+    ]
+
+
+def _standings(node: Node, accepted: Accepted, out: Output) -> list[ListedStanding]:
+    from p2pqwen.operations.listed_standing import listed_standings
+
+    with node.held_standings(out.report) as standings:
+        rows = [(entry, accepted.root.name) for entry in accepted.document.entries]
+        return listed_standings(rows, node.library, standings, node.vouchers.voices(), out.report)
 
 
 def signer_fields(accepted: Accepted) -> list[dict[str, str]]:

@@ -23,16 +23,18 @@ def list_snapshots(json_output: JsonFlag = False) -> None:
     """List the snapshots in the library."""
     from p2pqwen.node import open_node
     from p2pqwen.operations.inventory import inventory, inventory_fields
+    from p2pqwen.operations.standings import standing_words
     from p2pqwen.operations.upstream import with_upstream
     from p2pqwen.values.byte_size import format_size
 
     with Output(as_json=json_output) as out:
         node = open_node()
-        held = inventory(node.library, out.report)
+        with node.held_standings(out.report) as standings:
+            held = inventory(node.library, standings, out.report, riser=node.riser)
         known = node.upstream_records(out.report)
         width = max((len(str(one.id)) for one in held), default=0)
         lines = [
-            f"{one.id!s:<{width}}  {format_size(one.size):>8}  {one.state}"
+            f"{one.id!s:<{width}}  {format_size(one.size):>8}  {one.state}  {standing_words(one.stood)}"
             f"{_hazard(one.hazards)}{_gone(known.get(one.id))}"
             for one in held
         ]

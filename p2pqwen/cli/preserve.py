@@ -14,6 +14,7 @@ from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
+    from p2pqwen.index.standing import Judgement
     from p2pqwen.library.snapshots import HeldSnapshot
     from p2pqwen.node import Node
     from p2pqwen.operations.preserve_folder import GitSource
@@ -64,6 +65,7 @@ def preserve(
     """Turn a snapshot (a repository at one commit) into a verified copy and a torrent, or do so with many."""
     from p2pqwen.cli.preserve_many import ManyOptions, preserve_many
     from p2pqwen.node import open_node
+    from p2pqwen.operations.verify import judge_torrent
 
     many = ManyOptions(
         org, watchlist, include or [], exclude or [], licence or [], max_size, budget, parallel, dry_run, allow_gated
@@ -80,7 +82,8 @@ def preserve(
             done = _from_hub(node, out, target, (repo, commit, git), allow_gated=allow_gated)
         else:
             done = _from_folder(node, out, source, target, repo, commit, git)
-        out.result(_fields(done), _lines(done))
+        judgement = judge_torrent(done.metainfo, node.vouchers.voices(out.report))
+        out.result(_fields(done, judgement), _lines(done, judgement))
 
 
 def _from_hub(
@@ -172,7 +175,9 @@ def _commit_id(text: str) -> CommitId:
         raise UsageError(error.what, expected=error.expected, got=error.got) from error
 
 
-def _fields(done: Preserved) -> dict[str, Any]:
+def _fields(done: Preserved, judgement: Judgement | None) -> dict[str, Any]:
+    from p2pqwen.index.standing import Standing
+
     metainfo = done.metainfo
     return {
         "repo": str(done.held.id.repo),
@@ -185,6 +190,7 @@ def _fields(done: Preserved) -> dict[str, Any]:
         "magnet": str(done.magnet),
         "manifest_sha256": str(done.manifest.digest),
         "provenance": str(done.provenance),
+        "standing": str(Standing.UNVOUCHED if judgement is None else judgement.standing),
         "torrent": str(done.held.torrent_path),
         "path": str(done.held.folder),
         "license": done.manifest.license,
@@ -194,7 +200,7 @@ def _fields(done: Preserved) -> dict[str, Any]:
     }
 
 
-def _lines(done: Preserved) -> list[str]:
+def _lines(done: Preserved, judgement: Judgement | None) -> list[str]:
     from p2pqwen.values.byte_size import format_size
 
     metainfo = done.metainfo
@@ -202,6 +208,7 @@ def _lines(done: Preserved) -> list[str]:
         f"{'already preserved' if done.unchanged else 'preserved'} {done.held.id}",
         f"  content     {counted(len(metainfo.layout.files), 'file')}, {format_size(metainfo.layout.total_size)}",
         f"  provenance  {done.provenance}",
+        *([] if judgement is None else [f"  standing    {judgement.words}"]),
         f"  licence     {done.manifest.license or 'none named'} (redistribution: {done.redistribution})",
         f"  infohash    {metainfo.infohash.v1} (v1)",
         f"              {metainfo.infohash.v2} (v2)",

@@ -25,6 +25,7 @@ def search(
     """Search the indexes of the trusted publishers; without words, list everything."""
     from p2pqwen.cli.index import entry_lines
     from p2pqwen.node import open_node
+    from p2pqwen.operations.listed_standing import listed_standings
     from p2pqwen.operations.lookup import conflicts
     from p2pqwen.operations.search import search as search_publishers
     from p2pqwen.operations.upstream import gone_words
@@ -34,11 +35,14 @@ def search(
         publishers = node.trust.publishers(now=datetime.now(UTC), report=out.report)
         found = search_publishers(publishers, words or (), out.report)
         here = node.upstream_records(out.report)
+        with node.held_standings(out.report) as standings:
+            rows = [(one.entry, one.publisher.name or str(one.publisher.publisher)) for one in found]
+            known = listed_standings(rows, node.library, standings, node.vouchers.voices(), out.report)
         lines = []
-        for one in found:
+        for one, listed in zip(found, known, strict=True):
             gone = gone_words(here.get(one.entry.id))
             lines += [
-                *entry_lines(one.entry),
+                *entry_lines(one.entry, listed),
                 f"  listed by {one.publisher.name}",
                 *([f"  {gone}"] if gone else []),
                 "",
@@ -50,12 +54,13 @@ def search(
                 "results": [
                     {
                         **one.entry.to_json(),
+                        **listed.to_json(),
                         "upstream_seen_here": here[one.entry.id].state.value if one.entry.id in here else None,
                         "publisher": str(one.publisher.publisher),
                         "publisher_name": one.publisher.name,
                         "torrents": list(one.torrent_locations),
                     }
-                    for one in found
+                    for one, listed in zip(found, known, strict=True)
                 ],
                 "conflicts": [str(group[0].entry.id) for group in conflicts(found)],
             },

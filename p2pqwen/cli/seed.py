@@ -57,7 +57,7 @@ def seed(
 
     With --http, http://HOST:PORT/ORG/MODEL/ is a web seed (BEP 19) of each snapshot.
     With --json one JSON event per line: listening, http, checking, seeding, paused, damaged, mended, skipped,
-    removed, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch started, watch done,
+    removed, standing, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch started, watch done,
     watch failed, watch cut off, gone, back.
     """
     from p2pqwen.node import open_node
@@ -84,11 +84,11 @@ def seed(
                 settings,
                 web=_web_seed(http, settings.upload_limit),
                 helpers=Helpers(keeper, publishers),
-                control=_together(control, watch, health),
+                control=_together(keeper.watch, control, watch, health),
                 report=report,
                 stopping=stop.is_set,
             )
-    if keeper.busy or publishers.care.busy or watch.busy or health.busy:
+    if keeper.busy or publishers.care.busy or watch.busy or health.busy or keeper.watch.busy:
         leave_at_once(exit_codes.DONE)
 
 

@@ -10,7 +10,7 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
-    from p2pqwen.operations.service import Standing
+    from p2pqwen.operations.service import UnitState
 
 app = typer.Typer(help="Have systemd run the node: as you, from login or boot on.", no_args_is_help=True)
 
@@ -56,10 +56,10 @@ def uninstall(json_output: JsonFlag = False) -> None:
 def status(json_output: JsonFlag = False) -> None:
     """Show whether the unit is installed, enabled and running."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.service import standing
+    from p2pqwen.operations.service import unit_state
 
     with Output(as_json=json_output) as out:
-        found = standing(open_node().service())
+        found = unit_state(open_node().service())
         _show(out, found, "installed" if found.installed else "not installed")
 
 
@@ -80,7 +80,7 @@ def _check_options(options: list[str]) -> None:
         ) from error
 
 
-def _show(out: Output, found: Standing, verb: str) -> None:
+def _show(out: Output, found: UnitState, verb: str) -> None:
     words = {True: "yes", False: "no", None: "unknown"}
     out.result(
         found.to_json(),

@@ -21,6 +21,7 @@ from p2pqwen.values.utc_time import parse_time
 
 _COLOURS = {"good": "green", "damaged": "bold red", "away": "yellow", "unusable": "red", "unfinished": "cyan"}
 _NARROW = 110  # columns, below which words are shorter and what is empty is left out
+_LEAST_NAME = 8
 _AROUND = 8  # lines of a screen that are not rows of the table
 
 
@@ -42,7 +43,7 @@ def print_once(found: Status, notes: list[str]) -> None:
     console = Console(highlight=False)
     for line in _head(found, notes):
         console.print(Text(line))
-    console.print(_table(found.by_business, narrow=console.width < _NARROW))
+    console.print(_table(found.by_business, console.width))
 
 
 def plain_lines(found: Status, more: Mapping[str, str]) -> Iterable[str]:
@@ -50,6 +51,7 @@ def plain_lines(found: Status, more: Mapping[str, str]) -> Iterable[str]:
     for row in found.rows:
         parts = [
             f"{row.id}  {_state(row)}",
+            row.standing,
             counted(row.peers, "peer"),
             f"up {format_rate(row.upload_rate)}",
             f"down {format_rate(row.download_rate)}" if row.download_rate else "",
@@ -86,26 +88,37 @@ def _screen(found: Status, notes: list[str], console: Console) -> Group:
     more = len(rows) - room
     lines = [Text(line, overflow="ellipsis", no_wrap=True) for line in _head(found, notes)]
     end = f"and {more} more; `p2pqwen status --once` shows all. " if more > 0 else ""
-    return Group(
-        *lines, _table(rows[:room], narrow=console.width < _NARROW), Text(f"{end}Ctrl-C ends this, not the node.")
-    )
+    return Group(*lines, _table(rows[:room], console.width), Text(f"{end}Ctrl-C ends this, not the node."))
 
 
 def _head(found: Status, notes: list[str]) -> list[str]:
     return [*(printable(note, limit=300) for note in notes), summary(found)]
 
 
-def _table(rows: Sequence[SnapshotState], *, narrow: bool) -> Table:
+def _table(rows: Sequence[SnapshotState], width: int) -> Table:
+    narrow = width < _NARROW
     down = not narrow or any(row.download_rate for row in rows)
-    names = ["size", "state", "peers", "up", *(["down"] if down else []), "health", "ratio"]
+    names = [
+        "size",
+        "state",
+        "standing",
+        "peers",
+        "up",
+        *(["down"] if down else []),
+        "health",
+        *([] if narrow else ["ratio"]),
+    ]
     names.append("scrub" if narrow else "last scrub")
     cells = [_cells(row, down=down, narrow=narrow, now=datetime.now(UTC)) for row in rows]
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0) if narrow else (0, 1))
-    table.add_column("model", overflow="ellipsis", no_wrap=True, ratio=1)
-    for index, name in enumerate(names):
-        # Nothing but the model's name is ever shortened.
-        widest = max([len(name), *(len(line[index]) for line in cells)])
-        justify: Literal["left", "right"] = "left" if name in {"state", "health", "scrub", "last scrub"} else "right"
+    widths = [max([len(name), *(len(line[index]) for line in cells)]) for index, name in enumerate(names)]
+    # Nothing but the model's name is ever shortened.
+    left = width - sum(widths) - (1 if narrow else 2) * (len(names) + 1)
+    table.add_column("model", overflow="ellipsis", no_wrap=True, ratio=1, max_width=max(_LEAST_NAME, left))
+    for name, widest in zip(names, widths, strict=True):
+        justify: Literal["left", "right"] = (
+            "left" if name in {"state", "standing", "health", "scrub", "last scrub"} else "right"
+        )
         table.add_column(name, justify=justify, no_wrap=True, min_width=widest)
     for row, line in zip(rows, cells, strict=True):
         table.add_row(Text(f"{row.id.repo}@{str(row.id.commit)[:7]}"), *line)
@@ -118,10 +131,11 @@ def _cells(row: SnapshotState, *, down: bool, narrow: bool, now: datetime) -> li
     return [
         Text(format_size(row.size) if row.size else ""),
         Text(_state(row)),
+        Text(row.standing, "yellow" if row.standing == "unvouched" else ""),
         Text(f"{row.peers}" if narrow or not row.seeds else f"{row.peers} ({counted(row.seeds, 'seed')})"),
         *(Text(format_rate(rate) if rate else "·") for rate in rates),
         Text(health, _COLOURS.get(row.health, "")),
-        Text(f"{row.ratio:.2f}"),
+        *([] if narrow else [Text(f"{row.ratio:.2f}")]),
         Text(_ago(row.last_scrub, now, narrow=narrow)),
     ]
 

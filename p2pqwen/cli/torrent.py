@@ -25,10 +25,11 @@ def show(
 ) -> None:
     """Show names, hashes, seeds, signers and the manifest of a torrent; exit 3 if it contradicts itself."""
     from p2pqwen.errors import about
+    from p2pqwen.index.standing import Standing, keys_of
     from p2pqwen.library import durable
     from p2pqwen.node import open_node
     from p2pqwen.operations.snapshot_build import warnings_of
-    from p2pqwen.operations.verify import signed_manifest
+    from p2pqwen.operations.verify import judge_torrent, signed_manifest
     from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
     from p2pqwen.torrent.signature import verify_torrent
     from p2pqwen.values.byte_size import format_size
@@ -38,7 +39,9 @@ def show(
         with about(file):
             metainfo = parse_metainfo(durable.read(file, max_bytes=MAX_TORRENT_BYTES))
         manifest, provenance = signed_manifest(metainfo)
-        signers = verify_torrent(metainfo, node.known_keys())
+        voices = node.vouchers.voices(out.report)
+        signers = verify_torrent(metainfo, keys_of(voices))
+        judgement = judge_torrent(metainfo, voices)
         warnings = [] if manifest is None else warnings_of(manifest)
         size = format_size(metainfo.layout.total_size)
         out.result(
@@ -61,6 +64,8 @@ def show(
                     "license": manifest.license,
                     "provenance": str(provenance),
                 },
+                "standing": str(Standing.UNVOUCHED if judgement is None else judgement.standing),
+                "vouched_by": [] if judgement is None else [one.to_json() for one in judgement.vouched_by],
                 "comment": metainfo.comment,
                 "warnings": warnings,
             },
@@ -72,6 +77,7 @@ def show(
                 f"content      {counted(len(metainfo.layout.files), 'file')}, {size}",
                 f"pieces       of {metainfo.piece_length // 1024} KiB",
                 f"provenance   {provenance}",
+                f"standing     {Standing.UNVOUCHED if judgement is None else judgement.words}",
                 *(f"web seed     {url}" for url in metainfo.web_seeds),
                 *(f"tracker      {url}" for tier in metainfo.trackers for url in tier),
                 *(f"signed by    {one.label}: {one.state}, key {one.keyid}" for one in signers),

@@ -42,7 +42,11 @@ def verify(
     ] = 180.0,
     json_output: JsonFlag = False,
 ) -> None:
-    """Re-hash every file and compare it with the manifest, the torrent and the signatures; exit 3 if any differs."""
+    """Re-hash every file and compare it with the manifest, the torrent and the signatures; exit 3 if any differs.
+
+    Nothing but the disk is needed. Where a trusted index claims a proof of a held snapshot that is not here, it is
+    taken first, from a bundle or a mirror.
+    """
     from p2pqwen.node import open_node
     from p2pqwen.operations.verify_target import verify_target
 
@@ -50,17 +54,48 @@ def verify(
         node = open_node()
         repaired = None
         held = _held(target, node) if repair else None
+        _rise(target, node, out)
+        voices = node.vouchers.voices(out.report)
         found = verify_target(
-            target, torrent=torrent, data=data, library=node.library, keys=node.known_keys(), report=out.report
+            target, torrent=torrent, data=data, library=node.library, voices=voices, report=out.report
         )
         if held is not None and found.bad:
             repaired = _repair(held, found, node, tuple(peer or ()), timeout, out)
             found = verify_target(
-                target, torrent=None, data=None, library=node.library, keys=node.known_keys(), report=out.report
+                target, torrent=None, data=None, library=node.library, voices=voices, report=out.report
             )
-        out.result({**_fields(found), **({"repaired": repaired} if repair else {})}, _lines(target, found, repaired))
+        lifted = _trusted_unverified(found, node, out)
+        fields = {**_fields(found), "trusted_unverified": lifted}
+        out.result({**fields, **({"repaired": repaired} if repair else {})}, _lines(target, found, repaired, lifted))
     if not found.ok:
         fail(_error(target, found))
+
+
+def _rise(target: str, node: Node, out: Output) -> None:
+    """Take what a trusted index says more of a held snapshot, where it can be had; nothing here depends on it."""
+    from p2pqwen.errors import P2pqwenError
+    from p2pqwen.operations.verify_target import held_snapshot
+
+    if target.endswith(".torrent") or Path(target).exists():
+        return
+    try:
+        held = held_snapshot(target, node.library)
+        with node.held_standings(out.report) as standings:
+            node.riser.rise_all([held], standings, web=True, report=out.report)
+    except P2pqwenError:
+        return  # which verifying tells, if it matters
+
+
+def _trusted_unverified(found: Verification, node: Node, out: Output) -> bool:
+    """Tell whether the snapshot was let through on the user's word alone, which it still needs."""
+    from p2pqwen.index.standing import Standing
+    from p2pqwen.library.lift_store import LiftStore
+
+    judgement = found.judgement
+    if judgement is None or judgement.standing is not Standing.UNVOUCHED or not node.home.state.exists():
+        return False
+    with node.state_store(out.report) as store:
+        return LiftStore(store).all().get(judgement.snapshot) == found.infohash.v2
 
 
 def _error(target: str, found: Verification) -> VerificationError:
@@ -112,6 +147,8 @@ def _fields(found: Verification) -> dict[str, Any]:
         "bytes": found.bytes,
         "bad": [{"path": bad.path, "expected": bad.expected, "got": bad.got} for bad in found.bad],
         "provenance": str(found.provenance),
+        "standing": str(found.standing),
+        "vouched_by": [] if found.judgement is None else [one.to_json() for one in found.judgement.vouched_by],
         "signers": [
             {"label": signer.label, "keyid": str(signer.keyid), "state": str(signer.state)} for signer in found.signers
         ],
@@ -120,12 +157,19 @@ def _fields(found: Verification) -> dict[str, Any]:
     }
 
 
-def _lines(target: str, found: Verification, repaired: dict[str, Any] | None = None) -> list[str]:
+def _lines(
+    target: str,
+    found: Verification,
+    repaired: dict[str, Any] | None = None,
+    lifted: bool = False,
+) -> list[str]:
     from p2pqwen.values.byte_size import format_size
 
     lines = [f"{target}: {'every file is right' if found.ok else f'{len(found.bad)} bad'}"]
     lines += [f"  bad  {bad.path}: expected {bad.expected}, got {bad.got}" for bad in found.bad]
     lines.append(f"  {counted(found.files, 'file')}, {format_size(found.bytes)} read, provenance {found.provenance}")
+    words = found.standing if found.judgement is None else found.judgement.words
+    lines.append(f"  standing {words}{' (you trusted it unverified)' if lifted else ''}")
     lines += [f"  signed by {signer.label} ({signer.state}, key {str(signer.keyid)[:16]}…)" for signer in found.signers]
     if repaired is not None:
         size = format_size(repaired["bytes_from_peers"] + repaired["bytes_from_web_seeds"])

@@ -9,6 +9,10 @@
 Followed: huggingface_hub's "Understand caching" and file_download.py, _tree_cache.py, _shared_blobs.py of 2.4.0. A
 blob may be a symlink into a store that other repositories share, so none is ever written to in place: a right one is
 kept, a wrong one is replaced by rename and reported.
+
+What lies here, other programs take for the repository's own word. So a snapshot enters with an `Admission` alone, which
+only the judgement of its standing makes (`index.standing`), and under the name that was judged. Where the cache has
+other content for the same commit, a proven snapshot replaces it, and any other is refused before anything is written.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +31,7 @@ from huggingface_hub.utils._fixes import WeakFileLock
 from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.hub.client import HubFile
+from p2pqwen.index.standing import Admission, NotAdmittedError
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -69,8 +74,7 @@ class HubCache:
 
     def materialise(
         self,
-        snapshot: SnapshotId,
-        rows: Sequence[FileRow],
+        admission: Admission,
         payload: Path,
         *,
         place: Place,
@@ -78,15 +82,18 @@ class HubCache:
         ref: str | None = None,
         report: Report = ignore,
     ) -> Path:
-        """Lay a snapshot's verified files, `payload/<path>`, into the cache and return its folder there.
+        """Lay an admitted snapshot's verified files, `payload/<path>`, into the cache and return its folder there.
 
-        `rows` is every file of the commit, `only` those that are there (None: all). `ref` (such as `main`) is made
-        to point at the commit. Raises `VerificationError` for a payload file of another size, `P2pqwenError` when
-        another program holds a blob's lock for long.
+        `only` are the files that are there (None: all). `ref` (such as `main`) is made to point at the commit. Raises
+        `VerificationError` for a payload file of another size, `NotAdmittedError` where the cache has other content
+        that must stay, `P2pqwenError` when another program holds a blob's lock for long.
         """
+        snapshot, rows = admission.snapshot, admission.rows
         folder = self.snapshot_folder(snapshot)
-        laying = _Laying(self._repo_folder(snapshot.repo), folder, payload, place, report)
+        laying = _Laying(self._repo_folder(snapshot.repo), folder, payload, place, report, mends=admission.mends)
         with _disk_errors(f"lay {snapshot} into the Hugging Face cache"):
+            if not admission.replaces:
+                laying.refuse_other_content(admission)
             laying.begin()
             for row in rows:
                 if only is None or row.path in only:
@@ -128,12 +135,39 @@ class HubCache:
 class _Laying:
     """One snapshot on its way into the cache."""
 
-    def __init__(self, repo_folder: Path, folder: Path, payload: Path, place: Place, report: Report) -> None:
+    def __init__(
+        self, repo_folder: Path, folder: Path, payload: Path, place: Place, report: Report, *, mends: bool
+    ) -> None:
         self._repo_folder, self._folder, self._payload = repo_folder, folder, payload
-        self._place, self._report = place, report
+        self._place, self._report, self._mends = place, report, mends
         self._blobs = repo_folder / "blobs"
         self._use_links = True
         self._touched: set[Path] = {folder, self._blobs}
+
+    def refuse_other_content(self, admission: Admission) -> None:
+        """Raise `NotAdmittedError` where the cache says that the commit holds anything else than is admitted."""
+        commit = admission.snapshot.commit
+        known = _read_tree(self._repo_folder / "trees" / f"{commit}.json") or {}
+        listed = {row.path.text: _tree_entry(row) for row in admission.rows}
+        other = [
+            name
+            for name in sorted(known.keys() | listed)
+            if known and _without_xet(known.get(name)) != listed.get(name)
+        ]
+        other += [row.path.text for row in admission.rows if self._shows_other_content(row)]
+        if other:
+            raise NotAdmittedError(
+                f"the Hugging Face cache has another {other[0]} of {admission.snapshot}, which stays",
+                expected="a proven snapshot, to replace it",
+                got=f"one that is {admission.standing}",
+                hint=f"if the cache is wrong, remove {self._folder} and {self._repo_folder}/trees/{commit}.json",
+            )
+
+    def _shows_other_content(self, row: FileRow) -> bool:
+        pointer = self._folder / row.path.text
+        if not pointer.is_file() or (pointer.is_symlink() and pointer.readlink().name == _etag(row)):
+            return False
+        return not _holds(pointer, row)
 
     def begin(self) -> None:
         """Make the folders, and see whether links work here."""
@@ -158,6 +192,12 @@ class _Laying:
         if target.is_file():
             if target.samefile(source) or _holds(target, row):
                 return
+            if not self._mends:
+                raise NotAdmittedError(
+                    f"the Hugging Face cache has other content in {target}, which stays",
+                    expected=f"sha256 {row.sha256}",
+                    hint=f"if it is damaged, remove {target}",
+                )
             self._report(Notice("warning", f"replaced a damaged copy of {row.path} in the Hugging Face cache"))
         temporary = self._temporary(row)
         self._place(source, temporary)

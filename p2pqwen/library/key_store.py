@@ -41,21 +41,21 @@ class KeyStore:
     @property
     def exists(self) -> bool:
         """Whether this home has a publisher."""
-        return self._roots_path.exists()
+        return self.roots_path.exists()
 
     def roots(self) -> tuple[SignedRoot, ...]:
         """Return the chain from root 1, verified; raises `NotFoundError`, `VerificationError`."""
         if not self.exists:
             raise NotFoundError("this home has no publisher", hint="make one with `p2pqwen keys init --name NAME`")
         try:
-            data = durable.read(self._roots_path, max_bytes=MAX_CHAIN_SIZE)
+            data = durable.read(self.roots_path, max_bytes=MAX_CHAIN_SIZE)
             rows = json_fields.array(parse_object(data, max_bytes=MAX_CHAIN_SIZE), "roots", limit=MAX_ROOTS)
             if not rows:
                 raise FormatError("it holds no root")
             return accept_roots(tuple(parse_signed_root(row) for row in rows), TrustedState(None))
         except VerificationError as error:
             hint = "remove it and take the roots from an index you published: `p2pqwen keys accept FILE --publisher ID`"
-            raise VerificationError(f"{self._roots_path} is damaged: {error.message}", hint=hint) from error
+            raise VerificationError(f"{self.roots_path} is damaged: {error.message}", hint=hint) from error
 
     def root(self) -> Root:
         """Return the newest root."""
@@ -68,7 +68,7 @@ class KeyStore:
     def write_roots(self, roots: tuple[SignedRoot, ...]) -> None:
         """Persist the chain."""
         rows = [signed.to_json() for signed in roots]
-        durable.write(self._roots_path, json.dumps({"roots": rows}, indent=1, ensure_ascii=False).encode() + b"\n")
+        durable.write(self.roots_path, json.dumps({"roots": rows}, indent=1, ensure_ascii=False).encode() + b"\n")
 
     def add_key(self, key: PrivateKey, passphrase: str | None) -> Path:
         """Write a private key, readable by its owner alone; encrypted unless `passphrase` is None."""
@@ -151,7 +151,8 @@ class KeyStore:
         return self._home.keys / "torrents"
 
     @property
-    def _roots_path(self) -> Path:
+    def roots_path(self) -> Path:
+        """Return where the publisher's chain of roots stands."""
         return self._home.keys / "roots.json"
 
     @property

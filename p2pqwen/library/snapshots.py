@@ -13,6 +13,9 @@ then its torrent, and loses the marker when everything wanted is verified. So a 
 (not held; taken back to staging by the next try) or a marker (incomplete; the next fetch goes on), never a wrong
 "complete". `install` and `finish` say "complete", and write the payload and its folders out to the disk before they do:
 a power cut must not leave a torrent that stands for files of zeros.
+
+A held snapshot keeps its infohash and its proof: no torrent of another infohash, and none without the proof, is ever
+written in its place, whoever says that it is of the same commit. Only `remove` makes room for it.
 """
 
 from __future__ import annotations
@@ -28,12 +31,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError
+from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.library import durable
 from p2pqwen.library.folders import AwayError, AwaySnapshot, LibraryFolder, LibraryFolders
 from p2pqwen.library.home import Home
 from p2pqwen.library.sealed import seal, unseal
 from p2pqwen.library.space import RESERVE, allocated
+from p2pqwen.manifest.manifest import parse_manifest
+from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.values import json_fields
 from p2pqwen.values.counted import counted
@@ -249,7 +254,11 @@ class Library:
         return self._enter(snapshot, torrent)
 
     def begin(self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None) -> HeldSnapshot:
-        """Enter a snapshot that is about to be fetched: incomplete until `finish`."""
+        """Enter a snapshot that is about to be fetched: incomplete until `finish`.
+
+        Raises `VerificationError` where it is held from a torrent of another infohash, or from one that proves more.
+        """
+        self._refuse_another(snapshot, torrent)
         self._mark(snapshot, State.INCOMPLETE, selected)
         return self._enter(snapshot, torrent)
 
@@ -257,7 +266,7 @@ class Library:
         """Say that everything wanted is here and verified: complete, or partial where files were chosen."""
         place = self._here(snapshot)
         durable.sync_tree(place.folder(snapshot))
-        _write_torrent(place.torrent_path(snapshot), torrent)
+        self._write_torrent(snapshot, torrent)
         if selected is None:
             durable.remove(place.marker(snapshot))
         else:
@@ -266,8 +275,8 @@ class Library:
         return _read(place, place.torrent_path(snapshot), snapshot.repo)
 
     def replace_torrent(self, snapshot: SnapshotId, torrent: bytes) -> None:
-        """Write a torrent with more signatures or seeds over the old one of the same infohash."""
-        _write_torrent(self._here(snapshot).torrent_path(snapshot), torrent)
+        """Write a torrent with more signatures or seeds over the old one; raises as `begin` does."""
+        self._write_torrent(snapshot, torrent)
 
     def remove(self, held: HeldSnapshot) -> None:
         """Delete a snapshot; the torrent goes first, so that half a removal is no longer "held"."""
@@ -293,9 +302,31 @@ class Library:
 
     def _enter(self, snapshot: SnapshotId, torrent: bytes) -> HeldSnapshot:
         place = self._here(snapshot)
-        _write_torrent(place.torrent_path(snapshot), torrent)
+        self._write_torrent(snapshot, torrent)
         self.remember()
         return _read(place, place.torrent_path(snapshot), snapshot.repo)
+
+    def _write_torrent(self, snapshot: SnapshotId, torrent: bytes) -> None:
+        self._refuse_another(snapshot, torrent)
+        _write_torrent(self._here(snapshot).torrent_path(snapshot), torrent)
+
+    def _refuse_another(self, snapshot: SnapshotId, torrent: bytes) -> None:
+        """Raise `VerificationError` where an undamaged torrent stands that is another one, or proves more."""
+        held = self.get(snapshot)
+        if held is None or held.torrent_damage() is not None:
+            return
+        try:
+            stands = held.metainfo()
+        except FormatError:
+            return
+        new = parse_metainfo(torrent)
+        hint = f"`p2pqwen remove {snapshot}` drops the one here"
+        if new.infohash != stands.infohash:
+            what = f"the library holds {snapshot} from another torrent, which stays"
+            raise VerificationError(what, expected=stands.infohash.v2, got=new.infohash.v2, hint=hint)
+        if new.manifest != stands.manifest and _is_proven(stands) and not _is_proven(new):
+            what = f"the library holds {snapshot} with the proof of its commit, which stays"
+            raise VerificationError(what, expected="a torrent with that proof", got="one without", hint=hint)
 
     def _place(self, snapshot: SnapshotId) -> LibraryFolder | None:
         """Return the folder that holds a snapshot, or else the one where it was begun."""
@@ -414,6 +445,13 @@ def _sealed_digest(sealed: bytes) -> Sha256 | None:
         return Sha256.parse(sealed[:64].decode("ascii", "replace"))
     except FormatError:
         return None
+
+
+def _is_proven(metainfo: Metainfo) -> bool:
+    try:
+        return metainfo.manifest is not None and prove(parse_manifest(metainfo.manifest)) is Provenance.PROVEN
+    except (FormatError, VerificationError):
+        return False
 
 
 def _remove_folder(place: LibraryFolder, folder: Path) -> None:

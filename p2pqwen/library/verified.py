@@ -48,6 +48,14 @@ class VerifiedFiles:
         except (NotFoundError, DiskError, FormatError, OSError, ValueError, KeyError, TypeError):
             return False
 
+    def infohash(self, snapshot: SnapshotId) -> Sha256 | None:
+        """Return the v2 infohash of the torrent it was verified against last; None if that is not known."""
+        try:
+            document = json.loads(durable.read(self._path(snapshot), max_bytes=MAX_RECORD_SIZE))
+            return Sha256.parse(document["infohash"])
+        except (NotFoundError, DiskError, FormatError, ValueError, KeyError, TypeError):
+            return None
+
     def stamp(self, snapshot: SnapshotId) -> int:
         """Return when a snapshot's record was written, in nanoseconds; 0 if there is none."""
         path = self._path(snapshot)

@@ -162,12 +162,6 @@ class BundleRoute:
         held = [one for publisher in publishers for one in self.bundles.all(publisher)]
         return [Endpoint(*address) for one in held for address in self.known.peers(one.infohash.raw)]
 
-    def local_torrent(self, publisher: TrustedPublisher, location: str) -> bytes | None:
-        """Return a .torrent from a bundle that is here; the caller verifies it."""
-        held = self.bundles.all(publisher.publisher)
-        # A damaged bundle is passed over: the next place has the torrent too.
-        return first_of(held, lambda one: read_torrent(one, RepoPath(location)), failed=lambda *_: None)
-
     def fetch_torrent(self, publisher: TrustedPublisher, location: str) -> bytes:
         """Return a .torrent of the accepted index from its bundle's swarm; raises `NetworkError`, `NotFoundError`."""
         held = self._held(publisher)
@@ -317,6 +311,13 @@ class BundleRoute:
 
 def _source(found: FoundPointer) -> str:
     return f"dht:{found.pointer.infohash_v1}"
+
+
+def local_torrent(bundles: BundleStore, publisher: TrustedPublisher, location: str) -> bytes | None:
+    """Return a .torrent from a bundle that is held; the caller verifies it."""
+    held = bundles.all(publisher.publisher)
+    # A damaged bundle is passed over: the next place has the torrent too.
+    return first_of(held, lambda one: read_torrent(one, RepoPath(location)), failed=lambda *_: None)
 
 
 def _is_of(brought: BundleIndex, accepted: Accepted) -> bool:

@@ -96,7 +96,7 @@ class Choices:
 
     def forget(self, snapshot: SnapshotId) -> None:
         """Forget a snapshot that was removed; its months stay counted."""
-        for kind in ("choice", "transfer", "scrub"):
+        for kind in ("choice", "transfer", "scrub", "torrent", "unverified"):
             self._store.delete(f"{kind}/{snapshot}")
 
     def count(self, moved: Mapping[SnapshotId, Transfer], now: datetime, *, besides: int = 0) -> None:

@@ -4,6 +4,10 @@ Steps: 1. what the target names, and who signed it; 2. whether it is here alread
 4. every file against the manifest; 5. "complete" is written; 6. the Hugging Face cache. A crash after any of them
 leaves what the next run of the same command goes on from. Where nobody has the torrent, steps 3 to 5 are a rebuild from
 the source that the magnet names, if that is still there.
+
+What is unvouched (`index.standing`) stays in the library, under its own path, and never gets to step 6. It takes
+nothing's place: another torrent for a held snapshot, or for one that a trusted index lists, ends the fetch before a
+byte is asked for. Of two torrents of one infohash the better one is gone on with and kept.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from p2pqwen.errors import (
 )
 from p2pqwen.events import Event, Notice, Report, ignore
 from p2pqwen.hub.cache import HubCache
+from p2pqwen.index.standing import Judgement, NotAdmittedError, Standing
 from p2pqwen.library import durable
 from p2pqwen.library.folders import AwayError, bytes_to_write
 from p2pqwen.library.home import Home
@@ -35,7 +40,6 @@ from p2pqwen.library.known_peers import MAX_DHT_NODES, UNKNOWN_ID, KnownPeers
 from p2pqwen.library.linking import place
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.library.verified import VerifiedFiles
-from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.fetch_download import Downloaded, DownloadJob, download
 from p2pqwen.operations.fetch_files import (
@@ -52,6 +56,7 @@ from p2pqwen.operations.lookup import check_metadata, find_entries
 from p2pqwen.operations.rebuild import Rebuild
 from p2pqwen.operations.recipe_source import RecipeSource, recipe_sources
 from p2pqwen.operations.reuse import held_content, reuse
+from p2pqwen.operations.rise import join, rise
 from p2pqwen.operations.snapshot_build import warnings_of
 from p2pqwen.operations.verify import verify_held
 from p2pqwen.operations.wanted_torrent import WantedTorrent
@@ -59,6 +64,7 @@ from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.strangers import inside, is_named
+from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.byte_size import format_size
@@ -83,7 +89,11 @@ METADATA_SECONDS = 45.0
 
 @dataclass(frozen=True, slots=True)
 class FetchOptions:
-    """A user's choices. `include`: globs of the files to have, None for all. `repo`: for magnets that name none."""
+    """A user's choices. `include`: globs of the files to have, None for all. `repo`: for magnets that name none.
+
+    `insist_on_cache`: what cannot be laid into the Hugging Face cache is an error; `move_ref` insists as well.
+    `trust_unverified`: an unvouched snapshot is taken at its word, for this one fetch.
+    """
 
     peers: tuple[Endpoint, ...] = ()
     web_seeds: tuple[str, ...] = ()
@@ -93,7 +103,9 @@ class FetchOptions:
     timeout: float = DEFAULT_TIMEOUT
     repo: RepoId | None = None
     into_hub_cache: bool = True
+    insist_on_cache: bool = False
     move_ref: bool = False
+    trust_unverified: bool = False
 
     def __post_init__(self) -> None:
         if self.use_web_seeds is WebSeedUse.NEVER and not self.use_peers:
@@ -109,6 +121,7 @@ class FetchPlaces:
     """Where a fetch reads and writes: its home, whom it believes, the Hugging Face cache, the network.
 
     `known` are peers of earlier fetches; `rebuild` makes a torrent from its source, None: that is not to be done.
+    `note_unverified` remembers that a snapshot was trusted unverified, before anything comes of it.
     """
 
     home: Home
@@ -119,6 +132,7 @@ class FetchPlaces:
     known: KnownPeers
     rebuild: Rebuild | None = None
     web_seed_bases: tuple[str, ...] = ()
+    note_unverified: Callable[[SnapshotId, InfoHash], None] = lambda *_: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +149,7 @@ class Fetched:
     seconds: float
     provenance: Provenance
     signers: tuple[SignerResult, ...]
+    judgement: Judgement
     route: str
     origin: str
     hub_cache: Path | None
@@ -142,6 +157,7 @@ class Fetched:
     web_seeds: tuple[dict[str, object], ...] = field(default=())
     unchanged: bool = False
     bytes_reused: int = 0  # files of other snapshots that were linked
+    trusted_unverified: bool = False
 
 
 def fetch(
@@ -181,6 +197,7 @@ class _Fetch:
             plan = self._completed(plan, kept)
         if plan.metainfo is not None:
             self._on_plan(plan.snapshot)
+            self._refuse_contradicted(plan)
             with durable.lock(self._library.lock_path(plan.snapshot)):
                 if (here := self._already_here(plan)) is not None:
                     return here
@@ -195,6 +212,7 @@ class _Fetch:
             if plan.metainfo is None:
                 plan, peers = self._with_metadata(swarm, plan, peers)
                 self._on_plan(plan.snapshot)
+                self._refuse_contradicted(plan)
             plan = self._with_layers(swarm, plan, peers)
             with durable.lock(self._library.lock_path(plan.snapshot)), self._relaying(plan) as relayed:
                 fetched = self._download(swarm, plan, peers, relayed)
@@ -272,6 +290,8 @@ class _Fetch:
                 f"{problem.message}; rebuilding it from {sources[0].endpoint} needs every file",
                 hint="fetch the whole snapshot, without --include",
             ) from problem
+        if plan.entry is None and not self._options.trust_unverified:
+            self._refuse_unlisted(plan, sources[0].snapshot, "which no index names")  # by the recipe it has one torrent
         self._report(Notice("warning", problem.message))
         self._on_plan(sources[0].snapshot)
         try:
@@ -379,16 +399,86 @@ class _Fetch:
             return None
         if (stored := self._stored(held)) is None:
             return None
-        if stored.infohash != metainfo.infohash:
-            raise VerificationError(
-                f"the library holds {held.id} from another torrent",
-                expected=metainfo.infohash.v2,
-                got=stored.infohash.v2,
-                hint=f"compare the two, then drop the one here with `p2pqwen remove {held.id}`",
-            )
+        plan = self._with_the_better(plan, held, stored)
         if not self._is_verified(held, stored, have):
             return None
+        if plan.metainfo is not None and plan.metainfo != stored:
+            plan = self._risen(plan, held, stored)
         return self._finished(plan, held, wanted, Downloaded({}, 0, 0), None, unchanged=True)
+
+    def _refuse_contradicted(self, plan: FetchPlan) -> None:
+        """Raise `VerificationError` where a trusted index names another torrent for what nobody vouches for."""
+        judgement, held = _judged(plan), self._library.get(plan.snapshot)
+        if judgement.standing is not Standing.UNVOUCHED or self._options.trust_unverified:
+            return
+        if held is not None and (stored := self._stored(held)) is not None and stored.infohash.v2 == plan.v2:
+            return  # it is here already, and displaces nothing
+        self._refuse_unlisted(plan, plan.snapshot, judgement.words)
+
+    def _refuse_unlisted(self, plan: FetchPlan, snapshot: SnapshotId, words: str) -> None:
+        for listed in find_entries(self._places.sources.publishers, snapshot):
+            raise VerificationError(
+                f"the index of {listed.publisher.name} names another torrent for {snapshot}",
+                expected=listed.entry.infohash.v2,
+                got=f"{plan.v2 or plan.v1}, {words}",
+                hint=f"`p2pqwen fetch {snapshot}` fetches the listed one; --trust-unverified fetches this one",
+            )
+
+    def _with_the_better(self, plan: FetchPlan, held: HeldSnapshot, stored: Metainfo) -> FetchPlan:
+        """Go on with the better of two torrents of one infohash; raises `VerificationError` for another infohash."""
+        metainfo, sources = _whole(plan), self._places.sources
+        if stored.infohash != metainfo.infohash:
+            raise self._displaces(plan, held, stored)
+        try:
+            here = plan_of(stored, sources, repo=held.id.repo, route=plan.route, origin=plan.origin, found=plan.listed)
+        except VerificationError as error:  # a signature in it is wrong, as is known by now
+            self._report(Notice("warning", f"{held.torrent_path}: {error.message}"))
+            return plan
+        if _worth(plan) > _worth(here):
+            return replace(plan, metainfo=join(metainfo, stored))
+        return replace(
+            here,
+            metainfo=stored,
+            index_web_seeds=plan.index_web_seeds or here.index_web_seeds,
+            extra_web_seeds=(*plan.extra_web_seeds, *metainfo.web_seeds),
+            trackers=plan.trackers or here.trackers,
+            peers=plan.peers,
+        )
+
+    def _displaces(self, plan: FetchPlan, held: HeldSnapshot, stored: Metainfo) -> VerificationError:
+        """Return the error for a torrent that would take the place of a held one."""
+        try:
+            here = plan_of(stored, self._places.sources, repo=held.id.repo, route="", origin="")
+            words = _judged(here).words
+        except VerificationError as error:
+            words = error.message
+        return VerificationError(
+            f"the library holds {held.id} from another torrent, which stays",
+            expected=f"{stored.infohash.v2}, {words}",
+            got=f"{plan.v2}, {_judged(plan).words}",
+            hint=f"compare the two; `p2pqwen remove {held.id}` drops the one here, and then this one can be fetched",
+        )
+
+    def _risen(self, plan: FetchPlan, held: HeldSnapshot, stored: Metainfo) -> FetchPlan:
+        """Give a verified snapshot its better torrent; where that is not of these bytes, the old one stays."""
+        sources = self._places.sources
+        try:
+            metainfo = rise(held, stored, _whole(plan), self._library, self._report)
+        except VerificationError as error:
+            self._report(Notice("warning", f"{held.id} keeps its torrent: {error.message}"))
+            return plan_of(stored, sources, repo=held.id.repo, route="the torrent in the library", origin="the library")
+        return replace(plan, metainfo=metainfo)
+
+    def _refuse_in_place_of_damaged(self, plan: FetchPlan, held: HeldSnapshot) -> None:
+        """Raise `VerificationError` where a damaged torrent would make room for what nobody vouches for."""
+        known = self._verified.infohash(held.id)
+        if known not in {None, plan.v2} and _judged(plan).standing is Standing.UNVOUCHED:
+            raise VerificationError(
+                f"{held.torrent_path} is damaged, and this is another torrent than the library held",
+                expected=known,
+                got=f"{plan.v2}, {_judged(plan).words}",
+                hint=f"fetch {held.id} as before, or drop it with `p2pqwen remove {held.id}`",
+            )
 
     def _stored(self, held: HeldSnapshot) -> Metainfo | None:
         """Return a held snapshot's torrent; None where it is damaged, and to be replaced."""
@@ -405,7 +495,7 @@ class _Fetch:
         files = [file.path for file in metainfo.files if have is None or file.path in have]
         if self._verified.unchanged(held.id, metainfo.infohash.v2, held.folder, files):
             return True
-        found = verify_held(held, self._places.sources.keys, self._report)
+        found = verify_held(held, self._places.sources.voices, self._report)
         for bad in found.bad:
             self._report(Notice("warning", f"{bad.path} is damaged, fetching it again: {bad.expected}, got {bad.got}"))
         return not found.bad
@@ -416,6 +506,13 @@ class _Fetch:
         metainfo = plan.metainfo
         if metainfo is None:
             raise ValueError("a plan without a torrent cannot be downloaded")
+        held = self._library.get(plan.snapshot)
+        stored = None if held is None else self._stored(held)
+        if held is not None and stored is not None:
+            plan = self._with_the_better(plan, held, stored)
+            metainfo = _whole(plan)
+        elif held is not None:
+            self._refuse_in_place_of_damaged(plan, held)
         globs = self._globs(plan.snapshot)
         if globs is not None and not metainfo.has_all_layers:
             raise P2pqwenError(
@@ -553,11 +650,19 @@ class _Fetch:
         unchanged: bool,
     ) -> Fetched:
         metainfo = _whole(plan)
-        cache = self._lay_into_cache(held, plan.manifest, files)
+        try:
+            cache, problem = self._lay_into_cache(plan, held, files), None
+        except NotAdmittedError as error:
+            cache, problem = None, error
         have = choose_files(metainfo, held.selected if held.state is State.PARTIAL else None)
         kept = [file.path for file in metainfo.files if have is None or file.path in have]
         # After the cache: a second name changes a file's change time.
         self._verified.record(held.id, metainfo.infohash.v2, held.folder, kept)
+        if problem is not None and (self._options.insist_on_cache or self._options.move_ref):
+            hint = f"it is kept in {held.folder}" + (f"; {problem.hint}" if problem.hint else "")
+            what = f"not laid into the Hugging Face cache: {problem.what}"
+            raise VerificationError(what, expected=problem.expected, got=problem.got, hint=hint) from problem
+        judgement = _judged(plan)
         return Fetched(
             held=held,
             size=sum(file.size for file in metainfo.files if files is None or file.path in files),
@@ -566,33 +671,53 @@ class _Fetch:
             seconds=0.0,
             provenance=plan.provenance,
             signers=plan.signers,
+            judgement=judgement,
             route=plan.route,
             origin=plan.origin,
             hub_cache=cache,
-            warnings=tuple(self._warnings(plan)),
+            warnings=tuple(self._warnings(plan, problem)),
             web_seeds=tuple(account.to_json() for account in relayed.accounts) if relayed is not None else (),
             unchanged=unchanged,
+            trusted_unverified=judgement.standing is Standing.UNVOUCHED and cache is not None,
         )
 
-    def _lay_into_cache(
-        self, held: HeldSnapshot, manifest: Manifest | None, files: frozenset[RepoPath] | None
-    ) -> Path | None:
+    def _lay_into_cache(self, plan: FetchPlan, held: HeldSnapshot, files: frozenset[RepoPath] | None) -> Path | None:
+        """Lay what is admitted where other programs look; raises `NotAdmittedError` for what is not."""
         if not self._options.into_hub_cache:
             return None
-        if manifest is None:
-            self._report(Notice("warning", "not laid into the Hugging Face cache: the torrent carries no manifest"))
-            return None
-        cache = self._places.hub_cache
-        ref = "main" if self._options.move_ref or cache.ref(held.id.repo, "main") is None else None
-        return cache.materialise(
-            held.id, manifest.files, held.folder, place=place, only=files, ref=ref, report=self._report
-        )
+        if plan.manifest is None:
+            raise NotAdmittedError("the torrent carries no manifest")
+        judgement, cache = _judged(plan), self._places.hub_cache
+        admission = judgement.admit(plan.manifest, trust_unverified=self._options.trust_unverified)
+        if judgement.standing is Standing.UNVOUCHED:
+            self._places.note_unverified(held.id, _whole(plan).infohash)
+        unset = cache.ref(held.id.repo, "main") is None
+        if unset and not (admission.names_main or self._options.move_ref):
+            told = f"nobody you trust says that {held.id.commit} is a commit of {held.id.repo}"
+            self._report(Notice("info", f"refs/main of the Hugging Face cache stays unset: {told}; --set-main sets it"))
+        ref = "main" if self._options.move_ref or (unset and admission.names_main) else None
+        return cache.materialise(admission, held.folder, place=place, only=files, ref=ref, report=self._report)
 
-    def _warnings(self, plan: FetchPlan) -> Iterator[str]:
+    def _warnings(self, plan: FetchPlan, problem: VerificationError | None) -> Iterator[str]:
         if plan.manifest is not None:
             yield from warnings_of(plan.manifest)
         if not any(signer.state == "valid" for signer in plan.signers):
             yield "signature: nobody you trust signed this torrent; what it says of itself is all there is"
+        if problem is not None:
+            hint = f"; {problem.hint}" if problem.hint else ""
+            yield f"standing: not laid into the Hugging Face cache: {problem.message}{hint}"
+
+
+def _worth(plan: FetchPlan) -> tuple[int, bool, int]:
+    """Order torrents of one infohash by what they show: standing, a manifest at all, signatures."""
+    valid = sum(one.state == "valid" for one in plan.signers)
+    return _judged(plan).standing.rank, plan.manifest is not None, valid
+
+
+def _judged(plan: FetchPlan) -> Judgement:
+    if plan.judgement is None:
+        raise ValueError("the torrent is not known yet")
+    return plan.judgement
 
 
 def _whole(plan: FetchPlan) -> Metainfo:

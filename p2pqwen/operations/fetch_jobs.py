@@ -129,7 +129,7 @@ class FetchJobs:
         """Take a fetch; one of the same target that is under way is returned instead. Raises `UsageError`."""
         with self._news:
             for job in self._jobs.values():
-                if not job.state.ended and (job.request.target, job.request.kind) == (request.target, request.kind):
+                if not job.state.ended and _is_same(job.request, request):
                     job.not_before = 0.0
                     if job.state is JobState.WAITING:
                         job.state = JobState.QUEUED
@@ -344,6 +344,11 @@ class FetchJobs:
                 continue
             self._jobs[job.id] = job
         self._numbers = itertools.count(max(self._jobs, default=0) + 1)
+
+
+def _is_same(one: FetchRequest, other: FetchRequest) -> bool:
+    """Tell whether two requests are one fetch; the leave to trust it unverified is given to one alone."""
+    return (one.target, one.kind, one.trust_unverified) == (other.target, other.kind, other.trust_unverified)
 
 
 def event_json(event: Event) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """What a fetch is of, and who says so: from a target to a snapshot, its torrent, and where its bytes may be.
 
-Routes to the .torrent, in this order: the library (a fetch that was interrupted, or is done), the trusted indexes (a
-bundle in this home, mirrors, the bundle's swarm), the file or URL the user named, the magnet's `xs=`. What none of them
-has must come from peers, by infohash, or be rebuilt from the source that the magnet names.
+Routes to the .torrent, in this order: the library (a fetch that was interrupted, or is done, with all that a trusted
+index says of it), the trusted indexes (a bundle in this home, mirrors, the bundle's swarm), the file or URL the user
+named, the magnet's `xs=`. What none of them has must come from peers, by infohash, or be rebuilt from the source that
+the magnet names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from p2pqwen.errors import (
 )
 from p2pqwen.events import Notice, Report
 from p2pqwen.index.entry import Entry
+from p2pqwen.index.standing import Judgement, Voice, judge, keys_of
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
@@ -32,9 +34,9 @@ from p2pqwen.operations.bundle_route import BundleRoute
 from p2pqwen.operations.fetch_target import FetchTarget, MagnetTarget, NamedTarget, TorrentTarget
 from p2pqwen.operations.lookup import Found, choose, find_entries, not_listed
 from p2pqwen.operations.recipe_source import repo_of
+from p2pqwen.operations.rise import needs_more
 from p2pqwen.operations.torrent_source import bring_torrent
-from p2pqwen.operations.verify import signed_manifest
-from p2pqwen.signing.keys import PublicKey
+from p2pqwen.operations.verify import evidence_of, signed_manifest
 from p2pqwen.swarm.strangers import tracker_problem
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
@@ -56,7 +58,8 @@ class FetchPlan:
     `index_web_seeds` holds one list for each trusted index that knows it, the newest first. `route` says who named the
     torrent, `origin` what gave its bytes, both in words. `magnet` is what is known of it while there is no torrent, and
     `entry` what an index says that the torrent must agree with.
-    `signers` are the torrent's signatures as far as we know their keys.
+    `listed` are the trusted entries of its infohash. `signers` are the torrent's signatures as far as we know their
+    keys; `judgement` is what all of it comes to, None while there is no torrent.
     """
 
     repo: RepoId
@@ -74,6 +77,8 @@ class FetchPlan:
     peers: tuple[str, ...] = field(default=())
     entry: Entry | None = None
     magnet: Magnet | None = None
+    judgement: Judgement | None = None
+    listed: tuple[Found, ...] = ()
 
     @property
     def snapshot(self) -> SnapshotId:
@@ -85,14 +90,14 @@ class FetchPlan:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Whom a plan may ask: the library, trusted publishers and their bundles, and the keys that sign torrents.
+    """Whom a plan may ask: the library, trusted publishers and their bundles, and who vouches for snapshots.
 
-    `named` are the hosts of his own network that the user named.
+    `named` are the private hosts that the user named.
     """
 
     library: Library
     publishers: Sequence[TrustedPublisher]
-    keys: Mapping[Sha256, PublicKey]
+    voices: Sequence[Voice]
     bundles: BundleRoute | None = None
     named: NamedHosts = NONE_NAMED
 
@@ -143,7 +148,7 @@ def plan_of(
         raise UsageError(
             f"nothing says whose snapshot {commit} is", expected="--repo ORG/MODEL", hint="the torrent has no manifest"
         )
-    signers = tuple(verify_torrent(metainfo, sources.keys))
+    signers = tuple(verify_torrent(metainfo, keys_of(sources.voices)))
     if bad := [signer.label for signer in signers if signer.state == "invalid"]:
         raise VerificationError(f"the torrent carries an invalid signature by {bad[0]!r}")
     entries = find_entries(sources.publishers, metainfo.infohash) if found is None else found
@@ -161,6 +166,10 @@ def plan_of(
         extra_web_seeds=() if magnet is None else _public(magnet.web_seeds),
         trackers=_join_trackers(metainfo, entries, magnet),
         peers=() if magnet is None else magnet.peers,
+        listed=tuple(entries),
+        judgement=judge(
+            evidence_of(SnapshotId(owner, commit), metainfo, manifest, provenance, signers), sources.voices
+        ),
     )
 
 
@@ -184,12 +193,18 @@ def _by_entry(chosen: Found, found: Sequence[Found], sources: Sources, report: R
     route = f"the index of {chosen.publisher.name}"
     held = sources.library.get(entry.id)
     metainfo = None if held is None else _intact(held)
-    if metainfo is not None and metainfo.infohash == entry.infohash and metainfo.manifest is not None:
+    if metainfo is not None and metainfo.infohash != entry.infohash:
+        metainfo = None
+    if metainfo is not None and not needs_more(metainfo, chosen):
         return plan_of(metainfo, sources, repo=entry.id.repo, route=route, origin=_LIBRARY, found=found)
     try:
         brought = bring_torrent(chosen, sources.bundles, report)
-    except NetworkError as error:
+    except (NetworkError, VerificationError) as error:
+        if metainfo is None and isinstance(error, VerificationError):
+            raise
         report(Notice("warning", error.message))
+        if metainfo is not None and metainfo.manifest is not None:
+            return plan_of(metainfo, sources, repo=entry.id.repo, route=route, origin=_LIBRARY, found=found)
         magnet = parse_magnet(entry.magnet)
         return FetchPlan(
             repo=entry.id.repo,

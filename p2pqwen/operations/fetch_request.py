@@ -39,7 +39,8 @@ _KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
 class FetchRequest:
     """Everything a fetch depends on but the node's own home. Rates are bytes a second, 0 for no limit.
 
-    `kind`: `repair` mends the held snapshot that `target` names. `hub_cache` None: do not lay it into that cache.
+    `kind`: `repair` mends the held snapshot that `target` names. `hub_cache` None: do not lay it into that cache;
+    `insist_on_cache`: it is an error if it cannot be laid there.
     """
 
     target: str
@@ -52,7 +53,9 @@ class FetchRequest:
     timeout: float = DEFAULT_TIMEOUT
     repo: str | None = None
     hub_cache: str | None = None
+    insist_on_cache: bool = False
     move_ref: bool = False
+    trust_unverified: bool = False
     dht: bool = True
     lsd: bool = True
     upnp: bool = True
@@ -61,6 +64,9 @@ class FetchRequest:
     download_limit: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("insist_on_cache", "move_ref", "trust_unverified"):
+            if not isinstance(getattr(self, name), bool):  # a text such as "no" must give no leave
+                raise UsageError(f"setting {name} of a fetch", expected="true or false", got=repr(getattr(self, name)))
         self.options()  # whatever is wrong with it is said at once
 
     def options(self) -> FetchOptions:
@@ -81,7 +87,9 @@ class FetchRequest:
             timeout=self.timeout,
             repo=repo,
             into_hub_cache=self.hub_cache is not None,
+            insist_on_cache=self.insist_on_cache,
             move_ref=self.move_ref,
+            trust_unverified=self.trust_unverified,
         )
 
     def network(self, base: SwarmSettings, *, upload_limit: int, download_limit: int) -> SwarmSettings:
@@ -140,6 +148,10 @@ def fetched_fields(done: Fetched) -> dict[str, Any]:
         "seconds": round(done.seconds, 3),
         "verified": True,  # or there is no result
         "provenance": str(done.provenance),
+        "standing": str(done.judgement.standing),
+        "standing_words": done.judgement.words,
+        "vouched_by": [one.to_json() for one in done.judgement.vouched_by],
+        "trusted_unverified": done.trusted_unverified,
         "hf_cache": None if done.hub_cache is None else str(done.hub_cache),
         "torrent": str(done.held.torrent_path),
         "state": str(done.held.state),

@@ -1,19 +1,17 @@
-"""What the library holds, for `list`: sizes, states and hazards, from each snapshot's torrent."""
+"""What the library holds, for `list`: sizes, states, hazards and standing, from what each snapshot's torrent says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
-from p2pqwen.containment import each, warn
 from p2pqwen.events import Report, ignore
-from p2pqwen.library.snapshots import HeldSnapshot, Library, State
-from p2pqwen.manifest.hazards import pickle_files
+from p2pqwen.library.snapshots import Library, State
 from p2pqwen.manifest.provenance import Provenance
-from p2pqwen.operations.verify import signed_manifest
+from p2pqwen.operations.rise import Riser
+from p2pqwen.operations.standings import Standings, Stood, standing_fields
 from p2pqwen.values.snapshot_id import SnapshotId
 
 
@@ -27,21 +25,28 @@ class InventoryRow:
     size: int
     hazards: int
     provenance: Provenance | None
+    stood: Stood | None = None
 
 
-def inventory(library: Library, report: Report = ignore) -> list[InventoryRow]:
-    """Describe every held snapshot; one whose torrent cannot be read is warned about and left out."""
-    rows = each(library.all(), _row, failed=warn(report, attrgetter("torrent_path")))
-    rows += [InventoryRow(one.id, one.folder, "away", one.size, 0, None) for one in library.away()]
+def inventory(
+    library: Library, standings: Standings, report: Report = ignore, *, riser: Riser | None = None
+) -> list[InventoryRow]:
+    """Describe every held snapshot; one whose torrent cannot be read is warned about and left out.
+
+    With a `riser` what a trusted index says more of a snapshot is taken first, as far as it is on this disk.
+    """
+    held = library.all()
+    stood = standings.of(held, report) if riser is None else riser.rise_all(held, standings, web=False, report=report)
+    rows = []
+    for one in held:
+        if (found := stood.get(one.id)) is not None:
+            facts = found.facts
+            proof = None if facts.manifest is None else facts.provenance
+            rows.append(InventoryRow(one.id, one.folder, one.state, facts.size, facts.hazards, proof, found))
+    away = library.away()
+    before = standings.away(one.id for one in away)
+    rows += [InventoryRow(one.id, one.folder, "away", one.size, 0, None, before.get(one.id)) for one in away]
     return sorted(rows, key=lambda row: row.id)
-
-
-def _row(held: HeldSnapshot) -> InventoryRow:
-    metainfo = held.metainfo()
-    manifest, provenance = signed_manifest(metainfo)
-    hazards = len(pickle_files(file.path for file in metainfo.layout.files))
-    proof = None if manifest is None else provenance
-    return InventoryRow(held.id, held.folder, held.state, metainfo.layout.total_size, hazards, proof)
 
 
 def inventory_fields(rows: Iterable[InventoryRow]) -> list[dict[str, Any]]:
@@ -54,6 +59,7 @@ def inventory_fields(rows: Iterable[InventoryRow]) -> list[dict[str, Any]]:
             "path": str(one.folder),
             "state": str(one.state),
             "provenance": None if one.provenance is None else str(one.provenance),
+            **standing_fields(one.stood),
             "hazards": one.hazards,
         }
         for one in rows

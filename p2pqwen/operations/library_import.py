@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pqwen.containment import each, first_of
-from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError
+from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
@@ -29,7 +29,7 @@ from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.operations.file_check import Difference, difference
 from p2pqwen.operations.known_torrents import KnownTorrent, TorrentAndManifest, known_torrents
 from p2pqwen.operations.snapshot_build import warnings_of
-from p2pqwen.operations.verify import BadFile
+from p2pqwen.operations.verify import BadFile, signed_manifest
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder, parse_cache_folder
@@ -166,6 +166,8 @@ def _import_one(match: _Match, places: ImportPlaces, report: Report) -> Imported
     library, found = places.library, match.known.open()
     with durable.lock(library.lock_path(match.known.id)):
         held = library.get(match.known.id)
+        if held is not None:
+            found = _of_held(held, found)
         warnings = tuple(warnings_of(found.manifest))
         if held is not None and held.state is State.COMPLETE:
             return Imported(held, match.source, match.known.size, 0, 0, 0, (), warnings, unchanged=True)
@@ -184,6 +186,20 @@ def _import_one(match: _Match, places: ImportPlaces, report: Report) -> Imported
     return Imported(
         held, match.source, size, placing.linked, placing.copied, placing.missing, tuple(placing.bad), warnings
     )
+
+
+def _of_held(held: HeldSnapshot, found: TorrentAndManifest) -> TorrentAndManifest:
+    """Return what a held snapshot's own torrent says, which stays; raises `VerificationError` for another one."""
+    stored = held.metainfo()
+    if stored.infohash != found.metainfo.infohash:
+        raise VerificationError(
+            f"the library holds {held.id} from another torrent, which stays",
+            expected=stored.infohash.v2,
+            got=found.metainfo.infohash.v2,
+            hint=f"`p2pqwen remove {held.id}` drops the one here",
+        )
+    manifest, _ = signed_manifest(stored)
+    return found if manifest is None else TorrentAndManifest(stored, manifest)
 
 
 def _enter(

@@ -158,10 +158,10 @@ def load_torrent(found: Found, *, report: Report = ignore) -> bytes:
     )
 
 
-def check_torrent(found: Found, data: bytes) -> Metainfo:
+def check_torrent(found: Found, data: bytes | Metainfo) -> Metainfo:
     """Check a .torrent file against the entry and its publisher's keys; raises `VerificationError`."""
     entry = found.entry
-    metainfo = parse_metainfo(data)
+    metainfo = data if isinstance(data, Metainfo) else parse_metainfo(data)
     check_metadata(entry, metainfo)
     if metainfo.manifest is None or Sha256.of(metainfo.manifest) != entry.manifest:
         got = "none" if metainfo.manifest is None else Sha256.of(metainfo.manifest)
@@ -207,7 +207,7 @@ def describe_conflict(rivals: Sequence[Found]) -> str:
     """Return who says what about one snapshot, in a line."""
     words = [
         f"{one.publisher.name} ({one.publisher.publisher}) says {one.entry.infohash.v2}, "
-        f"{'proven' if one.entry.proven else 'unproven'}"
+        f"{'claimed proven' if one.entry.proven else 'unproven'}"
         for one in rivals
     ]
     return f"{rivals[0].entry.id}: " + "; ".join(words)

@@ -75,7 +75,9 @@ def node_calls(
         "GET /v1/node": lambda _: {"pid": os.getpid(), "version": __version__, "api": API},
         "GET /v1/status": calls.status,
         "GET /v1/network": calls.network,
-        "GET /v1/snapshots": lambda _: {"snapshots": calls.with_upstream(inventory_fields(inventory(library)))},
+        "GET /v1/snapshots": lambda _: {
+            "snapshots": calls.with_upstream(inventory_fields(inventory(library, keeper.watch.standings)))
+        },
         "POST /v1/snapshots/pause": snapshots.pause,
         "POST /v1/snapshots/resume": snapshots.resume,
         "POST /v1/snapshots/remove": snapshots.remove,

@@ -26,6 +26,7 @@ from p2pqwen.operations.fetch_request import FetchRequest
 from p2pqwen.operations.limits import NO_LIMITS, Allowance, allowance
 from p2pqwen.operations.node_state import SnapshotState
 from p2pqwen.operations.scrub import Scrubber, ScrubRecord, ScrubStoppedError
+from p2pqwen.operations.standing_watch import StandingWatch
 from p2pqwen.operations.transfer_meter import gone_on
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -105,6 +106,7 @@ class NodeKeeper:
     choices: Choices
     scrubber: Scrubber
     jobs: FetchJobs
+    watch: StandingWatch
     report: Report
     base_upload: int = 0
     base_download: int = 0
@@ -254,7 +256,8 @@ class NodeKeeper:
         for job in self.jobs.all():
             if job.snapshot is not None and not job.state.ended:
                 by_id[job.snapshot] = _job_row(job, job.snapshot)
-        found = [self._decorated(row) for row in by_id.values()]
+        stood = self.watch.of(list(by_id))
+        found = [self._decorated(row).with_standing(stood.get(row.id)) for row in by_id.values()]
         self.figures = replace(
             self.figures,
             rows=tuple(found),

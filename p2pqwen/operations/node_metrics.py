@@ -36,6 +36,8 @@ def families(figures: NodeFigures) -> Iterator[Family]:
     yield Family("snapshots", "Snapshots by state.", ("state",), counted)
     for name, text, value in _EACH:
         yield Family(name, text, _LABELS, tuple((_of(row), float(value(row))) for row in rows))
+    stands = tuple(((*_of(row), row.standing), 1.0) for row in rows)
+    yield Family("snapshot_standing", "1 for its standing: proven, signed, unvouched.", (*_LABELS, "standing"), stands)
     uploaded = tuple((_of(row), float(row.uploaded_ever)) for row in rows)
     yield Family("snapshot_uploaded_bytes", "Payload ever sent.", _LABELS, uploaded, counter=True)
     scrubs = tuple((_of(row), parse_time(row.last_scrub).timestamp()) for row in rows if row.last_scrub)

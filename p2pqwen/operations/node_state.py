@@ -16,11 +16,13 @@ from typing import Any
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Report, ignore
+from p2pqwen.index.standing import Standing
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.choices import Choice, Transfer
 from p2pqwen.operations.scrub import ScrubRecord
+from p2pqwen.operations.standings import Stood, standing_fields
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -46,6 +48,8 @@ class SnapshotState:
     priority: str = "normal"
     last_scrub: str | None = None  # when the last whole reading for bit rot ended
     damaged_files: int = 0  # that it found
+    standing: str = Standing.UNVOUCHED.value  # nothing is known of one that has no torrent yet
+    trusted_unverified: bool = False
 
     @property
     def rate(self) -> int:
@@ -74,6 +78,10 @@ class SnapshotState:
             last_scrub=None if scrub.finished is None else format_time(scrub.finished),
             damaged_files=len(scrub.damage),
         )
+
+    def with_standing(self, stood: Stood | None) -> SnapshotState:
+        """Return the row with the snapshot's standing."""
+        return self if stood is None else replace(self, **standing_fields(stood))
 
     @property
     def ratio(self) -> float:

@@ -48,7 +48,9 @@ def repair(
         # Resume data would say that the pieces are there.
         durable.remove(places.home.resume / f"{metainfo.infohash.v2}.resume")
     in_cache = places.hub_cache.snapshot_folder(held.id).is_dir()
-    chosen = replace(options, include=selected, repo=held.id.repo, into_hub_cache=in_cache, move_ref=False)
+    chosen = replace(
+        options, include=selected, repo=held.id.repo, into_hub_cache=in_cache, insist_on_cache=False, move_ref=False
+    )
     return fetch(TorrentTarget(str(held.torrent_path)), chosen, places, report, on_plan=on_plan)
 
 

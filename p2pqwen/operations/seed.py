@@ -52,7 +52,7 @@ MAX_CHECKING = 2  # snapshots read at once: more only move the disk's head about
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a session that listens everywhere answers us
 
 
-class Standing(enum.StrEnum):
+class SeedState(enum.StrEnum):
     """How a snapshot stands in the node."""
 
     CHECKING = "checking"
@@ -86,7 +86,7 @@ class _Seed:
     held: HeldSnapshot
     metainfo: Metainfo
     torrent: SwarmTorrent
-    standing: Standing
+    state: SeedState
     web_before: int = 0  # bytes of it that were sent over HTTP before it was loaded
     damaged_look: tuple[int, ...] = ()
 
@@ -204,7 +204,7 @@ class _Node:
         (self._held.add if paused else self._held.discard)(snapshot)
         if (one := self._seeds.get(snapshot)) is not None:
             self._serve_or_hold(one)
-            if changed and one.standing is Standing.SEEDING:
+            if changed and one.state is SeedState.SEEDING:
                 self._tell_seeding(one)
 
     def hold_all(self, *, paused: bool) -> None:
@@ -290,7 +290,7 @@ class _Node:
 
     def _serve_or_hold(self, one: _Seed) -> None:
         """Let a judged snapshot be served, or not, as the user and the limits have it."""
-        if one.standing is Standing.CHECKING:
+        if one.state is SeedState.CHECKING:
             return
         one.torrent.set_upload_slots(self._slots.get(one.held.id, -1))
         if self._all_held or one.held.id in self._held:
@@ -300,7 +300,7 @@ class _Node:
             return
         if one.torrent.have.count(1):
             one.torrent.share(self._trackers(one))
-        if self._web is not None and one.standing is Standing.SEEDING:
+        if self._web is not None and one.state is SeedState.SEEDING:
             self._web.offer(Offer.of(one.held.id, one.held.folder, one.metainfo))
 
     def _due(self, name: str, seconds: float) -> bool:
@@ -330,7 +330,7 @@ class _Node:
             )
             for gone in self._left_out.keys() - self._complete.keys():
                 del self._left_out[gone]
-        damaged = [one for one in self._seeds.values() if one.standing is Standing.DAMAGED]
+        damaged = [one for one in self._seeds.values() if one.state is SeedState.DAMAGED]
         mended = [one for one in damaged if one.damaged_look != self._look(one.held)]
         each(mended, lambda one: self._drop(one, "mended"), failed=self._give_up)  # and loaded again below
         if len(self._seeds) < len(self._complete):
@@ -343,14 +343,14 @@ class _Node:
         """Load what is due, for a moment: peers and commands go on meanwhile. Tell whether more may be loaded now."""
         if not self._to_load:
             return False
-        checking = sum(one.standing is Standing.CHECKING for one in self._seeds.values())
+        checking = sum(one.state is SeedState.CHECKING for one in self._seeds.values())
         until = time.monotonic() + LOADING
         while self._to_load and time.monotonic() < until:
             held = self._to_load.popleft()
             if checking >= MAX_CHECKING and not self._verified.stamp(held.id):
                 continue  # it would have to be read: it comes again with the next look, and holds up nobody
             loaded = each([held], self._load, failed=self._not_loaded)
-            checking += any(one.standing is Standing.CHECKING for one in loaded)
+            checking += any(one.state is SeedState.CHECKING for one in loaded)
         return bool(self._to_load)
 
     def _load(self, held: HeldSnapshot) -> _Seed:
@@ -359,7 +359,7 @@ class _Node:
         trusted = self._verified.unchanged(held.id, metainfo.infohash.v2, held.folder, files)
         torrent = self._swarm.add_seed(metainfo, held.folder.parent, trusted=trusted)
         before = 0 if self._web is None else self._web.sent(held.id)
-        one = self._seeds[held.id] = _Seed(held, metainfo, torrent, Standing.CHECKING, before)
+        one = self._seeds[held.id] = _Seed(held, metainfo, torrent, SeedState.CHECKING, before)
         if trusted:
             self._share(one)
         else:
@@ -380,10 +380,10 @@ class _Node:
             self._drop(one, "away")  # its disk was pulled: it comes back as it was
         elif one.torrent.error is not None:
             self._leave_out(one, one.torrent.error.message)
-        elif one.standing is Standing.CHECKING:
+        elif one.state is SeedState.CHECKING:
             if one.torrent.checked:
                 self._judge(one)
-        elif one.standing is Standing.SEEDING and one.torrent.have.count(0) and not _is_checking(one):
+        elif one.state is SeedState.SEEDING and one.torrent.have.count(0) and not _is_checking(one):
             # A piece that was asked for is not what was verified: libtorrent has read everything again, or is about to.
             one.torrent.sync_pieces()
             if one.torrent.have.count(0):
@@ -403,17 +403,23 @@ class _Node:
         self._share(one)
 
     def _share(self, one: _Seed) -> None:
-        one.standing = Standing.SEEDING
+        one.state = SeedState.SEEDING
         self._serve_or_hold(one)
         self._tell_seeding(one)
 
     def _tell_seeding(self, one: _Seed) -> None:
         event = "paused" if one.held.id in self._held else "seeding"
         hashes, size = one.metainfo.infohash, one.metainfo.layout.total_size
-        self._happened(event, one, infohash_v1=str(hashes.v1), infohash_v2=str(hashes.v2), size=size)
+        standing = self._standing(one.held.id)
+        self._happened(event, one, infohash_v1=str(hashes.v1), infohash_v2=str(hashes.v2), size=size, **standing)
+
+    def _standing(self, snapshot: SnapshotId) -> dict[str, str]:
+        """Return a snapshot's standing for an event, as far as it is known by now."""
+        stood = None if self._keeper is None else self._keeper.watch.of([snapshot]).get(snapshot)
+        return {} if stood is None else {"standing": str(stood.standing)}
 
     def _damaged(self, one: _Seed) -> None:
-        one.standing = Standing.DAMAGED
+        one.state = SeedState.DAMAGED
         if self._web is not None:
             self._web.withdraw(one.held.id)  # over HTTP nobody can be told which pieces are good
         self._verified.forget(one.held.id)
@@ -482,13 +488,13 @@ def _is_checking(one: _Seed) -> bool:
 
 def _row(one: _Seed, over_http: int) -> SnapshotState:
     now = one.torrent.progress()
-    if one.standing is Standing.CHECKING:
+    if one.state is SeedState.CHECKING:
         progress = now.checked if now.phase is Phase.CHECKING else 1.0
     else:
         progress = one.torrent.have.count(1) / len(one.torrent.have)
     return SnapshotState(
         id=one.held.id,
-        state=one.standing.value,
+        state=one.state.value,
         progress=round(progress, 6),
         peers=now.peers,
         seeds=now.seeds,

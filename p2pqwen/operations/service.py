@@ -77,7 +77,7 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class UnitState:
     """How the service stands. `active` and `enabled` are None where systemd does not say; `notes` what to do."""
 
     service: Service
@@ -100,7 +100,7 @@ class Standing:
         }
 
 
-def install(service: Service, options: Sequence[str], *, start: bool) -> Standing:
+def install(service: Service, options: Sequence[str], *, start: bool) -> UnitState:
     """Write the unit and have it started now and with the machine; raises `DiskError`, `P2pqwenError`."""
     durable.write(service.path, service.unit(options).encode(), mode=durable.SHARED)
     failed = _systemctl("daemon-reload")
@@ -109,27 +109,27 @@ def install(service: Service, options: Sequence[str], *, start: bool) -> Standin
     notes = [] if failed is None else [f"{failed}; later: `systemctl --user enable --now {service.name}`"]
     if failed is None and not _lingers():
         notes.append("it stops when you log out, unless you allow otherwise: `loginctl enable-linger`")
-    return standing(service, notes)
+    return unit_state(service, notes)
 
 
-def uninstall(service: Service) -> Standing:
+def uninstall(service: Service) -> UnitState:
     """Stop it and take the unit away; raises `NotFoundError` when there is none, `DiskError`."""
     if not service.path.exists():
         raise NotFoundError(f"no service of {service.home} is installed", got=f"no {service.path}")
     failed = _systemctl("disable", "--now", service.name)
     durable.remove(service.path)
     _systemctl("daemon-reload")
-    return standing(service, [] if failed is None else [f"{failed}; if it runs, it goes on until it is stopped"])
+    return unit_state(service, [] if failed is None else [f"{failed}; if it runs, it goes on until it is stopped"])
 
 
-def standing(service: Service, notes: Sequence[str] = ()) -> Standing:
+def unit_state(service: Service, notes: Sequence[str] = ()) -> UnitState:
     """Return how the service stands."""
     missing = _systemctl("list-units", "--no-legend", service.name)
     systemd = missing is None
     said = list(notes)
     if missing is not None and not said:
         said.append(missing)
-    return Standing(
+    return UnitState(
         service,
         installed=service.path.exists(),
         systemd=systemd,

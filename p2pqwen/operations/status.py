@@ -15,6 +15,7 @@ from p2pqwen.operations.choices import Choice, Choices, Transfer
 from p2pqwen.operations.node_state import NodeState, SnapshotState, node_status, read_node
 from p2pqwen.operations.scrub import ScrubRecord, scrub_records
 from p2pqwen.operations.snapshot_calls import limits_fields
+from p2pqwen.operations.standings import Standings
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,12 @@ class Status:
 
 
 def status(
-    library: Library, home: Home, store: StateStore, asked: Mapping[str, Any] | None, report: Report = ignore
+    library: Library,
+    home: Home,
+    store: StateStore,
+    asked: Mapping[str, Any] | None,
+    standings: Standings,
+    report: Report = ignore,
 ) -> Status:
     """Return how a home stands; `asked` is what its node answered to `GET /v1/status`, None if none answers."""
     choices = Choices(store)
@@ -52,12 +58,15 @@ def status(
         limits = limits_fields(choices.limits(), choices, datetime.now().astimezone())
     known, sent, scrubs = choices.all(), choices.transfers(), scrub_records(store)
     live = set() if node is None else {row.id for row in node.snapshots}
+    resting = {row.id for row in rows} - live
+    stood = standings.of(one for one in library.all() if one.id in resting)
+    stood |= standings.away(resting - stood.keys())
     at_rest = [
         row
         if row.id in live
         else row.with_memory(
             known.get(str(row.id), Choice()), sent.get(str(row.id), Transfer()), scrubs.get(str(row.id), ScrubRecord())
-        )
+        ).with_standing(stood.get(row.id))
         for row in rows
     ]
     return Status(node, tuple(at_rest), limits)

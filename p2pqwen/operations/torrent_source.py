@@ -5,11 +5,13 @@ Each is bounded in time, and each must give the very torrent that the index name
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report
-from p2pqwen.operations.bundle_route import BundleRoute
+from p2pqwen.library.bundles import BundleStore
+from p2pqwen.mirrors.location import is_web
+from p2pqwen.operations.bundle_route import BundleRoute, local_torrent
 from p2pqwen.operations.lookup import Found, check_torrent, load_torrent
 
 
@@ -26,7 +28,7 @@ def bring_torrent(found: Found, bundles: BundleRoute | None, report: Report) -> 
 
     Raises `VerificationError` when mirrors gave a wrong one and the swarm none, `NetworkError` when nobody has it.
     """
-    if bundles is not None and (data := _here(found, bundles, report)) is not None:
+    if bundles is not None and (data := _here(found, bundles.bundles, report)) is not None:
         return TorrentFile(data, "a bundle in this home")
     try:
         return TorrentFile(load_torrent(found, report=report), "a mirror")
@@ -45,8 +47,19 @@ def bring_torrent(found: Found, bundles: BundleRoute | None, report: Report) -> 
     return TorrentFile(data, f"the bundle of {name}, from peers")
 
 
-def _here(found: Found, bundles: BundleRoute, report: Report) -> bytes | None:
-    data = bundles.local_torrent(found.publisher, found.entry.torrent)
+def bring_near(found: Found, bundles: BundleStore, report: Report, *, web: bool) -> bytes:
+    """Return an entry's .torrent from a bundle in this home or a folder that is a mirror, from the web too if `web`.
+
+    No swarm is asked. Raises as `bring_torrent` does.
+    """
+    if (data := _here(found, bundles, report)) is not None:
+        return data
+    near = tuple(one for one in found.torrent_locations if web or not is_web(one))
+    return load_torrent(replace(found, torrent_locations=near), report=report)
+
+
+def _here(found: Found, bundles: BundleStore, report: Report) -> bytes | None:
+    data = local_torrent(bundles, found.publisher, found.entry.torrent)
     if data is None:
         return None
     try:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
+from p2pqwen.index.standing import Evidence, Judgement, Standing, Voice, judge, keys_of
 from p2pqwen.library.hashing import FileDigests, hash_files
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.manifest.manifest import FileRow, Manifest, parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.operations.file_check import difference
 from p2pqwen.operations.snapshot_build import warnings_of
-from p2pqwen.signing.keys import PublicKey
+from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.layout import Layout, PayloadFile
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.signature import SignerResult, verify_torrent
 from p2pqwen.torrent.snapshot_torrent import check_manifest
-from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import SnapshotId
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Verification:
     provenance: Provenance
     signers: tuple[SignerResult, ...]
     manifest: Manifest | None
+    infohash: InfoHash
+    judgement: Judgement | None = None  # None where nothing says whose snapshot it is
     extra: tuple[str, ...] = ()
 
     @property
@@ -51,15 +54,20 @@ class Verification:
         return not self.bad and all(signer.state != "invalid" for signer in self.signers)
 
     @property
+    def standing(self) -> Standing:
+        """How far the snapshot can be believed."""
+        return Standing.UNVOUCHED if self.judgement is None else self.judgement.standing
+
+    @property
     def warnings(self) -> list[str]:
         """What anybody who is shown this snapshot should be told."""
         return ["the torrent carries no manifest"] if self.manifest is None else warnings_of(self.manifest)
 
 
-def verify_held(held: HeldSnapshot, keys: Mapping[Sha256, PublicKey], report: Report = ignore) -> Verification:
+def verify_held(held: HeldSnapshot, voices: Sequence[Voice], report: Report = ignore) -> Verification:
     """Verify a snapshot of the library; of a partial one, the files that were chosen."""
     selected = held.selected if held.state is not State.COMPLETE else None
-    found = verify_folder(held.metainfo(), held.folder, keys, selected=selected, report=report)
+    found = verify_folder(held.metainfo(), held.folder, voices, snapshot=held.id, selected=selected, report=report)
     if (damage := held.torrent_damage()) is None:
         return found
     expected, got = damage
@@ -69,13 +77,15 @@ def verify_held(held: HeldSnapshot, keys: Mapping[Sha256, PublicKey], report: Re
 def verify_folder(
     metainfo: Metainfo,
     folder: Path,
-    keys: Mapping[Sha256, PublicKey],
+    voices: Sequence[Voice],
     *,
+    snapshot: SnapshotId | None = None,
     selected: tuple[str, ...] | None = None,
     report: Report = ignore,
 ) -> Verification:
     """Compare the files below `folder` with a torrent and the manifest in it.
 
+    `voices` are the publishers trusted now; `snapshot` is what the folder is taken for, None: what the manifest says.
     Raises `VerificationError` where torrent and manifest contradict each other, `NotFoundError` without the folder.
     """
     if not folder.is_dir():
@@ -87,6 +97,8 @@ def verify_folder(
     present = [file for file in files if not _missing(file, folder, bad)]
     digests = _hash(folder, metainfo.layout, present, rows, bad, report)
     roots = {file.path: file.pieces_root for file in metainfo.files}
+    signers = tuple(verify_torrent(metainfo, keys_of(voices)))
+    taken_for = snapshot if snapshot is not None or manifest is None else manifest.snapshot
     for file in present:
         if (found := digests.get(file.path)) is None:
             continue
@@ -98,8 +110,12 @@ def verify_folder(
         bytes=sum(one.size for one in digests.values()),
         bad=tuple(bad[path] for path in sorted(bad)),
         provenance=provenance,
-        signers=tuple(verify_torrent(metainfo, keys)),
+        signers=signers,
         manifest=manifest,
+        infohash=metainfo.infohash,
+        judgement=None
+        if taken_for is None
+        else judge(evidence_of(taken_for, metainfo, manifest, provenance, signers), voices),
         extra=_extra(folder, {file.path.text for file in metainfo.layout.files}),
     )
 
@@ -114,6 +130,27 @@ def signed_manifest(metainfo: Metainfo) -> tuple[Manifest | None, Provenance]:
     manifest = parse_manifest(metainfo.manifest)
     check_manifest(metainfo, manifest)
     return manifest, prove(manifest)
+
+
+def evidence_of(
+    snapshot: SnapshotId,
+    metainfo: Metainfo,
+    manifest: Manifest | None,
+    provenance: Provenance,
+    signers: Sequence[SignerResult],
+) -> Evidence:
+    """Return what a torrent shows that was checked by `signed_manifest` and `verify_torrent`."""
+    named = None if manifest is None else manifest.snapshot
+    return Evidence(snapshot, metainfo.infohash, named, provenance, tuple(signers))
+
+
+def judge_torrent(metainfo: Metainfo, voices: Sequence[Voice]) -> Judgement | None:
+    """Return the standing of what a torrent's manifest names, None without one; raises as `signed_manifest`."""
+    manifest, provenance = signed_manifest(metainfo)
+    if manifest is None:
+        return None
+    signers = verify_torrent(metainfo, keys_of(voices))
+    return judge(evidence_of(manifest.snapshot, metainfo, manifest, provenance, signers), voices)
 
 
 def _wanted(path: RepoPath, selected: tuple[str, ...] | None) -> bool:

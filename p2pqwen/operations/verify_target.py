@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 from p2pqwen.errors import FormatError, NotFoundError, UsageError, about
 from p2pqwen.events import Report, ignore
+from p2pqwen.index.standing import Voice
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.verify import Verification, verify_folder, verify_held
-from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
-from p2pqwen.values.digest import CommitId, Sha256
+from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId
 
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
@@ -25,7 +25,7 @@ def verify_target(
     torrent: Path | None,
     data: Path | None,
     library: Library,
-    keys: Mapping[Sha256, PublicKey],
+    voices: Sequence[Voice],
     report: Report = ignore,
 ) -> Verification:
     """Verify whatever `target` names; raises `NotFoundError`, `UsageError`, `VerificationError`, `DiskError`.
@@ -41,13 +41,13 @@ def verify_target(
         raise UsageError("--data says where a .torrent's files are", expected="a .torrent to verify", got=target)
     if path.is_file():
         metainfo = _read(path)
-        return _verify_torrent(path, metainfo, data, library, keys, report)
+        return _verify_torrent(path, metainfo, data, library, voices, report)
     if path.is_dir():
         metainfo = _read(torrent) if torrent is not None else _torrent_of(path, library)
-        return verify_folder(metainfo, path, keys, report=report)
+        return verify_folder(metainfo, path, voices, report=report)
     if target.endswith(".torrent") or target.startswith((".", "/", "~")):
         raise NotFoundError(f"no file or folder {target}")
-    return verify_held(held_snapshot(target, library), keys, report)
+    return verify_held(held_snapshot(target, library), voices, report)
 
 
 def held_snapshot(target: str, library: Library) -> HeldSnapshot:
@@ -64,7 +64,7 @@ def _verify_torrent(
     metainfo: Metainfo,
     data: Path | None,
     library: Library,
-    keys: Mapping[Sha256, PublicKey],
+    voices: Sequence[Voice],
     report: Report,
 ) -> Verification:
     folder = data
@@ -79,7 +79,7 @@ def _verify_torrent(
             f"no files for {path}: neither a folder {metainfo.name} beside it nor the snapshot in the library",
             hint="name the folder with --data DIR",
         )
-    return verify_folder(metainfo, folder, keys, selected=selected, report=report)
+    return verify_folder(metainfo, folder, voices, selected=selected, report=report)
 
 
 def _torrent_of(folder: Path, library: Library) -> Metainfo:

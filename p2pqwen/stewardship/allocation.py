@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from p2pqwen.stewardship.danger import Danger, danger_of, standing
+from p2pqwen.stewardship.danger import Danger, danger_of, expected_copies
 from p2pqwen.stewardship.spread import fraction, gumbel
 from p2pqwen.stewardship.swarm_health import UNSEEN, SwarmHealth
 from p2pqwen.values.byte_size import format_size
@@ -87,7 +87,7 @@ class Allocation:
 
 def place_in_queue(candidate: Candidate, node: bytes, budget: int, now: datetime) -> float:
     """Return a candidate's score for one node with `budget` bytes; the least is taken first."""
-    need = standing(candidate.health, now) - size_bonus(candidate.size, budget)
+    need = expected_copies(candidate.health, now) - size_bonus(candidate.size, budget)
     return need + SPREAD * gumbel(fraction(node, candidate.snapshot))
 
 

@@ -33,7 +33,7 @@ class Danger(enum.StrEnum):
 _ORDER = {danger: rank for rank, danger in enumerate(Danger)}
 
 
-def standing(health: SwarmHealth, now: datetime) -> float:
+def expected_copies(health: SwarmHealth, now: datetime) -> float:
     """Return the copies a snapshot may count on: those of peers, and the worth of web seeds that answer.
 
     A snapshot nobody has looked for counts as having none.
@@ -53,7 +53,7 @@ def danger_of(health: SwarmHealth, now: datetime) -> Danger:
     known = health.copies(now) is not None or health.upstream is not Upstream.UNKNOWN or health.web_seeds_ok is not None
     if not known:
         return Danger.UNKNOWN
-    value = standing(health, now)
+    value = expected_copies(health, now)
     if value < FLOOR / 2:
         return Danger.CRITICAL
     if value < FLOOR:
@@ -63,4 +63,4 @@ def danger_of(health: SwarmHealth, now: datetime) -> Danger:
 
 def danger_key(snapshot: SnapshotId, size: int, health: SwarmHealth, now: datetime) -> tuple[int, float, int, str]:
     """Sort by this, worst first; of equals the larger first, which fewer disks can take."""
-    return _ORDER[danger_of(health, now)], standing(health, now), -size, str(snapshot)
+    return _ORDER[danger_of(health, now)], expected_copies(health, now), -size, str(snapshot)

@@ -81,7 +81,7 @@ class UpstreamError(Exception):
 
 
 @dataclass(slots=True)
-class Standing:
+class Backoff:
     """Where a host, or a file at an upstream, stands: how often it failed in a row, and when it may be asked again.
 
     `pace` scales the pauses that are ours to choose (tests use a small one), never what the server asked for; that

@@ -28,7 +28,7 @@ _WAIT_TO_TELL = 5.0  # seconds
 
 
 class UnavailableError(Exception):
-    """No upstream can give this piece now; why, and from when one may be asked, is in their standings."""
+    """No upstream can give this piece now; why, and from when one may be asked, is in their backoffs."""
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class Supply:
 
     def give_whole_file(self, file: int, upstream: Upstream) -> bool:
         """Tell whether to accept a body that starts at byte 0 however far in the piece is: where it knows no ranges."""
-        last = upstream.standing(self.files[file]).last
+        last = upstream.backoff(self.files[file]).last
         return last is not None and last.kind is Kind.NO_RANGES
 
     def good(self, file: int, givers: Sequence[tuple[Upstream, int]]) -> None:
@@ -170,12 +170,12 @@ class Supply:
         return sorted(hopeful or self._records, key=lambda record: self._rank(file, record))
 
     def _rank(self, file: int, record: _Record) -> tuple[bool, bool, bool, int]:
-        failures = record.upstream.standing(self.files[file]).failures
+        failures = record.upstream.backoff(self.files[file]).failures
         whole = self.give_whole_file(file, record.upstream)
         return file in record.dropped, whole, self._is_silent(file, record), failures
 
     def _is_silent(self, file: int, record: _Record) -> bool:
-        last = record.upstream.standing(self.files[file]).last
+        last = record.upstream.backoff(self.files[file]).last
         return last is not None and last.kind is Kind.SILENT
 
     def _say(self, level: str, text: str) -> None:

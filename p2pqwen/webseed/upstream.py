@@ -30,7 +30,7 @@ from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.webseed.account import Account
 from p2pqwen.webseed.bases import Base, Origin
 from p2pqwen.webseed.body import Body
-from p2pqwen.webseed.fault import Kind, Standing, UpstreamError
+from p2pqwen.webseed.fault import Backoff, Kind, UpstreamError
 from p2pqwen.webseed.http_answer import REDIRECTS, Wanted, read_answer
 from p2pqwen.webseed.patience import Patience
 from p2pqwen.webseed.url_expiry import lifetime
@@ -96,8 +96,8 @@ class Upstream:
         self._session: WebSession | None = None
         self._targets: dict[RepoPath, _Target] = {}
         self._resolving: dict[RepoPath, asyncio.Lock] = {}
-        self._hosts: dict[str, Standing] = {}
-        self._files: dict[RepoPath, Standing] = {}
+        self._hosts: dict[str, Backoff] = {}
+        self._files: dict[RepoPath, Backoff] = {}
 
     async def close(self) -> None:
         """Close its connections."""
@@ -105,17 +105,17 @@ class Upstream:
             await self._session.close()
             self._session = None
 
-    def standing(self, file: RemoteFile) -> Standing:
+    def backoff(self, file: RemoteFile) -> Backoff:
         """Return how this file stands here."""
-        return self._files.setdefault(file.path, Standing(self._patience.pace))
+        return self._files.setdefault(file.path, Backoff(self._patience.pace))
 
     def ready_at(self, file: RemoteFile) -> float:
         """Return the monotonic time from which this file may be asked for."""
-        return max(self.standing(file).not_before, self._host_standing(self._next_url(file)).not_before)
+        return max(self.backoff(file).not_before, self._host_backoff(self._next_url(file)).not_before)
 
     def is_hopeless(self, file: RemoteFile) -> bool:
         """Tell whether this file cannot be expected from here."""
-        return self.standing(file).hopeless or self._host_standing(self._next_url(file)).hopeless
+        return self.backoff(file).hopeless or self._host_backoff(self._next_url(file)).hopeless
 
     @property
     def asked_until(self) -> float:
@@ -124,7 +124,7 @@ class Upstream:
 
     def last_reason(self, file: RemoteFile) -> str | None:
         """Return what went wrong last with this file, if anything did."""
-        fault = self.standing(file).last or self._host_standing(self._next_url(file)).last
+        fault = self.backoff(file).last or self._host_backoff(self._next_url(file)).last
         return fault.reason if fault else None
 
     def redirects(self, file: RemoteFile) -> bool:
@@ -135,8 +135,8 @@ class Upstream:
     def failed(self, file: RemoteFile, fault: UpstreamError) -> None:
         """Note a fault, and leave the file or the host alone for a while."""
         now = self._clock()
-        standing = self._host_standing_by_name(fault.host) if fault.of_host else self.standing(file)
-        standing.failed(fault, now)
+        backoff = self._host_backoff_by_name(fault.host) if fault.of_host else self.backoff(file)
+        backoff.failed(fault, now)
         self.account.faults[fault.kind.value] += 1
         self.account.last_fault = f"{file.path}: {fault.reason}"
         if fault.kind in {Kind.WRONG, Kind.UNFIT}:
@@ -144,7 +144,7 @@ class Upstream:
 
     def worked(self, file: RemoteFile) -> None:
         """Note that a good piece of this file came from here."""
-        self.standing(file).worked()
+        self.backoff(file).worked()
 
     async def open(self, file: RemoteFile, start: int, stop: int, *, skip_any: bool = False) -> Body:
         """Ask for the bytes `start` up to `stop`; raises `UpstreamError`. The body may end before `stop`."""
@@ -225,7 +225,7 @@ class Upstream:
 
     async def _get(self, url: str, wanted: Wanted) -> aiohttp.ClientResponse:
         origin = _origin(url)
-        if (wait := self._host_standing_by_name(origin).not_before - self._clock()) > 0:
+        if (wait := self._host_backoff_by_name(origin).not_before - self._clock()) > 0:
             raise UpstreamError(Kind.BUSY, "asked us to wait", host=origin, wait=wait)
         headers = {"Range": f"bytes={wanted.start}-{wanted.stop - 1}"} if wanted.start < wanted.stop else {}
         if self._is_hub and self._hub is not None and self._hub.token and origin == _origin(self._hub.endpoint):
@@ -237,7 +237,7 @@ class Upstream:
             raise UpstreamError(Kind.REFUSED, error.message, host=origin) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _connection_fault(error, origin) from error
-        host = self._host_standing_by_name(origin)
+        host = self._host_backoff_by_name(origin)
         if response.status not in {429, 503}:
             host.worked()
         if pause := quota_pause(response.headers):
@@ -256,11 +256,11 @@ class Upstream:
             )
         return self._session
 
-    def _host_standing(self, url: str) -> Standing:
-        return self._host_standing_by_name(_origin(url))
+    def _host_backoff(self, url: str) -> Backoff:
+        return self._host_backoff_by_name(_origin(url))
 
-    def _host_standing_by_name(self, origin: str) -> Standing:
-        return self._hosts.setdefault(origin, Standing(self._patience.pace))
+    def _host_backoff_by_name(self, origin: str) -> Backoff:
+        return self._hosts.setdefault(origin, Backoff(self._patience.pace))
 
 
 def _named_by(base: Base) -> NamedHosts:

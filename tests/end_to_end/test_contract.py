@@ -21,6 +21,8 @@ from tests.support.world import NOBODY, REPO, World
 NULL = type(None)
 
 PROVENANCE = {"proven", "unproven"}
+STANDING = {"proven", "signed", "unvouched"}
+VOUCHED = [{"publisher": SHA256, "name": TEXT, "by": {"index", "signature"}}]
 SIGNER = {"keyid": SHA256, "label": TEXT, "state": TEXT}
 PRESERVED = {
     "repo": TEXT,
@@ -33,6 +35,7 @@ PRESERVED = {
     "magnet": re.compile(r"magnet:\?\S+"),
     "manifest_sha256": SHA256,
     "provenance": PROVENANCE,
+    "standing": STANDING,
     "torrent": re.compile(r"/.+\.torrent"),
 }
 MANY = {
@@ -55,6 +58,9 @@ FETCHED = {
     "seconds": (int, float),
     "verified": {True},
     "provenance": PROVENANCE,
+    "standing": STANDING,
+    "vouched_by": VOUCHED,
+    "trusted_unverified": {False},
     "hf_cache": (re.compile(r"/.+"), NULL),
 }
 VERIFIED = {
@@ -63,6 +69,9 @@ VERIFIED = {
     "bytes": int,
     "bad": [{"path": TEXT, "expected": TEXT, "got": TEXT}],
     "provenance": PROVENANCE,
+    "standing": STANDING,
+    "vouched_by": VOUCHED,
+    "trusted_unverified": {False},
     "signers": [SIGNER],
 }
 STATUS_ROW = {
@@ -74,6 +83,7 @@ STATUS_ROW = {
     "seeds": int,
     "download_rate": int,
     "upload_rate": int,
+    "standing": {"proven"},
 }
 BASES = {"bases": [{"url": TEXT, "ok": bool, "files_ok": int, "files_bad": int, "reason": (str, NULL)}]}
 ADOPTED = {
@@ -186,9 +196,9 @@ class Row:
 
 
 ROWS = [
-    Row("preserve REPO", stranger("preserve", REPO), PRESERVED | {"provenance": {"proven"}}),
+    Row("preserve REPO", stranger("preserve", REPO), PRESERVED | {"provenance": {"proven"}, "standing": {"proven"}}),
     Row("preserve REPO@REV", stranger("preserve", f"{REPO}@main"), PRESERVED),
-    Row("preserve --from", from_folder, PRESERVED | {"provenance": {"unproven"}}),
+    Row("preserve --from", from_folder, PRESERVED | {"provenance": {"unproven"}, "standing": {"unvouched"}}),
     Row("preserve --org", stranger("preserve", "--org", "Qwen"), MANY, ("preserved",)),
     Row("preserve --watchlist", from_watchlist, MANY, ("preserved", "failed"), 4),
     Row("keys init", stranger("keys", "init", "--name", "Me", "--no-passphrase"), KEYS, ("keys",)),
@@ -206,9 +216,20 @@ ROWS = [
     Row(
         "index verify --publisher",
         lambda world, _: (world.reader, ("index", "verify", world.index, "--publisher", world.identity)),
-        INDEX | {"pinned": {True}},
+        INDEX | {"pinned": {True}, "standings": {"proven": {1}, "signed": {0}, "unvouched": {0}}},
     ),
-    Row("index show", lambda world, _: (world.reader, ("index", "show", world.index)), INDEX, ("signers",)),
+    Row(
+        "index show",
+        lambda world, _: (world.reader, ("index", "show", world.index)),
+        INDEX | {"snapshots": [{"provenance": {"proven"}, "standing": {"proven"}, "held": {True}}]},
+        ("signers", "snapshots"),
+    ),
+    Row(
+        "index show, of strangers",
+        stranger("index", "show", lambda world: world.index),
+        INDEX | {"snapshots": [{"provenance": {"proven"}, "standing": {"unvouched"}, "held": {False}}]},
+        ("snapshots",),
+    ),
     Row("index update", reads("index", "update"), INDEX, ("signers",)),
     Row(
         "index diff",
@@ -219,10 +240,28 @@ ROWS = [
     Row(
         "search",
         reads("search", "tiny"),
-        {"results": [{"repo": {REPO}, "commit": COMMIT, "magnet": TEXT, "size": int, "publisher": SHA256}]},
+        {
+            "results": [
+                {
+                    "repo": {REPO},
+                    "commit": COMMIT,
+                    "magnet": TEXT,
+                    "size": int,
+                    "publisher": SHA256,
+                    "provenance": {"proven"},
+                    "standing": {"proven"},
+                }
+            ]
+        },
         ("results",),
     ),
-    Row("fetch NAME", fetched(REPO), FETCHED | {"provenance": {"proven"}}),
+    Row(
+        "search, nothing held",
+        trusting("search", "tiny"),
+        {"results": [{"provenance": {"proven"}, "standing": {"signed"}, "held": {False}}]},
+        ("results",),
+    ),
+    Row("fetch NAME", fetched(REPO), FETCHED | {"provenance": {"proven"}, "standing": {"proven"}}, ("vouched_by",)),
     Row("fetch NAME@COMMIT", fetched(lambda world: f"{REPO}@{world.commit}"), FETCHED),
     Row("fetch MAGNET", fetched(lambda world: world.entry["magnet"]), FETCHED),
     Row("fetch FILE", fetched(lambda world: world.torrent), FETCHED),
@@ -236,7 +275,12 @@ ROWS = [
         ),
         FETCHED | {"hf_cache": NULL, "bytes_from_web_seeds": {0}},
     ),
-    Row("verify REPO", reads("verify", REPO), VERIFIED | {"ok": {True}, "provenance": {"proven"}}, ("signers",)),
+    Row(
+        "verify REPO",
+        reads("verify", REPO),
+        VERIFIED | {"ok": {True}, "provenance": {"proven"}, "standing": {"proven"}},
+        ("signers", "vouched_by"),
+    ),
     Row("verify PATH", lambda world, _: (world.reader, ("verify", held(world))), VERIFIED | {"ok": {True}}),
     Row("verify damaged", damaged, VERIFIED | {"ok": {False}}, ("bad",), 3),
     Row(
@@ -258,13 +302,28 @@ ROWS = [
             "trackers": list,
             "signers": [SIGNER],
             "manifest": {"sha256": SHA256, "repo": {REPO}, "commit": COMMIT},
+            "standing": {"proven"},
+            "vouched_by": VOUCHED,
         },
-        ("web_seeds", "signers"),
+        ("web_seeds", "signers", "vouched_by"),
     ),
     Row(
         "list",
         reads("list"),
-        {"snapshots": [{"repo": TEXT, "commit": COMMIT, "size": int, "path": TEXT, "state": {"complete"}}]},
+        {
+            "snapshots": [
+                {
+                    "repo": TEXT,
+                    "commit": COMMIT,
+                    "size": int,
+                    "path": TEXT,
+                    "state": {"complete"},
+                    "provenance": {"proven"},
+                    "standing": {"proven"},
+                    "trusted_unverified": {False},
+                }
+            ]
+        },
         ("snapshots",),
     ),
     Row("status without a node", reads("status"), {"node": NULL, "snapshots": [STATUS_ROW]}, ("snapshots",)),
@@ -308,6 +367,7 @@ ROWS = [
                     "peers": (int, NULL),
                     "last_complete_seen": (str, NULL),
                     "web_seeds_ok": (int, NULL),
+                    "standing": {"proven"},
                 }
             ]
         },

@@ -71,13 +71,24 @@ def test_a_model_survives_its_host(model, tmp_path):
         stranger = CommandLine(tmp_path / "stranger", processes=True)
         by_magnet = stranger.ok("fetch", magnet, "--peer", peer, *QUIET, "--no-web-seeds", "--timeout", "90")
         _check_fetched(by_magnet, preserved, commit)
-        assert by_magnet["provenance"] == "unproven"  # a bare magnet carries no manifest
+        # A bare magnet carries no manifest, and nobody this stranger trusts names it: the bytes stay in the library.
+        assert (by_magnet["provenance"], by_magnet["standing"]) == ("unproven", "unvouched")
+        assert by_magnet["hf_cache"] is None
+        assert not stranger.cache.exists()
 
         follower = CommandLine(tmp_path / "follower", processes=True)
         follower.ok("trust", "add", identity, "--index", site)
         by_name = follower.ok("fetch", REPO, "--peer", peer, *QUIET, "--no-web-seeds", "--timeout", "90")
         _check_fetched(by_name, preserved, commit)
-        assert by_name["provenance"] == "proven"
+        assert (by_name["provenance"], by_name["standing"]) == ("proven", "proven")
+        assert Path(by_name["hf_cache"]).name == commit
+
+    # Once the stranger trusts somebody who lists it, the same bytes are proven, with nobody left to ask.
+    stranger.ok("trust", "add", identity, "--index", site)
+    risen = stranger.ok("fetch", REPO)
+    assert (risen["unchanged"], risen["provenance"], risen["standing"]) == (True, "proven", "proven")
+    assert [one["state"] for one in risen["signers"]] == ["valid"]
+    assert Path(risen["hf_cache"]).name == commit
 
     for user in (stranger, follower):
         checked = user.ok("verify", f"{REPO}@{commit}")
@@ -96,7 +107,6 @@ def _check_fetched(fetched, preserved, commit):
     assert fetched["verified"] is True
     assert fetched["bytes_from_peers"] >= preserved["size"]
     assert fetched["bytes_from_web_seeds"] == 0
-    assert Path(fetched["hf_cache"]).name == commit
 
 
 def _open_offline(user, commit):

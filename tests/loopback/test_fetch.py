@@ -61,17 +61,22 @@ def content(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def check(done, user, *, provenance="unproven"):
+def check(done, user, *, standing):
     assert done["repo"] == REPO
     assert done["commit"] == COMMIT
     assert done["path"] == str(user.home / "library" / REPO / COMMIT)
     assert content(Path(done["path"])) == FILES
     assert done["size"] == SIZE
     assert done["verified"] is True
-    assert done["provenance"] == provenance
+    assert (done["provenance"], done["standing"]) == ("unproven", standing)
     assert done["seconds"] > 0
-    assert content_of_cache(done) == FILES
-    assert Path(done["hf_cache"]).is_relative_to(user.cache)
+    if standing == "unvouched":
+        assert done["hf_cache"] is None
+        assert not user.cache.exists()
+        assert any("not laid into the Hugging Face cache" in warning for warning in done["warnings"])
+    else:
+        assert content_of_cache(done) == FILES
+        assert Path(done["hf_cache"]).is_relative_to(user.cache)
 
 
 def content_of_cache(done):
@@ -80,7 +85,7 @@ def content_of_cache(done):
 
 def test_by_name_from_a_trusted_index(follower, publisher):
     done = follower.ok("fetch", REPO, *from_peer(publisher))
-    check(done, follower)
+    check(done, follower, standing="signed")
     assert (done["bytes_from_peers"], done["bytes_from_web_seeds"]) == (SIZE, 0)
     assert [one["state"] for one in done["signers"]] == ["valid"]
     assert follower.ok("verify", f"{REPO}@{COMMIT}")["ok"] is True
@@ -93,7 +98,7 @@ def test_by_name_from_a_trusted_index(follower, publisher):
 
 def test_by_magnet_that_no_index_knows(user, publisher):
     done = user.ok("fetch", publisher.magnet, *from_peer(publisher))
-    check(done, user)
+    check(done, user, standing="unvouched")
     assert done["torrent_from"] == "peers"
     assert any("nobody you trust signed" in warning for warning in done["warnings"])
     torrent = parse_metainfo(Path(done["torrent"]).read_bytes())
@@ -106,38 +111,42 @@ def test_by_magnet_that_no_index_knows(user, publisher):
 
 def test_by_magnet_that_a_trusted_index_knows(follower, publisher):
     done = follower.ok("fetch", publisher.magnet, *from_peer(publisher))
-    check(done, follower)
+    check(done, follower, standing="signed")
     assert done["torrent_from"] == "the index of Preservers"
     assert done["signers"][0]["state"] == "valid"
 
 
 @pytest.mark.parametrize("which", ["infohash_v1", "infohash_v2"])
 def test_by_infohash(follower, publisher, which):
-    check(follower.ok("fetch", publisher.entry[which], *from_peer(publisher)), follower)
+    check(follower.ok("fetch", publisher.entry[which], *from_peer(publisher)), follower, standing="signed")
 
 
 def test_by_infohash_alone_needs_to_know_whose_it_is(user, publisher):
     ended = user.run("fetch", publisher.entry["infohash_v1"], *from_peer(publisher))
     assert ended.code == 2
     assert "--repo" in ended.stderr
-    check(user.ok("fetch", publisher.entry["infohash_v2"], *from_peer(publisher, "--repo", REPO)), user)
+    check(
+        user.ok("fetch", publisher.entry["infohash_v2"], *from_peer(publisher, "--repo", REPO)),
+        user,
+        standing="unvouched",
+    )
 
 
 def test_by_torrent_file(user, publisher):
     done = user.ok("fetch", publisher.torrent, *from_peer(publisher))
-    check(done, user)
+    check(done, user, standing="unvouched")
     assert done["signers"][0]["state"] == "unknown key"
 
 
 def test_by_torrent_url(user, publisher):
     with PlainServer({"x.torrent": publisher.torrent.read_bytes()}) as server:
-        check(user.ok("fetch", f"{server.url}x.torrent", *from_peer(publisher)), user)
+        check(user.ok("fetch", f"{server.url}x.torrent", *from_peer(publisher)), user, standing="unvouched")
 
 
 def test_by_the_exact_source_of_a_magnet(user, publisher):
     with PlainServer({"x.torrent": publisher.torrent.read_bytes()}) as server:
         done = user.ok("fetch", f"{publisher.magnet}&xs={server.url}x.torrent", *from_peer(publisher))
-    check(done, user)
+    check(done, user, standing="unvouched")
     assert done["torrent_from"] == "the magnet's source"
 
 
@@ -146,7 +155,7 @@ def test_an_exact_source_with_another_torrent_is_passed_over(user, publisher, tm
     wrong = preserve(other, tmp_path / "other-model", {"README.md": b"other\n"})
     with PlainServer({"x.torrent": Path(wrong["torrent"]).read_bytes()}) as server:
         done = user.ok("fetch", f"{publisher.magnet}&xs={server.url}x.torrent", *from_peer(publisher))
-    check(done, user)
+    check(done, user, standing="unvouched")
     assert done["torrent_from"] == "peers"
 
 
@@ -154,7 +163,7 @@ def test_a_mirror_that_is_gone_leaves_the_metadata_to_peers(follower, publisher)
     hidden = publisher.torrent.with_suffix(".hidden")
     publisher.torrent.rename(hidden)
     try:
-        check(follower.ok("fetch", REPO, *from_peer(publisher)), follower)
+        check(follower.ok("fetch", REPO, *from_peer(publisher)), follower, standing="signed")
     finally:
         hidden.rename(publisher.torrent)
 
@@ -204,7 +213,7 @@ def test_only_chosen_files_and_then_the_rest(follower, publisher):
     assert follower.ok("verify", REPO)["files"] == len(chosen) + 1
 
     whole = follower.ok("fetch", REPO, *from_peer(publisher))
-    check(whole, follower)
+    check(whole, follower, standing="signed")
     assert whole["state"] == "complete"
     assert whole["bytes_from_peers"] < SIZE  # the chosen ones were here
 
@@ -234,7 +243,8 @@ def test_without_the_hugging_face_cache(user, publisher):
     assert content(Path(done["path"])) == FILES
 
 
-def test_the_cache_shares_the_bytes_and_main_is_set_once(user, publisher):
+def test_the_cache_shares_the_bytes_and_main_is_set_once(follower, publisher):
+    user = follower
     done = user.ok("fetch", publisher.torrent, *from_peer(publisher))
     blob = (Path(done["hf_cache"]) / "model.safetensors").resolve()
     assert blob.samefile(Path(done["path"]) / "model.safetensors")
@@ -251,14 +261,14 @@ def test_from_a_web_seed_alone(user, publisher):
     files = {f"{COMMIT}/{name}": data for name, data in FILES.items()}
     with PlainServer(files) as server:
         done = user.ok("fetch", publisher.torrent, "--only-web-seeds", "--web-seed", server.url, "--timeout", "30")
-    check(done, user)
+    check(done, user, standing="unvouched")
     assert (done["bytes_from_peers"], done["bytes_from_web_seeds"]) == (0, SIZE)
 
 
 def test_a_dead_web_seed_does_not_hold_up_a_peer(user, publisher):
     options = ("--peer", publisher.peer, *QUIET, "--timeout", "30", "--web-seed", "http://127.0.0.1:9/")
     done = user.ok("fetch", publisher.torrent, *options)
-    check(done, user)
+    check(done, user, standing="unvouched")
     assert done["bytes_from_peers"] == SIZE
 
 

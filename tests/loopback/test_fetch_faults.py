@@ -37,6 +37,9 @@ class Keeper:
         self.preserved = preserve(self.user, folder / "model", FILES)
         self.torrent = Path(self.preserved["torrent"])
         self.folder = Path(self.preserved["path"])
+        self.id = self.user.ok("keys", "init", "--name", "Keepers", "--no-passphrase")["publisher"]
+        self.site = folder / "site"
+        self.user.ok("publish", "--out", self.site, "--no-check")
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +148,7 @@ def test_bytes_that_changed_under_a_resume_are_found_and_fetched_again(keeper, f
 
 
 def test_a_damaged_snapshot_is_mended_and_the_cache_is_not_written_to(keeper, fast, user):
+    user.ok("trust", "add", keeper.id, "--index", keeper.site)
     done = user.ok("fetch", keeper.torrent, *options(fast))
     weights = Path(done["path"]) / WEIGHTS
     blob = (Path(done["hf_cache"]) / WEIGHTS).resolve()

@@ -109,11 +109,11 @@ def test_the_figures_are_there_with_a_node_and_without(user):
         within = row(user, COMMITS[0])
     assert without["state"] == "complete"
     assert within["state"] == "seeding"
-    for name in ("size", "health", "priority", "ratio", "last_scrub", "progress", "damaged_files"):
+    for name in ("size", "health", "priority", "ratio", "last_scrub", "progress", "damaged_files", "standing"):
         assert within[name] == without[name], name
     assert (within["size"], within["health"], within["priority"]) == (SIZE, "good", "low")
     words = user.run("status").stdout
-    assert f"{REPO}@{COMMITS[0]}  complete, 0 peers" in words
+    assert f"{REPO}@{COMMITS[0]}  complete, signed, 0 peers" in words
     assert "scrubbed 20" in words
 
 
@@ -154,7 +154,7 @@ def test_what_matters_stands_first_and_a_small_screen_holds_it():
     assert "2 bad files" in lines[table + 1]
     assert "Model-40" in lines[table + 2]
     assert "5.00 MB/s" in lines[table + 2]
-    assert lines[table].split() == ["model", "size", "state", "peers", "up", "health", "ratio", "scrub"]
+    assert lines[table].split() == ["model", "size", "state", "standing", "peers", "up", "health", "scrub"]
     assert lines[table + 1].split()[-1].endswith("d")
     assert "and 28 more" in lines[-1] or "more;" in lines[-1]
     assert "; x" in lines[1]

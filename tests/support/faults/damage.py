@@ -79,7 +79,7 @@ class Damager:
         held = Library(Home(user.home)).all()
         if held:
             try:
-                bad = {one.path for one in verify_held(held[0], {}).bad}
+                bad = {one.path for one in verify_held(held[0], ()).bad}
             except Exception as error:  # noqa: BLE001 - whatever it is, it was noticed
                 if type(error).__module__ != "p2pqwen.errors":
                     yield f"verify broke: {error!r}"

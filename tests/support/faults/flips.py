@@ -118,7 +118,7 @@ class Flipper:
 
     def _look_at_data(self, path: Path) -> Any:
         name = path.relative_to(self.held.folder).as_posix()
-        bad = [one.path for one in verify_held(self.held, {}).bad]
+        bad = [one.path for one in verify_held(self.held, ()).bad]
         metainfo = self.held.metainfo()
         index = [file.path.text for file in metainfo.layout.files].index(name)
         damage = look_for_damage(metainfo, self.held.folder, index)
@@ -132,7 +132,7 @@ class Flipper:
         return [self.held.torrent_path, seal_of(self.held.torrent_path)], lambda _: self._verified()
 
     def _verified(self) -> Any:
-        found = verify_held(self.held, {})
+        found = verify_held(self.held, ())
         if not found.ok:
             return Found.FOUND
         metainfo = self.held.metainfo()

@@ -26,6 +26,7 @@ from p2pqwen.events import Notice
 from p2pqwen.hub import cache as cache_module
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubFile
+from p2pqwen.index.standing import Standing
 from p2pqwen.library.linking import place
 from p2pqwen.manifest.git_object import blob_oid
 from p2pqwen.manifest.lfs_pointer import pointer_oid
@@ -34,6 +35,7 @@ from p2pqwen.values.digest import CommitId, GitOid, Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.simulators.sample import REPO, WEIGHTS, write_sample
+from tests.support.standing import admitted
 
 COMMIT = "a1" * 20
 SNAPSHOT = SnapshotId(RepoId(REPO), CommitId.parse(COMMIT))
@@ -69,8 +71,8 @@ def row_of(path, content):
     return FileRow(path, len(content), sha256, GitOid(oid.raw), lfs)
 
 
-def lay(cache, payload, **choices):
-    return cache.materialise(SNAPSHOT, rows_of(payload), payload, place=place, **choices)
+def lay(cache, payload, standing=Standing.PROVEN, **choices):
+    return cache.materialise(admitted(SNAPSHOT, rows_of(payload), standing), payload, place=place, **choices)
 
 
 def state(root):
@@ -267,7 +269,7 @@ def test_a_payload_file_of_another_size_is_refused(cache, payload):
     rows = rows_of(payload)
     (payload / "config.json").write_bytes(b"grown since it was verified")
     with pytest.raises(VerificationError, match=r"config\.json"):
-        cache.materialise(SNAPSHOT, rows, payload, place=place)
+        cache.materialise(admitted(SNAPSHOT, rows), payload, place=place)
     assert not (cache.snapshot_folder(SNAPSHOT) / "config.json").exists()
 
 
@@ -338,3 +340,59 @@ def test_find_real_files_in_snapshots(cache, payload, monkeypatch):
     folder = lay(cache, payload)
     row = row_of(RepoPath("config.json"), (payload / "config.json").read_bytes())
     assert cache.find(SNAPSHOT.repo, row) == folder / "config.json"
+
+
+def rewrite(path, content):
+    """Write a file anew: the old one has a second name in the cache."""
+    path.unlink()
+    path.write_bytes(content)
+
+
+UNPROVEN = [Standing.SIGNED, Standing.UNVOUCHED]
+
+
+@pytest.mark.parametrize("standing", UNPROVEN)
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("partial", [True, False], ids=["a file the tree lists", "a file that is there"])
+def test_only_a_proof_replaces_what_the_cache_has_for_a_commit(cache, payload, monkeypatch, standing, links, partial):
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", not links)
+    only = {RepoPath("README.md")} if partial else None
+    lay(cache, payload, ref="main", only=only)
+    before = state(cache.root)
+    rewrite(payload / "config.json", b'{"another": "model"}')
+    with pytest.raises(VerificationError, match=r"another config\.json .* which stays") as refused:
+        lay(cache, payload, standing, ref="main")
+    assert "trees" in refused.value.hint
+    assert state(cache.root) == before
+    lay(cache, payload)
+    assert (cache.snapshot_folder(SNAPSHOT) / "config.json").read_bytes() == b'{"another": "model"}'
+
+
+@pytest.mark.parametrize("standing", UNPROVEN)
+def test_without_a_tree_the_files_tell_what_is_there(cache, payload, standing):
+    lay(cache, payload)
+    (cache.root / FOLDER / "trees" / f"{COMMIT}.json").unlink()
+    before = state(cache.root)
+    rewrite(payload / "config.json", b"{}  ")
+    with pytest.raises(VerificationError, match=r"another config\.json"):
+        lay(cache, payload, standing)
+    assert state(cache.root) == before
+
+
+@pytest.mark.parametrize("standing", UNPROVEN)
+def test_the_same_content_is_welcome_from_anybody_admitted(cache, payload, standing):
+    lay(cache, payload, only={RepoPath("config.json")})
+    folder = lay(cache, payload, standing, ref="main")
+    assert Path(snapshot_download(REPO, cache_dir=cache.root, local_files_only=True)) == folder
+
+
+def test_what_nobody_vouches_for_mends_nothing(cache, payload):
+    content = (payload / WEIGHTS).read_bytes()
+    blob = cache.root / FOLDER / "blobs" / hashlib.sha256(content).hexdigest()
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(b"other bytes, whoever put them there")
+    with pytest.raises(VerificationError, match="which stays"):
+        lay(cache, payload, Standing.UNVOUCHED)
+    assert blob.read_bytes() == b"other bytes, whoever put them there"
+    lay(cache, payload, Standing.SIGNED)
+    assert blob.read_bytes() == content

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pqwen.index.entry import Upstream
-from p2pqwen.stewardship.danger import Danger, danger_key, danger_of, standing
+from p2pqwen.stewardship.danger import Danger, danger_key, danger_of, expected_copies
 from p2pqwen.stewardship.swarm_health import (
     HALF_LIFE,
     UNFADED,
@@ -117,8 +117,8 @@ def test_the_order_is_from_worst_to_best_and_large_before_small():
 
 def test_mirrors_beside_the_hub_count_a_little():
     hub = seen(0, upstream=Upstream.PRESENT, web_seeds_ok=1)
-    assert standing(hub, NOW) < standing(seen(0, upstream=Upstream.PRESENT, web_seeds_ok=3), NOW) < 5
-    assert standing(seen(0, web_seeds_ok=32), NOW) == standing(seen(0, web_seeds_ok=2), NOW)
+    assert expected_copies(hub, NOW) < expected_copies(seen(0, upstream=Upstream.PRESENT, web_seeds_ok=3), NOW) < 5
+    assert expected_copies(seen(0, web_seeds_ok=32), NOW) == expected_copies(seen(0, web_seeds_ok=2), NOW)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 4000))

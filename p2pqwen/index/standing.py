@@ -1,0 +1,211 @@
+"""How far a snapshot can be believed, and the one function that decides it (torrents/SPEC.md, section 12).
+
+    proven     the manifest's rows make the git tree that the commit names: it takes no trust in anybody
+    signed     a trusted publisher names this torrent as this snapshot, in its index or by signatures in the torrent
+    unvouched  neither: the bytes are the torrent's, and what the torrent says of itself is all there is
+
+That bytes have the right hashes says nothing of who chose the hashes. So what speaks for a repository where other
+programs look takes an `Admission`, and nothing but a `Judgement` makes one. Whom a home trusts is an argument and is
+never remembered here: a publisher who is trusted no longer vouches no longer. What counts:
+
+1. A proof counts for the commit, not for the repository: anybody can make a commit and say whose it is. So a proof
+   alone never chooses what `refs/main` is, though a person may.
+2. A listing counts for the snapshot that it names, repository included, and for that infohash.
+3. Signatures in a torrent count by the publisher's own threshold, like those of its index, and only around the
+   manifest they sign: one stolen key of three makes no snapshot signed. They count no more for what the publisher has
+   withdrawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from p2pqwen.errors import VerificationError
+from p2pqwen.index.document import IndexDocument
+from p2pqwen.index.entry import Entry
+from p2pqwen.index.root import INDEX_ROLE, Root
+from p2pqwen.manifest.manifest import FileRow, Manifest
+from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.signing.keys import PublicKey
+from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.torrent.signature import SignerResult
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.snapshot_id import SnapshotId
+
+_ONLY_HERE = object()
+
+
+class NotAdmittedError(VerificationError):
+    """A snapshot may not be laid where other programs look for it, or not in place of what is there."""
+
+
+class Standing(StrEnum):
+    """How far a snapshot can be believed; the words are the same wherever it is shown."""
+
+    PROVEN = "proven"
+    SIGNED = "signed"
+    UNVOUCHED = "unvouched"
+
+    @property
+    def rank(self) -> int:
+        """How good it is: a higher one is never replaced by a lower one."""
+        return {Standing.PROVEN: 2, Standing.SIGNED: 1, Standing.UNVOUCHED: 0}[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A trusted publisher at this moment: who may sign for it, how many of them it takes, and what it lists."""
+
+    publisher: Sha256
+    name: str
+    keys: Mapping[Sha256, PublicKey]
+    threshold: int
+    listed: Mapping[Sha256, tuple[Entry, ...]] = field(repr=False)  # by v2 infohash
+    withdrawn: Collection[SnapshotId] = field(repr=False)
+
+    @classmethod
+    def of(cls, publisher: Sha256, root: Root, document: IndexDocument | None) -> Voice:
+        """Return the voice of a publisher by its newest root and its accepted index, None before the first."""
+        listed: dict[Sha256, tuple[Entry, ...]] = {}
+        for entry in () if document is None else document.entries:
+            listed[entry.infohash.v2] = (*listed.get(entry.infohash.v2, ()), entry)
+        withdrawn = frozenset(() if document is None else (gone.id for gone in document.withdrawn))
+        role = root.roles[INDEX_ROLE]
+        return cls(publisher, root.name, root.public_keys(INDEX_ROLE), role.threshold, listed, withdrawn)
+
+    def lists(self, snapshot: SnapshotId, infohash: InfoHash) -> bool:
+        """Tell whether the index names this torrent as this snapshot."""
+        return any(one.id == snapshot and one.infohash == infohash for one in self.listed.get(infohash.v2, ()))
+
+    def signed(self, snapshot: SnapshotId, signers: Iterable[SignerResult]) -> bool:
+        """Tell whether as many of its index keys signed the torrent as it takes to sign its index."""
+        valid = {one.keyid for one in signers if one.state == "valid"}
+        return snapshot not in self.withdrawn and len(valid & self.keys.keys()) >= self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a torrent says of itself, checked, whoever is trusted.
+
+    `snapshot` is what it is taken for; `manifest` the snapshot that its manifest names, None without one, and
+    `provenance` what that manifest proves. `signers` are its signatures, tried with the keys of trusted publishers.
+    """
+
+    snapshot: SnapshotId
+    infohash: InfoHash
+    manifest: SnapshotId | None
+    provenance: Provenance
+    signers: tuple[SignerResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Vouching:
+    """One publisher who vouches for a snapshot, and by what."""
+
+    publisher: Sha256
+    name: str
+    by: Literal["index", "signature"]
+
+    def to_json(self) -> dict[str, str]:
+        """Return the row of `vouched_by`."""
+        return {"publisher": str(self.publisher), "name": self.name, "by": self.by}
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The leave to lay a snapshot where other programs look for it; only `Judgement.admit` makes one.
+
+    `replaces`: it may stand in place of other content for the same commit, which a proof alone can do. `mends`: a
+    damaged copy may be replaced. `names_main`: somebody who is trusted says that the commit is of this repository.
+    """
+
+    manifest: Manifest
+    standing: Standing
+    replaces: bool
+    mends: bool
+    names_main: bool
+    made_by: InitVar[object] = None
+
+    def __post_init__(self, made_by: object) -> None:
+        if made_by is not _ONLY_HERE:
+            raise TypeError("an admission comes of a judgement")
+
+    @property
+    def snapshot(self) -> SnapshotId:
+        """What is admitted."""
+        return self.manifest.snapshot
+
+    @property
+    def rows(self) -> tuple[FileRow, ...]:
+        """Its files."""
+        return self.manifest.files
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A snapshot's standing and who vouches for it; only `judge` makes one."""
+
+    snapshot: SnapshotId
+    standing: Standing
+    vouched_by: tuple[Vouching, ...]
+    made_by: InitVar[object] = None
+
+    def __post_init__(self, made_by: object) -> None:
+        if made_by is not _ONLY_HERE:
+            raise TypeError("a judgement comes of `judge`")
+
+    @property
+    def words(self) -> str:
+        """The standing as people read it."""
+        if self.standing is Standing.UNVOUCHED:
+            return f"{self.standing}: nobody you trust names it, and no git commit proves it"
+        if not self.vouched_by:
+            return f"{self.standing}, the files are the git commit's"
+        names = ", ".join(f"the {one.by} of {one.name}" for one in self.vouched_by)
+        return f"{self.standing}, by {names}" if self.standing is Standing.SIGNED else f"{self.standing}; {names}"
+
+    def admit(self, manifest: Manifest, *, trust_unverified: bool = False) -> Admission:
+        """Let the files of `manifest` speak for the snapshot; `trust_unverified` is the user's own word for them.
+
+        Raises `NotAdmittedError` for an unvouched one without that word.
+        """
+        if manifest.snapshot != self.snapshot:
+            raise ValueError("the manifest is of another snapshot than was judged")
+        vouched = self.standing is not Standing.UNVOUCHED
+        if not vouched and not trust_unverified:
+            raise NotAdmittedError(
+                f"{self.snapshot} is unvouched: nobody you trust names its torrent, and no git commit proves it",
+                hint="`p2pqwen trust add` a publisher that lists it and fetch it again, or say --trust-unverified",
+            )
+        return Admission(
+            manifest,
+            self.standing,
+            replaces=self.standing is Standing.PROVEN,
+            mends=vouched,
+            names_main=bool(self.vouched_by) or not vouched,
+            made_by=_ONLY_HERE,
+        )
+
+
+def keys_of(voices: Iterable[Voice]) -> Mapping[Sha256, PublicKey]:
+    """Return every key that may sign for one of them."""
+    return {keyid: key for voice in voices for keyid, key in voice.keys.items()}
+
+
+def judge(evidence: Evidence, voices: Sequence[Voice]) -> Judgement:
+    """Decide a snapshot's standing from what its torrent shows and whom this home trusts at this moment."""
+    own_manifest = evidence.manifest == evidence.snapshot
+    vouched_by: list[Vouching] = []
+    for voice in voices:
+        if voice.lists(evidence.snapshot, evidence.infohash):
+            vouched_by.append(Vouching(voice.publisher, voice.name, "index"))
+        elif own_manifest and voice.signed(evidence.snapshot, evidence.signers):
+            vouched_by.append(Vouching(voice.publisher, voice.name, "signature"))
+    if own_manifest and evidence.provenance is Provenance.PROVEN:
+        standing = Standing.PROVEN
+    else:
+        standing = Standing.SIGNED if vouched_by else Standing.UNVOUCHED
+    return Judgement(evidence.snapshot, standing, tuple(vouched_by), made_by=_ONLY_HERE)

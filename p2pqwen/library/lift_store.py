@@ -1,0 +1,43 @@
+"""Snapshots that a user trusted unverified (`--trust-unverified`), in the state store: `unverified/<snapshot>`.
+
+The record gives no leave to anything: each command needs the option again. It is for whoever asks later how an
+unvouched snapshot came to where other programs find it. It counts for the torrent it was said of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from p2pqwen.errors import FormatError
+from p2pqwen.library.state_store import StateStore
+from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.utc_time import format_time
+
+_PREFIX = "unverified/"
+
+
+class LiftStore:
+    """The records of one home. Methods raise `DiskError`."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+
+    def note(self, snapshot: SnapshotId, infohash: InfoHash, now: datetime) -> None:
+        """Remember that this torrent was taken for the snapshot on the user's word alone."""
+        self._store.put(f"{_PREFIX}{snapshot}", {"infohash_v2": str(infohash.v2), "time": format_time(now)})
+
+    def all(self) -> dict[SnapshotId, Sha256]:
+        """Return the v2 infohash of every torrent that was trusted so."""
+        read = {SnapshotId.parse(name): _read(value) for name, value in self._store.items(_PREFIX).items()}
+        return {snapshot: infohash for snapshot, infohash in read.items() if infohash is not None}
+
+
+def _read(value: Mapping[str, Any]) -> Sha256 | None:
+    try:
+        return Sha256.parse(value["infohash_v2"])
+    except (KeyError, TypeError, FormatError):
+        return None
