@@ -45,6 +45,7 @@ ELSEWHERE = {
     "library/folders.py::remember": INSIDE,
     "library/snapshots.py::_outstanding": WHOLE,
     "library/snapshots.py::read": INSIDE,
+    "library/state_store.py::_bring_back": OWN,
     "library/state_store.py::_check_seal": OWN,
     "library/state_store.py::_salvage": OWN,
     "operations/bulk_preserve.py::bulk_preserve": PARSED,
