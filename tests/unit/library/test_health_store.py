@@ -65,7 +65,7 @@ def test_the_node_has_one_id_of_its_own(store, tmp_path):
     assert steward.budget() is None
     steward.set_budget(7)
     assert (steward.budget(), steward.node_id()) == (7, node)
-    with StateStore(tmp_path / "other.sqlite") as other:
+    with StateStore(tmp_path / "other" / "state.sqlite") as other:
         assert StewardStore(other).node_id() != node
 
 
