@@ -7,6 +7,7 @@ from enum import StrEnum
 from p2pqwen.errors import VerificationError
 from p2pqwen.manifest.git_object import commit_oid, commit_tree, tree_oid
 from p2pqwen.manifest.manifest import Manifest
+from p2pqwen.values.repo_path import RepoPath
 
 
 class Provenance(StrEnum):
@@ -33,3 +34,12 @@ def prove(manifest: Manifest) -> Provenance:
     if (made := tree_oid((row.path, row.mode, row.git_oid) for row in manifest.files)) != tree:
         raise VerificationError(f"files of {manifest.snapshot} are not the commit's tree", expected=tree, got=made)
     return Provenance.PROVEN
+
+
+def pointers_beside(manifest: Manifest, other: Manifest) -> tuple[RepoPath, ...]:
+    """Return the plain files of a manifest that are LFS pointers by what another one of the same commit says.
+
+    Both can be proven: the tree holds the pointer, and only the other one lists the file. No content is needed.
+    """
+    files = {(row.path, row.git_oid) for row in other.files if row.lfs}
+    return tuple(row.path for row in manifest.files if not row.lfs and (row.path, row.git_oid) in files)

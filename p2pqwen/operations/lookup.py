@@ -18,8 +18,8 @@ from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.entry import Entry
 from p2pqwen.index.root import INDEX_ROLE
 from p2pqwen.library.trust_store import TrustedPublisher
-from p2pqwen.manifest.manifest import parse_manifest
-from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.manifest.manifest import Manifest, parse_manifest
+from p2pqwen.manifest.provenance import Provenance, pointers_beside, prove
 from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import read_now
 from p2pqwen.signing.keys import PublicKey
@@ -84,7 +84,8 @@ def choose(
 ) -> Found:
     """Return the one entry to follow: the newest commit, and where publishers disagree the one that proves itself.
 
-    `load` returns an entry's .torrent, checked; None: from its mirrors, as `load_torrent` does.
+    Of two that do, one may list LFS pointers as files where the other has the files: that one is not it. `load` returns
+    an entry's .torrent, checked; None: from its mirrors, as `load_torrent` does.
 
     Raises `NotFoundError` when nothing was found, `ConflictError` when a contradiction cannot be settled.
     """
@@ -94,14 +95,15 @@ def choose(
     if len({one.same_torrent for one in rivals}) == 1:
         return rivals[0]
     report(Notice("warning", describe_conflict(rivals)))
-    proven = {one.same_torrent: one for one in reversed(rivals) if _proves_itself(one, load, report)}
-    if len(proven) != 1:
+    proofs = [(one, manifest) for one in rivals if (manifest := _proof(one, load, report)) is not None]
+    whole = [one for one, manifest in proofs if not any(pointers_beside(manifest, other) for _, other in proofs)]
+    if len({one.same_torrent for one in whole}) != 1:
         raise ConflictError(
             f"trusted publishers contradict one another about {rivals[0].entry.id}",
             got=describe_conflict(rivals),
             hint="fetch one of the torrents by its infohash, or stop trusting a publisher",
         )
-    chosen = next(iter(proven.values()))
+    chosen = whole[0]
     report(Notice("info", f"taking {chosen.entry.infohash.v2}, whose manifest is proven to be the git commit"))
     return chosen
 
@@ -229,13 +231,15 @@ def _matches(entry: Entry, target: Target) -> bool:
             return entry.infohash.v2 == target
 
 
-def _proves_itself(found: Found, load: Callable[[Found], bytes] | None, report: Report) -> bool:
+def _proof(found: Found, load: Callable[[Found], bytes] | None, report: Report) -> Manifest | None:
+    """Return an entry's manifest if it is proven to be the commit."""
     if not found.entry.proven:
-        return False
+        return None
     try:
         data = load_torrent(found, report=report) if load is None else load(found)
         metainfo = check_torrent(found, data)
-        return metainfo.manifest is not None and prove(parse_manifest(metainfo.manifest)) is Provenance.PROVEN
+        manifest = None if metainfo.manifest is None else parse_manifest(metainfo.manifest)
+        return manifest if manifest is not None and prove(manifest) is Provenance.PROVEN else None
     except P2pqwenError as error:
         report(Notice("warning", f"cannot prove {found.entry.infohash.v2}: {error.message}"))
-        return False
+        return None

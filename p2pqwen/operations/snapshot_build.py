@@ -15,7 +15,7 @@ from p2pqwen.errors import VerificationError
 from p2pqwen.events import Notice, Report
 from p2pqwen.library.hashing import FileDigests
 from p2pqwen.library.snapshots import HeldSnapshot, Library
-from p2pqwen.manifest.hazards import pickle_files
+from p2pqwen.manifest.hazards import likely_pointers, pickle_files
 from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.licence import Redistribution, license_of_readme, redistribution
 from p2pqwen.manifest.manifest import FileRow, Manifest
@@ -184,6 +184,9 @@ def warnings_of(manifest: Manifest) -> list[str]:
     if hazards := pickle_files(row.path for row in manifest.files):
         shown = ", ".join(path.text for path in hazards[:5]) + (", …" if len(hazards) > 5 else "")
         warnings.append(f"hazard: {len(hazards)} pickle-format file(s) can run code when loaded: {shown}")
+    if suspects := likely_pointers(manifest.files):
+        shown = ", ".join(path.text for path in suspects[:5]) + (", …" if len(suspects) > 5 else "")
+        warnings.append(f"content: no larger than an LFS pointer, so perhaps not the weights themselves: {shown}")
     return warnings
 
 

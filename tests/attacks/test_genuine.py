@@ -65,6 +65,13 @@ def test_76_a_fetch_refuses_it(user, tmp_path):
     assert not list(user.cache.rglob(WEIGHTS))
 
 
+def test_76_before_anything_is_fetched_its_row_is_suspect(user, tmp_path):
+    torrent = tmp_path / "swapped.torrent"
+    torrent.write_bytes(make_snapshot(SWAPPED).encode())
+    shown = user.ok("torrent", "show", torrent)
+    assert [one for one in shown["warnings"] if "LFS pointer" in one and WEIGHTS in one]
+
+
 def test_76_an_import_refuses_it(user, tmp_path):
     torrent = tmp_path / "swapped.torrent"
     torrent.write_bytes(make_snapshot(SWAPPED).encode())
@@ -85,6 +92,31 @@ def test_76_a_web_seed_that_serves_it_is_told(user, tmp_path):
     (base,) = ended.json["bases"]
     assert (base["ok"], base["files_bad"]) == (False, 1)
     assert f"{WEIGHTS}: as the torrent says, an LFS pointer" in base["reason"]
+
+
+def test_76_of_two_proven_torrents_of_one_commit_the_one_with_the_files_is_taken(tmp_path, monkeypatch):
+    """Trusted publishers contradict one another, and both manifests fit the commit."""
+    from p2pqwen.operations import publish_plan
+
+    def published(name, files, **options):
+        keeper = CommandLine(tmp_path / name)
+        publisher = keeper.ok("keys", "init", "--name", name, "--no-passphrase")["publisher"]
+        hold(Home(keeper.home), files, **options)
+        keeper.ok("publish", "--out", tmp_path / name / "site", "--no-check", "--yes")
+        return publisher
+
+    genuine = published("genuine", FILES, lfs=(WEIGHTS,))
+    monkeypatch.setattr(publish_plan, "pointer_files", lambda *_: {})  # a publisher with a program of its own
+    swapped = published("swapped", SWAPPED)
+    reader = CommandLine(tmp_path / "reader")
+    for name, publisher in (("swapped", swapped), ("genuine", genuine)):
+        reader.ok("trust", "add", publisher, "--index", tmp_path / name / "site")
+    results = reader.ok("search", "tiny")["results"]
+    (commit,) = {one["commit"] for one in results}
+    assert {one["provenance"] for one in results} == {"proven"}
+    with PlainServer({f"{commit}/{name}": data for name, data in FILES.items()}) as server:
+        done = reader.ok("fetch", REPO, "--web-seed", server.url, "--only-web-seeds", *OFFLINE, "--timeout", "20")
+    assert (done["provenance"], done["size"]) == ("proven", sum(map(len, FILES.values())))
 
 
 # 77: not in the one form that our own pointers have, but git-lfs reads it.

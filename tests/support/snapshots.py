@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library
@@ -24,12 +25,17 @@ FILES = {
 
 
 def make_snapshot(
-    files: Mapping[str, bytes] = FILES, repo: str = "Qwen/Tiny", *, proven: bool = True, message: str = "one"
+    files: Mapping[str, bytes] = FILES,
+    repo: str = "Qwen/Tiny",
+    *,
+    proven: bool = True,
+    message: str = "one",
+    lfs: Collection[str] = (),
 ) -> Metainfo:
-    """The torrent of a snapshot of these files, by recipe 1, with its manifest inside."""
+    """The torrent of a snapshot of these files, by recipe 1, with its manifest inside; `lfs` ones are LFS files."""
     payload = {RepoPath(name): content for name, content in files.items()}
     nowhere = SnapshotId(RepoId(repo), CommitId(bytes(20)))
-    rows = manifest_of(payload, nowhere).files
+    rows = manifest_of(payload, nowhere, lfs=frozenset(map(RepoPath, lfs))).files
     tree = tree_oid((row.path, row.mode, row.git_oid) for row in rows)
     author = "Ann <ann@example.org> 1795467600 +0000"
     commit = f"tree {tree}\nauthor {author}\ncommitter {author}\n\n{message}\n".encode()
@@ -39,7 +45,7 @@ def make_snapshot(
     return build_metainfo(manifest, layout, hash_payload(payload, layout))
 
 
-def hold(home: Home, files: Mapping[str, bytes] = FILES, repo: str = "Qwen/Tiny", **options: str) -> HeldSnapshot:
+def hold(home: Home, files: Mapping[str, bytes] = FILES, repo: str = "Qwen/Tiny", **options: Any) -> HeldSnapshot:
     """Put such a snapshot into a home's library, complete."""
     metainfo = make_snapshot(files, repo, **options)
     library = Library(home)

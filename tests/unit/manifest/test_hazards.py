@@ -1,6 +1,10 @@
 import pytest
 
-from p2pqwen.manifest.hazards import pickle_files
+from p2pqwen.manifest.git_object import blob_oid
+from p2pqwen.manifest.hazards import likely_pointers, pickle_files
+from p2pqwen.manifest.lfs_pointer import pointer_bytes, pointer_oid
+from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 
 
@@ -30,3 +34,24 @@ from p2pqwen.values.repo_path import RepoPath
 def test_by_suffix(path, hazard):
     paths = [RepoPath("README.md"), RepoPath(path)]
     assert pickle_files(paths) == ((RepoPath(path),) if hazard else ())
+
+
+POINTER = pointer_bytes(Sha256.of(b"weights"), 7)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "lfs", "suspect"),
+    [
+        ("model.safetensors", POINTER, False, True),
+        ("a/b/MODEL.GGUF", POINTER, False, True),
+        ("model.safetensors", POINTER, True, False),
+        ("model.safetensors", b"tiny", False, False),
+        ("model.safetensors", b"w" * 1025, False, False),
+        ("config.json", POINTER, False, False),  # its name says nothing: the content will
+    ],
+)
+def test_what_may_be_a_pointer_by_its_row(path, content, lfs, suspect):
+    sha256 = Sha256.of(content)
+    oid = pointer_oid(sha256, len(content)) if lfs else blob_oid(content)
+    row = FileRow(RepoPath(path), len(content), sha256, oid, lfs)
+    assert likely_pointers([row]) == ((RepoPath(path),) if suspect else ())
