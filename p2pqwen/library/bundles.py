@@ -4,14 +4,16 @@
     bundles/<publisher id>/p2pqwen-index-<epoch>.<version>.<v1 infohash>.info  its info dictionary; held once it stands
 
 A bundle is held once its index was accepted; until then its folder is one of many that strangers may have named, and
-none of them shares a file with it. Files that did not change are links to those of the version before.
+none of them shares a file with it. Once it is held, files that did not change become links to those of the version
+before: those that are right under its own v1 pieces and pieces root, read for that.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,8 +21,9 @@ from p2pqwen.errors import FormatError, P2pqwenError
 from p2pqwen.index.acceptance import Position
 from p2pqwen.index.bundle import bundle_name, check_bundle, parse_bundle_name
 from p2pqwen.library import durable
+from p2pqwen.library.hashing import hash_file
 from p2pqwen.library.home import Home
-from p2pqwen.library.linking import place
+from p2pqwen.library.linking import place_linked
 from p2pqwen.torrent.info import MAX_INFO_BYTES, FileEntry
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
 from p2pqwen.values.digest import Sha1, Sha256
@@ -28,6 +31,7 @@ from p2pqwen.values.repo_path import RepoPath
 
 KEPT = 2
 """Bundles kept for each publisher: the newest, and the one before, which others may still be fetching."""
+_V1 = 20  # bytes of a v1 piece hash
 _INFO = re.compile(r"(?P<name>.+)\.(?P<infohash>[0-9a-f]{40})\.info", re.ASCII)
 
 
@@ -100,20 +104,28 @@ class BundleStore:
         return self._home.locks / f"bundle-{publisher}.lock"
 
     def prepare(self, publisher: Sha256, position: Position, metainfo: Metainfo) -> HeldBundle:
-        """Make the folder of a bundle, with every file in it that an earlier one already has.
-
-        Not held before `enter`. Raises `DiskError`.
-        """
+        """Make the folder of a bundle, which is not held, and shares nothing, before `enter`; raises `DiskError`."""
         held = self._held(publisher, position, metainfo.infohash.v1)
         with durable.disk_errors(f"create {held.folder}"):
             held.folder.mkdir(parents=True, exist_ok=True)
-        earlier = self._content(one for one in self.all(publisher) if one != held)
-        for file in metainfo.files:
-            source = None if file.pieces_root is None else earlier.get(file.pieces_root)
-            target = held.path(file.path)
-            if source is not None and not target.exists():
-                place(source, target)
         return held
+
+    def separate(self, held: HeldBundle, metainfo: Metainfo, files: Collection[RepoPath]) -> frozenset[RepoPath]:
+        """Return which of these files are had: they share their bytes with another bundle, and are right.
+
+        Those that share them and are wrong give up the name, so that a download gets a file of its own. Raises
+        `DiskError`.
+        """
+        had = set()
+        for index, file in enumerate(metainfo.files):
+            path = held.path(file.path)
+            if file.path not in files or path.is_symlink() or not path.is_file() or path.stat().st_nlink < 2:
+                continue
+            if _is_right(path, metainfo, index):
+                had.add(file.path)
+            else:
+                durable.remove(path)
+        return frozenset(had)
 
     def write(self, held: HeldBundle, file: RepoPath, data: bytes) -> None:
         """Put one file of a bundle in place; one that is right already stays the link it is."""
@@ -122,8 +134,13 @@ class BundleStore:
             durable.write(path, data)
 
     def enter(self, held: HeldBundle, metainfo: Metainfo) -> None:
-        """Say that the bundle is here: its index was accepted; and drop those that are older than the last two."""
+        """Say that the bundle is here: its index was accepted; and drop those that are older than the last two.
+
+        It shares what it can, unless somebody is at work on this publisher's bundles.
+        """
         durable.write(held.info_path, metainfo.info)
+        with suppress(durable.LockHeldError), durable.lock(self.lock_path(held.publisher)):
+            self.share(held, metainfo)
         for old in self.all(held.publisher)[KEPT:]:
             self.remove(old)
 
@@ -149,6 +166,20 @@ class BundleStore:
             if folder.is_dir():
                 shutil.rmtree(folder)
 
+    def share(self, held: HeldBundle, metainfo: Metainfo) -> None:
+        """Give files that are missing here a second name where an earlier bundle has them.
+
+        The bundle's index was accepted, and the caller holds `lock_path`, as whoever downloads into one does: so
+        nobody is writing to them.
+        """
+        earlier = self._content(one for one in self.all(held.publisher) if one != held)
+        for index, file in enumerate(metainfo.files):
+            source = None if file.pieces_root is None else earlier.get(file.pieces_root)
+            target = held.path(file.path)
+            if source is None or target.exists() or target.is_symlink() or not _is_right(source, metainfo, index):
+                continue
+            place_linked(source, target)
+
     def _held(self, publisher: Sha256, position: Position, infohash: Sha1) -> HeldBundle:
         return HeldBundle(publisher, position, infohash, self.folder(publisher) / str(infohash))
 
@@ -172,6 +203,20 @@ def _position(name: str) -> Position | None:
         return parse_bundle_name(name)
     except FormatError:
         return None  # somebody else's file
+
+
+def _is_right(path: Path, metainfo: Metainfo, index: int) -> bool:
+    """Read a file and compare it with all that a torrent says of the one at `index`; it has no piece layers here."""
+    layout, file = metainfo.layout, metainfo.files[index]
+    try:
+        found = hash_file(
+            path, piece_length=layout.piece_length, padded=layout.pad_after(index) > 0, git_blob=False
+        ).hashes
+    except P2pqwenError:
+        return False
+    pieces = layout.pieces(index)
+    v1 = metainfo.pieces[pieces.start * _V1 : pieces.stop * _V1]
+    return (found.size, found.pieces, found.pieces_root) == (file.size, v1, file.pieces_root)
 
 
 def _is_here(path: Path, file: FileEntry) -> bool:

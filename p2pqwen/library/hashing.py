@@ -7,12 +7,13 @@ import os
 import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
 
 from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.library.durable import disk_errors
+from p2pqwen.library.verified import Look
 from p2pqwen.manifest.git_object import blob_hasher
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
@@ -36,13 +37,14 @@ class FileDigests:
     """Every digest of one file's content.
 
     `git_blob` is the blob id of the content itself (not of an LFS pointer), None where it was not asked for; likewise
-    `hashes` is `NO_HASHES`.
+    `hashes` is `NO_HASHES`. `look`: how the file looked while it was read, None where it was still being written.
     """
 
     size: int
     sha256: Sha256
     git_blob: GitOid | None
     hashes: FileHashes
+    look: Look | None = field(default=None, compare=False)
 
 
 class Digester:
@@ -128,7 +130,7 @@ def hash_file(
         raise FileChangedError(
             f"{path} changed while it was read", hint="let whatever writes to it finish, then try again"
         )
-    return digester.finish()
+    return replace(digester.finish(), look=Look.of_stat(after))
 
 
 def _feed(file: FileIO, digester: Digester, on_bytes: OnBytes | None) -> None:

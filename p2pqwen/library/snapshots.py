@@ -11,7 +11,8 @@
 Order of writes: a preserved snapshot is renamed into place and then gets its torrent; a fetched one gets its marker,
 then its torrent, and loses the marker when everything wanted is verified. So a crash leaves a folder without a torrent
 (not held; taken back to staging by the next try) or a marker (incomplete; the next fetch goes on), never a wrong
-"complete".
+"complete". Whatever makes a snapshot complete or partial hands over how its files looked when they were verified
+(`library.verified`), and that is written first; `Library.state` says `changed` where they look otherwise now.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ from p2pqwen.library.folders import AwayError, AwaySnapshot, LibraryFolder, Libr
 from p2pqwen.library.home import Home
 from p2pqwen.library.sealed import seal, unseal
 from p2pqwen.library.space import RESERVE, allocated
+from p2pqwen.library.verified import Verified, VerifiedFiles
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.values import json_fields
 from p2pqwen.values.counted import counted
 from p2pqwen.values.digest import CommitId, Sha256
+from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.strict_json import JsonValue
 
@@ -53,6 +56,7 @@ class State(enum.StrEnum):
     COMPLETE = "complete"
     PARTIAL = "partial"  # the files chosen with --include are here and verified
     INCOMPLETE = "incomplete"  # a fetch that has not finished
+    CHANGED = "changed"  # was complete or partial; its files look otherwise than when they were verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,10 @@ class HeldSnapshot:
         got = Sha256.of(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES))
         return None if sealed == _sealing(self.torrent_path, got) else (_sealed_digest(sealed), got)
 
+    def wants(self, path: RepoPath) -> bool:
+        """Tell whether a file is one of those to have: of a partial snapshot, one that was chosen."""
+        return self.selected is None or any(fnmatch.fnmatchcase(path.text, glob) for glob in self.selected)
+
     def metainfo(self) -> Metainfo:
         """Read its torrent; raises `FormatError`, `DiskError`."""
         return parse_metainfo(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES))
@@ -87,6 +95,7 @@ class Library:
 
     def __init__(self, home: Home, more: Sequence[LibraryFolder] = (), *, reserve: int = RESERVE) -> None:
         self._home = home
+        self.verified = VerifiedFiles(home)
         self._main = LibraryFolder(home.library, reserve, main=True)
         self._folders = LibraryFolders((self._main, *more), home.library_folders, home.locks / "folders.lock")
         self._listed: dict[str, _Listing[tuple[str, RepoId | None]]] = {}
@@ -235,10 +244,11 @@ class Library:
         for one in self.folders:
             _remove_folder(one, one.staged(snapshot))
 
-    def install(self, snapshot: SnapshotId, torrent: bytes) -> HeldSnapshot:
+    def install(self, snapshot: SnapshotId, torrent: bytes, verified: Verified) -> HeldSnapshot:
         """Move a verified staged snapshot into the library and give it its torrent; raises `DiskError`."""
         staged = self.stage(snapshot)
         durable.rename(staged, self._here(snapshot).folder(snapshot))
+        self.verified.keep(snapshot, verified)
         return self._enter(snapshot, torrent)
 
     def begin(self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None) -> HeldSnapshot:
@@ -246,9 +256,12 @@ class Library:
         self._mark(snapshot, State.INCOMPLETE, selected)
         return self._enter(snapshot, torrent)
 
-    def finish(self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None) -> HeldSnapshot:
+    def finish(
+        self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None, verified: Verified
+    ) -> HeldSnapshot:
         """Say that everything wanted is here and verified: complete, or partial where files were chosen."""
         place = self._here(snapshot)
+        self.verified.keep(snapshot, verified)
         _write_torrent(place.torrent_path(snapshot), torrent)
         if selected is None:
             durable.remove(place.marker(snapshot))
@@ -256,6 +269,22 @@ class Library:
             self._mark(snapshot, State.PARTIAL, selected)
         self.remember()
         return _read(place, place.torrent_path(snapshot), snapshot.repo)
+
+    def state(self, held: HeldSnapshot, metainfo: Metainfo) -> State:
+        """Return the state of a snapshot by what its files look like now; `metainfo` is its torrent.
+
+        It asks the file system about every file: for people and scrubbing, not for every turn of a node.
+        """
+        if held.state is State.INCOMPLETE:
+            return held.state
+        files = [file.path for file in metainfo.layout.files if held.wants(file.path)]
+        same = self.verified.same_content(held.id, metainfo.infohash.v2, held.folder, files)
+        return held.state if same else State.CHANGED
+
+    def scratch(self, snapshot: SnapshotId) -> Path:
+        """Return the folder for what is on its way into this snapshot's own; whoever uses it empties it."""
+        repo = snapshot.repo
+        return self._here(snapshot).staging / f".{repo.org}--{repo.model}@{snapshot.commit}"
 
     def replace_torrent(self, snapshot: SnapshotId, torrent: bytes) -> None:
         """Write a torrent with more signatures or seeds over the old one of the same infohash."""
@@ -420,11 +449,7 @@ def _outstanding(held: HeldSnapshot) -> int:
         files = held.metainfo().layout.files
     except P2pqwenError:
         return 0
-    wanted = [
-        file
-        for file in files
-        if held.selected is None or any(fnmatch.fnmatchcase(file.path.text, glob) for glob in held.selected)
-    ]
+    wanted = [file for file in files if held.wants(file.path)]
     return sum(max(0, file.size - allocated(held.folder / file.path.text)) for file in wanted)
 
 
@@ -440,6 +465,7 @@ def _read_marker(path: Path) -> tuple[State, tuple[str, ...] | None]:
     try:
         value = unseal(durable.read(path, max_bytes=MAX_MARKER_SIZE), max_bytes=MAX_MARKER_SIZE)
         selected = None if value["selected"] is None else json_fields.texts(value, "selected", limit=MAX_GLOBS)
-        return State(json_fields.text(value, "state")), selected
+        state = State(json_fields.text(value, "state"))
     except (ValueError, KeyError, FormatError):
         return State.INCOMPLETE, None
+    return (state if state is State.PARTIAL else State.INCOMPLETE), selected

@@ -32,6 +32,7 @@ from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.torrent import SwarmTorrent
+from p2pqwen.swarm.writable import prove_writable
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, metainfo_from_info
 from p2pqwen.values.counted import counted
@@ -89,6 +90,7 @@ def make_bundle(store: BundleStore, accepted: Accepted, site: Path) -> tuple[Hel
     metainfo = build_bundle(accepted.position, layout, hashes)
     with durable.lock(store.lock_path(accepted.publisher), wait=True):
         held = store.prepare(accepted.publisher, accepted.position, metainfo)
+        store.share(held, metainfo)
         for file in layout.files:
             store.write(held, file.path, _read(site, file.path))
         store.enter(held, metainfo)
@@ -106,7 +108,7 @@ def fetch_index(
         metainfo, peers = _metadata(swarm, store, publisher, pointer, network)
         check_bundle(metainfo.parsed_info, pointer.position)
         held = store.prepare(publisher, pointer.position, metainfo)
-        connected = _bring(swarm, metainfo, held, {INDEX_PATH}, network.with_found(peers), report)
+        connected = _bring(swarm, store, metainfo, held, {INDEX_PATH}, network.with_found(peers), report)
         data = durable.read(held.path(INDEX_PATH), max_bytes=MAX_INDEX_SIZE)
     return BundleIndex(data, held, metainfo, tuple(dict.fromkeys((*peers, *connected))))
 
@@ -119,7 +121,9 @@ def fetch_torrents(
     Raises `NetworkError` when they do not come in time.
     """
     with durable.lock(store.lock_path(held.publisher), wait=True), _session(network, report) as swarm:
-        return _bring(swarm, held.metainfo(), held, set(paths), network, report)
+        metainfo = held.metainfo()
+        store.share(held, metainfo)
+        return _bring(swarm, store, metainfo, held, set(paths), network, report)
 
 
 def read_torrent(held: HeldBundle, path: RepoPath) -> bytes | None:
@@ -156,8 +160,7 @@ def _metadata(
     held = store.get(publisher, pointer.position)
     if held is not None and _names(pointer, metainfo := held.metainfo()):
         return metainfo, ()
-    folder = store.folder(publisher)
-    torrent = swarm.add_magnet(pointer.infohash_v1, pointer.infohash_v2, folder, trackers=network.trackers, held=True)
+    torrent = swarm.add_magnet(pointer.infohash_v1, pointer.infohash_v2, trackers=network.trackers, held=True)
     try:
         _start(torrent, network)
         _wait(swarm, torrent, network, lambda: torrent.metadata is not None, "the metadata of the bundle")
@@ -172,6 +175,7 @@ def _metadata(
 
 def _bring(
     swarm: Swarm,
+    store: BundleStore,
     metainfo: Metainfo,
     held: HeldBundle,
     files: Collection[RepoPath],
@@ -180,15 +184,20 @@ def _bring(
 ) -> tuple[Endpoint, ...]:
     """Download some files of a bundle; what is right on disk already is not asked for again."""
     trackers = [network.trackers] if network.trackers else []
-    torrent = swarm.add_download(metainfo, held.save_path, files=files, trackers=trackers, held=True)
-    size = sum(file.size for file in metainfo.files if file.path in files)
+    had = store.separate(held, metainfo, files)
+    if had.issuperset(files):
+        return ()
+    writable = prove_writable(metainfo, held.save_path, frozenset(files) - had)
+    torrent = swarm.add_download(metainfo, writable, trackers=trackers, held=True)
+    here = sum(file.size for file in metainfo.files if file.path in had)
+    size = sum(file.size for file in metainfo.files if file.path in writable.files)
     try:
         _wait(swarm, torrent, network, lambda: torrent.checked, "a look at the bundle on disk")
         _start(torrent, network)
 
         def finished() -> bool:
             progress = torrent.progress()
-            report(Progress("bundle", progress.done, progress.total))
+            report(Progress("bundle", here + progress.done, here + progress.total))
             return progress.phase is Phase.FINISHED
 
         patient = replace(network, seconds=network.seconds + size / _SLOWEST)
@@ -199,7 +208,7 @@ def _bring(
         settling = replace(network, seconds=_SETTLE_SECONDS)
         _wait(swarm, torrent, settling, lambda: torrent.flushes > before, "the disk to write the bundle")
     finally:
-        swarm.remove(torrent)
+        swarm.release(torrent)  # before the lock goes: then its files may be shared
     return peers
 
 

@@ -40,7 +40,8 @@ def inventory(library: Library, report: Report = ignore) -> list[InventoryRow]:
             continue
         hazards = len(pickle_files(file.path for file in metainfo.layout.files))
         proof = None if manifest is None else provenance
-        rows.append(InventoryRow(held.id, held.folder, held.state, metainfo.layout.total_size, hazards, proof))
+        state = library.state(held, metainfo)
+        rows.append(InventoryRow(held.id, held.folder, state, metainfo.layout.total_size, hazards, proof))
     rows += [InventoryRow(one.id, one.folder, "away", one.size, 0, None) for one in library.away()]
     return sorted(rows, key=lambda row: row.id)
 

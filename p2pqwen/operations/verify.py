@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from p2pqwen.errors import NotFoundError, P2pqwenError
+from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.library.hashing import FileDigests, hash_files
-from p2pqwen.library.snapshots import HeldSnapshot, State
-from p2pqwen.manifest.lfs_pointer import pointer_oid
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.manifest import FileRow, Manifest, parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.operations.every_hash import difference
 from p2pqwen.operations.snapshot_build import warnings_of
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.layout import Layout, PayloadFile
@@ -35,7 +37,10 @@ class BadFile:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` found. `files` and `bytes` count what was checked; `extra` are files nobody signed."""
+    """What `verify` found. `files` and `bytes` count what was checked; `extra` are files nobody signed.
+
+    `looks`: how the files looked that were read.
+    """
 
     files: int
     bytes: int
@@ -43,6 +48,7 @@ class Verification:
     provenance: Provenance
     signers: tuple[SignerResult, ...]
     manifest: Manifest | None
+    looks: Verified
     extra: tuple[str, ...] = ()
 
     @property
@@ -66,6 +72,20 @@ def verify_held(held: HeldSnapshot, keys: Mapping[Sha256, PublicKey], report: Re
     return replace(found, bad=(BadFile(held.torrent_path.name, f"sha256 {expected}", f"sha256 {got}"), *found.bad))
 
 
+def verify_again(
+    held: HeldSnapshot, library: Library, keys: Mapping[Sha256, PublicKey], report: Report = ignore
+) -> Verification:
+    """Verify a snapshot of the library, and keep what that showed: it is as it was verified now, or it is not."""
+    found = verify_held(held, keys, report)
+    if held.state is not State.INCOMPLETE:
+        with suppress(DiskError):  # the next reader reads it again
+            if found.bad:
+                library.verified.forget(held.id)
+            else:
+                library.verified.keep(held.id, found.looks)
+    return found
+
+
 def verify_folder(
     metainfo: Metainfo,
     folder: Path,
@@ -86,10 +106,11 @@ def verify_folder(
     bad: dict[RepoPath, BadFile] = {}
     present = [file for file in files if not _missing(file, folder, bad)]
     digests = _hash(folder, metainfo.layout, present, rows, bad, report)
-    roots = {file.path: file.pieces_root for file in metainfo.files}
-    for file in present:
-        if file.path in digests and (problem := _compare(rows.get(file.path), roots[file.path], digests[file.path])):
-            bad[file.path] = BadFile(file.path.text, *problem)
+    for index, file in enumerate(metainfo.layout.files):
+        found = digests.get(file.path)
+        if found is not None and (problem := difference(metainfo, index, rows.get(file.path), found)) is not None:
+            bad[file.path] = BadFile(file.path.text, *problem.pair)
+    looks = {path: one.look for path, one in digests.items() if one.look is not None}
     return Verification(
         files=len(files),
         bytes=sum(one.size for one in digests.values()),
@@ -98,6 +119,7 @@ def verify_folder(
         signers=tuple(verify_torrent(metainfo, keys)),
         manifest=manifest,
         extra=_extra(folder, {file.path.text for file in metainfo.layout.files}),
+        looks=Verified(metainfo.infohash.v2, looks),
     )
 
 
@@ -153,18 +175,6 @@ def _hash(
         on_bytes=on_bytes,
         on_error=on_error,
     )
-
-
-def _compare(row: FileRow | None, root: Sha256 | None, digests: FileDigests) -> tuple[str, str] | None:
-    if row is not None and digests.sha256 != row.sha256:
-        return f"sha256 {row.sha256}", f"sha256 {digests.sha256}"
-    if row is not None:
-        oid = pointer_oid(digests.sha256, digests.size) if row.lfs else digests.git_blob
-        if oid != row.git_oid:
-            return f"git blob {row.git_oid}", f"git blob {oid}"
-    if digests.hashes.pieces_root != root:
-        return f"pieces root {root}", f"pieces root {digests.hashes.pieces_root}"
-    return None
 
 
 def _extra(folder: Path, known: set[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from p2pqwen.errors import FormatError, NotFoundError, UsageError, about
 from p2pqwen.events import Report, ignore
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, Library
-from p2pqwen.operations.verify import Verification, verify_folder, verify_held
+from p2pqwen.operations.verify import Verification, verify_again, verify_folder
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.values.digest import CommitId, Sha256
@@ -47,7 +47,7 @@ def verify_target(
         return verify_folder(metainfo, path, keys, report=report)
     if target.endswith(".torrent") or target.startswith((".", "/", "~")):
         raise NotFoundError(f"no file or folder {target}")
-    return verify_held(held_snapshot(target, library), keys, report)
+    return verify_again(held_snapshot(target, library), library, keys, report)
 
 
 def held_snapshot(target: str, library: Library) -> HeldSnapshot:
