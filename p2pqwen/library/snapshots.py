@@ -24,11 +24,12 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError
+from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.library import durable
 from p2pqwen.library.folders import AwayError, AwaySnapshot, LibraryFolder, LibraryFolders
 from p2pqwen.library.home import Home
@@ -80,6 +81,21 @@ class HeldSnapshot:
             return None  # of an older version, or a crash came between the two
         got = Sha256.of(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES))
         return None if sealed == _sealing(self.torrent_path, got) else (_sealed_digest(sealed), got)
+
+    def require_torrent(self, metainfo: Metainfo) -> None:
+        """Raise `VerificationError` where the snapshot here, whole or not, is of another torrent: it stays as it is.
+
+        A torrent that cannot be read is no obstacle: it is told of elsewhere, and replaced.
+        """
+        with suppress(FormatError, NotFoundError):
+            stored = self.metainfo()
+            if stored.infohash != metainfo.infohash:
+                raise VerificationError(
+                    f"the library holds {self.id} from another torrent",
+                    expected=metainfo.infohash.v2,
+                    got=stored.infohash.v2,
+                    hint=f"compare the two, then drop the one here with `p2pqwen remove {self.id}`",
+                )
 
     def wants(self, path: RepoPath) -> bool:
         """Tell whether a file is one of those to have: of a partial snapshot, one that was chosen."""

@@ -375,7 +375,7 @@ class _Fetch:
         held, metainfo = self._library.get(plan.snapshot), plan.metainfo
         if held is None or metainfo is None:
             return None
-        self._refuse_another(held, metainfo)
+        held.require_torrent(metainfo)
         if held.state is State.INCOMPLETE:
             return None
         wanted = choose_files(metainfo, self._options.include)
@@ -387,19 +387,6 @@ class _Fetch:
         if not self._is_verified(held, stored, have):
             return None
         return self._finished(plan, held, wanted, Downloaded({}, 0, 0), None, unchanged=True)
-
-    @staticmethod
-    def _refuse_another(held: HeldSnapshot, metainfo: Metainfo) -> None:
-        """Raise `VerificationError` where the snapshot here, whole or not, is of another torrent: it stays as it is."""
-        with suppress(FormatError, NotFoundError):  # a damaged torrent is told of later, and replaced
-            stored = held.metainfo()
-            if stored.infohash != metainfo.infohash:
-                raise VerificationError(
-                    f"the library holds {held.id} from another torrent",
-                    expected=metainfo.infohash.v2,
-                    got=stored.infohash.v2,
-                    hint=f"compare the two, then drop the one here with `p2pqwen remove {held.id}`",
-                )
 
     def _stored(self, held: HeldSnapshot) -> Metainfo | None:
         """Return a held snapshot's torrent; None where it is damaged, and to be replaced."""
@@ -438,7 +425,7 @@ class _Fetch:
         """
         metainfo = _whole(plan)
         if (before := self._library.get(plan.snapshot)) is not None:
-            self._refuse_another(before, metainfo)
+            before.require_torrent(metainfo)
         globs = self._globs(plan.snapshot)
         if globs is not None and not metainfo.has_all_layers:
             raise P2pqwenError(

@@ -169,6 +169,8 @@ def _import_one(match: _Match, places: ImportPlaces, report: Report) -> Imported
     with durable.lock(library.lock_path(match.known.id)):
         held = library.get(match.known.id)
         warnings = tuple(warnings_of(found.manifest))
+        if held is not None:
+            held.require_torrent(found.metainfo)
         if held is not None and held.state is State.COMPLETE:
             return Imported(held, match.source, match.known.size, 0, 0, 0, (), warnings, unchanged=True)
         if held is None:

@@ -6,24 +6,37 @@ import os
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from p2pqwen.config import load
-from p2pqwen.errors import DiskError
+from p2pqwen.errors import DiskError, NetworkError, VerificationError
+from p2pqwen.index.acceptance import Position, TrustedState, accept
+from p2pqwen.index.bundle import bundle_name
+from p2pqwen.index.document import INDEX_FILE
+from p2pqwen.index.pointer import Pointer
 from p2pqwen.library import durable
+from p2pqwen.library.bundles import BundleStore
+from p2pqwen.library.home import Home as P2pqwenHome
 from p2pqwen.library.verified import Look
 from p2pqwen.node import Node
+from p2pqwen.operations.bundle import BundleNetwork, fetch_index, fetch_torrents, make_bundle
 from p2pqwen.operations.reuse import HeldFile, share
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.writable import WritableFiles, prove_writable
+from p2pqwen.torrent.info import build_info
 from p2pqwen.torrent.magnet import Magnet
+from p2pqwen.torrent.metainfo import metainfo_from_info
+from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
+from tests.strategies import hash_payload
 from tests.support.command import CommandLine
 from tests.support.forged import LIES, approved_by_pieces, forged, honest, looks_of, spoilt
 from tests.support.models import small_model, write_folder
 from tests.support.processes import p2pqwen, running
+from tests.support.publishing import NOW, Publisher, make_entry
 from tests.support.swarm import ALONE, LISTENING, QUIET, make_snapshot, pump_until, serving
 from tests.support.web_seeds import PlainServer, served
 
@@ -123,6 +136,39 @@ def _seed(folder: Path, source: Path, commit: str):
             yield port
 
     return seeding()
+
+
+@pytest.mark.parametrize("which", ["v1", "v2"])
+def test_60_a_bundle_that_names_files_of_the_held_one(tmp_path: Path, which: str) -> None:
+    """A stranger's pointer: the bundle has the v2 roots, or the v1 pieces, of what is held; its peer sends rubbish."""
+    from tests.simulators.peer import Content, PeerNetwork
+
+    store, publisher = BundleStore(P2pqwenHome(tmp_path / "home")), Publisher()
+    entries = sorted([make_entry(number) for number in range(2)], key=lambda one: one.id)
+    data = publisher.publish(entries)
+    site = write_folder(tmp_path / "site", {INDEX_FILE: data, **{one.torrent: data * 2 for one in entries}})
+    held, metainfo = make_bundle(store, accept(data, TrustedState(publisher.id), NOW), site)
+    before = looks_of(held.folder)
+    payload = {file.path: held.path(file.path).read_bytes() for file in metainfo.files}
+    rubbish = {path: bytes(byte ^ 0x55 for byte in one) for path, one in payload.items()}
+    true, false = hash_payload(payload, metainfo.layout), hash_payload(rubbish, metainfo.layout)
+    first, second = (true, false) if which == "v1" else (false, true)
+    hashes = {path: replace(first[path], pieces=second[path].pieces) for path in payload}
+    lying = metainfo_from_info(build_info(bundle_name(Position(0, 9)), metainfo.layout, hashes))
+    pointer = Pointer.to_bundle(lying.infohash, Position(0, 9), Sha256.of(b"any"))
+    with PeerNetwork() as network:
+        peer = network.peer(Content.of(lying, {path.text: one for path, one in rubbish.items()}))
+        asked = BundleNetwork(ALONE, peers=(peer.endpoint,), seconds=2.0)
+        with pytest.raises((NetworkError, VerificationError)):
+            fetch_index(store, publisher.id, pointer, asked)
+        assert peer.seen.handshakes
+        stranger = replace(held, position=Position(0, 9), infohash=lying.infohash.v1)
+        stranger = replace(stranger, save_path=held.save_path.with_name(str(lying.infohash.v1)))
+        stranger.folder.mkdir(parents=True, exist_ok=True)
+        store.enter(stranger, lying)  # as if its index had been accepted all the same
+        with pytest.raises((NetworkError, VerificationError)):
+            fetch_torrents(store, stranger, [RepoPath(one.torrent) for one in entries], asked)
+    assert looks_of(held.folder) == before
 
 
 @pytest.mark.parametrize("lie", LIES)
