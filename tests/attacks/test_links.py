@@ -77,7 +77,7 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.mark.parametrize("lie", LIES)
-@pytest.mark.parametrize("commit", [pytest.param(OTHER, id="58"), pytest.param(GENUINE, id="59")])
+@pytest.mark.parametrize("commit", [pytest.param(OTHER, id="58-another-commit"), pytest.param(GENUINE, id="59-its-own-commit")])
 def test_one_hash_approves_and_another_writes(home: Home, commit: str, lie: str) -> None:
     """One magnet with a source and a web seed, and no peer: its manifest is of what is here, its pieces are not."""
     metainfo = forged(FILES, EVIL, REPO, commit, lie=lie)
