@@ -126,6 +126,7 @@ def session_seconds(torrent: Path, folder: Path, url: str, *, relay: bool) -> fl
     from p2pqwen.swarm.progress import Phase
     from p2pqwen.swarm.session import Swarm
     from p2pqwen.swarm.settings import SwarmSettings
+    from p2pqwen.swarm.writable import prove_writable
     from p2pqwen.torrent.metainfo import parse_metainfo
     from p2pqwen.values.snapshot_id import RepoId
     from p2pqwen.webseed.bases import combine_bases
@@ -140,7 +141,7 @@ def session_seconds(torrent: Path, folder: Path, url: str, *, relay: bool) -> fl
         if relay:
             bases = combine_bases(metainfo.name, RepoId(REPO), command_line=[url]).usable
             urls = stack.enter_context(Relay()).offer(metainfo, bases).urls
-        torrent_there = swarm.add_download(metainfo, folder, web_seeds=urls)
+        torrent_there = swarm.add_download(metainfo, prove_writable(metainfo, folder), web_seeds=urls)
         torrent_there.in_order(wanted=True)
         while torrent_there.progress().phase is not Phase.FINISHED:
             swarm.pump(0.05)

@@ -41,13 +41,20 @@ def import_models(
     hf_cache: Annotated[
         bool, typer.Option("--hf-cache/--no-hf-cache", help="Look into the Hugging Face cache.")
     ] = True,
+    hard_links: Annotated[
+        bool,
+        typer.Option(
+            "--hard-links",
+            help="Share disk blocks by second names where the disk has no reflinks: link counts rise, and nothing is "
+            "written through them.",
+        ),
+    ] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Take models that are on this disk into the library: verified, linked instead of copied, ready to seed.
+    """Take models that are on this disk into the library: verified, ready to seed.
 
     A snapshot only partly there is begun; `p2pqwen fetch` brings the rest and leaves the place it came from alone.
     """
-    from p2pqwen.library.verified import VerifiedFiles
     from p2pqwen.node import open_node
     from p2pqwen.operations.library_import import ImportPlaces
     from p2pqwen.operations.library_import import import_models as run
@@ -56,7 +63,7 @@ def import_models(
     with Output(as_json=json_output) as out:
         node = open_node()
         publishers = node.trust.publishers(now=datetime.now(UTC), report=out.report)
-        places = ImportPlaces(node.library, VerifiedFiles(node.home), node.hub_cache, publishers, tuple(torrent or ()))
+        places = ImportPlaces(node.library, node.hub_cache, publishers, tuple(torrent or ()), hard_links=hard_links)
         done = run(tuple(folders or ()), hub_cache=hf_cache, places=places, report=out.report)
         with node.state_store(out.report) as store:
             stood = node.standings(store).of((one.held for one in done.imported), out.report)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from p2pqwen.stewardship.upstream import UpstreamRecord
 
 
+_STATES = {"changed": "changed, to be verified again"}
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("list")(list_snapshots)
@@ -34,7 +37,8 @@ def list_snapshots(json_output: JsonFlag = False) -> None:
         known = node.upstream_records(out.report)
         width = max((len(str(one.id)) for one in held), default=0)
         lines = [
-            f"{one.id!s:<{width}}  {format_size(one.size):>8}  {one.state}  {standing_words(one.stood)}"
+            f"{one.id!s:<{width}}  {format_size(one.size):>8}  {_STATES.get(one.state, one.state)}"
+            f"  {standing_words(one.stood)}"
             f"{_hazard(one.hazards)}{_gone(known.get(one.id))}"
             for one in held
         ]

@@ -41,6 +41,14 @@ def preserve(
         str | None,
         typer.Option(metavar="DIR|URL", help="With --from: where to read the commit object (default: DIR/.git)."),
     ] = None,
+    hard_links: Annotated[
+        bool,
+        typer.Option(
+            "--hard-links",
+            help="Share disk blocks with the folder, or the Hugging Face cache, by second names where the disk has no "
+            "reflinks: link counts rise, and nothing is written through them.",
+        ),
+    ] = False,
     allow_gated: Annotated[
         bool, typer.Option("--allow-gated", help="Preserve a gated or private repository all the same.")
     ] = False,
@@ -73,21 +81,27 @@ def preserve(
     with Output(as_json=json_output) as out:
         node = open_node()
         if many.asked:
-            if any(given is not None for given in (target, source, repo, commit, git)):
+            if hard_links or any(given is not None for given in (target, source, repo, commit, git)):
                 raise UsageError("--org and --watchlist stand for what to preserve; name nothing else beside them")
             preserve_many(node, out, many)
             return
         many.refuse_alone()
         if source is None:
-            done = _from_hub(node, out, target, (repo, commit, git), allow_gated=allow_gated)
+            done = _from_hub(node, out, target, (repo, commit, git), allow_gated=allow_gated, hard_links=hard_links)
         else:
-            done = _from_folder(node, out, source, target, repo, commit, git)
+            done = _from_folder(node, out, source, target, repo, commit, git, hard_links=hard_links)
         judgement = judge_torrent(done.metainfo, node.vouchers.voices(out.report))
         out.result(_fields(done, judgement), _lines(done, judgement))
 
 
 def _from_hub(
-    node: Node, out: Output, target: str | None, folder_options: tuple[str | None, ...], *, allow_gated: bool
+    node: Node,
+    out: Output,
+    target: str | None,
+    folder_options: tuple[str | None, ...],
+    *,
+    allow_gated: bool,
+    hard_links: bool,
 ) -> Preserved:
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.preserve import PreserveOptions, preserve
@@ -112,7 +126,7 @@ def _from_hub(
         hub=node.hub,
         cache=node.hub_cache,
         library=node.library,
-        options=PreserveOptions(allow_gated=allow_gated, known_damage=known_damage),
+        options=PreserveOptions(allow_gated=allow_gated, known_damage=known_damage, hard_links=hard_links),
         report=out.report,
     )
     with node.state_store(out.report) as store:  # the Hub has just listed it
@@ -121,7 +135,15 @@ def _from_hub(
 
 
 def _from_folder(
-    node: Node, out: Output, source: Path, target: str | None, repo: str | None, commit: str | None, git: str | None
+    node: Node,
+    out: Output,
+    source: Path,
+    target: str | None,
+    repo: str | None,
+    commit: str | None,
+    git: str | None,
+    *,
+    hard_links: bool,
 ) -> Preserved:
     from p2pqwen.operations.preserve_folder import preserve_folder
     from p2pqwen.values.snapshot_id import SnapshotId
@@ -136,6 +158,7 @@ def _from_folder(
         git=_git_source(node, source, git),
         library=node.library,
         endpoint=node.config.hub.endpoint,
+        hard_links=hard_links,
         report=out.report,
     )
 

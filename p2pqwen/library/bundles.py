@@ -5,7 +5,8 @@
     bundles/<publisher id>/.coming-<random>/…                                  an index on its way, not judged yet
 
 A bundle is held once its index was accepted; until then what comes of it has a folder of its own for one fetch, and
-nothing shares a file with it. Files that did not change are links to those of the version before.
+nothing shares a file with it. Once it is held, files that did not change become links to those of the version before:
+those that are right under its own v1 pieces and pieces root, read for that.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +24,9 @@ from p2pqwen.errors import FormatError, P2pqwenError
 from p2pqwen.index.acceptance import Position
 from p2pqwen.index.bundle import bundle_name, check_bundle, parse_bundle_name
 from p2pqwen.library import durable
+from p2pqwen.library.hashing import hash_file
 from p2pqwen.library.home import Home
-from p2pqwen.library.linking import place
+from p2pqwen.library.linking import place_linked
 from p2pqwen.torrent.info import MAX_INFO_BYTES, FileEntry
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
 from p2pqwen.values.digest import Sha1, Sha256
@@ -34,6 +36,7 @@ KEPT = 2
 """Bundles kept for each publisher: the newest, and the one before, which others may still be fetching."""
 _COMING = ".coming-"
 _LEFT_SECONDS = 86_400.0
+_V1 = 20  # bytes of a v1 piece hash
 _INFO = re.compile(r"(?P<name>.+)\.(?P<infohash>[0-9a-f]{40})\.info", re.ASCII)
 
 
@@ -123,20 +126,28 @@ class BundleStore:
                 self.folder(publisher).rmdir()  # of a publisher with nothing else
 
     def prepare(self, publisher: Sha256, position: Position, metainfo: Metainfo) -> HeldBundle:
-        """Make the folder of a bundle, with every file in it that an earlier one already has.
-
-        Not held before `enter`. Raises `DiskError`.
-        """
+        """Make the folder of a bundle, which is not held, and shares nothing, before `enter`; raises `DiskError`."""
         held = self._held(publisher, position, metainfo.infohash.v1)
         with durable.disk_errors(f"create {held.folder}"):
             durable.make_folder(held.folder)
-        earlier = self._content(one for one in self.all(publisher) if one != held)
-        for file in metainfo.files:
-            source = None if file.pieces_root is None else earlier.get(file.pieces_root)
-            target = held.path(file.path)
-            if source is not None and not target.exists():
-                place(source, target)
         return held
+
+    def separate(self, held: HeldBundle, metainfo: Metainfo, files: Collection[RepoPath]) -> frozenset[RepoPath]:
+        """Return which of these files are had: they share their bytes with another bundle, and are right.
+
+        Those that share them and are wrong give up the name, so that a download gets a file of its own. Raises
+        `DiskError`.
+        """
+        had = set()
+        for index, file in enumerate(metainfo.files):
+            path = held.path(file.path)
+            if file.path not in files or path.is_symlink() or not path.is_file() or path.stat().st_nlink < 2:
+                continue
+            if _is_right(path, metainfo, index):
+                had.add(file.path)
+            else:
+                durable.remove(path)
+        return frozenset(had)
 
     def write(self, held: HeldBundle, file: RepoPath, data: bytes) -> None:
         """Put one file of a bundle in place; one that is right already stays the link it is."""
@@ -145,8 +156,12 @@ class BundleStore:
             durable.write(path, data)
 
     def enter(self, held: HeldBundle, metainfo: Metainfo) -> None:
-        """Say that the bundle is here: its index was accepted; and drop those that are older than the last two."""
+        """Say that the bundle is here: its index was accepted; share what it can, and drop all but the last two.
+
+        The caller holds `lock_path`.
+        """
         durable.write(held.info_path, metainfo.info)
+        self.share(held, metainfo)
         for old in self.all(held.publisher)[KEPT:]:
             self.remove(old)
         self._sweep(held.publisher)
@@ -174,6 +189,20 @@ class BundleStore:
                 if path.stat().st_mtime < long_ago:
                     shutil.rmtree(path, ignore_errors=True)
 
+    def share(self, held: HeldBundle, metainfo: Metainfo) -> None:
+        """Give files that are missing here a second name where an earlier bundle has them.
+
+        The bundle's index was accepted, and the caller holds `lock_path`, as whoever downloads into one does: so
+        nobody is writing to them.
+        """
+        earlier = self._content(one for one in self.all(held.publisher) if one != held)
+        for index, file in enumerate(metainfo.files):
+            source = None if file.pieces_root is None else earlier.get(file.pieces_root)
+            target = held.path(file.path)
+            if source is None or target.exists() or target.is_symlink() or not _is_right(source, metainfo, index):
+                continue
+            place_linked(source, target)
+
     def _held(self, publisher: Sha256, position: Position, infohash: Sha1) -> HeldBundle:
         return HeldBundle(publisher, position, infohash, self.folder(publisher) / str(infohash))
 
@@ -197,6 +226,20 @@ def _position(name: str) -> Position | None:
         return parse_bundle_name(name)
     except FormatError:
         return None  # somebody else's file
+
+
+def _is_right(path: Path, metainfo: Metainfo, index: int) -> bool:
+    """Read a file and compare it with all that a torrent says of the one at `index`; it has no piece layers here."""
+    layout, file = metainfo.layout, metainfo.files[index]
+    try:
+        found = hash_file(
+            path, piece_length=layout.piece_length, padded=layout.pad_after(index) > 0, git_blob=False
+        ).hashes
+    except P2pqwenError:
+        return False
+    pieces = layout.pieces(index)
+    v1 = metainfo.pieces[pieces.start * _V1 : pieces.stop * _V1]
+    return (found.size, found.pieces, found.pieces_root) == (file.size, v1, file.pieces_root)
 
 
 def _is_here(path: Path, file: FileEntry) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 
 from p2pqwen.errors import DiskError, FormatError, P2pqwenError
 from p2pqwen.library import durable
+from p2pqwen.library.linking import shares_blocks
 from p2pqwen.library.space import RESERVE, free_space
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -229,16 +230,19 @@ class LibraryFolders:
         return self._read[1]
 
 
-def bytes_to_write(files: Iterable[tuple[int, Path | None]]) -> Callable[[Path], int]:
+def bytes_to_write(files: Iterable[tuple[int, Path | None]], *, hard_links: bool = True) -> Callable[[Path], int]:
     """Return how many bytes files take below a folder, given sizes and where their content stands already, if it does.
 
-    A file is linked where its content is on the same disk, and written anywhere else.
+    A file is linked where its content is on the same disk, and written anywhere else. Without `hard_links` it is
+    written there too, unless that disk has reflinks.
     """
-    known = [(size, None if source is None else device(source)) for size, source in files]
+    known = [(size, source, None if source is None else device(source)) for size, source in files]
 
     def needed(folder: Path) -> int:
         disk = device(folder)
-        return sum(size for size, on in known if on != disk)
+        near = [(size, source) for size, source, on in known if source is not None and on == disk]
+        shared = near if hard_links or (near and shares_blocks(near[0][1], folder)) else []
+        return sum(size for size, *_ in known) - sum(size for size, _ in shared)
 
     return needed
 

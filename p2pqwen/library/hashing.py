@@ -7,12 +7,13 @@ import os
 import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
 
 from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.library.durable import disk_errors
+from p2pqwen.library.verified import Look
 from p2pqwen.manifest.git_object import blob_hasher, blob_oid
 from p2pqwen.manifest.git_sha1 import refused
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, Pointer, parse_pointer
@@ -42,6 +43,7 @@ class FileDigests:
     `git_blob` is the blob id of the content itself (not of an LFS pointer), None where it was not asked for; likewise
     `hashes` is `NO_HASHES`. `pointer`: the content *is* an LFS pointer, to this. No hash tells that, so it comes with
     them wherever a file is read; `operations.file_check` refuses it.
+    `look`: how the file looked while it was read, None where it was still being written.
     """
 
     size: int
@@ -49,6 +51,7 @@ class FileDigests:
     git_blob: GitOid | None
     hashes: FileHashes
     pointer: Pointer | None
+    look: Look | None = field(default=None, compare=False)
 
 
 class Digester:
@@ -160,7 +163,7 @@ def hash_file(
         after = os.fstat(file.fileno())
     if digester.done != before.st_size or _identity(before) != _identity(after):
         raise _changed(path)
-    return digester.finish(path)
+    return replace(digester.finish(path), look=Look.of_stat(after))
 
 
 def _changed(path: Path) -> FileChangedError:

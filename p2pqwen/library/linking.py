@@ -1,4 +1,10 @@
-"""Put a file's bytes at a second place for as little disk as the file system allows."""
+"""Put a file's bytes at a second place for as little disk as the file system allows.
+
+A reflink shares blocks until one side writes, so it is always tried first. A hard link is one inode with two names:
+whoever writes through one changes the other, and its link count and change time are its owner's business too. So it is
+made only where the caller says so, which is where both names are ours (`operations.reuse.share`, the Hugging Face cache
+as a target), or where the user asked for it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,7 @@ import enum
 import errno
 import fcntl
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -24,10 +31,9 @@ class Placement(enum.StrEnum):
     COPY = "copy"
 
 
-def place(source: Path, target: Path, *, allow_hard_link: bool = True) -> Placement:
-    """Create `target` with the bytes of `source` (links followed): reflink, else hard link, else copy.
+def place(source: Path, target: Path, *, allow_hard_link: bool = False) -> Placement:
+    """Create `target` with the bytes of `source` (links followed): reflink, else hard link where allowed, else copy.
 
-    `allow_hard_link=False` is for a source that others may write to in place: a hard link would change with it.
     Raises `DiskError`; an existing target is an error.
     """
     with disk_errors(f"place {target}"):
@@ -39,6 +45,23 @@ def place(source: Path, target: Path, *, allow_hard_link: bool = True) -> Placem
             return Placement.HARD_LINK
         _copy(source, target)
         return Placement.COPY
+
+
+def place_linked(source: Path, target: Path) -> Placement:
+    """Do what `place` does, with a hard link where the file system has no reflinks: both names are ours to give."""
+    return place(source, target, allow_hard_link=True)
+
+
+def shares_blocks(source: Path, folder: Path) -> bool:
+    """Tell whether a reflink of `source` can be made in `folder`, or where that would be; raises `DiskError`."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if source.stat().st_dev != existing.stat().st_dev:
+        return False
+    probe = existing / f".p2pqwen-reflink-{os.getpid()}-{secrets.token_hex(4)}"
+    with disk_errors(f"write {probe}"):
+        made = _reflink(source.resolve(strict=True), probe)
+        probe.unlink(missing_ok=True)
+    return made
 
 
 def _reflink(source: Path, target: Path) -> bool:

@@ -11,8 +11,10 @@
 Order of writes: a preserved snapshot is renamed into place and then gets its torrent; a fetched one gets its marker,
 then its torrent, and loses the marker when everything wanted is verified. So a crash leaves a folder without a torrent
 (not held; taken back to staging by the next try) or a marker (incomplete; the next fetch goes on), never a wrong
-"complete". `install` and `finish` say "complete", and write the payload and its folders out to the disk before they do:
-a power cut must not leave a torrent that stands for files of zeros.
+"complete". `install` and `finish` say "complete". They write the payload and its folders out to the disk before they
+do: a power cut must not leave a torrent that stands for files of zeros. Whatever makes a snapshot complete or partial
+hands over how its files looked when they were verified (`library.verified`), and that is written first; `Library.state`
+says `changed` where they look otherwise now.
 
 A held snapshot keeps its infohash and its proof: no torrent of another infohash, and none without the proof, is ever
 written in its place, whoever says that it is of the same commit. Only `remove` makes room for it.
@@ -27,6 +29,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -37,12 +40,14 @@ from p2pqwen.library.folders import AwayError, AwaySnapshot, LibraryFolder, Libr
 from p2pqwen.library.home import Home
 from p2pqwen.library.sealed import seal, unseal
 from p2pqwen.library.space import RESERVE, allocated
+from p2pqwen.library.verified import Verified, VerifiedFiles
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.values import json_fields
 from p2pqwen.values.counted import counted
 from p2pqwen.values.digest import CommitId, Sha256
+from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import file_stem
 from p2pqwen.values.strict_json import JsonValue
@@ -60,6 +65,7 @@ class State(enum.StrEnum):
     COMPLETE = "complete"
     PARTIAL = "partial"  # the files chosen with --include are here and verified
     INCOMPLETE = "incomplete"  # a fetch that has not finished
+    CHANGED = "changed"  # was complete or partial; its files look otherwise than when they were verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,25 @@ class HeldSnapshot:
         got = Sha256.of(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES))
         return None if sealed == _sealing(self.torrent_path, got) else (_sealed_digest(sealed), got)
 
+    def require_torrent(self, metainfo: Metainfo) -> None:
+        """Raise `VerificationError` where the snapshot here, whole or not, is of another torrent: it stays as it is.
+
+        A torrent that cannot be read is no obstacle: it is told of elsewhere, and replaced.
+        """
+        with suppress(FormatError, NotFoundError):
+            stored = self.metainfo()
+            if stored.infohash != metainfo.infohash:
+                raise VerificationError(
+                    f"the library holds {self.id} from another torrent",
+                    expected=metainfo.infohash.v2,
+                    got=stored.infohash.v2,
+                    hint=f"compare the two, then drop the one here with `p2pqwen remove {self.id}`",
+                )
+
+    def wants(self, path: RepoPath) -> bool:
+        """Tell whether a file is one of those to have: of a partial snapshot, one that was chosen."""
+        return self.selected is None or any(fnmatch.fnmatchcase(path.text, glob) for glob in self.selected)
+
     def metainfo(self) -> Metainfo:
         """Read its torrent; raises `FormatError`, `DiskError`."""
         return parse_metainfo(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES))
@@ -94,6 +119,7 @@ class Library:
 
     def __init__(self, home: Home, more: Sequence[LibraryFolder] = (), *, reserve: int = RESERVE) -> None:
         self._home = home
+        self.verified = VerifiedFiles(home)
         self._main = LibraryFolder(home.library, reserve, main=True)
         self._folders = LibraryFolders((self._main, *more), home.library_folders, home.locks / "folders.lock")
         self._listed: dict[str, _Listing[tuple[str, RepoId | None]]] = {}
@@ -246,11 +272,12 @@ class Library:
         for one in self.folders:
             _remove_folder(one, one.staged(snapshot))
 
-    def install(self, snapshot: SnapshotId, torrent: bytes) -> HeldSnapshot:
+    def install(self, snapshot: SnapshotId, torrent: bytes, verified: Verified) -> HeldSnapshot:
         """Move a verified staged snapshot into the library and give it its torrent; raises `DiskError`."""
         staged = self.stage(snapshot)
         durable.sync_tree(staged)
         durable.rename(staged, self._here(snapshot).folder(snapshot), shared=True)
+        self.verified.keep(snapshot, verified)
         return self._enter(snapshot, torrent)
 
     def begin(self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None) -> HeldSnapshot:
@@ -262,10 +289,13 @@ class Library:
         self._mark(snapshot, State.INCOMPLETE, selected)
         return self._enter(snapshot, torrent)
 
-    def finish(self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None) -> HeldSnapshot:
+    def finish(
+        self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None, verified: Verified
+    ) -> HeldSnapshot:
         """Say that everything wanted is here and verified: complete, or partial where files were chosen."""
         place = self._here(snapshot)
         durable.sync_tree(place.folder(snapshot))
+        self.verified.keep(snapshot, verified)
         self._write_torrent(snapshot, torrent)
         if selected is None:
             durable.remove(place.marker(snapshot))
@@ -273,6 +303,25 @@ class Library:
             self._mark(snapshot, State.PARTIAL, selected)
         self.remember()
         return _read(place, place.torrent_path(snapshot), snapshot.repo)
+
+    def state(self, held: HeldSnapshot, infohash: Sha256, size: int) -> State:
+        """Return the state of a snapshot by what its files look like now.
+
+        `infohash` (v2) and `size` (bytes of all its files) are its torrent's.
+
+        It asks the file system about every file: for people and scrubbing, not for every turn of a node.
+        """
+        if held.state is State.INCOMPLETE:
+            return held.state
+        known = self.verified.of(held.id)
+        whole = known is not None and known.infohash == infohash
+        if held.state is State.COMPLETE:
+            whole = whole and known is not None and known.size == size
+        return held.state if whole and known is not None and known.same_content(held.folder) else State.CHANGED
+
+    def scratch(self, snapshot: SnapshotId) -> Path:
+        """Return the folder for what is on its way into this snapshot's own; whoever uses it empties it."""
+        return self._here(snapshot).staging / f".{file_stem(snapshot)}"
 
     def replace_torrent(self, snapshot: SnapshotId, torrent: bytes) -> None:
         """Write a torrent with more signatures or seeds over the old one; raises as `begin` does."""
@@ -468,11 +517,7 @@ def _outstanding(held: HeldSnapshot) -> int:
         files = held.metainfo().layout.files
     except P2pqwenError:
         return 0
-    wanted = [
-        file
-        for file in files
-        if held.selected is None or any(fnmatch.fnmatchcase(file.path.text, glob) for glob in held.selected)
-    ]
+    wanted = [file for file in files if held.wants(file.path)]
     return sum(max(0, file.size - allocated(held.folder / file.path.text)) for file in wanted)
 
 
@@ -488,6 +533,7 @@ def _read_marker(path: Path) -> tuple[State, tuple[str, ...] | None]:
     try:
         value = unseal(durable.read(path, max_bytes=MAX_MARKER_SIZE), max_bytes=MAX_MARKER_SIZE)
         selected = None if value["selected"] is None else json_fields.texts(value, "selected", limit=MAX_GLOBS)
-        return State(json_fields.text(value, "state")), selected
+        state = State(json_fields.text(value, "state"))
     except (ValueError, KeyError, FormatError):
         return State.INCOMPLETE, None
+    return (state if state is State.PARTIAL else State.INCOMPLETE), selected

@@ -2,16 +2,22 @@
 
     verified/<org>--<model>@<commit>.json
 
-While size, inode, modification and change time are the same, nobody has written to a file through the file system, so
-it need not be read again to be believed. Rotten sectors do not show here: that is what scrubbing is for. Anything
-unreadable or different counts as "not verified" and costs a reading, nothing more.
+While size, inode and modification time are the same, nobody has written to a file through the file system: as long as
+that is so of all its files, a snapshot may be called complete. While the change time is the same too, a file need not
+be read again to be believed: a second name or another mode changes that, and so does whoever sets the modification time
+back. Rotten sectors do not show here: that is what scrubbing is for. Anything unreadable or different counts as "not
+verified" and costs a reading, nothing more.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from p2pqwen.errors import DiskError, FormatError, NotFoundError
 from p2pqwen.library import durable
@@ -22,6 +28,64 @@ from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.snapshot_place import file_stem
 
 MAX_RECORD_SIZE = 64 << 20
+_UNREADABLE = (NotFoundError, DiskError, FormatError, OSError, ValueError, KeyError, TypeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a file looks without being read: bytes, inode, and its modification and change times in nanoseconds."""
+
+    size: int
+    inode: int
+    modified: int
+    changed: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """Look at a file, not through a symlink; raises `OSError`."""
+        return cls.of_stat(path.lstat())
+
+    @classmethod
+    def of_stat(cls, stat: os.stat_result) -> Self:
+        """Return the look that a stat(2) tells."""
+        return cls(stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
+
+    def same_content(self, other: Look) -> bool:
+        """Tell whether nothing says that the content differs; names and modes may."""
+        return (self.size, self.inode, self.modified) == (other.size, other.inode, other.modified)
+
+    def to_json(self) -> list[int]:
+        """Return the stored form."""
+        return [self.size, self.inode, self.modified, self.changed]
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Files that were just verified against the torrent of `infohash` (v2), and how each looked."""
+
+    infohash: Sha256
+    looks: Mapping[RepoPath, Look]
+
+    @classmethod
+    def now(cls, infohash: Sha256, folder: Path, files: Iterable[RepoPath]) -> Self:
+        """Take the looks of this moment; raises `DiskError` where a file is missing."""
+        looks = {}
+        for path in files:
+            with durable.disk_errors(f"look at {folder / path.text}"):
+                looks[path] = Look.of(folder / path.text)
+        return cls(infohash, looks)
+
+    @property
+    def size(self) -> int:
+        """Bytes of these files."""
+        return sum(look.size for look in self.looks.values())
+
+    def same_content(self, folder: Path) -> bool:
+        """Tell whether nothing says that the content of any of these files changed since; a missing one did."""
+        try:
+            return all(look.same_content(Look.of(folder / path.text)) for path, look in self.looks.items())
+        except OSError:
+            return False
 
 
 class VerifiedFiles:
@@ -32,29 +96,50 @@ class VerifiedFiles:
 
     def record(self, snapshot: SnapshotId, infohash: Sha256, folder: Path, files: Iterable[RepoPath]) -> None:
         """Note that these files were just verified against this torrent; raises `DiskError`."""
-        looks = {}
-        for path in files:
-            with durable.disk_errors(f"look at {folder / path.text}"):
-                looks[path.text] = _look(folder / path.text)
-        document = {"infohash": str(infohash), "files": looks}
-        durable.write(self._path(snapshot), json.dumps(document).encode())
+        self.keep(snapshot, Verified.now(infohash, folder, files))
+
+    def keep(self, snapshot: SnapshotId, verified: Verified) -> None:
+        """Note what was verified, as it looked then; raises `DiskError`."""
+        looks = {path.text: look.to_json() for path, look in verified.looks.items()}
+        self._write(snapshot, {"infohash": str(verified.infohash), "files": looks})
 
     def unchanged(self, snapshot: SnapshotId, infohash: Sha256, folder: Path, files: Iterable[RepoPath]) -> bool:
-        """Tell whether every one of these files was verified and looks as it did then."""
-        try:
-            document = json.loads(durable.read(self._path(snapshot), max_bytes=MAX_RECORD_SIZE))
-            known = document["files"] if document["infohash"] == str(infohash) else {}
-            return all(known[path.text] == _look(folder / path.text) for path in files)
-        except (NotFoundError, DiskError, FormatError, OSError, ValueError, KeyError, TypeError):
+        """Tell whether every one of these files was verified and looks as it did then, its change time included."""
+        known = self.of(snapshot)
+        if known is None or known.infohash != infohash:
             return False
+        try:
+            return all(known.looks[path] == Look.of(folder / path.text) for path in files)
+        except (OSError, KeyError):
+            return False
+
+    def of(self, snapshot: SnapshotId) -> Verified | None:
+        """Return what was verified of a snapshot last; None where nothing readable says."""
+        try:
+            document = self._read(snapshot)
+            looks = {RepoPath(name): _look_of(look) for name, look in document["files"].items()}
+            return Verified(Sha256.parse(document["infohash"]), looks)
+        except (*_UNREADABLE, AttributeError):
+            return None
+
+    @contextmanager
+    def naming(self, snapshot: SnapshotId, folder: Path, files: Iterable[RepoPath]) -> Iterator[None]:
+        """Within the block these files get further names, which changes their change times: the record follows.
+
+        Only of files that until then looked as they did when they were verified. What cannot be written costs a
+        reading later.
+        """
+        before = self._untouched(snapshot, folder, files)
+        try:
+            yield
+        finally:
+            with suppress(*_UNREADABLE):
+                self._follow(snapshot, folder, before)
 
     def infohash(self, snapshot: SnapshotId) -> Sha256 | None:
         """Return the v2 infohash of the torrent it was verified against last; None if that is not known."""
-        try:
-            document = json.loads(durable.read(self._path(snapshot), max_bytes=MAX_RECORD_SIZE))
-            return Sha256.parse(document["infohash"])
-        except (NotFoundError, DiskError, FormatError, ValueError, KeyError, TypeError):
-            return None
+        known = self.of(snapshot)
+        return None if known is None else known.infohash
 
     def stamp(self, snapshot: SnapshotId) -> int:
         """Return when a snapshot's record was written, in nanoseconds; 0 if there is none."""
@@ -65,10 +150,32 @@ class VerifiedFiles:
         """Forget what was verified; raises `DiskError`."""
         durable.remove(self._path(snapshot))
 
+    def _untouched(self, snapshot: SnapshotId, folder: Path, files: Iterable[RepoPath]) -> dict[str, Look]:
+        try:
+            known = self._read(snapshot)["files"]
+            looks = {path.text: Look.of(folder / path.text) for path in files if path.text in known}
+            return {name: look for name, look in looks.items() if _look_of(known[name]) == look}
+        except _UNREADABLE:
+            return {}
+
+    def _follow(self, snapshot: SnapshotId, folder: Path, before: Mapping[str, Look]) -> None:
+        now = {name: Look.of(folder / name) for name in before}
+        moved = {name: look for name, look in now.items() if look != before[name] and look.same_content(before[name])}
+        if moved:
+            document = self._read(snapshot)
+            document["files"] |= {name: look.to_json() for name, look in moved.items()}
+            self._write(snapshot, document)
+
+    def _read(self, snapshot: SnapshotId) -> dict[str, Any]:
+        return dict(json.loads(durable.read(self._path(snapshot), max_bytes=MAX_RECORD_SIZE)))
+
+    def _write(self, snapshot: SnapshotId, document: Mapping[str, Any]) -> None:
+        durable.write(self._path(snapshot), json.dumps(document).encode())
+
     def _path(self, snapshot: SnapshotId) -> Path:
         return self._folder / f"{file_stem(snapshot)}.json"
 
 
-def _look(path: Path) -> list[int]:
-    stat = path.lstat()
-    return [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
+def _look_of(stored: list[int]) -> Look:
+    size, inode, modified, changed = stored
+    return Look(size, inode, modified, changed)

@@ -35,6 +35,7 @@ from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.torrent import SwarmTorrent
+from p2pqwen.swarm.writable import prove_writable
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, metainfo_from_info
 from p2pqwen.values.counted import counted
@@ -98,6 +99,7 @@ def make_bundle(store: BundleStore, accepted: Accepted, site: Path) -> tuple[Hel
     metainfo = build_bundle(accepted.position, layout, hashes)
     with durable.lock(store.lock_path(accepted.publisher), wait=True):
         held = store.prepare(accepted.publisher, accepted.position, metainfo)
+        store.share(held, metainfo)
         for file in layout.files:
             store.write(held, file.path, _read(site, file.path))
         store.enter(held, metainfo)
@@ -118,7 +120,7 @@ def fetch_index(
         check_bundle(metainfo.parsed_info, pointer.position)
         with store.coming(publisher, pointer.position, metainfo) as held:
             first = replace(network, found=tuple(dict.fromkeys((*peers, *network.found))))
-            connected = _bring(swarm, metainfo, held, {INDEX_PATH}, first, report)
+            connected = _bring(swarm, store, metainfo, held, {INDEX_PATH}, first, report)
             data = durable.read(held.path(INDEX_PATH), max_bytes=MAX_INDEX_SIZE)
     return BundleIndex(data, pointer.position, metainfo, tuple(dict.fromkeys((*connected, *peers))))
 
@@ -146,7 +148,9 @@ def fetch_torrents(
     Raises `NetworkError` when they do not come in time, or another process does not let go of the bundle.
     """
     with _lock(store, held.publisher, network), _session(network, report) as swarm:
-        return _bring(swarm, held.metainfo(), held, set(paths), network, report)
+        metainfo = held.metainfo()
+        store.share(held, metainfo)
+        return _bring(swarm, store, metainfo, held, set(paths), network, report)
 
 
 def read_torrent(held: HeldBundle, path: RepoPath) -> bytes | None:
@@ -206,7 +210,7 @@ def _metadata(
     held = store.get(publisher, pointer.position)
     if held is not None and _names(pointer, metainfo := held.metainfo()):
         return metainfo, ()
-    folder, deadline = store.folder(publisher), time.monotonic() + network.seconds
+    deadline = time.monotonic() + network.seconds
     turns: list[Endpoint] = []
     only: Endpoint | None = None
     tried: dict[Endpoint, None] = {}
@@ -214,7 +218,7 @@ def _metadata(
     try:
         while True:
             swarm.admit([] if only is None else [only], ())
-            found, met = _ask_for_metadata(swarm, folder, pointer, network, only, share, deadline)
+            found, met = _ask_for_metadata(swarm, pointer, network, only, share, deadline)
             if found is not None:
                 break
             if only is None:
@@ -231,7 +235,6 @@ def _metadata(
 
 def _ask_for_metadata(
     swarm: Swarm,
-    folder: Path,
     pointer: Pointer,
     network: BundleNetwork,
     only: Endpoint | None,
@@ -240,7 +243,7 @@ def _ask_for_metadata(
 ) -> tuple[Metainfo | None, tuple[Endpoint, ...]]:
     """Ask everybody, or for `share` seconds one; None where somebody is there and nothing comes. Who was connected."""
     trackers = network.trackers if only is None else ()
-    torrent = swarm.add_magnet(pointer.infohash_v1, pointer.infohash_v2, folder, trackers=trackers, held=True)
+    torrent = swarm.add_magnet(pointer.infohash_v1, pointer.infohash_v2, trackers=trackers, held=True)
     met_since: float | None = None
     started = time.monotonic()
 
@@ -264,6 +267,7 @@ def _ask_for_metadata(
 
 def _bring(
     swarm: Swarm,
+    store: BundleStore,
     metainfo: Metainfo,
     held: HeldBundle,
     files: Collection[RepoPath],
@@ -271,7 +275,10 @@ def _bring(
     report: Report,
 ) -> tuple[Endpoint, ...]:
     """Download some files of a bundle; what is right on disk already is not asked for again."""
-    return _Bringing(swarm, metainfo, held, files, network, report).run()
+    had = store.separate(held, metainfo, files)
+    if had.issuperset(files):
+        return ()
+    return _Bringing(swarm, metainfo, held, frozenset(files), had, network, report).run()
 
 
 class _Bringing:
@@ -282,13 +289,15 @@ class _Bringing:
         swarm: Swarm,
         metainfo: Metainfo,
         held: HeldBundle,
-        files: Collection[RepoPath],
+        files: frozenset[RepoPath],
+        had: frozenset[RepoPath],
         network: BundleNetwork,
         report: Report,
     ) -> None:
-        self._swarm, self._metainfo, self._held, self._files = swarm, metainfo, held, files
+        self._swarm, self._metainfo, self._held, self._files = swarm, metainfo, held, files - had
         self._network, self._report = network, report
-        size = sum(file.size for file in metainfo.files if file.path in files)
+        self._here = sum(file.size for file in metainfo.files if file.path in had)
+        size = sum(file.size for file in metainfo.files if file.path in self._files)
         self._deadline = time.monotonic() + network.seconds + size / _SLOWEST
         self._known = _resolved((*network.peers, *network.found))
         self._tried: dict[Endpoint, None] = {}
@@ -317,9 +326,8 @@ class _Bringing:
         """Have one try; raises `TrialOverError` when it is another's turn, `NetworkError` when it is nobody's."""
         swarm, network, name = self._swarm, self._network, self._metainfo.name
         trackers = [network.trackers] if network.trackers else []
-        torrent = swarm.add_download(
-            self._metainfo, self._held.save_path, files=self._files, trackers=trackers, held=True
-        )
+        writable = prove_writable(self._metainfo, self._held.save_path, self._files)
+        torrent = swarm.add_download(self._metainfo, writable, trackers=trackers, held=True)
         try:
             _wait(swarm, torrent, network, lambda: torrent.checked, "a look at the bundle on disk")
             _start(torrent, self._known if only is None else [only])
@@ -331,11 +339,11 @@ class _Bringing:
             _wait(swarm, torrent, settling, lambda: torrent.flushes > before, "the disk to write the bundle")
         finally:
             self._met.update(torrent.met)
-            swarm.remove(torrent)
+            swarm.release(torrent)  # before the lock goes: then its files may be shared
 
     def _is_done(self, torrent: SwarmTorrent, turn: _Turn) -> bool:
         progress, only = torrent.progress(), self._trials.only
-        self._report(Progress("bundle", progress.done, progress.total))
+        self._report(Progress("bundle", self._here + progress.done, self._here + progress.total))
         if progress.phase is Phase.FINISHED:
             return True
         gone = self._trials.others_wait and turn.seconds > _CONNECT_SECONDS and not torrent.peers()

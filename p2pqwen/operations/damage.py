@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2pqwen.library.hashing import FileDigests, OnBytes, hash_file
+from p2pqwen.library.hashing import OnBytes, hash_file
 from p2pqwen.manifest.manifest import FileRow
-from p2pqwen.operations.file_check import difference
+from p2pqwen.operations.file_check import bad_pieces, difference
 from p2pqwen.torrent.metainfo import Metainfo
-
-_V1, _V2 = 20, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +46,9 @@ def look_for_damage(
         on_bytes=on_bytes,
     )
     root = metainfo.files[index].pieces_root
-    bad = _bad_pieces(metainfo, index, found)
+    bad = bad_pieces(metainfo, index, found)
     if bad or found.hashes.pieces_root != root:
         return Damage(file.path.text, bad or pieces, f"pieces root {root}", f"pieces root {found.hashes.pieces_root}")
-    if (wrong := difference(found, size=file.size, root=root, row=row)) is not None:
+    if (wrong := difference(metainfo, index, row, found)) is not None:
         return Damage(file.path.text, (), *wrong.shown)
     return None
-
-
-def _bad_pieces(metainfo: Metainfo, index: int, found: FileDigests) -> tuple[int, ...]:
-    pieces = metainfo.layout.pieces(index)
-    root = metainfo.files[index].pieces_root
-    layer = b"" if root is None else metainfo.piece_layers.get(root, b"")
-    bad = []
-    for at, piece in enumerate(pieces):
-        v1_right = metainfo.pieces[piece * _V1 : (piece + 1) * _V1] == found.hashes.pieces[at * _V1 : (at + 1) * _V1]
-        v2 = slice(at * _V2, (at + 1) * _V2)
-        if not v1_right or layer[v2] != found.hashes.piece_layer[v2]:
-            bad.append(piece)
-    return tuple(bad)

@@ -1,7 +1,8 @@
 """Fetch a model: find its torrent, bring its bytes from peers and web seeds, verify them, lay them where users look.
 
 Steps: 1. what the target names, and who signed it; 2. whether it is here already; 3. room, a marker, the download;
-4. every file against the manifest; 5. "complete" is written; 6. the Hugging Face cache. A crash after any of them
+4. every file against the manifest, and what other snapshots had is put in place; 5. "complete" is written; 6. the
+Hugging Face cache. A crash after any of them
 leaves what the next run of the same command goes on from. Where nobody has the torrent, steps 3 to 5 are a rebuild from
 the source that the magnet names, if that is still there.
 
@@ -13,7 +14,7 @@ byte is asked for. Of two torrents of one infohash the better one is gone on wit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,23 +32,24 @@ from p2pqwen.errors import (
     VerificationError,
 )
 from p2pqwen.events import Event, Notice, Report, ignore
-from p2pqwen.hub.cache import HubCache
+from p2pqwen.hub.cache import HubCache, Place
 from p2pqwen.index.standing import Judgement, NotAdmittedError, Standing
 from p2pqwen.library import durable
 from p2pqwen.library.folders import AwayError, bytes_to_write
+from p2pqwen.library.hashing import FileDigests
 from p2pqwen.library.home import Home
 from p2pqwen.library.known_peers import MAX_DHT_NODES, UNKNOWN_ID, KnownPeers
-from p2pqwen.library.linking import place
+from p2pqwen.library.linking import place, place_linked
 from p2pqwen.library.snapshots import HeldSnapshot, State
-from p2pqwen.library.verified import VerifiedFiles
+from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.fetch_download import Downloaded, DownloadJob, download
 from p2pqwen.operations.fetch_files import (
     check_files,
     choose_files,
+    make_empty_files,
     rebuild_manifest,
     require_room,
-    unshare_bad_files,
 )
 from p2pqwen.operations.fetch_metadata import KeptMetadata, NoMetadataError, ask_for_layers, ask_peers
 from p2pqwen.operations.fetch_plan import FetchPlan, Sources, make_plan, plan_of
@@ -55,10 +57,10 @@ from p2pqwen.operations.fetch_target import FetchTarget
 from p2pqwen.operations.lookup import check_metadata, find_entries
 from p2pqwen.operations.rebuild import Rebuild
 from p2pqwen.operations.recipe_source import RecipeSource, recipe_sources
-from p2pqwen.operations.reuse import held_content, reuse
+from p2pqwen.operations.reuse import OnDisk, Search, held_content, separate, take
 from p2pqwen.operations.rise import join, rise
 from p2pqwen.operations.snapshot_build import warnings_of
-from p2pqwen.operations.verify import verify_held
+from p2pqwen.operations.verify import verify_again
 from p2pqwen.operations.wanted_torrent import WantedTorrent
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
@@ -189,7 +191,8 @@ class _Fetch:
         self._options, self._places, self._report, self._on_plan = options, places, report, on_plan
         self._library = places.sources.library
         self._kept = KeptMetadata(places.home)
-        self._verified = VerifiedFiles(places.home)
+        self._verified = self._library.verified
+        self._searched: tuple[InfoHash, Search] | None = None
 
     def run(self, plan: FetchPlan) -> Fetched:
         plan = self._without_inside_trackers(plan)
@@ -201,6 +204,8 @@ class _Fetch:
             with durable.lock(self._library.lock_path(plan.snapshot)):
                 if (here := self._already_here(plan)) is not None:
                     return here
+                if self._needs_nobody(plan) and (made := self._make(None, plan, (), None)) is not None:
+                    return made
         try:
             return self._from_swarm(plan)
         except NoMetadataError as error:
@@ -209,13 +214,15 @@ class _Fetch:
     def _from_swarm(self, plan: FetchPlan) -> Fetched:
         peers = [*self._options.peers, *self._named_peers(plan)]
         with Swarm(self._network(plan, peers), report=self._report) as swarm:
-            if plan.metainfo is None:
+            unknown = plan.metainfo is None
+            if unknown:
                 plan, peers = self._with_metadata(swarm, plan, peers)
                 self._on_plan(plan.snapshot)
                 self._refuse_contradicted(plan)
             plan = self._with_layers(swarm, plan, peers)
             with durable.lock(self._library.lock_path(plan.snapshot)), self._relaying(plan) as relayed:
-                fetched = self._download(swarm, plan, peers, relayed)
+                here = self._already_here(plan) if unknown else None
+                fetched = here or self._download(swarm, plan, peers, relayed)
             self._remember_dht(swarm)
             return fetched
 
@@ -229,8 +236,7 @@ class _Fetch:
             if not (asked or network.dht or network.lsd or (network.trackers and plan.trackers)):
                 raise NoMetadataError("no peer is named, and no way of finding one is switched on")
             timeout = min(timeout, METADATA_SECONDS)
-        folder = self._places.home.staging
-        metainfo, connected = ask_peers(swarm, plan, asked, folder=folder, timeout=timeout, report=self._report)
+        metainfo, connected = ask_peers(swarm, plan, asked, timeout=timeout, report=self._report)
         plan = self._completed(plan, metainfo)
         self._kept.keep(metainfo)
         self._remember(plan, connected)
@@ -251,7 +257,6 @@ class _Fetch:
             swarm,
             metainfo,
             asked,
-            folder=self._places.home.staging,
             trackers=[url for tier in plan.trackers for url in tier],
             timeout=self._options.timeout,
             report=self._report,
@@ -391,13 +396,16 @@ class _Fetch:
 
     def _already_here(self, plan: FetchPlan) -> Fetched | None:
         held, metainfo = self._library.get(plan.snapshot), plan.metainfo
-        if held is None or metainfo is None or held.state is State.INCOMPLETE:
+        if held is None or metainfo is None:
+            return None
+        stored = self._stored(held)
+        if stored is not None and stored.infohash != metainfo.infohash:
+            raise self._displaces(plan, held, stored)
+        if stored is None or held.state is State.INCOMPLETE:
             return None
         wanted = choose_files(metainfo, self._options.include)
         have = choose_files(metainfo, held.selected if held.state is State.PARTIAL else None)
         if have is not None and (wanted is None or not wanted <= have):
-            return None
-        if (stored := self._stored(held)) is None:
             return None
         plan = self._with_the_better(plan, held, stored)
         if not self._is_verified(held, stored, have):
@@ -495,7 +503,7 @@ class _Fetch:
         files = [file.path for file in metainfo.files if have is None or file.path in have]
         if self._verified.unchanged(held.id, metainfo.infohash.v2, held.folder, files):
             return True
-        found = verify_held(held, self._places.sources.voices, self._report)
+        found = verify_again(held, self._library, self._places.sources.voices, self._report)
         for bad in found.bad:
             self._report(Notice("warning", f"{bad.path} is damaged, fetching it again: {bad.expected}, got {bad.got}"))
         return not found.bad
@@ -503,16 +511,25 @@ class _Fetch:
     def _download(
         self, swarm: Swarm, plan: FetchPlan, peers: Sequence[Endpoint], relayed: RelayedTorrent | None
     ) -> Fetched:
-        metainfo = plan.metainfo
-        if metainfo is None:
-            raise ValueError("a plan without a torrent cannot be downloaded")
+        fetched = self._make(swarm, plan, peers, relayed)
+        if fetched is None:
+            raise P2pqwenError(f"{plan.snapshot} did not come whole")
+        return fetched
+
+    def _make(
+        self, swarm: Swarm | None, plan: FetchPlan, peers: Sequence[Endpoint], relayed: RelayedTorrent | None
+    ) -> Fetched | None:
+        """Bring what is missing, and make the snapshot of it and of what other snapshots have.
+
+        None where something is missing after all and there is no `swarm` to bring it from.
+        """
         held = self._library.get(plan.snapshot)
         stored = None if held is None else self._stored(held)
         if held is not None and stored is not None:
             plan = self._with_the_better(plan, held, stored)
-            metainfo = _whole(plan)
         elif held is not None:
             self._refuse_in_place_of_damaged(plan, held)
+        metainfo = _whole(plan)
         globs = self._globs(plan.snapshot)
         if globs is not None and not metainfo.has_all_layers:
             raise P2pqwenError(
@@ -520,21 +537,57 @@ class _Fetch:
                 hint="fetch the whole snapshot, or name its .torrent file or an index that lists it",
             )
         files = choose_files(metainfo, globs)
+        wanted = frozenset(file.path for file in metainfo.files if files is None or file.path in files)
         cache = self._places.hub_cache.root if self._options.into_hub_cache else None
         folder = self._library.make_folder(plan.snapshot, self._to_write(plan, metainfo, files), beside=cache)
-        reused = self._reuse(plan, files, folder)
-        require_room(folder, metainfo, files, library=self._library, copy_to=cache)
-        job = self._job(plan, metainfo, files, peers, relayed)
-        if metainfo.has_all_layers:
-            self._library.begin(plan.snapshot, metainfo.encode(), globs)
-        self._verified.forget(plan.snapshot)
-        if unshare_bad_files(folder, metainfo, plan.manifest, library=self._library) or reused:
-            durable.remove(job.resume_file)  # pieces it does not know would be written over good shared files
-        done, plan = self._bring(swarm, plan, job)
-        held = self._library.finish(plan.snapshot, _whole(plan).encode(), globs)
+        done, digests = Downloaded({}, 0, 0), dict[RepoPath, FileDigests]()
+        while True:
+            here = self._search(plan).find(wanted, folder)
+            if swarm is None and any(file.size for file in metainfo.files if file.path in wanted - here.had.keys()):
+                return None
+            require_room(folder, metainfo, wanted, here=here, library=self._library, copy_to=cache)
+            if metainfo.has_all_layers:
+                self._library.begin(plan.snapshot, metainfo.encode(), globs)
+            self._verified.forget(plan.snapshot)
+            job = self._job(plan, metainfo, wanted - here.had.keys(), peers, relayed)
+            if separate(plan.snapshot, metainfo, wanted, here, folder, self._library):
+                durable.remove(job.resume_file)  # it speaks of other files
+            more, brought = self._bring(swarm, plan, job)
+            done = more.after(done)
+            digests = brought | take(plan.snapshot, metainfo, here, folder, self._library, self._search(plan))
+            if digests.keys() == wanted:
+                break  # else something was not what it had been when it was read, and is fetched after all
+        self._tell_of_reuse(here)
+        plan = self._explained(plan, digests, folder, whole=globs is None)
+        verified = Verified.now(metainfo.infohash.v2, folder, wanted)
+        held = self._library.finish(plan.snapshot, _whole(plan).encode(), globs, verified)
         durable.remove(job.resume_file)
         self._kept.forget(metainfo)
-        return replace(self._finished(plan, held, files, done, relayed, unchanged=False), bytes_reused=reused)
+        return replace(self._finished(plan, held, files, done, relayed, unchanged=False), bytes_reused=here.reused)
+
+    def _needs_nobody(self, plan: FetchPlan) -> bool:
+        """Tell whether other snapshots have all that is wanted: then nobody is asked."""
+        metainfo = plan.metainfo
+        if metainfo is None or not metainfo.has_all_layers:
+            return False
+        files = choose_files(metainfo, self._globs(plan.snapshot))
+        wanted = {file.path for file in metainfo.files if file.size and (files is None or file.path in files)}
+        folder, search = self._library.folder(plan.snapshot), self._search(plan)
+        return search.may_have(wanted, folder) and search.find(wanted, folder).had.keys() == wanted
+
+    def _search(self, plan: FetchPlan) -> Search:
+        """Return the search for the plan's torrent; what it has read is not read again."""
+        metainfo = _whole(plan)
+        if self._searched is None or self._searched[0] != metainfo.infohash:
+            search = Search(plan.snapshot, metainfo, plan.manifest, self._library, self._report)
+            self._searched = metainfo.infohash, search
+        return self._searched[1]
+
+    def _tell_of_reuse(self, here: OnDisk) -> None:
+        if here.reused:
+            count = sum(one.source is not None for one in here.had.values())
+            size = format_size(here.reused)
+            self._report(Notice("info", f"{counted(count, 'file')} ({size}) of other snapshots linked"))
 
     def _to_write(
         self, plan: FetchPlan, metainfo: Metainfo, files: frozenset[RepoPath] | None
@@ -545,20 +598,10 @@ class _Fetch:
 
         def needed(folder: Path) -> int:  # asked only where there is a choice of folders
             held = held_content(self._library, set(rows.values()), near=plan.snapshot)
-            sources = ((file.size, held.get(rows[file.path]) if file.path in rows else None) for file in wanted)
-            return bytes_to_write(sources)(folder)
+            found = {path: held[digest].path for path, digest in rows.items() if digest in held}
+            return bytes_to_write((file.size, found.get(file.path)) for file in wanted)(folder)
 
         return needed
-
-    def _reuse(self, plan: FetchPlan, files: frozenset[RepoPath] | None, folder: Path) -> int:
-        """Link what other held snapshots have; it is checked piece by piece with everything else."""
-        rows = () if plan.manifest is None else plan.manifest.files
-        wanted = [row for row in rows if files is None or row.path in files]
-        found = reuse(plan.snapshot, wanted, folder, library=self._library)
-        if found.files:
-            size = format_size(found.size)
-            self._report(Notice("info", f"{counted(len(found.files), 'file')} ({size}) of other snapshots linked"))
-        return found.size
 
     def _globs(self, snapshot: SnapshotId) -> tuple[str, ...] | None:
         """Return what to have in the end: what was asked for now, and what a partial snapshot has already."""
@@ -572,7 +615,7 @@ class _Fetch:
         self,
         plan: FetchPlan,
         metainfo: Metainfo,
-        files: frozenset[RepoPath] | None,
+        files: frozenset[RepoPath],
         peers: Sequence[Endpoint],
         relayed: RelayedTorrent | None,
     ) -> DownloadJob:
@@ -594,36 +637,41 @@ class _Fetch:
             met=lambda found: self._remember(plan, found),
         )
 
-    def _bring(self, swarm: Swarm, plan: FetchPlan, job: DownloadJob) -> tuple[Downloaded, FetchPlan]:
+    def _bring(
+        self, swarm: Swarm | None, plan: FetchPlan, job: DownloadJob
+    ) -> tuple[Downloaded, dict[RepoPath, FileDigests]]:
         """Download and check; where the disk holds something else than libtorrent believes, once more from zero."""
         folder = job.save_path / job.metainfo.name
+        if swarm is None or not any(file.size for file in job.metainfo.files if file.path in job.wanted):
+            make_empty_files(folder, job.metainfo, job.files)
+            return Downloaded({}, 0, 0), check_files(job.metainfo, plan.manifest, folder, job.wanted, {})
         report = self._while_here(plan.snapshot, folder)
         done = download(swarm, job, report)
         try:
-            digests = check_files(job.metainfo, plan.manifest, folder, job.wanted, done.digests)
+            return done, check_files(job.metainfo, plan.manifest, folder, job.wanted, done.digests)
         except VerificationError as error:
             self._report(Notice("warning", f"{error.message}; reading everything again"))
-            durable.remove(job.resume_file)
-            again = download(swarm, job, report)
-            done = replace(
-                again,
-                bytes_from_peers=done.bytes_from_peers + again.bytes_from_peers,
-                bytes_from_web_seeds=done.bytes_from_web_seeds + again.bytes_from_web_seeds,
-            )
-            digests = check_files(job.metainfo, plan.manifest, folder, job.wanted, again.digests)
+        durable.remove(job.resume_file)
+        done = download(swarm, job, report).after(done)
+        return done, check_files(job.metainfo, plan.manifest, folder, job.wanted, done.digests)
+
+    def _explained(
+        self, plan: FetchPlan, digests: Mapping[RepoPath, FileDigests], folder: Path, *, whole: bool
+    ) -> FetchPlan:
+        """Return the plan with what the files themselves tell, where the torrent came without a manifest."""
         if plan.manifest is not None:
-            return done, plan
-        manifest = rebuild_manifest(plan.snapshot, job.metainfo, digests, folder) if job.files is None else None
+            return plan
+        metainfo = _whole(plan)
+        manifest = rebuild_manifest(plan.snapshot, metainfo, digests, folder) if whole else None
         layers = {one.hashes.pieces_root: one.hashes.piece_layer for one in digests.values() if one.hashes.piece_layer}
-        metainfo = replace(
-            job.metainfo,
-            piece_layers=job.metainfo.piece_layers
-            or {root: layer for root, layer in layers.items() if root is not None},
+        explained = replace(
+            metainfo,
+            piece_layers=metainfo.piece_layers or {root: layer for root, layer in layers.items() if root is not None},
             manifest=None if manifest is None else manifest.encode(),
-            comment=job.metainfo.comment or f"{plan.repo} @ {plan.snapshot.commit}",
-            created_by=job.metainfo.created_by or f"p2pqwen/{__version__}",
+            comment=metainfo.comment or f"{plan.repo} @ {plan.snapshot.commit}",
+            created_by=metainfo.created_by or f"p2pqwen/{__version__}",
         )
-        return done, replace(plan, manifest=manifest, metainfo=metainfo)
+        return replace(plan, manifest=manifest, metainfo=explained)
 
     def _while_here(self, snapshot: SnapshotId, folder: Path) -> Report:
         """Return the report, which ends the download once its disk has gone: libtorrent would begin a new folder."""
@@ -650,14 +698,12 @@ class _Fetch:
         unchanged: bool,
     ) -> Fetched:
         metainfo = _whole(plan)
-        try:
-            cache, problem = self._lay_into_cache(plan, held, files), None
-        except NotAdmittedError as error:
-            cache, problem = None, error
-        have = choose_files(metainfo, held.selected if held.state is State.PARTIAL else None)
-        kept = [file.path for file in metainfo.files if have is None or file.path in have]
-        # After the cache: a second name changes a file's change time.
-        self._verified.record(held.id, metainfo.infohash.v2, held.folder, kept)
+        with self._verified.naming(held.id, held.folder, [file.path for file in metainfo.files]):
+            try:
+                placing = place_linked if done.released else place
+                cache, problem = self._lay_into_cache(plan, held, files, placing), None
+            except NotAdmittedError as error:
+                cache, problem = None, error
         if problem is not None and (self._options.insist_on_cache or self._options.move_ref):
             hint = f"it is kept in {held.folder}" + (f"; {problem.hint}" if problem.hint else "")
             what = f"not laid into the Hugging Face cache: {problem.what}"
@@ -681,7 +727,9 @@ class _Fetch:
             trusted_unverified=judgement.standing is Standing.UNVOUCHED and cache is not None,
         )
 
-    def _lay_into_cache(self, plan: FetchPlan, held: HeldSnapshot, files: frozenset[RepoPath] | None) -> Path | None:
+    def _lay_into_cache(
+        self, plan: FetchPlan, held: HeldSnapshot, files: frozenset[RepoPath] | None, placing: Place
+    ) -> Path | None:
         """Lay what is admitted where other programs look; raises `NotAdmittedError` for what is not."""
         if not self._options.into_hub_cache:
             return None
@@ -696,7 +744,7 @@ class _Fetch:
             told = f"nobody you trust says that {held.id.commit} is a commit of {held.id.repo}"
             self._report(Notice("info", f"refs/main of the Hugging Face cache stays unset: {told}; --set-main sets it"))
         ref = "main" if self._options.move_ref or (unset and admission.names_main) else None
-        return cache.materialise(admission, held.folder, place=place, only=files, ref=ref, report=self._report)
+        return cache.materialise(admission, held.folder, place=placing, only=files, ref=ref, report=self._report)
 
     def _warnings(self, plan: FetchPlan, problem: VerificationError | None) -> Iterator[str]:
         if plan.manifest is not None:

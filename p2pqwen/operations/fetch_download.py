@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from p2pqwen.swarm.progress import Phase, TorrentProgress
 from p2pqwen.swarm.resume_data import MAX_RESUME_BYTES, Resume, unwrap, wrap
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.torrent import SwarmTorrent, TorrentGoneError
+from p2pqwen.swarm.writable import prove_writable
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.counted import counted
@@ -46,10 +47,10 @@ _OFFER_EVERY = 2.0  # counting what many peers offer takes a moment
 
 @dataclass(frozen=True, slots=True)
 class DownloadJob:
-    """What to download and whom to ask. `files` None: all. `timeout`: seconds without any progress, then give up.
+    """What to download and whom to ask. `files` None: all; each must be a file of its own.
 
-    `peers` were named by somebody; `remembered` are those of earlier; `followers` only may have it. `met` is told who
-    was connected.
+    `timeout`: seconds without any progress, then give up. `peers` were named by somebody; `remembered` are those of
+    earlier; `followers` only may have it. `met` is told who was connected.
     """
 
     metainfo: Metainfo
@@ -75,11 +76,24 @@ class DownloadJob:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """What came: digests of every wanted file read whole, and how many bytes whom it came from."""
+    """What came: digests of every wanted file read whole, and how many bytes whom it came from.
+
+    `released`: libtorrent has let go of the files, so that they may have second names.
+    """
 
     digests: Mapping[RepoPath, FileDigests]
     bytes_from_peers: int
     bytes_from_web_seeds: int
+    released: bool = True
+
+    def after(self, earlier: Downloaded) -> Downloaded:
+        """Return the same with what an earlier try brought."""
+        return replace(
+            self,
+            bytes_from_peers=self.bytes_from_peers + earlier.bytes_from_peers,
+            bytes_from_web_seeds=self.bytes_from_web_seeds + earlier.bytes_from_web_seeds,
+            released=self.released and earlier.released,
+        )
 
 
 class Stall:
@@ -223,7 +237,7 @@ class _Download:
             self._count_received()
             self._swarm.remove(torrent)
             self._tell_of_web_seeds()
-        return Downloaded(digests, *self._account(self._had))
+        return Downloaded(digests, *self._account(self._had), self._swarm.release(torrent))
 
     def _peers_met(self) -> list[Endpoint]:
         """Return whom this try was connected to, without our own relay."""
@@ -245,8 +259,7 @@ class _Download:
                 self._report(Notice("warning", "the resume data is damaged; what is on disk is read again"))
         return self._swarm.add_download(
             job.metainfo,
-            job.save_path,
-            files=job.files,
+            prove_writable(job.metainfo, job.save_path, job.files),
             trackers=job.trackers,
             resume=None if resume is None else Resume(resume, self._salvage, with_blocks=self._had is None),
             held=True,

@@ -1,11 +1,9 @@
-"""The files of a fetch on disk: room for them, links that must not be written through, and whether they are right."""
+"""The files of a fetch on disk: which are chosen, room for them, and whether they are right."""
 
 from __future__ import annotations
 
 import fnmatch
-import os
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from p2pqwen.errors import NotFoundError
@@ -13,12 +11,12 @@ from p2pqwen.hub.git_attributes import lfs_paths
 from p2pqwen.library import durable
 from p2pqwen.library.folders import device
 from p2pqwen.library.hashing import FileDigests, hash_file
-from p2pqwen.library.linking import place
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.space import allocated, require_free
 from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.operations.file_check import difference
+from p2pqwen.operations.reuse import OnDisk
 from p2pqwen.operations.snapshot_build import make_manifest
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.repo_path import RepoPath
@@ -26,7 +24,6 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 _ATTRIBUTES = RepoPath(".gitattributes")
 MAX_ATTRIBUTES = 1 << 20
-_COPY = ".p2pqwen-copy"
 
 
 def choose_files(metainfo: Metainfo, globs: Sequence[str] | None) -> frozenset[RepoPath] | None:
@@ -46,49 +43,33 @@ def require_room(
     metainfo: Metainfo,
     files: Collection[RepoPath] | None,
     *,
+    here: OnDisk,
     library: Library,
     copy_to: Path | None,
 ) -> None:
     """Refuse with `DiskError` when the missing bytes do not fit; `copy_to` is a folder that gets copies as well.
 
-    A cache on another file system cannot share blocks with the library, so everything stands there twice.
+    A file with a second name gets bytes of its own before it is written to, unless it is had. A cache on another file
+    system cannot share blocks with the library, so everything stands there twice.
     """
     wanted = [file for file in metainfo.files if files is None or file.path in files]
     with durable.disk_errors(f"look at {folder}"):
-        missing = sum(max(0, file.size - allocated(folder / file.path.text)) for file in wanted)
+        missing = sum(_to_write(folder / file.path.text, file.size) for file in wanted if file.path not in here.had)
+        far = (one for one in here.had.values() if one.source is not None)
+        missing += sum(one.size for one in far if one.source and device(one.source.path) != device(folder))
     library.require_room(folder, missing)
     if copy_to is not None and device(copy_to) != device(folder):
         require_free(copy_to, sum(file.size for file in wanted))
 
 
-def unshare_bad_files(folder: Path, metainfo: Metainfo, manifest: Manifest | None, *, library: Library) -> bool:
-    """Give every file here that has a second name, and is not right, bytes of its own; tell whether any file is shared.
-
-    The Hugging Face cache may hold the other name, and a download must never write there. Raises `DiskError` where
-    there is no room for a copy.
-    """
-    rows = {} if manifest is None else {row.path: row for row in manifest.files}
-    shared = False
-    with durable.disk_errors(f"separate files below {folder}"):
-        for file in metainfo.files:
+def make_empty_files(folder: Path, metainfo: Metainfo, files: Collection[RepoPath] | None) -> None:
+    """Create the empty ones of these files, which no piece holds; raises `DiskError`."""
+    for file in metainfo.files:
+        if file.size == 0 and (files is None or file.path in files):
             path = folder / file.path.text
-            if path.is_symlink():
-                path.unlink()  # never ours, and libtorrent would write through it
-                continue
-            if not path.is_file():
-                continue
-            if path.stat().st_nlink > 1:
-                shared = True
-                row = rows.get(file.path)
-                if row is None or not _holds(path, row):
-                    library.require_room(folder, path.stat().st_size)
-                    copy = path.with_name(path.name + _COPY)
-                    copy.unlink(missing_ok=True)
-                    place(path, copy, allow_hard_link=False)
-                    copy.replace(path)
-            if path.stat().st_size > file.size:
-                os.truncate(path, file.size)  # pieces end where the file should: nobody would ever cut the rest off
-    return shared
+            with durable.disk_errors(f"create {path}"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
 
 
 def check_files(
@@ -104,19 +85,17 @@ def check_files(
     file's digests; raises `VerificationError` that names the first file that is really wrong.
     """
     rows = {} if manifest is None else {row.path: row for row in manifest.files}
-    roots = {file.path: file.pieces_root for file in metainfo.files}
     layout = metainfo.layout
     good: dict[RepoPath, FileDigests] = {}
     for index, file in enumerate(layout.files):
         if file.path not in wanted:
             continue
-        found = digests.get(file.path)
-        compare = partial(difference, size=file.size, root=roots[file.path], row=rows.get(file.path))
-        if found is None or compare(found) is not None:
+        found, row = digests.get(file.path), rows.get(file.path)
+        if found is None or difference(metainfo, index, row, found) is not None:
             found = hash_file(
                 folder / file.path.text, piece_length=layout.piece_length, padded=layout.pad_after(index) > 0
             )
-        if (problem := compare(found)) is not None:
+        if (problem := difference(metainfo, index, row, found)) is not None:
             raise problem.error(file.path)
         good[file.path] = found
     return good
@@ -142,7 +121,7 @@ def _row(path: RepoPath, digests: FileDigests, *, lfs: bool) -> FileRow:
     return FileRow(path, digests.size, digests.sha256, oid, lfs)
 
 
-def _holds(path: Path, row: FileRow) -> bool:
-    if path.stat().st_size != row.size:
-        return False
-    return hash_file(path, piece_length=1 << 20, padded=False, git_blob=False).sha256 == row.sha256
+def _to_write(path: Path, size: int) -> int:
+    """Return the bytes that a download will still write into a file."""
+    shared = path.is_file() and path.stat().st_nlink > 1
+    return size if shared else max(0, size - allocated(path))

@@ -72,7 +72,7 @@ class KeptMetadata:
 
 
 def ask_peers(
-    swarm: Swarm, plan: FetchPlan, peers: Sequence[Endpoint], *, folder: Path, timeout: float, report: Report
+    swarm: Swarm, plan: FetchPlan, peers: Sequence[Endpoint], *, timeout: float, report: Report
 ) -> tuple[Metainfo, list[Endpoint]]:
     """Return the metadata and the peers that were connected; raises `NoMetadataError` after `timeout` seconds.
 
@@ -80,7 +80,7 @@ def ask_peers(
     ones it does not ask for a while, not even the others: so where several peers are there and none gives the right
     ones, each is asked alone in turn.
     """
-    asking = _Asking(swarm, plan, peers, folder, time.monotonic() + timeout, report)
+    asking = _Asking(swarm, plan, peers, time.monotonic() + timeout, report)
     turns: list[Endpoint] = []
     try:
         while True:
@@ -101,7 +101,6 @@ def ask_for_layers(
     metainfo: Metainfo,
     peers: Sequence[Endpoint],
     *,
-    folder: Path,
     trackers: Sequence[str] = (),
     timeout: float,
     report: Report,
@@ -112,7 +111,7 @@ def ask_for_layers(
     under that. As it was where no peer gives all of them in time, at most a quarter of `timeout`: some speak v1 alone,
     or refuse. Whatever `report` raises ends it.
     """
-    asking = _AskingForLayers(swarm, metainfo, folder, trackers, timeout / 4, report)
+    asking = _AskingForLayers(swarm, metainfo, trackers, timeout / 4, report)
     try:
         found = asking.ask(peers, connect=PATIENCE)
         for peer in asking.met if len(asking.met) > 1 else ():
@@ -131,12 +130,11 @@ class _AskingForLayers:
         self,
         swarm: Swarm,
         metainfo: Metainfo,
-        folder: Path,
         trackers: Sequence[str],
         seconds: float,
         report: Report,
     ) -> None:
-        self._swarm, self._metainfo, self._folder, self._trackers = swarm, metainfo, folder, trackers
+        self._swarm, self._metainfo, self._trackers = swarm, metainfo, trackers
         self._deadline, self._report, self._told = time.monotonic() + seconds, report, 0.0
         layout = metainfo.layout
         self._seconds = _LAYERS_LEAST + len(layout.files) * _LAYERS_FILE + layout.piece_count * 32 / _LAYERS_RATE
@@ -150,7 +148,7 @@ class _AskingForLayers:
     def ask(self, peers: Sequence[Endpoint], *, connect: float) -> Metainfo | None:
         """Ask these peers; None when they give nothing for `PATIENCE` seconds, or nobody is there after `connect`."""
         v2, trackers = self._metainfo.infohash.v2, self._trackers
-        torrent = self._swarm.add_magnet(None, v2, self._folder, trackers=trackers, held=True)
+        torrent = self._swarm.add_magnet(None, v2, trackers=trackers, held=True)
         started = asked = since = time.monotonic()
         traffic = 0
         try:
@@ -190,9 +188,9 @@ class _Asking:
     """Asks for one info dictionary, try after try, until `deadline`. `met`: the peers that were there."""
 
     def __init__(
-        self, swarm: Swarm, plan: FetchPlan, peers: Sequence[Endpoint], folder: Path, deadline: float, report: Report
+        self, swarm: Swarm, plan: FetchPlan, peers: Sequence[Endpoint], deadline: float, report: Report
     ) -> None:
-        self._swarm, self._plan, self._peers, self._folder = swarm, plan, peers, folder
+        self._swarm, self._plan, self._peers = swarm, plan, peers
         self._deadline, self._report = deadline, report
         self._started = self._told = time.monotonic()
         self.met: list[Endpoint] = []
@@ -200,7 +198,7 @@ class _Asking:
     def ask(self, only: Endpoint | None) -> tuple[Metainfo, list[Endpoint]] | None:
         """Ask everybody, or one; None when several are there and nothing came in `PATIENCE` seconds."""
         trackers = [url for tier in self._plan.trackers for url in tier]
-        torrent = self._swarm.add_magnet(self._plan.v1, self._plan.v2, self._folder, trackers=trackers, held=True)
+        torrent = self._swarm.add_magnet(self._plan.v1, self._plan.v2, trackers=trackers, held=True)
         ends = time.monotonic() + PATIENCE
         try:
             self._connect(torrent, self._peers if only is None else [only])

@@ -1,8 +1,10 @@
 """Is a file what was signed? The one place where a file's digests are compared with its torrent and its manifest.
 
-Fetch, verify, import, scrub and preserve all come here. In order: size, SHA-256, LFS pointer, git blob id, pieces root.
-The pointer has its place among them because no hash shows it: a manifest that lists the pointer of the weights as a
-plain file has the tree of the commit, so it would be proven, of files that nobody can load (SPEC section 2).
+Fetch, verify, import, reuse, scrub and preserve all come here. A torrent says what a file is three times: by v1 pieces,
+by the v2 tree, and in its manifest by SHA-256 and git blob id. Its maker may have made them differ, and bytes that only
+some of them approve belong to no snapshot of that torrent. In order: size, SHA-256, LFS pointer, git blob id, pieces
+root, v1 pieces. The pointer has its place among them because no hash shows it: a manifest that lists the pointer of the
+weights as a plain file has the tree of the commit. It would be proven, of files that nobody can load (SPEC section 2).
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from p2pqwen.errors import VerificationError
 from p2pqwen.library.hashing import NO_HASHES, FileDigests
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, parse_pointer
 from p2pqwen.manifest.manifest import FileRow
-from p2pqwen.values.digest import Sha256
+from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.repo_path import RepoPath
 
-_SHORT = {"SHA-256": "sha256 ", "git blob id": "git blob ", "pieces root": "pieces root "}
+_V1, _V2 = 20, 32  # bytes of a hash
+_SHORT = {"SHA-256": "sha256 ", "git blob id": "git blob ", "pieces root": "pieces root ", "v1 hash of a piece": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +46,13 @@ class Difference:
         )
 
 
-def difference(digests: FileDigests, *, size: int, root: Sha256 | None, row: FileRow | None) -> Difference | None:
-    """Return in what a file differs from its torrent (`size`, `root`) and its manifest row, None where in nothing.
+def difference(metainfo: Metainfo, index: int, row: FileRow | None, digests: FileDigests) -> Difference | None:
+    """Return the first thing by which a file is not the one at `index` of a torrent; None when it is.
 
-    Without torrent hashes among the digests `root` is not looked at; a plain row asks for the git blob id.
+    `row` is the manifest's, None where there is no manifest; a plain row asks for the git blob id. Digests without
+    torrent hashes are of a file that libtorrent has compared with those piece by piece.
     """
+    size = metainfo.layout.files[index].size
     if digests.size != size:
         return Difference("size", f"{size} bytes", f"{digests.size} bytes")
     if row is not None and digests.sha256 != row.sha256:
@@ -56,9 +61,45 @@ def difference(digests: FileDigests, *, size: int, root: Sha256 | None, row: Fil
         return pointed
     if row is not None and not row.lfs and digests.git_blob != row.git_oid:
         return Difference("git blob id", str(row.git_oid), str(digests.git_blob))
-    if digests.hashes is not NO_HASHES and digests.hashes.pieces_root != root:
+    return None if digests.hashes is NO_HASHES else _piece_difference(metainfo, index, digests)
+
+
+def _piece_difference(metainfo: Metainfo, index: int, digests: FileDigests) -> Difference | None:
+    root = metainfo.files[index].pieces_root
+    if digests.hashes.pieces_root != root:
         return Difference("pieces root", str(root), str(digests.hashes.pieces_root))
+    if bad := bad_pieces(metainfo, index, digests):
+        at = bad[0] - metainfo.layout.pieces(index).start
+        expected = metainfo.pieces[bad[0] * _V1 : (bad[0] + 1) * _V1].hex()
+        got = digests.hashes.pieces[at * _V1 : (at + 1) * _V1].hex()
+        return Difference("v1 hash of a piece", f"v1 piece {bad[0]} {expected}", f"v1 piece {bad[0]} {got}")
     return None
+
+
+def bad_pieces(metainfo: Metainfo, index: int, digests: FileDigests) -> tuple[int, ...]:
+    """Return the pieces of the torrent in which a file differs, by v1, and by v2 where the piece layer is known."""
+    pieces = metainfo.layout.pieces(index)
+    root = metainfo.files[index].pieces_root
+    layer = None if root is None else metainfo.piece_layers.get(root)
+    found = digests.hashes
+    bad = []
+    for at, piece in enumerate(pieces):
+        v1_right = metainfo.pieces[piece * _V1 : (piece + 1) * _V1] == found.pieces[at * _V1 : (at + 1) * _V1]
+        v2 = slice(at * _V2, (at + 1) * _V2)
+        if not v1_right or (layer is not None and layer[v2] != found.piece_layer[v2]):
+            bad.append(piece)
+    return tuple(bad)
+
+
+def right_bytes(metainfo: Metainfo, index: int, digests: FileDigests) -> int:
+    """Return how many bytes of a file are in pieces that are right; 0 for a file of another size."""
+    layout = metainfo.layout
+    size = layout.files[index].size
+    if digests.size != size:
+        return 0
+    pieces = layout.pieces(index)
+    right = set(pieces) - set(bad_pieces(metainfo, index, digests))
+    return sum(min(layout.piece_length, size - (piece - pieces.start) * layout.piece_length) for piece in right)
 
 
 def pointer_in_place(digests: FileDigests, *, lfs: bool) -> Difference | None:

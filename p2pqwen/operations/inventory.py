@@ -42,7 +42,8 @@ def inventory(
         if (found := stood.get(one.id)) is not None:
             facts = found.facts
             proof = None if facts.manifest is None else facts.provenance
-            rows.append(InventoryRow(one.id, one.folder, one.state, facts.size, facts.hazards, proof, found))
+            state = library.state(one, facts.infohash.v2, facts.size)
+            rows.append(InventoryRow(one.id, one.folder, state, facts.size, facts.hazards, proof, found))
     away = library.away()
     before = standings.away(one.id for one in away)
     rows += [InventoryRow(one.id, one.folder, "away", one.size, 0, None, before.get(one.id)) for one in away]

@@ -1,15 +1,16 @@
-"""Bring models that are on this disk already into the library: verified, linked where the file system can, seeded.
+"""Bring models that are on this disk already into the library: verified, without copying where the disk can, seeded.
 
 The Hugging Face cache names a file after its hash, and a plain folder is recognised by names and sizes; both are only
 reasons to read a file. What enters the library as complete is what the manifest says, byte for byte; a file of which
-half or more is right waits there for a fetch to mend it. Nothing is ever written to where files came from: links share
-bytes that neither side changes in place (a fetch and a repair separate a shared file before they write, see
-`fetch_files.unshare_bad_files`).
+half or more is right waits there, as a copy, for a fetch to mend it. Where files came from belongs to the user:
+content, link counts, times and modes stay as they are. So files come by reflink or as copies; `hard_links` gives those
+that are right a second name instead, which raises their link counts, and through which nothing is ever written.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,11 @@ from p2pqwen.library.hashing import FileDigests, hash_file, hash_files
 from p2pqwen.library.linking import Placement, place
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
-from p2pqwen.library.verified import VerifiedFiles
+from p2pqwen.library.verified import Look, Verified
 from p2pqwen.manifest.manifest import FileRow
-from p2pqwen.operations.file_check import Difference, difference
+from p2pqwen.operations.file_check import Difference, difference, right_bytes
 from p2pqwen.operations.known_torrents import KnownTorrent, TorrentAndManifest, known_torrents
+from p2pqwen.operations.preserve import hinting_at_hard_links
 from p2pqwen.operations.snapshot_build import warnings_of
 from p2pqwen.operations.verify import BadFile, signed_manifest
 from p2pqwen.values.repo_path import RepoPath
@@ -41,13 +43,16 @@ _SKIPPED = frozenset({".git", ".cache", ".staging", "node_modules", "__pycache__
 
 @dataclass(frozen=True, slots=True)
 class ImportPlaces:
-    """Where an import looks and writes. `torrents`: files the user named beside what indexes list."""
+    """Where an import looks and writes. `torrents`: files the user named beside what indexes list.
+
+    `hard_links`: second names instead of copies.
+    """
 
     library: Library
-    verified: VerifiedFiles
     hub_cache: HubCache
     publishers: Sequence[TrustedPublisher]
     torrents: Sequence[Path] = ()
+    hard_links: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,19 +174,19 @@ def _import_one(match: _Match, places: ImportPlaces, report: Report) -> Imported
         if held is not None:
             found = _of_held(held, found)
         warnings = tuple(warnings_of(found.manifest))
+        if held is not None:
+            held.require_torrent(found.metainfo)
         if held is not None and held.state is State.COMPLETE:
             return Imported(held, match.source, match.known.size, 0, 0, 0, (), warnings, unchanged=True)
         if held is None:
             sources = ((row.size, match.files.get(row.path)) for row in found.manifest.files)
-            folder = library.stage(match.known.id, bytes_to_write(sources))
+            with hinting_at_hard_links(applies=not places.hard_links):
+                folder = library.stage(match.known.id, bytes_to_write(sources, hard_links=places.hard_links))
         else:
             folder = held.folder
-        placing = _Placing(found, folder, library, report)
+        placing = _Placing(found, folder, library, report, hard_links=places.hard_links)
         placing.place_all(match.files)
         held = _enter(match.known.id, found, folder, held, placing, library)
-        if held.state is State.COMPLETE:
-            files = [row.path for row in found.manifest.files]
-            places.verified.record(held.id, found.metainfo.infohash.v2, held.folder, files)
     size = match.known.size
     return Imported(
         held, match.source, size, placing.linked, placing.copied, placing.missing, tuple(placing.bad), warnings
@@ -213,7 +218,10 @@ def _enter(
     """Make it a held snapshot: complete, or one that a fetch goes on with."""
     torrent = found.metainfo.encode()
     if not placing.lacking:
-        return library.install(snapshot, torrent) if held is None else library.finish(snapshot, torrent, None)
+        verified = Verified(found.metainfo.infohash.v2, placing.looks)
+        if held is None:
+            return library.install(snapshot, torrent, verified)
+        return library.finish(snapshot, torrent, None, verified)
     if held is not None:
         return held
     if placing.missing == found.metainfo.layout.total_size:
@@ -226,12 +234,16 @@ def _enter(
 
 
 class _Placing:
-    """Links the files of one snapshot into a folder and keeps those that are right, or mostly so."""
+    """Brings the files of one snapshot into a folder and keeps those that are right, or mostly so."""
 
-    def __init__(self, found: TorrentAndManifest, folder: Path, library: Library, report: Report) -> None:
+    def __init__(
+        self, found: TorrentAndManifest, folder: Path, library: Library, report: Report, *, hard_links: bool
+    ) -> None:
         self._found, self._folder, self._library, self._report = found, folder, library, report
+        self._hard_links = hard_links
         self.rows = {row.path: row for row in found.manifest.files}
-        self._roots = {file.path: file.pieces_root for file in found.metainfo.files}
+        self._index = {file.path: index for index, file in enumerate(found.metainfo.files)}
+        self.looks: dict[RepoPath, Look] = {}  # of the right ones, when they were read
         self.bad: list[BadFile] = []
         self.good: set[RepoPath] = set()
         self._right_bytes: dict[RepoPath, int] = {}  # of bad files that stay, for a fetch to mend
@@ -266,6 +278,7 @@ class _Placing:
                 with durable.disk_errors(f"create {row.path}"):
                     (self._folder / row.path.text).parent.mkdir(parents=True, exist_ok=True)
                     (self._folder / row.path.text).touch()
+                    self.looks[row.path] = Look.of(self._folder / row.path.text)
                 self.good.add(row.path)
         present = {path for path, row in self.rows.items() if row.size and self._has_size(row)}
         problems = self._problems(present)
@@ -276,10 +289,11 @@ class _Placing:
                 problems |= self._problems({path})
         self.good |= present - problems.keys()
         for path in sorted(problems):
-            if self._placed.pop(path, None) is not None:
+            shared = (self._folder / path.text).stat().st_nlink > 1  # of an earlier import, perhaps
+            if self._placed.pop(path, None) is not None or shared:
                 self.bad.append(problems[path])
                 self._keep_or_remove(path)
-            elif (self._folder / path.text).stat().st_nlink > 1:  # of an earlier import; a fetch's own has one name
+            elif path in sources and self._stands(path):  # of an earlier import; what a fetch has begun has holes
                 self.bad.append(problems[path])
 
     def _problems(self, paths: set[RepoPath]) -> dict[RepoPath, BadFile]:
@@ -294,16 +308,17 @@ class _Placing:
         for path, digests in self._hash(paths, on_error).items():
             if (problem := self._difference(path, digests)) is not None:
                 problems[path] = BadFile(path.text, *problem.shown)
-                self._right_bytes[path] = self._right_pieces(path, digests.hashes.piece_layer)
+                self._right_bytes[path] = right_bytes(self._found.metainfo, self._index[path], digests)
+            elif digests.look is not None:
+                self.looks[path] = digests.look
         return problems
 
     def _difference(self, path: RepoPath, digests: FileDigests) -> Difference | None:
-        return difference(digests, size=self.rows[path].size, root=self._roots[path], row=self.rows[path])
+        return difference(self._found.metainfo, self._index[path], self.rows[path], digests)
 
     def _is_better(self, path: RepoPath, source: Path) -> bool:
         """Tell whether more of a source is right than of the bad file in place; one that cannot be read is not."""
-        layout = self._found.metainfo.layout
-        index = next(number for number, file in enumerate(layout.files) if file.path == path)
+        layout, index = self._found.metainfo.layout, self._index[path]
         padded, git_blob = layout.pad_after(index) > 0, not self.rows[path].lfs
         try:
             with durable.disk_errors(f"look at {source}"):
@@ -314,40 +329,50 @@ class _Placing:
             return False
         if self._difference(path, found) is None:
             return True
-        return self._right_pieces(path, found.hashes.piece_layer) > self._right_bytes.get(path, 0)
+        return right_bytes(self._found.metainfo, index, found) > self._right_bytes.get(path, 0)
 
     def _keep_or_remove(self, path: RepoPath) -> None:
+        target = self._folder / path.text
         if self._right_bytes.get(path, 0) * 2 < self.rows[path].size:
             self._right_bytes.pop(path, None)
-            with durable.disk_errors(f"remove {path}"):
-                (self._folder / path.text).unlink()
+            with durable.disk_errors(f"remove {target}"):
+                target.unlink()
+        elif target.stat().st_nlink > 1:
+            self._library.require_room(self._folder, self.rows[path].size)
+            self._separate(target)
 
-    def _right_pieces(self, path: RepoPath, layer: bytes) -> int:
-        """Return how many bytes are in pieces that are right, by a file's BEP 52 piece layer."""
-        metainfo = self._found.metainfo
-        root, length = self._roots[path], metainfo.layout.piece_length
-        wanted = b"" if root is None else metainfo.piece_layers.get(root, b"")
-        right = [at // 32 for at in range(0, len(wanted), 32) if wanted[at : at + 32] == layer[at : at + 32]]
-        size = self.rows[path].size
-        return sum(min(length, size - number * length) for number in right)
+    def _separate(self, target: Path) -> None:
+        """Give a file that a fetch will mend bytes of its own."""
+        scratch = self._library.scratch(self._found.manifest.snapshot)
+        with durable.disk_errors(f"copy {target}"):
+            shutil.rmtree(scratch, ignore_errors=True)
+            try:
+                place(target, scratch / "0")
+                (scratch / "0").replace(target)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
 
     def _require_room(self, sources: Mapping[RepoPath, Path]) -> None:
-        device = self._folder.stat().st_dev
-        far = [path for path, source in sources.items() if source.stat().st_dev != device]
-        self._library.require_room(self._folder, self._size(far))
+        lacking = ((self.rows[path].size, source) for path, source in sources.items() if not self._stands(path))
+        needed = bytes_to_write(lacking, hard_links=self._hard_links)
+        with hinting_at_hard_links(applies=not self._hard_links):
+            self._library.require_room(self._folder, needed(self._folder))
+
+    def _stands(self, path: RepoPath) -> bool:
+        """Tell whether a file is there whole, of an earlier try, or fetched."""
+        target, row = self._folder / path.text, self.rows[path]
+        return target.exists() and self._has_size(row) and target.stat().st_blocks * 512 >= row.size
 
     def _link(self, sources: Mapping[RepoPath, Path]) -> None:
         for path, source in sources.items():
-            target, row = self._folder / path.text, self.rows[path]
-            if target.exists() and self._has_size(row) and target.stat().st_blocks * 512 >= row.size:
-                continue  # of an earlier try, or fetched
-            self._place(path, source)
+            if not self._stands(path):
+                self._place(path, source)
 
     def _place(self, path: RepoPath, source: Path) -> None:
         target = self._folder / path.text
         with durable.disk_errors(f"replace {target}"):
             target.unlink(missing_ok=True)
-        self._placed[path] = place(source, target)
+        self._placed[path] = place(source, target, allow_hard_link=self._hard_links)
 
     def _hash(
         self, present: set[RepoPath], on_error: Callable[[RepoPath, P2pqwenError], None]

@@ -9,6 +9,7 @@ import fcntl
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,10 @@ class SnapshotState:
 
     @property
     def health(self) -> str:
-        """How our own copy is: good, damaged, unfinished, away (its disk is not here), unusable."""
+        """How our own copy is: good, damaged, changed (to be verified again), unfinished, away (no disk), unusable."""
         if self.damaged_files or self.state == "damaged":
             return "damaged"
-        if self.state in {"away", "checking"}:
+        if self.state in {"away", "checking", "changed"}:
             return self.state
         if self.state == "skipped":
             return "unusable"
@@ -126,22 +127,23 @@ def node_status(
     if node is None and _is_locked(home.locks / "node.lock"):
         node = _read_state(home.node_state)
     live = {row.id: row for row in node.snapshots} if node is not None else {}
-    rows = [live.get(held.id) or _at_rest(held, report) for held in library.all()]
+    rows = [live.get(held.id) or _at_rest(library, held, report) for held in library.all()]
     rows += [SnapshotState(id=one.id, state="away", size=one.size) for one in library.away()]
     known = {row.id for row in rows}
     rows += [row for snapshot, row in live.items() if snapshot not in known]  # a fetch that has just begun
     return node, sorted(rows, key=lambda row: row.id)
 
 
-def _at_rest(held: HeldSnapshot, report: Report) -> SnapshotState:
-    found = each([held], _read_at_rest, failed=warn(report, attrgetter("torrent_path")))
+def _at_rest(library: Library, held: HeldSnapshot, report: Report) -> SnapshotState:
+    found = each([held], partial(_read_at_rest, library), failed=warn(report, attrgetter("torrent_path")))
     return found[0] if found else SnapshotState(id=held.id, state=held.state.value)
 
 
-def _read_at_rest(held: HeldSnapshot) -> SnapshotState:
+def _read_at_rest(library: Library, held: HeldSnapshot) -> SnapshotState:
     metainfo = held.metainfo()
     progress = _on_disk(held, metainfo) if held.state is State.INCOMPLETE else 1.0
-    return SnapshotState(id=held.id, state=held.state.value, progress=progress, size=metainfo.layout.total_size)
+    state = library.state(held, metainfo.infohash.v2, metainfo.layout.total_size).value
+    return SnapshotState(id=held.id, state=state, progress=progress, size=metainfo.layout.total_size)
 
 
 def _on_disk(held: HeldSnapshot, metainfo: Metainfo) -> float:

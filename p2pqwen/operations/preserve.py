@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError, VerificationError
+from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
@@ -29,7 +29,7 @@ from p2pqwen.operations.held_check import (
     prove_held,
     require_same,
 )
-from p2pqwen.operations.reuse import held_content
+from p2pqwen.operations.reuse import HeldFile, held_content, share
 from p2pqwen.operations.snapshot_build import (
     ExpectedFile,
     Preserved,
@@ -54,9 +54,11 @@ class PreserveOptions:
     """Choices of the person who preserves. `wanted`: the torrent that must come out, or nothing is kept.
 
     `known_damage`: what was found damaged in snapshots that are held.
+    `hard_links`: what the Hugging Face cache has gets a second name, not a copy, where the disk has no reflinks.
     """
 
     allow_gated: bool = False
+    hard_links: bool = False
     wanted: WantedTorrent | None = None
     known_damage: KnownDamage = nothing_known
 
@@ -102,7 +104,7 @@ def preserve_listing(
             if wanted is not None:
                 wanted.check(known.metainfo.infohash)
             return describe_held(prove_over_git(known, hub, library, report), report)
-        return _Run(listing, hub, cache, library, report).run(wanted)
+        return _Run(listing, hub, cache, library, options, report).run(wanted)
 
 
 def begun_elsewhere(file: HubFile, stages: Iterable[Path]) -> Path | None:
@@ -154,6 +156,15 @@ def _commit_object(hub: HubClient, snapshot: SnapshotId, report: Report) -> byte
 
 
 @dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a file may stand already. `held`: in another snapshot; `ours`: nobody but p2pqwen has a say in it."""
+
+    path: Path
+    held: HeldFile | None = None
+    ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Arrival:
     """A file in staging: taken from this disk (`reused`), or downloaded and perhaps `begun` to be hashed."""
 
@@ -164,16 +175,25 @@ class _Arrival:
 class _Run:
     """One preservation: files are hashed while they come, so that little is left to do after the last byte."""
 
-    def __init__(self, listing: HubSnapshot, hub: HubClient, cache: HubCache, library: Library, report: Report) -> None:
+    def __init__(
+        self,
+        listing: HubSnapshot,
+        hub: HubClient,
+        cache: HubCache,
+        library: Library,
+        options: PreserveOptions,
+        report: Report,
+    ) -> None:
         self._listing = listing
+        self._hard_links = options.hard_links
         self._hub = hub
         self._cache = cache
         self._library = library
         self._report = report
         self._layout = Layout.of((file.path, file.size) for file in listing.files)
         self._cached = self._already_on_disk()
-        needed = bytes_to_write((file.size, self._cached.get(file.path)) for file in listing.files)
-        self._staged = library.stage(listing.snapshot, needed, beside=cache.root)
+        with hinting_at_hard_links(applies=self._theirs(listing.files) and not self._hard_links):
+            self._staged = library.stage(listing.snapshot, self._needed(listing.files), beside=cache.root)
         self._from_disk = 0
         self._downloaded = _Counter("download", self._layout.total_size, report)
         self._hashed = _Counter("hash", self._layout.total_size, report)
@@ -193,7 +213,7 @@ class _Run:
         metainfo = make_metainfo(manifest, digests, self._layout, self._hub.endpoint)
         self._hub.clean_staging(self._staged)
         self._refuse_unwanted(wanted, metainfo)
-        held = install(self._library, manifest, metainfo)
+        held = install(self._library, manifest, metainfo, digests)
         described = describe(held, manifest, metainfo, self._report, unchanged=False)
         return replace(described, bytes_downloaded=self._layout.total_size - self._from_disk)
 
@@ -206,7 +226,7 @@ class _Run:
             self._library.discard_stage(self._listing.snapshot)
             raise
 
-    def _already_on_disk(self) -> dict[RepoPath, Path]:
+    def _already_on_disk(self) -> dict[RepoPath, _Source]:
         """Return where files of this snapshot seem to be.
 
         In other snapshots of the library, in the Hugging Face cache, or finished for another commit that was begun.
@@ -218,16 +238,30 @@ class _Run:
         )
         found = {}
         for file in self._listing.files:
-            path = None if file.lfs_sha256 is None else held.get(file.lfs_sha256)
-            path = path or self._cache.find(snapshot.repo, file) or begun_elsewhere(file, begun)
-            if path is not None:
-                found[file.path] = path
+            other = None if file.lfs_sha256 is None else held.get(file.lfs_sha256)
+            if other is not None:
+                found[file.path] = _Source(other.path, other, ours=True)
+            elif (path := begun_elsewhere(file, begun)) is not None:
+                found[file.path] = _Source(path, ours=True)
+            elif (path := self._cache.find(snapshot.repo, file)) is not None:
+                found[file.path] = _Source(path)
         return found
+
+    def _needed(self, files: Iterable[HubFile]) -> Callable[[Path], int]:
+        """Say how many bytes files take below a folder, beside what is on its disk and may be shared."""
+        found = [(file.size, self._cached.get(file.path)) for file in files]
+        ours = bytes_to_write((size, None if one is None else one.path) for size, one in found if not _is_theirs(one))
+        theirs = ((size, one.path) for size, one in found if one is not None and _is_theirs(one))
+        copies = bytes_to_write(theirs, hard_links=self._hard_links)
+        return lambda folder: ours(folder) + copies(folder)
+
+    def _theirs(self, files: Iterable[HubFile]) -> bool:
+        return any(_is_theirs(self._cached.get(file.path)) for file in files)
 
     def _require_room(self) -> None:
         lacking = [file for file in self._listing.files if not _has_size(self._staged / file.path.text, file.size)]
-        needed = bytes_to_write((file.size, self._cached.get(file.path)) for file in lacking)
-        self._library.require_room(self._staged, needed(self._staged))
+        with hinting_at_hard_links(applies=self._theirs(lacking) and not self._hard_links):
+            self._library.require_room(self._staged, self._needed(lacking)(self._staged))
 
     def _digest_all(
         self, downloads: ThreadPoolExecutor, hashers: ThreadPoolExecutor
@@ -248,14 +282,19 @@ class _Run:
         results = [done.result() for done in as_completed(hashing)]
         return {row.path: (row, digests) for row, digests in results}
 
-    def _bring(self, index: int, file: HubFile, cached: Path | None) -> _Arrival:
-        """Bring a file into staging, from this disk or from the Hub."""
+    def _bring(self, index: int, file: HubFile, cached: _Source | None) -> _Arrival:
+        """Bring a file into staging, from this disk or from the Hub; it is hashed there like any other."""
         target = self._staged / file.path.text
-        if cached is not None and not target.exists():
-            place(cached, target)
+        if cached is not None and not target.exists() and self._place(cached, target):
             self._downloaded.add(file.size)
             return _Arrival(reused=True)
         return self._download(index, file)
+
+    def _place(self, source: _Source, target: Path) -> bool:
+        if source.held is not None:
+            return share(source.held, target, self._library) is not None
+        place(source.path, target, allow_hard_link=source.ours or self._hard_links)
+        return True
 
     def _download(self, index: int, file: HubFile) -> _Arrival:
         """Download a file, and hash what has come while more is coming."""
@@ -352,6 +391,22 @@ def _refuse_closed(listing: HubSnapshot, options: PreserveOptions) -> None:
         f"{listing.snapshot.repo} is {kind}: its owner did not make it free for everybody",
         hint="if you may redistribute it, say so with --allow-gated",
     )
+
+
+def _is_theirs(source: _Source | None) -> bool:
+    return source is not None and not source.ours
+
+
+@contextmanager
+def hinting_at_hard_links(*, applies: bool) -> Iterator[None]:
+    """Where there is no room for copies of a user's files, name the flag that shares them, if it `applies`."""
+    try:
+        yield
+    except DiskError as error:
+        if not applies:
+            raise
+        hint = "--hard-links shares the blocks of the files that are here, and raises their link counts"
+        raise DiskError(error.what, expected=error.expected, got=error.got, hint=hint) from error
 
 
 def _has_size(path: Path, size: int) -> bool:

@@ -26,7 +26,7 @@ from p2pqwen.operations.held_check import (
     prove_held,
     require_same,
 )
-from p2pqwen.operations.preserve import describe_held
+from p2pqwen.operations.preserve import describe_held, hinting_at_hard_links
 from p2pqwen.operations.snapshot_build import (
     ExpectedFile,
     Preserved,
@@ -66,10 +66,12 @@ def preserve_folder(
     git: GitSource | None,
     library: Library,
     endpoint: str,
+    hard_links: bool = False,
     report: Report = ignore,
 ) -> Preserved:
-    """Bring the files of `folder` into the library as `snapshot`; linked where the file system allows, not copied.
+    """Bring the files of `folder` into the library as `snapshot`: reflinks where the file system has them, else copies.
 
+    `hard_links`: second names instead of copies. Nothing is written through them, but their link counts rise.
     With `git`, every file is compared with the commit's tree, and the provenance is proven. Raises `UsageError`,
     `VerificationError` (a file is not the commit's, missing, too many, an LFS pointer, changing), `FormatError`
     (a name or link that cannot be preserved), `NotFoundError`, `DiskError`.
@@ -89,11 +91,14 @@ def preserve_folder(
             if commit_object is not None and known.provenance is not Provenance.PROVEN:
                 known = prove_held(known, library, commit_object, lambda: _tree_rows(expected), report)
             return describe_held(known, report)
-        needed = bytes_to_write((source.stat().st_size, source) for source in sources.values())
-        staged = library.stage(snapshot, needed)
+        sizes = ((source.stat().st_size, source) for source in sources.values())
+        needed = bytes_to_write(sizes, hard_links=hard_links)
+        with hinting_at_hard_links(applies=not hard_links):
+            staged = library.stage(snapshot, needed)
         try:
-            library.require_room(staged, needed(staged))
-            _place_all(sources, staged)
+            with hinting_at_hard_links(applies=not hard_links):
+                library.require_room(staged, needed(staged))
+            _place_all(sources, staged, hard_links=hard_links)
             return _build(snapshot, expected, staged, commit_object, library, endpoint, report)
         except BaseException:
             library.discard_stage(snapshot)  # placing again costs nothing; half a snapshot helps nobody
@@ -115,16 +120,15 @@ def _check_held(
     with durable.disk_errors("look at the folder's files"):
         sized = [replace(file, size=(folder / path.text).stat().st_size, lfs=None) for path, file in expected.items()]
     require_same(content, sized, str(folder))
-    rows = {row.path: row for row in content.manifest.files}
     lfs = [row.path for row in content.manifest.files if row.lfs]
     digests = hash_files(
         folder, content.metainfo.layout, lfs=lfs, on_bytes=_counter(content.manifest.total_size, report)
     )
-    roots = {file.path: file.pieces_root for file in content.metainfo.files}
+    rows = {row.path: row for row in content.manifest.files}
     wrong = {
-        path: found
-        for path, row in rows.items()
-        if (found := difference(digests[path], size=row.size, root=roots[path], row=row)) is not None
+        file.path: found
+        for index, file in enumerate(content.metainfo.files)
+        if (found := difference(content.metainfo, index, rows[file.path], digests[file.path])) is not None
     }
     if wrong:
         raise differs_from(content, wrong, str(folder))
@@ -146,7 +150,7 @@ def _build(
     rows = [row_of(file, digests[path]) for path, file in expected.items()]
     manifest = make_manifest(snapshot, rows, staged, commit_object=commit_object, tree_rows=None)
     metainfo = make_metainfo(manifest, digests, layout, endpoint)
-    return describe(install(library, manifest, metainfo), manifest, metainfo, report, unchanged=False)
+    return describe(install(library, manifest, metainfo, digests), manifest, metainfo, report, unchanged=False)
 
 
 def _tree_rows(expected: Mapping[RepoPath, ExpectedFile]) -> list[tuple[RepoPath, str, GitOid]]:
@@ -203,13 +207,13 @@ def _lfs_by_attributes(sources: Mapping[RepoPath, Path]) -> Collection[RepoPath]
         return lfs_paths(attributes, [path for path, source in sources.items() if source.stat().st_size])
 
 
-def _place_all(sources: Mapping[RepoPath, Path], staged: Path) -> None:
+def _place_all(sources: Mapping[RepoPath, Path], staged: Path, *, hard_links: bool) -> None:
     for path, source in sources.items():
         target = staged / path.text
         with durable.disk_errors(f"bring {source} into {staged}"):
             target.unlink(missing_ok=True)  # an interrupted try may have left another file
             before = source.stat()
-            place(source, target)
+            place(source, target, allow_hard_link=hard_links)
             after = source.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise FileChangedError(f"{source} changed while it was read", hint="let whatever writes to it finish")

@@ -9,6 +9,7 @@ A pass reads through the page cache's back (`library.idle`), since what rots is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,11 +21,12 @@ from p2pqwen.library import durable
 from p2pqwen.library.idle import Pace, forget_cached
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.state_store import StateStore
-from p2pqwen.library.verified import VerifiedFiles
+from p2pqwen.library.verified import Look, Verified, VerifiedFiles
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.operations.damage import Damage, look_for_damage
 from p2pqwen.operations.fetch_files import choose_files
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.utc_time import format_time, parse_time
 
@@ -141,6 +143,7 @@ class Scrubber:
         rows = {} if metainfo.manifest is None else {row.path: row for row in parse_manifest(metainfo.manifest).files}
         damage = list(record.damage) if record.read else []
         read, count = set(record.read), 0
+        looks: dict[RepoPath, Look] = {}  # of what this call has read
 
         def took(size: int) -> None:
             nonlocal count
@@ -156,6 +159,8 @@ class Scrubber:
             if (path := file.text) in read:
                 continue
             forget_cached(held.folder / path)
+            with suppress(OSError):
+                looks[metainfo.files[index].path] = Look.of(held.folder / path)
             try:
                 found = look_for_damage(metainfo, held.folder, index, rows.get(file), took)
             except DiskError as error:  # a sector that cannot be read is bad, not the end of the pass
@@ -172,6 +177,8 @@ class Scrubber:
             damage.append(Damage(held.torrent_path.name, (), expected, got))
             self._found(held, damage[-1])
         self._remember(held.id, ScrubRecord(self.now(), frozenset(), tuple(damage)))
+        if not damage and len(looks) == len(read):
+            self.verified.keep(held.id, Verified(metainfo.infohash.v2, looks))
         done = Scrubbed(held.id, len(read), count, tuple(damage))
         self.report(Happened("scrubbed", {**_facts(held.id), "bytes": count, "bad_files": len(damage)}))
         return done

@@ -47,6 +47,8 @@ FEW = 200  # snapshots, for which the state is written with every event
 LOADING = 0.2  # seconds at a time
 DHT_NODES_EVERY = 2.0
 SHARE_EVERY = 1.0
+LOOKS_EVERY = 60.0  # seconds between looks at every file, with thousands of snapshots more: nothing is read
+LOOKING = 0.05  # seconds at a time
 MAX_CHECKING = 2  # snapshots read at once: more only move the disk's head about
 
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a session that listens everywhere answers us
@@ -140,6 +142,7 @@ class _Node:
         self._slots: dict[SnapshotId, int] = {}
         self._all_held = False
         self._to_load: deque[HeldSnapshot] = deque()
+        self._to_look_at: deque[SnapshotId] = deque()
         self._followed: list[HeldSnapshot] | None = None
         self._complete: dict[SnapshotId, HeldSnapshot] = {}
         self._away: list[AwaySnapshot] = []
@@ -183,6 +186,7 @@ class _Node:
             self._swarm.pump(0.0 if more_to_load else PUMP)
             if self._due("steps", len(self._seeds) / 1000):
                 each(list(self._seeds.values()), self._step, failed=self._give_up)
+            self._look_at_files()
             self._look_after_publishers()
             if self._web is not None and self._upload and self._due("share", SHARE_EVERY):
                 self._share_upload(self._web)
@@ -338,6 +342,19 @@ class _Node:
             left_out = self._left_out
             fresh = [one for one in missing if one.id not in left_out or left_out[one.id] != self._look(one)]
             self._to_load = deque(sorted(fresh, key=lambda one: one.id))
+
+    def _look_at_files(self) -> None:
+        """Load anew what somebody changed under us: it is read before anything of it is served again."""
+        if self._due("looks", max(LOOKS_EVERY, len(self._seeds) / 20)):
+            self._to_look_at = deque(self._seeds)
+        until = time.monotonic() + LOOKING
+        while self._to_look_at and time.monotonic() < until:
+            one = self._seeds.get(self._to_look_at.popleft())
+            if one is None or one.state is not SeedState.SEEDING or not self._library.is_here(one.held):
+                continue
+            metainfo = one.metainfo
+            if self._library.state(one.held, metainfo.infohash.v2, metainfo.layout.total_size) is State.CHANGED:
+                self._drop(one, "changed")
 
     def _load_some(self) -> bool:
         """Load what is due, for a moment: peers and commands go on meanwhile. Tell whether more may be loaded now."""

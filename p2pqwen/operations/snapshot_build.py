@@ -15,6 +15,7 @@ from p2pqwen.errors import VerificationError
 from p2pqwen.events import Notice, Report
 from p2pqwen.library.hashing import FileDigests
 from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.hazards import likely_pointers, pickle_files
 from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.licence import Redistribution, license_of_readme, redistribution
@@ -190,9 +191,12 @@ def warnings_of(manifest: Manifest) -> list[str]:
     return warnings
 
 
-def install(library: Library, manifest: Manifest, metainfo: Metainfo) -> HeldSnapshot:
-    """Move the staged snapshot into the library with its torrent."""
-    return library.install(manifest.snapshot, metainfo.encode())
+def install(
+    library: Library, manifest: Manifest, metainfo: Metainfo, digests: Mapping[RepoPath, FileDigests]
+) -> HeldSnapshot:
+    """Move the staged snapshot into the library with its torrent; its files look as they did when they were read."""
+    looks = {path: one.look for path, one in digests.items() if one.look is not None}
+    return library.install(manifest.snapshot, metainfo.encode(), Verified(metainfo.infohash.v2, looks))
 
 
 def _with_modes(files: Sequence[FileRow], rows: Sequence[tuple[RepoPath, str, GitOid]]) -> tuple[FileRow, ...]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from p2pqwen.errors import NotFoundError, P2pqwenError
+from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.index.standing import Evidence, Judgement, Standing, Voice, judge, keys_of
 from p2pqwen.library.hashing import FileDigests, hash_files
-from p2pqwen.library.snapshots import HeldSnapshot, State
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.manifest import FileRow, Manifest, parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.operations.file_check import difference
@@ -36,7 +38,10 @@ class BadFile:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` found. `files` and `bytes` count what was checked; `extra` are files nobody signed."""
+    """What `verify` found. `files` and `bytes` count what was checked; `extra` are files nobody signed.
+
+    `looks`: how the files looked that were read.
+    """
 
     files: int
     bytes: int
@@ -45,6 +50,7 @@ class Verification:
     signers: tuple[SignerResult, ...]
     manifest: Manifest | None
     infohash: InfoHash
+    looks: Verified
     judgement: Judgement | None = None  # None where nothing says whose snapshot it is
     extra: tuple[str, ...] = ()
 
@@ -74,6 +80,20 @@ def verify_held(held: HeldSnapshot, voices: Sequence[Voice], report: Report = ig
     return replace(found, bad=(BadFile(held.torrent_path.name, f"sha256 {expected}", f"sha256 {got}"), *found.bad))
 
 
+def verify_again(
+    held: HeldSnapshot, library: Library, voices: Sequence[Voice], report: Report = ignore
+) -> Verification:
+    """Verify a snapshot of the library, and keep what that showed: it is as it was verified now, or it is not."""
+    found = verify_held(held, voices, report)
+    if held.state is not State.INCOMPLETE:
+        with suppress(DiskError):  # the next reader reads it again
+            if found.bad:
+                library.verified.forget(held.id)
+            else:
+                library.verified.keep(held.id, found.looks)
+    return found
+
+
 def verify_folder(
     metainfo: Metainfo,
     folder: Path,
@@ -96,15 +116,13 @@ def verify_folder(
     bad: dict[RepoPath, BadFile] = {}
     present = [file for file in files if not _missing(file, folder, bad)]
     digests = _hash(folder, metainfo.layout, present, rows, bad, report)
-    roots = {file.path: file.pieces_root for file in metainfo.files}
+    for index, file in enumerate(metainfo.layout.files):
+        found = digests.get(file.path)
+        if found is not None and (problem := difference(metainfo, index, rows.get(file.path), found)) is not None:
+            bad[file.path] = BadFile(file.path.text, *problem.shown)
+    looks = {path: one.look for path, one in digests.items() if one.look is not None}
     signers = tuple(verify_torrent(metainfo, keys_of(voices)))
     taken_for = snapshot if snapshot is not None or manifest is None else manifest.snapshot
-    for file in present:
-        if (found := digests.get(file.path)) is None:
-            continue
-        wrong = difference(found, size=file.size, root=roots[file.path], row=rows.get(file.path))
-        if wrong is not None:
-            bad[file.path] = BadFile(file.path.text, *wrong.shown)
     return Verification(
         files=len(files),
         bytes=sum(one.size for one in digests.values()),
@@ -117,6 +135,7 @@ def verify_folder(
         if taken_for is None
         else judge(evidence_of(taken_for, metainfo, manifest, provenance, signers), voices),
         extra=_extra(folder, {file.path.text for file in metainfo.layout.files}),
+        looks=Verified(metainfo.infohash.v2, looks),
     )
 
 

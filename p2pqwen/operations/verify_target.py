@@ -11,7 +11,7 @@ from p2pqwen.events import Report, ignore
 from p2pqwen.index.standing import Voice
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, Library
-from p2pqwen.operations.verify import Verification, verify_folder, verify_held
+from p2pqwen.operations.verify import Verification, verify_again, verify_folder
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId
@@ -47,7 +47,7 @@ def verify_target(
         return verify_folder(metainfo, path, voices, report=report)
     if target.endswith(".torrent") or target.startswith((".", "/", "~")):
         raise NotFoundError(f"no file or folder {target}")
-    return verify_held(held_snapshot(target, library), voices, report)
+    return verify_again(held_snapshot(target, library), library, voices, report)
 
 
 def held_snapshot(target: str, library: Library) -> HeldSnapshot:

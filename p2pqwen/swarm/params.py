@@ -60,6 +60,29 @@ def of_infohash(v1: Sha1 | None, v2: Sha256 | None, folder: Path) -> lt.add_torr
     return given
 
 
+def hide_others(given: lt.add_torrent_params, metainfo: Metainfo, files: Collection[RepoPath]) -> None:
+    """Want only these files, and keep it from libtorrent where the others are: it can open none of them.
+
+    No piece holds bytes of two files (`Layout`), so none of theirs is fetched for a neighbour. What the parameters say
+    of pieces that are there is taken back for them.
+    """
+    if all(file.path in files for file in metainfo.files):
+        return
+    select(given, metainfo, files)
+    names: dict[int, str] = {}
+    pieces: set[int] = set()
+    number = 0
+    for index, file in enumerate(metainfo.layout.files):
+        if file.path not in files:
+            names[number] = f"{metainfo.name}/.hidden\\{index}"  # no file is called so: `RepoPath` has no backslash
+            pieces.update(metainfo.layout.pieces(index))
+        number += 1 + bool(metainfo.layout.pad_after(index))
+    given.renamed_files = names
+    given.have_pieces = [have and piece not in pieces for piece, have in enumerate(given.have_pieces)]
+    unfinished = given.unfinished_pieces
+    given.unfinished_pieces = {piece: unfinished[piece] for piece in unfinished if piece not in pieces}
+
+
 def select(given: lt.add_torrent_params, metainfo: Metainfo, files: Collection[RepoPath] | None) -> None:
     """Want only these files; None for all."""
     if files is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import socket
+import tempfile
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -30,6 +31,7 @@ from p2pqwen.swarm.resume_data import Resume
 from p2pqwen.swarm.settings import SwarmSettings, alert_mask, dht_pack, settings_pack, transport_pack
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.swarm.transport import ALONE_PATIENCE, LONGEST_OF_A_FETCH, LONGEST_PATIENCE, PATIENCE, TransportPolicy
+from p2pqwen.swarm.writable import WritableFiles
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.printable_text import printable
@@ -81,6 +83,8 @@ class Swarm:
         self._dht_pack = dht_pack(nodes=0)
         self._said: set[tuple[str, str]] = set()
         self._news = alerts.SessionNews()
+        self._empty: tempfile.TemporaryDirectory[str] | None = None
+        self._numbers = 0
         self.listening: list[Endpoint] = []
 
     def __enter__(self) -> Self:
@@ -122,6 +126,9 @@ class Swarm:
             self._report(Notice("info", "libtorrent does not let go of a torrent: its session is left to itself"))
             _keep_for_ever(session)
         del session  # the destructor waits for the disk and at most `stop_tracker_timeout` for trackers
+        if self._empty is not None:
+            self._empty.cleanup()
+            self._empty = None
 
     def admit(self, only: Collection[Endpoint], banned: Iterable[str]) -> None:
         """Speak to nobody among `banned` (addresses) from now on, and to nobody but `only`; empty: to everybody."""
@@ -165,25 +172,27 @@ class Swarm:
     def add_download(
         self,
         metainfo: Metainfo,
-        save_path: Path,
+        writable: WritableFiles,
         *,
-        files: Collection[RepoPath] | None = None,
         web_seeds: Sequence[str] = (),
         trackers: Sequence[Sequence[str]] = (),
         resume: Resume | None = None,
         held: bool = False,
     ) -> SwarmTorrent:
-        """Fetch `files` (None: all) into `save_path/<name>/`, checking first what is there; `held`: no more than that.
+        """Fetch the `writable` files of a torrent, checking first what is there of them; `held`: no more than that.
 
-        What is held goes on with `SwarmTorrent.start`, which calls at once whom it was told of before. Raises
-        `VerificationError` when libtorrent would write other files than the torrent names.
+        libtorrent learns nothing of where the torrent's other files are. What is held goes on with
+        `SwarmTorrent.start`, which calls at once whom it was told of before. Raises `VerificationError` when libtorrent
+        would write other files than the torrent names.
         """
-        given = params.of_metainfo(metainfo, save_path)
-        params.select(given, metainfo, files)
+        if writable.infohash != metainfo.infohash:
+            raise ValueError("these files were looked at for another torrent")
+        given = params.of_metainfo(metainfo, writable.save_path)
         given.url_seeds = list(web_seeds)
         params.set_trackers(given, [self._settings.usable_trackers(tier) for tier in trackers])
         if resume is not None:
             params.apply_resume(given, resume)
+        params.hide_others(given, metainfo, writable.files)
         given.flags |= lt.torrent_flags.override_web_seeds
         if held:
             given.flags |= lt.torrent_flags.stop_when_ready
@@ -211,20 +220,25 @@ class Swarm:
         self,
         v1: Sha1 | None,
         v2: Sha256 | None,
-        folder: Path,
         *,
         trackers: Sequence[str] = (),
         held: bool = False,
     ) -> SwarmTorrent:
         """Ask peers for an info dictionary; nothing is downloaded or written, whatever it says.
 
-        `held`: not before `SwarmTorrent.start`, as for `add_download`.
+        Its files would be looked for in a new, empty folder. `held`: not before `SwarmTorrent.start`, as for
+        `add_download`.
         """
-        given = params.of_infohash(v1, v2, folder)
+        given = params.of_infohash(v1, v2, self._nowhere())
         if held:
             given.flags |= lt.torrent_flags.paused
         params.set_trackers(given, [self._settings.usable_trackers(trackers)])
         return self._add(given, 0)
+
+    def release(self, torrent: SwarmTorrent) -> bool:
+        """Take a torrent out and wait until libtorrent has let go of its files; whether it did within seconds."""
+        self.remove(torrent)
+        return _all_gone([torrent.handle], _LEAVE_SECONDS)
 
     def remove(self, torrent: SwarmTorrent) -> None:
         """Take a torrent out; its files stay."""
@@ -258,6 +272,15 @@ class Swarm:
                     self._live.post_session_stats()
                 self._suit_the_dht()
             self._look_after_peers()
+
+    def _nowhere(self) -> Path:
+        """Return a folder in which nothing is, and in which nothing will be; it goes with the session."""
+        if self._empty is None:
+            self._empty = tempfile.TemporaryDirectory(prefix="p2pqwen-metadata-", ignore_cleanup_errors=True)
+        self._numbers += 1
+        folder = Path(self._empty.name) / str(self._numbers)
+        folder.mkdir()
+        return folder
 
     @property
     def _live(self) -> lt.session:

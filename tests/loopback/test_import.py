@@ -26,17 +26,22 @@ def held(user, commit=COMMITS[0]):
     return user.home / "library" / REPO / commit
 
 
-def test_a_cached_snapshot_is_linked_and_verified(preserver):
+@pytest.mark.parametrize("hard_links", [False, True])
+def test_a_cached_snapshot_is_taken_in_and_verified(preserver, hard_links):
     preserver.preserve(small_model())
     user = preserver.trusted_by("user")
-    in_cache(user, small_model())
-    before = tree(user.cache)
-    done = user.ok("library", "import")
+    blobs = in_cache(user, small_model())
+    before, looks = tree(user.cache), {path: path.stat() for path in blobs.iterdir()}
+    done = user.ok("library", "import", *(("--hard-links",) if hard_links else ()))
     (one,) = done["imported"]
-    assert (one["state"], one["bytes_missing"], one["bytes_copied"], one["bad"]) == ("complete", 0, 0, [])
-    assert one["bytes_linked"] == sum(map(len, small_model().values()))
+    assert (one["state"], one["bytes_missing"], one["bad"]) == ("complete", 0, [])
+    assert one["bytes_linked"] + one["bytes_copied"] == sum(map(len, small_model().values()))
     blob = next((user.cache / "models--Qwen--Tiny" / "snapshots").rglob("model.safetensors"))
-    assert (held(user) / "model.safetensors").samefile(blob)
+    assert (held(user) / "model.safetensors").samefile(blob) is hard_links
+    for path, look in looks.items():
+        now = path.stat()
+        assert (now.st_mtime_ns, now.st_mode, now.st_ino) == (look.st_mtime_ns, look.st_mode, look.st_ino)
+        assert hard_links or now.st_nlink == look.st_nlink
     assert tree(held(user)) == small_model()
     assert tree(user.cache) == before
     assert user.ok("verify", REPO)["ok"]
@@ -152,11 +157,15 @@ def test_what_is_right_takes_the_place_of_what_is_damaged(spoilt, tmp_path, how)
 
 
 def test_a_copy_to_mend_needs_room(spoilt):
-    user, _ = spoilt
-    assert user.run("library", "import").code == 3
+    user, blob = spoilt
     quiet_config(user, '[library]\nreserve = "1000TB"\n')
-    ended = user.run("fetch", REPO, "--no-hf-cache", "--no-web-seeds", *QUIET)
-    assert (ended.code, "not enough room" in ended.stderr) == (6, True), ended
+    ended = user.run("library", "import")
+    assert (ended.code, "--hard-links" in ended.stderr) == (6, True), ended
+    ended = user.run("library", "import", "--hard-links")  # what is damaged would be mended in a copy
+    assert (ended.code, "not enough room" in ended.stderr, blob.stat().st_nlink) == (6, True, 2), ended
+    quiet_config(user)
+    assert user.run("library", "import", "--hard-links").code == 3
+    assert blob.stat().st_nlink == 1
 
 
 def test_nothing_right_leaves_nothing(preserver):

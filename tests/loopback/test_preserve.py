@@ -192,17 +192,20 @@ def test_interrupting_ends_at_once_with_130(hub, user, tmp_path):
         assert "Traceback" not in process.stderr
 
 
-def test_the_hugging_face_cache_is_reused_without_copying(hub, user, tmp_path):
+@pytest.mark.parametrize("hard_links", [False, True])
+def test_the_hugging_face_cache_is_reused_and_left_as_it_was(hub, user, tmp_path, hard_links):
     from huggingface_hub import snapshot_download
 
     commit = hub.add(REPO, write_folder(tmp_path / "src", small_model()))
     snapshot_download(REPO, endpoint=hub.endpoint, cache_dir=user.cache, token=False)
     fetched = hub.count(kind="cdn", method="GET")
-    assert user.ok("preserve", REPO)["provenance"] == "proven"
+    more = ("--hard-links",) if hard_links else ()
+    assert user.ok("preserve", REPO, *more)["provenance"] == "proven"
     assert hub.count(kind="cdn", method="GET") == fetched
     held = user.home / "library" / "Qwen" / "Tiny" / str(commit) / "model.safetensors"
     cached = next((user.cache / "models--Qwen--Tiny" / "snapshots" / str(commit)).glob("model.safetensors")).resolve()
-    assert held.samefile(cached)  # this disk has hard links
+    assert held.samefile(cached) is hard_links
+    assert cached.stat().st_nlink == 1 + hard_links
 
 
 def test_a_bad_copy_in_the_cache_is_not_believed(hub, user, tmp_path):

@@ -30,14 +30,37 @@ def named(commit):
     return "--repo", REPO, "--commit", str(commit)
 
 
-def test_proven_by_git_and_linked_not_copied(hub, user, tmp_path):
+def looks(folder):
+    return {
+        path: (path.read_bytes(), stat.st_nlink, stat.st_mode, stat.st_mtime_ns, stat.st_ino)
+        for path in folder.rglob("*")
+        if path.is_file() and (stat := path.stat())
+    }
+
+
+@pytest.mark.parametrize("hard_links", [False, True])
+def test_proven_by_git_and_the_folder_left_as_it_was(hub, user, tmp_path, hard_links):
     folder = write_folder(tmp_path / "src", small_model())
     commit = hub.add(REPO, folder)
-    done = user.ok("preserve", "--from", folder, *named(commit), "--git", f"{hub.endpoint}/{REPO}")
+    before = looks(folder)
+    more = ("--hard-links",) if hard_links else ()
+    done = user.ok("preserve", "--from", folder, *named(commit), "--git", f"{hub.endpoint}/{REPO}", *more)
     assert done["provenance"] == "proven"
     held = user.home / "library" / "Qwen" / "Tiny" / str(commit) / "model.safetensors"
-    assert held.samefile(folder / "model.safetensors")
+    assert held.samefile(folder / "model.safetensors") is hard_links
     assert user.ok("verify", REPO)["ok"] is True
+    if not hard_links:
+        assert looks(folder) == before
+
+
+def test_no_room_for_copies_names_the_flag_that_needs_none(hub, user, tmp_path):
+    folder = write_folder(tmp_path / "src", small_model())
+    commit = hub.add(REPO, folder)
+    user.home.mkdir()
+    (user.home / "config.toml").write_text('[library]\nreserve = "1000TB"\n')
+    ended = user.run("preserve", "--from", folder, *named(commit))
+    assert (ended.code, "--hard-links" in ended.stderr) == (6, True), ended
+    user.ok("preserve", "--from", folder, *named(commit), "--hard-links")
 
 
 def test_the_same_torrent_as_from_the_hub(hub, tmp_path):

@@ -463,6 +463,7 @@ def _hold_as(home: Home, metainfo, commit: CommitId) -> None:
     """Put a forged snapshot into a library under a commit that is not its own."""
     from dataclasses import replace
 
+    from p2pqwen.library.verified import Verified
     from p2pqwen.manifest.manifest import Manifest, parse_manifest
     from p2pqwen.torrent.layout import Layout
     from p2pqwen.torrent.snapshot_torrent import build_metainfo
@@ -478,7 +479,7 @@ def _hold_as(home: Home, metainfo, commit: CommitId) -> None:
         Library(home).remove(held)
     library = Library(home)
     library.stage(manifest.snapshot)
-    library.install(manifest.snapshot, replace(forged, web_seeds=()).encode())
+    library.install(manifest.snapshot, replace(forged, web_seeds=()).encode(), Verified(forged.infohash.v2, {}))
 
 
 def test_from_one_signer_to_two_of_three_who_never_share_a_machine(world: World, tmp_path: Path):

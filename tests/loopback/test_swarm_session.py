@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from p2pqwen.swarm.resume_data import Resume, unwrap, wrap
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.transport import TRIAL
+from p2pqwen.swarm.writable import prove_writable
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
 from p2pqwen.values.digest import Sha1
 from p2pqwen.values.repo_path import RepoPath
@@ -51,7 +53,7 @@ def finish(torrent, *swarms):
 
 def test_a_download_is_the_seed_to_the_byte_and_is_counted_as_peers(snapshot, tmp_path):
     with serving(snapshot) as (seed, address), Swarm(ALONE) as swarm:
-        torrent = swarm.add_download(snapshot.metainfo, tmp_path)
+        torrent = swarm.add_download(snapshot.metainfo, prove_writable(snapshot.metainfo, tmp_path))
         torrent.connect(address)
         finish(torrent, seed, swarm)
         progress = torrent.progress()
@@ -66,7 +68,7 @@ def test_metadata_comes_from_peers_and_nothing_is_written_for_it(snapshot, tmp_p
     infohash = snapshot.metainfo.infohash
     for v1, v2 in ((infohash.v1, infohash.v2), (infohash.v1, None), (None, infohash.v2)):
         with serving(snapshot) as (seed, address), Swarm(ALONE) as swarm:
-            torrent = swarm.add_magnet(v1, v2, tmp_path)
+            torrent = swarm.add_magnet(v1, v2)
             torrent.connect(address)
             found = pump_until(lambda: torrent.metadata, seed, swarm, what="the metadata")  # noqa: B023 - now
             pump_until(lambda: torrent.peers() == [address], seed, swarm, what="the peer stays")  # noqa: B023 - now
@@ -87,9 +89,9 @@ def test_what_is_held_calls_nobody_before_it_starts(snapshot, tmp_path):
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
         listener.setblocking(False)
-        held = swarm.add_magnet(Sha1(b"\1" * 20), None, tmp_path, held=True)
+        held = swarm.add_magnet(Sha1(b"\1" * 20), None, held=True)
         held.connect(Endpoint(*listener.getsockname()))
-        other = swarm.add_download(snapshot.metainfo, tmp_path)
+        other = swarm.add_download(snapshot.metainfo, prove_writable(snapshot.metainfo, tmp_path))
         other.connect(address)  # after: whoever is called by now was not held
         pump_until(lambda: other.met, seed, swarm, what="the other torrent's peer")
         assert not called()
@@ -101,7 +103,7 @@ def test_a_torrent_without_piece_layers_is_completed_all_the_same(snapshot, tmp_
     bare = metainfo_from_info(snapshot.metainfo.info)
     assert not bare.has_all_layers
     with serving(snapshot) as (seed, address), Swarm(ALONE) as swarm:
-        torrent = swarm.add_download(bare, tmp_path)
+        torrent = swarm.add_download(bare, prove_writable(bare, tmp_path))
         torrent.connect(address)
         finish(torrent, seed, swarm)
     assert payload(tmp_path / bare.name) == snapshot.files
@@ -110,7 +112,7 @@ def test_a_torrent_without_piece_layers_is_completed_all_the_same(snapshot, tmp_
 def test_piece_layers_come_from_peers_that_are_called_by_the_v2_infohash(snapshot, tmp_path):
     bare = metainfo_from_info(snapshot.metainfo.info)
     with serving(snapshot) as (_, address), Swarm(ALONE) as swarm:
-        found = ask_for_layers(swarm, bare, [address], folder=tmp_path, timeout=60, report=ignore)
+        found = ask_for_layers(swarm, bare, [address], timeout=60, report=ignore)
     assert found.piece_layers == snapshot.metainfo.piece_layers
     assert found.info == snapshot.metainfo.info
     assert list(tmp_path.iterdir()) == []
@@ -125,7 +127,7 @@ def test_without_a_peer_that_has_them_there_are_no_piece_layers(snapshot, tmp_pa
         peers = [
             network.peer(content, one, host) for one, host in zip((None, refuses, lies), addresses(), strict=False)
         ]
-        found = ask_for_layers(swarm, bare, [one.endpoint for one in peers], folder=tmp_path, timeout=60, report=ignore)
+        found = ask_for_layers(swarm, bare, [one.endpoint for one in peers], timeout=60, report=ignore)
     assert not found.has_all_layers
 
 
@@ -138,7 +140,7 @@ def test_asking_for_piece_layers_can_be_stopped(snapshot, tmp_path):
 
     bare = metainfo_from_info(snapshot.metainfo.info)
     with Swarm(ALONE) as swarm, pytest.raises(StopError):
-        ask_for_layers(swarm, bare, [Endpoint("127.0.0.1", 9)], folder=tmp_path, timeout=60, report=report)
+        ask_for_layers(swarm, bare, [Endpoint("127.0.0.1", 9)], timeout=60, report=report)
 
 
 def test_a_peer_without_utp_is_reached_while_utp_is_tried(snapshot, tmp_path):
@@ -149,7 +151,7 @@ def test_a_peer_without_utp_is_reached_while_utp_is_tried(snapshot, tmp_path):
         with socket.socket() as reserved:
             reserved.bind(("127.0.0.1", 0))
             port = reserved.getsockname()[1]
-        torrent = swarm.add_download(snapshot.metainfo, tmp_path)
+        torrent = swarm.add_download(snapshot.metainfo, prove_writable(snapshot.metainfo, tmp_path))
         torrent.connect(Endpoint("127.0.0.1", port))
         pump_until(lambda: swarm.tries_utp, swarm, what="uTP is tried")
         peer = network.peer(content, port=port)
@@ -163,11 +165,12 @@ import sys
 from pathlib import Path
 from p2pqwen.swarm import session
 from tests.support.swarm import ALONE, make_snapshot
+from p2pqwen.swarm.writable import prove_writable
 
 session._all_gone = lambda torrents, seconds: False
 snapshot = make_snapshot(Path(sys.argv[1]))
 with session.Swarm(ALONE) as swarm:
-    torrent = swarm.add_download(snapshot.metainfo, Path(sys.argv[1]))
+    torrent = swarm.add_download(snapshot.metainfo, prove_writable(snapshot.metainfo, Path(sys.argv[1])))
     swarm.remove(torrent)
 print("closed")
 """
@@ -182,7 +185,7 @@ def test_a_torrent_that_is_never_released_does_not_hold_the_program(tmp_path):
 def test_only_chosen_files_are_fetched_and_the_others_never_made(snapshot, tmp_path):
     chosen = {RepoPath("config.json"), RepoPath("model/notes.txt")}
     with serving(snapshot) as (seed, address), Swarm(ALONE) as swarm:
-        torrent = swarm.add_download(snapshot.metainfo, tmp_path, files=chosen)
+        torrent = swarm.add_download(snapshot.metainfo, prove_writable(snapshot.metainfo, tmp_path, chosen))
         torrent.connect(address)
         finish(torrent, seed, swarm)
         assert torrent.progress().total == sum(len(snapshot.files[path.text]) for path in chosen)
@@ -193,7 +196,7 @@ def test_only_chosen_files_are_fetched_and_the_others_never_made(snapshot, tmp_p
 
 def test_resume_data_spares_the_reading_and_is_given_up_when_it_does_not_fit(snapshot, tmp_path):
     with serving(snapshot) as (seed, address), Swarm(ALONE) as swarm:
-        torrent = swarm.add_download(snapshot.metainfo, tmp_path)
+        torrent = swarm.add_download(snapshot.metainfo, prove_writable(snapshot.metainfo, tmp_path))
         torrent.connect(address)
         finish(torrent, seed, swarm)
         torrent.request_resume()
@@ -201,7 +204,11 @@ def test_resume_data_spares_the_reading_and_is_given_up_when_it_does_not_fit(sna
     resume = unwrap(wrap(torrent.resume))
     for data in (resume, None, b"no resume data", lt.write_resume_data_buf(lt.add_torrent_params())):
         with Swarm(ALONE) as swarm:
-            torrent = swarm.add_download(snapshot.metainfo, tmp_path, resume=None if data is None else Resume(data))
+            torrent = swarm.add_download(
+                snapshot.metainfo,
+                prove_writable(snapshot.metainfo, tmp_path),
+                resume=None if data is None else Resume(data),
+            )
             pump_until(lambda: torrent.checked, swarm, what="the check")  # noqa: B023 - now
             assert bytes(torrent.have) == b"\1" * snapshot.metainfo.layout.piece_count
 
@@ -213,7 +220,9 @@ def test_resume_data_cannot_redirect_files(snapshot, tmp_path):
     given.url_seeds = ["http://127.0.0.1:9/"]
     with serving(snapshot) as (seed, address), Swarm(ALONE) as swarm:
         torrent = swarm.add_download(
-            snapshot.metainfo, tmp_path / "here", resume=Resume(lt.write_resume_data_buf(given))
+            snapshot.metainfo,
+            prove_writable(snapshot.metainfo, tmp_path / "here"),
+            resume=Resume(lt.write_resume_data_buf(given)),
         )
         torrent.connect(address)
         finish(torrent, seed, swarm)
@@ -227,7 +236,7 @@ def test_a_fetch_does_not_listen_even_where_it_has_sockets(snapshot, tmp_path):
         for endpoint in swarm.listening:
             with socket.socket(socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET) as caller:
                 assert caller.connect_ex((endpoint.host, endpoint.port)) != 0, endpoint
-        torrent = swarm.add_download(snapshot.metainfo, tmp_path)
+        torrent = swarm.add_download(snapshot.metainfo, prove_writable(snapshot.metainfo, tmp_path))
         torrent.connect(address)
         finish(torrent, seed, swarm)
         assert listening_ports().isdisjoint(one.port for one in swarm.listening)
@@ -274,7 +283,7 @@ def test_a_piece_that_rots_while_it_is_trusted_is_never_given_away(tmp_path):
         pump_until(lambda: served.checked, seed, what="the seed is loaded")
         assert served.have.count(0) == 0  # believed at first
         served.share(())
-        torrent = swarm.add_download(damaged.metainfo, tmp_path / "copy")
+        torrent = swarm.add_download(damaged.metainfo, prove_writable(damaged.metainfo, tmp_path / "copy"))
         torrent.connect(seed.listening[0])
         pump_until(lambda: torrent.have.count(0) == 1, seed, swarm, what="all but the rotten piece")
         pump_until(lambda: served.have.count(0) == 1, seed, swarm, what="the seed has noticed")
@@ -286,7 +295,7 @@ def test_a_peer_that_only_utp_reaches_is_reached(snapshot, tmp_path):
     with serving(snapshot) as (seed, address), Swarm(ALONE) as swarm:
         seed._live.apply_settings({"enable_incoming_tcp": False})
         seed._live.set_peer_class_filter(lt.ip_filter())
-        torrent = swarm.add_download(snapshot.metainfo, tmp_path)
+        torrent = swarm.add_download(snapshot.metainfo, prove_writable(snapshot.metainfo, tmp_path))
         # TCP would be taken by the kernel and never answered: as behind a NAT, a black hole.
         torrent.connect(address)
         pump_until(lambda: torrent.progress().peers, seed, swarm, seconds=60, what="a connection over uTP")
@@ -299,7 +308,7 @@ def test_a_seed_that_starts_late_is_found(snapshot, tmp_path):
         probe.bind(("127.0.0.1", 0))
         address = Endpoint("127.0.0.1", probe.getsockname()[1])
     with Swarm(ALONE) as swarm:
-        torrent = swarm.add_download(snapshot.metainfo, tmp_path)
+        torrent = swarm.add_download(snapshot.metainfo, prove_writable(snapshot.metainfo, tmp_path))
         torrent.connect(address)
         late = time.monotonic() + 6  # beyond libtorrent's three tries
         pump_until(lambda: time.monotonic() > late, swarm, what="time")
@@ -342,8 +351,13 @@ def test_a_tracker_that_refuses_is_mentioned_once(snapshot):
 
 def test_a_folder_in_a_files_place_is_a_disk_error(snapshot, tmp_path):
     (tmp_path / snapshot.metainfo.name / "model.safetensors" / "in the way").mkdir(parents=True)
-    with serving(snapshot) as (seed, address), Swarm(ALONE) as swarm:
-        torrent = swarm.add_download(snapshot.metainfo, tmp_path)
+    with pytest.raises(DiskError, match=r"model\.safetensors is not written to.*no regular file"):
+        prove_writable(snapshot.metainfo, tmp_path)
+    with serving(snapshot) as (seed, address), Swarm(ALONE) as swarm:  # it came after that was looked at
+        shutil.rmtree(tmp_path / snapshot.metainfo.name)
+        writable = prove_writable(snapshot.metainfo, tmp_path)
+        (tmp_path / snapshot.metainfo.name / "model.safetensors" / "in the way").mkdir(parents=True)
+        torrent = swarm.add_download(snapshot.metainfo, writable)
         torrent.connect(address)
         pump_until(lambda: torrent.error, seed, swarm, what="the error")
     assert isinstance(torrent.error, DiskError)
@@ -367,7 +381,7 @@ def test_v1_and_v2_that_contradict_each_other_stop_the_download(tmp_path):
 def test_an_upload_limit_holds_on_loopback_too(snapshot, tmp_path):
     limit = 1_000_000
     with serving(snapshot, replace(LISTENING, upload_limit=limit)) as (seed, address), Swarm(ALONE) as swarm:
-        torrent = swarm.add_download(snapshot.metainfo, tmp_path)
+        torrent = swarm.add_download(snapshot.metainfo, prove_writable(snapshot.metainfo, tmp_path))
         torrent.connect(address)
         pump_until(lambda: torrent.progress().received > 0, seed, swarm, what="the first bytes")
         start, before = time.monotonic(), torrent.progress().received

@@ -21,6 +21,7 @@ from pathlib import Path
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.swarm.writable import prove_writable
 from tests.simulators.hostile_peers import leading_to
 from tests.simulators.peer import EXTENDED, Content, PeerNetwork
 from tests.support.swarm import make_snapshot, pump_until
@@ -58,7 +59,7 @@ def main(stranger_is: str, *allowed: str) -> None:
         stranger = network.peer(
             Content.of(snapshot.metainfo, snapshot.files), leading_to(named), STRANGERS[stranger_is]
         )
-        torrent = swarm.add_download(snapshot.metainfo, Path(folder) / "fetch")
+        torrent = swarm.add_download(snapshot.metainfo, prove_writable(snapshot.metainfo, Path(folder) / "fetch"))
         torrent.connect(stranger.endpoint)
         pump_until(lambda: stranger.seen.received[EXTENDED], swarm, what="the stranger's names are known")
         deadline = time.monotonic() + SECONDS

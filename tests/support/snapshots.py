@@ -7,6 +7,7 @@ from typing import Any
 
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.git_object import commit_oid, tree_oid
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.torrent.layout import Layout
@@ -54,4 +55,5 @@ def hold(home: Home, files: Mapping[str, bytes] = FILES, repo: str = "Qwen/Tiny"
     for name, content in files.items():
         (staged / name).parent.mkdir(parents=True, exist_ok=True)
         (staged / name).write_bytes(content)
-    return library.install(snapshot, metainfo.encode())
+    verified = Verified.now(metainfo.infohash.v2, staged, (RepoPath(name) for name in files))
+    return library.install(snapshot, metainfo.encode(), verified)

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tests.support.command import CommandLine
 from tests.support.faults.damage import DamagePlan, Damager
 from tests.support.faults.flips import Flipper, FlipPlan
 from tests.support.faults.full_disk import FullDisk, FullDiskPlan, small_disks
+from tests.support.faults.links import LinksPlan, LinksRuns
 from tests.support.faults.scenery import scenery
 from tests.support.faults.strikes import StrikePlan, Striker
 from tests.support.faults.swarms import SwarmPlan
@@ -80,6 +81,21 @@ def swarms(folder: Path) -> Iterator[Run]:
             yield lambda number: _outcome(run_swarm(SwarmPlan.of(number), strangers, seed))
 
 
+@contextmanager
+def links(folder: Path) -> Iterator[Run]:
+    with small_disks(folder / "disks") as disks, ExitStack() as stack:
+        if disks is None:
+            raise SystemExit("this machine does not let us mount a small file system")
+        runs = LinksRuns(disks, stack)
+
+        def run(number: int) -> tuple[str, list[str]]:
+            done = runs.run(LinksPlan.of(number))
+            engine = "libtorrent" if done.plan.real else "a hostile engine"
+            return f"{engine} on {done.plan.disk}", [*done.problems, *(done.steps if done.problems else ())]
+
+        yield run
+
+
 # Each with how many runs by themselves, and how many at the same time: 1 where all share one home or one disk.
 KINDS = {
     "kill": (partial(strikes, plan=StrikePlan.kill), 2000, 3),
@@ -88,6 +104,7 @@ KINDS = {
     "flip": (flips, 10_000, 1),
     "damage": (damages, 1000, 3),
     "swarm": (swarms, 200, 3),
+    "links": (links, 2000, 1),
 }
 
 

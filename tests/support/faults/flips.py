@@ -21,7 +21,7 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library, State, seal_of
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.trust_store import TrustStore
-from p2pqwen.library.verified import VerifiedFiles
+from p2pqwen.library.verified import Verified, VerifiedFiles
 from p2pqwen.operations.damage import look_for_damage
 from p2pqwen.operations.fetch_metadata import KeptMetadata
 from p2pqwen.operations.verify import verify_held
@@ -194,7 +194,9 @@ class Flipper:
     def marker(self) -> Asked:
         library = Library(self.half)
         (held,) = library.all()
-        library.finish(held.id, held.torrent_path.read_bytes(), ("*.json", "model*"))
+        chosen = ("*.json", "model*")
+        verified = Verified(held.metainfo().infohash.v2, {})
+        library.finish(held.id, held.torrent_path.read_bytes(), chosen, verified)
 
         def look(_: Path) -> Any:
             (now,) = library.all()  # nothing is known to be finished: the next fetch looks at everything

@@ -12,13 +12,15 @@ from p2pqwen.library import folders, space
 from p2pqwen.library.folders import ID_FILE, AwayError, LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library, State
-from p2pqwen.values.digest import CommitId
+from p2pqwen.library.verified import Verified
+from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.snapshots import FILES, make_snapshot
 
 REPO = RepoId("Qwen/Demo")
 FIRST = SnapshotId(REPO, CommitId(b"\x01" * 20))
 SECOND = SnapshotId(REPO, CommitId(b"\x02" * 20))
+NOTHING = Verified(Sha256(bytes(32)), {})
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def library_of(tmp_path, **reserves):
 
 def hold(library, snapshot, size=1):
     (library.stage(snapshot, lambda _: size) / "config.json").write_bytes(b"{}")
-    return library.install(snapshot, b"torrent")
+    return library.install(snapshot, b"torrent", NOTHING)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_a_fetch_begins_and_ends_where_it_was_put(disks, tmp_path):
     assert folder.is_relative_to(tmp_path / "b")
     disks.update(a=5000)
     assert library.begin(FIRST, b"t", None).folder == folder
-    assert library.finish(FIRST, b"t", None).state is State.COMPLETE
+    assert library.finish(FIRST, b"t", None, NOTHING).state is State.COMPLETE
     assert library.find(REPO).folder == folder
 
 
@@ -232,5 +234,5 @@ def test_what_a_fetch_has_still_to_write_is_not_given_away_twice(disks, tmp_path
     with pytest.raises(DiskError, match="for unfinished fetches"):
         library.require_room(library.staged(FIRST), 100_001 - claimed)
     (folder / "config.json").write_bytes(FILES["config.json"])
-    library.finish(snapshot, metainfo.encode(), selected)
+    library.finish(snapshot, metainfo.encode(), selected, NOTHING)
     assert library.room == 100_000

@@ -7,13 +7,13 @@ import pytest
 
 from p2pqwen.errors import DiskError
 from p2pqwen.library import linking
-from p2pqwen.library.linking import Placement, place
+from p2pqwen.library.linking import Placement, place, place_linked
 
 
 def test_places_the_bytes_without_copying_where_the_disk_allows(tmp_path):
     source = tmp_path / "source"
     source.write_bytes(b"x" * 100_000)
-    how = place(source, tmp_path / "a" / "target")
+    how = place(source, tmp_path / "a" / "target", allow_hard_link=True)
     assert (tmp_path / "a" / "target").read_bytes() == source.read_bytes()
     assert how in {Placement.REFLINK, Placement.HARD_LINK}
     if how is Placement.HARD_LINK:
@@ -35,13 +35,13 @@ def test_copies_where_links_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     monkeypatch.setattr(linking, "_reflink", lambda *_: False)
     (tmp_path / "source").write_bytes(b"bytes")
-    assert place(tmp_path / "source", tmp_path / "target") is Placement.COPY
+    assert place_linked(tmp_path / "source", tmp_path / "target") is Placement.COPY
     assert (tmp_path / "target").stat().st_ino != (tmp_path / "source").stat().st_ino
 
 
-def test_a_hard_link_can_be_forbidden(tmp_path):
+def test_a_hard_link_is_made_only_where_it_is_asked_for(tmp_path):
     (tmp_path / "source").write_bytes(b"bytes")
-    assert place(tmp_path / "source", tmp_path / "target", allow_hard_link=False) is not Placement.HARD_LINK
+    assert place(tmp_path / "source", tmp_path / "target") is not Placement.HARD_LINK
     (tmp_path / "target").write_bytes(b"other")
     assert (tmp_path / "source").read_bytes() == b"bytes"
 

@@ -8,12 +8,14 @@ from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library, State
-from p2pqwen.values.digest import CommitId
+from p2pqwen.library.verified import Verified
+from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 REPO = RepoId("Qwen/Demo")
 FIRST = SnapshotId(REPO, CommitId(b"\x01" * 20))
 SECOND = SnapshotId(REPO, CommitId(b"\x02" * 20))
+NOTHING = Verified(Sha256(bytes(32)), {})
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def stage(library, snapshot):
 def test_install_makes_a_complete_snapshot(library):
     stage(library, FIRST)
     assert library.all() == []
-    held = library.install(FIRST, b"torrent")
+    held = library.install(FIRST, b"torrent", NOTHING)
     assert held.state is State.COMPLETE
     assert (held.folder / "config.json").read_bytes() == b"{}"
     assert library.all() == [held] == [library.find(REPO)] == [library.get(FIRST)]
@@ -43,18 +45,18 @@ def test_a_crash_between_rename_and_torrent_is_taken_back_to_staging(library, mo
 
     monkeypatch.setattr(durable, "write", crash)
     with pytest.raises(KeyboardInterrupt):
-        library.install(FIRST, b"torrent")
+        library.install(FIRST, b"torrent", NOTHING)
     monkeypatch.undo()
     assert library.all() == []
     assert (library.stage(FIRST) / "config.json").read_bytes() == b"{}"
-    assert library.install(FIRST, b"torrent").state is State.COMPLETE
+    assert library.install(FIRST, b"torrent", NOTHING).state is State.COMPLETE
 
 
 @pytest.mark.parametrize(("selected", "end"), [(None, State.COMPLETE), (("*.json",), State.PARTIAL)])
 def test_a_fetch_is_incomplete_until_it_is_finished(library, selected, end):
     assert library.begin(FIRST, b"t", selected).state is State.INCOMPLETE
     assert library.find(REPO).state is State.INCOMPLETE
-    library.finish(FIRST, b"t", selected)
+    library.finish(FIRST, b"t", selected, NOTHING)
     assert library.find(REPO).state is end
     assert library.find(REPO).selected == selected
 
@@ -70,7 +72,7 @@ def test_a_damaged_marker_never_reads_as_complete(library, damage):
 def test_naming_a_commit_where_there_are_two(library):
     for snapshot in (SECOND, FIRST):
         stage(library, snapshot)
-        library.install(snapshot, b"t")
+        library.install(snapshot, b"t", NOTHING)
     assert [held.id for held in library.all()] == [FIRST, SECOND]
     with pytest.raises(P2pqwenError, match="holds 2 snapshots") as caught:
         library.find(REPO)
@@ -82,7 +84,7 @@ def test_naming_a_commit_where_there_are_two(library):
 def test_remove_leaves_no_trace_and_touches_nothing_else(library):
     for snapshot in (FIRST, SECOND):
         stage(library, snapshot)
-        library.install(snapshot, b"t")
+        library.install(snapshot, b"t", NOTHING)
     outside = library.root.parent / "precious"
     outside.mkdir()
     (library.folder(FIRST) / "link").symlink_to(outside)
@@ -110,7 +112,7 @@ def test_a_fetch_may_finish_while_somebody_looks(library, monkeypatch):
 
 def test_a_flipped_bit_in_a_torrent_shows_and_a_crash_between_its_writes_does_not(library, monkeypatch):
     stage(library, FIRST)
-    held = library.install(FIRST, b"torrent")
+    held = library.install(FIRST, b"torrent", NOTHING)
     assert held.torrent_damage() is None
     held.torrent_path.write_bytes(b"torrenu")
     expected, got = held.torrent_damage()

@@ -1,0 +1,87 @@
+"""What a download may write to: files that are its own alone, proven on the disk.
+
+The rule: no writer that is not ours to trust ever has a file open for writing that has a second name. What a torrent
+writes is judged by that torrent's own hashes, and a stranger made them: through a shared inode his bytes would stand in
+every snapshot, cache and folder that names it. So `Swarm.add_download` takes a `WritableFiles`, which only
+`prove_writable` makes: of each of its files it has seen that it is absent, or a regular file with one name, and that no
+symlink leads to it. libtorrent is not told where any other file of the torrent is (`params.hide_others`), so there is
+nothing it could open. Whatever shares bytes with others is put in place by us, after the torrent has left the session.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from p2pqwen.errors import DiskError
+from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.repo_path import RepoPath
+
+_PROOF = object()
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+
+class SharedFileError(DiskError):
+    """A file that a download would write to is not its own alone."""
+
+    def __init__(self, path: Path, got: str) -> None:
+        super().__init__(
+            f"{path} is not written to: others may have its bytes",
+            expected="no file, or one with a single name that no link leads to",
+            got=got,
+            hint="move it away and try again",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WritableFiles:
+    """Files of one torrent below `save_path/<name>/` that may be written to; `prove_writable` alone makes it."""
+
+    infohash: InfoHash
+    save_path: Path
+    files: frozenset[RepoPath]
+    proof: object = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.proof is not _PROOF:
+            raise TypeError("only prove_writable makes this")
+
+
+def prove_writable(metainfo: Metainfo, save_path: Path, files: Collection[RepoPath] | None = None) -> WritableFiles:
+    """Look at every file that a download of `files` (None: all) would write to.
+
+    Raises `SharedFileError` for one that has a second name, is no regular file, or is reached by a symlink below
+    `save_path`; `DiskError` where that cannot be told.
+    """
+    chosen = frozenset(file.path for file in metainfo.files if files is None or file.path in files)
+    folders: set[Path] = set()
+    for path in chosen:
+        folder = save_path
+        for part in (metainfo.name, *path.parts[:-1]):
+            folder /= part
+            if folder not in folders:
+                folders.add(folder)
+                _check(folder, is_folder=True)
+        _check(folder / path.parts[-1], is_folder=False)
+    return WritableFiles(metainfo.infohash, save_path, chosen, _PROOF)
+
+
+def _check(path: Path, *, is_folder: bool) -> None:
+    try:
+        found = path.lstat()
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return
+        raise DiskError(f"cannot look at {path}", got=error.strerror or str(error)) from error
+    if stat.S_ISLNK(found.st_mode):
+        raise SharedFileError(path, "a symlink")
+    if is_folder and not stat.S_ISDIR(found.st_mode):
+        raise SharedFileError(path, "no folder")
+    if not is_folder and not stat.S_ISREG(found.st_mode):
+        raise SharedFileError(path, "no regular file")
+    if not is_folder and found.st_nlink > 1:
+        raise SharedFileError(path, f"a file with {found.st_nlink} names")
