@@ -25,7 +25,7 @@ from p2pqwen.operations.keys import init_keys
 from p2pqwen.operations.publish import publish
 from p2pqwen.operations.publish_plan import Plan
 from p2pqwen.operations.update import Asked, update_all
-from p2pqwen.torrent.recipe import check_recipe
+from p2pqwen.torrent.snapshot_torrent import check_recipe
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.bases import Base, Origin
 from p2pqwen.webseed.file_server import FileServer

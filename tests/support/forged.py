@@ -8,7 +8,7 @@ from pathlib import Path
 
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.torrent.recipe import build_metainfo
+from p2pqwen.torrent.snapshot_torrent import build_metainfo
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
