@@ -455,7 +455,8 @@ def test_two_publishers_who_contradict_one_another(world: World, tmp_path: Path)
     refused = reader.run("fetch", TINY, "--no-dht", "--no-lsd", "--no-upnp", "--timeout", "1")
     assert refused.code == 3
     for one in results.json["results"]:
-        assert f"{one['publisher']}) says {one['infohash_v2']}, {one['provenance']}" in refused.stderr
+        claim = "claimed proven" if one["provenance"] == "proven" else "unproven"
+        assert f"{one['publisher']}) says {one['infohash_v2']}, {claim}" in refused.stderr
     assert reader.ok("list")["snapshots"] == []
 
 
