@@ -109,13 +109,14 @@ class BundleStore:
         return self._home.locks / f"bundle-{publisher}.lock"
 
     @contextlib.contextmanager
-    def coming(self, publisher: Sha256, position: Position, metainfo: Metainfo) -> Iterator[HeldBundle]:
+    def coming(self, publisher: Sha256, position: Position, infohash: Sha1) -> Iterator[HeldBundle]:
         """Make a folder for files of a bundle that nobody has judged yet, which is gone after the block.
 
         No other fetch, of this process or another, has that folder, so that none has to wait. Raises `DiskError`.
         """
         folder = self.folder(publisher) / f"{_COMING}{secrets.token_hex(8)}"
-        held = HeldBundle(publisher, position, metainfo.infohash.v1, folder)
+        held = HeldBundle(publisher, position, infohash, folder)
+        self._sweep(publisher)
         with durable.disk_errors(f"create {folder}"):
             held.folder.mkdir(parents=True)
         try:

@@ -15,7 +15,7 @@ from typing import ParamSpec, TypeVar
 
 from p2pqwen.errors import NetworkError, P2pqwenError
 
-LEAVE_SECONDS = 3.0
+LEAVE_SECONDS = 5.0
 """How long work that was called off may take to end by itself."""
 
 Parameters = ParamSpec("Parameters")

@@ -115,13 +115,13 @@ def fetch_index(
     less than `_SLOWEST` bytes a second is left. Nothing stays on disk, and no other fetch is waited for. Raises
     `NetworkError` when nobody gives it in time, `FormatError` for a torrent that is no bundle of that index.
     """
-    with _session(network, report) as swarm:
+    # The session ends before the folder goes: what it has still to write would make the files again.
+    with store.coming(publisher, pointer.position, pointer.infohash_v1) as held, _session(network, report) as swarm:
         metainfo, peers = _metadata(swarm, store, publisher, pointer, network)
         check_bundle(metainfo.parsed_info, pointer.position)
-        with store.coming(publisher, pointer.position, metainfo) as held:
-            first = replace(network, found=tuple(dict.fromkeys((*peers, *network.found))))
-            connected = _bring(swarm, store, metainfo, held, {INDEX_PATH}, first, report)
-            data = durable.read(held.path(INDEX_PATH), max_bytes=MAX_INDEX_SIZE)
+        first = replace(network, found=tuple(dict.fromkeys((*peers, *network.found))))
+        connected = _bring(swarm, store, metainfo, held, {INDEX_PATH}, first, report)
+        data = durable.read(held.path(INDEX_PATH), max_bytes=MAX_INDEX_SIZE)
     return BundleIndex(data, pointer.position, metainfo, tuple(dict.fromkeys((*connected, *peers))))
 
 
