@@ -396,3 +396,31 @@ def test_66_what_is_the_users_stays_as_it_is(tmp_path: Path) -> None:
     other.ok("library", "import", "--torrent", torrent)  # from the cache this time
     other.ok("fetch", torrent)
     assert looks_of(user.cache / "models--Qwen--Tiny" / "blobs") == cached
+
+
+def test_65_a_node_reads_what_changed_under_it_before_it_serves_it_again(tmp_path: Path, monkeypatch) -> None:
+    from p2pqwen.operations import seed as seeding
+
+    user = CommandLine(tmp_path / "user")
+    source = write_folder(tmp_path / "src", FILES)
+    done = user.ok("preserve", "--from", source, "--repo", REPO, "--commit", OTHER)
+    weights = Path(done["path"]) / WEIGHTS
+    monkeypatch.setattr(seeding, "LOOKS_EVERY", 0.1)
+    node, told = Node(load(user.environment)), []
+    ends = time.monotonic() + 60
+
+    def report(event: object) -> None:
+        told.append(getattr(event, "event", ""))
+        if told[-1] == "seeding":
+            weights.write_bytes(EVIL[WEIGHTS])
+
+    seeding.seed(
+        node.library,
+        node.home,
+        LISTENING,
+        report=report,
+        stopping=lambda: "damaged" in told or time.monotonic() > ends,
+    )
+    events = [event for event in told if event in {"seeding", "changed", "checking", "damaged"}]
+    assert events == ["seeding", "changed", "checking", "damaged"]
+    assert user.ok("list")["snapshots"][0]["state"] == "changed"
