@@ -109,7 +109,11 @@ class Output:
         """Ask for words that are not shown while they are typed; as `confirm` does."""
         with self._lock:
             self._close_bars()
-            return str(typer.prompt(question, hide_input=True, confirmation_prompt=twice, err=True))
+            try:
+                return str(typer.prompt(question, hide_input=True, confirmation_prompt=twice, err=True))
+            except UnicodeDecodeError as error:
+                said = f"the terminal sends what is no {error.encoding}"
+                raise errors.UsageError(said, hint="set the terminal and LANG to the same encoding") from error
 
     def _progress(self, event: Progress) -> None:
         if self._terminal:
