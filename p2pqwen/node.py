@@ -459,11 +459,12 @@ class Node:
     def service(self) -> Service:
         """Return the systemd unit of this home's node."""
         from p2pqwen.operations.service import Service
+        from p2pqwen.user_path import user_path
 
         return Service(
             home=self.home.root,
             default_home=default_home(),
-            config_folder=Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()),
+            config_folder=user_path(os.environ.get("XDG_CONFIG_HOME") or "~/.config", "the service's unit"),
             program=(sys.executable, "-m", "p2pqwen"),
             environment=os.environ,
         )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+_STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}  # by descriptor
 _LINE_EVERY = 5.0  # seconds between progress lines where there is no terminal
 
 
@@ -152,11 +153,20 @@ def can_redraw(stream: TextIO) -> bool:
 
 
 def prepare_streams() -> None:
-    """Let no character that the terminal's encoding lacks, and no stream that was closed, end a command."""
-    for name in ("stdout", "stderr"):
+    """Let no character that the terminal's encoding lacks, and no stream that was closed, end a command.
+
+    A closed one is as /dev/null from here on, its descriptor too: else the next file or socket that is opened gets the
+    number, and what is printed, or read by a program that is started, goes there.
+    """
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor < len(_STREAMS):
+        os.set_inheritable(descriptor, True)  # as standard streams are
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    for name, mode in _STREAMS.items():
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open until the end
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ VARIABLE = "P2PQWEN_PASSPHRASE"
 
 def known_passphrase(out: Output) -> str:
     """Return the passphrase of existing keys; raises `UsageError` when nobody can be asked."""
-    if given := os.environ.get(VARIABLE):
+    if given := _given():
         return given
     if not sys.stdin.isatty():
         raise UsageError("the private key needs its passphrase and nobody can be asked", hint=f"set {VARIABLE}")
@@ -27,7 +28,7 @@ def chosen_passphrase(out: Output, *, without: bool) -> str | None:
     """Return the passphrase for a new key, None where the user wants none; raises `UsageError`."""
     if without:
         return None
-    if given := os.environ.get(VARIABLE):
+    if given := _given():
         return _checked(out, given)
     if not sys.stdin.isatty():
         raise UsageError(
@@ -35,6 +36,15 @@ def chosen_passphrase(out: Output, *, without: bool) -> str | None:
             hint=f"set {VARIABLE}, or say --no-passphrase",
         )
     return _checked(out, out.ask_secret("New passphrase", twice=True))
+
+
+def _given() -> str | None:
+    """Return what the environment holds, as the locale reads it where it is no UTF-8."""
+    given = os.environ.get(VARIABLE)
+    try:
+        return given and os.fsencode(given).decode(locale.getencoding())
+    except UnicodeDecodeError:
+        return given
 
 
 def _checked(out: Output, chosen: str) -> str:

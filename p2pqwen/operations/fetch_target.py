@@ -11,6 +11,7 @@ from p2pqwen.errors import FormatError, NotFoundError, UsageError
 from p2pqwen.torrent.magnet import Magnet, read_magnet
 from p2pqwen.torrent.pasted_link import is_pasted_magnet, straightened
 from p2pqwen.torrent.web_address import check_web_url
+from p2pqwen.user_path import user_path
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId
 
@@ -87,9 +88,9 @@ def _parse(text: str) -> FetchTarget:
 
 def _file(text: str) -> Path | None:
     try:
-        path = Path(text).expanduser()
+        path = user_path(text, "TARGET")
         return path.absolute() if path.is_file() else None
-    except (OSError, ValueError, RuntimeError):  # too long for a name, a NUL in it, an unknown user's home
+    except (OSError, ValueError, UsageError):  # too long for a name, a NUL in it, an unknown user's home
         return None
 
 

@@ -28,7 +28,7 @@ class Service:
     """The unit of one home. `program` starts p2pqwen; `environment` is that of the user who asks."""
 
     home: Path
-    default_home: Path
+    default_home: Path | None
     config_folder: Path
     program: Sequence[str]
     environment: Mapping[str, str]
