@@ -18,16 +18,20 @@ from typing import Any
 import platformdirs
 
 from p2pqwen.errors import DiskError, FormatError, UsageError
+from p2pqwen.hidden import hide
 from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.space import RESERVE
+from p2pqwen.torrent.web_address import check_web_url
 from p2pqwen.user_path import no_home, user_path
 from p2pqwen.values.byte_size import parse_rate, parse_size
 from p2pqwen.values.duration import parse_duration
+from p2pqwen.values.hub_token import HubToken
 from p2pqwen.values.snapshot_id import RepoId
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 MAX_CONFIG_BYTES = 1 << 20
+MAX_TOKEN_FILE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,13 @@ class HubConfig:
     """How to reach the Hugging Face Hub and where its cache is."""
 
     endpoint: str = DEFAULT_ENDPOINT
-    token: str | None = field(default=None, repr=False)
+    given_token: HubToken = field(default_factory=HubToken)
     cache: Path = Path("~/.cache/huggingface/hub")
+
+    @property
+    def token(self) -> str | None:
+        """Return the token, None where there is none; raises `UsageError` for what can be none."""
+        return self.given_token.value()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,7 @@ class Config:
     """Everything the composition root needs."""
 
     home: Home
-    hub: HubConfig = HubConfig()
+    hub: HubConfig = field(default_factory=HubConfig)
     network: NetworkConfig = NetworkConfig()
     library: LibraryConfig = LibraryConfig()
     watch: WatchConfig = WatchConfig()
@@ -150,13 +159,22 @@ def default_home() -> Path | None:
 def _hub(environment: Mapping[str, str], home: Home) -> HubConfig:
     hf_home = _hf_home(environment, home)
     cache = user_path(environment.get("HF_HUB_CACHE") or hf_home / "hub", "HF_HUB_CACHE").absolute()
-    token = environment.get("HF_TOKEN") or _token_file(
-        user_path(environment.get("HF_TOKEN_PATH") or hf_home / "token", "HF_TOKEN_PATH")
-    )
-    endpoint = (environment.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
-    if not endpoint.startswith(("https://", "http://")):
-        raise UsageError("HF_ENDPOINT", expected="a URL with http or https", got=endpoint)
-    return HubConfig(endpoint=endpoint, token=token, cache=cache)
+    token = HubToken(environment.get("HF_TOKEN") or "")
+    if not token.trimmed:
+        token = _token_file(user_path(environment.get("HF_TOKEN_PATH") or hf_home / "token", "HF_TOKEN_PATH"))
+    hide(token.trimmed)
+    return HubConfig(endpoint=_endpoint(environment.get("HF_ENDPOINT") or ""), given_token=token, cache=cache)
+
+
+def _endpoint(given: str) -> str:
+    """Return the Hub's address without what a file or a variable adds around it; raises `UsageError`."""
+    endpoint = given.strip(" \t\r\n\ufeff").rstrip("/") or DEFAULT_ENDPOINT
+    if set(endpoint) & set("?#"):
+        raise UsageError("HF_ENDPOINT", expected="a URL without query and fragment", got=repr(endpoint[:120]))
+    try:
+        return check_web_url(endpoint)
+    except FormatError as error:
+        raise UsageError(f"HF_ENDPOINT is {error.what}", expected=error.expected, got=error.got) from error
 
 
 def _hf_home(environment: Mapping[str, str], home: Home) -> Path:
@@ -170,11 +188,13 @@ def _hf_home(environment: Mapping[str, str], home: Home) -> Path:
         return home.root / "huggingface"
 
 
-def _token_file(path: Path) -> str | None:
+def _token_file(path: Path) -> HubToken:
     try:
-        return path.read_text(encoding="utf-8").strip() or None
+        with path.open("rb") as file:
+            # What is no UTF-8 stays what it is, and is no token: whoever asks for one is told so.
+            return HubToken(file.read(MAX_TOKEN_FILE).decode("utf-8", "surrogateescape"), str(path))
     except OSError:
-        return None
+        return HubToken()
 
 
 def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkConfig:
