@@ -4,6 +4,9 @@ SQLite keeps transactions whole through a crash; it does not see a flipped bit i
 can hide a row. So every document carries a SHA-256 over its name and body, and a seal over all of them is kept in the
 same transaction. A store that fails either is set aside, what is provably right is carried over, and it is said aloud.
 Losing a document is harmless by design: its reader then works from its defaults.
+
+A database is made under another name and then renamed, so that nobody meets one that is not whole yet. It is opened,
+checked and mended by one process at a time, and set aside only when no other has it open.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from typing import Any, NoReturn, Self
 
 from p2pqwen.errors import DiskError
 from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.library import durable
 from p2pqwen.library.durable import disk_errors
 
 MAX_DOCUMENT = 16 << 20
@@ -39,12 +43,14 @@ class StateStore:
         self._lock = threading.Lock()
         with disk_errors(f"create {path.parent}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._connection = self._open()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-                raise DiskError(f"cannot open {path}", got=str(error)) from error
-            self._connection = self._rebuild(str(error), report)
+        locks = path.parent / "locks"
+        with durable.lock(locks / f"{path.name}.lock", wait=True):
+            self._users = durable.SharedLock(locks / f"{path.name}.users")
+            try:
+                self._connection = self._open_or_rebuild(report)
+            except BaseException:
+                self._users.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -57,6 +63,7 @@ class StateStore:
     def close(self) -> None:
         """Close the database; the store is of no use afterwards."""
         self._connection.close()
+        self._users.close()
 
     def get(self, name: str) -> Json | None:
         """Return a document, None if there is none that is right."""
@@ -105,7 +112,24 @@ class StateStore:
             except sqlite3.Error as error:
                 raise DiskError(f"cannot use {self._path}", got=str(error)) from error
 
+    def _open_or_rebuild(self, report: Report) -> sqlite3.Connection:
+        try:
+            return self._open()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                raise DiskError(f"cannot open {self._path}", got=str(error)) from error
+            with self._users.alone() as alone:
+                if not alone:
+                    raise DiskError(
+                        f"{self._path} is damaged, and another process uses it",
+                        got=str(error),
+                        hint="end that process (`p2pqwen status` shows a node); the next command mends the file",
+                    ) from error
+                return self._rebuild(str(error), report)
+
     def _open(self) -> sqlite3.Connection:
+        if not self._path.exists():
+            _make(self._path)
         cut_off = self._path.is_file() and self._path.stat().st_size == 0
         connection = _connect(self._path)
         try:
@@ -162,6 +186,16 @@ def _replace(
     digest = _digest(name, body)
     connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (name, body, digest))
     return value, _xor(seal, digest)
+
+
+def _make(path: Path) -> None:
+    """Make an empty database, whole before it has its name."""
+    new = path.with_name(f".{path.name}.new")
+    with disk_errors(f"create {path}"):
+        new.unlink(missing_ok=True)  # of a process that was killed: whoever makes one holds the lock
+    with contextlib.closing(_connect(new)) as connection:
+        connection.execute(_SCHEMA)
+    durable.rename(new, path)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -9,6 +9,7 @@ import json
 import os
 import pwd
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from p2pqwen.mirrors.location import Location
 from p2pqwen.torrent.metainfo import parse_metainfo
 from tests.simulators.hub import HubSimulator
 from tests.support.command import CommandLine
-from tests.support.processes import ROOT, p2pqwen
+from tests.support.processes import ROOT, p2pqwen, running
 
 COMMIT = "1" * 40
 QUIET = ("--no-dht", "--no-lsd", "--no-upnp", "--no-trackers")
@@ -166,3 +167,16 @@ def test_a_model_of_many_files_under_few_open_files(tmp_path, limit):
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["verified"] is True
+
+
+@pytest.mark.parametrize("again", range(3))
+def test_two_commands_at_once_in_a_new_home_lose_no_setting(user, again):
+    """Each knows one limit only; what the other sets meanwhile stays."""
+    given = (("--upload", "1MB/s"), ("--monthly-upload", "5GB"), ("--download", "2MB/s"), ("--hours", "01:00-02:00"))
+    with ExitStack() as stack:
+        started = [stack.enter_context(running(p2pqwen("limits", *one), user.environment)) for one in given]
+        assert [one.wait(60) for one in started] == [0] * 4
+        assert "damaged" not in "".join(one.stderr for one in started)
+    limits = user.ok("limits")
+    assert (limits["upload"], limits["monthly_upload"], limits["download"]) == (1_000_000, 5_000_000_000, 2_000_000)
+    assert limits["hours"] == ["01:00-02:00"]
