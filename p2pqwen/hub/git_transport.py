@@ -20,6 +20,7 @@ from dulwich.repo import MemoryRepo
 
 from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError
 from p2pqwen.hub.pack_limits import check_pack
+from p2pqwen.tls_error import tls_words
 from p2pqwen.values.digest import CommitId
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def _broken(error: Exception | str, url: str, commit: CommitId, *, filtered: boo
 
 
 def _said(error: Exception) -> str:
+    if (said := tls_words(error)) is not None:
+        return said
     cause = error.__cause__
     if isinstance(cause, urllib3.exceptions.MaxRetryError):
         return str(cause.reason).rpartition(": ")[2]  # without urllib3's account of its objects

@@ -16,6 +16,7 @@ from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 
 from p2pqwen.hub.pace import Pace
+from p2pqwen.tls_error import check_authorities
 
 # huggingface_hub lists a repository without any time limit; its downloads set their own.
 REQUEST_TIMEOUT = 30.0
@@ -49,6 +50,7 @@ def configure() -> None:
 
 
 def _client() -> httpx2.Client:
+    check_authorities()
     client = default_client_factory()
     client.event_hooks["request"].append(_before_request)
     client.event_hooks["response"].append(_after_answer)

@@ -25,6 +25,7 @@ from yarl import URL
 from p2pqwen import __version__
 from p2pqwen.errors import DiskError, FormatError, NetworkError, NotFoundError, P2pqwenError
 from p2pqwen.mirrors.location import is_web
+from p2pqwen.tls_error import tls_words
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -192,4 +193,4 @@ def _literal_address(url: URL) -> ipaddress.IPv4Address | ipaddress.IPv6Address 
 def _reason(error: Exception) -> str:
     if isinstance(error, P2pqwenError):
         return error.message
-    return str(error) or type(error).__name__
+    return tls_words(error) or str(error) or type(error).__name__

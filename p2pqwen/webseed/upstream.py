@@ -25,6 +25,7 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from p2pqwen import __version__
+from p2pqwen.tls_error import tls_words
 from p2pqwen.values.rate_limit import quota_pause
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.webseed.account import Account
@@ -281,6 +282,8 @@ def _connection_fault(error: Exception, origin: str) -> UpstreamError:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, PrivateAddressError):
         return UpstreamError(Kind.REFUSED, str(cause), host=origin)
+    if (said := tls_words(error)) is not None:
+        return UpstreamError(Kind.UNREACHABLE, f"cannot be reached: {said}", host=origin)
     if isinstance(error, aiohttp.ServerTimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
         return UpstreamError(Kind.SILENT, "no answer", host=origin)
     if isinstance(cause, socket.gaierror) or (isinstance(cause, OSError) and cause.errno in _NO_NETWORK):
