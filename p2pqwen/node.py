@@ -245,10 +245,11 @@ class Node:
 
     def snapshot_calls(self, store: StateStore) -> SnapshotCalls:
         """Return what users may say about snapshots and limits while no node runs."""
+        from p2pqwen.events import ignore
         from p2pqwen.operations.choices import Choices
         from p2pqwen.operations.snapshot_calls import SnapshotCalls
 
-        return SnapshotCalls(self.library, Choices(store))
+        return SnapshotCalls(self.library, Choices(store), removed=self.scrubber(store, ignore).forget)
 
     def seeded_publishers(self, settings: SwarmSettings, report: Report) -> Publishers:
         """Build what a seeding node does for its own publisher and for those it follows."""
@@ -333,6 +334,7 @@ class Node:
         from p2pqwen.operations.bulk_survey import wanted_repos
         from p2pqwen.operations.hub_watch import HubWatch, Schedule, throttle
         from p2pqwen.operations.limits import lower_rate
+        from p2pqwen.operations.scrub import damage_found
         from p2pqwen.operations.upstream import tracked
         from p2pqwen.stewardship.bulk_plan import BulkLimits
 
@@ -353,7 +355,14 @@ class Node:
         watch = HubWatch(
             Schedule(config.every if config.preserves else None, config.upstream_every),
             BulkOptions(limits, parallel=config.parallel),
-            BulkPlaces(hub, self.hub_cache, self.library, UpstreamStore(store), clock=clock),
+            BulkPlaces(
+                hub,
+                self.hub_cache,
+                self.library,
+                UpstreamStore(store),
+                clock=clock,
+                known_damage=damage_found(store),
+            ),
             store,
             wanted=lambda: wanted_repos(config.watchlist, config.orgs, hub),
             tracked=lambda: tracked(self.library, self.keys, clock(), report),

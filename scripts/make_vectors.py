@@ -25,6 +25,7 @@ from p2pqwen.index.entry import entry_magnet  # noqa: E402
 from p2pqwen.index.mutable_item import MutableItem, sign_item, signed_bytes  # noqa: E402
 from p2pqwen.index.pointer import BOARD_SLOTS, Pointer, board_key, board_notice, board_salt  # noqa: E402
 from p2pqwen.index.publisher_link import PublisherLink  # noqa: E402
+from p2pqwen.manifest.lfs_pointer import pointer_bytes  # noqa: E402
 from p2pqwen.signing.envelope import pae  # noqa: E402
 from p2pqwen.torrent.signature import sign_torrent  # noqa: E402
 from p2pqwen.values import base64_text  # noqa: E402
@@ -118,6 +119,22 @@ def torrent_files() -> dict[str, bytes]:
         "torrent/manifest.json": metainfo.manifest,
         f"torrent/{metainfo.commit}.torrent": metainfo.encode(),
         "torrent/expected.json": pretty(expected),
+        "torrent/swapped.json": pretty(swapped_row()),
+    }
+
+
+def swapped_row() -> dict[str, Any]:
+    """A snapshot whose LFS file was swapped for its pointer, in a plain row: section 2."""
+    weights = FILES["model.safetensors"]
+    files = {**FILES, "model.safetensors": pointer_bytes(Sha256.of(weights), len(weights))}
+    metainfo = make_snapshot(files)
+    assert metainfo.manifest is not None
+    return {
+        "why": "model.safetensors is the LFS pointer of the weights: the tree is the commit's, the weights are missing",
+        "manifest": metainfo.manifest.decode(),
+        "infohash_v2": str(metainfo.infohash.v2),
+        "files": {name: content.hex() for name, content in files.items()},
+        "refused": ["model.safetensors"],
     }
 
 

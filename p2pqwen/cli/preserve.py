@@ -14,6 +14,7 @@ from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
+    from p2pqwen.library.snapshots import HeldSnapshot
     from p2pqwen.node import Node
     from p2pqwen.operations.preserve_folder import GitSource
     from p2pqwen.operations.snapshot_build import Preserved
@@ -87,6 +88,7 @@ def _from_hub(
 ) -> Preserved:
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.preserve import PreserveOptions, preserve
+    from p2pqwen.operations.scrub import damage_found
     from p2pqwen.operations.upstream import note_upstream
 
     if target is None:
@@ -96,13 +98,18 @@ def _from_hub(
     name, at, revision = target.partition("@")
     if at and not revision:
         raise UsageError("no revision after @", got=target)
+
+    def known_damage(held: HeldSnapshot) -> list[str]:
+        with node.state_store(out.report) as store:
+            return damage_found(store)(held)
+
     done = preserve(
         _repo_id(name),
         revision or None,
         hub=node.hub,
         cache=node.hub_cache,
         library=node.library,
-        options=PreserveOptions(allow_gated=allow_gated),
+        options=PreserveOptions(allow_gated=allow_gated, known_damage=known_damage),
         report=out.report,
     )
     with node.state_store(out.report) as store:  # the Hub has just listed it

@@ -59,13 +59,19 @@ def preserve_many(node: Node, out: Output, options: ManyOptions) -> None:
     """Carry it out and print it; ends with the exit code of what failed, if anything did."""
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.bulk_preserve import BulkPlaces, bulk_preserve
+    from p2pqwen.operations.scrub import damage_found
     from p2pqwen.stewardship.bulk_plan import Action
 
     chosen = _bulk_options(options)
     wanted = _wanted(node, options)
     with node.state_store(out.report) as store:
         places = BulkPlaces(
-            node.hub, node.hub_cache, node.library, UpstreamStore(store), clock=lambda: datetime.now(UTC)
+            node.hub,
+            node.hub_cache,
+            node.library,
+            UpstreamStore(store),
+            clock=lambda: datetime.now(UTC),
+            known_damage=damage_found(store),
         )
         result = bulk_preserve(wanted, chosen, places, out.report)
     out.result(_fields(result), list(_lines(result)))

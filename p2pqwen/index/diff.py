@@ -70,6 +70,11 @@ class IndexDiff:
                 if field.alarming
             ),
             *(f"{entry.id} disappears without being withdrawn" for entry in self.removed if entry.id not in gone),
+            *(
+                f"{entry.id} is new and unproven: nothing shows that its files are those of that commit"
+                for entry in self.added
+                if not entry.proven
+            ),
             *self.concerns,
         )
 

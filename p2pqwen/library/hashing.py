@@ -14,6 +14,7 @@ from pathlib import Path
 from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.library.durable import disk_errors
 from p2pqwen.manifest.git_object import blob_hasher
+from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, Pointer, parse_pointer
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
 from p2pqwen.values.digest import GitOid, Sha256
@@ -36,13 +37,15 @@ class FileDigests:
     """Every digest of one file's content.
 
     `git_blob` is the blob id of the content itself (not of an LFS pointer), None where it was not asked for; likewise
-    `hashes` is `NO_HASHES`.
+    `hashes` is `NO_HASHES`. `pointer`: the content *is* an LFS pointer, to this. No hash tells that, so it comes with
+    them wherever a file is read; `operations.file_check` refuses it.
     """
 
     size: int
     sha256: Sha256
     git_blob: GitOid | None
     hashes: FileHashes
+    pointer: Pointer | None
 
 
 class Digester:
@@ -58,6 +61,7 @@ class Digester:
         self._whole = hashlib.sha256()
         self._blob = blob_hasher(size) if git_blob else None
         self._pieces = None if piece_length is None else PieceHasher(piece_length, padded=padded)
+        self._small: bytearray | None = bytearray() if size <= MAX_POINTER_SIZE else None
 
     def update(self, chunk: memoryview) -> None:
         """Take the next bytes."""
@@ -66,13 +70,16 @@ class Digester:
             self._pieces.update(chunk)
         if self._blob is not None:
             self._blob.update(chunk)
+        if self._small is not None:
+            self._small += chunk[: MAX_POINTER_SIZE + 1]
         self.done += len(chunk)
 
     def finish(self) -> FileDigests:
         """Return the digests of what was fed; the digester is of no use afterwards."""
         blob = None if self._blob is None else GitOid(self._blob.digest())
         hashes = NO_HASHES if self._pieces is None else self._pieces.finish()
-        return FileDigests(self.done, Sha256(self._whole.digest()), blob, hashes)
+        pointer = None if self._small is None else parse_pointer(bytes(self._small))
+        return FileDigests(self.done, Sha256(self._whole.digest()), blob, hashes, pointer)
 
 
 class FollowingHasher:

@@ -11,7 +11,8 @@
 Order of writes: a preserved snapshot is renamed into place and then gets its torrent; a fetched one gets its marker,
 then its torrent, and loses the marker when everything wanted is verified. So a crash leaves a folder without a torrent
 (not held; taken back to staging by the next try) or a marker (incomplete; the next fetch goes on), never a wrong
-"complete".
+"complete". `install` and `finish` say "complete", and write the payload and its folders out to the disk before they do:
+a power cut must not leave a torrent that stands for files of zeros.
 """
 
 from __future__ import annotations
@@ -238,6 +239,7 @@ class Library:
     def install(self, snapshot: SnapshotId, torrent: bytes) -> HeldSnapshot:
         """Move a verified staged snapshot into the library and give it its torrent; raises `DiskError`."""
         staged = self.stage(snapshot)
+        durable.sync_tree(staged)
         durable.rename(staged, self._here(snapshot).folder(snapshot))
         return self._enter(snapshot, torrent)
 
@@ -249,6 +251,7 @@ class Library:
     def finish(self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None) -> HeldSnapshot:
         """Say that everything wanted is here and verified: complete, or partial where files were chosen."""
         place = self._here(snapshot)
+        durable.sync_tree(place.folder(snapshot))
         _write_torrent(place.torrent_path(snapshot), torrent)
         if selected is None:
             durable.remove(place.marker(snapshot))

@@ -1,21 +1,39 @@
 """Git LFS pointer files: the few lines that git holds in place of a large file (git-lfs docs/spec.md).
 
-A file has exactly one canonical pointer, so its git blob id follows from the content's SHA-256 and size.
+A file has exactly one canonical pointer, so its git blob id follows from the content's SHA-256 and size. But git-lfs
+reads more than the canonical form, and so does `parse_pointer`: a manifest in which the pointer stands where the
+content should has the very tree of the commit, and only looking at the content tells the two apart.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from p2pqwen.manifest.git_object import blob_oid
 from p2pqwen.values.digest import GitOid, Sha256
 
-MAX_POINTER_SIZE = 1024  # docs/spec.md: "less than 1024 bytes"
+MAX_POINTER_SIZE = 1024  # docs/spec.md: "less than 1024 bytes"; git-lfs reads as many
 # The two older version lines are aliases that git-lfs still reads.
-_POINTER = re.compile(
-    rb"version (?:https://git-lfs\.github\.com/spec/v1|https://hawser\.github\.com/spec/v1|http://git-media\.io/v/2)\n"
-    rb"(?:ext-[^\n]*\n)*oid sha256:([0-9a-f]{64})\nsize (0|[1-9][0-9]{0,18})\n?"
+_VERSIONS = frozenset(
+    {"https://git-lfs.github.com/spec/v1", "https://hawser.github.com/spec/v1", "http://git-media.io/v/2"}
 )
+_KEYS = ("version", "oid", "size")
+_EXTENSION = re.compile(r"ext-\d-\w+", re.ASCII)
+_OID = re.compile(r"sha256:([0-9A-Za-z]{64})", re.ASCII)
+_SIZE = re.compile(r"\+?[0-9]{1,30}", re.ASCII)
+_MAX_SIZE = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """What a pointer file names: the content's SHA-256 as it stands there, and its size in bytes."""
+
+    oid: str
+    size: int
+
+    def __str__(self) -> str:
+        return f"an LFS pointer to {self.size} bytes with SHA-256 {self.oid}"
 
 
 def pointer_bytes(sha256: Sha256, size: int) -> bytes:
@@ -28,12 +46,29 @@ def pointer_oid(sha256: Sha256, size: int) -> GitOid:
     return blob_oid(pointer_bytes(sha256, size))
 
 
-def parse_pointer(data: bytes) -> tuple[Sha256, int] | None:
-    """Return the SHA-256 and size that a pointer file names, None if `data` is not one.
+def parse_pointer(data: bytes) -> Pointer | None:
+    """Return what a pointer file names, None if `data` is not one (SPEC section 2).
 
-    Canonical or not, so that a file which was never smudged is recognised.
+    As generous as git-lfs (lfs/pointer.go, `decodeKVData`): blanks around the whole, blank lines, CR before LF, no last
+    newline, extensions, and digits in any case are read.
     """
     if len(data) > MAX_POINTER_SIZE:
         return None
-    match = _POINTER.fullmatch(data.replace(b"\r\n", b"\n"))
-    return None if match is None else (Sha256.parse(match[1].decode()), int(match[2]))
+    found: dict[str, str] = {}
+    for line in data.decode(errors="replace").strip().split("\n"):
+        text = line.removesuffix("\r")
+        if not text:
+            continue
+        key, blank, value = text.partition(" ")
+        if not blank or len(found) == len(_KEYS):
+            return None
+        if key == _KEYS[len(found)]:
+            found[key] = value
+        elif _EXTENSION.match(key) is None:
+            return None
+    if len(found) < len(_KEYS) or found["version"] not in _VERSIONS:
+        return None
+    oid, size = _OID.match(found["oid"]), _SIZE.fullmatch(found["size"])
+    if oid is None or size is None or int(size[0]) > _MAX_SIZE:
+        return None
+    return Pointer(oid[1].lower(), int(size[0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -80,6 +80,7 @@ class Manifest:
             if not before.path < after.path:
                 raise FormatError(f"manifest lists {after.path} out of order", expected=f"before {before.path}")
         refuse_clashes(row.path for row in self.files)
+        _refuse_two_contents(self.files)
         if self.commit_object is not None and len(self.commit_object) > MAX_COMMIT_OBJECT:
             raise FormatError("commit object is too large", expected=f"at most {MAX_COMMIT_OBJECT} bytes")
         if self.license is not None and not (0 < len(self.license) <= MAX_LICENSE and self.license.isprintable()):
@@ -112,6 +113,19 @@ class Manifest:
                 "files": [row.document() for row in self.files],
             }
         )
+
+
+def _refuse_two_contents(rows: Iterable[FileRow]) -> None:
+    """Refuse one git blob with two contents: a pointer beside the file it points to, or a SHA-1 collision."""
+    first: dict[GitOid, FileRow] = {}
+    for row in rows:
+        same = first.setdefault(row.git_oid, row)
+        if (same.lfs, same.size, same.sha256) != (row.lfs, row.size, row.sha256):
+            raise FormatError(
+                f"manifest gives {same.path} and {row.path} one git blob id and different contents",
+                expected=f"sha256 {same.sha256}",
+                got=f"sha256 {row.sha256}",
+            )
 
 
 def parse_manifest(data: bytes) -> Manifest:

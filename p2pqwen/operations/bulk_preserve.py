@@ -14,14 +14,16 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from p2pqwen.errors import NetworkError, P2pqwenError
+from p2pqwen.errors import NetworkError, P2pqwenError, VerificationError
 from p2pqwen.events import Event, Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient, HubSnapshot
+from p2pqwen.library import durable
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.bulk_survey import Surveyed, Wanted, survey_all
-from p2pqwen.operations.preserve import PreserveOptions, preserve_listing
+from p2pqwen.operations.held_check import KnownDamage, complete_snapshot, nothing_known
+from p2pqwen.operations.preserve import PreserveOptions, check_against_listing, preserve_listing, prove_over_git
 from p2pqwen.operations.snapshot_build import Preserved
 from p2pqwen.operations.upstream import check_upstream, note_upstream
 from p2pqwen.stewardship.bulk_plan import NO_LIMITS, Action, BulkLimits, BulkPlan, Planned, failed, plan_bulk
@@ -71,13 +73,14 @@ class BulkResult:
 
 @dataclass(frozen=True, slots=True)
 class BulkPlaces:
-    """Where a bulk preserve reads and writes."""
+    """Where a bulk preserve reads and writes, and what is known to be damaged there."""
 
     hub: HubClient
     cache: HubCache
     library: Library
     upstream: UpstreamStore
     clock: Callable[[], datetime]
+    known_damage: KnownDamage = nothing_known
     sleep: Callable[[float], None] = field(default=lambda seconds: time.sleep(seconds))  # noqa: PLW0108 - asked late
 
 
@@ -92,6 +95,7 @@ def bulk_preserve(wanted: Wanted, options: BulkOptions, places: BulkPlaces, repo
             cache=places.cache,
             library=places.library,
             read_licenses=bool(limits.licenses),
+            known_damage=places.known_damage,
             report=report,
         )
         missed = _note_answers(wanted, surveyed, places, report)
@@ -103,6 +107,7 @@ def bulk_preserve(wanted: Wanted, options: BulkOptions, places: BulkPlaces, repo
         listings = {one.listing.snapshot: one.listing for one in surveyed if one.listing is not None}
         work = _Work(plan, listings, options, places, report)
         done = work.run()
+        work.prove([one.listing for one in surveyed if one.unproven and one.listing is not None])
     return BulkResult(tuple(work.outcome(row) for row in plan.rows), done, plan.to_bring, free, vanished=missed)
 
 
@@ -167,6 +172,23 @@ class _Work:
                 self._places.sleep(pause)
             waiting = self._round(waiting, done)
         return tuple(done[_snapshot(row)] for row in self._rows if _snapshot(row) in done)
+
+    def prove(self, unproven: Sequence[HubSnapshot]) -> None:
+        """Prove what is held unproven, where the commit object can be read now; what cannot be stays as it is."""
+        places = self._places
+        for listing in unproven:
+            snapshot = listing.snapshot
+            try:
+                with durable.lock(places.library.lock_path(snapshot)):
+                    if (held := complete_snapshot(places.library, snapshot)) is not None:
+                        options = PreserveOptions(known_damage=places.known_damage)
+                        content = check_against_listing(held, listing, places.hub.endpoint, options)
+                        prove_over_git(content, places.hub, places.library, self._report)
+            except VerificationError as error:
+                self._errors[snapshot.repo, str(snapshot.commit)] = error
+                self._report(Notice("warning", f"{snapshot.repo}: {error.message}"))
+            except P2pqwenError as error:  # the next run tries again
+                self._report(Notice("info", f"{snapshot.repo} stays unproven: {error.message}"))
 
     def outcome(self, row: Planned) -> Planned:
         """Return a row as it ended."""

@@ -17,7 +17,9 @@ from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.manifest.licence import license_of_readme
 from p2pqwen.manifest.manifest import parse_manifest
-from p2pqwen.operations.preserve import begun_elsewhere
+from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.operations.held_check import KnownDamage, nothing_known
+from p2pqwen.operations.preserve import PreserveOptions, begun_elsewhere, check_against_listing
 from p2pqwen.operations.snapshot_build import MAX_README_SIZE
 from p2pqwen.stewardship.bulk_plan import Survey
 from p2pqwen.stewardship.watchlist import MAX_WATCHLIST_SIZE, WatchedRepo, parse_watchlist
@@ -31,10 +33,14 @@ GIVE_UP_AFTER = 8
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """A survey and, where the Hub answered, the listing the work will start from."""
+    """A survey and, where the Hub answered, the listing the work will start from.
+
+    `unproven`: it is held as the Hub lists it, without proof that this is the commit.
+    """
 
     survey: Survey
     listing: HubSnapshot | None = None
+    unproven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +87,15 @@ def survey_all(
     cache: HubCache,
     library: Library,
     read_licenses: bool,
+    known_damage: KnownDamage = nothing_known,
     report: Report = ignore,
 ) -> list[Surveyed]:
     """Ask the Hub about every wanted repository; one that cannot be asked about says why, and stops nothing.
 
+    What is held is compared with the list, and one that is otherwise has failed (`operations.held_check`).
     `read_licenses`: read each snapshot's own README.md for its licence, which needs that one file.
     """
-    surveyor = _Surveyor(hub, cache, library, read_licenses=read_licenses)
+    surveyor = _Surveyor(hub, cache, library, known_damage, read_licenses=read_licenses)
     found = _ask(wanted, surveyor, report)
     silent = [one.survey.wanted for one in found if isinstance(one.survey.error, NetworkError)]
     if silent and len(silent) < len(found):
@@ -116,8 +124,11 @@ def _ask(wanted: Sequence[WatchedRepo], surveyor: _Surveyor, report: Report) -> 
 
 
 class _Surveyor:
-    def __init__(self, hub: HubClient, cache: HubCache, library: Library, *, read_licenses: bool) -> None:
+    def __init__(
+        self, hub: HubClient, cache: HubCache, library: Library, known_damage: KnownDamage, *, read_licenses: bool
+    ) -> None:
         self._hub, self._cache, self._library, self._read_licenses = hub, cache, library, read_licenses
+        self._options = PreserveOptions(known_damage=known_damage)
         held = library.all()
         self._held = {one.id: one for one in held}
         self._contents = _content_sizes(held)
@@ -129,9 +140,10 @@ class _Surveyor:
         except P2pqwenError as error:
             return self._failed(wanted, error, absent=isinstance(error, NotShownError))
         try:
-            return Surveyed(self._describe(wanted, listing), listing)
+            survey = self._describe(wanted, listing)
         except P2pqwenError as error:
             return self._failed(wanted, error)
+        return self._compared(survey, listing) if survey.held else Surveyed(survey, listing)
 
     def not_asked(self, wanted: WatchedRepo) -> Surveyed:
         """Return what is known of a repository that nobody asked about."""
@@ -158,6 +170,14 @@ class _Surveyor:
             return survey
         license_ = self._license(listing) if self._read_licenses else wanted.license
         return replace(survey, to_bring=self._to_bring(listing), license=license_)
+
+    def _compared(self, survey: Survey, listing: HubSnapshot) -> Surveyed:
+        """Compare what is held with what the Hub lists; it is unchanged only if both are the same."""
+        try:
+            content = check_against_listing(self._held[listing.snapshot], listing, self._hub.endpoint, self._options)
+        except P2pqwenError as error:
+            return Surveyed(replace(survey, held=False, error=error), listing)
+        return Surveyed(survey, listing, unproven=content.provenance is not Provenance.PROVEN)
 
     def _to_bring(self, listing: HubSnapshot) -> int:
         """Return the bytes of files that are neither staged, nor in another snapshot, nor in the Hugging Face cache."""

@@ -1,4 +1,4 @@
-"""Which pieces of a file on disk are not what its torrent says."""
+"""Which pieces of a file on disk are not what its torrent says, or whether it is not what its manifest says."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pqwen.library.hashing import FileDigests, OnBytes, hash_file
+from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.operations.file_check import difference
 from p2pqwen.torrent.metainfo import Metainfo
 
 _V1, _V2 = 20, 32
@@ -13,7 +15,10 @@ _V1, _V2 = 20, 32
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A file that is not right: pieces of the torrent that must come again, and what was expected and got."""
+    """A file that is not right: pieces of the torrent that must come again, and what was expected and got.
+
+    No pieces: they are the torrent's, and the manifest says otherwise. Nobody can send better ones.
+    """
 
     path: str
     pieces: tuple[int, ...]
@@ -21,10 +26,12 @@ class Damage:
     got: str
 
 
-def look_for_damage(metainfo: Metainfo, folder: Path, index: int, on_bytes: OnBytes | None = None) -> Damage | None:
-    """Read the file at `index` below `folder` and compare every piece, v1 and v2; None when it is right.
+def look_for_damage(
+    metainfo: Metainfo, folder: Path, index: int, row: FileRow | None, on_bytes: OnBytes | None = None
+) -> Damage | None:
+    """Read the file at `index` below `folder` and compare every piece, v1 and v2, and its manifest row, if it has one.
 
-    Raises `DiskError` where it cannot be read, and whatever `on_bytes` raises to stop.
+    Returns None when it is right. Raises `DiskError` where it cannot be read, and whatever `on_bytes` raises to stop.
     """
     layout, file = metainfo.layout, metainfo.layout.files[index]
     path = folder / file.path.text
@@ -37,14 +44,16 @@ def look_for_damage(metainfo: Metainfo, folder: Path, index: int, on_bytes: OnBy
         path,
         piece_length=layout.piece_length,
         padded=layout.pad_after(index) > 0,
-        git_blob=False,
+        git_blob=row is not None and not row.lfs,
         on_bytes=on_bytes,
     )
     root = metainfo.files[index].pieces_root
     bad = _bad_pieces(metainfo, index, found)
-    if not bad and found.hashes.pieces_root == root:
-        return None
-    return Damage(file.path.text, bad or pieces, f"pieces root {root}", f"pieces root {found.hashes.pieces_root}")
+    if bad or found.hashes.pieces_root != root:
+        return Damage(file.path.text, bad or pieces, f"pieces root {root}", f"pieces root {found.hashes.pieces_root}")
+    if (wrong := difference(found, size=file.size, root=root, row=row)) is not None:
+        return Damage(file.path.text, (), *wrong.shown)
+    return None
 
 
 def _bad_pieces(metainfo: Metainfo, index: int, found: FileDigests) -> tuple[int, ...]:

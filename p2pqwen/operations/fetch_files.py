@@ -5,9 +5,10 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from p2pqwen.errors import NotFoundError, VerificationError
+from p2pqwen.errors import NotFoundError
 from p2pqwen.hub.git_attributes import lfs_paths
 from p2pqwen.library import durable
 from p2pqwen.library.folders import device
@@ -17,9 +18,9 @@ from p2pqwen.library.snapshots import Library
 from p2pqwen.library.space import allocated, require_free
 from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.manifest import FileRow, Manifest
+from p2pqwen.operations.file_check import difference
 from p2pqwen.operations.snapshot_build import make_manifest
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -110,13 +111,13 @@ def check_files(
         if file.path not in wanted:
             continue
         found = digests.get(file.path)
-        if found is None or _problem(found, file.size, rows.get(file.path), roots[file.path]) is not None:
+        compare = partial(difference, size=file.size, root=roots[file.path], row=rows.get(file.path))
+        if found is None or compare(found) is not None:
             found = hash_file(
                 folder / file.path.text, piece_length=layout.piece_length, padded=layout.pad_after(index) > 0
             )
-        if (problem := _problem(found, file.size, rows.get(file.path), roots[file.path])) is not None:
-            what, expected, got = problem
-            raise VerificationError(f"{what} of {file.path} is not what was signed", expected=expected, got=got)
+        if (problem := compare(found)) is not None:
+            raise problem.error(file.path)
         good[file.path] = found
     return good
 
@@ -139,20 +140,6 @@ def _row(path: RepoPath, digests: FileDigests, *, lfs: bool) -> FileRow:
     if oid is None:
         raise ValueError(f"the git blob id of {path} was not computed")
     return FileRow(path, digests.size, digests.sha256, oid, lfs)
-
-
-def _problem(
-    digests: FileDigests, size: int, row: FileRow | None, root: Sha256 | None
-) -> tuple[str, object, object] | None:
-    if digests.size != size:
-        return "the size", size, digests.size
-    if row is not None and digests.sha256 != row.sha256:
-        return "the SHA-256", row.sha256, digests.sha256
-    if row is not None and not row.lfs and digests.git_blob is not None and digests.git_blob != row.git_oid:
-        return "the git blob id", row.git_oid, digests.git_blob
-    if digests.hashes.size == size and size and digests.hashes.pieces_root != root:
-        return "the pieces root", root, digests.hashes.pieces_root
-    return None
 
 
 def _holds(path: Path, row: FileRow) -> bool:

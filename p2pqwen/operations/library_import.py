@@ -25,13 +25,12 @@ from p2pqwen.library.linking import Placement, place
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.library.verified import VerifiedFiles
-from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.operations.file_check import Difference, difference
 from p2pqwen.operations.folder_match import FolderFiles, FolderMatch
 from p2pqwen.operations.known_torrents import KnownTorrent, TorrentAndManifest, known_torrents
 from p2pqwen.operations.snapshot_build import warnings_of
 from p2pqwen.operations.verify import BadFile
-from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
@@ -303,10 +302,13 @@ class _Placing:
             problems[path] = BadFile(path.text, "a readable file", error.message)
 
         for path, digests in self._hash(paths, on_error).items():
-            if (problem := _difference(self.rows[path], self._roots[path], digests)) is not None:
-                problems[path] = BadFile(path.text, *problem)
+            if (problem := self._difference(path, digests)) is not None:
+                problems[path] = BadFile(path.text, *problem.shown)
                 self._right_bytes[path] = self._right_pieces(path, digests.hashes.piece_layer)
         return problems
+
+    def _difference(self, path: RepoPath, digests: FileDigests) -> Difference | None:
+        return difference(digests, size=self.rows[path].size, root=self._roots[path], row=self.rows[path])
 
     def _is_better(self, path: RepoPath, source: Path) -> bool:
         """Tell whether more of a source is right than of the bad file in place; one that cannot be read is not."""
@@ -320,7 +322,7 @@ class _Placing:
             found = hash_file(source, piece_length=layout.piece_length, padded=padded, git_blob=git_blob)
         except P2pqwenError:
             return False
-        if _difference(self.rows[path], self._roots[path], found) is None:
+        if self._difference(path, found) is None:
             return True
         return self._right_pieces(path, found.hashes.piece_layer) > self._right_bytes.get(path, 0)
 
@@ -377,17 +379,6 @@ class _Placing:
     def _has_size(self, row: FileRow) -> bool:
         path = self._folder / row.path.text
         return path.is_file() and path.stat().st_size == row.size
-
-
-def _difference(row: FileRow, root: Sha256 | None, digests: FileDigests) -> tuple[str, str] | None:
-    if digests.sha256 != row.sha256:
-        return f"sha256 {row.sha256}", f"sha256 {digests.sha256}"
-    oid = pointer_oid(digests.sha256, digests.size) if row.lfs else digests.git_blob
-    if oid != row.git_oid:
-        return f"git blob {row.git_oid}", f"git blob {oid}"
-    if digests.hashes.pieces_root != root:
-        return f"pieces root {root}", f"pieces root {digests.hashes.pieces_root}"
-    return None
 
 
 def _cached_repos(root: Path) -> Iterator[RepoId]:

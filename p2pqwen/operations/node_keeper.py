@@ -203,6 +203,7 @@ class NodeKeeper:
         self.on_node(lambda: self._live.let_go(held.id))
         self.library.remove(held)
         self.choices.forget(held.id)
+        self.scrubber.forget(held.id)
 
     def submit(self, request: FetchRequest) -> FetchJob:
         """Take a fetch, which begins at once if it may; raises `UsageError`, `DiskError`."""

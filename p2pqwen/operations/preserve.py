@@ -17,8 +17,18 @@ from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import Digester, FileDigests, FollowingHasher, hash_file, hash_workers
 from p2pqwen.library.linking import place
-from p2pqwen.library.snapshots import Library, State
-from p2pqwen.manifest.manifest import FileRow, parse_manifest
+from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.operations.held_check import (
+    HeldContent,
+    KnownDamage,
+    complete_snapshot,
+    look_at_held,
+    nothing_known,
+    prove_held,
+    require_same,
+)
 from p2pqwen.operations.reuse import held_content
 from p2pqwen.operations.snapshot_build import (
     ExpectedFile,
@@ -41,10 +51,14 @@ DOWNLOAD_WORKERS = 8
 
 @dataclass(frozen=True, slots=True)
 class PreserveOptions:
-    """Choices of the person who preserves. `wanted`: the torrent that must come out, or nothing is kept."""
+    """Choices of the person who preserves. `wanted`: the torrent that must come out, or nothing is kept.
+
+    `known_damage`: what was found damaged in snapshots that are held.
+    """
 
     allow_gated: bool = False
     wanted: WantedTorrent | None = None
+    known_damage: KnownDamage = nothing_known
 
 
 def preserve(
@@ -59,7 +73,8 @@ def preserve(
 ) -> Preserved:
     """Bring `repo` at `revision` (default: the main branch) into the library, whole and verified.
 
-    A snapshot that is there already is returned as it is. Raises `NotFoundError`, `NetworkError`, `DiskError`,
+    A snapshot that is there already, with the files that the Hub lists, is returned as it is; an unproven one becomes
+    proven if the commit object can be read now. Raises `NotFoundError`, `NetworkError`, `DiskError`,
     `VerificationError` where bytes are not what the Hub said, `P2pqwenError` for a gated or private repository.
     """
     listing = hub.resolve(repo, revision)
@@ -82,10 +97,11 @@ def preserve_listing(
     if wanted is not None:
         wanted.check_size(sum(file.size for file in listing.files))
     with durable.lock(library.lock_path(listing.snapshot)):
-        if (known := already_preserved(library, listing.snapshot, report)) is not None:
+        if (held := complete_snapshot(library, listing.snapshot)) is not None:
+            known = check_against_listing(held, listing, hub.endpoint, options)
             if wanted is not None:
                 wanted.check(known.metainfo.infohash)
-            return known
+            return describe_held(prove_over_git(known, hub, library, report), report)
         return _Run(listing, hub, cache, library, report).run(wanted)
 
 
@@ -97,20 +113,44 @@ def begun_elsewhere(file: HubFile, stages: Iterable[Path]) -> Path | None:
     return next((path for path in paths if _has_size(path, file.size)), None)
 
 
-def already_preserved(library: Library, snapshot: SnapshotId, report: Report) -> Preserved | None:
-    """Return the snapshot if it is complete in the library; raises `P2pqwenError` where a fetch has begun it."""
-    held = library.get(snapshot)
-    if held is None:
+def check_against_listing(
+    held: HeldSnapshot, listing: HubSnapshot, endpoint: str, options: PreserveOptions
+) -> HeldContent:
+    """Return what a held snapshot is, if it is what the Hub lists; raises `VerificationError` that names the files."""
+    content = look_at_held(held, options.known_damage)
+    # A torrent that a link names may be rebuilt from the link's own host, whose word costs nobody a snapshot.
+    require_same(content, map(_expected, listing.files), endpoint, may_drop=options.wanted is None)
+    return content
+
+
+def prove_over_git(content: HeldContent, hub: HubClient, library: Library, report: Report) -> HeldContent:
+    """Prove an unproven held snapshot, if the Hub gives its commit object; call with its lock held.
+
+    Raises `VerificationError` where its files are not the commit's, though the Hub lists them.
+    """
+    if content.provenance is Provenance.PROVEN:
+        return content
+    snapshot = content.held.id
+    if (commit_object := _commit_object(hub, snapshot, report)) is None:
+        return content
+    return prove_held(content, library, commit_object, lambda: hub.tree_rows(snapshot), report)
+
+
+def describe_held(content: HeldContent, report: Report) -> Preserved:
+    """Sum up a snapshot that was there already."""
+    return describe(content.held, content.manifest, content.metainfo, report, unchanged=True)
+
+
+def _expected(file: HubFile) -> ExpectedFile:
+    return ExpectedFile(file.path, file.size, file.blob_oid, file.lfs_sha256, lfs=file.lfs_sha256 is not None)
+
+
+def _commit_object(hub: HubClient, snapshot: SnapshotId, report: Report) -> bytes | None:
+    try:
+        return hub.commit_object(snapshot)
+    except (NetworkError, NotFoundError) as error:
+        report(Notice("warning", f"no commit object over git: {error.message}"))
         return None
-    if held.state is not State.COMPLETE:
-        raise P2pqwenError(
-            f"{snapshot} is in the library but {held.state}",
-            hint=f"finish it with `p2pqwen fetch {snapshot}` or drop it with `p2pqwen remove {snapshot}`",
-        )
-    metainfo = held.metainfo()
-    if metainfo.manifest is None:
-        return None
-    return describe(held, parse_manifest(metainfo.manifest), metainfo, report, unchanged=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +182,7 @@ class _Run:
         snapshot = self._listing.snapshot
         self._require_room()
         with _pool(DOWNLOAD_WORKERS + 1, "download") as downloads, _pool(hash_workers(), "hash") as hashers:
-            commit = downloads.submit(self._commit_object)
+            commit = downloads.submit(_commit_object, self._hub, snapshot, self._report)
             digested = self._digest_all(downloads, hashers)
             commit_object = commit.result()
         rows = [row for row, _ in digested.values()]
@@ -263,8 +303,7 @@ class _Run:
             on_bytes=self._hashed.add,
             begun=begun,
         )
-        expected = ExpectedFile(file.path, file.size, file.blob_oid, file.lfs_sha256, lfs=file.lfs_sha256 is not None)
-        return row_of(expected, target, digests), digests
+        return row_of(_expected(file), digests), digests
 
     def _digester(self, index: int, file: HubFile) -> Digester:
         return Digester(
@@ -273,13 +312,6 @@ class _Run:
             padded=self._layout.pad_after(index) > 0,
             git_blob=file.lfs_sha256 is None,
         )
-
-    def _commit_object(self) -> bytes | None:
-        try:
-            return self._hub.commit_object(self._listing.snapshot)
-        except (NetworkError, NotFoundError) as error:
-            self._report(Notice("warning", f"no commit object over git: {error.message}"))
-            return None
 
 
 class _Counter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2pqwen.errors import FormatError, NetworkError, NotFoundError, UsageError, VerificationError
@@ -15,8 +15,18 @@ from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import FileChangedError, hash_files
 from p2pqwen.library.linking import place
-from p2pqwen.library.snapshots import Library
-from p2pqwen.operations.preserve import already_preserved
+from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.operations.file_check import difference
+from p2pqwen.operations.held_check import (
+    HeldContent,
+    complete_snapshot,
+    differs_from,
+    look_at_held,
+    prove_held,
+    require_same,
+)
+from p2pqwen.operations.preserve import describe_held
 from p2pqwen.operations.snapshot_build import (
     ExpectedFile,
     Preserved,
@@ -73,9 +83,12 @@ def preserve_folder(
         raise NotFoundError(f"{folder} holds no files")
     refuse_clashes(sources)
     with durable.lock(library.lock_path(snapshot)):
-        if (known := already_preserved(library, snapshot, report)) is not None:
-            return known
         commit_object, expected = _expectations(snapshot, sources, git, report)
+        if (held := complete_snapshot(library, snapshot)) is not None:
+            known = _check_held(held, folder, expected, commit_object, report)
+            if commit_object is not None and known.provenance is not Provenance.PROVEN:
+                known = prove_held(known, library, commit_object, lambda: _tree_rows(expected), report)
+            return describe_held(known, report)
         needed = bytes_to_write((source.stat().st_size, source) for source in sources.values())
         staged = library.stage(snapshot, needed)
         try:
@@ -85,6 +98,37 @@ def preserve_folder(
         except BaseException:
             library.discard_stage(snapshot)  # placing again costs nothing; half a snapshot helps nobody
             raise
+
+
+def _check_held(
+    held: HeldSnapshot,
+    folder: Path,
+    expected: Mapping[RepoPath, ExpectedFile],
+    commit_object: bytes | None,
+    report: Report,
+) -> HeldContent:
+    """Compare what is held with the commit's tree, or, where no git tells, with the folder's own bytes."""
+    content = look_at_held(held)
+    if commit_object is not None:
+        require_same(content, expected.values(), "git")
+        return content
+    with durable.disk_errors("look at the folder's files"):
+        sized = [replace(file, size=(folder / path.text).stat().st_size, lfs=None) for path, file in expected.items()]
+    require_same(content, sized, str(folder))
+    rows = {row.path: row for row in content.manifest.files}
+    lfs = [row.path for row in content.manifest.files if row.lfs]
+    digests = hash_files(
+        folder, content.metainfo.layout, lfs=lfs, on_bytes=_counter(content.manifest.total_size, report)
+    )
+    roots = {file.path: file.pieces_root for file in content.metainfo.files}
+    wrong = {
+        path: found
+        for path, row in rows.items()
+        if (found := difference(digests[path], size=row.size, root=roots[path], row=row)) is not None
+    }
+    if wrong:
+        raise differs_from(content, wrong, str(folder))
+    return content
 
 
 def _build(
@@ -97,19 +141,27 @@ def _build(
     report: Report,
 ) -> Preserved:
     layout = Layout.of((path, (staged / path.text).stat().st_size) for path in expected)
+    lfs = {path for path, file in expected.items() if file.lfs}
+    digests = hash_files(staged, layout, lfs=lfs, on_bytes=_counter(layout.total_size, report))
+    rows = [row_of(file, digests[path]) for path, file in expected.items()]
+    manifest = make_manifest(snapshot, rows, staged, commit_object=commit_object, tree_rows=None)
+    metainfo = make_metainfo(manifest, digests, layout, endpoint)
+    return describe(install(library, manifest, metainfo), manifest, metainfo, report, unchanged=False)
+
+
+def _tree_rows(expected: Mapping[RepoPath, ExpectedFile]) -> list[tuple[RepoPath, str, GitOid]]:
+    return [(path, file.mode, file.git_oid) for path, file in expected.items() if file.git_oid is not None]
+
+
+def _counter(total: int, report: Report) -> Callable[[int], None]:
     done = 0
 
     def on_bytes(count: int) -> None:
         nonlocal done
         done += count
-        report(Progress("hash", done, layout.total_size))
+        report(Progress("hash", done, total))
 
-    lfs = {path for path, file in expected.items() if file.lfs}
-    digests = hash_files(staged, layout, lfs=lfs, on_bytes=on_bytes)
-    rows = [row_of(file, staged / path.text, digests[path]) for path, file in expected.items()]
-    manifest = make_manifest(snapshot, rows, staged, commit_object=commit_object, tree_rows=None)
-    metainfo = make_metainfo(manifest, digests, layout, endpoint)
-    return describe(install(library, manifest, metainfo), manifest, metainfo, report, unchanged=False)
+    return on_bytes
 
 
 def _expectations(

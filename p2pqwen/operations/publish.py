@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from p2pqwen.errors import NotFoundError, P2pqwenError, about
+from p2pqwen.errors import NotFoundError, P2pqwenError, VerificationError, about
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted, Position, TrustedState, accept, accept_draft
 from p2pqwen.index.diff import IndexDiff, describe, diff
@@ -26,7 +26,7 @@ from p2pqwen.library import durable
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.keys import Passphrase, open_keys
-from p2pqwen.operations.publish_check import LeftOut, SeedChoice, Torrents, choose_web_seeds
+from p2pqwen.operations.publish_check import Contradiction, LeftOut, SeedChoice, Torrents, choose_web_seeds
 from p2pqwen.operations.publish_plan import Plan, entries_of, prepared
 from p2pqwen.operations.site import (
     check_known,
@@ -81,7 +81,8 @@ def publish(
 ) -> Published:
     """Write every complete snapshot of the library, and what was published before, as a site under `plan.out`.
 
-    `check` decides which web seeds may be listed; without it the Hub's first base and all named ones are.
+    `check` decides which web seeds may be listed; without it the Hub's first base and all named ones are. A new entry
+    that is unproven alarms; one that the check contradicts is not signed, whoever approves it.
 
     Raises `UsageError`, `NotFoundError` (no publisher, no index key), `VerificationError`, `DiskError`.
     """
@@ -100,6 +101,7 @@ def publish(
         left_out: tuple[LeftOut, ...] = ()
         if check is not None:
             chosen = check(_torrents(keys, held, plan, base), plan, _listed(base), report=report)
+            _refuse_contradicted(chosen.contradictions)
             plan, left_out = replace(plan, checked_seeds=chosen.listed), chosen.left_out
         entries = entries_of(held, plan, base, now)
         document = next_document(roots, last, base, entries, withdraw=plan.withdraw, mirrors=plan.mirrors, now=now)
@@ -199,6 +201,20 @@ def _index_keys(keys: KeyStore, root: Root, passphrase: Passphrase, *, drafting:
             hint="write a draft with --draft FILE and let others sign it with `p2pqwen index sign FILE`",
         )
     return private
+
+
+def _refuse_contradicted(contradictions: Sequence[Contradiction]) -> None:
+    if not contradictions:
+        return
+    first = contradictions[0]
+    others = sorted({str(one.snapshot) for one in contradictions} - {str(first.snapshot)})
+    raise VerificationError(
+        f"not signed: {first}",
+        expected="the files of an unproven snapshot where it says that they come from",
+        got=f"others at {first.url}" + (f"; the same of {', '.join(others[:5])}" if others else ""),
+        hint=f"`p2pqwen remove {first.snapshot}` drops it, and `p2pqwen preserve` brings what the Hub has; "
+        "an entry that is published already also needs --withdraw",
+    )
 
 
 def _dht_pointer(before: DhtPointer | None, private: list[PrivateKey], plan: Plan) -> DhtPointer | None:

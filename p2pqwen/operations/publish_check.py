@@ -6,17 +6,22 @@ then trouble that passes by itself (a server that is down, or busy) does not tak
 to a base (no network, no such name) nobody was asked, and it is listed with a warning.
 
 Asked is as a stranger would, without the Hub's token, because strangers will use it.
+
+The answers say something of the entry as well. One that is proven needs no base to agree: a base with other bytes is
+broken. An unproven one has nothing but the bases to speak for it. Where one has other files, and the Hub itself was not
+found to have the right ones, the entry is contradicted, and nobody may sign it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.manifest.manifest import parse_manifest
+from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.operations.publish_plan import Plan
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.counted import counted
@@ -28,6 +33,7 @@ from p2pqwen.webseed.probe import BaseProbe, check_bases
 Torrents = Sequence[tuple[SnapshotId, Callable[[], Metainfo]]]
 """Read a few at a time: together they may be larger than memory."""
 AT_A_TIME = 4
+SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +46,25 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A base that has other files than an unproven snapshot says, under these paths."""
+
+    snapshot: SnapshotId
+    url: str
+    files: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = f" and {len(self.files) - SHOWN} more" if len(self.files) > SHOWN else ""
+        return f"{self.url} has other files than {self.snapshot} says: {', '.join(self.files[:SHOWN])}{more}"
+
+
+@dataclass(frozen=True, slots=True)
 class SeedChoice:
-    """The bases to list for each snapshot, in order, and those that are not."""
+    """The bases to list for each snapshot, in order, those that are not, and what they say against snapshots."""
 
     listed: Mapping[SnapshotId, tuple[str, ...]]
     left_out: tuple[LeftOut, ...] = ()
+    contradictions: tuple[Contradiction, ...] = ()
 
 
 def choose_web_seeds(
@@ -76,27 +96,33 @@ def choose_web_seeds(
     return SeedChoice(
         {one.snapshot: tuple(dict.fromkeys(one.listed)) for one in chosen},
         tuple(out for one in chosen for out in one.failed.values()),
+        tuple(against for one in chosen for against in one.contradictions),
     )
 
 
 @dataclass(slots=True)
 class _Chosen:
-    """What is listed for one snapshot, and by the pattern of each base, what was not asked and what is left out."""
+    """What is listed for one snapshot, by the pattern of each base what was not asked and what is left out.
+
+    `contradictions` are what bases say against it.
+    """
 
     snapshot: SnapshotId
     listed: list[str] = field(default_factory=list)
     unasked: list[str] = field(default_factory=list)
     failed: dict[str, LeftOut] = field(default_factory=dict)
+    contradictions: tuple[Contradiction, ...] = ()
 
 
 def _choose(
     snapshot: SnapshotId, metainfo: Metainfo, plan: Plan, before: Sequence[str], patience: Patience | None
 ) -> _Chosen:
     chosen = _Chosen(snapshot)
+    probes: dict[str, BaseProbe] = {}
     for pattern in plan.seed_patterns(snapshot):
         base = _base(pattern, snapshot, metainfo)
         known = base.url in before
-        probe = _probe(metainfo, base, patience, known=known)
+        probe = probes[pattern] = _probe(metainfo, base, patience, known=known)
         if probe.is_listable or (known and probe.may_recover):
             chosen.listed.append(base.url)
         elif not probe.was_asked and pattern != hub_candidates(plan.endpoint)[1]:  # that one may do harm
@@ -104,7 +130,23 @@ def _choose(
             chosen.unasked.append(pattern)
         else:
             chosen.failed[pattern] = LeftOut(snapshot, base.url, probe.reason or "it has none of the files")
+    if not _is_proven(metainfo):
+        chosen.contradictions = tuple(_contradictions(snapshot, probes, plan))
     return chosen
+
+
+def _is_proven(metainfo: Metainfo) -> bool:
+    return metainfo.manifest is not None and prove(parse_manifest(metainfo.manifest)) is Provenance.PROVEN
+
+
+def _contradictions(snapshot: SnapshotId, probes: Mapping[str, BaseProbe], plan: Plan) -> Iterator[Contradiction]:
+    first, second = hub_candidates(plan.endpoint)
+    if first in probes and probes[first].ok:
+        return  # then it is the others that are wrong
+    for pattern, probe in probes.items():
+        # The second base of the Hub may answer with LFS pointers: that is how it is, and says nothing of the files.
+        if pattern != second and (files := probe.contradicting):
+            yield Contradiction(snapshot, probe.base.url, files)
 
 
 def _base(pattern: str, snapshot: SnapshotId, metainfo: Metainfo) -> Base:

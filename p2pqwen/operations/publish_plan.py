@@ -14,9 +14,11 @@ from typing import Self
 from p2pqwen.errors import FormatError, UsageError, VerificationError
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.index.entry import Entry, Upstream, entry_magnet
+from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.operations.file_check import pointer_files
 from p2pqwen.operations.published_elsewhere import Elsewhere
 from p2pqwen.operations.snapshot_build import hub_web_seed
 from p2pqwen.torrent.magnet import parse_magnet
@@ -82,7 +84,11 @@ def entries_of(held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None, 
     """Return the rows of what is held, and of what is not but is otherwise on the Hub than `base` says."""
     mirrors = plan.mirrors or (base.document.mirrors if base else ())
     listed = {entry.id: entry for entry in base.document.entries} if base else {}
-    rows = [_entry(one.id, prepared(one, plan), listed.get(one.id), mirrors, now, plan) for one in held]
+    rows = []
+    for one in held:
+        metainfo = prepared(one, plan)
+        _refuse_pointers(one, metainfo)
+        rows.append(_entry(one.id, metainfo, listed.get(one.id), mirrors, now, plan))
     return [*rows, *_carried(listed, {one.id for one in held}, plan)]
 
 
@@ -111,6 +117,21 @@ def prepared(held: HeldSnapshot, plan: Plan) -> Metainfo:
         web_seeds=plan.web_seeds_of(held.id),
         trackers=tuple((tracker,) for tracker in plan.trackers),
     )
+
+
+def _refuse_pointers(held: HeldSnapshot, metainfo: Metainfo) -> None:
+    """Sign no snapshot that holds LFS pointers for files: it may have come before every reading looked for them."""
+    rows = () if metainfo.manifest is None else parse_manifest(metainfo.manifest).files
+    with disk_errors(f"look at {held.folder}"):
+        wrong = pointer_files(held.folder, rows)
+    if wrong:
+        first = min(wrong)
+        raise VerificationError(
+            f"not signed: {first} of {held.id} is an LFS pointer, not the file itself",
+            expected=wrong[first].expected,
+            got=wrong[first].got,
+            hint=f"drop it with `p2pqwen remove {held.id}`, then preserve it again",
+        )
 
 
 def _entry(

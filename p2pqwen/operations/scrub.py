@@ -20,6 +20,7 @@ from p2pqwen.library.idle import Pace, forget_cached
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.verified import VerifiedFiles
+from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.operations.damage import Damage, look_for_damage
 from p2pqwen.operations.fetch_files import choose_files
 from p2pqwen.torrent.metainfo import Metainfo
@@ -133,6 +134,7 @@ class Scrubber:
         """
         metainfo = held.metainfo()
         record = self.record(held.id)
+        rows = {} if metainfo.manifest is None else {row.path: row for row in parse_manifest(metainfo.manifest).files}
         damage = list(record.damage) if record.read else []
         read, count = set(record.read), 0
 
@@ -146,12 +148,12 @@ class Scrubber:
                 pace.took(size)
 
         for index in self._files(held, metainfo):
-            path = metainfo.layout.files[index].path.text
-            if path in read:
+            file = metainfo.layout.files[index].path
+            if (path := file.text) in read:
                 continue
             forget_cached(held.folder / path)
             try:
-                found = look_for_damage(metainfo, held.folder, index, took)
+                found = look_for_damage(metainfo, held.folder, index, rows.get(file), took)
             except DiskError as error:  # a sector that cannot be read is bad, not the end of the pass
                 found = Damage(path, tuple(metainfo.layout.pieces(index)), "a readable file", error.message)
             forget_cached(held.folder / path)
@@ -194,6 +196,18 @@ class Scrubber:
 def scrub_records(store: StateStore) -> dict[str, ScrubRecord]:
     """Return what is known of every snapshot, by `org/model@commit`."""
     return {name: ScrubRecord.from_json(value) for name, value in store.items("scrub/").items()}
+
+
+def damage_found(store: StateStore) -> Callable[[HeldSnapshot], list[str]]:
+    """Return what tells the files that scrubs found damaged, of a snapshot that was not written again since."""
+
+    def paths(held: HeldSnapshot) -> list[str]:
+        record = ScrubRecord.from_json(store.get(_name(held.id)))
+        # The time is kept in whole seconds.
+        written_again = record.finished is not None and _arrived(held) >= record.finished + timedelta(seconds=1)
+        return [] if written_again else [one.path for one in record.damage]
+
+    return paths
 
 
 def _name(snapshot: SnapshotId) -> str:

@@ -16,10 +16,11 @@ from p2pqwen.events import Notice, Report
 from p2pqwen.library.hashing import FileDigests
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.manifest.hazards import pickle_files
-from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, parse_pointer, pointer_oid
+from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.licence import Redistribution, license_of_readme, redistribution
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.operations.file_check import pointer_in_place
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.magnet import Magnet
 from p2pqwen.torrent.metainfo import Metainfo
@@ -74,26 +75,27 @@ class Preserved:
         return Magnet.of(self.metainfo.infohash, str(self.held.id), size, web_seeds=self.metainfo.web_seeds)
 
 
-def row_of(expected: ExpectedFile, file: Path, digests: FileDigests) -> FileRow:
+def row_of(expected: ExpectedFile, digests: FileDigests) -> FileRow:
     """Compare a file's digests with what its source said of it and return its manifest row.
 
     Raises `VerificationError` that names the file, expected and got; so does an LFS pointer that stands where the
     content should.
     """
     name = expected.path.text
-    pointed = _pointer_content(file, digests.size)
-    if pointed is not None:
+    pointer = pointer_oid(digests.sha256, digests.size)
+    # Where LFS was only guessed (.gitattributes), a pointer is a file that was never brought.
+    known = expected.lfs_sha256 == digests.sha256 or expected.git_oid == pointer
+    if (wrong := pointer_in_place(digests, lfs=known)) is not None:
         raise VerificationError(
             f"{name} is an LFS pointer, not the file itself",
-            expected=f"{pointed[1]} bytes with SHA-256 {pointed[0]}",
-            got=f"a pointer of {digests.size} bytes",
+            expected=wrong.expected,
+            got=wrong.got,
             hint="fetch the real content first, for instance with `git lfs pull`",
         )
     if expected.size not in {None, digests.size}:
         raise VerificationError(f"{name} has the wrong size", expected=expected.size, got=digests.size)
     if expected.lfs_sha256 not in {None, digests.sha256}:
         raise VerificationError(f"{name} has the wrong SHA-256", expected=expected.lfs_sha256, got=digests.sha256)
-    pointer = pointer_oid(digests.sha256, digests.size)
     lfs = expected.lfs if expected.lfs is not None else expected.git_oid == pointer
     git_oid = pointer if lfs else digests.git_blob
     if git_oid is None or expected.git_oid not in {None, git_oid}:
@@ -208,7 +210,3 @@ def _license(staged: Path, rows: Sequence[FileRow]) -> str | None:
     if readme is None or readme.size > MAX_README_SIZE:
         return None
     return license_of_readme((staged / _README.text).read_bytes())
-
-
-def _pointer_content(file: Path, size: int) -> tuple[Sha256, int] | None:
-    return parse_pointer(file.read_bytes()) if size <= MAX_POINTER_SIZE else None

@@ -36,13 +36,17 @@ class Fetching(Protocol):
 
 @dataclass(slots=True)
 class SnapshotCalls:
-    """The calls. `changed` makes a running node look at once; `remove_held` lets it drop what it serves first."""
+    """The calls. `changed` makes a running node look at once; `remove_held` lets it drop what it serves first.
+
+    Without a node `removed` is told what is gone.
+    """
 
     library: Library
     choices: Choices
     changed: Callable[[], None] = lambda: None
     remove_held: Callable[[HeldSnapshot], None] | None = None
     fetching: Fetching | None = None
+    removed: Callable[[SnapshotId], None] = lambda _: None
 
     def pause(self, given: Mapping[str, Any]) -> Fields:
         """Pause `target`."""
@@ -88,6 +92,7 @@ class SnapshotCalls:
         else:
             self.library.remove(held)
             self.choices.forget(held.id)
+            self.removed(held.id)
         return _removed(held.id, held.folder)
 
     def limits(self, given: Mapping[str, Any]) -> Fields:

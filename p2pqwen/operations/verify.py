@@ -11,9 +11,9 @@ from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.library.hashing import FileDigests, hash_files
 from p2pqwen.library.snapshots import HeldSnapshot, State
-from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.manifest import FileRow, Manifest, parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.operations.file_check import difference
 from p2pqwen.operations.snapshot_build import warnings_of
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.layout import Layout, PayloadFile
@@ -88,8 +88,11 @@ def verify_folder(
     digests = _hash(folder, metainfo.layout, present, rows, bad, report)
     roots = {file.path: file.pieces_root for file in metainfo.files}
     for file in present:
-        if file.path in digests and (problem := _compare(rows.get(file.path), roots[file.path], digests[file.path])):
-            bad[file.path] = BadFile(file.path.text, *problem)
+        if (found := digests.get(file.path)) is None:
+            continue
+        wrong = difference(found, size=file.size, root=roots[file.path], row=rows.get(file.path))
+        if wrong is not None:
+            bad[file.path] = BadFile(file.path.text, *wrong.shown)
     return Verification(
         files=len(files),
         bytes=sum(one.size for one in digests.values()),
@@ -153,18 +156,6 @@ def _hash(
         on_bytes=on_bytes,
         on_error=on_error,
     )
-
-
-def _compare(row: FileRow | None, root: Sha256 | None, digests: FileDigests) -> tuple[str, str] | None:
-    if row is not None and digests.sha256 != row.sha256:
-        return f"sha256 {row.sha256}", f"sha256 {digests.sha256}"
-    if row is not None:
-        oid = pointer_oid(digests.sha256, digests.size) if row.lfs else digests.git_blob
-        if oid != row.git_oid:
-            return f"git blob {row.git_oid}", f"git blob {oid}"
-    if digests.hashes.pieces_root != root:
-        return f"pieces root {root}", f"pieces root {digests.hashes.pieces_root}"
-    return None
 
 
 def _extra(folder: Path, known: set[str]) -> tuple[str, ...]:

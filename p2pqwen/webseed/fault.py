@@ -54,14 +54,25 @@ _HOPELESS_AFTER_OTHERS = 5
 
 
 class UpstreamError(Exception):
-    """One request, or one body, that went wrong. `wait` is what the server asked for, in seconds."""
+    """One request, or one body, that went wrong. `wait` is what the server asked for, in seconds.
 
-    def __init__(self, kind: Kind, reason: str, *, host: str = "", wait: float | None = None) -> None:
+    `other_size`: there is a file of that name, and it has another size.
+    """
+
+    def __init__(
+        self, kind: Kind, reason: str, *, host: str = "", wait: float | None = None, other_size: bool = False
+    ) -> None:
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
         self.host = host
         self.wait = wait
+        self.other_size = other_size
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether the server has a file of that name, and it is another one."""
+        return self.kind is Kind.WRONG or self.other_size
 
     @property
     def of_host(self) -> bool:

@@ -45,8 +45,9 @@ def read_answer(wanted: Wanted, status: int, headers: Mapping[str, str], *, now:
     if status == 206:
         return _partial(wanted, headers, length)
     if length not in {None, wanted.size} or (length is None and _is_page(wanted, headers)):
-        what = "an HTML page" if _is_page(wanted, headers) else f"a file of {length} bytes"
-        raise UpstreamError(Kind.UNFIT, f"{what}, expected {wanted.size} bytes")
+        page = _is_page(wanted, headers)
+        what = "an HTML page" if page else f"a file of {length} bytes"
+        raise UpstreamError(Kind.UNFIT, f"{what}, expected {wanted.size} bytes", other_size=not page)
     if wanted.start > _MAX_SKIP and not wanted.skip_any:
         raise UpstreamError(
             Kind.NO_RANGES, f"the whole file, where bytes from {format_size(wanted.start)} on were asked"
@@ -60,7 +61,8 @@ def _partial(wanted: Wanted, headers: Mapping[str, str], length: int | None) -> 
         raise UpstreamError(Kind.UNFIT, "206 without a Content-Range that can be read")
     start, stop = int(match[1]), int(match[2]) + 1
     if match[3] not in {"*", str(wanted.size)}:
-        raise UpstreamError(Kind.UNFIT, f"part of a file of {match[3]} bytes, expected {wanted.size}")
+        text = f"part of a file of {match[3]} bytes, expected {wanted.size}"
+        raise UpstreamError(Kind.UNFIT, text, other_size=True)
     if start != wanted.start or not start < stop <= wanted.stop or length not in {None, stop - start}:
         asked = f"{wanted.start}-{wanted.stop - 1}"
         raise UpstreamError(Kind.UNFIT, f"bytes {match[1]}-{match[2]}, where {asked} were asked")
@@ -76,7 +78,7 @@ def _refusal(status: int, headers: Mapping[str, str], *, now: datetime) -> Upstr
     if status in {401, 403, 451}:
         return UpstreamError(Kind.REFUSED, answered)
     if status == 416:
-        return UpstreamError(Kind.UNFIT, "answered 416: its file is shorter")
+        return UpstreamError(Kind.UNFIT, "answered 416: its file is shorter", other_size=True)
     return UpstreamError(Kind.BROKEN if status >= 500 else Kind.UNFIT, answered)
 
 

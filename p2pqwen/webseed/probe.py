@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, parse_pointer
+from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.fault import Kind, UpstreamError
@@ -42,7 +44,7 @@ class Served(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileProbe:
-    """One file at one base; `reason` and `fault` where it is not right."""
+    """One file at one base; `reason` and `fault` where it is not right. `contradicts`: it is another file there."""
 
     path: str
     size: int
@@ -50,6 +52,7 @@ class FileProbe:
     redirected: bool = False
     reason: str | None = None
     fault: Kind | None = None
+    contradicts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,11 @@ class BaseProbe:
     def lies(self) -> bool:
         """Whether it gave bytes that are not the file's."""
         return any(file.fault is Kind.WRONG for file in self.files)
+
+    @property
+    def contradicting(self) -> tuple[str, ...]:
+        """The paths under which it has other files than the torrent's."""
+        return tuple(file.path for file in self.files if file.contradicts)
 
     @property
     def was_asked(self) -> bool:
@@ -140,7 +148,8 @@ async def _probe(
     more_pieces: int,
     on_file: OnFile | None,
 ) -> BaseProbe:
-    probe = _Probe(PieceCheck(metainfo.parsed_info, metainfo.piece_layers), upstream, more_pieces)
+    check = PieceCheck(metainfo.parsed_info, metainfo.piece_layers)
+    probe = _Probe(check, upstream, more_pieces, _small_plain_files(metainfo))
     turns = asyncio.Semaphore(CONCURRENCY)
 
     async def one(number: int) -> FileProbe:
@@ -156,9 +165,21 @@ async def _probe(
         await upstream.close()
 
 
+def _small_plain_files(metainfo: Metainfo) -> frozenset[int]:
+    """Return the files that are read whole and must not be LFS pointers, by index (SPEC section 2)."""
+    rows = () if metainfo.manifest is None else parse_manifest(metainfo.manifest).files
+    lfs = {row.path for row in rows if row.lfs}
+    return frozenset(
+        number for number, file in enumerate(metainfo.files) if file.size <= MAX_POINTER_SIZE and file.path not in lfs
+    )
+
+
 class _Probe:
-    def __init__(self, check: PieceCheck, upstream: Upstream, more_pieces: int) -> None:
+    def __init__(
+        self, check: PieceCheck, upstream: Upstream, more_pieces: int, small_plain_files: frozenset[int]
+    ) -> None:
         self._check = check
+        self._small_plain_files = small_plain_files
         self._upstream = upstream
         self._more = more_pieces
         self._unreachable: UpstreamError | None = None
@@ -177,6 +198,7 @@ class _Probe:
             redirected=self._upstream.redirects(file),
             reason=None if fault is None else fault.reason,
             fault=None if fault is None else fault.kind,
+            contradicts=fault is not None and fault.contradicts,
         )
 
     def _pieces(self, number: int) -> list[int | None]:
@@ -207,6 +229,8 @@ class _Probe:
             right = await asyncio.to_thread(self._check.holds, number, piece, memoryview(data))
             if not right:
                 raise UpstreamError(Kind.WRONG, f"wrong bytes from {span.start} to {span.stop - 1}")
+        if number in self._small_plain_files and (pointer := parse_pointer(bytes(data))) is not None:
+            raise UpstreamError(Kind.UNFIT, f"as the torrent says, {pointer}: not the file itself")
 
     async def _read(self, file: RemoteFile, span: range, data: bytearray) -> None:
         if self._unreachable is not None:

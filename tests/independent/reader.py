@@ -218,6 +218,10 @@ def read_manifest(data: bytes) -> Manifest:
     order = [[part.encode() for part in row["path"].split("/")] for row in files]
     need(all(one < other for one, other in itertools.pairwise(order)), "out of order")
     paths(row["path"] for row in files)
+    contents: dict[str, Any] = {}
+    for row in files:
+        said = (row["size"], row["sha256"], row["lfs"])
+        need(contents.setdefault(row["git_oid"], said) == said, "one blob with two contents")
     proven = value["commit_object"] is not None and proves(read_base64(value["commit_object"]), commit, files)
     return Manifest(f"{repo}@{commit}", files, proven, sha256(data))
 
@@ -233,6 +237,32 @@ def check_row(row: Any) -> None:
     if row["lfs"]:
         pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{row['sha256']}\nsize {row['size']}\n"
         need(git_id("blob", pointer.encode()) == row["git_oid"], "not the pointer's id")
+
+
+def check_content(row: dict[str, Any], content: bytes) -> None:
+    """Is this the file of the row?"""
+    need(len(content) == row["size"] and sha256(content) == row["sha256"], "other bytes")
+    if not row["lfs"]:
+        need(git_id("blob", content) == row["git_oid"], "another blob")
+        plain_content(content)
+
+
+def plain_content(content: bytes) -> bytes:
+    """Refuse an LFS pointer, in any form that git-lfs reads."""
+    need(len(content) > 1024 or not _is_pointer(content.decode("utf-8", "replace").strip()), "an LFS pointer")
+    return content
+
+
+def _is_pointer(text: str) -> bool:
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    rows = [line.split(" ", 1) for line in lines if line]
+    kept = [row for row in rows[:-1] if not re.match(r"ext-[0-9]-[A-Za-z0-9_]", row[0])] + rows[-1:]
+    if any(len(row) != 2 for row in rows) or [row[0] for row in kept] != ["version", "oid", "size"]:
+        return False
+    version, oid, size = (row[1] for row in kept)
+    hosts = ("https://git-lfs.github.com/spec/v1", "https://hawser.github.com/spec/v1", "http://git-media.io/v/2")
+    right = version in hosts and re.match(r"sha256:[0-9A-Za-z]{64}", oid) and re.fullmatch(r"\+?[0-9]+", size)
+    return bool(right) and int(size) < 2**63
 
 
 def proves(commit_object: bytes, commit: str, files: list[dict[str, Any]]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import random
@@ -19,10 +20,14 @@ from hypothesis import strategies as st
 from p2pqwen.errors import FormatError
 from p2pqwen.index import acceptance
 from p2pqwen.index.entry import parse_entry
+from p2pqwen.manifest.git_object import blob_oid
+from p2pqwen.manifest.lfs_pointer import parse_pointer, pointer_bytes
 from p2pqwen.manifest.manifest import parse_manifest
-from p2pqwen.manifest.provenance import prove
+from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.signing.keys import PrivateKey, PublicKey
+from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.piece_length import piece_length
+from p2pqwen.torrent.recipe import build_metainfo
 from p2pqwen.values import base64_text, strict_json
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath, refuse_clashes
@@ -31,7 +36,7 @@ from p2pqwen.values.utc_time import parse_time
 from p2pqwen.values.web_url import check_web_url
 from tests.fuzz.mutation import change_magnet, mutate
 from tests.independent import reader
-from tests.strategies import manifests
+from tests.strategies import hash_payload, manifests
 from tests.support.publishing import make_entry
 from tests.support.snapshots import FILES
 
@@ -41,6 +46,13 @@ COMMON = json.loads((VECTORS / "common.json").read_text())
 KEYS = json.loads((VECTORS / "keys.json").read_text())
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
+
+def plain_content(content: bytes) -> bytes:
+    if (pointer := parse_pointer(content)) is not None:
+        raise FormatError(str(pointer))
+    return content
+
+
 # The two readings of each common rule.
 READ: dict[str, tuple[Callable[[Any], object], Callable[[Any], object]]] = {
     "json": (
@@ -48,6 +60,10 @@ READ: dict[str, tuple[Callable[[Any], object], Callable[[Any], object]]] = {
         lambda text: strict_json.parse(bytes.fromhex(text), max_bytes=1 << 20),
     ),
     "base64": (reader.read_base64, base64_text.decode),
+    "content of a plain file": (
+        lambda text: reader.plain_content(bytes.fromhex(text)),
+        lambda text: plain_content(bytes.fromhex(text)),
+    ),
     "time": (reader.read_time, parse_time),
     "repository": (reader.repository, RepoId),
     "path": (reader.path, RepoPath),
@@ -116,6 +132,48 @@ def test_the_torrent_is_made_again_from_the_files_alone():
     seeds = ["https://huggingface.co/Qwen/Tiny/resolve/"]
     size = sum(map(len, contents.values()))
     reader.check_magnet(expected["magnet"], row, expected["snapshot"], size, seeds)
+
+
+def test_weights_swapped_for_their_pointer():
+    """The commit's own tree, so proven by the rows alone; the content gives it away."""
+    swapped = json.loads((VECTORS / "torrent" / "swapped.json").read_text())
+    data = swapped["manifest"].encode()
+    assert reader.read_manifest(data).proven
+    assert prove(parse_manifest(data)) is Provenance.PROVEN
+    contents = {name: bytes.fromhex(text) for name, text in swapped["files"].items()}
+    refused = set()
+    for row in reader.read_manifest(data).files:
+        with contextlib.suppress(reader.RefusedError):
+            reader.check_content(row, contents[row["path"]])
+            continue
+        refused.add(row["path"])
+    assert refused == set(swapped["refused"]) == {"model.safetensors"}
+    layout = Layout.of((RepoPath(name), len(content)) for name, content in contents.items())
+    hashes = hash_payload({RepoPath(name): content for name, content in contents.items()}, layout)
+    assert str(build_metainfo(parse_manifest(data), layout, hashes).infohash.v2) == swapped["infohash_v2"]
+
+
+def test_a_pointer_beside_its_file_is_two_contents_of_one_blob():
+    content = b"w" * 3000
+    pointer = pointer_bytes(Sha256.of(content), len(content))
+    oid = str(blob_oid(pointer))
+    rows = [
+        {"path": "a", "size": len(pointer), "sha256": str(Sha256.of(pointer)), "git_oid": oid, "lfs": False},
+        {"path": "b", "size": len(content), "sha256": str(Sha256.of(content)), "git_oid": oid, "lfs": True},
+    ]
+    manifest = {
+        "type": "manifest", "spec": 1, "repo_type": "model", "repo": "Qwen/Tiny", "commit": "0" * 40,
+        "commit_object": None, "license": None, "files": [row | {"mode": "100644"} for row in rows],
+    }  # fmt: skip
+    for files in (manifest["files"], manifest["files"][1:]):
+        data = strict_json.canonical({**manifest, "files": files})
+        if len(files) == 1:
+            assert reader.read_manifest(data).files == json.loads(parse_manifest(data).encode())["files"]
+            continue
+        with pytest.raises(reader.RefusedError, match="two contents"):
+            reader.read_manifest(data)
+        with pytest.raises(FormatError, match="one git blob id and different contents"):
+            parse_manifest(data)
 
 
 @pytest.mark.parametrize(

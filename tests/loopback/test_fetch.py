@@ -27,7 +27,7 @@ class Publisher:
         self.preserved = preserve(self.user, folder / "model", FILES)
         self.id = self.user.ok("keys", "init", "--name", "Preservers", "--no-passphrase")["publisher"]
         self.site = folder / "site"
-        self.user.ok("publish", "--out", self.site)
+        self.user.ok("publish", "--out", self.site, "--yes")
         self.entry = json.loads((self.site / "index.json").read_text())["signed"]["entries"][0]
         self.magnet = self.entry["magnet"]
         self.torrent = self.site / self.entry["torrent"]

@@ -217,7 +217,7 @@ def test_a_manifest_that_lies_is_refused_and_nothing_is_complete(keeper, fast, u
 def test_an_invalid_signature_by_a_trusted_key_is_refused_before_anything_is_fetched(keeper, user, tmp_path):
     keeper.user.ok("keys", "init", "--name", "Keepers", "--no-passphrase")
     site = tmp_path / "site"
-    published = keeper.user.ok("publish", "--out", site)
+    published = keeper.user.ok("publish", "--out", site, "--yes")
     user.ok("trust", "add", published["publisher"], "--index", site)
     metainfo = parse_metainfo((site / REPO / f"{COMMIT}.torrent").read_bytes())
     (label, good), *_ = metainfo.signatures.items()

@@ -53,7 +53,7 @@ def archive(folder: Path, sizes: Sequence[int]) -> Iterator[Archive]:
         made[repo] = done["size"]
         torrents.append(parse_metainfo(Path(done["torrent"]).read_bytes()))
     with opentracker(*torrents) as announce:
-        publisher.user.ok("publish", "--out", publisher.site, "--tracker", announce)
+        publisher.user.ok("publish", "--out", publisher.site, "--tracker", announce, "--yes")
         (publisher.user.home / "config.toml").write_text(CONFIG)
         yield Archive(folder, publisher, announce, made)
 

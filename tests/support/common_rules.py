@@ -1,6 +1,8 @@
-"""What readers take and refuse by the common rules of torrents/SPEC.md, section 1, and which public keys by section 5.
+"""What readers take and refuse by the common rules of torrents/SPEC.md, section 1.
 
-The source of tests/vectors/common.json. JSON documents and keys are the hex of their bytes.
+Which public keys by section 5, and which contents of plain files by section 2 (LFS pointers are refused).
+
+The source of tests/vectors/common.json. JSON documents, file contents and keys are the hex of their bytes.
 """
 
 from __future__ import annotations
@@ -9,6 +11,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from tests.support.publishing import key
+
+_OID = b"4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + _OID + b"\nsize 12345\n"
 
 RULES: dict[str, dict[str, list[Any]]] = {
     "json": {
@@ -54,6 +59,48 @@ RULES: dict[str, dict[str, list[Any]]] = {
                 b"'a'",
                 b"True",
                 '"é"'.encode("utf-16"),
+            )
+        ],
+    },
+    "content of a plain file": {
+        "accepted": [
+            content.hex()
+            for content in (
+                b"",
+                b"\n",
+                b"{}\n",
+                POINTER + b"more\n",
+                POINTER + b"ext-0-foo x\n",
+                POINTER[:-12],
+                POINTER.replace(b"12345", b"-1"),
+                POINTER.replace(b"12345", b"9223372036854775808"),
+                POINTER.replace(b"spec/v1", b"spec/v2"),
+                POINTER.replace(b"sha256:4", b"sha256:"),
+                POINTER.replace(b"sha256", b"sha1"),
+                POINTER.replace(b"oid", b"other x\noid"),
+                b"".join(sorted(POINTER.splitlines(keepends=True))),
+                POINTER.ljust(1025),
+            )
+        ],
+        "refused": [
+            content.hex()
+            for content in (
+                POINTER,
+                POINTER[:-1],
+                POINTER + b"\n",
+                b"\n " + POINTER + b"\t\r\n",
+                POINTER.replace(b"\n", b"\r\n"),
+                POINTER.replace(b"\n", b"\n\n"),
+                POINTER.replace(b"https://git-lfs.github.com/spec/v1", b"https://hawser.github.com/spec/v1"),
+                POINTER.replace(b"https://git-lfs.github.com/spec/v1", b"http://git-media.io/v/2"),
+                POINTER.replace(b"oid", b"ext-0-foo x\noid"),
+                b"ext-0-foo x\n" + POINTER,
+                POINTER.replace(_OID, _OID.upper()),
+                POINTER.replace(_OID, _OID + b" and more"),
+                POINTER.replace(b"12345", b"012345"),
+                POINTER.replace(b"12345", b"+12345"),
+                POINTER.replace(b"12345", b"9223372036854775807"),
+                POINTER.ljust(1024),
             )
         ],
     },

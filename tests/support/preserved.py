@@ -33,7 +33,7 @@ class Preserver:
         """Preserve these files and publish; return the torrent, signed."""
         source = write_folder(self.folder / "sources" / commit, files)
         self.user.ok("preserve", "--from", source, "--repo", repo, "--commit", commit)
-        self.user.ok("publish", "--out", self.site)
+        self.user.ok("publish", "--out", self.site, "--yes")  # no git speaks for these commits
         return self.site / repo / f"{commit}.torrent"
 
     def trusted_by(self, name: str, **options: object) -> CommandLine:

@@ -35,7 +35,7 @@ class World:
         self.publisher = self.user("publisher")
         self.publisher.ok("preserve", REPO)
         self.identity = self.publisher.ok("keys", "init", "--name", "Keepers", "--no-passphrase")["publisher"]
-        self.publisher.ok("publish", "--out", self.site)
+        self.publisher.ok("publish", "--out", self.site, "--yes")
         self.reader = self.trusting("reader")
 
     def user(self, name: str, **options: Any) -> CommandLine:
