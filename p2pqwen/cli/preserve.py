@@ -138,7 +138,7 @@ def _from_folder(
 
 
 def _git_source(node: Node, folder: Path, git: str | None) -> GitSource | None:
-    from p2pqwen.hub.git_commit import commit_object, tree_rows
+    from p2pqwen.hub.git_commit import commit_object, small_blobs, tree_rows
     from p2pqwen.operations.preserve_folder import GitSource
 
     chosen = git or (str(folder) if (folder / ".git").exists() else None)
@@ -148,6 +148,7 @@ def _git_source(node: Node, folder: Path, git: str | None) -> GitSource | None:
     return GitSource(
         lambda commit: commit_object(chosen, commit, token=token),
         lambda commit: tree_rows(chosen, commit, token=token),
+        lambda commit, oids: small_blobs(chosen, commit, oids, token=token),
         asked=git is not None,
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from p2pqwen.errors import FormatError
 from p2pqwen.manifest.git_object import blob_oid
 from p2pqwen.values.digest import GitOid, Sha256
 
@@ -44,6 +45,15 @@ def pointer_bytes(sha256: Sha256, size: int) -> bytes:
 def pointer_oid(sha256: Sha256, size: int) -> GitOid:
     """Return the git blob id of the canonical pointer."""
     return blob_oid(pointer_bytes(sha256, size))
+
+
+def check_odd_pointer(text: str, sha256: Sha256, size: int) -> None:
+    """Raise `FormatError` unless a text is a pointer to this content, in another than the canonical spelling."""
+    found = parse_pointer(text.encode())
+    if found != Pointer(str(sha256), size):
+        raise FormatError("LFS pointer", expected=Pointer(str(sha256), size), got=found or repr(text[:80]))
+    if text.encode() == pointer_bytes(sha256, size):
+        raise FormatError("LFS pointer is given though it is the canonical one", expected="no `pointer`")
 
 
 def parse_pointer(data: bytes) -> Pointer | None:
