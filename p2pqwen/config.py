@@ -27,6 +27,7 @@ from p2pqwen.user_path import no_home, user_path
 from p2pqwen.values.byte_size import parse_rate, parse_size
 from p2pqwen.values.duration import parse_duration
 from p2pqwen.values.hub_token import HubToken
+from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.snapshot_id import RepoId
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -59,6 +60,7 @@ class NetworkConfig:
     upnp: bool = True
     trackers: bool = True
     lan: bool = True  # speak to peers on private networks
+    private_hosts: str = ""  # HOST, … of private networks that links, indexes and torrents may lead to
     upload_limit: int = 0  # bytes a second, 0 is no limit
     download_limit: int = 0
     web_seeds: str = "auto"  # auto, always or never: see webseed/policy.py
@@ -117,6 +119,12 @@ class Config:
     library: LibraryConfig = LibraryConfig()
     watch: WatchConfig = WatchConfig()
     web_seed_bases: tuple[str, ...] = ()  # `[web_seeds] bases`; may hold {repo} and {commit}
+
+    @property
+    def named_hosts(self) -> NamedHosts:
+        """The hosts that config.toml and the environment name: the Hub's, those of web seeds, and those listed."""
+        listed = NamedHosts.listed(_hosts(self.network.private_hosts))
+        return NamedHosts.configured([self.hub.endpoint, *self.web_seed_bases]) | listed
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Config:
@@ -213,11 +221,19 @@ def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkC
         values[name] = value
     if values.get("web_seeds", "auto") not in {"auto", "always", "never"}:
         raise UsageError(f"{source}: [network] web_seeds", expected="auto, always or never", got=values["web_seeds"])
+    try:
+        NamedHosts.listed(_hosts(values.get("private_hosts", "")))
+    except FormatError as error:
+        raise UsageError(f"{source}: [network] private_hosts", expected="HOST, …", got=error.got) from error
     if dht_bootstrap is not None:
         values["dht_bootstrap"] = dht_bootstrap
     if values.get("control", "unix") not in {"unix", "loopback"}:
         raise UsageError(f"{source}: [network] control", expected="unix or loopback", got=values["control"])
     return NetworkConfig(**values)
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    return tuple(one for part in text.split(",") if (one := part.strip()))
 
 
 def _library(table: object, home: Home) -> LibraryConfig:

@@ -21,6 +21,7 @@ from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.named_hosts import NamedHosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,7 +86,12 @@ class Node:
     @cached_property
     def trust(self) -> TrustStore:
         """The publishers it trusts."""
-        return TrustStore(self.config.home)
+        return TrustStore(self.config.home, self.config.named_hosts)
+
+    @property
+    def named_hosts(self) -> NamedHosts:
+        """The hosts that the user named, in the configuration and as sources of publishers: see `named_hosts.py`."""
+        return self.trust.named_hosts
 
     @cached_property
     def bundles(self) -> BundleStore:
@@ -130,13 +136,17 @@ class Node:
         """The Hugging Face Hub."""
         from p2pqwen.hub.client import HubClient
 
-        return HubClient(self.config.hub.endpoint, self.config.hub.token)
+        return HubClient(self.config.hub.endpoint, self.config.hub.token, named=self.config.named_hosts)
 
     def open_hub(self, endpoint: str) -> HubClient:
         """Return a client of a Hub; the user's token is for the configured one alone."""
         from p2pqwen.hub.client import HubClient
 
-        return self.hub if endpoint == self.config.hub.endpoint else HubClient(endpoint, None)
+        return (
+            self.hub
+            if endpoint == self.config.hub.endpoint
+            else HubClient(endpoint, None, named=self.config.named_hosts)
+        )
 
     @cached_property
     def hub_cache(self) -> HubCache:
@@ -167,17 +177,24 @@ class Node:
             wanted, sources, open_hub=self.open_hub, cache=self.hub_cache, library=self.library, report=report
         )
 
-    def fetch_places(self, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = ()) -> FetchPlaces:
-        """Say where a fetch reads and writes, and whom it believes at this moment; `peers` are those the user named."""
+    def fetch_places(
+        self, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = (), typed: Sequence[str] = ()
+    ) -> FetchPlaces:
+        """Say where a fetch reads and writes, and whom it believes at this moment; `peers` are those the user named.
+
+        `typed`: what he wrote on the command line; the hosts of the web addresses in it are named by him.
+        """
         from p2pqwen.operations.fetch import FetchPlaces
         from p2pqwen.operations.fetch_plan import Sources
         from p2pqwen.webseed.upstream import HubAccess
 
         publishers = self.trust.publishers(now=datetime.now(UTC), report=report)
+        named = self.named_hosts | NamedHosts.of(typed)
+        network = replace(network, named=named)
         return FetchPlaces(
             home=self.home,
             sources=Sources(
-                self.library, publishers, self.known_keys(), self.bundle_route(network, report, peers=peers)
+                self.library, publishers, self.known_keys(), self.bundle_route(network, report, peers=peers), named
             ),
             hub_cache=self.hub_cache,
             hub=HubAccess(self.config.hub.endpoint, self.config.hub.token),
@@ -193,6 +210,7 @@ class Node:
         from p2pqwen.swarm.settings import SwarmSettings
 
         return SwarmSettings(
+            named=self.named_hosts,
             dht_bootstrap=tuple(str(one) for one in bootstrap_nodes(self.config.network.dht_bootstrap)),
             dht_nodes=self.remembered_dht_nodes(),
         )
@@ -220,7 +238,8 @@ class Node:
             download_limit=lower_rate(request.download_limit, allowed.download),
         )
         options = request.options()
-        places = self.fetch_places(network, report, peers=options.peers)
+        typed = (request.target, *options.web_seeds)
+        places = self.fetch_places(network, report, peers=options.peers, typed=typed)
         if request.hub_cache is not None:
             places = replace(places, hub_cache=HubCache(Path(request.hub_cache)))
         if request.kind == "repair":
@@ -340,7 +359,7 @@ class Node:
 
         config = self.config.watch
         took = throttle(lambda: watch, lambda: lower_rate(config.rate, keeper.allowed.download))
-        hub = HubClient(self.config.hub.endpoint, self.config.hub.token, took=took)
+        hub = HubClient(self.config.hub.endpoint, self.config.hub.token, named=self.config.named_hosts, took=took)
         limits = BulkLimits(
             include=config.include,
             exclude=config.exclude,
@@ -437,6 +456,7 @@ class Node:
             self.dht(enabled=dht),
             trackers=trackers and network.trackers,
             web_seeds=web_seeds and network.web_seeds != "never",
+            named=self.named_hosts,
         )
 
     def control(

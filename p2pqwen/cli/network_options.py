@@ -64,6 +64,7 @@ def swarm_settings(
         upnp=network.upnp and not no_upnp,
         trackers=network.trackers and not no_trackers,
         lan=network.lan,
+        named=node.named_hosts,
         upload_limit=network.upload_limit if upload_limit is None else parse_rate(upload_limit),
         download_limit=network.download_limit if download_limit is None else parse_rate(download_limit),
     )

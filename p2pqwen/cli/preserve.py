@@ -140,15 +140,17 @@ def _from_folder(
 def _git_source(node: Node, folder: Path, git: str | None) -> GitSource | None:
     from p2pqwen.hub.git_commit import commit_object, small_blobs, tree_rows
     from p2pqwen.operations.preserve_folder import GitSource
+    from p2pqwen.values.named_hosts import NamedHosts
 
     chosen = git or (str(folder) if (folder / ".git").exists() else None)
     if chosen is None:
         return None
     token = node.config.hub.token if chosen.startswith(node.config.hub.endpoint + "/") else None
+    named = node.named_hosts | NamedHosts.of([chosen])
     return GitSource(
-        lambda commit: commit_object(chosen, commit, token=token),
-        lambda commit: tree_rows(chosen, commit, token=token),
-        lambda commit, oids: small_blobs(chosen, commit, oids, token=token),
+        lambda commit: commit_object(chosen, commit, token=token, named=named),
+        lambda commit: tree_rows(chosen, commit, token=token, named=named),
+        lambda commit, oids: small_blobs(oids, chosen, commit, token=token, named=named),
         asked=git is not None,
     )
 

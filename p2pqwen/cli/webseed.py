@@ -55,7 +55,7 @@ def check(
         publishers = node.trust.publishers(now=datetime.now(UTC), report=out.report)
         found = check_web_seeds(
             parse_target(target),
-            Sources(node.library, publishers, node.known_keys()),
+            Sources(node.library, publishers, node.known_keys(), named=node.named_hosts),
             hub=HubAccess(node.config.hub.endpoint, node.config.hub.token),
             extra=tuple(web_seed or ()),
             config=node.config.web_seed_bases,

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +31,7 @@ from p2pqwen.hub.byte_counter import counted
 from p2pqwen.hub.failures import NotShownError, translated
 from p2pqwen.hub.session import REQUEST_TIMEOUT, only_to, pace
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
+from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.rate_limit import retry_after
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -82,10 +84,15 @@ class HubClient:
     `FormatError` for answers that do not hold together.
     """
 
-    def __init__(self, endpoint: str, token: str | None, *, took: Callable[[int], None] = lambda _: None) -> None:
-        """`took` gets the bytes of every download as they come, and may hold it back or end it by raising."""
+    def __init__(
+        self, endpoint: str, token: str | None, *, named: NamedHosts, took: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """`took` gets the bytes of every download as they come, and may hold it back or end it by raising.
+
+        `named` are the hosts that the user named; an endpoint that is not among them must be public.
+        """
         self.endpoint = endpoint.rstrip("/")
-        self._took = took
+        self._took, self._named = took, named
         self._token = token
         # `False` keeps huggingface_hub from finding a token of its own.
         self._api = HfApi(endpoint=self.endpoint, token=token or False, library_name="p2pqwen")
@@ -193,7 +200,7 @@ class HubClient:
 
     def small_blobs(self, snapshot: SnapshotId, oids: Collection[GitOid]) -> dict[GitOid, bytes]:
         """Fetch small blobs of a commit over git, such as LFS pointers; those that are not there are left out."""
-        return self._over_git(snapshot, lambda url, commit, token: git_commit.small_blobs(url, commit, oids, token))
+        return self._over_git(snapshot, partial(git_commit.small_blobs, oids))
 
     def _fetch(self, snapshot: SnapshotId, file: HubFile, scratch: Path, on_bytes: Callable[[int], None]) -> Path:
         def came(count: int) -> None:
@@ -219,12 +226,12 @@ class HubClient:
             raise VerificationError(f"{file.path} of {snapshot} has the wrong size", expected=file.size, got=size)
         return arrived
 
-    def _over_git(self, snapshot: SnapshotId, read: Callable[[str, CommitId, str | None], Answer]) -> Answer:
+    def _over_git(self, snapshot: SnapshotId, read: git_commit.Reader[Answer]) -> Answer:
         url = f"{self.endpoint}/{snapshot.repo}"
         try:
-            return read(url, snapshot.commit, self._token)
+            return read(url, snapshot.commit, self._token, named=self._named)
         except NotFoundError:
-            return read(f"{url}.git", snapshot.commit, self._token)
+            return read(f"{url}.git", snapshot.commit, self._token, named=self._named)
 
     def _passing(self, error: Exception) -> bool:
         """Tell whether a download may succeed if it is begun again.
@@ -248,7 +255,10 @@ class HubClient:
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
-        with only_to(self.endpoint), translated(what, endpoint=self.endpoint, with_token=self._token is not None):
+        with (
+            translated(what, endpoint=self.endpoint, with_token=self._token is not None),
+            only_to(self.endpoint, self._named),
+        ):
             yield
 
 

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from dulwich.errors import NotGitRepository
 from dulwich.object_store import BaseObjectStore
@@ -23,6 +23,7 @@ from p2pqwen.hub.git_transport import Budget, FilterRefusedError, fetch_commit
 from p2pqwen.manifest.git_object import MAX_COMMIT_OBJECT, blob_oid, commit_oid
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE
 from p2pqwen.values.digest import CommitId, GitOid
+from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.values.repo_path import RepoPath
 
 MAX_TREE_ENTRIES = 200_000
@@ -35,23 +36,35 @@ TreeRow = tuple[RepoPath, str, GitOid]
 """Path, mode (`100644`) and id of one file of a commit."""
 
 Answer = TypeVar("Answer")
+Answer_co = TypeVar("Answer_co", covariant=True)
 
 
-def commit_object(source: str, commit: CommitId, token: str | None = None) -> bytes:
+class Reader(Protocol[Answer_co]):
+    """`commit_object`, `tree_rows`, or `small_blobs` of some ids."""
+
+    def __call__(self, source: str, commit: CommitId, token: str | None = None, *, named: NamedHosts) -> Answer_co:
+        """Read from a URL or a folder."""
+
+
+def commit_object(source: str, commit: CommitId, token: str | None = None, *, named: NamedHosts = NONE_NAMED) -> bytes:
     """Return the raw commit object, without git's header, from a URL or a folder.
+
+    A URL's host must be public or one that the user `named`.
 
     Raises `NotFoundError`, `NetworkError`, `VerificationError` where it does not hash to the commit.
     """
-    return _ask(source, token, _NO_TREES, commit, lambda store: _raw_commit(store, commit))
+    return _ask(source, token, named, _NO_TREES, commit, lambda store: _raw_commit(store, commit))
 
 
-def tree_rows(source: str, commit: CommitId, token: str | None = None) -> list[TreeRow]:
+def tree_rows(
+    source: str, commit: CommitId, token: str | None = None, *, named: NamedHosts = NONE_NAMED
+) -> list[TreeRow]:
     """Return every file of the commit's tree; raises as `commit_object` does, and `FormatError` for unsafe paths."""
-    return _ask(source, token, _NO_BLOBS, commit, lambda store: _rows(store, commit))
+    return _ask(source, token, named, _NO_BLOBS, commit, lambda store: _rows(store, commit))
 
 
 def small_blobs(
-    source: str, commit: CommitId, oids: Collection[GitOid], token: str | None = None
+    oids: Collection[GitOid], source: str, commit: CommitId, token: str | None = None, *, named: NamedHosts = NONE_NAMED
 ) -> dict[GitOid, bytes]:
     """Return those of a commit's blobs that are small enough for an LFS pointer; raises as `commit_object` does.
 
@@ -59,7 +72,7 @@ def small_blobs(
     """
     if not oids:
         return {}
-    return _ask(source, token, _SMALL_BLOBS, commit, lambda store: dict(_small(store, oids)))
+    return _ask(source, token, named, _SMALL_BLOBS, commit, lambda store: dict(_small(store, oids)))
 
 
 def _small(store: BaseObjectStore, oids: Iterable[GitOid]) -> Iterator[tuple[GitOid, bytes]]:
@@ -74,16 +87,25 @@ def _small(store: BaseObjectStore, oids: Iterable[GitOid]) -> Iterator[tuple[Git
 
 
 def _ask(
-    source: str, token: str | None, object_filter: bytes, commit: CommitId, read: Callable[[BaseObjectStore], Answer]
+    source: str,
+    token: str | None,
+    named: NamedHosts,
+    object_filter: bytes,
+    commit: CommitId,
+    read: Callable[[BaseObjectStore], Answer],
 ) -> Answer:
     if not source.startswith(("http://", "https://")):
         with _local(source) as store:
             return read(store)
     budget = Budget()
+
+    def fetched(wanted: bytes | None) -> BaseObjectStore:
+        return fetch_commit(source, commit, object_filter=wanted, token=token, named=named, budget=budget)
+
     try:
-        return read(fetch_commit(source, commit, object_filter=object_filter, token=token, budget=budget))
+        return read(fetched(object_filter))
     except FilterRefusedError:
-        return read(fetch_commit(source, commit, object_filter=None, token=token, budget=budget))
+        return read(fetched(None))
 
 
 @contextmanager

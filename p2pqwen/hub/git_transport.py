@@ -20,8 +20,10 @@ from dulwich.repo import MemoryRepo
 
 from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError
 from p2pqwen.hub.pack_limits import check_pack
+from p2pqwen.net.urllib3_guard import guarded_managers
 from p2pqwen.tls_error import tls_words
 from p2pqwen.values.digest import CommitId
+from p2pqwen.values.named_hosts import Guard, NamedHosts
 
 if TYPE_CHECKING:
     from dulwich.client import HTTPResponse
@@ -66,16 +68,16 @@ class FilterRefusedError(NetworkError):
 
 
 def fetch_commit(
-    url: str, commit: CommitId, *, object_filter: bytes | None, token: str | None, budget: Budget
+    url: str, commit: CommitId, *, object_filter: bytes | None, token: str | None, named: NamedHosts, budget: Budget
 ) -> MemoryObjectStore:
-    """Fetch one commit without its history.
+    """Fetch one commit without its history, from a public host or one that the user `named`, redirects included.
 
     The token is sent as a password to the URL's own scheme, host and port alone. Raises `NotFoundError`,
     `NetworkError`, and `FilterRefusedError` when it asked with a filter and the server broke off.
     """
     _silence()
     pack = BytesIO()
-    client = _Client(url, token, budget)
+    client = _Client(url, token, Guard(named), budget)
     try:
         client.fetch_pack(
             "",
@@ -134,8 +136,11 @@ def _unpack(pack: bytes) -> MemoryObjectStore:
 class _Client(Urllib3HttpGitClient):
     """dulwich's client with a budget, and no talk with servers that are not git servers."""
 
-    def __init__(self, url: str, token: str | None, budget: Budget) -> None:
-        manager = default_urllib3_manager(None, base_url=url, timeout=SILENCE_SECONDS)
+    def __init__(self, url: str, token: str | None, guard: Guard, budget: Budget) -> None:
+        direct, by_proxy = guarded_managers(guard)
+        manager = default_urllib3_manager(
+            None, pool_manager_cls=direct, proxy_manager_cls=by_proxy, base_url=url, timeout=SILENCE_SECONDS
+        )
         manager.connection_pool_kw["retries"] = _RETRIES
         super().__init__(
             url,

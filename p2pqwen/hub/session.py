@@ -16,7 +16,10 @@ from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 
 from p2pqwen.hub.pace import Pace
+from p2pqwen.net.httpx_guard import guard_client
 from p2pqwen.tls_error import check_authorities
+from p2pqwen.values.host import Host
+from p2pqwen.values.named_hosts import Guard, NamedHosts
 
 # huggingface_hub lists a repository without any time limit; its downloads set their own.
 REQUEST_TIMEOUT = 30.0
@@ -25,17 +28,25 @@ pace = Pace()
 """How often the Hub lets this process ask."""
 
 _trusted_origin: ContextVar[str | None] = ContextVar("p2pqwen_hub_origin", default=None)
+_guard: ContextVar[Guard] = ContextVar("p2pqwen_hub_guard", default=Guard())  # noqa: B039 - it is frozen
 
 
 @contextmanager
-def only_to(endpoint: str) -> Iterator[None]:
-    """Within the block, a token leaves this thread for the endpoint's scheme, host and port alone."""
+def only_to(endpoint: str, named: NamedHosts) -> Iterator[None]:
+    """Within the block, this thread sends a token to the endpoint's scheme, host and port alone.
+
+    It asks public hosts, and of others those that the user `named`; outside of the block public ones alone. Raises
+    `RefusedAddressError` for an endpoint that may not be asked.
+    """
     configure()
-    previous = _trusted_origin.set(_origin(httpx2.URL(endpoint)))
+    rule = Guard(named)
+    rule.check_url(endpoint)
+    origin, guard = _trusted_origin.set(_origin(httpx2.URL(endpoint))), _guard.set(rule)
     try:
         yield
     finally:
-        _trusted_origin.reset(previous)
+        _guard.reset(guard)
+        _trusted_origin.reset(origin)
 
 
 @cache
@@ -49,9 +60,9 @@ def configure() -> None:
     set_client_factory(_client)
 
 
-def _client() -> httpx2.Client:
+def _client() -> httpx2.Client:  # noqa: TID251 - as the guard makes it
     check_authorities()
-    client = default_client_factory()
+    client = guard_client(default_client_factory, _guard.get)
     client.event_hooks["request"].append(_before_request)
     client.event_hooks["response"].append(_after_answer)
     return client
@@ -69,8 +80,22 @@ def _before_request(request: httpx2.Request) -> None:
 
 
 def _after_answer(response: httpx2.Response) -> None:
+    _without_xet_of_strangers(response)
     if (origin := _origin(response.request.url)) == _trusted_origin.get():
         pace.after(origin, response.request.url.path, response.status_code, response.headers)
+
+
+def _without_xet_of_strangers(response: httpx2.Response) -> None:
+    """Take the offer of Xet out of an answer, unless it comes from a Hub that the user named.
+
+    Xet's own client, which is no code of ours and resolves names itself, would go wherever the answer leads.
+    """
+    if Host.of_url(str(response.request.url)) in _guard.get().hosts:
+        return
+    for name in [name for name in response.headers if name.lower().startswith("x-xet-")]:
+        del response.headers[name]
+    if "xet-auth" in response.headers.get("link", ""):
+        del response.headers["link"]
 
 
 def _origin(url: httpx2.URL) -> str:

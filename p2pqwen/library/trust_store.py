@@ -30,6 +30,7 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.sealed import seal, unseal
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.values.strict_json import JsonObject
 
 MAX_STATE_SIZE = 1 << 20
@@ -41,12 +42,16 @@ _ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class TrustedPublisher:
-    """One trusted publisher. `accepted` is None until an index was; `state` is what the next one is held to."""
+    """One trusted publisher. `accepted` is None until an index was; `state` is what the next one is held to.
+
+    `named`: the hosts of his own network that the user named, in the configuration and as sources of this publisher.
+    """
 
     publisher: Sha256
     sources: tuple[str, ...]
     state: TrustedState
     accepted: Accepted | None
+    named: NamedHosts = NONE_NAMED
 
     @property
     def root(self) -> Root | None:
@@ -73,8 +78,14 @@ class TrustedPublisher:
 class TrustStore:
     """The folder of trusted publishers under a home."""
 
-    def __init__(self, home: Home) -> None:
-        self._home = home
+    def __init__(self, home: Home, named: NamedHosts = NONE_NAMED) -> None:
+        """`named` are the hosts that the user's configuration names; his sources are added to them."""
+        self._home, self._named = home, named
+
+    @property
+    def named_hosts(self) -> NamedHosts:
+        """The hosts that the user named: in the configuration, and as sources of any publisher."""
+        return self._named | NamedHosts.of(url for one in self.ids() for url in self._read_sources(one, ignore))
 
     def publishers(self, *, now: datetime, report: Report = ignore) -> list[TrustedPublisher]:
         """Read every trusted publisher and verify its index; damage is reported, never raised."""
@@ -102,7 +113,8 @@ class TrustStore:
         if accepted and (seen is None or seen.position <= accepted.position):
             seen = accepted.seen  # signed, which seen.json is not
         state = TrustedState(publisher, roots, seen)
-        return TrustedPublisher(publisher, self._read_sources(publisher, report), state, accepted)
+        sources = self._read_sources(publisher, report)
+        return TrustedPublisher(publisher, sources, state, accepted, self._named | NamedHosts.of(sources))
 
     def pin(self, publisher: Sha256, sources: Iterable[str] = ()) -> None:
         """Trust a publisher id, and remember where its index is; a pinned one keeps its state and earlier sources."""

@@ -1,38 +1,30 @@
 """Read a file from a mirror we do not trust: bounded in bytes, time and redirects, never led into a private network.
 
-A public host may not lead to a private address, by redirect or by name resolution (the address that is checked is
-the one connected to). Whoever names a private address or a local name means it. Bytes are taken as they are: no content
-encoding, so nothing unpacks.
+What may be asked is the guard's to say, at every redirect anew: a private address only if the user named its host (see
+`values.named_hosts`). Bytes are taken as they are: no content encoding, so nothing unpacks.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
-import socket
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
-from p2pqwen import __version__
 from p2pqwen.errors import DiskError, FormatError, NetworkError, NotFoundError, P2pqwenError
 from p2pqwen.mirrors.location import is_web
+from p2pqwen.net.web_session import WebSession
 from p2pqwen.tls_error import tls_words
+from p2pqwen.values.named_hosts import Guard, NamedHosts
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHUNK = 1 << 16
 _WHOLE = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+", re.ASCII)  # RFC 3986
-# RFC 6761, RFC 6762, RFC 8375, and what routers for homes hand out; none of them is in the public DNS.
-_LOCAL_SUFFIXES = (".localhost", ".local", ".home.arpa", ".internal", ".lan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +39,26 @@ class Patience:
 PATIENCE = Patience()
 
 
-async def read(location: str, *, max_bytes: int, patience: Patience = PATIENCE) -> bytes:
-    """Return a file's bytes from a path or URL.
+async def read(location: str, *, max_bytes: int, named: NamedHosts, patience: Patience = PATIENCE) -> bytes:
+    """Return a file's bytes from a path or URL; `named` are the hosts of his own network that the user named.
 
-    Raises `NotFoundError`, `NetworkError` (unreachable, slow, too many redirects), `DiskError`,
+    Raises `NotFoundError`, `NetworkError` (unreachable, slow, too many redirects, not to be asked), `DiskError`,
     `FormatError` (larger than `max_bytes`, or an answer in a content encoding).
     """
     if not is_web(location):
         return await asyncio.to_thread(_read_file, Path(location), max_bytes)
     try:
         async with asyncio.timeout(patience.total):
-            return await _read_web(_url(location), max_bytes, patience)
+            return await _read_web(_url(location), max_bytes, Guard(named), patience)
     except TimeoutError as error:
         raise NetworkError(f"{location} is too slow", expected=f"an answer within {patience.total:.0f} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise NetworkError(f"cannot reach {location}", got=_reason(error)) from error
 
 
-def read_now(location: str, *, max_bytes: int, patience: Patience = PATIENCE) -> bytes:
+def read_now(location: str, *, max_bytes: int, named: NamedHosts, patience: Patience = PATIENCE) -> bytes:
     """Do what `read` does, for callers without an event loop."""
-    return asyncio.run(read(location, max_bytes=max_bytes, patience=patience))
+    return asyncio.run(read(location, max_bytes=max_bytes, named=named, patience=patience))
 
 
 def _read_file(path: Path, max_bytes: int) -> bytes:
@@ -89,11 +81,12 @@ def _url(location: str) -> URL:
     return URL(location, encoded=_WHOLE.fullmatch(location) is not None)
 
 
-async def _read_web(url: URL, max_bytes: int, patience: Patience) -> bytes:
-    async with _Client(patience, private_allowed=_is_private(url)) as client:
+async def _read_web(url: URL, max_bytes: int, guard: Guard, patience: Patience) -> bytes:
+    async with WebSession(
+        guard, connect_timeout=patience.answer, read_timeout=patience.answer, keep_alive=False
+    ) as session:
         for _ in range(MAX_REDIRECTS + 1):
-            _check_url(url, private_allowed=client.private_allowed)
-            async with client.session.get(url, allow_redirects=False) as response:
+            async with await session.get(url) as response:
                 if response.status not in _REDIRECTS:
                     return await _body(response, max_bytes, patience)
                 url = url.join(URL(response.headers.get("Location", "")))
@@ -120,74 +113,6 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int, patience: Pati
         if elapsed > patience.answer and len(body) < patience.slowest * (elapsed - patience.answer):
             raise NetworkError(f"{response.url} is too slow", expected=f"at least {patience.slowest} bytes a second")
     return bytes(body)
-
-
-class _Client:
-    """One HTTP session that connects only where it may."""
-
-    def __init__(self, patience: Patience, *, private_allowed: bool) -> None:
-        self.private_allowed = private_allowed
-        connector = aiohttp.TCPConnector(resolver=_Resolver(private_allowed=private_allowed), force_close=True)
-        self.session = aiohttp.ClientSession(
-            connector=connector,
-            auto_decompress=False,
-            headers={"Accept-Encoding": "identity", "User-Agent": f"p2pqwen/{__version__}"},
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience.answer, sock_read=patience.answer),
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.session.close()
-
-
-class _Resolver(AbstractResolver):
-    """Name resolution that leaves out private addresses where they are not allowed."""
-
-    def __init__(self, *, private_allowed: bool) -> None:
-        self._inner = ThreadedResolver()
-        self._private_allowed = private_allowed
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        if not self._private_allowed:
-            found = [one for one in found if ipaddress.ip_address(one["host"]).is_global]
-        if not found:
-            raise OSError(f"{host} has no address that may be asked")
-        return found
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-
-def _check_url(url: URL, *, private_allowed: bool) -> None:
-    if url.scheme not in {"http", "https"} or not url.host or url.user is not None or url.password is not None:
-        raise NetworkError("a mirror redirects to something that is no plain web address", got=repr(str(url))[:200])
-    if (address := _literal_address(url)) is not None and not private_allowed and not address.is_global:
-        raise NetworkError("a mirror redirects into a private network", got=url.host)
-
-
-def _is_private(url: URL) -> bool:
-    """Tell whether whoever named the address can only have meant a private one.
-
-    Decided by its text: a public name whose owner points it at a private address earns nothing by that.
-    """
-    if (address := _literal_address(url)) is not None:
-        return not address.is_global
-    host = (url.host or "").lower()
-    return "." not in host or host.endswith(_LOCAL_SUFFIXES)
-
-
-def _literal_address(url: URL) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(url.host or "")
-    except ValueError:
-        return None
 
 
 def _reason(error: Exception) -> str:

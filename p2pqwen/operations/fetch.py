@@ -54,14 +54,15 @@ from p2pqwen.operations.reuse import held_content, reuse
 from p2pqwen.operations.snapshot_build import warnings_of
 from p2pqwen.operations.verify import verify_held
 from p2pqwen.operations.wanted_torrent import WantedTorrent
-from p2pqwen.swarm.endpoint import Endpoint, is_private_url
+from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
-from p2pqwen.swarm.strangers import inside
+from p2pqwen.swarm.strangers import inside, is_named
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.counted import counted
+from p2pqwen.values.host import is_private_url
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.bases import Bases, combine_bases
@@ -324,10 +325,12 @@ class _Fetch:
         ).with_room_for(peers, urls=trackers)
 
     def _without_inside_trackers(self, plan: FetchPlan) -> FetchPlan:
-        """Leave out a link's trackers whose names lead into the user's own network."""
-        if not (plan.unvouched and self._options.use_peers and self._places.network.trackers):
+        """Leave out trackers whose names lead into the user's own network, unless he named them himself."""
+        if not (plan.trackers and self._options.use_peers and self._places.network.trackers):
             return plan
-        hosts = {url: urlsplit(url).hostname or "" for url in plan.unvouched}
+        own = self._places.sources.named
+        urls = [url for tier in plan.trackers for url in tier if not is_named(url, own)]
+        hosts = {url: urlsplit(url).hostname or "" for url in urls}
         refused = inside(hosts.values())
         for url in sorted(url for url, host in hosts.items() if host in refused):
             self._report(Notice("info", f"tracker {url} is left out: its name leads nowhere public"))
@@ -350,7 +353,7 @@ class _Fetch:
         if not bases.usable or plan.metainfo is None:
             yield None
             return
-        with Relay(hub=self._places.hub) as relay:
+        with Relay(hub=self._places.hub, named=self._places.sources.named) as relay:
             yield relay.offer(plan.metainfo, bases.usable)
 
     def _bases(self, plan: FetchPlan) -> Bases:

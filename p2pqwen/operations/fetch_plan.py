@@ -34,12 +34,13 @@ from p2pqwen.operations.recipe_source import repo_of
 from p2pqwen.operations.torrent_source import bring_torrent
 from p2pqwen.operations.verify import signed_manifest
 from p2pqwen.signing.keys import PublicKey
-from p2pqwen.swarm.endpoint import is_private_url
 from p2pqwen.swarm.strangers import tracker_problem
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.torrent.signature import SignerResult, verify_torrent
 from p2pqwen.values.digest import Sha1, Sha256
+from p2pqwen.values.host import is_private_url
+from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 _LIBRARY = "the library"
@@ -85,12 +86,16 @@ class FetchPlan:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Whom a plan may ask: the library, trusted publishers and their bundles, and the keys that sign torrents."""
+    """Whom a plan may ask: the library, trusted publishers and their bundles, and the keys that sign torrents.
+
+    `named` are the hosts of his own network that the user named.
+    """
 
     library: Library
     publishers: Sequence[TrustedPublisher]
     keys: Mapping[Sha256, PublicKey]
     bundles: BundleRoute | None = None
+    named: NamedHosts = NONE_NAMED
 
 
 def make_plan(target: FetchTarget, sources: Sources, *, repo: RepoId | None, report: Report) -> FetchPlan:
@@ -110,7 +115,8 @@ def make_plan(target: FetchTarget, sources: Sources, *, repo: RepoId | None, rep
             return _by_magnet(magnet, sources, repo, report)
         case TorrentTarget(location=location):
             with about(location):
-                metainfo = parse_metainfo(read_now(location, max_bytes=MAX_TORRENT_BYTES))
+                typed = sources.named | NamedHosts.of([location])
+                metainfo = parse_metainfo(read_now(location, max_bytes=MAX_TORRENT_BYTES, named=typed))
             return plan_of(metainfo, sources, repo=repo, route=f"torrent {location}", origin="the file")
 
 
@@ -217,9 +223,9 @@ def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Re
             origin=_LIBRARY,
             magnet=magnet,
         )
-    if (metainfo := _by_exact_source(magnet, report)) is not None:
+    if (metainfo := _by_exact_source(magnet, sources.named, report)) is not None:
         plan = plan_of(metainfo, sources, repo=repo, route="the magnet's source", origin=_SOURCE, magnet=magnet)
-        of_torrent = {url for tier in metainfo.trackers for url in _plain(tier)}
+        of_torrent = {url for tier in metainfo.trackers for url in _plain(tier, sources.named)}
         return replace(plan, unvouched=plan.unvouched | of_torrent)
     owner = repo or repo_of(magnet)
     if owner is None:
@@ -248,22 +254,22 @@ def _by_listed_magnet(magnet: Magnet, found: list[Found], sources: Sources, repo
     """Follow the index; where nobody has the torrent it lists, the link's own source may."""
     chosen = _choose(found, found[0].entry.id, sources, report)
     plan = _by_entry(chosen, found, sources, report)
-    if plan.metainfo is None and (metainfo := _by_exact_source(magnet, report)) is not None:
+    if plan.metainfo is None and (metainfo := _by_exact_source(magnet, sources.named, report)) is not None:
         check_infohash(metainfo, plan.v1, plan.v2)
         return plan_of(metainfo, sources, repo=plan.repo, route=plan.route, origin=_SOURCE, found=found)
     return plan
 
 
-def _by_exact_source(magnet: Magnet, report: Report) -> Metainfo | None:
+def _by_exact_source(magnet: Magnet, named: NamedHosts, report: Report) -> Metainfo | None:
     for url in magnet.exact_sources:
         if is_private_url(url) and (urlsplit(url).query or not urlsplit(url).path.endswith(".torrent")):
             continue  # a link from a stranger must not press a button on the user's router
         try:
-            metainfo = parse_metainfo(read_now(url, max_bytes=MAX_TORRENT_BYTES))
+            metainfo = parse_metainfo(read_now(url, max_bytes=MAX_TORRENT_BYTES, named=named))
             check_infohash(metainfo, magnet.infohash_v1, magnet.infohash_v2)
-            if not is_private_url(url):
-                # Whoever made the link made this torrent: its trackers are a stranger's like the link's own.
-                metainfo = replace(metainfo, trackers=tuple(filter(None, map(_plain, metainfo.trackers))))
+            # Whoever made the link made this torrent: its trackers are a stranger's like the link's own.
+            tiers = (_plain(tier, named) for tier in metainfo.trackers)
+            metainfo = replace(metainfo, trackers=tuple(filter(None, tiers)))
         except P2pqwenError as error:
             report(Notice("info", f"{url}: {error.message}"))
         else:
@@ -326,8 +332,8 @@ def _public(urls: Sequence[str]) -> tuple[str, ...]:
     return tuple(url for url in urls if not is_private_url(url))
 
 
-def _plain(trackers: Sequence[str]) -> tuple[str, ...]:
-    return tuple(url for url in trackers if tracker_problem(url) is None)
+def _plain(trackers: Sequence[str], named: NamedHosts = NONE_NAMED) -> tuple[str, ...]:
+    return tuple(url for url in trackers if tracker_problem(url, named) is None)
 
 
 def _join_trackers(metainfo: Metainfo, found: Sequence[Found], magnet: Magnet | None) -> tuple[tuple[str, ...], ...]:

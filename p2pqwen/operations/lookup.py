@@ -135,7 +135,7 @@ def load_torrent(found: Found, *, report: Report = ignore) -> bytes:
         if time.monotonic() > deadline:
             break
         try:
-            data = read_now(location, max_bytes=MAX_TORRENT_BYTES)
+            data = read_now(location, max_bytes=MAX_TORRENT_BYTES, named=found.publisher.named)
             check_torrent(found, data)
         except VerificationError as error:
             wrong = error

@@ -20,6 +20,7 @@ from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import Patience, read
 from p2pqwen.operations.site import last_published
+from p2pqwen.values.named_hosts import NamedHosts
 
 PATIENCE = Patience(answer=5.0, total=30.0)
 
@@ -74,11 +75,13 @@ def _on_mirrors(keys: KeyStore, mirrors: Iterable[str], now: datetime, report: R
 
 
 async def _ask(mirrors: Iterable[str]) -> list[tuple[str, bytes | P2pqwenError]]:
-    return await asyncio.gather(*(_answer(mirror) for mirror in dict.fromkeys(mirrors)))
+    mirrors = tuple(dict.fromkeys(mirrors))
+    named = NamedHosts.of(mirrors)  # the publisher is the user himself
+    return await asyncio.gather(*(_answer(mirror, named) for mirror in mirrors))
 
 
-async def _answer(mirror: str) -> tuple[str, bytes | P2pqwenError]:
+async def _answer(mirror: str, named: NamedHosts) -> tuple[str, bytes | P2pqwenError]:
     try:
-        return mirror, await read(Location(mirror).index, max_bytes=MAX_INDEX_SIZE, patience=PATIENCE)
+        return mirror, await read(Location(mirror).index, max_bytes=MAX_INDEX_SIZE, named=named, patience=PATIENCE)
     except P2pqwenError as error:
         return mirror, error

@@ -26,6 +26,7 @@ from p2pqwen.swarm.dht import Dht, SwarmCount
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.values.digest import Sha1, Sha256
+from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.bases import Base, combine_bases
@@ -67,11 +68,15 @@ class WatchedSwarm:
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """Whom to ask. `dht` None, or a False: that side is not asked. Web seeds are spared for `web_again`."""
+    """Whom to ask. `dht` None, or a False: that side is not asked. Web seeds are spared for `web_again`.
+
+    `named` are the hosts of his own network that the user named.
+    """
 
     dht: DhtAccess | None = None
     trackers: bool = True
     web_seeds: bool = True
+    named: NamedHosts = NONE_NAMED
     web_again: timedelta = WEB_AGAIN
 
 
@@ -100,9 +105,9 @@ async def look_at(
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await asyncio.gather(
-                _ask_trackers(swarms if ways.trackers else (), seen, clock, report),
+                _ask_trackers(swarms if ways.trackers else (), ways.named, seen, clock, report),
                 _ask_dht(swarms, ways.dht, seen, clock),
-                _ask_web_seeds(swarms if ways.web_seeds else (), records, ways.web_again, seen, clock),
+                _ask_web_seeds(swarms if ways.web_seeds else (), records, ways, seen, clock),
             )
     return {swarm.snapshot: seen.look(swarm.snapshot) for swarm in swarms}
 
@@ -121,7 +126,7 @@ class _Seen:
 
 
 async def _ask_trackers(
-    swarms: Sequence[WatchedSwarm], seen: _Seen, clock: Callable[[], datetime], report: Report
+    swarms: Sequence[WatchedSwarm], named: NamedHosts, seen: _Seen, clock: Callable[[], datetime], report: Report
 ) -> None:
     of_tracker: dict[str, list[WatchedSwarm]] = {}
     for swarm in swarms:
@@ -135,7 +140,7 @@ async def _ask_trackers(
 
     async def ask(url: str, some: Sequence[WatchedSwarm]) -> None:
         try:
-            found = await _scrape(url, [one.infohash.v1 for one in some])
+            found = await _scrape(url, [one.infohash.v1 for one in some], named)
         except P2pqwenError as error:
             report(Notice("info", f"tracker {url}: {error.message}"))
             return
@@ -147,13 +152,14 @@ async def _ask_trackers(
     await _some_at_once([partial(ask, url, some) for url, some in questions])
 
 
-async def _scrape(tracker: str, torrents: Sequence[Sha1]) -> Mapping[Sha1, tracker_scrape.Scraped]:
+async def _scrape(tracker: str, torrents: Sequence[Sha1], named: NamedHosts) -> Mapping[Sha1, tracker_scrape.Scraped]:
     if tracker.startswith("udp:"):
-        return await tracker_scrape.scrape_udp(tracker, torrents)
+        return await tracker_scrape.scrape_udp(tracker, torrents, named=named)
     url = tracker_scrape.scrape_url(tracker, torrents)
     if url is None:
         raise NotFoundError("it cannot be asked for numbers")
-    return tracker_scrape.parse_scrape(await read(url, max_bytes=tracker_scrape.MAX_ANSWER, patience=_PATIENCE))
+    answer = await read(url, max_bytes=tracker_scrape.MAX_ANSWER, named=named, patience=_PATIENCE)
+    return tracker_scrape.parse_scrape(answer)
 
 
 async def _ask_dht(
@@ -180,13 +186,13 @@ def _sighting(count: SwarmCount, now: datetime) -> Sighting | None:
 async def _ask_web_seeds(
     swarms: Sequence[WatchedSwarm],
     records: Mapping[SnapshotId, SwarmRecord],
-    again: timedelta,
+    ways: Ways,
     seen: _Seen,
     clock: Callable[[], datetime],
 ) -> None:
     async def ask(swarm: WatchedSwarm, bases: Sequence[Base]) -> None:
         sample = await asyncio.to_thread(_sample, swarm)
-        found = [await _serves(base, *sample) for base in bases]
+        found = [await _serves(base, *sample, ways.named) for base in bases]
         answered = [one for one in found if one is not None]
         if answered:
             seen.web[swarm.snapshot] = WebSeedLook(clock(), len(answered), sum(answered))
@@ -195,17 +201,17 @@ async def _ask_web_seeds(
     questions = []
     for swarm in swarms:
         web = records.get(swarm.snapshot, NEVER_SEEN).web
-        if swarm.web_seeds and (web is None or now - web.at >= again):
+        if swarm.web_seeds and (web is None or now - web.at >= ways.web_again):
             name = str(swarm.snapshot.commit)
             bases = combine_bases(name, swarm.snapshot.repo, indexes=[swarm.web_seeds]).usable[:MAX_BASES]
             questions.append(partial(ask, swarm, bases))
     await _some_at_once(questions)
 
 
-async def _serves(base: Base, path: RepoPath, digest: Sha256 | None) -> bool | None:
+async def _serves(base: Base, path: RepoPath, digest: Sha256 | None, named: NamedHosts) -> bool | None:
     """Tell whether a web seed gives a file as it should be; None where the answer means nothing."""
     try:
-        data = await read(base.file_url(path), max_bytes=MAX_SAMPLE, patience=_PATIENCE)
+        data = await read(base.file_url(path), max_bytes=MAX_SAMPLE, named=named, patience=_PATIENCE)
     except NotFoundError:
         return None if digest is None else False  # we only guessed that there is such a file
     except P2pqwenError:

@@ -17,6 +17,7 @@ from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import read_now
 from p2pqwen.operations.evidence import keep_evidence
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.named_hosts import NamedHosts
 
 if TYPE_CHECKING:
     from p2pqwen.operations.bundle_route import BundleRoute  # brings libtorrent, which adding by id does without
@@ -33,7 +34,7 @@ def add_publisher(
     if source is None:
         store.pin(publisher)
         return store.get(publisher, now=now, report=report)
-    data = read_now(source.index, max_bytes=MAX_INDEX_SIZE)
+    data = read_now(source.index, max_bytes=MAX_INDEX_SIZE, named=NamedHosts.of([source.text]))
     known = store.is_trusted(publisher)
     trusted = store.get(publisher, now=now, report=report).state if known else TrustedState(publisher)
     try:
@@ -75,7 +76,7 @@ def publisher_at(source: Location, *, now: datetime) -> Accepted:
 
     Raises `RefusedError`, `NotFoundError`, `NetworkError`, `DiskError`.
     """
-    data = read_now(source.index, max_bytes=MAX_INDEX_SIZE)
+    data = read_now(source.index, max_bytes=MAX_INDEX_SIZE, named=NamedHosts.of([source.text]))
     with about(source.text):
         return accept(data, TrustedState(None), now)
 

@@ -25,6 +25,7 @@ from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import PATIENCE, Patience, read
 from p2pqwen.operations.evidence import keep_evidence
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.named_hosts import NamedHosts
 
 if TYPE_CHECKING:
     from p2pqwen.operations.bundle_route import BundleRoute  # brings libtorrent, which most updates do without
@@ -151,7 +152,7 @@ async def _ask_all(
     store: TrustStore, asked: Asked, now: datetime, patience: Patience, bundles: asyncio.Semaphore
 ) -> list[_Offer]:
     """Collect the answers, not judged yet: that takes seconds for a large index, in which nothing would be read."""
-    mirrors = asyncio.gather(*(_ask(mirror, patience) for mirror in asked.publisher.mirrors))
+    mirrors = asyncio.gather(*(_ask(mirror, asked.publisher.named, patience) for mirror in asked.publisher.mirrors))
     from_mirrors, from_dht = await asyncio.gather(mirrors, _ask_dht(store, asked, now, bundles))
     return [*from_mirrors, *from_dht]
 
@@ -186,9 +187,9 @@ async def _ask_dht(store: TrustStore, asked: Asked, now: datetime, bundles: asyn
     return [_Offer(one.source, one.data, error=one.error) for one in answers]
 
 
-async def _ask(mirror: str, patience: Patience) -> _Offer:
+async def _ask(mirror: str, named: NamedHosts, patience: Patience) -> _Offer:
     try:
-        data = await read(Location(mirror).index, max_bytes=MAX_INDEX_SIZE, patience=patience)
+        data = await read(Location(mirror).index, max_bytes=MAX_INDEX_SIZE, named=named, patience=patience)
     except P2pqwenError as error:
         return _Offer(mirror, b"", error=error)
     return _Offer(mirror, data)

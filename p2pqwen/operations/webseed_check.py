@@ -10,6 +10,7 @@ from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.operations.fetch_plan import FetchPlan, Sources, make_plan
 from p2pqwen.operations.fetch_target import FetchTarget
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.webseed.bases import Base, combine_bases
 from p2pqwen.webseed.patience import Patience
 from p2pqwen.webseed.probe import MORE_PIECES, BaseProbe, FileProbe, check_bases
@@ -63,7 +64,8 @@ def check_web_seeds(
     )
     if not bases.usable and not bases.refused:
         raise NotFoundError(f"{_name(plan)} has no web seeds", hint="name one with --web-seed")
-    probes = probe_bases(plan.metainfo, bases.usable, hub=hub, more_pieces=more_pieces, report=report)
+    named = sources.named | NamedHosts.of(extra)
+    probes = probe_bases(plan.metainfo, bases.usable, hub=hub, named=named, more_pieces=more_pieces, report=report)
     return WebSeedCheck(plan.metainfo, probes, bases.refused)
 
 
@@ -72,6 +74,7 @@ def probe_bases(
     bases: Sequence[Base],
     *,
     hub: HubAccess | None = None,
+    named: NamedHosts = NONE_NAMED,
     more_pieces: int = MORE_PIECES,
     patience: Patience | None = None,
     report: Report = ignore,
@@ -84,7 +87,9 @@ def probe_bases(
         done += 1
         report(Progress("check", done, total, f"{base}: {file.path}", "files"))
 
-    probes = check_bases(metainfo, bases, hub=hub, patience=patience, more_pieces=more_pieces, on_file=on_file)
+    probes = check_bases(
+        metainfo, bases, hub=hub, named=named, patience=patience, more_pieces=more_pieces, on_file=on_file
+    )
     for probe in probes:
         if probe.lies:
             report(Notice("warning", f"web seed {probe.base} serves wrong bytes: {probe.reason}"))

@@ -7,7 +7,6 @@ IP address, and a lookup ends after so many queries and seconds whatever it is t
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from p2pqwen.errors import NetworkError
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.krpc import Contact, Reply, distance
+from p2pqwen.values.address_class import AddressClass, classify
 
 K = 8
 """How many closest nodes hold an item (BEP 5)."""
@@ -138,16 +138,14 @@ class Lookup:
     def _may_follow(self, source: Endpoint, offered: Endpoint) -> bool:
         if offered in self._seen or len(self._seen) >= MAX_CANDIDATES or not may_lead(source.host, offered.host):
             return False
-        if ipaddress.ip_address(offered.host).is_global:
+        if classify(offered.host) is AddressClass.PUBLIC:
             self._per_address[offered.host] += 1
         return self._per_address[offered.host] <= MAX_PER_ADDRESS
 
 
 def may_lead(source: str, offered: str) -> bool:
     """Tell whether a stranger at one address may send us to another: never into a network more private than his own."""
-    here, there = ipaddress.ip_address(source), ipaddress.ip_address(offered)
-    if there.is_multicast or there.is_unspecified or there.is_link_local:
-        return False
-    if there.is_loopback and not here.is_loopback:
-        return False
-    return there.is_global or (not here.is_global and (there.version == 6 or not there.is_reserved))
+    here, there = classify(source), classify(offered)
+    if there is AddressClass.LOOPBACK:
+        return here is AddressClass.LOOPBACK
+    return there is AddressClass.PUBLIC or (there is not AddressClass.NEVER and here is not AddressClass.PUBLIC)

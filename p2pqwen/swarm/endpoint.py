@@ -7,13 +7,12 @@ import re
 import socket
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import urlsplit
 
-from p2pqwen.errors import NetworkError, UsageError
+from p2pqwen.errors import FormatError, NetworkError, UsageError
+from p2pqwen.values.address_class import Address
+from p2pqwen.values.host import Host, is_private_host
 
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?", re.ASCII)
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -68,27 +67,20 @@ def is_address(host: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Tell whether a host is this machine, by its address or as `localhost`."""
-    address = _address(host)
-    return host.lower() == "localhost" if address is None else address.is_loopback
+    try:
+        return Host.parse(host).is_this_machine
+    except FormatError:
+        return False
 
 
 def is_private(host: str) -> bool:
     """Tell whether a host is an address (or a name) that only means something on this machine or its network.
 
     Such a host in a link from a stranger would make us speak to our own services (security.md, SSRF). Names that
-    resolve to a private address are not seen here; libtorrent's ssrf_mitigation and the address filter remain.
+    resolve to a private address are not seen here: HTTP is judged by the address connected to (`values.named_hosts`),
+    the rest by the address filter and libtorrent's ssrf_mitigation.
     """
-    address = _address(host)
-    if address is None:
-        name = host.lower().rstrip(".")
-        return "." not in name or name.endswith((".localhost", ".local", ".internal", ".lan", ".home.arpa"))
-    mapped = getattr(address, "ipv4_mapped", None)
-    return not (mapped or address).is_global or address.is_multicast
-
-
-def is_private_url(url: str) -> bool:
-    """Tell whether a URL's host is private."""
-    return is_private(urlsplit(url).hostname or "")
+    return is_private_host(host)
 
 
 def _address(text: str) -> Address | None:

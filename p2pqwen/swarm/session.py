@@ -181,7 +181,7 @@ class Swarm:
         given = params.of_metainfo(metainfo, save_path)
         params.select(given, metainfo, files)
         given.url_seeds = list(web_seeds)
-        params.set_trackers(given, trackers if self._settings.trackers else ())
+        params.set_trackers(given, [self._settings.usable_trackers(tier) for tier in trackers])
         if resume is not None:
             params.apply_resume(given, resume)
         given.flags |= lt.torrent_flags.override_web_seeds
@@ -223,7 +223,7 @@ class Swarm:
         given = params.of_infohash(v1, v2, folder)
         if held:
             given.flags |= lt.torrent_flags.paused
-        params.set_trackers(given, [trackers] if self._settings.trackers else ())
+        params.set_trackers(given, [self._settings.usable_trackers(trackers)])
         return self._add(given, 0)
 
     def remove(self, torrent: SwarmTorrent) -> None:
@@ -270,7 +270,9 @@ class Swarm:
             handle = self._live.add_torrent(given)
         except RuntimeError as error:
             raise P2pqwenError("libtorrent does not take the torrent", got=str(error)) from error
-        torrent = SwarmTorrent(handle, piece_count, followed=self._settings.accepts_peers)
+        torrent = SwarmTorrent(
+            handle, piece_count, followed=self._settings.accepts_peers, trackers=self._settings.usable_trackers
+        )
         self._torrents[handle] = torrent
         return torrent
 

@@ -18,7 +18,9 @@ from p2pqwen import __version__
 from p2pqwen.swarm.bootstrap import DHT_BOOTSTRAP
 from p2pqwen.swarm.endpoint import Endpoint, is_loopback, is_private
 from p2pqwen.swarm.open_files import OpenFiles, share_out
+from p2pqwen.swarm.strangers import leads_inside
 from p2pqwen.torrent.info import MAX_INFO_BYTES
+from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 
 _LOOPBACK = Endpoint("127.0.0.1", 0)
 _LARGE_DHT = 64  # nodes
@@ -31,7 +33,8 @@ class SwarmSettings:
 
     `listen`: where a seeding session accepts peers; None for one that only fetches and accepts nobody.
     `loopback`: peers, trackers and web seeds on this machine are welcome. `lan`: the user lets us speak to private
-    networks; `named_lan` and `low_ports`: the user named something there, or a peer on a port below 1024.
+    networks; `named_lan` and `low_ports`: the user named something there, or a peer on a port below 1024. `named`: the
+    hosts of private networks that trackers may be on, which the user named himself.
     """
 
     listen: Endpoint | None = None
@@ -46,6 +49,7 @@ class SwarmSettings:
     named_lan: bool = False
     low_ports: bool = False
     dht_bootstrap: tuple[str, ...] = DHT_BOOTSTRAP
+    named: NamedHosts = NONE_NAMED
     dht_nodes: tuple[Endpoint, ...] = ()  # nodes that answered before: quicker than any bootstrap
 
     @property
@@ -83,8 +87,13 @@ class SwarmSettings:
         return _ANY if self.dht or self.trackers or self.lsd else (_LOOPBACK,)
 
     def with_room_for(self, peers: Iterable[Endpoint], *, urls: Iterable[str] = ()) -> Self:
-        """Return the same, with what was asked for by name allowed: this machine, private networks, low ports."""
+        """Return the same, with what was asked for by name allowed: this machine, private networks, low ports.
+
+        `peers` are the user's own words; `urls` are trackers that anybody named, and of those only what the user named
+        as well counts.
+        """
         peers = list(peers)
+        urls = self.usable_trackers(urls)
         hosts = [peer.host for peer in peers] + [host for url in urls if (host := urlsplit(url).hostname)]
         return replace(
             self,
@@ -92,6 +101,10 @@ class SwarmSettings:
             named_lan=self.named_lan or any(map(_is_lan, hosts)),
             low_ports=self.low_ports or any(peer.port < 1024 for peer in peers),
         )
+
+    def usable_trackers(self, urls: Iterable[str]) -> tuple[str, ...]:
+        """Return the trackers that may be asked: none where they are off, none that leads inside by its text."""
+        return tuple(url for url in urls if not leads_inside(url, self.named)) if self.trackers else ()
 
 
 def _is_lan(host: str) -> bool:

@@ -7,7 +7,6 @@ stand for later is asked for an announce and nothing else; and none whose addres
 
 from __future__ import annotations
 
-import ipaddress
 import queue
 import socket
 import threading
@@ -15,17 +14,23 @@ import time
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
-from p2pqwen.swarm.endpoint import is_private
+from p2pqwen.errors import FormatError
+from p2pqwen.values.address_class import AddressClass, classify
+from p2pqwen.values.host import Host
+from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 
 LOOKUP_SECONDS = 4.0
 MAX_HOSTS = 32
-_FAKE_IP = ipaddress.ip_network("198.18.0.0/15")  # what proxies answer for public names: see `address_filter`
+_OUTSIDE = frozenset({AddressClass.PUBLIC, AddressClass.STAND_IN})
 
 
-def tracker_problem(url: str) -> str | None:
-    """Say why a stranger's tracker is not used, from its text alone; None if nothing speaks against it."""
+def tracker_problem(url: str, named: NamedHosts = NONE_NAMED) -> str | None:
+    """Say why a stranger's tracker is not used, from its text alone; None if nothing speaks against it.
+
+    `named` are the hosts of the user's network that he named himself.
+    """
     parts = urlsplit(url)
-    if is_private(parts.hostname or ""):
+    if leads_inside(url, named):
         return "it is on this machine or its network"
     if parts.scheme == "udp":
         return None
@@ -34,6 +39,23 @@ def tracker_problem(url: str) -> str | None:
     if not parts.path.endswith("/announce") or "?" in url or "#" in url:
         return "a link's HTTP tracker must end in /announce"
     return None
+
+
+def leads_inside(url: str, named: NamedHosts) -> bool:
+    """Tell whether a tracker's host is private by its text, or cannot be read, and the user has not named it."""
+    try:
+        host = Host.of_url(url)
+    except FormatError:
+        return True
+    return (host.is_private or host.disguised) and host not in named
+
+
+def is_named(url: str, named: NamedHosts) -> bool:
+    """Tell whether the user named a tracker's host himself."""
+    try:
+        return Host.of_url(url) in named
+    except FormatError:
+        return False
 
 
 def inside(hosts: Iterable[str], seconds: float = LOOKUP_SECONDS) -> frozenset[str]:
@@ -64,5 +86,4 @@ def _look_up(host: str, found: queue.SimpleQueue[tuple[str, Sequence[str]]]) -> 
 
 
 def _is_outside(address: str) -> bool:
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    return not is_private(str(ip)) or (isinstance(ip, ipaddress.IPv4Address) and ip in _FAKE_IP)
+    return classify(address) in _OUTSIDE

@@ -45,11 +45,19 @@ class SwarmTorrent:
     `flushes`: how often everything was written out on request. `met`: whom a download connected to, web seeds too; a
     seed leaves as soon as it has nothing more to give. `torrent_file`: the .torrent, once it was asked for and all its
     piece layers are known. `followed`: the session tells when its status changes, and `progress` is as of then; else it
-    is asked for.
+    is asked for. `trackers`: leaves out those that may not be asked.
     """
 
-    def __init__(self, handle: lt.torrent_handle, piece_count: int, *, followed: bool = False) -> None:
+    def __init__(
+        self,
+        handle: lt.torrent_handle,
+        piece_count: int,
+        *,
+        followed: bool = False,
+        trackers: Callable[[Iterable[str]], tuple[str, ...]] = tuple,
+    ) -> None:
         self._handle = handle
+        self._usable_trackers = trackers
         self._followed = followed
         self._status: lt.torrent_status | None = None
         self._ledger = Ledger()
@@ -228,8 +236,9 @@ class SwarmTorrent:
 
     def share(self, trackers: Sequence[Sequence[str]]) -> None:
         """Announce it and serve it; for one that was added quietly and whose data was checked."""
+        tiers = [self._usable_trackers(urls) for urls in trackers]
         with _alive():
-            self._handle.replace_trackers([_tracker(url, tier) for tier, urls in enumerate(trackers) for url in urls])
+            self._handle.replace_trackers([_tracker(url, tier) for tier, urls in enumerate(tiers) for url in urls])
             quiet = lt.torrent_flags.disable_dht | lt.torrent_flags.disable_lsd | lt.torrent_flags.disable_pex
             self._handle.unset_flags(quiet | lt.torrent_flags.stop_when_ready)
             self._handle.resume()

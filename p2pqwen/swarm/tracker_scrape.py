@@ -21,6 +21,7 @@ from p2pqwen.errors import FormatError, NetworkError
 from p2pqwen.swarm.dht import resolve_all
 from p2pqwen.swarm.endpoint import Endpoint, is_private
 from p2pqwen.values.digest import Sha1
+from p2pqwen.values.named_hosts import NONE_NAMED, Guard, NamedHosts
 
 MAX_AT_ONCE = 70
 """Torrents in one question; BEP 15 allows about 74."""
@@ -80,15 +81,15 @@ def parse_scrape(data: bytes) -> dict[Sha1, Scraped]:
     return found
 
 
-async def scrape_udp(tracker: str, torrents: Sequence[Sha1]) -> dict[Sha1, Scraped]:
+async def scrape_udp(tracker: str, torrents: Sequence[Sha1], *, named: NamedHosts = NONE_NAMED) -> dict[Sha1, Scraped]:
     """Ask a UDP tracker about at most `MAX_AT_ONCE` torrents; raises `NetworkError`, `FormatError`.
 
-    A public name that leads to a private address is not followed.
+    A name that leads to a private address is not followed, unless the user `named` it.
     """
     parts = urlsplit(tracker)
     if parts.scheme != "udp" or not parts.hostname or not parts.port:
         raise FormatError("not a UDP tracker", got=tracker[:200])
-    where = await _address(parts.hostname, parts.port)
+    where = await _address(parts.hostname, parts.port, Guard(named))
     loop = asyncio.get_running_loop()
     try:
         transport, conversation = await loop.create_datagram_endpoint(
@@ -112,12 +113,11 @@ async def scrape_udp(tracker: str, torrents: Sequence[Sha1]) -> dict[Sha1, Scrap
         transport.close()
 
 
-async def _address(host: str, port: int) -> Endpoint:
-    found = await resolve_all([Endpoint(host, port)])
-    allowed = [one for one in found if is_private(host) or not one.is_private]
-    if not allowed:
-        raise NetworkError(f"{host} has no address that may be asked")
-    return min(allowed, key=lambda one: ":" in one.host)  # IPv4 first: every machine has it
+async def _address(host: str, port: int, guard: Guard) -> Endpoint:
+    checked = guard.check_host(host)
+    found = await resolve_all([Endpoint(checked.name, port)])
+    allowed = guard.check_addresses(checked, [one.host for one in found])
+    return Endpoint(min(allowed, key=lambda one: ":" in one), port)  # IPv4 first: every machine has it
 
 
 class _Conversation(asyncio.DatagramProtocol):

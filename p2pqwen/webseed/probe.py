@@ -17,6 +17,7 @@ from typing import TypeAlias
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, parse_pointer
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.fault import Kind, UpstreamError
 from p2pqwen.webseed.patience import Patience
@@ -119,6 +120,7 @@ def check_bases(
     bases: Sequence[Base],
     *,
     hub: HubAccess | None = None,
+    named: NamedHosts = NONE_NAMED,
     patience: Patience | None = None,
     more_pieces: int = MORE_PIECES,
     files: Collection[int] | None = None,
@@ -126,13 +128,15 @@ def check_bases(
 ) -> tuple[BaseProbe, ...]:
     """Probe bases for a torrent that has its piece layers; not from a running event loop.
 
+    `named` are the private hosts that the user named; bases of his own count by themselves.
+
     Read from each base are each file's length, its first and last piece, and `more_pieces` in between at random; of
     the `files` at these indexes, or of all. A server that asks us to wait is waited for, up to a minute.
     """
     numbers = range(len(metainfo.files)) if files is None else sorted(files)
 
     def upstream(base: Base) -> Upstream:
-        return Upstream(base, hub=hub, patience=patience)
+        return Upstream(base, hub=hub, named=named, patience=patience)
 
     async def run() -> tuple[BaseProbe, ...]:
         return tuple([await _probe(metainfo, numbers, base, upstream(base), more_pieces, on_file) for base in bases])

@@ -26,6 +26,7 @@ from aiohttp import web
 
 from p2pqwen.events import Notice
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.webseed.account import Account, Outlook
 from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.buffers import MEMORY_LIMIT, BufferPool
@@ -107,12 +108,13 @@ class Relay:
         self,
         *,
         hub: HubAccess | None = None,
+        named: NamedHosts = NONE_NAMED,
         patience: Patience | None = None,
         lanes: int = LANES,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         self.lanes = lanes
-        self._hub = hub
+        self._hub, self._named = hub, named
         self._patience = patience or Patience()
         self._pool = BufferPool(memory_limit)
         self._token = secrets.token_urlsafe(24)
@@ -168,7 +170,7 @@ class Relay:
         supply = Supply(
             [RemoteFile(file.path, file.size) for file in metainfo.files],
             PieceCheck(metainfo.parsed_info),
-            [Upstream(base, hub=self._hub, patience=self._patience) for base in bases],
+            [Upstream(base, hub=self._hub, named=self._named, patience=self._patience) for base in bases],
             pool=self._pool,
             executor=self._executor,
             patience=self._patience,

@@ -21,19 +21,18 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
-from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
-from p2pqwen import __version__
+from p2pqwen.net.web_session import WebSession
 from p2pqwen.tls_error import tls_words
+from p2pqwen.values.named_hosts import NONE_NAMED, Guard, NamedHosts, RefusedAddressError
 from p2pqwen.values.rate_limit import quota_pause
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.webseed.account import Account
-from p2pqwen.webseed.bases import Base
+from p2pqwen.webseed.bases import Base, Origin
 from p2pqwen.webseed.body import Body
 from p2pqwen.webseed.fault import Kind, Standing, UpstreamError
 from p2pqwen.webseed.http_answer import REDIRECTS, Wanted, read_answer
-from p2pqwen.webseed.local_address import PrivateAddressError, PublicResolver, is_private_host
 from p2pqwen.webseed.patience import Patience
 from p2pqwen.webseed.signed_url import lifetime
 
@@ -73,13 +72,17 @@ class _Target:
 
 
 class Upstream:
-    """One base for one torrent. Use from one event loop, and `close` it there."""
+    """One base for one torrent. Use from one event loop, and `close` it there.
+
+    Private hosts are asked where the user named them: as this base, as his Hub, or as one of `named`.
+    """
 
     def __init__(
         self,
         base: Base,
         *,
         hub: HubAccess | None = None,
+        named: NamedHosts = NONE_NAMED,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -90,9 +93,8 @@ class Upstream:
         self._hub = hub
         origin = _origin(base.expanded)
         self._is_hub = hub is not None and _origin(hub.endpoint) == origin
-        host = urlsplit(base.expanded).hostname or ""
-        self._may_be_private = base.origin.is_user or self._is_hub or is_private_host(host)
-        self._session: aiohttp.ClientSession | None = None
+        self._guard = Guard(named | _named_by(base) | NamedHosts.configured([hub.endpoint] if hub is not None else []))
+        self._session: WebSession | None = None
         self._targets: dict[RepoPath, _Target] = {}
         self._resolving: dict[RepoPath, asyncio.Lock] = {}
         self._hosts: dict[str, Standing] = {}
@@ -198,11 +200,12 @@ class Upstream:
     def _redirected(self, target: _Target, response: aiohttp.ClientResponse) -> _Target:
         location = response.headers.get("Location", "")
         url = urljoin(target.url, location)
-        parts = _split(url)
-        if not location or parts is None:
+        if not location or not _is_web(url):
             raise UpstreamError(Kind.UNFIT, "a redirect to nowhere we go", host=_origin(target.url))
-        if not self._may_be_private and is_private_host(parts):
-            raise UpstreamError(Kind.REFUSED, "a redirect into a private network", host=_origin(target.url))
+        try:
+            self._guard.check_url(url)
+        except RefusedAddressError as error:
+            raise UpstreamError(Kind.REFUSED, f"a redirect: {error.message}", host=_origin(target.url)) from error
         now, said = datetime.now(UTC), response.headers.get("Date", "")
         with contextlib.suppress(ValueError, TypeError):
             if abs((served := parsedate_to_datetime(said)) - now) > _CLOCK_SKEW:
@@ -220,7 +223,9 @@ class Upstream:
             headers["Authorization"] = f"Bearer {self._hub.token}"
         self.account.requests += 1
         try:
-            response = await self._open_session().get(URL(url, encoded=True), headers=headers, allow_redirects=False)
+            response = await self._open_session().get(URL(url, encoded=True), headers=headers)
+        except RefusedAddressError as error:
+            raise UpstreamError(Kind.REFUSED, error.message, host=origin) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _connection_fault(error, origin) from error
         host = self._host_standing_by_name(origin)
@@ -230,20 +235,15 @@ class Upstream:
             host.hold(pause, self._clock())
         return response
 
-    def _open_session(self) -> aiohttp.ClientSession:
+    def _open_session(self) -> WebSession:
         if self._session is None:
-            resolver = ThreadedResolver() if self._may_be_private else PublicResolver()
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, resolver=resolver),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=self._patience.connect, sock_read=self._patience.silence
-                ),
-                headers={"User-Agent": f"p2pqwen/{__version__}", "Accept-Encoding": "identity"},
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                read_bufsize=_READ_BUFFER,
-                max_line_size=MAX_HEADER,
-                max_field_size=MAX_HEADER,
+            self._session = WebSession(
+                self._guard,
+                connect_timeout=self._patience.connect,
+                read_timeout=self._patience.silence,
+                max_connections=MAX_CONNECTIONS,
+                read_buffer=_READ_BUFFER,
+                max_header=MAX_HEADER,
             )
         return self._session
 
@@ -254,20 +254,30 @@ class Upstream:
         return self._hosts.setdefault(origin, Standing(self._patience.pace))
 
 
+def _named_by(base: Base) -> NamedHosts:
+    match base.origin:
+        case Origin.CONFIG:
+            return NamedHosts.configured([base.expanded])
+        case Origin.COMMAND_LINE:
+            return NamedHosts.of([base.expanded])
+        case _:
+            return NONE_NAMED
+
+
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     return f"{parts.scheme}://{parts.hostname}:{port}"
 
 
-def _split(url: str) -> str | None:
-    """Return the host of a URL that may be asked, None for one that may not: another scheme, or a user name in it."""
+def _is_web(url: str) -> bool:
+    """Tell whether a URL is one of the web at all: neither another scheme nor a user name in it."""
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and "@" not in parts.netloc and parts.port != 0
+        port = parts.port
     except ValueError:
-        return None
-    return parts.hostname if usable else None
+        return False
+    return parts.scheme in {"http", "https"} and "@" not in parts.netloc and port != 0
 
 
 async def _finish(response: aiohttp.ClientResponse) -> None:
@@ -280,8 +290,6 @@ async def _finish(response: aiohttp.ClientResponse) -> None:
 
 def _connection_fault(error: Exception, origin: str) -> UpstreamError:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(cause, PrivateAddressError):
-        return UpstreamError(Kind.REFUSED, str(cause), host=origin)
     if (said := tls_words(error)) is not None:
         return UpstreamError(Kind.UNREACHABLE, f"cannot be reached: {said}", host=origin)
     if isinstance(error, aiohttp.ServerTimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):

@@ -16,6 +16,7 @@ from p2pqwen.swarm.tracker_scrape import NOBODY, Scraped, scrape_udp
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.values.digest import Sha1
 from tests.simulators.dht_node import simulated_dht
+from tests.support.addresses import LOOPBACK
 from tests.support.archive import CONFIG, archive, node_of, swarms
 from tests.support.command import CommandLine
 from tests.support.waiting import wait_until
@@ -86,7 +87,7 @@ def test_a_udp_tracker_says_the_same(small):
     tracker = small.tracker.replace("http://", "udp://")
     with node_of(small.publisher.user):
         wait_until(lambda: _all_seen(reader), 60, "the seeds at the tracker")
-        found = asyncio.run(scrape_udp(tracker, [*torrents, Sha1(b"?" * 20)]))
+        found = asyncio.run(scrape_udp(tracker, [*torrents, Sha1(b"?" * 20)], named=LOOPBACK))
     assert [found[one] for one in torrents] == [Scraped(1, 1)] * len(SIZES)
     assert found[Sha1(b"?" * 20)] == NOBODY
 
@@ -95,8 +96,9 @@ def test_a_udp_tracker_that_does_not_answer(monkeypatch):
     monkeypatch.setattr(tracker_scrape, "TRIES", (0.1, 0.1))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
+        tracker = f"udp://127.0.0.1:{silent.getsockname()[1]}/announce"
         with pytest.raises(NetworkError, match="does not answer"):
-            asyncio.run(scrape_udp(f"udp://127.0.0.1:{silent.getsockname()[1]}/announce", [Sha1(b"?" * 20)]))
+            asyncio.run(scrape_udp(tracker, [Sha1(b"?" * 20)], named=LOOPBACK))
 
 
 def test_what_the_dht_says_is_called_an_estimate(small):

@@ -7,18 +7,22 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx2
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.utils._xet import parse_xet_file_data_from_response
 
 from p2pqwen.errors import DiskError, FormatError, NetworkError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.hub import client as client_module
 from p2pqwen.hub import session
 from p2pqwen.hub.client import HubClient
 from p2pqwen.hub.failures import NotShownError
+from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.snapshot_id import RepoId
 from tests.simulators.faults import Effect, Fault
 from tests.simulators.hub import HubSimulator
 from tests.simulators.sample import REPO, WEIGHTS, WEIGHTS_SIZE, write_sample
+from tests.support.addresses import LOOPBACK
 
 TOKEN = "hf_good"
 REPO_ID = RepoId(REPO)
@@ -51,7 +55,7 @@ def hub(source):
 
 @pytest.fixture
 def client(hub):
-    return HubClient(hub.endpoint, None)
+    return HubClient(hub.endpoint, None, named=LOOPBACK)
 
 
 def download_all(client, folder):
@@ -310,33 +314,33 @@ def test_unknown_revision(client, revision):
 
 def test_unknown_repository(hub):
     with pytest.raises(NotFoundError) as stranger:
-        HubClient(hub.endpoint, None).resolve(RepoId("Qwen/Nothing"))
+        HubClient(hub.endpoint, None, named=LOOPBACK).resolve(RepoId("Qwen/Nothing"))
     assert "HF_TOKEN" in (stranger.value.hint or "")
     with pytest.raises(NotFoundError):
-        HubClient(hub.endpoint, TOKEN).resolve(RepoId("Qwen/Nothing"))
+        HubClient(hub.endpoint, TOKEN, named=LOOPBACK).resolve(RepoId("Qwen/Nothing"))
 
 
 def test_private_repository(hub, tmp_path):
     hub.repositories[REPO].private = True
     with pytest.raises(NotFoundError):
-        HubClient(hub.endpoint, None).resolve(REPO_ID)
+        HubClient(hub.endpoint, None, named=LOOPBACK).resolve(REPO_ID)
     with pytest.raises(P2pqwenError) as caught:
-        HubClient(hub.endpoint, "hf_wrong").resolve(REPO_ID)
+        HubClient(hub.endpoint, "hf_wrong", named=LOOPBACK).resolve(REPO_ID)
     assert "HF_TOKEN" in (caught.value.hint or "")
-    client = HubClient(hub.endpoint, TOKEN)
+    client = HubClient(hub.endpoint, TOKEN, named=LOOPBACK)
     assert client.resolve(REPO_ID).private
     download_all(client, tmp_path / "staging")
 
 
 def test_gated_repository(hub, tmp_path):
     hub.repositories[REPO].gated = "manual"
-    stranger = HubClient(hub.endpoint, None)
+    stranger = HubClient(hub.endpoint, None, named=LOOPBACK)
     listing = stranger.resolve(REPO_ID)
     assert listing.gated
     with pytest.raises(P2pqwenError, match="gated") as caught:
         stranger.download(listing, listing.files[0], tmp_path / "staging")
     assert "terms" in (caught.value.hint or "")
-    download_all(HubClient(hub.endpoint, TOKEN), tmp_path / "staging")
+    download_all(HubClient(hub.endpoint, TOKEN, named=LOOPBACK), tmp_path / "staging")
 
 
 def test_deleted_in_mid_way(hub, client, tmp_path):
@@ -348,7 +352,7 @@ def test_deleted_in_mid_way(hub, client, tmp_path):
 
 
 def test_the_token_goes_to_the_hub_alone(hub, tmp_path):
-    download_all(HubClient(hub.endpoint, TOKEN), tmp_path / "staging")
+    download_all(HubClient(hub.endpoint, TOKEN, named=LOOPBACK), tmp_path / "staging")
     sent = {call.kind: call.authorization for call in hub.log}
     assert {kind for kind, authorization in sent.items() if authorization} == {
         "info",
@@ -367,11 +371,11 @@ def test_the_token_does_not_follow_a_redirect_to_another_hub(hub, source, tmp_pa
         monkeypatch.setattr(
             "huggingface_hub.utils._http._HUB_ORIGINS", {("http", "127.0.0.1", int(other.endpoint.rsplit(":", 1)[1]))}
         )
-        listing = HubClient(hub.endpoint, TOKEN).resolve(REPO_ID)
+        listing = HubClient(hub.endpoint, TOKEN, named=LOOPBACK).resolve(REPO_ID)
         small = next(file for file in listing.files if str(file.path) == "config.json")
         target = f"{other.endpoint}/{REPO}/resolve/{listing.snapshot.commit}/config.json"
         hub.faults.add(Fault(Effect(redirect=target), on=["resolve"]))
-        HubClient(hub.endpoint, TOKEN).download(listing, small, tmp_path / "staging")
+        HubClient(hub.endpoint, TOKEN, named=LOOPBACK).download(listing, small, tmp_path / "staging")
         assert other.log
         assert {call.authorization for call in other.log} == {None}
 
@@ -399,14 +403,14 @@ def test_nobody_listens(source, tmp_path):
     simulator = HubSimulator()
     simulator.add(REPO, source)
     with simulator:
-        listing = HubClient(simulator.endpoint, None).resolve(REPO_ID)
+        listing = HubClient(simulator.endpoint, None, named=LOOPBACK).resolve(REPO_ID)
     for ask in (
         lambda client: client.resolve(REPO_ID),
         lambda client: client.download(listing, listing.files[0], tmp_path / "staging"),
         lambda client: client.commit_object(listing.snapshot),
     ):
         with pytest.raises(NetworkError):
-            ask(HubClient(simulator.endpoint, None))
+            ask(HubClient(simulator.endpoint, None, named=LOOPBACK))
 
 
 def test_no_room(client, tmp_path, monkeypatch):
@@ -421,3 +425,21 @@ def test_a_folder_that_cannot_be_written(client, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DiskError):
         client.download(listing, listing.files[0], tmp_path / "file" / "staging")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_xet_is_for_the_users_own_hub(named):
+    """Its client resolves names itself and goes where an answer leads: a stranger's answer does not reach it."""
+    offer = {
+        "X-Xet-Hash": "f" * 64,
+        "X-Xet-Refresh-Route": "http://127.0.0.1:9/token",
+        "Link": '<http://127.0.0.1:9/token>; rel="xet-auth"',
+        "ETag": "x",
+    }
+    request = httpx2.Request("HEAD", "https://mirror.example/Qwen/Tiny/resolve/main/x")
+    answer = httpx2.Response(200, headers=offer, request=request)
+    hosts = NamedHosts.listed(["mirror.example"] if named else ["hub.example"])
+    with session.only_to("https://mirror.example", hosts):
+        session._after_answer(answer)
+    assert (parse_xet_file_data_from_response(answer, "https://mirror.example") is not None) is named
+    assert answer.headers["ETag"] == "x"

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import base64
 import subprocess
+from functools import partial
 
 import pytest
 
 from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError
-from p2pqwen.hub import git_transport
+from p2pqwen.hub import git_commit, git_transport
 from p2pqwen.hub.client import HubClient
-from p2pqwen.hub.git_commit import commit_object, tree_rows
 from p2pqwen.manifest.git_object import commit_oid, commit_tree, tree_oid
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.simulators.faults import Effect, Fault
 from tests.simulators.hub import HubSimulator
 from tests.simulators.sample import REPO, write_sample
+from tests.support.addresses import LOOPBACK
 
 TOKEN = "hf_good"
+commit_object = partial(git_commit.commit_object, named=LOOPBACK)
+tree_rows = partial(git_commit.tree_rows, named=LOOPBACK)
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +99,7 @@ def test_real_git_clones_from_our_upload_pack(hub, url, tmp_path):
 def test_the_hub_client_asks_with_and_without_the_suffix(hub):
     snapshot = SnapshotId(RepoId(REPO), commits(hub)[1])
     hub.faults.add(Fault(Effect(status=404), on=["git"], times=1))
-    assert commit_oid(HubClient(hub.endpoint, None).commit_object(snapshot)) == snapshot.commit
+    assert commit_oid(HubClient(hub.endpoint, None, named=LOOPBACK).commit_object(snapshot)) == snapshot.commit
     first, second = hub.calls(kind="git", path="info/refs")
     assert first.url.split("/info/")[0] == f"{hub.endpoint}/{REPO}"
     assert second.url.split("/info/")[0] == f"{hub.endpoint}/{REPO}.git"

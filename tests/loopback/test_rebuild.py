@@ -19,6 +19,7 @@ from p2pqwen.torrent.magnet import Magnet, parse_magnet
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.simulators.hub import HubSimulator
+from tests.support.addresses import LOOPBACK
 from tests.support.models import small_model, write_folder
 
 REPO = RepoId("Qwen/Tiny")
@@ -43,7 +44,11 @@ def magnet(hub, tmp_path):
 
 def bring(hub, folder):
     return preserve(
-        REPO, None, hub=HubClient(hub.endpoint, None), cache=HubCache(folder / "hf"), library=Library(Home(folder))
+        REPO,
+        None,
+        hub=HubClient(hub.endpoint, None, named=LOOPBACK),
+        cache=HubCache(folder / "hf"),
+        library=Library(Home(folder)),
     )
 
 
@@ -51,7 +56,7 @@ def try_rebuild(wanted, sources, folder):
     return rebuild(
         wanted,
         sources,
-        open_hub=lambda endpoint: HubClient(endpoint, None),
+        open_hub=lambda endpoint: HubClient(endpoint, None, named=LOOPBACK),
         cache=HubCache(folder / "hf"),
         library=Library(Home(folder)),
     )

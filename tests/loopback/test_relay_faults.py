@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from aiohttp import web
 
-from p2pqwen.webseed import upstream
 from p2pqwen.webseed.bases import combine_bases
-from p2pqwen.webseed.local_address import is_private_host
 from p2pqwen.webseed.relay import Relay
 from p2pqwen.webseed.upstream import HubAccess
 from tests.simulators.faults import PRESETS
 from tests.simulators.hub import HubSimulator
 from tests.support.models import small_model, write_folder
 from tests.support.waiting import wait_until
-from tests.support.web_seeds import HASTY, SNAPSHOT, PlainServer, bases, fetching, make_torrent, served
+from tests.support.web_seeds import HASTY, SNAPSHOT, PlainServer, fetching, make_torrent, served
 
 REPO = SNAPSHOT.repo.text
 FILES = {name: data for name, data in small_model(1_500_000).items() if name != "empty.txt"}
@@ -159,29 +156,3 @@ def test_a_hub_that_comes_back_is_used_again(case, tmp_path):
             case.hub.faults.clear()
             assert download.wait(DEADLINE), torrent.accounts
             assert download.files == FILES
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        "http://localhost:{port}/secret",
-        "http://127.0.0.2:{port}/secret",
-        "http://[::ffff:127.0.0.2]:{port}/secret",
-        "http://10.0.0.1/",
-        "http://169.254.169.254/latest/meta-data/",
-    ],
-)
-def test_a_redirect_into_a_private_network_is_refused(tmp_path, monkeypatch, target):
-    """Unless the base is there itself; 127.0.0.1 counts as public here, for want of another address to serve from."""
-    monkeypatch.setattr(upstream, "is_private_host", lambda host: host != "127.0.0.1" and is_private_host(host))
-    torrent = make_torrent(FILES)
-
-    async def redirect(server, request, path, data):
-        return web.Response(status=302, headers={"Location": target.format(port=server.port)})
-
-    with PlainServer(served(FILES, torrent), redirect) as server, Relay(patience=HASTY) as relay:
-        offered = relay.offer(torrent, bases(torrent, server.url))
-        with fetching(torrent, tmp_path / "dst", offered.urls) as download:
-            wait_until(lambda: not download.wait(0.1) and offered.outlook().hopeless, 30, "it is given up")
-        assert "private network" in offered.accounts[0].last_fault
-        assert not [asked for asked in server.log if "secret" in asked.path]

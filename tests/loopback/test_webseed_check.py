@@ -8,6 +8,7 @@ from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.webseed.bases import combine_bases, hub_candidates
 from p2pqwen.webseed.probe import check_bases
 from tests.simulators.hub import HubSimulator
+from tests.support.addresses import LOOPBACK
 from tests.support.command import CommandLine
 from tests.support.models import small_model, write_folder
 from tests.support.web_seeds import HASTY, SNAPSHOT, PlainServer, make_torrent, served
@@ -30,7 +31,7 @@ def torrent_of(hub):
 
 def probe(metainfo, *urls):
     usable = combine_bases(metainfo.name, SNAPSHOT.repo, torrent=urls).usable
-    return check_bases(metainfo, usable, patience=HASTY)
+    return check_bases(metainfo, usable, named=LOOPBACK, patience=HASTY)
 
 
 @pytest.mark.parametrize(

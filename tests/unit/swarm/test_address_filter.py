@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from p2pqwen.swarm.address_filter import address_filter, blocked_ranges
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.values.named_hosts import NamedHosts
 
 STRICT = SwarmSettings(lan=False)
 OPEN = SwarmSettings(loopback=True, lan=True)
+NAS = NamedHosts.of(["http://10.0.0.1:8080/"])
 
 
 def passes(settings, address, banned=()):
@@ -25,6 +27,7 @@ def passes(settings, address, banned=()):
     [
         "0.0.0.0", "169.254.169.254", "192.0.0.192", "192.0.2.1", "224.0.0.1", "255.255.255.255", "100.100.100.200",
         "168.63.129.16", "::", "fe80::1", "ff02::1", "2001:db8::1", "2001:0:1234::1", "fd00:ec2::254", "fd20:ce::254",
+        "::2", "64:ff9b::1", "5f00::1", "3fff::1",
     ],
 )  # fmt: skip
 def test_some_addresses_are_never_spoken_to(address):
@@ -36,7 +39,7 @@ def test_some_addresses_are_never_spoken_to(address):
     [
         ("127.0.0.1", False), ("127.255.255.255", False), ("::1", False), ("10.1.2.3", False), ("172.31.0.1", False),
         ("192.168.1.1", False), ("100.64.0.1", False), ("fd12::1", False), ("fec0::1", False),
-        ("8.8.8.8", True), ("172.32.0.1", True), ("198.18.0.5", True), ("2606:4700::1111", True), ("::2", True),
+        ("8.8.8.8", True), ("172.32.0.1", True), ("198.18.0.5", True), ("2606:4700::1111", True),
     ],
 )  # fmt: skip
 def test_private_addresses_pass_where_they_are_allowed(address, strict):
@@ -78,7 +81,9 @@ def test_ranges_are_in_order_and_of_one_family():
         (SwarmSettings(lan=False, listen=Endpoint("127.0.0.1", 6881)), False),
         (SwarmSettings(lan=False).with_room_for([Endpoint("192.168.1.5", 6881)]), True),
         (SwarmSettings(lan=False).with_room_for([Endpoint("nas.local", 6881)]), True),
-        (SwarmSettings(lan=False).with_room_for([], urls=["http://10.0.0.1/announce"]), True),
+        (SwarmSettings(lan=False, named=NAS).with_room_for([], urls=["http://10.0.0.1/announce"]), True),
+        (SwarmSettings(lan=False, named=NAS).with_room_for([], urls=["http://10.0.0.2/announce"]), False),
+        (SwarmSettings(lan=False).with_room_for([], urls=["http://10.0.0.1/announce"]), False),
         (SwarmSettings(lan=False).with_room_for([Endpoint("8.8.8.8", 1)], urls=["http://localhost/"]), False),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pqwen.errors import NetworkError, UsageError
-from p2pqwen.swarm.endpoint import Endpoint, is_private, is_private_url
+from p2pqwen.swarm.endpoint import Endpoint, is_private
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,3 @@ def test_private_hosts(host):
 @pytest.mark.parametrize("host", ["8.8.8.8", "2606:4700::1111", "huggingface.co", "::ffff:8.8.8.8", "example.org."])
 def test_public_hosts(host):
     assert not is_private(host)
-
-
-def test_the_host_of_a_url():
-    assert is_private_url("http://192.168.1.1:8080/announce")
-    assert is_private_url("http://[::1]/x")
-    assert not is_private_url("https://huggingface.co/x")

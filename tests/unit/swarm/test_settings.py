@@ -10,6 +10,7 @@ import pytest
 from p2pqwen.swarm.address_filter import blocked_ranges
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings, settings_pack
+from tests.support.addresses import LOOPBACK
 
 OFF = SwarmSettings(dht=False, lsd=False, upnp=False, trackers=False)
 
@@ -92,7 +93,9 @@ def test_public_addresses_pass():
 
 def test_naming_a_peer_or_tracker_on_this_machine_allows_it():
     assert SwarmSettings().with_room_for([Endpoint("localhost", 6881)]).allows_loopback
-    assert SwarmSettings().with_room_for([], urls=["http://127.0.0.1:6969/announce"]).allows_loopback
+    tracker = "http://127.0.0.1:6969/announce"
+    assert SwarmSettings(named=LOOPBACK).with_room_for([], urls=[tracker]).allows_loopback
+    assert not SwarmSettings().with_room_for([], urls=[tracker]).allows_loopback  # a link's word alone
     elsewhere = SwarmSettings().with_room_for([Endpoint("192.0.2.1", 6881)], urls=["http://tracker.example/"])
     assert not elsewhere.allows_loopback
 

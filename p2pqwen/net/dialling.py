@@ -1,0 +1,57 @@
+"""Resolve a host once, look at where it leads, and connect to what was looked at; a second answer is never asked for.
+
+So a name server that says one address when it is looked at and another when it is connected to (DNS rebinding) gains
+nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+from p2pqwen.values.named_hosts import Guard
+
+
+def addresses_of(host: str, port: int, guard: Guard) -> tuple[str, ...]:
+    """Return the addresses at which the guard lets us reach a host; blocks while its name is resolved.
+
+    Raises `RefusedAddressError`, and `OSError` for a name that has no address.
+    """
+    checked = guard.check_host(host)
+    if checked.address is not None:
+        zone = f"%{checked.zone}" if checked.zone else ""
+        return guard.check_addresses(checked, (f"{checked.address}{zone}",))
+    rows = socket.getaddrinfo(checked.name, port, type=socket.SOCK_STREAM)
+    return guard.check_addresses(checked, dict.fromkeys(_address(row[4]) for row in rows))
+
+
+def connect(
+    host: str,
+    port: int,
+    guard: Guard,
+    *,
+    timeout: float | None,
+    source: tuple[str, int] | None = None,
+    options: Sequence[tuple[int, int, int | bytes]] = (),
+) -> socket.socket:
+    """Return a socket connected to a host, `timeout` in seconds for each of its addresses.
+
+    Raises `RefusedAddressError`, and what `socket.create_connection` raises.
+    """
+    problem: OSError | None = None
+    for address in addresses_of(host, port, guard):
+        try:
+            connected = socket.create_connection((address, port), timeout, source_address=source)
+        except OSError as error:
+            problem = error
+            continue
+        for level, name, value in options:
+            connected.setsockopt(level, name, value)
+        return connected
+    raise problem or OSError(f"{host} has no address")
+
+
+def _address(row: Sequence[object]) -> str:
+    """Return the address of a row of `getaddrinfo`, with the interface of a link-local one."""
+    zone = f"%{row[3]}" if len(row) > 3 and row[3] else ""
+    return f"{row[0]}{zone}"
