@@ -28,6 +28,7 @@ from p2pqwen.values.byte_size import parse_rate, parse_size
 from p2pqwen.values.duration import parse_duration
 from p2pqwen.values.hub_token import HubToken
 from p2pqwen.values.named_hosts import NamedHosts
+from p2pqwen.values.proxy import Proxies
 from p2pqwen.values.snapshot_id import RepoId
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -171,6 +172,8 @@ def _hub(environment: Mapping[str, str], home: Home) -> HubConfig:
     if not token.trimmed:
         token = _token_file(user_path(environment.get("HF_TOKEN_PATH") or hf_home / "token", "HF_TOKEN_PATH"))
     hide(token.trimmed)
+    for secret in Proxies.of(environment).passwords:
+        hide(secret)
     return HubConfig(endpoint=_endpoint(environment.get("HF_ENDPOINT") or ""), given_token=token, cache=cache)
 
 

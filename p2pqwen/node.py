@@ -504,6 +504,7 @@ class Node:
         from p2pqwen.operations.doctor import Patient
         from p2pqwen.operations.scrub import scrub_records
         from p2pqwen.swarm.endpoint import Endpoint
+        from p2pqwen.values.proxy import Proxies
 
         now = datetime.now(UTC)
         with self.state_store(report) as store:
@@ -524,6 +525,7 @@ class Node:
             now=lambda: datetime.now(UTC),
             limits=limits,
             uploaded_this_month=moved.uploaded,
+            proxies=Proxies.of(os.environ),
         )
 
     def _running_node(self) -> RunningNode | None:

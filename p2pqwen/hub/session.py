@@ -13,7 +13,7 @@ from functools import cache
 
 import httpx2
 from huggingface_hub import constants, set_client_factory
-from huggingface_hub.utils._http import default_client_factory
+from huggingface_hub.utils._http import hf_request_event_hook
 
 from p2pqwen.hub.pace import Pace
 from p2pqwen.net.httpx_guard import guard_client
@@ -62,10 +62,16 @@ def configure() -> None:
 
 def _client() -> httpx2.Client:  # noqa: TID251 - as the guard makes it
     check_authorities()
-    client = guard_client(default_client_factory, _guard.get)
+    client = guard_client(_bare_client, _guard.get)
     client.event_hooks["request"].append(_before_request)
     client.event_hooks["response"].append(_after_answer)
     return client
+
+
+def _bare_client() -> httpx2.Client:  # noqa: TID251 - as the guard makes it
+    """Return what huggingface_hub's own factory does, but for httpx's proxies: the guard dials those, SOCKS too."""
+    hooks = {"request": [hf_request_event_hook]}
+    return httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=None, trust_env=False)  # noqa: TID251 - each request has one
 
 
 def _before_request(request: httpx2.Request) -> None:

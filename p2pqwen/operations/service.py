@@ -16,10 +16,15 @@ from typing import Any
 
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.library import durable
+from p2pqwen.values.proxy import VARIABLES as PROXY_VARIABLES
 
 STOP_SECONDS = 15
 """A node saves and stops within ten; then systemd kills it."""
-_KEPT = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "P2PQWEN_DHT_BOOTSTRAP")  # never HF_TOKEN: others read units
+# Never HF_TOKEN: `systemctl show` prints them. What leads to the network and whom to trust there the node needs.
+_KEPT = (
+    "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "P2PQWEN_DHT_BOOTSTRAP", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    *PROXY_VARIABLES,
+)  # fmt: skip
 _SYSTEMCTL_SECONDS = 30.0
 
 
@@ -102,7 +107,7 @@ class Standing:
 
 def install(service: Service, options: Sequence[str], *, start: bool) -> Standing:
     """Write the unit and have it started now and with the machine; raises `DiskError`, `P2pqwenError`."""
-    durable.write(service.path, service.unit(options).encode())
+    durable.write(service.path, service.unit(options).encode(), mode=0o600)  # a proxy's password may be in it
     failed = _systemctl("daemon-reload")
     if failed is None:
         failed = _systemctl("enable", *(["--now"] if start else []), service.name)

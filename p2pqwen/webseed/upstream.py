@@ -23,6 +23,8 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 from yarl import URL
 
+from p2pqwen.errors import UsageError
+from p2pqwen.net.socks5 import SocksError
 from p2pqwen.net.web_session import WebSession
 from p2pqwen.tls_error import tls_words
 from p2pqwen.values.named_hosts import NONE_NAMED, Guard, NamedHosts, RefusedAddressError
@@ -224,7 +226,7 @@ class Upstream:
         self.account.requests += 1
         try:
             response = await self._open_session().get(URL(url, encoded=True), headers=headers)
-        except RefusedAddressError as error:
+        except (RefusedAddressError, UsageError) as error:  # the second: what names a proxy names none
             raise UpstreamError(Kind.REFUSED, error.message, host=origin) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _connection_fault(error, origin) from error
@@ -303,6 +305,8 @@ def _connection_fault(error: Exception, origin: str) -> UpstreamError:
 
 def _words(cause: Exception) -> str:
     """Return the system's own words; asyncio puts the address in their place."""
+    if isinstance(cause, SocksError):
+        return str(cause)
     if isinstance(cause, OSError) and not isinstance(cause, socket.gaierror) and cause.errno is not None:
         return os.strerror(cause.errno)
     return getattr(cause, "strerror", None) or str(cause) or "no answer in time"

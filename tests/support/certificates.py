@@ -26,7 +26,7 @@ class Certified:
 
 
 def certify(folder: Path, host: str = "127.0.0.1", *, valid_from: timedelta = -_DAY) -> Certified:
-    """Make an authority and a certificate for a literal address, valid for two days from `valid_from` of now."""
+    """Make an authority and a certificate for an IPv4 address or a name, valid two days from `valid_from` of now."""
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
     authority = (
@@ -35,7 +35,8 @@ def certify(folder: Path, host: str = "127.0.0.1", *, valid_from: timedelta = -_
         .sign(authority_key, SHA256())
     )
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
+    literal = host.replace(".", "").isdigit()
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host)) if literal else x509.DNSName(host)])
     server = _certificate(subject, issuer, server_key, valid_from).add_extension(names, critical=False)
     chain, authority_file = folder / "server.pem", folder / "authority.pem"
     chain.write_bytes(
