@@ -16,7 +16,7 @@ from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils._http import hf_request_event_hook
 
 from p2pqwen.hub.pace import Pace
-from p2pqwen.net.httpx_guard import guard_client
+from p2pqwen.net.httpx_guard import guarded_client
 from p2pqwen.tls_error import check_authorities
 from p2pqwen.values.host import Host
 from p2pqwen.values.named_hosts import Guard, NamedHosts
@@ -62,16 +62,9 @@ def configure() -> None:
 
 def _client() -> httpx2.Client:  # noqa: TID251 - as the guard makes it
     check_authorities()
-    client = guard_client(_bare_client, _guard.get)
-    client.event_hooks["request"].append(_before_request)
+    client = guarded_client(_guard.get, [hf_request_event_hook, _before_request])
     client.event_hooks["response"].append(_after_answer)
     return client
-
-
-def _bare_client() -> httpx2.Client:  # noqa: TID251 - as the guard makes it
-    """Return what huggingface_hub's own factory does, but for httpx's proxies: the guard dials those, SOCKS too."""
-    hooks = {"request": [hf_request_event_hook]}
-    return httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=None, trust_env=False)  # noqa: TID251 - each request has one
 
 
 def _before_request(request: httpx2.Request) -> None:

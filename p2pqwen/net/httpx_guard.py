@@ -21,12 +21,18 @@ from p2pqwen.values.named_hosts import Guard
 from p2pqwen.values.proxy import Proxy
 
 
-def guard_client(make: Callable[[], httpx2.Client], rule: Callable[[], Guard]) -> httpx2.Client:
-    """Return a client as `make` builds it, which sends nothing that `rule` does not let out."""
-    client = make()
-    client._mounts = {}  # noqa: SLF001 - httpx's own proxies, which no transport of ours would wrap
-    client._transport = _Guarded(rule)  # noqa: SLF001
-    return client
+RequestHook = Callable[[httpx2.Request], object]
+
+
+def guarded_client(rule: Callable[[], Guard], on_request: Iterable[RequestHook]) -> httpx2.Client:
+    """Return a client as huggingface_hub makes its own, which sends nothing that `rule` does not let out.
+
+    httpx's own proxies are left out: the guard chooses and dials them, SOCKS too. Each request has its own timeout.
+    """
+    hooks = {"request": list(on_request)}
+    return httpx2.Client(
+        event_hooks=hooks, follow_redirects=True, timeout=None, trust_env=False, transport=_Guarded(rule)
+    )
 
 
 class _Guarded(httpx2.BaseTransport):
