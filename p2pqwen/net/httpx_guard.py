@@ -20,7 +20,6 @@ from p2pqwen.net.dialling import addresses_of, connect_by_socks, guard_of, proxi
 from p2pqwen.values.named_hosts import Guard
 from p2pqwen.values.proxy import Proxy
 
-
 RequestHook = Callable[[httpx2.Request], object]
 
 
