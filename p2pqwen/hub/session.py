@@ -28,15 +28,16 @@ pace = Pace()
 """How often the Hub lets this process ask."""
 
 _trusted_origin: ContextVar[str | None] = ContextVar("p2pqwen_hub_origin", default=None)
-_guard: ContextVar[Guard] = ContextVar("p2pqwen_hub_guard", default=Guard())  # noqa: B039 - it is frozen
+_guard: ContextVar[Guard | None] = ContextVar("p2pqwen_hub_guard", default=None)
 
 
 @contextmanager
 def only_to(endpoint: str, named: NamedHosts) -> Iterator[None]:
     """Within the block, this thread sends a token to the endpoint's scheme, host and port alone.
 
-    It asks public hosts, and of others those that the user `named`; outside of the block public ones alone. Raises
-    `RefusedAddressError` for an endpoint that may not be asked.
+    It asks public hosts, and of others those that the user `named`. Raises `RefusedAddressError` for an endpoint that
+    may not be asked. Outside of such a block nobody here asks: huggingface_hub's client then serves other users of the
+    library in this process as it always did.
     """
     configure()
     rule = Guard(named)
@@ -89,7 +90,8 @@ def _without_xet_of_strangers(response: httpx2.Response) -> None:
 
     Xet's own client, which is no code of ours and resolves names itself, would go wherever the answer leads.
     """
-    if Host.of_url(str(response.request.url)) in _guard.get().hosts:
+    guard = _guard.get()
+    if guard is None or Host.of_url(str(response.request.url)) in guard.hosts:
         return
     for name in [name for name in response.headers if name.lower().startswith("x-xet-")]:
         del response.headers[name]

@@ -1,7 +1,8 @@
 """httpx's side of the guard, for huggingface_hub: each request of a client is judged on its way out, redirects too.
 
-The rule in force is asked for with each request, since huggingface_hub keeps one client for the process. Each rule has
-connections of its own: one that was opened under a wider rule must not serve a narrower one. A proxy of the environment
+The rule in force is asked for with each request, since huggingface_hub keeps one client for the process; where none is
+in force the request is not ours. Each rule has connections of its own: one that was opened under a wider rule must not
+serve a narrower one. A proxy of the environment
 is the user's word: it is connected to wherever it is, and resolves names itself, so that behind it a host is judged by
 its text alone.
 """
@@ -23,7 +24,7 @@ from p2pqwen.values.proxy import Proxy
 RequestHook = Callable[[httpx2.Request], object]
 
 
-def guarded_client(rule: Callable[[], Guard], on_request: Iterable[RequestHook]) -> httpx2.Client:
+def guarded_client(rule: Callable[[], Guard | None], on_request: Iterable[RequestHook]) -> httpx2.Client:
     """Return a client as huggingface_hub makes its own, which sends nothing that `rule` does not let out.
 
     httpx's own proxies are left out: the guard chooses and dials them, SOCKS too. Each request has its own timeout.
@@ -37,13 +38,16 @@ def guarded_client(rule: Callable[[], Guard], on_request: Iterable[RequestHook])
 class _Guarded(httpx2.BaseTransport):
     """Judges a request, then hands it to the transports that dial by the same rule."""
 
-    def __init__(self, rule: Callable[[], Guard]) -> None:
+    def __init__(self, rule: Callable[[], Guard | None]) -> None:
         self._rule = rule
+        self._not_ours: httpx2.Client | None = None
         self._transports: dict[tuple[Guard, Proxy | None], httpx2.HTTPTransport] = {}
         self._lock = threading.Lock()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         guard = self._rule()
+        if guard is None:
+            return self._as_ever(request)
         guard.check_url(str(request.url))
         proxy = proxies_now().choose(str(request.url))
         with self._lock:
@@ -52,8 +56,19 @@ class _Guarded(httpx2.BaseTransport):
             transport = self._transports[guard, proxy]
         return transport.handle_request(request)
 
+    def _as_ever(self, request: httpx2.Request) -> httpx2.Response:
+        """Send what somebody else in this process asks, as httpx would, by its own proxies."""
+        with self._lock:
+            if self._not_ours is None:
+                self._not_ours = httpx2.Client()
+            client = self._not_ours
+        return client._transport_for_url(request.url).handle_request(request)  # noqa: SLF001 - which proxy, if any
+
     def close(self) -> None:
         with self._lock:
+            if self._not_ours is not None:
+                self._not_ours.close()
+                self._not_ours = None
             for transport in self._transports.values():
                 transport.close()
             self._transports.clear()

@@ -55,8 +55,7 @@ class FetchPlan:
     `index_web_seeds` holds one list for each trusted index that knows it, the newest first. `route` says who named the
     torrent, `origin` what gave its bytes, both in words. `magnet` is what is known of it while there is no torrent, and
     `entry` what an index says that the torrent must agree with.
-    `signers` are the torrent's signatures as far as we know their keys. `unvouched` are those of its trackers that only
-    a link from somewhere names.
+    `signers` are the torrent's signatures as far as we know their keys.
     """
 
     repo: RepoId
@@ -72,7 +71,6 @@ class FetchPlan:
     extra_web_seeds: tuple[str, ...] = ()
     trackers: tuple[tuple[str, ...], ...] = ()
     peers: tuple[str, ...] = field(default=())
-    unvouched: frozenset[str] = frozenset()
     entry: Entry | None = None
     magnet: Magnet | None = None
 
@@ -164,7 +162,6 @@ def plan_of(
         extra_web_seeds=() if magnet is None else _public(magnet.web_seeds),
         trackers=_join_trackers(metainfo, entries, magnet),
         peers=() if magnet is None else magnet.peers,
-        unvouched=frozenset() if magnet is None else frozenset(_plain(magnet.trackers)) - _named_by(metainfo, entries),
     )
 
 
@@ -224,9 +221,7 @@ def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Re
             magnet=magnet,
         )
     if (metainfo := _by_exact_source(magnet, sources.named, report)) is not None:
-        plan = plan_of(metainfo, sources, repo=repo, route="the magnet's source", origin=_SOURCE, magnet=magnet)
-        of_torrent = {url for tier in metainfo.trackers for url in _plain(tier, sources.named)}
-        return replace(plan, unvouched=plan.unvouched | of_torrent)
+        return plan_of(metainfo, sources, repo=repo, route="the magnet's source", origin=_SOURCE, magnet=magnet)
     owner = repo or repo_of(magnet)
     if owner is None:
         raise UsageError(
@@ -245,7 +240,6 @@ def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Re
         extra_web_seeds=_public(magnet.web_seeds),
         trackers=tuple((url,) for url in _plain(magnet.trackers)),
         peers=magnet.peers,
-        unvouched=frozenset(_plain(magnet.trackers)),
         magnet=magnet,
     )
 
@@ -342,9 +336,3 @@ def _join_trackers(metainfo: Metainfo, found: Sequence[Found], magnet: Magnet | 
     added = [url for one in found for url in parse_magnet(one.entry.magnet).trackers]
     added += _plain(magnet.trackers) if magnet is not None else ()
     return (*metainfo.trackers, *((url,) for url in dict.fromkeys(added) if url not in known))
-
-
-def _named_by(metainfo: Metainfo, found: Sequence[Found]) -> set[str]:
-    """Return the trackers that the torrent or an index names, which need no magnet."""
-    of_torrent = {url for tier in metainfo.trackers for url in tier}
-    return of_torrent | {url for one in found for url in parse_magnet(one.entry.magnet).trackers}

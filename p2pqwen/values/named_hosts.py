@@ -128,7 +128,7 @@ class Guard:
             raise RefusedAddressError("a host in another spelling than its own is not asked", expected=str(host))
         if host.is_private and host not in named:
             what = f"{host} is on this machine or its private network"
-            raise RefusedAddressError(what, expected="a public host", hint=_HINT)
+            raise RefusedAddressError(what, expected="a public host, or one that you name yourself", hint=_HINT)
 
 
 def _web_hosts(words: Iterable[str]) -> Iterator[Host]:

@@ -13,16 +13,16 @@ from huggingface_hub import close_session
 
 from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.hub import git_transport
-from p2pqwen.hub.client import HubClient
+from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
 from p2pqwen.hub.git_commit import commit_object
 from p2pqwen.mirrors.reading import Patience, read_now
 from p2pqwen.swarm import tracker_scrape
 from p2pqwen.swarm.tracker_scrape import scrape_udp
 from p2pqwen.torrent.magnet import Magnet
-from p2pqwen.values.digest import CommitId, Sha1
+from p2pqwen.values.digest import CommitId, GitOid, Sha1
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts, RefusedAddressError
 from p2pqwen.values.repo_path import RepoPath
-from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.bases import Base, Origin
 from p2pqwen.webseed.fault import Kind, UpstreamError
 from p2pqwen.webseed.upstream import HubAccess, RemoteFile, Upstream
@@ -31,6 +31,8 @@ from tests.support.command import CommandLine
 from tests.support.web_seeds import HASTY
 
 COMMIT = CommitId.parse("0123456789abcdef0123456789abcdef01234567")
+REPO = RepoId("Qwen/Tiny")
+FILE = HubFile(RepoPath("config.json"), 2, GitOid.parse("0" * 40), None)
 QUIET = ("--no-dht", "--no-lsd", "--no-upnp", "--no-trackers")
 
 
@@ -211,6 +213,28 @@ def test_90_a_public_name_that_the_user_typed_is_its_owners_all_the_same(ask, na
     names["evil.example"] = [["127.0.0.1"]]
     url = f"http://evil.example:{target.port}"
     is_refused(ask, url, NamedHosts.of([url]))
+    assert target.hits == []
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client, _: client.time(),
+        lambda client, _: client.resolve(REPO),
+        lambda client, _: client.models("Qwen"),
+        lambda client, _: client.commit_object(SnapshotId(REPO, COMMIT)),
+        lambda client, _: client.tree_rows(SnapshotId(REPO, COMMIT)),
+        lambda client, folder: client.download(
+            HubSnapshot(SnapshotId(REPO, COMMIT), gated=False, private=False, files=(FILE,)), FILE, folder
+        ),
+    ],
+    ids=["90-time", "90-resolve", "90-models", "90-commit", "90-tree", "90-download"],
+)
+def test_everything_that_the_hub_is_asked_goes_through_the_guard(ask, names, target, tmp_path):
+    names["evil.example"] = [["127.0.0.1"]]
+    for host in ("evil.example", "127.0.0.1"):
+        with pytest.raises(RefusedAddressError):
+            ask(HubClient(f"http://{host}:{target.port}", None, named=NONE_NAMED), tmp_path)
     assert target.hits == []
 
 

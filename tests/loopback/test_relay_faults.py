@@ -9,6 +9,7 @@ from p2pqwen.webseed.relay import Relay
 from p2pqwen.webseed.upstream import HubAccess
 from tests.simulators.faults import PRESETS
 from tests.simulators.hub import HubSimulator
+from tests.support.addresses import LOOPBACK
 from tests.support.models import small_model, write_folder
 from tests.support.waiting import wait_until
 from tests.support.web_seeds import HASTY, SNAPSHOT, PlainServer, fetching, make_torrent, served
@@ -41,7 +42,7 @@ def case(tmp_path):
 
 def finish(case, tmp_path, *urls, seconds=DEADLINE, **relay):
     """Fetch everything from these bases and return the relayed torrent; the bytes on disk are right."""
-    with Relay(patience=HASTY, **relay) as running:
+    with Relay(named=LOOPBACK, patience=HASTY, **relay) as running:
         torrent = running.offer(case.torrent, case.bases(*urls))
         with fetching(case.torrent, tmp_path / "dst", torrent.urls) as download:
             assert download.wait(seconds), (torrent.accounts, torrent.outlook(), download.alerts[-20:])
@@ -137,7 +138,7 @@ def test_a_mirror_that_is_not_the_hub_never_sees_the_token(case, tmp_path):
 
 def test_a_hub_that_is_gone_is_said_once_and_nothing_is_hoped_of_it(case, tmp_path):
     case.hub.fault("gone")
-    with Relay(patience=HASTY) as relay:
+    with Relay(named=LOOPBACK, patience=HASTY) as relay:
         torrent = relay.offer(case.torrent, case.bases(case.base))
         with fetching(case.torrent, tmp_path / "dst", torrent.urls) as download:
             wait_until(lambda: not download.wait(0.2) and len(torrent.outlook().hopeless) >= 4, 30, "no hope")
@@ -149,7 +150,7 @@ def test_a_hub_that_is_gone_is_said_once_and_nothing_is_hoped_of_it(case, tmp_pa
 
 def test_a_hub_that_comes_back_is_used_again(case, tmp_path):
     fault = case.hub.fault("gone")
-    with Relay(patience=HASTY) as relay:
+    with Relay(named=LOOPBACK, patience=HASTY) as relay:
         torrent = relay.offer(case.torrent, case.bases(case.base))
         with fetching(case.torrent, tmp_path / "dst", torrent.urls) as download:
             wait_until(lambda: download.wait(0.2) or fault.met >= 3, 30, "the Hub to be asked in vain")

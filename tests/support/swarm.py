@@ -21,6 +21,7 @@ from p2pqwen.torrent.recipe import build_metainfo
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from tests.support.addresses import LOOPBACK
 from tests.support.command import CommandLine
 from tests.support.models import small_model, write_folder
 from tests.support.processes import Process, p2pqwen, running
@@ -29,8 +30,10 @@ from tests.support.waiting import wait_until
 REPO = "Qwen/Tiny"
 COMMIT = "c0ffee" * 6 + "c0de"
 QUIET = ("--no-dht", "--no-lsd", "--no-upnp", "--no-trackers")
-ALONE = SwarmSettings(dht=False, lsd=False, upnp=False, trackers=False, loopback=True)
-LISTENING = SwarmSettings(listen=Endpoint("127.0.0.1", 0), dht=False, lsd=False, upnp=False, trackers=False)
+ALONE = SwarmSettings(dht=False, lsd=False, upnp=False, trackers=False, loopback=True, named=LOOPBACK)
+LISTENING = SwarmSettings(
+    listen=Endpoint("127.0.0.1", 0), dht=False, lsd=False, upnp=False, trackers=False, named=LOOPBACK
+)
 
 
 @dataclass(frozen=True, slots=True)

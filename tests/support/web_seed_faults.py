@@ -23,6 +23,7 @@ from p2pqwen.webseed.bases import combine_bases
 from p2pqwen.webseed.relay import Relay, RelayedTorrent
 from tests.simulators.faults import PRESETS, Effect, Fault, preset
 from tests.simulators.hub import HubSimulator
+from tests.support.addresses import LOOPBACK
 from tests.support.command import CommandLine, Ended
 from tests.support.models import ATTRIBUTES, README, noise, write_folder
 from tests.support.web_seeds import HASTY, SNAPSHOT, Fetching, fetching, make_torrent
@@ -152,7 +153,10 @@ class FaultRunner:
         started = time.monotonic()
         files, metainfo, urls = self._prepare(plan)
         bases = combine_bases(metainfo.name, SNAPSHOT.repo, torrent=urls).usable
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, Relay(patience=HASTY) as relay:
+        with (
+            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+            Relay(named=LOOPBACK, patience=HASTY) as relay,
+        ):
             relayed = relay.offer(metainfo, bases)
             with fetching(metainfo, Path(folder) / "dst", relayed.urls) as download:
                 completed, problem = _judge(plan, files, relayed, download)
