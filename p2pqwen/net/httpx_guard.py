@@ -2,8 +2,9 @@
 
 The rule in force is asked for with each request, since huggingface_hub keeps one client for the process; where none is
 in force the request is not ours. Each rule has connections of its own: one that was opened under a wider rule must not
-serve a narrower one. A proxy of the environment is the user's word: it is connected to wherever it is, and resolves
-names itself, so that behind it a host is judged by its text alone.
+serve a narrower one. A proxy of the environment
+is the user's word: it is connected to wherever it is, and resolves names itself, so that behind it a host is judged by
+its text alone.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ RequestHook = Callable[[httpx2.Request], object]
 def guarded_client(rule: Callable[[], Guard | None], on_request: Iterable[RequestHook]) -> httpx2.Client:
     """Return a client as huggingface_hub makes its own, which sends nothing that `rule` does not let out.
 
-    httpx's own proxies are left out: the guard chooses and dials them, SOCKS too. Only where no rule is in force httpx
-    goes by itself. Each request has its own timeout.
+    httpx's own proxies are left out: the guard chooses and dials them, SOCKS too. Each request has its own timeout.
     """
     hooks = {"request": list(on_request)}
     return httpx2.Client(
@@ -40,14 +40,14 @@ class _Guarded(httpx2.BaseTransport):
 
     def __init__(self, rule: Callable[[], Guard | None]) -> None:
         self._rule = rule
+        self._not_ours: httpx2.Client | None = None
         self._transports: dict[tuple[Guard, Proxy | None], httpx2.HTTPTransport] = {}
-        self._unruled: httpx2.Client | None = None
         self._lock = threading.Lock()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         guard = self._rule()
         if guard is None:
-            return self._of_others(request)
+            return self._as_ever(request)
         guard.check_url(str(request.url))
         proxy = proxies_now().choose(str(request.url))
         with self._lock:
@@ -56,22 +56,22 @@ class _Guarded(httpx2.BaseTransport):
             transport = self._transports[guard, proxy]
         return transport.handle_request(request)
 
-    def _of_others(self, request: httpx2.Request) -> httpx2.Response:
-        """Send what is not ours as httpx does, on connections that no request of ours goes by."""
+    def _as_ever(self, request: httpx2.Request) -> httpx2.Response:
+        """Send what somebody else in this process asks, as httpx would, by its own proxies."""
         with self._lock:
-            if self._unruled is None:
-                self._unruled = httpx2.Client()
-            client = self._unruled
+            if self._not_ours is None:
+                self._not_ours = httpx2.Client()
+            client = self._not_ours
         return client._transport_for_url(request.url).handle_request(request)  # noqa: SLF001 - which proxy, if any
 
     def close(self) -> None:
         with self._lock:
+            if self._not_ours is not None:
+                self._not_ours.close()
+                self._not_ours = None
             for transport in self._transports.values():
                 transport.close()
             self._transports.clear()
-            if self._unruled is not None:
-                self._unruled.close()
-                self._unruled = None
 
 
 def _dialling_by(guard: Guard, proxy: Proxy | None) -> httpx2.HTTPTransport:
