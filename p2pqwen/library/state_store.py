@@ -8,6 +8,9 @@ Losing a document is harmless by design: its reader then works from its defaults
 But for what the user said: pins, pauses, limits, the budget, and the uploads that a monthly quota counts. They are also
 kept beside it, in choices.json, written in the same transaction. Where the database is gone or broken they come back
 from there, and that is said: whoever deletes state.sqlite must not set free by that what was pinned.
+
+A database is made under another name and then renamed, so that nobody meets one that is not whole yet. It is opened,
+checked and mended by one process at a time, and set aside only when no other has it open.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from typing import Any, NoReturn, Self
 
 from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.library.durable import disk_errors, lock, open_private, read, write
+from p2pqwen.library.durable import SharedLock, disk_errors, lock, open_private, read, rename, write
 from p2pqwen.library.sealed import seal as seal_document
 from p2pqwen.library.sealed import unseal
 from p2pqwen.values import json_fields
@@ -50,14 +53,14 @@ class StateStore:
         self._path = path
         self._lock = threading.Lock()
         self._kept = path.with_name(KEPT_FILE)
-        # One at a time: a database that another process is just making looks like one that was cut off.
-        with lock(path.parent / "locks" / "state.lock", wait=True):
+        locks = path.parent / "locks"
+        with lock(locks / f"{path.name}.lock", wait=True):
+            self._users = SharedLock(locks / f"{path.name}.users")
             try:
-                self._connection = self._open(report)
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-                    raise DiskError(f"cannot open {path}", got=str(error)) from error
-                self._connection = self._rebuild(str(error), report)
+                self._connection = self._open_or_rebuild(report)
+            except BaseException:
+                self._users.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -70,6 +73,7 @@ class StateStore:
     def close(self) -> None:
         """Close the database; the store is of no use afterwards."""
         self._connection.close()
+        self._users.close()
 
     def get(self, name: str) -> Json | None:
         """Return a document, None if there is none that is right."""
@@ -154,7 +158,24 @@ class StateStore:
             )
         )
 
+    def _open_or_rebuild(self, report: Report) -> sqlite3.Connection:
+        try:
+            return self._open(report)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                raise DiskError(f"cannot open {self._path}", got=str(error)) from error
+            with self._users.alone() as alone:
+                if not alone:
+                    raise DiskError(
+                        f"{self._path} is damaged, and another process uses it",
+                        got=str(error),
+                        hint="end that process (`p2pqwen status` shows a node); the next command mends the file",
+                    ) from error
+                return self._rebuild(str(error), report)
+
     def _open(self, report: Report) -> sqlite3.Connection:
+        if not self._path.exists():
+            _make(self._path)
         cut_off = self._path.is_file() and self._path.stat().st_size == 0
         with disk_errors(f"open {self._path}"):
             os.close(open_private(self._path, os.O_RDWR))  # SQLite gives the files beside it the same mode
@@ -226,6 +247,16 @@ def _replace(
     digest = _digest(name, body)
     connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (name, body, digest))
     return value, _xor(seal, digest)
+
+
+def _make(path: Path) -> None:
+    """Make an empty database, whole before it has its name; its table, and what goes in, are one transaction's."""
+    new = path.with_name(f".{path.name}.new")
+    with disk_errors(f"create {path}"):
+        new.unlink(missing_ok=True)  # of a process that was killed: one at a time makes a database, under the lock
+        os.close(open_private(new, os.O_RDWR))
+    _connect(new).close()
+    rename(new, path)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
