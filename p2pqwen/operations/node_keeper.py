@@ -20,6 +20,7 @@ from p2pqwen.events import Happened, Notice, Report
 from p2pqwen.library.idle import Pace, make_thread_idle
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.choices import Choice, Choices, Transfer
+from p2pqwen.operations.engine import Clock
 from p2pqwen.operations.fetch_jobs import FetchJob, FetchJobs, JobState
 from p2pqwen.operations.fetch_request import FetchRequest
 from p2pqwen.operations.limits import NO_LIMITS, Allowance, allowance
@@ -109,6 +110,7 @@ class NodeKeeper:
     base_download: int = 0
     repair_request: Callable[[SnapshotId], FetchRequest] = lambda one: FetchRequest(str(one), kind="repair")
     now: Callable[[], datetime] = lambda: datetime.now().astimezone()
+    clock: Clock = time
     figures: NodeFigures = NodeFigures()
     _calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = field(default_factory=queue.SimpleQueue)
     _node: SeedingNode | None = None
@@ -131,7 +133,7 @@ class NodeKeeper:
     def start(self, node: SeedingNode) -> None:
         """Begin; on the node's thread."""
         self._node = node
-        self.figures = replace(self.figures, started=time.time())
+        self.figures = replace(self.figures, started=self.now().timestamp())
         self._follow_choices()
         self._scrub_thread = threading.Thread(target=self._scrub, name="scrub", daemon=True)
         self._scrub_thread.start()
@@ -163,10 +165,10 @@ class NodeKeeper:
             return
         self._stop.set()
         self._scrub_now.set()
-        until = time.monotonic() + STOP_SECONDS
+        until = self.clock.monotonic() + STOP_SECONDS
         self.jobs.close(STOP_SECONDS)
         if self._scrub_thread is not None:
-            self._scrub_thread.join(max(0.0, until - time.monotonic()))
+            self._scrub_thread.join(max(0.0, until - self.clock.monotonic()))
         self._count()
         while not self._calls.empty():
             _, answer = self._calls.get()
@@ -268,7 +270,7 @@ class NodeKeeper:
         return self._node
 
     def _due(self, name: str, seconds: float) -> bool:
-        now = time.monotonic()
+        now = self.clock.monotonic()
         if now < self._timers.get(name, 0.0):
             return False
         self._timers[name] = now + seconds

@@ -23,6 +23,7 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.verified import VerifiedFiles
 from p2pqwen.operations.bundle_seeds import BundleSeeds
+from p2pqwen.operations.engine import Clock, SeededTorrent, SeedEngine, WebServer
 from p2pqwen.operations.limits import share_upload
 from p2pqwen.operations.node_keeper import NodeKeeper
 from p2pqwen.operations.node_state import NodeState, SnapshotState, write_state
@@ -32,7 +33,6 @@ from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
-from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.file_server import FileServer
@@ -84,7 +84,7 @@ class _Seed:
 
     held: HeldSnapshot
     metainfo: Metainfo
-    torrent: SwarmTorrent
+    torrent: SeededTorrent
     standing: Standing
     web_before: int = 0  # bytes of it that were sent over HTTP before it was loaded
     damaged_look: tuple[int, ...] = ()
@@ -109,25 +109,29 @@ def seed(
     alone = durable.lock(home.locks / "node.lock", hint="each home has one node, and `p2pqwen status` shows it")
     with alone, Swarm(settings, report=report) as swarm, web or nullcontext():
         try:
-            _Node(library, home, settings, swarm, web, helpers, report).run(stopping, control or nullcontext())
+            SeedLoop(library, home, settings, swarm, web, helpers, report).run(stopping, control or nullcontext())
         finally:
             durable.remove(home.node_state)
     report(Happened("stopped", {"pid": os.getpid()}))
 
 
-class _Node:
+class SeedLoop:
+    """A node's own thread: its turns, from the start to `stopping`. `engine` is its own, and already running."""
+
     def __init__(
         self,
         library: Library,
         home: Home,
         settings: SwarmSettings,
-        swarm: Swarm,
-        web: FileServer | None,
+        engine: SeedEngine,
+        web: WebServer | None,
         helpers: Helpers,
         report: Report,
+        clock: Clock = time,
     ) -> None:
         self._library, self._home, self._settings = library, home, settings
-        self._swarm, self._web, self._report = swarm, web, report
+        self._engine, self._web, self._report = engine, web, report
+        self._clock = clock
         self._keeper, self._publishers = helpers.keeper, helpers.publishers
         self._verified = VerifiedFiles(home)
         self._seeds: dict[SnapshotId, _Seed] = {}
@@ -144,9 +148,10 @@ class _Node:
         self._news: list[Event] = []
         self._upload, self._download = settings.upload_limit, settings.download_limit
         self._seen_rates = (0, 0)  # at which peers and HTTP last sent
-        self._web_sent = (0, time.monotonic())
+        self._web_sent = (0, self._clock.monotonic())
 
     def run(self, stopping: Callable[[], bool], control: AbstractContextManager[object]) -> None:
+        """Take turns until `stopping` says so; `control` is open meanwhile."""
         if self._web is not None:
             self._report(Happened("http", {"host": self._web.host, "port": self._web.port, "pid": os.getpid()}))
         with ExitStack() as stack:
@@ -178,7 +183,7 @@ class _Node:
             if self._due("library", max(LIBRARY_EVERY, len(self._seeds) / 1000)):
                 self._follow_library()
             more_to_load = self._load_some()
-            self._swarm.pump(0.0 if more_to_load else PUMP)
+            self._engine.pump(0.0 if more_to_load else PUMP)
             if self._due("steps", len(self._seeds) / 1000):
                 for one in list(self._seeds.values()):
                     self._step(one)
@@ -227,7 +232,7 @@ class _Node:
 
     def wake(self) -> None:
         """Take the next turn at once; from any thread."""
-        self._swarm.wake()
+        self._engine.wake()
 
     def rows(self) -> list[SnapshotState]:
         """Return how every snapshot stands."""
@@ -248,27 +253,27 @@ class _Node:
     @property
     def listening(self) -> str:
         """Where it accepts peers."""
-        return ", ".join(map(str, self._swarm.listening))
+        return ", ".join(map(str, self._engine.listening))
 
     def _look_after_publishers(self) -> None:
         if self._publishers is None:
             return
-        news = self._publishers.bundles.tick(self._swarm)
+        news = self._publishers.bundles.tick(self._engine)
         if any(isinstance(one, Happened) for one in news):
             self._publishers.care.soon()
         self._news += news
         if self._due("dht nodes", DHT_NODES_EVERY):
-            ours = [Endpoint(_HERE.get(one.host, one.host), one.port) for one in self._swarm.listening]
+            ours = [Endpoint(_HERE.get(one.host, one.host), one.port) for one in self._engine.listening]
             port = ours[0].port if ours else None
-            self._publishers.care.know((*self._swarm.dht_nodes(), *ours), port)
+            self._publishers.care.know((*self._engine.dht_nodes(), *ours), port)
 
     @property
     def reach(self) -> Reach:
         """What is known of how the world reaches it."""
-        return self._swarm.reach
+        return self._engine.reach
 
-    def _share_upload(self, web: FileServer) -> None:
-        (before, then), self._web_sent = self._web_sent, (web.bytes_sent, time.monotonic())
+    def _share_upload(self, web: WebServer) -> None:
+        (before, then), self._web_sent = self._web_sent, (web.bytes_sent, self._clock.monotonic())
         over_http = (self._web_sent[0] - before) / max(SHARE_EVERY, self._web_sent[1] - then)
         peers = sum(one.torrent.progress().upload_rate for one in self._seeds.values())
         if self._publishers is not None:
@@ -278,11 +283,11 @@ class _Node:
 
     def _apply_rates(self) -> None:
         if self._web is None:
-            self._swarm.set_rates(upload=self._upload, download=self._download)
+            self._engine.set_rates(upload=self._upload, download=self._download)
             return
         peers, over_http = self._seen_rates
         of_peers, of_web = share_upload(self._upload, peers=peers, web=over_http)
-        self._swarm.set_rates(upload=of_peers, download=self._download)
+        self._engine.set_rates(upload=of_peers, download=self._download)
         self._web.set_rate(of_web)
 
     def _sent_over_http(self, one: _Seed) -> int:
@@ -304,16 +309,16 @@ class _Node:
             self._web.offer(Offer.of(one.held.id, one.held.folder, one.metainfo))
 
     def _due(self, name: str, seconds: float) -> bool:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if now < self._timers.get(name, 0.0):
             return False
         self._timers[name] = now + seconds
         return True
 
     def _tell_where(self) -> None:
-        for endpoint in self._swarm.listening[self._announced_ports :]:
+        for endpoint in self._engine.listening[self._announced_ports :]:
             self._report(Happened("listening", {"host": endpoint.host, "port": endpoint.port, "pid": os.getpid()}))
-        self._announced_ports = len(self._swarm.listening)
+        self._announced_ports = len(self._engine.listening)
 
     def _follow_library(self) -> None:
         held = self._library.all()
@@ -341,8 +346,8 @@ class _Node:
         if not self._to_load:
             return False
         checking = sum(one.standing is Standing.CHECKING for one in self._seeds.values())
-        until = time.monotonic() + LOADING
-        while self._to_load and time.monotonic() < until:
+        until = self._clock.monotonic() + LOADING
+        while self._to_load and self._clock.monotonic() < until:
             held = self._to_load.popleft()
             if checking >= MAX_CHECKING and not self._verified.stamp(held.id):
                 continue  # it would have to be read: it comes again with the next look, and holds up nobody
@@ -355,7 +360,7 @@ class _Node:
             metainfo = held.metainfo()
             files = [file.path for file in metainfo.files]
             trusted = self._verified.unchanged(held.id, metainfo.infohash.v2, held.folder, files)
-            torrent = self._swarm.add_seed(metainfo, held.folder.parent, trusted=trusted)
+            torrent = self._engine.add_seed(metainfo, held.folder.parent, trusted=trusted)
         except P2pqwenError as error:
             self._left_out[held.id] = self._look(held)
             self._news.append(Notice("warning", f"{held.id} is not seeded: {error.message}"))
@@ -427,7 +432,7 @@ class _Node:
 
     def _drop(self, one: _Seed, event: str, **facts: str | int) -> None:
         del self._seeds[one.held.id]
-        self._swarm.remove(one.torrent)
+        one.torrent.leave()
         if self._web is not None:
             self._web.withdraw(one.held.id)
         self._happened(event, one, **facts)

@@ -270,7 +270,7 @@ class Swarm:
             handle = self._live.add_torrent(given)
         except RuntimeError as error:
             raise P2pqwenError("libtorrent does not take the torrent", got=str(error)) from error
-        torrent = SwarmTorrent(handle, piece_count, followed=self._settings.accepts_peers)
+        torrent = SwarmTorrent(handle, piece_count, followed=self._settings.accepts_peers, leave=self.remove)
         self._torrents[handle] = torrent
         return torrent
 

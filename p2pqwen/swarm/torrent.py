@@ -48,8 +48,16 @@ class SwarmTorrent:
     is asked for.
     """
 
-    def __init__(self, handle: lt.torrent_handle, piece_count: int, *, followed: bool = False) -> None:
+    def __init__(
+        self,
+        handle: lt.torrent_handle,
+        piece_count: int,
+        *,
+        followed: bool = False,
+        leave: Callable[[SwarmTorrent], None] = lambda _: None,
+    ) -> None:
         self._handle = handle
+        self._leave = leave
         self._followed = followed
         self._status: lt.torrent_status | None = None
         self._ledger = Ledger()
@@ -243,6 +251,10 @@ class SwarmTorrent:
         """Ask its trackers for peers now, or as soon as they allow (their `min interval`)."""
         with _alive():
             self._handle.force_reannounce()
+
+    def leave(self) -> None:
+        """Take it out of the session; its files stay. Once more is fine."""
+        self._leave(self)
 
     def request_flush(self) -> None:
         """Have everything written to the files; `flushes` counts the answers."""
