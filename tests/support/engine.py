@@ -134,6 +134,7 @@ class MemoryTorrent:
         count = metainfo.layout.piece_count
         self.have = bytearray(count)
         self.wanted = frozenset(range(count))
+        self.files: Collection[RepoPath] | None = None
         self.error: P2pqwenError | None = None
         self.checked = self.finished = False
         self.failed_pieces = self.flushes = self.resume_answers = 0
@@ -158,6 +159,7 @@ class MemoryTorrent:
         self._gave = {"peers": 0, "web": 0}
         self._rates = {"peers": 0, "web": 0}
         self._gone = False
+        self._stepped = engine.network.clock.monotonic()
 
     # What both see
 
@@ -242,13 +244,15 @@ class MemoryTorrent:
 
     # What happens while the engine is pumped
 
-    def step(self, seconds: float) -> None:
-        """Let so much time pass for it."""
+    def step(self, now: float) -> None:
+        """Let the time pass for it that has passed since the last step."""
+        seconds, self._stepped = now - self._stepped, now
         if self.error is not None:
             return
         if not self.checked or self.recheck_due:
             self._check(seconds)
         elif self.started and not self.finished:
+            self._make_empty_files()
             self._receive(seconds)
         if self.checked and self.started:
             self.finished = all(self.have[piece] for piece in self.wanted)
@@ -286,18 +290,28 @@ class MemoryTorrent:
     def _receive(self, seconds: float) -> None:
         people, web = self._connected(), self._web()
         self._links = people
-        before = dict(self._gave)
         self.met.update(dict.fromkeys(people))
         givers: list[tuple[Endpoint | str, Giver, str]] = [(one, giver, "peers") for one, giver in people.items()]
         givers += [(url, giver, "web") for url, giver in web.items()]
-        share = min(self.engine.download_limit or FAST, self.engine.download_rate or FAST) // max(1, len(givers))
+        missing = self._missing()
+        rates = {name: giver.rate_now() if any(map(giver.has, missing)) else 0 for name, giver, _ in givers}
+        limit = min(self.engine.download_limit or FAST, self.engine.download_rate or FAST)
+        part = min(1.0, limit / max(1, sum(rates.values())))
+        self._rates = {"peers": 0, "web": 0}
         for name, giver, kind in givers:
-            rate = min(giver.rate_now(), share)
-            self._credit[name] = self._credit.get(name, 0.0) + rate * seconds
+            self._rates[kind] += round(part * rates[name])
+            self._credit[name] = self._credit.get(name, 0.0) + part * rates[name] * seconds
             if giver.stops_after is not None:
                 self._credit[name] = min(self._credit[name], giver.stops_after - giver.given)
             self._take_from(name, giver, kind)
-        self._rates = {kind: round((self._gave[kind] - before[kind]) / seconds) if seconds else 0 for kind in before}
+            if self.error is not None:
+                return
+
+    def _make_empty_files(self) -> None:
+        for file in self.metainfo.layout.files:
+            if not file.size and (self.files is None or file.path in self.files):
+                (self.folder / file.path.text).parent.mkdir(parents=True, exist_ok=True)
+                (self.folder / file.path.text).touch()
 
     def _take_from(self, name: Endpoint | str, giver: Giver, kind: str) -> None:
         for piece in self._missing():
@@ -362,6 +376,7 @@ class MemoryEngine:
         self.reach = Reach()
         self.torrents: dict[MemoryTorrent, None] = {}
         self.reads = FAST  # bytes a second
+        self.adding = 0.0  # seconds that adding a torrent takes
         self.disk_hangs = False
         self.bans = True
         self.contradiction: P2pqwenError | None = None  # what a wrong piece stops a download with
@@ -380,7 +395,7 @@ class MemoryEngine:
             self._woken, seconds = False, 0.0
         self.network.clock.sleep(seconds)
         for torrent in list(self.torrents):
-            torrent.step(seconds)
+            torrent.step(self.network.clock.monotonic())
 
     def wake(self) -> None:
         self._woken = True
@@ -420,7 +435,7 @@ class MemoryEngine:
         torrent = self._add(metainfo, save_path)
         torrent.trackers = trackers
         if files is not None:
-            torrent.wanted = frozenset(_pieces_of(metainfo, files))
+            torrent.files, torrent.wanted = files, frozenset(_pieces_of(metainfo, files))
         if resume is not None:
             torrent.known, torrent.unknown = bytes(json.loads(resume.data)), resume.unknown
         torrent.started = not held
@@ -436,6 +451,7 @@ class MemoryEngine:
     def _add(self, metainfo: Metainfo, save_path: Path) -> MemoryTorrent:
         if (error := self.refuses.get(metainfo.name)) is not None:
             raise error
+        self.network.clock.sleep(self.adding)
         torrent = MemoryTorrent(self, metainfo, save_path)
         self.torrents[torrent] = None
         self.added.append(torrent)
