@@ -165,6 +165,7 @@ class FetchJobs:
             for job in self._jobs.values():
                 if reason and job.thread is not None:
                     job.stopping = True
+            self._news.notify_all()
 
     def restart_running(self) -> None:
         """Stop what runs and let it go on at once: for new rates."""
@@ -205,7 +206,9 @@ class FetchJobs:
                 if job.state.ended or job.thread is not None or self._closing or self._held_back:
                     continue
                 if self._chosen(job.snapshot).paused:
-                    job.state = JobState.PAUSED
+                    if job.state is not JobState.PAUSED:
+                        job.state = JobState.PAUSED
+                        self._news.notify_all()
                 elif running < MAX_RUNNING and self._clock() >= job.not_before:
                     running += 1
                     self._start(job)
@@ -216,13 +219,13 @@ class FetchJobs:
         """Yield what happens to a job until it ends, as JSON; the last line holds `result` or ends with an error."""
         with self._news:
             job.followers += 1
-        seen = 0
-        told = ""
+        seen, told, first = 0, "", True
         try:
             while True:
                 with self._news:
-                    if job.serial == seen and not job.state.ended:
+                    if job.serial == seen and not job.state.ended and not first:
                         self._news.wait(_HEARTBEAT)
+                    first = False
                     fresh = list(job.events)[-(job.serial - seen) :] if job.serial > seen else []
                     seen, ended, why = job.serial, job.state.ended or job.is_away, self._held_back
                     if job.state is JobState.PAUSED:
