@@ -123,6 +123,7 @@ class FetchJobs:
         self._numbers = itertools.count(1)
         self._held_back = ""
         self._closing = False
+        self.ended = 0  # how many ever did
         self._restore()
 
     def submit(self, request: FetchRequest) -> FetchJob:
@@ -328,6 +329,7 @@ class FetchJobs:
 
     def _end(self, job: FetchJob, state: JobState) -> None:
         job.state, job.thread = state, None
+        self.ended += 1
         self._store.delete(f"job/{job.id}")
         ended = [one.id for one in self._jobs.values() if one.state.ended and not one.followers]
         for number in ended[:-KEPT_ENDED]:

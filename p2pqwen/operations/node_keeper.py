@@ -60,6 +60,9 @@ class SeedingNode(Protocol):
     def let_go(self, snapshot: SnapshotId) -> None:
         """Take a snapshot out of the session; it comes back when the library shows it."""
 
+    def library_changed(self) -> None:
+        """Look at the library in this turn."""
+
     def wake(self) -> None:
         """Take the next turn, and call `tick`, at once; from any thread."""
 
@@ -126,6 +129,7 @@ class NodeKeeper:
     _scrubs: dict[str, ScrubRecord] = field(default_factory=dict)
     _mending: dict[str, datetime | None] = field(default_factory=dict)
     _missing: int = 0
+    _ended: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
     _scrub_now: threading.Event = field(default_factory=threading.Event)
     _scrub_thread: threading.Thread | None = None
@@ -153,6 +157,9 @@ class NodeKeeper:
         if self._due("choices", CHOICES_EVERY):
             self._follow_choices()
         self.jobs.tick()
+        if self._ended != (ended := self.jobs.ended):
+            self._ended = ended
+            self._live.library_changed()
         if self._due("count", COUNT_EVERY):
             self._count()
             self._mend_damaged()
@@ -211,6 +218,10 @@ class NodeKeeper:
         job = self.jobs.submit(request)
         self._live.wake()
         return job
+
+    def count_now(self) -> None:
+        """Write down what was transferred until now; for every other thread."""
+        self.on_node(self._count)
 
     def scrub_soon(self) -> None:
         """Look for due snapshots now."""

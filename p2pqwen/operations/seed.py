@@ -230,6 +230,10 @@ class SeedLoop:
         if (one := self._seeds.get(snapshot)) is not None:
             self._drop(one, "removed")
 
+    def library_changed(self) -> None:
+        """Look at the library in this turn."""
+        self._timers.pop("library", None)
+
     def wake(self) -> None:
         """Take the next turn at once; from any thread."""
         self._engine.wake()

@@ -93,6 +93,7 @@ class Node:
             return job.state in states and (job.thread is None or job.state is JobState.DOWNLOADING)
 
         wait_until(there, SECONDS, f"{states} for job {job.id}, which is {job.state}")
+        self.jobs.all()  # it takes the lock: whatever belongs to that change has been said
 
     def ended(self):
         return [event.event for event in self.events if isinstance(event, Happened)]

@@ -45,7 +45,7 @@ class Seeding:
 
     def __init__(self):
         self.rates, self.holds, self.held, self.read, self.gone = [], [], {}, [], []
-        self.wakes = 0
+        self.wakes = self.looks = 0
         self.shown: list[SnapshotState] = []
 
     def set_rates(self, *, upload, download):
@@ -62,6 +62,9 @@ class Seeding:
 
     def let_go(self, snapshot):
         self.gone.append(snapshot)
+
+    def library_changed(self):
+        self.looks += 1
 
     def wake(self):
         self.wakes += 1
@@ -239,6 +242,17 @@ def test_what_was_not_booked_yet_is_shown_and_booked_at_the_end(world):
     assert world.choices.transfers() == {str(identity(1)): Transfer(70)}
 
 
+def test_who_asks_is_told_what_was_moved_until_now(world):
+    world.keeper.start(world.node)
+    world.turns(1)
+    world.node.shown = [SnapshotState(identity(1), "seeding", 1.0, uploaded=70)]
+    with ThreadPoolExecutor(1) as other:
+        asked = other.submit(world.keeper.count_now)
+        wait_until(lambda: (world.keeper.tick(), asked.done())[1], SECONDS, "the counting")
+        asked.result()
+    assert world.choices.month(world.now()) == Transfer(70)
+
+
 def test_choices_reach_the_node_once_each_and_their_end_as_well(world):
     world.choices.pause(identity(1), paused=True)
     world.choices.prioritise(identity(2), Priority.LOW)
@@ -310,6 +324,18 @@ def test_a_fetch_is_shown_as_it_stands(world):
     assert world.choices.month(world.now()) == Transfer()  # not counted yet
     world.turns(COUNT_EVERY + 0.5)
     assert world.choices.month(world.now()) == Transfer(40, 100)
+
+
+def test_the_node_looks_at_the_library_as_soon_as_a_fetch_has_ended(world):
+    world.fetch = lambda request, report, on_plan: {}
+    world.keeper.start(world.node)
+    world.turns(1)
+    assert world.node.looks == 0
+    job = world.keeper.submit(FetchRequest(str(identity(1))))
+    wait_until(lambda: (world.keeper.tick(), job.state.ended)[1], SECONDS, "the fetch")
+    world.keeper.tick()
+    world.keeper.tick()
+    assert world.node.looks == 1
 
 
 def test_new_rates_begin_fetches_again(world):

@@ -193,6 +193,19 @@ def test_the_library_is_followed(tmp_path):
     assert [row.id for row in node.loop.rows()] == [identity(2)]
 
 
+def test_the_library_is_looked_at_in_the_same_turn_when_somebody_says_that_it_changed(tmp_path):
+    keeper = Keeper()
+    node = Node(tmp_path, helpers=Helpers(keeper=keeper))
+
+    def arrive():
+        node.hold(1)
+        keeper.on_tick = node.loop.library_changed
+
+    node.clock.at(0.5, arrive)
+    node.run(1.5)
+    assert node.said("seeding", number=1) == [(0.5 + PUMP, "seeding")]
+
+
 def test_a_damaged_one_serves_its_good_pieces_and_is_loaded_again_once_it_is_mended(tmp_path):
     node = Node(tmp_path, web=Web())
     snapshot = node.hold(1, verified=False)
