@@ -33,7 +33,7 @@ FIRST_RETRY = timedelta(minutes=5)
 ASK_AGAIN = timedelta(hours=1)  # after the Hub did not answer
 TELL_EVERY = 5.0  # seconds between notes of how far a round is
 SHOWN_FAILURES = 50
-STOP_SECONDS = 5.0
+STOP_SECONDS = 2.0  # for downloads to end: what comes in ends them, and what hangs is left to itself
 _DOCUMENT = "watch"
 
 

@@ -39,7 +39,7 @@ from p2pqwen.webseed.file_server import FileServer
 from p2pqwen.webseed.offered_file import Offer
 
 PUMP = 0.25  # seconds
-LIBRARY_EVERY = 2.0  # seconds between looks for snapshots that came or went, with thousands of them more
+LIBRARY_EVERY = 1.0  # seconds between looks for snapshots that came or went, with thousands of them more
 STATE_EVERY = 1.0
 STATS_EVERY = 10.0
 FEW = 200  # snapshots, for which the state is written with every event
