@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import pkgutil
 
@@ -12,3 +13,5 @@ for _found in pkgutil.walk_packages(p2pqwen.__path__, "p2pqwen."):
         importlib.import_module(_found.name)
 for _late in ("huggingface_hub.hf_api", "dulwich.client", "aiohttp.web", "tests.support.forks", "tests.support.warm"):
     importlib.import_module(_late)
+gc.collect()
+gc.freeze()  # what all forks share is not to be looked at, and so copied, by each
