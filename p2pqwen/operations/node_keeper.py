@@ -33,6 +33,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 CHOICES_EVERY = 1.0
 DISKS_EVERY = 2.0
 COUNT_EVERY = 10.0
+MEND_EVERY = 1.0  # between looks for what another program found damaged, with thousands of snapshots more
 SCRUB_LOOK_EVERY = 300.0
 STOP_SECONDS = 5.0
 _CALL_SECONDS = 30.0
@@ -162,6 +163,7 @@ class NodeKeeper:
             self._live.library_changed()
         if self._due("count", COUNT_EVERY):
             self._count()
+        if self._due("mend", max(MEND_EVERY, len(self._scrubs) / _FEW)):
             self._mend_damaged()
         if self._due("disks", DISKS_EVERY):
             self._follow_disks()

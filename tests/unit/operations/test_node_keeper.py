@@ -18,7 +18,7 @@ from p2pqwen.operations.choices import Choice, Choices, Transfer
 from p2pqwen.operations.fetch_jobs import FetchJobs, JobState
 from p2pqwen.operations.fetch_request import FetchRequest
 from p2pqwen.operations.limits import Hours, Limits, Priority
-from p2pqwen.operations.node_keeper import CHOICES_EVERY, COUNT_EVERY, NodeKeeper
+from p2pqwen.operations.node_keeper import CHOICES_EVERY, COUNT_EVERY, MEND_EVERY, NodeKeeper
 from p2pqwen.operations.node_state import SnapshotState
 from p2pqwen.operations.scrub import Scrubber, ScrubRecord
 from p2pqwen.swarm.reach import Reach
@@ -418,13 +418,13 @@ def test_what_another_program_found_damaged_is_repaired_as_well(world):
     snapshot = world.hold(1)
     world.scrubber._remember(identity(1), ScrubRecord(world.now()))
     world.keeper.start(world.node)
-    world.turns(COUNT_EVERY + 0.5)
+    world.turns(MEND_EVERY + 0.5)
     assert world.node.read == []
     rot(snapshot)
     Scrubber(world.library, world.verified, world.scrubber.store, WEEK, now=world.now).scrub(
         world.library.get(identity(1))
     )
-    world.turns(COUNT_EVERY + 0.5)
+    world.turns(MEND_EVERY + 0.5)
     assert world.node.read == [identity(1)]
     wait_until(lambda: world.requests, SECONDS, "the repair")
 
