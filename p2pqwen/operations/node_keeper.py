@@ -31,7 +31,7 @@ from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.snapshot_id import SnapshotId
 
 CHOICES_EVERY = 1.0
-DISKS_EVERY = 2.0
+DISKS_EVERY = 1.0
 COUNT_EVERY = 10.0
 MEND_EVERY = 1.0  # between looks for what another program found damaged, with thousands of snapshots more
 SCRUB_LOOK_EVERY = 300.0
@@ -414,7 +414,7 @@ class NodeKeeper:
 
     def _follow_disks(self) -> None:
         before, self._missing = self._missing, len(self.library.missing_folders)
-        if self._missing < before:
+        if self._missing < before or not self._missing:  # or it was gone for less than a look
             self.jobs.disk_is_back()
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from p2pqwen.errors import DiskError, NetworkError
 from p2pqwen.events import Happened, Notice, Progress
+from p2pqwen.library.folders import AwayError
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.state_store import StateStore
@@ -18,7 +20,7 @@ from p2pqwen.operations.choices import Choice, Choices, Transfer
 from p2pqwen.operations.fetch_jobs import FetchJobs, JobState
 from p2pqwen.operations.fetch_request import FetchRequest
 from p2pqwen.operations.limits import Hours, Limits, Priority
-from p2pqwen.operations.node_keeper import CHOICES_EVERY, COUNT_EVERY, MEND_EVERY, NodeKeeper
+from p2pqwen.operations.node_keeper import CHOICES_EVERY, COUNT_EVERY, DISKS_EVERY, MEND_EVERY, NodeKeeper
 from p2pqwen.operations.node_state import SnapshotState
 from p2pqwen.operations.scrub import Scrubber, ScrubRecord
 from p2pqwen.swarm.reach import Reach
@@ -336,6 +338,33 @@ def test_the_node_looks_at_the_library_as_soon_as_a_fetch_has_ended(world):
     world.keeper.tick()
     world.keeper.tick()
     assert world.node.looks == 1
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_fetch_whose_disk_was_gone_goes_on_as_soon_as_it_is_back(world, monkeypatch, seen):
+    """Whether or not the keeper has looked while it was gone."""
+    missing, gone = [object()], threading.Event()
+
+    def fetch(request, report, on_plan):
+        on_plan(SnapshotId.parse(request.target))
+        if not gone.is_set():
+            gone.set()
+            raise AwayError(identity(1), Path("/mnt/disk"))
+        return {}
+
+    world.fetch = fetch
+    monkeypatch.setattr(Library, "missing_folders", property(lambda _: list(missing) if seen else []))
+    world.keeper.start(world.node)
+    job = world.keeper.submit(FetchRequest(str(identity(1))))
+    world.keeper.tick()
+    wait_until(lambda: job.is_away, SECONDS, "the disk to be missed")
+    if seen:
+        world.turns(2 * DISKS_EVERY)
+        assert job.is_away
+        missing.clear()
+    world.turns(DISKS_EVERY + 0.5)
+    wait_until(lambda: job.state is JobState.DONE, SECONDS, "the fetch")
+    assert world.clock.elapsed < 10  # long before it would have been tried again
 
 
 def test_new_rates_begin_fetches_again(world):
