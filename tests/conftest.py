@@ -7,12 +7,15 @@ from pathlib import Path
 
 # Its pytest plugin would import it at the very end of a run that needs it nowhere, deep in the stack, where the
 # parser of CPython 3.11 fails ("AST constructor recursion depth mismatch").
-import hypothesis  # noqa: F401
+import hypothesis
 import pytest
 
 # A run in a script's background starts with SIGINT ignored, and so would the commands that tests interrupt. A handler
 # of ours is not inherited; the default is.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# No property is about speed, and the machine may have other work.
+hypothesis.settings.register_profile("p2pqwen", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("p2pqwen")
 
 TESTS = Path(__file__).parent
 # What starts processes, sessions and simulators is `slow`, and not in the fast loop (`scripts/test --fast`) ...
