@@ -30,9 +30,14 @@ _QUICK = {
 }  # fmt: skip
 
 
+# What takes a minute and more at a stretch begins first, or at the end all workers wait for one.
+_FIRST = ("test_no_host_at_all", "test_no_host", "test_nat", "test_readme")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         kind = item.path.relative_to(TESTS).parts[0]
         if kind in _SLOW and item.path.stem.removeprefix("test_") not in _QUICK.get(kind, ()):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: _FIRST.index(item.path.stem) if item.path.stem in _FIRST else len(_FIRST))
