@@ -63,12 +63,12 @@ class BundleSeeds:
         """Payload bytes sent a second."""
         return sum(one.upload_rate for one in self._progress())
 
-    def tick(self, engine: SeedEngine) -> list[Event]:
+    def tick(self, swarm: SeedEngine) -> list[Event]:
         """Do what is due; return what happened."""
         news: list[Event] = []
         if self._clock.monotonic() >= self._next_look:
             self._next_look = self._clock.monotonic() + LOOK_EVERY
-            self._follow_store(engine, news)
+            self._follow_store(swarm, news)
         for held, one in self._seeded.items():
             self._step(held, one, news)
         return news
@@ -83,22 +83,22 @@ class BundleSeeds:
     def _progress(self) -> Iterator[TorrentProgress]:
         return (one.torrent.progress() for one in self._seeded.values() if one.torrent is not None)
 
-    def _follow_store(self, engine: SeedEngine, news: list[Event]) -> None:
+    def _follow_store(self, swarm: SeedEngine, news: list[Event]) -> None:
         there = {held for publisher in self._publishers() for held in self._store.all(publisher)}
         for held in [*self._seeded]:
             if held not in there or held.files_here(self._seeded[held].metainfo) != self._seeded[held].here:
                 self._drop(held)  # and loaded again below, with the files that came
         for held in there - self._seeded.keys():
-            self._load(engine, held, news)
+            self._load(swarm, held, news)
 
-    def _load(self, engine: SeedEngine, held: HeldBundle, news: list[Event]) -> None:
+    def _load(self, swarm: SeedEngine, held: HeldBundle, news: list[Event]) -> None:
         try:
             metainfo = held.metainfo()
         except P2pqwenError:
             return  # removed in this moment, or damaged: the next index brings another
         one = self._seeded[held] = _Seeded(metainfo, held.files_here(metainfo), None)
         try:
-            one.torrent = engine.add_seed(metainfo, held.save_path)
+            one.torrent = swarm.add_seed(metainfo, held.save_path)
         except P2pqwenError as error:
             news.append(_skipped(held, error))
 

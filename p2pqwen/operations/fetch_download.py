@@ -125,20 +125,20 @@ class Turn:
         return others and slow
 
 
-def download(engine: DownloadEngine, job: DownloadJob, report: Report, clock: Clock = time) -> Downloaded:
+def download(swarm: DownloadEngine, job: DownloadJob, report: Report, clock: Clock = time) -> Downloaded:
     """Fetch until every wanted file is complete, written out and hashed.
 
     Raises `NetworkError` when nothing moves for `job.timeout` seconds, `DiskError`, `VerificationError` for a torrent
     whose v1 and v2 hashes contradict each other. What was fetched stays, and so does resume data for the next try.
     """
-    return _Download(engine, job, report, clock).run()
+    return _Download(swarm, job, report, clock).run()
 
 
 class _Download:
     """A download and its tries: one, unless peers that lie make it begin again (`trials`)."""
 
-    def __init__(self, engine: DownloadEngine, job: DownloadJob, report: Report, clock: Clock) -> None:
-        self._engine, self._job, self._report, self._clock = engine, job, report, clock
+    def __init__(self, swarm: DownloadEngine, job: DownloadJob, report: Report, clock: Clock) -> None:
+        self._swarm, self._job, self._report, self._clock = swarm, job, report, clock
         self._stall = Stall(job.timeout, clock.monotonic)
         self._trials = Trials(job.timeout, singly=job.needs_hashes)
         self._trials.begin(_addresses([*job.peers, *job.remembered]))
@@ -184,7 +184,7 @@ class _Download:
         """Keep everybody out but the peer whose turn it is, and our own relay, which gives only what it has checked."""
         trials = self._trials
         only = [] if trials.only is None else [trials.only, *self._relay]
-        self._engine.admit(only, trials.banned)
+        self._swarm.admit(only, trials.banned)
 
     @property
     def _relay(self) -> set[Endpoint]:
@@ -242,7 +242,7 @@ class _Download:
             resume = unwrap(durable.read(job.resume_file, max_bytes=MAX_RESUME_BYTES))
             if resume is None:
                 self._report(Notice("warning", "the resume data is damaged; what is on disk is read again"))
-        return self._engine.add_download(
+        return self._swarm.add_download(
             job.metainfo,
             job.save_path,
             files=job.files,
@@ -278,7 +278,7 @@ class _Download:
         """
         next_ask = next_look = 0.0
         while True:
-            self._engine.pump(PUMP)
+            self._swarm.pump(PUMP)
             if hasher is not None:
                 hasher.arrived()
             self._raise_error()
@@ -378,9 +378,9 @@ class _Download:
         view = SwarmView(
             peers=progress.peers,
             rate=progress.peer_rate,
-            can_find_peers=self._engine.looks_for_peers or bool(self._job.peers),
+            can_find_peers=self._swarm.looks_for_peers or bool(self._job.peers),
             all_offered=self._offered[1],
-            limit=self._engine.download_limit,
+            limit=self._swarm.download_limit,
         )
         self._web_seeds = self._web_seeds.next(view, now)
         if self._web_seeds.in_use != self._web_seeds_in:
@@ -391,7 +391,7 @@ class _Download:
 
     def _give_up_on_web_seeds(self, progress: TorrentProgress, outlook: Outlook) -> None:
         """Do not sit out the timeout when only web seeds may be asked and none of them can be of use any more."""
-        if self._engine.looks_for_peers or self._job.peers or progress.peers or progress.phase is not Phase.DOWNLOADING:
+        if self._swarm.looks_for_peers or self._job.peers or progress.peers or progress.phase is not Phase.DOWNLOADING:
             return
         if outlook.hopeless and outlook.idle_seconds >= _WEB_SEED_GRACE:
             reasons = "; ".join(f"{name}: {', '.join(why)}" for name, why in list(outlook.hopeless.items())[:3])
@@ -409,7 +409,7 @@ class _Download:
         self._torrent.request_flush()
         deadline = self._clock.monotonic() + _FLUSH_SECONDS
         while self._torrent.flushes == before:
-            self._engine.pump(PUMP)
+            self._swarm.pump(PUMP)
             self._raise_error()
             if self._clock.monotonic() > deadline:
                 raise P2pqwenError(f"the disk took more than {_FLUSH_SECONDS:.0f} s to write what had arrived")
@@ -453,7 +453,7 @@ class _Download:
             return  # written with the next one, or at the end
         deadline = self._clock.monotonic() + _SAVE_SECONDS
         while torrent.resume_answers == before and self._clock.monotonic() < deadline:
-            self._engine.pump(PUMP)
+            self._swarm.pump(PUMP)
         if torrent.resume is not None:
             durable.write(self._job.resume_file, wrap(torrent.resume))
 
@@ -465,7 +465,7 @@ class _Download:
             progress = self._torrent.progress()
             if progress.received_from_peers + progress.received_from_web_seeds:
                 return
-            self._engine.pump(PUMP)
+            self._swarm.pump(PUMP)
 
     def _account(self, had: bytes) -> tuple[int, int]:
         """Return how many of the bytes that were missing came from peers, and how many from web seeds.

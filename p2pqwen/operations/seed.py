@@ -116,21 +116,21 @@ def seed(
 
 
 class SeedLoop:
-    """A node's own thread: its turns, from the start to `stopping`. `engine` is its own, and already running."""
+    """A node's own thread: its turns, from the start to `stopping`. `swarm` is its own, and already running."""
 
     def __init__(
         self,
         library: Library,
         home: Home,
         settings: SwarmSettings,
-        engine: SeedEngine,
+        swarm: SeedEngine,
         web: WebServer | None,
         helpers: Helpers,
         report: Report,
         clock: Clock = time,
     ) -> None:
         self._library, self._home, self._settings = library, home, settings
-        self._engine, self._web, self._report = engine, web, report
+        self._swarm, self._web, self._report = swarm, web, report
         self._clock = clock
         self._keeper, self._publishers = helpers.keeper, helpers.publishers
         self._verified = VerifiedFiles(home)
@@ -183,7 +183,7 @@ class SeedLoop:
             if self._due("library", max(LIBRARY_EVERY, len(self._seeds) / 1000)):
                 self._follow_library()
             more_to_load = self._load_some()
-            self._engine.pump(0.0 if more_to_load else PUMP)
+            self._swarm.pump(0.0 if more_to_load else PUMP)
             if self._due("steps", len(self._seeds) / 1000):
                 for one in list(self._seeds.values()):
                     self._step(one)
@@ -236,7 +236,7 @@ class SeedLoop:
 
     def wake(self) -> None:
         """Take the next turn at once; from any thread."""
-        self._engine.wake()
+        self._swarm.wake()
 
     def rows(self) -> list[SnapshotState]:
         """Return how every snapshot stands."""
@@ -257,24 +257,24 @@ class SeedLoop:
     @property
     def listening(self) -> str:
         """Where it accepts peers."""
-        return ", ".join(map(str, self._engine.listening))
+        return ", ".join(map(str, self._swarm.listening))
 
     def _look_after_publishers(self) -> None:
         if self._publishers is None:
             return
-        news = self._publishers.bundles.tick(self._engine)
+        news = self._publishers.bundles.tick(self._swarm)
         if any(isinstance(one, Happened) for one in news):
             self._publishers.care.soon()
         self._news += news
         if self._due("dht nodes", DHT_NODES_EVERY):
-            ours = [Endpoint(_HERE.get(one.host, one.host), one.port) for one in self._engine.listening]
+            ours = [Endpoint(_HERE.get(one.host, one.host), one.port) for one in self._swarm.listening]
             port = ours[0].port if ours else None
-            self._publishers.care.know((*self._engine.dht_nodes(), *ours), port)
+            self._publishers.care.know((*self._swarm.dht_nodes(), *ours), port)
 
     @property
     def reach(self) -> Reach:
         """What is known of how the world reaches it."""
-        return self._engine.reach
+        return self._swarm.reach
 
     def _share_upload(self, web: WebServer) -> None:
         (before, then), self._web_sent = self._web_sent, (web.bytes_sent, self._clock.monotonic())
@@ -287,11 +287,11 @@ class SeedLoop:
 
     def _apply_rates(self) -> None:
         if self._web is None:
-            self._engine.set_rates(upload=self._upload, download=self._download)
+            self._swarm.set_rates(upload=self._upload, download=self._download)
             return
         peers, over_http = self._seen_rates
         of_peers, of_web = share_upload(self._upload, peers=peers, web=over_http)
-        self._engine.set_rates(upload=of_peers, download=self._download)
+        self._swarm.set_rates(upload=of_peers, download=self._download)
         self._web.set_rate(of_web)
 
     def _sent_over_http(self, one: _Seed) -> int:
@@ -320,9 +320,9 @@ class SeedLoop:
         return True
 
     def _tell_where(self) -> None:
-        for endpoint in self._engine.listening[self._announced_ports :]:
+        for endpoint in self._swarm.listening[self._announced_ports :]:
             self._report(Happened("listening", {"host": endpoint.host, "port": endpoint.port, "pid": os.getpid()}))
-        self._announced_ports = len(self._engine.listening)
+        self._announced_ports = len(self._swarm.listening)
 
     def _follow_library(self) -> None:
         held = self._library.all()
@@ -364,7 +364,7 @@ class SeedLoop:
             metainfo = held.metainfo()
             files = [file.path for file in metainfo.files]
             trusted = self._verified.unchanged(held.id, metainfo.infohash.v2, held.folder, files)
-            torrent = self._engine.add_seed(metainfo, held.folder.parent, trusted=trusted)
+            torrent = self._swarm.add_seed(metainfo, held.folder.parent, trusted=trusted)
         except P2pqwenError as error:
             self._left_out[held.id] = self._look(held)
             self._news.append(Notice("warning", f"{held.id} is not seeded: {error.message}"))
