@@ -3,11 +3,41 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 # Its pytest plugin would import it at the very end of a run that needs it nowhere, deep in the stack, where the
 # parser of CPython 3.11 fails ("AST constructor recursion depth mismatch").
-import hypothesis  # noqa: F401
+import hypothesis
+import pytest
 
 # A run in a script's background starts with SIGINT ignored, and so would the commands that tests interrupt. A handler
 # of ours is not inherited; the default is.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# No property is about speed, and the machine may have other work.
+hypothesis.settings.register_profile("p2pqwen", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("p2pqwen")
+
+TESTS = Path(__file__).parent
+# What starts processes, sessions and simulators is `slow`, and not in the fast loop (`scripts/test --fast`) ...
+_SLOW = {"attacks", "end_to_end", "faults", "loopback"}
+# ... but for these, which take few seconds each. A slow test anywhere else says so itself.
+_QUICK = {
+    "attacks": {"parsing", "roots", "table"},
+    "loopback": {
+        "bundle", "busy_ports", "dht_count", "engine_contract", "hub_client", "hub_git", "hub_simulator", "preserve",
+        "preserve_folder", "rebuild", "relay_answers",
+    },
+}  # fmt: skip
+
+
+# What takes a minute and more at a stretch begins first, or at the end all workers wait for one.
+_FIRST = ("test_no_host_at_all", "test_no_host", "test_nat", "test_readme")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        kind = item.path.relative_to(TESTS).parts[0]
+        if kind in _SLOW and item.path.stem.removeprefix("test_") not in _QUICK.get(kind, ()):
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: _FIRST.index(item.path.stem) if item.path.stem in _FIRST else len(_FIRST))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from p2pqwen.errors import FormatError
@@ -18,10 +17,6 @@ from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
 from p2pqwen.values.digest import CommitId, GitOid, Sha1, Sha256
 from p2pqwen.values.repo_path import RepoPath, refuse_clashes
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
-
-# A busy machine is slow, and that is no bug.
-settings.register_profile("p2pqwen", deadline=None)
-settings.load_profile("p2pqwen")
 
 sha1s = st.binary(min_size=20, max_size=20).map(Sha1)
 sha256s = st.binary(min_size=32, max_size=32).map(Sha256)

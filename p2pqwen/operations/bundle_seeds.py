@@ -18,9 +18,8 @@ from p2pqwen.index.document import MAX_INDEX_SIZE, parse_document, parse_file
 from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore, HeldBundle
 from p2pqwen.operations.bundle import trackers_of
+from p2pqwen.operations.engine import Clock, SeededTorrent, SeedEngine
 from p2pqwen.swarm.progress import TorrentProgress
-from p2pqwen.swarm.session import Swarm
-from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
@@ -33,15 +32,23 @@ LOOK_EVERY = 5.0
 class _Seeded:
     metainfo: Metainfo
     here: frozenset[RepoPath]
-    torrent: SwarmTorrent | None  # None: libtorrent would not have it as it was
+    torrent: SeededTorrent | None  # None: libtorrent would not have it as it was
     shared: bool = False
 
 
 class BundleSeeds:
     """The bundles in a node's session; used on the node's thread. `publishers` are those whose bundles are seeded."""
 
-    def __init__(self, store: BundleStore, publishers: Callable[[], Collection[Sha256]], *, trackers: bool) -> None:
+    def __init__(
+        self,
+        store: BundleStore,
+        publishers: Callable[[], Collection[Sha256]],
+        *,
+        trackers: bool,
+        clock: Clock = time,
+    ) -> None:
         self._store, self._publishers, self._trackers = store, publishers, trackers
+        self._clock = clock
         self._seeded: dict[HeldBundle, _Seeded] = {}
         self._next_look = 0.0
         self._paused = False
@@ -57,13 +64,13 @@ class BundleSeeds:
         """Payload bytes sent a second."""
         return sum(one.upload_rate for one in self._progress())
 
-    def tick(self, swarm: Swarm) -> list[Event]:
+    def tick(self, swarm: SeedEngine) -> list[Event]:
         """Do what is due; return what happened."""
         news: list[Event] = []
-        if time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + LOOK_EVERY
+        if self._clock.monotonic() >= self._next_look:
+            self._next_look = self._clock.monotonic() + LOOK_EVERY
             self._follow_store(swarm, news)
-        each(list(self._seeded), lambda one: self._step(swarm, one, self._seeded[one], news), failed=_skip(news))
+        each(list(self._seeded), lambda one: self._step(one, self._seeded[one], news), failed=_skip(news))
         return news
 
     def hold_all(self, *, paused: bool) -> None:
@@ -76,16 +83,16 @@ class BundleSeeds:
     def _progress(self) -> Iterator[TorrentProgress]:
         return (one.torrent.progress() for one in self._seeded.values() if one.torrent is not None)
 
-    def _follow_store(self, swarm: Swarm, news: list[Event]) -> None:
+    def _follow_store(self, swarm: SeedEngine, news: list[Event]) -> None:
         there = {held for some in each(self._publishers(), self._store.all, failed=_skip(news)) for held in some}
-        each(list(self._seeded), lambda one: self._follow(swarm, one, there), failed=_skip(news))
+        each(list(self._seeded), lambda one: self._follow(one, there), failed=_skip(news))
         each(there - self._seeded.keys(), lambda one: self._load(swarm, one, news), failed=_skip(news))
 
-    def _follow(self, swarm: Swarm, held: HeldBundle, there: Collection[HeldBundle]) -> None:
+    def _follow(self, held: HeldBundle, there: Collection[HeldBundle]) -> None:
         if held not in there or held.files_here(self._seeded[held].metainfo) != self._seeded[held].here:
-            self._drop(swarm, held)  # and loaded again, with the files that came
+            self._drop(held)  # and loaded again, with the files that came
 
-    def _load(self, swarm: Swarm, held: HeldBundle, news: list[Event]) -> None:
+    def _load(self, swarm: SeedEngine, held: HeldBundle, news: list[Event]) -> None:
         try:
             metainfo = held.metainfo()
         except P2pqwenError:
@@ -96,13 +103,13 @@ class BundleSeeds:
         except P2pqwenError as error:
             news.append(_skipped(held, error))
 
-    def _step(self, swarm: Swarm, held: HeldBundle, one: _Seeded, news: list[Event]) -> None:
+    def _step(self, held: HeldBundle, one: _Seeded, news: list[Event]) -> None:
         torrent = one.torrent
         if torrent is None or one.shared:
             return
         if torrent.error is not None:
             news.append(_skipped(held, torrent.error))
-            swarm.remove(torrent)
+            torrent.leave()
             one.torrent = None
         elif torrent.checked and torrent.have.count(1):
             one.shared = True
@@ -120,17 +127,17 @@ class BundleSeeds:
                 )
             )
 
-    def _serve_or_hold(self, held: HeldBundle, torrent: SwarmTorrent) -> None:
+    def _serve_or_hold(self, held: HeldBundle, torrent: SeededTorrent) -> None:
         if self._paused:
             torrent.pause()
         else:
             torrent.share(_trackers(held) if self._trackers else ())
 
-    def _drop(self, swarm: Swarm, held: HeldBundle) -> None:
+    def _drop(self, held: HeldBundle) -> None:
         torrent = self._seeded.pop(held).torrent
         if torrent is not None:
             self._uploaded_before += torrent.progress().uploaded
-            swarm.remove(torrent)
+            torrent.leave()
 
 
 def _trackers(held: HeldBundle) -> Sequence[Sequence[str]]:

@@ -14,14 +14,14 @@ from p2pqwen.events import Notice, Progress, Report
 from p2pqwen.library import durable
 from p2pqwen.library.hashing import FileDigests
 from p2pqwen.library.trailing import GrowingFile, TrailingHasher
+from p2pqwen.operations.engine import Clock, DownloadedTorrent, DownloadEngine, WebSeeds
 from p2pqwen.operations.salvage import pieces_on_disk
 from p2pqwen.operations.trials import TrialOverError, Trials
 from p2pqwen.swarm.endpoint import Endpoint, is_address
 from p2pqwen.swarm.problems import ContradictionError
 from p2pqwen.swarm.progress import Phase, TorrentProgress
 from p2pqwen.swarm.resume_data import MAX_RESUME_BYTES, Resume, unwrap, wrap
-from p2pqwen.swarm.session import Swarm
-from p2pqwen.swarm.torrent import SwarmTorrent, TorrentGoneError
+from p2pqwen.swarm.torrent import TorrentGoneError
 from p2pqwen.swarm.writable import prove_writable
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
@@ -29,7 +29,6 @@ from p2pqwen.values.counted import counted
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.webseed.account import Outlook
 from p2pqwen.webseed.policy import SwarmView, WebSeedDecision, WebSeedUse
-from p2pqwen.webseed.relay import RelayedTorrent
 
 PUMP = 0.1  # seconds
 _BATCH = 0.02
@@ -60,7 +59,7 @@ class DownloadJob:
     needs_hashes: bool
     trackers: Sequence[Sequence[str]]
     peers: Sequence[Endpoint]
-    relayed: RelayedTorrent | None
+    relayed: WebSeeds | None
     web_seed_use: WebSeedUse
     resume_file: Path
     timeout: float
@@ -140,28 +139,28 @@ class Turn:
         return others and slow
 
 
-def download(swarm: Swarm, job: DownloadJob, report: Report) -> Downloaded:
+def download(swarm: DownloadEngine, job: DownloadJob, report: Report, clock: Clock = time) -> Downloaded:
     """Fetch until every wanted file is complete, written out and hashed.
 
     Raises `NetworkError` when nothing moves for `job.timeout` seconds, `DiskError`, `VerificationError` for a torrent
     whose v1 and v2 hashes contradict each other. What was fetched stays, and so does resume data for the next try.
     """
-    return _Download(swarm, job, report).run()
+    return _Download(swarm, job, report, clock).run()
 
 
 class _Download:
     """A download and its tries: one, unless peers that lie make it begin again (`trials`)."""
 
-    def __init__(self, swarm: Swarm, job: DownloadJob, report: Report) -> None:
-        self._swarm, self._job, self._report = swarm, job, report
-        self._stall = Stall(job.timeout)
+    def __init__(self, swarm: DownloadEngine, job: DownloadJob, report: Report, clock: Clock) -> None:
+        self._swarm, self._job, self._report, self._clock = swarm, job, report, clock
+        self._stall = Stall(job.timeout, clock.monotonic)
         self._trials = Trials(job.timeout, singly=job.needs_hashes)
         self._trials.begin(_addresses([*job.peers, *job.remembered]))
         self._admit()
         self._met: dict[Endpoint, None] = {}
         self._had: bytes | None = None
         self._received = (0, 0)
-        self._web_seeds = WebSeedDecision.first(job.web_seed_use, time.monotonic())
+        self._web_seeds = WebSeedDecision.first(job.web_seed_use, self._clock.monotonic())
         self._begin()
 
     def run(self) -> Downloaded:
@@ -176,7 +175,7 @@ class _Download:
         self._torrent = self._add()
         self._web_seeds_in = False
         self._offered = (0.0, False)
-        self._saved = time.monotonic()
+        self._saved = self._clock.monotonic()
         self._in_order: bool | None = None
         self._failed_told = 0
         self._checking = False
@@ -214,7 +213,7 @@ class _Download:
             if self._had is None:
                 self._had = here
             self._at_first = sum(here)
-            self._turn = Turn(self._trials.patience)
+            self._turn = Turn(self._trials.patience, self._clock.monotonic)
             # Peers first: those that are known at the start are called at once. The start not before `here` was taken:
             # what comes with it would pass for what was here.
             known = dict.fromkeys((*self._job.peers, *self._job.remembered, *self._job.followers))
@@ -235,9 +234,9 @@ class _Download:
             self._met.update((peer, None) for peer in self._peers_met())
             self._job.met([peer for peer in self._met if peer.host not in self._trials.banned])
             self._count_received()
-            self._swarm.remove(torrent)
+            torrent.leave()
             self._tell_of_web_seeds()
-        return Downloaded(digests, *self._account(self._had), self._swarm.release(torrent))
+        return Downloaded(digests, *self._account(self._had), torrent.release())
 
     def _peers_met(self) -> list[Endpoint]:
         """Return whom this try was connected to, without our own relay."""
@@ -250,7 +249,7 @@ class _Download:
             peers, web = self._received
             self._received = peers + progress.received_from_peers, web + progress.received_from_web_seeds
 
-    def _add(self) -> SwarmTorrent:
+    def _add(self) -> DownloadedTorrent:
         job = self._job
         resume = None
         if job.resume_file.is_file():
@@ -296,7 +295,7 @@ class _Download:
             if hasher is not None:
                 hasher.arrived()
             self._raise_error()
-            now = time.monotonic()
+            now = self._clock.monotonic()
             if now >= next_ask or self._torrent.finished:
                 next_ask = now + PUMP
                 if done():
@@ -304,7 +303,7 @@ class _Download:
             if now >= next_look:
                 next_look = now + _LOOK_EVERY
                 self._look()
-            time.sleep(_BATCH)
+            self._clock.sleep(_BATCH)
 
     def _look(self) -> None:
         progress = self._torrent.progress()
@@ -324,7 +323,7 @@ class _Download:
         if self._torrent.failed_pieces > self._failed_told:
             self._failed_told = self._torrent.failed_pieces
             self._report(Notice("warning", f"{counted(self._failed_told, 'piece')} arrived damaged, thrown away"))
-        if time.monotonic() - self._saved >= _SAVE_EVERY:
+        if self._clock.monotonic() - self._saved >= _SAVE_EVERY:
             self._save_resume(wait=False)
 
     def _look_at_damage(self, progress: TorrentProgress) -> None:
@@ -386,7 +385,7 @@ class _Download:
             return
         if self._trials.only is not None and not self._trials.singly:
             return
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if now - self._offered[0] >= _OFFER_EVERY:
             self._offered = (now, self._torrent.all_offered())
         view = SwarmView(
@@ -421,11 +420,11 @@ class _Download:
     def _flush(self) -> None:
         before = self._torrent.flushes
         self._torrent.request_flush()
-        deadline = time.monotonic() + _FLUSH_SECONDS
+        deadline = self._clock.monotonic() + _FLUSH_SECONDS
         while self._torrent.flushes == before:
             self._swarm.pump(PUMP)
             self._raise_error()
-            if time.monotonic() > deadline:
+            if self._clock.monotonic() > deadline:
                 raise P2pqwenError(f"the disk took more than {_FLUSH_SECONDS:.0f} s to write what had arrived")
 
     def _finish_hashing(self, hasher: TrailingHasher) -> Mapping[RepoPath, FileDigests]:
@@ -455,7 +454,7 @@ class _Download:
         ]
 
     def _save_resume(self, *, wait: bool) -> None:
-        self._saved = time.monotonic()
+        self._saved = self._clock.monotonic()
         torrent = self._torrent
         if torrent.resume is not None:
             durable.write(self._job.resume_file, wrap(torrent.resume))
@@ -465,17 +464,17 @@ class _Download:
         torrent.request_resume()
         if not wait:
             return  # written with the next one, or at the end
-        deadline = time.monotonic() + _SAVE_SECONDS
-        while torrent.resume_answers == before and time.monotonic() < deadline:
+        deadline = self._clock.monotonic() + _SAVE_SECONDS
+        while torrent.resume_answers == before and self._clock.monotonic() < deadline:
             self._swarm.pump(PUMP)
         if torrent.resume is not None:
             durable.write(self._job.resume_file, wrap(torrent.resume))
 
     def _counted(self, had: bytes) -> None:
         """Wait until what came is counted: libtorrent adds it up a few times a second."""
-        deadline = time.monotonic() + _COUNT_SECONDS
+        deadline = self._clock.monotonic() + _COUNT_SECONDS
         gained = _gained(self._job.metainfo.layout, self._torrent.have, had)
-        while gained and time.monotonic() < deadline:
+        while gained and self._clock.monotonic() < deadline:
             progress = self._torrent.progress()
             if progress.received_from_peers + progress.received_from_web_seeds:
                 return

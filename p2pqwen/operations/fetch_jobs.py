@@ -123,6 +123,7 @@ class FetchJobs:
         self._numbers = itertools.count(1)
         self._held_back = ""
         self._closing = False
+        self.ended = 0  # how many ever did
         self._restore()
 
     def submit(self, request: FetchRequest) -> FetchJob:
@@ -165,6 +166,7 @@ class FetchJobs:
             for job in self._jobs.values():
                 if reason and job.thread is not None:
                     job.stopping = True
+            self._news.notify_all()
 
     def restart_running(self) -> None:
         """Stop what runs and let it go on at once: for new rates."""
@@ -205,7 +207,9 @@ class FetchJobs:
                 if job.state.ended or job.thread is not None or self._closing or self._held_back:
                     continue
                 if self._chosen(job.snapshot).paused:
-                    job.state = JobState.PAUSED
+                    if job.state is not JobState.PAUSED:
+                        job.state = JobState.PAUSED
+                        self._news.notify_all()
                 elif running < MAX_RUNNING and self._clock() >= job.not_before:
                     running += 1
                     self._start(job)
@@ -216,13 +220,13 @@ class FetchJobs:
         """Yield what happens to a job until it ends, as JSON; the last line holds `result` or ends with an error."""
         with self._news:
             job.followers += 1
-        seen = 0
-        told = ""
+        seen, told, first = 0, "", True
         try:
             while True:
                 with self._news:
-                    if job.serial == seen and not job.state.ended:
+                    if job.serial == seen and not job.state.ended and not first:
                         self._news.wait(_HEARTBEAT)
+                    first = False
                     fresh = list(job.events)[-(job.serial - seen) :] if job.serial > seen else []
                     seen, ended, why = job.serial, job.state.ended or job.is_away, self._held_back
                     if job.state is JobState.PAUSED:
@@ -325,6 +329,7 @@ class FetchJobs:
 
     def _end(self, job: FetchJob, state: JobState) -> None:
         job.state, job.thread = state, None
+        self.ended += 1
         self._store.delete(f"job/{job.id}")
         ended = [one.id for one in self._jobs.values() if one.state.ended and not one.followers]
         for number in ended[:-KEPT_ENDED]:

@@ -28,12 +28,13 @@ from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.utc_time import format_time, parse_time
 
 LOOK_EVERY = 5.0  # seconds between looks at what is due
+HELD_EVERY = 0.5  # and, which costs nothing, at whether the user's hours have begun
 SETTLE = timedelta(minutes=5)  # a node that has just started is asked for its snapshots, and asks nobody about them
 FIRST_RETRY = timedelta(minutes=5)
 ASK_AGAIN = timedelta(hours=1)  # after the Hub did not answer
 TELL_EVERY = 5.0  # seconds between notes of how far a round is
 SHOWN_FAILURES = 50
-STOP_SECONDS = 5.0
+STOP_SECONDS = 2.0  # for downloads to end: what comes in ends them, and what hangs is left to itself
 _DOCUMENT = "watch"
 _TIMES = ("started", "ended", "noted", "interrupted")
 
@@ -212,10 +213,12 @@ class HubWatch:
 
     def _pause(self) -> float:
         """Return the seconds until something may be due."""
+        if self.held_back():
+            return HELD_EVERY
         asking = LOOK_EVERY if self.schedule.upstream_every is None else self.schedule.upstream_every.total_seconds()
         every = self.schedule.every
         due = None if every is None else last_round(self.store).due(every)
-        preserving = LOOK_EVERY if due is None or self.held_back() else (due - self.places.clock()).total_seconds()
+        preserving = LOOK_EVERY if due is None else (due - self.places.clock()).total_seconds()
         return max(0.2, min(LOOK_EVERY, asking, preserving))
 
     def _preserve_if_due(self, now: datetime) -> None:

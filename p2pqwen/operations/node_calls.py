@@ -88,8 +88,8 @@ def node_calls(
         "POST /v1/fetches": lambda given: keeper.submit(FetchRequest.from_json(given)).to_json(),
         "GET /v1/fetches/{id}/events": calls.follow,
         "DELETE /v1/fetches/{id}": calls.stop,
-        "GET /v1/limits": lambda _: snapshots.limits({}),
-        "PUT /v1/limits": snapshots.limits,
+        "GET /v1/limits": lambda _: calls.limits({}),
+        "PUT /v1/limits": calls.limits,
         "POST /v1/scrub": calls.scrub,
     }
 
@@ -113,8 +113,13 @@ class _Calls:
             "snapshots": self.with_upstream([row.to_json() for row in rows]),
             "watch": watch_fields(last_round(self.store), self.watch_every, node_runs=True),
             "fetches": [job.to_json() for job in self.keeper.jobs.all() if not job.state.ended],
-            "limits": self.snapshots.limits({}),
+            "limits": self.limits({}),
         }
+
+    def limits(self, given: Fields) -> Fields:
+        """Change limits where any is given, and return them with what this month has used of them until now."""
+        self.keeper.count_now()
+        return self.snapshots.limits(given)
 
     def network(self, _given: Fields) -> Fields:
         """Return how the world reaches the node."""

@@ -21,6 +21,7 @@ from p2pqwen.events import Happened, Notice, Report
 from p2pqwen.library.idle import Pace, make_thread_idle
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.choices import Choice, Choices, Transfer
+from p2pqwen.operations.engine import Clock
 from p2pqwen.operations.fetch_jobs import FetchJob, FetchJobs, JobState
 from p2pqwen.operations.fetch_request import FetchRequest
 from p2pqwen.operations.limits import NO_LIMITS, Allowance, allowance
@@ -32,8 +33,9 @@ from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.snapshot_id import SnapshotId
 
 CHOICES_EVERY = 1.0
-DISKS_EVERY = 2.0
+DISKS_EVERY = 1.0
 COUNT_EVERY = 10.0
+MEND_EVERY = 1.0  # between looks for what another program found damaged, with thousands of snapshots more
 SCRUB_LOOK_EVERY = 300.0
 STOP_SECONDS = 5.0
 _CALL_SECONDS = 30.0
@@ -60,6 +62,9 @@ class SeedingNode(Protocol):
 
     def let_go(self, snapshot: SnapshotId) -> None:
         """Take a snapshot out of the session; it comes back when the library shows it."""
+
+    def library_changed(self) -> None:
+        """Look at the library in this turn."""
 
     def wake(self) -> None:
         """Take the next turn, and call `tick`, at once; from any thread."""
@@ -112,6 +117,7 @@ class NodeKeeper:
     base_download: int = 0
     repair_request: Callable[[SnapshotId], FetchRequest] = lambda one: FetchRequest(str(one), kind="repair")
     now: Callable[[], datetime] = lambda: datetime.now().astimezone()
+    clock: Clock = time
     figures: NodeFigures = NodeFigures()
     _calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = field(default_factory=queue.SimpleQueue)
     _node: SeedingNode | None = None
@@ -127,6 +133,7 @@ class NodeKeeper:
     _scrubs: dict[str, ScrubRecord] = field(default_factory=dict)
     _mending: dict[str, datetime | None] = field(default_factory=dict)
     _missing: int = 0
+    _ended: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
     _scrub_now: threading.Event = field(default_factory=threading.Event)
     _scrub_thread: threading.Thread | None = None
@@ -134,7 +141,7 @@ class NodeKeeper:
     def start(self, node: SeedingNode) -> None:
         """Begin; on the node's thread."""
         self._node = node
-        self.figures = replace(self.figures, started=time.time())
+        self.figures = replace(self.figures, started=self.now().timestamp())
         self._follow_choices()
         self._scrub_thread = threading.Thread(target=self._scrub, name="scrub", daemon=True)
         self._scrub_thread.start()
@@ -154,8 +161,12 @@ class NodeKeeper:
         if self._due("choices", CHOICES_EVERY):
             self._follow_choices()
         self.jobs.tick()
+        if self._ended != (ended := self.jobs.ended):
+            self._ended = ended
+            self._live.library_changed()
         if self._due("count", COUNT_EVERY):
             self._count()
+        if self._due("mend", max(MEND_EVERY, len(self._scrubs) / _FEW)):
             self._mend_damaged()
         if self._due("disks", DISKS_EVERY):
             self._follow_disks()
@@ -166,10 +177,10 @@ class NodeKeeper:
             return
         self._stop.set()
         self._scrub_now.set()
-        until = time.monotonic() + STOP_SECONDS
+        until = self.clock.monotonic() + STOP_SECONDS
         self.jobs.close(STOP_SECONDS)
         if self._scrub_thread is not None:
-            self._scrub_thread.join(max(0.0, until - time.monotonic()))
+            self._scrub_thread.join(max(0.0, until - self.clock.monotonic()))
         self._count()
         while not self._calls.empty():
             _, answer = self._calls.get()
@@ -213,6 +224,10 @@ class NodeKeeper:
         job = self.jobs.submit(request)
         self._live.wake()
         return job
+
+    def count_now(self) -> None:
+        """Write down what was transferred until now; for every other thread."""
+        self.on_node(self._count)
 
     def scrub_soon(self) -> None:
         """Look for due snapshots now."""
@@ -273,7 +288,7 @@ class NodeKeeper:
         return self._node
 
     def _due(self, name: str, seconds: float) -> bool:
-        now = time.monotonic()
+        now = self.clock.monotonic()
         if now < self._timers.get(name, 0.0):
             return False
         self._timers[name] = now + seconds
@@ -404,7 +419,7 @@ class NodeKeeper:
 
     def _follow_disks(self) -> None:
         before, self._missing = self._missing, len(self.library.missing_folders)
-        if self._missing < before:
+        if self._missing < before or not self._missing:  # or it was gone for less than a look
             self.jobs.disk_is_back()
 
 

@@ -24,6 +24,7 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.verified import VerifiedFiles
 from p2pqwen.operations.bundle_seeds import BundleSeeds
+from p2pqwen.operations.engine import Clock, SeededTorrent, SeedEngine, WebServer
 from p2pqwen.operations.limits import share_upload
 from p2pqwen.operations.node_keeper import NodeKeeper
 from p2pqwen.operations.node_state import NodeState, SnapshotState, write_state
@@ -33,14 +34,13 @@ from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
-from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.file_server import FileServer
 from p2pqwen.webseed.offered_file import Offer
 
 PUMP = 0.25  # seconds
-LIBRARY_EVERY = 2.0  # seconds between looks for snapshots that came or went, with thousands of them more
+LIBRARY_EVERY = 1.0  # seconds between looks for snapshots that came or went, with thousands of them more
 STATE_EVERY = 1.0
 STATS_EVERY = 10.0
 FEW = 200  # snapshots, for which the state is written with every event
@@ -87,7 +87,7 @@ class _Seed:
 
     held: HeldSnapshot
     metainfo: Metainfo
-    torrent: SwarmTorrent
+    torrent: SeededTorrent
     state: SeedState
     web_before: int = 0  # bytes of it that were sent over HTTP before it was loaded
     damaged_look: tuple[int, ...] = ()
@@ -113,25 +113,29 @@ def seed(
     with alone, Swarm(settings, report=report) as swarm, web or nullcontext():
         durable.remove(home.node_state)  # a node that was killed left it: it is not what this one says
         try:
-            _Node(library, home, settings, swarm, web, helpers, report).run(stopping, control or nullcontext())
+            SeedLoop(library, home, settings, swarm, web, helpers, report).run(stopping, control or nullcontext())
         finally:
             durable.remove(home.node_state)
     report(Happened("stopped", {"pid": os.getpid()}))
 
 
-class _Node:
+class SeedLoop:
+    """A node's own thread: its turns, from the start to `stopping`. `swarm` is its own, and already running."""
+
     def __init__(
         self,
         library: Library,
         home: Home,
         settings: SwarmSettings,
-        swarm: Swarm,
-        web: FileServer | None,
+        swarm: SeedEngine,
+        web: WebServer | None,
         helpers: Helpers,
         report: Report,
+        clock: Clock = time,
     ) -> None:
         self._library, self._home, self._settings = library, home, settings
         self._swarm, self._web, self._report = swarm, web, report
+        self._clock = clock
         self._keeper, self._publishers = helpers.keeper, helpers.publishers
         self._verified = VerifiedFiles(home)
         self._seeds: dict[SnapshotId, _Seed] = {}
@@ -149,9 +153,10 @@ class _Node:
         self._news: list[Event] = []
         self._upload, self._download = settings.upload_limit, settings.download_limit
         self._seen_rates = (0, 0)  # at which peers and HTTP last sent
-        self._web_sent = (0, time.monotonic())
+        self._web_sent = (0, self._clock.monotonic())
 
     def run(self, stopping: Callable[[], bool], control: AbstractContextManager[object]) -> None:
+        """Take turns until `stopping` says so; `control` is open meanwhile."""
         if self._web is not None:
             self._report(Happened("http", {"host": self._web.host, "port": self._web.port, "pid": os.getpid()}))
         with ExitStack() as stack:
@@ -229,6 +234,10 @@ class _Node:
         if (one := self._seeds.get(snapshot)) is not None:
             self._drop(one, "removed")
 
+    def library_changed(self) -> None:
+        """Look at the library in this turn."""
+        self._timers.pop("library", None)
+
     def wake(self) -> None:
         """Take the next turn at once; from any thread."""
         self._swarm.wake()
@@ -271,8 +280,8 @@ class _Node:
         """What is known of how the world reaches it."""
         return self._swarm.reach
 
-    def _share_upload(self, web: FileServer) -> None:
-        (before, then), self._web_sent = self._web_sent, (web.bytes_sent, time.monotonic())
+    def _share_upload(self, web: WebServer) -> None:
+        (before, then), self._web_sent = self._web_sent, (web.bytes_sent, self._clock.monotonic())
         over_http = (self._web_sent[0] - before) / max(SHARE_EVERY, self._web_sent[1] - then)
         peers = sum(one.torrent.progress().upload_rate for one in self._seeds.values())
         if self._publishers is not None:
@@ -308,7 +317,7 @@ class _Node:
             self._web.offer(Offer.of(one.held.id, one.held.folder, one.metainfo))
 
     def _due(self, name: str, seconds: float) -> bool:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if now < self._timers.get(name, 0.0):
             return False
         self._timers[name] = now + seconds
@@ -361,8 +370,8 @@ class _Node:
         if not self._to_load:
             return False
         checking = sum(one.state is SeedState.CHECKING for one in self._seeds.values())
-        until = time.monotonic() + LOADING
-        while self._to_load and time.monotonic() < until:
+        until = self._clock.monotonic() + LOADING
+        while self._to_load and self._clock.monotonic() < until:
             held = self._to_load.popleft()
             if checking >= MAX_CHECKING and not self._verified.stamp(held.id):
                 continue  # it would have to be read: it comes again with the next look, and holds up nobody
@@ -457,7 +466,7 @@ class _Node:
 
     def _drop(self, one: _Seed, event: str, **facts: str | int) -> None:
         del self._seeds[one.held.id]
-        self._swarm.remove(one.torrent)
+        one.torrent.leave()
         if self._web is not None:
             self._web.withdraw(one.held.id)
         self._happened(event, one, **facts)

@@ -294,7 +294,12 @@ class Swarm:
         except RuntimeError as error:
             raise P2pqwenError("libtorrent does not take the torrent", got=str(error)) from error
         torrent = SwarmTorrent(
-            handle, piece_count, followed=self._settings.accepts_peers, trackers=self._settings.usable_trackers
+            handle,
+            piece_count,
+            followed=self._settings.accepts_peers,
+            trackers=self._settings.usable_trackers,
+            leave=self.remove,
+            release=self.release,
         )
         self._torrents[handle] = torrent
         return torrent

@@ -55,9 +55,12 @@ class SwarmTorrent:
         *,
         followed: bool = False,
         trackers: Callable[[Iterable[str]], tuple[str, ...]] = tuple,
+        leave: Callable[[SwarmTorrent], object] = lambda _: None,
+        release: Callable[[SwarmTorrent], bool] = lambda _: True,
     ) -> None:
         self._handle = handle
         self._usable_trackers = trackers
+        self._leave, self._release = leave, release
         self._followed = followed
         self._status: lt.torrent_status | None = None
         self._ledger = Ledger()
@@ -252,6 +255,14 @@ class SwarmTorrent:
         """Ask its trackers for peers now, or as soon as they allow (their `min interval`)."""
         with _alive():
             self._handle.force_reannounce()
+
+    def leave(self) -> None:
+        """Take it out of the session; its files stay. Once more is fine."""
+        self._leave(self)
+
+    def release(self) -> bool:
+        """Take it out and wait until libtorrent has let go of its files; whether it did within seconds."""
+        return self._release(self)
 
     def request_flush(self) -> None:
         """Have everything written to the files; `flushes` counts the answers."""

@@ -21,6 +21,35 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; elif sudo -n true 2>/dev/null; then sudo "$@"; else return 1; fi
 }
 
+# may_install PACKAGE...: whether system packages may be installed: $install or $CI is set, or the user says so.
+may_install() {
+    if [ -n "${install:-}" ] || [ -n "${CI:-}" ]; then return; fi
+    [ -t 0 ] && [ -t 2 ] || return 1
+    local answer
+    printf 'apt install %s ? [y/N] ' "$*" >&2
+    read -r answer
+    case $answer in [Yy]*) return ;; *) return 1 ;; esac
+}
+
+# missing_packages: the Debian packages of other people's programs that the tests talk to and that are not here.
+missing_packages() {
+    local command package
+    while read -r command package; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null 2>&1 || printf '%s\n' "$package"
+    done <<'TOOLS'
+git git
+aria2c aria2
+qbittorrent-nox qbittorrent-nox
+transmission-daemon transmission-daemon
+nginx nginx-light
+opentracker opentracker
+ip iproute2
+gcc build-essential
+mkfs.ext4 e2fsprogs
+nft nftables
+TOOLS
+}
+
 # apt_install PACKAGE...: installs what is missing, or returns 1.
 apt_install() {
     command -v apt-get >/dev/null 2>&1 || return 1
@@ -52,8 +81,7 @@ setup_venv() {
         done
     fi
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-        say "python3-venv is missing, installing it"
-        apt_install python3-venv || stop "Python has no venv module; on Debian: apt install python3-venv"
+        may_install python3-venv && apt_install python3-venv || stop "Python has no venv module; on Debian: apt install python3-venv"
     fi
     say "setting up $venv (once; about a minute)"
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || stop "cannot make $venv"

@@ -25,6 +25,7 @@ from lib.namespaces import NamespacesError, network
 # Addresses that look public; no route leads out of the namespaces.
 SEED, TRACKER, DHT = "77.77.1.1", "77.77.2.1", "77.77.3.1"
 PORT = 6881
+NOBODY = 5
 POOR_PEER = """
 import sys, time
 import libtorrent as lt
@@ -57,12 +58,17 @@ class Neighbourhood:
         user.home.mkdir(parents=True)
         return host, user
 
-    def fetch(self, who, target, *options):
+    def fetch(self, who, target, *options, tries=1):
         host, user = who
-        arguments = p2pqwen("fetch", target, "--no-upnp", "--no-web-seeds", "--timeout", "150", "--json", *options)
-        with running(host.command(arguments), user.environment) as process:
-            assert process.wait(200) == 0, process.stderr
-            return json.loads(process.stdout)
+        timeout = f"{150 // tries}"
+        arguments = p2pqwen("fetch", target, "--no-upnp", "--no-web-seeds", "--timeout", timeout, "--json", *options)
+        for _ in range(tries):
+            with running(host.command(arguments), user.environment) as process:
+                code = process.wait(200)
+            if code != NOBODY:
+                break
+        assert code == 0, process.stderr
+        return json.loads(process.stdout)
 
     def run(self, host, arguments, user=None):
         environment = {} if user is None else user.environment
@@ -110,7 +116,9 @@ def only(way):
 @pytest.mark.timeout(240)
 def test_one_way_alone_is_enough(neighbourhood, way):
     torrent = neighbourhood.snapshot.write_torrent(neighbourhood.folder / f"{way}.torrent")
-    done = neighbourhood.fetch(neighbourhood.user(f"by-{way}"), torrent, *only(way))
+    # LSD is one multicast datagram in five minutes, and a machine with other work loses some.
+    tries = 4 if way == "lsd" else 1
+    done = neighbourhood.fetch(neighbourhood.user(f"by-{way}"), torrent, *only(way), tries=tries)
     assert done["bytes_from_peers"] == neighbourhood.snapshot.size
 
 

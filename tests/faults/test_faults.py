@@ -39,7 +39,7 @@ def striker(scene):
     return Striker(scene)
 
 
-def bad(run, numbers, at_once=2):
+def bad(run, numbers, at_once=4):
     """The outcomes with something wrong."""
     with ThreadPoolExecutor(at_once) as pool:
         return [outcome for outcome in pool.map(run, numbers) if outcome.problems]

@@ -53,6 +53,19 @@ def nodes():
         yield running
 
 
+# First: libtorrent waits a quarter of a minute for each of our clients that it has met and that is gone.
+def test_we_find_who_announced_a_torrent_to_libtorrent(nodes):
+    infohash = hashlib.sha1(b"a bundle").digest()
+    nodes[2].session.dht_announce(lt.sha1_hash(infohash), 4321)
+
+    async def run():
+        async with Dht([nodes[0].endpoint]) as dht:
+            return await dht.get_peers(Sha1(infohash))
+
+    found = wait_until(lambda: asyncio.run(run()), 20, "the announced peer")
+    assert found == [Endpoint(nodes[2].endpoint.host, 4321)]
+
+
 def test_libtorrent_takes_our_item_and_gives_it_back(nodes):
     done = put([nodes[0].endpoint], item(1))
     assert (done.accepted, done.refusals) == (6, ())
@@ -144,18 +157,6 @@ def test_we_find_what_libtorrent_put_and_put_it_again_without_its_key():
         finally:
             for node in newcomers:
                 node.close()
-
-
-def test_we_find_who_announced_a_torrent_to_libtorrent(nodes):
-    infohash = hashlib.sha1(b"a bundle").digest()
-    nodes[2].session.dht_announce(lt.sha1_hash(infohash), 4321)
-
-    async def run():
-        async with Dht([nodes[0].endpoint]) as dht:
-            return await dht.get_peers(Sha1(infohash))
-
-    found = wait_until(lambda: asyncio.run(run()), 20, "the announced peer")
-    assert found == [Endpoint(nodes[2].endpoint.host, 4321)]
 
 
 def test_libtorrent_takes_our_announcement_and_gives_it_back(nodes):

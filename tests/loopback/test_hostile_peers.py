@@ -125,7 +125,7 @@ def test_a_peer_that_needs_long_for_a_piece_keeps_its_turn(tmp_path):
     """Without piece layers one peer after another is asked, and blocks of one that is given up are lost."""
     with PeerNetwork() as network:
         few = Strangers(tmp_path, network, small_model(290_000))
-        slow = few.peer(Behaviour(pause=0.4))
+        slow = few.peer(Behaviour(pause=0.25))
         met = few.meet("slow", [few.peer(SLUGGARDS["silent"]), slow], magnet=True, timeout=40)
         assert problem(few, met, 0) is None
         assert slow.seen.blocks <= sum(-(-len(content) // BLOCK) for content in few.files.values()) + 2

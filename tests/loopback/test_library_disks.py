@@ -119,7 +119,7 @@ def test_a_disk_that_goes_in_mid_fetch_is_waited_for(preserver, tmp_path):
     with seeding(preserver.user, "--upload-limit", "500kB/s") as (seeder, port):
         seeder.line(30, containing='"seeding"')
         with running(p2pqwen(*fetch(port)), user.environment) as command:
-            wait_until((disk / REPO / f"{COMMITS[0]}.torrent").exists, 30, "the fetch to begin")
+            wait_until((disk / REPO / COMMITS[0] / "model.safetensors").exists, 30, "the download to begin")
             disk.rename(away)
             assert command.wait(40) == 6
             assert "a disk that is not here" in command.stderr
@@ -137,7 +137,8 @@ def test_a_node_goes_on_with_what_it_fetched_once_the_disk_is_back(preserver, tm
     disk, away = tmp_path / "disk", tmp_path / "unplugged"
     disk.mkdir()
     on_other_disk(user, disk)
-    with seeding(preserver.user, "--upload-limit", "500kB/s") as (seeder, port), seeding(user):
+    preserver.user.ok("limits", "--upload", "500kB/s")
+    with seeding(preserver.user) as (seeder, port), seeding(user):
         seeder.line(30, containing='"seeding"')
         with running(p2pqwen(*fetch(port)), user.environment) as command:
             wait_until(lambda: row(user, COMMITS[0]).get("progress", 0) > 0.1, 30, "a tenth of it")

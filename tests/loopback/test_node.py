@@ -18,19 +18,48 @@ from tests.support.preserved import COMMITS, REPO, Preserver, small_model, tree
 from tests.support.processes import p2pqwen, running
 from tests.support.waiting import wait_until
 
+SIZE = 2_000_000  # of the weights
+SLOW = ("--upload", "250kB/s")  # at which nobody is done before somebody has looked, on the busiest machine
+
+
+def preserved(folder):
+    keeper = Preserver(folder)
+    keeper.preserve({**small_model(), "model.safetensors": noise(SIZE, "weights")})
+    return keeper
+
+
+def trusting(preserver, name="user"):
+    user = preserver.trusted_by(name)
+    quiet_config(user)
+    return user
+
 
 @pytest.fixture
 def preserver(tmp_path):
-    keeper = Preserver(tmp_path)
-    keeper.preserve({**small_model(), "model.safetensors": noise(20_000_000, "weights")})
-    return keeper
+    return preserved(tmp_path)
 
 
 @pytest.fixture
 def user(preserver):
-    user = preserver.trusted_by("user")
-    quiet_config(user)
-    return user
+    return trusting(preserver)
+
+
+@pytest.fixture(scope="module")
+def running_node(tmp_path_factory):
+    """A publisher whose node runs, with metrics, for all tests that leave both as they are."""
+    keeper = preserved(tmp_path_factory.mktemp("node"))
+    with seeding(keeper.user, "--metrics", "127.0.0.1:0") as (node, _):
+        node.line(30, containing='"seeding"')
+        yield keeper, node
+
+
+@pytest.fixture(scope="module")
+def with_and_without(running_node):
+    """Two users alike; the node of the second runs."""
+    keeper, _ = running_node
+    alone, user = trusting(keeper, "without"), trusting(keeper, "with")
+    with seeding(user):
+        yield alone, user
 
 
 def fetch(port, *options):
@@ -46,8 +75,7 @@ def folder(user):
 
 
 def test_a_fetch_goes_through_the_node_and_says_the_same(preserver, user, tmp_path):
-    alone = preserver.trusted_by("alone")
-    quiet_config(alone)
+    alone = trusting(preserver, "alone")
     with seeding(preserver.user) as (seeder, port):
         seeder.line(30, containing='"seeding"')
         without = alone.ok(*fetch(port))
@@ -59,7 +87,7 @@ def test_a_fetch_goes_through_the_node_and_says_the_same(preserver, user, tmp_pa
             assert row(user, COMMITS[0])["state"] == "seeding"
             assert user.ok(*fetch(port))["unchanged"]
             wait_until(lambda: downloaded(user) >= through["bytes_from_peers"], 30, "the counting")
-    assert downloaded(alone) >= without["bytes_from_peers"] >= 20_000_000
+    assert downloaded(alone) >= without["bytes_from_peers"] >= SIZE
     assert tree(folder(user)) == tree(folder(alone))
     assert set(through) == set(without)
     different = {"path", "torrent", "seconds"}
@@ -83,34 +111,37 @@ def test_a_fetch_goes_through_the_node_and_says_the_same(preserver, user, tmp_pa
         (("priority", REPO, "absurd"), 2),
     ],
 )
-def test_failures_are_the_same_with_a_node_and_without(user, arguments, code):
-    without = user.run(*arguments, "--json")
-    with seeding(user):
-        through = user.run(*arguments, "--json")
+def test_failures_are_the_same_with_a_node_and_without(with_and_without, arguments, code):
+    without, through = (user.run(*arguments, "--json") for user in with_and_without)
     assert (without.code, through.code) == (code, code)
     assert without.json["error"] == through.json["error"]
 
 
 def test_interrupting_the_command_leaves_the_download_running(preserver, user):
-    with seeding(preserver.user, "--upload-limit", "4MB/s") as (seeder, port), seeding(user):
+    preserver.user.ok("limits", *SLOW)
+    with seeding(preserver.user) as (seeder, port), seeding(user):
         seeder.line(30, containing='"seeding"')
         with running(p2pqwen(*fetch(port)), user.environment) as command:
             wait_until(lambda: row(user, COMMITS[0]).get("progress", 0) > 0.1, 30, "a tenth of it")
             command.send_signal(signal.SIGINT)
             assert command.wait(20) == 130
             assert "the node goes on" in command.stderr
+        assert row(user, COMMITS[0])["progress"] < 1
+        preserver.user.ok("limits", "--upload", "0")
         wait_until(lambda: row(user, COMMITS[0])["state"] == "seeding", 30, "the rest of it")
     assert user.ok("verify", REPO)["ok"]
 
 
 def test_a_killed_node_goes_on_with_its_fetches_and_loses_nothing(preserver, user):
     size = sum(map(len, tree(folder(preserver.user)).values()))
-    with seeding(preserver.user, "--upload-limit", "4MB/s") as (seeder, port):
+    preserver.user.ok("limits", *SLOW)
+    with seeding(preserver.user) as (seeder, port):
         seeder.line(30, containing='"seeding"')
         with seeding(user) as (node, _), running(p2pqwen(*fetch(port)), user.environment) as command:
             wait_until(lambda: row(user, COMMITS[0]).get("progress", 0) > 0.5, 40, "half of it")
             node.kill()
             assert command.wait(20) == 5  # the node stopped answering
+        preserver.user.ok("limits", "--upload", "0")
         assert user.ok("status")["node"] is None
         with seeding(user) as (node, _):
             wait_until(lambda: row(user, COMMITS[0]).get("state") == "seeding", 40, "the rest of it")
@@ -119,12 +150,13 @@ def test_a_killed_node_goes_on_with_its_fetches_and_loses_nothing(preserver, use
             return preserver.user.ok("limits")["uploaded_this_month"]
 
         wait_until(lambda: uploaded() >= size, 30, "the counting")
-        assert uploaded() < size + 4_000_000  # what came twice are the pieces that were on their way
+        assert uploaded() < size + size // 3  # what came twice are the pieces that were on their way
     assert user.ok("verify", REPO)["ok"]
 
 
 def test_pause_holds_a_seed_and_a_fetch_and_survives_a_restart(preserver, user):
-    with seeding(preserver.user, "--upload-limit", "4MB/s") as (seeder, port):
+    preserver.user.ok("limits", *SLOW)
+    with seeding(preserver.user) as (seeder, port):
         seeder.line(30, containing='"seeding"')
         with seeding(user), running(p2pqwen(*fetch(port)), user.environment) as command:
             wait_until(lambda: row(user, COMMITS[0]).get("progress", 0) > 0.1, 30, "a tenth of it")
@@ -133,6 +165,7 @@ def test_pause_holds_a_seed_and_a_fetch_and_survives_a_restart(preserver, user):
             wait_until(lambda: f"p2pqwen resume {REPO}" in command.stderr, 15, "whoever waits for it to be told")
             here = row(user, COMMITS[0])["progress"]
             assert here < 1
+        preserver.user.ok("limits", "--upload", "0")
         with seeding(user) as (node, _):
             wait_until(lambda: user.ok("status")["node"], 10, "status")
             assert user.ok("resume", REPO)["paused"] is False
@@ -162,19 +195,18 @@ def test_remove_through_the_node_drops_what_it_serves(preserver):
 def test_limits_hold_at_once_and_the_quota_survives_a_restart(preserver, user):
     with seeding(preserver.user) as (seeder, port):
         seeder.line(30, containing='"seeding"')
-        done = preserver.user.ok("limits", "--upload", "3MB/s", "--monthly-upload", "30MB")
-        assert (done["upload"], done["monthly_upload"], done["may_upload"]) == (3_000_000, 30_000_000, True)
+        done = preserver.user.ok("limits", "--upload", "1MB/s", "--monthly-upload", "30MB")
+        assert (done["upload"], done["monthly_upload"], done["may_upload"]) == (1_000_000, 30_000_000, True)
         started = time.monotonic()
         user.ok(*fetch(port))
-        assert time.monotonic() - started > 3.0  # 20 MB at 3 MB/s; a bound from below, which load does not break
-        wait_until(lambda: preserver.user.ok("limits")["uploaded_this_month"] >= 20_000_000, 30, "the counting")
-    preserver.user.ok("limits", "--upload", "0", "--monthly-upload", "10MB")
-    assert preserver.user.ok("limits")["reason"] == "this month's upload of 10.0 MB is used up"
+        assert time.monotonic() - started > 1.0  # 2 MB at 1 MB/s; a bound from below, which load does not break
+        wait_until(lambda: preserver.user.ok("limits")["uploaded_this_month"] >= SIZE, 30, "the counting")
+    preserver.user.ok("limits", "--upload", "0", "--monthly-upload", "1MB")
+    assert preserver.user.ok("limits")["reason"] == "this month's upload of 1.00 MB is used up"
     with seeding(preserver.user) as (seeder, port):
         seeder.line(30, containing='"limits"')
-        other = preserver.trusted_by("other")
-        quiet_config(other)
-        assert other.run(*fetch(port, "--timeout", "3")).code == 5
+        other = trusting(preserver, "other")
+        assert other.run(*fetch(port, "--timeout", "1")).code == 5
         preserver.user.ok("limits", "--monthly-upload", "0")
         other.ok(*fetch(port))
 
@@ -183,12 +215,12 @@ def test_a_fast_line_does_not_run_past_the_quota(preserver, user):
     def sent():
         return row(preserver.user, COMMITS[0])["uploaded"]
 
-    preserver.user.ok("limits", "--monthly-upload", "4MB")  # of 20 MB that loopback carries before anybody looks
+    preserver.user.ok("limits", "--monthly-upload", "400kB")  # of 2 MB that loopback carries before anybody looks
     with seeding(preserver.user) as (seeder, port):
         seeder.line(30, containing='"seeding"')
         with running(p2pqwen(*fetch(port)), user.environment):
-            wait_until(lambda: sent() >= 2_000_000, 60, "half of the quota")
-            assert sent() < 4_200_000
+            wait_until(lambda: sent() >= 100_000, 60, "a quarter of the quota")
+            assert sent() < 420_000
 
 
 def test_outside_the_hours_a_fetch_is_refused_or_waits(preserver, user):
@@ -224,28 +256,27 @@ def ask(user, path, headers, method="GET", body=None):
         return answer.status, answer.read()
 
 
-def test_the_api_refuses_web_pages_and_shows_metrics(preserver):
+def test_the_api_refuses_web_pages_and_shows_metrics(running_node):
+    preserver, node = running_node
     user = preserver.user
-    with seeding(user, "--metrics", "127.0.0.1:0") as (node, _):
-        node.line(30, containing='"seeding"')
-        assert (user.home / "control.sock").stat().st_mode & 0o777 == 0o600
-        assert ask(user, "/v1/node", {"Host": "localhost"})[0] == 200
-        for headers in (
-            {"Host": "evil.example"},
-            {"Host": "localhost.evil.example"},
-            {"Host": "localhost", "Origin": "http://evil.example"},
-            {"Host": "localhost", "Origin": "null"},
-            {"Host": "localhost", "Sec-Fetch-Site": "cross-site"},
-            {},
-        ):
-            assert ask(user, "/v1/node", headers)[0] in {400, 403}, headers
-        port = node.json_line(10, containing='"metrics"')["port"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
-        assert 'p2pqwen_snapshots{state="seeding"} 1.0' in text
-        assert f'p2pqwen_snapshot_size_bytes{{commit="{COMMITS[0]}",repo="{REPO}"}}' in text
-        with pytest.raises(urllib.error.HTTPError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/node", timeout=10)
+    assert (user.home / "control.sock").stat().st_mode & 0o777 == 0o600
+    assert ask(user, "/v1/node", {"Host": "localhost"})[0] == 200
+    for headers in (
+        {"Host": "evil.example"},
+        {"Host": "localhost.evil.example"},
+        {"Host": "localhost", "Origin": "http://evil.example"},
+        {"Host": "localhost", "Origin": "null"},
+        {"Host": "localhost", "Sec-Fetch-Site": "cross-site"},
+        {},
+    ):
+        assert ask(user, "/v1/node", headers)[0] in {400, 403}, headers
+    port = node.json_line(10, containing='"metrics"')["port"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    assert 'p2pqwen_snapshots{state="seeding"} 1.0' in text
+    assert f'p2pqwen_snapshot_size_bytes{{commit="{COMMITS[0]}",repo="{REPO}"}}' in text
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/node", timeout=10)
 
 
 @pytest.mark.parametrize(
@@ -269,9 +300,9 @@ def test_the_api_refuses_web_pages_and_shows_metrics(preserver):
         ("POST", "/v1/fetches", {"target": "x" * (1 << 20)}, 413, "POST /v1/fetches: Request Entity Too Large"),
     ],
 )
-def test_the_api_refuses_what_it_does_not_understand(preserver, method, path, body, status, problem):
-    with seeding(preserver.user):
-        found, answer = ask(preserver.user, path, {"Host": "localhost"}, method=method, body=body)
+def test_the_api_refuses_what_it_does_not_understand(running_node, method, path, body, status, problem):
+    preserver, _ = running_node
+    found, answer = ask(preserver.user, path, {"Host": "localhost"}, method=method, body=body)
     assert (found, problem in json.loads(answer)["error"]["what"]) == (status, True), answer
 
 
@@ -324,11 +355,11 @@ def test_without_unix_sockets_a_token_is_needed(preserver):
     assert not path.exists()
 
 
-def test_one_node_for_each_home(preserver):
-    with seeding(preserver.user) as (node, _):
-        second = preserver.user.run("seed", "--listen", "127.0.0.1:0")
-        assert second.code == 1
-        assert f"process {node.pid}" in second.stderr
+def test_one_node_for_each_home(running_node):
+    preserver, node = running_node
+    second = preserver.user.run("seed", "--listen", "127.0.0.1:0")
+    assert second.code == 1
+    assert f"process {node.pid}" in second.stderr
 
 
 def test_it_stops_in_time_with_fetches_that_hang(preserver, user):

@@ -127,7 +127,7 @@ def test_without_a_peer_that_has_them_there_are_no_piece_layers(snapshot, tmp_pa
         peers = [
             network.peer(content, one, host) for one, host in zip((None, refuses, lies), addresses(), strict=False)
         ]
-        found = ask_for_layers(swarm, bare, [one.endpoint for one in peers], timeout=60, report=ignore)
+        found = ask_for_layers(swarm, bare, [one.endpoint for one in peers], timeout=20, report=ignore)
     assert not found.has_all_layers
 
 

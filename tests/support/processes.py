@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support.forks import ROOT, WarmPopen
 from tests.support.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
 STOP_SECONDS = 20.0
+_OURS = [sys.executable, "-m", "p2pqwen"]
 
 
 class Process:
@@ -24,15 +25,7 @@ class Process:
 
     def __init__(self, arguments: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
         self.arguments = [str(argument) for argument in arguments]
-        self._process = subprocess.Popen(
-            self.arguments,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, **(environment or {})},
-        )
+        self._process = _start(self.arguments, {**os.environ, **(environment or {})})
         self.lines: list[str] = []
         self.errors: list[str] = []
         assert self._process.stdout is not None
@@ -130,8 +123,15 @@ def running(arguments: Sequence[str | Path], environment: Mapping[str, str] | No
 
 
 def p2pqwen(*arguments: str | Path) -> list[str | Path]:
-    """The command line of our own program in this Python."""
-    return [sys.executable, "-m", "p2pqwen", *arguments]
+    """The command line of our own program in this Python; `Process` starts it warm, others as it stands."""
+    return [*_OURS, *arguments]
+
+
+def _start(arguments: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str] | WarmPopen:
+    if arguments[: len(_OURS)] == _OURS:
+        return WarmPopen(arguments[len(_OURS) :], environment)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=environment)
 
 
 def _collect(stream: Any, add: Callable[[str], None]) -> None:

@@ -25,7 +25,7 @@ from tests.support.addresses import LOOPBACK
 from tests.support.command import CommandLine
 from tests.support.models import small_model, write_folder
 from tests.support.processes import Process, p2pqwen, running
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENT, wait_until
 
 REPO = "Qwen/Tiny"
 COMMIT = "c0ffee" * 6 + "c0de"
@@ -77,11 +77,11 @@ def make_snapshot(save_path: Path, files: Mapping[str, bytes] | None = None, com
 
 def pump_until(condition: Callable[[], Any], *swarms: Swarm, seconds: float = 20.0, what: str = "") -> Any:
     """Run sessions until something is true; fail naming what never happened."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENT * seconds
     while not (found := condition()):
         for swarm in swarms:
             swarm.pump(0.02)
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        assert time.monotonic() < deadline, f"not within {PATIENT * seconds:g} s: {what}"
     return found
 
 

@@ -6,35 +6,23 @@ for each of them nobody would run the tests.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
 from multiprocessing import connection
-from multiprocessing.context import ForkServerContext, ForkServerProcess
-from multiprocessing.forkserver import ensure_running
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from unittest import mock
 
 from tests.support.command import DEADLINE, CommandLine, Ended, _environment
-from tests.support.faults.shim import Strike, build, changes
-from tests.support.processes import ROOT
-
-_PRELOAD = ["p2pqwen.cli.main", "p2pqwen.node", "p2pqwen.operations.fetch", "p2pqwen.operations.preserve",
-            "p2pqwen.operations.publish", "p2pqwen.operations.update", "p2pqwen.operations.verify_target",
-            "huggingface_hub.hf_api", "dulwich.client", "libtorrent", "tests.support.warm"]  # fmt: skip
-
+from tests.support.faults.shim import Strike, changes
+from tests.support.forks import LOCK, ROOT, context
 
 HUNG = -1000
-# Starting a process looks after all others, and two threads that read how one ended would both be told wrong.
-_LOCK = threading.Lock()
 
 
 class WarmCommand:
@@ -50,10 +38,10 @@ class WarmCommand:
         self._output = Path(tempfile.mkdtemp(prefix="p2pqwen-warm-"))
         environment = _environment(user.environment)
         words = [str(one) for one in arguments]
-        self._process: ForkServerProcess = _context().Process(
+        self._process: ForkServerProcess = context().Process(
             target=_child, args=(words, environment, self._output, strike, folder), daemon=True
         )
-        with _LOCK:
+        with LOCK:
             self._process.start()
         self._started = self._ended = time.monotonic()
 
@@ -65,14 +53,14 @@ class WarmCommand:
     ) -> None:
         self.kill()
         connection.wait([self._process.sentinel])
-        with _LOCK:
+        with LOCK:
             self._process.join()
             self._process.close()
         shutil.rmtree(self._output)
 
     @property
     def ended(self) -> bool:
-        with _LOCK:
+        with LOCK:
             return not self._process.is_alive()
 
     @property
@@ -92,7 +80,7 @@ class WarmCommand:
 
     def kill(self) -> None:
         """End it as a power cut would."""
-        with _LOCK:
+        with LOCK:
             if self._process.is_alive():
                 self._process.kill()
 
@@ -100,7 +88,7 @@ class WarmCommand:
         """Wait for its end; where there is none in time, the code is `HUNG`."""
         self.join(seconds)
         self._ended = time.monotonic()
-        with _LOCK:
+        with LOCK:
             code = HUNG if self._process.exitcode is None else self._process.exitcode
         return Ended(code, self._read("stdout"), self._read("stderr"))
 
@@ -115,19 +103,6 @@ def run_warm(user: CommandLine, *arguments: str | Path, seconds: float = DEADLIN
         ended = command.wait(seconds)
     assert "Traceback" not in ended.stderr, ended.stderr
     return ended
-
-
-@cache
-def _context() -> ForkServerContext:
-    """Start the process that everything is forked from; it has no thread, and the library of faults is loaded."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)
-    environment = {"PYTHONPATH": str(ROOT)}
-    if (library := build()) is not None:
-        environment["LD_PRELOAD"] = str(library)
-    with mock.patch.dict(os.environ, environment):
-        ensure_running()
-    return context
 
 
 def _child(

@@ -32,7 +32,7 @@ WEIGHTS = "model.safetensors"
 NEW_FILES = {**small_model(1_300_000), "vocab.bin": noise(300_000, "vocab")}
 OLD_FILES = {**small_model(500_000), "config.json": b'{"model_type": "qwen2"}\n'}
 QUIET = ("--no-dht", "--no-lsd", "--no-upnp", "--no-trackers")
-SLOW = "1.5MB/s"
+SLOW = "6MB/s"
 _MAIN = "refs/main"
 
 

@@ -57,7 +57,7 @@ def test_what_is_read_has_one_spelling(data):
         (b"i1e\n", "goes on after its end"),
         (b"l" * 102 + b"e" * 102, "nested too deep"),
         (b"l" * 100_000, "nested too deep"),
-        (b"l" + b"0:" * bencode.MAX_VALUES + b"e", "too many values"),
+        pytest.param(b"l" + b"0:" * bencode.MAX_VALUES + b"e", "too many values", marks=pytest.mark.slow),
     ],
 )
 def test_refused(data, problem):

@@ -112,6 +112,7 @@ def test_named_cases_by_the_recipe(tmp_path, sizes):
         assert lt.bencode(libtorrents_own(torrent.layout, tmp_path / torrent.name)[b"info"]) == torrent.info
 
 
+@pytest.mark.slow
 def test_ten_thousand_small_files(tmp_path):
     payload = {RepoPath(f"{n % 100:02}/{n:05}.txt"): b"%d" % n for n in range(10_000)}
     torrent = made(payload, RECIPE_PIECE)

@@ -196,6 +196,7 @@ def test_refused(data, problem):
         parse_metainfo(data)
 
 
+@pytest.mark.slow
 def test_too_many_files():
     many = {b"%06d" % number: {b"": LEAF} for number in range(MAX_FILES + 5)}
     with pytest.raises(FormatError, match="too many files"):

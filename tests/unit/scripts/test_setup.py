@@ -1,0 +1,68 @@
+"""The scripts install system packages only where the user, or CI, says so."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT
+
+SOURCE = f". {ROOT}/scripts/lib/setup.sh; "
+
+
+def shell(words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if name not in {"CI", "install"}}
+    command = ["bash", "-euc", SOURCE + words]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=kept | environment, stdin=subprocess.DEVNULL
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "may"),
+    [({}, False), ({"CI": "true"}, True), ({"CI": ""}, False), ({"install": "1"}, True)],
+)
+def test_without_a_terminal_nothing_is_installed_unless_it_was_said(environment, may):
+    assert shell("may_install git && echo yes || echo no", **environment).stdout == ("yes\n" if may else "no\n")
+
+
+@pytest.mark.parametrize(("answer", "may"), [("y", True), ("Yes", True), ("n", False), ("", False)])
+def test_at_a_terminal_it_asks_and_names_the_packages(answer, may):
+    main, other = pty.openpty()
+    kept = {name: value for name, value in os.environ.items() if name not in {"CI", "install"}}
+    try:
+        with subprocess.Popen(
+            ["bash", "-euc", SOURCE + "may_install aria2 nginx && echo yes || echo no"],
+            stdin=other, stderr=other, stdout=subprocess.PIPE, text=True, env=kept,
+        ) as process:  # fmt: skip
+            asked = os.read(main, 1000).decode()
+            os.write(main, f"{answer}\n".encode())
+            said, _ = process.communicate(timeout=30)
+    finally:
+        os.close(main)
+        os.close(other)
+    assert "apt install aria2 nginx ?" in asked
+    assert said == ("yes\n" if may else "no\n")
+
+
+def test_what_is_missing_is_named_by_its_package(tmp_path):
+    for name in ("git", "ip", "gcc", "nft"):
+        (tmp_path / name).symlink_to("/bin/true")
+    bash = Path("/bin/bash")
+    done = subprocess.run(
+        [bash, "-euc", f"{SOURCE}PATH={tmp_path}; missing_packages"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert {"git", "build-essential"}.isdisjoint(done.stdout.split())
+    assert "aria2" in done.stdout.split() or Path("/usr/sbin/aria2c").exists()
+
+
+def test_the_script_explains_its_options():
+    done = subprocess.run([ROOT / "scripts" / "test", "--help"], capture_output=True, text=True, check=True)
+    assert "--fast" in done.stdout
+    assert "--install" in done.stdout
+    assert "set -euo" not in done.stdout
