@@ -108,6 +108,51 @@ def test_101_a_home_of_an_older_version_is_closed_at_the_next_start(tmp_path):
     assert {oct(stat.S_IMODE(path.stat().st_mode)) for path in untouched} == {"0o644"}
 
 
+@pytest.mark.parametrize("name", ["keys", "library", "trust", "log"])
+def test_121_a_folder_with_a_name_like_ours_makes_no_home(tmp_path, name):
+    place = tmp_path / "somewhere"
+    (place / name).mkdir(parents=True)
+    (place / name / "notes.txt").write_text("")
+    user = CommandLine(tmp_path, P2PQWEN_HOME=str(place))
+    for path in (place, *place.rglob("*")):
+        path.chmod(0o755)
+    user.ok("list")
+    assert {oct(stat.S_IMODE(path.stat().st_mode)) for path in (place, place / name, place / name / "notes.txt")} == {
+        "0o755"
+    }
+
+
+@pytest.mark.parametrize("others", ["a folder", "sticky", "home directory"])
+def test_121_what_else_lives_in_a_home_keeps_its_modes(tmp_path, others, monkeypatch):
+    place = tmp_path / "shared"
+    home = Home(place)
+    place.mkdir()
+    with StateStore(home.state) as store:
+        store.put("a", 1)
+    home.state.chmod(0o644)
+    (home.log / "node").mkdir(parents=True)
+    home.log.chmod(0o755)
+    mine = place / "notes.txt"
+    mine.write_text("")
+    mine.chmod(0o644)
+    place.chmod(0o1755 if others == "sticky" else 0o755)
+    if others == "a folder":
+        (place / "photos").mkdir()
+        (place / "photos").chmod(0o755)
+    if others == "home directory":
+        monkeypatch.setenv("HOME", str(place))
+    before = stat.S_IMODE(place.stat().st_mode)
+    user = CommandLine(tmp_path, P2PQWEN_HOME=str(place))
+    found = {one["check"]: one for one in user.run("doctor", "--json").json["findings"]}["permissions"]
+    assert stat.S_IMODE(place.stat().st_mode) == before
+    assert stat.S_IMODE(mine.stat().st_mode) == 0o644
+    assert stat.S_IMODE(home.state.stat().st_mode) == 0o600
+    assert stat.S_IMODE(home.log.stat().st_mode) == 0o700
+    assert not (place / "photos").exists() or stat.S_IMODE((place / "photos").stat().st_mode) == 0o755
+    assert not found["ok"]
+    assert "a folder of its own" in found["advice"]
+
+
 def test_a_folder_that_is_no_home_is_left_as_it_is(tmp_path):
     place = tmp_path / "somewhere"
     place.mkdir(mode=0o755)
