@@ -38,6 +38,7 @@ _SCHEMA = "CREATE TABLE IF NOT EXISTS documents (name TEXT PRIMARY KEY, body BLO
 _NOTHING = bytes(32)
 _KEPT = ("limits", "steward", "choice/", "month/")  # names, and beginnings of names
 _KEPT_MONTHS = 2
+_BESIDE = ("-wal", "-shm")
 KEPT_FILE = "choices.json"
 
 Json = Any
@@ -50,14 +51,9 @@ class StateStore:
         self._path = path
         self._lock = threading.Lock()
         self._kept = path.with_name(KEPT_FILE)
-        # One at a time: a database that another process is just making looks like one that was cut off.
-        with lock(path.parent / "locks" / "state.lock", wait=True):
-            try:
-                self._connection = self._open(report)
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-                    raise DiskError(f"cannot open {path}", got=str(error)) from error
-                self._connection = self._rebuild(str(error), report)
+        self._report = report
+        self._connection = self._connected()
+        self._opened = _identity(path)
 
     def __enter__(self) -> Self:
         return self
@@ -116,10 +112,32 @@ class StateStore:
     @contextlib.contextmanager
     def _using(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
+            self._follow()
             try:
                 yield self._connection
             except sqlite3.Error as error:
                 raise DiskError(f"cannot use {self._path}", got=str(error)) from error
+
+    def _follow(self) -> None:
+        """Go on with the database that stands here now, where the one we opened was deleted or set aside meanwhile.
+
+        A file without a name takes what is written to it and keeps none of it, and other processes see nothing of that.
+        """
+        if self._opened == _identity(self._path):
+            return
+        before, self._connection = self._connection, self._connected()
+        self._opened = _identity(self._path)
+        before.close()
+
+    def _connected(self) -> sqlite3.Connection:
+        # One at a time: a database that another process is just making looks like one that was cut off.
+        with lock(self._path.parent / "locks" / "state.lock", wait=True):
+            try:
+                return self._open(self._report)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                    raise DiskError(f"cannot open {self._path}", got=str(error)) from error
+                return self._rebuild(str(error), self._report)
 
     def _keep(self, connection: sqlite3.Connection, *, sync: bool = True) -> None:
         """Write what the user said beside the database; raises `DiskError`."""
@@ -157,6 +175,9 @@ class StateStore:
     def _open(self, report: Report) -> sqlite3.Connection:
         cut_off = self._path.is_file() and self._path.stat().st_size == 0
         with disk_errors(f"open {self._path}"):
+            if not self._path.exists():  # what is beside it is of one that was deleted, perhaps in use by a node still
+                for extra in _BESIDE:
+                    self._path.with_name(self._path.name + extra).unlink(missing_ok=True)
             os.close(open_private(self._path, os.O_RDWR))  # SQLite gives the files beside it the same mode
         connection = _connect(self._path)
         try:
@@ -181,7 +202,7 @@ class StateStore:
         saved = _salvage(self._path)
         with disk_errors(f"set {self._path} aside"):
             self._path.replace(aside)
-            for extra in ("-wal", "-shm"):
+            for extra in _BESIDE:
                 self._path.with_name(self._path.name + extra).unlink(missing_ok=True)
         report(
             Notice(
@@ -198,6 +219,15 @@ class StateStore:
             _write_seal(connection, seal)
             self._keep(connection)
         return connection
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another of the same name, None where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _always(value: Json) -> Callable[[Json | None], Json | None]:
