@@ -165,7 +165,10 @@ class ControlServer:
 
 async def _arguments(request: web.Request) -> Json:
     """Join path, query and body; raises `UsageError`."""
-    body = await request.read()
+    try:
+        body = await request.read()
+    except web.RequestPayloadError as error:  # it says it is compressed, and is not
+        raise UsageError("the request is no call: its body cannot be read", got=str(error)[:200]) from error
     try:
         value = parse_call(body, max_bytes=MAX_REQUEST) if body else {}
     except FormatError as error:
