@@ -69,11 +69,12 @@ class ControlServer:
     def __enter__(self) -> Self:
         self._thread.start()
         try:
-            if self._loopback:
+            listener = None if self._loopback else address.bind_unix(self._home)
+            if listener is None:
                 listener, found = address.bind_loopback(self._home)
                 self._serve(listener, token=found.token, calls=True)
             else:
-                self._serve(address.bind_unix(self._home), token=None, calls=True)
+                self._serve(listener, token=None, calls=True)
             if self._metrics_on is not None:
                 listener = _listen(*self._metrics_on)
                 host, port = listener.getsockname()[:2]

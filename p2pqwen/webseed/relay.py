@@ -31,8 +31,8 @@ from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.webseed.account import Account, Outlook
 from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.buffers import MEMORY_LIMIT, BufferPool
-from p2pqwen.webseed.loop_thread import LoopThread
 from p2pqwen.webseed.fault_log import fault_log
+from p2pqwen.webseed.loop_thread import LoopThread
 from p2pqwen.webseed.patience import Patience
 from p2pqwen.webseed.piece_check import PieceCheck
 from p2pqwen.webseed.piece_run import pieces

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -10,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from p2pqwen.errors import DiskError
 from p2pqwen.library import durable
 from p2pqwen.library.event_log import EventLog
 from p2pqwen.library.home import Home
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.state_store import StateStore
+from p2pqwen.server import address
+from p2pqwen.server.client import ControlClient
+from p2pqwen.server.control import ControlServer
 from tests.support.command import CommandLine
 from tests.support.nodes import quiet_config, seeding
 from tests.support.preserved import Preserver, small_model
@@ -183,3 +188,31 @@ def test_a_log_that_was_open_is_closed_when_it_is_gone_on_with(tmp_path):
     assert stat.S_IMODE((folder / "node.jsonl").stat().st_mode) == 0o600
     assert len((folder / "node.jsonl").read_text().splitlines()) == 2
     assert not complaints
+
+
+@pytest.mark.parametrize("says", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_modes_and_sockets_can_hold_a_home(tmp_path, monkeypatch, says):
+    def refuse(*_arguments, **_more):
+        raise OSError(says, os.strerror(says))
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    monkeypatch.setattr(stat, "S_IMODE", lambda _: 0o755)
+    home = Home(tmp_path / "home")
+    with durable.lock(home.locks / "one.lock"):
+        durable.write(home.trust / "a" / "b.json", b"{}")
+    with StateStore(home.state) as store:
+        store.put("a", 1)
+    with monkeypatch.context() as without_sockets:
+        without_sockets.setattr(address, "_short_path", refuse)
+        with ControlServer(home.root, {"GET /v1/node": lambda _: {"pid": 1}}, {}):
+            assert ControlClient(home.root).call("GET", "/v1/node") == {"pid": 1}
+
+
+def test_a_mode_that_fails_otherwise_is_an_error(tmp_path, monkeypatch):
+    def refuse(*_arguments, **_more):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    monkeypatch.setattr(stat, "S_IMODE", lambda _: 0o755)
+    with pytest.raises(DiskError):
+        durable.write(tmp_path / "a" / "b.json", b"{}")
