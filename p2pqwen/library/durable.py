@@ -91,10 +91,10 @@ def give_mode(target: Path | int, mode: int) -> None:
     One that keeps its own, of somebody else who lets us use it or on a file system without modes, is used as it is:
     `doctor` tells of it, and a private key is not read from there.
     """
-    if stat.S_IMODE(os.stat(target).st_mode) == mode:
+    if stat.S_IMODE(os.stat(target).st_mode) == mode:  # noqa: PTH116 - a descriptor too
         return
     try:
-        os.chmod(target, mode)
+        os.chmod(target, mode)  # noqa: PTH101
     except OSError as error:
         if error.errno not in _NO_MODES:
             raise

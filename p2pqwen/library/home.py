@@ -43,7 +43,7 @@ class Home:
 
         Nothing is touched but what goes by a name of ours and belongs to this user. The payload keeps its modes: it may
         be hard-linked into the Hugging Face cache. So does whatever else has a second name, and no link is followed. A
-        folder that other things live in as well (`/tmp`, somebody's home directory) stays open itself: `doctor` says so.
+        folder that other things live in (`/tmp`, somebody's home directory) stays open itself: `doctor` says so.
         """
         if not self.is_open or not self._is_a_home:
             return False
