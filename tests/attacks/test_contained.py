@@ -134,6 +134,32 @@ def test_96_a_fault_on_one_publishers_way_leaves_the_others_alone(two, user, tmp
     assert [row.state for row in by_id[hostile.id].sources] == ["unchanged", "unreachable"]
 
 
+@pytest.mark.parametrize("kind", ["a file", "a loop"])
+def test_125_what_is_no_publisher_among_the_trusted_stops_no_update(two, user, tmp_path, kind):
+    _, good = two
+    (tmp_path / "good.json").write_bytes(good.publish([make_entry(2)]))
+    stray = Home(user.home).trust / ("ab" * 32)
+    if kind == "a file":
+        stray.write_text("")
+    else:
+        stray.symlink_to(stray)
+    rows = {row["publisher"]: row for row in user.ok("index", "update")["publishers"]}
+    assert rows[str(good.id)]["version"] == 2
+
+
+@pytest.mark.parametrize("name", ["folders.json", "node.json", "peers.json", "choices.json", "verified"])
+def test_125_a_file_of_the_home_that_is_nested_too_deep_is_one_that_makes_no_sense(user, name):
+    home = Home(user.home)
+    held = hold(home)
+    user.ok("verify", str(held.id))
+    paths = list(home.verified.iterdir()) if name == "verified" else [home.root / name]
+    assert paths
+    for path in paths:
+        path.write_bytes(b"[" * 200_000)
+    for command in (("list",), ("status",), ("verify", str(held.id)), ("library", "scrub", "--all")):
+        assert user.run(*command, "--json").code == 0, command
+
+
 def test_96_a_publisher_that_cannot_be_stored_is_told_after_the_others_were(two, user, tmp_path, monkeypatch):
     hostile, good = two
     for one, name, signer in ((hostile, "hostile", "index2"), (good, "good", "index")):
