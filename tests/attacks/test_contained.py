@@ -160,6 +160,25 @@ def test_125_a_file_of_the_home_that_is_nested_too_deep_is_one_that_makes_no_sen
         assert user.run(*command, "--json").code == 0, command
 
 
+STRAYS = {
+    "a loop beside organisations": lambda library, _: (library / "loop").symlink_to("loop"),
+    "a loop beside models": lambda library, _: (library / "Qwen" / "loop").symlink_to("loop"),
+    "a marker that is a folder": lambda _, torrent: torrent.with_suffix(".partial").mkdir(),
+    "a marker that is a loop": lambda _, torrent: torrent.with_suffix(".partial").symlink_to(f"{torrent.stem}.partial"),
+}
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+def test_126_what_cannot_be_looked_at_in_a_library_hides_nothing_beside_it(user, stray):
+    home = Home(user.home)
+    good, bad = hold(home), hold(home, {"a": b"a" * 5000}, "Qwen/Broken")
+    STRAYS[stray](home.library, bad.torrent_path)
+    for command in ("list", "status"):
+        rows = {row["repo"]: row for row in user.ok(command)["snapshots"]}
+        assert rows.keys() == {"Qwen/Tiny", "Qwen/Broken"}
+    assert user.ok("verify", str(good.id))["ok"]
+
+
 def test_96_a_publisher_that_cannot_be_stored_is_told_after_the_others_were(two, user, tmp_path, monkeypatch):
     hostile, good = two
     for one, name, signer in ((hostile, "hostile", "index2"), (good, "good", "index")):
