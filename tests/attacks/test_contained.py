@@ -117,6 +117,8 @@ def test_95_an_index_of_before_the_limit_stops_nothing(two, user, tmp_path, mist
 class BrokenRoute:
     """A way to bundles that an answer brings to a fault of ours."""
 
+    unfinished: tuple[str, ...] = ()
+
     def indexes(self, *_: object) -> object:
         raise KeyError("nobody thought of this")
 
