@@ -17,7 +17,7 @@ from p2pqwen.errors import NotFoundError, VerificationError
 from p2pqwen.events import Event, Notice
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
-from p2pqwen.library.snapshots import Library
+from p2pqwen.library.snapshots import Library, seal_of
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.operations.bulk_survey import wanted_repos
 from p2pqwen.operations.health import watched_swarms
@@ -32,6 +32,7 @@ from p2pqwen.webseed.file_server import FileServer
 from p2pqwen.webseed.offered_file import Offer
 from p2pqwen.webseed.probe import Served, check_bases
 from p2pqwen.webseed.relay import Relay
+from tests.support.addresses import LOOPBACK
 from tests.support.command import CommandLine
 from tests.support.models import noise, write_folder
 from tests.support.publishing import NOW, Publisher, Rules, chain, digest, keyid, make_entry, make_index
@@ -204,7 +205,8 @@ def strangers_torrent(home: Home) -> SnapshotId:
     held = hold(home, {"w.bin": b"w" * 300_000}, "Qwen/Stranger")
     metainfo = held.metainfo()
     other = make_torrent({"w.bin": b"w" * 300_000}, piece_length=65536, snapshot=held.id)
-    Library(home).replace_torrent(held.id, replace(other, manifest=metainfo.manifest).encode())
+    held.torrent_path.write_bytes(replace(other, manifest=metainfo.manifest).encode())
+    seal_of(held.torrent_path).unlink(missing_ok=True)
     with pytest.raises(VerificationError):
         check_recipe(Library(home).all()[0].metainfo())
     return held.id
@@ -276,7 +278,7 @@ def test_103_a_web_seed_whose_answer_nobody_understands_does_not_stop_the_next(t
         urls = (hostile, f"http://127.0.0.1:{server.port}/Qwen/Tiny/")
         found = check_bases(torrent, [Base(url, Origin.COMMAND_LINE, torrent.name) for url in urls])
         assert [[file.served for file in one.files] for one in found] == [[Served.BAD], [Served.RIGHT]]
-        with Relay(patience=HASTY) as relay:
+        with Relay(named=LOOPBACK, patience=HASTY) as relay:
             offered = relay.offer(torrent, bases(torrent, *urls))
             with fetching(torrent, tmp_path / "dst", offered.urls) as download:
                 assert download.wait(60), (offered.accounts, download.alerts[-20:])
