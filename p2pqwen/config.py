@@ -18,16 +18,22 @@ from typing import Any
 import platformdirs
 
 from p2pqwen.errors import DiskError, FormatError, UsageError
+from p2pqwen.hidden import hide
 from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.space import RESERVE
+from p2pqwen.torrent.web_address import check_web_url
+from p2pqwen.user_path import no_home, user_path
 from p2pqwen.values.byte_size import parse_rate, parse_size
 from p2pqwen.values.duration import parse_duration
+from p2pqwen.values.hub_token import HubToken
 from p2pqwen.values.named_hosts import NamedHosts
+from p2pqwen.values.proxy import Proxies
 from p2pqwen.values.snapshot_id import RepoId
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 MAX_CONFIG_BYTES = 1 << 20
+MAX_TOKEN_FILE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +41,13 @@ class HubConfig:
     """How to reach the Hugging Face Hub and where its cache is."""
 
     endpoint: str = DEFAULT_ENDPOINT
-    token: str | None = field(default=None, repr=False)
+    given_token: HubToken = field(default_factory=HubToken)
     cache: Path = Path("~/.cache/huggingface/hub")
+
+    @property
+    def token(self) -> str | None:
+        """Return the token, None where there is none; raises `UsageError` for what can be none."""
+        return self.given_token.value()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +115,7 @@ class Config:
     """Everything the composition root needs."""
 
     home: Home
-    hub: HubConfig = HubConfig()
+    hub: HubConfig = field(default_factory=HubConfig)
     network: NetworkConfig = NetworkConfig()
     library: LibraryConfig = LibraryConfig()
     watch: WatchConfig = WatchConfig()
@@ -130,7 +141,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         raise UsageError(f"{home.config_file}: [web_seeds] bases", expected="a list of URLs")
     return Config(
         home=home,
-        hub=_hub(environment),
+        hub=_hub(environment, home),
         network=_network(settings.get("network", {}), home.config_file, environment.get("P2PQWEN_DHT_BOOTSTRAP")),
         library=_library(settings.get("library", {}), home),
         watch=_watch(settings.get("watch", {}), home),
@@ -140,35 +151,61 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
 
 def _home_root(environment: Mapping[str, str]) -> Path:
     if chosen := environment.get("P2PQWEN_HOME"):
-        return Path(chosen).expanduser().absolute()
-    return default_home()
+        return user_path(chosen, "P2PQWEN_HOME").absolute()
+    if (known := default_home()) is None:
+        raise no_home("P2PQWEN_HOME", None)
+    return known
 
 
-def default_home() -> Path:
-    """Return the home where none is named."""
-    return platformdirs.user_data_path("p2pqwen", appauthor=False)
-
-
-def _hub(environment: Mapping[str, str]) -> HubConfig:
-    hf_home = Path(
-        environment.get("HF_HOME")
-        or Path(environment.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "huggingface"
-    ).expanduser()
-    cache = Path(environment.get("HF_HUB_CACHE") or hf_home / "hub").expanduser().absolute()
-    token = environment.get("HF_TOKEN") or _token_file(
-        Path(environment.get("HF_TOKEN_PATH") or hf_home / "token").expanduser()
-    )
-    endpoint = (environment.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
-    if not endpoint.startswith(("https://", "http://")):
-        raise UsageError("HF_ENDPOINT", expected="a URL with http or https", got=endpoint)
-    return HubConfig(endpoint=endpoint, token=token, cache=cache)
-
-
-def _token_file(path: Path) -> str | None:
+def default_home() -> Path | None:
+    """Return the home where none is named, None for a user without a home directory."""
     try:
-        return path.read_text(encoding="utf-8").strip() or None
-    except OSError:
+        return platformdirs.user_data_path("p2pqwen", appauthor=False)
+    except RuntimeError:
         return None
+
+
+def _hub(environment: Mapping[str, str], home: Home) -> HubConfig:
+    hf_home = _hf_home(environment, home)
+    cache = user_path(environment.get("HF_HUB_CACHE") or hf_home / "hub", "HF_HUB_CACHE").absolute()
+    token = HubToken(environment.get("HF_TOKEN") or "")
+    if not token.trimmed:
+        token = _token_file(user_path(environment.get("HF_TOKEN_PATH") or hf_home / "token", "HF_TOKEN_PATH"))
+    hide(token.trimmed)
+    for secret in Proxies.of(environment).passwords:
+        hide(secret)
+    return HubConfig(endpoint=_endpoint(environment.get("HF_ENDPOINT") or ""), given_token=token, cache=cache)
+
+
+def _endpoint(given: str) -> str:
+    """Return the Hub's address without what a file or a variable adds around it; raises `UsageError`."""
+    endpoint = given.strip(" \t\r\n\ufeff").rstrip("/") or DEFAULT_ENDPOINT
+    if set(endpoint) & set("?#"):
+        raise UsageError("HF_ENDPOINT", expected="a URL without query and fragment", got=repr(endpoint[:120]))
+    try:
+        return check_web_url(endpoint)
+    except FormatError as error:
+        raise UsageError(f"HF_ENDPOINT is {error.what}", expected=error.expected, got=error.got) from error
+
+
+def _hf_home(environment: Mapping[str, str], home: Home) -> Path:
+    if chosen := environment.get("HF_HOME"):
+        return user_path(chosen, "HF_HOME")
+    if caches := environment.get("XDG_CACHE_HOME"):
+        return user_path(caches, "XDG_CACHE_HOME") / "huggingface"
+    try:
+        return Path("~/.cache/huggingface").expanduser()
+    except RuntimeError:  # a service's user, as a rule: nobody shares a cache with it
+        return home.root / "huggingface"
+
+
+def _token_file(path: Path) -> HubToken:
+    try:
+        with path.open("rb") as file:
+            # What is no UTF-8 stays what it is, and is no token: whoever asks for one is told so.
+            return HubToken(file.read(MAX_TOKEN_FILE).decode("utf-8", "surrogateescape"), str(path))
+    except OSError:
+        return HubToken()
 
 
 def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkConfig:
@@ -221,7 +258,7 @@ def _library(table: object, home: Home) -> LibraryConfig:
         entry = {"path": one} if isinstance(one, str) else one
         if not (isinstance(entry, dict) and isinstance(entry.get("path"), str) and entry.keys() <= {"path", "reserve"}):
             raise UsageError(f"{source} folders", expected="paths, or {path = …, reserve = …}", got=repr(one))
-        root = Path(entry["path"]).expanduser()
+        root = user_path(entry["path"], f"{source} folders")
         if not root.is_absolute():
             raise UsageError(f"{source} folders", expected="absolute paths", got=entry["path"])
         for other in (home.library, *(folder.root for folder in folders)):
@@ -255,7 +292,7 @@ def _watch(table: object, home: Home) -> WatchConfig:
         except UsageError as error:
             raise UsageError(f"{source} {name}: {error.what}", expected=error.expected, got=error.got) from error
     if (watchlist := values.get("watchlist")) is not None:
-        values["watchlist"] = home.root / Path(watchlist).expanduser()
+        values["watchlist"] = home.root / user_path(watchlist, f"{source} watchlist")
     return WatchConfig(**values)
 
 

@@ -536,11 +536,12 @@ class Node:
     def service(self) -> Service:
         """Return the systemd unit of this home's node."""
         from p2pqwen.operations.service import Service
+        from p2pqwen.user_path import user_path
 
         return Service(
             home=self.home.root,
             default_home=default_home(),
-            config_folder=Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()),
+            config_folder=user_path(os.environ.get("XDG_CONFIG_HOME") or "~/.config", "the service's unit"),
             program=(sys.executable, "-m", "p2pqwen"),
             environment=os.environ,
         )
@@ -551,6 +552,7 @@ class Node:
         from p2pqwen.operations.doctor import Patient
         from p2pqwen.operations.scrub import scrub_records
         from p2pqwen.swarm.endpoint import Endpoint
+        from p2pqwen.values.proxy import Proxies
 
         now = datetime.now(UTC)
         with self.state_store(report) as store:
@@ -571,6 +573,7 @@ class Node:
             now=lambda: datetime.now(UTC),
             limits=limits,
             uploaded_this_month=moved.uploaded,
+            proxies=Proxies.of(os.environ),
         )
 
     def _running_node(self) -> RunningNode | None:

@@ -34,11 +34,12 @@ from p2pqwen.index.mutable_item import ItemAddress, MutableItem, sign_item, sign
 from p2pqwen.index.pointer import Pointer  # noqa: E402
 from p2pqwen.index.publisher_link import PublisherLink  # noqa: E402
 from p2pqwen.index.root import SignedRoot  # noqa: E402
+from p2pqwen.manifest.git_object import blob_oid, commit_oid, tree_oid  # noqa: E402
 from p2pqwen.manifest.lfs_pointer import pointer_bytes  # noqa: E402
 from p2pqwen.signing.envelope import pae  # noqa: E402
 from p2pqwen.torrent.signature import sign_torrent  # noqa: E402
 from p2pqwen.values import base64_text  # noqa: E402
-from p2pqwen.values.digest import Sha256  # noqa: E402
+from p2pqwen.values.digest import GitOid, Sha256  # noqa: E402
 from p2pqwen.values.repo_path import RepoPath  # noqa: E402
 from p2pqwen.values.snapshot_id import SnapshotId  # noqa: E402
 from p2pqwen.values.strict_json import JsonValue, canonical  # noqa: E402
@@ -129,7 +130,68 @@ def torrent_files() -> dict[str, bytes]:
         f"torrent/{metainfo.commit}.torrent": metainfo.encode(),
         "torrent/expected.json": pretty(expected),
         "torrent/swapped.json": pretty(swapped_row()),
+        "torrent/git_rows.json": pretty(git_rows()),
     }
+
+
+def git_rows() -> dict[str, Any]:
+    """Manifests of commits with rows as git may have them, and with rows that no reader may take: section 2."""
+    weights = b"w" * 70_000
+    digest, size = Sha256.of(weights), len(weights)
+    usual = pointer_bytes(digest, size).decode()
+    other = pointer_bytes(Sha256.of(b"other"), size).decode().replace("\n", "\r\n")
+
+    def lfs(pointer: str | None, oid_of: str | None = None) -> dict[str, Any]:
+        row = {"path": "model.safetensors", "size": size, "sha256": str(digest), "lfs": True, "mode": "100644"}
+        row["git_oid"] = str(blob_oid((oid_of or pointer or usual).encode()))
+        return row if pointer is None else {**row, "pointer": pointer}
+
+    def plain(path: str, content: bytes, mode: str) -> dict[str, Any]:
+        oid = str(blob_oid(content))
+        row = {"path": path, "size": len(content), "sha256": str(Sha256.of(content)), "git_oid": oid, "lfs": False}
+        return {**row, "mode": mode}
+
+    odd = {
+        "CR LF": usual.replace("\n", "\r\n"),
+        "no newline at the end": usual.rstrip("\n"),
+        "an extension": usual.replace("oid", f"ext-0-gzip sha256:{'0' * 63}1\noid"),
+        "the older version": usual.replace("https://git-lfs.github.com/spec/v1", "https://hawser.github.com/spec/v1"),
+        "text beyond ASCII": usual.replace("oid", "ext-0-x ümlaut\noid"),
+    }
+    accepted = {f"a pointer with {what}": [lfs(text)] for what, text in odd.items()}
+    accepted["a symlink, and an executable file"] = [
+        plain("alias.json", b"../../etc/passwd", "120000"),
+        plain("run.sh", b"#!/bin/sh\n", "100755"),
+    ]
+    crlf = odd["CR LF"]
+    refused = {
+        "the canonical pointer given": [lfs(usual)],
+        "a pointer that is null": [{**lfs(None), "pointer": None}],
+        "a pointer to other content": [lfs(other)],
+        "a pointer to another size": [lfs(crlf.replace("70000", "70001"))],
+        "text that is no pointer": [lfs("weights")],
+        "a pointer of more than 1,024 bytes": [lfs(crlf + " " * 1024)],
+        "the blob id of the canonical pointer beside another one": [lfs(crlf, oid_of=usual)],
+        "the blob id of a pointer that is not given": [lfs(None, oid_of=crlf)],
+        "a pointer of a plain file": [{**plain("a", b"x", "100644"), "pointer": crlf}],
+        "a mode that git does not have": [plain("a", b"x", "120777")],
+    }
+    return {
+        "accepted": [{"what": what, "manifest": git_manifest(rows)} for what, rows in accepted.items()],
+        "refused": [{"why": why, "manifest": git_manifest(rows)} for why, rows in refused.items()],
+    }
+
+
+def git_manifest(rows: list[dict[str, Any]]) -> str:
+    """Return the manifest of a commit with these rows, proven by its object."""
+    tree = tree_oid((RepoPath(row["path"]), row["mode"], GitOid.parse(row["git_oid"])) for row in rows)
+    author = "Ann <ann@example.org> 1795467600 +0000"
+    commit = f"tree {tree}\nauthor {author}\ncommitter {author}\n\none\n".encode()
+    document = {
+        "type": "manifest", "spec": 1, "repo_type": "model", "repo": "Qwen/Tiny", "commit": str(commit_oid(commit)),
+        "commit_object": base64_text.encode(commit), "license": None, "files": rows,
+    }  # fmt: skip
+    return canonical(document).decode()
 
 
 def swapped_row() -> dict[str, Any]:

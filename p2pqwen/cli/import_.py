@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from p2pqwen.operations.library_import import Import, Imported
     from p2pqwen.operations.scrub import Scrubbed
 
+_SHOWN = 5
+
 app = typer.Typer(no_args_is_help=True, help="The snapshots on this disk: import, scrub.")
 
 
@@ -167,6 +169,7 @@ def _fields(one: Imported) -> dict[str, Any]:
         "bytes_copied": one.copied,
         "bytes_missing": one.missing,
         "bad": [{"path": bad.path, "expected": bad.expected, "got": bad.got} for bad in one.bad],
+        "ignored": list(one.ignored),
         "unchanged": one.unchanged,
         "warnings": list(one.warnings),
     }
@@ -184,6 +187,9 @@ def _lines(done: Import) -> list[str]:
         lines.append(f"  linked {format_size(one.linked)}, copied {format_size(one.copied)}")
         if one.missing:
             lines.append(f"  {format_size(one.missing)} missing: `p2pqwen fetch {one.held.id}` brings them")
+        if one.ignored:
+            shown = ", ".join(one.ignored[:_SHOWN]) + (", …" if len(one.ignored) > _SHOWN else "")
+            lines.append(f"  not the model's, left where they are: {shown}")
         lines += [f"  bad  {bad.path}: expected {bad.expected}, got {bad.got}" for bad in one.bad]
         lines += [f"  warning: {warning}" for warning in one.warnings]
     lines += [f"left alone: {source}: {reason}" for source, reason in done.unmatched]

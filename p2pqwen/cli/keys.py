@@ -10,7 +10,7 @@ import typer
 
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
-from p2pqwen.cli.passphrase import known_passphrase, new_passphrase
+from p2pqwen.cli.passphrase import chosen_passphrase, known_passphrase
 
 if TYPE_CHECKING:
     from p2pqwen.operations.keys import PublisherShown
@@ -46,7 +46,7 @@ def init(
     with Output(as_json=json_output) as out:
         node = open_node()
         check_no_publisher(node.keys)  # before a passphrase is asked for
-        shown = init_keys(node.keys, name, new_passphrase(out, without=no_passphrase))
+        shown = init_keys(node.keys, name, chosen_passphrase(out, without=no_passphrase))
         lines = [
             "",
             "Give the publisher id to those who shall trust you.",
@@ -75,7 +75,7 @@ def new(
     from p2pqwen.operations.keys import format_public, new_key
 
     with Output(as_json=json_output) as out:
-        key = new_key(open_node().keys, label, new_passphrase(out, without=no_passphrase))
+        key = new_key(open_node().keys, label, chosen_passphrase(out, without=no_passphrase))
         public = format_public(key)
         out.result(
             {"keyid": str(key.public.keyid), "label": key.label, "public": public},
@@ -143,7 +143,7 @@ def rotate(
             fresh,
             draft=draft,
             passphrase=partial(known_passphrase, out),
-            new_passphrase=new_passphrase(out, without=no_passphrase) if fresh else None,
+            new_passphrase=chosen_passphrase(out, without=no_passphrase) if fresh else None,
         )
         out.result(rotation_fields(done), rotation_lines(done))
 

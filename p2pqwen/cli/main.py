@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from p2pqwen import __version__, errors
 from p2pqwen.cli import exit_codes
 from p2pqwen.cli.output import give_up_stdout, prepare_streams, print_error, print_interrupted, unwritten
+from p2pqwen.cli.utf8 import names_are_utf8, start_again
 from p2pqwen.cli.wrong_call import asks_for_help, wrong_call
 
 app = typer.Typer(
@@ -54,6 +55,8 @@ for _group in _GROUPS:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; the only place where errors become words and codes."""
+    if arguments is None and not names_are_utf8():
+        start_again()
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given
     prepare_streams()

@@ -20,6 +20,7 @@ import typer
 from p2pqwen import errors
 from p2pqwen.cli import exit_codes
 from p2pqwen.events import Event, Happened, Notice, Progress
+from p2pqwen.hidden import covered
 from p2pqwen.values.byte_size import format_rate, format_size
 from p2pqwen.values.printable_text import printable
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+_STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}  # by descriptor
 _LINE_EVERY = 5.0  # seconds between progress lines where there is no terminal
 
 
@@ -76,7 +78,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """Say one line to the person, on stderr."""
-        line = printable(text, limit=2000)
+        line = printable(covered(text), limit=2000)
         if self._bars is not None:
             self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
@@ -88,7 +90,7 @@ class Output:
             line = _as_json({"event": event.event, **event.facts})
         else:
             facts = " ".join(f"{key}={value}" for key, value in event.facts.items() if value is not None)
-            line = printable(f"{event.event}: {facts}", limit=2000)
+            line = printable(covered(f"{event.event}: {facts}"), limit=2000)
         with _to_stdout():
             print(line)
 
@@ -97,7 +99,7 @@ class Output:
         self._close_bars()
         with _to_stdout():
             for line in [_as_json(fields)] if self.as_json else lines:
-                print(line if self.as_json else printable(line, limit=4000))
+                print(line if self.as_json else printable(covered(line), limit=4000))
 
     def confirm(self, question: str, *, default: bool = False) -> bool:
         """Ask yes or no. Bars are taken away first, and nothing is reported meanwhile: it would hide the question."""
@@ -109,7 +111,11 @@ class Output:
         """Ask for words that are not shown while they are typed; as `confirm` does."""
         with self._lock:
             self._close_bars()
-            return str(typer.prompt(question, hide_input=True, confirmation_prompt=twice, err=True))
+            try:
+                return str(typer.prompt(question, hide_input=True, confirmation_prompt=twice, err=True))
+            except UnicodeDecodeError as error:
+                said = f"the terminal sends what is no {error.encoding}"
+                raise errors.UsageError(said, hint="set the terminal and LANG to the same encoding") from error
 
     def _progress(self, event: Progress) -> None:
         if self._terminal:
@@ -148,11 +154,20 @@ def can_redraw(stream: TextIO) -> bool:
 
 
 def prepare_streams() -> None:
-    """Let no character that the terminal's encoding lacks, and no stream that was closed, end a command."""
-    for name in ("stdout", "stderr"):
+    """Let no character that the terminal's encoding lacks, and no stream that was closed, end a command.
+
+    A closed one is as /dev/null from here on, its descriptor too: else the next file or socket that is opened gets the
+    number, and what is printed, or read by a program that is started, goes there.
+    """
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor < len(_STREAMS):
+        os.set_inheritable(descriptor, True)  # as standard streams are
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    for name, mode in _STREAMS.items():
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open until the end
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
@@ -189,9 +204,9 @@ def _say(line: str) -> None:
 
 def print_error(error: errors.P2pqwenError, *, code: int, as_json: bool) -> None:
     """Print `error: what, expected, got` and its hint to stderr; with `--json` an object to stdout too."""
-    _say(f"error: {printable(error.message, limit=2000)}")
+    _say(f"error: {printable(covered(error.message), limit=2000)}")
     if error.hint:
-        _say(f"hint: {printable(error.hint, limit=2000)}")
+        _say(f"hint: {printable(covered(error.hint), limit=2000)}")
     if as_json:
         _print_failure(error, code)
 
@@ -230,7 +245,7 @@ def _print_failure(error: errors.P2pqwenError, code: int) -> None:
 
 def _as_json(value: Mapping[str, Any]) -> str:
     """Print an object in ASCII: what an index or a torrent says reaches a terminal as escapes at most."""
-    return json.dumps(value).replace("\x7f", "\\u007f")
+    return covered(json.dumps(value)).replace("\x7f", "\\u007f")
 
 
 def _progress_line(event: Progress, gained: int, seconds: float) -> str:
@@ -251,7 +266,7 @@ def _words(event: Progress, rate: float) -> str:
     amount = format_size(event.done) if in_bytes else str(event.done)
     if event.total is not None:
         amount += f" of {format_size(event.total)}" if in_bytes else f" of {event.total} {event.unit}"
-    parts = [amount, format_rate(rate) if in_bytes and rate > 0 else "", printable(event.detail, limit=60)]
+    parts = [amount, format_rate(rate) if in_bytes and rate > 0 else "", printable(covered(event.detail), limit=60)]
     return ", ".join(part for part in parts if part)
 
 

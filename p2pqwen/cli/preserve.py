@@ -164,7 +164,7 @@ def _from_folder(
 
 
 def _git_source(node: Node, folder: Path, git: str | None) -> GitSource | None:
-    from p2pqwen.hub.git_commit import commit_object, tree_rows
+    from p2pqwen.hub.git_commit import commit_object, small_blobs, tree_rows
     from p2pqwen.operations.preserve_folder import GitSource
     from p2pqwen.values.named_hosts import NamedHosts
 
@@ -176,6 +176,7 @@ def _git_source(node: Node, folder: Path, git: str | None) -> GitSource | None:
     return GitSource(
         lambda commit: commit_object(chosen, commit, token=token, named=named),
         lambda commit: tree_rows(chosen, commit, token=token, named=named),
+        lambda commit, oids: small_blobs(oids, chosen, commit, token=token, named=named),
         asked=git is not None,
     )
 

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from p2pqwen.hidden import covered
 from p2pqwen.operations.node_state import SnapshotState
 from p2pqwen.operations.status import Status
 from p2pqwen.values.byte_size import format_rate, format_size
@@ -92,7 +93,7 @@ def _screen(found: Status, notes: list[str], console: Console) -> Group:
 
 
 def _head(found: Status, notes: list[str]) -> list[str]:
-    return [*(printable(note, limit=300) for note in notes), summary(found)]
+    return [*(printable(covered(note), limit=300) for note in notes), summary(found)]
 
 
 def _table(rows: Sequence[SnapshotState], width: int) -> Table:

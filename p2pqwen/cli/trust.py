@@ -105,13 +105,13 @@ def _add_by_id(node: Node, out: Output, publisher: str, index: str | None, way: 
 def _named(node: Node, out: Output, text: str, index: str | None, *, yes: bool) -> tuple[str, str | None]:
     """Return the publisher id and the place of its index that a user meant; raises `UsageError`."""
     import sys
-    from pathlib import Path
 
     from p2pqwen.errors import P2pqwenError, UsageError
     from p2pqwen.mirrors.location import Location, is_web
     from p2pqwen.operations.trust import publisher_at
+    from p2pqwen.user_path import user_path
 
-    if index is not None or not (is_web(text) or Path(text).expanduser().exists()):
+    if index is not None or not (is_web(text) or user_path(text, "PUBLISHER").exists()):
         return text, index
     source = Location.of_user(text)
     found = publisher_at(source, now=datetime.now(UTC), named=node.trust.named_hosts)

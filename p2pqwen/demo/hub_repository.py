@@ -7,8 +7,11 @@ folder's own `.gitattributes` (gitattributes(5)); files above 10 MiB are LFS in 
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from dulwich.attrs import GitAttributes
 from dulwich.index import commit_tree
@@ -58,16 +61,26 @@ class HubRepository:
         self.commits: dict[CommitId, dict[str, StoredFile]] = {}
 
     def commit(
-        self, folder: Path, *, branch: str = "main", message: str = "Upload model", executable: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        *,
+        branch: str = "main",
+        message: str = "Upload model",
+        executable: tuple[str, ...] = (),
+        links: bool = False,
+        pointers: Mapping[str, bytes] = MappingProxyType({}),
     ) -> CommitId:
         """Commit every file of a folder to a branch and return the commit's id.
 
-        LFS content is served from the folder itself, so those files must stay as they are.
+        LFS content is served from the folder itself, so those files must stay as they are. `links`: symlinks are
+        committed as such, as git does, and not followed. `pointers`: LFS pointers in another than the canonical form.
         """
         attributes = _attributes(folder)
-        found = (path for path in folder.rglob("*") if path.is_file())
+        found = (path for path in folder.rglob("*") if path.is_file() or (links and path.is_symlink()))
         files = {
-            name: self._store(path, name, attributes, 0o100755 if name in executable else 0o100644)
+            name: self._store_link(path, name)
+            if links and path.is_symlink()
+            else self._store(path, name, attributes, 0o100755 if name in executable else 0o100644, pointers.get(name))
             for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in found)
         }
         commit = self._write_commit(files, self.branches.get(branch), message)
@@ -89,7 +102,13 @@ class HubRepository:
         """Find an LFS file of any commit by its content."""
         return next((file for files in self.commits.values() for file in files.values() if file.sha256 == sha256), None)
 
-    def _store(self, path: Path, name: str, attributes: GitAttributes, mode: int) -> StoredFile:
+    def _store_link(self, path: Path, name: str) -> StoredFile:
+        content = os.fsencode(path.readlink())
+        blob = Blob.from_string(content)
+        self.objects.add_object(blob)
+        return StoredFile(name, len(content), blob.id.decode(), None, b"", content, 0o120000)
+
+    def _store(self, path: Path, name: str, attributes: GitAttributes, mode: int, odd: bytes | None) -> StoredFile:
         size = path.stat().st_size
         tracked = attributes.match_path(name.encode()).get(b"filter") == b"lfs"
         lfs = size > MAX_GIT_FILE or (tracked and size > 0)  # git-lfs: the pointer of an empty file is an empty file
@@ -98,6 +117,7 @@ class HubRepository:
         pointer = (
             f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode() if lfs else b""
         )
+        pointer = odd or pointer
         content = pointer if lfs else path.read_bytes()
         blob = Blob.from_string(content)
         self.objects.add_object(blob)

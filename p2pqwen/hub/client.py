@@ -10,11 +10,12 @@ import hashlib
 import itertools
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
@@ -195,6 +196,10 @@ class HubClient:
     def tree_rows(self, snapshot: SnapshotId) -> list[tuple[RepoPath, str, GitOid]]:
         """Fetch the commit's tree over git: (path, mode, id), for modes that the API does not tell."""
         return self._over_git(snapshot, git_commit.tree_rows)
+
+    def small_blobs(self, snapshot: SnapshotId, oids: Collection[GitOid]) -> dict[GitOid, bytes]:
+        """Fetch small blobs of a commit over git, such as LFS pointers; those that are not there are left out."""
+        return self._over_git(snapshot, partial(git_commit.small_blobs, oids))
 
     def _fetch(self, snapshot: SnapshotId, file: HubFile, scratch: Path, on_bytes: Callable[[int], None]) -> Path:
         def came(count: int) -> None:

@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 )
 
 from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError
+from p2pqwen.tls_error import tls_words
 
 _HINT_TOKEN = "if it is private or gated, set HF_TOKEN to a token that may read it"  # noqa: S105 - a hint, no secret
 _HINT_TERMS = "accept its terms on the Hub, then set HF_TOKEN to a token of that account"
@@ -53,6 +54,8 @@ def translate(error: BaseException, what: str, *, endpoint: str, with_token: boo
         return translate(error.__cause__, what, endpoint=endpoint, with_token=with_token)
     if isinstance(error, OfflineModeIsEnabled):
         return NetworkError(f"cannot ask {endpoint} for {what}: offline mode", hint="unset HF_HUB_OFFLINE")
+    if (said := tls_words(error)) is not None:
+        return NetworkError(f"no secure connection to {endpoint} for {what}", got=said)
     if isinstance(error, HfHubHTTPError):
         return _of_answer(error, what, with_token=with_token)
     if isinstance(error, (httpx2.HTTPError, httpx2.InvalidURL, FileMetadataError, LocalEntryNotFoundError)):

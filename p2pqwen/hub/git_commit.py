@@ -8,19 +8,20 @@ and small files.
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from dulwich.errors import NotGitRepository
 from dulwich.object_store import BaseObjectStore
-from dulwich.objects import Commit, ObjectID
+from dulwich.objects import Blob, Commit, ObjectID
 from dulwich.repo import Repo
 
 from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError, UsageError, VerificationError
 from p2pqwen.hub.git_transport import Budget, FilterRefusedError, fetch_commit
-from p2pqwen.manifest.git_object import MAX_COMMIT_OBJECT, commit_oid
+from p2pqwen.manifest.git_object import MAX_COMMIT_OBJECT, blob_oid, commit_oid
+from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE
 from p2pqwen.values.digest import CommitId, GitOid
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.values.repo_path import RepoPath
@@ -29,6 +30,7 @@ MAX_TREE_ENTRIES = 200_000
 _SUBMODULE = 0o160000
 _NO_TREES = b"tree:0"
 _NO_BLOBS = b"blob:none"
+_SMALL_BLOBS = b"blob:limit=%d" % (MAX_POINTER_SIZE + 1)  # git leaves out blobs of at least so many bytes
 
 TreeRow = tuple[RepoPath, str, GitOid]
 """Path, mode (`100644`) and id of one file of a commit."""
@@ -38,7 +40,7 @@ Answer_co = TypeVar("Answer_co", covariant=True)
 
 
 class Reader(Protocol[Answer_co]):
-    """`commit_object` or `tree_rows`."""
+    """`commit_object`, `tree_rows`, or `small_blobs` of some ids."""
 
     def __call__(self, source: str, commit: CommitId, token: str | None = None, *, named: NamedHosts) -> Answer_co:
         """Read from a URL or a folder."""
@@ -59,6 +61,29 @@ def tree_rows(
 ) -> list[TreeRow]:
     """Return every file of the commit's tree; raises as `commit_object` does, and `FormatError` for unsafe paths."""
     return _ask(source, token, named, _NO_BLOBS, commit, lambda store: _rows(store, commit))
+
+
+def small_blobs(
+    oids: Collection[GitOid], source: str, commit: CommitId, token: str | None = None, *, named: NamedHosts = NONE_NAMED
+) -> dict[GitOid, bytes]:
+    """Return those of a commit's blobs that are small enough for an LFS pointer; raises as `commit_object` does.
+
+    They are checked against their ids. A blob that the source does not have is left out.
+    """
+    if not oids:
+        return {}
+    return _ask(source, token, named, _SMALL_BLOBS, commit, lambda store: dict(_small(store, oids)))
+
+
+def _small(store: BaseObjectStore, oids: Iterable[GitOid]) -> Iterator[tuple[GitOid, bytes]]:
+    for oid in oids:
+        try:
+            item = store[ObjectID(str(oid).encode())]
+        except KeyError:
+            continue
+        data = item.as_raw_string()
+        if isinstance(item, Blob) and len(data) <= MAX_POINTER_SIZE and blob_oid(data) == oid:
+            yield oid, data
 
 
 def _ask(

@@ -12,7 +12,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 import urllib3
-from dulwich.client import HTTPUnauthorized, Urllib3HttpGitClient, default_urllib3_manager
+from dulwich.client import HTTPUnauthorized, Urllib3HttpGitClient, default_user_agent_string
 from dulwich.errors import GitProtocolError, NotGitRepository
 from dulwich.object_store import MemoryObjectStore
 from dulwich.objects import ObjectID
@@ -20,7 +20,8 @@ from dulwich.repo import MemoryRepo
 
 from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError
 from p2pqwen.hub.pack_limits import check_pack
-from p2pqwen.net.urllib3_guard import guarded_managers
+from p2pqwen.net.urllib3_guard import guarded_manager
+from p2pqwen.tls_error import tls_words
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.named_hosts import Guard, NamedHosts
 
@@ -110,6 +111,8 @@ def _broken(error: Exception | str, url: str, commit: CommitId, *, filtered: boo
 
 
 def _said(error: Exception) -> str:
+    if (said := tls_words(error)) is not None:
+        return said
     cause = error.__cause__
     if isinstance(cause, urllib3.exceptions.MaxRetryError):
         return str(cause.reason).rpartition(": ")[2]  # without urllib3's account of its objects
@@ -134,11 +137,11 @@ class _Client(Urllib3HttpGitClient):
     """dulwich's client with a budget, and no talk with servers that are not git servers."""
 
     def __init__(self, url: str, token: str | None, guard: Guard, budget: Budget) -> None:
-        direct, by_proxy = guarded_managers(guard)
-        manager = default_urllib3_manager(
-            None, pool_manager_cls=direct, proxy_manager_cls=by_proxy, base_url=url, timeout=SILENCE_SECONDS
+        # Not dulwich's own choice, which asks for https through the proxy for http, and knows no SOCKS.
+        headers = {"User-agent": default_user_agent_string()}
+        manager = guarded_manager(
+            guard, url, headers=headers, cert_reqs="CERT_REQUIRED", timeout=SILENCE_SECONDS, retries=_RETRIES
         )
-        manager.connection_pool_kw["retries"] = _RETRIES
         super().__init__(
             url,
             pool_manager=manager,

@@ -13,10 +13,11 @@ from functools import cache
 
 import httpx2
 from huggingface_hub import constants, set_client_factory
-from huggingface_hub.utils._http import default_client_factory
+from huggingface_hub.utils._http import hf_request_event_hook
 
 from p2pqwen.hub.pace import Pace
-from p2pqwen.net.httpx_guard import guard_client
+from p2pqwen.net.httpx_guard import guarded_client
+from p2pqwen.tls_error import check_authorities
 from p2pqwen.values.host import Host
 from p2pqwen.values.named_hosts import Guard, NamedHosts
 
@@ -61,8 +62,8 @@ def configure() -> None:
 
 
 def _client() -> httpx2.Client:  # noqa: TID251 - as the guard makes it
-    client = guard_client(default_client_factory, _guard.get)
-    client.event_hooks["request"].append(_before_request)
+    check_authorities()
+    client = guarded_client(_guard.get, [hf_request_event_hook, _before_request])
     client.event_hooks["response"].append(_after_answer)
     return client
 

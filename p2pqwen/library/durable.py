@@ -183,6 +183,37 @@ def read(path: Path, *, max_bytes: int) -> bytes:
     return data
 
 
+class SharedLock:
+    """A lock file that many hold at once, each until it closes it or ends; `alone` makes one of them the only one."""
+
+    def __init__(self, path: Path) -> None:
+        """Join those who hold it, waiting for one who is alone; raises `DiskError`."""
+        with disk_errors(f"open the lock {path}"):
+            self._descriptor = open_private(path, os.O_RDWR)
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def close(self) -> None:
+        """Leave."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Tell whether nobody else holds it; then nobody does before the block ends.
+
+        To be called under another lock that whoever joins needs too: flock(2) lets go of one before it takes the other.
+        """
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+
 class LockHeldError(P2pqwenError):
     """Another process holds the lock; `owner` is what it wrote there (its pid)."""
 

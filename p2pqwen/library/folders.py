@@ -197,22 +197,32 @@ class LibraryFolders:
         for folder, snapshots in held.items():
             if folder.main or not (snapshots or _read_id(folder)):
                 continue
-            name = _read_id(folder) or _give_id(folder)
+            name = _read_id(folder) or self._give_id(folder)
             known = before.get(name, {}).get("snapshots", {})
             sizes = {str(one): known[str(one)] if str(one) in known else size_of(one) for one in snapshots}
             seen[name] = {"path": str(folder.root), "snapshots": sizes}
         if any(before.get(name) != entry for name, entry in seen.items()):
             with durable.lock(self._lock, wait=True):
+                self._read = (-1, {})  # two writes within a tick of the clock have one time
                 durable.write(self._memory_file, json.dumps({**self._memory(), **seen}).encode())
 
     def forget(self, snapshot: SnapshotId) -> None:
         """Forget a snapshot whose disk is not here."""
         with durable.lock(self._lock, wait=True):
+            self._read = (-1, {})
             memory = self._memory()
             for entry in memory.values():
                 entry["snapshots"].pop(str(snapshot), None)
             durable.write(self._memory_file, json.dumps(memory).encode())
             self._read = (-1, {})
+
+    def _give_id(self, folder: LibraryFolder) -> str:
+        with durable.lock(self._lock, wait=True):
+            if (given := _read_id(folder)) is not None:  # by another process, meanwhile
+                return given
+            name = secrets.token_hex(16)
+            durable.write(folder.root / ID_FILE, f"{name}\n".encode(), mode=durable.SHARED)
+            return name
 
     def _memory(self) -> Memory:
         """Return what folders.json says; one that makes no sense says nothing, and is written anew."""
@@ -272,9 +282,3 @@ def _read_id(folder: LibraryFolder) -> str | None:
             return file.read(_MAX_ID).decode("ascii").strip() or None
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def _give_id(folder: LibraryFolder) -> str:
-    name = secrets.token_hex(16)
-    durable.write(folder.root / ID_FILE, f"{name}\n".encode(), mode=durable.SHARED)
-    return name

@@ -20,7 +20,7 @@ _CLOSED = frozenset({
     "node.json", "peers.json", "pointers", "resume", "state.sqlite", "trust", "verified",
 })  # fmt: skip
 # SQLite's files, what was set aside, what a write that was cut off left.
-_BESIDE = re.compile(r"state\.sqlite[-.].+|\..+\.[0-9]+-[0-9a-f]{8}\.tmp")
+_BESIDE = re.compile(r"\.?state\.sqlite[-.].+|\..+\.[0-9]+-[0-9a-f]{8}\.tmp")
 _ID = "[0-9a-f]" * 64
 
 

@@ -292,7 +292,11 @@ class Library:
     def finish(
         self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None, verified: Verified
     ) -> HeldSnapshot:
-        """Say that everything wanted is here and verified: complete, or partial where files were chosen."""
+        """Say that everything wanted is here and verified: complete, or partial where files were chosen.
+
+        Raises as `begin` does, before anything is written.
+        """
+        self._refuse_another(snapshot, torrent)
         place = self._here(snapshot)
         durable.sync_tree(place.folder(snapshot))
         self.verified.keep(snapshot, verified)

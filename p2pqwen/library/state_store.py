@@ -8,6 +8,9 @@ Losing a document is harmless by design: its reader then works from its defaults
 But for what the user said: pins, pauses, limits, the budget, and the uploads that a monthly quota counts. They are also
 kept beside it, in choices.json, written in the same transaction. Where the database is gone or broken they come back
 from there, and that is said: whoever deletes state.sqlite must not set free by that what was pinned.
+
+A database is made under another name and then renamed, so that nobody meets one that is not whole yet. It is opened,
+checked and mended by one process at a time, and set aside only when no other has it open.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from typing import Any, NoReturn, Self
 
 from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.library.durable import disk_errors, lock, open_private, read, write
+from p2pqwen.library.durable import SharedLock, disk_errors, lock, open_private, read, rename, write
 from p2pqwen.library.sealed import seal as seal_document
 from p2pqwen.library.sealed import unseal
 from p2pqwen.values import json_fields
@@ -52,6 +55,7 @@ class StateStore:
         self._lock = threading.Lock()
         self._kept = path.with_name(KEPT_FILE)
         self._report = report
+        self._users: SharedLock | None = None
         self._connection = self._connected()
         self._opened = _identity(path)
 
@@ -66,6 +70,8 @@ class StateStore:
     def close(self) -> None:
         """Close the database; the store is of no use afterwards."""
         self._connection.close()
+        if self._users is not None:
+            self._users.close()
 
     def get(self, name: str) -> Json | None:
         """Return a document, None if there is none that is right."""
@@ -130,14 +136,17 @@ class StateStore:
         before.close()
 
     def _connected(self) -> sqlite3.Connection:
-        # One at a time: a database that another process is just making looks like one that was cut off.
-        with lock(self._path.parent / "locks" / "state.lock", wait=True):
+        locks = self._path.parent / "locks"
+        with lock(locks / f"{self._path.name}.lock", wait=True):
+            users = self._users or SharedLock(locks / f"{self._path.name}.users")
             try:
-                return self._open(self._report)
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-                    raise DiskError(f"cannot open {self._path}", got=str(error)) from error
-                return self._rebuild(str(error), self._report)
+                connection = self._open_or_rebuild(users)
+            except BaseException:
+                if self._users is None:
+                    users.close()
+                raise
+            self._users = users
+            return connection
 
     def _keep(self, connection: sqlite3.Connection, *, sync: bool = True) -> None:
         """Write what the user said beside the database; raises `DiskError`."""
@@ -172,12 +181,29 @@ class StateStore:
             )
         )
 
+    def _open_or_rebuild(self, users: SharedLock) -> sqlite3.Connection:
+        try:
+            return self._open(self._report)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                raise DiskError(f"cannot open {self._path}", got=str(error)) from error
+            with users.alone() as alone:
+                if not alone:
+                    raise DiskError(
+                        f"{self._path} is damaged, and another process uses it",
+                        got=str(error),
+                        hint="end that process (`p2pqwen status` shows a node); the next command mends the file",
+                    ) from error
+                return self._rebuild(str(error), self._report)
+
     def _open(self, report: Report) -> sqlite3.Connection:
+        if not self._path.exists():
+            with disk_errors(f"open {self._path}"):
+                for extra in _BESIDE:  # of one that was deleted, perhaps in use by a node still
+                    self._path.with_name(self._path.name + extra).unlink(missing_ok=True)
+            _make(self._path)
         cut_off = self._path.is_file() and self._path.stat().st_size == 0
         with disk_errors(f"open {self._path}"):
-            if not self._path.exists():  # what is beside it is of one that was deleted, perhaps in use by a node still
-                for extra in _BESIDE:
-                    self._path.with_name(self._path.name + extra).unlink(missing_ok=True)
             os.close(open_private(self._path, os.O_RDWR))  # SQLite gives the files beside it the same mode
         connection = _connect(self._path)
         try:
@@ -256,6 +282,16 @@ def _replace(
     digest = _digest(name, body)
     connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (name, body, digest))
     return value, _xor(seal, digest)
+
+
+def _make(path: Path) -> None:
+    """Make an empty database, whole before it has its name; its table, and what goes in, are one transaction's."""
+    new = path.with_name(f".{path.name}.new")
+    with disk_errors(f"create {path}"):
+        new.unlink(missing_ok=True)  # of a process that was killed: one at a time makes a database, under the lock
+        os.close(open_private(new, os.O_RDWR))
+    _connect(new).close()
+    rename(new, path)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -8,7 +8,7 @@ from typing import Any
 
 from p2pqwen.errors import FormatError
 from p2pqwen.index.entry import Upstream
-from p2pqwen.library.state_store import StateStore
+from p2pqwen.library.state_store import Json, StateStore
 from p2pqwen.stewardship.upstream import UpstreamRecord, observe
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.utc_time import format_time, parse_time
@@ -42,10 +42,15 @@ class UpstreamStore:
         self, snapshot: SnapshotId, *, shown: bool, now: datetime
     ) -> tuple[UpstreamRecord | None, UpstreamRecord]:
         """Fold in an answer of the Hub; return the record before and after."""
-        before = self.get(snapshot)
-        after = observe(before, shown=shown, now=now)
-        self._store.put(f"{_PREFIX}{snapshot}", _to_json(after))
-        return before, after
+        seen: list[UpstreamRecord | None] = []
+
+        def fold(value: Json | None) -> Json:
+            seen.append(_read(value))
+            return _to_json(observe(seen[-1], shown=shown, now=now))
+
+        after = _read(self._store.update(f"{_PREFIX}{snapshot}", fold))
+        assert after is not None  # noqa: S101 - just written
+        return seen[-1], after
 
 
 def _to_json(record: UpstreamRecord) -> dict[str, Any]:

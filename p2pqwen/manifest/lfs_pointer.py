@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from p2pqwen.errors import FormatError
 from p2pqwen.manifest.git_object import blob_hasher
 from p2pqwen.values.digest import GitOid, Sha256
 
@@ -50,6 +51,15 @@ def pointer_oid(sha256: Sha256, size: int) -> GitOid:
     hasher = blob_hasher(len(pointer))
     hasher.update(pointer)
     return GitOid(hasher.digest())
+
+
+def check_odd_pointer(text: str, sha256: Sha256, size: int) -> None:
+    """Raise `FormatError` unless a text is a pointer to this content, in another than the canonical spelling."""
+    found = parse_pointer(text.encode())
+    if found != Pointer(str(sha256), size):
+        raise FormatError("LFS pointer", expected=Pointer(str(sha256), size), got=found or repr(text[:80]))
+    if text.encode() == pointer_bytes(sha256, size):
+        raise FormatError("LFS pointer is given though it is the canonical one", expected="no `pointer`")
 
 
 def parse_pointer(data: bytes) -> Pointer | None:

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from itertools import takewhile
 
 MAX_FRONT_MATTER = 256 * 1024
-_FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
-_KEY = re.compile(r"""^(?:license|"license"|'license')[ \t]*:(?:[ \t]+|$)(.*)$""", re.MULTILINE)
+# huggingface_hub's REGEX_YAML_BLOCK takes blank lines before the first `---` as well.
+_FRONT_MATTER = re.compile(r"\A\ufeff?(?:\s*\n)?---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
+_KEYS = {
+    key: re.compile(rf"""^(?:{key}|"{key}"|'{key}')[ \t]*:(?:[ \t]+|$)(.*)$""", re.MULTILINE)
+    for key in ("license", "license_name")
+}
+_BLOCK = re.compile(r"[|>][1-9+-]{0,2}")
+_WITHOUT_IDENTIFIER = "other"
 _ITEM = re.compile(r"^[ \t]*-[ \t]+(.*)$")
 _SCALAR = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+()/-]{0,99}", re.ASCII)
 _NULLS = frozenset({"null", "Null", "NULL", "true", "True", "TRUE", "false", "False", "FALSE"})
@@ -75,6 +82,7 @@ _TABLE = (
         "qwen-research tongyi-qianwen-research apple-amlr intel-research h-research",
     ),
 )
+_FORMALITIES = re.compile(r"-licen[cs]e(?:-agreement)?$")
 _TERMS = {name: (verdict, why) for verdict, why, names in _TABLE for name in names.split()}
 
 
@@ -92,33 +100,63 @@ def _terms(name: str | None) -> tuple[Redistribution, str]:
     if name is None:
         return Redistribution.UNKNOWN, "the snapshot's README.md names no licence"
     unknown = (Redistribution.UNKNOWN, "its terms are not known here, read them before passing it on")
-    return _TERMS.get(name.lower(), unknown)
+    # `license_name` is written as people speak: "Qwen RESEARCH LICENSE AGREEMENT"
+    spoken = _FORMALITIES.sub("", re.sub(r"[\s_]+", "-", name.strip().lower()))
+    return _TERMS.get(name.lower()) or _TERMS.get(spoken, unknown)
 
 
 def license_of_readme(readme: bytes) -> str | None:
-    """Return the `license` value in a README's YAML front matter, None where there is no single plain one.
+    """Return the licence that a README's YAML front matter names, None where there is no single plain one.
 
-    A list of one counts as its item; of several, which of them holds for what nobody can tell. Only the shapes that
-    name a licence are read, so no YAML parser meets the file.
+    It is the value of `license`; where that is `other`, the Hub's word for a licence without an identifier there, the
+    value of `license_name`, if that is a plain one. A list of one counts as its item; of several, which of them holds
+    for what nobody can tell. Only the shapes that name a licence are read, so no YAML parser meets the file.
     """
     text = readme[:MAX_FRONT_MATTER].decode(errors="replace").replace("\r\n", "\n")
     front_matter = _FRONT_MATTER.match(text)
     if front_matter is None:
         return None
-    keys = list(_KEY.finditer(front_matter[1]))
+    name = _value(front_matter[1], "license")
+    if name is not None and name.lower() == _WITHOUT_IDENTIFIER:
+        return _value(front_matter[1], "license_name") or name
+    return name
+
+
+def _value(front_matter: str, key: str) -> str | None:
+    keys = list(_KEYS[key].finditer(front_matter))
     if len(keys) != 1:  # YAML has no repeated keys
         return None
-    value = _without_comment(keys[0][1])
-    if not value:
-        return _only_item(front_matter[1][keys[0].end() :])
+    first, below = keys[0][1].strip(), front_matter[keys[0].end() :].splitlines()
+    if _BLOCK.fullmatch(_without_comment(first)):
+        return _plain(_indented(below))
+    return _flow(_without_comment(first), below)
+
+
+def _flow(first: str, below: list[str]) -> str | None:
+    """Read a scalar, a list of one, or either on the lines below its key."""
+    lines = [_without_comment(line) for line in _indented(below)]
+    value = " ".join(line for line in (first, *lines) if line)
+    if not first and (not value or _ITEM.match(value)):
+        return _only_item(below)
     if value.startswith("[") and value.endswith("]"):
-        value = value[1:-1].strip()
+        value = value[1:-1].strip().removesuffix(",").rstrip()
     return _scalar(value)
 
 
-def _only_item(below: str) -> str | None:
+def _indented(lines: list[str]) -> list[str]:
+    """Return the lines that belong to the key above them, those without content left out."""
+    return [line for line in takewhile(lambda line: not line or line[0] in " \t", lines) if line.strip()]
+
+
+def _plain(lines: list[str]) -> str | None:
+    """Return the content of a block scalar, literal or folded, if it is one line."""
+    value = lines[0].strip() if len(lines) == 1 else ""
+    return value if _SCALAR.fullmatch(value) else None
+
+
+def _only_item(below: list[str]) -> str | None:
     items: list[str] = []
-    for line in below.splitlines():
+    for line in below:
         content = _without_comment(line)
         if not content:
             continue

@@ -10,8 +10,8 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from p2pqwen.errors import FormatError
-from p2pqwen.manifest.git_object import FILE_MODES, MAX_COMMIT_OBJECT
-from p2pqwen.manifest.lfs_pointer import pointer_oid
+from p2pqwen.manifest.git_object import FILE_MODES, MAX_COMMIT_OBJECT, blob_oid
+from p2pqwen.manifest.lfs_pointer import check_odd_pointer, pointer_oid
 from p2pqwen.values import strict_json
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
 from p2pqwen.values.repo_path import MAX_FILES, RepoPath, refuse_clashes
@@ -30,7 +30,8 @@ _Value = TypeVar("_Value")
 class FileRow:
     """One file: its size in bytes, the SHA-256 of its content and its blob id in the git tree.
 
-    `git_oid` is that of the content, or of the canonical LFS pointer where `lfs`. Raises `FormatError`.
+    `git_oid` is that of the content, or of the LFS pointer where `lfs`. `pointer` is the text of that pointer where git
+    holds another than the canonical one. Raises `FormatError`.
     """
 
     path: RepoPath
@@ -39,18 +40,26 @@ class FileRow:
     git_oid: GitOid
     lfs: bool
     mode: str = "100644"
+    pointer: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.size <= MAX_INTEGER:
             raise FormatError(f"size of {self.path} is out of range", got=self.size)
         if self.mode not in FILE_MODES:
             raise FormatError(f"git mode of {self.path}", expected=" or ".join(sorted(FILE_MODES)), got=self.mode[:40])
-        if self.lfs and self.git_oid.raw != (expected := pointer_oid(self.sha256, self.size)).raw:
+        if not self.lfs:
+            if self.pointer is not None:
+                raise FormatError(f"{self.path} has an LFS pointer and is no LFS file")
+            return
+        if self.pointer is not None:
+            check_odd_pointer(self.pointer, self.sha256, self.size)
+        expected = pointer_oid(self.sha256, self.size) if self.pointer is None else blob_oid(self.pointer.encode())
+        if self.git_oid.raw != expected.raw:
             raise FormatError(f"git id of {self.path} is not its LFS pointer's", expected=expected, got=self.git_oid)
 
     def document(self) -> JsonObject:
         """Return the row as it stands in the manifest."""
-        return {
+        row: JsonObject = {
             "path": self.path.text,
             "size": self.size,
             "sha256": str(self.sha256),
@@ -58,6 +67,7 @@ class FileRow:
             "lfs": self.lfs,
             "mode": self.mode,
         }
+        return row if self.pointer is None else {**row, "pointer": self.pointer}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +177,7 @@ def _row(row: JsonValue) -> FileRow:
         GitOid.parse(_field(row, "git_oid", str)),
         _field(row, "lfs", bool),
         _field(row, "mode", str),
+        _field(row, "pointer", str) if "pointer" in row else None,
     )
 
 

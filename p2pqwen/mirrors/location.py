@@ -8,6 +8,7 @@ from pathlib import Path
 
 from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.index.document import INDEX_FILE
+from p2pqwen.user_path import user_path
 from p2pqwen.values.web_url import check_web_url
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
@@ -27,7 +28,7 @@ class Location:
                 return cls(check_web_url(text))
             except FormatError as error:
                 raise UsageError(error.what, expected="a file, a folder or a plain URL", got=error.got) from error
-        return cls(str(Path(text).expanduser().absolute()))
+        return cls(str(user_path(text, "the index's place").absolute()))
 
     @property
     def index(self) -> str:

@@ -19,6 +19,7 @@ from yarl import URL
 from p2pqwen.errors import DiskError, FormatError, NetworkError, NotFoundError, P2pqwenError
 from p2pqwen.mirrors.location import is_web
 from p2pqwen.net.web_session import WebSession
+from p2pqwen.tls_error import tls_words
 from p2pqwen.values.named_hosts import Guard, NamedHosts
 
 MAX_REDIRECTS = 5
@@ -133,4 +134,4 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int, patience: Pati
 def _reason(error: Exception) -> str:
     if isinstance(error, P2pqwenError):
         return error.message
-    return str(error) or type(error).__name__
+    return tls_words(error) or str(error) or type(error).__name__

@@ -6,10 +6,13 @@ nothing.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 
-from p2pqwen.values.named_hosts import Guard
+from p2pqwen.net import socks5
+from p2pqwen.values.named_hosts import Guard, NamedHosts
+from p2pqwen.values.proxy import Proxies, Proxy
 
 
 def addresses_of(host: str, port: int, guard: Guard) -> tuple[str, ...]:
@@ -49,6 +52,31 @@ def connect(
             connected.setsockopt(level, name, value)
         return connected
     raise problem or OSError(f"{host} has no address")
+
+
+def proxies_now() -> Proxies:
+    """Return the proxies of the environment."""
+    return Proxies.of(os.environ)
+
+
+def guard_of(proxy: Proxy) -> Guard:
+    """Return what may be dialled on the way to a proxy: the proxy, wherever it is, and nothing else."""
+    return Guard(proxies=NamedHosts.configured([proxy.named]))
+
+
+def connect_by_socks(proxy: Proxy, host: str, port: int, guard: Guard, *, timeout: float | None) -> socket.socket:
+    """Return a socket that leads to a host through a SOCKS5 proxy, `timeout` in seconds for each step.
+
+    The proxy resolves the name, so that the guard judges its text alone. Raises as `connect`, and `SocksError`.
+    """
+    checked = guard.check_host(host)
+    connected = connect(proxy.host, proxy.port, guard_of(proxy), timeout=timeout)
+    try:
+        socks5.ask(connected, proxy, str(checked), port)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
 
 
 def _address(row: Sequence[object]) -> str:

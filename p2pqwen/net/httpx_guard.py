@@ -15,74 +15,83 @@ from typing import Any
 
 import httpcore2
 import httpx2
+from httpcore2._backends.sync import SyncStream
 
-from p2pqwen.net.dialling import addresses_of
-from p2pqwen.values.named_hosts import Guard, NamedHosts
+from p2pqwen.net.dialling import addresses_of, connect_by_socks, guard_of, proxies_now
+from p2pqwen.values.named_hosts import Guard
+from p2pqwen.values.proxy import Proxy
+
+RequestHook = Callable[[httpx2.Request], object]
 
 
-def guard_client(make: Callable[[], httpx2.Client], rule: Callable[[], Guard | None]) -> httpx2.Client:
-    """Return a client as `make` builds it, which sends nothing that `rule` does not let out."""
-    client = make()
-    client._mounts = {}  # noqa: SLF001 - httpx has no other way to a proxy that transports of ours wrap
-    client._transport = _Guarded(make, rule)  # noqa: SLF001
-    return client
+def guarded_client(rule: Callable[[], Guard | None], on_request: Iterable[RequestHook]) -> httpx2.Client:
+    """Return a client as huggingface_hub makes its own, which sends nothing that `rule` does not let out.
+
+    httpx's own proxies are left out: the guard chooses and dials them, SOCKS too. Each request has its own timeout.
+    """
+    hooks = {"request": list(on_request)}
+    return httpx2.Client(
+        event_hooks=hooks, follow_redirects=True, timeout=None, trust_env=False, transport=_Guarded(rule)
+    )
 
 
 class _Guarded(httpx2.BaseTransport):
     """Judges a request, then hands it to the transports that dial by the same rule."""
 
-    def __init__(self, make: Callable[[], httpx2.Client], rule: Callable[[], Guard | None]) -> None:
-        self._make, self._rule = make, rule
-        self._clients: dict[Guard | None, httpx2.Client] = {}
+    def __init__(self, rule: Callable[[], Guard | None]) -> None:
+        self._rule = rule
+        self._not_ours: httpx2.Client | None = None
+        self._transports: dict[tuple[Guard, Proxy | None], httpx2.HTTPTransport] = {}
         self._lock = threading.Lock()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         guard = self._rule()
-        if guard is not None:
-            guard.check_url(str(request.url))
+        if guard is None:
+            return self._as_ever(request)
+        guard.check_url(str(request.url))
+        proxy = proxies_now().choose(str(request.url))
         with self._lock:
-            if guard not in self._clients:
-                made = self._make()
-                self._clients[guard] = made if guard is None else _dialling_by(guard, made)
-            client = self._clients[guard]
+            if (guard, proxy) not in self._transports:
+                self._transports[guard, proxy] = _dialling_by(guard, proxy)
+            transport = self._transports[guard, proxy]
+        return transport.handle_request(request)
+
+    def _as_ever(self, request: httpx2.Request) -> httpx2.Response:
+        """Send what somebody else in this process asks, as httpx would, by its own proxies."""
+        with self._lock:
+            if self._not_ours is None:
+                self._not_ours = httpx2.Client()
+            client = self._not_ours
         return client._transport_for_url(request.url).handle_request(request)  # noqa: SLF001 - which proxy, if any
 
     def close(self) -> None:
         with self._lock:
-            for client in self._clients.values():
-                client.close()
-            self._clients.clear()
+            if self._not_ours is not None:
+                self._not_ours.close()
+                self._not_ours = None
+            for transport in self._transports.values():
+                transport.close()
+            self._transports.clear()
 
 
-def _dialling_by(guard: Guard, client: httpx2.Client) -> httpx2.Client:
-    """Make every pool of a client open its connections through the guard."""
-    for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001
-        if transport is None:  # a host that the environment excepts from its proxy goes by the first
-            continue
-        pool: Any = getattr(transport, "_pool", None)
-        if not isinstance(pool, httpcore2.ConnectionPool) or not hasattr(pool, "_network_backend"):
-            raise TypeError(f"cannot guard the connections of {type(transport).__name__}")
-        pool._network_backend = _Backend(_for_pool(guard, pool))  # noqa: SLF001 - no parameter of httpx leads there
-    return client
-
-
-def _for_pool(guard: Guard, pool: httpcore2.ConnectionPool) -> Guard:
-    """Return what a pool may dial: one behind a proxy that proxy alone."""
-    proxy: Any = getattr(pool, "_proxy_url", None)
-    if proxy is None:
-        return guard
-    return Guard(proxies=NamedHosts.configured([f"http://{_bracketed(proxy.host.decode())}"]))
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _dialling_by(guard: Guard, proxy: Proxy | None) -> httpx2.HTTPTransport:
+    """Return a transport whose connections are opened through the guard: to hosts, or to an HTTP proxy alone."""
+    by_socks = proxy if proxy is not None and proxy.is_socks else None
+    by_http = None if proxy is None or by_socks else httpx2.Proxy(proxy.url)
+    transport = httpx2.HTTPTransport(proxy=by_http)
+    pool: Any = getattr(transport, "_pool", None)
+    if not isinstance(pool, httpcore2.ConnectionPool) or not hasattr(pool, "_network_backend"):
+        raise TypeError(f"cannot guard the connections of {type(transport).__name__}")
+    dialled = guard if by_http is None or proxy is None else guard_of(proxy)
+    pool._network_backend = _Backend(dialled, by_socks)  # noqa: SLF001 - no parameter of httpx leads there
+    return transport
 
 
 class _Backend(httpcore2.NetworkBackend):
     """Opens sockets to addresses that were looked at."""
 
-    def __init__(self, guard: Guard) -> None:
-        self._guard, self._inner = guard, httpcore2.SyncBackend()
+    def __init__(self, guard: Guard, by_socks: Proxy | None) -> None:
+        self._guard, self._by_socks, self._inner = guard, by_socks, httpcore2.SyncBackend()
 
     def connect_tcp(
         self,
@@ -92,6 +101,8 @@ class _Backend(httpcore2.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:
+        if self._by_socks is not None:
+            return self._connect_by_socks(self._by_socks, host, port, timeout)
         try:
             addresses = addresses_of(host, port, self._guard)
         except OSError as error:
@@ -103,3 +114,11 @@ class _Backend(httpcore2.NetworkBackend):
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 problem = error
         raise problem or httpcore2.ConnectError(f"{host} has no address")
+
+    def _connect_by_socks(self, proxy: Proxy, host: str, port: int, timeout: float | None) -> httpcore2.NetworkStream:
+        try:
+            return SyncStream(connect_by_socks(proxy, host, port, self._guard, timeout=timeout))
+        except TimeoutError as error:
+            raise httpcore2.ConnectTimeout(error) from error
+        except OSError as error:
+            raise httpcore2.ConnectError(error) from error

@@ -14,19 +14,29 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from p2pqwen.net.dialling import connect
+from p2pqwen.net.dialling import connect, connect_by_socks, proxies_now
 from p2pqwen.values.named_hosts import Guard, NamedHosts
 
 _Given: TypeAlias = Any  # whatever urllib3 takes; it is handed on as it is
 
 
-def guarded_managers(guard: Guard) -> tuple[type[urllib3.PoolManager], type[urllib3.ProxyManager]]:
-    """Return a pool manager, and one for use behind a proxy, that send nothing the guard does not let out."""
+def guarded_manager(guard: Guard, url: str, **more: _Given) -> urllib3.PoolManager:
+    """Return a pool manager that sends nothing the guard does not let out, by the proxy that is `url`'s."""
+    direct, by_proxy = _managers(guard)
+    proxy = proxies_now().choose(url)
+    if proxy is None or proxy.is_socks:
+        return direct(**more)
+    login = f"{proxy.user}:{proxy.password}" if proxy.user else None
+    return by_proxy(proxy.address, proxy_headers=urllib3.make_headers(proxy_basic_auth=login), **more)
+
+
+def _managers(guard: Guard) -> tuple[type[urllib3.PoolManager], type[urllib3.ProxyManager]]:
+    """Return the two kinds, direct and behind a proxy."""
 
     class GuardedPoolManager(urllib3.PoolManager):
         def __init__(self, *arguments: _Given, **more: _Given) -> None:
             super().__init__(*arguments, **more)
-            self.pool_classes_by_scheme = _pools(guard)
+            self.pool_classes_by_scheme = _pools(guard, by_socks=True)
 
         def urlopen(self, method: str, url: str, redirect: bool = True, **more: _Given) -> urllib3.BaseHTTPResponse:  # type: ignore[override] # noqa: FBT001, FBT002 - urllib3's signature
             guard.check_url(url)  # redirects come by here as well
@@ -44,14 +54,14 @@ def guarded_managers(guard: Guard) -> tuple[type[urllib3.PoolManager], type[urll
     return GuardedPoolManager, GuardedProxyManager
 
 
-def _pools(guard: Guard) -> dict[str, type[urllib3.HTTPConnectionPool]]:
+def _pools(guard: Guard, *, by_socks: bool = False) -> dict[str, type[urllib3.HTTPConnectionPool]]:
     class Plain(HTTPConnection):
         def _new_conn(self) -> socket.socket:
-            return _dial(self, guard)
+            return _dial(self, guard, "http" if by_socks else None)
 
     class Encrypted(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
-            return _dial(self, guard)
+            return _dial(self, guard, "https" if by_socks else None)
 
     class PlainPool(urllib3.HTTPConnectionPool):
         ConnectionCls = Plain
@@ -62,11 +72,14 @@ def _pools(guard: Guard) -> dict[str, type[urllib3.HTTPConnectionPool]]:
     return {"http": PlainPool, "https": EncryptedPool}
 
 
-def _dial(connection: HTTPConnection, guard: Guard) -> socket.socket:
-    """Do what `HTTPConnection._new_conn` does, through the guard."""
+def _dial(connection: HTTPConnection, guard: Guard, scheme: str | None) -> socket.socket:
+    """Do what `HTTPConnection._new_conn` does, through the guard, and through the SOCKS proxy for this `scheme`."""
     host = connection._dns_host  # noqa: SLF001 - of the class whose subclass asks
     timeout = connection.timeout if isinstance(connection.timeout, (int, float)) else None
     try:
+        proxy = None if scheme is None else proxies_now().choose(f"{scheme}://{_bracketed(host)}:{connection.port}/")
+        if proxy is not None and proxy.is_socks:
+            return connect_by_socks(proxy, host, connection.port, guard, timeout=timeout)
         connected = connect(
             host,
             connection.port,
@@ -83,3 +96,7 @@ def _dial(connection: HTTPConnection, guard: Guard) -> socket.socket:
         raise NewConnectionError(connection, f"failed to establish a new connection: {error}") from error
     sys.audit("http.client.connect", connection, host, connection.port)
     return connected
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

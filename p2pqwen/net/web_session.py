@@ -7,8 +7,10 @@ content encoding, no credentials but those that the caller sends with one reques
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -19,9 +21,11 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from p2pqwen import __version__
+from p2pqwen.net.dialling import connect_by_socks, guard_of, proxies_now
 from p2pqwen.values.address_class import Address
 from p2pqwen.values.host import Host
 from p2pqwen.values.named_hosts import Guard, RefusedAddressError
+from p2pqwen.values.proxy import Proxies, Proxy
 
 _READ_BUFFER = 64 * 1024
 _HEADER = 8190
@@ -45,9 +49,12 @@ class WebSession:
         max_header: int = _HEADER,
     ) -> None:
         self._guard = guard
+        self._proxies = proxies_now()
         self._resolver = _Resolver(guard)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=_Connector(
+                guard,
+                self._proxies,
                 limit=max_connections,
                 resolver=self._resolver,
                 force_close=not keep_alive,
@@ -76,10 +83,26 @@ class WebSession:
         Raises `RefusedAddressError`, `aiohttp.ClientError`, `OSError`, `ValueError`.
         """
         self._guard.check_url(str(url))
+        proxy = self._proxies.choose(str(url))
+        if proxy is not None and not proxy.is_socks:
+            return await self._get_by(proxy, url, headers)
         host = self._guard.check_host(url.raw_host or "")
         if host.address is not None:  # the connector takes it as it is, without a resolver
             self._resolver.approve(host, [str(host.address)])
         return await self._session.get(url, headers=headers, allow_redirects=False)
+
+    async def _get_by(self, proxy: Proxy, url: URL, headers: Mapping[str, str] | None) -> aiohttp.ClientResponse:
+        """Ask through an HTTP proxy, which resolves names: behind it a host is judged by its text alone."""
+        self._resolver.add_proxy(proxy)
+        login = {"Proxy-Authorization": aiohttp.encode_basic_auth(proxy.user, proxy.password)} if proxy.user else {}
+        plain = url.scheme == "http"  # the proxy itself reads the request; else it sees CONNECT alone
+        return await self._session.get(
+            url,
+            headers={**(headers or {}), **(login if plain else {})},
+            allow_redirects=False,
+            proxy=proxy.address,
+            proxy_headers=None if plain else login,
+        )
 
     async def close(self) -> None:
         """Close its connections."""
@@ -91,24 +114,65 @@ class WebSession:
         return socket.socket(family, kind, proto)
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Dials through a SOCKS5 proxy where one is to be used for a URL."""
+
+    def __init__(self, guard: Guard, proxies: Proxies, **more: Any) -> None:  # noqa: ANN401 - aiohttp's
+        super().__init__(**more)
+        self._guard, self._proxies = guard, proxies
+
+    # aiohttp has no other place for it; aiohttp-socks replaces its connector's innards as well.
+    async def _create_direct_connection(self, req: Any, traces: Any, timeout: Any, **more: Any) -> Any:  # noqa: ANN401, ASYNC109
+        proxy = self._proxies.choose(str(req.url))
+        if proxy is None or not proxy.is_socks:
+            return await super()._create_direct_connection(req, traces, timeout, **more)
+        host, port, context = req.url.raw_host, req.url.port, self._get_ssl_context(req)
+        try:
+            connected = await asyncio.to_thread(
+                connect_by_socks, proxy, host, port, self._guard, timeout=timeout.sock_connect
+            )
+            connected.setblocking(False)  # noqa: FBT003 - its only argument
+            name = (req.server_hostname or host).rstrip(".") if context else None
+            return await self._loop.create_connection(self._factory, ssl=context, server_hostname=name, sock=connected)
+        except ssl.CertificateError as error:
+            raise aiohttp.ClientConnectorCertificateError(req.connection_key, error) from error
+        except ssl.SSLError as error:
+            raise aiohttp.ClientConnectorSSLError(req.connection_key, error) from error
+        except OSError as error:
+            raise aiohttp.ClientConnectorError(req.connection_key, error) from error
+
+
 class _Resolver(AbstractResolver):
     """Resolves names, leaves out addresses that may not be asked, and remembers those that may."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
+        self._of_proxies: dict[str, Guard] = {}
         self._inner = ThreadedResolver()
         self._approved: set[Address] = set()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        checked = self._guard.check_host(host)
+        if (to_proxy := self._of_proxies.get(host)) is not None:
+            return await self._resolve(to_proxy, host, port, family)
+        return await self._resolve(self._guard, host, port, family)
+
+    async def _resolve(self, guard: Guard, host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+        checked = guard.check_host(host)
         found = await self._inner.resolve(host, port, family)
-        allowed = set(self.approve(checked, [row["host"] for row in found]))
+        allowed = set(self.approve(checked, [row["host"] for row in found], guard))
         return [row for row in found if row["host"] in allowed]
 
-    def approve(self, host: Host, addresses: list[str]) -> tuple[str, ...]:
-        allowed = self._guard.check_addresses(host, addresses)
+    def add_proxy(self, proxy: Proxy) -> None:
+        """Let a proxy be connected to, wherever it is."""
+        guard = self._of_proxies.setdefault(proxy.host, guard_of(proxy))
+        host = guard.check_host(proxy.host)
+        if host.address is not None:
+            self.approve(host, [str(host.address)], guard)
+
+    def approve(self, host: Host, addresses: list[str], guard: Guard | None = None) -> tuple[str, ...]:
+        allowed = (guard or self._guard).check_addresses(host, addresses)
         self._approved.update(map(_bare, allowed))
         return allowed
 

@@ -234,7 +234,7 @@ class _Work:
         )
         self._total.finish(snapshot)
         claimed = row.survey.wanted.license
-        if claimed is not None and done.manifest.license not in {None, claimed}:
+        if claimed is not None and done.manifest.license not in {None, claimed} and claimed != "other":
             text = f"{snapshot.repo}: the list says licence {claimed}, its README.md says {done.manifest.license}"
             self._report(Notice("warning", text))
         return done

@@ -65,14 +65,11 @@ class Choices:
 
     def limits(self) -> Limits:
         """Return the limits; stored ones that make no sense are none."""
-        try:
-            return Limits.from_json(self._store.get("limits"))
-        except UsageError:
-            return Limits()
+        return _limits(self._store.get("limits"))
 
-    def set_limits(self, limits: Limits) -> None:
-        """Replace the limits."""
-        self._store.put("limits", limits.to_json())
+    def change_limits(self, change: Callable[[Limits], Limits]) -> Limits:
+        """Replace the limits by what `change` makes of them, whatever another process changes meanwhile."""
+        return _limits(self._store.update("limits", lambda before: change(_limits(before)).to_json()))
 
     def of(self, snapshot: SnapshotId) -> Choice:
         """Return the choice for one snapshot."""
@@ -122,6 +119,13 @@ class Choices:
     def _change(self, snapshot: SnapshotId, change: Callable[[Choice], Choice]) -> Choice:
         changed = self._store.update(f"choice/{snapshot}", lambda before: change(Choice.from_json(before)).to_json())
         return Choice.from_json(changed)
+
+
+def _limits(value: Mapping[str, Any] | None) -> Limits:
+    try:
+        return Limits.from_json(value)
+    except UsageError:
+        return Limits()
 
 
 def _transfer(value: Mapping[str, Any] | None) -> Transfer:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from p2pqwen.errors import P2pqwenError
+from p2pqwen.errors import P2pqwenError, UsageError
 from p2pqwen.library import durable
 from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
@@ -31,6 +31,7 @@ from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.counted import counted
+from p2pqwen.values.proxy import Proxies
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 ENOUGH_DHT_NODES = 8  # one bucket (BEP 5); fewer answer few lookups
@@ -85,6 +86,7 @@ class Patient:
     now: Callable[[], datetime]
     limits: Limits = field(default_factory=Limits)
     uploaded_this_month: int = 0
+    proxies: Proxies = field(default_factory=Proxies)
 
 
 def examine(patient: Patient) -> Iterator[Finding]:
@@ -92,6 +94,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
     yield _node(patient)
     yield _port(patient)
     yield _dht(patient)
+    yield _proxy(patient)
     hub, hub_time = _hub(patient)
     yield hub
     yield _clock(patient, hub_time)
@@ -135,6 +138,21 @@ def _port(patient: Patient) -> Finding:
         advice=f"forward port {port} (TCP and UDP) to this machine in your router and let it through the firewall; "
         "until then you only give to those whom you find",
     )
+
+
+def _proxy(patient: Patient) -> Finding:
+    """Say which way HTTP goes out; a password is never shown."""
+    try:
+        found = {scheme: patient.proxies.proxy_for(scheme) for scheme in ("http", "https")}
+    except UsageError as error:
+        return Finding("proxy", ok=False, detail=error.message, advice="mend the variable, or unset it")
+    ways = [f"{scheme} goes through {proxy.address}" for scheme, proxy in found.items() if proxy is not None]
+    if not ways:
+        return Finding("proxy", ok=True, detail="none is named: http and https go out directly")
+    ways += [f"{scheme} goes out directly" for scheme, proxy in found.items() if proxy is None]
+    excepted = ", ".join(("this machine", *patient.proxies.exceptions))
+    detail = f"{'; '.join(ways)}; without it: {excepted}. Peers, the DHT and trackers are asked directly"
+    return Finding("proxy", ok=True, detail=detail)
 
 
 def _free_port(listen: Endpoint) -> Finding:

@@ -113,7 +113,9 @@ def make_plan(target: FetchTarget, sources: Sources, *, repo: RepoId | None, rep
             if repo not in {None, target.repo}:
                 raise UsageError("--repo names another repository than the target", expected=target.repo, got=repo)
             return _by_name(target, sources, report)
-        case MagnetTarget(magnet=magnet):
+        case MagnetTarget(magnet=magnet, passed_over=passed_over):
+            for problem in passed_over:
+                report(Notice("warning", f"passed over in the link: {problem}"))
             return _by_magnet(magnet, sources, repo, report)
         case TorrentTarget(location=location):
             with about(location):

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from p2pqwen.errors import FormatError, NotFoundError, UsageError
-from p2pqwen.torrent.magnet import Magnet, parse_magnet
+from p2pqwen.torrent.magnet import Magnet, read_magnet
+from p2pqwen.torrent.pasted_link import is_pasted_magnet, straightened
 from p2pqwen.torrent.web_address import check_web_url
+from p2pqwen.user_path import user_path
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId
 
@@ -32,9 +34,10 @@ class NamedTarget:
 
 @dataclass(frozen=True, slots=True)
 class MagnetTarget:
-    """A magnet link, or an infohash as the shortest of all."""
+    """A magnet link, or an infohash as the shortest of all. `passed_over`: its fields that were of no use, and why."""
 
     magnet: Magnet
+    passed_over: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"infohash {self.magnet.infohash_v2 or self.magnet.infohash_v1}"
@@ -66,8 +69,9 @@ def parse_target(text: str) -> FetchTarget:
 
 
 def _parse(text: str) -> FetchTarget:
-    if text.lower().startswith("magnet:"):
-        return MagnetTarget(parse_magnet(text))
+    if is_pasted_magnet(text):
+        read = read_magnet(straightened(text))
+        return MagnetTarget(read.magnet, tuple(problem.message for problem in read.passed_over))
     if text.lower().startswith(("http://", "https://")):
         if (page := _PAGE.fullmatch(text)) is not None:
             raise UsageError("that is a page of the Hub, not a .torrent", got=text, hint=f"name it as {page[1]}")
@@ -84,9 +88,9 @@ def _parse(text: str) -> FetchTarget:
 
 def _file(text: str) -> Path | None:
     try:
-        path = Path(text).expanduser()
+        path = user_path(text, "TARGET")
         return path.absolute() if path.is_file() else None
-    except (OSError, ValueError, RuntimeError):  # too long for a name, a NUL in it, an unknown user's home
+    except (OSError, ValueError, UsageError):  # too long for a name, a NUL in it, an unknown user's home
         return None
 
 

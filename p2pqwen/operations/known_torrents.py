@@ -38,6 +38,11 @@ class KnownTorrent:
     _read: Callable[[], Metainfo]
     _found: TorrentAndManifest | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the torrent was read already."""
+        return self._found is not None
+
     def open(self) -> TorrentAndManifest:
         """Return the torrent; raises `VerificationError`, `NetworkError`, `DiskError`."""
         if self._found is None:

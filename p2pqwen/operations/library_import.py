@@ -9,9 +9,10 @@ that are right a second name instead, which raises their link counts, and throug
 
 from __future__ import annotations
 
-import os
+import fnmatch
+import glob
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.library.verified import Look, Verified
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.operations.file_check import Difference, difference, right_bytes
+from p2pqwen.operations.folder_match import FolderFiles, FolderMatch
 from p2pqwen.operations.known_torrents import KnownTorrent, TorrentAndManifest, known_torrents
 from p2pqwen.operations.preserve import hinting_at_hard_links
 from p2pqwen.operations.snapshot_build import warnings_of
@@ -35,10 +37,6 @@ from p2pqwen.operations.verify import BadFile, signed_manifest
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder, parse_cache_folder
-
-MAX_DEPTH = 4
-"""How far below a given folder model folders are looked for: `models/org/name/commit` and its like."""
-_SKIPPED = frozenset({".git", ".cache", ".staging", "node_modules", "__pycache__"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,10 @@ class ImportPlaces:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """One snapshot after the import. Sizes in bytes; `missing` is what a fetch has still to bring."""
+    """One snapshot after the import. Sizes in bytes; `missing` is what a fetch has still to bring.
+
+    `ignored` are files that stood beside its own and are none of them.
+    """
 
     held: HeldSnapshot
     source: str
@@ -68,6 +69,7 @@ class Imported:
     bad: tuple[BadFile, ...]
     warnings: tuple[str, ...]
     unchanged: bool = False
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,13 @@ class _Match:
     known: KnownTorrent
     source: str
     files: Mapping[RepoPath, Path]
+    selected: tuple[str, ...] | None = None
+    ignored: tuple[str, ...] = ()
+
+
+def _match_of(known: KnownTorrent, found: FolderMatch) -> _Match:
+    chosen = None if found.chosen is None else tuple(glob.escape(path.text) for path in found.chosen)
+    return _Match(known, str(found.root), found.files, chosen, found.ignored)
 
 
 def import_models(folders: Sequence[Path], *, hub_cache: bool, places: ImportPlaces, report: Report = ignore) -> Import:
@@ -100,7 +109,7 @@ def import_models(folders: Sequence[Path], *, hub_cache: bool, places: ImportPla
     matches = _Matches(known, places, unmatched)
 
     def bring_in(match: _Match) -> None:
-        if (before := imported.get(match.known.id)) is None or before.missing:
+        if (before := imported.get(match.known.id)) is None or before.held.state is not State.COMPLETE:
             imported[match.known.id] = _import_one(match, places, report)
 
     def failed(match: _Match, error: P2pqwenError) -> None:
@@ -138,27 +147,27 @@ class _Matches:
                     yield _Match(one, f"the Hugging Face cache, {one.id}", files)
 
     def in_folders(self, folders: Iterable[Path]) -> Iterator[_Match]:
-        """Match by what a folder is called, what it holds in all, and then by the names and sizes of its files."""
+        """Match by the sizes and contents of files, and by their names."""
         for folder in folders:
-            found = False
-            for place_, sizes in _model_folders(folder, {one.root for one in self._places.library.folders}):
-                best = self._best(place_, sizes)
-                if best is not None:
-                    found = True
-                    yield best
+            found = self._in_folder(folder)
+            yield from found
             if not found:
                 self._unmatched.append((str(folder), "no folder here fits a torrent you named or an index you trust"))
 
-    def _best(self, folder: Path, sizes: Mapping[str, int]) -> _Match | None:
-        best: tuple[int, _Match] | None = None
-        for one in self._known:
-            if not _may_be(one, folder, sizes) or (found := self._opened(one, str(folder))) is None:
-                continue
-            rows = [row for row in found.manifest.files if row.size and sizes.get(row.path.text) == row.size]
-            fits = sum(row.size for row in rows)
-            if 2 * fits > one.size and (best is None or fits > best[0]):
-                best = fits, _Match(one, str(folder), {row.path: folder / row.path.text for row in rows})
-        return None if best is None else best[1]
+    def _in_folder(self, folder: Path) -> list[_Match]:
+        """Return what the files below a folder fit best, the most first."""
+        files = FolderFiles(folder, {one.root for one in self._places.library.folders})
+        best: dict[Path, tuple[int, _Match]] = {}
+
+        def look_for(one: KnownTorrent) -> None:
+            if not files.may_hold(one):
+                return
+            for found in files.find(one.open().manifest):
+                if found.root not in best or found.bytes > best[found.root][0]:
+                    best[found.root] = found.bytes, _match_of(one, found)
+
+        each(self._known, look_for, failed=lambda _, error: self._unmatched.append((str(folder), error.message)))
+        return [match for _, match in sorted(best.values(), key=lambda row: -row[0])]
 
     def _opened(self, one: KnownTorrent, source: str) -> TorrentAndManifest | None:
         def failed(_: KnownTorrent, error: P2pqwenError) -> None:
@@ -179,18 +188,34 @@ def _import_one(match: _Match, places: ImportPlaces, report: Report) -> Imported
         if held is not None and held.state is State.COMPLETE:
             return Imported(held, match.source, match.known.size, 0, 0, 0, (), warnings, unchanged=True)
         if held is None:
-            sources = ((row.size, match.files.get(row.path)) for row in found.manifest.files)
+            rows = (row for row in found.manifest.files if match.selected is None or row.path in match.files)
+            sources = ((row.size, match.files.get(row.path)) for row in rows)
             with hinting_at_hard_links(applies=not places.hard_links):
                 folder = library.stage(match.known.id, bytes_to_write(sources, hard_links=places.hard_links))
         else:
             folder = held.folder
         placing = _Placing(found, folder, library, report, hard_links=places.hard_links)
         placing.place_all(match.files)
-        held = _enter(match.known.id, found, folder, held, placing, library)
+        held = _enter(match, found, folder, held, placing, library)
     size = match.known.size
+    missing = placing.missing_of(_wanted(found, held.selected))
     return Imported(
-        held, match.source, size, placing.linked, placing.copied, placing.missing, tuple(placing.bad), warnings
-    )
+        held, match.source, size, placing.linked, placing.copied, missing, tuple(placing.bad), warnings,
+        ignored=match.ignored,
+    )  # fmt: skip
+
+
+def _wanted(found: TorrentAndManifest, selected: tuple[str, ...] | None) -> set[RepoPath]:
+    """Return the files that these globs name, all of them for None."""
+    paths = {row.path for row in found.manifest.files}
+    return {one for one in paths if selected is None or any(fnmatch.fnmatchcase(one.text, glob_) for glob_ in selected)}
+
+
+def _together(held: HeldSnapshot | None, selected: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return what is wanted of a snapshot once more of it was found: what was wanted before stays so."""
+    if held is None or selected is None:
+        return selected
+    return None if held.selected is None else tuple(dict.fromkeys((*held.selected, *selected)))
 
 
 def _of_held(held: HeldSnapshot, found: TorrentAndManifest) -> TorrentAndManifest:
@@ -208,29 +233,36 @@ def _of_held(held: HeldSnapshot, found: TorrentAndManifest) -> TorrentAndManifes
 
 
 def _enter(
-    snapshot: SnapshotId,
+    match: _Match,
     found: TorrentAndManifest,
     folder: Path,
     held: HeldSnapshot | None,
     placing: _Placing,
     library: Library,
 ) -> HeldSnapshot:
-    """Make it a held snapshot: complete, or one that a fetch goes on with."""
-    torrent = found.metainfo.encode()
+    """Make it a held snapshot: complete, the files of it that were chosen, or one that a fetch goes on with."""
+    snapshot, torrent = match.known.id, found.metainfo.encode()
+    verified = Verified(found.metainfo.infohash.v2, placing.looks)
     if not placing.lacking:
-        verified = Verified(found.metainfo.infohash.v2, placing.looks)
         if held is None:
             return library.install(snapshot, torrent, verified)
         return library.finish(snapshot, torrent, None, verified)
+    selected = _together(held, match.selected)
     if held is not None:
-        return held
+        if selected is None:
+            return held
+        if placing.lacking & _wanted(found, selected):
+            return library.begin(snapshot, torrent, selected)
+        return library.finish(snapshot, torrent, selected, verified)
     if placing.missing == found.metainfo.layout.total_size:
         library.discard_stage(snapshot)
         reasons = "; ".join(f"{bad.path}: expected {bad.expected}, got {bad.got}" for bad in placing.bad[:3])
         raise NotFoundError(f"no file of {snapshot} here is what the manifest says", got=reasons or None)
     # The folder before its torrent: after a crash between the two it goes back to staging.
     durable.rename(folder, library.folder(snapshot), shared=True)
-    return library.begin(snapshot, torrent, None)
+    begun = library.begin(snapshot, torrent, selected)
+    whole = selected is not None and not placing.lacking & _wanted(found, selected)
+    return library.finish(snapshot, torrent, selected, verified) if whole else begun
 
 
 class _Placing:
@@ -258,6 +290,11 @@ class _Placing:
     def missing(self) -> int:
         """What is to come of them, in bytes."""
         return self._size(self.lacking) - sum(self._right_bytes.values())
+
+    def missing_of(self, wanted: set[RepoPath]) -> int:
+        """Return what is to come of these files, in bytes."""
+        lacking = self.lacking & wanted
+        return self._size(lacking) - sum(count for path, count in self._right_bytes.items() if path in lacking)
 
     @property
     def linked(self) -> int:
@@ -400,33 +437,3 @@ def _cached_repos(root: Path) -> Iterator[RepoId]:
     for folder in sorted(root.glob("models--*--*")):
         if (repo := parse_cache_folder(folder.name)) is not None:
             yield repo
-
-
-def _model_folders(top: Path, library: Collection[Path]) -> Iterator[tuple[Path, Mapping[str, int]]]:
-    """Yield folders that may hold a snapshot, with the size of every file below each by its path."""
-    for parent, folders, files in os.walk(top):
-        here = Path(parent)
-        depth = len(here.relative_to(top).parts)
-        folders[:] = sorted(name for name in folders if name not in _SKIPPED and (here / name) not in library)
-        if files:
-            yield here, dict(_sizes(here))
-        if depth >= MAX_DEPTH:
-            folders.clear()
-
-
-def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in _SKIPPED]
-        for name in files:
-            path = Path(parent, name)
-            if path.is_file():  # through links, as a snapshot of the Hugging Face cache has them
-                yield path.relative_to(folder).as_posix(), path.stat().st_size
-
-
-def _may_be(one: KnownTorrent, folder: Path, sizes: Mapping[str, int]) -> bool:
-    """Tell whether it is worth reading a torrent for a folder: it is called so, or holds just as much."""
-    names = {part.lower() for part in folder.parts[-3:]}
-    repo = one.id.repo
-    called = {repo.name.lower(), str(one.id.commit)}
-    called |= {f"{repo.org}{join}{repo.name}".lower() for join in ("--", "_", "__", "-")}
-    return bool(names & called) or cache_folder(repo).lower() in names or sum(sizes.values()) == one.size

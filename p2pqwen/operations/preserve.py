@@ -18,6 +18,7 @@ from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import Digester, FileDigests, FollowingHasher, hash_file, hash_workers
 from p2pqwen.library.linking import place
 from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.manifest.lfs_pointer import Pointer, parse_pointer, pointer_oid
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.held_check import (
@@ -37,11 +38,13 @@ from p2pqwen.operations.snapshot_build import (
     install,
     make_manifest,
     make_metainfo,
+    pointer_texts,
     row_of,
 )
 from p2pqwen.operations.wanted_torrent import WantedTorrent
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.digest import GitOid
 from p2pqwen.values.repo_path import RepoPath, refuse_clashes
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
@@ -143,8 +146,30 @@ def describe_held(content: HeldContent, report: Report) -> Preserved:
     return describe(content.held, content.manifest, content.metainfo, report, unchanged=True)
 
 
-def _expected(file: HubFile) -> ExpectedFile:
-    return ExpectedFile(file.path, file.size, file.blob_oid, file.lfs_sha256, lfs=file.lfs_sha256 is not None)
+def _expected(file: HubFile, pointer: str | None = None) -> ExpectedFile:
+    lfs = file.lfs_sha256 is not None
+    return ExpectedFile(file.path, file.size, file.blob_oid, file.lfs_sha256, lfs=lfs, pointer=pointer)
+
+
+def odd_pointers(listing: HubSnapshot, hub: HubClient) -> dict[GitOid, str]:
+    """Fetch the LFS pointers that are not in the canonical spelling, before anything is downloaded.
+
+    Without their text the tree of the commit cannot be made again, so nothing would be proven of terabytes. Raises
+    `VerificationError` where the Hub lists a pointer that is not the file's, or does not show it.
+    """
+    odd = {
+        file.blob_oid: file
+        for file in listing.files
+        if file.lfs_sha256 is not None and pointer_oid(file.lfs_sha256, file.size) != file.blob_oid
+    }
+    texts = pointer_texts(hub.small_blobs(listing.snapshot, odd.keys())) if odd else {}
+    for oid, file in odd.items():
+        wanted = f"an LFS pointer to {file.size} bytes with SHA-256 {file.lfs_sha256}"
+        named = parse_pointer(texts[oid].encode()) if oid in texts else None
+        if named != Pointer(str(file.lfs_sha256), file.size):
+            got = "another text" if oid in texts else "nothing of that id over git"
+            raise VerificationError(f"the git blob {oid} of {file.path} is not its pointer", expected=wanted, got=got)
+    return texts
 
 
 def _commit_object(hub: HubClient, snapshot: SnapshotId, report: Report) -> bytes | None:
@@ -194,6 +219,7 @@ class _Run:
         self._cached = self._already_on_disk()
         with hinting_at_hard_links(applies=self._theirs(listing.files) and not self._hard_links):
             self._staged = library.stage(listing.snapshot, self._needed(listing.files), beside=cache.root)
+        self._pointers: dict[GitOid, str] = {}
         self._from_disk = 0
         self._downloaded = _Counter("download", self._layout.total_size, report)
         self._hashed = _Counter("hash", self._layout.total_size, report)
@@ -201,6 +227,7 @@ class _Run:
     def run(self, wanted: WantedTorrent | None = None) -> Preserved:
         snapshot = self._listing.snapshot
         self._require_room()
+        self._pointers = odd_pointers(self._listing, self._hub)
         with _pool(DOWNLOAD_WORKERS + 1, "download") as downloads, _pool(hash_workers(), "hash") as hashers:
             commit = downloads.submit(_commit_object, self._hub, snapshot, self._report)
             digested = self._digest_all(downloads, hashers)
@@ -342,7 +369,7 @@ class _Run:
             on_bytes=self._hashed.add,
             begun=begun,
         )
-        return row_of(_expected(file), digests), digests
+        return row_of(_expected(file, self._pointers.get(file.blob_oid)), digests), digests
 
     def _digester(self, index: int, file: HubFile) -> Digester:
         return Digester(

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from p2pqwen.errors import FormatError, NetworkError, NotFoundError, UsageError, VerificationError
@@ -13,9 +14,11 @@ from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.git_attributes import lfs_paths
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
-from p2pqwen.library.hashing import FileChangedError, hash_files
+from p2pqwen.library.hashing import Digester, FileChangedError, FileDigests, hash_files
 from p2pqwen.library.linking import place
-from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.library.snapshots import Library
+from p2pqwen.manifest.git_object import LINK_MODE
+from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.file_check import difference
 from p2pqwen.operations.held_check import (
@@ -34,6 +37,7 @@ from p2pqwen.operations.snapshot_build import (
     install,
     make_manifest,
     make_metainfo,
+    pointer_texts,
     row_of,
 )
 from p2pqwen.torrent.layout import Layout
@@ -56,6 +60,7 @@ class GitSource:
 
     commit_object: Callable[[CommitId], bytes]
     tree_rows: Callable[[CommitId], Sequence[tuple[RepoPath, str, GitOid]]]
+    small_blobs: Callable[[CommitId, Collection[GitOid]], Mapping[GitOid, bytes]]
     asked: bool = True
 
 
@@ -80,50 +85,58 @@ def preserve_folder(
         raise UsageError(f"{folder} is not a folder")
     if library.contains(folder):
         raise UsageError(f"{folder} is inside the library itself")
-    sources = dict(_walk(folder))
-    if not sources:
+    paths = dict(_walk(folder))
+    if not paths:
         raise NotFoundError(f"{folder} holds no files")
-    refuse_clashes(sources)
+    refuse_clashes(paths)
     with durable.lock(library.lock_path(snapshot)):
-        commit_object, expected = _expectations(snapshot, sources, git, report)
-        if (held := complete_snapshot(library, snapshot)) is not None:
-            known = _check_held(held, folder, expected, commit_object, report)
+        commit_object, tree = _tree(snapshot, git, report)
+        held = complete_snapshot(library, snapshot)
+        content = None if held is None else look_at_held(held)
+        links = _links(tree, content)
+        sources = {path: _source_of(file, folder, as_link=path in links) for path, file in paths.items()}
+        expected = _expectations(snapshot, sources, None if commit_object is None else tree)
+        if content is not None:
+            known = _check_held(content, folder, sources, expected, commit_object, report)
             if commit_object is not None and known.provenance is not Provenance.PROVEN:
                 known = prove_held(known, library, commit_object, lambda: _tree_rows(expected), report)
             return describe_held(known, report)
-        sizes = ((source.stat().st_size, source) for source in sources.values())
-        needed = bytes_to_write(sizes, hard_links=hard_links)
+        needed = bytes_to_write(((source.size, source.file) for source in sources.values()), hard_links=hard_links)
         with hinting_at_hard_links(applies=not hard_links):
             staged = library.stage(snapshot, needed)
         try:
             with hinting_at_hard_links(applies=not hard_links):
                 library.require_room(staged, needed(staged))
             _place_all(sources, staged, hard_links=hard_links)
-            return _build(snapshot, expected, staged, commit_object, library, endpoint, report)
+            blobs = partial(git.small_blobs, snapshot.commit) if git is not None and commit_object is not None else None
+            return _build(snapshot, expected, staged, commit_object, library, endpoint, blobs, report)
         except BaseException:
             library.discard_stage(snapshot)  # placing again costs nothing; half a snapshot helps nobody
             raise
 
 
 def _check_held(
-    held: HeldSnapshot,
+    content: HeldContent,
     folder: Path,
+    sources: Mapping[RepoPath, _Source],
     expected: Mapping[RepoPath, ExpectedFile],
     commit_object: bytes | None,
     report: Report,
 ) -> HeldContent:
     """Compare what is held with the commit's tree, or, where no git tells, with the folder's own bytes."""
-    content = look_at_held(held)
     if commit_object is not None:
         require_same(content, expected.values(), "git")
         return content
-    with durable.disk_errors("look at the folder's files"):
-        sized = [replace(file, size=(folder / path.text).stat().st_size, lfs=None) for path, file in expected.items()]
+    sized = [replace(file, size=sources[path].size, lfs=None) for path, file in expected.items()]
     require_same(content, sized, str(folder))
     lfs = [row.path for row in content.manifest.files if row.lfs]
-    digests = hash_files(
-        folder, content.metainfo.layout, lfs=lfs, on_bytes=_counter(content.manifest.total_size, report)
-    )
+    layout = content.metainfo.layout
+    files = {path for path, source in sources.items() if source.file is not None}
+    on_bytes = _counter(content.manifest.total_size, report)
+    digests = {
+        **hash_files(folder, layout, only=files, lfs=lfs, on_bytes=on_bytes),
+        **_link_digests(sources, layout, folder),
+    }
     rows = {row.path: row for row in content.manifest.files}
     wrong = {
         file.path: found
@@ -135,6 +148,18 @@ def _check_held(
     return content
 
 
+def _link_digests(sources: Mapping[RepoPath, _Source], layout: Layout, folder: Path) -> dict[RepoPath, FileDigests]:
+    """Return the digests of links whose text is the content."""
+    digests = {}
+    for index, file in enumerate(layout.files):
+        if (source := sources[file.path]).file is None:
+            padded = layout.pad_after(index) > 0
+            digester = Digester(source.size, piece_length=layout.piece_length, padded=padded, git_blob=True)
+            digester.update(memoryview(source.text))
+            digests[file.path] = digester.finish(folder / file.path.text)
+    return digests
+
+
 def _build(
     snapshot: SnapshotId,
     expected: Mapping[RepoPath, ExpectedFile],
@@ -142,15 +167,45 @@ def _build(
     commit_object: bytes | None,
     library: Library,
     endpoint: str,
+    blobs: Callable[[Collection[GitOid]], Mapping[GitOid, bytes]] | None,
     report: Report,
 ) -> Preserved:
     layout = Layout.of((path, (staged / path.text).stat().st_size) for path in expected)
     lfs = {path for path, file in expected.items() if file.lfs}
     digests = hash_files(staged, layout, lfs=lfs, on_bytes=_counter(layout.total_size, report))
+    if blobs is not None:
+        expected = _with_pointers(expected, digests, blobs, report)
     rows = [row_of(file, digests[path]) for path, file in expected.items()]
     manifest = make_manifest(snapshot, rows, staged, commit_object=commit_object, tree_rows=None)
     metainfo = make_metainfo(manifest, digests, layout, endpoint)
     return describe(install(library, manifest, metainfo, digests), manifest, metainfo, report, unchanged=False)
+
+
+def _with_pointers(
+    expected: Mapping[RepoPath, ExpectedFile],
+    digests: Mapping[RepoPath, FileDigests],
+    blobs: Callable[[Collection[GitOid]], Mapping[GitOid, bytes]],
+    report: Report,
+) -> dict[RepoPath, ExpectedFile]:
+    """Read what git holds of files whose blob is neither their content nor its canonical LFS pointer."""
+    odd = {
+        file.git_oid
+        for path, file in expected.items()
+        if file.git_oid is not None and file.git_oid not in {digests[path].git_blob, _canonical(digests[path])}
+    }
+    texts: Mapping[GitOid, str] = {}
+    try:
+        texts = pointer_texts(blobs(odd)) if odd else {}
+    except (NetworkError, NotFoundError) as error:  # what differs is named next, as far as it can be told
+        report(Notice("warning", f"no LFS pointers from git: {error.message}"))
+    return {
+        path: file if file.git_oid is None else replace(file, pointer=texts.get(file.git_oid))
+        for path, file in expected.items()
+    }
+
+
+def _canonical(digests: FileDigests) -> GitOid:
+    return pointer_oid(digests.sha256, digests.size)
 
 
 def _tree_rows(expected: Mapping[RepoPath, ExpectedFile]) -> list[tuple[RepoPath, str, GitOid]]:
@@ -168,24 +223,41 @@ def _counter(total: int, report: Report) -> Callable[[int], None]:
     return on_bytes
 
 
+def _tree(
+    snapshot: SnapshotId, git: GitSource | None, report: Report
+) -> tuple[bytes | None, Sequence[tuple[RepoPath, str, GitOid]]]:
+    """Return the commit object and the rows of its tree, None and no rows where no git tells."""
+    if git is None:
+        return None, ()
+    try:
+        return git.commit_object(snapshot.commit), git.tree_rows(snapshot.commit)
+    except (NetworkError, NotFoundError) as error:
+        if git.asked and isinstance(error, NotFoundError):
+            raise
+        report(Notice("warning", f"no commit object: {error.message}"))
+        return None, ()
+
+
+def _links(tree: Sequence[tuple[RepoPath, str, GitOid]], held: HeldContent | None) -> set[RepoPath]:
+    """Return what is a symlink in the commit: as git tells, or else as what is held of it does."""
+    if tree or held is None:
+        return {path for path, mode, _ in tree if mode == LINK_MODE}
+    return {row.path for row in held.manifest.files if row.mode == LINK_MODE}
+
+
 def _expectations(
-    snapshot: SnapshotId, sources: Mapping[RepoPath, Path], git: GitSource | None, report: Report
-) -> tuple[bytes | None, dict[RepoPath, ExpectedFile]]:
-    if git is not None:
-        try:
-            commit_object, rows = git.commit_object(snapshot.commit), git.tree_rows(snapshot.commit)
-        except (NetworkError, NotFoundError) as error:
-            if git.asked and isinstance(error, NotFoundError):
-                raise
-            report(Notice("warning", f"no commit object: {error.message}"))
-        else:
-            return commit_object, _expected_of_tree(snapshot, sources, rows)
+    snapshot: SnapshotId,
+    sources: Mapping[RepoPath, _Source],
+    tree: Sequence[tuple[RepoPath, str, GitOid]] | None,
+) -> dict[RepoPath, ExpectedFile]:
+    if tree is not None:
+        return _expected_of_tree(snapshot, sources, tree)
     lfs = _lfs_by_attributes(sources)
-    return None, {path: ExpectedFile(path, lfs=path in lfs) for path in sources}
+    return {path: ExpectedFile(path, lfs=path in lfs) for path in sources}
 
 
 def _expected_of_tree(
-    snapshot: SnapshotId, sources: Mapping[RepoPath, Path], rows: Sequence[tuple[RepoPath, str, GitOid]]
+    snapshot: SnapshotId, sources: Mapping[RepoPath, _Source], rows: Sequence[tuple[RepoPath, str, GitOid]]
 ) -> dict[RepoPath, ExpectedFile]:
     expected = {path: ExpectedFile(path, git_oid=oid, mode=mode) for path, mode, oid in rows}
     for problem, paths in (("lacks", set(expected) - set(sources)), ("also holds", set(sources) - set(expected))):
@@ -199,38 +271,63 @@ def _expected_of_tree(
     return expected
 
 
-def _lfs_by_attributes(sources: Mapping[RepoPath, Path]) -> Collection[RepoPath]:
-    if _ATTRIBUTES not in sources:
+def _lfs_by_attributes(sources: Mapping[RepoPath, _Source]) -> Collection[RepoPath]:
+    attributes = sources.get(_ATTRIBUTES)
+    if attributes is None or attributes.file is None:
         return frozenset()
-    attributes = durable.read(sources[_ATTRIBUTES], max_bytes=MAX_ATTRIBUTES_SIZE)
-    with durable.disk_errors("look at the folder's files"):
-        return lfs_paths(attributes, [path for path, source in sources.items() if source.stat().st_size])
+    rules = durable.read(attributes.file, max_bytes=MAX_ATTRIBUTES_SIZE)
+    return lfs_paths(rules, [path for path, source in sources.items() if source.size])
 
 
-def _place_all(sources: Mapping[RepoPath, Path], staged: Path, *, hard_links: bool) -> None:
+def _place_all(sources: Mapping[RepoPath, _Source], staged: Path, *, hard_links: bool) -> None:
     for path, source in sources.items():
         target = staged / path.text
-        with durable.disk_errors(f"bring {source} into {staged}"):
+        with durable.disk_errors(f"bring {path} into {staged}"):
             target.unlink(missing_ok=True)  # an interrupted try may have left another file
-            before = source.stat()
-            place(source, target, allow_hard_link=hard_links)
-            after = source.stat()
+            if source.file is None:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("xb") as file:
+                    file.write(source.text)
+                continue
+            before = source.file.stat()
+            place(source.file, target, allow_hard_link=hard_links)
+            after = source.file.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise FileChangedError(f"{source} changed while it was read", hint="let whatever writes to it finish")
+            raise FileChangedError(f"{source.file} changed while it was read", hint="let whatever writes to it finish")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a file's bytes are: in a file, or, for a symlink of the commit, in the link itself (`text`)."""
+
+    size: int
+    file: Path | None = None
+    text: bytes = b""
+
+
+def _source_of(path: Path, folder: Path, *, as_link: bool) -> _Source:
+    """Return what git has of a path: a link's own text where the commit holds a link, else the content it leads to.
+
+    In a clone with `core.symlinks=false` a link of the commit is a file that holds the text.
+    """
+    with durable.disk_errors(f"read {path}"):
+        if as_link and path.is_symlink():
+            text = os.fsencode(path.readlink())
+            return _Source(len(text), text=text)
+        content = _content_of(path, folder)
+        return _Source(content.stat().st_size, content)
 
 
 def _walk(folder: Path) -> Iterator[tuple[RepoPath, Path]]:
-    """Yield each file's path in the snapshot and where its bytes are."""
+    """Yield each file's path in the snapshot and where it is; links are not followed yet."""
     for parent, folders, files in os.walk(folder, onerror=_raise):
         here = Path(parent)
         relative = here.relative_to(folder)
         folders[:] = sorted(name for name in folders if (relative / name).as_posix() not in _NOT_PAYLOAD)
-        for name in folders:
-            if (here / name).is_symlink():
-                raise FormatError(f"{here / name} is a link to a folder", hint="put the folder itself there")
-        for name in sorted(files):
+        links = [name for name in folders if (here / name).is_symlink()]
+        for name in sorted([*files, *links]):
             if (relative / name).as_posix() not in _NOT_PAYLOAD:  # `.git` is a file in a worktree
-                yield RepoPath((relative / name).as_posix()), _content_of(here / name, folder)
+                yield RepoPath((relative / name).as_posix()), here / name
 
 
 def _raise(error: OSError) -> None:
@@ -247,6 +344,8 @@ def _content_of(path: Path, folder: Path) -> Path:
         raise FormatError(
             f"{path} is a link out of the folder", got=str(target), hint="replace the link by the file it points to"
         )
+    if stat.S_ISDIR(mode):
+        raise FormatError(f"{path} is a link to a folder", hint="put the folder itself there")
     if not stat.S_ISREG(mode):
         raise FormatError(f"{path} is not a regular file")
     return target

@@ -16,10 +16,15 @@ from typing import Any
 
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.library import durable
+from p2pqwen.values.proxy import VARIABLES as PROXY_VARIABLES
 
 STOP_SECONDS = 15
 """A node saves and stops within ten; then systemd kills it."""
-_KEPT = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "P2PQWEN_DHT_BOOTSTRAP")  # never HF_TOKEN: others read units
+# Never HF_TOKEN: `systemctl show` prints them. What leads to the network and whom to trust there the node needs.
+_KEPT = (
+    "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "P2PQWEN_DHT_BOOTSTRAP", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    *PROXY_VARIABLES,
+)  # fmt: skip
 _SYSTEMCTL_SECONDS = 30.0
 
 
@@ -28,7 +33,7 @@ class Service:
     """The unit of one home. `program` starts p2pqwen; `environment` is that of the user who asks."""
 
     home: Path
-    default_home: Path
+    default_home: Path | None
     config_folder: Path
     program: Sequence[str]
     environment: Mapping[str, str]
@@ -102,7 +107,8 @@ class UnitState:
 
 def install(service: Service, options: Sequence[str], *, start: bool) -> UnitState:
     """Write the unit and have it started now and with the machine; raises `DiskError`, `P2pqwenError`."""
-    durable.write(service.path, service.unit(options).encode(), mode=durable.SHARED)
+    # A proxy's password may be in it, so it is the user's alone.
+    durable.write(service.path, service.unit(options).encode())
     failed = _systemctl("daemon-reload")
     if failed is None:
         failed = _systemctl("enable", *(["--now"] if start else []), service.name)

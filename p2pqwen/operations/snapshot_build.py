@@ -7,6 +7,7 @@ here with the digests.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from p2pqwen.events import Notice, Report
 from p2pqwen.library.hashing import FileDigests
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.verified import Verified
+from p2pqwen.manifest.git_object import blob_oid
 from p2pqwen.manifest.hazards import likely_pointers, pickle_files
-from p2pqwen.manifest.lfs_pointer import pointer_oid
+from p2pqwen.manifest.lfs_pointer import Pointer, parse_pointer, pointer_oid
 from p2pqwen.manifest.licence import Redistribution, license_of_readme, redistribution
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance, prove
@@ -42,7 +44,8 @@ TreeRows = Callable[[], Sequence[tuple[RepoPath, str, GitOid]]]
 class ExpectedFile:
     """What a source says of a file before anybody read it; None where it does not say.
 
-    `git_oid` is the id in the tree: of the content, or of the LFS pointer.
+    `git_oid` is the id in the tree: of the content, or of the LFS pointer. `pointer` is the text of that pointer where
+    it may not be the canonical one.
     """
 
     path: RepoPath
@@ -51,6 +54,7 @@ class ExpectedFile:
     lfs_sha256: Sha256 | None = None
     lfs: bool | None = None
     mode: str = "100644"
+    pointer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,8 @@ def row_of(expected: ExpectedFile, digests: FileDigests) -> FileRow:
     content should.
     """
     name = expected.path.text
-    pointer = pointer_oid(digests.sha256, digests.size)
+    odd = _odd_pointer(expected, digests)
+    pointer = pointer_oid(digests.sha256, digests.size) if odd is None else blob_oid(odd.encode())
     # Where LFS was only guessed (.gitattributes), a pointer is a file that was never brought.
     known = expected.lfs_sha256 == digests.sha256 or expected.git_oid == pointer
     if (wrong := pointer_in_place(digests, lfs=known)) is not None:
@@ -101,7 +106,37 @@ def row_of(expected: ExpectedFile, digests: FileDigests) -> FileRow:
     git_oid = pointer if lfs else digests.git_blob
     if git_oid is None or expected.git_oid not in {None, git_oid}:
         raise VerificationError(f"{name} has the wrong git blob id", expected=expected.git_oid, got=git_oid)
-    return FileRow(expected.path, digests.size, digests.sha256, git_oid, lfs, expected.mode)
+    return FileRow(expected.path, digests.size, digests.sha256, git_oid, lfs, expected.mode, odd)
+
+
+def pointer_texts(blobs: Mapping[GitOid, bytes]) -> dict[GitOid, str]:
+    """Return the blobs that may be LFS pointers as the text that a manifest carries, which is UTF-8."""
+    texts = {}
+    for oid, data in blobs.items():
+        with suppress(UnicodeDecodeError):
+            texts[oid] = data.decode()
+    return texts
+
+
+def _odd_pointer(expected: ExpectedFile, digests: FileDigests) -> str | None:
+    """Return the pointer's text where git holds another than the canonical one; raises `VerificationError`.
+
+    What is no pointer is a plain file's content, as long as it is the content's own blob.
+    """
+    text = expected.pointer
+    if text is None or expected.git_oid in {digests.git_blob, pointer_oid(digests.sha256, digests.size)}:
+        return None
+    if (named := parse_pointer(text.encode())) is None:
+        return None
+    if named != Pointer(str(digests.sha256), digests.size):
+        if digests.pointer is not None:
+            return None  # a file that was never brought, which is said next
+        raise VerificationError(
+            f"{expected.path} is not what its LFS pointer names",
+            expected=f"{named.size} bytes with SHA-256 {named.oid}",
+            got=f"{digests.size} bytes with SHA-256 {digests.sha256}",
+        )
+    return text
 
 
 def make_manifest(

@@ -100,11 +100,11 @@ class SnapshotCalls:
         if unknown := given.keys() - set(_LIMITS):
             raise UsageError(f"there is no limit {min(unknown)!r}", expected=", ".join(_LIMITS))
         words = {name: _optional(given, name) for name in _LIMITS}
-        limits = self.choices.limits()
         if any(word is not None for word in words.values()):
-            limits = limits.changed(**words)
-            self.choices.set_limits(limits)
+            limits = self.choices.change_limits(lambda before: before.changed(**words))
             self.changed()
+        else:
+            limits = self.choices.limits()
         return limits_fields(limits, self.choices, datetime.now().astimezone())
 
     def _refuse_pinned(self, snapshot: SnapshotId) -> None:

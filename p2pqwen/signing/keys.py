@@ -12,6 +12,7 @@ from typing import Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from p2pqwen.errors import FormatError, UsageError
+from p2pqwen.signing.passphrase import new_passphrase, spellings
 from p2pqwen.signing.pkcs8 import encrypted_pem
 from p2pqwen.values.digest import Sha256
 
@@ -102,27 +104,37 @@ class PrivateKey:
         encrypted = b"ENCRYPTED" in data
         if encrypted and passphrase is None:
             raise UsageError("the private key needs its passphrase", hint="set P2PQWEN_PASSPHRASE")
-        secret = passphrase.encode() if encrypted and passphrase is not None else None
-        try:
-            key = load_pem_private_key(data, secret)
-        except (ValueError, TypeError) as error:
-            if encrypted:
-                raise UsageError("the passphrase does not open the private key") from error
-            raise FormatError("not a PKCS#8 PEM private key", got=str(error)) from error
+        if encrypted and passphrase is not None:
+            key = _decrypted(data, passphrase)
+        else:
+            try:
+                key = load_pem_private_key(data, None)
+            except (ValueError, TypeError) as error:
+                raise FormatError("not a PKCS#8 PEM private key", got=str(error)) from error
         if not isinstance(key, Ed25519PrivateKey):
             raise FormatError("private key is of the wrong kind", expected="Ed25519", got=type(key).__name__)
         return cls(key)
 
     def to_pem(self, passphrase: str | None) -> bytes:
-        """Return PKCS#8 PEM, encrypted unless `passphrase` is None."""
+        """Return PKCS#8 PEM, encrypted unless `passphrase` is None; raises `UsageError` for one that is of no use."""
         if passphrase is None:
             return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         plain = self._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        return encrypted_pem(plain, passphrase)
+        return encrypted_pem(plain, new_passphrase(passphrase))
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte signature."""
         return self._key.sign(message)
+
+
+def _decrypted(data: bytes, passphrase: str) -> PrivateKeyTypes:
+    problem: Exception | None = None
+    for secret in spellings(passphrase):
+        try:
+            return load_pem_private_key(data, secret)
+        except (ValueError, TypeError) as error:
+            problem = problem or error
+    raise UsageError("the passphrase does not open the private key") from problem
 
 
 def _y_of(encoded: bytes) -> int:

@@ -28,10 +28,10 @@ _SCRYPT = bytes.fromhex("2b06010401da47040b")  # 1.3.6.1.4.1.11591.4.11
 _AES256_CBC = bytes.fromhex("60864801650304012a")  # 2.16.840.1.101.3.4.1.42
 
 
-def encrypted_pem(private_key_info: bytes, passphrase: str) -> bytes:
+def encrypted_pem(private_key_info: bytes, passphrase: bytes) -> bytes:
     """Return the PEM of a PKCS#8 PrivateKeyInfo (DER), encrypted with a passphrase."""
     salt, vector = os.urandom(_SALT_SIZE), os.urandom(_BLOCK)
-    secret = Scrypt(salt, _KEY_SIZE, SCRYPT_N, SCRYPT_R, SCRYPT_P).derive(passphrase.encode())
+    secret = Scrypt(salt, _KEY_SIZE, SCRYPT_N, SCRYPT_R, SCRYPT_P).derive(passphrase)
     padder = PKCS7(8 * _BLOCK).padder()
     padded = padder.update(private_key_info) + padder.finalize()
     encryptor = Cipher(AES(secret), CBC(vector)).encryptor()

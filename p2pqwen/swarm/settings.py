@@ -17,6 +17,7 @@ import libtorrent as lt
 from p2pqwen import __version__
 from p2pqwen.swarm.bootstrap import DHT_BOOTSTRAP
 from p2pqwen.swarm.endpoint import Endpoint, is_loopback, is_private
+from p2pqwen.swarm.open_files import OpenFiles, share_out
 from p2pqwen.swarm.strangers import leads_inside
 from p2pqwen.torrent.info import MAX_INFO_BYTES
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
@@ -125,19 +126,19 @@ def alert_mask(*, pieces: bool) -> int:
 
 def settings_pack(settings: SwarmSettings) -> dict[str, Any]:
     """Return the libtorrent settings for one session."""
-    cores = len(os.sched_getaffinity(0))
+    cores, opened = len(os.sched_getaffinity(0)), share_out()
     return {
         **_identity(),
         **_reach(settings),
         **_dht(),
         **_safety(settings),
-        **_limits(settings),
+        **_limits(settings, opened),
         # One thread in front of the sockets does the work of a core; hashing wants the others. [measured] one thread
         # hashes a hybrid at 0.78 GB/s. More than four only fight over the disk.
         "hashing_threads": max(2, min(cores, 4)),
         "aio_threads": 8,
         "checking_mem_usage": 1024,  # blocks of 16 KiB read ahead in a recheck
-        "file_pool_size": 256,  # files kept open; a sharded model has up to 200
+        "file_pool_size": opened.files,
         # 24 MB on their way: 0.2 s of a line at 1 Gb/s, or the pipe runs dry. [measured] 250 to 350 MB/s; twice as many
         # are no faster, and where all cores are busy with hashing 5 to 8 % slower.
         "max_out_request_queue": 1500,
@@ -242,11 +243,11 @@ def _safety(settings: SwarmSettings) -> dict[str, Any]:
     }
 
 
-def _limits(settings: SwarmSettings) -> dict[str, Any]:
+def _limits(settings: SwarmSettings, opened: OpenFiles) -> dict[str, Any]:
     return {
         "upload_rate_limit": settings.upload_limit,
         "download_rate_limit": settings.download_limit,
-        "connections_limit": 500,
+        "connections_limit": opened.connections,
         # Nothing here is auto-managed, so the `active_` limits do not queue torrents. Those of announcing would leave
         # the rest silent for good; without them libtorrent takes one after the other, one a second, in the DHT and LSD.
         "active_limit": -1,

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from p2pqwen.errors import FormatError
 from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.torrent.pasted_link import PREFIX
 from p2pqwen.torrent.web_address import check_tracker_url, check_web_url
 from p2pqwen.values.digest import Sha1, Sha256
 
@@ -19,7 +20,6 @@ MAX_MAGNET = 64 * 1024
 MAX_PARAMETERS = 500
 MAX_NAME = 1024
 _MAX_SIZE = 2**63 - 1
-_PREFIX = "magnet:?"
 _BTIH = "urn:btih:"
 _BTMH = "urn:btmh:"
 _SHA256_MULTIHASH = "1220"
@@ -51,10 +51,10 @@ class Magnet:
         for infohash in (self.infohash_v1, self.infohash_v2):
             if infohash is not None and not any(infohash.raw):
                 raise FormatError("magnet link's infohash is all zeros, which clients read as none")
-        if self.name is not None and not (0 < len(self.name) <= MAX_NAME and self.name.isprintable()):
-            raise FormatError("magnet link's name", expected="printable text", got=repr(self.name[:120]))
-        if self.size is not None and not 0 <= self.size <= _MAX_SIZE:
-            raise FormatError("magnet link's size is out of range", got=self.size)
+        if self.name is not None:
+            _check_name(self.name)
+        if self.size is not None:
+            _check_size(self.size)
         for url in (*self.web_seeds, *self.exact_sources):
             check_web_url(url)
         for url in self.trackers:
@@ -82,7 +82,15 @@ class Magnet:
             parameters += [(key, value) for value in values]
         parameters += [("x.pe", peer) for peer in self.peers]
         # The hash names are printed as they are: readers look for `xt=urn:btih:` in the text.
-        return _PREFIX + "&".join(f"{key}={quote(value, safe=':' if key == 'xt' else '')}" for key, value in parameters)
+        return PREFIX + "&".join(f"{key}={quote(value, safe=':' if key == 'xt' else '')}" for key, value in parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMagnet:
+    """A magnet link that was read for a person, and what of it was passed over, each with its reason."""
+
+    magnet: Magnet
+    passed_over: tuple[FormatError, ...] = ()
 
 
 def parse_magnet(text: str) -> Magnet:
@@ -90,32 +98,76 @@ def parse_magnet(text: str) -> Magnet:
 
     A parameter that we do not know is passed over; one that we know and cannot read is refused.
     """
+    read = read_magnet(text)
+    for problem in read.passed_over:
+        raise problem
+    return read.magnet
+
+
+def read_magnet(text: str) -> ReadMagnet:
+    """Read a magnet link that somebody wants followed; raises `FormatError` where it names no single torrent.
+
+    The infohashes must be right: they say what is wanted. Whatever else cannot be read is passed over, and said.
+    """
     if len(text) > MAX_MAGNET:
         raise FormatError("magnet link is too long", expected=f"at most {MAX_MAGNET} characters", got=len(text))
-    if text[: len(_PREFIX)].lower() != _PREFIX:
+    if text[: len(PREFIX)].lower() != PREFIX:
         raise FormatError("not a magnet link", expected="magnet:?xt=…", got=repr(text[:40]))
-    found: dict[str, list[str]] = {}
-    pairs = text[len(_PREFIX) :].split("&")
+    pairs = text[len(PREFIX) :].split("&")
     if len(pairs) > MAX_PARAMETERS:
         raise FormatError("magnet link has too many parameters", expected=f"at most {MAX_PARAMETERS}", got=len(pairs))
-    for pair in pairs:
-        key, _, value = pair.partition("=")
-        # `xt.1`, `tr.2`: the magnet draft numbers repeated parameters
-        key = re.sub(r"\.[0-9]+\Z", "", key.lower())
-        if key == "dn":
-            value = value.replace("+", " ")  # as libtorrent reads it; in a URL a plus sign stays one
-        found.setdefault(key, []).append(_unquote(value))
-    topics = found.get("xt", [])
-    return Magnet(
+    fields = _Fields(pairs)
+    topics = fields.found.get("xt", [])
+    magnet = Magnet(
         _one([_btih(topic) for topic in topics if topic.lower().startswith(_BTIH)], "v1 infohashes"),
         _one([_btmh(topic) for topic in topics if topic.lower().startswith(_BTMH)], "v2 infohashes"),
-        _one(found.get("dn", []), "names") or None,
-        _one([_size(value) for value in found.get("xl", [])], "sizes"),
-        _each(found, "ws", check_web_url),
-        _each(found, "xs", check_web_url),
-        _each(found, "tr", check_tracker_url),
-        _each(found, "x.pe", _check_peer),
+        fields.one("dn", _check_name, "names"),
+        fields.one("xl", _size, "sizes"),
+        fields.each("ws", check_web_url),
+        fields.each("xs", check_web_url),
+        fields.each("tr", check_tracker_url),
+        fields.each("x.pe", _check_peer),
     )
+    return ReadMagnet(magnet, tuple(fields.odd))
+
+
+class _Fields:
+    """The parameters of a link by name; `odd` are those that could not be read."""
+
+    def __init__(self, pairs: list[str]) -> None:
+        self.found: dict[str, list[str]] = {}
+        self.odd: list[FormatError] = []
+        for pair in pairs:
+            key, _, value = pair.partition("=")
+            # `xt.1`, `tr.2`: the magnet draft numbers repeated parameters
+            key = re.sub(r"\.[0-9]+\Z", "", key.lower())
+            if key == "dn":
+                value = value.replace("+", " ")  # as libtorrent reads it; in a URL a plus sign stays one
+            try:
+                self.found.setdefault(key, []).append(_unquote(value))
+            except FormatError as error:
+                if key == "xt":
+                    raise
+                self.odd.append(error)
+
+    def each(self, key: str, read: Callable[[str], _Value]) -> tuple[_Value, ...]:
+        """Return the values of a parameter that may be repeated, each once."""
+        values: dict[_Value, None] = {}
+        for text in self.found.get(key, []):
+            try:
+                if text:
+                    values[read(text)] = None
+            except FormatError as error:
+                self.odd.append(error)
+        return tuple(values)
+
+    def one(self, key: str, read: Callable[[str], _Value], what: str) -> _Value | None:
+        """Return the value of a parameter that stands once; of several different ones nobody can tell."""
+        try:
+            return _one(list(self.each(key, read)), what)
+        except FormatError as error:
+            self.odd.append(error)
+            return None
 
 
 def _unquote(value: str) -> str:
@@ -150,7 +202,19 @@ def _btmh(topic: str) -> Sha256:
 def _size(value: str) -> int:
     if not re.fullmatch(r"[0-9]{1,19}", value, re.ASCII):
         raise FormatError("magnet link's size", expected="a number of bytes", got=repr(value[:40]))
-    return int(value)
+    return _check_size(int(value))
+
+
+def _check_size(size: int) -> int:
+    if not 0 <= size <= _MAX_SIZE:
+        raise FormatError("magnet link's size is out of range", got=size)
+    return size
+
+
+def _check_name(name: str) -> str:
+    if not (0 < len(name) <= MAX_NAME and name.isprintable()):
+        raise FormatError("magnet link's name", expected="printable text", got=repr(name[:120]))
+    return name
 
 
 def _check_peer(peer: str) -> str:
@@ -174,7 +238,3 @@ def _one(values: list[_Value], what: str) -> _Value | None:
     if any(value != values[0] for value in values):
         raise FormatError(f"magnet link holds two different {what}")
     return values[0] if values else None
-
-
-def _each(found: dict[str, list[str]], key: str, check: Callable[[str], str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(check(value) for value in found.get(key, []) if value))

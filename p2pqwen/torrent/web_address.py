@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from p2pqwen.errors import FormatError
@@ -25,7 +26,7 @@ def check_tracker_url(url: str) -> str:
 def _check(url: str, schemes: frozenset[str], what: str) -> str:
     problem = f"not {what}"
     if len(url) > MAX_URL or not url.isascii() or not url.isprintable() or set(url) & set(' "<>\\^`{|}'):
-        raise FormatError(problem, expected=f"printable ASCII of at most {MAX_URL} characters", got=repr(url[:120]))
+        raise FormatError(problem, expected=f"printable ASCII of at most {MAX_URL} characters", got=_shown(url))
     try:
         parts = urlsplit(url)
         valid = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -35,5 +36,10 @@ def _check(url: str, schemes: frozenset[str], what: str) -> str:
         if valid and "@" in parts.netloc:
             raise FormatError(problem, expected="no user name or password in it", got=repr(parts.hostname))
     if not valid:
-        raise FormatError(problem, expected=f"{' or '.join(sorted(schemes))} with a host", got=repr(url[:120]))
+        raise FormatError(problem, expected=f"{' or '.join(sorted(schemes))} with a host", got=_shown(url))
     return url
+
+
+def _shown(url: str) -> str:
+    """Return it as an error may say it: without what may be a password."""
+    return repr(re.sub(r"//[^/]*@", "//…@", url)[:120])

@@ -23,7 +23,10 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 from yarl import URL
 
+from p2pqwen.errors import UsageError
+from p2pqwen.net.socks5 import SocksError
 from p2pqwen.net.web_session import WebSession
+from p2pqwen.tls_error import tls_words
 from p2pqwen.values.named_hosts import NONE_NAMED, Guard, NamedHosts, RefusedAddressError
 from p2pqwen.values.rate_limit import quota_pause
 from p2pqwen.values.repo_path import RepoPath
@@ -233,7 +236,7 @@ class Upstream:
         self.account.requests += 1
         try:
             response = await self._open_session().get(URL(url, encoded=True), headers=headers)
-        except RefusedAddressError as error:
+        except (RefusedAddressError, UsageError) as error:  # the second: what names a proxy names none
             raise UpstreamError(Kind.REFUSED, error.message, host=origin) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _connection_fault(error, origin) from error
@@ -299,6 +302,8 @@ async def _finish(response: aiohttp.ClientResponse) -> None:
 
 def _connection_fault(error: Exception, origin: str) -> UpstreamError:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if (said := tls_words(error)) is not None:
+        return UpstreamError(Kind.UNREACHABLE, f"cannot be reached: {said}", host=origin)
     if isinstance(error, aiohttp.ServerTimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
         return UpstreamError(Kind.SILENT, "no answer", host=origin)
     if isinstance(cause, socket.gaierror) or (isinstance(cause, OSError) and cause.errno in _NO_NETWORK):
@@ -310,6 +315,8 @@ def _connection_fault(error: Exception, origin: str) -> UpstreamError:
 
 def _words(cause: Exception) -> str:
     """Return the system's own words; asyncio puts the address in their place."""
+    if isinstance(cause, SocksError):
+        return str(cause)
     if isinstance(cause, OSError) and not isinstance(cause, socket.gaierror) and cause.errno is not None:
         return os.strerror(cause.errno)
     return getattr(cause, "strerror", None) or str(cause) or "no answer in time"

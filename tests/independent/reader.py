@@ -241,8 +241,13 @@ def check_row(row: Any) -> None:
     hex_digest(row.get("git_oid"), 40)
     need(row.get("mode") in ["100644", "100755", "120000", "100664"], "mode")
     need(isinstance(row.get("lfs"), bool), "lfs")
+    need(row["lfs"] or "pointer" not in row, "a pointer of a plain file")
     if row["lfs"]:
-        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{row['sha256']}\nsize {row['size']}\n"
+        canonical = f"version https://git-lfs.github.com/spec/v1\noid sha256:{row['sha256']}\nsize {row['size']}\n"
+        pointer = row.get("pointer", canonical)
+        if "pointer" in row:
+            need(isinstance(pointer, str) and pointer != canonical, "no pointer to be given")
+            need(read_pointer(pointer.encode()) == (row["sha256"], row["size"]), "a pointer to something else")
         need(git_id("blob", pointer.encode()) == row["git_oid"], "not the pointer's id")
 
 
@@ -256,20 +261,24 @@ def check_content(row: dict[str, Any], content: bytes) -> None:
 
 def plain_content(content: bytes) -> bytes:
     """Refuse an LFS pointer, in any form that git-lfs reads."""
-    need(len(content) > 1024 or not _is_pointer(content.decode("utf-8", "replace").strip()), "an LFS pointer")
+    need(read_pointer(content) is None, "an LFS pointer")
     return content
 
 
-def _is_pointer(text: str) -> bool:
+def read_pointer(content: bytes) -> tuple[str, int] | None:
+    """What an LFS pointer points to, SHA-256 and size; None for what is none."""
+    if len(content) > 1024:
+        return None
+    text = content.decode("utf-8", "replace").strip()
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     rows = [line.split(" ", 1) for line in lines if line]
     kept = [row for row in rows[:-1] if not re.match(r"ext-[0-9]-[A-Za-z0-9_]", row[0])] + rows[-1:]
     if any(len(row) != 2 for row in rows) or [row[0] for row in kept] != ["version", "oid", "size"]:
-        return False
+        return None
     version, oid, size = (row[1] for row in kept)
     hosts = ("https://git-lfs.github.com/spec/v1", "https://hawser.github.com/spec/v1", "http://git-media.io/v/2")
     right = version in hosts and re.match(r"sha256:[0-9A-Za-z]{64}", oid) and re.fullmatch(r"\+?[0-9]+", size)
-    return bool(right) and int(size) < 2**63
+    return (oid[7:71].lower(), int(size)) if right and int(size) < 2**63 else None
 
 
 def proves(commit_object: bytes, commit: str, files: list[dict[str, Any]]) -> bool:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -152,6 +153,27 @@ def test_weights_swapped_for_their_pointer():
     layout = Layout.of((RepoPath(name), len(content)) for name, content in contents.items())
     hashes = hash_payload({RepoPath(name): content for name, content in contents.items()}, layout)
     assert str(build_metainfo(parse_manifest(data), layout, hashes).infohash.v2) == swapped["infohash_v2"]
+
+
+GIT_ROWS = json.loads((VECTORS / "torrent" / "git_rows.json").read_text())
+
+
+@pytest.mark.parametrize("case", GIT_ROWS["accepted"], ids=lambda case: case["what"])
+def test_what_git_holds_is_told_and_proven(case):
+    data = case["manifest"].encode()
+    assert reader.read_manifest(data).proven
+    manifest = parse_manifest(data)
+    assert prove(manifest) is Provenance.PROVEN
+    assert replace(manifest).encode() == data  # printed anew from its rows
+
+
+@pytest.mark.parametrize("case", GIT_ROWS["refused"], ids=lambda case: case["why"])
+def test_rows_that_no_reader_takes(case):
+    data = case["manifest"].encode()
+    with pytest.raises(reader.RefusedError):
+        reader.read_manifest(data)
+    with pytest.raises(FormatError):
+        parse_manifest(data)
 
 
 def test_a_pointer_beside_its_file_is_two_contents_of_one_blob():

@@ -151,7 +151,7 @@ def _pipe(folder):
 @pytest.mark.parametrize(
     ("spoil", "with_git", "words"),
     [
-        (_spoil, True, "model.safetensors has the wrong git blob id"),
+        (_spoil, True, "model.safetensors is not what its LFS pointer names"),
         (_lack, True, "lacks config.json"),
         (_add, True, "also holds extra.txt"),
         (_pointer, True, "is an LFS pointer, not the file itself"),

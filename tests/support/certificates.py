@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+_DAY = timedelta(days=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Certified:
@@ -23,8 +25,8 @@ class Certified:
     authority: Path
 
 
-def certify(folder: Path, host: str = "127.0.0.1") -> Certified:
-    """Make an authority and a certificate for a literal address."""
+def certify(folder: Path, host: str = "127.0.0.1", *, valid_from: timedelta = -_DAY) -> Certified:
+    """Make an authority and a certificate for an IPv4 address or a name, valid two days from `valid_from` of now."""
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
     authority = (
@@ -33,8 +35,9 @@ def certify(folder: Path, host: str = "127.0.0.1") -> Certified:
         .sign(authority_key, SHA256())
     )
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
-    server = _certificate(subject, issuer, server_key).add_extension(names, critical=False)
+    literal = host.replace(".", "").isdigit()
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host)) if literal else x509.DNSName(host)])
+    server = _certificate(subject, issuer, server_key, valid_from).add_extension(names, critical=False)
     chain, authority_file = folder / "server.pem", folder / "authority.pem"
     chain.write_bytes(
         server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -46,14 +49,16 @@ def certify(folder: Path, host: str = "127.0.0.1") -> Certified:
     return Certified(context, authority_file)
 
 
-def _certificate(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+def _certificate(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, valid_from: timedelta = -_DAY
+) -> x509.CertificateBuilder:
+    begin = datetime.now(UTC) + valid_from
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(begin)
+        .not_valid_after(begin + 2 * _DAY)
     )

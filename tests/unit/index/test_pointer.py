@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,6 +67,9 @@ def test_a_link_is_read_as_it_was_written(salt, publisher):
     link = PublisherLink(ItemAddress(key("dht").public, salt), publisher)
     assert is_publisher_link(str(link))
     assert parse_publisher_link(str(link)) == link
+    for pasted in (str(link).replace("&", "&amp;"), quote(str(link), safe=""), f"<{link}&tr=a&tr=b&xs=http://x/>"):
+        assert is_publisher_link(pasted)
+        assert parse_publisher_link(pasted) == link
 
 
 def test_the_form_of_bep_46():

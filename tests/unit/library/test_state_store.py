@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from p2pqwen.errors import DiskError
 from p2pqwen.library.state_store import StateStore
+from tests.support.processes import ROOT
 
 DOCUMENTS = {
     f"choice/Qwen/Model-{number}@{'ab' * 20}": {"paused": number % 2 == 0, "n": number} for number in range(40)
@@ -232,3 +235,64 @@ def test_122_a_folder_in_its_place_is_an_error_until_it_goes(path):
         path.rmdir()
         node.put("choice/b", 2)
         assert node.items("choice/") == {"a": 1, "b": 2}
+
+
+_OPEN_AND_COUNT = """
+import sys
+from pathlib import Path
+from p2pqwen.library.state_store import StateStore
+
+def fail(event):
+    sys.exit(f"reported: {event.text}")
+
+sys.stdin.readline()
+with StateStore(Path(sys.argv[1]), fail) as store:
+    store.update("counter", lambda before: (before or 0) + 1)
+"""
+
+
+def at_once(path, count):
+    """Start so many processes, let them all go in one moment, and return how each ended."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", _OPEN_AND_COUNT, str(path)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        for _ in range(count)
+    ]
+    for one in started:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    return [(one.communicate()[1], one.returncode) for one in started]
+
+
+@pytest.mark.parametrize("again", range(4))
+def test_processes_that_start_at_once_in_a_new_home_lose_nothing(path, again):
+    assert at_once(path, 6) == [("", 0)] * 6
+    with StateStore(path, pytest.fail) as store:
+        assert store.get("counter") == 6
+    assert not list(path.parent.glob("*damaged*"))
+
+
+def test_a_database_whose_making_was_cut_off_is_no_damage(path):
+    path.parent.mkdir()
+    path.with_name(".state.sqlite.new").write_bytes(b"half of it")
+    StateStore(path, pytest.fail).close()
+    assert sorted(one.name for one in path.parent.iterdir() if one.is_file()) == ["choices.json", "state.sqlite"]
+
+
+def test_nobody_takes_a_damaged_database_away_from_who_uses_it(path):
+    filled(path)
+    other = StateStore(path)
+    path.write_bytes(b"not a database at all")
+    with pytest.raises(DiskError, match="another process uses it"):
+        StateStore(path, pytest.fail)
+    assert path.read_bytes() == b"not a database at all"
+    other.close()
+    said = []
+    StateStore(path, said.append).close()
+    assert "damaged" in said[0].text

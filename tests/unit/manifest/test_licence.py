@@ -16,7 +16,20 @@ from p2pqwen.manifest.licence import MAX_FRONT_MATTER, license_of_readme, reason
         ("license: 'cc-by-4.0'", "cc-by-4.0"),
         ('"license": mit', "mit"),
         ("license: openrail++", "openrail++"),
-        ("license: other\nlicense_name: qwen-research", "other"),
+        ("license: other", "other"),
+        ("license: other\nlicense_name: qwen-research\nlicense_link: https://x/LICENSE", "qwen-research"),
+        ("license_name: 'tongyi-qianwen'\nlicense: other", "tongyi-qianwen"),
+        ("license:\n- other\nlicense_name: qwen", "qwen"),
+        ("license: other\nlicense_name: [a, b]", "other"),
+        ("license: other\nlicense_name: qwen\nlicense_name: mit", "other"),
+        ("license: apache-2.0\nlicense_name: qwen", "apache-2.0"),
+        ("license:\n  mit", "mit"),
+        ("license: # see below\n  mit\ntags: x", "mit"),
+        ("license: |\n  mit", "mit"),
+        ("license: >-\n\n  mit\n\ntags:\n- x", "mit"),
+        ("license: other\nlicense_name: >\n  qwen-research\n", "qwen-research"),
+        ("license: [mit,]", "mit"),
+        ("license: [\n  'mit'\n  ]", "mit"),
         ("license:\n- apache-2.0\ntags:\n- x\n- y", "apache-2.0"),
         ("license:\n  - apache-2.0\n  # that is all\n", "apache-2.0"),
         ("license: [mit]", "mit"),
@@ -31,8 +44,10 @@ from p2pqwen.manifest.licence import MAX_FRONT_MATTER, license_of_readme, reason
         ("license:\n- apache-2.0\n- mit", None),
         ("license: [apache-2.0, mit]", None),
         ("license:\n  name: mit", None),
-        ("license: |\n  mit", None),
-        ("license: >-\n  mit", None),
+        ("license: |\n  mit\n  gpl-3.0", None),
+        ("license: >\n", None),
+        ("license:\n  - mit\n  - gpl-3.0", None),
+        ("license:\n  - mit:\n      x: y", None),
         ("license: &a mit", None),
         ("license: *a", None),
         ("license: {name: mit}", None),
@@ -56,7 +71,8 @@ def test_the_value_in_the_front_matter(front_matter, expected):
     [
         b"",
         b"# Title\n\nlicense: mit\n",
-        b"\n---\nlicense: mit\n---\n",
+        b"text\n---\nlicense: mit\n---\n",
+        b" ---\nlicense: mit\n---\n",
         b"---\nlicense: mit\n",
         b"--- x\nlicense: mit\n---\n",
         b"---\ntags: x\n---\nlicense: mit\n---\n",
@@ -67,7 +83,9 @@ def test_readmes_without_one(readme):
     assert license_of_readme(readme) is None
 
 
-def test_a_byte_order_mark_and_broken_text_do_no_harm():
+def test_a_byte_order_mark_blank_lines_and_broken_text_do_no_harm():
+    assert license_of_readme(b"\n \r\n---\nlicense: mit\n---\n") == "mit"
+    assert license_of_readme("\ufeff\n---\nlicense: mit\n---\n".encode()) == "mit"
     assert license_of_readme("\ufeff---\nlicense: mit\n---\n".encode()) == "mit"
     assert license_of_readme(b"---\nlicense: mit\nauthor: \xff\n---\n") == "mit"
 
@@ -98,6 +116,10 @@ def test_whatever_is_read_is_short_and_plain(text):
         ("qwen", "conditional", "vendor's terms"),
         ("tongyi-qianwen", "conditional", "vendor's terms"),
         ("qwen-research", "conditional", "research only"),
+        ("Qwen RESEARCH LICENSE AGREEMENT", "conditional", "research only"),
+        ("Tongyi Qianwen LICENSE AGREEMENT", "conditional", "vendor's terms"),
+        ("qwen_license", "conditional", "vendor's terms"),
+        ("license", "unknown", "read them"),
         ("other", "unknown", "read them"),
         ("unknown", "unknown", "read them"),
         ("made-up", "unknown", "read them"),

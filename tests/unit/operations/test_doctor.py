@@ -58,7 +58,7 @@ def silent():
 def test_a_healthy_node(patient):
     found = list(examine(patient))
     assert [one.check for one in found] == [
-        "node", "port", "dht", "hub", "clock", "index", "disk", "rot", "limits", "permissions", "open files",
+        "node", "port", "dht", "proxy", "hub", "clock", "index", "disk", "rot", "limits", "permissions", "open files",
     ]  # fmt: skip
     assert [one for one in found if not one.ok or one.advice] == []
 

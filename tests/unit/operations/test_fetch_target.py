@@ -31,6 +31,14 @@ def test_targets(text, kind, shown):
     assert str(target) == shown
 
 
+def test_an_odd_field_does_not_refuse_a_pasted_link():
+    target = parse_target(f"magnet:?xt=urn:btih:{V1}&amp;dn=a&amp;xs=dchub://hub.example")
+    assert isinstance(target, MagnetTarget)
+    assert target.magnet.name == "a"
+    assert len(target.passed_over) == 1
+    assert "dchub" in target.passed_over[0]
+
+
 @pytest.mark.parametrize("rest", ["", "/", "/tree/main"])
 def test_a_page_of_the_hub_is_no_torrent_and_says_the_name(rest):
     with pytest.raises(UsageError, match="page of the Hub") as caught:

@@ -73,7 +73,7 @@ def test_a_fetch_without_a_node_slows_down_as_it_uses_up_the_quota(tmp_path):
 
     with StateStore(tmp_path / "state.sqlite") as store:
         choices = Choices(store)
-        choices.set_limits(Limits(monthly_upload=400_000_000))
+        choices.change_limits(lambda _: Limits(monthly_upload=400_000_000))
         choices.count({ONE: Transfer(368_000_000)}, datetime.now().astimezone())
         counted_fetch(carry_out, REQUEST, choices, ignore)
         sent = choices.month(datetime.now().astimezone()).uploaded

@@ -123,6 +123,7 @@ def test_each_stack_is_made_in_one_place():
         "TCPConnector(",
         "PoolManager(",
         "HTTPTransport(",
+        "httpx2.Client(",
         "default_urllib3_manager(",
         "default_client_factory",
     )
@@ -132,8 +133,4 @@ def test_each_stack_is_made_in_one_place():
         for word in bare
         if word in path.read_text()
     }
-    elsewhere = {one for one in found if not one[0].startswith("p2pqwen/net/")}
-    assert elsewhere == {
-        ("p2pqwen/hub/git_transport.py", "default_urllib3_manager("),  # takes the guarded classes
-        ("p2pqwen/hub/session.py", "default_client_factory"),  # wrapped by the guard
-    }
+    assert {one for one in found if not one[0].startswith("p2pqwen/net/")} == set()

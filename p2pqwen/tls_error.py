@@ -1,0 +1,78 @@
+"""What went wrong in TLS, by its name.
+
+Every HTTP library wraps OpenSSL's errors in its own, and some read OpenSSL's code as the system's: code 1 becomes
+"Operation not permitted". Here the error is looked for in whatever was wrapped around it.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from p2pqwen.errors import UsageError
+
+_MAX_CHAIN = 20
+_WRAPPED = ("os_error", "certificate_error", "reason", "__cause__", "__context__")  # aiohttp's, urllib3's, Python's
+_CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+# x509_vfy.h
+_TIME = frozenset({9, 10})
+_UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
+
+
+def tls_words(error: BaseException) -> str | None:
+    """Return what OpenSSL says of a connection that failed, and what to look at; None where it was not TLS."""
+    found = next((one for one in _chain(error) if isinstance(one, ssl.SSLError) and _is_openssls(one)), None)
+    if found is None:
+        return None
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {found.verify_message}; {_advice(found.verify_code)}"
+    reason = (found.reason or str(found)).replace("_", " ").lower()
+    return f"TLS fails there: {reason}"
+
+
+def check_authorities() -> None:
+    """Raise `UsageError` where a variable names certificates that are not there.
+
+    httpx2 then fails with the system's bare "No such file"; OpenSSL passes over it, and trusts nobody.
+    """
+    if missing := _missing():
+        raise UsageError(f"{missing[0]} names what is not there", expected="certificates to trust", got=missing[1])
+
+
+def _is_openssls(error: ssl.SSLError) -> bool:
+    """Tell OpenSSL's own errors from aiohttp's, which inherit from the same classes and lack what it said."""
+    return type(error).__module__ == ssl.SSLError.__module__
+
+
+def _advice(code: int) -> str:
+    if code in _TIME:
+        return "is this machine's clock right?"
+    if missing := _missing():
+        return f"{missing[0]} names {missing[1]}, which is not there"
+    if code in _UNKNOWN_ISSUER:
+        return "if a proxy opens TLS here, name its authority's certificate in SSL_CERT_FILE"
+    return "something else may answer in its place"
+
+
+def _missing() -> tuple[str, str] | None:
+    """Return the variable, and the value, that names certificates which are not there."""
+    named = ((name, os.environ.get(name)) for name in _CA_VARIABLES)
+    return next(((name, value) for name, value in named if value and not _is_there(value)), None)
+
+
+def _is_there(paths: str) -> bool:
+    """SSL_CERT_DIR may name several folders."""
+    return any(Path(one).exists() for one in paths.split(os.pathsep))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those it wraps, breadth first."""
+    waiting, seen = [error], 0
+    while waiting and seen < _MAX_CHAIN:
+        one = waiting.pop(0)
+        seen += 1
+        yield one
+        wrapped = (*(getattr(one, name, None) for name in _WRAPPED), *one.args)
+        waiting += [inner for inner in wrapped if isinstance(inner, BaseException)]
