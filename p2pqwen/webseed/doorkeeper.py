@@ -53,7 +53,8 @@ class Doorkeeper(web.Server):
         group = address_group(str((transport.get_extra_info("peername") or ("",))[0]))
         if self._shares.count(group) >= self._most_here or not self._has_room(group):
             self.refused += 1
-            transport.abort()
+            # Not at once: aiohttp begins with the connection after this call, and fails aloud where it is gone by then.
+            asyncio.get_running_loop().call_soon(transport.abort)
             return
         now = time.monotonic()
         self._groups[handler] = group

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import logging
 import os
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from urllib.parse import quote
 
 import pytest
@@ -346,3 +347,17 @@ def test_a_fault_of_ours_is_still_written_to_the_log(server, caplog, monkeypatch
     monkeypatch.setattr(FileServer, "_find", lambda *_: 1 / 0)
     assert ask(server, at("config.json"))[0] == 500
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_123_a_connection_beyond_the_limits_writes_nothing_to_the_log(caplog):
+    with FileServer("127.0.0.1", 0, ServerLimits(per_address=1)) as server, ExitStack() as stack:
+        address = ("127.0.0.1", server.port)
+        stack.enter_context(socket.create_connection(address, timeout=20))
+        wait_until(lambda: len(server._server.connections) == 1, 20, "the first connection")
+        for _ in range(4):
+            beyond = stack.enter_context(socket.create_connection(address, timeout=20))
+            with suppress(ConnectionError):
+                assert beyond.recv(1) == b""
+        assert server.refused_connections == 4
+    gc.collect()  # asyncio tells of a task that failed when it is gone
+    assert not [one for one in caplog.records if one.levelno > logging.DEBUG]
