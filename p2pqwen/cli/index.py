@@ -175,13 +175,13 @@ def update(
         node = open_node()
         store = node.trust
         now = datetime.now(UTC)
-        wanted = store.ids() if publisher is None else [find_publisher(store, publisher)]
+        if publisher is None:
+            wanted = store.publishers(now=now, report=out.report)
+        else:
+            wanted = [store.get(find_publisher(store, publisher), now=now, report=out.report)]
         if not wanted:
             raise NotFoundError("nobody is trusted yet", hint="`p2pqwen trust add PUBLISHER_ID --index FILE|URL`")
-        asked = [
-            Asked(store.get(one, now=now, report=out.report), bundle_route(node, out, dht=not no_dht, peers=peer))
-            for one in wanted
-        ]
+        asked = [Asked(one, bundle_route(node, out, dht=not no_dht, peers=peer)) for one in wanted]
         updates = update_all(store, asked, now=now, report=out.report)
         rows = [_updated_fields(one) for one in updates]
         ok = any(one.ok for one in updates)

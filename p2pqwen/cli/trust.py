@@ -66,7 +66,7 @@ def add(
         if is_publisher_link(publisher):
             added = _add_by_link(node, out, publisher, index, way)
         else:
-            added = _add_by_id(node, out, *_named(out, publisher, index, yes=yes), way)
+            added = _add_by_id(node, out, *_named(node, out, publisher, index, yes=yes), way)
         lines = [*trusted_lines(added), *key_lines(added)]
         if added.accepted is None:
             lines.append("no index yet: name its place with `p2pqwen trust add … --index FILE|URL`")
@@ -102,7 +102,7 @@ def _add_by_id(node: Node, out: Output, publisher: str, index: str | None, way: 
     return added
 
 
-def _named(out: Output, text: str, index: str | None, *, yes: bool) -> tuple[str, str | None]:
+def _named(node: Node, out: Output, text: str, index: str | None, *, yes: bool) -> tuple[str, str | None]:
     """Return the publisher id and the place of its index that a user meant; raises `UsageError`."""
     import sys
 
@@ -114,7 +114,7 @@ def _named(out: Output, text: str, index: str | None, *, yes: bool) -> tuple[str
     if index is not None or not (is_web(text) or user_path(text, "PUBLISHER").exists()):
         return text, index
     source = Location.of_user(text)
-    found = publisher_at(source, now=datetime.now(UTC))
+    found = publisher_at(source, now=datetime.now(UTC), named=node.trust.named_hosts)
     if yes:
         return str(found.publisher), source.text
     question = f"{source.text} is signed by {found.root.name!r}, publisher {found.publisher}. Trust it?"

@@ -276,7 +276,7 @@ def _read_tree(path: Path) -> dict[str, object] | None:
         if path.stat().st_size > MAX_TREE_FILE:
             return None
         document = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or document.get("format_version") != TREE_FORMAT:
         return None

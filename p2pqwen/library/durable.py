@@ -22,6 +22,8 @@ from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError
 
 PRIVATE = 0o600
 SHARED = 0o644
+# What file systems say that keep no modes: FAT by some drivers, network shares, what is mounted from another system.
+_NO_MODES = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -52,7 +54,7 @@ def write(path: Path, data: bytes, *, mode: int = PRIVATE, sync: bool = True) ->
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             with os.fdopen(descriptor, "wb") as file:
                 if mode == PRIVATE:
-                    os.fchmod(file.fileno(), mode)
+                    give_mode(file.fileno(), mode)
                 file.write(data)
                 file.flush()
                 if sync:
@@ -76,13 +78,26 @@ def open_private(path: Path, flags: int) -> int:
     make_folder(path.parent)
     descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
     try:
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) != PRIVATE:
-            with contextlib.suppress(PermissionError):  # somebody else's, who let us use it
-                os.fchmod(descriptor, PRIVATE)
+        give_mode(descriptor, PRIVATE)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def give_mode(target: Path | int, mode: int) -> None:
+    """Give a file or folder this mode; raises `OSError`.
+
+    One that keeps its own, of somebody else who lets us use it or on a file system without modes, is used as it is:
+    `doctor` tells of it, and a private key is not read from there.
+    """
+    if stat.S_IMODE(os.stat(target).st_mode) == mode:  # noqa: PTH116 - a descriptor too
+        return
+    try:
+        os.chmod(target, mode)  # noqa: PTH101
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise
 
 
 def rename(source: Path, target: Path, *, shared: bool = False) -> None:
@@ -113,7 +128,7 @@ def make_folder(folder: Path, *, shared: bool = False) -> None:
             raise
         return  # another process was first
     if not shared:
-        folder.chmod(0o700)
+        give_mode(folder, 0o700)
     sync_folder(folder.parent)
 
 

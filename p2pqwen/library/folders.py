@@ -234,7 +234,7 @@ class LibraryFolders:
             try:
                 value = json.loads(durable.read(self._memory_file, max_bytes=MAX_MEMORY))
                 found = {str(name): entry for name, entry in value.items() if _is_entry(entry)}
-            except (P2pqwenError, ValueError, AttributeError):
+            except (P2pqwenError, ValueError, AttributeError, RecursionError):
                 found = {}
             self._read = stamp, found
         return self._read[1]

@@ -9,11 +9,19 @@ cache; neither is touched.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_CLOSED = frozenset({
+    "bundles", "choices.json", "config.toml", "control.json", "control.sock", "folders.json", "keys", "locks", "log",
+    "node.json", "peers.json", "pointers", "resume", "state.sqlite", "trust", "verified",
+})  # fmt: skip
+# SQLite's files, what was set aside, what a write that was cut off left.
+_BESIDE = re.compile(r"\.?state\.sqlite[-.].+|\..+\.[0-9]+-[0-9a-f]{8}\.tmp")
+_ID = "[0-9a-f]" * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +41,49 @@ class Home:
     def close_to_others(self) -> bool:
         """Close a home that others may look into, if it is one and ours; tell whether it was open.
 
-        The payload keeps its modes: it may be hard-linked into the Hugging Face cache. So does whatever else has a
-        second name, and no link is followed.
+        Nothing is touched but what goes by a name of ours and belongs to this user. The payload keeps its modes: it may
+        be hard-linked into the Hugging Face cache. So does whatever else has a second name, and no link is followed. A
+        folder that other things live in (`/tmp`, somebody's home directory) stays open itself: `doctor` says so.
         """
         if not self.is_open or not self._is_a_home:
             return False
         try:
-            for folder, folders, files in os.walk(self.root):
-                if Path(folder) == self.root:
-                    folders[:] = [name for name in folders if name != self.library.name]
-                for name in (*folders, *files):
-                    _close(Path(folder) / name)
-            self.root.chmod(0o700)  # last: what is cut off before is begun again
+            for entry in os.scandir(self.root):
+                if entry.name in _CLOSED or _BESIDE.fullmatch(entry.name):
+                    _close_all(Path(entry.path))
+            if self._is_ours_alone:  # last: what is cut off before is begun again
+                self.root.chmod(0o700)
         except OSError:
             return False  # another user's, or read-only: `doctor` says so
         return True
 
     @property
+    def is_shared(self) -> bool:
+        """Whether other things live in this folder, so that it is not ours to close."""
+        try:
+            return not self._is_ours_alone
+        except OSError:
+            return False
+
+    @property
     def _is_a_home(self) -> bool:
-        ours = (self.locks, self.state, self.trust, self.keys, self.library, self.known_peers)
-        return any(path.exists() for path in ours)
+        """Whether a node was here: `keys` or `library` alone may be anybody's."""
+        files = (self.state, self.choices, self.known_peers, self.node_state)
+        inside = ((self.locks, "*.lock"), (self.keys, "*.pem"), (self.trust, _ID), (self.library, "*/*/*.torrent"))
+        return any(path.is_file() for path in files) or any(
+            next(folder.glob(pattern), None) is not None for folder, pattern in inside
+        )
+
+    @property
+    def _is_ours_alone(self) -> bool:
+        found = self.root.stat()
+        somebodys = Path("~").expanduser() if "HOME" in os.environ else None
+        if found.st_uid != os.geteuid() or found.st_mode & stat.S_ISVTX or self.root == somebodys:
+            return False
+        return not any(
+            entry.is_dir(follow_symlinks=False) and entry.name not in _CLOSED and entry.name != self.library.name
+            for entry in os.scandir(self.root)
+        )
 
     @property
     def log(self) -> Path:
@@ -135,10 +166,19 @@ class Home:
         return self.root / "config.toml"
 
 
+def _close_all(path: Path) -> None:
+    """Close what is here and, where it is a folder, what it holds."""
+    if not path.is_symlink() and path.is_dir():
+        for folder, folders, files in os.walk(path):
+            for name in (*folders, *files):
+                _close(Path(folder) / name)
+    _close(path)
+
+
 def _close(path: Path) -> None:
     """Take away what others may do with a file or folder that has one name."""
     found = path.lstat()
     mode = stat.S_IMODE(found.st_mode)
     has_one_name = stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)
-    if has_one_name and mode & _OTHERS:
+    if has_one_name and mode & _OTHERS and found.st_uid == os.geteuid():
         path.chmod(mode & ~_OTHERS)

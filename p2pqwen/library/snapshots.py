@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, VerificationError
+from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.library import durable
 from p2pqwen.library.folders import AwayError, AwaySnapshot, LibraryFolder, LibraryFolders
 from p2pqwen.library.home import Home
@@ -424,7 +424,7 @@ class Library:
         def read() -> Iterator[tuple[str, RepoId | None]]:
             with os.scandir(parent) as entries:
                 for entry in entries:
-                    if entry.is_dir() and not entry.name.startswith("."):
+                    if _is_folder(entry) and not entry.name.startswith("."):
                         yield entry.path, None if org is None else _repo(org, entry.name)
 
         return _if_changed(self._listed, parent, read)
@@ -459,6 +459,13 @@ def _if_changed(known: dict[str, _Listing[Row]], folder: str, read: Callable[[],
         return []
     known[folder] = found
     return found.rows
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or to where nobody may look: those beside it are there all the same
+        return False
 
 
 def _repo(org: str, model: str) -> RepoId | None:
@@ -538,6 +545,6 @@ def _read_marker(path: Path) -> tuple[State, tuple[str, ...] | None]:
         value = unseal(durable.read(path, max_bytes=MAX_MARKER_SIZE), max_bytes=MAX_MARKER_SIZE)
         selected = None if value["selected"] is None else json_fields.texts(value, "selected", limit=MAX_GLOBS)
         state = State(json_fields.text(value, "state"))
-    except (ValueError, KeyError, FormatError):
+    except (ValueError, KeyError, FormatError, DiskError):
         return State.INCOMPLETE, None
     return (state if state is State.PARTIAL else State.INCOMPLETE), selected

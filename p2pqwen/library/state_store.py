@@ -41,6 +41,7 @@ _SCHEMA = "CREATE TABLE IF NOT EXISTS documents (name TEXT PRIMARY KEY, body BLO
 _NOTHING = bytes(32)
 _KEPT = ("limits", "steward", "choice/", "month/")  # names, and beginnings of names
 _KEPT_MONTHS = 2
+_BESIDE = ("-wal", "-shm")
 KEPT_FILE = "choices.json"
 
 Json = Any
@@ -53,14 +54,10 @@ class StateStore:
         self._path = path
         self._lock = threading.Lock()
         self._kept = path.with_name(KEPT_FILE)
-        locks = path.parent / "locks"
-        with lock(locks / f"{path.name}.lock", wait=True):
-            self._users = SharedLock(locks / f"{path.name}.users")
-            try:
-                self._connection = self._open_or_rebuild(report)
-            except BaseException:
-                self._users.close()
-                raise
+        self._report = report
+        self._users: SharedLock | None = None
+        self._connection = self._connected()
+        self._opened = _identity(path)
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +70,8 @@ class StateStore:
     def close(self) -> None:
         """Close the database; the store is of no use afterwards."""
         self._connection.close()
-        self._users.close()
+        if self._users is not None:
+            self._users.close()
 
     def get(self, name: str) -> Json | None:
         """Return a document, None if there is none that is right."""
@@ -120,10 +118,35 @@ class StateStore:
     @contextlib.contextmanager
     def _using(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
+            self._follow()
             try:
                 yield self._connection
             except sqlite3.Error as error:
                 raise DiskError(f"cannot use {self._path}", got=str(error)) from error
+
+    def _follow(self) -> None:
+        """Go on with the database that stands here now, where the one we opened was deleted or set aside meanwhile.
+
+        A file without a name takes what is written to it and keeps none of it, and other processes see nothing of that.
+        """
+        if self._opened == _identity(self._path):
+            return
+        before, self._connection = self._connection, self._connected()
+        self._opened = _identity(self._path)
+        before.close()
+
+    def _connected(self) -> sqlite3.Connection:
+        locks = self._path.parent / "locks"
+        with lock(locks / f"{self._path.name}.lock", wait=True):
+            users = self._users or SharedLock(locks / f"{self._path.name}.users")
+            try:
+                connection = self._open_or_rebuild(users)
+            except BaseException:
+                if self._users is None:
+                    users.close()
+                raise
+            self._users = users
+            return connection
 
     def _keep(self, connection: sqlite3.Connection, *, sync: bool = True) -> None:
         """Write what the user said beside the database; raises `DiskError`."""
@@ -158,23 +181,26 @@ class StateStore:
             )
         )
 
-    def _open_or_rebuild(self, report: Report) -> sqlite3.Connection:
+    def _open_or_rebuild(self, users: SharedLock) -> sqlite3.Connection:
         try:
-            return self._open(report)
+            return self._open(self._report)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
                 raise DiskError(f"cannot open {self._path}", got=str(error)) from error
-            with self._users.alone() as alone:
+            with users.alone() as alone:
                 if not alone:
                     raise DiskError(
                         f"{self._path} is damaged, and another process uses it",
                         got=str(error),
                         hint="end that process (`p2pqwen status` shows a node); the next command mends the file",
                     ) from error
-                return self._rebuild(str(error), report)
+                return self._rebuild(str(error), self._report)
 
     def _open(self, report: Report) -> sqlite3.Connection:
         if not self._path.exists():
+            with disk_errors(f"open {self._path}"):
+                for extra in _BESIDE:  # of one that was deleted, perhaps in use by a node still
+                    self._path.with_name(self._path.name + extra).unlink(missing_ok=True)
             _make(self._path)
         cut_off = self._path.is_file() and self._path.stat().st_size == 0
         with disk_errors(f"open {self._path}"):
@@ -202,7 +228,7 @@ class StateStore:
         saved = _salvage(self._path)
         with disk_errors(f"set {self._path} aside"):
             self._path.replace(aside)
-            for extra in ("-wal", "-shm"):
+            for extra in _BESIDE:
                 self._path.with_name(self._path.name + extra).unlink(missing_ok=True)
         report(
             Notice(
@@ -219,6 +245,15 @@ class StateStore:
             _write_seal(connection, seal)
             self._keep(connection)
         return connection
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another of the same name, None where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _always(value: Json) -> Callable[[Json | None], Json | None]:

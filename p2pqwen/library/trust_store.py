@@ -97,7 +97,8 @@ class TrustStore:
     def ids(self) -> list[Sha256]:
         """Return the pinned publisher ids."""
         names = [one.name for one in self._home.trust.iterdir()] if self._home.trust.is_dir() else []
-        return [Sha256.parse(name) for name in sorted(names) if _ID.fullmatch(name)]
+        found = [Sha256.parse(name) for name in sorted(names) if _ID.fullmatch(name)]
+        return [one for one in found if self.is_trusted(one)]
 
     def is_trusted(self, publisher: Sha256) -> bool:
         """Tell whether this publisher id is pinned."""

@@ -28,7 +28,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.snapshot_place import file_stem
 
 MAX_RECORD_SIZE = 64 << 20
-_UNREADABLE = (NotFoundError, DiskError, FormatError, OSError, ValueError, KeyError, TypeError)
+_UNREADABLE = (NotFoundError, DiskError, FormatError, OSError, ValueError, KeyError, TypeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -304,6 +304,8 @@ def _permissions(patient: Patient) -> Finding:
     home = patient.home
     if home.is_open:
         advice = f"`chmod 700 {home.root}`; share models by a library folder elsewhere, or the Hugging Face cache"
+        if home.is_shared:
+            advice = "point P2PQWEN_HOME at a folder of its own: other things live in this one"
         detail = f"others on this machine may look into {home.root}"
         return Finding("permissions", ok=False, detail=detail, advice=advice)
     private = [*home.keys.glob("*.pem"), home.root / "control.json", home.root / "control.sock", home.known_peers]

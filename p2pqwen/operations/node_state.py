@@ -167,7 +167,7 @@ def read_node(document: Mapping[str, Any]) -> NodeState | None:
 def _read_state(path: Path) -> NodeState | None:
     try:
         return read_node(json.loads(durable.read(path, max_bytes=MAX_STATE_BYTES)))
-    except (P2pqwenError, ValueError):
+    except (P2pqwenError, ValueError, RecursionError):
         return None  # a node that is just starting or stopping
 
 

@@ -34,7 +34,7 @@ def add_publisher(
     if source is None:
         store.pin(publisher)
         return store.get(publisher, now=now, report=report)
-    data = read_now(source.index, max_bytes=MAX_INDEX_SIZE, named=NamedHosts.of([source.text]))
+    data = read_now(source.index, max_bytes=MAX_INDEX_SIZE, named=store.named_hosts | NamedHosts.of([source.text]))
     known = store.is_trusted(publisher)
     trusted = store.get(publisher, now=now, report=report).state if known else TrustedState(publisher)
     try:
@@ -71,12 +71,14 @@ def add_by_link(
     return store.get(accepted.publisher, now=now, report=report)
 
 
-def publisher_at(source: Location, *, now: datetime) -> Accepted:
+def publisher_at(source: Location, *, now: datetime, named: NamedHosts) -> Accepted:
     """Return the index at a place, valid in itself, so that a user can see whose it is before trusting him.
+
+    `named` are the private hosts that the user named elsewhere.
 
     Raises `RefusedError`, `NotFoundError`, `NetworkError`, `DiskError`.
     """
-    data = read_now(source.index, max_bytes=MAX_INDEX_SIZE, named=NamedHosts.of([source.text]))
+    data = read_now(source.index, max_bytes=MAX_INDEX_SIZE, named=named | NamedHosts.of([source.text]))
     with about(source.text):
         return accept(data, TrustedState(None), now)
 

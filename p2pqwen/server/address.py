@@ -7,6 +7,7 @@ through its folder's descriptor: /proc/self/fd/<n>/control.sock.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -20,6 +21,7 @@ from p2pqwen.errors import DiskError
 SOCKET_NAME = "control.sock"
 TOKEN_NAME = "control.json"  # noqa: S105 - a file's name
 MAX_TOKEN_FILE = 4096
+_NO_SOCKETS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
@@ -36,8 +38,10 @@ def unix_sockets_work() -> bool:
     return hasattr(socket, "AF_UNIX") and _DESCRIPTORS.is_dir()
 
 
-def bind_unix(home: Path) -> socket.socket:
+def bind_unix(home: Path) -> socket.socket | None:
     """Listen on the home's socket; what a node that was killed left there goes. Raises `DiskError`.
+
+    None where the home's file system holds no sockets: FAT, some network shares.
 
     The caller holds the node's lock, so nobody else is listening.
     """
@@ -53,6 +57,8 @@ def bind_unix(home: Path) -> socket.socket:
         listener.listen(64)
     except OSError as error:
         listener.close()
+        if error.errno in _NO_SOCKETS:
+            return None
         raise DiskError(f"cannot open {home / SOCKET_NAME}", got=error.strerror or str(error)) from error
     listener.setblocking(False)  # noqa: FBT003 - its only argument
     return listener

@@ -69,11 +69,12 @@ class ControlServer:
     def __enter__(self) -> Self:
         self._thread.start()
         try:
-            if self._loopback:
+            listener = None if self._loopback else address.bind_unix(self._home)
+            if listener is None:
                 listener, found = address.bind_loopback(self._home)
                 self._serve(listener, token=found.token, calls=True)
             else:
-                self._serve(address.bind_unix(self._home), token=None, calls=True)
+                self._serve(listener, token=None, calls=True)
             if self._metrics_on is not None:
                 listener = _listen(*self._metrics_on)
                 host, port = listener.getsockname()[:2]
@@ -165,7 +166,10 @@ class ControlServer:
 
 async def _arguments(request: web.Request) -> Json:
     """Join path, query and body; raises `UsageError`."""
-    body = await request.read()
+    try:
+        body = await request.read()
+    except web.RequestPayloadError as error:  # it says it is compressed, and is not
+        raise UsageError("the request is no call: its body cannot be read", got=str(error)[:200]) from error
     try:
         value = parse_call(body, max_bytes=MAX_REQUEST) if body else {}
     except FormatError as error:

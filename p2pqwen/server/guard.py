@@ -29,7 +29,8 @@ def refusal(headers: Mapping[str, str], token: str | None) -> tuple[int, str] | 
         return 403, "requests of web pages are refused here"
     if token is not None:
         given = headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), token.encode()):
+        # aiohttp reads bytes that are no UTF-8 as lone surrogates.
+        if not hmac.compare_digest(given.encode(errors="surrogateescape"), token.encode()):
             return 401, "the token of control.json is missing or wrong"
     return None
 

@@ -12,7 +12,7 @@ from p2pqwen.errors import FormatError, NetworkError, UsageError
 from p2pqwen.values.address_class import Address
 from p2pqwen.values.host import Host, is_private_host
 
-_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?", re.ASCII)
+_HOST = re.compile(r"(?=.{1,253}\Z)(?!.*\.\.)(?!.*[^.]{64})[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -40,7 +40,7 @@ class Endpoint:
             return self
         try:
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # no such name, or one that none can be
             raise NetworkError(f"cannot find the address of {self.host}", got=str(error)) from error
         # IPv4 first: our sessions always have it, IPv6 only where the machine does.
         found.sort(key=lambda one: one[0] != socket.AF_INET)

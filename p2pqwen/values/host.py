@@ -17,6 +17,7 @@ from p2pqwen.errors import FormatError
 from p2pqwen.values.address_class import Address, AddressClass, classify
 
 MAX_NAME = 253
+MAX_LABEL = 63  # RFC 1035; Python's resolver answers a longer one with an error of its own kind
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?", re.ASCII)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _DOTS = re.compile(r"[\u3002\uff0e\uff61]")  # IDNA (RFC 3490, 3.1) reads them as dots
@@ -49,7 +50,8 @@ class Host:
             return _six(bare)
         name = _ascii(bare)
         plain = name.removesuffix(".")
-        if len(plain) > MAX_NAME or not _NAME.fullmatch(plain) or ".." in plain:
+        longest = max(map(len, plain.split(".")))
+        if len(plain) > MAX_NAME or longest > MAX_LABEL or not _NAME.fullmatch(plain) or ".." in plain:
             raise _unreadable(text)
         if not _NUMBER.fullmatch(plain.rpartition(".")[2]):
             return cls(plain, disguised=not bare.isascii() and _is_local(plain))

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from aiohttp import web
 
 from p2pqwen.webseed.fair_share import FairRule, Shares, address_group
+from p2pqwen.webseed.fault_log import fault_log
 
 SWEEP_SECONDS = 1.0
 
@@ -34,7 +35,7 @@ class Doorkeeper(web.Server):
         rule: FairRule,
         progress: Callable[[web.RequestHandler], tuple[int, int]],
     ) -> None:
-        super().__init__(handler, access_log=None, keepalive_timeout=idle_seconds)
+        super().__init__(handler, access_log=None, logger=fault_log(), keepalive_timeout=idle_seconds)
         self.refused = 0
         self._most, self._most_here, self._idle_seconds = connections, per_address, idle_seconds
         self._rule, self._progress = rule, progress
@@ -52,7 +53,8 @@ class Doorkeeper(web.Server):
         group = address_group(str((transport.get_extra_info("peername") or ("",))[0]))
         if self._shares.count(group) >= self._most_here or not self._has_room(group):
             self.refused += 1
-            transport.abort()
+            # Not at once: aiohttp begins with the connection after this call, and fails aloud where it is gone by then.
+            asyncio.get_running_loop().call_soon(transport.abort)
             return
         now = time.monotonic()
         self._groups[handler] = group

@@ -31,6 +31,7 @@ from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.webseed.account import Account, Outlook
 from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.buffers import MEMORY_LIMIT, BufferPool
+from p2pqwen.webseed.fault_log import fault_log
 from p2pqwen.webseed.loop_thread import LoopThread
 from p2pqwen.webseed.patience import Patience
 from p2pqwen.webseed.piece_check import PieceCheck
@@ -154,7 +155,13 @@ class Relay:
 
     async def _start(self) -> int:
         self._runner = web.ServerRunner(
-            web.Server(self._handle, access_log=None, keepalive_timeout=_KEEP_ALIVE, handler_cancellation=True),
+            web.Server(
+                self._handle,
+                access_log=None,
+                logger=fault_log(),
+                keepalive_timeout=_KEEP_ALIVE,
+                handler_cancellation=True,
+            ),
             shutdown_timeout=0.1,
         )
         await self._runner.setup()

@@ -375,3 +375,17 @@ def test_config_toml_may_list_private_hosts(tmp_path, target):
     assert target.hits == [f"/{COMMIT}.torrent"]
     (user.home / "config.toml").write_text('[network]\nprivate_hosts = "a host"\n')
     assert user.run("list").code == 2
+
+
+@pytest.mark.parametrize("words", [("add", "ab" * 32, "--index", "{url}"), ("add", "{url}", "--yes")])
+def test_a_listed_host_counts_for_the_first_index_of_a_publisher_too(tmp_path, names, target, words):
+    user = CommandLine(tmp_path)
+    names["mirror.example"] = [["127.0.0.1"]]
+    url = f"http://mirror.example:{target.port}"
+    asked = [word.format(url=url) for word in words]
+    assert user.run("trust", *asked).code == 5
+    assert target.hits == []
+    user.home.mkdir(parents=True, exist_ok=True)
+    (user.home / "config.toml").write_text('[network]\nprivate_hosts = "mirror.example"\n')
+    user.run("trust", *asked)
+    assert target.hits

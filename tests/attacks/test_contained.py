@@ -17,7 +17,7 @@ from p2pqwen.errors import NotFoundError, VerificationError
 from p2pqwen.events import Event, Notice
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
-from p2pqwen.library.snapshots import Library
+from p2pqwen.library.snapshots import Library, seal_of
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.operations.bulk_survey import wanted_repos
 from p2pqwen.operations.health import watched_swarms
@@ -32,6 +32,7 @@ from p2pqwen.webseed.file_server import FileServer
 from p2pqwen.webseed.offered_file import Offer
 from p2pqwen.webseed.probe import Served, check_bases
 from p2pqwen.webseed.relay import Relay
+from tests.support.addresses import LOOPBACK
 from tests.support.command import CommandLine
 from tests.support.models import noise, write_folder
 from tests.support.publishing import NOW, Publisher, Rules, chain, digest, keyid, make_entry, make_index
@@ -117,6 +118,8 @@ def test_95_an_index_of_before_the_limit_stops_nothing(two, user, tmp_path, mist
 class BrokenRoute:
     """A way to bundles that an answer brings to a fault of ours."""
 
+    unfinished: tuple[str, ...] = ()
+
     def indexes(self, *_: object) -> object:
         raise KeyError("nobody thought of this")
 
@@ -132,6 +135,51 @@ def test_96_a_fault_on_one_publishers_way_leaves_the_others_alone(two, user, tmp
     by_id = {one.publisher.publisher: one for one in update_all(store, asked, now=NOW)}
     assert by_id[good.id].changed
     assert [row.state for row in by_id[hostile.id].sources] == ["unchanged", "unreachable"]
+
+
+@pytest.mark.parametrize("kind", ["a file", "a loop"])
+def test_125_what_is_no_publisher_among_the_trusted_stops_no_update(two, user, tmp_path, kind):
+    _, good = two
+    (tmp_path / "good.json").write_bytes(good.publish([make_entry(2)]))
+    stray = Home(user.home).trust / ("ab" * 32)
+    if kind == "a file":
+        stray.write_text("")
+    else:
+        stray.symlink_to(stray)
+    rows = {row["publisher"]: row for row in user.ok("index", "update")["publishers"]}
+    assert rows[str(good.id)]["version"] == 2
+
+
+@pytest.mark.parametrize("name", ["folders.json", "node.json", "peers.json", "choices.json", "verified"])
+def test_125_a_file_of_the_home_that_is_nested_too_deep_is_one_that_makes_no_sense(user, name):
+    home = Home(user.home)
+    held = hold(home)
+    user.ok("verify", str(held.id))
+    paths = list(home.verified.iterdir()) if name == "verified" else [home.root / name]
+    assert paths
+    for path in paths:
+        path.write_bytes(b"[" * 200_000)
+    for command in (("list",), ("status",), ("verify", str(held.id)), ("library", "scrub", "--all")):
+        assert user.run(*command, "--json").code == 0, command
+
+
+STRAYS = {
+    "a loop beside organisations": lambda library, _: (library / "loop").symlink_to("loop"),
+    "a loop beside models": lambda library, _: (library / "Qwen" / "loop").symlink_to("loop"),
+    "a marker that is a folder": lambda _, torrent: torrent.with_suffix(".partial").mkdir(),
+    "a marker that is a loop": lambda _, torrent: torrent.with_suffix(".partial").symlink_to(f"{torrent.stem}.partial"),
+}
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+def test_126_what_cannot_be_looked_at_in_a_library_hides_nothing_beside_it(user, stray):
+    home = Home(user.home)
+    good, bad = hold(home), hold(home, {"a": b"a" * 5000}, "Qwen/Broken")
+    STRAYS[stray](home.library, bad.torrent_path)
+    for command in ("list", "status"):
+        rows = {row["repo"]: row for row in user.ok(command)["snapshots"]}
+        assert rows.keys() == {"Qwen/Tiny", "Qwen/Broken"}
+    assert user.ok("verify", str(good.id))["ok"]
 
 
 def test_96_a_publisher_that_cannot_be_stored_is_told_after_the_others_were(two, user, tmp_path, monkeypatch):
@@ -157,7 +205,8 @@ def strangers_torrent(home: Home) -> SnapshotId:
     held = hold(home, {"w.bin": b"w" * 300_000}, "Qwen/Stranger")
     metainfo = held.metainfo()
     other = make_torrent({"w.bin": b"w" * 300_000}, piece_length=65536, snapshot=held.id)
-    Library(home).replace_torrent(held.id, replace(other, manifest=metainfo.manifest).encode())
+    held.torrent_path.write_bytes(replace(other, manifest=metainfo.manifest).encode())
+    seal_of(held.torrent_path).unlink(missing_ok=True)
     with pytest.raises(VerificationError):
         check_recipe(Library(home).all()[0].metainfo())
     return held.id
@@ -229,7 +278,7 @@ def test_103_a_web_seed_whose_answer_nobody_understands_does_not_stop_the_next(t
         urls = (hostile, f"http://127.0.0.1:{server.port}/Qwen/Tiny/")
         found = check_bases(torrent, [Base(url, Origin.COMMAND_LINE, torrent.name) for url in urls])
         assert [[file.served for file in one.files] for one in found] == [[Served.BAD], [Served.RIGHT]]
-        with Relay(patience=HASTY) as relay:
+        with Relay(named=LOOPBACK, patience=HASTY) as relay:
             offered = relay.offer(torrent, bases(torrent, *urls))
             with fetching(torrent, tmp_path / "dst", offered.urls) as download:
                 assert download.wait(60), (offered.accounts, download.alerts[-20:])

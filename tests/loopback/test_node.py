@@ -335,6 +335,13 @@ def test_98_bodies_that_are_no_call_are_refused_by_every_call(preserver):
         assert ask(preserver.user, "/v1/node", {"Host": "localhost"})[0] == 200
 
 
+def test_124_a_body_that_is_not_compressed_as_it_says_is_refused_like_every_other(preserver):
+    with seeding(preserver.user):
+        headers = {"Host": "localhost", "Content-Encoding": "deflate"}
+        status, answer = ask(preserver.user, "/v1/snapshots/pin", headers, method="POST", body=b"abcde")
+    assert (status, json.loads(answer)["error"]["kind"]) == (400, "UsageError")
+
+
 def test_without_unix_sockets_a_token_is_needed(preserver):
     user = preserver.user
     quiet_config(user, 'control = "loopback"\n')
@@ -345,10 +352,10 @@ def test_without_unix_sockets_a_token_is_needed(preserver):
         assert path.stat().st_mode & 0o777 == 0o600
         known = json.loads(path.read_text())
         connection = http.client.HTTPConnection("127.0.0.1", known["port"], timeout=10)
-        for token, expected in (("", 401), ("wrong", 401), (known["token"], 200)):
+        for token, expected in (("", 401), ("wrong", 401), ("\xff\xfe", 401), (known["token"], 200)):
             connection.request("GET", "/v1/node", headers={"Authorization": f"Bearer {token}"})
             answer = connection.getresponse()
-            answer.read()
+            json.loads(answer.read())
             assert answer.status == expected
         connection.close()
         assert user.ok("limits")["upload"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -10,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from p2pqwen.errors import DiskError
 from p2pqwen.library import durable
 from p2pqwen.library.event_log import EventLog
 from p2pqwen.library.home import Home
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.state_store import StateStore
+from p2pqwen.server import address
+from p2pqwen.server.client import ControlClient
+from p2pqwen.server.control import ControlServer
 from tests.support.command import CommandLine
 from tests.support.nodes import quiet_config, seeding
 from tests.support.preserved import Preserver, small_model
@@ -108,6 +113,51 @@ def test_101_a_home_of_an_older_version_is_closed_at_the_next_start(tmp_path):
     assert {oct(stat.S_IMODE(path.stat().st_mode)) for path in untouched} == {"0o644"}
 
 
+@pytest.mark.parametrize("name", ["keys", "library", "trust", "log"])
+def test_121_a_folder_with_a_name_like_ours_makes_no_home(tmp_path, name):
+    place = tmp_path / "somewhere"
+    (place / name).mkdir(parents=True)
+    (place / name / "notes.txt").write_text("")
+    user = CommandLine(tmp_path, P2PQWEN_HOME=str(place))
+    for path in (place, *place.rglob("*")):
+        path.chmod(0o755)
+    user.ok("list")
+    assert {oct(stat.S_IMODE(path.stat().st_mode)) for path in (place, place / name, place / name / "notes.txt")} == {
+        "0o755"
+    }
+
+
+@pytest.mark.parametrize("others", ["a folder", "sticky", "home directory"])
+def test_121_what_else_lives_in_a_home_keeps_its_modes(tmp_path, others, monkeypatch):
+    place = tmp_path / "shared"
+    home = Home(place)
+    place.mkdir()
+    with StateStore(home.state) as store:
+        store.put("a", 1)
+    home.state.chmod(0o644)
+    (home.log / "node").mkdir(parents=True)
+    home.log.chmod(0o755)
+    mine = place / "notes.txt"
+    mine.write_text("")
+    mine.chmod(0o644)
+    place.chmod(0o1755 if others == "sticky" else 0o755)
+    if others == "a folder":
+        (place / "photos").mkdir()
+        (place / "photos").chmod(0o755)
+    if others == "home directory":
+        monkeypatch.setenv("HOME", str(place))
+    before = stat.S_IMODE(place.stat().st_mode)
+    user = CommandLine(tmp_path, P2PQWEN_HOME=str(place))
+    found = {one["check"]: one for one in user.run("doctor", "--json").json["findings"]}["permissions"]
+    assert stat.S_IMODE(place.stat().st_mode) == before
+    assert stat.S_IMODE(mine.stat().st_mode) == 0o644
+    assert stat.S_IMODE(home.state.stat().st_mode) == 0o600
+    assert stat.S_IMODE(home.log.stat().st_mode) == 0o700
+    assert not (place / "photos").exists() or stat.S_IMODE((place / "photos").stat().st_mode) == 0o755
+    assert not found["ok"]
+    assert "a folder of its own" in found["advice"]
+
+
 def test_a_folder_that_is_no_home_is_left_as_it_is(tmp_path):
     place = tmp_path / "somewhere"
     place.mkdir(mode=0o755)
@@ -138,3 +188,31 @@ def test_a_log_that_was_open_is_closed_when_it_is_gone_on_with(tmp_path):
     assert stat.S_IMODE((folder / "node.jsonl").stat().st_mode) == 0o600
     assert len((folder / "node.jsonl").read_text().splitlines()) == 2
     assert not complaints
+
+
+@pytest.mark.parametrize("says", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_modes_and_sockets_can_hold_a_home(tmp_path, monkeypatch, says):
+    def refuse(*_arguments, **_more):
+        raise OSError(says, os.strerror(says))
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    monkeypatch.setattr(stat, "S_IMODE", lambda _: 0o755)
+    home = Home(tmp_path / "home")
+    with durable.lock(home.locks / "one.lock"):
+        durable.write(home.trust / "a" / "b.json", b"{}")
+    with StateStore(home.state) as store:
+        store.put("a", 1)
+    with monkeypatch.context() as without_sockets:
+        without_sockets.setattr(address, "_short_path", refuse)
+        with ControlServer(home.root, {"GET /v1/node": lambda _: {"pid": 1}}, {}):
+            assert ControlClient(home.root).call("GET", "/v1/node") == {"pid": 1}
+
+
+def test_a_mode_that_fails_otherwise_is_an_error(tmp_path, monkeypatch):
+    def refuse(*_arguments, **_more):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    monkeypatch.setattr(stat, "S_IMODE", lambda _: 0o755)
+    with pytest.raises(DiskError):
+        durable.write(tmp_path / "a" / "b.json", b"{}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
+import logging
 import os
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from urllib.parse import quote
 
 import pytest
@@ -321,3 +323,41 @@ def test_seed_http_serves_the_library_as_it_is(tmp_path):
         user.ok("remove", "Qwen/Tiny", "--yes")
         wait_until(lambda: ask(place, at("model.safetensors"))[0] == 404, 30, "what was removed to be gone")
         assert process.stop() == 0
+
+
+NO_HTTP = [
+    b"\x16\x03\x01\x00\xa5\x01\x00\x00",  # somebody speaks TLS
+    b"GET http://[::1/x HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Encoding: deflate\r\nContent-Length: 4\r\n\r\nabcd",
+    b"GET /x HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("sent", NO_HTTP)
+def test_123_what_strangers_send_writes_nothing_to_the_log(server, caplog, sent):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(sent)
+        assert connection.recv(100).startswith(b"HTTP/1.0 400")
+    assert ask(server, at("config.json"))[0] == 200
+    assert not [one for one in caplog.records if one.levelno > logging.DEBUG]
+
+
+def test_a_fault_of_ours_is_still_written_to_the_log(server, caplog, monkeypatch):
+    monkeypatch.setattr(FileServer, "_find", lambda *_: 1 / 0)
+    assert ask(server, at("config.json"))[0] == 500
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_123_a_connection_beyond_the_limits_writes_nothing_to_the_log(caplog):
+    with FileServer("127.0.0.1", 0, ServerLimits(per_address=1)) as server, ExitStack() as stack:
+        address = ("127.0.0.1", server.port)
+        stack.enter_context(socket.create_connection(address, timeout=20))
+        wait_until(lambda: len(server._server.connections) == 1, 20, "the first connection")
+        for _ in range(4):
+            beyond = stack.enter_context(socket.create_connection(address, timeout=20))
+            with suppress(ConnectionError):
+                assert beyond.recv(1) == b""
+        assert server.refused_connections == 4
+    gc.collect()  # asyncio tells of a task that failed when it is gone
+    assert not [one for one in caplog.records if one.levelno > logging.DEBUG]

@@ -200,6 +200,43 @@ def test_a_kept_file_that_is_damaged_is_told_and_not_believed(path, spoil):
     assert "damaged" in said[0].text
 
 
+@pytest.mark.parametrize("gone", ["state.sqlite", "state.sqlite*"])
+def test_122_a_database_deleted_under_a_node_costs_it_nothing_that_was_said(path, gone):
+    said = []
+    with StateStore(path, said.append) as node:
+        node.put("choice/a", {"pinned": True})
+        node.put("month/2026-11", {"uploaded": 1})
+        for one in path.parent.glob(gone):
+            one.unlink()
+        with StateStore(path) as command:
+            assert command.get("choice/a") == {"pinned": True}
+            command.put("choice/b", {"pinned": True})
+        assert node.get("choice/b") == {"pinned": True}
+        node.update("month/2026-11", lambda month: {"uploaded": month["uploaded"] + 1})
+        with StateStore(path, pytest.fail) as command:
+            assert command.get("month/2026-11") == {"uploaded": 2}
+        for one in path.parent.glob(gone):
+            one.unlink()
+        node.put("choice/c", {"pinned": True})  # nobody but the node makes it anew, and says so
+    assert "there was one before" in said[-1].text
+    with StateStore(path, pytest.fail) as after:
+        assert after.items("choice/").keys() == {"a", "b", "c"}
+        assert after.get("month/2026-11") == {"uploaded": 2}
+
+
+def test_122_a_folder_in_its_place_is_an_error_until_it_goes(path):
+    with StateStore(path) as node:
+        node.put("choice/a", 1)
+        drop(path)
+        path.mkdir()
+        for _ in range(2):
+            with pytest.raises(DiskError):
+                node.put("choice/b", 2)
+        path.rmdir()
+        node.put("choice/b", 2)
+        assert node.items("choice/") == {"a": 1, "b": 2}
+
+
 _OPEN_AND_COUNT = """
 import sys
 from pathlib import Path

@@ -28,6 +28,7 @@ def test_an_endpoint_is_read_and_printed(text, host, port):
     [
         "", ":", ":80", "host", "host:", "host:0", "host:65536", "host:-1", "host:8o", "host:\u0661", "a b:80",
         "::1:80", "[host]:80", "[::1:80", "user@host:80", "http://host:80", "host:80/x", "-host:80",
+        "a..b:80", "a" * 64 + ".example:80", "a.example." + "b" * 64 + ":80",
     ],
 )  # fmt: skip
 def test_anything_else_is_refused(text):
@@ -60,3 +61,9 @@ def test_private_hosts(host):
 @pytest.mark.parametrize("host", ["8.8.8.8", "2606:4700::1111", "huggingface.co", "::ffff:8.8.8.8", "example.org."])
 def test_public_hosts(host):
     assert not is_private(host)
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example", "a\0b"])
+def test_a_host_that_no_resolver_takes_has_no_address(host):
+    with pytest.raises(NetworkError):
+        Endpoint(host, 80).resolve()

@@ -37,7 +37,8 @@ def test_a_host_and_whether_it_hides_something(text, name, disguised):
     "text",
     ["", ".", "..", "a..b", "-a.example", "a b", "a/b", "a@b", "a\\b", "%31%32%37.0.0.1", "127.0.0.1%00",
      "a\tb", "a\x00b", "256.0.0.1", "1.2.3.4.5", "127.0.0.256", "4294967296", "09.0.0.1", "example.1", "example.0x1",
-     "[::1", "::1::", "[1.2.3.4]:", "a" * 254, "\udc80.example"],
+     "[::1", "::1::", "[1.2.3.4]:", "a" * 254, "\udc80.example", "a" * 64 + ".example",
+     "a.example." + "b" * 64],
 )  # fmt: skip
 def test_what_is_no_host(text):
     with pytest.raises(FormatError):
