@@ -181,7 +181,9 @@ def _import_one(match: _Match, places: ImportPlaces, report: Report) -> Imported
         if held is None:
             sources = ((row.size, match.files.get(row.path)) for row in found.manifest.files)
             with hinting_at_hard_links(applies=not places.hard_links):
-                folder = library.stage(match.known.id, bytes_to_write(sources, hard_links=places.hard_links))
+                needed = bytes_to_write(sources, hard_links=places.hard_links)
+                names = [row.path for row in found.manifest.files]
+                folder = library.stage(match.known.id, needed, files=names)
         else:
             folder = held.folder
         placing = _Placing(found, folder, library, report, hard_links=places.hard_links)

@@ -166,10 +166,14 @@ class _Source:
 
 @dataclass(frozen=True, slots=True)
 class _Arrival:
-    """A file in staging: taken from this disk (`reused`), or downloaded and perhaps `begun` to be hashed."""
+    """A file in staging: taken from this disk (`reused`), or downloaded and perhaps `begun` to be hashed.
+
+    `stood`: it was in staging before, and nobody knows who had put it there.
+    """
 
     reused: bool
     begun: Digester | None = None
+    stood: bool = False
 
 
 class _Run:
@@ -193,7 +197,9 @@ class _Run:
         self._layout = Layout.of((file.path, file.size) for file in listing.files)
         self._cached = self._already_on_disk()
         with hinting_at_hard_links(applies=self._theirs(listing.files) and not self._hard_links):
-            self._staged = library.stage(listing.snapshot, self._needed(listing.files), beside=cache.root)
+            names = [file.path for file in listing.files]
+            needed = self._needed(listing.files)
+            self._staged = library.stage(listing.snapshot, needed, beside=cache.root, files=names)
         self._from_disk = 0
         self._downloaded = _Counter("download", self._layout.total_size, report)
         self._hashed = _Counter("hash", self._layout.total_size, report)
@@ -288,7 +294,8 @@ class _Run:
         if cached is not None and not target.exists() and self._place(cached, target):
             self._downloaded.add(file.size)
             return _Arrival(reused=True)
-        return self._download(index, file)
+        stood = _has_size(target, file.size)
+        return replace(self._download(index, file), stood=stood)
 
     def _place(self, source: _Source, target: Path) -> bool:
         if source.held is not None:
@@ -326,7 +333,7 @@ class _Run:
             return self._hash_and_compare(index, file, target)
         except VerificationError as error:
             target.unlink(missing_ok=True)  # or the next try would take it for finished
-            if not arrival.reused:
+            if not (arrival.reused or arrival.stood):
                 raise
             self._report(Notice("warning", f"a bad copy was here already, downloading: {error.message}"))
         return self._digest(index, file, self._download(index, file))

@@ -94,7 +94,7 @@ def preserve_folder(
         sizes = ((source.stat().st_size, source) for source in sources.values())
         needed = bytes_to_write(sizes, hard_links=hard_links)
         with hinting_at_hard_links(applies=not hard_links):
-            staged = library.stage(snapshot, needed)
+            staged = library.stage(snapshot, needed, files=sources)
         try:
             with hinting_at_hard_links(applies=not hard_links):
                 library.require_room(staged, needed(staged))
