@@ -626,7 +626,7 @@ class _Fetch:
             save_path=self._library.folder(plan.snapshot).parent,
             files=files,
             lfs=frozenset(row.path for row in rows if row.lfs),
-            needs_hashes=not metainfo.has_all_layers,
+            needs_hashes=plan.manifest is None or not metainfo.has_all_layers,
             trackers=plan.trackers,
             peers=peers,
             remembered=self._remembered(plan),

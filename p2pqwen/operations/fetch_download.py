@@ -155,7 +155,7 @@ class _Download:
     def __init__(self, swarm: Swarm, job: DownloadJob, report: Report) -> None:
         self._swarm, self._job, self._report = swarm, job, report
         self._stall = Stall(job.timeout)
-        self._trials = Trials(job.timeout, singly=job.needs_hashes)
+        self._trials = Trials(job.timeout, singly=not job.metainfo.has_all_layers)
         self._trials.begin(_addresses([*job.peers, *job.remembered]))
         self._admit()
         self._met: dict[Endpoint, None] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.simulators.hub import HubSimulator
 from tests.support.addresses import LOOPBACK
 from tests.support.command import CommandLine
-from tests.support.forged import honest
+from tests.support.forged import honest, spoilt
 from tests.support.models import small_model, write_folder
 from tests.support.web_seeds import PlainServer, served
 
@@ -111,3 +112,23 @@ def test_104_nor_does_a_strangers_readme_tell_the_licence(user, hub, tmp_path):
     done = user.ok("preserve", "--org", "Qwen", "--license", "apache-2.0")
     assert [one["repo"] for one in done["preserved"]] == [REPO]
     assert below(Path(user.ok("list")["snapshots"][0]["path"])) == MODEL
+
+
+@pytest.mark.parametrize("manifest", [True, False], ids=["105-with-a-manifest", "105-without-one"])
+def test_resume_data_speak_of_bytes_that_were_there_once(user, tmp_path, manifest):
+    """Another torrent of the commit, or a power cut, wrote to files whose pieces resume data say are there."""
+    metainfo = honest(MODEL, REPO, "a1" * 20)
+    torrent = tmp_path / "x.torrent"
+    torrent.write_bytes(replace(metainfo, manifest=metainfo.manifest if manifest else None).encode())
+    options = ("--only-web-seeds", "--repo", REPO, "--no-hf-cache", "--timeout", "10")
+    files = served(MODEL, metainfo)
+    with PlainServer({name: data for name, data in files.items() if "config.json" not in name}) as server:
+        assert user.run("fetch", torrent, *options, "--web-seed", server.url).code == 5
+    (held,) = user.ok("list")["snapshots"]
+    assert held["state"] == "incomplete"
+    weights = Path(held["path"]) / "model.safetensors"
+    assert weights.read_bytes() == MODEL["model.safetensors"]
+    weights.write_bytes(spoilt(MODEL)["model.safetensors"])
+    with PlainServer(files) as server:
+        user.ok("fetch", torrent, *options, "--web-seed", server.url)
+    assert below(Path(held["path"])) == MODEL
