@@ -321,7 +321,11 @@ class Library:
     def finish(
         self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None, verified: Verified
     ) -> HeldSnapshot:
-        """Say that everything wanted is here and verified: complete, or partial where files were chosen."""
+        """Say that everything wanted is here and verified: complete, or partial where files were chosen.
+
+        Raises as `begin` does.
+        """
+        self._refuse_another(snapshot, torrent)
         place = self._here(snapshot)
         durable.sync_tree(place.folder(snapshot))
         self.verified.keep(snapshot, verified)
@@ -542,10 +546,7 @@ def _remove_folder(place: LibraryFolder, folder: Path) -> None:
 
 
 def _leave_only(folder: Path, files: Iterable[RepoPath]) -> None:
-    """Delete whatever is below a folder but regular files of these names, through no link; raises `DiskError`.
-
-    Links of the user's in the place of these files stay: whoever writes there sees to them (`operations.reuse`).
-    """
+    """Delete whatever is below a folder but files of these names, links above all; raises `DiskError`."""
     if folder.is_symlink():
         return  # to somebody's own folder, in which nothing is written either
     names = {path.text for path in files}
@@ -553,17 +554,15 @@ def _leave_only(folder: Path, files: Iterable[RepoPath]) -> None:
     with durable.disk_errors(f"clear {folder}"):
         for here, folders, found in os.walk(folder):  # follows no symlink
             below = Path(here).relative_to(folder)
-            for name in list(folders):
-                path = Path(here, name)
+            for name in (*folders, *found):
+                path, known = Path(here, name), (below / name).as_posix()
                 if path.is_symlink():
-                    if (below / name).as_posix() not in parents | names:
-                        path.unlink()
-                elif (below / name).as_posix() not in parents:
+                    path.unlink()
+                elif name in folders and known not in parents:
                     shutil.rmtree(path)
-                    folders.remove(name)
-            for name in found:
-                if (below / name).as_posix() not in names:
-                    Path(here, name).unlink()
+                elif name in found and known not in names:
+                    path.unlink()
+            folders[:] = [name for name in folders if Path(here, name).is_dir()]
 
 
 def _outstanding(held: HeldSnapshot) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.operations.file_check import Difference, difference, right_bytes
 from p2pqwen.operations.known_torrents import KnownTorrent, TorrentAndManifest, known_torrents
 from p2pqwen.operations.preserve import hinting_at_hard_links
+from p2pqwen.operations.reuse import remove_links
 from p2pqwen.operations.snapshot_build import warnings_of
 from p2pqwen.operations.verify import BadFile, signed_manifest
 from p2pqwen.values.repo_path import RepoPath
@@ -141,7 +142,7 @@ class _Matches:
         """Match by what a folder is called, what it holds in all, and then by the names and sizes of its files."""
         for folder in folders:
             found = False
-            for place_, sizes in _model_folders(folder, {one.root for one in self._places.library.folders}):
+            for place_, sizes in _model_folders(folder, self._places.library):
                 best = self._best(place_, sizes)
                 if best is not None:
                     found = True
@@ -273,13 +274,16 @@ class _Placing:
 
     def place_all(self, sources: Mapping[RepoPath, Path]) -> None:
         """Put the files in place, read each, and take away what is not right: a fetch mends what mostly is."""
+        with durable.disk_errors(f"remove links below {self._folder}"):
+            remove_links(self._folder, self._found.metainfo)
         self._require_room(sources)
         self._link(sources)
         for row in self.rows.values():
             if row.size == 0:
                 with durable.disk_errors(f"create {row.path}"):
                     (self._folder / row.path.text).parent.mkdir(parents=True, exist_ok=True)
-                    (self._folder / row.path.text).touch()
+                    if not (self._folder / row.path.text).exists():
+                        (self._folder / row.path.text).touch()
                     self.looks[row.path] = Look.of(self._folder / row.path.text)
                 self.good.add(row.path)
         present = {path for path, row in self.rows.items() if row.size and self._has_size(row)}
@@ -404,12 +408,17 @@ def _cached_repos(root: Path) -> Iterator[RepoId]:
             yield repo
 
 
-def _model_folders(top: Path, library: Collection[Path]) -> Iterator[tuple[Path, Mapping[str, int]]]:
-    """Yield folders that may hold a snapshot, with the size of every file below each by its path."""
+def _model_folders(top: Path, library: Library) -> Iterator[tuple[Path, Mapping[str, int]]]:
+    """Yield folders that may hold a snapshot, with the size of every file below each by its path.
+
+    None of the library's own, by whatever name: peers may be writing to what is there.
+    """
+    if library.contains(top):
+        return
     for parent, folders, files in os.walk(top):
         here = Path(parent)
         depth = len(here.relative_to(top).parts)
-        folders[:] = sorted(name for name in folders if name not in _SKIPPED and (here / name) not in library)
+        folders[:] = sorted(name for name in folders if name not in _SKIPPED and not library.contains(here / name))
         if files:
             yield here, dict(_sizes(here))
         if depth >= MAX_DEPTH:

@@ -200,6 +200,48 @@ def test_61_a_file_of_others_in_the_snapshots_own_folder(tmp_path: Path, how: st
     assert [one["state"] for one in user.ok("list")["snapshots"]] in ([], ["incomplete"])
 
 
+@pytest.mark.parametrize("how", ["symlinked folder", "symlink", "symlink to nothing", "symlinked empty file"])
+def test_106_an_import_into_a_folder_with_links_of_the_users(tmp_path: Path, how: str) -> None:
+    """An unfinished fetch, in whose folder the user has put links, is gone on with by an import."""
+    user, metainfo = CommandLine(tmp_path / "user"), honest(FILES, REPO, OTHER)
+    torrent = tmp_path / "x.torrent"
+    torrent.write_bytes(metainfo.encode())
+    payload = {name: data for name, data in served(FILES, metainfo).items() if "config.json" not in name}
+    with PlainServer(payload) as server:
+        options = ("--only-web-seeds", "--web-seed", server.url, "--timeout", "4", "--no-hf-cache")
+        assert user.run("fetch", torrent, *options).code == 5
+    folder = user.home / "library" / REPO / OTHER
+    mine = write_folder(tmp_path / "mine", {"model/notes.txt": b"my own notes", "empty.txt": b"", WEIGHTS: b"mine"})
+    if how == "symlinked folder":
+        shutil.rmtree(folder / "model")
+        (folder / "model").symlink_to(mine / "model")
+    else:
+        name = "empty.txt" if "empty" in how else WEIGHTS
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(mine / ("nothing" if "nothing" in how else name))
+    before = looks_of(mine)
+    source = write_folder(tmp_path / "source" / "Tiny", FILES)
+    (done,) = user.ok("library", "import", source, "--no-hf-cache")["imported"]
+    assert done["state"] == "complete"
+    assert looks_of(mine) == before
+    assert not [path for path in folder.rglob("*") if path.is_symlink()]
+    assert {name: look[0] for name, look in looks_of(folder).items()} == FILES
+
+
+def test_107_the_library_by_another_name_is_no_place_to_import_from(tmp_path: Path) -> None:
+    """A snapshot that is being fetched would give a file a second name while its peers write to it."""
+    user = CommandLine(tmp_path / "user")
+    write_folder(user.home / "library" / REPO / GENUINE, FILES)  # on its way: no torrent says what it is
+    (tmp_path / "alias").symlink_to(user.home / "library")
+    torrent = tmp_path / "x.torrent"
+    torrent.write_bytes(honest(FILES, REPO, OTHER).encode())
+    before = looks_of(user.home / "library" / REPO / GENUINE)
+    for place in (tmp_path / "alias", user.home / "library" / REPO, user.home / "library" / REPO / GENUINE):
+        ended = user.run("library", "import", place, "--no-hf-cache", "--hard-links", "--torrent", torrent, "--json")
+        assert (ended.code, ended.json["imported"]) == (0, []), ended
+    assert looks_of(user.home / "library" / REPO / GENUINE) == before
+
+
 @pytest.mark.parametrize("trusted", [False, True])
 def test_62_a_seed_with_wrong_bytes_is_served_as_it_is_and_never_mended_in_place(tmp_path: Path, trusted: bool) -> None:
     """Its peer has the right pieces and wants the others: an ordinary download would take them at once."""

@@ -10,6 +10,7 @@ import pytest
 from p2pqwen.errors import VerificationError
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.manifest import Manifest, parse_manifest
 from p2pqwen.operations.rise import join, rise
 from p2pqwen.torrent.metainfo import Metainfo
@@ -116,7 +117,10 @@ def test_the_library_itself_lets_no_worse_torrent_in(library, held, write, worse
     """Whoever calls it: another infohash, or the loss of a proof, is refused where torrents are written."""
     rise(held, held.metainfo(), BETTER, library)
     before = {path: path.read_bytes() for path in library.root.rglob("*") if path.is_file()}
-    arguments = (held.id, worse().encode(), *(() if write == "replace_torrent" else (None,)))
+    verified = library.verified.of(held.id)
+    more = {"begin": (None,), "finish": (None, Verified(worse().infohash.v2, {})), "replace_torrent": ()}
+    arguments = (held.id, worse().encode(), *more[write])
     with pytest.raises(VerificationError, match="which stays"):
         getattr(library, write)(*arguments)
     assert {path: path.read_bytes() for path in library.root.rglob("*") if path.is_file()} == before
+    assert library.verified.of(held.id) == verified
