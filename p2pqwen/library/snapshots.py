@@ -231,9 +231,9 @@ class Library:
             return None
         return _read(place, place.torrent_path(snapshot), snapshot.repo)
 
-    def find_commit(self, commit: CommitId) -> HeldSnapshot | None:
-        """Return the held snapshot of a commit, whatever its repository."""
-        return next((held for held in self.all() if held.id.commit == commit), None)
+    def of_commit(self, commit: CommitId) -> list[HeldSnapshot]:
+        """Return the held snapshots of a commit: anybody may say that a commit is of any repository."""
+        return [held for held in self.all() if held.id.commit == commit]
 
     def make_folder(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from p2pqwen.library.home import Home
@@ -233,6 +235,27 @@ def test_78_a_folder_that_is_not_what_is_held_is_told_too(online, hub, tmp_path)
     git = ("--git", f"{hub.endpoint}/{repo}")
     proven = online.ok("preserve", "--from", tmp_path / "same", *words, *git)
     assert (proven["unchanged"], proven["provenance"]) == (True, "proven")
+
+
+def test_108_a_strangers_repository_of_the_same_commit_judges_nothing(online, hub, tmp_path):
+    """Its name sorts before the genuine one's, and it claims the genuine commit."""
+    commit = hub.add(REPO, write_folder(tmp_path / "genuine", MODEL))
+    genuine = online.ok("preserve", REPO)
+    online.ok("fetch", genuine["torrent"], "--hf-cache")
+    forged = write_folder(tmp_path / "forged", FORGERIES["LFS"])
+    online.ok("preserve", "--from", forged, "--repo", "AAA/Tiny", "--commit", str(commit))
+    cached = online.cache / "models--Qwen--Tiny" / "snapshots" / str(commit)
+    shown = online.ok("verify", cached)
+    assert (shown["ok"], shown["standing"]) == (True, "proven")
+    torrent = tmp_path / "copy.torrent"
+    torrent.write_bytes(Path(genuine["torrent"]).read_bytes())
+    assert online.ok("verify", torrent)["standing"] == "proven"
+    copy = write_folder(tmp_path / "copies" / str(commit), MODEL)
+    ended = online.run("verify", copy)
+    assert (ended.code, "nothing says whose" in ended.stderr) == (1, True), ended
+    assert online.ok("verify", copy, "--torrent", torrent)["ok"]
+    online.ok("remove", f"{REPO}@{commit}", "--yes")
+    assert online.run("verify", cached).code == 4
 
 
 def test_79_among_many_it_fails_and_stops_nothing(online, hub, tmp_path):

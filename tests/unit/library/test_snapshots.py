@@ -80,7 +80,7 @@ def test_naming_a_commit_where_there_are_two(library):
         library.find(REPO)
     assert str(SECOND) in caught.value.hint
     assert library.find(REPO, SECOND.commit).id == SECOND
-    assert library.find_commit(SECOND.commit).id == SECOND
+    assert [held.id for held in library.of_commit(SECOND.commit)] == [SECOND]
 
 
 def test_remove_leaves_no_trace_and_touches_nothing_else(library):
