@@ -357,7 +357,12 @@ class Library:
         return self._here(snapshot).staging / f".{file_stem(snapshot)}"
 
     def replace_torrent(self, snapshot: SnapshotId, torrent: bytes) -> None:
-        """Write a torrent with more signatures or seeds over the old one; raises as `begin` does."""
+        """Write a torrent with more signatures or seeds over the old one.
+
+        Raises as `begin` does, and `NotFoundError` where the snapshot is not held any more.
+        """
+        if self._holder(snapshot) is None:
+            raise NotFoundError(f"{snapshot} is no longer in the library")
         self._write_torrent(snapshot, torrent)
 
     def remove(self, held: HeldSnapshot) -> None:
