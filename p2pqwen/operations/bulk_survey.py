@@ -189,7 +189,8 @@ class _Surveyor:
     def _compared(self, survey: Survey, listing: HubSnapshot) -> Surveyed:
         """Compare what is held with what the Hub lists; it is unchanged only if both are the same."""
         try:
-            content = check_against_listing(self._held[listing.snapshot], listing, self._hub.endpoint, self._options)
+            held = self._held[listing.snapshot]
+            content = check_against_listing(held, listing, self._hub.endpoint, self._options, self._library)
         except P2pqwenError as error:
             return Surveyed(replace(survey, held=False, error=error), listing)
         return Surveyed(survey, listing, unproven=content.provenance is not Provenance.PROVEN)

@@ -19,6 +19,7 @@ from p2pqwen.containment import each, first_of
 from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
+from p2pqwen.index.standing import Standing, Voice
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import FileDigests, hash_file, hash_files
@@ -28,11 +29,13 @@ from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.library.verified import Look, Verified
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.operations.file_check import Difference, difference, right_bytes
+from p2pqwen.operations.held_check import require_unchanged
 from p2pqwen.operations.known_torrents import KnownTorrent, TorrentAndManifest, known_torrents
+from p2pqwen.operations.lookup import find_entries
 from p2pqwen.operations.preserve import hinting_at_hard_links
 from p2pqwen.operations.reuse import remove_links
 from p2pqwen.operations.snapshot_build import warnings_of
-from p2pqwen.operations.verify import BadFile, signed_manifest
+from p2pqwen.operations.verify import BadFile, judge_torrent, signed_manifest
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder, parse_cache_folder
@@ -46,7 +49,7 @@ _SKIPPED = frozenset({".git", ".cache", ".staging", "node_modules", "__pycache__
 class ImportPlaces:
     """Where an import looks and writes. `torrents`: files the user named beside what indexes list.
 
-    `hard_links`: second names instead of copies.
+    `hard_links`: second names instead of copies; `voices` are the publishers that vouch for snapshots.
     """
 
     library: Library
@@ -54,6 +57,7 @@ class ImportPlaces:
     publishers: Sequence[TrustedPublisher]
     torrents: Sequence[Path] = ()
     hard_links: bool = False
+    voices: Sequence[Voice] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +178,13 @@ def _import_one(match: _Match, places: ImportPlaces, report: Report) -> Imported
         held = library.get(match.known.id)
         if held is not None:
             found = _of_held(held, found)
+        else:
+            _refuse_contradicted(found, places)
         warnings = tuple(warnings_of(found.manifest))
         if held is not None:
             held.require_torrent(found.metainfo)
         if held is not None and held.state is State.COMPLETE:
+            require_unchanged(held, found.metainfo, library, report)
             return Imported(held, match.source, match.known.size, 0, 0, 0, (), warnings, unchanged=True)
         if held is None:
             sources = ((row.size, match.files.get(row.path)) for row in found.manifest.files)
@@ -194,6 +201,21 @@ def _import_one(match: _Match, places: ImportPlaces, report: Report) -> Imported
     return Imported(
         held, match.source, size, placing.linked, placing.copied, placing.missing, tuple(placing.bad), warnings
     )
+
+
+def _refuse_contradicted(found: TorrentAndManifest, places: ImportPlaces) -> None:
+    """Raise `VerificationError` where a trusted index names another torrent for what nobody vouches for."""
+    snapshot, infohash = found.manifest.snapshot, found.metainfo.infohash
+    judgement = judge_torrent(found.metainfo, places.voices)
+    if judgement is None or judgement.standing is not Standing.UNVOUCHED:
+        return
+    if listed := find_entries(places.publishers, snapshot):
+        raise VerificationError(
+            f"the index of {listed[0].publisher.name} names another torrent for {snapshot}",
+            expected=listed[0].entry.infohash.v2,
+            got=f"{infohash.v2}, {judgement.words}",
+            hint="import it without --torrent, by what the index lists",
+        )
 
 
 def _of_held(held: HeldSnapshot, found: TorrentAndManifest) -> TorrentAndManifest:

@@ -100,7 +100,7 @@ def preserve_listing(
         wanted.check_size(sum(file.size for file in listing.files))
     with durable.lock(library.lock_path(listing.snapshot)):
         if (held := complete_snapshot(library, listing.snapshot)) is not None:
-            known = check_against_listing(held, listing, hub.endpoint, options)
+            known = check_against_listing(held, listing, hub.endpoint, options, library, report)
             if wanted is not None:
                 wanted.check(known.metainfo.infohash)
             return describe_held(prove_over_git(known, hub, library, report), report)
@@ -116,10 +116,15 @@ def begun_elsewhere(file: HubFile, stages: Iterable[Path]) -> Path | None:
 
 
 def check_against_listing(
-    held: HeldSnapshot, listing: HubSnapshot, endpoint: str, options: PreserveOptions
+    held: HeldSnapshot,
+    listing: HubSnapshot,
+    endpoint: str,
+    options: PreserveOptions,
+    library: Library,
+    report: Report = ignore,
 ) -> HeldContent:
     """Return what a held snapshot is, if it is what the Hub lists; raises `VerificationError` that names the files."""
-    content = look_at_held(held, options.known_damage)
+    content = look_at_held(held, library, options.known_damage, report)
     # A torrent that a link names may be rebuilt from the link's own host, whose word costs nobody a snapshot.
     require_same(content, map(_expected, listing.files), endpoint, may_drop=options.wanted is None)
     return content

@@ -87,7 +87,7 @@ def preserve_folder(
     with durable.lock(library.lock_path(snapshot)):
         commit_object, expected = _expectations(snapshot, sources, git, report)
         if (held := complete_snapshot(library, snapshot)) is not None:
-            known = _check_held(held, folder, expected, commit_object, report)
+            known = _check_held(held, folder, expected, commit_object, library, report)
             if commit_object is not None and known.provenance is not Provenance.PROVEN:
                 known = prove_held(known, library, commit_object, lambda: _tree_rows(expected), report)
             return describe_held(known, report)
@@ -110,10 +110,11 @@ def _check_held(
     folder: Path,
     expected: Mapping[RepoPath, ExpectedFile],
     commit_object: bytes | None,
+    library: Library,
     report: Report,
 ) -> HeldContent:
     """Compare what is held with the commit's tree, or, where no git tells, with the folder's own bytes."""
-    content = look_at_held(held)
+    content = look_at_held(held, library, report=report)
     if commit_object is not None:
         require_same(content, expected.values(), "git")
         return content

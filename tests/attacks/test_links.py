@@ -412,6 +412,32 @@ def test_65_bytes_that_changed_are_not_called_complete(tmp_path: Path, way: str)
     assert user.ok("list")["snapshots"][0]["state"] == "complete"
 
 
+@pytest.mark.parametrize("changed", [True, False], ids=["110-other-bytes", "110-another-time"])
+def test_what_changed_is_read_before_nothing_is_said_to_be_to_do(tmp_path: Path, changed: bool) -> None:
+    """`preserve` of one and of many, from the Hub or a folder, and `library import`, of a snapshot that is held."""
+    from tests.simulators.hub import HubSimulator
+
+    with HubSimulator() as hub:
+        source = write_folder(tmp_path / "source" / "Tiny", FILES)
+        commit = str(hub.add(REPO, source))
+        user = CommandLine(tmp_path / "user", hub.endpoint)
+        done = user.ok("preserve", REPO)
+        weights = Path(done["path"]) / WEIGHTS
+        weights.write_bytes((EVIL if changed else FILES)[WEIGHTS])
+        torrent = shutil.copy(done["torrent"], tmp_path)
+        for words in (
+            ("preserve", REPO),
+            ("preserve", "--org", "Qwen"),
+            ("preserve", "--from", source, "--repo", REPO, "--commit", commit),
+            ("library", "import", source, "--torrent", torrent, "--no-hf-cache"),
+        ):
+            ended = user.run(*words)
+            said = ended.stdout + ended.stderr
+            assert (f"damaged: {WEIGHTS}" in said) is changed, ended
+            assert (ended.code == 0) is not changed or words[0] == "library", ended
+        assert user.ok("list")["snapshots"][0]["state"] == ("changed" if changed else "complete")
+
+
 def test_65_a_second_name_is_no_change(home: Home, tmp_path: Path) -> None:
     os.link(home.held / WEIGHTS, tmp_path / "mine")
     subprocess.run(["chmod", "600", home.held / WEIGHTS], check=True)

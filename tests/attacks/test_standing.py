@@ -234,6 +234,19 @@ def test_71_nor_by_a_rebuild_nor_by_an_import(world, stranger, victim, tmp_path)
     assert {path: path.read_bytes() for path in held.rglob("*") if path.is_file()} == before
 
 
+def test_111_nor_by_an_import_of_what_is_listed_and_not_held(world, stranger, victim, tmp_path):
+    """The stranger gives a folder and a torrent that fits it; then the listed one would find its place taken."""
+    victim.ok("trust", "add", world.identity, "--index", world.site)
+    evil = write_folder(tmp_path / "evil" / world.commit, EVIL)
+    words = ("library", "import", evil, "--torrent", stranger.torrent, "--no-hf-cache")
+    done = victim.ok(*words)
+    assert (done["imported"], "names another torrent" in done["unmatched"][0]["reason"]) == ([], True)
+    assert victim.ok("list")["snapshots"] == []
+    victim.ok("trust", "remove", world.identity)
+    (one,) = victim.ok(*words)["imported"]  # nobody says otherwise
+    assert one["standing"] == "unvouched"
+
+
 def strangers_copy(metainfo: Metainfo) -> Metainfo:
     """The same infohash without proof and signatures, and with a web seed of the stranger's."""
     assert metainfo.manifest is not None
