@@ -301,13 +301,21 @@ class Library:
     def install(self, snapshot: SnapshotId, torrent: bytes, verified: Verified) -> HeldSnapshot:
         """Move a verified staged snapshot into the library and give it its torrent; raises `DiskError`.
 
-        What else was staged is deleted: it is nobody's.
+        What else was staged is deleted: it is nobody's. So is what unfinished tries left where it goes.
         """
         staged = self.stage(snapshot, files=verified.looks)
         durable.sync_tree(staged)
+        self.make_way(snapshot)
         durable.rename(staged, self._here(snapshot).folder(snapshot), shared=True)
         self.verified.keep(snapshot, verified)
         return self._enter(snapshot, torrent)
+
+    def make_way(self, snapshot: SnapshotId) -> None:
+        """Delete what unfinished tries left where a staged snapshot goes; of one that is held, nothing."""
+        if self._holder(snapshot) is None:
+            place = self._here(snapshot)
+            _remove_folder(place, place.folder(snapshot))
+            durable.remove(place.marker(snapshot))
 
     def begin(self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None) -> HeldSnapshot:
         """Enter a snapshot that is about to be fetched: incomplete until `finish`.

@@ -254,6 +254,7 @@ def _enter(
         reasons = "; ".join(f"{bad.path}: expected {bad.expected}, got {bad.got}" for bad in placing.bad[:3])
         raise NotFoundError(f"no file of {snapshot} here is what the manifest says", got=reasons or None)
     # The folder before its torrent: after a crash between the two it goes back to staging.
+    library.make_way(snapshot)
     durable.rename(folder, library.folder(snapshot), shared=True)
     return library.begin(snapshot, torrent, None)
 

@@ -11,6 +11,7 @@ from p2pqwen.errors import P2pqwenError
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient
 from p2pqwen.library.home import Home
+from p2pqwen.library.sealed import seal
 from p2pqwen.library.snapshots import Library
 from p2pqwen.operations.rebuild import rebuild
 from p2pqwen.operations.recipe_source import RecipeSource
@@ -74,8 +75,21 @@ def half_a_fetch(user: CommandLine, commit: CommitId, folder: Path) -> None:
     write_folder(user.home / "library" / REPO / str(commit), {name: data for name, data in FORGED.items() if data})
 
 
+def both_and_a_marker(user: CommandLine, commit: CommitId, folder: Path) -> None:
+    """Leave what a rebuild left and what fetches left, one of which was killed before it wrote its torrent."""
+    half_a_rebuild(user, commit, folder)
+    half_a_fetch(user, commit, folder)
+    marker = user.home / "library" / REPO / f"{commit}.partial"
+    marker.write_bytes(seal({"state": "partial", "selected": ["*.json"]}))
+
+
 @pytest.mark.parametrize(
-    "leave", [pytest.param(half_a_rebuild, id="104-a-rebuild"), pytest.param(half_a_fetch, id="104-a-fetch")]
+    "leave",
+    [
+        pytest.param(both_and_a_marker, id="104-both"),
+        pytest.param(half_a_rebuild, id="104-a-rebuild"),
+        pytest.param(half_a_fetch, id="104-a-fetch"),
+    ],
 )
 def test_a_genuine_snapshot_has_no_file_of_a_strangers(user, hub, tmp_path, leave):
     commit = hub.add(REPO, write_folder(tmp_path / "genuine", MODEL))
@@ -83,6 +97,7 @@ def test_a_genuine_snapshot_has_no_file_of_a_strangers(user, hub, tmp_path, leav
     done = user.ok("preserve", REPO)
     assert done["provenance"] == "proven"
     assert below(Path(done["path"])) == MODEL
+    assert [one["state"] for one in user.ok("list")["snapshots"]] == ["complete"]
     assert user.ok("verify", REPO)["extra"] == []
 
 
