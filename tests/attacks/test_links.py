@@ -453,7 +453,7 @@ def test_66_what_is_the_users_stays_as_it_is(tmp_path: Path) -> None:
     before = looks_of(folder)
     done = user.ok("preserve", "--from", folder, "--repo", REPO, "--commit", GENUINE)
     assert looks_of(folder) == before
-    user.ok("fetch", done["torrent"])
+    user.ok("fetch", done["torrent"], "--trust-unverified")
     cached = looks_of(user.cache / "models--Qwen--Tiny" / "blobs")
     other = CommandLine(tmp_path / "other", HF_HUB_CACHE=str(user.cache))
     torrent = shutil.copy(done["torrent"], tmp_path / "x.torrent")
