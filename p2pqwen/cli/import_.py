@@ -65,7 +65,8 @@ def import_models(
     with Output(as_json=json_output) as out:
         node = open_node()
         publishers = node.trust.publishers(now=datetime.now(UTC), report=out.report)
-        places = ImportPlaces(node.library, node.hub_cache, publishers, tuple(torrent or ()), hard_links=hard_links)
+        named, voices = tuple(torrent or ()), node.vouchers.voices(out.report)
+        places = ImportPlaces(node.library, node.hub_cache, publishers, named, hard_links=hard_links, voices=voices)
         done = run(tuple(folders or ()), hub_cache=hf_cache, places=places, report=out.report)
         with node.state_store(out.report) as store:
             stood = node.standings(store).of((one.held for one in done.imported), out.report)

@@ -16,6 +16,10 @@ do: a power cut must not leave a torrent that stands for files of zeros. Whateve
 hands over how its files looked when they were verified (`library.verified`), and that is written first; `Library.state`
 says `changed` where they look otherwise now.
 
+A folder without a torrent may have come of anything: of a stranger's link that claimed the same commit, say. So it is
+raw material. What has no place in the snapshot that is made there is deleted when that is begun (`make_folder`,
+`stage`), and `install` lets nothing through that was not verified.
+
 A held snapshot keeps its infohash and its proof: no torrent of another infohash, and none without the proof, is ever
 written in its place, whoever says that it is of the same commit. Only `remove` makes room for it.
 """
@@ -31,7 +35,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
 from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError, VerificationError
@@ -227,30 +231,52 @@ class Library:
             return None
         return _read(place, place.torrent_path(snapshot), snapshot.repo)
 
-    def find_commit(self, commit: CommitId) -> HeldSnapshot | None:
-        """Return the held snapshot of a commit, whatever its repository."""
-        return next((held for held in self.all() if held.id.commit == commit), None)
+    def of_commit(self, commit: CommitId) -> list[HeldSnapshot]:
+        """Return the held snapshots of a commit: anybody may say that a commit is of any repository."""
+        return [held for held in self.all() if held.id.commit == commit]
 
-    def make_folder(self, snapshot: SnapshotId, needed: Callable[[Path], int], beside: Path | None = None) -> Path:
-        """Return the folder into which this snapshot is fetched, chosen as `LibraryFolders.choose` says, and made."""
+    def make_folder(
+        self,
+        snapshot: SnapshotId,
+        files: Iterable[RepoPath],
+        needed: Callable[[Path], int],
+        beside: Path | None = None,
+    ) -> Path:
+        """Return the folder into which this snapshot is fetched, chosen as `LibraryFolders.choose` says, and made.
+
+        While it is not held, nothing but `files` is left there.
+        """
         folder = self._choose(snapshot, needed, beside).folder(snapshot)
         with durable.disk_errors(f"create {folder}"):
             self._make(folder)
+        if self._holder(snapshot) is None:
+            _leave_only(folder, files)
         return folder
 
     def stage(
-        self, snapshot: SnapshotId, needed: Callable[[Path], int] = lambda _: 0, beside: Path | None = None
+        self,
+        snapshot: SnapshotId,
+        needed: Callable[[Path], int] = lambda _: 0,
+        beside: Path | None = None,
+        *,
+        files: Iterable[RepoPath] | None = None,
     ) -> Path:
-        """Return the folder in which this snapshot is made; what an interrupted try left there is kept.
+        """Return the folder in which this snapshot is made; what an interrupted try left of `files` (None: all) stays.
 
         A new one is begun where `LibraryFolders.choose` says.
         """
         place = self._choose(snapshot, needed, beside)
         staged, orphan = place.staged(snapshot), place.folder(snapshot)
+        with durable.disk_errors(f"create {staged}"):
+            for path in (staged, orphan):
+                if path.is_symlink() and not place.torrent_path(snapshot).exists():
+                    path.unlink()  # it leads to somebody's own folder
         if orphan.is_dir() and not place.torrent_path(snapshot).exists() and not staged.exists():
             durable.rename(orphan, staged, shared=True)  # a crash between `install`'s two steps
         with durable.disk_errors(f"create {staged}"):
             self._make(staged)
+        if files is not None:
+            _leave_only(staged, files)
         return staged
 
     def _make(self, folder: Path) -> None:
@@ -273,12 +299,23 @@ class Library:
             _remove_folder(one, one.staged(snapshot))
 
     def install(self, snapshot: SnapshotId, torrent: bytes, verified: Verified) -> HeldSnapshot:
-        """Move a verified staged snapshot into the library and give it its torrent; raises `DiskError`."""
-        staged = self.stage(snapshot)
+        """Move a verified staged snapshot into the library and give it its torrent; raises `DiskError`.
+
+        What else was staged is deleted: it is nobody's. So is what unfinished tries left where it goes.
+        """
+        staged = self.stage(snapshot, files=verified.looks)
         durable.sync_tree(staged)
+        self.make_way(snapshot)
         durable.rename(staged, self._here(snapshot).folder(snapshot), shared=True)
         self.verified.keep(snapshot, verified)
         return self._enter(snapshot, torrent)
+
+    def make_way(self, snapshot: SnapshotId) -> None:
+        """Delete what unfinished tries left where a staged snapshot goes; of one that is held, nothing."""
+        if self._holder(snapshot) is None:
+            place = self._here(snapshot)
+            _remove_folder(place, place.folder(snapshot))
+            durable.remove(place.marker(snapshot))
 
     def begin(self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None) -> HeldSnapshot:
         """Enter a snapshot that is about to be fetched: incomplete until `finish`.
@@ -328,7 +365,12 @@ class Library:
         return self._here(snapshot).staging / f".{file_stem(snapshot)}"
 
     def replace_torrent(self, snapshot: SnapshotId, torrent: bytes) -> None:
-        """Write a torrent with more signatures or seeds over the old one; raises as `begin` does."""
+        """Write a torrent with more signatures or seeds over the old one.
+
+        Raises as `begin` does, and `NotFoundError` where the snapshot is not held any more.
+        """
+        if self._holder(snapshot) is None:
+            raise NotFoundError(f"{snapshot} is no longer in the library")
         self._write_torrent(snapshot, torrent)
 
     def remove(self, held: HeldSnapshot) -> None:
@@ -521,6 +563,26 @@ def _remove_folder(place: LibraryFolder, folder: Path) -> None:
         for parent in (folder.parent, folder.parent.parent):
             if parent != place.root and parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
+
+
+def _leave_only(folder: Path, files: Iterable[RepoPath]) -> None:
+    """Delete whatever is below a folder but files of these names, links above all; raises `DiskError`."""
+    if folder.is_symlink():
+        return  # to somebody's own folder, in which nothing is written either
+    names = {path.text for path in files}
+    parents = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
+    with durable.disk_errors(f"clear {folder}"):
+        for here, folders, found in os.walk(folder):  # follows no symlink
+            below = Path(here).relative_to(folder)
+            for name in (*folders, *found):
+                path, known = Path(here, name), (below / name).as_posix()
+                if path.is_symlink():
+                    path.unlink()
+                elif name in folders and known not in parents:
+                    shutil.rmtree(path)
+                elif name in found and known not in names:
+                    path.unlink()
+            folders[:] = [name for name in folders if Path(here, name).is_dir()]
 
 
 def _outstanding(held: HeldSnapshot) -> int:

@@ -182,7 +182,7 @@ class _Work:
                 with durable.lock(places.library.lock_path(snapshot)):
                     if (held := complete_snapshot(places.library, snapshot)) is not None:
                         options = PreserveOptions(known_damage=places.known_damage)
-                        content = check_against_listing(held, listing, places.hub.endpoint, options)
+                        content = check_against_listing(held, listing, places.hub.endpoint, options, places.library)
                         prove_over_git(content, places.hub, places.library, self._report)
             except VerificationError as error:
                 self._errors[snapshot.repo, str(snapshot.commit)] = error

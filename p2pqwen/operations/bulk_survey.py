@@ -16,6 +16,7 @@ from p2pqwen.hub.failures import NotShownError
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.manifest.git_object import blob_oid
 from p2pqwen.manifest.licence import license_of_readme
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance
@@ -188,7 +189,8 @@ class _Surveyor:
     def _compared(self, survey: Survey, listing: HubSnapshot) -> Surveyed:
         """Compare what is held with what the Hub lists; it is unchanged only if both are the same."""
         try:
-            content = check_against_listing(self._held[listing.snapshot], listing, self._hub.endpoint, self._options)
+            held = self._held[listing.snapshot]
+            content = check_against_listing(held, listing, self._hub.endpoint, self._options, self._library)
         except P2pqwenError as error:
             return Surveyed(replace(survey, held=False, error=error), listing)
         return Surveyed(survey, listing, unproven=content.provenance is not Provenance.PROVEN)
@@ -212,9 +214,18 @@ class _Surveyor:
         if readme is None or readme.size > MAX_README_SIZE:
             return None
         needed = bytes_to_write((file.size, None) for file in listing.files)
-        path = self._hub.download(listing, readme, self._library.stage(listing.snapshot, needed))
-        with durable.disk_errors(f"read {path}"):
-            return license_of_readme(path.read_bytes())
+        names = [file.path for file in listing.files]
+        folder = self._library.stage(listing.snapshot, needed, files=names)
+        with durable.disk_errors(f"read {folder / readme.path.text}"):
+            data = self._hub.download(listing, readme, folder).read_bytes()
+            if not _is(readme, data):  # of another try, by whoever's word
+                (folder / readme.path.text).unlink()
+                data = self._hub.download(listing, readme, folder).read_bytes()
+        return license_of_readme(data)
+
+
+def _is(file: HubFile, data: bytes) -> bool:
+    return blob_oid(data) == file.blob_oid if file.lfs_sha256 is None else Sha256.of(data) == file.lfs_sha256
 
 
 def _content_sizes(held: Iterable[HeldSnapshot]) -> dict[Sha256, int]:

@@ -539,7 +539,8 @@ class _Fetch:
         files = choose_files(metainfo, globs)
         wanted = frozenset(file.path for file in metainfo.files if files is None or file.path in files)
         cache = self._places.hub_cache.root if self._options.into_hub_cache else None
-        folder = self._library.make_folder(plan.snapshot, self._to_write(plan, metainfo, files), beside=cache)
+        names = [file.path for file in metainfo.files]
+        folder = self._library.make_folder(plan.snapshot, names, self._to_write(plan, metainfo, files), beside=cache)
         done, digests = Downloaded({}, 0, 0), dict[RepoPath, FileDigests]()
         while True:
             here = self._search(plan).find(wanted, folder)
@@ -625,7 +626,7 @@ class _Fetch:
             save_path=self._library.folder(plan.snapshot).parent,
             files=files,
             lfs=frozenset(row.path for row in rows if row.lfs),
-            needs_hashes=not metainfo.has_all_layers,
+            needs_hashes=plan.manifest is None or not metainfo.has_all_layers,
             trackers=plan.trackers,
             peers=peers,
             remembered=self._remembered(plan),

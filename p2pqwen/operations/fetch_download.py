@@ -154,7 +154,7 @@ class _Download:
     def __init__(self, swarm: DownloadEngine, job: DownloadJob, report: Report, clock: Clock) -> None:
         self._swarm, self._job, self._report, self._clock = swarm, job, report, clock
         self._stall = Stall(job.timeout, clock.monotonic)
-        self._trials = Trials(job.timeout, singly=job.needs_hashes)
+        self._trials = Trials(job.timeout, singly=not job.metainfo.has_all_layers)
         self._trials.begin(_addresses([*job.peers, *job.remembered]))
         self._admit()
         self._met: dict[Endpoint, None] = {}

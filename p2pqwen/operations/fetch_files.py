@@ -63,13 +63,17 @@ def require_room(
 
 
 def make_empty_files(folder: Path, metainfo: Metainfo, files: Collection[RepoPath] | None) -> None:
-    """Create the empty ones of these files, which no piece holds; raises `DiskError`."""
+    """Create the empty ones of these files, which no piece holds; one that is there is not touched.
+
+    Raises `DiskError`.
+    """
     for file in metainfo.files:
         if file.size == 0 and (files is None or file.path in files):
             path = folder / file.path.text
             with durable.disk_errors(f"create {path}"):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
+                if not path.exists():
+                    path.touch()
 
 
 def check_files(

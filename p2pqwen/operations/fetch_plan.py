@@ -121,6 +121,7 @@ def make_plan(target: FetchTarget, sources: Sources, *, repo: RepoId | None, rep
             with about(location):
                 typed = sources.named | NamedHosts.of([location])
                 metainfo = parse_metainfo(read_now(location, max_bytes=MAX_TORRENT_BYTES, named=typed))
+            metainfo, repo = _without_strangers_word(metainfo, sources, repo)
             return plan_of(metainfo, sources, repo=repo, route=f"torrent {location}", origin="the file")
 
 
@@ -173,6 +174,24 @@ def plan_of(
             evidence_of(SnapshotId(owner, commit), metainfo, manifest, provenance, signers), sources.voices
         ),
     )
+
+
+def _without_strangers_word(
+    metainfo: Metainfo, sources: Sources, repo: RepoId | None
+) -> tuple[Metainfo, RepoId | None]:
+    """Return a torrent without its manifest where that is neither proven nor the one that trusted indexes list.
+
+    The listing of an infohash vouches for the bytes. What is LFS, and under which licence it all is, the manifest says
+    alone, and no infohash covers it. It is made of the bytes then. Also returns whose snapshot it is.
+    """
+    manifest, provenance = signed_manifest(metainfo)
+    if manifest is None or provenance is Provenance.PROVEN:
+        return metainfo, repo
+    found = [one.entry for one in find_entries(sources.publishers, metainfo.infohash)]
+    listed = {entry.manifest for entry in found if entry.id == manifest.snapshot}
+    if not listed or manifest.digest in listed or repo not in {None, manifest.snapshot.repo}:
+        return metainfo, repo
+    return replace(metainfo, manifest=None, signatures={}), manifest.snapshot.repo
 
 
 def _by_name(target: NamedTarget, sources: Sources, report: Report) -> FetchPlan:
@@ -266,6 +285,7 @@ def _by_listed_magnet(magnet: Magnet, found: list[Found], sources: Sources, repo
     plan = _by_entry(chosen, found, sources, report)
     if plan.metainfo is None and (metainfo := _by_exact_source(magnet, sources.named, report)) is not None:
         check_infohash(metainfo, plan.v1, plan.v2)
+        metainfo, _ = _without_strangers_word(metainfo, sources, plan.repo)
         return plan_of(metainfo, sources, repo=plan.repo, route=plan.route, origin=_SOURCE, found=found)
     return plan
 

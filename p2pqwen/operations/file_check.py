@@ -50,7 +50,8 @@ def difference(metainfo: Metainfo, index: int, row: FileRow | None, digests: Fil
     """Return the first thing by which a file is not the one at `index` of a torrent; None when it is.
 
     `row` is the manifest's, None where there is no manifest; a plain row asks for the git blob id. Digests without
-    torrent hashes are of a file that libtorrent has compared with those piece by piece.
+    torrent hashes are of a file that libtorrent has compared with those piece by piece, or that its resume data vouch
+    for, which speak of what was there once: so without a row they show nothing.
     """
     size = metainfo.layout.files[index].size
     if digests.size != size:
@@ -61,7 +62,9 @@ def difference(metainfo: Metainfo, index: int, row: FileRow | None, digests: Fil
         return pointed
     if row is not None and not row.lfs and digests.git_blob != row.git_oid:
         return Difference("git blob id", str(row.git_oid), str(digests.git_blob))
-    return None if digests.hashes is NO_HASHES else _piece_difference(metainfo, index, digests)
+    if digests.hashes is not NO_HASHES:
+        return _piece_difference(metainfo, index, digests)
+    return None if row is not None else Difference("content", "compared with a hash", "compared with nothing")
 
 
 def _piece_difference(metainfo: Metainfo, index: int, digests: FileDigests) -> Difference | None:

@@ -11,7 +11,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,10 +48,10 @@ class FolderMatch:
 
 @dataclass(slots=True)
 class FolderFiles:
-    """Every file below a folder, but for those below `apart`; read from the disk when it is made."""
+    """Every file below a folder, but for what is `apart`; read from the disk when it is made."""
 
     top: Path
-    apart: Collection[Path] = ()
+    apart: Callable[[Path], bool] = lambda _: False
     _by_size: dict[int, list[Path]] = field(default_factory=lambda: defaultdict(list))
     _totals: dict[Path, int] = field(default_factory=lambda: defaultdict(int))
     _names: set[str] = field(default_factory=set)
@@ -59,10 +59,12 @@ class FolderFiles:
 
     def __post_init__(self) -> None:
         self._names = {_plain(part) for part in self.top.absolute().parts[-3:]}
+        if self.apart(self.top):
+            return
         for parent, folders, files in os.walk(self.top):
             here = Path(parent)
             self._names |= {_plain(here.name), _plain(f"{here.parent.name}/{here.name}")}
-            folders[:] = sorted(name for name in folders if name not in SKIPPED and (here / name) not in self.apart)
+            folders[:] = sorted(name for name in folders if name not in SKIPPED and not self.apart(here / name))
             if len(here.relative_to(self.top).parts) >= MAX_DEPTH:
                 folders.clear()
             for name in sorted(files):

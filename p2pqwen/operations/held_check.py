@@ -2,8 +2,8 @@
 
 A snapshot may have come from anywhere: a magnet link that claims a repository and its commit, a folder. That it is held
 under a name says nothing of its files. So the rows of its manifest are compared with what the source lists (names,
-sizes, git blob ids, SHA-256 of LFS), and the files are looked at, not read: there, of their size, no LFS pointers, and
-nothing known to be damaged. Reading them again is what `verify` is for.
+sizes, git blob ids, SHA-256 of LFS), and the files are looked at: there, of their size, no LFS pointers, nothing known
+to be damaged. They are read only where they changed since they were verified; what rots in silence is for `verify`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from p2pqwen.errors import P2pqwenError, VerificationError
-from p2pqwen.events import Notice, Report
+from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.manifest.manifest import FileRow, Manifest, parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.operations.file_check import Difference, pointer_files
 from p2pqwen.operations.snapshot_build import ExpectedFile, TreeRows, make_manifest
+from p2pqwen.operations.verify import verify_again
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.snapshot_torrent import check_manifest
 from p2pqwen.values.repo_path import RepoPath
@@ -58,10 +59,13 @@ def complete_snapshot(library: Library, snapshot: SnapshotId) -> HeldSnapshot | 
     return held
 
 
-def look_at_held(held: HeldSnapshot, known_damage: KnownDamage = nothing_known) -> HeldContent:
-    """Read its torrent and look at its files, cheaply; raises `VerificationError` that names what is not right.
+def look_at_held(
+    held: HeldSnapshot, library: Library, known_damage: KnownDamage = nothing_known, report: Report = ignore
+) -> HeldContent:
+    """Read its torrent and look at its files; raises `VerificationError` that names what is not right.
 
-    `FormatError` for a torrent that cannot be read, `DiskError`.
+    That is cheap, unless files changed since they were verified. `FormatError` for a torrent that cannot be read,
+    `DiskError`.
     """
     mend = f"mend it with `p2pqwen verify {held.id} --repair`"
     if (damage := held.torrent_damage()) is not None:
@@ -80,7 +84,24 @@ def look_at_held(held: HeldSnapshot, known_damage: KnownDamage = nothing_known) 
             raise _damaged(held.id, wrong, _drop(held.id))
     if bad := known_damage(held):
         raise VerificationError(f"{held.id} is held, but was found damaged: {_names(bad)}", hint=mend)
+    require_unchanged(held, metainfo, library, report)
     return HeldContent(held, metainfo, manifest, provenance)
+
+
+def require_unchanged(held: HeldSnapshot, metainfo: Metainfo, library: Library, report: Report = ignore) -> None:
+    """Read a held snapshot again where its files look otherwise than when they were verified.
+
+    Raises `VerificationError` that names those that are wrong, `DiskError`.
+    """
+    if library.state(held, metainfo.infohash.v2, metainfo.layout.total_size) is not State.CHANGED:
+        return
+    if bad := verify_again(held, library, (), report).bad:
+        raise VerificationError(
+            f"{held.id} is held, but damaged: {_names([one.path for one in bad])}",
+            expected=bad[0].expected,
+            got=bad[0].got,
+            hint=f"mend it with `p2pqwen verify {held.id} --repair`",
+        )
 
 
 def require_same(content: HeldContent, expected: Iterable[ExpectedFile], source: str, *, may_drop: bool = True) -> None:

@@ -20,6 +20,7 @@ from p2pqwen.containment import each, first_of
 from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
+from p2pqwen.index.standing import Standing, Voice
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import FileDigests, hash_file, hash_files
@@ -30,10 +31,13 @@ from p2pqwen.library.verified import Look, Verified
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.operations.file_check import Difference, difference, right_bytes
 from p2pqwen.operations.folder_match import FolderFiles, FolderMatch
+from p2pqwen.operations.held_check import require_unchanged
 from p2pqwen.operations.known_torrents import KnownTorrent, TorrentAndManifest, known_torrents
+from p2pqwen.operations.lookup import find_entries
 from p2pqwen.operations.preserve import hinting_at_hard_links
+from p2pqwen.operations.reuse import remove_links
 from p2pqwen.operations.snapshot_build import warnings_of
-from p2pqwen.operations.verify import BadFile, signed_manifest
+from p2pqwen.operations.verify import BadFile, judge_torrent, signed_manifest
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder, parse_cache_folder
@@ -43,7 +47,7 @@ from p2pqwen.values.snapshot_place import cache_folder, parse_cache_folder
 class ImportPlaces:
     """Where an import looks and writes. `torrents`: files the user named beside what indexes list.
 
-    `hard_links`: second names instead of copies.
+    `hard_links`: second names instead of copies; `voices` are the publishers that vouch for snapshots.
     """
 
     library: Library
@@ -51,6 +55,7 @@ class ImportPlaces:
     publishers: Sequence[TrustedPublisher]
     torrents: Sequence[Path] = ()
     hard_links: bool = False
+    voices: Sequence[Voice] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +161,7 @@ class _Matches:
 
     def _in_folder(self, folder: Path) -> list[_Match]:
         """Return what the files below a folder fit best, the most first."""
-        files = FolderFiles(folder, {one.root for one in self._places.library.folders})
+        files = FolderFiles(folder, apart=self._places.library.contains)
         best: dict[Path, tuple[int, _Match]] = {}
 
         def look_for(one: KnownTorrent) -> None:
@@ -182,16 +187,21 @@ def _import_one(match: _Match, places: ImportPlaces, report: Report) -> Imported
         held = library.get(match.known.id)
         if held is not None:
             found = _of_held(held, found)
+        else:
+            _refuse_contradicted(found, places)
         warnings = tuple(warnings_of(found.manifest))
         if held is not None:
             held.require_torrent(found.metainfo)
         if held is not None and held.state is State.COMPLETE:
+            require_unchanged(held, found.metainfo, library, report)
             return Imported(held, match.source, match.known.size, 0, 0, 0, (), warnings, unchanged=True)
         if held is None:
             rows = (row for row in found.manifest.files if match.selected is None or row.path in match.files)
             sources = ((row.size, match.files.get(row.path)) for row in rows)
             with hinting_at_hard_links(applies=not places.hard_links):
-                folder = library.stage(match.known.id, bytes_to_write(sources, hard_links=places.hard_links))
+                needed = bytes_to_write(sources, hard_links=places.hard_links)
+                names = [row.path for row in found.manifest.files]
+                folder = library.stage(match.known.id, needed, files=names)
         else:
             folder = held.folder
         placing = _Placing(found, folder, library, report, hard_links=places.hard_links)
@@ -216,6 +226,21 @@ def _together(held: HeldSnapshot | None, selected: tuple[str, ...] | None) -> tu
     if held is None or selected is None:
         return selected
     return None if held.selected is None else tuple(dict.fromkeys((*held.selected, *selected)))
+
+
+def _refuse_contradicted(found: TorrentAndManifest, places: ImportPlaces) -> None:
+    """Raise `VerificationError` where a trusted index names another torrent for what nobody vouches for."""
+    snapshot, infohash = found.manifest.snapshot, found.metainfo.infohash
+    judgement = judge_torrent(found.metainfo, places.voices)
+    if judgement is None or judgement.standing is not Standing.UNVOUCHED:
+        return
+    if listed := find_entries(places.publishers, snapshot):
+        raise VerificationError(
+            f"the index of {listed[0].publisher.name} names another torrent for {snapshot}",
+            expected=listed[0].entry.infohash.v2,
+            got=f"{infohash.v2}, {judgement.words}",
+            hint="import it without --torrent, by what the index lists",
+        )
 
 
 def _of_held(held: HeldSnapshot, found: TorrentAndManifest) -> TorrentAndManifest:
@@ -259,6 +284,7 @@ def _enter(
         reasons = "; ".join(f"{bad.path}: expected {bad.expected}, got {bad.got}" for bad in placing.bad[:3])
         raise NotFoundError(f"no file of {snapshot} here is what the manifest says", got=reasons or None)
     # The folder before its torrent: after a crash between the two it goes back to staging.
+    library.make_way(snapshot)
     durable.rename(folder, library.folder(snapshot), shared=True)
     begun = library.begin(snapshot, torrent, selected)
     whole = selected is not None and not placing.lacking & _wanted(found, selected)
@@ -308,13 +334,16 @@ class _Placing:
 
     def place_all(self, sources: Mapping[RepoPath, Path]) -> None:
         """Put the files in place, read each, and take away what is not right: a fetch mends what mostly is."""
+        with durable.disk_errors(f"remove links below {self._folder}"):
+            remove_links(self._folder, self._found.metainfo)
         self._require_room(sources)
         self._link(sources)
         for row in self.rows.values():
             if row.size == 0:
                 with durable.disk_errors(f"create {row.path}"):
                     (self._folder / row.path.text).parent.mkdir(parents=True, exist_ok=True)
-                    (self._folder / row.path.text).touch()
+                    if not (self._folder / row.path.text).exists():
+                        (self._folder / row.path.text).touch()
                     self.looks[row.path] = Look.of(self._folder / row.path.text)
                 self.good.add(row.path)
         present = {path for path, row in self.rows.items() if row.size and self._has_size(row)}

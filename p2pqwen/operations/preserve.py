@@ -103,7 +103,7 @@ def preserve_listing(
         wanted.check_size(sum(file.size for file in listing.files))
     with durable.lock(library.lock_path(listing.snapshot)):
         if (held := complete_snapshot(library, listing.snapshot)) is not None:
-            known = check_against_listing(held, listing, hub.endpoint, options)
+            known = check_against_listing(held, listing, hub.endpoint, options, library, report)
             if wanted is not None:
                 wanted.check(known.metainfo.infohash)
             return describe_held(prove_over_git(known, hub, library, report), report)
@@ -119,10 +119,15 @@ def begun_elsewhere(file: HubFile, stages: Iterable[Path]) -> Path | None:
 
 
 def check_against_listing(
-    held: HeldSnapshot, listing: HubSnapshot, endpoint: str, options: PreserveOptions
+    held: HeldSnapshot,
+    listing: HubSnapshot,
+    endpoint: str,
+    options: PreserveOptions,
+    library: Library,
+    report: Report = ignore,
 ) -> HeldContent:
     """Return what a held snapshot is, if it is what the Hub lists; raises `VerificationError` that names the files."""
-    content = look_at_held(held, options.known_damage)
+    content = look_at_held(held, library, options.known_damage, report)
     # A torrent that a link names may be rebuilt from the link's own host, whose word costs nobody a snapshot.
     require_same(content, map(_expected, listing.files), endpoint, may_drop=options.wanted is None)
     return content
@@ -191,10 +196,14 @@ class _Source:
 
 @dataclass(frozen=True, slots=True)
 class _Arrival:
-    """A file in staging: taken from this disk (`reused`), or downloaded and perhaps `begun` to be hashed."""
+    """A file in staging: taken from this disk (`reused`), or downloaded and perhaps `begun` to be hashed.
+
+    `stood`: it was in staging before, and nobody knows who had put it there.
+    """
 
     reused: bool
     begun: Digester | None = None
+    stood: bool = False
 
 
 class _Run:
@@ -218,7 +227,9 @@ class _Run:
         self._layout = Layout.of((file.path, file.size) for file in listing.files)
         self._cached = self._already_on_disk()
         with hinting_at_hard_links(applies=self._theirs(listing.files) and not self._hard_links):
-            self._staged = library.stage(listing.snapshot, self._needed(listing.files), beside=cache.root)
+            names = [file.path for file in listing.files]
+            needed = self._needed(listing.files)
+            self._staged = library.stage(listing.snapshot, needed, beside=cache.root, files=names)
         self._pointers: dict[GitOid, str] = {}
         self._from_disk = 0
         self._downloaded = _Counter("download", self._layout.total_size, report)
@@ -315,7 +326,8 @@ class _Run:
         if cached is not None and not target.exists() and self._place(cached, target):
             self._downloaded.add(file.size)
             return _Arrival(reused=True)
-        return self._download(index, file)
+        stood = _has_size(target, file.size)
+        return replace(self._download(index, file), stood=stood)
 
     def _place(self, source: _Source, target: Path) -> bool:
         if source.held is not None:
@@ -353,7 +365,7 @@ class _Run:
             return self._hash_and_compare(index, file, target)
         except VerificationError as error:
             target.unlink(missing_ok=True)  # or the next try would take it for finished
-            if not arrival.reused:
+            if not (arrival.reused or arrival.stood):
                 raise
             self._report(Notice("warning", f"a bad copy was here already, downloading: {error.message}"))
         return self._digest(index, file, self._download(index, file))

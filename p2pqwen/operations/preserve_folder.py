@@ -92,7 +92,7 @@ def preserve_folder(
     with durable.lock(library.lock_path(snapshot)):
         commit_object, tree = _tree(snapshot, git, report)
         held = complete_snapshot(library, snapshot)
-        content = None if held is None else look_at_held(held)
+        content = None if held is None else look_at_held(held, library, report=report)
         links = _links(tree, content)
         sources = {path: _source_of(file, folder, as_link=path in links) for path, file in paths.items()}
         expected = _expectations(snapshot, sources, None if commit_object is None else tree)
@@ -103,7 +103,7 @@ def preserve_folder(
             return describe_held(known, report)
         needed = bytes_to_write(((source.size, source.file) for source in sources.values()), hard_links=hard_links)
         with hinting_at_hard_links(applies=not hard_links):
-            staged = library.stage(snapshot, needed)
+            staged = library.stage(snapshot, needed, files=sources)
         try:
             with hinting_at_hard_links(applies=not hard_links):
                 library.require_room(staged, needed(staged))

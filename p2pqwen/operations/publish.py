@@ -120,7 +120,8 @@ def publish(
         # What a reader would refuse is never written.
         trusted = TrustedState(roots[0].root.digest, roots, last.seen if last else None)
         accepted = accept_draft(data, trusted, now) if plan.draft else accept(data, trusted, now)
-        _write_torrents(library, keys, held, plan, _Signers(root, private), report)
+        shown = {entry.id: entry for entry in entries}
+        _write_torrents(library, keys, held, shown, plan, _Signers(root, private), report)
         _rewrite_torrents(keys, plan.out, entries[len(held) :])
         complete_site(keys, plan.out, document)
         if plan.draft is not None:
@@ -301,20 +302,46 @@ def _torrents(keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, base: Ac
 
 
 def _write_torrents(
-    library: Library, keys: KeyStore, held: list[HeldSnapshot], plan: Plan, signers: _Signers, report: Report
+    library: Library,
+    keys: KeyStore,
+    held: list[HeldSnapshot],
+    shown: Mapping[SnapshotId, Entry],
+    plan: Plan,
+    signers: _Signers,
+    report: Report,
 ) -> None:
-    """Sign and write one torrent after the other: together they may be larger than memory."""
+    """Sign and write one torrent after the other: together they may be larger than memory.
+
+    Only what was `shown` is signed: somebody may have thought it over for an hour, and the library has gone on.
+    """
     for done, one in enumerate(held):
         report(Progress("sign", done, len(held), str(one.id), "torrents"))
         metainfo = prepared(one, plan)
+        _require_shown(shown[one.id], metainfo)
         for key in signers.private:
             metainfo = sign_torrent(metainfo, key, signers.root.keys[key.public.keyid].label)
         data = metainfo.encode()
-        if data != one.torrent_path.read_bytes():
-            library.replace_torrent(one.id, data)
+        try:
+            with durable.lock(library.lock_path(one.id)):
+                if data != one.torrent_path.read_bytes():
+                    library.replace_torrent(one.id, data)
+        except durable.LockHeldError as error:  # the site has it all the same
+            report(Notice("warning", f"{one.id} gets its signatures the next time: {error.message}"))
         write_torrent(keys, plan.out, torrent_location(one.id), data)
     if held:
         report(Progress("sign", len(held), len(held), unit="torrents"))
+
+
+def _require_shown(entry: Entry, metainfo: Metainfo) -> None:
+    """Raise `VerificationError` for a torrent that is not the one its entry was made of."""
+    manifest = None if metainfo.manifest is None else Sha256.of(metainfo.manifest)
+    if (metainfo.infohash, manifest) != (entry.infohash, entry.manifest):
+        raise VerificationError(
+            f"the torrent of {entry.id} changed while its index was made",
+            expected=f"{entry.infohash.v2} with manifest {entry.manifest}",
+            got=f"{metainfo.infohash.v2} with manifest {manifest}",
+            hint="publish again, and look at what is new",
+        )
 
 
 def _rewrite_torrents(keys: KeyStore, out: Path, carried: Sequence[Entry]) -> None:

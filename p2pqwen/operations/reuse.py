@@ -194,7 +194,7 @@ def separate(
     """
     changed = False
     with durable.disk_errors(f"separate files below {folder}"), _scratch(snapshot, library) as scratch:
-        changed = _remove_links(folder, metainfo)
+        changed = remove_links(folder, metainfo)
         for file in metainfo.files:
             path = folder / file.path.text
             if file.path not in wanted or file.path in here.had:
@@ -208,6 +208,19 @@ def separate(
                 os.truncate(path, file.size)  # pieces end where the file should: nobody would ever cut the rest off
                 changed = True
     return changed
+
+
+def remove_links(folder: Path, metainfo: Metainfo) -> bool:
+    """Remove symlinks where the torrent's files or their folders go: never ours, and writing would go through them."""
+    removed = False
+    for file in metainfo.files:
+        path = folder
+        for part in file.path.parts:
+            path /= part
+            if path.is_symlink():
+                path.unlink()
+                removed = True
+    return removed
 
 
 def take(
@@ -313,19 +326,6 @@ def _looks(path: Path, look: Look | None) -> bool:
         return look is None or look.same_content(Look.of(path))
     except OSError:
         return False
-
-
-def _remove_links(folder: Path, metainfo: Metainfo) -> bool:
-    """Remove symlinks where the torrent's files or their folders go: never ours, and writing would go through them."""
-    removed = False
-    for file in metainfo.files:
-        path = folder
-        for part in file.path.parts:
-            path /= part
-            if path.is_symlink():
-                path.unlink()
-                removed = True
-    return removed
 
 
 def _replace_by_copy(source: Path | None, path: Path, scratch: Path) -> None:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2pqwen.errors import FormatError, NotFoundError, UsageError, about
+from p2pqwen.containment import first_of
+from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, UsageError, about
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.standing import Voice
 from p2pqwen.library import durable
@@ -15,6 +16,7 @@ from p2pqwen.operations.verify import Verification, verify_again, verify_folder
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_place import parse_cache_folder
 
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 
@@ -31,8 +33,8 @@ def verify_target(
     """Verify whatever `target` names; raises `NotFoundError`, `UsageError`, `VerificationError`, `DiskError`.
 
     A path wins over a repository of the same name. A folder is compared with `torrent`, else with the torrent beside
-    it, else with that of the held snapshot of the commit it is named after. An option that would go unused is refused:
-    its user believes that something else was read.
+    it, else with that of the held snapshot of the commit (in a Hugging Face cache: and of the repository) it is named
+    after. An option that would go unused is refused: its user believes that something else was read.
     """
     path = Path(target)
     if torrent is not None and not path.is_dir():
@@ -68,7 +70,7 @@ def _verify_torrent(
     report: Report,
 ) -> Verification:
     folder = data
-    held = library.find_commit(metainfo.commit)
+    held = _held_of(metainfo, library)
     if folder is None and (beside := path.parent / metainfo.name).is_dir():
         folder = beside
     selected = None
@@ -82,13 +84,33 @@ def _verify_torrent(
     return verify_folder(metainfo, folder, voices, selected=selected, report=report)
 
 
+def _held_of(metainfo: Metainfo, library: Library) -> HeldSnapshot | None:
+    """Return the held snapshot of a torrent, or the only one of its commit."""
+    held = library.of_commit(metainfo.commit)
+
+    def same(one: HeldSnapshot) -> HeldSnapshot | None:
+        return one if one.metainfo().infohash == metainfo.infohash else None
+
+    found = first_of(held, same, failed=lambda *_: None)  # a damaged one is not it
+    return found if found is not None or len(held) != 1 else held[0]
+
+
 def _torrent_of(folder: Path, library: Library) -> Metainfo:
     name = folder.resolve().name
     beside = folder.resolve().parent / f"{name}.torrent"
     if beside.is_file():
         return _read(beside)
-    if _COMMIT.fullmatch(name) and (held := library.find_commit(CommitId.parse(name))) is not None:
-        return held.metainfo()
+    if _COMMIT.fullmatch(name):
+        held = library.of_commit(CommitId.parse(name))
+        if (repo := parse_cache_folder(folder.resolve().parent.parent.name)) is not None:
+            held = [one for one in held if one.id.repo == repo]
+        if len(held) > 1:
+            raise P2pqwenError(
+                f"nothing says whose {folder} is: the library holds {', '.join(str(one.id) for one in held)}",
+                hint="name the torrent with --torrent FILE",
+            )
+        if held:
+            return held[0].metainfo()
     raise NotFoundError(
         f"nothing says what {folder} should hold",
         expected=f"{name}.torrent beside it, or a held snapshot of that commit",

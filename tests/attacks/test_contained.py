@@ -138,7 +138,7 @@ def test_96_a_fault_on_one_publishers_way_leaves_the_others_alone(two, user, tmp
 
 
 @pytest.mark.parametrize("kind", ["a file", "a loop"])
-def test_125_what_is_no_publisher_among_the_trusted_stops_no_update(two, user, tmp_path, kind):
+def test_117_what_is_no_publisher_among_the_trusted_stops_no_update(two, user, tmp_path, kind):
     _, good = two
     (tmp_path / "good.json").write_bytes(good.publish([make_entry(2)]))
     stray = Home(user.home).trust / ("ab" * 32)
@@ -151,7 +151,7 @@ def test_125_what_is_no_publisher_among_the_trusted_stops_no_update(two, user, t
 
 
 @pytest.mark.parametrize("name", ["folders.json", "node.json", "peers.json", "choices.json", "verified"])
-def test_125_a_file_of_the_home_that_is_nested_too_deep_is_one_that_makes_no_sense(user, name):
+def test_117_a_file_of_the_home_that_is_nested_too_deep_is_one_that_makes_no_sense(user, name):
     home = Home(user.home)
     held = hold(home)
     user.ok("verify", str(held.id))
@@ -172,7 +172,7 @@ STRAYS = {
 
 
 @pytest.mark.parametrize("stray", STRAYS)
-def test_126_what_cannot_be_looked_at_in_a_library_hides_nothing_beside_it(user, stray):
+def test_118_what_cannot_be_looked_at_in_a_library_hides_nothing_beside_it(user, stray):
     home = Home(user.home)
     good, bad = hold(home), hold(home, {"a": b"a" * 5000}, "Qwen/Broken")
     STRAYS[stray](home.library, bad.torrent_path)

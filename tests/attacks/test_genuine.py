@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from p2pqwen.config import load
+from p2pqwen.errors import VerificationError
 from p2pqwen.library.home import Home
 from p2pqwen.manifest.lfs_pointer import pointer_bytes
+from p2pqwen.node import Node
+from p2pqwen.operations.publish import publish
+from p2pqwen.operations.publish_plan import Plan
+from p2pqwen.torrent.metainfo import parse_metainfo
 from p2pqwen.values.digest import Sha256
 from tests.simulators.hub import HubSimulator
 from tests.support.command import CommandLine
 from tests.support.models import small_model, write_folder
 from tests.support.processes import p2pqwen, running
+from tests.support.publishing import NOW
 from tests.support.snapshots import FILES, hold, make_snapshot
 from tests.support.waiting import wait_until
 from tests.support.web_seeds import PlainServer
@@ -235,6 +244,27 @@ def test_78_a_folder_that_is_not_what_is_held_is_told_too(online, hub, tmp_path)
     assert (proven["unchanged"], proven["provenance"]) == (True, "proven")
 
 
+def test_108_a_strangers_repository_of_the_same_commit_judges_nothing(online, hub, tmp_path):
+    """Its name sorts before the genuine one's, and it claims the genuine commit."""
+    commit = hub.add(REPO, write_folder(tmp_path / "genuine", MODEL))
+    genuine = online.ok("preserve", REPO)
+    online.ok("fetch", genuine["torrent"], "--hf-cache")
+    forged = write_folder(tmp_path / "forged", FORGERIES["LFS"])
+    online.ok("preserve", "--from", forged, "--repo", "AAA/Tiny", "--commit", str(commit))
+    cached = online.cache / "models--Qwen--Tiny" / "snapshots" / str(commit)
+    shown = online.ok("verify", cached)
+    assert (shown["ok"], shown["standing"]) == (True, "proven")
+    torrent = tmp_path / "copy.torrent"
+    torrent.write_bytes(Path(genuine["torrent"]).read_bytes())
+    assert online.ok("verify", torrent)["standing"] == "proven"
+    copy = write_folder(tmp_path / "copies" / str(commit), MODEL)
+    ended = online.run("verify", copy)
+    assert (ended.code, "nothing says whose" in ended.stderr) == (1, True), ended
+    assert online.ok("verify", copy, "--torrent", torrent)["ok"]
+    online.ok("remove", f"{REPO}@{commit}", "--yes")
+    assert online.run("verify", cached).code == 4
+
+
 def test_79_among_many_it_fails_and_stops_nothing(online, hub, tmp_path):
     forged = forge(online, hub, tmp_path, FORGERIES["LFS"])
     unproven = forge(online, hub, tmp_path, MODEL, "Qwen/Unproven")
@@ -377,6 +407,28 @@ def test_82_a_proven_entry_needs_nobody_to_agree(publisher, hub, tmp_path):
     hub.fault("corrupt", WEIGHTS)
     left_out = publisher.ok("publish", "--out", tmp_path / "site")["web_seeds_left_out"]
     assert "wrong bytes" in left_out[0]["reason"]
+
+
+def test_109_what_takes_its_place_while_a_person_thinks_is_not_signed(publisher, hub, tmp_path):
+    """The publisher drops a snapshot and fetches a stranger's link of it, while `publish` waits for an answer."""
+    hub.add(REPO, write_folder(tmp_path / "genuine", MODEL))
+    publisher.ok("preserve", REPO)
+    node = Node(load(publisher.environment))
+    (held,) = node.library.all()
+    forged = write_folder(tmp_path / "forged", FORGERIES["LFS"])
+
+    def think(_):
+        node.library.remove(held)
+        publisher.ok("preserve", "--from", forged, "--repo", REPO, "--commit", str(held.id.commit))
+        return True
+
+    plan = Plan(tmp_path / "site", endpoint=hub.endpoint)
+    with pytest.raises(VerificationError, match="changed while its index was made"):
+        publish(node.library, node.keys, plan, passphrase=lambda: "", now=NOW, approve=think)
+    assert not (tmp_path / "site" / "index.json").exists()
+    (row,) = publisher.ok("list")["snapshots"]
+    assert row["standing"] == "unvouched"
+    assert parse_metainfo(held.torrent_path.read_bytes()).signatures == {}
 
 
 def test_76_a_publisher_does_not_sign_it(publisher, tmp_path):

@@ -56,7 +56,7 @@ class Home:
         options = ("--repo", REPO, "--commit", GENUINE, "--hard-links")
         done = self.user.ok("preserve", "--from", self.folder, *options)
         self.held, self.torrent = Path(done["path"]), Path(done["torrent"])
-        self.user.ok("fetch", self.torrent)
+        self.user.ok("fetch", self.torrent, "--trust-unverified")  # it is the user's own
         assert (self.held / WEIGHTS).stat().st_nlink == 3
         self.before = self.looks()
 
@@ -198,6 +198,48 @@ def test_61_a_file_of_others_in_the_snapshots_own_folder(tmp_path: Path, how: st
     assert ended.code in {3, 5}, ended
     assert {name: look[0] for name, look in looks_of(mine).items()} == before
     assert [one["state"] for one in user.ok("list")["snapshots"]] in ([], ["incomplete"])
+
+
+@pytest.mark.parametrize("how", ["symlinked folder", "symlink", "symlink to nothing", "symlinked empty file"])
+def test_106_an_import_into_a_folder_with_links_of_the_users(tmp_path: Path, how: str) -> None:
+    """An unfinished fetch, in whose folder the user has put links, is gone on with by an import."""
+    user, metainfo = CommandLine(tmp_path / "user"), honest(FILES, REPO, OTHER)
+    torrent = tmp_path / "x.torrent"
+    torrent.write_bytes(metainfo.encode())
+    payload = {name: data for name, data in served(FILES, metainfo).items() if "config.json" not in name}
+    with PlainServer(payload) as server:
+        options = ("--only-web-seeds", "--web-seed", server.url, "--timeout", "4", "--no-hf-cache")
+        assert user.run("fetch", torrent, *options).code == 5
+    folder = user.home / "library" / REPO / OTHER
+    mine = write_folder(tmp_path / "mine", {"model/notes.txt": b"my own notes", "empty.txt": b"", WEIGHTS: b"mine"})
+    if how == "symlinked folder":
+        shutil.rmtree(folder / "model")
+        (folder / "model").symlink_to(mine / "model")
+    else:
+        name = "empty.txt" if "empty" in how else WEIGHTS
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(mine / ("nothing" if "nothing" in how else name))
+    before = looks_of(mine)
+    source = write_folder(tmp_path / "source" / "Tiny", FILES)
+    (done,) = user.ok("library", "import", source, "--no-hf-cache")["imported"]
+    assert done["state"] == "complete"
+    assert looks_of(mine) == before
+    assert not [path for path in folder.rglob("*") if path.is_symlink()]
+    assert {name: look[0] for name, look in looks_of(folder).items()} == FILES
+
+
+def test_107_the_library_by_another_name_is_no_place_to_import_from(tmp_path: Path) -> None:
+    """A snapshot that is being fetched would give a file a second name while its peers write to it."""
+    user = CommandLine(tmp_path / "user")
+    write_folder(user.home / "library" / REPO / GENUINE, FILES)  # on its way: no torrent says what it is
+    (tmp_path / "alias").symlink_to(user.home / "library")
+    torrent = tmp_path / "x.torrent"
+    torrent.write_bytes(honest(FILES, REPO, OTHER).encode())
+    before = looks_of(user.home / "library" / REPO / GENUINE)
+    for place in (tmp_path / "alias", user.home / "library" / REPO, user.home / "library" / REPO / GENUINE):
+        ended = user.run("library", "import", place, "--no-hf-cache", "--hard-links", "--torrent", torrent, "--json")
+        assert (ended.code, ended.json["imported"]) == (0, []), ended
+    assert looks_of(user.home / "library" / REPO / GENUINE) == before
 
 
 @pytest.mark.parametrize("trusted", [False, True])
@@ -370,6 +412,32 @@ def test_65_bytes_that_changed_are_not_called_complete(tmp_path: Path, way: str)
     assert user.ok("list")["snapshots"][0]["state"] == "complete"
 
 
+@pytest.mark.parametrize("changed", [True, False], ids=["110-other-bytes", "110-another-time"])
+def test_what_changed_is_read_before_nothing_is_said_to_be_to_do(tmp_path: Path, changed: bool) -> None:
+    """`preserve` of one and of many, from the Hub or a folder, and `library import`, of a snapshot that is held."""
+    from tests.simulators.hub import HubSimulator
+
+    with HubSimulator() as hub:
+        source = write_folder(tmp_path / "source" / "Tiny", FILES)
+        commit = str(hub.add(REPO, source))
+        user = CommandLine(tmp_path / "user", hub.endpoint)
+        done = user.ok("preserve", REPO)
+        weights = Path(done["path"]) / WEIGHTS
+        weights.write_bytes((EVIL if changed else FILES)[WEIGHTS])
+        torrent = shutil.copy(done["torrent"], tmp_path)
+        for words in (
+            ("preserve", REPO),
+            ("preserve", "--org", "Qwen"),
+            ("preserve", "--from", source, "--repo", REPO, "--commit", commit),
+            ("library", "import", source, "--torrent", torrent, "--no-hf-cache"),
+        ):
+            ended = user.run(*words)
+            said = ended.stdout + ended.stderr
+            assert (f"damaged: {WEIGHTS}" in said) is changed, ended
+            assert (ended.code == 0) is not changed or words[0] == "library", ended
+        assert user.ok("list")["snapshots"][0]["state"] == ("changed" if changed else "complete")
+
+
 def test_65_a_second_name_is_no_change(home: Home, tmp_path: Path) -> None:
     os.link(home.held / WEIGHTS, tmp_path / "mine")
     subprocess.run(["chmod", "600", home.held / WEIGHTS], check=True)
@@ -385,7 +453,7 @@ def test_66_what_is_the_users_stays_as_it_is(tmp_path: Path) -> None:
     before = looks_of(folder)
     done = user.ok("preserve", "--from", folder, "--repo", REPO, "--commit", GENUINE)
     assert looks_of(folder) == before
-    user.ok("fetch", done["torrent"])
+    user.ok("fetch", done["torrent"], "--trust-unverified")
     cached = looks_of(user.cache / "models--Qwen--Tiny" / "blobs")
     other = CommandLine(tmp_path / "other", HF_HUB_CACHE=str(user.cache))
     torrent = shutil.copy(done["torrent"], tmp_path / "x.torrent")

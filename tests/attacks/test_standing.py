@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
 from p2pqwen.torrent.signature import sign_torrent
@@ -232,6 +233,42 @@ def test_71_nor_by_a_rebuild_nor_by_an_import(world, stranger, victim, tmp_path)
     done = victim.ok("library", "import", evil, "--torrent", stranger.torrent, "--no-hf-cache")
     assert (done["imported"], "which stays" in done["unmatched"][0]["reason"]) == ([], True)
     assert {path: path.read_bytes() for path in held.rglob("*") if path.is_file()} == before
+
+
+def test_111_nor_by_an_import_of_what_is_listed_and_not_held(world, stranger, victim, tmp_path):
+    """The stranger gives a folder and a torrent that fits it; then the listed one would find its place taken."""
+    victim.ok("trust", "add", world.identity, "--index", world.site)
+    evil = write_folder(tmp_path / "evil" / world.commit, EVIL)
+    words = ("library", "import", evil, "--torrent", stranger.torrent, "--no-hf-cache")
+    done = victim.ok(*words)
+    assert (done["imported"], "names another torrent" in done["unmatched"][0]["reason"]) == ([], True)
+    assert victim.ok("list")["snapshots"] == []
+    victim.ok("trust", "remove", world.identity)
+    (one,) = victim.ok(*words)["imported"]  # nobody says otherwise
+    assert one["standing"] == "unvouched"
+
+
+def test_112_a_listed_infohash_with_rows_of_a_strangers(world, victim, tmp_path):
+    """The bytes are the publisher's; what is LFS and which licence they have, the stranger's manifest says."""
+    metainfo = parse_metainfo(world.torrent.read_bytes())
+    assert metainfo.manifest is not None
+    genuine = parse_manifest(metainfo.manifest)
+    rows = tuple(
+        replace(row, lfs=True, git_oid=pointer_oid(row.sha256, row.size)) if row.path.text == "config.json" else row
+        for row in genuine.files
+    )
+    torrent = tmp_path / "evil.torrent"
+    evil = type(genuine)(genuine.snapshot, None, "mit", rows)
+    torrent.write_bytes(replace(metainfo, manifest=evil.encode(), signatures={}).encode())
+    victim.ok("trust", "add", world.identity, "--index", world.site)
+    done = victim.ok("fetch", torrent, *by(world.peer))
+    assert done["standing"] == "signed"
+    kept = parse_metainfo(Path(done["torrent"]).read_bytes()).manifest
+    assert kept is not None
+    assert parse_manifest(kept).files == genuine.files
+    assert parse_manifest(kept).license == genuine.license
+    (tree,) = victim.cache.rglob("trees/*.json")
+    assert "lfs_sha256" not in json.loads(tree.read_text())["files"]["config.json"]
 
 
 def strangers_copy(metainfo: Metainfo) -> Metainfo:

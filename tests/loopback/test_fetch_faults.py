@@ -39,7 +39,7 @@ class Keeper:
         self.folder = Path(self.preserved["path"])
         self.id = self.user.ok("keys", "init", "--name", "Keepers", "--no-passphrase")["publisher"]
         self.site = folder / "site"
-        self.user.ok("publish", "--out", self.site, "--no-check")
+        self.user.ok("publish", "--out", self.site, "--no-check", "--yes")
 
 
 @pytest.fixture(scope="module")

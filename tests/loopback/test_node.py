@@ -335,7 +335,7 @@ def test_98_bodies_that_are_no_call_are_refused_by_every_call(preserver):
         assert ask(preserver.user, "/v1/node", {"Host": "localhost"})[0] == 200
 
 
-def test_124_a_body_that_is_not_compressed_as_it_says_is_refused_like_every_other(preserver):
+def test_116_a_body_that_is_not_compressed_as_it_says_is_refused_like_every_other(preserver):
     with seeding(preserver.user):
         headers = {"Host": "localhost", "Content-Encoding": "deflate"}
         status, answer = ask(preserver.user, "/v1/snapshots/pin", headers, method="POST", body=b"abcde")

@@ -114,7 +114,7 @@ def test_101_a_home_of_an_older_version_is_closed_at_the_next_start(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["keys", "library", "trust", "log"])
-def test_121_a_folder_with_a_name_like_ours_makes_no_home(tmp_path, name):
+def test_113_a_folder_with_a_name_like_ours_makes_no_home(tmp_path, name):
     place = tmp_path / "somewhere"
     (place / name).mkdir(parents=True)
     (place / name / "notes.txt").write_text("")
@@ -128,7 +128,7 @@ def test_121_a_folder_with_a_name_like_ours_makes_no_home(tmp_path, name):
 
 
 @pytest.mark.parametrize("others", ["a folder", "sticky", "home directory"])
-def test_121_what_else_lives_in_a_home_keeps_its_modes(tmp_path, others, monkeypatch):
+def test_113_what_else_lives_in_a_home_keeps_its_modes(tmp_path, others, monkeypatch):
     place = tmp_path / "shared"
     home = Home(place)
     place.mkdir()

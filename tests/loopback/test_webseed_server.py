@@ -335,7 +335,7 @@ NO_HTTP = [
 
 
 @pytest.mark.parametrize("sent", NO_HTTP)
-def test_123_what_strangers_send_writes_nothing_to_the_log(server, caplog, sent):
+def test_115_what_strangers_send_writes_nothing_to_the_log(server, caplog, sent):
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         connection.sendall(sent)
         assert connection.recv(100).startswith(b"HTTP/1.0 400")
@@ -349,7 +349,7 @@ def test_a_fault_of_ours_is_still_written_to_the_log(server, caplog, monkeypatch
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_123_a_connection_beyond_the_limits_writes_nothing_to_the_log(caplog):
+def test_115_a_connection_beyond_the_limits_writes_nothing_to_the_log(caplog):
     with FileServer("127.0.0.1", 0, ServerLimits(per_address=1)) as server, ExitStack() as stack:
         address = ("127.0.0.1", server.port)
         stack.enter_context(socket.create_connection(address, timeout=20))

@@ -121,7 +121,7 @@ class Flipper:
         bad = [one.path for one in verify_held(self.held, ()).bad]
         metainfo = self.held.metainfo()
         index = [file.path.text for file in metainfo.layout.files].index(name)
-        damage = look_for_damage(metainfo, self.held.folder, index)
+        damage = look_for_damage(metainfo, self.held.folder, index, None)
         if not bad and damage is None:
             return None
         if bad == [name] and damage is not None and len(damage.pieces) == 1:

@@ -12,8 +12,9 @@ from p2pqwen.library import folders, space
 from p2pqwen.library.folders import ID_FILE, AwayError, LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library, State
-from p2pqwen.library.verified import Verified
+from p2pqwen.library.verified import Look, Verified
 from p2pqwen.values.digest import CommitId, Sha256
+from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.snapshots import FILES, make_snapshot
 
@@ -21,6 +22,7 @@ REPO = RepoId("Qwen/Demo")
 FIRST = SnapshotId(REPO, CommitId(b"\x01" * 20))
 SECOND = SnapshotId(REPO, CommitId(b"\x02" * 20))
 NOTHING = Verified(Sha256(bytes(32)), {})
+STAGED = Verified(Sha256(bytes(32)), {RepoPath("config.json"): Look(2, 1, 1, 1)})
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def library_of(tmp_path, **reserves):
 
 def hold(library, snapshot, size=1):
     (library.stage(snapshot, lambda _: size) / "config.json").write_bytes(b"{}")
-    return library.install(snapshot, b"torrent", NOTHING)
+    return library.install(snapshot, b"torrent", STAGED)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_a_damaged_memory_costs_nothing_that_is_here(disks, tmp_path, damage):
 def test_a_fetch_begins_and_ends_where_it_was_put(disks, tmp_path):
     disks.update(home=0, a=0, b=100)
     library = library_of(tmp_path)
-    folder = library.make_folder(FIRST, lambda _: 10)
+    folder = library.make_folder(FIRST, [], lambda _: 10)
     assert folder.is_relative_to(tmp_path / "b")
     disks.update(a=5000)
     assert library.begin(FIRST, b"t", None).folder == folder
@@ -224,7 +226,7 @@ def test_what_a_fetch_has_still_to_write_is_not_given_away_twice(disks, tmp_path
     snapshot = SnapshotId(RepoId("Qwen/Tiny"), metainfo.commit)
     disks.update(home=0, a=100_000, b=0)
     library = library_of(tmp_path)
-    folder = library.make_folder(snapshot, lambda _: claimed)
+    folder = library.make_folder(snapshot, [], lambda _: claimed)
     library.begin(snapshot, metainfo.encode(), selected)
     assert library.room == 100_000 - claimed
     library.require_room(folder, 100_000)  # its own is not counted against it

@@ -8,14 +8,16 @@ from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library, State
-from p2pqwen.library.verified import Verified
+from p2pqwen.library.verified import Look, Verified
 from p2pqwen.values.digest import CommitId, Sha256
+from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 REPO = RepoId("Qwen/Demo")
 FIRST = SnapshotId(REPO, CommitId(b"\x01" * 20))
 SECOND = SnapshotId(REPO, CommitId(b"\x02" * 20))
 NOTHING = Verified(Sha256(bytes(32)), {})
+STAGED = Verified(Sha256(bytes(32)), {RepoPath("config.json"): Look(2, 1, 1, 1)})
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def stage(library, snapshot):
 def test_install_makes_a_complete_snapshot(library):
     stage(library, FIRST)
     assert library.all() == []
-    held = library.install(FIRST, b"torrent", NOTHING)
+    held = library.install(FIRST, b"torrent", STAGED)
     assert held.state is State.COMPLETE
     assert (held.folder / "config.json").read_bytes() == b"{}"
     assert library.all() == [held] == [library.find(REPO)] == [library.get(FIRST)]
@@ -45,11 +47,11 @@ def test_a_crash_between_rename_and_torrent_is_taken_back_to_staging(library, mo
 
     monkeypatch.setattr(durable, "write", crash)
     with pytest.raises(KeyboardInterrupt):
-        library.install(FIRST, b"torrent", NOTHING)
+        library.install(FIRST, b"torrent", STAGED)
     monkeypatch.undo()
     assert library.all() == []
     assert (library.stage(FIRST) / "config.json").read_bytes() == b"{}"
-    assert library.install(FIRST, b"torrent", NOTHING).state is State.COMPLETE
+    assert library.install(FIRST, b"torrent", STAGED).state is State.COMPLETE
 
 
 @pytest.mark.parametrize(("selected", "end"), [(None, State.COMPLETE), (("*.json",), State.PARTIAL)])
@@ -78,7 +80,7 @@ def test_naming_a_commit_where_there_are_two(library):
         library.find(REPO)
     assert str(SECOND) in caught.value.hint
     assert library.find(REPO, SECOND.commit).id == SECOND
-    assert library.find_commit(SECOND.commit).id == SECOND
+    assert [held.id for held in library.of_commit(SECOND.commit)] == [SECOND]
 
 
 def test_remove_leaves_no_trace_and_touches_nothing_else(library):
@@ -112,7 +114,7 @@ def test_a_fetch_may_finish_while_somebody_looks(library, monkeypatch):
 
 def test_a_flipped_bit_in_a_torrent_shows_and_a_crash_between_its_writes_does_not(library, monkeypatch):
     stage(library, FIRST)
-    held = library.install(FIRST, b"torrent", NOTHING)
+    held = library.install(FIRST, b"torrent", STAGED)
     assert held.torrent_damage() is None
     held.torrent_path.write_bytes(b"torrenu")
     expected, got = held.torrent_damage()

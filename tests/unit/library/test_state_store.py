@@ -201,7 +201,7 @@ def test_a_kept_file_that_is_damaged_is_told_and_not_believed(path, spoil):
 
 
 @pytest.mark.parametrize("gone", ["state.sqlite", "state.sqlite*"])
-def test_122_a_database_deleted_under_a_node_costs_it_nothing_that_was_said(path, gone):
+def test_114_a_database_deleted_under_a_node_costs_it_nothing_that_was_said(path, gone):
     said = []
     with StateStore(path, said.append) as node:
         node.put("choice/a", {"pinned": True})
@@ -224,7 +224,7 @@ def test_122_a_database_deleted_under_a_node_costs_it_nothing_that_was_said(path
         assert after.get("month/2026-11") == {"uploaded": 2}
 
 
-def test_122_a_folder_in_its_place_is_an_error_until_it_goes(path):
+def test_114_a_folder_in_its_place_is_an_error_until_it_goes(path):
     with StateStore(path) as node:
         node.put("choice/a", 1)
         drop(path)

@@ -16,6 +16,7 @@ from p2pqwen.operations.trials import PATIENCE
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.problems import ContradictionError
 from p2pqwen.swarm.resume_data import unwrap, wrap
+from p2pqwen.torrent.metainfo import metainfo_from_info
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.webseed.account import Account, Outlook
 from p2pqwen.webseed.policy import DWELL, LONELY, PATIENT, WebSeedUse
@@ -47,6 +48,11 @@ class WebSeeds:
     def take_notices(self) -> list[Notice]:
         taken, self.notices = self.notices, []
         return taken
+
+
+def without_layers(metainfo):
+    """The torrent as a magnet brings it."""
+    return metainfo_from_info(metainfo.info)
 
 
 class Fetching:
@@ -411,7 +417,7 @@ def test_without_piece_layers_one_peer_at_a_time_is_asked_from_the_start(tmp_pat
     fetching = Fetching(tmp_path)
     for peer in (ALICE, BOB, CAROL):
         fetching.peer(peer, rate=10 * SIZE)
-    fetching.run(ALICE, remembered=(BOB,), followers=(CAROL,), needs_hashes=True)
+    fetching.run(ALICE, remembered=(BOB,), followers=(CAROL,), metainfo=without_layers(fetching.snapshot.metainfo))
     assert fetching.right()
     assert fetching.engine.admitted == [(frozenset({ALICE.host}), frozenset())]
     assert fetching.met == [[ALICE]]
@@ -421,7 +427,7 @@ def test_a_peer_that_gives_nothing_loses_its_turn(tmp_path):
     fetching = Fetching(tmp_path)
     fetching.peer(ALICE, rate=0)
     fetching.peer(BOB, rate=10 * SIZE)
-    fetching.run(ALICE, BOB, needs_hashes=True)
+    fetching.run(ALICE, BOB, metainfo=without_layers(fetching.snapshot.metainfo))
     assert fetching.right()
     assert [only for only, _ in fetching.engine.admitted] == [{ALICE.host}, {BOB.host}]
     assert fetching.clock.elapsed < 2 * PATIENCE
