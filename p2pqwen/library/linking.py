@@ -34,6 +34,7 @@ class Placement(enum.StrEnum):
 def place(source: Path, target: Path, *, allow_hard_link: bool = False) -> Placement:
     """Create `target` with the bytes of `source` (links followed): reflink, else hard link where allowed, else copy.
 
+    Not durably: the caller syncs a whole folder at once before it says that what is in it is complete.
     Raises `DiskError`; an existing target is an error.
     """
     with disk_errors(f"place {target}"):
@@ -90,8 +91,6 @@ def _copy(source: Path, target: Path) -> None:
     try:
         with source.open("rb") as reader, target.open("xb") as writer:
             shutil.copyfileobj(reader, writer, 1 << 20)
-            writer.flush()
-            os.fsync(writer.fileno())
     except BaseException:
         target.unlink(missing_ok=True)
         raise

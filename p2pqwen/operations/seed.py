@@ -393,6 +393,8 @@ class SeedLoop:
         return one
 
     def _not_loaded(self, held: HeldSnapshot, error: P2pqwenError) -> None:
+        if (one := self._seeds.pop(held.id, None)) is not None:
+            one.torrent.leave()
         self._left_out[held.id] = self._look(held)
         self._news.append(Notice("warning", f"{held.id} is not seeded: {error.message}"))
 

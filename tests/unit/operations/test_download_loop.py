@@ -27,6 +27,8 @@ from tests.support.swarm import make_snapshot
 PIECES = 6  # each a file of its own, for pieces have 256 KiB at the least
 SIZE = 20_000
 FILES = {f"part-{number}.bin": noise(SIZE, str(number)) for number in range(PIECES)}
+LARGE = 600_000  # of several pieces
+LAYERED = {"model.bin": noise(LARGE, "large")}
 ALICE, BOB, CAROL = (Endpoint(f"127.0.0.{number}", 7000) for number in (11, 12, 13))
 URL = "http://127.0.0.1:1/a/0/"
 TIMEOUT = 20.0
@@ -414,9 +416,9 @@ def test_a_torrent_that_really_contradicts_itself_is_refused(tmp_path):
 
 
 def test_without_piece_layers_one_peer_at_a_time_is_asked_from_the_start(tmp_path):
-    fetching = Fetching(tmp_path)
+    fetching = Fetching(tmp_path, LAYERED)
     for peer in (ALICE, BOB, CAROL):
-        fetching.peer(peer, rate=10 * SIZE)
+        fetching.peer(peer, rate=10 * LARGE)
     fetching.run(ALICE, remembered=(BOB,), followers=(CAROL,), metainfo=without_layers(fetching.snapshot.metainfo))
     assert fetching.right()
     assert fetching.engine.admitted == [(frozenset({ALICE.host}), frozenset())]
@@ -424,9 +426,9 @@ def test_without_piece_layers_one_peer_at_a_time_is_asked_from_the_start(tmp_pat
 
 
 def test_a_peer_that_gives_nothing_loses_its_turn(tmp_path):
-    fetching = Fetching(tmp_path)
+    fetching = Fetching(tmp_path, LAYERED)
     fetching.peer(ALICE, rate=0)
-    fetching.peer(BOB, rate=10 * SIZE)
+    fetching.peer(BOB, rate=10 * LARGE)
     fetching.run(ALICE, BOB, metainfo=without_layers(fetching.snapshot.metainfo))
     assert fetching.right()
     assert [only for only, _ in fetching.engine.admitted] == [{ALICE.host}, {BOB.host}]
