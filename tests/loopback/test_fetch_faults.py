@@ -192,11 +192,11 @@ def test_a_seed_with_wrong_bytes_gives_nothing(keeper, user, tmp_path):
 
 
 def with_manifest(torrent, change):
-    """The same torrent with another manifest in it: the bytes still fit its hashes, but not what is said of them."""
+    """The same torrent, unsigned, with another manifest: the bytes fit its hashes, but not what is said of them."""
     metainfo = parse_metainfo(torrent.read_bytes())
     manifest = parse_manifest(metainfo.manifest)
     rows = tuple(change(row) for row in manifest.files)
-    return replace(metainfo, manifest=replace(manifest, files=rows).encode())
+    return replace(metainfo, manifest=replace(manifest, files=rows).encode(), signatures={})
 
 
 def lie_about(path):
@@ -219,11 +219,8 @@ def test_a_manifest_that_lies_is_refused_and_nothing_is_complete(keeper, fast, u
 
 
 def test_an_invalid_signature_by_a_trusted_key_is_refused_before_anything_is_fetched(keeper, user, tmp_path):
-    keeper.user.ok("keys", "init", "--name", "Keepers", "--no-passphrase")
-    site = tmp_path / "site"
-    published = keeper.user.ok("publish", "--out", site, "--yes")
-    user.ok("trust", "add", published["publisher"], "--index", site)
-    metainfo = parse_metainfo((site / REPO / f"{COMMIT}.torrent").read_bytes())
+    user.ok("trust", "add", keeper.id, "--index", keeper.site)
+    metainfo = parse_metainfo((keeper.site / REPO / f"{COMMIT}.torrent").read_bytes())
     (label, good), *_ = metainfo.signatures.items()
     other = sign_torrent(metainfo, PrivateKey.generate(), label).signatures[label]
     for wrong in (replace(good, signature=bytes(64)), replace(good, signature=other.signature)):
