@@ -27,8 +27,8 @@ def show(
     from p2pqwen.errors import about
     from p2pqwen.index.standing import Standing, keys_of
     from p2pqwen.library import durable
+    from p2pqwen.manifest.warnings import warnings_of
     from p2pqwen.node import open_node
-    from p2pqwen.operations.snapshot_build import warnings_of
     from p2pqwen.operations.verify import judge_torrent, signed_manifest
     from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
     from p2pqwen.torrent.signature import verify_torrent

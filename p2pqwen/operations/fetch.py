@@ -43,14 +43,9 @@ from p2pqwen.library.linking import place, place_linked
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.fetch_download import Downloaded, DownloadJob, download
-from p2pqwen.operations.fetch_files import (
-    check_files,
-    choose_files,
-    make_empty_files,
-    rebuild_manifest,
-    require_room,
-)
+from p2pqwen.operations.fetch_files import check_files, make_empty_files, rebuild_manifest, require_room
 from p2pqwen.operations.fetch_metadata import KeptMetadata, NoMetadataError, ask_for_layers, ask_peers
 from p2pqwen.operations.fetch_plan import FetchPlan, Sources, make_plan, plan_of
 from p2pqwen.operations.fetch_target import FetchTarget
@@ -59,13 +54,13 @@ from p2pqwen.operations.rebuild import Rebuild
 from p2pqwen.operations.recipe_source import RecipeSource, recipe_sources
 from p2pqwen.operations.reuse import OnDisk, Search, held_content, separate, take
 from p2pqwen.operations.rise import join, rise
-from p2pqwen.operations.snapshot_build import warnings_of
 from p2pqwen.operations.verify import verify_again
 from p2pqwen.operations.wanted_torrent import WantedTorrent
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.strangers import inside, is_named
+from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.signature import SignerResult

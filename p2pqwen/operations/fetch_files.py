@@ -1,12 +1,10 @@
-"""The files of a fetch on disk: which are chosen, room for them, and whether they are right."""
+"""The files of a fetch on disk: room for them, and whether they are right."""
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from p2pqwen.errors import NotFoundError
 from p2pqwen.hub.git_attributes import lfs_paths
 from p2pqwen.library import durable
 from p2pqwen.library.folders import device
@@ -24,18 +22,6 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 _ATTRIBUTES = RepoPath(".gitattributes")
 MAX_ATTRIBUTES = 1 << 20
-
-
-def choose_files(metainfo: Metainfo, globs: Sequence[str] | None) -> frozenset[RepoPath] | None:
-    """Return the files that any of the globs matches, None for all; raises `NotFoundError` when none does."""
-    if globs is None:
-        return None
-    chosen = frozenset(
-        file.path for file in metainfo.files if any(fnmatch.fnmatchcase(file.path.text, glob) for glob in globs)
-    )
-    if not chosen:
-        raise NotFoundError("no file of the snapshot matches --include", got=", ".join(globs))
-    return chosen
 
 
 def require_room(

@@ -29,6 +29,7 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.library.verified import Look, Verified
 from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.file_check import Difference, difference, right_bytes
 from p2pqwen.operations.folder_match import FolderFiles, FolderMatch
 from p2pqwen.operations.held_check import require_unchanged
@@ -36,7 +37,6 @@ from p2pqwen.operations.known_torrents import KnownTorrent, TorrentAndManifest, 
 from p2pqwen.operations.lookup import find_entries
 from p2pqwen.operations.preserve import hinting_at_hard_links
 from p2pqwen.operations.reuse import remove_links
-from p2pqwen.operations.snapshot_build import warnings_of
 from p2pqwen.operations.verify import BadFile, judge_torrent, signed_manifest
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId

@@ -24,7 +24,7 @@ from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.verified import Look, Verified, VerifiedFiles
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.operations.damage import Damage, look_for_damage
-from p2pqwen.operations.fetch_files import choose_files
+from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId

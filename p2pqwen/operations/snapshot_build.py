@@ -18,11 +18,12 @@ from p2pqwen.library.hashing import FileDigests
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.git_object import blob_oid
-from p2pqwen.manifest.hazards import likely_pointers, pickle_files
+from p2pqwen.manifest.hazards import pickle_files
 from p2pqwen.manifest.lfs_pointer import Pointer, parse_pointer, pointer_oid
 from p2pqwen.manifest.licence import Redistribution, license_of_readme, redistribution
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.file_check import pointer_in_place
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.magnet import Magnet
@@ -202,28 +203,6 @@ def describe(
     for text in warnings_of(preserved.manifest):
         report(Notice("warning", text))
     return preserved
-
-
-def warnings_of(manifest: Manifest) -> list[str]:
-    """Return what anybody who is shown this snapshot should be told."""
-    warnings = []
-    if prove(manifest) is Provenance.UNPROVEN:
-        warnings.append(
-            "provenance: unproven; the commit object could not be had, so nothing here shows that these files are "
-            f"those of commit {manifest.snapshot.commit}"
-        )
-    if redistribution(manifest.license) is not Redistribution.CLEAR:
-        warnings.append(
-            f"licence: {manifest.license or 'none named in README.md'}; it does not clearly allow redistribution, "
-            "read it before you seed"
-        )
-    if hazards := pickle_files(row.path for row in manifest.files):
-        shown = ", ".join(path.text for path in hazards[:5]) + (", …" if len(hazards) > 5 else "")
-        warnings.append(f"hazard: {len(hazards)} pickle-format file(s) can run code when loaded: {shown}")
-    if suspects := likely_pointers(manifest.files):
-        shown = ", ".join(path.text for path in suspects[:5]) + (", …" if len(suspects) > 5 else "")
-        warnings.append(f"content: no larger than an LFS pointer, so perhaps not the weights themselves: {shown}")
-    return warnings
 
 
 def install(

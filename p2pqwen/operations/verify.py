@@ -16,8 +16,8 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.manifest import FileRow, Manifest, parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.file_check import difference
-from p2pqwen.operations.snapshot_build import warnings_of
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.layout import Layout, PayloadFile
 from p2pqwen.torrent.metainfo import Metainfo

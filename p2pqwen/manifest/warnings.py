@@ -1,0 +1,30 @@
+"""What people are told of a snapshot before they load it, share it or believe it."""
+
+from __future__ import annotations
+
+from p2pqwen.manifest.hazards import likely_pointers, pickle_files
+from p2pqwen.manifest.licence import Redistribution, redistribution
+from p2pqwen.manifest.manifest import Manifest
+from p2pqwen.manifest.provenance import Provenance, prove
+
+
+def warnings_of(manifest: Manifest) -> list[str]:
+    """Return what anybody who is shown this snapshot should be told."""
+    warnings = []
+    if prove(manifest) is Provenance.UNPROVEN:
+        warnings.append(
+            "provenance: unproven; the commit object could not be had, so nothing here shows that these files are "
+            f"those of commit {manifest.snapshot.commit}"
+        )
+    if redistribution(manifest.license) is not Redistribution.CLEAR:
+        warnings.append(
+            f"licence: {manifest.license or 'none named in README.md'}; it does not clearly allow redistribution, "
+            "read it before you seed"
+        )
+    if hazards := pickle_files(row.path for row in manifest.files):
+        shown = ", ".join(path.text for path in hazards[:5]) + (", …" if len(hazards) > 5 else "")
+        warnings.append(f"hazard: {len(hazards)} pickle-format file(s) can run code when loaded: {shown}")
+    if suspects := likely_pointers(manifest.files):
+        shown = ", ".join(path.text for path in suspects[:5]) + (", …" if len(suspects) > 5 else "")
+        warnings.append(f"content: no larger than an LFS pointer, so perhaps not the weights themselves: {shown}")
+    return warnings
