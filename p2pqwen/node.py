@@ -31,29 +31,29 @@ if TYPE_CHECKING:
     from p2pqwen.hub.client import HubClient
     from p2pqwen.index.acceptance import Accepted
     from p2pqwen.library.state_store import StateStore
-    from p2pqwen.operations.adopt import Situation
-    from p2pqwen.operations.bundle_route import BundleRoute
-    from p2pqwen.operations.dht_access import DhtAccess
-    from p2pqwen.operations.doctor import Patient, RunningNode
-    from p2pqwen.operations.fetch import FetchPlaces
-    from p2pqwen.operations.fetch_request import FetchRequest
-    from p2pqwen.operations.health_watch import HealthWatch
-    from p2pqwen.operations.hub_watch import HubWatch
-    from p2pqwen.operations.limits import Allowance
-    from p2pqwen.operations.node_keeper import NodeKeeper
-    from p2pqwen.operations.node_state import SnapshotState
-    from p2pqwen.operations.rebuild import Rebuilt
-    from p2pqwen.operations.recipe_source import RecipeSource
-    from p2pqwen.operations.rise import Riser
-    from p2pqwen.operations.scrub import Scrubber
-    from p2pqwen.operations.seed import Publishers
-    from p2pqwen.operations.service import Service
-    from p2pqwen.operations.snapshot_calls import SnapshotCalls
-    from p2pqwen.operations.standings import Standings
-    from p2pqwen.operations.status import Status
-    from p2pqwen.operations.swarm_look import WatchedSwarm, Ways
-    from p2pqwen.operations.vouchers import Vouchers
-    from p2pqwen.operations.wanted_torrent import WantedTorrent
+    from p2pqwen.operations.archive.adopt import Situation
+    from p2pqwen.operations.archive.health_watch import HealthWatch
+    from p2pqwen.operations.archive.hub_watch import HubWatch
+    from p2pqwen.operations.archive.probe import WatchedSwarm, Ways
+    from p2pqwen.operations.control.doctor import Patient, RunningNode
+    from p2pqwen.operations.control.snapshots import SnapshotCalls
+    from p2pqwen.operations.control.status import Status
+    from p2pqwen.operations.fetch.request import FetchRequest
+    from p2pqwen.operations.fetch.run import FetchPlaces
+    from p2pqwen.operations.indexes.bundle_route import BundleRoute
+    from p2pqwen.operations.indexes.dht_access import DhtAccess
+    from p2pqwen.operations.indexes.rise import Riser
+    from p2pqwen.operations.indexes.vouchers import Vouchers
+    from p2pqwen.operations.node.limits import Allowance
+    from p2pqwen.operations.node.seed import Publishers
+    from p2pqwen.operations.node.service import Service
+    from p2pqwen.operations.node.state import SnapshotState
+    from p2pqwen.operations.node.supervisor import NodeKeeper
+    from p2pqwen.operations.preserve.rebuild import Rebuilt
+    from p2pqwen.operations.preserve.recipe_source import RecipeSource
+    from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
+    from p2pqwen.operations.verify.scrub import Scrubber
+    from p2pqwen.operations.verify.standings import Standings
     from p2pqwen.server.client import ControlClient
     from p2pqwen.server.control import ControlServer
     from p2pqwen.stewardship.upstream import UpstreamRecord
@@ -120,7 +120,7 @@ class Node:
 
     def dht(self, *, enabled: bool = True, also: tuple[Endpoint, ...] = ()) -> DhtAccess | None:
         """Return the way into the DHT, by `also` too; None where it is switched off."""
-        from p2pqwen.operations.dht_access import DhtAccess
+        from p2pqwen.operations.indexes.dht_access import DhtAccess
         from p2pqwen.swarm.bootstrap import bootstrap_nodes
 
         network = self.config.network
@@ -131,21 +131,21 @@ class Node:
     @cached_property
     def vouchers(self) -> Vouchers:
         """Whom this home trusts: its own publisher and those it pinned."""
-        from p2pqwen.operations.vouchers import Vouchers
+        from p2pqwen.operations.indexes.vouchers import Vouchers
 
         return Vouchers(self.trust, self.keys)
 
     @cached_property
     def riser(self) -> Riser:
         """What gives held snapshots the signed torrents that trusted indexes list."""
-        from p2pqwen.operations.rise import Riser
+        from p2pqwen.operations.indexes.rise import Riser
 
         return Riser(self.library, self.vouchers, self.bundles)
 
     @contextmanager
     def held_standings(self, report: Report) -> Iterator[Standings]:
         """Open what finds the standing of held snapshots; a home that holds nothing is not begun for it."""
-        from p2pqwen.operations.standings import Standings
+        from p2pqwen.operations.verify.standings import Standings
 
         if not self.home.state.exists() and not self.library.all():
             yield Standings(None, self.vouchers.voices)
@@ -155,7 +155,7 @@ class Node:
 
     def standings(self, store: StateStore) -> Standings:
         """Return what finds the standing of held snapshots."""
-        from p2pqwen.operations.standings import Standings
+        from p2pqwen.operations.verify.standings import Standings
 
         return Standings(store, self.vouchers.voices)
 
@@ -196,8 +196,8 @@ class Node:
 
     def bundle_route(self, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = ()) -> BundleRoute:
         """Return the way to publishers' bundles, in a session of these settings; `peers` are asked in any case."""
-        from p2pqwen.operations.bundle import BundleNetwork
-        from p2pqwen.operations.bundle_route import STEP_SECONDS, BundleRoute
+        from p2pqwen.operations.indexes.bundle import BundleNetwork
+        from p2pqwen.operations.indexes.bundle_route import STEP_SECONDS, BundleRoute
 
         return BundleRoute(
             self.bundles,
@@ -210,7 +210,7 @@ class Node:
 
     def rebuild(self, wanted: WantedTorrent, sources: Sequence[RecipeSource], report: Report) -> Rebuilt:
         """Rebuild a torrent from its source."""
-        from p2pqwen.operations.rebuild import rebuild
+        from p2pqwen.operations.preserve.rebuild import rebuild
 
         return rebuild(
             wanted, sources, open_hub=self.open_hub, cache=self.hub_cache, library=self.library, report=report
@@ -223,8 +223,8 @@ class Node:
 
         `typed`: what he wrote on the command line; the hosts of the web addresses in it are named by him.
         """
-        from p2pqwen.operations.fetch import FetchPlaces
-        from p2pqwen.operations.fetch_plan import Sources
+        from p2pqwen.operations.fetch.plan import Sources
+        from p2pqwen.operations.fetch.run import FetchPlaces
         from p2pqwen.webseed.upstream import HubAccess
 
         publishers = self.trust.publishers(now=datetime.now(UTC), report=report)
@@ -269,12 +269,12 @@ class Node:
     ) -> dict[str, Any]:
         """Fetch or repair what a request names, under these rates, and return the fields of `fetch --json`."""
         from p2pqwen.hub.cache import HubCache
-        from p2pqwen.operations.fetch import fetch
-        from p2pqwen.operations.fetch_request import fetched_fields
-        from p2pqwen.operations.fetch_target import parse_target
-        from p2pqwen.operations.limits import lower_rate
-        from p2pqwen.operations.repair import repair
-        from p2pqwen.operations.verify_target import held_snapshot
+        from p2pqwen.operations.fetch.repair import repair
+        from p2pqwen.operations.fetch.request import fetched_fields
+        from p2pqwen.operations.fetch.run import fetch
+        from p2pqwen.operations.fetch.target import parse_target
+        from p2pqwen.operations.node.limits import lower_rate
+        from p2pqwen.operations.verify.target import held_snapshot
 
         network = request.network(
             self.swarm_base(),
@@ -293,8 +293,8 @@ class Node:
 
     def fetch_here(self, request: FetchRequest, report: Report) -> dict[str, Any]:
         """Carry a request out in this process, under the user's limits, and count what it transfers."""
-        from p2pqwen.operations.choices import Choices
-        from p2pqwen.operations.counted_fetch import counted_fetch
+        from p2pqwen.operations.node.counted_fetch import counted_fetch
+        from p2pqwen.operations.node.preferences import Choices
 
         with self.state_store(report) as store:
             return counted_fetch(self.carry_out, request, Choices(store), report)
@@ -309,17 +309,17 @@ class Node:
     def snapshot_calls(self, store: StateStore) -> SnapshotCalls:
         """Return what users may say about snapshots and limits while no node runs."""
         from p2pqwen.events import ignore
-        from p2pqwen.operations.choices import Choices
-        from p2pqwen.operations.snapshot_calls import SnapshotCalls
+        from p2pqwen.operations.control.snapshots import SnapshotCalls
+        from p2pqwen.operations.node.preferences import Choices
 
         return SnapshotCalls(self.library, Choices(store), removed=self.scrubber(store, ignore).forget)
 
     def seeded_publishers(self, settings: SwarmSettings, report: Report) -> Publishers:
         """Build what a seeding node does for its own publisher and for those it follows."""
-        from p2pqwen.operations.bundle_seeds import BundleSeeds
-        from p2pqwen.operations.publisher_care import PublisherCare
-        from p2pqwen.operations.seed import Publishers
-        from p2pqwen.operations.site import last_published
+        from p2pqwen.operations.indexes.own_index import last_published
+        from p2pqwen.operations.node.bundle_seeds import BundleSeeds
+        from p2pqwen.operations.node.followed import PublisherCare
+        from p2pqwen.operations.node.seed import Publishers
 
         def own() -> Accepted | None:
             return last_published(self.keys, datetime.now(UTC)) if self.keys.exists else None
@@ -349,11 +349,11 @@ class Node:
 
     def keeper(self, store: StateStore, settings: SwarmSettings, report: Report) -> NodeKeeper:
         """Build what keeps a seeding node in order."""
-        from p2pqwen.operations.choices import Choices
-        from p2pqwen.operations.fetch_jobs import FetchJobs
-        from p2pqwen.operations.fetch_request import FetchRequest
-        from p2pqwen.operations.node_keeper import NodeKeeper
-        from p2pqwen.operations.standing_watch import StandingWatch
+        from p2pqwen.operations.fetch.request import FetchRequest
+        from p2pqwen.operations.node.jobs import FetchJobs
+        from p2pqwen.operations.node.preferences import Choices
+        from p2pqwen.operations.node.standing_watch import StandingWatch
+        from p2pqwen.operations.node.supervisor import NodeKeeper
 
         network = self.config.network
 
@@ -397,12 +397,12 @@ class Node:
         """Build what preserves by a schedule, and asks the Hub what it still shows, while the node seeds."""
         from p2pqwen.hub.client import HubClient
         from p2pqwen.library.upstream_store import UpstreamStore
-        from p2pqwen.operations.bulk_preserve import BulkOptions, BulkPlaces
-        from p2pqwen.operations.bulk_survey import wanted_repos
-        from p2pqwen.operations.hub_watch import HubWatch, Schedule, throttle
-        from p2pqwen.operations.limits import lower_rate
-        from p2pqwen.operations.scrub import damage_found
-        from p2pqwen.operations.upstream import tracked
+        from p2pqwen.operations.archive.bulk_preserve import BulkOptions, BulkPlaces
+        from p2pqwen.operations.archive.bulk_survey import wanted_repos
+        from p2pqwen.operations.archive.hub_watch import HubWatch, Schedule, throttle
+        from p2pqwen.operations.archive.upstream import tracked
+        from p2pqwen.operations.node.limits import lower_rate
+        from p2pqwen.operations.verify.scrub import damage_found
         from p2pqwen.stewardship.bulk_plan import BulkLimits
 
         config = self.config.watch
@@ -443,7 +443,7 @@ class Node:
     ) -> HealthWatch:
         """Build what looks at swarms in the background of a seeding node."""
         from p2pqwen.library.health_store import HealthStore
-        from p2pqwen.operations.health_watch import HealthWatch
+        from p2pqwen.operations.archive.health_watch import HealthWatch
 
         return HealthWatch(
             swarms=self.watched_swarms,
@@ -457,7 +457,7 @@ class Node:
 
     def watched_swarms(self) -> list[WatchedSwarm]:
         """Return the swarms that matter here: what is held, and what trusted indexes list."""
-        from p2pqwen.operations.health import watched_swarms
+        from p2pqwen.operations.archive.health import watched_swarms
 
         return watched_swarms(self.library, self.trust.publishers(now=datetime.now(UTC)))
 
@@ -466,8 +466,8 @@ class Node:
         from p2pqwen.library.health_store import HealthStore
         from p2pqwen.library.steward_store import StewardStore
         from p2pqwen.library.upstream_store import UpstreamStore
-        from p2pqwen.operations.adopt import Situation, contradictions, disks_of
-        from p2pqwen.operations.health import health_rows, watched_swarms
+        from p2pqwen.operations.archive.adopt import Situation, contradictions, disks_of
+        from p2pqwen.operations.archive.health import health_rows, watched_swarms
 
         now = datetime.now(UTC)
         publishers = self.trust.publishers(now=now, report=report)
@@ -483,21 +483,21 @@ class Node:
 
     def pinned(self, store: StateStore) -> frozenset[SnapshotId]:
         """Return the snapshots that are kept whatever happens."""
-        from p2pqwen.operations.choices import Choices
+        from p2pqwen.operations.node.preferences import Choices
         from p2pqwen.values.snapshot_id import SnapshotId
 
         return frozenset(SnapshotId.parse(name) for name, choice in Choices(store).all().items() if choice.pinned)
 
     def own_rows(self) -> list[SnapshotState]:
         """Return the snapshots of the running node as it sees them, none where none runs."""
-        from p2pqwen.operations.node_state import node_status
+        from p2pqwen.operations.node.state import node_status
 
         running, rows = node_status(self.library, self.home)
         return rows if running is not None else []
 
     def ways(self, *, dht: bool = True, trackers: bool = True, web_seeds: bool = True) -> Ways:
         """Say whom to ask about swarms, as the configuration and these switches allow."""
-        from p2pqwen.operations.swarm_look import Ways
+        from p2pqwen.operations.archive.probe import Ways
 
         network = self.config.network
         return Ways(
@@ -511,8 +511,8 @@ class Node:
         self, keeper: NodeKeeper, store: StateStore, report: Report, *, metrics_on: tuple[str, int] | None
     ) -> ControlServer:
         """Build the control API of a seeding node."""
-        from p2pqwen.operations.node_calls import node_calls
-        from p2pqwen.operations.node_metrics import families
+        from p2pqwen.operations.control.api import node_calls
+        from p2pqwen.operations.control.metrics import families
         from p2pqwen.server.control import ControlServer
         from p2pqwen.server.metrics import exposition
 
@@ -527,7 +527,7 @@ class Node:
 
     def status(self, store: StateStore, report: Report) -> Status:
         """Return how this home stands: what its node says, or what lies on the disk."""
-        from p2pqwen.operations.status import status
+        from p2pqwen.operations.control.status import status
 
         running = self.running()
         asked = None if running is None else running.call("GET", "/v1/status")
@@ -535,7 +535,7 @@ class Node:
 
     def service(self) -> Service:
         """Return the systemd unit of this home's node."""
-        from p2pqwen.operations.service import Service
+        from p2pqwen.operations.node.service import Service
         from p2pqwen.user_path import user_path
 
         return Service(
@@ -548,9 +548,9 @@ class Node:
 
     def patient(self, report: Report) -> Patient:
         """Gather what `doctor` looks at."""
-        from p2pqwen.operations.choices import Choices
-        from p2pqwen.operations.doctor import Patient
-        from p2pqwen.operations.scrub import scrub_records
+        from p2pqwen.operations.control.doctor import Patient
+        from p2pqwen.operations.node.preferences import Choices
+        from p2pqwen.operations.verify.scrub import scrub_records
         from p2pqwen.swarm.endpoint import Endpoint
         from p2pqwen.values.proxy import Proxies
 
@@ -577,7 +577,7 @@ class Node:
         )
 
     def _running_node(self) -> RunningNode | None:
-        from p2pqwen.operations.doctor import RunningNode
+        from p2pqwen.operations.control.doctor import RunningNode
         from p2pqwen.swarm.reach import Reach
 
         client = self.running()
@@ -605,7 +605,7 @@ class Node:
     def scrubber(self, store: StateStore, report: Report) -> Scrubber:
         """Look for bit rot in the library."""
         from p2pqwen.library.verified import VerifiedFiles
-        from p2pqwen.operations.scrub import Scrubber
+        from p2pqwen.operations.verify.scrub import Scrubber
 
         every = self.config.library.scrub_every
         return Scrubber(self.library, VerifiedFiles(self.home), store, every, report)

@@ -140,7 +140,7 @@ def run(home: Path, *arguments: str | Path) -> dict[str, object]:
 
 
 def through_a_node(home: Path, torrent: str, port: int) -> float:
-    from p2pqwen.operations.fetch_request import FetchRequest
+    from p2pqwen.operations.fetch.request import FetchRequest
     from p2pqwen.server.client import ControlClient
 
     request = FetchRequest(

@@ -28,9 +28,9 @@ from p2pqwen.library.health_store import HealthStore  # noqa: E402 - the project
 from p2pqwen.library.known_peers import KnownPeers  # noqa: E402
 from p2pqwen.library.state_store import StateStore  # noqa: E402
 from p2pqwen.operations import health_watch  # noqa: E402
-from p2pqwen.operations.dht_access import DhtAccess  # noqa: E402
-from p2pqwen.operations.health_watch import HealthWatch  # noqa: E402
-from p2pqwen.operations.swarm_look import WatchedSwarm, Ways  # noqa: E402
+from p2pqwen.operations.archive.health_watch import HealthWatch  # noqa: E402
+from p2pqwen.operations.archive.probe import WatchedSwarm, Ways  # noqa: E402
+from p2pqwen.operations.indexes.dht_access import DhtAccess  # noqa: E402
 from p2pqwen.swarm.dht_lookup import MAX_QUERIES  # noqa: E402
 from p2pqwen.swarm.endpoint import Endpoint  # noqa: E402
 from p2pqwen.torrent.infohash import InfoHash  # noqa: E402

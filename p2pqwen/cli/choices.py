@@ -103,7 +103,7 @@ def _snapshot(verb: str, given: dict[str, Any], words: str, *, json_output: bool
 
 
 def _limit_lines(done: dict[str, Any]) -> list[str]:
-    from p2pqwen.operations.limits import Limits
+    from p2pqwen.operations.node.limits import Limits
     from p2pqwen.values.byte_size import format_size
 
     lines = Limits.from_json(done).lines()

@@ -16,7 +16,7 @@ from p2pqwen.cli.output import Output
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from p2pqwen.operations.doctor import Finding
+    from p2pqwen.operations.control.doctor import Finding
 
 
 _MARGIN = 18
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 def doctor(json_output: JsonFlag = False) -> None:
     """Look at port, DHT, Hub, clock, index, disks, rot, limits and permissions; exit 0 when all is well, 1 when not."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.doctor import examine
+    from p2pqwen.operations.control.doctor import examine
 
     with Output(as_json=json_output) as out:
         found = []

@@ -14,7 +14,7 @@ from p2pqwen.webseed.policy import WebSeedUse
 
 if TYPE_CHECKING:
     from p2pqwen.node import Node
-    from p2pqwen.operations.fetch_request import FetchRequest
+    from p2pqwen.operations.fetch.request import FetchRequest
     from p2pqwen.server.client import ControlClient
 
 
@@ -81,8 +81,8 @@ def fetch(
 ) -> None:
     """Fetch a model from peers and web seeds, verify it, and lay it where other programs find it."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.fetch import DEFAULT_TIMEOUT
-    from p2pqwen.operations.fetch_request import FetchRequest, absolute
+    from p2pqwen.operations.fetch.request import FetchRequest, absolute
+    from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT
 
     with Output(as_json=json_output) as out:
         node = open_node()
@@ -132,7 +132,7 @@ def _here(node: Node, request: FetchRequest, out: Output) -> dict[str, Any]:
 def _through(running: ControlClient, request: FetchRequest, out: Output) -> dict[str, Any]:
     """Have the running node fetch it, and show what it says; the node goes on if we are interrupted."""
     from p2pqwen.errors import P2pqwenError
-    from p2pqwen.operations.fetch_jobs import event_of
+    from p2pqwen.operations.node.jobs import event_of
     from p2pqwen.server import problem
 
     number = running.call("POST", "/v1/fetches", request.to_json())["id"]

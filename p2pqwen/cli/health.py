@@ -16,8 +16,8 @@ from p2pqwen.cli.output import Output
 if TYPE_CHECKING:
     from p2pqwen.library.health_store import HealthStore
     from p2pqwen.node import Node
-    from p2pqwen.operations.health import HealthRow
-    from p2pqwen.operations.swarm_look import WatchedSwarm, Ways
+    from p2pqwen.operations.archive.health import HealthRow
+    from p2pqwen.operations.archive.probe import WatchedSwarm, Ways
 
 
 def register(app: typer.Typer) -> None:
@@ -51,8 +51,8 @@ def health(
     """
     from p2pqwen.library.health_store import HealthStore
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.health import by_danger, health_fields, health_rows, named
-    from p2pqwen.operations.listed_standing import standing_here
+    from p2pqwen.operations.archive.health import by_danger, health_fields, health_rows, named
+    from p2pqwen.operations.indexes.listed_standing import standing_here
 
     with Output(as_json=json_output) as out:
         node = open_here()
@@ -93,7 +93,7 @@ def look_now(
     again: bool = False,
 ) -> None:
     """Look at the swarms that are due, for a while, and remember what is seen; says so where time ran out."""
-    from p2pqwen.operations.health import look_for
+    from p2pqwen.operations.archive.health import look_for
 
     left = asyncio.run(
         look_for(

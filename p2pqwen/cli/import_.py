@@ -18,8 +18,8 @@ from p2pqwen.values.counted import counted
 if TYPE_CHECKING:
     from p2pqwen.events import Report
     from p2pqwen.library.snapshots import HeldSnapshot
-    from p2pqwen.operations.library_import import Import, Imported
-    from p2pqwen.operations.scrub import Scrubbed
+    from p2pqwen.operations.fetch.import_folder import Import, Imported
+    from p2pqwen.operations.verify.scrub import Scrubbed
 
 _SHOWN = 5
 
@@ -58,9 +58,9 @@ def import_models(
     A snapshot only partly there is begun; `p2pqwen fetch` brings the rest and leaves the place it came from alone.
     """
     from p2pqwen.node import open_node
-    from p2pqwen.operations.library_import import ImportPlaces
-    from p2pqwen.operations.library_import import import_models as run
-    from p2pqwen.operations.standings import standing_fields
+    from p2pqwen.operations.fetch.import_folder import ImportPlaces
+    from p2pqwen.operations.fetch.import_folder import import_models as run
+    from p2pqwen.operations.verify.standings import standing_fields
 
     with Output(as_json=json_output) as out:
         node = open_node()
@@ -94,7 +94,7 @@ def scrub(
     Interrupted, it goes on where it was. A running node does the same on its own, at idle priority, and repairs.
     """
     from p2pqwen.node import open_node
-    from p2pqwen.operations.verify_target import held_snapshot
+    from p2pqwen.operations.verify.target import held_snapshot
 
     with Output(as_json=json_output) as out:
         node = open_node()

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from p2pqwen.index.acceptance import Accepted, RefusedError
     from p2pqwen.index.entry import Entry
     from p2pqwen.node import Node
-    from p2pqwen.operations.index_check import Checked
-    from p2pqwen.operations.listed_standing import ListedStanding
-    from p2pqwen.operations.update import Updated
+    from p2pqwen.operations.indexes.index_check import Checked
+    from p2pqwen.operations.indexes.listed_standing import ListedStanding
+    from p2pqwen.operations.indexes.update import Updated
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An index.json, or the folder it is in.")]
 PublisherOption = Annotated[
@@ -97,7 +97,7 @@ def diff(
     NEW may be a draft that not all have signed yet.
     """
     from p2pqwen.index.diff import describe
-    from p2pqwen.operations.index_check import compare
+    from p2pqwen.operations.indexes.index_check import compare
 
     with Output(as_json=json_output) as out:
         compared = compare(old, new, now=datetime.now(UTC))
@@ -133,8 +133,8 @@ def sign(
     """Add the signatures of the index keys in this home to a draft, after showing what it changes."""
     from p2pqwen.cli.publish import approval, published_fields, published_lines
     from p2pqwen.node import open_node
-    from p2pqwen.operations.publish import sign_draft
-    from p2pqwen.operations.published_elsewhere import accepted_here
+    from p2pqwen.operations.publish.elsewhere import accepted_here
+    from p2pqwen.operations.publish.publish import sign_draft
 
     with Output(as_json=json_output) as out:
         node, now = open_node(), datetime.now(UTC)
@@ -168,8 +168,8 @@ def update(
     """
     from p2pqwen.errors import NetworkError, NotFoundError, VerificationError
     from p2pqwen.node import open_node
-    from p2pqwen.operations.publisher_id import find_publisher
-    from p2pqwen.operations.update import Asked, update_all
+    from p2pqwen.operations.indexes.publisher_id import find_publisher
+    from p2pqwen.operations.indexes.update import Asked, update_all
 
     with Output(as_json=json_output) as out:
         node = open_node()
@@ -210,7 +210,7 @@ def entry_lines(entry: Entry, listed: ListedStanding) -> list[str]:
 
 
 def _standings(node: Node, accepted: Accepted, out: Output) -> list[ListedStanding]:
-    from p2pqwen.operations.listed_standing import listed_standings
+    from p2pqwen.operations.indexes.listed_standing import listed_standings
 
     with node.held_standings(out.report) as standings:
         rows = [(entry, accepted.root.name) for entry in accepted.document.entries]
@@ -227,9 +227,9 @@ def signer_fields(accepted: Accepted) -> list[dict[str, str]]:
 
 def _check(file: Path, publisher: str | None) -> Checked:
     from p2pqwen.node import open_node
-    from p2pqwen.operations.index_check import check_index
-    from p2pqwen.operations.index_files import read_index_file
-    from p2pqwen.operations.publisher_id import parse_publisher
+    from p2pqwen.operations.indexes.index_check import check_index
+    from p2pqwen.operations.indexes.index_files import read_index_file
+    from p2pqwen.operations.indexes.publisher_id import parse_publisher
 
     pinned = None if publisher is None else parse_publisher(publisher)
     return check_index(read_index_file(file), pinned, open_node().trust, now=datetime.now(UTC))

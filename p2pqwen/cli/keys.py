@@ -13,8 +13,8 @@ from p2pqwen.cli.output import Output
 from p2pqwen.cli.passphrase import chosen_passphrase, known_passphrase
 
 if TYPE_CHECKING:
-    from p2pqwen.operations.keys import PublisherShown
-    from p2pqwen.operations.rotate import Rotation
+    from p2pqwen.operations.publish.keys import PublisherShown
+    from p2pqwen.operations.publish.rotate import Rotation
     from p2pqwen.signing.envelope import ThresholdResult
 
 NoPassphrase = Annotated[bool, typer.Option("--no-passphrase", help="Leave new private keys unencrypted on disk.")]
@@ -41,7 +41,7 @@ def init(
 ) -> None:
     """Make a publisher: a root key, which can then be moved offline, and an index key for everyday publishing."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.keys import check_no_publisher, init_keys
+    from p2pqwen.operations.publish.keys import check_no_publisher, init_keys
 
     with Output(as_json=json_output) as out:
         node = open_node()
@@ -58,7 +58,7 @@ def init(
 def show(json_output: JsonFlag = False) -> None:
     """Show this home's publisher: id, root version, thresholds, and which private keys are here."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.keys import show_keys
+    from p2pqwen.operations.publish.keys import show_keys
 
     with Output(as_json=json_output) as out:
         shown = show_keys(open_node().keys)
@@ -72,7 +72,7 @@ def new(
 ) -> None:
     """Make a private key in this home for somebody's publisher, and print the public half to hand over."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.keys import format_public, new_key
+    from p2pqwen.operations.publish.keys import format_public, new_key
 
     with Output(as_json=json_output) as out:
         key = new_key(open_node().keys, label, chosen_passphrase(out, without=no_passphrase))
@@ -120,8 +120,8 @@ def rotate(
     from p2pqwen.index.root import INDEX_ROLE, ROOT_ROLE
     from p2pqwen.index.rotation import RootChange
     from p2pqwen.node import open_node
-    from p2pqwen.operations.keys import find_key, make_keys, parse_public
-    from p2pqwen.operations.rotate import rotate as rotate_keys
+    from p2pqwen.operations.publish.keys import find_key, make_keys, parse_public
+    from p2pqwen.operations.publish.rotate import rotate as rotate_keys
 
     with Output(as_json=json_output) as out:
         store = open_node().keys
@@ -157,7 +157,7 @@ def sign(
     import sys
 
     from p2pqwen.node import open_node
-    from p2pqwen.operations.rotate import sign_draft
+    from p2pqwen.operations.publish.rotate import sign_draft
 
     with Output(as_json=json_output) as out:
         done = sign_draft(
@@ -179,9 +179,9 @@ def accept(
 ) -> None:
     """Take new roots into this home's publisher, or join a publisher as one of its signers."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.keys import show_keys
-    from p2pqwen.operations.publisher_id import parse_publisher
-    from p2pqwen.operations.rotate import accept_draft
+    from p2pqwen.operations.indexes.publisher_id import parse_publisher
+    from p2pqwen.operations.publish.keys import show_keys
+    from p2pqwen.operations.publish.rotate import accept_draft
 
     with Output(as_json=json_output) as out:
         store = open_node().keys

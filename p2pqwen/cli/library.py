@@ -25,9 +25,9 @@ def register(app: typer.Typer) -> None:
 def list_snapshots(json_output: JsonFlag = False) -> None:
     """List the snapshots in the library."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.inventory import inventory, inventory_fields
-    from p2pqwen.operations.standings import standing_words
-    from p2pqwen.operations.upstream import with_upstream
+    from p2pqwen.operations.archive.upstream import with_upstream
+    from p2pqwen.operations.control.inventory import inventory, inventory_fields
+    from p2pqwen.operations.verify.standings import standing_words
     from p2pqwen.values.byte_size import format_size
 
     with Output(as_json=json_output) as out:
@@ -53,7 +53,7 @@ def _hazard(count: int) -> str:
 
 
 def _gone(record: UpstreamRecord | None) -> str:
-    from p2pqwen.operations.upstream import gone_words
+    from p2pqwen.operations.archive.upstream import gone_words
 
     words = gone_words(record)
     return f"  {words}" if words else ""
@@ -70,7 +70,7 @@ def remove(
     from p2pqwen.errors import P2pqwenError, UsageError
     from p2pqwen.library.folders import AwayError
     from p2pqwen.node import open_node
-    from p2pqwen.operations.verify_target import held_snapshot
+    from p2pqwen.operations.verify.target import held_snapshot
 
     with Output(as_json=json_output) as out:
         node = open_node()

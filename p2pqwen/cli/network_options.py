@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from p2pqwen.cli.output import Output
     from p2pqwen.node import Node
-    from p2pqwen.operations.bundle_route import BundleRoute
+    from p2pqwen.operations.indexes.bundle_route import BundleRoute
     from p2pqwen.swarm.endpoint import Endpoint
     from p2pqwen.swarm.settings import SwarmSettings
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from p2pqwen.index.standing import Judgement
     from p2pqwen.library.snapshots import HeldSnapshot
     from p2pqwen.node import Node
-    from p2pqwen.operations.preserve_folder import GitSource
-    from p2pqwen.operations.snapshot_build import Preserved
+    from p2pqwen.operations.preserve.build import Preserved
+    from p2pqwen.operations.preserve.from_folder import GitSource
     from p2pqwen.values.digest import CommitId
     from p2pqwen.values.snapshot_id import RepoId
 
@@ -73,7 +73,7 @@ def preserve(
     """Turn a snapshot (a repository at one commit) into a verified copy and a torrent, or do so with many."""
     from p2pqwen.cli.preserve_many import ManyOptions, preserve_many
     from p2pqwen.node import open_node
-    from p2pqwen.operations.verify import judge_torrent
+    from p2pqwen.operations.verify.verify import judge_torrent
 
     many = ManyOptions(
         org, watchlist, include or [], exclude or [], licence or [], max_size, budget, parallel, dry_run, allow_gated
@@ -104,9 +104,9 @@ def _from_hub(
     hard_links: bool,
 ) -> Preserved:
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.preserve import PreserveOptions, preserve
-    from p2pqwen.operations.scrub import damage_found
-    from p2pqwen.operations.upstream import note_upstream
+    from p2pqwen.operations.archive.upstream import note_upstream
+    from p2pqwen.operations.preserve.from_hub import PreserveOptions, preserve
+    from p2pqwen.operations.verify.scrub import damage_found
 
     if target is None:
         raise UsageError("no repository named", expected="REPO[@REVISION], or --from DIR with --repo and --commit")
@@ -145,7 +145,7 @@ def _from_folder(
     *,
     hard_links: bool,
 ) -> Preserved:
-    from p2pqwen.operations.preserve_folder import preserve_folder
+    from p2pqwen.operations.preserve.from_folder import preserve_folder
     from p2pqwen.values.snapshot_id import SnapshotId
 
     if target is not None and repo is None and commit is None:
@@ -165,7 +165,7 @@ def _from_folder(
 
 def _git_source(node: Node, folder: Path, git: str | None) -> GitSource | None:
     from p2pqwen.hub.git_commit import commit_object, small_blobs, tree_rows
-    from p2pqwen.operations.preserve_folder import GitSource
+    from p2pqwen.operations.preserve.from_folder import GitSource
     from p2pqwen.values.named_hosts import NamedHosts
 
     chosen = git or (str(folder) if (folder / ".git").exists() else None)

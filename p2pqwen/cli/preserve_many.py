@@ -15,8 +15,8 @@ from p2pqwen.values.byte_size import format_size, parse_size
 
 if TYPE_CHECKING:
     from p2pqwen.node import Node
-    from p2pqwen.operations.bulk_preserve import BulkOptions, BulkResult
-    from p2pqwen.operations.bulk_survey import Wanted
+    from p2pqwen.operations.archive.bulk_preserve import BulkOptions, BulkResult
+    from p2pqwen.operations.archive.bulk_survey import Wanted
     from p2pqwen.stewardship.bulk_plan import Planned
 
 
@@ -58,8 +58,8 @@ class ManyOptions:
 def preserve_many(node: Node, out: Output, options: ManyOptions) -> None:
     """Carry it out and print it; ends with the exit code of what failed, if anything did."""
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.bulk_preserve import BulkPlaces, bulk_preserve
-    from p2pqwen.operations.scrub import damage_found
+    from p2pqwen.operations.archive.bulk_preserve import BulkPlaces, bulk_preserve
+    from p2pqwen.operations.verify.scrub import damage_found
     from p2pqwen.stewardship.bulk_plan import Action
 
     chosen = _bulk_options(options)
@@ -81,7 +81,7 @@ def preserve_many(node: Node, out: Output, options: ManyOptions) -> None:
 
 
 def _bulk_options(options: ManyOptions) -> BulkOptions:
-    from p2pqwen.operations.bulk_preserve import PARALLEL, BulkOptions
+    from p2pqwen.operations.archive.bulk_preserve import PARALLEL, BulkOptions
     from p2pqwen.stewardship.bulk_plan import BulkLimits
 
     if options.parallel is not None and not 1 <= options.parallel <= 16:
@@ -98,7 +98,7 @@ def _bulk_options(options: ManyOptions) -> BulkOptions:
 
 
 def _wanted(node: Node, options: ManyOptions) -> Wanted:
-    from p2pqwen.operations.bulk_survey import wanted_repos
+    from p2pqwen.operations.archive.bulk_survey import wanted_repos
     from p2pqwen.values.snapshot_id import RepoId
 
     if options.org is None:

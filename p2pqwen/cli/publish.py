@@ -18,9 +18,9 @@ from p2pqwen.values.counted import counted
 if TYPE_CHECKING:
     from p2pqwen.index.diff import IndexDiff
     from p2pqwen.node import Node
-    from p2pqwen.operations.announce import Announced
-    from p2pqwen.operations.keys import Passphrase
-    from p2pqwen.operations.publish import Published
+    from p2pqwen.operations.publish.announce import Announced
+    from p2pqwen.operations.publish.keys import Passphrase
+    from p2pqwen.operations.publish.publish import Published
     from p2pqwen.values.snapshot_id import SnapshotId
 
 YesFlag = Annotated[bool, typer.Option("--yes", help="Do not ask before signing.")]
@@ -74,11 +74,11 @@ def publish(
     `p2pqwen seed` serves, and a signed pointer to it is put into the DHT.
     """
     from p2pqwen.node import open_node
-    from p2pqwen.operations.publish import publish as publish_library
-    from p2pqwen.operations.publish import publish_signed
-    from p2pqwen.operations.publish_check import choose_web_seeds
-    from p2pqwen.operations.publish_plan import Plan
-    from p2pqwen.operations.published_elsewhere import accepted_here, look_elsewhere
+    from p2pqwen.operations.publish.elsewhere import accepted_here, look_elsewhere
+    from p2pqwen.operations.publish.plan import Plan
+    from p2pqwen.operations.publish.publish import publish as publish_library
+    from p2pqwen.operations.publish.publish import publish_signed
+    from p2pqwen.operations.publish.web_seed_check import choose_web_seeds
 
     with Output(as_json=json_output) as out:
         node = open_node()
@@ -119,7 +119,7 @@ def publish(
 
 
 def _announce(node: Node, out: Output, done: Published, passphrase: Passphrase, *, dht: bool) -> Announced:
-    from p2pqwen.operations.announce import announce
+    from p2pqwen.operations.publish.announce import announce
 
     return announce(
         node.keys,

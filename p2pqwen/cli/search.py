@@ -25,10 +25,10 @@ def search(
     """Search the indexes of the trusted publishers; without words, list everything."""
     from p2pqwen.cli.index import entry_lines
     from p2pqwen.node import open_node
-    from p2pqwen.operations.listed_standing import listed_standings
-    from p2pqwen.operations.lookup import conflicts
-    from p2pqwen.operations.search import search as search_publishers
-    from p2pqwen.operations.upstream import gone_words
+    from p2pqwen.operations.archive.upstream import gone_words
+    from p2pqwen.operations.indexes.listed_standing import listed_standings
+    from p2pqwen.operations.indexes.lookup import conflicts
+    from p2pqwen.operations.indexes.search import search as search_publishers
 
     with Output(as_json=json_output) as out:
         node = open_node()

@@ -61,8 +61,8 @@ def seed(
     watch failed, watch cut off, gone, back.
     """
     from p2pqwen.node import open_node
-    from p2pqwen.operations.seed import Helpers
-    from p2pqwen.operations.seed import seed as seed_library
+    from p2pqwen.operations.node.seed import Helpers
+    from p2pqwen.operations.node.seed import seed as seed_library
     from p2pqwen.swarm.endpoint import Endpoint
 
     stop = _stop_on_signals()

@@ -10,7 +10,7 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
-    from p2pqwen.operations.service import UnitState
+    from p2pqwen.operations.node.service import UnitState
 
 app = typer.Typer(help="Have systemd run the node: as you, from login or boot on.", no_args_is_help=True)
 
@@ -34,7 +34,7 @@ def install(
     Settings belong into config.toml; a token for the Hub is not written into the unit.
     """
     from p2pqwen.node import open_node
-    from p2pqwen.operations.service import install as install_service
+    from p2pqwen.operations.node.service import install as install_service
 
     with Output(as_json=json_output) as out:
         node = open_node()
@@ -46,7 +46,7 @@ def install(
 def uninstall(json_output: JsonFlag = False) -> None:
     """Stop the service and take its unit away; the library stays."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.service import uninstall as uninstall_service
+    from p2pqwen.operations.node.service import uninstall as uninstall_service
 
     with Output(as_json=json_output) as out:
         _show(out, uninstall_service(open_node().service()), "removed")
@@ -56,7 +56,7 @@ def uninstall(json_output: JsonFlag = False) -> None:
 def status(json_output: JsonFlag = False) -> None:
     """Show whether the unit is installed, enabled and running."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.service import unit_state
+    from p2pqwen.operations.node.service import unit_state
 
     with Output(as_json=json_output) as out:
         found = unit_state(open_node().service())

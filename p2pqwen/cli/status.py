@@ -13,7 +13,7 @@ from p2pqwen.cli.output import Output, can_redraw
 if TYPE_CHECKING:
     from p2pqwen.library.state_store import StateStore
     from p2pqwen.node import Node
-    from p2pqwen.operations.status import Status
+    from p2pqwen.operations.control.status import Status
 
 
 def register(app: typer.Typer) -> None:
@@ -54,8 +54,8 @@ def _draw(node: Node, store: StateStore, found: Status, out: Output, *, once: bo
 
 def _fields(node: Node, store: StateStore, found: Status) -> dict[str, Any]:
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.hub_watch import last_round, watch_fields
-    from p2pqwen.operations.upstream import with_upstream
+    from p2pqwen.operations.archive.hub_watch import last_round, watch_fields
+    from p2pqwen.operations.archive.upstream import with_upstream
 
     return {
         "node": None if found.node is None else {"pid": found.node.pid, "listen": found.node.listen},
@@ -68,7 +68,7 @@ def _fields(node: Node, store: StateStore, found: Status) -> dict[str, Any]:
 def _lines(node: Node, store: StateStore, found: Status) -> list[str]:
     from p2pqwen.cli.status_table import plain_lines
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.upstream import gone_words
+    from p2pqwen.operations.archive.upstream import gone_words
 
     gone = {str(snapshot): gone_words(record) for snapshot, record in UpstreamStore(store).all().items()}
     held_back = [found.held_back] if found.held_back else []  # a table has it in its summary
@@ -78,7 +78,7 @@ def _lines(node: Node, store: StateStore, found: Status) -> list[str]:
 def _notes(node: Node, store: StateStore, found: Status) -> list[str]:
     from p2pqwen.index.entry import Upstream
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.hub_watch import last_round, watch_words
+    from p2pqwen.operations.archive.hub_watch import last_round, watch_words
 
     running = found.node
     notes = [

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from p2pqwen.hidden import covered
-from p2pqwen.operations.node_state import SnapshotState
-from p2pqwen.operations.status import Status
+from p2pqwen.operations.control.status import Status
+from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.values.byte_size import format_rate, format_size
 from p2pqwen.values.counted import counted
 from p2pqwen.values.printable_text import printable

@@ -21,11 +21,11 @@ from p2pqwen.values.counted import counted
 if TYPE_CHECKING:
     from p2pqwen.library.state_store import StateStore
     from p2pqwen.node import Node
-    from p2pqwen.operations.adopt import Adoption
-    from p2pqwen.operations.bring import Brought
-    from p2pqwen.operations.exchange import Exchanged
-    from p2pqwen.operations.fetch_request import FetchRequest
-    from p2pqwen.operations.health import HealthRow
+    from p2pqwen.operations.archive.adopt import Adoption
+    from p2pqwen.operations.archive.health import HealthRow
+    from p2pqwen.operations.archive.rebalance import Exchanged
+    from p2pqwen.operations.fetch.request import FetchRequest
+    from p2pqwen.operations.node.batch import Brought
     from p2pqwen.server.client import ControlClient
     from p2pqwen.stewardship.allocation import Decision
     from p2pqwen.stewardship.rebalance import Rebalance
@@ -68,8 +68,8 @@ class Network:
 
     def request(self, node: Node, snapshot: SnapshotId) -> FetchRequest:
         """Return a fetch into the library alone."""
-        from p2pqwen.operations.fetch import DEFAULT_TIMEOUT
-        from p2pqwen.operations.fetch_request import FetchRequest
+        from p2pqwen.operations.fetch.request import FetchRequest
+        from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT
 
         known = node.config.network
         return FetchRequest(
@@ -110,7 +110,7 @@ def adopt(
     """
     from p2pqwen.cli.health import open_here
     from p2pqwen.library.steward_store import StewardStore
-    from p2pqwen.operations.adopt import Wishes, plan_adoption
+    from p2pqwen.operations.archive.adopt import Wishes, plan_adoption
 
     size = parse_size(budget)
     network = Network(
@@ -157,8 +157,8 @@ def rebalance(
     """
     from p2pqwen.cli.health import open_here
     from p2pqwen.library.steward_store import StewardStore
-    from p2pqwen.operations.adopt import Wishes
-    from p2pqwen.operations.exchange import carry_out, plan_rebalance
+    from p2pqwen.operations.archive.adopt import Wishes
+    from p2pqwen.operations.archive.rebalance import carry_out, plan_rebalance
 
     network = Network(
         tuple(peer or ()), not no_web_seeds, timeout, not no_dht, not no_lsd, not no_upnp, not no_trackers
@@ -239,7 +239,7 @@ def _look(
 
 
 def _bring(node: Node, network: Network, snapshots: Sequence[SnapshotId], out: Output) -> list[Brought]:
-    from p2pqwen.operations.bring import bring_by_node, bring_here
+    from p2pqwen.operations.node.batch import bring_by_node, bring_here
 
     def request(snapshot: SnapshotId) -> FetchRequest:
         return network.request(node, snapshot)
@@ -272,7 +272,7 @@ def _exit(errors: Sequence[P2pqwenError | None]) -> None:
 
 
 def _adopted_fields(plan: Adoption, done: Sequence[Brought], *, dry_run: bool) -> dict[str, Any]:
-    from p2pqwen.operations.adopt import decision_fields
+    from p2pqwen.operations.archive.adopt import decision_fields
 
     allocation = plan.allocation
     return {
@@ -305,7 +305,7 @@ def _adopted_lines(plan: Adoption, done: Sequence[Brought], *, dry_run: bool) ->
 
 
 def _changed_fields(plan: Rebalance, done: Sequence[Exchanged], budget: int, *, dry_run: bool) -> dict[str, Any]:
-    from p2pqwen.operations.adopt import decision_fields
+    from p2pqwen.operations.archive.adopt import decision_fields
 
     return {
         "take": [decision_fields(one) for one in plan.take],

@@ -18,7 +18,7 @@ from p2pqwen.values.counted import counted
 if TYPE_CHECKING:
     from p2pqwen.library.trust_store import TrustedPublisher
     from p2pqwen.node import Node
-    from p2pqwen.operations.bundle_route import BundleRoute
+    from p2pqwen.operations.indexes.bundle_route import BundleRoute
 
     Way: TypeAlias = Callable[[], BundleRoute | None]
 
@@ -76,7 +76,7 @@ def add(
 def _add_by_link(node: Node, out: Output, text: str, index: str | None, way: Way) -> TrustedPublisher:
     from p2pqwen.errors import UsageError
     from p2pqwen.index.publisher_link import parse_publisher_link
-    from p2pqwen.operations.trust import add_by_link
+    from p2pqwen.operations.indexes.trust import add_by_link
 
     link = parse_publisher_link(text)
     if link.publisher is not None and index is not None:
@@ -90,9 +90,9 @@ def _add_by_link(node: Node, out: Output, text: str, index: str | None, way: Way
 
 def _add_by_id(node: Node, out: Output, publisher: str, index: str | None, way: Way) -> TrustedPublisher:
     from p2pqwen.mirrors.location import Location
-    from p2pqwen.operations.publisher_id import parse_publisher
-    from p2pqwen.operations.trust import add_publisher
-    from p2pqwen.operations.update import update
+    from p2pqwen.operations.indexes.publisher_id import parse_publisher
+    from p2pqwen.operations.indexes.trust import add_publisher
+    from p2pqwen.operations.indexes.update import update
 
     now = datetime.now(UTC)
     source = None if index is None else Location.of_user(index)
@@ -108,7 +108,7 @@ def _named(node: Node, out: Output, text: str, index: str | None, *, yes: bool) 
 
     from p2pqwen.errors import P2pqwenError, UsageError
     from p2pqwen.mirrors.location import Location, is_web
-    from p2pqwen.operations.trust import publisher_at
+    from p2pqwen.operations.indexes.trust import publisher_at
     from p2pqwen.user_path import user_path
 
     if index is not None or not (is_web(text) or user_path(text, "PUBLISHER").exists()):
@@ -146,7 +146,7 @@ def list_publishers(json_output: JsonFlag = False) -> None:
 def show(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> None:
     """Show a trusted publisher: name, keys, thresholds, where its index comes from."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.publisher_id import find_publisher
+    from p2pqwen.operations.indexes.publisher_id import find_publisher
 
     with Output(as_json=json_output) as out:
         store = open_node().trust
@@ -157,7 +157,7 @@ def show(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> None
 def remove(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> None:
     """Stop trusting a publisher and seeding its index; snapshots that came through it stay."""
     from p2pqwen.node import open_node
-    from p2pqwen.operations.publisher_id import find_publisher
+    from p2pqwen.operations.indexes.publisher_id import find_publisher
 
     with Output(as_json=json_output) as out:
         node = open_node()

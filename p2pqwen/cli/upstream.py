@@ -54,7 +54,7 @@ def check(targets: Targets = None, json_output: JsonFlag = False) -> None:
     from p2pqwen.errors import NetworkError
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.node import open_node
-    from p2pqwen.operations.upstream import check_upstream
+    from p2pqwen.operations.archive.upstream import check_upstream
 
     with Output(as_json=json_output) as out:
         node = open_node()
@@ -79,7 +79,7 @@ def check(targets: Targets = None, json_output: JsonFlag = False) -> None:
 
 def _wanted(node: Node, out: Output, targets: list[str] | None) -> list[SnapshotId]:
     from p2pqwen.errors import NotFoundError
-    from p2pqwen.operations.upstream import tracked
+    from p2pqwen.operations.archive.upstream import tracked
 
     found = tracked(node.library, node.keys, datetime.now(UTC), out.report)
     if not targets:
@@ -94,7 +94,7 @@ def _wanted(node: Node, out: Output, targets: list[str] | None) -> list[Snapshot
 
 
 def _rows(wanted: Iterable[SnapshotId], known: Mapping[SnapshotId, UpstreamRecord]) -> list[dict[str, Any]]:
-    from p2pqwen.operations.upstream import with_upstream
+    from p2pqwen.operations.archive.upstream import with_upstream
 
     return with_upstream(_names(wanted), known)
 

@@ -15,7 +15,7 @@ from p2pqwen.values.counted import counted
 if TYPE_CHECKING:
     from p2pqwen.library.snapshots import HeldSnapshot
     from p2pqwen.node import Node
-    from p2pqwen.operations.verify import Verification
+    from p2pqwen.operations.verify.verify import Verification
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +48,7 @@ def verify(
     taken first, from a bundle or a mirror.
     """
     from p2pqwen.node import open_node
-    from p2pqwen.operations.verify_target import verify_target
+    from p2pqwen.operations.verify.target import verify_target
 
     with Output(as_json=json_output) as out:
         node = open_node()
@@ -74,7 +74,7 @@ def verify(
 def _rise(target: str, node: Node, out: Output) -> None:
     """Take what a trusted index says more of a held snapshot, where it can be had; nothing here depends on it."""
     from p2pqwen.errors import P2pqwenError
-    from p2pqwen.operations.verify_target import held_snapshot
+    from p2pqwen.operations.verify.target import held_snapshot
 
     if target.endswith(".torrent") or Path(target).exists():
         return
@@ -110,7 +110,7 @@ def _error(target: str, found: Verification) -> VerificationError:
 
 
 def _held(target: str, node: Node) -> HeldSnapshot:
-    from p2pqwen.operations.verify_target import held_snapshot
+    from p2pqwen.operations.verify.target import held_snapshot
 
     if target.endswith(".torrent") or Path(target).exists():
         raise UsageError("--repair mends snapshots of the library", expected="REPO[@COMMIT]", got=target)
@@ -122,8 +122,8 @@ def _repair(
 ) -> dict[str, Any]:
     """Mend a snapshot and return what that took."""
     from p2pqwen.cli.network_options import swarm_settings
-    from p2pqwen.operations.fetch import FetchOptions
-    from p2pqwen.operations.repair import repair
+    from p2pqwen.operations.fetch.repair import repair
+    from p2pqwen.operations.fetch.run import FetchOptions
     from p2pqwen.swarm.endpoint import Endpoint
 
     for bad in found.bad:

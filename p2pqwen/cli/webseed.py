@@ -12,7 +12,7 @@ from p2pqwen.cli.output import Output, fail
 from p2pqwen.errors import NetworkError, VerificationError
 
 if TYPE_CHECKING:
-    from p2pqwen.operations.webseed_check import WebSeedCheck
+    from p2pqwen.operations.fetch.webseed_check import WebSeedCheck
     from p2pqwen.webseed.probe import BaseProbe
 
 
@@ -45,9 +45,9 @@ def check(
     Exit 3 if one serves wrong bytes, else 5 if some file is right nowhere.
     """
     from p2pqwen.node import open_node
-    from p2pqwen.operations.fetch_plan import Sources
-    from p2pqwen.operations.fetch_target import parse_target
-    from p2pqwen.operations.webseed_check import check_web_seeds
+    from p2pqwen.operations.fetch.plan import Sources
+    from p2pqwen.operations.fetch.target import parse_target
+    from p2pqwen.operations.fetch.webseed_check import check_web_seeds
     from p2pqwen.webseed.upstream import HubAccess
 
     with Output(as_json=json_output) as out:

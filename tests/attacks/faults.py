@@ -28,12 +28,12 @@ from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.mirrors.location import Location
-from p2pqwen.operations.keys import make_keys
-from p2pqwen.operations.publish import publish
-from p2pqwen.operations.publish_plan import Plan
-from p2pqwen.operations.rotate import rotate
-from p2pqwen.operations.trust import add_publisher
-from p2pqwen.operations.update import update
+from p2pqwen.operations.indexes.trust import add_publisher
+from p2pqwen.operations.indexes.update import update
+from p2pqwen.operations.publish.keys import make_keys
+from p2pqwen.operations.publish.plan import Plan
+from p2pqwen.operations.publish.publish import publish
+from p2pqwen.operations.publish.rotate import rotate
 from p2pqwen.values.digest import Sha256
 from tests.support.publishing import NOW
 

@@ -19,12 +19,12 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library, seal_of
 from p2pqwen.library.trust_store import TrustStore
-from p2pqwen.operations.bulk_survey import wanted_repos
-from p2pqwen.operations.health import watched_swarms
-from p2pqwen.operations.keys import init_keys
-from p2pqwen.operations.publish import publish
-from p2pqwen.operations.publish_plan import Plan
-from p2pqwen.operations.update import Asked, update_all
+from p2pqwen.operations.archive.bulk_survey import wanted_repos
+from p2pqwen.operations.archive.health import watched_swarms
+from p2pqwen.operations.indexes.update import Asked, update_all
+from p2pqwen.operations.publish.keys import init_keys
+from p2pqwen.operations.publish.plan import Plan
+from p2pqwen.operations.publish.publish import publish
 from p2pqwen.torrent.snapshot_torrent import check_recipe
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.bases import Base, Origin

@@ -18,12 +18,12 @@ from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.mirrors.location import Location
-from p2pqwen.operations.keys import init_keys
-from p2pqwen.operations.lookup import Found, check_torrent, find_entries, load_torrent
-from p2pqwen.operations.publish import publish
-from p2pqwen.operations.publish_plan import Plan
-from p2pqwen.operations.rotate import write_roots
-from p2pqwen.operations.trust import add_publisher
+from p2pqwen.operations.indexes.lookup import Found, check_torrent, find_entries, load_torrent
+from p2pqwen.operations.indexes.trust import add_publisher
+from p2pqwen.operations.publish.keys import init_keys
+from p2pqwen.operations.publish.plan import Plan
+from p2pqwen.operations.publish.publish import publish
+from p2pqwen.operations.publish.rotate import write_roots
 from p2pqwen.torrent.metainfo import parse_metainfo
 from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.values.snapshot_id import RepoId

@@ -11,8 +11,8 @@ from p2pqwen.errors import VerificationError
 from p2pqwen.library.home import Home
 from p2pqwen.manifest.lfs_pointer import pointer_bytes
 from p2pqwen.node import Node
-from p2pqwen.operations.publish import publish
-from p2pqwen.operations.publish_plan import Plan
+from p2pqwen.operations.publish.plan import Plan
+from p2pqwen.operations.publish.publish import publish
 from p2pqwen.torrent.metainfo import parse_metainfo
 from p2pqwen.values.digest import Sha256
 from tests.simulators.hub import HubSimulator
@@ -105,7 +105,7 @@ def test_76_a_web_seed_that_serves_it_is_told(user, tmp_path):
 
 def test_76_of_two_proven_torrents_of_one_commit_the_one_with_the_files_is_taken(tmp_path, monkeypatch):
     """Trusted publishers contradict one another, and both manifests fit the commit."""
-    from p2pqwen.operations import publish_plan
+    from p2pqwen.operations.publish import plan as publish_plan
 
     def published(name, files, **options):
         keeper = CommandLine(tmp_path / name)

@@ -13,9 +13,9 @@ from p2pqwen.hub.client import HubClient
 from p2pqwen.library.home import Home
 from p2pqwen.library.sealed import seal
 from p2pqwen.library.snapshots import Library
-from p2pqwen.operations.rebuild import rebuild
-from p2pqwen.operations.recipe_source import RecipeSource
-from p2pqwen.operations.wanted_torrent import WantedTorrent
+from p2pqwen.operations.preserve.rebuild import rebuild
+from p2pqwen.operations.preserve.recipe_source import RecipeSource
+from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
 from p2pqwen.values.digest import CommitId, Sha1
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.simulators.hub import HubSimulator

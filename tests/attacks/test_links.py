@@ -22,8 +22,8 @@ from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home as P2pqwenHome
 from p2pqwen.library.verified import Look
 from p2pqwen.node import Node
-from p2pqwen.operations.bundle import BundleNetwork, fetch_index, fetch_torrents, make_bundle
-from p2pqwen.operations.reuse import HeldFile, share
+from p2pqwen.operations.indexes.bundle import BundleNetwork, fetch_index, fetch_torrents, make_bundle
+from p2pqwen.operations.preserve.reuse import HeldFile, share
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.writable import WritableFiles, prove_writable
 from p2pqwen.torrent.info import build_info
@@ -351,7 +351,7 @@ def test_64_a_file_gets_no_second_name_while_somebody_may_be_writing_to_it(home:
 
 def test_64_a_file_that_changed_since_it_was_read_is_fetched_after_all(tmp_path: Path, monkeypatch) -> None:
     """Right when it was read, wrong when it is to be shared: it is refused then, and comes from the swarm."""
-    from p2pqwen.operations import reuse
+    from p2pqwen.operations.preserve import reuse
 
     user = CommandLine(tmp_path / "user")
     source = write_folder(tmp_path / "src", FILES)
@@ -366,7 +366,7 @@ def test_64_a_file_that_changed_since_it_was_read_is_fetched_after_all(tmp_path:
             weights.write_bytes(EVIL[WEIGHTS])
         return real(*given)
 
-    monkeypatch.setattr("p2pqwen.operations.fetch.take", late)
+    monkeypatch.setattr("p2pqwen.operations.fetch.run.take", late)
     with _seed(tmp_path / "seeder", tmp_path / "newer" / OTHER, OTHER) as port:
         options = ("--peer", f"127.0.0.1:{port}", *QUIET, "--no-web-seeds", "--no-hf-cache", "--timeout", "20")
         fetched = user.ok("fetch", torrent, *options)
@@ -467,7 +467,7 @@ def test_66_what_is_the_users_stays_as_it_is(tmp_path: Path) -> None:
 
 
 def test_65_a_node_reads_what_changed_under_it_before_it_serves_it_again(tmp_path: Path, monkeypatch) -> None:
-    from p2pqwen.operations import seed as seeding
+    from p2pqwen.operations.node import seed as seeding
 
     user = CommandLine(tmp_path / "user")
     source = write_folder(tmp_path / "src", FILES)

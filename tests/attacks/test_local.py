@@ -19,10 +19,10 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
-from p2pqwen.operations.keys import init_keys
-from p2pqwen.operations.publish import publish
-from p2pqwen.operations.publish_plan import Plan
-from p2pqwen.operations.update import SourceState
+from p2pqwen.operations.indexes.update import SourceState
+from p2pqwen.operations.publish.keys import init_keys
+from p2pqwen.operations.publish.plan import Plan
+from p2pqwen.operations.publish.publish import publish
 from tests.attacks.faults import rotate_work, trust_work
 from tests.attacks.victim import NOW, SIGNERS, TRUSTED_VERSION, Victim
 from tests.support.processes import ROOT

@@ -14,7 +14,7 @@ from p2pqwen.index.document import INDEX_FILE
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home
-from p2pqwen.operations.bundle import (
+from p2pqwen.operations.indexes.bundle import (
     BundleNetwork,
     fetch_index,
     fetch_torrents,

@@ -17,9 +17,9 @@ from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.pointer_store import PointerStore
-from p2pqwen.operations.bundle_route import BundleRoute
-from p2pqwen.operations.dht_access import DhtAccess
-from p2pqwen.operations.pointer import (
+from p2pqwen.operations.indexes.bundle_route import BundleRoute
+from p2pqwen.operations.indexes.dht_access import DhtAccess
+from p2pqwen.operations.indexes.pointer import (
     all_pointers,
     keep_pointers,
     pointer_address,

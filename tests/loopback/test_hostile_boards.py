@@ -23,10 +23,10 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.node import Node
-from p2pqwen.operations import bundle
-from p2pqwen.operations import update as update_module
-from p2pqwen.operations.bundle import BundleNetwork, fetch_index
-from p2pqwen.operations.update import LIMITS, Asked, SourceState, update, update_all
+from p2pqwen.operations.indexes import bundle
+from p2pqwen.operations.indexes import update as update_module
+from p2pqwen.operations.indexes.bundle import BundleNetwork, fetch_index
+from p2pqwen.operations.indexes.update import LIMITS, Asked, SourceState, update, update_all
 from p2pqwen.swarm.settings import SwarmSettings
 from tests.attacks.victim import NOW, SIGNERS, TRUSTED_VERSION, Victim
 from tests.simulators.hostile_peers import LIARS, METADATA, SLUGGARDS

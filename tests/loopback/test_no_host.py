@@ -13,7 +13,7 @@ from p2pqwen.config import load
 from p2pqwen.library.home import Home
 from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.node import Node
-from p2pqwen.operations.pointer import all_pointers
+from p2pqwen.operations.indexes.pointer import all_pointers
 from p2pqwen.swarm.dht import Dht
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.values.digest import Sha1, Sha256

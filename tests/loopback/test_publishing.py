@@ -428,7 +428,7 @@ def test_two_publishers_who_contradict_one_another(world: World, tmp_path: Path)
     """Both are shown; the manifest that proves to be the commit settles it; where none does, nothing is chosen."""
     from p2pqwen.errors import VerificationError
     from p2pqwen.library.trust_store import TrustStore
-    from p2pqwen.operations.lookup import choose, find_entries
+    from p2pqwen.operations.indexes.lookup import choose, find_entries
     from tests.support.publishing import NOW
 
     liar = World(tmp_path / "liar")

@@ -11,10 +11,10 @@ from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library, State
-from p2pqwen.operations.preserve import preserve
-from p2pqwen.operations.rebuild import rebuild
-from p2pqwen.operations.recipe_source import RecipeSource, recipe_sources, repo_of
-from p2pqwen.operations.wanted_torrent import WantedTorrent
+from p2pqwen.operations.preserve.from_hub import preserve
+from p2pqwen.operations.preserve.rebuild import rebuild
+from p2pqwen.operations.preserve.recipe_source import RecipeSource, recipe_sources, repo_of
+from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId

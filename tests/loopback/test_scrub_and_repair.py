@@ -12,7 +12,7 @@ from p2pqwen.config import load
 from p2pqwen.events import Notice
 from p2pqwen.library.verified import VerifiedFiles
 from p2pqwen.node import Node
-from p2pqwen.operations.scrub import ScrubStoppedError
+from p2pqwen.operations.verify.scrub import ScrubStoppedError
 from p2pqwen.torrent.metainfo import parse_metainfo
 from tests.support.archive import archive, node_of
 from tests.support.models import noise

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from p2pqwen.errors import P2pqwenError
-from p2pqwen.operations.service import Service
+from p2pqwen.operations.node.service import Service
 from tests.support.command import CommandLine
 
 FAKE = """#!/bin/sh

@@ -15,8 +15,8 @@ import pytest
 from rich.console import Console
 
 from p2pqwen.cli import status_table
-from p2pqwen.operations.node_state import NodeState, SnapshotState
-from p2pqwen.operations.status import Status
+from p2pqwen.operations.control.status import Status
+from p2pqwen.operations.node.state import NodeState, SnapshotState
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.nodes import quiet_config, row, seeding

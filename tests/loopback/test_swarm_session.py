@@ -18,7 +18,7 @@ import pytest
 
 from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, ignore
-from p2pqwen.operations.fetch_metadata import ask_for_layers
+from p2pqwen.operations.fetch.metadata import ask_for_layers
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.resume_data import Resume, unwrap, wrap

@@ -18,10 +18,10 @@ from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.pointer_store import PointerStore
-from p2pqwen.operations.bundle import BundleNetwork, make_bundle
-from p2pqwen.operations.bundle_route import STEP_SECONDS, BundleRoute
-from p2pqwen.operations.dht_access import DhtAccess
-from p2pqwen.operations.pointer import put_pointer
+from p2pqwen.operations.indexes.bundle import BundleNetwork, make_bundle
+from p2pqwen.operations.indexes.bundle_route import STEP_SECONDS, BundleRoute
+from p2pqwen.operations.indexes.dht_access import DhtAccess
+from p2pqwen.operations.indexes.pointer import put_pointer
 from p2pqwen.swarm.dht import Dht
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings

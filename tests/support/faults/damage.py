@@ -14,7 +14,7 @@ from pathlib import Path
 
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
-from p2pqwen.operations.verify import verify_held
+from p2pqwen.operations.verify.verify import verify_held
 from tests.support.command import CommandLine
 from tests.support.faults.judge import Judge
 from tests.support.faults.scenery import QUIET, Published, Scenery, fetched

@@ -22,9 +22,9 @@ from p2pqwen.library.snapshots import Library, State, seal_of
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.library.verified import Verified, VerifiedFiles
-from p2pqwen.operations.damage import look_for_damage
-from p2pqwen.operations.fetch_metadata import KeptMetadata
-from p2pqwen.operations.verify import verify_held
+from p2pqwen.operations.fetch.metadata import KeptMetadata
+from p2pqwen.operations.verify.damage import look_for_damage
+from p2pqwen.operations.verify.verify import verify_held
 from p2pqwen.swarm.resume_data import unwrap
 from tests.support.faults.scenery import Scenery
 

@@ -31,15 +31,15 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.state_store import StateStore
-from p2pqwen.operations.bundle import BundleNetwork, fetch_index, fetch_torrents, make_bundle
-from p2pqwen.operations.fetch import FetchOptions, FetchPlaces, fetch
-from p2pqwen.operations.fetch_plan import Sources
-from p2pqwen.operations.fetch_target import TorrentTarget
-from p2pqwen.operations.file_check import bad_pieces
-from p2pqwen.operations.library_import import ImportPlaces, import_models
-from p2pqwen.operations.preserve_folder import preserve_folder
-from p2pqwen.operations.repair import repair
-from p2pqwen.operations.scrub import Scrubber
+from p2pqwen.operations.fetch.import_folder import ImportPlaces, import_models
+from p2pqwen.operations.fetch.plan import Sources
+from p2pqwen.operations.fetch.repair import repair
+from p2pqwen.operations.fetch.run import FetchOptions, FetchPlaces, fetch
+from p2pqwen.operations.fetch.target import TorrentTarget
+from p2pqwen.operations.indexes.bundle import BundleNetwork, fetch_index, fetch_torrents, make_bundle
+from p2pqwen.operations.preserve.from_folder import preserve_folder
+from p2pqwen.operations.verify.file_check import bad_pieces
+from p2pqwen.operations.verify.scrub import Scrubber
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.progress import Phase, TorrentProgress
 from p2pqwen.swarm.session import Swarm
@@ -521,7 +521,7 @@ class Sequence:
                 for name in ("fetch.Swarm", "bundle.Swarm"):
                     stack.enter_context(mock.patch(f"p2pqwen.operations.{name}", make))
                 for name in ("_BATCH", "PUMP", "_LOOK_EVERY"):
-                    stack.enter_context(mock.patch(f"p2pqwen.operations.fetch_download.{name}", 0.0))
+                    stack.enter_context(mock.patch(f"p2pqwen.operations.fetch.download.{name}", 0.0))
             yield
 
     # Judging

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from p2pqwen.cli.help import manual
-from p2pqwen.operations import node_calls
+from p2pqwen.operations.control import api as node_calls
 from tests.support.command import CommandLine
 
 PAGES = manual()

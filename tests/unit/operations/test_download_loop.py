@@ -11,9 +11,9 @@ import pytest
 
 from p2pqwen.errors import DiskError, NetworkError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Progress
-from p2pqwen.operations.fetch_download import DownloadJob, download
-from p2pqwen.operations.trials import PATIENCE
+from p2pqwen.operations.fetch.download import DownloadJob, download
 from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.peer_isolation import PATIENCE
 from p2pqwen.swarm.problems import ContradictionError
 from p2pqwen.swarm.resume_data import unwrap, wrap
 from p2pqwen.torrent.metainfo import metainfo_from_info

@@ -14,8 +14,8 @@ from p2pqwen.events import Happened, Notice
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.verified import Verified, VerifiedFiles
-from p2pqwen.operations.limits import share_upload
-from p2pqwen.operations.seed import (
+from p2pqwen.operations.node.limits import share_upload
+from p2pqwen.operations.node.seed import (
     DHT_NODES_EVERY,
     LIBRARY_EVERY,
     LOADING,

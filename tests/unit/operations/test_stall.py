@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pqwen.operations.fetch_download import Stall
+from p2pqwen.operations.fetch.download import Stall
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import pytest
 from p2pqwen.errors import NetworkError
 from p2pqwen.events import Notice, Progress, ignore
 from p2pqwen.library.state_store import StateStore
-from p2pqwen.operations.choices import Choices, Transfer
-from p2pqwen.operations.counted_fetch import counted_fetch
-from p2pqwen.operations.fetch_jobs import FetchJobs
-from p2pqwen.operations.fetch_request import FetchRequest
-from p2pqwen.operations.limits import SLOWEST, TRICKLE, Limits
+from p2pqwen.operations.fetch.request import FetchRequest
+from p2pqwen.operations.node.counted_fetch import counted_fetch
+from p2pqwen.operations.node.jobs import FetchJobs
+from p2pqwen.operations.node.limits import SLOWEST, TRICKLE, Limits
+from p2pqwen.operations.node.preferences import Choices, Transfer
 from p2pqwen.values.snapshot_id import SnapshotId
 from tests.support.waiting import wait_until
 

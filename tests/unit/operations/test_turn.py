@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pqwen.operations.fetch_download import Turn
+from p2pqwen.operations.fetch.download import Turn
 
 
 class Clock:

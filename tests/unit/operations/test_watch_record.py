@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from p2pqwen.operations.hub_watch import WatchRecord, watch_fields, watch_words
+from p2pqwen.operations.archive.hub_watch import WatchRecord, watch_fields, watch_words
 
 START = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)

@@ -1,0 +1,143 @@
+"""What this node should hold, out of all that trusted indexes list: a plan with a reason for every snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+from p2pqwen.library.folders import device
+from p2pqwen.library.snapshots import Library, State
+from p2pqwen.library.trust_store import TrustedPublisher
+from p2pqwen.operations.archive.health import HealthRow
+from p2pqwen.stewardship.allocation import Allocation, Candidate, Decision, Disk, allocate
+from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.snapshot_id import SnapshotId
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """Globs over `ORG/MODEL`, or the model's name alone: what goes first, and what is left out."""
+
+    prefer: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a plan starts from: every swarm that matters, what this node is, and where it has room. Sizes in bytes.
+
+    `away`: snapshots on disks that are not here, with their sizes. `contradicted`: those for which trusted publishers
+    name different torrents.
+    """
+
+    rows: Sequence[HealthRow]
+    node: bytes
+    disks: Sequence[Disk]
+    now: datetime
+    away: Mapping[SnapshotId, int] = field(default_factory=dict)
+    contradicted: Collection[SnapshotId] = ()
+
+    @property
+    def held(self) -> list[HealthRow]:
+        """What is here, as far as it was wanted."""
+        return [row for row in self.rows if _is_held(row)]
+
+    @property
+    def used(self) -> int:
+        """Bytes that count against a budget."""
+        return sum(row.swarm.size for row in self.held) + sum(self.away.values())
+
+    def candidates(self, wishes: Wishes) -> list[Candidate]:
+        """Return what could be taken: listed, and not here yet. A fetch that was begun goes before all others."""
+        return [
+            Candidate(
+                row.swarm.snapshot,
+                row.swarm.size,
+                row.health,
+                preferred=row.swarm.held is not None or _any(wishes.prefer, row.swarm.snapshot),
+                refused=self._refusal(row.swarm.snapshot, wishes),
+            )
+            for row in self.rows
+            if row.swarm.listed and not _is_held(row)
+        ]
+
+    def _refusal(self, snapshot: SnapshotId, wishes: Wishes) -> str | None:
+        if snapshot in self.away:
+            return "held already, on a disk that is not here"
+        if _any(wishes.exclude, snapshot):
+            return "left out by --exclude"
+        if snapshot in self.contradicted:
+            return "trusted publishers contradict one another about it"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """A plan. `held` is what is here already and counts against the budget, which is for everything together."""
+
+    allocation: Allocation
+    held: tuple[Decision, ...]
+
+    @property
+    def chosen(self) -> tuple[Decision, ...]:
+        """What to fetch, in the order of need."""
+        return self.allocation.chosen
+
+
+def plan_adoption(now_is: Situation, wishes: Wishes, budget: int) -> Adoption:
+    """Choose within `budget` bytes; the same situation gives the same plan."""
+    held = tuple(Decision(row.swarm.snapshot, row.swarm.size, "held already") for row in now_is.held)
+    allocation = allocate(
+        now_is.candidates(wishes),
+        node=now_is.node,
+        budget=budget,
+        disks=now_is.disks,
+        now=now_is.now,
+        used=now_is.used,
+    )
+    return Adoption(allocation, held)
+
+
+def disks_of(library: Library) -> list[Disk]:
+    """Return where the library has room: of folders on one disk, the one with the least reserve; raises `DiskError`."""
+    found: dict[int, Disk] = {}
+    for folder in library.folders:
+        one = Disk(str(folder.root), folder.room)
+        disk = device(folder.root)
+        if disk not in found or found[disk].room < one.room:
+            found[disk] = one
+    return list(found.values())
+
+
+def _is_held(row: HealthRow) -> bool:
+    return row.swarm.held is not None and row.swarm.held.state is not State.INCOMPLETE
+
+
+def contradictions(publishers: Iterable[TrustedPublisher]) -> frozenset[SnapshotId]:
+    """Return the snapshots for which trusted publishers name different torrents."""
+    documents = [one.document for one in publishers if one.document is not None]
+    named: dict[SnapshotId, tuple[InfoHash, Sha256]] = {}
+    differing = set()
+    for document in documents:
+        for entry in document.entries:
+            torrent = entry.infohash, entry.manifest
+            if named.setdefault(entry.id, torrent) != torrent:
+                differing.add(entry.id)
+    return frozenset(differing)
+
+
+def decision_fields(one: Decision) -> dict[str, Any]:
+    """Return a row of a plan's JSON."""
+    snapshot = one.snapshot
+    return {"repo": str(snapshot.repo), "commit": str(snapshot.commit), "size": one.size, "reason": one.reason}
+
+
+def _any(patterns: Sequence[str], snapshot: SnapshotId) -> bool:
+    if not patterns:
+        return False
+    repo = snapshot.repo
+    return any(fnmatchcase(repo.text if "/" in pattern else repo.name, pattern) for pattern in patterns)

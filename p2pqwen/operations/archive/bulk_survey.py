@@ -1,0 +1,241 @@
+"""Look at every wanted repository before anything is downloaded: its commit, its size, and what is here already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from p2pqwen.containment import each
+from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError, UsageError
+from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.hub.cache import HubCache
+from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
+from p2pqwen.hub.failures import NotShownError
+from p2pqwen.library import durable
+from p2pqwen.library.folders import bytes_to_write
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.manifest.git_object import blob_oid
+from p2pqwen.manifest.licence import license_of_readme
+from p2pqwen.manifest.manifest import parse_manifest
+from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.operations.preserve.build import MAX_README_SIZE
+from p2pqwen.operations.preserve.from_hub import PreserveOptions, begun_elsewhere, check_against_listing
+from p2pqwen.operations.preserve.held_check import KnownDamage, nothing_known
+from p2pqwen.stewardship.bulk_plan import Survey
+from p2pqwen.stewardship.watchlist import MAX_WATCHLIST_SIZE, WatchedRepo, parse_watchlist
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.snapshot_id import SnapshotId
+
+SURVEY_WORKERS = 4
+GIVE_UP_AFTER = 8
+"""So many questions without any answer mean that the Hub is out of reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """A survey and, where the Hub answered, the listing the work will start from.
+
+    `unproven`: it is held as the Hub lists it, without proof that this is the commit.
+    """
+
+    survey: Survey
+    listing: HubSnapshot | None = None
+    unproven: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What somebody wants kept. Of `whole_orgs` every model that the Hub shows is among `repos`."""
+
+    repos: tuple[WatchedRepo, ...]
+    whole_orgs: frozenset[str] = frozenset()
+
+    def missing(self, held: Iterable[SnapshotId]) -> list[SnapshotId]:
+        """Return the held snapshots whose organisations were listed without them."""
+        listed = {one.repo for one in self.repos}
+        return [one for one in held if one.repo.org in self.whole_orgs and one.repo not in listed]
+
+
+def read_watchlist(path: Path) -> tuple[WatchedRepo, ...]:
+    """Read a watchlist file; raises `NotFoundError`, `DiskError`, `UsageError` for one that is none."""
+    try:
+        return parse_watchlist(durable.read(path, max_bytes=MAX_WATCHLIST_SIZE))
+    except FormatError as error:
+        raise UsageError(f"{path}: {error.what}", expected=error.expected, got=error.got) from error
+
+
+def wanted_repos(watchlist: Path | None, orgs: Sequence[str], hub: HubClient, report: Report = ignore) -> Wanted:
+    """Return what a watchlist names and what organisations show; a row of the list wins.
+
+    An organisation that the Hub does not show, or cannot be asked about, is told and stops neither the others nor the
+    watchlist. Raises what `read_watchlist` does; where nothing is left to look at, what was wrong with the first
+    organisation: `NotFoundError`, `NetworkError`.
+    """
+    rows = () if watchlist is None else read_watchlist(watchlist)
+    found = {(row.repo, row.revision): row for row in rows}
+    silent: list[P2pqwenError] = []
+
+    def show(org: str) -> str:
+        models = hub.models(org)
+        if not models:
+            raise NotFoundError(f"the Hub shows no models of {org}")
+        for model in models:
+            found.setdefault((model.repo, None), WatchedRepo(model.repo, license=model.license))
+        return org
+
+    def failed(org: str, error: P2pqwenError) -> None:
+        silent.append(error)
+        report(Notice("warning", f"{org}: {error.message}"))
+
+    shown = each(orgs, show, failed=failed)
+    if silent and not found:
+        raise silent[0]
+    return Wanted(tuple(found.values()), frozenset(shown))
+
+
+def survey_all(
+    wanted: Sequence[WatchedRepo],
+    *,
+    hub: HubClient,
+    cache: HubCache,
+    library: Library,
+    read_licenses: bool,
+    known_damage: KnownDamage = nothing_known,
+    report: Report = ignore,
+) -> list[Surveyed]:
+    """Ask the Hub about every wanted repository; one that cannot be asked about says why, and stops nothing.
+
+    What is held is compared with the list, and one that is otherwise has failed (`operations.held_check`).
+    `read_licenses`: read each snapshot's own README.md for its licence, which needs that one file.
+    """
+    surveyor = _Surveyor(hub, cache, library, known_damage, read_licenses=read_licenses)
+    found = _ask(wanted, surveyor, report)
+    silent = [one.survey.wanted for one in found if isinstance(one.survey.error, NetworkError)]
+    if silent and len(silent) < len(found):
+        # Refused by a rate limit, as a rule: by now the pace has been slowed, and the next try waits for its turn.
+        again = _ask(silent, surveyor, report)
+        found = [one for one in found if not isinstance(one.survey.error, NetworkError)] + again
+    return found
+
+
+def _ask(wanted: Sequence[WatchedRepo], surveyor: _Surveyor, report: Report) -> list[Surveyed]:
+    """Survey each; where the first answers are none at all, nobody else is asked for."""
+    found: list[Surveyed] = []
+    with ThreadPoolExecutor(SURVEY_WORKERS, "survey") as pool:
+        asked = {pool.submit(surveyor.survey, one): one for one in wanted}
+        try:
+            for answer in as_completed(asked):
+                found.append(surveyor.not_asked(asked[answer]) if answer.cancelled() else answer.result())
+                report(Progress("survey", len(found), len(wanted), str(asked[answer].repo), "repositories"))
+                if len(found) == GIVE_UP_AFTER and all(isinstance(one.survey.error, NetworkError) for one in found):
+                    for other in asked:
+                        other.cancel()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return found
+
+
+class _Surveyor:
+    def __init__(
+        self, hub: HubClient, cache: HubCache, library: Library, known_damage: KnownDamage, *, read_licenses: bool
+    ) -> None:
+        self._hub, self._cache, self._library, self._read_licenses = hub, cache, library, read_licenses
+        self._options = PreserveOptions(known_damage=known_damage)
+        held = library.all()
+        self._held = {one.id: one for one in held}
+        self._contents = _content_sizes(held)
+
+    def survey(self, wanted: WatchedRepo) -> Surveyed:
+        """Look at one repository."""
+        try:
+            listing = self._hub.resolve(wanted.repo, wanted.revision)
+        except P2pqwenError as error:
+            return self._failed(wanted, error, absent=isinstance(error, NotShownError))
+        try:
+            survey = self._describe(wanted, listing)
+        except P2pqwenError as error:
+            return self._failed(wanted, error)
+        return self._compared(survey, listing) if survey.held else Surveyed(survey, listing)
+
+    def not_asked(self, wanted: WatchedRepo) -> Surveyed:
+        """Return what is known of a repository that nobody asked about."""
+        return self._failed(wanted, NetworkError("not asked: the Hub did not answer about the others"))
+
+    def _failed(self, wanted: WatchedRepo, error: P2pqwenError, *, absent: bool = False) -> Surveyed:
+        earlier = sum(one.repo == wanted.repo for one in self._held)
+        return Surveyed(Survey(wanted, error=error, absent=absent, earlier=earlier, license=wanted.license))
+
+    def _describe(self, wanted: WatchedRepo, listing: HubSnapshot) -> Survey:
+        held = self._held.get(listing.snapshot)
+        whole = held is not None and held.state is State.COMPLETE
+        closed = "gated" if listing.gated else "private" if listing.private else None
+        survey = Survey(
+            wanted,
+            commit=listing.snapshot.commit,
+            size=sum(file.size for file in listing.files),
+            held=whole,
+            earlier=sum(one.repo == wanted.repo and one != listing.snapshot for one in self._held),
+            closed=closed,
+            license=wanted.license,
+        )
+        if whole or closed is not None:
+            return survey
+        license_ = self._license(listing) if self._read_licenses else wanted.license
+        return replace(survey, to_bring=self._to_bring(listing), license=license_)
+
+    def _compared(self, survey: Survey, listing: HubSnapshot) -> Surveyed:
+        """Compare what is held with what the Hub lists; it is unchanged only if both are the same."""
+        try:
+            held = self._held[listing.snapshot]
+            content = check_against_listing(held, listing, self._hub.endpoint, self._options, self._library)
+        except P2pqwenError as error:
+            return Surveyed(replace(survey, held=False, error=error), listing)
+        return Surveyed(survey, listing, unproven=content.provenance is not Provenance.PROVEN)
+
+    def _to_bring(self, listing: HubSnapshot) -> int:
+        """Return the bytes of files that are neither staged, nor in another snapshot, nor in the Hugging Face cache."""
+        staged = self._library.staged(listing.snapshot)
+        begun = self._library.other_stages(listing.snapshot)
+        return sum(file.size for file in listing.files if not self._is_here(listing, file, staged, begun))
+
+    def _is_here(self, listing: HubSnapshot, file: HubFile, staged: Path, begun: Sequence[Path]) -> bool:
+        if file.lfs_sha256 is not None and self._contents.get(file.lfs_sha256) == file.size:
+            return True
+        path = staged / file.path.text
+        if path.is_file() and path.stat().st_size == file.size:
+            return True
+        return self._cache.find(listing.snapshot.repo, file) is not None or begun_elsewhere(file, begun) is not None
+
+    def _license(self, listing: HubSnapshot) -> str | None:
+        readme = next((file for file in listing.files if file.path.text == "README.md"), None)
+        if readme is None or readme.size > MAX_README_SIZE:
+            return None
+        needed = bytes_to_write((file.size, None) for file in listing.files)
+        names = [file.path for file in listing.files]
+        folder = self._library.stage(listing.snapshot, needed, files=names)
+        with durable.disk_errors(f"read {folder / readme.path.text}"):
+            data = self._hub.download(listing, readme, folder).read_bytes()
+            if not _is(readme, data):  # of another try, by whoever's word
+                (folder / readme.path.text).unlink()
+                data = self._hub.download(listing, readme, folder).read_bytes()
+        return license_of_readme(data)
+
+
+def _is(file: HubFile, data: bytes) -> bool:
+    return blob_oid(data) == file.blob_oid if file.lfs_sha256 is None else Sha256.of(data) == file.lfs_sha256
+
+
+def _content_sizes(held: Iterable[HeldSnapshot]) -> dict[Sha256, int]:
+    """Return the size of every file of the library by its SHA-256; snapshots that cannot be read are passed over."""
+    found: dict[Sha256, int] = {}
+
+    def read(one: HeldSnapshot) -> None:
+        manifest = one.metainfo().manifest
+        if manifest is not None:
+            found.update((row.sha256, row.size) for row in parse_manifest(manifest).files)
+
+    each([one for one in held if one.state is not State.INCOMPLETE], read, failed=lambda *_: None)
+    return found

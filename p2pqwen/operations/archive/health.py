@@ -1,0 +1,211 @@
+"""How each swarm stands: what is watched, what was seen and is remembered, and the order by danger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Any
+
+from p2pqwen.containment import each, warn
+from p2pqwen.errors import NotFoundError
+from p2pqwen.events import Progress, Report, ignore
+from p2pqwen.index.entry import Upstream
+from p2pqwen.library.health_store import HealthStore
+from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.library.trust_store import TrustedPublisher
+from p2pqwen.operations.archive.probe import Look, WatchedSwarm, Ways, look_at
+from p2pqwen.operations.fetch.target import parse_target
+from p2pqwen.operations.node.state import SnapshotState
+from p2pqwen.stewardship.danger import danger_key, danger_of
+from p2pqwen.stewardship.swarm_health import Sighting, Source, SwarmHealth
+from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, health_of, remember
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.utc_time import format_time
+
+LOOK_AGAIN = timedelta(hours=1)
+"""A command asks again about what was last looked at longer ago."""
+PART = 70
+"""Swarms looked at together, so that what was seen is remembered as it goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRow:
+    """One swarm, for a table."""
+
+    swarm: WatchedSwarm
+    record: SwarmRecord
+    health: SwarmHealth
+
+
+def watched_swarms(
+    library: Library, publishers: Iterable[TrustedPublisher], report: Report = ignore
+) -> list[WatchedSwarm]:
+    """Return what trusted indexes list, and what is held besides; ordered by snapshot."""
+    held = {one.id: one for one in library.all()}
+    found: dict[SnapshotId, WatchedSwarm] = {}
+    entries = [entry for one in publishers if one.document is not None for entry in one.document.entries]
+    for entry in sorted(entries, key=lambda one: one.added):  # of one snapshot the last word counts
+        found[entry.id] = WatchedSwarm(
+            entry.id,
+            entry.infohash,
+            entry.size,
+            magnet=entry.magnet,
+            web_seeds=entry.web_seeds,
+            upstream=entry.upstream,
+            listed=True,
+            held=held.get(entry.id),
+        )
+    besides = [held[snapshot] for snapshot in held.keys() - found.keys()]
+    unlisted = each(
+        besides, lambda one: _of_torrent(one, one.metainfo()), failed=warn(report, attrgetter("torrent_path"))
+    )
+    found |= {one.snapshot: one for one in unlisted}
+    return [found[snapshot] for snapshot in sorted(found)]
+
+
+def health_rows(
+    swarms: Iterable[WatchedSwarm],
+    records: Mapping[SnapshotId, SwarmRecord],
+    upstream: Mapping[SnapshotId, Upstream],
+    now: datetime,
+) -> list[HealthRow]:
+    """Return how each swarm stands, in the order given."""
+    rows = []
+    for swarm in swarms:
+        record = records.get(swarm.snapshot, NEVER_SEEN)
+        rows.append(HealthRow(swarm, record, health_of(record, upstream.get(swarm.snapshot, swarm.upstream), now)))
+    return rows
+
+
+def by_danger(rows: Iterable[HealthRow], now: datetime) -> list[HealthRow]:
+    """Return the rows with the one most in danger first."""
+    return sorted(rows, key=lambda row: danger_key(row.swarm.snapshot, row.swarm.size, row.health, now))
+
+
+def due(
+    swarms: Iterable[WatchedSwarm],
+    records: Mapping[SnapshotId, SwarmRecord],
+    now: datetime,
+    again: timedelta,
+    asked: Mapping[SnapshotId, datetime] | None = None,
+) -> list[WatchedSwarm]:
+    """Return the swarms nobody has asked others about for so long, the longest first.
+
+    `asked`: when they were, whatever the answer. Who never answers must not be the next one for ever.
+    """
+
+    def last(swarm: WatchedSwarm) -> datetime | None:
+        record = records.get(swarm.snapshot, NEVER_SEEN)
+        times = [one.at for one in record.sightings if one.source is not Source.CONNECTIONS]
+        times += [] if record.web is None else [record.web.at]
+        times += [asked[swarm.snapshot]] if asked and swarm.snapshot in asked else []
+        return max(times, default=None)
+
+    waiting = [(at, swarm) for swarm in swarms if (at := last(swarm)) is None or now - at >= again]
+    waiting.sort(key=lambda row: (row[0] is not None, row[0] or now, row[1].snapshot))
+    return [swarm for _, swarm in waiting]
+
+
+def connections(rows: Iterable[SnapshotState], now: datetime) -> dict[SnapshotId, Look]:
+    """Return what a running node sees by itself; a copy that it seeds is one of those seen."""
+    return {
+        row.id: Look((Sighting(now, Source.CONNECTIONS, row.seeds + 1, row.peers + 1),))
+        for row in rows
+        if row.state == "seeding"
+    }
+
+
+def keep(store: HealthStore, looks: Mapping[SnapshotId, Look]) -> dict[SnapshotId, SwarmRecord]:
+    """Remember what was seen, and return what is remembered of those swarms now; raises `DiskError`."""
+
+    def folding(look: Look) -> Callable[[SwarmRecord], SwarmRecord]:
+        return lambda before: remember(before, look.sightings, look.web)
+
+    return store.change({snapshot: folding(look) for snapshot, look in looks.items() if look != Look()})
+
+
+def health_fields(row: HealthRow, now: datetime) -> dict[str, Any]:
+    """Return a row of `health --json`; what nobody knows is null."""
+    health, web = row.health, row.record.web
+    copies = health.copies(now)
+    return {
+        "repo": str(row.swarm.snapshot.repo),
+        "commit": str(row.swarm.snapshot.commit),
+        "size": row.swarm.size,
+        "danger": danger_of(health, now).value,
+        "seeds": health.seeds,
+        "peers": health.peers,
+        "estimated": health.estimated,
+        "copies": None if copies is None else round(copies, 1),
+        "trend": health.trend.value,
+        "looked": None if health.looked is None else format_time(health.looked),
+        "sources": sorted(one.source.value for one in row.record.sightings),
+        "last_complete_seen": None if health.last_complete_seen is None else format_time(health.last_complete_seen),
+        "web_seeds_ok": health.web_seeds_ok,
+        "web_seeds_asked": None if web is None else web.asked,
+        "upstream": health.upstream.value,
+        "held": None if row.swarm.held is None else row.swarm.held.state.value,
+        "listed": row.swarm.listed,
+    }
+
+
+async def look_for(
+    swarms: Sequence[WatchedSwarm],
+    store: HealthStore,
+    ways: Ways,
+    *,
+    own: Iterable[SnapshotState] = (),
+    seconds: float,
+    again: bool = False,
+    clock: Callable[[], datetime],
+    report: Report = ignore,
+) -> int:
+    """Look at those that are due (`again`: at all) for at most so many seconds; return how many were not reached.
+
+    `own` is what a running node sees by itself. What was seen is remembered at once; raises `DiskError`.
+    """
+    now = clock()
+    keep(store, connections(own, now))
+    records = store.all()
+    waiting = due(swarms, records, now, timedelta(0) if again else LOOK_AGAIN)
+    deadline = asyncio.get_running_loop().time() + seconds
+    done = 0
+    for start in range(0, len(waiting), PART):
+        part = waiting[start : start + PART]
+        left = deadline - asyncio.get_running_loop().time()
+        looks = await look_at(part, ways, records, clock=clock, seconds=left, report=report)
+        keep(store, looks)
+        if asyncio.get_running_loop().time() >= deadline:
+            return len(waiting) - done - sum(one != Look() for one in looks.values())
+        done += len(part)
+        report(Progress("look", done, len(waiting), "", "swarms"))
+    return 0
+
+
+def named(swarms: Sequence[WatchedSwarm], targets: Sequence[str]) -> list[WatchedSwarm]:
+    """Return the swarms that `REPO[@COMMIT]` name, all where none is named; raises `NotFoundError`, `UsageError`."""
+    if not targets:
+        return list(swarms)
+    found: dict[SnapshotId, WatchedSwarm] = {}
+    for target in targets:
+        parse_target(target)  # raises for what is no name at all
+        those = {one.snapshot: one for one in swarms if target in {str(one.snapshot), str(one.snapshot.repo)}}
+        if not those:
+            raise NotFoundError(f"{target} is neither held nor listed by a trusted index", hint="see `p2pqwen search`")
+        found |= those
+    return [found[snapshot] for snapshot in sorted(found)]
+
+
+def _of_torrent(held: HeldSnapshot, metainfo: Metainfo) -> WatchedSwarm:
+    return WatchedSwarm(
+        held.id,
+        metainfo.infohash,
+        metainfo.layout.total_size,
+        named=tuple(url for tier in metainfo.trackers for url in tier),
+        web_seeds=metainfo.web_seeds,
+        held=held,
+    )

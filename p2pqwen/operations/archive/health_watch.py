@@ -1,0 +1,119 @@
+"""Health in the background of a running node: a few swarms a minute, the longest unseen first, for as long as it runs.
+
+Bounded, however large the archive: at most `BATCH` swarms in `EVERY`, `QUERIES` DHT queries a second, one thread of
+the lowest priority. With more swarms each is only seen more seldom. scripts/bench_health.py says what it costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.library.health_store import HealthStore
+from p2pqwen.library.idle import make_thread_idle
+from p2pqwen.operations.archive.health import connections, due, keep
+from p2pqwen.operations.archive.probe import WatchedSwarm, Ways, look_at
+from p2pqwen.operations.node.state import SnapshotState
+from p2pqwen.stewardship.swarm_record import SwarmRecord
+from p2pqwen.values.snapshot_id import SnapshotId
+
+LOOK_EVERY = timedelta(hours=4)
+EVERY = 60.0
+FIRST = 5.0
+BATCH = 10
+QUERIES = 20.0
+OWN_EVERY = timedelta(minutes=10)
+LIST_EVERY = timedelta(minutes=15)
+"""Reading a large index, or the memory of very many swarms, is work as well."""
+STOP_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class HealthWatch:
+    """The watch of one node; a context manager that runs while the node does.
+
+    `swarms` lists what matters, `rows` what the node sees by itself; both may take long. While the node is not `ready`,
+    which loads its torrents first, nothing is looked at.
+    """
+
+    swarms: Callable[[], list[WatchedSwarm]]
+    rows: Callable[[], list[SnapshotState]]
+    store: HealthStore
+    ways: Ways
+    clock: Callable[[], datetime]
+    report: Report = ignore
+    ready: Callable[[], bool] = lambda: True
+    every: float = EVERY
+    _listed: datetime | None = None
+    _watched: list[WatchedSwarm] = field(default_factory=list)
+    _records: dict[SnapshotId, SwarmRecord] = field(default_factory=dict)
+    _asked: dict[SnapshotId, datetime] = field(default_factory=dict)
+    _own: datetime | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _looking: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
+
+    def __enter__(self) -> Self:
+        if self.ways.dht is not None:
+            self.ways = replace(self.ways, dht=replace(self.ways.dht, rate=QUERIES))
+        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End; a look that is under way is given up."""
+        self._stop.set()
+        if (looking := self._looking) is not None:
+            loop, task = looking
+            with contextlib.suppress(RuntimeError):  # it has just ended
+                loop.call_soon_threadsafe(task.cancel)
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it waits for somebody who has not answered yet, such as a name server."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def _run(self) -> None:
+        make_thread_idle()
+        wait = min(FIRST, self.every)
+        while not self._stop.wait(wait):
+            try:
+                if self.ready():
+                    wait = self.every
+                    asyncio.run(self._round())
+            except asyncio.CancelledError:
+                return
+            except P2pqwenError as error:
+                if not self._stop.is_set():
+                    self.report(Notice("warning", f"health: {error.message}"))
+
+    async def _round(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - we are in one
+        self._looking = asyncio.get_running_loop(), task
+        try:
+            now = self.clock()
+            if self._listed is None or now - self._listed >= LIST_EVERY:
+                self._listed, self._watched, self._records = now, self.swarms(), self.store.all()
+            if self._own is None or now - self._own >= OWN_EVERY:
+                self._own = now
+                self._records |= keep(self.store, connections(self.rows(), now))
+            waiting = due(self._watched, self._records, now, LOOK_EVERY, self._asked)[:BATCH]
+            if waiting and not self._stop.is_set():
+                looks = await look_at(waiting, self.ways, self._records, clock=self.clock)
+                self._records |= keep(self.store, looks)
+                self._asked |= dict.fromkeys((one.snapshot for one in waiting), now)
+        finally:
+            self._looking = None

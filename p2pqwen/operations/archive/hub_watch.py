@@ -1,0 +1,336 @@
+"""The node's watch on the Hub: from time to time it preserves what is new, and asks what of the library is still there.
+
+It runs on a thread of its own at the lowest priority, within the user's hours and download limit, and does what
+`preserve --watchlist` does. What came of a round is remembered; a round that was cut off begins again with the node,
+and finds what it had finished. Until then it is told as what it is: interrupted, and when. The record alone cannot say
+whether anybody works on it, since a node that was killed writes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from p2pqwen.errors import FormatError, Interruption, P2pqwenError
+from p2pqwen.events import Event, Happened, Notice, Progress, Report
+from p2pqwen.library.idle import Pace, make_thread_idle
+from p2pqwen.library.state_store import StateStore
+from p2pqwen.operations.archive.bulk_preserve import BulkOptions, BulkPlaces, BulkResult, bulk_preserve
+from p2pqwen.operations.archive.bulk_survey import Wanted
+from p2pqwen.operations.archive.upstream import check_upstream
+from p2pqwen.stewardship.bulk_plan import Action
+from p2pqwen.values.byte_size import format_size
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.utc_time import format_time, parse_time
+
+LOOK_EVERY = 5.0  # seconds between looks at what is due
+HELD_EVERY = 0.5  # and, which costs nothing, at whether the user's hours have begun
+SETTLE = timedelta(minutes=5)  # a node that has just started is asked for its snapshots, and asks nobody about them
+FIRST_RETRY = timedelta(minutes=5)
+ASK_AGAIN = timedelta(hours=1)  # after the Hub did not answer
+TELL_EVERY = 5.0  # seconds between notes of how far a round is
+SHOWN_FAILURES = 50
+STOP_SECONDS = 2.0  # for downloads to end: what comes in ends them, and what hangs is left to itself
+_DOCUMENT = "watch"
+_TIMES = ("started", "ended", "noted", "interrupted")
+
+
+class CutOffError(Interruption, P2pqwenError):
+    """The node stops, or the user's hours are over; the round goes on later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How often to preserve (None: there is nothing to preserve), and how often to ask (None: never)."""
+
+    every: timedelta | None
+    upstream_every: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRecord:
+    """The last round: begun, ended (None: it runs, or was cut off), what came of it, and how many in a row failed.
+
+    `noted`: when it was last known to run. `interrupted`: when it was cut off, where somebody could still write that.
+    """
+
+    started: datetime | None = None
+    ended: datetime | None = None
+    failed_rounds: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    noted: datetime | None = None
+    interrupted: datetime | None = None
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it was begun and has not ended."""
+        return self.started is not None and self.ended is None
+
+    def cut_off(self, *, node_runs: bool) -> datetime | None:
+        """Return when the round was interrupted, None where it was not, or still goes on in a node that runs."""
+        if not self.is_unfinished or (node_runs and self.interrupted is None):
+            return None
+        return self.interrupted or self.noted or self.started
+
+    def due(self, every: timedelta) -> datetime | None:
+        """Return when the next round is due, None for at once."""
+        if self.started is None or self.ended is None:
+            return None
+        if self.failed_rounds:  # 5 minutes, 10, 20 … but never less often than usual
+            return self.ended + min(every, FIRST_RETRY * (1 << min(self.failed_rounds - 1, 16)))
+        return self.started + every
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of the state store, which `status --json` shows."""
+        return {
+            "started": None if self.started is None else format_time(self.started),
+            "ended": None if self.ended is None else format_time(self.ended),
+            "noted": None if self.noted is None else format_time(self.noted),
+            "interrupted": None if self.interrupted is None else format_time(self.interrupted),
+            "failed_rounds": self.failed_rounds,
+            **self.facts,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read a document; anything else is no round."""
+        if not isinstance(value, dict):
+            return cls()
+        facts = {name: fact for name, fact in value.items() if name not in {*_TIMES, "failed_rounds"}}
+        try:
+            times = {name: None if value.get(name) is None else parse_time(value[name]) for name in _TIMES}
+            return cls(**times, failed_rounds=int(value["failed_rounds"]), facts=facts)
+        except (KeyError, TypeError, ValueError, FormatError):
+            return cls()
+
+
+def last_round(store: StateStore) -> WatchRecord:
+    """Return the last round of this home's node."""
+    return WatchRecord.from_json(store.get(_DOCUMENT))
+
+
+def watch_fields(record: WatchRecord, every: timedelta | None, *, node_runs: bool) -> dict[str, Any] | None:
+    """Return `watch` of `status --json`: None where nothing is watched and nothing ever was."""
+    if every is None and record.started is None:
+        return None
+    cut_off = record.cut_off(node_runs=node_runs)
+    return record.to_json() | {
+        "running": record.is_unfinished and cut_off is None,
+        "interrupted": None if cut_off is None else format_time(cut_off),
+        "next": None if every is None else _next(record, every),
+    }
+
+
+def watch_words(record: WatchRecord, every: timedelta, *, node_runs: bool) -> str:
+    """Return the line of `status`."""
+    if record.started is None:
+        return "watch      no round yet"
+    facts = record.facts
+    if (cut_off := record.cut_off(node_runs=node_runs)) is not None:
+        at, far = f"{cut_off:%Y-%m-%d %H:%M}", facts.get("progress")
+        return f"watch      interrupted {at}{f' at {far}' if far else ''}; it goes on with the node"
+    if record.ended is None:
+        return f"watch      since {record.started:%Y-%m-%d %H:%M}: {facts.get('progress') or 'looking at the Hub'}"
+    due = record.due(every)
+    then = f"; next {due:%Y-%m-%d %H:%M}" if due is not None else ""
+    if facts.get("error"):
+        return f"watch      {record.ended:%Y-%m-%d %H:%M}: {facts['error']}{then}"
+    counts = ", ".join(f"{facts.get(name, 0)} {name}" for name in ("preserved", "unchanged", "skipped", "failed"))
+    return f"watch      {record.ended:%Y-%m-%d %H:%M}: {counts}, {format_size(int(facts.get('bytes', 0)))}{then}"
+
+
+@dataclass(slots=True)
+class HubWatch:
+    """The watch of one node; a context manager that runs while the node does.
+
+    `wanted` names what to preserve and may raise; `tracked` names what to ask about. `held_back` says why nothing may
+    be transferred now, and nothing where it may.
+    """
+
+    schedule: Schedule
+    options: BulkOptions
+    places: BulkPlaces
+    store: StateStore
+    wanted: Callable[[], Wanted]
+    tracked: Callable[[], Iterable[SnapshotId]]
+    report: Report
+    held_back: Callable[[], str] = lambda: ""
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _told: float = 0.0
+    _cut_off: bool = False
+
+    def __enter__(self) -> Self:
+        self._interrupted()  # what a node before this one left unfinished, as it may have been killed
+        if self.schedule != Schedule(None, None):
+            self._thread = threading.Thread(target=self._run, name="hub watch", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
+
+    def keep_on(self) -> None:
+        """Raise `CutOffError` where the round has to end now; downloads call it as their bytes come."""
+        if self._stop.is_set():
+            raise CutOffError("the node stops")
+        if reason := self.held_back():
+            raise CutOffError(reason)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it was stopped in the middle of a read that has not come back yet."""
+        return self._thread is not None and (self._thread.is_alive() or self._cut_off)
+
+    def _wait(self, seconds: float) -> None:
+        self._stop.wait(seconds)
+
+    def _run(self) -> None:
+        make_thread_idle()
+        settled = self.places.clock() + min(SETTLE, self.schedule.upstream_every or SETTLE)
+        while not self._stop.is_set():
+            try:
+                now = self.places.clock()
+                if not self.held_back():
+                    self._preserve_if_due(now)
+                    if now >= settled:
+                        self._ask_if_due(now)
+            except CutOffError as error:
+                self._cut_off = True  # its downloads may be waiting for the Hub still
+                self._interrupted()
+                self.report(Happened("watch cut off", {"reason": error.message}))
+            except P2pqwenError as error:  # our own disk: the round could not be written down
+                self.report(Notice("warning", f"watch: {error.message}"))
+            self._stop.wait(self._pause())
+
+    def _pause(self) -> float:
+        """Return the seconds until something may be due."""
+        if self.held_back():
+            return HELD_EVERY
+        asking = LOOK_EVERY if self.schedule.upstream_every is None else self.schedule.upstream_every.total_seconds()
+        every = self.schedule.every
+        due = None if every is None else last_round(self.store).due(every)
+        preserving = LOOK_EVERY if due is None else (due - self.places.clock()).total_seconds()
+        return max(0.2, min(LOOK_EVERY, asking, preserving))
+
+    def _preserve_if_due(self, now: datetime) -> None:
+        every = self.schedule.every
+        before = last_round(self.store)
+        if every is None or ((due := before.due(every)) is not None and now < due):
+            return
+        self._remember(WatchRecord(now, None, before.failed_rounds))
+        self.report(Happened("watch started", {}))
+        try:
+            places = replace(self.places, sleep=self._wait)
+            result = bulk_preserve(self.wanted(), self.options, places, self._follow(now, before.failed_rounds))
+        except CutOffError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a round that fails is tried again; the node goes on seeding
+            message = error.message if isinstance(error, P2pqwenError) else f"{type(error).__name__}: {error}"
+            ended = WatchRecord(now, self.places.clock(), before.failed_rounds + 1, {"error": message})
+            self._remember(ended)
+            self.report(Happened("watch failed", {"error": message, "next": _next(ended, every)}))
+            return
+        self.keep_on()
+        ended = WatchRecord(now, self.places.clock(), 0, _facts(result))
+        self._remember(ended)
+        self.report(Happened("watch done", {**_counts(result), "bytes": result.size, "next": _next(ended, every)}))
+        self._tell("gone", result.vanished)
+
+    def _ask_if_due(self, now: datetime) -> None:
+        """Ask about every snapshot whose last answer is old."""
+        every = self.schedule.upstream_every
+        if every is None:
+            return
+        known = self.places.upstream.all()
+        old = [one for one in self.tracked() if one not in known or now - known[one].looked >= every]
+        if not old or self._asked_lately(now, every):
+            return
+        self.store.put("watch/upstream", {"asked": format_time(now)})
+        done = check_upstream(
+            old, self.places.hub, self.places.upstream, clock=self.places.clock, report=self._follow(now, 0)
+        )
+        self._tell("gone", done.vanished)
+        self._tell("back", done.returned)
+
+    def _asked_lately(self, now: datetime, every: timedelta) -> bool:
+        """Tell whether the Hub was asked and did not answer, so that it is not asked all the time."""
+        value = self.store.get("watch/upstream")
+        try:
+            return value is not None and now - parse_time(value["asked"]) < min(every, ASK_AGAIN)
+        except (KeyError, TypeError, FormatError):
+            return False
+
+    def _follow(self, started: datetime, failed_rounds: int) -> Report:
+        """Return the reporter of a round: progress goes to the record, and a stop ends it."""
+
+        def report(event: Event) -> None:
+            self.keep_on()
+            if not isinstance(event, Progress):
+                self.report(event)
+                return
+            now = self.places.clock()
+            if event.stage == "preserve" and now.timestamp() - self._told >= TELL_EVERY:
+                self._told = now.timestamp()
+                words = f"{event.detail}, {format_size(event.done)} of {format_size(event.total or 0)}"
+                self._remember(WatchRecord(started, None, failed_rounds, {"progress": words}))
+
+        return report
+
+    def _remember(self, record: WatchRecord) -> None:
+        noted = replace(record, noted=self.places.clock()) if record.is_unfinished else record
+        self.store.put(_DOCUMENT, noted.to_json())
+
+    def _interrupted(self) -> None:
+        """Note that nobody works on the last round any more, if it has not ended."""
+        try:
+            record = last_round(self.store)
+            if record.is_unfinished and record.interrupted is None:
+                at = self.places.clock() if self._cut_off else record.noted or record.started
+                self.store.put(_DOCUMENT, replace(record, interrupted=at).to_json())
+        except P2pqwenError as error:
+            self.report(Notice("warning", f"watch: {error.message}"))
+
+    def _tell(self, event: str, snapshots: Iterable[SnapshotId]) -> None:
+        for one in snapshots:
+            self.report(Happened(event, {"repo": str(one.repo), "commit": str(one.commit)}))
+
+
+def throttle(watch: Callable[[], HubWatch], rate: Callable[[], int]) -> Callable[[int], None]:
+    """Return what a download calls with its bytes: it waits where they come faster than `rate` (0: no limit)."""
+    paces: dict[int, Pace] = {}
+
+    def took(count: int) -> None:
+        watch().keep_on()
+        wanted = rate()
+        if wanted not in paces:
+            paces.clear()
+            paces[wanted] = Pace(wanted)
+        paces[wanted].took(count)
+
+    return took
+
+
+def _counts(result: BulkResult) -> dict[str, int]:
+    counts = {one.value: len(result.of(one)) for one in (Action.UNCHANGED, Action.SKIPPED, Action.FAILED)}
+    return {"preserved": len(result.done), **counts}
+
+
+def _facts(result: BulkResult) -> dict[str, Any]:
+    failures = [
+        {"repo": str(row.survey.wanted.repo), "reason": row.reason} for row in result.of(Action.FAILED)[:SHOWN_FAILURES]
+    ]
+    return {**_counts(result), "bytes": result.size, "failures": failures}
+
+
+def _next(record: WatchRecord, every: timedelta) -> str | None:
+    due = record.due(every)
+    return None if due is None else format_time(due)

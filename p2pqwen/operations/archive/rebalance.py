@@ -1,0 +1,137 @@
+"""Give well-kept snapshots up for endangered ones: the plan for what is held here, and carrying it out with care.
+
+Before anything is given up its swarm is judged once more; and wherever the disk allows, the new snapshot is here and
+verified before the old one goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.library.snapshots import HeldSnapshot, State
+from p2pqwen.operations.archive.adopt import Situation, Wishes
+from p2pqwen.operations.archive.health import HealthRow
+from p2pqwen.stewardship.allocation import Decision
+from p2pqwen.stewardship.rebalance import Exchange, Holding, Rebalance, rebalance, why_kept
+from p2pqwen.values.snapshot_id import SnapshotId
+
+
+class Hands(Protocol):
+    """What carrying a plan out needs, by a running node or in this process."""
+
+    def look(self, snapshots: Collection[SnapshotId]) -> Sequence[HealthRow]:
+        """Look at these swarms now, and return how they stand."""
+
+    def bring(self, snapshot: SnapshotId) -> None:
+        """Fetch a snapshot; raises `P2pqwenError`."""
+
+    def remove(self, snapshot: SnapshotId) -> None:
+        """Delete a held snapshot; raises `P2pqwenError`."""
+
+    def room(self) -> int:
+        """Return the bytes that may be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """What became of one exchange: what was taken and given up, and what stood in the way."""
+
+    plan: Exchange
+    taken: bool = False
+    given: tuple[SnapshotId, ...] = ()
+    error: P2pqwenError | None = None
+
+
+def plan_rebalance(now_is: Situation, wishes: Wishes, budget: int, pinned: Collection[SnapshotId] = ()) -> Rebalance:
+    """Plan one round of changes within `budget` bytes."""
+    return rebalance(
+        now_is.candidates(wishes),
+        holdings(now_is.held, pinned),
+        node=now_is.node,
+        budget=budget,
+        now=now_is.now,
+        room=max((disk.room for disk in now_is.disks), default=0),
+        used=now_is.used,
+    )
+
+
+def holdings(rows: Sequence[HealthRow], pinned: Collection[SnapshotId]) -> list[Holding]:
+    """Return what may be talked about giving up: whole snapshots."""
+    return [
+        Holding(
+            row.swarm.snapshot,
+            row.swarm.size,
+            held_since(row.swarm.held),
+            row.health,
+            pinned=row.swarm.snapshot in pinned,
+            listed=row.swarm.listed,
+        )
+        for row in rows
+        if row.swarm.held is not None and row.swarm.held.state is State.COMPLETE
+    ]
+
+
+def held_since(held: HeldSnapshot) -> datetime:
+    """Return since when a snapshot is here for certain: its torrent may have been written anew since it came."""
+    return datetime.fromtimestamp(held.torrent_path.stat().st_mtime, UTC)
+
+
+def carry_out(
+    exchanges: Sequence[Exchange],
+    hands: Hands,
+    *,
+    node: bytes,
+    pinned: Callable[[], Collection[SnapshotId]],
+    clock: Callable[[], datetime],
+    report: Report = ignore,
+) -> list[Exchanged]:
+    """Carry exchanges out; one that fails stops no other, and gives up nothing it has no reason for any more."""
+    return [_one(exchange, hands, node, pinned, clock, report) for exchange in exchanges]
+
+
+def _one(
+    plan: Exchange,
+    hands: Hands,
+    node: bytes,
+    pinned: Callable[[], Collection[SnapshotId]],
+    clock: Callable[[], datetime],
+    report: Report,
+) -> Exchanged:
+    given: list[SnapshotId] = []
+    taken = False
+
+    def give() -> None:
+        for gone in plan.give:
+            _require_still(gone, hands, node, pinned(), clock())
+        for gone in plan.give:
+            hands.remove(gone.snapshot)
+            given.append(gone.snapshot)
+
+    try:
+        if plan.give and plan.take.size > hands.room():
+            give()
+        hands.bring(plan.take.snapshot)
+        taken = True
+        if not given:
+            give()
+    except P2pqwenError as error:
+        report(Notice("warning", error.message))
+        return Exchanged(plan, taken, tuple(given), error)
+    return Exchanged(plan, taken, tuple(given))
+
+
+def _require_still(gone: Decision, hands: Hands, node: bytes, pinned: Collection[SnapshotId], now: datetime) -> None:
+    """Raise `P2pqwenError` unless a snapshot may still be given up."""
+    for one in holdings(hands.look([gone.snapshot]), pinned):
+        if one.snapshot != gone.snapshot:
+            continue
+        reason = why_kept(one, node, now)
+        if reason is None:
+            return
+        raise P2pqwenError(f"{gone.snapshot} stays after all: {reason}")
+    raise P2pqwenError(f"{gone.snapshot} is not here any more")

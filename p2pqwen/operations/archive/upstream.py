@@ -1,0 +1,133 @@
+"""Ask the Hub whether it still shows snapshots, and remember the answers with their dates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from p2pqwen.containment import first_of
+from p2pqwen.errors import NetworkError, P2pqwenError
+from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.hub.client import HubClient
+from p2pqwen.index.entry import Upstream
+from p2pqwen.library.key_store import KeyStore
+from p2pqwen.library.snapshots import Library
+from p2pqwen.library.upstream_store import UpstreamStore
+from p2pqwen.operations.indexes.own_index import last_published
+from p2pqwen.stewardship.upstream import UpstreamRecord, returned, vanished
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.utc_time import format_time
+
+ASKING_WORKERS = 4
+GIVE_UP_AFTER = 5
+"""So many snapshots in a row without any answer mean that the Hub itself is out of reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamCheck:
+    """One round of questions: how many were answered, and what is newly gone or back."""
+
+    asked: int
+    answered: int
+    vanished: tuple[SnapshotId, ...]
+    returned: tuple[SnapshotId, ...]
+
+
+def tracked(library: Library, keys: KeyStore, now: datetime, report: Report = ignore) -> list[SnapshotId]:
+    """Return the snapshots whose state on the Hub matters here: what is held, and what this home's index lists."""
+    found = {one.id for one in library.all()}
+    try:
+        published = last_published(keys, now) if keys.exists else None
+    except P2pqwenError as error:
+        report(Notice("warning", f"the index that was published last cannot be read: {error.message}"))
+        published = None
+    if published is not None:
+        found |= {entry.id for entry in published.document.entries}
+    return sorted(found)
+
+
+def upstream_fields(record: UpstreamRecord | None) -> dict[str, str | None]:
+    """Return what the JSON of a snapshot says of it on the Hub."""
+    if record is None:
+        return {
+            "upstream": Upstream.UNKNOWN.value,
+            "upstream_since": None,
+            "upstream_looked": None,
+            "upstream_last_present": None,
+        }
+    return {
+        "upstream": record.state.value,
+        "upstream_since": format_time(record.since),
+        "upstream_looked": format_time(record.looked),
+        "upstream_last_present": None if record.last_present is None else format_time(record.last_present),
+    }
+
+
+def with_upstream(rows: Iterable[dict[str, Any]], known: Mapping[SnapshotId, UpstreamRecord]) -> list[dict[str, Any]]:
+    """Return rows that name a `repo` and a `commit` with what is known of each on the Hub."""
+    by_name = {str(snapshot): record for snapshot, record in known.items()}
+    return [row | upstream_fields(by_name.get(f"{row['repo']}@{row['commit']}")) for row in rows]
+
+
+def gone_words(record: UpstreamRecord | None) -> str:
+    """Return the words for a snapshot that the Hub no longer shows, else nothing."""
+    if record is None or record.state is not Upstream.GONE:
+        return ""
+    return f"gone from the Hub since {record.since:%Y-%m-%d}"
+
+
+def note_upstream(
+    store: UpstreamStore, snapshot: SnapshotId, *, shown: bool, now: datetime, report: Report = ignore
+) -> tuple[UpstreamRecord | None, UpstreamRecord]:
+    """Remember one answer of the Hub, and return what was known and what is; what vanished or is back is announced."""
+    before, after = store.observe(snapshot, shown=shown, now=now)
+    if vanished(before, after):
+        report(Notice("warning", f"gone from the Hub: {snapshot}; this copy may be among the last"))
+    elif returned(before, after):
+        report(Notice("info", f"back on the Hub: {snapshot}"))
+    return before, after
+
+
+def check_upstream(
+    snapshots: Iterable[SnapshotId],
+    hub: HubClient,
+    store: UpstreamStore,
+    *,
+    clock: Callable[[], datetime],
+    report: Report = ignore,
+) -> UpstreamCheck:
+    """Ask about every snapshot; one without an answer keeps what is known of it."""
+    wanted = sorted(set(snapshots))
+    answered = silent = 0
+    gone: list[SnapshotId] = []
+    back: list[SnapshotId] = []
+    with ThreadPoolExecutor(ASKING_WORKERS, "upstream") as pool:
+        for start in range(0, len(wanted), ASKING_WORKERS):
+            part = wanted[start : start + ASKING_WORKERS]
+            for snapshot, shown in zip(part, pool.map(lambda one: _shown(one, hub, report), part), strict=True):
+                if shown is None:
+                    silent += 1
+                    continue
+                silent = 0
+                answered += 1
+                before, after = note_upstream(store, snapshot, shown=shown, now=clock(), report=report)
+                if vanished(before, after):
+                    gone.append(snapshot)
+                elif returned(before, after):
+                    back.append(snapshot)
+            report(Progress("ask the Hub", min(start + len(part), len(wanted)), len(wanted), "", "snapshots"))
+            if silent >= GIVE_UP_AFTER and not answered:
+                report(Notice("warning", "the Hub does not answer; what is known of it stays as it was"))
+                break
+    return UpstreamCheck(len(wanted), answered, tuple(gone), tuple(back))
+
+
+def _shown(snapshot: SnapshotId, hub: HubClient, report: Report) -> bool | None:
+    def failed(_: SnapshotId, error: P2pqwenError) -> None:
+        if not isinstance(error, NetworkError):
+            report(Notice("info", f"{snapshot}: {error.message}"))
+
+    return first_of([snapshot], hub.serves, failed=failed)

@@ -1,0 +1,336 @@
+"""Look at everything a node needs and say what is wrong with it, and what to do about each.
+
+A finding is `ok` where nothing speaks against it: nobody can prove from inside that a port is open, and the text says
+how much is known. Looking changes nothing, except a probe file that is written to each library folder and removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import secrets
+import socket
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from p2pqwen.errors import P2pqwenError, UsageError
+from p2pqwen.library import durable
+from p2pqwen.library.folders import LibraryFolder
+from p2pqwen.library.home import Home
+from p2pqwen.library.snapshots import Library
+from p2pqwen.library.trust_store import TrustedPublisher
+from p2pqwen.operations.indexes.dht_access import DhtAccess
+from p2pqwen.operations.indexes.update import STALE_DAYS
+from p2pqwen.operations.node.limits import Limits, allowance
+from p2pqwen.operations.verify.scrub import ScrubRecord
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.reach import Reach
+from p2pqwen.values.byte_size import format_size
+from p2pqwen.values.counted import counted
+from p2pqwen.values.proxy import Proxies
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+ENOUGH_DHT_NODES = 8  # one bucket (BEP 5); fewer answer few lookups
+TIME_TO_BE_FOUND = timedelta(hours=1)
+TIME_TO_FIND = timedelta(minutes=2)
+ENOUGH_FILES = 1024
+"""Open files: 256 of the library and 500 connections (swarm.settings), and what else a program has."""
+_PRIVATE = 0o077
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: `detail` is what was seen, `advice` what to do where it is not `ok`."""
+
+    check: str
+    ok: bool
+    detail: str
+    advice: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row of `doctor --json`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningNode:
+    """What a running node says of itself."""
+
+    pid: int
+    listen: str
+    started: datetime
+    reach: Reach
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """What is looked at. `hub_time` asks the Hub what time it is; raises `P2pqwenError` when it cannot be reached.
+
+    `listen` is the address a node would take; `dht` the way into it, None where it is switched off. `now` is UTC.
+    """
+
+    home: Home
+    library: Library
+    node: RunningNode | None
+    listen: Endpoint
+    dht: DhtAccess | None
+    hub_endpoint: str
+    hub_time: Callable[[], datetime | None]
+    publishers: Sequence[TrustedPublisher]
+    publishes: bool
+    scrubs: Mapping[str, ScrubRecord]
+    now: Callable[[], datetime]
+    limits: Limits = field(default_factory=Limits)
+    uploaded_this_month: int = 0
+    proxies: Proxies = field(default_factory=Proxies)
+
+
+def examine(patient: Patient) -> Iterator[Finding]:
+    """Yield a finding for each check, as it is made."""
+    yield _node(patient)
+    yield _port(patient)
+    yield _dht(patient)
+    yield _proxy(patient)
+    hub, hub_time = _hub(patient)
+    yield hub
+    yield _clock(patient, hub_time)
+    yield from _index(patient)
+    yield from _disks(patient)
+    yield _rot(patient)
+    yield _limits(patient)
+    yield _permissions(patient)
+    yield _files()
+
+
+def _node(patient: Patient) -> Finding:
+    node = patient.node
+    if node is None:
+        advice = "`p2pqwen seed` runs one; `p2pqwen service install` keeps one running"
+        return Finding("node", ok=False, detail="no node is running, so nothing is served", advice=advice)
+    return Finding("node", ok=True, detail=f"process {node.pid} has been running for {_since(patient, node)}")
+
+
+def _port(patient: Patient) -> Finding:
+    node = patient.node
+    if node is None:
+        return _free_port(patient.listen)
+    listens = [Endpoint.parse(text) for text in node.listen.split(", ")]
+    port = ", ".join(str(one.port) for one in dict.fromkeys(listens))
+    if all(one.is_loopback for one in listens):
+        advice = f"start it with --listen 0.0.0.0:{listens[0].port}, or set [network] listen in config.toml"
+        return Finding("port", ok=False, detail=f"{node.listen} is reached from this machine alone", advice=advice)
+    if node.reach.incoming:
+        return Finding("port", ok=True, detail=f"peers from outside have come in on port {port}")
+    if node.reach.mapped:
+        mapped = ", ".join(map(str, node.reach.mapped))
+        return Finding("port", ok=True, detail=f"the router opened port {mapped}; nobody from outside has come in yet")
+    if patient.now() - node.started < TIME_TO_BE_FOUND:
+        detail = f"nobody from outside has come in on port {port} in {_since(patient, node)}, which is not long"
+        return Finding("port", ok=True, detail=detail)
+    return Finding(
+        "port",
+        ok=False,
+        detail=f"nobody from outside has come in on port {port} in {_since(patient, node)}",
+        advice=f"forward port {port} (TCP and UDP) to this machine in your router and let it through the firewall; "
+        "until then you only give to those whom you find",
+    )
+
+
+def _proxy(patient: Patient) -> Finding:
+    """Say which way HTTP goes out; a password is never shown."""
+    try:
+        found = {scheme: patient.proxies.proxy_for(scheme) for scheme in ("http", "https")}
+    except UsageError as error:
+        return Finding("proxy", ok=False, detail=error.message, advice="mend the variable, or unset it")
+    ways = [f"{scheme} goes through {proxy.address}" for scheme, proxy in found.items() if proxy is not None]
+    if not ways:
+        return Finding("proxy", ok=True, detail="none is named: http and https go out directly")
+    ways += [f"{scheme} goes out directly" for scheme, proxy in found.items() if proxy is None]
+    excepted = ", ".join(("this machine", *patient.proxies.exceptions))
+    detail = f"{'; '.join(ways)}; without it: {excepted}. Peers, the DHT and trackers are asked directly"
+    return Finding("proxy", ok=True, detail=detail)
+
+
+def _free_port(listen: Endpoint) -> Finding:
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen.host, listen.port))
+        except OSError as error:
+            advice = "end the program that has it, or choose another with [network] listen in config.toml"
+            return Finding("port", ok=False, detail=f"cannot have {listen}: {error.strerror}", advice=advice)
+    return Finding("port", ok=True, detail=f"{listen} is free for a node")
+
+
+def _dht(patient: Patient) -> Finding:
+    if patient.dht is None:
+        return Finding("dht", ok=True, detail="switched off: peers are found by trackers, LSD and --peer alone")
+    node = patient.node
+    if node is not None and node.reach.dht_nodes is None:
+        return Finding("dht", ok=True, detail="the node runs without it: see --no-dht, [network] dht")
+    if node is not None and node.reach.dht_nodes is not None:
+        count, young = node.reach.dht_nodes, patient.now() - node.started < TIME_TO_FIND
+        detail = f"the node knows {count} nodes" + (f" after {_since(patient, node)}" if young else "")
+    else:
+        count, young = asyncio.run(_answering(patient.dht)), False
+        detail = f"{count} nodes answered"
+    if count >= ENOUGH_DHT_NODES or young:
+        return Finding("dht", ok=True, detail=detail)
+    return Finding(
+        "dht",
+        ok=False,
+        detail=detail,
+        advice="let UDP out through the firewall, or name nodes to begin with: [network] dht_bootstrap in config.toml",
+    )
+
+
+async def _answering(access: DhtAccess) -> int:
+    async with access.open() as dht:
+        await dht.find_nodes(secrets.token_bytes(20))
+        return len(dht.good_nodes)
+
+
+def _hub(patient: Patient) -> tuple[Finding, datetime | None]:
+    try:
+        answered = patient.hub_time()
+    except P2pqwenError as error:
+        advice = "peers and other web seeds are enough to fetch; to preserve, look at the network, proxy or HF_ENDPOINT"
+        return Finding("hub", ok=False, detail=error.message, advice=error.hint or advice), None
+    return Finding("hub", ok=True, detail=f"{patient.hub_endpoint} answers"), answered
+
+
+def _clock(patient: Patient, hub_time: datetime | None) -> Finding:
+    now = patient.now()
+    advice = "set it, for instance with `timedatectl set-ntp true`: limits, schedules and the age of an index go by it"
+    if hub_time is not None:
+        off = now - hub_time
+        detail = f"{abs(off.total_seconds()):.0f} s {'ahead of' if off > timedelta(0) else 'behind'} the Hub's"
+        ok = abs(off) <= CLOCK_TOLERANCE
+        return Finding("clock", ok=ok, detail=detail, advice=None if ok else advice)
+    documents = [one.document for one in patient.publishers]
+    newest = max((one.issued for one in documents if one is not None), default=now)
+    if newest - now > timedelta(days=1):
+        detail = f"{now:%Y-%m-%d} is before the index that was signed on {newest:%Y-%m-%d}"
+        return Finding("clock", ok=False, detail=detail, advice=advice)
+    return Finding("clock", ok=True, detail=f"{now:%Y-%m-%d %H:%M} UTC; there is nobody to compare it with")
+
+
+def _index(patient: Patient) -> Iterator[Finding]:
+    if not patient.publishers:
+        detail = "no publisher is trusted" + (", this home publishes itself" if patient.publishes else "")
+        advice = "`p2pqwen trust add PUBLISHER_ID --index URL`, or models cannot be fetched by name"
+        yield Finding("index", ok=patient.publishes, detail=detail, advice=None if patient.publishes else advice)
+    for one in patient.publishers:
+        name = one.name or f"publisher {str(one.publisher)[:12]}"
+        if one.document is None:
+            advice = "`p2pqwen index update`, after `p2pqwen trust add` with an --index that works"
+            yield Finding("index", ok=False, detail=f"{name}: no index has been accepted yet", advice=advice)
+            continue
+        days = (patient.now() - one.document.issued).days
+        ok, ago = days <= STALE_DAYS, "today" if days <= 0 else "yesterday" if days == 1 else f"{days} days ago"
+        detail = f"{name}: {counted(len(one.document.entries), 'snapshot')}, signed {ago}"
+        advice = "`p2pqwen index update`; what it lists stays valid, its publisher may be gone"
+        yield Finding("index", ok=ok, detail=detail, advice=None if ok else advice)
+
+
+def _disks(patient: Patient) -> Iterator[Finding]:
+    for folder in patient.library.folders:
+        yield _disk(folder)
+    away = patient.library.away()
+    for folder in patient.library.missing_folders:
+        held = sum(one.folder.is_relative_to(folder.root) for one in away)
+        yield Finding(
+            "disk",
+            ok=False,
+            detail=f"{folder.root} is not here" + (f", with {counted(held, 'snapshot')}" if held else ""),
+            advice="connect and mount its disk; a folder that is new must be made first: "
+            f"`mkdir -p {folder.root}` once its disk is mounted",
+        )
+
+
+def _disk(folder: LibraryFolder) -> Finding:
+    probe = folder.root / f".p2pqwen-probe-{os.getpid()}"
+    try:
+        durable.write(probe, b"", mode=durable.SHARED)
+        durable.remove(probe)
+        room = folder.room
+    except P2pqwenError as error:
+        return Finding("disk", ok=False, detail=error.message, advice=error.hint or f"look at {folder.root}")
+    detail = f"{format_size(room)} for more in {folder.root}, beyond {format_size(folder.reserve)} of reserve"
+    advice = "free some space, lower the reserve, or name a folder on another disk: [library] folders in config.toml"
+    return Finding("disk", ok=room > 0, detail=detail, advice=None if room else advice)
+
+
+def _rot(patient: Patient) -> Finding:
+    held = {str(one.id) for one in patient.library.all()}
+    damaged = sorted(name for name, record in patient.scrubs.items() if record.damage and name in held)
+    if not damaged:
+        done = sum(record.finished is not None for name, record in patient.scrubs.items() if name in held)
+        detail = f"nothing is known to be damaged; {done} of {len(held)} snapshots were read whole since they came"
+        return Finding("rot", ok=True, detail=detail)
+    shown = ", ".join(damaged[:3]) + (", …" if len(damaged) > 3 else "")
+    return Finding(
+        "rot",
+        ok=False,
+        detail=f"{len(damaged)} snapshots are damaged: {shown}",
+        advice=f"`p2pqwen verify {damaged[0]} --repair`, and look at that disk: `smartctl -a`",
+    )
+
+
+def _limits(patient: Patient) -> Finding:
+    limits, local = patient.limits, patient.now().astimezone()
+    allowed = allowance(limits, now=local, uploaded_this_month=patient.uploaded_this_month)
+    if not allowed.may_transfer:
+        detail = f"nothing is sent or fetched now, at {local:%H:%M}: {allowed.reason}"
+        advice = "it goes on by itself; `p2pqwen limits` shows all limits, and with `--hours always` it goes on now"
+        return Finding("limits", ok=False, detail=detail, advice=advice)
+    if not allowed.may_upload:
+        detail = f"nothing is sent now: {allowed.reason}"
+        advice = "it goes on next month, or with more: `p2pqwen limits --monthly-upload SIZE`, 0 for no limit"
+        return Finding("limits", ok=False, detail=detail, advice=advice)
+    sent = f"{format_size(patient.uploaded_this_month)} sent this month"
+    if limits.monthly_upload:
+        sent = f"{format_size(patient.uploaded_this_month)} of {format_size(limits.monthly_upload)} sent this month"
+    within = f"; it is {local:%H:%M}, within {', '.join(map(str, limits.hours))}" if limits.hours else ""
+    return Finding("limits", ok=True, detail=f"{sent}{within}")
+
+
+def _permissions(patient: Patient) -> Finding:
+    home = patient.home
+    if home.is_open:
+        advice = f"`chmod 700 {home.root}`; share models by a library folder elsewhere, or the Hugging Face cache"
+        if home.is_shared:
+            advice = "point P2PQWEN_HOME at a folder of its own: other things live in this one"
+        detail = f"others on this machine may look into {home.root}"
+        return Finding("permissions", ok=False, detail=detail, advice=advice)
+    private = [*home.keys.glob("*.pem"), home.root / "control.json", home.root / "control.sock", home.known_peers]
+    private += [home.state, *home.log.glob("*"), *home.locks.glob("*.lock")]
+    open_ones = [path for path in private if path.exists() and stat.S_IMODE(path.stat().st_mode) & _PRIVATE]
+    if open_ones:
+        advice = "`chmod 600 " + " ".join(map(str, open_ones)) + "`"
+        detail = f"others on this machine may read {', '.join(path.name for path in open_ones)}"
+        return Finding("permissions", ok=False, detail=detail, advice=advice)
+    if home.root.exists() and not os.access(home.root, os.R_OK | os.W_OK | os.X_OK):
+        advice = f"give it to the user who runs this: `chown -R {os.getuid()} {home.root}`"
+        return Finding("permissions", ok=False, detail=f"{home.root} cannot be written to", advice=advice)
+    return Finding("permissions", ok=True, detail=f"{home.root} is ours, its keys are private")
+
+
+def _files() -> Finding:
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ok = allowed == resource.RLIM_INFINITY or allowed >= ENOUGH_FILES
+    advice = None if ok else f"raise it: `ulimit -n {4 * ENOUGH_FILES}`, or LimitNOFILE= of the service"
+    return Finding("open files", ok=ok, detail=f"{allowed} may be open at once", advice=advice)
+
+
+def _since(patient: Patient, node: RunningNode) -> str:
+    seconds = max(0.0, (patient.now() - node.started).total_seconds())
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} seconds"

@@ -1,0 +1,174 @@
+"""What a user may say about snapshots and limits, with a running node or without one: the same rules, one place.
+
+Every method takes and returns plain values, those of the commands' `--json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from p2pqwen.errors import NotFoundError, P2pqwenError, UsageError
+from p2pqwen.library.folders import AwayError
+from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.operations.node.limits import Limits, Priority, allowance
+from p2pqwen.operations.node.preferences import Choice, Choices
+from p2pqwen.operations.verify.target import held_snapshot
+from p2pqwen.values.snapshot_id import SnapshotId
+
+_LIMITS = ("upload", "download", "monthly_upload", "hours")
+
+Fields = dict[str, Any]
+
+
+class Fetching(Protocol):
+    """The fetches of a running node, by snapshot."""
+
+    def snapshots(self) -> list[SnapshotId]:
+        """Return the snapshots being fetched."""
+
+    def end(self, snapshot: SnapshotId) -> None:
+        """End the fetch of a snapshot."""
+
+
+@dataclass(slots=True)
+class SnapshotCalls:
+    """The calls. `changed` makes a running node look at once; `remove_held` lets it drop what it serves first.
+
+    Without a node `removed` is told what is gone.
+    """
+
+    library: Library
+    choices: Choices
+    changed: Callable[[], None] = lambda: None
+    remove_held: Callable[[HeldSnapshot], None] | None = None
+    fetching: Fetching | None = None
+    removed: Callable[[SnapshotId], None] = lambda _: None
+
+    def pause(self, given: Mapping[str, Any]) -> Fields:
+        """Pause `target`."""
+        return self._chosen(given, lambda one: self.choices.pause(one, paused=True))
+
+    def resume(self, given: Mapping[str, Any]) -> Fields:
+        """Let `target` go on."""
+        return self._chosen(given, lambda one: self.choices.pause(one, paused=False))
+
+    def pin(self, given: Mapping[str, Any]) -> Fields:
+        """Keep `target` whatever happens."""
+        return self._chosen(given, lambda one: self.choices.pin(one, pinned=True))
+
+    def unpin(self, given: Mapping[str, Any]) -> Fields:
+        """Let `target` be given up or removed again."""
+        return self._chosen(given, lambda one: self.choices.pin(one, pinned=False))
+
+    def prioritise(self, given: Mapping[str, Any]) -> Fields:
+        """Set the `priority` of `target`."""
+        priority = Priority.read(_text(given, "priority"))
+        return self._chosen(given, lambda one: self.choices.prioritise(one, priority))
+
+    def remove(self, given: Mapping[str, Any]) -> Fields:
+        """Delete `target` from the library, or end its fetch where nothing is held yet."""
+        target = _text(given, "target")
+        try:
+            held = held_snapshot(target, self.library)
+        except AwayError as error:
+            self._refuse_pinned(error.snapshot)
+            self.library.forget(error.snapshot)  # its files stay where they are
+            self.choices.forget(error.snapshot)
+            return _removed(error.snapshot, None)
+        except NotFoundError:
+            snapshot = self._fetched(target)
+            if snapshot is None or self.fetching is None:
+                raise
+            self.fetching.end(snapshot)
+            self.choices.forget(snapshot)
+            return _removed(snapshot, None)
+        self._refuse_pinned(held.id)
+        if self.remove_held is not None:
+            self.remove_held(held)
+        else:
+            self.library.remove(held)
+            self.choices.forget(held.id)
+            self.removed(held.id)
+        return _removed(held.id, held.folder)
+
+    def limits(self, given: Mapping[str, Any]) -> Fields:
+        """Change limits where any is given (as people write them, None for as it is), and return them all."""
+        if unknown := given.keys() - set(_LIMITS):
+            raise UsageError(f"there is no limit {min(unknown)!r}", expected=", ".join(_LIMITS))
+        words = {name: _optional(given, name) for name in _LIMITS}
+        if any(word is not None for word in words.values()):
+            limits = self.choices.change_limits(lambda before: before.changed(**words))
+            self.changed()
+        else:
+            limits = self.choices.limits()
+        return limits_fields(limits, self.choices, datetime.now().astimezone())
+
+    def _refuse_pinned(self, snapshot: SnapshotId) -> None:
+        if self.choices.of(snapshot).pinned:
+            raise P2pqwenError(f"{snapshot} is pinned", hint=f"`p2pqwen unpin {snapshot}` first")
+
+    def _chosen(self, given: Mapping[str, Any], change: Callable[[SnapshotId], Choice]) -> Fields:
+        target = _text(given, "target")
+        try:
+            snapshot = held_snapshot(target, self.library).id
+        except NotFoundError:
+            found = self._fetched(target)
+            if found is None:
+                raise
+            snapshot = found
+        choice = change(snapshot)
+        self.changed()
+        return {"repo": str(snapshot.repo), "commit": str(snapshot.commit), **choice.to_json()}
+
+    def _fetched(self, target: str) -> SnapshotId | None:
+        running = [] if self.fetching is None else self.fetching.snapshots()
+        named = [one for one in running if target in {str(one), one.repo.text}]
+        if len(named) > 1:
+            raise P2pqwenError(f"several snapshots of {target} are being fetched", hint="name the commit")
+        return named[0] if named else None
+
+
+def limits_fields(limits: Limits, choices: Choices, now: datetime) -> Fields:
+    """Return what `limits --json` says; `now` is local time."""
+    used = choices.month(now)
+    allowed = allowance(limits, now=now, uploaded_this_month=used.uploaded)
+    return {
+        **limits.to_json(),
+        "uploaded_this_month": used.uploaded,
+        "downloaded_this_month": used.downloaded,
+        "may_upload": allowed.may_upload,
+        "may_transfer": allowed.may_transfer,
+        "reason": allowed.reason or None,
+    }
+
+
+def stream_of(lines: Iterator[Fields], problem: Callable[[P2pqwenError], Fields]) -> Iterator[Fields]:
+    """Return lines with their errors as JSON."""
+    for line in lines:
+        error = line.get("error")
+        yield {"error": problem(error)} if isinstance(error, P2pqwenError) else line
+
+
+def _removed(snapshot: SnapshotId, path: Path | None) -> Fields:
+    shown = None if path is None else str(path)
+    return {"removed": [{"repo": str(snapshot.repo), "commit": str(snapshot.commit), "path": shown}]}
+
+
+def _text(given: Mapping[str, Any], name: str) -> str:
+    value = given.get(name)
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"the call needs {name}", expected="a text")
+    return value
+
+
+def _optional(given: Mapping[str, Any], name: str) -> str | None:
+    value = given.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    if type(value) is int:
+        return str(value)
+    raise UsageError(f"limit {name!r}", expected="a text, as `p2pqwen limits` takes it", got=type(value).__name__)

@@ -1,0 +1,117 @@
+"""The files of a fetch on disk: room for them, and whether they are right."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from p2pqwen.hub.git_attributes import lfs_paths
+from p2pqwen.library import durable
+from p2pqwen.library.folders import device
+from p2pqwen.library.hashing import FileDigests, hash_file
+from p2pqwen.library.snapshots import Library
+from p2pqwen.library.space import allocated, require_free
+from p2pqwen.manifest.lfs_pointer import pointer_oid
+from p2pqwen.manifest.manifest import FileRow, Manifest
+from p2pqwen.operations.preserve.build import make_manifest
+from p2pqwen.operations.preserve.reuse import OnDisk
+from p2pqwen.operations.verify.file_check import difference
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import SnapshotId
+
+_ATTRIBUTES = RepoPath(".gitattributes")
+MAX_ATTRIBUTES = 1 << 20
+
+
+def require_room(
+    folder: Path,
+    metainfo: Metainfo,
+    files: Collection[RepoPath] | None,
+    *,
+    here: OnDisk,
+    library: Library,
+    copy_to: Path | None,
+) -> None:
+    """Refuse with `DiskError` when the missing bytes do not fit; `copy_to` is a folder that gets copies as well.
+
+    A file with a second name gets bytes of its own before it is written to, unless it is had. A cache on another file
+    system cannot share blocks with the library, so everything stands there twice.
+    """
+    wanted = [file for file in metainfo.files if files is None or file.path in files]
+    with durable.disk_errors(f"look at {folder}"):
+        missing = sum(_to_write(folder / file.path.text, file.size) for file in wanted if file.path not in here.had)
+        far = (one for one in here.had.values() if one.source is not None)
+        missing += sum(one.size for one in far if one.source and device(one.source.path) != device(folder))
+    library.require_room(folder, missing)
+    if copy_to is not None and device(copy_to) != device(folder):
+        require_free(copy_to, sum(file.size for file in wanted))
+
+
+def make_empty_files(folder: Path, metainfo: Metainfo, files: Collection[RepoPath] | None) -> None:
+    """Create the empty ones of these files, which no piece holds; one that is there is not touched.
+
+    Raises `DiskError`.
+    """
+    for file in metainfo.files:
+        if file.size == 0 and (files is None or file.path in files):
+            path = folder / file.path.text
+            with durable.disk_errors(f"create {path}"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if not path.exists():
+                    path.touch()
+
+
+def check_files(
+    metainfo: Metainfo,
+    manifest: Manifest | None,
+    folder: Path,
+    wanted: Sequence[RepoPath],
+    digests: Mapping[RepoPath, FileDigests],
+) -> dict[RepoPath, FileDigests]:
+    """Compare what was hashed with the manifest (and with the torrent, where its hashes were made too).
+
+    A file whose digest is missing or wrong is read once more, from the disk it was written out to. Returns every
+    file's digests; raises `VerificationError` that names the first file that is really wrong.
+    """
+    rows = {} if manifest is None else {row.path: row for row in manifest.files}
+    layout = metainfo.layout
+    good: dict[RepoPath, FileDigests] = {}
+    for index, file in enumerate(layout.files):
+        if file.path not in wanted:
+            continue
+        found, row = digests.get(file.path), rows.get(file.path)
+        if found is None or difference(metainfo, index, row, found) is not None:
+            found = hash_file(
+                folder / file.path.text, piece_length=layout.piece_length, padded=layout.pad_after(index) > 0
+            )
+        if (problem := difference(metainfo, index, row, found)) is not None:
+            raise problem.error(file.path)
+        good[file.path] = found
+    return good
+
+
+def rebuild_manifest(
+    snapshot: SnapshotId, metainfo: Metainfo, digests: Mapping[RepoPath, FileDigests], folder: Path
+) -> Manifest:
+    """Make a manifest from the bytes, for a torrent that came without one: unproven, and LFS as .gitattributes says."""
+    paths = [file.path for file in metainfo.files]
+    attributes = b""
+    if _ATTRIBUTES in digests and digests[_ATTRIBUTES].size <= MAX_ATTRIBUTES:
+        attributes = durable.read(folder / _ATTRIBUTES.text, max_bytes=MAX_ATTRIBUTES)
+    in_lfs = lfs_paths(attributes, (path for path in paths if digests[path].size))
+    rows = [_row(path, digests[path], lfs=path in in_lfs) for path in paths]
+    return make_manifest(snapshot, rows, folder, commit_object=None, tree_rows=None)
+
+
+def _row(path: RepoPath, digests: FileDigests, *, lfs: bool) -> FileRow:
+    oid = pointer_oid(digests.sha256, digests.size) if lfs else digests.git_blob
+    if oid is None:
+        raise ValueError(f"the git blob id of {path} was not computed")
+    return FileRow(path, digests.size, digests.sha256, oid, lfs)
+
+
+def _to_write(path: Path, size: int) -> int:
+    """Return the bytes that a download will still write into a file."""
+    shared = path.is_file() and path.stat().st_nlink > 1
+    return size if shared else max(0, size - allocated(path))

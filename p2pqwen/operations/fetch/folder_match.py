@@ -1,0 +1,164 @@
+"""Which files below a folder are a snapshot's, told by size and content; names only say where to look first.
+
+Programs lay models out in ways of their own, and add files: ModelScope writes `Qwen3-0___6B` for `Qwen3-0.6B` and puts
+`.msc`, `.mv` and `configuration.json` beside the model; LM Studio keeps one GGUF of many at `publisher/repository/`;
+Ollama calls a blob `sha256-<hex>` after its content. What is more there than the snapshot has is left alone, and named.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.library.hashing import hash_file
+from p2pqwen.manifest.manifest import FileRow, Manifest
+from p2pqwen.operations.indexes.known_torrents import KnownTorrent
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_place import cache_folder
+
+MAX_DEPTH = 8
+"""How far below a given folder files are looked for: `.ollama/models/manifests/hf.co/org/name` and its like."""
+SKIPPED = frozenset({".git", ".cache", ".staging", "node_modules", "__pycache__"})
+MAX_READ = 8
+"""How many files of the right size are read in search of one of another name."""
+_NAMED_BY_HASH = re.compile(r"(?:sha256[-:])?([0-9a-f]{64})", re.ASCII)
+_ALONE = ".gguf"  # a file that is a model by itself, as in a repository of quantisations
+
+
+@dataclass(frozen=True, slots=True)
+class FolderMatch:
+    """Files that may be a snapshot's: all of it or most, or, where `chosen` is not None, those of its files alone.
+
+    `root` is the folder they are in. `ignored` are files beside them that the snapshot does not have.
+    """
+
+    root: Path
+    files: Mapping[RepoPath, Path]
+    bytes: int
+    chosen: tuple[RepoPath, ...] | None = None
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class FolderFiles:
+    """Every file below a folder, but for what is `apart`; read from the disk when it is made."""
+
+    top: Path
+    apart: Callable[[Path], bool] = lambda _: False
+    _by_size: dict[int, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    _totals: dict[Path, int] = field(default_factory=lambda: defaultdict(int))
+    _names: set[str] = field(default_factory=set)
+    _hashes: dict[Path, Sha256 | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._names = {_plain(part) for part in self.top.absolute().parts[-3:]}
+        if self.apart(self.top):
+            return
+        for parent, folders, files in os.walk(self.top):
+            here = Path(parent)
+            self._names |= {_plain(here.name), _plain(f"{here.parent.name}/{here.name}")}
+            folders[:] = sorted(name for name in folders if name not in SKIPPED and not self.apart(here / name))
+            if len(here.relative_to(self.top).parts) >= MAX_DEPTH:
+                folders.clear()
+            for name in sorted(files):
+                self._add(here / name)
+
+    def may_hold(self, known: KnownTorrent) -> bool:
+        """Tell whether it is worth reading a torrent: something here is called so, or a folder holds about as much."""
+        repo = known.id.repo
+        called = {repo.name, cache_folder(repo), str(known.id.commit)}
+        called |= {f"{repo.org}{join}{repo.name}" for join in ("--", "_", "__", "-")}
+        if known.is_open or self._names & {_plain(name) for name in called}:
+            return True
+        margin = known.size // 10
+        return any(abs(total - known.size) <= margin for total in self._totals.values())
+
+    def find(self, manifest: Manifest) -> list[FolderMatch]:
+        """Return what may be this snapshot, the most first."""
+        rows = [row for row in manifest.files if row.size]
+        roots: dict[Path, dict[RepoPath, Path]] = defaultdict(dict)
+        for row in rows:
+            for path in self._by_size.get(row.size, ()):
+                if (root := _root_of(path, row.path)) is not None:
+                    roots[root][row.path] = path
+        found = [self._match(rows, root, files) for root, files in roots.items()] or [self._match(rows, None, {})]
+        return sorted((one for one in found if one is not None), key=lambda one: -one.bytes)
+
+    def _match(self, rows: list[FileRow], root: Path | None, files: dict[RepoPath, Path]) -> FolderMatch | None:
+        named = bool(files)
+        for row in rows:
+            if row.path not in files and (path := self._elsewhere(row, root)) is not None:
+                files[row.path] = path
+        here = [row for row in rows if row.path in files]
+        chosen = None
+        if 2 * sum(row.size for row in here) <= sum(row.size for row in rows):
+            here = [row for row in here if row.path.text.lower().endswith(_ALONE) and self._is(files[row.path], row)]
+            chosen = tuple(row.path for row in here)
+        if not here:
+            return None
+        taken = {row.path: files[row.path] for row in here}
+        place = root or taken[max(here, key=lambda row: row.size).path].parent
+        ignored = self._beside(place, taken) if named else ()
+        return FolderMatch(place, taken, sum(row.size for row in here), chosen, ignored)
+
+    def _elsewhere(self, row: FileRow, root: Path | None) -> Path | None:
+        """Return a file of another name, or at another place, that holds what the row says."""
+        same_size = self._by_size.get(row.size, [])
+        if by_hash := next((path for path in same_size if _named_hash(path) == str(row.sha256)), None):
+            return by_hash
+        others = [path for path in same_size if _named_hash(path) is None]
+        near = sorted(others, key=lambda path: (path.name != row.path.parts[-1], root not in path.parents))
+        return next((path for path in near[:MAX_READ] if self._is(path, row)), None)
+
+    def _is(self, path: Path, row: FileRow) -> bool:
+        if path not in self._hashes:
+            try:
+                digests = hash_file(path, piece_length=1 << 20, padded=False, git_blob=False)
+                self._hashes[path] = digests.sha256
+            except P2pqwenError:
+                self._hashes[path] = None
+        return self._hashes[path] == row.sha256
+
+    def _beside(self, root: Path, taken: Mapping[RepoPath, Path]) -> tuple[str, ...]:
+        """Return what else is in the folders of the files that were taken, by path from the root."""
+        folders, ours = {path.parent for path in taken.values()} | {root}, set(taken.values())
+        others = (path for paths in self._by_size.values() for path in paths if path not in ours)
+        return tuple(sorted(path.relative_to(root).as_posix() for path in others if path.parent in folders))
+
+    def _add(self, path: Path) -> None:
+        try:
+            if not path.is_file():  # through links, as a snapshot of the Hugging Face cache has them
+                return
+            size = path.stat().st_size
+        except OSError:
+            return
+        self._by_size[size].append(path)
+        for folder in path.parents:
+            self._totals[folder] += size
+            if folder == self.top:
+                break
+
+
+def _root_of(path: Path, wanted: RepoPath) -> Path | None:
+    """Return the folder from which a file's path is the wanted one, None where it ends otherwise."""
+    count = len(wanted.parts)
+    if tuple(unicodedata.normalize("NFC", part) for part in path.parts[-count:]) != wanted.parts:
+        return None
+    return path.parents[count - 1]
+
+
+def _named_hash(path: Path) -> str | None:
+    found = _NAMED_BY_HASH.fullmatch(path.name)
+    return None if found is None else found[1]
+
+
+def _plain(name: str) -> str:
+    """Return a name as it is compared: in lower case, with the dots that ModelScope writes as `___`."""
+    return name.lower().replace("___", ".")

@@ -1,0 +1,468 @@
+"""Bring models that are on this disk already into the library: verified, without copying where the disk can, seeded.
+
+The Hugging Face cache names a file after its hash, and a plain folder is recognised by names and sizes; both are only
+reasons to read a file. What enters the library as complete is what the manifest says, byte for byte; a file of which
+half or more is right waits there, as a copy, for a fetch to mend it. Where files came from belongs to the user:
+content, link counts, times and modes stay as they are. So files come by reflink or as copies; `hard_links` gives those
+that are right a second name instead, which raises their link counts, and through which nothing is ever written.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pqwen.containment import each, first_of
+from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError, VerificationError
+from p2pqwen.events import Progress, Report, ignore
+from p2pqwen.hub.cache import HubCache
+from p2pqwen.index.standing import Standing, Voice
+from p2pqwen.library import durable
+from p2pqwen.library.folders import bytes_to_write
+from p2pqwen.library.hashing import FileDigests, hash_file, hash_files
+from p2pqwen.library.linking import Placement, place
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.library.trust_store import TrustedPublisher
+from p2pqwen.library.verified import Look, Verified
+from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.manifest.warnings import warnings_of
+from p2pqwen.operations.fetch.folder_match import FolderFiles, FolderMatch
+from p2pqwen.operations.indexes.known_torrents import KnownTorrent, TorrentAndManifest, known_torrents
+from p2pqwen.operations.indexes.lookup import find_entries
+from p2pqwen.operations.preserve.from_hub import hinting_at_hard_links
+from p2pqwen.operations.preserve.held_check import require_unchanged
+from p2pqwen.operations.preserve.reuse import remove_links
+from p2pqwen.operations.verify.file_check import Difference, difference, right_bytes
+from p2pqwen.operations.verify.verify import BadFile, judge_torrent, signed_manifest
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_place import cache_folder, parse_cache_folder
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPlaces:
+    """Where an import looks and writes. `torrents`: files the user named beside what indexes list.
+
+    `hard_links`: second names instead of copies; `voices` are the publishers that vouch for snapshots.
+    """
+
+    library: Library
+    hub_cache: HubCache
+    publishers: Sequence[TrustedPublisher]
+    torrents: Sequence[Path] = ()
+    hard_links: bool = False
+    voices: Sequence[Voice] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """One snapshot after the import. Sizes in bytes; `missing` is what a fetch has still to bring.
+
+    `ignored` are files that stood beside its own and are none of them.
+    """
+
+    held: HeldSnapshot
+    source: str
+    size: int
+    linked: int
+    copied: int
+    missing: int
+    bad: tuple[BadFile, ...]
+    warnings: tuple[str, ...]
+    unchanged: bool = False
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What an import did, and what it recognised nothing in, with the reason."""
+
+    imported: tuple[Imported, ...]
+    unmatched: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    known: KnownTorrent
+    source: str
+    files: Mapping[RepoPath, Path]
+    selected: tuple[str, ...] | None = None
+    ignored: tuple[str, ...] = ()
+
+
+def _match_of(known: KnownTorrent, found: FolderMatch) -> _Match:
+    chosen = None if found.chosen is None else tuple(glob.escape(path.text) for path in found.chosen)
+    return _Match(known, str(found.root), found.files, chosen, found.ignored)
+
+
+def import_models(folders: Sequence[Path], *, hub_cache: bool, places: ImportPlaces, report: Report = ignore) -> Import:
+    """Import whatever is recognised in the Hugging Face cache (`hub_cache`) and below `folders`.
+
+    One snapshot that cannot be imported does not stop the others: its reason stands among the unmatched. Raises
+    `NotFoundError` for a folder that is not there, `DiskError` for a full disk, and what a named torrent raises.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise NotFoundError(f"no folder {folder}")
+    known = known_torrents(places.torrents, places.library, places.publishers, report)
+    imported: dict[SnapshotId, Imported] = {}
+    unmatched: list[tuple[str, str]] = []
+    matches = _Matches(known, places, unmatched)
+
+    def bring_in(match: _Match) -> None:
+        if (before := imported.get(match.known.id)) is None or before.held.state is not State.COMPLETE:
+            imported[match.known.id] = _import_one(match, places, report)
+
+    def failed(match: _Match, error: P2pqwenError) -> None:
+        if isinstance(error, DiskError):
+            raise error  # it is our own disk, and would fail for the next one as well
+        unmatched.append((match.source, error.message))
+
+    each((*matches.in_hub_cache(enabled=hub_cache), *matches.in_folders(folders)), bring_in, failed=failed)
+    return Import(tuple(imported.values()), tuple(unmatched))
+
+
+class _Matches:
+    """Finds which known snapshot the files of a place may be."""
+
+    def __init__(self, known: Sequence[KnownTorrent], places: ImportPlaces, unmatched: list[tuple[str, str]]) -> None:
+        self._known, self._places, self._unmatched = known, places, unmatched
+
+    def in_hub_cache(self, *, enabled: bool) -> Iterator[_Match]:
+        """Match by blob names: the cache names each after its hash."""
+        cache = self._places.hub_cache
+        if not enabled or not cache.root.is_dir():
+            return
+        for repo in _cached_repos(cache.root):
+            listed = [one for one in self._known if one.id.repo == repo]
+            commits = {path.name for path in (cache.root / cache_folder(repo)).glob("snapshots/*")}
+            for commit in sorted(commits - {str(one.id.commit) for one in listed}):
+                self._unmatched.append((f"{repo}@{commit}", "in the Hugging Face cache, but nobody you trust lists it"))
+            for one in listed:
+                if (found := self._opened(one, str(one.id))) is None:
+                    continue
+                files = {row.path: path for row in found.manifest.files if row.size and (path := cache.find(repo, row))}
+                # A licence file that never changes must not begin a fetch of every revision there ever was.
+                here = sum(row.size for row in found.manifest.files if row.path in files)
+                if str(one.id.commit) in commits or 2 * here > one.size:
+                    yield _Match(one, f"the Hugging Face cache, {one.id}", files)
+
+    def in_folders(self, folders: Iterable[Path]) -> Iterator[_Match]:
+        """Match by the sizes and contents of files, and by their names."""
+        for folder in folders:
+            found = self._in_folder(folder)
+            yield from found
+            if not found:
+                self._unmatched.append((str(folder), "no folder here fits a torrent you named or an index you trust"))
+
+    def _in_folder(self, folder: Path) -> list[_Match]:
+        """Return what the files below a folder fit best, the most first."""
+        files = FolderFiles(folder, apart=self._places.library.contains)
+        best: dict[Path, tuple[int, _Match]] = {}
+
+        def look_for(one: KnownTorrent) -> None:
+            if not files.may_hold(one):
+                return
+            for found in files.find(one.open().manifest):
+                if found.root not in best or found.bytes > best[found.root][0]:
+                    best[found.root] = found.bytes, _match_of(one, found)
+
+        each(self._known, look_for, failed=lambda _, error: self._unmatched.append((str(folder), error.message)))
+        return [match for _, match in sorted(best.values(), key=lambda row: -row[0])]
+
+    def _opened(self, one: KnownTorrent, source: str) -> TorrentAndManifest | None:
+        def failed(_: KnownTorrent, error: P2pqwenError) -> None:
+            self._unmatched.append((source, error.message))
+
+        return first_of([one], KnownTorrent.open, failed=failed)
+
+
+def _import_one(match: _Match, places: ImportPlaces, report: Report) -> Imported:
+    library, found = places.library, match.known.open()
+    with durable.lock(library.lock_path(match.known.id)):
+        held = library.get(match.known.id)
+        if held is not None:
+            found = _of_held(held, found)
+        else:
+            _refuse_contradicted(found, places)
+        warnings = tuple(warnings_of(found.manifest))
+        if held is not None:
+            held.require_torrent(found.metainfo)
+        if held is not None and held.state is State.COMPLETE:
+            require_unchanged(held, found.metainfo, library, report)
+            return Imported(held, match.source, match.known.size, 0, 0, 0, (), warnings, unchanged=True)
+        if held is None:
+            rows = (row for row in found.manifest.files if match.selected is None or row.path in match.files)
+            sources = ((row.size, match.files.get(row.path)) for row in rows)
+            with hinting_at_hard_links(applies=not places.hard_links):
+                needed = bytes_to_write(sources, hard_links=places.hard_links)
+                names = [row.path for row in found.manifest.files]
+                folder = library.stage(match.known.id, needed, files=names)
+        else:
+            folder = held.folder
+        placing = _Placing(found, folder, library, report, hard_links=places.hard_links)
+        placing.place_all(match.files)
+        held = _enter(match, found, folder, held, placing, library)
+    size = match.known.size
+    missing = placing.missing_of(_wanted(found, held.selected))
+    return Imported(
+        held, match.source, size, placing.linked, placing.copied, missing, tuple(placing.bad), warnings,
+        ignored=match.ignored,
+    )  # fmt: skip
+
+
+def _wanted(found: TorrentAndManifest, selected: tuple[str, ...] | None) -> set[RepoPath]:
+    """Return the files that these globs name, all of them for None."""
+    paths = {row.path for row in found.manifest.files}
+    return {one for one in paths if selected is None or any(fnmatch.fnmatchcase(one.text, glob_) for glob_ in selected)}
+
+
+def _together(held: HeldSnapshot | None, selected: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return what is wanted of a snapshot once more of it was found: what was wanted before stays so."""
+    if held is None or selected is None:
+        return selected
+    return None if held.selected is None else tuple(dict.fromkeys((*held.selected, *selected)))
+
+
+def _refuse_contradicted(found: TorrentAndManifest, places: ImportPlaces) -> None:
+    """Raise `VerificationError` where a trusted index names another torrent for what nobody vouches for."""
+    snapshot, infohash = found.manifest.snapshot, found.metainfo.infohash
+    judgement = judge_torrent(found.metainfo, places.voices)
+    if judgement is None or judgement.standing is not Standing.UNVOUCHED:
+        return
+    if listed := find_entries(places.publishers, snapshot):
+        raise VerificationError(
+            f"the index of {listed[0].publisher.name} names another torrent for {snapshot}",
+            expected=listed[0].entry.infohash.v2,
+            got=f"{infohash.v2}, {judgement.words}",
+            hint="import it without --torrent, by what the index lists",
+        )
+
+
+def _of_held(held: HeldSnapshot, found: TorrentAndManifest) -> TorrentAndManifest:
+    """Return what a held snapshot's own torrent says, which stays; raises `VerificationError` for another one."""
+    stored = held.metainfo()
+    if stored.infohash != found.metainfo.infohash:
+        raise VerificationError(
+            f"the library holds {held.id} from another torrent, which stays",
+            expected=stored.infohash.v2,
+            got=found.metainfo.infohash.v2,
+            hint=f"`p2pqwen remove {held.id}` drops the one here",
+        )
+    manifest, _ = signed_manifest(stored)
+    return found if manifest is None else TorrentAndManifest(stored, manifest)
+
+
+def _enter(
+    match: _Match,
+    found: TorrentAndManifest,
+    folder: Path,
+    held: HeldSnapshot | None,
+    placing: _Placing,
+    library: Library,
+) -> HeldSnapshot:
+    """Make it a held snapshot: complete, the files of it that were chosen, or one that a fetch goes on with."""
+    snapshot, torrent = match.known.id, found.metainfo.encode()
+    verified = Verified(found.metainfo.infohash.v2, placing.looks)
+    if not placing.lacking:
+        if held is None:
+            return library.install(snapshot, torrent, verified)
+        return library.finish(snapshot, torrent, None, verified)
+    selected = _together(held, match.selected)
+    if held is not None:
+        if selected is None:
+            return held
+        if placing.lacking & _wanted(found, selected):
+            return library.begin(snapshot, torrent, selected)
+        return library.finish(snapshot, torrent, selected, verified)
+    if placing.missing == found.metainfo.layout.total_size:
+        library.discard_stage(snapshot)
+        reasons = "; ".join(f"{bad.path}: expected {bad.expected}, got {bad.got}" for bad in placing.bad[:3])
+        raise NotFoundError(f"no file of {snapshot} here is what the manifest says", got=reasons or None)
+    # The folder before its torrent: after a crash between the two it goes back to staging.
+    library.make_way(snapshot)
+    durable.rename(folder, library.folder(snapshot), shared=True)
+    begun = library.begin(snapshot, torrent, selected)
+    whole = selected is not None and not placing.lacking & _wanted(found, selected)
+    return library.finish(snapshot, torrent, selected, verified) if whole else begun
+
+
+class _Placing:
+    """Brings the files of one snapshot into a folder and keeps those that are right, or mostly so."""
+
+    def __init__(
+        self, found: TorrentAndManifest, folder: Path, library: Library, report: Report, *, hard_links: bool
+    ) -> None:
+        self._found, self._folder, self._library, self._report = found, folder, library, report
+        self._hard_links = hard_links
+        self.rows = {row.path: row for row in found.manifest.files}
+        self._index = {file.path: index for index, file in enumerate(found.metainfo.files)}
+        self.looks: dict[RepoPath, Look] = {}  # of the right ones, when they were read
+        self.bad: list[BadFile] = []
+        self.good: set[RepoPath] = set()
+        self._right_bytes: dict[RepoPath, int] = {}  # of bad files that stay, for a fetch to mend
+        self._placed: dict[RepoPath, Placement] = {}
+
+    @property
+    def lacking(self) -> set[RepoPath]:
+        """The files that are still to come."""
+        return set(self.rows) - self.good
+
+    @property
+    def missing(self) -> int:
+        """What is to come of them, in bytes."""
+        return self._size(self.lacking) - sum(self._right_bytes.values())
+
+    def missing_of(self, wanted: set[RepoPath]) -> int:
+        """Return what is to come of these files, in bytes."""
+        lacking = self.lacking & wanted
+        return self._size(lacking) - sum(count for path, count in self._right_bytes.items() if path in lacking)
+
+    @property
+    def linked(self) -> int:
+        """Bytes that are here without being written again."""
+        return self._size(path for path, how in self._placed.items() if how is not Placement.COPY)
+
+    @property
+    def copied(self) -> int:
+        """Bytes that had to be written, because the source is on another file system."""
+        return self._size(path for path, how in self._placed.items() if how is Placement.COPY)
+
+    def place_all(self, sources: Mapping[RepoPath, Path]) -> None:
+        """Put the files in place, read each, and take away what is not right: a fetch mends what mostly is."""
+        with durable.disk_errors(f"remove links below {self._folder}"):
+            remove_links(self._folder, self._found.metainfo)
+        self._require_room(sources)
+        self._link(sources)
+        for row in self.rows.values():
+            if row.size == 0:
+                with durable.disk_errors(f"create {row.path}"):
+                    (self._folder / row.path.text).parent.mkdir(parents=True, exist_ok=True)
+                    if not (self._folder / row.path.text).exists():
+                        (self._folder / row.path.text).touch()
+                    self.looks[row.path] = Look.of(self._folder / row.path.text)
+                self.good.add(row.path)
+        present = {path for path, row in self.rows.items() if row.size and self._has_size(row)}
+        problems = self._problems(present)
+        for path in sorted(problems.keys() & sources.keys() - self._placed.keys()):
+            if self._is_better(path, sources[path]):
+                del problems[path]
+                self._place(path, sources[path])
+                problems |= self._problems({path})
+        self.good |= present - problems.keys()
+        for path in sorted(problems):
+            shared = (self._folder / path.text).stat().st_nlink > 1  # of an earlier import, perhaps
+            if self._placed.pop(path, None) is not None or shared:
+                self.bad.append(problems[path])
+                self._keep_or_remove(path)
+            elif path in sources and self._stands(path):  # of an earlier import; what a fetch has begun has holes
+                self.bad.append(problems[path])
+
+    def _problems(self, paths: set[RepoPath]) -> dict[RepoPath, BadFile]:
+        """Read files that are in place; return those that are not right, and note how much of each is."""
+        problems: dict[RepoPath, BadFile] = {}
+        for path in paths:
+            self._right_bytes.pop(path, None)
+
+        def on_error(path: RepoPath, error: P2pqwenError) -> None:
+            problems[path] = BadFile(path.text, "a readable file", error.message)
+
+        for path, digests in self._hash(paths, on_error).items():
+            if (problem := self._difference(path, digests)) is not None:
+                problems[path] = BadFile(path.text, *problem.shown)
+                self._right_bytes[path] = right_bytes(self._found.metainfo, self._index[path], digests)
+            elif digests.look is not None:
+                self.looks[path] = digests.look
+        return problems
+
+    def _difference(self, path: RepoPath, digests: FileDigests) -> Difference | None:
+        return difference(self._found.metainfo, self._index[path], self.rows[path], digests)
+
+    def _is_better(self, path: RepoPath, source: Path) -> bool:
+        """Tell whether more of a source is right than of the bad file in place; one that cannot be read is not."""
+        layout, index = self._found.metainfo.layout, self._index[path]
+        padded, git_blob = layout.pad_after(index) > 0, not self.rows[path].lfs
+        try:
+            with durable.disk_errors(f"look at {source}"):
+                if source.samefile(self._folder / path.text):
+                    return False
+            found = hash_file(source, piece_length=layout.piece_length, padded=padded, git_blob=git_blob)
+        except P2pqwenError:
+            return False
+        if self._difference(path, found) is None:
+            return True
+        return right_bytes(self._found.metainfo, index, found) > self._right_bytes.get(path, 0)
+
+    def _keep_or_remove(self, path: RepoPath) -> None:
+        target = self._folder / path.text
+        if self._right_bytes.get(path, 0) * 2 < self.rows[path].size:
+            self._right_bytes.pop(path, None)
+            with durable.disk_errors(f"remove {target}"):
+                target.unlink()
+        elif target.stat().st_nlink > 1:
+            self._library.require_room(self._folder, self.rows[path].size)
+            self._separate(target)
+
+    def _separate(self, target: Path) -> None:
+        """Give a file that a fetch will mend bytes of its own."""
+        scratch = self._library.scratch(self._found.manifest.snapshot)
+        with durable.disk_errors(f"copy {target}"):
+            shutil.rmtree(scratch, ignore_errors=True)
+            try:
+                place(target, scratch / "0")
+                (scratch / "0").replace(target)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+    def _require_room(self, sources: Mapping[RepoPath, Path]) -> None:
+        lacking = ((self.rows[path].size, source) for path, source in sources.items() if not self._stands(path))
+        needed = bytes_to_write(lacking, hard_links=self._hard_links)
+        with hinting_at_hard_links(applies=not self._hard_links):
+            self._library.require_room(self._folder, needed(self._folder))
+
+    def _stands(self, path: RepoPath) -> bool:
+        """Tell whether a file is there whole, of an earlier try, or fetched."""
+        target, row = self._folder / path.text, self.rows[path]
+        return target.exists() and self._has_size(row) and target.stat().st_blocks * 512 >= row.size
+
+    def _link(self, sources: Mapping[RepoPath, Path]) -> None:
+        for path, source in sources.items():
+            if not self._stands(path):
+                self._place(path, source)
+
+    def _place(self, path: RepoPath, source: Path) -> None:
+        target = self._folder / path.text
+        with durable.disk_errors(f"replace {target}"):
+            target.unlink(missing_ok=True)
+        self._placed[path] = place(source, target, allow_hard_link=self._hard_links)
+
+    def _hash(
+        self, present: set[RepoPath], on_error: Callable[[RepoPath, P2pqwenError], None]
+    ) -> Mapping[RepoPath, FileDigests]:
+        total, done = sum(self.rows[path].size for path in present), 0
+
+        def on_bytes(count: int) -> None:
+            nonlocal done
+            done += count
+            self._report(Progress("verify", min(done, total), total))
+
+        lfs = {path for path, row in self.rows.items() if row.lfs}
+        layout = self._found.metainfo.layout
+        return hash_files(self._folder, layout, only=present, lfs=lfs, on_bytes=on_bytes, on_error=on_error)
+
+    def _size(self, paths: Iterable[RepoPath]) -> int:
+        return sum(self.rows[path].size for path in paths)
+
+    def _has_size(self, row: FileRow) -> bool:
+        path = self._folder / row.path.text
+        return path.is_file() and path.stat().st_size == row.size
+
+
+def _cached_repos(root: Path) -> Iterator[RepoId]:
+    for folder in sorted(root.glob("models--*--*")):
+        if (repo := parse_cache_folder(folder.name)) is not None:
+            yield repo

@@ -1,0 +1,63 @@
+"""Mend a held snapshot: the bad pieces come again from the swarm, and nobody else's bytes are written to.
+
+Steps: 1. the snapshot is marked unfinished, so that no reader takes it for whole; 2. a fetch of its own torrent gives
+every bad file that has a second name bytes of its own, reads everything, and asks peers and web seeds for the pieces
+that are wrong; 3. every file is compared with the manifest, as after any fetch. Where nobody has the pieces the good
+ones stay, the snapshot stays unfinished, and the next fetch or repair goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from p2pqwen.errors import NotFoundError
+from p2pqwen.events import Report, ignore
+from p2pqwen.library import durable
+from p2pqwen.library.snapshots import HeldSnapshot, State
+from p2pqwen.library.verified import VerifiedFiles
+from p2pqwen.operations.fetch.run import Fetched, FetchOptions, FetchPlaces, fetch
+from p2pqwen.operations.fetch.target import TorrentTarget
+from p2pqwen.operations.verify.verify import signed_manifest
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.snapshot_id import SnapshotId
+
+
+def repair(
+    held: HeldSnapshot,
+    options: FetchOptions,
+    places: FetchPlaces,
+    report: Report = ignore,
+    *,
+    on_plan: Callable[[SnapshotId], None] = lambda _: None,
+) -> Fetched:
+    """Fetch what is wrong in a held snapshot; raises `NetworkError` when nobody has it, and what `fetch` raises.
+
+    The Hugging Face cache is only touched where it has this snapshot already: its damaged copy is replaced, by rename.
+    """
+    library = places.sources.library
+    with durable.lock(library.lock_path(held.id)):
+        now = library.get(held.id)
+        if now is None:
+            library.require_here(held)
+            raise NotFoundError(f"{held.id} is no longer in the library")
+        metainfo = _trustworthy(now)
+        VerifiedFiles(places.home).forget(held.id)
+        selected = now.selected if now.state is not State.COMPLETE else None
+        library.begin(held.id, metainfo.encode(), selected)
+        # Resume data would say that the pieces are there.
+        durable.remove(places.home.resume / f"{metainfo.infohash.v2}.resume")
+    in_cache = places.hub_cache.snapshot_folder(held.id).is_dir()
+    chosen = replace(
+        options, include=selected, repo=held.id.repo, into_hub_cache=in_cache, insist_on_cache=False, move_ref=False
+    )
+    return fetch(TorrentTarget(str(held.torrent_path)), chosen, places, report, on_plan=on_plan)
+
+
+def _trustworthy(held: HeldSnapshot) -> Metainfo:
+    """Return its torrent; of a damaged one, what hashes and signatures vouch for, and nothing else."""
+    metainfo = held.metainfo()
+    if held.torrent_damage() is None:
+        return metainfo
+    signed_manifest(metainfo)
+    return replace(metainfo, web_seeds=(), trackers=(), comment=None, created_by=None, extra={})

@@ -1,0 +1,164 @@
+"""A fetch as somebody asked for it, in plain values: what a command hands to a running node, or carries out itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from p2pqwen.errors import FormatError, UsageError
+from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT, Fetched, FetchOptions
+from p2pqwen.operations.fetch.target import TorrentTarget, parse_target
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.webseed.policy import WebSeedUse
+
+MAX_ITEMS = 1000
+"""Peers, web seeds or globs of one request."""
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) <= MAX_ITEMS and all(isinstance(one, str) for one in value)
+
+
+# By the annotation of a field: what JSON may hold for it. `true` is no number.
+_KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
+    "str": ("a text", lambda value: isinstance(value, str)),
+    "str | None": ("a text or null", lambda value: value is None or isinstance(value, str)),
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "int": ("a number of 0 or more", lambda value: type(value) is int and value >= 0),
+    "float": ("a number of 0 or more", lambda value: type(value) in {int, float} and value >= 0),  # type: ignore[operator]
+    "tuple[str, ...]": ("a list of texts", _is_texts),
+    "tuple[str, ...] | None": ("a list of texts or null", lambda value: value is None or _is_texts(value)),
+    "Literal['fetch', 'repair']": ("fetch or repair", lambda value: value in {"fetch", "repair"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """Everything a fetch depends on but the node's own home. Rates are bytes a second, 0 for no limit.
+
+    `kind`: `repair` mends the held snapshot that `target` names. `hub_cache` None: do not lay it into that cache;
+    `insist_on_cache`: it is an error if it cannot be laid there.
+    """
+
+    target: str
+    kind: Literal["fetch", "repair"] = "fetch"
+    peers: tuple[str, ...] = ()
+    web_seeds: tuple[str, ...] = ()
+    use_web_seeds: str = "auto"
+    use_peers: bool = True
+    include: tuple[str, ...] | None = None
+    timeout: float = DEFAULT_TIMEOUT
+    repo: str | None = None
+    hub_cache: str | None = None
+    insist_on_cache: bool = False
+    move_ref: bool = False
+    trust_unverified: bool = False
+    dht: bool = True
+    lsd: bool = True
+    upnp: bool = True
+    trackers: bool = True
+    upload_limit: int = 0
+    download_limit: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("insist_on_cache", "move_ref", "trust_unverified"):
+            if not isinstance(getattr(self, name), bool):  # a text such as "no" must give no leave
+                raise UsageError(f"setting {name} of a fetch", expected="true or false", got=repr(getattr(self, name)))
+        self.options()  # whatever is wrong with it is said at once
+
+    def options(self) -> FetchOptions:
+        """Return the choices as a fetch takes them; raises `UsageError`."""
+        try:
+            repo = None if self.repo is None else RepoId(self.repo)
+            use = WebSeedUse(self.use_web_seeds)
+        except FormatError as error:
+            raise UsageError(error.what, expected=error.expected, got=error.got) from error
+        except ValueError as error:
+            raise UsageError("web seeds", expected="auto, always or never", got=self.use_web_seeds) from error
+        return FetchOptions(
+            peers=tuple(Endpoint.parse(text) for text in self.peers),
+            web_seeds=self.web_seeds,
+            use_web_seeds=use,
+            use_peers=self.use_peers,
+            include=self.include,
+            timeout=self.timeout,
+            repo=repo,
+            into_hub_cache=self.hub_cache is not None,
+            insist_on_cache=self.insist_on_cache,
+            move_ref=self.move_ref,
+            trust_unverified=self.trust_unverified,
+        )
+
+    def network(self, base: SwarmSettings, *, upload_limit: int, download_limit: int) -> SwarmSettings:
+        """Return the session's settings: `base` with these switches and rates, which are the stricter ones already."""
+        return replace(
+            base,
+            listen=None,
+            dht=self.dht,
+            lsd=self.lsd,
+            upnp=self.upnp,
+            trackers=self.trackers,
+            upload_limit=upload_limit,
+            download_limit=download_limit,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the request as it goes over the wire and into the store."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> FetchRequest:
+        """Read a request; raises `UsageError` for what is none."""
+        known = {one.name for one in fields(cls)}
+        if unknown := set(value) - known:
+            raise UsageError(f"a fetch has no setting {min(unknown)!r}", expected=", ".join(sorted(known)))
+        if not isinstance(value.get("target"), str):
+            raise UsageError("a fetch needs a target", expected="a text", got=repr(value.get("target"))[:40])
+        given: dict[str, Any] = {}
+        for one in fields(cls):
+            if one.name not in value:
+                continue
+            held = value[one.name]
+            expected, fits = _KINDS[str(one.type)]
+            if not fits(held):
+                raise UsageError(f"setting {one.name!r} of a fetch", expected=expected, got=repr(held)[:40])
+            given[one.name] = tuple(held) if isinstance(held, list) else held
+        return cls(**given)
+
+
+def absolute(target: str) -> str:
+    """Return a target that means the same in another folder: a file's whole path; raises as `parse_target` does."""
+    parsed = parse_target(target)
+    return parsed.location if isinstance(parsed, TorrentTarget) else target
+
+
+def fetched_fields(done: Fetched) -> dict[str, Any]:
+    """Return what `fetch --json` says."""
+    return {
+        "repo": str(done.held.id.repo),
+        "commit": str(done.held.id.commit),
+        "path": str(done.held.folder),
+        "size": done.size,
+        "bytes_from_peers": done.bytes_from_peers,
+        "bytes_from_web_seeds": done.bytes_from_web_seeds,
+        "bytes_reused": done.bytes_reused,
+        "seconds": round(done.seconds, 3),
+        "verified": True,  # or there is no result
+        "provenance": str(done.provenance),
+        "standing": str(done.judgement.standing),
+        "standing_words": done.judgement.words,
+        "vouched_by": [one.to_json() for one in done.judgement.vouched_by],
+        "trusted_unverified": done.trusted_unverified,
+        "hf_cache": None if done.hub_cache is None else str(done.hub_cache),
+        "torrent": str(done.held.torrent_path),
+        "state": str(done.held.state),
+        "unchanged": done.unchanged,
+        "torrent_from": done.route,
+        "torrent_by": done.origin,
+        "signers": [{"label": one.label, "keyid": str(one.keyid), "state": one.state} for one in done.signers],
+        "web_seeds": list(done.web_seeds),
+        "warnings": list(done.warnings),
+    }

@@ -1,0 +1,100 @@
+"""Check every web seed of a torrent before others are sent there, or because they seem not to work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from p2pqwen.errors import NotFoundError
+from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.operations.fetch.plan import FetchPlan, Sources, make_plan
+from p2pqwen.operations.fetch.target import FetchTarget
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
+from p2pqwen.webseed.bases import Base, combine_bases
+from p2pqwen.webseed.patience import Patience
+from p2pqwen.webseed.probe import MORE_PIECES, BaseProbe, FileProbe, check_bases
+from p2pqwen.webseed.upstream import HubAccess
+
+
+@dataclass(frozen=True, slots=True)
+class WebSeedCheck:
+    """What every base of one torrent serves; `refused` are addresses that were not asked, with the reason."""
+
+    metainfo: Metainfo
+    bases: tuple[BaseProbe, ...]
+    refused: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def lies(self) -> bool:
+        """Whether some base gives wrong bytes."""
+        return any(probe.lies for probe in self.bases)
+
+    @property
+    def complete(self) -> bool:
+        """Whether each file that is not empty is right at one base at least."""
+        rows = zip(*(probe.files for probe in self.bases), strict=True)
+        return bool(self.bases) and all(any(file.served == "right" or not file.size for file in row) for row in rows)
+
+
+def check_web_seeds(
+    target: FetchTarget,
+    sources: Sources,
+    *,
+    hub: HubAccess,
+    extra: Sequence[str] = (),
+    config: Sequence[str] = (),
+    more_pieces: int = MORE_PIECES,
+    report: Report = ignore,
+) -> WebSeedCheck:
+    """Check the bases that a fetch of `target` would use, and `extra` ones.
+
+    Raises `NotFoundError` where no torrent or no web seed is known, `UsageError` for an `extra` that is no base.
+    """
+    plan = make_plan(target, sources, repo=None, report=report)
+    if plan.metainfo is None:
+        raise NotFoundError("the torrent is not known", hint="name its .torrent file, or fetch it first")
+    bases = combine_bases(
+        plan.metainfo.name,
+        plan.repo,
+        command_line=extra,
+        config=config,
+        indexes=plan.index_web_seeds,
+        torrent=(*plan.metainfo.web_seeds, *plan.extra_web_seeds),
+    )
+    if not bases.usable and not bases.refused:
+        raise NotFoundError(f"{_name(plan)} has no web seeds", hint="name one with --web-seed")
+    named = sources.named | NamedHosts.of(extra)
+    probes = probe_bases(plan.metainfo, bases.usable, hub=hub, named=named, more_pieces=more_pieces, report=report)
+    return WebSeedCheck(plan.metainfo, probes, bases.refused)
+
+
+def probe_bases(
+    metainfo: Metainfo,
+    bases: Sequence[Base],
+    *,
+    hub: HubAccess | None = None,
+    named: NamedHosts = NONE_NAMED,
+    more_pieces: int = MORE_PIECES,
+    patience: Patience | None = None,
+    report: Report = ignore,
+) -> tuple[BaseProbe, ...]:
+    """Check these bases for a torrent, reporting each file; for `publish`, which lists those that are listable."""
+    total, done = len(bases) * len(metainfo.files), 0
+
+    def on_file(base: Base, file: FileProbe) -> None:
+        nonlocal done
+        done += 1
+        report(Progress("check", done, total, f"{base}: {file.path}", "files"))
+
+    probes = check_bases(
+        metainfo, bases, hub=hub, named=named, patience=patience, more_pieces=more_pieces, on_file=on_file
+    )
+    for probe in probes:
+        if probe.lies:
+            report(Notice("warning", f"web seed {probe.base} serves wrong bytes: {probe.reason}"))
+    return probes
+
+
+def _name(plan: FetchPlan) -> str:
+    return f"{plan.repo}@{plan.snapshot.commit}"

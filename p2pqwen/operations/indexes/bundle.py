@@ -1,0 +1,422 @@
+"""Make the bundle of a published site, and fetch from a bundle in the swarm: the index first, then chosen torrents.
+
+Nothing from a bundle is believed for having come in one: the index is judged by the rules of acceptance, a torrent by
+the index.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from p2pqwen.containment import first_of
+from p2pqwen.errors import NetworkError, VerificationError
+from p2pqwen.events import Progress, Report, ignore
+from p2pqwen.index.acceptance import Accepted, Position
+from p2pqwen.index.bundle import (
+    INDEX_PATH,
+    build_bundle,
+    bundle_layout,
+    bundle_paths,
+    check_bundle,
+    hash_bundle_file,
+)
+from p2pqwen.index.document import MAX_INDEX_SIZE, IndexDocument
+from p2pqwen.index.entry import Entry
+from p2pqwen.index.pointer import Pointer
+from p2pqwen.library import durable
+from p2pqwen.library.bundles import BundleStore, HeldBundle
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.peer_isolation import MAX_TRIED, PATIENCE, TrialOverError, Trials
+from p2pqwen.swarm.progress import Phase
+from p2pqwen.swarm.session import Swarm
+from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.swarm.torrent import SwarmTorrent
+from p2pqwen.swarm.writable import prove_writable
+from p2pqwen.torrent.magnet import parse_magnet
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, metainfo_from_info
+from p2pqwen.values.counted import counted
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.repo_path import RepoPath
+
+BUNDLE_SECONDS = 60.0
+MAX_TRACKERS = 8
+_PUMP = 0.1
+_SETTLE_SECONDS = 10.0
+_SLOWEST = 32 * 1024
+"""Bytes a second: who gives less, after `_GRACE_SECONDS`, is left."""
+_GRACE_SECONDS = 10.0
+_LEAST_TURN = 0.7
+_KEEP_SECONDS = 3.0
+_CONNECT_SECONDS = 2.0
+_BLOCK = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BundleNetwork:
+    """How to reach a bundle's swarm. `seconds` bounds each step: the metadata, the index, each batch of torrents.
+
+    A batch has a second more for each `_SLOWEST` bytes. `peers` and `trackers` were named by the user or an accepted
+    index; `found` are peers that strangers told us of. `stopping` is asked all the while.
+    """
+
+    settings: SwarmSettings
+    peers: tuple[Endpoint, ...] = ()
+    trackers: tuple[str, ...] = ()
+    found: tuple[Endpoint, ...] = ()
+    seconds: float = BUNDLE_SECONDS
+    stopping: Callable[[], bool] = lambda: False
+
+    def with_found(self, peers: Iterable[Endpoint]) -> BundleNetwork:
+        """Return the same with more peers to connect to, as far as the address filter lets them by."""
+        return replace(self, found=tuple(dict.fromkeys((*self.found, *peers))))
+
+
+@dataclass(frozen=True, slots=True)
+class BundleIndex:
+    """An index that came from a bundle, not judged yet, and what is needed to fetch the rest later."""
+
+    data: bytes
+    position: Position
+    metainfo: Metainfo
+    peers: tuple[Endpoint, ...]
+
+
+def make_bundle(store: BundleStore, accepted: Accepted, site: Path) -> tuple[HeldBundle, Metainfo]:
+    """Make the bundle of a published site and keep it, so that it can be seeded; raises `DiskError`, `NotFoundError`.
+
+    Anybody who does this with the same files gets the same infohash.
+    """
+    with durable.disk_errors(f"look at {site}"):
+        sizes = [(path, (site / path.text).stat().st_size) for path in bundle_paths(accepted.document)]
+    layout = bundle_layout(sizes)
+    hashes = {
+        file.path: hash_bundle_file(_read(site, file.path), layout, number) for number, file in enumerate(layout.files)
+    }
+    metainfo = build_bundle(accepted.position, layout, hashes)
+    with durable.lock(store.lock_path(accepted.publisher), wait=True):
+        held = store.prepare(accepted.publisher, accepted.position, metainfo)
+        store.share(held, metainfo)
+        for file in layout.files:
+            store.write(held, file.path, _read(site, file.path))
+        store.enter(held, metainfo)
+    return held, metainfo
+
+
+def fetch_index(
+    store: BundleStore, publisher: Sha256, pointer: Pointer, network: BundleNetwork, report: Report = ignore
+) -> BundleIndex:
+    """Bring the index.json of the bundle that a pointer names; the caller judges it and then calls `keep_index`.
+
+    What the pointer and the metadata claim is held against the limits before any of it is asked for, and whoever gives
+    less than `_SLOWEST` bytes a second is left. Nothing stays on disk, and no other fetch is waited for. Raises
+    `NetworkError` when nobody gives it in time, `FormatError` for a torrent that is no bundle of that index.
+    """
+    # The session ends before the folder goes: what it has still to write would make the files again.
+    with store.coming(publisher, pointer.position, pointer.infohash_v1) as held, _session(network, report) as swarm:
+        metainfo, peers = _metadata(swarm, store, publisher, pointer, network)
+        check_bundle(metainfo.parsed_info, pointer.position)
+        first = replace(network, found=tuple(dict.fromkeys((*peers, *network.found))))
+        connected = _bring(swarm, store, metainfo, held, {INDEX_PATH}, first, report)
+        data = durable.read(held.path(INDEX_PATH), max_bytes=MAX_INDEX_SIZE)
+    return BundleIndex(data, pointer.position, metainfo, tuple(dict.fromkeys((*connected, *peers))))
+
+
+def keep_index(store: BundleStore, publisher: Sha256, brought: BundleIndex) -> HeldBundle | None:
+    """Hold the bundle of an index that was accepted; None where another process has held the publisher's lock too long.
+
+    Then the bundle is left to that process, or to the next time. Raises `DiskError`.
+    """
+    try:
+        with _lock(store, publisher, BundleNetwork(SwarmSettings(), seconds=_KEEP_SECONDS)):
+            held = store.prepare(publisher, brought.position, brought.metainfo)
+            store.write(held, INDEX_PATH, brought.data)
+            store.enter(held, brought.metainfo)
+    except NetworkError:
+        return None
+    return held
+
+
+def fetch_torrents(
+    store: BundleStore, held: HeldBundle, paths: Collection[RepoPath], network: BundleNetwork, report: Report = ignore
+) -> tuple[Endpoint, ...]:
+    """Bring some files of a bundle whose index was accepted; return the peers that were there.
+
+    Raises `NetworkError` when they do not come in time, or another process does not let go of the bundle.
+    """
+    with _lock(store, held.publisher, network), _session(network, report) as swarm:
+        metainfo = held.metainfo()
+        store.share(held, metainfo)
+        return _bring(swarm, store, metainfo, held, set(paths), network, report)
+
+
+def read_torrent(held: HeldBundle, path: RepoPath) -> bytes | None:
+    """Return a .torrent of a bundle as it is on disk, None where it is not there whole; the caller verifies it."""
+    if path not in held.files_here(held.metainfo()):
+        return None
+    return durable.read(held.path(path), max_bytes=MAX_TORRENT_BYTES)
+
+
+def trackers_of(document: IndexDocument | None) -> tuple[str, ...]:
+    """Return the trackers that an index's magnets name: a bundle's peers announce there as well."""
+    found: dict[str, None] = {}
+
+    def add(entry: Entry) -> bool | None:
+        if "&tr=" in entry.magnet:
+            found.update(dict.fromkeys(parse_magnet(entry.magnet).trackers))
+        return True if len(found) >= MAX_TRACKERS else None
+
+    # A magnet that names none that can be asked is one tracker less.
+    first_of(document.entries if document is not None else (), add, failed=lambda *_: None)
+    return tuple(found)[:MAX_TRACKERS]
+
+
+def _read(site: Path, path: RepoPath) -> bytes:
+    limit = MAX_INDEX_SIZE if path == INDEX_PATH else MAX_TORRENT_BYTES
+    return durable.read(site / path.text, max_bytes=limit)
+
+
+def _session(network: BundleNetwork, report: Report) -> Swarm:
+    return Swarm(network.settings.with_room_for(network.peers, urls=network.trackers), report=report)
+
+
+@contextlib.contextmanager
+def _lock(store: BundleStore, publisher: Sha256, network: BundleNetwork) -> Iterator[None]:
+    """Hold the lock of a publisher's bundles; raises `NetworkError` when it is not free within `network.seconds`."""
+    deadline = time.monotonic() + network.seconds
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(durable.lock(store.lock_path(publisher)))
+                break
+            except durable.LockHeldError as error:
+                if network.stopping() or time.monotonic() > deadline:
+                    raise NetworkError(error.message) from error
+            time.sleep(_PUMP)
+        yield
+
+
+def _metadata(
+    swarm: Swarm, store: BundleStore, publisher: Sha256, pointer: Pointer, network: BundleNetwork
+) -> tuple[Metainfo, tuple[Endpoint, ...]]:
+    """Return the bundle's torrent, from here or from peers, and who was connected.
+
+    Of several peers libtorrent can be held up by one that lies (see `fetch_metadata`): where nothing comes of asking
+    everybody, each is asked alone in turn.
+    """
+    held = store.get(publisher, pointer.position)
+    if held is not None and _names(pointer, metainfo := held.metainfo()):
+        return metainfo, ()
+    deadline = time.monotonic() + network.seconds
+    turns: list[Endpoint] = []
+    only: Endpoint | None = None
+    tried: dict[Endpoint, None] = {}
+    share = 0.0
+    try:
+        while True:
+            swarm.admit([] if only is None else [only], ())
+            found, met = _ask_for_metadata(swarm, pointer, network, only, share, deadline)
+            if found is not None:
+                break
+            if only is None:
+                turns = _untried_first(met, tried)[:MAX_TRIED]
+                share = max(_LEAST_TURN, min(PATIENCE, network.seconds / 2 / max(1, len(turns))))
+            only = turns.pop(0) if turns else None
+            tried |= {} if only is None else {only: None}
+    finally:
+        swarm.admit((), ())
+    if not _names(pointer, found):
+        raise VerificationError("the bundle has another infohash than its pointer names", got=found.infohash.v2)
+    return found, met
+
+
+def _ask_for_metadata(
+    swarm: Swarm,
+    pointer: Pointer,
+    network: BundleNetwork,
+    only: Endpoint | None,
+    share: float,
+    deadline: float,
+) -> tuple[Metainfo | None, tuple[Endpoint, ...]]:
+    """Ask everybody, or for `share` seconds one; None where somebody is there and nothing comes. Who was connected."""
+    trackers = network.trackers if only is None else ()
+    torrent = swarm.add_magnet(pointer.infohash_v1, pointer.infohash_v2, trackers=trackers, held=True)
+    met_since: float | None = None
+    started = time.monotonic()
+
+    def over() -> bool:
+        nonlocal met_since
+        now = time.monotonic()
+        if torrent.metadata is not None or (only is not None and now - started > share):
+            return True
+        if len(torrent.met) > 1 and met_since is None:
+            met_since = now
+        return only is None and met_since is not None and now - met_since > PATIENCE
+
+    try:
+        _start(torrent, _resolved((*network.peers, *network.found)) if only is None else [only])
+        _wait(swarm, torrent, network, over, "the metadata of the bundle", deadline)
+        found = None if torrent.metadata is None else metainfo_from_info(torrent.metadata)
+        return found, tuple(torrent.peers()) if found is not None else tuple(torrent.met)
+    finally:
+        swarm.remove(torrent)
+
+
+def _bring(
+    swarm: Swarm,
+    store: BundleStore,
+    metainfo: Metainfo,
+    held: HeldBundle,
+    files: Collection[RepoPath],
+    network: BundleNetwork,
+    report: Report,
+) -> tuple[Endpoint, ...]:
+    """Download some files of a bundle; what is right on disk already is not asked for again."""
+    had = store.separate(held, metainfo, files)
+    if had.issuperset(files):
+        return ()
+    return _Bringing(swarm, metainfo, held, frozenset(files), had, network, report).run()
+
+
+class _Bringing:
+    """A download of some files: one peer has its turn at a time (see `trials`), and who is too slow loses it."""
+
+    def __init__(
+        self,
+        swarm: Swarm,
+        metainfo: Metainfo,
+        held: HeldBundle,
+        files: frozenset[RepoPath],
+        had: frozenset[RepoPath],
+        network: BundleNetwork,
+        report: Report,
+    ) -> None:
+        self._swarm, self._metainfo, self._held, self._files = swarm, metainfo, held, files - had
+        self._network, self._report = network, report
+        self._here = sum(file.size for file in metainfo.files if file.path in had)
+        size = sum(file.size for file in metainfo.files if file.path in self._files)
+        self._deadline = time.monotonic() + network.seconds + size / _SLOWEST
+        self._known = _resolved((*network.peers, *network.found))
+        self._tried: dict[Endpoint, None] = {}
+        self._met: dict[Endpoint, None] = {}
+        self._trials = Trials(network.seconds, singly=True)
+        self._trials.begin(self._known)
+
+    def run(self) -> tuple[Endpoint, ...]:
+        """Return the peers that were there and sent nothing wrong."""
+        trials = self._trials
+        try:
+            while True:
+                self._swarm.admit([] if trials.only is None else [trials.only], trials.banned)
+                try:
+                    self._try(trials.only)
+                    break
+                except TrialOverError as over:
+                    self._tried |= {} if trials.only is None else {trials.only: None}
+                    others = _untried_first((*self._known, *self._met), self._tried)
+                    trials.next(over, others, gained=not over.bad)
+        finally:
+            self._swarm.admit((), ())
+        return tuple(peer for peer in self._met if peer.host not in trials.banned)
+
+    def _try(self, only: Endpoint | None) -> None:
+        """Have one try; raises `TrialOverError` when it is another's turn, `NetworkError` when it is nobody's."""
+        swarm, network, name = self._swarm, self._network, self._metainfo.name
+        trackers = [network.trackers] if network.trackers else []
+        writable = prove_writable(self._metainfo, self._held.save_path, self._files)
+        torrent = swarm.add_download(self._metainfo, writable, trackers=trackers, held=True)
+        try:
+            _wait(swarm, torrent, network, lambda: torrent.checked, "a look at the bundle on disk")
+            _start(torrent, self._known if only is None else [only])
+            turn = _Turn(network.seconds if only is None else self._trials.patience)
+            _wait(swarm, torrent, network, lambda: self._is_done(torrent, turn), f"{name} from peers", self._deadline)
+            before = torrent.flushes
+            torrent.request_flush()
+            settling = replace(network, seconds=_SETTLE_SECONDS)
+            _wait(swarm, torrent, settling, lambda: torrent.flushes > before, "the disk to write the bundle")
+        finally:
+            self._met.update(torrent.met)
+            swarm.release(torrent)  # before the lock goes: then its files may be shared
+
+    def _is_done(self, torrent: SwarmTorrent, turn: _Turn) -> bool:
+        progress, only = torrent.progress(), self._trials.only
+        self._report(Progress("bundle", self._here + progress.done, self._here + progress.total))
+        if progress.phase is Phase.FINISHED:
+            return True
+        gone = self._trials.others_wait and turn.seconds > _CONNECT_SECONDS and not torrent.peers()
+        idle, failed = gone or turn.is_idle(progress.received), torrent.failed_pieces > 0
+        if self._trials.is_over(idle=idle, failed=failed, pieces=0):
+            raise TrialOverError(bad=failed and only is not None)
+        if idle:
+            raise NetworkError(f"nobody gives {self._metainfo.name} at {_SLOWEST} bytes a second or more")
+        return False
+
+
+class _Turn:
+    """Watches one try: it is idle after `patience` seconds without a block, or when it gives less than the least."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience, self._figure = patience, 0
+        self._began = self._since = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has gone on."""
+        return time.monotonic() - self._began
+
+    def is_idle(self, received: int) -> bool:
+        """Note how many bytes of payload came so far."""
+        now = time.monotonic()
+        if received // _BLOCK > self._figure // _BLOCK:
+            self._figure, self._since = received, now
+        elapsed = self.seconds - _GRACE_SECONDS
+        return now - self._since > self._patience or (elapsed > 0 and received < _SLOWEST * elapsed)
+
+
+def _start(torrent: SwarmTorrent, peers: Iterable[Endpoint]) -> None:
+    for peer in peers:
+        torrent.connect(peer)
+    torrent.start()
+
+
+def _untried_first(peers: Iterable[Endpoint], tried: Mapping[Endpoint, None]) -> list[Endpoint]:
+    """Put those who had no turn yet first, so that a crowd cannot keep anybody from his."""
+    return sorted(dict.fromkeys(peers), key=lambda peer: peer in tried)
+
+
+def _resolved(peers: Iterable[Endpoint]) -> list[Endpoint]:
+    """Return the addresses of these peers; a name without one is left out."""
+    found: dict[Endpoint, None] = {}
+    for peer in peers:
+        with contextlib.suppress(NetworkError):
+            found[peer.resolve()] = None
+    return list(found)
+
+
+def _wait(
+    swarm: Swarm,
+    torrent: SwarmTorrent,
+    network: BundleNetwork,
+    done: Callable[[], bool],
+    what: str,
+    deadline: float | None = None,
+) -> None:
+    deadline = time.monotonic() + network.seconds if deadline is None else deadline
+    while not done():
+        if torrent.error is not None:
+            raise torrent.error
+        if network.stopping():
+            raise NetworkError(f"stopped while waiting for {what}")
+        if time.monotonic() > deadline:
+            raise NetworkError(
+                f"waited {network.seconds:g} s for {what}", got=counted(torrent.progress().peers, "peer")
+            )
+        swarm.pump(_PUMP)
+
+
+def _names(pointer: Pointer, metainfo: Metainfo) -> bool:
+    hashes = metainfo.infohash
+    return hashes.v1 == pointer.infohash_v1 and pointer.infohash_v2 in {None, hashes.v2}

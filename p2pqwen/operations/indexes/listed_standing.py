@@ -1,0 +1,68 @@
+"""What this home knows of snapshots that an index lists: a publisher's claim is a claim until it was checked here.
+
+A held one has its own standing. One that is not here is `signed` where a trusted index lists it, and else unvouched: it
+may be proven once its torrent is here, and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from p2pqwen.events import Report, ignore
+from p2pqwen.index.entry import Entry
+from p2pqwen.index.standing import Evidence, Standing, Voice, judge
+from p2pqwen.library.snapshots import Library
+from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.operations.verify.standings import Standings, Stood
+from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.values.snapshot_id import SnapshotId
+
+
+@dataclass(frozen=True, slots=True)
+class ListedStanding:
+    """An entry's standing here. `held`: this very torrent is in the library; `claimant` lists it."""
+
+    entry: Entry
+    claimant: str
+    standing: Standing
+    held: bool
+
+    @property
+    def words(self) -> str:
+        """The standing as people read it, and what is claimed beside it."""
+        if self.standing is Standing.PROVEN:
+            return f"{self.standing}, checked here"
+        claim = "claimed proven" if self.entry.proven else "listed as UNPROVEN"
+        return f"{self.standing}, {'held here, ' if self.held else ''}{claim} by {self.claimant}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the JSON of an entry gains; `provenance` in it stays the publisher's claim."""
+        return {"standing": str(self.standing), "held": self.held}
+
+
+def listed_standings(
+    rows: Sequence[tuple[Entry, str]],
+    library: Library,
+    standings: Standings,
+    voices: Sequence[Voice],
+    report: Report = ignore,
+) -> list[ListedStanding]:
+    """Return what is known here of each entry, given with the name of who lists it."""
+    wanted = {entry.id for entry, _ in rows}
+    stood = standings.of((one for one in library.all() if one.id in wanted), report)
+    found = []
+    for entry, claimant in rows:
+        standing, held = standing_here(entry.id, entry.infohash, stood.get(entry.id), voices)
+        found.append(ListedStanding(entry, claimant, standing, held=held))
+    return found
+
+
+def standing_here(
+    snapshot: SnapshotId, infohash: InfoHash, stood: Stood | None, voices: Sequence[Voice]
+) -> tuple[Standing, bool]:
+    """Return the standing of a torrent that may not be here, and whether it is; `stood`: of the held snapshot."""
+    if stood is not None and stood.facts.infohash == infohash:
+        return stood.standing, True
+    return judge(Evidence(snapshot, infohash, None, Provenance.UNPROVEN), voices).standing, False

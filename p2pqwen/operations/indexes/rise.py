@@ -1,0 +1,158 @@
+"""Standing rises: a held snapshot gets the better torrent of the same infohash, and becomes what it can be.
+
+A model that came by a bare magnet has no commit object and no signature. Once a trusted index lists its infohash, the
+signed torrent takes the place of its own, if: 1. its infohash is the same; 2. its manifest is of this snapshot, fits
+the torrent, and contradicts no commit object in it; 3. it says of every file here what the manifest before it said,
+which the bytes were compared with, or else the bytes are read and compared again. Web seeds and trackers are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from p2pqwen.containment import each
+from p2pqwen.errors import P2pqwenError, VerificationError
+from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.index.standing import Standing
+from p2pqwen.library import durable
+from p2pqwen.library.bundles import BundleStore
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.manifest.manifest import FileRow, Manifest
+from p2pqwen.operations.indexes.lookup import Found, check_torrent, find_entries
+from p2pqwen.operations.indexes.torrent_source import bring_near
+from p2pqwen.operations.indexes.vouchers import Vouchers
+from p2pqwen.operations.verify.standings import Standings, Stood
+from p2pqwen.operations.verify.verify import signed_manifest, verify_folder
+from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
+from p2pqwen.torrent.metainfo_fields import MAX_TRACKERS, MAX_WEB_SEEDS
+from p2pqwen.values.snapshot_id import SnapshotId
+
+Bring = Callable[[Found], bytes]
+"""Return a listed snapshot's .torrent; raises `P2pqwenError` where nobody gives it."""
+
+
+def needs_more(stored: Metainfo, found: Found) -> bool:
+    """Tell whether a held torrent is not yet what its entry names, so that the signed one would say more."""
+    try:
+        check_torrent(found, stored)
+    except P2pqwenError:
+        return True
+    return False
+
+
+def rise(held: HeldSnapshot, stored: Metainfo, better: Metainfo, library: Library, report: Report = ignore) -> Metainfo:
+    """Give a held snapshot the better torrent and return it as it stands now; the caller holds the snapshot's lock.
+
+    Raises `VerificationError` where it is not of these bytes, and then the old one stays; `FormatError`, `DiskError`.
+    """
+    if better.infohash != stored.infohash:
+        raise VerificationError("not the same torrent", expected=stored.infohash.v2, got=better.infohash.v2)
+    manifest, provenance = signed_manifest(better)
+    if manifest is None or manifest.snapshot != held.id:
+        got = "no manifest" if manifest is None else manifest.snapshot
+        raise VerificationError("the manifest is of another snapshot", expected=held.id, got=got)
+    if held.state is not State.INCOMPLETE and not _says_the_same(stored, manifest):
+        selected = held.selected if held.state is State.PARTIAL else None
+        if bad := verify_folder(better, held.folder, (), selected=selected, report=report).bad:
+            raise VerificationError(
+                f"{bad[0].path} of {held.id} is not what the listed manifest says",
+                expected=bad[0].expected,
+                got=bad[0].got,
+            )
+    joined = join(better, stored)
+    library.replace_torrent(held.id, joined.encode())
+    report(Notice("info", f"{held.id} has a better torrent now; provenance {provenance}"))
+    return joined
+
+
+def rise_held(
+    held: HeldSnapshot, entries: Sequence[Found], bring: Bring, library: Library, report: Report = ignore
+) -> bool:
+    """Raise one snapshot by the first of these entries whose torrent can be had; tell whether it rose."""
+    for found in entries:
+        with durable.lock(library.lock_path(held.id)):
+            now = library.get(held.id)
+            if now is None or now.torrent_damage() is not None:
+                return False
+            stored = now.metainfo()
+            if found.entry.id != held.id or found.entry.infohash != stored.infohash or not needs_more(stored, found):
+                continue
+            try:
+                better = parse_metainfo(bring(found))
+                check_torrent(found, better)
+                rise(now, stored, better, library, report)
+            except VerificationError as error:
+                report(Notice("warning", f"{held.id}: {error.message}"))
+            except P2pqwenError as error:
+                report(Notice("info", f"{held.id}: {error.message}"))
+            else:
+                return True
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Riser:
+    """Raises held snapshots by what trusted indexes list; `bundles` are those of this home."""
+
+    library: Library
+    vouchers: Vouchers
+    bundles: BundleStore
+
+    @property
+    def trusted(self) -> object:
+        """Who is trusted now: another object once that, or what they list, has changed."""
+        return self.vouchers.voices()
+
+    def entries(self, snapshot: SnapshotId, stood: Stood) -> list[Found]:
+        """Return the entries that claim a proof of a held snapshot which is not here."""
+        if stood.standing is Standing.PROVEN:
+            return []
+        infohash = stood.facts.infohash
+        listing = {one.publisher for one in self.vouchers.voices() if one.lists(snapshot, infohash)}
+        if not listing:
+            return []
+        found = find_entries((one for one in self.vouchers.publishers() if one.publisher in listing), infohash)
+        return [one for one in found if one.entry.id == snapshot and one.entry.proven]
+
+    def rise(self, held: HeldSnapshot, entries: Sequence[Found], *, web: bool, report: Report = ignore) -> bool:
+        """Seek the signed torrent in bundles and folders, and on the web if `web`; tell whether the snapshot rose."""
+        return rise_held(
+            held, entries, lambda one: bring_near(one, self.bundles, report, web=web), self.library, report
+        )
+
+    def rise_all(
+        self, held: Iterable[HeldSnapshot], standings: Standings, *, web: bool, report: Report = ignore
+    ) -> dict[SnapshotId, Stood]:
+        """Raise what can be raised and return how each stands then."""
+        snapshots = list(held)
+        stood = standings.of(snapshots, report)
+
+        def raise_one(one: HeldSnapshot) -> bool:
+            entries = self.entries(one.id, stood[one.id]) if one.id in stood else []
+            return bool(entries) and self.rise(one, entries, web=web, report=report)
+
+        # Where a fetch of it is under way, or the disk is full, it stays as it is.
+        risen = each(snapshots, raise_one, failed=lambda *_: None)
+        return standings.of(snapshots, report) if any(risen) else stood
+
+
+def join(better: Metainfo, other: Metainfo) -> Metainfo:
+    """Return the better torrent with what only the other one knows: web seeds, trackers, signatures of its manifest."""
+    web_seeds = tuple(dict.fromkeys((*better.web_seeds, *other.web_seeds)))[:MAX_WEB_SEEDS]
+    named = {url for tier in better.trackers for url in tier}
+    tiers = (tuple(url for url in tier if url not in named) for tier in other.trackers)
+    trackers = (*better.trackers, *(tier for tier in tiers if tier))[:MAX_TRACKERS]
+    same = better.manifest == other.manifest
+    signatures = {**(other.signatures if same else {}), **better.signatures}
+    return replace(better, web_seeds=web_seeds, trackers=trackers, signatures=signatures)
+
+
+def _says_the_same(stored: Metainfo, manifest: Manifest) -> bool:
+    """Tell whether a torrent's own manifest says of every file's bytes what another one says."""
+    before, _ = signed_manifest(stored)
+    return before is not None and [_content(row) for row in before.files] == [_content(row) for row in manifest.files]
+
+
+def _content(row: FileRow) -> tuple[object, ...]:
+    return row.path, row.size, row.sha256, row.git_oid, row.lfs

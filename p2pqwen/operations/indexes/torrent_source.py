@@ -1,0 +1,70 @@
+"""An entry's .torrent from wherever it still is: a bundle in this home, a mirror, the bundle in the swarm.
+
+Each is bounded in time, and each must give the very torrent that the index names, signed by its publisher.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.events import Notice, Report
+from p2pqwen.library.bundles import BundleStore
+from p2pqwen.mirrors.location import is_web
+from p2pqwen.operations.indexes.bundle_route import BundleRoute, local_torrent
+from p2pqwen.operations.indexes.lookup import Found, check_torrent, load_torrent
+
+
+@dataclass(frozen=True, slots=True)
+class TorrentFile:
+    """A .torrent, checked against its entry, and in words what gave it."""
+
+    data: bytes
+    origin: str
+
+
+def bring_torrent(found: Found, bundles: BundleRoute | None, report: Report) -> TorrentFile:
+    """Return an entry's .torrent; `bundles` None: only mirrors are asked.
+
+    Raises `VerificationError` when mirrors gave a wrong one and the swarm none, `NetworkError` when nobody has it.
+    """
+    if bundles is not None and (data := _here(found, bundles.bundles, report)) is not None:
+        return TorrentFile(data, "a bundle in this home")
+    try:
+        return TorrentFile(load_torrent(found, report=report), "a mirror")
+    except P2pqwenError as error:
+        if bundles is None:
+            raise
+        problem = error
+    name = found.publisher.name or str(found.publisher.publisher)
+    report(Notice("info", f"{problem.message}; asking the swarm of the bundle of {name}"))
+    try:
+        data = bundles.fetch_torrent(found.publisher, found.entry.torrent)
+        check_torrent(found, data)
+    except P2pqwenError as error:
+        report(Notice("info", f"bundle of {name}: {error.message}"))
+        raise problem from error
+    return TorrentFile(data, f"the bundle of {name}, from peers")
+
+
+def bring_near(found: Found, bundles: BundleStore, report: Report, *, web: bool) -> bytes:
+    """Return an entry's .torrent from a bundle in this home or a folder that is a mirror, from the web too if `web`.
+
+    No swarm is asked. Raises as `bring_torrent` does.
+    """
+    if (data := _here(found, bundles, report)) is not None:
+        return data
+    near = tuple(one for one in found.torrent_locations if web or not is_web(one))
+    return load_torrent(replace(found, torrent_locations=near), report=report)
+
+
+def _here(found: Found, bundles: BundleStore, report: Report) -> bytes | None:
+    data = local_torrent(bundles, found.publisher, found.entry.torrent)
+    if data is None:
+        return None
+    try:
+        check_torrent(found, data)
+    except P2pqwenError as error:  # of an older index, or damaged
+        report(Notice("info", f"bundle in this home: {error.message}"))
+        return None
+    return data

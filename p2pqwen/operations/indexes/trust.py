@@ -1,0 +1,97 @@
+"""Pin a publisher, and stop trusting one."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from p2pqwen.errors import VerificationError, about
+from p2pqwen.events import Report, ignore
+from p2pqwen.index.acceptance import Accepted, EquivocationError, TrustedState, accept
+from p2pqwen.index.document import MAX_INDEX_SIZE
+from p2pqwen.index.pointer import Pointer
+from p2pqwen.index.publisher_link import PublisherLink
+from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
+from p2pqwen.mirrors.location import Location
+from p2pqwen.mirrors.reading import read_now
+from p2pqwen.operations.indexes.equivocation import keep_evidence
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.named_hosts import NamedHosts
+
+if TYPE_CHECKING:
+    from p2pqwen.operations.indexes.bundle_route import (
+        BundleRoute,  # brings libtorrent, which adding by id does without
+    )
+
+
+def add_publisher(
+    store: TrustStore, publisher: Sha256, source: Location | None, *, now: datetime, report: Report = ignore
+) -> TrustedPublisher:
+    """Pin a publisher id and remember where its index is; an index that is given is accepted first.
+
+    When that fails nothing is pinned; of a publisher pinned before, a contradiction is kept as evidence. Raises
+    `RefusedError`, `NotFoundError`, `NetworkError`, `DiskError`.
+    """
+    if source is None:
+        store.pin(publisher)
+        return store.get(publisher, now=now, report=report)
+    data = read_now(source.index, max_bytes=MAX_INDEX_SIZE, named=store.named_hosts | NamedHosts.of([source.text]))
+    known = store.is_trusted(publisher)
+    trusted = store.get(publisher, now=now, report=report).state if known else TrustedState(publisher)
+    try:
+        with about(source.text):
+            accepted = accept(data, trusted, now)
+    except EquivocationError as error:
+        keep_evidence(store, publisher, data, error, report)
+        raise
+    store.pin(publisher, (source.text,))
+    store.store(accepted, data, now=now)
+    return store.get(publisher, now=now, report=report)
+
+
+def add_by_link(
+    store: TrustStore, link: PublisherLink, route: BundleRoute, *, now: datetime, report: Report = ignore
+) -> TrustedPublisher:
+    """Pin the publisher a link leads to, with the index that his pointer names; nothing is pinned when that fails.
+
+    A link with a publisher id is held to it. One without is as good as its key: the key signed the pointer, which names
+    the index by its digest, and it must have signed that index too. Raises `RefusedError`, `VerificationError`,
+    `NotFoundError`, `NetworkError`, `DiskError`.
+    """
+    trusted = TrustedState(link.publisher)
+    if link.publisher is not None and store.is_trusted(link.publisher):
+        trusted = store.get(link.publisher, now=now, report=report).state
+    accepted: Accepted | None = None
+    try:
+        pointer, data = asyncio.run(route.index_of(link.address))
+        accepted = _linked(link, pointer, accept(data, trusted, now))
+        store.pin(accepted.publisher)
+        store.store(accepted, data, now=now)
+    finally:
+        route.settle(accepted)
+    return store.get(accepted.publisher, now=now, report=report)
+
+
+def publisher_at(source: Location, *, now: datetime, named: NamedHosts) -> Accepted:
+    """Return the index at a place, valid in itself, so that a user can see whose it is before trusting him.
+
+    `named` are the private hosts that the user named elsewhere.
+
+    Raises `RefusedError`, `NotFoundError`, `NetworkError`, `DiskError`.
+    """
+    data = read_now(source.index, max_bytes=MAX_INDEX_SIZE, named=named | NamedHosts.of([source.text]))
+    with about(source.text):
+        return accept(data, TrustedState(None), now)
+
+
+def _linked(link: PublisherLink, pointer: Pointer, accepted: Accepted) -> Accepted:
+    """Return the index if it is the one its pointer names, and the link's key stands for it."""
+    keyid = link.address.public.keyid
+    if accepted.digest != pointer.digest:
+        raise VerificationError(
+            "the bundle holds another index than its pointer names", expected=pointer.digest, got=accepted.digest
+        )
+    if link.publisher is None and keyid not in accepted.signers.signed_by:
+        raise VerificationError("the key of the link did not sign the index it leads to", expected=keyid)
+    return accepted

@@ -1,0 +1,474 @@
+"""Ask every mirror of a trusted publisher for a newer index, and the DHT, all at once; take the highest valid one.
+
+The first valid index is in use at once, and a newer one takes its place: nobody can hold up an update by being slow.
+Once there is a valid one, the others have as long again as it took, and at least `Limits.further` seconds; an update in
+which none is valid ends after `Limits.whole`. Every source is read and judged beside the others, and every publisher
+beside the others: what one of them does, or fails at, stops no other.
+
+A mirror that is broken, lying, slow or frozen is reported and blocks nobody. Two valid indexes that contradict each
+other are both refused, unless one of them is in use already, and both kept as evidence; the trusted copy stays in use
+whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import itertools
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError, VerificationError
+from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.index.acceptance import (
+    Accepted,
+    EquivocationError,
+    Position,
+    RefusedError,
+    RollbackError,
+    TrustedState,
+    accept,
+)
+from p2pqwen.index.document import MAX_INDEX_SIZE
+from p2pqwen.index.rotation import describe_change
+from p2pqwen.library import durable
+from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
+from p2pqwen.mirrors.location import Location
+from p2pqwen.mirrors.reading import PATIENCE, Patience, read
+from p2pqwen.operations.indexes.aside import LooseExecutor, Sessions, as_ours, run_aside
+from p2pqwen.operations.indexes.equivocation import keep_evidence
+from p2pqwen.values.digest import Sha256
+
+if TYPE_CHECKING:
+    from p2pqwen.operations.indexes.bundle_route import (  # brings libtorrent, which most updates do without
+        Answer,
+        BundleRoute,
+    )
+
+STALE_DAYS = 90
+SESSIONS_AT_ONCE = 24
+"""Pointers being followed at one moment, for all publishers: each is a session of its own."""
+SESSIONS_OF_ONE = 6
+"""For one publisher: more than one batch of pointers, so that one whose pointers lead nowhere stops no other."""
+MAX_TAKEN = 1 << 30
+"""Bytes that all mirrors of one publisher together may give: each of them might give as much as an index may have."""
+_SMALL = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds. `whole`: for an update in which nothing is valid. `further`: at least, for others after a valid index.
+
+    `together`: an index that is valid waits so long before it is used, for another that contradicts it, and longer only
+    while one that has come is still being judged.
+    """
+
+    whole: float = 120.0
+    further: float = 8.0
+    together: float = 1.0
+
+
+LIMITS = Limits()
+
+
+class SourceState(enum.StrEnum):
+    """What one mirror's answer was worth."""
+
+    NEWER = "newer"
+    UNCHANGED = "unchanged"
+    BEHIND = "behind"  # valid for what was trusted before, but another mirror has a newer one
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceResult:
+    """One mirror and what came of asking it; `step` is the rule of acceptance that refused it."""
+
+    source: str
+    state: SourceState
+    detail: str = ""
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """The outcome for one publisher: what is trusted now, whether that is new, and every mirror's part in it."""
+
+    publisher: TrustedPublisher
+    changed: bool
+    sources: tuple[SourceResult, ...]
+
+    @property
+    def reached(self) -> bool:
+        """Whether any mirror answered."""
+        return any(one.state is not SourceState.UNREACHABLE for one in self.sources)
+
+    @property
+    def ok(self) -> bool:
+        """Whether any mirror's answer was valid."""
+        good = {SourceState.NEWER, SourceState.UNCHANGED, SourceState.BEHIND}
+        return any(one.state in good for one in self.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A mirror's answer: bytes, and what acceptance said about them."""
+
+    source: str
+    data: bytes = b""
+    accepted: Accepted | None = None
+    error: P2pqwenError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A publisher to ask about, and the way to its bundles: one of its own, it remembers what it found."""
+
+    publisher: TrustedPublisher
+    route: BundleRoute | None = None
+
+
+def update(
+    store: TrustStore,
+    publisher: TrustedPublisher,
+    *,
+    now: datetime,
+    patience: Patience = PATIENCE,
+    limits: Limits = LIMITS,
+    route: BundleRoute | None = None,
+    report: Report = ignore,
+) -> Updated:
+    """Ask all of a publisher's mirrors and, by `route`, the DHT and peers; raises `DiskError` only."""
+    asked = [Asked(publisher, route)]
+    (updated,) = update_all(store, asked, now=now, patience=patience, limits=limits, report=report)
+    return updated
+
+
+def update_all(
+    store: TrustStore,
+    wanted: Sequence[Asked],
+    *,
+    now: datetime,
+    patience: Patience = PATIENCE,
+    limits: Limits = LIMITS,
+    report: Report = ignore,
+) -> list[Updated]:
+    """Do what `update` does for several publishers, side by side. Raises `DiskError` only, when all are done."""
+
+    async def ask() -> list[Updated | BaseException]:
+        asyncio.get_running_loop().set_default_executor(LooseExecutor())
+        sessions = asyncio.Semaphore(SESSIONS_AT_ONCE)
+        jobs = [_Updating(store, one, now, patience, limits, sessions, report).run() for one in wanted]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    done = asyncio.run(ask())
+    if (error := next((one for one in done if isinstance(one, BaseException)), None)) is not None:
+        raise error
+    return [one for one in done if isinstance(one, Updated)]
+
+
+class _Room:
+    """Memory for what the mirrors of one publisher give at once: a share for each, and what is left for all.
+
+    A mirror that gives much does not take the share of one that gives little.
+    """
+
+    def __init__(self, mirrors: int) -> None:
+        self._share = MAX_TAKEN // 2 // max(1, mirrors)
+        self._left = MAX_TAKEN - self._share * mirrors
+
+    def for_one(self) -> Callable[[int], bool]:
+        """Return what tells a mirror's reader whether so many more bytes may be taken."""
+        own = self._share
+
+        def allow(size: int) -> bool:
+            nonlocal own
+            from_own = min(own, size)
+            if size - from_own > self._left:
+                return False
+            own -= from_own
+            self._left -= size - from_own
+            return True
+
+        return allow
+
+
+class _Updating:
+    """The update of one publisher: its sources, what came of them so far, and the index that is in use."""
+
+    def __init__(
+        self,
+        store: TrustStore,
+        asked: Asked,
+        now: datetime,
+        patience: Patience,
+        limits: Limits,
+        sessions: asyncio.Semaphore,
+        report: Report,
+    ) -> None:
+        self._store, self._publisher, self._route = store, asked.publisher, asked.route
+        self._now, self._patience, self._limits = now, patience, limits
+        self._sessions = Sessions(sessions, asyncio.Semaphore(SESSIONS_OF_ONE))
+        self._report = report
+        self._offers: list[_Offer] = []
+        self._judging: dict[Sha256, asyncio.Task[_Offer]] = {}  # most mirrors hold the same bytes
+        self._arrived: asyncio.Queue[_Offer | None] = asyncio.Queue()  # None: a source has nothing more to offer
+        self._room = _Room(len(asked.publisher.mirrors))
+        self._best: Accepted | None = None
+        self._replaced: bytes | None = None  # the index that was in use before
+        self._began = self._deadline = 0.0
+        self._decide_at: float | None = None
+
+    async def run(self) -> Updated:
+        """Ask, take what is valid, and tell what came of it; raises `DiskError`."""
+        clock = asyncio.get_running_loop().time
+        self._began = clock()
+        self._deadline = self._began + self._limits.whole
+        sources = [self._ask_mirror(mirror) for mirror in self._publisher.mirrors]
+        sources += [self._ask_dht(self._route)] if self._route is not None else []
+        tasks = [asyncio.create_task(self._contained(source)) for source in sources]
+        try:
+            await self._take(len(tasks), clock)
+        finally:
+            for task in (*tasks, *self._judging.values()):
+                task.cancel()
+            await asyncio.gather(*tasks, *self._judging.values(), return_exceptions=True)
+        seconds = clock() - self._began
+        self._add_unfinished(seconds)
+        return await run_aside(self._finish)
+
+    async def _take(self, running: int, clock: Callable[[], float]) -> None:
+        """Take offers as they come, until every source is done or time is up."""
+        while running and clock() < self._deadline:
+            ends = self._deadline if self._decide_at is None else min(self._decide_at, self._deadline)
+            try:
+                offer = await asyncio.wait_for(self._arrived.get(), max(0.0, ends - clock()))
+            except TimeoutError:
+                if clock() < self._deadline and not all(task.done() for task in self._judging.values()):
+                    self._decide_at = clock() + self._limits.together
+                else:
+                    await self._decide(waiting=running)
+                continue
+            if offer is None:
+                running -= 1
+                continue
+            self._offers.append(offer)
+            if offer.accepted is not None and self._decide_at is None and self._is_better(offer.accepted):
+                self._decide_at = clock() + self._limits.together
+                if self._best is None:
+                    further = max(self._limits.further, clock() - self._began)
+                    self._deadline = min(self._deadline, clock() + further)
+        await self._decide(waiting=0)
+
+    async def _decide(self, *, waiting: int) -> None:
+        """Use the best valid index there is now, if it is better than the one in use."""
+        self._decide_at = None
+        while (found := self._best_offer()) is not None:
+            offer, accepted = found
+            try:
+                self._best = await run_aside(partial(self._use, accepted, offer.data))
+            except RefusedError as error:  # it does not go on from the one in use, or another process was faster
+                refused = replace(offer, accepted=None, error=error)
+                self._offers = [refused if one is offer else one for one in self._offers]
+                continue
+            if waiting and not self._best.unchanged:
+                text = f"index {self._best.position} of {self._best.root.name} is in use; other sources are still asked"
+                self._report(Notice("info", text))
+
+    def _best_offer(self) -> tuple[_Offer, Accepted] | None:
+        valid = [(offer, offer.accepted) for offer in self._judged() if offer.accepted is not None]
+        better = [(offer, accepted) for offer, accepted in valid if self._is_better(accepted)]
+        return max(better, key=lambda one: _rank(one[1]), default=None)
+
+    def _use(self, accepted: Accepted, data: bytes) -> Accepted:
+        if not accepted.unchanged and self._replaced is None:
+            with contextlib.suppress(NotFoundError):
+                self._replaced = self._own()
+        return self._store.store(accepted, data, now=self._now)
+
+    def _is_better(self, accepted: Accepted) -> bool:
+        return self._best is None or _rank(accepted) > _rank(self._best)
+
+    def _judged(self) -> list[_Offer]:
+        return _refuse_contradictions(self._offers, None if self._best is None else self._best.digest)
+
+    def _own(self) -> bytes:
+        return durable.read(self._store.index_path(self._publisher.publisher), max_bytes=MAX_INDEX_SIZE)
+
+    async def _contained(self, source: Coroutine[None, None, None]) -> None:
+        """Ask a source; whatever goes wrong is that source's alone."""
+        try:
+            await source
+        finally:
+            self._arrived.put_nowait(None)
+
+    async def _ask_mirror(self, mirror: str) -> None:
+        try:
+            data = await read(
+                Location(mirror).index,
+                max_bytes=MAX_INDEX_SIZE,
+                named=self._publisher.named,
+                patience=self._patience,
+                allow=self._room.for_one(),
+            )
+        except Exception as error:  # noqa: BLE001 - see `_contained`
+            self._arrived.put_nowait(_Offer(mirror, error=as_ours(error)))
+        else:
+            await self._offer(mirror, data)
+
+    async def _ask_dht(self, route: BundleRoute) -> None:
+        offers: list[asyncio.Task[None]] = []
+
+        def take(answer: Answer) -> None:
+            if answer.error is not None:
+                self._arrived.put_nowait(_Offer(answer.source, error=answer.error))
+            else:
+                offers.append(asyncio.create_task(self._offer(answer.source, answer.data)))
+
+        try:
+            await route.indexes(self._publisher, self._own, take, self._sessions)
+            await asyncio.gather(*offers)
+        except Exception as error:  # noqa: BLE001 - see `_contained`
+            self._arrived.put_nowait(_Offer("dht", error=as_ours(error)))
+        finally:
+            for task in offers:
+                task.cancel()
+
+    async def _offer(self, source: str, data: bytes) -> None:
+        """Judge what a source gave, which takes seconds for a large index, and put it where it is taken from."""
+        digest = Sha256.of(data) if len(data) < _SMALL else await run_aside(lambda: Sha256.of(data), leave=0)
+        if digest not in self._judging:
+            offer, state = _Offer(source, data), self._publisher.state
+            judge = run_aside(lambda: _accept(offer, state, self._now), leave=0)
+            self._judging[digest] = asyncio.create_task(judge)
+        try:
+            judged = await asyncio.shield(self._judging[digest])
+        except Exception as error:  # noqa: BLE001 - see `_contained`
+            judged = _Offer(source, error=as_ours(error))
+        self._arrived.put_nowait(replace(judged, source=source))
+
+    def _add_unfinished(self, seconds: float) -> None:
+        """Add those who gave nothing in time, and put all of them in the order in which they are named."""
+        order = {mirror: number for number, mirror in enumerate(self._publisher.mirrors)}
+        heard = {offer.source for offer in self._offers}
+        pointers = self._route.unfinished if self._route is not None else []
+        why = "" if self._best is None else "; there is a valid index"
+        for source in (*order, *pointers):
+            if source not in heard:
+                error = NetworkError(f"{source} gave no index within {seconds:.0f} s{why}")
+                self._offers.append(_Offer(source, error=error))
+        self._offers.sort(key=lambda offer: order.get(offer.source, len(order)))
+
+    def _finish(self) -> Updated:
+        """Keep evidence, say what each source was worth, and read what is trusted now."""
+        store, publisher, report, best = self._store, self._publisher, self._report, self._best
+        offers = self._judged()
+        for offer in offers:
+            if isinstance(offer.error, EquivocationError):
+                keep_evidence(store, publisher.publisher, offer.data, offer.error, report, before=self._replaced)
+        results = tuple(_judge(offer, best, self._now) for offer in offers)
+        for result in results:
+            if result.state in {SourceState.REFUSED, SourceState.UNREACHABLE, SourceState.BEHIND}:
+                report(Notice("warning", f"{result.source} is {result.state}: {result.detail}"))
+        if best is not None and publisher.accepted is None:
+            text = (
+                f"no index of {publisher.publisher} was held here; index {best.position} stands on the pinned id alone"
+            )
+            report(Notice("info", text))
+        current = store.get(publisher.publisher, now=self._now, report=report)
+        _tell_new_roots(publisher, current, report)
+        if self._route is not None:
+            self._route.settle(current.accepted)
+        if current.accepted is not None:
+            _tell_age(current.accepted, report)
+        return Updated(current, best is not None and not best.unchanged, results)
+
+
+def _accept(offer: _Offer, trusted: TrustedState, now: datetime) -> _Offer:
+    try:
+        return replace(offer, accepted=accept(offer.data, trusted, now))
+    except RefusedError as error:
+        evidence = offer.data if isinstance(error, EquivocationError) else b""
+        return replace(offer, data=evidence, error=error)
+
+
+def _refuse_contradictions(offers: list[_Offer], in_use: Sha256 | None) -> list[_Offer]:
+    """Refuse every two valid offers that name another root or index at one place in the publisher's history.
+
+    The index that is in use stays so; the offer that contradicts it is refused all the same.
+    """
+    lying: dict[Sha256, EquivocationError] = {}
+    distinct = {one.accepted.digest: one.accepted for one in offers if one.accepted is not None}
+    for one, other in itertools.combinations(distinct.values(), 2):
+        if (error := _contradiction(one, other)) is not None:
+            lying[one.digest] = lying[other.digest] = error
+    if in_use is not None:
+        lying.pop(in_use, None)
+    return [
+        replace(offer, accepted=None, error=lying[offer.accepted.digest])
+        if offer.accepted is not None and offer.accepted.digest in lying
+        else offer
+        for offer in offers
+    ]
+
+
+def _contradiction(one: Accepted, other: Accepted) -> EquivocationError | None:
+    hint = "ask the publisher; a key may be stolen. both files are kept as evidence"
+    for mine, theirs in zip(one.roots, other.roots, strict=False):
+        if mine.root.digest != theirs.root.digest:
+            what = f"two sources have two different roots {mine.root.version} of the publisher"
+            return EquivocationError(3, what, expected=mine.root.digest, got=theirs.root.digest, hint=hint)
+    if one.position == other.position and one.digest != other.digest:
+        what = f"two sources have two different indexes {one.position} of the publisher"
+        return EquivocationError(6, what, expected=one.digest, got=other.digest, hint=hint)
+    return None
+
+
+def _rank(accepted: Accepted) -> tuple[int, Position]:
+    """Order valid indexes: the newest root first (section 8 of the SPEC)."""
+    return accepted.root.version, accepted.position
+
+
+def _judge(offer: _Offer, best: Accepted | None, now: datetime) -> SourceResult:
+    match offer.error:
+        case RefusedError(step=step) as error:
+            return SourceResult(offer.source, SourceState.REFUSED, error.message, step)
+        case VerificationError() as error:  # too large, or in a content encoding
+            return SourceResult(offer.source, SourceState.REFUSED, error.message, 1)
+        case P2pqwenError() as error:
+            return SourceResult(offer.source, SourceState.UNREACHABLE, error.message)
+    if offer.accepted is None or best is None:
+        return SourceResult(offer.source, SourceState.UNREACHABLE, "not judged")
+    if offer.accepted.digest == best.digest:
+        state = SourceState.UNCHANGED if best.unchanged else SourceState.NEWER
+        return SourceResult(offer.source, state, f"index {best.position}")
+    try:
+        accept(offer.data, best.state, now)
+    except RollbackError as error:
+        return SourceResult(offer.source, SourceState.BEHIND, error.message, error.step)
+    except RefusedError as error:
+        return SourceResult(offer.source, SourceState.REFUSED, error.message, error.step)
+    return SourceResult(offer.source, SourceState.BEHIND, f"index {offer.accepted.position}")
+
+
+def _tell_new_roots(before: TrustedPublisher, now: TrustedPublisher, report: Report) -> None:
+    """Say who may sign from now on: the publisher's keys agreed to it, and his readers should know."""
+    roots = [signed.root for signed in now.state.roots]
+    known = before.root.version if before.root is not None else len(roots)
+    for old, new in itertools.pairwise(roots):
+        if new.version > known:
+            report(Notice("info", f"{old.name} has a new root, {new.version}:"))
+            for line in describe_change(old, new):
+                report(Notice("info", f"  {line}"))
+
+
+def _tell_age(accepted: Accepted, report: Report) -> None:
+    if accepted.age_days > STALE_DAYS:
+        report(Notice("info", f"the index of {accepted.root.name} was last signed {accepted.age_days} days ago"))
+    elif accepted.age_days < -1:
+        report(Notice("info", f"the index of {accepted.root.name} was signed in the future; is the clock right?"))

@@ -1,0 +1,5 @@
+"""The running node: it seeds what the library holds and carries out what is asked of it.
+
+Enters: the library, the user's preferences and limits, fetch requests.
+Leaves: served bytes, job results, the node's state.
+"""

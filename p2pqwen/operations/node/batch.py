@@ -1,0 +1,106 @@
+"""Fetch many snapshots, by the running node or in this process; one that fails stops no other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from p2pqwen.containment import each
+from p2pqwen.errors import NetworkError, P2pqwenError
+from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.operations.fetch.request import FetchRequest
+from p2pqwen.operations.node.jobs import JobState
+from p2pqwen.server import problem
+from p2pqwen.server.client import ControlClient
+from p2pqwen.values.snapshot_id import SnapshotId
+
+LOOK_EVERY = 0.5
+_STUCK = frozenset({JobState.WAITING, JobState.PAUSED})
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What became of one snapshot; `error` None: it is here and verified."""
+
+    snapshot: SnapshotId
+    error: P2pqwenError | None = None
+
+
+Request = Callable[[SnapshotId], FetchRequest]
+FetchHere = Callable[[FetchRequest, Report], Mapping[str, Any]]
+
+
+def bring_here(
+    snapshots: Sequence[SnapshotId], request: Request, fetch: FetchHere, report: Report = ignore
+) -> list[Brought]:
+    """Fetch them one after the other in this process."""
+    done: list[Brought] = []
+
+    def bring(snapshot: SnapshotId) -> None:
+        fetch(request(snapshot), report)
+        report(Notice("info", f"{len(done) + 1} of {len(snapshots)} is here: {snapshot}"))
+        done.append(Brought(snapshot))
+
+    def failed(snapshot: SnapshotId, error: P2pqwenError) -> None:
+        report(Notice("warning", f"{snapshot}: {error.message}"))
+        done.append(Brought(snapshot, error))
+
+    each(snapshots, bring, failed=failed)
+    return done
+
+
+def bring_by_node(
+    snapshots: Sequence[SnapshotId],
+    request: Request,
+    node: ControlClient,
+    report: Report = ignore,
+    *,
+    wait: Callable[[float], None] = time.sleep,
+) -> list[Brought]:
+    """Hand them to the running node and wait until it has fetched each, or cannot for now: it tries those again.
+
+    Raises `NetworkError` when the node ends before.
+    """
+    numbers: dict[SnapshotId, int] = {}
+    refused: list[Brought] = []
+
+    def hand_over(snapshot: SnapshotId) -> None:
+        numbers[snapshot] = node.call("POST", "/v1/fetches", request(snapshot).to_json())["id"]
+
+    def failed(snapshot: SnapshotId, error: P2pqwenError) -> None:
+        if isinstance(error, NetworkError):
+            raise error
+        report(Notice("warning", f"{snapshot}: {error.message}"))
+        refused.append(Brought(snapshot, error))
+
+    each(snapshots, hand_over, failed=failed)
+    why = node.call("GET", "/v1/limits").get("reason")
+    if numbers and why:
+        report(Notice("info", f"the node waits: {why}"))
+    rows: dict[int, dict[str, Any]] = {}
+    while True:
+        rows |= {row["id"]: row for row in node.call("GET", "/v1/fetches")["fetches"]}
+        mine = [rows[number] for number in numbers.values() if number in rows]
+        total = [row["total"] for row in mine if row["total"]]
+        report(Progress("fetch", sum(row["done"] for row in mine), sum(total) or None, _detail(mine)))
+        if all(JobState(row["state"]).ended or row["state"] in _STUCK for row in mine):
+            return [*(Brought(snapshot, _error(rows[number])) for snapshot, number in numbers.items()), *refused]
+        wait(LOOK_EVERY)
+
+
+def _detail(rows: Sequence[Mapping[str, Any]]) -> str:
+    done = sum(row["state"] == JobState.DONE for row in rows)
+    return f"{done} of {len(rows)} snapshots"
+
+
+def _error(row: Mapping[str, Any]) -> P2pqwenError | None:
+    state = JobState(row["state"])
+    if state is JobState.DONE:
+        return None
+    if state is JobState.WAITING:
+        return NetworkError(f"{row['error']}; the node tries it again")
+    if row.get("problem"):
+        return problem.from_json(row["problem"])
+    return P2pqwenError(f"the fetch was {state}")

@@ -1,0 +1,232 @@
+"""What a node does for publishers, its own and those it follows, so that they outlive their hosts and themselves.
+
+Every hour, for each: 1. mirrors, the DHT and peers are asked for a newer index; 2. the whole bundle of the accepted one
+is brought, which the node then seeds; 3. the signed pointers are put into the DHT again, before its nodes drop them,
+and the bundle is announced there: libtorrent comes to a torrent's first announcement late where a node has many.
+None of it needs the publisher's keys, and no step that fails keeps another from being done. Publishers are looked after
+side by side, and a bundle that does not come in `BUNDLE_SECONDS` is gone on with in the next round: one whose bundle
+never ends does not keep another's pointers from being put again in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
+
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.events import Happened, Notice, Report
+from p2pqwen.index.acceptance import Accepted
+from p2pqwen.library.bundles import BundleStore
+from p2pqwen.library.pointer_store import PointerStore
+from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
+from p2pqwen.operations.indexes.bundle_route import BundleRoute
+from p2pqwen.operations.indexes.dht_access import DhtAccess
+from p2pqwen.operations.indexes.pointer import Refreshed, pointer_address, refresh
+from p2pqwen.operations.indexes.update import update
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.values.digest import Sha256
+
+REFRESH_SECONDS = 3600
+"""BEP 44: nodes keep an item for two hours, and items are put again every hour."""
+FIRST_SECONDS = 3.0
+"""After the start; the session's DHT has found its first nodes by then."""
+RETRY_SECONDS = 60.0
+"""After a round in which nothing stood in the DHT at its end; doubled until it is an hour."""
+MAX_BUNDLE = 1 << 30
+"""Bytes of a bundle that is brought whole."""
+BUNDLE_SECONDS = 900.0
+"""For a publisher's bundle in one round; what came is kept."""
+STOP_SECONDS = 5.0
+_AT_ONCE = 6
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of looking after one publisher: whether there was an index, and whether its pointers stand now."""
+
+    cared: bool = True
+    stands: bool = True
+
+
+@dataclass(slots=True)
+class PublisherCare:
+    """A thread that looks after publishers while a node runs.
+
+    `own` is the index this home published last, None if it is no publisher's. `routes` opens a way to bundles and is
+    told whether to stop; `every` is in seconds. `port` is where the node accepts peers.
+    """
+
+    trust: TrustStore
+    own: Callable[[], Accepted | None]
+    bundles: BundleStore
+    pointers: PointerStore
+    routes: Callable[[Callable[[], bool]], BundleRoute]
+    access: DhtAccess | None
+    report: Report
+    every: float = REFRESH_SECONDS
+    first: float = FIRST_SECONDS
+    nodes: tuple[Endpoint, ...] = ()
+    port: int | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _wake: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread = threading.Thread(target=self._run, name="publishers", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, without waiting for whoever does not answer."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it still waits for somebody after `stop`."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def soon(self) -> None:
+        """Begin the next round now: there is a bundle that nobody can have found yet."""
+        self._wake.set()
+
+    def know(self, nodes: tuple[Endpoint, ...], port: int | None) -> None:
+        """Take the DHT nodes that the node's session knows, the best to begin a lookup with, and its port."""
+        self.nodes, self.port = nodes, port
+
+    def look_after_all(self) -> bool:
+        """Do one round; tell whether whatever there is to put stands in the DHT now."""
+        own = self._try("own publisher", self.own)
+        followed = self.trust.ids()
+        calls = [partial(self._follow, one, own) for one in followed]
+        if own is not None and own.publisher not in followed:
+            calls.insert(0, partial(self._refresh, own))
+        done = _side_by_side([partial(self._try, "publisher", call) for call in calls])
+        if not any(one is not None and one.cared for one in done):
+            self._meet_nodes()
+        return all(one is not None and one.stands for one in done)
+
+    def _run(self) -> None:
+        wait, retry = self.first, min(RETRY_SECONDS, self.every)
+        while True:
+            self._wake.wait(wait)
+            self._wake.clear()
+            if self._stop.is_set():
+                return
+            if self.look_after_all():
+                wait, retry = self.every, min(RETRY_SECONDS, self.every)
+            else:
+                wait, retry = retry, min(2 * retry, self.every)
+
+    def _follow(self, publisher: Sha256, own: Accepted | None) -> Done:
+        """Bring a followed publisher's newest index and its bundle, and put its pointers again."""
+        now = datetime.now(UTC)
+        held = self.trust.get(publisher, now=now, report=self.report)
+        updated = self._try(
+            f"index of {held.name or publisher}",
+            lambda: update(self.trust, held, now=now, route=self._route(), report=self.report),
+        )
+        latest = held if updated is None else updated.publisher
+        if latest.accepted is None:
+            return Done(cared=False, stands=updated is not None)
+        if updated is not None and updated.changed:
+            self.report(Happened("index", _facts(latest.accepted)))
+        self._bring_bundle(latest)
+        # What this home published last counts, where it follows itself.
+        return self._refresh(own if own is not None and own.publisher == publisher else latest.accepted)
+
+    def _bring_bundle(self, publisher: TrustedPublisher) -> None:
+        accepted = publisher.accepted
+        if accepted is None or self._stop.is_set():
+            return
+        # Without the DHT only a bundle that is known already can be completed.
+        if self.access is not None or self.bundles.get(publisher.publisher, accepted.position) is not None:
+            ends = time.monotonic() + BUNDLE_SECONDS
+            route = self._route(lambda: time.monotonic() > ends)
+            self._try(f"bundle of {publisher.name}", lambda: route.complete(publisher, max_bytes=MAX_BUNDLE))
+
+    def _refresh(self, accepted: Accepted) -> Done:
+        access, publisher = self._access(), accepted.publisher
+        if self._stop.is_set() or access is None:
+            return Done()
+        address = pointer_address(accepted.document.dht, accepted.roots)
+        if address is None and not self.pointers.items(publisher):
+            return Done()  # a publisher without a pointer
+
+        held = self.bundles.newest(publisher)
+
+        async def run() -> Refreshed:
+            async with access.open() as dht:
+                if held is not None and self.port is not None:
+                    await dht.announce(held.infohash, self.port)
+                return await refresh(dht, self.pointers, publisher, accepted.roots, address)
+
+        done = self._try("DHT pointer", lambda: asyncio.run(run()))
+        if done is None:
+            return Done(stands=False)
+        facts = {"items": done.items, "nodes": done.nodes, "boards": done.boards}
+        self.report(Happened("pointer", {**_facts(accepted), **facts}))
+        return Done(stands=done.items > 0)
+
+    def _meet_nodes(self) -> None:
+        """Keep knowing nodes of the DHT, for the day on which every bootstrap host is gone."""
+        access = self._access()
+        if access is None:
+            return
+
+        async def run() -> None:
+            async with access.open() as dht:
+                await dht.find_nodes(secrets.token_bytes(20))
+
+        self._try("DHT", lambda: asyncio.run(run()))
+
+    def _access(self) -> DhtAccess | None:
+        return None if self.access is None else self.access.by(self.nodes)
+
+    def _route(self, is_over: Callable[[], bool] = lambda: False) -> BundleRoute:
+        route = self.routes(lambda: self._stop.is_set() or is_over())
+        route.dht = self._access()
+        return route
+
+    def _try(self, what: str, call: Callable[[], Result]) -> Result | None:
+        """Do something, or tell what went wrong and go on."""
+        try:
+            return call()
+        except P2pqwenError as error:
+            self.report(Notice("info", f"{what}: {error.message}"))
+        except Exception as error:  # noqa: BLE001 - it is this publisher's alone
+            self.report(Notice("warning", f"{what}: {type(error).__name__}: {error}"))
+        return None
+
+
+def _side_by_side(calls: Sequence[Callable[[], Done | None]]) -> list[Done | None]:
+    """Do all of it, a few at once, on threads that end with the program."""
+    done: list[Done | None] = [None] * len(calls)
+    numbers = iter(range(len(calls)))
+
+    def work() -> None:
+        for number in numbers:
+            done[number] = calls[number]()
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_AT_ONCE, len(calls)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return done
+
+
+def _facts(accepted: Accepted) -> dict[str, str | int | float | bool | None]:
+    position = accepted.position
+    return {"publisher": str(accepted.publisher), "epoch": position.epoch, "version": position.version}

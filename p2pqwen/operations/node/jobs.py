@@ -1,0 +1,386 @@
+"""Fetches that a node carries out: queued, a few at once, stopped and gone on with, remembered across restarts.
+
+Each runs on a thread with a session of its own. A job that somebody waits for (`follow`) ends with its first failure,
+as a fetch without a node would; one that nobody waits for is tried again, ever more rarely, until it succeeds or is
+stopped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from p2pqwen.errors import DiskError, Interruption, NetworkError, NotFoundError, P2pqwenError, UsageError
+from p2pqwen.events import Event, Happened, Notice, Progress, Report
+from p2pqwen.library.durable import LockHeldError
+from p2pqwen.library.folders import AwayError
+from p2pqwen.library.state_store import StateStore
+from p2pqwen.operations.fetch.request import FetchRequest
+from p2pqwen.operations.node.preferences import Choice, Transfer
+from p2pqwen.operations.node.transfer_meter import TransferMeter
+from p2pqwen.server import problem
+from p2pqwen.values.snapshot_id import SnapshotId
+
+MAX_RUNNING = 3
+"""More at once only share the same line and make the disk's head move."""
+MAX_JOBS = 10_000
+KEPT_ENDED = 100
+RETRY_FIRST, RETRY_LONGEST = 30.0, 3600.0  # seconds
+_HEARTBEAT = 1.0
+_EVENTS_KEPT = 200
+
+RunFetch = Callable[[FetchRequest, Report, Callable[[SnapshotId], None]], dict[str, Any]]
+"""Carry out a request; returns the fields of `fetch --json`."""
+
+
+class JobStoppedError(Interruption):
+    """Raised inside a fetch by its report, to stop it where it can go on from."""
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    DOWNLOADING = "downloading"
+    WAITING = "waiting"  # failed for now, tried again later
+    PAUSED = "paused"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self in {JobState.DONE, JobState.FAILED, JobState.STOPPED}
+
+
+@dataclass(slots=True)
+class FetchJob:
+    """One fetch. `progress` is the newest of its download stage; `serial` counts the events ever seen."""
+
+    id: int
+    request: FetchRequest
+    state: JobState = JobState.QUEUED
+    snapshot: SnapshotId | None = None
+    progress: Progress | None = None
+    result: dict[str, Any] | None = None
+    error: P2pqwenError | None = None
+    followers: int = 0
+    stopping: bool = False
+    final: bool = False  # stopped by somebody, not to be gone on with
+    tries: int = 0
+    not_before: float = 0.0
+    meter: TransferMeter = field(default_factory=TransferMeter)
+    serial: int = 0
+    events: deque[Event] = field(default_factory=lambda: deque(maxlen=_EVENTS_KEPT))
+    thread: threading.Thread | None = None
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it waits for a disk to come back."""
+        return self.state is JobState.WAITING and isinstance(self.error, AwayError)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the job as the control API shows it."""
+        shown = self.progress
+        return {
+            "id": self.id,
+            "target": self.request.target,
+            "kind": self.request.kind,
+            "state": self.state.value,
+            "repo": None if self.snapshot is None else str(self.snapshot.repo),
+            "commit": None if self.snapshot is None else str(self.snapshot.commit),
+            "done": 0 if shown is None else shown.done,
+            "total": None if shown is None else shown.total,
+            "error": None if self.error is None else self.error.message,
+            "problem": None if self.error is None else problem.to_json(self.error),
+        }
+
+
+class FetchJobs:
+    """The jobs of one node. Its methods may be called from any thread; `tick` starts what may start."""
+
+    def __init__(
+        self,
+        run: RunFetch,
+        store: StateStore,
+        report: Report,
+        *,
+        chosen: Callable[[SnapshotId | None], Choice] = lambda _: Choice(),
+        repaired: Callable[[SnapshotId], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run, self._store, self._report = run, store, report
+        self._chosen, self._repaired, self._clock = chosen, repaired, clock
+        self._news = threading.Condition()
+        self._jobs: dict[int, FetchJob] = {}
+        self._numbers = itertools.count(1)
+        self._held_back = ""
+        self._closing = False
+        self.ended = 0  # how many ever did
+        self._restore()
+
+    def submit(self, request: FetchRequest) -> FetchJob:
+        """Take a fetch; one of the same target that is under way is returned instead. Raises `UsageError`."""
+        with self._news:
+            for job in self._jobs.values():
+                if not job.state.ended and _is_same(job.request, request):
+                    job.not_before = 0.0
+                    if job.state is JobState.WAITING:
+                        job.state = JobState.QUEUED
+                    return job
+            if sum(not job.state.ended for job in self._jobs.values()) >= MAX_JOBS:
+                raise UsageError(f"{MAX_JOBS} fetches are waiting already")
+            job = FetchJob(next(self._numbers), request)
+            self._jobs[job.id] = job
+            self._store.put(f"job/{job.id}", request.to_json())
+            self._news.notify_all()
+        return job
+
+    def all(self) -> list[FetchJob]:
+        """Return the jobs, those that ended lately included."""
+        with self._news:
+            return list(self._jobs.values())
+
+    def get(self, number: int) -> FetchJob:
+        """Return a job; raises `NotFoundError`."""
+        with self._news:
+            if number not in self._jobs:
+                raise NotFoundError(f"no fetch {number} in this node")
+            return self._jobs[number]
+
+    def of(self, snapshot: SnapshotId) -> list[FetchJob]:
+        """Return the jobs of a snapshot that have not ended."""
+        return [job for job in self.all() if job.snapshot == snapshot and not job.state.ended]
+
+    def hold_back(self, reason: str) -> None:
+        """Stop everything and start nothing while there is a reason; an empty one lets it all go on."""
+        with self._news:
+            self._held_back = reason
+            for job in self._jobs.values():
+                if reason and job.thread is not None:
+                    job.stopping = True
+            self._news.notify_all()
+
+    def restart_running(self) -> None:
+        """Stop what runs and let it go on at once: for new rates."""
+        with self._news:
+            for job in self._jobs.values():
+                if job.thread is not None:
+                    job.stopping = True
+
+    def disk_is_back(self) -> None:
+        """Let what waits for a disk go on at once; it waits again if it was another one."""
+        with self._news:
+            for job in self._jobs.values():
+                if job.is_away:
+                    job.not_before = 0.0
+
+    def stop(self, job: FetchJob) -> None:
+        """End a job for good; what it fetched stays for the next one."""
+        with self._news:
+            job.stopping = job.final = True
+            if job.thread is None and not job.state.ended:
+                self._end(job, JobState.STOPPED)
+
+    def wait_for(self, job: FetchJob, seconds: float) -> bool:
+        """Wait until a job's thread is gone; tell whether it is."""
+        thread = job.thread
+        if thread is not None:
+            thread.join(seconds)
+        return job.thread is None
+
+    def tick(self) -> None:
+        """Start what may start, stop what is paused."""
+        with self._news:
+            for job in self._jobs.values():
+                if job.thread is not None and self._chosen(job.snapshot).paused:
+                    job.stopping = True
+            running = sum(job.thread is not None for job in self._jobs.values())
+            for job in sorted(self._jobs.values(), key=lambda job: (self._chosen(job.snapshot).priority.order, job.id)):
+                if job.state.ended or job.thread is not None or self._closing or self._held_back:
+                    continue
+                if self._chosen(job.snapshot).paused:
+                    if job.state is not JobState.PAUSED:
+                        job.state = JobState.PAUSED
+                        self._news.notify_all()
+                elif running < MAX_RUNNING and self._clock() >= job.not_before:
+                    running += 1
+                    self._start(job)
+                elif job.state is JobState.PAUSED:
+                    job.state = JobState.QUEUED
+
+    def follow(self, job: FetchJob) -> Iterator[dict[str, Any]]:
+        """Yield what happens to a job until it ends, as JSON; the last line holds `result` or ends with an error."""
+        with self._news:
+            job.followers += 1
+        seen, told, first = 0, "", True
+        try:
+            while True:
+                with self._news:
+                    if job.serial == seen and not job.state.ended and not first:
+                        self._news.wait(_HEARTBEAT)
+                    first = False
+                    fresh = list(job.events)[-(job.serial - seen) :] if job.serial > seen else []
+                    seen, ended, why = job.serial, job.state.ended or job.is_away, self._held_back
+                    if job.state is JobState.PAUSED:
+                        why = f"it is paused; `p2pqwen resume {job.snapshot}` lets it go on"
+                for event in fresh:
+                    yield event_json(event)
+                if ended:
+                    break
+                if why and why != told:
+                    told = why
+                    yield event_json(Notice("info", f"waiting: {why}"))
+                yield {}  # tells whether the reader is still there
+            if job.error is not None:
+                yield {"error": job.error}
+            else:
+                yield {"result": job.result, "state": job.state.value}
+        finally:
+            with self._news:
+                job.followers -= 1
+
+    def close(self, seconds: float) -> None:
+        """Stop everything; what had not ended goes on with the next node."""
+        with self._news:
+            self._closing = True
+            for job in self._jobs.values():
+                job.stopping = True
+            threads = [job.thread for job in self._jobs.values() if job.thread is not None]
+            self._news.notify_all()
+        deadline = self._clock() + seconds
+        for thread in threads:
+            thread.join(max(0.0, deadline - self._clock()))
+
+    def take_counts(self) -> dict[SnapshotId, Transfer]:
+        """Return the payload moved by each snapshot's fetches since the last call."""
+        moved: dict[SnapshotId, Transfer] = {}
+        with self._news:
+            for job in self._jobs.values():
+                if job.snapshot is not None and (more := job.meter.take()) != Transfer():
+                    moved[job.snapshot] = moved.get(job.snapshot, Transfer()).plus(more.uploaded, more.downloaded)
+        return moved
+
+    def _start(self, job: FetchJob) -> None:
+        job.state, job.stopping, job.error = JobState.DOWNLOADING, False, None
+        job.tries += 1
+        job.meter.begin()
+        job.thread = threading.Thread(target=self._work, args=(job,), name=f"fetch {job.id}", daemon=True)
+        job.thread.start()
+
+    def _work(self, job: FetchJob) -> None:
+        try:
+            job.result = self._run(job.request, lambda event: self._take(job, event), lambda one: self._named(job, one))
+            if job.request.kind == "repair" and job.snapshot is not None:
+                self._repaired(job.snapshot)
+        except JobStoppedError:
+            self._after_stop(job)
+        except P2pqwenError as error:
+            self._failed(job, error)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the node
+            self._failed(job, P2pqwenError(f"the fetch broke: {type(error).__name__}", got=str(error)))
+        else:
+            with self._news:
+                job.meter.end(job.result)
+                self._end(job, JobState.DONE)
+
+    def _take(self, job: FetchJob, event: Event) -> None:
+        with self._news:
+            job.meter.see(event)
+        if job.stopping:
+            raise JobStoppedError
+        with self._news:
+            if isinstance(event, Progress):
+                job.progress = event
+            job.events.append(event)
+            job.serial += 1
+            self._news.notify_all()
+
+    def _named(self, job: FetchJob, snapshot: SnapshotId) -> None:
+        job.snapshot = snapshot
+
+    def _after_stop(self, job: FetchJob) -> None:
+        with self._news:
+            if job.final and not self._closing:
+                self._end(job, JobState.STOPPED)
+            else:
+                job.state, job.thread = JobState.QUEUED, None
+            self._news.notify_all()
+
+    def _failed(self, job: FetchJob, error: P2pqwenError) -> None:
+        with self._news:
+            job.error = error
+            passing = isinstance(error, NetworkError | DiskError | LockHeldError)
+            pulled = isinstance(error, AwayError) and job.progress is not None  # in the middle of it
+            if not passing or (job.followers and not pulled):
+                self._end(job, JobState.FAILED)
+                return
+            pause = min(RETRY_LONGEST, RETRY_FIRST * 2 ** min(job.tries - 1, 10))
+            job.state, job.thread, job.not_before = JobState.WAITING, None, self._clock() + pause
+            self._news.notify_all()
+        self._report(Notice("info", f"fetch of {job.request.target}: {error.message}; again in {pause:.0f} s"))
+
+    def _end(self, job: FetchJob, state: JobState) -> None:
+        job.state, job.thread = state, None
+        self.ended += 1
+        self._store.delete(f"job/{job.id}")
+        ended = [one.id for one in self._jobs.values() if one.state.ended and not one.followers]
+        for number in ended[:-KEPT_ENDED]:
+            del self._jobs[number]
+        self._news.notify_all()
+        facts: dict[str, str | int | float | bool | None] = {"id": job.id, "target": job.request.target}
+        if job.error is not None:
+            facts["error"] = job.error.message
+        self._report(Happened(f"fetch {state}", facts))
+
+    def _restore(self) -> None:
+        for number, value in self._store.items("job/").items():
+            try:
+                job = FetchJob(int(number), FetchRequest.from_json(value))
+            except (P2pqwenError, ValueError):
+                self._store.delete(f"job/{number}")
+                continue
+            self._jobs[job.id] = job
+        self._numbers = itertools.count(max(self._jobs, default=0) + 1)
+
+
+def _is_same(one: FetchRequest, other: FetchRequest) -> bool:
+    """Tell whether two requests are one fetch; the leave to trust it unverified is given to one alone."""
+    return (one.target, one.kind, one.trust_unverified) == (other.target, other.kind, other.trust_unverified)
+
+
+def event_json(event: Event) -> dict[str, Any]:
+    """Return an event as it goes over the wire."""
+    match event:
+        case Progress():
+            return {
+                "progress": {
+                    "stage": event.stage,
+                    "done": event.done,
+                    "total": event.total,
+                    "detail": event.detail,
+                    "unit": event.unit,
+                }
+            }
+        case Notice():
+            return {"notice": {"level": event.level, "text": event.text}}
+        case Happened():
+            return {"happened": {"event": event.event, "facts": event.facts}}
+
+
+def event_of(line: dict[str, Any]) -> Event | None:
+    """Return the event that a line of `follow` holds, None for any other line."""
+    if (progress := line.get("progress")) is not None:
+        return Progress(**progress)
+    if (notice := line.get("notice")) is not None:
+        return Notice(notice["level"], notice["text"])
+    if (happened := line.get("happened")) is not None:
+        return Happened(happened["event"], happened["facts"])
+    return None

@@ -1,0 +1,139 @@
+"""What the user chose and the node counted, in the state store: limits, paused snapshots, priorities, transfers.
+
+    limits                     rates, quota, hours
+    choice/<snapshot>          paused, priority, pinned
+    transfer/<snapshot>        bytes uploaded and downloaded since ever, for the ratio
+    month/<yyyy-mm>            bytes uploaded and downloaded in that month, for the quota
+
+Whoever changes a choice writes it here, node or no node; a running node looks every second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from p2pqwen.errors import UsageError
+from p2pqwen.library.state_store import StateStore
+from p2pqwen.operations.node.limits import Limits, Priority, month_of
+from p2pqwen.values.snapshot_id import SnapshotId
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the user chose for one snapshot."""
+
+    paused: bool = False
+    priority: Priority = Priority.NORMAL
+    pinned: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stored document."""
+        return {"paused": self.paused, "priority": self.priority.value, "pinned": self.pinned}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any] | None) -> Choice:
+        """Read a stored document; anything else is the default."""
+        if not isinstance(value, Mapping):
+            return cls()
+        try:
+            priority = Priority.read(str(value.get("priority", Priority.NORMAL)))
+        except UsageError:
+            priority = Priority.NORMAL
+        return cls(paused=value.get("paused") is True, priority=priority, pinned=value.get("pinned") is True)
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Payload bytes of one snapshot or one month."""
+
+    uploaded: int = 0
+    downloaded: int = 0
+
+    def plus(self, uploaded: int, downloaded: int = 0) -> Transfer:
+        """Return the two together."""
+        return Transfer(self.uploaded + uploaded, self.downloaded + downloaded)
+
+
+class Choices:
+    """The user's choices and the node's counters in one store. Methods raise `DiskError`."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+
+    def limits(self) -> Limits:
+        """Return the limits; stored ones that make no sense are none."""
+        return _limits(self._store.get("limits"))
+
+    def change_limits(self, change: Callable[[Limits], Limits]) -> Limits:
+        """Replace the limits by what `change` makes of them, whatever another process changes meanwhile."""
+        return _limits(self._store.update("limits", lambda before: change(_limits(before)).to_json()))
+
+    def of(self, snapshot: SnapshotId) -> Choice:
+        """Return the choice for one snapshot."""
+        return Choice.from_json(self._store.get(f"choice/{snapshot}"))
+
+    def all(self) -> dict[str, Choice]:
+        """Return every choice, by `org/model@commit`."""
+        return {name: Choice.from_json(value) for name, value in self._store.items("choice/").items()}
+
+    def pause(self, snapshot: SnapshotId, *, paused: bool) -> Choice:
+        """Pause a snapshot, or let it go on."""
+        return self._change(snapshot, lambda choice: replace(choice, paused=paused))
+
+    def pin(self, snapshot: SnapshotId, *, pinned: bool) -> Choice:
+        """Keep a snapshot whatever happens, or no longer."""
+        return self._change(snapshot, lambda choice: replace(choice, pinned=pinned))
+
+    def prioritise(self, snapshot: SnapshotId, priority: Priority) -> Choice:
+        """Set a snapshot's priority."""
+        return self._change(snapshot, lambda choice: replace(choice, priority=priority))
+
+    def forget(self, snapshot: SnapshotId) -> None:
+        """Forget a snapshot that was removed; its months stay counted."""
+        for kind in ("choice", "transfer", "scrub", "torrent", "unverified"):
+            self._store.delete(f"{kind}/{snapshot}")
+
+    def count(self, moved: Mapping[SnapshotId, Transfer], now: datetime, *, besides: int = 0) -> None:
+        """Add what was moved since the last call, `besides` bytes sent of no snapshot; `now` is local time."""
+        uploaded = sum(one.uploaded for one in moved.values()) + besides
+        total = Transfer(uploaded, sum(one.downloaded for one in moved.values()))
+        for snapshot, one in moved.items():
+            self._add(f"transfer/{snapshot}", one)
+        self._add(f"month/{month_of(now)}", total)
+
+    def month(self, now: datetime) -> Transfer:
+        """Return what was transferred in the month of `now`, local time."""
+        return _transfer(self._store.get(f"month/{month_of(now)}"))
+
+    def transfers(self) -> dict[str, Transfer]:
+        """Return what was ever transferred, by `org/model@commit`."""
+        return {name: _transfer(value) for name, value in self._store.items("transfer/").items()}
+
+    def _add(self, name: str, more: Transfer) -> None:
+        if more != Transfer():
+            self._store.update(name, lambda before: _added(before, more))
+
+    def _change(self, snapshot: SnapshotId, change: Callable[[Choice], Choice]) -> Choice:
+        changed = self._store.update(f"choice/{snapshot}", lambda before: change(Choice.from_json(before)).to_json())
+        return Choice.from_json(changed)
+
+
+def _limits(value: Mapping[str, Any] | None) -> Limits:
+    try:
+        return Limits.from_json(value)
+    except UsageError:
+        return Limits()
+
+
+def _transfer(value: Mapping[str, Any] | None) -> Transfer:
+    if not isinstance(value, Mapping):
+        return Transfer()
+    return Transfer(int(value.get("uploaded", 0)), int(value.get("downloaded", 0)))
+
+
+def _added(before: Mapping[str, Any] | None, more: Transfer) -> dict[str, int]:
+    known = _transfer(before)
+    return {"uploaded": known.uploaded + more.uploaded, "downloaded": known.downloaded + more.downloaded}

@@ -1,0 +1,533 @@
+"""Seed the library: a node in the foreground that serves every complete snapshot and writes to none of them.
+
+Nothing is announced before it was verified: a snapshot whose files look as they did when they were last verified is
+served at once, and each piece is checked again when it is first asked for; any other is read whole first. A damaged
+one is reported, and its good pieces are served as what they are, a part: they may be the last there are.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+
+from p2pqwen.containment import each, warn
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.events import Event, Happened, Notice, Report
+from p2pqwen.library import durable
+from p2pqwen.library.folders import AwaySnapshot
+from p2pqwen.library.home import Home
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.library.verified import VerifiedFiles
+from p2pqwen.operations.engine import Clock, SeededTorrent, SeedEngine, WebServer
+from p2pqwen.operations.node.bundle_seeds import BundleSeeds
+from p2pqwen.operations.node.followed import PublisherCare
+from p2pqwen.operations.node.limits import share_upload
+from p2pqwen.operations.node.state import NodeState, SnapshotState, write_state
+from p2pqwen.operations.node.supervisor import NodeKeeper
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.progress import Phase
+from p2pqwen.swarm.reach import Reach
+from p2pqwen.swarm.session import Swarm
+from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.webseed.file_server import FileServer
+from p2pqwen.webseed.offered_file import Offer
+
+PUMP = 0.25  # seconds
+LIBRARY_EVERY = 1.0  # seconds between looks for snapshots that came or went, with thousands of them more
+STATE_EVERY = 1.0
+STATS_EVERY = 10.0
+FEW = 200  # snapshots, for which the state is written with every event
+LOADING = 0.2  # seconds at a time
+DHT_NODES_EVERY = 2.0
+SHARE_EVERY = 1.0
+LOOKS_EVERY = 60.0  # seconds between looks at every file, with thousands of snapshots more: nothing is read
+LOOKING = 0.05  # seconds at a time
+MAX_CHECKING = 2  # snapshots read at once: more only move the disk's head about
+
+_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a session that listens everywhere answers us
+
+
+class SeedState(enum.StrEnum):
+    """How a snapshot stands in the node."""
+
+    CHECKING = "checking"
+    SEEDING = "seeding"
+    DAMAGED = "damaged"  # some pieces are missing or wrong; the others are served
+
+
+@dataclass(frozen=True, slots=True)
+class Publishers:
+    """What a node does for publishers: their bundles are seeded, and they are looked after."""
+
+    bundles: BundleSeeds
+    care: PublisherCare
+
+
+@dataclass(frozen=True, slots=True)
+class Helpers:
+    """What works beside a node.
+
+    `keeper` looks after limits, fetches and bit rot, `publishers` after indexes, bundles and DHT pointers.
+    """
+
+    keeper: NodeKeeper | None = None
+    publishers: Publishers | None = None
+
+
+@dataclass(slots=True)
+class _Seed:
+    """One snapshot in the session."""
+
+    held: HeldSnapshot
+    metainfo: Metainfo
+    torrent: SeededTorrent
+    state: SeedState
+    web_before: int = 0  # bytes of it that were sent over HTTP before it was loaded
+    damaged_look: tuple[int, ...] = ()
+
+
+def seed(
+    library: Library,
+    home: Home,
+    settings: SwarmSettings,
+    *,
+    web: FileServer | None = None,
+    helpers: Helpers = Helpers(),
+    control: AbstractContextManager[object] | None = None,
+    report: Report,
+    stopping: Callable[[], bool],
+) -> None:
+    """Serve the library until `stopping` says so; with `web` over HTTP too, as a web seed.
+
+    `control` is open while the node runs, within its lock.
+    Raises `LockHeldError` when another node of this home runs, `P2pqwenError` when it cannot listen.
+    """
+    alone = durable.lock(home.locks / "node.lock", hint="each home has one node, and `p2pqwen status` shows it")
+    with alone, Swarm(settings, report=report) as swarm, web or nullcontext():
+        durable.remove(home.node_state)  # a node that was killed left it: it is not what this one says
+        try:
+            SeedLoop(library, home, settings, swarm, web, helpers, report).run(stopping, control or nullcontext())
+        finally:
+            durable.remove(home.node_state)
+    report(Happened("stopped", {"pid": os.getpid()}))
+
+
+class SeedLoop:
+    """A node's own thread: its turns, from the start to `stopping`. `swarm` is its own, and already running."""
+
+    def __init__(
+        self,
+        library: Library,
+        home: Home,
+        settings: SwarmSettings,
+        swarm: SeedEngine,
+        web: WebServer | None,
+        helpers: Helpers,
+        report: Report,
+        clock: Clock = time,
+    ) -> None:
+        self._library, self._home, self._settings = library, home, settings
+        self._swarm, self._web, self._report = swarm, web, report
+        self._clock = clock
+        self._keeper, self._publishers = helpers.keeper, helpers.publishers
+        self._verified = VerifiedFiles(home)
+        self._seeds: dict[SnapshotId, _Seed] = {}
+        self._left_out: dict[SnapshotId, tuple[int, ...]] = {}
+        self._timers: dict[str, float] = {}
+        self._announced_ports = 0
+        self._held: set[SnapshotId] = set()
+        self._slots: dict[SnapshotId, int] = {}
+        self._all_held = False
+        self._to_load: deque[HeldSnapshot] = deque()
+        self._to_look_at: deque[SnapshotId] = deque()
+        self._followed: list[HeldSnapshot] | None = None
+        self._complete: dict[SnapshotId, HeldSnapshot] = {}
+        self._away: list[AwaySnapshot] = []
+        self._news: list[Event] = []
+        self._upload, self._download = settings.upload_limit, settings.download_limit
+        self._seen_rates = (0, 0)  # at which peers and HTTP last sent
+        self._web_sent = (0, self._clock.monotonic())
+
+    def run(self, stopping: Callable[[], bool], control: AbstractContextManager[object]) -> None:
+        """Take turns until `stopping` says so; `control` is open meanwhile."""
+        if self._web is not None:
+            self._report(Happened("http", {"host": self._web.host, "port": self._web.port, "pid": os.getpid()}))
+        with ExitStack() as stack:
+            if self._publishers is not None:
+                self._publishers.care.start()
+                stack.callback(self._publishers.care.stop)
+            self._run_kept(stopping, control)
+
+    def _run_kept(self, stopping: Callable[[], bool], control: AbstractContextManager[object]) -> None:
+        if self._keeper is None:
+            with control:
+                self._loop(stopping)
+            return
+        self._keeper.start(self)
+        try:
+            with control:
+                try:
+                    self._loop(stopping)
+                finally:
+                    self._keeper.stop()  # what must be saved comes before what only has to end
+        finally:
+            self._keeper.stop()
+
+    def _loop(self, stopping: Callable[[], bool]) -> None:
+        while not stopping():
+            if self._keeper is not None:
+                self._keeper.tick()
+            self._tell_where()
+            if self._due("library", max(LIBRARY_EVERY, len(self._seeds) / 1000)):
+                self._follow_library()
+            more_to_load = self._load_some()
+            self._swarm.pump(0.0 if more_to_load else PUMP)
+            if self._due("steps", len(self._seeds) / 1000):
+                each(list(self._seeds.values()), self._step, failed=self._give_up)
+            self._look_at_files()
+            self._look_after_publishers()
+            if self._web is not None and self._upload and self._due("share", SHARE_EVERY):
+                self._share_upload(self._web)
+            if self._due("state", max(STATE_EVERY, len(self._seeds) / 50)) or (self._news and len(self._seeds) < FEW):
+                self._write_state()
+            self._tell_news()
+            if self._due("stats", STATS_EVERY):
+                self._tell_stats()
+
+    def set_rates(self, *, upload: int, download: int) -> None:
+        """Hold the node to these rates, 0 for no limit; peers and HTTP share that of upload."""
+        self._upload, self._download = upload, download
+        self._apply_rates()
+
+    def hold(self, snapshot: SnapshotId, *, paused: bool, upload_slots: int) -> None:
+        """Serve this snapshot to nobody, or to so many peers at once (-1: no limit of its own)."""
+        changed = paused != (snapshot in self._held)
+        self._slots[snapshot] = upload_slots
+        (self._held.add if paused else self._held.discard)(snapshot)
+        if (one := self._seeds.get(snapshot)) is not None:
+            self._serve_or_hold(one)
+            if changed and one.state is SeedState.SEEDING:
+                self._tell_seeding(one)
+
+    def hold_all(self, *, paused: bool) -> None:
+        """Serve nothing at all, or what is not held otherwise."""
+        if paused != self._all_held:
+            self._all_held = paused
+            each(list(self._seeds.values()), self._serve_or_hold, failed=self._give_up)
+            if self._publishers is not None:
+                self._publishers.bundles.hold_all(paused=paused)
+
+    def read_again(self, snapshot: SnapshotId) -> None:
+        """Stop believing this snapshot's pieces, and read them: it is loaded anew."""
+        if (one := self._seeds.get(snapshot)) is not None:
+            self._drop(one, "rotten")
+
+    def let_go(self, snapshot: SnapshotId) -> None:
+        """Take a snapshot out of the session; it comes back when the library shows it."""
+        if (one := self._seeds.get(snapshot)) is not None:
+            self._drop(one, "removed")
+
+    def library_changed(self) -> None:
+        """Look at the library in this turn."""
+        self._timers.pop("library", None)
+
+    def wake(self) -> None:
+        """Take the next turn at once; from any thread."""
+        self._swarm.wake()
+
+    def rows(self) -> list[SnapshotState]:
+        """Return how every snapshot stands."""
+        rows = [_row(one, self._sent_over_http(one)) for one in self._seeds.values()]
+        rows += [SnapshotState(id=snapshot, state="skipped") for snapshot in self._left_out]
+        return rows + [SnapshotState(id=one.id, state="away", size=one.size) for one in self._away]
+
+    @property
+    def uploaded_besides(self) -> int:
+        """Payload bytes sent of what is no snapshot: bundles."""
+        return self._publishers.bundles.uploaded if self._publishers is not None else 0
+
+    @property
+    def loading(self) -> bool:
+        """Whether snapshots that need no reading first still wait to be loaded."""
+        return self._followed is None or bool(self._to_load)
+
+    @property
+    def listening(self) -> str:
+        """Where it accepts peers."""
+        return ", ".join(map(str, self._swarm.listening))
+
+    def _look_after_publishers(self) -> None:
+        if self._publishers is None:
+            return
+        news = self._publishers.bundles.tick(self._swarm)
+        if any(isinstance(one, Happened) for one in news):
+            self._publishers.care.soon()
+        self._news += news
+        if self._due("dht nodes", DHT_NODES_EVERY):
+            ours = [Endpoint(_HERE.get(one.host, one.host), one.port) for one in self._swarm.listening]
+            port = ours[0].port if ours else None
+            self._publishers.care.know((*self._swarm.dht_nodes(), *ours), port)
+
+    @property
+    def reach(self) -> Reach:
+        """What is known of how the world reaches it."""
+        return self._swarm.reach
+
+    def _share_upload(self, web: WebServer) -> None:
+        (before, then), self._web_sent = self._web_sent, (web.bytes_sent, self._clock.monotonic())
+        over_http = (self._web_sent[0] - before) / max(SHARE_EVERY, self._web_sent[1] - then)
+        peers = sum(one.torrent.progress().upload_rate for one in self._seeds.values())
+        if self._publishers is not None:
+            peers += self._publishers.bundles.upload_rate
+        self._seen_rates = (peers, round(over_http))
+        self._apply_rates()
+
+    def _apply_rates(self) -> None:
+        if self._web is None:
+            self._swarm.set_rates(upload=self._upload, download=self._download)
+            return
+        peers, over_http = self._seen_rates
+        of_peers, of_web = share_upload(self._upload, peers=peers, web=over_http)
+        self._swarm.set_rates(upload=of_peers, download=self._download)
+        self._web.set_rate(of_web)
+
+    def _sent_over_http(self, one: _Seed) -> int:
+        return 0 if self._web is None else self._web.sent(one.held.id) - one.web_before
+
+    def _serve_or_hold(self, one: _Seed) -> None:
+        """Let a judged snapshot be served, or not, as the user and the limits have it."""
+        if one.state is SeedState.CHECKING:
+            return
+        one.torrent.set_upload_slots(self._slots.get(one.held.id, -1))
+        if self._all_held or one.held.id in self._held:
+            one.torrent.pause()
+            if self._web is not None:
+                self._web.withdraw(one.held.id)
+            return
+        if one.torrent.have.count(1):
+            one.torrent.share(self._trackers(one))
+        if self._web is not None and one.state is SeedState.SEEDING:
+            self._web.offer(Offer.of(one.held.id, one.held.folder, one.metainfo))
+
+    def _due(self, name: str, seconds: float) -> bool:
+        now = self._clock.monotonic()
+        if now < self._timers.get(name, 0.0):
+            return False
+        self._timers[name] = now + seconds
+        return True
+
+    def _tell_where(self) -> None:
+        for endpoint in self._swarm.listening[self._announced_ports :]:
+            self._report(Happened("listening", {"host": endpoint.host, "port": endpoint.port, "pid": os.getpid()}))
+        self._announced_ports = len(self._swarm.listening)
+
+    def _follow_library(self) -> None:
+        held = self._library.all()
+        self._away = self._library.away()
+        if held != self._followed:
+            self._followed = held
+            self._library.remember(held)
+            self._complete = {one.id: one for one in held if one.state is State.COMPLETE}
+            away = {one.id for one in self._away}
+            each(
+                [self._seeds[gone] for gone in self._seeds.keys() - self._complete.keys()],
+                lambda one: self._drop(one, "away" if one.held.id in away else "removed"),
+                failed=self._give_up,
+            )
+            for gone in self._left_out.keys() - self._complete.keys():
+                del self._left_out[gone]
+        damaged = [one for one in self._seeds.values() if one.state is SeedState.DAMAGED]
+        mended = [one for one in damaged if one.damaged_look != self._look(one.held)]
+        each(mended, lambda one: self._drop(one, "mended"), failed=self._give_up)  # and loaded again below
+        if len(self._seeds) < len(self._complete):
+            missing = (self._complete[one] for one in self._complete.keys() - self._seeds.keys())
+            left_out = self._left_out
+            fresh = [one for one in missing if one.id not in left_out or left_out[one.id] != self._look(one)]
+            self._to_load = deque(sorted(fresh, key=lambda one: one.id))
+
+    def _look_at_files(self) -> None:
+        """Load anew what somebody changed under us: it is read before anything of it is served again."""
+        if self._due("looks", max(LOOKS_EVERY, len(self._seeds) / 20)):
+            self._to_look_at = deque(self._seeds)
+        until = time.monotonic() + LOOKING
+        while self._to_look_at and time.monotonic() < until:
+            one = self._seeds.get(self._to_look_at.popleft())
+            if one is None or one.state is not SeedState.SEEDING or not self._library.is_here(one.held):
+                continue
+            metainfo = one.metainfo
+            if self._library.state(one.held, metainfo.infohash.v2, metainfo.layout.total_size) is State.CHANGED:
+                self._drop(one, "changed")
+
+    def _load_some(self) -> bool:
+        """Load what is due, for a moment: peers and commands go on meanwhile. Tell whether more may be loaded now."""
+        if not self._to_load:
+            return False
+        checking = sum(one.state is SeedState.CHECKING for one in self._seeds.values())
+        until = self._clock.monotonic() + LOADING
+        while self._to_load and self._clock.monotonic() < until:
+            held = self._to_load.popleft()
+            if checking >= MAX_CHECKING and not self._verified.stamp(held.id):
+                continue  # it would have to be read: it comes again with the next look, and holds up nobody
+            loaded = each([held], self._load, failed=self._not_loaded)
+            checking += any(one.state is SeedState.CHECKING for one in loaded)
+        return bool(self._to_load)
+
+    def _load(self, held: HeldSnapshot) -> _Seed:
+        metainfo = held.metainfo()
+        files = [file.path for file in metainfo.files]
+        trusted = self._verified.unchanged(held.id, metainfo.infohash.v2, held.folder, files)
+        torrent = self._swarm.add_seed(metainfo, held.folder.parent, trusted=trusted)
+        before = 0 if self._web is None else self._web.sent(held.id)
+        one = self._seeds[held.id] = _Seed(held, metainfo, torrent, SeedState.CHECKING, before)
+        if trusted:
+            self._share(one)
+        else:
+            self._happened("checking", one, size=metainfo.layout.total_size)
+        return one
+
+    def _not_loaded(self, held: HeldSnapshot, error: P2pqwenError) -> None:
+        if (one := self._seeds.pop(held.id, None)) is not None:
+            one.torrent.leave()
+        self._left_out[held.id] = self._look(held)
+        self._news.append(Notice("warning", f"{held.id} is not seeded: {error.message}"))
+
+    def _give_up(self, one: _Seed, error: P2pqwenError) -> None:
+        """Seed a snapshot no longer that a step failed for; it is loaded again when somebody has mended it."""
+        each([one], lambda one: self._leave_out(one, error.message), failed=warn(self._report, lambda one: one.held.id))
+        self._seeds.pop(one.held.id, None)
+
+    def _step(self, one: _Seed) -> None:
+        if one.torrent.error is not None and not self._library.is_here(one.held):
+            self._drop(one, "away")  # its disk was pulled: it comes back as it was
+        elif one.torrent.error is not None:
+            self._leave_out(one, one.torrent.error.message)
+        elif one.state is SeedState.CHECKING:
+            if one.torrent.checked:
+                self._judge(one)
+        elif one.state is SeedState.SEEDING and one.torrent.have.count(0) and not _is_checking(one):
+            # A piece that was asked for is not what was verified: libtorrent has read everything again, or is about to.
+            one.torrent.sync_pieces()
+            if one.torrent.have.count(0):
+                self._damaged(one)
+
+    def _judge(self, one: _Seed) -> None:
+        if one.torrent.have.count(0):
+            self._damaged(one)
+            self._serve_or_hold(one)
+            return
+        try:
+            files = [file.path for file in one.metainfo.files]
+            self._verified.record(one.held.id, one.metainfo.infohash.v2, one.held.folder, files)
+        except P2pqwenError as error:
+            self._leave_out(one, error.message)  # an empty file, which no piece holds, is missing
+            return
+        self._share(one)
+
+    def _share(self, one: _Seed) -> None:
+        one.state = SeedState.SEEDING
+        self._serve_or_hold(one)
+        self._tell_seeding(one)
+
+    def _tell_seeding(self, one: _Seed) -> None:
+        event = "paused" if one.held.id in self._held else "seeding"
+        hashes, size = one.metainfo.infohash, one.metainfo.layout.total_size
+        standing = self._standing(one.held.id)
+        self._happened(event, one, infohash_v1=str(hashes.v1), infohash_v2=str(hashes.v2), size=size, **standing)
+
+    def _standing(self, snapshot: SnapshotId) -> dict[str, str]:
+        """Return a snapshot's standing for an event, as far as it is known by now."""
+        stood = None if self._keeper is None else self._keeper.watch.of([snapshot]).get(snapshot)
+        return {} if stood is None else {"standing": str(stood.standing)}
+
+    def _damaged(self, one: _Seed) -> None:
+        one.state = SeedState.DAMAGED
+        if self._web is not None:
+            self._web.withdraw(one.held.id)  # over HTTP nobody can be told which pieces are good
+        self._verified.forget(one.held.id)
+        one.damaged_look = self._look(one.held)
+        bad, pieces = one.torrent.have.count(0), len(one.torrent.have)
+        self._happened("damaged", one, bad_pieces=bad, pieces=pieces)
+        self._news.append(
+            Notice("warning", f"{one.held.id}: {bad} of {pieces} pieces are damaged; `p2pqwen fetch {one.held.id}`")
+        )
+
+    def _trackers(self, one: _Seed) -> Sequence[Sequence[str]]:
+        return one.metainfo.trackers if self._settings.trackers else ()
+
+    def _leave_out(self, one: _Seed, reason: str) -> None:
+        self._verified.forget(one.held.id)
+        self._left_out[one.held.id] = self._look(one.held)
+        self._drop(one, "skipped", reason=reason)
+
+    def _drop(self, one: _Seed, event: str, **facts: str | int) -> None:
+        del self._seeds[one.held.id]
+        one.torrent.leave()
+        if self._web is not None:
+            self._web.withdraw(one.held.id)
+        self._happened(event, one, **facts)
+
+    def _happened(self, event: str, one: _Seed, **facts: str | int) -> None:
+        known = {"repo": str(one.held.id.repo), "commit": str(one.held.id.commit)}
+        self._news.append(Happened(event, {**known, **facts}))
+
+    def _tell_news(self) -> None:
+        """Report what happened; by then `status` shows it too."""
+        news, self._news = self._news, []
+        for event in news:
+            self._report(event)
+
+    def _look(self, held: HeldSnapshot) -> tuple[int, ...]:
+        """Return what changes when somebody mends a snapshot that was left out."""
+        try:
+            return held.torrent_path.stat().st_mtime_ns, self._verified.stamp(held.id)
+        except OSError:
+            return (0, 0)
+
+    def _write_state(self) -> None:
+        rows = self.rows() if self._keeper is None else self._keeper.shown(self.rows())
+        write_state(self._home.node_state, NodeState(os.getpid(), self.listening, tuple(rows)))
+
+    def _tell_stats(self) -> None:
+        rows = [one.torrent.progress() for one in self._seeds.values()]
+        over_http = sum(map(self._sent_over_http, self._seeds.values()))
+        self._report(
+            Happened(
+                "stats",
+                {
+                    "snapshots": len(rows),
+                    "peers": sum(row.peers for row in rows),
+                    "upload_rate": sum(row.upload_rate for row in rows),
+                    "uploaded": sum(row.uploaded for row in rows) + over_http,
+                },
+            )
+        )
+
+
+def _is_checking(one: _Seed) -> bool:
+    return one.torrent.progress(fresh=True).phase is Phase.CHECKING
+
+
+def _row(one: _Seed, over_http: int) -> SnapshotState:
+    now = one.torrent.progress()
+    if one.state is SeedState.CHECKING:
+        progress = now.checked if now.phase is Phase.CHECKING else 1.0
+    else:
+        progress = one.torrent.have.count(1) / len(one.torrent.have)
+    return SnapshotState(
+        id=one.held.id,
+        state=one.state.value,
+        progress=round(progress, 6),
+        peers=now.peers,
+        seeds=now.seeds,
+        download_rate=now.download_rate,
+        upload_rate=now.upload_rate,
+        uploaded=now.uploaded + over_http,
+        size=one.metainfo.layout.total_size,
+    )

@@ -1,0 +1,124 @@
+"""The standing of what a node holds, kept up while it runs: who is trusted changes, torrents change, snapshots rise.
+
+Every look: 1. each held snapshot is judged by what is known of its torrent and whom this home trusts now; 2. where a
+trusted index claims a proof that is not here, its signed torrent is sought: in bundles and folders at every look, at
+mirrors on the web more rarely; 3. what became better or worse is told.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from p2pqwen.containment import each
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.events import Happened, Notice, Report, ignore
+from p2pqwen.index.standing import Standing
+from p2pqwen.library.idle import make_thread_idle
+from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.operations.indexes.rise import Riser
+from p2pqwen.operations.verify.standings import Standings, Stood
+from p2pqwen.values.snapshot_id import SnapshotId
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks; more with thousands of snapshots."""
+WEB_EVERY = 600.0
+"""Seconds between two questions to mirrors on the web for one snapshot, unless who is trusted changes."""
+FEW = 50  # snapshots, which are judged before the node begins to answer
+STOP_SECONDS = 5.0
+_PAUSE = 0.02  # seconds between two torrents that are read for the first time
+_AT_ONCE = 0.1  # seconds that a question may take for snapshots that came since the last look
+
+
+@dataclass(slots=True)
+class StandingWatch:
+    """The watch of one node; a context manager that runs while the node does."""
+
+    library: Library
+    standings: Standings
+    riser: Riser
+    report: Report = ignore
+    clock: Callable[[], float] = time.monotonic
+    _known: Mapping[SnapshotId, Stood] = field(default_factory=dict)
+    _told: dict[SnapshotId, Standing] = field(default_factory=dict)
+    _asked: dict[SnapshotId, tuple[object, float]] = field(default_factory=dict)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        if len(held := self.library.all()) <= FEW:
+            self._look(held)
+        self._thread = threading.Thread(target=self._run, name="standings", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it waits for a mirror that has not answered yet."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def of(self, snapshots: list[SnapshotId]) -> Mapping[SnapshotId, Stood]:
+        """Return what is known of these; what came since the last look is judged at once, for a moment."""
+        until = self.clock() + _AT_ONCE
+        for snapshot in snapshots:
+            if (
+                snapshot not in self._known
+                and self.clock() < until
+                and (held := self.library.get(snapshot)) is not None
+            ):
+                self._known = {**self._known, **self.standings.of([held])}
+        return self._known
+
+    def _run(self) -> None:
+        make_thread_idle()
+        while not self._stop.wait(max(LOOK_EVERY, len(self._known) / 200)):
+            held = self.library.all()
+            self._look(held)
+            if self._raise_some(held):
+                self._look(held)
+
+    def _look(self, held: list[HeldSnapshot]) -> None:
+        try:
+            found = self.standings.of(held, between=lambda: self._stop.wait(_PAUSE))
+            away = self.standings.away(one.id for one in self.library.away())
+        except P2pqwenError as error:
+            self.report(Notice("warning", f"standing: {error.message}"))
+            return
+        self._known = {**away, **found}
+        for snapshot, stood in found.items():
+            before = self._told.get(snapshot)
+            self._told[snapshot] = stood.standing
+            if before is not None and before is not stood.standing:
+                self._tell(snapshot, stood.standing, before)
+
+    def _tell(self, snapshot: SnapshotId, now: Standing, before: Standing) -> None:
+        facts = {"repo": str(snapshot.repo), "commit": str(snapshot.commit)}
+        self.report(Happened("standing", {**facts, "standing": str(now), "before": str(before)}))
+
+    def _raise_some(self, held: list[HeldSnapshot]) -> bool:
+        def raise_one(one: HeldSnapshot) -> bool:
+            stood = self._known.get(one.id)
+            if self._stop.is_set() or stood is None or not (entries := self.riser.entries(one.id, stood)):
+                return False
+            trusted, last = self._asked.get(one.id, (None, 0.0))
+            now, voices = self.clock(), self.riser.trusted
+            web = trusted is not voices or now - last >= WEB_EVERY
+            if web:
+                self._asked[one.id] = voices, now
+            return self.riser.rise(one, entries, web=web, report=self.report if web else ignore)
+
+        def failed(one: HeldSnapshot, error: P2pqwenError) -> None:  # a fetch of it is under way, or its disk has gone
+            self.report(Notice("info", f"{one.id}: {error.message}"))
+
+        return any(each(held, raise_one, failed=failed))

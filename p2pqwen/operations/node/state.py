@@ -1,0 +1,188 @@
+"""What a running node says of itself, in a small file that it writes anew every second, and reading it for `status`.
+
+Whether the node runs is not the file's to say: its lock is, which the system frees whatever becomes of the node.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from p2pqwen.containment import each, warn
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.events import Report, ignore
+from p2pqwen.index.standing import Standing
+from p2pqwen.library import durable
+from p2pqwen.library.home import Home
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.operations.node.preferences import Choice, Transfer
+from p2pqwen.operations.verify.scrub import ScrubRecord
+from p2pqwen.operations.verify.standings import Stood, standing_fields
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.digest import CommitId
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.utc_time import format_time
+
+MAX_STATE_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotState:
+    """One snapshot's row: `progress` from 0 to 1, rates in bytes a second."""
+
+    id: SnapshotId
+    state: str
+    progress: float = 0.0
+    peers: int = 0
+    seeds: int = 0
+    download_rate: int = 0
+    upload_rate: int = 0
+    uploaded: int = 0  # since the node started
+    size: int = 0
+    uploaded_ever: int = 0
+    priority: str = "normal"
+    last_scrub: str | None = None  # when the last whole reading for bit rot ended
+    damaged_files: int = 0  # that it found
+    standing: str = Standing.UNVOUCHED.value  # nothing is known of one that has no torrent yet
+    trusted_unverified: bool = False
+
+    @property
+    def rate(self) -> int:
+        """Bytes a second in both directions."""
+        return self.upload_rate + self.download_rate
+
+    @property
+    def health(self) -> str:
+        """How our own copy is: good, damaged, changed (to be verified again), unfinished, away (no disk), unusable."""
+        if self.damaged_files or self.state == "damaged":
+            return "damaged"
+        if self.state in {"away", "checking", "changed"}:
+            return self.state
+        if self.state == "skipped":
+            return "unusable"
+        return "good" if self.progress == 1.0 else "unfinished"
+
+    def with_memory(self, choice: Choice, sent: Transfer, scrub: ScrubRecord, *, unbooked: int = 0) -> SnapshotState:
+        """Return the row with what is remembered of the snapshot; `unbooked` bytes were sent and not yet counted."""
+        held = {"seeding", "damaged", "complete", "partial"}
+        return replace(
+            self,
+            state="paused" if choice.paused and self.state in held else self.state,
+            priority=choice.priority.value,
+            uploaded_ever=sent.uploaded + unbooked,
+            last_scrub=None if scrub.finished is None else format_time(scrub.finished),
+            damaged_files=len(scrub.damage),
+        )
+
+    def with_standing(self, stood: Stood | None) -> SnapshotState:
+        """Return the row with the snapshot's standing."""
+        return self if stood is None else replace(self, **standing_fields(stood))
+
+    @property
+    def ratio(self) -> float:
+        """How many times over the snapshot was given away."""
+        return round(self.uploaded_ever / self.size, 3) if self.size else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row of `status --json`."""
+        row = asdict(self)
+        del row["id"]
+        return {
+            "repo": str(self.id.repo),
+            "commit": str(self.id.commit),
+            **row,
+            "ratio": self.ratio,
+            "health": self.health,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """A running node."""
+
+    pid: int
+    listen: str
+    snapshots: tuple[SnapshotState, ...]
+
+
+def write_state(path: Path, state: NodeState) -> None:
+    """Replace the file, so that a reader sees one whole state; raises `DiskError`. Not synced: it is of this moment."""
+    document = {"pid": state.pid, "listen": state.listen, "snapshots": [row.to_json() for row in state.snapshots]}
+    durable.write(path, json.dumps(document).encode(), sync=False)
+
+
+def node_status(
+    library: Library, home: Home, report: Report = ignore, *, node: NodeState | None = None
+) -> tuple[NodeState | None, list[SnapshotState]]:
+    """Return the running node, None if none runs, and a row for every snapshot of the library.
+
+    `node` is what it said of itself just now; else what it wrote last.
+    """
+    if node is None and _is_locked(home.locks / "node.lock"):
+        node = _read_state(home.node_state)
+    live = {row.id: row for row in node.snapshots} if node is not None else {}
+    rows = [live.get(held.id) or _at_rest(library, held, report) for held in library.all()]
+    rows += [SnapshotState(id=one.id, state="away", size=one.size) for one in library.away()]
+    known = {row.id for row in rows}
+    rows += [row for snapshot, row in live.items() if snapshot not in known]  # a fetch that has just begun
+    return node, sorted(rows, key=lambda row: row.id)
+
+
+def _at_rest(library: Library, held: HeldSnapshot, report: Report) -> SnapshotState:
+    found = each([held], partial(_read_at_rest, library), failed=warn(report, attrgetter("torrent_path")))
+    return found[0] if found else SnapshotState(id=held.id, state=held.state.value)
+
+
+def _read_at_rest(library: Library, held: HeldSnapshot) -> SnapshotState:
+    metainfo = held.metainfo()
+    progress = _on_disk(held, metainfo) if held.state is State.INCOMPLETE else 1.0
+    state = library.state(held, metainfo.infohash.v2, metainfo.layout.total_size).value
+    return SnapshotState(id=held.id, state=state, progress=progress, size=metainfo.layout.total_size)
+
+
+def _on_disk(held: HeldSnapshot, metainfo: Metainfo) -> float:
+    """Estimate how much of an unfinished fetch is here from the blocks its sparse files have."""
+    total = metainfo.layout.total_size
+    paths = [(held.folder / file.path.text, file.size) for file in metainfo.files]
+    here = sum(min(size, path.stat().st_blocks * 512) for path, size in paths if path.is_file())
+    return min(here / total, 0.9999) if total else 0.0
+
+
+def read_node(document: Mapping[str, Any]) -> NodeState | None:
+    """Read what a node says of itself, in its file or over the control API; None where it makes no sense."""
+    try:
+        said = document.get("node", document)
+        rows = tuple(_row(dict(row)) for row in document["snapshots"])
+        return NodeState(int(said["pid"]), str(said["listen"]), rows)
+    except (P2pqwenError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _read_state(path: Path) -> NodeState | None:
+    try:
+        return read_node(json.loads(durable.read(path, max_bytes=MAX_STATE_BYTES)))
+    except (P2pqwenError, ValueError, RecursionError):
+        return None  # a node that is just starting or stopping
+
+
+def _row(row: dict[str, Any]) -> SnapshotState:
+    snapshot = SnapshotId(RepoId(row.pop("repo")), CommitId.parse(row.pop("commit")))
+    known = {field.name for field in fields(SnapshotState)}
+    return SnapshotState(id=snapshot, **{name: value for name, value in row.items() if name in known})
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with durable.disk_errors(f"look at {path}"), path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

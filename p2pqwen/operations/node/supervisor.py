@@ -1,0 +1,447 @@
+"""What keeps a node in order while it seeds: the user's choices, limits, fetches, scrubbing, repair, counters.
+
+The node's own thread owns the libtorrent session. It calls `tick` several times a second; whatever other threads (the
+control API) want done there waits in a queue for it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from p2pqwen.containment import each, warn
+from p2pqwen.errors import DiskError, NetworkError, P2pqwenError
+from p2pqwen.events import Happened, Notice, Report
+from p2pqwen.library.idle import Pace, make_thread_idle
+from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.operations.engine import Clock
+from p2pqwen.operations.fetch.request import FetchRequest
+from p2pqwen.operations.node.jobs import FetchJob, FetchJobs, JobState
+from p2pqwen.operations.node.limits import NO_LIMITS, Allowance, allowance
+from p2pqwen.operations.node.preferences import Choice, Choices, Transfer
+from p2pqwen.operations.node.standing_watch import StandingWatch
+from p2pqwen.operations.node.state import SnapshotState
+from p2pqwen.operations.node.transfer_meter import gone_on
+from p2pqwen.operations.verify.scrub import Scrubber, ScrubRecord, ScrubStoppedError
+from p2pqwen.swarm.reach import Reach
+from p2pqwen.values.snapshot_id import SnapshotId
+
+CHOICES_EVERY = 1.0
+DISKS_EVERY = 1.0
+COUNT_EVERY = 10.0
+MEND_EVERY = 1.0  # between looks for what another program found damaged, with thousands of snapshots more
+SCRUB_LOOK_EVERY = 300.0
+STOP_SECONDS = 5.0
+_CALL_SECONDS = 30.0
+_FEW = 1000  # snapshots, whose counters can be read every second
+_JOB_STATES = {JobState.QUEUED: "queued", JobState.WAITING: "waiting", JobState.PAUSED: "paused"}
+
+Answer = TypeVar("Answer")
+
+
+class SeedingNode(Protocol):
+    """What the keeper may ask of the node, on the node's thread."""
+
+    def set_rates(self, *, upload: int, download: int) -> None:
+        """Hold the node to these rates, 0 for no limit."""
+
+    def hold(self, snapshot: SnapshotId, *, paused: bool, upload_slots: int) -> None:
+        """Serve this snapshot to nobody, or to so many peers at once (-1: no limit of its own)."""
+
+    def hold_all(self, *, paused: bool) -> None:
+        """Serve nothing at all."""
+
+    def read_again(self, snapshot: SnapshotId) -> None:
+        """Stop believing this snapshot's pieces, and read them."""
+
+    def let_go(self, snapshot: SnapshotId) -> None:
+        """Take a snapshot out of the session; it comes back when the library shows it."""
+
+    def library_changed(self) -> None:
+        """Look at the library in this turn."""
+
+    def wake(self) -> None:
+        """Take the next turn, and call `tick`, at once; from any thread."""
+
+    def rows(self) -> list[SnapshotState]:
+        """Return how every snapshot stands."""
+
+    @property
+    def uploaded_besides(self) -> int:
+        """Payload bytes sent of what is no snapshot, since the start."""
+
+    @property
+    def loading(self) -> bool:
+        """Whether snapshots that need no reading first still wait to be loaded."""
+
+    @property
+    def listening(self) -> str:
+        """Where it accepts peers."""
+
+    @property
+    def reach(self) -> Reach:
+        """What is known of how the world reaches it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFigures:
+    """A moment of the node, for `status` and metrics."""
+
+    rows: tuple[SnapshotState, ...] = ()
+    allowance: Allowance = NO_LIMITS
+    uploaded_this_month: int = 0
+    month_quota: int = 0
+    jobs: tuple[Mapping[str, Any], ...] = ()
+    started: float = 0.0
+    reach: Reach = field(default_factory=Reach)
+    rooms: Mapping[str, int | None] = field(default_factory=dict)  # by library folder; None: its disk is not here
+
+
+@dataclass(slots=True)
+class NodeKeeper:
+    """The keeper of one node. `base_upload` and `base_download` are the rates of the command line and config."""
+
+    library: Library
+    choices: Choices
+    scrubber: Scrubber
+    jobs: FetchJobs
+    watch: StandingWatch
+    report: Report
+    base_upload: int = 0
+    base_download: int = 0
+    repair_request: Callable[[SnapshotId], FetchRequest] = lambda one: FetchRequest(str(one), kind="repair")
+    now: Callable[[], datetime] = lambda: datetime.now().astimezone()
+    clock: Clock = time
+    figures: NodeFigures = NodeFigures()
+    _calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = field(default_factory=queue.SimpleQueue)
+    _node: SeedingNode | None = None
+    _timers: dict[str, float] = field(default_factory=dict)
+    _sent: dict[SnapshotId, int] = field(default_factory=dict)
+    _unbooked: dict[SnapshotId, Transfer] = field(default_factory=dict)
+    _sent_besides: int = 0
+    _unbooked_besides: int = 0
+    _held: dict[SnapshotId, Choice] = field(default_factory=dict)
+    _choices: dict[str, Choice] = field(default_factory=dict)
+    _allowed: Allowance = NO_LIMITS
+    _transfers: dict[str, Transfer] = field(default_factory=dict)
+    _scrubs: dict[str, ScrubRecord] = field(default_factory=dict)
+    _mending: dict[str, datetime | None] = field(default_factory=dict)
+    _missing: int = 0
+    _ended: int = 0
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _scrub_now: threading.Event = field(default_factory=threading.Event)
+    _scrub_thread: threading.Thread | None = None
+
+    def start(self, node: SeedingNode) -> None:
+        """Begin; on the node's thread."""
+        self._node = node
+        self.figures = replace(self.figures, started=self.now().timestamp())
+        self._follow_choices()
+        self._scrub_thread = threading.Thread(target=self._scrub, name="scrub", daemon=True)
+        self._scrub_thread.start()
+
+    def tick(self) -> None:
+        """Do what is due; on the node's thread."""
+        while True:
+            try:
+                call, answer = self._calls.get_nowait()
+            except queue.Empty:
+                break
+            if answer.set_running_or_notify_cancel():
+                try:
+                    answer.set_result(call())
+                except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
+                    answer.set_exception(error)
+        if self._due("choices", CHOICES_EVERY):
+            self._follow_choices()
+        self.jobs.tick()
+        if self._ended != (ended := self.jobs.ended):
+            self._ended = ended
+            self._live.library_changed()
+        if self._due("count", COUNT_EVERY):
+            self._count()
+        if self._due("mend", max(MEND_EVERY, len(self._scrubs) / _FEW)):
+            self._mend_damaged()
+        if self._due("disks", DISKS_EVERY):
+            self._follow_disks()
+
+    def stop(self) -> None:
+        """End everything and save, within `STOP_SECONDS`; on the node's thread. Once more is fine."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        self._scrub_now.set()
+        until = self.clock.monotonic() + STOP_SECONDS
+        self.jobs.close(STOP_SECONDS)
+        if self._scrub_thread is not None:
+            self._scrub_thread.join(max(0.0, until - self.clock.monotonic()))
+        self._count()
+        while not self._calls.empty():
+            _, answer = self._calls.get()
+            answer.set_exception(_stopping())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a fetch or a scrub that was told to stop is still in the middle of something."""
+        threads = [self._scrub_thread, *(job.thread for job in self.jobs.all())]
+        return any(thread is not None and thread.is_alive() for thread in threads)
+
+    def on_node(self, call: Callable[[], Answer]) -> Answer:
+        """Run something on the node's thread and return what it gives; for every other thread."""
+        if self._stop.is_set():
+            raise _stopping()
+        answer: Future[Answer] = Future()
+        self._calls.put((call, answer))
+        self._live.wake()
+        try:
+            return answer.result(_CALL_SECONDS)
+        except TimeoutError as error:
+            answer.cancel()
+            raise NetworkError("the node is busy and did not answer") from error
+
+    def choices_changed(self) -> None:
+        """Act on changed choices at once instead of within a second."""
+        self.on_node(self._follow_choices)
+
+    def remove(self, held: HeldSnapshot) -> None:
+        """Delete a snapshot that this node may be serving or fetching."""
+        for job in self.jobs.of(held.id):
+            self.jobs.stop(job)
+            self.jobs.wait_for(job, STOP_SECONDS)
+        self.on_node(lambda: self._live.let_go(held.id))
+        self.library.remove(held)
+        self.choices.forget(held.id)
+        self.scrubber.forget(held.id)
+
+    def submit(self, request: FetchRequest) -> FetchJob:
+        """Take a fetch, which begins at once if it may; raises `UsageError`, `DiskError`."""
+        job = self.jobs.submit(request)
+        self._live.wake()
+        return job
+
+    def count_now(self) -> None:
+        """Write down what was transferred until now; for every other thread."""
+        self.on_node(self._count)
+
+    def scrub_soon(self) -> None:
+        """Look for due snapshots now."""
+        self._scrub_now.set()
+
+    @property
+    def listening(self) -> str:
+        """Where the node accepts peers."""
+        return self._live.listening
+
+    @property
+    def reach(self) -> Reach:
+        """What is known of how the world reaches the node."""
+        return self._live.reach
+
+    @property
+    def loading(self) -> bool:
+        """Whether the node still loads what needs no reading first; from any thread."""
+        return self._node is None or self._node.loading
+
+    def look(self) -> list[SnapshotState]:
+        """Return how everything stands; on the node's thread."""
+        return self.shown(self._live.rows())
+
+    def figures_now(self) -> NodeFigures:
+        """Return the figures of this moment; for every other thread."""
+        self.on_node(self.look)
+        rooms: dict[str, int | None] = {str(one.root): one.room for one in self.library.folders}
+        rooms |= {str(one.root): None for one in self.library.missing_folders}
+        return replace(self.figures, reach=self.reach, rooms=rooms)
+
+    def choice_of(self, snapshot: SnapshotId | None) -> Choice:
+        """Return what the user chose, as last read; nothing for a fetch that does not know its snapshot yet."""
+        return Choice() if snapshot is None else self._choices.get(str(snapshot), Choice())
+
+    def shown(self, rows: list[SnapshotState]) -> list[SnapshotState]:
+        """Return the node's rows with what the keeper knows: fetches, pauses, ratios, the last scrub."""
+        for one in rows:
+            self._book_upload(one)
+        by_id = {row.id: row for row in rows}
+        for job in self.jobs.all():
+            if job.snapshot is not None and not job.state.ended:
+                by_id[job.snapshot] = _job_row(job, job.snapshot)
+        stood = self.watch.of(list(by_id))
+        found = [self._decorated(row).with_standing(stood.get(row.id)) for row in by_id.values()]
+        self.figures = replace(
+            self.figures,
+            rows=tuple(found),
+            jobs=tuple(job.to_json() for job in self.jobs.all()),
+            allowance=self._allowed,
+        )
+        return found
+
+    @property
+    def _live(self) -> SeedingNode:
+        if self._node is None:
+            raise RuntimeError("the keeper was not started")
+        return self._node
+
+    def _due(self, name: str, seconds: float) -> bool:
+        now = self.clock.monotonic()
+        if now < self._timers.get(name, 0.0):
+            return False
+        self._timers[name] = now + seconds
+        return True
+
+    def _follow_choices(self) -> None:
+        self._choices = self.choices.all()
+        limits = self.choices.limits().stricter(self.base_upload, self.base_download)
+        now = self.now()
+        if limits.monthly_upload and (len(self._sent) <= _FEW or self._due("look", len(self._sent) / _FEW)):
+            self._look_at_transfers()
+        unbooked = sum(one.uploaded for one in self._unbooked.values()) + self._unbooked_besides
+        month = self.choices.month(now).uploaded + unbooked
+        self.figures = replace(self.figures, uploaded_this_month=month, month_quota=limits.monthly_upload)
+        allowed = allowance(limits, now=now, uploaded_this_month=month)
+        if allowed != self._allowed or not self._timers.get("applied"):
+            self._timers["applied"] = 1.0
+            self._apply(allowed)
+        wanted = {SnapshotId.parse(name): choice for name, choice in self._choices.items()}
+        chosen = {one: wanted.get(one, Choice()) for one in wanted.keys() | self._held.keys()}
+        changed = [(snapshot, choice) for snapshot, choice in chosen.items() if choice != self._held.get(snapshot)]
+        each(changed, lambda one: self._hold(*one), failed=warn(self.report, lambda one: one[0]))
+
+    def _hold(self, snapshot: SnapshotId, choice: Choice) -> None:
+        self._live.hold(snapshot, paused=choice.paused, upload_slots=choice.priority.upload_slots)
+        self._held[snapshot] = choice
+
+    def _apply(self, allowed: Allowance) -> None:
+        rates_changed = (allowed.upload_of_fetches, allowed.download) != (
+            self._allowed.upload_of_fetches,
+            self._allowed.download,
+        )
+        if allowed.reason != self._allowed.reason:
+            self._count()  # so that everybody who asks is told the same
+            self.report(Happened("limits", {"may_upload": allowed.may_upload, "reason": allowed.reason or None}))
+        self._allowed = allowed
+        self._live.set_rates(upload=allowed.upload, download=allowed.download)
+        self._live.hold_all(paused=not allowed.may_upload)
+        self.jobs.hold_back("" if allowed.may_transfer else allowed.reason)
+        if rates_changed:
+            self.jobs.restart_running()
+
+    @property
+    def allowed(self) -> Allowance:
+        """What may be transferred, as last decided."""
+        return self._allowed
+
+    def _book_upload(self, row: SnapshotState) -> None:
+        more = gone_on(row.uploaded, self._sent.get(row.id, 0))
+        self._sent[row.id] = row.uploaded
+        if more:
+            self._book(row.id, more)
+
+    def _book(self, snapshot: SnapshotId, up: int, down: int = 0) -> None:
+        self._unbooked[snapshot] = self._unbooked.get(snapshot, Transfer()).plus(up, down)
+
+    def _look_at_transfers(self) -> None:
+        """Book what seeds and fetches have moved until now."""
+        for row in self._live.rows():
+            self._book_upload(row)
+        for one, more in self.jobs.take_counts().items():
+            self._book(one, more.uploaded, more.downloaded)
+        before, self._sent_besides = self._sent_besides, self._live.uploaded_besides
+        self._unbooked_besides += self._sent_besides - before
+
+    def _count(self) -> None:
+        self._look_at_transfers()
+        moved, self._unbooked = self._unbooked, {}
+        besides, self._unbooked_besides = self._unbooked_besides, 0
+        try:
+            self.choices.count(moved, self.now(), besides=besides)
+            self._transfers = self.choices.transfers()
+        except DiskError as error:
+            self.report(Notice("warning", error.message))
+
+    def _decorated(self, row: SnapshotState) -> SnapshotState:
+        name = str(row.id)
+        return row.with_memory(
+            self._choices.get(name, Choice()),
+            self._transfers.get(name, Transfer()),
+            self._scrubs.get(name, ScrubRecord()),
+            unbooked=self._unbooked.get(row.id, Transfer()).uploaded,
+        )
+
+    def _scrub(self) -> None:
+        """Scrub what is due, for as long as the node runs; on a thread of its own."""
+        make_thread_idle()
+        while not self._stop.is_set():
+            try:
+                each(self.scrubber.due(), self._scrub_one, failed=warn(self.report, lambda held: f"scrub: {held.id}"))
+            except ScrubStoppedError:
+                return
+            except P2pqwenError as error:
+                self.report(Notice("warning", f"scrub: {error.message}"))
+            self._scrub_now.wait(SCRUB_LOOK_EVERY)
+            self._scrub_now.clear()
+
+    def _scrub_one(self, held: HeldSnapshot) -> None:
+        if self._stop.is_set():
+            raise ScrubStoppedError
+        if self.jobs.of(held.id):
+            return
+        found = self.scrubber.scrub(held, pace=Pace(self.scrubber.rate()), stopping=self._stop.is_set)
+        if found.damage:
+            self.on_node(self._mend_damaged)
+
+    def mended(self, snapshot: SnapshotId) -> None:
+        """Note that a repair has ended well; from any thread."""
+        self.scrubber.mended(snapshot)
+        self.report(Happened("mended", {"repo": str(snapshot.repo), "commit": str(snapshot.commit)}))
+
+    def _mend_damaged(self) -> None:
+        """Believe no piece any more of what a pass found damaged, ours or another program's, and have it repaired."""
+        try:
+            self._scrubs = self.scrubber.records()
+        except DiskError as error:
+            self.report(Notice("warning", error.message))
+            return
+        damaged = {name: one.finished for name, one in self._scrubs.items() if one.damage and not one.read}
+        fresh = {name for name, finished in damaged.items() if self._mending.get(name) != finished}
+        self._mending = damaged
+        rotten = [held for held in self.library.all() if str(held.id) in fresh] if fresh else []
+        each(rotten, self._mend, failed=warn(self.report, lambda held: held.id))
+
+    def _mend(self, held: HeldSnapshot) -> None:
+        self._live.read_again(held.id)
+        self.jobs.submit(self.repair_request(held.id))
+
+    def _follow_disks(self) -> None:
+        before, self._missing = self._missing, len(self.library.missing_folders)
+        if self._missing < before or not self._missing:  # or it was gone for less than a look
+            self.jobs.disk_is_back()
+
+
+def _stopping() -> NetworkError:
+    return NetworkError("the node is stopping", hint="start it again: it goes on where it was")
+
+
+def _job_row(job: FetchJob, snapshot: SnapshotId) -> SnapshotState:
+    shown = job.progress
+    facts = {} if shown is None else shown.facts
+    state = _JOB_STATES.get(job.state) or (
+        "checking" if shown is not None and shown.stage == "check" else "downloading"
+    )
+    done, total = (0, None) if shown is None else (shown.done, shown.total)
+    return SnapshotState(
+        id=snapshot,
+        state=state,
+        progress=round(done / total, 6) if total else 0.0,
+        peers=facts.get("peers", 0),
+        seeds=facts.get("seeds", 0),
+        download_rate=facts.get("download_rate", 0) if job.state is JobState.DOWNLOADING else 0,
+        upload_rate=facts.get("upload_rate", 0) if job.state is JobState.DOWNLOADING else 0,
+        uploaded=facts.get("uploaded", 0),
+        size=total or 0,
+    )

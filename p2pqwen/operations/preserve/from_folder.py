@@ -1,0 +1,359 @@
+"""Preserve a snapshot that already lies in a folder: a clone, an `hf download` folder, a snapshot of the cache."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from p2pqwen.errors import FormatError, NetworkError, NotFoundError, UsageError, VerificationError
+from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.hub.git_attributes import lfs_paths
+from p2pqwen.library import durable
+from p2pqwen.library.folders import bytes_to_write
+from p2pqwen.library.hashing import Digester, FileChangedError, FileDigests, hash_files
+from p2pqwen.library.linking import place
+from p2pqwen.library.snapshots import Library
+from p2pqwen.manifest.git_object import LINK_MODE
+from p2pqwen.manifest.lfs_pointer import pointer_oid
+from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.operations.preserve.build import (
+    ExpectedFile,
+    Preserved,
+    describe,
+    install,
+    make_manifest,
+    make_metainfo,
+    pointer_texts,
+    row_of,
+)
+from p2pqwen.operations.preserve.from_hub import describe_held, hinting_at_hard_links
+from p2pqwen.operations.preserve.held_check import (
+    HeldContent,
+    complete_snapshot,
+    differs_from,
+    look_at_held,
+    prove_held,
+    require_same,
+)
+from p2pqwen.operations.verify.file_check import difference
+from p2pqwen.torrent.layout import Layout
+from p2pqwen.values.digest import CommitId, GitOid
+from p2pqwen.values.repo_path import RepoPath, refuse_clashes
+from p2pqwen.values.snapshot_id import SnapshotId
+
+_ATTRIBUTES = RepoPath(".gitattributes")
+MAX_ATTRIBUTES_SIZE = 1 << 20
+# What git and huggingface_hub keep beside the files; neither is part of a commit.
+_NOT_PAYLOAD = (".git", ".cache/huggingface")
+
+
+@dataclass(frozen=True, slots=True)
+class GitSource:
+    """The functions that read one commit from a folder or a URL; see hub/git_commit.py.
+
+    `asked`: the person named the source. One that is merely there (`DIR/.git`) may lack the commit.
+    """
+
+    commit_object: Callable[[CommitId], bytes]
+    tree_rows: Callable[[CommitId], Sequence[tuple[RepoPath, str, GitOid]]]
+    small_blobs: Callable[[CommitId, Collection[GitOid]], Mapping[GitOid, bytes]]
+    asked: bool = True
+
+
+def preserve_folder(
+    folder: Path,
+    snapshot: SnapshotId,
+    *,
+    git: GitSource | None,
+    library: Library,
+    endpoint: str,
+    hard_links: bool = False,
+    report: Report = ignore,
+) -> Preserved:
+    """Bring the files of `folder` into the library as `snapshot`: reflinks where the file system has them, else copies.
+
+    `hard_links`: second names instead of copies. Nothing is written through them, but their link counts rise.
+    With `git`, every file is compared with the commit's tree, and the provenance is proven. Raises `UsageError`,
+    `VerificationError` (a file is not the commit's, missing, too many, an LFS pointer, changing), `FormatError`
+    (a name or link that cannot be preserved), `NotFoundError`, `DiskError`.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder")
+    if library.contains(folder):
+        raise UsageError(f"{folder} is inside the library itself")
+    paths = dict(_walk(folder))
+    if not paths:
+        raise NotFoundError(f"{folder} holds no files")
+    refuse_clashes(paths)
+    with durable.lock(library.lock_path(snapshot)):
+        commit_object, tree = _tree(snapshot, git, report)
+        held = complete_snapshot(library, snapshot)
+        content = None if held is None else look_at_held(held, library, report=report)
+        links = _links(tree, content)
+        sources = {path: _source_of(file, folder, as_link=path in links) for path, file in paths.items()}
+        expected = _expectations(snapshot, sources, None if commit_object is None else tree)
+        if content is not None:
+            known = _check_held(content, folder, sources, expected, commit_object, report)
+            if commit_object is not None and known.provenance is not Provenance.PROVEN:
+                known = prove_held(known, library, commit_object, lambda: _tree_rows(expected), report)
+            return describe_held(known, report)
+        needed = bytes_to_write(((source.size, source.file) for source in sources.values()), hard_links=hard_links)
+        with hinting_at_hard_links(applies=not hard_links):
+            staged = library.stage(snapshot, needed, files=sources)
+        try:
+            with hinting_at_hard_links(applies=not hard_links):
+                library.require_room(staged, needed(staged))
+            _place_all(sources, staged, hard_links=hard_links)
+            blobs = partial(git.small_blobs, snapshot.commit) if git is not None and commit_object is not None else None
+            return _build(snapshot, expected, staged, commit_object, library, endpoint, blobs, report)
+        except BaseException:
+            library.discard_stage(snapshot)  # placing again costs nothing; half a snapshot helps nobody
+            raise
+
+
+def _check_held(
+    content: HeldContent,
+    folder: Path,
+    sources: Mapping[RepoPath, _Source],
+    expected: Mapping[RepoPath, ExpectedFile],
+    commit_object: bytes | None,
+    report: Report,
+) -> HeldContent:
+    """Compare what is held with the commit's tree, or, where no git tells, with the folder's own bytes."""
+    if commit_object is not None:
+        require_same(content, expected.values(), "git")
+        return content
+    sized = [replace(file, size=sources[path].size, lfs=None) for path, file in expected.items()]
+    require_same(content, sized, str(folder))
+    lfs = [row.path for row in content.manifest.files if row.lfs]
+    layout = content.metainfo.layout
+    files = {path for path, source in sources.items() if source.file is not None}
+    on_bytes = _counter(content.manifest.total_size, report)
+    digests = {
+        **hash_files(folder, layout, only=files, lfs=lfs, on_bytes=on_bytes),
+        **_link_digests(sources, layout, folder),
+    }
+    rows = {row.path: row for row in content.manifest.files}
+    wrong = {
+        file.path: found
+        for index, file in enumerate(content.metainfo.files)
+        if (found := difference(content.metainfo, index, rows[file.path], digests[file.path])) is not None
+    }
+    if wrong:
+        raise differs_from(content, wrong, str(folder))
+    return content
+
+
+def _link_digests(sources: Mapping[RepoPath, _Source], layout: Layout, folder: Path) -> dict[RepoPath, FileDigests]:
+    """Return the digests of links whose text is the content."""
+    digests = {}
+    for index, file in enumerate(layout.files):
+        if (source := sources[file.path]).file is None:
+            padded = layout.pad_after(index) > 0
+            digester = Digester(source.size, piece_length=layout.piece_length, padded=padded, git_blob=True)
+            digester.update(memoryview(source.text))
+            digests[file.path] = digester.finish(folder / file.path.text)
+    return digests
+
+
+def _build(
+    snapshot: SnapshotId,
+    expected: Mapping[RepoPath, ExpectedFile],
+    staged: Path,
+    commit_object: bytes | None,
+    library: Library,
+    endpoint: str,
+    blobs: Callable[[Collection[GitOid]], Mapping[GitOid, bytes]] | None,
+    report: Report,
+) -> Preserved:
+    layout = Layout.of((path, (staged / path.text).stat().st_size) for path in expected)
+    lfs = {path for path, file in expected.items() if file.lfs}
+    digests = hash_files(staged, layout, lfs=lfs, on_bytes=_counter(layout.total_size, report))
+    if blobs is not None:
+        expected = _with_pointers(expected, digests, blobs, report)
+    rows = [row_of(file, digests[path]) for path, file in expected.items()]
+    manifest = make_manifest(snapshot, rows, staged, commit_object=commit_object, tree_rows=None)
+    metainfo = make_metainfo(manifest, digests, layout, endpoint)
+    return describe(install(library, manifest, metainfo, digests), manifest, metainfo, report, unchanged=False)
+
+
+def _with_pointers(
+    expected: Mapping[RepoPath, ExpectedFile],
+    digests: Mapping[RepoPath, FileDigests],
+    blobs: Callable[[Collection[GitOid]], Mapping[GitOid, bytes]],
+    report: Report,
+) -> dict[RepoPath, ExpectedFile]:
+    """Read what git holds of files whose blob is neither their content nor its canonical LFS pointer."""
+    odd = {
+        file.git_oid
+        for path, file in expected.items()
+        if file.git_oid is not None and file.git_oid not in {digests[path].git_blob, _canonical(digests[path])}
+    }
+    texts: Mapping[GitOid, str] = {}
+    try:
+        texts = pointer_texts(blobs(odd)) if odd else {}
+    except (NetworkError, NotFoundError) as error:  # what differs is named next, as far as it can be told
+        report(Notice("warning", f"no LFS pointers from git: {error.message}"))
+    return {
+        path: file if file.git_oid is None else replace(file, pointer=texts.get(file.git_oid))
+        for path, file in expected.items()
+    }
+
+
+def _canonical(digests: FileDigests) -> GitOid:
+    return pointer_oid(digests.sha256, digests.size)
+
+
+def _tree_rows(expected: Mapping[RepoPath, ExpectedFile]) -> list[tuple[RepoPath, str, GitOid]]:
+    return [(path, file.mode, file.git_oid) for path, file in expected.items() if file.git_oid is not None]
+
+
+def _counter(total: int, report: Report) -> Callable[[int], None]:
+    done = 0
+
+    def on_bytes(count: int) -> None:
+        nonlocal done
+        done += count
+        report(Progress("hash", done, total))
+
+    return on_bytes
+
+
+def _tree(
+    snapshot: SnapshotId, git: GitSource | None, report: Report
+) -> tuple[bytes | None, Sequence[tuple[RepoPath, str, GitOid]]]:
+    """Return the commit object and the rows of its tree, None and no rows where no git tells."""
+    if git is None:
+        return None, ()
+    try:
+        return git.commit_object(snapshot.commit), git.tree_rows(snapshot.commit)
+    except (NetworkError, NotFoundError) as error:
+        if git.asked and isinstance(error, NotFoundError):
+            raise
+        report(Notice("warning", f"no commit object: {error.message}"))
+        return None, ()
+
+
+def _links(tree: Sequence[tuple[RepoPath, str, GitOid]], held: HeldContent | None) -> set[RepoPath]:
+    """Return what is a symlink in the commit: as git tells, or else as what is held of it does."""
+    if tree or held is None:
+        return {path for path, mode, _ in tree if mode == LINK_MODE}
+    return {row.path for row in held.manifest.files if row.mode == LINK_MODE}
+
+
+def _expectations(
+    snapshot: SnapshotId,
+    sources: Mapping[RepoPath, _Source],
+    tree: Sequence[tuple[RepoPath, str, GitOid]] | None,
+) -> dict[RepoPath, ExpectedFile]:
+    if tree is not None:
+        return _expected_of_tree(snapshot, sources, tree)
+    lfs = _lfs_by_attributes(sources)
+    return {path: ExpectedFile(path, lfs=path in lfs) for path in sources}
+
+
+def _expected_of_tree(
+    snapshot: SnapshotId, sources: Mapping[RepoPath, _Source], rows: Sequence[tuple[RepoPath, str, GitOid]]
+) -> dict[RepoPath, ExpectedFile]:
+    expected = {path: ExpectedFile(path, git_oid=oid, mode=mode) for path, mode, oid in rows}
+    for problem, paths in (("lacks", set(expected) - set(sources)), ("also holds", set(sources) - set(expected))):
+        if paths:
+            shown = ", ".join(path.text for path in sorted(paths)[:5])
+            raise VerificationError(
+                f"the folder is not commit {snapshot.commit}: it {problem} {shown}",
+                expected=f"{len(expected)} files",
+                got=f"{len(sources)} files",
+            )
+    return expected
+
+
+def _lfs_by_attributes(sources: Mapping[RepoPath, _Source]) -> Collection[RepoPath]:
+    attributes = sources.get(_ATTRIBUTES)
+    if attributes is None or attributes.file is None:
+        return frozenset()
+    rules = durable.read(attributes.file, max_bytes=MAX_ATTRIBUTES_SIZE)
+    return lfs_paths(rules, [path for path, source in sources.items() if source.size])
+
+
+def _place_all(sources: Mapping[RepoPath, _Source], staged: Path, *, hard_links: bool) -> None:
+    for path, source in sources.items():
+        target = staged / path.text
+        with durable.disk_errors(f"bring {path} into {staged}"):
+            target.unlink(missing_ok=True)  # an interrupted try may have left another file
+            if source.file is None:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("xb") as file:
+                    file.write(source.text)
+                continue
+            before = source.file.stat()
+            place(source.file, target, allow_hard_link=hard_links)
+            after = source.file.stat()
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise FileChangedError(f"{source.file} changed while it was read", hint="let whatever writes to it finish")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a file's bytes are: in a file, or, for a symlink of the commit, in the link itself (`text`)."""
+
+    size: int
+    file: Path | None = None
+    text: bytes = b""
+
+
+def _source_of(path: Path, folder: Path, *, as_link: bool) -> _Source:
+    """Return what git has of a path: a link's own text where the commit holds a link, else the content it leads to.
+
+    In a clone with `core.symlinks=false` a link of the commit is a file that holds the text.
+    """
+    with durable.disk_errors(f"read {path}"):
+        if as_link and path.is_symlink():
+            text = os.fsencode(path.readlink())
+            return _Source(len(text), text=text)
+        content = _content_of(path, folder)
+        return _Source(content.stat().st_size, content)
+
+
+def _walk(folder: Path) -> Iterator[tuple[RepoPath, Path]]:
+    """Yield each file's path in the snapshot and where it is; links are not followed yet."""
+    for parent, folders, files in os.walk(folder, onerror=_raise):
+        here = Path(parent)
+        relative = here.relative_to(folder)
+        folders[:] = sorted(name for name in folders if (relative / name).as_posix() not in _NOT_PAYLOAD)
+        links = [name for name in folders if (here / name).is_symlink()]
+        for name in sorted([*files, *links]):
+            if (relative / name).as_posix() not in _NOT_PAYLOAD:  # `.git` is a file in a worktree
+                yield RepoPath((relative / name).as_posix()), here / name
+
+
+def _raise(error: OSError) -> None:
+    with durable.disk_errors(f"list {error.filename}"):
+        raise error
+
+
+def _content_of(path: Path, folder: Path) -> Path:
+    """Follow a link as far as we may: within the folder, or from a Hugging Face cache snapshot to its blobs."""
+    with durable.disk_errors(f"read {path}"):
+        target = path.resolve(strict=True)
+        mode = target.stat().st_mode
+    if path.is_symlink() and not any(target.is_relative_to(root) for root in _link_roots(folder)):
+        raise FormatError(
+            f"{path} is a link out of the folder", got=str(target), hint="replace the link by the file it points to"
+        )
+    if stat.S_ISDIR(mode):
+        raise FormatError(f"{path} is a link to a folder", hint="put the folder itself there")
+    if not stat.S_ISREG(mode):
+        raise FormatError(f"{path} is not a regular file")
+    return target
+
+
+def _link_roots(folder: Path) -> tuple[Path, ...]:
+    root = folder.resolve()
+    if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
+        # `models--org--name/snapshots/<commit>` links into its own blobs, or into blobs shared by the whole cache.
+        return root, root.parent.parent / "blobs", root.parent.parent.parent / "blobs"
+    return (root,)

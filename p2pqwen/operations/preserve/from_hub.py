@@ -1,0 +1,452 @@
+"""Preserve a snapshot from the Hub: resolve, download, hash what has arrived, prove, make the torrent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError, VerificationError
+from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.hub.cache import HubCache
+from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
+from p2pqwen.library import durable
+from p2pqwen.library.folders import bytes_to_write
+from p2pqwen.library.hashing import Digester, FileDigests, FollowingHasher, hash_file, hash_workers
+from p2pqwen.library.linking import place
+from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.manifest.lfs_pointer import Pointer, parse_pointer, pointer_oid
+from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.operations.preserve.build import (
+    ExpectedFile,
+    Preserved,
+    describe,
+    install,
+    make_manifest,
+    make_metainfo,
+    pointer_texts,
+    row_of,
+)
+from p2pqwen.operations.preserve.held_check import (
+    HeldContent,
+    KnownDamage,
+    complete_snapshot,
+    look_at_held,
+    nothing_known,
+    prove_held,
+    require_same,
+)
+from p2pqwen.operations.preserve.reuse import HeldFile, held_content, share
+from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
+from p2pqwen.torrent.layout import Layout
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.digest import GitOid
+from p2pqwen.values.repo_path import RepoPath, refuse_clashes
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+
+# The Hub serves single connections at a fraction of what a line takes; huggingface_hub itself uses eight.
+DOWNLOAD_WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PreserveOptions:
+    """Choices of the person who preserves. `wanted`: the torrent that must come out, or nothing is kept.
+
+    `known_damage`: what was found damaged in snapshots that are held.
+    `hard_links`: what the Hugging Face cache has gets a second name, not a copy, where the disk has no reflinks.
+    """
+
+    allow_gated: bool = False
+    hard_links: bool = False
+    wanted: WantedTorrent | None = None
+    known_damage: KnownDamage = nothing_known
+
+
+def preserve(
+    repo: RepoId,
+    revision: str | None,
+    *,
+    hub: HubClient,
+    cache: HubCache,
+    library: Library,
+    options: PreserveOptions = PreserveOptions(),
+    report: Report = ignore,
+) -> Preserved:
+    """Bring `repo` at `revision` (default: the main branch) into the library, whole and verified.
+
+    A snapshot that is there already, with the files that the Hub lists, is returned as it is; an unproven one becomes
+    proven if the commit object can be read now. Raises `NotFoundError`, `NetworkError`, `DiskError`,
+    `VerificationError` where bytes are not what the Hub said, `P2pqwenError` for a gated or private repository.
+    """
+    listing = hub.resolve(repo, revision)
+    return preserve_listing(listing, hub=hub, cache=cache, library=library, options=options, report=report)
+
+
+def preserve_listing(
+    listing: HubSnapshot,
+    *,
+    hub: HubClient,
+    cache: HubCache,
+    library: Library,
+    options: PreserveOptions = PreserveOptions(),
+    report: Report = ignore,
+) -> Preserved:
+    """Do what `preserve` does for a snapshot that the Hub has listed before; raises the same."""
+    _refuse_closed(listing, options)
+    refuse_clashes(file.path for file in listing.files)
+    wanted = options.wanted
+    if wanted is not None:
+        wanted.check_size(sum(file.size for file in listing.files))
+    with durable.lock(library.lock_path(listing.snapshot)):
+        if (held := complete_snapshot(library, listing.snapshot)) is not None:
+            known = check_against_listing(held, listing, hub.endpoint, options, library, report)
+            if wanted is not None:
+                wanted.check(known.metainfo.infohash)
+            return describe_held(prove_over_git(known, hub, library, report), report)
+        return _Run(listing, hub, cache, library, options, report).run(wanted)
+
+
+def begun_elsewhere(file: HubFile, stages: Iterable[Path]) -> Path | None:
+    """Return a file that may be this one, finished for another commit; whoever uses it compares its hash."""
+    if file.lfs_sha256 is None:
+        return None
+    paths = (stage / file.path.text for stage in stages)
+    return next((path for path in paths if _has_size(path, file.size)), None)
+
+
+def check_against_listing(
+    held: HeldSnapshot,
+    listing: HubSnapshot,
+    endpoint: str,
+    options: PreserveOptions,
+    library: Library,
+    report: Report = ignore,
+) -> HeldContent:
+    """Return what a held snapshot is, if it is what the Hub lists; raises `VerificationError` that names the files."""
+    content = look_at_held(held, library, options.known_damage, report)
+    # A torrent that a link names may be rebuilt from the link's own host, whose word costs nobody a snapshot.
+    require_same(content, map(_expected, listing.files), endpoint, may_drop=options.wanted is None)
+    return content
+
+
+def prove_over_git(content: HeldContent, hub: HubClient, library: Library, report: Report) -> HeldContent:
+    """Prove an unproven held snapshot, if the Hub gives its commit object; call with its lock held.
+
+    Raises `VerificationError` where its files are not the commit's, though the Hub lists them.
+    """
+    if content.provenance is Provenance.PROVEN:
+        return content
+    snapshot = content.held.id
+    if (commit_object := _commit_object(hub, snapshot, report)) is None:
+        return content
+    return prove_held(content, library, commit_object, lambda: hub.tree_rows(snapshot), report)
+
+
+def describe_held(content: HeldContent, report: Report) -> Preserved:
+    """Sum up a snapshot that was there already."""
+    return describe(content.held, content.manifest, content.metainfo, report, unchanged=True)
+
+
+def _expected(file: HubFile, pointer: str | None = None) -> ExpectedFile:
+    lfs = file.lfs_sha256 is not None
+    return ExpectedFile(file.path, file.size, file.blob_oid, file.lfs_sha256, lfs=lfs, pointer=pointer)
+
+
+def odd_pointers(listing: HubSnapshot, hub: HubClient) -> dict[GitOid, str]:
+    """Fetch the LFS pointers that are not in the canonical spelling, before anything is downloaded.
+
+    Without their text the tree of the commit cannot be made again, so nothing would be proven of terabytes. Raises
+    `VerificationError` where the Hub lists a pointer that is not the file's, or does not show it.
+    """
+    odd = {
+        file.blob_oid: file
+        for file in listing.files
+        if file.lfs_sha256 is not None and pointer_oid(file.lfs_sha256, file.size) != file.blob_oid
+    }
+    texts = pointer_texts(hub.small_blobs(listing.snapshot, odd.keys())) if odd else {}
+    for oid, file in odd.items():
+        wanted = f"an LFS pointer to {file.size} bytes with SHA-256 {file.lfs_sha256}"
+        named = parse_pointer(texts[oid].encode()) if oid in texts else None
+        if named != Pointer(str(file.lfs_sha256), file.size):
+            got = "another text" if oid in texts else "nothing of that id over git"
+            raise VerificationError(f"the git blob {oid} of {file.path} is not its pointer", expected=wanted, got=got)
+    return texts
+
+
+def _commit_object(hub: HubClient, snapshot: SnapshotId, report: Report) -> bytes | None:
+    try:
+        return hub.commit_object(snapshot)
+    except (NetworkError, NotFoundError) as error:
+        report(Notice("warning", f"no commit object over git: {error.message}"))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a file may stand already. `held`: in another snapshot; `ours`: nobody but p2pqwen has a say in it."""
+
+    path: Path
+    held: HeldFile | None = None
+    ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A file in staging: taken from this disk (`reused`), or downloaded and perhaps `begun` to be hashed.
+
+    `stood`: it was in staging before, and nobody knows who had put it there.
+    """
+
+    reused: bool
+    begun: Digester | None = None
+    stood: bool = False
+
+
+class _Run:
+    """One preservation: files are hashed while they come, so that little is left to do after the last byte."""
+
+    def __init__(
+        self,
+        listing: HubSnapshot,
+        hub: HubClient,
+        cache: HubCache,
+        library: Library,
+        options: PreserveOptions,
+        report: Report,
+    ) -> None:
+        self._listing = listing
+        self._hard_links = options.hard_links
+        self._hub = hub
+        self._cache = cache
+        self._library = library
+        self._report = report
+        self._layout = Layout.of((file.path, file.size) for file in listing.files)
+        self._cached = self._already_on_disk()
+        with hinting_at_hard_links(applies=self._theirs(listing.files) and not self._hard_links):
+            names = [file.path for file in listing.files]
+            needed = self._needed(listing.files)
+            self._staged = library.stage(listing.snapshot, needed, beside=cache.root, files=names)
+        self._pointers: dict[GitOid, str] = {}
+        self._from_disk = 0
+        self._downloaded = _Counter("download", self._layout.total_size, report)
+        self._hashed = _Counter("hash", self._layout.total_size, report)
+
+    def run(self, wanted: WantedTorrent | None = None) -> Preserved:
+        snapshot = self._listing.snapshot
+        self._require_room()
+        self._pointers = odd_pointers(self._listing, self._hub)
+        with _pool(DOWNLOAD_WORKERS + 1, "download") as downloads, _pool(hash_workers(), "hash") as hashers:
+            commit = downloads.submit(_commit_object, self._hub, snapshot, self._report)
+            digested = self._digest_all(downloads, hashers)
+            commit_object = commit.result()
+        rows = [row for row, _ in digested.values()]
+        manifest = make_manifest(
+            snapshot, rows, self._staged, commit_object=commit_object, tree_rows=lambda: self._hub.tree_rows(snapshot)
+        )
+        digests = {path: one for path, (_, one) in digested.items()}
+        metainfo = make_metainfo(manifest, digests, self._layout, self._hub.endpoint)
+        self._hub.clean_staging(self._staged)
+        self._refuse_unwanted(wanted, metainfo)
+        held = install(self._library, manifest, metainfo, digests)
+        described = describe(held, manifest, metainfo, self._report, unchanged=False)
+        return replace(described, bytes_downloaded=self._layout.total_size - self._from_disk)
+
+    def _refuse_unwanted(self, wanted: WantedTorrent | None, metainfo: Metainfo) -> None:
+        if wanted is None:
+            return
+        try:
+            wanted.check(metainfo.infohash)
+        except VerificationError:
+            self._library.discard_stage(self._listing.snapshot)
+            raise
+
+    def _already_on_disk(self) -> dict[RepoPath, _Source]:
+        """Return where files of this snapshot seem to be.
+
+        In other snapshots of the library, in the Hugging Face cache, or finished for another commit that was begun.
+        """
+        snapshot = self._listing.snapshot
+        begun = self._library.other_stages(snapshot)
+        held = held_content(
+            self._library, {file.lfs_sha256 for file in self._listing.files if file.lfs_sha256}, near=snapshot
+        )
+        found = {}
+        for file in self._listing.files:
+            other = None if file.lfs_sha256 is None else held.get(file.lfs_sha256)
+            if other is not None:
+                found[file.path] = _Source(other.path, other, ours=True)
+            elif (path := begun_elsewhere(file, begun)) is not None:
+                found[file.path] = _Source(path, ours=True)
+            elif (path := self._cache.find(snapshot.repo, file)) is not None:
+                found[file.path] = _Source(path)
+        return found
+
+    def _needed(self, files: Iterable[HubFile]) -> Callable[[Path], int]:
+        """Say how many bytes files take below a folder, beside what is on its disk and may be shared."""
+        found = [(file.size, self._cached.get(file.path)) for file in files]
+        ours = bytes_to_write((size, None if one is None else one.path) for size, one in found if not _is_theirs(one))
+        theirs = ((size, one.path) for size, one in found if one is not None and _is_theirs(one))
+        copies = bytes_to_write(theirs, hard_links=self._hard_links)
+        return lambda folder: ours(folder) + copies(folder)
+
+    def _theirs(self, files: Iterable[HubFile]) -> bool:
+        return any(_is_theirs(self._cached.get(file.path)) for file in files)
+
+    def _require_room(self) -> None:
+        lacking = [file for file in self._listing.files if not _has_size(self._staged / file.path.text, file.size)]
+        with hinting_at_hard_links(applies=self._theirs(lacking) and not self._hard_links):
+            self._library.require_room(self._staged, self._needed(lacking)(self._staged))
+
+    def _digest_all(
+        self, downloads: ThreadPoolExecutor, hashers: ThreadPoolExecutor
+    ) -> dict[RepoPath, tuple[FileRow, FileDigests]]:
+        # The largest first, so that no core is left alone with a long file at the end.
+        order = sorted(range(len(self._layout.files)), key=lambda index: -self._layout.files[index].size)
+        by_path = {file.path: file for file in self._listing.files}
+        hashing: list[Future[tuple[FileRow, FileDigests]]] = []
+        fetching = {}
+        for index in order:
+            file = by_path[self._layout.files[index].path]
+            fetching[downloads.submit(self._bring, index, file, self._cached.get(file.path))] = (index, file)
+        for done in as_completed(fetching):
+            index, file = fetching[done]
+            arrival = done.result()
+            self._from_disk += file.size if arrival.reused else 0
+            hashing.append(hashers.submit(self._digest, index, file, arrival))
+        results = [done.result() for done in as_completed(hashing)]
+        return {row.path: (row, digests) for row, digests in results}
+
+    def _bring(self, index: int, file: HubFile, cached: _Source | None) -> _Arrival:
+        """Bring a file into staging, from this disk or from the Hub; it is hashed there like any other."""
+        target = self._staged / file.path.text
+        if cached is not None and not target.exists() and self._place(cached, target):
+            self._downloaded.add(file.size)
+            return _Arrival(reused=True)
+        stood = _has_size(target, file.size)
+        return replace(self._download(index, file), stood=stood)
+
+    def _place(self, source: _Source, target: Path) -> bool:
+        if source.held is not None:
+            return share(source.held, target, self._library) is not None
+        place(source.path, target, allow_hard_link=source.ours or self._hard_links)
+        return True
+
+    def _download(self, index: int, file: HubFile) -> _Arrival:
+        """Download a file, and hash what has come while more is coming."""
+        follower = FollowingHasher(lambda: self._digester(index, file))
+        partial: Path | None = None
+        seen = 0
+
+        def on_bytes(count: int) -> None:
+            nonlocal partial, seen
+            seen += count
+            self._downloaded.add(count)
+            if count < 0:
+                follower.restart()
+                partial = None
+            elif (partial := partial or self._hub.partial(self._staged, file)) is not None:
+                follower.advance(partial, self._hashed.add)
+
+        self._hub.download(self._listing, file, self._staged, on_bytes)
+        self._downloaded.add(file.size - seen)  # what an earlier try had fetched
+        return _Arrival(reused=False, begun=follower.digester if follower.begun else None)
+
+    def _digest(self, index: int, file: HubFile, arrival: _Arrival) -> tuple[FileRow, FileDigests]:
+        """Finish a file's digests and compare them; what was wrong only in passing gets a second chance."""
+        target = self._staged / file.path.text
+        if arrival.begun is not None:
+            with suppress(VerificationError):  # its writer went back over what had been read: hash the finished file
+                return self._hash_and_compare(index, file, target, arrival.begun)
+        try:
+            return self._hash_and_compare(index, file, target)
+        except VerificationError as error:
+            target.unlink(missing_ok=True)  # or the next try would take it for finished
+            if not (arrival.reused or arrival.stood):
+                raise
+            self._report(Notice("warning", f"a bad copy was here already, downloading: {error.message}"))
+        return self._digest(index, file, self._download(index, file))
+
+    def _hash_and_compare(
+        self, index: int, file: HubFile, target: Path, begun: Digester | None = None
+    ) -> tuple[FileRow, FileDigests]:
+        digests = hash_file(
+            target,
+            piece_length=self._layout.piece_length,
+            padded=self._layout.pad_after(index) > 0,
+            git_blob=file.lfs_sha256 is None,
+            on_bytes=self._hashed.add,
+            begun=begun,
+        )
+        return row_of(_expected(file, self._pointers.get(file.blob_oid)), digests), digests
+
+    def _digester(self, index: int, file: HubFile) -> Digester:
+        return Digester(
+            file.size,
+            piece_length=self._layout.piece_length,
+            padded=self._layout.pad_after(index) > 0,
+            git_blob=file.lfs_sha256 is None,
+        )
+
+
+class _Counter:
+    """Adds up bytes from several threads and reports the sum."""
+
+    def __init__(self, stage: str, total: int, report: Report) -> None:
+        self._stage, self._total, self._report = stage, total, report
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._done = min(self._done + count, self._total)
+            self._report(Progress(self._stage, self._done, self._total))
+
+
+@contextmanager
+def _pool(workers: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Open a thread pool that starts nothing still queued once the work fails or is interrupted."""
+    pool = ThreadPoolExecutor(workers, name)
+    try:
+        yield pool
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    else:
+        pool.shutdown()
+
+
+def _refuse_closed(listing: HubSnapshot, options: PreserveOptions) -> None:
+    if options.allow_gated or not (listing.gated or listing.private):
+        return
+    kind = "gated" if listing.gated else "private"
+    raise P2pqwenError(
+        f"{listing.snapshot.repo} is {kind}: its owner did not make it free for everybody",
+        hint="if you may redistribute it, say so with --allow-gated",
+    )
+
+
+def _is_theirs(source: _Source | None) -> bool:
+    return source is not None and not source.ours
+
+
+@contextmanager
+def hinting_at_hard_links(*, applies: bool) -> Iterator[None]:
+    """Where there is no room for copies of a user's files, name the flag that shares them, if it `applies`."""
+    try:
+        yield
+    except DiskError as error:
+        if not applies:
+            raise
+        hint = "--hard-links shares the blocks of the files that are here, and raises their link counts"
+        raise DiskError(error.what, expected=error.expected, got=error.got, hint=hint) from error
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size

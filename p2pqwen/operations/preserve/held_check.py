@@ -1,0 +1,205 @@
+"""Is what is held the snapshot that its source lists? Asked before anybody is told that nothing is to do.
+
+A snapshot may have come from anywhere: a magnet link that claims a repository and its commit, a folder. That it is held
+under a name says nothing of its files. So the rows of its manifest are compared with what the source lists (names,
+sizes, git blob ids, SHA-256 of LFS), and the files are looked at: there, of their size, no LFS pointers, nothing known
+to be damaged. They are read only where they changed since they were verified; what rots in silence is for `verify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from p2pqwen.errors import P2pqwenError, VerificationError
+from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.library import durable
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.manifest.manifest import FileRow, Manifest, parse_manifest
+from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.operations.preserve.build import ExpectedFile, TreeRows, make_manifest
+from p2pqwen.operations.verify.file_check import Difference, pointer_files
+from p2pqwen.operations.verify.verify import verify_again
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.torrent.snapshot_torrent import check_manifest
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import SnapshotId
+
+SHOWN = 5
+
+KnownDamage = Callable[[HeldSnapshot], Sequence[str]]
+"""Return the paths of a held snapshot's files that were found damaged and not mended."""
+
+Differences = dict[RepoPath, Difference]
+
+
+def nothing_known(_: HeldSnapshot) -> Sequence[str]:
+    """Return no damage: nobody has looked."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldContent:
+    """A complete held snapshot, and what its torrent says of it."""
+
+    held: HeldSnapshot
+    metainfo: Metainfo
+    manifest: Manifest
+    provenance: Provenance
+
+
+def complete_snapshot(library: Library, snapshot: SnapshotId) -> HeldSnapshot | None:
+    """Return the snapshot if it is complete in the library; raises `P2pqwenError` where a fetch has begun it."""
+    held = library.get(snapshot)
+    if held is not None and held.state is not State.COMPLETE:
+        raise P2pqwenError(
+            f"{snapshot} is in the library but {held.state}",
+            hint=f"finish it with `p2pqwen fetch {snapshot}` or drop it with `p2pqwen remove {snapshot}`",
+        )
+    return held
+
+
+def look_at_held(
+    held: HeldSnapshot, library: Library, known_damage: KnownDamage = nothing_known, report: Report = ignore
+) -> HeldContent:
+    """Read its torrent and look at its files; raises `VerificationError` that names what is not right.
+
+    That is cheap, unless files changed since they were verified. `FormatError` for a torrent that cannot be read,
+    `DiskError`.
+    """
+    mend = f"mend it with `p2pqwen verify {held.id} --repair`"
+    if (damage := held.torrent_damage()) is not None:
+        expected, got = damage
+        raise VerificationError(f"the torrent of {held.id} is damaged", expected=expected, got=got, hint=mend)
+    metainfo = held.metainfo()
+    if metainfo.manifest is None:
+        raise VerificationError(f"the torrent of {held.id} carries no manifest of it", hint=_drop(held.id))
+    manifest = parse_manifest(metainfo.manifest)
+    check_manifest(metainfo, manifest)
+    provenance = prove(manifest)
+    with durable.disk_errors(f"look at {held.folder}"):
+        if wrong := dict(_on_disk(held, manifest)):
+            raise _damaged(held.id, wrong, mend)
+        if wrong := pointer_files(held.folder, manifest.files):
+            raise _damaged(held.id, wrong, _drop(held.id))
+    if bad := known_damage(held):
+        raise VerificationError(f"{held.id} is held, but was found damaged: {_names(bad)}", hint=mend)
+    require_unchanged(held, metainfo, library, report)
+    return HeldContent(held, metainfo, manifest, provenance)
+
+
+def require_unchanged(held: HeldSnapshot, metainfo: Metainfo, library: Library, report: Report = ignore) -> None:
+    """Read a held snapshot again where its files look otherwise than when they were verified.
+
+    Raises `VerificationError` that names those that are wrong, `DiskError`.
+    """
+    if library.state(held, metainfo.infohash.v2, metainfo.layout.total_size) is not State.CHANGED:
+        return
+    if bad := verify_again(held, library, (), report).bad:
+        raise VerificationError(
+            f"{held.id} is held, but damaged: {_names([one.path for one in bad])}",
+            expected=bad[0].expected,
+            got=bad[0].got,
+            hint=f"mend it with `p2pqwen verify {held.id} --repair`",
+        )
+
+
+def require_same(content: HeldContent, expected: Iterable[ExpectedFile], source: str, *, may_drop: bool = True) -> None:
+    """Refuse with `VerificationError`, which names the files, where a source lists the snapshot otherwise.
+
+    `may_drop`: the source is one the user chose, so that its word may be a reason to drop an unproven snapshot.
+    """
+    wrong = compare_rows(content.manifest.files, expected)
+    if wrong:
+        raise differs_from(content, wrong, source, may_drop=may_drop)
+
+
+def differs_from(content: HeldContent, wrong: Differences, source: str, *, may_drop: bool = True) -> VerificationError:
+    """Return the error of a held snapshot that is not what a source says, with the way out."""
+    snapshot = content.held.id
+    hint: str | None = None
+    if content.provenance is Provenance.PROVEN:
+        hint = f"what is held has the files of commit {snapshot.commit}: `p2pqwen verify {snapshot}` reads them again"
+    elif may_drop:
+        hint = f"what is held is not proven to be that commit; {_drop(snapshot)}"
+    first = wrong[min(wrong)]
+    return VerificationError(
+        f"{snapshot} is held, but {source} has other files under that name: {_names(_paths(wrong))}",
+        expected=f"{first.what} {first.expected}",
+        got=f"{first.what} {first.got}",
+        hint=hint,
+    )
+
+
+def compare_rows(rows: Iterable[FileRow], expected: Iterable[ExpectedFile]) -> Differences:
+    """Compare a manifest's rows with what a source lists, by everything that it says; nothing is read."""
+    listed = {file.path: file for file in expected}
+    held = {row.path: row for row in rows}
+    wrong = {path: Difference("file", "in the list", "not held") for path in listed.keys() - held.keys()}
+    wrong |= {path: Difference("file", "not in the list", "held") for path in held.keys() - listed.keys()}
+    for path in listed.keys() & held.keys():
+        if (difference := _compare(held[path], listed[path])) is not None:
+            wrong[path] = difference
+    return wrong
+
+
+def prove_held(
+    content: HeldContent, library: Library, commit_object: bytes, tree_rows: TreeRows | None, report: Report
+) -> HeldContent:
+    """Give an unproven held snapshot its commit object, now that it could be read.
+
+    Its torrent is written again with the proven manifest, under the same infohash. Signatures over the unproven one go:
+    what is proven needs nobody's word. Raises `VerificationError` where the files are not that commit's, `DiskError`.
+    """
+    held = content.held
+    rows = content.manifest.files
+    manifest = make_manifest(held.id, rows, held.folder, commit_object=commit_object, tree_rows=tree_rows)
+    metainfo = replace(content.metainfo, manifest=manifest.encode(), signatures={})
+    library.replace_torrent(held.id, metainfo.encode())
+    report(Notice("info", f"{held.id} was unproven and is proven now: its files are those of the commit"))
+    return HeldContent(held, metainfo, manifest, Provenance.PROVEN)
+
+
+def _compare(row: FileRow, listed: ExpectedFile) -> Difference | None:
+    told = (
+        ("size", listed.size, row.size),
+        ("LFS", None if listed.lfs is None else _yes(listed.lfs), _yes(row.lfs)),
+        ("SHA-256", listed.lfs_sha256, row.sha256),
+        ("git blob id", listed.git_oid, row.git_oid),
+    )
+    return next(
+        (Difference(what, str(want), str(got)) for what, want, got in told if want is not None and want != got), None
+    )
+
+
+def _yes(value: bool) -> str:  # noqa: FBT001 - it is printed
+    return "yes" if value else "no"
+
+
+def _on_disk(held: HeldSnapshot, manifest: Manifest) -> Iterator[tuple[RepoPath, Difference]]:
+    for row in manifest.files:
+        path = held.folder / row.path.text
+        if not path.is_file() or path.is_symlink():
+            yield row.path, Difference("size", f"{row.size} bytes", "missing")
+        elif (size := path.stat().st_size) != row.size:
+            yield row.path, Difference("size", f"{row.size} bytes", f"{size} bytes")
+
+
+def _damaged(snapshot: SnapshotId, wrong: Differences, hint: str) -> VerificationError:
+    first = wrong[min(wrong)]
+    return VerificationError(
+        f"{snapshot} is held, but damaged: {_names(_paths(wrong))}", expected=first.expected, got=first.got, hint=hint
+    )
+
+
+def _drop(snapshot: SnapshotId) -> str:
+    return f"drop it with `p2pqwen remove {snapshot}`, then preserve it again"
+
+
+def _paths(wrong: Differences) -> list[str]:
+    return [path.text for path in sorted(wrong)]
+
+
+def _names(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+    return ", ".join(paths[:SHOWN]) + more

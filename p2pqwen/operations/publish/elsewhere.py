@@ -1,0 +1,76 @@
+"""What readers may have of a publisher already, though this home does not remember publishing it.
+
+A home whose memory is lost, or comes from an old backup, would sign another index of a position that readers have
+seen: equivocation, by mistake. So before it signs it looks at what it accepted as a reader and at its mirrors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from p2pqwen.containment import each_at_once
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.events import Notice, Report
+from p2pqwen.index.acceptance import Accepted, RefusedError, TrustedState, accept
+from p2pqwen.index.document import MAX_INDEX_SIZE
+from p2pqwen.library.key_store import KeyStore
+from p2pqwen.library.trust_store import TrustStore
+from p2pqwen.mirrors.location import Location
+from p2pqwen.mirrors.reading import Patience, read
+from p2pqwen.operations.indexes.own_index import last_published
+from p2pqwen.values.named_hosts import NamedHosts
+
+PATIENCE = Patience(answer=5.0, total=30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """An index of this home's publisher, and where it is."""
+
+    accepted: Accepted
+    place: str
+
+
+def accepted_here(keys: KeyStore, trust: TrustStore, now: datetime) -> Elsewhere | None:
+    """Return the index of this home's publisher that it accepted as a reader, if it trusts that publisher."""
+    publisher = keys.publisher() if keys.exists else None
+    if publisher is None or not trust.is_trusted(publisher):
+        return None
+    accepted = trust.get(publisher, now=now).accepted
+    return None if accepted is None else Elsewhere(accepted, str(trust.index_path(publisher)))
+
+
+def look_elsewhere(
+    keys: KeyStore, trust: TrustStore, mirrors: Iterable[str] | None, *, now: datetime, report: Report
+) -> tuple[Elsewhere, ...]:
+    """Return what readers may have: accepted here; and, unless `mirrors` is None, on them and those of the last index.
+
+    Raises `NotFoundError`, `VerificationError` where this home has no publisher or damaged memory of it.
+    """
+    here, last = accepted_here(keys, trust, now), last_published(keys, now)
+    found = [] if here is None else [here]
+    if mirrors is not None:
+        named = last.document.mirrors if last is not None else ()
+        found += _on_mirrors(keys, (*mirrors, *named), now, report)
+    return tuple(found)
+
+
+def _on_mirrors(keys: KeyStore, mirrors: Iterable[str], now: datetime, report: Report) -> list[Elsewhere]:
+    """Return the valid indexes that mirrors hold, under this home's newest root or a newer one; others are told."""
+    roots = keys.roots()
+    trusted = TrustedState(roots[0].root.digest, roots)
+    asked = tuple(dict.fromkeys(mirrors))
+    named = NamedHosts.of(asked)  # the publisher is the user
+
+    async def ask(mirror: str) -> Elsewhere:
+        data = await read(Location(mirror).index, max_bytes=MAX_INDEX_SIZE, named=named, patience=PATIENCE)
+        return Elsewhere(accept(data, trusted, now), mirror)
+
+    def failed(mirror: str, error: P2pqwenError) -> None:
+        how = "" if isinstance(error, RefusedError) else " was not looked at"
+        report(Notice("info", f"mirror {mirror}{how}: {error.message}"))
+
+    return asyncio.run(each_at_once(asked, ask, failed=failed))

@@ -1,0 +1,351 @@
+"""Publish the library: signed torrents and a signed index in a folder of static files.
+
+With enough index keys in this home the site is complete at once. Where several people sign, a draft is written, each
+adds a signature with `sign_draft`, and `publish_signed` gives it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from p2pqwen.containment import each
+from p2pqwen.errors import NotFoundError, P2pqwenError, VerificationError, about
+from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.index.acceptance import Accepted, Position, TrustedState, accept, accept_draft
+from p2pqwen.index.diff import IndexDiff, describe, diff
+from p2pqwen.index.document import INDEX_TYPE, MAX_INDEX_SIZE, DhtPointer, IndexDocument, encode_file, parse_file
+from p2pqwen.index.entry import Entry, Upstream, torrent_location
+from p2pqwen.index.next_index import next_document
+from p2pqwen.index.pointer import DEFAULT_SALT
+from p2pqwen.index.root import INDEX_ROLE, Root
+from p2pqwen.library import durable
+from p2pqwen.library.key_store import KeyStore
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.operations.indexes.own_index import last_published
+from p2pqwen.operations.publish.keys import Passphrase, open_keys
+from p2pqwen.operations.publish.plan import Plan, entries_of, prepared, publishable
+from p2pqwen.operations.publish.site import (
+    check_known,
+    check_site,
+    complete_site,
+    read_base,
+    write_index,
+    write_torrent,
+)
+from p2pqwen.operations.publish.web_seed_check import Contradiction, LeftOut, SeedChoice, Torrents, choose_web_seeds
+from p2pqwen.signing.envelope import sign
+from p2pqwen.signing.keys import PrivateKey
+from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
+from p2pqwen.torrent.signature import sign_torrent
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.strict_json import JsonValue, canonical
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was published, or drafted: then `accepted.signers` tells who is still to sign.
+
+    `skipped`: held snapshots whose torrents no index may list, with the reasons; an entry of earlier stays as it was.
+    """
+
+    accepted: Accepted
+    difference: IndexDiff
+    index: Path
+    left_out: tuple[LeftOut, ...] = ()
+    skipped: tuple[tuple[SnapshotId, str], ...] = ()
+
+
+Approve = Callable[[IndexDiff], bool]
+
+
+class Checker(Protocol):
+    """Checks web seeds before they are listed, as `choose_web_seeds` does."""
+
+    def __call__(
+        self, torrents: Torrents, plan: Plan, before: Mapping[SnapshotId, tuple[str, ...]], *, report: Report
+    ) -> SeedChoice:
+        """Return which bases to list."""
+
+
+def publish(
+    library: Library,
+    keys: KeyStore,
+    plan: Plan,
+    *,
+    passphrase: Passphrase,
+    now: datetime,
+    approve: Approve = lambda _: True,
+    check: Checker | None = choose_web_seeds,
+    report: Report = ignore,
+) -> Published:
+    """Write every complete snapshot of the library, and what was published before, as a site under `plan.out`.
+
+    `check` decides which web seeds may be listed; without it the Hub's first base and all named ones are. A new entry
+    that is unproven alarms; one that the check contradicts is not signed, whoever approves it.
+
+    Raises `UsageError`, `NotFoundError` (no publisher, no index key), `VerificationError`, `DiskError`.
+    """
+    plan = plan.checked()
+    with durable.lock(keys.lock_path):
+        roots = keys.roots()
+        root = roots[-1].root
+        last = last_published(keys, now)
+        base = last if plan.base is None else read_base(keys, plan.base, now)
+        check_site(keys, plan.out, last, base, now)
+        for one in plan.elsewhere:
+            hint = "is this home an old backup? go on from that index with --base FILE"
+            check_known(keys, one.accepted, one.place, last, base, hint)
+        private = _index_keys(keys, root, passphrase, drafting=plan.draft is not None)
+        held, skipped = _publishable(library, plan, report)
+        left_out: tuple[LeftOut, ...] = ()
+        if check is not None:
+            chosen = check(_torrents(keys, held, plan, base), plan, _listed(base), report=report)
+            _refuse_contradicted(chosen.contradictions)
+            plan, left_out = replace(plan, checked_seeds=chosen.listed), chosen.left_out
+        entries = entries_of(held, plan, base, now)
+        document = next_document(roots, last, base, entries, withdraw=plan.withdraw, mirrors=plan.mirrors, now=now)
+        document = replace(document, dht=_dht_pointer(document.dht, private, plan))
+        difference = _show(diff(base.document if base else None, document), approve, report)
+        if not document.entries:
+            report(Notice("warning", "the index lists nothing: the library holds no complete snapshot"))
+        if plan.draft is not None:
+            _remember_signing(keys, document, report)
+        data = encode_file(roots, document.to_json(), _sign(document.to_json(), private))
+        # What a reader would refuse is never written.
+        trusted = TrustedState(roots[0].root.digest, roots, last.seen if last else None)
+        accepted = accept_draft(data, trusted, now) if plan.draft else accept(data, trusted, now)
+        shown = {entry.id: entry for entry in entries}
+        _write_torrents(library, keys, held, shown, plan, _Signers(root, private), report)
+        _rewrite_torrents(keys, plan.out, entries[len(held) :])
+        complete_site(keys, plan.out, document)
+        if plan.draft is not None:
+            durable.write(plan.draft, data, mode=durable.SHARED)
+            return Published(accepted, difference, plan.draft, left_out, skipped)
+        return Published(accepted, difference, write_index(keys, plan.out, data), left_out, skipped)
+
+
+def sign_draft(
+    keys: KeyStore,
+    draft: Path,
+    *,
+    passphrase: Passphrase,
+    now: datetime,
+    known: Accepted | None = None,
+    approve: Approve = lambda _: True,
+    report: Report = ignore,
+) -> Published:
+    """Add the signatures of this home's index keys to a draft, after showing what it changes.
+
+    That is told from the index published here last, or from `known`, which was accepted as a reader, if it is newer.
+    Raises `RefusedError` for a draft that readers would refuse for anything but missing signatures.
+    """
+    with durable.lock(keys.lock_path):
+        last = _newest(last_published(keys, now), known)
+        trusted = TrustedState(keys.publisher(), keys.roots(), last.seen if last else None)
+        data = durable.read(draft, max_bytes=MAX_INDEX_SIZE)
+        with about(draft):
+            file, seen = parse_file(data), accept_draft(data, trusted, now)
+        private = _index_keys(keys, seen.root, passphrase, drafting=True)
+        difference = diff(last.document if last else None, seen.document)
+        difference = replace(difference, concerns=_signed_before(keys, seen.document))
+        if last is None:
+            hint = "`p2pqwen trust add` tells this home what is published"
+            report(Notice("info", f"all of it is shown as new: no index of this publisher is known here; {hint}"))
+        _show(difference, approve, report)
+        keys.write_signed(*_place(seen.document))
+        ours = _sign(file.signed, private)
+        signers = {str(key.public.keyid) for key in private}
+        rows = file.signatures if isinstance(file.signatures, list) else []
+        kept = [row for row in rows if not (isinstance(row, dict) and row.get("keyid") in signers)]
+        data = encode_file(seen.roots, file.signed, [*kept, *ours])
+        durable.write(draft, data, mode=durable.SHARED)
+        return Published(accept_draft(data, trusted, now), difference, draft)
+
+
+def publish_signed(
+    keys: KeyStore, draft: Path, out: Path, *, now: datetime, known: Accepted | None = None, report: Report = ignore
+) -> Published:
+    """Give out a draft that enough people signed; its torrents are in the site already, or were published before.
+
+    What it changes is told, as in `sign_draft`, not asked: everybody whose signature counts has approved it.
+
+    Raises `RefusedError` while signatures are missing, `NotFoundError` for a missing torrent.
+    """
+    with durable.lock(keys.lock_path):
+        last = last_published(keys, now)
+        data = durable.read(draft, max_bytes=MAX_INDEX_SIZE)
+        with about(draft):
+            accepted = accept(data, TrustedState(keys.publisher(), keys.roots(), last.seen if last else None), now)
+        check_site(keys, out, last, accepted, now)
+        complete_site(keys, out, accepted.document)
+        before = _newest(last, known)
+        difference = _show(diff(before.document if before else None, accepted.document), lambda _: True, report)
+        return Published(accepted, difference, write_index(keys, out, data))
+
+
+@dataclass(frozen=True, slots=True)
+class _Signers:
+    root: Root
+    private: list[PrivateKey]
+
+
+def _index_keys(keys: KeyStore, root: Root, passphrase: Passphrase, *, drafting: bool) -> list[PrivateKey]:
+    rule = root.roles[INDEX_ROLE]
+    private = open_keys(keys, rule.keyids, passphrase)
+    needed = 1 if drafting else rule.threshold
+    if len(private) < needed:
+        raise NotFoundError(
+            "too few index keys are in this home",
+            expected=needed,
+            got=len(private),
+            hint="write a draft with --draft FILE and let others sign it with `p2pqwen index sign FILE`",
+        )
+    return private
+
+
+def _refuse_contradicted(contradictions: Sequence[Contradiction]) -> None:
+    if not contradictions:
+        return
+    first = contradictions[0]
+    others = sorted({str(one.snapshot) for one in contradictions} - {str(first.snapshot)})
+    raise VerificationError(
+        f"not signed: {first}",
+        expected="the files of an unproven snapshot where it says that they come from",
+        got=f"others at {first.url}" + (f"; the same of {', '.join(others[:5])}" if others else ""),
+        hint=f"`p2pqwen remove {first.snapshot}` drops it, and `p2pqwen preserve` brings what the Hub has; "
+        "an entry that is published already also needs --withdraw",
+    )
+
+
+def _dht_pointer(before: DhtPointer | None, private: list[PrivateKey], plan: Plan) -> DhtPointer | None:
+    """Return whose pointer the index names: the same as before while this home can sign it."""
+    keyids = [key.public.keyid for key in private]
+    if not plan.dht or (before is not None and before.key in keyids):
+        return before
+    return DhtPointer(keyids[0], DEFAULT_SALT)
+
+
+def _show(difference: IndexDiff, approve: Approve, report: Report) -> IndexDiff:
+    for line in describe(difference):
+        report(Notice("info", line))
+    for alarm in difference.alarms:
+        report(Notice("warning", alarm))
+    if not approve(difference):
+        raise P2pqwenError("not signed: the change was not approved")
+    return difference
+
+
+def _newest(*indexes: Accepted | None) -> Accepted | None:
+    return max((one for one in indexes if one), key=lambda one: (one.root.version, one.position), default=None)
+
+
+def _place(document: IndexDocument) -> tuple[Position, Sha256]:
+    return Position(document.epoch, document.version), Sha256.of(canonical(document.to_json()))
+
+
+def _remember_signing(keys: KeyStore, document: IndexDocument, report: Report) -> None:
+    for concern in _signed_before(keys, document):
+        report(Notice("warning", concern))
+    keys.write_signed(*_place(document))
+
+
+def _signed_before(keys: KeyStore, document: IndexDocument) -> tuple[str, ...]:
+    """Tell where the keys here signed another draft of this place: were both completed, readers saw two histories."""
+    position, digest = _place(document)
+    if (before := keys.signed()) is None or before[0] != position or before[1] == digest:
+        return ()
+    return (f"another draft of index {position} was signed here before: make sure that it is never published",)
+
+
+def _sign(signed: JsonValue, private: list[PrivateKey]) -> list[JsonValue]:
+    payload = canonical(signed)
+    return [sign(INDEX_TYPE, payload, key) for key in private]
+
+
+def _publishable(
+    library: Library, plan: Plan, report: Report
+) -> tuple[list[HeldSnapshot], tuple[tuple[SnapshotId, str], ...]]:
+    """Return what may be published, and what may not: one torrent of a stranger's making stops no publishing."""
+    skipped: list[tuple[SnapshotId, str]] = []
+
+    def check(held: HeldSnapshot) -> HeldSnapshot:
+        publishable(held)
+        return held
+
+    def failed(held: HeldSnapshot, error: P2pqwenError) -> None:
+        skipped.append((held.id, error.message))
+        report(Notice("warning", f"{held.id} is not published: {error.message}"))
+
+    whole = [one for one in library.all() if one.state is State.COMPLETE and one.id not in plan.withdraw]
+    return each(whole, check, failed=failed), tuple(skipped)
+
+
+def _listed(base: Accepted | None) -> dict[SnapshotId, tuple[str, ...]]:
+    return {entry.id: entry.web_seeds for entry in base.document.entries} if base else {}
+
+
+def _torrents(keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None) -> Torrents:
+    """Return how to read every torrent whose web seeds are to be chosen: of what is held, and of what is back."""
+    found: dict[SnapshotId, Callable[[], Metainfo]] = {one.id: one.metainfo for one in held}
+    for entry in base.document.entries if base else ():
+        is_back = entry.upstream is Upstream.GONE and plan.upstream.get(entry.id) is Upstream.PRESENT
+        data = keys.torrent(entry.torrent) if is_back and entry.id not in found else None
+        if data is not None:
+            found[entry.id] = partial(parse_metainfo, data)
+    return list(found.items())
+
+
+def _write_torrents(
+    library: Library,
+    keys: KeyStore,
+    held: list[HeldSnapshot],
+    shown: Mapping[SnapshotId, Entry],
+    plan: Plan,
+    signers: _Signers,
+    report: Report,
+) -> None:
+    """Sign and write one torrent after the other: together they may be larger than memory.
+
+    Only what was `shown` is signed: somebody may have thought it over for an hour, and the library has gone on.
+    """
+    for done, one in enumerate(held):
+        report(Progress("sign", done, len(held), str(one.id), "torrents"))
+        metainfo = prepared(one, plan)
+        _require_shown(shown[one.id], metainfo)
+        for key in signers.private:
+            metainfo = sign_torrent(metainfo, key, signers.root.keys[key.public.keyid].label)
+        data = metainfo.encode()
+        try:
+            with durable.lock(library.lock_path(one.id)):
+                if data != one.torrent_path.read_bytes():
+                    library.replace_torrent(one.id, data)
+        except durable.LockHeldError as error:  # the site has it all the same
+            report(Notice("warning", f"{one.id} gets its signatures the next time: {error.message}"))
+        write_torrent(keys, plan.out, torrent_location(one.id), data)
+    if held:
+        report(Progress("sign", len(held), len(held), unit="torrents"))
+
+
+def _require_shown(entry: Entry, metainfo: Metainfo) -> None:
+    """Raise `VerificationError` for a torrent that is not the one its entry was made of."""
+    manifest = None if metainfo.manifest is None else Sha256.of(metainfo.manifest)
+    if (metainfo.infohash, manifest) != (entry.infohash, entry.manifest):
+        raise VerificationError(
+            f"the torrent of {entry.id} changed while its index was made",
+            expected=f"{entry.infohash.v2} with manifest {entry.manifest}",
+            got=f"{metainfo.infohash.v2} with manifest {manifest}",
+            hint="publish again, and look at what is new",
+        )
+
+
+def _rewrite_torrents(keys: KeyStore, out: Path, carried: Sequence[Entry]) -> None:
+    """Give the torrents of what has left the library the web seeds that the index names for them now."""
+    for entry in carried:
+        if (data := keys.torrent(entry.torrent)) is not None:
+            write_torrent(keys, out, entry.torrent, replace(parse_metainfo(data), web_seeds=entry.web_seeds).encode())

@@ -1,0 +1,91 @@
+"""The published site: a folder of torrents and index.json, and whether it is ours to write.
+
+Order of writes: torrents, then this home's memory of what it published, then index.json. After a crash the old index
+stands and all it names with it; the next publishing goes on after the one that was never seen.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from p2pqwen.errors import NotFoundError, UsageError, VerificationError
+from p2pqwen.index.acceptance import Accepted, TrustedState, accept
+from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE, IndexDocument
+from p2pqwen.library import durable
+from p2pqwen.library.key_store import KeyStore
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
+
+
+def read_base(keys: KeyStore, path: Path, now: datetime) -> Accepted:
+    """Return the index of this publisher that a user wants to go on from; raises `RefusedError`."""
+    path = path / INDEX_FILE if path.is_dir() else path
+    return accept(durable.read(path, max_bytes=MAX_INDEX_SIZE), TrustedState(keys.publisher()), now)
+
+
+def check_site(keys: KeyStore, out: Path, last: Accepted | None, base: Accepted | None, now: datetime) -> None:
+    """Refuse a folder whose index.json is not ours to overwrite; raises `UsageError`.
+
+    An index of our publisher that this home did not publish may be a colleague's, or a thief's: a person must look.
+    """
+    site = out / INDEX_FILE
+    if not site.exists():
+        return
+    try:
+        there = accept(durable.read(site, max_bytes=MAX_INDEX_SIZE), TrustedState(None), now)
+    except VerificationError as error:
+        raise UsageError(
+            f"{site} is no valid index: {error.message}", hint="choose another folder, or remove that file"
+        ) from error
+    if there.publisher != keys.publisher():
+        raise UsageError(
+            f"{site} belongs to another publisher",
+            expected=keys.publisher(),
+            got=there.publisher,
+            hint="choose another folder for --out",
+        )
+    hint = f"see `p2pqwen index diff`; then say --base {site} to go on from it, or --base FILE for a better one"
+    check_known(keys, there, str(site), last, base, hint)
+
+
+def check_known(
+    keys: KeyStore, there: Accepted, place: str, last: Accepted | None, base: Accepted | None, hint: str
+) -> None:
+    """Refuse to go on where an index of our publisher is about that the next one would contradict.
+
+    Raises `UsageError` unless it was published here, or is gone on from, or is older than what is.
+    """
+    known = {one.digest for one in (last, base) if one is not None}
+    if there.digest in known or any(there.position < one.position for one in (last, base) if one is not None):
+        return
+    if there.root.version >= len(keys.roots()):  # else the keys changed since: whoever made it no longer counts
+        raise UsageError(f"{place} holds index {there.position}, which this home did not publish", hint=hint)
+
+
+def write_torrent(keys: KeyStore, out: Path, location: str, data: bytes) -> None:
+    """Put a signed torrent into the site and into our memory of it; files that are right already stay untouched."""
+    if keys.torrent(location) != data:
+        keys.write_torrent(location, data)
+    path = out / location
+    if not path.exists() or durable.read(path, max_bytes=MAX_TORRENT_BYTES) != data:
+        durable.write(path, data, mode=durable.SHARED)
+
+
+def complete_site(keys: KeyStore, out: Path, document: IndexDocument) -> None:
+    """Give the site every torrent its index names that is not there, as it was published before."""
+    for entry in document.entries:
+        if (out / entry.torrent).exists():
+            continue
+        if (kept := keys.torrent(entry.torrent)) is None:
+            raise NotFoundError(
+                f"the torrent of {entry.id} is neither in the library nor in {out}",
+                hint=f"copy {entry.torrent} there from a mirror, or withdraw the snapshot",
+            )
+        durable.write(out / entry.torrent, kept, mode=durable.SHARED)
+
+
+def write_index(keys: KeyStore, out: Path, data: bytes) -> Path:
+    """Remember a published index, then let the site name it."""
+    keys.write_published(data)
+    durable.write(out / INDEX_FILE, data, mode=durable.SHARED)
+    return out / INDEX_FILE

@@ -1,0 +1,190 @@
+"""Which web seeds a published torrent may list: those that were asked and gave nothing that could mislead a client.
+
+A base is read in full before it is listed for a snapshot the first time (every file's length, its first and last piece
+and one between). A base that the last index lists is asked for two files, and in full only when they are not right:
+then trouble that passes by itself (a server that is down, or busy) does not take it out. Where this machine has no way
+to a base (no network, no such name) nobody was asked, and it is listed with a warning.
+
+Asked is as a stranger would, without the Hub's token, because strangers will use it.
+
+The answers say something of the entry as well. One that is proven needs no base to agree: a base with other bytes is
+broken. An unproven one has nothing but the bases to speak for it. Where one has other files, and the Hub itself was not
+found to have the right ones, the entry is contradicted, and nobody may sign it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from p2pqwen.errors import FormatError, UsageError
+from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.manifest.manifest import parse_manifest
+from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.operations.publish.plan import Plan
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.counted import counted
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.webseed.bases import Base, Origin, hub_candidates
+from p2pqwen.webseed.patience import Patience
+from p2pqwen.webseed.probe import BaseProbe, check_bases
+
+Torrents = Sequence[tuple[SnapshotId, Callable[[], Metainfo]]]
+"""Read a few at a time: together they may be larger than memory."""
+AT_A_TIME = 4
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A base that is not listed for a snapshot, and why."""
+
+    snapshot: SnapshotId
+    url: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A base that has other files than an unproven snapshot says, under these paths."""
+
+    snapshot: SnapshotId
+    url: str
+    files: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = f" and {len(self.files) - SHOWN} more" if len(self.files) > SHOWN else ""
+        return f"{self.url} has other files than {self.snapshot} says: {', '.join(self.files[:SHOWN])}{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class SeedChoice:
+    """The bases to list for each snapshot, in order, those that are not, and what they say against snapshots."""
+
+    listed: Mapping[SnapshotId, tuple[str, ...]]
+    left_out: tuple[LeftOut, ...] = ()
+    contradictions: tuple[Contradiction, ...] = ()
+
+
+def choose_web_seeds(
+    torrents: Torrents,
+    plan: Plan,
+    before: Mapping[SnapshotId, tuple[str, ...]],
+    *,
+    patience: Patience | None = None,
+    report: Report = ignore,
+) -> SeedChoice:
+    """Check what a plan would list for each of these snapshots; `before` is what the last index lists.
+
+    Raises `UsageError` for a named web seed that is no base.
+    """
+
+    def choose(one: tuple[SnapshotId, Callable[[], Metainfo]]) -> _Chosen:
+        snapshot, read = one
+        return _choose(snapshot, read(), plan, before.get(snapshot, ()), patience)
+
+    chosen: list[_Chosen] = []
+    pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="web-seed-check")
+    try:
+        for one in pool.map(choose, torrents):
+            chosen.append(one)
+            report(Progress("check", len(chosen), len(torrents), str(one.snapshot), "snapshots"))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    _tell(plan, chosen, report)
+    return SeedChoice(
+        {one.snapshot: tuple(dict.fromkeys(one.listed)) for one in chosen},
+        tuple(out for one in chosen for out in one.failed.values()),
+        tuple(against for one in chosen for against in one.contradictions),
+    )
+
+
+@dataclass(slots=True)
+class _Chosen:
+    """What is listed for one snapshot, by the pattern of each base what was not asked and what is left out.
+
+    `contradictions` are what bases say against it.
+    """
+
+    snapshot: SnapshotId
+    listed: list[str] = field(default_factory=list)
+    unasked: list[str] = field(default_factory=list)
+    failed: dict[str, LeftOut] = field(default_factory=dict)
+    contradictions: tuple[Contradiction, ...] = ()
+
+
+def _choose(
+    snapshot: SnapshotId, metainfo: Metainfo, plan: Plan, before: Sequence[str], patience: Patience | None
+) -> _Chosen:
+    chosen = _Chosen(snapshot)
+    probes: dict[str, BaseProbe] = {}
+    for pattern in plan.seed_patterns(snapshot):
+        base = _base(pattern, snapshot, metainfo)
+        known = base.url in before
+        probe = probes[pattern] = _probe(metainfo, base, patience, known=known)
+        if probe.is_listable or (known and probe.may_recover):
+            chosen.listed.append(base.url)
+        elif not probe.was_asked and pattern != hub_candidates(plan.endpoint)[1]:  # that one may do harm
+            chosen.listed.append(base.url)
+            chosen.unasked.append(pattern)
+        else:
+            chosen.failed[pattern] = LeftOut(snapshot, base.url, probe.reason or "it has none of the files")
+    if not _is_proven(metainfo):
+        chosen.contradictions = tuple(_contradictions(snapshot, probes, plan))
+    return chosen
+
+
+def _is_proven(metainfo: Metainfo) -> bool:
+    return metainfo.manifest is not None and prove(parse_manifest(metainfo.manifest)) is Provenance.PROVEN
+
+
+def _contradictions(snapshot: SnapshotId, probes: Mapping[str, BaseProbe], plan: Plan) -> Iterator[Contradiction]:
+    first, second = hub_candidates(plan.endpoint)
+    if first in probes and probes[first].ok:
+        return  # then it is the others that are wrong
+    for pattern, probe in probes.items():
+        # The second base of the Hub may answer with LFS pointers: that is how it is, and says nothing of the files.
+        if pattern != second and (files := probe.contradicting):
+            yield Contradiction(snapshot, probe.base.url, files)
+
+
+def _base(pattern: str, snapshot: SnapshotId, metainfo: Metainfo) -> Base:
+    try:
+        return Base(pattern.replace("{repo}", snapshot.repo.text), Origin.COMMAND_LINE, metainfo.name, snapshot.repo)
+    except FormatError as error:
+        raise UsageError(f"web seed {pattern!r}: {error.what}", expected=error.expected, got=error.got) from error
+
+
+def _probe(metainfo: Metainfo, base: Base, patience: Patience | None, *, known: bool) -> BaseProbe:
+    if known:
+        (seen,) = check_bases(metainfo, [base], patience=patience, more_pieces=0, files=_samples(metainfo))
+        if seen.is_listable:
+            return seen
+    (seen,) = check_bases(metainfo, [base], patience=patience)
+    return seen
+
+
+def _samples(metainfo: Metainfo) -> set[int]:
+    """Return the smallest LFS file and the smallest plain one: the Hub serves the two in different ways."""
+    rows = parse_manifest(metainfo.manifest).files if metainfo.manifest is not None else ()
+    lfs = {row.path for row in rows if row.lfs}
+    smallest: dict[bool, int] = {}
+    for number, file in sorted(enumerate(metainfo.files), key=lambda one: one[1].size):
+        if file.size:
+            smallest.setdefault(file.path in lfs, number)
+    return set(smallest.values())
+
+
+def _tell(plan: Plan, chosen: Sequence[_Chosen], report: Report) -> None:
+    for pattern in dict.fromkeys(pattern for one in chosen for pattern in one.unasked):
+        report(Notice("warning", f"web seed {pattern} is listed unchecked: there is no way to it from here"))
+    groups: dict[tuple[str, str], list[SnapshotId]] = {}
+    for one in chosen:
+        for pattern, failed in one.failed.items():
+            groups.setdefault((pattern, failed.reason), []).append(one.snapshot)
+    for (pattern, reason), snapshots in groups.items():
+        where = snapshots[0] if len(snapshots) == 1 else counted(len(snapshots), "snapshot")
+        text = f"web seed {pattern} is not listed for {where}: {reason}"
+        # The second base of the Hub is an attempt: that it does not help is no news.
+        report(Notice("info" if pattern == hub_candidates(plan.endpoint)[1] else "warning", text))

@@ -1,0 +1,54 @@
+"""Which pieces of a file on disk are not what its torrent says, or whether it is not what its manifest says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pqwen.library.hashing import OnBytes, hash_file
+from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.operations.verify.file_check import bad_pieces, difference
+from p2pqwen.torrent.metainfo import Metainfo
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A file that is not right: pieces of the torrent that must come again, and what was expected and got.
+
+    No pieces: they are the torrent's, and the manifest says otherwise. Nobody can send better ones.
+    """
+
+    path: str
+    pieces: tuple[int, ...]
+    expected: str
+    got: str
+
+
+def look_for_damage(
+    metainfo: Metainfo, folder: Path, index: int, row: FileRow | None, on_bytes: OnBytes | None = None
+) -> Damage | None:
+    """Read the file at `index` below `folder` and compare every piece, v1 and v2, and its manifest row, if it has one.
+
+    Returns None when it is right. Raises `DiskError` where it cannot be read, and whatever `on_bytes` raises to stop.
+    """
+    layout, file = metainfo.layout, metainfo.layout.files[index]
+    path = folder / file.path.text
+    pieces = tuple(layout.pieces(index))
+    if not path.is_file() or path.is_symlink():
+        return Damage(file.path.text, pieces, f"{file.size} bytes", "missing")
+    if (size := path.stat().st_size) != file.size:
+        return Damage(file.path.text, pieces, f"{file.size} bytes", f"{size} bytes")
+    found = hash_file(
+        path,
+        piece_length=layout.piece_length,
+        padded=layout.pad_after(index) > 0,
+        git_blob=row is not None and not row.lfs,
+        on_bytes=on_bytes,
+    )
+    root = metainfo.files[index].pieces_root
+    bad = bad_pieces(metainfo, index, found)
+    if bad or found.hashes.pieces_root != root:
+        return Damage(file.path.text, bad or pieces, f"pieces root {root}", f"pieces root {found.hashes.pieces_root}")
+    if (wrong := difference(metainfo, index, row, found)) is not None:
+        return Damage(file.path.text, (), *wrong.shown)
+    return None

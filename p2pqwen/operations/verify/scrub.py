@@ -1,0 +1,235 @@
+"""Look for bit rot: read every held file again on a schedule, a little at a time, and remember how far that came.
+
+    scrub/<org>/<model>@<commit> in the state store: when the last whole pass ended, what it found, and the files that
+    the pass under way has read. A pass goes on after a restart; a file is the unit.
+
+A pass reads through the page cache's back (`library.idle`), since what rots is the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from p2pqwen.containment import each, warn
+from p2pqwen.errors import DiskError, FormatError, Interruption
+from p2pqwen.events import Happened, Notice, Report, ignore
+from p2pqwen.library import durable
+from p2pqwen.library.idle import Pace, forget_cached
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.library.state_store import StateStore
+from p2pqwen.library.verified import Look, Verified, VerifiedFiles
+from p2pqwen.manifest.manifest import parse_manifest
+from p2pqwen.operations.verify.damage import Damage, look_for_damage
+from p2pqwen.torrent.chosen_files import choose_files
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.utc_time import format_time, parse_time
+
+SLOWEST = 20 << 20
+"""Bytes a second that a pass is always allowed; it gets more where a library is too large for its interval."""
+
+
+class ScrubStoppedError(Interruption):
+    """The pass was told to stop; what it read so far is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubRecord:
+    """What is known of one snapshot. `read` are the files of the pass under way; times are UTC."""
+
+    finished: datetime | None = None
+    read: frozenset[str] = frozenset()
+    damage: tuple[Damage, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stored document."""
+        return {
+            "finished": None if self.finished is None else format_time(self.finished),
+            "read": sorted(self.read),
+            "damage": [[one.path, list(one.pieces), one.expected, one.got] for one in self.damage],
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any] | None) -> ScrubRecord:
+        """Read the stored document; anything else counts as never scrubbed."""
+        try:
+            if value is None:
+                return cls()
+            finished = None if value["finished"] is None else parse_time(value["finished"])
+            damage = tuple(
+                Damage(str(path), tuple(map(int, pieces)), str(expected), str(got))
+                for path, pieces, expected, got in value["damage"]
+            )
+            return cls(finished, frozenset(map(str, value["read"])), damage)
+        except (KeyError, TypeError, ValueError, FormatError):
+            return cls()
+
+
+@dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """One snapshot's pass. `bytes` were read by this call."""
+
+    id: SnapshotId
+    files: int
+    bytes: int
+    damage: tuple[Damage, ...]
+
+
+@dataclass(slots=True)
+class Scrubber:
+    """Reads held snapshots, the longest unread first."""
+
+    library: Library
+    verified: VerifiedFiles
+    store: StateStore
+    interval: timedelta
+    report: Report = ignore
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    _seen: dict[SnapshotId, ScrubRecord] = field(default_factory=dict)
+
+    def record(self, snapshot: SnapshotId) -> ScrubRecord:
+        """Return what is known of a snapshot."""
+        return ScrubRecord.from_json(self.store.get(_name(snapshot)))
+
+    def records(self) -> dict[str, ScrubRecord]:
+        """Return what is known, by `org/model@commit`."""
+        return scrub_records(self.store)
+
+    def forget(self, snapshot: SnapshotId) -> None:
+        """Forget a snapshot that is no longer held."""
+        self.store.delete(_name(snapshot))
+
+    def due(self, *, everything: bool = False) -> list[HeldSnapshot]:
+        """Return the snapshots whose last pass is older than the interval; those under way first, then the oldest."""
+        records = self.records()
+        now = self.now()
+        found: list[tuple[bool, datetime, SnapshotId, HeldSnapshot]] = []
+
+        def look(held: HeldSnapshot) -> None:
+            record = records.get(str(held.id), ScrubRecord())
+            last = record.finished or _arrived(held)
+            if everything or record.read or now - last >= self.interval or last > now:
+                found.append((not record.read, last, held.id, held))
+
+        whole = [held for held in self.library.all() if held.state is not State.INCOMPLETE]
+        each(whole, look, failed=warn(self.report, lambda held: held.id))
+        return [held for *_, held in sorted(found)]
+
+    def rate(self) -> int:
+        """Return the bytes a second that read the whole library twice within the interval."""
+        sizes = each(self.library.all(), lambda held: held.metainfo().layout.total_size, failed=lambda *_: None)
+        total = sum(sizes)
+        return max(SLOWEST, round(2 * total / max(1.0, self.interval.total_seconds())))
+
+    def scrub(
+        self,
+        held: HeldSnapshot,
+        *,
+        pace: Pace | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+        on_bytes: Callable[[int], None] = lambda _: None,
+    ) -> Scrubbed:
+        """Read what the pass has not read yet; raises `ScrubStoppedError`, `FormatError` (torrent), `DiskError`.
+
+        `AwayError` when the snapshot's disk has gone: what was read by then is remembered.
+        """
+        metainfo = held.metainfo()
+        record = self.record(held.id)
+        rows = {} if metainfo.manifest is None else {row.path: row for row in parse_manifest(metainfo.manifest).files}
+        damage = list(record.damage) if record.read else []
+        read, count = set(record.read), 0
+        looks: dict[RepoPath, Look] = {}  # of what this call has read
+
+        def took(size: int) -> None:
+            nonlocal count
+            count += size
+            on_bytes(size)
+            if stopping():
+                raise ScrubStoppedError
+            if pace is not None:
+                pace.took(size)
+
+        for index in self._files(held, metainfo):
+            file = metainfo.layout.files[index].path
+            if (path := file.text) in read:
+                continue
+            forget_cached(held.folder / path)
+            with suppress(OSError):
+                looks[metainfo.files[index].path] = Look.of(held.folder / path)
+            try:
+                found = look_for_damage(metainfo, held.folder, index, rows.get(file), took)
+            except DiskError as error:  # a sector that cannot be read is bad, not the end of the pass
+                found = Damage(path, tuple(metainfo.layout.pieces(index)), "a readable file", error.message)
+            forget_cached(held.folder / path)
+            if found is not None:
+                self.library.require_here(held)  # a disk that was pulled is no rot
+                damage.append(found)
+                self._found(held, found)
+            read.add(path)
+            self._remember(held.id, ScrubRecord(record.finished, frozenset(read), tuple(damage)))
+        if (sums := held.torrent_damage()) is not None:
+            expected, got = (f"sha256 {one}" for one in sums)
+            damage.append(Damage(held.torrent_path.name, (), expected, got))
+            self._found(held, damage[-1])
+        self._remember(held.id, ScrubRecord(self.now(), frozenset(), tuple(damage)))
+        if not damage and len(looks) == len(read):
+            self.verified.keep(held.id, Verified(metainfo.infohash.v2, looks))
+        done = Scrubbed(held.id, len(read), count, tuple(damage))
+        self.report(Happened("scrubbed", {**_facts(held.id), "bytes": count, "bad_files": len(damage)}))
+        return done
+
+    def mended(self, snapshot: SnapshotId) -> None:
+        """Note that what was found damaged is right again."""
+        record = self.record(snapshot)
+        self._remember(snapshot, ScrubRecord(record.finished, record.read, ()))
+
+    def _files(self, held: HeldSnapshot, metainfo: Metainfo) -> Iterator[int]:
+        wanted = choose_files(metainfo, held.selected if held.state is State.PARTIAL else None)
+        for index, file in enumerate(metainfo.layout.files):
+            if wanted is None or file.path in wanted:
+                yield index
+
+    def _found(self, held: HeldSnapshot, damage: Damage) -> None:
+        self.verified.forget(held.id)  # nobody may take it for right from now on
+        facts = {**_facts(held.id), "path": damage.path, "pieces": len(damage.pieces), "got": damage.got}
+        self.report(Happened("rot", facts))
+        self.report(Notice("warning", f"{held.id}: {damage.path} is damaged: {damage.expected}, got {damage.got}"))
+
+    def _remember(self, snapshot: SnapshotId, record: ScrubRecord) -> None:
+        self.store.put(_name(snapshot), record.to_json())
+
+
+def scrub_records(store: StateStore) -> dict[str, ScrubRecord]:
+    """Return what is known of every snapshot, by `org/model@commit`."""
+    return {name: ScrubRecord.from_json(value) for name, value in store.items("scrub/").items()}
+
+
+def damage_found(store: StateStore) -> Callable[[HeldSnapshot], list[str]]:
+    """Return what tells the files that scrubs found damaged, of a snapshot that was not written again since."""
+
+    def paths(held: HeldSnapshot) -> list[str]:
+        record = ScrubRecord.from_json(store.get(_name(held.id)))
+        # The time is kept in whole seconds.
+        written_again = record.finished is not None and _arrived(held) >= record.finished + timedelta(seconds=1)
+        return [] if written_again else [one.path for one in record.damage]
+
+    return paths
+
+
+def _name(snapshot: SnapshotId) -> str:
+    return f"scrub/{snapshot}"
+
+
+def _facts(snapshot: SnapshotId) -> dict[str, str | int | float | bool | None]:
+    return {"repo": str(snapshot.repo), "commit": str(snapshot.commit)}
+
+
+def _arrived(held: HeldSnapshot) -> datetime:
+    """When its torrent was written, after every file had been verified."""
+    with durable.disk_errors(f"look at {held.torrent_path}"):
+        return datetime.fromtimestamp(held.torrent_path.stat().st_mtime, UTC)

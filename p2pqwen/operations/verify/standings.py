@@ -1,0 +1,150 @@
+"""The standing of held snapshots, for whoever shows it: `list`, `status`, `search`, the node, its metrics.
+
+What a torrent says of itself is read once and kept (`library.torrent_facts`); who is trusted is asked every time, and
+only where the answer depends on it: a proof needs nobody's word, and no index is opened for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from p2pqwen.containment import each, warn
+from p2pqwen.errors import DiskError
+from p2pqwen.events import Report, ignore
+from p2pqwen.index.standing import Evidence, Judgement, Standing, Voice, judge, keys_of
+from p2pqwen.library.lift_store import LiftStore
+from p2pqwen.library.snapshots import HeldSnapshot
+from p2pqwen.library.state_store import StateStore
+from p2pqwen.library.torrent_facts import FactsStore, TorrentFacts, look_at
+from p2pqwen.manifest.hazards import pickle_files
+from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.operations.verify.verify import evidence_of, signed_manifest
+from p2pqwen.torrent.signature import verify_torrent
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.snapshot_id import SnapshotId
+
+
+@dataclass(frozen=True, slots=True)
+class Stood:
+    """A held snapshot with its standing. `trusted_unverified`: it was let through on the user's word alone."""
+
+    facts: TorrentFacts
+    judgement: Judgement
+    trusted_unverified: bool = False
+
+    @property
+    def standing(self) -> Standing:
+        """The standing."""
+        return self.judgement.standing
+
+
+class Standings:
+    """Finds the standing of held snapshots; for several threads. `voices` says who is trusted now.
+
+    `store` None: nothing is remembered, because nothing is held.
+    """
+
+    def __init__(self, store: StateStore | None, voices: Callable[[], Sequence[Voice]]) -> None:
+        self._facts = None if store is None else FactsStore(store)
+        self._lifts = None if store is None else LiftStore(store)
+        self._voices = voices
+        self._lock = threading.Lock()
+        self._known: dict[SnapshotId, TorrentFacts] | None = None
+
+    def of(
+        self, held: Iterable[HeldSnapshot], report: Report = ignore, *, between: Callable[[], object] = lambda: None
+    ) -> dict[SnapshotId, Stood]:
+        """Return how each stands; one whose torrent cannot be read is warned about and left out.
+
+        `between` is called between two torrents that had to be read.
+        """
+        facts = self._all_facts(held, report, between)
+        lifted = {} if self._lifts is None else self._lifts.all()
+        return {
+            snapshot: Stood(one, judgement, _is_lifted(lifted.get(snapshot), one, judgement))
+            for snapshot, one in facts.items()
+            for judgement in (self._judge(snapshot, one),)
+        }
+
+    def away(self, snapshots: Iterable[SnapshotId]) -> dict[SnapshotId, Stood]:
+        """Return how snapshots stand whose disks are not here, as far as their torrents were read before."""
+        known = self._load()
+        return {one: Stood(known[one], self._judge(one, known[one])) for one in snapshots if one in known}
+
+    def _judge(self, snapshot: SnapshotId, facts: TorrentFacts) -> Judgement:
+        evidence = Evidence(snapshot, facts.infohash, facts.manifest, facts.provenance, facts.signers)
+        alone = judge(evidence, ())
+        return alone if alone.standing is Standing.PROVEN else judge(evidence, self._voices())
+
+    def _load(self) -> dict[SnapshotId, TorrentFacts]:
+        with self._lock:
+            if self._known is None:
+                self._known = {} if self._facts is None else self._facts.all()
+            return self._known
+
+    def _all_facts(
+        self, held: Iterable[HeldSnapshot], report: Report, between: Callable[[], object]
+    ) -> dict[SnapshotId, TorrentFacts]:
+        known = self._load()
+        found: dict[SnapshotId, TorrentFacts] = {}
+        fresh: dict[SnapshotId, TorrentFacts | None] = {}
+
+        def look(one: HeldSnapshot) -> None:
+            facts = known.get(one.id)
+            if facts is None or facts.look != look_at(one.torrent_path) or self._may_say_more(facts):
+                known[one.id] = fresh[one.id] = facts = self._read(one)
+                between()
+            found[one.id] = facts
+
+        each(held, look, failed=warn(report, attrgetter("torrent_path")))
+        if fresh and self._facts is not None:
+            with suppress(DiskError):  # it only costs time the next time
+                self._facts.put(fresh)
+        return found
+
+    def _may_say_more(self, facts: TorrentFacts) -> bool:
+        """Tell whether a signature is by a key that was not known when it was read, and matters."""
+        if facts.provenance is Provenance.PROVEN or all(one.state != "unknown key" for one in facts.signers):
+            return False
+        keys = keys_of(self._voices())
+        return any(one.state == "unknown key" and one.keyid in keys for one in facts.signers)
+
+    def _read(self, held: HeldSnapshot) -> TorrentFacts:
+        look = look_at(held.torrent_path)  # before it is read: what comes after is read again
+        metainfo = held.metainfo()
+        manifest, provenance = signed_manifest(metainfo)
+        needed = metainfo.signatures and provenance is not Provenance.PROVEN
+        signers = verify_torrent(metainfo, keys_of(self._voices()) if needed else {})
+        evidence = evidence_of(held.id, metainfo, manifest, provenance, signers)
+        return TorrentFacts(
+            look,
+            metainfo.infohash,
+            metainfo.layout.total_size,
+            len(pickle_files(file.path for file in metainfo.layout.files)),
+            evidence.manifest,
+            evidence.provenance,
+            evidence.signers,
+        )
+
+
+def standing_fields(stood: Stood | None) -> dict[str, Any]:
+    """Return what the JSON of a snapshot says of its standing; nothing is known of one whose torrent was never read."""
+    return {
+        "standing": str(Standing.UNVOUCHED if stood is None else stood.standing),
+        "trusted_unverified": stood is not None and stood.trusted_unverified,
+    }
+
+
+def standing_words(stood: Stood | None) -> str:
+    """Return the standing as `list` and `status` print it."""
+    fields = standing_fields(stood)
+    return f"{fields['standing']}{' (trusted unverified)' if fields['trusted_unverified'] else ''}"
+
+
+def _is_lifted(infohash: Sha256 | None, facts: TorrentFacts, judgement: Judgement) -> bool:
+    return judgement.standing is Standing.UNVOUCHED and infohash == facts.infohash.v2

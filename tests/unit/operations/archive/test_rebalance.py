@@ -1,0 +1,97 @@
+"""Carrying a rebalance out: the new one first where there is room, and nothing goes that has a reason to stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from p2pqwen.errors import NetworkError
+from p2pqwen.library.snapshots import HeldSnapshot, State
+from p2pqwen.operations.archive import rebalance as exchange
+from p2pqwen.operations.archive.health import HealthRow
+from p2pqwen.operations.archive.probe import WatchedSwarm
+from p2pqwen.operations.archive.rebalance import carry_out
+from p2pqwen.stewardship.allocation import Decision
+from p2pqwen.stewardship.rebalance import Exchange, Holding, why_kept
+from p2pqwen.stewardship.swarm_record import NEVER_SEEN
+from p2pqwen.torrent.infohash import InfoHash
+from tests.unit.stewardship.samples import GB, NOW, node, seen, snapshot
+
+NEW, OLD = snapshot(1), snapshot(2)
+PLAN = Exchange(Decision(NEW, 2 * GB, "endangered", disk=""), (Decision(OLD, 2 * GB, "well kept"),))
+
+
+@dataclass
+class Hands:
+    """A library of two snapshots, and a log of what was done to it."""
+
+    free: int = 100 * GB
+    seeds: int = 50
+    reachable: bool = True
+    done: list[str] = field(default_factory=list)
+
+    def look(self, snapshots):
+        self.done.append("look")
+        held = HeldSnapshot(OLD, Path(), Path(), State.COMPLETE)
+        swarm = WatchedSwarm(OLD, InfoHash.of(b"x"), 2 * GB, listed=True, held=held)
+        return [HealthRow(swarm, NEVER_SEEN, seen(self.seeds))]
+
+    def bring(self, wanted):
+        if not self.reachable:
+            raise NetworkError("nobody serves it")
+        self.done.append("bring")
+
+    def remove(self, gone):
+        assert gone == OLD
+        self.done.append("remove")
+
+    def room(self):
+        return self.free
+
+
+@pytest.fixture(autouse=True)
+def _long_held(monkeypatch):
+    monkeypatch.setattr(exchange, "held_since", lambda _: NOW - timedelta(days=100))
+
+
+@pytest.fixture(scope="module")
+def whose_turn():
+    holding = Holding(OLD, 2 * GB, NOW - timedelta(days=100), seen(50))
+    return next(node(of) for of in range(1000) if why_kept(holding, node(of), NOW) is None)
+
+
+@pytest.mark.parametrize(
+    ("hands", "pinned", "done", "error"),
+    [
+        (Hands(), (), ["bring", "look", "remove"], None),
+        (Hands(free=GB), (), ["look", "remove", "bring"], None),  # no room for both
+        (Hands(reachable=False), (), [], "nobody serves it"),
+        (Hands(seeds=8), (), ["bring", "look"], "only 7 copies would be left"),
+        (Hands(seeds=8, free=GB), (), ["look"], "only 7 copies would be left"),
+        (Hands(), (OLD,), ["bring", "look"], "pinned"),
+    ],
+)
+def test_an_exchange(hands, pinned, done, error, whose_turn):
+    (found,) = carry_out([PLAN], hands, node=whose_turn, pinned=lambda: pinned, clock=lambda: NOW)
+    assert hands.done == done
+    assert (found.taken, found.given) == ("bring" in done, (OLD,) * ("remove" in done))
+    assert found.error is None if error is None else error in found.error.message
+
+
+def test_one_that_fails_stops_no_other(whose_turn):
+    hands = Hands()
+    third = Exchange(Decision(snapshot(3), GB, "endangered", disk=""))
+    first, second = carry_out(
+        [Exchange(PLAN.take, (Decision(snapshot(9), GB, "gone meanwhile"),)), third],
+        hands,
+        node=whose_turn,
+        pinned=tuple,
+        clock=lambda: NOW,
+    )
+    assert first.taken
+    assert first.error is not None
+    assert (second.taken, second.error) == (True, None)
+    assert "remove" not in hands.done

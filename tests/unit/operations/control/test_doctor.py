@@ -1,0 +1,128 @@
+"""What the doctor says of a node, and that each finding that is not well comes with advice."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from p2pqwen.errors import NetworkError
+from p2pqwen.library.folders import LibraryFolder
+from p2pqwen.library.home import Home
+from p2pqwen.library.known_peers import KnownPeers
+from p2pqwen.library.snapshots import Library
+from p2pqwen.operations.control.doctor import Patient, RunningNode, examine
+from p2pqwen.operations.indexes.dht_access import DhtAccess
+from p2pqwen.operations.node.limits import Hours, Limits
+from p2pqwen.operations.verify.damage import Damage
+from p2pqwen.operations.verify.scrub import ScrubRecord
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.reach import Reach
+from tests.support.snapshots import hold
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+HERE = NOW.astimezone().hour * 60 + NOW.astimezone().minute  # of the day of whoever runs this
+YOUNG, OLD = NOW - timedelta(seconds=30), NOW - timedelta(days=3)
+
+
+def running(listen="0.0.0.0:6881", started=OLD, **reach):
+    return RunningNode(4711, listen, started, Reach(**{"incoming": True, "dht_nodes": 300, **reach}))
+
+
+@pytest.fixture
+def patient(tmp_path):
+    """A node in perfect health."""
+    home = Home(tmp_path / "home")
+    hold(home)
+    return Patient(
+        home=home,
+        library=Library(home),
+        node=running(),
+        listen=Endpoint("127.0.0.1", 0),
+        dht=DhtAccess((), KnownPeers(home.known_peers)),
+        hub_endpoint="https://hub.example",
+        hub_time=lambda: NOW,
+        publishers=(),
+        publishes=True,
+        scrubs={},
+        now=lambda: NOW,
+    )
+
+
+def silent():
+    raise NetworkError("no usable answer from https://hub.example")
+
+
+def test_a_healthy_node(patient):
+    found = list(examine(patient))
+    assert [one.check for one in found] == [
+        "node", "port", "dht", "proxy", "hub", "clock", "index", "disk", "rot", "limits", "permissions", "open files",
+    ]  # fmt: skip
+    assert [one for one in found if not one.ok or one.advice] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "ok", "words"),
+    [
+        ({"node": None}, "node", False, "nothing is served"),
+        ({"node": None}, "port", True, "is free"),
+        ({"node": running("127.0.0.1:6881")}, "port", False, "from this machine alone"),
+        ({"node": running("127.0.0.1:6881, 192.168.1.5:6881")}, "port", True, "from outside"),
+        ({"node": running(incoming=False)}, "port", False, "in 3 days"),
+        ({"node": running(incoming=False, started=YOUNG)}, "port", True, "not long"),
+        ({"node": running(incoming=False, mapped=(6881,))}, "port", True, "the router opened port 6881"),
+        ({"node": running(dht_nodes=3)}, "dht", False, "3 nodes"),
+        ({"node": running(dht_nodes=3, started=YOUNG)}, "dht", True, "3 nodes after 30 seconds"),
+        ({"node": running(dht_nodes=None)}, "dht", True, "runs without it"),
+        ({"dht": None}, "dht", True, "switched off"),
+        ({"node": None}, "dht", False, "0 nodes answered"),
+        ({"hub_time": silent}, "hub", False, "no usable answer"),
+        ({"hub_time": silent}, "clock", True, "nobody to compare it with"),
+        ({"hub_time": lambda: NOW - timedelta(hours=1)}, "clock", False, "3600 s ahead of"),
+        ({"hub_time": lambda: NOW + timedelta(seconds=3)}, "clock", True, "3 s behind"),
+        ({"publishes": False}, "index", False, "no publisher is trusted"),
+        ({"uploaded_this_month": 7_000_000}, "limits", True, "7.00 MB sent this month"),
+        ({"limits": Limits(monthly_upload=500)}, "limits", True, "0 B of 500 B sent this month"),
+        ({"limits": Limits(monthly_upload=500), "uploaded_this_month": 500}, "limits", False, "500 B is used up"),
+        ({"limits": Limits(hours=(Hours(HERE, HERE + 1),))}, "limits", True, "within"),
+        ({"limits": Limits(hours=(Hours((HERE + 1) % 1440, HERE),))}, "limits", False, "sent or fetched now"),
+    ],
+)
+def test_what_is_said(patient, change, check, ok, words):
+    (found,) = [one for one in examine(replace(patient, **change)) if one.check == check]
+    assert (found.ok, words in found.detail) == (ok, True), found
+    assert ok or found.advice
+
+
+def test_a_taken_port(patient):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        sick = replace(patient, node=None, listen=Endpoint(*taken.getsockname()))
+        (found,) = [one for one in examine(sick) if one.check == "port"]
+    assert (found.ok, "in use" in found.detail) == (False, True)
+
+
+def test_disks(patient, tmp_path):
+    (tmp_path / "full").mkdir()
+    more = [LibraryFolder(tmp_path / "full", 10**18), LibraryFolder(tmp_path / "not there")]
+    found = [one for one in examine(replace(patient, library=Library(patient.home, more))) if one.check == "disk"]
+    assert [one.ok for one in found] == [True, False, False]
+    assert "0 B for more" in found[1].detail
+    assert "mkdir -p" in found[2].advice
+    assert list((tmp_path / "full").iterdir()) == []
+
+
+def test_rot_and_permissions(patient):
+    (held,) = patient.library.all()
+    rotten = ScrubRecord(finished=NOW, damage=(Damage("model.safetensors", (1,), "a", "b"),))
+    patient.home.keys.mkdir()
+    (patient.home.keys / "key.pem").write_text("secret")
+    (patient.home.keys / "key.pem").chmod(0o644)
+    sick = replace(patient, scrubs={str(held.id): rotten, "Qwen/Gone@" + "0" * 40: rotten})
+    bad = {one.check: one for one in examine(sick) if not one.ok}
+    assert set(bad) == {"rot", "permissions"}
+    assert f"verify {held.id} --repair" in bad["rot"].advice
+    assert "chmod 600" in bad["permissions"].advice

@@ -1,0 +1,42 @@
+"""A fetch as it comes over the control API: a leave is given plainly, and to one fetch alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from p2pqwen.errors import UsageError
+from p2pqwen.events import ignore
+from p2pqwen.library.state_store import StateStore
+from p2pqwen.operations.fetch.request import FetchRequest
+from p2pqwen.operations.node.jobs import FetchJobs
+
+REQUEST = FetchRequest("Qwen/Tiny")
+
+
+@pytest.mark.parametrize("name", ["insist_on_cache", "move_ref", "trust_unverified"])
+@pytest.mark.parametrize("value", ["no", "false", "", 0, 1, None, []])
+def test_a_leave_is_true_or_false(name, value):
+    with pytest.raises(UsageError, match=name):
+        FetchRequest.from_json({"target": "Qwen/Tiny", name: value})
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_it_comes_through(value):
+    request = replace(REQUEST, insist_on_cache=value, trust_unverified=value)
+    assert FetchRequest.from_json(request.to_json()) == request
+    options = request.options()
+    assert (options.insist_on_cache, options.trust_unverified) == (value, value)
+
+
+def test_the_leave_is_not_shared_with_a_fetch_of_the_same_target(tmp_path: Path):
+    with StateStore(tmp_path / "state.sqlite") as store:
+        jobs = FetchJobs(lambda *_: {}, store, ignore)
+        first = jobs.submit(REQUEST)
+        assert jobs.submit(REQUEST) is first
+        lifted = jobs.submit(replace(REQUEST, trust_unverified=True))
+        assert lifted is not first
+        assert not first.request.trust_unverified
+        assert jobs.submit(replace(REQUEST, trust_unverified=True)) is lifted
