@@ -1,1 +1,4 @@
-"""One verb each: what a command or the node does, over the adapters, reporting events."""
+"""What a command or the node does, over the adapters: eight packages, each with what enters it and what leaves it.
+
+`engine` belongs to none: it is what fetches, seeds and bundles ask of a BitTorrent engine, real or in memory.
+"""
