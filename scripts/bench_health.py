@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from p2pqwen.library.health_store import HealthStore  # noqa: E402 - the project's root must be found first
 from p2pqwen.library.known_peers import KnownPeers  # noqa: E402
 from p2pqwen.library.state_store import StateStore  # noqa: E402
-from p2pqwen.operations import health_watch  # noqa: E402
+from p2pqwen.operations.archive import health_watch  # noqa: E402
 from p2pqwen.operations.archive.health_watch import HealthWatch  # noqa: E402
 from p2pqwen.operations.archive.probe import WatchedSwarm, Ways  # noqa: E402
 from p2pqwen.operations.indexes.dht_access import DhtAccess  # noqa: E402

@@ -518,7 +518,7 @@ class Sequence:
             stack.enter_context(mock.patch("os.fsync", return_value=None))
             stack.enter_context(mock.patch("os.fdatasync", return_value=None))
             if not self.plan.real:
-                for name in ("fetch.Swarm", "bundle.Swarm"):
+                for name in ("fetch.run.Swarm", "indexes.bundle.Swarm"):
                     stack.enter_context(mock.patch(f"p2pqwen.operations.{name}", make))
                 for name in ("_BATCH", "PUMP", "_LOOK_EVERY"):
                     stack.enter_context(mock.patch(f"p2pqwen.operations.fetch.download.{name}", 0.0))
