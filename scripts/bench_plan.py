@@ -5,7 +5,7 @@
 
 From swarms and their memory to a plan with a reason for each snapshot; reading the index is scripts/bench_index.py.
 Aims for 100,000: each plan in less than 2 s of one core, the process within 500 MB. Exit 1 if one is missed. The
-reference is Python's own `sorted` of the same candidates, twice, by keys of the kind the rule has: standing and size.
+reference is Python's own `sorted` of the same candidates, twice, by keys of the kind the rule has: danger and size.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from p2pqwen.operations.archive.health import health_rows  # noqa: E402
 from p2pqwen.operations.archive.probe import WatchedSwarm  # noqa: E402
 from p2pqwen.operations.archive.rebalance import plan_rebalance  # noqa: E402
 from p2pqwen.stewardship.allocation import Disk  # noqa: E402
-from p2pqwen.stewardship.danger import standing  # noqa: E402
+from p2pqwen.stewardship.danger import danger_key  # noqa: E402
 from p2pqwen.stewardship.swarm_health import Day, Sighting, Source  # noqa: E402
 from p2pqwen.stewardship.swarm_record import SwarmRecord  # noqa: E402
 from p2pqwen.torrent.infohash import InfoHash  # noqa: E402
@@ -77,7 +77,7 @@ def child(entries: int) -> None:
         seconds["rebalance"].append(time.process_time() - started)
         candidates = situation.candidates(Wishes())
         started = time.process_time()
-        sorted(candidates, key=lambda one: standing(one.health, NOW))
+        sorted(candidates, key=lambda one: danger_key(one.snapshot, one.size, one.health, NOW))
         sorted(candidates, key=lambda one: one.size)
         seconds["reference"].append(time.process_time() - started)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

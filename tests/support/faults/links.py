@@ -147,13 +147,13 @@ class Engine:
     def add_download(self, metainfo: Metainfo, writable: WritableFiles, **_: object) -> EngineTorrent:
         assert isinstance(writable, WritableFiles)
         assert writable.infohash == metainfo.infohash
-        torrent = EngineTorrent(metainfo, writable, self.approved.get(metainfo.infohash.v2), self.dice)
+        torrent = EngineTorrent(metainfo, writable, self.approved.get(metainfo.infohash.v2), self)
         self.torrents.append(torrent)
         torrent.scribble()
         return torrent
 
     def add_magnet(self, v1: Sha1 | None, v2: Sha256 | None, **_: object) -> EngineTorrent:
-        torrent = EngineTorrent(None, None, None, self.dice)
+        torrent = EngineTorrent(None, None, None, self)
         torrent.metadata = None if v1 is None else self.infos.get(v1)
         return torrent
 
@@ -177,9 +177,10 @@ class EngineTorrent:
     """One torrent of it, with what `SwarmTorrent` has."""
 
     def __init__(
-        self, metainfo: Metainfo | None, writable: WritableFiles | None, approved: Files | None, dice: random.Random
+        self, metainfo: Metainfo | None, writable: WritableFiles | None, approved: Files | None, engine: Engine
     ) -> None:
-        self.metainfo, self.writable, self._approved, self._dice = metainfo, writable, approved, dice
+        self.metainfo, self.writable, self._approved = metainfo, writable, approved
+        self._engine, self._dice = engine, engine.dice
         self.have = bytearray(0 if metainfo is None else metainfo.layout.piece_count)
         self.checked, self.finished, self._started = True, False, False
         self.error: P2pqwenError | None = None
@@ -205,6 +206,12 @@ class EngineTorrent:
         assert self.metainfo is not None
         assert self.writable is not None
         return self.writable.save_path / self.metainfo.name / path.text
+
+    def leave(self) -> None:
+        self._engine.remove(self)
+
+    def release(self) -> bool:
+        return self._engine.release(self)
 
     def connect(self, _: Endpoint) -> None:
         pass
