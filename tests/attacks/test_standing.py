@@ -248,27 +248,44 @@ def test_111_nor_by_an_import_of_what_is_listed_and_not_held(world, stranger, vi
     assert one["standing"] == "unvouched"
 
 
-def test_112_a_listed_infohash_with_rows_of_a_strangers(world, victim, tmp_path):
-    """The bytes are the publisher's; what is LFS and which licence they have, the stranger's manifest says."""
-    metainfo = parse_metainfo(world.torrent.read_bytes())
+def with_a_strangers_rows(torrent: Path, path: Path) -> Path:
+    """The same infohash, with a manifest that calls a small file LFS and names another licence; unsigned."""
+    metainfo = parse_metainfo(torrent.read_bytes())
     assert metainfo.manifest is not None
     genuine = parse_manifest(metainfo.manifest)
     rows = tuple(
         replace(row, lfs=True, git_oid=pointer_oid(row.sha256, row.size)) if row.path.text == "config.json" else row
         for row in genuine.files
     )
-    torrent = tmp_path / "evil.torrent"
     evil = type(genuine)(genuine.snapshot, None, "mit", rows)
-    torrent.write_bytes(replace(metainfo, manifest=evil.encode(), signatures={}).encode())
+    path.write_bytes(replace(metainfo, manifest=evil.encode(), signatures={}).encode())
+    return path
+
+
+def test_112_a_listed_infohash_with_rows_of_a_strangers(world, victim, tmp_path):
+    """The bytes are the publisher's; what is LFS and which licence they have, the stranger's manifest says."""
+    torrent = with_a_strangers_rows(world.torrent, tmp_path / "evil.torrent")
     victim.ok("trust", "add", world.identity, "--index", world.site)
     done = victim.ok("fetch", torrent, *by(world.peer))
     assert done["standing"] == "signed"
     kept = parse_metainfo(Path(done["torrent"]).read_bytes()).manifest
+    before = parse_metainfo(world.torrent.read_bytes()).manifest
     assert kept is not None
+    assert before is not None
+    genuine = parse_manifest(before)
     assert parse_manifest(kept).files == genuine.files
     assert parse_manifest(kept).license == genuine.license
     (tree,) = victim.cache.rglob("trees/*.json")
     assert "lfs_sha256" not in json.loads(tree.read_text())["files"]["config.json"]
+
+
+def test_112_nor_by_an_import(world, victim, tmp_path):
+    torrent = with_a_strangers_rows(world.torrent, tmp_path / "evil.torrent")
+    victim.ok("trust", "add", world.identity, "--index", world.site)
+    copy = shutil.copytree(world.publisher.home / "library" / REPO / world.commit, tmp_path / "copy" / world.commit)
+    done = victim.ok("library", "import", copy, "--torrent", torrent, "--no-hf-cache")
+    assert (done["imported"], "names another manifest" in done["unmatched"][0]["reason"]) == ([], True)
+    assert victim.ok("list")["snapshots"] == []
 
 
 def strangers_copy(metainfo: Metainfo) -> Metainfo:

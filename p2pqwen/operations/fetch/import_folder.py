@@ -32,7 +32,7 @@ from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.fetch.folder_match import FolderFiles, FolderMatch
 from p2pqwen.operations.indexes.known_torrents import KnownTorrent, TorrentAndManifest, known_torrents
-from p2pqwen.operations.indexes.lookup import find_entries
+from p2pqwen.operations.indexes.lookup import find_entries, listed_otherwise
 from p2pqwen.operations.preserve.from_hub import hinting_at_hard_links
 from p2pqwen.operations.preserve.held_check import require_unchanged
 from p2pqwen.operations.preserve.reuse import remove_links
@@ -41,6 +41,8 @@ from p2pqwen.operations.verify.verify import BadFile, judge_torrent, signed_mani
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder, parse_cache_folder
+
+_BY_INDEX = "import it without --torrent, by what the index lists"
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +231,15 @@ def _together(held: HeldSnapshot | None, selected: tuple[str, ...] | None) -> tu
 
 
 def _refuse_contradicted(found: TorrentAndManifest, places: ImportPlaces) -> None:
-    """Raise `VerificationError` where a trusted index names another torrent for what nobody vouches for."""
+    """Raise `VerificationError` where a trusted index has another torrent or manifest for what nobody vouches for."""
     snapshot, infohash = found.manifest.snapshot, found.metainfo.infohash
+    if listed := listed_otherwise(found.manifest, infohash, places.publishers):
+        raise VerificationError(
+            f"the index of {listed[0].publisher.name} names another manifest for {snapshot}",
+            expected=listed[0].entry.manifest,
+            got=found.manifest.digest,
+            hint=_BY_INDEX,
+        )
     judgement = judge_torrent(found.metainfo, places.voices)
     if judgement is None or judgement.standing is not Standing.UNVOUCHED:
         return
@@ -239,7 +248,7 @@ def _refuse_contradicted(found: TorrentAndManifest, places: ImportPlaces) -> Non
             f"the index of {listed[0].publisher.name} names another torrent for {snapshot}",
             expected=listed[0].entry.infohash.v2,
             got=f"{infohash.v2}, {judgement.words}",
-            hint="import it without --torrent, by what the index lists",
+            hint=_BY_INDEX,
         )
 
 

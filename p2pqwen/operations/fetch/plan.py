@@ -32,7 +32,7 @@ from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.mirrors.reading import read_now
 from p2pqwen.operations.fetch.target import FetchTarget, MagnetTarget, NamedTarget, TorrentTarget
 from p2pqwen.operations.indexes.bundle_route import BundleRoute
-from p2pqwen.operations.indexes.lookup import Found, choose, find_entries, not_listed
+from p2pqwen.operations.indexes.lookup import Found, choose, find_entries, listed_otherwise, not_listed
 from p2pqwen.operations.indexes.rise import needs_more
 from p2pqwen.operations.indexes.torrent_source import bring_torrent
 from p2pqwen.operations.preserve.recipe_source import repo_of
@@ -179,17 +179,14 @@ def plan_of(
 def _without_strangers_word(
     metainfo: Metainfo, sources: Sources, repo: RepoId | None
 ) -> tuple[Metainfo, RepoId | None]:
-    """Return a torrent without its manifest where that is neither proven nor the one that trusted indexes list.
+    """Return a torrent without a manifest that trusted indexes list otherwise: it is made of the bytes then.
 
-    The listing of an infohash vouches for the bytes. What is LFS, and under which licence it all is, the manifest says
-    alone, and no infohash covers it. It is made of the bytes then. Also returns whose snapshot it is.
+    Also returns whose snapshot it is.
     """
-    manifest, provenance = signed_manifest(metainfo)
-    if manifest is None or provenance is Provenance.PROVEN:
+    manifest, _ = signed_manifest(metainfo)
+    if manifest is None or repo not in {None, manifest.snapshot.repo}:
         return metainfo, repo
-    found = [one.entry for one in find_entries(sources.publishers, metainfo.infohash)]
-    listed = {entry.manifest for entry in found if entry.id == manifest.snapshot}
-    if not listed or manifest.digest in listed or repo not in {None, manifest.snapshot.repo}:
+    if not listed_otherwise(manifest, metainfo.infohash, sources.publishers):
         return metainfo, repo
     return replace(metainfo, manifest=None, signatures={}), manifest.snapshot.repo
 

@@ -66,6 +66,18 @@ def find_entries(publishers: Iterable[TrustedPublisher], target: Target) -> list
     return sorted(found, key=lambda one: (-one.entry.added.timestamp(), one.publisher.publisher))
 
 
+def listed_otherwise(manifest: Manifest, infohash: InfoHash, publishers: Iterable[TrustedPublisher]) -> list[Found]:
+    """Return the entries that list this torrent with another manifest; none where one lists it with this, or it proves.
+
+    The listing of an infohash vouches for the bytes. What is LFS, and under which licence it all is, the manifest says
+    alone, and no infohash covers it.
+    """
+    if prove(manifest) is Provenance.PROVEN:
+        return []
+    found = [one for one in find_entries(publishers, infohash) if one.entry.id == manifest.snapshot]
+    return [] if manifest.digest in {one.entry.manifest for one in found} else found
+
+
 def torrent_locations(publisher: TrustedPublisher, entry: Entry) -> tuple[str, ...]:
     """Return where an entry's .torrent may be read."""
     return tuple(Location(mirror).beside(entry.torrent) for mirror in publisher.mirrors)
