@@ -8,12 +8,12 @@ find_python() {
     for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3; do
         [ -n "$candidate" ] || continue
         command -v "$candidate" >/dev/null 2>&1 || continue
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; then
             printf '%s\n' "$candidate"
             return
         fi
     done
-    stop "no Python 3.11 or later found; on Debian: apt install python3 python3-venv (or set PYTHON)"
+    stop "no Python 3.11, 3.12 or 3.13 found (libtorrent has no wheels for others); on Debian: apt install python3 python3-venv (or set PYTHON)"
 }
 
 # as_root COMMAND...: runs it if we may, without asking for a password; returns 1 if we may not.

@@ -72,7 +72,7 @@ def publisher(user, model) -> CommandLine:
         (("remove", "Org/Tiny"), 2),
         (("limits", "--upload", "1MB/s"), 0),
         (("preserve", "--from", "{model}", "--repo", "Org/Other", "--commit", COMMIT), 0),
-        (("publish", "--out", "{out}", "--no-check", "--no-dht"), 0),
+        (("publish", "--out", "{out}", "--no-check", "--no-dht", "--yes"), 0),
         (("list", "--json"), 0),
     ],
 )
