@@ -65,32 +65,32 @@ def limits(
     ] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Show the limits, or change them; they hold for every fetch and for the node, at once and across restarts."""
-    from p2pqwen.node import open_node
+    """Show the limits, or change them; they hold for every fetch and for the app, at once and across restarts."""
+    from p2pqwen.app import open_app
 
     given = {"upload": upload, "download": download, "monthly_upload": month, "hours": hours}
     with Output(as_json=json_output) as out:
-        node = open_node()
-        running = node.running()
+        app = open_app()
+        running = app.running()
         if running is not None:
             done = running.call("PUT", "/v1/limits", given)
         else:
-            with node.state_store(out.report) as store:
-                done = node.snapshot_calls(store).limits(given)
+            with app.state_store(out.report) as store:
+                done = app.snapshot_calls(store).limits(given)
         out.result(done, _limit_lines(done))
 
 
 def _snapshot(verb: str, given: dict[str, Any], words: str, *, json_output: bool) -> None:
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
 
     with Output(as_json=json_output) as out:
-        node = open_node()
-        running = node.running()
+        app = open_app()
+        running = app.running()
         if running is not None:
             done = running.call("POST", f"/v1/snapshots/{verb}", given)
         else:
-            with node.state_store(out.report) as store:
-                calls = node.snapshot_calls(store)
+            with app.state_store(out.report) as store:
+                calls = app.snapshot_calls(store)
                 here = {
                     "pause": calls.pause,
                     "resume": calls.resume,

@@ -29,12 +29,13 @@ def register(app: typer.Typer) -> None:
 
 def doctor(json_output: JsonFlag = False) -> None:
     """Look at port, DHT, Hub, clock, index, disks, rot, limits and permissions; exit 0 when all is well, 1 when not."""
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
+    from p2pqwen.assembly import looking
     from p2pqwen.operations.control.doctor import examine
 
     with Output(as_json=json_output) as out:
         found = []
-        for finding in examine(open_node().patient(out.report)):
+        for finding in examine(looking.patient(open_app(), out.report)):
             found.append(finding)
             if not json_output:
                 out.result({}, _lines(finding))

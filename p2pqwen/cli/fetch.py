@@ -13,7 +13,7 @@ from p2pqwen.errors import NetworkError, UsageError
 from p2pqwen.webseed.policy import WebSeedUse
 
 if TYPE_CHECKING:
-    from p2pqwen.node import Node
+    from p2pqwen.app import App
     from p2pqwen.operations.fetch.request import FetchRequest
     from p2pqwen.server.client import ControlClient
 
@@ -80,12 +80,12 @@ def fetch(
     json_output: JsonFlag = False,
 ) -> None:
     """Fetch a model from peers and web seeds, verify it, and lay it where other programs find it."""
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
     from p2pqwen.operations.fetch.request import FetchRequest, absolute
     from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT
 
     with Output(as_json=json_output) as out:
-        node = open_node()
+        app = open_app()
         use = _web_seed_use(web_seeds, never=no_web_seeds, only=only_web_seeds)
         if use is WebSeedUse.NEVER and web_seed:
             raise UsageError("--web-seed and --no-web-seeds contradict each other")
@@ -93,17 +93,17 @@ def fetch(
             option = "--trust-unverified" if trust_unverified else "--set-main"
             raise UsageError(f"--no-hf-cache and {option} contradict each other")
         off = (no_dht, no_lsd, no_upnp, no_trackers)
-        network = swarm_settings(node, listen=None, off=off, upload_limit=upload_limit, download_limit=download_limit)
+        network = swarm_settings(app, listen=None, off=off, upload_limit=upload_limit, download_limit=download_limit)
         request = FetchRequest(
             absolute(target),
             peers=tuple(peer or ()),
             web_seeds=tuple(web_seed or ()),
-            use_web_seeds=(use or WebSeedUse(node.config.network.web_seeds)).value,
+            use_web_seeds=(use or WebSeedUse(app.config.network.web_seeds)).value,
             use_peers=not only_web_seeds,
             include=tuple(include) if include else None,
             timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
             repo=repo,
-            hub_cache=None if hf_cache is False else str(node.hub_cache.root),
+            hub_cache=None if hf_cache is False else str(app.hub_cache.root),
             insist_on_cache=hf_cache is True,
             move_ref=set_main,
             trust_unverified=trust_unverified,
@@ -114,16 +114,18 @@ def fetch(
             upload_limit=network.upload_limit,
             download_limit=network.download_limit,
         )
-        running = node.running()
-        done = _here(node, request, out) if running is None else _through(running, request, out)
+        running = app.running()
+        done = _here(app, request, out) if running is None else _through(running, request, out)
         for warning in done["warnings"]:
             out.note(f"warning: {warning}")
         out.result(done, _lines(done))
 
 
-def _here(node: Node, request: FetchRequest, out: Output) -> dict[str, Any]:
+def _here(app: App, request: FetchRequest, out: Output) -> dict[str, Any]:
+    from p2pqwen.assembly import fetching
+
     try:
-        return node.fetch_here(request, out.report)
+        return fetching.fetch_here(app, request, out.report)
     except KeyboardInterrupt:
         out.note("what has come is kept: the same command goes on where this one stopped")
         raise

@@ -14,8 +14,8 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
+    from p2pqwen.app import App
     from p2pqwen.library.health_store import HealthStore
-    from p2pqwen.node import Node
     from p2pqwen.operations.archive.health import HealthRow
     from p2pqwen.operations.archive.probe import WatchedSwarm, Ways
 
@@ -49,24 +49,25 @@ def health(
     Nobody counts a swarm: ~ marks estimates, and a lower bound is all that any source can give. A running node looks
     in the background; without one, this command does. `webseed check` reads more of web seeds than this does.
     """
+    from p2pqwen.assembly import looking
     from p2pqwen.library.health_store import HealthStore
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.health import by_danger, health_fields, health_rows, named
     from p2pqwen.operations.indexes.listed_standing import standing_here
 
     with Output(as_json=json_output) as out:
-        node = open_here()
-        swarms = named(node.watched_swarms(), target or ())
-        with node.state_store(out.report) as store:
+        app = open_here()
+        swarms = named(looking.swarms(app), target or ())
+        with app.state_store(out.report) as store:
             known = HealthStore(store)
             if look:
-                ways = node.ways(dht=not no_dht, trackers=not no_trackers, web_seeds=not no_web_seeds)
+                ways = looking.ways(app, dht=not no_dht, trackers=not no_trackers, web_seeds=not no_web_seeds)
                 ways = replace(ways, web_again=timedelta(0)) if again else ways
-                look_now(node, swarms, known, ways, out, seconds=seconds, again=again)
+                look_now(app, swarms, known, ways, out, seconds=seconds, again=again)
             now = datetime.now(UTC)
             rows = by_danger(health_rows(swarms, known.all(), UpstreamStore(store).states(), now), now)
-            stood = node.standings(store).of(one.held for one in swarms if one.held is not None)
-            voices = node.vouchers.voices()
+            stood = app.standings(store).of(one.held for one in swarms if one.held is not None)
+            voices = app.vouchers.voices()
             standings = {
                 one.snapshot: standing_here(one.snapshot, one.infohash, stood.get(one.snapshot), voices)[0]
                 for one in swarms
@@ -75,15 +76,15 @@ def health(
         out.result({"swarms": fields}, _table(rows, now))
 
 
-def open_here() -> Node:
+def open_here() -> App:
     """Build the node; imported late for a fast `--help`."""
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
 
-    return open_node()
+    return open_app()
 
 
 def look_now(
-    node: Node,
+    app: App,
     swarms: list[WatchedSwarm],
     known: HealthStore,
     ways: Ways,
@@ -93,6 +94,7 @@ def look_now(
     again: bool = False,
 ) -> None:
     """Look at the swarms that are due, for a while, and remember what is seen; says so where time ran out."""
+    from p2pqwen.assembly import looking
     from p2pqwen.operations.archive.health import look_for
 
     left = asyncio.run(
@@ -100,7 +102,7 @@ def look_now(
             swarms,
             known,
             ways,
-            own=node.own_rows(),
+            own=looking.own_rows(app),
             seconds=seconds,
             again=again,
             clock=lambda: datetime.now(UTC),

@@ -57,19 +57,19 @@ def import_models(
 
     A snapshot only partly there is begun; `p2pqwen fetch` brings the rest and leaves the place it came from alone.
     """
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
     from p2pqwen.operations.fetch.import_folder import ImportPlaces
     from p2pqwen.operations.fetch.import_folder import import_models as run
     from p2pqwen.operations.verify.standings import standing_fields
 
     with Output(as_json=json_output) as out:
-        node = open_node()
-        publishers = node.trust.publishers(now=datetime.now(UTC), report=out.report)
-        named, voices = tuple(torrent or ()), node.vouchers.voices(out.report)
-        places = ImportPlaces(node.library, node.hub_cache, publishers, named, hard_links=hard_links, voices=voices)
+        app = open_app()
+        publishers = app.trust.publishers(now=datetime.now(UTC), report=out.report)
+        named, voices = tuple(torrent or ()), app.vouchers.voices(out.report)
+        places = ImportPlaces(app.library, app.hub_cache, publishers, named, hard_links=hard_links, voices=voices)
         done = run(tuple(folders or ()), hub_cache=hf_cache, places=places, report=out.report)
-        with node.state_store(out.report) as store:
-            stood = node.standings(store).of((one.held for one in done.imported), out.report)
+        with app.state_store(out.report) as store:
+            stood = app.standings(store).of((one.held for one in done.imported), out.report)
         out.result(
             {
                 "imported": [{**_fields(one), **standing_fields(stood.get(one.held.id))} for one in done.imported],
@@ -93,14 +93,14 @@ def scrub(
 
     Interrupted, it goes on where it was. A running node does the same on its own, at idle priority, and repairs.
     """
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
     from p2pqwen.operations.verify.target import held_snapshot
 
     with Output(as_json=json_output) as out:
-        node = open_node()
-        with node.state_store(out.report) as store:
-            scrubber = node.scrubber(store, _notices_of(out))
-            due = [held_snapshot(target, node.library)] if target else scrubber.due(everything=everything)
+        app = open_app()
+        with app.state_store(out.report) as store:
+            scrubber = app.scrubber(store, _notices_of(out))
+            due = [held_snapshot(target, app.library)] if target else scrubber.due(everything=everything)
             failed: list[tuple[HeldSnapshot, P2pqwenError]] = []
 
             def note(held: HeldSnapshot, error: P2pqwenError) -> None:
@@ -116,7 +116,7 @@ def scrub(
                 out.report(Progress("scrub", read, total))
 
             done = each(due, lambda held: scrubber.scrub(held, on_bytes=on_bytes), failed=note)
-            away = len(node.library.away()) if everything else 0
+            away = len(app.library.away()) if everything else 0
         fields = {"scrubbed": [_scrubbed(one) for one in done], "failed": [_failed(*one) for one in failed]}
         out.result(fields, _scrub_lines(done, away) if done or not failed else ())
     if bad := [one for one in done if one.damage]:

@@ -18,9 +18,9 @@ from p2pqwen.cli.skipped import NAMED_SKIPPED, skipped_fields, skipped_lines
 from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
+    from p2pqwen.app import App
     from p2pqwen.index.acceptance import Accepted, RefusedError
     from p2pqwen.index.entry import Entry
-    from p2pqwen.node import Node
     from p2pqwen.operations.indexes.index_check import Checked
     from p2pqwen.operations.indexes.listed_standing import ListedStanding
     from p2pqwen.operations.indexes.update import Updated
@@ -44,16 +44,16 @@ def register(app: typer.Typer) -> None:
 
 def verify(file: FileArgument, publisher: PublisherOption = None, json_output: JsonFlag = False) -> None:
     """Verify an index file, offline: root chain, signatures, every entry; exit 3 if it is not what it should be."""
+    from p2pqwen.app import open_app
     from p2pqwen.index.standing import Standing
-    from p2pqwen.node import open_node
 
     with Output(as_json=json_output) as out:
-        node = open_node()
+        app = open_app()
         checked = _check(file, publisher)
         fields = _checked_fields(checked)
-        lines = _checked_lines(checked, file, node.home.root)
+        lines = _checked_lines(checked, file, app.home.root)
         if checked.accepted is not None:
-            known = [one.standing for one in _standings(node, checked.accepted, out)]
+            known = [one.standing for one in _standings(app, checked.accepted, out)]
             fields["standings"] = {word.value: known.count(word) for word in Standing}
             words = ", ".join(f"{count} {word}" for word, count in fields["standings"].items() if count)
             lines += [f"standing   here: {words}"] if words else []
@@ -64,16 +64,16 @@ def verify(file: FileArgument, publisher: PublisherOption = None, json_output: J
 
 def show(file: FileArgument, publisher: PublisherOption = None, json_output: JsonFlag = False) -> None:
     """Show what an index lists, if it is valid."""
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
 
     with Output(as_json=json_output) as out:
-        node = open_node()
+        app = open_app()
         checked = _check(file, publisher)
         fields = _checked_fields(checked)
-        lines = _checked_lines(checked, file, node.home.root, most=None)
+        lines = _checked_lines(checked, file, app.home.root, most=None)
         if checked.accepted is not None:
             document = checked.accepted.document
-            listed = _standings(node, checked.accepted, out)
+            listed = _standings(app, checked.accepted, out)
             fields["snapshots"] = [
                 {**entry.to_json(), **one.to_json()} for entry, one in zip(document.entries, listed, strict=True)
             ]
@@ -131,16 +131,16 @@ def sign(
     json_output: JsonFlag = False,
 ) -> None:
     """Add the signatures of the index keys in this home to a draft, after showing what it changes."""
+    from p2pqwen.app import open_app
     from p2pqwen.cli.publish import approval, published_fields, published_lines
-    from p2pqwen.node import open_node
     from p2pqwen.operations.publish.elsewhere import accepted_here
     from p2pqwen.operations.publish.publish import sign_draft
 
     with Output(as_json=json_output) as out:
-        node, now = open_node(), datetime.now(UTC)
-        here = accepted_here(node.keys, node.trust, now)
+        app, now = open_app(), datetime.now(UTC)
+        here = accepted_here(app.keys, app.trust, now)
         done = sign_draft(
-            node.keys,
+            app.keys,
             file,
             passphrase=partial(known_passphrase, out),
             now=now,
@@ -166,14 +166,14 @@ def update(
 
     Exit 3 if all were refused, 5 if none answered.
     """
+    from p2pqwen.app import open_app
     from p2pqwen.errors import NetworkError, NotFoundError, VerificationError
-    from p2pqwen.node import open_node
     from p2pqwen.operations.indexes.publisher_id import find_publisher
     from p2pqwen.operations.indexes.update import Asked, update_all
 
     with Output(as_json=json_output) as out:
-        node = open_node()
-        store = node.trust
+        app = open_app()
+        store = app.trust
         now = datetime.now(UTC)
         if publisher is None:
             wanted = store.publishers(now=now, report=out.report)
@@ -181,7 +181,7 @@ def update(
             wanted = [store.get(find_publisher(store, publisher), now=now, report=out.report)]
         if not wanted:
             raise NotFoundError("nobody is trusted yet", hint="`p2pqwen trust add PUBLISHER_ID --index FILE|URL`")
-        asked = [Asked(one, bundle_route(node, out, dht=not no_dht, peers=peer)) for one in wanted]
+        asked = [Asked(one, bundle_route(app, out, dht=not no_dht, peers=peer)) for one in wanted]
         updates = update_all(store, asked, now=now, report=out.report)
         rows = [_updated_fields(one) for one in updates]
         ok = any(one.ok for one in updates)
@@ -209,12 +209,12 @@ def entry_lines(entry: Entry, listed: ListedStanding) -> list[str]:
     ]
 
 
-def _standings(node: Node, accepted: Accepted, out: Output) -> list[ListedStanding]:
+def _standings(app: App, accepted: Accepted, out: Output) -> list[ListedStanding]:
     from p2pqwen.operations.indexes.listed_standing import listed_standings
 
-    with node.held_standings(out.report) as standings:
+    with app.held_standings(out.report) as standings:
         rows = [(entry, accepted.root.name) for entry in accepted.document.entries]
-        return listed_standings(rows, node.library, standings, node.vouchers.voices(), out.report)
+        return listed_standings(rows, app.library, standings, app.vouchers.voices(), out.report)
 
 
 def signer_fields(accepted: Accepted) -> list[dict[str, str]]:
@@ -226,13 +226,13 @@ def signer_fields(accepted: Accepted) -> list[dict[str, str]]:
 
 
 def _check(file: Path, publisher: str | None) -> Checked:
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.index_check import check_index
     from p2pqwen.operations.indexes.index_files import read_index_file
     from p2pqwen.operations.indexes.publisher_id import parse_publisher
 
     pinned = None if publisher is None else parse_publisher(publisher)
-    return check_index(read_index_file(file), pinned, open_node().trust, now=datetime.now(UTC))
+    return check_index(read_index_file(file), pinned, open_app().trust, now=datetime.now(UTC))
 
 
 def _refuse(file: Path, refusal: RefusedError) -> NoReturn:

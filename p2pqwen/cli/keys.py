@@ -40,28 +40,28 @@ def init(
     json_output: JsonFlag = False,
 ) -> None:
     """Make a publisher: a root key, which can then be moved offline, and an index key for everyday publishing."""
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
     from p2pqwen.operations.publish.keys import check_no_publisher, init_keys
 
     with Output(as_json=json_output) as out:
-        node = open_node()
-        check_no_publisher(node.keys)  # before a passphrase is asked for
-        shown = init_keys(node.keys, name, chosen_passphrase(out, without=no_passphrase))
+        app = open_app()
+        check_no_publisher(app.keys)  # before a passphrase is asked for
+        shown = init_keys(app.keys, name, chosen_passphrase(out, without=no_passphrase))
         lines = [
             "",
             "Give the publisher id to those who shall trust you.",
-            f"Back up {node.home.keys}. Whoever holds the root key decides who may publish: keep it offline.",
+            f"Back up {app.home.keys}. Whoever holds the root key decides who may publish: keep it offline.",
         ]
         out.result(publisher_fields(shown), [*publisher_lines(shown), *lines])
 
 
 def show(json_output: JsonFlag = False) -> None:
     """Show this home's publisher: id, root version, thresholds, and which private keys are here."""
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
     from p2pqwen.operations.publish.keys import show_keys
 
     with Output(as_json=json_output) as out:
-        shown = show_keys(open_node().keys)
+        shown = show_keys(open_app().keys)
         out.result(publisher_fields(shown), publisher_lines(shown))
 
 
@@ -71,11 +71,11 @@ def new(
     json_output: JsonFlag = False,
 ) -> None:
     """Make a private key in this home for somebody's publisher, and print the public half to hand over."""
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
     from p2pqwen.operations.publish.keys import format_public, new_key
 
     with Output(as_json=json_output) as out:
-        key = new_key(open_node().keys, label, chosen_passphrase(out, without=no_passphrase))
+        key = new_key(open_app().keys, label, chosen_passphrase(out, without=no_passphrase))
         public = format_public(key)
         out.result(
             {"keyid": str(key.public.keyid), "label": key.label, "public": public},
@@ -117,14 +117,14 @@ def rotate(
     The new root is signed by the root keys in this home. Where that is not enough, write it with --draft, let others
     run `p2pqwen keys sign`, and take it with `p2pqwen keys accept`. Afterwards publish again.
     """
+    from p2pqwen.app import open_app
     from p2pqwen.index.root import INDEX_ROLE, ROOT_ROLE
     from p2pqwen.index.rotation import RootChange
-    from p2pqwen.node import open_node
     from p2pqwen.operations.publish.keys import find_key, make_keys, parse_public
     from p2pqwen.operations.publish.rotate import rotate as rotate_keys
 
     with Output(as_json=json_output) as out:
-        store = open_node().keys
+        store = open_app().keys
         root = store.root()
         made = {ROOT_ROLE: make_keys(new_root_key or ()), INDEX_ROLE: make_keys(new_index_key or ())}
         given = {ROOT_ROLE: map(parse_public, add_root or ()), INDEX_ROLE: map(parse_public, add_index or ())}
@@ -156,12 +156,12 @@ def sign(
     """Add the signatures of the root keys in this home to a draft of a new root, after showing what it changes."""
     import sys
 
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
     from p2pqwen.operations.publish.rotate import sign_draft
 
     with Output(as_json=json_output) as out:
         done = sign_draft(
-            open_node().keys,
+            open_app().keys,
             file,
             passphrase=partial(known_passphrase, out),
             approve=lambda: yes or not sys.stdin.isatty() or out.confirm("Sign this root?"),
@@ -178,13 +178,13 @@ def accept(
     json_output: JsonFlag = False,
 ) -> None:
     """Take new roots into this home's publisher, or join a publisher as one of its signers."""
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.publisher_id import parse_publisher
     from p2pqwen.operations.publish.keys import show_keys
     from p2pqwen.operations.publish.rotate import accept_draft
 
     with Output(as_json=json_output) as out:
-        store = open_node().keys
+        store = open_app().keys
         accept_draft(store, file, None if publisher is None else parse_publisher(publisher))
         shown = show_keys(store)
         out.result(publisher_fields(shown), publisher_lines(shown))

@@ -24,17 +24,17 @@ def register(app: typer.Typer) -> None:
 
 def list_snapshots(json_output: JsonFlag = False) -> None:
     """List the snapshots in the library."""
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
     from p2pqwen.operations.archive.upstream import with_upstream
     from p2pqwen.operations.control.inventory import inventory, inventory_fields
     from p2pqwen.operations.verify.standings import standing_words
     from p2pqwen.values.byte_size import format_size
 
     with Output(as_json=json_output) as out:
-        node = open_node()
-        with node.held_standings(out.report) as standings:
-            held = inventory(node.library, standings, out.report, riser=node.riser)
-        known = node.upstream_records(out.report)
+        app = open_app()
+        with app.held_standings(out.report) as standings:
+            held = inventory(app.library, standings, out.report, riser=app.riser)
+        known = app.upstream_records(out.report)
         width = max((len(str(one.id)) for one in held), default=0)
         lines = [
             f"{one.id!s:<{width}}  {format_size(one.size):>8}  {_STATES.get(one.state, one.state)}"
@@ -67,15 +67,15 @@ def remove(
     """Delete a snapshot from the library; copies in the Hugging Face cache stay."""
     import sys
 
+    from p2pqwen.app import open_app
     from p2pqwen.errors import P2pqwenError, UsageError
     from p2pqwen.library.folders import AwayError
-    from p2pqwen.node import open_node
     from p2pqwen.operations.verify.target import held_snapshot
 
     with Output(as_json=json_output) as out:
-        node = open_node()
+        app = open_app()
         try:
-            held = held_snapshot(target, node.library)
+            held = held_snapshot(target, app.library)
             name, where, words = str(held.id), held.folder, "removed {}"
         except AwayError as error:
             name, where, words = str(error.snapshot), None, "forgot {}; its files stay on the disk that is not here"
@@ -85,10 +85,10 @@ def remove(
             question = f"Delete {name} ({where})?" if where else f"Forget {name}, whose disk is not here?"
             if not out.confirm(question):
                 raise P2pqwenError(f"{name} stays: it was not confirmed")
-        running = node.running()
+        running = app.running()
         if running is not None:
             done = running.call("POST", "/v1/snapshots/remove", {"target": name})
         else:
-            with node.state_store(out.report) as store:
-                done = node.snapshot_calls(store).remove({"target": name})
+            with app.state_store(out.report) as store:
+                done = app.snapshot_calls(store).remove({"target": name})
         out.result(done, [words.format(name)])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from p2pqwen.app import App
     from p2pqwen.cli.output import Output
-    from p2pqwen.node import Node
     from p2pqwen.operations.indexes.bundle_route import BundleRoute
     from p2pqwen.swarm.endpoint import Endpoint
     from p2pqwen.swarm.settings import SwarmSettings
@@ -31,17 +31,18 @@ PeerOption = Annotated[
 ]
 
 
-def bundle_route(node: Node, out: Output, *, dht: bool, peers: list[str] | None) -> BundleRoute | None:
+def bundle_route(app: App, out: Output, *, dht: bool, peers: list[str] | None) -> BundleRoute | None:
     """Return the way to publishers' bundles by DHT and peers; None where the DHT is switched off."""
+    from p2pqwen.assembly import fetching
     from p2pqwen.swarm.endpoint import Endpoint
 
     named = tuple(Endpoint.parse(text) for text in peers or ())
-    settings = swarm_settings(node, listen=None, off=(not dht, False, True, False), upload_limit=None)
-    return node.bundle_route(settings, out.report, peers=named) if settings.dht else None
+    settings = swarm_settings(app, listen=None, off=(not dht, False, True, False), upload_limit=None)
+    return fetching.bundle_route(app, settings, out.report, peers=named) if settings.dht else None
 
 
 def swarm_settings(
-    node: Node,
+    app: App,
     *,
     listen: Endpoint | None,
     off: tuple[bool, bool, bool, bool],
@@ -53,18 +54,18 @@ def swarm_settings(
     from p2pqwen.swarm.settings import SwarmSettings
     from p2pqwen.values.byte_size import parse_rate
 
-    network = node.config.network
+    network = app.config.network
     no_dht, no_lsd, no_upnp, no_trackers = off
     return SwarmSettings(
         listen=listen,
         dht=network.dht and not no_dht,
         dht_bootstrap=tuple(str(one) for one in bootstrap_nodes(network.dht_bootstrap)),
-        dht_nodes=node.remembered_dht_nodes(),
+        dht_nodes=app.remembered_dht_nodes(),
         lsd=network.lsd and not no_lsd,
         upnp=network.upnp and not no_upnp,
         trackers=network.trackers and not no_trackers,
         lan=network.lan,
-        named=node.named_hosts,
+        named=app.named_hosts,
         upload_limit=network.upload_limit if upload_limit is None else parse_rate(upload_limit),
         download_limit=network.download_limit if download_limit is None else parse_rate(download_limit),
     )

@@ -14,9 +14,9 @@ from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
+    from p2pqwen.app import App
     from p2pqwen.index.standing import Judgement
     from p2pqwen.library.snapshots import HeldSnapshot
-    from p2pqwen.node import Node
     from p2pqwen.operations.preserve.build import Preserved
     from p2pqwen.operations.preserve.from_folder import GitSource
     from p2pqwen.values.digest import CommitId
@@ -71,31 +71,31 @@ def preserve(
     json_output: JsonFlag = False,
 ) -> None:
     """Turn a snapshot (a repository at one commit) into a verified copy and a torrent, or do so with many."""
+    from p2pqwen.app import open_app
     from p2pqwen.cli.preserve_many import ManyOptions, preserve_many
-    from p2pqwen.node import open_node
     from p2pqwen.operations.verify.verify import judge_torrent
 
     many = ManyOptions(
         org, watchlist, include or [], exclude or [], licence or [], max_size, budget, parallel, dry_run, allow_gated
     )
     with Output(as_json=json_output) as out:
-        node = open_node()
+        app = open_app()
         if many.asked:
             if hard_links or any(given is not None for given in (target, source, repo, commit, git)):
                 raise UsageError("--org and --watchlist stand for what to preserve; name nothing else beside them")
-            preserve_many(node, out, many)
+            preserve_many(app, out, many)
             return
         many.refuse_alone()
         if source is None:
-            done = _from_hub(node, out, target, (repo, commit, git), allow_gated=allow_gated, hard_links=hard_links)
+            done = _from_hub(app, out, target, (repo, commit, git), allow_gated=allow_gated, hard_links=hard_links)
         else:
-            done = _from_folder(node, out, source, target, repo, commit, git, hard_links=hard_links)
-        judgement = judge_torrent(done.metainfo, node.vouchers.voices(out.report))
+            done = _from_folder(app, out, source, target, repo, commit, git, hard_links=hard_links)
+        judgement = judge_torrent(done.metainfo, app.vouchers.voices(out.report))
         out.result(_fields(done, judgement), _lines(done, judgement))
 
 
 def _from_hub(
-    node: Node,
+    app: App,
     out: Output,
     target: str | None,
     folder_options: tuple[str | None, ...],
@@ -117,25 +117,25 @@ def _from_hub(
         raise UsageError("no revision after @", got=target)
 
     def known_damage(held: HeldSnapshot) -> list[str]:
-        with node.state_store(out.report) as store:
+        with app.state_store(out.report) as store:
             return damage_found(store)(held)
 
     done = preserve(
         _repo_id(name),
         revision or None,
-        hub=node.hub,
-        cache=node.hub_cache,
-        library=node.library,
+        hub=app.hub,
+        cache=app.hub_cache,
+        library=app.library,
         options=PreserveOptions(allow_gated=allow_gated, known_damage=known_damage, hard_links=hard_links),
         report=out.report,
     )
-    with node.state_store(out.report) as store:  # the Hub has just listed it
+    with app.state_store(out.report) as store:  # the Hub has just listed it
         note_upstream(UpstreamStore(store), done.held.id, shown=True, now=datetime.now(UTC), report=out.report)
     return done
 
 
 def _from_folder(
-    node: Node,
+    app: App,
     out: Output,
     source: Path,
     target: str | None,
@@ -155,15 +155,15 @@ def _from_folder(
     return preserve_folder(
         source,
         SnapshotId(_repo_id(repo), _commit_id(commit)),
-        git=_git_source(node, source, git),
-        library=node.library,
-        endpoint=node.config.hub.endpoint,
+        git=_git_source(app, source, git),
+        library=app.library,
+        endpoint=app.config.hub.endpoint,
         hard_links=hard_links,
         report=out.report,
     )
 
 
-def _git_source(node: Node, folder: Path, git: str | None) -> GitSource | None:
+def _git_source(app: App, folder: Path, git: str | None) -> GitSource | None:
     from p2pqwen.hub.git_commit import commit_object, small_blobs, tree_rows
     from p2pqwen.operations.preserve.from_folder import GitSource
     from p2pqwen.values.named_hosts import NamedHosts
@@ -171,8 +171,8 @@ def _git_source(node: Node, folder: Path, git: str | None) -> GitSource | None:
     chosen = git or (str(folder) if (folder / ".git").exists() else None)
     if chosen is None:
         return None
-    token = node.config.hub.token if chosen.startswith(node.config.hub.endpoint + "/") else None
-    named = node.named_hosts | NamedHosts.of([chosen])
+    token = app.config.hub.token if chosen.startswith(app.config.hub.endpoint + "/") else None
+    named = app.named_hosts | NamedHosts.of([chosen])
     return GitSource(
         lambda commit: commit_object(chosen, commit, token=token, named=named),
         lambda commit: tree_rows(chosen, commit, token=token, named=named),

@@ -14,7 +14,7 @@ from p2pqwen.errors import FormatError, P2pqwenError, UsageError
 from p2pqwen.values.byte_size import format_size, parse_size
 
 if TYPE_CHECKING:
-    from p2pqwen.node import Node
+    from p2pqwen.app import App
     from p2pqwen.operations.archive.bulk_preserve import BulkOptions, BulkResult
     from p2pqwen.operations.archive.bulk_survey import Wanted
     from p2pqwen.stewardship.bulk_plan import Planned
@@ -55,7 +55,7 @@ class ManyOptions:
             raise UsageError(f"{name} goes with --org or --watchlist")
 
 
-def preserve_many(node: Node, out: Output, options: ManyOptions) -> None:
+def preserve_many(app: App, out: Output, options: ManyOptions) -> None:
     """Carry it out and print it; ends with the exit code of what failed, if anything did."""
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.bulk_preserve import BulkPlaces, bulk_preserve
@@ -63,12 +63,12 @@ def preserve_many(node: Node, out: Output, options: ManyOptions) -> None:
     from p2pqwen.stewardship.bulk_plan import Action
 
     chosen = _bulk_options(options)
-    wanted = _wanted(node, options)
-    with node.state_store(out.report) as store:
+    wanted = _wanted(app, options)
+    with app.state_store(out.report) as store:
         places = BulkPlaces(
-            node.hub,
-            node.hub_cache,
-            node.library,
+            app.hub,
+            app.hub_cache,
+            app.library,
             UpstreamStore(store),
             clock=lambda: datetime.now(UTC),
             known_damage=damage_found(store),
@@ -97,12 +97,12 @@ def _bulk_options(options: ManyOptions) -> BulkOptions:
     return BulkOptions(limits, parallel=options.parallel or PARALLEL, dry_run=options.dry_run)
 
 
-def _wanted(node: Node, options: ManyOptions) -> Wanted:
+def _wanted(app: App, options: ManyOptions) -> Wanted:
     from p2pqwen.operations.archive.bulk_survey import wanted_repos
     from p2pqwen.values.snapshot_id import RepoId
 
     if options.org is None:
-        return wanted_repos(options.watchlist, (), node.hub)
+        return wanted_repos(options.watchlist, (), app.hub)
     if options.watchlist is not None:
         raise UsageError("--org and --watchlist contradict each other")
     try:
@@ -110,7 +110,7 @@ def _wanted(node: Node, options: ManyOptions) -> Wanted:
     except FormatError as error:
         named = repr(options.org)[:80]
         raise UsageError("--org", expected="the name of an organisation, such as Qwen", got=named) from error
-    return wanted_repos(None, (options.org,), node.hub)
+    return wanted_repos(None, (options.org,), app.hub)
 
 
 def _exit_code(result: BulkResult) -> int:

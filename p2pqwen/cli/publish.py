@@ -16,8 +16,8 @@ from p2pqwen.cli.passphrase import known_passphrase
 from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
+    from p2pqwen.app import App
     from p2pqwen.index.diff import IndexDiff
-    from p2pqwen.node import Node
     from p2pqwen.operations.publish.announce import Announced
     from p2pqwen.operations.publish.keys import Passphrase
     from p2pqwen.operations.publish.publish import Published
@@ -73,7 +73,7 @@ def publish(
     Web seeds are checked first, and one that fails is not listed. The site is also made into a torrent, which
     `p2pqwen seed` serves, and a signed pointer to it is put into the DHT.
     """
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
     from p2pqwen.operations.publish.elsewhere import accepted_here, look_elsewhere
     from p2pqwen.operations.publish.plan import Plan
     from p2pqwen.operations.publish.publish import publish as publish_library
@@ -81,33 +81,33 @@ def publish(
     from p2pqwen.operations.publish.web_seed_check import choose_web_seeds
 
     with Output(as_json=json_output) as out:
-        node = open_node()
+        app = open_app()
         now = datetime.now(UTC)
         passphrase = cache(partial(known_passphrase, out))
         if signed is not None:
-            here = accepted_here(node.keys, node.trust, now)
+            here = accepted_here(app.keys, app.trust, now)
             known = None if here is None else here.accepted
-            done = publish_signed(node.keys, signed, out_folder.absolute(), now=now, known=known, report=out.report)
-            _show(out, done, _announce(node, out, done, passphrase, dht=not no_dht))
+            done = publish_signed(app.keys, signed, out_folder.absolute(), now=now, known=known, report=out.report)
+            _show(out, done, _announce(app, out, done, passphrase, dht=not no_dht))
             return
         plan = Plan(
             out=out_folder.absolute(),
-            endpoint=node.config.hub.endpoint,
+            endpoint=app.config.hub.endpoint,
             mirrors=tuple(mirror or ()),
             web_seeds=tuple(web_seed or ()),
             trackers=tuple(tracker or ()),
             withdraw=_withdrawals(withdraw or [], reason),
             base=base,
             draft=draft,
-            dht=node.config.network.dht and not no_dht,
+            dht=app.config.network.dht and not no_dht,
             elsewhere=look_elsewhere(
-                node.keys, node.trust, None if no_check else mirror or (), now=now, report=out.report
+                app.keys, app.trust, None if no_check else mirror or (), now=now, report=out.report
             ),
-            upstream={one: record.state for one, record in node.upstream_records(out.report).items()},
+            upstream={one: record.state for one, record in app.upstream_records(out.report).items()},
         )
         done = publish_library(
-            node.library,
-            node.keys,
+            app.library,
+            app.keys,
             plan,
             passphrase=passphrase,
             now=now,
@@ -115,20 +115,20 @@ def publish(
             check=None if no_check else choose_web_seeds,
             report=out.report,
         )
-        _show(out, done, None if draft is not None else _announce(node, out, done, passphrase, dht=not no_dht))
+        _show(out, done, None if draft is not None else _announce(app, out, done, passphrase, dht=not no_dht))
 
 
-def _announce(node: Node, out: Output, done: Published, passphrase: Passphrase, *, dht: bool) -> Announced:
+def _announce(app: App, out: Output, done: Published, passphrase: Passphrase, *, dht: bool) -> Announced:
     from p2pqwen.operations.publish.announce import announce
 
     return announce(
-        node.keys,
+        app.keys,
         done.accepted,
         done.index.parent,
-        bundles=node.bundles,
-        pointers=node.pointers,
+        bundles=app.bundles,
+        pointers=app.pointers,
         passphrase=passphrase,
-        dht=node.dht(enabled=dht),
+        dht=app.dht(enabled=dht),
         report=out.report,
     )
 

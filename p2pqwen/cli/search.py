@@ -23,21 +23,21 @@ def search(
     json_output: JsonFlag = False,
 ) -> None:
     """Search the indexes of the trusted publishers; without words, list everything."""
+    from p2pqwen.app import open_app
     from p2pqwen.cli.index import entry_lines
-    from p2pqwen.node import open_node
     from p2pqwen.operations.archive.upstream import gone_words
     from p2pqwen.operations.indexes.listed_standing import listed_standings
     from p2pqwen.operations.indexes.lookup import conflicts
     from p2pqwen.operations.indexes.search import search as search_publishers
 
     with Output(as_json=json_output) as out:
-        node = open_node()
-        publishers = node.trust.publishers(now=datetime.now(UTC), report=out.report)
+        app = open_app()
+        publishers = app.trust.publishers(now=datetime.now(UTC), report=out.report)
         found = search_publishers(publishers, words or (), out.report)
-        here = node.upstream_records(out.report)
-        with node.held_standings(out.report) as standings:
+        here = app.upstream_records(out.report)
+        with app.held_standings(out.report) as standings:
             rows = [(one.entry, one.publisher.name or str(one.publisher.publisher)) for one in found]
-            known = listed_standings(rows, node.library, standings, node.vouchers.voices(), out.report)
+            known = listed_standings(rows, app.library, standings, app.vouchers.voices(), out.report)
         lines = []
         for one, listed in zip(found, known, strict=True):
             gone = gone_words(here.get(one.entry.id))

@@ -1,4 +1,4 @@
-"""`p2pqwen seed`: the node, in the foreground."""
+"""`p2pqwen seed`: the app, in the foreground."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
+    from p2pqwen.app import App
     from p2pqwen.events import Report
     from p2pqwen.library.event_log import EventLog
-    from p2pqwen.node import Node
     from p2pqwen.webseed.file_server import FileServer
 
 
@@ -60,27 +60,28 @@ def seed(
     removed, standing, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch started, watch done,
     watch failed, watch cut off, gone, back.
     """
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
+    from p2pqwen.assembly import serving
     from p2pqwen.operations.node.seed import Helpers
     from p2pqwen.operations.node.seed import seed as seed_library
     from p2pqwen.swarm.endpoint import Endpoint
 
     stop = _stop_on_signals()
     with Output(as_json=json_output) as out:
-        node = open_node()
-        endpoint = Endpoint.parse(listen or node.config.network.listen, allow_port_zero=True)
+        app = open_app()
+        endpoint = Endpoint.parse(listen or app.config.network.listen, allow_port_zero=True)
         off = (no_dht, no_lsd, no_upnp, no_trackers)
-        settings = swarm_settings(node, listen=endpoint, off=off, upload_limit=upload_limit)
-        with _log(node, out) as log, node.state_store(out.report) as store:
+        settings = swarm_settings(app, listen=endpoint, off=off, upload_limit=upload_limit)
+        with _log(app, out) as log, app.state_store(out.report) as store:
             report = _into(log, out)
-            keeper = node.keeper(store, settings, report)
-            watch = node.hub_watch(keeper, store, report)
-            health = node.health_watch(keeper, store, settings, report)
-            publishers = node.seeded_publishers(settings, report)
-            control = node.control(keeper, store, report, metrics_on=_metrics_on(metrics))
+            keeper = serving.make_supervisor(app, store, settings, report)
+            watch = serving.hub_watch(app, keeper, store, report)
+            health = serving.health_watch(app, keeper, store, settings, report)
+            publishers = serving.seeded_publishers(app, settings, report)
+            control = serving.control(app, keeper, store, report, metrics_on=_metrics_on(metrics))
             seed_library(
-                node.library,
-                node.home,
+                app.library,
+                app.home,
                 settings,
                 web=_web_seed(http, settings.upload_limit),
                 helpers=Helpers(keeper, publishers),
@@ -119,10 +120,10 @@ def _together(*services: AbstractContextManager[object]) -> Iterator[None]:
         yield
 
 
-def _log(node: Node, out: Output) -> EventLog:
+def _log(app: App, out: Output) -> EventLog:
     from p2pqwen.library.event_log import EventLog
 
-    return EventLog(node.home.log, complain=lambda text: out.note(f"warning: {text}"))
+    return EventLog(app.home.log, complain=lambda text: out.note(f"warning: {text}"))
 
 
 def _into(log: EventLog, out: Output) -> Report:

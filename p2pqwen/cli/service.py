@@ -29,37 +29,40 @@ def install(
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it now, too.")] = True,
     json_output: JsonFlag = False,
 ) -> None:
-    """Write a systemd user unit for this home's node, and start it.
+    """Write a systemd user unit for this home's app, and start it.
 
     Settings belong into config.toml; a token for the Hub is not written into the unit.
     """
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
+    from p2pqwen.assembly import serving
     from p2pqwen.operations.node.service import install as install_service
 
     with Output(as_json=json_output) as out:
-        node = open_node()
+        app = open_app()
         _check_options(options or [])
-        _show(out, install_service(node.service(), options or [], start=start), "installed")
+        _show(out, install_service(serving.service(app), options or [], start=start), "installed")
 
 
 @app.command()
 def uninstall(json_output: JsonFlag = False) -> None:
     """Stop the service and take its unit away; the library stays."""
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
+    from p2pqwen.assembly import serving
     from p2pqwen.operations.node.service import uninstall as uninstall_service
 
     with Output(as_json=json_output) as out:
-        _show(out, uninstall_service(open_node().service()), "removed")
+        _show(out, uninstall_service(serving.service(open_app())), "removed")
 
 
 @app.command()
 def status(json_output: JsonFlag = False) -> None:
     """Show whether the unit is installed, enabled and running."""
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
+    from p2pqwen.assembly import serving
     from p2pqwen.operations.node.service import unit_state
 
     with Output(as_json=json_output) as out:
-        found = unit_state(open_node().service())
+        found = unit_state(serving.service(open_app()))
         _show(out, found, "installed" if found.installed else "not installed")
 
 

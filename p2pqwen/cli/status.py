@@ -11,14 +11,14 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, can_redraw
 
 if TYPE_CHECKING:
+    from p2pqwen.app import App
     from p2pqwen.library.state_store import StateStore
-    from p2pqwen.node import Node
     from p2pqwen.operations.control.status import Status
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Show the node, and how each snapshot stands.")(status)
+    app.command(short_help="Show the app, and how each snapshot stands.")(status)
 
 
 def status(
@@ -29,53 +29,57 @@ def status(
 
     On a terminal, while a node runs, it is drawn anew every second until Ctrl-C; elsewhere once.
     """
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
+    from p2pqwen.assembly import looking
 
     with Output(as_json=json_output) as out:
-        node = open_node()
-        with node.state_store(out.report) as store:
-            found = node.status(store, out.report)
+        app = open_app()
+        with app.state_store(out.report) as store:
+            found = looking.home_status(app, store, out.report)
             if json_output:
-                out.result(_fields(node, store, found), ())
+                out.result(_fields(app, store, found), ())
             elif not sys.stdout.isatty():
-                out.result({}, _lines(node, store, found))
+                out.result({}, _lines(app, store, found))
             else:
-                _draw(node, store, found, out, once=once)
+                _draw(app, store, found, out, once=once)
 
 
-def _draw(node: Node, store: StateStore, found: Status, out: Output, *, once: bool) -> None:
+def _draw(app: App, store: StateStore, found: Status, out: Output, *, once: bool) -> None:
+    from p2pqwen.assembly import looking
     from p2pqwen.cli.status_table import print_once, show_live
 
     if once or found.node is None or not can_redraw(sys.stdout):
-        print_once(found, _notes(node, store, found))
+        print_once(found, _notes(app, store, found))
     else:
-        show_live(lambda: node.status(store, out.report), lambda now: _notes(node, store, now))
+        show_live(lambda: looking.home_status(app, store, out.report), lambda now: _notes(app, store, now))
 
 
-def _fields(node: Node, store: StateStore, found: Status) -> dict[str, Any]:
+def _fields(app: App, store: StateStore, found: Status) -> dict[str, Any]:
+    from p2pqwen.assembly import serving
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.hub_watch import last_round, watch_fields
     from p2pqwen.operations.archive.upstream import with_upstream
 
     return {
         "node": None if found.node is None else {"pid": found.node.pid, "listen": found.node.listen},
-        "watch": watch_fields(last_round(store), node.watch_every, node_runs=found.node is not None),
+        "watch": watch_fields(last_round(store), serving.watch_every(app), node_runs=found.node is not None),
         "limits": found.limits,
         "snapshots": with_upstream([row.to_json() for row in found.rows], UpstreamStore(store).all()),
     }
 
 
-def _lines(node: Node, store: StateStore, found: Status) -> list[str]:
+def _lines(app: App, store: StateStore, found: Status) -> list[str]:
     from p2pqwen.cli.status_table import plain_lines
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.upstream import gone_words
 
     gone = {str(snapshot): gone_words(record) for snapshot, record in UpstreamStore(store).all().items()}
     held_back = [found.held_back] if found.held_back else []  # a table has it in its summary
-    return [*_notes(node, store, found), *held_back, *plain_lines(found, gone)]
+    return [*_notes(app, store, found), *held_back, *plain_lines(found, gone)]
 
 
-def _notes(node: Node, store: StateStore, found: Status) -> list[str]:
+def _notes(app: App, store: StateStore, found: Status) -> list[str]:
+    from p2pqwen.assembly import serving
     from p2pqwen.index.entry import Upstream
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.hub_watch import last_round, watch_words
@@ -86,8 +90,8 @@ def _notes(node: Node, store: StateStore, found: Status) -> list[str]:
         if running is None
         else f"node {running.pid} listens on {running.listen}"
     ]
-    if node.watch_every is not None:
-        notes.append(watch_words(last_round(store), node.watch_every, node_runs=running is not None))
+    if (every := serving.watch_every(app)) is not None:
+        notes.append(watch_words(last_round(store), every, node_runs=running is not None))
     states = UpstreamStore(store).states()
     if gone := sum(states.get(row.id) is Upstream.GONE for row in found.rows):
         notes.append(f"{gone} of these snapshots are gone from the Hub; `p2pqwen upstream show` says which")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,8 +20,8 @@ from p2pqwen.values.byte_size import format_size, parse_size
 from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
+    from p2pqwen.app import App
     from p2pqwen.library.state_store import StateStore
-    from p2pqwen.node import Node
     from p2pqwen.operations.archive.adopt import Adoption
     from p2pqwen.operations.archive.health import HealthRow
     from p2pqwen.operations.archive.rebalance import Exchanged
@@ -66,12 +67,12 @@ class Network:
     upnp: bool
     trackers: bool
 
-    def request(self, node: Node, snapshot: SnapshotId) -> FetchRequest:
+    def request(self, app: App, snapshot: SnapshotId) -> FetchRequest:
         """Return a fetch into the library alone."""
         from p2pqwen.operations.fetch.request import FetchRequest
         from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT
 
-        known = node.config.network
+        known = app.config.network
         return FetchRequest(
             str(snapshot),
             peers=self.peers,
@@ -105,9 +106,10 @@ def adopt(
 ) -> None:
     """Choose what the archive needs most of what trusted indexes list, and fetch it; a running node then seeds it.
 
-    Neediest first; near-ties fall differently at each node, always the same way at this one. Every snapshot is told
+    Neediest first; near-ties fall differently at each app, always the same way at this one. Every snapshot is told
     why it was chosen or not. It stays within the budget and leaves the disks' reserves free.
     """
+    from p2pqwen.assembly import looking
     from p2pqwen.cli.health import open_here
     from p2pqwen.library.steward_store import StewardStore
     from p2pqwen.operations.archive.adopt import Wishes, plan_adoption
@@ -117,17 +119,17 @@ def adopt(
         tuple(peer or ()), not no_web_seeds, timeout, not no_dht, not no_lsd, not no_upnp, not no_trackers
     )
     with Output(as_json=json_output) as out:
-        node = open_here()
-        with node.state_store(out.report) as store:
-            _look(node, store, network, out, look)
+        app = open_here()
+        with app.state_store(out.report) as store:
+            _look(app, store, network, out, look)
             wishes = Wishes(tuple(prefer or ()), tuple(exclude or ()))
-            now_is = node.situation(store, out.report)
+            now_is = looking.situation(app, store, out.report)
             if not any(row.swarm.listed for row in now_is.rows):
                 raise NotFoundError("no trusted index lists anything", hint="see `p2pqwen trust add`")
             plan = plan_adoption(now_is, wishes, size)
             if not dry_run:
                 StewardStore(store).set_budget(size)
-            done = [] if dry_run else _bring(node, network, [one.snapshot for one in plan.chosen], out)
+            done = [] if dry_run else _bring(app, network, [one.snapshot for one in plan.chosen], out)
         out.result(_adopted_fields(plan, done, dry_run=dry_run), list(_adopted_lines(plan, done, dry_run=dry_run)))
     _exit([one.error for one in done])
 
@@ -155,6 +157,7 @@ def rebalance(
     Never one that is pinned, or of which no more than eight copies would be left, or that came within a month; and only
     one holder in ten gives a snapshot up in any four weeks, so that not everybody acts on the same surplus.
     """
+    from p2pqwen.assembly import looking
     from p2pqwen.cli.health import open_here
     from p2pqwen.library.steward_store import StewardStore
     from p2pqwen.operations.archive.adopt import Wishes
@@ -164,22 +167,22 @@ def rebalance(
         tuple(peer or ()), not no_web_seeds, timeout, not no_dht, not no_lsd, not no_upnp, not no_trackers
     )
     with Output(as_json=json_output) as out:
-        node = open_here()
-        with node.state_store(out.report) as store:
-            _look(node, store, network, out, look)
-            now_is = node.situation(store, out.report)
+        app = open_here()
+        with app.state_store(out.report) as store:
+            _look(app, store, network, out, look)
+            now_is = looking.situation(app, store, out.report)
             known = StewardStore(store).budget()
             size = parse_size(budget) if budget is not None else now_is.used if known is None else known
             wishes = Wishes(tuple(prefer or ()), tuple(exclude or ()))
-            plan = plan_rebalance(now_is, wishes, size, node.pinned(store))
+            plan = plan_rebalance(now_is, wishes, size, looking.pinned(store))
             done: list[Exchanged] = []
             if plan.exchanges and not dry_run:
                 _ask(plan, out, yes=yes)
                 done = carry_out(
                     plan.exchanges,
-                    _Hands(node, store, network, out),
+                    _Hands(app, store, network, out),
                     node=now_is.node,
-                    pinned=lambda: node.pinned(store),
+                    pinned=lambda: looking.pinned(store),
                     clock=lambda: datetime.now(UTC),
                     report=out.report,
                 )
@@ -191,37 +194,39 @@ def rebalance(
 
 @dataclass(slots=True)
 class _Hands:
-    """Carries a rebalance out by the running node, or in this process."""
+    """Carries a rebalance out by the running app, or in this process."""
 
-    node: Node
+    app: App
     store: StateStore
     network: Network
     out: Output
 
     def look(self, snapshots: Collection[SnapshotId]) -> Sequence[HealthRow]:
-        _look(self.node, self.store, self.network, self.out, 20.0, only=snapshots)
-        rows = self.node.situation(self.store, self.out.report).rows
+        from p2pqwen.assembly import looking
+
+        _look(self.app, self.store, self.network, self.out, 20.0, only=snapshots)
+        rows = looking.situation(self.app, self.store, self.out.report).rows
         return [row for row in rows if row.swarm.snapshot in snapshots]
 
     def bring(self, snapshot: SnapshotId) -> None:
-        for one in _bring(self.node, self.network, [snapshot], self.out):
+        for one in _bring(self.app, self.network, [snapshot], self.out):
             if one.error is not None:
                 raise one.error
 
     def remove(self, snapshot: SnapshotId) -> None:
-        running = self.node.running()
+        running = self.app.running()
         if running is not None:
             running.call("POST", "/v1/snapshots/remove", {"target": str(snapshot)})
         else:
-            self.node.snapshot_calls(self.store).remove({"target": str(snapshot)})
+            self.app.snapshot_calls(self.store).remove({"target": str(snapshot)})
         self.out.note(f"given up: {snapshot}")
 
     def room(self) -> int:
-        return max((folder.room for folder in self.node.library.folders), default=0)
+        return max((folder.room for folder in self.app.library.folders), default=0)
 
 
 def _look(
-    node: Node,
+    app: App,
     store: StateStore,
     network: Network,
     out: Output,
@@ -230,23 +235,25 @@ def _look(
     only: Collection[SnapshotId] | None = None,
 ) -> None:
     """Look at swarms before deciding about them."""
+    from p2pqwen.assembly import looking
     from p2pqwen.library.health_store import HealthStore
 
     if seconds > 0:
-        swarms = [one for one in node.watched_swarms() if only is None or one.snapshot in only]
-        ways = node.ways(dht=network.dht, trackers=network.trackers, web_seeds=network.web_seeds)
-        look_now(node, swarms, HealthStore(store), ways, out, seconds=seconds, again=True)
+        swarms = [one for one in looking.swarms(app) if only is None or one.snapshot in only]
+        ways = looking.ways(app, dht=network.dht, trackers=network.trackers, web_seeds=network.web_seeds)
+        look_now(app, swarms, HealthStore(store), ways, out, seconds=seconds, again=True)
 
 
-def _bring(node: Node, network: Network, snapshots: Sequence[SnapshotId], out: Output) -> list[Brought]:
+def _bring(app: App, network: Network, snapshots: Sequence[SnapshotId], out: Output) -> list[Brought]:
+    from p2pqwen.assembly import fetching
     from p2pqwen.operations.node.batch import bring_by_node, bring_here
 
     def request(snapshot: SnapshotId) -> FetchRequest:
-        return network.request(node, snapshot)
+        return network.request(app, snapshot)
 
-    running: ControlClient | None = node.running() if snapshots else None
+    running: ControlClient | None = app.running() if snapshots else None
     if running is None:
-        return bring_here(snapshots, request, node.fetch_here, out.report)
+        return bring_here(snapshots, request, partial(fetching.fetch_here, app), out.report)
     try:
         return bring_by_node(snapshots, request, running, out.report)
     except KeyboardInterrupt:

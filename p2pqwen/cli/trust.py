@@ -16,8 +16,8 @@ from p2pqwen.cli.skipped import skipped_fields, skipped_lines
 from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
+    from p2pqwen.app import App
     from p2pqwen.library.trust_store import TrustedPublisher
-    from p2pqwen.node import Node
     from p2pqwen.operations.indexes.bundle_route import BundleRoute
 
     Way: TypeAlias = Callable[[], BundleRoute | None]
@@ -57,38 +57,38 @@ def add(
 
     By id or link alone the index comes from the DHT and peers.
     """
+    from p2pqwen.app import open_app
     from p2pqwen.index.publisher_link import is_publisher_link
-    from p2pqwen.node import open_node
 
     with Output(as_json=json_output) as out:
-        node = open_node()
-        way = partial(bundle_route, node, out, dht=not no_dht, peers=peer)  # brings libtorrent, so only when needed
+        app = open_app()
+        way = partial(bundle_route, app, out, dht=not no_dht, peers=peer)  # brings libtorrent, so only when needed
         if is_publisher_link(publisher):
-            added = _add_by_link(node, out, publisher, index, way)
+            added = _add_by_link(app, out, publisher, index, way)
         else:
-            added = _add_by_id(node, out, *_named(node, out, publisher, index, yes=yes), way)
+            added = _add_by_id(app, out, *_named(app, out, publisher, index, yes=yes), way)
         lines = [*trusted_lines(added), *key_lines(added)]
         if added.accepted is None:
             lines.append("no index yet: name its place with `p2pqwen trust add … --index FILE|URL`")
         out.result({**trusted_fields(added), "keys": key_fields(added)}, lines)
 
 
-def _add_by_link(node: Node, out: Output, text: str, index: str | None, way: Way) -> TrustedPublisher:
+def _add_by_link(app: App, out: Output, text: str, index: str | None, way: Way) -> TrustedPublisher:
     from p2pqwen.errors import UsageError
     from p2pqwen.index.publisher_link import parse_publisher_link
     from p2pqwen.operations.indexes.trust import add_by_link
 
     link = parse_publisher_link(text)
     if link.publisher is not None and index is not None:
-        return _add_by_id(node, out, str(link.publisher), index, way)
+        return _add_by_id(app, out, str(link.publisher), index, way)
     if index is not None:
         raise UsageError("a link without a publisher id is followed through the DHT, not with --index")
     if (route := way()) is None:
         raise UsageError("a link is looked up in the DHT, which is switched off", hint="leave out --no-dht")
-    return add_by_link(node.trust, link, route, now=datetime.now(UTC), report=out.report)
+    return add_by_link(app.trust, link, route, now=datetime.now(UTC), report=out.report)
 
 
-def _add_by_id(node: Node, out: Output, publisher: str, index: str | None, way: Way) -> TrustedPublisher:
+def _add_by_id(app: App, out: Output, publisher: str, index: str | None, way: Way) -> TrustedPublisher:
     from p2pqwen.mirrors.location import Location
     from p2pqwen.operations.indexes.publisher_id import parse_publisher
     from p2pqwen.operations.indexes.trust import add_publisher
@@ -96,13 +96,13 @@ def _add_by_id(node: Node, out: Output, publisher: str, index: str | None, way: 
 
     now = datetime.now(UTC)
     source = None if index is None else Location.of_user(index)
-    added = add_publisher(node.trust, parse_publisher(publisher), source, now=now, report=out.report)
+    added = add_publisher(app.trust, parse_publisher(publisher), source, now=now, report=out.report)
     if added.accepted is None and (route := way()) is not None:
-        return update(node.trust, added, now=now, route=route, report=out.report).publisher
+        return update(app.trust, added, now=now, route=route, report=out.report).publisher
     return added
 
 
-def _named(node: Node, out: Output, text: str, index: str | None, *, yes: bool) -> tuple[str, str | None]:
+def _named(app: App, out: Output, text: str, index: str | None, *, yes: bool) -> tuple[str, str | None]:
     """Return the publisher id and the place of its index that a user meant; raises `UsageError`."""
     import sys
 
@@ -114,7 +114,7 @@ def _named(node: Node, out: Output, text: str, index: str | None, *, yes: bool) 
     if index is not None or not (is_web(text) or user_path(text, "PUBLISHER").exists()):
         return text, index
     source = Location.of_user(text)
-    found = publisher_at(source, now=datetime.now(UTC), named=node.trust.named_hosts)
+    found = publisher_at(source, now=datetime.now(UTC), named=app.trust.named_hosts)
     if yes:
         return str(found.publisher), source.text
     question = f"{source.text} is signed by {found.root.name!r}, publisher {found.publisher}. Trust it?"
@@ -131,10 +131,10 @@ def _named(node: Node, out: Output, text: str, index: str | None, *, yes: bool) 
 
 def list_publishers(json_output: JsonFlag = False) -> None:
     """List the trusted publishers."""
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
 
     with Output(as_json=json_output) as out:
-        found = open_node().trust.publishers(now=datetime.now(UTC), report=out.report)
+        found = open_app().trust.publishers(now=datetime.now(UTC), report=out.report)
         lines = [line for one in found for line in [*trusted_lines(one), ""]]
         rows = [trusted_fields(one) for one in found]
         out.result(
@@ -145,28 +145,28 @@ def list_publishers(json_output: JsonFlag = False) -> None:
 
 def show(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> None:
     """Show a trusted publisher: name, keys, thresholds, where its index comes from."""
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.publisher_id import find_publisher
 
     with Output(as_json=json_output) as out:
-        store = open_node().trust
+        store = open_app().trust
         one = store.get(find_publisher(store, publisher_id), now=datetime.now(UTC), report=out.report)
         out.result({**trusted_fields(one), "keys": key_fields(one)}, [*trusted_lines(one), *key_lines(one)])
 
 
 def remove(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> None:
     """Stop trusting a publisher and seeding its index; snapshots that came through it stay."""
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.publisher_id import find_publisher
 
     with Output(as_json=json_output) as out:
-        node = open_node()
-        publisher = find_publisher(node.trust, publisher_id)
-        fields = trusted_fields(node.trust.get(publisher, now=datetime.now(UTC)))
-        ours = node.keys.exists and node.keys.publisher() == publisher
-        node.trust.unpin(publisher)
+        app = open_app()
+        publisher = find_publisher(app.trust, publisher_id)
+        fields = trusted_fields(app.trust.get(publisher, now=datetime.now(UTC)))
+        ours = app.keys.exists and app.keys.publisher() == publisher
+        app.trust.unpin(publisher)
         if not ours:
-            node.bundles.forget(publisher)
+            app.bundles.forget(publisher)
         out.result({**fields, "removed": True}, [f"no longer trusting {publisher}"])
 
 

@@ -12,7 +12,7 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
-    from p2pqwen.node import Node
+    from p2pqwen.app import App
     from p2pqwen.stewardship.upstream import UpstreamRecord
     from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -35,12 +35,12 @@ def register(parent: typer.Typer) -> None:
 @app.command(short_help="Show what is known of that, and since when.")
 def show(targets: Targets = None, json_output: JsonFlag = False) -> None:
     """Show what is known: present, gone or unknown, since when, and when the Hub was last asked."""
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
 
     with Output(as_json=json_output) as out:
-        node = open_node()
-        wanted = _wanted(node, out, targets)
-        known = node.upstream_records(out.report)
+        app = open_app()
+        wanted = _wanted(app, out, targets)
+        known = app.upstream_records(out.report)
         nothing = ["nothing is held here, and this home publishes nothing"]
         out.result({"snapshots": _rows(wanted, known)}, [*_lines(wanted, known)] or nothing)
 
@@ -51,20 +51,20 @@ def check(targets: Targets = None, json_output: JsonFlag = False) -> None:
 
     What is gone is left without the Hub's web seed by the next `p2pqwen publish`, and stays listed.
     """
+    from p2pqwen.app import open_app
     from p2pqwen.errors import NetworkError
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.node import open_node
     from p2pqwen.operations.archive.upstream import check_upstream
 
     with Output(as_json=json_output) as out:
-        node = open_node()
-        wanted = _wanted(node, out, targets)
-        with node.state_store(out.report) as store:
+        app = open_app()
+        wanted = _wanted(app, out, targets)
+        with app.state_store(out.report) as store:
             records = UpstreamStore(store)
-            done = check_upstream(wanted, node.hub, records, clock=lambda: datetime.now(UTC), report=out.report)
+            done = check_upstream(wanted, app.hub, records, clock=lambda: datetime.now(UTC), report=out.report)
             known = records.all()
         if done.asked and not done.answered:
-            raise NetworkError(f"{node.hub.endpoint} said nothing of any snapshot")
+            raise NetworkError(f"{app.hub.endpoint} said nothing of any snapshot")
         out.result(
             {
                 "asked": done.asked,
@@ -77,11 +77,11 @@ def check(targets: Targets = None, json_output: JsonFlag = False) -> None:
         )
 
 
-def _wanted(node: Node, out: Output, targets: list[str] | None) -> list[SnapshotId]:
+def _wanted(app: App, out: Output, targets: list[str] | None) -> list[SnapshotId]:
     from p2pqwen.errors import NotFoundError
     from p2pqwen.operations.archive.upstream import tracked
 
-    found = tracked(node.library, node.keys, datetime.now(UTC), out.report)
+    found = tracked(app.library, app.keys, datetime.now(UTC), out.report)
     if not targets:
         return found
     chosen: set[SnapshotId] = set()

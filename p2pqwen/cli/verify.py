@@ -13,8 +13,8 @@ from p2pqwen.errors import UsageError, VerificationError
 from p2pqwen.values.counted import counted
 
 if TYPE_CHECKING:
+    from p2pqwen.app import App
     from p2pqwen.library.snapshots import HeldSnapshot
-    from p2pqwen.node import Node
     from p2pqwen.operations.verify.verify import Verification
 
 
@@ -47,31 +47,29 @@ def verify(
     Nothing but the disk is needed. Where a trusted index claims a proof of a held snapshot that is not here, it is
     taken first, from a bundle or a mirror.
     """
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
     from p2pqwen.operations.verify.target import verify_target
 
     with Output(as_json=json_output) as out:
-        node = open_node()
+        app = open_app()
         repaired = None
-        held = _held(target, node) if repair else None
-        _rise(target, node, out)
-        voices = node.vouchers.voices(out.report)
-        found = verify_target(
-            target, torrent=torrent, data=data, library=node.library, voices=voices, report=out.report
-        )
+        held = _held(target, app) if repair else None
+        _rise(target, app, out)
+        voices = app.vouchers.voices(out.report)
+        found = verify_target(target, torrent=torrent, data=data, library=app.library, voices=voices, report=out.report)
         if held is not None and found.bad:
-            repaired = _repair(held, found, node, tuple(peer or ()), timeout, out)
+            repaired = _repair(held, found, app, tuple(peer or ()), timeout, out)
             found = verify_target(
-                target, torrent=None, data=None, library=node.library, voices=voices, report=out.report
+                target, torrent=None, data=None, library=app.library, voices=voices, report=out.report
             )
-        lifted = _trusted_unverified(found, node, out)
+        lifted = _trusted_unverified(found, app, out)
         fields = {**_fields(found), "trusted_unverified": lifted}
         out.result({**fields, **({"repaired": repaired} if repair else {})}, _lines(target, found, repaired, lifted))
     if not found.ok:
         fail(_error(target, found))
 
 
-def _rise(target: str, node: Node, out: Output) -> None:
+def _rise(target: str, app: App, out: Output) -> None:
     """Take what a trusted index says more of a held snapshot, where it can be had; nothing here depends on it."""
     from p2pqwen.errors import P2pqwenError
     from p2pqwen.operations.verify.target import held_snapshot
@@ -79,22 +77,22 @@ def _rise(target: str, node: Node, out: Output) -> None:
     if target.endswith(".torrent") or Path(target).exists():
         return
     try:
-        held = held_snapshot(target, node.library)
-        with node.held_standings(out.report) as standings:
-            node.riser.rise_all([held], standings, web=True, report=out.report)
+        held = held_snapshot(target, app.library)
+        with app.held_standings(out.report) as standings:
+            app.riser.rise_all([held], standings, web=True, report=out.report)
     except P2pqwenError:
         return  # which verifying tells, if it matters
 
 
-def _trusted_unverified(found: Verification, node: Node, out: Output) -> bool:
+def _trusted_unverified(found: Verification, app: App, out: Output) -> bool:
     """Tell whether the snapshot was let through on the user's word alone, which it still needs."""
     from p2pqwen.index.standing import Standing
     from p2pqwen.library.lift_store import LiftStore
 
     judgement = found.judgement
-    if judgement is None or judgement.standing is not Standing.UNVOUCHED or not node.home.state.exists():
+    if judgement is None or judgement.standing is not Standing.UNVOUCHED or not app.home.state.exists():
         return False
-    with node.state_store(out.report) as store:
+    with app.state_store(out.report) as store:
         return LiftStore(store).all().get(judgement.snapshot) == found.infohash.v2
 
 
@@ -109,18 +107,19 @@ def _error(target: str, found: Verification) -> VerificationError:
     return VerificationError(what, expected=bad.expected, got=bad.got, hint=hint)
 
 
-def _held(target: str, node: Node) -> HeldSnapshot:
+def _held(target: str, app: App) -> HeldSnapshot:
     from p2pqwen.operations.verify.target import held_snapshot
 
     if target.endswith(".torrent") or Path(target).exists():
         raise UsageError("--repair mends snapshots of the library", expected="REPO[@COMMIT]", got=target)
-    return held_snapshot(target, node.library)
+    return held_snapshot(target, app.library)
 
 
 def _repair(
-    held: HeldSnapshot, found: Verification, node: Node, peers: tuple[str, ...], timeout: float, out: Output
+    held: HeldSnapshot, found: Verification, app: App, peers: tuple[str, ...], timeout: float, out: Output
 ) -> dict[str, Any]:
     """Mend a snapshot and return what that took."""
+    from p2pqwen.assembly import fetching
     from p2pqwen.cli.network_options import swarm_settings
     from p2pqwen.operations.fetch.repair import repair
     from p2pqwen.operations.fetch.run import FetchOptions
@@ -128,11 +127,11 @@ def _repair(
 
     for bad in found.bad:
         out.note(f"bad: {bad.path}: expected {bad.expected}, got {bad.got}")
-    network = swarm_settings(node, listen=None, off=(False, False, False, False), upload_limit=None)
+    network = swarm_settings(app, listen=None, off=(False, False, False, False), upload_limit=None)
     options = FetchOptions(peers=tuple(map(Endpoint.parse, peers)), timeout=timeout)
-    done = repair(held, options, node.fetch_places(network, out.report), out.report)
-    with node.state_store(out.report) as store:
-        node.scrubber(store, out.report).mended(held.id)
+    done = repair(held, options, fetching.fetch_places(app, network, out.report), out.report)
+    with app.state_store(out.report) as store:
+        app.scrubber(store, out.report).mended(held.id)
     return {
         "files": [bad.path for bad in found.bad],
         "bytes_from_peers": done.bytes_from_peers,

@@ -44,21 +44,21 @@ def check(
 
     Exit 3 if one serves wrong bytes, else 5 if some file is right nowhere.
     """
-    from p2pqwen.node import open_node
+    from p2pqwen.app import open_app
     from p2pqwen.operations.fetch.plan import Sources
     from p2pqwen.operations.fetch.target import parse_target
     from p2pqwen.operations.fetch.webseed_check import check_web_seeds
     from p2pqwen.webseed.upstream import HubAccess
 
     with Output(as_json=json_output) as out:
-        node = open_node()
-        publishers = node.trust.publishers(now=datetime.now(UTC), report=out.report)
+        app = open_app()
+        publishers = app.trust.publishers(now=datetime.now(UTC), report=out.report)
         found = check_web_seeds(
             parse_target(target),
-            Sources(node.library, publishers, node.vouchers.voices(), named=node.named_hosts),
-            hub=HubAccess(node.config.hub.endpoint, node.config.hub.token),
+            Sources(app.library, publishers, app.vouchers.voices(), named=app.named_hosts),
+            hub=HubAccess(app.config.hub.endpoint, app.config.hub.token),
             extra=tuple(web_seed or ()),
-            config=node.config.web_seed_bases,
+            config=app.config.web_seed_bases,
             more_pieces=pieces,
             report=out.report,
         )

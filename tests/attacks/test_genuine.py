@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from p2pqwen.app import App
 from p2pqwen.config import load
 from p2pqwen.errors import VerificationError
 from p2pqwen.library.home import Home
 from p2pqwen.manifest.lfs_pointer import pointer_bytes
-from p2pqwen.node import Node
 from p2pqwen.operations.publish.plan import Plan
 from p2pqwen.operations.publish.publish import publish
 from p2pqwen.torrent.metainfo import parse_metainfo
@@ -413,18 +413,18 @@ def test_109_what_takes_its_place_while_a_person_thinks_is_not_signed(publisher,
     """The publisher drops a snapshot and fetches a stranger's link of it, while `publish` waits for an answer."""
     hub.add(REPO, write_folder(tmp_path / "genuine", MODEL))
     publisher.ok("preserve", REPO)
-    node = Node(load(publisher.environment))
-    (held,) = node.library.all()
+    app = App(load(publisher.environment))
+    (held,) = app.library.all()
     forged = write_folder(tmp_path / "forged", FORGERIES["LFS"])
 
     def think(_):
-        node.library.remove(held)
+        app.library.remove(held)
         publisher.ok("preserve", "--from", forged, "--repo", REPO, "--commit", str(held.id.commit))
         return True
 
     plan = Plan(tmp_path / "site", endpoint=hub.endpoint)
     with pytest.raises(VerificationError, match="changed while its index was made"):
-        publish(node.library, node.keys, plan, passphrase=lambda: "", now=NOW, approve=think)
+        publish(app.library, app.keys, plan, passphrase=lambda: "", now=NOW, approve=think)
     assert not (tmp_path / "site" / "index.json").exists()
     (row,) = publisher.ok("list")["snapshots"]
     assert row["standing"] == "unvouched"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pqwen.app import App
 from p2pqwen.config import load
 from p2pqwen.errors import DiskError, NetworkError, VerificationError
 from p2pqwen.index.acceptance import Position, TrustedState, accept
@@ -21,7 +22,6 @@ from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home as P2pqwenHome
 from p2pqwen.library.verified import Look
-from p2pqwen.node import Node
 from p2pqwen.operations.indexes.bundle import BundleNetwork, fetch_index, fetch_torrents, make_bundle
 from p2pqwen.operations.preserve.reuse import HeldFile, share
 from p2pqwen.swarm.session import Swarm
@@ -331,22 +331,22 @@ def test_63_libtorrent_is_not_told_where_the_other_files_are(tmp_path: Path) -> 
 
 
 def test_64_a_file_gets_no_second_name_while_somebody_may_be_writing_to_it(home: Home, tmp_path: Path) -> None:
-    node = Node(load(home.user.environment))
-    (held,) = node.library.all()
+    app = App(load(home.user.environment))
+    (held,) = app.library.all()
     source = HeldFile(held.id, RepoPath(WEIGHTS), held.folder / WEIGHTS)
     look = Look.of(source.path)
     (tmp_path / "out").mkdir()
-    shared = share(source, tmp_path / "out" / "1", node.library, look=look)
+    shared = share(source, tmp_path / "out" / "1", app.library, look=look)
     assert shared is not None
     assert shared.certain
-    with durable.lock(node.library.lock_path(held.id)):  # a repair holds it for as long as libtorrent is at work
-        shared = share(source, tmp_path / "out" / "2", node.library, look=look)
+    with durable.lock(app.library.lock_path(held.id)):  # a repair holds it for as long as libtorrent is at work
+        shared = share(source, tmp_path / "out" / "2", app.library, look=look)
         assert shared is not None
         assert not shared.certain
         assert not (tmp_path / "out" / "2").samefile(source.path)
-    node.library.begin(held.id, held.torrent_path.read_bytes(), None)
-    assert share(source, tmp_path / "out" / "3", node.library, look=look) is None
-    assert share(HeldFile(held.id, source.name, source.path), tmp_path / "out" / "4", node.library) is None
+    app.library.begin(held.id, held.torrent_path.read_bytes(), None)
+    assert share(source, tmp_path / "out" / "3", app.library, look=look) is None
+    assert share(HeldFile(held.id, source.name, source.path), tmp_path / "out" / "4", app.library) is None
 
 
 def test_64_a_file_that_changed_since_it_was_read_is_fetched_after_all(tmp_path: Path, monkeypatch) -> None:
@@ -474,7 +474,7 @@ def test_65_a_node_reads_what_changed_under_it_before_it_serves_it_again(tmp_pat
     done = user.ok("preserve", "--from", source, "--repo", REPO, "--commit", OTHER)
     weights = Path(done["path"]) / WEIGHTS
     monkeypatch.setattr(seeding, "LOOKS_EVERY", 0.1)
-    node, told = Node(load(user.environment)), []
+    app, told = App(load(user.environment)), []
     ends = time.monotonic() + 60
 
     def report(event: object) -> None:
@@ -483,8 +483,8 @@ def test_65_a_node_reads_what_changed_under_it_before_it_serves_it_again(tmp_pat
             weights.write_bytes(EVIL[WEIGHTS])
 
     seeding.seed(
-        node.library,
-        node.home,
+        app.library,
+        app.home,
         LISTENING,
         report=report,
         stopping=lambda: "damaged" in told or time.monotonic() > ends,

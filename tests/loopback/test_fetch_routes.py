@@ -126,12 +126,12 @@ def test_a_link_does_not_send_a_rebuild_into_the_users_network(hub, magnet, tmp_
 
 
 def test_the_token_goes_to_the_configured_hub_alone(hub, tmp_path):
+    from p2pqwen.app import App
     from p2pqwen.config import load
-    from p2pqwen.node import Node
 
-    node = Node(load({"P2PQWEN_HOME": str(tmp_path), "HF_TOKEN": "secret", "HF_ENDPOINT": "https://hub.example"}))
-    assert node.open_hub("https://hub.example")._token == "secret"
-    assert node.open_hub("https://mirror.example")._token is None
+    app = App(load({"P2PQWEN_HOME": str(tmp_path), "HF_TOKEN": "secret", "HF_ENDPOINT": "https://hub.example"}))
+    assert app.open_hub("https://hub.example")._token == "secret"
+    assert app.open_hub("https://mirror.example")._token is None
 
 
 def test_the_index_comes_before_everything_a_link_names(hub, preserver, magnet, tmp_path):

@@ -13,6 +13,8 @@ from dataclasses import replace
 
 import pytest
 
+from p2pqwen.app import App
+from p2pqwen.assembly import serving
 from p2pqwen.config import load
 from p2pqwen.errors import FormatError, NetworkError
 from p2pqwen.events import Notice
@@ -22,7 +24,6 @@ from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.library.trust_store import TrustStore
-from p2pqwen.node import Node
 from p2pqwen.operations.indexes import bundle
 from p2pqwen.operations.indexes import update as update_module
 from p2pqwen.operations.indexes.bundle import BundleNetwork, fetch_index
@@ -373,7 +374,7 @@ def test_89_a_bundle_without_end_keeps_no_others_pointer_from_being_put_again(wo
     for node in world.nodes:
         del node.items[honest.address.target.raw]  # forgotten: it is two hours later
     settings = SwarmSettings(lsd=False, upnp=False, trackers=False, loopback=True)
-    care = Node(load(user.environment)).seeded_publishers(settings, lambda _: None).care
+    care = serving.seeded_publishers(App(load(user.environment)), settings, lambda _: None).care
     care.first = 0.0
     care.start()
     try:

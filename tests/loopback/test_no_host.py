@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from p2pqwen.app import App
+from p2pqwen.assembly import serving
 from p2pqwen.config import load
 from p2pqwen.library.home import Home
 from p2pqwen.library.pointer_store import PointerStore
-from p2pqwen.node import Node
 from p2pqwen.operations.indexes.pointer import all_pointers
 from p2pqwen.swarm.dht import Dht
 from p2pqwen.swarm.settings import SwarmSettings
@@ -139,8 +140,8 @@ def test_a_followers_node_keeps_the_pointer_alive_when_the_publisher_is_gone(tmp
         follower.ok("trust", "add", published["publisher"], "--index", tmp_path / "site", "--no-dht")
         shutil.copytree(publisher.home / "bundles", follower.home / "bundles")
         events = []
-        node = Node(load(follower.environment))
-        care = node.seeded_publishers(SwarmSettings(lsd=False, upnp=False, trackers=False), events.append).care
+        app = App(load(follower.environment))
+        care = serving.seeded_publishers(app, SwarmSettings(lsd=False, upnp=False, trackers=False), events.append).care
         for hour in range(1, 6):  # the publisher is never heard of again
             clock.now = hour * 3600.0
             assert care.look_after_all(), events

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from p2pqwen.app import App
 from p2pqwen.config import load
 from p2pqwen.events import Notice
 from p2pqwen.library.verified import VerifiedFiles
-from p2pqwen.node import Node
 from p2pqwen.operations.verify.scrub import ScrubStoppedError
 from p2pqwen.torrent.metainfo import parse_metainfo
 from tests.support.archive import archive, node_of
@@ -55,10 +55,10 @@ def user(preserver):
 
 @pytest.fixture
 def scrubbing(user):
-    node = Node(load(user.environment))
+    app = App(load(user.environment))
     events = []
-    with node.state_store(pytest.fail) as store:
-        yield node.scrubber(store, events.append), node.library.all()[0], events
+    with app.state_store(pytest.fail) as store:
+        yield app.scrubber(store, events.append), app.library.all()[0], events
 
 
 def held(user):
@@ -178,20 +178,18 @@ def fetched_from_a_seed(tmp_path):
         user = made.person("user")
         repo = next(iter(made.sizes))
         user.ok("fetch", repo, "--no-hf-cache")
-        yield user, repo, Node(load(user.environment))
+        yield user, repo, App(load(user.environment))
 
 
 def test_a_node_finds_rot_by_itself_and_mends_it_from_the_swarm(tmp_path):
     """A month after it came a bit has turned; nobody says a word to the node, and the swarm is found by a tracker."""
-    with fetched_from_a_seed(tmp_path) as (user, repo, node):
-        (one,) = node.library.all()
+    with fetched_from_a_seed(tmp_path) as (user, repo, app):
+        (one,) = app.library.all()
         right = tree(one.folder)
         flip(one.folder / "model.bin", 1_234_567)
         metainfo = one.metainfo()
         # A disk that rots changes no time, which a test cannot do: so it is noted as it looks now.
-        VerifiedFiles(node.home).record(
-            one.id, metainfo.infohash.v2, one.folder, [file.path for file in metainfo.files]
-        )
+        VerifiedFiles(app.home).record(one.id, metainfo.infohash.v2, one.folder, [file.path for file in metainfo.files])
         long_ago = (datetime.now(UTC) - timedelta(days=31)).timestamp()
         os.utime(one.torrent_path, (long_ago, long_ago))
         with node_of(user) as process:
@@ -199,15 +197,15 @@ def test_a_node_finds_rot_by_itself_and_mends_it_from_the_swarm(tmp_path):
             assert (found["path"], found["pieces"]) == ("model.bin", 1)
             assert process.json_line(90, containing='"mended"')["commit"] == str(one.id.commit)
             wait_until(lambda: row(user, str(one.id.commit)).get("health") == "good", 30, "the repaired snapshot")
-            with node.state_store(pytest.fail) as store:
-                assert node.scrubber(store, pytest.fail).record(one.id).damage == ()
+            with app.state_store(pytest.fail) as store:
+                assert app.scrubber(store, pytest.fail).record(one.id).damage == ()
         assert tree(one.folder) == right
         assert user.ok("verify", repo)["ok"]
 
 
 def test_what_another_program_finds_damaged_a_running_node_mends(tmp_path):
-    with fetched_from_a_seed(tmp_path) as (user, repo, node):
-        (one,) = node.library.all()
+    with fetched_from_a_seed(tmp_path) as (user, repo, app):
+        (one,) = app.library.all()
         right = tree(one.folder)
         with node_of(user) as process:
             process.line(60, containing='"seeding"')

@@ -1,0 +1,201 @@
+"""The composition root: builds each adapter once, when asked, from the configuration, and hands it to operations."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from p2pqwen.config import Config, load
+from p2pqwen.library.bundles import BundleStore
+from p2pqwen.library.home import Home
+from p2pqwen.library.key_store import KeyStore
+from p2pqwen.library.known_peers import KnownPeers
+from p2pqwen.library.pointer_store import PointerStore
+from p2pqwen.library.snapshots import Library
+from p2pqwen.library.trust_store import TrustStore
+from p2pqwen.values.named_hosts import NamedHosts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from p2pqwen.events import Report
+    from p2pqwen.hub.cache import HubCache
+    from p2pqwen.hub.client import HubClient
+    from p2pqwen.library.state_store import StateStore
+    from p2pqwen.operations.control.snapshots import SnapshotCalls
+    from p2pqwen.operations.indexes.dht_access import DhtAccess
+    from p2pqwen.operations.indexes.rise import Riser
+    from p2pqwen.operations.indexes.vouchers import Vouchers
+    from p2pqwen.operations.verify.scrub import Scrubber
+    from p2pqwen.operations.verify.standings import Standings
+    from p2pqwen.server.client import ControlClient
+    from p2pqwen.stewardship.upstream import UpstreamRecord
+    from p2pqwen.swarm.endpoint import Endpoint
+    from p2pqwen.values.snapshot_id import SnapshotId
+
+
+class App:
+    """One home: its configuration and the adapters around it, each built when it is first asked for."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @property
+    def home(self) -> Home:
+        """Its folders."""
+        return self.config.home
+
+    @cached_property
+    def library(self) -> Library:
+        """The snapshots it holds."""
+        return Library(self.config.home, self.config.library.folders, reserve=self.config.library.reserve)
+
+    @cached_property
+    def keys(self) -> KeyStore:
+        """The publisher whose keys this home holds, if there is one."""
+        return KeyStore(self.config.home)
+
+    @cached_property
+    def trust(self) -> TrustStore:
+        """The publishers it trusts."""
+        return TrustStore(self.config.home, self.config.named_hosts)
+
+    @property
+    def named_hosts(self) -> NamedHosts:
+        """The hosts that the user named, in the configuration and as sources of publishers: see `named_hosts.py`."""
+        return self.trust.named_hosts
+
+    @cached_property
+    def bundles(self) -> BundleStore:
+        """The published sites it holds as torrents."""
+        return BundleStore(self.config.home)
+
+    @cached_property
+    def pointers(self) -> PointerStore:
+        """The signed DHT items it keeps alive."""
+        return PointerStore(self.config.home)
+
+    @cached_property
+    def known_peers(self) -> KnownPeers:
+        """Peers and DHT nodes that answered before."""
+        return KnownPeers(self.config.home.known_peers)
+
+    def remembered_dht_nodes(self) -> tuple[Endpoint, ...]:
+        """Return DHT nodes that answered before."""
+        from p2pqwen.swarm.endpoint import Endpoint
+
+        return tuple(Endpoint(*address) for _, address in self.known_peers.dht_nodes())
+
+    def dht(self, *, enabled: bool = True, also: tuple[Endpoint, ...] = ()) -> DhtAccess | None:
+        """Return the way into the DHT, by `also` too; None where it is switched off."""
+        from p2pqwen.operations.indexes.dht_access import DhtAccess
+        from p2pqwen.swarm.bootstrap import bootstrap_nodes
+
+        network = self.config.network
+        if not (enabled and network.dht):
+            return None
+        return DhtAccess((*also, *bootstrap_nodes(network.dht_bootstrap)), self.known_peers)
+
+    @cached_property
+    def vouchers(self) -> Vouchers:
+        """Whom this home trusts: its own publisher and those it pinned."""
+        from p2pqwen.operations.indexes.vouchers import Vouchers
+
+        return Vouchers(self.trust, self.keys)
+
+    @cached_property
+    def riser(self) -> Riser:
+        """What gives held snapshots the signed torrents that trusted indexes list."""
+        from p2pqwen.operations.indexes.rise import Riser
+
+        return Riser(self.library, self.vouchers, self.bundles)
+
+    @contextmanager
+    def held_standings(self, report: Report) -> Iterator[Standings]:
+        """Open what finds the standing of held snapshots; a home that holds nothing is not begun for it."""
+        from p2pqwen.operations.verify.standings import Standings
+
+        if not self.home.state.exists() and not self.library.all():
+            yield Standings(None, self.vouchers.voices)
+            return
+        with self.state_store(report) as store:
+            yield self.standings(store)
+
+    def standings(self, store: StateStore) -> Standings:
+        """Return what finds the standing of held snapshots."""
+        from p2pqwen.operations.verify.standings import Standings
+
+        return Standings(store, self.vouchers.voices)
+
+    @cached_property
+    def hub(self) -> HubClient:
+        """The Hugging Face Hub."""
+        from p2pqwen.hub.client import HubClient
+
+        return HubClient(self.config.hub.endpoint, self.config.hub.token, named=self.config.named_hosts)
+
+    def open_hub(self, endpoint: str) -> HubClient:
+        """Return a client of a Hub; the user's token is for the configured one alone."""
+        from p2pqwen.hub.client import HubClient
+
+        return (
+            self.hub
+            if endpoint == self.config.hub.endpoint
+            else HubClient(endpoint, None, named=self.config.named_hosts)
+        )
+
+    @cached_property
+    def hub_cache(self) -> HubCache:
+        """The local Hugging Face cache."""
+        from p2pqwen.hub.cache import HubCache
+
+        return HubCache(self.config.hub.cache)
+
+    def running(self) -> ControlClient | None:
+        """Return the way to the running node of this home, None if none runs."""
+        from p2pqwen.server.client import ControlClient
+
+        client = ControlClient(self.home.root)
+        return client if client.answers else None
+
+    def snapshot_calls(self, store: StateStore) -> SnapshotCalls:
+        """Return what users may say about snapshots and limits while no node runs."""
+        from p2pqwen.events import ignore
+        from p2pqwen.operations.control.snapshots import SnapshotCalls
+        from p2pqwen.operations.node.preferences import Choices
+
+        return SnapshotCalls(self.library, Choices(store), removed=self.scrubber(store, ignore).forget)
+
+    def state_store(self, report: Report) -> StateStore:
+        """Open what this node remembers between runs; the caller closes it."""
+        from p2pqwen.library.state_store import StateStore
+
+        return StateStore(self.home.state, report)
+
+    def upstream_records(self, report: Report) -> dict[SnapshotId, UpstreamRecord]:
+        """Return what is known of snapshots on the Hub; nothing where it was never asked."""
+        from p2pqwen.library.upstream_store import UpstreamStore
+
+        if not self.home.state.exists():
+            return {}
+        with self.state_store(report) as store:
+            return UpstreamStore(store).all()
+
+    def scrubber(self, store: StateStore, report: Report) -> Scrubber:
+        """Look for bit rot in the library."""
+        from p2pqwen.library.verified import VerifiedFiles
+        from p2pqwen.operations.verify.scrub import Scrubber
+
+        every = self.config.library.scrub_every
+        return Scrubber(self.library, VerifiedFiles(self.home), store, every, report)
+
+
+def open_app() -> App:
+    """Build an app from the environment and the home's config.toml; raises `UsageError`.
+
+    A home that others may look into, as older versions made it, is closed to them first.
+    """
+    config = load()
+    config.home.close_to_others()
+    return App(config)

@@ -1,0 +1,1 @@
+"""Builds what the commands need from an `App`: one module for each thing an app does."""

@@ -1,0 +1,132 @@
+"""How an app fetches: what a fetch reads and writes, the ways to bundles and sources, and one request carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from p2pqwen.app import App
+from p2pqwen.events import Report
+from p2pqwen.hub.cache import HubCache
+from p2pqwen.library.event_log import EventLog
+from p2pqwen.library.lift_store import LiftStore
+from p2pqwen.operations.fetch.plan import Sources
+from p2pqwen.operations.fetch.repair import repair
+from p2pqwen.operations.fetch.request import FetchRequest, fetched_fields
+from p2pqwen.operations.fetch.run import FetchPlaces, fetch
+from p2pqwen.operations.fetch.target import parse_target
+from p2pqwen.operations.indexes.bundle import BundleNetwork
+from p2pqwen.operations.indexes.bundle_route import STEP_SECONDS, BundleRoute
+from p2pqwen.operations.node.counted_fetch import counted_fetch
+from p2pqwen.operations.node.limits import Allowance, lower_rate
+from p2pqwen.operations.node.preferences import Choices
+from p2pqwen.operations.preserve.rebuild import Rebuilt, rebuild
+from p2pqwen.operations.preserve.recipe_source import RecipeSource
+from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
+from p2pqwen.operations.verify.target import held_snapshot
+from p2pqwen.swarm.bootstrap import bootstrap_nodes
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.values.named_hosts import NamedHosts
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.webseed.upstream import HubAccess
+
+
+def bundle_route(app: App, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = ()) -> BundleRoute:
+    """Return the way to publishers' bundles, in a session of these settings; `peers` are asked in any case."""
+    return BundleRoute(
+        app.bundles,
+        app.pointers,
+        app.known_peers,
+        BundleNetwork(network, peers=peers, seconds=STEP_SECONDS),
+        app.dht(enabled=network.dht, also=peers),
+        report,
+    )
+
+
+def rebuild_from(app: App, wanted: WantedTorrent, sources: Sequence[RecipeSource], report: Report) -> Rebuilt:
+    """Rebuild a torrent from its source."""
+    return rebuild(wanted, sources, open_hub=app.open_hub, cache=app.hub_cache, library=app.library, report=report)
+
+
+def fetch_places(
+    app: App, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = (), typed: Sequence[str] = ()
+) -> FetchPlaces:
+    """Say where a fetch reads and writes, and whom it believes at this moment; `peers` are those the user named.
+
+    `typed`: what he wrote on the command line; the hosts of the web addresses in it are named by him.
+    """
+    publishers = app.trust.publishers(now=datetime.now(UTC), report=report)
+    named = app.named_hosts | NamedHosts.of(typed)
+    network = replace(network, named=named)
+    return FetchPlaces(
+        home=app.home,
+        sources=Sources(
+            app.library,
+            publishers,
+            app.vouchers.voices(),
+            bundle_route(app, network, report, peers=peers),
+            named,
+        ),
+        hub_cache=app.hub_cache,
+        hub=HubAccess(app.config.hub.endpoint, app.config.hub.token),
+        network=network,
+        known=app.known_peers,
+        rebuild=partial(rebuild_from, app),
+        web_seed_bases=app.config.web_seed_bases,
+        note_unverified=lambda snapshot, infohash: note_unverified(app, snapshot, infohash, report),
+    )
+
+
+def carry_out(
+    app: App,
+    request: FetchRequest,
+    report: Report,
+    on_plan: Callable[[SnapshotId], None] = lambda _: None,
+    *,
+    allowed: Allowance,
+) -> dict[str, Any]:
+    """Fetch or repair what a request names, under these rates, and return the fields of `fetch --json`."""
+    network = request.network(
+        swarm_base(app),
+        upload_limit=lower_rate(request.upload_limit, allowed.upload_of_fetches),
+        download_limit=lower_rate(request.download_limit, allowed.download),
+    )
+    options = request.options()
+    typed = (request.target, *options.web_seeds)
+    places = fetch_places(app, network, report, peers=options.peers, typed=typed)
+    if request.hub_cache is not None:
+        places = replace(places, hub_cache=HubCache(Path(request.hub_cache)))
+    if request.kind == "repair":
+        held = held_snapshot(request.target, app.library)
+        return fetched_fields(repair(held, options, places, report, on_plan=on_plan))
+    return fetched_fields(fetch(parse_target(request.target), options, places, report, on_plan=on_plan))
+
+
+def fetch_here(app: App, request: FetchRequest, report: Report) -> dict[str, Any]:
+    """Carry a request out in this process, under the user's limits, and count what it transfers."""
+    with app.state_store(report) as store:
+        return counted_fetch(partial(carry_out, app), request, Choices(store), report)
+
+
+def swarm_base(app: App) -> SwarmSettings:
+    """Return the settings that every session of this home has in common."""
+    return SwarmSettings(
+        named=app.named_hosts,
+        dht_bootstrap=tuple(str(one) for one in bootstrap_nodes(app.config.network.dht_bootstrap)),
+        dht_nodes=app.remembered_dht_nodes(),
+    )
+
+
+def note_unverified(app: App, snapshot: SnapshotId, infohash: InfoHash, report: Report) -> None:
+    """Remember, and log, that the user trusted a snapshot unverified."""
+    with app.state_store(report) as store:
+        LiftStore(store).note(snapshot, infohash, datetime.now(UTC))
+    facts = {"repo": str(snapshot.repo), "commit": str(snapshot.commit), "infohash_v2": str(infohash.v2)}
+    with EventLog(app.home.root / "log") as log:
+        log.write("trusted unverified", {**facts, "standing": "unvouched"})

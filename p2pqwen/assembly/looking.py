@@ -1,0 +1,112 @@
+"""How an app looks around: swarms, what a plan starts from, the state of its node, and what `doctor` examines."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from p2pqwen.app import App
+from p2pqwen.events import Report
+from p2pqwen.library.health_store import HealthStore
+from p2pqwen.library.state_store import StateStore
+from p2pqwen.library.steward_store import StewardStore
+from p2pqwen.library.upstream_store import UpstreamStore
+from p2pqwen.operations.archive.adopt import Situation, contradictions, disks_of
+from p2pqwen.operations.archive.health import health_rows, watched_swarms
+from p2pqwen.operations.archive.probe import WatchedSwarm, Ways
+from p2pqwen.operations.control.doctor import Patient, RunningNode
+from p2pqwen.operations.control.status import Status, status
+from p2pqwen.operations.node.preferences import Choices
+from p2pqwen.operations.node.state import SnapshotState, node_status
+from p2pqwen.operations.verify.scrub import scrub_records
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.reach import Reach
+from p2pqwen.values.proxy import Proxies
+from p2pqwen.values.snapshot_id import SnapshotId
+
+_DOCTOR_SECONDS = 8.0
+
+
+def swarms(app: App) -> list[WatchedSwarm]:
+    """Return the swarms that matter here: what is held, and what trusted indexes list."""
+    return watched_swarms(app.library, app.trust.publishers(now=datetime.now(UTC)))
+
+
+def situation(app: App, store: StateStore, report: Report) -> Situation:
+    """Return what a plan of what to hold starts from."""
+    now = datetime.now(UTC)
+    publishers = app.trust.publishers(now=now, report=report)
+    swarms = watched_swarms(app.library, publishers, report)
+    return Situation(
+        rows=health_rows(swarms, HealthStore(store).all(), UpstreamStore(store).states(), now),
+        node=StewardStore(store).node_id(),
+        disks=disks_of(app.library),
+        now=now,
+        away={one.id: one.size for one in app.library.away()},
+        contradicted=contradictions(publishers),
+    )
+
+
+def pinned(store: StateStore) -> frozenset[SnapshotId]:
+    """Return the snapshots that are kept whatever happens."""
+    return frozenset(SnapshotId.parse(name) for name, choice in Choices(store).all().items() if choice.pinned)
+
+
+def own_rows(app: App) -> list[SnapshotState]:
+    """Return the snapshots of the running node as it sees them, none where none runs."""
+    running, rows = node_status(app.library, app.home)
+    return rows if running is not None else []
+
+
+def ways(app: App, *, dht: bool = True, trackers: bool = True, web_seeds: bool = True) -> Ways:
+    """Say whom to ask about swarms, as the configuration and these switches allow."""
+    network = app.config.network
+    return Ways(
+        app.dht(enabled=dht),
+        trackers=trackers and network.trackers,
+        web_seeds=web_seeds and network.web_seeds != "never",
+        named=app.named_hosts,
+    )
+
+
+def home_status(app: App, store: StateStore, report: Report) -> Status:
+    """Return how this home stands: what its node says, or what lies on the disk."""
+    running = app.running()
+    asked = None if running is None else running.call("GET", "/v1/status")
+    return status(app.library, app.home, store, asked, app.standings(store), report)
+
+
+def patient(app: App, report: Report) -> Patient:
+    """Gather what `doctor` looks at."""
+    now = datetime.now(UTC)
+    with app.state_store(report) as store:
+        scrubs, choices = scrub_records(store), Choices(store)
+        limits, moved = choices.limits(), choices.month(now.astimezone())
+    access = app.dht()
+    return Patient(
+        home=app.home,
+        library=app.library,
+        node=running_node(app),
+        listen=Endpoint.parse(app.config.network.listen, allow_port_zero=True),
+        dht=None if access is None else replace(access, seconds=_DOCTOR_SECONDS),
+        hub_endpoint=app.config.hub.endpoint,
+        hub_time=lambda: app.hub.time(),  # noqa: PLW0108 - huggingface_hub is slow to import: when it is due
+        publishers=app.trust.publishers(now=now, report=report),
+        publishes=app.keys.exists,
+        scrubs=scrubs,
+        now=lambda: datetime.now(UTC),
+        limits=limits,
+        uploaded_this_month=moved.uploaded,
+        proxies=Proxies.of(os.environ),
+    )
+
+
+def running_node(app: App) -> RunningNode | None:
+    """Return what `doctor` asks of the node that runs, None where none does."""
+    client = app.running()
+    if client is None:
+        return None
+    said = client.call("GET", "/v1/network")
+    started = datetime.fromtimestamp(said["started"], UTC)
+    return RunningNode(client.call("GET", "/v1/node")["pid"], said["listen"], started, Reach.from_json(said))

@@ -1,0 +1,196 @@
+"""How an app serves: the parts of a running node, each built from the configuration and joined to the others."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from p2pqwen.app import App
+from p2pqwen.assembly import fetching, looking
+from p2pqwen.config import default_home
+from p2pqwen.containment import each
+from p2pqwen.events import Report
+from p2pqwen.hub.client import HubClient
+from p2pqwen.index.acceptance import Accepted
+from p2pqwen.library.health_store import HealthStore
+from p2pqwen.library.key_store import KeyStore
+from p2pqwen.library.state_store import StateStore
+from p2pqwen.library.upstream_store import UpstreamStore
+from p2pqwen.operations.archive.bulk_preserve import BulkOptions, BulkPlaces
+from p2pqwen.operations.archive.bulk_survey import wanted_repos
+from p2pqwen.operations.archive.health_watch import HealthWatch
+from p2pqwen.operations.archive.hub_watch import HubWatch, Schedule, throttle
+from p2pqwen.operations.archive.upstream import tracked
+from p2pqwen.operations.control.api import node_calls
+from p2pqwen.operations.control.metrics import families
+from p2pqwen.operations.fetch.request import FetchRequest
+from p2pqwen.operations.indexes.bundle_route import BundleRoute
+from p2pqwen.operations.indexes.own_index import last_published
+from p2pqwen.operations.node.bundle_seeds import BundleSeeds
+from p2pqwen.operations.node.followed import PublisherCare
+from p2pqwen.operations.node.jobs import FetchJobs
+from p2pqwen.operations.node.limits import lower_rate
+from p2pqwen.operations.node.preferences import Choices
+from p2pqwen.operations.node.seed import Publishers
+from p2pqwen.operations.node.service import Service
+from p2pqwen.operations.node.standing_watch import StandingWatch
+from p2pqwen.operations.node.supervisor import NodeKeeper
+from p2pqwen.operations.verify.scrub import damage_found
+from p2pqwen.server.control import ControlServer
+from p2pqwen.server.metrics import exposition
+from p2pqwen.stewardship.bulk_plan import BulkLimits
+from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.user_path import user_path
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.snapshot_id import SnapshotId
+
+
+def seeded_publishers(app: App, settings: SwarmSettings, report: Report) -> Publishers:
+    """Build what a seeding node does for its own publisher and for those it follows."""
+
+    def own() -> Accepted | None:
+        return last_published(app.keys, datetime.now(UTC)) if app.keys.exists else None
+
+    def ids() -> list[Sha256]:
+        # Our own roots may be damaged: `doctor` and every command that signs say so, and others are seeded on.
+        own = each([app.keys] if app.keys.exists else [], KeyStore.publisher, failed=lambda *_: None)
+        return [*app.trust.ids(), *own]
+
+    def route(stopping: Callable[[], bool]) -> BundleRoute:
+        # A session of its own, which accepts nobody and may speak to whom the node may.
+        reach = replace(settings, loopback=settings.allows_loopback, named_lan=settings.allows_lan)
+        found = fetching.bundle_route(app, replace(reach, listen=None, upnp=False), report)
+        found.network = replace(found.network, stopping=stopping)
+        return found
+
+    care = PublisherCare(
+        trust=app.trust,
+        own=own,
+        bundles=app.bundles,
+        pointers=app.pointers,
+        routes=route,
+        access=app.dht(enabled=settings.dht),
+        report=report,
+    )
+    return Publishers(BundleSeeds(app.bundles, ids, trackers=settings.trackers), care)
+
+
+def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report: Report) -> NodeKeeper:
+    """Build what keeps a seeding node in order."""
+    network = app.config.network
+
+    def repair_request(snapshot: SnapshotId) -> FetchRequest:
+        return FetchRequest(
+            str(snapshot),
+            kind="repair",
+            use_web_seeds=network.web_seeds,
+            dht=settings.dht,
+            lsd=settings.lsd,
+            upnp=settings.upnp,
+            trackers=settings.trackers,
+        )
+
+    jobs = FetchJobs(
+        lambda request, report, on_plan: fetching.carry_out(app, request, report, on_plan, allowed=keeper.allowed),
+        store,
+        report,
+        chosen=lambda one: keeper.choice_of(one),  # noqa: PLW0108 - the two know each other
+        repaired=lambda one: keeper.mended(one),  # noqa: PLW0108
+    )
+    keeper = NodeKeeper(
+        library=app.library,
+        choices=Choices(store),
+        scrubber=app.scrubber(store, report),
+        jobs=jobs,
+        watch=StandingWatch(app.library, app.standings(store), app.riser, report),
+        report=report,
+        base_upload=settings.upload_limit,
+        base_download=settings.download_limit,
+        repair_request=repair_request,
+    )
+    return keeper
+
+
+def hub_watch(app: App, keeper: NodeKeeper, store: StateStore, report: Report) -> HubWatch:
+    """Build what preserves by a schedule, and asks the Hub what it still shows, while the node seeds."""
+    config = app.config.watch
+    took = throttle(lambda: watch, lambda: lower_rate(config.rate, keeper.allowed.download))
+    hub = HubClient(app.config.hub.endpoint, app.config.hub.token, named=app.config.named_hosts, took=took)
+    limits = BulkLimits(
+        include=config.include,
+        exclude=config.exclude,
+        licenses=config.license,
+        max_size=config.max_size,
+        budget=config.budget,
+    )
+
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
+    watch = HubWatch(
+        Schedule(config.every if config.preserves else None, config.upstream_every),
+        BulkOptions(limits, parallel=config.parallel),
+        BulkPlaces(
+            hub,
+            app.hub_cache,
+            app.library,
+            UpstreamStore(store),
+            clock=clock,
+            known_damage=damage_found(store),
+        ),
+        store,
+        wanted=lambda: wanted_repos(config.watchlist, config.orgs, hub, report),
+        tracked=lambda: tracked(app.library, app.keys, clock(), report),
+        report=report,
+        held_back=lambda: "" if keeper.allowed.may_transfer else keeper.allowed.reason,
+    )
+    return watch
+
+
+def health_watch(
+    app: App, keeper: NodeKeeper, store: StateStore, settings: SwarmSettings, report: Report
+) -> HealthWatch:
+    """Build what looks at swarms in the background of a seeding node."""
+    return HealthWatch(
+        swarms=partial(looking.swarms, app),
+        rows=lambda: keeper.on_node(keeper.look),
+        ready=lambda: not keeper.loading,
+        store=HealthStore(store),
+        ways=looking.ways(app, dht=settings.dht, trackers=settings.trackers),
+        clock=lambda: datetime.now(UTC),
+        report=report,
+    )
+
+
+def control(
+    app: App, keeper: NodeKeeper, store: StateStore, report: Report, *, metrics_on: tuple[str, int] | None
+) -> ControlServer:
+    """Build the control API of a seeding node."""
+    return ControlServer(
+        app.home.root,
+        node_calls(keeper, app.library, store, watch_every=watch_every(app)),
+        {"/metrics": lambda: exposition(families(keeper.figures_now()))},
+        metrics_on=metrics_on,
+        force_loopback=app.config.network.control == "loopback",
+        report=report,
+    )
+
+
+def watch_every(app: App) -> timedelta | None:
+    """How often the node preserves by itself; None where it is not asked to."""
+    return app.config.watch.every if app.config.watch.preserves else None
+
+
+def service(app: App) -> Service:
+    """Return the systemd unit of this home's node."""
+    return Service(
+        home=app.home.root,
+        default_home=default_home(),
+        config_folder=user_path(os.environ.get("XDG_CONFIG_HOME") or "~/.config", "the service's unit"),
+        program=(sys.executable, "-m", "p2pqwen"),
+        environment=os.environ,
+    )
