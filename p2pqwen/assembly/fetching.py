@@ -17,7 +17,7 @@ from p2pqwen.library.lift_store import LiftStore
 from p2pqwen.operations.fetch.plan import Sources
 from p2pqwen.operations.fetch.repair import repair
 from p2pqwen.operations.fetch.request import FetchRequest, fetched_fields
-from p2pqwen.operations.fetch.run import FetchPlaces, fetch
+from p2pqwen.operations.fetch.run import FetchContext, fetch
 from p2pqwen.operations.fetch.target import parse_target
 from p2pqwen.operations.indexes.bundle import BundleNetwork
 from p2pqwen.operations.indexes.bundle_route import STEP_SECONDS, BundleRoute
@@ -54,9 +54,9 @@ def rebuild_from(app: App, wanted: WantedTorrent, sources: Sequence[RecipeSource
     return rebuild(wanted, sources, open_hub=app.open_hub, cache=app.hub_cache, library=app.library, report=report)
 
 
-def fetch_places(
+def fetch_context(
     app: App, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = (), typed: Sequence[str] = ()
-) -> FetchPlaces:
+) -> FetchContext:
     """Say where a fetch reads and writes, and whom it believes at this moment; `peers` are those the user named.
 
     `typed`: what he wrote on the command line; the hosts of the web addresses in it are named by him.
@@ -64,7 +64,7 @@ def fetch_places(
     publishers = app.trust.publishers(now=datetime.now(UTC), report=report)
     named = app.named_hosts | NamedHosts.of(typed)
     network = replace(network, named=named)
-    return FetchPlaces(
+    return FetchContext(
         home=app.home,
         sources=Sources(
             app.library,
@@ -99,7 +99,7 @@ def carry_out(
     )
     options = request.options()
     typed = (request.target, *options.web_seeds)
-    places = fetch_places(app, network, report, peers=options.peers, typed=typed)
+    places = fetch_context(app, network, report, peers=options.peers, typed=typed)
     if request.hub_cache is not None:
         places = replace(places, hub_cache=HubCache(Path(request.hub_cache)))
     if request.kind == "repair":

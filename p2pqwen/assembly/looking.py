@@ -14,8 +14,8 @@ from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.archive.adopt import Situation, contradictions, disks_of
 from p2pqwen.operations.archive.health import health_rows, watched_swarms
-from p2pqwen.operations.archive.probe import WatchedSwarm, Ways
-from p2pqwen.operations.control.doctor import Patient, RunningNode
+from p2pqwen.operations.archive.probe import Probes, WatchedSwarm
+from p2pqwen.operations.control.doctor import DoctorContext, RunningNode
 from p2pqwen.operations.control.status import Status, status
 from p2pqwen.operations.node.preferences import Choices
 from p2pqwen.operations.node.state import SnapshotState, node_status
@@ -59,10 +59,10 @@ def own_rows(app: App) -> list[SnapshotState]:
     return rows if running is not None else []
 
 
-def ways(app: App, *, dht: bool = True, trackers: bool = True, web_seeds: bool = True) -> Ways:
+def ways(app: App, *, dht: bool = True, trackers: bool = True, web_seeds: bool = True) -> Probes:
     """Say whom to ask about swarms, as the configuration and these switches allow."""
     network = app.config.network
-    return Ways(
+    return Probes(
         app.dht(enabled=dht),
         trackers=trackers and network.trackers,
         web_seeds=web_seeds and network.web_seeds != "never",
@@ -77,14 +77,14 @@ def home_status(app: App, store: StateStore, report: Report) -> Status:
     return status(app.library, app.home, store, asked, app.standings(store), report)
 
 
-def patient(app: App, report: Report) -> Patient:
+def doctor_context(app: App, report: Report) -> DoctorContext:
     """Gather what `doctor` looks at."""
     now = datetime.now(UTC)
     with app.state_store(report) as store:
         scrubs, choices = scrub_records(store), Choices(store)
         limits, moved = choices.limits(), choices.month(now.astimezone())
     access = app.dht()
-    return Patient(
+    return DoctorContext(
         home=app.home,
         library=app.library,
         node=running_node(app),

@@ -20,7 +20,7 @@ from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.upstream_store import UpstreamStore
-from p2pqwen.operations.archive.bulk_preserve import BulkOptions, BulkPlaces
+from p2pqwen.operations.archive.bulk_preserve import BulkContext, BulkOptions
 from p2pqwen.operations.archive.bulk_survey import wanted_repos
 from p2pqwen.operations.archive.health_watch import HealthWatch
 from p2pqwen.operations.archive.hub_watch import HubWatch, Schedule, throttle
@@ -31,14 +31,14 @@ from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.indexes.bundle_route import BundleRoute
 from p2pqwen.operations.indexes.own_index import last_published
 from p2pqwen.operations.node.bundle_seeds import BundleSeeds
-from p2pqwen.operations.node.followed import PublisherCare
 from p2pqwen.operations.node.jobs import FetchJobs
 from p2pqwen.operations.node.limits import lower_rate
 from p2pqwen.operations.node.preferences import Choices
+from p2pqwen.operations.node.publisher_sync import PublisherSync
 from p2pqwen.operations.node.seed import Publishers
 from p2pqwen.operations.node.service import Service
 from p2pqwen.operations.node.standing_watch import StandingWatch
-from p2pqwen.operations.node.supervisor import NodeKeeper
+from p2pqwen.operations.node.supervisor import Supervisor
 from p2pqwen.operations.verify.scrub import damage_found
 from p2pqwen.server.control import ControlServer
 from p2pqwen.server.metrics import exposition
@@ -67,7 +67,7 @@ def seeded_publishers(app: App, settings: SwarmSettings, report: Report) -> Publ
         found.network = replace(found.network, stopping=stopping)
         return found
 
-    care = PublisherCare(
+    sync = PublisherSync(
         trust=app.trust,
         own=own,
         bundles=app.bundles,
@@ -76,10 +76,10 @@ def seeded_publishers(app: App, settings: SwarmSettings, report: Report) -> Publ
         access=app.dht(enabled=settings.dht),
         report=report,
     )
-    return Publishers(BundleSeeds(app.bundles, ids, trackers=settings.trackers), care)
+    return Publishers(BundleSeeds(app.bundles, ids, trackers=settings.trackers), sync)
 
 
-def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report: Report) -> NodeKeeper:
+def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report: Report) -> Supervisor:
     """Build what keeps a seeding node in order."""
     network = app.config.network
 
@@ -95,13 +95,13 @@ def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report
         )
 
     jobs = FetchJobs(
-        lambda request, report, on_plan: fetching.carry_out(app, request, report, on_plan, allowed=keeper.allowed),
+        lambda request, report, on_plan: fetching.carry_out(app, request, report, on_plan, allowed=supervisor.allowed),
         store,
         report,
-        chosen=lambda one: keeper.choice_of(one),  # noqa: PLW0108 - the two know each other
-        repaired=lambda one: keeper.mended(one),  # noqa: PLW0108
+        chosen=lambda one: supervisor.choice_of(one),  # noqa: PLW0108 - the two know each other
+        repaired=lambda one: supervisor.mended(one),  # noqa: PLW0108
     )
-    keeper = NodeKeeper(
+    supervisor = Supervisor(
         library=app.library,
         choices=Choices(store),
         scrubber=app.scrubber(store, report),
@@ -112,13 +112,13 @@ def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report
         base_download=settings.download_limit,
         repair_request=repair_request,
     )
-    return keeper
+    return supervisor
 
 
-def hub_watch(app: App, keeper: NodeKeeper, store: StateStore, report: Report) -> HubWatch:
+def hub_watch(app: App, supervisor: Supervisor, store: StateStore, report: Report) -> HubWatch:
     """Build what preserves by a schedule, and asks the Hub what it still shows, while the node seeds."""
     config = app.config.watch
-    took = throttle(lambda: watch, lambda: lower_rate(config.rate, keeper.allowed.download))
+    took = throttle(lambda: watch, lambda: lower_rate(config.rate, supervisor.allowed.download))
     hub = HubClient(app.config.hub.endpoint, app.config.hub.token, named=app.config.named_hosts, took=took)
     limits = BulkLimits(
         include=config.include,
@@ -134,7 +134,7 @@ def hub_watch(app: App, keeper: NodeKeeper, store: StateStore, report: Report) -
     watch = HubWatch(
         Schedule(config.every if config.preserves else None, config.upstream_every),
         BulkOptions(limits, parallel=config.parallel),
-        BulkPlaces(
+        BulkContext(
             hub,
             app.hub_cache,
             app.library,
@@ -146,19 +146,19 @@ def hub_watch(app: App, keeper: NodeKeeper, store: StateStore, report: Report) -
         wanted=lambda: wanted_repos(config.watchlist, config.orgs, hub, report),
         tracked=lambda: tracked(app.library, app.keys, clock(), report),
         report=report,
-        held_back=lambda: "" if keeper.allowed.may_transfer else keeper.allowed.reason,
+        held_back=lambda: "" if supervisor.allowed.may_transfer else supervisor.allowed.reason,
     )
     return watch
 
 
 def health_watch(
-    app: App, keeper: NodeKeeper, store: StateStore, settings: SwarmSettings, report: Report
+    app: App, supervisor: Supervisor, store: StateStore, settings: SwarmSettings, report: Report
 ) -> HealthWatch:
     """Build what looks at swarms in the background of a seeding node."""
     return HealthWatch(
         swarms=partial(looking.swarms, app),
-        rows=lambda: keeper.on_node(keeper.look),
-        ready=lambda: not keeper.loading,
+        rows=lambda: supervisor.on_node(supervisor.look),
+        ready=lambda: not supervisor.loading,
         store=HealthStore(store),
         ways=looking.ways(app, dht=settings.dht, trackers=settings.trackers),
         clock=lambda: datetime.now(UTC),
@@ -167,13 +167,13 @@ def health_watch(
 
 
 def control(
-    app: App, keeper: NodeKeeper, store: StateStore, report: Report, *, metrics_on: tuple[str, int] | None
+    app: App, supervisor: Supervisor, store: StateStore, report: Report, *, metrics_on: tuple[str, int] | None
 ) -> ControlServer:
     """Build the control API of a seeding node."""
     return ControlServer(
         app.home.root,
-        node_calls(keeper, app.library, store, watch_every=watch_every(app)),
-        {"/metrics": lambda: exposition(families(keeper.figures_now()))},
+        node_calls(supervisor, app.library, store, watch_every=watch_every(app)),
+        {"/metrics": lambda: exposition(families(supervisor.figures_now()))},
         metrics_on=metrics_on,
         force_loopback=app.config.network.control == "loopback",
         report=report,

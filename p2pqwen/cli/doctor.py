@@ -35,7 +35,7 @@ def doctor(json_output: JsonFlag = False) -> None:
 
     with Output(as_json=json_output) as out:
         found = []
-        for finding in examine(looking.patient(open_app(), out.report)):
+        for finding in examine(looking.doctor_context(open_app(), out.report)):
             found.append(finding)
             if not json_output:
                 out.result({}, _lines(finding))

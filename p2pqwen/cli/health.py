@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from p2pqwen.app import App
     from p2pqwen.library.health_store import HealthStore
     from p2pqwen.operations.archive.health import HealthRow
-    from p2pqwen.operations.archive.probe import WatchedSwarm, Ways
+    from p2pqwen.operations.archive.probe import Probes, WatchedSwarm
 
 
 def register(app: typer.Typer) -> None:
@@ -87,7 +87,7 @@ def look_now(
     app: App,
     swarms: list[WatchedSwarm],
     known: HealthStore,
-    ways: Ways,
+    ways: Probes,
     out: Output,
     *,
     seconds: float,

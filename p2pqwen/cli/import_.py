@@ -13,7 +13,7 @@ from p2pqwen.cli.output import Output, fail, fail_for
 from p2pqwen.containment import each
 from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.events import Happened, Notice, Progress
-from p2pqwen.values.counted import counted
+from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
     from p2pqwen.events import Report
@@ -58,7 +58,7 @@ def import_models(
     A snapshot only partly there is begun; `p2pqwen fetch` brings the rest and leaves the place it came from alone.
     """
     from p2pqwen.app import open_app
-    from p2pqwen.operations.fetch.import_folder import ImportPlaces
+    from p2pqwen.operations.fetch.import_folder import ImportContext
     from p2pqwen.operations.fetch.import_folder import import_models as run
     from p2pqwen.operations.verify.standings import standing_fields
 
@@ -66,7 +66,7 @@ def import_models(
         app = open_app()
         publishers = app.trust.publishers(now=datetime.now(UTC), report=out.report)
         named, voices = tuple(torrent or ()), app.vouchers.voices(out.report)
-        places = ImportPlaces(app.library, app.hub_cache, publishers, named, hard_links=hard_links, voices=voices)
+        places = ImportContext(app.library, app.hub_cache, publishers, named, hard_links=hard_links, voices=voices)
         done = run(tuple(folders or ()), hub_cache=hf_cache, places=places, report=out.report)
         with app.state_store(out.report) as store:
             stood = app.standings(store).of((one.held for one in done.imported), out.report)
@@ -146,15 +146,15 @@ def _scrub_lines(done: list[Scrubbed], away: int) -> list[str]:
     lines = []
     for one in done:
         verdict = f"{len(one.damage)} bad" if one.damage else "every file is right"
-        lines.append(f"{one.id}: {verdict}; {counted(one.files, 'file')}, {format_size(one.bytes)} read")
+        lines.append(f"{one.id}: {verdict}; {plural(one.files, 'file')}, {format_size(one.bytes)} read")
         lines += [
-            f"  bad  {bad.path}: {counted(len(bad.pieces), 'piece')}; {bad.expected}, got {bad.got}"
+            f"  bad  {bad.path}: {plural(len(bad.pieces), 'piece')}; {bad.expected}, got {bad.got}"
             for bad in one.damage
         ]
         if one.damage:
             lines.append(f"  `p2pqwen verify {one.id} --repair` fetches what is bad")
     if away:
-        return [*lines, f"{counted(away, 'snapshot')} could not be read: the disk is not here"]
+        return [*lines, f"{plural(away, 'snapshot')} could not be read: the disk is not here"]
     return lines or ["nothing is due; --all reads everything now"]
 
 

@@ -15,7 +15,7 @@ from p2pqwen.cli.output import Output, fail
 from p2pqwen.cli.passphrase import known_passphrase
 from p2pqwen.cli.publish import YesFlag
 from p2pqwen.cli.skipped import NAMED_SKIPPED, skipped_fields, skipped_lines
-from p2pqwen.values.counted import counted
+from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
@@ -200,7 +200,7 @@ def entry_lines(entry: Entry, listed: ListedStanding) -> list[str]:
     """Return the words for one entry, and for what this home knows of it."""
     from p2pqwen.values.byte_size import format_size
 
-    content = f"{counted(entry.files, 'file')}, {format_size(entry.size)}, licence {entry.license or 'unknown'}"
+    content = f"{plural(entry.files, 'file')}, {format_size(entry.size)}, licence {entry.license or 'unknown'}"
     return [
         str(entry.id),
         f"  {content}, upstream {entry.upstream}",
@@ -293,7 +293,7 @@ def _checked_lines(checked: Checked, file: Path, home: Path, *, most: int | None
         f"{file}: valid",
         f"publisher  {accepted.publisher}",
         f"name       {accepted.root.name}",
-        f"index      {accepted.position} under root {accepted.root.version}, {counted(count, 'snapshot')}",
+        f"index      {accepted.position} under root {accepted.root.version}, {plural(count, 'snapshot')}",
         f"signed by  {signers} {age(accepted.age_days)}",
     ]
     lines += [f"ignored    {problem}" for problem in accepted.signers.ignored]

@@ -13,8 +13,8 @@ from typer.exceptions import TyperException
 from p2pqwen import __version__, errors
 from p2pqwen.cli import exit_codes
 from p2pqwen.cli.output import give_up_stdout, prepare_streams, print_error, print_interrupted, unwritten
+from p2pqwen.cli.usage_error import asks_for_help, usage_error
 from p2pqwen.cli.utf8 import names_are_utf8, start_again
-from p2pqwen.cli.wrong_call import asks_for_help, wrong_call
 
 app = typer.Typer(
     name="p2pqwen",
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asks_for_help(error):
             typer.echo(error.format_message(), err=True)
         else:
-            print_error(wrong_call(error), code=code, as_json=as_json)
+            print_error(usage_error(error), code=code, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         code = exit_codes.INTERRUPTED
     except BrokenPipeError:

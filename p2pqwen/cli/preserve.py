@@ -11,7 +11,7 @@ import typer
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.errors import FormatError, UsageError
-from p2pqwen.values.counted import counted
+from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
@@ -230,7 +230,7 @@ def _lines(done: Preserved, judgement: Judgement | None) -> list[str]:
     metainfo = done.metainfo
     return [
         f"{'already preserved' if done.unchanged else 'preserved'} {done.held.id}",
-        f"  content     {counted(len(metainfo.layout.files), 'file')}, {format_size(metainfo.layout.total_size)}",
+        f"  content     {plural(len(metainfo.layout.files), 'file')}, {format_size(metainfo.layout.total_size)}",
         f"  provenance  {done.provenance}",
         *([] if judgement is None else [f"  standing    {judgement.words}"]),
         f"  licence     {done.manifest.license or 'none named'} (redistribution: {done.redistribution})",

@@ -58,14 +58,14 @@ class ManyOptions:
 def preserve_many(app: App, out: Output, options: ManyOptions) -> None:
     """Carry it out and print it; ends with the exit code of what failed, if anything did."""
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.archive.bulk_preserve import BulkPlaces, bulk_preserve
+    from p2pqwen.operations.archive.bulk_preserve import BulkContext, bulk_preserve
     from p2pqwen.operations.verify.scrub import damage_found
     from p2pqwen.stewardship.bulk_plan import Action
 
     chosen = _bulk_options(options)
     wanted = _wanted(app, options)
     with app.state_store(out.report) as store:
-        places = BulkPlaces(
+        places = BulkContext(
             app.hub,
             app.hub_cache,
             app.library,

@@ -13,7 +13,7 @@ import typer
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.cli.passphrase import known_passphrase
-from p2pqwen.values.counted import counted
+from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
@@ -175,7 +175,7 @@ def published_lines(done: Published) -> list[str]:
     accepted = done.accepted
     count = len(accepted.document.entries)
     lines = [
-        f"index      {accepted.position} with {counted(count, 'snapshot')}: {done.index}",
+        f"index      {accepted.position} with {plural(count, 'snapshot')}: {done.index}",
         f"publisher  {accepted.publisher}",
         f"signed by  {', '.join(accepted.signer_labels)} ({accepted.signers.threshold} needed)",
     ]

@@ -62,7 +62,7 @@ def seed(
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import serving
-    from p2pqwen.operations.node.seed import Helpers
+    from p2pqwen.operations.node.seed import Services
     from p2pqwen.operations.node.seed import seed as seed_library
     from p2pqwen.swarm.endpoint import Endpoint
 
@@ -74,22 +74,22 @@ def seed(
         settings = swarm_settings(app, listen=endpoint, off=off, upload_limit=upload_limit)
         with _log(app, out) as log, app.state_store(out.report) as store:
             report = _into(log, out)
-            keeper = serving.make_supervisor(app, store, settings, report)
-            watch = serving.hub_watch(app, keeper, store, report)
-            health = serving.health_watch(app, keeper, store, settings, report)
+            supervisor = serving.make_supervisor(app, store, settings, report)
+            watch = serving.hub_watch(app, supervisor, store, report)
+            health = serving.health_watch(app, supervisor, store, settings, report)
             publishers = serving.seeded_publishers(app, settings, report)
-            control = serving.control(app, keeper, store, report, metrics_on=_metrics_on(metrics))
+            control = serving.control(app, supervisor, store, report, metrics_on=_metrics_on(metrics))
             seed_library(
                 app.library,
                 app.home,
                 settings,
                 web=_web_seed(http, settings.upload_limit),
-                helpers=Helpers(keeper, publishers),
-                control=_together(keeper.watch, control, watch, health),
+                services=Services(supervisor, publishers),
+                control=_together(supervisor.watch, control, watch, health),
                 report=report,
                 stopping=stop.is_set,
             )
-    if keeper.busy or publishers.care.busy or watch.busy or health.busy or keeper.watch.busy:
+    if supervisor.busy or publishers.sync.busy or watch.busy or health.busy or supervisor.watch.busy:
         leave_at_once(exit_codes.DONE)
 
 

@@ -16,7 +16,7 @@ from p2pqwen.hidden import covered
 from p2pqwen.operations.control.status import Status
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.values.byte_size import format_rate, format_size
-from p2pqwen.values.counted import counted
+from p2pqwen.values.plural import plural
 from p2pqwen.values.printable_text import printable
 from p2pqwen.values.utc_time import parse_time
 
@@ -53,7 +53,7 @@ def plain_lines(found: Status, more: Mapping[str, str]) -> Iterable[str]:
         parts = [
             f"{row.id}  {_state(row)}",
             row.standing,
-            counted(row.peers, "peer"),
+            plural(row.peers, "peer"),
             f"up {format_rate(row.upload_rate)}",
             f"down {format_rate(row.download_rate)}" if row.download_rate else "",
             f"ratio {row.ratio:.2f}",
@@ -70,8 +70,8 @@ def summary(found: Status) -> str:
     held = sum(row.size for row in rows)
     up, down = sum(row.upload_rate for row in rows), sum(row.download_rate for row in rows)
     parts = [
-        f"{counted(len(rows), 'snapshot')}, {format_size(held)}",
-        counted(sum(row.peers for row in rows), "peer"),
+        f"{plural(len(rows), 'snapshot')}, {format_size(held)}",
+        plural(sum(row.peers for row in rows), "peer"),
         f"up {format_rate(up)}, down {format_rate(down)}",
     ]
     limits = found.limits
@@ -133,7 +133,7 @@ def _cells(row: SnapshotState, *, down: bool, narrow: bool, now: datetime) -> li
         Text(format_size(row.size) if row.size else ""),
         Text(_state(row)),
         Text(row.standing, "yellow" if row.standing == "unvouched" else ""),
-        Text(f"{row.peers}" if narrow or not row.seeds else f"{row.peers} ({counted(row.seeds, 'seed')})"),
+        Text(f"{row.peers}" if narrow or not row.seeds else f"{row.peers} ({plural(row.seeds, 'seed')})"),
         *(Text(format_rate(rate) if rate else "·") for rate in rates),
         Text(health, _COLOURS.get(row.health, "")),
         *([] if narrow else [Text(f"{row.ratio:.2f}")]),

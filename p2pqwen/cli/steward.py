@@ -17,7 +17,7 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail_for
 from p2pqwen.errors import NotFoundError, P2pqwenError, UsageError
 from p2pqwen.values.byte_size import format_size, parse_size
-from p2pqwen.values.counted import counted
+from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from p2pqwen.operations.archive.health import HealthRow
     from p2pqwen.operations.archive.rebalance import Exchanged
     from p2pqwen.operations.fetch.request import FetchRequest
-    from p2pqwen.operations.node.batch import Brought
+    from p2pqwen.operations.node.fetch_batch import Brought
     from p2pqwen.server.client import ControlClient
     from p2pqwen.stewardship.allocation import Decision
     from p2pqwen.stewardship.rebalance import Rebalance
@@ -180,7 +180,7 @@ def rebalance(
                 _ask(plan, out, yes=yes)
                 done = carry_out(
                     plan.exchanges,
-                    _Hands(app, store, network, out),
+                    _Executor(app, store, network, out),
                     node=now_is.node,
                     pinned=lambda: looking.pinned(store),
                     clock=lambda: datetime.now(UTC),
@@ -193,7 +193,7 @@ def rebalance(
 
 
 @dataclass(slots=True)
-class _Hands:
+class _Executor:
     """Carries a rebalance out by the running app, or in this process."""
 
     app: App
@@ -246,14 +246,14 @@ def _look(
 
 def _bring(app: App, network: Network, snapshots: Sequence[SnapshotId], out: Output) -> list[Brought]:
     from p2pqwen.assembly import fetching
-    from p2pqwen.operations.node.batch import bring_by_node, bring_here
+    from p2pqwen.operations.node.fetch_batch import bring_by_node, fetch_batch_here
 
     def request(snapshot: SnapshotId) -> FetchRequest:
         return network.request(app, snapshot)
 
     running: ControlClient | None = app.running() if snapshots else None
     if running is None:
-        return bring_here(snapshots, request, partial(fetching.fetch_here, app), out.report)
+        return fetch_batch_here(snapshots, request, partial(fetching.fetch_here, app), out.report)
     try:
         return bring_by_node(snapshots, request, running, out.report)
     except KeyboardInterrupt:
@@ -266,11 +266,11 @@ def _ask(plan: Rebalance, out: Output, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(
-            f"nobody to ask whether to give up {counted(len(plan.give), 'snapshot')}", hint="say --yes, or --dry-run"
+            f"nobody to ask whether to give up {plural(len(plan.give), 'snapshot')}", hint="say --yes, or --dry-run"
         )
     for line in _plan_lines(plan):
         out.note(line)
-    if not out.confirm(f"Give up {counted(len(plan.give), 'snapshot')} for {len(plan.take)}?"):
+    if not out.confirm(f"Give up {plural(len(plan.give), 'snapshot')} for {len(plan.take)}?"):
         raise P2pqwenError("nothing was changed: it was not confirmed")
 
 

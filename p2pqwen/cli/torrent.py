@@ -9,7 +9,7 @@ import typer
 
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
-from p2pqwen.values.counted import counted
+from p2pqwen.values.plural import plural
 
 
 def register(app: typer.Typer) -> None:
@@ -74,7 +74,7 @@ def show(
                 f"snapshot     {manifest.snapshot if manifest else 'unknown: no manifest inside'}",
                 f"infohash v1  {metainfo.infohash.v1}",
                 f"infohash v2  {metainfo.infohash.v2}",
-                f"content      {counted(len(metainfo.layout.files), 'file')}, {size}",
+                f"content      {plural(len(metainfo.layout.files), 'file')}, {size}",
                 f"pieces       of {metainfo.piece_length // 1024} KiB",
                 f"provenance   {provenance}",
                 f"standing     {Standing.UNVOUCHED if judgement is None else judgement.words}",

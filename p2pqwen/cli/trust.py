@@ -13,7 +13,7 @@ from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.cli.skipped import skipped_fields, skipped_lines
-from p2pqwen.values.counted import counted
+from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
@@ -192,7 +192,7 @@ def trusted_lines(one: TrustedPublisher) -> list[str]:
     lines = [f"publisher  {one.publisher}", f"name       {one.name or 'unknown until its index is read'}"]
     if one.accepted is not None:
         lines.append(
-            f"index      {one.accepted.position}, {counted(len(one.accepted.document.entries), 'snapshot')}, "
+            f"index      {one.accepted.position}, {plural(len(one.accepted.document.entries), 'snapshot')}, "
             f"signed by {', '.join(one.accepted.signer_labels)} {age(one.accepted.age_days)}"
         )
     lines += skipped_lines(one.document)

@@ -10,7 +10,7 @@ import typer
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
 from p2pqwen.errors import UsageError, VerificationError
-from p2pqwen.values.counted import counted
+from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
@@ -129,7 +129,7 @@ def _repair(
         out.note(f"bad: {bad.path}: expected {bad.expected}, got {bad.got}")
     network = swarm_settings(app, listen=None, off=(False, False, False, False), upload_limit=None)
     options = FetchOptions(peers=tuple(map(Endpoint.parse, peers)), timeout=timeout)
-    done = repair(held, options, fetching.fetch_places(app, network, out.report), out.report)
+    done = repair(held, options, fetching.fetch_context(app, network, out.report), out.report)
     with app.state_store(out.report) as store:
         app.scrubber(store, out.report).mended(held.id)
     return {
@@ -166,13 +166,13 @@ def _lines(
 
     lines = [f"{target}: {'every file is right' if found.ok else f'{len(found.bad)} bad'}"]
     lines += [f"  bad  {bad.path}: expected {bad.expected}, got {bad.got}" for bad in found.bad]
-    lines.append(f"  {counted(found.files, 'file')}, {format_size(found.bytes)} read, provenance {found.provenance}")
+    lines.append(f"  {plural(found.files, 'file')}, {format_size(found.bytes)} read, provenance {found.provenance}")
     words = found.standing if found.judgement is None else found.judgement.words
     lines.append(f"  standing {words}{' (you trusted it unverified)' if lifted else ''}")
     lines += [f"  signed by {signer.label} ({signer.state}, key {str(signer.keyid)[:16]}…)" for signer in found.signers]
     if repaired is not None:
         size = format_size(repaired["bytes_from_peers"] + repaired["bytes_from_web_seeds"])
-        lines.append(f"  repaired {counted(len(repaired['files']), 'file')} with {size}")
+        lines.append(f"  repaired {plural(len(repaired['files']), 'file')} with {size}")
     if not found.signers:
         lines.append("  not signed by anybody")
     lines += [f"  not part of the snapshot: {name}" for name in found.extra[:10]]

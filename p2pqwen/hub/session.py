@@ -15,7 +15,7 @@ import httpx2
 from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils._http import hf_request_event_hook
 
-from p2pqwen.hub.pace import Pace
+from p2pqwen.hub.quota import Pace
 from p2pqwen.net.httpx_guard import guarded_client
 from p2pqwen.tls_error import check_authorities
 from p2pqwen.values.host import Host

@@ -40,17 +40,17 @@ from typing import Generic, TypeVar
 
 from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.library import durable
+from p2pqwen.library.checksummed import seal, unseal
 from p2pqwen.library.folders import AwayError, AwaySnapshot, LibraryFolder, LibraryFolders
 from p2pqwen.library.home import Home
-from p2pqwen.library.sealed import seal, unseal
 from p2pqwen.library.space import RESERVE, allocated
 from p2pqwen.library.verified import Verified, VerifiedFiles
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.values import json_fields
-from p2pqwen.values.counted import counted
 from p2pqwen.values.digest import CommitId, Sha256
+from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import file_stem
@@ -219,7 +219,7 @@ class Library:
             raise NotFoundError(f"no snapshot of {wanted} in the library", hint="see `p2pqwen list`")
         if len(held) > 1:
             raise P2pqwenError(
-                f"the library holds {counted(len(held), 'snapshot')} of {repo}",
+                f"the library holds {plural(len(held), 'snapshot')} of {repo}",
                 hint="name one: " + ", ".join(str(one) for one in sorted(held)),
             )
         return next(iter(held.values()))

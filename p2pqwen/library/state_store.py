@@ -28,11 +28,11 @@ from typing import Any, NoReturn, Self
 
 from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.library.checksummed import seal as seal_document
+from p2pqwen.library.checksummed import unseal
 from p2pqwen.library.durable import SharedLock, disk_errors, lock, open_private, read, rename, write
-from p2pqwen.library.sealed import seal as seal_document
-from p2pqwen.library.sealed import unseal
 from p2pqwen.values import json_fields
-from p2pqwen.values.counted import counted
+from p2pqwen.values.plural import plural
 
 MAX_DOCUMENT = 16 << 20
 _BUSY_SECONDS = 10.0
@@ -177,7 +177,7 @@ class StateStore:
             Notice(
                 "warning",
                 f"{self._path} is new, but there was one before; limits, this month's transfers and the choices (pins, "
-                f"pauses) for {counted(chosen, 'snapshot')} are back from {self._kept.name}; other counters begin anew",
+                f"pauses) for {plural(chosen, 'snapshot')} are back from {self._kept.name}; other counters begin anew",
             )
         )
 

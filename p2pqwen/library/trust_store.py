@@ -27,8 +27,8 @@ from p2pqwen.index.acceptance import Accepted, Position, Seen, TrustedState, acc
 from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE, IndexDocument, encode_file, parse_file
 from p2pqwen.index.root import Root
 from p2pqwen.library import durable
+from p2pqwen.library.checksummed import seal, unseal
 from p2pqwen.library.home import Home
-from p2pqwen.library.sealed import seal, unseal
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2pqwen.manifest.hazards import likely_pointers, pickle_files
-from p2pqwen.manifest.licence import Redistribution, redistribution
+from p2pqwen.manifest.license import Redistribution, redistribution
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 

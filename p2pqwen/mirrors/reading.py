@@ -29,7 +29,7 @@ _WHOLE = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long a mirror may take, in seconds, and how slow it may be, in bytes a second after the first `answer`."""
 
     answer: float = 10.0
@@ -37,7 +37,7 @@ class Patience:
     slowest: int = 32 * 1024
 
 
-PATIENCE = Patience()
+TIMEOUTS = Timeouts()
 
 
 Allow = Callable[[int], bool]
@@ -49,7 +49,7 @@ def always(_bytes: int) -> bool:
 
 
 async def read(
-    location: str, *, max_bytes: int, named: NamedHosts, patience: Patience = PATIENCE, allow: Allow = always
+    location: str, *, max_bytes: int, named: NamedHosts, timeouts: Timeouts = TIMEOUTS, allow: Allow = always
 ) -> bytes:
     """Return a file's bytes from a path or URL.
 
@@ -62,17 +62,17 @@ async def read(
     if not is_web(location):
         return await asyncio.to_thread(_read_file, Path(location), max_bytes)
     try:
-        async with asyncio.timeout(patience.total):
-            return await _read_web(_url(location), max_bytes, Guard(named), patience, allow)
+        async with asyncio.timeout(timeouts.total):
+            return await _read_web(_url(location), max_bytes, Guard(named), timeouts, allow)
     except TimeoutError as error:
-        raise NetworkError(f"{location} is too slow", expected=f"an answer within {patience.total:.0f} s") from error
+        raise NetworkError(f"{location} is too slow", expected=f"an answer within {timeouts.total:.0f} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise NetworkError(f"cannot reach {location}", got=_reason(error)) from error
 
 
-def read_now(location: str, *, max_bytes: int, named: NamedHosts, patience: Patience = PATIENCE) -> bytes:
+def read_now(location: str, *, max_bytes: int, named: NamedHosts, timeouts: Timeouts = TIMEOUTS) -> bytes:
     """Do what `read` does, for callers without an event loop."""
-    return asyncio.run(read(location, max_bytes=max_bytes, named=named, patience=patience))
+    return asyncio.run(read(location, max_bytes=max_bytes, named=named, timeouts=timeouts))
 
 
 def _read_file(path: Path, max_bytes: int) -> bytes:
@@ -95,19 +95,19 @@ def _url(location: str) -> URL:
     return URL(location, encoded=_WHOLE.fullmatch(location) is not None)
 
 
-async def _read_web(url: URL, max_bytes: int, guard: Guard, patience: Patience, allow: Allow) -> bytes:
+async def _read_web(url: URL, max_bytes: int, guard: Guard, timeouts: Timeouts, allow: Allow) -> bytes:
     async with WebSession(
-        guard, connect_timeout=patience.answer, read_timeout=patience.answer, keep_alive=False
+        guard, connect_timeout=timeouts.answer, read_timeout=timeouts.answer, keep_alive=False
     ) as session:
         for _ in range(MAX_REDIRECTS + 1):
             async with await session.get(url) as response:
                 if response.status not in _REDIRECTS:
-                    return await _body(response, max_bytes, patience, allow)
+                    return await _body(response, max_bytes, timeouts, allow)
                 url = url.join(URL(response.headers.get("Location", "")))
     raise NetworkError(f"{url} redirects too often", expected=f"at most {MAX_REDIRECTS} times")
 
 
-async def _body(response: aiohttp.ClientResponse, max_bytes: int, patience: Patience, allow: Allow) -> bytes:
+async def _body(response: aiohttp.ClientResponse, max_bytes: int, timeouts: Timeouts, allow: Allow) -> bytes:
     if response.status in {404, 410}:
         raise NotFoundError(f"no file {response.url}", got=f"HTTP {response.status}")
     if response.status != 200:
@@ -126,8 +126,8 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int, patience: Pati
         if not allow(len(chunk)):
             raise NetworkError(f"{response.url} gives more than there is room for beside others")
         elapsed = clock() - started
-        if elapsed > patience.answer and len(body) < patience.slowest * (elapsed - patience.answer):
-            raise NetworkError(f"{response.url} is too slow", expected=f"at least {patience.slowest} bytes a second")
+        if elapsed > timeouts.answer and len(body) < timeouts.slowest * (elapsed - timeouts.answer):
+            raise NetworkError(f"{response.url} is too slow", expected=f"at least {timeouts.slowest} bytes a second")
     return bytes(body)
 
 

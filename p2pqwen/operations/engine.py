@@ -20,8 +20,8 @@ from p2pqwen.swarm.resume_data import Resume
 from p2pqwen.swarm.writable import WritableFiles
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.webseed.account import Account, Outlook
 from p2pqwen.webseed.offered_file import Offer
+from p2pqwen.webseed.source_stats import Account, Outlook
 
 
 class Clock(Protocol):

@@ -29,7 +29,7 @@ _MAX_PENDING = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class KrpcPatience:
+class KrpcTimeouts:
     """Seconds to wait for each try at a query."""
 
     tries: tuple[float, ...] = (1.2, 2.5)
@@ -47,11 +47,11 @@ class KrpcClient:
     """An asynchronous context manager; its sockets are its own."""
 
     def __init__(
-        self, *, patience: KrpcPatience = KrpcPatience(), rate: float = QUERIES_PER_SECOND, burst: int = BURST
+        self, *, timeouts: KrpcTimeouts = KrpcTimeouts(), rate: float = QUERIES_PER_SECOND, burst: int = BURST
     ) -> None:
         self.id = secrets.token_bytes(ID_SIZE)
         self.queries = 0
-        self._patience = patience
+        self._timeouts = timeouts
         self._limiter = RateLimiter(rate, now=time.monotonic(), burst=burst / rate)
         self._transports: dict[int, asyncio.DatagramTransport] = {}
         self._pending: dict[tuple[bytes, Endpoint], asyncio.Future[Reply | Fault]] = {}
@@ -80,7 +80,7 @@ class KrpcClient:
             raise NetworkError(f"this machine has no IPv{address.version}, so it cannot ask {node}")
         if len(self._pending) >= _MAX_PENDING:
             raise NetworkError("too many DHT queries are waiting")
-        for seconds in self._patience.tries:
+        for seconds in self._timeouts.tries:
             await self._wait_for_turn()
             with contextlib.suppress(TimeoutError):
                 return await self._try(transport, node, method, arguments, seconds)

@@ -27,7 +27,7 @@ _BLIND = 3
 _LEAST = 0.7
 
 
-class TrialOverError(Exception):
+class TryOverError(Exception):
     """The try ends here. `bad`: the peer on trial sent wrong bytes; `cause`: the error that stopped the torrent."""
 
     def __init__(self, *, bad: bool, cause: Exception | None = None) -> None:
@@ -36,7 +36,7 @@ class TrialOverError(Exception):
 
 
 @dataclass(slots=True)
-class Trials:
+class PeerIsolation:
     """Whose turn it is. `only` None: everybody may be asked who is not `banned` (addresses).
 
     A try without a block for `patience` seconds is over: all trials together take no more than half of `timeout`, after
@@ -70,7 +70,7 @@ class Trials:
             return failed and (idle or self.singly)
         return idle or failed or (pieces >= ENOUGH and not self.singly)
 
-    def next(self, over: TrialOverError, peers: Iterable[Endpoint], *, gained: bool) -> None:
+    def next(self, over: TryOverError, peers: Iterable[Endpoint], *, gained: bool) -> None:
         """Go on after a try; `peers` are those known by now, and `gained` tells whether it brought a good piece.
 
         Raises what stopped the torrent where nobody is left who could be to blame for it.

@@ -23,8 +23,8 @@ from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.swarm import alerts, dht_state, params
 from p2pqwen.swarm.address_filter import address_filter
-from p2pqwen.swarm.deaf import stop_listening
 from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.outgoing_only import stop_listening
 from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.resume_data import Resume

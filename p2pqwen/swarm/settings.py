@@ -18,7 +18,7 @@ from p2pqwen import __version__
 from p2pqwen.swarm.bootstrap import DHT_BOOTSTRAP
 from p2pqwen.swarm.endpoint import Endpoint, is_loopback, is_private
 from p2pqwen.swarm.open_files import OpenFiles, share_out
-from p2pqwen.swarm.strangers import leads_inside
+from p2pqwen.swarm.untrusted_links import leads_inside
 from p2pqwen.torrent.info import MAX_INFO_BYTES
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 

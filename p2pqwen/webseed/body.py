@@ -7,10 +7,10 @@ from collections.abc import Callable
 import aiohttp
 
 from p2pqwen.values.byte_size import format_rate
-from p2pqwen.webseed.account import Account
 from p2pqwen.webseed.fault import Kind, UpstreamError
 from p2pqwen.webseed.http_answer import Part, Wanted
-from p2pqwen.webseed.patience import Patience
+from p2pqwen.webseed.source_stats import Account
+from p2pqwen.webseed.timeouts import Timeouts
 
 
 class Body:
@@ -21,7 +21,7 @@ class Body:
         response: aiohttp.ClientResponse,
         part: Part,
         wanted: Wanted,
-        patience: Patience,
+        timeouts: Timeouts,
         account: Account,
         clock: Callable[[], float],
     ) -> None:
@@ -29,7 +29,7 @@ class Body:
         self._response = response
         self._skip = wanted.start - part.start
         self._end = min(part.stop, wanted.stop)
-        self._patience = patience
+        self._timeouts = timeouts
         self._account = account
         self._clock = clock
         self._rest = memoryview(b"")
@@ -60,7 +60,7 @@ class Body:
             try:
                 chunk = memoryview((await self._response.content.readchunk())[0])  # `readany` would join, and so copy
             except (aiohttp.ServerTimeoutError, TimeoutError) as error:
-                raise UpstreamError(Kind.SILENT, f"no byte in {self._patience.silence:g} s") from error
+                raise UpstreamError(Kind.SILENT, f"no byte in {self._timeouts.silence:g} s") from error
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise UpstreamError(Kind.BROKEN, f"broke off after byte {self.position}") from error
             if not chunk:
@@ -76,9 +76,9 @@ class Body:
         self._account.bytes_received += count
         self._window_bytes += count
         self._waited += seconds
-        if self._waited < self._patience.slow_window:
+        if self._waited < self._timeouts.slow_window:
             return
         rate = self._window_bytes / self._waited
         self._waited, self._window_bytes = 0.0, 0
-        if rate < self._patience.slow_rate:
+        if rate < self._timeouts.slow_rate:
             raise UpstreamError(Kind.SILENT, f"only {format_rate(rate)}")

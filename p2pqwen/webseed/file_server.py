@@ -28,7 +28,7 @@ from p2pqwen.errors import P2pqwenError
 from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.snapshot_place import library_parts
-from p2pqwen.webseed.doorkeeper import Doorkeeper
+from p2pqwen.webseed.connection_limiter import ConnectionLimiter
 from p2pqwen.webseed.fair_share import FairRule
 from p2pqwen.webseed.loop_thread import LoopThread
 from p2pqwen.webseed.offered_file import Offer
@@ -129,7 +129,7 @@ class FileServer:
     async def _start(self) -> None:
         limits = self._limits
         self._places = Places(limits.transfers, limits.fair)
-        self._server = Doorkeeper(
+        self._server = ConnectionLimiter(
             self._handle,
             connections=limits.connections,
             per_address=limits.per_address,

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator
 from p2pqwen.webseed.body import Body
 from p2pqwen.webseed.buffers import Buffer
 from p2pqwen.webseed.fault import UpstreamError
-from p2pqwen.webseed.supply import Supply, UnavailableError
+from p2pqwen.webseed.piece_source import Supply, UnavailableError
 from p2pqwen.webseed.upstream import Upstream
 
 

@@ -20,8 +20,8 @@ from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.fault import Kind, UpstreamError
-from p2pqwen.webseed.patience import Patience
 from p2pqwen.webseed.piece_check import PieceCheck
+from p2pqwen.webseed.timeouts import Timeouts
 from p2pqwen.webseed.upstream import HubAccess, RemoteFile, Upstream
 
 MORE_PIECES = 1
@@ -121,7 +121,7 @@ def check_bases(
     *,
     hub: HubAccess | None = None,
     named: NamedHosts = NONE_NAMED,
-    patience: Patience | None = None,
+    timeouts: Timeouts | None = None,
     more_pieces: int = MORE_PIECES,
     files: Collection[int] | None = None,
     on_file: OnFile | None = None,
@@ -136,7 +136,7 @@ def check_bases(
     numbers = range(len(metainfo.files)) if files is None else sorted(files)
 
     def upstream(base: Base) -> Upstream:
-        return Upstream(base, hub=hub, named=named, patience=patience)
+        return Upstream(base, hub=hub, named=named, timeouts=timeouts)
 
     async def run() -> tuple[BaseProbe, ...]:
         return tuple([await _probe(metainfo, numbers, base, upstream(base), more_pieces, on_file) for base in bases])

@@ -28,15 +28,15 @@ from p2pqwen.events import Notice
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
-from p2pqwen.webseed.account import Account, Outlook
 from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.buffers import MEMORY_LIMIT, BufferPool
 from p2pqwen.webseed.fault_log import fault_log
 from p2pqwen.webseed.loop_thread import LoopThread
-from p2pqwen.webseed.patience import Patience
 from p2pqwen.webseed.piece_check import PieceCheck
 from p2pqwen.webseed.piece_run import pieces
-from p2pqwen.webseed.supply import Supply, UnavailableError
+from p2pqwen.webseed.piece_source import Supply, UnavailableError
+from p2pqwen.webseed.source_stats import Account, Outlook
+from p2pqwen.webseed.timeouts import Timeouts
 from p2pqwen.webseed.upstream import HubAccess, RemoteFile, Upstream
 
 HOST = "127.0.0.1"
@@ -110,13 +110,13 @@ class Relay:
         *,
         hub: HubAccess | None = None,
         named: NamedHosts = NONE_NAMED,
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
         lanes: int = LANES,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         self.lanes = lanes
         self._hub, self._named = hub, named
-        self._patience = patience or Patience()
+        self._timeouts = timeouts or Timeouts()
         self._pool = BufferPool(memory_limit)
         self._token = secrets.token_urlsafe(24)
         self._torrents: dict[str, RelayedTorrent] = {}
@@ -177,10 +177,10 @@ class Relay:
         supply = Supply(
             [RemoteFile(file.path, file.size) for file in metainfo.files],
             PieceCheck(metainfo.parsed_info),
-            [Upstream(base, hub=self._hub, named=self._named, patience=self._patience) for base in bases],
+            [Upstream(base, hub=self._hub, named=self._named, timeouts=self._timeouts) for base in bases],
             pool=self._pool,
             executor=self._executor,
-            patience=self._patience,
+            timeouts=self._timeouts,
         )
         torrent = RelayedTorrent(self, secrets.token_urlsafe(6), metainfo, supply)
         self._torrents[torrent.key] = torrent

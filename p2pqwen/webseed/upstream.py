@@ -30,12 +30,12 @@ from p2pqwen.tls_error import tls_words
 from p2pqwen.values.named_hosts import NONE_NAMED, Guard, NamedHosts, RefusedAddressError
 from p2pqwen.values.rate_limit import quota_pause
 from p2pqwen.values.repo_path import RepoPath
-from p2pqwen.webseed.account import Account
 from p2pqwen.webseed.bases import Base, Origin
 from p2pqwen.webseed.body import Body
 from p2pqwen.webseed.fault import Backoff, Kind, UpstreamError
 from p2pqwen.webseed.http_answer import REDIRECTS, Wanted, read_answer
-from p2pqwen.webseed.patience import Patience
+from p2pqwen.webseed.source_stats import Account
+from p2pqwen.webseed.timeouts import Timeouts
 from p2pqwen.webseed.url_expiry import lifetime
 
 MAX_REDIRECTS = 8
@@ -85,12 +85,12 @@ class Upstream:
         *,
         hub: HubAccess | None = None,
         named: NamedHosts = NONE_NAMED,
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.base = base
         self.account = Account(str(base), base.origin.value)
-        self._patience = patience or Patience()
+        self._timeouts = timeouts or Timeouts()
         self._clock = clock
         self._hub = hub
         origin = _origin(base.expanded)
@@ -110,7 +110,7 @@ class Upstream:
 
     def backoff(self, file: RemoteFile) -> Backoff:
         """Return how this file stands here."""
-        return self._files.setdefault(file.path, Backoff(self._patience.pace))
+        return self._files.setdefault(file.path, Backoff(self._timeouts.pace))
 
     def ready_at(self, file: RemoteFile) -> float:
         """Return the monotonic time from which this file may be asked for."""
@@ -205,7 +205,7 @@ class Upstream:
             response.close()
             raise
         self._targets[file.path] = target
-        return Body(response, part, wanted, self._patience, self.account, self._clock)
+        return Body(response, part, wanted, self._timeouts, self.account, self._clock)
 
     def _redirected(self, target: _Target, response: aiohttp.ClientResponse) -> _Target:
         location = response.headers.get("Location", "")
@@ -251,8 +251,8 @@ class Upstream:
         if self._session is None:
             self._session = WebSession(
                 self._guard,
-                connect_timeout=self._patience.connect,
-                read_timeout=self._patience.silence,
+                connect_timeout=self._timeouts.connect,
+                read_timeout=self._timeouts.silence,
                 max_connections=MAX_CONNECTIONS,
                 read_buffer=_READ_BUFFER,
                 max_header=MAX_HEADER,
@@ -263,7 +263,7 @@ class Upstream:
         return self._host_backoff_by_name(_origin(url))
 
     def _host_backoff_by_name(self, origin: str) -> Backoff:
-        return self._hosts.setdefault(origin, Backoff(self._patience.pace))
+        return self._hosts.setdefault(origin, Backoff(self._timeouts.pace))
 
 
 def _named_by(base: Base) -> NamedHosts:

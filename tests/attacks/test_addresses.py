@@ -15,7 +15,7 @@ from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.hub import git_transport
 from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
 from p2pqwen.hub.git_commit import commit_object
-from p2pqwen.mirrors.reading import Patience, read_now
+from p2pqwen.mirrors.reading import Timeouts, read_now
 from p2pqwen.swarm import tracker_scrape
 from p2pqwen.swarm.tracker_scrape import scrape_udp
 from p2pqwen.torrent.magnet import Magnet
@@ -37,12 +37,12 @@ QUIET = ("--no-dht", "--no-lsd", "--no-upnp", "--no-trackers")
 
 
 def mirror(url, named):
-    read_now(f"{url}/index.json", max_bytes=1000, named=named, patience=Patience(answer=10, total=20))
+    read_now(f"{url}/index.json", max_bytes=1000, named=named, timeouts=Timeouts(answer=10, total=20))
 
 
 def web_seed(url, named, hub=None, origin=Origin.INDEX):
     async def ask():
-        upstream = Upstream(Base(f"{url}/", origin, str(COMMIT)), named=named, hub=hub, patience=HASTY)
+        upstream = Upstream(Base(f"{url}/", origin, str(COMMIT)), named=named, hub=hub, timeouts=HASTY)
         try:
             body = await upstream.open(RemoteFile(RepoPath("file"), 5), 0, 5)
             body.close()

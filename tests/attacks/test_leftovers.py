@@ -10,8 +10,8 @@ import pytest
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient
+from p2pqwen.library.checksummed import seal
 from p2pqwen.library.home import Home
-from p2pqwen.library.sealed import seal
 from p2pqwen.library.snapshots import Library
 from p2pqwen.operations.preserve.rebuild import rebuild
 from p2pqwen.operations.preserve.recipe_source import RecipeSource

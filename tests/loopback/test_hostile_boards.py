@@ -374,7 +374,7 @@ def test_89_a_bundle_without_end_keeps_no_others_pointer_from_being_put_again(wo
     for node in world.nodes:
         del node.items[honest.address.target.raw]  # forgotten: it is two hours later
     settings = SwarmSettings(lsd=False, upnp=False, trackers=False, loopback=True)
-    care = serving.seeded_publishers(App(load(user.environment)), settings, lambda _: None).care
+    care = serving.seeded_publishers(App(load(user.environment)), settings, lambda _: None).sync
     care.first = 0.0
     care.start()
     try:

@@ -14,7 +14,7 @@ from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenErro
 from p2pqwen.library.home import Home
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.mirrors.location import Location
-from p2pqwen.mirrors.reading import Patience, read_now
+from p2pqwen.mirrors.reading import Timeouts, read_now
 from p2pqwen.operations.indexes.update import Asked, SourceState, update, update_all
 from tests.attacks.victim import NOW, Victim
 from tests.support.addresses import LOOPBACK
@@ -35,8 +35,8 @@ from tests.support.mirror_server import (
 from tests.support.processes import p2pqwen
 from tests.support.publishing import Publisher, Rules, chain
 
-HASTY = Patience(answer=0.5, total=2.0, slowest=10_000)  # for those that never answer
-PATIENT = Patience(answer=60, total=120)  # for those that do, on a busy machine too
+HASTY = Timeouts(answer=0.5, total=2.0, slowest=10_000)  # for those that never answer
+PATIENT = Timeouts(answer=60, total=120)  # for those that do, on a busy machine too
 LIMIT = 1_000_000
 
 
@@ -46,8 +46,8 @@ def server():
         yield running
 
 
-def get(url: str, patience: Patience = PATIENT) -> bytes:
-    return read_now(url, max_bytes=LIMIT, named=LOOPBACK, patience=patience)
+def get(url: str, timeouts: Timeouts = PATIENT) -> bytes:
+    return read_now(url, max_bytes=LIMIT, named=LOOPBACK, timeouts=timeouts)
 
 
 def test_a_plain_answer(server: MirrorServer):
@@ -137,7 +137,7 @@ def places(victim_home: Victim, server: MirrorServer):
             sources.append(f"{server.url}/{name}")
         victim_home.store.pin(victim_home.publisher, sources)
         held = victim_home.store.get(victim_home.publisher, now=NOW)
-        done = update(victim_home.store, held, now=NOW, patience=Patience(answer=6, total=20, slowest=10_000))
+        done = update(victim_home.store, held, now=NOW, timeouts=Timeouts(answer=6, total=20, slowest=10_000))
         return {one.source.rpartition("/")[2]: one.state for one in done.sources}
 
     return ask
@@ -190,7 +190,7 @@ def test_41_a_mirror_of_one_publisher_keeps_no_other_waiting(server: MirrorServe
         server.answers[f"/{number}/index.json"] = answer
         store.pin(publisher.id, [f"{server.url}/{number}"])
     wanted = [Asked(store.get(publisher.id, now=NOW)) for publisher in publishers]
-    done = update_all(store, wanted, now=NOW, patience=PATIENT)
+    done = update_all(store, wanted, now=NOW, timeouts=PATIENT)
     assert [one.sources[0].state for one in done] == [SourceState.NEWER, SourceState.NEWER]
 
 

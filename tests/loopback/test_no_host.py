@@ -141,7 +141,7 @@ def test_a_followers_node_keeps_the_pointer_alive_when_the_publisher_is_gone(tmp
         shutil.copytree(publisher.home / "bundles", follower.home / "bundles")
         events = []
         app = App(load(follower.environment))
-        care = serving.seeded_publishers(app, SwarmSettings(lsd=False, upnp=False, trackers=False), events.append).care
+        care = serving.seeded_publishers(app, SwarmSettings(lsd=False, upnp=False, trackers=False), events.append).sync
         for hour in range(1, 6):  # the publisher is never heard of again
             clock.now = hour * 3600.0
             assert care.look_after_all(), events

@@ -20,12 +20,12 @@ from p2pqwen.torrent.snapshot_torrent import build_metainfo
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.bases import Base, combine_bases
-from p2pqwen.webseed.patience import Patience
+from p2pqwen.webseed.timeouts import Timeouts
 from tests.strategies import hash_payload, lay_out, manifest_of
 
 SNAPSHOT = SnapshotId.parse("Qwen/Tiny@" + "0123456789" * 4)
 PIECE = 64 * 1024
-HASTY = Patience(connect=2, silence=1, slow_window=1, slow_rate=64 * 1024, hold=2, pace=0.05)
+HASTY = Timeouts(connect=2, silence=1, slow_window=1, slow_rate=64 * 1024, hold=2, pace=0.05)
 """Everything a patient relay does, in test time."""
 
 Answer = Callable[["PlainServer", web.BaseRequest, str, bytes], Awaitable[web.StreamResponse | None]]

@@ -124,7 +124,7 @@ ELSEWHERE = {
     "swarm/session.py::add_download": PARSED,
     "swarm/settings.py::usable_trackers": PARSED,
     "swarm/settings.py::with_room_for": PARSED,
-    "swarm/strangers.py::inside": INSIDE,
+    "swarm/untrusted_links.py::inside": INSIDE,
     "swarm/torrent.py::_connections": PARSED,
     "swarm/torrent.py::reconnect": INSIDE,
     "swarm/torrent.py::set_web_seeds": PARSED,
@@ -135,11 +135,11 @@ ELSEWHERE = {
     "webseed/probe.py::run": INSIDE,
     "webseed/relay.py::_serve": WHOLE,
     "webseed/relay.py::_stop": OWN,
-    "webseed/supply.py::__init__": PARSED,
-    "webseed/supply.py::_candidates": PARSED,
-    "webseed/supply.py::_is_hopeless": PARSED,
-    "webseed/supply.py::close": OWN,
-    "webseed/supply.py::outlook": PARSED,
+    "webseed/piece_source.py::__init__": PARSED,
+    "webseed/piece_source.py::_candidates": PARSED,
+    "webseed/piece_source.py::_is_hopeless": PARSED,
+    "webseed/piece_source.py::close": OWN,
+    "webseed/piece_source.py::outlook": PARSED,
 }
 
 OTHERS = re.compile(

@@ -77,7 +77,7 @@ class BulkResult:
 
 
 @dataclass(frozen=True, slots=True)
-class BulkPlaces:
+class BulkContext:
     """Where a bulk preserve reads and writes, and what is known to be damaged there."""
 
     hub: HubClient
@@ -89,7 +89,7 @@ class BulkPlaces:
     sleep: Callable[[float], None] = field(default=lambda seconds: time.sleep(seconds))  # noqa: PLW0108 - asked late
 
 
-def bulk_preserve(wanted: Wanted, options: BulkOptions, places: BulkPlaces, report: Report = ignore) -> BulkResult:
+def bulk_preserve(wanted: Wanted, options: BulkOptions, places: BulkContext, report: Report = ignore) -> BulkResult:
     """Preserve every wanted repository that the limits allow; raises `DiskError` where the home cannot be used."""
     free = places.library.room
     limits = replace(options.limits, free=free)
@@ -121,7 +121,7 @@ def _patience(seconds: float) -> Notice:
 
 
 def _note_answers(
-    wanted: Wanted, surveyed: Sequence[Surveyed], places: BulkPlaces, report: Report
+    wanted: Wanted, surveyed: Sequence[Surveyed], places: BulkContext, report: Report
 ) -> tuple[SnapshotId, ...]:
     """Remember what the Hub said: what it shows, and which held snapshots' repositories it no longer has."""
     held = [one.id for one in places.library.all()]
@@ -157,7 +157,7 @@ class _Work:
         plan: BulkPlan,
         listings: dict[SnapshotId, HubSnapshot],
         options: BulkOptions,
-        places: BulkPlaces,
+        places: BulkContext,
         report: Report,
     ) -> None:
         self._rows = plan.work

@@ -17,7 +17,7 @@ from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.manifest.git_object import blob_oid
-from p2pqwen.manifest.licence import license_of_readme
+from p2pqwen.manifest.license import license_of_readme
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.preserve.build import MAX_README_SIZE

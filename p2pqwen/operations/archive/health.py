@@ -16,7 +16,7 @@ from p2pqwen.index.entry import Upstream
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.trust_store import TrustedPublisher
-from p2pqwen.operations.archive.probe import Look, WatchedSwarm, Ways, look_at
+from p2pqwen.operations.archive.probe import Look, Probes, WatchedSwarm, look_at
 from p2pqwen.operations.fetch.target import parse_target
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.stewardship.danger import danger_key, danger_of
@@ -156,7 +156,7 @@ def health_fields(row: HealthRow, now: datetime) -> dict[str, Any]:
 async def look_for(
     swarms: Sequence[WatchedSwarm],
     store: HealthStore,
-    ways: Ways,
+    ways: Probes,
     *,
     own: Iterable[SnapshotState] = (),
     seconds: float,

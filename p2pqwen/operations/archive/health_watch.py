@@ -20,7 +20,7 @@ from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.idle import make_thread_idle
 from p2pqwen.operations.archive.health import connections, due, keep
-from p2pqwen.operations.archive.probe import WatchedSwarm, Ways, look_at
+from p2pqwen.operations.archive.probe import Probes, WatchedSwarm, look_at
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.stewardship.swarm_record import SwarmRecord
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -47,7 +47,7 @@ class HealthWatch:
     swarms: Callable[[], list[WatchedSwarm]]
     rows: Callable[[], list[SnapshotState]]
     store: HealthStore
-    ways: Ways
+    ways: Probes
     clock: Callable[[], datetime]
     report: Report = ignore
     ready: Callable[[], bool] = lambda: True

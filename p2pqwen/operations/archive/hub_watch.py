@@ -19,7 +19,7 @@ from p2pqwen.errors import FormatError, Interruption, P2pqwenError
 from p2pqwen.events import Event, Happened, Notice, Progress, Report
 from p2pqwen.library.idle import Pace, make_thread_idle
 from p2pqwen.library.state_store import StateStore
-from p2pqwen.operations.archive.bulk_preserve import BulkOptions, BulkPlaces, BulkResult, bulk_preserve
+from p2pqwen.operations.archive.bulk_preserve import BulkContext, BulkOptions, BulkResult, bulk_preserve
 from p2pqwen.operations.archive.bulk_survey import Wanted
 from p2pqwen.operations.archive.upstream import check_upstream
 from p2pqwen.stewardship.bulk_plan import Action
@@ -153,7 +153,7 @@ class HubWatch:
 
     schedule: Schedule
     options: BulkOptions
-    places: BulkPlaces
+    places: BulkContext
     store: StateStore
     wanted: Callable[[], Wanted]
     tracked: Callable[[], Iterable[SnapshotId]]

@@ -18,7 +18,7 @@ from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.entry import Upstream
 from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.manifest.manifest import parse_manifest
-from p2pqwen.mirrors.reading import Patience, read
+from p2pqwen.mirrors.reading import Timeouts, read
 from p2pqwen.operations.indexes.dht_access import DhtAccess
 from p2pqwen.stewardship.swarm_health import Sighting, Source, join
 from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, WebSeedLook
@@ -41,7 +41,7 @@ SURE_OF_NOBODY = 4
 """DHT nodes that must have answered before "nobody announced" is believed."""
 MAX_SAMPLE = 256 << 10
 _EVERY_REPO_HAS = RepoPath(".gitattributes")
-_PATIENCE = Patience(answer=10.0, total=30.0)
+_TIMEOUTS = Timeouts(answer=10.0, total=30.0)
 
 Asked = TypeVar("Asked")
 
@@ -70,7 +70,7 @@ class WatchedSwarm:
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class Probes:
     """Whom to ask. `dht` None, or a False: that side is not asked. Web seeds are spared for `web_again`.
 
     `named` are the hosts of his own network that the user named.
@@ -93,7 +93,7 @@ class Look:
 
 async def look_at(
     swarms: Sequence[WatchedSwarm],
-    ways: Ways,
+    ways: Probes,
     records: Mapping[SnapshotId, SwarmRecord],
     *,
     clock: Callable[[], datetime],
@@ -164,7 +164,7 @@ async def _scrape(tracker: str, torrents: Sequence[Sha1], named: NamedHosts) -> 
     url = tracker_scrape.scrape_url(tracker, torrents)
     if url is None:
         raise NotFoundError("it cannot be asked for numbers")
-    answer = await read(url, max_bytes=tracker_scrape.MAX_ANSWER, named=named, patience=_PATIENCE)
+    answer = await read(url, max_bytes=tracker_scrape.MAX_ANSWER, named=named, timeouts=_TIMEOUTS)
     return tracker_scrape.parse_scrape(answer)
 
 
@@ -196,7 +196,7 @@ def _sighting(count: SwarmCount, now: datetime) -> Sighting | None:
 async def _ask_web_seeds(
     swarms: Sequence[WatchedSwarm],
     records: Mapping[SnapshotId, SwarmRecord],
-    ways: Ways,
+    ways: Probes,
     seen: _Seen,
     clock: Callable[[], datetime],
     report: Report,
@@ -223,7 +223,7 @@ async def _ask_web_seeds(
 async def _serves(base: Base, path: RepoPath, digest: Sha256 | None, named: NamedHosts) -> bool | None:
     """Tell whether a web seed gives a file as it should be; None where the answer means nothing."""
     try:
-        data = await read(base.file_url(path), max_bytes=MAX_SAMPLE, named=named, patience=_PATIENCE)
+        data = await read(base.file_url(path), max_bytes=MAX_SAMPLE, named=named, timeouts=_TIMEOUTS)
     except NotFoundError:
         return None if digest is None else False  # we only guessed that there is such a file
     except P2pqwenError:

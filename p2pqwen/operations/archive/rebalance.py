@@ -21,7 +21,7 @@ from p2pqwen.stewardship.rebalance import Exchange, Holding, Rebalance, rebalanc
 from p2pqwen.values.snapshot_id import SnapshotId
 
 
-class Hands(Protocol):
+class Executor(Protocol):
     """What carrying a plan out needs, by a running node or in this process."""
 
     def look(self, snapshots: Collection[SnapshotId]) -> Sequence[HealthRow]:
@@ -83,7 +83,7 @@ def held_since(held: HeldSnapshot) -> datetime:
 
 def carry_out(
     exchanges: Sequence[Exchange],
-    hands: Hands,
+    hands: Executor,
     *,
     node: bytes,
     pinned: Callable[[], Collection[SnapshotId]],
@@ -96,7 +96,7 @@ def carry_out(
 
 def _one(
     plan: Exchange,
-    hands: Hands,
+    hands: Executor,
     node: bytes,
     pinned: Callable[[], Collection[SnapshotId]],
     clock: Callable[[], datetime],
@@ -125,7 +125,7 @@ def _one(
     return Exchanged(plan, taken, tuple(given))
 
 
-def _require_still(gone: Decision, hands: Hands, node: bytes, pinned: Collection[SnapshotId], now: datetime) -> None:
+def _require_still(gone: Decision, hands: Executor, node: bytes, pinned: Collection[SnapshotId], now: datetime) -> None:
     """Raise `P2pqwenError` unless a snapshot may still be given up."""
     for one in holdings(hands.look([gone.snapshot]), pinned):
         if one.snapshot != gone.snapshot:

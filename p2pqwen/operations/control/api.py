@@ -34,7 +34,7 @@ from p2pqwen.operations.control.inventory import inventory, inventory_fields
 from p2pqwen.operations.control.snapshots import SnapshotCalls, stream_of
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.node.jobs import FetchJob, FetchJobs
-from p2pqwen.operations.node.supervisor import STOP_SECONDS, NodeKeeper
+from p2pqwen.operations.node.supervisor import STOP_SECONDS, Supervisor
 from p2pqwen.server import problem
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -60,23 +60,23 @@ class JobsBySnapshot:
 
 
 def node_calls(
-    keeper: NodeKeeper, library: Library, store: StateStore, *, watch_every: timedelta | None
+    supervisor: Supervisor, library: Library, store: StateStore, *, watch_every: timedelta | None
 ) -> Mapping[str, Callable[[Fields], Fields | Iterator[Fields]]]:
     """Return every call by method and path."""
     snapshots = SnapshotCalls(
         library,
-        keeper.choices,
-        changed=keeper.choices_changed,
-        remove_held=keeper.remove,
-        fetching=JobsBySnapshot(keeper.jobs),
+        supervisor.choices,
+        changed=supervisor.choices_changed,
+        remove_held=supervisor.remove,
+        fetching=JobsBySnapshot(supervisor.jobs),
     )
-    calls = _Calls(keeper, snapshots, store, watch_every)
+    calls = _Calls(supervisor, snapshots, store, watch_every)
     return {
         "GET /v1/node": lambda _: {"pid": os.getpid(), "version": __version__, "api": API},
         "GET /v1/status": calls.status,
         "GET /v1/network": calls.network,
         "GET /v1/snapshots": lambda _: {
-            "snapshots": calls.with_upstream(inventory_fields(inventory(library, keeper.watch.standings)))
+            "snapshots": calls.with_upstream(inventory_fields(inventory(library, supervisor.watch.standings)))
         },
         "POST /v1/snapshots/pause": snapshots.pause,
         "POST /v1/snapshots/resume": snapshots.resume,
@@ -84,8 +84,8 @@ def node_calls(
         "POST /v1/snapshots/pin": snapshots.pin,
         "POST /v1/snapshots/unpin": snapshots.unpin,
         "POST /v1/snapshots/priority": snapshots.prioritise,
-        "GET /v1/fetches": lambda _: {"fetches": [job.to_json() for job in keeper.jobs.all()]},
-        "POST /v1/fetches": lambda given: keeper.submit(FetchRequest.from_json(given)).to_json(),
+        "GET /v1/fetches": lambda _: {"fetches": [job.to_json() for job in supervisor.jobs.all()]},
+        "POST /v1/fetches": lambda given: supervisor.submit(FetchRequest.from_json(given)).to_json(),
         "GET /v1/fetches/{id}/events": calls.follow,
         "DELETE /v1/fetches/{id}": calls.stop,
         "GET /v1/limits": lambda _: calls.limits({}),
@@ -96,7 +96,7 @@ def node_calls(
 
 @dataclass(slots=True)
 class _Calls:
-    keeper: NodeKeeper
+    supervisor: Supervisor
     snapshots: SnapshotCalls
     store: StateStore
     watch_every: timedelta | None
@@ -107,43 +107,47 @@ class _Calls:
 
     def status(self, _given: Fields) -> Fields:
         """Return the node as it is at this moment."""
-        rows = self.keeper.on_node(self.keeper.look)
+        rows = self.supervisor.on_node(self.supervisor.look)
         return {
-            "node": {"pid": os.getpid(), "listen": self.keeper.listening},
+            "node": {"pid": os.getpid(), "listen": self.supervisor.listening},
             "snapshots": self.with_upstream([row.to_json() for row in rows]),
             "watch": watch_fields(last_round(self.store), self.watch_every, node_runs=True),
-            "fetches": [job.to_json() for job in self.keeper.jobs.all() if not job.state.ended],
+            "fetches": [job.to_json() for job in self.supervisor.jobs.all() if not job.state.ended],
             "limits": self.limits({}),
         }
 
     def limits(self, given: Fields) -> Fields:
         """Change limits where any is given, and return them with what this month has used of them until now."""
-        self.keeper.count_now()
+        self.supervisor.count_now()
         return self.snapshots.limits(given)
 
     def network(self, _given: Fields) -> Fields:
         """Return how the world reaches the node."""
-        figures = self.keeper.figures
-        return {"listen": self.keeper.listening, "started": round(figures.started), **self.keeper.reach.to_json()}
+        figures = self.supervisor.figures
+        return {
+            "listen": self.supervisor.listening,
+            "started": round(figures.started),
+            **self.supervisor.reach.to_json(),
+        }
 
     def follow(self, given: Fields) -> Iterator[Fields]:
         """Return the events of fetch `id` as they come."""
-        return stream_of(self.keeper.jobs.follow(self._job(given)), problem.to_json)
+        return stream_of(self.supervisor.jobs.follow(self._job(given)), problem.to_json)
 
     def stop(self, given: Fields) -> Fields:
         """Stop fetch `id`."""
         job = self._job(given)
-        self.keeper.jobs.stop(job)
-        self.keeper.jobs.wait_for(job, STOP_SECONDS)
+        self.supervisor.jobs.stop(job)
+        self.supervisor.jobs.wait_for(job, STOP_SECONDS)
         return job.to_json()
 
     def scrub(self, _given: Fields) -> Fields:
         """Look for snapshots that are due."""
-        self.keeper.scrub_soon()
-        return {"due": [str(held.id) for held in self.keeper.scrubber.due()]}
+        self.supervisor.scrub_soon()
+        return {"due": [str(held.id) for held in self.supervisor.scrubber.due()]}
 
     def _job(self, given: Fields) -> FetchJob:
         try:
-            return self.keeper.jobs.get(int(given["id"]))
+            return self.supervisor.jobs.get(int(given["id"]))
         except ValueError as error:
             raise UsageError("not the number of a fetch", got=str(given["id"])[:40]) from error

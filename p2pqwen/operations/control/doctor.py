@@ -30,7 +30,7 @@ from p2pqwen.operations.verify.scrub import ScrubRecord
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.byte_size import format_size
-from p2pqwen.values.counted import counted
+from p2pqwen.values.plural import plural
 from p2pqwen.values.proxy import Proxies
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -67,7 +67,7 @@ class RunningNode:
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class DoctorContext:
     """What is looked at. `hub_time` asks the Hub what time it is; raises `P2pqwenError` when it cannot be reached.
 
     `listen` is the address a node would take; `dht` the way into it, None where it is switched off. `now` is UTC.
@@ -89,7 +89,7 @@ class Patient:
     proxies: Proxies = field(default_factory=Proxies)
 
 
-def examine(patient: Patient) -> Iterator[Finding]:
+def examine(patient: DoctorContext) -> Iterator[Finding]:
     """Yield a finding for each check, as it is made."""
     yield _node(patient)
     yield _port(patient)
@@ -106,7 +106,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
     yield _files()
 
 
-def _node(patient: Patient) -> Finding:
+def _node(patient: DoctorContext) -> Finding:
     node = patient.node
     if node is None:
         advice = "`p2pqwen seed` runs one; `p2pqwen service install` keeps one running"
@@ -114,7 +114,7 @@ def _node(patient: Patient) -> Finding:
     return Finding("node", ok=True, detail=f"process {node.pid} has been running for {_since(patient, node)}")
 
 
-def _port(patient: Patient) -> Finding:
+def _port(patient: DoctorContext) -> Finding:
     node = patient.node
     if node is None:
         return _free_port(patient.listen)
@@ -140,7 +140,7 @@ def _port(patient: Patient) -> Finding:
     )
 
 
-def _proxy(patient: Patient) -> Finding:
+def _proxy(patient: DoctorContext) -> Finding:
     """Say which way HTTP goes out; a password is never shown."""
     try:
         found = {scheme: patient.proxies.proxy_for(scheme) for scheme in ("http", "https")}
@@ -167,7 +167,7 @@ def _free_port(listen: Endpoint) -> Finding:
     return Finding("port", ok=True, detail=f"{listen} is free for a node")
 
 
-def _dht(patient: Patient) -> Finding:
+def _dht(patient: DoctorContext) -> Finding:
     if patient.dht is None:
         return Finding("dht", ok=True, detail="switched off: peers are found by trackers, LSD and --peer alone")
     node = patient.node
@@ -195,7 +195,7 @@ async def _answering(access: DhtAccess) -> int:
         return len(dht.good_nodes)
 
 
-def _hub(patient: Patient) -> tuple[Finding, datetime | None]:
+def _hub(patient: DoctorContext) -> tuple[Finding, datetime | None]:
     try:
         answered = patient.hub_time()
     except P2pqwenError as error:
@@ -204,7 +204,7 @@ def _hub(patient: Patient) -> tuple[Finding, datetime | None]:
     return Finding("hub", ok=True, detail=f"{patient.hub_endpoint} answers"), answered
 
 
-def _clock(patient: Patient, hub_time: datetime | None) -> Finding:
+def _clock(patient: DoctorContext, hub_time: datetime | None) -> Finding:
     now = patient.now()
     advice = "set it, for instance with `timedatectl set-ntp true`: limits, schedules and the age of an index go by it"
     if hub_time is not None:
@@ -220,7 +220,7 @@ def _clock(patient: Patient, hub_time: datetime | None) -> Finding:
     return Finding("clock", ok=True, detail=f"{now:%Y-%m-%d %H:%M} UTC; there is nobody to compare it with")
 
 
-def _index(patient: Patient) -> Iterator[Finding]:
+def _index(patient: DoctorContext) -> Iterator[Finding]:
     if not patient.publishers:
         detail = "no publisher is trusted" + (", this home publishes itself" if patient.publishes else "")
         advice = "`p2pqwen trust add PUBLISHER_ID --index URL`, or models cannot be fetched by name"
@@ -233,12 +233,12 @@ def _index(patient: Patient) -> Iterator[Finding]:
             continue
         days = (patient.now() - one.document.issued).days
         ok, ago = days <= STALE_DAYS, "today" if days <= 0 else "yesterday" if days == 1 else f"{days} days ago"
-        detail = f"{name}: {counted(len(one.document.entries), 'snapshot')}, signed {ago}"
+        detail = f"{name}: {plural(len(one.document.entries), 'snapshot')}, signed {ago}"
         advice = "`p2pqwen index update`; what it lists stays valid, its publisher may be gone"
         yield Finding("index", ok=ok, detail=detail, advice=None if ok else advice)
 
 
-def _disks(patient: Patient) -> Iterator[Finding]:
+def _disks(patient: DoctorContext) -> Iterator[Finding]:
     for folder in patient.library.folders:
         yield _disk(folder)
     away = patient.library.away()
@@ -247,7 +247,7 @@ def _disks(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "disk",
             ok=False,
-            detail=f"{folder.root} is not here" + (f", with {counted(held, 'snapshot')}" if held else ""),
+            detail=f"{folder.root} is not here" + (f", with {plural(held, 'snapshot')}" if held else ""),
             advice="connect and mount its disk; a folder that is new must be made first: "
             f"`mkdir -p {folder.root}` once its disk is mounted",
         )
@@ -266,7 +266,7 @@ def _disk(folder: LibraryFolder) -> Finding:
     return Finding("disk", ok=room > 0, detail=detail, advice=None if room else advice)
 
 
-def _rot(patient: Patient) -> Finding:
+def _rot(patient: DoctorContext) -> Finding:
     held = {str(one.id) for one in patient.library.all()}
     damaged = sorted(name for name, record in patient.scrubs.items() if record.damage and name in held)
     if not damaged:
@@ -282,7 +282,7 @@ def _rot(patient: Patient) -> Finding:
     )
 
 
-def _limits(patient: Patient) -> Finding:
+def _limits(patient: DoctorContext) -> Finding:
     limits, local = patient.limits, patient.now().astimezone()
     allowed = allowance(limits, now=local, uploaded_this_month=patient.uploaded_this_month)
     if not allowed.may_transfer:
@@ -300,7 +300,7 @@ def _limits(patient: Patient) -> Finding:
     return Finding("limits", ok=True, detail=f"{sent}{within}")
 
 
-def _permissions(patient: Patient) -> Finding:
+def _permissions(patient: DoctorContext) -> Finding:
     home = patient.home
     if home.is_open:
         advice = f"`chmod 700 {home.root}`; share models by a library folder elsewhere, or the Hugging Face cache"
@@ -328,7 +328,7 @@ def _files() -> Finding:
     return Finding("open files", ok=ok, detail=f"{allowed} may be open at once", advice=advice)
 
 
-def _since(patient: Patient, node: RunningNode) -> str:
+def _since(patient: DoctorContext, node: RunningNode) -> str:
     seconds = max(0.0, (patient.now() - node.started).total_seconds())
     for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * unit:

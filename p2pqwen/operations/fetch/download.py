@@ -15,9 +15,9 @@ from p2pqwen.library import durable
 from p2pqwen.library.hashing import FileDigests
 from p2pqwen.library.trailing import GrowingFile, TrailingHasher
 from p2pqwen.operations.engine import Clock, DownloadedTorrent, DownloadEngine, WebSeeds
-from p2pqwen.operations.verify.salvage import pieces_on_disk
+from p2pqwen.operations.verify.recover_pieces import pieces_on_disk
 from p2pqwen.swarm.endpoint import Endpoint, is_address
-from p2pqwen.swarm.peer_isolation import TrialOverError, Trials
+from p2pqwen.swarm.peer_isolation import PeerIsolation, TryOverError
 from p2pqwen.swarm.problems import ContradictionError
 from p2pqwen.swarm.progress import Phase, TorrentProgress
 from p2pqwen.swarm.resume_data import MAX_RESUME_BYTES, Resume, unwrap, wrap
@@ -25,10 +25,10 @@ from p2pqwen.swarm.torrent import TorrentGoneError
 from p2pqwen.swarm.writable import prove_writable
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.values.counted import counted
+from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath
-from p2pqwen.webseed.account import Outlook
 from p2pqwen.webseed.policy import SwarmView, WebSeedDecision, WebSeedUse
+from p2pqwen.webseed.source_stats import Outlook
 
 PUMP = 0.1  # seconds
 _BATCH = 0.02
@@ -154,8 +154,8 @@ class _Download:
     def __init__(self, swarm: DownloadEngine, job: DownloadJob, report: Report, clock: Clock) -> None:
         self._swarm, self._job, self._report, self._clock = swarm, job, report, clock
         self._stall = Stall(job.timeout, clock.monotonic)
-        self._trials = Trials(job.timeout, singly=not job.metainfo.has_all_layers)
-        self._trials.begin(_addresses([*job.peers, *job.remembered]))
+        self._isolation = PeerIsolation(job.timeout, singly=not job.metainfo.has_all_layers)
+        self._isolation.begin(_addresses([*job.peers, *job.remembered]))
         self._admit()
         self._met: dict[Endpoint, None] = {}
         self._had: bytes | None = None
@@ -167,7 +167,7 @@ class _Download:
         while True:
             try:
                 return self._try()
-            except TrialOverError as over:
+            except TryOverError as over:
                 self._judge(over)
                 self._begin()
 
@@ -182,9 +182,9 @@ class _Download:
         self._turn: Turn | None = None
         self._at_first = 0
 
-    def _judge(self, over: TrialOverError) -> None:
+    def _judge(self, over: TryOverError) -> None:
         """Say who is tried next."""
-        trials, torrent = self._trials, self._torrent
+        trials, torrent = self._isolation, self._torrent
         suspect, before = trials.only, len(trials.banned)
         gained = self._turn is not None and sum(torrent.have) > self._at_first
         trials.next(over, [*_addresses(self._job.peers), *self._met, *_addresses(self._job.remembered)], gained=gained)
@@ -196,7 +196,7 @@ class _Download:
 
     def _admit(self) -> None:
         """Keep everybody out but the peer whose turn it is, and our own relay, which gives only what it has checked."""
-        trials = self._trials
+        trials = self._isolation
         only = [] if trials.only is None else [trials.only, *self._relay]
         self._swarm.admit(only, trials.banned)
 
@@ -206,14 +206,14 @@ class _Download:
         return {Endpoint(parts.hostname or "", parts.port or 0) for parts in map(urlsplit, urls)}
 
     def _try(self) -> Downloaded:
-        torrent, only = self._torrent, self._trials.only
+        torrent, only = self._torrent, self._isolation.only
         try:
             self._wait(lambda: torrent.checked)
             here = bytes(torrent.have)
             if self._had is None:
                 self._had = here
             self._at_first = sum(here)
-            self._turn = Turn(self._trials.patience, self._clock.monotonic)
+            self._turn = Turn(self._isolation.patience, self._clock.monotonic)
             # Peers first: those that are known at the start are called at once. The start not before `here` was taken:
             # what comes with it would pass for what was here.
             known = dict.fromkeys((*self._job.peers, *self._job.remembered, *self._job.followers))
@@ -232,7 +232,7 @@ class _Download:
             raise
         finally:
             self._met.update((peer, None) for peer in self._peers_met())
-            self._job.met([peer for peer in self._met if peer.host not in self._trials.banned])
+            self._job.met([peer for peer in self._met if peer.host not in self._isolation.banned])
             self._count_received()
             torrent.leave()
             self._tell_of_web_seeds()
@@ -322,7 +322,7 @@ class _Download:
             self._torrent.in_order(wanted=in_order)
         if self._torrent.failed_pieces > self._failed_told:
             self._failed_told = self._torrent.failed_pieces
-            self._report(Notice("warning", f"{counted(self._failed_told, 'piece')} arrived damaged, thrown away"))
+            self._report(Notice("warning", f"{plural(self._failed_told, 'piece')} arrived damaged, thrown away"))
         if self._clock.monotonic() - self._saved >= _SAVE_EVERY:
             self._save_resume(wait=False)
 
@@ -331,10 +331,10 @@ class _Download:
         if self._turn is None or progress.phase is not Phase.DOWNLOADING:
             return
         # Everybody together: blocks of bad pieces come and go. One alone: what web seeds give meanwhile is not his.
-        figure = progress.done if self._trials.only is None else progress.received_from_peers
-        idle, failed = self._turn.is_idle(figure, others=self._trials.others_wait), self._torrent.failed_pieces > 0
-        if self._trials.is_over(idle=idle, failed=failed, pieces=sum(self._torrent.have) - self._at_first):
-            raise TrialOverError(bad=failed and self._trials.only is not None)
+        figure = progress.done if self._isolation.only is None else progress.received_from_peers
+        idle, failed = self._turn.is_idle(figure, others=self._isolation.others_wait), self._torrent.failed_pieces > 0
+        if self._isolation.is_over(idle=idle, failed=failed, pieces=sum(self._torrent.have) - self._at_first):
+            raise TryOverError(bad=failed and self._isolation.only is not None)
 
     def _tell_of_web_seeds(self) -> None:
         for notice in self._job.relayed.take_notices() if self._job.relayed is not None else ():
@@ -350,7 +350,7 @@ class _Download:
         if self._checking:
             self._checking = False
             self._report(Progress("check", progress.total, progress.total))
-        sources = [counted(progress.peers, "peer")]
+        sources = [plural(progress.peers, "peer")]
         if progress.web_seeds:
             sources.append("web seeds")
         facts = {
@@ -368,7 +368,7 @@ class _Download:
         return NetworkError(
             f"nothing arrived for {self._job.timeout:g} s",
             expected="a peer or web seed that has the rest",
-            got=f"{counted(progress.peers, 'peer')}, {counted(progress.seeds, 'seed')}, "
+            got=f"{plural(progress.peers, 'peer')}, {plural(progress.seeds, 'seed')}, "
             f"{progress.done} of {progress.total} bytes{bad}{self._last_faults()}",
             hint="what is there is kept: run the same command again, or name a peer with --peer",
         )
@@ -383,7 +383,7 @@ class _Download:
         relayed = self._job.relayed
         if relayed is None or progress.phase is not Phase.DOWNLOADING:
             return
-        if self._trials.only is not None and not self._trials.singly:
+        if self._isolation.only is not None and not self._isolation.singly:
             return
         now = self._clock.monotonic()
         if now - self._offered[0] >= _OFFER_EVERY:
@@ -413,7 +413,7 @@ class _Download:
     def _raise_error(self) -> None:
         error = self._torrent.error
         if isinstance(error, ContradictionError):
-            raise TrialOverError(bad=True, cause=error)
+            raise TryOverError(bad=True, cause=error)
         if error is not None:
             raise error
 

@@ -46,7 +46,7 @@ _BY_INDEX = "import it without --torrent, by what the index lists"
 
 
 @dataclass(frozen=True, slots=True)
-class ImportPlaces:
+class ImportContext:
     """Where an import looks and writes. `torrents`: files the user named beside what indexes list.
 
     `hard_links`: second names instead of copies; `voices` are the publishers that vouch for snapshots.
@@ -101,7 +101,9 @@ def _match_of(known: KnownTorrent, found: FolderMatch) -> _Match:
     return _Match(known, str(found.root), found.files, chosen, found.ignored)
 
 
-def import_models(folders: Sequence[Path], *, hub_cache: bool, places: ImportPlaces, report: Report = ignore) -> Import:
+def import_models(
+    folders: Sequence[Path], *, hub_cache: bool, places: ImportContext, report: Report = ignore
+) -> Import:
     """Import whatever is recognised in the Hugging Face cache (`hub_cache`) and below `folders`.
 
     One snapshot that cannot be imported does not stop the others: its reason stands among the unmatched. Raises
@@ -131,7 +133,7 @@ def import_models(folders: Sequence[Path], *, hub_cache: bool, places: ImportPla
 class _Matches:
     """Finds which known snapshot the files of a place may be."""
 
-    def __init__(self, known: Sequence[KnownTorrent], places: ImportPlaces, unmatched: list[tuple[str, str]]) -> None:
+    def __init__(self, known: Sequence[KnownTorrent], places: ImportContext, unmatched: list[tuple[str, str]]) -> None:
         self._known, self._places, self._unmatched = known, places, unmatched
 
     def in_hub_cache(self, *, enabled: bool) -> Iterator[_Match]:
@@ -183,7 +185,7 @@ class _Matches:
         return first_of([one], KnownTorrent.open, failed=failed)
 
 
-def _import_one(match: _Match, places: ImportPlaces, report: Report) -> Imported:
+def _import_one(match: _Match, places: ImportContext, report: Report) -> Imported:
     library, found = places.library, match.known.open()
     with durable.lock(library.lock_path(match.known.id)):
         held = library.get(match.known.id)
@@ -230,7 +232,7 @@ def _together(held: HeldSnapshot | None, selected: tuple[str, ...] | None) -> tu
     return None if held.selected is None else tuple(dict.fromkeys((*held.selected, *selected)))
 
 
-def _refuse_contradicted(found: TorrentAndManifest, places: ImportPlaces) -> None:
+def _refuse_contradicted(found: TorrentAndManifest, places: ImportContext) -> None:
     """Raise `VerificationError` where a trusted index has another torrent or manifest for what nobody vouches for."""
     snapshot, infohash = found.manifest.snapshot, found.metainfo.infohash
     if listed := listed_otherwise(found.manifest, infohash, places.publishers):

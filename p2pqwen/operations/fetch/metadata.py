@@ -20,8 +20,8 @@ from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.torrent.info import MAX_INFO_BYTES
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info, parse_metainfo
-from p2pqwen.values.counted import counted
 from p2pqwen.values.digest import Sha1, Sha256
+from p2pqwen.values.plural import plural
 
 _SECONDS_OF_REPORT = 1.0
 _LAYERS_LEAST = 4.0  # seconds for piece layers at the most, besides
@@ -223,10 +223,10 @@ class _Asking:
         if now >= self._deadline:
             raise NoMetadataError(
                 f"no peer gave the metadata of {self._plan.v2 or self._plan.v1} within {now - self._started:.0f} s",
-                got=counted(torrent.progress().peers, "connected peer"),
+                got=plural(torrent.progress().peers, "connected peer"),
                 hint="name a peer with --peer HOST:PORT, or fetch by .torrent file",
             )
         if now - self._told >= _SECONDS_OF_REPORT:
             self._told = now
-            self._report(Progress("metadata", 0, None, counted(torrent.progress().peers, "peer")))
+            self._report(Progress("metadata", 0, None, plural(torrent.progress().peers, "peer")))
         return now

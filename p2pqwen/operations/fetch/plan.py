@@ -34,10 +34,10 @@ from p2pqwen.operations.fetch.target import FetchTarget, MagnetTarget, NamedTarg
 from p2pqwen.operations.indexes.bundle_route import BundleRoute
 from p2pqwen.operations.indexes.lookup import Found, choose, find_entries, listed_otherwise, not_listed
 from p2pqwen.operations.indexes.rise import needs_more
-from p2pqwen.operations.indexes.torrent_source import bring_torrent
+from p2pqwen.operations.indexes.torrent_source import obtain_torrent
 from p2pqwen.operations.preserve.recipe_source import repo_of
 from p2pqwen.operations.verify.verify import evidence_of, signed_manifest
-from p2pqwen.swarm.strangers import tracker_problem
+from p2pqwen.swarm.untrusted_links import tracker_problem
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.torrent.signature import SignerResult, verify_torrent
@@ -203,7 +203,7 @@ def _by_name(target: NamedTarget, sources: Sources, report: Report) -> FetchPlan
 
 
 def _choose(found: list[Found], wanted: RepoId | SnapshotId, sources: Sources, report: Report) -> Found:
-    return choose(found, wanted, report=report, load=lambda one: bring_torrent(one, sources.bundles, report).data)
+    return choose(found, wanted, report=report, load=lambda one: obtain_torrent(one, sources.bundles, report).data)
 
 
 def _by_entry(chosen: Found, found: Sequence[Found], sources: Sources, report: Report) -> FetchPlan:
@@ -216,7 +216,7 @@ def _by_entry(chosen: Found, found: Sequence[Found], sources: Sources, report: R
     if metainfo is not None and not needs_more(metainfo, chosen):
         return plan_of(metainfo, sources, repo=entry.id.repo, route=route, origin=_LIBRARY, found=found)
     try:
-        brought = bring_torrent(chosen, sources.bundles, report)
+        brought = obtain_torrent(chosen, sources.bundles, report)
     except (NetworkError, VerificationError) as error:
         if metainfo is None and isinstance(error, VerificationError):
             raise

@@ -16,7 +16,7 @@ from p2pqwen.events import Report, ignore
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.library.verified import VerifiedFiles
-from p2pqwen.operations.fetch.run import Fetched, FetchOptions, FetchPlaces, fetch
+from p2pqwen.operations.fetch.run import FetchContext, Fetched, FetchOptions, fetch
 from p2pqwen.operations.fetch.target import TorrentTarget
 from p2pqwen.operations.verify.verify import signed_manifest
 from p2pqwen.torrent.metainfo import Metainfo
@@ -26,7 +26,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 def repair(
     held: HeldSnapshot,
     options: FetchOptions,
-    places: FetchPlaces,
+    places: FetchContext,
     report: Report = ignore,
     *,
     on_plan: Callable[[SnapshotId], None] = lambda _: None,

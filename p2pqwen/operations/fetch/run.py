@@ -59,14 +59,14 @@ from p2pqwen.operations.verify.verify import verify_again
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
-from p2pqwen.swarm.strangers import inside, is_named
+from p2pqwen.swarm.untrusted_links import inside, is_named
 from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.byte_size import format_size
-from p2pqwen.values.counted import counted
 from p2pqwen.values.host import is_private_url
+from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.bases import Bases, combine_bases
@@ -114,7 +114,7 @@ class FetchOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class FetchPlaces:
+class FetchContext:
     """Where a fetch reads and writes: its home, whom it believes, the Hugging Face cache, the network.
 
     `known` are peers of earlier fetches; `rebuild` makes a torrent from its source, None: that is not to be done.
@@ -160,7 +160,7 @@ class Fetched:
 def fetch(
     target: FetchTarget,
     options: FetchOptions,
-    places: FetchPlaces,
+    places: FetchContext,
     report: Report = ignore,
     *,
     on_plan: Callable[[SnapshotId], None] = lambda _: None,
@@ -181,7 +181,7 @@ def fetch(
 
 class _Fetch:
     def __init__(
-        self, options: FetchOptions, places: FetchPlaces, report: Report, on_plan: Callable[[SnapshotId], None]
+        self, options: FetchOptions, places: FetchContext, report: Report, on_plan: Callable[[SnapshotId], None]
     ) -> None:
         self._options, self._places, self._report, self._on_plan = options, places, report, on_plan
         self._library = places.sources.library
@@ -583,7 +583,7 @@ class _Fetch:
         if here.reused:
             count = sum(one.source is not None for one in here.had.values())
             size = format_size(here.reused)
-            self._report(Notice("info", f"{counted(count, 'file')} ({size}) of other snapshots linked"))
+            self._report(Notice("info", f"{plural(count, 'file')} ({size}) of other snapshots linked"))
 
     def _to_write(
         self, plan: FetchPlan, metainfo: Metainfo, files: frozenset[RepoPath] | None

@@ -12,8 +12,8 @@ from p2pqwen.operations.fetch.target import FetchTarget
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.webseed.bases import Base, combine_bases
-from p2pqwen.webseed.patience import Patience
 from p2pqwen.webseed.probe import MORE_PIECES, BaseProbe, FileProbe, check_bases
+from p2pqwen.webseed.timeouts import Timeouts
 from p2pqwen.webseed.upstream import HubAccess
 
 
@@ -76,7 +76,7 @@ def probe_bases(
     hub: HubAccess | None = None,
     named: NamedHosts = NONE_NAMED,
     more_pieces: int = MORE_PIECES,
-    patience: Patience | None = None,
+    timeouts: Timeouts | None = None,
     report: Report = ignore,
 ) -> tuple[BaseProbe, ...]:
     """Check these bases for a torrent, reporting each file; for `publish`, which lists those that are listable."""
@@ -88,7 +88,7 @@ def probe_bases(
         report(Progress("check", done, total, f"{base}: {file.path}", "files"))
 
     probes = check_bases(
-        metainfo, bases, hub=hub, named=named, patience=patience, more_pieces=more_pieces, on_file=on_file
+        metainfo, bases, hub=hub, named=named, timeouts=timeouts, more_pieces=more_pieces, on_file=on_file
     )
     for probe in probes:
         if probe.lies:

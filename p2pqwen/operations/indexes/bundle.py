@@ -30,7 +30,7 @@ from p2pqwen.index.pointer import Pointer
 from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore, HeldBundle
 from p2pqwen.swarm.endpoint import Endpoint
-from p2pqwen.swarm.peer_isolation import MAX_TRIED, PATIENCE, TrialOverError, Trials
+from p2pqwen.swarm.peer_isolation import MAX_TRIED, PATIENCE, PeerIsolation, TryOverError
 from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
@@ -38,8 +38,8 @@ from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.swarm.writable import prove_writable
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, metainfo_from_info
-from p2pqwen.values.counted import counted
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath
 
 BUNDLE_SECONDS = 60.0
@@ -302,19 +302,19 @@ class _Bringing:
         self._known = _resolved((*network.peers, *network.found))
         self._tried: dict[Endpoint, None] = {}
         self._met: dict[Endpoint, None] = {}
-        self._trials = Trials(network.seconds, singly=True)
-        self._trials.begin(self._known)
+        self._isolation = PeerIsolation(network.seconds, singly=True)
+        self._isolation.begin(self._known)
 
     def run(self) -> tuple[Endpoint, ...]:
         """Return the peers that were there and sent nothing wrong."""
-        trials = self._trials
+        trials = self._isolation
         try:
             while True:
                 self._swarm.admit([] if trials.only is None else [trials.only], trials.banned)
                 try:
                     self._try(trials.only)
                     break
-                except TrialOverError as over:
+                except TryOverError as over:
                     self._tried |= {} if trials.only is None else {trials.only: None}
                     others = _untried_first((*self._known, *self._met), self._tried)
                     trials.next(over, others, gained=not over.bad)
@@ -323,7 +323,7 @@ class _Bringing:
         return tuple(peer for peer in self._met if peer.host not in trials.banned)
 
     def _try(self, only: Endpoint | None) -> None:
-        """Have one try; raises `TrialOverError` when it is another's turn, `NetworkError` when it is nobody's."""
+        """Have one try; raises `TryOverError` when it is another's turn, `NetworkError` when it is nobody's."""
         swarm, network, name = self._swarm, self._network, self._metainfo.name
         trackers = [network.trackers] if network.trackers else []
         writable = prove_writable(self._metainfo, self._held.save_path, self._files)
@@ -331,7 +331,7 @@ class _Bringing:
         try:
             _wait(swarm, torrent, network, lambda: torrent.checked, "a look at the bundle on disk")
             _start(torrent, self._known if only is None else [only])
-            turn = _Turn(network.seconds if only is None else self._trials.patience)
+            turn = _Turn(network.seconds if only is None else self._isolation.patience)
             _wait(swarm, torrent, network, lambda: self._is_done(torrent, turn), f"{name} from peers", self._deadline)
             before = torrent.flushes
             torrent.request_flush()
@@ -342,14 +342,14 @@ class _Bringing:
             swarm.release(torrent)  # before the lock goes: then its files may be shared
 
     def _is_done(self, torrent: SwarmTorrent, turn: _Turn) -> bool:
-        progress, only = torrent.progress(), self._trials.only
+        progress, only = torrent.progress(), self._isolation.only
         self._report(Progress("bundle", self._here + progress.done, self._here + progress.total))
         if progress.phase is Phase.FINISHED:
             return True
-        gone = self._trials.others_wait and turn.seconds > _CONNECT_SECONDS and not torrent.peers()
+        gone = self._isolation.others_wait and turn.seconds > _CONNECT_SECONDS and not torrent.peers()
         idle, failed = gone or turn.is_idle(progress.received), torrent.failed_pieces > 0
-        if self._trials.is_over(idle=idle, failed=failed, pieces=0):
-            raise TrialOverError(bad=failed and only is not None)
+        if self._isolation.is_over(idle=idle, failed=failed, pieces=0):
+            raise TryOverError(bad=failed and only is not None)
         if idle:
             raise NetworkError(f"nobody gives {self._metainfo.name} at {_SLOWEST} bytes a second or more")
         return False
@@ -411,9 +411,7 @@ def _wait(
         if network.stopping():
             raise NetworkError(f"stopped while waiting for {what}")
         if time.monotonic() > deadline:
-            raise NetworkError(
-                f"waited {network.seconds:g} s for {what}", got=counted(torrent.progress().peers, "peer")
-            )
+            raise NetworkError(f"waited {network.seconds:g} s for {what}", got=plural(torrent.progress().peers, "peer"))
         swarm.pump(_PUMP)
 
 

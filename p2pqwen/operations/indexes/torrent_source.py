@@ -23,7 +23,7 @@ class TorrentFile:
     origin: str
 
 
-def bring_torrent(found: Found, bundles: BundleRoute | None, report: Report) -> TorrentFile:
+def obtain_torrent(found: Found, bundles: BundleRoute | None, report: Report) -> TorrentFile:
     """Return an entry's .torrent; `bundles` None: only mirrors are asked.
 
     Raises `VerificationError` when mirrors gave a wrong one and the swarm none, `NetworkError` when nobody has it.
@@ -50,7 +50,7 @@ def bring_torrent(found: Found, bundles: BundleRoute | None, report: Report) -> 
 def bring_near(found: Found, bundles: BundleStore, report: Report, *, web: bool) -> bytes:
     """Return an entry's .torrent from a bundle in this home or a folder that is a mirror, from the web too if `web`.
 
-    No swarm is asked. Raises as `bring_torrent` does.
+    No swarm is asked. Raises as `obtain_torrent` does.
     """
     if (data := _here(found, bundles, report)) is not None:
         return data

@@ -38,7 +38,7 @@ from p2pqwen.index.rotation import describe_change
 from p2pqwen.library import durable
 from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
 from p2pqwen.mirrors.location import Location
-from p2pqwen.mirrors.reading import PATIENCE, Patience, read
+from p2pqwen.mirrors.reading import TIMEOUTS, Timeouts, read
 from p2pqwen.operations.indexes.aside import LooseExecutor, Sessions, as_ours, run_aside
 from p2pqwen.operations.indexes.equivocation import keep_evidence
 from p2pqwen.values.digest import Sha256
@@ -138,14 +138,14 @@ def update(
     publisher: TrustedPublisher,
     *,
     now: datetime,
-    patience: Patience = PATIENCE,
+    timeouts: Timeouts = TIMEOUTS,
     limits: Limits = LIMITS,
     route: BundleRoute | None = None,
     report: Report = ignore,
 ) -> Updated:
     """Ask all of a publisher's mirrors and, by `route`, the DHT and peers; raises `DiskError` only."""
     asked = [Asked(publisher, route)]
-    (updated,) = update_all(store, asked, now=now, patience=patience, limits=limits, report=report)
+    (updated,) = update_all(store, asked, now=now, timeouts=timeouts, limits=limits, report=report)
     return updated
 
 
@@ -154,7 +154,7 @@ def update_all(
     wanted: Sequence[Asked],
     *,
     now: datetime,
-    patience: Patience = PATIENCE,
+    timeouts: Timeouts = TIMEOUTS,
     limits: Limits = LIMITS,
     report: Report = ignore,
 ) -> list[Updated]:
@@ -163,7 +163,7 @@ def update_all(
     async def ask() -> list[Updated | BaseException]:
         asyncio.get_running_loop().set_default_executor(LooseExecutor())
         sessions = asyncio.Semaphore(SESSIONS_AT_ONCE)
-        jobs = [_Updating(store, one, now, patience, limits, sessions, report).run() for one in wanted]
+        jobs = [_Updating(store, one, now, timeouts, limits, sessions, report).run() for one in wanted]
         return await asyncio.gather(*jobs, return_exceptions=True)
 
     done = asyncio.run(ask())
@@ -206,13 +206,13 @@ class _Updating:
         store: TrustStore,
         asked: Asked,
         now: datetime,
-        patience: Patience,
+        timeouts: Timeouts,
         limits: Limits,
         sessions: asyncio.Semaphore,
         report: Report,
     ) -> None:
         self._store, self._publisher, self._route = store, asked.publisher, asked.route
-        self._now, self._patience, self._limits = now, patience, limits
+        self._now, self._timeouts, self._limits = now, timeouts, limits
         self._sessions = Sessions(sessions, asyncio.Semaphore(SESSIONS_OF_ONE))
         self._report = report
         self._offers: list[_Offer] = []
@@ -313,7 +313,7 @@ class _Updating:
                 Location(mirror).index,
                 max_bytes=MAX_INDEX_SIZE,
                 named=self._publisher.named,
-                patience=self._patience,
+                timeouts=self._timeouts,
                 allow=self._room.for_one(),
             )
         except Exception as error:  # noqa: BLE001 - see `_contained`

@@ -25,10 +25,10 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.verified import VerifiedFiles
 from p2pqwen.operations.engine import Clock, SeededTorrent, SeedEngine, WebServer
 from p2pqwen.operations.node.bundle_seeds import BundleSeeds
-from p2pqwen.operations.node.followed import PublisherCare
 from p2pqwen.operations.node.limits import share_upload
+from p2pqwen.operations.node.publisher_sync import PublisherSync
 from p2pqwen.operations.node.state import NodeState, SnapshotState, write_state
-from p2pqwen.operations.node.supervisor import NodeKeeper
+from p2pqwen.operations.node.supervisor import Supervisor
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.reach import Reach
@@ -67,17 +67,17 @@ class Publishers:
     """What a node does for publishers: their bundles are seeded, and they are looked after."""
 
     bundles: BundleSeeds
-    care: PublisherCare
+    sync: PublisherSync
 
 
 @dataclass(frozen=True, slots=True)
-class Helpers:
+class Services:
     """What works beside a node.
 
-    `keeper` looks after limits, fetches and bit rot, `publishers` after indexes, bundles and DHT pointers.
+    `supervisor` looks after limits, fetches and bit rot, `publishers` after indexes, bundles and DHT pointers.
     """
 
-    keeper: NodeKeeper | None = None
+    supervisor: Supervisor | None = None
     publishers: Publishers | None = None
 
 
@@ -99,7 +99,7 @@ def seed(
     settings: SwarmSettings,
     *,
     web: FileServer | None = None,
-    helpers: Helpers = Helpers(),
+    services: Services = Services(),
     control: AbstractContextManager[object] | None = None,
     report: Report,
     stopping: Callable[[], bool],
@@ -113,7 +113,7 @@ def seed(
     with alone, Swarm(settings, report=report) as swarm, web or nullcontext():
         durable.remove(home.node_state)  # a node that was killed left it: it is not what this one says
         try:
-            SeedLoop(library, home, settings, swarm, web, helpers, report).run(stopping, control or nullcontext())
+            SeedLoop(library, home, settings, swarm, web, services, report).run(stopping, control or nullcontext())
         finally:
             durable.remove(home.node_state)
     report(Happened("stopped", {"pid": os.getpid()}))
@@ -129,14 +129,14 @@ class SeedLoop:
         settings: SwarmSettings,
         swarm: SeedEngine,
         web: WebServer | None,
-        helpers: Helpers,
+        services: Services,
         report: Report,
         clock: Clock = time,
     ) -> None:
         self._library, self._home, self._settings = library, home, settings
         self._swarm, self._web, self._report = swarm, web, report
         self._clock = clock
-        self._keeper, self._publishers = helpers.keeper, helpers.publishers
+        self._supervisor, self._publishers = services.supervisor, services.publishers
         self._verified = VerifiedFiles(home)
         self._seeds: dict[SnapshotId, _Seed] = {}
         self._left_out: dict[SnapshotId, tuple[int, ...]] = {}
@@ -161,29 +161,29 @@ class SeedLoop:
             self._report(Happened("http", {"host": self._web.host, "port": self._web.port, "pid": os.getpid()}))
         with ExitStack() as stack:
             if self._publishers is not None:
-                self._publishers.care.start()
-                stack.callback(self._publishers.care.stop)
+                self._publishers.sync.start()
+                stack.callback(self._publishers.sync.stop)
             self._run_kept(stopping, control)
 
     def _run_kept(self, stopping: Callable[[], bool], control: AbstractContextManager[object]) -> None:
-        if self._keeper is None:
+        if self._supervisor is None:
             with control:
                 self._loop(stopping)
             return
-        self._keeper.start(self)
+        self._supervisor.start(self)
         try:
             with control:
                 try:
                     self._loop(stopping)
                 finally:
-                    self._keeper.stop()  # what must be saved comes before what only has to end
+                    self._supervisor.stop()  # what must be saved comes before what only has to end
         finally:
-            self._keeper.stop()
+            self._supervisor.stop()
 
     def _loop(self, stopping: Callable[[], bool]) -> None:
         while not stopping():
-            if self._keeper is not None:
-                self._keeper.tick()
+            if self._supervisor is not None:
+                self._supervisor.tick()
             self._tell_where()
             if self._due("library", max(LIBRARY_EVERY, len(self._seeds) / 1000)):
                 self._follow_library()
@@ -268,12 +268,12 @@ class SeedLoop:
             return
         news = self._publishers.bundles.tick(self._swarm)
         if any(isinstance(one, Happened) for one in news):
-            self._publishers.care.soon()
+            self._publishers.sync.soon()
         self._news += news
         if self._due("dht nodes", DHT_NODES_EVERY):
             ours = [Endpoint(_HERE.get(one.host, one.host), one.port) for one in self._swarm.listening]
             port = ours[0].port if ours else None
-            self._publishers.care.know((*self._swarm.dht_nodes(), *ours), port)
+            self._publishers.sync.know((*self._swarm.dht_nodes(), *ours), port)
 
     @property
     def reach(self) -> Reach:
@@ -443,7 +443,7 @@ class SeedLoop:
 
     def _standing(self, snapshot: SnapshotId) -> dict[str, str]:
         """Return a snapshot's standing for an event, as far as it is known by now."""
-        stood = None if self._keeper is None else self._keeper.watch.of([snapshot]).get(snapshot)
+        stood = None if self._supervisor is None else self._supervisor.watch.of([snapshot]).get(snapshot)
         return {} if stood is None else {"standing": str(stood.standing)}
 
     def _damaged(self, one: _Seed) -> None:
@@ -491,7 +491,7 @@ class SeedLoop:
             return (0, 0)
 
     def _write_state(self) -> None:
-        rows = self.rows() if self._keeper is None else self._keeper.shown(self.rows())
+        rows = self.rows() if self._supervisor is None else self._supervisor.shown(self.rows())
         write_state(self._home.node_state, NodeState(os.getpid(), self.listening, tuple(rows)))
 
     def _tell_stats(self) -> None:

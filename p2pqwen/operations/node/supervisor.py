@@ -46,7 +46,7 @@ Answer = TypeVar("Answer")
 
 
 class SeedingNode(Protocol):
-    """What the keeper may ask of the node, on the node's thread."""
+    """What the supervisor may ask of the node, on the node's thread."""
 
     def set_rates(self, *, upload: int, download: int) -> None:
         """Hold the node to these rates, 0 for no limit."""
@@ -104,8 +104,8 @@ class NodeFigures:
 
 
 @dataclass(slots=True)
-class NodeKeeper:
-    """The keeper of one node. `base_upload` and `base_download` are the rates of the command line and config."""
+class Supervisor:
+    """The supervisor of one node. `base_upload` and `base_download` are the rates of the command line and config."""
 
     library: Library
     choices: Choices
@@ -264,7 +264,7 @@ class NodeKeeper:
         return Choice() if snapshot is None else self._choices.get(str(snapshot), Choice())
 
     def shown(self, rows: list[SnapshotState]) -> list[SnapshotState]:
-        """Return the node's rows with what the keeper knows: fetches, pauses, ratios, the last scrub."""
+        """Return the node's rows with what the supervisor knows: fetches, pauses, ratios, the last scrub."""
         for one in rows:
             self._book_upload(one)
         by_id = {row.id: row for row in rows}
@@ -284,7 +284,7 @@ class NodeKeeper:
     @property
     def _live(self) -> SeedingNode:
         if self._node is None:
-            raise RuntimeError("the keeper was not started")
+            raise RuntimeError("the supervisor was not started")
         return self._node
 
     def _due(self, name: str, seconds: float) -> bool:

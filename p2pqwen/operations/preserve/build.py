@@ -20,7 +20,7 @@ from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.git_object import blob_oid
 from p2pqwen.manifest.hazards import pickle_files
 from p2pqwen.manifest.lfs_pointer import Pointer, parse_pointer, pointer_oid
-from p2pqwen.manifest.licence import Redistribution, license_of_readme, redistribution
+from p2pqwen.manifest.license import Redistribution, license_of_readme, redistribution
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.manifest.warnings import warnings_of

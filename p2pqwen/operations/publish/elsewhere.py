@@ -19,11 +19,11 @@ from p2pqwen.index.document import MAX_INDEX_SIZE
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.mirrors.location import Location
-from p2pqwen.mirrors.reading import Patience, read
+from p2pqwen.mirrors.reading import Timeouts, read
 from p2pqwen.operations.indexes.own_index import last_published
 from p2pqwen.values.named_hosts import NamedHosts
 
-PATIENCE = Patience(answer=5.0, total=30.0)
+TIMEOUTS = Timeouts(answer=5.0, total=30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def _on_mirrors(keys: KeyStore, mirrors: Iterable[str], now: datetime, report: R
     named = NamedHosts.of(asked)  # the publisher is the user
 
     async def ask(mirror: str) -> Elsewhere:
-        data = await read(Location(mirror).index, max_bytes=MAX_INDEX_SIZE, named=named, patience=PATIENCE)
+        data = await read(Location(mirror).index, max_bytes=MAX_INDEX_SIZE, named=named, timeouts=TIMEOUTS)
         return Elsewhere(accept(data, trusted, now), mirror)
 
     def failed(mirror: str, error: P2pqwenError) -> None:

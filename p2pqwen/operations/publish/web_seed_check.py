@@ -24,11 +24,11 @@ from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.operations.publish.plan import Plan
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.values.counted import counted
+from p2pqwen.values.plural import plural
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.bases import Base, Origin, hub_candidates
-from p2pqwen.webseed.patience import Patience
 from p2pqwen.webseed.probe import BaseProbe, check_bases
+from p2pqwen.webseed.timeouts import Timeouts
 
 Torrents = Sequence[tuple[SnapshotId, Callable[[], Metainfo]]]
 """Read a few at a time: together they may be larger than memory."""
@@ -72,7 +72,7 @@ def choose_web_seeds(
     plan: Plan,
     before: Mapping[SnapshotId, tuple[str, ...]],
     *,
-    patience: Patience | None = None,
+    timeouts: Timeouts | None = None,
     report: Report = ignore,
 ) -> SeedChoice:
     """Check what a plan would list for each of these snapshots; `before` is what the last index lists.
@@ -82,7 +82,7 @@ def choose_web_seeds(
 
     def choose(one: tuple[SnapshotId, Callable[[], Metainfo]]) -> _Chosen:
         snapshot, read = one
-        return _choose(snapshot, read(), plan, before.get(snapshot, ()), patience)
+        return _choose(snapshot, read(), plan, before.get(snapshot, ()), timeouts)
 
     chosen: list[_Chosen] = []
     pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="web-seed-check")
@@ -115,14 +115,14 @@ class _Chosen:
 
 
 def _choose(
-    snapshot: SnapshotId, metainfo: Metainfo, plan: Plan, before: Sequence[str], patience: Patience | None
+    snapshot: SnapshotId, metainfo: Metainfo, plan: Plan, before: Sequence[str], timeouts: Timeouts | None
 ) -> _Chosen:
     chosen = _Chosen(snapshot)
     probes: dict[str, BaseProbe] = {}
     for pattern in plan.seed_patterns(snapshot):
         base = _base(pattern, snapshot, metainfo)
         known = base.url in before
-        probe = probes[pattern] = _probe(metainfo, base, patience, known=known)
+        probe = probes[pattern] = _probe(metainfo, base, timeouts, known=known)
         if probe.is_listable or (known and probe.may_recover):
             chosen.listed.append(base.url)
         elif not probe.was_asked and pattern != hub_candidates(plan.endpoint)[1]:  # that one may do harm
@@ -156,12 +156,12 @@ def _base(pattern: str, snapshot: SnapshotId, metainfo: Metainfo) -> Base:
         raise UsageError(f"web seed {pattern!r}: {error.what}", expected=error.expected, got=error.got) from error
 
 
-def _probe(metainfo: Metainfo, base: Base, patience: Patience | None, *, known: bool) -> BaseProbe:
+def _probe(metainfo: Metainfo, base: Base, timeouts: Timeouts | None, *, known: bool) -> BaseProbe:
     if known:
-        (seen,) = check_bases(metainfo, [base], patience=patience, more_pieces=0, files=_samples(metainfo))
+        (seen,) = check_bases(metainfo, [base], timeouts=timeouts, more_pieces=0, files=_samples(metainfo))
         if seen.is_listable:
             return seen
-    (seen,) = check_bases(metainfo, [base], patience=patience)
+    (seen,) = check_bases(metainfo, [base], timeouts=timeouts)
     return seen
 
 
@@ -184,7 +184,7 @@ def _tell(plan: Plan, chosen: Sequence[_Chosen], report: Report) -> None:
         for pattern, failed in one.failed.items():
             groups.setdefault((pattern, failed.reason), []).append(one.snapshot)
     for (pattern, reason), snapshots in groups.items():
-        where = snapshots[0] if len(snapshots) == 1 else counted(len(snapshots), "snapshot")
+        where = snapshots[0] if len(snapshots) == 1 else plural(len(snapshots), "snapshot")
         text = f"web seed {pattern} is not listed for {where}: {reason}"
         # The second base of the Hub is an attempt: that it does not help is no news.
         report(Notice("info" if pattern == hub_candidates(plan.endpoint)[1] else "warning", text))

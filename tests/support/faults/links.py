@@ -31,10 +31,10 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.state_store import StateStore
-from p2pqwen.operations.fetch.import_folder import ImportPlaces, import_models
+from p2pqwen.operations.fetch.import_folder import ImportContext, import_models
 from p2pqwen.operations.fetch.plan import Sources
 from p2pqwen.operations.fetch.repair import repair
-from p2pqwen.operations.fetch.run import FetchOptions, FetchPlaces, fetch
+from p2pqwen.operations.fetch.run import FetchContext, FetchOptions, fetch
 from p2pqwen.operations.fetch.target import TorrentTarget
 from p2pqwen.operations.indexes.bundle import BundleNetwork, fetch_index, fetch_torrents, make_bundle
 from p2pqwen.operations.preserve.from_folder import preserve_folder
@@ -407,8 +407,8 @@ class Sequence:
             into_hub_cache=self.dice.random() < 0.7,
         )
 
-    def _places(self) -> FetchPlaces:
-        return FetchPlaces(
+    def _places(self) -> FetchContext:
+        return FetchContext(
             home=self.home,
             sources=Sources(self.library, (), {}, None),
             hub_cache=self.cache,
@@ -420,7 +420,7 @@ class Sequence:
     def _import(self, torrent: Torrent) -> None:
         path = self.torrents / f"{torrent.metainfo.infohash.v2}.torrent"
         path.write_bytes(torrent.metainfo.encode())
-        places = ImportPlaces(self.library, self.cache, (), (path,), hard_links=self.plan.hard_links)
+        places = ImportContext(self.library, self.cache, (), (path,), hard_links=self.plan.hard_links)
         import_models([self.mine], hub_cache=self.dice.random() < 0.5, places=places, report=self._report())
 
     def _preserve(self, model: SnapshotId) -> None:

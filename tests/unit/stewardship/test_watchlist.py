@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pqwen.errors import FormatError
-from p2pqwen.manifest.licence import Redistribution, redistribution
+from p2pqwen.manifest.license import Redistribution, redistribution
 from p2pqwen.stewardship.watchlist import MAX_WATCHLIST_SIZE, parse_watchlist
 
 OURS = Path(__file__).parents[3] / "torrents" / "watchlist.toml"

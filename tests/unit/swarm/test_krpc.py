@@ -16,11 +16,11 @@ from p2pqwen.swarm.dht import MAX_START, Dht, resolve_all
 from p2pqwen.swarm.dht_lookup import _MORE, ALPHA, MAX_PER_ADDRESS, MAX_QUERIES, K, Lookup
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.krpc import Contact, Fault, Reply, compact_node, compact_nodes, encode_query, parse_answer
-from p2pqwen.swarm.krpc_client import KrpcClient, KrpcPatience, QueryRefusedError
+from p2pqwen.swarm.krpc_client import KrpcClient, KrpcTimeouts, QueryRefusedError
 from p2pqwen.torrent import bencode
 from tests.simulators.dht_node import DhtNodeSimulator, simulated_dht
 
-QUICK = KrpcPatience((0.3, 0.3))
+QUICK = KrpcTimeouts((0.3, 0.3))
 ME = b"m" * 20
 
 
@@ -31,9 +31,9 @@ def node():
     simulator.close()
 
 
-def ask(node, method="ping", arguments=None, patience=QUICK):
+def ask(node, method="ping", arguments=None, timeouts=QUICK):
     async def run():
-        async with KrpcClient(patience=patience) as client:
+        async with KrpcClient(timeouts=timeouts) as client:
             return await client.ask(node.endpoint, method, arguments or {}), client.queries
 
     return asyncio.run(run())
@@ -158,9 +158,9 @@ def test_names_are_resolved_and_the_dead_left_out():
     assert {one.port for one in found} == {1, 2}
 
 
-def find_nodes(start, target=b"t" * 20, seconds=10.0, patience=QUICK):
+def find_nodes(start, target=b"t" * 20, seconds=10.0, timeouts=QUICK):
     async def run():
-        async with Dht(start, seconds=seconds, client=KrpcClient(patience=patience)) as dht:
+        async with Dht(start, seconds=seconds, client=KrpcClient(timeouts=timeouts)) as dht:
             return await dht.find_nodes(target), dht.good_nodes
 
     return asyncio.run(run())
@@ -291,7 +291,7 @@ def test_one_address_is_not_many_nodes():
 
 def test_our_own_shadow_is_not_asked():
     with simulated_dht(3) as nodes:
-        client = KrpcClient(patience=QUICK)
+        client = KrpcClient(timeouts=QUICK)
 
         async def run():
             async with Dht([nodes[0].endpoint], client=client) as dht:
@@ -306,7 +306,7 @@ def test_few_of_many_starts_are_asked():
     starts = [Endpoint("127.0.0.1", port) for port in range(1, 101)]
 
     async def run():
-        async with Dht(starts, seconds=0.5, client=KrpcClient(patience=KrpcPatience((0.1,)))) as dht:
+        async with Dht(starts, seconds=0.5, client=KrpcClient(timeouts=KrpcTimeouts((0.1,)))) as dht:
             await dht.find_nodes(bytes(20))
             return dht._client.queries
 

@@ -8,11 +8,11 @@ import pytest
 
 from p2pqwen.index.mutable_item import sign_item
 from p2pqwen.swarm.dht import Dht
-from p2pqwen.swarm.krpc_client import KrpcClient, KrpcPatience
+from p2pqwen.swarm.krpc_client import KrpcClient, KrpcTimeouts
 from tests.simulators.dht_node import LIFETIME, Clock, simulated_dht
 from tests.support.publishing import key
 
-QUICK = KrpcPatience((0.3, 0.3))
+QUICK = KrpcTimeouts((0.3, 0.3))
 SALT = b"p2pqwen"
 
 
@@ -24,7 +24,7 @@ def do(nodes, *steps):
     """Run steps, each a function of a `Dht`, one after another; return their results."""
 
     async def run():
-        async with Dht([nodes[0].endpoint], client=KrpcClient(patience=QUICK)) as dht:
+        async with Dht([nodes[0].endpoint], client=KrpcClient(timeouts=QUICK)) as dht:
             return [await step(dht) for step in steps]
 
     return asyncio.run(run())

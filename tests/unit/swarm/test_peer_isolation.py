@@ -4,16 +4,16 @@ import pytest
 
 from p2pqwen.errors import VerificationError
 from p2pqwen.swarm.endpoint import Endpoint
-from p2pqwen.swarm.peer_isolation import ENOUGH, TrialOverError, Trials
+from p2pqwen.swarm.peer_isolation import ENOUGH, PeerIsolation, TryOverError
 
 HONEST, LIAR, OTHER = (Endpoint(f"192.0.2.{number}", 6881) for number in (1, 2, 3))
-DAMAGE = TrialOverError(bad=False)
-LIED = TrialOverError(bad=True)
-STOPPED = TrialOverError(bad=True, cause=VerificationError("the hashes contradict each other"))
+DAMAGE = TryOverError(bad=False)
+LIED = TryOverError(bad=True)
+STOPPED = TryOverError(bad=True, cause=VerificationError("the hashes contradict each other"))
 
 
 def test_everybody_is_tried_once_and_only_liars_are_banned():
-    trials = Trials(180)
+    trials = PeerIsolation(180)
     trials.next(DAMAGE, [LIAR, HONEST, LIAR, OTHER], gained=True)
     assert trials.only == LIAR
     trials.next(LIED, [], gained=False)
@@ -27,7 +27,7 @@ def test_everybody_is_tried_once_and_only_liars_are_banned():
 
 
 def test_an_error_that_one_peer_made_is_not_the_torrents():
-    trials = Trials(180)
+    trials = PeerIsolation(180)
     trials.next(STOPPED, [LIAR, HONEST], gained=False)
     trials.next(STOPPED, [], gained=False)
     assert (trials.only, trials.banned) == (HONEST, {LIAR.host})
@@ -36,7 +36,7 @@ def test_an_error_that_one_peer_made_is_not_the_torrents():
 
 
 def test_an_error_that_every_peer_makes_is_the_torrents():
-    trials = Trials(180)
+    trials = PeerIsolation(180)
     trials.next(STOPPED, [LIAR, HONEST], gained=False)
     trials.next(STOPPED, [], gained=False)
     with pytest.raises(VerificationError):
@@ -44,7 +44,7 @@ def test_an_error_that_every_peer_makes_is_the_torrents():
 
 
 def test_an_error_before_anybody_was_seen_is_tried_again_a_few_times():
-    trials = Trials(180)
+    trials = PeerIsolation(180)
     for _ in range(2):
         trials.next(STOPPED, [], gained=False)
         assert trials.only is None
@@ -53,7 +53,7 @@ def test_an_error_before_anybody_was_seen_is_tried_again_a_few_times():
 
 
 def test_singly_everybody_has_a_turn_first_and_keeps_it_as_long_as_it_gives():
-    trials = Trials(180, singly=True)
+    trials = PeerIsolation(180, singly=True)
     trials.begin([LIAR, HONEST])
     assert trials.only == LIAR
     assert not trials.is_over(idle=False, failed=False, pieces=1000)
@@ -69,7 +69,7 @@ def test_singly_everybody_has_a_turn_first_and_keeps_it_as_long_as_it_gives():
 
 
 def test_otherwise_everybody_is_asked_from_the_beginning_and_a_turn_is_short():
-    trials = Trials(180)
+    trials = PeerIsolation(180)
     trials.begin([LIAR, HONEST])
     assert trials.only is None
     assert not trials.is_over(idle=False, failed=True, pieces=0)
@@ -79,9 +79,9 @@ def test_otherwise_everybody_is_asked_from_the_beginning_and_a_turn_is_short():
 
 
 def test_all_trials_together_leave_time_for_the_rest():
-    trials = Trials(20)
+    trials = PeerIsolation(20)
     trials.next(DAMAGE, [Endpoint(f"192.0.2.{number}", 6881) for number in range(10, 20)], gained=False)
     assert trials.patience == 1.0
-    trials = Trials(180)
+    trials = PeerIsolation(180)
     trials.next(DAMAGE, [LIAR, HONEST], gained=False)
     assert trials.patience == 3.0

@@ -10,7 +10,7 @@ from p2pqwen.errors import NetworkError
 from p2pqwen.events import Happened
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.archive import hub_watch
-from p2pqwen.operations.archive.bulk_preserve import BulkOptions, BulkPlaces
+from p2pqwen.operations.archive.bulk_preserve import BulkContext, BulkOptions
 from p2pqwen.operations.archive.hub_watch import CutOffError, HubWatch, Schedule, WatchRecord, last_round, throttle
 
 START = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -23,7 +23,7 @@ class Rig:
     def __init__(self, store):
         self.now, self.events, self.held, self.calls, self.error = START, [], "", 0, None
         self.store = store
-        places = BulkPlaces(None, None, None, None, clock=lambda: self.now)
+        places = BulkContext(None, None, None, None, clock=lambda: self.now)
         self.watch = HubWatch(
             Schedule(HOUR, None),
             BulkOptions(),

@@ -25,7 +25,7 @@ PLAN = Exchange(Decision(NEW, 2 * GB, "endangered", disk=""), (Decision(OLD, 2 *
 
 
 @dataclass
-class Hands:
+class Executor:
     """A library of two snapshots, and a log of what was done to it."""
 
     free: int = 100 * GB
@@ -66,12 +66,12 @@ def whose_turn():
 @pytest.mark.parametrize(
     ("hands", "pinned", "done", "error"),
     [
-        (Hands(), (), ["bring", "look", "remove"], None),
-        (Hands(free=GB), (), ["look", "remove", "bring"], None),  # no room for both
-        (Hands(reachable=False), (), [], "nobody serves it"),
-        (Hands(seeds=8), (), ["bring", "look"], "only 7 copies would be left"),
-        (Hands(seeds=8, free=GB), (), ["look"], "only 7 copies would be left"),
-        (Hands(), (OLD,), ["bring", "look"], "pinned"),
+        (Executor(), (), ["bring", "look", "remove"], None),
+        (Executor(free=GB), (), ["look", "remove", "bring"], None),  # no room for both
+        (Executor(reachable=False), (), [], "nobody serves it"),
+        (Executor(seeds=8), (), ["bring", "look"], "only 7 copies would be left"),
+        (Executor(seeds=8, free=GB), (), ["look"], "only 7 copies would be left"),
+        (Executor(), (OLD,), ["bring", "look"], "pinned"),
     ],
 )
 def test_an_exchange(hands, pinned, done, error, whose_turn):
@@ -82,7 +82,7 @@ def test_an_exchange(hands, pinned, done, error, whose_turn):
 
 
 def test_one_that_fails_stops_no_other(whose_turn):
-    hands = Hands()
+    hands = Executor()
     third = Exchange(Decision(snapshot(3), GB, "endangered", disk=""))
     first, second = carry_out(
         [Exchange(PLAN.take, (Decision(snapshot(9), GB, "gone meanwhile"),)), third],

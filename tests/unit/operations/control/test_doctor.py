@@ -13,7 +13,7 @@ from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.snapshots import Library
-from p2pqwen.operations.control.doctor import Patient, RunningNode, examine
+from p2pqwen.operations.control.doctor import DoctorContext, RunningNode, examine
 from p2pqwen.operations.indexes.dht_access import DhtAccess
 from p2pqwen.operations.node.limits import Hours, Limits
 from p2pqwen.operations.verify.damage import Damage
@@ -36,7 +36,7 @@ def patient(tmp_path):
     """A node in perfect health."""
     home = Home(tmp_path / "home")
     hold(home)
-    return Patient(
+    return DoctorContext(
         home=home,
         library=Library(home),
         node=running(),

@@ -18,8 +18,8 @@ from p2pqwen.swarm.problems import ContradictionError
 from p2pqwen.swarm.resume_data import unwrap, wrap
 from p2pqwen.torrent.metainfo import metainfo_from_info
 from p2pqwen.values.repo_path import RepoPath
-from p2pqwen.webseed.account import Account, Outlook
 from p2pqwen.webseed.policy import DWELL, LONELY, PATIENT, WebSeedUse
+from p2pqwen.webseed.source_stats import Account, Outlook
 from tests.support.engine import MemoryEngine, MemoryNetwork
 from tests.support.models import noise
 from tests.support.swarm import make_snapshot

@@ -22,9 +22,9 @@ from p2pqwen.operations.node.seed import (
     MAX_CHECKING,
     PUMP,
     STATS_EVERY,
-    Helpers,
     Publishers,
     SeedLoop,
+    Services,
 )
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.values.digest import CommitId
@@ -66,8 +66,8 @@ class Web:
         self.rates.append(rate)
 
 
-class Keeper:
-    """What the loop asks of a keeper; `on_tick` is the test's."""
+class Supervising:
+    """What the loop asks of a supervisor; `on_tick` is the test's."""
 
     def __init__(self, on_tick=lambda: None):
         self.said, self.ticks, self.on_tick = [], 0, on_tick
@@ -93,7 +93,7 @@ class Keeper:
 class Node:
     """A home, a library and the loop over them."""
 
-    def __init__(self, folder, *, web=None, helpers=None, settings=LISTENING):
+    def __init__(self, folder, *, web=None, services=None, settings=LISTENING):
         self.network = MemoryNetwork()
         self.engine = MemoryEngine(self.network)
         self.home = Home(folder)
@@ -102,7 +102,7 @@ class Node:
         self.events = []
         self.web = web
         self.loop = SeedLoop(
-            self.library, self.home, settings, self.engine, web, helpers or Helpers(), self._report, self.clock
+            self.library, self.home, settings, self.engine, web, services or Services(), self._report, self.clock
         )
 
     @property
@@ -201,12 +201,12 @@ def test_the_library_is_followed(tmp_path):
 
 
 def test_the_library_is_looked_at_in_the_same_turn_when_somebody_says_that_it_changed(tmp_path):
-    keeper = Keeper()
-    node = Node(tmp_path, helpers=Helpers(keeper=keeper))
+    supervisor = Supervising()
+    node = Node(tmp_path, services=Services(supervisor=supervisor))
 
     def arrive():
         node.hold(1)
-        keeper.on_tick = node.loop.library_changed
+        supervisor.on_tick = node.loop.library_changed
 
     node.clock.at(0.5, arrive)
     node.run(1.5)
@@ -409,8 +409,8 @@ def test_bytes_sent_over_http_count_from_when_it_was_loaded(tmp_path):
 
 
 def test_it_writes_how_it_stands_and_tells_figures_now_and_then(tmp_path):
-    keeper = Keeper()
-    node = Node(tmp_path, helpers=Helpers(keeper=keeper))
+    supervisor = Supervising()
+    node = Node(tmp_path, services=Services(supervisor=supervisor))
     node.hold(1)
     node.run(2 * STATS_EVERY + 1.0)
     (row,) = json.loads(node.home.node_state.read_text())["snapshots"]
@@ -428,38 +428,38 @@ def test_each_address_is_told_once_whenever_it_comes(tmp_path):
     assert told == [("127.0.0.1", 40_000), ("::1", 7)]
 
 
-def test_the_keeper_has_every_turn_and_is_stopped_before_what_only_has_to_end(tmp_path):
-    keeper = Keeper()
-    node = Node(tmp_path, helpers=Helpers(keeper=keeper))
+def test_the_supervisor_has_every_turn_and_is_stopped_before_what_only_has_to_end(tmp_path):
+    supervisor = Supervising()
+    node = Node(tmp_path, services=Services(supervisor=supervisor))
 
     @contextmanager
     def control():
-        keeper.said.append("control")
+        supervisor.said.append("control")
         yield
-        keeper.said.append("control ends")
+        supervisor.said.append("control ends")
 
     node.run(5.0, control())
-    assert keeper.said[:4] == ["start", "control", "stop", "control ends"]
-    assert 5.0 / PUMP - 1 <= keeper.ticks <= 5.0 / PUMP + 2
+    assert supervisor.said[:4] == ["start", "control", "stop", "control ends"]
+    assert 5.0 / PUMP - 1 <= supervisor.ticks <= 5.0 / PUMP + 2
 
 
-def test_a_keeper_that_fails_ends_the_node_after_it_was_stopped(tmp_path):
+def test_a_supervisor_that_fails_ends_the_node_after_it_was_stopped(tmp_path):
     def fail():
         raise DiskError("the disk is full")
 
-    keeper = Keeper(fail)
-    node = Node(tmp_path, helpers=Helpers(keeper=keeper))
+    supervisor = Supervising(fail)
+    node = Node(tmp_path, services=Services(supervisor=supervisor))
     with pytest.raises(DiskError):
         node.run(5.0)
-    assert keeper.said[:2] == ["start", "stop"]
+    assert supervisor.said[:2] == ["start", "stop"]
 
 
 def test_a_turn_that_is_woken_comes_at_once(tmp_path):
-    keeper = Keeper()
-    node = Node(tmp_path, helpers=Helpers(keeper=keeper))
-    keeper.on_tick = lambda: node.loop.wake() if keeper.ticks <= 5 else None
+    supervisor = Supervising()
+    node = Node(tmp_path, services=Services(supervisor=supervisor))
+    supervisor.on_tick = lambda: node.loop.wake() if supervisor.ticks <= 5 else None
     node.run(3 * PUMP)
-    assert keeper.ticks == 5 + 3
+    assert supervisor.ticks == 5 + 3
 
 
 class Bundles:
@@ -494,7 +494,7 @@ class Care:
 
 def test_publishers_are_looked_after_and_learn_of_dht_nodes(tmp_path):
     bundles, care = Bundles(), Care()
-    node = Node(tmp_path, helpers=Helpers(publishers=Publishers(bundles, care)))
+    node = Node(tmp_path, services=Services(publishers=Publishers(bundles, care)))
     node.engine.listening = [Endpoint("0.0.0.0", 6881)]
     node.engine._nodes = [Endpoint("127.0.0.3", 5)]
     node.clock.at(1.0, lambda: node.loop.hold_all(paused=True))

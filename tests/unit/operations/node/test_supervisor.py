@@ -27,7 +27,7 @@ from p2pqwen.operations.node.limits import Hours, Limits, Priority
 from p2pqwen.operations.node.preferences import Choice, Choices, Transfer
 from p2pqwen.operations.node.standing_watch import StandingWatch
 from p2pqwen.operations.node.state import SnapshotState
-from p2pqwen.operations.node.supervisor import CHOICES_EVERY, COUNT_EVERY, DISKS_EVERY, MEND_EVERY, NodeKeeper
+from p2pqwen.operations.node.supervisor import CHOICES_EVERY, COUNT_EVERY, DISKS_EVERY, MEND_EVERY, Supervisor
 from p2pqwen.operations.verify.scrub import Scrubber, ScrubRecord
 from p2pqwen.operations.verify.standings import Standings
 from p2pqwen.swarm.reach import Reach
@@ -48,7 +48,7 @@ def identity(number: int) -> SnapshotId:
 
 
 class Seeding:
-    """The node, as the keeper sees it; it keeps what it was told."""
+    """The node, as the supervisor sees it; it keeps what it was told."""
 
     uploaded_besides, loading, listening, reach = 0, False, "127.0.0.1:1", Reach()
 
@@ -83,7 +83,7 @@ class Seeding:
 
 
 class World:
-    """A keeper over a home, with a clock of the test's; fetches stand still until they are stopped."""
+    """A supervisor over a home, with a clock of the test's; fetches stand still until they are stopped."""
 
     def __init__(self, folder, store, *, upload=0, download=0):
         self.clock = VirtualClock()
@@ -99,15 +99,15 @@ class World:
             lambda *given: self.fetch(*given),  # noqa: PLW0108 - tests change it
             store,
             self.events.append,
-            chosen=lambda one: self.keeper.choice_of(one),  # noqa: PLW0108 - the two know each other
-            repaired=lambda one: self.keeper.mended(one),  # noqa: PLW0108
+            chosen=lambda one: self.supervisor.choice_of(one),  # noqa: PLW0108 - the two know each other
+            repaired=lambda one: self.supervisor.mended(one),  # noqa: PLW0108
             clock=self.clock.monotonic,
         )
         vouchers = Vouchers(TrustStore(self.home), KeyStore(self.home))
         self.watch = StandingWatch(
             self.library, Standings(store, vouchers.voices), Riser(self.library, vouchers, BundleStore(self.home))
         )
-        self.keeper = NodeKeeper(
+        self.supervisor = Supervisor(
             library=self.library,
             choices=self.choices,
             scrubber=self.scrubber,
@@ -144,7 +144,7 @@ class World:
         until = self.clock.elapsed + seconds
         while self.clock.elapsed < until:
             self.clock.sleep(0.25)
-            self.keeper.tick()
+            self.supervisor.tick()
 
     def happened(self, name):
         return [event.facts for event in self.events if isinstance(event, Happened) and event.event == name]
@@ -163,19 +163,19 @@ def store(tmp_path):
 def world(tmp_path, store):
     made = World(tmp_path, store)
     yield made
-    made.keeper.stop()
+    made.supervisor.stop()
 
 
 def test_the_limits_of_the_start_are_applied_before_the_first_turn(tmp_path, store):
     world = World(tmp_path, store, upload=500, download=0)
     world.choices.change_limits(lambda _: Limits(upload=700, download=900))
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     assert (world.node.rates, world.node.holds) == ([(500, 900)], [False])
-    world.keeper.stop()
+    world.supervisor.stop()
 
 
 def test_changed_limits_hold_within_a_second(world):
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     world.choices.change_limits(lambda _: Limits(upload=700))
     world.turns(CHOICES_EVERY + 0.25)
     assert world.node.rates == [(0, 0), (700, 0)]
@@ -185,11 +185,11 @@ def test_changed_limits_hold_within_a_second(world):
 
 def test_outside_the_hours_nothing_is_transferred_and_inside_it_goes_on(world):
     world.choices.change_limits(lambda _: Limits(hours=(Hours.parse("23:00-07:00"),)))
-    world.keeper.start(world.node)
-    job = world.keeper.submit(FetchRequest(str(identity(1))))
+    world.supervisor.start(world.node)
+    job = world.supervisor.submit(FetchRequest(str(identity(1))))
     world.turns(2)
     assert world.node.holds == [True]
-    assert (job.state, world.keeper.allowed.may_transfer) == (JobState.QUEUED, False)
+    assert (job.state, world.supervisor.allowed.may_transfer) == (JobState.QUEUED, False)
     assert world.happened("limits") == [{"may_upload": False, "reason": "outside 23:00-07:00"}]
     world.clock.sleep(3600)
     world.turns(2)
@@ -205,7 +205,7 @@ def test_outside_the_hours_nothing_is_transferred_and_inside_it_goes_on(world):
 
 def test_a_quota_slows_down_and_ends_the_upload_and_a_new_month_lifts_it(world):
     world.choices.change_limits(lambda _: Limits(monthly_upload=1_000_000))
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     world.node.shown = [SnapshotState(identity(1), "seeding", 1.0, uploaded=0)]
     for sent in (0, 500_000, 900_000):
         world.node.shown = [SnapshotState(identity(1), "seeding", 1.0, uploaded=sent)]
@@ -216,7 +216,7 @@ def test_a_quota_slows_down_and_ends_the_upload_and_a_new_month_lifts_it(world):
     world.node.shown = [SnapshotState(identity(1), "seeding", 1.0, uploaded=1_000_001)]
     world.turns(CHOICES_EVERY + 0.25)
     assert world.node.holds[-1] is True
-    assert world.keeper.figures.uploaded_this_month == 1_000_001
+    assert world.supervisor.figures.uploaded_this_month == 1_000_001
     assert world.happened("limits")[-1]["reason"] == "this month's upload of 1.00 MB is used up"
     assert world.choices.month(world.now()).uploaded == 1_000_001  # everybody who asks is told the same
     world.clock.sleep(3 * 24 * 3600)  # December
@@ -226,43 +226,43 @@ def test_a_quota_slows_down_and_ends_the_upload_and_a_new_month_lifts_it(world):
 
 def test_what_is_no_snapshot_counts_for_the_quota_too(world):
     world.choices.change_limits(lambda _: Limits(monthly_upload=1_000))
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     world.node.uploaded_besides = 1_500
     world.turns(CHOICES_EVERY + 0.25)
     assert world.node.holds[-1] is True
-    world.keeper.stop()
+    world.supervisor.stop()
     assert world.choices.month(world.now()).uploaded == 1_500
     assert world.choices.transfers() == {}
 
 
 def test_uploads_are_booked_now_and_then_once_each_even_when_a_counter_begins_anew(world):
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     for sent in (100, 250, 30, 80):
         world.node.shown = [SnapshotState(identity(1), "seeding", 1.0, uploaded=sent)]
         world.turns(COUNT_EVERY + 0.5)
     assert world.choices.transfers() == {str(identity(1)): Transfer(250 + 80)}
-    (row,) = world.keeper.look()
+    (row,) = world.supervisor.look()
     assert row.uploaded_ever == 330
 
 
 def test_what_was_not_booked_yet_is_shown_and_booked_at_the_end(world):
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     world.turns(1)
     world.node.shown = [SnapshotState(identity(1), "seeding", 1.0, uploaded=70)]
-    (row,) = world.keeper.look()
+    (row,) = world.supervisor.look()
     assert row.uploaded_ever == 70
     assert world.choices.transfers() == {}
-    world.keeper.stop()
+    world.supervisor.stop()
     assert world.choices.transfers() == {str(identity(1)): Transfer(70)}
 
 
 def test_who_asks_is_told_what_was_moved_until_now(world):
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     world.turns(1)
     world.node.shown = [SnapshotState(identity(1), "seeding", 1.0, uploaded=70)]
     with ThreadPoolExecutor(1) as other:
-        asked = other.submit(world.keeper.count_now)
-        wait_until(lambda: (world.keeper.tick(), asked.done())[1], SECONDS, "the counting")
+        asked = other.submit(world.supervisor.count_now)
+        wait_until(lambda: (world.supervisor.tick(), asked.done())[1], SECONDS, "the counting")
         asked.result()
     assert world.choices.month(world.now()) == Transfer(70)
 
@@ -270,7 +270,7 @@ def test_who_asks_is_told_what_was_moved_until_now(world):
 def test_choices_reach_the_node_once_each_and_their_end_as_well(world):
     world.choices.pause(identity(1), paused=True)
     world.choices.prioritise(identity(2), Priority.LOW)
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     assert world.node.held == {identity(1): (True, -1), identity(2): (False, 2)}
     world.node.held.clear()
     world.turns(3)
@@ -281,59 +281,59 @@ def test_choices_reach_the_node_once_each_and_their_end_as_well(world):
 
 
 def test_a_choice_that_was_made_here_holds_at_once(world):
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     world.choices.pause(identity(1), paused=True)
     with ThreadPoolExecutor(1) as other:
-        asked = other.submit(world.keeper.choices_changed)
+        asked = other.submit(world.supervisor.choices_changed)
         wait_until(lambda: world.node.wakes, SECONDS, "the call")
-        world.keeper.tick()
+        world.supervisor.tick()
         asked.result(SECONDS)
     assert world.node.held == {identity(1): (True, -1)}
 
 
 def test_calls_of_other_threads_run_on_the_nodes_and_bring_back_answers_and_errors(world):
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
 
     def fail():
         raise DiskError("the disk is full")
 
     with ThreadPoolExecutor(2) as others:
-        where = others.submit(world.keeper.on_node, threading.get_ident)
-        broken = others.submit(world.keeper.on_node, fail)
+        where = others.submit(world.supervisor.on_node, threading.get_ident)
+        broken = others.submit(world.supervisor.on_node, fail)
         wait_until(lambda: world.node.wakes == 2, SECONDS, "the calls")
-        world.keeper.tick()
+        world.supervisor.tick()
         assert where.result(SECONDS) == threading.get_ident()
         with pytest.raises(DiskError):
             broken.result(SECONDS)
 
 
 def test_who_still_waits_when_the_node_stops_is_told_and_so_is_who_comes_later(world):
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     with ThreadPoolExecutor(1) as other:
-        waiting = other.submit(world.keeper.on_node, lambda: 1)
+        waiting = other.submit(world.supervisor.on_node, lambda: 1)
         wait_until(lambda: world.node.wakes, SECONDS, "the call")
-        world.keeper.stop()
+        world.supervisor.stop()
         with pytest.raises(NetworkError, match="the node is stopping"):
             waiting.result(SECONDS)
     with pytest.raises(NetworkError, match="the node is stopping"):
-        world.keeper.on_node(lambda: 1)
-    assert not world.keeper.busy
+        world.supervisor.on_node(lambda: 1)
+    assert not world.supervisor.busy
 
 
 def test_a_fetch_is_shown_as_it_stands(world):
-    world.keeper.start(world.node)
-    job = world.keeper.submit(FetchRequest(str(identity(1))))
+    world.supervisor.start(world.node)
+    job = world.supervisor.submit(FetchRequest(str(identity(1))))
     assert world.node.wakes == 1
     world.turns(1)
     wait_until(lambda: job.progress, SECONDS, "its progress")
-    (row,) = world.keeper.look()
+    (row,) = world.supervisor.look()
     assert (row.state, row.progress, row.uploaded) == ("downloading", 0.1, 40)
-    assert world.keeper.figures.jobs[0]["state"] == "downloading"
+    assert world.supervisor.figures.jobs[0]["state"] == "downloading"
     world.choices.pause(identity(1), paused=True)
     world.turns(2)
     wait_until(lambda: job.thread is None, SECONDS, "the fetch to stop")
     world.turns(1)
-    (row,) = world.keeper.look()
+    (row,) = world.supervisor.look()
     assert row.state == "paused"
     assert world.choices.month(world.now()) == Transfer()  # not counted yet
     world.turns(COUNT_EVERY + 0.5)
@@ -342,19 +342,19 @@ def test_a_fetch_is_shown_as_it_stands(world):
 
 def test_the_node_looks_at_the_library_as_soon_as_a_fetch_has_ended(world):
     world.fetch = lambda request, report, on_plan: {}
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     world.turns(1)
     assert world.node.looks == 0
-    job = world.keeper.submit(FetchRequest(str(identity(1))))
-    wait_until(lambda: (world.keeper.tick(), job.state.ended)[1], SECONDS, "the fetch")
-    world.keeper.tick()
-    world.keeper.tick()
+    job = world.supervisor.submit(FetchRequest(str(identity(1))))
+    wait_until(lambda: (world.supervisor.tick(), job.state.ended)[1], SECONDS, "the fetch")
+    world.supervisor.tick()
+    world.supervisor.tick()
     assert world.node.looks == 1
 
 
 @pytest.mark.parametrize("seen", [True, False])
 def test_a_fetch_whose_disk_was_gone_goes_on_as_soon_as_it_is_back(world, monkeypatch, seen):
-    """Whether or not the keeper has looked while it was gone."""
+    """Whether or not the supervisor has looked while it was gone."""
     missing, gone = [object()], threading.Event()
 
     def fetch(request, report, on_plan):
@@ -366,9 +366,9 @@ def test_a_fetch_whose_disk_was_gone_goes_on_as_soon_as_it_is_back(world, monkey
 
     world.fetch = fetch
     monkeypatch.setattr(Library, "missing_folders", property(lambda _: list(missing) if seen else []))
-    world.keeper.start(world.node)
-    job = world.keeper.submit(FetchRequest(str(identity(1))))
-    world.keeper.tick()
+    world.supervisor.start(world.node)
+    job = world.supervisor.submit(FetchRequest(str(identity(1))))
+    world.supervisor.tick()
     wait_until(lambda: job.is_away, SECONDS, "the disk to be missed")
     if seen:
         world.turns(2 * DISKS_EVERY)
@@ -380,25 +380,25 @@ def test_a_fetch_whose_disk_was_gone_goes_on_as_soon_as_it_is_back(world, monkey
 
 
 def test_new_rates_begin_fetches_again(world):
-    world.keeper.start(world.node)
-    job = world.keeper.submit(FetchRequest(str(identity(1))))
+    world.supervisor.start(world.node)
+    job = world.supervisor.submit(FetchRequest(str(identity(1))))
     world.turns(1)
     wait_until(lambda: job.progress, SECONDS, "its progress")
     world.choices.change_limits(lambda _: Limits(download=5))
     world.turns(2)
-    wait_until(lambda: (world.keeper.tick(), len(world.requests) == 2)[1], SECONDS, "its second try")
+    wait_until(lambda: (world.supervisor.tick(), len(world.requests) == 2)[1], SECONDS, "its second try")
 
 
 def test_removing_a_snapshot_stops_its_fetch_lets_it_go_and_forgets_what_was_chosen(world):
     world.hold(1)
     world.choices.pin(identity(1), pinned=True)
-    world.keeper.start(world.node)
-    job = world.keeper.submit(FetchRequest(str(identity(1))))
+    world.supervisor.start(world.node)
+    job = world.supervisor.submit(FetchRequest(str(identity(1))))
     world.turns(1)
     wait_until(lambda: job.progress, SECONDS, "its progress")
     with ThreadPoolExecutor(1) as other:
-        asked = other.submit(world.keeper.remove, world.library.get(identity(1)))
-        wait_until(lambda: (world.keeper.tick(), asked.done())[1], SECONDS, "the removal")
+        asked = other.submit(world.supervisor.remove, world.library.get(identity(1)))
+        wait_until(lambda: (world.supervisor.tick(), asked.done())[1], SECONDS, "the removal")
         asked.result()
     assert job.state is JobState.STOPPED
     assert world.node.gone == [identity(1)]
@@ -417,16 +417,16 @@ def test_what_is_due_is_scrubbed_and_what_was_scrubbed_lately_is_not(world):
     world.hold(2)
     world.scrubber._remember(identity(1), ScrubRecord(world.now() - WEEK))
     world.scrubber._remember(identity(2), ScrubRecord(world.now() - WEEK / 2))
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     wait_until(lambda: world.happened("scrubbed"), SECONDS, "the pass")
     assert [facts["commit"] for facts in world.happened("scrubbed")] == [str(identity(1).commit)]
     world.clock.sleep(WEEK.total_seconds() / 2)
-    world.keeper.scrub_soon()
+    world.supervisor.scrub_soon()
     wait_until(lambda: len(world.happened("scrubbed")) == 2, SECONDS, "the next pass")
     assert world.happened("scrubbed")[-1]["commit"] == str(identity(2).commit)
     world.turns(COUNT_EVERY + 0.5)
     world.node.shown = [SnapshotState(identity(1), "seeding", 1.0)]
-    assert world.keeper.look()[0].last_scrub == "2026-11-29T22:00:00Z"
+    assert world.supervisor.look()[0].last_scrub == "2026-11-29T22:00:00Z"
 
 
 def test_rot_is_read_again_repaired_and_noted_as_mended(world):
@@ -441,8 +441,8 @@ def test_rot_is_read_again_repaired_and_noted_as_mended(world):
         return {}
 
     world.fetch = repair
-    world.keeper.start(world.node)
-    wait_until(lambda: (world.keeper.tick(), world.requests)[1], SECONDS, "the repair")
+    world.supervisor.start(world.node)
+    wait_until(lambda: (world.supervisor.tick(), world.requests)[1], SECONDS, "the repair")
     assert [(one.kind, one.target) for one in world.requests] == [("repair", str(identity(1)))]
     assert world.node.read == [identity(1)]
     assert world.verified.stamp(identity(1)) == 0
@@ -452,13 +452,13 @@ def test_rot_is_read_again_repaired_and_noted_as_mended(world):
     mend.set()
     wait_until(lambda: world.happened("mended"), SECONDS, "the repair's end")
     world.turns(COUNT_EVERY + 0.5)
-    assert world.keeper.look()[0].damaged_files == 0
+    assert world.supervisor.look()[0].damaged_files == 0
 
 
 def test_what_another_program_found_damaged_is_repaired_as_well(world):
     snapshot = world.hold(1)
     world.scrubber._remember(identity(1), ScrubRecord(world.now()))
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     world.turns(MEND_EVERY + 0.5)
     assert world.node.read == []
     rot(snapshot)
@@ -475,12 +475,12 @@ def test_what_is_being_fetched_is_not_scrubbed(world):
     world.scrubber._remember(identity(1), ScrubRecord(world.now()))
     world.hold(2)
     world.scrubber._remember(identity(2), ScrubRecord(world.now()))
-    world.keeper.start(world.node)
-    job = world.keeper.submit(FetchRequest(str(identity(1))))
+    world.supervisor.start(world.node)
+    job = world.supervisor.submit(FetchRequest(str(identity(1))))
     world.turns(1)
     wait_until(lambda: job.progress, SECONDS, "its progress")
     world.clock.sleep(WEEK.total_seconds())
-    world.keeper.scrub_soon()
+    world.supervisor.scrub_soon()
     wait_until(lambda: world.happened("scrubbed"), SECONDS, "the pass")
     assert [facts["commit"] for facts in world.happened("scrubbed")] == [str(identity(2).commit)]
 
@@ -490,13 +490,13 @@ def test_a_torrent_that_cannot_be_read_does_not_end_the_pass(world):
         world.hold(number)
         world.scrubber._remember(identity(number), ScrubRecord(world.now() - number * WEEK))
     world.library.torrent_path(identity(2)).write_bytes(b"no torrent")
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     wait_until(lambda: world.happened("scrubbed"), SECONDS, "the pass")
     assert world.warnings()[0].startswith(f"scrub: {identity(2)}: ")
 
 
 def test_a_disk_that_fails_is_told_of_and_ends_nothing(world):
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     world.turns(1)
 
     def fail(*_given, **_named):
@@ -512,12 +512,12 @@ def test_a_disk_that_fails_is_told_of_and_ends_nothing(world):
 
 
 def test_figures_of_this_moment_are_those_of_the_nodes_thread(world):
-    world.keeper.start(world.node)
+    world.supervisor.start(world.node)
     world.node.shown = [SnapshotState(identity(1), "seeding", 1.0)]
     world.node.reach = Reach(incoming=True)
     with ThreadPoolExecutor(1) as other:
-        asked = other.submit(world.keeper.figures_now)
-        wait_until(lambda: (world.keeper.tick(), asked.done())[1], SECONDS, "the figures")
+        asked = other.submit(world.supervisor.figures_now)
+        wait_until(lambda: (world.supervisor.tick(), asked.done())[1], SECONDS, "the figures")
         figures = asked.result()
     assert [row.id for row in figures.rows] == [identity(1)]
     assert (figures.reach.incoming, figures.started) == (True, START.timestamp())

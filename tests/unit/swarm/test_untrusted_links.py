@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from p2pqwen.swarm import strangers
-from p2pqwen.swarm.strangers import inside, tracker_problem
+from p2pqwen.swarm import untrusted_links
+from p2pqwen.swarm.untrusted_links import inside, tracker_problem
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def names(monkeypatch):
             raise socket.gaierror(socket.EAI_NONAME, "unknown")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in known[host]]
 
-    monkeypatch.setattr(strangers.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(untrusted_links.socket, "getaddrinfo", look_up)
     return known
 
 
@@ -79,7 +79,7 @@ def test_a_name_server_that_is_silent_is_not_waited_for(monkeypatch):
     import threading
 
     release = threading.Event()
-    monkeypatch.setattr(strangers.socket, "getaddrinfo", lambda *_args, **_more: release.wait(30) and [])
+    monkeypatch.setattr(untrusted_links.socket, "getaddrinfo", lambda *_args, **_more: release.wait(30) and [])
     assert inside(["slow.example"], seconds=0.05) == {"slow.example"}
     release.set()
 

@@ -32,7 +32,7 @@ Request = Callable[[SnapshotId], FetchRequest]
 FetchHere = Callable[[FetchRequest, Report], Mapping[str, Any]]
 
 
-def bring_here(
+def fetch_batch_here(
     snapshots: Sequence[SnapshotId], request: Request, fetch: FetchHere, report: Report = ignore
 ) -> list[Brought]:
     """Fetch them one after the other in this process."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pqwen.operations.verify.salvage import pieces_on_disk
+from p2pqwen.operations.verify.recover_pieces import pieces_on_disk
 from p2pqwen.values.repo_path import RepoPath
 from tests.support.models import noise
 from tests.support.swarm import make_snapshot

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pqwen.manifest.licence import MAX_FRONT_MATTER, license_of_readme, reason, redistribution
+from p2pqwen.manifest.license import MAX_FRONT_MATTER, license_of_readme, reason, redistribution
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from p2pqwen.hub.pace import LONGEST_WAIT, Pace
+from p2pqwen.hub.quota import LONGEST_WAIT, Pace
 
 HUB = "https://hub.example:443"
 API = "/api/models/Qwen/X"

@@ -7,7 +7,7 @@ from typer.exceptions import TyperException
 from p2pqwen.errors import UsageError
 
 
-def wrong_call(error: TyperException) -> UsageError:
+def usage_error(error: TyperException) -> UsageError:
     """Return the error to print: lower case, no full stop, and the help of the very command as its hint."""
     context = getattr(error, "ctx", None)
     hint = f"see `{'p2pqwen' if context is None else context.command_path} --help`"

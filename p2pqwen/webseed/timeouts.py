@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """Times in seconds, the rate in bytes a second.
 
     A body that brings less than `slow_rate` over `slow_window` is given up and resumed elsewhere from the byte reached.

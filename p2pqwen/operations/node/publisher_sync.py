@@ -58,7 +58,7 @@ class Done:
 
 
 @dataclass(slots=True)
-class PublisherCare:
+class PublisherSync:
     """A thread that looks after publishers while a node runs.
 
     `own` is the index this home published last, None if it is no publisher's. `routes` opens a way to bundles and is

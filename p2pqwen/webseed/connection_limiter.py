@@ -19,7 +19,7 @@ from p2pqwen.webseed.fault_log import fault_log
 SWEEP_SECONDS = 1.0
 
 
-class Doorkeeper(web.Server):
+class ConnectionLimiter(web.Server):
     """An aiohttp server that cuts connections beyond the limits and idle ones. `refused` counts the former.
 
     `progress` tells of a connection what its reader has taken in all, and what was sent and not taken yet.

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from p2pqwen.errors import FormatError
-from p2pqwen.library.sealed import seal, unseal
+from p2pqwen.library.checksummed import seal, unseal
 
 FIELDS = {"state": "partial", "selected": ["*.json", "modèle*"], "count": 3, "none": None}
 

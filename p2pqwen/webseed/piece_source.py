@@ -14,12 +14,12 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from p2pqwen.events import Notice
-from p2pqwen.webseed.account import Account, Outlook
 from p2pqwen.webseed.buffers import BufferPool
-from p2pqwen.webseed.claims import Claims
 from p2pqwen.webseed.fault import Kind, UpstreamError
-from p2pqwen.webseed.patience import Patience
+from p2pqwen.webseed.in_flight import Claims
 from p2pqwen.webseed.piece_check import PieceCheck
+from p2pqwen.webseed.source_stats import Account, Outlook
+from p2pqwen.webseed.timeouts import Timeouts
 from p2pqwen.webseed.upstream import RemoteFile, Upstream
 
 MAX_NOTICES = 1000
@@ -53,7 +53,7 @@ class Supply:
         *,
         pool: BufferPool,
         executor: Executor,
-        patience: Patience,
+        timeouts: Timeouts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.files = files
@@ -62,7 +62,7 @@ class Supply:
         self.executor = executor
         self.notices: deque[Notice] = deque(maxlen=MAX_NOTICES)
         self._records = [_Record(upstream) for upstream in upstreams]
-        self._patience = patience
+        self._timeouts = timeouts
         self._clock = clock
         self.claims = Claims()
         self._last_good = clock()
@@ -83,7 +83,7 @@ class Supply:
 
         Raises `UnavailableError`. With `only`, it is that one or none.
         """
-        until = self._clock() + (self._patience.hold if not self._is_hopeless(file) else 0.0)
+        until = self._clock() + (self._timeouts.hold if not self._is_hopeless(file) else 0.0)
         while True:
             candidates = [record for record in self._candidates(file) if only in {None, record.upstream}]
             if not candidates:
