@@ -29,9 +29,10 @@ def show(
     from p2pqwen.index.standing import Standing, keys_of
     from p2pqwen.library import durable
     from p2pqwen.manifest.warnings import warnings_of
-    from p2pqwen.operations.verify.verify import judge_torrent, signed_manifest
+    from p2pqwen.operations.verify.verify import judge_torrent
     from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
     from p2pqwen.torrent.signature import verify_torrent
+    from p2pqwen.torrent.snapshot_torrent import signed_manifest
     from p2pqwen.values.byte_size import format_size
 
     with Output(as_json=json_output) as out:

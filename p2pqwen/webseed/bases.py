@@ -137,6 +137,11 @@ def hub_candidates(endpoint: str, repo: RepoId | None = None) -> tuple[str, str]
     return f"{hub}/{path}/resolve/", f"{hub}/api/resolve-cache/{api}/"
 
 
+def hub_web_seed(endpoint: str, repo: RepoId) -> str:
+    """Return the BEP 19 base from which the Hub serves any commit of a repository."""
+    return hub_candidates(endpoint, repo)[0]
+
+
 def _normal(url: str) -> str:
     parts = urlsplit(url)
     return parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower()).geturl()

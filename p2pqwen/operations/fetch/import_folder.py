@@ -37,7 +37,8 @@ from p2pqwen.operations.preserve.from_hub import hinting_at_hard_links
 from p2pqwen.operations.preserve.held_check import require_unchanged
 from p2pqwen.operations.preserve.reuse import remove_links
 from p2pqwen.operations.verify.file_check import Difference, difference, right_bytes
-from p2pqwen.operations.verify.verify import BadFile, judge_torrent, signed_manifest
+from p2pqwen.operations.verify.verify import BadFile, judge_torrent
+from p2pqwen.torrent.snapshot_torrent import signed_manifest
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder, parse_cache_folder

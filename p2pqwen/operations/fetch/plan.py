@@ -36,11 +36,12 @@ from p2pqwen.operations.indexes.lookup import Found, choose, find_entries, liste
 from p2pqwen.operations.indexes.rise import needs_more
 from p2pqwen.operations.indexes.torrent_source import obtain_torrent
 from p2pqwen.operations.preserve.recipe_source import repo_of
-from p2pqwen.operations.verify.verify import evidence_of, signed_manifest
+from p2pqwen.operations.verify.verify import evidence_of
 from p2pqwen.swarm.untrusted_links import tracker_problem
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.torrent.signature import SignerResult, verify_torrent
+from p2pqwen.torrent.snapshot_torrent import signed_manifest
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.host import is_private_url
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts

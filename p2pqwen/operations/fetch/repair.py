@@ -18,8 +18,8 @@ from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.library.verified import VerifiedFiles
 from p2pqwen.operations.fetch.run import FetchContext, Fetched, FetchOptions, fetch
 from p2pqwen.operations.fetch.target import TorrentTarget
-from p2pqwen.operations.verify.verify import signed_manifest
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.torrent.snapshot_torrent import signed_manifest
 from p2pqwen.values.snapshot_id import SnapshotId
 
 

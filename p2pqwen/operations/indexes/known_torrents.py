@@ -15,8 +15,8 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.operations.indexes.lookup import choose, find_entries, load_torrent
-from p2pqwen.operations.verify.verify import signed_manifest
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
+from p2pqwen.torrent.snapshot_torrent import signed_manifest
 from p2pqwen.values.snapshot_id import SnapshotId
 
 

@@ -23,9 +23,10 @@ from p2pqwen.operations.indexes.lookup import Found, check_torrent, find_entries
 from p2pqwen.operations.indexes.torrent_source import bring_near
 from p2pqwen.operations.indexes.vouchers import Vouchers
 from p2pqwen.operations.verify.standings import Standings, Stood
-from p2pqwen.operations.verify.verify import signed_manifest, verify_folder
+from p2pqwen.operations.verify.verify import verify_folder
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
 from p2pqwen.torrent.metainfo_fields import MAX_TRACKERS, MAX_WEB_SEEDS
+from p2pqwen.torrent.snapshot_torrent import signed_manifest
 from p2pqwen.values.snapshot_id import SnapshotId
 
 Bring = Callable[[Found], bytes]

@@ -31,8 +31,8 @@ from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.snapshot_torrent import build_metainfo
 from p2pqwen.values.digest import GitOid, Sha256
 from p2pqwen.values.repo_path import RepoPath
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
-from p2pqwen.webseed.bases import hub_candidates
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.webseed.bases import hub_web_seed
 
 _README = RepoPath("README.md")
 MAX_README_SIZE = 4 << 20
@@ -180,11 +180,6 @@ def make_metainfo(
         web_seeds=(hub_web_seed(endpoint, manifest.snapshot.repo),),
         created_by=f"p2pqwen/{__version__}",
     )
-
-
-def hub_web_seed(endpoint: str, repo: RepoId) -> str:
-    """Return the BEP 19 base from which the Hub serves any commit of a repository."""
-    return hub_candidates(endpoint, repo)[0]
 
 
 def describe(

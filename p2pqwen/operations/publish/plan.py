@@ -18,7 +18,6 @@ from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
-from p2pqwen.operations.preserve.build import hub_web_seed
 from p2pqwen.operations.publish.elsewhere import Elsewhere
 from p2pqwen.operations.verify.file_check import pointer_files
 from p2pqwen.torrent.magnet import parse_magnet
@@ -27,7 +26,7 @@ from p2pqwen.torrent.snapshot_torrent import check_recipe
 from p2pqwen.torrent.web_address import check_tracker_url
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.web_url import check_web_url
-from p2pqwen.webseed.bases import hub_candidates
+from p2pqwen.webseed.bases import hub_candidates, hub_web_seed
 
 
 @dataclass(frozen=True, slots=True)

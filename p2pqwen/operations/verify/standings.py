@@ -23,8 +23,9 @@ from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.torrent_facts import FactsStore, TorrentFacts, look_at
 from p2pqwen.manifest.hazards import pickle_files
 from p2pqwen.manifest.provenance import Provenance
-from p2pqwen.operations.verify.verify import evidence_of, signed_manifest
+from p2pqwen.operations.verify.verify import evidence_of
 from p2pqwen.torrent.signature import verify_torrent
+from p2pqwen.torrent.snapshot_torrent import signed_manifest
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
 

@@ -14,15 +14,15 @@ from p2pqwen.index.standing import Evidence, Judgement, Standing, Voice, judge, 
 from p2pqwen.library.hashing import FileDigests, hash_files
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.verified import Verified
-from p2pqwen.manifest.manifest import FileRow, Manifest, parse_manifest
-from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.manifest.manifest import FileRow, Manifest
+from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.verify.file_check import difference
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.layout import Layout, PayloadFile
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.signature import SignerResult, verify_torrent
-from p2pqwen.torrent.snapshot_torrent import check_manifest
+from p2pqwen.torrent.snapshot_torrent import signed_manifest
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -137,18 +137,6 @@ def verify_folder(
         extra=_extra(folder, {file.path.text for file in metainfo.layout.files}),
         looks=Verified(metainfo.infohash.v2, looks),
     )
-
-
-def signed_manifest(metainfo: Metainfo) -> tuple[Manifest | None, Provenance]:
-    """Return the manifest a torrent carries, checked against it, and what it proves.
-
-    Raises `FormatError`, and `VerificationError` where the two differ or the commit object is not the commit's.
-    """
-    if metainfo.manifest is None:
-        return None, Provenance.UNPROVEN
-    manifest = parse_manifest(metainfo.manifest)
-    check_manifest(metainfo, manifest)
-    return manifest, prove(manifest)
 
 
 def evidence_of(
