@@ -26,6 +26,7 @@ SHARED = 0o644
 _NO_MODES = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_TRIES = 10  # to make a folder that others tidy away as long as it is empty
 
 
 @contextlib.contextmanager
@@ -103,8 +104,14 @@ def give_mode(target: Path | int, mode: int) -> None:
 def rename(source: Path, target: Path, *, shared: bool = False) -> None:
     """Rename a file or folder durably, into a folder that is made as `make_folder` does; raises `DiskError`."""
     with disk_errors(f"rename {source} to {target}"):
-        make_folder(target.parent, shared=shared)
-        source.rename(target)
+        for left in range(_TRIES, 0, -1):
+            make_folder(target.parent, shared=shared)
+            try:
+                source.rename(target)
+                break
+            except FileNotFoundError:  # somebody removed the folder, which was empty until now
+                if left == 1 or target.parent.is_dir():
+                    raise
         sync_folder(target.parent)
 
 
@@ -118,15 +125,20 @@ def remove(path: Path) -> None:
 
 def make_folder(folder: Path, *, shared: bool = False) -> None:
     """Make a folder and those above it, each durably: what is in a folder that is lost is lost; raises `OSError`."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent, shared=shared)
-    try:
-        folder.mkdir(mode=0o777 if shared else 0o700)
-    except FileExistsError:
-        if not folder.is_dir():
-            raise
-        return  # another process was first
+    for left in range(_TRIES, 0, -1):
+        if folder.is_dir():
+            return
+        make_folder(folder.parent, shared=shared)
+        try:
+            folder.mkdir(mode=0o777 if shared else 0o700)
+            break
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+            return  # another process was first
+        except FileNotFoundError:  # somebody removed the parent, which was empty until now
+            if left == 1:
+                raise
     if not shared:
         give_mode(folder, 0o700)
     sync_folder(folder.parent)

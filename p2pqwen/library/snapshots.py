@@ -314,7 +314,10 @@ class Library:
         """Delete what unfinished tries left where a staged snapshot goes; of one that is held, nothing."""
         if self._holder(snapshot) is None:
             place = self._here(snapshot)
-            _remove_folder(place, place.folder(snapshot))
+            folder = place.folder(snapshot)
+            with durable.disk_errors(f"remove {folder}"):
+                if folder.is_dir():
+                    shutil.rmtree(folder)  # follows no symlink out of the folder
             durable.remove(place.marker(snapshot))
 
     def begin(self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None) -> HeldSnapshot:
@@ -560,8 +563,9 @@ def _remove_folder(place: LibraryFolder, folder: Path) -> None:
     with durable.disk_errors(f"remove {folder}"):
         if folder.is_dir():
             shutil.rmtree(folder)  # follows no symlink out of the folder
-        for parent in (folder.parent, folder.parent.parent):
-            if parent != place.root and parent.is_dir() and not any(parent.iterdir()):
+    for parent in (folder.parent, folder.parent.parent):
+        if parent != place.root:
+            with suppress(OSError):  # it holds something, or is gone
                 parent.rmdir()
 
 

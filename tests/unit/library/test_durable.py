@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +84,27 @@ except durable.LockHeldError as error:
     with durable.lock(path):
         assert ask() == str(os.getpid())
     assert ask() == "free"
+
+
+@pytest.mark.parametrize("step", ["mkdir", "rename"])
+def test_a_folder_that_others_tidy_away_while_it_is_empty_is_made_again(tmp_path, monkeypatch, step):
+    """Snapshots come and go at the same time, and who removes one removes the empty folders above it."""
+    source, target = tmp_path / "staged", tmp_path / "org" / "repo" / "commit"
+    source.mkdir()
+    real, tidied = getattr(Path, step), []
+
+    def meanwhile(path, *arguments, **options):
+        parent = {"mkdir": path.parent, "rename": target.parent}[step]
+        if not tidied and parent in {target.parent, target.parent.parent}:
+            tidied.append(parent)
+            parent.rmdir()
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, step, meanwhile)
+    durable.rename(source, target, shared=True)
+    assert (len(tidied), target.is_dir(), source.exists()) == (1, True, False)
+
+
+def test_a_rename_of_what_is_not_there_is_an_error_at_once(tmp_path):
+    with pytest.raises(DiskError, match="cannot rename"):
+        durable.rename(tmp_path / "nothing", tmp_path / "org" / "repo")
