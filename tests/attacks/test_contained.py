@@ -278,7 +278,7 @@ def test_103_a_web_seed_whose_answer_nobody_understands_does_not_stop_the_next(t
         urls = (hostile, f"http://127.0.0.1:{server.port}/Qwen/Tiny/")
         found = check_bases(torrent, [Base(url, Origin.COMMAND_LINE, torrent.name) for url in urls])
         assert [[file.served for file in one.files] for one in found] == [[Served.BAD], [Served.RIGHT]]
-        with Relay(named=LOOPBACK, patience=HASTY) as relay:
+        with Relay(named=LOOPBACK, timeouts=HASTY) as relay:
             offered = relay.offer(torrent, bases(torrent, *urls))
             with fetching(torrent, tmp_path / "dst", offered.urls) as download:
                 assert download.wait(60), (offered.accounts, download.alerts[-20:])

@@ -25,7 +25,7 @@ TORRENT = make_torrent(FILES)
 
 @pytest.fixture(scope="module")
 def relayed():
-    with PlainServer(served(FILES, TORRENT)) as server, Relay(named=LOOPBACK, patience=HASTY) as relay:
+    with PlainServer(served(FILES, TORRENT)) as server, Relay(named=LOOPBACK, timeouts=HASTY) as relay:
         yield relay.offer(TORRENT, bases(TORRENT, server.url))
 
 
@@ -135,7 +135,7 @@ def test_random_requests_get_the_right_bytes_or_none(relayed):
 
 
 def test_a_torrent_that_was_withdrawn_gets_no_answer():
-    with PlainServer(served(FILES, TORRENT)) as server, Relay(named=LOOPBACK, patience=HASTY) as relay:
+    with PlainServer(served(FILES, TORRENT)) as server, Relay(named=LOOPBACK, timeouts=HASTY) as relay:
         torrent = relay.offer(TORRENT, bases(TORRENT, server.url))
         assert ask(torrent.urls[0], wanted("config.json"))[0] == 200
         torrent.withdraw()
@@ -151,7 +151,7 @@ def test_metadata_from_peers_has_no_piece_layers_and_is_checked_all_the_same():
     with (
         PlainServer(served(wrong, TORRENT)) as liar,
         PlainServer(served(FILES, TORRENT)) as honest,
-        Relay(named=LOOPBACK, patience=HASTY) as relay,
+        Relay(named=LOOPBACK, timeouts=HASTY) as relay,
     ):
         torrent = relay.offer(bare, bases(TORRENT, liar.url, honest.url))
         assert ask(torrent.urls[0], wanted("model.safetensors"))[2] == FILES["model.safetensors"]

@@ -42,7 +42,7 @@ def case(tmp_path):
 
 def finish(case, tmp_path, *urls, seconds=DEADLINE, **relay):
     """Fetch everything from these bases and return the relayed torrent; the bytes on disk are right."""
-    with Relay(named=LOOPBACK, patience=HASTY, **relay) as running:
+    with Relay(named=LOOPBACK, timeouts=HASTY, **relay) as running:
         torrent = running.offer(case.torrent, case.bases(*urls))
         with fetching(case.torrent, tmp_path / "dst", torrent.urls) as download:
             assert download.wait(seconds), (torrent.accounts, torrent.outlook(), download.alerts[-20:])
@@ -138,7 +138,7 @@ def test_a_mirror_that_is_not_the_hub_never_sees_the_token(case, tmp_path):
 
 def test_a_hub_that_is_gone_is_said_once_and_nothing_is_hoped_of_it(case, tmp_path):
     case.hub.fault("gone")
-    with Relay(named=LOOPBACK, patience=HASTY) as relay:
+    with Relay(named=LOOPBACK, timeouts=HASTY) as relay:
         torrent = relay.offer(case.torrent, case.bases(case.base))
         with fetching(case.torrent, tmp_path / "dst", torrent.urls) as download:
             wait_until(lambda: not download.wait(0.2) and len(torrent.outlook().hopeless) >= 4, 30, "no hope")
@@ -150,7 +150,7 @@ def test_a_hub_that_is_gone_is_said_once_and_nothing_is_hoped_of_it(case, tmp_pa
 
 def test_a_hub_that_comes_back_is_used_again(case, tmp_path):
     fault = case.hub.fault("gone")
-    with Relay(named=LOOPBACK, patience=HASTY) as relay:
+    with Relay(named=LOOPBACK, timeouts=HASTY) as relay:
         torrent = relay.offer(case.torrent, case.bases(case.base))
         with fetching(case.torrent, tmp_path / "dst", torrent.urls) as download:
             wait_until(lambda: download.wait(0.2) or fault.met >= 3, 30, "the Hub to be asked in vain")

@@ -31,7 +31,7 @@ def torrent_of(hub):
 
 def probe(metainfo, *urls):
     usable = combine_bases(metainfo.name, SNAPSHOT.repo, torrent=urls).usable
-    return check_bases(metainfo, usable, named=LOOPBACK, patience=HASTY)
+    return check_bases(metainfo, usable, named=LOOPBACK, timeouts=HASTY)
 
 
 @pytest.mark.parametrize(

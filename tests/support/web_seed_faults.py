@@ -155,7 +155,7 @@ class FaultRunner:
         bases = combine_bases(metainfo.name, SNAPSHOT.repo, torrent=urls).usable
         with (
             tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-            Relay(named=LOOPBACK, patience=HASTY) as relay,
+            Relay(named=LOOPBACK, timeouts=HASTY) as relay,
         ):
             relayed = relay.offer(metainfo, bases)
             with fetching(metainfo, Path(folder) / "dst", relayed.urls) as download:
