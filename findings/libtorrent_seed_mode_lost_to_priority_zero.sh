@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# libtorrent 2.1.1 (Python bindings): one file of priority 0 takes `seed_mode` away, and the files are not checked either.
+# libtorrent==2.1.1 (Python wheel): one file of priority 0 takes `seed_mode` away, and the files are not checked either.
 #
 # A seed never downloads, so it looks harmless to add it with `file_priorities` of a former partial download: with
 # `seed_mode`, every piece is there. libtorrent drops `seed_mode` without a word as soon as one file has priority 0. It

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# torf 4.3.1: a v2 or hybrid torrent that `Torrent.read` takes, with its right v1 infohash, cannot be written again.
+# torf==4.3.1: a v2 or hybrid torrent that `Torrent.read` takes, with its right v1 infohash, cannot be written again.
 #
 # The keys of "piece layers" (BEP 52) are pieces roots: 32 bytes of SHA-256, hardly ever UTF-8. torf reads them, and
 # refuses them as dictionary keys when it encodes: `write`, `dump` and `convert` raise MetainfoError "Invalid key", though

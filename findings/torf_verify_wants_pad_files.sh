@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# torf 4.3.1: `Torrent.verify` takes the BEP 47 pad files of a hybrid torrent for files that must be on the disk.
+# torf==4.3.1: `Torrent.verify` takes the BEP 47 pad files of a hybrid torrent for files that must be on the disk.
 #
 # Pad files (`attr` "p") align the v1 pieces of a hybrid; clients make no such files, and BEP 47 says that they need not
 # be stored. A folder that is complete, byte for byte, and that libtorrent seeds from, is still refused: torf lists pads

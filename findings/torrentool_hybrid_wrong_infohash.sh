@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# torrentool 1.2.0: of a hybrid torrent `info_hash` and `magnet_link` are wrong, without an error.
+# torrentool==1.2.0: of a hybrid torrent `info_hash` and `magnet_link` are wrong, without an error.
 #
 # torrentool hashes an info dictionary that it decoded and encoded again. On the way byte strings become text where it
 # takes them for text, and a "pieces root" (BEP 52: 32 bytes of SHA-256) does not come back as it was. The infohash is
