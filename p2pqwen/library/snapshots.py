@@ -314,10 +314,7 @@ class Library:
         """Delete what unfinished tries left where a staged snapshot goes; of one that is held, nothing."""
         if self._holder(snapshot) is None:
             place = self._here(snapshot)
-            folder = place.folder(snapshot)
-            with durable.disk_errors(f"remove {folder}"):
-                if folder.is_dir():
-                    shutil.rmtree(folder)  # follows no symlink out of the folder
+            _delete(place.folder(snapshot))
             durable.remove(place.marker(snapshot))
 
     def begin(self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None) -> HeldSnapshot:
@@ -559,10 +556,15 @@ def _is_proven(metainfo: Metainfo) -> bool:
         return False
 
 
-def _remove_folder(place: LibraryFolder, folder: Path) -> None:
+def _delete(folder: Path) -> None:
     with durable.disk_errors(f"remove {folder}"):
         if folder.is_dir():
             shutil.rmtree(folder)  # follows no symlink out of the folder
+
+
+def _remove_folder(place: LibraryFolder, folder: Path) -> None:
+    """Delete a folder, and those above it that are empty now."""
+    _delete(folder)
     for parent in (folder.parent, folder.parent.parent):
         if parent != place.root:
             with suppress(OSError):  # it holds something, or is gone

@@ -22,7 +22,7 @@ from tests.support.processes import p2pqwen, running
 from tests.support.publishing import Rules, chain, key, make_document, make_entry, make_index
 from tests.support.snapshots import make_snapshot
 from tests.support.swarm import QUIET, seeding
-from tests.support.world import REPO, World
+from tests.support.world import REPO, World, seeded_world
 
 GENUINE = small_model(600_000)
 EVIL = {**GENUINE, "config.json": GENUINE["config.json"].replace(b"{", b'{"auto_map": "evil", ', 1)}
@@ -47,12 +47,8 @@ class Stranger:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    from tests.simulators.hub import HubSimulator
-
-    with HubSimulator() as hub:
-        found = World(tmp_path_factory.mktemp("world"), hub)
-        with seeding(found.publisher) as (_, found.peer):
-            yield found
+    with seeded_world(tmp_path_factory.mktemp("world")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-
 import pytest
 
 from p2pqwen.errors import FormatError, NetworkError
@@ -31,6 +28,7 @@ from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.repo_path import RepoPath
 from tests.support.models import noise
 from tests.support.publishing import NOW, Publisher, make_entry
+from tests.support.swarm import seeding_thread
 from tests.support.waiting import wait_until
 
 QUIET = SwarmSettings(dht=False, lsd=False, upnp=False, trackers=False)
@@ -59,35 +57,9 @@ def pointer_of(metainfo, accepted):
     return Pointer.to_bundle(metainfo.infohash, accepted.position, accepted.digest)
 
 
-@contextlib.contextmanager
 def seeding(*bundles):
-    """Serve bundles from a session of its own thread; yields its address."""
-    stop, ready = threading.Event(), threading.Event()
-    where = []
-
-    def run():
-        from p2pqwen.swarm.endpoint import Endpoint
-
-        settings = SwarmSettings(Endpoint("127.0.0.1", 0), dht=False, lsd=False, upnp=False, trackers=False)
-        with Swarm(settings) as swarm:
-            torrents = [swarm.add_seed(held.metainfo(), held.save_path) for held in bundles]
-            while not all(torrent.checked for torrent in torrents):
-                swarm.pump(0.05)
-            for torrent in torrents:
-                torrent.share(())
-            where.append(swarm.listening[0])
-            ready.set()
-            while not stop.is_set():
-                swarm.pump(0.05)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        assert ready.wait(30)
-        yield where[0]
-    finally:
-        stop.set()
-        thread.join()
+    """Serve bundles from a session of its own thread; a context that yields its address."""
+    return seeding_thread([(held.metainfo(), held.save_path) for held in bundles])
 
 
 @pytest.fixture

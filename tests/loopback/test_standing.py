@@ -11,23 +11,20 @@ from typing import Any
 import pytest
 
 from p2pqwen.torrent.metainfo import parse_metainfo
-from tests.simulators.hub import HubSimulator
 from tests.support.command import CommandLine
 from tests.support.nodes import quiet_config
 from tests.support.processes import p2pqwen, running
-from tests.support.swarm import QUIET, seeding
+from tests.support.swarm import QUIET
 from tests.support.waiting import wait_until
 from tests.support.web_seeds import PlainServer
-from tests.support.world import REPO, World
+from tests.support.world import REPO, World, seeded_world
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A publisher who lists a proven snapshot and seeds it."""
-    with HubSimulator() as hub:
-        found = World(tmp_path_factory.mktemp("world"), hub)
-        with seeding(found.publisher) as (_, found.peer):
-            yield found
+    with seeded_world(tmp_path_factory.mktemp("world")) as found:
+        yield found
 
 
 @pytest.fixture

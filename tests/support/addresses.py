@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import socketserver
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -110,15 +111,21 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
+def served_by_thread(server: socketserver.BaseServer) -> Iterator[None]:
+    """Answer from a thread for the length of the block."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
 def web_server(address: str, port: int = 0, redirect: str | None = None) -> Iterator[WebServer]:
-    with WebServer(address, port, redirect) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with WebServer(address, port, redirect) as server, served_by_thread(server):
+        yield server
 
 
 class Victim:

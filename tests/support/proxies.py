@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from typing import cast
 
+from tests.support.addresses import served_by_thread
+
 _BLOCK = 65536
 
 
@@ -122,11 +124,5 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 @contextlib.contextmanager
 def proxy(kind: str, leads_to: int, *, login: str | None = None) -> Iterator[ProxyServer]:
     """Run an `http` or `socks5` proxy for the length of the block."""
-    with ProxyServer({"http": _Http, "socks5": _Socks}[kind], leads_to, login) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with ProxyServer({"http": _Http, "socks5": _Socks}[kind], leads_to, login) as server, served_by_thread(server):
+        yield server

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,3 +110,31 @@ def seeding(user: CommandLine, *options: str, snapshots: int = 1) -> Iterator[tu
         listening = process.json_line(30, containing='"listening"')
         wait_until(lambda: process.stdout.count('"event": "seeding"') >= snapshots, 60, f"{snapshots} snapshots seeded")
         yield process, f"{listening['host']}:{listening['port']}"
+
+
+@contextlib.contextmanager
+def seeding_thread(torrents: Iterable[tuple[Metainfo, Path]]) -> Iterator[Endpoint]:
+    """Seed torrents, each with its save path, from a session of a thread of its own; yields the session's address."""
+    stop, ready = threading.Event(), threading.Event()
+    where: list[Endpoint] = []
+
+    def work() -> None:
+        with Swarm(LISTENING) as swarm:
+            added = [swarm.add_seed(metainfo, save_path) for metainfo, save_path in torrents]
+            while not all(torrent.checked for torrent in added):
+                swarm.pump(0.05)
+            for torrent in added:
+                torrent.share(())
+            where.append(swarm.listening[0])
+            ready.set()
+            while not stop.is_set():
+                swarm.pump(0.05)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        assert ready.wait(60)
+        yield where[0]
+    finally:
+        stop.set()
+        thread.join()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from tests.simulators.hub import HubSimulator
 from tests.support.command import CommandLine
 from tests.support.models import small_model, write_folder
 from tests.support.nodes import quiet_config
+from tests.support.swarm import seeding
 
 REPO = "Qwen/Tiny"
 NOBODY = "127.0.0.1:9"
@@ -70,3 +73,12 @@ class World:
         copy = CommandLine(folder, self.hub.endpoint)
         shutil.copytree(self.publisher.home, copy.home, ignore=shutil.ignore_patterns(*NODE_FILES))
         return copy
+
+
+@contextmanager
+def seeded_world(folder: Path) -> Iterator[World]:
+    """A world whose publisher's node seeds; `peer` is its address."""
+    with HubSimulator() as hub:
+        found = World(folder, hub)
+        with seeding(found.publisher) as (_, found.peer):
+            yield found

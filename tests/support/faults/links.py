@@ -12,11 +12,10 @@ import contextlib
 import os
 import random
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from unittest import mock
 
 from p2pqwen.errors import P2pqwenError
@@ -42,7 +41,6 @@ from p2pqwen.operations.verify.file_check import bad_pieces
 from p2pqwen.operations.verify.scrub import Scrubber
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.progress import Phase, TorrentProgress
-from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.writable import WritableFiles
 from p2pqwen.torrent.info import build_info
 from p2pqwen.torrent.layout import Layout
@@ -56,7 +54,7 @@ from tests.strategies import hash_payload
 from tests.support.forged import LIES, forged, honest, spoilt
 from tests.support.models import ATTRIBUTES, README, noise, write_folder
 from tests.support.publishing import NOW, Publisher, make_entry
-from tests.support.swarm import ALONE, LISTENING
+from tests.support.swarm import ALONE, seeding_thread
 
 Files = Mapping[str, bytes]
 WEIGHTS = noise(400_000, "weights")  # two pieces of recipe 1
@@ -648,37 +646,13 @@ class LinksRuns:
 
     def _peers(self) -> Endpoint:
         if self._peer is None:
-            self._peer = self.stack.enter_context(_serving(self.disks["tmpfs"] / "peers"))
+            self._peer = self.stack.enter_context(seeding_thread(_seeds(self.disks["tmpfs"] / "peers")))
         return self._peer
 
 
-@contextlib.contextmanager
-def _serving(folder: Path) -> Iterator[Endpoint]:
-    """Seed every torrent whose pieces agree, the lies among them, from a thread."""
-    stop, ready = threading.Event(), threading.Event()
-    where: list[Any] = []
-
-    def work() -> None:
-        with Swarm(LISTENING) as swarm:
-            torrents = []
-            for number, one in enumerate(TORRENTS):
-                if one.approved is not None:
-                    write_folder(folder / str(number) / one.metainfo.name, one.approved)
-                    torrents.append(swarm.add_seed(one.metainfo, folder / str(number)))
-            while not all(torrent.checked for torrent in torrents):
-                swarm.pump(0.05)
-            for torrent in torrents:
-                torrent.share(())
-            where.append(swarm.listening[0])
-            ready.set()
-            while not stop.is_set():
-                swarm.pump(0.05)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        assert ready.wait(60)
-        yield where[0]
-    finally:
-        stop.set()
-        thread.join()
+def _seeds(folder: Path) -> Iterator[tuple[Metainfo, Path]]:
+    """Yield every torrent whose pieces agree, the lies among them, with the folder that its files are written to."""
+    for number, one in enumerate(TORRENTS):
+        if one.approved is not None:
+            write_folder(folder / str(number) / one.metainfo.name, one.approved)
+            yield one.metainfo, folder / str(number)
