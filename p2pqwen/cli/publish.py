@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from p2pqwen.operations.publish.announce import Announced
     from p2pqwen.operations.publish.keys import Passphrase
     from p2pqwen.operations.publish.publish import Published
-    from p2pqwen.values.snapshot_id import SnapshotId
+    from p2pqwen.values.snapshot_name import SnapshotName
 
 YesFlag = Annotated[bool, typer.Option("--yes", help="Do not ask before signing.")]
 
@@ -42,9 +42,15 @@ def publish(
     ] = None,
     tracker: Annotated[list[str] | None, typer.Option(metavar="URL…", help="A tracker.")] = None,
     withdraw: Annotated[
-        list[str] | None, typer.Option(metavar="REPO@COMMIT…", help="Take a snapshot out of the index.")
+        list[str] | None,
+        typer.Option(
+            metavar="REPO[@COMMIT]…", help="Take a snapshot out of the index; it stays out until --reinstate."
+        ),
     ] = None,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why it is withdrawn.")] = None,
+    reinstate: Annotated[
+        list[str] | None, typer.Option(metavar="REPO[@COMMIT]…", help="List a snapshot again that was withdrawn.")
+    ] = None,
     base: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Go on from this index of the publisher, which this home did not publish."),
@@ -97,6 +103,7 @@ def publish(
             web_seeds=tuple(web_seed or ()),
             trackers=tuple(tracker or ()),
             withdraw=_withdrawals(withdraw or [], reason),
+            reinstate=tuple(_snapshot_name(text, "--reinstate") for text in reinstate or ()),
             base=base,
             draft=draft,
             dht=app.config.network.dht and not no_dht,
@@ -211,13 +218,22 @@ def approval(out: Output, *, yes: bool, question: str = "Sign and publish this?"
     return ask if sys.stdin.isatty() else unless_alarming
 
 
-def _withdrawals(named: list[str], reason: str | None) -> dict[SnapshotId, str]:
-    from p2pqwen.errors import FormatError, UsageError
-    from p2pqwen.values.snapshot_id import SnapshotId
+def _withdrawals(named: list[str], reason: str | None) -> dict[SnapshotName, str]:
+    from p2pqwen.errors import UsageError
+    from p2pqwen.index.document import MAX_REASON
 
     if bool(named) != bool(reason):
         raise UsageError("--withdraw and --reason go together", hint="a withdrawal says why")
+    if reason is not None and (len(reason) > MAX_REASON or not reason.strip()):
+        raise UsageError("--reason", expected=f"text of at most {MAX_REASON} characters", got=f"{len(reason)}")
+    return {_snapshot_name(text, "--withdraw"): reason or "" for text in named}
+
+
+def _snapshot_name(text: str, option: str) -> SnapshotName:
+    from p2pqwen.errors import FormatError, UsageError
+    from p2pqwen.values.snapshot_name import SnapshotName
+
     try:
-        return {SnapshotId.parse(text): reason or "" for text in named}
+        return SnapshotName.parse(text)
     except FormatError as error:
-        raise UsageError(error.what, expected="REPO@COMMIT", got=error.got) from error
+        raise UsageError(f"{option}: {error.what}", expected="REPO[@COMMIT]", got=error.got) from error

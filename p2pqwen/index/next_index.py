@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from p2pqwen.errors import NotFoundError
@@ -22,22 +22,25 @@ def next_document(
     withdraw: Mapping[SnapshotId, str],
     mirrors: tuple[str, ...],
     now: datetime,
+    reinstate: Collection[SnapshotId] = (),
 ) -> IndexDocument:
     """Return the index that follows `last`, with the list of `base` (usually the same index) carried on.
 
     Entries stay unless they are withdrawn, those of kinds that this version does not know too. `entries` are added or
-    take the place of their own earlier row, and leave the withdrawn ones. A new root that raised the epoch starts again
-    at version 1. Raises `NotFoundError` for a withdrawal of what was never listed.
+    take the place of their own earlier row; what is withdrawn is not listed again unless it is one to `reinstate`. A
+    new root that raised the epoch starts again at version 1. Raises `NotFoundError` for a withdrawal of what is not
+    listed, and for one to reinstate that is not withdrawn.
     """
     old = base.document if base else None
     listed = {entry.id: entry for entry in old.entries} if old else {}
     withdrawn = {gone.id: gone for gone in old.withdrawn} if old else {}
-    for entry in entries:
-        withdrawn.pop(entry.id, None)
-        listed[entry.id] = entry
+    for snapshot in reinstate:
+        if withdrawn.pop(snapshot, None) is None:
+            raise NotFoundError(f"cannot reinstate {snapshot}: the index does not name it as withdrawn")
+    listed |= {entry.id: entry for entry in entries if entry.id not in withdrawn}
     for snapshot, reason in withdraw.items():
         if listed.pop(snapshot, None) is None:
-            raise NotFoundError(f"cannot withdraw {snapshot}: the index does not list it")
+            raise _not_listed(snapshot, withdrawn.get(snapshot))
         withdrawn[snapshot] = Withdrawal(snapshot, reason)
     root = roots[-1].root
     highest = max((one for one in (last, base) if one), key=lambda one: one.position, default=None)
@@ -57,3 +60,9 @@ def next_document(
         extra=old.extra if old else {},
         skipped=old.skipped if old else (),
     )
+
+
+def _not_listed(snapshot: SnapshotId, gone: Withdrawal | None) -> NotFoundError:
+    if gone is None:
+        return NotFoundError(f"cannot withdraw {snapshot}: the index does not list it")
+    return NotFoundError(f"cannot withdraw {snapshot}: it is withdrawn already: {gone.reason}")

@@ -12,6 +12,7 @@ from p2pqwen.library.folders import device
 from p2pqwen.library.snapshots import Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.operations.archive.health import HealthRow
+from p2pqwen.operations.archive.probe import WatchedSwarm
 from p2pqwen.stewardship.allocation import Allocation, Candidate, Decision, Disk, allocate
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import Sha256
@@ -59,15 +60,18 @@ class Situation:
                 row.swarm.size,
                 row.health,
                 preferred=row.swarm.held is not None or _any(wishes.prefer, row.swarm.snapshot),
-                refused=self._refusal(row.swarm.snapshot, wishes),
+                refused=self._refusal(row.swarm, wishes),
             )
             for row in self.rows
             if row.swarm.listed and not _is_held(row)
         ]
 
-    def _refusal(self, snapshot: SnapshotId, wishes: Wishes) -> str | None:
+    def _refusal(self, swarm: WatchedSwarm, wishes: Wishes) -> str | None:
+        snapshot = swarm.snapshot
         if snapshot in self.away:
             return "held already, on a disk that is not here"
+        if swarm.withdrawn:
+            return "; ".join(map(str, swarm.withdrawn))
         if _any(wishes.exclude, snapshot):
             return "left out by --exclude"
         if snapshot in self.contradicted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
@@ -13,6 +13,8 @@ from p2pqwen.containment import each, warn
 from p2pqwen.errors import NotFoundError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.index.entry import Upstream
+from p2pqwen.index.standing import Voice
+from p2pqwen.index.withdrawals import all_withdrawn
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.trust_store import TrustedPublisher
@@ -42,9 +44,12 @@ class HealthRow:
 
 
 def watched_swarms(
-    library: Library, publishers: Iterable[TrustedPublisher], report: Report = ignore
+    library: Library, publishers: Iterable[TrustedPublisher], voices: Iterable[Voice], report: Report = ignore
 ) -> list[WatchedSwarm]:
-    """Return what trusted indexes list, and what is held besides; ordered by snapshot."""
+    """Return what trusted indexes list, and what is held besides; ordered by snapshot.
+
+    `voices` say what of it was withdrawn.
+    """
     held = {one.id: one for one in library.all()}
     found: dict[SnapshotId, WatchedSwarm] = {}
     entries = [entry for one in publishers if one.document is not None for entry in one.document.entries]
@@ -64,6 +69,9 @@ def watched_swarms(
         besides, lambda one: _of_torrent(one, one.metainfo()), failed=warn(report, attrgetter("torrent_path"))
     )
     found |= {one.snapshot: one for one in unlisted}
+    for snapshot, said in all_withdrawn(voices).items():
+        if snapshot in found:
+            found[snapshot] = replace(found[snapshot], withdrawn=said)
     return [found[snapshot] for snapshot in sorted(found)]
 
 
@@ -137,6 +145,7 @@ def health_fields(row: HealthRow, now: datetime) -> dict[str, Any]:
         "commit": str(row.swarm.snapshot.commit),
         "size": row.swarm.size,
         "danger": danger_of(health, now).value,
+        "withdrawn": [one.to_json() for one in row.swarm.withdrawn],
         "seeds": health.seeds,
         "peers": health.peers,
         "estimated": health.estimated,

@@ -16,6 +16,7 @@ from p2pqwen.containment import each, each_at_once
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.entry import Upstream
+from p2pqwen.index.withdrawals import Withdrawn
 from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.mirrors.reading import Timeouts, read
@@ -51,6 +52,7 @@ class WatchedSwarm:
     """One snapshot whose swarm matters here: a trusted index lists it, or it is held, or both. Size in bytes.
 
     `magnet`: the index's, whose trackers are read when they are asked; `named` are those of an unlisted torrent.
+    `withdrawn`: who of the trusted publishers no longer stands by it.
     """
 
     snapshot: SnapshotId
@@ -62,6 +64,7 @@ class WatchedSwarm:
     upstream: Upstream = Upstream.UNKNOWN
     listed: bool = False
     held: HeldSnapshot | None = None
+    withdrawn: tuple[Withdrawn, ...] = ()
 
     @property
     def trackers(self) -> tuple[str, ...]:

@@ -198,7 +198,7 @@ def _by_name(target: NamedTarget, sources: Sources, report: Report) -> FetchPlan
     if not found and (held := _held(target, sources.library)) is not None:
         return plan_of(held.metainfo(), sources, repo=target.repo, route="the torrent in the library", origin=_LIBRARY)
     if not found:
-        raise not_listed(sources.publishers, wanted)
+        raise not_listed(sources.publishers, wanted, sources.voices)
     chosen = _choose(found, wanted, sources, report)
     return _by_entry(chosen, [one for one in found if one.same_torrent == chosen.same_torrent], sources, report)
 

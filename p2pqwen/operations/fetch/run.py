@@ -34,6 +34,7 @@ from p2pqwen.errors import (
 from p2pqwen.events import Event, Notice, Report, ignore
 from p2pqwen.hub.cache import HubCache, Place
 from p2pqwen.index.standing import Judgement, NotAdmittedError, Standing
+from p2pqwen.index.withdrawals import withdrawn_by
 from p2pqwen.library import durable
 from p2pqwen.library.folders import AwayError, bytes_to_write
 from p2pqwen.library.hashing import FileDigests
@@ -194,7 +195,7 @@ class _Fetch:
         if plan.metainfo is None and (kept := self._kept.find(plan.v1, plan.v2)) is not None:
             plan = self._completed(plan, kept)
         if plan.metainfo is not None:
-            self._on_plan(plan.snapshot)
+            self._known(plan.snapshot)
             self._refuse_contradicted(plan)
             with durable.lock(self._library.lock_path(plan.snapshot)):
                 if (here := self._already_here(plan)) is not None:
@@ -206,13 +207,19 @@ class _Fetch:
         except NoMetadataError as error:
             return self._rebuilt(plan, error)
 
+    def _known(self, snapshot: SnapshotId) -> None:
+        """Tell which snapshot it is, and who of those that are trusted has withdrawn it."""
+        self._on_plan(snapshot)
+        for said in withdrawn_by(self._places.sources.voices, snapshot):
+            self._report(Notice("warning", f"{snapshot} is {said}"))
+
     def _from_swarm(self, plan: FetchPlan) -> Fetched:
         peers = [*self._options.peers, *self._named_peers(plan)]
         with Swarm(self._network(plan, peers), report=self._report) as swarm:
             unknown = plan.metainfo is None
             if unknown:
                 plan, peers = self._with_metadata(swarm, plan, peers)
-                self._on_plan(plan.snapshot)
+                self._known(plan.snapshot)
                 self._refuse_contradicted(plan)
             plan = self._with_layers(swarm, plan, peers)
             with durable.lock(self._library.lock_path(plan.snapshot)), self._relaying(plan) as relayed:
@@ -293,7 +300,7 @@ class _Fetch:
         if plan.entry is None and not self._options.trust_unverified:
             self._refuse_unlisted(plan, sources[0].snapshot, "which no index names")  # by the recipe it has one torrent
         self._report(Notice("warning", problem.message))
-        self._on_plan(sources[0].snapshot)
+        self._known(sources[0].snapshot)
         try:
             done = self._places.rebuild(WantedTorrent.of(plan.magnet), sources, self._report)
         except (NetworkError, NotFoundError) as error:

@@ -2,7 +2,7 @@
 
 Every look: 1. each held snapshot is judged by what is known of its torrent and whom this home trusts now; 2. where a
 trusted index claims a proof that is not here, its signed torrent is sought: in bundles and folders at every look, at
-mirrors on the web more rarely; 3. what became better or worse is told.
+mirrors on the web more rarely; 3. what became better or worse is told, and what was withdrawn.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from p2pqwen.index.standing import Standing
 from p2pqwen.library.idle import make_thread_idle
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.indexes.rise import Riser
+from p2pqwen.operations.node.withdrawal_watch import WithdrawalWatch
 from p2pqwen.operations.verify.standings import Standings, Stood
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -43,6 +44,7 @@ class StandingWatch:
     riser: Riser
     report: Report = ignore
     clock: Callable[[], float] = time.monotonic
+    withdrawals: WithdrawalWatch = field(default_factory=WithdrawalWatch)
     _known: Mapping[SnapshotId, Stood] = field(default_factory=dict)
     _told: dict[SnapshotId, Standing] = field(default_factory=dict)
     _asked: dict[SnapshotId, tuple[object, float]] = field(default_factory=dict)
@@ -50,7 +52,9 @@ class StandingWatch:
     _thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        if len(held := self.library.all()) <= FEW:
+        held = self.library.all()
+        self.withdrawals.look(held)  # before anything is served
+        if len(held) <= FEW:
             self._look(held)
         self._thread = threading.Thread(target=self._run, name="standings", daemon=True)
         self._thread.start()
@@ -84,6 +88,7 @@ class StandingWatch:
         make_thread_idle()
         while not self._stop.wait(max(LOOK_EVERY, len(self._known) / 200)):
             held = self.library.all()
+            self.withdrawals.look(held)
             self._look(held)
             if self._raise_some(held):
                 self._look(held)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from operator import attrgetter
@@ -18,6 +18,7 @@ from p2pqwen.containment import each, warn
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.standing import Standing
+from p2pqwen.index.withdrawals import Withdrawn
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
@@ -30,6 +31,7 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.utc_time import format_time
 
 MAX_STATE_BYTES = 16 << 20
+_SERVED = frozenset({"seeding", "damaged", "complete", "partial", "paused"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class SnapshotState:
     damaged_files: int = 0  # that it found
     standing: str = Standing.UNVOUCHED.value  # nothing is known of one that has no torrent yet
     trusted_unverified: bool = False
+    withdrawn: Sequence[Mapping[str, str]] = ()  # by whom of those that are trusted, and why
 
     @property
     def rate(self) -> int:
@@ -70,15 +73,19 @@ class SnapshotState:
 
     def with_memory(self, choice: Choice, sent: Transfer, scrub: ScrubRecord, *, unbooked: int = 0) -> SnapshotState:
         """Return the row with what is remembered of the snapshot; `unbooked` bytes were sent and not yet counted."""
-        held = {"seeding", "damaged", "complete", "partial"}
         return replace(
             self,
-            state="paused" if choice.paused and self.state in held else self.state,
+            state="paused" if choice.paused and self.state in _SERVED else self.state,
             priority=choice.priority.value,
             uploaded_ever=sent.uploaded + unbooked,
             last_scrub=None if scrub.finished is None else format_time(scrub.finished),
             damaged_files=len(scrub.damage),
         )
+
+    def with_withdrawals(self, said: Sequence[Withdrawn], *, seeded: bool) -> SnapshotState:
+        """Return the row with who withdrew the snapshot; where it is not `seeded` for that, its state says so."""
+        state = self.state if seeded or self.state not in _SERVED else "withdrawn"
+        return replace(self, state=state, withdrawn=[one.to_json() for one in said]) if said else self
 
     def with_standing(self, stood: Stood | None) -> SnapshotState:
         """Return the row with the snapshot's standing."""

@@ -25,6 +25,7 @@ from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.snapshot_torrent import check_recipe
 from p2pqwen.torrent.web_address import check_tracker_url
 from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_name import SnapshotName
 from p2pqwen.values.web_url import check_web_url
 from p2pqwen.webseed.bases import hub_candidates, hub_web_seed
 
@@ -34,7 +35,8 @@ class Plan:
     """What to publish, and where. URLs of web seeds may hold `{repo}`.
 
     `base` is an index to go on from that this home did not publish itself; `draft` is where an index goes that
-    others have yet to sign. With `dht` the index names the key of its DHT pointer. `upstream` is what is known of
+    others have yet to sign. `withdraw`: what leaves the list, with the reasons; `reinstate`: what was withdrawn and is
+    listed again. With `dht` the index names the key of its DHT pointer. `upstream` is what is known of
     snapshots on the Hub. `checked_seeds` are the bases that passed the check; None: nothing was checked. The next index
     must not contradict what is `elsewhere`.
     """
@@ -44,7 +46,8 @@ class Plan:
     mirrors: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     trackers: tuple[str, ...] = ()
-    withdraw: Mapping[SnapshotId, str] = field(default_factory=dict)
+    withdraw: Mapping[SnapshotName, str] = field(default_factory=dict)
+    reinstate: tuple[SnapshotName, ...] = ()
     base: Path | None = None
     draft: Path | None = None
     dht: bool = False
@@ -79,8 +82,17 @@ class Plan:
         return tuple(dict.fromkeys(check_web_url(url) for url in named))
 
 
-def entries_of(held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None, now: datetime) -> list[Entry]:
-    """Return the rows of what is held, and of what is not but is otherwise on the Hub than `base` says."""
+def entries_of(
+    held: Sequence[HeldSnapshot],
+    plan: Plan,
+    base: Accepted | None,
+    now: datetime,
+    returning: Mapping[SnapshotId, Metainfo],
+) -> list[Entry]:
+    """Return the rows of what is held, then of what is not and changes all the same.
+
+    That is what is otherwise on the Hub than `base` says; and `returning`: what is listed again, with its torrents.
+    """
     mirrors = plan.mirrors or (base.document.mirrors if base else ())
     listed = {entry.id: entry for entry in base.document.entries} if base else {}
     rows = []
@@ -88,13 +100,15 @@ def entries_of(held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None, 
         metainfo = prepared(one, plan)
         _refuse_pointers(one, metainfo)
         rows.append(_entry(one.id, metainfo, listed.get(one.id), mirrors, now, plan))
+    for snapshot, metainfo in returning.items():
+        rows.append(_entry(snapshot, announced(snapshot, metainfo, plan), None, mirrors, now, plan))
     return [*rows, *_carried(listed, {one.id for one in held}, plan)]
 
 
 def _carried(listed: Mapping[SnapshotId, Entry], held: set[SnapshotId], plan: Plan) -> Iterator[Entry]:
     for snapshot, entry in listed.items():
         state = plan.upstream.get(snapshot, entry.upstream)
-        if snapshot in held or snapshot in plan.withdraw or state is entry.upstream:
+        if snapshot in held or state is entry.upstream:
             continue
         hub = hub_candidates(plan.endpoint, snapshot.repo)
         others = tuple(url for url in entry.web_seeds if url not in hub)
@@ -116,12 +130,13 @@ def publishable(held: HeldSnapshot) -> Metainfo:
 
 def prepared(held: HeldSnapshot, plan: Plan) -> Metainfo:
     """Return a snapshot's torrent with the seeds and trackers of this publishing."""
-    metainfo = publishable(held)
-    return replace(
-        metainfo,
-        web_seeds=plan.web_seeds_of(held.id),
-        trackers=tuple((tracker,) for tracker in plan.trackers),
-    )
+    return announced(held.id, publishable(held), plan)
+
+
+def announced(snapshot: SnapshotId, metainfo: Metainfo, plan: Plan) -> Metainfo:
+    """Return a torrent with the seeds and trackers of this publishing."""
+    trackers = tuple((tracker,) for tracker in plan.trackers)
+    return replace(metainfo, web_seeds=plan.web_seeds_of(snapshot), trackers=trackers)
 
 
 def _refuse_pointers(held: HeldSnapshot, metainfo: Metainfo) -> None:

@@ -6,7 +6,7 @@ adds a signature with `sign_draft`, and `publish_signed` gives it out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -28,18 +28,21 @@ from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.indexes.own_index import last_published
 from p2pqwen.operations.publish.keys import Passphrase, open_keys
+from p2pqwen.operations.publish.list_changes import ListChanges, changes_of
 from p2pqwen.operations.publish.plan import Plan, entries_of, prepared, publishable
 from p2pqwen.operations.publish.site import (
     check_known,
     check_site,
     complete_site,
     read_base,
+    remove_withdrawn,
     write_index,
     write_torrent,
 )
 from p2pqwen.operations.publish.web_seed_check import Contradiction, LeftOut, SeedChoice, Torrents, choose_web_seeds
 from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
+from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
 from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.values.digest import Sha256
@@ -86,6 +89,8 @@ def publish(
 ) -> Published:
     """Write every complete snapshot of the library, and what was published before, as a site under `plan.out`.
 
+    What was withdrawn is not listed again unless the plan says so, and its torrent leaves the site.
+
     `check` decides which web seeds may be listed; without it the Hub's first base and all named ones are. A new entry
     that is unproven alarms; one that the check contradicts is not signed, whoever approves it.
 
@@ -101,15 +106,30 @@ def publish(
         for one in plan.elsewhere:
             hint = "is this home an old backup? go on from that index with --base FILE"
             check_known(keys, one.accepted, one.place, last, base, hint)
+        changes = changes_of(plan, base.document if base else None)
         private = _index_keys(keys, root, passphrase, drafting=plan.draft is not None)
-        held, skipped = _publishable(library, plan, report)
+        held, skipped = _publishable(library, changes, report)
+        returning = _returning(keys, changes, {one.id for one in held})
         left_out: tuple[LeftOut, ...] = ()
         if check is not None:
-            chosen = check(_torrents(keys, held, plan, base), plan, _listed(base), report=report)
+            asked = [
+                *_torrents(keys, held, plan, base),
+                *((one, _given(torrent)) for one, torrent in returning.items()),
+            ]
+            chosen = check(asked, plan, _listed(base), report=report)
             _refuse_contradicted(chosen.contradictions)
             plan, left_out = replace(plan, checked_seeds=chosen.listed), chosen.left_out
-        entries = entries_of(held, plan, base, now)
-        document = next_document(roots, last, base, entries, withdraw=plan.withdraw, mirrors=plan.mirrors, now=now)
+        entries = entries_of(held, plan, base, now, returning)
+        document = next_document(
+            roots,
+            last,
+            base,
+            entries,
+            withdraw=changes.withdraw,
+            reinstate=changes.reinstate,
+            mirrors=plan.mirrors,
+            now=now,
+        )
         document = replace(document, dht=_dht_pointer(document.dht, private, plan))
         difference = _show(diff(base.document if base else None, document), approve, report)
         if not document.entries:
@@ -127,7 +147,9 @@ def publish(
         if plan.draft is not None:
             durable.write(plan.draft, data, mode=durable.SHARED)
             return Published(accepted, difference, plan.draft, left_out, skipped)
-        return Published(accepted, difference, write_index(keys, plan.out, data), left_out, skipped)
+        index = write_index(keys, plan.out, data)
+        remove_withdrawn(plan.out, document, report)
+        return Published(accepted, difference, index, left_out, skipped)
 
 
 def sign_draft(
@@ -186,7 +208,9 @@ def publish_signed(
         complete_site(keys, out, accepted.document)
         before = _newest(last, known)
         difference = _show(diff(before.document if before else None, accepted.document), lambda _: True, report)
-        return Published(accepted, difference, write_index(keys, out, data))
+        index = write_index(keys, out, data)
+        remove_withdrawn(out, accepted.document, report)
+        return Published(accepted, difference, index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,9 +293,12 @@ def _sign(signed: JsonValue, private: list[PrivateKey]) -> list[JsonValue]:
 
 
 def _publishable(
-    library: Library, plan: Plan, report: Report
+    library: Library, changes: ListChanges, report: Report
 ) -> tuple[list[HeldSnapshot], tuple[tuple[SnapshotId, str], ...]]:
-    """Return what may be published, and what may not: one torrent of a stranger's making stops no publishing."""
+    """Return what may be published, and what may not: one torrent of a stranger's making stops no publishing.
+
+    What was withdrawn stays withdrawn.
+    """
     skipped: list[tuple[SnapshotId, str]] = []
 
     def check(held: HeldSnapshot) -> HeldSnapshot:
@@ -282,8 +309,30 @@ def _publishable(
         skipped.append((held.id, error.message))
         report(Notice("warning", f"{held.id} is not published: {error.message}"))
 
-    whole = [one for one in library.all() if one.state is State.COMPLETE and one.id not in plan.withdraw]
-    return each(whole, check, failed=failed), tuple(skipped)
+    complete = [one for one in library.all() if one.state is State.COMPLETE]
+    stay_out = [one.id for one in complete if one.id in changes.kept_out]
+    for snapshot in stay_out:
+        reason = changes.kept_out[snapshot]
+        report(Notice("info", f"{snapshot} stays withdrawn ({reason}); `--reinstate {snapshot}` would list it again"))
+    found = each([one for one in complete if changes.may_list(one.id)], check, failed=failed)
+    return found, (*skipped, *((one, f"withdrawn: {changes.kept_out[one]}") for one in stay_out))
+
+
+def _returning(keys: KeyStore, changes: ListChanges, held: Collection[SnapshotId]) -> dict[SnapshotId, Metainfo]:
+    """Return the torrents of what is reinstated and not held, as they were published; raises `NotFoundError`."""
+    found: dict[SnapshotId, Metainfo] = {}
+    for snapshot in sorted(changes.reinstate - set(held)):
+        if (data := keys.torrent(torrent_location(snapshot))) is None:
+            raise NotFoundError(
+                f"cannot reinstate {snapshot}: its torrent is neither in the library nor kept from when it was listed",
+                hint=f"`p2pqwen preserve {snapshot}`, then publish again",
+            )
+        found[snapshot] = parse_metainfo(data)
+    return found
+
+
+def _given(metainfo: Metainfo) -> Callable[[], Metainfo]:
+    return lambda: metainfo
 
 
 def _listed(base: Accepted | None) -> dict[SnapshotId, tuple[str, ...]]:
@@ -345,7 +394,9 @@ def _require_shown(entry: Entry, metainfo: Metainfo) -> None:
 
 
 def _rewrite_torrents(keys: KeyStore, out: Path, carried: Sequence[Entry]) -> None:
-    """Give the torrents of what has left the library the web seeds that the index names for them now."""
+    """Give the torrents of what has left the library the web seeds and trackers that the index names for them now."""
     for entry in carried:
         if (data := keys.torrent(entry.torrent)) is not None:
-            write_torrent(keys, out, entry.torrent, replace(parse_metainfo(data), web_seeds=entry.web_seeds).encode())
+            trackers = tuple((url,) for url in parse_magnet(entry.magnet).trackers)
+            metainfo = replace(parse_metainfo(data), web_seeds=entry.web_seeds, trackers=trackers)
+            write_torrent(keys, out, entry.torrent, metainfo.encode())
