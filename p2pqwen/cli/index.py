@@ -13,7 +13,7 @@ from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
 from p2pqwen.cli.passphrase import known_passphrase
-from p2pqwen.cli.publish import YesFlag
+from p2pqwen.cli.publish import DetailsFlag, YesFlag
 from p2pqwen.cli.skipped import NAMED_SKIPPED, skipped_fields, skipped_lines
 from p2pqwen.values.plural import plural
 
@@ -127,6 +127,7 @@ def diff(
 
 def sign(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A draft that `publish --draft` wrote.")],
+    details: DetailsFlag = False,
     yes: YesFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
@@ -146,6 +147,7 @@ def sign(
             now=now,
             known=None if here is None else here.accepted,
             approve=approval(out, yes=yes, question="Sign this draft?"),
+            details=details,
             report=out.report,
         )
         lines = published_lines(done)

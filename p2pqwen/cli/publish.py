@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from p2pqwen.index.diff import IndexDiff
     from p2pqwen.operations.publish.announce import Announced
     from p2pqwen.operations.publish.keys import Passphrase
-    from p2pqwen.operations.publish.publish import Published
+    from p2pqwen.operations.publish.publish import Proposal, Published
+    from p2pqwen.values.snapshot_id import SnapshotId
     from p2pqwen.values.snapshot_name import SnapshotName
 
 YesFlag = Annotated[bool, typer.Option("--yes", help="Do not ask before signing.")]
+DetailsFlag = Annotated[
+    bool, typer.Option("--details", "-v", help="Show every change, not only a summary, before signing.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,14 +37,32 @@ def register(app: typer.Typer) -> None:
 
 def publish(
     out_folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of the published site.")],
-    mirror: Annotated[list[str] | None, typer.Option(metavar="URL…", help="Where this folder can be read.")] = None,
+    mirror: Annotated[
+        list[str] | None, typer.Option(metavar="URL…", help="Add a place where this folder can be read.")
+    ] = None,
+    remove_mirror: Annotated[
+        list[str] | None, typer.Option(metavar="URL…", help="Take a mirror out of the index.")
+    ] = None,
     web_seed: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="URL…", help="A BEP 19 base beside the Hub's, to which <commit>/<path> is added; may hold {repo}."
+            metavar="URL…",
+            help="Add a BEP 19 base beside the Hub's, to which <commit>/<path> is added; may hold {repo}.",
         ),
     ] = None,
-    tracker: Annotated[list[str] | None, typer.Option(metavar="URL…", help="A tracker.")] = None,
+    remove_web_seed: Annotated[
+        list[str] | None, typer.Option(metavar="URL…", help="List this base no longer; may hold {repo}.")
+    ] = None,
+    tracker: Annotated[list[str] | None, typer.Option(metavar="URL…", help="Add a tracker.")] = None,
+    remove_tracker: Annotated[list[str] | None, typer.Option(metavar="URL…", help="Name a tracker no longer.")] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB…", help="List only these: ORG/MODEL or a model's name.")
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB…", help="Do not list these.")] = None,
+    licence: Annotated[
+        list[str] | None,
+        typer.Option("--license", metavar="GLOB…", help="List only what is under these licences."),
+    ] = None,
     withdraw: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,19 +93,25 @@ def publish(
             help="Ask neither the Hub and web seeds for the files they are listed for, nor mirrors what they hold.",
         ),
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be signed; open no key and write nothing.")
+    ] = False,
+    details: DetailsFlag = False,
     yes: YesFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Sign every complete snapshot of the library and write the site: torrents beside index.json.
 
     Web seeds are checked first, and one that fails is not listed. The site is also made into a torrent, which
-    `p2pqwen seed` serves, and a signed pointer to it is put into the DHT.
+    `p2pqwen seed` serves, and a signed pointer to it is put into the DHT. Mirrors, trackers, web seeds and snapshots
+    that are listed stay until they are taken out.
     """
     from p2pqwen.app import open_app
     from p2pqwen.operations.publish.elsewhere import accepted_here, look_elsewhere
     from p2pqwen.operations.publish.plan import Plan
+    from p2pqwen.operations.publish.publish import propose, publish_signed
     from p2pqwen.operations.publish.publish import publish as publish_library
-    from p2pqwen.operations.publish.publish import publish_signed
+    from p2pqwen.operations.publish.selection import Selection
     from p2pqwen.operations.publish.web_seed_check import choose_web_seeds
 
     with Output(as_json=json_output) as out:
@@ -102,16 +130,26 @@ def publish(
             mirrors=tuple(mirror or ()),
             web_seeds=tuple(web_seed or ()),
             trackers=tuple(tracker or ()),
+            remove_mirrors=tuple(remove_mirror or ()),
+            remove_web_seeds=tuple(remove_web_seed or ()),
+            remove_trackers=tuple(remove_tracker or ()),
+            selection=Selection(tuple(include or ()), tuple(exclude or ()), tuple(licence or ())),
             withdraw=_withdrawals(withdraw or [], reason),
             reinstate=tuple(_snapshot_name(text, "--reinstate") for text in reinstate or ()),
             base=base,
             draft=draft,
+            details=details,
             dht=app.config.network.dht and not no_dht,
             elsewhere=look_elsewhere(
                 app.keys, app.trust, None if no_check else mirror or (), now=now, report=out.report
             ),
             upstream={one: record.state for one, record in app.upstream_records(out.report).items()},
         )
+        check = None if no_check else choose_web_seeds
+        if dry_run:
+            proposal = propose(app.library, app.keys, plan, now=now, check=check, report=out.report)
+            out.result(proposal_fields(proposal), proposal_lines(proposal))
+            return
         done = publish_library(
             app.library,
             app.keys,
@@ -119,7 +157,7 @@ def publish(
             passphrase=passphrase,
             now=now,
             approve=approval(out, yes=yes),
-            check=None if no_check else choose_web_seeds,
+            check=check,
             report=out.report,
         )
         _show(out, done, None if draft is not None else _announce(app, out, done, passphrase, dht=not no_dht))
@@ -166,6 +204,15 @@ def published_fields(done: Published) -> dict[str, Any]:
         "signers": list(accepted.signer_labels),
         "threshold": accepted.signers.threshold,
         "complete": accepted.signers.met,
+        **_looked_at(done),
+        "missing": [] if accepted.signers.met else [str(keyid) for keyid in accepted.signers.missing],
+        "changes": changes_fields(done.difference),
+        "dry_run": False,
+    }
+
+
+def _looked_at(done: Published | Proposal) -> dict[str, Any]:
+    return {
         "web_seeds_left_out": [
             {"repo": one.snapshot.repo.text, "commit": str(one.snapshot.commit), "url": one.url, "reason": one.reason}
             for one in done.left_out
@@ -173,8 +220,56 @@ def published_fields(done: Published) -> dict[str, Any]:
         "skipped": [
             {"repo": one.repo.text, "commit": str(one.commit), "reason": reason} for one, reason in done.skipped
         ],
-        "missing": [] if accepted.signers.met else [str(keyid) for keyid in accepted.signers.missing],
     }
+
+
+def changes_fields(difference: IndexDiff) -> dict[str, Any]:
+    """Return the JSON of what a publishing changes in the list."""
+    from p2pqwen.manifest.license import redistribution
+
+    def named(snapshot: SnapshotId, **more: object) -> dict[str, Any]:
+        return {"repo": snapshot.repo.text, "commit": str(snapshot.commit), **more}
+
+    return {
+        "added": [
+            named(one.id, size=one.size, license=one.license, redistribution=str(redistribution(one.license)))
+            for one in difference.added
+        ],
+        "changed": [named(one.id, fields=[field.field for field in one.fields]) for one in difference.changed],
+        "withdrawn": [named(one.id, reason=one.reason) for one in difference.withdrawn],
+        "reinstated": [named(one.id, reason=one.reason) for one in difference.reinstated],
+        "index": [{"field": one.field, "before": one.before, "after": one.after} for one in difference.notable],
+        "alarms": list(difference.alarms),
+    }
+
+
+def proposal_fields(proposal: Proposal) -> dict[str, Any]:
+    """Return the JSON of what `publish --dry-run` would sign."""
+    document = proposal.document
+    return {
+        "publisher": str(document.publisher),
+        "epoch": document.epoch,
+        "version": document.version,
+        "entries": len(document.entries),
+        "index": None,
+        "root_version": document.root_version,
+        **_looked_at(proposal),
+        "changes": changes_fields(proposal.difference),
+        "dry_run": True,
+    }
+
+
+def proposal_lines(proposal: Proposal) -> list[str]:
+    """Return the words for what `publish --dry-run` would sign."""
+    from p2pqwen.index.diff_summary import headline
+
+    document = proposal.document
+    count = plural(len(document.entries), "snapshot")
+    return [
+        f"index      {document.epoch}.{document.version} would list {count}: {headline(proposal.difference)}",
+        f"publisher  {document.publisher}",
+        "nothing was signed or written (--dry-run)",
+    ]
 
 
 def published_lines(done: Published) -> list[str]:
@@ -200,9 +295,10 @@ def approval(out: Output, *, yes: bool, question: str = "Sign and publish this?"
     import sys
 
     from p2pqwen.errors import UsageError
+    from p2pqwen.index.diff_summary import headline
 
     def ask(difference: IndexDiff) -> bool:
-        return out.confirm(question, default=not difference.alarms)
+        return out.confirm(f"{question} {headline(difference)}", default=not difference.alarms)
 
     def unless_alarming(difference: IndexDiff) -> bool:
         if difference.alarms:

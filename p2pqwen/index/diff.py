@@ -58,6 +58,11 @@ class IndexDiff:
     concerns: tuple[str, ...] = ()
 
     @property
+    def notable(self) -> tuple[FieldChange, ...]:
+        """The changes outside the entries, without those that every new version brings."""
+        return tuple(one for one in self.document if one.field not in _EVERY_TIME)
+
+    @property
     def empty(self) -> bool:
         """Whether the list itself is the same."""
         return not (self.added or self.removed or self.changed or self.withdrawn or self.reinstated or self.unread)
@@ -109,27 +114,28 @@ def describe(difference: IndexDiff) -> list[str]:
     words += [f"withdrawn  {one.id}: {one.reason}" for one in difference.withdrawn]
     words += [f"reinstated {one.id}, withdrawn before: {one.reason}" for one in difference.reinstated]
     words += [
-        f"changed    {change.id}: {field.field} {_what_changed(field)}"
+        f"changed    {change.id}: {field.field} {describe_field(field)}"
         for change in difference.changed
         for field in change.fields
     ]
-    words += [
-        f"index      {field.field} {_what_changed(field)}"
-        for field in difference.document
-        if field.field not in _EVERY_TIME
-    ]
+    words += [f"index      {field.field} {describe_field(field)}" for field in difference.notable]
     words += [f"ALARM      {alarm}" for alarm in difference.alarms]
     return words or ["no differences"]
 
 
-def _what_changed(field: FieldChange) -> str:
-    """Say what came and what went where the value is many things in one, so that a reviewer need not search for it."""
+def describe_field(field: FieldChange, *, without: tuple[str, ...] = ()) -> str:
+    """Say what came and what went where the value is many things in one, so that a reviewer need not search for it.
+
+    Parts that begin with one of `without` are left out; nothing is left where all do.
+    """
     before, after = _parts(field.before), _parts(field.after)
     if before is None or after is None or sorted(before) == sorted(after):
         return f"from {_in_words(field.before)} to {_in_words(field.after)}"
-    come = [f"adds {one}" for one in after if one not in before]
-    gone = [f"drops {one}" for one in before if one not in after]
-    return ", ".join(come + gone) or f"from {_in_words(field.before)} to {_in_words(field.after)}"
+    come = [f"adds {one}" for one in after if one not in before and not one.startswith(without)]
+    gone = [f"drops {one}" for one in before if one not in after and not one.startswith(without)]
+    if come or gone or without:
+        return ", ".join(come + gone)
+    return f"from {_in_words(field.before)} to {_in_words(field.after)}"
 
 
 def _parts(value: JsonValue) -> list[str] | None:

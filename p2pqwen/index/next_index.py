@@ -20,7 +20,7 @@ def next_document(
     entries: Iterable[Entry],
     *,
     withdraw: Mapping[SnapshotId, str],
-    mirrors: tuple[str, ...],
+    mirrors: tuple[str, ...] | None,
     now: datetime,
     reinstate: Collection[SnapshotId] = (),
 ) -> IndexDocument:
@@ -29,7 +29,7 @@ def next_document(
     Entries stay unless they are withdrawn, those of kinds that this version does not know too. `entries` are added or
     take the place of their own earlier row; what is withdrawn is not listed again unless it is one to `reinstate`. A
     new root that raised the epoch starts again at version 1. Raises `NotFoundError` for a withdrawal of what is not
-    listed, and for one to reinstate that is not withdrawn.
+    listed, and for one to reinstate that is not withdrawn. `mirrors` None: as before.
     """
     old = base.document if base else None
     listed = {entry.id: entry for entry in old.entries} if old else {}
@@ -53,7 +53,7 @@ def next_document(
         version=highest.document.version + 1 if highest is not None and same_epoch else 1,
         previous=followed.digest if followed else None,
         issued=now,
-        mirrors=mirrors or (old.mirrors if old else ()),
+        mirrors=mirrors if mirrors is not None else old.mirrors if old else (),
         dht=old.dht if old else None,
         entries=tuple(sorted(listed.values(), key=lambda entry: entry.id)),
         withdrawn=tuple(sorted(withdrawn.values(), key=lambda gone: gone.id)),

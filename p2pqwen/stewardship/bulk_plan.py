@@ -6,9 +6,9 @@ import enum
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 from p2pqwen.errors import DiskError, P2pqwenError
+from p2pqwen.manifest.license import is_licensed
 from p2pqwen.stewardship.watchlist import WatchedRepo
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.digest import CommitId
@@ -130,7 +130,7 @@ def _decide(survey: Survey, limits: BulkLimits) -> Planned:
         return Planned(survey, Action.UNCHANGED)
     if survey.closed is not None and not limits.allow_gated:
         return Planned(survey, Action.SKIPPED, f"{survey.closed}: its owner did not make it free for everybody")
-    if limits.licenses and not _licensed(survey.license, limits.licenses):
+    if limits.licenses and not is_licensed(survey.license, limits.licenses):
         named = f"licence {survey.license}" if survey.license else "it names no licence"
         return Planned(survey, Action.SKIPPED, f"{named}, wanted {', '.join(limits.licenses)}")
     if limits.max_size is not None and survey.size > limits.max_size:
@@ -145,10 +145,6 @@ def _decide(survey: Survey, limits: BulkLimits) -> Planned:
 def failed(survey: Survey, error: P2pqwenError) -> Planned:
     """Return a repository that could not be preserved, and why."""
     return Planned(survey, Action.FAILED, error.message, error)
-
-
-def _licensed(license: str | None, patterns: tuple[str, ...]) -> bool:  # noqa: A002 - the manifest's own word
-    return license is not None and any(fnmatchcase(license.lower(), pattern.lower()) for pattern in patterns)
 
 
 def _within(row: Planned, limits: BulkLimits, spent: int) -> Planned:

@@ -23,7 +23,9 @@ def published(version: int, *entries, roots=ROOTS, **changes) -> Accepted:
     return accept(make_index(roots, document), TrustedState(None), NOW)
 
 
-def follow(last=None, base=None, entries=(), *, roots=ROOTS, withdraw=None, mirrors=(), reinstate=()) -> IndexDocument:
+def follow(
+    last=None, base=None, entries=(), *, roots=ROOTS, withdraw=None, mirrors=None, reinstate=()
+) -> IndexDocument:
     return next_document(
         roots,
         last,
