@@ -9,6 +9,7 @@ import typer
 
 from p2pqwen.cli.archive_options import (
     Exclude,
+    License,
     Look,
     Network,
     NoWebSeeds,
@@ -27,6 +28,8 @@ from p2pqwen.values.byte_size import format_size, parse_size
 
 if TYPE_CHECKING:
     from p2pqwen.assembly.archiving import Adopted
+    from p2pqwen.operations.archive.adopt import Adoption
+    from p2pqwen.stewardship.allocation import Decision
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +43,7 @@ def adopt(
     ],
     prefer: Prefer = None,
     exclude: Exclude = None,
+    licence: License = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and do nothing.")] = False,
     look: Look = 20.0,
     peer: Peer = None,
@@ -65,7 +69,11 @@ def adopt(
     with Output(as_json=json_output) as out:
         with open_archiver(network, out) as archiver:
             done = archiver.adopt(
-                Wishes(tuple(prefer or ()), tuple(exclude or ())), size, seconds=look, dry_run=dry_run
+                Wishes(tuple(prefer or ()), tuple(exclude or ()), tuple(licence or ())),
+                size,
+                seconds=look,
+                dry_run=dry_run,
+                show=lambda plan: _show(plan, out),
             )
         out.result(_fields(done, dry_run=dry_run), list(_lines(done, dry_run=dry_run)))
     exit_for([one.error for one in done.fetched])
@@ -75,12 +83,16 @@ def _fields(done: Adopted, *, dry_run: bool) -> dict[str, Any]:
     from p2pqwen.operations.archive.adopt import decision_fields
 
     plan, allocation = done.plan, done.plan.allocation
+
+    def license_of(one: Decision) -> str | None:
+        return plan.licenses.get(one.snapshot)
+
     return {
-        "chosen": [decision_fields(one) | {"disk": one.disk} for one in plan.chosen],
+        "chosen": [decision_fields(one) | {"disk": one.disk, "license": license_of(one)} for one in plan.chosen],
         "bytes": allocation.size,
         "budget": allocation.budget,
         "used": allocation.used,
-        "others": [decision_fields(one) for one in (*plan.held, *allocation.others)],
+        "others": [decision_fields(one) | {"license": license_of(one)} for one in (*plan.held, *allocation.others)],
         "fetched": [named(one.snapshot) for one in done.fetched if one.error is None],
         "failed": [
             named(one.snapshot) | {"reason": one.error.message} for one in done.fetched if one.error is not None
@@ -89,10 +101,20 @@ def _fields(done: Adopted, *, dry_run: bool) -> dict[str, Any]:
     }
 
 
+def _show(plan: Adoption, out: Output) -> None:
+    """Say what is about to be taken, and under which licences, before it is."""
+    for line in _chosen_lines(plan):
+        out.note(line)
+
+
+def _chosen_lines(plan: Adoption) -> Iterator[str]:
+    for one in plan.chosen:
+        yield f"take    {decision_line(one, plan.licenses.get(one.snapshot) or 'no licence named')}"
+
+
 def _lines(done: Adopted, *, dry_run: bool) -> Iterator[str]:
     plan, allocation = done.plan, done.plan.allocation
-    for one in plan.chosen:
-        yield f"take    {decision_line(one)}"
+    yield from _chosen_lines(plan)
     for one in (*plan.held, *allocation.others):
         yield f"not     {decision_line(one)}"
     yield (

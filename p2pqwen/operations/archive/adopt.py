@@ -11,6 +11,7 @@ from typing import Any
 from p2pqwen.library.folders import device
 from p2pqwen.library.snapshots import Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
+from p2pqwen.manifest.license import is_licensed
 from p2pqwen.operations.archive.health import HealthRow
 from p2pqwen.operations.archive.probe import WatchedSwarm
 from p2pqwen.stewardship.allocation import Allocation, Candidate, Decision, Disk, allocate
@@ -21,10 +22,14 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """Globs over `ORG/MODEL`, or the model's name alone: what goes first, and what is left out."""
+    """Globs over `ORG/MODEL`, or the model's name alone: what goes first, and what is left out.
+
+    `licenses`: globs over the licences that are wanted, empty for any.
+    """
 
     prefer: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    licenses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,9 @@ class Situation:
             return "; ".join(map(str, swarm.withdrawn))
         if _any(wishes.exclude, snapshot):
             return "left out by --exclude"
+        if wishes.licenses and not is_licensed(swarm.license, wishes.licenses):
+            named = f"licence {swarm.license}" if swarm.license else "it names no licence"
+            return f"{named}, wanted {', '.join(wishes.licenses)}"
         if snapshot in self.contradicted:
             return "trusted publishers contradict one another about it"
         return None
@@ -81,10 +89,14 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """A plan. `held` is what is here already and counts against the budget, which is for everything together."""
+    """A plan. `held` is what is here already and counts against the budget, which is for everything together.
+
+    `licenses` are those that trusted indexes name.
+    """
 
     allocation: Allocation
     held: tuple[Decision, ...]
+    licenses: Mapping[SnapshotId, str | None]
 
     @property
     def chosen(self) -> tuple[Decision, ...]:
@@ -103,7 +115,7 @@ def plan_adoption(now_is: Situation, wishes: Wishes, budget: int) -> Adoption:
         now=now_is.now,
         used=now_is.used,
     )
-    return Adoption(allocation, held)
+    return Adoption(allocation, held, {row.swarm.snapshot: row.swarm.license for row in now_is.rows})
 
 
 def disks_of(library: Library) -> list[Disk]:

@@ -16,11 +16,9 @@ from p2pqwen.hub.failures import NotShownError
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
-from p2pqwen.manifest.git_object import blob_oid
-from p2pqwen.manifest.license import license_of_readme
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance
-from p2pqwen.operations.preserve.build import MAX_README_SIZE
+from p2pqwen.operations.preserve.early_license import license_of_listing, readme_of
 from p2pqwen.operations.preserve.from_hub import PreserveOptions, begun_elsewhere, check_against_listing
 from p2pqwen.operations.preserve.held_check import KnownDamage, nothing_known
 from p2pqwen.stewardship.bulk_plan import Survey
@@ -210,22 +208,12 @@ class _Surveyor:
         return self._cache.find(listing.snapshot.repo, file) is not None or begun_elsewhere(file, begun) is not None
 
     def _license(self, listing: HubSnapshot) -> str | None:
-        readme = next((file for file in listing.files if file.path.text == "README.md"), None)
-        if readme is None or readme.size > MAX_README_SIZE:
+        if readme_of(listing) is None:
             return None
         needed = bytes_to_write((file.size, None) for file in listing.files)
         names = [file.path for file in listing.files]
         folder = self._library.stage(listing.snapshot, needed, files=names)
-        with durable.disk_errors(f"read {folder / readme.path.text}"):
-            data = self._hub.download(listing, readme, folder).read_bytes()
-            if not _is(readme, data):  # of another try, by whoever's word
-                (folder / readme.path.text).unlink()
-                data = self._hub.download(listing, readme, folder).read_bytes()
-        return license_of_readme(data)
-
-
-def _is(file: HubFile, data: bytes) -> bool:
-    return blob_oid(data) == file.blob_oid if file.lfs_sha256 is None else Sha256.of(data) == file.lfs_sha256
+        return license_of_listing(listing, self._hub, folder)
 
 
 def _content_sizes(held: Iterable[HeldSnapshot]) -> dict[Sha256, int]:

@@ -62,6 +62,7 @@ def watched_swarms(
             web_seeds=entry.web_seeds,
             upstream=entry.upstream,
             listed=True,
+            license=entry.license,
             held=held.get(entry.id),
         )
     besides = [held[snapshot] for snapshot in held.keys() - found.keys()]

@@ -52,7 +52,7 @@ class WatchedSwarm:
     """One snapshot whose swarm matters here: a trusted index lists it, or it is held, or both. Size in bytes.
 
     `magnet`: the index's, whose trackers are read when they are asked; `named` are those of an unlisted torrent.
-    `withdrawn`: who of the trusted publishers no longer stands by it.
+    `withdrawn`: who of the trusted publishers no longer stands by it. `license`: as the index has it.
     """
 
     snapshot: SnapshotId
@@ -65,6 +65,7 @@ class WatchedSwarm:
     listed: bool = False
     held: HeldSnapshot | None = None
     withdrawn: tuple[Withdrawn, ...] = ()
+    license: str | None = None
 
     @property
     def trackers(self) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from p2pqwen.operations.preserve.build import (
     pointer_texts,
     row_of,
 )
+from p2pqwen.operations.preserve.early_license import license_of_listing, readme_of, show_license
 from p2pqwen.operations.preserve.held_check import (
     HeldContent,
     KnownDamage,
@@ -56,12 +57,14 @@ DOWNLOAD_WORKERS = 8
 class PreserveOptions:
     """Choices of the person who preserves. `wanted`: the torrent that must come out, or nothing is kept.
 
-    `known_damage`: what was found damaged in snapshots that are held.
+    `licenses`: globs over the licences that are wanted, empty for any. `known_damage`: what was found damaged in
+    snapshots that are held.
     `hard_links`: what the Hugging Face cache has gets a second name, not a copy, where the disk has no reflinks.
     """
 
     allow_gated: bool = False
     hard_links: bool = False
+    licenses: tuple[str, ...] = ()
     wanted: WantedTorrent | None = None
     known_damage: KnownDamage = nothing_known
 
@@ -220,6 +223,7 @@ class _Run:
     ) -> None:
         self._listing = listing
         self._hard_links = options.hard_links
+        self._licenses = options.licenses
         self._hub = hub
         self._cache = cache
         self._library = library
@@ -238,6 +242,7 @@ class _Run:
     def run(self, wanted: WantedTorrent | None = None) -> Preserved:
         snapshot = self._listing.snapshot
         self._require_room()
+        self._show_license()
         self._pointers = odd_pointers(self._listing, self._hub)
         with _pool(DOWNLOAD_WORKERS + 1, "download") as downloads, _pool(hash_workers(), "hash") as hashers:
             commit = downloads.submit(_commit_object, self._hub, snapshot, self._report)
@@ -254,6 +259,19 @@ class _Run:
         held = install(self._library, manifest, metainfo, digests)
         described = describe(held, manifest, metainfo, self._report, unchanged=False)
         return replace(described, bytes_downloaded=self._layout.total_size - self._from_disk)
+
+    def _show_license(self) -> None:
+        """Say what is about to be taken under which licence; nothing is kept of what the user does not want."""
+        listing = self._listing
+        readme = readme_of(listing)
+        source = None if readme is None else self._cached.get(readme.path)
+        try:
+            named = license_of_listing(listing, self._hub, self._staged, None if source is None else source.path)
+            show_license(listing.snapshot, named, self._layout.total_size, self._licenses, self._report)
+        except P2pqwenError as error:
+            if self._licenses and not isinstance(error, NetworkError):
+                self._library.discard_stage(listing.snapshot)
+            raise
 
     def _refuse_unwanted(self, wanted: WantedTorrent | None, metainfo: Metainfo) -> None:
         if wanted is None:
