@@ -36,6 +36,18 @@ class NotShownError(NotFoundError):
     """
 
 
+class ClosedError(P2pqwenError):
+    """The Hub serves a repository to nobody, or not to everybody; `closed` says which: `gated` or `disabled`."""
+
+    closed = "gated"
+
+
+class DisabledError(ClosedError, NotShownError):
+    """The Hub itself has disabled a repository: it serves it to nobody any more."""
+
+    closed = "disabled"
+
+
 @contextmanager
 def translated(what: str, *, endpoint: str, with_token: bool) -> Iterator[None]:
     """Raise our errors for the block's; `what` names the thing asked for, such as `Qwen/Qwen3-0.6B`."""
@@ -76,11 +88,11 @@ def _of_answer(error: HfHubHTTPError, what: str, *, with_token: bool) -> P2pqwen
     status = error.response.status_code
     said = error.server_message or error.response.headers.get("X-Error-Message") or f"status {status}"
     if isinstance(error, GatedRepoError):
-        return P2pqwenError(f"{what} is gated", got=_one_line(said), hint=_HINT_TERMS)
+        return ClosedError(f"{what} is gated", got=_one_line(said), hint=_HINT_TERMS)
     if isinstance(error, RevisionNotFoundError):
         return NotShownError(f"the Hub has no such revision of {what}", got=_one_line(said))
     if isinstance(error, DisabledRepoError):
-        return NotShownError(f"the Hub no longer serves {what}", got=_one_line(said))
+        return DisabledError(f"{what} is disabled: the Hub no longer serves it", got=_one_line(said))
     if isinstance(error, RemoteEntryNotFoundError):
         return NotFoundError(f"the Hub no longer serves {what}", got=_one_line(said))
     if isinstance(error, RepositoryNotFoundError) or (status == 401 and not with_token):

@@ -141,3 +141,16 @@ def test_alike_changes_are_one_line_and_details_are_all_of_them(world: World):
     assert line.endswith("and 20 more: web_seeds adds https://seeds.invalid/{repo}/")
     long = world.keeper.run("publish", "--out", world.site, "--no-check", "--remove-web-seed", SEED, "-v")
     assert long.stderr.count("changed    Qwen/") == 42
+
+
+def test_names_that_clash_are_found_before_anything_is_written(world: World):
+    world.publish("--no-check")
+    before = (world.site / "index.json").read_bytes()
+    hold(Home(world.keeper.home), repo="qwen/tiny")
+    for options in ((), ("--dry-run",)):
+        ended = world.keeper.run("publish", "--out", world.site, "--no-check", *options)
+        assert (ended.code, "cannot hold these snapshots together" in ended.stderr) == (2, True), ended
+        assert "qwen" in ended.stderr
+        assert (world.site / "index.json").read_bytes() == before
+    assert not (world.site / "qwen").exists()
+    assert world.publish("--no-check", "--exclude", "qwen/tiny")["entries"] == 1

@@ -50,6 +50,7 @@ ELSEWHERE = {
     "library/state_store.py::_bring_back": OWN,
     "library/state_store.py::_check_seal": OWN,
     "library/state_store.py::_salvage": OWN,
+    "operations/archive/bulk_survey.py::_each_once": PARSED,
     "operations/archive/bulk_preserve.py::bulk_preserve": PARSED,
     "operations/archive/bulk_survey.py::_ask": INSIDE,
     "operations/indexes/bundle.py::_resolved": INSIDE,

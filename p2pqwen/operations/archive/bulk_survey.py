@@ -12,7 +12,7 @@ from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenErro
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
-from p2pqwen.hub.failures import NotShownError
+from p2pqwen.hub.failures import ClosedError, NotShownError
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
@@ -115,7 +115,21 @@ def survey_all(
         # Refused by a rate limit, as a rule: by now the pace has been slowed, and the next try waits for its turn.
         again = _ask(silent, surveyor, report)
         found = [one for one in found if not isinstance(one.survey.error, NetworkError)] + again
-    return found
+    return _each_once(found)
+
+
+def _each_once(found: Sequence[Surveyed]) -> list[Surveyed]:
+    """Leave each snapshot one survey: two names that lead to one repository are one wish."""
+    rows: list[Surveyed] = []
+    seen: set[SnapshotId] = set()
+    # Whoever was asked for by the Hub's own name stands for the others.
+    for one in sorted(found, key=lambda one: one.survey.wanted.named is not None):
+        snapshot = None if one.listing is None else one.listing.snapshot
+        again = snapshot is not None and snapshot in seen
+        rows.append(replace(one, survey=replace(one.survey, repeated=True), listing=None) if again else one)
+        if snapshot is not None:
+            seen.add(snapshot)
+    return rows
 
 
 def _ask(wanted: Sequence[WatchedRepo], surveyor: _Surveyor, report: Report) -> list[Surveyed]:
@@ -149,9 +163,11 @@ class _Surveyor:
     def survey(self, wanted: WatchedRepo) -> Surveyed:
         """Look at one repository."""
         try:
-            listing = self._hub.resolve(wanted.repo, wanted.revision)
+            listing = self._hub.resolve(wanted.repo, wanted.revision, renamed=True)
         except P2pqwenError as error:
             return self._failed(wanted, error, absent=isinstance(error, NotShownError))
+        if listing.snapshot.repo != wanted.repo:
+            wanted = replace(wanted, repo=listing.snapshot.repo, named=wanted.repo)
         try:
             survey = self._describe(wanted, listing)
         except P2pqwenError as error:
@@ -164,22 +180,23 @@ class _Surveyor:
 
     def _failed(self, wanted: WatchedRepo, error: P2pqwenError, *, absent: bool = False) -> Surveyed:
         earlier = sum(one.repo == wanted.repo for one in self._held)
-        return Surveyed(Survey(wanted, error=error, absent=absent, earlier=earlier, license=wanted.license))
+        closed = error.closed if isinstance(error, ClosedError) else None
+        survey = Survey(wanted, error=error, absent=absent, earlier=earlier, license=wanted.license, closed=closed)
+        return Surveyed(survey)
 
     def _describe(self, wanted: WatchedRepo, listing: HubSnapshot) -> Survey:
         held = self._held.get(listing.snapshot)
         whole = held is not None and held.state is State.COMPLETE
-        closed = "gated" if listing.gated else "private" if listing.private else None
         survey = Survey(
             wanted,
             commit=listing.snapshot.commit,
             size=sum(file.size for file in listing.files),
             held=whole,
             earlier=sum(one.repo == wanted.repo and one != listing.snapshot for one in self._held),
-            closed=closed,
+            closed=listing.closed,
             license=wanted.license,
         )
-        if whole or closed is not None:
+        if whole or listing.closed is not None:
             return survey
         license_ = self._license(listing) if self._read_licenses else wanted.license
         return replace(survey, to_bring=self._to_bring(listing), license=license_)

@@ -13,6 +13,7 @@ from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError,
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
+from p2pqwen.hub.failures import DisabledError
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import Digester, FileDigests, FollowingHasher, hash_file, hash_workers
@@ -85,7 +86,10 @@ def preserve(
     proven if the commit object can be read now. Raises `NotFoundError`, `NetworkError`, `DiskError`,
     `VerificationError` where bytes are not what the Hub said, `P2pqwenError` for a gated or private repository.
     """
-    listing = hub.resolve(repo, revision)
+    # A torrent that is wanted is of a name; else the Hub's own name for the repository is the right one.
+    listing = hub.resolve(repo, revision, renamed=options.wanted is None)
+    if listing.snapshot.repo != repo:
+        report(Notice("info", f"{repo} is {listing.snapshot.repo} on the Hub"))
     return preserve_listing(listing, hub=hub, cache=cache, library=library, options=options, report=report)
 
 
@@ -441,13 +445,13 @@ def _pool(workers: int, name: str) -> Iterator[ThreadPoolExecutor]:
 
 
 def _refuse_closed(listing: HubSnapshot, options: PreserveOptions) -> None:
-    if options.allow_gated or not (listing.gated or listing.private):
-        return
-    kind = "gated" if listing.gated else "private"
-    raise P2pqwenError(
-        f"{listing.snapshot.repo} is {kind}: its owner did not make it free for everybody",
-        hint="if you may redistribute it, say so with --allow-gated",
-    )
+    if listing.closed == "disabled":
+        raise DisabledError(f"{listing.snapshot.repo} is disabled: the Hub no longer serves it")
+    if listing.closed is not None and not options.allow_gated:
+        raise P2pqwenError(
+            f"{listing.snapshot.repo} is {listing.closed}: its owner did not make it free for everybody",
+            hint="if you may redistribute it, say so with --allow-gated",
+        )
 
 
 def _is_theirs(source: _Source | None) -> bool:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Protocol
 
 from p2pqwen.containment import each
-from p2pqwen.errors import NotFoundError, P2pqwenError, VerificationError, about
+from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, UsageError, VerificationError, about
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted, Position, TrustedState, accept, accept_draft
+from p2pqwen.index.bundle import bundle_layout, bundle_paths
 from p2pqwen.index.diff import IndexDiff, describe, diff
 from p2pqwen.index.diff_summary import summarise
 from p2pqwen.index.document import INDEX_TYPE, MAX_INDEX_SIZE, DhtPointer, IndexDocument, encode_file, parse_file
@@ -204,6 +205,7 @@ def _propose(
         now=now,
     )
     document = replace(document, dht=_dht_pointer(document.dht, here, plan))
+    _require_bundle(document)
     return Proposal(plan, root, last, document, diff(before, document), tuple(held), tuple(entries), left_out, skipped)
 
 
@@ -292,6 +294,19 @@ def _index_keys_here(keys: KeyStore, root: Root, *, drafting: bool) -> tuple[Sha
             hint="write a draft with --draft FILE and let others sign it with `p2pqwen index sign FILE`",
         )
     return here
+
+
+def _require_bundle(document: IndexDocument) -> None:
+    """Raise `UsageError` for a list whose site no folder and no bundle could hold: names that clash, or too many."""
+    try:
+        bundle_layout((path, 1) for path in bundle_paths(document))
+    except FormatError as error:
+        raise UsageError(
+            f"the site cannot hold these snapshots together: {error.what}",
+            expected=error.expected,
+            got=error.got,
+            hint="leave one out with --exclude, or `p2pqwen remove` it; what is listed leaves with --withdraw",
+        ) from error
 
 
 def _refuse_contradicted(contradictions: Sequence[Contradiction]) -> None:
