@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +9,12 @@ import typer
 
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
-from p2pqwen.cli.passphrase import chosen_passphrase, known_passphrase
+from p2pqwen.cli.passphrase import KnownPassphrases, chosen_passphrase
 
 if TYPE_CHECKING:
-    from p2pqwen.operations.publish.keys import PublisherShown
+    from collections.abc import Sequence
+
+    from p2pqwen.operations.publish.keys import KeyShown, PublisherShown
     from p2pqwen.operations.publish.rotate import Rotation
     from p2pqwen.signing.envelope import ThresholdResult
 
@@ -46,7 +47,7 @@ def init(
     with Output(as_json=json_output) as out:
         app = open_app()
         check_no_publisher(app.keys)  # before a passphrase is asked for
-        shown = init_keys(app.keys, name, chosen_passphrase(out, without=no_passphrase))
+        shown = init_keys(app.keys, name, chosen_passphrase(out, f"the keys of {name}", without=no_passphrase))
         lines = [
             "",
             "Give the publisher id to those who shall trust you.",
@@ -56,12 +57,19 @@ def init(
 
 
 def show(json_output: JsonFlag = False) -> None:
-    """Show this home's publisher: id, root version, thresholds, and which private keys are here."""
+    """Show this home's publisher: id, root version, thresholds, and which private keys are here.
+
+    In a home that has joined no publisher yet: the keys that were made here for one.
+    """
     from p2pqwen.app import open_app
-    from p2pqwen.operations.publish.keys import show_keys
+    from p2pqwen.operations.publish.keys import show_keys, spare_keys
 
     with Output(as_json=json_output) as out:
-        shown = show_keys(open_app().keys)
+        store = open_app().keys
+        if not store.exists and (made := spare_keys(store)):
+            out.result(made_fields(made), made_lines(made))
+            return
+        shown = show_keys(store)
         out.result(publisher_fields(shown), publisher_lines(shown))
 
 
@@ -75,7 +83,7 @@ def new(
     from p2pqwen.operations.publish.keys import format_public, new_key
 
     with Output(as_json=json_output) as out:
-        key = new_key(open_app().keys, label, chosen_passphrase(out, without=no_passphrase))
+        key = new_key(open_app().keys, label, chosen_passphrase(out, f"the key {label}", without=no_passphrase))
         public = format_public(key)
         out.result(
             {"keyid": str(key.public.keyid), "label": key.label, "public": public},
@@ -142,8 +150,10 @@ def rotate(
             change,
             fresh,
             draft=draft,
-            passphrase=partial(known_passphrase, out),
-            new_passphrase=chosen_passphrase(out, without=no_passphrase) if fresh else None,
+            passphrase=KnownPassphrases(out),
+            new_passphrase=chosen_passphrase(out, f"the new keys of {root.name}", without=no_passphrase)
+            if fresh
+            else None,
         )
         out.result(rotation_fields(done), rotation_lines(done))
 
@@ -163,8 +173,12 @@ def sign(
         done = sign_draft(
             open_app().keys,
             file,
-            passphrase=partial(known_passphrase, out),
-            approve=lambda: yes or not sys.stdin.isatty() or out.confirm("Sign this root?"),
+            passphrase=KnownPassphrases(out),
+            approve=lambda root, keys: (
+                yes
+                or not sys.stdin.isatty()
+                or out.confirm(f"Sign root {root.version} of {root.name} with {', '.join(keys)}?")
+            ),
             report=out.report,
         )
         out.result(rotation_fields(done), rotation_lines(done))
@@ -246,10 +260,35 @@ def publisher_fields(shown: PublisherShown) -> dict[str, Any]:
         "root_version": shown.root.version,
         "index_epoch": shown.root.index_epoch,
         "thresholds": {role: rule.threshold for role, rule in shown.root.roles.items()},
-        "keys": [
-            {"keyid": str(key.keyid), "label": key.label, "roles": list(key.roles), "private": key.private}
-            for key in shown.keys
-        ],
+        "keys": [_key_fields(key) for key in (*shown.keys, *shown.spare)],
+    }
+
+
+def made_fields(made: Sequence[KeyShown]) -> dict[str, Any]:
+    """Return the JSON of a co-signer's keys, whose publisher is not known here yet."""
+    return {"publisher": None, "root_version": None, "keys": [_key_fields(key) for key in made]}
+
+
+def made_lines(made: Sequence[KeyShown]) -> list[str]:
+    """Return the words for a co-signer's keys, whose publisher is not known here yet."""
+    return [
+        "publisher  none yet; join one with `p2pqwen keys accept FILE --publisher ID`",
+        *(line for key in made for line in _spare_lines(key)),
+    ]
+
+
+def _spare_lines(key: KeyShown) -> list[str]:
+    lines = [f"key        {key.keyid}  {key.label or 'without a label'}  (in this home; no root names it yet)"]
+    return lines if key.public is None else [*lines, f"public     {key.public}"]
+
+
+def _key_fields(key: KeyShown) -> dict[str, Any]:
+    return {
+        "keyid": str(key.keyid),
+        "label": key.label,
+        "roles": list(key.roles),
+        "private": key.private,
+        "public": key.public,
     }
 
 
@@ -265,4 +304,5 @@ def publisher_lines(shown: PublisherShown) -> list[str]:
             f"{'in this home' if key.private else 'elsewhere'})"
             for key in shown.keys
         ),
+        *(line for key in shown.spare for line in _spare_lines(key)),
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
-from p2pqwen.cli.passphrase import known_passphrase
+from p2pqwen.cli.passphrase import KnownPassphrases
 from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from p2pqwen.index.diff import IndexDiff
     from p2pqwen.operations.publish.announce import Announced
     from p2pqwen.operations.publish.keys import Passphrase
-    from p2pqwen.operations.publish.publish import Proposal, Published
+    from p2pqwen.operations.publish.publish import Proposal, Published, Signing
     from p2pqwen.values.snapshot_id import SnapshotId
     from p2pqwen.values.snapshot_name import SnapshotName
 
@@ -117,7 +116,7 @@ def publish(
     with Output(as_json=json_output) as out:
         app = open_app()
         now = datetime.now(UTC)
-        passphrase = cache(partial(known_passphrase, out))
+        passphrase = KnownPassphrases(out)
         if signed is not None:
             here = accepted_here(app.keys, app.trust, now)
             known = None if here is None else here.accepted
@@ -287,8 +286,8 @@ def published_lines(done: Published) -> list[str]:
     return lines
 
 
-def approval(out: Output, *, yes: bool, question: str = "Sign and publish this?") -> Callable[[IndexDiff], bool]:
-    """Return how a change is approved: by asking on a terminal.
+def approval(out: Output, *, yes: bool, question: str = "Sign {} and publish it?") -> Callable[[Signing], bool]:
+    """Return how a change is approved: by asking on a terminal; `{}` in the question stands for what is signed.
 
     Without one the command itself is the approval, except of what alarms: that needs `--yes`.
     """
@@ -297,14 +296,15 @@ def approval(out: Output, *, yes: bool, question: str = "Sign and publish this?"
     from p2pqwen.errors import UsageError
     from p2pqwen.index.diff_summary import headline
 
-    def ask(difference: IndexDiff) -> bool:
-        return out.confirm(f"{question} {headline(difference)}", default=not difference.alarms)
+    def ask(signing: Signing) -> bool:
+        words = f"{headline(signing.difference)}. {question.format(signing)}"
+        return out.confirm(words, default=not signing.difference.alarms)
 
-    def unless_alarming(difference: IndexDiff) -> bool:
-        if difference.alarms:
+    def unless_alarming(signing: Signing) -> bool:
+        if signing.difference.alarms:
             raise UsageError(
                 "not signed: nobody can be asked about an alarming change",
-                got="; ".join(difference.alarms),
+                got="; ".join(signing.difference.alarms),
                 hint="look at it, and if it is meant, say --yes",
             )
         return True

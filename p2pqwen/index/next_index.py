@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from p2pqwen.errors import NotFoundError
-from p2pqwen.index.acceptance import Accepted
+from p2pqwen.index.acceptance import Accepted, Position
 from p2pqwen.index.document import IndexDocument, Withdrawal
 from p2pqwen.index.entry import Entry
-from p2pqwen.index.root import SignedRoot
+from p2pqwen.index.root import Root, SignedRoot
 from p2pqwen.values.snapshot_id import SnapshotId
 
 
@@ -43,14 +43,14 @@ def next_document(
             raise _not_listed(snapshot, withdrawn.get(snapshot))
         withdrawn[snapshot] = Withdrawal(snapshot, reason)
     root = roots[-1].root
-    highest = max((one for one in (last, base) if one), key=lambda one: one.position, default=None)
+    highest = _highest(last, base)
     same_epoch = highest is not None and highest.document.epoch == root.index_epoch
     followed = highest if same_epoch else base
     return IndexDocument(
         publisher=roots[0].root.digest,
         root_version=root.version,
         epoch=root.index_epoch,
-        version=highest.document.version + 1 if highest is not None and same_epoch else 1,
+        version=next_position(root, last, base).version,
         previous=followed.digest if followed else None,
         issued=now,
         mirrors=mirrors if mirrors is not None else old.mirrors if old else (),
@@ -60,6 +60,17 @@ def next_document(
         extra=old.extra if old else {},
         skipped=old.skipped if old else (),
     )
+
+
+def next_position(root: Root, last: Accepted | None, base: Accepted | None) -> Position:
+    """Return the place of the index that follows `last`, with the list of `base` carried on, under a root."""
+    highest = _highest(last, base)
+    same_epoch = highest is not None and highest.document.epoch == root.index_epoch
+    return Position(root.index_epoch, highest.document.version + 1 if highest is not None and same_epoch else 1)
+
+
+def _highest(*indexes: Accepted | None) -> Accepted | None:
+    return max((one for one in indexes if one), key=lambda one: one.position, default=None)
 
 
 def _not_listed(snapshot: SnapshotId, gone: Withdrawal | None) -> NotFoundError:

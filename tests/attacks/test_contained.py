@@ -220,7 +220,7 @@ def test_96_a_torrent_that_cannot_be_published_stops_no_publishing(tmp_path):
     notices: list[Event] = []
     plan = Plan(out=tmp_path / "site", endpoint="https://huggingface.co")
     done = publish(
-        Library(home), KeyStore(home), plan, passphrase=lambda: "", now=NOW, check=None, report=notices.append
+        Library(home), KeyStore(home), plan, passphrase=lambda _: "", now=NOW, check=None, report=notices.append
     )
     assert [entry.id for entry in done.accepted.document.entries] == [good.id]
     assert [one for one, _ in done.skipped] == [stranger]

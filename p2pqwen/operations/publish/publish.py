@@ -22,7 +22,7 @@ from p2pqwen.index.diff import IndexDiff, describe, diff
 from p2pqwen.index.diff_summary import summarise
 from p2pqwen.index.document import INDEX_TYPE, MAX_INDEX_SIZE, DhtPointer, IndexDocument, encode_file, parse_file
 from p2pqwen.index.entry import Entry, Upstream, torrent_location
-from p2pqwen.index.next_index import next_document
+from p2pqwen.index.next_index import next_document, next_position
 from p2pqwen.index.pointer import DEFAULT_SALT
 from p2pqwen.index.root import INDEX_ROLE, Root
 from p2pqwen.library import durable
@@ -66,7 +66,20 @@ class Published:
     skipped: tuple[tuple[SnapshotId, str], ...] = ()
 
 
-Approve = Callable[[IndexDiff], bool]
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """What somebody is asked to sign: which index of whom, with which keys, and what it changes."""
+
+    position: Position
+    publisher: str
+    signers: tuple[str, ...]
+    difference: IndexDiff
+
+    def __str__(self) -> str:
+        return f"index {self.position} of {self.publisher} with {', '.join(self.signers)}"
+
+
+Approve = Callable[[Signing], bool]
 
 
 class Checker(Protocol):
@@ -107,7 +120,7 @@ def propose(
 ) -> Proposal:
     """Return what `publish` would sign: it opens no key and writes nothing. Raises what `publish` does."""
     with durable.lock(keys.lock_path):
-        proposal = _propose(library, keys, plan.checked(), now, check, report, lambda _: None)
+        proposal = _propose(library, keys, plan.checked(), now, check, report, lambda *_: None)
         _tell(proposal.difference, report, details=plan.details)
         return proposal
 
@@ -134,13 +147,14 @@ def publish(
     """
     private: list[PrivateKey] = []
 
-    def open_index_keys(root: Root) -> None:  # a passphrase is asked for before web seeds are
-        private.extend(_index_keys(keys, root, passphrase, drafting=plan.draft is not None))
+    def open_index_keys(root: Root, position: Position) -> None:  # a passphrase is asked for before web seeds are
+        purpose = f"sign {'a draft of ' if plan.draft is not None else ''}index {position}"
+        private.extend(_index_keys(keys, root, passphrase, purpose, drafting=plan.draft is not None))
 
     with durable.lock(keys.lock_path):
         proposal = _propose(library, keys, plan.checked(), now, check, report, open_index_keys)
         document, difference, plan = proposal.document, proposal.difference, proposal.plan
-        _show(difference, approve, report, details=plan.details)
+        _show(_signing(document, proposal.root, private, difference), approve, report, details=plan.details)
         if not document.entries:
             report(Notice("warning", "the index lists nothing: the library holds no complete snapshot"))
         if plan.draft is not None:
@@ -170,9 +184,9 @@ def _propose(
     now: datetime,
     check: Checker | None,
     report: Report,
-    ready: Callable[[Root], None],
+    ready: Callable[[Root, Position], None],
 ) -> Proposal:
-    """Make the next index; `ready` is told who may sign it before anybody is asked about web seeds."""
+    """Make the next index; `ready` is told which it is and who may sign it before anybody is asked about web seeds."""
     roots = keys.roots()
     root = roots[-1].root
     last = last_published(keys, now)
@@ -184,7 +198,7 @@ def _propose(
     before = base.document if base else None
     changes, plan = changes_of(plan, before), plan.going_on_from(before)
     here = _index_keys_here(keys, root, drafting=plan.draft is not None)
-    ready(root)
+    ready(root, next_position(root, last, base))
     held, skipped = _publishable(library, plan, changes, report)
     returning = _returning(keys, changes, {one.id for one in held})
     left_out: tuple[LeftOut, ...] = ()
@@ -231,13 +245,14 @@ def sign_draft(
         data = durable.read(draft, max_bytes=MAX_INDEX_SIZE)
         with about(draft):
             file, seen = parse_file(data), accept_draft(data, trusted, now)
-        private = _index_keys(keys, seen.root, passphrase, drafting=True)
+        purpose = f"sign index {seen.position} in {draft}"
+        private = _index_keys(keys, seen.root, passphrase, purpose, drafting=True)
         difference = diff(last.document if last else None, seen.document)
         difference = replace(difference, concerns=_signed_before(keys, seen.document))
         if last is None:
             hint = "`p2pqwen trust add` tells this home what is published"
             report(Notice("info", f"all of it is shown as new: no index of this publisher is known here; {hint}"))
-        _show(difference, approve, report, details=details)
+        _show(_signing(seen.document, seen.root, private, difference), approve, report, details=details)
         keys.write_signed(*_place(seen.document))
         ours = _sign(file.signed, private)
         signers = {str(key.public.keyid) for key in private}
@@ -265,7 +280,8 @@ def publish_signed(
         check_site(keys, out, last, accepted, now)
         complete_site(keys, out, accepted.document)
         before = _newest(last, known)
-        difference = _show(diff(before.document if before else None, accepted.document), lambda _: True, report)
+        difference = diff(before.document if before else None, accepted.document)
+        _tell(difference, report)
         index = write_index(keys, out, data)
         remove_withdrawn(out, accepted.document, report)
         return Published(accepted, difference, index)
@@ -277,8 +293,15 @@ class _Signers:
     private: list[PrivateKey]
 
 
-def _index_keys(keys: KeyStore, root: Root, passphrase: Passphrase, *, drafting: bool) -> list[PrivateKey]:
-    return open_keys(keys, _index_keys_here(keys, root, drafting=drafting), passphrase)
+def _index_keys(
+    keys: KeyStore, root: Root, passphrase: Passphrase, purpose: str, *, drafting: bool
+) -> list[PrivateKey]:
+    return open_keys(keys, _index_keys_here(keys, root, drafting=drafting), passphrase, [root], purpose)
+
+
+def _signing(document: IndexDocument, root: Root, private: Sequence[PrivateKey], difference: IndexDiff) -> Signing:
+    labels = tuple(root.keys[key.public.keyid].label for key in private)
+    return Signing(Position(document.epoch, document.version), root.name, labels, difference)
 
 
 def _index_keys_here(keys: KeyStore, root: Root, *, drafting: bool) -> tuple[Sha256, ...]:
@@ -337,11 +360,10 @@ def _tell(difference: IndexDiff, report: Report, *, details: bool = False) -> No
         report(Notice("warning", alarm))
 
 
-def _show(difference: IndexDiff, approve: Approve, report: Report, *, details: bool = False) -> IndexDiff:
-    _tell(difference, report, details=details)
-    if not approve(difference):
+def _show(signing: Signing, approve: Approve, report: Report, *, details: bool = False) -> None:
+    _tell(signing.difference, report, details=details)
+    if not approve(signing):
         raise P2pqwenError("not signed: the change was not approved")
-    return difference
 
 
 def _newest(*indexes: Accepted | None) -> Accepted | None:
