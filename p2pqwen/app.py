@@ -93,7 +93,7 @@ class App:
         from p2pqwen.swarm.bootstrap import bootstrap_nodes
 
         network = self.config.network
-        if not (enabled and network.dht):
+        if not (enabled and network.choices.dht):
             return None
         return DhtAccess((*also, *bootstrap_nodes(network.dht_bootstrap)), self.known_peers)
 

@@ -99,7 +99,7 @@ def publish(
             withdraw=_withdrawals(withdraw or [], reason),
             base=base,
             draft=draft,
-            dht=app.config.network.dht and not no_dht,
+            dht=app.config.network.choices.dht and not no_dht,
             elsewhere=look_elsewhere(
                 app.keys, app.trust, None if no_check else mirror or (), now=now, report=out.report
             ),

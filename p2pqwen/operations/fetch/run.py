@@ -66,6 +66,7 @@ from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.host import is_private_url
+from p2pqwen.values.network_choices import SWITCHES
 from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -227,8 +228,8 @@ class _Fetch:
         asked = list(dict.fromkeys([*peers, *self._remembered(plan), *self._followers(plan)]))
         timeout = self._options.timeout
         if self._recipe_sources(plan):
-            network = self._places.network
-            if not (asked or network.dht or network.lsd or (network.trackers and plan.trackers)):
+            choices = self._places.network.choices
+            if not (asked or choices.dht or choices.lsd or (choices.trackers and plan.trackers)):
                 raise NoMetadataError("no peer is named, and no way of finding one is switched on")
             timeout = min(timeout, METADATA_SECONDS)
         metainfo, connected = ask_peers(swarm, plan, asked, timeout=timeout, report=self._report)
@@ -329,7 +330,7 @@ class _Fetch:
                 self._places.known.remember_peers(plan.v1.raw, [(one.host, one.port) for one in peers])
 
     def _remember_dht(self, swarm: Swarm) -> None:
-        nodes = swarm.dht_nodes() if self._places.network.dht else []
+        nodes = swarm.dht_nodes() if self._places.network.choices.dht else []
         known = {address for _, address in self._places.known.dht_nodes()}
         fresh = [(one.host, one.port) for one in nodes if (one.host, one.port) not in known]
         with suppress(DiskError):
@@ -338,7 +339,7 @@ class _Fetch:
     def _network(self, plan: FetchPlan, peers: Sequence[Endpoint]) -> SwarmSettings:
         given = self._places.network
         if not self._options.use_peers:
-            given = replace(given, dht=False, lsd=False, upnp=False, trackers=False)
+            given = replace(given, choices=given.choices.without(*SWITCHES))
         trackers = [url for tier in plan.trackers for url in tier]
         # The relay is on loopback, so nearly every fetch needs it; a fetch from peers alone does not.
         return replace(
@@ -347,7 +348,7 @@ class _Fetch:
 
     def _without_inside_trackers(self, plan: FetchPlan) -> FetchPlan:
         """Leave out trackers whose names lead into the user's own network, unless he named them himself."""
-        if not (plan.trackers and self._options.use_peers and self._places.network.trackers):
+        if not (plan.trackers and self._options.use_peers and self._places.network.choices.trackers):
             return plan
         own = self._places.sources.named
         urls = [url for tier in plan.trackers for url in tier if not is_named(url, own)]
