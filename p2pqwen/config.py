@@ -28,7 +28,7 @@ from p2pqwen.values.byte_size import parse_rate, parse_size
 from p2pqwen.values.duration import parse_duration
 from p2pqwen.values.hub_token import HubToken
 from p2pqwen.values.named_hosts import NamedHosts
-from p2pqwen.values.network_choices import NetworkChoices
+from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
 from p2pqwen.values.proxy import Proxies
 from p2pqwen.values.snapshot_id import RepoId
 
@@ -55,7 +55,7 @@ class HubConfig:
 class NetworkConfig:
     """What a node does on the network. `[network]` in config.toml, where the `choices` stand among the others."""
 
-    choices: NetworkChoices = NetworkChoices()
+    choices: NetworkChoices = UNRESTRICTED
     listen: str = "0.0.0.0:6881"  # only `seed` listens, and it is asked to
     dht_bootstrap: str = ""  # HOST:PORT, … to enter the DHT by; empty: the public ones; none: remembered nodes alone
     lan: bool = True  # speak to peers on private networks

@@ -115,7 +115,7 @@ def fetch_here(app: App, request: FetchRequest, report: Report) -> dict[str, Any
 
 
 def swarm_settings(app: App, choices: NetworkChoices, *, listen: Endpoint | None = None) -> SwarmSettings:
-    """Return the settings of a session of this home with these choices, which accepts peers at `listen`, if anywhere."""
+    """Return the settings of a session of this home with these choices; `listen`: where it accepts peers, if at all."""
     return SwarmSettings(
         listen=listen,
         choices=choices,

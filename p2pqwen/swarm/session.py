@@ -104,7 +104,7 @@ class Swarm:
         self._session = lt.session(pack)
         self._session.set_ip_filter(address_filter(self._settings))
         _limit_local_peers_too(self._session)
-        self.add_dht_nodes(self._settings.choices.dht_nodes)
+        self.add_dht_nodes(self._settings.dht_nodes)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -21,7 +21,7 @@ from p2pqwen.swarm.open_files import OpenFiles, share_out
 from p2pqwen.swarm.untrusted_links import leads_inside
 from p2pqwen.torrent.info import MAX_INFO_BYTES
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
-from p2pqwen.values.network_choices import NetworkChoices
+from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
 
 _LOOPBACK = Endpoint("127.0.0.1", 0)
 _LARGE_DHT = 64  # nodes
@@ -39,7 +39,7 @@ class SwarmSettings:
     """
 
     listen: Endpoint | None = None
-    choices: NetworkChoices = NetworkChoices()
+    choices: NetworkChoices = UNRESTRICTED
     loopback: bool = False
     lan: bool = True
     named_lan: bool = False

@@ -41,3 +41,7 @@ class NetworkChoices:
             upload_limit=self.upload_limit if upload is None else upload,
             download_limit=self.download_limit if download is None else download,
         )
+
+
+UNRESTRICTED = NetworkChoices()
+"""Every switch on, no limit."""

@@ -28,6 +28,7 @@ from p2pqwen.swarm.transport import TRIAL
 from p2pqwen.swarm.writable import prove_writable
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
 from p2pqwen.values.digest import Sha1
+from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.repo_path import RepoPath
 from tests.simulators.peer import HASHES, Behaviour, Content, PeerNetwork, addresses, message
 from tests.support.models import noise
@@ -230,7 +231,7 @@ def test_resume_data_cannot_redirect_files(snapshot, tmp_path):
 
 
 def test_a_fetch_does_not_listen_even_where_it_has_sockets(snapshot, tmp_path):
-    settings = SwarmSettings(dht=False, lsd=False, upnp=False, trackers=True, loopback=True)
+    settings = SwarmSettings(loopback=True, choices=NetworkChoices(dht=False, lsd=False, upnp=False))
     with serving(snapshot) as (seed, address), Swarm(settings) as swarm:
         pump_until(lambda: swarm.listening, swarm, what="sockets")
         for endpoint in swarm.listening:

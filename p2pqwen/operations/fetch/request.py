@@ -10,7 +10,7 @@ from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT, Fetched, FetchOptions
 from p2pqwen.operations.fetch.target import TorrentTarget, parse_target
 from p2pqwen.swarm.endpoint import Endpoint
-from p2pqwen.values.network_choices import NetworkChoices
+from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
 from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.webseed.policy import WebSeedUse
 
@@ -56,7 +56,7 @@ class FetchRequest:
     insist_on_cache: bool = False
     move_ref: bool = False
     trust_unverified: bool = False
-    choices: NetworkChoices = NetworkChoices()
+    choices: NetworkChoices = UNRESTRICTED
 
     def __post_init__(self) -> None:
         for name in ("insist_on_cache", "move_ref", "trust_unverified"):
@@ -88,7 +88,7 @@ class FetchRequest:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the request as it goes over the wire and into the store: flat, the network's choices among the rest."""
+        """Return the request as it goes over the wire and into the store: flat, with the choices among the rest."""
         request = asdict(self)
         choices = request.pop("choices")
         return {**request, **choices}
