@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from p2pqwen.operations.indexes.dht_access import DhtAccess
     from p2pqwen.operations.indexes.rise import Riser
     from p2pqwen.operations.indexes.vouchers import Vouchers
+    from p2pqwen.operations.preserve.origin import Origin
     from p2pqwen.operations.verify.scrub import Scrubber
     from p2pqwen.operations.verify.standings import Standings
     from p2pqwen.server.client import ControlClient
     from p2pqwen.stewardship.upstream import UpstreamRecord
     from p2pqwen.swarm.endpoint import Endpoint
+    from p2pqwen.values.origin_site import OriginSite
     from p2pqwen.values.snapshot_id import SnapshotId
 
 
@@ -135,8 +137,15 @@ class App:
 
         return HubClient(self.config.hub.endpoint, self.config.hub.token, named=self.config.named_hosts)
 
-    def open_hub(self, endpoint: str) -> HubClient:
-        """Return a client of a Hub; the user's token is for the configured one alone."""
+    @property
+    def site(self) -> OriginSite:
+        """Where the Hub is, said without importing what asks it."""
+        from p2pqwen.hub.site import HubSite
+
+        return HubSite(self.config.hub.endpoint, self.config.hub.token)
+
+    def open_origin(self, endpoint: str) -> Origin:
+        """Return the Hub at an endpoint; the user's token is for the configured one alone."""
         from p2pqwen.hub.client import HubClient
 
         return (

@@ -35,7 +35,6 @@ from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.webseed.upstream import HubAccess
 
 
 def bundle_route(app: App, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = ()) -> BundleRoute:
@@ -52,7 +51,9 @@ def bundle_route(app: App, network: SwarmSettings, report: Report, *, peers: tup
 
 def rebuild_from(app: App, wanted: WantedTorrent, sources: Sequence[RecipeSource], report: Report) -> Rebuilt:
     """Rebuild a torrent from its source."""
-    return rebuild(wanted, sources, open_hub=app.open_hub, cache=app.hub_cache, library=app.library, report=report)
+    return rebuild(
+        wanted, sources, open_origin=app.open_origin, cache=app.hub_cache, library=app.library, report=report
+    )
 
 
 def fetch_context(
@@ -75,7 +76,7 @@ def fetch_context(
             named,
         ),
         hub_cache=app.hub_cache,
-        hub=HubAccess(app.config.hub.endpoint, app.config.hub.token),
+        site=app.site,
         network=network,
         known=app.known_peers,
         rebuild=partial(rebuild_from, app),

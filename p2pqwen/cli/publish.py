@@ -92,7 +92,7 @@ def publish(
             return
         plan = Plan(
             out=out_folder.absolute(),
-            endpoint=app.config.hub.endpoint,
+            site=app.site,
             mirrors=tuple(mirror or ()),
             web_seeds=tuple(web_seed or ()),
             trackers=tuple(tracker or ()),

@@ -67,13 +67,13 @@ from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.host import is_private_url
 from p2pqwen.values.network_choices import SWITCHES
+from p2pqwen.values.origin_site import OriginSite
 from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.bases import Bases, combine_bases
 from p2pqwen.webseed.policy import WebSeedUse
 from p2pqwen.webseed.relay import Relay, RelayedTorrent
-from p2pqwen.webseed.upstream import HubAccess
 
 DEFAULT_TIMEOUT = 180.0
 """Seconds without any progress (or without metadata) before a fetch gives up."""
@@ -125,7 +125,7 @@ class FetchContext:
     home: Home
     sources: Sources
     hub_cache: HubCache
-    hub: HubAccess
+    site: OriginSite
     network: SwarmSettings
     known: KnownPeers
     rebuild: Rebuild | None = None
@@ -276,7 +276,7 @@ class _Fetch:
         never = self._options.use_web_seeds is WebSeedUse.NEVER
         if plan.magnet is None or self._places.rebuild is None or never:
             return ()
-        endpoint = self._places.hub.endpoint.rstrip("/")
+        endpoint = self._places.site.endpoint.rstrip("/")
         found = recipe_sources(plan.magnet, self._options.repo, endpoint)
         # A stranger's link must not send us into the user's own network.
         return tuple(one for one in found if one.endpoint == endpoint or not is_private_url(one.endpoint))
@@ -375,7 +375,7 @@ class _Fetch:
         if not bases.usable or plan.metainfo is None:
             yield None
             return
-        with Relay(hub=self._places.hub, named=self._places.sources.named) as relay:
+        with Relay(site=self._places.site, named=self._places.sources.named) as relay:
             yield relay.offer(plan.metainfo, bases.usable)
 
     def _bases(self, plan: FetchPlan) -> Bases:
