@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from p2pqwen.server.client import ControlClient
     from p2pqwen.stewardship.upstream import UpstreamRecord
     from p2pqwen.swarm.endpoint import Endpoint
-    from p2pqwen.values.origin_site import OriginSite
+    from p2pqwen.values.origin_site import OriginAccess, OriginSite
     from p2pqwen.values.snapshot_id import SnapshotId
 
 
@@ -139,7 +139,14 @@ class App:
 
     @property
     def site(self) -> OriginSite:
-        """Where the Hub is, said without importing what asks it."""
+        """Where the Hub is, as strangers know it; it takes neither the user's token nor what asks the Hub."""
+        from p2pqwen.hub.site import HubSite
+
+        return HubSite(self.config.hub.endpoint)
+
+    @property
+    def access(self) -> OriginAccess:
+        """Where the Hub is, with the user's token; raises `UsageError` for what can be none."""
         from p2pqwen.hub.site import HubSite
 
         return HubSite(self.config.hub.endpoint, self.config.hub.token)

@@ -76,7 +76,7 @@ def fetch_context(
             named,
         ),
         hub_cache=app.hub_cache,
-        site=app.site,
+        site=app.access,
         network=network,
         known=app.known_peers,
         rebuild=partial(rebuild_from, app),

@@ -55,7 +55,7 @@ def check(
         found = check_web_seeds(
             parse_target(target),
             Sources(app.library, publishers, app.vouchers.voices(), named=app.named_hosts),
-            site=app.site,
+            site=app.access,
             extra=tuple(web_seed or ()),
             config=app.config.web_seed_bases,
             more_pieces=pieces,

@@ -11,7 +11,7 @@ from p2pqwen.values.snapshot_place import api_path, hub_path
 
 @dataclass(frozen=True, slots=True)
 class HubSite:
-    """Where a Hub is, and the user's token for it: an `OriginSite`."""
+    """Where a Hub is: an `OriginSite`, and an `OriginAccess` where the user's token for it is given."""
 
     endpoint: str
     token: str | None = field(default=None, repr=False)

@@ -26,15 +26,19 @@ class OriginSeeds:
 
 
 class OriginSite(Protocol):
-    """An origin's address. The `token` is for this address alone, whatever redirects say; None where there is none."""
+    """An origin's address, as strangers know it."""
 
     @property
     def endpoint(self) -> str:
-        """Its URL, without a slash at the end."""
+        """Its URL."""
+
+    def web_seeds(self, repo: RepoId | None = None) -> OriginSeeds:
+        """Return the bases of a repository, as patterns for no `repo`."""
+
+
+class OriginAccess(OriginSite, Protocol):
+    """An origin's address and the user's leave to read there."""
 
     @property
     def token(self) -> str | None:
-        """What requests for its own scheme, host and port are authorised with."""
-
-    def web_seeds(self, repo: RepoId | None = None) -> OriginSeeds:
-        """Return the bases of a repository, as patterns for no `repo`; they serve strangers, without the token."""
+        """What requests are authorised with, for its own scheme, host and port alone; None where there is none."""

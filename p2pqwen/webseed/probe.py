@@ -18,7 +18,7 @@ from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, parse_pointer
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
-from p2pqwen.values.origin_site import OriginSite
+from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.fault import Kind, UpstreamError
 from p2pqwen.webseed.piece_check import PieceCheck
@@ -120,7 +120,7 @@ def check_bases(
     metainfo: Metainfo,
     bases: Sequence[Base],
     *,
-    site: OriginSite | None = None,
+    site: OriginAccess | None = None,
     named: NamedHosts = NONE_NAMED,
     timeouts: Timeouts | None = None,
     more_pieces: int = MORE_PIECES,

@@ -29,7 +29,7 @@ from p2pqwen.events import Notice
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
-from p2pqwen.values.origin_site import OriginSite
+from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.buffers import MEMORY_LIMIT, BufferPool
 from p2pqwen.webseed.fault_log import fault_log
@@ -114,7 +114,7 @@ class Relay:
     def __init__(
         self,
         *,
-        site: OriginSite | None = None,
+        site: OriginAccess | None = None,
         named: NamedHosts = NONE_NAMED,
         timeouts: Timeouts | None = None,
         lanes: int = LANES,

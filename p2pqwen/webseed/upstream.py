@@ -28,7 +28,7 @@ from p2pqwen.net.socks5 import SocksError
 from p2pqwen.net.web_session import WebSession
 from p2pqwen.tls_error import tls_words
 from p2pqwen.values.named_hosts import NONE_NAMED, Guard, NamedHosts, RefusedAddressError
-from p2pqwen.values.origin_site import OriginSite
+from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.values.rate_limit import quota_pause
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.webseed.bases import Base, NamedBy
@@ -76,7 +76,7 @@ class Upstream:
         self,
         base: Base,
         *,
-        site: OriginSite | None = None,
+        site: OriginAccess | None = None,
         named: NamedHosts = NONE_NAMED,
         timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.monotonic,

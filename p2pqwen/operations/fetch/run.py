@@ -67,7 +67,7 @@ from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.host import is_private_url
 from p2pqwen.values.network_choices import SWITCHES
-from p2pqwen.values.origin_site import OriginSite
+from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -125,7 +125,7 @@ class FetchContext:
     home: Home
     sources: Sources
     hub_cache: HubCache
-    site: OriginSite
+    site: OriginAccess
     network: SwarmSettings
     known: KnownPeers
     rebuild: Rebuild | None = None

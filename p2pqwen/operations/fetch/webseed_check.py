@@ -11,7 +11,7 @@ from p2pqwen.operations.fetch.plan import FetchPlan, Sources, make_plan
 from p2pqwen.operations.fetch.target import FetchTarget
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
-from p2pqwen.values.origin_site import OriginSite
+from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.webseed.bases import Base, combine_bases
 from p2pqwen.webseed.probe import MORE_PIECES, BaseProbe, FileProbe, check_bases
 from p2pqwen.webseed.timeouts import Timeouts
@@ -41,7 +41,7 @@ def check_web_seeds(
     target: FetchTarget,
     sources: Sources,
     *,
-    site: OriginSite,
+    site: OriginAccess,
     extra: Sequence[str] = (),
     config: Sequence[str] = (),
     more_pieces: int = MORE_PIECES,
@@ -73,7 +73,7 @@ def probe_bases(
     metainfo: Metainfo,
     bases: Sequence[Base],
     *,
-    site: OriginSite | None = None,
+    site: OriginAccess | None = None,
     named: NamedHosts = NONE_NAMED,
     more_pieces: int = MORE_PIECES,
     timeouts: Timeouts | None = None,

@@ -1,6 +1,6 @@
 """From files on disk with what is expected of them to a manifest, a torrent and a place in the library.
 
-Shared by `preserve` from the Hub and from a folder: both bring files into a staging folder, hash each once, and come
+Shared by `preserve` from an origin and from a folder: both bring files into a staging folder, hash each once, and come
 here with the digests.
 """
 

@@ -79,9 +79,9 @@ def preserve(
 ) -> Preserved:
     """Bring `repo` at `revision` (default: the main branch) into the library, whole and verified.
 
-    A snapshot that is there already, with the files that the Hub lists, is returned as it is; an unproven one becomes
-    proven if the commit object can be read now. Raises `NotFoundError`, `NetworkError`, `DiskError`,
-    `VerificationError` where bytes are not what the Hub said, `P2pqwenError` for a gated or private repository.
+    A snapshot that is there already, with the files that the origin lists, is returned as it is; an unproven one
+    becomes proven if the commit object can be read now. Raises `NotFoundError`, `NetworkError`, `DiskError`,
+    `VerificationError` where bytes are not what the origin said, `P2pqwenError` for a gated or private repository.
     """
     listing = origin.resolve(repo, revision)
     return preserve_listing(listing, origin=origin, cache=cache, library=library, options=options, report=report)
@@ -96,7 +96,7 @@ def preserve_listing(
     options: PreserveOptions = PreserveOptions(),
     report: Report = ignore,
 ) -> Preserved:
-    """Do what `preserve` does for a snapshot that the Hub has listed before; raises the same."""
+    """Do what `preserve` does for a snapshot that the origin has listed before; raises the same."""
     _refuse_closed(listing, options)
     refuse_clashes(file.path for file in listing.files)
     wanted = options.wanted
@@ -127,7 +127,7 @@ def check_against_listing(
     library: Library,
     report: Report = ignore,
 ) -> HeldContent:
-    """Return what a held snapshot is, if it is what the Hub lists; raises `VerificationError` that names the files."""
+    """Return what a held snapshot is if the origin lists the same; raises `VerificationError` that names the files."""
     content = look_at_held(held, library, options.known_damage, report)
     # A torrent that a link names may be rebuilt from the link's own host, whose word costs nobody a snapshot.
     require_same(content, map(_expected, listing.files), endpoint, may_drop=options.wanted is None)
@@ -135,9 +135,9 @@ def check_against_listing(
 
 
 def prove_over_git(content: HeldContent, origin: Origin, library: Library, report: Report) -> HeldContent:
-    """Prove an unproven held snapshot, if the Hub gives its commit object; call with its lock held.
+    """Prove an unproven held snapshot, if the origin gives its commit object; call with its lock held.
 
-    Raises `VerificationError` where its files are not the commit's, though the Hub lists them.
+    Raises `VerificationError` where its files are not the commit's, though the origin lists them.
     """
     if content.provenance is Provenance.PROVEN:
         return content
@@ -161,7 +161,7 @@ def odd_pointers(listing: Listing, origin: Origin) -> dict[GitOid, str]:
     """Fetch the LFS pointers that are not in the canonical spelling, before anything is downloaded.
 
     Without their text the tree of the commit cannot be made again, so nothing would be proven of terabytes. Raises
-    `VerificationError` where the Hub lists a pointer that is not the file's, or does not show it.
+    `VerificationError` where the origin lists a pointer that is not the file's, or does not show it.
     """
     odd = {
         file.blob_oid: file
@@ -326,7 +326,7 @@ class _Run:
         return {row.path: (row, digests) for row, digests in results}
 
     def _bring(self, index: int, file: ListedFile, cached: _Source | None) -> _Arrival:
-        """Bring a file into staging, from this disk or from the Hub; it is hashed there like any other."""
+        """Bring a file into staging, from this disk or from the origin; it is hashed there like any other."""
         target = self._staged / file.path.text
         if cached is not None and not target.exists() and self._place(cached, target):
             self._downloaded.add(file.size)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from p2pqwen.values.digest import GitOid
 from p2pqwen.values.listing import ListedFile, ListedModel, Listing
-from p2pqwen.values.origin_site import OriginSite
+from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
@@ -26,7 +26,7 @@ class Origin(Protocol):
     """
 
     @property
-    def site(self) -> OriginSite:
+    def site(self) -> OriginAccess:
         """Where its files can be read in ranges, with which token, and which web seeds it offers to strangers."""
 
     def telling_waits(self, listener: Callable[[float], None]) -> AbstractContextManager[None]:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+from p2pqwen.app import App
+from p2pqwen.config import Config, HubConfig
+from p2pqwen.errors import UsageError
 from p2pqwen.hub.site import HubSite
+from p2pqwen.library.home import Home
+from p2pqwen.values.hub_token import HubToken
 from p2pqwen.values.origin_site import OriginSeeds
 from p2pqwen.values.snapshot_id import RepoId, RepoKind
 
@@ -28,3 +35,11 @@ def test_patterns_become_the_bases_of_a_repository():
 
 def test_a_token_is_not_shown():
     assert "secret" not in repr(HubSite("https://hub.example", "secret"))
+
+
+def test_only_what_reads_with_the_token_asks_for_it(tmp_path):
+    """A token that can be none stops no publishing, which asks as a stranger would."""
+    app = App(Config(Home(tmp_path), hub=HubConfig(given_token=HubToken("two words", "a file"))))
+    assert app.site == HubSite(app.config.hub.endpoint)
+    with pytest.raises(UsageError):
+        _ = app.access
