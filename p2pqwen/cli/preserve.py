@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from p2pqwen.library.snapshots import HeldSnapshot
     from p2pqwen.operations.preserve.build import Preserved
     from p2pqwen.operations.preserve.from_folder import GitSource
-    from p2pqwen.operations.preserve.from_hub import PreserveOptions
+    from p2pqwen.operations.preserve.from_origin import PreserveOptions
     from p2pqwen.values.digest import CommitId
     from p2pqwen.values.snapshot_id import RepoId
 
@@ -75,7 +75,7 @@ def preserve(
     """Turn a snapshot (a repository at one commit) into a verified copy and a torrent, or do so with many."""
     from p2pqwen.app import open_app
     from p2pqwen.cli.preserve_many import ManyOptions, preserve_many
-    from p2pqwen.operations.preserve.from_hub import PreserveOptions
+    from p2pqwen.operations.preserve.from_origin import PreserveOptions
     from p2pqwen.operations.verify.verify import judge_torrent
 
     many = ManyOptions(
@@ -108,7 +108,7 @@ def _from_hub(
 ) -> Preserved:
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.upstream import note_upstream
-    from p2pqwen.operations.preserve.from_hub import preserve
+    from p2pqwen.operations.preserve.from_origin import preserve
     from p2pqwen.operations.verify.scrub import damage_found
 
     if target is None:
@@ -126,7 +126,7 @@ def _from_hub(
     done = preserve(
         _repo_id(name),
         revision or None,
-        hub=app.hub,
+        origin=app.hub,
         cache=app.hub_cache,
         library=app.library,
         options=replace(options, known_damage=known_damage),
@@ -160,7 +160,7 @@ def _from_folder(
         SnapshotId(_repo_id(repo), _commit_id(commit)),
         git=_git_source(app, source, git),
         library=app.library,
-        endpoint=app.config.hub.endpoint,
+        site=app.site,
         hard_links=options.hard_links,
         licenses=options.licenses,
         report=out.report,

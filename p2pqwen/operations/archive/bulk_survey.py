@@ -8,22 +8,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2pqwen.containment import each
-from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError, UsageError
+from p2pqwen.errors import (
+    ClosedError,
+    FormatError,
+    NetworkError,
+    NotFoundError,
+    NotShownError,
+    P2pqwenError,
+    UsageError,
+)
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
-from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
-from p2pqwen.hub.failures import ClosedError, NotShownError
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.preserve.early_license import license_of_listing, readme_of
-from p2pqwen.operations.preserve.from_hub import PreserveOptions, begun_elsewhere, check_against_listing
+from p2pqwen.operations.preserve.from_origin import PreserveOptions, begun_elsewhere, check_against_listing
 from p2pqwen.operations.preserve.held_check import KnownDamage, nothing_known
+from p2pqwen.operations.preserve.origin import Origin
 from p2pqwen.stewardship.bulk_plan import Survey
 from p2pqwen.stewardship.watchlist import MAX_WATCHLIST_SIZE, WatchedRepo, parse_watchlist
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.listing import ListedFile, Listing
 from p2pqwen.values.snapshot_id import SnapshotId
 
 SURVEY_WORKERS = 4
@@ -39,7 +47,7 @@ class Surveyed:
     """
 
     survey: Survey
-    listing: HubSnapshot | None = None
+    listing: Listing | None = None
     unproven: bool = False
 
 
@@ -64,7 +72,7 @@ def read_watchlist(path: Path) -> tuple[WatchedRepo, ...]:
         raise UsageError(f"{path}: {error.what}", expected=error.expected, got=error.got) from error
 
 
-def wanted_repos(watchlist: Path | None, orgs: Sequence[str], hub: HubClient, report: Report = ignore) -> Wanted:
+def wanted_repos(watchlist: Path | None, orgs: Sequence[str], origin: Origin, report: Report = ignore) -> Wanted:
     """Return what a watchlist names and what organisations show; a row of the list wins.
 
     An organisation that the Hub does not show, or cannot be asked about, is told and stops neither the others nor the
@@ -76,7 +84,7 @@ def wanted_repos(watchlist: Path | None, orgs: Sequence[str], hub: HubClient, re
     silent: list[P2pqwenError] = []
 
     def show(org: str) -> str:
-        models = hub.models(org)
+        models = origin.models(org)
         if not models:
             raise NotFoundError(f"the Hub shows no models of {org}")
         for model in models:
@@ -96,7 +104,7 @@ def wanted_repos(watchlist: Path | None, orgs: Sequence[str], hub: HubClient, re
 def survey_all(
     wanted: Sequence[WatchedRepo],
     *,
-    hub: HubClient,
+    origin: Origin,
     cache: HubCache,
     library: Library,
     read_licenses: bool,
@@ -108,7 +116,7 @@ def survey_all(
     What is held is compared with the list, and one that is otherwise has failed (`operations.held_check`).
     `read_licenses`: read each snapshot's own README.md for its licence, which needs that one file.
     """
-    surveyor = _Surveyor(hub, cache, library, known_damage, read_licenses=read_licenses)
+    surveyor = _Surveyor(origin, cache, library, known_damage, read_licenses=read_licenses)
     found = _ask(wanted, surveyor, report)
     silent = [one.survey.wanted for one in found if isinstance(one.survey.error, NetworkError)]
     if silent and len(silent) < len(found):
@@ -152,9 +160,9 @@ def _ask(wanted: Sequence[WatchedRepo], surveyor: _Surveyor, report: Report) -> 
 
 class _Surveyor:
     def __init__(
-        self, hub: HubClient, cache: HubCache, library: Library, known_damage: KnownDamage, *, read_licenses: bool
+        self, origin: Origin, cache: HubCache, library: Library, known_damage: KnownDamage, *, read_licenses: bool
     ) -> None:
-        self._hub, self._cache, self._library, self._read_licenses = hub, cache, library, read_licenses
+        self._origin, self._cache, self._library, self._read_licenses = origin, cache, library, read_licenses
         self._options = PreserveOptions(known_damage=known_damage)
         held = library.all()
         self._held = {one.id: one for one in held}
@@ -163,7 +171,7 @@ class _Surveyor:
     def survey(self, wanted: WatchedRepo) -> Surveyed:
         """Look at one repository."""
         try:
-            listing = self._hub.resolve(wanted.repo, wanted.revision, renamed=True)
+            listing = self._origin.resolve(wanted.repo, wanted.revision, renamed=True)
         except P2pqwenError as error:
             return self._failed(wanted, error, absent=isinstance(error, NotShownError))
         if listing.snapshot.repo != wanted.repo:
@@ -184,7 +192,7 @@ class _Surveyor:
         survey = Survey(wanted, error=error, absent=absent, earlier=earlier, license=wanted.license, closed=closed)
         return Surveyed(survey)
 
-    def _describe(self, wanted: WatchedRepo, listing: HubSnapshot) -> Survey:
+    def _describe(self, wanted: WatchedRepo, listing: Listing) -> Survey:
         held = self._held.get(listing.snapshot)
         whole = held is not None and held.state is State.COMPLETE
         survey = Survey(
@@ -201,22 +209,22 @@ class _Surveyor:
         license_ = self._license(listing) if self._read_licenses else wanted.license
         return replace(survey, to_bring=self._to_bring(listing), license=license_)
 
-    def _compared(self, survey: Survey, listing: HubSnapshot) -> Surveyed:
+    def _compared(self, survey: Survey, listing: Listing) -> Surveyed:
         """Compare what is held with what the Hub lists; it is unchanged only if both are the same."""
         try:
             held = self._held[listing.snapshot]
-            content = check_against_listing(held, listing, self._hub.endpoint, self._options, self._library)
+            content = check_against_listing(held, listing, self._origin.site.endpoint, self._options, self._library)
         except P2pqwenError as error:
             return Surveyed(replace(survey, held=False, error=error), listing)
         return Surveyed(survey, listing, unproven=content.provenance is not Provenance.PROVEN)
 
-    def _to_bring(self, listing: HubSnapshot) -> int:
+    def _to_bring(self, listing: Listing) -> int:
         """Return the bytes of files that are neither staged, nor in another snapshot, nor in the Hugging Face cache."""
         staged = self._library.staged(listing.snapshot)
         begun = self._library.other_stages(listing.snapshot)
         return sum(file.size for file in listing.files if not self._is_here(listing, file, staged, begun))
 
-    def _is_here(self, listing: HubSnapshot, file: HubFile, staged: Path, begun: Sequence[Path]) -> bool:
+    def _is_here(self, listing: Listing, file: ListedFile, staged: Path, begun: Sequence[Path]) -> bool:
         if file.lfs_sha256 is not None and self._contents.get(file.lfs_sha256) == file.size:
             return True
         path = staged / file.path.text
@@ -224,13 +232,13 @@ class _Surveyor:
             return True
         return self._cache.find(listing.snapshot.repo, file) is not None or begun_elsewhere(file, begun) is not None
 
-    def _license(self, listing: HubSnapshot) -> str | None:
+    def _license(self, listing: Listing) -> str | None:
         if readme_of(listing) is None:
             return None
         needed = bytes_to_write((file.size, None) for file in listing.files)
         names = [file.path for file in listing.files]
         folder = self._library.stage(listing.snapshot, needed, files=names)
-        return license_of_listing(listing, self._hub, folder)
+        return license_of_listing(listing, self._origin, folder)
 
 
 def _content_sizes(held: Iterable[HeldSnapshot]) -> dict[Sha256, int]:

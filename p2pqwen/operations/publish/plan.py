@@ -27,10 +27,10 @@ from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.snapshot_torrent import check_recipe
 from p2pqwen.torrent.web_address import check_tracker_url
+from p2pqwen.values.origin_site import OriginSite
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.snapshot_name import SnapshotName
 from p2pqwen.values.web_url import check_web_url
-from p2pqwen.webseed.bases import hub_candidates, hub_web_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,14 @@ class Plan:
     `mirrors`, `web_seeds` and `trackers` are added to what the index gone on from names, `named`; those to remove leave
     it. `base` is an index to go on from that this home did not publish itself; `draft` is where an index goes that
     others have yet to sign. `withdraw`: what leaves the list, with the reasons; `reinstate`: what was withdrawn and is
-    listed again. With `dht` the index names the key of its DHT pointer. `upstream` is what is known of
-    snapshots on the Hub. `checked_seeds` are the bases that passed the check; None: nothing was checked. The next index
-    must not contradict what is `elsewhere`. With `details` every change is told, else a summary.
+    listed again. `site` is the origin's, whose web seeds are listed too. With `dht` the index names the key of its DHT
+    pointer. `upstream` is what is known of snapshots on the Hub. `checked_seeds` are the bases that passed the check;
+    None: nothing was checked. The next index must not contradict what is `elsewhere`. With `details` every change is
+    told, else a summary.
     """
 
     out: Path
-    endpoint: str
+    site: OriginSite
     mirrors: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     trackers: tuple[str, ...] = ()
@@ -89,11 +90,11 @@ class Plan:
     def seed_patterns(self, snapshot: SnapshotId) -> tuple[str, ...]:
         """Return the bases to try for a snapshot, with `{repo}` still in them.
 
-        The Hub's candidates, then those of this plan, then those that were named before.
+        The origin's, then those of this plan, then those that were named before.
         """
-        hub = hub_candidates(self.endpoint)
+        own = self.site.web_seeds().all
         gone = self.upstream.get(snapshot) is Upstream.GONE
-        asked: dict[str, str] = {_of_repo(url, snapshot): url for url in (() if gone else hub)}
+        asked: dict[str, str] = {_of_repo(url, snapshot): url for url in (() if gone else own)}
         for url in (*self.web_seeds, *self._named_web_seeds(snapshot)):
             asked.setdefault(_of_repo(url, snapshot), url)
         return tuple(asked.values())
@@ -103,9 +104,9 @@ class Plan:
         return tuple(dict.fromkeys((*self.named.trackers_of(snapshot), *self.trackers)))
 
     def _named_web_seeds(self, snapshot: SnapshotId) -> list[str]:
-        """Return what was named before, less the Hub's bases, which come and go with the Hub."""
-        hub = {_of_repo(url, snapshot) for url in hub_candidates(self.endpoint)}
-        return [url for url in self.named.web_seeds_of(snapshot) if _of_repo(url, snapshot) not in hub]
+        """Return what was named before, less the origin's, which come and go with it."""
+        own = {_of_repo(url, snapshot) for url in self.site.web_seeds().all}
+        return [url for url in self.named.web_seeds_of(snapshot) if _of_repo(url, snapshot) not in own]
 
     def web_seeds_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
         """Return the BEP 19 bases of a snapshot, to which a client appends `<commit>/<path>`."""
@@ -113,7 +114,7 @@ class Plan:
             return self.checked_seeds[snapshot]
         named = [_of_repo(url, snapshot) for url in (*self.web_seeds, *self._named_web_seeds(snapshot))]
         if self.upstream.get(snapshot) is not Upstream.GONE:
-            named.insert(0, hub_web_seed(self.endpoint, snapshot.repo))
+            named.insert(0, self.site.web_seeds(snapshot.repo).whole)
         return tuple(dict.fromkeys(check_web_url(url) for url in named))
 
 
@@ -153,9 +154,9 @@ def _renewed(entry: Entry, plan: Plan, *, moved: bool) -> Entry:
     magnet = parse_magnet(entry.magnet)
     seeds = plan.named.web_seeds_of(entry.id)
     if state is not entry.upstream:
-        hub = hub_candidates(plan.endpoint, entry.id.repo)
-        others = tuple(url for url in seeds if url not in hub)
-        seeds = (*(url for url in plan.web_seeds_of(entry.id) if url in hub), *others)
+        own = plan.site.web_seeds(entry.id.repo).all
+        others = tuple(url for url in seeds if url not in own)
+        seeds = (*(url for url in plan.web_seeds_of(entry.id) if url in own), *others)
     sources = tuple(_folder_url(url) + entry.torrent for url in plan.mirrors) if moved else magnet.exact_sources
     changed = replace(magnet, web_seeds=seeds, trackers=plan.trackers_of(entry.id), exact_sources=sources)
     return replace(entry, upstream=state, web_seeds=seeds, magnet=entry.magnet if changed == magnet else str(changed))
