@@ -19,7 +19,16 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from p2pqwen.errors import ClosedError, DisabledError, DiskError, NetworkError, NotFoundError, NotShownError, P2pqwenError, VerificationError
+from p2pqwen.errors import (
+    ClosedError,
+    DisabledError,
+    DiskError,
+    NetworkError,
+    NotFoundError,
+    NotShownError,
+    P2pqwenError,
+    VerificationError,
+)
 from p2pqwen.hub.failures import translate, translated
 
 
