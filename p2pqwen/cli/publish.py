@@ -106,6 +106,7 @@ def publish(
     that are listed stay until they are taken out.
     """
     from p2pqwen.app import open_app
+    from p2pqwen.errors import UsageError
     from p2pqwen.operations.publish.elsewhere import accepted_here, look_elsewhere
     from p2pqwen.operations.publish.plan import Plan
     from p2pqwen.operations.publish.publish import propose, publish_signed
@@ -118,6 +119,9 @@ def publish(
         now = datetime.now(UTC)
         passphrase = KnownPassphrases(out)
         if signed is not None:
+            if dry_run:
+                hint = f"`p2pqwen index diff` shows what {signed} changes"
+                raise UsageError("--signed and --dry-run contradict each other", hint=hint)
             here = accepted_here(app.keys, app.trust, now)
             known = None if here is None else here.accepted
             done = publish_signed(app.keys, signed, out_folder.absolute(), now=now, known=known, report=out.report)

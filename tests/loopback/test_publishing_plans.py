@@ -154,3 +154,10 @@ def test_names_that_clash_are_found_before_anything_is_written(world: World):
         assert (world.site / "index.json").read_bytes() == before
     assert not (world.site / "qwen").exists()
     assert world.publish("--no-check", "--exclude", "qwen/tiny")["entries"] == 1
+
+
+def test_a_signed_draft_cannot_be_tried(world: World, tmp_path: Path):
+    world.publish("--no-check", "--draft", tmp_path / "draft.json")
+    ended = world.keeper.run("publish", "--signed", tmp_path / "draft.json", "--out", world.site, "--dry-run")
+    assert (ended.code, "index diff" in ended.stderr) == (2, True), ended
+    assert not (world.site / "index.json").exists()

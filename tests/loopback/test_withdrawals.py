@@ -118,6 +118,24 @@ def test_fetch_says_that_it_is_withdrawn_and_why(world: World):
     assert (unknown.code, WHY in unknown.stderr) == (4, False)
 
 
+def test_of_several_commits_one_is_taken_that_nobody_withdrew(world: World):
+    """Another publisher still lists what the first one withdrew, and it is the newer one."""
+    older = hold(Home(world.keeper.home), {"model.bin": b"the other commit"})
+    world.publish()
+    second = World(world.folder / "second")
+    second.publish()
+    reader = world.reader()
+    reader.ok("trust", "add", second.id, "--index", second.site)
+    withdraw(world)
+    reader.ok("index", "update")
+    quiet_config(reader)
+    hold(Home(reader.home), {"model.bin": b"the other commit"})
+    assert reader.ok("fetch", "Qwen/Tiny", "--no-hf-cache")["commit"] == str(older.id.commit)
+    hold(Home(reader.home))
+    named = reader.run("fetch", TINY, "--no-hf-cache", "--json")
+    assert (named.code, f"{TINY} is withdrawn by Test Keep: {WHY}" in named.stderr) == (0, True), named
+
+
 def test_the_publisher_who_forgot_is_told_as_well(world: World):
     world.publish()
     withdraw(world)

@@ -25,6 +25,7 @@ from p2pqwen.errors import (
 from p2pqwen.events import Notice, Report
 from p2pqwen.index.entry import Entry
 from p2pqwen.index.standing import Judgement, Voice, judge, keys_of
+from p2pqwen.index.withdrawals import withdrawn_by
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
@@ -195,6 +196,8 @@ def _without_strangers_word(
 def _by_name(target: NamedTarget, sources: Sources, report: Report) -> FetchPlan:
     wanted = target.repo if target.commit is None else SnapshotId(target.repo, target.commit)
     found = find_entries(sources.publishers, wanted)
+    if target.commit is None:  # of several, one that nobody has withdrawn
+        found = [one for one in found if not withdrawn_by(sources.voices, one.entry.id)] or found
     if not found and (held := _held(target, sources.library)) is not None:
         return plan_of(held.metainfo(), sources, repo=target.repo, route="the torrent in the library", origin=_LIBRARY)
     if not found:

@@ -53,7 +53,7 @@ class StandingWatch:
 
     def __enter__(self) -> Self:
         held = self.library.all()
-        self.withdrawals.look(held)  # before anything is served
+        self._follow_withdrawals(held)  # before anything is served
         if len(held) <= FEW:
             self._look(held)
         self._thread = threading.Thread(target=self._run, name="standings", daemon=True)
@@ -88,7 +88,7 @@ class StandingWatch:
         make_thread_idle()
         while not self._stop.wait(max(LOOK_EVERY, len(self._known) / 200)):
             held = self.library.all()
-            self.withdrawals.look(held)
+            self._follow_withdrawals(held)
             self._look(held)
             if self._raise_some(held):
                 self._look(held)
@@ -106,6 +106,12 @@ class StandingWatch:
             self._told[snapshot] = stood.standing
             if before is not None and before is not stood.standing:
                 self._tell(snapshot, stood.standing, before)
+
+    def _follow_withdrawals(self, held: list[HeldSnapshot]) -> None:
+        try:
+            self.withdrawals.look(held)
+        except P2pqwenError as error:
+            self.report(Notice("warning", f"withdrawals: {error.message}"))
 
     def _tell(self, snapshot: SnapshotId, now: Standing, before: Standing) -> None:
         facts = {"repo": str(snapshot.repo), "commit": str(snapshot.commit)}
