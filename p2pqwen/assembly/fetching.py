@@ -7,16 +7,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from p2pqwen.app import App
 from p2pqwen.events import Report
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library.event_log import EventLog
 from p2pqwen.library.lift_store import LiftStore
+from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
 from p2pqwen.operations.fetch.plan import Sources
 from p2pqwen.operations.fetch.repair import repair
-from p2pqwen.operations.fetch.request import FetchRequest, fetched_fields
+from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.fetch.run import FetchContext, fetch
 from p2pqwen.operations.fetch.target import parse_target
 from p2pqwen.operations.indexes.bundle import BundleNetwork
@@ -90,8 +90,8 @@ def carry_out(
     on_plan: Callable[[SnapshotId], None] = lambda _: None,
     *,
     allowed: Allowance,
-) -> dict[str, Any]:
-    """Fetch or repair what a request names, under these rates, and return the fields of `fetch --json`."""
+) -> FetchAnswer:
+    """Fetch or repair what a request names, under these rates, and return what came of it."""
     network = request.network(
         swarm_base(app),
         upload_limit=lower_rate(request.upload_limit, allowed.upload_of_fetches),
@@ -104,11 +104,11 @@ def carry_out(
         places = replace(places, hub_cache=HubCache(Path(request.hub_cache)))
     if request.kind == "repair":
         held = held_snapshot(request.target, app.library)
-        return fetched_fields(repair(held, options, places, report, on_plan=on_plan))
-    return fetched_fields(fetch(parse_target(request.target), options, places, report, on_plan=on_plan))
+        return FetchAnswer.of(repair(held, options, places, report, on_plan=on_plan))
+    return FetchAnswer.of(fetch(parse_target(request.target), options, places, report, on_plan=on_plan))
 
 
-def fetch_here(app: App, request: FetchRequest, report: Report) -> dict[str, Any]:
+def fetch_here(app: App, request: FetchRequest, report: Report) -> FetchAnswer:
     """Carry a request out in this process, under the user's limits, and count what it transfers."""
     with app.state_store(report) as store:
         return counted_fetch(partial(carry_out, app), request, Choices(store), report)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from p2pqwen.errors import FormatError, UsageError
-from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT, Fetched, FetchOptions
+from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT, FetchOptions
 from p2pqwen.operations.fetch.target import TorrentTarget, parse_target
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.values.json_value import object_json
 from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.strict_json import JsonObject
 from p2pqwen.webseed.policy import WebSeedUse
 
 MAX_ITEMS = 1000
@@ -105,9 +107,9 @@ class FetchRequest:
             download_limit=download_limit,
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the request as it goes over the wire and into the store."""
-        return asdict(self)
+        return object_json(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FetchRequest:
@@ -133,32 +135,3 @@ def absolute(target: str) -> str:
     """Return a target that means the same in another folder: a file's whole path; raises as `parse_target` does."""
     parsed = parse_target(target)
     return parsed.location if isinstance(parsed, TorrentTarget) else target
-
-
-def fetched_fields(done: Fetched) -> dict[str, Any]:
-    """Return what `fetch --json` says."""
-    return {
-        "repo": str(done.held.id.repo),
-        "commit": str(done.held.id.commit),
-        "path": str(done.held.folder),
-        "size": done.size,
-        "bytes_from_peers": done.bytes_from_peers,
-        "bytes_from_web_seeds": done.bytes_from_web_seeds,
-        "bytes_reused": done.bytes_reused,
-        "seconds": round(done.seconds, 3),
-        "verified": True,  # or there is no result
-        "provenance": str(done.provenance),
-        "standing": str(done.judgement.standing),
-        "standing_words": done.judgement.words,
-        "vouched_by": [one.to_json() for one in done.judgement.vouched_by],
-        "trusted_unverified": done.trusted_unverified,
-        "hf_cache": None if done.hub_cache is None else str(done.hub_cache),
-        "torrent": str(done.held.torrent_path),
-        "state": str(done.held.state),
-        "unchanged": done.unchanged,
-        "torrent_from": done.route,
-        "torrent_by": done.origin,
-        "signers": [{"label": one.label, "keyid": str(one.keyid), "state": one.state} for one in done.signers],
-        "web_seeds": list(done.web_seeds),
-        "warnings": list(done.warnings),
-    }

@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -72,6 +72,7 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.bases import Bases, combine_bases
 from p2pqwen.webseed.policy import WebSeedUse
 from p2pqwen.webseed.relay import Relay, RelayedTorrent
+from p2pqwen.webseed.source_stats import WebSeedUsed
 from p2pqwen.webseed.upstream import HubAccess
 
 DEFAULT_TIMEOUT = 180.0
@@ -151,7 +152,7 @@ class Fetched:
     origin: str
     hub_cache: Path | None
     warnings: tuple[str, ...]
-    web_seeds: tuple[dict[str, object], ...] = field(default=())
+    web_seeds: tuple[WebSeedUsed, ...] = ()
     unchanged: bool = False
     bytes_reused: int = 0  # files of other snapshots that were linked
     trusted_unverified: bool = False
@@ -718,7 +719,7 @@ class _Fetch:
             origin=plan.origin,
             hub_cache=cache,
             warnings=tuple(self._warnings(plan, problem)),
-            web_seeds=tuple(account.to_json() for account in relayed.accounts) if relayed is not None else (),
+            web_seeds=tuple(account.used for account in relayed.accounts) if relayed is not None else (),
             unchanged=unchanged,
             trusted_unverified=judgement.standing is Standing.UNVOUCHED and cache is not None,
         )

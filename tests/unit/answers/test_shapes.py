@@ -1,0 +1,79 @@
+"""Every answer keeps its keys and the kinds of their values, and every command and call has a typed one."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+import p2pqwen
+from p2pqwen.cli.main import app
+from p2pqwen.operations.control.api import node_calls
+from tests.support.answer_shapes import misfits, paths_of, shape_of
+from tests.unit.answers.table import CALLS, COMMANDS, FAILURES
+
+SOURCES = Path(p2pqwen.__file__).parent
+# Drawn from what version 0.1 printed. A field may be added here; none is taken out or becomes another kind.
+SHAPES = json.loads(Path(__file__).with_name("shapes.json").read_text(encoding="utf-8"))
+ALL = {
+    f"{name} (of many)" if index else name: kind
+    for name, kinds in {**COMMANDS, **{call: (kind,) for call, kind in (CALLS | FAILURES).items()}}.items()
+    for index, kind in enumerate(kinds)
+}
+
+
+EDGE = "arguments of a call, checked one by one before they are a request"
+UNTYPED = {"operations/fetch/request.py::from_json": EDGE}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_answer_has_the_shape_it_always_had(name):
+    assert shape_of(ALL[name]) == SHAPES[name]
+
+
+def test_nothing_else_has_a_shape():
+    assert SHAPES.keys() == ALL.keys()
+
+
+def test_every_command_has_a_row():
+    commands = {one.name or one.callback.__name__ for one in app.registered_commands}
+    for group in app.registered_groups:
+        held = group.typer_instance.registered_commands
+        commands |= {f"{group.name} {one.name or one.callback.__name__}" for one in held}
+    assert commands == COMMANDS.keys()
+
+
+def test_every_call_has_a_row():
+    routes = {
+        node.value
+        for node in ast.walk(ast.parse((SOURCES / "operations/control/api.py").read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " /v1/" in node.value
+        if "\n" not in node.value and not node.value.startswith("Return")
+    }
+    assert node_calls.__doc__
+    assert routes == CALLS.keys()
+
+
+def test_a_shape_tells_what_does_not_fit():
+    shape = {"": ["object"], ".size": ["int"], ".rate": ["float"], ".by": ["object"], ".by.*": ["int"]}
+    assert misfits({"size": 1, "rate": 1, "by": {"a": 2}}, shape) == []
+    assert misfits({"size": "1"}, shape) == [".size: text is none of ['int']"]
+    assert misfits({"more": None, "by": {"a": "b"}}, shape) == [
+        ".more: null is none of []",
+        ".by.a: text is none of ['int']",
+    ]
+    assert ("[].a", "null") in list(paths_of([{"a": None}]))
+
+
+def test_no_command_or_operation_deals_in_untyped_dictionaries():
+    found = {
+        f"{path.relative_to(SOURCES).as_posix()}::{function.name}"
+        for layer in ("assembly", "cli", "operations", "server")
+        for path in (SOURCES / layer).rglob("*.py")
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        if any(ast.unparse(node) == "dict[str, Any]" for node in ast.walk(function) if isinstance(node, ast.Subscript))
+    }
+    assert found == UNTYPED.keys()
