@@ -78,6 +78,8 @@ ELSEWHERE = {
     "operations/node/supervisor.py::remove": OWN,
     "operations/node/state.py::node_status": INSIDE,
     "operations/indexes/pointer.py::_in_parts": WHOLE,
+    "operations/preserve/folder_content.py::with_line_ends": WHOLE,
+    "operations/preserve/from_folder.py::_expectations": WHOLE,
     "operations/preserve/from_folder.py::_expected_of_tree": WHOLE,
     "operations/preserve/from_folder.py::_place_all": WHOLE,
     "operations/publish/publish.py::_torrents": OWN,
