@@ -35,6 +35,8 @@ FLAT: Mapping[str, object] = types.MappingProxyType({"flat": True})
 
 T = TypeVar("T")
 
+_AS_IS = frozenset({types.NoneType, bool, int, str})
+
 
 def named(key: str) -> Mapping[str, object]:
     """Return the metadata of a field that is called `key` in JSON."""
@@ -64,8 +66,8 @@ class _Slot:
 
 def to_json(value: object) -> JsonValue:
     """Return a value as JSON holds it; raises `TypeError` for one that has no place there, `ValueError` for NaN."""
-    if value is None or isinstance(value, bool):
-        return value
+    if type(value) in _AS_IS:
+        return cast("JsonValue", value)
     if isinstance(value, enum.Enum):
         return to_json(value.value)
     if isinstance(value, str | int):

@@ -108,8 +108,11 @@ class FetchRequest:
         )
 
     def to_json(self) -> JsonObject:
-        """Return the request as it goes over the wire and into the store."""
-        return object_json(self)
+        """Return the request as it goes over the wire and into the store; an endless timeout is a `UsageError`."""
+        try:
+            return object_json(self)
+        except ValueError as error:
+            raise UsageError("--timeout", expected="a finite number of seconds", got=self.timeout) from error
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FetchRequest:

@@ -40,3 +40,8 @@ def test_the_leave_is_not_shared_with_a_fetch_of_the_same_target(tmp_path: Path)
         assert lifted is not first
         assert not first.request.trust_unverified
         assert jobs.submit(replace(REQUEST, trust_unverified=True)) is lifted
+
+
+def test_a_timeout_without_end_goes_over_no_wire():
+    with pytest.raises(UsageError, match="finite"):
+        FetchRequest("Qwen/Tiny", timeout=float("inf")).to_json()
