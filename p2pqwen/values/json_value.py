@@ -179,7 +179,7 @@ def _read_text(kind: Any, value: JsonValue, at: str) -> object:  # noqa: ANN401
     try:
         if issubclass(kind, datetime):
             return parse_time(text)
-        return kind.parse(text) if issubclass(kind, Digest) else kind(text)
+        return kind.parse(text) if issubclass(kind, Digest | RepoId) else kind(text)
     except (FormatError, ValueError) as error:
         expected = error.expected if isinstance(error, FormatError) else f"a {kind.__name__}"
         raise FormatError(f"field {at!r}", expected=expected, got=repr(text[:80])) from error

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from p2pqwen.errors import FormatError
 from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.json_value import FLAT, from_json, named, object_json, to_json
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 
 SNAPSHOT = SnapshotId.parse("Qwen/Tiny@" + "a" * 40)
 NOON = datetime(2026, 11, 25, 12, 0, 30, 999, tzinfo=timezone(timedelta(hours=1)))
@@ -122,6 +122,12 @@ def test_what_has_no_place_in_json(value):
 def test_a_number_that_is_none(value):
     with pytest.raises(ValueError, match="no place in JSON"):
         to_json(value)
+
+
+@pytest.mark.parametrize("repo", [RepoId("Qwen/Tiny"), RepoId("Qwen/Text", RepoKind.DATASET), RepoId("datasets/x")])
+def test_a_repository_of_any_kind_is_read_back(repo):
+    snapshot = SnapshotId(repo, SNAPSHOT.commit)
+    assert from_json(SnapshotId, object_json(snapshot)) == snapshot
 
 
 def test_an_answer_is_read_back():
