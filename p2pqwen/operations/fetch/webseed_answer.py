@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from p2pqwen.operations.fetch.webseed_check import WebSeedCheck
 from p2pqwen.values.json_value import FLAT, named
-from p2pqwen.webseed.bases import Origin
+from p2pqwen.webseed.bases import NamedBy
 from p2pqwen.webseed.probe import BaseProbe, Served
 
 
@@ -24,7 +24,7 @@ class FileServed:
 class BaseAsked:
     """What is known of a base that was asked; `for_other_clients`: it may be listed in a torrent."""
 
-    origin: Origin = field(metadata=named("from"))
+    named_by: NamedBy = field(metadata=named("from"))
     for_other_clients: bool
     wrong_bytes: bool
     files: tuple[FileServed, ...]
@@ -33,7 +33,7 @@ class BaseAsked:
     def of(cls, probe: BaseProbe) -> BaseAsked:
         """Return what is said of a base."""
         files = (FileServed(one.path, one.served, one.redirected, one.reason) for one in probe.files)
-        return cls(probe.base.origin, probe.is_listable, probe.lies, tuple(files))
+        return cls(probe.base.named_by, probe.is_listable, probe.lies, tuple(files))
 
 
 @dataclass(frozen=True, slots=True)
