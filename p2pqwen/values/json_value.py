@@ -18,7 +18,7 @@ import math
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -56,12 +56,13 @@ class _Path(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """How one field is written: under `key`, or `flat`; `required` where reading needs it."""
+    """How one field is written: under `key`, or `flat`. Reading needs what is `required`, and skips what is `fixed`."""
 
     name: str
     key: str
     flat: bool
     required: bool
+    fixed: bool
 
 
 def to_json(value: object) -> JsonValue:
@@ -134,13 +135,15 @@ def _as_object(value: JsonValue) -> JsonObject:
 @cache
 def _slots(kind: type) -> tuple[_Slot, ...]:
     return tuple(
-        _Slot(one.name, str(one.metadata.get("key", one.name)), bool(one.metadata.get("flat")), required=_required(one))
+        _Slot(
+            one.name,
+            str(one.metadata.get("key", one.name)),
+            bool(one.metadata.get("flat")),
+            required=one.default is MISSING and one.default_factory is MISSING,
+            fixed=not one.init,
+        )
         for one in fields(kind)
     )
-
-
-def _required(one: Field[Any]) -> bool:
-    return one.default is MISSING and one.default_factory is MISSING
 
 
 @cache
@@ -190,6 +193,8 @@ def _read_object(kind: type, value: JsonValue, at: str) -> object:
     given: dict[str, object] = {}
     for slot in _slots(kind):
         hint = _hints(kind)[slot.name]
+        if slot.fixed:
+            continue
         if slot.flat:
             given[slot.name] = None if _is_left_out(hint, shown) else _read(hint, shown, at)
         elif slot.key in shown:

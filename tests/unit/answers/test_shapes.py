@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,23 @@ def test_untyped_dictionaries_stand_where_a_reason_does():
         if isinstance(node, ast.Subscript) and ast.unparse(node) == "dict[str, Any]"
     }
     assert found == UNTYPED.keys()
+
+
+def documented():
+    """Each command of the manual's table, with the fields that it promises."""
+    page = (SOURCES / "manual" / "json.md").read_text(encoding="utf-8")
+    for commands, promised in re.findall(r"^\| (`[a-z].*?`.*?) \| (.*) \|$", page, re.MULTILINE):
+        name = re.sub(" --org", " (of many)", commands.split("`")[1])
+        outer = re.sub(r"\[.*?\]|\{.*?\}", "", promised)
+        fields = [part.partition(":")[0].strip() for part in outer.split(",")]
+        yield pytest.param(name, [field for field in fields if field.isidentifier()], id=name)
+
+
+@pytest.mark.parametrize(("name", "promised"), list(documented()))
+def test_the_manual_promises_what_there_is(name, promised):
+    assert promised
+    assert [field for field in promised if f".{field}" not in SHAPES[name]] == []
+
+
+def test_the_manual_promises_something_of_most_commands():
+    assert len(list(documented())) > 15

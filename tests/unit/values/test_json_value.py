@@ -47,6 +47,7 @@ class Early:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
+    format: int = field(default=1, init=False)
     snapshot: SnapshotId = field(metadata=FLAT)
     digest: Sha256
     colour: Colour
@@ -73,6 +74,7 @@ WHOLE = Whole(
     Late(3),
 )
 SHOWN = {
+    "format": 1,
     "repo": "Qwen/Tiny",
     "commit": "a" * 40,
     "digest": "0" * 64,
