@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from p2pqwen.app import App
+from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.events import Report
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library.event_log import EventLog
@@ -22,12 +23,15 @@ from p2pqwen.operations.fetch.target import parse_target
 from p2pqwen.operations.indexes.bundle import BundleNetwork
 from p2pqwen.operations.indexes.bundle_route import STEP_SECONDS, BundleRoute
 from p2pqwen.operations.node.counted_fetch import counted_fetch
+from p2pqwen.operations.node.job_answer import Ended, JobAnswer, JobLine
 from p2pqwen.operations.node.limits import Allowance, lower_rate
 from p2pqwen.operations.node.preferences import Choices
 from p2pqwen.operations.preserve.rebuild import Rebuilt, rebuild
 from p2pqwen.operations.preserve.recipe_source import RecipeSource
 from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
 from p2pqwen.operations.verify.target import held_snapshot
+from p2pqwen.server.client import ControlClient
+from p2pqwen.server.problem import Refusal
 from p2pqwen.swarm.bootstrap import bootstrap_nodes
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
@@ -113,6 +117,25 @@ def fetch_here(app: App, request: FetchRequest, report: Report) -> FetchAnswer:
     """Carry a request out in this process, under the user's limits, and count what it transfers."""
     with app.state_store(report) as store:
         return counted_fetch(partial(carry_out, app), request, Choices(store), report)
+
+
+def fetch_by_node(running: ControlClient, request: FetchRequest, report: Report) -> FetchAnswer:
+    """Have the running node fetch it, and report what it says; the node goes on if the caller is interrupted.
+
+    Raises what the fetch raised, `NetworkError` where the node ends before.
+    """
+    number = running.call(JobAnswer, "POST", "/v1/fetches", request.to_json()).id
+    for said in running.stream(JobLine, "GET", f"/v1/fetches/{number}/events"):
+        if said.event is not None:
+            report(said.event)
+        match said.line:
+            case Refusal(error=problem):
+                raise problem.error
+            case Ended(result=result, state=state):
+                if result is None:
+                    raise P2pqwenError(f"the fetch was {state} in the node")
+                return result
+    raise NetworkError("the node ended before the fetch did", hint="start it again: it goes on where it was")
 
 
 def swarm_settings(app: App, choices: NetworkChoices, *, listen: Endpoint | None = None) -> SwarmSettings:

@@ -9,7 +9,7 @@ import typer
 from p2pqwen.cli.network_options import DownloadLimit, SwitchedOff, UploadLimit, network_choices, network_switches
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
-from p2pqwen.errors import NetworkError, UsageError
+from p2pqwen.errors import UsageError
 from p2pqwen.webseed.policy import WebSeedUse
 
 if TYPE_CHECKING:
@@ -125,27 +125,14 @@ def _here(app: App, request: FetchRequest, out: Output) -> FetchAnswer:
 
 def _through(running: ControlClient, request: FetchRequest, out: Output) -> FetchAnswer:
     """Have the running node fetch it, and show what it says; the node goes on if we are interrupted."""
-    from p2pqwen.errors import P2pqwenError
-    from p2pqwen.operations.node.job_answer import Ended, JobAnswer, JobLine
-    from p2pqwen.server.problem import Refusal
+    from p2pqwen.assembly import fetching
 
-    number = running.call(JobAnswer, "POST", "/v1/fetches", request.to_json()).id
     try:
-        for said in running.stream(JobLine, "GET", f"/v1/fetches/{number}/events"):
-            if said.event is not None:
-                out.report(said.event)
-            match said.line:
-                case Refusal(error=problem):
-                    raise problem.error
-                case Ended(result=result, state=state):
-                    if result is None:
-                        raise P2pqwenError(f"the fetch was {state} in the node")
-                    return result
+        return fetching.fetch_by_node(running, request, out.report)
     except KeyboardInterrupt:
         target = request.target
         out.note(f"the node goes on fetching it: `p2pqwen status` shows how far, `p2pqwen pause {target}` pauses it")
         raise
-    raise NetworkError("the node ended before the fetch did", hint="start it again: it goes on where it was")
 
 
 def _web_seed_use(choice: WebSeedUse | None, *, never: bool, only: bool) -> WebSeedUse | None:
