@@ -22,6 +22,7 @@ from aiohttp import web
 
 from p2pqwen.errors import FormatError, P2pqwenError, UsageError
 from p2pqwen.events import Happened, Report, ignore
+from p2pqwen.portable.sockets import take_port_again, unix_sockets_work
 from p2pqwen.server import address, guard, problem
 from p2pqwen.values.strict_json import parse_call
 
@@ -60,7 +61,7 @@ class ControlServer:
     ) -> None:
         self._home, self._calls, self._texts = home, calls, texts
         self._metrics_on, self._report = metrics_on, report
-        self._loopback = force_loopback or not address.unix_sockets_work()
+        self._loopback = force_loopback or not unix_sockets_work()
         self._pool = ThreadPoolExecutor(_WORKERS, "control")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="control", daemon=True)
@@ -196,7 +197,7 @@ def _problem_of(error: Exception) -> tuple[int, Json]:
 
 def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    take_port_again(listener)
     try:
         listener.bind((host, port))
         listener.listen(16)

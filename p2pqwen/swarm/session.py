@@ -386,7 +386,7 @@ class Swarm:
         news = self._news
         fresh, news.listening[:] = news.listening[:], []
         if fresh and not self._settings.accepts_peers:
-            stop_listening(endpoint.port for endpoint in fresh)
+            stop_listening(fresh, self._report)
         self.listening += fresh
         complaints, news.complaints[:] = news.complaints[:], []
         for kind, url, reason in complaints:

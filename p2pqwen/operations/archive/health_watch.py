@@ -18,10 +18,10 @@ from typing import Self
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.library.health_store import HealthStore
-from p2pqwen.library.idle import make_thread_idle
 from p2pqwen.operations.archive.health import connections, due, keep
 from p2pqwen.operations.archive.probe import Probes, WatchedSwarm, look_at
 from p2pqwen.operations.node.state import SnapshotState
+from p2pqwen.portable.process import make_thread_idle
 from p2pqwen.stewardship.swarm_record import SwarmRecord
 from p2pqwen.values.snapshot_id import SnapshotId
 

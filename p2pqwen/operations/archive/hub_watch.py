@@ -17,11 +17,12 @@ from typing import Any, Self
 
 from p2pqwen.errors import FormatError, Interruption, P2pqwenError
 from p2pqwen.events import Event, Happened, Notice, Progress, Report
-from p2pqwen.library.idle import Pace, make_thread_idle
+from p2pqwen.library.idle import Pace
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.archive.bulk_preserve import BulkContext, BulkOptions, BulkResult, bulk_preserve
 from p2pqwen.operations.archive.bulk_survey import Wanted
 from p2pqwen.operations.archive.upstream import check_upstream
+from p2pqwen.portable.process import make_thread_idle
 from p2pqwen.stewardship.bulk_plan import Action
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.snapshot_id import SnapshotId

@@ -18,10 +18,10 @@ from p2pqwen.containment import each
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Happened, Notice, Report, ignore
 from p2pqwen.index.standing import Standing
-from p2pqwen.library.idle import make_thread_idle
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.indexes.rise import Riser
 from p2pqwen.operations.verify.standings import Standings, Stood
+from p2pqwen.portable.process import make_thread_idle
 from p2pqwen.values.snapshot_id import SnapshotId
 
 LOOK_EVERY = 1.0

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError, NetworkError, P2pqwenError
 from p2pqwen.events import Happened, Notice, Report
-from p2pqwen.library.idle import Pace, make_thread_idle
+from p2pqwen.library.idle import Pace
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.engine import Clock
 from p2pqwen.operations.fetch.request import FetchRequest
@@ -29,6 +29,7 @@ from p2pqwen.operations.node.standing_watch import StandingWatch
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.operations.node.transfer_meter import gone_on
 from p2pqwen.operations.verify.scrub import Scrubber, ScrubRecord, ScrubStoppedError
+from p2pqwen.portable.process import make_thread_idle
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.snapshot_id import SnapshotId
 
