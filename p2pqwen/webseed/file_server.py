@@ -21,6 +21,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from p2pqwen.errors import P2pqwenError
+from p2pqwen.loop_thread import LoopThread
 from p2pqwen.portable.files import read_at
 from p2pqwen.portable.sockets import unacknowledged
 from p2pqwen.values.byte_range import parse_range
@@ -28,7 +29,6 @@ from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.snapshot_place import library_parts
 from p2pqwen.webseed.connection_limiter import ConnectionLimiter
 from p2pqwen.webseed.fair_share import FairRule
-from p2pqwen.webseed.loop_thread import LoopThread
 from p2pqwen.webseed.offered_file import Offer
 from p2pqwen.webseed.places import Places, Reader
 from p2pqwen.webseed.token_bucket import TokenBucket
