@@ -34,7 +34,7 @@ class SwarmSettings:
     `listen`: where a seeding session accepts peers; None for one that only fetches and accepts nobody.
     `loopback`: peers, trackers and web seeds on this machine are welcome. `lan`: the user lets us speak to private
     networks; `named_lan` and `low_ports`: the user named something there, or a peer on a port below 1024. `named`: the
-    hosts of private networks that trackers may be on, which the user named himself.
+    hosts of private networks that trackers may be on, which the user named.
     """
 
     listen: Endpoint | None = None

@@ -76,7 +76,7 @@ class _Target:
 class Upstream:
     """One base for one torrent. Use from one event loop, and `close` it there.
 
-    Private hosts are asked where the user named them: as this base, as his Hub, or as one of `named`.
+    Private hosts are asked where the user named them: as this base, as their Hub, or as one of `named`.
     """
 
     def __init__(

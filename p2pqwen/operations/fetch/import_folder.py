@@ -152,7 +152,7 @@ class _Matches:
                 if (found := self._opened(one, str(one.id))) is None:
                     continue
                 files = {row.path: path for row in found.manifest.files if row.size and (path := cache.find(repo, row))}
-                # A licence file that never changes must not begin a fetch of every revision there ever was.
+                # A license file that never changes must not begin a fetch of every revision there ever was.
                 here = sum(row.size for row in found.manifest.files if row.path in files)
                 if str(one.id.commit) in commits or 2 * here > one.size:
                     yield _Match(one, f"the Hugging Face cache, {one.id}", files)

@@ -53,7 +53,7 @@ Result = TypeVar("Result")
 class Done:
     """What came of looking after one publisher: whether there was an index, and whether its pointers stand now."""
 
-    cared: bool = True
+    had_index: bool = True
     stands: bool = True
 
 
@@ -110,7 +110,7 @@ class PublisherSync:
         if own is not None and own.publisher not in followed:
             calls.insert(0, partial(self._refresh, own))
         done = _side_by_side([partial(self._try, "publisher", call) for call in calls])
-        if not any(one is not None and one.cared for one in done):
+        if not any(one is not None and one.had_index for one in done):
             self._meet_nodes()
         return all(one is not None and one.stands for one in done)
 
@@ -132,7 +132,7 @@ class PublisherSync:
         )
         latest = held if updated is None else updated.publisher
         if latest.accepted is None:
-            return Done(cared=False, stands=updated is not None)
+            return Done(had_index=False, stands=updated is not None)
         if updated is not None and updated.changed:
             self.report(Happened("index", _facts(latest.accepted)))
         self._bring_bundle(latest)
