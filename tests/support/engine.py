@@ -75,6 +75,7 @@ class Giver:
     wrong: frozenset[int] = frozenset()
     stops_after: int | None = None
     given: int = 0
+    gave: set[int] = field(default_factory=set)
 
     def has(self, piece: int) -> bool:
         return self.pieces is None or piece in self.pieces
@@ -327,6 +328,7 @@ class MemoryTorrent:
                 continue
             self._credit[name] -= size
             giver.given += size
+            giver.gave.add(piece)
             self._gave[kind] += size
             if _is_right(self.metainfo, piece, data):
                 _write_piece(self.metainfo, self.folder, piece, data)
@@ -419,11 +421,15 @@ class MemoryEngine:
     def admits(self, peer: Endpoint) -> bool:
         return peer.host not in self._banned and (not self._only or peer.host in self._only)
 
-    def add_seed(self, metainfo: Metainfo, save_path: Path, *, trusted: bool = False) -> MemoryTorrent:
+    def add_seed(
+        self, metainfo: Metainfo, save_path: Path, *, files: Collection[RepoPath] | None = None, trusted: bool = False
+    ) -> MemoryTorrent:
         torrent = self._add(metainfo, save_path)
+        if files is not None:
+            torrent.files, torrent.wanted = frozenset(files), frozenset(_pieces_of(metainfo, files))
         torrent.seeds, torrent.trusted = True, trusted
         if trusted:
-            torrent.have[:] = b"\1" * len(torrent.have)
+            torrent.have[:] = bytes(piece in torrent.wanted for piece in range(len(torrent.have)))
             torrent.checked = True
         return torrent
 

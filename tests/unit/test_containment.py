@@ -31,13 +31,13 @@ INSIDE = "what it calls handles the failure of one by itself, and tells it"
 USER = "named by the user in one call, which is refused as a whole"
 WHOLE = "one snapshot, or one site, that is made whole or not at all"
 ELSEWHERE = {
+    "cli/adopt.py::_fields": PARSED,
+    "cli/adopt.py::_lines": PARSED,
     "cli/health.py::health": PARSED,
     "cli/index.py::show": PARSED,
     "cli/index.py::update": INSIDE,
-    "cli/library.py::list_snapshots": PARSED,
+    "cli/list.py::list_snapshots": PARSED,
     "cli/network_options.py::bundle_route": USER,
-    "cli/steward.py::_adopted_fields": PARSED,
-    "cli/steward.py::_adopted_lines": PARSED,
     "cli/webseed.py::_fields": PARSED,
     "hub/cache.py::_candidates": PARSED,
     "library/bundles.py::_content": INSIDE,
@@ -52,6 +52,7 @@ ELSEWHERE = {
     "library/state_store.py::_readable_rows": OWN,
     "operations/archive/bulk_preserve.py::bulk_preserve": PARSED,
     "operations/archive/bulk_survey.py::_ask": INSIDE,
+    "operations/archive/health.py::watched_swarms": INSIDE,
     "operations/indexes/bundle.py::_resolved": INSIDE,
     "operations/indexes/bundle.py::_start": PARSED,
     "operations/indexes/dht_access.py::open": PARSED,
@@ -80,6 +81,8 @@ ELSEWHERE = {
     "operations/node/state.py::node_status": INSIDE,
     "operations/node/state.py::read_node": OWN,
     "operations/indexes/pointer.py::_in_parts": WHOLE,
+    "operations/preserve/folder_content.py::with_line_ends": WHOLE,
+    "operations/preserve/from_folder.py::_expectations": WHOLE,
     "operations/preserve/from_folder.py::_expected_of_tree": WHOLE,
     "operations/preserve/from_folder.py::_place_all": WHOLE,
     "operations/publish/publish.py::_torrents": OWN,
