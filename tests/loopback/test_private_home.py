@@ -210,7 +210,7 @@ def test_a_file_system_without_modes_and_sockets_can_hold_a_home(tmp_path, monke
     with StateStore(home.state) as store:
         store.put("a", 1)
     with monkeypatch.context() as without_sockets:
-        without_sockets.setattr(address, "_short_path", refuse)
+        without_sockets.setattr(address, "short_path", refuse)
         with ControlServer(home.root, {"GET /v1/node": lambda _: Pid(1)}, {}):
             assert ControlClient(home.root).call(Pid, "GET", "/v1/node") == Pid(1)
 

@@ -28,6 +28,7 @@ from p2pqwen.library.snapshots import Library
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.archive.hub_watch import WatchAnswer, last_round
+from p2pqwen.operations.background import STOP_SECONDS
 from p2pqwen.operations.control.inventory import InventoryAnswer, inventory
 from p2pqwen.operations.control.snapshots import SnapshotCalls
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusRow
@@ -36,7 +37,7 @@ from p2pqwen.operations.node.job_answer import JobAnswer, JobLine, JobsAnswer
 from p2pqwen.operations.node.jobs import FetchJob, FetchJobs
 from p2pqwen.operations.node.limits import LimitsAnswer
 from p2pqwen.operations.node.state import NodeAddress
-from p2pqwen.operations.node.supervisor import STOP_SECONDS, Supervisor
+from p2pqwen.operations.node.supervisor import Supervisor
 from p2pqwen.server.control import Call, Given
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.snapshot_id import SnapshotId
