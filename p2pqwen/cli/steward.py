@@ -69,8 +69,8 @@ class Network:
 
     def request(self, app: App, snapshot: SnapshotId) -> FetchRequest:
         """Return a fetch into the library alone."""
+        from p2pqwen.operations.fetch.context import DEFAULT_TIMEOUT
         from p2pqwen.operations.fetch.request import FetchRequest
-        from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT
 
         known = app.config.network
         return FetchRequest(

@@ -121,8 +121,8 @@ def _repair(
     """Mend a snapshot and return what that took."""
     from p2pqwen.assembly import fetching
     from p2pqwen.cli.network_options import swarm_settings
+    from p2pqwen.operations.fetch.context import FetchOptions
     from p2pqwen.operations.fetch.repair import repair
-    from p2pqwen.operations.fetch.run import FetchOptions
     from p2pqwen.swarm.endpoint import Endpoint
 
     for bad in found.bad:

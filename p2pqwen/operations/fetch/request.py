@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from p2pqwen.errors import FormatError, UsageError
-from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT, Fetched, FetchOptions
+from p2pqwen.operations.fetch.context import DEFAULT_TIMEOUT, FetchOptions
+from p2pqwen.operations.fetch.run import Fetched
 from p2pqwen.operations.fetch.target import TorrentTarget, parse_target
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings

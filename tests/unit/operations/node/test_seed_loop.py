@@ -27,6 +27,7 @@ from p2pqwen.operations.node.seed import (
     Services,
 )
 from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.engine import MemoryEngine, MemoryNetwork
@@ -116,7 +117,7 @@ class Node:
         """Put a snapshot into the library."""
         files = {"config.json": b"{}\n", "model.bin": noise(2_000 + number, "w")} if files is None else files
         snapshot = make_snapshot(self.library.root / REPO, files, commit(number))
-        torrent = replace(snapshot.metainfo, trackers=TRACKERS).encode()
+        torrent = CheckedTorrent.of(replace(snapshot.metainfo, trackers=TRACKERS))
         paths = [file.path for file in snapshot.metainfo.files] if verified else []
         now = Verified.now(snapshot.metainfo.infohash.v2, snapshot.folder, paths)
         self.library.finish(identity(number), torrent, None, now)
