@@ -59,7 +59,7 @@ def own_rows(app: App) -> list[SnapshotState]:
     return rows if running is not None else []
 
 
-def ways(app: App, *, dht: bool = True, trackers: bool = True, web_seeds: bool = True) -> Probes:
+def probes(app: App, *, dht: bool = True, trackers: bool = True, web_seeds: bool = True) -> Probes:
     """Say whom to ask about swarms, as the configuration and these switches allow."""
     network = app.config.network
     return Probes(

@@ -160,7 +160,7 @@ def health_watch(
         rows=lambda: supervisor.on_node(supervisor.look),
         ready=lambda: not supervisor.loading,
         store=HealthStore(store),
-        ways=looking.ways(app, dht=settings.dht, trackers=settings.trackers),
+        probes=looking.probes(app, dht=settings.dht, trackers=settings.trackers),
         clock=lambda: datetime.now(UTC),
         report=report,
     )

@@ -77,7 +77,7 @@ def open_archiver(network: Network, out: Output) -> Iterator[Archiver]:
     from p2pqwen.assembly.archiving import Archiver
 
     app = open_app()
-    probes = looking.ways(app, dht=network.dht, trackers=network.trackers, web_seeds=network.web_seeds)
+    probes = looking.probes(app, dht=network.dht, trackers=network.trackers, web_seeds=network.web_seeds)
     with app.state_store(out.report) as store:
         yield Archiver(app, store, lambda snapshot: network.request(app, snapshot), probes, out.report)
 

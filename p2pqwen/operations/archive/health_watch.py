@@ -47,7 +47,7 @@ class HealthWatch:
     swarms: Callable[[], list[WatchedSwarm]]
     rows: Callable[[], list[SnapshotState]]
     store: HealthStore
-    ways: Probes
+    probes: Probes
     clock: Callable[[], datetime]
     report: Report = ignore
     ready: Callable[[], bool] = lambda: True
@@ -62,8 +62,8 @@ class HealthWatch:
     _looking: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
 
     def __enter__(self) -> Self:
-        if self.ways.dht is not None:
-            self.ways = replace(self.ways, dht=replace(self.ways.dht, rate=QUERIES))
+        if self.probes.dht is not None:
+            self.probes = replace(self.probes, dht=replace(self.probes.dht, rate=QUERIES))
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
         self._thread.start()
         return self
@@ -112,7 +112,7 @@ class HealthWatch:
                 self._records |= keep(self.store, connections(self.rows(), now))
             waiting = due(self._watched, self._records, now, LOOK_EVERY, self._asked)[:BATCH]
             if waiting and not self._stop.is_set():
-                looks = await look_at(waiting, self.ways, self._records, clock=self.clock)
+                looks = await look_at(waiting, self.probes, self._records, clock=self.clock)
                 self._records |= keep(self.store, looks)
                 self._asked |= dict.fromkeys((one.snapshot for one in waiting), now)
         finally:
