@@ -366,7 +366,7 @@ def test_64_a_file_that_changed_since_it_was_read_is_fetched_after_all(tmp_path:
             weights.write_bytes(EVIL[WEIGHTS])
         return real(*given)
 
-    monkeypatch.setattr("p2pqwen.operations.fetch.run.take", late)
+    monkeypatch.setattr("p2pqwen.operations.fetch.make.take", late)
     with _seed(tmp_path / "seeder", tmp_path / "newer" / OTHER, OTHER) as port:
         options = ("--peer", f"127.0.0.1:{port}", *QUIET, "--no-web-seeds", "--no-hf-cache", "--timeout", "20")
         fetched = user.ok("fetch", torrent, *options)
