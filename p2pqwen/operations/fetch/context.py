@@ -14,9 +14,9 @@ from p2pqwen.operations.preserve.rebuild import Rebuild
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.policy import WebSeedUse
-from p2pqwen.webseed.upstream import HubAccess
 
 DEFAULT_TIMEOUT = 180.0
 """Seconds without any progress (or without metadata) before a fetch gives up."""
@@ -62,7 +62,7 @@ class FetchContext:
     home: Home
     sources: Sources
     hub_cache: HubCache
-    hub: HubAccess
+    site: OriginAccess
     network: SwarmSettings
     known: KnownPeers
     rebuild: Rebuild | None = None

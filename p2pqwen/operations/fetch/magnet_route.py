@@ -51,8 +51,8 @@ class MagnetRoute:
         asked = list(dict.fromkeys([*peers, *self._peers.remembered(plan), *self._peers.followers(plan)]))
         timeout = self._options.timeout
         if self._recipe_sources(plan):
-            network = self._context.network
-            if not (asked or network.dht or network.lsd or (network.trackers and plan.leads.trackers)):
+            choices = self._context.network.choices
+            if not (asked or choices.dht or choices.lsd or (choices.trackers and plan.leads.trackers)):
                 raise NoMetadataError("no peer is named, and no way of finding one is switched on")
             timeout = min(timeout, METADATA_SECONDS)
         metainfo, connected = ask_peers(swarm, plan, asked, timeout=timeout, report=self._report)
@@ -66,7 +66,7 @@ class MagnetRoute:
         never = self._options.use_web_seeds is WebSeedUse.NEVER
         if self._context.rebuild is None or never:
             return ()
-        endpoint = self._context.hub.endpoint.rstrip("/")
+        endpoint = self._context.site.endpoint.rstrip("/")
         found = recipe_sources(plan.magnet, self._options.repo, endpoint)
         # A stranger's link must not send us into the user's own network.
         return tuple(one for one in found if one.endpoint == endpoint or not is_private_url(one.endpoint))

@@ -59,7 +59,7 @@ class PeerBook:
 
     def remember_dht(self, swarm: Swarm) -> None:
         """Remember the DHT nodes that a session has met."""
-        nodes = swarm.dht_nodes() if self._context.network.dht else []
+        nodes = swarm.dht_nodes() if self._context.network.choices.dht else []
         known = {address for _, address in self._context.known.dht_nodes()}
         fresh = [(one.host, one.port) for one in nodes if (one.host, one.port) not in known]
         with suppress(DiskError):

@@ -44,6 +44,7 @@ from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.untrusted_links import inside, is_named
 from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.torrent.signature import SignerResult
+from p2pqwen.values.network_choices import SWITCHES
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.bases import Bases, combine_bases
@@ -186,7 +187,7 @@ class _Fetch:
     def _network(self, leads: Leads, peers: Sequence[Endpoint]) -> SwarmSettings:
         given = self._context.network
         if not self._options.use_peers:
-            given = replace(given, dht=False, lsd=False, upnp=False, trackers=False)
+            given = replace(given, choices=given.choices.without(*SWITCHES))
         # The relay is on loopback, so nearly every fetch needs it; a fetch from peers alone does not.
         return replace(
             given, loopback=given.loopback or self._options.use_web_seeds is not WebSeedUse.NEVER
@@ -194,7 +195,7 @@ class _Fetch:
 
     def _without_inside_trackers(self, leads: Leads) -> Leads:
         """Leave out trackers whose names lead into the user's own network, unless the user named them."""
-        if not (leads.trackers and self._options.use_peers and self._context.network.trackers):
+        if not (leads.trackers and self._options.use_peers and self._context.network.choices.trackers):
             return leads
         own = self._context.sources.named
         urls = [url for url in leads.tracker_urls if not is_named(url, own)]
@@ -213,7 +214,7 @@ class _Fetch:
         if not bases.usable:
             yield None
             return
-        with Relay(hub=self._context.hub, named=self._context.sources.named) as relay:
+        with Relay(site=self._context.site, named=self._context.sources.named) as relay:
             yield relay.offer(plan.metainfo, bases.usable)
 
     def _bases(self, plan: TorrentPlan) -> Bases:

@@ -28,11 +28,13 @@ from p2pqwen.operations.node.seed import (
 )
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.torrent.checked import CheckedTorrent
+from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.values.digest import CommitId
+from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.engine import MemoryEngine, MemoryNetwork
 from tests.support.models import noise
-from tests.support.swarm import LISTENING, REPO, make_snapshot
+from tests.support.swarm import LISTENING, REPO, SWITCHED_OFF, make_snapshot
 
 TRACKERS = (("http://127.0.0.1:9/announce",),)
 TURN = 2 * PUMP
@@ -125,6 +127,17 @@ class Node:
             self.verified.forget(identity(number))
         return snapshot
 
+    def hold_part(self, number, *globs, files):
+        """Put the files of a snapshot into the library that the globs match."""
+        snapshot = make_snapshot(self.library.root / REPO, files, commit(number))
+        chosen = choose_files(snapshot.metainfo, globs)
+        for name in files:
+            if RepoPath(name) not in chosen:
+                (snapshot.folder / name).unlink(missing_ok=True)
+        now = Verified.now(snapshot.metainfo.infohash.v2, snapshot.folder, chosen)
+        self.library.finish(identity(number), snapshot.metainfo.encode(), globs, now)
+        return snapshot
+
     def verify(self, snapshot, number):
         files = [file.path for file in snapshot.metainfo.files]
         self.verified.record(identity(number), snapshot.metainfo.infohash.v2, snapshot.folder, files)
@@ -179,9 +192,25 @@ def test_what_was_verified_is_served_at_once_and_what_was_not_is_read_first(tmp_
         )
 
 
+def test_of_a_partial_snapshot_the_files_that_were_chosen_are_served(tmp_path):
+    node = Node(tmp_path, web=Web())
+    files = {"a.gguf": noise(3_000, "a"), "b.gguf": noise(5_000, "b"), "config.json": b"{}"}
+    node.hold_part(1, "a.*", "*.json", files=files)
+    node.run(3.0)
+    assert node.said("seeding", "damaged", number=1) == [(PUMP, "seeding")]
+    assert node.torrent(1).shared
+    assert set(node.web.offered[identity(1)].sizes) == {"a.gguf", "config.json"}
+    (row,) = node.loop.rows()
+    assert (row.progress, row.held_bytes, row.size, row.is_whole) == (1.0, 3_002, 8_002, False)
+    node.hold_part(1, "*", files=files)
+    node.run(3.0)
+    assert [name for _, name in node.said("changed", "seeding", number=1)] == ["seeding", "changed", "seeding"]
+    assert set(node.web.offered[identity(1)].sizes) == set(files)
+
+
 @pytest.mark.parametrize("asked", [True, False])
 def test_trackers_are_asked_where_the_user_lets_them(tmp_path, asked):
-    node = Node(tmp_path, settings=replace(LISTENING, trackers=asked))
+    node = Node(tmp_path, settings=replace(LISTENING, choices=replace(SWITCHED_OFF, trackers=asked)))
     node.hold(1)
     node.run(1.0)
     assert node.torrent(1).trackers == (TRACKERS if asked else ())
@@ -376,7 +405,7 @@ def test_what_is_let_go_comes_back_if_the_library_still_shows_it(tmp_path):
 
 
 def test_peers_and_http_share_the_upload_as_they_use_it(tmp_path):
-    node = Node(tmp_path, web=Web(), settings=replace(LISTENING, upload_limit=1_000_000))
+    node = Node(tmp_path, web=Web(), settings=replace(LISTENING, choices=SWITCHED_OFF.limited(upload=1_000_000)))
     node.hold(1)
 
     def send():
