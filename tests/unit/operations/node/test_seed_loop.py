@@ -135,7 +135,7 @@ class Node:
             if RepoPath(name) not in chosen:
                 (snapshot.folder / name).unlink(missing_ok=True)
         now = Verified.now(snapshot.metainfo.infohash.v2, snapshot.folder, chosen)
-        self.library.finish(identity(number), snapshot.metainfo.encode(), globs, now)
+        self.library.finish(identity(number), CheckedTorrent.of(snapshot.metainfo), globs, now)
         return snapshot
 
     def verify(self, snapshot, number):
