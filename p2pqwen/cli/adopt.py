@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,6 @@ from p2pqwen.cli.archive_options import (
     Timeout,
     decision_line,
     exit_for,
-    named,
     open_archiver,
 )
 from p2pqwen.cli.network_options import SwitchedOff, network_switches
@@ -29,7 +28,6 @@ from p2pqwen.values.byte_size import format_size, parse_size
 if TYPE_CHECKING:
     from p2pqwen.assembly.archiving import Adopted
     from p2pqwen.operations.archive.adopt import Adoption
-    from p2pqwen.stewardship.allocation import Decision
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +42,7 @@ def adopt(
     ],
     prefer: Prefer = None,
     exclude: Exclude = None,
-    licence: License = None,
+    licenses: License = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and do nothing.")] = False,
     look: Look = 20.0,
     peer: Peer = None,
@@ -58,6 +56,7 @@ def adopt(
     Neediest first; near-ties fall differently at each node, always the same way at this one. Every snapshot is told
     why it was chosen or not. It stays within the budget and leaves the disks' reserves free.
     """
+    from p2pqwen.assembly.archive_answer import AdoptAnswer
     from p2pqwen.operations.archive.adopt import Wishes
 
     size = parse_size(budget)
@@ -65,47 +64,25 @@ def adopt(
     with Output(as_json=json_output) as out:
         with open_archiver(network, out) as archiver:
             done = archiver.adopt(
-                Wishes(tuple(prefer or ()), tuple(exclude or ()), tuple(licence or ())),
+                Wishes(tuple(prefer or ()), tuple(exclude or ()), tuple(licenses or ())),
                 size,
                 seconds=look,
                 dry_run=dry_run,
                 show=lambda plan: _show(plan, out),
             )
-        out.result(_fields(done, dry_run=dry_run), list(_lines(done, dry_run=dry_run)))
+        out.result(AdoptAnswer.of(done, dry_run=dry_run), list(_lines(done, dry_run=dry_run)))
     exit_for([one.error for one in done.fetched])
 
 
-def _fields(done: Adopted, *, dry_run: bool) -> dict[str, Any]:
-    from p2pqwen.operations.archive.adopt import decision_fields
-
-    plan, allocation = done.plan, done.plan.allocation
-
-    def license_of(one: Decision) -> str | None:
-        return plan.licenses.get(one.snapshot)
-
-    return {
-        "chosen": [decision_fields(one) | {"disk": one.disk, "license": license_of(one)} for one in plan.chosen],
-        "bytes": allocation.size,
-        "budget": allocation.budget,
-        "used": allocation.used,
-        "others": [decision_fields(one) | {"license": license_of(one)} for one in (*plan.held, *allocation.others)],
-        "fetched": [named(one.snapshot) for one in done.fetched if one.error is None],
-        "failed": [
-            named(one.snapshot) | {"reason": one.error.message} for one in done.fetched if one.error is not None
-        ],
-        "dry_run": dry_run,
-    }
-
-
 def _show(plan: Adoption, out: Output) -> None:
-    """Say what is about to be taken, and under which licences, before it is."""
+    """Say what is about to be taken, and under which licenses, before it is."""
     for line in _chosen_lines(plan):
         out.note(line)
 
 
 def _chosen_lines(plan: Adoption) -> Iterator[str]:
     for one in plan.chosen:
-        yield f"take    {decision_line(one, plan.licenses.get(one.snapshot) or 'no licence named')}"
+        yield f"take    {decision_line(one, plan.licenses.get(one.snapshot) or 'no license named')}"
 
 
 def _lines(done: Adopted, *, dry_run: bool) -> Iterator[str]:

@@ -26,7 +26,7 @@ Prefer = Annotated[
 ]
 Exclude = Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB…", help="Never take these.")]
 License = Annotated[
-    list[str] | None, typer.Option("--license", metavar="GLOB…", help="Take only what is under these licences.")
+    list[str] | None, typer.Option("--license", metavar="GLOB…", help="Take only what is under these licenses.")
 ]
 Peer = Annotated[list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="Connect straight to this peer.")]
 NoWebSeeds = Annotated[bool, typer.Option("--no-web-seeds", help="Fetch from peers alone.")]
@@ -52,8 +52,8 @@ class Network:
 
     def request(self, app: App, snapshot: SnapshotId) -> FetchRequest:
         """Return a fetch into the library alone."""
+        from p2pqwen.operations.fetch.context import DEFAULT_TIMEOUT
         from p2pqwen.operations.fetch.request import FetchRequest
-        from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT
 
         return FetchRequest(
             str(snapshot),
@@ -72,7 +72,7 @@ def open_archiver(network: Network, out: Output) -> Iterator[Archiver]:
     from p2pqwen.assembly.archiving import Archiver
 
     app = open_app()
-    probes = looking.ways(app, network_choices(app, network.off), web_seeds=network.web_seeds)
+    probes = looking.probes(app, network_choices(app, network.off), web_seeds=network.web_seeds)
     with app.state_store(out.report) as store:
         yield Archiver(app, store, lambda snapshot: network.request(app, snapshot), probes, out.report)
 
@@ -82,11 +82,6 @@ def exit_for(errors: Sequence[P2pqwenError | None]) -> None:
     fail_for([error for error in errors if error is not None], len(errors))
 
 
-def decision_line(one: Decision, licence: str = "") -> str:
-    """Return a snapshot of a plan, its size, its licence where it matters, and the reason, on one line."""
-    return "  ".join(filter(None, (str(one.snapshot), format_size(one.size), licence, one.reason)))
-
-
-def named(snapshot: SnapshotId) -> dict[str, str]:
-    """Return the JSON fields that name a snapshot."""
-    return {"repo": str(snapshot.repo), "commit": str(snapshot.commit)}
+def decision_line(one: Decision, license_name: str = "") -> str:
+    """Return a snapshot of a plan, its size, its license where it matters, and the reason, on one line."""
+    return "  ".join(filter(None, (str(one.snapshot), format_size(one.size), license_name, one.reason)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from p2pqwen.operations.publish.keys import KeyShown, PublisherShown
     from p2pqwen.operations.publish.rotate import Rotation
-    from p2pqwen.signing.envelope import ThresholdResult
 
 NoPassphrase = Annotated[bool, typer.Option("--no-passphrase", help="Leave new private keys unencrypted on disk.")]
 
@@ -43,6 +42,7 @@ def init(
     """Make a publisher: a root key, which can then be moved offline, and an index key for everyday publishing."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.publish.keys import check_no_publisher, init_keys
+    from p2pqwen.operations.publish.keys_answer import PublisherAnswer
 
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -53,7 +53,7 @@ def init(
             "Give the publisher id to those who shall trust you.",
             f"Back up {app.home.keys}. Whoever holds the root key decides who may publish: keep it offline.",
         ]
-        out.result(publisher_fields(shown), [*publisher_lines(shown), *lines])
+        out.result(PublisherAnswer.of(shown), [*publisher_lines(shown), *lines])
 
 
 def show(json_output: JsonFlag = False) -> None:
@@ -63,14 +63,15 @@ def show(json_output: JsonFlag = False) -> None:
     """
     from p2pqwen.app import open_app
     from p2pqwen.operations.publish.keys import show_keys, spare_keys
+    from p2pqwen.operations.publish.keys_answer import PublisherAnswer, SpareKeysAnswer
 
     with Output(as_json=json_output) as out:
         store = open_app().keys
         if not store.exists and (made := spare_keys(store)):
-            out.result(made_fields(made), made_lines(made))
+            out.result(SpareKeysAnswer(made), made_lines(made))
             return
         shown = show_keys(store)
-        out.result(publisher_fields(shown), publisher_lines(shown))
+        out.result(PublisherAnswer.of(shown), publisher_lines(shown))
 
 
 def new(
@@ -81,12 +82,13 @@ def new(
     """Make a private key in this home for somebody's publisher, and print the public half to hand over."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.publish.keys import format_public, new_key
+    from p2pqwen.operations.publish.keys_answer import NewKeyAnswer
 
     with Output(as_json=json_output) as out:
         key = new_key(open_app().keys, label, chosen_passphrase(out, f"the key {label}", without=no_passphrase))
         public = format_public(key)
         out.result(
-            {"keyid": str(key.public.keyid), "label": key.label, "public": public},
+            NewKeyAnswer(key.public.keyid, key.label, public),
             [f"key     {key.public.keyid}", f"public  {public}"],
         )
 
@@ -129,6 +131,7 @@ def rotate(
     from p2pqwen.index.root import INDEX_ROLE, ROOT_ROLE
     from p2pqwen.index.rotation import RootChange
     from p2pqwen.operations.publish.keys import find_key, make_keys, parse_public
+    from p2pqwen.operations.publish.keys_answer import RotationAnswer
     from p2pqwen.operations.publish.rotate import rotate as rotate_keys
 
     with Output(as_json=json_output) as out:
@@ -155,7 +158,7 @@ def rotate(
             if fresh
             else None,
         )
-        out.result(rotation_fields(done), rotation_lines(done))
+        out.result(RotationAnswer.of(done), rotation_lines(done))
 
 
 def sign(
@@ -167,6 +170,7 @@ def sign(
     import sys
 
     from p2pqwen.app import open_app
+    from p2pqwen.operations.publish.keys_answer import RotationAnswer
     from p2pqwen.operations.publish.rotate import sign_draft
 
     with Output(as_json=json_output) as out:
@@ -181,7 +185,7 @@ def sign(
             ),
             report=out.report,
         )
-        out.result(rotation_fields(done), rotation_lines(done))
+        out.result(RotationAnswer.of(done), rotation_lines(done))
 
 
 def accept(
@@ -195,35 +199,14 @@ def accept(
     from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.publisher_id import parse_publisher
     from p2pqwen.operations.publish.keys import show_keys
+    from p2pqwen.operations.publish.keys_answer import PublisherAnswer
     from p2pqwen.operations.publish.rotate import accept_draft
 
     with Output(as_json=json_output) as out:
         store = open_app().keys
         accept_draft(store, file, None if publisher is None else parse_publisher(publisher))
         shown = show_keys(store)
-        out.result(publisher_fields(shown), publisher_lines(shown))
-
-
-def rotation_fields(done: Rotation) -> dict[str, Any]:
-    """Return the JSON of a new root and its signatures."""
-    root = done.root
-    return {
-        "publisher": str(done.publisher),
-        "root_version": root.version,
-        "index_epoch": root.index_epoch,
-        "keys": [
-            {
-                "keyid": str(keyid),
-                "label": key.label,
-                "roles": [role for role, rule in root.roles.items() if keyid in rule.keyids],
-            }
-            for keyid, key in root.keys.items()
-        ],
-        "complete": done.progress.complete,
-        "draft": None if done.draft is None else str(done.draft),
-        "signed_by": sorted({str(keyid) for one in _both(done) for keyid in one.signed_by}),
-        "missing": sorted({str(keyid) for one in _both(done) if not one.met for keyid in one.missing}),
-    }
+        out.result(PublisherAnswer.of(shown), publisher_lines(shown))
 
 
 def rotation_lines(done: Rotation) -> list[str]:
@@ -248,27 +231,6 @@ def rotation_lines(done: Rotation) -> list[str]:
     return [*lines, f"draft      {done.draft}; next: `{step}`"]
 
 
-def _both(done: Rotation) -> tuple[ThresholdResult, ThresholdResult]:
-    return done.progress.old, done.progress.new
-
-
-def publisher_fields(shown: PublisherShown) -> dict[str, Any]:
-    """Return the JSON of a publisher with its keys."""
-    return {
-        "publisher": str(shown.publisher),
-        "name": shown.root.name,
-        "root_version": shown.root.version,
-        "index_epoch": shown.root.index_epoch,
-        "thresholds": {role: rule.threshold for role, rule in shown.root.roles.items()},
-        "keys": [_key_fields(key) for key in (*shown.keys, *shown.spare)],
-    }
-
-
-def made_fields(made: Sequence[KeyShown]) -> dict[str, Any]:
-    """Return the JSON of a co-signer's keys, whose publisher is not known here yet."""
-    return {"publisher": None, "root_version": None, "keys": [_key_fields(key) for key in made]}
-
-
 def made_lines(made: Sequence[KeyShown]) -> list[str]:
     """Return the words for a co-signer's keys, whose publisher is not known here yet."""
     return [
@@ -280,16 +242,6 @@ def made_lines(made: Sequence[KeyShown]) -> list[str]:
 def _spare_lines(key: KeyShown) -> list[str]:
     lines = [f"key        {key.keyid}  {key.label or 'without a label'}  (in this home; no root names it yet)"]
     return lines if key.public is None else [*lines, f"public     {key.public}"]
-
-
-def _key_fields(key: KeyShown) -> dict[str, Any]:
-    return {
-        "keyid": str(key.keyid),
-        "label": key.label,
-        "roles": list(key.roles),
-        "private": key.private,
-        "public": key.public,
-    }
 
 
 def publisher_lines(shown: PublisherShown) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,11 +16,9 @@ from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
-    from p2pqwen.index.diff import IndexDiff
     from p2pqwen.operations.publish.announce import Announced
     from p2pqwen.operations.publish.keys import Passphrase
     from p2pqwen.operations.publish.publish import Proposal, Published, Signing
-    from p2pqwen.values.snapshot_id import SnapshotId
     from p2pqwen.values.snapshot_name import SnapshotName
 
 YesFlag = Annotated[bool, typer.Option("--yes", help="Do not ask before signing.")]
@@ -58,9 +56,9 @@ def publish(
         list[str] | None, typer.Option(metavar="GLOB…", help="List only these: ORG/MODEL or a model's name.")
     ] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB…", help="Do not list these.")] = None,
-    licence: Annotated[
+    licenses: Annotated[
         list[str] | None,
-        typer.Option("--license", metavar="GLOB…", help="List only what is under these licences."),
+        typer.Option("--license", metavar="GLOB…", help="List only what is under these licenses."),
     ] = None,
     withdraw: Annotated[
         list[str] | None,
@@ -111,6 +109,7 @@ def publish(
     from p2pqwen.operations.publish.plan import Plan
     from p2pqwen.operations.publish.publish import propose, publish_signed
     from p2pqwen.operations.publish.publish import publish as publish_library
+    from p2pqwen.operations.publish.publish_answer import ProposalAnswer
     from p2pqwen.operations.publish.selection import Selection
     from p2pqwen.operations.publish.web_seed_check import choose_web_seeds
 
@@ -136,7 +135,7 @@ def publish(
             remove_mirrors=tuple(remove_mirror or ()),
             remove_web_seeds=tuple(remove_web_seed or ()),
             remove_trackers=tuple(remove_tracker or ()),
-            selection=Selection(tuple(include or ()), tuple(exclude or ()), tuple(licence or ())),
+            selection=Selection(tuple(include or ()), tuple(exclude or ()), tuple(licenses or ())),
             withdraw=_withdrawals(withdraw or [], reason),
             reinstate=tuple(_snapshot_name(text, "--reinstate") for text in reinstate or ()),
             base=base,
@@ -151,7 +150,7 @@ def publish(
         check = None if no_check else choose_web_seeds
         if dry_run:
             proposal = propose(app.library, app.keys, plan, now=now, check=check, report=out.report)
-            out.result(proposal_fields(proposal), proposal_lines(proposal))
+            out.result(ProposalAnswer.of(proposal), proposal_lines(proposal))
             return
         done = publish_library(
             app.library,
@@ -182,84 +181,16 @@ def _announce(app: App, out: Output, done: Published, passphrase: Passphrase, *,
 
 
 def _show(out: Output, done: Published, announced: Announced | None) -> None:
-    fields, lines = published_fields(done), published_lines(done)
+    from p2pqwen.operations.publish.publish_answer import PublishAnswer
+
+    lines = published_lines(done)
     if announced is not None:
-        link = None if announced.link is None else str(announced.link)
-        fields |= {"bundle": str(announced.bundle.v1), "link": link, "dht_nodes": announced.nodes}
         lines.append(f"bundle     {announced.bundle.v1}")
         if announced.nodes is not None:
             lines.append(f"pointer    held by {announced.nodes} DHT node(s)")
-        if link is not None:
-            lines.append(f"link       {link}")
-    out.result(fields, lines)
-
-
-def published_fields(done: Published) -> dict[str, Any]:
-    """Return the JSON of a published or drafted index."""
-    accepted = done.accepted
-    return {
-        "publisher": str(accepted.publisher),
-        "epoch": accepted.document.epoch,
-        "version": accepted.document.version,
-        "entries": len(accepted.document.entries),
-        "index": str(done.index),
-        "root_version": accepted.root.version,
-        "signers": list(accepted.signer_labels),
-        "threshold": accepted.signers.threshold,
-        "complete": accepted.signers.met,
-        **_looked_at(done),
-        "missing": [] if accepted.signers.met else [str(keyid) for keyid in accepted.signers.missing],
-        "changes": changes_fields(done.difference),
-        "dry_run": False,
-    }
-
-
-def _looked_at(done: Published | Proposal) -> dict[str, Any]:
-    return {
-        "web_seeds_left_out": [
-            {"repo": one.snapshot.repo.text, "commit": str(one.snapshot.commit), "url": one.url, "reason": one.reason}
-            for one in done.left_out
-        ],
-        "skipped": [
-            {"repo": one.repo.text, "commit": str(one.commit), "reason": reason} for one, reason in done.skipped
-        ],
-    }
-
-
-def changes_fields(difference: IndexDiff) -> dict[str, Any]:
-    """Return the JSON of what a publishing changes in the list."""
-    from p2pqwen.manifest.license import redistribution
-
-    def named(snapshot: SnapshotId, **more: object) -> dict[str, Any]:
-        return {"repo": snapshot.repo.text, "commit": str(snapshot.commit), **more}
-
-    return {
-        "added": [
-            named(one.id, size=one.size, license=one.license, redistribution=str(redistribution(one.license)))
-            for one in difference.added
-        ],
-        "changed": [named(one.id, fields=[field.field for field in one.fields]) for one in difference.changed],
-        "withdrawn": [named(one.id, reason=one.reason) for one in difference.withdrawn],
-        "reinstated": [named(one.id, reason=one.reason) for one in difference.reinstated],
-        "index": [{"field": one.field, "before": one.before, "after": one.after} for one in difference.notable],
-        "alarms": list(difference.alarms),
-    }
-
-
-def proposal_fields(proposal: Proposal) -> dict[str, Any]:
-    """Return the JSON of what `publish --dry-run` would sign."""
-    document = proposal.document
-    return {
-        "publisher": str(document.publisher),
-        "epoch": document.epoch,
-        "version": document.version,
-        "entries": len(document.entries),
-        "index": None,
-        "root_version": document.root_version,
-        **_looked_at(proposal),
-        "changes": changes_fields(proposal.difference),
-        "dry_run": True,
-    }
+        if announced.link is not None:
+            lines.append(f"link       {announced.link}")
+    out.result(PublishAnswer.of(done, announced), lines)
 
 
 def proposal_lines(proposal: Proposal) -> list[str]:

@@ -28,7 +28,7 @@ def summarise(difference: IndexDiff) -> list[str]:
     if rest := difference.added[SHOWN:]:
         size = format_size(sum(entry.size for entry in rest))
         words.append(f"added      {plural(len(rest), 'more snapshot')}, {size}: {licenses(rest)}")
-    words += [f"licence    {line}" for line in _conditions(difference.added)]
+    words += [f"license    {line}" for line in _conditions(difference.added)]
     words += [f"removed    {entry.id}" for entry in difference.removed]
     words += [f"withdrawn  {one.id}: {one.reason}" for one in difference.withdrawn]
     words += [f"reinstated {one.id}, withdrawn before: {one.reason}" for one in difference.reinstated]
@@ -41,7 +41,7 @@ def summarise(difference: IndexDiff) -> list[str]:
 
 
 def headline(difference: IndexDiff) -> str:
-    """Return the difference in half a line: how many snapshots of what, and under which licences the new ones are."""
+    """Return the difference in half a line: how many snapshots of what, and under which licenses the new ones are."""
     counts = (
         (f"{len(difference.added)} added ({licenses(difference.added)})", difference.added),
         (f"{len(difference.removed)} removed", [one for one in difference.removed if one.id not in _gone(difference)]),
@@ -54,8 +54,8 @@ def headline(difference: IndexDiff) -> str:
 
 
 def licenses(entries: Iterable[Entry]) -> str:
-    """Return how many entries each licence has, the most frequent first."""
-    counts = Counter(entry.license or "no licence named" for entry in entries)
+    """Return how many entries each license has, the most frequent first."""
+    counts = Counter(entry.license or "no license named" for entry in entries)
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
@@ -64,11 +64,11 @@ def _gone(difference: IndexDiff) -> set[SnapshotId]:
 
 
 def _added(entry: Entry) -> str:
-    return f"added      {entry.id}  {format_size(entry.size)}  {entry.license or 'no licence named'}"
+    return f"added      {entry.id}  {format_size(entry.size)}  {entry.license or 'no license named'}"
 
 
 def _conditions(entries: Iterable[Entry]) -> Iterator[str]:
-    """Say of each licence that does not plainly let anybody pass the files on what stands in the way."""
+    """Say of each license that does not plainly let anybody pass the files on what stands in the way."""
     counts = Counter(entry.license for entry in entries if redistribution(entry.license) is not Redistribution.CLEAR)
     for name, count in sorted(counts.items(), key=lambda one: (one[0] or "", one[1])):
         yield f"{name or 'none named'}, {plural(count, 'snapshot')}: {reason(name)}"

@@ -24,6 +24,15 @@ class SeedWithdrawn(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class WithdrawnAnswer:
+    """Who withdrew a snapshot, and why, as JSON shows it."""
+
+    publisher: Sha256
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Withdrawn:
     """One publisher's word that it no longer stands by a snapshot. `own`: it is this home's publisher."""
 
@@ -36,9 +45,10 @@ class Withdrawn:
     def __str__(self) -> str:
         return f"withdrawn by {self.name}: {self.reason or 'no reason given'}"
 
-    def to_json(self) -> dict[str, str]:
-        """Return the row of `withdrawn`."""
-        return {"publisher": str(self.publisher), "name": self.name, "reason": self.reason}
+    @property
+    def answer(self) -> WithdrawnAnswer:
+        """The row of `withdrawn`."""
+        return WithdrawnAnswer(self.publisher, self.name, self.reason)
 
 
 def withdrawn_by(voices: Iterable[Voice], snapshot: SnapshotId) -> tuple[Withdrawn, ...]:

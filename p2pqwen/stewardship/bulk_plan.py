@@ -155,7 +155,7 @@ def _not_wanted(survey: Survey, limits: BulkLimits) -> str | None:
     if survey.closed is not None and not limits.allow_gated:
         return f"{survey.closed}: its owner did not make it free for everybody"
     if limits.licenses and not is_licensed(survey.license, limits.licenses):
-        named = f"licence {survey.license}" if survey.license else "it names no licence"
+        named = f"license {survey.license}" if survey.license else "it names no license"
         return f"{named}, wanted {', '.join(limits.licenses)}"
     if limits.max_size is not None and survey.size > limits.max_size:
         return f"too big: {format_size(survey.size)}, at most {format_size(limits.max_size)}"

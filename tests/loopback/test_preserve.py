@@ -157,12 +157,12 @@ def test_nobody_answers(user):
 @pytest.mark.parametrize(
     ("line", "expected"), [(b"license: other", "other"), (b"language: en", None), (b"license: mit", "mit")]
 )
-def test_licences_that_do_not_clearly_allow_are_warned_about(hub, user, tmp_path, line, expected):
+def test_licenses_that_do_not_clearly_allow_are_warned_about(hub, user, tmp_path, line, expected):
     readme = b"---\n" + line + b"\n---\n"
     hub.add(REPO, write_folder(tmp_path / "src", {**small_model(10_000), "README.md": readme}))
     ended = user.run("preserve", REPO, "--json")
     assert ended.json["license"] == expected
-    assert ("warning: licence" in ended.stderr) == (expected != "mit")
+    assert ("warning: license" in ended.stderr) == (expected != "mit")
 
 
 def test_a_killed_run_goes_on_without_fetching_finished_files_again(hub, user, tmp_path):
@@ -241,11 +241,11 @@ def test_a_full_disk_is_said_before_the_work(hub, user, tmp_path, monkeypatch):
         subprocess.run(["umount", small], check=True)
 
 
-def test_a_licence_is_shown_before_anything_is_taken_and_may_be_asked_for(hub, user, tmp_path):
+def test_a_license_is_shown_before_anything_is_taken_and_may_be_asked_for(hub, user, tmp_path):
     readme = b"---\nlicense: other\nlicense_name: qwen-research\n---\n"
     hub.add(REPO, write_folder(tmp_path / "src", {**small_model(), "README.md": readme}))
     refused = user.run("preserve", REPO, "--license", "apache-*", "--license", "mit", "--json")
-    assert (refused.code, "licence qwen-research" in refused.stderr, "apache-*, mit" in refused.stderr) == (
+    assert (refused.code, "license qwen-research" in refused.stderr, "apache-*, mit" in refused.stderr) == (
         1,
         True,
         True,
@@ -256,11 +256,11 @@ def test_a_licence_is_shown_before_anything_is_taken_and_may_be_asked_for(hub, u
     taken = user.run("preserve", REPO, "--license", "qwen-*", "--json")
     assert (taken.code, taken.json["license"]) == (0, "qwen-research"), taken
     told, first = (
-        taken.stderr.index("licence qwen-research (redistribution: conditional)"),
+        taken.stderr.index("license qwen-research (redistribution: conditional)"),
         taken.stderr.find("download:"),
     )
     assert first == -1 or told < first
     folder = tmp_path / "src"
     again = user.run("preserve", "--from", folder, "--repo", "Qwen/Other", "--commit", "1" * 40, "--license", "mit")
-    assert (again.code, "licence qwen-research" in again.stderr) == (1, True), again
+    assert (again.code, "license qwen-research" in again.stderr) == (1, True), again
     assert {one["repo"] for one in user.ok("list")["snapshots"]} == {REPO}

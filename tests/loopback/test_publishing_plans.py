@@ -108,8 +108,8 @@ def test_a_dry_run_shows_the_plan_opens_no_key_and_writes_nothing(world: World):
         (("--exclude", "Free"), {"Qwen/Tiny"}),
     ],
 )
-def test_what_is_new_may_be_chosen_by_name_and_licence(world: World, options, listed):
-    hold(Home(world.keeper.home), repo="Qwen/Free", licence="mit")
+def test_what_is_new_may_be_chosen_by_name_and_license(world: World, options, listed):
+    hold(Home(world.keeper.home), repo="Qwen/Free", terms="mit")
     done = world.publish(*options, "--no-check")
     assert {one["repo"] for one in world.index["signed"]["entries"]} == listed
     assert {one["repo"] for one in done["skipped"]} == {"Qwen/Free", "Qwen/Tiny"} - listed
@@ -118,15 +118,15 @@ def test_what_is_new_may_be_chosen_by_name_and_licence(world: World, options, li
 
 def test_what_is_listed_stays_whatever_is_chosen(world: World):
     world.publish("--no-check")
-    hold(Home(world.keeper.home), repo="Qwen/Free", licence="mit")
+    hold(Home(world.keeper.home), repo="Qwen/Free", terms="mit")
     world.publish("--license", "mit", "--no-check")
     assert {one["repo"] for one in world.index["signed"]["entries"]} == {"Qwen/Free", "Qwen/Tiny"}
 
 
-def test_conditions_of_licences_are_told_before_anything_is_signed(world: World):
-    hold(Home(world.keeper.home), repo="Qwen/Research", licence="qwen-research")
+def test_conditions_of_licenses_are_told_before_anything_is_signed(world: World):
+    hold(Home(world.keeper.home), repo="Qwen/Research", terms="qwen-research")
     ended = world.keeper.run("publish", "--out", world.site, "--no-check")
-    assert "licence    qwen-research, 1 snapshot: for research only" in ended.stderr
+    assert "license    qwen-research, 1 snapshot: for research only" in ended.stderr
 
 
 def test_alike_changes_are_one_line_and_details_are_all_of_them(world: World):

@@ -230,11 +230,11 @@ def test_nothing_is_given_up_for_what_does_not_come(made):
     assert "Qwen/Model-0" in held(user)
 
 
-def test_licences_are_shown_before_anything_is_adopted_and_may_be_asked_for(made):
+def test_licenses_are_shown_before_anything_is_adopted_and_may_be_asked_for(made):
     user = made.person("licensed")
     plan = user.ok("adopt", "--budget", "1GB", "--license", "mit", "--dry-run", "--look-seconds", "0")
     assert plan["chosen"] == []
-    assert {row["reason"] for row in plan["others"]} == {"licence apache-2.0, wanted mit"}
+    assert {row["reason"] for row in plan["others"]} == {"license apache-2.0, wanted mit"}
     options = ("--budget", "250kB", "--license", "Apache-*", "--look-seconds", "0", "--json")
     done = user.run("adopt", *options)
     assert [row["license"] for row in done.json["chosen"]] == ["apache-2.0"]

@@ -10,6 +10,7 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.git_object import commit_oid, tree_oid
 from p2pqwen.manifest.manifest import Manifest
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.snapshot_torrent import build_metainfo
@@ -32,7 +33,7 @@ def make_snapshot(
     proven: bool = True,
     message: str = "one",
     lfs: Collection[str] = (),
-    licence: str | None = "apache-2.0",
+    terms: str | None = "apache-2.0",
 ) -> Metainfo:
     """The torrent of a snapshot of these files, by recipe 1, with its manifest inside; `lfs` ones are LFS files."""
     payload = {RepoPath(name): content for name, content in files.items()}
@@ -42,7 +43,7 @@ def make_snapshot(
     author = "Ann <ann@example.org> 1795467600 +0000"
     commit = f"tree {tree}\nauthor {author}\ncommitter {author}\n\n{message}\n".encode()
     snapshot = SnapshotId(RepoId(repo), commit_oid(commit))
-    manifest = Manifest(snapshot, commit if proven else None, licence, rows)
+    manifest = Manifest(snapshot, commit if proven else None, terms, rows)
     layout = Layout.of((path, len(content)) for path, content in payload.items())
     return build_metainfo(manifest, layout, hash_payload(payload, layout))
 
@@ -57,4 +58,4 @@ def hold(home: Home, files: Mapping[str, bytes] = FILES, repo: str = "Qwen/Tiny"
         (staged / name).parent.mkdir(parents=True, exist_ok=True)
         (staged / name).write_bytes(content)
     verified = Verified.now(metainfo.infohash.v2, staged, (RepoPath(name) for name in files))
-    return library.install(snapshot, metainfo.encode(), verified)
+    return library.install(snapshot, CheckedTorrent.of(metainfo), verified)

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any
 
 from p2pqwen.library.folders import device
 from p2pqwen.library.snapshots import Library, State
@@ -24,7 +23,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 class Wishes:
     """Globs over `ORG/MODEL`, or the model's name alone: what goes first, and what is left out.
 
-    `licenses`: globs over the licences that are wanted, empty for any.
+    `licenses`: globs over the licenses that are wanted, empty for any.
     """
 
     prefer: tuple[str, ...] = ()
@@ -80,7 +79,7 @@ class Situation:
         if _any(wishes.exclude, snapshot):
             return "left out by --exclude"
         if wishes.licenses and not is_licensed(swarm.license, wishes.licenses):
-            named = f"licence {swarm.license}" if swarm.license else "it names no licence"
+            named = f"license {swarm.license}" if swarm.license else "it names no license"
             return f"{named}, wanted {', '.join(wishes.licenses)}"
         if snapshot in self.contradicted:
             return "trusted publishers contradict one another about it"
@@ -144,12 +143,6 @@ def contradictions(publishers: Iterable[TrustedPublisher]) -> frozenset[Snapshot
             if named.setdefault(entry.id, torrent) != torrent:
                 differing.add(entry.id)
     return frozenset(differing)
-
-
-def decision_fields(one: Decision) -> dict[str, Any]:
-    """Return a row of a plan's JSON."""
-    snapshot = one.snapshot
-    return {"repo": str(snapshot.repo), "commit": str(snapshot.commit), "size": one.size, "reason": one.reason}
 
 
 def _any(patterns: Sequence[str], snapshot: SnapshotId) -> bool:

@@ -49,5 +49,12 @@ class WithdrawalWatch:
         return self._held_back
 
     def _tell(self, one: Withdrawn) -> None:
-        facts = {"repo": str(one.snapshot.repo), "commit": str(one.snapshot.commit), **one.to_json()}
-        self.report(Happened("withdrawn", {**facts, "seeded": one.snapshot not in self._held_back}))
+        facts: dict[str, str | int | float | bool | None] = {
+            "repo": str(one.snapshot.repo),
+            "commit": str(one.snapshot.commit),
+            "publisher": str(one.publisher),
+            "name": one.name,
+            "reason": one.reason,
+            "seeded": one.snapshot not in self._held_back,
+        }
+        self.report(Happened("withdrawn", facts))

@@ -1,4 +1,4 @@
-"""A snapshot's licence before anything else of it is taken: shown, and held against what somebody wants."""
+"""A snapshot's license before anything else of it is taken: shown, and held against what somebody wants."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 
 def license_of_listing(listing: Listing, origin: Origin, staged: Path, known: Path | None = None) -> str | None:
-    """Return the licence that a listed snapshot's README.md names; that file is brought into staging for it.
+    """Return the license that a listed snapshot's README.md names; that file is brought into staging for it.
 
     Unless `known` is it already. Raises what `Origin.download` does, and `DiskError`.
     """
@@ -47,10 +47,10 @@ def show_license(
     wanted: Sequence[str],
     report: Report,
 ) -> None:
-    """Tell what is about to be taken, and under which licence; raises `P2pqwenError` for one that is not `wanted`."""
-    named = f"licence {license}" if license else "it names no licence"
+    """Tell what is about to be taken, and under which license; raises `P2pqwenError` for one that is not `wanted`."""
+    named = f"license {license}" if license else "it names no license"
     if wanted and not is_licensed(license, wanted):
-        raise P2pqwenError(f"{snapshot} was not taken", expected=f"a licence among {', '.join(wanted)}", got=named)
+        raise P2pqwenError(f"{snapshot} was not taken", expected=f"a license among {', '.join(wanted)}", got=named)
     report(Notice("info", f"{snapshot}: {format_size(size)}, {named} (redistribution: {redistribution(license)})"))
 
 

@@ -27,7 +27,7 @@ from p2pqwen.operations.preserve.build import (
     describe,
     install,
     make_manifest,
-    make_metainfo,
+    make_torrent,
     pointer_texts,
     row_of,
 )
@@ -88,7 +88,7 @@ def preserve_folder(
     """Bring the files of `folder` into the library as `snapshot`: reflinks where the file system has them, else copies.
 
     `hard_links`: second names instead of copies. Nothing is written through them, but their link counts rise.
-    `licenses`: globs over the licences that are wanted, empty for any.
+    `licenses`: globs over the licenses that are wanted, empty for any.
     With `git`, every file is compared with the commit's tree, and the provenance is proven. Raises `UsageError`,
     `VerificationError` (a file is not the commit's, missing, too many, an LFS pointer, changing), `FormatError`
     (a name or link that cannot be preserved), `NotFoundError`, `DiskError`.
@@ -204,8 +204,8 @@ def _build(
         expected = _with_pointers(expected, digests, blobs, report)
     rows = [row_of(file, digests[path]) for path, file in expected.items()]
     manifest = _manifest(snapshot, rows, staged, commit, report)
-    metainfo = make_metainfo(manifest, digests, layout, site)
-    return describe(install(library, manifest, metainfo, digests), manifest, metainfo, report, unchanged=False)
+    torrent = make_torrent(manifest, digests, layout, site)
+    return describe(install(library, manifest, torrent, digests), manifest, torrent, report, unchanged=False)
 
 
 def _manifest(

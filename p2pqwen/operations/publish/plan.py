@@ -174,7 +174,7 @@ def publishable(held: HeldSnapshot) -> Metainfo:
 
 
 def license_of(metainfo: Metainfo) -> str | None:
-    """Return the licence that a torrent's manifest names."""
+    """Return the license that a torrent's manifest names."""
     return None if metainfo.manifest is None else parse_manifest(metainfo.manifest).license
 
 

@@ -1,4 +1,4 @@
-"""Which held snapshots a publishing may add to the index: by name, and by licence.
+"""Which held snapshots a publishing may add to the index: by name, and by license.
 
 What is listed already stays as it is: only withdrawing takes it out.
 """
@@ -14,7 +14,7 @@ from p2pqwen.values.snapshot_id import RepoId
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Globs, empty for everything: over `ORG/MODEL` or the model's name alone in any case, and over licences."""
+    """Globs, empty for everything: over `ORG/MODEL` or the model's name alone in any case, and over licenses."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -27,7 +27,7 @@ class Selection:
         if _any(self.exclude, repo):
             return "left out by --exclude"
         if self.licenses and not is_licensed(license, self.licenses):
-            named = f"licence {license}" if license else "it names no licence"
+            named = f"license {license}" if license else "it names no license"
             return f"{named}, wanted {', '.join(self.licenses)}"
         return None
 

@@ -61,9 +61,9 @@ def test_an_entry_is_renewed_in_its_place():
 
 def test_withdrawn_stays_so_until_it_is_reinstated():
     last = published(1, ONE, TWO)
-    document = follow(last, withdraw={ONE.id: "licence"})
+    document = follow(last, withdraw={ONE.id: "license"})
     assert document.entries == (TWO,)
-    assert document.withdrawn == (withdrawal(ONE, "licence"),)
+    assert document.withdrawn == (withdrawal(ONE, "license"),)
     last = accept(make_index(ROOTS, document), last.state, LATER)
     offered = follow(last, entries=[ONE])
     assert (offered.entries, offered.withdrawn) == ((TWO,), (withdrawal(ONE, "licence"),))
@@ -78,7 +78,7 @@ def test_withdrawn_stays_so_until_it_is_reinstated():
 
 def test_only_what_is_listed_can_be_withdrawn():
     with pytest.raises(NotFoundError, match="does not list it"):
-        follow(published(1, ONE), withdraw={TWO.id: "licence"})
+        follow(published(1, ONE), withdraw={TWO.id: "license"})
 
 
 def test_a_raised_epoch_starts_at_1_from_the_last_good_list():
