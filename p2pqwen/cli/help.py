@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated
@@ -43,6 +45,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show_page(
+    ctx: typer.Context,
     topic: Annotated[
         str | None,
         typer.Argument(metavar="[TOPIC]", help="A page, such as `json`; without one: the list."),
@@ -58,9 +61,9 @@ def show_page(
             lines = [f"{one.topic:<{width}}  {one.title}" for one in pages.values()]
             out.result({"topics": rows}, [*lines, "", "`p2pqwen help TOPIC` shows a page."])
             return
-        page = pages.get(topic.lower())
+        page = pages.get(_as_topic(topic))
         if page is None:
-            raise NotFoundError(f"the manual has no page {topic!r}", hint="its pages: " + ", ".join(pages))
+            raise NotFoundError(f"the manual has no page {topic!r}", hint=_instead(topic, pages, _commands(ctx)))
         if not json_output and _show_on_terminal(page):
             return
         out.result({"topic": page.topic, "title": page.title, "text": page.text}, page.text.splitlines())
@@ -71,7 +74,35 @@ def manual() -> dict[str, Page]:
     folder = resources.files("p2pqwen") / "manual"
     files = sorted(one.name for one in folder.iterdir() if one.name.endswith(".md"))
     topics = [name.removesuffix(".md") for name in files]
-    return {topic: Page(topic, (folder / f"{topic}.md").read_text(encoding="utf-8")) for topic in topics}
+    return {topic: Page(topic, _without_comments((folder / f"{topic}.md").read_text("utf-8"))) for topic in topics}
+
+
+def _as_topic(text: str) -> str:
+    """Return what somebody typed as topics are written: `Web seeds` is web-seeds."""
+    return "-".join(text.lower().replace("_", " ").split())
+
+
+def _instead(text: str, pages: Mapping[str, Page], commands: Collection[str]) -> str:
+    """Say what to type: the command of that name, the pages that speak of it, or what is spelt nearly so."""
+    wanted = _as_topic(text)
+    said = [f"`p2pqwen {wanted} --help` explains the command"] if wanted in commands else []
+    near = difflib.get_close_matches(wanted, pages, n=3) or [
+        topic for topic, page in pages.items() if wanted in commands and f"`p2pqwen {wanted}" in page.text
+    ]
+    said += ["see " + ", ".join(f"`p2pqwen help {topic}`" for topic in near)] if near else []
+    return "; ".join(said) or "its pages: " + ", ".join(pages)
+
+
+def _commands(ctx: typer.Context) -> Collection[str]:
+    """Return the names of all commands."""
+    root = ctx.find_root()
+    return getattr(root.command, "commands", {}).keys()
+
+
+def _without_comments(text: str) -> str:
+    """Return a page without the marks by which its examples are run: they lie on lines of their own."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("<!-- ")).rstrip("\n") + "\n"
 
 
 def _show_on_terminal(page: Page) -> bool:

@@ -35,9 +35,40 @@ def test_a_page_is_printed_as_it_is_where_there_is_no_terminal(tmp_path):
     user = CommandLine(tmp_path / "home")
     assert user.run("help", "GLOSSARY").stdout == PAGES["glossary"].text
     assert user.ok("help", "json") == {"topic": "json", "title": PAGES["json"].title, "text": PAGES["json"].text}
-    missing = user.run("help", "nothing")
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("nothing", "its pages: "),
+        ("glosary", "`p2pqwen help glossary`"),
+        ("webseeds", "`p2pqwen help web-seeds`"),
+        ("preserve", "`p2pqwen preserve --help` explains the command; see "),
+    ],
+)
+def test_a_page_that_is_not_there_is_told_with_what_to_type(tmp_path, typed, hint):
+    missing = CommandLine(tmp_path).run("help", typed)
     assert missing.code == 4
-    assert "glossary" in missing.stderr
+    assert hint in missing.stderr
+
+
+@pytest.mark.parametrize("typed", ["web-seeds", "Web_Seeds", "web seeds"])
+def test_topics_may_be_typed_loosely(tmp_path, typed):
+    assert CommandLine(tmp_path).ok("help", typed)["topic"] == "web-seeds"
+
+
+TOPICS = (
+    "archive", "config", "control-api", "fetch", "glossary", "json", "keys", "no-host", "node", "privacy", "publish",
+    "quickstart", "troubleshooting", "verify", "web-seeds",
+)  # fmt: skip
+
+
+def test_every_topic_has_its_page():
+    assert tuple(PAGES) == TOPICS
+
+
+def test_the_marks_by_which_examples_are_run_are_not_shown():
+    assert not [page.topic for page in PAGES.values() if "<!--" in page.text]
 
 
 def test_the_control_api_page_names_every_call():
