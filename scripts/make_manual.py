@@ -30,7 +30,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "network": {
         "listen": "HOST:PORT where `seed` accepts peers; port 0 takes any free one",
         "dht": "use the DHT to find peers and pointers",
-        "dht_bootstrap": "HOST:PORT, … through which to enter the DHT; empty: the public ones; `none`: remembered nodes only",
+        "dht_bootstrap": "HOST:PORT, … to enter the DHT by; empty: the public ones; `none`: remembered nodes only",
         "lsd": "look for peers on the local network",
         "upnp": "ask the router to open the port (UPnP, NAT-PMP)",
         "trackers": "talk to trackers",
@@ -90,9 +90,9 @@ PAGE_TEXT = """\
 
 Settings are read once, when a command starts: from `config.toml` in the home and from the environment.
 
-The home is `P2PQWEN_HOME`, else the system's folder for user data (`~/.local/share/p2pqwen` on Linux). `config.toml` need not
-exist. An option on the command line overrides the file, for that command. An unknown table or setting is an error, exit
-code 2, so that a typing mistake never goes unnoticed.
+The home is `P2PQWEN_HOME`, else the system's folder for user data (`~/.local/share/p2pqwen` on Linux). `config.toml`
+need not exist. An option on the command line overrides the file, for that command. An unknown table or setting is an
+error (exit code 2), so that a misspelt name is noticed.
 
 ```toml
 # config.toml
@@ -116,8 +116,8 @@ Other variables of huggingface_hub, such as `HF_HUB_OFFLINE`, apply where p2pqwe
 
 ## What is changed by commands
 
-`p2pqwen limits`, `pin`, `pause` and `priority` keep their choices in `choices.json` in the home. They hold at once, across
-restarts, and beside what config.toml says.
+`p2pqwen limits`, `pin`, `pause` and `priority` keep their choices in `choices.json` in the home. They hold at once and
+across restarts, beside what config.toml says.
 
 <!-- Made by scripts/make_manual.py: change it there. -->
 """
@@ -157,7 +157,7 @@ def variables() -> set[str]:
     return found
 
 
-def _defaults(settings_class: Any) -> dict[str, str]:
+def _defaults(settings_class: type) -> dict[str, str]:
     return {one.name: _default(one) for one in fields(settings_class)}
 
 

@@ -60,7 +60,7 @@ WORLDS: dict[str, list[Step]] = {
     "seeded": [*_PUBLISHED, *_SEEDED],
     "held": [*_PUBLISHED, *_SEEDED, *_TRUSTED, *_HELD],
 }
-"""What has happened before: a publisher's site lies in `site`, and is seeded; `reader` trusts them, or holds the model."""
+"""What has happened: a publisher's site lies in `site`, and is seeded; `reader` trusts it, or holds the model."""
 
 
 def world_of(text: str) -> str:
@@ -123,7 +123,7 @@ class Machines:
 
     def run(self, step: Step) -> str:
         """Run a command and return its stdout."""
-        return self._shell(step.user).run(self._on_free_ports(step.command))
+        return self._shell(step.user).run(self.on_free_ports(step.command))
 
     def environment(self, user: str) -> dict[str, str]:
         """Return a user's environment; their home is made where it is new."""
@@ -137,7 +137,7 @@ class Machines:
 
     def expected(self, step: Step) -> str:
         """Return what a step prints, on the ports that are used here."""
-        return self._on_free_ports(step.expected or "")
+        return self.on_free_ports(step.expected or "")
 
     def close(self) -> None:
         """End every shell, and what it started."""
@@ -156,10 +156,17 @@ class Machines:
 
     def _config(self, user: str) -> str:
         """Return a user's config.toml; the publisher's node is the one that documents speak of as port 16881."""
-        return self._on_free_ports(_CONFIG if user == PUBLISHER else _CONFIG.replace(":16881", f":{free_port()}"))
+        return self.on_free_ports(_CONFIG if user == PUBLISHER else _CONFIG.replace(":16881", f":{free_port()}"))
 
-    def _on_free_ports(self, text: str) -> str:
+    def on_free_ports(self, text: str) -> str:
+        """Return a text with the ports that stand for those it prints."""
         return _PORT.sub(lambda found: self._ports.setdefault(found[0], f":{free_port()}"), text)
+
+    def as_printed(self, text: str) -> str:
+        """Return a text with the ports that documents print."""
+        for printed, used in self._ports.items():
+            text = text.replace(used, printed)
+        return text
 
 
 class _Shell:
