@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -14,10 +13,7 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
-    from p2pqwen.app import App
-    from p2pqwen.library.health_store import HealthStore
     from p2pqwen.operations.archive.health import HealthRow
-    from p2pqwen.operations.archive.probe import Probes, WatchedSwarm
 
 
 def register(app: typer.Typer) -> None:
@@ -49,21 +45,22 @@ def health(
     Nobody counts a swarm: ~ marks estimates, and a lower bound is all that any source can give. A running node looks
     in the background; without one, this command does. `webseed check` reads more of web seeds than this does.
     """
-    from p2pqwen.assembly import looking
+    from p2pqwen.app import open_app
+    from p2pqwen.assembly import archiving, looking
     from p2pqwen.library.health_store import HealthStore
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.health import by_danger, health_fields, health_rows, named
     from p2pqwen.operations.indexes.listed_standing import standing_here
 
     with Output(as_json=json_output) as out:
-        app = open_here()
+        app = open_app()
         swarms = named(looking.swarms(app), target or ())
         with app.state_store(out.report) as store:
             known = HealthStore(store)
             if look:
-                ways = looking.ways(app, dht=not no_dht, trackers=not no_trackers, web_seeds=not no_web_seeds)
-                ways = replace(ways, web_again=timedelta(0)) if again else ways
-                look_now(app, swarms, known, ways, out, seconds=seconds, again=again)
+                probes = looking.ways(app, dht=not no_dht, trackers=not no_trackers, web_seeds=not no_web_seeds)
+                probes = replace(probes, web_again=timedelta(0)) if again else probes
+                archiving.look(app, swarms, known, probes, out.report, seconds=seconds, again=again)
             now = datetime.now(UTC)
             rows = by_danger(health_rows(swarms, known.all(), UpstreamStore(store).states(), now), now)
             stood = app.standings(store).of(one.held for one in swarms if one.held is not None)
@@ -74,43 +71,6 @@ def health(
             }
         fields = [{**health_fields(row, now), "standing": str(standings[row.swarm.snapshot])} for row in rows]
         out.result({"swarms": fields}, _table(rows, now))
-
-
-def open_here() -> App:
-    """Build the node; imported late for a fast `--help`."""
-    from p2pqwen.app import open_app
-
-    return open_app()
-
-
-def look_now(
-    app: App,
-    swarms: list[WatchedSwarm],
-    known: HealthStore,
-    ways: Probes,
-    out: Output,
-    *,
-    seconds: float,
-    again: bool = False,
-) -> None:
-    """Look at the swarms that are due, for a while, and remember what is seen; says so where time ran out."""
-    from p2pqwen.assembly import looking
-    from p2pqwen.operations.archive.health import look_for
-
-    left = asyncio.run(
-        look_for(
-            swarms,
-            known,
-            ways,
-            own=looking.own_rows(app),
-            seconds=seconds,
-            again=again,
-            clock=lambda: datetime.now(UTC),
-            report=out.report,
-        )
-    )
-    if left:
-        out.note(f"{left} of {len(swarms)} swarms were not looked at in {seconds:.0f} s; run it again, or a node")
 
 
 def _table(rows: list[HealthRow], now: datetime) -> list[str]:

@@ -1,94 +1,197 @@
-"""`p2pqwen list` and `p2pqwen remove`: the snapshots this node holds."""
+"""`p2pqwen library …`: import what is on this disk already, scrub what is held."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.output import Output
+from p2pqwen.cli.output import Output, fail, fail_for
+from p2pqwen.containment import each
+from p2pqwen.errors import P2pqwenError, VerificationError
+from p2pqwen.events import Happened, Notice, Progress
+from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
-    from p2pqwen.stewardship.upstream import UpstreamRecord
+    from p2pqwen.events import Report
+    from p2pqwen.library.snapshots import HeldSnapshot
+    from p2pqwen.operations.fetch.import_folder import Import, Imported
+    from p2pqwen.operations.verify.scrub import Scrubbed
+
+_SHOWN = 5
+
+app = typer.Typer(no_args_is_help=True, help="The snapshots on this disk: import, scrub.")
 
 
-_STATES = {"changed": "changed, to be verified again"}
+def register(parent: typer.Typer) -> None:
+    """Add the group."""
+    parent.add_typer(app, name="library")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("list")(list_snapshots)
-    app.command(short_help="Delete a snapshot from the library.")(remove)
+@app.command("import", short_help="Take in models that are on this disk already.")
+def import_models(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="FOLDER", help="Look for models below these folders too.")
+    ] = None,
+    torrent: Annotated[
+        list[Path] | None,
+        typer.Option("--torrent", metavar="FILE…", help="Recognise this snapshot, beside those of trusted indexes."),
+    ] = None,
+    hf_cache: Annotated[
+        bool, typer.Option("--hf-cache/--no-hf-cache", help="Look into the Hugging Face cache.")
+    ] = True,
+    hard_links: Annotated[
+        bool,
+        typer.Option(
+            "--hard-links",
+            help="Share disk blocks by second names where the disk has no reflinks: link counts rise, and nothing is "
+            "written through them.",
+        ),
+    ] = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Take models that are on this disk into the library: verified, ready to seed.
 
-
-def list_snapshots(json_output: JsonFlag = False) -> None:
-    """List the snapshots in the library."""
+    A snapshot only partly there is begun; `p2pqwen fetch` brings the rest and leaves the place it came from alone.
+    """
     from p2pqwen.app import open_app
-    from p2pqwen.operations.archive.upstream import with_upstream
-    from p2pqwen.operations.control.inventory import inventory, inventory_fields
-    from p2pqwen.operations.verify.standings import standing_words
-    from p2pqwen.values.byte_size import format_size
+    from p2pqwen.operations.fetch.import_folder import ImportContext
+    from p2pqwen.operations.fetch.import_folder import import_models as run
+    from p2pqwen.operations.verify.standings import standing_fields
 
     with Output(as_json=json_output) as out:
         app = open_app()
-        with app.held_standings(out.report) as standings:
-            held = inventory(app.library, standings, out.report, riser=app.riser)
-        known = app.upstream_records(out.report)
-        width = max((len(str(one.id)) for one in held), default=0)
-        lines = [
-            f"{one.id!s:<{width}}  {format_size(one.size):>8}  {_STATES.get(one.state, one.state)}"
-            f"  {standing_words(one.stood)}"
-            f"{_hazard(one.hazards)}{_gone(known.get(one.id))}"
-            for one in held
-        ]
+        publishers = app.trust.publishers(now=datetime.now(UTC), report=out.report)
+        named, voices = tuple(torrent or ()), app.vouchers.voices(out.report)
+        places = ImportContext(app.library, app.hub_cache, publishers, named, hard_links=hard_links, voices=voices)
+        done = run(tuple(folders or ()), hub_cache=hf_cache, places=places, report=out.report)
+        with app.state_store(out.report) as store:
+            stood = app.standings(store).of((one.held for one in done.imported), out.report)
         out.result(
-            {"snapshots": with_upstream(inventory_fields(held), known)},
-            lines or ["the library is empty; `p2pqwen preserve REPO` or `p2pqwen fetch TARGET` fills it"],
+            {
+                "imported": [{**_fields(one), **standing_fields(stood.get(one.held.id))} for one in done.imported],
+                "unmatched": [{"source": source, "reason": reason} for source, reason in done.unmatched],
+            },
+            _lines(done),
         )
+    if bad := [one for one in done.imported if one.bad]:
+        fail(VerificationError(f"{len(bad)} damaged, {bad[0].held.id} first", hint="`p2pqwen fetch` brings the rest"))
 
 
-def _hazard(count: int) -> str:
-    return f"  hazard: {count} pickle-format file(s)" if count else ""
-
-
-def _gone(record: UpstreamRecord | None) -> str:
-    from p2pqwen.operations.archive.upstream import gone_words
-
-    words = gone_words(record)
-    return f"  {words}" if words else ""
-
-
-def remove(
-    target: Annotated[str, typer.Argument(metavar="REPO[@COMMIT]", help="The snapshot to delete.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+@app.command(short_help="Look for bit rot: read what was not read for 30 days.")
+def scrub(
+    target: Annotated[
+        str | None, typer.Argument(metavar="REPO[@COMMIT]", help="Read this snapshot alone, due or not.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Read every snapshot, due or not.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Delete a snapshot from the library; copies in the Hugging Face cache stay."""
-    import sys
+    """Look for bit rot: read the snapshots whose last reading is more than 30 days ago; exit 3 if any is damaged.
 
+    Interrupted, it goes on where it was. A running node does the same on its own, at idle priority, and repairs.
+    """
     from p2pqwen.app import open_app
-    from p2pqwen.errors import P2pqwenError, UsageError
-    from p2pqwen.library.folders import AwayError
     from p2pqwen.operations.verify.target import held_snapshot
 
     with Output(as_json=json_output) as out:
         app = open_app()
-        try:
-            held = held_snapshot(target, app.library)
-            name, where, words = str(held.id), held.folder, "removed {}"
-        except AwayError as error:
-            name, where, words = str(error.snapshot), None, "forgot {}; its files stay on the disk that is not here"
-        if not yes:
-            if not sys.stdin.isatty():
-                raise UsageError(f"nobody to ask whether to delete {name}", hint="say --yes")
-            question = f"Delete {name} ({where})?" if where else f"Forget {name}, whose disk is not here?"
-            if not out.confirm(question):
-                raise P2pqwenError(f"{name} stays: it was not confirmed")
-        running = app.running()
-        if running is not None:
-            done = running.call("POST", "/v1/snapshots/remove", {"target": name})
-        else:
-            with app.state_store(out.report) as store:
-                done = app.snapshot_calls(store).remove({"target": name})
-        out.result(done, [words.format(name)])
+        with app.state_store(out.report) as store:
+            scrubber = app.scrubber(store, _notices_of(out))
+            due = [held_snapshot(target, app.library)] if target else scrubber.due(everything=everything)
+            failed: list[tuple[HeldSnapshot, P2pqwenError]] = []
+
+            def note(held: HeldSnapshot, error: P2pqwenError) -> None:
+                failed.append((held, error))
+                out.report(Notice("warning", f"{held.id}: {error.message}"))
+
+            total = sum(each(due, lambda one: one.metainfo().layout.total_size, failed=lambda *_: None))
+            read = 0
+
+            def on_bytes(count: int) -> None:
+                nonlocal read
+                read += count
+                out.report(Progress("scrub", read, total))
+
+            done = each(due, lambda held: scrubber.scrub(held, on_bytes=on_bytes), failed=note)
+            away = len(app.library.away()) if everything else 0
+        fields = {"scrubbed": [_scrubbed(one) for one in done], "failed": [_failed(*one) for one in failed]}
+        out.result(fields, _scrub_lines(done, away) if done or not failed else ())
+    if bad := [one for one in done if one.damage]:
+        fail(VerificationError(f"{len(bad)} damaged, {bad[0].id} first", hint=f"`p2pqwen verify {bad[0].id} --repair`"))
+    fail_for([error for _, error in failed], len(due))
+
+
+def _failed(held: HeldSnapshot, error: P2pqwenError) -> dict[str, Any]:
+    return {"repo": str(held.id.repo), "commit": str(held.id.commit), "reason": error.message}
+
+
+def _notices_of(out: Output) -> Report:
+    """Leave events out: stdout is for the result."""
+    return lambda event: None if isinstance(event, Happened) else out.report(event)
+
+
+def _scrubbed(one: Scrubbed) -> dict[str, Any]:
+    bad = [
+        {"path": bad.path, "pieces": list(bad.pieces), "expected": bad.expected, "got": bad.got} for bad in one.damage
+    ]
+    return {"repo": str(one.id.repo), "commit": str(one.id.commit), "files": one.files, "bytes": one.bytes, "bad": bad}
+
+
+def _scrub_lines(done: list[Scrubbed], away: int) -> list[str]:
+    from p2pqwen.values.byte_size import format_size
+
+    lines = []
+    for one in done:
+        verdict = f"{len(one.damage)} bad" if one.damage else "every file is right"
+        lines.append(f"{one.id}: {verdict}; {plural(one.files, 'file')}, {format_size(one.bytes)} read")
+        lines += [
+            f"  bad  {bad.path}: {plural(len(bad.pieces), 'piece')}; {bad.expected}, got {bad.got}"
+            for bad in one.damage
+        ]
+        if one.damage:
+            lines.append(f"  `p2pqwen verify {one.id} --repair` fetches what is bad")
+    if away:
+        return [*lines, f"{plural(away, 'snapshot')} could not be read: the disk is not here"]
+    return lines or ["nothing is due; --all reads everything now"]
+
+
+def _fields(one: Imported) -> dict[str, Any]:
+    return {
+        "repo": str(one.held.id.repo),
+        "commit": str(one.held.id.commit),
+        "path": str(one.held.folder),
+        "source": one.source,
+        "state": str(one.held.state),
+        "size": one.size,
+        "bytes_linked": one.linked,
+        "bytes_copied": one.copied,
+        "bytes_missing": one.missing,
+        "bad": [{"path": bad.path, "expected": bad.expected, "got": bad.got} for bad in one.bad],
+        "ignored": list(one.ignored),
+        "unchanged": one.unchanged,
+        "warnings": list(one.warnings),
+    }
+
+
+def _lines(done: Import) -> list[str]:
+    from p2pqwen.values.byte_size import format_size
+
+    lines = []
+    for one in done.imported:
+        if one.unchanged:
+            lines.append(f"already here: {one.held.id}")
+            continue
+        lines.append(f"imported {one.held.id} from {one.source}")
+        lines.append(f"  linked {format_size(one.linked)}, copied {format_size(one.copied)}")
+        if one.missing:
+            lines.append(f"  {format_size(one.missing)} missing: `p2pqwen fetch {one.held.id}` brings them")
+        if one.ignored:
+            shown = ", ".join(one.ignored[:_SHOWN]) + (", …" if len(one.ignored) > _SHOWN else "")
+            lines.append(f"  not the model's, left where they are: {shown}")
+        lines += [f"  bad  {bad.path}: expected {bad.expected}, got {bad.got}" for bad in one.bad]
+        lines += [f"  warning: {warning}" for warning in one.warnings]
+    lines += [f"left alone: {source}: {reason}" for source, reason in done.unmatched]
+    return lines or ["found nothing to import"]

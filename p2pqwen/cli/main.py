@@ -29,8 +29,9 @@ app = typer.Typer(
 
 # One module for each command group, in the order a newcomer meets them; each has `register(app)`.
 _GROUPS = (
-    "preserve", "keys", "publish", "trust", "index", "search", "fetch", "seed", "status", "health", "steward",
-    "verify", "torrent", "webseed", "library", "upstream", "import_", "choices", "service", "doctor", "demo", "help",
+    "preserve", "keys", "publish", "trust", "index", "search", "fetch", "seed", "status", "health", "adopt",
+    "rebalance", "verify", "torrent", "webseed", "list", "remove", "upstream", "library", "pause", "priority", "pin",
+    "limits", "service", "doctor", "demo", "help",
 )  # fmt: skip
 
 

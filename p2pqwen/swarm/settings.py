@@ -24,6 +24,9 @@ from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 
 _LOOPBACK = Endpoint("127.0.0.1", 0)
 _LARGE_DHT = 64  # nodes
+# Not ws and wss: libtorrent 2.1 answers a WebTorrent tracker with WebRTC offers, which tell it the addresses of this
+# machine, listen on every interface and ask a STUN server of a third party.
+_TRACKER_SCHEMES = frozenset({"udp", "http", "https"})
 _ANY = (Endpoint("0.0.0.0", 0), Endpoint("::", 0))  # noqa: S104 - see `SwarmSettings.listen_on`
 
 
@@ -103,8 +106,15 @@ class SwarmSettings:
         )
 
     def usable_trackers(self, urls: Iterable[str]) -> tuple[str, ...]:
-        """Return the trackers that may be asked: none where they are off, none that leads inside by its text."""
-        return tuple(url for url in urls if not leads_inside(url, self.named)) if self.trackers else ()
+        """Return the trackers that may be asked.
+
+        None where they are off, none that speaks WebTorrent, none that leads inside by its text.
+        """
+        if not self.trackers:
+            return ()
+        return tuple(
+            url for url in urls if urlsplit(url).scheme in _TRACKER_SCHEMES and not leads_inside(url, self.named)
+        )
 
 
 def _is_lan(host: str) -> bool:
@@ -196,6 +206,7 @@ def _reach(settings: SwarmSettings) -> dict[str, Any]:
         "enable_lsd": settings.lsd,
         "enable_upnp": settings.upnp and settings.accepts_peers,
         "enable_natpmp": settings.upnp and settings.accepts_peers,
+        "webtorrent_stun_server": "",
         # Several peers behind one address are usual (CGNAT, a machine running three seeds).
         "allow_multiple_connections_per_ip": True,
         # A fetch from metadata has no wanted file for a moment; the seed must not be dropped for that.

@@ -15,9 +15,10 @@ import asyncio
 import contextlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
@@ -72,6 +73,10 @@ class RelayedTorrent:
     def bytes_good(self) -> int:
         """Bytes in pieces that came from the web seeds and passed their check."""
         return sum(account.bytes_good for account in self.accounts)
+
+    def keep(self, gained: Iterable[tuple[int, int, int]]) -> int:
+        """Book what a download gained; as `Supply.keep`."""
+        return self._relay.keep(self, gained)
 
     def outlook(self) -> Outlook:
         """Return whether somebody should still be waited for."""
@@ -148,6 +153,10 @@ class Relay:
     def url(self, key: str, lane: int) -> str:
         """Return one of the web seed URLs of a torrent."""
         return f"http://{HOST}:{self._port}/{self._token}/{key}/{lane}/"
+
+    def keep(self, torrent: RelayedTorrent, gained: Iterable[tuple[int, int, int]]) -> int:
+        """Book what a download gained; as `Supply.keep`."""
+        return self._thread.call(_keep(torrent.supply, gained))
 
     def outlook(self, torrent: RelayedTorrent) -> Outlook:
         """Return whether somebody should still be waited for."""
@@ -260,14 +269,19 @@ class Relay:
                 if not response.prepared:  # not before there is something to send
                     _drain_fully(request)
                     await response.prepare(request)
-                await _write_all(response, buffer.view[max(wanted.start - start, 0) : wanted.stop - start])
+                part = buffer.view[max(wanted.start - start, 0) : wanted.stop - start]
+                await _write_all(response, part, partial(supply.sent, file, start // length))
                 start += length
 
 
-async def _write_all(response: web.StreamResponse, data: memoryview) -> None:
-    """Write, and return when the transport holds no reference to `data` any more."""
+async def _write_all(response: web.StreamResponse, data: memoryview, sent: Callable[[int], None]) -> None:
+    """Write, and return when the transport holds no reference to `data` any more.
+
+    Bytes are counted before they go: a download that has its last piece asks at once whose it was.
+    """
     for at in range(0, len(data), _WRITE_SIZE):
         part = data[at : at + _WRITE_SIZE]
+        sent(len(part))
         # aiohttp waits for the transport after more than 64 KiB only, so what is short goes as a copy.
         await response.write(part if len(part) > _UNDRAINED else bytes(part))
 
@@ -276,6 +290,10 @@ def _drain_fully(request: web.BaseRequest) -> None:
     """Make each wait for this connection one for its whole buffer, which Python 3.12 and later fill with references."""
     if request.transport is not None:
         request.transport.set_write_buffer_limits(high=0)
+
+
+async def _keep(supply: Supply, gained: Iterable[tuple[int, int, int]]) -> int:
+    return supply.keep(gained)
 
 
 async def _outlook(supply: Supply) -> Outlook:

@@ -28,10 +28,13 @@ from p2pqwen.swarm.transport import TRIAL
 from p2pqwen.swarm.writable import prove_writable
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
 from p2pqwen.values.digest import Sha1
+from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.repo_path import RepoPath
 from tests.simulators.peer import HASHES, Behaviour, Content, PeerNetwork, addresses, message
+from tests.support.addresses import web_server
 from tests.support.models import noise
 from tests.support.processes import ROOT
+from tests.support.sockets import datagram_sockets
 from tests.support.swarm import ALONE, LISTENING, make_snapshot, pump_until, serving
 
 
@@ -247,6 +250,23 @@ def listening_ports() -> set[int]:
     mine = {str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()}
     listen = "0A"
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == listen and f"socket:[{row[9]}]" in mine}
+
+
+def test_a_webtorrent_tracker_is_not_asked_and_opens_no_socket(snapshot, tmp_path):
+    named = NamedHosts.of(["http://127.0.0.1"])
+    settings = SwarmSettings(dht=False, lsd=False, upnp=False, trackers=True, loopback=True, named=named)
+    with web_server("127.0.0.1") as webtorrent, web_server("127.0.0.1") as plain, Swarm(settings) as swarm:
+        pump_until(lambda: swarm.listening, swarm, what="sockets")
+        before = datagram_sockets(os.getpid())
+        trackers = [
+            [f"ws://127.0.0.1:{webtorrent.port}/announce"],
+            [f"http://127.0.0.1:{plain.port}/announce"],
+        ]
+        writable = prove_writable(snapshot.metainfo, tmp_path)
+        swarm.add_download(snapshot.metainfo, writable, trackers=trackers)
+        pump_until(lambda: plain.hits, swarm, what="the plain tracker is asked")
+        assert webtorrent.hits == []
+        assert datagram_sockets(os.getpid()) <= before
 
 
 def test_a_port_that_is_taken_is_an_error(tmp_path):

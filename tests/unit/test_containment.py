@@ -31,13 +31,13 @@ INSIDE = "what it calls handles the failure of one by itself, and tells it"
 USER = "named by the user in one call, which is refused as a whole"
 WHOLE = "one snapshot, or one site, that is made whole or not at all"
 ELSEWHERE = {
+    "cli/adopt.py::_fields": PARSED,
+    "cli/adopt.py::_lines": PARSED,
     "cli/health.py::health": PARSED,
     "cli/index.py::show": PARSED,
     "cli/index.py::update": INSIDE,
-    "cli/library.py::list_snapshots": PARSED,
+    "cli/list.py::list_snapshots": PARSED,
     "cli/network_options.py::bundle_route": USER,
-    "cli/steward.py::_adopted_fields": PARSED,
-    "cli/steward.py::_adopted_lines": PARSED,
     "cli/webseed.py::_fields": PARSED,
     "hub/cache.py::_candidates": PARSED,
     "library/bundles.py::_content": INSIDE,
@@ -80,6 +80,8 @@ ELSEWHERE = {
     "operations/node/state.py::node_status": INSIDE,
     "operations/node/state.py::read_node": OWN,
     "operations/indexes/pointer.py::_in_parts": WHOLE,
+    "operations/preserve/folder_content.py::with_line_ends": WHOLE,
+    "operations/preserve/from_folder.py::_expectations": WHOLE,
     "operations/preserve/from_folder.py::_expected_of_tree": WHOLE,
     "operations/preserve/from_folder.py::_place_all": WHOLE,
     "operations/publish/publish.py::_torrents": OWN,

@@ -83,7 +83,7 @@ def held_since(held: HeldSnapshot) -> datetime:
 
 def carry_out(
     exchanges: Sequence[Exchange],
-    hands: Executor,
+    executor: Executor,
     *,
     node: bytes,
     pinned: Callable[[], Collection[SnapshotId]],
@@ -91,12 +91,12 @@ def carry_out(
     report: Report = ignore,
 ) -> list[Exchanged]:
     """Carry exchanges out; one that fails stops no other, and gives up nothing it has no reason for any more."""
-    return [_one(exchange, hands, node, pinned, clock, report) for exchange in exchanges]
+    return [_one(exchange, executor, node, pinned, clock, report) for exchange in exchanges]
 
 
 def _one(
     plan: Exchange,
-    hands: Executor,
+    executor: Executor,
     node: bytes,
     pinned: Callable[[], Collection[SnapshotId]],
     clock: Callable[[], datetime],
@@ -107,15 +107,15 @@ def _one(
 
     def give() -> None:
         for gone in plan.give:
-            _require_still(gone, hands, node, pinned(), clock())
+            _require_still(gone, executor, node, pinned(), clock())
         for gone in plan.give:
-            hands.remove(gone.snapshot)
+            executor.remove(gone.snapshot)
             given.append(gone.snapshot)
 
     try:
-        if plan.give and plan.take.size > hands.room():
+        if plan.give and plan.take.size > executor.room():
             give()
-        hands.bring(plan.take.snapshot)
+        executor.bring(plan.take.snapshot)
         taken = True
         if not given:
             give()
@@ -125,9 +125,11 @@ def _one(
     return Exchanged(plan, taken, tuple(given))
 
 
-def _require_still(gone: Decision, hands: Executor, node: bytes, pinned: Collection[SnapshotId], now: datetime) -> None:
+def _require_still(
+    gone: Decision, executor: Executor, node: bytes, pinned: Collection[SnapshotId], now: datetime
+) -> None:
     """Raise `P2pqwenError` unless a snapshot may still be given up."""
-    for one in holdings(hands.look([gone.snapshot]), pinned):
+    for one in holdings(executor.look([gone.snapshot]), pinned):
         if one.snapshot != gone.snapshot:
             continue
         reason = why_kept(one, node, now)

@@ -53,6 +53,12 @@ def test_settings_that_safety_rests_on():
     assert pack["enable_outgoing_utp"] is False
 
 
+@pytest.mark.parametrize("url", ["wss://t.example/announce", "ws://t.example/announce", "WSS://t.example/announce"])
+def test_webtorrent_is_not_spoken(url):
+    assert SwarmSettings().usable_trackers([url, "udp://t.example:6969"]) == ("udp://t.example:6969",)
+    assert settings_pack(SwarmSettings())["webtorrent_stun_server"] == ""
+
+
 def test_limits_are_handed_on():
     pack = settings_pack(SwarmSettings(upload_limit=1000, download_limit=2000))
     assert (pack["upload_rate_limit"], pack["download_rate_limit"]) == (1000, 2000)

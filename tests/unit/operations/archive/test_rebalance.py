@@ -10,7 +10,7 @@ import pytest
 
 from p2pqwen.errors import NetworkError
 from p2pqwen.library.snapshots import HeldSnapshot, State
-from p2pqwen.operations.archive import rebalance as exchange
+from p2pqwen.operations.archive import rebalance as module
 from p2pqwen.operations.archive.health import HealthRow
 from p2pqwen.operations.archive.probe import WatchedSwarm
 from p2pqwen.operations.archive.rebalance import carry_out
@@ -54,7 +54,7 @@ class Executor:
 
 @pytest.fixture(autouse=True)
 def _long_held(monkeypatch):
-    monkeypatch.setattr(exchange, "held_since", lambda _: NOW - timedelta(days=100))
+    monkeypatch.setattr(module, "held_since", lambda _: NOW - timedelta(days=100))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def whose_turn():
 
 
 @pytest.mark.parametrize(
-    ("hands", "pinned", "done", "error"),
+    ("executor", "pinned", "done", "error"),
     [
         (Executor(), (), ["bring", "look", "remove"], None),
         (Executor(free=GB), (), ["look", "remove", "bring"], None),  # no room for both
@@ -74,19 +74,19 @@ def whose_turn():
         (Executor(), (OLD,), ["bring", "look"], "pinned"),
     ],
 )
-def test_an_exchange(hands, pinned, done, error, whose_turn):
-    (found,) = carry_out([PLAN], hands, node=whose_turn, pinned=lambda: pinned, clock=lambda: NOW)
-    assert hands.done == done
+def test_an_exchange(executor, pinned, done, error, whose_turn):
+    (found,) = carry_out([PLAN], executor, node=whose_turn, pinned=lambda: pinned, clock=lambda: NOW)
+    assert executor.done == done
     assert (found.taken, found.given) == ("bring" in done, (OLD,) * ("remove" in done))
     assert found.error is None if error is None else error in found.error.message
 
 
 def test_one_that_fails_stops_no_other(whose_turn):
-    hands = Executor()
+    executor = Executor()
     third = Exchange(Decision(snapshot(3), GB, "endangered", disk=""))
     first, second = carry_out(
         [Exchange(PLAN.take, (Decision(snapshot(9), GB, "gone meanwhile"),)), third],
-        hands,
+        executor,
         node=whose_turn,
         pinned=tuple,
         clock=lambda: NOW,
@@ -94,4 +94,4 @@ def test_one_that_fails_stops_no_other(whose_turn):
     assert first.taken
     assert first.error is not None
     assert (second.taken, second.error) == (True, None)
-    assert "remove" not in hands.done
+    assert "remove" not in executor.done

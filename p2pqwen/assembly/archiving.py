@@ -1,0 +1,166 @@
+"""How an app keeps the archive: it looks at swarms, plans, fetches what a plan takes and deletes what it gives up.
+
+A running node carries a plan out, or this process where none runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from p2pqwen.app import App
+from p2pqwen.assembly import changing, fetching, looking
+from p2pqwen.errors import NotFoundError
+from p2pqwen.events import Notice, Report
+from p2pqwen.library.health_store import HealthStore
+from p2pqwen.library.state_store import StateStore
+from p2pqwen.library.steward_store import StewardStore
+from p2pqwen.operations.archive.adopt import Adoption, Wishes, plan_adoption
+from p2pqwen.operations.archive.health import HealthRow, look_for
+from p2pqwen.operations.archive.probe import Probes, WatchedSwarm
+from p2pqwen.operations.archive.rebalance import Exchanged, carry_out, plan_rebalance
+from p2pqwen.operations.fetch.request import FetchRequest
+from p2pqwen.operations.node.fetch_batch import Brought, bring_by_node, fetch_batch_here
+from p2pqwen.stewardship.rebalance import Rebalance
+from p2pqwen.values.snapshot_id import SnapshotId
+
+_LAST_LOOK = 20.0
+"""Seconds for the last look at a swarm before a copy of it is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What `adopt` planned, and what became of each snapshot that it fetched."""
+
+    plan: Adoption
+    fetched: tuple[Brought, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rebalanced:
+    """What `rebalance` planned within `budget` bytes, and what became of each exchange."""
+
+    plan: Rebalance
+    budget: int
+    exchanged: tuple[Exchanged, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Archiver:
+    """One run of `adopt` or `rebalance`. `request` says how a snapshot is fetched; `probes`, what is asked of swarms.
+
+    It is the `Executor` of a rebalance.
+    """
+
+    app: App
+    store: StateStore
+    request: Callable[[SnapshotId], FetchRequest]
+    probes: Probes
+    report: Report
+
+    def adopt(self, wishes: Wishes, budget: int, *, seconds: float, dry_run: bool) -> Adopted:
+        """Look at swarms for `seconds`, choose what to hold within `budget` bytes and fetch it.
+
+        Raises `NotFoundError` when no trusted index lists anything.
+        """
+        self._look(seconds)
+        now_is = looking.situation(self.app, self.store, self.report)
+        if not any(row.swarm.listed for row in now_is.rows):
+            raise NotFoundError("no trusted index lists anything", hint="see `p2pqwen trust add`")
+        plan = plan_adoption(now_is, wishes, budget)
+        if dry_run:
+            return Adopted(plan)
+        StewardStore(self.store).set_budget(budget)
+        return Adopted(plan, tuple(self._fetch([one.snapshot for one in plan.chosen])))
+
+    def rebalance(
+        self, wishes: Wishes, budget: int | None, *, seconds: float, dry_run: bool, agree: Callable[[Rebalance], None]
+    ) -> Rebalanced:
+        """Look at swarms for `seconds`, plan a round of exchanges and carry it out once `agree` has not raised.
+
+        `budget` None: the one of the last `adopt`, or what is held.
+        """
+        self._look(seconds)
+        now_is = looking.situation(self.app, self.store, self.report)
+        known = StewardStore(self.store).budget()
+        size = budget if budget is not None else now_is.used if known is None else known
+        plan = plan_rebalance(now_is, wishes, size, looking.pinned(self.store))
+        if dry_run or not plan.exchanges:
+            return Rebalanced(plan, size)
+        agree(plan)
+        done = carry_out(
+            plan.exchanges,
+            self,
+            node=now_is.node,
+            pinned=lambda: looking.pinned(self.store),
+            clock=lambda: datetime.now(UTC),
+            report=self.report,
+        )
+        return Rebalanced(plan, size, tuple(done))
+
+    def look(self, snapshots: Collection[SnapshotId]) -> Sequence[HealthRow]:
+        """Look at these swarms now, and return how they stand."""
+        self._look(_LAST_LOOK, snapshots)
+        rows = looking.situation(self.app, self.store, self.report).rows
+        return [row for row in rows if row.swarm.snapshot in snapshots]
+
+    def bring(self, snapshot: SnapshotId) -> None:
+        """Fetch a snapshot; raises `P2pqwenError`."""
+        for one in self._fetch([snapshot]):
+            if one.error is not None:
+                raise one.error
+
+    def remove(self, snapshot: SnapshotId) -> None:
+        """Delete a held snapshot; raises `P2pqwenError`."""
+        changing.change(self.app, "remove", {"target": str(snapshot)}, self.report)
+        self.report(Notice("info", f"given up: {snapshot}"))
+
+    def room(self) -> int:
+        """Return the bytes that the roomiest folder of the library may still take."""
+        return max((folder.room for folder in self.app.library.folders), default=0)
+
+    def _look(self, seconds: float, only: Collection[SnapshotId] | None = None) -> None:
+        if seconds > 0:
+            swarms = [one for one in looking.swarms(self.app) if only is None or one.snapshot in only]
+            look(self.app, swarms, HealthStore(self.store), self.probes, self.report, seconds=seconds, again=True)
+
+    def _fetch(self, snapshots: Sequence[SnapshotId]) -> list[Brought]:
+        running = self.app.running() if snapshots else None
+        if running is None:
+            return fetch_batch_here(snapshots, self.request, partial(fetching.fetch_here, self.app), self.report)
+        try:
+            return bring_by_node(snapshots, self.request, running, self.report)
+        except KeyboardInterrupt:
+            self.report(Notice("info", "the node goes on fetching: `p2pqwen status` shows how far"))
+            raise
+
+
+def look(
+    app: App,
+    swarms: list[WatchedSwarm],
+    known: HealthStore,
+    probes: Probes,
+    report: Report,
+    *,
+    seconds: float,
+    again: bool = False,
+) -> None:
+    """Look at the swarms that are due, for a while, and remember what is seen; says so where time ran out."""
+    left = asyncio.run(
+        look_for(
+            swarms,
+            known,
+            probes,
+            own=looking.own_rows(app),
+            seconds=seconds,
+            again=again,
+            clock=lambda: datetime.now(UTC),
+            report=report,
+        )
+    )
+    if left:
+        text = f"{left} of {len(swarms)} swarms were not looked at in {seconds:.0f} s; run it again, or a node"
+        report(Notice("info", text))

@@ -1,0 +1,106 @@
+"""`p2pqwen adopt`: what the archive needs most, within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from p2pqwen.cli.archive_options import (
+    Exclude,
+    Look,
+    Network,
+    NoWebSeeds,
+    Peer,
+    Prefer,
+    Timeout,
+    decision_line,
+    exit_for,
+    named,
+    open_archiver,
+)
+from p2pqwen.cli.network_options import NoDht, NoLsd, NoTrackers, NoUpnp
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+from p2pqwen.values.byte_size import format_size, parse_size
+
+if TYPE_CHECKING:
+    from p2pqwen.assembly.archiving import Adopted
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(short_help="Fetch what the archive needs most, within a budget.")(adopt)
+
+
+def adopt(
+    budget: Annotated[
+        str, typer.Option(metavar="SIZE", help="What this node may hold in all, what is here included: 2TB.")
+    ],
+    prefer: Prefer = None,
+    exclude: Exclude = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and do nothing.")] = False,
+    look: Look = 20.0,
+    peer: Peer = None,
+    no_web_seeds: NoWebSeeds = False,
+    timeout: Timeout = None,
+    no_dht: NoDht = False,
+    no_lsd: NoLsd = False,
+    no_upnp: NoUpnp = False,
+    no_trackers: NoTrackers = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Choose what the archive needs most of what trusted indexes list, and fetch it; a running node then seeds it.
+
+    Neediest first; near-ties fall differently at each node, always the same way at this one. Every snapshot is told
+    why it was chosen or not. It stays within the budget and leaves the disks' reserves free.
+    """
+    from p2pqwen.operations.archive.adopt import Wishes
+
+    size = parse_size(budget)
+    network = Network(
+        tuple(peer or ()), not no_web_seeds, timeout, not no_dht, not no_lsd, not no_upnp, not no_trackers
+    )
+    with Output(as_json=json_output) as out:
+        with open_archiver(network, out) as archiver:
+            done = archiver.adopt(
+                Wishes(tuple(prefer or ()), tuple(exclude or ())), size, seconds=look, dry_run=dry_run
+            )
+        out.result(_fields(done, dry_run=dry_run), list(_lines(done, dry_run=dry_run)))
+    exit_for([one.error for one in done.fetched])
+
+
+def _fields(done: Adopted, *, dry_run: bool) -> dict[str, Any]:
+    from p2pqwen.operations.archive.adopt import decision_fields
+
+    plan, allocation = done.plan, done.plan.allocation
+    return {
+        "chosen": [decision_fields(one) | {"disk": one.disk} for one in plan.chosen],
+        "bytes": allocation.size,
+        "budget": allocation.budget,
+        "used": allocation.used,
+        "others": [decision_fields(one) for one in (*plan.held, *allocation.others)],
+        "fetched": [named(one.snapshot) for one in done.fetched if one.error is None],
+        "failed": [
+            named(one.snapshot) | {"reason": one.error.message} for one in done.fetched if one.error is not None
+        ],
+        "dry_run": dry_run,
+    }
+
+
+def _lines(done: Adopted, *, dry_run: bool) -> Iterator[str]:
+    plan, allocation = done.plan, done.plan.allocation
+    for one in plan.chosen:
+        yield f"take    {decision_line(one)}"
+    for one in (*plan.held, *allocation.others):
+        yield f"not     {decision_line(one)}"
+    yield (
+        f"{len(plan.chosen)} chosen, {format_size(allocation.size)}; with {format_size(allocation.used)} held that is "
+        f"{format_size(allocation.size + allocation.used)} of {format_size(allocation.budget)}"
+    )
+    if dry_run:
+        yield "nothing was done (--dry-run)"
+    elif plan.chosen:
+        failed = sum(one.error is not None for one in done.fetched)
+        yield f"{len(done.fetched) - failed} fetched and verified, {failed} failed"

@@ -1,0 +1,97 @@
+"""What `adopt` and `rebalance` share: how they reach others, and how a plan is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from p2pqwen.cli.output import Output, fail_for
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.values.byte_size import format_size
+
+if TYPE_CHECKING:
+    from p2pqwen.app import App
+    from p2pqwen.assembly.archiving import Archiver
+    from p2pqwen.operations.fetch.request import FetchRequest
+    from p2pqwen.stewardship.allocation import Decision
+    from p2pqwen.values.snapshot_id import SnapshotId
+
+Prefer = Annotated[
+    list[str] | None, typer.Option("--prefer", metavar="GLOB…", help="Take these first: ORG/MODEL or a model's name.")
+]
+Exclude = Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB…", help="Never take these.")]
+Peer = Annotated[list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="Connect straight to this peer.")]
+NoWebSeeds = Annotated[bool, typer.Option("--no-web-seeds", help="Fetch from peers alone.")]
+Timeout = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="Give a fetch up when nothing arrived for so long.")
+]
+Look = Annotated[
+    float,
+    typer.Option(
+        "--look-seconds", min=0, metavar="SECONDS", help="Look at swarms for at most so long first (0: not at all)."
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How fetches reach others, as the options say."""
+
+    peers: tuple[str, ...]
+    web_seeds: bool
+    timeout: float | None
+    dht: bool
+    lsd: bool
+    upnp: bool
+    trackers: bool
+
+    def request(self, app: App, snapshot: SnapshotId) -> FetchRequest:
+        """Return a fetch into the library alone."""
+        from p2pqwen.operations.fetch.request import FetchRequest
+        from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT
+
+        known = app.config.network
+        return FetchRequest(
+            str(snapshot),
+            peers=self.peers,
+            use_web_seeds=known.web_seeds if self.web_seeds else "never",
+            timeout=DEFAULT_TIMEOUT if self.timeout is None else self.timeout,
+            dht=known.dht and self.dht,
+            lsd=known.lsd and self.lsd,
+            upnp=known.upnp and self.upnp,
+            trackers=known.trackers and self.trackers,
+            upload_limit=known.upload_limit,
+            download_limit=known.download_limit,
+        )
+
+
+@contextmanager
+def open_archiver(network: Network, out: Output) -> Iterator[Archiver]:
+    """Open what carries a plan out; imported late for a fast `--help`."""
+    from p2pqwen.app import open_app
+    from p2pqwen.assembly import looking
+    from p2pqwen.assembly.archiving import Archiver
+
+    app = open_app()
+    probes = looking.ways(app, dht=network.dht, trackers=network.trackers, web_seeds=network.web_seeds)
+    with app.state_store(out.report) as store:
+        yield Archiver(app, store, lambda snapshot: network.request(app, snapshot), probes, out.report)
+
+
+def exit_for(errors: Sequence[P2pqwenError | None]) -> None:
+    """End with the exit code of the failures among `errors`, if there are any."""
+    fail_for([error for error in errors if error is not None], len(errors))
+
+
+def decision_line(one: Decision) -> str:
+    """Return a snapshot of a plan, its size and the reason, on one line."""
+    return f"{one.snapshot}  {format_size(one.size)}  {one.reason}"
+
+
+def named(snapshot: SnapshotId) -> dict[str, str]:
+    """Return the JSON fields that name a snapshot."""
+    return {"repo": str(snapshot.repo), "commit": str(snapshot.commit)}

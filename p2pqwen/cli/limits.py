@@ -1,0 +1,48 @@
+"""`p2pqwen limits`: how fast, when and how much a month this home transfers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(short_help="Show or change rates, hours and the monthly quota.")(limits)
+
+
+def limits(
+    upload: Annotated[str | None, typer.Option(metavar="RATE", help="Such as 2MB/s; 0: no limit.")] = None,
+    download: Annotated[str | None, typer.Option(metavar="RATE", help="Such as 20MB/s; 0: no limit.")] = None,
+    month: Annotated[
+        str | None,
+        typer.Option("--monthly-upload", metavar="SIZE", help="Such as 500GB: send no more a month; 0: no limit."),
+    ] = None,
+    hours: Annotated[
+        str | None, typer.Option(metavar="HH:MM-HH:MM,…|always", help="Transfer only in these hours of the day.")
+    ] = None,
+    json_output: JsonFlag = False,
+) -> None:
+    """Show the limits, or change them; they hold for every fetch and for the node, at once and across restarts."""
+    from p2pqwen.app import open_app
+    from p2pqwen.assembly import changing
+
+    given = {"upload": upload, "download": download, "monthly_upload": month, "hours": hours}
+    with Output(as_json=json_output) as out:
+        done = changing.change_limits(open_app(), given, out.report)
+        out.result(done, _limit_lines(done))
+
+
+def _limit_lines(done: dict[str, Any]) -> list[str]:
+    from p2pqwen.operations.node.limits import Limits
+    from p2pqwen.values.byte_size import format_size
+
+    lines = Limits.from_json(done).lines()
+    lines.append(f"used      {format_size(done['uploaded_this_month'])} sent this month")
+    if done["reason"]:
+        lines.append(f"now       {done['reason']}")
+    return lines

@@ -1,0 +1,58 @@
+"""`p2pqwen list`: the snapshots this library holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+
+if TYPE_CHECKING:
+    from p2pqwen.stewardship.upstream import UpstreamRecord
+
+
+_STATES = {"changed": "changed, to be verified again"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("list")(list_snapshots)
+
+
+def list_snapshots(json_output: JsonFlag = False) -> None:
+    """List the snapshots in the library."""
+    from p2pqwen.app import open_app
+    from p2pqwen.operations.archive.upstream import with_upstream
+    from p2pqwen.operations.control.inventory import inventory, inventory_fields
+    from p2pqwen.operations.verify.standings import standing_words
+    from p2pqwen.values.byte_size import format_size
+
+    with Output(as_json=json_output) as out:
+        app = open_app()
+        with app.held_standings(out.report) as standings:
+            held = inventory(app.library, standings, out.report, riser=app.riser)
+        known = app.upstream_records(out.report)
+        width = max((len(str(one.id)) for one in held), default=0)
+        lines = [
+            f"{one.id!s:<{width}}  {format_size(one.size):>8}  {_STATES.get(one.state, one.state)}"
+            f"  {standing_words(one.stood)}"
+            f"{_hazard(one.hazards)}{_gone(known.get(one.id))}"
+            for one in held
+        ]
+        out.result(
+            {"snapshots": with_upstream(inventory_fields(held), known)},
+            lines or ["the library is empty; `p2pqwen preserve REPO` or `p2pqwen fetch TARGET` fills it"],
+        )
+
+
+def _hazard(count: int) -> str:
+    return f"  hazard: {count} pickle-format file(s)" if count else ""
+
+
+def _gone(record: UpstreamRecord | None) -> str:
+    from p2pqwen.operations.archive.upstream import gone_words
+
+    words = gone_words(record)
+    return f"  {words}" if words else ""

@@ -1,0 +1,24 @@
+"""`p2pqwen pause` and `resume`: neither fetch nor serve a snapshot, and go on."""
+
+from __future__ import annotations
+
+import typer
+
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.preference import Target, change
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(short_help="Neither fetch nor serve a snapshot until `resume`.")(pause)
+    app.command()(resume)
+
+
+def pause(target: Target, json_output: JsonFlag = False) -> None:
+    """Neither fetch nor serve a snapshot until `resume`, across restarts."""
+    change("pause", {"target": target}, "paused {}", json_output=json_output)
+
+
+def resume(target: Target, json_output: JsonFlag = False) -> None:
+    """Let a paused snapshot go on."""
+    change("resume", {"target": target}, "resumed {}", json_output=json_output)

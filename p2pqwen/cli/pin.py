@@ -1,0 +1,24 @@
+"""`p2pqwen pin` and `unpin`: keep a snapshot whatever happens."""
+
+from __future__ import annotations
+
+import typer
+
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.preference import Target, change
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(short_help="Keep a snapshot until `unpin`, whatever happens.")(pin)
+    app.command()(unpin)
+
+
+def pin(target: Target, json_output: JsonFlag = False) -> None:
+    """Keep a snapshot whatever happens: neither `rebalance` nor `remove` takes it away before `unpin`."""
+    change("pin", {"target": target}, "pinned {}", json_output=json_output)
+
+
+def unpin(target: Target, json_output: JsonFlag = False) -> None:
+    """Let a pinned snapshot be given up or removed again."""
+    change("unpin", {"target": target}, "unpinned {}", json_output=json_output)

@@ -1,0 +1,23 @@
+"""One change to what the node may do with a snapshot, made by the running node or in this process."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from p2pqwen.cli.output import Output
+
+Target = Annotated[
+    str, typer.Argument(metavar="REPO[@COMMIT]", help="A snapshot of the library, or one being fetched.")
+]
+
+
+def change(verb: str, given: dict[str, Any], words: str, *, json_output: bool) -> None:
+    """Carry `verb` out with what was `given`, and say `words` about the snapshot; raises `P2pqwenError`."""
+    from p2pqwen.app import open_app
+    from p2pqwen.assembly import changing
+
+    with Output(as_json=json_output) as out:
+        done = changing.change(open_app(), verb, given, out.report)
+        out.result(done, [words.format(f"{done['repo']}@{done['commit']}")])

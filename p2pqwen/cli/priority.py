@@ -1,0 +1,24 @@
+"""`p2pqwen priority`: which snapshots go first."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.preference import Target, change
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(short_help="Say which snapshots go first.")(priority)
+
+
+def priority(
+    target: Target,
+    level: Annotated[str, typer.Argument(metavar="high|normal|low", help="Who goes first.")],
+    json_output: JsonFlag = False,
+) -> None:
+    """Say who is fetched first; a low one is served to two peers at a time."""
+    change("priority", {"target": target, "priority": level}, "priority of {}: " + level, json_output=json_output)

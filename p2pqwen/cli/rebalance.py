@@ -1,0 +1,135 @@
+"""`p2pqwen rebalance`: give up well-kept snapshots for endangered ones."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from p2pqwen.cli.archive_options import (
+    Exclude,
+    Look,
+    Network,
+    NoWebSeeds,
+    Peer,
+    Prefer,
+    Timeout,
+    decision_line,
+    exit_for,
+    named,
+    open_archiver,
+)
+from p2pqwen.cli.network_options import NoDht, NoLsd, NoTrackers, NoUpnp
+from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.output import Output
+from p2pqwen.errors import P2pqwenError, UsageError
+from p2pqwen.values.byte_size import parse_size
+from p2pqwen.values.plural import plural
+
+if TYPE_CHECKING:
+    from p2pqwen.assembly.archiving import Rebalanced
+    from p2pqwen.stewardship.rebalance import Rebalance
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(short_help="Give up well-kept snapshots for endangered ones.")(rebalance)
+
+
+def rebalance(
+    budget: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="What this node may hold in all (default: as last adopted with).")
+    ] = None,
+    prefer: Prefer = None,
+    exclude: Exclude = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and do nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    look: Look = 60.0,
+    peer: Peer = None,
+    no_web_seeds: NoWebSeeds = False,
+    timeout: Timeout = None,
+    no_dht: NoDht = False,
+    no_lsd: NoLsd = False,
+    no_upnp: NoUpnp = False,
+    no_trackers: NoTrackers = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Give up well-kept snapshots for endangered ones, a few at a time.
+
+    Never one that is pinned, or of which no more than eight copies would be left, or that came within a month; and only
+    one holder in ten gives a snapshot up in any four weeks, so that not everybody acts on the same surplus.
+    """
+    from p2pqwen.operations.archive.adopt import Wishes
+
+    size = None if budget is None else parse_size(budget)
+    network = Network(
+        tuple(peer or ()), not no_web_seeds, timeout, not no_dht, not no_lsd, not no_upnp, not no_trackers
+    )
+    with Output(as_json=json_output) as out:
+        with open_archiver(network, out) as archiver:
+            done = archiver.rebalance(
+                Wishes(tuple(prefer or ()), tuple(exclude or ())),
+                size,
+                seconds=look,
+                dry_run=dry_run,
+                agree=lambda plan: _ask(plan, out, yes=yes),
+            )
+        out.result(_fields(done, dry_run=dry_run), list(_lines(done, dry_run=dry_run)))
+    exit_for([one.error for one in done.exchanged])
+
+
+def _ask(plan: Rebalance, out: Output, *, yes: bool) -> None:
+    if yes or not plan.give:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"nobody to ask whether to give up {plural(len(plan.give), 'snapshot')}", hint="say --yes, or --dry-run"
+        )
+    for line in _plan_lines(plan):
+        out.note(line)
+    if not out.confirm(f"Give up {plural(len(plan.give), 'snapshot')} for {len(plan.take)}?"):
+        raise P2pqwenError("nothing was changed: it was not confirmed")
+
+
+def _fields(done: Rebalanced, *, dry_run: bool) -> dict[str, Any]:
+    from p2pqwen.operations.archive.adopt import decision_fields
+
+    plan = done.plan
+    return {
+        "take": [decision_fields(one) for one in plan.take],
+        "give": [decision_fields(one) for one in plan.give],
+        "kept": [decision_fields(one) for one in plan.kept],
+        "taken": [named(one.plan.take.snapshot) for one in done.exchanged if one.taken],
+        "given": [named(gone) for one in done.exchanged for gone in one.given],
+        "failed": [
+            named(one.plan.take.snapshot) | {"reason": one.error.message}
+            for one in done.exchanged
+            if one.error is not None
+        ],
+        "budget": done.budget,
+        "dry_run": dry_run,
+    }
+
+
+def _lines(done: Rebalanced, *, dry_run: bool) -> Iterator[str]:
+    plan, exchanged = done.plan, done.exchanged
+    yield from _plan_lines(plan)
+    for one in plan.kept:
+        yield f"keep    {decision_line(one)}"
+    if not plan.exchanges:
+        yield "nothing to change"
+    elif dry_run:
+        yield "nothing was done (--dry-run)"
+    else:
+        failed = sum(one.error is not None for one in exchanged)
+        given = sum(len(one.given) for one in exchanged)
+        yield f"{sum(one.taken for one in exchanged)} taken, {given} given up, {failed} failed"
+
+
+def _plan_lines(plan: Rebalance) -> Iterator[str]:
+    for exchange in plan.exchanges:
+        yield f"take    {decision_line(exchange.take)}"
+        for one in exchange.give:
+            yield f"give up {decision_line(one)}"
