@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from p2pqwen.errors import NotFoundError
 
 WIDEST = 100
 """Columns that a page takes at most; longer lines are hard to read."""
+NARROW = 64
+"""Columns below which a table is shown as a list: its cells would be cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,33 @@ def _show_on_terminal(page: Page) -> bool:
 
     os.environ.setdefault("LESS", "-FRX")  # colours, and no paging of what fits on the screen
     console = Console()
+    text = page.text if console.width >= NARROW else tables_as_lists(page.text)
     with console.pager(styles=True):
-        console.print(Markdown(page.text), width=min(console.width, WIDEST))
+        console.print(Markdown(text), width=min(console.width, WIDEST))
     return True
+
+
+def tables_as_lists(text: str) -> str:
+    """Return Markdown with each row of a table as an item: the first cell, then what the others say of it."""
+    lines: list[str] = []
+    names: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("|"):
+            names = []
+            lines.append(line)
+        elif not names:
+            names = _cells(line)
+        elif set(line) - set("|-: "):
+            first, *others = _cells(line)
+            said = [
+                other if number == 0 else f"{name}: {other}"
+                for number, (name, other) in enumerate(zip(names[1:], others, strict=True))
+                if other
+            ]
+            lines += [f"- **{first}**: {'; '.join(said)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(row: str) -> list[str]:
+    """Return the cells of a table's row; a bar inside `code` parts them too, as GitHub has it, unless it is escaped."""
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row.strip())[1:-1]]

@@ -1,9 +1,9 @@
 """The console examples of a document: found, and run as printed by users who have nothing but their homes.
 
 Blocks of `console` hold commands after `$ ` and the stdout they gave; `…` stands for what differs between runs (a line
-of it alone for any lines). `<!-- as: NAME -->` before a block says on whose machine it runs, `reader` where nothing
-does; blocks of one name go on in one shell, and all shells share one working folder. `<!-- examples: WORLD -->` says
-what has happened before the first example: see `WORLDS`.
+of it alone for any lines). A prompt `NAME$ `, or `<!-- as: NAME -->` before a block, says on whose machine it runs,
+`reader` where nothing does; commands of one name go on in one shell, and all shells share one working folder.
+`<!-- examples: WORLD -->` says what has happened before the first example: see `WORLDS`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ MARK = "-- end of command --"
 SECONDS = 90
 _BLOCK = re.compile(r"(?:<!-- as: (\w+) -->\n)?```console\n(.*?)```", re.DOTALL)
 _WORLD = re.compile(r"<!-- examples: (\w+) -->")
+_PROMPT = re.compile(r"^([a-z]*)\$ ", re.MULTILINE)
 _PORT = re.compile(r":16\d{3}\b")
 _CONFIG = '[network]\nlisten = "127.0.0.1:16881"\ndht = false\nlsd = false\nupnp = false\n'
 
@@ -73,12 +74,13 @@ def printed_steps(text: str) -> list[Step]:
     """Return the commands that a document prints, in order."""
     found = []
     for user, block in _BLOCK.findall(text):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        parts = iter(_PROMPT.split(block)[1:])
+        for prompt, part in zip(parts, parts, strict=True):
             command, _, expected = part.partition("\n")
             while command.endswith("\\"):
                 more, _, expected = expected.partition("\n")
                 command = f"{command}\n{more}"
-            found.append(Step(user or READER, command, expected))
+            found.append(Step(prompt or user or READER, command, expected))
     return found
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import re
+import subprocess
+import sys
 
 import pytest
 
-from p2pqwen.cli.help import manual
+from p2pqwen.cli.help import manual, tables_as_lists
 from p2pqwen.operations.control import api as node_calls
 from tests.support.command import CommandLine
 
@@ -76,3 +81,33 @@ def test_the_control_api_page_names_every_call():
     assert len(calls) > 10
     for method, path in calls:
         assert f"`{method} {path}`" in PAGES["control-api"].text
+
+
+def test_on_a_narrow_terminal_a_table_is_a_list():
+    table = (
+        "Before.\n\n| name | what | default |\n|---|---|---|\n| `a` | one \\| two | 1 |\n| `b` | three | |\n\nAfter.\n"
+    )
+    assert tables_as_lists(table) == "Before.\n\n- **`a`**: one | two; default: 1\n- **`b`**: three\n\nAfter.\n"
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_on_a_terminal_a_page_is_rendered_to_its_width(tmp_path, columns):
+    shown = _on_a_terminal(tmp_path, columns)
+    assert "dht_bootstrap" in shown  # whole at any width
+    assert "**" not in shown
+    assert max(map(len, shown.splitlines())) <= min(int(columns), 100)
+
+
+def _on_a_terminal(home, columns):
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "P2PQWEN_HOME": str(home), "COLUMNS": columns, "TERM": "xterm", "PAGER": "cat"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "p2pqwen", "help", "config"], stdin=follower, stdout=follower, env=environment
+    ):
+        os.close(follower)
+        said = bytearray()
+        with contextlib.suppress(OSError):  # Linux: the last writer has gone
+            while block := os.read(leader, 1 << 16):
+                said += block
+    os.close(leader)
+    return re.sub(r"\x1b\[[0-9;]*m", "", said.decode().replace("\r\n", "\n"))
