@@ -15,6 +15,7 @@ from p2pqwen.cli.main import app
 from p2pqwen.config import load
 from p2pqwen.errors import UsageError
 from scripts import make_manual, record_readme
+from tests.end_to_end.test_contract import ROWS as CONTRACT
 from tests.support.examples import matches, printed_steps
 from tests.support.processes import ROOT
 
@@ -145,6 +146,28 @@ def test_the_page_of_privacy_speaks_of_every_command():
     named = _named(re.findall(r"^\| ([^|]+) \|", section, re.MULTILINE))
     missing = {name for name in _commands() if name not in named and name.split()[0] not in named}
     assert missing == set()
+
+
+def test_the_page_of_json_speaks_of_every_command():
+    section = PAGES["json"].text.partition("## Fields")[2]
+    named = _named(re.findall(r"^\| ([^|]+) \|", section, re.MULTILINE))
+    assert {name for name in _commands() if name not in named} == set()
+
+
+@pytest.mark.parametrize("row", {row.name.split(" -")[0]: row for row in CONTRACT}.values(), ids=lambda row: row.name)
+def test_the_page_of_json_names_the_fields_of_the_contract(row):
+    """What `test_contract.py` looks for in the output of a command stands in the command's row."""
+    words = [word for word in row.name.partition(",")[0].split() if word.islower()]
+    command = next(name for name in (" ".join(words[:2]), words[0]) if name in _commands())
+    rows = re.findall(rf"^\|(?=[^|]*`{command}[` ])[^|]*\| (.*) \|$", PAGES["json"].text, re.MULTILINE)
+    assert rows, command
+    said = "; ".join(rows)
+    if command == "index show":
+        said += "; ".join(re.findall(r"^\| `index verify` \| (.*) \|$", PAGES["json"].text, re.MULTILINE))
+    if command == "trust list":
+        said += "; ".join(re.findall(r"^\| `trust add`.*", PAGES["json"].text, re.MULTILINE))
+    missing = [name for name in row.shape if not re.search(rf"\b{name}\b", said)]
+    assert missing == []
 
 
 def test_every_command_of_the_manual_exists():
