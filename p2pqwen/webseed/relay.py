@@ -29,6 +29,7 @@ from p2pqwen.events import Notice
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
+from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.buffers import MEMORY_LIMIT, BufferPool
 from p2pqwen.webseed.fault_log import fault_log
@@ -38,7 +39,7 @@ from p2pqwen.webseed.piece_run import pieces
 from p2pqwen.webseed.piece_source import Supply, UnavailableError
 from p2pqwen.webseed.source_stats import Account, Outlook
 from p2pqwen.webseed.timeouts import Timeouts
-from p2pqwen.webseed.upstream import HubAccess, RemoteFile, Upstream
+from p2pqwen.webseed.upstream import RemoteFile, Upstream
 
 HOST = "127.0.0.1"
 LANES = 4
@@ -113,14 +114,14 @@ class Relay:
     def __init__(
         self,
         *,
-        hub: HubAccess | None = None,
+        site: OriginAccess | None = None,
         named: NamedHosts = NONE_NAMED,
         timeouts: Timeouts | None = None,
         lanes: int = LANES,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         self.lanes = lanes
-        self._hub, self._named = hub, named
+        self._site, self._named = site, named
         self._timeouts = timeouts or Timeouts()
         self._pool = BufferPool(memory_limit)
         self._token = secrets.token_urlsafe(24)
@@ -186,7 +187,7 @@ class Relay:
         supply = Supply(
             [RemoteFile(file.path, file.size) for file in metainfo.files],
             PieceCheck(metainfo.parsed_info),
-            [Upstream(base, hub=self._hub, named=self._named, timeouts=self._timeouts) for base in bases],
+            [Upstream(base, site=self._site, named=self._named, timeouts=self._timeouts) for base in bases],
             pool=self._pool,
             executor=self._executor,
             timeouts=self._timeouts,

@@ -38,7 +38,7 @@ from p2pqwen.operations.preserve.folder_content import (
     payload,
     with_line_ends,
 )
-from p2pqwen.operations.preserve.from_hub import describe_held, hinting_at_hard_links
+from p2pqwen.operations.preserve.from_origin import describe_held, hinting_at_hard_links
 from p2pqwen.operations.preserve.held_check import (
     HeldContent,
     complete_snapshot,
@@ -50,6 +50,7 @@ from p2pqwen.operations.preserve.held_check import (
 from p2pqwen.operations.verify.file_check import difference
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.values.digest import CommitId, GitOid
+from p2pqwen.values.origin_site import OriginSite
 from p2pqwen.values.repo_path import RepoPath, refuse_clashes
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -76,7 +77,7 @@ def preserve_folder(
     *,
     git: GitSource | None,
     library: Library,
-    endpoint: str,
+    site: OriginSite,
     hard_links: bool = False,
     report: Report = ignore,
 ) -> Preserved:
@@ -118,7 +119,7 @@ def preserve_folder(
                 library.require_room(staged, needed(staged))
             _place_all(sources, staged, hard_links=hard_links)
             blobs = None if git is None or commit.rows is None else partial(git.small_blobs, snapshot.commit)
-            return _build(snapshot, expected, staged, commit, library, endpoint, blobs, report)
+            return _build(snapshot, expected, staged, commit, library, site, blobs, report)
         except BaseException:
             library.discard_stage(snapshot)  # placing again costs nothing; half a snapshot helps nobody
             raise
@@ -175,7 +176,7 @@ def _build(
     staged: Path,
     commit: FolderCommit,
     library: Library,
-    endpoint: str,
+    site: OriginSite,
     blobs: Callable[[Collection[GitOid]], Mapping[GitOid, bytes]] | None,
     report: Report,
 ) -> Preserved:
@@ -186,7 +187,7 @@ def _build(
         expected = _with_pointers(expected, digests, blobs, report)
     rows = [row_of(file, digests[path]) for path, file in expected.items()]
     manifest = _manifest(snapshot, rows, staged, commit, report)
-    metainfo = make_metainfo(manifest, digests, layout, endpoint)
+    metainfo = make_metainfo(manifest, digests, layout, site)
     return describe(install(library, manifest, metainfo, digests), manifest, metainfo, report, unchanged=False)
 
 
