@@ -12,7 +12,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,11 @@ def variables() -> set[str]:
 
 
 def _defaults(settings_class: type) -> dict[str, str]:
-    return {one.name: _default(one) for one in fields(settings_class)}
+    """Return the fields' defaults; the fields of a field are written beside the others."""
+    found: dict[str, str] = {}
+    for one in fields(settings_class):
+        found |= _defaults(type(one.default)) if is_dataclass(one.default) else {one.name: _default(one)}
+    return found
 
 
 def _default(one: Field[Any]) -> str:
