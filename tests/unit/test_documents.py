@@ -195,7 +195,7 @@ def _messages() -> str:
 
 def test_the_messages_of_troubleshooting_are_those_of_the_code():
     messages = _messages()
-    texts = re.findall(r"\*\*`([^`]+)`\*\*", PAGES["troubleshooting"].text)
+    texts = [" ".join(text.split()) for text in re.findall(r"\*\*`([^`]+)`\*\*", PAGES["troubleshooting"].text)]
     assert len(texts) > 20
     gone = [text for text in texts if not all(part in messages for part in map(str.strip, text.split("…")) if part)]
     assert gone == []
