@@ -55,7 +55,7 @@ SETTINGS: dict[str, dict[str, str]] = {
         "every": "how often to look",
         "include": "only these, by `ORG/MODEL`, `MODEL` or `group:NAME`; globs",
         "exclude": "not these",
-        "license": "only under these licences; globs",
+        "license": "only under these licenses; globs",
         "max_size": "no model larger than this, such as `200GB`",
         "budget": "download at most this much in one round",
         "parallel": "repositories at a time, 1 to 16",
