@@ -200,7 +200,7 @@ def entry_lines(entry: Entry, listed: ListedStanding) -> list[str]:
     """Return the words for one entry, and for what this home knows of it."""
     from p2pqwen.values.byte_size import format_size
 
-    content = f"{plural(entry.files, 'file')}, {format_size(entry.size)}, licence {entry.license or 'unknown'}"
+    content = f"{plural(entry.files, 'file')}, {format_size(entry.size)}, license {entry.license or 'unknown'}"
     return [
         str(entry.id),
         f"  {content}, upstream {entry.upstream}",

@@ -61,8 +61,8 @@ def preserve(
         typer.Option(metavar="GLOB…", help="Of many: only these, by ORG/MODEL, MODEL or group:NAME."),
     ] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB…", help="Of many: not these.")] = None,
-    licence: Annotated[
-        list[str] | None, typer.Option("--license", metavar="GLOB…", help="Of many: only under these licences.")
+    licenses: Annotated[
+        list[str] | None, typer.Option("--license", metavar="GLOB…", help="Of many: only under these licenses.")
     ] = None,
     max_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Of many: none larger than this.")] = None,
     budget: Annotated[str | None, typer.Option(metavar="SIZE", help="Of many: bring at most so much.")] = None,
@@ -76,7 +76,7 @@ def preserve(
     from p2pqwen.operations.verify.verify import judge_torrent
 
     many = ManyOptions(
-        org, watchlist, include or [], exclude or [], licence or [], max_size, budget, parallel, dry_run, allow_gated
+        org, watchlist, include or [], exclude or [], licenses or [], max_size, budget, parallel, dry_run, allow_gated
     )
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -233,7 +233,7 @@ def _lines(done: Preserved, judgement: Judgement | None) -> list[str]:
         f"  content     {plural(len(metainfo.layout.files), 'file')}, {format_size(metainfo.layout.total_size)}",
         f"  provenance  {done.provenance}",
         *([] if judgement is None else [f"  standing    {judgement.words}"]),
-        f"  licence     {done.manifest.license or 'none named'} (redistribution: {done.redistribution})",
+        f"  license     {done.manifest.license or 'none named'} (redistribution: {done.redistribution})",
         f"  infohash    {metainfo.infohash.v1} (v1)",
         f"              {metainfo.infohash.v2} (v2)",
         f"  torrent     {done.held.torrent_path}",

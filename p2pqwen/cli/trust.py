@@ -40,7 +40,7 @@ def add(
         str,
         typer.Argument(
             metavar="PUBLISHER_ID|LINK|FILE|URL",
-            help="The publisher's id, 64 hex digits; or his magnet:?xs=urn:btpk:… link; or a place his index is at.",
+            help="The publisher's id, 64 hex digits; or a magnet:?xs=urn:btpk:… link; or a place the index is at.",
         ),
     ],
     index: Annotated[
