@@ -32,7 +32,7 @@ from p2pqwen.errors import (
     VerificationError,
 )
 from p2pqwen.events import Event, Notice, Report, ignore
-from p2pqwen.hub.cache import HubCache, Place
+from p2pqwen.hub.cache import CacheBusyError, CacheNotWrittenError, HubCache, Place
 from p2pqwen.index.standing import Judgement, NotAdmittedError, Standing
 from p2pqwen.library import durable
 from p2pqwen.library.folders import AwayError, bytes_to_write
@@ -153,7 +153,7 @@ class Fetched:
     warnings: tuple[str, ...]
     web_seeds: tuple[dict[str, object], ...] = field(default=())
     unchanged: bool = False
-    bytes_reused: int = 0  # files of other snapshots that were linked
+    bytes_reused: int = 0  # of other snapshots and the Hugging Face cache
     trusted_unverified: bool = False
 
 
@@ -541,7 +541,8 @@ class _Fetch:
             here = self._search(plan).find(wanted, folder)
             if swarm is None and any(file.size for file in metainfo.files if file.path in wanted - here.had.keys()):
                 return None
-            require_room(folder, metainfo, wanted, here=here, library=self._library, copy_to=cache)
+            copies = cache if self._insists_on_cache else None  # else it is told, and no reason to fetch nothing
+            require_room(folder, metainfo, wanted, here=here, library=self._library, copy_to=copies)
             if metainfo.has_all_layers:
                 self._library.begin(plan.snapshot, metainfo.encode(), globs)
             self._verified.forget(plan.snapshot)
@@ -575,15 +576,15 @@ class _Fetch:
         """Return the search for the plan's torrent; what it has read is not read again."""
         metainfo = _whole(plan)
         if self._searched is None or self._searched[0] != metainfo.infohash:
-            search = Search(plan.snapshot, metainfo, plan.manifest, self._library, self._report)
+            cache = self._places.hub_cache if self._options.into_hub_cache else None
+            search = Search(plan.snapshot, metainfo, plan.manifest, self._library, self._report, cache=cache)
             self._searched = metainfo.infohash, search
         return self._searched[1]
 
     def _tell_of_reuse(self, here: OnDisk) -> None:
-        if here.reused:
-            count = sum(one.source is not None for one in here.had.values())
-            size = format_size(here.reused)
-            self._report(Notice("info", f"{plural(count, 'file')} ({size}) of other snapshots linked"))
+        for told, sizes in (("of other snapshots linked", here.linked), ("of the Hugging Face cache copied", here.cached)):
+            if sizes:
+                self._report(Notice("info", f"{plural(len(sizes), 'file')} ({format_size(sum(sizes))}) {told}"))
 
     def _to_write(
         self, plan: FetchPlan, metainfo: Metainfo, files: frozenset[RepoPath] | None
@@ -698,12 +699,12 @@ class _Fetch:
             try:
                 placing = place_linked if done.released else place
                 cache, problem = self._lay_into_cache(plan, held, files, placing), None
-            except NotAdmittedError as error:
+            except (NotAdmittedError, CacheNotWrittenError, CacheBusyError) as error:
                 cache, problem = None, error
-        if problem is not None and (self._options.insist_on_cache or self._options.move_ref):
+        if problem is not None and self._insists_on_cache:
             hint = f"it is kept in {held.folder}" + (f"; {problem.hint}" if problem.hint else "")
             what = f"not laid into the Hugging Face cache: {problem.what}"
-            raise VerificationError(what, expected=problem.expected, got=problem.got, hint=hint) from problem
+            raise _kind(problem)(what, expected=problem.expected, got=problem.got, hint=hint) from problem
         judgement = _judged(plan)
         return Fetched(
             held=held,
@@ -735,21 +736,37 @@ class _Fetch:
         admission = judgement.admit(plan.manifest, trust_unverified=self._options.trust_unverified)
         if judgement.standing is Standing.UNVOUCHED:
             self._places.note_unverified(held.id, _whole(plan).infohash)
-        unset = cache.ref(held.id.repo, "main") is None
+        main = cache.ref(held.id.repo, "main")
+        unset = main is None or not (main.held or main.commit == str(held.id.commit))
         if unset and not (admission.names_main or self._options.move_ref):
             told = f"nobody you trust says that {held.id.commit} is a commit of {held.id.repo}"
-            self._report(Notice("info", f"refs/main of the Hugging Face cache stays unset: {told}; --set-main sets it"))
+            how = "unset" if main is None else "as it is, and names nothing that is there"
+            self._report(Notice("info", f"refs/main of the Hugging Face cache stays {how}: {told}; --set-main sets it"))
         ref = "main" if self._options.move_ref or (unset and admission.names_main) else None
         return cache.materialise(admission, held.folder, place=placing, only=files, ref=ref, report=self._report)
 
-    def _warnings(self, plan: FetchPlan, problem: VerificationError | None) -> Iterator[str]:
+    @property
+    def _insists_on_cache(self) -> bool:
+        """Tell whether the fetch fails where the snapshot cannot be laid into the Hugging Face cache."""
+        return self._options.insist_on_cache or self._options.move_ref
+
+    def _warnings(self, plan: FetchPlan, problem: P2pqwenError | None) -> Iterator[str]:
         if plan.manifest is not None:
             yield from warnings_of(plan.manifest)
         if not any(signer.state == "valid" for signer in plan.signers):
             yield "signature: nobody you trust signed this torrent; what it says of itself is all there is"
         if problem is not None:
             hint = f"; {problem.hint}" if problem.hint else ""
+            if not isinstance(problem, NotAdmittedError):
+                yield f"hf cache: {problem.message}; the next fetch tries again{hint}"
+                return
             yield f"standing: not laid into the Hugging Face cache: {problem.message}{hint}"
+
+
+def _kind(problem: P2pqwenError) -> type[P2pqwenError]:
+    """Return the class that says what the caller can do, without what is the cache's own affair."""
+    kinds: tuple[type[P2pqwenError], ...] = (VerificationError, DiskError)
+    return next((kind for kind in kinds if isinstance(problem, kind)), P2pqwenError)
 
 
 def _worth(plan: FetchPlan) -> tuple[int, bool, int]:

@@ -103,7 +103,9 @@ def test_huggingface_hub_finds_all_of_it_offline(cache, payload):
         assert Path(str(try_to_load_from_cache(REPO, path, cache_dir=cache.root))).read_bytes() == content
     scanned = scan_cache_dir(cache.root)
     assert not scanned.warnings
-    assert [(repo.repo_id, repo.nb_files, repo.refs.keys()) for repo in scanned.repos] == [(REPO, 6, {"main"})]
+    assert [(repo.repo_id, repo.nb_files, repo.refs.keys()) for repo in scanned.repos] == [
+        (REPO, 6, {"main", f"p2pqwen/{COMMIT}"})
+    ]
 
 
 def test_layout(cache, payload):
@@ -163,6 +165,8 @@ def test_nothing_outside_the_snapshot_changes(cache, payload):
         f"{FOLDER}/snapshots/{COMMIT}/",
         f"{FOLDER}/trees/{COMMIT}.json",
         f"{FOLDER}/refs/main",
+        f"{FOLDER}/refs/p2pqwen/{COMMIT}",
+        f"{FOLDER}/.no_exist/{COMMIT}/",
     }
     assert all(any(name.startswith(prefix) for prefix in added) for name in set(after) - set(before))
 
