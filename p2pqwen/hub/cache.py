@@ -37,6 +37,7 @@ from huggingface_hub.utils._fixes import WeakFileLock
 from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.hub.cache_refs import CachedRef, all_refs, own_ref, read_ref
+from p2pqwen.hub.cache_tree import TREE_FORMAT, read_tree, tree_entry, without_xet
 from p2pqwen.hub.client import HubFile
 from p2pqwen.hub.looked_for import absent_names
 from p2pqwen.index.standing import Admission, NotAdmittedError
@@ -45,9 +46,7 @@ from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder
 
-TREE_FORMAT = 1
 LOCK_SECONDS = 120.0
-MAX_TREE_FILE = 64 * 1024 * 1024
 _TEMPORARY = ".p2pqwen-tmp"
 _ROUND = "--no-hf-cache does without it"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -63,7 +62,7 @@ Place = Callable[[Path, Path], object]
 
 
 class CacheNotWrittenError(DiskError):
-    """The cache cannot be read or written where it must be: read-only, full, or another user's. Its text has the path."""
+    """The cache cannot be read or written where it must be: read-only, full, another user's. Its text has the path."""
 
 
 class CacheBusyError(P2pqwenError):
@@ -198,7 +197,9 @@ class HubCache:
             path = error.filename2 or error.filename or self.root
             hint = f"free some space, or set HF_HUB_CACHE to a larger disk; {_ROUND}" if error.errno in _FULL else None
             hint = hint or f"make it writable, or set HF_HUB_CACHE to a folder of your own; {_ROUND}"
-            raise CacheNotWrittenError(f"cannot {doing}: {path}", got=error.strerror or str(error), hint=hint) from error
+            raise CacheNotWrittenError(
+                f"cannot {doing}: {path}", got=error.strerror or str(error), hint=hint
+            ) from error
 
 
 class _Laying:
@@ -222,12 +223,10 @@ class _Laying:
         rows = self._admission.rows
         known: Mapping[str, object] = {}
         with suppress(PermissionError):  # another user's, and closed to us
-            known = _read_tree(self._tree) or {}
-        listed = {row.path.text: _tree_entry(row) for row in rows}
+            known = read_tree(self._tree) or {}
+        listed = {row.path.text: tree_entry(row) for row in rows}
         other = [
-            name
-            for name in sorted(known.keys() | listed)
-            if known and _without_xet(known.get(name)) != listed.get(name)
+            name for name in sorted(known.keys() | listed) if known and without_xet(known.get(name)) != listed.get(name)
         ]
         other += [row.path.text for row in rows if self._shows_other_content(row)]
         other += [path.relative_to(self._markers).as_posix() for path in self._wrong_markers()]
@@ -324,15 +323,15 @@ class _Laying:
     def write_tree(self) -> None:
         """Write the list of the commit's files, unless one that says the same is there."""
         rows = sorted(self._admission.rows, key=lambda row: row.path.text)
-        files = {row.path.text: _tree_entry(row) for row in rows}
+        files = {row.path.text: tree_entry(row) for row in rows}
         try:
-            known = _read_tree(self._tree)
+            known = read_tree(self._tree)
         except PermissionError:  # huggingface_hub makes them 0600: what another user's says is not known
             if not self._admission.replaces:
                 return
             known = None
         # huggingface_hub's own has more to say (xet hashes); it stays when it agrees.
-        if known is None or {name: _without_xet(entry) for name, entry in known.items()} != files:
+        if known is None or {name: without_xet(entry) for name, entry in known.items()} != files:
             self._write(self._tree, json.dumps({"format_version": TREE_FORMAT, "files": files}, indent=1))
 
     def remove_wrong_markers(self) -> None:
@@ -413,30 +412,6 @@ def _etag(file: HubFile | FileRow) -> str:
     if isinstance(file, FileRow):
         return str(file.sha256 if file.lfs else file.git_oid)
     return str(file.lfs_sha256 or file.blob_oid)
-
-
-def _tree_entry(row: FileRow) -> dict[str, str | int]:
-    entry: dict[str, str | int] = {"size": row.size, "blob_id": str(row.git_oid)}
-    if row.lfs:
-        entry |= {"lfs_sha256": str(row.sha256), "lfs_size": row.size}
-    return entry
-
-
-def _without_xet(entry: object) -> object:
-    return {key: value for key, value in entry.items() if key != "xet_hash"} if isinstance(entry, dict) else entry
-
-
-def _read_tree(path: Path) -> dict[str, object] | None:
-    try:
-        if path.stat().st_size > MAX_TREE_FILE:
-            return None
-        document = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError, RecursionError):
-        return None
-    if not isinstance(document, dict) or document.get("format_version") != TREE_FORMAT:
-        return None
-    files = document.get("files")
-    return files if isinstance(files, dict) else None
 
 
 def _holds(path: Path, row: FileRow) -> bool:

@@ -1,14 +1,15 @@
 """The names that loaders look for in a repository, whether it has them or not.
 
 huggingface_hub remembers that a commit has no such file by an empty file `.no_exist/<commit>/<name>`. A name without
-that marker is asked of the Hub at every load; with the Hub gone, transformers tries each of them seven times. So where a
-snapshot is laid into the cache, the names below get one if the commit does not have them.
+that marker is asked of the Hub at every load; with the Hub gone, transformers tries each of them seven times. So where
+a snapshot is laid into the cache, the names below get one if the commit does not have them.
 
-The only reader of a marker is huggingface_hub's `try_to_load_from_cache`. `LOADERS` lists who decides by its word that a
-file is not there. Looked at too, and left out since they ask the Hub in any case: sentence-transformers 6.2.0
-(util/file_io.py: `hf_hub_download`; what it has transformers load is below), diffusers 0.42.1 (configuration_utils.py and
-utils/hub_utils.py: the same), peft 0.21.2 (utils/save_and_load.py: `file_exists`), tokenizers 0.23.3 (`hf_hub_download`),
-llama-cpp-python (llama.py, `Llama.from_pretrained`: lists the repository), and `has_file` of transformers.
+The only reader of a marker is huggingface_hub's `try_to_load_from_cache`. `LOADERS` lists who decides by its word that
+a file is not there. Looked at too, and left out since they ask the Hub in any case: sentence-transformers 6.2.0
+(util/file_io.py: `hf_hub_download`; what it has transformers load is below), diffusers 0.42.1 (configuration_utils.py
+and utils/hub_utils.py: the same), peft 0.21.2 (utils/save_and_load.py: `file_exists`), tokenizers 0.23.3
+(`hf_hub_download`), llama-cpp-python (llama.py, `Llama.from_pretrained`: lists the repository), and `has_file` of
+transformers.
 """
 
 from __future__ import annotations
@@ -129,7 +130,9 @@ _OPENED_BY = frozenset({"config.json", "tokenizer_config.json", "preprocessor_co
 def absent_names(files: Collection[RepoPath]) -> tuple[RepoPath, ...]:
     """Return the names that a loader looks for in a commit of these files, all of them, and does not find."""
     held = {file.text for file in files}
-    opened = sorted({folder for folder, _, name in (text.rpartition("/") for text in held) if name in _OPENED_BY} - {""})
+    opened = sorted(
+        {folder for folder, _, name in (text.rpartition("/") for text in held) if name in _OPENED_BY} - {""}
+    )
     wanted = {RepoPath(name) for name in _AT_THE_TOP}
     wanted |= {RepoPath(f"{folder}/{name}") for folder in opened[:MAX_FOLDERS] for name in _IN_A_FOLDER}
     return tuple(sorted(one for one in wanted if one.text not in held and not _is_below(one, held)))

@@ -582,7 +582,10 @@ class _Fetch:
         return self._searched[1]
 
     def _tell_of_reuse(self, here: OnDisk) -> None:
-        for told, sizes in (("of other snapshots linked", here.linked), ("of the Hugging Face cache copied", here.cached)):
+        for told, sizes in (
+            ("of other snapshots linked", here.linked),
+            ("of the Hugging Face cache copied", here.cached),
+        ):
             if sizes:
                 self._report(Notice("info", f"{plural(len(sizes), 'file')} ({format_size(sum(sizes))}) {told}"))
 

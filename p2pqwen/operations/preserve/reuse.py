@@ -3,8 +3,8 @@
 A manifest's SHA-256 is a reason to read a file and nothing else: a stranger may have written it. What counts is every
 hash of the torrent that will own the file (`file_check`). Sharing comes last, after the download: `share` gives a held
 file a second name only while the lock of its own snapshot is ours, so that no repair of it is writing, and only if it
-looks as it did when it was read. What is in the Hugging Face cache is the user's, and others write there: it is read and
-copied, the copy is hashed, and no file of it gets a second name.
+looks as it did when it was read. What is in the Hugging Face cache is the user's, and others write there: it is read
+and copied, the copy is hashed, and no file of it gets a second name.
 """
 
 from __future__ import annotations

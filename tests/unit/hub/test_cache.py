@@ -21,10 +21,10 @@ from huggingface_hub import (
 from huggingface_hub.errors import IncompleteSnapshotError
 from huggingface_hub.utils._fixes import WeakFileLock
 
-from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
+from p2pqwen.errors import DiskError, VerificationError
 from p2pqwen.events import Notice
 from p2pqwen.hub import cache as cache_module
-from p2pqwen.hub.cache import HubCache
+from p2pqwen.hub.cache import CacheBusyError, HubCache
 from p2pqwen.hub.client import HubFile
 from p2pqwen.index.standing import Standing
 from p2pqwen.library.linking import place
@@ -299,7 +299,7 @@ def test_the_lock_is_huggingface_hubs_own(cache, payload, monkeypatch):
     holder.start()
     try:
         assert held.wait(10)
-        with pytest.raises(P2pqwenError, match="another program"):
+        with pytest.raises(CacheBusyError, match="another program"):
             lay(cache, payload)
     finally:
         done.set()
