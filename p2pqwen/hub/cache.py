@@ -152,7 +152,7 @@ class HubCache:
     def _require_room(self, payload: Path, size: int) -> None:
         """Raise `OSError` where these bytes have to be copied to another disk, and that has no room for them."""
         existing = next(path for path in (self.root, *self.root.parents) if path.is_dir())
-        if existing.stat().st_dev != payload.stat().st_dev and shutil.disk_usage(existing).free < size:
+        if _on_another_disk(existing, payload) and _free(existing) < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.root))
 
     def _candidates(self, repo: RepoId, file: HubFile | FileRow) -> Iterator[Path]:
@@ -420,6 +420,14 @@ def _holds(path: Path, row: FileRow) -> bool:
         return False
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest() == row.sha256.raw
+
+
+def _on_another_disk(one: Path, other: Path) -> bool:
+    return one.stat().st_dev != other.stat().st_dev
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
 
 
 def _is_readable(path: Path, size: int) -> bool:

@@ -219,19 +219,8 @@ class TestRefused:
         self.check(refused.value, cache.root / FOLDER / "blobs")
 
     def test_another_disk_without_room_is_not_begun_on(self, cache, payload, monkeypatch):
-        class Usage:
-            free = 10
-
-        monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: Usage)
-        real = Path.stat
-
-        def looked(self, **options):
-            found = real(self, **options)
-            if self != cache.root.parent:
-                return found
-            return os.stat_result((*found[:2], found.st_dev + 1, *found[3:]))
-
-        monkeypatch.setattr(Path, "stat", looked)
+        monkeypatch.setattr(cache_module, "_free", lambda _: 10)
+        monkeypatch.setattr(cache_module, "_on_another_disk", lambda *_: True)
         with pytest.raises(CacheNotWrittenError) as refused:
             lay(cache, payload)
         self.check(refused.value, cache.root)
