@@ -15,8 +15,10 @@ transformers.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
+from p2pqwen.errors import FormatError
 from p2pqwen.values.repo_path import RepoPath
 
 MAX_FOLDERS = 32
@@ -134,7 +136,9 @@ def absent_names(files: Collection[RepoPath]) -> tuple[RepoPath, ...]:
         {folder for folder, _, name in (text.rpartition("/") for text in held) if name in _OPENED_BY} - {""}
     )
     wanted = {RepoPath(name) for name in _AT_THE_TOP}
-    wanted |= {RepoPath(f"{folder}/{name}") for folder in opened[:MAX_FOLDERS] for name in _IN_A_FOLDER}
+    for folder in opened[:MAX_FOLDERS]:
+        with suppress(FormatError):  # a path of a length that no file can have
+            wanted |= {RepoPath(f"{folder}/{name}") for name in _IN_A_FOLDER}
     return tuple(sorted(one for one in wanted if one.text not in held and not _is_below(one, held)))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pqwen.hub.looked_for import LOADERS, MAX_FOLDERS, TRANSFORMERS, absent_names
-from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.repo_path import MAX_PATH_BYTES, RepoPath
 
 EVERY = {name for loader in LOADERS for names in loader.names.values() for name in names}
 NAMES_OF_VOCABULARIES = re.compile(r"(?:VOCAB_FILES_NAMES|vocab_files_names)\s*=\s*\{([^}]*)\}")
@@ -63,6 +63,12 @@ def test_folders(files, absent, there):
 def test_a_commit_of_many_folders_gets_no_flood():
     many = [RepoPath(f"{number}/config.json") for number in range(10_000)]
     assert len(absent_names(many)) < (MAX_FOLDERS + 1) * len(EVERY)
+
+
+def test_a_folder_whose_path_is_as_long_as_paths_may_be():
+    folder = "/".join(["x" * 199] * 5)
+    held = [RepoPath(f"{folder[: MAX_PATH_BYTES - len('/config.json')]}/config.json")]
+    assert texts(absent_names(held)) == texts(absent_names([]))
 
 
 def test_the_table_has_every_name_of_the_installed_transformers():
