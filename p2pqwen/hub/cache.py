@@ -38,10 +38,10 @@ from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.hub.cache_refs import CachedRef, all_refs, own_ref, read_ref
 from p2pqwen.hub.cache_tree import TREE_FORMAT, read_tree, tree_entry, without_xet
-from p2pqwen.hub.client import HubFile
 from p2pqwen.hub.looked_for import absent_names
 from p2pqwen.index.standing import Admission, NotAdmittedError
 from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.values.listing import ListedFile
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder
@@ -75,7 +75,7 @@ class HubCache:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def find(self, repo: RepoId, file: HubFile | FileRow) -> Path | None:
+    def find(self, repo: RepoId, file: ListedFile | FileRow) -> Path | None:
         """Return where this file's content should be, by name and size; the caller hashes it before using it.
 
         An LFS file is found in any repository's blobs, since its blob is named after its SHA-256. What cannot be read
@@ -155,7 +155,7 @@ class HubCache:
         if _on_another_disk(existing, payload) and _free(existing) < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.root))
 
-    def _candidates(self, repo: RepoId, file: HubFile | FileRow) -> Iterator[Path]:
+    def _candidates(self, repo: RepoId, file: ListedFile | FileRow) -> Iterator[Path]:
         own = self._repo_folder(repo)
         etag = _etag(file)
         yield own / "blobs" / etag
@@ -404,11 +404,11 @@ class _Laying:
         self._touched.add(path.parent)
 
 
-def _is_lfs(file: HubFile | FileRow) -> bool:
+def _is_lfs(file: ListedFile | FileRow) -> bool:
     return file.lfs if isinstance(file, FileRow) else file.lfs_sha256 is not None
 
 
-def _etag(file: HubFile | FileRow) -> str:
+def _etag(file: ListedFile | FileRow) -> str:
     if isinstance(file, FileRow):
         return str(file.sha256 if file.lfs else file.git_oid)
     return str(file.lfs_sha256 or file.blob_oid)
