@@ -362,12 +362,18 @@ class _Laying:
             self._report(Notice("warning", f"{what}, and `hf cache prune` may delete the snapshot"))
 
     def mend_refs(self) -> None:
-        """Take blanks off refs that name a snapshot which is there."""
+        """Take blanks off refs that name a snapshot which is there; only `main` is worth a failure."""
         for ref in all_refs(self._repo_folder):
             if ref.mendable and ref.commit is not None:
-                self._write(self._repo_folder / "refs" / ref.name, ref.commit)
                 told = f"refs/{ref.name} of the Hugging Face cache had blanks after {ref.commit}, which no loader reads"
-                self._report(Notice("warning", f"{told}: they are gone"))
+                try:
+                    self._write(self._repo_folder / "refs" / ref.name, ref.commit)
+                except OSError as error:
+                    if ref.name == "main":
+                        raise
+                    self._report(Notice("warning", f"{told}: they stay, {error.strerror}"))
+                else:
+                    self._report(Notice("warning", f"{told}: they are gone"))
 
     def write_ref(self, name: RepoPath) -> None:
         """Point a ref at the commit, and say so where it named what is not there."""

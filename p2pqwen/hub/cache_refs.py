@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,9 +65,12 @@ def read_ref(repo_folder: Path, name: str) -> CachedRef | None:
 
 
 def all_refs(repo_folder: Path) -> Iterator[CachedRef]:
-    """Yield every ref of a repository, sorted by name; raises `OSError`."""
+    """Yield every ref of a repository that can be read, sorted by name; raises `OSError`."""
     folder = repo_folder / "refs"
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
     for name in names[:MAX_REFS]:
-        if (ref := read_ref(repo_folder, name)) is not None:
+        ref = None
+        with suppress(PermissionError):
+            ref = read_ref(repo_folder, name)
+        if ref is not None:
             yield ref

@@ -328,6 +328,23 @@ class TestUsers:
         (text,) = lay_as(BOB, root, payload, ref="main")
         assert str(root / FOLDER / ".no_exist") in text
 
+    def test_other_refs_of_others_that_cannot_be_read_or_mended_are_no_failure(self, shared):
+        root, payload = shared
+        root.chmod(0o2777)
+        lay_as(OtherUser(ALICE.uid, 0o002), root, payload, ref="main")
+        refs = root / FOLDER / "refs"
+        (refs / "closed").write_text(COMMIT)
+        (refs / "closed").chmod(0o600)
+        (refs / "v1").write_text(f"{COMMIT}\n")
+        refs.chmod(0o755)
+        (root / FOLDER).chmod(0o755)
+        (text,) = lay_as(BOB, root, payload)
+        assert "refs/v1" in text
+        assert "they stay" in text
+        (refs / "main").write_text(f"{COMMIT}\n")
+        with pytest.raises(AssertionError, match=r"CacheNotWrittenError: .*--no-hf-cache"):
+            lay_as(BOB, root, payload)
+
     def test_a_private_file_of_the_library_is_copied_for_those_who_share_the_cache(self, shared):
         root, payload = shared
         (payload / WEIGHTS).chmod(0o600)
