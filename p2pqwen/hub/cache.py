@@ -27,6 +27,7 @@ import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -48,6 +49,7 @@ from p2pqwen.values.snapshot_place import cache_folder
 
 LOCK_SECONDS = 120.0
 _TEMPORARY = ".p2pqwen-tmp"
+_LEFT_AFTER = 3600.0
 _ROUND = "--no-hf-cache does without it"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_FOR_WANT_OF_LINKS = _FULL | {errno.EACCES, errno.EROFS}
@@ -253,12 +255,21 @@ class _Laying:
         """Make the folders, and see what a new file is like here and whether links work."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._blobs.mkdir(exist_ok=True)
+        self._tidy()
         self._touched |= {self._folder, self._blobs}
         probe = self._blobs / f"{_TEMPORARY}-{secrets.token_hex(4)}"
         probe.touch(exist_ok=False)
         self._new_file = probe.stat()
         probe.unlink()
         self._use_links = not constants.HF_HUB_DISABLE_SYMLINKS and _links_work(probe)
+
+    def _tidy(self) -> None:
+        """Remove what killed runs left; a run that goes on has made its own a moment ago."""
+        with suppress(OSError):
+            for folder in (self._repo_folder, self._blobs):
+                for path in folder.glob(f"{_TEMPORARY}-*"):
+                    if time.time() - path.stat().st_mtime > _LEFT_AFTER:
+                        path.unlink(missing_ok=True)
 
     def lay(self, row: FileRow) -> None:
         """Put one file's blob and the link to it in place; the blob's lock is held."""

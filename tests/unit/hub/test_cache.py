@@ -265,6 +265,9 @@ def test_leftovers_of_a_killed_run_do_not_matter(cache, payload):
     for row in rows_of(payload):
         name = row.sha256 if row.lfs else row.git_oid
         (blobs / f"{name}.p2pqwen-tmp").write_bytes(b"half")
+    for folder in (blobs, blobs.parent):
+        (folder / ".p2pqwen-tmp-0123abcd").write_bytes(b"half")
+        os.utime(folder / ".p2pqwen-tmp-0123abcd", (1, 1))
     lay(cache, payload)
     assert not list(cache.root.rglob("*p2pqwen-tmp*"))
 
