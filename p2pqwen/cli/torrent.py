@@ -26,50 +26,28 @@ def show(
     """Show names, hashes, seeds, signers and the manifest of a torrent; exit 3 if it contradicts itself."""
     from p2pqwen.app import open_app
     from p2pqwen.errors import about
-    from p2pqwen.index.standing import Standing, keys_of
+    from p2pqwen.index.standing import Standing, judge_torrent, keys_of
     from p2pqwen.library import durable
     from p2pqwen.manifest.warnings import warnings_of
-    from p2pqwen.operations.verify.verify import judge_torrent
+    from p2pqwen.operations.verify.verify_answer import TorrentAnswer
+    from p2pqwen.torrent.checked import CheckedTorrent
     from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
-    from p2pqwen.torrent.signature import verify_torrent
-    from p2pqwen.torrent.snapshot_torrent import signed_manifest
     from p2pqwen.values.byte_size import format_size
 
     with Output(as_json=json_output) as out:
         app = open_app()
         with about(file):
             metainfo = parse_metainfo(durable.read(file, max_bytes=MAX_TORRENT_BYTES))
-        manifest, provenance = signed_manifest(metainfo)
+        torrent = CheckedTorrent.of(metainfo)
         voices = app.vouchers.voices(out.report)
-        signers = verify_torrent(metainfo, keys_of(voices))
-        judgement = judge_torrent(metainfo, voices)
-        warnings = [] if manifest is None else warnings_of(manifest)
+        keys = keys_of(voices)
+        torrent = torrent.tried_with(keys)
+        manifest, provenance, signers = torrent.manifest, torrent.provenance, torrent.signers(keys)
+        judgement = judge_torrent(torrent, voices)
+        warnings = [] if manifest is None else warnings_of(manifest, provenance)
         size = format_size(metainfo.layout.total_size)
         out.result(
-            {
-                "name": metainfo.name,
-                "infohash_v1": str(metainfo.infohash.v1),
-                "infohash_v2": str(metainfo.infohash.v2),
-                "files": len(metainfo.layout.files),
-                "size": metainfo.layout.total_size,
-                "piece_length": metainfo.piece_length,
-                "web_seeds": list(metainfo.web_seeds),
-                "trackers": [list(tier) for tier in metainfo.trackers],
-                "signers": [{"label": one.label, "keyid": str(one.keyid), "state": str(one.state)} for one in signers],
-                "manifest": None
-                if manifest is None
-                else {
-                    "sha256": str(manifest.digest),
-                    "repo": str(manifest.snapshot.repo),
-                    "commit": str(manifest.snapshot.commit),
-                    "license": manifest.license,
-                    "provenance": str(provenance),
-                },
-                "standing": str(Standing.UNVOUCHED if judgement is None else judgement.standing),
-                "vouched_by": [] if judgement is None else [one.to_json() for one in judgement.vouched_by],
-                "comment": metainfo.comment,
-                "warnings": warnings,
-            },
+            TorrentAnswer.of(metainfo, manifest, provenance, signers, judgement, warnings),
             [
                 f"name         {metainfo.name}",
                 f"snapshot     {manifest.snapshot if manifest else 'unknown: no manifest inside'}",

@@ -42,6 +42,7 @@ from p2pqwen.hub.cache_tree import TREE_FORMAT, read_tree, tree_entry, without_x
 from p2pqwen.hub.looked_for import absent_names
 from p2pqwen.index.standing import Admission, NotAdmittedError
 from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.portable.files import sync_file, sync_folder
 from p2pqwen.values.listing import ListedFile
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -298,7 +299,7 @@ class _Laying:
         temporary = self._temporary(row)
         self._place(source, temporary)
         self._open_to_others(source, temporary)
-        _sync(temporary)
+        sync_file(temporary)
         temporary.replace(target)
         self._touched.add(target.parent)
 
@@ -401,12 +402,12 @@ class _Laying:
         before = read_ref(self._repo_folder, name)
         if before is None or before.text != self._commit:
             self._write(path, self._commit)
-            _sync(path.parent)
+            sync_folder(path.parent)
 
     def sync(self) -> None:
         """Make the renames so far durable."""
         for folder in self._touched:
-            _sync(folder)
+            sync_folder(folder)
 
     def _write(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -414,7 +415,7 @@ class _Laying:
         temporary = self._repo_folder / f"{_TEMPORARY}-{secrets.token_hex(4)}"
         try:
             temporary.write_text(text, encoding="utf-8")
-            _sync(temporary)
+            sync_file(temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -461,11 +462,3 @@ def _links_work(probe: Path) -> bool:
             raise
         return False
     return True
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
