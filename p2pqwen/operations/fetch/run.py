@@ -24,6 +24,7 @@ from p2pqwen.errors import DiskError, FormatError, P2pqwenError, VerificationErr
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.hub.cache import CacheBusyError, CacheNotWrittenError, Place
 from p2pqwen.index.standing import Judgement, NotAdmittedError, Standing
+from p2pqwen.index.withdrawals import withdrawn_by
 from p2pqwen.library import durable
 from p2pqwen.library.linking import place, place_linked
 from p2pqwen.library.snapshots import HeldSnapshot, State
@@ -120,7 +121,7 @@ class _Fetch:
         try:
             return self._by_infohash(plan)
         except NoMetadataError as error:
-            found, rebuilt = self._magnets.rebuilt(plan, error, self._on_plan)
+            found, rebuilt = self._magnets.rebuilt(plan, error, self._known)
         done = Downloaded({}, 0, rebuilt.preserved.bytes_downloaded)
         with durable.lock(self._library.lock_path(found.snapshot)):
             return self._finished(Made(found, rebuilt.preserved.held, None, done), None, unchanged=False)
@@ -145,8 +146,14 @@ class _Fetch:
 
     def _accept(self, plan: TorrentPlan) -> None:
         """Tell which snapshot it is; raises `VerificationError` where it would take another's place."""
-        self._on_plan(plan.snapshot)
+        self._known(plan.snapshot)
         self._guard.refuse_contradicted(plan)
+
+    def _known(self, snapshot: SnapshotId) -> None:
+        """Tell which snapshot it is, and who of those that are trusted has withdrawn it."""
+        self._on_plan(snapshot)
+        for said in withdrawn_by(self._context.sources.voices, snapshot):
+            self._report(Notice("warning", f"{snapshot} is {said}"))
 
     def _from_swarm(self, swarm: Swarm, plan: TorrentPlan, peers: Sequence[Endpoint], *, may_be_here: bool) -> Fetched:
         plan = self._with_layers(swarm, plan, peers)
