@@ -99,6 +99,7 @@ def doctor_context(app: App, report: Report) -> DoctorContext:
         limits=limits,
         uploaded_this_month=moved.uploaded,
         proxies=Proxies.of(os.environ),
+        hub_cache=app.config.hub.cache,
     )
 
 
