@@ -52,7 +52,10 @@ def fetch(
     no_web_seeds: Annotated[bool, typer.Option("--no-web-seeds", help="Fetch from peers alone.")] = False,
     only_web_seeds: Annotated[bool, typer.Option("--only-web-seeds", help="Fetch from web seeds alone.")] = False,
     include: Annotated[
-        list[str] | None, typer.Option("--include", metavar="GLOB…", help="Fetch only the files that match.")
+        list[str] | None,
+        typer.Option(
+            "--include", metavar="NAME…", help="Fetch only these: a path, quantisation, part of a name, or glob."
+        ),
     ] = None,
     timeout: Annotated[
         float | None,

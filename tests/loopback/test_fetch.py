@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pqwen.torrent.metainfo import parse_metainfo
+from p2pqwen.values.byte_size import format_size
 from tests.support.command import CommandLine
 from tests.support.models import noise, small_model
 from tests.support.publishing import Rules, chain, make_document, make_index
@@ -253,7 +254,25 @@ def test_include_that_matches_nothing(follower, publisher):
     ended = follower.run("fetch", REPO, *from_peer(publisher, "--include", "*.gguf"))
     assert ended.code == 4
     assert "*.gguf" in ended.stderr
+    assert f"model.safetensors ({format_size(len(FILES['model.safetensors']))})" in ended.stderr
     assert follower.ok("list")["snapshots"] == []
+
+
+def test_a_plain_part_of_a_name_in_any_case(follower, publisher):
+    done = follower.ok("fetch", REPO, *from_peer(publisher, "--include", "MODEL/Notes"))
+    assert content_of_cache(done).keys() == {"model/notes.txt"}
+    assert follower.ok("verify", REPO)["files"] == 1
+
+
+def test_a_repair_of_a_part_takes_no_more_than_the_part(follower, publisher):
+    """A stored glob is no text that somebody types: `model/*` must not become all that looks like it."""
+    done = follower.ok("fetch", REPO, *from_peer(publisher, "--include", "model/*"))
+    marker = next((follower.home / "library").rglob("*.partial"))
+    before = marker.read_bytes()
+    (Path(done["path"]) / "model" / "notes.txt").write_bytes(b"rot")
+    repaired = follower.ok("verify", REPO, "--repair", "--peer", publisher.peer, "--timeout", "30")
+    assert repaired["files"] == 1
+    assert marker.read_bytes() == before
 
 
 def test_without_the_hugging_face_cache(user, publisher):

@@ -13,7 +13,9 @@ from p2pqwen.operations.fetch.plan import Sources
 from p2pqwen.operations.preserve.rebuild import Rebuild
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.torrent.chosen_files import selection
 from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.policy import WebSeedUse
@@ -24,7 +26,10 @@ DEFAULT_TIMEOUT = 180.0
 
 @dataclass(frozen=True, slots=True)
 class FetchOptions:
-    """A user's choices. `include`: globs of the files to have, None for all. `repo`: for magnets that name none.
+    """A user's choices. `repo`: for magnets that name none.
+
+    `include`: what names the files to have (`torrent.chosen_files.selection`); `stored`: the
+    globs of a partial snapshot as they stand in its marker. Without either: all of them.
 
     `insist_on_cache`: what cannot be laid into the Hugging Face cache is an error; `move_ref` insists as well.
     `trust_unverified`: an unvouched snapshot is taken at its word, for this one fetch.
@@ -35,12 +40,17 @@ class FetchOptions:
     use_web_seeds: WebSeedUse = WebSeedUse.AUTO
     use_peers: bool = True
     include: tuple[str, ...] | None = None
+    stored: tuple[str, ...] | None = None
     timeout: float = DEFAULT_TIMEOUT
     repo: RepoId | None = None
     into_hub_cache: bool = True
     insist_on_cache: bool = False
     move_ref: bool = False
     trust_unverified: bool = False
+
+    def selection(self, metainfo: Metainfo) -> tuple[str, ...] | None:
+        """Return the globs of the files to have, as they are stored, None for all; raises as `selection` does."""
+        return selection(metainfo, self.include) if self.stored is None else self.stored
 
     @property
     def insists_on_cache(self) -> bool:

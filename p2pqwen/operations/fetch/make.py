@@ -83,7 +83,7 @@ class SnapshotMaker:
         elif held is not None:
             self._guard.refuse_in_place_of_damaged(plan, held)
         metainfo = plan.metainfo
-        globs = self._globs(plan.snapshot)
+        globs = self._globs(plan)
         if globs is not None and not metainfo.has_all_layers:
             raise P2pqwenError(
                 "files can only be chosen where the hash of every piece is known, and nobody gave those",
@@ -124,7 +124,7 @@ class SnapshotMaker:
         metainfo = plan.metainfo
         if not metainfo.has_all_layers:
             return False
-        files = choose_files(metainfo, self._globs(plan.snapshot))
+        files = choose_files(metainfo, self._globs(plan))
         wanted = {file.path for file in metainfo.files if file.size and (files is None or file.path in files)}
         folder, search = self._library.folder(plan.snapshot), self._search(plan)
         return search.may_have(wanted, folder) and search.find(wanted, folder).had.keys() == wanted
@@ -158,13 +158,14 @@ class SnapshotMaker:
 
         return needed
 
-    def _globs(self, snapshot: SnapshotId) -> tuple[str, ...] | None:
+    def _globs(self, plan: TorrentPlan) -> tuple[str, ...] | None:
         """Return what to have in the end: what was asked for now, and what a partial snapshot has already."""
-        if self._options.include is None:
+        chosen = self._options.selection(plan.metainfo)
+        if chosen is None:
             return None
-        held = self._library.get(snapshot)
+        held = self._library.get(plan.snapshot)
         before = held.selected if held is not None and held.selected is not None else ()
-        return tuple(dict.fromkeys((*before, *self._options.include)))
+        return tuple(dict.fromkeys((*before, *chosen)))
 
     def _job(self, plan: TorrentPlan, files: frozenset[RepoPath], route: Route | None) -> DownloadJob:
         named = () if route is None else route.peers

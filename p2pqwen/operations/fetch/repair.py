@@ -49,7 +49,7 @@ def repair(
         durable.remove(context.home.resume / f"{torrent.infohash.v2}.resume")
     in_cache = context.hub_cache.holds(held.id)
     chosen = replace(
-        options, include=selected, repo=held.id.repo, into_hub_cache=in_cache, insist_on_cache=False, move_ref=False
+        options, stored=selected, repo=held.id.repo, into_hub_cache=in_cache, insist_on_cache=False, move_ref=False
     )
     return fetch(TorrentTarget(str(held.torrent_path)), chosen, context, report, on_plan=on_plan)
 

@@ -245,8 +245,9 @@ class _Fetch:
         self._guard.refuse_another(plan, held, stored)
         if held.state is State.INCOMPLETE:
             return None
-        wanted = choose_files(plan.metainfo, self._options.include)
-        have = choose_files(plan.metainfo, held.selected if held.state is State.PARTIAL else None)
+        metainfo = plan.metainfo
+        wanted = choose_files(metainfo, self._options.selection(metainfo))
+        have = choose_files(metainfo, held.selected if held.state is State.PARTIAL else None)
         if have is not None and (wanted is None or not wanted <= have):
             return None
         plan = self._guard.with_the_better(plan, held, stored)
