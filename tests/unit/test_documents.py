@@ -95,7 +95,7 @@ VALUES = {
     "upload_limit": '"5MB/s"', "download_limit": "0", "control": '"loopback"', "reserve": '"20GB"',
     "folders": '["/mnt/a", {path = "/mnt/b", reserve = "1GB"}]', "scrub_every": '"30d"', "watchlist": '"a.toml"',
     "every": '"24h"', "max_size": '"200GB"', "budget": '"2TB"', "parallel": "2", "rate": '"20MB/s"',
-    "upstream_every": '"never"',
+    "upstream_every": '"never"', "seed_withdrawn": '"others"',
 }  # fmt: skip
 LISTS = {"bases", "orgs", "include", "exclude", "license"}
 
@@ -152,7 +152,8 @@ def test_the_page_of_privacy_speaks_of_every_command():
 
 def test_the_page_of_json_speaks_of_every_command():
     section = PAGES["json"].text.partition("## Fields")[2]
-    named = _named(re.findall(r"^\| ([^|]+) \|", section, re.MULTILINE))
+    cells = re.findall(r"^\| ([^|]+) \|", section, re.MULTILINE) + re.findall(r"^`seed --json`", section, re.MULTILINE)
+    named = _named(cells)
     assert {name for name in _commands() if name not in named} == set()
 
 
