@@ -163,7 +163,7 @@ def _withdrawn(target: Target, voices: Iterable[Voice]) -> NotFoundError | None:
         "" if len(gone) == 1 else f", and so {'is' if len(gone) == 2 else 'are'} {len(gone) - 1} more of {first.repo}"
     )
     words = "; ".join(map(str, said))
-    hint = "withdrawing deletes nothing: peers may still serve it to who has its magnet link or .torrent"
+    hint = "withdrawing deletes nothing: by its magnet link or .torrent it can still be fetched from peers"
     return NotFoundError(f"{first} is {words}{more}", hint=hint)
 
 
