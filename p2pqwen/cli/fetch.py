@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.network_options import DownloadLimit, NoDht, NoLsd, NoTrackers, NoUpnp, UploadLimit, swarm_settings
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
@@ -27,7 +28,9 @@ def fetch(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="TARGET", help="ORG/MODEL[@COMMIT] from a trusted index, a magnet link, a .torrent or an infohash."
+            metavar="TARGET",
+            autocompletion=names.listed,
+            help="ORG/MODEL[@COMMIT] from a trusted index, a magnet link, a .torrent or an infohash.",
         ),
     ],
     peer: Annotated[

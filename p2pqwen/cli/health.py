@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.network_options import NoDht, NoTrackers
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
@@ -23,7 +24,10 @@ def register(app: typer.Typer) -> None:
 
 def health(
     target: Annotated[
-        list[str] | None, typer.Argument(metavar="REPO[@COMMIT]", help="Only these; default: held or listed ones.")
+        list[str] | None,
+        typer.Argument(
+            metavar="REPO[@COMMIT]", autocompletion=names.listed, help="Only these; default: held or listed ones."
+        ),
     ] = None,
     look: Annotated[
         bool, typer.Option("--look/--no-look", help="Ask trackers, DHT and web seeds first, or show what is known.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail, fail_for
 from p2pqwen.containment import each
@@ -84,7 +85,10 @@ def import_models(
 @app.command(short_help="Look for bit rot: read what was not read for 30 days.")
 def scrub(
     target: Annotated[
-        str | None, typer.Argument(metavar="REPO[@COMMIT]", help="Read this snapshot alone, due or not.")
+        str | None,
+        typer.Argument(
+            metavar="REPO[@COMMIT]", autocompletion=names.held, help="Read this snapshot alone, due or not."
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Read every snapshot, due or not.")] = False,
     json_output: JsonFlag = False,

@@ -6,10 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.output import Output
 
 Target = Annotated[
-    str, typer.Argument(metavar="REPO[@COMMIT]", help="A snapshot of the library, or one being fetched.")
+    str,
+    typer.Argument(
+        metavar="REPO[@COMMIT]", autocompletion=names.held, help="A snapshot of the library, or one being fetched."
+    ),
 ]
 
 

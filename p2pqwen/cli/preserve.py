@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.errors import FormatError, UsageError
@@ -30,7 +31,10 @@ def register(app: typer.Typer) -> None:
 
 def preserve(
     target: Annotated[
-        str | None, typer.Argument(metavar="REPO[@REVISION]", help="A model on the Hub, such as Qwen/Qwen3-0.6B.")
+        str | None,
+        typer.Argument(
+            metavar="REPO[@REVISION]", autocompletion=names.listed, help="A model on the Hub, such as Qwen/Qwen3-0.6B."
+        ),
     ] = None,
     source: Annotated[
         Path | None, typer.Option("--from", metavar="DIR", help="Take the files from this folder, not from the Hub.")

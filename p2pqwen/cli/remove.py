@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.errors import P2pqwenError, UsageError
@@ -18,7 +19,9 @@ def register(app: typer.Typer) -> None:
 
 
 def remove(
-    target: Annotated[str, typer.Argument(metavar="REPO[@COMMIT]", help="The snapshot to delete.")],
+    target: Annotated[
+        str, typer.Argument(metavar="REPO[@COMMIT]", autocompletion=names.held, help="The snapshot to delete.")
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     json_output: JsonFlag = False,
 ) -> None:

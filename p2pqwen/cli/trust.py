@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 
     Way: TypeAlias = Callable[[], BundleRoute | None]
 
-PublisherArgument = Annotated[str, typer.Argument(metavar="PUBLISHER_ID", help="The publisher's id, or its beginning.")]
+PublisherArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="PUBLISHER_ID", autocompletion=names.publishers, help="The publisher's id, or its beginning."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:

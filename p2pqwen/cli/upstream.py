@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
@@ -23,7 +24,10 @@ app = typer.Typer(
 )
 
 Targets = Annotated[
-    list[str] | None, typer.Argument(metavar="REPO[@COMMIT]", help="Only these (default: all that are tracked).")
+    list[str] | None,
+    typer.Argument(
+        metavar="REPO[@COMMIT]", autocompletion=names.held, help="Only these (default: all that are tracked)."
+    ),
 ]
 
 

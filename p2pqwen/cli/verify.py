@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
 from p2pqwen.errors import UsageError, VerificationError
@@ -25,7 +26,12 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     target: Annotated[
-        str, typer.Argument(metavar="REPO[@COMMIT]|PATH|FILE.torrent", help="A held snapshot, a folder or a torrent.")
+        str,
+        typer.Argument(
+            metavar="REPO[@COMMIT]|PATH|FILE.torrent",
+            autocompletion=names.held,
+            help="A held snapshot, a folder or a torrent.",
+        ),
     ],
     torrent: Annotated[
         Path | None, typer.Option(metavar="FILE", help="For a folder: the torrent to compare it with.")

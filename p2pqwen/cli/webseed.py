@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
 from p2pqwen.errors import NetworkError, VerificationError
@@ -30,7 +31,12 @@ def _group() -> None:
 
 def check(
     target: Annotated[
-        str, typer.Argument(metavar="REPO[@COMMIT]|FILE.torrent", help="A listed or held snapshot, or a torrent.")
+        str,
+        typer.Argument(
+            metavar="REPO[@COMMIT]|FILE.torrent",
+            autocompletion=names.listed,
+            help="A listed or held snapshot, or a torrent.",
+        ),
     ],
     web_seed: Annotated[
         list[str] | None, typer.Option("--web-seed", metavar="URL…", help="Check this base URL too.")

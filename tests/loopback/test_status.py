@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import os
-import pty
-import select
 import signal
-import subprocess
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -21,7 +17,8 @@ from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.nodes import quiet_config, row, seeding
 from tests.support.preserved import COMMITS, REPO, Preserver, small_model
-from tests.support.processes import ROOT, p2pqwen
+from tests.support.processes import p2pqwen
+from tests.support.terminal import on_terminal
 from tests.support.waiting import wait_until
 
 SIZE = sum(map(len, small_model().values()))
@@ -35,47 +32,10 @@ def user(tmp_path):
     return keeper.user
 
 
-class Terminal:
-    """A program on a terminal of 100 columns."""
-
-    def __init__(self, arguments, environment):
-        self._ours, theirs = pty.openpty()
-        size = {"COLUMNS": "100", "LINES": "30", "TERM": "xterm"}
-        environment = {**os.environ, **environment, **size}
-        self.process = subprocess.Popen(
-            arguments, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=ROOT
-        )
-        os.close(theirs)
-        self.shown = ""
-
-    def read_until(self, text, seconds=30):
-        until = time.monotonic() + seconds
-        while text not in self.shown:
-            assert time.monotonic() < until, self.shown
-            if select.select([self._ours], [], [], 0.2)[0]:
-                try:
-                    self.shown += os.read(self._ours, 65536).decode()
-                except OSError:  # it has ended
-                    assert text in self.shown, self.shown
-        return self.shown
-
-    def close(self):
-        os.close(self._ours)
-
-
 @pytest.fixture
 def terminal(user):
-    opened = []
-
-    def open_(*arguments):
-        opened.append(Terminal(p2pqwen(*arguments), user.environment))
-        return opened[-1]
-
-    yield open_
-    for one in opened:
-        one.process.kill()
-        one.process.wait(10)
-        one.close()
+    with contextlib.ExitStack() as opened:
+        yield lambda *arguments: opened.enter_context(on_terminal(p2pqwen(*arguments), user.environment))
 
 
 def test_live_on_a_terminal_until_ctrl_c(user, terminal):
