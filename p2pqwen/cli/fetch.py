@@ -10,7 +10,7 @@ from p2pqwen.cli import names
 from p2pqwen.cli.network_options import DownloadLimit, NoDht, NoLsd, NoTrackers, NoUpnp, UploadLimit, swarm_settings
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
-from p2pqwen.errors import NetworkError, UsageError
+from p2pqwen.errors import UsageError
 from p2pqwen.webseed.policy import WebSeedUse
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def fetch(
         off = (no_dht, no_lsd, no_upnp, no_trackers)
         network = swarm_settings(app, listen=None, off=off, upload_limit=upload_limit, download_limit=download_limit)
         request = FetchRequest(
-            absolute(target),
+            absolute(names.whole(target)),
             peers=tuple(peer or ()),
             web_seeds=tuple(web_seed or ()),
             use_web_seeds=(use or WebSeedUse(app.config.network.web_seeds)).value,
@@ -135,27 +135,15 @@ def _here(app: App, request: FetchRequest, out: Output) -> dict[str, Any]:
 
 
 def _through(running: ControlClient, request: FetchRequest, out: Output) -> dict[str, Any]:
-    """Have the running node fetch it, and show what it says; the node goes on if we are interrupted."""
-    from p2pqwen.errors import P2pqwenError
-    from p2pqwen.operations.node.jobs import event_of
-    from p2pqwen.server import problem
+    """Have the running node fetch it, and show what it says; the node continues if we are interrupted."""
+    from p2pqwen.assembly import fetching
 
-    number = running.call("POST", "/v1/fetches", request.to_json())["id"]
     try:
-        for line in running.stream("GET", f"/v1/fetches/{number}/events"):
-            if (event := event_of(line)) is not None:
-                out.report(event)
-            if "error" in line:
-                raise problem.from_json(line["error"])
-            if line.get("result") is not None:
-                return dict(line["result"])
-            if "state" in line:
-                raise P2pqwenError(f"the fetch was {line['state']} in the node")
+        return fetching.fetch_by_node(running, request, out.report)
     except KeyboardInterrupt:
         target = request.target
-        out.note(f"the node goes on fetching it: `p2pqwen status` shows how far, `p2pqwen pause {target}` pauses it")
+        out.note(f"the node continues: `p2pqwen status` shows its progress, `p2pqwen pause {target}` pauses it")
         raise
-    raise NetworkError("the node ended before the fetch did", hint="start it again: it goes on where it was")
 
 
 def _web_seed_use(choice: WebSeedUse | None, *, never: bool, only: bool) -> WebSeedUse | None:

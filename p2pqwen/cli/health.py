@@ -78,12 +78,14 @@ def health(
 
 
 def _table(rows: list[HealthRow], now: datetime) -> list[str]:
+    from p2pqwen.cli.table import columns, table_lines
     from p2pqwen.stewardship.danger import danger_of
     from p2pqwen.values.byte_size import format_size
 
     if not rows:
         return ["nothing is held and no trusted index lists anything; see `p2pqwen trust add`"]
-    table = [("danger", "snapshot", "size", "seeds", "peers", "complete seen", "web", "Hub", "trend")]
+    heads = ("danger", "snapshot", "size", "seeds", "peers", "complete seen", "web", "Hub", "trend")
+    table = []
     for row in rows:
         health, snapshot = row.health, row.swarm.snapshot
         guess = "~" if health.estimated else ""
@@ -91,7 +93,7 @@ def _table(rows: list[HealthRow], now: datetime) -> list[str]:
         table.append(
             (
                 danger_of(health, now).value,
-                f"{snapshot.repo}@{str(snapshot.commit)[:8]}{'' if row.swarm.held is None else ' *'}",
+                f"{snapshot.short}{'' if row.swarm.held is None else ' *'}",
                 format_size(row.swarm.size),
                 "-" if health.seeds is None else f"{guess}{health.seeds}",
                 "-" if health.peers is None else f"{guess}{health.peers}",
@@ -101,8 +103,7 @@ def _table(rows: list[HealthRow], now: datetime) -> list[str]:
                 health.trend.value,
             )
         )
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+    lines = table_lines(heads, table, columns(), title=1)
     held = ["* held here"] if any(row.swarm.held is not None for row in rows) else []
     guessed = ["~ an estimate"] if any(row.health.estimated for row in rows) else []
     return lines + ([", ".join(held + guessed)] if held or guessed else [])

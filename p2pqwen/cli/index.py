@@ -196,13 +196,13 @@ def update(
         fail(NetworkError("no index could be reached" if known else "no place to ask for an index is known", hint=hint))
 
 
-def entry_lines(entry: Entry, listed: ListedStanding) -> list[str]:
-    """Return the words for one entry, and for what this home knows of it."""
+def entry_lines(entry: Entry, listed: ListedStanding, *, short: bool = False) -> list[str]:
+    """Return the words for one entry, and for what this home knows of it; `short`: with a shortened commit."""
     from p2pqwen.values.byte_size import format_size
 
     content = f"{plural(entry.files, 'file')}, {format_size(entry.size)}, licence {entry.license or 'unknown'}"
     return [
-        str(entry.id),
+        entry.id.short if short else str(entry.id),
         f"  {content}, upstream {entry.upstream}",
         f"  {listed.words}",
         f"  {entry.magnet}",

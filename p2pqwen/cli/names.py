@@ -1,4 +1,4 @@
-"""What TAB offers for a name: see `known_names.py`. Never an error: a shell has nowhere to show one."""
+"""Names of snapshots and publishers that a user may mean: for TAB, and where a commit is shortened."""
 
 from __future__ import annotations
 
@@ -21,6 +21,17 @@ def listed(incomplete: str) -> list[str]:
 
     app = _app()
     return matching(held_names(app.library) | listed_names(app.trust), incomplete)
+
+
+def whole(target: str) -> str:
+    """Return the name that a target with a shortened commit stands for, as `search` and `list` show it."""
+    from p2pqwen.operations.indexes.known_names import held_names, listed_names
+    from p2pqwen.values.snapshot_id import whole_name
+
+    if "@" not in target:
+        return target
+    app = _app()
+    return whole_name(target, held_names(app.library) | listed_names(app.trust))
 
 
 def publishers(incomplete: str) -> list[str]:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ import typer
 
 from p2pqwen import errors
 from p2pqwen.cli import exit_codes
+from p2pqwen.cli.table import columns
 from p2pqwen.events import Event, Happened, Notice, Progress
 from p2pqwen.hidden import covered
 from p2pqwen.values.byte_size import format_rate, format_size
@@ -98,8 +100,12 @@ class Output:
         """Print the command's result: `fields` as one JSON object, or `lines` for a person."""
         self._close_bars()
         with _to_stdout():
-            for line in [_as_json(fields)] if self.as_json else lines:
-                print(line if self.as_json else printable(covered(line), limit=4000))
+            if self.as_json:
+                print(_as_json(fields))
+                return
+            width = columns()
+            for line in lines:
+                print("\n".join(_wrapped(printable(covered(line), limit=4000), width)))
 
     def confirm(self, question: str, *, default: bool = False) -> bool:
         """Ask yes or no. Bars are taken away first, and nothing is reported meanwhile: it would hide the question."""
@@ -246,6 +252,16 @@ def _print_failure(error: errors.P2pqwenError, code: int) -> None:
 def _as_json(value: Mapping[str, Any]) -> str:
     """Print an object in ASCII: what an index or a torrent says reaches a terminal as escapes at most."""
     return covered(json.dumps(value)).replace("\x7f", "\\u007f")
+
+
+def _wrapped(line: str, width: int | None) -> list[str]:
+    """Break a line between words where the terminal is narrower; what is copied, such as a link, stays whole."""
+    if width is None or len(line) <= width:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(
+        line, max(width, 20), subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _progress_line(event: Progress, gained: int, seconds: float) -> str:

@@ -42,7 +42,7 @@ def search(
         for one, listed in zip(found, known, strict=True):
             gone = gone_words(here.get(one.entry.id))
             lines += [
-                *entry_lines(one.entry, listed),
+                *entry_lines(one.entry, listed, short=True),
                 f"  listed by {one.publisher.name}",
                 *([f"  {gone}"] if gone else []),
                 "",

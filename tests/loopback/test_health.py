@@ -52,7 +52,7 @@ def test_seeds_are_seen_through_the_tracker_and_remembered_when_they_leave(small
         assert row["last_complete_seen"] is not None
     text = reader.run("health", "--no-look")
     assert text.code == 0
-    assert "Qwen/Model-0@00000000" in text.stdout
+    assert "Qwen/Model-0@0000000 " in text.stdout
     assert "critical" in text.stdout  # one copy, the Hub unknown
     known = wait_until(lambda: _gone(reader), 60, "the seeds to leave the tracker")
     assert {row["last_complete_seen"] for row in known.values()} == {row["last_complete_seen"] for row in seen.values()}

@@ -73,7 +73,7 @@ def test_the_figures_are_there_with_a_node_and_without(user):
         assert within[name] == without[name], name
     assert (within["size"], within["health"], within["priority"]) == (SIZE, "good", "low")
     words = user.run("status").stdout
-    assert f"{REPO}@{COMMITS[0]}  complete, signed, 0 peers" in words
+    assert f"{REPO}@{COMMITS[0][:7]}  complete, signed, 0 peers" in words
     assert "scrubbed 20" in words
 
 
@@ -118,6 +118,26 @@ def test_what_matters_stands_first_and_a_small_screen_holds_it():
     assert lines[table + 1].split()[-1].endswith("d")
     assert "and 28 more" in lines[-1] or "more;" in lines[-1]
     assert "; x" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("width", "heads"),
+    [
+        (200, "model size state standing peers up down health ratio last scrub"),
+        (80, "model size state standing peers up down health"),
+        (60, "model state peers up health"),
+        (40, "model state peers"),
+    ],
+)
+def test_a_narrow_terminal_leaves_out_what_matters_least(width, heads):
+    busy = {"progress": 0.5, "download_rate": 5_000_000, "upload_rate": 1_000, "size": 10**9, "peers": 12}
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(status_table._table(rows_of([{"state": "downloading", **busy}]), width))
+    lines = console.export_text().splitlines()
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= width
+    assert " ".join(lines[0].split()) == heads
+    assert lines[1].startswith("Qwen/")
 
 
 def test_ages():

@@ -15,7 +15,7 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.verify.verify import Verification, verify_again, verify_folder
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.values.digest import CommitId
-from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_id import RepoId, whole_name
 from p2pqwen.values.snapshot_place import parse_cache_folder
 
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
@@ -53,8 +53,11 @@ def verify_target(
 
 
 def held_snapshot(target: str, library: Library) -> HeldSnapshot:
-    """Return the held snapshot that `REPO[@COMMIT]` names; raises `UsageError`, `NotFoundError`."""
-    name, at, commit = target.partition("@")
+    """Return the held snapshot that `REPO[@COMMIT]` names, its commit whole or shortened.
+
+    Raises `UsageError`, `NotFoundError`.
+    """
+    name, at, commit = whole_name(target, (one.id for one in library.all())).partition("@")
     try:
         return library.find(RepoId(name), CommitId.parse(commit) if at else None)
     except FormatError as error:
