@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from p2pqwen.app import App
+from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.events import Report
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library.event_log import EventLog
@@ -22,12 +23,15 @@ from p2pqwen.operations.fetch.target import parse_target
 from p2pqwen.operations.indexes.bundle import BundleNetwork
 from p2pqwen.operations.indexes.bundle_route import STEP_SECONDS, BundleRoute
 from p2pqwen.operations.node.counted_fetch import counted_fetch
+from p2pqwen.operations.node.jobs import event_of
 from p2pqwen.operations.node.limits import Allowance, lower_rate
 from p2pqwen.operations.node.preferences import Choices
 from p2pqwen.operations.preserve.rebuild import Rebuilt, rebuild
 from p2pqwen.operations.preserve.recipe_source import RecipeSource
 from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
 from p2pqwen.operations.verify.target import held_snapshot
+from p2pqwen.server import problem
+from p2pqwen.server.client import ControlClient
 from p2pqwen.swarm.bootstrap import bootstrap_nodes
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
@@ -112,6 +116,24 @@ def fetch_here(app: App, request: FetchRequest, report: Report) -> dict[str, Any
     """Carry a request out in this process, under the user's limits, and count what it transfers."""
     with app.state_store(report) as store:
         return counted_fetch(partial(carry_out, app), request, Choices(store), report)
+
+
+def fetch_by_node(running: ControlClient, request: FetchRequest, report: Report) -> dict[str, Any]:
+    """Have the running node fetch it, report what it says, and return the fields of `fetch --json`.
+
+    The node continues if the caller is interrupted. Raises whatever its fetch raised, `NetworkError` where it ends.
+    """
+    number = running.call("POST", "/v1/fetches", request.to_json())["id"]
+    for line in running.stream("GET", f"/v1/fetches/{number}/events"):
+        if (event := event_of(line)) is not None:
+            report(event)
+        if "error" in line:
+            raise problem.from_json(line["error"])
+        if line.get("result") is not None:
+            return dict(line["result"])
+        if "state" in line:
+            raise P2pqwenError(f"the node {line['state']} the fetch")
+    raise NetworkError("the node stopped before the fetch was done", hint="start it again: it resumes the fetch")
 
 
 def swarm_base(app: App) -> SwarmSettings:
