@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from p2pqwen.operations.indexes.dht_access import DhtAccess
     from p2pqwen.operations.indexes.rise import Riser
     from p2pqwen.operations.indexes.vouchers import Vouchers
+    from p2pqwen.operations.preserve.origin import Origin
     from p2pqwen.operations.verify.scrub import Scrubber
     from p2pqwen.operations.verify.standings import Standings
     from p2pqwen.server.client import ControlClient
     from p2pqwen.stewardship.upstream import UpstreamRecord
     from p2pqwen.swarm.endpoint import Endpoint
+    from p2pqwen.values.origin_site import OriginAccess, OriginSite
     from p2pqwen.values.snapshot_id import SnapshotId
 
 
@@ -93,7 +95,7 @@ class App:
         from p2pqwen.swarm.bootstrap import bootstrap_nodes
 
         network = self.config.network
-        if not (enabled and network.dht):
+        if not (enabled and network.choices.dht):
             return None
         return DhtAccess((*also, *bootstrap_nodes(network.dht_bootstrap)), self.known_peers)
 
@@ -135,8 +137,22 @@ class App:
 
         return HubClient(self.config.hub.endpoint, self.config.hub.token, named=self.config.named_hosts)
 
-    def open_hub(self, endpoint: str) -> HubClient:
-        """Return a client of a Hub; the user's token is for the configured one alone."""
+    @property
+    def site(self) -> OriginSite:
+        """Where the Hub is, as strangers know it; it takes neither the user's token nor what asks the Hub."""
+        from p2pqwen.hub.site import HubSite
+
+        return HubSite(self.config.hub.endpoint)
+
+    @property
+    def access(self) -> OriginAccess:
+        """Where the Hub is, with the user's token; raises `UsageError` for what can be none."""
+        from p2pqwen.hub.site import HubSite
+
+        return HubSite(self.config.hub.endpoint, self.config.hub.token)
+
+    def open_origin(self, endpoint: str) -> Origin:
+        """Return the Hub at an endpoint; the user's token is for the configured one alone."""
         from p2pqwen.hub.client import HubClient
 
         return (

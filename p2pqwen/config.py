@@ -28,6 +28,7 @@ from p2pqwen.values.byte_size import parse_rate, parse_size
 from p2pqwen.values.duration import parse_duration
 from p2pqwen.values.hub_token import HubToken
 from p2pqwen.values.named_hosts import NamedHosts
+from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
 from p2pqwen.values.proxy import Proxies
 from p2pqwen.values.snapshot_id import RepoId
 
@@ -52,18 +53,13 @@ class HubConfig:
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """What a node does on the network; every discovery method can be switched off. `[network]` in config.toml."""
+    """What a node does on the network. `[network]` in config.toml, where the `choices` stand among the others."""
 
+    choices: NetworkChoices = UNRESTRICTED
     listen: str = "0.0.0.0:6881"  # only `seed` listens, and it is asked to
-    dht: bool = True
     dht_bootstrap: str = ""  # HOST:PORT, … to enter the DHT by; empty: the public ones; none: remembered nodes alone
-    lsd: bool = True
-    upnp: bool = True
-    trackers: bool = True
     lan: bool = True  # speak to peers on private networks
     private_hosts: str = ""  # HOST, … of private networks that links, indexes and torrents may lead to
-    upload_limit: int = 0  # bytes a second, 0 is no limit
-    download_limit: int = 0
     web_seeds: str = "auto"  # auto, always or never: see webseed/policy.py
     control: str = "unix"  # the node's own API: a unix socket, or `loopback` with a token file
 
@@ -211,7 +207,8 @@ def _token_file(path: Path) -> HubToken:
 def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkConfig:
     if not isinstance(table, dict):
         raise UsageError(f"{source}: [network]", expected="a table")
-    known = {setting.name: setting.type for setting in fields(NetworkConfig)}
+    chosen = {setting.name: setting.type for setting in fields(NetworkChoices)}
+    known = chosen | {setting.name: setting.type for setting in fields(NetworkConfig) if setting.name != "choices"}
     values: dict[str, Any] = {}
     for name, value in table.items():
         if name not in known:
@@ -232,7 +229,8 @@ def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkC
         values["dht_bootstrap"] = dht_bootstrap
     if values.get("control", "unix") not in {"unix", "loopback"}:
         raise UsageError(f"{source}: [network] control", expected="unix or loopback", got=values["control"])
-    return NetworkConfig(**values)
+    choices = NetworkChoices(**{name: values.pop(name) for name in chosen if name in values})
+    return NetworkConfig(choices, **values)
 
 
 def _hosts(text: str) -> tuple[str, ...]:

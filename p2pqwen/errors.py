@@ -6,6 +6,7 @@
     ├── VerificationError      exit 3: a signature, hash, provenance or version is not what it must be
     │   └── FormatError        exit 3: bytes from outside that do not follow their format
     ├── NotFoundError          exit 4: nobody we may believe knows the thing
+    │   └── NotShownError      exit 4: the origin itself says that it does not show it
     ├── NetworkError           exit 5: nobody to fetch from, or no answer in time
     └── DiskError              exit 6: full, or not permitted
 
@@ -62,6 +63,13 @@ class FormatError(VerificationError):
 
 class NotFoundError(P2pqwenError):
     """Nobody we may believe knows the thing asked for."""
+
+
+class NotShownError(NotFoundError):
+    """The origin itself says that it shows strangers no such repository or revision.
+
+    Any other 404 may come from whoever stands between, and is no reason to believe that something was deleted.
+    """
 
 
 class NetworkError(P2pqwenError):

@@ -142,15 +142,10 @@ def run(home: Path, *arguments: str | Path) -> dict[str, object]:
 def through_a_node(home: Path, torrent: str, port: int) -> float:
     from p2pqwen.operations.fetch.request import FetchRequest
     from p2pqwen.server.client import ControlClient
+    from p2pqwen.values.network_choices import SWITCHES, UNRESTRICTED
 
     request = FetchRequest(
-        torrent,
-        peers=(f"127.0.0.1:{port}",),
-        use_web_seeds="never",
-        dht=False,
-        lsd=False,
-        upnp=False,
-        trackers=False,
+        torrent, peers=(f"127.0.0.1:{port}",), use_web_seeds="never", choices=UNRESTRICTED.without(*SWITCHES)
     )
     with node(home, until="listening"):
         client = ControlClient(home)

@@ -109,8 +109,9 @@ def bare(home: Path) -> None:
 
     from p2pqwen.swarm.endpoint import Endpoint
     from p2pqwen.swarm.settings import SwarmSettings, settings_pack
+    from p2pqwen.values.network_choices import SWITCHES, UNRESTRICTED
 
-    quiet = SwarmSettings(listen=Endpoint("127.0.0.1", 0), dht=False, lsd=False, upnp=False, trackers=False)
+    quiet = SwarmSettings(listen=Endpoint("127.0.0.1", 0), choices=UNRESTRICTED.without(*SWITCHES))
     session = lt.session(settings_pack(quiet))
     for path in home.rglob("*.torrent"):
         given = lt.load_torrent_buffer(path.read_bytes())

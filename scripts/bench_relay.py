@@ -128,13 +128,14 @@ def session_seconds(torrent: Path, folder: Path, url: str, *, relay: bool) -> fl
     from p2pqwen.swarm.settings import SwarmSettings
     from p2pqwen.swarm.writable import prove_writable
     from p2pqwen.torrent.metainfo import parse_metainfo
+    from p2pqwen.values.network_choices import SWITCHES, UNRESTRICTED
     from p2pqwen.values.snapshot_id import RepoId
     from p2pqwen.webseed.bases import combine_bases
     from p2pqwen.webseed.relay import Relay
 
     folder.mkdir(parents=True)
     metainfo = parse_metainfo(torrent.read_bytes())
-    alone = SwarmSettings(dht=False, lsd=False, upnp=False, trackers=False, loopback=True)
+    alone = SwarmSettings(loopback=True, choices=UNRESTRICTED.without(*SWITCHES))
     with ExitStack() as stack:
         started = time.monotonic()
         swarm, urls = stack.enter_context(Swarm(alone)), (url,)

@@ -22,9 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from p2pqwen.hub.site import HubSite
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.webseed.bases import hub_candidates
 from tests.simulators.faults import Effect, Fault
 from tests.simulators.hub import HubSimulator
 from tests.support.command import CommandLine
@@ -51,7 +51,7 @@ class World:
     http: str
 
     def urls(self, source: str) -> tuple[str, ...]:
-        first, second = hub_candidates(self.hub.endpoint, SNAPSHOT.repo)
+        first, second = HubSite(self.hub.endpoint).web_seeds(SNAPSHOT.repo).all
         return {"seed --http": (self.http,), "redirects alone": (first,)}.get(source, (first, second))
 
     @property

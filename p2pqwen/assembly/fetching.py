@@ -37,8 +37,8 @@ from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.named_hosts import NamedHosts
+from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.webseed.upstream import HubAccess
 
 
 def bundle_route(app: App, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = ()) -> BundleRoute:
@@ -48,14 +48,16 @@ def bundle_route(app: App, network: SwarmSettings, report: Report, *, peers: tup
         app.pointers,
         app.known_peers,
         BundleNetwork(network, peers=peers, seconds=STEP_SECONDS),
-        app.dht(enabled=network.dht, also=peers),
+        app.dht(enabled=network.choices.dht, also=peers),
         report,
     )
 
 
 def rebuild_from(app: App, wanted: WantedTorrent, sources: Sequence[RecipeSource], report: Report) -> Rebuilt:
     """Rebuild a torrent from its source."""
-    return rebuild(wanted, sources, open_hub=app.open_hub, cache=app.hub_cache, library=app.library, report=report)
+    return rebuild(
+        wanted, sources, open_origin=app.open_origin, cache=app.hub_cache, library=app.library, report=report
+    )
 
 
 def fetch_context(
@@ -78,7 +80,7 @@ def fetch_context(
             named,
         ),
         hub_cache=app.hub_cache,
-        hub=HubAccess(app.config.hub.endpoint, app.config.hub.token),
+        site=app.access,
         network=network,
         known=app.known_peers,
         rebuild=partial(rebuild_from, app),
@@ -96,14 +98,13 @@ def carry_out(
     allowed: Allowance,
 ) -> dict[str, Any]:
     """Fetch or repair what a request names, under these rates, and return the fields of `fetch --json`."""
-    network = request.network(
-        swarm_base(app),
-        upload_limit=lower_rate(request.upload_limit, allowed.upload_of_fetches),
-        download_limit=lower_rate(request.download_limit, allowed.download),
+    choices = request.choices.limited(
+        upload=lower_rate(request.choices.upload_limit, allowed.upload_of_fetches),
+        download=lower_rate(request.choices.download_limit, allowed.download),
     )
     options = request.options()
     typed = (request.target, *options.web_seeds)
-    places = fetch_context(app, network, report, peers=options.peers, typed=typed)
+    places = fetch_context(app, swarm_settings(app, choices), report, peers=options.peers, typed=typed)
     if request.hub_cache is not None:
         places = replace(places, hub_cache=HubCache(Path(request.hub_cache)))
     if request.kind == "repair":
@@ -136,9 +137,12 @@ def fetch_by_node(running: ControlClient, request: FetchRequest, report: Report)
     raise NetworkError("the node stopped before the fetch was done", hint="start it again: it resumes the fetch")
 
 
-def swarm_base(app: App) -> SwarmSettings:
-    """Return the settings that every session of this home has in common."""
+def swarm_settings(app: App, choices: NetworkChoices, *, listen: Endpoint | None = None) -> SwarmSettings:
+    """Return the settings of a session of this home with these choices; `listen`: where it accepts peers, if at all."""
     return SwarmSettings(
+        listen=listen,
+        choices=choices,
+        lan=app.config.network.lan,
         named=app.named_hosts,
         dht_bootstrap=tuple(str(one) for one in bootstrap_nodes(app.config.network.dht_bootstrap)),
         dht_nodes=app.remembered_dht_nodes(),

@@ -22,6 +22,7 @@ from p2pqwen.operations.node.state import SnapshotState, node_status
 from p2pqwen.operations.verify.scrub import scrub_records
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.reach import Reach
+from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.proxy import Proxies
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -59,13 +60,12 @@ def own_rows(app: App) -> list[SnapshotState]:
     return rows if running is not None else []
 
 
-def ways(app: App, *, dht: bool = True, trackers: bool = True, web_seeds: bool = True) -> Probes:
-    """Say whom to ask about swarms, as the configuration and these switches allow."""
-    network = app.config.network
+def ways(app: App, choices: NetworkChoices, *, web_seeds: bool = True) -> Probes:
+    """Say whom to ask about swarms, as these choices and the configuration of web seeds allow."""
     return Probes(
-        app.dht(enabled=dht),
-        trackers=trackers and network.trackers,
-        web_seeds=web_seeds and network.web_seeds != "never",
+        app.dht(enabled=choices.dht),
+        trackers=choices.trackers,
+        web_seeds=web_seeds and app.config.network.web_seeds != "never",
         named=app.named_hosts,
     )
 

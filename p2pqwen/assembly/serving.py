@@ -62,8 +62,14 @@ def seeded_publishers(app: App, settings: SwarmSettings, report: Report) -> Publ
 
     def route(stopping: Callable[[], bool]) -> BundleRoute:
         # A session of its own, which accepts nobody and may speak to whom the node may.
-        reach = replace(settings, loopback=settings.allows_loopback, named_lan=settings.allows_lan)
-        found = fetching.bundle_route(app, replace(reach, listen=None, upnp=False), report)
+        reach = replace(
+            settings,
+            listen=None,
+            choices=settings.choices.without("upnp"),
+            loopback=settings.allows_loopback,
+            named_lan=settings.allows_lan,
+        )
+        found = fetching.bundle_route(app, reach, report)
         found.network = replace(found.network, stopping=stopping)
         return found
 
@@ -73,10 +79,10 @@ def seeded_publishers(app: App, settings: SwarmSettings, report: Report) -> Publ
         bundles=app.bundles,
         pointers=app.pointers,
         routes=route,
-        access=app.dht(enabled=settings.dht),
+        access=app.dht(enabled=settings.choices.dht),
         report=report,
     )
-    return Publishers(BundleSeeds(app.bundles, ids, trackers=settings.trackers), sync)
+    return Publishers(BundleSeeds(app.bundles, ids, trackers=settings.choices.trackers), sync)
 
 
 def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report: Report) -> Supervisor:
@@ -88,10 +94,7 @@ def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report
             str(snapshot),
             kind="repair",
             use_web_seeds=network.web_seeds,
-            dht=settings.dht,
-            lsd=settings.lsd,
-            upnp=settings.upnp,
-            trackers=settings.trackers,
+            choices=settings.choices.limited(upload=0, download=0),  # the node's own rates hold for all it does
         )
 
     jobs = FetchJobs(
@@ -108,8 +111,8 @@ def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report
         jobs=jobs,
         watch=StandingWatch(app.library, app.standings(store), app.riser, report),
         report=report,
-        base_upload=settings.upload_limit,
-        base_download=settings.download_limit,
+        base_upload=settings.choices.upload_limit,
+        base_download=settings.choices.download_limit,
         repair_request=repair_request,
     )
     return supervisor
@@ -160,7 +163,7 @@ def health_watch(
         rows=lambda: supervisor.on_node(supervisor.look),
         ready=lambda: not supervisor.loading,
         store=HealthStore(store),
-        ways=looking.ways(app, dht=settings.dht, trackers=settings.trackers),
+        ways=looking.ways(app, settings.choices),
         clock=lambda: datetime.now(UTC),
         report=report,
     )

@@ -20,7 +20,7 @@ from p2pqwen.cli.archive_options import (
     named,
     open_archiver,
 )
-from p2pqwen.cli.network_options import NoDht, NoLsd, NoTrackers, NoUpnp
+from p2pqwen.cli.network_options import SwitchedOff, network_switches
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.values.byte_size import format_size, parse_size
@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Fetch what the archive needs most, within a budget.")(adopt)
 
 
+@network_switches()
 def adopt(
     budget: Annotated[
         str, typer.Option(metavar="SIZE", help="What this node may hold in all, what is here included: 2TB.")
@@ -45,10 +46,7 @@ def adopt(
     peer: Peer = None,
     no_web_seeds: NoWebSeeds = False,
     timeout: Timeout = None,
-    no_dht: NoDht = False,
-    no_lsd: NoLsd = False,
-    no_upnp: NoUpnp = False,
-    no_trackers: NoTrackers = False,
+    off: SwitchedOff = (),
     json_output: JsonFlag = False,
 ) -> None:
     """Choose what the archive needs most of what trusted indexes list, and fetch it; a running node then seeds it.
@@ -59,9 +57,7 @@ def adopt(
     from p2pqwen.operations.archive.adopt import Wishes
 
     size = parse_size(budget)
-    network = Network(
-        tuple(peer or ()), not no_web_seeds, timeout, not no_dht, not no_lsd, not no_upnp, not no_trackers
-    )
+    network = Network(peers=tuple(peer or ()), web_seeds=not no_web_seeds, timeout=timeout, off=off)
     with Output(as_json=json_output) as out:
         with open_archiver(network, out) as archiver:
             done = archiver.adopt(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from p2pqwen.cli.network_options import SwitchedOff, network_choices
 from p2pqwen.cli.output import Output, fail_for
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.values.byte_size import format_size
@@ -44,28 +45,19 @@ class Network:
     peers: tuple[str, ...]
     web_seeds: bool
     timeout: float | None
-    dht: bool
-    lsd: bool
-    upnp: bool
-    trackers: bool
+    off: SwitchedOff
 
     def request(self, app: App, snapshot: SnapshotId) -> FetchRequest:
         """Return a fetch into the library alone."""
         from p2pqwen.operations.fetch.request import FetchRequest
         from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT
 
-        known = app.config.network
         return FetchRequest(
             str(snapshot),
             peers=self.peers,
-            use_web_seeds=known.web_seeds if self.web_seeds else "never",
+            use_web_seeds=app.config.network.web_seeds if self.web_seeds else "never",
             timeout=DEFAULT_TIMEOUT if self.timeout is None else self.timeout,
-            dht=known.dht and self.dht,
-            lsd=known.lsd and self.lsd,
-            upnp=known.upnp and self.upnp,
-            trackers=known.trackers and self.trackers,
-            upload_limit=known.upload_limit,
-            download_limit=known.download_limit,
+            choices=network_choices(app, self.off),
         )
 
 
@@ -77,7 +69,7 @@ def open_archiver(network: Network, out: Output) -> Iterator[Archiver]:
     from p2pqwen.assembly.archiving import Archiver
 
     app = open_app()
-    probes = looking.ways(app, dht=network.dht, trackers=network.trackers, web_seeds=network.web_seeds)
+    probes = looking.ways(app, network_choices(app, network.off), web_seeds=network.web_seeds)
     with app.state_store(out.report) as store:
         yield Archiver(app, store, lambda snapshot: network.request(app, snapshot), probes, out.report)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from p2pqwen.cli import names
-from p2pqwen.cli.network_options import DownloadLimit, NoDht, NoLsd, NoTrackers, NoUpnp, UploadLimit, swarm_settings
+from p2pqwen.cli.network_options import DownloadLimit, SwitchedOff, UploadLimit, network_choices, network_switches
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.errors import UsageError
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Fetch a model from peers and web seeds, and verify it.")(fetch)
 
 
+@network_switches()
 def fetch(
     target: Annotated[
         str,
@@ -74,10 +75,7 @@ def fetch(
     repo: Annotated[
         str | None, typer.Option(metavar="ORG/MODEL", help="Whose snapshot it is, where the magnet does not say.")
     ] = None,
-    no_dht: NoDht = False,
-    no_lsd: NoLsd = False,
-    no_upnp: NoUpnp = False,
-    no_trackers: NoTrackers = False,
+    off: SwitchedOff = (),
     upload_limit: UploadLimit = None,
     download_limit: DownloadLimit = None,
     json_output: JsonFlag = False,
@@ -95,8 +93,6 @@ def fetch(
         if hf_cache is False and (trust_unverified or set_main):
             option = "--trust-unverified" if trust_unverified else "--set-main"
             raise UsageError(f"--no-hf-cache and {option} contradict each other")
-        off = (no_dht, no_lsd, no_upnp, no_trackers)
-        network = swarm_settings(app, listen=None, off=off, upload_limit=upload_limit, download_limit=download_limit)
         request = FetchRequest(
             absolute(names.whole(target)),
             peers=tuple(peer or ()),
@@ -110,12 +106,7 @@ def fetch(
             insist_on_cache=hf_cache is True,
             move_ref=set_main,
             trust_unverified=trust_unverified,
-            dht=network.dht,
-            lsd=network.lsd,
-            upnp=network.upnp,
-            trackers=network.trackers,
-            upload_limit=network.upload_limit,
-            download_limit=network.download_limit,
+            choices=network_choices(app, off, upload_limit=upload_limit, download_limit=download_limit),
         )
         running = app.running()
         done = _here(app, request, out) if running is None else _through(running, request, out)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from p2pqwen.cli import names
-from p2pqwen.cli.network_options import NoDht, NoTrackers
+from p2pqwen.cli.network_options import SwitchedOff, network_choices, network_switches
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Show how many copies of each snapshot others hold.")(health)
 
 
+@network_switches("dht", "trackers")
 def health(
     target: Annotated[
         list[str] | None,
@@ -39,8 +40,7 @@ def health(
             "--look-seconds", min=1, metavar="SECONDS", help="Ask for no longer than this; the longest unseen first."
         ),
     ] = 30.0,
-    no_dht: NoDht = False,
-    no_trackers: NoTrackers = False,
+    off: SwitchedOff = (),
     no_web_seeds: Annotated[bool, typer.Option("--no-web-seeds", help="Do not ask web seeds.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
@@ -62,7 +62,7 @@ def health(
         with app.state_store(out.report) as store:
             known = HealthStore(store)
             if look:
-                probes = looking.ways(app, dht=not no_dht, trackers=not no_trackers, web_seeds=not no_web_seeds)
+                probes = looking.ways(app, network_choices(app, off), web_seeds=not no_web_seeds)
                 probes = replace(probes, web_again=timedelta(0)) if again else probes
                 archiving.look(app, swarms, known, probes, out.report, seconds=seconds, again=again)
             now = datetime.now(UTC)

@@ -1,22 +1,30 @@
-"""Switches of `fetch` and `seed` for everything a session does on the network, over those of config.toml."""
+"""Flags for what a session does on the network, over config.toml: each declared once, for every command that has it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from p2pqwen.values.network_choices import SWITCHES, NetworkChoices, Switch
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
     from p2pqwen.cli.output import Output
     from p2pqwen.operations.indexes.bundle_route import BundleRoute
-    from p2pqwen.swarm.endpoint import Endpoint
-    from p2pqwen.swarm.settings import SwarmSettings
 
-NoDht = Annotated[bool, typer.Option("--no-dht", help="Do not use the DHT.")]
-NoLsd = Annotated[bool, typer.Option("--no-lsd", help="Do not look for peers on the local network.")]
-NoUpnp = Annotated[bool, typer.Option("--no-upnp", help="Do not ask the router to open a port (UPnP, NAT-PMP).")]
-NoTrackers = Annotated[bool, typer.Option("--no-trackers", help="Do not talk to trackers.")]
+SWITCH_HELP: Mapping[Switch, str] = {
+    "dht": "Do not use the DHT.",
+    "lsd": "Do not look for peers on the local network.",
+    "upnp": "Do not ask the router to open a port (UPnP, NAT-PMP).",
+    "trackers": "Do not talk to trackers.",
+}
+SwitchedOff = tuple[Switch, ...]
+"""The parameter of a command with `network_switches`: the switches whose `--no-…` flags were given."""
+NoDht = Annotated[bool, typer.Option("--no-dht", help=SWITCH_HELP["dht"])]
 UploadLimit = Annotated[
     str | None, typer.Option(metavar="RATE", help="Upload no faster than this, such as 2MB/s (0: no limit).")
 ]
@@ -31,41 +39,53 @@ PeerOption = Annotated[
 ]
 
 
+def network_switches(*switches: Switch) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags `--no-…` of these switches, of all by default, in place of its `off: SwitchedOff`.
+
+    Typer reads a command's signature, so the flags are written into it where `off` stands.
+    """
+    flags = {f"no_{switch}": switch for switch in switches or SWITCHES}
+
+    def add_flags(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_flags(**options: Any) -> None:  # noqa: ANN401 - whatever the command takes
+            command(off=tuple(switch for flag, switch in flags.items() if options.pop(flag)), **options)
+
+        given = inspect.signature(command, eval_str=True)
+        parameters: list[inspect.Parameter] = []
+        for one in given.parameters.values():
+            parameters += [_flag(*flag) for flag in flags.items()] if one.name == "off" else [one]
+        with_flags.__signature__ = given.replace(parameters=parameters)  # type: ignore[attr-defined]
+        with_flags.__annotations__ = {one.name: one.annotation for one in parameters}
+        return with_flags
+
+    return add_flags
+
+
+def _flag(name: str, switch: Switch) -> inspect.Parameter:
+    option = Annotated[bool, typer.Option(f"--no-{switch}", help=SWITCH_HELP[switch])]
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False, annotation=option)
+
+
+def network_choices(
+    app: App, off: SwitchedOff, *, upload_limit: str | None = None, download_limit: str | None = None
+) -> NetworkChoices:
+    """Return the choices of config.toml under the flags; raises `UsageError` for what is no rate."""
+    from p2pqwen.values.byte_size import parse_rate
+
+    return app.config.network.choices.without(*off).limited(
+        upload=None if upload_limit is None else parse_rate(upload_limit),
+        download=None if download_limit is None else parse_rate(download_limit),
+    )
+
+
 def bundle_route(app: App, out: Output, *, dht: bool, peers: list[str] | None) -> BundleRoute | None:
     """Return the way to publishers' bundles by DHT and peers; None where the DHT is switched off."""
     from p2pqwen.assembly import fetching
     from p2pqwen.swarm.endpoint import Endpoint
 
     named = tuple(Endpoint.parse(text) for text in peers or ())
-    settings = swarm_settings(app, listen=None, off=(not dht, False, True, False), upload_limit=None)
-    return fetching.bundle_route(app, settings, out.report, peers=named) if settings.dht else None
-
-
-def swarm_settings(
-    app: App,
-    *,
-    listen: Endpoint | None,
-    off: tuple[bool, bool, bool, bool],
-    upload_limit: str | None,
-    download_limit: str | None = None,
-) -> SwarmSettings:
-    """Join config.toml and the switches; `off` is --no-dht, --no-lsd, --no-upnp, --no-trackers in this order."""
-    from p2pqwen.swarm.bootstrap import bootstrap_nodes
-    from p2pqwen.swarm.settings import SwarmSettings
-    from p2pqwen.values.byte_size import parse_rate
-
-    network = app.config.network
-    no_dht, no_lsd, no_upnp, no_trackers = off
-    return SwarmSettings(
-        listen=listen,
-        dht=network.dht and not no_dht,
-        dht_bootstrap=tuple(str(one) for one in bootstrap_nodes(network.dht_bootstrap)),
-        dht_nodes=app.remembered_dht_nodes(),
-        lsd=network.lsd and not no_lsd,
-        upnp=network.upnp and not no_upnp,
-        trackers=network.trackers and not no_trackers,
-        lan=network.lan,
-        named=app.named_hosts,
-        upload_limit=network.upload_limit if upload_limit is None else parse_rate(upload_limit),
-        download_limit=network.download_limit if download_limit is None else parse_rate(download_limit),
-    )
+    choices = app.config.network.choices.without("upnp")
+    if not (dht and choices.dht):
+        return None
+    return fetching.bundle_route(app, fetching.swarm_settings(app, choices), out.report, peers=named)

@@ -58,7 +58,8 @@ def preserve(
     ] = False,
     org: Annotated[str | None, typer.Option(metavar="ORG", help="Every model of this organisation.")] = None,
     watchlist: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Every model of this list, such as torrents/watchlist.toml.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Every model of this list; `default`: the one that comes with p2pqwen."),
     ] = None,
     include: Annotated[
         list[str] | None,
@@ -109,7 +110,7 @@ def _from_hub(
 ) -> Preserved:
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.upstream import note_upstream
-    from p2pqwen.operations.preserve.from_hub import PreserveOptions, preserve
+    from p2pqwen.operations.preserve.from_origin import PreserveOptions, preserve
     from p2pqwen.operations.verify.scrub import damage_found
 
     if target is None:
@@ -127,7 +128,7 @@ def _from_hub(
     done = preserve(
         _repo_id(name),
         revision or None,
-        hub=app.hub,
+        origin=app.hub,
         cache=app.hub_cache,
         library=app.library,
         options=PreserveOptions(allow_gated=allow_gated, known_damage=known_damage, hard_links=hard_links),
@@ -161,7 +162,7 @@ def _from_folder(
         SnapshotId(_repo_id(repo), _commit_id(commit)),
         git=_git_source(app, source, git),
         library=app.library,
-        endpoint=app.config.hub.endpoint,
+        site=app.site,
         hard_links=hard_links,
         report=out.report,
     )

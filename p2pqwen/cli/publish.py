@@ -92,14 +92,14 @@ def publish(
             return
         plan = Plan(
             out=out_folder.absolute(),
-            endpoint=app.config.hub.endpoint,
+            site=app.site,
             mirrors=tuple(mirror or ()),
             web_seeds=tuple(web_seed or ()),
             trackers=tuple(tracker or ()),
             withdraw=_withdrawals(withdraw or [], reason),
             base=base,
             draft=draft,
-            dht=app.config.network.dht and not no_dht,
+            dht=app.config.network.choices.dht and not no_dht,
             elsewhere=look_elsewhere(
                 app.keys, app.trust, None if no_check else mirror or (), now=now, report=out.report
             ),

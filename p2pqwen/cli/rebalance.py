@@ -21,7 +21,7 @@ from p2pqwen.cli.archive_options import (
     named,
     open_archiver,
 )
-from p2pqwen.cli.network_options import NoDht, NoLsd, NoTrackers, NoUpnp
+from p2pqwen.cli.network_options import SwitchedOff, network_switches
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.errors import P2pqwenError, UsageError
@@ -38,6 +38,7 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Give up well-kept snapshots for endangered ones.")(rebalance)
 
 
+@network_switches()
 def rebalance(
     budget: Annotated[
         str | None, typer.Option(metavar="SIZE", help="What this node may hold in all (default: as last adopted with).")
@@ -50,10 +51,7 @@ def rebalance(
     peer: Peer = None,
     no_web_seeds: NoWebSeeds = False,
     timeout: Timeout = None,
-    no_dht: NoDht = False,
-    no_lsd: NoLsd = False,
-    no_upnp: NoUpnp = False,
-    no_trackers: NoTrackers = False,
+    off: SwitchedOff = (),
     json_output: JsonFlag = False,
 ) -> None:
     """Give up well-kept snapshots for endangered ones, a few at a time.
@@ -64,9 +62,7 @@ def rebalance(
     from p2pqwen.operations.archive.adopt import Wishes
 
     size = None if budget is None else parse_size(budget)
-    network = Network(
-        tuple(peer or ()), not no_web_seeds, timeout, not no_dht, not no_lsd, not no_upnp, not no_trackers
-    )
+    network = Network(peers=tuple(peer or ()), web_seeds=not no_web_seeds, timeout=timeout, off=off)
     with Output(as_json=json_output) as out:
         with open_archiver(network, out) as archiver:
             done = archiver.rebalance(

@@ -13,7 +13,7 @@ import typer
 
 from p2pqwen.cli import exit_codes
 from p2pqwen.cli.exit_codes import leave_at_once
-from p2pqwen.cli.network_options import NoDht, NoLsd, NoTrackers, NoUpnp, UploadLimit, swarm_settings
+from p2pqwen.cli.network_options import SwitchedOff, UploadLimit, network_choices, network_switches
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Run the node: serve the library to others until stopped.")(seed)
 
 
+@network_switches()
 def seed(
     listen: Annotated[
         str | None,
@@ -47,10 +48,7 @@ def seed(
         str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics for Prometheus here, on loopback.")
     ] = None,
     upload_limit: UploadLimit = None,
-    no_dht: NoDht = False,
-    no_lsd: NoLsd = False,
-    no_upnp: NoUpnp = False,
-    no_trackers: NoTrackers = False,
+    off: SwitchedOff = (),
     json_output: JsonFlag = False,
 ) -> None:
     """Serve every complete snapshot of the library to others, until it is stopped (Ctrl-C or SIGTERM).
@@ -61,7 +59,7 @@ def seed(
     watch failed, watch cut off, gone, back.
     """
     from p2pqwen.app import open_app
-    from p2pqwen.assembly import serving
+    from p2pqwen.assembly import fetching, serving
     from p2pqwen.operations.node.seed import Services
     from p2pqwen.operations.node.seed import seed as seed_library
     from p2pqwen.swarm.endpoint import Endpoint
@@ -70,8 +68,8 @@ def seed(
     with Output(as_json=json_output) as out:
         app = open_app()
         endpoint = Endpoint.parse(listen or app.config.network.listen, allow_port_zero=True)
-        off = (no_dht, no_lsd, no_upnp, no_trackers)
-        settings = swarm_settings(app, listen=endpoint, off=off, upload_limit=upload_limit)
+        choices = network_choices(app, off, upload_limit=upload_limit)
+        settings = fetching.swarm_settings(app, choices, listen=endpoint)
         with _log(app, out) as log, app.state_store(out.report) as store:
             report = _into(log, out)
             supervisor = serving.make_supervisor(app, store, settings, report)
@@ -83,7 +81,7 @@ def seed(
                 app.library,
                 app.home,
                 settings,
-                web=_web_seed(http, settings.upload_limit),
+                web=_web_seed(http, choices.upload_limit),
                 services=Services(supervisor, publishers),
                 control=_together(supervisor.watch, control, watch, health),
                 report=report,

@@ -126,14 +126,13 @@ def _repair(
 ) -> dict[str, Any]:
     """Mend a snapshot and return what that took."""
     from p2pqwen.assembly import fetching
-    from p2pqwen.cli.network_options import swarm_settings
     from p2pqwen.operations.fetch.repair import repair
     from p2pqwen.operations.fetch.run import FetchOptions
     from p2pqwen.swarm.endpoint import Endpoint
 
     for bad in found.bad:
         out.note(f"bad: {bad.path}: expected {bad.expected}, got {bad.got}")
-    network = swarm_settings(app, listen=None, off=(False, False, False, False), upload_limit=None)
+    network = fetching.swarm_settings(app, app.config.network.choices)
     options = FetchOptions(peers=tuple(map(Endpoint.parse, peers)), timeout=timeout)
     done = repair(held, options, fetching.fetch_context(app, network, out.report), out.report)
     with app.state_store(out.report) as store:

@@ -54,7 +54,6 @@ def check(
     from p2pqwen.operations.fetch.plan import Sources
     from p2pqwen.operations.fetch.target import parse_target
     from p2pqwen.operations.fetch.webseed_check import check_web_seeds
-    from p2pqwen.webseed.upstream import HubAccess
 
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -62,7 +61,7 @@ def check(
         found = check_web_seeds(
             parse_target(target),
             Sources(app.library, publishers, app.vouchers.voices(), named=app.named_hosts),
-            hub=HubAccess(app.config.hub.endpoint, app.config.hub.token),
+            site=app.access,
             extra=tuple(web_seed or ()),
             config=app.config.web_seed_bases,
             more_pieces=pieces,
@@ -95,7 +94,7 @@ def _base(probe: BaseProbe) -> dict[str, Any]:
         "files_ok": probe.files_ok,
         "files_bad": len(probe.files) - probe.files_ok,
         "reason": probe.reason,
-        "from": probe.base.origin.value,
+        "from": probe.base.named_by.value,
         "for_other_clients": probe.is_listable,
         "wrong_bytes": probe.lies,
         "files": [

@@ -30,9 +30,9 @@ from huggingface_hub.utils._fixes import WeakFileLock
 
 from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.hub.client import HubFile
 from p2pqwen.index.standing import Admission, NotAdmittedError
 from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.values.listing import ListedFile
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder
@@ -52,7 +52,7 @@ class HubCache:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def find(self, repo: RepoId, file: HubFile | FileRow) -> Path | None:
+    def find(self, repo: RepoId, file: ListedFile | FileRow) -> Path | None:
         """Return where this file's content should be, by name and size; the caller hashes it before using it.
 
         An LFS file is found in any repository's blobs, since its blob is named after its SHA-256.
@@ -105,7 +105,7 @@ class HubCache:
                 laying.write_ref(RepoPath(ref), str(snapshot.commit))
         return folder
 
-    def _candidates(self, repo: RepoId, file: HubFile | FileRow) -> Iterator[Path]:
+    def _candidates(self, repo: RepoId, file: ListedFile | FileRow) -> Iterator[Path]:
         own = self._repo_folder(repo)
         etag = _etag(file)
         yield own / "blobs" / etag
@@ -250,11 +250,11 @@ class _Laying:
         self._touched.add(path.parent)
 
 
-def _is_lfs(file: HubFile | FileRow) -> bool:
+def _is_lfs(file: ListedFile | FileRow) -> bool:
     return file.lfs if isinstance(file, FileRow) else file.lfs_sha256 is not None
 
 
-def _etag(file: HubFile | FileRow) -> str:
+def _etag(file: ListedFile | FileRow) -> str:
     if isinstance(file, FileRow):
         return str(file.sha256 if file.lfs else file.git_oid)
     return str(file.lfs_sha256 or file.blob_oid)

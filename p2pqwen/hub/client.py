@@ -12,7 +12,6 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -21,16 +20,18 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, RepoFile, hf_hub_download
+from huggingface_hub import HfApi, ModelInfo, RepoFile, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils._http import get_session, parse_ratelimit_headers
 
-from p2pqwen.errors import DiskError, FormatError, NetworkError, NotFoundError, VerificationError
+from p2pqwen.errors import DiskError, FormatError, NetworkError, NotFoundError, NotShownError, VerificationError
 from p2pqwen.hub import git_commit
 from p2pqwen.hub.byte_counter import counted
-from p2pqwen.hub.failures import NotShownError, translated
+from p2pqwen.hub.failures import translated
 from p2pqwen.hub.session import REQUEST_TIMEOUT, only_to, pace
+from p2pqwen.hub.site import HubSite
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
+from p2pqwen.values.listing import ListedFile, ListedModel, Listing
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.rate_limit import retry_after
 from p2pqwen.values.repo_path import MAX_FILES, RepoPath
@@ -46,41 +47,11 @@ _EXPIRED = frozenset({403, 410})  # what content delivery says of a signed URL t
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True, slots=True)
-class HubFile:
-    """A file as the Hub lists it; `blob_oid` is the id in the git tree, of the LFS pointer where it is LFS."""
-
-    path: RepoPath
-    size: int
-    blob_oid: GitOid
-    lfs_sha256: Sha256 | None
-
-
-@dataclass(frozen=True, slots=True)
-class HubSnapshot:
-    """A repository at one commit as the Hub lists it, every file of it."""
-
-    snapshot: SnapshotId
-    gated: bool
-    private: bool
-    files: tuple[HubFile, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class HubModel:
-    """One row of an organisation's list. `license` is what the Hub made of the model card, None where it says none."""
-
-    repo: RepoId
-    gated: bool
-    private: bool
-    license: str | None
-
-
 class HubClient:
-    """The Hub at one endpoint. Its methods may be called from several threads at once.
+    """The Hub at one endpoint, an `Origin` (operations/preserve/origin.py).
 
-    Every method raises `NotFoundError`, `NetworkError`, `P2pqwenError` (refused: gated, bad token), and
-    `FormatError` for answers that do not hold together.
+    Its methods may be called from several threads at once. Every method raises `NotFoundError`, `NetworkError`,
+    `P2pqwenError` (refused: gated, bad token), and `FormatError` for answers that do not hold together.
     """
 
     def __init__(
@@ -91,6 +62,7 @@ class HubClient:
         `named` are the hosts that the user named; an endpoint that is not among them must be public.
         """
         self.endpoint = endpoint.rstrip("/")
+        self.site = HubSite(self.endpoint, token)
         self._took, self._named = took, named
         self._token = token
         # `False` keeps huggingface_hub from finding a token of its own.
@@ -111,7 +83,7 @@ class HubClient:
         except ValueError:
             return None
 
-    def resolve(self, repo: RepoId, revision: str | None = None) -> HubSnapshot:
+    def resolve(self, repo: RepoId, revision: str | None = None) -> Listing:
         """Find the commit of a branch, tag, full or shortened id (None: the main branch) and list its files."""
         with self._asking(f"{repo}@{revision}" if revision else str(repo)):
             info = _patiently(
@@ -121,9 +93,9 @@ class HubClient:
             if revision is not None and len(revision) == 40 and str(commit) != revision.lower():
                 raise VerificationError(f"the Hub answered another commit of {repo}", expected=revision, got=commit)
             files = self._list(repo, commit)
-        return HubSnapshot(SnapshotId(repo, commit), bool(info.gated), bool(info.private), files)
+        return Listing(SnapshotId(repo, commit), bool(info.gated), bool(info.private), files)
 
-    def models(self, org: str) -> tuple[HubModel, ...]:
+    def models(self, org: str) -> tuple[ListedModel, ...]:
         """List every model repository of an organisation or user, by name; one that is unknown has none."""
         with self._asking(f"the models of {org}"):
             found = _patiently(
@@ -136,8 +108,7 @@ class HubClient:
             )
             if len(found) > MAX_MODELS:
                 raise FormatError(f"{org} has too many models", expected=f"at most {MAX_MODELS}")
-            models = (HubModel(RepoId(one.id), bool(one.gated), bool(one.private), _license(one.tags)) for one in found)
-            return tuple(sorted(models, key=lambda one: one.repo))
+            return tuple(sorted(map(_listed_model, found), key=lambda one: one.repo))
 
     def serves(self, snapshot: SnapshotId) -> bool:
         """Tell whether the Hub still shows this commit to everybody; raises `NetworkError` where it does not say."""
@@ -158,7 +129,7 @@ class HubClient:
         return not info.private
 
     def download(
-        self, snapshot: HubSnapshot, file: HubFile, folder: Path, on_bytes: Callable[[int], None] = lambda _: None
+        self, listing: Listing, file: ListedFile, folder: Path, on_bytes: Callable[[int], None] = lambda _: None
     ) -> Path:
         """Bring one file to `folder/path` and return that path; one that stands there with its size is not fetched.
 
@@ -169,18 +140,18 @@ class HubClient:
         if target.is_file() and target.stat().st_size == file.size:
             return target
         scratch = _scratch_of(folder, file)
-        with self._asking(f"{file.path} of {snapshot.snapshot.repo}"):
+        with self._asking(f"{file.path} of {listing.snapshot.repo}"):
             shutil.rmtree(scratch, ignore_errors=True)  # left by a run that was killed
             scratch.mkdir(parents=True)
             _require_room(scratch, file)
-            arrived = _patiently(lambda: self._fetch(snapshot.snapshot, file, scratch, on_bytes), self._passing)
+            arrived = _patiently(lambda: self._fetch(listing.snapshot, file, scratch, on_bytes), self._passing)
             target.parent.mkdir(parents=True, exist_ok=True)
             arrived.replace(target)
             shutil.rmtree(scratch)
         return target
 
     @staticmethod
-    def partial(folder: Path, file: HubFile) -> Path | None:
+    def partial(folder: Path, file: ListedFile) -> Path | None:
         """Return the file that a download into `folder` is writing now, if there is one; it may go any time."""
         return next(_scratch_of(folder, file).rglob("*.incomplete"), None)
 
@@ -201,7 +172,7 @@ class HubClient:
         """Fetch small blobs of a commit over git, such as LFS pointers; those that are not there are left out."""
         return self._over_git(snapshot, partial(git_commit.small_blobs, oids))
 
-    def _fetch(self, snapshot: SnapshotId, file: HubFile, scratch: Path, on_bytes: Callable[[int], None]) -> Path:
+    def _fetch(self, snapshot: SnapshotId, file: ListedFile, scratch: Path, on_bytes: Callable[[int], None]) -> Path:
         def came(count: int) -> None:
             on_bytes(count)
             if count > 0:
@@ -243,11 +214,11 @@ class HubClient:
             return _is_busy(error) or (error.response.status_code in _EXPIRED and not from_hub)
         return isinstance(error, (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError))
 
-    def _list(self, repo: RepoId, commit: CommitId) -> tuple[HubFile, ...]:
-        files: list[HubFile] = []
+    def _list(self, repo: RepoId, commit: CommitId) -> tuple[ListedFile, ...]:
+        files: list[ListedFile] = []
         for entry in self._api.list_repo_tree(str(repo), revision=str(commit), recursive=True):
             if isinstance(entry, RepoFile):
-                files.append(_hub_file(entry))
+                files.append(_listed_file(entry))
             if len(files) > MAX_FILES:
                 raise FormatError(f"{repo} has too many files", expected=f"at most {MAX_FILES}")
         return tuple(sorted(files, key=lambda file: file.path))
@@ -265,9 +236,13 @@ def _license(tags: list[str] | None) -> str | None:
     return next((tag.removeprefix("license:") for tag in tags or () if tag.startswith("license:")), None)
 
 
-def _hub_file(entry: RepoFile) -> HubFile:
+def _listed_model(info: ModelInfo) -> ListedModel:
+    return ListedModel(RepoId(info.id), bool(info.gated), bool(info.private), _license(info.tags))
+
+
+def _listed_file(entry: RepoFile) -> ListedFile:
     sha256 = Sha256.parse(entry.lfs.sha256) if entry.lfs is not None else None
-    return HubFile(RepoPath(entry.path), entry.size, GitOid.parse(entry.blob_id), sha256)
+    return ListedFile(RepoPath(entry.path), entry.size, GitOid.parse(entry.blob_id), sha256)
 
 
 def _scratch(folder: Path) -> Path:
@@ -275,11 +250,11 @@ def _scratch(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.download")
 
 
-def _scratch_of(folder: Path, file: HubFile) -> Path:
+def _scratch_of(folder: Path, file: ListedFile) -> Path:
     return _scratch(folder) / hashlib.sha256(file.path.text.encode()).hexdigest()[:16]
 
 
-def _require_room(folder: Path, file: HubFile) -> None:
+def _require_room(folder: Path, file: ListedFile) -> None:
     free = shutil.disk_usage(folder).free
     if free < file.size:
         raise DiskError(f"no room for {file.path}", expected=f"{file.size} bytes free", got=free)

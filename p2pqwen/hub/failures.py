@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError
+from p2pqwen.errors import DiskError, NetworkError, NotFoundError, NotShownError, P2pqwenError
 from p2pqwen.tls_error import tls_words
 
 _HINT_TOKEN = "if it is private or gated, set HF_TOKEN to a token that may read it"  # noqa: S105 - a hint, no secret
@@ -27,13 +27,6 @@ _HINT_TERMS = "accept its terms on the Hub, then set HF_TOKEN to a token of that
 _NETWORK_ERRNOS = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
 )
-
-
-class NotShownError(NotFoundError):
-    """The Hub itself says that it shows strangers no such repository or revision.
-
-    Any other 404 may come from whoever stands between, and is no reason to believe that something was deleted.
-    """
 
 
 @contextmanager

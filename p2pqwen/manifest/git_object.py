@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 MAX_COMMIT_OBJECT = 64 * 1024
 # A regular file, an executable, a symlink (its content is the target's name), and a mode of git's early days.
-LINK_MODE = "120000"
-FILE_MODES = frozenset({"100644", "100755", LINK_MODE, "100664"})
+FILE_MODE, EXECUTABLE_MODE, LINK_MODE = "100644", "100755", "120000"
+FILE_MODES = frozenset({FILE_MODE, EXECUTABLE_MODE, LINK_MODE, "100664"})
 _FOLDER_MODE = "40000"
 _TREE_LINE = re.compile(rb"tree ([0-9a-f]{40})\n(?=parent [0-9a-f]{40}\n|author )")
 

@@ -198,6 +198,12 @@ class WebSeeds(Protocol):
     def accounts(self) -> Sequence[Account]:
         """What each of them gave so far."""
 
+    def keep(self, gained: Iterable[tuple[int, int, int]]) -> int:
+        """Book the pieces that a download gained, each a file, its piece and the bytes of it.
+
+        Returns how many of those bytes web seeds gave.
+        """
+
     def outlook(self) -> Outlook:
         """Return whether any of them should still be waited for."""
 

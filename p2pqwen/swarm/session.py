@@ -140,7 +140,7 @@ class Swarm:
 
     def add_dht_nodes(self, nodes: Iterable[Endpoint]) -> None:
         """Tell the session's DHT of nodes, by address."""
-        for node in dict.fromkeys(nodes) if self._settings.dht else ():
+        for node in dict.fromkeys(nodes) if self._settings.choices.dht else ():
             self._live.add_dht_node((node.host, node.port))
 
     def dht_nodes(self) -> list[Endpoint]:
@@ -152,12 +152,12 @@ class Swarm:
     def reach(self) -> Reach:
         """What is known of how the world reaches this session."""
         known = self._news.reach
-        return replace(known, dht_nodes=(known.dht_nodes or 0) if self._settings.dht else None)
+        return replace(known, dht_nodes=(known.dht_nodes or 0) if self._settings.choices.dht else None)
 
     @property
     def looks_for_peers(self) -> bool:
         """Whether it finds peers nobody named."""
-        return self._settings.dht or self._settings.lsd or self._settings.trackers
+        return self._settings.choices.finds_peers
 
     @property
     def tries_utp(self) -> bool:
@@ -167,7 +167,7 @@ class Swarm:
     @property
     def download_limit(self) -> int:
         """The user's limit in bytes a second, 0 for none."""
-        return self._settings.download_limit
+        return self._settings.choices.download_limit
 
     def add_download(
         self,
@@ -365,8 +365,8 @@ class Swarm:
     def _look_for_more(self, searching: Sequence[SwarmTorrent]) -> None:
         """Ask the DHT and trackers again for downloads without a peer."""
         now = self._clock()
-        in_dht = self._settings.dht and now >= self._next_dht
-        at_trackers = self._settings.trackers and now >= self._next_trackers
+        in_dht = self._settings.choices.dht and now >= self._next_dht
+        at_trackers = self._settings.choices.trackers and now >= self._next_trackers
         alone = [one for one in searching if one.progress().peers == 0] if in_dht or at_trackers else []
         if in_dht:
             self._next_dht = now + _DHT_AGAIN

@@ -21,15 +21,19 @@ from p2pqwen.swarm.open_files import OpenFiles, share_out
 from p2pqwen.swarm.untrusted_links import leads_inside
 from p2pqwen.torrent.info import MAX_INFO_BYTES
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
+from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
 
 _LOOPBACK = Endpoint("127.0.0.1", 0)
 _LARGE_DHT = 64  # nodes
+# Not ws and wss: libtorrent 2.1 answers a WebTorrent tracker with WebRTC offers, which tell it the addresses of this
+# machine, listen on every interface and ask a STUN server of a third party.
+_TRACKER_SCHEMES = frozenset({"udp", "http", "https"})
 _ANY = (Endpoint("0.0.0.0", 0), Endpoint("::", 0))  # noqa: S104 - see `SwarmSettings.listen_on`
 
 
 @dataclass(frozen=True, slots=True)
 class SwarmSettings:
-    """One session's choices. Rates are bytes a second, 0 for no limit.
+    """One session's choices, and what it may reach.
 
     `listen`: where a seeding session accepts peers; None for one that only fetches and accepts nobody.
     `loopback`: peers, trackers and web seeds on this machine are welcome. `lan`: the user lets us speak to private
@@ -38,12 +42,7 @@ class SwarmSettings:
     """
 
     listen: Endpoint | None = None
-    dht: bool = True
-    lsd: bool = True
-    upnp: bool = True
-    trackers: bool = True
-    upload_limit: int = 0
-    download_limit: int = 0
+    choices: NetworkChoices = UNRESTRICTED
     loopback: bool = False
     lan: bool = True
     named_lan: bool = False
@@ -72,7 +71,7 @@ class SwarmSettings:
         bridge); a fetch, which accepts nobody, finds peers there by LSD.
         """
         named = self.named_lan or (self.listen is not None and _is_lan(self.listen.host))
-        return named or (self.lan and (self.lsd or self.accepts_peers))
+        return named or (self.lan and (self.choices.lsd or self.accepts_peers))
 
     @property
     def listen_on(self) -> tuple[Endpoint, ...]:
@@ -84,7 +83,7 @@ class SwarmSettings:
         """
         if self.listen is not None:
             return (self.listen,)
-        return _ANY if self.dht or self.trackers or self.lsd else (_LOOPBACK,)
+        return _ANY if self.choices.finds_peers else (_LOOPBACK,)
 
     def with_room_for(self, peers: Iterable[Endpoint], *, urls: Iterable[str] = ()) -> Self:
         """Return the same, with what was asked for by name allowed: this machine, private networks, low ports.
@@ -103,8 +102,15 @@ class SwarmSettings:
         )
 
     def usable_trackers(self, urls: Iterable[str]) -> tuple[str, ...]:
-        """Return the trackers that may be asked: none where they are off, none that leads inside by its text."""
-        return tuple(url for url in urls if not leads_inside(url, self.named)) if self.trackers else ()
+        """Return the trackers that may be asked.
+
+        None where they are off, none that speaks WebTorrent, none that leads inside by its text.
+        """
+        if not self.choices.trackers:
+            return ()
+        return tuple(
+            url for url in urls if urlsplit(url).scheme in _TRACKER_SCHEMES and not leads_inside(url, self.named)
+        )
 
 
 def _is_lan(host: str) -> bool:
@@ -191,11 +197,12 @@ def _reach(settings: SwarmSettings) -> dict[str, Any]:
         "listen_system_port_fallback": False,
         "enable_incoming_tcp": settings.accepts_peers,
         "enable_ip_notifier": settings.accepts_peers,  # a new address would open new TCP sockets
-        "enable_dht": settings.dht,
+        "enable_dht": settings.choices.dht,
         "dht_bootstrap_nodes": ",".join(settings.dht_bootstrap),
-        "enable_lsd": settings.lsd,
-        "enable_upnp": settings.upnp and settings.accepts_peers,
-        "enable_natpmp": settings.upnp and settings.accepts_peers,
+        "enable_lsd": settings.choices.lsd,
+        "enable_upnp": settings.choices.upnp and settings.accepts_peers,
+        "enable_natpmp": settings.choices.upnp and settings.accepts_peers,
+        "webtorrent_stun_server": "",
         # Several peers behind one address are usual (CGNAT, a machine running three seeds).
         "allow_multiple_connections_per_ip": True,
         # A fetch from metadata has no wanted file for a moment; the seed must not be dropped for that.
@@ -245,8 +252,8 @@ def _safety(settings: SwarmSettings) -> dict[str, Any]:
 
 def _limits(settings: SwarmSettings, opened: OpenFiles) -> dict[str, Any]:
     return {
-        "upload_rate_limit": settings.upload_limit,
-        "download_rate_limit": settings.download_limit,
+        "upload_rate_limit": settings.choices.upload_limit,
+        "download_rate_limit": settings.choices.download_limit,
         "connections_limit": opened.connections,
         # Nothing here is auto-managed, so the `active_` limits do not queue torrents. Those of announcing would leave
         # the rest silent for good; without them libtorrent takes one after the other, one a second, in the DHT and LSD.

@@ -9,7 +9,7 @@ from p2pqwen.errors import FormatError
 
 MAX_URL = 2048
 WEB_SCHEMES = frozenset({"http", "https"})
-# ws and wss are WebTorrent's; our client does not speak them, but a link that names one is no reason to refuse it.
+# ws and wss are WebTorrent's. A link that names one is not refused; `SwarmSettings.usable_trackers` leaves it out.
 TRACKER_SCHEMES = WEB_SCHEMES | {"udp", "ws", "wss"}
 
 

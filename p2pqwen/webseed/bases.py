@@ -18,14 +18,13 @@ from p2pqwen.torrent.web_address import check_web_url
 from p2pqwen.values.printable_text import printable
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId
-from p2pqwen.values.snapshot_place import api_path, hub_path
 
 MAX_BASES = 64
 _FIELD = re.compile(r"\{[^{}]*\}")
 _FIELDS = frozenset({"{repo}", "{commit}", "{path}"})
 
 
-class Origin(StrEnum):
+class NamedBy(StrEnum):
     """Who named a base; the first two are the user, whose own network it may be in."""
 
     COMMAND_LINE = "command line"
@@ -36,7 +35,7 @@ class Origin(StrEnum):
     @property
     def is_user(self) -> bool:
         """Whether the user chose it."""
-        return self in {Origin.COMMAND_LINE, Origin.CONFIG}
+        return self in {NamedBy.COMMAND_LINE, NamedBy.CONFIG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Base:
     """
 
     url: str
-    origin: Origin
+    named_by: NamedBy
     name: str
     repo: RepoId | None = None
 
@@ -58,7 +57,7 @@ class Base:
             raise FormatError("web seed pattern", expected="{repo}, {commit} or {path}", got=min(unknown))
         if "{repo}" in fields and self.repo is None:
             raise FormatError("web seed pattern holds {repo}, and the repository is not known")
-        if fields and "{path}" in fields and not self.origin.is_user:
+        if fields and "{path}" in fields and not self.named_by.is_user:
             raise FormatError("web seed pattern holds {path}", expected="it in config or on the command line only")
         check_web_url(self.file_url(RepoPath("file")) if "{path}" in fields else self.expanded)
         if "{path}" not in fields and (urlsplit(self.url).query or urlsplit(self.url).fragment or "?" in self.url):
@@ -109,37 +108,21 @@ def combine_bases(
     `indexes` holds one list for each trusted index that knows the snapshot, the newest first. A URL that comes twice
     keeps its first place. A bad one is a `UsageError` from the user, and from elsewhere set aside with its reason.
     """
-    given = [(url, Origin.COMMAND_LINE) for url in command_line] + [(url, Origin.CONFIG) for url in config]
-    given += [(url, Origin.INDEX) for index in indexes for url in index]
-    given += [(url, Origin.TORRENT) for url in torrent]
+    given = [(url, NamedBy.COMMAND_LINE) for url in command_line] + [(url, NamedBy.CONFIG) for url in config]
+    given += [(url, NamedBy.INDEX) for index in indexes for url in index]
+    given += [(url, NamedBy.TORRENT) for url in torrent]
     usable: dict[str, Base] = {}
     refused: list[tuple[str, str]] = []
-    for url, origin in given:
+    for url, named_by in given:
         try:
-            base = Base(url, origin, name, repo)
+            base = Base(url, named_by, name, repo)
         except FormatError as error:
-            if origin.is_user:
+            if named_by.is_user:
                 raise UsageError(f"web seed {url!r}: {error.what}", expected=error.expected, got=error.got) from error
             refused.append((printable(url, limit=200), error.message))
             continue
         usable.setdefault(_normal(base.expanded), base)
     return Bases(tuple(usable.values())[:MAX_BASES], tuple(refused))
-
-
-def hub_candidates(endpoint: str, repo: RepoId | None = None) -> tuple[str, str]:
-    """Return the bases of the Hub that a published torrent may list, if they pass the check; as patterns for no `repo`.
-
-    The first redirects; the second answers small files directly and has no LFS files (404), which is what lets
-    clients that stumble over redirects finish.
-    """
-    hub = endpoint.rstrip("/")
-    path, api = (hub_path(repo), api_path(repo)) if repo else ("{repo}", "models/{repo}")
-    return f"{hub}/{path}/resolve/", f"{hub}/api/resolve-cache/{api}/"
-
-
-def hub_web_seed(endpoint: str, repo: RepoId) -> str:
-    """Return the BEP 19 base from which the Hub serves any commit of a repository."""
-    return hub_candidates(endpoint, repo)[0]
 
 
 def _normal(url: str) -> str:

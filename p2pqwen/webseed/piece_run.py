@@ -129,7 +129,7 @@ class _Run:
         loop = asyncio.get_running_loop()
         check = self._supply.check.holds
         if await loop.run_in_executor(self._supply.executor, check, self._file, piece, buffer.view):
-            self._supply.good(self._file, givers)
+            self._supply.good(self._file, piece, givers)
             return True
         self._close_body()  # what follows in it would be as wrong
         if len({upstream for upstream, _ in givers}) == 1:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -67,6 +67,8 @@ class Supply:
         self.claims = Claims()
         self._last_good = clock()
         self._missed: set[int] = set()
+        self._givers: dict[tuple[int, int], list[tuple[Account, int]]] = {}
+        self._sent: Counter[tuple[int, int]] = Counter()
 
     @property
     def accounts(self) -> tuple[Account, ...]:
@@ -108,13 +110,32 @@ class Supply:
         last = upstream.backoff(self.files[file]).last
         return last is not None and last.kind is Kind.NO_RANGES
 
-    def good(self, file: int, givers: Sequence[tuple[Upstream, int]]) -> None:
+    def good(self, file: int, piece: int, givers: Sequence[tuple[Upstream, int]]) -> None:
         """Note that a piece passed its check, and who gave how many of its bytes."""
+        self._givers[file, piece] = [(upstream.account, count) for upstream, count in givers]
         self._last_good = self._clock()
         self._missed.discard(file)
         for upstream, count in givers:
             upstream.account.bytes_good += count
             upstream.worked(self.files[file])
+
+    def sent(self, file: int, piece: int, count: int) -> None:
+        """Note that the download was sent so many bytes of a piece."""
+        self._sent[file, piece] += count
+
+    def keep(self, gained: Iterable[tuple[int, int, int]]) -> int:
+        """Book the pieces that the download gained, each a file, its piece and the bytes of it.
+
+        Returns how many of those bytes were sent from here; the accounts' `bytes_kept` rise by as many.
+        """
+        kept = 0
+        for file, piece, size in gained:
+            left = min(size, self._sent.pop((file, piece), 0))
+            kept += left
+            for account, count in self._givers.get((file, piece), ()):
+                account.bytes_kept += min(count, left)
+                left -= min(count, left)
+        return kept
 
     def failed(self, file: int, upstream: Upstream, fault: UpstreamError) -> None:
         """Note a request or a body that went wrong."""

@@ -18,11 +18,12 @@ from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, parse_pointer
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
+from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.fault import Kind, UpstreamError
 from p2pqwen.webseed.piece_check import PieceCheck
 from p2pqwen.webseed.timeouts import Timeouts
-from p2pqwen.webseed.upstream import HubAccess, RemoteFile, Upstream
+from p2pqwen.webseed.upstream import RemoteFile, Upstream
 
 MORE_PIECES = 1
 CONCURRENCY = 4
@@ -119,7 +120,7 @@ def check_bases(
     metainfo: Metainfo,
     bases: Sequence[Base],
     *,
-    hub: HubAccess | None = None,
+    site: OriginAccess | None = None,
     named: NamedHosts = NONE_NAMED,
     timeouts: Timeouts | None = None,
     more_pieces: int = MORE_PIECES,
@@ -136,7 +137,7 @@ def check_bases(
     numbers = range(len(metainfo.files)) if files is None else sorted(files)
 
     def upstream(base: Base) -> Upstream:
-        return Upstream(base, hub=hub, named=named, timeouts=timeouts)
+        return Upstream(base, site=site, named=named, timeouts=timeouts)
 
     async def run() -> tuple[BaseProbe, ...]:
         return tuple([await _probe(metainfo, numbers, base, upstream(base), more_pieces, on_file) for base in bases])

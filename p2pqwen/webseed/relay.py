@@ -15,9 +15,10 @@ import asyncio
 import contextlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
@@ -28,6 +29,7 @@ from p2pqwen.events import Notice
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
+from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.buffers import MEMORY_LIMIT, BufferPool
 from p2pqwen.webseed.fault_log import fault_log
@@ -37,7 +39,7 @@ from p2pqwen.webseed.piece_run import pieces
 from p2pqwen.webseed.piece_source import Supply, UnavailableError
 from p2pqwen.webseed.source_stats import Account, Outlook
 from p2pqwen.webseed.timeouts import Timeouts
-from p2pqwen.webseed.upstream import HubAccess, RemoteFile, Upstream
+from p2pqwen.webseed.upstream import RemoteFile, Upstream
 
 HOST = "127.0.0.1"
 LANES = 4
@@ -72,6 +74,10 @@ class RelayedTorrent:
     def bytes_good(self) -> int:
         """Bytes in pieces that came from the web seeds and passed their check."""
         return sum(account.bytes_good for account in self.accounts)
+
+    def keep(self, gained: Iterable[tuple[int, int, int]]) -> int:
+        """Book what a download gained; as `Supply.keep`."""
+        return self._relay.keep(self, gained)
 
     def outlook(self) -> Outlook:
         """Return whether somebody should still be waited for."""
@@ -108,14 +114,14 @@ class Relay:
     def __init__(
         self,
         *,
-        hub: HubAccess | None = None,
+        site: OriginAccess | None = None,
         named: NamedHosts = NONE_NAMED,
         timeouts: Timeouts | None = None,
         lanes: int = LANES,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         self.lanes = lanes
-        self._hub, self._named = hub, named
+        self._site, self._named = site, named
         self._timeouts = timeouts or Timeouts()
         self._pool = BufferPool(memory_limit)
         self._token = secrets.token_urlsafe(24)
@@ -149,6 +155,10 @@ class Relay:
         """Return one of the web seed URLs of a torrent."""
         return f"http://{HOST}:{self._port}/{self._token}/{key}/{lane}/"
 
+    def keep(self, torrent: RelayedTorrent, gained: Iterable[tuple[int, int, int]]) -> int:
+        """Book what a download gained; as `Supply.keep`."""
+        return self._thread.call(_keep(torrent.supply, gained))
+
     def outlook(self, torrent: RelayedTorrent) -> Outlook:
         """Return whether somebody should still be waited for."""
         return self._thread.call(_outlook(torrent.supply))
@@ -177,7 +187,7 @@ class Relay:
         supply = Supply(
             [RemoteFile(file.path, file.size) for file in metainfo.files],
             PieceCheck(metainfo.parsed_info),
-            [Upstream(base, hub=self._hub, named=self._named, timeouts=self._timeouts) for base in bases],
+            [Upstream(base, site=self._site, named=self._named, timeouts=self._timeouts) for base in bases],
             pool=self._pool,
             executor=self._executor,
             timeouts=self._timeouts,
@@ -260,14 +270,19 @@ class Relay:
                 if not response.prepared:  # not before there is something to send
                     _drain_fully(request)
                     await response.prepare(request)
-                await _write_all(response, buffer.view[max(wanted.start - start, 0) : wanted.stop - start])
+                part = buffer.view[max(wanted.start - start, 0) : wanted.stop - start]
+                await _write_all(response, part, partial(supply.sent, file, start // length))
                 start += length
 
 
-async def _write_all(response: web.StreamResponse, data: memoryview) -> None:
-    """Write, and return when the transport holds no reference to `data` any more."""
+async def _write_all(response: web.StreamResponse, data: memoryview, sent: Callable[[int], None]) -> None:
+    """Write, and return when the transport holds no reference to `data` any more.
+
+    Bytes are counted before they go: a download that has its last piece asks at once whose it was.
+    """
     for at in range(0, len(data), _WRITE_SIZE):
         part = data[at : at + _WRITE_SIZE]
+        sent(len(part))
         # aiohttp waits for the transport after more than 64 KiB only, so what is short goes as a copy.
         await response.write(part if len(part) > _UNDRAINED else bytes(part))
 
@@ -276,6 +291,10 @@ def _drain_fully(request: web.BaseRequest) -> None:
     """Make each wait for this connection one for its whole buffer, which Python 3.12 and later fill with references."""
     if request.transport is not None:
         request.transport.set_write_buffer_limits(high=0)
+
+
+async def _keep(supply: Supply, gained: Iterable[tuple[int, int, int]]) -> int:
+    return supply.keep(gained)
 
 
 async def _outlook(supply: Supply) -> Outlook:

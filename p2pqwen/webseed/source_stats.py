@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 class Account:
     """Counts for one upstream and one torrent. Written on the relay's thread only.
 
-    `bytes_good`: in pieces that passed their check. `bytes_received`: everything, bytes thrown away included.
+    `bytes_good`: in pieces that passed their check. `bytes_kept`: of those, what the download gained and no peer gave.
+    `bytes_received`: everything, bytes thrown away included.
     `resolves`: requests to the base itself; `requests`: all. `dropped`: files it gave wrong bytes for.
     """
 
     url: str
     origin: str
     bytes_good: int = 0
+    bytes_kept: int = 0
     bytes_received: int = 0
     requests: int = 0
     resolves: int = 0
@@ -30,7 +32,7 @@ class Account:
         return {
             "url": self.url,
             "from": self.origin,
-            "bytes": self.bytes_good,
+            "bytes": self.bytes_kept,
             "bytes_received": self.bytes_received,
             "requests": self.requests,
             "resolves": self.resolves,

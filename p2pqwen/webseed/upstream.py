@@ -2,7 +2,7 @@
 
 A redirect's target is remembered for each file until shortly before it expires, and renewed early where it is refused;
 while one request finds it out, the others for that file wait, so the base is asked once for each file and lifetime.
-The Hub's token goes to the Hub's own scheme, host and port and nowhere else, whatever redirects say.
+The origin's token goes to the origin's own scheme, host and port and nowhere else, whatever redirects say.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
@@ -28,9 +28,10 @@ from p2pqwen.net.socks5 import SocksError
 from p2pqwen.net.web_session import WebSession
 from p2pqwen.tls_error import tls_words
 from p2pqwen.values.named_hosts import NONE_NAMED, Guard, NamedHosts, RefusedAddressError
+from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.values.rate_limit import quota_pause
 from p2pqwen.values.repo_path import RepoPath
-from p2pqwen.webseed.bases import Base, Origin
+from p2pqwen.webseed.bases import Base, NamedBy
 from p2pqwen.webseed.body import Body
 from p2pqwen.webseed.fault import Backoff, Kind, UpstreamError
 from p2pqwen.webseed.http_answer import REDIRECTS, Wanted, read_answer
@@ -46,14 +47,6 @@ _DRAIN = 16 * 1024
 _READ_BUFFER = 512 * 1024
 _CLOCK_SKEW = timedelta(seconds=5)
 _NO_NETWORK = frozenset({errno.ENETUNREACH, errno.ENETDOWN})
-
-
-@dataclass(frozen=True, slots=True)
-class HubAccess:
-    """Where the user's Hub is, and the token for it. Nothing else ever sees the token."""
-
-    endpoint: str
-    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +69,28 @@ class _Target:
 class Upstream:
     """One base for one torrent. Use from one event loop, and `close` it there.
 
-    Private hosts are asked where the user named them: as this base, as his Hub, or as one of `named`.
+    Private hosts are asked where the user named them: as this base, as the `site` of the origin, or as one of `named`.
     """
 
     def __init__(
         self,
         base: Base,
         *,
-        hub: HubAccess | None = None,
+        site: OriginAccess | None = None,
         named: NamedHosts = NONE_NAMED,
         timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.base = base
-        self.account = Account(str(base), base.origin.value)
+        self.account = Account(str(base), base.named_by.value)
         self._timeouts = timeouts or Timeouts()
         self._clock = clock
-        self._hub = hub
+        self._site = site
         origin = _origin(base.expanded)
-        self._is_hub = hub is not None and _origin(hub.endpoint) == origin
-        self._guard = Guard(named | _named_by(base) | NamedHosts.configured([hub.endpoint] if hub is not None else []))
+        self._is_site = site is not None and _origin(site.endpoint) == origin
+        self._guard = Guard(
+            named | _hosts_named_by(base) | NamedHosts.configured([site.endpoint] if site is not None else [])
+        )
         self._session: WebSession | None = None
         self._targets: dict[RepoPath, _Target] = {}
         self._resolving: dict[RepoPath, asyncio.Lock] = {}
@@ -231,8 +226,8 @@ class Upstream:
         if (wait := self._host_backoff_by_name(origin).not_before - self._clock()) > 0:
             raise UpstreamError(Kind.BUSY, "asked us to wait", host=origin, wait=wait)
         headers = {"Range": f"bytes={wanted.start}-{wanted.stop - 1}"} if wanted.start < wanted.stop else {}
-        if self._is_hub and self._hub is not None and self._hub.token and origin == _origin(self._hub.endpoint):
-            headers["Authorization"] = f"Bearer {self._hub.token}"
+        if self._is_site and self._site is not None and self._site.token and origin == _origin(self._site.endpoint):
+            headers["Authorization"] = f"Bearer {self._site.token}"
         self.account.requests += 1
         try:
             response = await self._open_session().get(URL(url, encoded=True), headers=headers)
@@ -266,11 +261,11 @@ class Upstream:
         return self._hosts.setdefault(origin, Backoff(self._timeouts.pace))
 
 
-def _named_by(base: Base) -> NamedHosts:
-    match base.origin:
-        case Origin.CONFIG:
+def _hosts_named_by(base: Base) -> NamedHosts:
+    match base.named_by:
+        case NamedBy.CONFIG:
             return NamedHosts.configured([base.expanded])
-        case Origin.COMMAND_LINE:
+        case NamedBy.COMMAND_LINE:
             return NamedHosts.of([base.expanded])
         case _:
             return NONE_NAMED

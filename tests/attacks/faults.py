@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from p2pqwen.errors import P2pqwenError
+from p2pqwen.hub.site import HubSite
 from p2pqwen.index.root import INDEX_ROLE
 from p2pqwen.index.rotation import RootChange
 from p2pqwen.library.home import Home
@@ -49,7 +50,7 @@ def update_work(root: Path) -> None:
 
 def publish_work(root: Path) -> None:
     home = Home(root / "home")
-    plan = Plan(out=root / "site", endpoint="https://huggingface.co")
+    plan = Plan(out=root / "site", site=HubSite("https://huggingface.co"))
     publish(Library(home), KeyStore(home), plan, passphrase=lambda: "", now=NOW + timedelta(days=1), check=None)
 
 

@@ -13,26 +13,28 @@ from huggingface_hub import close_session
 
 from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.hub import git_transport
-from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
+from p2pqwen.hub.client import HubClient
 from p2pqwen.hub.git_commit import commit_object
+from p2pqwen.hub.site import HubSite
 from p2pqwen.mirrors.reading import Timeouts, read_now
 from p2pqwen.swarm import tracker_scrape
 from p2pqwen.swarm.tracker_scrape import scrape_udp
 from p2pqwen.torrent.magnet import Magnet
 from p2pqwen.values.digest import CommitId, GitOid, Sha1
+from p2pqwen.values.listing import ListedFile, Listing
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts, RefusedAddressError
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
-from p2pqwen.webseed.bases import Base, Origin
+from p2pqwen.webseed.bases import Base, NamedBy
 from p2pqwen.webseed.fault import Kind, UpstreamError
-from p2pqwen.webseed.upstream import HubAccess, RemoteFile, Upstream
+from p2pqwen.webseed.upstream import RemoteFile, Upstream
 from tests.support.addresses import LOOPBACK, PUBLIC, declare_public, stand_in_for_dns, victim, web_server
 from tests.support.command import CommandLine
 from tests.support.web_seeds import HASTY
 
 COMMIT = CommitId.parse("0123456789abcdef0123456789abcdef01234567")
 REPO = RepoId("Qwen/Tiny")
-FILE = HubFile(RepoPath("config.json"), 2, GitOid.parse("0" * 40), None)
+FILE = ListedFile(RepoPath("config.json"), 2, GitOid.parse("0" * 40), None)
 QUIET = ("--no-dht", "--no-lsd", "--no-upnp", "--no-trackers")
 
 
@@ -40,9 +42,9 @@ def mirror(url, named):
     read_now(f"{url}/index.json", max_bytes=1000, named=named, timeouts=Timeouts(answer=10, total=20))
 
 
-def web_seed(url, named, hub=None, origin=Origin.INDEX):
+def web_seed(url, named, site=None, named_by=NamedBy.INDEX):
     async def ask():
-        upstream = Upstream(Base(f"{url}/", origin, str(COMMIT)), named=named, hub=hub, timeouts=HASTY)
+        upstream = Upstream(Base(f"{url}/", named_by, str(COMMIT)), named=named, site=site, timeouts=HASTY)
         try:
             body = await upstream.open(RemoteFile(RepoPath("file"), 5), 0, 5)
             body.close()
@@ -225,7 +227,7 @@ def test_90_a_public_name_that_the_user_typed_is_its_owners_all_the_same(ask, na
         lambda client, _: client.commit_object(SnapshotId(REPO, COMMIT)),
         lambda client, _: client.tree_rows(SnapshotId(REPO, COMMIT)),
         lambda client, folder: client.download(
-            HubSnapshot(SnapshotId(REPO, COMMIT), gated=False, private=False, files=(FILE,)), FILE, folder
+            Listing(SnapshotId(REPO, COMMIT), gated=False, private=False, files=(FILE,)), FILE, folder
         ),
     ],
     ids=["90-time", "90-resolve", "90-models", "90-commit", "90-tree", "90-download"],
@@ -241,10 +243,10 @@ def test_everything_that_the_hub_is_asked_goes_through_the_guard(ask, names, tar
 def test_a_base_of_the_users_own_names_its_host_alone(target):
     base = f"http://127.0.0.1:{target.port}"
     with pytest.raises(UpstreamError):
-        web_seed(base, NONE_NAMED, origin=Origin.CONFIG)
+        web_seed(base, NONE_NAMED, named_by=NamedBy.CONFIG)
     assert len(target.hits) == 1
     with pytest.raises(UpstreamError, match="private network"):
-        web_seed(base, NONE_NAMED, hub=HubAccess("http://192.168.1.1", "secret"), origin=Origin.TORRENT)
+        web_seed(base, NONE_NAMED, site=HubSite("http://192.168.1.1", "secret"), named_by=NamedBy.TORRENT)
     assert len(target.hits) == 1
 
 

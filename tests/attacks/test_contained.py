@@ -15,6 +15,7 @@ import pytest
 
 from p2pqwen.errors import NotFoundError, VerificationError
 from p2pqwen.events import Event, Notice
+from p2pqwen.hub.site import HubSite
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library, seal_of
@@ -27,7 +28,7 @@ from p2pqwen.operations.publish.plan import Plan
 from p2pqwen.operations.publish.publish import publish
 from p2pqwen.torrent.snapshot_torrent import check_recipe
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
-from p2pqwen.webseed.bases import Base, Origin
+from p2pqwen.webseed.bases import Base, NamedBy
 from p2pqwen.webseed.file_server import FileServer
 from p2pqwen.webseed.offered_file import Offer
 from p2pqwen.webseed.probe import Served, check_bases
@@ -218,7 +219,7 @@ def test_96_a_torrent_that_cannot_be_published_stops_no_publishing(tmp_path):
     stranger = strangers_torrent(home)
     good = hold(home)
     notices: list[Event] = []
-    plan = Plan(out=tmp_path / "site", endpoint="https://huggingface.co")
+    plan = Plan(out=tmp_path / "site", site=HubSite("https://huggingface.co"))
     done = publish(
         Library(home), KeyStore(home), plan, passphrase=lambda: "", now=NOW, check=None, report=notices.append
     )
@@ -276,7 +277,7 @@ def test_103_a_web_seed_whose_answer_nobody_understands_does_not_stop_the_next(t
     with FileServer("127.0.0.1", 0) as server, answering(location) as hostile:
         server.offer(Offer.of(SNAPSHOT, folder, torrent))
         urls = (hostile, f"http://127.0.0.1:{server.port}/Qwen/Tiny/")
-        found = check_bases(torrent, [Base(url, Origin.COMMAND_LINE, torrent.name) for url in urls])
+        found = check_bases(torrent, [Base(url, NamedBy.COMMAND_LINE, torrent.name) for url in urls])
         assert [[file.served for file in one.files] for one in found] == [[Served.BAD], [Served.RIGHT]]
         with Relay(named=LOOPBACK, timeouts=HASTY) as relay:
             offered = relay.offer(torrent, bases(torrent, *urls))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from p2pqwen.errors import NetworkError, VerificationError
+from p2pqwen.hub.site import HubSite
 from p2pqwen.index.root import SignedRoot
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
@@ -167,7 +168,7 @@ def site(tmp_path: Path) -> tuple[Found, Path]:
     hold(publisher)
     hold(publisher, {"other.bin": b"o" * 5000}, repo="Qwen/Tiny", message="two")
     folder = tmp_path / "site"
-    plan = Plan(out=folder, endpoint="https://huggingface.co")
+    plan = Plan(out=folder, site=HubSite("https://huggingface.co"))
     publish(Library(publisher), keys, plan, passphrase=lambda: "", now=NOW, check=None)
     trusted = add_publisher(TrustStore(reader), identity, Location(str(folder)), now=NOW)
     wanted = str(make_snapshot().commit)

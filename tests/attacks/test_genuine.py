@@ -9,6 +9,7 @@ import pytest
 from p2pqwen.app import App
 from p2pqwen.config import load
 from p2pqwen.errors import VerificationError
+from p2pqwen.hub.site import HubSite
 from p2pqwen.library.home import Home
 from p2pqwen.manifest.lfs_pointer import pointer_bytes
 from p2pqwen.operations.publish.plan import Plan
@@ -422,7 +423,7 @@ def test_109_what_takes_its_place_while_a_person_thinks_is_not_signed(publisher,
         publisher.ok("preserve", "--from", forged, "--repo", REPO, "--commit", str(held.id.commit))
         return True
 
-    plan = Plan(tmp_path / "site", endpoint=hub.endpoint)
+    plan = Plan(tmp_path / "site", HubSite(hub.endpoint))
     with pytest.raises(VerificationError, match="changed while its index was made"):
         publish(app.library, app.keys, plan, passphrase=lambda: "", now=NOW, approve=think)
     assert not (tmp_path / "site" / "index.json").exists()

@@ -64,7 +64,7 @@ def half_a_rebuild(user: CommandLine, commit: CommitId, folder: Path) -> None:
             rebuild(
                 WantedTorrent(Sha1(b"1" * 20), None),
                 [RecipeSource(stranger.endpoint, SnapshotId(RepoId(REPO), commit))],
-                open_hub=lambda endpoint: HubClient(endpoint, None, named=LOOPBACK),
+                open_origin=lambda endpoint: HubClient(endpoint, None, named=LOOPBACK),
                 cache=HubCache(user.cache),
                 library=Library(Home(user.home)),
             )

@@ -14,6 +14,7 @@ import pytest
 
 from p2pqwen.errors import NotFoundError
 from p2pqwen.events import Notice
+from p2pqwen.hub.site import HubSite
 from p2pqwen.index.acceptance import TrustedState, accept
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
@@ -84,7 +85,7 @@ def waiting_publisher(tmp_path: Path) -> Path:
     home = Home(template / "home")
     init_keys(KeyStore(home), "Test Keep", None)
     hold(home)
-    plan = Plan(out=template / "site", endpoint="https://huggingface.co")
+    plan = Plan(out=template / "site", site=HubSite("https://huggingface.co"))
     publish(Library(home), KeyStore(home), plan, passphrase=lambda: "", now=NOW, check=None)
     hold(home, repo="Qwen/Other")
     return template
@@ -101,7 +102,7 @@ def test_a_publishing_struck_at_every_write_step(waiting_publisher: Path, tmp_pa
         seen.add(there.document.version)
         for entry in there.document.entries:
             assert (root / "site" / entry.torrent).is_file()
-        plan = Plan(out=root / "site", endpoint="https://huggingface.co")
+        plan = Plan(out=root / "site", site=HubSite("https://huggingface.co"))
         done = publish(Library(home), KeyStore(home), plan, passphrase=lambda: "", now=NOW, check=None)
         assert done.accepted.document.version > there.document.version
         accept((root / "site" / "index.json").read_bytes(), there.state, NOW)  # readers of the crashed site follow
@@ -122,7 +123,7 @@ def test_a_rotation_struck_at_every_write_step(waiting_publisher: Path, tmp_path
         if keys.root().version == 1:
             rotate_work(root)
         assert (keys.root().version, keys.root().index_epoch) == (2, 1)
-        plan = Plan(out=root / "site", endpoint="https://huggingface.co")
+        plan = Plan(out=root / "site", site=HubSite("https://huggingface.co"))
         assert (
             publish(Library(home), keys, plan, passphrase=lambda: "", now=NOW, check=None).accepted.document.epoch == 1
         )

@@ -28,10 +28,10 @@ from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.repo_path import RepoPath
 from tests.support.models import noise
 from tests.support.publishing import NOW, Publisher, make_entry
-from tests.support.swarm import seeding_thread
+from tests.support.swarm import SWITCHED_OFF, seeding_thread
 from tests.support.waiting import wait_until
 
-QUIET = SwarmSettings(dht=False, lsd=False, upnp=False, trackers=False)
+QUIET = SwarmSettings(choices=SWITCHED_OFF)
 
 
 class Site:

@@ -18,6 +18,7 @@ SESSIONS = 30
 SCRIPT = f"""
 import socket
 from pathlib import Path
+from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 
@@ -30,7 +31,7 @@ for port in range(40000, 40000 + {TAKEN_OVER_UDP}):
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         one.bind(("", port))
         taken.append(one)
-fetching = SwarmSettings(dht=True, lsd=False, upnp=False, trackers=True)
+fetching = SwarmSettings(choices=NetworkChoices(lsd=False, upnp=False))
 for _ in range({SESSIONS}):
     with Swarm(fetching) as swarm:
         print(*sorted(one.host for one in swarm.listening))

@@ -17,6 +17,7 @@ from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent import bencode
 from p2pqwen.values.digest import Sha1
+from p2pqwen.values.network_choices import NetworkChoices
 from tests.simulators.dht_node import simulated_dht
 from tests.support.dht import LibtorrentNode, introduce, libtorrent_dht
 from tests.support.publishing import key
@@ -199,7 +200,9 @@ def _item_alert(session, public):
 def test_a_seed_answers_a_newcomer_who_asks_much():
     """In a DHT of a few, each gets all of somebody's queries; libtorrent's own limit bans him for five minutes."""
     asked = {b"info_hash": bytes(20)}
-    settings = SwarmSettings(listen=Endpoint("127.0.0.1", 0), lsd=False, upnp=False, trackers=False, dht_bootstrap=())
+    settings = SwarmSettings(
+        listen=Endpoint("127.0.0.1", 0), dht_bootstrap=(), choices=NetworkChoices(lsd=False, upnp=False, trackers=False)
+    )
 
     async def ask(node):
         async with KrpcClient(rate=1000, burst=100) as client:
@@ -214,7 +217,9 @@ def test_a_seed_answers_a_newcomer_who_asks_much():
 def test_a_seed_announces_more_often_in_a_small_dht(nodes, monkeypatch, large, seconds):
     monkeypatch.setattr("p2pqwen.swarm.settings._LARGE_DHT", large)
     settings = SwarmSettings(
-        listen=Endpoint("127.0.9.1", 0), lsd=False, upnp=False, trackers=False, dht_bootstrap=(str(nodes[0].endpoint),)
+        listen=Endpoint("127.0.9.1", 0),
+        dht_bootstrap=(str(nodes[0].endpoint),),
+        choices=NetworkChoices(lsd=False, upnp=False, trackers=False),
     )
     with Swarm(settings) as swarm:
         pump_until(lambda: (swarm.reach.dht_nodes or 0) >= 5, swarm, what="the DHT is known")

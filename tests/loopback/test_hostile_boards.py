@@ -29,6 +29,7 @@ from p2pqwen.operations.indexes import update as update_module
 from p2pqwen.operations.indexes.bundle import BundleNetwork, fetch_index
 from p2pqwen.operations.indexes.update import LIMITS, Asked, SourceState, update, update_all
 from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.values.network_choices import NetworkChoices
 from tests.attacks.victim import NOW, SIGNERS, TRUSTED_VERSION, Victim
 from tests.simulators.hostile_peers import LIARS, METADATA, SLUGGARDS
 from tests.simulators.peer import Behaviour
@@ -46,6 +47,7 @@ from tests.support.hostile_boards import (
 )
 from tests.support.mirror_server import Handler, MirrorServer, gives, hangs, mirror
 from tests.support.publishing import make_document, make_entry, make_index
+from tests.support.swarm import SWITCHED_OFF
 from tests.support.waiting import wait_until
 
 GENEROUS = 6
@@ -128,7 +130,7 @@ def test_86_who_gives_too_little_is_left(world: World, tmp_path, monkeypatch):
     keeper = Keeper(world, "keeper")
     endless = endless_bundle(END, MAX_INDEX_SIZE)
     dripping = world.peer(endless, Behaviour(pause=1.0))
-    network = BundleNetwork(SwarmSettings(dht=False, lsd=False, upnp=False, trackers=False), (dripping.endpoint,))
+    network = BundleNetwork(SwarmSettings(choices=SWITCHED_OFF), (dripping.endpoint,))
     store, started = world.route(Home(tmp_path / "home")).bundles, time.monotonic()
     with pytest.raises(NetworkError, match="bytes a second"):
         fetch_index(store, keeper.id, pointer_to(endless, END), network)
@@ -139,7 +141,7 @@ def test_86_who_gives_too_little_is_left(world: World, tmp_path, monkeypatch):
 def test_86_a_pointer_leads_to_the_bundle_of_its_index_alone(world: World, tmp_path):
     endless = endless_bundle(END, MEGABYTE)
     peer = world.peer(endless)
-    network = BundleNetwork(SwarmSettings(dht=False, lsd=False, upnp=False, trackers=False), (peer.endpoint,))
+    network = BundleNetwork(SwarmSettings(choices=SWITCHED_OFF), (peer.endpoint,))
     store = world.route(Home(tmp_path / "home")).bundles
     with pytest.raises(FormatError, match="of another index"):
         fetch_index(store, Keeper(world, "keeper").id, pointer_to(endless, Position(0, 7)), network)
@@ -373,7 +375,7 @@ def test_89_a_bundle_without_end_keeps_no_others_pointer_from_being_put_again(wo
             world.peer(issue.content)
     for node in world.nodes:
         del node.items[honest.address.target.raw]  # forgotten: it is two hours later
-    settings = SwarmSettings(lsd=False, upnp=False, trackers=False, loopback=True)
+    settings = SwarmSettings(loopback=True, choices=NetworkChoices(lsd=False, upnp=False, trackers=False))
     care = serving.seeded_publishers(App(load(user.environment)), settings, lambda _: None).sync
     care.first = 0.0
     care.start()

@@ -12,11 +12,19 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils._xet import parse_xet_file_data_from_response
 
-from p2pqwen.errors import DiskError, FormatError, NetworkError, NotFoundError, P2pqwenError, VerificationError
+from p2pqwen.errors import (
+    DiskError,
+    FormatError,
+    NetworkError,
+    NotFoundError,
+    NotShownError,
+    P2pqwenError,
+    VerificationError,
+)
 from p2pqwen.hub import client as client_module
 from p2pqwen.hub import session
 from p2pqwen.hub.client import HubClient
-from p2pqwen.hub.failures import NotShownError
+from p2pqwen.values.listing import ListedFile
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.snapshot_id import RepoId
 from tests.simulators.faults import Effect, Fault
@@ -241,7 +249,7 @@ def test_bodies_that_never_come_whole(hub, client, tmp_path, name):
 def test_a_hub_that_lists_one_size_and_serves_another(hub, client, tmp_path):
     listing = client.resolve(REPO_ID)
     file = next(file for file in listing.files if str(file.path) == "config.json")
-    lying = client_module.HubFile(file.path, file.size + 1, file.blob_oid, None)
+    lying = ListedFile(file.path, file.size + 1, file.blob_oid, None)
     with pytest.raises(VerificationError, match="wrong size"):
         client.download(listing, lying, tmp_path / "staging")
 

@@ -18,6 +18,7 @@ from p2pqwen.operations.indexes.pointer import all_pointers
 from p2pqwen.swarm.dht import Dht
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.values.digest import Sha1, Sha256
+from p2pqwen.values.network_choices import NetworkChoices
 from tests.simulators.dht_node import LIFETIME, Clock, simulated_dht
 from tests.support.command import CommandLine
 from tests.support.dht import libtorrent_dht
@@ -141,7 +142,9 @@ def test_a_followers_node_keeps_the_pointer_alive_when_the_publisher_is_gone(tmp
         shutil.copytree(publisher.home / "bundles", follower.home / "bundles")
         events = []
         app = App(load(follower.environment))
-        care = serving.seeded_publishers(app, SwarmSettings(lsd=False, upnp=False, trackers=False), events.append).sync
+        care = serving.seeded_publishers(
+            app, SwarmSettings(choices=NetworkChoices(lsd=False, upnp=False, trackers=False)), events.append
+        ).sync
         for hour in range(1, 6):  # the publisher is never heard of again
             clock.now = hour * 3600.0
             assert care.look_after_all(), events

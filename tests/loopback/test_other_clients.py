@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from p2pqwen.hub.site import HubSite
 from p2pqwen.torrent.metainfo import parse_metainfo
 from p2pqwen.values.snapshot_id import RepoId
-from p2pqwen.webseed.bases import hub_candidates
 from tests.simulators.hub import HubSimulator
 from tests.support.command import CommandLine
 from tests.support.models import small_model, write_folder
@@ -115,7 +115,7 @@ def test_qbittorrent_finishes_from_the_hub_alone_with_the_bases_that_publish_lis
         publisher.ok("preserve", REPO)
         publisher.ok("publish", "--out", tmp_path / "site")
         torrent = tmp_path / "site" / REPO / f"{commit}.torrent"
-        assert parse_metainfo(torrent.read_bytes()).web_seeds == hub_candidates(hub.endpoint, RepoId(REPO))
+        assert parse_metainfo(torrent.read_bytes()).web_seeds == HubSite(hub.endpoint).web_seeds(RepoId(REPO)).all
         with qbittorrent(torrent, tmp_path / "theirs", tmp_path / "profile") as client:
             wait_until(lambda: client.progress == 1, 150, "qBittorrent has everything")
             wait_until(lambda: payload(tmp_path / "theirs" / str(commit)) == FILES, 30, "qBittorrent wrote everything")

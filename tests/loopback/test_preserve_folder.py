@@ -198,3 +198,92 @@ def test_a_commit_that_the_named_git_does_not_have(user, tmp_path):
     ended = user.run("preserve", "--from", folder, *named("b" * 40), "--git", tmp_path / "git")
     assert ended.code == 4
     assert user.ok("list")["snapshots"] == []
+
+
+def git(folder, *arguments):
+    command = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@example.org", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def committed(folder, files):
+    write_folder(folder, files)
+    git(folder, "init", "-q")
+    git(folder, "-c", "core.autocrlf=false", "add", ".")
+    git(folder, "commit", "-qm", "first")
+    return git(folder, "rev-parse", "HEAD")
+
+
+CLUTTER = (".DS_Store", "sub/._weights.bin", "Thumbs.db", ".msc", "weights.bin.aria2", "__MACOSX/._a")
+
+
+@pytest.mark.parametrize("with_git", [True, False])
+def test_what_a_system_left_there_is_left_out_and_named(hub, user, tmp_path, with_git):
+    folder = write_folder(tmp_path / "src", small_model())
+    commit = hub.add(REPO, folder)
+    write_folder(folder, dict.fromkeys(CLUTTER, b"x"))
+    more = ("--git", f"{hub.endpoint}/{REPO}") if with_git else ()
+    ended = user.run("preserve", "--from", folder, *named(commit), *more, "--json")
+    assert ended.code == 0, ended
+    assert ended.json["provenance"] == ("proven" if with_git else "unproven")
+    assert ended.json["infohash_v2"] == CommandLine(tmp_path / "b", hub.endpoint).ok("preserve", REPO)["infohash_v2"]
+    assert "left out, as no part of a model: " in ended.stderr
+    assert "'.DS_Store'" in ended.stderr
+
+
+def test_what_a_commit_holds_is_a_part_of_it_whatever_its_name(user, tmp_path):
+    commit = committed(tmp_path / "clone", {"config.json": b"{}", ".DS_Store": b"x"})
+    done = user.ok("preserve", "--from", tmp_path / "clone", *named(commit))
+    assert (done["provenance"], done["files"]) == ("proven", 2)
+
+
+def test_a_clone_with_the_line_ends_of_windows_gives_the_commits_bytes(user, tmp_path):
+    files = {"config.json": b'{\n "a": 1\n}\n', "kept.txt": b"a\r\nb\n", "weights.bin": b"\0\r\n" * 9}
+    commit = committed(tmp_path / "origin", files)
+    subprocess.run(
+        ["git", "-c", "core.autocrlf=true", "clone", "-q", tmp_path / "origin", tmp_path / "clone"], check=True
+    )
+    assert (tmp_path / "clone" / "config.json").read_bytes() == b'{\r\n "a": 1\r\n}\r\n'
+    before = looks(tmp_path / "clone")
+    ended = user.run("preserve", "--from", tmp_path / "clone", *named(commit), "--json")
+    assert ended.code == 0, ended
+    assert ended.json["provenance"] == "proven"
+    assert "1 file had CRLF line ends from git" in ended.stderr
+    held = user.home / "library" / "Qwen" / "Tiny" / commit
+    assert {name: (held / name).read_bytes() for name in files} == files
+    assert looks(tmp_path / "clone") == before
+    assert user.run("preserve", "--from", tmp_path / "clone", *named(commit), "--json").json["unchanged"] is True
+
+
+def treeless(folder, origin):
+    """A clone of the commit alone, whose remote is gone: no tree can be read."""
+    git(origin, "config", "uploadpack.allowFilter", "true")
+    clone = ["git", "clone", "-q", "--filter=tree:0", "--no-checkout", f"file://{origin}", str(folder)]
+    subprocess.run(clone, check=True, capture_output=True)
+    git(folder, "remote", "remove", "origin")
+
+
+def test_the_commit_of_a_treeless_clone_proves_the_files_beside_it(user, tmp_path):
+    origin = tmp_path / "origin"
+    write_folder(origin, {"config.json": b"{}", "run.sh": b"#!/bin/sh\n", "model/weights.bin": noise(50_000, "w")})
+    (origin / "run.sh").chmod(0o755)
+    (origin / "alias.json").symlink_to("config.json")
+    commit = committed(origin, {})
+    folder = tmp_path / "clone"
+    treeless(folder, origin)
+    subprocess.run(f"cp -a {origin}/[!.]* {folder}/", shell=True, check=True)
+    ended = user.run("preserve", "--from", folder, *named(commit), "--json")
+    assert ended.code == 0, ended
+    assert "no tree from git" in ended.stderr
+    assert (ended.json["provenance"], ended.json["files"]) == ("proven", 4)
+    assert user.ok("verify", REPO)["ok"] is True
+
+
+def test_a_commit_that_the_files_do_not_make_proves_nothing(user, tmp_path):
+    origin = tmp_path / "origin"
+    commit = committed(origin, {"config.json": b"{}"})
+    treeless(tmp_path / "clone", origin)
+    write_folder(tmp_path / "clone", {"config.json": b"[]"})
+    ended = user.run("preserve", "--from", tmp_path / "clone", *named(commit), "--json")
+    assert ended.code == 0, ended
+    assert ended.json["provenance"] == "unproven"
+    assert "the commit object proves nothing" in ended.stderr

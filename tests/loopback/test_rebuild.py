@@ -11,7 +11,7 @@ from p2pqwen.hub.cache import HubCache
 from p2pqwen.hub.client import HubClient
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library, State
-from p2pqwen.operations.preserve.from_hub import preserve
+from p2pqwen.operations.preserve.from_origin import preserve
 from p2pqwen.operations.preserve.rebuild import rebuild
 from p2pqwen.operations.preserve.recipe_source import RecipeSource, recipe_sources, repo_of
 from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
@@ -46,7 +46,7 @@ def bring(hub, folder):
     return preserve(
         REPO,
         None,
-        hub=HubClient(hub.endpoint, None, named=LOOPBACK),
+        origin=HubClient(hub.endpoint, None, named=LOOPBACK),
         cache=HubCache(folder / "hf"),
         library=Library(Home(folder)),
     )
@@ -56,7 +56,7 @@ def try_rebuild(wanted, sources, folder):
     return rebuild(
         wanted,
         sources,
-        open_hub=lambda endpoint: HubClient(endpoint, None, named=LOOPBACK),
+        open_origin=lambda endpoint: HubClient(endpoint, None, named=LOOPBACK),
         cache=HubCache(folder / "hf"),
         library=Library(Home(folder)),
     )

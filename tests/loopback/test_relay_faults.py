@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from p2pqwen.hub.site import HubSite
 from p2pqwen.webseed.bases import combine_bases
 from p2pqwen.webseed.relay import Relay
-from p2pqwen.webseed.upstream import HubAccess
 from tests.simulators.faults import PRESETS
 from tests.simulators.hub import HubSimulator
 from tests.support.addresses import LOOPBACK
@@ -123,7 +123,7 @@ def test_a_mirror_that_lies_about_one_piece_only_costs_that_file(case, tmp_path)
 
 def test_the_token_goes_to_the_hub_alone(case, tmp_path):
     case.hub.repositories[REPO].gated = "manual"
-    finish(case, tmp_path, case.base, hub=HubAccess(case.hub.endpoint, "hf_secret"))
+    finish(case, tmp_path, case.base, site=HubSite(case.hub.endpoint, "hf_secret"))
     sent = {(call.kind, call.authorization) for call in case.hub.calls()}
     assert ("resolve", "Bearer hf_secret") in sent
     assert ("cdn", None) in sent
@@ -132,7 +132,7 @@ def test_the_token_goes_to_the_hub_alone(case, tmp_path):
 
 def test_a_mirror_that_is_not_the_hub_never_sees_the_token(case, tmp_path):
     with PlainServer(served(FILES, case.torrent)) as mirror:
-        finish(case, tmp_path, mirror.url, hub=HubAccess(case.hub.endpoint, "hf_secret"))
+        finish(case, tmp_path, mirror.url, site=HubSite(case.hub.endpoint, "hf_secret"))
         assert not [asked for asked in mirror.log if "Authorization" in asked.headers]
 
 

@@ -28,11 +28,17 @@ from p2pqwen.swarm.transport import TRIAL
 from p2pqwen.swarm.writable import prove_writable
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
 from p2pqwen.values.digest import Sha1
+from p2pqwen.values.named_hosts import NamedHosts
+from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.repo_path import RepoPath
 from tests.simulators.peer import HASHES, Behaviour, Content, PeerNetwork, addresses, message
+from tests.support.addresses import web_server
 from tests.support.models import noise
 from tests.support.processes import ROOT
-from tests.support.swarm import ALONE, LISTENING, make_snapshot, pump_until, serving
+from tests.support.sockets import datagram_sockets
+from tests.support.swarm import ALONE, LISTENING, SWITCHED_OFF, make_snapshot, pump_until, serving
+
+TRACKERS_ALONE = NetworkChoices(dht=False, lsd=False, upnp=False)
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +236,7 @@ def test_resume_data_cannot_redirect_files(snapshot, tmp_path):
 
 
 def test_a_fetch_does_not_listen_even_where_it_has_sockets(snapshot, tmp_path):
-    settings = SwarmSettings(dht=False, lsd=False, upnp=False, trackers=True, loopback=True)
+    settings = SwarmSettings(loopback=True, choices=TRACKERS_ALONE)
     with serving(snapshot) as (seed, address), Swarm(settings) as swarm:
         pump_until(lambda: swarm.listening, swarm, what="sockets")
         for endpoint in swarm.listening:
@@ -247,6 +253,23 @@ def listening_ports() -> set[int]:
     mine = {str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()}
     listen = "0A"
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == listen and f"socket:[{row[9]}]" in mine}
+
+
+def test_a_webtorrent_tracker_is_not_asked_and_opens_no_socket(snapshot, tmp_path):
+    named = NamedHosts.of(["http://127.0.0.1"])
+    settings = SwarmSettings(choices=TRACKERS_ALONE, loopback=True, named=named)
+    with web_server("127.0.0.1") as webtorrent, web_server("127.0.0.1") as plain, Swarm(settings) as swarm:
+        pump_until(lambda: swarm.listening, swarm, what="sockets")
+        before = datagram_sockets(os.getpid())
+        trackers = [
+            [f"ws://127.0.0.1:{webtorrent.port}/announce"],
+            [f"http://127.0.0.1:{plain.port}/announce"],
+        ]
+        writable = prove_writable(snapshot.metainfo, tmp_path)
+        swarm.add_download(snapshot.metainfo, writable, trackers=trackers)
+        pump_until(lambda: plain.hits, swarm, what="the plain tracker is asked")
+        assert webtorrent.hits == []
+        assert datagram_sockets(os.getpid()) <= before
 
 
 def test_a_port_that_is_taken_is_an_error(tmp_path):
@@ -322,7 +345,7 @@ def test_leaving_does_not_wait_for_a_tracker_that_never_answers(snapshot, scheme
         tarpit.bind(("127.0.0.1", 0))
         tarpit.listen(50)
         url = f"{scheme}://127.0.0.1:{tarpit.getsockname()[1]}/announce"
-        with Swarm(replace(LISTENING, trackers=True)) as swarm:
+        with Swarm(replace(LISTENING, choices=TRACKERS_ALONE)) as swarm:
             torrent = swarm.add_seed(snapshot.metainfo, snapshot.save_path)
             pump_until(lambda: torrent.checked, swarm, what="the check")
             torrent.share([[url]])
@@ -339,7 +362,7 @@ def test_leaving_does_not_wait_for_a_tracker_that_never_answers(snapshot, scheme
 
 def test_a_tracker_that_refuses_is_mentioned_once(snapshot):
     heard = []
-    with Swarm(replace(LISTENING, trackers=True), report=heard.append) as swarm:
+    with Swarm(replace(LISTENING, choices=TRACKERS_ALONE), report=heard.append) as swarm:
         torrent = swarm.add_seed(snapshot.metainfo, snapshot.save_path)
         pump_until(lambda: torrent.checked, swarm, what="the check")
         torrent.share([["http://127.0.0.1:1/announce"]])
@@ -380,7 +403,10 @@ def test_v1_and_v2_that_contradict_each_other_stop_the_download(tmp_path):
 
 def test_an_upload_limit_holds_on_loopback_too(snapshot, tmp_path):
     limit = 1_000_000
-    with serving(snapshot, replace(LISTENING, upload_limit=limit)) as (seed, address), Swarm(ALONE) as swarm:
+    with (
+        serving(snapshot, replace(LISTENING, choices=SWITCHED_OFF.limited(upload=limit))) as (seed, address),
+        Swarm(ALONE) as swarm,
+    ):
         torrent = swarm.add_download(snapshot.metainfo, prove_writable(snapshot.metainfo, tmp_path))
         torrent.connect(address)
         pump_until(lambda: torrent.progress().received > 0, seed, swarm, what="the first bytes")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from p2pqwen.hub.site import HubSite
 from p2pqwen.values.snapshot_id import RepoId
-from p2pqwen.webseed.bases import combine_bases, hub_candidates
+from p2pqwen.webseed.bases import combine_bases
 from p2pqwen.webseed.probe import check_bases
 from tests.simulators.hub import HubSimulator
 from tests.support.addresses import LOOPBACK
@@ -45,7 +46,7 @@ def probe(metainfo, *urls):
 )
 def test_the_hubs_two_bases_as_the_hub_may_answer_them(hub, in_cache, states, listable):
     hub.lfs_in_cache = in_cache
-    probes = probe(torrent_of(hub), *hub_candidates(hub.endpoint, RepoId(REPO)))
+    probes = probe(torrent_of(hub), *HubSite(hub.endpoint).web_seeds(RepoId(REPO)).all)
     assert tuple(one.ok for one in probes) == states
     assert tuple(one.is_listable for one in probes) == listable
     assert all(file.redirected for file in probes[0].files)

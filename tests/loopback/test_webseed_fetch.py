@@ -16,6 +16,7 @@ from tests.support.command import CommandLine
 from tests.support.models import small_model, write_folder
 from tests.support.processes import p2pqwen, running
 from tests.support.swarm import QUIET, seeding
+from tests.support.waiting import wait_until
 from tests.support.web_seeds import PlainServer
 
 REPO = "Qwen/Tiny"
@@ -209,3 +210,21 @@ def test_always_uses_web_seeds_beside_a_good_peer(user, hub, torrent, tmp_path):
         done = user.ok("fetch", torrent, "--peer", peer, *QUIET, "--web-seeds", "always", "--timeout", "60")
     assert content(done) == FILES
     assert done["bytes_from_web_seeds"] > 0
+
+
+def test_two_sources_that_fail_in_turn_stand_in_one_ledger(user, hub, torrent, tmp_path):
+    publisher = CommandLine(tmp_path / "publisher", hub.endpoint)
+    hub.fault("503")
+    with ExitStack() as seed, ExitStack() as rest:
+        _, peer = seed.enter_context(seeding(publisher, "--upload-limit", "1MB/s"))
+        arguments = ("fetch", torrent, "--peer", peer, *QUIET, "--web-seeds", "always", "--timeout", "60", "--json")
+        fetching = rest.enter_context(running(p2pqwen(*arguments), user.environment))
+        wait_until(lambda: re.search(r"download: [1-9]", fetching.stderr), 60, "the peer gave something")
+        seed.close()
+        hub.faults.clear()
+        assert fetching.wait(60) == 0, fetching.stderr
+    done = json.loads(fetching.stdout)
+    assert done["bytes_from_peers"] > 0
+    assert done["bytes_from_web_seeds"] > 0
+    assert done["bytes_from_peers"] + done["bytes_from_web_seeds"] == SIZE
+    assert sum(row["bytes"] for row in done["web_seeds"]) == done["bytes_from_web_seeds"]

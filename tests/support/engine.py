@@ -75,6 +75,7 @@ class Giver:
     wrong: frozenset[int] = frozenset()
     stops_after: int | None = None
     given: int = 0
+    gave: set[int] = field(default_factory=set)
 
     def has(self, piece: int) -> bool:
         return self.pieces is None or piece in self.pieces
@@ -327,6 +328,7 @@ class MemoryTorrent:
                 continue
             self._credit[name] -= size
             giver.given += size
+            giver.gave.add(piece)
             self._gave[kind] += size
             if _is_right(self.metainfo, piece, data):
                 _write_piece(self.metainfo, self.folder, piece, data)

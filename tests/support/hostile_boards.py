@@ -29,6 +29,7 @@ from p2pqwen.torrent.info import build_info
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.piece_hasher import PieceHasher
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.network_choices import NetworkChoices
 from tests.simulators.dht_node import DhtNodeSimulator, simulated_dht
 from tests.simulators.peer import Behaviour, Content, PeerNetwork, PeerSimulator, addresses
 from tests.support.models import noise
@@ -127,7 +128,9 @@ class World:
         """The way to bundles of a home that is on this machine."""
         known = KnownPeers(home.root / "peers.json")
         settings = SwarmSettings(
-            dht_bootstrap=(str(self.nodes[0].endpoint),), lsd=False, upnp=False, trackers=False, loopback=True
+            dht_bootstrap=(str(self.nodes[0].endpoint),),
+            loopback=True,
+            choices=NetworkChoices(lsd=False, upnp=False, trackers=False),
         )
         return BundleRoute(
             BundleStore(home),

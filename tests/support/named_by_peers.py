@@ -22,6 +22,7 @@ from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.writable import prove_writable
+from p2pqwen.values.network_choices import NetworkChoices
 from tests.simulators.hostile_peers import leading_to
 from tests.simulators.peer import EXTENDED, Content, PeerNetwork
 from tests.support.swarm import make_snapshot, pump_until
@@ -52,7 +53,10 @@ def main(stranger_is: str, *allowed: str) -> None:
     calls: list[str] = []
     named = [listen(PRIVATE, calls), listen(OWN, calls)]
     settings = SwarmSettings(
-        dht=False, lsd=False, upnp=False, lan=False, loopback="loopback" in allowed, named_lan="lan" in allowed
+        lan=False,
+        loopback="loopback" in allowed,
+        named_lan="lan" in allowed,
+        choices=NetworkChoices(dht=False, lsd=False, upnp=False),
     )
     with tempfile.TemporaryDirectory() as folder, PeerNetwork() as network, Swarm(settings) as swarm:
         snapshot = make_snapshot(Path(folder) / "seed")

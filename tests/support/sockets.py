@@ -33,12 +33,19 @@ def connected(pid: int) -> set[Address]:
     return {_address(row[2]) for row in _rows(pid) if row[3] == _ESTABLISHED}
 
 
-def _rows(pid: int) -> list[list[str]]:
+def datagram_sockets(pid: int) -> set[Address]:
+    """Where the process has UDP sockets."""
+    return {_address(row[1]) for row in _rows(pid, "udp")}
+
+
+def _rows(pid: int, protocol: str = "tcp") -> list[list[str]]:
     mine = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
             mine.add(str(entry.readlink()))
-    lines = [line for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    lines = [
+        line for name in (protocol, f"{protocol}6") for line in Path("/proc/net", name).read_text().splitlines()[1:]
+    ]
     return [row for row in map(str.split, lines) if f"socket:[{row[9]}]" in mine]
 
 

@@ -20,6 +20,7 @@ from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.snapshot_torrent import build_metainfo
 from p2pqwen.values.digest import CommitId
+from p2pqwen.values.network_choices import SWITCHES, UNRESTRICTED
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.addresses import LOOPBACK
@@ -31,10 +32,9 @@ from tests.support.waiting import PATIENT, wait_until
 REPO = "Qwen/Tiny"
 COMMIT = "c0ffee" * 6 + "c0de"
 QUIET = ("--no-dht", "--no-lsd", "--no-upnp", "--no-trackers")
-ALONE = SwarmSettings(dht=False, lsd=False, upnp=False, trackers=False, loopback=True, named=LOOPBACK)
-LISTENING = SwarmSettings(
-    listen=Endpoint("127.0.0.1", 0), dht=False, lsd=False, upnp=False, trackers=False, named=LOOPBACK
-)
+SWITCHED_OFF = UNRESTRICTED.without(*SWITCHES)
+ALONE = SwarmSettings(loopback=True, named=LOOPBACK, choices=SWITCHED_OFF)
+LISTENING = SwarmSettings(listen=Endpoint("127.0.0.1", 0), named=LOOPBACK, choices=SWITCHED_OFF)
 
 
 @dataclass(frozen=True, slots=True)

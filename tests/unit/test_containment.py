@@ -80,6 +80,8 @@ ELSEWHERE = {
     "operations/node/state.py::node_status": INSIDE,
     "operations/node/state.py::read_node": OWN,
     "operations/indexes/pointer.py::_in_parts": WHOLE,
+    "operations/preserve/folder_content.py::with_line_ends": WHOLE,
+    "operations/preserve/from_folder.py::_expectations": WHOLE,
     "operations/preserve/from_folder.py::_expected_of_tree": WHOLE,
     "operations/preserve/from_folder.py::_place_all": WHOLE,
     "operations/publish/publish.py::_torrents": OWN,

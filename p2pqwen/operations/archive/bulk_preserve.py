@@ -17,22 +17,23 @@ from datetime import datetime
 from p2pqwen.errors import NetworkError, P2pqwenError, VerificationError
 from p2pqwen.events import Event, Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
-from p2pqwen.hub.client import HubClient, HubSnapshot
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.archive.bulk_survey import Surveyed, Wanted, survey_all
 from p2pqwen.operations.archive.upstream import check_upstream, note_upstream
 from p2pqwen.operations.preserve.build import Preserved
-from p2pqwen.operations.preserve.from_hub import (
+from p2pqwen.operations.preserve.from_origin import (
     PreserveOptions,
     check_against_listing,
     preserve_listing,
     prove_over_git,
 )
 from p2pqwen.operations.preserve.held_check import KnownDamage, complete_snapshot, nothing_known
+from p2pqwen.operations.preserve.origin import Origin
 from p2pqwen.stewardship.bulk_plan import NO_LIMITS, Action, BulkLimits, BulkPlan, Planned, failed, plan_bulk
 from p2pqwen.stewardship.upstream import vanished
+from p2pqwen.values.listing import Listing
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 PARALLEL = 2
@@ -80,7 +81,7 @@ class BulkResult:
 class BulkContext:
     """Where a bulk preserve reads and writes, and what is known to be damaged there."""
 
-    hub: HubClient
+    origin: Origin
     cache: HubCache
     library: Library
     upstream: UpstreamStore
@@ -93,10 +94,10 @@ def bulk_preserve(wanted: Wanted, options: BulkOptions, places: BulkContext, rep
     """Preserve every wanted repository that the limits allow; raises `DiskError` where the home cannot be used."""
     free = places.library.room
     limits = replace(options.limits, free=free)
-    with places.hub.telling_waits(lambda seconds: report(_patience(seconds))):
+    with places.origin.telling_waits(lambda seconds: report(_patience(seconds))):
         surveyed = survey_all(
             [one for one in wanted.repos if limits.passes(one)],
-            hub=places.hub,
+            origin=places.origin,
             cache=places.cache,
             library=places.library,
             read_licenses=bool(limits.licenses),
@@ -138,7 +139,7 @@ def _note_answers(
         if vanished(before, after):
             gone.append(snapshot)
     # An organisation's list does not name what it no longer has.
-    checked = check_upstream(wanted.missing(held), places.hub, places.upstream, clock=places.clock, report=report)
+    checked = check_upstream(wanted.missing(held), places.origin, places.upstream, clock=places.clock, report=report)
     return tuple(sorted({*gone, *checked.vanished}))
 
 
@@ -155,7 +156,7 @@ class _Work:
     def __init__(
         self,
         plan: BulkPlan,
-        listings: dict[SnapshotId, HubSnapshot],
+        listings: dict[SnapshotId, Listing],
         options: BulkOptions,
         places: BulkContext,
         report: Report,
@@ -178,7 +179,7 @@ class _Work:
             waiting = self._round(waiting, done)
         return tuple(done[_snapshot(row)] for row in self._rows if _snapshot(row) in done)
 
-    def prove(self, unproven: Sequence[HubSnapshot]) -> None:
+    def prove(self, unproven: Sequence[Listing]) -> None:
         """Prove what is held unproven, where the commit object can be read now; what cannot be stays as it is."""
         places = self._places
         for listing in unproven:
@@ -187,8 +188,10 @@ class _Work:
                 with durable.lock(places.library.lock_path(snapshot)):
                     if (held := complete_snapshot(places.library, snapshot)) is not None:
                         options = PreserveOptions(known_damage=places.known_damage)
-                        content = check_against_listing(held, listing, places.hub.endpoint, options, places.library)
-                        prove_over_git(content, places.hub, places.library, self._report)
+                        content = check_against_listing(
+                            held, listing, places.origin.site.endpoint, options, places.library
+                        )
+                        prove_over_git(content, places.origin, places.library, self._report)
             except VerificationError as error:
                 self._errors[snapshot.repo, str(snapshot.commit)] = error
                 self._report(Notice("warning", f"{snapshot.repo}: {error.message}"))
@@ -231,7 +234,7 @@ class _Work:
         snapshot = _snapshot(row)
         done = preserve_listing(
             self._listings[snapshot],
-            hub=self._places.hub,
+            origin=self._places.origin,
             cache=self._places.cache,
             library=self._places.library,
             options=PreserveOptions(allow_gated=self._options.limits.allow_gated),

@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2pqwen.containment import each
-from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError, UsageError
+from p2pqwen.errors import FormatError, NetworkError, NotFoundError, NotShownError, P2pqwenError, UsageError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
-from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
-from p2pqwen.hub.failures import NotShownError
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
@@ -21,11 +19,13 @@ from p2pqwen.manifest.license import license_of_readme
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.preserve.build import MAX_README_SIZE
-from p2pqwen.operations.preserve.from_hub import PreserveOptions, begun_elsewhere, check_against_listing
+from p2pqwen.operations.preserve.from_origin import PreserveOptions, begun_elsewhere, check_against_listing
 from p2pqwen.operations.preserve.held_check import KnownDamage, nothing_known
+from p2pqwen.operations.preserve.origin import Origin
 from p2pqwen.stewardship.bulk_plan import Survey
 from p2pqwen.stewardship.watchlist import MAX_WATCHLIST_SIZE, WatchedRepo, parse_watchlist
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.listing import ListedFile, Listing
 from p2pqwen.values.snapshot_id import SnapshotId
 
 SURVEY_WORKERS = 4
@@ -41,7 +41,7 @@ class Surveyed:
     """
 
     survey: Survey
-    listing: HubSnapshot | None = None
+    listing: Listing | None = None
     unproven: bool = False
 
 
@@ -66,7 +66,7 @@ def read_watchlist(path: Path) -> tuple[WatchedRepo, ...]:
         raise UsageError(f"{path}: {error.what}", expected=error.expected, got=error.got) from error
 
 
-def wanted_repos(watchlist: Path | None, orgs: Sequence[str], hub: HubClient, report: Report = ignore) -> Wanted:
+def wanted_repos(watchlist: Path | None, orgs: Sequence[str], origin: Origin, report: Report = ignore) -> Wanted:
     """Return what a watchlist names and what organisations show; a row of the list wins.
 
     An organisation that the Hub does not show, or cannot be asked about, is told and stops neither the others nor the
@@ -78,7 +78,7 @@ def wanted_repos(watchlist: Path | None, orgs: Sequence[str], hub: HubClient, re
     silent: list[P2pqwenError] = []
 
     def show(org: str) -> str:
-        models = hub.models(org)
+        models = origin.models(org)
         if not models:
             raise NotFoundError(f"the Hub shows no models of {org}")
         for model in models:
@@ -98,7 +98,7 @@ def wanted_repos(watchlist: Path | None, orgs: Sequence[str], hub: HubClient, re
 def survey_all(
     wanted: Sequence[WatchedRepo],
     *,
-    hub: HubClient,
+    origin: Origin,
     cache: HubCache,
     library: Library,
     read_licenses: bool,
@@ -110,7 +110,7 @@ def survey_all(
     What is held is compared with the list, and one that is otherwise has failed (`operations.held_check`).
     `read_licenses`: read each snapshot's own README.md for its licence, which needs that one file.
     """
-    surveyor = _Surveyor(hub, cache, library, known_damage, read_licenses=read_licenses)
+    surveyor = _Surveyor(origin, cache, library, known_damage, read_licenses=read_licenses)
     found = _ask(wanted, surveyor, report)
     silent = [one.survey.wanted for one in found if isinstance(one.survey.error, NetworkError)]
     if silent and len(silent) < len(found):
@@ -140,9 +140,9 @@ def _ask(wanted: Sequence[WatchedRepo], surveyor: _Surveyor, report: Report) -> 
 
 class _Surveyor:
     def __init__(
-        self, hub: HubClient, cache: HubCache, library: Library, known_damage: KnownDamage, *, read_licenses: bool
+        self, origin: Origin, cache: HubCache, library: Library, known_damage: KnownDamage, *, read_licenses: bool
     ) -> None:
-        self._hub, self._cache, self._library, self._read_licenses = hub, cache, library, read_licenses
+        self._origin, self._cache, self._library, self._read_licenses = origin, cache, library, read_licenses
         self._options = PreserveOptions(known_damage=known_damage)
         held = library.all()
         self._held = {one.id: one for one in held}
@@ -151,7 +151,7 @@ class _Surveyor:
     def survey(self, wanted: WatchedRepo) -> Surveyed:
         """Look at one repository."""
         try:
-            listing = self._hub.resolve(wanted.repo, wanted.revision)
+            listing = self._origin.resolve(wanted.repo, wanted.revision)
         except P2pqwenError as error:
             return self._failed(wanted, error, absent=isinstance(error, NotShownError))
         try:
@@ -168,7 +168,7 @@ class _Surveyor:
         earlier = sum(one.repo == wanted.repo for one in self._held)
         return Surveyed(Survey(wanted, error=error, absent=absent, earlier=earlier, license=wanted.license))
 
-    def _describe(self, wanted: WatchedRepo, listing: HubSnapshot) -> Survey:
+    def _describe(self, wanted: WatchedRepo, listing: Listing) -> Survey:
         held = self._held.get(listing.snapshot)
         whole = held is not None and held.state is State.COMPLETE
         closed = "gated" if listing.gated else "private" if listing.private else None
@@ -186,22 +186,22 @@ class _Surveyor:
         license_ = self._license(listing) if self._read_licenses else wanted.license
         return replace(survey, to_bring=self._to_bring(listing), license=license_)
 
-    def _compared(self, survey: Survey, listing: HubSnapshot) -> Surveyed:
+    def _compared(self, survey: Survey, listing: Listing) -> Surveyed:
         """Compare what is held with what the Hub lists; it is unchanged only if both are the same."""
         try:
             held = self._held[listing.snapshot]
-            content = check_against_listing(held, listing, self._hub.endpoint, self._options, self._library)
+            content = check_against_listing(held, listing, self._origin.site.endpoint, self._options, self._library)
         except P2pqwenError as error:
             return Surveyed(replace(survey, held=False, error=error), listing)
         return Surveyed(survey, listing, unproven=content.provenance is not Provenance.PROVEN)
 
-    def _to_bring(self, listing: HubSnapshot) -> int:
+    def _to_bring(self, listing: Listing) -> int:
         """Return the bytes of files that are neither staged, nor in another snapshot, nor in the Hugging Face cache."""
         staged = self._library.staged(listing.snapshot)
         begun = self._library.other_stages(listing.snapshot)
         return sum(file.size for file in listing.files if not self._is_here(listing, file, staged, begun))
 
-    def _is_here(self, listing: HubSnapshot, file: HubFile, staged: Path, begun: Sequence[Path]) -> bool:
+    def _is_here(self, listing: Listing, file: ListedFile, staged: Path, begun: Sequence[Path]) -> bool:
         if file.lfs_sha256 is not None and self._contents.get(file.lfs_sha256) == file.size:
             return True
         path = staged / file.path.text
@@ -209,7 +209,7 @@ class _Surveyor:
             return True
         return self._cache.find(listing.snapshot.repo, file) is not None or begun_elsewhere(file, begun) is not None
 
-    def _license(self, listing: HubSnapshot) -> str | None:
+    def _license(self, listing: Listing) -> str | None:
         readme = next((file for file in listing.files if file.path.text == "README.md"), None)
         if readme is None or readme.size > MAX_README_SIZE:
             return None
@@ -217,14 +217,14 @@ class _Surveyor:
         names = [file.path for file in listing.files]
         folder = self._library.stage(listing.snapshot, needed, files=names)
         with durable.disk_errors(f"read {folder / readme.path.text}"):
-            data = self._hub.download(listing, readme, folder).read_bytes()
+            data = self._origin.download(listing, readme, folder).read_bytes()
             if not _is(readme, data):  # of another try, by whoever's word
                 (folder / readme.path.text).unlink()
-                data = self._hub.download(listing, readme, folder).read_bytes()
+                data = self._origin.download(listing, readme, folder).read_bytes()
         return license_of_readme(data)
 
 
-def _is(file: HubFile, data: bytes) -> bool:
+def _is(file: ListedFile, data: bytes) -> bool:
     return blob_oid(data) == file.blob_oid if file.lfs_sha256 is None else Sha256.of(data) == file.lfs_sha256
 
 

@@ -256,7 +256,7 @@ class HubWatch:
             return
         self.store.put("watch/upstream", {"asked": format_time(now)})
         done = check_upstream(
-            old, self.places.hub, self.places.upstream, clock=self.places.clock, report=self._follow(now, 0)
+            old, self.places.origin, self.places.upstream, clock=self.places.clock, report=self._follow(now, 0)
         )
         self._tell("gone", done.vanished)
         self._tell("back", done.returned)

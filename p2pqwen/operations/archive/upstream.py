@@ -11,12 +11,12 @@ from typing import Any
 from p2pqwen.containment import first_of
 from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.events import Notice, Progress, Report, ignore
-from p2pqwen.hub.client import HubClient
 from p2pqwen.index.entry import Upstream
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.indexes.own_index import last_published
+from p2pqwen.operations.preserve.origin import Origin
 from p2pqwen.stewardship.upstream import UpstreamRecord, returned, vanished
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.utc_time import format_time
@@ -93,7 +93,7 @@ def note_upstream(
 
 def check_upstream(
     snapshots: Iterable[SnapshotId],
-    hub: HubClient,
+    origin: Origin,
     store: UpstreamStore,
     *,
     clock: Callable[[], datetime],
@@ -107,7 +107,7 @@ def check_upstream(
     with ThreadPoolExecutor(ASKING_WORKERS, "upstream") as pool:
         for start in range(0, len(wanted), ASKING_WORKERS):
             part = wanted[start : start + ASKING_WORKERS]
-            for snapshot, shown in zip(part, pool.map(lambda one: _shown(one, hub, report), part), strict=True):
+            for snapshot, shown in zip(part, pool.map(lambda one: _shown(one, origin, report), part), strict=True):
                 if shown is None:
                     silent += 1
                     continue
@@ -125,9 +125,9 @@ def check_upstream(
     return UpstreamCheck(len(wanted), answered, tuple(gone), tuple(back))
 
 
-def _shown(snapshot: SnapshotId, hub: HubClient, report: Report) -> bool | None:
+def _shown(snapshot: SnapshotId, origin: Origin, report: Report) -> bool | None:
     def failed(_: SnapshotId, error: P2pqwenError) -> None:
         if not isinstance(error, NetworkError):
             report(Notice("info", f"{snapshot}: {error.message}"))
 
-    return first_of([snapshot], hub.serves, failed=failed)
+    return first_of([snapshot], origin.serves, failed=failed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,7 +20,6 @@ from p2pqwen.swarm.peer_isolation import PeerIsolation, TryOverError
 from p2pqwen.swarm.problems import ContradictionError
 from p2pqwen.swarm.progress import Phase, TorrentProgress
 from p2pqwen.swarm.resume_data import MAX_RESUME_BYTES, Resume, unwrap, wrap
-from p2pqwen.swarm.torrent import TorrentGoneError
 from p2pqwen.swarm.writable import prove_writable
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
@@ -36,7 +34,6 @@ _LOOK_EVERY = 0.25
 _SAVE_EVERY = 30.0
 _SAVE_SECONDS = 5.0
 _FLUSH_SECONDS = 120.0
-_COUNT_SECONDS = 3.0
 _FAULTS_TOLD = 3
 _WEB_SEED_GRACE = 5.0
 _BLOCK = 16 * 1024
@@ -159,7 +156,6 @@ class _Download:
         self._admit()
         self._met: dict[Endpoint, None] = {}
         self._had: bytes | None = None
-        self._received = (0, 0)
         self._web_seeds = WebSeedDecision.first(job.web_seed_use, self._clock.monotonic())
         self._begin()
 
@@ -224,7 +220,6 @@ class _Download:
                 self._wait(lambda: torrent.progress().phase is Phase.FINISHED, hasher)
                 self._flush()
                 torrent.sync_pieces()
-                self._counted(here)
                 hasher.written()
                 digests = self._finish_hashing(hasher)
         except BaseException:
@@ -233,7 +228,6 @@ class _Download:
         finally:
             self._met.update((peer, None) for peer in self._peers_met())
             self._job.met([peer for peer in self._met if peer.host not in self._isolation.banned])
-            self._count_received()
             torrent.leave()
             self._tell_of_web_seeds()
         return Downloaded(digests, *self._account(self._had), torrent.release())
@@ -242,12 +236,6 @@ class _Download:
         """Return whom this try was connected to, without our own relay."""
         relay = self._relay
         return [one for one in self._torrent.met if one not in relay]
-
-    def _count_received(self) -> None:
-        with suppress(TorrentGoneError):
-            progress = self._torrent.progress()
-            peers, web = self._received
-            self._received = peers + progress.received_from_peers, web + progress.received_from_web_seeds
 
     def _add(self) -> DownloadedTorrent:
         job = self._job
@@ -470,41 +458,26 @@ class _Download:
         if torrent.resume is not None:
             durable.write(self._job.resume_file, wrap(torrent.resume))
 
-    def _counted(self, had: bytes) -> None:
-        """Wait until what came is counted: libtorrent adds it up a few times a second."""
-        deadline = self._clock.monotonic() + _COUNT_SECONDS
-        gained = _gained(self._job.metainfo.layout, self._torrent.have, had)
-        while gained and self._clock.monotonic() < deadline:
-            progress = self._torrent.progress()
-            if progress.received_from_peers + progress.received_from_web_seeds:
-                return
-            self._swarm.pump(PUMP)
-
     def _account(self, had: bytes) -> tuple[int, int]:
         """Return how many of the bytes that were missing came from peers, and how many from web seeds.
 
-        Padding and what came twice are not counted. Both kinds are shared out as they were seen to give.
+        Padding and what came twice are not counted. A piece that the relay sent and a peer gave too is the relay's: so
+        the web seeds' own figures are the same bytes, upstream by upstream.
         """
-        gained = _gained(self._job.metainfo.layout, self._torrent.have, had)
-        from_peers, from_web = self._received
-        if from_peers + from_web == 0:
-            # libtorrent counts once a tick: peers that gave everything within one and left were not counted. With
-            # nobody there, what was missing had been on the disk all along.
-            return (gained, 0) if self._met and not self._web_seeds_in else (0, 0)
-        web = gained * from_web // (from_peers + from_web)
-        return gained - web, web
+        gained = list(_gained(self._job.metainfo.layout, self._torrent.have, had))
+        total = sum(size for _, _, size in gained)
+        from_web = 0 if self._job.relayed is None else self._job.relayed.keep(gained)
+        if not from_web and not self._met:
+            return 0, 0  # what was missing had been on the disk all along
+        return total - from_web, from_web
 
 
-def _gained(layout: Layout, have: bytes | bytearray, had: bytes) -> int:
-    """Return the payload bytes of the pieces that are here now and were not."""
-    total = 0
+def _gained(layout: Layout, have: bytes | bytearray, had: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the pieces that are here now and were not: the file, which of its pieces, and the payload bytes of it."""
     for index, file in enumerate(layout.files):
-        pieces = layout.pieces(index)
-        new = sum(have[piece] and not had[piece] for piece in pieces)
-        total += new * layout.piece_length
-        if file.size and have[pieces[-1]] and not had[pieces[-1]]:
-            total -= -file.size % layout.piece_length
-    return total
+        for number, piece in enumerate(layout.pieces(index)):
+            if have[piece] and not had[piece]:
+                yield index, number, min(layout.piece_length, file.size - number * layout.piece_length)
 
 
 def _addresses(peers: Sequence[Endpoint]) -> list[Endpoint]:

@@ -33,7 +33,7 @@ from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.fetch.folder_match import FolderFiles, FolderMatch
 from p2pqwen.operations.indexes.known_torrents import KnownTorrent, TorrentAndManifest, known_torrents
 from p2pqwen.operations.indexes.lookup import find_entries, listed_otherwise
-from p2pqwen.operations.preserve.from_hub import hinting_at_hard_links
+from p2pqwen.operations.preserve.from_origin import hinting_at_hard_links
 from p2pqwen.operations.preserve.held_check import require_unchanged
 from p2pqwen.operations.preserve.reuse import remove_links
 from p2pqwen.operations.verify.file_check import Difference, difference, right_bytes

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT, Fetched, FetchOptions
 from p2pqwen.operations.fetch.target import TorrentTarget, parse_target
 from p2pqwen.swarm.endpoint import Endpoint
-from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
 from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.webseed.policy import WebSeedUse
 
@@ -37,7 +37,7 @@ _KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
 
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
-    """Everything a fetch depends on but the node's own home. Rates are bytes a second, 0 for no limit.
+    """Everything a fetch depends on but the node's own home.
 
     `kind`: `repair` mends the held snapshot that `target` names. `hub_cache` None: do not lay it into that cache;
     `insist_on_cache`: it is an error if it cannot be laid there.
@@ -56,12 +56,7 @@ class FetchRequest:
     insist_on_cache: bool = False
     move_ref: bool = False
     trust_unverified: bool = False
-    dht: bool = True
-    lsd: bool = True
-    upnp: bool = True
-    trackers: bool = True
-    upload_limit: int = 0
-    download_limit: int = 0
+    choices: NetworkChoices = UNRESTRICTED
 
     def __post_init__(self) -> None:
         for name in ("insist_on_cache", "move_ref", "trust_unverified"):
@@ -92,41 +87,32 @@ class FetchRequest:
             trust_unverified=self.trust_unverified,
         )
 
-    def network(self, base: SwarmSettings, *, upload_limit: int, download_limit: int) -> SwarmSettings:
-        """Return the session's settings: `base` with these switches and rates, which are the stricter ones already."""
-        return replace(
-            base,
-            listen=None,
-            dht=self.dht,
-            lsd=self.lsd,
-            upnp=self.upnp,
-            trackers=self.trackers,
-            upload_limit=upload_limit,
-            download_limit=download_limit,
-        )
-
     def to_json(self) -> dict[str, Any]:
-        """Return the request as it goes over the wire and into the store."""
-        return asdict(self)
+        """Return the request as it goes over the wire and into the store: flat, with the choices among the rest."""
+        request = asdict(self)
+        choices = request.pop("choices")
+        return {**request, **choices}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FetchRequest:
         """Read a request; raises `UsageError` for what is none."""
-        known = {one.name for one in fields(cls)}
-        if unknown := set(value) - known:
+        chosen = {one.name: str(one.type) for one in fields(NetworkChoices)}
+        known = {one.name: str(one.type) for one in fields(cls) if one.name != "choices"} | chosen
+        if unknown := set(value) - set(known):
             raise UsageError(f"a fetch has no setting {min(unknown)!r}", expected=", ".join(sorted(known)))
         if not isinstance(value.get("target"), str):
             raise UsageError("a fetch needs a target", expected="a text", got=repr(value.get("target"))[:40])
         given: dict[str, Any] = {}
-        for one in fields(cls):
-            if one.name not in value:
+        for name, kind in known.items():
+            if name not in value:
                 continue
-            held = value[one.name]
-            expected, fits = _KINDS[str(one.type)]
+            held = value[name]
+            expected, fits = _KINDS[kind]
             if not fits(held):
-                raise UsageError(f"setting {one.name!r} of a fetch", expected=expected, got=repr(held)[:40])
-            given[one.name] = tuple(held) if isinstance(held, list) else held
-        return cls(**given)
+                raise UsageError(f"setting {name!r} of a fetch", expected=expected, got=repr(held)[:40])
+            given[name] = tuple(held) if isinstance(held, list) else held
+        choices = NetworkChoices(**{name: given.pop(name) for name in chosen if name in given})
+        return cls(**given, choices=choices)
 
 
 def absolute(target: str) -> str:

@@ -66,13 +66,14 @@ from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.host import is_private_url
+from p2pqwen.values.network_choices import SWITCHES
+from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.bases import Bases, combine_bases
 from p2pqwen.webseed.policy import WebSeedUse
 from p2pqwen.webseed.relay import Relay, RelayedTorrent
-from p2pqwen.webseed.upstream import HubAccess
 
 DEFAULT_TIMEOUT = 180.0
 """Seconds without any progress (or without metadata) before a fetch gives up."""
@@ -124,7 +125,7 @@ class FetchContext:
     home: Home
     sources: Sources
     hub_cache: HubCache
-    hub: HubAccess
+    site: OriginAccess
     network: SwarmSettings
     known: KnownPeers
     rebuild: Rebuild | None = None
@@ -227,8 +228,8 @@ class _Fetch:
         asked = list(dict.fromkeys([*peers, *self._remembered(plan), *self._followers(plan)]))
         timeout = self._options.timeout
         if self._recipe_sources(plan):
-            network = self._places.network
-            if not (asked or network.dht or network.lsd or (network.trackers and plan.trackers)):
+            choices = self._places.network.choices
+            if not (asked or choices.dht or choices.lsd or (choices.trackers and plan.trackers)):
                 raise NoMetadataError("no peer is named, and no way of finding one is switched on")
             timeout = min(timeout, METADATA_SECONDS)
         metainfo, connected = ask_peers(swarm, plan, asked, timeout=timeout, report=self._report)
@@ -275,7 +276,7 @@ class _Fetch:
         never = self._options.use_web_seeds is WebSeedUse.NEVER
         if plan.magnet is None or self._places.rebuild is None or never:
             return ()
-        endpoint = self._places.hub.endpoint.rstrip("/")
+        endpoint = self._places.site.endpoint.rstrip("/")
         found = recipe_sources(plan.magnet, self._options.repo, endpoint)
         # A stranger's link must not send us into the user's own network.
         return tuple(one for one in found if one.endpoint == endpoint or not is_private_url(one.endpoint))
@@ -329,7 +330,7 @@ class _Fetch:
                 self._places.known.remember_peers(plan.v1.raw, [(one.host, one.port) for one in peers])
 
     def _remember_dht(self, swarm: Swarm) -> None:
-        nodes = swarm.dht_nodes() if self._places.network.dht else []
+        nodes = swarm.dht_nodes() if self._places.network.choices.dht else []
         known = {address for _, address in self._places.known.dht_nodes()}
         fresh = [(one.host, one.port) for one in nodes if (one.host, one.port) not in known]
         with suppress(DiskError):
@@ -338,7 +339,7 @@ class _Fetch:
     def _network(self, plan: FetchPlan, peers: Sequence[Endpoint]) -> SwarmSettings:
         given = self._places.network
         if not self._options.use_peers:
-            given = replace(given, dht=False, lsd=False, upnp=False, trackers=False)
+            given = replace(given, choices=given.choices.without(*SWITCHES))
         trackers = [url for tier in plan.trackers for url in tier]
         # The relay is on loopback, so nearly every fetch needs it; a fetch from peers alone does not.
         return replace(
@@ -347,7 +348,7 @@ class _Fetch:
 
     def _without_inside_trackers(self, plan: FetchPlan) -> FetchPlan:
         """Leave out trackers whose names lead into the user's own network, unless he named them himself."""
-        if not (plan.trackers and self._options.use_peers and self._places.network.trackers):
+        if not (plan.trackers and self._options.use_peers and self._places.network.choices.trackers):
             return plan
         own = self._places.sources.named
         urls = [url for tier in plan.trackers for url in tier if not is_named(url, own)]
@@ -374,7 +375,7 @@ class _Fetch:
         if not bases.usable or plan.metainfo is None:
             yield None
             return
-        with Relay(hub=self._places.hub, named=self._places.sources.named) as relay:
+        with Relay(site=self._places.site, named=self._places.sources.named) as relay:
             yield relay.offer(plan.metainfo, bases.usable)
 
     def _bases(self, plan: FetchPlan) -> Bases:

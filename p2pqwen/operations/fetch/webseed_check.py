@@ -11,10 +11,10 @@ from p2pqwen.operations.fetch.plan import FetchPlan, Sources, make_plan
 from p2pqwen.operations.fetch.target import FetchTarget
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
+from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.webseed.bases import Base, combine_bases
 from p2pqwen.webseed.probe import MORE_PIECES, BaseProbe, FileProbe, check_bases
 from p2pqwen.webseed.timeouts import Timeouts
-from p2pqwen.webseed.upstream import HubAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def check_web_seeds(
     target: FetchTarget,
     sources: Sources,
     *,
-    hub: HubAccess,
+    site: OriginAccess,
     extra: Sequence[str] = (),
     config: Sequence[str] = (),
     more_pieces: int = MORE_PIECES,
@@ -65,7 +65,7 @@ def check_web_seeds(
     if not bases.usable and not bases.refused:
         raise NotFoundError(f"{_name(plan)} has no web seeds", hint="name one with --web-seed")
     named = sources.named | NamedHosts.of(extra)
-    probes = probe_bases(plan.metainfo, bases.usable, hub=hub, named=named, more_pieces=more_pieces, report=report)
+    probes = probe_bases(plan.metainfo, bases.usable, site=site, named=named, more_pieces=more_pieces, report=report)
     return WebSeedCheck(plan.metainfo, probes, bases.refused)
 
 
@@ -73,7 +73,7 @@ def probe_bases(
     metainfo: Metainfo,
     bases: Sequence[Base],
     *,
-    hub: HubAccess | None = None,
+    site: OriginAccess | None = None,
     named: NamedHosts = NONE_NAMED,
     more_pieces: int = MORE_PIECES,
     timeouts: Timeouts | None = None,
@@ -88,7 +88,7 @@ def probe_bases(
         report(Progress("check", done, total, f"{base}: {file.path}", "files"))
 
     probes = check_bases(
-        metainfo, bases, hub=hub, named=named, timeouts=timeouts, more_pieces=more_pieces, on_file=on_file
+        metainfo, bases, site=site, named=named, timeouts=timeouts, more_pieces=more_pieces, on_file=on_file
     )
     for probe in probes:
         if probe.lies:

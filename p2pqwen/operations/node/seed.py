@@ -151,7 +151,7 @@ class SeedLoop:
         self._complete: dict[SnapshotId, HeldSnapshot] = {}
         self._away: list[AwaySnapshot] = []
         self._news: list[Event] = []
-        self._upload, self._download = settings.upload_limit, settings.download_limit
+        self._upload, self._download = settings.choices.upload_limit, settings.choices.download_limit
         self._seen_rates = (0, 0)  # at which peers and HTTP last sent
         self._web_sent = (0, self._clock.monotonic())
 
@@ -459,7 +459,7 @@ class SeedLoop:
         )
 
     def _trackers(self, one: _Seed) -> Sequence[Sequence[str]]:
-        return one.metainfo.trackers if self._settings.trackers else ()
+        return one.metainfo.trackers if self._settings.choices.trackers else ()
 
     def _leave_out(self, one: _Seed, reason: str) -> None:
         self._verified.forget(one.held.id)

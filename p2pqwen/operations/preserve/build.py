@@ -1,6 +1,6 @@
 """From files on disk with what is expected of them to a manifest, a torrent and a place in the library.
 
-Shared by `preserve` from the Hub and from a folder: both bring files into a staging folder, hash each once, and come
+Shared by `preserve` from an origin and from a folder: both bring files into a staging folder, hash each once, and come
 here with the digests.
 """
 
@@ -30,9 +30,9 @@ from p2pqwen.torrent.magnet import Magnet
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.snapshot_torrent import build_metainfo
 from p2pqwen.values.digest import GitOid, Sha256
+from p2pqwen.values.origin_site import OriginSite
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.webseed.bases import hub_web_seed
 
 _README = RepoPath("README.md")
 MAX_README_SIZE = 4 << 20
@@ -170,14 +170,14 @@ def make_manifest(
 
 
 def make_metainfo(
-    manifest: Manifest, digests: Mapping[RepoPath, FileDigests], layout: Layout, endpoint: str
+    manifest: Manifest, digests: Mapping[RepoPath, FileDigests], layout: Layout, site: OriginSite
 ) -> Metainfo:
-    """Return the torrent of recipe 1 with the manifest inside and the Hub as its web seed."""
+    """Return the torrent of recipe 1 with the manifest inside and its origin as its web seed."""
     return build_metainfo(
         manifest,
         layout,
         {path: one.hashes for path, one in digests.items()},
-        web_seeds=(hub_web_seed(endpoint, manifest.snapshot.repo),),
+        web_seeds=(site.web_seeds(manifest.snapshot.repo).whole,),
         created_by=f"p2pqwen/{__version__}",
     )
 

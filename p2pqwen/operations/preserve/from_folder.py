@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from p2pqwen.errors import FormatError, NetworkError, NotFoundError, UsageError, VerificationError
+from p2pqwen.errors import NetworkError, NotFoundError, UsageError, VerificationError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.git_attributes import lfs_paths
 from p2pqwen.library import durable
@@ -19,6 +17,7 @@ from p2pqwen.library.linking import place
 from p2pqwen.library.snapshots import Library
 from p2pqwen.manifest.git_object import LINK_MODE
 from p2pqwen.manifest.lfs_pointer import pointer_oid
+from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.preserve.build import (
     ExpectedFile,
@@ -30,7 +29,16 @@ from p2pqwen.operations.preserve.build import (
     pointer_texts,
     row_of,
 )
-from p2pqwen.operations.preserve.from_hub import describe_held, hinting_at_hard_links
+from p2pqwen.operations.preserve.folder_content import (
+    FolderCommit,
+    FolderFile,
+    folder_file,
+    git_mode,
+    list_files,
+    payload,
+    with_line_ends,
+)
+from p2pqwen.operations.preserve.from_origin import describe_held, hinting_at_hard_links
 from p2pqwen.operations.preserve.held_check import (
     HeldContent,
     complete_snapshot,
@@ -42,13 +50,12 @@ from p2pqwen.operations.preserve.held_check import (
 from p2pqwen.operations.verify.file_check import difference
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.values.digest import CommitId, GitOid
+from p2pqwen.values.origin_site import OriginSite
 from p2pqwen.values.repo_path import RepoPath, refuse_clashes
 from p2pqwen.values.snapshot_id import SnapshotId
 
 _ATTRIBUTES = RepoPath(".gitattributes")
 MAX_ATTRIBUTES_SIZE = 1 << 20
-# What git and huggingface_hub keep beside the files; neither is part of a commit.
-_NOT_PAYLOAD = (".git", ".cache/huggingface")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ def preserve_folder(
     *,
     git: GitSource | None,
     library: Library,
-    endpoint: str,
+    site: OriginSite,
     hard_links: bool = False,
     report: Report = ignore,
 ) -> Preserved:
@@ -85,21 +92,24 @@ def preserve_folder(
         raise UsageError(f"{folder} is not a folder")
     if library.contains(folder):
         raise UsageError(f"{folder} is inside the library itself")
-    paths = dict(_walk(folder))
-    if not paths:
+    found = dict(list_files(folder))
+    if not found:
         raise NotFoundError(f"{folder} holds no files")
-    refuse_clashes(paths)
     with durable.lock(library.lock_path(snapshot)):
-        commit_object, tree = _tree(snapshot, git, report)
+        commit = _commit(snapshot, git, report)
         held = complete_snapshot(library, snapshot)
         content = None if held is None else look_at_held(held, library, report=report)
-        links = _links(tree, content)
-        sources = {path: _source_of(file, folder, as_link=path in links) for path, file in paths.items()}
-        expected = _expectations(snapshot, sources, None if commit_object is None else tree)
+        paths = payload(found, commit, content, report)
+        refuse_clashes(paths)
+        links = _links(paths, commit, content)
+        sources = {path: folder_file(file, folder, as_link=path in links) for path, file in paths.items()}
+        if commit.rows is not None:
+            sources = with_line_ends(sources, commit.rows, report)
+        expected = _expectations(snapshot, sources, commit, links)
         if content is not None:
-            known = _check_held(content, folder, sources, expected, commit_object, report)
-            if commit_object is not None and known.provenance is not Provenance.PROVEN:
-                known = prove_held(known, library, commit_object, lambda: _tree_rows(expected), report)
+            known = _check_held(content, folder, sources, expected, commit, report)
+            if commit.raw is not None and known.provenance is not Provenance.PROVEN:
+                known = _prove_held(known, library, commit, expected, report)
             return describe_held(known, report)
         needed = bytes_to_write(((source.size, source.file) for source in sources.values()), hard_links=hard_links)
         with hinting_at_hard_links(applies=not hard_links):
@@ -108,8 +118,8 @@ def preserve_folder(
             with hinting_at_hard_links(applies=not hard_links):
                 library.require_room(staged, needed(staged))
             _place_all(sources, staged, hard_links=hard_links)
-            blobs = partial(git.small_blobs, snapshot.commit) if git is not None and commit_object is not None else None
-            return _build(snapshot, expected, staged, commit_object, library, endpoint, blobs, report)
+            blobs = None if git is None or commit.rows is None else partial(git.small_blobs, snapshot.commit)
+            return _build(snapshot, expected, staged, commit, library, site, blobs, report)
         except BaseException:
             library.discard_stage(snapshot)  # placing again costs nothing; half a snapshot helps nobody
             raise
@@ -118,13 +128,13 @@ def preserve_folder(
 def _check_held(
     content: HeldContent,
     folder: Path,
-    sources: Mapping[RepoPath, _Source],
+    sources: Mapping[RepoPath, FolderFile],
     expected: Mapping[RepoPath, ExpectedFile],
-    commit_object: bytes | None,
+    commit: FolderCommit,
     report: Report,
 ) -> HeldContent:
     """Compare what is held with the commit's tree, or, where no git tells, with the folder's own bytes."""
-    if commit_object is not None:
+    if commit.rows is not None:
         require_same(content, expected.values(), "git")
         return content
     sized = [replace(file, size=sources[path].size, lfs=None) for path, file in expected.items()]
@@ -148,7 +158,7 @@ def _check_held(
     return content
 
 
-def _link_digests(sources: Mapping[RepoPath, _Source], layout: Layout, folder: Path) -> dict[RepoPath, FileDigests]:
+def _link_digests(sources: Mapping[RepoPath, FolderFile], layout: Layout, folder: Path) -> dict[RepoPath, FileDigests]:
     """Return the digests of links whose text is the content."""
     digests = {}
     for index, file in enumerate(layout.files):
@@ -164,9 +174,9 @@ def _build(
     snapshot: SnapshotId,
     expected: Mapping[RepoPath, ExpectedFile],
     staged: Path,
-    commit_object: bytes | None,
+    commit: FolderCommit,
     library: Library,
-    endpoint: str,
+    site: OriginSite,
     blobs: Callable[[Collection[GitOid]], Mapping[GitOid, bytes]] | None,
     report: Report,
 ) -> Preserved:
@@ -176,9 +186,40 @@ def _build(
     if blobs is not None:
         expected = _with_pointers(expected, digests, blobs, report)
     rows = [row_of(file, digests[path]) for path, file in expected.items()]
-    manifest = make_manifest(snapshot, rows, staged, commit_object=commit_object, tree_rows=None)
-    metainfo = make_metainfo(manifest, digests, layout, endpoint)
+    manifest = _manifest(snapshot, rows, staged, commit, report)
+    metainfo = make_metainfo(manifest, digests, layout, site)
     return describe(install(library, manifest, metainfo, digests), manifest, metainfo, report, unchanged=False)
+
+
+def _manifest(
+    snapshot: SnapshotId, rows: Sequence[FileRow], staged: Path, commit: FolderCommit, report: Report
+) -> Manifest:
+    try:
+        return make_manifest(snapshot, rows, staged, commit_object=commit.raw, tree_rows=None)
+    except VerificationError as error:
+        if commit.rows is not None:
+            raise  # git has said what every file must be
+        report(Notice("warning", f"the commit object proves nothing: {error.message}"))
+        return make_manifest(snapshot, rows, staged, commit_object=None, tree_rows=None)
+
+
+def _prove_held(
+    content: HeldContent,
+    library: Library,
+    commit: FolderCommit,
+    expected: Mapping[RepoPath, ExpectedFile],
+    report: Report,
+) -> HeldContent:
+    if commit.raw is None:
+        return content
+    rows = None if commit.rows is None else lambda: _tree_rows(expected)
+    try:
+        return prove_held(content, library, commit.raw, rows, report)
+    except VerificationError as error:
+        if commit.rows is not None:
+            raise
+        report(Notice("warning", f"the commit object proves nothing: {error.message}"))
+        return content
 
 
 def _with_pointers(
@@ -223,41 +264,43 @@ def _counter(total: int, report: Report) -> Callable[[int], None]:
     return on_bytes
 
 
-def _tree(
-    snapshot: SnapshotId, git: GitSource | None, report: Report
-) -> tuple[bytes | None, Sequence[tuple[RepoPath, str, GitOid]]]:
-    """Return the commit object and the rows of its tree, None and no rows where no git tells."""
+def _commit(snapshot: SnapshotId, git: GitSource | None, report: Report) -> FolderCommit:
     if git is None:
-        return None, ()
+        return FolderCommit()
+    raw: bytes | None = None
     try:
-        return git.commit_object(snapshot.commit), git.tree_rows(snapshot.commit)
+        raw = git.commit_object(snapshot.commit)
+        return FolderCommit(raw, git.tree_rows(snapshot.commit))
     except (NetworkError, NotFoundError) as error:
-        if git.asked and isinstance(error, NotFoundError):
+        if raw is None and git.asked and isinstance(error, NotFoundError):
             raise
-        report(Notice("warning", f"no commit object: {error.message}"))
-        return None, ()
+        report(Notice("warning", f"{'no commit object' if raw is None else 'no tree from git'}: {error.message}"))
+        return FolderCommit(raw)
 
 
-def _links(tree: Sequence[tuple[RepoPath, str, GitOid]], held: HeldContent | None) -> set[RepoPath]:
-    """Return what is a symlink in the commit: as git tells, or else as what is held of it does."""
-    if tree or held is None:
-        return {path for path, mode, _ in tree if mode == LINK_MODE}
-    return {row.path for row in held.manifest.files if row.mode == LINK_MODE}
+def _links(paths: Mapping[RepoPath, Path], commit: FolderCommit, held: HeldContent | None) -> set[RepoPath]:
+    """Return what is a symlink in the commit: as git tells, what is held, or a clone without trees."""
+    if commit.rows is not None:
+        return {path for path, mode, _ in commit.rows if mode == LINK_MODE}
+    if held is not None:
+        return {row.path for row in held.manifest.files if row.mode == LINK_MODE}
+    return set() if commit.raw is None else {path for path, file in paths.items() if file.is_symlink()}
 
 
 def _expectations(
-    snapshot: SnapshotId,
-    sources: Mapping[RepoPath, _Source],
-    tree: Sequence[tuple[RepoPath, str, GitOid]] | None,
+    snapshot: SnapshotId, sources: Mapping[RepoPath, FolderFile], commit: FolderCommit, links: Collection[RepoPath]
 ) -> dict[RepoPath, ExpectedFile]:
-    if tree is not None:
-        return _expected_of_tree(snapshot, sources, tree)
+    if commit.rows is not None:
+        return _expected_of_tree(snapshot, sources, commit.rows)
     lfs = _lfs_by_attributes(sources)
-    return {path: ExpectedFile(path, lfs=path in lfs) for path in sources}
+    return {
+        path: ExpectedFile(path, lfs=path in lfs, mode=LINK_MODE if path in links else git_mode(source, commit))
+        for path, source in sources.items()
+    }
 
 
 def _expected_of_tree(
-    snapshot: SnapshotId, sources: Mapping[RepoPath, _Source], rows: Sequence[tuple[RepoPath, str, GitOid]]
+    snapshot: SnapshotId, sources: Mapping[RepoPath, FolderFile], rows: Sequence[tuple[RepoPath, str, GitOid]]
 ) -> dict[RepoPath, ExpectedFile]:
     expected = {path: ExpectedFile(path, git_oid=oid, mode=mode) for path, mode, oid in rows}
     for problem, paths in (("lacks", set(expected) - set(sources)), ("also holds", set(sources) - set(expected))):
@@ -271,7 +314,7 @@ def _expected_of_tree(
     return expected
 
 
-def _lfs_by_attributes(sources: Mapping[RepoPath, _Source]) -> Collection[RepoPath]:
+def _lfs_by_attributes(sources: Mapping[RepoPath, FolderFile]) -> Collection[RepoPath]:
     attributes = sources.get(_ATTRIBUTES)
     if attributes is None or attributes.file is None:
         return frozenset()
@@ -279,7 +322,7 @@ def _lfs_by_attributes(sources: Mapping[RepoPath, _Source]) -> Collection[RepoPa
     return lfs_paths(rules, [path for path, source in sources.items() if source.size])
 
 
-def _place_all(sources: Mapping[RepoPath, _Source], staged: Path, *, hard_links: bool) -> None:
+def _place_all(sources: Mapping[RepoPath, FolderFile], staged: Path, *, hard_links: bool) -> None:
     for path, source in sources.items():
         target = staged / path.text
         with durable.disk_errors(f"bring {path} into {staged}"):
@@ -294,66 +337,3 @@ def _place_all(sources: Mapping[RepoPath, _Source], staged: Path, *, hard_links:
             after = source.file.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise FileChangedError(f"{source.file} changed while it was read", hint="let whatever writes to it finish")
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Where a file's bytes are: in a file, or, for a symlink of the commit, in the link itself (`text`)."""
-
-    size: int
-    file: Path | None = None
-    text: bytes = b""
-
-
-def _source_of(path: Path, folder: Path, *, as_link: bool) -> _Source:
-    """Return what git has of a path: a link's own text where the commit holds a link, else the content it leads to.
-
-    In a clone with `core.symlinks=false` a link of the commit is a file that holds the text.
-    """
-    with durable.disk_errors(f"read {path}"):
-        if as_link and path.is_symlink():
-            text = os.fsencode(path.readlink())
-            return _Source(len(text), text=text)
-        content = _content_of(path, folder)
-        return _Source(content.stat().st_size, content)
-
-
-def _walk(folder: Path) -> Iterator[tuple[RepoPath, Path]]:
-    """Yield each file's path in the snapshot and where it is; links are not followed yet."""
-    for parent, folders, files in os.walk(folder, onerror=_raise):
-        here = Path(parent)
-        relative = here.relative_to(folder)
-        folders[:] = sorted(name for name in folders if (relative / name).as_posix() not in _NOT_PAYLOAD)
-        links = [name for name in folders if (here / name).is_symlink()]
-        for name in sorted([*files, *links]):
-            if (relative / name).as_posix() not in _NOT_PAYLOAD:  # `.git` is a file in a worktree
-                yield RepoPath((relative / name).as_posix()), here / name
-
-
-def _raise(error: OSError) -> None:
-    with durable.disk_errors(f"list {error.filename}"):
-        raise error
-
-
-def _content_of(path: Path, folder: Path) -> Path:
-    """Follow a link as far as we may: within the folder, or from a Hugging Face cache snapshot to its blobs."""
-    with durable.disk_errors(f"read {path}"):
-        target = path.resolve(strict=True)
-        mode = target.stat().st_mode
-    if path.is_symlink() and not any(target.is_relative_to(root) for root in _link_roots(folder)):
-        raise FormatError(
-            f"{path} is a link out of the folder", got=str(target), hint="replace the link by the file it points to"
-        )
-    if stat.S_ISDIR(mode):
-        raise FormatError(f"{path} is a link to a folder", hint="put the folder itself there")
-    if not stat.S_ISREG(mode):
-        raise FormatError(f"{path} is not a regular file")
-    return target
-
-
-def _link_roots(folder: Path) -> tuple[Path, ...]:
-    root = folder.resolve()
-    if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
-        # `models--org--name/snapshots/<commit>` links into its own blobs, or into blobs shared by the whole cache.
-        return root, root.parent.parent / "blobs", root.parent.parent.parent / "blobs"
-    return (root,)

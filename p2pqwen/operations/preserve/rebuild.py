@@ -13,15 +13,15 @@ from p2pqwen.containment import first_of
 from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.hub.cache import HubCache
-from p2pqwen.hub.client import HubClient
 from p2pqwen.library.snapshots import Library
 from p2pqwen.operations.preserve.build import Preserved
-from p2pqwen.operations.preserve.from_hub import PreserveOptions, preserve
+from p2pqwen.operations.preserve.from_origin import PreserveOptions, preserve
+from p2pqwen.operations.preserve.origin import Origin
 from p2pqwen.operations.preserve.recipe_source import RecipeSource
 from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
 
-OpenHub = Callable[[str], HubClient]
-"""Return a client of the Hub, or of a mirror of it, at an endpoint."""
+OpenOrigin = Callable[[str], Origin]
+"""Return the origin, such as the Hub or a mirror of it, at an endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def rebuild(
     wanted: WantedTorrent,
     sources: Sequence[RecipeSource],
     *,
-    open_hub: OpenHub,
+    open_origin: OpenOrigin,
     cache: HubCache,
     library: Library,
     report: Report = ignore,
@@ -57,7 +57,7 @@ def rebuild(
         preserved = preserve(
             source.snapshot.repo,
             str(source.snapshot.commit),
-            hub=open_hub(source.endpoint),
+            origin=open_origin(source.endpoint),
             cache=cache,
             library=library,
             options=PreserveOptions(wanted=wanted),

@@ -24,9 +24,9 @@ from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.snapshot_torrent import check_recipe
 from p2pqwen.torrent.web_address import check_tracker_url
+from p2pqwen.values.origin_site import OriginSite
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.web_url import check_web_url
-from p2pqwen.webseed.bases import hub_candidates, hub_web_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class Plan:
     """What to publish, and where. URLs of web seeds may hold `{repo}`.
 
     `base` is an index to go on from that this home did not publish itself; `draft` is where an index goes that
-    others have yet to sign. With `dht` the index names the key of its DHT pointer. `upstream` is what is known of
-    snapshots on the Hub. `checked_seeds` are the bases that passed the check; None: nothing was checked. The next index
-    must not contradict what is `elsewhere`.
+    others have yet to sign. `site` is the origin's, whose web seeds are listed too. With `dht` the index names the key
+    of its DHT pointer. `upstream` is what is known of snapshots on the Hub. `checked_seeds` are the bases that passed
+    the check; None: nothing was checked. The next index must not contradict what is `elsewhere`.
     """
 
     out: Path
-    endpoint: str
+    site: OriginSite
     mirrors: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     trackers: tuple[str, ...] = ()
@@ -65,9 +65,9 @@ class Plan:
             raise UsageError(error.what, expected=error.expected, got=error.got) from error
 
     def seed_patterns(self, snapshot: SnapshotId) -> tuple[str, ...]:
-        """Return the bases to try for a snapshot, with `{repo}` still in them: the Hub's candidates, then the named."""
-        hub = () if self.upstream.get(snapshot) is Upstream.GONE else hub_candidates(self.endpoint)
-        return tuple(dict.fromkeys((*hub, *self.web_seeds)))
+        """Return the bases to try for a snapshot, with `{repo}` still in them: the origin's, then the named."""
+        own = () if self.upstream.get(snapshot) is Upstream.GONE else self.site.web_seeds().all
+        return tuple(dict.fromkeys((*own, *self.web_seeds)))
 
     def web_seeds_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
         """Return the BEP 19 bases of a snapshot, to which a client appends `<commit>/<path>`."""
@@ -75,7 +75,7 @@ class Plan:
             return self.checked_seeds[snapshot]
         named = [url.replace("{repo}", snapshot.repo.text) for url in self.web_seeds]
         if self.upstream.get(snapshot) is not Upstream.GONE:
-            named.insert(0, hub_web_seed(self.endpoint, snapshot.repo))
+            named.insert(0, self.site.web_seeds(snapshot.repo).whole)
         return tuple(dict.fromkeys(check_web_url(url) for url in named))
 
 
@@ -96,9 +96,9 @@ def _carried(listed: Mapping[SnapshotId, Entry], held: set[SnapshotId], plan: Pl
         state = plan.upstream.get(snapshot, entry.upstream)
         if snapshot in held or snapshot in plan.withdraw or state is entry.upstream:
             continue
-        hub = hub_candidates(plan.endpoint, snapshot.repo)
-        others = tuple(url for url in entry.web_seeds if url not in hub)
-        seeds = (*(url for url in plan.web_seeds_of(snapshot) if url in hub), *others)
+        own = plan.site.web_seeds(snapshot.repo).all
+        others = tuple(url for url in entry.web_seeds if url not in own)
+        seeds = (*(url for url in plan.web_seeds_of(snapshot) if url in own), *others)
         magnet = replace(parse_magnet(entry.magnet), web_seeds=seeds)
         yield replace(entry, upstream=state, web_seeds=seeds, magnet=str(magnet))
 

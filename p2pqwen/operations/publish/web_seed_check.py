@@ -26,7 +26,7 @@ from p2pqwen.operations.publish.plan import Plan
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.plural import plural
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.webseed.bases import Base, Origin, hub_candidates
+from p2pqwen.webseed.bases import Base, NamedBy
 from p2pqwen.webseed.probe import BaseProbe, check_bases
 from p2pqwen.webseed.timeouts import Timeouts
 
@@ -125,7 +125,7 @@ def _choose(
         probe = probes[pattern] = _probe(metainfo, base, timeouts, known=known)
         if probe.is_listable or (known and probe.may_recover):
             chosen.listed.append(base.url)
-        elif not probe.was_asked and pattern != hub_candidates(plan.endpoint)[1]:  # that one may do harm
+        elif not probe.was_asked and pattern != plan.site.web_seeds().partial:  # that one may do harm
             chosen.listed.append(base.url)
             chosen.unasked.append(pattern)
         else:
@@ -140,18 +140,18 @@ def _is_proven(metainfo: Metainfo) -> bool:
 
 
 def _contradictions(snapshot: SnapshotId, probes: Mapping[str, BaseProbe], plan: Plan) -> Iterator[Contradiction]:
-    first, second = hub_candidates(plan.endpoint)
-    if first in probes and probes[first].ok:
+    own = plan.site.web_seeds()
+    if own.whole in probes and probes[own.whole].ok:
         return  # then it is the others that are wrong
     for pattern, probe in probes.items():
         # The second base of the Hub may answer with LFS pointers: that is how it is, and says nothing of the files.
-        if pattern != second and (files := probe.contradicting):
+        if pattern != own.partial and (files := probe.contradicting):
             yield Contradiction(snapshot, probe.base.url, files)
 
 
 def _base(pattern: str, snapshot: SnapshotId, metainfo: Metainfo) -> Base:
     try:
-        return Base(pattern.replace("{repo}", snapshot.repo.text), Origin.COMMAND_LINE, metainfo.name, snapshot.repo)
+        return Base(pattern.replace("{repo}", snapshot.repo.text), NamedBy.COMMAND_LINE, metainfo.name, snapshot.repo)
     except FormatError as error:
         raise UsageError(f"web seed {pattern!r}: {error.what}", expected=error.expected, got=error.got) from error
 
@@ -187,4 +187,4 @@ def _tell(plan: Plan, chosen: Sequence[_Chosen], report: Report) -> None:
         where = snapshots[0] if len(snapshots) == 1 else plural(len(snapshots), "snapshot")
         text = f"web seed {pattern} is not listed for {where}: {reason}"
         # The second base of the Hub is an attempt: that it does not help is no news.
-        report(Notice("info" if pattern == hub_candidates(plan.endpoint)[1] else "warning", text))
+        report(Notice("info" if pattern == plan.site.web_seeds().partial else "warning", text))

@@ -20,6 +20,7 @@ from unittest import mock
 
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.hub.cache import HubCache
+from p2pqwen.hub.site import HubSite
 from p2pqwen.index.acceptance import Position, TrustedState, accept
 from p2pqwen.index.bundle import bundle_name
 from p2pqwen.index.document import INDEX_FILE
@@ -49,7 +50,6 @@ from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.policy import WebSeedUse
-from p2pqwen.webseed.upstream import HubAccess
 from tests.strategies import hash_payload
 from tests.support.forged import LIES, forged, honest, spoilt
 from tests.support.models import ATTRIBUTES, README, noise, write_folder
@@ -410,7 +410,7 @@ class Sequence:
             home=self.home,
             sources=Sources(self.library, (), {}, None),
             hub_cache=self.cache,
-            hub=HubAccess("http://127.0.0.1:9", None),
+            site=HubSite("http://127.0.0.1:9", None),
             network=ALONE,
             known=KnownPeers(self.home.known_peers),
         )
@@ -427,7 +427,7 @@ class Sequence:
             model,
             git=None,
             library=self.library,
-            endpoint="https://huggingface.co",
+            site=HubSite("https://huggingface.co"),
             hard_links=self.plan.hard_links,
             report=self._report(),
         )

@@ -38,8 +38,15 @@ def test_help_shows_every_command_once_in_panels(user):
         assert sum(line.startswith(f"  {name} ") for line in shown.splitlines()) == 1
 
 
-@pytest.mark.parametrize("columns", [40, 57, 80, 120, 200])
-@pytest.mark.parametrize("call", [(), *every_call()], ids=" ".join)
+@pytest.mark.parametrize(
+    ("call", "columns"),
+    [
+        *((call, 40) for call in every_call()),
+        *((call, columns) for call in ((), ("fetch",)) for columns in (57, 80, 120, 200)),
+        ((), 40),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
+)
 def test_help_fits_the_terminal(user, call, columns):
     ended = user.run(*call, "--help", COLUMNS=str(columns))
     assert ended.code == 0

@@ -25,13 +25,13 @@ from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice
 from p2pqwen.hub import cache as cache_module
 from p2pqwen.hub.cache import HubCache
-from p2pqwen.hub.client import HubFile
 from p2pqwen.index.standing import Standing
 from p2pqwen.library.linking import place
 from p2pqwen.manifest.git_object import blob_oid
 from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
+from p2pqwen.values.listing import ListedFile
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.simulators.sample import REPO, WEIGHTS, write_sample
@@ -304,7 +304,7 @@ def test_the_lock_is_huggingface_hubs_own(cache, payload, monkeypatch):
 
 
 def hub_file(row):
-    return HubFile(row.path, row.size, row.git_oid, row.sha256 if row.lfs else None)
+    return ListedFile(row.path, row.size, row.git_oid, row.sha256 if row.lfs else None)
 
 
 def test_find(cache, payload):

@@ -19,8 +19,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError, VerificationError
-from p2pqwen.hub.failures import NotShownError, translate, translated
+from p2pqwen.errors import DiskError, NetworkError, NotFoundError, NotShownError, P2pqwenError, VerificationError
+from p2pqwen.hub.failures import translate, translated
 
 
 def answered(kind, status):

@@ -12,6 +12,7 @@ from p2pqwen.swarm.address_filter import address_filter, blocked_ranges
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.values.named_hosts import NamedHosts
+from p2pqwen.values.network_choices import NetworkChoices
 
 STRICT = SwarmSettings(lan=False)
 OPEN = SwarmSettings(loopback=True, lan=True)
@@ -73,9 +74,9 @@ def test_ranges_are_in_order_and_of_one_family():
     ("settings", "lan"),
     [
         (SwarmSettings(), True),
-        (SwarmSettings(lsd=False), False),  # accepts nobody and looks for nobody there
+        (SwarmSettings(choices=NetworkChoices(lsd=False)), False),  # accepts nobody and looks for nobody there
         (SwarmSettings(lan=False), False),
-        (SwarmSettings(lsd=False, listen=Endpoint("0.0.0.0", 6881)), True),
+        (SwarmSettings(listen=Endpoint("0.0.0.0", 6881), choices=NetworkChoices(lsd=False)), True),
         (SwarmSettings(lan=False, listen=Endpoint("0.0.0.0", 6881)), False),
         (SwarmSettings(lan=False, listen=Endpoint("192.168.1.5", 6881)), True),
         (SwarmSettings(lan=False, listen=Endpoint("127.0.0.1", 6881)), False),

@@ -10,9 +10,11 @@ import pytest
 from p2pqwen.swarm.address_filter import blocked_ranges
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings, settings_pack
+from p2pqwen.values.network_choices import NetworkChoices
 from tests.support.addresses import LOOPBACK
+from tests.support.swarm import SWITCHED_OFF
 
-OFF = SwarmSettings(dht=False, lsd=False, upnp=False, trackers=False)
+OFF = SwarmSettings(choices=SWITCHED_OFF)
 
 
 def test_a_fetch_that_looks_for_nobody_stays_on_loopback():
@@ -22,7 +24,7 @@ def test_a_fetch_that_looks_for_nobody_stays_on_loopback():
 
 @pytest.mark.parametrize("way", ["dht", "lsd", "trackers"])
 def test_a_fetch_that_looks_for_peers_has_sockets_but_accepts_nobody(way):
-    pack = settings_pack(replace(OFF, **{way: True}))
+    pack = settings_pack(replace(OFF, choices=replace(SWITCHED_OFF, **{way: True})))
     assert pack["listen_interfaces"] == "0.0.0.0:0,[::]:0"
     assert pack["enable_incoming_tcp"] is False
     assert pack["enable_upnp"] is False
@@ -42,7 +44,7 @@ def test_a_seed_listens_where_it_is_told_to_and_nowhere_else():
 def test_each_way_of_finding_peers_has_its_switch(field, setting):
     listening = SwarmSettings(listen=Endpoint("127.0.0.1", 0))
     assert settings_pack(listening)[setting] is True
-    assert settings_pack(replace(listening, **{field: False}))[setting] is False
+    assert settings_pack(replace(listening, choices=listening.choices.without(field)))[setting] is False
 
 
 def test_settings_that_safety_rests_on():
@@ -53,8 +55,14 @@ def test_settings_that_safety_rests_on():
     assert pack["enable_outgoing_utp"] is False
 
 
+@pytest.mark.parametrize("url", ["wss://t.example/announce", "ws://t.example/announce", "WSS://t.example/announce"])
+def test_webtorrent_is_not_spoken(url):
+    assert SwarmSettings().usable_trackers([url, "udp://t.example:6969"]) == ("udp://t.example:6969",)
+    assert settings_pack(SwarmSettings())["webtorrent_stun_server"] == ""
+
+
 def test_limits_are_handed_on():
-    pack = settings_pack(SwarmSettings(upload_limit=1000, download_limit=2000))
+    pack = settings_pack(SwarmSettings(choices=NetworkChoices(upload_limit=1000, download_limit=2000)))
     assert (pack["upload_rate_limit"], pack["download_rate_limit"]) == (1000, 2000)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId
-from p2pqwen.webseed.bases import Base, Origin, combine_bases, hub_candidates
+from p2pqwen.webseed.bases import Base, NamedBy, combine_bases
 from tests.strategies import repo_paths
 
 NAME = "0123456789" * 4
@@ -26,12 +26,12 @@ REPO = RepoId("Qwen/Qwen3-0.6B")
     ],
 )  # fmt: skip
 def test_a_files_url(url, expected):
-    assert Base(url, Origin.CONFIG, NAME, REPO).file_url(RepoPath("a/b c")) == expected
+    assert Base(url, NamedBy.CONFIG, NAME, REPO).file_url(RepoPath("a/b c")) == expected
 
 
 @given(repo_paths)
 def test_a_files_url_is_ascii_and_keeps_its_path_apart(path):
-    url = Base("https://m.example/", Origin.TORRENT, NAME).file_url(path)
+    url = Base("https://m.example/", NamedBy.TORRENT, NAME).file_url(path)
     assert url.isascii()
     assert url.count("/") == 3 + len(path.parts)
     assert not set(url) & set("?# ")
@@ -60,7 +60,7 @@ def test_a_bad_base_of_the_users_is_an_error_that_names_it():
 
 def test_a_pattern_needs_the_repository():
     with pytest.raises(FormatError, match="repository is not known"):
-        Base("https://m.example/{repo}/", Origin.INDEX, NAME)
+        Base("https://m.example/{repo}/", NamedBy.INDEX, NAME)
 
 
 def test_order_and_each_once():
@@ -72,7 +72,7 @@ def test_order_and_each_once():
         indexes=[["https://new.example/"], ["https://old.example/", "https://NEW.example"]],
         torrent=["https://stale.example/", "https://cli.example"],
     )
-    assert [(base.url, base.origin.value) for base in found.usable] == [
+    assert [(base.url, base.named_by.value) for base in found.usable] == [
         ("https://cli.example/", "command line"),
         ("https://config.example/{repo}/", "config"),
         ("https://new.example/", "index"),
@@ -82,12 +82,5 @@ def test_order_and_each_once():
 
 
 def test_only_plain_bases_may_go_into_a_torrent():
-    assert Base("https://m.example/", Origin.CONFIG, NAME).is_plain
-    assert not Base("https://m.example/{commit}/", Origin.CONFIG, NAME).is_plain
-
-
-def test_the_hubs_candidates():
-    assert hub_candidates("https://hub.example/", REPO) == (
-        "https://hub.example/Qwen/Qwen3-0.6B/resolve/",
-        "https://hub.example/api/resolve-cache/models/Qwen/Qwen3-0.6B/",
-    )
+    assert Base("https://m.example/", NamedBy.CONFIG, NAME).is_plain
+    assert not Base("https://m.example/{commit}/", NamedBy.CONFIG, NAME).is_plain

@@ -16,7 +16,7 @@ from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.peer_isolation import PATIENCE
 from p2pqwen.swarm.problems import ContradictionError
 from p2pqwen.swarm.resume_data import unwrap, wrap
-from p2pqwen.torrent.metainfo import metainfo_from_info
+from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.webseed.policy import DWELL, LONELY, PATIENT, WebSeedUse
 from p2pqwen.webseed.source_stats import Account, Outlook
@@ -39,10 +39,16 @@ LOOK = 1.0  # seconds that may pass until something is noticed
 class WebSeeds:
     """Web seeds of the memory's network."""
 
+    network: MemoryNetwork
+    metainfo: Metainfo
     urls: tuple[str, ...] = (URL,)
     accounts: tuple[Account, ...] = ()
     now: Outlook = field(default_factory=Outlook)
     notices: list[Notice] = field(default_factory=list)
+
+    def keep(self, gained) -> int:
+        layout, gave = self.metainfo.layout, set().union(*(one.gave for one in self.network.web.values()))
+        return sum(size for file, number, size in gained if layout.pieces(file)[number] in gave)
 
     def outlook(self) -> Outlook:
         return self.now
@@ -66,7 +72,7 @@ class Fetching:
         self.network = MemoryNetwork()
         self.clock = self.network.clock
         self.engine = MemoryEngine(self.network, **engine)
-        self.web = WebSeeds()
+        self.web = WebSeeds(self.network, self.snapshot.metainfo)
         self.events, self.met = [], []
         self.resume_file = folder / "resume"
         self.on_event = lambda event: None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,15 @@ from p2pqwen.events import ignore
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.node.jobs import FetchJobs
+from p2pqwen.values.network_choices import NetworkChoices
 
 REQUEST = FetchRequest("Qwen/Tiny")
+STORED = """
+{"target": "Qwen/Tiny@c0ffee", "kind": "repair", "peers": ["127.0.0.1:9"], "web_seeds": [], "use_web_seeds": "never",
+ "use_peers": true, "include": null, "timeout": 60, "repo": null, "hub_cache": null, "insist_on_cache": false,
+ "move_ref": false, "trust_unverified": false, "dht": true, "lsd": false, "upnp": true, "trackers": false,
+ "upload_limit": 1000, "download_limit": 0}
+"""  # as nodes wrote it that knew no `NetworkChoices`
 
 
 @pytest.mark.parametrize("name", ["insist_on_cache", "move_ref", "trust_unverified"])
@@ -40,3 +48,26 @@ def test_the_leave_is_not_shared_with_a_fetch_of_the_same_target(tmp_path: Path)
         assert lifted is not first
         assert not first.request.trust_unverified
         assert jobs.submit(replace(REQUEST, trust_unverified=True)) is lifted
+
+
+def test_choices_of_the_network_lie_flat_on_the_wire_and_in_the_store():
+    stored = json.loads(STORED)
+    request = FetchRequest.from_json(stored)
+    assert request.choices == NetworkChoices(lsd=False, trackers=False, upload_limit=1000)
+    assert list(request.to_json()) == list(stored)
+    assert json.loads(json.dumps(request.to_json())) == stored
+    assert FetchRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
+
+
+def test_what_a_request_does_not_say_is_the_default():
+    assert FetchRequest.from_json({"target": "Qwen/Tiny"}) == REQUEST
+    assert REQUEST.choices == NetworkChoices()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"choices": {}}, {"dht": 1}, {"trackers": "no"}, {"upload_limit": -1}, {"download_limit": True}, {"no_dht": True}],
+)
+def test_what_is_no_choice_is_refused(given):
+    with pytest.raises(UsageError, match=next(iter(given))):
+        FetchRequest.from_json({"target": "Qwen/Tiny"} | given)

@@ -31,7 +31,7 @@ from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.engine import MemoryEngine, MemoryNetwork
 from tests.support.models import noise
-from tests.support.swarm import LISTENING, REPO, make_snapshot
+from tests.support.swarm import LISTENING, REPO, SWITCHED_OFF, make_snapshot
 
 TRACKERS = (("http://127.0.0.1:9/announce",),)
 TURN = 2 * PUMP
@@ -180,7 +180,7 @@ def test_what_was_verified_is_served_at_once_and_what_was_not_is_read_first(tmp_
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_trackers_are_asked_where_the_user_lets_them(tmp_path, asked):
-    node = Node(tmp_path, settings=replace(LISTENING, trackers=asked))
+    node = Node(tmp_path, settings=replace(LISTENING, choices=replace(SWITCHED_OFF, trackers=asked)))
     node.hold(1)
     node.run(1.0)
     assert node.torrent(1).trackers == (TRACKERS if asked else ())
@@ -375,7 +375,7 @@ def test_what_is_let_go_comes_back_if_the_library_still_shows_it(tmp_path):
 
 
 def test_peers_and_http_share_the_upload_as_they_use_it(tmp_path):
-    node = Node(tmp_path, web=Web(), settings=replace(LISTENING, upload_limit=1_000_000))
+    node = Node(tmp_path, web=Web(), settings=replace(LISTENING, choices=SWITCHED_OFF.limited(upload=1_000_000)))
     node.hold(1)
 
     def send():

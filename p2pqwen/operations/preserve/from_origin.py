@@ -1,4 +1,4 @@
-"""Preserve a snapshot from the Hub: resolve, download, hash what has arrived, prove, make the torrent."""
+"""Preserve a snapshot from its origin: resolve, download, hash what has arrived, prove, make the torrent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
-from p2pqwen.hub.client import HubClient, HubFile, HubSnapshot
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import Digester, FileDigests, FollowingHasher, hash_file, hash_workers
@@ -40,11 +39,13 @@ from p2pqwen.operations.preserve.held_check import (
     prove_held,
     require_same,
 )
+from p2pqwen.operations.preserve.origin import Origin
 from p2pqwen.operations.preserve.reuse import HeldFile, held_content, share
 from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import GitOid
+from p2pqwen.values.listing import ListedFile, Listing
 from p2pqwen.values.repo_path import RepoPath, refuse_clashes
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
@@ -70,7 +71,7 @@ def preserve(
     repo: RepoId,
     revision: str | None,
     *,
-    hub: HubClient,
+    origin: Origin,
     cache: HubCache,
     library: Library,
     options: PreserveOptions = PreserveOptions(),
@@ -78,24 +79,24 @@ def preserve(
 ) -> Preserved:
     """Bring `repo` at `revision` (default: the main branch) into the library, whole and verified.
 
-    A snapshot that is there already, with the files that the Hub lists, is returned as it is; an unproven one becomes
-    proven if the commit object can be read now. Raises `NotFoundError`, `NetworkError`, `DiskError`,
-    `VerificationError` where bytes are not what the Hub said, `P2pqwenError` for a gated or private repository.
+    A snapshot that is there already, with the files that the origin lists, is returned as it is; an unproven one
+    becomes proven if the commit object can be read now. Raises `NotFoundError`, `NetworkError`, `DiskError`,
+    `VerificationError` where bytes are not what the origin said, `P2pqwenError` for a gated or private repository.
     """
-    listing = hub.resolve(repo, revision)
-    return preserve_listing(listing, hub=hub, cache=cache, library=library, options=options, report=report)
+    listing = origin.resolve(repo, revision)
+    return preserve_listing(listing, origin=origin, cache=cache, library=library, options=options, report=report)
 
 
 def preserve_listing(
-    listing: HubSnapshot,
+    listing: Listing,
     *,
-    hub: HubClient,
+    origin: Origin,
     cache: HubCache,
     library: Library,
     options: PreserveOptions = PreserveOptions(),
     report: Report = ignore,
 ) -> Preserved:
-    """Do what `preserve` does for a snapshot that the Hub has listed before; raises the same."""
+    """Do what `preserve` does for a snapshot that the origin has listed before; raises the same."""
     _refuse_closed(listing, options)
     refuse_clashes(file.path for file in listing.files)
     wanted = options.wanted
@@ -103,14 +104,14 @@ def preserve_listing(
         wanted.check_size(sum(file.size for file in listing.files))
     with durable.lock(library.lock_path(listing.snapshot)):
         if (held := complete_snapshot(library, listing.snapshot)) is not None:
-            known = check_against_listing(held, listing, hub.endpoint, options, library, report)
+            known = check_against_listing(held, listing, origin.site.endpoint, options, library, report)
             if wanted is not None:
                 wanted.check(known.metainfo.infohash)
-            return describe_held(prove_over_git(known, hub, library, report), report)
-        return _Run(listing, hub, cache, library, options, report).run(wanted)
+            return describe_held(prove_over_git(known, origin, library, report), report)
+        return _Run(listing, origin, cache, library, options, report).run(wanted)
 
 
-def begun_elsewhere(file: HubFile, stages: Iterable[Path]) -> Path | None:
+def begun_elsewhere(file: ListedFile, stages: Iterable[Path]) -> Path | None:
     """Return a file that may be this one, finished for another commit; whoever uses it compares its hash."""
     if file.lfs_sha256 is None:
         return None
@@ -120,30 +121,30 @@ def begun_elsewhere(file: HubFile, stages: Iterable[Path]) -> Path | None:
 
 def check_against_listing(
     held: HeldSnapshot,
-    listing: HubSnapshot,
+    listing: Listing,
     endpoint: str,
     options: PreserveOptions,
     library: Library,
     report: Report = ignore,
 ) -> HeldContent:
-    """Return what a held snapshot is, if it is what the Hub lists; raises `VerificationError` that names the files."""
+    """Return what a held snapshot is if the origin lists the same; raises `VerificationError` that names the files."""
     content = look_at_held(held, library, options.known_damage, report)
     # A torrent that a link names may be rebuilt from the link's own host, whose word costs nobody a snapshot.
     require_same(content, map(_expected, listing.files), endpoint, may_drop=options.wanted is None)
     return content
 
 
-def prove_over_git(content: HeldContent, hub: HubClient, library: Library, report: Report) -> HeldContent:
-    """Prove an unproven held snapshot, if the Hub gives its commit object; call with its lock held.
+def prove_over_git(content: HeldContent, origin: Origin, library: Library, report: Report) -> HeldContent:
+    """Prove an unproven held snapshot, if the origin gives its commit object; call with its lock held.
 
-    Raises `VerificationError` where its files are not the commit's, though the Hub lists them.
+    Raises `VerificationError` where its files are not the commit's, though the origin lists them.
     """
     if content.provenance is Provenance.PROVEN:
         return content
     snapshot = content.held.id
-    if (commit_object := _commit_object(hub, snapshot, report)) is None:
+    if (commit_object := _commit_object(origin, snapshot, report)) is None:
         return content
-    return prove_held(content, library, commit_object, lambda: hub.tree_rows(snapshot), report)
+    return prove_held(content, library, commit_object, lambda: origin.tree_rows(snapshot), report)
 
 
 def describe_held(content: HeldContent, report: Report) -> Preserved:
@@ -151,23 +152,23 @@ def describe_held(content: HeldContent, report: Report) -> Preserved:
     return describe(content.held, content.manifest, content.metainfo, report, unchanged=True)
 
 
-def _expected(file: HubFile, pointer: str | None = None) -> ExpectedFile:
+def _expected(file: ListedFile, pointer: str | None = None) -> ExpectedFile:
     lfs = file.lfs_sha256 is not None
     return ExpectedFile(file.path, file.size, file.blob_oid, file.lfs_sha256, lfs=lfs, pointer=pointer)
 
 
-def odd_pointers(listing: HubSnapshot, hub: HubClient) -> dict[GitOid, str]:
+def odd_pointers(listing: Listing, origin: Origin) -> dict[GitOid, str]:
     """Fetch the LFS pointers that are not in the canonical spelling, before anything is downloaded.
 
     Without their text the tree of the commit cannot be made again, so nothing would be proven of terabytes. Raises
-    `VerificationError` where the Hub lists a pointer that is not the file's, or does not show it.
+    `VerificationError` where the origin lists a pointer that is not the file's, or does not show it.
     """
     odd = {
         file.blob_oid: file
         for file in listing.files
         if file.lfs_sha256 is not None and pointer_oid(file.lfs_sha256, file.size) != file.blob_oid
     }
-    texts = pointer_texts(hub.small_blobs(listing.snapshot, odd.keys())) if odd else {}
+    texts = pointer_texts(origin.small_blobs(listing.snapshot, odd.keys())) if odd else {}
     for oid, file in odd.items():
         wanted = f"an LFS pointer to {file.size} bytes with SHA-256 {file.lfs_sha256}"
         named = parse_pointer(texts[oid].encode()) if oid in texts else None
@@ -177,9 +178,9 @@ def odd_pointers(listing: HubSnapshot, hub: HubClient) -> dict[GitOid, str]:
     return texts
 
 
-def _commit_object(hub: HubClient, snapshot: SnapshotId, report: Report) -> bytes | None:
+def _commit_object(origin: Origin, snapshot: SnapshotId, report: Report) -> bytes | None:
     try:
-        return hub.commit_object(snapshot)
+        return origin.commit_object(snapshot)
     except (NetworkError, NotFoundError) as error:
         report(Notice("warning", f"no commit object over git: {error.message}"))
         return None
@@ -211,8 +212,8 @@ class _Run:
 
     def __init__(
         self,
-        listing: HubSnapshot,
-        hub: HubClient,
+        listing: Listing,
+        origin: Origin,
         cache: HubCache,
         library: Library,
         options: PreserveOptions,
@@ -220,7 +221,7 @@ class _Run:
     ) -> None:
         self._listing = listing
         self._hard_links = options.hard_links
-        self._hub = hub
+        self._origin = origin
         self._cache = cache
         self._library = library
         self._report = report
@@ -238,18 +239,22 @@ class _Run:
     def run(self, wanted: WantedTorrent | None = None) -> Preserved:
         snapshot = self._listing.snapshot
         self._require_room()
-        self._pointers = odd_pointers(self._listing, self._hub)
+        self._pointers = odd_pointers(self._listing, self._origin)
         with _pool(DOWNLOAD_WORKERS + 1, "download") as downloads, _pool(hash_workers(), "hash") as hashers:
-            commit = downloads.submit(_commit_object, self._hub, snapshot, self._report)
+            commit = downloads.submit(_commit_object, self._origin, snapshot, self._report)
             digested = self._digest_all(downloads, hashers)
             commit_object = commit.result()
         rows = [row for row, _ in digested.values()]
         manifest = make_manifest(
-            snapshot, rows, self._staged, commit_object=commit_object, tree_rows=lambda: self._hub.tree_rows(snapshot)
+            snapshot,
+            rows,
+            self._staged,
+            commit_object=commit_object,
+            tree_rows=lambda: self._origin.tree_rows(snapshot),
         )
         digests = {path: one for path, (_, one) in digested.items()}
-        metainfo = make_metainfo(manifest, digests, self._layout, self._hub.endpoint)
-        self._hub.clean_staging(self._staged)
+        metainfo = make_metainfo(manifest, digests, self._layout, self._origin.site)
+        self._origin.clean_staging(self._staged)
         self._refuse_unwanted(wanted, metainfo)
         held = install(self._library, manifest, metainfo, digests)
         described = describe(held, manifest, metainfo, self._report, unchanged=False)
@@ -285,7 +290,7 @@ class _Run:
                 found[file.path] = _Source(path)
         return found
 
-    def _needed(self, files: Iterable[HubFile]) -> Callable[[Path], int]:
+    def _needed(self, files: Iterable[ListedFile]) -> Callable[[Path], int]:
         """Say how many bytes files take below a folder, beside what is on its disk and may be shared."""
         found = [(file.size, self._cached.get(file.path)) for file in files]
         ours = bytes_to_write((size, None if one is None else one.path) for size, one in found if not _is_theirs(one))
@@ -293,7 +298,7 @@ class _Run:
         copies = bytes_to_write(theirs, hard_links=self._hard_links)
         return lambda folder: ours(folder) + copies(folder)
 
-    def _theirs(self, files: Iterable[HubFile]) -> bool:
+    def _theirs(self, files: Iterable[ListedFile]) -> bool:
         return any(_is_theirs(self._cached.get(file.path)) for file in files)
 
     def _require_room(self) -> None:
@@ -320,8 +325,8 @@ class _Run:
         results = [done.result() for done in as_completed(hashing)]
         return {row.path: (row, digests) for row, digests in results}
 
-    def _bring(self, index: int, file: HubFile, cached: _Source | None) -> _Arrival:
-        """Bring a file into staging, from this disk or from the Hub; it is hashed there like any other."""
+    def _bring(self, index: int, file: ListedFile, cached: _Source | None) -> _Arrival:
+        """Bring a file into staging, from this disk or from the origin; it is hashed there like any other."""
         target = self._staged / file.path.text
         if cached is not None and not target.exists() and self._place(cached, target):
             self._downloaded.add(file.size)
@@ -335,7 +340,7 @@ class _Run:
         place(source.path, target, allow_hard_link=source.ours or self._hard_links)
         return True
 
-    def _download(self, index: int, file: HubFile) -> _Arrival:
+    def _download(self, index: int, file: ListedFile) -> _Arrival:
         """Download a file, and hash what has come while more is coming."""
         follower = FollowingHasher(lambda: self._digester(index, file))
         partial: Path | None = None
@@ -348,14 +353,14 @@ class _Run:
             if count < 0:
                 follower.restart()
                 partial = None
-            elif (partial := partial or self._hub.partial(self._staged, file)) is not None:
+            elif (partial := partial or self._origin.partial(self._staged, file)) is not None:
                 follower.advance(partial, self._hashed.add)
 
-        self._hub.download(self._listing, file, self._staged, on_bytes)
+        self._origin.download(self._listing, file, self._staged, on_bytes)
         self._downloaded.add(file.size - seen)  # what an earlier try had fetched
         return _Arrival(reused=False, begun=follower.digester if follower.begun else None)
 
-    def _digest(self, index: int, file: HubFile, arrival: _Arrival) -> tuple[FileRow, FileDigests]:
+    def _digest(self, index: int, file: ListedFile, arrival: _Arrival) -> tuple[FileRow, FileDigests]:
         """Finish a file's digests and compare them; what was wrong only in passing gets a second chance."""
         target = self._staged / file.path.text
         if arrival.begun is not None:
@@ -371,7 +376,7 @@ class _Run:
         return self._digest(index, file, self._download(index, file))
 
     def _hash_and_compare(
-        self, index: int, file: HubFile, target: Path, begun: Digester | None = None
+        self, index: int, file: ListedFile, target: Path, begun: Digester | None = None
     ) -> tuple[FileRow, FileDigests]:
         digests = hash_file(
             target,
@@ -383,7 +388,7 @@ class _Run:
         )
         return row_of(_expected(file, self._pointers.get(file.blob_oid)), digests), digests
 
-    def _digester(self, index: int, file: HubFile) -> Digester:
+    def _digester(self, index: int, file: ListedFile) -> Digester:
         return Digester(
             file.size,
             piece_length=self._layout.piece_length,
@@ -422,7 +427,7 @@ def _pool(workers: int, name: str) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown()
 
 
-def _refuse_closed(listing: HubSnapshot, options: PreserveOptions) -> None:
+def _refuse_closed(listing: Listing, options: PreserveOptions) -> None:
     if options.allow_gated or not (listing.gated or listing.private):
         return
     kind = "gated" if listing.gated else "private"

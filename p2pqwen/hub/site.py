@@ -1,0 +1,27 @@
+"""A Hub's address and the URLs of its files; imports nothing that is slow to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from p2pqwen.values.origin_site import OriginSeeds
+from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_place import api_path, hub_path
+
+
+@dataclass(frozen=True, slots=True)
+class HubSite:
+    """Where a Hub is: an `OriginSite`, and an `OriginAccess` where the user's token for it is given."""
+
+    endpoint: str
+    token: str | None = field(default=None, repr=False)
+
+    def web_seeds(self, repo: RepoId | None = None) -> OriginSeeds:
+        """Return the bases that a published torrent may list, if they pass the check; as patterns for no `repo`.
+
+        The first redirects; the second answers small files directly and has no LFS files (404), which is what lets
+        clients that stumble over redirects finish.
+        """
+        hub = self.endpoint.rstrip("/")
+        path, api = (hub_path(repo), api_path(repo)) if repo else ("{repo}", "models/{repo}")
+        return OriginSeeds(f"{hub}/{path}/resolve/", f"{hub}/api/resolve-cache/{api}/")

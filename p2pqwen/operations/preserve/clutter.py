@@ -1,0 +1,24 @@
+"""Files that systems and download programs leave in folders by themselves. Few commits hold any of them."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+# By a file's or folder's own name, wherever it lies.
+_NAMES = (
+    # macOS: Finder, AppleDouble companions, Spotlight, FSEvents, the trash, what its zip makes
+    ".DS_Store", "._*", ".AppleDouble", ".Spotlight-V100", ".fseventsd", ".Trashes", "__MACOSX", "Icon\r",
+    # Windows: Explorer, the recycle bin, NTFS
+    "Thumbs.db", "ehthumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information",
+    # Linux: Dolphin, the trash (freedesktop.org), NFS for deleted files that are open, ext4
+    ".directory", ".Trash-*", ".nfs0*", "lost+found",
+    # NAS: Synology, QNAP
+    "@eaDir", "#recycle", "@Recycle", ".@__thumb",
+    # downloads: ModelScope, aria2, qBittorrent, wget2
+    ".msc", ".mdl", ".mv", "._____temp", "*.aria2", "*.!qB", "*.wget2",
+)  # fmt: skip
+
+
+def is_clutter(path: str) -> bool:
+    """Tell whether such a name is anywhere in a path with `/` between its parts."""
+    return any(fnmatchcase(part, pattern) for part in path.split("/") for pattern in _NAMES)

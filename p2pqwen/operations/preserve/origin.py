@@ -1,0 +1,64 @@
+"""What the operations ask of an origin: the Hub, a mirror of it, or another place that shows repositories at commits.
+
+An adapter has these methods and inherits nothing; `p2pqwen/app.py` names the one in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from p2pqwen.values.digest import GitOid
+from p2pqwen.values.listing import ListedFile, ListedModel, Listing
+from p2pqwen.values.origin_site import OriginAccess
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+
+
+class Origin(Protocol):
+    """An origin at one address. Its methods may be called from several threads at once.
+
+    Every method that asks raises `NotFoundError` (`NotShownError` where the origin itself says that it shows no such
+    thing), `NetworkError`, `P2pqwenError` (refused: gated, bad token), and `FormatError` for answers that do not hold
+    together. What it says is checked: files against the listing, the listing against the commit object.
+    """
+
+    @property
+    def site(self) -> OriginAccess:
+        """Where its files can be read in ranges, with which token, and which web seeds it offers to strangers."""
+
+    def telling_waits(self, listener: Callable[[float], None]) -> AbstractContextManager[None]:
+        """Within the block `listener` gets the seconds of every long wait that the origin's limits impose."""
+
+    def resolve(self, repo: RepoId, revision: str | None = None) -> Listing:
+        """Find the commit of a branch, tag, full or shortened id (None: the main branch) and list its files."""
+
+    def models(self, org: str) -> tuple[ListedModel, ...]:
+        """List every model of an organisation or user, by name; one that is unknown has none."""
+
+    def serves(self, snapshot: SnapshotId) -> bool:
+        """Tell whether it still shows this commit to everybody; raises `NetworkError` where it does not say."""
+
+    def download(self, listing: Listing, file: ListedFile, folder: Path, on_bytes: Callable[[int], None] = ...) -> Path:
+        """Bring one file to `folder/path` and return that path; one that stands there with its size is not fetched.
+
+        `on_bytes` gets the number of bytes as they come, negative where they begin again. Raises `DiskError` too. The
+        content need not be hashed here.
+        """
+
+    def partial(self, folder: Path, file: ListedFile) -> Path | None:
+        """Return the file that a download into `folder` is writing now, if there is one; it may go any time."""
+
+    def clean_staging(self, folder: Path) -> None:
+        """Remove what downloads into this folder left beside it."""
+
+    def commit_object(self, snapshot: SnapshotId) -> bytes:
+        """Return the raw git commit object, whose hash is the commit."""
+
+    def tree_rows(self, snapshot: SnapshotId) -> Sequence[tuple[RepoPath, str, GitOid]]:
+        """Return the rows of the commit's git tree: (path, mode, id), for modes that a listing does not tell."""
+
+    def small_blobs(self, snapshot: SnapshotId, oids: Collection[GitOid]) -> Mapping[GitOid, bytes]:
+        """Return small git blobs of a commit, such as LFS pointers; those that are not there are left out."""

@@ -1,0 +1,39 @@
+"""What an origin lists: a repository's files at one commit with their hashes, and an organisation's models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p2pqwen.values.digest import GitOid, Sha256
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file as it is listed; `blob_oid` is the id in the git tree, of the LFS pointer where it is LFS."""
+
+    path: RepoPath
+    size: int
+    blob_oid: GitOid
+    lfs_sha256: Sha256 | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A repository at one commit as it is listed, every file of it."""
+
+    snapshot: SnapshotId
+    gated: bool
+    private: bool
+    files: tuple[ListedFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """One row of an organisation's list. `license` is what the model card says, None where it says none."""
+
+    repo: RepoId
+    gated: bool
+    private: bool
+    license: str | None

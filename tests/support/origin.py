@@ -1,0 +1,181 @@
+"""An origin in memory: repositories are dictionaries, hashes and git objects are real, and no network is asked.
+
+`MemoryOrigin` is what `operations.preserve.origin` asks for. It is no Hub: its addresses are of its own shape.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from p2pqwen.errors import NetworkError, NotShownError
+from p2pqwen.manifest.git_object import blob_oid, commit_oid, tree_oid
+from p2pqwen.manifest.lfs_pointer import pointer_bytes
+from p2pqwen.values.digest import GitOid, Sha256
+from p2pqwen.values.listing import ListedFile, ListedModel, Listing
+from p2pqwen.values.origin_site import OriginSeeds
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+
+if TYPE_CHECKING:
+    from p2pqwen.hub.client import HubClient
+    from p2pqwen.operations.preserve.origin import Origin
+
+_LFS = (".safetensors", ".bin")
+_PART = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySite:
+    """Where a memory origin says it is: one base for each repository, and none that serves a part."""
+
+    endpoint: str = "https://origin.example"
+    token: str | None = None
+
+    def web_seeds(self, repo: RepoId | None = None) -> OriginSeeds:
+        return OriginSeeds(f"{self.endpoint}/files/{'{repo}' if repo is None else repo.text}/")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A snapshot as an origin shows it. `pointers` are the LFS pointers' texts, `serves` what downloads give."""
+
+    listing: Listing
+    license: str | None
+    commit_object: bytes
+    rows: tuple[tuple[RepoPath, str, GitOid], ...]
+    pointers: Mapping[GitOid, bytes]
+    serves: dict[str, bytes]
+
+
+@dataclass(slots=True)
+class MemoryOrigin:
+    """An origin whose repositories a test adds, changes and takes away; `asked` is what it was asked, in order.
+
+    `silent` are the methods that get no answer.
+    """
+
+    site: MemorySite = field(default_factory=MemorySite)
+    shown: dict[RepoId, Shown] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    silent: set[str] = field(default_factory=set)
+
+    def add(
+        self,
+        repo: RepoId,
+        files: Mapping[str, bytes],
+        *,
+        executable: Collection[str] = (),
+        pointer_of: Callable[[Sha256, int], bytes] = pointer_bytes,
+        gated: bool = False,
+        license: str | None = "apache-2.0",  # noqa: A002 - as it is called where it is listed
+    ) -> SnapshotId:
+        """Show these files as the one commit of a repository; `pointer_of` spells the LFS pointers."""
+        listed: list[ListedFile] = []
+        pointers: dict[GitOid, bytes] = {}
+        for name, content in files.items():
+            if name.endswith(_LFS):
+                sha256 = Sha256(hashlib.sha256(content).digest())
+                pointer = pointer_of(sha256, len(content))
+                pointers[blob_oid(pointer)] = pointer
+                listed.append(ListedFile(RepoPath(name), len(content), blob_oid(pointer), sha256))
+            else:
+                listed.append(ListedFile(RepoPath(name), len(content), blob_oid(content), None))
+        rows = tuple((one.path, "100755" if one.path.text in executable else "100644", one.blob_oid) for one in listed)
+        commit = b"tree %s\nauthor A <a@example.org> 0 +0000\ncommitter A <a@example.org> 0 +0000\n\nA model\n"
+        commit_object = commit % str(tree_oid(rows)).encode()
+        snapshot = SnapshotId(repo, commit_oid(commit_object))
+        listing = Listing(snapshot, gated, private=False, files=tuple(sorted(listed, key=lambda one: one.path)))
+        self.shown[repo] = Shown(listing, license, commit_object, rows, pointers, dict(files))
+        return snapshot
+
+    @contextmanager
+    def telling_waits(self, listener: Callable[[float], None]) -> Iterator[None]:
+        listener(0.0)
+        yield
+
+    def resolve(self, repo: RepoId, revision: str | None = None) -> Listing:
+        self._ask("resolve", repo)
+        shown = self._find(repo)
+        if revision is not None and not str(shown.listing.snapshot.commit).startswith(revision):
+            raise NotShownError(f"{repo} has no {revision}")
+        return shown.listing
+
+    def models(self, org: str) -> tuple[ListedModel, ...]:
+        self._ask("models", org)
+        return tuple(
+            ListedModel(repo, one.listing.gated, one.listing.private, one.license)
+            for repo, one in sorted(self.shown.items())
+            if repo.org == org
+        )
+
+    def serves(self, snapshot: SnapshotId) -> bool:
+        self._ask("serves", snapshot)
+        shown = self.shown.get(snapshot.repo)
+        return shown is not None and shown.listing.snapshot == snapshot
+
+    def download(
+        self, listing: Listing, file: ListedFile, folder: Path, on_bytes: Callable[[int], None] = lambda _: None
+    ) -> Path:
+        target = folder / file.path.text
+        if target.is_file() and target.stat().st_size == file.size:
+            return target
+        self._ask("download", file.path)
+        content = self._find(listing.snapshot.repo).serves[file.path.text]
+        part = self._part(folder, file)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as arriving:
+            for start in range(0, len(content), _PART):
+                arriving.write(content[start : start + _PART])
+                arriving.flush()
+                on_bytes(len(content[start : start + _PART]))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return part.replace(target)
+
+    def partial(self, folder: Path, file: ListedFile) -> Path | None:
+        part = self._part(folder, file)
+        return part if part.exists() else None
+
+    def clean_staging(self, folder: Path) -> None:
+        beside = self._beside(folder)
+        if beside.exists():
+            beside.rmdir()  # and fails where a part was forgotten
+
+    def commit_object(self, snapshot: SnapshotId) -> bytes:
+        self._ask("commit object", snapshot)
+        return self._find(snapshot.repo).commit_object
+
+    def tree_rows(self, snapshot: SnapshotId) -> tuple[tuple[RepoPath, str, GitOid], ...]:
+        self._ask("tree rows", snapshot)
+        return self._find(snapshot.repo).rows
+
+    def small_blobs(self, snapshot: SnapshotId, oids: Collection[GitOid]) -> dict[GitOid, bytes]:
+        self._ask("small blobs", snapshot)
+        return {oid: text for oid, text in self._find(snapshot.repo).pointers.items() if oid in oids}
+
+    def _ask(self, what: str, whom: object) -> None:
+        self.asked.append(f"{what}: {whom}")
+        if what in self.silent:
+            raise NetworkError(f"no answer about {whom}")
+
+    def _find(self, repo: RepoId) -> Shown:
+        if (shown := self.shown.get(repo)) is None:
+            raise NotShownError(f"{self.site.endpoint} shows no {repo}")
+        return shown
+
+    @staticmethod
+    def _beside(folder: Path) -> Path:
+        return folder.with_name(f"{folder.name}.arriving")
+
+    def _part(self, folder: Path, file: ListedFile) -> Path:
+        return self._beside(folder) / hashlib.sha256(file.path.text.encode()).hexdigest()
+
+
+if TYPE_CHECKING:
+    # What mypy holds the two to.
+    def _origins(hub: HubClient, memory: MemoryOrigin) -> tuple[Origin, Origin]:
+        return hub, memory

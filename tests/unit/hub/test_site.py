@@ -1,0 +1,45 @@
+"""A Hub's address and the web seeds it offers."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pqwen.app import App
+from p2pqwen.config import Config, HubConfig
+from p2pqwen.errors import UsageError
+from p2pqwen.hub.site import HubSite
+from p2pqwen.library.home import Home
+from p2pqwen.values.hub_token import HubToken
+from p2pqwen.values.origin_site import OriginSeeds
+from p2pqwen.values.snapshot_id import RepoId, RepoKind
+
+
+def test_the_hubs_candidates():
+    whole, partial = (
+        "https://hub.example/Qwen/Qwen3-0.6B/resolve/",
+        "https://hub.example/api/resolve-cache/models/Qwen/Qwen3-0.6B/",
+    )
+    for endpoint in ("https://hub.example", "https://hub.example/"):
+        assert HubSite(endpoint).web_seeds(RepoId("Qwen/Qwen3-0.6B")) == OriginSeeds(whole, partial)
+    assert OriginSeeds(whole, partial).all == (whole, partial)
+    assert OriginSeeds(whole).all == (whole,)
+
+
+def test_patterns_become_the_bases_of_a_repository():
+    hub, repo = HubSite("https://hub.example"), RepoId("Qwen/Qwen3-0.6B")
+    filled = tuple(pattern.replace("{repo}", repo.text) for pattern in hub.web_seeds().all)
+    assert filled == hub.web_seeds(repo).all
+    dataset = RepoId("Org/Rows", RepoKind.DATASET)
+    assert hub.web_seeds(dataset).whole == "https://hub.example/datasets/Org/Rows/resolve/"
+
+
+def test_a_token_is_not_shown():
+    assert "secret" not in repr(HubSite("https://hub.example", "secret"))
+
+
+def test_only_what_reads_with_the_token_asks_for_it(tmp_path):
+    """A token that can be none stops no publishing, which asks as a stranger would."""
+    app = App(Config(Home(tmp_path), hub=HubConfig(given_token=HubToken("two words", "a file"))))
+    assert app.site == HubSite(app.config.hub.endpoint)
+    with pytest.raises(UsageError):
+        _ = app.access
