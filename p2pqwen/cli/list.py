@@ -10,6 +10,7 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
+    from p2pqwen.operations.control.inventory import InventoryRow
     from p2pqwen.stewardship.upstream import UpstreamRecord
 
 
@@ -27,7 +28,6 @@ def list_snapshots(json_output: JsonFlag = False) -> None:
     from p2pqwen.operations.archive.upstream import with_upstream
     from p2pqwen.operations.control.inventory import inventory, inventory_fields
     from p2pqwen.operations.verify.standings import standing_words
-    from p2pqwen.values.byte_size import format_size
 
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -36,7 +36,7 @@ def list_snapshots(json_output: JsonFlag = False) -> None:
         known = app.upstream_records(out.report)
         width = max((len(one.id.short) for one in held), default=0)
         lines = [
-            f"{one.id.short:<{width}}  {format_size(one.size):>8}  {_STATES.get(one.state, one.state)}"
+            f"{one.id.short:<{width}}  {_size(one):>8}  {_STATES.get(one.state, one.state)}"
             f"  {standing_words(one.stood)}"
             f"{_hazard(one.hazards)}{_gone(known.get(one.id))}"
             for one in held
@@ -45,6 +45,13 @@ def list_snapshots(json_output: JsonFlag = False) -> None:
             {"snapshots": with_upstream(inventory_fields(held), known)},
             lines or ["the library is empty; `p2pqwen preserve REPO` or `p2pqwen fetch TARGET` fills it"],
         )
+
+
+def _size(one: InventoryRow) -> str:
+    from p2pqwen.values.byte_size import format_size
+
+    whole = format_size(one.size)
+    return whole if one.held_bytes == one.size else f"{format_size(one.held_bytes)} of {whole}"
 
 
 def _hazard(count: int) -> str:

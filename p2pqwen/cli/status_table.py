@@ -68,7 +68,7 @@ def plain_lines(found: Status, more: Mapping[str, str]) -> Iterable[str]:
 def summary(found: Status) -> str:
     """Return the figures of all rows in one line."""
     rows = found.rows
-    held = sum(row.size for row in rows)
+    held = sum(row.held_bytes or row.size for row in rows)
     up, down = sum(row.upload_rate for row in rows), sum(row.download_rate for row in rows)
     parts = [
         f"{plural(len(rows), 'snapshot')}, {format_size(held)}",
@@ -144,7 +144,7 @@ def _cells(row: SnapshotState, *, down: bool, narrow: bool, now: datetime) -> li
     rates = [row.upload_rate, *([row.download_rate] if down else [])]
     health = f"{row.damaged_files} bad files" if row.damaged_files else row.health
     return [
-        Text(format_size(row.size) if row.size else ""),
+        Text(_size(row)),
         Text(_state(row)),
         Text(row.standing, "yellow" if row.standing == "unvouched" else ""),
         Text(f"{row.peers}" if narrow or not row.seeds else f"{row.peers} ({plural(row.seeds, 'seed')})"),
@@ -166,3 +166,9 @@ def _ago(moment: str | None, now: datetime, *, narrow: bool) -> str:
     days = seconds / 86400
     count, unit = (f"{days:.0f}", "days") if days >= 2 else (f"{max(0.0, seconds / 3600):.0f}", "hours")
     return f"{count}{unit[0]}" if narrow else f"{count} {unit} ago"
+
+
+def _size(row: SnapshotState) -> str:
+    if not row.size:
+        return ""
+    return format_size(row.size) if row.is_whole else f"{format_size(row.held_bytes)} of {format_size(row.size)}"

@@ -113,6 +113,10 @@ class HeldSnapshot:
         """Tell whether a file is one of those to have: of a partial snapshot, one that was chosen."""
         return self.selected is None or any(fnmatch.fnmatchcase(path.text, glob) for glob in self.selected)
 
+    def held_bytes(self, metainfo: Metainfo) -> int:
+        """Return the bytes of the files to have."""
+        return sum(file.size for file in metainfo.files if self.wants(file.path))
+
     def metainfo(self) -> Metainfo:
         """Read its torrent; raises `FormatError`, `DiskError`."""
         return parse_metainfo(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES))
@@ -602,7 +606,7 @@ def _outstanding(held: HeldSnapshot) -> int:
 
 def _size(held: HeldSnapshot) -> int:
     try:
-        return held.metainfo().layout.total_size
+        return held.held_bytes(held.metainfo())
     except P2pqwenError:
         return 0
 

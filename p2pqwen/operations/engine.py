@@ -19,6 +19,7 @@ from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.resume_data import Resume
 from p2pqwen.swarm.writable import WritableFiles
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.offered_file import Offer
 from p2pqwen.webseed.source_stats import Account, Outlook
@@ -145,10 +146,13 @@ class SeedEngine(Engine, Protocol):
     def dht_nodes(self) -> Sequence[Endpoint]:
         """Return the nodes of its DHT routing tables."""
 
-    def add_seed(self, metainfo: Metainfo, save_path: Path, *, trusted: bool = False) -> SeededTorrent:
+    def add_seed(
+        self, metainfo: Metainfo, save_path: Path, *, files: Collection[RepoPath] | None = None, trusted: bool = False
+    ) -> SeededTorrent:
         """Load what stands in `save_path/<name>/`, quietly: `SeededTorrent.share` announces it.
 
-        Without `trusted` every piece is read first. Raises `P2pqwenError` for a torrent it does not take.
+        `files`: only these are there. Without `trusted` every piece is read first. Raises `P2pqwenError` for a torrent
+        it does not take.
         """
 
     def set_rates(self, *, upload: int, download: int) -> None:

@@ -83,6 +83,16 @@ def hide_others(given: lt.add_torrent_params, metainfo: Metainfo, files: Collect
     given.unfinished_pieces = {piece: unfinished[piece] for piece in unfinished if piece not in pieces}
 
 
+def pieces_of(metainfo: Metainfo, files: Collection[RepoPath] | None) -> bytes:
+    """Return a byte for each piece of a torrent: 1 for those of these files, None for all."""
+    layout, found = metainfo.layout, bytearray(metainfo.layout.piece_count)
+    for index, file in enumerate(layout.files):
+        if files is None or file.path in files:
+            pieces = layout.pieces(index)
+            found[pieces.start : pieces.stop] = b"\1" * len(pieces)
+    return bytes(found)
+
+
 def select(given: lt.add_torrent_params, metainfo: Metainfo, files: Collection[RepoPath] | None) -> None:
     """Want only these files; None for all."""
     if files is None:

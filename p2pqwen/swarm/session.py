@@ -203,17 +203,24 @@ class Swarm:
     ) -> SwarmTorrent:
         """Load a snapshot to be served and never written to, quietly; `SwarmTorrent.share` announces it.
 
-        Without `trusted` every piece is read first. With it, the files were verified and have not changed since: each
-        piece is then checked when it is first asked for.
+        `files`: only these are there; libtorrent learns nothing of the others. Without `trusted` every piece is read
+        first. With it, the files were verified and have not changed since: each piece of a whole snapshot is then
+        checked when it is first asked for.
         """
         given = params.of_metainfo(metainfo, save_path)
-        params.select(given, metainfo, files)
         flags = lt.torrent_flags
         given.flags |= flags.upload_mode | flags.disable_dht | flags.disable_lsd | flags.disable_pex
-        given.flags |= flags.seed_mode | flags.paused if trusted else flags.stop_when_ready
+        have = params.pieces_of(metainfo, files)
+        if all(have):
+            given.flags |= flags.seed_mode | flags.paused if trusted else flags.stop_when_ready
+        else:
+            # seed_mode ends where a file has priority 0: what was verified is said as of resume data.
+            given.have_pieces = [bool(one) for one in have] if trusted else []
+            params.hide_others(given, metainfo, files or ())
+            given.flags |= flags.paused if trusted else flags.stop_when_ready
         torrent = self._add(given, metainfo.layout.piece_count)
         if trusted:
-            torrent.have[:] = b"\1" * len(torrent.have)
+            torrent.have[:] = have
         return torrent
 
     def add_magnet(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,14 +26,17 @@ class Offer:
     pads: frozenset[int] = field(repr=False)
 
     @classmethod
-    def of(cls, snapshot: SnapshotId, folder: Path, metainfo: Metainfo) -> Offer:
-        """Offer everything that a torrent names."""
+    def of(
+        cls, snapshot: SnapshotId, folder: Path, metainfo: Metainfo, files: Collection[RepoPath] | None = None
+    ) -> Offer:
+        """Offer what a torrent names, or only these `files` of it."""
         layout = metainfo.layout
+        offered = [file for file in metainfo.files if files is None or file.path in files]
         return cls(
             snapshot,
             folder,
-            {file.path.text: file.size for file in metainfo.files},
-            {file.path.text: str(file.pieces_root or "empty") for file in metainfo.files},
+            {file.path.text: file.size for file in offered},
+            {file.path.text: str(file.pieces_root or "empty") for file in offered},
             frozenset(pad for index in range(len(layout.files)) if (pad := layout.pad_after(index))),
         )
 

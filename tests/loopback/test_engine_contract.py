@@ -121,6 +121,22 @@ def test_a_trusted_seed_is_believed_until_a_bad_piece_is_asked_for(pair, snapsho
     assert not download.have[bad]
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_the_files_that_are_there_are_served_and_no_others_made(pair, snapshot, tmp_path, trusted):
+    (snapshot.folder / "model.safetensors").unlink()
+    there = [RepoPath("config.json"), RepoPath("x")]
+    torrent = pair.seeder.add_seed(snapshot.metainfo, snapshot.save_path, files=there, trusted=trusted)
+    pair.until(lambda: torrent.checked, "the files are checked")
+    torrent.sync_pieces()
+    held = {piece for name in ("config.json", "x") for piece in pieces_of(snapshot, name)}
+    assert {piece for piece, here in enumerate(torrent.have) if here} == held
+    torrent.share(())
+    download = pair.fetch(snapshot, tmp_path / "fetched")
+    pair.until(lambda: download.have.count(1) == len(held), "what is there is fetched")
+    assert torrent.error is None
+    assert {path.name for path in snapshot.folder.iterdir()} == {"config.json", "empty.txt", "x"}
+
+
 def test_a_download_brings_every_byte_and_counts_it_for_peers(pair, snapshot, tmp_path):
     torrent = pair.seed(snapshot)
     download = pair.fetch(snapshot, tmp_path / "fetched")

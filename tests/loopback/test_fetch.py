@@ -218,6 +218,26 @@ def test_only_chosen_files_and_then_the_rest(follower, publisher):
     assert whole["bytes_from_peers"] < SIZE  # the chosen ones were here
 
 
+def test_chosen_files_are_seeded_and_count_for_what_they_take(follower, publisher, tmp_path):
+    options = ("--include", "*.json", "--include", "model/*")
+    done = follower.ok("fetch", REPO, *from_peer(publisher, *options))
+    (row,) = follower.ok("list")["snapshots"]
+    assert (row["state"], row["held_bytes"], row["size"]) == ("partial", done["size"], SIZE)
+    plan = follower.ok("adopt", "--budget", "1GB", "--dry-run", "--look-seconds", "0")
+    assert plan["used"] == done["size"]
+    third = CommandLine(tmp_path / "third")
+    third.ok("trust", "add", publisher.id, "--index", publisher.site)
+    with seeding(follower) as (process, peer):
+        seeds = process.json_line(30, containing='"seeding"')
+        assert seeds["held_bytes"] == done["size"]
+        (row,) = follower.ok("status", "--once")["snapshots"]
+        assert (row["state"], row["progress"], row["held_bytes"]) == ("seeding", 1.0, done["size"])
+        arguments = ("--peer", peer, *QUIET, "--no-web-seeds", "--timeout", "30", *options)
+        again = third.ok("fetch", REPO, *arguments)
+    assert again["bytes_from_peers"] == done["size"]
+    assert content_of_cache(again).keys() == content_of_cache(done).keys()
+
+
 def test_only_chosen_files_by_a_magnet_alone(user, publisher):
     """Peers give the torrent and, by its v2 infohash, the hash of every piece."""
     options = ("--include", "model/*")

@@ -421,11 +421,15 @@ class MemoryEngine:
     def admits(self, peer: Endpoint) -> bool:
         return peer.host not in self._banned and (not self._only or peer.host in self._only)
 
-    def add_seed(self, metainfo: Metainfo, save_path: Path, *, trusted: bool = False) -> MemoryTorrent:
+    def add_seed(
+        self, metainfo: Metainfo, save_path: Path, *, files: Collection[RepoPath] | None = None, trusted: bool = False
+    ) -> MemoryTorrent:
         torrent = self._add(metainfo, save_path)
+        if files is not None:
+            torrent.files, torrent.wanted = frozenset(files), frozenset(_pieces_of(metainfo, files))
         torrent.seeds, torrent.trusted = True, trusted
         if trusted:
-            torrent.have[:] = b"\1" * len(torrent.have)
+            torrent.have[:] = bytes(piece in torrent.wanted for piece in range(len(torrent.have)))
             torrent.checked = True
         return torrent
 

@@ -52,6 +52,7 @@ ELSEWHERE = {
     "library/state_store.py::_salvage": OWN,
     "operations/archive/bulk_preserve.py::bulk_preserve": PARSED,
     "operations/archive/bulk_survey.py::_ask": INSIDE,
+    "operations/archive/health.py::watched_swarms": INSIDE,
     "operations/indexes/bundle.py::_resolved": INSIDE,
     "operations/indexes/bundle.py::_start": PARSED,
     "operations/indexes/dht_access.py::open": PARSED,

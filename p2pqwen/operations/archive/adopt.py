@@ -49,7 +49,7 @@ class Situation:
     @property
     def used(self) -> int:
         """Bytes that count against a budget."""
-        return sum(row.swarm.size for row in self.held) + sum(self.away.values())
+        return sum(row.swarm.held_bytes for row in self.held) + sum(self.away.values())
 
     def candidates(self, wishes: Wishes) -> list[Candidate]:
         """Return what could be taken: listed, and not here yet. A fetch that was begun goes before all others."""

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any
 
 from p2pqwen.containment import each, warn
-from p2pqwen.errors import NotFoundError
+from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.index.entry import Upstream
 from p2pqwen.library.health_store import HealthStore
@@ -58,6 +58,7 @@ def watched_swarms(
             upstream=entry.upstream,
             listed=True,
             held=held.get(entry.id),
+            held_bytes=_held_bytes(held.get(entry.id), entry.size),
         )
     besides = [held[snapshot] for snapshot in held.keys() - found.keys()]
     unlisted = each(
@@ -111,9 +112,9 @@ def due(
 
 
 def connections(rows: Iterable[SnapshotState], now: datetime) -> dict[SnapshotId, Look]:
-    """Return what a running node sees by itself; a copy that it seeds is one of those seen."""
+    """Return what a running node sees by itself; a copy that it seeds is one of those seen, where it is a whole one."""
     return {
-        row.id: Look((Sighting(now, Source.CONNECTIONS, row.seeds + 1, row.peers + 1),))
+        row.id: Look((Sighting(now, Source.CONNECTIONS, row.seeds + row.is_whole, row.peers + 1),))
         for row in rows
         if row.state == "seeding"
     }
@@ -208,4 +209,15 @@ def _of_torrent(held: HeldSnapshot, metainfo: Metainfo) -> WatchedSwarm:
         named=tuple(url for tier in metainfo.trackers for url in tier),
         web_seeds=metainfo.web_seeds,
         held=held,
+        held_bytes=held.held_bytes(metainfo),
     )
+
+
+def _held_bytes(held: HeldSnapshot | None, size: int) -> int:
+    """Return what a snapshot of `size` bytes takes here: a partial one the files that were chosen."""
+    if held is None or held.selected is None:
+        return 0 if held is None else size
+    try:
+        return held.held_bytes(held.metainfo())
+    except P2pqwenError:
+        return size

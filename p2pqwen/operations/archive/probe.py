@@ -48,7 +48,7 @@ Asked = TypeVar("Asked")
 
 @dataclass(frozen=True, slots=True)
 class WatchedSwarm:
-    """One snapshot whose swarm matters here: a trusted index lists it, or it is held, or both. Size in bytes.
+    """One snapshot whose swarm matters here: a trusted index lists it, or it is held, or both. Sizes in bytes.
 
     `magnet`: the index's, whose trackers are read when they are asked; `named` are those of an unlisted torrent.
     """
@@ -62,6 +62,7 @@ class WatchedSwarm:
     upstream: Upstream = Upstream.UNKNOWN
     listed: bool = False
     held: HeldSnapshot | None = None
+    held_bytes: int = 0  # of the files to have, where any are held
 
     @property
     def trackers(self) -> tuple[str, ...]:

@@ -17,12 +17,16 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class InventoryRow:
-    """One held snapshot; `hazards` counts its pickle-format files, `provenance` is None without a manifest."""
+    """One held snapshot. `held_bytes` of `size` are those of the files to have.
+
+    `hazards` counts its pickle-format files, `provenance` is None without a manifest.
+    """
 
     id: SnapshotId
     folder: Path
     state: State | Literal["away"]  # away: its disk is not here
     size: int
+    held_bytes: int
     hazards: int
     provenance: Provenance | None
     stood: Stood | None = None
@@ -43,10 +47,11 @@ def inventory(
             facts = found.facts
             proof = None if facts.manifest is None else facts.provenance
             state = library.state(one, facts.infohash.v2, facts.size)
-            rows.append(InventoryRow(one.id, one.folder, state, facts.size, facts.hazards, proof, found))
+            here = facts.size if one.selected is None else one.held_bytes(one.metainfo())
+            rows.append(InventoryRow(one.id, one.folder, state, facts.size, here, facts.hazards, proof, found))
     away = library.away()
     before = standings.away(one.id for one in away)
-    rows += [InventoryRow(one.id, one.folder, "away", one.size, 0, None, before.get(one.id)) for one in away]
+    rows += [InventoryRow(one.id, one.folder, "away", one.size, one.size, 0, None, before.get(one.id)) for one in away]
     return sorted(rows, key=lambda row: row.id)
 
 
@@ -57,6 +62,7 @@ def inventory_fields(rows: Iterable[InventoryRow]) -> list[dict[str, Any]]:
             "repo": str(one.id.repo),
             "commit": str(one.id.commit),
             "size": one.size,
+            "held_bytes": one.held_bytes,
             "path": str(one.folder),
             "state": str(one.state),
             "provenance": None if one.provenance is None else str(one.provenance),

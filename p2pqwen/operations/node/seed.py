@@ -35,6 +35,7 @@ from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.file_server import FileServer
 from p2pqwen.webseed.offered_file import Offer
@@ -91,6 +92,22 @@ class _Seed:
     state: SeedState
     web_before: int = 0  # bytes of it that were sent over HTTP before it was loaded
     damaged_look: tuple[int, ...] = ()
+
+    @property
+    def files(self) -> list[RepoPath]:
+        """The files to have: all, or of a partial snapshot those that were chosen."""
+        return [file.path for file in self.metainfo.files if self.held.wants(file.path)]
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces those have."""
+        layout = self.metainfo.layout
+        return sum(len(layout.pieces(index)) for index, file in enumerate(layout.files) if self.held.wants(file.path))
+
+    @property
+    def bad_pieces(self) -> int:
+        """How many of them are missing or wrong; no piece of another file is ever there."""
+        return self.pieces - self.torrent.have.count(1)
 
 
 def seed(
@@ -314,7 +331,7 @@ class SeedLoop:
         if one.torrent.have.count(1):
             one.torrent.share(self._trackers(one))
         if self._web is not None and one.state is SeedState.SEEDING:
-            self._web.offer(Offer.of(one.held.id, one.held.folder, one.metainfo))
+            self._web.offer(Offer.of(one.held.id, one.held.folder, one.metainfo, one.files))
 
     def _due(self, name: str, seconds: float) -> bool:
         now = self._clock.monotonic()
@@ -334,15 +351,18 @@ class SeedLoop:
         if held != self._followed:
             self._followed = held
             self._library.remember(held)
-            self._complete = {one.id: one for one in held if one.state is State.COMPLETE}
-            away = {one.id for one in self._away}
+            # What is verified is served: of a partial snapshot the files that were chosen.
+            self._complete = {one.id: one for one in held if one.state in {State.COMPLETE, State.PARTIAL}}
+            why = {one.id: "changed" for one in held} | {one.id: "away" for one in self._away}
             each(
                 [self._seeds[gone] for gone in self._seeds.keys() - self._complete.keys()],
-                lambda one: self._drop(one, "away" if one.held.id in away else "removed"),
+                lambda one: self._drop(one, why.get(one.held.id, "removed")),
                 failed=self._give_up,
             )
             for gone in self._left_out.keys() - self._complete.keys():
                 del self._left_out[gone]
+            other = [one for one in self._seeds.values() if one.held.selected != self._complete[one.held.id].selected]
+            each(other, lambda one: self._drop(one, "changed"), failed=self._give_up)  # other files: loaded again below
         damaged = [one for one in self._seeds.values() if one.state is SeedState.DAMAGED]
         mended = [one for one in damaged if one.damaged_look != self._look(one.held)]
         each(mended, lambda one: self._drop(one, "mended"), failed=self._give_up)  # and loaded again below
@@ -381,9 +401,10 @@ class SeedLoop:
 
     def _load(self, held: HeldSnapshot) -> _Seed:
         metainfo = held.metainfo()
-        files = [file.path for file in metainfo.files]
+        files = [file.path for file in metainfo.files if held.wants(file.path)]
         trusted = self._verified.unchanged(held.id, metainfo.infohash.v2, held.folder, files)
-        torrent = self._swarm.add_seed(metainfo, held.folder.parent, trusted=trusted)
+        chosen = None if held.selected is None else files
+        torrent = self._swarm.add_seed(metainfo, held.folder.parent, files=chosen, trusted=trusted)
         before = 0 if self._web is None else self._web.sent(held.id)
         one = self._seeds[held.id] = _Seed(held, metainfo, torrent, SeedState.CHECKING, before)
         if trusted:
@@ -411,20 +432,19 @@ class SeedLoop:
         elif one.state is SeedState.CHECKING:
             if one.torrent.checked:
                 self._judge(one)
-        elif one.state is SeedState.SEEDING and one.torrent.have.count(0) and not _is_checking(one):
+        elif one.state is SeedState.SEEDING and one.bad_pieces and not _is_checking(one):
             # A piece that was asked for is not what was verified: libtorrent has read everything again, or is about to.
             one.torrent.sync_pieces()
-            if one.torrent.have.count(0):
+            if one.bad_pieces:
                 self._damaged(one)
 
     def _judge(self, one: _Seed) -> None:
-        if one.torrent.have.count(0):
+        if one.bad_pieces:
             self._damaged(one)
             self._serve_or_hold(one)
             return
         try:
-            files = [file.path for file in one.metainfo.files]
-            self._verified.record(one.held.id, one.metainfo.infohash.v2, one.held.folder, files)
+            self._verified.record(one.held.id, one.metainfo.infohash.v2, one.held.folder, one.files)
         except P2pqwenError as error:
             self._leave_out(one, error.message)  # an empty file, which no piece holds, is missing
             return
@@ -439,7 +459,10 @@ class SeedLoop:
         event = "paused" if one.held.id in self._held else "seeding"
         hashes, size = one.metainfo.infohash, one.metainfo.layout.total_size
         standing = self._standing(one.held.id)
-        self._happened(event, one, infohash_v1=str(hashes.v1), infohash_v2=str(hashes.v2), size=size, **standing)
+        part = {} if one.held.selected is None else {"held_bytes": one.held.held_bytes(one.metainfo)}
+        self._happened(
+            event, one, infohash_v1=str(hashes.v1), infohash_v2=str(hashes.v2), size=size, **part, **standing
+        )
 
     def _standing(self, snapshot: SnapshotId) -> dict[str, str]:
         """Return a snapshot's standing for an event, as far as it is known by now."""
@@ -452,7 +475,7 @@ class SeedLoop:
             self._web.withdraw(one.held.id)  # over HTTP nobody can be told which pieces are good
         self._verified.forget(one.held.id)
         one.damaged_look = self._look(one.held)
-        bad, pieces = one.torrent.have.count(0), len(one.torrent.have)
+        bad, pieces = one.bad_pieces, one.pieces
         self._happened("damaged", one, bad_pieces=bad, pieces=pieces)
         self._news.append(
             Notice("warning", f"{one.held.id}: {bad} of {pieces} pieces are damaged; `p2pqwen fetch {one.held.id}`")
@@ -519,7 +542,7 @@ def _row(one: _Seed, over_http: int) -> SnapshotState:
     if one.state is SeedState.CHECKING:
         progress = now.checked if now.phase is Phase.CHECKING else 1.0
     else:
-        progress = one.torrent.have.count(1) / len(one.torrent.have)
+        progress = one.torrent.have.count(1) / max(1, one.pieces)
     return SnapshotState(
         id=one.held.id,
         state=one.state.value,
@@ -530,4 +553,5 @@ def _row(one: _Seed, over_http: int) -> SnapshotState:
         upload_rate=now.upload_rate,
         uploaded=now.uploaded + over_http,
         size=one.metainfo.layout.total_size,
+        held_bytes=one.held.held_bytes(one.metainfo),
     )

@@ -45,12 +45,18 @@ class SnapshotState:
     upload_rate: int = 0
     uploaded: int = 0  # since the node started
     size: int = 0
+    held_bytes: int = 0  # of the files to have: `size`, or of a partial snapshot less
     uploaded_ever: int = 0
     priority: str = "normal"
     last_scrub: str | None = None  # when the last whole reading for bit rot ended
     damaged_files: int = 0  # that it found
     standing: str = Standing.UNVOUCHED.value  # nothing is known of one that has no torrent yet
     trusted_unverified: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every file of the snapshot is to be had, not only some that were chosen."""
+        return self.held_bytes in {0, self.size}
 
     @property
     def rate(self) -> int:
@@ -87,7 +93,7 @@ class SnapshotState:
     @property
     def ratio(self) -> float:
         """How many times over the snapshot was given away."""
-        return round(self.uploaded_ever / self.size, 3) if self.size else 0.0
+        return round(self.uploaded_ever / (self.held_bytes or self.size), 3) if self.size else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the row of `status --json`."""
@@ -143,7 +149,8 @@ def _read_at_rest(library: Library, held: HeldSnapshot) -> SnapshotState:
     metainfo = held.metainfo()
     progress = _on_disk(held, metainfo) if held.state is State.INCOMPLETE else 1.0
     state = library.state(held, metainfo.infohash.v2, metainfo.layout.total_size).value
-    return SnapshotState(id=held.id, state=state, progress=progress, size=metainfo.layout.total_size)
+    size, here = metainfo.layout.total_size, held.held_bytes(metainfo)
+    return SnapshotState(id=held.id, state=state, progress=progress, size=size, held_bytes=here)
 
 
 def _on_disk(held: HeldSnapshot, metainfo: Metainfo) -> float:

@@ -27,7 +27,9 @@ from p2pqwen.operations.node.seed import (
     Services,
 )
 from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.values.digest import CommitId
+from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.engine import MemoryEngine, MemoryNetwork
 from tests.support.models import noise
@@ -124,6 +126,17 @@ class Node:
             self.verified.forget(identity(number))
         return snapshot
 
+    def hold_part(self, number, *globs, files):
+        """Put the files of a snapshot into the library that the globs match."""
+        snapshot = make_snapshot(self.library.root / REPO, files, commit(number))
+        chosen = choose_files(snapshot.metainfo, globs)
+        for name in files:
+            if RepoPath(name) not in chosen:
+                (snapshot.folder / name).unlink(missing_ok=True)
+        now = Verified.now(snapshot.metainfo.infohash.v2, snapshot.folder, chosen)
+        self.library.finish(identity(number), snapshot.metainfo.encode(), globs, now)
+        return snapshot
+
     def verify(self, snapshot, number):
         files = [file.path for file in snapshot.metainfo.files]
         self.verified.record(identity(number), snapshot.metainfo.infohash.v2, snapshot.folder, files)
@@ -176,6 +189,22 @@ def test_what_was_verified_is_served_at_once_and_what_was_not_is_read_first(tmp_
         assert node.verified.unchanged(
             identity(number), snapshot.metainfo.infohash.v2, snapshot.folder, [one.path for one in known.metainfo.files]
         )
+
+
+def test_of_a_partial_snapshot_the_files_that_were_chosen_are_served(tmp_path):
+    node = Node(tmp_path, web=Web())
+    files = {"a.gguf": noise(3_000, "a"), "b.gguf": noise(5_000, "b"), "config.json": b"{}"}
+    node.hold_part(1, "a.*", "*.json", files=files)
+    node.run(3.0)
+    assert node.said("seeding", "damaged", number=1) == [(PUMP, "seeding")]
+    assert node.torrent(1).shared
+    assert set(node.web.offered[identity(1)].sizes) == {"a.gguf", "config.json"}
+    (row,) = node.loop.rows()
+    assert (row.progress, row.held_bytes, row.size, row.is_whole) == (1.0, 3_002, 8_002, False)
+    node.hold_part(1, "*", files=files)
+    node.run(3.0)
+    assert [name for _, name in node.said("changed", "seeding", number=1)] == ["seeding", "changed", "seeding"]
+    assert set(node.web.offered[identity(1)].sizes) == set(files)
 
 
 @pytest.mark.parametrize("asked", [True, False])
