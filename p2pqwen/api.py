@@ -310,7 +310,9 @@ def _include(
     )
     plan = make_plan(target, sources, repo=None, report=report)
     if plan.metainfo is None:
-        raise NetworkError("no source gave the torrent, so its files are not known", hint="fetch it without patterns")
+        raise NetworkError(
+            "no source returned the torrent, so its files are not known", hint="fetch it without patterns"
+        )
     wanted, unwanted = _patterns(allow), _patterns(ignore_)
     chosen = [
         file.path.text

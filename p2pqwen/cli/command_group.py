@@ -32,7 +32,7 @@ _TARGET = re.compile(r"[/:@]|\.torrent$|^[0-9a-fA-F]{40}$|^[0-9a-fA-F]{64}$", re
 RUN = {"download": "fetch", "get": "fetch", "pull": "fetch", "ls": "list", "find": "search"}
 """Other programs' words for commands that read or fetch: they run."""
 SAY = {
-    "add": "`p2pqwen trust add` pins a publisher, `p2pqwen library import` takes in models that are on this disk",
+    "add": "`p2pqwen trust add` pins a publisher, `p2pqwen library import` imports models that are on this machine",
     "config": "`p2pqwen help config` lists the settings of config.toml",
     "delete": "`p2pqwen remove REPO[@COMMIT]` deletes a snapshot from the library",
     "info": "`p2pqwen search WORDS` shows what publishers list, `p2pqwen status` what this library holds, "

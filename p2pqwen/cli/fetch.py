@@ -35,32 +35,32 @@ def fetch(
         ),
     ],
     peer: Annotated[
-        list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="Connect straight to this peer.")
+        list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="Connect to this peer directly.")
     ] = None,
     web_seed: Annotated[
-        list[str] | None, typer.Option("--web-seed", metavar="URL…", help="Fetch from this web seed too.")
+        list[str] | None, typer.Option("--web-seed", metavar="URL…", help="Also fetch from this web seed.")
     ] = None,
     web_seeds: Annotated[
         WebSeedUse | None,
         typer.Option(
             metavar="auto|always|never",
-            help="When to use web seeds; auto: when peers are missing, slow, or lack a piece.",
+            help="When to use web seeds; auto: if peers are missing, slow, or lack a piece.",
         ),
     ] = None,
-    no_web_seeds: Annotated[bool, typer.Option("--no-web-seeds", help="Fetch from peers alone.")] = False,
-    only_web_seeds: Annotated[bool, typer.Option("--only-web-seeds", help="Fetch from web seeds alone.")] = False,
+    no_web_seeds: Annotated[bool, typer.Option("--no-web-seeds", help="Fetch from peers only.")] = False,
+    only_web_seeds: Annotated[bool, typer.Option("--only-web-seeds", help="Fetch from web seeds only.")] = False,
     include: Annotated[
         list[str] | None, typer.Option("--include", metavar="GLOB…", help="Fetch only the files that match.")
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="Give up when nothing has arrived for so long (default: 180)."),
+        typer.Option(metavar="SECONDS", help="Abort after SECONDS without progress (default: 180)."),
     ] = None,
     hf_cache: Annotated[
         bool | None,
         typer.Option(
             "--hf-cache/--no-hf-cache",
-            help="Lay the model into the Hugging Face cache, or fail; by default if it is proven or signed.",
+            help="Put the model into the Hugging Face cache, or fail; by default, if it is proven or signed.",
         ),
     ] = None,
     set_main: Annotated[
@@ -69,18 +69,19 @@ def fetch(
     trust_unverified: Annotated[
         bool,
         typer.Option(
-            "--trust-unverified", help="Lay it there though nobody you trust names it and no git commit proves it."
+            "--trust-unverified",
+            help="Put it there even if no publisher you trust lists it and no git commit proves it.",
         ),
     ] = False,
     repo: Annotated[
-        str | None, typer.Option(metavar="ORG/MODEL", help="Whose snapshot it is, where the magnet does not say.")
+        str | None, typer.Option(metavar="ORG/MODEL", help="The repository, if the magnet link does not name it.")
     ] = None,
     off: SwitchedOff = (),
     upload_limit: UploadLimit = None,
     download_limit: DownloadLimit = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Fetch a model from peers and web seeds, verify it, and lay it where other programs find it."""
+    """Fetch a model from peers and web seeds, verify it, and put it where other programs find it."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.fetch.request import FetchRequest, absolute
     from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT
@@ -121,7 +122,7 @@ def _here(app: App, request: FetchRequest, out: Output) -> dict[str, Any]:
     try:
         return fetching.fetch_here(app, request, out.report)
     except KeyboardInterrupt:
-        out.note("what has come is kept: the same command goes on where this one stopped")
+        out.note("partial data is kept: run the same command again to resume")
         raise
 
 
@@ -152,7 +153,7 @@ def _lines(done: dict[str, Any]) -> list[str]:
 
     snapshot = f"{done['repo']}@{done['commit']}"
     if done["unchanged"]:
-        lines = [f"already here and verified: {snapshot}"]
+        lines = [f"already fetched and verified: {snapshot}"]
     else:
         rate = format_rate(done["size"] / done["seconds"]) if done["seconds"] > 0 else "at once"
         lines = [

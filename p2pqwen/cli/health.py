@@ -27,27 +27,30 @@ def health(
     target: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="REPO[@COMMIT]", autocompletion=names.listed, help="Only these; default: held or listed ones."
+            metavar="REPO[@COMMIT]",
+            autocompletion=names.listed,
+            help="Only these (default: all held or listed snapshots).",
         ),
     ] = None,
     look: Annotated[
-        bool, typer.Option("--look/--no-look", help="Ask trackers, DHT and web seeds first, or show what is known.")
+        bool,
+        typer.Option("--look/--no-look", help="Ask trackers, DHT and web seeds first, or show the last known state."),
     ] = True,
-    again: Annotated[bool, typer.Option("--again", help="Ask again about what was looked at within the hour.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Ask again about swarms checked within the hour.")] = False,
     seconds: Annotated[
         float,
         typer.Option(
-            "--look-seconds", min=1, metavar="SECONDS", help="Ask for no longer than this; the longest unseen first."
+            "--look-seconds", min=1, metavar="SECONDS", help="Ask for at most SECONDS; the longest unseen first."
         ),
     ] = 30.0,
     off: SwitchedOff = (),
     no_web_seeds: Annotated[bool, typer.Option("--no-web-seeds", help="Do not ask web seeds.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Show how many copies of each snapshot others hold, when a whole one was last seen, and which way it goes.
+    """Show how many copies of each snapshot others hold, when a complete one was last seen, and the trend.
 
-    Nobody counts a swarm: ~ marks estimates, and a lower bound is all that any source can give. A running node looks
-    in the background; without one, this command does. `webseed check` reads more of web seeds than this does.
+    No source counts a whole swarm: ~ marks estimates, and every figure is a lower bound. A running node checks
+    in the background; without one, this command does. `webseed check` reads more of web seeds than this.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import archiving, looking
@@ -104,7 +107,7 @@ def _table(rows: list[HealthRow], now: datetime) -> list[str]:
             )
         )
     lines = table_lines(heads, table, columns(), title=1)
-    held = ["* held here"] if any(row.swarm.held is not None for row in rows) else []
+    held = ["* held"] if any(row.swarm.held is not None for row in rows) else []
     guessed = ["~ an estimate"] if any(row.health.estimated for row in rows) else []
     return lines + ([", ".join(held + guessed)] if held or guessed else [])
 

@@ -57,7 +57,7 @@ def _common(
         raise typer.Exit
     if json_output:
         command = context.invoked_subcommand or "COMMAND"
-        raise UsageError("--json stands after the command", hint=f"p2pqwen {command} --json")
+        raise UsageError("--json belongs after the command", hint=f"p2pqwen {command} --json")
     if context.invoked_subcommand is None:
         raise UsageError("missing command", hint="see `p2pqwen --help`")
 

@@ -120,7 +120,7 @@ class Output:
             try:
                 return str(typer.prompt(question, hide_input=True, confirmation_prompt=twice, err=True))
             except UnicodeDecodeError as error:
-                said = f"the terminal sends what is no {error.encoding}"
+                said = f"the terminal sends something other than {error.encoding}"
                 raise errors.UsageError(said, hint="set the terminal and LANG to the same encoding") from error
 
     def _progress(self, event: Progress) -> None:
@@ -198,7 +198,7 @@ def _to_stdout() -> Iterator[None]:
 
 def unwritten(error: OSError) -> errors.DiskError:
     """Return what is said where stdout does not take what a command has to say."""
-    hint = "everything else was done: make room there, or send it elsewhere"
+    hint = "everything else was done: free some space, or redirect the output"
     return errors.DiskError("cannot write to stdout", got=error.strerror, hint=hint)
 
 

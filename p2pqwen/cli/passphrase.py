@@ -20,7 +20,7 @@ def known_passphrase(out: Output) -> str:
     if given := _given():
         return given
     if not sys.stdin.isatty():
-        raise UsageError("the private key needs its passphrase and nobody can be asked", hint=f"set {VARIABLE}")
+        raise UsageError("the private key is encrypted and there is no terminal to prompt on", hint=f"set {VARIABLE}")
     return out.ask_secret("Passphrase")
 
 
@@ -32,8 +32,8 @@ def chosen_passphrase(out: Output, *, without: bool) -> str | None:
         return _checked(out, given)
     if not sys.stdin.isatty():
         raise UsageError(
-            "a new private key needs a passphrase and nobody can be asked",
-            hint=f"set {VARIABLE}, or say --no-passphrase",
+            "a new private key needs a passphrase and there is no terminal to prompt on",
+            hint=f"set {VARIABLE}, or use --no-passphrase",
         )
     return _checked(out, out.ask_secret("New passphrase", twice=True))
 
@@ -53,9 +53,9 @@ def _checked(out: Output, chosen: str) -> str:
 
     new_passphrase(chosen)
     if is_short(chosen):
-        out.note(f"warning: the passphrase has fewer than {SHORT} characters; whoever gets the file may guess it")
+        out.note(f"warning: the passphrase has fewer than {SHORT} characters and could be guessed from a stolen file")
     if not is_text(chosen):
         out.note(
-            "warning: the passphrase is not text in this locale's encoding; nobody may be able to type it elsewhere"
+            "warning: the passphrase is not text in this locale's encoding; it may be impossible to type elsewhere"
         )
     return chosen

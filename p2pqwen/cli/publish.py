@@ -33,7 +33,9 @@ def register(app: typer.Typer) -> None:
 
 def publish(
     out_folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of the published site.")],
-    mirror: Annotated[list[str] | None, typer.Option(metavar="URL…", help="Where this folder can be read.")] = None,
+    mirror: Annotated[
+        list[str] | None, typer.Option(metavar="URL…", help="A URL where this folder will be served.")
+    ] = None,
     web_seed: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,18 +44,21 @@ def publish(
     ] = None,
     tracker: Annotated[list[str] | None, typer.Option(metavar="URL…", help="A tracker.")] = None,
     withdraw: Annotated[
-        list[str] | None, typer.Option(metavar="REPO@COMMIT…", help="Take a snapshot out of the index.")
+        list[str] | None, typer.Option(metavar="REPO@COMMIT…", help="Withdraw a snapshot from the index.")
     ] = None,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why it is withdrawn.")] = None,
     base: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Go on from this index of the publisher, which this home did not publish."),
+        typer.Option(
+            metavar="FILE", help="Continue from this index of the publisher, which this home did not publish."
+        ),
     ] = None,
     draft: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the index there for others to sign, not yet to the site.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the index to FILE for others to sign, and not yet to the site."),
     ] = None,
     signed: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Give out this draft, which enough people have signed.")
+        Path | None, typer.Option(metavar="FILE", help="Publish this draft, which enough signers have signed.")
     ] = None,
     no_dht: Annotated[
         bool, typer.Option("--no-dht", help="Do not put a pointer to the index into the DHT now.")
@@ -62,16 +67,16 @@ def publish(
         bool,
         typer.Option(
             "--no-check",
-            help="Ask neither the Hub and web seeds for the files they are listed for, nor mirrors what they hold.",
+            help="Skip the checks of web seeds and mirrors.",
         ),
     ] = False,
     yes: YesFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Sign every complete snapshot of the library and write the site: torrents beside index.json.
+    """Sign every complete snapshot of the library and write the site: index.json and torrents.
 
-    Web seeds are checked first, and one that fails is not listed. The site is also made into a torrent, which
-    `p2pqwen seed` serves, and a signed pointer to it is put into the DHT.
+    Web seeds are checked first, and any that fail are not listed. The site also becomes a torrent, which
+    `p2pqwen seed` serves, and a signed pointer to it goes into the DHT.
     """
     from p2pqwen.app import open_app
     from p2pqwen.operations.publish.elsewhere import accepted_here, look_elsewhere
@@ -200,9 +205,9 @@ def approval(out: Output, *, yes: bool, question: str = "Sign and publish this?"
     def unless_alarming(difference: IndexDiff) -> bool:
         if difference.alarms:
             raise UsageError(
-                "not signed: nobody can be asked about an alarming change",
+                "not signed: there is no terminal to confirm an alarming change on",
                 got="; ".join(difference.alarms),
-                hint="look at it, and if it is meant, say --yes",
+                hint="check it; if it is intended, use --yes",
             )
         return True
 

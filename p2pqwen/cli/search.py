@@ -48,7 +48,7 @@ def search(
                 "",
             ]
         if not lines:
-            lines = ["nothing found" if publishers else "nobody is trusted yet; see `p2pqwen trust add --help`"]
+            lines = ["nothing found" if publishers else "no publisher is trusted yet; see `p2pqwen trust add --help`"]
         out.result(
             {
                 "results": [

@@ -38,20 +38,21 @@ def verify(
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="For a torrent: the folder with its files.")] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="For a held snapshot: fetch what is bad from peers and web seeds.")
+        bool, typer.Option("--repair", help="For a held snapshot: fetch the bad pieces from peers and web seeds.")
     ] = False,
     peer: Annotated[
-        list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="For --repair: connect straight to this.")
+        list[str] | None,
+        typer.Option("--peer", metavar="HOST:PORT…", help="For --repair: connect to this peer directly."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="For --repair: give up when nothing has arrived for so long.")
+        float, typer.Option(metavar="SECONDS", help="For --repair: abort after SECONDS without progress.")
     ] = 180.0,
     json_output: JsonFlag = False,
 ) -> None:
     """Re-hash every file and compare it with the manifest, the torrent and the signatures; exit 3 if any differs.
 
-    Nothing but the disk is needed. Where a trusted index claims a proof of a held snapshot that is not here, it is
-    taken first, from a bundle or a mirror.
+    Only the disk is read. If a trusted index claims a proof that the held snapshot lacks, it is
+    fetched first, from a bundle or a mirror.
     """
     from p2pqwen.app import open_app
     from p2pqwen.operations.verify.target import verify_target
@@ -108,7 +109,7 @@ def _error(target: str, found: Verification) -> VerificationError:
         wrong = next(signer for signer in found.signers if signer.state == "invalid")
         return VerificationError(f"{target}: the signature of {wrong.label} is not valid")
     bad, more = found.bad[0], len(found.bad) - 1
-    what = f"{target}: {bad.path} is not what it must be" + (f" ({more} more)" if more else "")
+    what = f"{target}: {bad.path} is wrong" + (f" ({more} more)" if more else "")
     hint = None if target.endswith(".torrent") or Path(target).exists() else f"`p2pqwen verify {target} --repair`"
     return VerificationError(what, expected=bad.expected, got=bad.got, hint=hint)
 
@@ -117,7 +118,7 @@ def _held(target: str, app: App) -> HeldSnapshot:
     from p2pqwen.operations.verify.target import held_snapshot
 
     if target.endswith(".torrent") or Path(target).exists():
-        raise UsageError("--repair mends snapshots of the library", expected="REPO[@COMMIT]", got=target)
+        raise UsageError("--repair works on snapshots of the library", expected="REPO[@COMMIT]", got=target)
     return held_snapshot(target, app.library)
 
 
@@ -179,7 +180,7 @@ def _lines(
         size = format_size(repaired["bytes_from_peers"] + repaired["bytes_from_web_seeds"])
         lines.append(f"  repaired {plural(len(repaired['files']), 'file')} with {size}")
     if not found.signers:
-        lines.append("  not signed by anybody")
+        lines.append("  not signed")
     lines += [f"  not part of the snapshot: {name}" for name in found.extra[:10]]
     lines += [f"  warning: {warning}" for warning in found.warnings]
     return lines

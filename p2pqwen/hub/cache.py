@@ -91,7 +91,7 @@ class HubCache:
         snapshot, rows = admission.snapshot, admission.rows
         folder = self.snapshot_folder(snapshot)
         laying = _Laying(self._repo_folder(snapshot.repo), folder, payload, place, report, mends=admission.mends)
-        with _disk_errors(f"lay {snapshot} into the Hugging Face cache"):
+        with _disk_errors(f"put {snapshot} into the Hugging Face cache"):
             if not admission.replaces:
                 laying.refuse_other_content(admission)
             laying.begin()

@@ -93,7 +93,7 @@ def _of_system(error: OSError, what: str, endpoint: str) -> P2pqwenError:
     if isinstance(error, (ConnectionError, TimeoutError)) or error.errno in _NETWORK_ERRNOS:
         return NetworkError(f"no usable answer from {endpoint} for {what}", got=_one_line(error))
     if error.errno is None:  # huggingface_hub's own: the body was shorter or longer than was said
-        return NetworkError(f"the download of {what} came out wrong", got=_one_line(error))
+        return NetworkError(f"the download of {what} is corrupt", got=_one_line(error))
     return DiskError(f"cannot store {what}", got=error.strerror or str(error))
 
 

@@ -39,7 +39,7 @@ class AwayError(DiskError):
     def __init__(self, snapshot: SnapshotId, folder: Path) -> None:
         self.snapshot = snapshot
         super().__init__(
-            f"{snapshot} is on a disk that is not here",
+            f"{snapshot} is on a disk that is not connected",
             got=f"nothing in {folder} that says it is that disk",
             hint=f"connect it, or forget the snapshot with `p2pqwen remove {snapshot}`",
         )

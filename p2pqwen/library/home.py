@@ -32,7 +32,7 @@ class Home:
 
     @property
     def is_open(self) -> bool:
-        """Whether others on this machine may look into it."""
+        """Whether other users of this machine can look into it."""
         try:
             return bool(stat.S_IMODE(self.root.stat().st_mode) & _OTHERS)
         except OSError:

@@ -54,7 +54,7 @@ class KeyStore:
                 raise FormatError("it holds no root")
             return accept_roots(tuple(parse_signed_root(row) for row in rows), TrustedState(None))
         except VerificationError as error:
-            hint = "remove it and take the roots from an index you published: `p2pqwen keys accept FILE --publisher ID`"
+            hint = "remove it and accept the roots of an index you published: `p2pqwen keys accept FILE --publisher ID`"
             raise VerificationError(f"{self.roots_path} is damaged: {error.message}", hint=hint) from error
 
     def root(self) -> Root:

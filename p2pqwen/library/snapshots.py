@@ -207,7 +207,7 @@ class Library:
     def find(self, repo: RepoId, commit: CommitId | None = None) -> HeldSnapshot:
         """Return one held snapshot; raises `NotFoundError`, or `P2pqwenError` where the commit must be named.
 
-        `AwayError` when it is on a disk that is not here.
+        `AwayError` when it is on a disk that is not connected.
         """
         held = {
             one.id: one
@@ -419,7 +419,7 @@ class Library:
         except FormatError:
             return
         new = parse_metainfo(torrent)
-        hint = f"`p2pqwen remove {snapshot}` drops the one here"
+        hint = f"`p2pqwen remove {snapshot}` deletes the held one"
         if new.infohash != stands.infohash:
             what = f"the library holds {snapshot} from another torrent, which stays"
             raise VerificationError(what, expected=stands.infohash.v2, got=new.infohash.v2, hint=hint)

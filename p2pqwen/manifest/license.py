@@ -99,7 +99,7 @@ def reason(license: str | None) -> str:  # noqa: A002 - the manifest's own word
 def _terms(name: str | None) -> tuple[Redistribution, str]:
     if name is None:
         return Redistribution.UNKNOWN, "the snapshot's README.md names no licence"
-    unknown = (Redistribution.UNKNOWN, "its terms are not known here, read them before passing it on")
+    unknown = (Redistribution.UNKNOWN, "p2pqwen does not know its terms: read them before redistributing it")
     # `license_name` is written as people speak: "Qwen RESEARCH LICENSE AGREEMENT"
     spoken = _FORMALITIES.sub("", re.sub(r"[\s_]+", "-", name.strip().lower()))
     return _TERMS.get(name.lower()) or _TERMS.get(spoken, unknown)

@@ -177,7 +177,7 @@ async def _arguments(request: web.Request) -> Json:
     given: Json = {}
     for name, one in (*request.match_info.items(), *request.query.items(), *value.items()):
         if name in given:
-            raise UsageError(f"the request gives {name[:40]!r} twice")
+            raise UsageError(f"the request has {name[:40]!r} twice")
         given[name] = one
     return given
 

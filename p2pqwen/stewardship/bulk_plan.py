@@ -103,7 +103,7 @@ class BulkPlan:
         """Return the plan in a line, with the bytes it needs and the `free` ones."""
         counts = Counter(row.action for row in self.rows)
         actions = ", ".join(f"{counts[one]} {one.value}" for one in Action if counts[one]) or "nothing"
-        return f"{actions}; {format_size(self.to_bring)} to bring, {format_size(free)} free"
+        return f"{actions}; {format_size(self.to_bring)} to download, {format_size(free)} free"
 
 
 def plan_bulk(surveys: Iterable[Survey], limits: BulkLimits) -> BulkPlan:
@@ -129,7 +129,7 @@ def _decide(survey: Survey, limits: BulkLimits) -> Planned:
     if survey.held:
         return Planned(survey, Action.UNCHANGED)
     if survey.closed is not None and not limits.allow_gated:
-        return Planned(survey, Action.SKIPPED, f"{survey.closed}: its owner did not make it free for everybody")
+        return Planned(survey, Action.SKIPPED, f"{survey.closed}: its owner restricts access")
     if limits.licenses and not _licensed(survey.license, limits.licenses):
         named = f"licence {survey.license}" if survey.license else "it names no licence"
         return Planned(survey, Action.SKIPPED, f"{named}, wanted {', '.join(limits.licenses)}")

@@ -119,13 +119,13 @@ def why_kept(holding: Holding, node: bytes, now: datetime) -> str | None:
         return f"held for less than {MIN_STAY.days} days"
     looked = holding.health.looked
     if looked is None or now - looked > FRESH:
-        return f"nobody has looked at its swarm for {FRESH.days} days"
+        return f"its swarm was not checked for {FRESH.days} days"
     others = _others(holding, now)
     if others <= GIVE_ABOVE:
         return f"only {others:.0f} copies would be left, and more than {GIVE_ABOVE:.0f} should"
     period = int((now - _EPOCH) / PERIOD)
     if fraction(node, holding.snapshot, b"give %d" % period) >= SHARE_THAT_MAY_GIVE:
-        return "others are to give it up first"
+        return "other holders give it up first"
     return None
 
 

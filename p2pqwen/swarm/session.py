@@ -123,7 +123,7 @@ class Swarm:
         session.pause()
         leaving, self._leaving = self._leaving, []
         if not _all_gone(leaving, _LEAVE_SECONDS):
-            self._report(Notice("info", "libtorrent does not let go of a torrent: its session is left to itself"))
+            self._report(Notice("info", "libtorrent did not release a torrent; abandoning its session"))
             _keep_for_ever(session)
         del session  # the destructor waits for the disk and at most `stop_tracker_timeout` for trackers
         if self._empty is not None:
@@ -299,7 +299,7 @@ class Swarm:
         try:
             handle = self._live.add_torrent(given)
         except RuntimeError as error:
-            raise P2pqwenError("libtorrent does not take the torrent", got=str(error)) from error
+            raise P2pqwenError("libtorrent refused the torrent", got=str(error)) from error
         torrent = SwarmTorrent(
             handle,
             piece_count,

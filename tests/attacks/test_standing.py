@@ -105,7 +105,7 @@ def test_68_a_magnet_that_claims_a_real_commit_touches_nothing_in_the_cache(worl
     done = victim.ok("fetch", stranger.magnet, *by(stranger.peer))
     assert (done["provenance"], done["standing"], done["hf_cache"]) == ("unproven", "unvouched", None)
     assert (done["vouched_by"], done["trusted_unverified"]) == ([], False)
-    assert any(text.startswith("standing: not laid into the Hugging Face cache") for text in done["warnings"])
+    assert any(text.startswith("standing: not put into the Hugging Face cache") for text in done["warnings"])
     assert (Path(done["path"]) / "config.json").read_bytes() == EVIL["config.json"]  # it stays under its own path
     assert (cached(victim, world.commit), main_of(victim)) == (GENUINE, world.commit)
     assert shown(victim) == {"unvouched"}

@@ -156,7 +156,7 @@ def test_web_seeds_are_asked_for_a_file_that_is_known(tmp_path):
             for someone in (owner, reader):
                 rows = swarms(someone, "--again")
                 assert {(row["web_seeds_ok"], row["web_seeds_asked"]) for row in rows.values()} == {(1, 1)}
-            for model in ("Model-0", "Model-1"):  # what the server gives from now on is not what was signed
+            for model in ("Model-0", "Model-1"):  # what the server gives from now on does not match what was signed
                 (owner.home / "library" / "Qwen" / model / entry_commit(model) / "README.md").write_bytes(b"?" * 64)
             assert {row["web_seeds_ok"] for row in swarms(owner, "--again").values()} == {0}
         assert {row["web_seeds_ok"] for row in swarms(reader, "--again").values()} == {0}

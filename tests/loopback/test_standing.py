@@ -159,7 +159,7 @@ def test_search_tells_a_claim_from_what_was_checked_here(world, user):
     assert "signed, claimed proven by Keepers" in shown
     user.ok("fetch", REPO, "--peer", world.peer, *QUIET, "--no-web-seeds")
     words = user.run("search", "tiny").stdout
-    assert "proven, checked here" in words
+    assert "proven, checked locally" in words
     assert "claimed" not in words
     found = user.ok("search", "tiny")["results"][0]
     assert (found["provenance"], found["standing"], found["held"]) == ("proven", "proven", True)

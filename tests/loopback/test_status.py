@@ -43,7 +43,7 @@ def test_live_on_a_terminal_until_ctrl_c(user, terminal):
         node.line(30, containing='"seeding"')
         shown = terminal("status")
         shown.read_until(f"{REPO}@{COMMITS[0][:7]}")
-        assert "seeding" in shown.read_until("Ctrl-C ends this")
+        assert "seeding" in shown.read_until("Ctrl-C closes this view")
         shown.process.send_signal(signal.SIGINT)
         assert shown.process.wait(20) == 0
         assert node.exit_code is None

@@ -217,7 +217,7 @@ def test_what_must_stay_stays(made):
     with StateStore(user.home / "state.sqlite") as store:
         store.delete(f"health/{snapshot(0)}")
     kept = user.ok(*REBALANCE, "--yes")
-    assert (kept["give"], "nobody has looked" in kept["kept"][0]["reason"]) == ([], True)
+    assert (kept["give"], "its swarm was not checked" in kept["kept"][0]["reason"]) == ([], True)
     assert list(held(user)) == ["Qwen/Model-0"]
 
 

@@ -67,7 +67,7 @@ class Situation:
 
     def _refusal(self, snapshot: SnapshotId, wishes: Wishes) -> str | None:
         if snapshot in self.away:
-            return "held already, on a disk that is not here"
+            return "already held, on a disk that is not connected"
         if _any(wishes.exclude, snapshot):
             return "left out by --exclude"
         if snapshot in self.contradicted:

@@ -107,7 +107,7 @@ class FetchOptions:
 
     def __post_init__(self) -> None:
         if self.use_web_seeds is WebSeedUse.NEVER and not self.use_peers:
-            raise UsageError("--only-web-seeds and --no-web-seeds leave nobody to fetch from")
+            raise UsageError("--only-web-seeds and --no-web-seeds leave no source to fetch from")
         if not self.use_peers and self.peers:
             raise UsageError("--only-web-seeds and --peer contradict each other")
         if not self.timeout > 0:
@@ -460,7 +460,7 @@ class _Fetch:
             f"the library holds {held.id} from another torrent, which stays",
             expected=f"{stored.infohash.v2}, {words}",
             got=f"{plan.v2}, {_judged(plan).words}",
-            hint=f"compare the two; `p2pqwen remove {held.id}` drops the one here, and then this one can be fetched",
+            hint=f"compare the two; `p2pqwen remove {held.id}` deletes the held one, and then this one can be fetched",
         )
 
     def _risen(self, plan: FetchPlan, held: HeldSnapshot, stored: Metainfo) -> FetchPlan:
@@ -489,7 +489,7 @@ class _Fetch:
         try:
             if held.torrent_damage() is None:
                 return held.metainfo()
-            problem = "it is not what was written"
+            problem = "its content changed since it was written"
         except FormatError as error:
             problem = error.message
         self._report(Notice("warning", f"{held.torrent_path} is damaged and is replaced: {problem}"))
@@ -509,7 +509,7 @@ class _Fetch:
     ) -> Fetched:
         fetched = self._make(swarm, plan, peers, relayed)
         if fetched is None:
-            raise P2pqwenError(f"{plan.snapshot} did not come whole")
+            raise P2pqwenError(f"{plan.snapshot} did not arrive complete")
         return fetched
 
     def _make(
@@ -529,7 +529,7 @@ class _Fetch:
         globs = self._globs(plan.snapshot)
         if globs is not None and not metainfo.has_all_layers:
             raise P2pqwenError(
-                "files can only be chosen where the hash of every piece is known, and nobody gave those",
+                "files can only be chosen where every piece hash is known, and no peer sent them",
                 hint="fetch the whole snapshot, or name its .torrent file or an index that lists it",
             )
         files = choose_files(metainfo, globs)
@@ -703,7 +703,7 @@ class _Fetch:
                 cache, problem = None, error
         if problem is not None and (self._options.insist_on_cache or self._options.move_ref):
             hint = f"it is kept in {held.folder}" + (f"; {problem.hint}" if problem.hint else "")
-            what = f"not laid into the Hugging Face cache: {problem.what}"
+            what = f"not put into the Hugging Face cache: {problem.what}"
             raise VerificationError(what, expected=problem.expected, got=problem.got, hint=hint) from problem
         judgement = _judged(plan)
         return Fetched(
@@ -738,7 +738,7 @@ class _Fetch:
             self._places.note_unverified(held.id, _whole(plan).infohash)
         unset = cache.ref(held.id.repo, "main") is None
         if unset and not (admission.names_main or self._options.move_ref):
-            told = f"nobody you trust says that {held.id.commit} is a commit of {held.id.repo}"
+            told = f"no publisher you trust says that {held.id.commit} is a commit of {held.id.repo}"
             self._report(Notice("info", f"refs/main of the Hugging Face cache stays unset: {told}; --set-main sets it"))
         ref = "main" if self._options.move_ref or (unset and admission.names_main) else None
         return cache.materialise(admission, held.folder, place=placing, only=files, ref=ref, report=self._report)
@@ -747,10 +747,10 @@ class _Fetch:
         if plan.manifest is not None:
             yield from warnings_of(plan.manifest)
         if not any(signer.state == "valid" for signer in plan.signers):
-            yield "signature: nobody you trust signed this torrent; what it says of itself is all there is"
+            yield "unsigned: not signed by any publisher you trust; its metadata is unverified"
         if problem is not None:
             hint = f"; {problem.hint}" if problem.hint else ""
-            yield f"standing: not laid into the Hugging Face cache: {problem.message}{hint}"
+            yield f"standing: not put into the Hugging Face cache: {problem.message}{hint}"
 
 
 def _worth(plan: FetchPlan) -> tuple[int, bool, int]:

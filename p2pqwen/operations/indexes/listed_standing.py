@@ -33,9 +33,9 @@ class ListedStanding:
     def words(self) -> str:
         """The standing as people read it, and what is claimed beside it."""
         if self.standing is Standing.PROVEN:
-            return f"{self.standing}, checked here"
+            return f"{self.standing}, checked locally"
         claim = "claimed proven" if self.entry.proven else "listed as UNPROVEN"
-        return f"{self.standing}, {'held here, ' if self.held else ''}{claim} by {self.claimant}"
+        return f"{self.standing}, {'held, ' if self.held else ''}{claim} by {self.claimant}"
 
     def to_json(self) -> dict[str, Any]:
         """Return what the JSON of an entry gains; `provenance` in it stays the publisher's claim."""

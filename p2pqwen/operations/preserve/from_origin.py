@@ -372,7 +372,7 @@ class _Run:
             target.unlink(missing_ok=True)  # or the next try would take it for finished
             if not (arrival.reused or arrival.stood):
                 raise
-            self._report(Notice("warning", f"a bad copy was here already, downloading: {error.message}"))
+            self._report(Notice("warning", f"an existing copy was bad, downloading: {error.message}"))
         return self._digest(index, file, self._download(index, file))
 
     def _hash_and_compare(
@@ -432,7 +432,7 @@ def _refuse_closed(listing: Listing, options: PreserveOptions) -> None:
         return
     kind = "gated" if listing.gated else "private"
     raise P2pqwenError(
-        f"{listing.snapshot.repo} is {kind}: its owner did not make it free for everybody",
+        f"{listing.snapshot.repo} is {kind}: its owner restricts access",
         hint="if you may redistribute it, say so with --allow-gated",
     )
 
@@ -449,7 +449,7 @@ def hinting_at_hard_links(*, applies: bool) -> Iterator[None]:
     except DiskError as error:
         if not applies:
             raise
-        hint = "--hard-links shares the blocks of the files that are here, and raises their link counts"
+        hint = "--hard-links shares the blocks of existing files, and raises their link counts"
         raise DiskError(error.what, expected=error.expected, got=error.got, hint=hint) from error
 
 

@@ -26,9 +26,7 @@ class WantedTorrent:
     def check_size(self, got: int) -> None:
         """Refuse a source before anything is downloaded from it; raises `VerificationError`."""
         if self.size not in {None, got}:
-            raise VerificationError(
-                "what the source lists has another size than the magnet says", expected=self.size, got=got
-            )
+            raise VerificationError("the source lists another size than the magnet link", expected=self.size, got=got)
 
     def check(self, got: InfoHash) -> None:
         """Refuse a torrent with another infohash; raises `VerificationError`."""

@@ -73,7 +73,7 @@ def announce(
     put = asyncio.run(_put(dht, pointers, accepted, private[0], address, pointer))
     if not put.accepted:
         why = "; ".join(put.refusals[:2]) or ("no DHT node answered" if not put.answered else "no answer")
-        report(Notice("info", f"the pointer is signed but nobody took it ({why}); `p2pqwen seed` puts it again"))
+        report(Notice("info", f"the pointer is signed, but no DHT node stored it ({why}); `p2pqwen seed` tries again"))
     return Announced(metainfo.infohash, link, put.accepted)
 
 

@@ -99,7 +99,7 @@ def publish(
         base = last if plan.base is None else read_base(keys, plan.base, now)
         check_site(keys, plan.out, last, base, now)
         for one in plan.elsewhere:
-            hint = "is this home an old backup? go on from that index with --base FILE"
+            hint = "is this home an old backup? continue from that index with --base FILE"
             check_known(keys, one.accepted, one.place, last, base, hint)
         private = _index_keys(keys, root, passphrase, drafting=plan.draft is not None)
         held, skipped = _publishable(library, plan, report)
@@ -155,8 +155,8 @@ def sign_draft(
         difference = diff(last.document if last else None, seen.document)
         difference = replace(difference, concerns=_signed_before(keys, seen.document))
         if last is None:
-            hint = "`p2pqwen trust add` tells this home what is published"
-            report(Notice("info", f"all of it is shown as new: no index of this publisher is known here; {hint}"))
+            hint = "`p2pqwen trust add` fetches what is published"
+            report(Notice("info", f"everything is shown as new: this home knows no index of this publisher; {hint}"))
         _show(difference, approve, report)
         keys.write_signed(*_place(seen.document))
         ours = _sign(file.signed, private)
@@ -218,7 +218,7 @@ def _refuse_contradicted(contradictions: Sequence[Contradiction]) -> None:
         f"not signed: {first}",
         expected="the files of an unproven snapshot where it says that they come from",
         got=f"others at {first.url}" + (f"; the same of {', '.join(others[:5])}" if others else ""),
-        hint=f"`p2pqwen remove {first.snapshot}` drops it, and `p2pqwen preserve` brings what the Hub has; "
+        hint=f"`p2pqwen remove {first.snapshot}` drops it, and `p2pqwen preserve` downloads it from the Hub; "
         "an entry that is published already also needs --withdraw",
     )
 
@@ -260,7 +260,7 @@ def _signed_before(keys: KeyStore, document: IndexDocument) -> tuple[str, ...]:
     position, digest = _place(document)
     if (before := keys.signed()) is None or before[0] != position or before[1] == digest:
         return ()
-    return (f"another draft of index {position} was signed here before: make sure that it is never published",)
+    return (f"this home signed another draft of index {position} before: make sure that it is never published",)
 
 
 def _sign(signed: JsonValue, private: list[PrivateKey]) -> list[JsonValue]:
@@ -340,7 +340,7 @@ def _require_shown(entry: Entry, metainfo: Metainfo) -> None:
             f"the torrent of {entry.id} changed while its index was made",
             expected=f"{entry.infohash.v2} with manifest {entry.manifest}",
             got=f"{metainfo.infohash.v2} with manifest {manifest}",
-            hint="publish again, and look at what is new",
+            hint="publish again, and check what is new",
         )
 
 

@@ -110,7 +110,7 @@ LEAF = {b"length": 100, b"pieces root": bytes(range(32))}
         (b"", "no valid integer"),
         (b"le", "expected a dictionary"),
         (b"de", "no info dictionary"),
-        (TORRENT.encode() + b"\n", "goes on after its end"),
+        (TORRENT.encode() + b"\n", "continues after its end"),
         (edited(b"info", to=b"x"), "no info dictionary"),
         # other kinds of torrent
         (edited(b"info", b"file tree", drop=True), "not a BEP 52 hybrid, it has no v2"),
