@@ -65,7 +65,7 @@ def fetch_context(
 ) -> FetchContext:
     """Say where a fetch reads and writes, and whom it believes at this moment; `peers` are those the user named.
 
-    `typed`: what he wrote on the command line; the hosts of the web addresses in it are named by him.
+    `typed`: what the user wrote on the command line; it names the hosts of the web addresses in it.
     """
     publishers = app.trust.publishers(now=datetime.now(UTC), report=report)
     named = app.named_hosts | NamedHosts.of(typed)

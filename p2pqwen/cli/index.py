@@ -200,7 +200,7 @@ def entry_lines(entry: Entry, listed: ListedStanding, *, short: bool = False) ->
     """Return the words for one entry, and for what this home knows of it; `short`: with a shortened commit."""
     from p2pqwen.values.byte_size import format_size
 
-    content = f"{plural(entry.files, 'file')}, {format_size(entry.size)}, licence {entry.license or 'unknown'}"
+    content = f"{plural(entry.files, 'file')}, {format_size(entry.size)}, license {entry.license or 'unknown'}"
     return [
         entry.id.short if short else str(entry.id),
         f"  {content}, upstream {entry.upstream}",

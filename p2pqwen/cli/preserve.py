@@ -68,9 +68,9 @@ def preserve(
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="GLOB…", help="With --org or --watchlist: not these.")
     ] = None,
-    licence: Annotated[
+    licenses: Annotated[
         list[str] | None,
-        typer.Option("--license", metavar="GLOB…", help="With --org or --watchlist: only under these licences."),
+        typer.Option("--license", metavar="GLOB…", help="With --org or --watchlist: only under these licenses."),
     ] = None,
     max_size: Annotated[
         str | None, typer.Option(metavar="SIZE", help="With --org or --watchlist: none larger than this.")
@@ -93,7 +93,7 @@ def preserve(
     from p2pqwen.operations.verify.verify import judge_torrent
 
     many = ManyOptions(
-        org, watchlist, include or [], exclude or [], licence or [], max_size, budget, parallel, dry_run, allow_gated
+        org, watchlist, include or [], exclude or [], licenses or [], max_size, budget, parallel, dry_run, allow_gated
     )
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -252,7 +252,7 @@ def _lines(done: Preserved, judgement: Judgement | None) -> list[str]:
         f"  content     {plural(len(metainfo.layout.files), 'file')}, {format_size(metainfo.layout.total_size)}",
         f"  provenance  {done.provenance}",
         *([] if judgement is None else [f"  standing    {judgement.words}"]),
-        f"  licence     {done.manifest.license or 'none named'} (redistribution: {done.redistribution})",
+        f"  license     {done.manifest.license or 'none named'} (redistribution: {done.redistribution})",
         f"  infohash    {metainfo.infohash.v1} (v1)",
         f"              {metainfo.infohash.v2} (v2)",
         f"  torrent     {done.held.torrent_path}",

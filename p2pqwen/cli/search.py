@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 def search(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="WORDS", help="All must occur in the name, licence or hash.")
+        list[str] | None, typer.Argument(metavar="WORDS", help="All must occur in the name, license or hash.")
     ] = None,
     json_output: JsonFlag = False,
 ) -> None:

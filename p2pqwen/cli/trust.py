@@ -46,7 +46,7 @@ def add(
         str,
         typer.Argument(
             metavar="PUBLISHER_ID|LINK|FILE|URL",
-            help="The publisher's id, 64 hex digits; or their magnet:?xs=urn:btpk:… link; or where their index is.",
+            help="The publisher's id, 64 hex digits; or a magnet:?xs=urn:btpk:… link; or the place of the index.",
         ),
     ],
     index: Annotated[

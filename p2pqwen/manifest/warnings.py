@@ -18,7 +18,7 @@ def warnings_of(manifest: Manifest) -> list[str]:
         )
     if redistribution(manifest.license) is not Redistribution.CLEAR:
         warnings.append(
-            f"licence: {manifest.license or 'none named in README.md'}; it does not clearly allow redistribution, "
+            f"license: {manifest.license or 'none named in README.md'}; it does not clearly allow redistribution, "
             "read it before you seed"
         )
     if hazards := pickle_files(row.path for row in manifest.files):

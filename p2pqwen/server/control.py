@@ -7,10 +7,9 @@ its objects is a line of the answer as it comes (application/x-ndjson). Calls ru
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from aiohttp import web
 
 from p2pqwen.errors import FormatError, P2pqwenError, UsageError
 from p2pqwen.events import Happened, Report, ignore
+from p2pqwen.loop_thread import LoopThread
+from p2pqwen.portable.sockets import take_port_again, unix_sockets_work
 from p2pqwen.server import address, guard, problem
 from p2pqwen.values.strict_json import parse_call
 
@@ -60,10 +61,10 @@ class ControlServer:
     ) -> None:
         self._home, self._calls, self._texts = home, calls, texts
         self._metrics_on, self._report = metrics_on, report
-        self._loopback = force_loopback or not address.unix_sockets_work()
+        self._loopback = force_loopback or not unix_sockets_work()
         self._pool = ThreadPoolExecutor(_WORKERS, "control")
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="control", daemon=True)
+        self._thread = LoopThread("control")
+        self._loop = self._thread.loop
         self._runners: list[web.AppRunner] = []
 
     def __enter__(self) -> Self:
@@ -92,7 +93,7 @@ class ControlServer:
         address.clean(self._home)
 
     def _serve(self, listener: socket.socket, *, token: str | None, calls: bool) -> None:
-        asyncio.run_coroutine_threadsafe(self._start(listener, token, calls=calls), self._loop).result()
+        self._thread.call(self._start(listener, token, calls=calls))
 
     async def _start(self, listener: socket.socket, token: str | None, *, calls: bool) -> None:
         app = web.Application(middlewares=[guard.middleware(token)], client_max_size=MAX_REQUEST)
@@ -150,18 +151,11 @@ class ControlServer:
         return response
 
     def _close(self) -> None:
-        if self._thread.is_alive():
-            for runner in self._runners:
-                cleaning = asyncio.run_coroutine_threadsafe(runner.cleanup(), self._loop)
-                try:
-                    cleaning.result(_STOP_SECONDS)
-                except TimeoutError:
-                    cleaning.cancel()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(_STOP_SECONDS)
+        for runner in self._runners:
+            with contextlib.suppress(TimeoutError):
+                self._thread.call(runner.cleanup(), _STOP_SECONDS)
+        self._thread.stop(_STOP_SECONDS)
         self._pool.shutdown(wait=False, cancel_futures=True)
-        if not self._thread.is_alive():
-            self._loop.close()
 
 
 async def _arguments(request: web.Request) -> Json:
@@ -196,7 +190,7 @@ def _problem_of(error: Exception) -> tuple[int, Json]:
 
 def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    take_port_again(listener)
     try:
         listener.bind((host, port))
         listener.listen(16)

@@ -1,6 +1,6 @@
 """Whether the rest of the world reaches this session: what came in, what the router mapped, how large its DHT is.
 
-Nobody can tell by himself that a port is open; that somebody from outside came in is proof. libtorrent counts no peer
+A port is known to be open only once a peer from outside has come in. libtorrent counts no peer
 of this machine or network there, since no router stands in between.
 """
 

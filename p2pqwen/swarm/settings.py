@@ -6,7 +6,6 @@ named only where safety rests on them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 import libtorrent as lt
 
 from p2pqwen import __version__
+from p2pqwen.portable.cores import usable_cores
 from p2pqwen.swarm.bootstrap import DHT_BOOTSTRAP
 from p2pqwen.swarm.endpoint import Endpoint, is_loopback, is_private
 from p2pqwen.swarm.open_files import OpenFiles, share_out
@@ -38,7 +38,7 @@ class SwarmSettings:
     `listen`: where a seeding session accepts peers; None for one that only fetches and accepts nobody.
     `loopback`: peers, trackers and web seeds on this machine are welcome. `lan`: the user lets us speak to private
     networks; `named_lan` and `low_ports`: the user named something there, or a peer on a port below 1024. `named`: the
-    hosts of private networks that trackers may be on, which the user named himself.
+    hosts of private networks that trackers may be on, which the user named.
     """
 
     listen: Endpoint | None = None
@@ -78,8 +78,8 @@ class SwarmSettings:
         """The sockets to open.
 
         A session that only fetches needs a UDP socket on the outside for the DHT, UDP trackers and hole punching,
-        and HTTP trackers speak from a listening address; `deaf.stop_listening` then closes its TCP side. Without
-        any of these it stays on loopback.
+        and HTTP trackers speak from a listening address; `outgoing_only.stop_listening` then closes its TCP side.
+        Without any of these it stays on loopback.
         """
         if self.listen is not None:
             return (self.listen,)
@@ -132,7 +132,7 @@ def alert_mask(*, pieces: bool) -> int:
 
 def settings_pack(settings: SwarmSettings) -> dict[str, Any]:
     """Return the libtorrent settings for one session."""
-    cores, opened = len(os.sched_getaffinity(0)), share_out()
+    cores, opened = usable_cores(), share_out()
     return {
         **_identity(),
         **_reach(settings),

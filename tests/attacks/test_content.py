@@ -153,7 +153,7 @@ def test_38_listed_and_withdrawn_at_once(victim: Victim):
 
 def test_37_withdrawn_entries_leave_the_list_and_nothing_else(victim: Victim, tmp_path: Path):
     held = hold(victim.home)
-    document = make_document(victim.roots, 7, [], withdrawn=(withdrawal(victim.entry, "licence"),))
+    document = make_document(victim.roots, 7, [], withdrawn=(withdrawal(victim.entry, "license"),))
     victim.accepts(make_index(victim.roots, document, SIGNERS))
     assert held.torrent_path.is_file()
     assert (held.folder / "model.safetensors").read_bytes() == b"w" * 70_000

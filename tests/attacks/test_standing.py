@@ -245,7 +245,7 @@ def test_111_nor_by_an_import_of_what_is_listed_and_not_held(world, stranger, vi
 
 
 def with_a_strangers_rows(torrent: Path, path: Path) -> Path:
-    """The same infohash, with a manifest that calls a small file LFS and names another licence; unsigned."""
+    """The same infohash, with a manifest that calls a small file LFS and names another license; unsigned."""
     metainfo = parse_metainfo(torrent.read_bytes())
     assert metainfo.manifest is not None
     genuine = parse_manifest(metainfo.manifest)
@@ -259,7 +259,7 @@ def with_a_strangers_rows(torrent: Path, path: Path) -> Path:
 
 
 def test_112_a_listed_infohash_with_rows_of_a_strangers(world, victim, tmp_path):
-    """The bytes are the publisher's; what is LFS and which licence they have, the stranger's manifest says."""
+    """The bytes are the publisher's; what is LFS and which license they have, the stranger's manifest says."""
     torrent = with_a_strangers_rows(world.torrent, tmp_path / "evil.torrent")
     victim.ok("trust", "add", world.identity, "--index", world.site)
     done = victim.ok("fetch", torrent, *by(world.peer))

@@ -203,7 +203,7 @@ def test_a_file_system_without_modes_and_sockets_can_hold_a_home(tmp_path, monke
     with StateStore(home.state) as store:
         store.put("a", 1)
     with monkeypatch.context() as without_sockets:
-        without_sockets.setattr(address, "_short_path", refuse)
+        without_sockets.setattr(address, "short_path", refuse)
         with ControlServer(home.root, {"GET /v1/node": lambda _: {"pid": 1}}, {}):
             assert ControlClient(home.root).call("GET", "/v1/node") == {"pid": 1}
 

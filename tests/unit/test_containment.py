@@ -49,7 +49,7 @@ ELSEWHERE = {
     "library/snapshots.py::read": INSIDE,
     "library/state_store.py::_bring_back": OWN,
     "library/state_store.py::_check_seal": OWN,
-    "library/state_store.py::_salvage": OWN,
+    "library/state_store.py::_readable_rows": OWN,
     "operations/archive/bulk_preserve.py::bulk_preserve": PARSED,
     "operations/archive/bulk_survey.py::_ask": INSIDE,
     "operations/archive/health.py::watched_swarms": INSIDE,

@@ -8,7 +8,6 @@ whether anybody works on it, since a node that was killed writes nothing.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -17,11 +16,12 @@ from typing import Any, Self
 
 from p2pqwen.errors import FormatError, Interruption, P2pqwenError
 from p2pqwen.events import Event, Happened, Notice, Progress, Report
-from p2pqwen.library.idle import Pace, make_thread_idle
+from p2pqwen.library.idle import Pace
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.archive.bulk_preserve import BulkContext, BulkOptions, BulkResult, bulk_preserve
 from p2pqwen.operations.archive.bulk_survey import Wanted
 from p2pqwen.operations.archive.upstream import check_upstream
+from p2pqwen.operations.background import BackgroundThread
 from p2pqwen.stewardship.bulk_plan import Action
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -159,28 +159,27 @@ class HubWatch:
     tracked: Callable[[], Iterable[SnapshotId]]
     report: Report
     held_back: Callable[[], str] = lambda: ""
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
     _told: float = 0.0
     _cut_off: bool = False
+    _background: BackgroundThread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._background = BackgroundThread("hub watch", self._run)
 
     def __enter__(self) -> Self:
         self._interrupted()  # what a node before this one left unfinished, as it may have been killed
         if self.schedule != Schedule(None, None):
-            self._thread = threading.Thread(target=self._run, name="hub watch", daemon=True)
-            self._thread.start()
+            self._background.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
+        self._background.stop(STOP_SECONDS)
 
     def keep_on(self) -> None:
         """Raise `CutOffError` where the round has to end now; downloads call it as their bytes come."""
-        if self._stop.is_set():
+        if self._background.is_stopping():
             raise CutOffError("the node stops")
         if reason := self.held_back():
             raise CutOffError(reason)
@@ -188,15 +187,14 @@ class HubWatch:
     @property
     def busy(self) -> bool:
         """Whether it was stopped in the middle of a read that has not come back yet."""
-        return self._thread is not None and (self._thread.is_alive() or self._cut_off)
+        return self._background.busy or self._cut_off
 
     def _wait(self, seconds: float) -> None:
-        self._stop.wait(seconds)
+        self._background.wait(seconds)
 
     def _run(self) -> None:
-        make_thread_idle()
         settled = self.places.clock() + min(SETTLE, self.schedule.upstream_every or SETTLE)
-        while not self._stop.is_set():
+        while not self._background.is_stopping():
             try:
                 now = self.places.clock()
                 if not self.held_back():
@@ -209,7 +207,7 @@ class HubWatch:
                 self.report(Happened("watch cut off", {"reason": error.message}))
             except P2pqwenError as error:  # our own disk: the round could not be written down
                 self.report(Notice("warning", f"watch: {error.message}"))
-            self._stop.wait(self._pause())
+            self._background.wait(self._pause())
 
     def _pause(self) -> float:
         """Return the seconds until something may be due."""

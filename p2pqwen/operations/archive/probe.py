@@ -74,7 +74,7 @@ class WatchedSwarm:
 class Probes:
     """Whom to ask. `dht` None, or a False: that side is not asked. Web seeds are spared for `web_again`.
 
-    `named` are the hosts of his own network that the user named.
+    `named` are the hosts of their own network that the user named.
     """
 
     dht: DhtAccess | None = None

@@ -30,11 +30,12 @@ from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.archive.hub_watch import last_round, watch_fields
 from p2pqwen.operations.archive.upstream import with_upstream
+from p2pqwen.operations.background import STOP_SECONDS
 from p2pqwen.operations.control.inventory import inventory, inventory_fields
 from p2pqwen.operations.control.snapshots import SnapshotCalls, stream_of
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.node.jobs import FetchJob, FetchJobs
-from p2pqwen.operations.node.supervisor import STOP_SECONDS, Supervisor
+from p2pqwen.operations.node.supervisor import Supervisor
 from p2pqwen.server import problem
 from p2pqwen.values.snapshot_id import SnapshotId
 

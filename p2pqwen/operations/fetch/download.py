@@ -117,11 +117,11 @@ class Stall:
         return now - self._since - self._excused >= self._seconds
 
 
-class Turn:
-    """Watches one try: it is idle after `patience` seconds without a block, or too slow while others wait."""
+class Trial:
+    """Watches one try: it is idle after `seconds` without a block, or too slow while others wait."""
 
-    def __init__(self, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stall, self._clock = Stall(patience, clock), clock
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stall, self._clock = Stall(seconds, clock), clock
         self._since, self._before = clock(), 0
 
     def is_idle(self, figure: int, *, others: bool) -> bool:
@@ -175,14 +175,14 @@ class _Download:
         self._in_order: bool | None = None
         self._failed_told = 0
         self._checking = False
-        self._turn: Turn | None = None
+        self._trial: Trial | None = None
         self._at_first = 0
 
     def _judge(self, over: TryOverError) -> None:
         """Say who is tried next."""
         trials, torrent = self._isolation, self._torrent
         suspect, before = trials.only, len(trials.banned)
-        gained = self._turn is not None and sum(torrent.have) > self._at_first
+        gained = self._trial is not None and sum(torrent.have) > self._at_first
         trials.next(over, [*_addresses(self._job.peers), *self._met, *_addresses(self._job.remembered)], gained=gained)
         if suspect is not None and len(trials.banned) > before:
             self._report(Notice("warning", f"{suspect} sends wrong data and is banned"))
@@ -209,7 +209,7 @@ class _Download:
             if self._had is None:
                 self._had = here
             self._at_first = sum(here)
-            self._turn = Turn(self._isolation.patience, self._clock.monotonic)
+            self._trial = Trial(self._isolation.trial_seconds, self._clock.monotonic)
             # Peers first: those that are known at the start are called at once. The start not before `here` was taken:
             # what comes with it would pass for what was here.
             known = dict.fromkeys((*self._job.peers, *self._job.remembered, *self._job.followers))
@@ -248,11 +248,11 @@ class _Download:
             job.metainfo,
             prove_writable(job.metainfo, job.save_path, job.files),
             trackers=job.trackers,
-            resume=None if resume is None else Resume(resume, self._salvage, with_blocks=self._had is None),
+            resume=None if resume is None else Resume(resume, self._recover, with_blocks=self._had is None),
             held=True,
         )
 
-    def _salvage(self, known: bytes) -> Iterator[int]:
+    def _recover(self, known: bytes) -> Iterator[int]:
         """Find what had arrived when an earlier try was killed, after its last resume data."""
         job, read = self._job, 0
         total = job.metainfo.layout.total_size
@@ -316,11 +316,11 @@ class _Download:
 
     def _look_at_damage(self, progress: TorrentProgress) -> None:
         """End the try when damage keeps it from getting on, or a trial has shown what it can."""
-        if self._turn is None or progress.phase is not Phase.DOWNLOADING:
+        if self._trial is None or progress.phase is not Phase.DOWNLOADING:
             return
-        # Everybody together: blocks of bad pieces come and go. One alone: what web seeds give meanwhile is not his.
+        # Everybody together: blocks of bad pieces come and go. One alone: what web seeds give meanwhile is not theirs.
         figure = progress.done if self._isolation.only is None else progress.received_from_peers
-        idle, failed = self._turn.is_idle(figure, others=self._isolation.others_wait), self._torrent.failed_pieces > 0
+        idle, failed = self._trial.is_idle(figure, others=self._isolation.others_wait), self._torrent.failed_pieces > 0
         if self._isolation.is_over(idle=idle, failed=failed, pieces=sum(self._torrent.have) - self._at_first):
             raise TryOverError(bad=failed and self._isolation.only is not None)
 

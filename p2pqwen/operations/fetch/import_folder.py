@@ -38,6 +38,7 @@ from p2pqwen.operations.preserve.held_check import require_unchanged
 from p2pqwen.operations.preserve.reuse import remove_links
 from p2pqwen.operations.verify.file_check import Difference, difference, right_bytes
 from p2pqwen.operations.verify.verify import BadFile, judge_torrent
+from p2pqwen.portable.files import allocated
 from p2pqwen.torrent.snapshot_torrent import signed_manifest
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -153,7 +154,7 @@ class _Matches:
                 if (found := self._opened(one, str(one.id))) is None:
                     continue
                 files = {row.path: path for row in found.manifest.files if row.size and (path := cache.find(repo, row))}
-                # A licence file that never changes must not begin a fetch of every revision there ever was.
+                # A license file that never changes must not begin a fetch of every revision there ever was.
                 here = sum(row.size for row in found.manifest.files if row.path in files)
                 if str(one.id.commit) in commits or 2 * here > one.size:
                     yield _Match(one, f"the Hugging Face cache, {one.id}", files)
@@ -441,7 +442,7 @@ class _Placing:
     def _stands(self, path: RepoPath) -> bool:
         """Tell whether a file is there whole, of an earlier try, or fetched."""
         target, row = self._folder / path.text, self.rows[path]
-        return target.exists() and self._has_size(row) and target.stat().st_blocks * 512 >= row.size
+        return target.exists() and self._has_size(row) and allocated(target) >= row.size
 
     def _link(self, sources: Mapping[RepoPath, Path]) -> None:
         for path, source in sources.items():

@@ -69,7 +69,7 @@ def find_entries(publishers: Iterable[TrustedPublisher], target: Target) -> list
 def listed_otherwise(manifest: Manifest, infohash: InfoHash, publishers: Iterable[TrustedPublisher]) -> list[Found]:
     """Return the entries that list this torrent with another manifest; none where one lists it with this, or it proves.
 
-    The listing of an infohash vouches for the bytes. What is LFS, and under which licence it all is, the manifest says
+    The listing of an infohash vouches for the bytes. What is LFS, and under which license it all is, the manifest says
     alone, and no infohash covers it.
     """
     if prove(manifest) is Provenance.PROVEN:

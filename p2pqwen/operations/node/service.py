@@ -168,7 +168,7 @@ def _systemctl(*arguments: str) -> str | None:
 
 
 def _lingers() -> bool:
-    """Tell whether the user's services run while he is logged out; yes where nobody says."""
+    """Tell whether the user's services run while they are logged out; yes where nobody says."""
     program = shutil.which("loginctl")
     if program is None:
         return True

@@ -5,7 +5,6 @@ Whether the node runs is not the file's to say: its lock is, which the system fr
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -24,6 +23,7 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.node.preferences import Choice, Transfer
 from p2pqwen.operations.verify.scrub import ScrubRecord
 from p2pqwen.operations.verify.standings import Stood, standing_fields
+from p2pqwen.portable.files import allocated
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -130,7 +130,7 @@ def node_status(
 
     `node` is what it said of itself just now; else what it wrote last.
     """
-    if node is None and _is_locked(home.locks / "node.lock"):
+    if node is None and durable.is_locked(home.locks / "node.lock"):
         node = _read_state(home.node_state)
     live = {row.id: row for row in node.snapshots} if node is not None else {}
     rows = [live.get(held.id) or _at_rest(library, held, report) for held in library.all()]
@@ -157,7 +157,7 @@ def _on_disk(held: HeldSnapshot, metainfo: Metainfo) -> float:
     """Estimate how much of an unfinished fetch is here from the blocks its sparse files have."""
     total = metainfo.layout.total_size
     paths = [(held.folder / file.path.text, file.size) for file in metainfo.files]
-    here = sum(min(size, path.stat().st_blocks * 512) for path, size in paths if path.is_file())
+    here = sum(min(size, allocated(path)) for path, size in paths if path.is_file())
     return min(here / total, 0.9999) if total else 0.0
 
 
@@ -182,14 +182,3 @@ def _row(row: dict[str, Any]) -> SnapshotState:
     snapshot = SnapshotId(RepoId(row.pop("repo")), CommitId.parse(row.pop("commit")))
     known = {field.name for field in fields(SnapshotState)}
     return SnapshotState(id=snapshot, **{name: value for name, value in row.items() if name in known})
-
-
-def _is_locked(path: Path) -> bool:
-    if not path.exists():
-        return False
-    with durable.disk_errors(f"look at {path}"), path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

@@ -77,7 +77,7 @@ def test_a_signature_holds_without_the_manifest_it_names():
         pytest.param(with_signature(SIGNED, commit=CommitId(bytes(20))), id="another commit"),
         pytest.param(with_signature(SIGNED, manifest=Sha256(bytes(32))), id="another manifest"),
         pytest.param(
-            replace(SIGNED, manifest=manifest_of(PAYLOAD, SNAPSHOT, licence="mit").encode()), id="manifest exchanged"
+            replace(SIGNED, manifest=manifest_of(PAYLOAD, SNAPSHOT, license_id="mit").encode()), id="manifest exchanged"
         ),
         pytest.param(
             replace(

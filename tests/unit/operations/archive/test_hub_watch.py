@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -71,7 +72,7 @@ def test_a_round_that_fails_is_told_and_tried_again_less_and_less_often(rig, err
 def test_a_round_that_is_cut_off_is_neither_over_nor_failed(rig, reason):
     def wanted():
         if reason == "stop":
-            rig.watch._stop.set()
+            rig.watch._background.tell()
         else:
             rig.held = reason
         rig.watch.keep_on()
@@ -110,7 +111,8 @@ def test_nothing_due_is_nothing_done(rig):
 def test_a_watch_with_nothing_to_do_starts_no_thread(rig):
     rig.watch.schedule = Schedule(None, None)
     with rig.watch:
-        assert rig.watch._thread is None
+        assert not rig.watch.busy
+        assert "hub watch" not in {thread.name for thread in threading.enumerate()}
     assert not rig.watch.busy
 
 

@@ -13,7 +13,7 @@ from p2pqwen.errors import DiskError, NetworkError, P2pqwenError, VerificationEr
 from p2pqwen.events import Notice, Progress
 from p2pqwen.operations.fetch.download import DownloadJob, download
 from p2pqwen.swarm.endpoint import Endpoint
-from p2pqwen.swarm.peer_isolation import PATIENCE
+from p2pqwen.swarm.peer_isolation import TRIAL_SECONDS
 from p2pqwen.swarm.problems import ContradictionError
 from p2pqwen.swarm.resume_data import unwrap, wrap
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
@@ -393,7 +393,7 @@ def test_where_nobody_knows_who_lies_peers_are_tried_one_by_one(tmp_path):
     said = [text for _, text in fetching.notices()]
     assert "pieces arrive damaged: testing peers one by one" in said
     assert f"{ALICE} sends wrong data and is banned" in said
-    assert next(moment for moment, text in fetching.notices() if "one by one" in text) >= PATIENCE
+    assert next(moment for moment, text in fetching.notices() if "one by one" in text) >= TRIAL_SECONDS
     assert (frozenset(), frozenset({ALICE.host})) in fetching.engine.admitted or (
         frozenset({BOB.host}),
         frozenset({ALICE.host}),
@@ -438,7 +438,7 @@ def test_a_peer_that_gives_nothing_loses_its_turn(tmp_path):
     fetching.run(ALICE, BOB, metainfo=without_layers(fetching.snapshot.metainfo))
     assert fetching.right()
     assert [only for only, _ in fetching.engine.admitted] == [{ALICE.host}, {BOB.host}]
-    assert fetching.clock.elapsed < 2 * PATIENCE
+    assert fetching.clock.elapsed < 2 * TRIAL_SECONDS
 
 
 def test_remembered_peers_and_followers_are_called_as_well(tmp_path):

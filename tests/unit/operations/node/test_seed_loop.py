@@ -504,7 +504,7 @@ class Bundles:
         self.held.append(paused)
 
 
-class Care:
+class Sync:
     def __init__(self):
         self.said, self.known = [], []
 
@@ -522,14 +522,14 @@ class Care:
 
 
 def test_publishers_are_looked_after_and_learn_of_dht_nodes(tmp_path):
-    bundles, care = Bundles(), Care()
-    node = Node(tmp_path, services=Services(publishers=Publishers(bundles, care)))
+    bundles, sync = Bundles(), Sync()
+    node = Node(tmp_path, services=Services(publishers=Publishers(bundles, sync)))
     node.engine.listening = [Endpoint("0.0.0.0", 6881)]
     node.engine._nodes = [Endpoint("127.0.0.3", 5)]
     node.clock.at(1.0, lambda: node.loop.hold_all(paused=True))
     node.run(3 * DHT_NODES_EVERY)
-    assert (care.said[0], care.said[-1], "soon" in care.said) == ("start", "stop", True)
+    assert (sync.said[0], sync.said[-1], "soon" in sync.said) == ("start", "stop", True)
     assert bundles.held == [True]
     assert node.loop.uploaded_besides == 4_000
-    assert set(care.known) == {((Endpoint("127.0.0.3", 5), Endpoint("127.0.0.1", 6881)), 6881)}
-    assert len(care.known) == 3
+    assert set(sync.known) == {((Endpoint("127.0.0.3", 5), Endpoint("127.0.0.1", 6881)), 6881)}
+    assert len(sync.known) == 3
