@@ -128,6 +128,6 @@ def _lines(done: Rebalanced, *, dry_run: bool) -> Iterator[str]:
 
 def _plan_lines(plan: Rebalance) -> Iterator[str]:
     for exchange in plan.exchanges:
-        yield f"take    {decision_line(exchange.take)}"
+        yield f"fetch   {decision_line(exchange.take)}"
         for one in exchange.give:
             yield f"give up {decision_line(one)}"

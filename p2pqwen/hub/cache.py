@@ -158,7 +158,7 @@ class _Laying:
         other += [row.path.text for row in admission.rows if self._shows_other_content(row)]
         if other:
             raise NotAdmittedError(
-                f"the Hugging Face cache has another {other[0]} of {admission.snapshot}, which stays",
+                f"the Hugging Face cache has another {other[0]} of {admission.snapshot}, which is kept",
                 expected="a proven snapshot, to replace it",
                 got=f"one that is {admission.standing}",
                 hint=f"if the cache is wrong, remove {self._folder} and {self._repo_folder}/trees/{commit}.json",
@@ -195,7 +195,7 @@ class _Laying:
                 return
             if not self._mends:
                 raise NotAdmittedError(
-                    f"the Hugging Face cache has other content in {target}, which stays",
+                    f"the Hugging Face cache has other content in {target}, which is kept",
                     expected=f"sha256 {row.sha256}",
                     hint=f"if it is damaged, remove {target}",
                 )

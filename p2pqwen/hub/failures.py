@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 from p2pqwen.errors import DiskError, NetworkError, NotFoundError, NotShownError, P2pqwenError
 from p2pqwen.tls_error import tls_words
 
-_HINT_TOKEN = "if it is private or gated, set HF_TOKEN to a token that may read it"  # noqa: S105 - a hint, no secret
+_HINT_TOKEN = "if it is private or gated, set HF_TOKEN to a token that can read it"  # noqa: S105 - a hint, no secret
 _HINT_TERMS = "accept its terms on the Hub, then set HF_TOKEN to a token of that account"
 _NETWORK_ERRNOS = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
@@ -81,11 +81,11 @@ def _of_answer(error: HfHubHTTPError, what: str, *, with_token: bool) -> P2pqwen
         hint = None if with_token else _HINT_TOKEN
         return NotShownError(f"the Hub shows no {what}", got=_one_line(said), hint=hint)
     if status in {401, 403}:
-        refused = "check that HF_TOKEN is valid and may read it" if with_token else _HINT_TOKEN
+        refused = "check that HF_TOKEN is valid and can read it" if with_token else _HINT_TOKEN
         return P2pqwenError(f"the Hub refuses {what}", got=_one_line(said), hint=refused)
     if status in {404, 410}:
         return NotFoundError(f"the Hub no longer serves {what}", got=_one_line(said))
-    hint = "the Hub limits how often it is asked; try again in some minutes" if status == 429 else None
+    hint = "the Hub's rate limit is reached; try again in a few minutes" if status == 429 else None
     return NetworkError(f"the Hub cannot serve {what} now", got=f"status {status}, {_one_line(said)}", hint=hint)
 
 

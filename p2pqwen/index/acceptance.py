@@ -300,10 +300,10 @@ def _check_position(header: Header, digest: Sha256, seen: Seen | None) -> None:
     if position == seen.position and digest != seen.digest:
         raise EquivocationError(
             6, f"the publisher signed two different indexes {position}", expected=seen.digest, got=digest,
-            hint="ask the publisher; a key may be stolen. both files are kept as evidence",
+            hint="ask the publisher: a key may be stolen; both files are kept as evidence",
         )  # fmt: skip
     if position == Position(seen.position.epoch, seen.position.version + 1) and header.previous != seen.digest:
         raise EquivocationError(
             6, f"index {position} does not continue the index {seen.position} accepted before", expected=seen.digest,
-            got=header.previous, hint="the publisher signed two histories. both files are kept as evidence",
+            got=header.previous, hint="the publisher signed two histories; both files are kept as evidence",
         )  # fmt: skip

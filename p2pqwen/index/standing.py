@@ -178,7 +178,7 @@ class Judgement:
         if not vouched and not trust_unverified:
             raise NotAdmittedError(
                 f"{self.snapshot} is unvouched: no publisher you trust lists its torrent, and no git commit proves it",
-                hint="`p2pqwen trust add` a publisher that lists it and fetch it again, or say --trust-unverified",
+                hint="`p2pqwen trust add` a publisher that lists it and fetch it again, or use --trust-unverified",
             )
         return Admission(
             manifest,

@@ -40,7 +40,7 @@ class AwayError(DiskError):
         self.snapshot = snapshot
         super().__init__(
             f"{snapshot} is on a disk that is not connected",
-            got=f"nothing in {folder} that says it is that disk",
+            got=f"nothing in {folder} identifies that disk",
             hint=f"connect it, or forget the snapshot with `p2pqwen remove {snapshot}`",
         )
 

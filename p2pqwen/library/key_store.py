@@ -119,7 +119,7 @@ class KeyStore:
             position = Position(json_fields.integer(row, "epoch"), json_fields.integer(row, "version"))
             return position, Sha256.parse(json_fields.text(row, "digest"))
         except FormatError as error:
-            hint = "remove it, and make sure that no other draft of this version is about"
+            hint = "remove it, and make sure that no other draft of this version exists"
             raise VerificationError(f"{self._signed_path} is damaged: {error.message}", hint=hint) from error
 
     def write_signed(self, position: Position, digest: Sha256) -> None:

@@ -106,7 +106,7 @@ class HeldSnapshot:
                     f"the library holds {self.id} from another torrent",
                     expected=metainfo.infohash.v2,
                     got=stored.infohash.v2,
-                    hint=f"compare the two, then drop the one here with `p2pqwen remove {self.id}`",
+                    hint=f"compare the two, then delete the held one with `p2pqwen remove {self.id}`",
                 )
 
     def wants(self, path: RepoPath) -> bool:
@@ -421,10 +421,10 @@ class Library:
         new = parse_metainfo(torrent)
         hint = f"`p2pqwen remove {snapshot}` deletes the held one"
         if new.infohash != stands.infohash:
-            what = f"the library holds {snapshot} from another torrent, which stays"
+            what = f"the library holds {snapshot} from another torrent, which is kept"
             raise VerificationError(what, expected=stands.infohash.v2, got=new.infohash.v2, hint=hint)
         if new.manifest != stands.manifest and _is_proven(stands) and not _is_proven(new):
-            what = f"the library holds {snapshot} with the proof of its commit, which stays"
+            what = f"the library holds {snapshot} with the proof of its commit, which is kept"
             raise VerificationError(what, expected="a torrent with that proof", got="one without", hint=hint)
 
     def _place(self, snapshot: SnapshotId) -> LibraryFolder | None:

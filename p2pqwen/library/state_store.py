@@ -192,7 +192,7 @@ class StateStore:
                     raise DiskError(
                         f"{self._path} is damaged, and another process uses it",
                         got=str(error),
-                        hint="end that process (`p2pqwen status` shows a node); the next command mends the file",
+                        hint="end that process (`p2pqwen status` shows a node); the next command repairs the file",
                     ) from error
                 return self._rebuild(str(error), self._report)
 

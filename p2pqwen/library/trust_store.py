@@ -260,6 +260,6 @@ def _behind(accepted: Accepted | None, seen: Seen | None) -> str | None:
         return f"the stored index {accepted.position} is another one than was accepted before; it is signed and is used"
     stored = "no index is stored" if accepted is None else f"the stored index is {accepted.position}"
     return (
-        f"{stored}, but index {seen.position} was accepted; was a backup restored? nothing older will be accepted; "
+        f"{stored}, but index {seen.position} was accepted; was a backup restored? older indexes are refused; "
         "run `p2pqwen index update`"
     )

@@ -163,7 +163,7 @@ async def _arguments(request: web.Request) -> Json:
     try:
         body = await request.read()
     except web.RequestPayloadError as error:  # it says it is compressed, and is not
-        raise UsageError("the request is no call: its body cannot be read", got=str(error)[:200]) from error
+        raise UsageError("the request's body is not a valid call", got=str(error)[:200]) from error
     try:
         value = parse_call(body, max_bytes=MAX_REQUEST) if body else {}
     except FormatError as error:

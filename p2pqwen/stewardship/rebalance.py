@@ -102,7 +102,7 @@ def rebalance(
         exchanges.append(Exchange(taken, given))
     given_up = {gone.snapshot for one in exchanges for gone in one.give}
     kept = [
-        Decision(one.snapshot, one.size, reasons[one.snapshot] or "well kept, but its room is not needed")
+        Decision(one.snapshot, one.size, reasons[one.snapshot] or "well kept, but its space is not needed")
         for one in holdings
         if one.snapshot not in given_up
     ]
@@ -146,4 +146,4 @@ def _make_room(spare: Sequence[Holding], missing: int) -> list[Holding] | None:
 
 
 def _why_given(gone: Holding, taken: Candidate, now: datetime) -> str:
-    return f"about {_others(gone, now):.0f} copies stay without ours; makes room for {taken.snapshot.repo}"
+    return f"about {_others(gone, now):.0f} copies remain without this one; makes room for {taken.snapshot.repo}"

@@ -194,7 +194,7 @@ class Swarm:
         would write other files than the torrent names.
         """
         if writable.infohash != metainfo.infohash:
-            raise ValueError("these files were looked at for another torrent")
+            raise ValueError("these files were checked for another torrent")
         given = params.of_metainfo(metainfo, writable.save_path)
         given.url_seeds = list(web_seeds)
         params.set_trackers(given, [self._settings.usable_trackers(tier) for tier in trackers])

@@ -185,7 +185,7 @@ def test_a_well_kept_snapshot_makes_room_for_an_endangered_one(made):
     user = holder(made, "rebalancing")
     plan = user.ok(*REBALANCE, "--dry-run")
     assert (repos(plan["take"]), repos(plan["give"]), plan["kept"]) == (["Qwen/Model-1"], ["Qwen/Model-0"], [])
-    assert "copies stay without ours" in plan["give"][0]["reason"]
+    assert "copies remain without this one" in plan["give"][0]["reason"]
     assert list(held(user)) == ["Qwen/Model-0"]
     refused = user.run(*REBALANCE)  # nobody to ask
     assert (refused.code, "--yes" in refused.stderr) == (2, True)

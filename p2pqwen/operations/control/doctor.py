@@ -142,7 +142,7 @@ def _port(patient: DoctorContext) -> Finding:
 
 
 def _proxy(patient: DoctorContext) -> Finding:
-    """Say which way HTTP goes out; a password is never shown."""
+    """Set which way HTTP goes out; a password is never shown."""
     try:
         found = {scheme: patient.proxies.proxy_for(scheme) for scheme in ("http", "https")}
     except UsageError as error:

@@ -263,7 +263,7 @@ def _of_held(held: HeldSnapshot, found: TorrentAndManifest) -> TorrentAndManifes
     stored = held.metainfo()
     if stored.infohash != found.metainfo.infohash:
         raise VerificationError(
-            f"the library holds {held.id} from another torrent, which stays",
+            f"the library holds {held.id} from another torrent, which is kept",
             expected=stored.infohash.v2,
             got=found.metainfo.infohash.v2,
             hint=f"`p2pqwen remove {held.id}` deletes the held one",

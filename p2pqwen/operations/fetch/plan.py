@@ -150,7 +150,7 @@ def plan_of(
     owner = named or repo or (None if magnet is None else repo_of(magnet))
     if owner is None:
         raise UsageError(
-            f"nothing says whose snapshot {commit} is", expected="--repo ORG/MODEL", hint="the torrent has no manifest"
+            f"the repository of {commit} is unknown", expected="--repo ORG/MODEL", hint="the torrent has no manifest"
         )
     signers = tuple(verify_torrent(metainfo, keys_of(sources.voices)))
     if bad := [signer.label for signer in signers if signer.state == "invalid"]:
@@ -258,7 +258,7 @@ def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Re
     owner = repo or repo_of(magnet)
     if owner is None:
         raise UsageError(
-            "nothing says whose snapshot it is: no index that you trust lists it, and it names none itself",
+            "its repository is unknown: no index that you trust lists it, and the link names none",
             expected="--repo ORG/MODEL",
             hint="or trust an index that lists it: `p2pqwen trust add`",
         )

@@ -457,7 +457,7 @@ class _Fetch:
         except VerificationError as error:
             words = error.message
         return VerificationError(
-            f"the library holds {held.id} from another torrent, which stays",
+            f"the library holds {held.id} from another torrent, which is kept",
             expected=f"{stored.infohash.v2}, {words}",
             got=f"{plan.v2}, {_judged(plan).words}",
             hint=f"compare the two; `p2pqwen remove {held.id}` deletes the held one, and then this one can be fetched",

@@ -416,7 +416,7 @@ def _refuse_contradictions(offers: list[_Offer], in_use: Sha256 | None) -> list[
 
 
 def _contradiction(one: Accepted, other: Accepted) -> EquivocationError | None:
-    hint = "ask the publisher; a key may be stolen. both files are kept as evidence"
+    hint = "ask the publisher: a key may be stolen; both files are kept as evidence"
     for mine, theirs in zip(one.roots, other.roots, strict=False):
         if mine.root.digest != theirs.root.digest:
             what = f"two sources have two different roots {mine.root.version} of the publisher"

@@ -433,7 +433,7 @@ def _refuse_closed(listing: Listing, options: PreserveOptions) -> None:
     kind = "gated" if listing.gated else "private"
     raise P2pqwenError(
         f"{listing.snapshot.repo} is {kind}: its owner restricts access",
-        hint="if you may redistribute it, say so with --allow-gated",
+        hint="if you may redistribute it, use --allow-gated",
     )
 
 

@@ -83,7 +83,7 @@ def look_at_held(
         if wrong := pointer_files(held.folder, manifest.files):
             raise _damaged(held.id, wrong, _drop(held.id))
     if bad := known_damage(held):
-        raise VerificationError(f"{held.id} is held, but was found damaged: {_names(bad)}", hint=mend)
+        raise VerificationError(f"{held.id} is held, but is damaged: {_names(bad)}", hint=mend)
     require_unchanged(held, metainfo, library, report)
     return HeldContent(held, metainfo, manifest, provenance)
 

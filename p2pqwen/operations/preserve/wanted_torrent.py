@@ -33,8 +33,8 @@ class WantedTorrent:
         for wanted, made in ((self.infohash_v2, got.v2), (self.infohash_v1, got.v1)):
             if wanted is not None and wanted.raw != made.raw:
                 raise VerificationError(
-                    "the source serves other bytes than the magnet names: the torrent made of them is another one",
+                    "the source serves other bytes than the magnet link names: they make another torrent",
                     expected=wanted,
                     got=made,
-                    hint="nothing of it was kept; `p2pqwen preserve` keeps what the source has, under its own infohash",
+                    hint="nothing was kept; `p2pqwen preserve` keeps the source's files, under their own infohash",
                 )

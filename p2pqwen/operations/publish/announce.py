@@ -64,7 +64,7 @@ def announce(
         return Announced(metainfo.infohash, link, None)
     if address.public not in vouched_keys(accepted.roots[: board_notice([address], accepted.roots).roots]):
         text = (
-            "the chain of roots is too long for the notice boards: who knows the id alone needs a mirror, or the link"
+            "the chain of roots is too long for the notice boards: with the id alone, readers need a mirror or a link"
         )
         report(Notice("warning", text))
     if dht is None:

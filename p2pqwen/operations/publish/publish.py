@@ -326,7 +326,7 @@ def _write_torrents(
                 if data != one.torrent_path.read_bytes():
                     library.replace_torrent(one.id, data)
         except durable.LockHeldError as error:  # the site has it all the same
-            report(Notice("warning", f"{one.id} gets its signatures the next time: {error.message}"))
+            report(Notice("warning", f"{one.id} is signed at the next publication: {error.message}"))
         write_torrent(keys, plan.out, torrent_location(one.id), data)
     if held:
         report(Progress("sign", len(held), len(held), unit="torrents"))

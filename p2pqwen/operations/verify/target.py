@@ -109,7 +109,7 @@ def _torrent_of(folder: Path, library: Library) -> Metainfo:
             held = [one for one in held if one.id.repo == repo]
         if len(held) > 1:
             raise P2pqwenError(
-                f"nothing says whose {folder} is: the library holds {', '.join(str(one.id) for one in held)}",
+                f"the repository of {folder} is unknown: the library holds {', '.join(str(one.id) for one in held)}",
                 hint="name the torrent with --torrent FILE",
             )
         if held:
