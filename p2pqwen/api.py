@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from p2pqwen.app import App
     from p2pqwen.index.acceptance import Accepted
     from p2pqwen.index.entry import Entry
+    from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
     from p2pqwen.operations.fetch.request import FetchRequest
     from p2pqwen.operations.fetch.target import NamedTarget
 
@@ -188,8 +189,8 @@ def snapshot_download(  # noqa: PLR0913 - huggingface_hub's arguments
         own_token=token not in {None, True},
     )
     if local_dir is not None:
-        return str(_copy_to(Path(done["path"]), local_dir))
-    return str(done["hf_cache"])
+        return str(_copy_to(done.path, local_dir))
+    return str(done.hf_cache)
 
 
 def verify(
@@ -348,7 +349,7 @@ def _held(app: App, target: NamedTarget, cache: Path, local_dir: str | Path | No
     return folder
 
 
-def _fetch(app: App, request: FetchRequest, report: Report, *, own_token: bool) -> dict[str, Any]:
+def _fetch(app: App, request: FetchRequest, report: Report, *, own_token: bool) -> FetchAnswer:
     """Fetch in this process, or have the running node of this home do it: the library is one process's to write."""
     from p2pqwen.assembly import fetching
 

@@ -78,8 +78,3 @@ def exit_for(errors: Sequence[P2pqwenError | None]) -> None:
 def decision_line(one: Decision) -> str:
     """Return a snapshot of a plan, its size and the reason, on one line."""
     return f"{one.snapshot}  {format_size(one.size)}  {one.reason}"
-
-
-def named(snapshot: SnapshotId) -> dict[str, str]:
-    """Return the JSON fields that name a snapshot."""
-    return {"repo": str(snapshot.repo), "commit": str(snapshot.commit)}

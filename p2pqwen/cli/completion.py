@@ -20,6 +20,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,23 @@ _DEADLINE = 5.0  # seconds; a user who pressed TAB waits for it
 _MOST = 500
 _SAFE = re.compile(r"[A-Za-z0-9@%+=:,./_-]+", re.ASCII)
 _OPTIONS = {"--show-completion": [], "--install-completion": ["--install"]}  # as every program made with typer has them
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptAnswer:
+    """What `completion SHELL --json` says."""
+
+    shell: str
+    script: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledAnswer:
+    """What `completion --install --json` says: the script's file, and the start file that loads it, if there is one."""
+
+    shell: str
+    path: Path
+    loaded_from: Path | None
 
 
 class Shell(enum.StrEnum):
@@ -118,11 +136,11 @@ def completion(
         chosen = shell or _shell_in_use()
         script = _SCRIPTS[chosen]
         if not install:
-            out.result({"shell": str(chosen), "script": script}, script.rstrip("\n").splitlines())
+            out.result(ScriptAnswer(str(chosen), script), script.rstrip("\n").splitlines())
             return
         path, rc = _install(chosen, script)
         lines = [f"wrote {path}", *([f"loaded from {rc}"] if rc else []), "open a new shell to use it"]
-        out.result({"shell": str(chosen), "path": str(path), "loaded_from": None if rc is None else str(rc)}, lines)
+        out.result(InstalledAnswer(str(chosen), path, rc), lines)
 
 
 def asked() -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from p2pqwen.webseed.policy import WebSeedUse
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
+    from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
     from p2pqwen.operations.fetch.request import FetchRequest
     from p2pqwen.server.client import ControlClient
 
@@ -111,12 +112,12 @@ def fetch(
         )
         running = app.running()
         done = _here(app, request, out) if running is None else _through(running, request, out)
-        for warning in done["warnings"]:
+        for warning in done.warnings:
             out.note(f"warning: {warning}")
         out.result(done, _lines(done))
 
 
-def _here(app: App, request: FetchRequest, out: Output) -> dict[str, Any]:
+def _here(app: App, request: FetchRequest, out: Output) -> FetchAnswer:
     from p2pqwen.assembly import fetching
 
     try:
@@ -126,7 +127,7 @@ def _here(app: App, request: FetchRequest, out: Output) -> dict[str, Any]:
         raise
 
 
-def _through(running: ControlClient, request: FetchRequest, out: Output) -> dict[str, Any]:
+def _through(running: ControlClient, request: FetchRequest, out: Output) -> FetchAnswer:
     """Have the running node fetch it, and show what it says; the node continues if we are interrupted."""
     from p2pqwen.assembly import fetching
 
@@ -148,31 +149,32 @@ def _web_seed_use(choice: WebSeedUse | None, *, never: bool, only: bool) -> WebS
     return next(iter(given), None)
 
 
-def _lines(done: dict[str, Any]) -> list[str]:
+def _lines(done: FetchAnswer) -> list[str]:
     from p2pqwen.values.byte_size import format_rate, format_size
 
-    snapshot = f"{done['repo']}@{done['commit']}"
-    if done["unchanged"]:
+    snapshot = done.snapshot
+    if done.unchanged:
         lines = [f"already fetched and verified: {snapshot}"]
     else:
-        rate = format_rate(done["size"] / done["seconds"]) if done["seconds"] > 0 else "at once"
+        rate = format_rate(done.size / done.seconds) if done.seconds > 0 else "at once"
         lines = [
             f"fetched {snapshot}",
-            f"  content     {format_size(done['size'])} in {done['seconds']:.1f} s ({rate})",
-            f"  from peers  {format_size(done['bytes_from_peers'])}",
-            f"  web seeds   {format_size(done['bytes_from_web_seeds'])}",
-            *([f"  reused      {format_size(done['bytes_reused'])}"] if done["bytes_reused"] else []),
+            f"  content     {format_size(done.size)} in {done.seconds:.1f} s ({rate})",
+            f"  from peers  {format_size(done.bytes_from_peers)}",
+            f"  web seeds   {format_size(done.bytes_from_web_seeds)}",
+            *([f"  reused      {format_size(done.bytes_reused)}"] if done.bytes_reused else []),
         ]
-    signed = [one["label"] for one in done["signers"] if one["state"] == "valid"]
+    signed = [one.label for one in done.signers if one.state == "valid"]
     by = f", signed by {', '.join(signed)}" if signed else ""
-    partial = done["state"] != "complete"
+    partial = done.state != "complete"
+    lifted = " (trusted unverified, at your request)" if done.trusted_unverified else ""
     return [
         *lines,
-        f"  torrent     {done['torrent_by']}",
-        f"  verified    every file, against {done['torrent_from']}{by}",
-        f"  provenance  {done['provenance']}",
-        f"  standing    {done['standing_words']}{' (you trusted it unverified)' if done['trusted_unverified'] else ''}",
-        f"  path        {done['path']}",
-        *([f"  hf cache    {done['hf_cache']}"] if done["hf_cache"] is not None else []),
-        *([f"  state       {done['state']}: the files chosen with --include"] if partial else []),
+        f"  torrent     {done.torrent_by}",
+        f"  verified    every file, against {done.torrent_from}{by}",
+        f"  provenance  {done.provenance}",
+        f"  standing    {done.standing_words}{lifted}",
+        f"  path        {done.path}",
+        *([f"  hf cache    {done.hf_cache}"] if done.hf_cache is not None else []),
+        *([f"  state       {done.state}: the files chosen with --include"] if partial else []),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -90,6 +90,7 @@ def preserve(
     """Turn a snapshot (a repository at one commit) into a verified copy and a torrent, or do so with many."""
     from p2pqwen.app import open_app
     from p2pqwen.cli.preserve_many import ManyOptions, preserve_many
+    from p2pqwen.operations.preserve.preserve_answer import PreserveAnswer
     from p2pqwen.operations.verify.verify import judge_torrent
 
     many = ManyOptions(
@@ -108,7 +109,7 @@ def preserve(
         else:
             done = _from_folder(app, out, source, target, repo, commit, git, hard_links=hard_links)
         judgement = judge_torrent(done.metainfo, app.vouchers.voices(out.report))
-        out.result(_fields(done, judgement), _lines(done, judgement))
+        out.result(PreserveAnswer.of(done, judgement), _lines(done, judgement))
 
 
 def _from_hub(
@@ -216,31 +217,6 @@ def _commit_id(text: str) -> CommitId:
         return CommitId.parse(text)
     except FormatError as error:
         raise UsageError(error.what, expected=error.expected, got=error.got) from error
-
-
-def _fields(done: Preserved, judgement: Judgement | None) -> dict[str, Any]:
-    from p2pqwen.index.standing import Standing
-
-    metainfo = done.metainfo
-    return {
-        "repo": str(done.held.id.repo),
-        "commit": str(done.held.id.commit),
-        "size": metainfo.layout.total_size,
-        "files": len(metainfo.layout.files),
-        "piece_length": metainfo.piece_length,
-        "infohash_v1": str(metainfo.infohash.v1),
-        "infohash_v2": str(metainfo.infohash.v2),
-        "magnet": str(done.magnet),
-        "manifest_sha256": str(done.manifest.digest),
-        "provenance": str(done.provenance),
-        "standing": str(Standing.UNVOUCHED if judgement is None else judgement.standing),
-        "torrent": str(done.held.torrent_path),
-        "path": str(done.held.folder),
-        "license": done.manifest.license,
-        "redistribution": str(done.redistribution),
-        "hazards": [path.text for path in done.hazards],
-        "unchanged": done.unchanged,
-    }
 
 
 def _lines(done: Preserved, judgement: Judgement | None) -> list[str]:

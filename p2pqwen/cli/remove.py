@@ -48,5 +48,5 @@ def remove(
             question = f"Delete {name} ({where})?" if where else f"Forget {name}, whose disk is not connected?"
             if not out.confirm(question):
                 raise P2pqwenError(f"cancelled; {name} was not deleted")
-        done = changing.change(app, "remove", {"target": name}, out.report)
+        done = changing.remove(app, name, out.report)
         out.result(done, [words.format(name)])

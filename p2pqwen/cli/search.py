@@ -26,8 +26,8 @@ def search(
     from p2pqwen.app import open_app
     from p2pqwen.cli.index import entry_lines
     from p2pqwen.operations.archive.upstream import gone_words
+    from p2pqwen.operations.indexes.index_answer import SearchAnswer
     from p2pqwen.operations.indexes.listed_standing import listed_standings
-    from p2pqwen.operations.indexes.lookup import conflicts
     from p2pqwen.operations.indexes.search import search as search_publishers
 
     with Output(as_json=json_output) as out:
@@ -50,19 +50,6 @@ def search(
         if not lines:
             lines = ["nothing found" if publishers else "no publisher is trusted yet; see `p2pqwen trust add --help`"]
         out.result(
-            {
-                "results": [
-                    {
-                        **one.entry.to_json(),
-                        **listed.to_json(),
-                        "upstream_seen_here": here[one.entry.id].state.value if one.entry.id in here else None,
-                        "publisher": str(one.publisher.publisher),
-                        "publisher_name": one.publisher.name,
-                        "torrents": list(one.torrent_locations),
-                    }
-                    for one, listed in zip(found, known, strict=True)
-                ],
-                "conflicts": [str(group[0].entry.id) for group in conflicts(found)],
-            },
+            SearchAnswer.of(found, known, here),
             lines,
         )

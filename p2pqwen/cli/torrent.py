@@ -30,6 +30,7 @@ def show(
     from p2pqwen.library import durable
     from p2pqwen.manifest.warnings import warnings_of
     from p2pqwen.operations.verify.verify import judge_torrent
+    from p2pqwen.operations.verify.verify_answer import TorrentAnswer
     from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
     from p2pqwen.torrent.signature import verify_torrent
     from p2pqwen.torrent.snapshot_torrent import signed_manifest
@@ -46,30 +47,7 @@ def show(
         warnings = [] if manifest is None else warnings_of(manifest)
         size = format_size(metainfo.layout.total_size)
         out.result(
-            {
-                "name": metainfo.name,
-                "infohash_v1": str(metainfo.infohash.v1),
-                "infohash_v2": str(metainfo.infohash.v2),
-                "files": len(metainfo.layout.files),
-                "size": metainfo.layout.total_size,
-                "piece_length": metainfo.piece_length,
-                "web_seeds": list(metainfo.web_seeds),
-                "trackers": [list(tier) for tier in metainfo.trackers],
-                "signers": [{"label": one.label, "keyid": str(one.keyid), "state": str(one.state)} for one in signers],
-                "manifest": None
-                if manifest is None
-                else {
-                    "sha256": str(manifest.digest),
-                    "repo": str(manifest.snapshot.repo),
-                    "commit": str(manifest.snapshot.commit),
-                    "license": manifest.license,
-                    "provenance": str(provenance),
-                },
-                "standing": str(Standing.UNVOUCHED if judgement is None else judgement.standing),
-                "vouched_by": [] if judgement is None else [one.to_json() for one in judgement.vouched_by],
-                "comment": metainfo.comment,
-                "warnings": warnings,
-            },
+            TorrentAnswer.of(metainfo, manifest, provenance, signers, judgement, warnings),
             [
                 f"name         {metainfo.name}",
                 f"snapshot     {manifest.snapshot if manifest else 'unknown: no manifest inside'}",

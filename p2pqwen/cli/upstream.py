@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -40,13 +40,14 @@ def register(parent: typer.Typer) -> None:
 def show(targets: Targets = None, json_output: JsonFlag = False) -> None:
     """Show the last known state: present, gone or unknown, since when, and when the Hub was last asked."""
     from p2pqwen.app import open_app
+    from p2pqwen.operations.archive.upstream import UpstreamShown
 
     with Output(as_json=json_output) as out:
         app = open_app()
         wanted = _wanted(app, out, targets)
         known = app.upstream_records(out.report)
         nothing = ["this home holds nothing and publishes nothing"]
-        out.result({"snapshots": _rows(wanted, known)}, [*_lines(wanted, known)] or nothing)
+        out.result(UpstreamShown.of(wanted, known), [*_lines(wanted, known)] or nothing)
 
 
 @app.command(short_help="Ask the Hub, and remember its answers.")
@@ -58,7 +59,7 @@ def check(targets: Targets = None, json_output: JsonFlag = False) -> None:
     from p2pqwen.app import open_app
     from p2pqwen.errors import NetworkError
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.archive.upstream import check_upstream
+    from p2pqwen.operations.archive.upstream import UpstreamChecked, UpstreamShown, check_upstream
 
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -70,13 +71,7 @@ def check(targets: Targets = None, json_output: JsonFlag = False) -> None:
         if done.asked and not done.answered:
             raise NetworkError(f"{app.hub.endpoint} answered for no snapshot")
         out.result(
-            {
-                "asked": done.asked,
-                "answered": done.answered,
-                "vanished": _names(done.vanished),
-                "returned": _names(done.returned),
-                "snapshots": _rows(wanted, known),
-            },
+            UpstreamChecked(done, UpstreamShown.of(wanted, known)),
             [*_lines(wanted, known), f"{done.answered} of {done.asked} answered"],
         )
 
@@ -95,16 +90,6 @@ def _wanted(app: App, out: Output, targets: list[str] | None) -> list[SnapshotId
             raise NotFoundError(f"{target} is neither held nor listed")
         chosen |= matching
     return sorted(chosen)
-
-
-def _rows(wanted: Iterable[SnapshotId], known: Mapping[SnapshotId, UpstreamRecord]) -> list[dict[str, Any]]:
-    from p2pqwen.operations.archive.upstream import with_upstream
-
-    return with_upstream(_names(wanted), known)
-
-
-def _names(snapshots: Iterable[SnapshotId]) -> list[dict[str, Any]]:
-    return [{"repo": str(one.repo), "commit": str(one.commit)} for one in snapshots]
 
 
 def _lines(wanted: Iterable[SnapshotId], known: Mapping[SnapshotId, UpstreamRecord]) -> Iterator[str]:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from p2pqwen import __version__
 from p2pqwen.cli.output import Output
 
-_DEPENDENCIES = ("libtorrent", "huggingface_hub")
+
+@dataclass(frozen=True, slots=True)
+class VersionAnswer:
+    """What `--version --json` says. A library is None where it is not installed."""
+
+    version: str
+    python: str
+    platform: str
+    libtorrent: str | None
+    huggingface_hub: str | None
 
 
 def print_version(*, as_json: bool) -> None:
@@ -15,14 +26,15 @@ def print_version(*, as_json: bool) -> None:
     """
     import platform
 
-    fields = {
-        "version": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **{name: _installed(name) for name in _DEPENDENCIES},
-    }
+    answer = VersionAnswer(
+        __version__,
+        platform.python_version(),
+        platform.platform(),
+        _installed("libtorrent"),
+        _installed("huggingface_hub"),
+    )
     with Output(as_json=as_json) as out:
-        out.result(fields, [f"p2pqwen {__version__}"])
+        out.result(answer, [f"p2pqwen {__version__}"])
 
 
 def _installed(name: str) -> str | None:

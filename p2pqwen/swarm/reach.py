@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
 
 _INCOMING, _DHT_NODES = "net.has_incoming_connections", "dht.dht_nodes"
 
@@ -33,24 +32,3 @@ class Reach:
     def with_mapping(self, port: int) -> Reach:
         """Return the same with a port that a router opened."""
         return self if port in self.mapped else replace(self, mapped=(*self.mapped, port))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as the control API shows it."""
-        return {
-            "incoming": self.incoming,
-            "dht_nodes": self.dht_nodes,
-            "mapped": list(self.mapped),
-            "refusal": self.refusal or None,
-            "external": self.external or None,
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote, of this version of ours."""
-        return cls(
-            incoming=bool(value.get("incoming")),
-            dht_nodes=value.get("dht_nodes"),
-            mapped=tuple(value.get("mapped") or ()),
-            refusal=value.get("refusal") or "",
-            external=value.get("external") or "",
-        )

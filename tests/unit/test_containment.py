@@ -31,14 +31,12 @@ INSIDE = "what it calls handles the failure of one by itself, and tells it"
 USER = "named by the user in one call, which is refused as a whole"
 WHOLE = "one snapshot, or one site, that is made whole or not at all"
 ELSEWHERE = {
-    "cli/adopt.py::_fields": PARSED,
     "cli/adopt.py::_lines": PARSED,
     "cli/health.py::health": PARSED,
     "cli/index.py::show": PARSED,
     "cli/index.py::update": INSIDE,
     "cli/list.py::list_snapshots": PARSED,
     "cli/network_options.py::bundle_route": USER,
-    "cli/webseed.py::_fields": PARSED,
     "hub/cache.py::_candidates": PARSED,
     "library/bundles.py::_content": INSIDE,
     "library/bundles.py::enter": OWN,
@@ -67,6 +65,7 @@ ELSEWHERE = {
     "operations/fetch/plan.py::_public": PARSED,
     "operations/fetch/plan.py::bring": PARSED,
     "operations/fetch/request.py::options": USER,
+    "operations/fetch/webseed_answer.py::of": PARSED,
     "operations/archive/health.py::due": PARSED,
     "operations/archive/health.py::health_rows": PARSED,
     "operations/preserve/held_check.py::compare_rows": PARSED,
@@ -79,7 +78,6 @@ ELSEWHERE = {
     "operations/indexes/lookup.py::torrent_locations": PARSED,
     "operations/node/supervisor.py::remove": OWN,
     "operations/node/state.py::node_status": INSIDE,
-    "operations/node/state.py::read_node": OWN,
     "operations/indexes/pointer.py::_in_parts": WHOLE,
     "operations/preserve/folder_content.py::with_line_ends": WHOLE,
     "operations/preserve/from_folder.py::_expectations": WHOLE,
@@ -111,6 +109,7 @@ ELSEWHERE = {
     "operations/indexes/update.py::ask": INSIDE,
     "operations/indexes/update.py::run": INSIDE,
     "operations/archive/upstream.py::check_upstream": INSIDE,
+    "operations/archive/upstream.py::of": PARSED,
     "operations/indexes/vouchers.py::_look": INSIDE,
     "operations/indexes/vouchers.py::_voices": PARSED,
     "stewardship/rebalance.py::rebalance": PARSED,

@@ -11,9 +11,8 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from p2pqwen.errors import P2pqwenError, UsageError
 from p2pqwen.library import durable
@@ -52,9 +51,13 @@ class Finding:
     detail: str
     advice: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the row of `doctor --json`."""
-        return asdict(self)
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What `doctor --json` says; `ok` where every check is."""
+
+    ok: bool
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def families(figures: NodeFigures) -> Iterator[Family]:
     yield Family("folder_here", "1 while the disk of a library folder is connected.", ("path",), here)
     rooms = tuple(((path,), float(room)) for path, room in figures.rooms.items() if room is not None)
     yield Family("folder_room_bytes", "Space for more, beyond the reserve.", ("path",), rooms)
-    jobs = [str(job["state"]) for job in figures.jobs]
+    jobs = [job.state.value for job in figures.jobs]
     by_state = tuple(((state,), float(jobs.count(state))) for state in sorted(set(jobs)))
     yield Family("fetches", "Fetches by state.", ("state",), by_state)
     yield Family("scrape_time_seconds", "The node's clock.", (), (((), time.time()),))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -74,6 +74,7 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.bases import Bases, combine_bases
 from p2pqwen.webseed.policy import WebSeedUse
 from p2pqwen.webseed.relay import Relay, RelayedTorrent
+from p2pqwen.webseed.source_stats import WebSeedUsed
 
 DEFAULT_TIMEOUT = 180.0
 """Seconds without any progress (or without metadata) before a fetch gives up."""
@@ -152,7 +153,7 @@ class Fetched:
     origin: str
     hub_cache: Path | None
     warnings: tuple[str, ...]
-    web_seeds: tuple[dict[str, object], ...] = field(default=())
+    web_seeds: tuple[WebSeedUsed, ...] = ()
     unchanged: bool = False
     bytes_reused: int = 0  # files of other snapshots that were linked
     trusted_unverified: bool = False
@@ -719,7 +720,7 @@ class _Fetch:
             origin=plan.origin,
             hub_cache=cache,
             warnings=tuple(self._warnings(plan, problem)),
-            web_seeds=tuple(account.to_json() for account in relayed.accounts) if relayed is not None else (),
+            web_seeds=tuple(account.used for account in relayed.accounts) if relayed is not None else (),
             unchanged=unchanged,
             trusted_unverified=judgement.standing is Standing.UNVOUCHED and cache is not None,
         )

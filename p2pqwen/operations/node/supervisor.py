@@ -22,7 +22,8 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.background import STOP_SECONDS, BackgroundThread
 from p2pqwen.operations.engine import Clock
 from p2pqwen.operations.fetch.request import FetchRequest
-from p2pqwen.operations.node.jobs import FetchJob, FetchJobs, JobState
+from p2pqwen.operations.node.job_answer import JobAnswer, JobState
+from p2pqwen.operations.node.jobs import FetchJob, FetchJobs
 from p2pqwen.operations.node.limits import NO_LIMITS, Allowance, allowance
 from p2pqwen.operations.node.preferences import Choice, Choices, Transfer
 from p2pqwen.operations.node.standing_watch import StandingWatch
@@ -96,7 +97,7 @@ class NodeFigures:
     allowance: Allowance = NO_LIMITS
     uploaded_this_month: int = 0
     month_quota: int = 0
-    jobs: tuple[Mapping[str, Any], ...] = ()
+    jobs: tuple[JobAnswer, ...] = ()
     started: float = 0.0
     reach: Reach = field(default_factory=Reach)
     rooms: Mapping[str, int | None] = field(default_factory=dict)  # by library folder; None: its disk is not here
@@ -273,7 +274,7 @@ class Supervisor:
         self.figures = replace(
             self.figures,
             rows=tuple(found),
-            jobs=tuple(job.to_json() for job in self.jobs.all()),
+            jobs=tuple(job.answer for job in self.jobs.all()),
             allowance=self._allowed,
         )
         return found

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
 
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError
@@ -133,18 +132,25 @@ class Standings:
         )
 
 
-def standing_fields(stood: Stood | None) -> dict[str, Any]:
-    """Return what the JSON of a snapshot says of its standing; nothing is known of one whose torrent was never read."""
-    return {
-        "standing": str(Standing.UNVOUCHED if stood is None else stood.standing),
-        "trusted_unverified": stood is not None and stood.trusted_unverified,
-    }
+@dataclass(frozen=True, slots=True)
+class StandingAnswer:
+    """What is shown of a snapshot's standing; nothing is known of one whose torrent was never read."""
+
+    standing: Standing
+    trusted_unverified: bool
+
+    @classmethod
+    def of(cls, stood: Stood | None) -> StandingAnswer:
+        """Return what is shown."""
+        if stood is None:
+            return cls(Standing.UNVOUCHED, trusted_unverified=False)
+        return cls(stood.standing, stood.trusted_unverified)
 
 
 def standing_words(stood: Stood | None) -> str:
     """Return the standing as `list` and `status` print it."""
-    fields = standing_fields(stood)
-    return f"{fields['standing']}{' (trusted unverified)' if fields['trusted_unverified'] else ''}"
+    shown = StandingAnswer.of(stood)
+    return f"{shown.standing}{' (trusted unverified)' if shown.trusted_unverified else ''}"
 
 
 def _is_lifted(infohash: Sha256 | None, facts: TorrentFacts, judgement: Judgement) -> bool:

@@ -20,7 +20,7 @@ from p2pqwen.library.torrent_facts import FactsStore, TorrentFacts, look_at
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.operations.indexes.vouchers import Vouchers
 from p2pqwen.operations.verify import standings as standings_module
-from p2pqwen.operations.verify.standings import Standings, standing_fields, standing_words
+from p2pqwen.operations.verify.standings import StandingAnswer, Standings, standing_words
 from p2pqwen.torrent.signature import sign_torrent
 from tests.support.publishing import Publisher, key, make_entry
 from tests.support.snapshots import hold
@@ -128,13 +128,13 @@ def test_the_users_word_is_told_of_that_torrent_while_nobody_else_vouches(store,
     alone = Standings(store, Asked()).of([held])[held.id]
     assert (alone.trusted_unverified, standing_words(alone)) == (True, "unvouched (trusted unverified)")
     listed = Standings(store, Asked(voice(held.id, infohash=infohash))).of([held])[held.id]
-    assert standing_fields(listed) == {"standing": "signed", "trusted_unverified": False}
+    assert StandingAnswer.of(listed) == StandingAnswer(Standing.SIGNED, trusted_unverified=False)
     LiftStore(store).note(held.id, replace(infohash, v2=type(infohash.v2)(bytes(32))), datetime(2026, 1, 1, tzinfo=UTC))
     assert not Standings(store, Asked()).of([held])[held.id].trusted_unverified
 
 
 def test_nothing_known_is_unvouched():
-    assert standing_fields(None) == {"standing": "unvouched", "trusted_unverified": False}
+    assert StandingAnswer.of(None) == StandingAnswer(Standing.UNVOUCHED, trusted_unverified=False)
 
 
 def test_vouchers_are_read_again_when_something_changed_and_only_then(tmp_path):
