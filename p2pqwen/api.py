@@ -299,7 +299,7 @@ def _include(
     app: App, target: NamedTarget, allow: Patterns, ignore_: Patterns, report: Report
 ) -> tuple[str, ...] | None:
     """Return the files that the patterns leave, by name, None for all; huggingface_hub's rule for patterns."""
-    from p2pqwen.operations.fetch.plan import Sources, make_plan
+    from p2pqwen.operations.fetch.plan import MagnetPlan, Sources, make_plan
 
     if allow is None and ignore_ is None:
         return None
@@ -310,7 +310,7 @@ def _include(
         named=app.named_hosts,
     )
     plan = make_plan(target, sources, repo=None, report=report)
-    if plan.metainfo is None:
+    if isinstance(plan, MagnetPlan):
         raise NetworkError(
             "no source returned the torrent, so its files are not known", hint="fetch it without patterns"
         )

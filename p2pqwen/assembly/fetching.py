@@ -14,11 +14,12 @@ from p2pqwen.events import Report
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library.event_log import EventLog
 from p2pqwen.library.lift_store import LiftStore
+from p2pqwen.operations.fetch.context import FetchContext
 from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
 from p2pqwen.operations.fetch.plan import Sources
 from p2pqwen.operations.fetch.repair import repair
 from p2pqwen.operations.fetch.request import FetchRequest
-from p2pqwen.operations.fetch.run import FetchContext, fetch
+from p2pqwen.operations.fetch.run import fetch
 from p2pqwen.operations.fetch.target import parse_target
 from p2pqwen.operations.indexes.bundle import BundleNetwork
 from p2pqwen.operations.indexes.bundle_route import STEP_SECONDS, BundleRoute
@@ -104,13 +105,13 @@ def carry_out(
     )
     options = request.options()
     typed = (request.target, *options.web_seeds)
-    places = fetch_context(app, swarm_settings(app, choices), report, peers=options.peers, typed=typed)
+    context = fetch_context(app, swarm_settings(app, choices), report, peers=options.peers, typed=typed)
     if request.hub_cache is not None:
-        places = replace(places, hub_cache=HubCache(Path(request.hub_cache)))
+        context = replace(context, hub_cache=HubCache(Path(request.hub_cache)))
     if request.kind == "repair":
         held = held_snapshot(request.target, app.library)
-        return FetchAnswer.of(repair(held, options, places, report, on_plan=on_plan))
-    return FetchAnswer.of(fetch(parse_target(request.target), options, places, report, on_plan=on_plan))
+        return FetchAnswer.of(repair(held, options, context, report, on_plan=on_plan))
+    return FetchAnswer.of(fetch(parse_target(request.target), options, context, report, on_plan=on_plan))
 
 
 def fetch_here(app: App, request: FetchRequest, report: Report) -> FetchAnswer:

@@ -60,7 +60,7 @@ def own_rows(app: App) -> list[SnapshotState]:
     return rows if running is not None else []
 
 
-def ways(app: App, choices: NetworkChoices, *, web_seeds: bool = True) -> Probes:
+def probes(app: App, choices: NetworkChoices, *, web_seeds: bool = True) -> Probes:
     """Say whom to ask about swarms, as these choices and the configuration of web seeds allow."""
     return Probes(
         app.dht(enabled=choices.dht),

@@ -45,8 +45,8 @@ class Network:
 
     def request(self, app: App, snapshot: SnapshotId) -> FetchRequest:
         """Return a fetch into the library alone."""
+        from p2pqwen.operations.fetch.context import DEFAULT_TIMEOUT
         from p2pqwen.operations.fetch.request import FetchRequest
-        from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT
 
         return FetchRequest(
             str(snapshot),
@@ -65,7 +65,7 @@ def open_archiver(network: Network, out: Output) -> Iterator[Archiver]:
     from p2pqwen.assembly.archiving import Archiver
 
     app = open_app()
-    probes = looking.ways(app, network_choices(app, network.off), web_seeds=network.web_seeds)
+    probes = looking.probes(app, network_choices(app, network.off), web_seeds=network.web_seeds)
     with app.state_store(out.report) as store:
         yield Archiver(app, store, lambda snapshot: network.request(app, snapshot), probes, out.report)
 

@@ -84,8 +84,8 @@ def fetch(
 ) -> None:
     """Fetch a model from peers and web seeds, verify it, and put it where other programs find it."""
     from p2pqwen.app import open_app
+    from p2pqwen.operations.fetch.context import DEFAULT_TIMEOUT
     from p2pqwen.operations.fetch.request import FetchRequest, absolute
-    from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT
 
     with Output(as_json=json_output) as out:
         app = open_app()

@@ -65,7 +65,7 @@ def health(
         with app.state_store(out.report) as store:
             known = HealthStore(store)
             if look:
-                probes = looking.ways(app, network_choices(app, off), web_seeds=not no_web_seeds)
+                probes = looking.probes(app, network_choices(app, off), web_seeds=not no_web_seeds)
                 probes = replace(probes, web_again=timedelta(0)) if again else probes
                 archiving.look(app, swarms, known, probes, out.report, seconds=seconds, again=again)
             now = datetime.now(UTC)

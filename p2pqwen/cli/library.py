@@ -67,8 +67,8 @@ def import_models(
         app = open_app()
         publishers = app.trust.publishers(now=datetime.now(UTC), report=out.report)
         named, voices = tuple(torrent or ()), app.vouchers.voices(out.report)
-        places = ImportContext(app.library, app.hub_cache, publishers, named, hard_links=hard_links, voices=voices)
-        done = run(tuple(folders or ()), hub_cache=hf_cache, places=places, report=out.report)
+        context = ImportContext(app.library, app.hub_cache, publishers, named, hard_links=hard_links, voices=voices)
+        done = run(tuple(folders or ()), hub_cache=hf_cache, context=context, report=out.report)
         with app.state_store(out.report) as store:
             stood = app.standings(store).of((one.held for one in done.imported), out.report)
         out.result(

@@ -90,8 +90,8 @@ def preserve(
     """Turn a snapshot (a repository at one commit) into a verified copy and a torrent, or do so with many."""
     from p2pqwen.app import open_app
     from p2pqwen.cli.preserve_many import ManyOptions, preserve_many
+    from p2pqwen.index.standing import judge_torrent, keys_of
     from p2pqwen.operations.preserve.preserve_answer import PreserveAnswer
-    from p2pqwen.operations.verify.verify import judge_torrent
 
     many = ManyOptions(
         org, watchlist, include or [], exclude or [], licenses or [], max_size, budget, parallel, dry_run, allow_gated
@@ -108,7 +108,8 @@ def preserve(
             done = _from_hub(app, out, target, (repo, commit, git), allow_gated=allow_gated, hard_links=hard_links)
         else:
             done = _from_folder(app, out, source, target, repo, commit, git, hard_links=hard_links)
-        judgement = judge_torrent(done.metainfo, app.vouchers.voices(out.report))
+        voices = app.vouchers.voices(out.report)
+        judgement = judge_torrent(done.torrent.tried_with(keys_of(voices)), voices)
         out.result(PreserveAnswer.of(done, judgement), _lines(done, judgement))
 
 

@@ -26,25 +26,25 @@ def show(
     """Show names, hashes, seeds, signers and the manifest of a torrent; exit 3 if it contradicts itself."""
     from p2pqwen.app import open_app
     from p2pqwen.errors import about
-    from p2pqwen.index.standing import Standing, keys_of
+    from p2pqwen.index.standing import Standing, judge_torrent, keys_of
     from p2pqwen.library import durable
     from p2pqwen.manifest.warnings import warnings_of
-    from p2pqwen.operations.verify.verify import judge_torrent
     from p2pqwen.operations.verify.verify_answer import TorrentAnswer
+    from p2pqwen.torrent.checked import CheckedTorrent
     from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
-    from p2pqwen.torrent.signature import verify_torrent
-    from p2pqwen.torrent.snapshot_torrent import signed_manifest
     from p2pqwen.values.byte_size import format_size
 
     with Output(as_json=json_output) as out:
         app = open_app()
         with about(file):
             metainfo = parse_metainfo(durable.read(file, max_bytes=MAX_TORRENT_BYTES))
-        manifest, provenance = signed_manifest(metainfo)
+        torrent = CheckedTorrent.of(metainfo)
         voices = app.vouchers.voices(out.report)
-        signers = verify_torrent(metainfo, keys_of(voices))
-        judgement = judge_torrent(metainfo, voices)
-        warnings = [] if manifest is None else warnings_of(manifest)
+        keys = keys_of(voices)
+        torrent = torrent.tried_with(keys)
+        manifest, provenance, signers = torrent.manifest, torrent.provenance, torrent.signers(keys)
+        judgement = judge_torrent(torrent, voices)
+        warnings = [] if manifest is None else warnings_of(manifest, provenance)
         size = format_size(metainfo.layout.total_size)
         out.result(
             TorrentAnswer.of(metainfo, manifest, provenance, signers, judgement, warnings),

@@ -130,8 +130,8 @@ def _repair(
 ) -> Repaired:
     """Mend a snapshot and return what that took."""
     from p2pqwen.assembly import fetching
+    from p2pqwen.operations.fetch.context import FetchOptions
     from p2pqwen.operations.fetch.repair import repair
-    from p2pqwen.operations.fetch.run import FetchOptions
     from p2pqwen.operations.verify.verify_answer import Repaired
     from p2pqwen.swarm.endpoint import Endpoint
 

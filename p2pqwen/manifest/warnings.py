@@ -5,13 +5,13 @@ from __future__ import annotations
 from p2pqwen.manifest.hazards import likely_pointers, pickle_files
 from p2pqwen.manifest.license import Redistribution, redistribution
 from p2pqwen.manifest.manifest import Manifest
-from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.manifest.provenance import Provenance
 
 
-def warnings_of(manifest: Manifest) -> list[str]:
-    """Return what anybody who is shown this snapshot should be told."""
+def warnings_of(manifest: Manifest, provenance: Provenance) -> list[str]:
+    """Return what anybody who is shown this snapshot should be told; `provenance` is what `prove` said of it."""
     warnings = []
-    if prove(manifest) is Provenance.UNPROVEN:
+    if provenance is Provenance.UNPROVEN:
         warnings.append(
             "provenance: unproven; without the commit object, nothing shows that these files are "
             f"those of commit {manifest.snapshot.commit}"

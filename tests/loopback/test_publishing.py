@@ -466,6 +466,7 @@ def _hold_as(home: Home, metainfo, commit: CommitId) -> None:
 
     from p2pqwen.library.verified import Verified
     from p2pqwen.manifest.manifest import Manifest, parse_manifest
+    from p2pqwen.torrent.checked import CheckedTorrent
     from p2pqwen.torrent.layout import Layout
     from p2pqwen.torrent.snapshot_torrent import build_metainfo
     from p2pqwen.values.repo_path import RepoPath
@@ -480,7 +481,9 @@ def _hold_as(home: Home, metainfo, commit: CommitId) -> None:
         Library(home).remove(held)
     library = Library(home)
     library.stage(manifest.snapshot)
-    library.install(manifest.snapshot, replace(forged, web_seeds=()).encode(), Verified(forged.infohash.v2, {}))
+    library.install(
+        manifest.snapshot, CheckedTorrent.of(replace(forged, web_seeds=())), Verified(forged.infohash.v2, {})
+    )
 
 
 def test_from_one_signer_to_two_of_three_who_never_share_a_machine(world: World, tmp_path: Path):

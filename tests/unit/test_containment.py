@@ -55,7 +55,7 @@ ELSEWHERE = {
     "operations/indexes/bundle.py::_start": PARSED,
     "operations/indexes/dht_access.py::open": PARSED,
     "operations/control/doctor.py::_index": PARSED,
-    "operations/fetch/run.py::_refuse_unlisted": PARSED,
+    "operations/fetch/held.py::refuse_unlisted": PARSED,
     "operations/fetch/run.py::_relaying": PARSED,
     "operations/fetch/run.py::_without_inside_trackers": PARSED,
     "operations/fetch/download.py::_addresses": PARSED,

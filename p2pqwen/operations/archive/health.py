@@ -187,7 +187,7 @@ class HealthAnswer:
 async def look_for(
     swarms: Sequence[WatchedSwarm],
     store: HealthStore,
-    ways: Probes,
+    probes: Probes,
     *,
     own: Iterable[SnapshotState] = (),
     seconds: float,
@@ -208,7 +208,7 @@ async def look_for(
     for start in range(0, len(waiting), PART):
         part = waiting[start : start + PART]
         left = deadline - asyncio.get_running_loop().time()
-        looks = await look_at(part, ways, records, clock=clock, seconds=left, report=report)
+        looks = await look_at(part, probes, records, clock=clock, seconds=left, report=report)
         keep(store, looks)
         if asyncio.get_running_loop().time() >= deadline:
             return len(waiting) - done - sum(one != Look() for one in looks.values())

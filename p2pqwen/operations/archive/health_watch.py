@@ -45,7 +45,7 @@ class HealthWatch:
     swarms: Callable[[], list[WatchedSwarm]]
     rows: Callable[[], list[SnapshotState]]
     store: HealthStore
-    ways: Probes
+    probes: Probes
     clock: Callable[[], datetime]
     report: Report = ignore
     ready: Callable[[], bool] = lambda: True
@@ -62,8 +62,8 @@ class HealthWatch:
         self._background = BackgroundThread("health", self._run)
 
     def __enter__(self) -> Self:
-        if self.ways.dht is not None:
-            self.ways = replace(self.ways, dht=replace(self.ways.dht, rate=QUERIES))
+        if self.probes.dht is not None:
+            self.probes = replace(self.probes, dht=replace(self.probes.dht, rate=QUERIES))
         self._background.start()
         return self
 
@@ -109,7 +109,7 @@ class HealthWatch:
                 self._records |= keep(self.store, connections(self.rows(), now))
             waiting = due(self._watched, self._records, now, LOOK_EVERY, self._asked)[:BATCH]
             if waiting and not self._background.is_stopping():
-                looks = await look_at(waiting, self.ways, self._records, clock=self.clock)
+                looks = await look_at(waiting, self.probes, self._records, clock=self.clock)
                 self._records |= keep(self.store, looks)
                 self._asked |= dict.fromkeys((one.snapshot for one in waiting), now)
         finally:

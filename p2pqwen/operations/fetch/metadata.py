@@ -13,7 +13,7 @@ from p2pqwen.events import Notice, Progress, Report
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.operations.fetch.download import PUMP
-from p2pqwen.operations.fetch.plan import FetchPlan, check_infohash
+from p2pqwen.operations.fetch.plan import MagnetPlan, check_infohash
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.peer_isolation import MAX_TRIED, TRIAL_SECONDS
 from p2pqwen.swarm.session import Swarm
@@ -72,7 +72,7 @@ class KeptMetadata:
 
 
 def ask_peers(
-    swarm: Swarm, plan: FetchPlan, peers: Sequence[Endpoint], *, timeout: float, report: Report
+    swarm: Swarm, plan: MagnetPlan, peers: Sequence[Endpoint], *, timeout: float, report: Report
 ) -> tuple[Metainfo, list[Endpoint]]:
     """Return the metadata and the peers that were connected; raises `NoMetadataError` after `timeout` seconds.
 
@@ -190,7 +190,7 @@ class _Asking:
     """Asks for one info dictionary, try after try, until `deadline`. `met`: the peers that were there."""
 
     def __init__(
-        self, swarm: Swarm, plan: FetchPlan, peers: Sequence[Endpoint], deadline: float, report: Report
+        self, swarm: Swarm, plan: MagnetPlan, peers: Sequence[Endpoint], deadline: float, report: Report
     ) -> None:
         self._swarm, self._plan, self._peers = swarm, plan, peers
         self._deadline, self._report = deadline, report
@@ -199,8 +199,8 @@ class _Asking:
 
     def ask(self, only: Endpoint | None) -> tuple[Metainfo, list[Endpoint]] | None:
         """Ask everybody, or one; None when several are there and nothing came in `TRIAL_SECONDS`."""
-        trackers = [url for tier in self._plan.trackers for url in tier]
-        torrent = self._swarm.add_magnet(self._plan.v1, self._plan.v2, trackers=trackers, held=True)
+        plan = self._plan
+        torrent = self._swarm.add_magnet(plan.v1, plan.v2, trackers=plan.leads.tracker_urls, held=True)
         ends = time.monotonic() + TRIAL_SECONDS
         try:
             self._connect(torrent, self._peers if only is None else [only])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from p2pqwen.errors import FormatError, UsageError
-from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT, FetchOptions
+from p2pqwen.operations.fetch.context import DEFAULT_TIMEOUT, FetchOptions
 from p2pqwen.operations.fetch.target import TorrentTarget, parse_target
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.values.json_value import FLAT, object_json

@@ -22,9 +22,6 @@ from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.torrent_facts import FactsStore, TorrentFacts, look_at
 from p2pqwen.manifest.hazards import pickle_files
 from p2pqwen.manifest.provenance import Provenance
-from p2pqwen.operations.verify.verify import evidence_of
-from p2pqwen.torrent.signature import verify_torrent
-from p2pqwen.torrent.snapshot_torrent import signed_manifest
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -116,19 +113,18 @@ class Standings:
 
     def _read(self, held: HeldSnapshot) -> TorrentFacts:
         look = look_at(held.torrent_path)  # before it is read: what comes after is read again
-        metainfo = held.metainfo()
-        manifest, provenance = signed_manifest(metainfo)
-        needed = metainfo.signatures and provenance is not Provenance.PROVEN
-        signers = verify_torrent(metainfo, keys_of(self._voices()) if needed else {})
-        evidence = evidence_of(held.id, metainfo, manifest, provenance, signers)
+        torrent = held.torrent()
+        needed = torrent.signatures and torrent.provenance is not Provenance.PROVEN
+        keys = keys_of(self._voices()) if needed else {}
+        layout = torrent.metainfo.layout
         return TorrentFacts(
             look,
-            metainfo.infohash,
-            metainfo.layout.total_size,
-            len(pickle_files(file.path for file in metainfo.layout.files)),
-            evidence.manifest,
-            evidence.provenance,
-            evidence.signers,
+            torrent.infohash,
+            layout.total_size,
+            len(pickle_files(file.path for file in layout.files)),
+            torrent.snapshot,
+            torrent.provenance,
+            (held.torrent(keys) if needed else torrent).signers(keys),
         )
 
 

@@ -27,6 +27,7 @@ from p2pqwen.operations.node.seed import (
     Services,
 )
 from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.repo_path import RepoPath
@@ -118,7 +119,7 @@ class Node:
         """Put a snapshot into the library."""
         files = {"config.json": b"{}\n", "model.bin": noise(2_000 + number, "w")} if files is None else files
         snapshot = make_snapshot(self.library.root / REPO, files, commit(number))
-        torrent = replace(snapshot.metainfo, trackers=TRACKERS).encode()
+        torrent = CheckedTorrent.of(replace(snapshot.metainfo, trackers=TRACKERS))
         paths = [file.path for file in snapshot.metainfo.files] if verified else []
         now = Verified.now(snapshot.metainfo.infohash.v2, snapshot.folder, paths)
         self.library.finish(identity(number), torrent, None, now)
@@ -134,7 +135,7 @@ class Node:
             if RepoPath(name) not in chosen:
                 (snapshot.folder / name).unlink(missing_ok=True)
         now = Verified.now(snapshot.metainfo.infohash.v2, snapshot.folder, chosen)
-        self.library.finish(identity(number), snapshot.metainfo.encode(), globs, now)
+        self.library.finish(identity(number), CheckedTorrent.of(snapshot.metainfo), globs, now)
         return snapshot
 
     def verify(self, snapshot, number):

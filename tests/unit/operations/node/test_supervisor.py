@@ -31,6 +31,7 @@ from p2pqwen.operations.node.supervisor import CHOICES_EVERY, COUNT_EVERY, DISKS
 from p2pqwen.operations.verify.scrub import Scrubber, ScrubRecord
 from p2pqwen.operations.verify.standings import Standings
 from p2pqwen.swarm.reach import Reach
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.answers import fetch_answer
@@ -137,7 +138,7 @@ class World:
         snapshot = make_snapshot(self.library.root / REPO, files, str(identity(number).commit))
         paths = [file.path for file in snapshot.metainfo.files]
         verified = Verified.now(snapshot.metainfo.infohash.v2, snapshot.folder, paths)
-        self.library.finish(identity(number), snapshot.metainfo.encode(), None, verified)
+        self.library.finish(identity(number), CheckedTorrent.of(snapshot.metainfo), None, verified)
         return snapshot
 
     def turns(self, seconds):
