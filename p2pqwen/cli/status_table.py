@@ -89,9 +89,7 @@ def _screen(found: Status, notes: list[str], console: Console) -> Group:
     more = len(rows) - room
     lines = [Text(line, overflow="ellipsis", no_wrap=True) for line in _head(found, notes)]
     end = f"and {more} more; `p2pqwen status --once` shows all. " if more > 0 else ""
-    return Group(
-        *lines, _table(rows[:room], console.width), Text(f"{end}Ctrl-C closes this view; the node keeps running.")
-    )
+    return Group(*lines, _table(rows[:room], console.width), Text(f"{end}Ctrl-C closes this view only."))
 
 
 def _head(found: Status, notes: list[str]) -> list[str]:
