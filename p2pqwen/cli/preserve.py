@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from p2pqwen.library.snapshots import HeldSnapshot
     from p2pqwen.operations.preserve.build import Preserved
     from p2pqwen.operations.preserve.from_folder import GitSource
+    from p2pqwen.operations.preserve.from_origin import PreserveOptions
     from p2pqwen.values.digest import CommitId
     from p2pqwen.values.snapshot_id import RepoId
 
@@ -49,7 +51,7 @@ def preserve(
         bool,
         typer.Option(
             "--hard-links",
-            help="Share disk blocks with the folder, or the Hugging Face cache, by second names where the disk has no "
+            help="Share disk blocks with the folder, or the Hugging Face cache, by hard links where the disk has no "
             "reflinks: link counts rise, and nothing is written through them.",
         ),
     ] = False,
@@ -69,8 +71,7 @@ def preserve(
         list[str] | None, typer.Option(metavar="GLOB…", help="With --org or --watchlist: not these.")
     ] = None,
     licenses: Annotated[
-        list[str] | None,
-        typer.Option("--license", metavar="GLOB…", help="With --org or --watchlist: only under these licenses."),
+        list[str] | None, typer.Option("--license", metavar="GLOB…", help="Only under these licenses.")
     ] = None,
     max_size: Annotated[
         str | None, typer.Option(metavar="SIZE", help="With --org or --watchlist: none larger than this.")
@@ -91,6 +92,7 @@ def preserve(
     from p2pqwen.app import open_app
     from p2pqwen.cli.preserve_many import ManyOptions, preserve_many
     from p2pqwen.index.standing import judge_torrent, keys_of
+    from p2pqwen.operations.preserve.from_origin import PreserveOptions
     from p2pqwen.operations.preserve.preserve_answer import PreserveAnswer
 
     many = ManyOptions(
@@ -104,10 +106,11 @@ def preserve(
             preserve_many(app, out, many)
             return
         many.refuse_alone()
+        options = PreserveOptions(allow_gated=allow_gated, hard_links=hard_links, licenses=tuple(licenses or ()))
         if source is None:
-            done = _from_hub(app, out, target, (repo, commit, git), allow_gated=allow_gated, hard_links=hard_links)
+            done = _from_hub(app, out, target, (repo, commit, git), options=options)
         else:
-            done = _from_folder(app, out, source, target, repo, commit, git, hard_links=hard_links)
+            done = _from_folder(app, out, source, target, repo, commit, git, options=options)
         voices = app.vouchers.voices(out.report)
         judgement = judge_torrent(done.torrent.tried_with(keys_of(voices)), voices)
         out.result(PreserveAnswer.of(done, judgement), _lines(done, judgement))
@@ -119,12 +122,11 @@ def _from_hub(
     target: str | None,
     folder_options: tuple[str | None, ...],
     *,
-    allow_gated: bool,
-    hard_links: bool,
+    options: PreserveOptions,
 ) -> Preserved:
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.upstream import note_upstream
-    from p2pqwen.operations.preserve.from_origin import PreserveOptions, preserve
+    from p2pqwen.operations.preserve.from_origin import preserve
     from p2pqwen.operations.verify.scrub import damage_found
 
     if target is None:
@@ -145,7 +147,7 @@ def _from_hub(
         origin=app.hub,
         cache=app.hub_cache,
         library=app.library,
-        options=PreserveOptions(allow_gated=allow_gated, known_damage=known_damage, hard_links=hard_links),
+        options=replace(options, known_damage=known_damage),
         report=out.report,
     )
     with app.state_store(out.report) as store:  # the Hub has just listed it
@@ -162,7 +164,7 @@ def _from_folder(
     commit: str | None,
     git: str | None,
     *,
-    hard_links: bool,
+    options: PreserveOptions,
 ) -> Preserved:
     from p2pqwen.operations.preserve.from_folder import preserve_folder
     from p2pqwen.values.snapshot_id import SnapshotId
@@ -179,7 +181,8 @@ def _from_folder(
         git=_git_source(app, source, git),
         library=app.library,
         site=app.site,
-        hard_links=hard_links,
+        hard_links=options.hard_links,
+        licenses=options.licenses,
         report=out.report,
     )
 

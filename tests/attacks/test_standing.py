@@ -165,7 +165,7 @@ def test_70_trusted_unverified_it_still_replaces_nothing_and_is_recorded(world, 
     assert (done["standing"], done["hf_cache"], done["trusted_unverified"]) == ("unvouched", None, False)
     assert (cached(victim, world.commit), main_of(victim)) == (GENUINE, world.commit)
     ended = victim.run("fetch", stranger.magnet, "--trust-unverified", "--hf-cache")
-    assert (ended.code, "which stays" in ended.stderr) == (3, True)
+    assert (ended.code, "which is kept" in ended.stderr) == (3, True)
     assert (cached(victim, world.commit), main_of(victim)) == (GENUINE, world.commit)
     log = [json.loads(line) for line in (victim.home / "log" / "node.jsonl").read_text().splitlines()]
     assert [(one["event"], one["commit"]) for one in log] == [("trusted unverified", world.commit)] * 2
@@ -227,7 +227,7 @@ def test_71_nor_by_a_rebuild_nor_by_an_import(world, stranger, victim, tmp_path)
     before = {path: path.read_bytes() for path in held.rglob("*") if path.is_file()}
     evil = write_folder(tmp_path / "evil" / world.commit, EVIL)
     done = victim.ok("library", "import", evil, "--torrent", stranger.torrent, "--no-hf-cache")
-    assert (done["imported"], "which stays" in done["unmatched"][0]["reason"]) == ([], True)
+    assert (done["imported"], "which is kept" in done["unmatched"][0]["reason"]) == ([], True)
     assert {path: path.read_bytes() for path in held.rglob("*") if path.is_file()} == before
 
 

@@ -20,7 +20,7 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.nodes import quiet_config, row, seeding
 from tests.support.preserved import COMMITS, REPO, Preserver, small_model
 from tests.support.processes import p2pqwen
-from tests.support.terminal import on_terminal
+from tests.support.shell_terminal import on_terminal
 from tests.support.waiting import wait_until
 
 SIZE = sum(map(len, small_model().values()))

@@ -1,73 +1,72 @@
-"""A program on a terminal of its own: what it shows, and keys pressed at it."""
+"""A command on a terminal, with somebody who reads and types."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pty
 import select
 import subprocess
-import termios
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
-from tests.support.processes import ROOT
+from tests.support.waiting import PATIENT
 
 
 class Terminal:
-    """A program on a terminal; `shown` is everything it wrote, escape sequences and all."""
+    """What a command has shown so far, and a keyboard."""
 
-    def __init__(
-        self, arguments: Sequence[str | Path], environment: Mapping[str, str], *, columns: int = 100, lines: int = 30
-    ) -> None:
-        self._ours, theirs = pty.openpty()
-        size = {"COLUMNS": str(columns), "LINES": str(lines), "TERM": "xterm"}
-        self.process = subprocess.Popen(
-            arguments,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env={**os.environ, **size, **environment},
-            cwd=ROOT,
-            start_new_session=True,
-            # A shell's jobs need a terminal that is theirs; nothing else is done between fork and exec.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
-        )
-        os.close(theirs)
+    def __init__(self, descriptor: int, process: subprocess.Popen[bytes]) -> None:
+        self._descriptor, self._process = descriptor, process
         self.shown = ""
 
-    def press(self, keys: str) -> None:
-        """Type these keys; forgets what was shown before."""
-        self.shown = ""
-        os.write(self._ours, keys.encode())
-
-    def read_until(self, text: str, seconds: float = 30) -> str:
-        """Return what was shown, once `text` is in it."""
-        until = time.monotonic() + seconds
+    def wait_for(self, text: str, seconds: float = 60) -> str:
+        """Read until the text is shown, and return everything before it; fail where it never is."""
+        deadline = time.monotonic() + PATIENT * seconds
         while text not in self.shown:
-            assert time.monotonic() < until, self.shown
-            if select.select([self._ours], [], [], 0.2)[0]:
-                try:
-                    self.shown += os.read(self._ours, 65536).decode(errors="replace")
-                except OSError:  # it has ended
-                    assert text in self.shown, self.shown
-        return self.shown
+            if time.monotonic() > deadline or not self._read(deadline):
+                raise AssertionError(f"{text!r} was not shown: {self.shown}")
+        before, _, self.shown = self.shown.partition(text)
+        return before
 
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
-        os.close(self._ours)
+    def type(self, line: str) -> None:
+        """Type a line."""
+        os.write(self._descriptor, f"{line}\n".encode())
+
+    def type_secret(self, line: str) -> None:
+        """Type what is not shown, once the prompt has ended: what came before is dropped."""
+        self.wait_for(": ")
+        self.type(line)
+
+    def wait(self, seconds: float = 60) -> int:
+        """Read to the end and return the exit code."""
+        deadline = time.monotonic() + PATIENT * seconds
+        while self._read(deadline):
+            pass
+        return self._process.wait(max(1.0, deadline - time.monotonic()))
+
+    def _read(self, deadline: float) -> bool:
+        ready, _, _ = select.select([self._descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        try:
+            data = os.read(self._descriptor, 65536) if ready else b""
+        except OSError:  # the other end is closed
+            data = b""
+        self.shown += data.decode(errors="replace").replace("\r\n", "\n")
+        return bool(data)
 
 
 @contextlib.contextmanager
-def on_terminal(
-    arguments: Sequence[str | Path], environment: Mapping[str, str], *, columns: int = 100
-) -> Iterator[Terminal]:
-    """Run a program on a terminal for the length of the block."""
-    terminal = Terminal(arguments, environment, columns=columns)
+def on_a_terminal(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Terminal]:
+    """Run a command whose standard streams are a terminal, its own; it is ended with the block."""
+    here, there = pty.openpty()
+    wide = {**environment, "COLUMNS": "300", "TERM": "dumb"}
+    process = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", *command], stdin=there, stdout=there, stderr=there, env=wide
+    )
+    os.close(there)
     try:
-        yield terminal
+        yield Terminal(here, process)
     finally:
-        terminal.close()
+        process.kill()
+        process.wait()
+        os.close(here)

@@ -18,7 +18,7 @@ from p2pqwen.cli.main import app, main
 from p2pqwen.operations.indexes.known_names import listed_names
 from tests.support.command import CommandLine
 from tests.support.processes import ROOT
-from tests.support.terminal import on_terminal
+from tests.support.shell_terminal import on_terminal
 
 PUBLISHER = "ab" * 32
 COMMIT = "c0ffee" * 6 + "c0de"

@@ -31,7 +31,7 @@ def test_a_well_kept_one_makes_room_for_an_endangered_one():
     found = plan([candidate(2, 1)], [one], giver(one), budget=3 * GB)
     assert [taken.snapshot for taken in found.take] == [snapshot(2)]
     assert [gone.snapshot for gone in found.give] == [snapshot(1)]
-    assert "about 49 copies stay" in found.give[0].reason
+    assert "about 49 copies remain" in found.give[0].reason
     assert found.kept == ()
 
 
