@@ -112,7 +112,7 @@ def test_68_a_magnet_that_claims_a_real_commit_touches_nothing_in_the_cache(worl
     again = victim.ok("fetch", stranger.magnet)
     assert (again["unchanged"], again["standing"], again["hf_cache"]) == (True, "unvouched", None)
     words = victim.run("fetch", stranger.magnet)
-    assert "standing    unvouched: nobody you trust names it" in words.stdout
+    assert "standing    unvouched: no publisher you trust lists it" in words.stdout
     assert "--trust-unverified" in words.stderr
 
 

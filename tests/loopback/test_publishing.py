@@ -546,7 +546,7 @@ def test_what_alarms_is_not_signed_where_nobody_can_be_asked(world: World):
     second = two.draft("second.json")
     before = second.read_bytes()
     refused = two.bob.run("index", "sign", second)
-    assert (refused.code, "another draft of index 0.2 was signed here before" in refused.stderr) == (2, True)
+    assert (refused.code, "this home signed another draft of index 0.2 before" in refused.stderr) == (2, True)
     assert "--yes" in refused.stderr
     assert second.read_bytes() == before
     assert two.bob.ok("index", "sign", second, "--yes")["complete"] is True

@@ -53,7 +53,7 @@ def test_a_plan_is_explained_and_the_same_each_time_and_does_nothing(made):
     assert user.ok("adopt", "--budget", "1MB", "--dry-run") == plan
     assert user.ok("list")["snapshots"] == []
     text = user.run("adopt", "--budget", "1MB", "--dry-run").stdout
-    assert text.count("take    Qwen/") == len(plan["chosen"])
+    assert text.count("fetch   Qwen/") == len(plan["chosen"])
     assert "nothing was done (--dry-run)" in text
 
 
@@ -238,5 +238,5 @@ def test_licenses_are_shown_before_anything_is_adopted_and_may_be_asked_for(made
     options = ("--budget", "250kB", "--license", "Apache-*", "--look-seconds", "0", "--json")
     done = user.run("adopt", *options)
     assert [row["license"] for row in done.json["chosen"]] == ["apache-2.0"]
-    shown = [line for line in done.stderr.splitlines() if line.startswith("take    Qwen/Model-0@")]
+    shown = [line for line in done.stderr.splitlines() if line.startswith("fetch   Qwen/Model-0@")]
     assert ["apache-2.0" in line for line in shown] == [True], done.stderr
