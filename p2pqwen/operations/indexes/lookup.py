@@ -193,8 +193,8 @@ def load_torrent(found: Found, *, report: Report = ignore) -> CheckedTorrent:
     if wrong is not None:
         raise wrong
     raise NetworkError(
-        f"no mirror gave the torrent of {found.entry.id}",
-        hint="fetch it by magnet: its metadata then comes from peers",
+        f"no mirror returned the torrent of {found.entry.id}",
+        hint="fetch it by magnet link: peers then send its metadata",
     )
 
 
