@@ -10,17 +10,18 @@ from pathlib import Path
 
 from p2pqwen.app import App
 from p2pqwen.errors import NetworkError, P2pqwenError
-from p2pqwen.events import Report
+from p2pqwen.events import Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library.event_log import EventLog
 from p2pqwen.library.lift_store import LiftStore
+from p2pqwen.library.snapshots import State
 from p2pqwen.operations.fetch.context import FetchContext
 from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
-from p2pqwen.operations.fetch.plan import Sources
+from p2pqwen.operations.fetch.plan import Sources, TorrentPlan, make_plan
 from p2pqwen.operations.fetch.repair import repair
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.fetch.run import fetch
-from p2pqwen.operations.fetch.target import parse_target
+from p2pqwen.operations.fetch.target import MagnetTarget, NamedTarget, parse_target
 from p2pqwen.operations.indexes.bundle import BundleNetwork
 from p2pqwen.operations.indexes.bundle_route import STEP_SECONDS, BundleRoute
 from p2pqwen.operations.node.counted_fetch import counted_fetch
@@ -37,6 +38,7 @@ from p2pqwen.swarm.bootstrap import bootstrap_nodes
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.values.model_file import quantisations
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -112,6 +114,29 @@ def carry_out(
         held = held_snapshot(request.target, app.library)
         return FetchAnswer.of(repair(held, options, context, report, on_plan=on_plan))
     return FetchAnswer.of(fetch(parse_target(request.target), options, context, report, on_plan=on_plan))
+
+
+def quantisations_to_choose_from(app: App, request: FetchRequest) -> dict[str, int]:
+    """Return the quantisations (and their bytes) among which a request has made no choice, where that is known soon.
+
+    Empty where there is one at most, where all of it is here, and for links: their torrents come from peers.
+    """
+    target = parse_target(request.target)
+    if request.include is not None or isinstance(target, MagnetTarget):
+        return {}
+    if isinstance(target, NamedTarget) and (target.part or "gguf" not in target.repo.text.lower()):
+        return {}
+    network = swarm_settings(app, request.choices)
+    try:
+        sources = replace(fetch_context(app, network, ignore, typed=[request.target]).sources, bundles=None)
+        plan = make_plan(target, sources, repo=request.options().repo, report=ignore)
+    except P2pqwenError:
+        return {}  # which the fetch tells, if it fails of that
+    held = app.library.get(plan.snapshot) if isinstance(plan, TorrentPlan) else None
+    if not isinstance(plan, TorrentPlan) or (held is not None and held.state is State.COMPLETE):
+        return {}
+    found = quantisations((file.path, file.size) for file in plan.metainfo.files)
+    return found if len(found) > 1 else {}
 
 
 def fetch_here(app: App, request: FetchRequest, report: Report) -> FetchAnswer:

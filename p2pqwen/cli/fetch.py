@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,9 +38,12 @@ def fetch(
         typer.Argument(
             metavar="TARGET",
             autocompletion=names.listed,
-            help="ORG/MODEL[@COMMIT] from a trusted index, a magnet link, a .torrent or an infohash.",
+            help="ORG/MODEL[@COMMIT][:QUANTISATION] from a trusted index, a magnet link, a .torrent or an infohash.",
         ),
     ],
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILE]…", help="Fetch these files alone, by their paths.")
+    ] = None,
     peer: Annotated[
         list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="Connect to this peer directly.")
     ] = None,
@@ -81,6 +86,7 @@ def fetch(
             help="Put it there even if no publisher you trust lists it and no git commit proves it.",
         ),
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: fetch every quantisation.")] = False,
     repo: Annotated[
         str | None, typer.Option(metavar="ORG/MODEL", help="The repository, if the magnet link does not name it.")
     ] = None,
@@ -93,6 +99,7 @@ def fetch(
     from p2pqwen.app import open_app
     from p2pqwen.operations.fetch.context import DEFAULT_TIMEOUT
     from p2pqwen.operations.fetch.request import FetchRequest, absolute
+    from p2pqwen.torrent.chosen_files import exactly
 
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -108,7 +115,7 @@ def fetch(
             web_seeds=tuple(web_seed or ()),
             use_web_seeds=(use or WebSeedUse(app.config.network.web_seeds)).value,
             use_peers=not only_web_seeds,
-            include=tuple(include) if include else None,
+            include=(*(include or ()), *map(exactly, files or ())) or None,
             timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
             repo=repo,
             hub_cache=None if hf_cache is False else str(app.hub_cache.root),
@@ -117,11 +124,32 @@ def fetch(
             trust_unverified=trust_unverified,
             choices=network_choices(app, off, upload_limit=upload_limit, download_limit=download_limit),
         )
+        request = request if yes else _chosen(app, request, out)
         running = app.running()
         done = _here(app, request, out) if running is None else _through(running, request, out)
         for warning in done.warnings:
             out.note(f"warning: {warning}")
         out.result(done, _lines(done))
+
+
+def _chosen(app: App, request: FetchRequest, out: Output) -> FetchRequest:
+    """Ask which quantisation is meant where there are several, and somebody to ask."""
+    if out.as_json or not sys.stdin.isatty():
+        return request
+    from p2pqwen.assembly import fetching
+    from p2pqwen.values.model_file import quantisation_named, quantisation_words
+
+    found = fetching.quantisations_to_choose_from(app, request)
+    if not found:
+        return request
+    out.note(f"{request.target} holds {len(found)} quantisations: {quantisation_words(found)}")
+    while True:
+        said = out.ask("Which one, or all?")
+        if said.lower() == "all":
+            return request
+        if (name := quantisation_named(said)) in found:
+            return replace(request, include=(said,))
+        out.note(f"{name or said} is none of them")
 
 
 def _here(app: App, request: FetchRequest, out: Output) -> FetchAnswer:

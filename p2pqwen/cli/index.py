@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from p2pqwen.cli.file_lines import FilesFlag, file_lines
 from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from p2pqwen.operations.indexes.index_check import Checked
     from p2pqwen.operations.indexes.listed_standing import ListedStanding
     from p2pqwen.operations.indexes.update import Updated
+    from p2pqwen.operations.verify.file_answer import FilesShown
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An index.json, or the folder it is in.")]
 PublisherOption = Annotated[
@@ -60,7 +62,9 @@ def verify(file: FileArgument, publisher: PublisherOption = None, json_output: J
         _refuse(file, checked.refusal)
 
 
-def show(file: FileArgument, publisher: PublisherOption = None, json_output: JsonFlag = False) -> None:
+def show(
+    file: FileArgument, publisher: PublisherOption = None, files: FilesFlag = False, json_output: JsonFlag = False
+) -> None:
     """Show what an index lists, if it is valid."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.index_answer import IndexAnswer, IndexContent
@@ -73,9 +77,10 @@ def show(file: FileArgument, publisher: PublisherOption = None, json_output: Jso
         if checked.accepted is not None:
             document = checked.accepted.document
             listed = _standings(app, checked.accepted, out)
-            content = IndexContent.of(checked.accepted, listed)
-            for entry, one in zip(document.entries, listed, strict=True):
-                lines += entry_lines(entry, one)
+            shown = _files(app, file, checked.accepted, out) if files else [None] * len(listed)
+            content = IndexContent.of(checked.accepted, listed, shown)
+            for entry, one, said in zip(document.entries, listed, shown, strict=True):
+                lines += entry_lines(entry, one, said)
             lines += [f"withdrawn  {gone.id}: {gone.reason}" for gone in document.withdrawn]
         out.result(IndexAnswer.of(checked, content), lines)
     if checked.refusal is not None:
@@ -180,17 +185,32 @@ def update(
         fail(NetworkError("no index could be reached" if known else "no place to ask for an index is known", hint=hint))
 
 
-def entry_lines(entry: Entry, listed: ListedStanding, *, short: bool = False) -> list[str]:
-    """Return the words for one entry, and for what this home knows of it; `short`: with a shortened commit."""
+def entry_lines(entry: Entry, listed: ListedStanding, shown: FilesShown | None) -> list[str]:
+    """Return the words for one entry, and for what this home knows of it; `shown` None: not its files."""
     from p2pqwen.values.byte_size import format_size
 
     content = f"{plural(entry.files, 'file')}, {format_size(entry.size)}, license {entry.license or 'unknown'}"
     return [
-        entry.id.short if short else str(entry.id),
+        str(entry.id),
         f"  {content}, upstream {entry.upstream}",
         f"  {listed.words}",
         f"  {entry.magnet}",
+        *(file_lines(shown.file_list) if shown else []),
     ]
+
+
+def _files(app: App, file: Path, accepted: Accepted, out: Output) -> list[FilesShown | None]:
+    """Return the files of every entry: the torrents may be beside the index, as a publisher writes them."""
+    from p2pqwen.mirrors.location import Location
+    from p2pqwen.operations.indexes.listed_files import ListedFiles
+    from p2pqwen.operations.verify.file_answer import FilesShown
+
+    trusted = {one.publisher: one for one in app.trust.publishers(now=datetime.now(UTC))}
+    publisher = trusted.get(accepted.publisher)
+    look = ListedFiles(app.library, app.bundles, out.report)
+    beside = Location(str(file.absolute()))
+    places = [(entry, [beside.beside(entry.torrent)]) for entry in accepted.document.entries]
+    return [FilesShown(look.of(entry, publisher, place)) for entry, place in places]
 
 
 def _standings(app: App, accepted: Accepted, out: Output) -> list[ListedStanding]:

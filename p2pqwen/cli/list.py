@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from p2pqwen.cli.file_lines import FilesFlag, file_lines
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
     from p2pqwen.operations.control.inventory import InventoryRow
+    from p2pqwen.operations.verify.file_answer import HeldFilesShown
     from p2pqwen.stewardship.upstream import UpstreamRecord
 
 
@@ -22,10 +24,10 @@ def register(app: typer.Typer) -> None:
     app.command("list")(list_snapshots)
 
 
-def list_snapshots(json_output: JsonFlag = False) -> None:
+def list_snapshots(files: FilesFlag = False, json_output: JsonFlag = False) -> None:
     """List the snapshots in the library."""
     from p2pqwen.app import open_app
-    from p2pqwen.operations.control.inventory import InventoryAnswer, inventory
+    from p2pqwen.operations.control.inventory import NOT_SHOWN, InventoryAnswer, held_files, inventory
     from p2pqwen.operations.verify.standings import standing_words
 
     with Output(as_json=json_output) as out:
@@ -34,16 +36,28 @@ def list_snapshots(json_output: JsonFlag = False) -> None:
             held = inventory(app.library, standings, out.report, riser=app.riser)
         known = app.upstream_records(out.report)
         width = max((len(one.id.short) for one in held), default=0)
-        lines = [
-            f"{one.id.short:<{width}}  {_size(one):>8}  {_STATES.get(one.state, one.state)}"
-            f"  {standing_words(one.stood)}"
-            f"{_hazard(one.hazards)}{_gone(known.get(one.id))}"
-            for one in held
-        ]
+        shown = held_files(app.library, held, out.report) if files else NOT_SHOWN
+        lines = []
+        for one in held:
+            lines.append(
+                f"{one.id.short:<{width}}  {_size(one):>8}  {_STATES.get(one.state, one.state)}"
+                f"  {standing_words(one.stood)}"
+                f"{_hazard(one.hazards)}{_gone(known.get(one.id))}"
+            )
+            lines += _file_lines(shown.get(one.id))
         out.result(
-            InventoryAnswer.of(held, known),
+            InventoryAnswer.of(held, known, shown),
             lines or ["the library is empty; `p2pqwen preserve REPO` or `p2pqwen fetch TARGET` fills it"],
         )
+
+
+def _file_lines(shown: HeldFilesShown | None) -> list[str]:
+    if shown is None:
+        return []
+    if shown.file_list is None:
+        return file_lines(None)
+    away = {one.file.path for one in shown.file_list if not one.held}
+    return file_lines([one.file for one in shown.file_list], away)
 
 
 def _size(one: InventoryRow) -> str:

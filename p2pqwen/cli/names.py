@@ -28,10 +28,11 @@ def whole(target: str) -> str:
     from p2pqwen.operations.indexes.known_names import held_names, listed_names
     from p2pqwen.values.snapshot_id import whole_name
 
-    if "@" not in target:
+    name, colon, part = target.partition(":")  # ORG/MODEL@COMMIT:QUANTISATION
+    if "@" not in name:
         return target
     app = _app()
-    return whole_name(target, held_names(app.library) | listed_names(app.trust))
+    return whole_name(name, held_names(app.library) | listed_names(app.trust)) + colon + part
 
 
 def publishers(incomplete: str) -> list[str]:

@@ -146,6 +146,12 @@ class Output:
             self._close_bars()
             return bool(typer.confirm(printable(question, limit=2000), default=default, err=True))
 
+    def ask(self, question: str) -> str:
+        """Ask for a line; as `confirm` does."""
+        with self._lock:
+            self._close_bars()
+            return str(typer.prompt(printable(question, limit=2000), err=True)).strip()
+
     def ask_secret(self, question: str, *, twice: bool = False) -> str:
         """Ask for words that are not shown while they are typed; as `confirm` does."""
         with self._lock:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from p2pqwen.cli.file_lines import FilesFlag, file_lines
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
@@ -20,15 +21,19 @@ def search(
     words: Annotated[
         list[str] | None, typer.Argument(metavar="WORDS", help="All must occur in the name, license or hash.")
     ] = None,
+    files: FilesFlag = False,
+    magnet: Annotated[bool, typer.Option("--magnet", help="Show the magnet links.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Search the indexes of the trusted publishers; without words, list everything."""
     from p2pqwen.app import open_app
-    from p2pqwen.cli.index import entry_lines
     from p2pqwen.operations.archive.upstream import gone_words
     from p2pqwen.operations.indexes.index_answer import SearchAnswer
+    from p2pqwen.operations.indexes.listed_files import ListedFiles
     from p2pqwen.operations.indexes.listed_standing import listed_standings
     from p2pqwen.operations.indexes.search import search as search_publishers
+    from p2pqwen.operations.verify.file_answer import FilesShown
+    from p2pqwen.values.byte_size import format_size
 
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -38,18 +43,26 @@ def search(
         with app.held_standings(out.report) as standings:
             rows = [(one.entry, one.publisher.name or str(one.publisher.publisher)) for one in found]
             known = listed_standings(rows, app.library, standings, app.vouchers.voices(), out.report)
+        look = ListedFiles(app.library, app.bundles, out.report)
+        shown = [
+            FilesShown(look.of(one.entry, one.publisher, one.torrent_locations)) if files else None for one in found
+        ]
+        width = max((len(one.entry.id.short) for one in found), default=0)
         lines = []
-        for one, listed in zip(found, known, strict=True):
+        for one, listed, said in zip(found, known, shown, strict=True):
             gone = gone_words(here.get(one.entry.id))
-            lines += [
-                *entry_lines(one.entry, listed, short=True),
-                f"  listed by {one.publisher.name}",
-                *([f"  {gone}"] if gone else []),
-                "",
-            ]
+            row = (
+                f"{one.entry.id.short:<{width}}",
+                f"{format_size(one.entry.size):>8}",
+                one.entry.license or "license unknown",
+                listed.words + (f"; {gone}" if gone else ""),
+            )
+            lines.append("  ".join(row))
+            lines += [f"  {one.entry.magnet}"] if magnet else []
+            lines += file_lines(said.file_list) if said else []
         if not lines:
             lines = ["nothing found" if publishers else "no publisher is trusted yet; see `p2pqwen trust add --help`"]
         out.result(
-            SearchAnswer.of(found, known, here),
+            SearchAnswer.of(found, known, here, shown),
             lines,
         )

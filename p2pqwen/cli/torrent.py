@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from p2pqwen.cli.file_lines import FilesFlag, file_lines
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.values.plural import plural
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .torrent file.")],
+    files: FilesFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Show names, hashes, seeds, signers and the manifest of a torrent; exit 3 if it contradicts itself."""
@@ -29,6 +31,7 @@ def show(
     from p2pqwen.index.standing import Standing, judge_torrent, keys_of
     from p2pqwen.library import durable
     from p2pqwen.manifest.warnings import warnings_of
+    from p2pqwen.operations.verify.file_answer import FileAnswer, FilesShown
     from p2pqwen.operations.verify.verify_answer import TorrentAnswer
     from p2pqwen.torrent.checked import CheckedTorrent
     from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
@@ -46,8 +49,10 @@ def show(
         judgement = judge_torrent(torrent, voices)
         warnings = [] if manifest is None else warnings_of(manifest, provenance)
         size = format_size(metainfo.layout.total_size)
+        repo = manifest.snapshot.repo if manifest else None
+        shown = FilesShown(FileAnswer.all(metainfo, repo)) if files else None
         out.result(
-            TorrentAnswer.of(metainfo, manifest, provenance, signers, judgement, warnings),
+            TorrentAnswer.of(metainfo, manifest, provenance, signers, judgement, warnings, shown),
             [
                 f"name         {metainfo.name}",
                 f"snapshot     {manifest.snapshot if manifest else 'unknown: no manifest inside'}",
@@ -62,5 +67,6 @@ def show(
                 *(f"signed by    {one.label}: {one.state}, key {one.keyid}" for one in signers),
                 *([] if signers else ["signed by    none"]),
                 *(f"warning      {warning}" for warning in warnings),
+                *(file_lines(shown.file_list) if shown else []),
             ],
         )

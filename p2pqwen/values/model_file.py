@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.repo_path import RepoPath
 
 FORMATS = {
@@ -94,6 +95,12 @@ def _last(tag: re.Pattern[str], text: str) -> str | None:
     if tag is _GGUF_TAG:
         return _ALIASES.get(found[-1].upper(), found[-1].upper())
     return found[-1]
+
+
+def quantisation_words(found: Mapping[str, int]) -> str:
+    """Return quantisations and their sizes (bytes) in a line, the smallest first."""
+    rows = sorted(found.items(), key=lambda row: row[1])
+    return ", ".join(f"{name} ({format_size(size)})" for name, size in rows)
 
 
 def quantisation_named(text: str) -> str | None:

@@ -33,6 +33,7 @@ WHOLE = "one snapshot, or one site, that is made whole or not at all"
 ELSEWHERE = {
     "cli/adopt.py::_lines": PARSED,
     "cli/health.py::health": PARSED,
+    "cli/index.py::_files": INSIDE,
     "cli/index.py::show": PARSED,
     "cli/index.py::update": INSIDE,
     "cli/list.py::list_snapshots": PARSED,
@@ -57,6 +58,7 @@ ELSEWHERE = {
     "operations/indexes/bundle.py::_resolved": INSIDE,
     "operations/indexes/bundle.py::_start": PARSED,
     "operations/indexes/dht_access.py::open": PARSED,
+    "operations/indexes/listed_files.py::of": INSIDE,
     "operations/control/doctor.py::_index": PARSED,
     "operations/fetch/held.py::refuse_unlisted": PARSED,
     "operations/fetch/make.py::_tell_of_reuse": PARSED,

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
+from p2pqwen.containment import each, warn
 from p2pqwen.events import Report, ignore
 from p2pqwen.library.snapshots import Library, State
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.archive.upstream import UpstreamAnswer
 from p2pqwen.operations.indexes.rise import Riser
+from p2pqwen.operations.verify.file_answer import FileAnswer, HeldFileAnswer, HeldFilesShown
 from p2pqwen.operations.verify.standings import StandingAnswer, Standings, Stood
 from p2pqwen.stewardship.upstream import UpstreamRecord
 from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.snapshot_id import SnapshotId
+
+NOT_SHOWN: Mapping[SnapshotId, HeldFilesShown] = MappingProxyType({})
+"""No files are to be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,22 @@ def inventory(
     return sorted(rows, key=lambda row: row.id)
 
 
+def held_files(library: Library, rows: Iterable[InventoryRow], report: Report) -> dict[SnapshotId, HeldFilesShown]:
+    """Return the files of held snapshots, None for those whose torrents cannot be read, or are away."""
+
+    def files(row: InventoryRow) -> tuple[SnapshotId, HeldFilesShown]:
+        held = library.get(row.id)
+        if held is None:
+            return row.id, HeldFilesShown(None)
+        metainfo = held.metainfo()
+        said = zip(metainfo.files, FileAnswer.all(metainfo, row.id.repo), strict=True)
+        return row.id, HeldFilesShown(tuple(HeldFileAnswer(one, held.wants(file.path)) for file, one in said))
+
+    named = list(rows)
+    found = dict(each(named, files, failed=warn(report, attrgetter("id"))))
+    return {row.id: found.get(row.id, HeldFilesShown(None)) for row in named}
+
+
 @dataclass(frozen=True, slots=True)
 class HeldAnswer:
     """A held snapshot, as `list --json` shows it; `hazards` counts its pickle-format files."""
@@ -71,6 +94,7 @@ class HeldAnswer:
     standing: StandingAnswer = field(metadata=FLAT)
     hazards: int
     upstream: UpstreamAnswer = field(metadata=FLAT)
+    shown: HeldFilesShown | None = field(metadata=FLAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +104,13 @@ class InventoryAnswer:
     snapshots: tuple[HeldAnswer, ...]
 
     @classmethod
-    def of(cls, rows: Iterable[InventoryRow], upstream: Mapping[SnapshotId, UpstreamRecord]) -> InventoryAnswer:
-        """Return the rows with what is known of each on the Hub."""
+    def of(
+        cls,
+        rows: Iterable[InventoryRow],
+        upstream: Mapping[SnapshotId, UpstreamRecord],
+        files: Mapping[SnapshotId, HeldFilesShown] = NOT_SHOWN,
+    ) -> InventoryAnswer:
+        """Return the rows with what is known of each on the Hub, and with its files where they are to be shown."""
         return cls(
             tuple(
                 HeldAnswer(
@@ -94,6 +123,7 @@ class InventoryAnswer:
                     StandingAnswer.of(one.stood),
                     one.hazards,
                     UpstreamAnswer.of(upstream.get(one.id)),
+                    files.get(one.id),
                 )
                 for one in rows
             )

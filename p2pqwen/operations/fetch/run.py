@@ -38,13 +38,14 @@ from p2pqwen.operations.fetch.make import Made, Route, SnapshotMaker
 from p2pqwen.operations.fetch.metadata import NoMetadataError, ask_for_layers
 from p2pqwen.operations.fetch.peers import PeerBook
 from p2pqwen.operations.fetch.plan import FetchPlan, Leads, MagnetPlan, TorrentPlan, make_plan
-from p2pqwen.operations.fetch.target import FetchTarget
+from p2pqwen.operations.fetch.target import FetchTarget, NamedTarget
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.untrusted_links import inside, is_named
 from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.torrent.signature import SignerResult
+from p2pqwen.values.model_file import quantisation_words, quantisations
 from p2pqwen.values.network_choices import SWITCHES
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -96,6 +97,8 @@ def fetch(
     `VerificationError` when the bytes are not what was signed, `DiskError`, `UsageError`.
     """
     started = time.monotonic()
+    if isinstance(target, NamedTarget) and target.part:
+        options = replace(options, include=(*(options.include or ()), target.part))
     plan = make_plan(target, context.sources, repo=options.repo, report=report)
     run = _Fetch(options, context, report, on_plan)
     return replace(run.run(plan), seconds=time.monotonic() - started)
@@ -157,6 +160,7 @@ class _Fetch:
 
     def _from_swarm(self, swarm: Swarm, plan: TorrentPlan, peers: Sequence[Endpoint], *, may_be_here: bool) -> Fetched:
         plan = self._with_layers(swarm, plan, peers)
+        self._tell_of_quantisations(plan)
         with durable.lock(self._library.lock_path(plan.snapshot)), self._relaying(plan) as relayed:
             fetched = self._already_here(plan) if may_be_here else None
             if fetched is None:
@@ -166,6 +170,13 @@ class _Fetch:
                 fetched = self._made(made, relayed)
         self._peers.remember_dht(swarm)
         return fetched
+
+    def _tell_of_quantisations(self, plan: TorrentPlan) -> None:
+        """Name what a fetch of everything takes, where most people want one of them."""
+        found = quantisations((file.path, file.size) for file in plan.metainfo.files)
+        if len(found) > 1 and self._options.selection(plan.metainfo) is None:
+            said = f"{plan.snapshot.repo} holds {len(found)} quantisations: {quantisation_words(found)}"
+            self._report(Notice("info", f"{said}; all are fetched, where --include takes one"))
 
     def _made(self, made: Made, relayed: RelayedTorrent | None) -> Fetched:
         self._magnets.forget(made.plan.metainfo)

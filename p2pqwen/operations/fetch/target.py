@@ -23,10 +23,14 @@ _PAGE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class NamedTarget:
-    """A repository, at its newest commit that a trusted index lists or at a given one."""
+    """A repository, at its newest commit that a trusted index lists or at a given one.
+
+    `part` names files of it as `--include` does, a quantisation above all; empty: every file.
+    """
 
     repo: RepoId
     commit: CommitId | None
+    part: str = ""
 
     def __str__(self) -> str:
         return self.repo.text if self.commit is None else f"{self.repo}@{self.commit}"
@@ -63,7 +67,8 @@ def parse_target(text: str) -> FetchTarget:
     except FormatError as error:
         raise UsageError(
             f"not something to fetch: {error.what}",
-            expected=error.expected or "ORG/MODEL[@COMMIT], a magnet link, a .torrent file or URL, or an infohash",
+            expected=error.expected
+            or "ORG/MODEL[@COMMIT][:QUANTISATION], a magnet link, a .torrent file or URL, or an infohash",
             got=error.got,
         ) from error
 
@@ -82,8 +87,11 @@ def _parse(text: str) -> FetchTarget:
         return TorrentTarget(str(path))
     if text.endswith(".torrent"):
         raise NotFoundError(f"no file {text}")
+    text, colon, part = text.partition(":")
+    if colon and not part:
+        raise FormatError("no name of files after :", expected="ORG/MODEL:QUANTISATION", got=repr(text[:160]))
     name, at, commit = text.partition("@")
-    return NamedTarget(RepoId(name), CommitId.parse(commit) if at else None)
+    return NamedTarget(RepoId(name), CommitId.parse(commit) if at else None, part)
 
 
 def _file(text: str) -> Path | None:

@@ -14,6 +14,7 @@ from p2pqwen.operations.indexes.listed_standing import ListedAnswer, ListedStand
 from p2pqwen.operations.indexes.lookup import Found, conflicts
 from p2pqwen.operations.indexes.trust_answer import SkippedAnswer
 from p2pqwen.operations.indexes.update import SourceResult, Updated
+from p2pqwen.operations.verify.file_answer import FilesShown
 from p2pqwen.stewardship.upstream import UpstreamRecord
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.digest import Sha256
@@ -112,6 +113,7 @@ class EntryAnswer:
 
     entry: Mapping[str, object] = field(metadata=FLAT)
     standing: ListedAnswer = field(metadata=FLAT)
+    shown: FilesShown | None = field(metadata=FLAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +125,14 @@ class IndexContent:
     mirrors: tuple[str, ...]
 
     @classmethod
-    def of(cls, accepted: Accepted, listed: Sequence[ListedStanding]) -> IndexContent:
-        """Return what is said; `listed` are the entries in their order."""
+    def of(
+        cls, accepted: Accepted, listed: Sequence[ListedStanding], shown: Sequence[FilesShown | None]
+    ) -> IndexContent:
+        """Return what is said; `listed` are the entries in their order, `shown` their files where they are to be."""
         document = accepted.document
-        snapshots = (EntryAnswer(one.entry.to_json(), one.answer) for one in listed)
+        snapshots = (
+            EntryAnswer(one.entry.to_json(), one.answer, files) for one, files in zip(listed, shown, strict=True)
+        )
         return cls(tuple(snapshots), tuple(gone.to_json() for gone in document.withdrawn), tuple(document.mirrors))
 
 
@@ -254,6 +260,7 @@ class SearchHit:
     publisher: Sha256
     publisher_name: str | None
     torrents: tuple[str, ...]
+    shown: FilesShown | None = field(metadata=FLAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,8 +276,9 @@ class SearchAnswer:
         found: Sequence[Found],
         known: Sequence[ListedStanding],
         upstream: Mapping[SnapshotId, UpstreamRecord],
+        shown: Sequence[FilesShown | None],
     ) -> SearchAnswer:
-        """Return what is said; `known` tells how each of `found` stands here."""
+        """Return what is said; `known` tells how each of `found` stands here, `shown` its files."""
         hits = (
             SearchHit(
                 one.entry.to_json(),
@@ -279,7 +287,8 @@ class SearchAnswer:
                 one.publisher.publisher,
                 one.publisher.name,
                 tuple(one.torrent_locations),
+                files,
             )
-            for one, listed in zip(found, known, strict=True)
+            for one, listed, files in zip(found, known, shown, strict=True)
         )
         return cls(tuple(hits), tuple(str(group[0].entry.id) for group in conflicts(found)))

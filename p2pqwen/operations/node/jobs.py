@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from p2pqwen.errors import DiskError, Interruption, NetworkError, NotFoundError, P2pqwenError, UsageError
 from p2pqwen.events import Event, Happened, Notice, Progress, Report
@@ -336,5 +337,6 @@ class FetchJobs:
 
 
 def _is_same(one: FetchRequest, other: FetchRequest) -> bool:
-    """Tell whether two requests are one fetch; the leave to trust it unverified is given to one alone."""
-    return (one.target, one.kind, one.trust_unverified) == (other.target, other.kind, other.trust_unverified)
+    """Tell whether two requests are one fetch, of the same files; the leave to trust it is given to one alone."""
+    same = attrgetter("target", "kind", "include", "trust_unverified")
+    return bool(same(one) == same(other))

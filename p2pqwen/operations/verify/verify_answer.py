@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from p2pqwen.index.standing import Judgement, Standing, Vouching
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.operations.verify.file_answer import FilesShown
 from p2pqwen.operations.verify.verify import BadFile, Verification
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.signature import SignerResult
@@ -96,6 +97,7 @@ class TorrentAnswer:
     vouched_by: tuple[Vouching, ...]
     comment: str | None
     warnings: tuple[str, ...]
+    shown: FilesShown | None = field(metadata=FLAT)
 
     @classmethod
     def of(
@@ -106,11 +108,12 @@ class TorrentAnswer:
         signers: Sequence[SignerResult],
         judgement: Judgement | None,
         warnings: Sequence[str],
+        shown: FilesShown | None = None,
     ) -> TorrentAnswer:
-        """Return what is said; no judgement: nothing says whose snapshot it is."""
-        shown = None
+        """Return what is said; no judgement: nothing says whose snapshot it is; `shown` None: not its files."""
+        inside = None
         if manifest is not None:
-            shown = ManifestShown(manifest.digest, manifest.snapshot, manifest.license, provenance)
+            inside = ManifestShown(manifest.digest, manifest.snapshot, manifest.license, provenance)
         return cls(
             name=metainfo.name,
             infohash_v1=metainfo.infohash.v1,
@@ -121,9 +124,10 @@ class TorrentAnswer:
             web_seeds=tuple(metainfo.web_seeds),
             trackers=tuple(map(tuple, metainfo.trackers)),
             signers=tuple(signers),
-            manifest=shown,
+            manifest=inside,
             standing=Standing.UNVOUCHED if judgement is None else judgement.standing,
             vouched_by=() if judgement is None else judgement.vouched_by,
             comment=metainfo.comment,
             warnings=tuple(warnings),
+            shown=shown,
         )

@@ -39,11 +39,13 @@ def test_it_comes_through(value):
     assert (options.insist_on_cache, options.trust_unverified) == (value, value)
 
 
-def test_the_leave_is_not_shared_with_a_fetch_of_the_same_target(tmp_path: Path):
+def test_neither_leave_nor_files_are_shared_with_a_fetch_of_the_same_target(tmp_path: Path):
     with StateStore(tmp_path / "state.sqlite") as store:
         jobs = FetchJobs(lambda *_: {}, store, ignore)
         first = jobs.submit(REQUEST)
         assert jobs.submit(REQUEST) is first
+        part = jobs.submit(replace(REQUEST, include=("Q4_K_M",)))
+        assert part is not first  # else somebody is told that their files came, with others
         lifted = jobs.submit(replace(REQUEST, trust_unverified=True))
         assert lifted is not first
         assert not first.request.trust_unverified

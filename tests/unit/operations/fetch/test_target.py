@@ -17,6 +17,7 @@ V2 = "cd" * 32
     [
         ("Qwen/Qwen3-0.6B", NamedTarget, "Qwen/Qwen3-0.6B"),
         (f"Qwen/Qwen3-0.6B@{V1}", NamedTarget, f"Qwen/Qwen3-0.6B@{V1}"),
+        ("Qwen/Qwen3-0.6B:Q4_K_M", NamedTarget, "Qwen/Qwen3-0.6B"),
         (f"magnet:?xt=urn:btih:{V1}", MagnetTarget, f"infohash {V1}"),
         (f"  MAGNET:?xt=urn:btmh:1220{V2} ", MagnetTarget, f"infohash {V2}"),
         (V1, MagnetTarget, f"infohash {V1}"),
@@ -29,6 +30,14 @@ def test_targets(text, kind, shown):
     target = parse_target(text)
     assert type(target) is kind
     assert str(target) == shown
+
+
+def test_a_part_of_a_repository():
+    target = parse_target(f"Qwen/Qwen3-0.6B-GGUF@{V1}:q4_k_m")
+    assert isinstance(target, NamedTarget)
+    assert (str(target.commit), target.part) == (V1, "q4_k_m")
+    with pytest.raises(UsageError, match="after :"):
+        parse_target("Qwen/Qwen3-0.6B:")
 
 
 def test_an_odd_field_does_not_refuse_a_pasted_link():

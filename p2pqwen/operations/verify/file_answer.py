@@ -1,0 +1,49 @@
+"""What `--files` says of the files of a snapshot, as its torrent lists them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.json_value import FLAT
+from p2pqwen.values.model_file import ModelFile
+from p2pqwen.values.snapshot_id import RepoId
+
+
+@dataclass(frozen=True, slots=True)
+class FileAnswer:
+    """A file, its size in bytes, and what its name says; `format` and `quantisation` are None where that is nothing."""
+
+    path: str
+    size: int
+    format: str | None
+    quantisation: str | None
+
+    @classmethod
+    def all(cls, metainfo: Metainfo, repo: RepoId | None) -> tuple[FileAnswer, ...]:
+        """Return every file of a torrent, of a snapshot of `repo` where that is known."""
+        named = "" if repo is None else repo.text
+        said = ((file, ModelFile.of(file.path, named)) for file in metainfo.files)
+        return tuple(cls(file.path.text, file.size, one.format, one.quantisation) for file, one in said)
+
+
+@dataclass(frozen=True, slots=True)
+class FilesShown:
+    """What `--files` adds: the files, None where no torrent says which there are."""
+
+    file_list: tuple[FileAnswer, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFileAnswer:
+    """A file of a held snapshot; `held`: it is one of those to have here."""
+
+    file: FileAnswer = field(metadata=FLAT)
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFilesShown:
+    """What `--files` adds to a held snapshot: its files, None where its torrent is not here."""
+
+    file_list: tuple[HeldFileAnswer, ...] | None
