@@ -9,18 +9,19 @@ from functools import partial
 from pathlib import Path
 
 from p2pqwen.app import App
-from p2pqwen.errors import NetworkError, P2pqwenError
+from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError
 from p2pqwen.events import Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library.event_log import EventLog
 from p2pqwen.library.lift_store import LiftStore
 from p2pqwen.library.snapshots import State
 from p2pqwen.operations.fetch.context import FetchContext
-from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
+from p2pqwen.operations.fetch.fetch_answer import FetchAnswer, FetchShown
+from p2pqwen.operations.fetch.local_dir import lay_files
 from p2pqwen.operations.fetch.plan import Sources, TorrentPlan, make_plan
 from p2pqwen.operations.fetch.repair import repair
 from p2pqwen.operations.fetch.request import FetchRequest
-from p2pqwen.operations.fetch.run import fetch
+from p2pqwen.operations.fetch.run import fetch, with_part
 from p2pqwen.operations.fetch.target import MagnetTarget, NamedTarget, parse_target
 from p2pqwen.operations.indexes.bundle import BundleNetwork
 from p2pqwen.operations.indexes.bundle_route import STEP_SECONDS, BundleRoute
@@ -37,6 +38,7 @@ from p2pqwen.server.problem import Refusal
 from p2pqwen.swarm.bootstrap import bootstrap_nodes
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.model_file import quantisations
 from p2pqwen.values.named_hosts import NamedHosts
@@ -137,6 +139,20 @@ def quantisations_to_choose_from(app: App, request: FetchRequest) -> dict[str, i
         return {}
     found = quantisations((file.path, file.size) for file in plan.metainfo.files)
     return found if len(found) > 1 else {}
+
+
+def where_it_is(app: App, request: FetchRequest, done: FetchAnswer, local_dir: Path | None) -> FetchShown:
+    """Return where the files of a finished fetch are, and lay them into the user's folder first, where one is named."""
+    held = app.library.get(done.snapshot)
+    if held is None:
+        raise NotFoundError(f"{done.snapshot} is no longer in the library")
+    metainfo, target = held.metainfo(), parse_target(request.target)
+    options = with_part(target, request.options())
+    wanted = choose_files(metainfo, options.selection(metainfo))
+    files = [file.path for file in metainfo.files if wanted is None or file.path in wanted]
+    if local_dir is not None:
+        lay_files(held.folder, files, local_dir)
+    return FetchShown.of(done, files, local_dir or held.folder, chosen=wanted is not None or local_dir is not None)
 
 
 def fetch_here(app: App, request: FetchRequest, report: Report) -> FetchAnswer:

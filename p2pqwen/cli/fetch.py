@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +18,7 @@ from p2pqwen.webseed.policy import WebSeedUse
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
-    from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
+    from p2pqwen.operations.fetch.fetch_answer import FetchAnswer, FetchShown
     from p2pqwen.operations.fetch.request import FetchRequest
     from p2pqwen.server.client import ControlClient
 
@@ -86,6 +87,12 @@ def fetch(
             help="Put it there even if no publisher you trust lists it and no git commit proves it.",
         ),
     ] = False,
+    local_dir: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Lay plain files into DIR too; the Hugging Face cache then only with --hf-cache."
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask: fetch every quantisation.")] = False,
     repo: Annotated[
         str | None, typer.Option(metavar="ORG/MODEL", help="The repository, if the magnet link does not name it.")
@@ -97,6 +104,7 @@ def fetch(
 ) -> None:
     """Fetch a model from peers and web seeds, verify it, and put it where other programs find it."""
     from p2pqwen.app import open_app
+    from p2pqwen.assembly import fetching
     from p2pqwen.operations.fetch.context import DEFAULT_TIMEOUT
     from p2pqwen.operations.fetch.request import FetchRequest, absolute
     from p2pqwen.torrent.chosen_files import exactly
@@ -109,6 +117,8 @@ def fetch(
         if hf_cache is False and (trust_unverified or set_main):
             option = "--trust-unverified" if trust_unverified else "--set-main"
             raise UsageError(f"--no-hf-cache and {option} contradict each other")
+        folder = _local_dir(app, local_dir)
+        into_cache = hf_cache if hf_cache is not None else folder is None or trust_unverified or set_main
         request = FetchRequest(
             absolute(names.whole(target)),
             peers=tuple(peer or ()),
@@ -118,7 +128,7 @@ def fetch(
             include=(*(include or ()), *map(exactly, files or ())) or None,
             timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
             repo=repo,
-            hub_cache=None if hf_cache is False else str(app.hub_cache.root),
+            hub_cache=str(app.hub_cache.root) if into_cache else None,
             insist_on_cache=hf_cache is True,
             move_ref=set_main,
             trust_unverified=trust_unverified,
@@ -129,7 +139,19 @@ def fetch(
         done = _here(app, request, out) if running is None else _through(running, request, out)
         for warning in done.warnings:
             out.note(f"warning: {warning}")
-        out.result(done, _lines(done))
+        shown = fetching.where_it_is(app, request, done, folder)
+        out.result(shown, _lines(shown, each=folder is not None or request.include is not None))
+
+
+def _local_dir(app: App, named: str | None) -> Path | None:
+    from p2pqwen.operations.fetch.local_dir import require_outside
+    from p2pqwen.user_path import user_path
+
+    if named is None:
+        return None
+    folder = user_path(named, "--local-dir").absolute()
+    require_outside(folder, [app.home.root, app.hub_cache.root, *(one.root for one in app.library.folders)])
+    return folder
 
 
 def _chosen(app: App, request: FetchRequest, out: Output) -> FetchRequest:
@@ -184,9 +206,11 @@ def _web_seed_use(choice: WebSeedUse | None, *, never: bool, only: bool) -> WebS
     return next(iter(given), None)
 
 
-def _lines(done: FetchAnswer) -> list[str]:
+def _lines(shown: FetchShown, *, each: bool) -> list[str]:
+    """Return the result in words; `each`: with the path of every file on a line of its own."""
     from p2pqwen.values.byte_size import format_rate, format_size
 
+    done = shown.fetched
     snapshot = done.snapshot
     if done.unchanged:
         lines = [f"already fetched and verified: {snapshot}"]
@@ -213,4 +237,5 @@ def _lines(done: FetchAnswer) -> list[str]:
         *([f"  hf cache    {done.hf_cache}"] if done.hf_cache is not None else []),
         *([f"  state       {done.state}: the files chosen with --include"] if partial else []),
         *([_OFFLINE] if done.hf_cache is not None else []),
+        *(map(str, shown.file_paths) if each else []),
     ]

@@ -243,7 +243,10 @@ def test_only_chosen_files_by_a_magnet_alone(user, publisher):
     """Peers give the torrent and, by its v2 infohash, the hash of every piece."""
     options = ("--include", "model/*")
     done = user.ok("fetch", publisher.magnet, *from_peer(publisher, *options))
-    assert content(Path(done["path"])).keys() - {"empty.txt"} == {"model/notes.txt"}
+    assert done["file_paths"] == [done["path"]]
+    folder = Path(done["torrent"]).with_suffix("")
+    assert Path(done["path"]) == folder / "model" / "notes.txt"
+    assert content(folder).keys() - {"empty.txt"} == {"model/notes.txt"}
     assert (done["state"], done["torrent_from"]) == ("partial", "peers")
     assert user.ok("verify", REPO)["files"] == 1
     whole = user.ok("fetch", publisher.magnet, *from_peer(publisher))
@@ -269,7 +272,7 @@ def test_a_repair_of_a_part_takes_no_more_than_the_part(follower, publisher):
     done = follower.ok("fetch", REPO, *from_peer(publisher, "--include", "model/*"))
     marker = next((follower.home / "library").rglob("*.partial"))
     before = marker.read_bytes()
-    (Path(done["path"]) / "model" / "notes.txt").write_bytes(b"rot")
+    Path(done["path"]).write_bytes(b"rot")
     repaired = follower.ok("verify", REPO, "--repair", "--peer", publisher.peer, "--timeout", "30")
     assert repaired["files"] == 1
     assert marker.read_bytes() == before

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from p2pqwen.index.standing import Standing, Vouching
@@ -11,6 +12,7 @@ from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.fetch.run import Fetched
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.json_value import FLAT
+from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.source_stats import WebSeedUsed
 
@@ -77,3 +79,18 @@ class FetchAnswer:
     def bytes_fetched(self) -> int:
         """What came over the network, in bytes."""
         return self.bytes_from_peers + self.bytes_from_web_seeds
+
+
+@dataclass(frozen=True, slots=True)
+class FetchShown:
+    """What `fetch --json` says: what came of the fetch, and where each file that was asked for is."""
+
+    fetched: FetchAnswer = field(metadata=FLAT)
+    file_paths: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, done: FetchAnswer, files: Sequence[RepoPath], folder: Path, *, chosen: bool) -> FetchShown:
+        """Return what is said of files below a folder; of one file that was `chosen`, `path` is the file."""
+        paths = tuple(folder / file.text for file in files)
+        path = paths[0] if chosen and len(paths) == 1 else folder
+        return cls(replace(done, path=path), paths)

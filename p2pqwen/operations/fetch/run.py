@@ -97,11 +97,17 @@ def fetch(
     `VerificationError` when the bytes are not what was signed, `DiskError`, `UsageError`.
     """
     started = time.monotonic()
-    if isinstance(target, NamedTarget) and target.part:
-        options = replace(options, include=(*(options.include or ()), target.part))
+    options = with_part(target, options)
     plan = make_plan(target, context.sources, repo=options.repo, report=report)
     run = _Fetch(options, context, report, on_plan)
     return replace(run.run(plan), seconds=time.monotonic() - started)
+
+
+def with_part(target: FetchTarget, options: FetchOptions) -> FetchOptions:
+    """Return the options with the files that the target itself names."""
+    if not isinstance(target, NamedTarget) or not target.part:
+        return options
+    return replace(options, include=(*(options.include or ()), target.part))
 
 
 class _Fetch:

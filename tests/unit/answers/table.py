@@ -15,7 +15,7 @@ from p2pqwen.operations.control.doctor import Findings
 from p2pqwen.operations.control.inventory import InventoryAnswer
 from p2pqwen.operations.control.snapshots import ChoiceAnswer, RemovedAnswer
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusAnswer
-from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
+from p2pqwen.operations.fetch.fetch_answer import FetchShown
 from p2pqwen.operations.fetch.import_answer import ImportAnswer
 from p2pqwen.operations.fetch.webseed_answer import WebSeedAnswer
 from p2pqwen.operations.indexes.index_answer import DiffAnswer, IndexAnswer, SearchAnswer, UpdateAnswer
@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "completion": (ScriptAnswer, InstalledAnswer),
     "demo": (Told,),
     "doctor": (Findings,),
-    "fetch": (FetchAnswer,),
+    "fetch": (FetchShown,),
     "health": (HealthAnswer,),
     "help": (Topics, PageAnswer),
     "index diff": (DiffAnswer,),

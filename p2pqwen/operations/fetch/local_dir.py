@@ -1,0 +1,65 @@
+"""Lay files of a held snapshot into a folder of the user's own, as plain files that any program may change.
+
+Nothing of the library gets a second name: a file there is a reflink or a copy (`library.linking.place` without hard
+links), whole before it has its name. What is there already stays: the same content is left, any other is refused before
+anything is written.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import secrets
+from collections.abc import Collection
+from pathlib import Path
+
+from p2pqwen.errors import DiskError, UsageError
+from p2pqwen.library.durable import disk_errors
+from p2pqwen.library.linking import place
+from p2pqwen.values.repo_path import RepoPath
+
+
+def require_outside(target: Path, ours: Collection[Path]) -> None:
+    """Raise `UsageError` for a folder in one of ours, or around it: what others change is no place for what we keep."""
+    there = target.resolve()
+    for folder in (one.resolve() for one in ours):
+        if there.is_relative_to(folder) or folder.is_relative_to(there):
+            raise UsageError("--local-dir", expected=f"a folder apart from {folder}", got=target)
+
+
+def lay_files(source: Path, paths: Collection[RepoPath], target: Path) -> None:
+    """Lay the files of these paths below `source` at the same paths below `target`.
+
+    Raises `DiskError` where something else is in the way, or a folder there leads elsewhere.
+    """
+    with disk_errors(f"create {target}"):
+        target.mkdir(parents=True, exist_ok=True)
+    new = [path for path in paths if not _is_there(source / path.text, target, path)]
+    for path in new:
+        _lay(source / path.text, target / path.text)
+
+
+def _is_there(source: Path, target: Path, path: RepoPath) -> bool:
+    """Tell whether a file is there already; raises `DiskError` for anything else in its place."""
+    there = target / path.text
+    with disk_errors(f"read {there}"):
+        folder = next(one for one in there.parents if one.exists() or one.is_symlink())
+        if not folder.resolve().is_relative_to(target.resolve()) or not folder.is_dir():
+            raise DiskError(f"{folder} is in the way of {there}", expected="a folder, no link to elsewhere")
+        if there.is_symlink() or (there.exists() and not there.is_file()):
+            raise DiskError(f"{there} is in the way", expected="a plain file, or none")
+        if not there.exists():
+            return False
+        if filecmp.cmp(source, there, shallow=False):
+            return True
+    hint = "it stays as it is: move it away, or name another --local-dir"
+    raise DiskError(f"{there} is another file than the snapshot's", hint=hint)
+
+
+def _lay(source: Path, there: Path) -> None:
+    new = there.with_name(f".p2pqwen-{secrets.token_hex(8)}")
+    with disk_errors(f"write {there}"):
+        try:
+            place(source, new)
+            new.rename(there)
+        finally:
+            new.unlink(missing_ok=True)
