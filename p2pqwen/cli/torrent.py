@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,12 +11,22 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.values.plural import plural
 
+if TYPE_CHECKING:
+    from p2pqwen.manifest.manifest import Manifest
+    from p2pqwen.values.snapshot_id import SnapshotId
+
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
     group = typer.Typer(help="Look into .torrent files.", no_args_is_help=True, rich_markup_mode=None)
     group.command("show", short_help="Show what a .torrent holds and who signed it.")(show)
     app.add_typer(group, name="torrent")
+
+
+def _snapshot_words(manifest: Manifest | None, claimed: SnapshotId | None) -> str:
+    if manifest is not None:
+        return str(manifest.snapshot)
+    return "unknown: no manifest inside" if claimed is None else f"{claimed}, says its comment: no manifest inside"
 
 
 def show(
@@ -30,7 +40,8 @@ def show(
     from p2pqwen.library import durable
     from p2pqwen.manifest.warnings import warnings_of
     from p2pqwen.operations.verify.verify import judge_torrent
-    from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
+    from p2pqwen.torrent.comment import claimed_snapshot
+    from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, read_metainfo
     from p2pqwen.torrent.signature import verify_torrent
     from p2pqwen.torrent.snapshot_torrent import signed_manifest
     from p2pqwen.values.byte_size import format_size
@@ -38,12 +49,15 @@ def show(
     with Output(as_json=json_output) as out:
         app = open_app()
         with about(file):
-            metainfo = parse_metainfo(durable.read(file, max_bytes=MAX_TORRENT_BYTES))
+            metainfo = read_metainfo(durable.read(file, max_bytes=MAX_TORRENT_BYTES))
         manifest, provenance = signed_manifest(metainfo)
         voices = app.vouchers.voices(out.report)
         signers = verify_torrent(metainfo, keys_of(voices))
         judgement = judge_torrent(metainfo, voices)
         warnings = [] if manifest is None else warnings_of(manifest)
+        claimed = claimed_snapshot(metainfo) if manifest is None else None
+        if not metainfo.has_all_layers:
+            warnings.append("piece layers: missing, as some clients save it; `p2pqwen fetch` of this file adds them")
         size = format_size(metainfo.layout.total_size)
         out.result(
             {
@@ -68,11 +82,13 @@ def show(
                 "standing": str(Standing.UNVOUCHED if judgement is None else judgement.standing),
                 "vouched_by": [] if judgement is None else [one.to_json() for one in judgement.vouched_by],
                 "comment": metainfo.comment,
+                "claimed": None if claimed is None else str(claimed),
+                "piece_layers": metainfo.has_all_layers,
                 "warnings": warnings,
             },
             [
                 f"name         {metainfo.name}",
-                f"snapshot     {manifest.snapshot if manifest else 'unknown: no manifest inside'}",
+                f"snapshot     {_snapshot_words(manifest, claimed)}",
                 f"infohash v1  {metainfo.infohash.v1}",
                 f"infohash v2  {metainfo.infohash.v2}",
                 f"content      {plural(len(metainfo.layout.files), 'file')}, {size}",

@@ -38,8 +38,9 @@ from p2pqwen.operations.indexes.torrent_source import obtain_torrent
 from p2pqwen.operations.preserve.recipe_source import repo_of
 from p2pqwen.operations.verify.verify import evidence_of
 from p2pqwen.swarm.untrusted_links import tracker_problem
+from p2pqwen.torrent.comment import claimed_snapshot
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo, read_metainfo
 from p2pqwen.torrent.signature import SignerResult, verify_torrent
 from p2pqwen.torrent.snapshot_torrent import signed_manifest
 from p2pqwen.values.digest import Sha1, Sha256
@@ -121,7 +122,7 @@ def make_plan(target: FetchTarget, sources: Sources, *, repo: RepoId | None, rep
         case TorrentTarget(location=location):
             with about(location):
                 typed = sources.named | NamedHosts.of([location])
-                metainfo = parse_metainfo(read_now(location, max_bytes=MAX_TORRENT_BYTES, named=typed))
+                metainfo = read_metainfo(read_now(location, max_bytes=MAX_TORRENT_BYTES, named=typed))
             metainfo, repo = _without_strangers_word(metainfo, sources, repo)
             return plan_of(metainfo, sources, repo=repo, route=f"torrent {location}", origin="the file")
 
@@ -147,7 +148,8 @@ def plan_of(
     named = manifest.snapshot.repo if manifest is not None else None
     if named is not None and repo not in {None, named}:
         raise UsageError("--repo contradicts the torrent's manifest", expected=named, got=repo)
-    owner = named or repo or (None if magnet is None else repo_of(magnet))
+    entries = find_entries(sources.publishers, metainfo.infohash) if found is None else found
+    owner = named or repo or _named_otherwise(metainfo, entries, magnet)
     if owner is None:
         raise UsageError(
             f"nothing says whose snapshot {commit} is", expected="--repo ORG/MODEL", hint="the torrent has no manifest"
@@ -155,7 +157,6 @@ def plan_of(
     signers = tuple(verify_torrent(metainfo, keys_of(sources.voices)))
     if bad := [signer.label for signer in signers if signer.state == "invalid"]:
         raise VerificationError(f"the torrent carries an invalid signature by {bad[0]!r}")
-    entries = find_entries(sources.publishers, metainfo.infohash) if found is None else found
     return FetchPlan(
         repo=owner,
         v1=metainfo.infohash.v1,
@@ -175,6 +176,14 @@ def plan_of(
             evidence_of(SnapshotId(owner, commit), metainfo, manifest, provenance, signers), sources.voices
         ),
     )
+
+
+def _named_otherwise(metainfo: Metainfo, listed: Sequence[Found], magnet: Magnet | None) -> RepoId | None:
+    """Return whose snapshot a torrent without a manifest is: by a trusted index, else by what anybody can claim."""
+    if listed:
+        return listed[0].entry.id.repo
+    claimed = claimed_snapshot(metainfo)
+    return (None if magnet is None else repo_of(magnet)) or (None if claimed is None else claimed.repo)
 
 
 def _without_strangers_word(
@@ -292,7 +301,7 @@ def _by_exact_source(magnet: Magnet, named: NamedHosts, report: Report) -> Metai
     def bring(url: str) -> Metainfo | None:
         if is_private_url(url) and (urlsplit(url).query or not urlsplit(url).path.endswith(".torrent")):
             return None  # a link from a stranger must not press a button on the user's router
-        metainfo = parse_metainfo(read_now(url, max_bytes=MAX_TORRENT_BYTES, named=named))
+        metainfo = read_metainfo(read_now(url, max_bytes=MAX_TORRENT_BYTES, named=named))
         check_infohash(metainfo, magnet.infohash_v1, magnet.infohash_v2)
         # Whoever made the link made this torrent: its trackers are a stranger's like the link's own.
         tiers = (_plain(tier, named) for tier in metainfo.trackers)

@@ -61,6 +61,7 @@ from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.untrusted_links import inside, is_named
 from p2pqwen.torrent.chosen_files import choose_files
+from p2pqwen.torrent.comment import comment_of
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.signature import SignerResult
@@ -245,7 +246,7 @@ class _Fetch:
         if (held := self._library.get(plan.snapshot)) is not None:
             with suppress(FormatError, DiskError):  # a damaged one is told of and replaced later
                 if (before := held.metainfo()).infohash == metainfo.infohash:
-                    return replace(plan, metainfo=replace(metainfo, piece_layers=before.piece_layers))
+                    return replace(plan, metainfo=metainfo.with_layers(before.piece_layers))
         asked = list(dict.fromkeys([*peers, *self._remembered(plan)]))
         if not self._options.use_peers or not (asked or swarm.looks_for_peers):
             return plan
@@ -655,17 +656,15 @@ class _Fetch:
     def _explained(
         self, plan: FetchPlan, digests: Mapping[RepoPath, FileDigests], folder: Path, *, whole: bool
     ) -> FetchPlan:
-        """Return the plan with what the files themselves tell, where the torrent came without a manifest."""
+        """Return the plan with what the files themselves tell, where the torrent came without layers or manifest."""
+        metainfo = _with_layers_of(digests, _whole(plan))
         if plan.manifest is not None:
-            return plan
-        metainfo = _whole(plan)
+            return replace(plan, metainfo=metainfo)
         manifest = rebuild_manifest(plan.snapshot, metainfo, digests, folder) if whole else None
-        layers = {one.hashes.pieces_root: one.hashes.piece_layer for one in digests.values() if one.hashes.piece_layer}
         explained = replace(
             metainfo,
-            piece_layers=metainfo.piece_layers or {root: layer for root, layer in layers.items() if root is not None},
             manifest=None if manifest is None else manifest.encode(),
-            comment=metainfo.comment or f"{plan.repo} @ {plan.snapshot.commit}",
+            comment=metainfo.comment or comment_of(plan.snapshot),
             created_by=metainfo.created_by or f"p2pqwen/{__version__}",
         )
         return replace(plan, manifest=manifest, metainfo=explained)
@@ -751,6 +750,12 @@ class _Fetch:
         if problem is not None:
             hint = f"; {problem.hint}" if problem.hint else ""
             yield f"standing: not laid into the Hugging Face cache: {problem.message}{hint}"
+
+
+def _with_layers_of(digests: Mapping[RepoPath, FileDigests], metainfo: Metainfo) -> Metainfo:
+    """Return a torrent with the piece layers that its files have, where it lacks them."""
+    layers = {one.hashes.pieces_root: one.hashes.piece_layer for one in digests.values()}
+    return metainfo.with_layers({root: layer for root, layer in layers.items() if root is not None})
 
 
 def _worth(plan: FetchPlan) -> tuple[int, bool, int]:

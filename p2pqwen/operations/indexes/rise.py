@@ -146,7 +146,8 @@ def join(better: Metainfo, other: Metainfo) -> Metainfo:
     trackers = (*better.trackers, *(tier for tier in tiers if tier))[:MAX_TRACKERS]
     same = better.manifest == other.manifest
     signatures = {**(other.signatures if same else {}), **better.signatures}
-    return replace(better, web_seeds=web_seeds, trackers=trackers, signatures=signatures)
+    whole = better.with_layers(other.piece_layers)
+    return replace(whole, web_seeds=web_seeds, trackers=trackers, signatures=signatures)
 
 
 def _says_the_same(stored: Metainfo, manifest: Manifest) -> bool:

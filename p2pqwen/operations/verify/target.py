@@ -13,7 +13,7 @@ from p2pqwen.index.standing import Voice
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.verify.verify import Verification, verify_again, verify_folder
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, read_metainfo
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.values.snapshot_place import parse_cache_folder
@@ -120,4 +120,4 @@ def _torrent_of(folder: Path, library: Library) -> Metainfo:
 
 def _read(path: Path) -> Metainfo:
     with about(path):
-        return parse_metainfo(durable.read(path, max_bytes=MAX_TORRENT_BYTES))
+        return read_metainfo(durable.read(path, max_bytes=MAX_TORRENT_BYTES))
