@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from p2pqwen.cli.magnets import V1Magnet, link_of, magnet_fields
 from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
@@ -62,9 +63,15 @@ def verify(file: FileArgument, publisher: PublisherOption = None, json_output: J
         _refuse(file, checked.refusal)
 
 
-def show(file: FileArgument, publisher: PublisherOption = None, json_output: JsonFlag = False) -> None:
+def show(
+    file: FileArgument,
+    publisher: PublisherOption = None,
+    v1_magnet: V1Magnet = False,
+    json_output: JsonFlag = False,
+) -> None:
     """Show what an index lists, if it is valid."""
     from p2pqwen.app import open_app
+    from p2pqwen.torrent.magnet import parse_magnet
 
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -75,12 +82,13 @@ def show(file: FileArgument, publisher: PublisherOption = None, json_output: Jso
             document = checked.accepted.document
             listed = _standings(app, checked.accepted, out)
             fields["snapshots"] = [
-                {**entry.to_json(), **one.to_json()} for entry, one in zip(document.entries, listed, strict=True)
+                {**entry.to_json(), **magnet_fields(parse_magnet(entry.magnet)), **one.to_json()}
+                for entry, one in zip(document.entries, listed, strict=True)
             ]
             fields["withdrawn"] = document.to_json()["withdrawn"]
             fields["mirrors"] = list(document.mirrors)
             for entry, one in zip(document.entries, listed, strict=True):
-                lines += entry_lines(entry, one)
+                lines += entry_lines(entry, one, v1_magnet=v1_magnet)
             lines += [f"withdrawn  {gone.id}: {gone.reason}" for gone in document.withdrawn]
         out.result(fields, lines)
     if checked.refusal is not None:
@@ -196,7 +204,7 @@ def update(
         fail(NetworkError("no index could be reached" if known else "no place to ask for an index is known", hint=hint))
 
 
-def entry_lines(entry: Entry, listed: ListedStanding) -> list[str]:
+def entry_lines(entry: Entry, listed: ListedStanding, *, v1_magnet: bool) -> list[str]:
     """Return the words for one entry, and for what this home knows of it."""
     from p2pqwen.values.byte_size import format_size
 
@@ -205,7 +213,7 @@ def entry_lines(entry: Entry, listed: ListedStanding) -> list[str]:
         str(entry.id),
         f"  {content}, upstream {entry.upstream}",
         f"  {listed.words}",
-        f"  {entry.magnet}",
+        f"  {link_of(entry.magnet, v1_alone=v1_magnet)}",
     ]
 
 

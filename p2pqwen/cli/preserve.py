@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from p2pqwen.cli.magnets import V1Magnet, magnet_fields, magnet_lines
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.errors import FormatError, UsageError
@@ -68,6 +69,7 @@ def preserve(
     budget: Annotated[str | None, typer.Option(metavar="SIZE", help="Of many: bring at most so much.")] = None,
     parallel: Annotated[int | None, typer.Option(metavar="N", help="Of many: so many at once (default: 2).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Of many: show the plan and do nothing.")] = False,
+    v1_magnet: V1Magnet = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Turn a snapshot (a repository at one commit) into a verified copy and a torrent, or do so with many."""
@@ -91,7 +93,7 @@ def preserve(
         else:
             done = _from_folder(app, out, source, target, repo, commit, git, hard_links=hard_links)
         judgement = judge_torrent(done.metainfo, app.vouchers.voices(out.report))
-        out.result(_fields(done, judgement), _lines(done, judgement))
+        out.result(_fields(done, judgement), _lines(done, judgement, v1_magnet=v1_magnet))
 
 
 def _from_hub(
@@ -211,7 +213,7 @@ def _fields(done: Preserved, judgement: Judgement | None) -> dict[str, Any]:
         "piece_length": metainfo.piece_length,
         "infohash_v1": str(metainfo.infohash.v1),
         "infohash_v2": str(metainfo.infohash.v2),
-        "magnet": str(done.magnet),
+        **magnet_fields(done.magnet),
         "manifest_sha256": str(done.manifest.digest),
         "provenance": str(done.provenance),
         "standing": str(Standing.UNVOUCHED if judgement is None else judgement.standing),
@@ -224,7 +226,7 @@ def _fields(done: Preserved, judgement: Judgement | None) -> dict[str, Any]:
     }
 
 
-def _lines(done: Preserved, judgement: Judgement | None) -> list[str]:
+def _lines(done: Preserved, judgement: Judgement | None, *, v1_magnet: bool) -> list[str]:
     from p2pqwen.values.byte_size import format_size
 
     metainfo = done.metainfo
@@ -237,5 +239,5 @@ def _lines(done: Preserved, judgement: Judgement | None) -> list[str]:
         f"  infohash    {metainfo.infohash.v1} (v1)",
         f"              {metainfo.infohash.v2} (v2)",
         f"  torrent     {done.held.torrent_path}",
-        f"  magnet      {done.magnet}",
+        *magnet_lines(done.magnet, "  magnet      ", v1_alone=v1_magnet),
     ]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from p2pqwen.cli.magnets import V1Magnet, magnet_fields
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
@@ -20,6 +21,7 @@ def search(
     words: Annotated[
         list[str] | None, typer.Argument(metavar="WORDS", help="All must occur in the name, licence or hash.")
     ] = None,
+    v1_magnet: V1Magnet = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Search the indexes of the trusted publishers; without words, list everything."""
@@ -29,6 +31,7 @@ def search(
     from p2pqwen.operations.indexes.listed_standing import listed_standings
     from p2pqwen.operations.indexes.lookup import conflicts
     from p2pqwen.operations.indexes.search import search as search_publishers
+    from p2pqwen.torrent.magnet import parse_magnet
 
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -42,7 +45,7 @@ def search(
         for one, listed in zip(found, known, strict=True):
             gone = gone_words(here.get(one.entry.id))
             lines += [
-                *entry_lines(one.entry, listed),
+                *entry_lines(one.entry, listed, v1_magnet=v1_magnet),
                 f"  listed by {one.publisher.name}",
                 *([f"  {gone}"] if gone else []),
                 "",
@@ -54,6 +57,7 @@ def search(
                 "results": [
                     {
                         **one.entry.to_json(),
+                        **magnet_fields(parse_magnet(one.entry.magnet)),
                         **listed.to_json(),
                         "upstream_seen_here": here[one.entry.id].state.value if one.entry.id in here else None,
                         "publisher": str(one.publisher.publisher),

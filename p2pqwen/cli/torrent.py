@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from p2pqwen.cli.magnets import V1Magnet, magnet_fields, magnet_lines
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.values.plural import plural
@@ -31,6 +32,7 @@ def _snapshot_words(manifest: Manifest | None, claimed: SnapshotId | None) -> st
 
 def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .torrent file.")],
+    v1_magnet: V1Magnet = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Show names, hashes, seeds, signers and the manifest of a torrent; exit 3 if it contradicts itself."""
@@ -43,6 +45,7 @@ def show(
     from p2pqwen.torrent.comment import claimed_snapshot
     from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, read_metainfo
     from p2pqwen.torrent.signature import verify_torrent
+    from p2pqwen.torrent.snapshot_magnet import magnet_of
     from p2pqwen.torrent.snapshot_torrent import signed_manifest
     from p2pqwen.values.byte_size import format_size
 
@@ -59,6 +62,7 @@ def show(
         if not metainfo.has_all_layers:
             warnings.append("piece layers: missing, as some clients save it; `p2pqwen fetch` of this file adds them")
         size = format_size(metainfo.layout.total_size)
+        magnet = magnet_of(metainfo, claimed if manifest is None else manifest.snapshot)
         out.result(
             {
                 "name": metainfo.name,
@@ -81,6 +85,7 @@ def show(
                 },
                 "standing": str(Standing.UNVOUCHED if judgement is None else judgement.standing),
                 "vouched_by": [] if judgement is None else [one.to_json() for one in judgement.vouched_by],
+                **magnet_fields(magnet),
                 "comment": metainfo.comment,
                 "claimed": None if claimed is None else str(claimed),
                 "piece_layers": metainfo.has_all_layers,
@@ -95,6 +100,7 @@ def show(
                 f"pieces       of {metainfo.piece_length // 1024} KiB",
                 f"provenance   {provenance}",
                 f"standing     {Standing.UNVOUCHED if judgement is None else judgement.words}",
+                *magnet_lines(magnet, "magnet       ", v1_alone=v1_magnet),
                 *(f"web seed     {url}" for url in metainfo.web_seeds),
                 *(f"tracker      {url}" for tier in metainfo.trackers for url in tier),
                 *(f"signed by    {one.label}: {one.state}, key {one.keyid}" for one in signers),

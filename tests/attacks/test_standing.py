@@ -264,6 +264,17 @@ def test_111_nor_by_an_import_of_what_is_listed_and_not_held(world, stranger, vi
     assert one["standing"] == "unvouched"
 
 
+@pytest.mark.parametrize("client", KEPT)
+def test_111_nor_by_a_torrent_whose_manifest_is_made_of_the_strangers_bytes(world, stranger, victim, tmp_path, client):
+    victim.ok("trust", "add", world.identity, "--index", world.site)
+    evil = write_folder(tmp_path / "evil" / world.commit, EVIL)
+    saved = tmp_path / "saved.torrent"
+    saved.write_bytes(as_saved_by(client, stranger.torrent.read_bytes()))
+    done = victim.ok("library", "import", evil, "--torrent", saved, "--repo", REPO, "--no-hf-cache")
+    assert (done["imported"], "names another torrent" in done["unmatched"][0]["reason"]) == ([], True)
+    assert victim.ok("list")["snapshots"] == []
+
+
 def with_a_strangers_rows(torrent: Path, path: Path) -> Path:
     """The same infohash, with a manifest that calls a small file LFS and names another licence; unsigned."""
     metainfo = parse_metainfo(torrent.read_bytes())

@@ -139,3 +139,33 @@ def test_nothing_names_it_at_all(user, publisher, tmp_path):
     ended = user.run("fetch", publisher.saved(NAMELESS, tmp_path), *QUIET)
     assert ended.code == 2
     assert "--repo ORG/MODEL" in ended.stderr
+
+
+@pytest.mark.parametrize("place", ["folder", "cache"])
+@pytest.mark.parametrize("client", KEPT)
+def test_files_that_are_here_are_imported_by_it(user, publisher, tmp_path, client, place):
+    torrent = publisher.saved(client, tmp_path)
+    folder = tmp_path / "models" / "tiny"
+    if place == "cache":
+        folder = user.cache / f"models--{REPO.replace('/', '--')}" / "snapshots" / COMMIT
+    write_folder(folder, {name: data for name, data in FILES.items() if data})  # another client may make no empty ones
+    where = () if place == "cache" else (tmp_path / "models", "--no-hf-cache")
+    (one,) = user.ok("library", "import", *where, "--torrent", torrent, *whose(client))["imported"]
+    assert one["bytes_missing"] == 0
+    check({**one, "hf_cache": None}, user, publisher)
+
+
+@pytest.mark.parametrize("client", KEPT)
+def test_an_import_of_files_that_differ_takes_nothing_and_leads_to_a_fetch(user, publisher, tmp_path, client):
+    torrent = publisher.saved(client, tmp_path)
+    files = {**FILES, "config.json": FILES["config.json"].replace(b"{", b"[", 1)}
+    folder = write_folder(tmp_path / "model", files)
+    ended = user.run("library", "import", folder, "--torrent", torrent, *whose(client), "--no-hf-cache", "--json")
+    assert (ended.code, f"p2pqwen fetch {torrent}" in ended.json["error"]["hint"]) == (4, True)
+    assert user.ok("list")["snapshots"] == []
+
+
+def test_an_import_needs_to_know_whose_it_is(user, publisher, tmp_path):
+    folder = write_folder(tmp_path / "model", FILES)
+    ended = user.run("library", "import", folder, "--torrent", publisher.saved(NAMELESS, tmp_path), "--json")
+    assert (ended.code, ended.json["error"]["hint"]) == (3, "name it: --repo ORG/MODEL")

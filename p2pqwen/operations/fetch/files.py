@@ -91,6 +91,12 @@ def check_files(
     return good
 
 
+def with_layers_of(digests: Mapping[RepoPath, FileDigests], metainfo: Metainfo) -> Metainfo:
+    """Return a torrent with the piece layers that its files have, where it lacks them."""
+    layers = {one.hashes.pieces_root: one.hashes.piece_layer for one in digests.values()}
+    return metainfo.with_layers({root: layer for root, layer in layers.items() if root is not None})
+
+
 def rebuild_manifest(
     snapshot: SnapshotId, metainfo: Metainfo, digests: Mapping[RepoPath, FileDigests], folder: Path
 ) -> Manifest:

@@ -45,7 +45,7 @@ from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.fetch.download import Downloaded, DownloadJob, download
-from p2pqwen.operations.fetch.files import check_files, make_empty_files, rebuild_manifest, require_room
+from p2pqwen.operations.fetch.files import check_files, make_empty_files, rebuild_manifest, require_room, with_layers_of
 from p2pqwen.operations.fetch.metadata import KeptMetadata, NoMetadataError, ask_for_layers, ask_peers
 from p2pqwen.operations.fetch.plan import FetchPlan, Sources, make_plan, plan_of
 from p2pqwen.operations.fetch.target import FetchTarget
@@ -657,7 +657,7 @@ class _Fetch:
         self, plan: FetchPlan, digests: Mapping[RepoPath, FileDigests], folder: Path, *, whole: bool
     ) -> FetchPlan:
         """Return the plan with what the files themselves tell, where the torrent came without layers or manifest."""
-        metainfo = _with_layers_of(digests, _whole(plan))
+        metainfo = with_layers_of(digests, _whole(plan))
         if plan.manifest is not None:
             return replace(plan, metainfo=metainfo)
         manifest = rebuild_manifest(plan.snapshot, metainfo, digests, folder) if whole else None
@@ -750,12 +750,6 @@ class _Fetch:
         if problem is not None:
             hint = f"; {problem.hint}" if problem.hint else ""
             yield f"standing: not laid into the Hugging Face cache: {problem.message}{hint}"
-
-
-def _with_layers_of(digests: Mapping[RepoPath, FileDigests], metainfo: Metainfo) -> Metainfo:
-    """Return a torrent with the piece layers that its files have, where it lacks them."""
-    layers = {one.hashes.pieces_root: one.hashes.piece_layer for one in digests.values()}
-    return metainfo.with_layers({root: layer for root, layer in layers.items() if root is not None})
 
 
 def _worth(plan: FetchPlan) -> tuple[int, bool, int]:

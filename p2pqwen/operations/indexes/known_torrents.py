@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from pathlib import Path
 
 from p2pqwen.containment import each, warn
-from p2pqwen.errors import VerificationError, about
+from p2pqwen.errors import VerificationError
 from p2pqwen.events import Report
-from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.operations.indexes.lookup import choose, find_entries, load_torrent
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
+from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
 from p2pqwen.torrent.snapshot_torrent import signed_manifest
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -55,11 +53,11 @@ class KnownTorrent:
 
 
 def known_torrents(
-    named: Sequence[Path], library: Library, publishers: Sequence[TrustedPublisher], report: Report
+    named: Sequence[Metainfo], library: Library, publishers: Sequence[TrustedPublisher], report: Report
 ) -> list[KnownTorrent]:
     """Return every snapshot that may be recognised, the named torrents first; each once.
 
-    Raises `VerificationError`, `NotFoundError` for a named torrent that cannot be used; any other is warned about.
+    Raises `VerificationError` for a named torrent that cannot be used; any other is warned about.
     """
     known: dict[SnapshotId, KnownTorrent] = {}
     for one in (*_named(named), *_unfinished(library, report), *_listed(publishers, report)):
@@ -67,13 +65,11 @@ def known_torrents(
     return list(known.values())
 
 
-def _named(paths: Iterable[Path]) -> Iterator[KnownTorrent]:
-    for path in paths:
-        with about(path):
-            metainfo = parse_metainfo(durable.read(path, max_bytes=MAX_TORRENT_BYTES))
+def _named(torrents: Iterable[Metainfo]) -> Iterator[KnownTorrent]:
+    for metainfo in torrents:
         manifest, _ = signed_manifest(metainfo)
         if manifest is None:
-            raise VerificationError(f"{path} carries no manifest, so it does not say whose files it describes")
+            raise VerificationError(f"the torrent of {metainfo.name} carries no manifest")
         yield _opened(manifest, metainfo)
 
 
