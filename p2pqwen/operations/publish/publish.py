@@ -28,6 +28,7 @@ from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.indexes.own_index import last_published
 from p2pqwen.operations.publish.keys import Passphrase, open_keys
+from p2pqwen.operations.publish.name_warnings import warn_of_cut_names
 from p2pqwen.operations.publish.plan import Plan, entries_of, prepared, publishable
 from p2pqwen.operations.publish.site import (
     check_known,
@@ -103,6 +104,7 @@ def publish(
             check_known(keys, one.accepted, one.place, last, base, hint)
         private = _index_keys(keys, root, passphrase, drafting=plan.draft is not None)
         held, skipped = _publishable(library, plan, report)
+        warn_of_cut_names(held, _listed(base), report)
         left_out: tuple[LeftOut, ...] = ()
         if check is not None:
             chosen = check(_torrents(keys, held, plan, base), plan, _listed(base), report=report)
