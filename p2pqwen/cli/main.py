@@ -30,8 +30,8 @@ app = typer.Typer(
 # One module for each command group, in the order a newcomer meets them; each has `register(app)`.
 _GROUPS = (
     "preserve", "keys", "publish", "trust", "index", "search", "fetch", "seed", "status", "health", "adopt",
-    "rebalance", "verify", "torrent", "webseed", "list", "remove", "upstream", "library", "pause", "priority", "pin",
-    "limits", "service", "doctor", "demo", "help",
+    "rebalance", "verify", "torrent", "webseed", "list", "remove", "upstream", "library", "export", "pause",
+    "priority", "pin", "limits", "service", "doctor", "demo", "help",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 
+from p2pqwen.containment import each
 from p2pqwen.events import Notice, Report
 from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.torrent.web_seed_names import cut_by_clients
@@ -12,10 +13,9 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 
 def warn_of_cut_names(held: Sequence[HeldSnapshot], listed: Container[SnapshotId], report: Report) -> None:
-    """Warn of snapshots that are listed for the first time; raises `FormatError`, `DiskError` for a broken torrent."""
-    for one in held:
-        if one.id in listed:
-            continue
+    """Warn of snapshots that are listed for the first time; what cannot be read is refused where it is listed."""
+
+    def warn(one: HeldSnapshot) -> None:
         if names := cut_by_clients(file.path for file in one.metainfo().files):
             report(
                 Notice(
@@ -24,3 +24,5 @@ def warn_of_cut_names(held: Sequence[HeldSnapshot], listed: Container[SnapshotId
                     f"with #, %, [ or ] in the name, {names[0]} first: they need peers that have it",
                 )
             )
+
+    each((one for one in held if one.id not in listed), warn, failed=lambda *_: None)
