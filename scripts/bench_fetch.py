@@ -141,7 +141,9 @@ def run(home: Path, *arguments: str | Path) -> dict[str, object]:
 
 def through_a_node(home: Path, torrent: str, port: int) -> float:
     from p2pqwen.operations.fetch.request import FetchRequest
+    from p2pqwen.operations.node.job_answer import Ended, JobAnswer, JobLine
     from p2pqwen.server.client import ControlClient
+    from p2pqwen.server.problem import Refusal
     from p2pqwen.values.network_choices import SWITCHES, UNRESTRICTED
 
     request = FetchRequest(
@@ -152,12 +154,12 @@ def through_a_node(home: Path, torrent: str, port: int) -> float:
         while not client.answers:
             time.sleep(0.05)
         started = time.monotonic()
-        number = client.call("POST", "/v1/fetches", request.to_json())["id"]
-        for line in client.stream("GET", f"/v1/fetches/{number}/events"):
-            if line.get("result") is not None:
+        number = client.call(JobAnswer, "POST", "/v1/fetches", request.to_json()).id
+        for said in client.stream(JobLine, "GET", f"/v1/fetches/{number}/events"):
+            if isinstance(said.line, Ended):
                 return time.monotonic() - started
-            if "error" in line:
-                raise SystemExit(line["error"])
+            if isinstance(said.line, Refusal):
+                raise SystemExit(said.line.error.what)
     raise SystemExit("the node ended")
 
 

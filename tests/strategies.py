@@ -100,7 +100,7 @@ def manifest_of(
     *,
     lfs: frozenset[RepoPath] = frozenset(),
     commit_object: bytes | None = None,
-    licence: str | None = "apache-2.0",
+    license_id: str | None = "apache-2.0",
 ) -> Manifest:
     """Describe a payload as a snapshot's."""
     rows = []
@@ -109,7 +109,7 @@ def manifest_of(
         sha256 = Sha256.of(data)
         oid = pointer_oid(sha256, len(data)) if path in lfs else blob_oid(data)
         rows.append(FileRow(path, len(data), sha256, oid, path in lfs))
-    return Manifest(snapshot, commit_object, licence, tuple(rows))
+    return Manifest(snapshot, commit_object, license_id, tuple(rows))
 
 
 @st.composite
@@ -122,7 +122,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         draw(snapshot_ids),
         lfs=lfs,
         commit_object=draw(st.none() | st.binary(max_size=80)),
-        licence=draw(st.none() | st.sampled_from(["apache-2.0", "mit", "other"])),
+        license_id=draw(st.none() | st.sampled_from(["apache-2.0", "mit", "other"])),
     )
 
 

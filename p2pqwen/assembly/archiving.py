@@ -115,7 +115,7 @@ class Archiver:
 
     def remove(self, snapshot: SnapshotId) -> None:
         """Delete a held snapshot; raises `P2pqwenError`."""
-        changing.change(self.app, "remove", {"target": str(snapshot)}, self.report)
+        changing.remove(self.app, str(snapshot), self.report)
         self.report(Notice("info", f"given up: {snapshot}"))
 
     def room(self) -> int:

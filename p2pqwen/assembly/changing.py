@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Literal
 
 from p2pqwen.app import App
 from p2pqwen.events import Report
+from p2pqwen.operations.control.snapshots import ChoiceAnswer, Given, RemovedAnswer
+from p2pqwen.operations.node.limits import LimitsAnswer
 
 
-def change(app: App, verb: str, given: Mapping[str, Any], report: Report) -> dict[str, Any]:
-    """Pause, resume, prioritise, pin, unpin or remove the snapshot that `given` names; raises `P2pqwenError`."""
+def change(
+    app: App, verb: Literal["pause", "resume", "priority", "pin", "unpin"], given: Given, report: Report
+) -> ChoiceAnswer:
+    """Pause, resume, prioritise, pin or unpin the snapshot that `given` names; raises `P2pqwenError`."""
     running = app.running()
     if running is not None:
-        return running.call("POST", f"/v1/snapshots/{verb}", given)
+        return running.call(ChoiceAnswer, "POST", f"/v1/snapshots/{verb}", given)
     with app.state_store(report) as store:
         calls = app.snapshot_calls(store)
         here = {
@@ -22,15 +25,23 @@ def change(app: App, verb: str, given: Mapping[str, Any], report: Report) -> dic
             "priority": calls.prioritise,
             "pin": calls.pin,
             "unpin": calls.unpin,
-            "remove": calls.remove,
         }
         return here[verb](given)
 
 
-def change_limits(app: App, given: Mapping[str, Any], report: Report) -> dict[str, Any]:
+def remove(app: App, target: str, report: Report) -> RemovedAnswer:
+    """Delete a snapshot from the library, or end its fetch; raises `P2pqwenError`."""
+    running = app.running()
+    if running is not None:
+        return running.call(RemovedAnswer, "POST", "/v1/snapshots/remove", {"target": target})
+    with app.state_store(report) as store:
+        return app.snapshot_calls(store).remove({"target": target})
+
+
+def change_limits(app: App, given: Given, report: Report) -> LimitsAnswer:
     """Return the limits, after those in `given` that are not None were set; raises `UsageError`."""
     running = app.running()
     if running is not None:
-        return running.call("PUT", "/v1/limits", given)
+        return running.call(LimitsAnswer, "PUT", "/v1/limits", given)
     with app.state_store(report) as store:
         return app.snapshot_calls(store).limits(given)

@@ -7,27 +7,32 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from p2pqwen.app import App
+from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.events import Report
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library.event_log import EventLog
 from p2pqwen.library.lift_store import LiftStore
+from p2pqwen.operations.fetch.context import FetchContext
+from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
 from p2pqwen.operations.fetch.plan import Sources
 from p2pqwen.operations.fetch.repair import repair
-from p2pqwen.operations.fetch.request import FetchRequest, fetched_fields
-from p2pqwen.operations.fetch.run import FetchContext, fetch
+from p2pqwen.operations.fetch.request import FetchRequest
+from p2pqwen.operations.fetch.run import fetch
 from p2pqwen.operations.fetch.target import parse_target
 from p2pqwen.operations.indexes.bundle import BundleNetwork
 from p2pqwen.operations.indexes.bundle_route import STEP_SECONDS, BundleRoute
 from p2pqwen.operations.node.counted_fetch import counted_fetch
+from p2pqwen.operations.node.job_answer import Ended, JobAnswer, JobLine
 from p2pqwen.operations.node.limits import Allowance, lower_rate
 from p2pqwen.operations.node.preferences import Choices
 from p2pqwen.operations.preserve.rebuild import Rebuilt, rebuild
 from p2pqwen.operations.preserve.recipe_source import RecipeSource
 from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
 from p2pqwen.operations.verify.target import held_snapshot
+from p2pqwen.server.client import ControlClient
+from p2pqwen.server.problem import Refusal
 from p2pqwen.swarm.bootstrap import bootstrap_nodes
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
@@ -61,7 +66,7 @@ def fetch_context(
 ) -> FetchContext:
     """Say where a fetch reads and writes, and whom it believes at this moment; `peers` are those the user named.
 
-    `typed`: what he wrote on the command line; the hosts of the web addresses in it are named by him.
+    `typed`: what the user wrote on the command line; it names the hosts of the web addresses in it.
     """
     publishers = app.trust.publishers(now=datetime.now(UTC), report=report)
     named = app.named_hosts | NamedHosts.of(typed)
@@ -92,27 +97,46 @@ def carry_out(
     on_plan: Callable[[SnapshotId], None] = lambda _: None,
     *,
     allowed: Allowance,
-) -> dict[str, Any]:
-    """Fetch or repair what a request names, under these rates, and return the fields of `fetch --json`."""
+) -> FetchAnswer:
+    """Fetch or repair what a request names, under these rates, and return what came of it."""
     choices = request.choices.limited(
         upload=lower_rate(request.choices.upload_limit, allowed.upload_of_fetches),
         download=lower_rate(request.choices.download_limit, allowed.download),
     )
     options = request.options()
     typed = (request.target, *options.web_seeds)
-    places = fetch_context(app, swarm_settings(app, choices), report, peers=options.peers, typed=typed)
+    context = fetch_context(app, swarm_settings(app, choices), report, peers=options.peers, typed=typed)
     if request.hub_cache is not None:
-        places = replace(places, hub_cache=HubCache(Path(request.hub_cache)))
+        context = replace(context, hub_cache=HubCache(Path(request.hub_cache)))
     if request.kind == "repair":
         held = held_snapshot(request.target, app.library)
-        return fetched_fields(repair(held, options, places, report, on_plan=on_plan))
-    return fetched_fields(fetch(parse_target(request.target), options, places, report, on_plan=on_plan))
+        return FetchAnswer.of(repair(held, options, context, report, on_plan=on_plan))
+    return FetchAnswer.of(fetch(parse_target(request.target), options, context, report, on_plan=on_plan))
 
 
-def fetch_here(app: App, request: FetchRequest, report: Report) -> dict[str, Any]:
+def fetch_here(app: App, request: FetchRequest, report: Report) -> FetchAnswer:
     """Carry a request out in this process, under the user's limits, and count what it transfers."""
     with app.state_store(report) as store:
         return counted_fetch(partial(carry_out, app), request, Choices(store), report)
+
+
+def fetch_by_node(running: ControlClient, request: FetchRequest, report: Report) -> FetchAnswer:
+    """Have the running node fetch it, and report what it says; the node goes on if the caller is interrupted.
+
+    Raises what the fetch raised, `NetworkError` where the node ends before.
+    """
+    number = running.call(JobAnswer, "POST", "/v1/fetches", request.to_json()).id
+    for said in running.stream(JobLine, "GET", f"/v1/fetches/{number}/events"):
+        if said.event is not None:
+            report(said.event)
+        match said.line:
+            case Refusal(error=problem):
+                raise problem.error
+            case Ended(result=result, state=state):
+                if result is None:
+                    raise P2pqwenError(f"the fetch was {state} in the node")
+                return result
+    raise NetworkError("the node ended before the fetch did", hint="start it again: it goes on where it was")
 
 
 def swarm_settings(app: App, choices: NetworkChoices, *, listen: Endpoint | None = None) -> SwarmSettings:

@@ -15,13 +15,13 @@ from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.archive.adopt import Situation, contradictions, disks_of
 from p2pqwen.operations.archive.health import health_rows, watched_swarms
 from p2pqwen.operations.archive.probe import Probes, WatchedSwarm
+from p2pqwen.operations.control.api import NetworkAnswer, NodeAnswer
 from p2pqwen.operations.control.doctor import DoctorContext, RunningNode
-from p2pqwen.operations.control.status import Status, status
+from p2pqwen.operations.control.status import NodeStatusAnswer, Status, status
 from p2pqwen.operations.node.preferences import Choices
 from p2pqwen.operations.node.state import SnapshotState, node_status
 from p2pqwen.operations.verify.scrub import scrub_records
 from p2pqwen.swarm.endpoint import Endpoint
-from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.proxy import Proxies
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -60,7 +60,7 @@ def own_rows(app: App) -> list[SnapshotState]:
     return rows if running is not None else []
 
 
-def ways(app: App, choices: NetworkChoices, *, web_seeds: bool = True) -> Probes:
+def probes(app: App, choices: NetworkChoices, *, web_seeds: bool = True) -> Probes:
     """Say whom to ask about swarms, as these choices and the configuration of web seeds allow."""
     return Probes(
         app.dht(enabled=choices.dht),
@@ -73,7 +73,7 @@ def ways(app: App, choices: NetworkChoices, *, web_seeds: bool = True) -> Probes
 def home_status(app: App, store: StateStore, report: Report) -> Status:
     """Return how this home stands: what its node says, or what lies on the disk."""
     running = app.running()
-    asked = None if running is None else running.call("GET", "/v1/status")
+    asked = None if running is None else running.call(NodeStatusAnswer, "GET", "/v1/status")
     return status(app.library, app.home, store, asked, app.standings(store), report)
 
 
@@ -107,6 +107,6 @@ def running_node(app: App) -> RunningNode | None:
     client = app.running()
     if client is None:
         return None
-    said = client.call("GET", "/v1/network")
-    started = datetime.fromtimestamp(said["started"], UTC)
-    return RunningNode(client.call("GET", "/v1/node")["pid"], said["listen"], started, Reach.from_json(said))
+    said = client.call(NetworkAnswer, "GET", "/v1/network")
+    started = datetime.fromtimestamp(said.started, UTC)
+    return RunningNode(client.call(NodeAnswer, "GET", "/v1/node").pid, said.listen, started, said.reach)

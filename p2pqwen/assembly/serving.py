@@ -163,7 +163,7 @@ def health_watch(
         rows=lambda: supervisor.on_node(supervisor.look),
         ready=lambda: not supervisor.loading,
         store=HealthStore(store),
-        ways=looking.ways(app, settings.choices),
+        probes=looking.probes(app, settings.choices),
         clock=lambda: datetime.now(UTC),
         report=report,
     )

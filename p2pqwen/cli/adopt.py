@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,6 @@ from p2pqwen.cli.archive_options import (
     Timeout,
     decision_line,
     exit_for,
-    named,
     open_archiver,
 )
 from p2pqwen.cli.network_options import SwitchedOff, network_switches
@@ -54,6 +53,7 @@ def adopt(
     Neediest first; near-ties fall differently at each node, always the same way at this one. Every snapshot is told
     why it was chosen or not. It stays within the budget and leaves the disks' reserves free.
     """
+    from p2pqwen.assembly.archive_answer import AdoptAnswer
     from p2pqwen.operations.archive.adopt import Wishes
 
     size = parse_size(budget)
@@ -63,26 +63,8 @@ def adopt(
             done = archiver.adopt(
                 Wishes(tuple(prefer or ()), tuple(exclude or ())), size, seconds=look, dry_run=dry_run
             )
-        out.result(_fields(done, dry_run=dry_run), list(_lines(done, dry_run=dry_run)))
+        out.result(AdoptAnswer.of(done, dry_run=dry_run), list(_lines(done, dry_run=dry_run)))
     exit_for([one.error for one in done.fetched])
-
-
-def _fields(done: Adopted, *, dry_run: bool) -> dict[str, Any]:
-    from p2pqwen.operations.archive.adopt import decision_fields
-
-    plan, allocation = done.plan, done.plan.allocation
-    return {
-        "chosen": [decision_fields(one) | {"disk": one.disk} for one in plan.chosen],
-        "bytes": allocation.size,
-        "budget": allocation.budget,
-        "used": allocation.used,
-        "others": [decision_fields(one) for one in (*plan.held, *allocation.others)],
-        "fetched": [named(one.snapshot) for one in done.fetched if one.error is None],
-        "failed": [
-            named(one.snapshot) | {"reason": one.error.message} for one in done.fetched if one.error is not None
-        ],
-        "dry_run": dry_run,
-    }
 
 
 def _lines(done: Adopted, *, dry_run: bool) -> Iterator[str]:

@@ -49,8 +49,8 @@ class Network:
 
     def request(self, app: App, snapshot: SnapshotId) -> FetchRequest:
         """Return a fetch into the library alone."""
+        from p2pqwen.operations.fetch.context import DEFAULT_TIMEOUT
         from p2pqwen.operations.fetch.request import FetchRequest
-        from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT
 
         return FetchRequest(
             str(snapshot),
@@ -69,7 +69,7 @@ def open_archiver(network: Network, out: Output) -> Iterator[Archiver]:
     from p2pqwen.assembly.archiving import Archiver
 
     app = open_app()
-    probes = looking.ways(app, network_choices(app, network.off), web_seeds=network.web_seeds)
+    probes = looking.probes(app, network_choices(app, network.off), web_seeds=network.web_seeds)
     with app.state_store(out.report) as store:
         yield Archiver(app, store, lambda snapshot: network.request(app, snapshot), probes, out.report)
 
@@ -82,8 +82,3 @@ def exit_for(errors: Sequence[P2pqwenError | None]) -> None:
 def decision_line(one: Decision) -> str:
     """Return a snapshot of a plan, its size and the reason, on one line."""
     return f"{one.snapshot}  {format_size(one.size)}  {one.reason}"
-
-
-def named(snapshot: SnapshotId) -> dict[str, str]:
-    """Return the JSON fields that name a snapshot."""
-    return {"repo": str(snapshot.repo), "commit": str(snapshot.commit)}

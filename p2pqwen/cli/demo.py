@@ -17,10 +17,8 @@ def register(app: typer.Typer) -> None:
 
 def demo(json_output: JsonFlag = False) -> None:
     """Preserve, publish and seed a tiny model, stop its Hub, and fetch it as a stranger would; all on this machine."""
-    from dataclasses import asdict
-
     from p2pqwen.demo.node_process import DemoStepError
-    from p2pqwen.demo.story import tell_story
+    from p2pqwen.demo.story import Told, tell_story
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was made is removed then too
     with Output(as_json=json_output) as out:
@@ -29,7 +27,7 @@ def demo(json_output: JsonFlag = False) -> None:
             if json_output:
                 out.note(line)
             else:
-                out.result({}, [line])
+                out.lines([line])
 
         try:
             figures = tell_story(tell)
@@ -38,4 +36,4 @@ def demo(json_output: JsonFlag = False) -> None:
                 out.note(f"  | {line}")
             raise
         if json_output:
-            out.result({"ok": True, **asdict(figures)}, [])
+            out.result(Told(figures), [])

@@ -31,19 +31,19 @@ def doctor(json_output: JsonFlag = False) -> None:
     """Look at port, DHT, Hub, clock, index, disks, rot, limits and permissions; exit 0 when all is well, 1 when not."""
     from p2pqwen.app import open_app
     from p2pqwen.assembly import looking
-    from p2pqwen.operations.control.doctor import examine
+    from p2pqwen.operations.control.doctor import Findings, examine
 
     with Output(as_json=json_output) as out:
         found = []
         for finding in examine(looking.doctor_context(open_app(), out.report)):
             found.append(finding)
             if not json_output:
-                out.result({}, _lines(finding))
+                out.lines(_lines(finding))
         bad = sum(not one.ok for one in found)
         if json_output:
-            out.result({"ok": not bad, "findings": [one.to_json() for one in found]}, ())
+            out.result(Findings(not bad, tuple(found)), ())
         else:
-            out.result({}, ["", f"{bad} of {len(found)} need attention" if bad else "all is well"])
+            out.lines(["", f"{bad} of {len(found)} need attention" if bad else "all is well"])
     if bad:
         raise typer.Exit(exit_codes.FAILED)
 

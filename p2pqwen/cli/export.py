@@ -45,6 +45,7 @@ def export(
     """
     from p2pqwen.app import open_app
     from p2pqwen.operations.verify.export import export as run
+    from p2pqwen.operations.verify.export_answer import ExportAnswer
     from p2pqwen.operations.verify.target import held_snapshot
 
     with Output(as_json=json_output) as out:
@@ -59,22 +60,7 @@ def export(
             hard_links=hard_links,
             report=out.report,
         )
-        out.result(
-            {
-                "repo": str(done.held.id.repo),
-                "commit": str(done.held.id.commit),
-                "path": str(done.folder),
-                "torrent": str(done.torrent),
-                "files": done.files,
-                "size": done.size,
-                "bytes_linked": done.linked,
-                "bytes_copied": done.copied,
-                "bytes_kept": done.kept,
-                "pads": done.pads,
-                "whole": done.whole,
-            },
-            _lines(done),
-        )
+        out.result(ExportAnswer.of(done), _lines(done))
 
 
 def _lines(done: Exported) -> list[str]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from p2pqwen.cli.network_options import DownloadLimit, SwitchedOff, UploadLimit, network_choices, network_switches
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
-from p2pqwen.errors import NetworkError, UsageError
+from p2pqwen.errors import UsageError
 from p2pqwen.webseed.policy import WebSeedUse
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
+    from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
     from p2pqwen.operations.fetch.request import FetchRequest
     from p2pqwen.server.client import ControlClient
 
@@ -79,8 +80,8 @@ def fetch(
 ) -> None:
     """Fetch a model from peers and web seeds, verify it, and lay it where other programs find it."""
     from p2pqwen.app import open_app
+    from p2pqwen.operations.fetch.context import DEFAULT_TIMEOUT
     from p2pqwen.operations.fetch.request import FetchRequest, absolute
-    from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT
 
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -107,12 +108,12 @@ def fetch(
         )
         running = app.running()
         done = _here(app, request, out) if running is None else _through(running, request, out)
-        for warning in done["warnings"]:
+        for warning in done.warnings:
             out.note(f"warning: {warning}")
         out.result(done, _lines(done))
 
 
-def _here(app: App, request: FetchRequest, out: Output) -> dict[str, Any]:
+def _here(app: App, request: FetchRequest, out: Output) -> FetchAnswer:
     from p2pqwen.assembly import fetching
 
     try:
@@ -122,28 +123,16 @@ def _here(app: App, request: FetchRequest, out: Output) -> dict[str, Any]:
         raise
 
 
-def _through(running: ControlClient, request: FetchRequest, out: Output) -> dict[str, Any]:
+def _through(running: ControlClient, request: FetchRequest, out: Output) -> FetchAnswer:
     """Have the running node fetch it, and show what it says; the node goes on if we are interrupted."""
-    from p2pqwen.errors import P2pqwenError
-    from p2pqwen.operations.node.jobs import event_of
-    from p2pqwen.server import problem
+    from p2pqwen.assembly import fetching
 
-    number = running.call("POST", "/v1/fetches", request.to_json())["id"]
     try:
-        for line in running.stream("GET", f"/v1/fetches/{number}/events"):
-            if (event := event_of(line)) is not None:
-                out.report(event)
-            if "error" in line:
-                raise problem.from_json(line["error"])
-            if line.get("result") is not None:
-                return dict(line["result"])
-            if "state" in line:
-                raise P2pqwenError(f"the fetch was {line['state']} in the node")
+        return fetching.fetch_by_node(running, request, out.report)
     except KeyboardInterrupt:
         target = request.target
         out.note(f"the node goes on fetching it: `p2pqwen status` shows how far, `p2pqwen pause {target}` pauses it")
         raise
-    raise NetworkError("the node ended before the fetch did", hint="start it again: it goes on where it was")
 
 
 def _web_seed_use(choice: WebSeedUse | None, *, never: bool, only: bool) -> WebSeedUse | None:
@@ -156,31 +145,31 @@ def _web_seed_use(choice: WebSeedUse | None, *, never: bool, only: bool) -> WebS
     return next(iter(given), None)
 
 
-def _lines(done: dict[str, Any]) -> list[str]:
+def _lines(done: FetchAnswer) -> list[str]:
     from p2pqwen.values.byte_size import format_rate, format_size
 
-    snapshot = f"{done['repo']}@{done['commit']}"
-    if done["unchanged"]:
+    snapshot = done.snapshot
+    if done.unchanged:
         lines = [f"already here and verified: {snapshot}"]
     else:
-        rate = format_rate(done["size"] / done["seconds"]) if done["seconds"] > 0 else "at once"
+        rate = format_rate(done.size / done.seconds) if done.seconds > 0 else "at once"
         lines = [
             f"fetched {snapshot}",
-            f"  content     {format_size(done['size'])} in {done['seconds']:.1f} s ({rate})",
-            f"  from peers  {format_size(done['bytes_from_peers'])}",
-            f"  web seeds   {format_size(done['bytes_from_web_seeds'])}",
-            *([f"  reused      {format_size(done['bytes_reused'])}"] if done["bytes_reused"] else []),
+            f"  content     {format_size(done.size)} in {done.seconds:.1f} s ({rate})",
+            f"  from peers  {format_size(done.bytes_from_peers)}",
+            f"  web seeds   {format_size(done.bytes_from_web_seeds)}",
+            *([f"  reused      {format_size(done.bytes_reused)}"] if done.bytes_reused else []),
         ]
-    signed = [one["label"] for one in done["signers"] if one["state"] == "valid"]
+    signed = [one.label for one in done.signers if one.state == "valid"]
     by = f", signed by {', '.join(signed)}" if signed else ""
-    partial = done["state"] != "complete"
+    partial = done.state != "complete"
     return [
         *lines,
-        f"  torrent     {done['torrent_by']}",
-        f"  verified    every file, against {done['torrent_from']}{by}",
-        f"  provenance  {done['provenance']}",
-        f"  standing    {done['standing_words']}{' (you trusted it unverified)' if done['trusted_unverified'] else ''}",
-        f"  path        {done['path']}",
-        *([f"  hf cache    {done['hf_cache']}"] if done["hf_cache"] is not None else []),
-        *([f"  state       {done['state']}: the files chosen with --include"] if partial else []),
+        f"  torrent     {done.torrent_by}",
+        f"  verified    every file, against {done.torrent_from}{by}",
+        f"  provenance  {done.provenance}",
+        f"  standing    {done.standing_words}{' (you trusted it unverified)' if done.trusted_unverified else ''}",
+        f"  path        {done.path}",
+        *([f"  hf cache    {done.hf_cache}"] if done.hf_cache is not None else []),
+        *([f"  state       {done.state}: the files chosen with --include"] if partial else []),
     ]

@@ -49,7 +49,7 @@ def health(
     from p2pqwen.assembly import archiving, looking
     from p2pqwen.library.health_store import HealthStore
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.archive.health import by_danger, health_fields, health_rows, named
+    from p2pqwen.operations.archive.health import HealthAnswer, SwarmAnswer, by_danger, health_rows, named
     from p2pqwen.operations.indexes.listed_standing import standing_here
 
     with Output(as_json=json_output) as out:
@@ -58,7 +58,7 @@ def health(
         with app.state_store(out.report) as store:
             known = HealthStore(store)
             if look:
-                probes = looking.ways(app, network_choices(app, off), web_seeds=not no_web_seeds)
+                probes = looking.probes(app, network_choices(app, off), web_seeds=not no_web_seeds)
                 probes = replace(probes, web_again=timedelta(0)) if again else probes
                 archiving.look(app, swarms, known, probes, out.report, seconds=seconds, again=again)
             now = datetime.now(UTC)
@@ -69,8 +69,8 @@ def health(
                 one.snapshot: standing_here(one.snapshot, one.infohash, stood.get(one.snapshot), voices)[0]
                 for one in swarms
             }
-        fields = [{**health_fields(row, now), "standing": str(standings[row.swarm.snapshot])} for row in rows]
-        out.result({"swarms": fields}, _table(rows, now))
+        shown = (SwarmAnswer.of(row, standings[row.swarm.snapshot], now) for row in rows)
+        out.result(HealthAnswer(tuple(shown)), _table(rows, now))
 
 
 def _table(rows: list[HealthRow], now: datetime) -> list[str]:

@@ -37,6 +37,31 @@ class Page:
         return paragraph.partition(". ")[0].rstrip(".")
 
 
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A page without its text."""
+
+    topic: str
+    title: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """What `help --json` says."""
+
+    topics: tuple[Topic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PageAnswer:
+    """What `help TOPIC --json` says."""
+
+    topic: str
+    title: str
+    text: str
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("help", short_help="Read the manual.")(show_page)
@@ -53,17 +78,17 @@ def show_page(
     pages = manual()
     with Output(as_json=json_output) as out:
         if topic is None:
-            rows = [{"topic": one.topic, "title": one.title, "summary": one.summary} for one in pages.values()]
+            topics = Topics(tuple(Topic(one.topic, one.title, one.summary) for one in pages.values()))
             width = max(map(len, pages))
             lines = [f"{one.topic:<{width}}  {one.title}" for one in pages.values()]
-            out.result({"topics": rows}, [*lines, "", "`p2pqwen help TOPIC` shows a page."])
+            out.result(topics, [*lines, "", "`p2pqwen help TOPIC` shows a page."])
             return
         page = pages.get(topic.lower())
         if page is None:
             raise NotFoundError(f"the manual has no page {topic!r}", hint="its pages: " + ", ".join(pages))
         if not json_output and _show_on_terminal(page):
             return
-        out.result({"topic": page.topic, "title": page.title, "text": page.text}, page.text.splitlines())
+        out.result(PageAnswer(page.topic, page.title, page.text), page.text.splitlines())
 
 
 def manual() -> dict[str, Page]:

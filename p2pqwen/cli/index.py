@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from p2pqwen.cli.magnets import V1Magnet, link_of, magnet_fields
+from p2pqwen.cli.magnets import V1Magnet, link_of
 from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
 from p2pqwen.cli.passphrase import known_passphrase
 from p2pqwen.cli.publish import YesFlag
-from p2pqwen.cli.skipped import NAMED_SKIPPED, skipped_fields, skipped_lines
+from p2pqwen.cli.skipped import NAMED_SKIPPED, skipped_lines
 from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
@@ -46,19 +46,18 @@ def register(app: typer.Typer) -> None:
 def verify(file: FileArgument, publisher: PublisherOption = None, json_output: JsonFlag = False) -> None:
     """Verify an index file, offline: root chain, signatures, every entry; exit 3 if it is not what it should be."""
     from p2pqwen.app import open_app
-    from p2pqwen.index.standing import Standing
+    from p2pqwen.operations.indexes.index_answer import IndexAnswer, StandingCounts
 
     with Output(as_json=json_output) as out:
         app = open_app()
         checked = _check(file, publisher)
-        fields = _checked_fields(checked)
+        counts = None
         lines = _checked_lines(checked, file, app.home.root)
         if checked.accepted is not None:
-            known = [one.standing for one in _standings(app, checked.accepted, out)]
-            fields["standings"] = {word.value: known.count(word) for word in Standing}
-            words = ", ".join(f"{count} {word}" for word, count in fields["standings"].items() if count)
+            counts = StandingCounts.of(_standings(app, checked.accepted, out))
+            words = ", ".join(f"{count} {word}" for word, count in counts.standings.items() if count)
             lines += [f"standing   here: {words}"] if words else []
-        out.result(fields, lines)
+        out.result(IndexAnswer.of(checked, counts), lines)
     if checked.refusal is not None:
         _refuse(file, checked.refusal)
 
@@ -71,26 +70,21 @@ def show(
 ) -> None:
     """Show what an index lists, if it is valid."""
     from p2pqwen.app import open_app
-    from p2pqwen.torrent.magnet import parse_magnet
+    from p2pqwen.operations.indexes.index_answer import IndexAnswer, IndexContent
 
     with Output(as_json=json_output) as out:
         app = open_app()
         checked = _check(file, publisher)
-        fields = _checked_fields(checked)
+        content = None
         lines = _checked_lines(checked, file, app.home.root, most=None)
         if checked.accepted is not None:
             document = checked.accepted.document
             listed = _standings(app, checked.accepted, out)
-            fields["snapshots"] = [
-                {**entry.to_json(), **magnet_fields(parse_magnet(entry.magnet)), **one.to_json()}
-                for entry, one in zip(document.entries, listed, strict=True)
-            ]
-            fields["withdrawn"] = document.to_json()["withdrawn"]
-            fields["mirrors"] = list(document.mirrors)
+            content = IndexContent.of(checked.accepted, listed)
             for entry, one in zip(document.entries, listed, strict=True):
                 lines += entry_lines(entry, one, v1_magnet=v1_magnet)
             lines += [f"withdrawn  {gone.id}: {gone.reason}" for gone in document.withdrawn]
-        out.result(fields, lines)
+        out.result(IndexAnswer.of(checked, content), lines)
     if checked.refusal is not None:
         _refuse(file, checked.refusal)
 
@@ -105,6 +99,7 @@ def diff(
     NEW may be a draft that not all have signed yet.
     """
     from p2pqwen.index.diff import describe
+    from p2pqwen.operations.indexes.index_answer import DiffAnswer
     from p2pqwen.operations.indexes.index_check import compare
 
     with Output(as_json=json_output) as out:
@@ -114,21 +109,7 @@ def diff(
         if not signers.met:
             lines.append(f"draft      signed by {len(signers.signed_by)} of the {signers.threshold} needed")
         out.result(
-            {
-                "added": [_changed(str(entry.id), []) for entry in found.added],
-                "removed": [_changed(str(entry.id), []) for entry in found.removed],
-                "changed": [
-                    _changed(
-                        str(change.id),
-                        [{"field": one.field, "before": one.before, "after": one.after} for one in change.fields],
-                    )
-                    for change in found.changed
-                ],
-                "withdrawn": [{**_changed(str(gone.id), []), "reason": gone.reason} for gone in found.withdrawn],
-                "index": [{"field": one.field, "before": one.before, "after": one.after} for one in found.document],
-                "alarms": list(found.alarms),
-                "complete": signers.met,
-            },
+            DiffAnswer.of(compared),
             lines,
         )
 
@@ -140,9 +121,10 @@ def sign(
 ) -> None:
     """Add the signatures of the index keys in this home to a draft, after showing what it changes."""
     from p2pqwen.app import open_app
-    from p2pqwen.cli.publish import approval, published_fields, published_lines
+    from p2pqwen.cli.publish import approval, published_lines
     from p2pqwen.operations.publish.elsewhere import accepted_here
     from p2pqwen.operations.publish.publish import sign_draft
+    from p2pqwen.operations.publish.publish_answer import PublishAnswer
 
     with Output(as_json=json_output) as out:
         app, now = open_app(), datetime.now(UTC)
@@ -159,7 +141,7 @@ def sign(
         lines = published_lines(done)
         if done.accepted.signers.met:
             lines.append(f"complete; next: `p2pqwen publish --signed {file} --out DIR`")
-        out.result(published_fields(done), lines)
+        out.result(PublishAnswer.of(done, None), lines)
 
 
 def update(
@@ -176,6 +158,7 @@ def update(
     """
     from p2pqwen.app import open_app
     from p2pqwen.errors import NetworkError, NotFoundError, VerificationError
+    from p2pqwen.operations.indexes.index_answer import UpdateAnswer
     from p2pqwen.operations.indexes.publisher_id import find_publisher
     from p2pqwen.operations.indexes.update import Asked, update_all
 
@@ -191,11 +174,9 @@ def update(
             raise NotFoundError("nobody is trusted yet", hint="`p2pqwen trust add PUBLISHER_ID --index FILE|URL`")
         asked = [Asked(one, bundle_route(app, out, dht=not no_dht, peers=peer)) for one in wanted]
         updates = update_all(store, asked, now=now, report=out.report)
-        rows = [_updated_fields(one) for one in updates]
-        ok = any(one.ok for one in updates)
-        first = next((row for row, one in zip(rows, updates, strict=True) if one.ok), rows[0])
-        out.result({**first, "ok": ok, "publishers": rows}, [line for one in updates for line in _updated_lines(one)])
-    if not ok:
+        answer = UpdateAnswer.of(updates)
+        out.result(answer, [line for one in updates for line in _updated_lines(one)])
+    if not answer.ok:
         stays = "the trusted copy stays in use" if any(one.publisher.accepted for one in updates) else None
         if any(one.reached for one in updates):
             fail(VerificationError("every index that was found was refused", hint=stays))
@@ -208,7 +189,7 @@ def entry_lines(entry: Entry, listed: ListedStanding, *, v1_magnet: bool) -> lis
     """Return the words for one entry, and for what this home knows of it."""
     from p2pqwen.values.byte_size import format_size
 
-    content = f"{plural(entry.files, 'file')}, {format_size(entry.size)}, licence {entry.license or 'unknown'}"
+    content = f"{plural(entry.files, 'file')}, {format_size(entry.size)}, license {entry.license or 'unknown'}"
     return [
         str(entry.id),
         f"  {content}, upstream {entry.upstream}",
@@ -223,14 +204,6 @@ def _standings(app: App, accepted: Accepted, out: Output) -> list[ListedStanding
     with app.held_standings(out.report) as standings:
         rows = [(entry, accepted.root.name) for entry in accepted.document.entries]
         return listed_standings(rows, app.library, standings, app.vouchers.voices(), out.report)
-
-
-def signer_fields(accepted: Accepted) -> list[dict[str, str]]:
-    """Return the JSON of who signed an index."""
-    return [
-        {"keyid": str(keyid), "label": accepted.root.keys[keyid].label, "state": "valid"}
-        for keyid in accepted.signers.signed_by
-    ]
 
 
 def _check(file: Path, publisher: str | None) -> Checked:
@@ -249,43 +222,6 @@ def _refuse(file: Path, refusal: RefusedError) -> NoReturn:
 
     what = f"{file}: refused at step {refusal.step}: {refusal.what}"
     fail(VerificationError(what, expected=refusal.expected, got=refusal.got, hint=refusal.hint))
-
-
-def _checked_fields(checked: Checked) -> dict[str, Any]:
-    if checked.accepted is None:
-        refusal = checked.refusal
-        return {
-            "ok": False,
-            "publisher": None,
-            "epoch": None,
-            "version": None,
-            "entries": None,
-            "skipped": [],
-            "signers": [],
-            "pinned": checked.pinned,
-            "step": refusal.step if refusal else None,
-            "error": refusal.message if refusal else None,
-            "missing": [str(keyid) for keyid in refusal.threshold.missing] if refusal and refusal.threshold else [],
-        }
-    accepted = checked.accepted
-    return {
-        "ok": True,
-        "publisher": str(accepted.publisher),
-        "name": accepted.root.name,
-        "root_version": accepted.root.version,
-        "epoch": accepted.document.epoch,
-        "version": accepted.document.version,
-        "entries": len(accepted.document.entries),
-        "skipped": skipped_fields(accepted.document),
-        "signers": signer_fields(accepted),
-        "threshold": accepted.signers.threshold,
-        "missing": [str(keyid) for keyid in accepted.signers.missing],
-        "ignored": list(accepted.signers.ignored),
-        "age_days": accepted.age_days,
-        "pinned": checked.pinned,
-        "trusted": checked.trusted,
-        "relation": checked.relation,
-    }
 
 
 def _checked_lines(checked: Checked, file: Path, home: Path, *, most: int | None = NAMED_SKIPPED) -> list[str]:
@@ -310,31 +246,6 @@ def _checked_lines(checked: Checked, file: Path, home: Path, *, most: int | None
         known = f"it is trusted in {home}" if checked.trusted else "anybody could have made it"
         lines.append(f"no publisher was pinned: the file only agrees with itself; {known}")
     return lines + ([f"note       {checked.relation}"] if checked.relation else [])
-
-
-def _changed(snapshot: str, changes: list[dict[str, Any]]) -> dict[str, Any]:
-    repo, _, commit = snapshot.partition("@")
-    return {"snapshot": snapshot, "repo": repo, "commit": commit, "changes": changes}
-
-
-def _updated_fields(one: Updated) -> dict[str, Any]:
-    accepted = one.publisher.accepted
-    return {
-        "ok": one.ok,
-        "publisher": str(one.publisher.publisher),
-        "name": one.publisher.name,
-        "root_version": accepted.root.version if accepted else None,
-        "epoch": accepted.document.epoch if accepted else None,
-        "version": accepted.document.version if accepted else None,
-        "entries": len(accepted.document.entries) if accepted else None,
-        "signers": signer_fields(accepted) if accepted else [],
-        "age_days": accepted.age_days if accepted else None,
-        "changed": one.changed,
-        "sources": [
-            {"source": row.source, "state": row.state.value, "detail": row.detail, "step": row.step}
-            for row in one.sources
-        ],
-    }
 
 
 def _updated_lines(one: Updated) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,6 @@ from p2pqwen.cli.passphrase import chosen_passphrase, known_passphrase
 if TYPE_CHECKING:
     from p2pqwen.operations.publish.keys import PublisherShown
     from p2pqwen.operations.publish.rotate import Rotation
-    from p2pqwen.signing.envelope import ThresholdResult
 
 NoPassphrase = Annotated[bool, typer.Option("--no-passphrase", help="Leave new private keys unencrypted on disk.")]
 
@@ -42,6 +41,7 @@ def init(
     """Make a publisher: a root key, which can then be moved offline, and an index key for everyday publishing."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.publish.keys import check_no_publisher, init_keys
+    from p2pqwen.operations.publish.keys_answer import PublisherAnswer
 
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -52,17 +52,18 @@ def init(
             "Give the publisher id to those who shall trust you.",
             f"Back up {app.home.keys}. Whoever holds the root key decides who may publish: keep it offline.",
         ]
-        out.result(publisher_fields(shown), [*publisher_lines(shown), *lines])
+        out.result(PublisherAnswer.of(shown), [*publisher_lines(shown), *lines])
 
 
 def show(json_output: JsonFlag = False) -> None:
     """Show this home's publisher: id, root version, thresholds, and which private keys are here."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.publish.keys import show_keys
+    from p2pqwen.operations.publish.keys_answer import PublisherAnswer
 
     with Output(as_json=json_output) as out:
         shown = show_keys(open_app().keys)
-        out.result(publisher_fields(shown), publisher_lines(shown))
+        out.result(PublisherAnswer.of(shown), publisher_lines(shown))
 
 
 def new(
@@ -73,12 +74,13 @@ def new(
     """Make a private key in this home for somebody's publisher, and print the public half to hand over."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.publish.keys import format_public, new_key
+    from p2pqwen.operations.publish.keys_answer import NewKeyAnswer
 
     with Output(as_json=json_output) as out:
         key = new_key(open_app().keys, label, chosen_passphrase(out, without=no_passphrase))
         public = format_public(key)
         out.result(
-            {"keyid": str(key.public.keyid), "label": key.label, "public": public},
+            NewKeyAnswer(key.public.keyid, key.label, public),
             [f"key     {key.public.keyid}", f"public  {public}"],
         )
 
@@ -121,6 +123,7 @@ def rotate(
     from p2pqwen.index.root import INDEX_ROLE, ROOT_ROLE
     from p2pqwen.index.rotation import RootChange
     from p2pqwen.operations.publish.keys import find_key, make_keys, parse_public
+    from p2pqwen.operations.publish.keys_answer import RotationAnswer
     from p2pqwen.operations.publish.rotate import rotate as rotate_keys
 
     with Output(as_json=json_output) as out:
@@ -145,7 +148,7 @@ def rotate(
             passphrase=partial(known_passphrase, out),
             new_passphrase=chosen_passphrase(out, without=no_passphrase) if fresh else None,
         )
-        out.result(rotation_fields(done), rotation_lines(done))
+        out.result(RotationAnswer.of(done), rotation_lines(done))
 
 
 def sign(
@@ -157,6 +160,7 @@ def sign(
     import sys
 
     from p2pqwen.app import open_app
+    from p2pqwen.operations.publish.keys_answer import RotationAnswer
     from p2pqwen.operations.publish.rotate import sign_draft
 
     with Output(as_json=json_output) as out:
@@ -167,7 +171,7 @@ def sign(
             approve=lambda: yes or not sys.stdin.isatty() or out.confirm("Sign this root?"),
             report=out.report,
         )
-        out.result(rotation_fields(done), rotation_lines(done))
+        out.result(RotationAnswer.of(done), rotation_lines(done))
 
 
 def accept(
@@ -181,35 +185,14 @@ def accept(
     from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.publisher_id import parse_publisher
     from p2pqwen.operations.publish.keys import show_keys
+    from p2pqwen.operations.publish.keys_answer import PublisherAnswer
     from p2pqwen.operations.publish.rotate import accept_draft
 
     with Output(as_json=json_output) as out:
         store = open_app().keys
         accept_draft(store, file, None if publisher is None else parse_publisher(publisher))
         shown = show_keys(store)
-        out.result(publisher_fields(shown), publisher_lines(shown))
-
-
-def rotation_fields(done: Rotation) -> dict[str, Any]:
-    """Return the JSON of a new root and its signatures."""
-    root = done.root
-    return {
-        "publisher": str(done.publisher),
-        "root_version": root.version,
-        "index_epoch": root.index_epoch,
-        "keys": [
-            {
-                "keyid": str(keyid),
-                "label": key.label,
-                "roles": [role for role, rule in root.roles.items() if keyid in rule.keyids],
-            }
-            for keyid, key in root.keys.items()
-        ],
-        "complete": done.progress.complete,
-        "draft": None if done.draft is None else str(done.draft),
-        "signed_by": sorted({str(keyid) for one in _both(done) for keyid in one.signed_by}),
-        "missing": sorted({str(keyid) for one in _both(done) if not one.met for keyid in one.missing}),
-    }
+        out.result(PublisherAnswer.of(shown), publisher_lines(shown))
 
 
 def rotation_lines(done: Rotation) -> list[str]:
@@ -232,25 +215,6 @@ def rotation_lines(done: Rotation) -> list[str]:
     lines += [f"not yet    {keyid}  {names.get(keyid, '(leaving)')}" for keyid in missing]
     step = f"p2pqwen keys accept {done.draft}" if state.complete else f"p2pqwen keys sign {done.draft}"
     return [*lines, f"draft      {done.draft}; next: `{step}`"]
-
-
-def _both(done: Rotation) -> tuple[ThresholdResult, ThresholdResult]:
-    return done.progress.old, done.progress.new
-
-
-def publisher_fields(shown: PublisherShown) -> dict[str, Any]:
-    """Return the JSON of a publisher with its keys."""
-    return {
-        "publisher": str(shown.publisher),
-        "name": shown.root.name,
-        "root_version": shown.root.version,
-        "index_epoch": shown.root.index_epoch,
-        "thresholds": {role: rule.threshold for role, rule in shown.root.roles.items()},
-        "keys": [
-            {"keyid": str(key.keyid), "label": key.label, "roles": list(key.roles), "private": key.private}
-            for key in shown.keys
-        ],
-    }
 
 
 def publisher_lines(shown: PublisherShown) -> list[str]:

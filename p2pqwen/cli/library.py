@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,7 @@ from p2pqwen.values.plural import plural
 if TYPE_CHECKING:
     from p2pqwen.events import Report
     from p2pqwen.library.snapshots import HeldSnapshot
-    from p2pqwen.operations.fetch.import_folder import Import, Imported
+    from p2pqwen.operations.fetch.import_folder import Import
     from p2pqwen.operations.verify.scrub import Scrubbed
     from p2pqwen.values.snapshot_id import RepoId
 
@@ -62,25 +62,22 @@ def import_models(
     A snapshot only partly there is begun; `p2pqwen fetch` brings the rest and leaves the place it came from alone.
     """
     from p2pqwen.app import open_app
+    from p2pqwen.operations.fetch.import_answer import ImportAnswer
     from p2pqwen.operations.fetch.import_folder import ImportContext
     from p2pqwen.operations.fetch.import_folder import import_models as run
-    from p2pqwen.operations.verify.standings import standing_fields
 
     with Output(as_json=json_output) as out:
         app = open_app()
         publishers = app.trust.publishers(now=datetime.now(UTC), report=out.report)
         named, voices = tuple(torrent or ()), app.vouchers.voices(out.report)
-        places = ImportContext(
+        context = ImportContext(
             app.library, app.hub_cache, publishers, named, hard_links=hard_links, voices=voices, repo=_repo(repo)
         )
-        done = run(tuple(folders or ()), hub_cache=hf_cache, places=places, report=out.report)
+        done = run(tuple(folders or ()), hub_cache=hf_cache, context=context, report=out.report)
         with app.state_store(out.report) as store:
             stood = app.standings(store).of((one.held for one in done.imported), out.report)
         out.result(
-            {
-                "imported": [{**_fields(one), **standing_fields(stood.get(one.held.id))} for one in done.imported],
-                "unmatched": [{"source": source, "reason": reason} for source, reason in done.unmatched],
-            },
+            ImportAnswer.of(done, stood),
             _lines(done),
         )
     if bad := [one for one in done.imported if one.bad]:
@@ -100,6 +97,7 @@ def scrub(
     Interrupted, it goes on where it was. A running node does the same on its own, at idle priority, and repairs.
     """
     from p2pqwen.app import open_app
+    from p2pqwen.operations.verify.scrub import ScrubAnswer, ScrubFailed
     from p2pqwen.operations.verify.target import held_snapshot
 
     with Output(as_json=json_output) as out:
@@ -123,8 +121,8 @@ def scrub(
 
             done = each(due, lambda held: scrubber.scrub(held, on_bytes=on_bytes), failed=note)
             away = len(app.library.away()) if everything else 0
-        fields = {"scrubbed": [_scrubbed(one) for one in done], "failed": [_failed(*one) for one in failed]}
-        out.result(fields, _scrub_lines(done, away) if done or not failed else ())
+        unread = tuple(ScrubFailed(held.id, error.message) for held, error in failed)
+        out.result(ScrubAnswer(tuple(done), unread), _scrub_lines(done, away) if done or not failed else ())
     if bad := [one for one in done if one.damage]:
         fail(VerificationError(f"{len(bad)} damaged, {bad[0].id} first", hint=f"`p2pqwen verify {bad[0].id} --repair`"))
     fail_for([error for _, error in failed], len(due))
@@ -139,20 +137,9 @@ def _repo(text: str | None) -> RepoId | None:
         raise UsageError(error.what, expected=error.expected, got=error.got) from error
 
 
-def _failed(held: HeldSnapshot, error: P2pqwenError) -> dict[str, Any]:
-    return {"repo": str(held.id.repo), "commit": str(held.id.commit), "reason": error.message}
-
-
 def _notices_of(out: Output) -> Report:
     """Leave events out: stdout is for the result."""
     return lambda event: None if isinstance(event, Happened) else out.report(event)
-
-
-def _scrubbed(one: Scrubbed) -> dict[str, Any]:
-    bad = [
-        {"path": bad.path, "pieces": list(bad.pieces), "expected": bad.expected, "got": bad.got} for bad in one.damage
-    ]
-    return {"repo": str(one.id.repo), "commit": str(one.id.commit), "files": one.files, "bytes": one.bytes, "bad": bad}
 
 
 def _scrub_lines(done: list[Scrubbed], away: int) -> list[str]:
@@ -171,24 +158,6 @@ def _scrub_lines(done: list[Scrubbed], away: int) -> list[str]:
     if away:
         return [*lines, f"{plural(away, 'snapshot')} could not be read: the disk is not here"]
     return lines or ["nothing is due; --all reads everything now"]
-
-
-def _fields(one: Imported) -> dict[str, Any]:
-    return {
-        "repo": str(one.held.id.repo),
-        "commit": str(one.held.id.commit),
-        "path": str(one.held.folder),
-        "source": one.source,
-        "state": str(one.held.state),
-        "size": one.size,
-        "bytes_linked": one.linked,
-        "bytes_copied": one.copied,
-        "bytes_missing": one.missing,
-        "bad": [{"path": bad.path, "expected": bad.expected, "got": bad.got} for bad in one.bad],
-        "ignored": list(one.ignored),
-        "unchanged": one.unchanged,
-        "warnings": list(one.warnings),
-    }
 
 
 def _lines(done: Import) -> list[str]:

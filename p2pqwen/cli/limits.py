@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
+
+if TYPE_CHECKING:
+    from p2pqwen.operations.node.limits import LimitsAnswer
 
 
 def register(app: typer.Typer) -> None:
@@ -37,12 +40,11 @@ def limits(
         out.result(done, _limit_lines(done))
 
 
-def _limit_lines(done: dict[str, Any]) -> list[str]:
-    from p2pqwen.operations.node.limits import Limits
+def _limit_lines(done: LimitsAnswer) -> list[str]:
     from p2pqwen.values.byte_size import format_size
 
-    lines = Limits.from_json(done).lines()
-    lines.append(f"used      {format_size(done['uploaded_this_month'])} sent this month")
-    if done["reason"]:
-        lines.append(f"now       {done['reason']}")
+    lines = done.limits.lines()
+    lines.append(f"used      {format_size(done.uploaded_this_month)} sent this month")
+    if done.reason:
+        lines.append(f"now       {done.reason}")
     return lines

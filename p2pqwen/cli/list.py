@@ -25,8 +25,7 @@ def register(app: typer.Typer) -> None:
 def list_snapshots(json_output: JsonFlag = False) -> None:
     """List the snapshots in the library."""
     from p2pqwen.app import open_app
-    from p2pqwen.operations.archive.upstream import with_upstream
-    from p2pqwen.operations.control.inventory import inventory, inventory_fields
+    from p2pqwen.operations.control.inventory import InventoryAnswer, inventory
     from p2pqwen.operations.verify.standings import standing_words
 
     with Output(as_json=json_output) as out:
@@ -42,7 +41,7 @@ def list_snapshots(json_output: JsonFlag = False) -> None:
             for one in held
         ]
         out.result(
-            {"snapshots": with_upstream(inventory_fields(held), known)},
+            InventoryAnswer.of(held, known),
             lines or ["the library is empty; `p2pqwen preserve REPO` or `p2pqwen fetch TARGET` fills it"],
         )
 

@@ -18,12 +18,6 @@ V1Magnet = Annotated[
 ]
 
 
-def magnet_fields(magnet: Magnet) -> dict[str, str | None]:
-    """Return the JSON of a torrent's links; `magnet_v1` is null for a torrent without a v1 infohash."""
-    v1 = magnet.v1_alone
-    return {"magnet": str(magnet), "magnet_v1": None if v1 is None else str(v1)}
-
-
 def magnet_lines(magnet: Magnet, label: str, *, v1_alone: bool) -> list[str]:
     """Return the lines of a torrent's links; `label` is the column of names, `magnet` with its blanks."""
     v1 = magnet.v1_alone

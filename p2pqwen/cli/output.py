@@ -10,10 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TextIO
+from typing import TYPE_CHECKING, NoReturn, Self, TextIO
 
 import typer
 
@@ -22,6 +23,7 @@ from p2pqwen.cli import exit_codes
 from p2pqwen.events import Event, Happened, Notice, Progress
 from p2pqwen.hidden import covered
 from p2pqwen.values.byte_size import format_rate, format_size
+from p2pqwen.values.json_value import FLAT, Answer, object_json
 from p2pqwen.values.printable_text import printable
 
 if TYPE_CHECKING:
@@ -30,6 +32,31 @@ if TYPE_CHECKING:
 
 _STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}  # by descriptor
 _LINE_EVERY = 5.0  # seconds between progress lines where there is no terminal
+
+
+@dataclass(frozen=True, slots=True)
+class _Details:
+    what: str
+    expected: str | None
+    got: str | None
+    hint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """What a command that failed prints with `--json`."""
+
+    ok: bool = field(default=False, init=False)
+    error: _Details
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class _EventLine:
+    """What `seed --json` prints of an event."""
+
+    event: str
+    facts: Mapping[str, str | int | float | bool | None] = field(metadata=FLAT)
 
 
 class Output:
@@ -87,19 +114,28 @@ class Output:
     def event(self, event: Happened) -> None:
         """Print an event of a running node: a JSON line on stdout, or words."""
         if self.as_json:
-            line = _as_json({"event": event.event, **event.facts})
+            line = _as_json(_EventLine(event.event, event.facts))
         else:
             facts = " ".join(f"{key}={value}" for key, value in event.facts.items() if value is not None)
             line = printable(covered(f"{event.event}: {facts}"), limit=2000)
         with _to_stdout():
             print(line)
 
-    def result(self, fields: Mapping[str, Any], lines: Iterable[str]) -> None:
-        """Print the command's result: `fields` as one JSON object, or `lines` for a person."""
+    def result(self, answer: Answer, lines: Iterable[str]) -> None:
+        """Print the command's result: `answer` as one JSON object, or `lines` for a person."""
+        if not self.as_json:
+            self.lines(lines)
+            return
         self._close_bars()
         with _to_stdout():
-            for line in [_as_json(fields)] if self.as_json else lines:
-                print(line if self.as_json else printable(covered(line), limit=4000))
+            print(_as_json(answer))
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Print lines for a person; a command with `--json` has its result instead."""
+        self._close_bars()
+        with _to_stdout():
+            for line in lines:
+                print(printable(covered(line), limit=4000))
 
     def confirm(self, question: str, *, default: bool = False) -> bool:
         """Ask yes or no. Bars are taken away first, and nothing is reported meanwhile: it would hide the question."""
@@ -238,14 +274,14 @@ def fail_for(failed: Sequence[errors.P2pqwenError], total: int) -> None:
 
 
 def _print_failure(error: errors.P2pqwenError, code: int) -> None:
-    details = {"what": error.what, "expected": error.expected, "got": error.got, "hint": error.hint}
+    told = _Failed(_Details(error.what, error.expected, error.got, error.hint), code)
     with contextlib.suppress(errors.DiskError, BrokenPipeError), _to_stdout():  # the exit code says it as well
-        print(_as_json({"ok": False, "error": details, "exit_code": code}))
+        print(_as_json(told))
 
 
-def _as_json(value: Mapping[str, Any]) -> str:
+def _as_json(answer: Answer) -> str:
     """Print an object in ASCII: what an index or a torrent says reaches a terminal as escapes at most."""
-    return covered(json.dumps(value)).replace("\x7f", "\\u007f")
+    return covered(json.dumps(object_json(answer))).replace("\x7f", "\\u007f")
 
 
 def _progress_line(event: Progress, gained: int, seconds: float) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,12 +13,14 @@ Target = Annotated[
     str, typer.Argument(metavar="REPO[@COMMIT]", help="A snapshot of the library, or one being fetched.")
 ]
 
+Verb = Literal["pause", "resume", "priority", "pin", "unpin"]
 
-def change(verb: str, given: dict[str, Any], words: str, *, json_output: bool) -> None:
+
+def change(verb: Verb, given: Mapping[str, str], words: str, *, json_output: bool) -> None:
     """Carry `verb` out with what was `given`, and say `words` about the snapshot; raises `P2pqwenError`."""
     from p2pqwen.app import open_app
     from p2pqwen.assembly import changing
 
     with Output(as_json=json_output) as out:
         done = changing.change(open_app(), verb, given, out.report)
-        out.result(done, [words.format(f"{done['repo']}@{done['commit']}")])
+        out.result(done, [words.format(done.snapshot)])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from p2pqwen.cli.magnets import V1Magnet, magnet_fields, magnet_lines
+from p2pqwen.cli.magnets import V1Magnet, magnet_lines
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.errors import FormatError, UsageError
@@ -62,8 +62,8 @@ def preserve(
         typer.Option(metavar="GLOB…", help="Of many: only these, by ORG/MODEL, MODEL or group:NAME."),
     ] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB…", help="Of many: not these.")] = None,
-    licence: Annotated[
-        list[str] | None, typer.Option("--license", metavar="GLOB…", help="Of many: only under these licences.")
+    licenses: Annotated[
+        list[str] | None, typer.Option("--license", metavar="GLOB…", help="Of many: only under these licenses.")
     ] = None,
     max_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Of many: none larger than this.")] = None,
     budget: Annotated[str | None, typer.Option(metavar="SIZE", help="Of many: bring at most so much.")] = None,
@@ -75,10 +75,11 @@ def preserve(
     """Turn a snapshot (a repository at one commit) into a verified copy and a torrent, or do so with many."""
     from p2pqwen.app import open_app
     from p2pqwen.cli.preserve_many import ManyOptions, preserve_many
-    from p2pqwen.operations.verify.verify import judge_torrent
+    from p2pqwen.index.standing import judge_torrent, keys_of
+    from p2pqwen.operations.preserve.preserve_answer import PreserveAnswer
 
     many = ManyOptions(
-        org, watchlist, include or [], exclude or [], licence or [], max_size, budget, parallel, dry_run, allow_gated
+        org, watchlist, include or [], exclude or [], licenses or [], max_size, budget, parallel, dry_run, allow_gated
     )
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -92,8 +93,9 @@ def preserve(
             done = _from_hub(app, out, target, (repo, commit, git), allow_gated=allow_gated, hard_links=hard_links)
         else:
             done = _from_folder(app, out, source, target, repo, commit, git, hard_links=hard_links)
-        judgement = judge_torrent(done.metainfo, app.vouchers.voices(out.report))
-        out.result(_fields(done, judgement), _lines(done, judgement, v1_magnet=v1_magnet))
+        voices = app.vouchers.voices(out.report)
+        judgement = judge_torrent(done.torrent.tried_with(keys_of(voices)), voices)
+        out.result(PreserveAnswer.of(done, judgement), _lines(done, judgement, v1_magnet=v1_magnet))
 
 
 def _from_hub(
@@ -201,31 +203,6 @@ def _commit_id(text: str) -> CommitId:
         raise UsageError(error.what, expected=error.expected, got=error.got) from error
 
 
-def _fields(done: Preserved, judgement: Judgement | None) -> dict[str, Any]:
-    from p2pqwen.index.standing import Standing
-
-    metainfo = done.metainfo
-    return {
-        "repo": str(done.held.id.repo),
-        "commit": str(done.held.id.commit),
-        "size": metainfo.layout.total_size,
-        "files": len(metainfo.layout.files),
-        "piece_length": metainfo.piece_length,
-        "infohash_v1": str(metainfo.infohash.v1),
-        "infohash_v2": str(metainfo.infohash.v2),
-        **magnet_fields(done.magnet),
-        "manifest_sha256": str(done.manifest.digest),
-        "provenance": str(done.provenance),
-        "standing": str(Standing.UNVOUCHED if judgement is None else judgement.standing),
-        "torrent": str(done.held.torrent_path),
-        "path": str(done.held.folder),
-        "license": done.manifest.license,
-        "redistribution": str(done.redistribution),
-        "hazards": [path.text for path in done.hazards],
-        "unchanged": done.unchanged,
-    }
-
-
 def _lines(done: Preserved, judgement: Judgement | None, *, v1_magnet: bool) -> list[str]:
     from p2pqwen.values.byte_size import format_size
 
@@ -235,7 +212,7 @@ def _lines(done: Preserved, judgement: Judgement | None, *, v1_magnet: bool) -> 
         f"  content     {plural(len(metainfo.layout.files), 'file')}, {format_size(metainfo.layout.total_size)}",
         f"  provenance  {done.provenance}",
         *([] if judgement is None else [f"  standing    {judgement.words}"]),
-        f"  licence     {done.manifest.license or 'none named'} (redistribution: {done.redistribution})",
+        f"  license     {done.manifest.license or 'none named'} (redistribution: {done.redistribution})",
         f"  infohash    {metainfo.infohash.v1} (v1)",
         f"              {metainfo.infohash.v2} (v2)",
         f"  torrent     {done.held.torrent_path}",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from p2pqwen.cli import exit_codes
 from p2pqwen.cli.output import Output, fail
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from p2pqwen.app import App
     from p2pqwen.operations.archive.bulk_preserve import BulkOptions, BulkResult
     from p2pqwen.operations.archive.bulk_survey import Wanted
-    from p2pqwen.stewardship.bulk_plan import Planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,7 @@ class ManyOptions:
 def preserve_many(app: App, out: Output, options: ManyOptions) -> None:
     """Carry it out and print it; ends with the exit code of what failed, if anything did."""
     from p2pqwen.library.upstream_store import UpstreamStore
+    from p2pqwen.operations.archive.bulk_answer import BulkAnswer
     from p2pqwen.operations.archive.bulk_preserve import BulkContext, bulk_preserve
     from p2pqwen.operations.verify.scrub import damage_found
     from p2pqwen.stewardship.bulk_plan import Action
@@ -74,7 +74,7 @@ def preserve_many(app: App, out: Output, options: ManyOptions) -> None:
             known_damage=damage_found(store),
         )
         result = bulk_preserve(wanted, chosen, places, out.report)
-    out.result(_fields(result), list(_lines(result)))
+    out.result(BulkAnswer.of(result), list(_lines(result)))
     if code := _exit_code(result):
         failed = result.of(Action.FAILED)
         fail(P2pqwenError(f"{len(failed)} failed; {failed[0].survey.wanted.repo}: {failed[0].reason}"), code=code)
@@ -121,41 +121,6 @@ def _exit_code(result: BulkResult) -> int:
     if not codes:
         return exit_codes.DONE
     return codes.pop() if len(codes) == 1 else exit_codes.FAILED
-
-
-def _fields(result: BulkResult) -> dict[str, Any]:
-    from p2pqwen.stewardship.bulk_plan import WORK, Action
-
-    preserved = [
-        {"repo": str(one.held.id.repo), "commit": str(one.held.id.commit), "size": one.metainfo.layout.total_size}
-        for one in result.done
-    ]
-    fields: dict[str, Any] = {
-        "preserved": preserved,
-        "unchanged": [_row(row) for row in result.of(Action.UNCHANGED)],
-        "skipped": [_row(row) | {"reason": row.reason} for row in result.of(Action.SKIPPED)],
-        "failed": [_row(row) | {"reason": row.reason} for row in result.of(Action.FAILED)],
-        "bytes": result.size,
-        "vanished": [{"repo": str(one.repo), "commit": str(one.commit)} for one in result.vanished],
-        "needed": result.to_bring,
-        "free": result.free,
-        "dry_run": result.dry_run,
-    }
-    if result.dry_run:
-        fields["plan"] = [
-            _row(row) | {"action": row.action.value, "needed": row.survey.to_bring} for row in result.of(*WORK)
-        ]
-    return fields
-
-
-def _row(row: Planned) -> dict[str, Any]:
-    survey = row.survey
-    known = survey.commit is not None
-    return {
-        "repo": str(survey.wanted.repo),
-        "commit": str(survey.commit) if known else None,
-        "size": survey.size if known else None,
-    }
 
 
 def _lines(result: BulkResult) -> Iterator[str]:

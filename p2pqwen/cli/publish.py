@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -134,40 +134,16 @@ def _announce(app: App, out: Output, done: Published, passphrase: Passphrase, *,
 
 
 def _show(out: Output, done: Published, announced: Announced | None) -> None:
-    fields, lines = published_fields(done), published_lines(done)
+    from p2pqwen.operations.publish.publish_answer import PublishAnswer
+
+    lines = published_lines(done)
     if announced is not None:
-        link = None if announced.link is None else str(announced.link)
-        fields |= {"bundle": str(announced.bundle.v1), "link": link, "dht_nodes": announced.nodes}
         lines.append(f"bundle     {announced.bundle.v1}")
         if announced.nodes is not None:
             lines.append(f"pointer    held by {announced.nodes} DHT node(s)")
-        if link is not None:
-            lines.append(f"link       {link}")
-    out.result(fields, lines)
-
-
-def published_fields(done: Published) -> dict[str, Any]:
-    """Return the JSON of a published or drafted index."""
-    accepted = done.accepted
-    return {
-        "publisher": str(accepted.publisher),
-        "epoch": accepted.document.epoch,
-        "version": accepted.document.version,
-        "entries": len(accepted.document.entries),
-        "index": str(done.index),
-        "root_version": accepted.root.version,
-        "signers": list(accepted.signer_labels),
-        "threshold": accepted.signers.threshold,
-        "complete": accepted.signers.met,
-        "web_seeds_left_out": [
-            {"repo": one.snapshot.repo.text, "commit": str(one.snapshot.commit), "url": one.url, "reason": one.reason}
-            for one in done.left_out
-        ],
-        "skipped": [
-            {"repo": one.repo.text, "commit": str(one.commit), "reason": reason} for one, reason in done.skipped
-        ],
-        "missing": [] if accepted.signers.met else [str(keyid) for keyid in accepted.signers.missing],
-    }
+        if announced.link is not None:
+            lines.append(f"link       {announced.link}")
+    out.result(PublishAnswer.of(done, announced), lines)
 
 
 def published_lines(done: Published) -> list[str]:

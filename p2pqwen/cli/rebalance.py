@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,6 @@ from p2pqwen.cli.archive_options import (
     Timeout,
     decision_line,
     exit_for,
-    named,
     open_archiver,
 )
 from p2pqwen.cli.network_options import SwitchedOff, network_switches
@@ -59,6 +58,7 @@ def rebalance(
     Never one that is pinned, or of which no more than eight copies would be left, or that came within a month; and only
     one holder in ten gives a snapshot up in any four weeks, so that not everybody acts on the same surplus.
     """
+    from p2pqwen.assembly.archive_answer import RebalanceAnswer
     from p2pqwen.operations.archive.adopt import Wishes
 
     size = None if budget is None else parse_size(budget)
@@ -72,7 +72,7 @@ def rebalance(
                 dry_run=dry_run,
                 agree=lambda plan: _ask(plan, out, yes=yes),
             )
-        out.result(_fields(done, dry_run=dry_run), list(_lines(done, dry_run=dry_run)))
+        out.result(RebalanceAnswer.of(done, dry_run=dry_run), list(_lines(done, dry_run=dry_run)))
     exit_for([one.error for one in done.exchanged])
 
 
@@ -87,26 +87,6 @@ def _ask(plan: Rebalance, out: Output, *, yes: bool) -> None:
         out.note(line)
     if not out.confirm(f"Give up {plural(len(plan.give), 'snapshot')} for {len(plan.take)}?"):
         raise P2pqwenError("nothing was changed: it was not confirmed")
-
-
-def _fields(done: Rebalanced, *, dry_run: bool) -> dict[str, Any]:
-    from p2pqwen.operations.archive.adopt import decision_fields
-
-    plan = done.plan
-    return {
-        "take": [decision_fields(one) for one in plan.take],
-        "give": [decision_fields(one) for one in plan.give],
-        "kept": [decision_fields(one) for one in plan.kept],
-        "taken": [named(one.plan.take.snapshot) for one in done.exchanged if one.taken],
-        "given": [named(gone) for one in done.exchanged for gone in one.given],
-        "failed": [
-            named(one.plan.take.snapshot) | {"reason": one.error.message}
-            for one in done.exchanged
-            if one.error is not None
-        ],
-        "budget": done.budget,
-        "dry_run": dry_run,
-    }
 
 
 def _lines(done: Rebalanced, *, dry_run: bool) -> Iterator[str]:

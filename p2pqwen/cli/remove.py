@@ -41,5 +41,5 @@ def remove(
             question = f"Delete {name} ({where})?" if where else f"Forget {name}, whose disk is not here?"
             if not out.confirm(question):
                 raise P2pqwenError(f"{name} stays: it was not confirmed")
-        done = changing.change(app, "remove", {"target": name}, out.report)
+        done = changing.remove(app, name, out.report)
         out.result(done, [words.format(name)])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from p2pqwen.cli.magnets import V1Magnet, magnet_fields
+from p2pqwen.cli.magnets import V1Magnet
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def search(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="WORDS", help="All must occur in the name, licence or hash.")
+        list[str] | None, typer.Argument(metavar="WORDS", help="All must occur in the name, license or hash.")
     ] = None,
     v1_magnet: V1Magnet = False,
     json_output: JsonFlag = False,
@@ -28,10 +28,9 @@ def search(
     from p2pqwen.app import open_app
     from p2pqwen.cli.index import entry_lines
     from p2pqwen.operations.archive.upstream import gone_words
+    from p2pqwen.operations.indexes.index_answer import SearchAnswer
     from p2pqwen.operations.indexes.listed_standing import listed_standings
-    from p2pqwen.operations.indexes.lookup import conflicts
     from p2pqwen.operations.indexes.search import search as search_publishers
-    from p2pqwen.torrent.magnet import parse_magnet
 
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -53,20 +52,6 @@ def search(
         if not lines:
             lines = ["nothing found" if publishers else "nobody is trusted yet; see `p2pqwen trust add --help`"]
         out.result(
-            {
-                "results": [
-                    {
-                        **one.entry.to_json(),
-                        **magnet_fields(parse_magnet(one.entry.magnet)),
-                        **listed.to_json(),
-                        "upstream_seen_here": here[one.entry.id].state.value if one.entry.id in here else None,
-                        "publisher": str(one.publisher.publisher),
-                        "publisher_name": one.publisher.name,
-                        "torrents": list(one.torrent_locations),
-                    }
-                    for one, listed in zip(found, known, strict=True)
-                ],
-                "conflicts": [str(group[0].entry.id) for group in conflicts(found)],
-            },
+            SearchAnswer.of(found, known, here),
             lines,
         )

@@ -86,7 +86,7 @@ def _check_options(options: list[str]) -> None:
 def _show(out: Output, found: UnitState, verb: str) -> None:
     words = {True: "yes", False: "no", None: "unknown"}
     out.result(
-        found.to_json(),
+        found.answer,
         [
             f"unit     {verb}: {found.service.path}",
             f"enabled  {words[found.enabled]}",

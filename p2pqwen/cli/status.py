@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from p2pqwen.cli.output import Output, can_redraw
 if TYPE_CHECKING:
     from p2pqwen.app import App
     from p2pqwen.library.state_store import StateStore
-    from p2pqwen.operations.control.status import Status
+    from p2pqwen.operations.control.status import Status, StatusAnswer
 
 
 def register(app: typer.Typer) -> None:
@@ -37,9 +37,9 @@ def status(
         with app.state_store(out.report) as store:
             found = looking.home_status(app, store, out.report)
             if json_output:
-                out.result(_fields(app, store, found), ())
+                out.result(_answer(app, store, found), ())
             elif not sys.stdout.isatty():
-                out.result({}, _lines(app, store, found))
+                out.lines(_lines(app, store, found))
             else:
                 _draw(app, store, found, out, once=once)
 
@@ -54,18 +54,18 @@ def _draw(app: App, store: StateStore, found: Status, out: Output, *, once: bool
         show_live(lambda: looking.home_status(app, store, out.report), lambda now: _notes(app, store, now))
 
 
-def _fields(app: App, store: StateStore, found: Status) -> dict[str, Any]:
+def _answer(app: App, store: StateStore, found: Status) -> StatusAnswer:
     from p2pqwen.assembly import serving
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.archive.hub_watch import last_round, watch_fields
-    from p2pqwen.operations.archive.upstream import with_upstream
+    from p2pqwen.operations.archive.hub_watch import WatchAnswer, last_round
+    from p2pqwen.operations.control.status import StatusAnswer, StatusRow
 
-    return {
-        "node": None if found.node is None else {"pid": found.node.pid, "listen": found.node.listen},
-        "watch": watch_fields(last_round(store), serving.watch_every(app), node_runs=found.node is not None),
-        "limits": found.limits,
-        "snapshots": with_upstream([row.to_json() for row in found.rows], UpstreamStore(store).all()),
-    }
+    return StatusAnswer(
+        found.node,
+        WatchAnswer.of(last_round(store), serving.watch_every(app), node_runs=found.node is not None),
+        found.limits,
+        StatusRow.all(found.rows, UpstreamStore(store).all()),
+    )
 
 
 def _lines(app: App, store: StateStore, found: Status) -> list[str]:

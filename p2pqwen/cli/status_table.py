@@ -75,11 +75,10 @@ def summary(found: Status) -> str:
         f"up {format_rate(up)}, down {format_rate(down)}",
     ]
     limits = found.limits
-    if limits:
-        used, quota = limits.get("uploaded_this_month", 0), limits.get("monthly_upload", 0)
-        parts.append(f"{format_size(used)}{f' of {format_size(quota)}' if quota else ''} sent this month")
-        if limits.get("reason"):
-            parts.append(str(limits["reason"]))
+    used, quota = limits.uploaded_this_month, limits.monthly_upload
+    parts.append(f"{format_size(used)}{f' of {format_size(quota)}' if quota else ''} sent this month")
+    if limits.reason:
+        parts.append(limits.reason)
     return "; ".join(parts)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from p2pqwen.cli.magnets import V1Magnet, magnet_fields, magnet_lines
+from p2pqwen.cli.magnets import V1Magnet, magnet_lines
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.values.plural import plural
@@ -38,59 +38,34 @@ def show(
     """Show names, hashes, seeds, signers and the manifest of a torrent; exit 3 if it contradicts itself."""
     from p2pqwen.app import open_app
     from p2pqwen.errors import about
-    from p2pqwen.index.standing import Standing, keys_of
+    from p2pqwen.index.standing import Standing, judge_torrent, keys_of
     from p2pqwen.library import durable
     from p2pqwen.manifest.warnings import warnings_of
-    from p2pqwen.operations.verify.verify import judge_torrent
+    from p2pqwen.operations.verify.verify_answer import TorrentAnswer
+    from p2pqwen.torrent.checked import CheckedTorrent
     from p2pqwen.torrent.comment import claimed_snapshot
     from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, read_metainfo
-    from p2pqwen.torrent.signature import verify_torrent
     from p2pqwen.torrent.snapshot_magnet import magnet_of
-    from p2pqwen.torrent.snapshot_torrent import signed_manifest
     from p2pqwen.values.byte_size import format_size
 
     with Output(as_json=json_output) as out:
         app = open_app()
         with about(file):
             metainfo = read_metainfo(durable.read(file, max_bytes=MAX_TORRENT_BYTES))
-        manifest, provenance = signed_manifest(metainfo)
+        torrent = CheckedTorrent.of(metainfo)
         voices = app.vouchers.voices(out.report)
-        signers = verify_torrent(metainfo, keys_of(voices))
-        judgement = judge_torrent(metainfo, voices)
-        warnings = [] if manifest is None else warnings_of(manifest)
+        keys = keys_of(voices)
+        torrent = torrent.tried_with(keys)
+        manifest, provenance, signers = torrent.manifest, torrent.provenance, torrent.signers(keys)
+        judgement = judge_torrent(torrent, voices)
+        warnings = [] if manifest is None else warnings_of(manifest, provenance)
         claimed = claimed_snapshot(metainfo) if manifest is None else None
         if not metainfo.has_all_layers:
             warnings.append("piece layers: missing, as some clients save it; `p2pqwen fetch` of this file adds them")
-        size = format_size(metainfo.layout.total_size)
         magnet = magnet_of(metainfo, claimed if manifest is None else manifest.snapshot)
+        size = format_size(metainfo.layout.total_size)
         out.result(
-            {
-                "name": metainfo.name,
-                "infohash_v1": str(metainfo.infohash.v1),
-                "infohash_v2": str(metainfo.infohash.v2),
-                "files": len(metainfo.layout.files),
-                "size": metainfo.layout.total_size,
-                "piece_length": metainfo.piece_length,
-                "web_seeds": list(metainfo.web_seeds),
-                "trackers": [list(tier) for tier in metainfo.trackers],
-                "signers": [{"label": one.label, "keyid": str(one.keyid), "state": str(one.state)} for one in signers],
-                "manifest": None
-                if manifest is None
-                else {
-                    "sha256": str(manifest.digest),
-                    "repo": str(manifest.snapshot.repo),
-                    "commit": str(manifest.snapshot.commit),
-                    "license": manifest.license,
-                    "provenance": str(provenance),
-                },
-                "standing": str(Standing.UNVOUCHED if judgement is None else judgement.standing),
-                "vouched_by": [] if judgement is None else [one.to_json() for one in judgement.vouched_by],
-                **magnet_fields(magnet),
-                "comment": metainfo.comment,
-                "claimed": None if claimed is None else str(claimed),
-                "piece_layers": metainfo.has_all_layers,
-                "warnings": warnings,
-            },
+            TorrentAnswer.of(metainfo, manifest, provenance, signers, judgement, claimed, warnings),
             [
                 f"name         {metainfo.name}",
                 f"snapshot     {_snapshot_words(manifest, claimed)}",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
-from p2pqwen.cli.skipped import skipped_fields, skipped_lines
+from p2pqwen.cli.skipped import skipped_lines
 from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add(
         str,
         typer.Argument(
             metavar="PUBLISHER_ID|LINK|FILE|URL",
-            help="The publisher's id, 64 hex digits; or his magnet:?xs=urn:btpk:… link; or a place his index is at.",
+            help="The publisher's id, 64 hex digits; or a magnet:?xs=urn:btpk:… link; or a place the index is at.",
         ),
     ],
     index: Annotated[
@@ -59,6 +59,7 @@ def add(
     """
     from p2pqwen.app import open_app
     from p2pqwen.index.publisher_link import is_publisher_link
+    from p2pqwen.operations.indexes.trust_answer import TrustedWithKeys
 
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -70,7 +71,7 @@ def add(
         lines = [*trusted_lines(added), *key_lines(added)]
         if added.accepted is None:
             lines.append("no index yet: name its place with `p2pqwen trust add … --index FILE|URL`")
-        out.result({**trusted_fields(added), "keys": key_fields(added)}, lines)
+        out.result(TrustedWithKeys.of(added), lines)
 
 
 def _add_by_link(app: App, out: Output, text: str, index: str | None, way: Way) -> TrustedPublisher:
@@ -132,13 +133,13 @@ def _named(app: App, out: Output, text: str, index: str | None, *, yes: bool) ->
 def list_publishers(json_output: JsonFlag = False) -> None:
     """List the trusted publishers."""
     from p2pqwen.app import open_app
+    from p2pqwen.operations.indexes.trust_answer import TrustedList
 
     with Output(as_json=json_output) as out:
         found = open_app().trust.publishers(now=datetime.now(UTC), report=out.report)
         lines = [line for one in found for line in [*trusted_lines(one), ""]]
-        rows = [trusted_fields(one) for one in found]
         out.result(
-            {**(rows[0] if rows else {}), "publishers": rows},  # most trust one alone: its fields, as in `index update`
+            TrustedList.of(found),
             lines or ["nobody is trusted yet; `p2pqwen trust add PUBLISHER_ID --index FILE|URL`"],
         )
 
@@ -147,44 +148,29 @@ def show(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> None
     """Show a trusted publisher: name, keys, thresholds, where its index comes from."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.publisher_id import find_publisher
+    from p2pqwen.operations.indexes.trust_answer import TrustedWithKeys
 
     with Output(as_json=json_output) as out:
         store = open_app().trust
         one = store.get(find_publisher(store, publisher_id), now=datetime.now(UTC), report=out.report)
-        out.result({**trusted_fields(one), "keys": key_fields(one)}, [*trusted_lines(one), *key_lines(one)])
+        out.result(TrustedWithKeys.of(one), [*trusted_lines(one), *key_lines(one)])
 
 
 def remove(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> None:
     """Stop trusting a publisher and seeding its index; snapshots that came through it stay."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.publisher_id import find_publisher
+    from p2pqwen.operations.indexes.trust_answer import TrustedAnswer, TrustRemoved
 
     with Output(as_json=json_output) as out:
         app = open_app()
         publisher = find_publisher(app.trust, publisher_id)
-        fields = trusted_fields(app.trust.get(publisher, now=datetime.now(UTC)))
+        trusted = TrustedAnswer.of(app.trust.get(publisher, now=datetime.now(UTC)))
         ours = app.keys.exists and app.keys.publisher() == publisher
         app.trust.unpin(publisher)
         if not ours:
             app.bundles.forget(publisher)
-        out.result({**fields, "removed": True}, [f"no longer trusting {publisher}"])
-
-
-def trusted_fields(one: TrustedPublisher) -> dict[str, Any]:
-    """Return the JSON of a trusted publisher."""
-    document = one.document
-    return {
-        "publisher": str(one.publisher),
-        "name": one.name,
-        "root_version": one.root.version if one.root else None,
-        "epoch": document.epoch if document else None,
-        "version": document.version if document else None,
-        "entries": len(document.entries) if document else None,
-        "skipped": skipped_fields(document),
-        "age_days": one.accepted.age_days if one.accepted else None,
-        "sources": list(one.sources),
-        "mirrors": list(one.mirrors),
-    }
+        out.result(TrustRemoved(trusted, removed=True), [f"no longer trusting {publisher}"])
 
 
 def trusted_lines(one: TrustedPublisher) -> list[str]:
@@ -199,32 +185,17 @@ def trusted_lines(one: TrustedPublisher) -> list[str]:
     return [*lines, *(f"source     {mirror}" for mirror in one.mirrors)]
 
 
-def key_fields(one: TrustedPublisher) -> list[dict[str, Any]]:
-    """Return the JSON of a trusted publisher's keys."""
-    root = one.root
-    if root is None:
-        return []
-    return [
-        {
-            "keyid": str(keyid),
-            "label": key.label,
-            "roles": [role for role, rule in root.roles.items() if keyid in rule.keyids],
-        }
-        for keyid, key in root.keys.items()
-    ]
-
-
 def key_lines(one: TrustedPublisher) -> list[str]:
     """Return the words for a trusted publisher's keys and thresholds."""
+    from p2pqwen.operations.indexes.trust_answer import KeyAnswer
+
     if one.root is None:
         return []
     rules = [
         f"{role:<9}  {rule.threshold} of {len(rule.keyids)} keys (root version {one.root.version})"
         for role, rule in one.root.roles.items()
     ]
-    return rules + [
-        f"key        {row['keyid']}  {row['label']}  ({', '.join(row['roles'])})" for row in key_fields(one)
-    ]
+    return rules + [f"key        {row.keyid}  {row.label}  ({', '.join(row.roles)})" for row in KeyAnswer.all(one.root)]
 
 
 def age(days: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,13 +36,14 @@ def register(parent: typer.Typer) -> None:
 def show(targets: Targets = None, json_output: JsonFlag = False) -> None:
     """Show what is known: present, gone or unknown, since when, and when the Hub was last asked."""
     from p2pqwen.app import open_app
+    from p2pqwen.operations.archive.upstream import UpstreamShown
 
     with Output(as_json=json_output) as out:
         app = open_app()
         wanted = _wanted(app, out, targets)
         known = app.upstream_records(out.report)
         nothing = ["nothing is held here, and this home publishes nothing"]
-        out.result({"snapshots": _rows(wanted, known)}, [*_lines(wanted, known)] or nothing)
+        out.result(UpstreamShown.of(wanted, known), [*_lines(wanted, known)] or nothing)
 
 
 @app.command(short_help="Ask the Hub, and remember what it says.")
@@ -54,7 +55,7 @@ def check(targets: Targets = None, json_output: JsonFlag = False) -> None:
     from p2pqwen.app import open_app
     from p2pqwen.errors import NetworkError
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.archive.upstream import check_upstream
+    from p2pqwen.operations.archive.upstream import UpstreamChecked, UpstreamShown, check_upstream
 
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -66,13 +67,7 @@ def check(targets: Targets = None, json_output: JsonFlag = False) -> None:
         if done.asked and not done.answered:
             raise NetworkError(f"{app.hub.endpoint} said nothing of any snapshot")
         out.result(
-            {
-                "asked": done.asked,
-                "answered": done.answered,
-                "vanished": _names(done.vanished),
-                "returned": _names(done.returned),
-                "snapshots": _rows(wanted, known),
-            },
+            UpstreamChecked(done, UpstreamShown.of(wanted, known)),
             [*_lines(wanted, known), f"{done.answered} of {done.asked} answered"],
         )
 
@@ -91,16 +86,6 @@ def _wanted(app: App, out: Output, targets: list[str] | None) -> list[SnapshotId
             raise NotFoundError(f"{target} is neither held nor listed here")
         chosen |= matching
     return sorted(chosen)
-
-
-def _rows(wanted: Iterable[SnapshotId], known: Mapping[SnapshotId, UpstreamRecord]) -> list[dict[str, Any]]:
-    from p2pqwen.operations.archive.upstream import with_upstream
-
-    return with_upstream(_names(wanted), known)
-
-
-def _names(snapshots: Iterable[SnapshotId]) -> list[dict[str, Any]]:
-    return [{"repo": str(one.repo), "commit": str(one.commit)} for one in snapshots]
 
 
 def _lines(wanted: Iterable[SnapshotId], known: Mapping[SnapshotId, UpstreamRecord]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from p2pqwen.app import App
     from p2pqwen.library.snapshots import HeldSnapshot
     from p2pqwen.operations.verify.verify import Verification
+    from p2pqwen.operations.verify.verify_answer import Repaired
 
 
 def register(app: typer.Typer) -> None:
@@ -49,6 +50,7 @@ def verify(
     """
     from p2pqwen.app import open_app
     from p2pqwen.operations.verify.target import verify_target
+    from p2pqwen.operations.verify.verify_answer import RepairShown, VerifyAnswer
 
     with Output(as_json=json_output) as out:
         app = open_app()
@@ -63,8 +65,9 @@ def verify(
                 target, torrent=None, data=None, library=app.library, voices=voices, report=out.report
             )
         lifted = _trusted_unverified(found, app, out)
-        fields = {**_fields(found), "trusted_unverified": lifted}
-        out.result({**fields, **({"repaired": repaired} if repair else {})}, _lines(target, found, repaired, lifted))
+        shown = RepairShown(repaired) if repair else None
+        answer = VerifyAnswer.of(found, trusted_unverified=lifted, repair=shown)
+        out.result(answer, _lines(target, found, repaired, lifted))
     if not found.ok:
         fail(_error(target, found))
 
@@ -117,11 +120,12 @@ def _held(target: str, app: App) -> HeldSnapshot:
 
 def _repair(
     held: HeldSnapshot, found: Verification, app: App, peers: tuple[str, ...], timeout: float, out: Output
-) -> dict[str, Any]:
+) -> Repaired:
     """Mend a snapshot and return what that took."""
     from p2pqwen.assembly import fetching
+    from p2pqwen.operations.fetch.context import FetchOptions
     from p2pqwen.operations.fetch.repair import repair
-    from p2pqwen.operations.fetch.run import FetchOptions
+    from p2pqwen.operations.verify.verify_answer import Repaired
     from p2pqwen.swarm.endpoint import Endpoint
 
     for bad in found.bad:
@@ -131,34 +135,13 @@ def _repair(
     done = repair(held, options, fetching.fetch_context(app, network, out.report), out.report)
     with app.state_store(out.report) as store:
         app.scrubber(store, out.report).mended(held.id)
-    return {
-        "files": [bad.path for bad in found.bad],
-        "bytes_from_peers": done.bytes_from_peers,
-        "bytes_from_web_seeds": done.bytes_from_web_seeds,
-    }
-
-
-def _fields(found: Verification) -> dict[str, Any]:
-    return {
-        "ok": found.ok,
-        "files": found.files,
-        "bytes": found.bytes,
-        "bad": [{"path": bad.path, "expected": bad.expected, "got": bad.got} for bad in found.bad],
-        "provenance": str(found.provenance),
-        "standing": str(found.standing),
-        "vouched_by": [] if found.judgement is None else [one.to_json() for one in found.judgement.vouched_by],
-        "signers": [
-            {"label": signer.label, "keyid": str(signer.keyid), "state": str(signer.state)} for signer in found.signers
-        ],
-        "extra": list(found.extra),
-        "warnings": found.warnings,
-    }
+    return Repaired(tuple(bad.path for bad in found.bad), done.bytes_from_peers, done.bytes_from_web_seeds)
 
 
 def _lines(
     target: str,
     found: Verification,
-    repaired: dict[str, Any] | None = None,
+    repaired: Repaired | None = None,
     lifted: bool = False,
 ) -> list[str]:
     from p2pqwen.values.byte_size import format_size
@@ -170,8 +153,8 @@ def _lines(
     lines.append(f"  standing {words}{' (you trusted it unverified)' if lifted else ''}")
     lines += [f"  signed by {signer.label} ({signer.state}, key {str(signer.keyid)[:16]}…)" for signer in found.signers]
     if repaired is not None:
-        size = format_size(repaired["bytes_from_peers"] + repaired["bytes_from_web_seeds"])
-        lines.append(f"  repaired {plural(len(repaired['files']), 'file')} with {size}")
+        size = format_size(repaired.bytes_from_peers + repaired.bytes_from_web_seeds)
+        lines.append(f"  repaired {plural(len(repaired.files), 'file')} with {size}")
     if not found.signers:
         lines.append("  not signed by anybody")
     lines += [f"  not part of the snapshot: {name}" for name in found.extra[:10]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,6 @@ from p2pqwen.errors import NetworkError, VerificationError
 
 if TYPE_CHECKING:
     from p2pqwen.operations.fetch.webseed_check import WebSeedCheck
-    from p2pqwen.webseed.probe import BaseProbe
 
 
 def register(app: typer.Typer) -> None:
@@ -47,6 +46,7 @@ def check(
     from p2pqwen.app import open_app
     from p2pqwen.operations.fetch.plan import Sources
     from p2pqwen.operations.fetch.target import parse_target
+    from p2pqwen.operations.fetch.webseed_answer import WebSeedAnswer
     from p2pqwen.operations.fetch.webseed_check import check_web_seeds
 
     with Output(as_json=json_output) as out:
@@ -61,41 +61,12 @@ def check(
             more_pieces=pieces,
             report=out.report,
         )
-        out.result(_fields(found), _lines(found))
+        out.result(WebSeedAnswer.of(found), _lines(found))
     if found.lies:
         liar = next(probe.base.url for probe in found.bases if probe.lies)
         fail(VerificationError(f"{liar} serves wrong bytes"))
     if not found.complete:
         fail(NetworkError("some files are right at no web seed"))
-
-
-def _fields(found: WebSeedCheck) -> dict[str, Any]:
-    return {
-        "torrent": found.metainfo.name,
-        "complete": found.complete,
-        "bases": [_base(probe) for probe in found.bases]
-        + [
-            {"url": url, "ok": False, "files_ok": 0, "files_bad": len(found.metainfo.files), "reason": reason}
-            for url, reason in found.refused
-        ],
-    }
-
-
-def _base(probe: BaseProbe) -> dict[str, Any]:
-    return {
-        "url": probe.base.url,
-        "ok": probe.ok,
-        "files_ok": probe.files_ok,
-        "files_bad": len(probe.files) - probe.files_ok,
-        "reason": probe.reason,
-        "from": probe.base.named_by.value,
-        "for_other_clients": probe.is_listable,
-        "wrong_bytes": probe.lies,
-        "files": [
-            {"path": file.path, "served": file.served.value, "redirected": file.redirected, "reason": file.reason}
-            for file in probe.files
-        ],
-    }
 
 
 def _lines(found: WebSeedCheck) -> list[str]:

@@ -26,6 +26,7 @@ from p2pqwen.demo.hub_call import Call, parse_call
 from p2pqwen.demo.hub_repository import HubRepository, StoredFile
 from p2pqwen.demo.url_signer import UrlSigner
 from p2pqwen.errors import NotFoundError
+from p2pqwen.portable.sockets import take_port_again
 from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId
@@ -340,7 +341,7 @@ class LocalHub:
 
 def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    take_port_again(listener)
     listener.bind((host, port))
     return listener
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from p2pqwen.demo.local_hub import LocalHub
 from p2pqwen.demo.node_process import DemoStepError, NodeProcess, SeedProcess
 from p2pqwen.demo.tiny_model import REPO, write_tiny_model
 from p2pqwen.values.byte_size import format_rate, format_size
+from p2pqwen.values.json_value import FLAT
 
 PUBLISHER = "Demo Publisher"
 _LOOPBACK_ONLY = ("--no-dht", "--no-lsd", "--no-upnp", "--no-trackers")
@@ -55,6 +56,14 @@ class Figures:
     hub_stopped: bool
     found_in_hf_cache: bool
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What `demo --json` says."""
+
+    ok: bool = field(default=True, init=False)
+    figures: Figures = field(metadata=FLAT)
 
 
 def tell_story(tell: Tell) -> Figures:

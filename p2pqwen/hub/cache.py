@@ -32,6 +32,7 @@ from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.standing import Admission, NotAdmittedError
 from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.portable.files import sync_file, sync_folder
 from p2pqwen.values.listing import ListedFile
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -201,7 +202,7 @@ class _Laying:
             self._report(Notice("warning", f"replaced a damaged copy of {row.path} in the Hugging Face cache"))
         temporary = self._temporary(row)
         self._place(source, temporary)
-        _sync(temporary)
+        sync_file(temporary)
         temporary.replace(target)
         self._touched.add(target.parent)
 
@@ -234,18 +235,18 @@ class _Laying:
         path = self._repo_folder / "refs" / name.text
         if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != commit:
             self._write(path, commit)
-            _sync(path.parent)
+            sync_folder(path.parent)
 
     def sync(self) -> None:
         """Make the renames so far durable."""
         for folder in self._touched:
-            _sync(folder)
+            sync_folder(folder)
 
     def _write(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + _TEMPORARY)
         temporary.write_text(text, encoding="utf-8")
-        _sync(temporary)
+        sync_file(temporary)
         temporary.replace(path)
         self._touched.add(path.parent)
 
@@ -300,14 +301,6 @@ def _links_work(probe: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -85,8 +85,8 @@ def _of_answer(error: HfHubHTTPError, what: str, *, with_token: bool) -> P2pqwen
         return P2pqwenError(f"the Hub refuses {what}", got=_one_line(said), hint=refused)
     if status in {404, 410}:
         return NotFoundError(f"the Hub no longer serves {what}", got=_one_line(said))
-    patience = "the Hub limits how often it is asked; try again in some minutes" if status == 429 else None
-    return NetworkError(f"the Hub cannot serve {what} now", got=f"status {status}, {_one_line(said)}", hint=patience)
+    hint = "the Hub limits how often it is asked; try again in some minutes" if status == 429 else None
+    return NetworkError(f"the Hub cannot serve {what} now", got=f"status {status}, {_one_line(said)}", hint=hint)
 
 
 def _of_system(error: OSError, what: str, endpoint: str) -> P2pqwenError:

@@ -1,6 +1,6 @@
 """BEP 46 links to a publisher: `magnet:?xs=urn:btpk:<public key>&s=<salt>`, with the publisher id where it is known.
 
-`x.publisher` is ours: with it a reader pins the id; without it he first has to believe the key.
+`x.publisher` is ours: with it a reader pins the id; without it the reader first has to believe the key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HEX = re.compile(r"(?:[0-9a-f]{2})*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class PublisherLink:
-    """Where a publisher's pointer stands, and his id."""
+    """Where a publisher's pointer stands, and their id."""
 
     address: ItemAddress
     publisher: Sha256 | None = None

@@ -8,7 +8,7 @@ from p2pqwen.index.entry import Entry
 
 
 def search(entries: Iterable[Entry], words: Iterable[str]) -> list[Entry]:
-    """Return the entries in which every word occurs: in the repository, the licence, or as the start of a hash."""
+    """Return the entries in which every word occurs: in the repository, the license, or as the start of a hash."""
     wanted = [word.casefold() for word in words]
     return [entry for entry in entries if all(_matches(entry, word) for word in wanted)]
 

@@ -18,7 +18,7 @@ never remembered here: a publisher who is trusted no longer vouches no longer. W
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -30,6 +30,7 @@ from p2pqwen.index.root import INDEX_ROLE, Root
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.signing.keys import PublicKey
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.digest import Sha256
@@ -99,6 +100,11 @@ class Evidence:
     manifest: SnapshotId | None
     provenance: Provenance
     signers: tuple[SignerResult, ...] = ()
+
+    @classmethod
+    def of(cls, torrent: CheckedTorrent, snapshot: SnapshotId, keyids: Container[Sha256]) -> Evidence:
+        """Return what a torrent shows that is taken for `snapshot`; `keyids`: whose signatures are looked at."""
+        return cls(snapshot, torrent.infohash, torrent.snapshot, torrent.provenance, torrent.signers(keyids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +199,17 @@ class Judgement:
 def keys_of(voices: Iterable[Voice]) -> Mapping[Sha256, PublicKey]:
     """Return every key that may sign for one of them."""
     return {keyid: key for voice in voices for keyid, key in voice.keys.items()}
+
+
+def judge_torrent(
+    torrent: CheckedTorrent, voices: Sequence[Voice], *, snapshot: SnapshotId | None = None
+) -> Judgement | None:
+    """Return the standing of a torrent as `snapshot`, None: as what its manifest names.
+
+    Signatures count that were tried (`CheckedTorrent.tried_with`). None where nothing says whose snapshot it is.
+    """
+    taken_for = torrent.snapshot if snapshot is None else snapshot
+    return None if taken_for is None else judge(Evidence.of(torrent, taken_for, keys_of(voices)), voices)
 
 
 def judge(evidence: Evidence, voices: Sequence[Voice]) -> Judgement:

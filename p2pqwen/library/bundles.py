@@ -27,6 +27,7 @@ from p2pqwen.library import durable
 from p2pqwen.library.hashing import hash_file
 from p2pqwen.library.home import Home
 from p2pqwen.library.linking import place_linked
+from p2pqwen.portable.files import allocated
 from p2pqwen.torrent.info import MAX_INFO_BYTES, FileEntry
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
 from p2pqwen.values.digest import Sha1, Sha256
@@ -249,4 +250,4 @@ def _is_here(path: Path, file: FileEntry) -> bool:
         stat = path.stat()
     except OSError:
         return False
-    return stat.st_size == file.size and (stat.st_blocks > 0 or file.size < 512)
+    return stat.st_size == file.size and (allocated(path, stat) > 0 or file.size < 512)

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError
+from p2pqwen.portable import files
+from p2pqwen.portable.locks import file_lock
+from p2pqwen.portable.owners import give_mode
 
 PRIVATE = 0o600
 SHARED = 0o644
-# What file systems say that keep no modes: FAT by some drivers, network shares, what is mounted from another system.
-_NO_MODES = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _TRIES = 10  # to make a folder that others tidy away as long as it is empty
@@ -77,28 +76,13 @@ def open_private(path: Path, flags: int) -> int:
     One that others may read, of an older version, is closed to them.
     """
     make_folder(path.parent)
-    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+    descriptor = os.open(path, flags | os.O_CREAT | files.BINARY, PRIVATE)
     try:
         give_mode(descriptor, PRIVATE)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def give_mode(target: Path | int, mode: int) -> None:
-    """Give a file or folder this mode; raises `OSError`.
-
-    One that keeps its own, of somebody else who lets us use it or on a file system without modes, is used as it is:
-    `doctor` tells of it, and a private key is not read from there.
-    """
-    if stat.S_IMODE(os.stat(target).st_mode) == mode:  # noqa: PTH116 - a descriptor too
-        return
-    try:
-        os.chmod(target, mode)  # noqa: PTH101
-    except OSError as error:
-        if error.errno not in _NO_MODES:
-            raise
 
 
 def rename(source: Path, target: Path, *, shared: bool = False) -> None:
@@ -152,8 +136,8 @@ def sync_tree(folder: Path) -> None:
     if not folder.is_dir():
         return
     with disk_errors(f"write {folder} out to its disk"):
-        for parent, _, files in os.walk(folder, topdown=False, onerror=_raise):
-            for name in files:
+        for parent, _, names in os.walk(folder, topdown=False, onerror=_raise):
+            for name in names:
                 _sync_file(Path(parent, name))
             sync_folder(Path(parent))
 
@@ -161,9 +145,9 @@ def sync_tree(folder: Path) -> None:
 def _sync_file(path: Path) -> None:
     if path.is_symlink():
         return
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    descriptor = files.open_no_link(path)
     try:
-        os.fdatasync(descriptor)  # its bytes and its size; when it was touched does not matter
+        files.sync_data(descriptor, path)
     finally:
         os.close(descriptor)
 
@@ -174,11 +158,7 @@ def _raise(error: OSError) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make renames in this folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    files.sync_folder(folder)
 
 
 def read(path: Path, *, max_bytes: int) -> bytes:
@@ -202,11 +182,13 @@ class SharedLock:
         """Join those who hold it, waiting for one who is alone; raises `DiskError`."""
         with disk_errors(f"open the lock {path}"):
             self._descriptor = open_private(path, os.O_RDWR)
-        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+            self._lock = file_lock(self._descriptor)
+            self._lock.take(shared=True, wait=True)
 
     def close(self) -> None:
         """Leave."""
         if self._descriptor >= 0:
+            self._lock.free()
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -214,16 +196,13 @@ class SharedLock:
     def alone(self) -> Iterator[bool]:
         """Tell whether nobody else holds it; then nobody does before the block ends.
 
-        To be called under another lock that whoever joins needs too: flock(2) lets go of one before it takes the other.
+        To be called under another lock that whoever joins needs too: a lock is let go of before it is
+        taken in the other way.
         """
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+            yield self._lock.take()
         finally:
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+            self._lock.take(shared=True, wait=True)
 
 
 class LockHeldError(P2pqwenError):
@@ -246,13 +225,28 @@ def lock(path: Path, *, wait: bool = False, hint: str = "wait for it to end, or 
     with disk_errors(f"open the lock {path}"):
         descriptor = open_private(path, os.O_RDWR)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise LockHeldError(path, os.pread(descriptor, 20, 0).decode("ascii", "replace").strip(), hint) from error
+        with disk_errors(f"lock {path}"):
+            held = file_lock(descriptor)
+            if not held.take(wait=wait):
+                raise LockHeldError(path, files.read_at(descriptor, 20, 0).decode("ascii", "replace").strip(), hint)
         with contextlib.suppress(OSError):  # the lock holds without our pid in it, on a full disk too
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
+            files.write_at(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            yield
+        finally:
+            held.free()
     finally:
         os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether a process holds the exclusive lock of this file; raises `DiskError`."""
+    if not path.exists():
+        return False
+    with disk_errors(f"look at {path}"), path.open("rb") as file:
+        looking = file_lock(file.fileno())
+        if not looking.take(shared=True):
+            return True
+        looking.free()
+    return False

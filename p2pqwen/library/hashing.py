@@ -17,6 +17,7 @@ from p2pqwen.library.verified import Look
 from p2pqwen.manifest.git_object import blob_hasher, blob_oid
 from p2pqwen.manifest.git_sha1 import refused
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, Pointer, parse_pointer
+from p2pqwen.portable.cores import usable_cores
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
 from p2pqwen.values.digest import GitOid, Sha256
@@ -226,7 +227,7 @@ def hash_files(
 
 def hash_workers() -> int:
     """Return how many files are hashed at once: one for each core we may use."""
-    return len(os.sched_getaffinity(0))
+    return usable_cores()
 
 
 def _identity(stat: os.stat_result) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from p2pqwen.library.state_store import StateStore
 from p2pqwen.stewardship.swarm_health import Day, Sighting, Source
 from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, WebSeedLook
 from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.strict_json import JsonObject
 from p2pqwen.values.utc_time import format_time, parse_time
 
 _PREFIX = "health/"
@@ -39,7 +40,7 @@ def _on_json(change: Callable[[SwarmRecord], SwarmRecord]) -> Callable[[Any], An
     return lambda value: _to_json(change(_read(value)))
 
 
-def _to_json(record: SwarmRecord) -> dict[str, Any]:
+def _to_json(record: SwarmRecord) -> JsonObject:
     web = record.web
     complete = record.last_complete_seen
     return {

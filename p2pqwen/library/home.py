@@ -14,7 +14,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+from p2pqwen.portable.owners import is_ours, others_may
+
 _CLOSED = frozenset({
     "bundles", "choices.json", "config.toml", "control.json", "control.sock", "folders.json", "keys", "locks", "log",
     "node.json", "peers.json", "pointers", "resume", "state.sqlite", "trust", "verified",
@@ -34,7 +35,7 @@ class Home:
     def is_open(self) -> bool:
         """Whether others on this machine may look into it."""
         try:
-            return bool(stat.S_IMODE(self.root.stat().st_mode) & _OTHERS)
+            return bool(others_may(self.root.stat()))
         except OSError:
             return False
 
@@ -78,7 +79,7 @@ class Home:
     def _is_ours_alone(self) -> bool:
         found = self.root.stat()
         somebodys = Path("~").expanduser() if "HOME" in os.environ else None
-        if found.st_uid != os.geteuid() or found.st_mode & stat.S_ISVTX or self.root == somebodys:
+        if not is_ours(found) or found.st_mode & stat.S_ISVTX or self.root == somebodys:
             return False
         return not any(
             entry.is_dir(follow_symlinks=False) and entry.name not in _CLOSED and entry.name != self.library.name
@@ -178,7 +179,6 @@ def _close_all(path: Path) -> None:
 def _close(path: Path) -> None:
     """Take away what others may do with a file or folder that has one name."""
     found = path.lstat()
-    mode = stat.S_IMODE(found.st_mode)
     has_one_name = stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)
-    if has_one_name and mode & _OTHERS and found.st_uid == os.geteuid():
-        path.chmod(mode & ~_OTHERS)
+    if has_one_name and (theirs := others_may(found)) and is_ours(found):
+        path.chmod(stat.S_IMODE(found.st_mode) & ~theirs)

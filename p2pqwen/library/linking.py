@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import enum
 import errno
-import fcntl
 import os
 import secrets
 import shutil
 from pathlib import Path
 
 from p2pqwen.library.durable import disk_errors
+from p2pqwen.portable.files import clone
 
-_FICLONE = 0x40049409  # ioctl_ficlone(2): share extents, copy on write (btrfs, XFS, bcachefs)
-_NO_REFLINK = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM})
 _NO_HARD_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
 
@@ -40,7 +38,7 @@ def place(source: Path, target: Path, *, allow_hard_link: bool = False) -> Place
     with disk_errors(f"place {target}"):
         source = source.resolve(strict=True)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if _reflink(source, target):
+        if clone(source, target):
             return Placement.REFLINK
         if allow_hard_link and _hard_link(source, target):
             return Placement.HARD_LINK
@@ -60,21 +58,9 @@ def shares_blocks(source: Path, folder: Path) -> bool:
         return False
     probe = existing / f".p2pqwen-reflink-{os.getpid()}-{secrets.token_hex(4)}"
     with disk_errors(f"write {probe}"):
-        made = _reflink(source.resolve(strict=True), probe)
+        made = clone(source.resolve(strict=True), probe)
         probe.unlink(missing_ok=True)
     return made
-
-
-def _reflink(source: Path, target: Path) -> bool:
-    with source.open("rb") as reader, target.open("xb") as writer:
-        try:
-            fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
-        except OSError as error:
-            target.unlink()
-            if error.errno not in _NO_REFLINK:
-                raise
-            return False
-    return True
 
 
 def _hard_link(source: Path, target: Path) -> bool:

@@ -32,9 +32,9 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
@@ -44,10 +44,12 @@ from p2pqwen.library.checksummed import seal, unseal
 from p2pqwen.library.folders import AwayError, AwaySnapshot, LibraryFolder, LibraryFolders
 from p2pqwen.library.home import Home
 from p2pqwen.library.space import RESERVE, allocated
+from p2pqwen.library.torrent_reader import NO_KEYS, TorrentReader
 from p2pqwen.library.verified import Verified, VerifiedFiles
-from p2pqwen.manifest.manifest import parse_manifest
-from p2pqwen.manifest.provenance import Provenance, prove
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
+from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.signing.keys import PublicKey
+from p2pqwen.torrent.checked import CheckedTorrent
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.plural import plural
@@ -81,6 +83,7 @@ class HeldSnapshot:
     torrent_path: Path
     state: State
     selected: tuple[str, ...] | None = None
+    reader: TorrentReader = field(default_factory=TorrentReader, repr=False, compare=False)
 
     def torrent_damage(self) -> tuple[Sha256 | None, Sha256] | None:
         """Return the SHA-256 its torrent was written with, and that of now, where the two differ; raises `DiskError`.
@@ -118,8 +121,15 @@ class HeldSnapshot:
         return sum(file.size for file in metainfo.files if self.wants(file.path))
 
     def metainfo(self) -> Metainfo:
-        """Read its torrent; raises `FormatError`, `DiskError`."""
-        return parse_metainfo(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES))
+        """Read its torrent, not what it says of itself; raises `FormatError`, `DiskError`."""
+        return self.reader.metainfo(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES))
+
+    def torrent(self, keys: Mapping[Sha256, PublicKey] = NO_KEYS) -> CheckedTorrent:
+        """Read and check its torrent, and try its signatures with these keys.
+
+        Raises `VerificationError` where torrent and manifest contradict each other, `FormatError`, `DiskError`.
+        """
+        return self.reader.torrent(durable.read(self.torrent_path, max_bytes=MAX_TORRENT_BYTES), keys)
 
 
 class Library:
@@ -128,6 +138,7 @@ class Library:
     def __init__(self, home: Home, more: Sequence[LibraryFolder] = (), *, reserve: int = RESERVE) -> None:
         self._home = home
         self.verified = VerifiedFiles(home)
+        self.torrents = TorrentReader()
         self._main = LibraryFolder(home.library, reserve, main=True)
         self._folders = LibraryFolders((self._main, *more), home.library_folders, home.locks / "folders.lock")
         self._listed: dict[str, _Listing[tuple[str, RepoId | None]]] = {}
@@ -233,7 +244,7 @@ class Library:
         place = self._holder(snapshot)
         if place is None:
             return None
-        return _read(place, place.torrent_path(snapshot), snapshot.repo)
+        return self._read(place, place.torrent_path(snapshot), snapshot.repo)
 
     def of_commit(self, commit: CommitId) -> list[HeldSnapshot]:
         """Return the held snapshots of a commit: anybody may say that a commit is of any repository."""
@@ -302,17 +313,18 @@ class Library:
         for one in self.folders:
             _remove_folder(one, one.staged(snapshot))
 
-    def install(self, snapshot: SnapshotId, torrent: bytes, verified: Verified) -> HeldSnapshot:
-        """Move a verified staged snapshot into the library and give it its torrent; raises `DiskError`.
+    def install(self, snapshot: SnapshotId, torrent: CheckedTorrent, verified: Verified) -> HeldSnapshot:
+        """Move a verified staged snapshot into the library and give it its torrent; raises `DiskError`, or as `begin`.
 
         What else was staged is deleted: it is nobody's. So is what unfinished tries left where it goes.
         """
+        admitted = self._admit(snapshot, torrent)
         staged = self.stage(snapshot, files=verified.looks)
         durable.sync_tree(staged)
         self.make_way(snapshot)
         durable.rename(staged, self._here(snapshot).folder(snapshot), shared=True)
         self.verified.keep(snapshot, verified)
-        return self._enter(snapshot, torrent)
+        return self._enter(admitted)
 
     def make_way(self, snapshot: SnapshotId) -> None:
         """Delete what unfinished tries left where a staged snapshot goes; of one that is held, nothing."""
@@ -321,33 +333,33 @@ class Library:
             _delete(place.folder(snapshot))
             durable.remove(place.marker(snapshot))
 
-    def begin(self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None) -> HeldSnapshot:
+    def begin(self, snapshot: SnapshotId, torrent: CheckedTorrent, selected: tuple[str, ...] | None) -> HeldSnapshot:
         """Enter a snapshot that is about to be fetched: incomplete until `finish`.
 
         Raises `VerificationError` where it is held from a torrent of another infohash, or from one that proves more.
         """
-        self._refuse_another(snapshot, torrent)
+        admitted = self._admit(snapshot, torrent)
         self._mark(snapshot, State.INCOMPLETE, selected)
-        return self._enter(snapshot, torrent)
+        return self._enter(admitted)
 
     def finish(
-        self, snapshot: SnapshotId, torrent: bytes, selected: tuple[str, ...] | None, verified: Verified
+        self, snapshot: SnapshotId, torrent: CheckedTorrent, selected: tuple[str, ...] | None, verified: Verified
     ) -> HeldSnapshot:
         """Say that everything wanted is here and verified: complete, or partial where files were chosen.
 
         Raises as `begin` does, before anything is written.
         """
-        self._refuse_another(snapshot, torrent)
+        admitted = self._admit(snapshot, torrent)
         place = self._here(snapshot)
         durable.sync_tree(place.folder(snapshot))
         self.verified.keep(snapshot, verified)
-        self._write_torrent(snapshot, torrent)
+        self._write_torrent(admitted)
         if selected is None:
             durable.remove(place.marker(snapshot))
         else:
             self._mark(snapshot, State.PARTIAL, selected)
         self.remember()
-        return _read(place, place.torrent_path(snapshot), snapshot.repo)
+        return self._read(place, place.torrent_path(snapshot), snapshot.repo)
 
     def state(self, held: HeldSnapshot, infohash: Sha256, size: int) -> State:
         """Return the state of a snapshot by what its files look like now.
@@ -368,14 +380,14 @@ class Library:
         """Return the folder for what is on its way into this snapshot's own; whoever uses it empties it."""
         return self._here(snapshot).staging / f".{file_stem(snapshot)}"
 
-    def replace_torrent(self, snapshot: SnapshotId, torrent: bytes) -> None:
+    def replace_torrent(self, snapshot: SnapshotId, torrent: CheckedTorrent) -> None:
         """Write a torrent with more signatures or seeds over the old one.
 
         Raises as `begin` does, and `NotFoundError` where the snapshot is not held any more.
         """
         if self._holder(snapshot) is None:
             raise NotFoundError(f"{snapshot} is no longer in the library")
-        self._write_torrent(snapshot, torrent)
+        self._write_torrent(self._admit(snapshot, torrent))
 
     def remove(self, held: HeldSnapshot) -> None:
         """Delete a snapshot; the torrent goes first, so that half a removal is no longer "held"."""
@@ -399,33 +411,26 @@ class Library:
         }
         self._folders.remember(by_folder, lambda snapshot: _size(known[snapshot]))
 
-    def _enter(self, snapshot: SnapshotId, torrent: bytes) -> HeldSnapshot:
-        place = self._here(snapshot)
-        self._write_torrent(snapshot, torrent)
+    def _enter(self, admitted: _Admitted) -> HeldSnapshot:
+        place = self._here(admitted.snapshot)
+        self._write_torrent(admitted)
         self.remember()
-        return _read(place, place.torrent_path(snapshot), snapshot.repo)
+        return self._read(place, place.torrent_path(admitted.snapshot), admitted.snapshot.repo)
 
-    def _write_torrent(self, snapshot: SnapshotId, torrent: bytes) -> None:
-        self._refuse_another(snapshot, torrent)
-        _write_torrent(self._here(snapshot).torrent_path(snapshot), torrent)
+    def _write_torrent(self, admitted: _Admitted) -> None:
+        _write_torrent(self._here(admitted.snapshot).torrent_path(admitted.snapshot), admitted.data)
+        self.torrents.remember(admitted.data, admitted.torrent)
 
-    def _refuse_another(self, snapshot: SnapshotId, torrent: bytes) -> None:
-        """Raise `VerificationError` where an undamaged torrent stands that is another one, or proves more."""
+    def _admit(self, snapshot: SnapshotId, torrent: CheckedTorrent) -> _Admitted:
+        """Let a torrent in; raises `VerificationError` where an undamaged one stands that is another, or proves more.
+
+        One that cannot be read is no obstacle.
+        """
         held = self.get(snapshot)
-        if held is None or held.torrent_damage() is not None:
-            return
-        try:
-            stands = held.metainfo()
-        except FormatError:
-            return
-        new = parse_metainfo(torrent)
-        hint = f"`p2pqwen remove {snapshot}` drops the one here"
-        if new.infohash != stands.infohash:
-            what = f"the library holds {snapshot} from another torrent, which stays"
-            raise VerificationError(what, expected=stands.infohash.v2, got=new.infohash.v2, hint=hint)
-        if new.manifest != stands.manifest and _is_proven(stands) and not _is_proven(new):
-            what = f"the library holds {snapshot} with the proof of its commit, which stays"
-            raise VerificationError(what, expected="a torrent with that proof", got="one without", hint=hint)
+        if held is not None and held.torrent_damage() is None:
+            with suppress(FormatError):
+                _refuse_another(held, held.metainfo(), torrent)
+        return _Admitted(snapshot, torrent, torrent.metainfo.encode())
 
     def _place(self, snapshot: SnapshotId) -> LibraryFolder | None:
         """Return the folder that holds a snapshot, or else the one where it was begun."""
@@ -478,9 +483,26 @@ class Library:
     def _scan_repo(self, place: LibraryFolder, folder: str, repo: RepoId) -> list[HeldSnapshot]:
         def read() -> Iterator[HeldSnapshot]:
             found = [path for path in Path(folder).iterdir() if _TORRENT_NAME.fullmatch(path.name)]
-            return (_read(place, path, repo) for path in found)
+            return (self._read(place, path, repo) for path in found)
 
         return _if_changed(self._read_repos, folder, read)
+
+    def _read(self, place: LibraryFolder, torrent_path: Path, repo: RepoId) -> HeldSnapshot:
+        snapshot = SnapshotId(repo, CommitId.parse(torrent_path.stem))
+        try:
+            state, selected = _read_marker(place.marker(snapshot))
+        except NotFoundError:  # not asked before: another thread's fetch may finish in between
+            state, selected = State.COMPLETE, None
+        return HeldSnapshot(snapshot, place.folder(snapshot), torrent_path, state, selected, self.torrents)
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """A torrent that may be written where a snapshot is, or will be, held; only `Library._admit` makes one."""
+
+    snapshot: SnapshotId
+    torrent: CheckedTorrent
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -521,15 +543,6 @@ def _repo(org: str, model: str) -> RepoId | None:
         return None  # somebody else's folder
 
 
-def _read(place: LibraryFolder, torrent_path: Path, repo: RepoId) -> HeldSnapshot:
-    snapshot = SnapshotId(repo, CommitId.parse(torrent_path.stem))
-    try:
-        state, selected = _read_marker(place.marker(snapshot))
-    except NotFoundError:  # not asked before: another thread's fetch may finish in between
-        state, selected = State.COMPLETE, None
-    return HeldSnapshot(snapshot, place.folder(snapshot), torrent_path, state, selected)
-
-
 def seal_of(torrent_path: Path) -> Path:
     """Return the file with a torrent's SHA-256, as `sha256sum -c` reads it."""
     return torrent_path.with_name(torrent_path.name + ".sha256")
@@ -553,10 +566,21 @@ def _sealed_digest(sealed: bytes) -> Sha256 | None:
         return None
 
 
-def _is_proven(metainfo: Metainfo) -> bool:
+def _refuse_another(held: HeldSnapshot, stands: Metainfo, torrent: CheckedTorrent) -> None:
+    hint = f"`p2pqwen remove {held.id}` drops the one here"
+    if torrent.infohash != stands.infohash:
+        what = f"the library holds {held.id} from another torrent, which stays"
+        raise VerificationError(what, expected=stands.infohash.v2, got=torrent.infohash.v2, hint=hint)
+    keeps = torrent.metainfo.manifest == stands.manifest or torrent.provenance is Provenance.PROVEN
+    if not keeps and _is_proven(held):
+        what = f"the library holds {held.id} with the proof of its commit, which stays"
+        raise VerificationError(what, expected="a torrent with that proof", got="one without", hint=hint)
+
+
+def _is_proven(held: HeldSnapshot) -> bool:
     try:
-        return metainfo.manifest is not None and prove(parse_manifest(metainfo.manifest)) is Provenance.PROVEN
-    except (FormatError, VerificationError):
+        return held.torrent().provenance is Provenance.PROVEN
+    except VerificationError:
         return False
 
 

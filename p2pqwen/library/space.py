@@ -7,6 +7,7 @@ from pathlib import Path
 
 from p2pqwen.errors import DiskError
 from p2pqwen.library.durable import disk_errors
+from p2pqwen.portable import files
 from p2pqwen.values.byte_size import format_size
 
 # Kept free for torrents, resume data and the rest of the system.
@@ -36,7 +37,7 @@ def free_space(folder: Path) -> int:
 def allocated(path: Path) -> int:
     """Return the bytes that a file takes on its disk, 0 where there is none; a file that is growing has holes."""
     try:
-        return path.stat().st_blocks * 512
+        return files.allocated(path)
     except OSError:
         return 0
 

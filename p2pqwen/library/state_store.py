@@ -225,7 +225,7 @@ class StateStore:
 
     def _rebuild(self, reason: str, report: Report) -> sqlite3.Connection:
         aside = self._path.with_name(self._path.name + ".damaged")
-        saved = _salvage(self._path)
+        saved = _readable_rows(self._path)
         with disk_errors(f"set {self._path} aside"):
             self._path.replace(aside)
             for extra in _BESIDE:
@@ -317,7 +317,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def _salvage(path: Path) -> list[tuple[str, bytes, bytes]]:
+def _readable_rows(path: Path) -> list[tuple[str, bytes, bytes]]:
     """Read every document that is right, as far as the file can be read at all."""
     saved: dict[str, tuple[str, bytes, bytes]] = {}
     with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(path)) as connection:

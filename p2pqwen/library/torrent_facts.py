@@ -19,6 +19,7 @@ from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.signature import SignatureState, SignerResult
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.strict_json import JsonObject
 
 _PREFIX = "torrent/"
 _STATES: Mapping[str, SignatureState] = {"valid": "valid", "invalid": "invalid", "unknown key": "unknown key"}
@@ -42,7 +43,7 @@ class TorrentFacts:
     provenance: Provenance
     signers: tuple[SignerResult, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the stored document."""
         return {
             "look": list(self.look),

@@ -1,15 +1,14 @@
 """Hash files while they are being written by somebody else, a little behind the writer, out of the page cache.
 
 The writer (libtorrent) reports pieces as soon as their hashes are right, up to a third of a second before their bytes
-are in the file [measured]. A region that was never written is a hole of a sparse file, so a reader waits where
-lseek(2) SEEK_HOLE finds one. File systems without that answer "no hole": then a digest can be wrong, which the caller
-settles by hashing the finished file once more (`library.hashing.hash_file`).
+are in the file [measured]. A region that was never written is a hole of a sparse file, so a reader waits where there is
+one. Systems and file systems that do not tell answer "no hole": then a digest can be wrong, which the caller settles by
+hashing the finished file once more (`library.hashing.hash_file`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +20,8 @@ from typing import Self
 
 from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.hashing import READ_SIZE, Digester, FileDigests, hash_workers
-from p2pqwen.library.idle import let_others_first
+from p2pqwen.portable.files import hole_after, sync_data
+from p2pqwen.portable.process import let_others_first
 from p2pqwen.values.repo_path import RepoPath
 
 _SYNC_EVERY = 128 << 20  # bytes: or all of it goes to the disk at the end, while everybody waits
@@ -123,7 +123,7 @@ class TrailingHasher:
             with disk_errors(f"read {file.location}"), file.location.open("rb", buffering=0) as opened:
                 if not self._follow(file, opened, digests):
                     return None
-                os.fdatasync(opened.fileno())  # before anybody calls it complete
+                sync_data(opened.fileno(), file.location)  # before anybody calls it complete
         return digests.finish(file.location)
 
     def _follow(self, file: GrowingFile, opened: FileIO, digests: Digester) -> bool:
@@ -142,7 +142,7 @@ class TrailingHasher:
                 offset += count
                 self._hashed[file.path] = offset
                 if offset - synced >= _SYNC_EVERY:
-                    os.fdatasync(opened.fileno())
+                    sync_data(opened.fileno(), file.location)
                     synced = offset
         return True
 
@@ -158,12 +158,7 @@ class TrailingHasher:
             end = min(file.size, (last + 1 - file.pieces.start) * file.piece_length)
             if self._all_written:
                 return end
-            try:
-                end = min(end, os.lseek(descriptor, offset, os.SEEK_HOLE))
-            except OSError:
-                end = offset  # the file is still shorter than that
-            finally:
-                os.lseek(descriptor, offset, os.SEEK_SET)
+            end = min(end, hole_after(descriptor, offset))
             if end > offset:
                 return end
             with self._news:

@@ -45,7 +45,7 @@ _ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 class TrustedPublisher:
     """One trusted publisher. `accepted` is None until an index was; `state` is what the next one is held to.
 
-    `named`: the hosts of his own network that the user named, in the configuration and as sources of this publisher.
+    `named`: the hosts of their own network that the user named, in the configuration and as sources of this publisher.
     """
 
     publisher: Sha256
@@ -80,7 +80,7 @@ class TrustStore:
     """The folder of trusted publishers under a home."""
 
     def __init__(self, home: Home, named: NamedHosts = NONE_NAMED) -> None:
-        """`named` are the hosts that the user's configuration names; his sources are added to them."""
+        """`named` are the hosts that the user's configuration names; their sources are added to them."""
         self._home, self._named = home, named
 
     @property

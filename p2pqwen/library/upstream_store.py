@@ -11,6 +11,7 @@ from p2pqwen.index.entry import Upstream
 from p2pqwen.library.state_store import Json, StateStore
 from p2pqwen.stewardship.upstream import UpstreamRecord, observe
 from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.strict_json import JsonObject
 from p2pqwen.values.utc_time import format_time, parse_time
 
 _PREFIX = "upstream/"
@@ -53,7 +54,7 @@ class UpstreamStore:
         return seen[-1], after
 
 
-def _to_json(record: UpstreamRecord) -> dict[str, Any]:
+def _to_json(record: UpstreamRecord) -> JsonObject:
     return {
         "state": record.state.value,
         "since": format_time(record.since),

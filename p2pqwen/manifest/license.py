@@ -1,4 +1,4 @@
-"""A snapshot's licence: read from its own README.md, and what it says about passing the files on.
+"""A snapshot's license: read from its own README.md, and what it says about passing the files on.
 
 The table is a help for the careful, not legal advice: `clear` is said only where the whole text is a well-known one
 that lets anybody redistribute, for any purpose, while keeping notices.
@@ -32,7 +32,7 @@ class Redistribution(StrEnum):
     UNKNOWN = "unknown"
 
 
-# (verdict, reason, the names that the Hub gives such licences)
+# (verdict, reason, the names that the Hub gives such licenses)
 _TABLE = (
     (
         Redistribution.CLEAR,
@@ -46,7 +46,7 @@ _TABLE = (
     (Redistribution.CLEAR, "waives every condition", "unlicense cc0-1.0 wtfpl pddl"),
     (
         Redistribution.CLEAR,
-        "permits redistribution under the same licence",
+        "permits redistribution under the same license",
         (
             "gpl gpl-2.0 gpl-3.0 agpl-3.0 lgpl lgpl-2.1 lgpl-3.0 lgpl-lr mpl-2.0 epl-1.0 epl-2.0 eupl-1.1 eupl-1.2 "
             "osl-3.0 gfdl odbl cdla-sharing-1.0 cc-by-sa-3.0 cc-by-sa-4.0"
@@ -87,18 +87,18 @@ _TERMS = {name: (verdict, why) for verdict, why, names in _TABLE for name in nam
 
 
 def redistribution(license: str | None) -> Redistribution:  # noqa: A002 - the manifest's own word
-    """Tell whether a licence, named as the Hub names it, lets anybody pass the files on."""
+    """Tell whether a license, named as the Hub names it, lets anybody pass the files on."""
     return _terms(license)[0]
 
 
 def reason(license: str | None) -> str:  # noqa: A002 - the manifest's own word
-    """Return why `redistribution` says what it says, as the end of a sentence about the licence."""
+    """Return why `redistribution` says what it says, as the end of a sentence about the license."""
     return _terms(license)[1]
 
 
 def _terms(name: str | None) -> tuple[Redistribution, str]:
     if name is None:
-        return Redistribution.UNKNOWN, "the snapshot's README.md names no licence"
+        return Redistribution.UNKNOWN, "the snapshot's README.md names no license"
     unknown = (Redistribution.UNKNOWN, "its terms are not known here, read them before passing it on")
     # `license_name` is written as people speak: "Qwen RESEARCH LICENSE AGREEMENT"
     spoken = _FORMALITIES.sub("", re.sub(r"[\s_]+", "-", name.strip().lower()))
@@ -106,11 +106,11 @@ def _terms(name: str | None) -> tuple[Redistribution, str]:
 
 
 def license_of_readme(readme: bytes) -> str | None:
-    """Return the licence that a README's YAML front matter names, None where there is no single plain one.
+    """Return the license that a README's YAML front matter names, None where there is no single plain one.
 
-    It is the value of `license`; where that is `other`, the Hub's word for a licence without an identifier there, the
+    It is the value of `license`; where that is `other`, the Hub's word for a license without an identifier there, the
     value of `license_name`, if that is a plain one. A list of one counts as its item; of several, which of them holds
-    for what nobody can tell. Only the shapes that name a licence are read, so no YAML parser meets the file.
+    for what nobody can tell. Only the shapes that name a license are read, so no YAML parser meets the file.
     """
     text = readme[:MAX_FRONT_MATTER].decode(errors="replace").replace("\r\n", "\n")
     front_matter = _FRONT_MATTER.match(text)

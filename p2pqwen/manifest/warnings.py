@@ -5,20 +5,20 @@ from __future__ import annotations
 from p2pqwen.manifest.hazards import likely_pointers, pickle_files
 from p2pqwen.manifest.license import Redistribution, redistribution
 from p2pqwen.manifest.manifest import Manifest
-from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.manifest.provenance import Provenance
 
 
-def warnings_of(manifest: Manifest) -> list[str]:
-    """Return what anybody who is shown this snapshot should be told."""
+def warnings_of(manifest: Manifest, provenance: Provenance) -> list[str]:
+    """Return what anybody who is shown this snapshot should be told; `provenance` is what `prove` said of it."""
     warnings = []
-    if prove(manifest) is Provenance.UNPROVEN:
+    if provenance is Provenance.UNPROVEN:
         warnings.append(
             "provenance: unproven; the commit object could not be had, so nothing here shows that these files are "
             f"those of commit {manifest.snapshot.commit}"
         )
     if redistribution(manifest.license) is not Redistribution.CLEAR:
         warnings.append(
-            f"licence: {manifest.license or 'none named in README.md'}; it does not clearly allow redistribution, "
+            f"license: {manifest.license or 'none named in README.md'}; it does not clearly allow redistribution, "
             "read it before you seed"
         )
     if hazards := pickle_files(row.path for row in manifest.files):

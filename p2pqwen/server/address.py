@@ -1,8 +1,4 @@
-"""Where a home's control API is: a unix socket only its owner may open, or loopback with a token file (0600).
-
-A socket's path may have 107 bytes at most (unix(7)) and a home's may be longer, so the socket is bound and opened
-through its folder's descriptor: /proc/self/fd/<n>/control.sock.
-"""
+"""Where a home's control API is: a unix socket only its owner may open, or loopback with a token file (0600)."""
 
 from __future__ import annotations
 
@@ -12,17 +8,17 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from p2pqwen.errors import DiskError
+from p2pqwen.portable.files import BINARY
+from p2pqwen.portable.sockets import short_path, unix_socket, unix_sockets_work
 
 SOCKET_NAME = "control.sock"
 TOKEN_NAME = "control.json"  # noqa: S105 - a file's name
 MAX_TOKEN_FILE = 4096
 _NO_SOCKETS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
-_DESCRIPTORS = Path("/proc/self/fd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +29,6 @@ class Loopback:
     token: str
 
 
-def unix_sockets_work() -> bool:
-    """Tell whether the control API can be a unix socket here."""
-    return hasattr(socket, "AF_UNIX") and _DESCRIPTORS.is_dir()
-
-
 def bind_unix(home: Path) -> socket.socket | None:
     """Listen on the home's socket; what a node that was killed left there goes. Raises `DiskError`.
 
@@ -45,12 +36,12 @@ def bind_unix(home: Path) -> socket.socket | None:
 
     The caller holds the node's lock, so nobody else is listening.
     """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = unix_socket()
     try:
         (home / SOCKET_NAME).unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
-            with _short_path(home) as path:
+            with short_path(home, SOCKET_NAME) as path:
                 listener.bind(path)
         finally:
             os.umask(before)
@@ -73,7 +64,7 @@ def bind_loopback(home: Path) -> tuple[socket.socket, Loopback]:
         found = Loopback(listener.getsockname()[1], secrets.token_urlsafe(32))
         path = home / TOKEN_NAME
         path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             json.dump({"port": found.port, "token": found.token}, file)
     except OSError as error:
@@ -97,10 +88,10 @@ def connect_unix(home: Path, seconds: float) -> socket.socket | None:
     """Connect to the home's socket, None if nobody listens there."""
     if not unix_sockets_work() or not (home / SOCKET_NAME).exists():
         return None
-    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    client = unix_socket()
     try:
         client.settimeout(seconds)
-        with _short_path(home) as path:
+        with short_path(home, SOCKET_NAME) as path:
             client.connect(path)
     except OSError:
         client.close()
@@ -113,12 +104,3 @@ def clean(home: Path) -> None:
     for name in (SOCKET_NAME, TOKEN_NAME):
         with contextlib.suppress(OSError):
             (home / name).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _short_path(home: Path) -> Iterator[str]:
-    folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield str(_DESCRIPTORS / str(folder) / SOCKET_NAME)
-    finally:
-        os.close(folder)

@@ -1,4 +1,4 @@
-"""The other end of the control API: one call, one answer, in the words of `server.problem`."""
+"""The other end of the control API: one call, one answer of the type that was asked for, errors as `server.problem`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,27 @@ import json
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from p2pqwen.errors import NetworkError
-from p2pqwen.server import problem
+from p2pqwen.errors import FormatError, NetworkError
 from p2pqwen.server.address import connect_unix, read_loopback
+from p2pqwen.server.problem import Refusal
+from p2pqwen.values.json_value import from_json
+from p2pqwen.values.strict_json import JsonValue
 
 CALL_SECONDS = 60.0
 MAX_LINE = 16 << 20
 MAX_ANSWER = 64 << 20
 
-Json = dict[str, Any]
+Arguments = Mapping[str, JsonValue]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Anything:
+    """An answer that is not looked at: any object."""
 
 
 class ControlClient:
@@ -31,19 +40,22 @@ class ControlClient:
     def answers(self) -> bool:
         """Whether a node is there and answers."""
         try:
-            self.call("GET", "/v1/node")
+            self.call(_Anything, "GET", "/v1/node")
         except NetworkError:
             return False
         return True
 
-    def call(self, method: str, path: str, arguments: Mapping[str, Any] | None = None) -> Json:
-        """Make a call; raises what the node raised, `NetworkError` when it does not answer."""
+    def call(self, kind: type[T], method: str, path: str, arguments: Arguments | None = None) -> T:
+        """Make a call and read its answer as a `kind`.
+
+        Raises what the node raised, `NetworkError` when it does not answer, or with something else.
+        """
         with closing(self._connect(CALL_SECONDS)) as connection:
             answer = self._ask(connection, method, path, arguments)
-            return _object(answer.read(MAX_ANSWER))
+            return _parsed(kind, answer.read(MAX_ANSWER))
 
-    def stream(self, method: str, path: str, arguments: Mapping[str, Any] | None = None) -> Iterator[Json]:
-        """Make a call and yield its objects as they come; raises as `call` does."""
+    def stream(self, kind: type[T], method: str, path: str, arguments: Arguments | None = None) -> Iterator[T]:
+        """Make a call and yield its lines as they come, each read as a `kind`; raises as `call` does."""
         with closing(self._connect(CALL_SECONDS)) as connection:
             answer = self._ask(connection, method, path, arguments)
             while True:
@@ -53,10 +65,10 @@ class ControlClient:
                     raise NetworkError("the node stopped answering", got=str(error)) from error
                 if not line:
                     return
-                yield _object(line)
+                yield _parsed(kind, line)
 
     def _ask(
-        self, connection: http.client.HTTPConnection, method: str, path: str, arguments: Mapping[str, Any] | None
+        self, connection: http.client.HTTPConnection, method: str, path: str, arguments: Arguments | None
     ) -> http.client.HTTPResponse:
         headers = {"Host": "localhost", "Content-Type": "application/json"}
         loopback = read_loopback(self._home)
@@ -68,7 +80,7 @@ class ControlClient:
         except (OSError, http.client.HTTPException) as error:
             raise NetworkError("the node does not answer", got=str(error) or type(error).__name__) from error
         if answer.status != http.client.OK:
-            raise problem.from_json(_object(answer.read(MAX_ANSWER)).get("error", {}))
+            raise _parsed(Refusal, answer.read(MAX_ANSWER)).error.error
         return answer
 
     def _connect(self, seconds: float) -> http.client.HTTPConnection:
@@ -89,9 +101,9 @@ class _Over(http.client.HTTPConnection):
         self.sock = connected
 
 
-def _object(data: bytes) -> Json:
+def _parsed(kind: type[T], data: bytes) -> T:
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise NetworkError("the node's answer makes no sense", got=str(error)) from error
-    return value if isinstance(value, dict) else {}
+        return from_json(kind, json.loads(data))
+    except (ValueError, RecursionError, FormatError) as error:
+        hint = "is it of another version? stop it, and start it again with `p2pqwen seed`"
+        raise NetworkError("the node's answer makes no sense", got=str(error), hint=hint) from error

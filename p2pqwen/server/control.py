@@ -1,36 +1,40 @@
 """The control API: JSON over HTTP/1.1, version 1, every path below /v1/.
 
-A call gets one JSON object (path, query and body joined, each name once) and returns one, or an iterator: then each of
-its objects is a line of the answer as it comes (application/x-ndjson). Calls run on threads; what they raise is
+A call gets one JSON object (path, query and body joined, each name once) and returns a typed answer, or an iterator of
+them: then each is a line of the answer as it comes (application/x-ndjson). Calls run on threads; what they raise is
 `server.problem`. A body is read as strictly as a document, but for floats; one that is not what it must be is a 400.
 """
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Self, TypeAlias
 
 from aiohttp import web
 
 from p2pqwen.errors import FormatError, P2pqwenError, UsageError
 from p2pqwen.events import Happened, Report, ignore
-from p2pqwen.server import address, guard, problem
-from p2pqwen.values.strict_json import parse_call
+from p2pqwen.loop_thread import LoopThread
+from p2pqwen.portable.sockets import take_port_again, unix_sockets_work
+from p2pqwen.server import address, guard
+from p2pqwen.server.problem import Problem, Refusal, status_of
+from p2pqwen.values.json_value import Answer, object_json
+from p2pqwen.values.strict_json import JsonObject, parse_call
 
 MAX_REQUEST = 1 << 20
 _STOP_SECONDS = 3.0
 _WORKERS = 16  # a stream occupies one while it lasts
 
-Json: TypeAlias = dict[str, Any]
-Call: TypeAlias = Callable[[Json], Json | Iterator[Json]]
+Given: TypeAlias = JsonObject
+Call: TypeAlias = Callable[[Given], Answer | Iterator[Answer]]
+"""Takes the arguments of a call, and returns its answer or the lines of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,10 @@ class ControlServer:
     ) -> None:
         self._home, self._calls, self._texts = home, calls, texts
         self._metrics_on, self._report = metrics_on, report
-        self._loopback = force_loopback or not address.unix_sockets_work()
+        self._loopback = force_loopback or not unix_sockets_work()
         self._pool = ThreadPoolExecutor(_WORKERS, "control")
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="control", daemon=True)
+        self._thread = LoopThread("control")
+        self._loop = self._thread.loop
         self._runners: list[web.AppRunner] = []
 
     def __enter__(self) -> Self:
@@ -92,7 +96,7 @@ class ControlServer:
         address.clean(self._home)
 
     def _serve(self, listener: socket.socket, *, token: str | None, calls: bool) -> None:
-        asyncio.run_coroutine_threadsafe(self._start(listener, token, calls=calls), self._loop).result()
+        self._thread.call(self._start(listener, token, calls=calls))
 
     async def _start(self, listener: socket.socket, token: str | None, *, calls: bool) -> None:
         app = web.Application(middlewares=[guard.middleware(token)], client_max_size=MAX_REQUEST)
@@ -120,7 +124,7 @@ class ControlServer:
         async def answer(request: web.Request) -> web.StreamResponse:
             try:
                 given = await _arguments(request)
-                found = await self._loop.run_in_executor(self._pool, call, given)
+                found = await self._loop.run_in_executor(self._pool, _carry_out, call, given)
             except web.HTTPException:  # too large: the guard words it
                 raise
             except Exception as error:  # noqa: BLE001 - a fault of ours has the same fields as a refusal
@@ -131,18 +135,18 @@ class ControlServer:
 
         return answer
 
-    async def _stream(self, request: web.Request, lines: Iterator[Json]) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, lines: Iterator[Answer]) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         try:
             while (line := await self._loop.run_in_executor(self._pool, next, lines, None)) is not None:
-                await response.write(json.dumps(line).encode() + b"\n")
+                await response.write(_line(line))
             await response.write_eof()
         except ConnectionError:
             return response  # the reader has gone
         except Exception as error:  # noqa: BLE001 - the answer has begun: its last line says what broke
             _, shown = _problem_of(error)
-            await response.write(json.dumps(shown).encode() + b"\n")
+            await response.write(_line(shown))
         finally:
             close = getattr(lines, "close", None)
             if close is not None:
@@ -150,21 +154,23 @@ class ControlServer:
         return response
 
     def _close(self) -> None:
-        if self._thread.is_alive():
-            for runner in self._runners:
-                cleaning = asyncio.run_coroutine_threadsafe(runner.cleanup(), self._loop)
-                try:
-                    cleaning.result(_STOP_SECONDS)
-                except TimeoutError:
-                    cleaning.cancel()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(_STOP_SECONDS)
+        for runner in self._runners:
+            with contextlib.suppress(TimeoutError):
+                self._thread.call(runner.cleanup(), _STOP_SECONDS)
+        self._thread.stop(_STOP_SECONDS)
         self._pool.shutdown(wait=False, cancel_futures=True)
-        if not self._thread.is_alive():
-            self._loop.close()
 
 
-async def _arguments(request: web.Request) -> Json:
+def _carry_out(call: Call, given: Given) -> JsonObject | Iterator[Answer]:
+    found = call(given)
+    return found if isinstance(found, Iterator) else object_json(found)
+
+
+def _line(answer: Answer) -> bytes:
+    return json.dumps(object_json(answer)).encode() + b"\n"
+
+
+async def _arguments(request: web.Request) -> Given:
     """Join path, query and body; raises `UsageError`."""
     try:
         body = await request.read()
@@ -174,7 +180,7 @@ async def _arguments(request: web.Request) -> Json:
         value = parse_call(body, max_bytes=MAX_REQUEST) if body else {}
     except FormatError as error:
         raise UsageError(f"the request is no call: {error.what}", expected=error.expected, got=error.got) from error
-    given: Json = {}
+    given: Given = {}
     for name, one in (*request.match_info.items(), *request.query.items(), *value.items()):
         if name in given:
             raise UsageError(f"the request gives {name[:40]!r} twice")
@@ -184,19 +190,19 @@ async def _arguments(request: web.Request) -> Json:
 
 def _refusal(error: Exception) -> web.Response:
     status, shown = _problem_of(error)
-    return web.json_response(shown, status=status)
+    return web.json_response(object_json(shown), status=status)
 
 
-def _problem_of(error: Exception) -> tuple[int, Json]:
+def _problem_of(error: Exception) -> tuple[int, Refusal]:
     if isinstance(error, P2pqwenError):
-        return problem.status_of(error), {"error": problem.to_json(error)}
+        return status_of(error), Refusal(Problem.of(error))
     fault = P2pqwenError(f"the call broke: {type(error).__name__}", got=str(error)[:200])
-    return 500, {"error": problem.to_json(fault)}
+    return 500, Refusal(Problem.of(fault))
 
 
 def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    take_port_again(listener)
     try:
         listener.bind((host, port))
         listener.listen(16)

@@ -13,7 +13,8 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from p2pqwen.errors import P2pqwenError
-from p2pqwen.server import problem
+from p2pqwen.server.problem import Problem, Refusal
+from p2pqwen.values.json_value import object_json
 
 _HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -36,7 +37,8 @@ def refusal(headers: Mapping[str, str], token: str | None) -> tuple[int, str] | 
 
 
 def _problem(status: int, reason: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.json_response({"error": problem.to_json(P2pqwenError(reason))}, status=status, headers=headers)
+    shown = object_json(Refusal(Problem.of(P2pqwenError(reason))))
+    return web.json_response(shown, status=status, headers=headers)
 
 
 def middleware(token: str | None) -> Middleware:

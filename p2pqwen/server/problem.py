@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from p2pqwen import errors
 from p2pqwen.errors import P2pqwenError
@@ -18,23 +18,34 @@ _STATUS: tuple[tuple[type[P2pqwenError], int], ...] = (
 _CLASSES: Mapping[str, type[P2pqwenError]] = {kind.__name__: kind for kind, _ in _STATUS}
 
 
-def to_json(error: P2pqwenError) -> dict[str, Any]:
-    """Return an error as it goes over the wire; its kind is the nearest public class."""
-    kind = next((kind for kind, _ in _STATUS if isinstance(error, kind)), P2pqwenError)
-    return {
-        "kind": kind.__name__,
-        "what": error.what,
-        "expected": error.expected,
-        "got": error.got,
-        "hint": error.hint,
-    }
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as it goes over the wire; its kind is the nearest public class."""
+
+    kind: str
+    what: str
+    expected: str | None = None
+    got: str | None = None
+    hint: str | None = None
+
+    @classmethod
+    def of(cls, error: P2pqwenError) -> Problem:
+        """Return what is sent of an error."""
+        kind = next((kind for kind, _ in _STATUS if isinstance(error, kind)), P2pqwenError)
+        return cls(kind.__name__, error.what, error.expected, error.got, error.hint)
+
+    @property
+    def error(self) -> P2pqwenError:
+        """The error that was sent."""
+        kind = _CLASSES.get(self.kind, P2pqwenError)
+        return kind(self.what, expected=self.expected, got=self.got, hint=self.hint)
 
 
-def from_json(value: Mapping[str, Any]) -> P2pqwenError:
-    """Return the error that was sent."""
-    kind = _CLASSES.get(str(value.get("kind")), P2pqwenError)
-    what = str(value.get("what", "the node refused without a reason"))
-    return kind(what, expected=value.get("expected"), got=value.get("got"), hint=value.get("hint"))
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a call that failed answers, and the last line of a stream that breaks."""
+
+    error: Problem
 
 
 def status_of(error: P2pqwenError) -> int:

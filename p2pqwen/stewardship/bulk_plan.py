@@ -131,7 +131,7 @@ def _decide(survey: Survey, limits: BulkLimits) -> Planned:
     if survey.closed is not None and not limits.allow_gated:
         return Planned(survey, Action.SKIPPED, f"{survey.closed}: its owner did not make it free for everybody")
     if limits.licenses and not _licensed(survey.license, limits.licenses):
-        named = f"licence {survey.license}" if survey.license else "it names no licence"
+        named = f"license {survey.license}" if survey.license else "it names no license"
         return Planned(survey, Action.SKIPPED, f"{named}, wanted {', '.join(limits.licenses)}")
     if limits.max_size is not None and survey.size > limits.max_size:
         return Planned(

@@ -10,8 +10,8 @@ priority = 1                        # the smaller the sooner; 5 where nothing is
 license = "apache-2.0"              # as the page named it; the snapshot's own README.md decides
 page = "https://huggingface.co/Qwen/Qwen3-0.6B"
 source = "https://…"                # the public page the name was read on
-license_source = "https://…"        # the page the licence was read on, where that is another
-confirmed = true                    # name and licence stand there; `note` says what is missing otherwise
+license_source = "https://…"        # the page the license was read on, where that is another
+confirmed = true                    # name and license stand there; `note` says what is missing otherwise
 revision = "main"                   # a branch, tag or commit instead of the main branch
 """
 

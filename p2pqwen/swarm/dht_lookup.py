@@ -144,7 +144,7 @@ class Lookup:
 
 
 def may_lead(source: str, offered: str) -> bool:
-    """Tell whether a stranger at one address may send us to another: never into a network more private than his own."""
+    """Tell whether a node at one address may send us to another: never into a network more private than its own."""
     here, there = classify(source), classify(offered)
     if there is AddressClass.LOOPBACK:
         return here is AddressClass.LOOPBACK

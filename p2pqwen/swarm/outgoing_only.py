@@ -1,41 +1,24 @@
-"""Close the TCP side of a session that accepts nobody.
+"""Close the TCP side of a session that accepts nobody, or say that it stays open.
 
 libtorrent 2.1 opens a TCP socket beside every UDP socket and keeps it listening with `enable_incoming_tcp` off, so
 that connections pile up unanswered. A fetch needs the UDP side (DHT, UDP trackers, hole punching) and must not listen.
-On Linux shutdown(2) takes a listening socket out of that state and leaves its descriptor to its owner.
+Not every system lets it be closed from outside of libtorrent (`portable.sockets.shut_listening`).
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import stat
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Collection
 
-_DESCRIPTORS = Path("/proc/self/fd")
+from p2pqwen.events import Notice, Report
+from p2pqwen.portable.sockets import shut_listening
+from p2pqwen.swarm.endpoint import Endpoint
 
 
-def stop_listening(ports: Iterable[int]) -> None:
-    """Take this process's TCP sockets that listen on these ports out of the listening state."""
-    wanted = frozenset(ports)
-    for entry in list(_DESCRIPTORS.iterdir()) if _DESCRIPTORS.is_dir() else ():
-        try:
-            if not stat.S_ISSOCK(entry.stat().st_mode):
-                continue
-            copy = socket.socket(fileno=os.dup(int(entry.name)))
-        except OSError:
-            continue  # closed meanwhile
-        with copy:
-            _shut_if_listening(copy, wanted)
-
-
-def _shut_if_listening(sock: socket.socket, ports: frozenset[int]) -> None:
-    try:
-        if sock.family not in {socket.AF_INET, socket.AF_INET6}:
-            return
-        listens = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        if listens and sock.getsockname()[1] in ports:
-            sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # closed meanwhile
+def stop_listening(endpoints: Collection[Endpoint], report: Report) -> None:
+    """Take a session's TCP sockets out of the listening state; warn of those beyond loopback that stay in it."""
+    stay = shut_listening(endpoint.port for endpoint in endpoints)
+    open_ports = sorted({one.port for one in endpoints if one.port in stay and not one.is_loopback})
+    if open_ports:
+        fact = f"this system does not let TCP port {', '.join(map(str, open_ports))} be closed while this runs"
+        advice = "nothing is served there; a firewall closes it, and --no-dht --no-lsd --no-trackers keep to loopback"
+        report(Notice("warning", f"{fact}: {advice}"))

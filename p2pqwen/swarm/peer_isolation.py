@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from p2pqwen.swarm.endpoint import Endpoint
 
-PATIENCE = 3.0
+TRIAL_SECONDS = 3.0
 """Seconds without a block after which a download that saw damage tries peers alone, and at most how long each."""
 ENOUGH = 4
 """Good pieces after which a trial ends well."""
@@ -39,14 +39,14 @@ class TryOverError(Exception):
 class PeerIsolation:
     """Whose turn it is. `only` None: everybody may be asked who is not `banned` (addresses).
 
-    A try without a block for `patience` seconds is over: all trials together take no more than half of `timeout`, after
+    A try without a block for `trial_seconds` is over: all trials together take no more than half of `timeout`, after
     which the download gives up. With `singly`, whoever gives keeps its turn, unless it only drips.
     """
 
     timeout: float
     singly: bool = False
     only: Endpoint | None = None
-    patience: float = PATIENCE
+    trial_seconds: float = TRIAL_SECONDS
     banned: set[str] = field(default_factory=set)
     _waiting: list[Endpoint] = field(default_factory=list)
     _gained: bool = True
@@ -61,7 +61,7 @@ class PeerIsolation:
 
     @property
     def others_wait(self) -> bool:
-        """Whether somebody waits for his turn."""
+        """Whether another peer waits for its turn."""
         return bool(self._waiting)
 
     def is_over(self, *, idle: bool, failed: bool, pieces: int) -> bool:
@@ -91,9 +91,9 @@ class PeerIsolation:
     def _line_up(self, peers: Iterable[Endpoint]) -> None:
         self._waiting = list(dict.fromkeys(peer for peer in peers if peer.host not in self.banned))[:MAX_TRIED]
         share = self.timeout / 2 / max(1, len(self._waiting))
-        self.patience = max(_LEAST, min(PATIENCE, share))
+        self.trial_seconds = max(_LEAST, min(TRIAL_SECONDS, share))
 
     def _call_next(self) -> None:
         self.only = self._waiting.pop(0) if self._waiting else None
         if self.only is None:
-            self.patience = PATIENCE
+            self.trial_seconds = TRIAL_SECONDS

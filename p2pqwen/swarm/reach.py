@@ -1,6 +1,6 @@
 """Whether the rest of the world reaches this session: what came in, what the router mapped, how large its DHT is.
 
-Nobody can tell by himself that a port is open; that somebody from outside came in is proof. libtorrent counts no peer
+A port is known to be open only once a peer from outside has come in. libtorrent counts no peer
 of this machine or network there, since no router stands in between.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
 
 _INCOMING, _DHT_NODES = "net.has_incoming_connections", "dht.dht_nodes"
 
@@ -33,24 +32,3 @@ class Reach:
     def with_mapping(self, port: int) -> Reach:
         """Return the same with a port that a router opened."""
         return self if port in self.mapped else replace(self, mapped=(*self.mapped, port))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as the control API shows it."""
-        return {
-            "incoming": self.incoming,
-            "dht_nodes": self.dht_nodes,
-            "mapped": list(self.mapped),
-            "refusal": self.refusal or None,
-            "external": self.external or None,
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote, of this version of ours."""
-        return cls(
-            incoming=bool(value.get("incoming")),
-            dht_nodes=value.get("dht_nodes"),
-            mapped=tuple(value.get("mapped") or ()),
-            refusal=value.get("refusal") or "",
-            external=value.get("external") or "",
-        )

@@ -30,7 +30,13 @@ from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.resume_data import Resume
 from p2pqwen.swarm.settings import SwarmSettings, alert_mask, dht_pack, settings_pack, transport_pack
 from p2pqwen.swarm.torrent import SwarmTorrent
-from p2pqwen.swarm.transport import ALONE_PATIENCE, LONGEST_OF_A_FETCH, LONGEST_PATIENCE, PATIENCE, TransportPolicy
+from p2pqwen.swarm.transport import (
+    LONELY_SECONDS,
+    LONELY_SECONDS_OF_ONE,
+    LONGEST_LONELY_SECONDS,
+    LONGEST_OF_A_FETCH,
+    TransportPolicy,
+)
 from p2pqwen.swarm.writable import WritableFiles
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha1, Sha256
@@ -69,7 +75,7 @@ class Swarm:
         self._torrents: dict[lt.torrent_handle, SwarmTorrent] = {}
         self._leaving: list[lt.torrent_handle] = []
         self._session: lt.session | None = None
-        self._longest = LONGEST_PATIENCE if settings.accepts_peers else LONGEST_OF_A_FETCH
+        self._longest = LONGEST_LONELY_SECONDS if settings.accepts_peers else LONGEST_OF_A_FETCH
         self._transport = TransportPolicy(clock(), longest=self._longest)
         self._restricted = False
         self._next_policy = clock() + _POLICY_EVERY
@@ -134,7 +140,9 @@ class Swarm:
         """Speak to nobody among `banned` (addresses) from now on, and to nobody but `only`; empty: to everybody."""
         self._live.set_ip_filter(address_filter(self._settings, banned, only={one.host for one in only}))
         if only or self._restricted:  # that TCP reached nobody was said of others
-            self._transport = TransportPolicy(self._clock(), ALONE_PATIENCE if only else PATIENCE, self._longest)
+            self._transport = TransportPolicy(
+                self._clock(), LONELY_SECONDS_OF_ONE if only else LONELY_SECONDS, self._longest
+            )
             self._live.apply_settings(cast("lt.settings_pack", transport_pack(self._settings, utp=False)))
         self._restricted = bool(only)
 
@@ -323,7 +331,7 @@ class Swarm:
             if self.listening and not self._settings.accepts_peers:
                 break  # the rest is closed as it comes
         if self._news.port_taken and not last:
-            return False  # one address would be deaf and mute: no DHT and no tracker by way of it
+            return False  # one address would neither hear nor be heard: no DHT and no tracker by way of it
         if not self._settings.accepts_peers or self.listening:
             return True
         if last:
@@ -393,7 +401,7 @@ class Swarm:
         news = self._news
         fresh, news.listening[:] = news.listening[:], []
         if fresh and not self._settings.accepts_peers:
-            stop_listening(endpoint.port for endpoint in fresh)
+            stop_listening(fresh, self._report)
         self.listening += fresh
         complaints, news.complaints[:] = news.complaints[:], []
         for kind, url, reason in complaints:

@@ -6,15 +6,15 @@ named only where safety rests on them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import libtorrent as lt
 
 from p2pqwen import __version__
+from p2pqwen.portable.cores import usable_cores
 from p2pqwen.swarm.bootstrap import DHT_BOOTSTRAP
 from p2pqwen.swarm.endpoint import Endpoint, is_loopback, is_private
 from p2pqwen.swarm.open_files import OpenFiles, share_out
@@ -22,6 +22,9 @@ from p2pqwen.swarm.untrusted_links import leads_inside
 from p2pqwen.torrent.info import MAX_INFO_BYTES
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
+
+Pack: TypeAlias = dict[str, Any]
+"""libtorrent's settings by their names, as its `settings_pack` takes them: texts, numbers, booleans."""
 
 _LOOPBACK = Endpoint("127.0.0.1", 0)
 _LARGE_DHT = 64  # nodes
@@ -38,7 +41,7 @@ class SwarmSettings:
     `listen`: where a seeding session accepts peers; None for one that only fetches and accepts nobody.
     `loopback`: peers, trackers and web seeds on this machine are welcome. `lan`: the user lets us speak to private
     networks; `named_lan` and `low_ports`: the user named something there, or a peer on a port below 1024. `named`: the
-    hosts of private networks that trackers may be on, which the user named himself.
+    hosts of private networks that trackers may be on, which the user named.
     """
 
     listen: Endpoint | None = None
@@ -78,8 +81,8 @@ class SwarmSettings:
         """The sockets to open.
 
         A session that only fetches needs a UDP socket on the outside for the DHT, UDP trackers and hole punching,
-        and HTTP trackers speak from a listening address; `deaf.stop_listening` then closes its TCP side. Without
-        any of these it stays on loopback.
+        and HTTP trackers speak from a listening address; `outgoing_only.stop_listening` then closes its TCP side.
+        Without any of these it stays on loopback.
         """
         if self.listen is not None:
             return (self.listen,)
@@ -130,9 +133,9 @@ def alert_mask(*, pieces: bool) -> int:
     return int(mask | category.piece_progress_notification | category.connect_notification if pieces else mask)
 
 
-def settings_pack(settings: SwarmSettings) -> dict[str, Any]:
+def settings_pack(settings: SwarmSettings) -> Pack:
     """Return the libtorrent settings for one session."""
-    cores, opened = len(os.sched_getaffinity(0)), share_out()
+    cores, opened = usable_cores(), share_out()
     return {
         **_identity(),
         **_reach(settings),
@@ -165,7 +168,7 @@ def settings_pack(settings: SwarmSettings) -> dict[str, Any]:
     }
 
 
-def transport_pack(settings: SwarmSettings, *, utp: bool) -> dict[str, Any]:
+def transport_pack(settings: SwarmSettings, *, utp: bool) -> Pack:
     """Return the settings for a time with or without outgoing uTP.
 
     [measured] uTP gives 6 to 16 MB/s on loopback, TCP 200 to 350. It is switched on when peers are there that TCP does
@@ -181,7 +184,7 @@ def transport_pack(settings: SwarmSettings, *, utp: bool) -> dict[str, Any]:
     }
 
 
-def _identity() -> dict[str, Any]:
+def _identity() -> Pack:
     major, minor, *_ = (int(part) for part in __version__.split(".")[:2])
     return {
         "user_agent": f"p2pqwen/{__version__}",
@@ -189,7 +192,7 @@ def _identity() -> dict[str, Any]:
     }
 
 
-def _reach(settings: SwarmSettings) -> dict[str, Any]:
+def _reach(settings: SwarmSettings) -> Pack:
     return {
         "listen_interfaces": ",".join(str(endpoint) for endpoint in settings.listen_on),
         # A port somebody asked for is taken or it is an error; never silently the next one.
@@ -210,7 +213,7 @@ def _reach(settings: SwarmSettings) -> dict[str, Any]:
     }
 
 
-def _dht() -> dict[str, Any]:
+def _dht() -> Pack:
     """Return how a DHT node of ours treats others; libtorrent's defaults are made for a DHT of millions.
 
     In one of a few nodes each of them gets all of somebody's queries. [measured] A session asks each 20 to 30 times in
@@ -224,7 +227,7 @@ def _dht() -> dict[str, Any]:
     }
 
 
-def dht_pack(*, nodes: int) -> dict[str, Any]:
+def dht_pack(*, nodes: int) -> Pack:
     """Return the settings for a DHT of so many known nodes.
 
     In a large one an announcement reaches eight nodes near its infohash, whatever gets lost. In a small one a single
@@ -234,7 +237,7 @@ def dht_pack(*, nodes: int) -> dict[str, Any]:
     return {"dht_announce_interval": 900 if nodes >= _LARGE_DHT else 60}
 
 
-def _safety(settings: SwarmSettings) -> dict[str, Any]:
+def _safety(settings: SwarmSettings) -> Pack:
     return {
         "ssrf_mitigation": True,
         # Whoever names peers to us could point us at mail servers and routers; nobody seeds on such a port.
@@ -250,7 +253,7 @@ def _safety(settings: SwarmSettings) -> dict[str, Any]:
     }
 
 
-def _limits(settings: SwarmSettings, opened: OpenFiles) -> dict[str, Any]:
+def _limits(settings: SwarmSettings, opened: OpenFiles) -> Pack:
     return {
         "upload_rate_limit": settings.choices.upload_limit,
         "download_rate_limit": settings.choices.download_limit,

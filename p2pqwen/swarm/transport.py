@@ -8,27 +8,29 @@ more rarely while that does not help and nobody new is heard of. Connections tha
 
 from __future__ import annotations
 
-PATIENCE = 8.0  # seconds a torrent may be lonely; a refused connection fails at once, a silent one in its own time
-ALONE_PATIENCE = 1.5  # where only one peer may be spoken to, for a few seconds
+LONELY_SECONDS = (
+    8.0  # seconds a torrent may be lonely; a refused connection fails at once, a silent one in its own time
+)
+LONELY_SECONDS_OF_ONE = 1.5  # where only one peer may be spoken to, for a few seconds
 TRIAL = 30.0  # seconds that uTP then has
-LONGEST_PATIENCE = 600.0
+LONGEST_LONELY_SECONDS = 600.0
 LONGEST_OF_A_FETCH = 60.0  # which has nobody else
 
 
 class TransportPolicy:
     """Decides whether outgoing uTP is on; asked every second or so."""
 
-    def __init__(self, now: float, patience: float = PATIENCE, longest: float = LONGEST_PATIENCE) -> None:
+    def __init__(self, now: float, timeout: float = LONELY_SECONDS, longest: float = LONGEST_LONELY_SECONDS) -> None:
         self.utp = False
         self._longest = longest
-        self._patience = self._first_patience = patience
+        self._timeout = self._first_timeout = timeout
         self._changed = now
         self._lonely_since: float | None = None
 
     def decide(self, now: float, *, lonely: bool, news: bool = False) -> bool:
         """Return whether uTP should be on. `lonely`: some torrent knows peers, and none gives; `news`: now more."""
         if news:
-            self._patience = self._first_patience
+            self._timeout = self._first_timeout
         if not lonely:
             self._lonely_since = None
         elif self._lonely_since is None:
@@ -36,8 +38,8 @@ class TransportPolicy:
         if self.utp:
             if now - self._changed >= TRIAL:
                 self._switch(now, on=False)
-                self._patience = min(2 * self._patience, self._longest)
-        elif self._lonely_since is not None and now - max(self._lonely_since, self._changed) >= self._patience:
+                self._timeout = min(2 * self._timeout, self._longest)
+        elif self._lonely_since is not None and now - max(self._lonely_since, self._changed) >= self._timeout:
             self._switch(now, on=True)
         return self.utp
 

@@ -27,7 +27,7 @@ _OUTSIDE = frozenset({AddressClass.PUBLIC, AddressClass.STAND_IN})
 def tracker_problem(url: str, named: NamedHosts = NONE_NAMED) -> str | None:
     """Say why a stranger's tracker is not used, from its text alone; None if nothing speaks against it.
 
-    `named` are the hosts of the user's network that he named himself.
+    `named` are the hosts of the user's network that the user named.
     """
     parts = urlsplit(url)
     if leads_inside(url, named):
@@ -51,7 +51,7 @@ def leads_inside(url: str, named: NamedHosts) -> bool:
 
 
 def is_named(url: str, named: NamedHosts) -> bool:
-    """Tell whether the user named a tracker's host himself."""
+    """Tell whether the user named a tracker's host."""
     try:
         return Host.of_url(url) in named
     except FormatError:

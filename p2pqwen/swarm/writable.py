@@ -1,7 +1,7 @@
 """What a download may write to: files that are its own alone, proven on the disk.
 
 The rule: no writer that is not ours to trust ever has a file open for writing that has a second name. What a torrent
-writes is judged by that torrent's own hashes, and a stranger made them: through a shared inode his bytes would stand in
+writes is judged by that torrent's own hashes, and a stranger made them: through a shared inode they would stand in
 every snapshot, cache and folder that names it. So `Swarm.add_download` takes a `WritableFiles`, which only
 `prove_writable` makes: of each of its files it has seen that it is absent, or a regular file with one name, and that no
 symlink leads to it. libtorrent is not told where any other file of the torrent is (`params.hide_others`), so there is

@@ -1,8 +1,8 @@
-"""Signing a torrent and checking who signed it (SPEC section 4)."""
+"""Signing a torrent, and the two questions to a signature: does it fit, and who made it (SPEC section 4)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -14,7 +14,15 @@ from p2pqwen.torrent.signature_entry import SIGNATURE_SIZE, TorrentSignature, ch
 from p2pqwen.torrent.snapshot_torrent import check_manifest
 from p2pqwen.values.digest import Sha256
 
-__all__ = ["SignatureState", "SignerResult", "TorrentSignature", "sign_torrent", "verify_torrent"]
+__all__ = [
+    "SignatureState",
+    "SignerResult",
+    "TorrentSignature",
+    "TriedSignature",
+    "fits",
+    "is_made_by",
+    "sign_torrent",
+]
 
 SignatureState: TypeAlias = Literal["valid", "invalid", "unknown key"]
 
@@ -26,6 +34,27 @@ class SignerResult:
     label: str
     keyid: Sha256
     state: SignatureState
+
+
+@dataclass(frozen=True, slots=True)
+class TriedSignature:
+    """A signature after it was tried. `fits`: what it states is what stands in the torrent.
+
+    `made`: its key made it; None while that key was not at hand.
+    """
+
+    label: str
+    keyid: Sha256
+    fits: bool
+    made: bool | None = None
+
+    def known_to(self, keyids: Container[Sha256]) -> SignerResult:
+        """Return its state for somebody who knows just these keys."""
+        if not self.fits:
+            return SignerResult(self.label, self.keyid, "invalid")
+        if self.made is None or self.keyid not in keyids:
+            return SignerResult(self.label, self.keyid, "unknown key")
+        return SignerResult(self.label, self.keyid, "valid" if self.made else "invalid")
 
 
 def sign_torrent(metainfo: Metainfo, key: PrivateKey, label: str) -> Metainfo:
@@ -45,29 +74,16 @@ def sign_torrent(metainfo: Metainfo, key: PrivateKey, label: str) -> Metainfo:
     return replace(metainfo, signatures={**metainfo.signatures, label: signature})
 
 
-def verify_torrent(metainfo: Metainfo, public_keys: Mapping[Sha256, PublicKey]) -> list[SignerResult]:
-    """Return the state of every signature, by label.
+def fits(metainfo: Metainfo, manifest: Manifest | None, signature: TorrentSignature) -> bool:
+    """Tell whether what a signature states is what stands in the torrent; `manifest` is the one embedded, None: none.
 
-    Valid means: made by that key, for this info dictionary, this commit and, where one is embedded, this manifest.
-    Raises `FormatError` for an embedded manifest that is none.
+    Who made it only `is_made_by` can tell.
     """
-    manifest = None if metainfo.manifest is None else parse_manifest(metainfo.manifest)
-    return [
-        SignerResult(label, signature.keyid, _state(metainfo, manifest, signature, public_keys.get(signature.keyid)))
-        for label, signature in sorted(metainfo.signatures.items())
-    ]
-
-
-def _state(
-    metainfo: Metainfo, manifest: Manifest | None, signature: TorrentSignature, key: PublicKey | None
-) -> SignatureState:
-    # 1. what the signature states fits the torrent it stands in
     if str(signature.commit) != metainfo.name:
-        return "invalid"
-    if manifest is not None and (signature.manifest, signature.repo) != (manifest.digest, manifest.snapshot.repo):
-        return "invalid"
-    # 2. we know the key, and it is the one named
-    if key is None or key.keyid != signature.keyid:
-        return "unknown key"
-    # 3. the key made it
-    return "valid" if key.verify(signature.signature, signature.signed_bytes(metainfo.info)) else "invalid"
+        return False
+    return manifest is None or (signature.manifest, signature.repo) == (manifest.digest, manifest.snapshot.repo)
+
+
+def is_made_by(key: PublicKey, metainfo: Metainfo, signature: TorrentSignature) -> bool:
+    """Tell whether this key signed this info dictionary with what the signature states."""
+    return key.verify(signature.signature, signature.signed_bytes(metainfo.info))

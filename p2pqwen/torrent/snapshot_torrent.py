@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from p2pqwen.errors import FormatError, VerificationError
-from p2pqwen.manifest.manifest import Manifest, parse_manifest
-from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.torrent.comment import comment_of
 from p2pqwen.torrent.info import build_info, recipe_differences
 from p2pqwen.torrent.layout import Layout
@@ -64,15 +63,3 @@ def check_manifest(metainfo: Metainfo, manifest: Manifest) -> None:
             raise VerificationError(f"size of {path} in the torrent", expected=size, got=got)
     if surplus := sorted(in_torrent.keys() - in_manifest.keys()):
         raise VerificationError(f"the torrent holds {surplus[0]}, which the manifest does not list")
-
-
-def signed_manifest(metainfo: Metainfo) -> tuple[Manifest | None, Provenance]:
-    """Return the manifest a torrent carries, checked against it, and what it proves.
-
-    Raises `FormatError`, and `VerificationError` where the two differ or the commit object is not the commit's.
-    """
-    if metainfo.manifest is None:
-        return None, Provenance.UNPROVEN
-    manifest = parse_manifest(metainfo.manifest)
-    check_manifest(metainfo, manifest)
-    return manifest, prove(manifest)

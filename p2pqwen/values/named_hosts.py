@@ -1,4 +1,4 @@
-"""Which hosts of the user's own network may be asked: those that the user named himself, and no other.
+"""Which hosts of the user's own network may be asked: those that the user named, and no other.
 
 What a stranger sends (a magnet, a torrent, an index, a pointer, a redirect) is asked from inside the user's network, so
 by itself it leads to public addresses alone. `NamedHosts` is made of the user's own words: config.toml and the
@@ -47,8 +47,8 @@ class NamedHosts:
     def of(cls, words: Iterable[str]) -> NamedHosts:
         """Return the private hosts of the web addresses among what the user typed; other words name none.
 
-        A host that is public by its text is not among them: it may be a stranger's, pasted, and he would say where it
-        leads.
+        A host that is public by its text is not among them: it may be a stranger's, pasted, and the stranger
+        would say where it leads.
         """
         return cls(frozenset(host.key for host in _web_hosts(words) if host.is_private))
 

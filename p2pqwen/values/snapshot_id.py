@@ -41,6 +41,15 @@ class RepoId:
             hint = "leave out the address: the name alone, such as Qwen/Qwen3-0.6B" if "://" in self.text else None
             raise FormatError("not a repository name", expected="ORG/MODEL", got=repr(self.text[:120]), hint=hint)
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` prints: `org/name` of a model, `datasets/org/name`; raises `FormatError`."""
+        for kind in RepoKind:
+            prefix = f"{kind}s/"
+            if kind is not RepoKind.MODEL and text.startswith(prefix) and text.count("/") > 1:
+                return cls(text.removeprefix(prefix), kind)
+        return cls(text)
+
     @property
     def org(self) -> str:
         """The organisation or user."""

@@ -10,11 +10,7 @@ places are taken waits for one, and connections beyond the limit are cut. Who ma
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import os
-import sys
-import termios
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,12 +21,14 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from p2pqwen.errors import P2pqwenError
+from p2pqwen.loop_thread import LoopThread
+from p2pqwen.portable.files import read_at
+from p2pqwen.portable.sockets import unacknowledged
 from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.snapshot_place import library_parts
 from p2pqwen.webseed.connection_limiter import ConnectionLimiter
 from p2pqwen.webseed.fair_share import FairRule
-from p2pqwen.webseed.loop_thread import LoopThread
 from p2pqwen.webseed.offered_file import Offer
 from p2pqwen.webseed.places import Places, Reader
 from p2pqwen.webseed.token_bucket import TokenBucket
@@ -231,7 +229,7 @@ class FileServer:
             chunk = _ZEROS[:count]
             try:
                 if descriptor is not None:
-                    chunk = await loop.run_in_executor(self._executor, os.pread, descriptor, count, at)
+                    chunk = await loop.run_in_executor(self._executor, read_at, descriptor, count, at)
                 await self._bucket.take(count)
                 if self._offers.get(_key(offer.snapshot)) is not offer:
                     return False
@@ -253,18 +251,10 @@ def _abort(request: web.BaseRequest) -> None:
 
 
 def _owed(transport: asyncio.BaseTransport | None) -> int:
-    """Return the bytes given to a connection that its other end has not acknowledged, as far as the system tells.
-
-    What a reader leaves in its own system's buffers counts as taken: that is a few megabytes, once.
-    """
+    """Return the bytes given to a connection that its other end has not acknowledged, as far as the system tells."""
     if not isinstance(transport, asyncio.Transport):
         return 0
-    waiting = transport.get_write_buffer_size()
-    with contextlib.suppress(OSError, AttributeError, ValueError):  # tcp(7) SIOCOUTQ, which is TIOCOUTQ
-        waiting += int.from_bytes(
-            fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder
-        )
-    return waiting
+    return transport.get_write_buffer_size() + unacknowledged(transport.get_extra_info("socket"))
 
 
 def _key(snapshot: SnapshotId) -> tuple[str, ...]:

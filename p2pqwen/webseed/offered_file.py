@@ -8,11 +8,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from p2pqwen.portable.files import open_beneath
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
-
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO put there must not hang us
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +48,13 @@ class Offer:
     def open(self, path: str) -> int | None:
         """Return a descriptor of an offered file, None where what is there is not it. The caller closes it.
 
-        Each folder on the way is opened in the one before without following links, so that a link put into the
-        library by somebody else leads nowhere.
+        No link on the way is followed, so that one put into the library by somebody else leads nowhere.
         """
         expected = self.sizes.get(path)
         if expected is None:
             return None
-        *folders, name = RepoPath(path).parts
         try:
-            here = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                for part in folders:
-                    below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
-                    os.close(here)
-                    here = below
-                found = os.open(name, _OPEN, dir_fd=here)
-            finally:
-                os.close(here)
+            found = open_beneath(self.folder, RepoPath(path).parts)
         except OSError:
             return None
         state = os.fstat(found)

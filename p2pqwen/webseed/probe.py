@@ -129,7 +129,7 @@ def check_bases(
 ) -> tuple[BaseProbe, ...]:
     """Probe bases for a torrent that has its piece layers; not from a running event loop.
 
-    `named` are the private hosts that the user named; bases of his own count by themselves.
+    `named` are the private hosts that the user named; bases of their own count by themselves.
 
     Read from each base are each file's length, its first and last piece, and `more_pieces` in between at random; of
     the `files` at these indexes, or of all. A server that asks us to wait is waited for, up to a minute.

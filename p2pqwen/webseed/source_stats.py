@@ -6,6 +6,23 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from p2pqwen.values.json_value import named
+
+
+@dataclass(frozen=True, slots=True)
+class WebSeedUsed:
+    """An account at the end, as `fetch --json` shows it."""
+
+    url: str
+    origin: str = field(metadata=named("from"))
+    bytes: int
+    bytes_received: int
+    requests: int
+    resolves: int
+    faults: Mapping[str, int]
+    dropped: Mapping[str, str]
+    last_fault: str | None
+
 
 @dataclass(slots=True)
 class Account:
@@ -27,19 +44,20 @@ class Account:
     dropped: dict[str, str] = field(default_factory=dict)
     last_fault: str | None = None
 
-    def to_json(self) -> dict[str, object]:
-        """Return the row that `fetch --json` prints for one web seed."""
-        return {
-            "url": self.url,
-            "from": self.origin,
-            "bytes": self.bytes_kept,
-            "bytes_received": self.bytes_received,
-            "requests": self.requests,
-            "resolves": self.resolves,
-            "faults": dict(self.faults),
-            "dropped": dict(self.dropped),
-            "last_fault": self.last_fault,
-        }
+    @property
+    def used(self) -> WebSeedUsed:
+        """The counts of this moment."""
+        return WebSeedUsed(
+            self.url,
+            self.origin,
+            self.bytes_kept,
+            self.bytes_received,
+            self.requests,
+            self.resolves,
+            dict(self.faults),
+            dict(self.dropped),
+            self.last_fault,
+        )
 
 
 @dataclass(frozen=True, slots=True)

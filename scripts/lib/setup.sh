@@ -16,6 +16,18 @@ find_python() {
     stop "no Python 3.11, 3.12 or 3.13 found (libtorrent has no wheels for others); on Debian: apt install python3 python3-venv (or set PYTHON)"
 }
 
+# other_python VERSION: a second Python, such as 3.13, if the machine has one that can make environments; else returns 1.
+other_python() {
+    local candidate pyenv=${PYENV_ROOT:-$HOME/.pyenv}
+    for candidate in "python$1" "$(uv python find "$1" 2>/dev/null)" "$pyenv/versions/$1".*/bin/python; do
+        if "$candidate" -c "import ensurepip, sys, venv; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" 2>/dev/null; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
 # as_root COMMAND...: runs it if we may, without asking for a password; returns 1 if we may not.
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; elif sudo -n true 2>/dev/null; then sudo "$@"; else return 1; fi
@@ -65,11 +77,12 @@ apt_install() {
     fi
 }
 
-# setup_venv [GROUP]: the environment, with a dependency group of pyproject.toml in it if one is named.
+# setup_venv [GROUP [PYTHON FOLDER]]: an environment, with a dependency group of pyproject.toml in it if one is named;
+# .venv by a Python that is found, or FOLDER by PYTHON.
 setup_venv() {
     local group=${1:-} python stamp want
-    venv=$root/.venv
-    python=$(find_python)
+    venv=${3:-$root/.venv}
+    python=${2:-$(find_python)}
     want=$("$python" -V; cat "$root/pyproject.toml")
     stamp=$venv/.installed-${group:-base}
     if [ -x "$venv/bin/p2pqwen" ]; then

@@ -121,7 +121,7 @@ def test_104_a_folder_of_the_users_that_is_linked_there_stays(user, hub, tmp_pat
     assert below(mine) == FORGED
 
 
-def test_104_nor_does_a_strangers_readme_tell_the_licence(user, hub, tmp_path):
+def test_104_nor_does_a_strangers_readme_tell_the_license(user, hub, tmp_path):
     commit = hub.add(REPO, write_folder(tmp_path / "genuine", MODEL))
     half_a_rebuild(user, commit, tmp_path / "forged")
     done = user.ok("preserve", "--org", "Qwen", "--license", "apache-2.0")

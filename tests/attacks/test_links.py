@@ -344,7 +344,7 @@ def test_64_a_file_gets_no_second_name_while_somebody_may_be_writing_to_it(home:
         assert shared is not None
         assert not shared.certain
         assert not (tmp_path / "out" / "2").samefile(source.path)
-    app.library.begin(held.id, held.torrent_path.read_bytes(), None)
+    app.library.begin(held.id, held.torrent(), None)
     assert share(source, tmp_path / "out" / "3", app.library, look=look) is None
     assert share(HeldFile(held.id, source.name, source.path), tmp_path / "out" / "4", app.library) is None
 
@@ -366,7 +366,7 @@ def test_64_a_file_that_changed_since_it_was_read_is_fetched_after_all(tmp_path:
             weights.write_bytes(EVIL[WEIGHTS])
         return real(*given)
 
-    monkeypatch.setattr("p2pqwen.operations.fetch.run.take", late)
+    monkeypatch.setattr("p2pqwen.operations.fetch.make.take", late)
     with _seed(tmp_path / "seeder", tmp_path / "newer" / OTHER, OTHER) as port:
         options = ("--peer", f"127.0.0.1:{port}", *QUIET, "--no-web-seeds", "--no-hf-cache", "--timeout", "20")
         fetched = user.ok("fetch", torrent, *options)

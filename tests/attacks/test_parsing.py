@@ -97,7 +97,7 @@ def test_20_unknown_fields_are_kept_and_ignored(victim: Victim):
     signed = victim.next(colour="blue")
     signed["entries"] = [{**row, "rating": {"stars": 5}} for row in signed["entries"]]
     gone = make_entry(9).id
-    row = {"repo": gone.repo.text, "commit": str(gone.commit), "reason": "licence", "by": "Bob"}
+    row = {"repo": gone.repo.text, "commit": str(gone.commit), "reason": "license", "by": "Bob"}
     signed |= {"withdrawn": [row], "dht": {"key": "0" * 64, "salt": "s", "since": 2026}}
     data = make_index(victim.roots, signed, ("index1", "index3"))
     data = edited(data, lambda value: value.update(note="outside the signature"))

@@ -276,7 +276,7 @@ def test_111_nor_by_a_torrent_whose_manifest_is_made_of_the_strangers_bytes(worl
 
 
 def with_a_strangers_rows(torrent: Path, path: Path) -> Path:
-    """The same infohash, with a manifest that calls a small file LFS and names another licence; unsigned."""
+    """The same infohash, with a manifest that calls a small file LFS and names another license; unsigned."""
     metainfo = parse_metainfo(torrent.read_bytes())
     assert metainfo.manifest is not None
     genuine = parse_manifest(metainfo.manifest)
@@ -290,7 +290,7 @@ def with_a_strangers_rows(torrent: Path, path: Path) -> Path:
 
 
 def test_112_a_listed_infohash_with_rows_of_a_strangers(world, victim, tmp_path):
-    """The bytes are the publisher's; what is LFS and which licence they have, the stranger's manifest says."""
+    """The bytes are the publisher's; what is LFS and which license they have, the stranger's manifest says."""
     torrent = with_a_strangers_rows(world.torrent, tmp_path / "evil.torrent")
     victim.ok("trust", "add", world.identity, "--index", world.site)
     done = victim.ok("fetch", torrent, *by(world.peer))

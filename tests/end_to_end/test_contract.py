@@ -13,10 +13,12 @@ import pytest
 import typer
 
 from p2pqwen.cli.main import app
+from tests.support.answer_shapes import misfits, shape_of
 from tests.support.command import CommandLine
 from tests.support.json_shape import COMMIT, SHA256, SNAPSHOT, TEXT, differences
 from tests.support.nodes import quiet_config
 from tests.support.world import NOBODY, REPO, World
+from tests.unit.answers.table import COMMANDS as ANSWERS
 
 NULL = type(None)
 
@@ -397,6 +399,8 @@ def test_each_command_prints_one_object_and_nothing_else(world, tmp_path, capfd,
     shown = only_object(ended.stdout)
     assert capfd.readouterr().out == "", "something was written past sys.stdout"
     assert list(differences(shown, row.shape)) == []
+    command = next(name for name in (" ".join(map(str, arguments[:2])), str(arguments[0])) if name in ANSWERS)
+    assert [] in [misfits(shown, shape_of(kind)) for kind in ANSWERS[command]]
     assert [name for name in row.filled if not shown[name]] == []
 
 

@@ -48,7 +48,7 @@ def says(*words: str | Path) -> Callable[[World, Path], Words]:
 
 
 def edited(world: World, folder: Path) -> Path:
-    """The index with another licence than was signed."""
+    """The index with another license than was signed."""
     path = folder / "edited.json"
     path.write_text(world.index.read_text().replace('"apache-2.0"', '"mit"'))
     return path

@@ -147,7 +147,7 @@ def test_a_named_peer_and_then_the_memory_of_it(neighbourhood):
 
 @pytest.mark.timeout(300)
 def test_a_peer_tells_of_another_peer(neighbourhood):
-    """PEX: the one who is named has next to nothing, and gives it slowly; but he knows the seed."""
+    """PEX: the one who is named has next to nothing, and gives it slowly; but it knows the seed."""
     host = neighbourhood.hosts.add("poor", "77.77.4.1")
     torrent = neighbourhood.snapshot.write_torrent(neighbourhood.folder / "pex.torrent")
     arguments = [sys.executable, "-c", POOR_PEER, host.address, torrent, neighbourhood.folder / "poor", SEED]
@@ -161,7 +161,7 @@ def test_a_peer_tells_of_another_peer(neighbourhood):
 
 @pytest.mark.timeout(300)
 def test_independent_preservers_meet(neighbourhood):
-    """Two people preserve one commit, each alone and from a copy of his own; one swarm is theirs, and it mends."""
+    """Two people preserve one commit, each alone and from a copy of their own; one swarm is theirs, and it mends."""
     commit = "feedc0de" * 5
     files = small_model(900_000)
     torrents, people = [], [neighbourhood.user(name) for name in ("first", "second")]

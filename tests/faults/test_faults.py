@@ -78,7 +78,7 @@ def test_nothing_that_a_swarm_may_write_changes_what_is_here(tmp_path):
 def test_an_engine_that_ignores_what_it_may_write_is_noticed(tmp_path, monkeypatch):
     """The sequences themselves are tried: with files handed over that have second names, they find what changes."""
     monkeypatch.setattr("p2pqwen.swarm.writable._check", lambda *_, **__: None)
-    monkeypatch.setattr("p2pqwen.operations.fetch.run.separate", lambda *_: False)
+    monkeypatch.setattr("p2pqwen.operations.fetch.make.separate", lambda *_: False)
     monkeypatch.setattr("p2pqwen.operations.preserve.reuse.difference", lambda *_: None)
     with small_disks(tmp_path / "disks") as disks, ExitStack() as stack:
         if disks is None:

@@ -21,10 +21,9 @@ from p2pqwen.index.publisher_link import PublisherLink, parse_publisher_link
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import prove
 from p2pqwen.signing.keys import PrivateKey
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import metainfo_from_info, parse_metainfo
-from p2pqwen.torrent.signature import verify_torrent
-from p2pqwen.torrent.snapshot_torrent import check_manifest
 from p2pqwen.values.digest import Sha1, Sha256
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -36,9 +35,8 @@ PUBLISHER = ROOTS[0].root.digest
 def read_torrent(data: bytes) -> None:
     metainfo = parse_metainfo(data)
     _same(parse_metainfo(metainfo.encode()), metainfo)
-    verify_torrent(metainfo, {KEY.public.keyid: KEY.public})
-    if metainfo.manifest is not None:
-        check_manifest(metainfo, parse_manifest(metainfo.manifest))
+    keys = {KEY.public.keyid: KEY.public}
+    CheckedTorrent.of(metainfo).tried_with(keys).signers(keys)
 
 
 def read_info(data: bytes) -> None:

@@ -215,10 +215,8 @@ def read_manifest(data: bytes) -> Manifest:
     constants(value, type="manifest", spec=1, repo_type="model")
     repo, commit = repository(value.get("repo")), hex_digest(value.get("commit"), 40)
     need("license" in value and "commit_object" in value, "a field is missing")
-    licence, files = value["license"], value.get("files")
-    need(
-        licence is None or (isinstance(licence, str) and 1 <= len(licence) <= 100 and licence.isprintable()), "license"
-    )
+    named, files = value["license"], value.get("files")
+    need(named is None or (isinstance(named, str) and 1 <= len(named) <= 100 and named.isprintable()), "license")
     need(isinstance(files, list) and 1 <= len(files) <= 100_000, "no files, or too many")
     for row in files:
         check_row(row)

@@ -32,10 +32,10 @@ class Org:
     def __init__(self, hub, folder):
         self._hub, self._folder = hub, folder
 
-    def add(self, name, size=60_000, *, licence="apache-2.0", weights="model.safetensors", note="", org="Qwen"):
+    def add(self, name, size=60_000, *, license_id="apache-2.0", weights="model.safetensors", note="", org="Qwen"):
         files = {
             ".gitattributes": ATTRIBUTES,
-            "README.md": README.replace(b"apache-2.0", licence.encode()) + note.encode(),
+            "README.md": README.replace(b"apache-2.0", license_id.encode()) + note.encode(),
             "config.json": b'{"name": "%s"}\n' % name.encode(),
             weights: noise(size, f"weights of {name}"),
         }
@@ -150,15 +150,15 @@ def test_a_dry_run_says_what_would_happen_and_does_nothing(hub, org, user):
         (["--include", "Q*"], ["Q-apache", "Q-mit", "Q-qwen"], {}),
         (["--include", "Qwen/*-mit"], ["Q-mit", "R-mit"], {}),
         (["--exclude", "*-qwen", "--exclude", "R*"], ["Q-apache", "Q-mit"], {}),
-        (["--license", "mit"], ["Q-mit", "R-mit"], {"Q-apache": "licence apache-2.0, wanted mit", "Q-qwen": "qwen"}),
-        (["--license", "MIT", "--license", "apache-*"], ["Q-apache", "Q-mit", "R-mit"], {"Q-qwen": "licence qwen"}),
+        (["--license", "mit"], ["Q-mit", "R-mit"], {"Q-apache": "license apache-2.0, wanted mit", "Q-qwen": "qwen"}),
+        (["--license", "MIT", "--license", "apache-*"], ["Q-apache", "Q-mit", "R-mit"], {"Q-qwen": "license qwen"}),
         (["--budget", "45kB"], ["Q-apache", "Q-mit"], {"Q-qwen": "over budget: needs 30", "R-mit": "over budget"}),
     ],
 )
 def test_limits(org, user, options, preserved, skipped):
-    for number, (name, licence) in enumerate([("Q-apache", "apache-2.0"), ("Q-mit", "mit"), ("Q-qwen", "qwen")]):
-        org.add(name, 10_000 + 10_000 * number, licence=licence)
-    org.add("R-mit", 40_000, licence="mit")
+    for number, (name, license_id) in enumerate([("Q-apache", "apache-2.0"), ("Q-mit", "mit"), ("Q-qwen", "qwen")]):
+        org.add(name, 10_000 + 10_000 * number, license_id=license_id)
+    org.add("R-mit", 40_000, license_id="mit")
     done = user.ok("preserve", "--org", "Qwen", *options)
     assert names(done["preserved"]) == preserved
     reasons = {row["repo"].partition("/")[2]: row["reason"] for row in done["skipped"]}
@@ -202,7 +202,7 @@ repo = "Qwen/Gone"
     assert done["preserved"][2]["commit"] == first != second
     assert names(done["skipped"]) == ["Never-Seen"]
     assert names(done["failed"]) == ["Gone"]
-    assert "the list says licence mit, its README.md says apache-2.0" in ended.stderr
+    assert "the list says license mit, its README.md says apache-2.0" in ended.stderr
     only = user.ok("preserve", "--watchlist", watchlist, "--include", "group:coder")
     assert names(only["unchanged"]) == ["Elsewhere", "Sooner"]
     assert only["failed"] == []

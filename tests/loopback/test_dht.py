@@ -198,7 +198,7 @@ def _item_alert(session, public):
 
 
 def test_a_seed_answers_a_newcomer_who_asks_much():
-    """In a DHT of a few, each gets all of somebody's queries; libtorrent's own limit bans him for five minutes."""
+    """In a DHT of a few, each gets all of somebody's queries; libtorrent's own limit bans them for five minutes."""
     asked = {b"info_hash": bytes(20)}
     settings = SwarmSettings(
         listen=Endpoint("127.0.0.1", 0), dht_bootstrap=(), choices=NetworkChoices(lsd=False, upnp=False, trackers=False)

@@ -172,7 +172,7 @@ def test_84_a_strangers_pointer_is_not_even_looked_up(follower, nodes):
     lie = sign_item(key("stranger"), b"x", 1, pointer(9).encode())
     follower.do(lambda dht: dht.put(lie))
     put_board(follower, 0, 5, board_notice([stranger], chain(Rules(root=("stranger",), index=("stranger",)))).value)
-    put_board(follower, 1, 5, board_notice([stranger], ROOTS).value)  # the true roots do not vouch for his key
+    put_board(follower, 1, 5, board_notice([stranger], ROOTS).value)  # the true roots do not vouch for their key
     put_board(follower, 2, 5, board_notice([stranger], ()).value)
     for node in nodes:
         node.asked.clear()
@@ -242,7 +242,7 @@ def test_85_who_has_older_roots_does_not_hide_newer_ones(tmp_path, nodes):
     assert behind.refresh().boards == BOARD_SLOTS  # with root 1 alone
     newest, older = User(tmp_path / "third", nodes).find()[0], behind.find(roots=ROOTS, address=ADDRESS)[0]
     assert (newest.pointer, newest.vouched) == (pointer(2), Vouched(2, signs_index=True))
-    assert older == newest  # the boards told him of root 2, though he found a pointer under root 1
+    assert older == newest  # the boards told them of root 2, though they found a pointer under root 1
 
 
 def test_86_no_claim_puts_a_pointer_before_another(publisher, follower, tmp_path, nodes):
@@ -257,7 +257,7 @@ def test_86_no_claim_puts_a_pointer_before_another(publisher, follower, tmp_path
 
 
 def test_86_a_thief_of_one_key_crowds_out_no_other_key(tmp_path, nodes):
-    """Three boards name pointers that he signed with a key of the newest root, the fourth the publisher's."""
+    """Three boards name pointers that the thief signed with a key of the newest root, the fourth the publisher's."""
     roots = chain(Rules(index=("index", "stolen")))
     publisher = User(tmp_path / "one", nodes)
     publisher.do(lambda dht: put_pointer(dht, publisher.store, roots, KEY, SALT, pointer(1)))

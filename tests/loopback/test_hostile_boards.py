@@ -303,7 +303,7 @@ HOSTILE_PEERS = {
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("healthy", [True, False], ids=["88-one-mirror-of-three", "88-no-mirror"])
 def test_a_newcomer_among_strangers(world: World, server: MirrorServer, tmp_path, healthy):
-    """3 of 4 boards, 2 of 3 mirrors (or all) and 8 of 9 peers are hostile; he knows the publisher's id alone."""
+    """3 of 4 boards, 2 of 3 mirrors (or all) and 8 of 9 peers are hostile; the reader knows the publisher's id."""
     keeper = Keeper(world, "keeper")
     issue = keeper.issue()
     item = keeper.point(issue)
@@ -326,7 +326,7 @@ def test_a_newcomer_among_strangers(world: World, server: MirrorServer, tmp_path
         assert good == {f"dht:{issue.pointer.infohash_v1}"}
         assert any(peer.seen.blocks for peer in givers)
         kept = PointerStore(Home(user.home)).items(keeper.id)
-        assert kept == [item]  # and from now on he keeps the true pointer alive
+        assert kept == [item]  # and from now on they keep the true pointer alive
 
 
 def test_89_what_one_publishers_dht_does_stops_no_other(world: World, server: MirrorServer, tmp_path):
@@ -376,15 +376,15 @@ def test_89_a_bundle_without_end_keeps_no_others_pointer_from_being_put_again(wo
     for node in world.nodes:
         del node.items[honest.address.target.raw]  # forgotten: it is two hours later
     settings = SwarmSettings(loopback=True, choices=NetworkChoices(lsd=False, upnp=False, trackers=False))
-    care = serving.seeded_publishers(App(load(user.environment)), settings, lambda _: None).sync
-    care.first = 0.0
-    care.start()
+    sync = serving.seeded_publishers(App(load(user.environment)), settings, lambda _: None).sync
+    sync.first = 0.0
+    sync.start()
     try:
         put_again = lambda: all(honest.address.target.raw in node.items for node in world.nodes)  # noqa: E731
         wait_until(put_again, GENEROUS * A_NEWCOMER, "the honest publisher's pointer to be put again")
         wait_until(lambda: peer.seen.requests, GENEROUS * A_NEWCOMER, "the endless bundle to be asked for")
     finally:
-        care.stop()
-        wait_until(lambda: not care.busy, GENEROUS * A_NEWCOMER, "the node's work to end")
+        sync.stop()
+        wait_until(lambda: not sync.busy, GENEROUS * A_NEWCOMER, "the node's work to end")
     assert pointers.get(honest.id, honest.address) is not None
     assert honest.address.salt == SALT

@@ -57,7 +57,7 @@ def test_blobs_without_a_snapshot_folder_are_found_by_their_hashes(preserver):
     assert done["unmatched"][0]["source"] == f"{REPO}@{COMMITS[1]}"  # it is in the cache, and nobody lists it
 
 
-def test_a_shared_licence_file_does_not_begin_every_revision(preserver):
+def test_a_shared_license_file_does_not_begin_every_revision(preserver):
     preserver.preserve({**small_model(), "model.safetensors": noise(1_000_000, "other")})
     user = preserver.trusted_by("user")
     in_cache(user, {"README.md": small_model()["README.md"]}, commit=COMMITS[2])

@@ -1,4 +1,4 @@
-"""No host at all: a publisher's index and model by publisher id and DHT alone, when he and every host are gone."""
+"""No host at all: a publisher's index and model by publisher id and DHT alone, when they and every host are gone."""
 
 from __future__ import annotations
 
@@ -142,12 +142,12 @@ def test_a_followers_node_keeps_the_pointer_alive_when_the_publisher_is_gone(tmp
         shutil.copytree(publisher.home / "bundles", follower.home / "bundles")
         events = []
         app = App(load(follower.environment))
-        care = serving.seeded_publishers(
+        sync = serving.seeded_publishers(
             app, SwarmSettings(choices=NetworkChoices(lsd=False, upnp=False, trackers=False)), events.append
         ).sync
         for hour in range(1, 6):  # the publisher is never heard of again
             clock.now = hour * 3600.0
-            assert care.look_after_all(), events
+            assert sync.look_after_all(), events
         assert clock.now > 2 * LIFETIME
         assert not (follower.home / "keys").exists()  # it has none of the publisher's
         newcomer = people.user("newcomer")

@@ -157,12 +157,12 @@ def test_nobody_answers(user):
 @pytest.mark.parametrize(
     ("line", "expected"), [(b"license: other", "other"), (b"language: en", None), (b"license: mit", "mit")]
 )
-def test_licences_that_do_not_clearly_allow_are_warned_about(hub, user, tmp_path, line, expected):
+def test_licenses_that_do_not_clearly_allow_are_warned_about(hub, user, tmp_path, line, expected):
     readme = b"---\n" + line + b"\n---\n"
     hub.add(REPO, write_folder(tmp_path / "src", {**small_model(10_000), "README.md": readme}))
     ended = user.run("preserve", REPO, "--json")
     assert ended.json["license"] == expected
-    assert ("warning: licence" in ended.stderr) == (expected != "mit")
+    assert ("warning: license" in ended.stderr) == (expected != "mit")
 
 
 def test_a_killed_run_goes_on_without_fetching_finished_files_again(hub, user, tmp_path):

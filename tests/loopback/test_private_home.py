@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,12 @@ from tests.support.nodes import quiet_config, seeding
 from tests.support.preserved import Preserver, small_model
 from tests.support.snapshots import hold
 from tests.support.swarm import QUIET
+
+
+@dataclass(frozen=True)
+class Pid:
+    pid: int
+
 
 OTHERS = 0o077
 
@@ -203,9 +210,9 @@ def test_a_file_system_without_modes_and_sockets_can_hold_a_home(tmp_path, monke
     with StateStore(home.state) as store:
         store.put("a", 1)
     with monkeypatch.context() as without_sockets:
-        without_sockets.setattr(address, "_short_path", refuse)
-        with ControlServer(home.root, {"GET /v1/node": lambda _: {"pid": 1}}, {}):
-            assert ControlClient(home.root).call("GET", "/v1/node") == {"pid": 1}
+        without_sockets.setattr(address, "short_path", refuse)
+        with ControlServer(home.root, {"GET /v1/node": lambda _: Pid(1)}, {}):
+            assert ControlClient(home.root).call(Pid, "GET", "/v1/node") == Pid(1)
 
 
 def test_a_mode_that_fails_otherwise_is_an_error(tmp_path, monkeypatch):

@@ -111,9 +111,9 @@ def test_what_left_the_library_stays_listed_and_the_site_whole(world: World):
 def test_withdrawing_says_why_and_deletes_nothing(world: World):
     world.publish()
     reader = world.reader()
-    world.publish("--withdraw", TINY, "--reason", "licence changed")
+    world.publish("--withdraw", TINY, "--reason", "license changed")
     assert world.index["signed"]["entries"] == []
-    assert world.index["signed"]["withdrawn"][0]["reason"] == "licence changed"
+    assert world.index["signed"]["withdrawn"][0]["reason"] == "license changed"
     assert world.held.torrent_path.is_file()
     assert reader.ok("index", "update")["entries"] == 0
     assert world.publish()["entries"] == 1  # it is still in the library: publishing it again is meant
@@ -396,14 +396,14 @@ def test_diff_in_words_and_json(world: World, tmp_path: Path):
     old = tmp_path / "old.json"
     shutil.copy(world.site / "index.json", old)
     hold(Home(world.keeper.home), repo="Qwen/Other")
-    world.publish("--withdraw", TINY, "--reason", "licence")
+    world.publish("--withdraw", TINY, "--reason", "license")
     found = world.keeper.ok("index", "diff", old, world.site)
     assert [one["repo"] for one in found["added"]] == ["Qwen/Other"]
     assert [one["snapshot"] for one in found["removed"]] == [TINY]
-    assert [(one["snapshot"], one["reason"]) for one in found["withdrawn"]] == [(TINY, "licence")]
+    assert [(one["snapshot"], one["reason"]) for one in found["withdrawn"]] == [(TINY, "license")]
     assert found["changed"] == []
     words = world.keeper.run("index", "diff", old, world.site).stdout
-    assert f"withdrawn  {TINY}: licence" in words
+    assert f"withdrawn  {TINY}: license" in words
     other = World(tmp_path / "other")
     other.publish()
     assert world.keeper.run("index", "diff", old, other.site).code == 3
@@ -466,6 +466,7 @@ def _hold_as(home: Home, metainfo, commit: CommitId) -> None:
 
     from p2pqwen.library.verified import Verified
     from p2pqwen.manifest.manifest import Manifest, parse_manifest
+    from p2pqwen.torrent.checked import CheckedTorrent
     from p2pqwen.torrent.layout import Layout
     from p2pqwen.torrent.snapshot_torrent import build_metainfo
     from p2pqwen.values.repo_path import RepoPath
@@ -480,7 +481,9 @@ def _hold_as(home: Home, metainfo, commit: CommitId) -> None:
         Library(home).remove(held)
     library = Library(home)
     library.stage(manifest.snapshot)
-    library.install(manifest.snapshot, replace(forged, web_seeds=()).encode(), Verified(forged.infohash.v2, {}))
+    library.install(
+        manifest.snapshot, CheckedTorrent.of(replace(forged, web_seeds=())), Verified(forged.infohash.v2, {})
+    )
 
 
 def test_from_one_signer_to_two_of_three_who_never_share_a_machine(world: World, tmp_path: Path):
@@ -557,7 +560,7 @@ def test_a_draft_is_compared_before_it_is_signed(world: World, tmp_path: Path):
     assert (refused.code, "not signed by enough" in refused.stderr) == (3, True)
     signed = two.bob.run("index", "sign", draft)
     assert (signed.code, "added      Qwen/Other@" in signed.stderr) == (0, True)
-    assert "Qwen/Tiny" not in signed.stderr  # Bob never published, but as a reader he knows what was
+    assert "Qwen/Tiny" not in signed.stderr  # Bob never published, but as a reader knows what was
     assert two.bob.ok("index", "diff", world.site, draft)["complete"] is True
     given_out = two.bob.run("publish", "--signed", draft, "--out", world.site, "--no-dht")
     assert (given_out.code, "added      Qwen/Other@" in given_out.stderr) == (0, True)

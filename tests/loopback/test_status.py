@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -16,7 +17,8 @@ from rich.console import Console
 
 from p2pqwen.cli import status_table
 from p2pqwen.operations.control.status import Status
-from p2pqwen.operations.node.state import NodeState, SnapshotState
+from p2pqwen.operations.node.limits import LimitsAnswer
+from p2pqwen.operations.node.state import NodeAddress, SnapshotState
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.nodes import quiet_config, row, seeding
@@ -25,6 +27,7 @@ from tests.support.processes import ROOT, p2pqwen
 from tests.support.waiting import wait_until
 
 SIZE = sum(map(len, small_model().values()))
+UNUSED = LimitsAnswer(0, 0, 0, (), 0, 0, may_upload=True, may_transfer=True, reason=None)
 
 
 @pytest.fixture
@@ -145,7 +148,9 @@ def test_what_matters_stands_first_and_a_small_screen_holds_it():
     states = [{"state": "seeding", "progress": 1.0, "size": 10**9}] * 40
     states += [{"state": "seeding", "progress": 1.0, "upload_rate": 5_000_000, "peers": 3, "seeds": 1}]
     states += [{"state": "seeding", "progress": 1.0, "damaged_files": 2, "last_scrub": "2026-11-20T00:00:00Z"}]
-    found = Status(NodeState(1, "127.0.0.1:1", ()), tuple(rows_of(states)), {"uploaded_this_month": 5, "reason": "x"})
+    found = Status(
+        NodeAddress(1, "127.0.0.1:1"), tuple(rows_of(states)), replace(UNUSED, uploaded_this_month=5, reason="x")
+    )
     console = Console(width=80, height=24, record=True, file=io.StringIO())
     console.print(status_table._screen(found, ["node 1"], console))
     lines = console.export_text().splitlines()
@@ -192,7 +197,7 @@ def test_limits_that_stop_everything_are_told(user):
     ],
 )
 def test_what_limits_hold_back(limits, words):
-    assert Status(None, (), limits).held_back == words
+    assert Status(None, (), replace(UNUSED, **limits)).held_back == words
 
 
 def test_the_doctor_in_json(user):

@@ -159,7 +159,7 @@ def pointer_to(content: Content, position: Position) -> Pointer:
 
 
 def strangers_boards(keeper: Keeper) -> list[bytes]:
-    """What a stranger may write on three boards: own roots and key, the true roots with his key, the true key."""
+    """What a stranger may write on three boards: own roots and key, the true roots with their key, the true key."""
     stranger = ItemAddress(key("stranger").public, b"x")
     own = chain(Rules(root=("stranger",), index=("stranger",)))
     salts = [replace(keeper.address, salt=b"%d" % number) for number in range(4)]

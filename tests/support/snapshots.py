@@ -10,6 +10,7 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.git_object import commit_oid, tree_oid
 from p2pqwen.manifest.manifest import Manifest
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.snapshot_torrent import build_metainfo
@@ -56,4 +57,4 @@ def hold(home: Home, files: Mapping[str, bytes] = FILES, repo: str = "Qwen/Tiny"
         (staged / name).parent.mkdir(parents=True, exist_ok=True)
         (staged / name).write_bytes(content)
     verified = Verified.now(metainfo.infohash.v2, staged, (RepoPath(name) for name in files))
-    return library.install(snapshot, metainfo.encode(), verified)
+    return library.install(snapshot, CheckedTorrent.of(metainfo), verified)

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any
 
 from p2pqwen.library.folders import device
 from p2pqwen.library.snapshots import Library, State
@@ -128,12 +127,6 @@ def contradictions(publishers: Iterable[TrustedPublisher]) -> frozenset[Snapshot
             if named.setdefault(entry.id, torrent) != torrent:
                 differing.add(entry.id)
     return frozenset(differing)
-
-
-def decision_fields(one: Decision) -> dict[str, Any]:
-    """Return a row of a plan's JSON."""
-    snapshot = one.snapshot
-    return {"repo": str(snapshot.repo), "commit": str(snapshot.commit), "size": one.size, "reason": one.reason}
 
 
 def _any(patterns: Sequence[str], snapshot: SnapshotId) -> bool:

@@ -94,7 +94,7 @@ def bulk_preserve(wanted: Wanted, options: BulkOptions, places: BulkContext, rep
     """Preserve every wanted repository that the limits allow; raises `DiskError` where the home cannot be used."""
     free = places.library.room
     limits = replace(options.limits, free=free)
-    with places.origin.telling_waits(lambda seconds: report(_patience(seconds))):
+    with places.origin.telling_waits(lambda seconds: report(_waiting(seconds))):
         surveyed = survey_all(
             [one for one in wanted.repos if limits.passes(one)],
             origin=places.origin,
@@ -117,7 +117,7 @@ def bulk_preserve(wanted: Wanted, options: BulkOptions, places: BulkContext, rep
     return BulkResult(tuple(work.outcome(row) for row in plan.rows), done, plan.to_bring, free, vanished=missed)
 
 
-def _patience(seconds: float) -> Notice:
+def _waiting(seconds: float) -> Notice:
     return Notice("info", f"the Hub limits how often it is asked: going on in {seconds:.0f} s")
 
 
@@ -144,7 +144,7 @@ def _note_answers(
 
 
 def _discard_skipped(plan: BulkPlan, library: Library) -> None:
-    """Remove the README.md that was staged to read a licence."""
+    """Remove the README.md that was staged to read a license."""
     for row in plan.rows:
         if row.action is Action.SKIPPED and row.survey.commit is not None:
             library.discard_stage(_snapshot(row))
@@ -243,7 +243,7 @@ class _Work:
         self._total.finish(snapshot)
         claimed = row.survey.wanted.license
         if claimed is not None and done.manifest.license not in {None, claimed} and claimed != "other":
-            text = f"{snapshot.repo}: the list says licence {claimed}, its README.md says {done.manifest.license}"
+            text = f"{snapshot.repo}: the list says license {claimed}, its README.md says {done.manifest.license}"
             self._report(Notice("warning", text))
         return done
 

@@ -108,7 +108,7 @@ def survey_all(
     """Ask the Hub about every wanted repository; one that cannot be asked about says why, and stops nothing.
 
     What is held is compared with the list, and one that is otherwise has failed (`operations.held_check`).
-    `read_licenses`: read each snapshot's own README.md for its licence, which needs that one file.
+    `read_licenses`: read each snapshot's own README.md for its license, which needs that one file.
     """
     surveyor = _Surveyor(origin, cache, library, known_damage, read_licenses=read_licenses)
     found = _ask(wanted, surveyor, report)

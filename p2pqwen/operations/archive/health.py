@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any
 
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.index.entry import Upstream
+from p2pqwen.index.standing import Standing
 from p2pqwen.library.health_store import HealthStore
-from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.operations.archive.probe import Look, Probes, WatchedSwarm, look_at
 from p2pqwen.operations.fetch.target import parse_target
 from p2pqwen.operations.node.state import SnapshotState
-from p2pqwen.stewardship.danger import danger_key, danger_of
-from p2pqwen.stewardship.swarm_health import Sighting, Source, SwarmHealth
+from p2pqwen.stewardship.danger import Danger, danger_key, danger_of
+from p2pqwen.stewardship.swarm_health import Sighting, Source, SwarmHealth, Trend
 from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, health_of, remember
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.values.utc_time import format_time
 
 LOOK_AGAIN = timedelta(hours=1)
 """A command asks again about what was last looked at longer ago."""
@@ -129,35 +129,65 @@ def keep(store: HealthStore, looks: Mapping[SnapshotId, Look]) -> dict[SnapshotI
     return store.change({snapshot: folding(look) for snapshot, look in looks.items() if look != Look()})
 
 
-def health_fields(row: HealthRow, now: datetime) -> dict[str, Any]:
-    """Return a row of `health --json`; what nobody knows is null."""
-    health, web = row.health, row.record.web
-    copies = health.copies(now)
-    return {
-        "repo": str(row.swarm.snapshot.repo),
-        "commit": str(row.swarm.snapshot.commit),
-        "size": row.swarm.size,
-        "danger": danger_of(health, now).value,
-        "seeds": health.seeds,
-        "peers": health.peers,
-        "estimated": health.estimated,
-        "copies": None if copies is None else round(copies, 1),
-        "trend": health.trend.value,
-        "looked": None if health.looked is None else format_time(health.looked),
-        "sources": sorted(one.source.value for one in row.record.sightings),
-        "last_complete_seen": None if health.last_complete_seen is None else format_time(health.last_complete_seen),
-        "web_seeds_ok": health.web_seeds_ok,
-        "web_seeds_asked": None if web is None else web.asked,
-        "upstream": health.upstream.value,
-        "held": None if row.swarm.held is None else row.swarm.held.state.value,
-        "listed": row.swarm.listed,
-    }
+@dataclass(frozen=True, slots=True)
+class SwarmAnswer:
+    """A row of `health --json`; what nobody knows is None. `size` in bytes, `copies` an estimate of complete ones."""
+
+    snapshot: SnapshotId = field(metadata=FLAT)
+    size: int
+    danger: Danger
+    seeds: int | None
+    peers: int | None
+    estimated: bool
+    copies: float | None
+    trend: Trend
+    looked: datetime | None
+    sources: tuple[str, ...]
+    last_complete_seen: datetime | None
+    web_seeds_ok: int | None
+    web_seeds_asked: int | None
+    upstream: Upstream
+    held: State | None
+    listed: bool
+    standing: Standing
+
+    @classmethod
+    def of(cls, row: HealthRow, standing: Standing, now: datetime) -> SwarmAnswer:
+        """Return what is said of a swarm at this moment."""
+        health, web = row.health, row.record.web
+        copies = health.copies(now)
+        return cls(
+            snapshot=row.swarm.snapshot,
+            size=row.swarm.size,
+            danger=danger_of(health, now),
+            seeds=health.seeds,
+            peers=health.peers,
+            estimated=health.estimated,
+            copies=None if copies is None else round(copies, 1),
+            trend=health.trend,
+            looked=health.looked,
+            sources=tuple(sorted(one.source.value for one in row.record.sightings)),
+            last_complete_seen=health.last_complete_seen,
+            web_seeds_ok=health.web_seeds_ok,
+            web_seeds_asked=None if web is None else web.asked,
+            upstream=health.upstream,
+            held=None if row.swarm.held is None else row.swarm.held.state,
+            listed=row.swarm.listed,
+            standing=standing,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HealthAnswer:
+    """What `health --json` says, the swarm most in danger first."""
+
+    swarms: tuple[SwarmAnswer, ...]
 
 
 async def look_for(
     swarms: Sequence[WatchedSwarm],
     store: HealthStore,
-    ways: Probes,
+    probes: Probes,
     *,
     own: Iterable[SnapshotState] = (),
     seconds: float,
@@ -178,7 +208,7 @@ async def look_for(
     for start in range(0, len(waiting), PART):
         part = waiting[start : start + PART]
         left = deadline - asyncio.get_running_loop().time()
-        looks = await look_at(part, ways, records, clock=clock, seconds=left, report=report)
+        looks = await look_at(part, probes, records, clock=clock, seconds=left, report=report)
         keep(store, looks)
         if asyncio.get_running_loop().time() >= deadline:
             return len(waiting) - done - sum(one != Look() for one in looks.values())

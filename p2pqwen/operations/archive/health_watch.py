@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,9 +17,9 @@ from typing import Self
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.library.health_store import HealthStore
-from p2pqwen.library.idle import make_thread_idle
 from p2pqwen.operations.archive.health import connections, due, keep
 from p2pqwen.operations.archive.probe import Probes, WatchedSwarm, look_at
+from p2pqwen.operations.background import BackgroundThread
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.stewardship.swarm_record import SwarmRecord
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -33,7 +32,6 @@ QUERIES = 20.0
 OWN_EVERY = timedelta(minutes=10)
 LIST_EVERY = timedelta(minutes=15)
 """Reading a large index, or the memory of very many swarms, is work as well."""
-STOP_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -47,7 +45,7 @@ class HealthWatch:
     swarms: Callable[[], list[WatchedSwarm]]
     rows: Callable[[], list[SnapshotState]]
     store: HealthStore
-    ways: Probes
+    probes: Probes
     clock: Callable[[], datetime]
     report: Report = ignore
     ready: Callable[[], bool] = lambda: True
@@ -57,38 +55,37 @@ class HealthWatch:
     _records: dict[SnapshotId, SwarmRecord] = field(default_factory=dict)
     _asked: dict[SnapshotId, datetime] = field(default_factory=dict)
     _own: datetime | None = None
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
     _looking: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
+    _background: BackgroundThread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._background = BackgroundThread("health", self._run)
 
     def __enter__(self) -> Self:
-        if self.ways.dht is not None:
-            self.ways = replace(self.ways, dht=replace(self.ways.dht, rate=QUERIES))
-        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
-        self._thread.start()
+        if self.probes.dht is not None:
+            self.probes = replace(self.probes, dht=replace(self.probes.dht, rate=QUERIES))
+        self._background.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End; a look that is under way is given up."""
-        self._stop.set()
+        self._background.tell()
         if (looking := self._looking) is not None:
             loop, task = looking
             with contextlib.suppress(RuntimeError):  # it has just ended
                 loop.call_soon_threadsafe(task.cancel)
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
+        self._background.stop()
 
     @property
     def busy(self) -> bool:
         """Whether it waits for somebody who has not answered yet, such as a name server."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._background.busy
 
     def _run(self) -> None:
-        make_thread_idle()
         wait = min(FIRST, self.every)
-        while not self._stop.wait(wait):
+        while not self._background.wait(wait):
             try:
                 if self.ready():
                     wait = self.every
@@ -96,7 +93,7 @@ class HealthWatch:
             except asyncio.CancelledError:
                 return
             except P2pqwenError as error:
-                if not self._stop.is_set():
+                if not self._background.is_stopping():
                     self.report(Notice("warning", f"health: {error.message}"))
 
     async def _round(self) -> None:
@@ -111,8 +108,8 @@ class HealthWatch:
                 self._own = now
                 self._records |= keep(self.store, connections(self.rows(), now))
             waiting = due(self._watched, self._records, now, LOOK_EVERY, self._asked)[:BATCH]
-            if waiting and not self._stop.is_set():
-                looks = await look_at(waiting, self.ways, self._records, clock=self.clock)
+            if waiting and not self._background.is_stopping():
+                looks = await look_at(waiting, self.probes, self._records, clock=self.clock)
                 self._records |= keep(self.store, looks)
                 self._asked |= dict.fromkeys((one.snapshot for one in waiting), now)
         finally:

@@ -8,23 +8,25 @@ whether anybody works on it, since a node that was killed writes nothing.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, TypeAlias
 
 from p2pqwen.errors import FormatError, Interruption, P2pqwenError
 from p2pqwen.events import Event, Happened, Notice, Progress, Report
-from p2pqwen.library.idle import Pace, make_thread_idle
+from p2pqwen.library.idle import Pace
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.archive.bulk_preserve import BulkContext, BulkOptions, BulkResult, bulk_preserve
 from p2pqwen.operations.archive.bulk_survey import Wanted
 from p2pqwen.operations.archive.upstream import check_upstream
+from p2pqwen.operations.background import BackgroundThread
 from p2pqwen.stewardship.bulk_plan import Action
 from p2pqwen.values.byte_size import format_size
-from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.json_value import FLAT, from_json, object_json
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.strict_json import JsonObject, JsonValue
 from p2pqwen.values.utc_time import format_time, parse_time
 
 LOOK_EVERY = 5.0  # seconds between looks at what is due
@@ -36,7 +38,6 @@ TELL_EVERY = 5.0  # seconds between notes of how far a round is
 SHOWN_FAILURES = 50
 STOP_SECONDS = 2.0  # for downloads to end: what comes in ends them, and what hangs is left to itself
 _DOCUMENT = "watch"
-_TIMES = ("started", "ended", "noted", "interrupted")
 
 
 class CutOffError(Interruption, P2pqwenError):
@@ -52,6 +53,66 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class RoundProgress:
+    """How far a round is that has not ended, in words."""
+
+    progress: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFailed:
+    """Why a round came to nothing."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A repository that could not be preserved."""
+
+    repo: RepoId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoundDone:
+    """What a round did: how many repositories, `bytes` of what it preserved, and the first failures."""
+
+    preserved: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    failed: int = 0
+    bytes: int = 0
+    failures: tuple[Failure, ...] = ()
+
+    @classmethod
+    def of(cls, result: BulkResult) -> RoundDone:
+        """Return what is remembered of a round."""
+        failed = result.of(Action.FAILED)
+        return cls(
+            len(result.done),
+            len(result.of(Action.UNCHANGED)),
+            len(result.of(Action.SKIPPED)),
+            len(failed),
+            result.size,
+            tuple(Failure(row.survey.wanted.repo, row.reason) for row in failed[:SHOWN_FAILURES]),
+        )
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many repositories it ended with, by what became of them."""
+        return {
+            "preserved": self.preserved,
+            "unchanged": self.unchanged,
+            "skipped": self.skipped,
+            "failed": self.failed,
+        }
+
+
+Facts: TypeAlias = RoundProgress | RoundFailed | RoundDone | None
+
+
+@dataclass(frozen=True, slots=True)
 class WatchRecord:
     """The last round: begun, ended (None: it runs, or was cut off), what came of it, and how many in a row failed.
 
@@ -61,7 +122,7 @@ class WatchRecord:
     started: datetime | None = None
     ended: datetime | None = None
     failed_rounds: int = 0
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default=None, metadata=FLAT)
     noted: datetime | None = None
     interrupted: datetime | None = None
 
@@ -84,27 +145,16 @@ class WatchRecord:
             return self.ended + min(every, FIRST_RETRY * (1 << min(self.failed_rounds - 1, 16)))
         return self.started + every
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the document of the state store, which `status --json` shows."""
-        return {
-            "started": None if self.started is None else format_time(self.started),
-            "ended": None if self.ended is None else format_time(self.ended),
-            "noted": None if self.noted is None else format_time(self.noted),
-            "interrupted": None if self.interrupted is None else format_time(self.interrupted),
-            "failed_rounds": self.failed_rounds,
-            **self.facts,
-        }
+    def to_json(self) -> JsonObject:
+        """Return the document of the state store."""
+        return object_json(self)
 
     @classmethod
-    def from_json(cls, value: object) -> Self:
+    def from_json(cls, value: JsonValue) -> WatchRecord:
         """Read a document; anything else is no round."""
-        if not isinstance(value, dict):
-            return cls()
-        facts = {name: fact for name, fact in value.items() if name not in {*_TIMES, "failed_rounds"}}
         try:
-            times = {name: None if value.get(name) is None else parse_time(value[name]) for name in _TIMES}
-            return cls(**times, failed_rounds=int(value["failed_rounds"]), facts=facts)
-        except (KeyError, TypeError, ValueError, FormatError):
+            return from_json(cls, value)
+        except FormatError:
             return cls()
 
 
@@ -113,16 +163,23 @@ def last_round(store: StateStore) -> WatchRecord:
     return WatchRecord.from_json(store.get(_DOCUMENT))
 
 
-def watch_fields(record: WatchRecord, every: timedelta | None, *, node_runs: bool) -> dict[str, Any] | None:
-    """Return `watch` of `status --json`: None where nothing is watched and nothing ever was."""
-    if every is None and record.started is None:
-        return None
-    cut_off = record.cut_off(node_runs=node_runs)
-    return record.to_json() | {
-        "running": record.is_unfinished and cut_off is None,
-        "interrupted": None if cut_off is None else format_time(cut_off),
-        "next": None if every is None else _next(record, every),
-    }
+@dataclass(frozen=True, slots=True)
+class WatchAnswer:
+    """`watch` of `status --json`: the last round, whether it goes on, and when the next one is due."""
+
+    record: WatchRecord = field(metadata=FLAT)
+    running: bool
+    interrupted: datetime | None  # instead of the record's: a round that nobody works on was interrupted
+    next: datetime | None
+
+    @classmethod
+    def of(cls, record: WatchRecord, every: timedelta | None, *, node_runs: bool) -> WatchAnswer | None:
+        """Return what is shown: None where nothing is watched and nothing ever was."""
+        if every is None and record.started is None:
+            return None
+        cut_off = record.cut_off(node_runs=node_runs)
+        due = None if every is None else record.due(every)
+        return cls(record, record.is_unfinished and cut_off is None, cut_off, due)
 
 
 def watch_words(record: WatchRecord, every: timedelta, *, node_runs: bool) -> str:
@@ -130,17 +187,18 @@ def watch_words(record: WatchRecord, every: timedelta, *, node_runs: bool) -> st
     if record.started is None:
         return "watch      no round yet"
     facts = record.facts
+    far = facts.progress if isinstance(facts, RoundProgress) else ""
     if (cut_off := record.cut_off(node_runs=node_runs)) is not None:
-        at, far = f"{cut_off:%Y-%m-%d %H:%M}", facts.get("progress")
-        return f"watch      interrupted {at}{f' at {far}' if far else ''}; it goes on with the node"
+        return f"watch      interrupted {cut_off:%Y-%m-%d %H:%M}{f' at {far}' if far else ''}; it goes on with the node"
     if record.ended is None:
-        return f"watch      since {record.started:%Y-%m-%d %H:%M}: {facts.get('progress') or 'looking at the Hub'}"
+        return f"watch      since {record.started:%Y-%m-%d %H:%M}: {far or 'looking at the Hub'}"
     due = record.due(every)
     then = f"; next {due:%Y-%m-%d %H:%M}" if due is not None else ""
-    if facts.get("error"):
-        return f"watch      {record.ended:%Y-%m-%d %H:%M}: {facts['error']}{then}"
-    counts = ", ".join(f"{facts.get(name, 0)} {name}" for name in ("preserved", "unchanged", "skipped", "failed"))
-    return f"watch      {record.ended:%Y-%m-%d %H:%M}: {counts}, {format_size(int(facts.get('bytes', 0)))}{then}"
+    if isinstance(facts, RoundFailed):
+        return f"watch      {record.ended:%Y-%m-%d %H:%M}: {facts.error}{then}"
+    done = facts if isinstance(facts, RoundDone) else RoundDone()
+    counts = ", ".join(f"{count} {name}" for name, count in done.counts.items())
+    return f"watch      {record.ended:%Y-%m-%d %H:%M}: {counts}, {format_size(done.bytes)}{then}"
 
 
 @dataclass(slots=True)
@@ -159,28 +217,27 @@ class HubWatch:
     tracked: Callable[[], Iterable[SnapshotId]]
     report: Report
     held_back: Callable[[], str] = lambda: ""
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
     _told: float = 0.0
     _cut_off: bool = False
+    _background: BackgroundThread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._background = BackgroundThread("hub watch", self._run)
 
     def __enter__(self) -> Self:
         self._interrupted()  # what a node before this one left unfinished, as it may have been killed
         if self.schedule != Schedule(None, None):
-            self._thread = threading.Thread(target=self._run, name="hub watch", daemon=True)
-            self._thread.start()
+            self._background.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
+        self._background.stop(STOP_SECONDS)
 
     def keep_on(self) -> None:
         """Raise `CutOffError` where the round has to end now; downloads call it as their bytes come."""
-        if self._stop.is_set():
+        if self._background.is_stopping():
             raise CutOffError("the node stops")
         if reason := self.held_back():
             raise CutOffError(reason)
@@ -188,15 +245,14 @@ class HubWatch:
     @property
     def busy(self) -> bool:
         """Whether it was stopped in the middle of a read that has not come back yet."""
-        return self._thread is not None and (self._thread.is_alive() or self._cut_off)
+        return self._background.busy or self._cut_off
 
     def _wait(self, seconds: float) -> None:
-        self._stop.wait(seconds)
+        self._background.wait(seconds)
 
     def _run(self) -> None:
-        make_thread_idle()
         settled = self.places.clock() + min(SETTLE, self.schedule.upstream_every or SETTLE)
-        while not self._stop.is_set():
+        while not self._background.is_stopping():
             try:
                 now = self.places.clock()
                 if not self.held_back():
@@ -209,7 +265,7 @@ class HubWatch:
                 self.report(Happened("watch cut off", {"reason": error.message}))
             except P2pqwenError as error:  # our own disk: the round could not be written down
                 self.report(Notice("warning", f"watch: {error.message}"))
-            self._stop.wait(self._pause())
+            self._background.wait(self._pause())
 
     def _pause(self) -> float:
         """Return the seconds until something may be due."""
@@ -235,14 +291,15 @@ class HubWatch:
             raise
         except Exception as error:  # noqa: BLE001 - a round that fails is tried again; the node goes on seeding
             message = error.message if isinstance(error, P2pqwenError) else f"{type(error).__name__}: {error}"
-            ended = WatchRecord(now, self.places.clock(), before.failed_rounds + 1, {"error": message})
+            ended = WatchRecord(now, self.places.clock(), before.failed_rounds + 1, RoundFailed(message))
             self._remember(ended)
             self.report(Happened("watch failed", {"error": message, "next": _next(ended, every)}))
             return
         self.keep_on()
-        ended = WatchRecord(now, self.places.clock(), 0, _facts(result))
+        done = RoundDone.of(result)
+        ended = WatchRecord(now, self.places.clock(), 0, done)
         self._remember(ended)
-        self.report(Happened("watch done", {**_counts(result), "bytes": result.size, "next": _next(ended, every)}))
+        self.report(Happened("watch done", {**done.counts, "bytes": done.bytes, "next": _next(ended, every)}))
         self._tell("gone", result.vanished)
 
     def _ask_if_due(self, now: datetime) -> None:
@@ -281,7 +338,7 @@ class HubWatch:
             if event.stage == "preserve" and now.timestamp() - self._told >= TELL_EVERY:
                 self._told = now.timestamp()
                 words = f"{event.detail}, {format_size(event.done)} of {format_size(event.total or 0)}"
-                self._remember(WatchRecord(started, None, failed_rounds, {"progress": words}))
+                self._remember(WatchRecord(started, None, failed_rounds, RoundProgress(words)))
 
         return report
 
@@ -317,18 +374,6 @@ def throttle(watch: Callable[[], HubWatch], rate: Callable[[], int]) -> Callable
         paces[wanted].took(count)
 
     return took
-
-
-def _counts(result: BulkResult) -> dict[str, int]:
-    counts = {one.value: len(result.of(one)) for one in (Action.UNCHANGED, Action.SKIPPED, Action.FAILED)}
-    return {"preserved": len(result.done), **counts}
-
-
-def _facts(result: BulkResult) -> dict[str, Any]:
-    failures = [
-        {"repo": str(row.survey.wanted.repo), "reason": row.reason} for row in result.of(Action.FAILED)[:SHOWN_FAILURES]
-    ]
-    return {**_counts(result), "bytes": result.size, "failures": failures}
 
 
 def _next(record: WatchRecord, every: timedelta) -> str | None:

@@ -74,7 +74,7 @@ class WatchedSwarm:
 class Probes:
     """Whom to ask. `dht` None, or a False: that side is not asked. Web seeds are spared for `web_again`.
 
-    `named` are the hosts of his own network that the user named.
+    `named` are the hosts of their own network that the user named.
     """
 
     dht: DhtAccess | None = None
@@ -94,7 +94,7 @@ class Look:
 
 async def look_at(
     swarms: Sequence[WatchedSwarm],
-    ways: Probes,
+    probes: Probes,
     records: Mapping[SnapshotId, SwarmRecord],
     *,
     clock: Callable[[], datetime],
@@ -109,10 +109,10 @@ async def look_at(
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             sides: dict[str, Callable[[], Awaitable[None]]] = {
-                "trackers": lambda: _ask_trackers(swarms if ways.trackers else (), ways.named, seen, clock, report),
-                "DHT": lambda: _ask_dht(swarms, ways.dht, seen, clock, report),
+                "trackers": lambda: _ask_trackers(swarms if probes.trackers else (), probes.named, seen, clock, report),
+                "DHT": lambda: _ask_dht(swarms, probes.dht, seen, clock, report),
                 "web seeds": lambda: _ask_web_seeds(
-                    swarms if ways.web_seeds else (), records, ways, seen, clock, report
+                    swarms if probes.web_seeds else (), records, probes, seen, clock, report
                 ),
             }
             await each_at_once(sides, lambda side: sides[side](), failed=_tell(report))
@@ -197,7 +197,7 @@ def _sighting(count: SwarmCount, now: datetime) -> Sighting | None:
 async def _ask_web_seeds(
     swarms: Sequence[WatchedSwarm],
     records: Mapping[SnapshotId, SwarmRecord],
-    ways: Probes,
+    probes: Probes,
     seen: _Seen,
     clock: Callable[[], datetime],
     report: Report,
@@ -207,14 +207,16 @@ async def _ask_web_seeds(
         bases = combine_bases(name, swarm.snapshot.repo, indexes=[swarm.web_seeds]).usable[:MAX_BASES]
         path, digest = await asyncio.to_thread(_sample, swarm)
         tell = _tell(report, lambda base: f"web seed {base}")
-        found = await each_at_once(bases, lambda base: _serves(base, path, digest, ways.named), failed=tell, at_once=1)
+        found = await each_at_once(
+            bases, lambda base: _serves(base, path, digest, probes.named), failed=tell, at_once=1
+        )
         answered = [one for one in found if one is not None]
         if answered:
             seen.web[swarm.snapshot] = WebSeedLook(clock(), len(answered), sum(answered))
 
     def is_due(swarm: WatchedSwarm) -> bool:
         web = records.get(swarm.snapshot, NEVER_SEEN).web
-        return bool(swarm.web_seeds) and (web is None or now - web.at >= ways.web_again)
+        return bool(swarm.web_seeds) and (web is None or now - web.at >= probes.web_again)
 
     now = clock()
     wanted = [swarm for swarm in swarms if is_due(swarm)]

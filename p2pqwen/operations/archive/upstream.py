@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from p2pqwen.containment import first_of
 from p2pqwen.errors import NetworkError, P2pqwenError
@@ -18,8 +17,8 @@ from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.indexes.own_index import last_published
 from p2pqwen.operations.preserve.origin import Origin
 from p2pqwen.stewardship.upstream import UpstreamRecord, returned, vanished
+from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.values.utc_time import format_time
 
 ASKING_WORKERS = 4
 GIVE_UP_AFTER = 5
@@ -49,27 +48,47 @@ def tracked(library: Library, keys: KeyStore, now: datetime, report: Report = ig
     return sorted(found)
 
 
-def upstream_fields(record: UpstreamRecord | None) -> dict[str, str | None]:
-    """Return what the JSON of a snapshot says of it on the Hub."""
-    if record is None:
-        return {
-            "upstream": Upstream.UNKNOWN.value,
-            "upstream_since": None,
-            "upstream_looked": None,
-            "upstream_last_present": None,
-        }
-    return {
-        "upstream": record.state.value,
-        "upstream_since": format_time(record.since),
-        "upstream_looked": format_time(record.looked),
-        "upstream_last_present": None if record.last_present is None else format_time(record.last_present),
-    }
+@dataclass(frozen=True, slots=True)
+class UpstreamAnswer:
+    """What is known of a snapshot on the Hub: since when it is so, when it was asked, when it was last there."""
+
+    upstream: Upstream = Upstream.UNKNOWN
+    upstream_since: datetime | None = None
+    upstream_looked: datetime | None = None
+    upstream_last_present: datetime | None = None
+
+    @classmethod
+    def of(cls, record: UpstreamRecord | None) -> UpstreamAnswer:
+        """Return what is known; None: it was never asked."""
+        return cls() if record is None else cls(record.state, record.since, record.looked, record.last_present)
 
 
-def with_upstream(rows: Iterable[dict[str, Any]], known: Mapping[SnapshotId, UpstreamRecord]) -> list[dict[str, Any]]:
-    """Return rows that name a `repo` and a `commit` with what is known of each on the Hub."""
-    by_name = {str(snapshot): record for snapshot, record in known.items()}
-    return [row | upstream_fields(by_name.get(f"{row['repo']}@{row['commit']}")) for row in rows]
+@dataclass(frozen=True, slots=True)
+class SnapshotUpstream:
+    """A snapshot, and what is known of it on the Hub."""
+
+    snapshot: SnapshotId = field(metadata=FLAT)
+    upstream: UpstreamAnswer = field(metadata=FLAT)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamShown:
+    """What `upstream show` says."""
+
+    snapshots: tuple[SnapshotUpstream, ...]
+
+    @classmethod
+    def of(cls, wanted: Iterable[SnapshotId], known: Mapping[SnapshotId, UpstreamRecord]) -> UpstreamShown:
+        """Return what is known of the `wanted`."""
+        return cls(tuple(SnapshotUpstream(one, UpstreamAnswer.of(known.get(one))) for one in wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamChecked:
+    """What `upstream check` says: the round, and what is known after it."""
+
+    check: UpstreamCheck = field(metadata=FLAT)
+    shown: UpstreamShown = field(metadata=FLAT)
 
 
 def gone_words(record: UpstreamRecord | None) -> str:

@@ -18,28 +18,81 @@ GET    /metrics                     Prometheus
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from p2pqwen import __version__
 from p2pqwen.errors import UsageError
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.upstream_store import UpstreamStore
-from p2pqwen.operations.archive.hub_watch import last_round, watch_fields
-from p2pqwen.operations.archive.upstream import with_upstream
-from p2pqwen.operations.control.inventory import inventory, inventory_fields
-from p2pqwen.operations.control.snapshots import SnapshotCalls, stream_of
+from p2pqwen.operations.archive.hub_watch import WatchAnswer, last_round
+from p2pqwen.operations.background import STOP_SECONDS
+from p2pqwen.operations.control.inventory import InventoryAnswer, inventory
+from p2pqwen.operations.control.snapshots import SnapshotCalls
+from p2pqwen.operations.control.status import NodeStatusAnswer, StatusRow
 from p2pqwen.operations.fetch.request import FetchRequest
+from p2pqwen.operations.node.job_answer import JobAnswer, JobLine, JobsAnswer
 from p2pqwen.operations.node.jobs import FetchJob, FetchJobs
-from p2pqwen.operations.node.supervisor import STOP_SECONDS, Supervisor
-from p2pqwen.server import problem
+from p2pqwen.operations.node.limits import LimitsAnswer
+from p2pqwen.operations.node.state import NodeAddress
+from p2pqwen.operations.node.supervisor import Supervisor
+from p2pqwen.server.control import Call, Given
+from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.snapshot_id import SnapshotId
 
 API = 1
-Fields = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAnswer:
+    """Which program runs, and the version of its calls."""
+
+    pid: int
+    version: str
+    api: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkAnswer:
+    """Where the node listens and how the world reaches it; `started` in seconds since 1970, `dht_nodes` None without.
+
+    `mapped`: ports that a router opened, `refusal` why it did not, `external` our address as others see it.
+    """
+
+    listen: str
+    started: int
+    incoming: bool
+    dht_nodes: int | None
+    mapped: tuple[int, ...]
+    refusal: str | None
+    external: str | None
+
+    @classmethod
+    def of(cls, listen: str, started: float, reach: Reach) -> NetworkAnswer:
+        """Return what is shown of a node."""
+        return cls(
+            listen,
+            round(started),
+            reach.incoming,
+            reach.dht_nodes,
+            reach.mapped,
+            reach.refusal or None,
+            reach.external or None,
+        )
+
+    @property
+    def reach(self) -> Reach:
+        """How the world reaches it."""
+        return Reach(self.incoming, self.dht_nodes, self.mapped, self.refusal or "", self.external or "")
+
+
+@dataclass(frozen=True, slots=True)
+class DueAnswer:
+    """The snapshots that are read for bit rot now."""
+
+    due: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -61,7 +114,7 @@ class JobsBySnapshot:
 
 def node_calls(
     supervisor: Supervisor, library: Library, store: StateStore, *, watch_every: timedelta | None
-) -> Mapping[str, Callable[[Fields], Fields | Iterator[Fields]]]:
+) -> Mapping[str, Call]:
     """Return every call by method and path."""
     snapshots = SnapshotCalls(
         library,
@@ -72,20 +125,20 @@ def node_calls(
     )
     calls = _Calls(supervisor, snapshots, store, watch_every)
     return {
-        "GET /v1/node": lambda _: {"pid": os.getpid(), "version": __version__, "api": API},
+        "GET /v1/node": lambda _: NodeAnswer(os.getpid(), __version__, API),
         "GET /v1/status": calls.status,
         "GET /v1/network": calls.network,
-        "GET /v1/snapshots": lambda _: {
-            "snapshots": calls.with_upstream(inventory_fields(inventory(library, supervisor.watch.standings)))
-        },
+        "GET /v1/snapshots": lambda _: InventoryAnswer.of(
+            inventory(library, supervisor.watch.standings), UpstreamStore(store).all()
+        ),
         "POST /v1/snapshots/pause": snapshots.pause,
         "POST /v1/snapshots/resume": snapshots.resume,
         "POST /v1/snapshots/remove": snapshots.remove,
         "POST /v1/snapshots/pin": snapshots.pin,
         "POST /v1/snapshots/unpin": snapshots.unpin,
         "POST /v1/snapshots/priority": snapshots.prioritise,
-        "GET /v1/fetches": lambda _: {"fetches": [job.to_json() for job in supervisor.jobs.all()]},
-        "POST /v1/fetches": lambda given: supervisor.submit(FetchRequest.from_json(given)).to_json(),
+        "GET /v1/fetches": lambda _: JobsAnswer(tuple(job.answer for job in supervisor.jobs.all())),
+        "POST /v1/fetches": lambda given: supervisor.submit(FetchRequest.from_json(given)).answer,
         "GET /v1/fetches/{id}/events": calls.follow,
         "DELETE /v1/fetches/{id}": calls.stop,
         "GET /v1/limits": lambda _: calls.limits({}),
@@ -101,53 +154,44 @@ class _Calls:
     store: StateStore
     watch_every: timedelta | None
 
-    def with_upstream(self, rows: list[Fields]) -> list[Fields]:
-        """Return rows of snapshots with what is known of each on the Hub."""
-        return with_upstream(rows, UpstreamStore(self.store).all())
-
-    def status(self, _given: Fields) -> Fields:
+    def status(self, _given: Given) -> NodeStatusAnswer:
         """Return the node as it is at this moment."""
         rows = self.supervisor.on_node(self.supervisor.look)
-        return {
-            "node": {"pid": os.getpid(), "listen": self.supervisor.listening},
-            "snapshots": self.with_upstream([row.to_json() for row in rows]),
-            "watch": watch_fields(last_round(self.store), self.watch_every, node_runs=True),
-            "fetches": [job.to_json() for job in self.supervisor.jobs.all() if not job.state.ended],
-            "limits": self.limits({}),
-        }
+        return NodeStatusAnswer(
+            NodeAddress(os.getpid(), self.supervisor.listening),
+            StatusRow.all(rows, UpstreamStore(self.store).all()),
+            WatchAnswer.of(last_round(self.store), self.watch_every, node_runs=True),
+            tuple(job.answer for job in self.supervisor.jobs.all() if not job.state.ended),
+            self.limits({}),
+        )
 
-    def limits(self, given: Fields) -> Fields:
+    def limits(self, given: Given) -> LimitsAnswer:
         """Change limits where any is given, and return them with what this month has used of them until now."""
         self.supervisor.count_now()
         return self.snapshots.limits(given)
 
-    def network(self, _given: Fields) -> Fields:
+    def network(self, _given: Given) -> NetworkAnswer:
         """Return how the world reaches the node."""
-        figures = self.supervisor.figures
-        return {
-            "listen": self.supervisor.listening,
-            "started": round(figures.started),
-            **self.supervisor.reach.to_json(),
-        }
+        return NetworkAnswer.of(self.supervisor.listening, self.supervisor.figures.started, self.supervisor.reach)
 
-    def follow(self, given: Fields) -> Iterator[Fields]:
+    def follow(self, given: Given) -> Iterator[JobLine]:
         """Return the events of fetch `id` as they come."""
-        return stream_of(self.supervisor.jobs.follow(self._job(given)), problem.to_json)
+        return self.supervisor.jobs.follow(self._job(given))
 
-    def stop(self, given: Fields) -> Fields:
+    def stop(self, given: Given) -> JobAnswer:
         """Stop fetch `id`."""
         job = self._job(given)
         self.supervisor.jobs.stop(job)
         self.supervisor.jobs.wait_for(job, STOP_SECONDS)
-        return job.to_json()
+        return job.answer
 
-    def scrub(self, _given: Fields) -> Fields:
+    def scrub(self, _given: Given) -> DueAnswer:
         """Look for snapshots that are due."""
         self.supervisor.scrub_soon()
-        return {"due": [str(held.id) for held in self.supervisor.scrubber.due()]}
+        return DueAnswer(tuple(str(held.id) for held in self.supervisor.scrubber.due()))
 
-    def _job(self, given: Fields) -> FetchJob:
+    def _job(self, given: Given) -> FetchJob:
         try:
-            return self.supervisor.jobs.get(int(given["id"]))
+            return self.supervisor.jobs.get(int(str(given["id"])))
         except ValueError as error:
             raise UsageError("not the number of a fetch", got=str(given["id"])[:40]) from error

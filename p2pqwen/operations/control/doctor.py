@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import secrets
 import socket
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from p2pqwen.errors import P2pqwenError, UsageError
 from p2pqwen.library import durable
@@ -28,6 +25,9 @@ from p2pqwen.operations.indexes.dht_access import DhtAccess
 from p2pqwen.operations.indexes.update import STALE_DAYS
 from p2pqwen.operations.node.limits import Limits, allowance
 from p2pqwen.operations.verify.scrub import ScrubRecord
+from p2pqwen.portable.owners import others_may, user_id
+from p2pqwen.portable.process import open_file_limit
+from p2pqwen.portable.sockets import take_port_again
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.byte_size import format_size
@@ -52,9 +52,13 @@ class Finding:
     detail: str
     advice: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the row of `doctor --json`."""
-        return asdict(self)
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What `doctor --json` says; `ok` where every check is."""
+
+    ok: bool
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,7 @@ def _proxy(patient: DoctorContext) -> Finding:
 def _free_port(listen: Endpoint) -> Finding:
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        take_port_again(probe)
         try:
             probe.bind((listen.host, listen.port))
         except OSError as error:
@@ -326,20 +330,23 @@ def _permissions(patient: DoctorContext) -> Finding:
         return Finding("permissions", ok=False, detail=detail, advice=advice)
     private = [*home.keys.glob("*.pem"), home.root / "control.json", home.root / "control.sock", home.known_peers]
     private += [home.state, *home.log.glob("*"), *home.locks.glob("*.lock")]
-    open_ones = [path for path in private if path.exists() and stat.S_IMODE(path.stat().st_mode) & _PRIVATE]
+    open_ones = [path for path in private if path.exists() and others_may(path.stat())]
     if open_ones:
         advice = "`chmod 600 " + " ".join(map(str, open_ones)) + "`"
         detail = f"others on this machine may read {', '.join(path.name for path in open_ones)}"
         return Finding("permissions", ok=False, detail=detail, advice=advice)
     if home.root.exists() and not os.access(home.root, os.R_OK | os.W_OK | os.X_OK):
-        advice = f"give it to the user who runs this: `chown -R {os.getuid()} {home.root}`"
+        user = user_id()
+        advice = "give it to the user who runs this" + (f": `chown -R {user} {home.root}`" if user is not None else "")
         return Finding("permissions", ok=False, detail=f"{home.root} cannot be written to", advice=advice)
     return Finding("permissions", ok=True, detail=f"{home.root} is ours, its keys are private")
 
 
 def _files() -> Finding:
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    ok = allowed == resource.RLIM_INFINITY or allowed >= ENOUGH_FILES
+    allowed = open_file_limit()
+    if allowed is None:
+        return Finding("open files", ok=True, detail="no limit is set")
+    ok = allowed >= ENOUGH_FILES
     advice = None if ok else f"raise it: `ulimit -n {4 * ENOUGH_FILES}`, or LimitNOFILE= of the service"
     return Finding("open files", ok=ok, detail=f"{allowed} may be open at once", advice=advice)
 

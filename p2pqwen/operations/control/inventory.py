@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from p2pqwen.events import Report, ignore
 from p2pqwen.library.snapshots import Library, State
 from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.operations.archive.upstream import UpstreamAnswer
 from p2pqwen.operations.indexes.rise import Riser
-from p2pqwen.operations.verify.standings import Standings, Stood, standing_fields
+from p2pqwen.operations.verify.standings import StandingAnswer, Standings, Stood
+from p2pqwen.stewardship.upstream import UpstreamRecord
+from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.snapshot_id import SnapshotId
 
 
@@ -55,19 +58,43 @@ def inventory(
     return sorted(rows, key=lambda row: row.id)
 
 
-def inventory_fields(rows: Iterable[InventoryRow]) -> list[dict[str, Any]]:
-    """Return the rows of `list --json`."""
-    return [
-        {
-            "repo": str(one.id.repo),
-            "commit": str(one.id.commit),
-            "size": one.size,
-            "held_bytes": one.held_bytes,
-            "path": str(one.folder),
-            "state": str(one.state),
-            "provenance": None if one.provenance is None else str(one.provenance),
-            **standing_fields(one.stood),
-            "hazards": one.hazards,
-        }
-        for one in rows
-    ]
+@dataclass(frozen=True, slots=True)
+class HeldAnswer:
+    """A held snapshot, as `list --json` shows it; `hazards` counts its pickle-format files."""
+
+    snapshot: SnapshotId = field(metadata=FLAT)
+    size: int
+    held_bytes: int
+    path: Path
+    state: State | Literal["away"]
+    provenance: Provenance | None
+    standing: StandingAnswer = field(metadata=FLAT)
+    hazards: int
+    upstream: UpstreamAnswer = field(metadata=FLAT)
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryAnswer:
+    """What `list --json` says."""
+
+    snapshots: tuple[HeldAnswer, ...]
+
+    @classmethod
+    def of(cls, rows: Iterable[InventoryRow], upstream: Mapping[SnapshotId, UpstreamRecord]) -> InventoryAnswer:
+        """Return the rows with what is known of each on the Hub."""
+        return cls(
+            tuple(
+                HeldAnswer(
+                    one.id,
+                    one.size,
+                    one.held_bytes,
+                    one.folder,
+                    one.state,
+                    one.provenance,
+                    StandingAnswer.of(one.stood),
+                    one.hazards,
+                    UpstreamAnswer.of(upstream.get(one.id)),
+                )
+                for one in rows
+            )
+        )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from p2pqwen import __version__
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.operations.node.supervisor import NodeFigures
+from p2pqwen.portable.process import resident_memory
 from p2pqwen.server.metrics import Family
 from p2pqwen.values.utc_time import parse_time
 
@@ -30,7 +29,8 @@ def families(figures: NodeFigures) -> Iterator[Family]:
     rows = figures.rows
     yield Family("info", "The program.", ("version",), (((__version__,), 1),))
     yield Family("start_time_seconds", "When the node started.", (), (((), figures.started),))
-    yield Family("resident_memory_bytes", "Memory in use.", (), (((), _resident()),))
+    if (memory := resident_memory()) is not None:
+        yield Family("resident_memory_bytes", "Memory in use.", (), (((), float(memory)),))
     states = sorted({row.state for row in rows})
     counted = tuple(((state,), float(sum(row.state == state for row in rows))) for state in states)
     yield Family("snapshots", "Snapshots by state.", ("state",), counted)
@@ -53,7 +53,7 @@ def families(figures: NodeFigures) -> Iterator[Family]:
     yield Family("folder_here", "1 while the disk of a library folder is here.", ("path",), here)
     rooms = tuple(((path,), float(room)) for path, room in figures.rooms.items() if room is not None)
     yield Family("folder_room_bytes", "What may still be written there, beyond the reserve.", ("path",), rooms)
-    jobs = [str(job["state"]) for job in figures.jobs]
+    jobs = [job.state.value for job in figures.jobs]
     by_state = tuple(((state,), float(jobs.count(state))) for state in sorted(set(jobs)))
     yield Family("fetches", "Fetches by state.", ("state",), by_state)
     yield Family("scrape_time_seconds", "The node's clock.", (), (((), time.time()),))
@@ -61,10 +61,3 @@ def families(figures: NodeFigures) -> Iterator[Family]:
 
 def _of(row: SnapshotState) -> tuple[str, str]:
     return str(row.id.repo), str(row.id.commit)
-
-
-def _resident() -> float:
-    try:
-        return float(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0.0

@@ -1,27 +1,52 @@
 """What a user may say about snapshots and limits, with a running node or without one: the same rules, one place.
 
-Every method takes and returns plain values, those of the commands' `--json`.
+Every method takes plain values, the arguments of a call, and returns what the commands' `--json` shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from p2pqwen.errors import NotFoundError, P2pqwenError, UsageError
 from p2pqwen.library.folders import AwayError
 from p2pqwen.library.snapshots import HeldSnapshot, Library
-from p2pqwen.operations.node.limits import Limits, Priority, allowance
+from p2pqwen.operations.node.limits import Limits, LimitsAnswer, Priority, allowance
 from p2pqwen.operations.node.preferences import Choice, Choices
 from p2pqwen.operations.verify.target import held_snapshot
+from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.strict_json import JsonValue
 
 _LIMITS = ("upload", "download", "monthly_upload", "hours")
 
-Fields = dict[str, Any]
+Given = Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceAnswer:
+    """A snapshot, and what is chosen for it."""
+
+    snapshot: SnapshotId = field(metadata=FLAT)
+    choice: Choice = field(metadata=FLAT)
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A snapshot that is gone; `path` is where it lay, None where nothing was deleted."""
+
+    snapshot: SnapshotId = field(metadata=FLAT)
+    path: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedAnswer:
+    """What `remove` took away."""
+
+    removed: tuple[Removed, ...]
 
 
 class Fetching(Protocol):
@@ -48,28 +73,28 @@ class SnapshotCalls:
     fetching: Fetching | None = None
     removed: Callable[[SnapshotId], None] = lambda _: None
 
-    def pause(self, given: Mapping[str, Any]) -> Fields:
+    def pause(self, given: Given) -> ChoiceAnswer:
         """Pause `target`."""
         return self._chosen(given, lambda one: self.choices.pause(one, paused=True))
 
-    def resume(self, given: Mapping[str, Any]) -> Fields:
+    def resume(self, given: Given) -> ChoiceAnswer:
         """Let `target` go on."""
         return self._chosen(given, lambda one: self.choices.pause(one, paused=False))
 
-    def pin(self, given: Mapping[str, Any]) -> Fields:
+    def pin(self, given: Given) -> ChoiceAnswer:
         """Keep `target` whatever happens."""
         return self._chosen(given, lambda one: self.choices.pin(one, pinned=True))
 
-    def unpin(self, given: Mapping[str, Any]) -> Fields:
+    def unpin(self, given: Given) -> ChoiceAnswer:
         """Let `target` be given up or removed again."""
         return self._chosen(given, lambda one: self.choices.pin(one, pinned=False))
 
-    def prioritise(self, given: Mapping[str, Any]) -> Fields:
+    def prioritise(self, given: Given) -> ChoiceAnswer:
         """Set the `priority` of `target`."""
         priority = Priority.read(_text(given, "priority"))
         return self._chosen(given, lambda one: self.choices.prioritise(one, priority))
 
-    def remove(self, given: Mapping[str, Any]) -> Fields:
+    def remove(self, given: Given) -> RemovedAnswer:
         """Delete `target` from the library, or end its fetch where nothing is held yet."""
         target = _text(given, "target")
         try:
@@ -78,14 +103,14 @@ class SnapshotCalls:
             self._refuse_pinned(error.snapshot)
             self.library.forget(error.snapshot)  # its files stay where they are
             self.choices.forget(error.snapshot)
-            return _removed(error.snapshot, None)
+            return RemovedAnswer((Removed(error.snapshot, None),))
         except NotFoundError:
             snapshot = self._fetched(target)
             if snapshot is None or self.fetching is None:
                 raise
             self.fetching.end(snapshot)
             self.choices.forget(snapshot)
-            return _removed(snapshot, None)
+            return RemovedAnswer((Removed(snapshot, None),))
         self._refuse_pinned(held.id)
         if self.remove_held is not None:
             self.remove_held(held)
@@ -93,9 +118,9 @@ class SnapshotCalls:
             self.library.remove(held)
             self.choices.forget(held.id)
             self.removed(held.id)
-        return _removed(held.id, held.folder)
+        return RemovedAnswer((Removed(held.id, held.folder),))
 
-    def limits(self, given: Mapping[str, Any]) -> Fields:
+    def limits(self, given: Given) -> LimitsAnswer:
         """Change limits where any is given (as people write them, None for as it is), and return them all."""
         if unknown := given.keys() - set(_LIMITS):
             raise UsageError(f"there is no limit {min(unknown)!r}", expected=", ".join(_LIMITS))
@@ -105,13 +130,13 @@ class SnapshotCalls:
             self.changed()
         else:
             limits = self.choices.limits()
-        return limits_fields(limits, self.choices, datetime.now().astimezone())
+        return limits_answer(limits, self.choices, datetime.now().astimezone())
 
     def _refuse_pinned(self, snapshot: SnapshotId) -> None:
         if self.choices.of(snapshot).pinned:
             raise P2pqwenError(f"{snapshot} is pinned", hint=f"`p2pqwen unpin {snapshot}` first")
 
-    def _chosen(self, given: Mapping[str, Any], change: Callable[[SnapshotId], Choice]) -> Fields:
+    def _chosen(self, given: Given, change: Callable[[SnapshotId], Choice]) -> ChoiceAnswer:
         target = _text(given, "target")
         try:
             snapshot = held_snapshot(target, self.library).id
@@ -122,7 +147,7 @@ class SnapshotCalls:
             snapshot = found
         choice = change(snapshot)
         self.changed()
-        return {"repo": str(snapshot.repo), "commit": str(snapshot.commit), **choice.to_json()}
+        return ChoiceAnswer(snapshot, choice)
 
     def _fetched(self, target: str) -> SnapshotId | None:
         running = [] if self.fetching is None else self.fetching.snapshots()
@@ -132,40 +157,31 @@ class SnapshotCalls:
         return named[0] if named else None
 
 
-def limits_fields(limits: Limits, choices: Choices, now: datetime) -> Fields:
-    """Return what `limits --json` says; `now` is local time."""
+def limits_answer(limits: Limits, choices: Choices, now: datetime) -> LimitsAnswer:
+    """Return the limits with what this month used of them; `now` is local time."""
     used = choices.month(now)
     allowed = allowance(limits, now=now, uploaded_this_month=used.uploaded)
-    return {
-        **limits.to_json(),
-        "uploaded_this_month": used.uploaded,
-        "downloaded_this_month": used.downloaded,
-        "may_upload": allowed.may_upload,
-        "may_transfer": allowed.may_transfer,
-        "reason": allowed.reason or None,
-    }
+    return LimitsAnswer(
+        limits.upload,
+        limits.download,
+        limits.monthly_upload,
+        tuple(map(str, limits.hours)),
+        used.uploaded,
+        used.downloaded,
+        allowed.may_upload,
+        allowed.may_transfer,
+        allowed.reason or None,
+    )
 
 
-def stream_of(lines: Iterator[Fields], problem: Callable[[P2pqwenError], Fields]) -> Iterator[Fields]:
-    """Return lines with their errors as JSON."""
-    for line in lines:
-        error = line.get("error")
-        yield {"error": problem(error)} if isinstance(error, P2pqwenError) else line
-
-
-def _removed(snapshot: SnapshotId, path: Path | None) -> Fields:
-    shown = None if path is None else str(path)
-    return {"removed": [{"repo": str(snapshot.repo), "commit": str(snapshot.commit), "path": shown}]}
-
-
-def _text(given: Mapping[str, Any], name: str) -> str:
+def _text(given: Given, name: str) -> str:
     value = given.get(name)
     if not isinstance(value, str) or not value:
         raise UsageError(f"the call needs {name}", expected="a text")
     return value
 
 
-def _optional(given: Mapping[str, Any], name: str) -> str | None:
+def _optional(given: Given, name: str) -> str | None:
     value = given.get(name)
     if value is None or isinstance(value, str):
         return value

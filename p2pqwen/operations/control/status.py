@@ -2,37 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from p2pqwen.events import Report, ignore
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.state_store import StateStore
-from p2pqwen.operations.control.snapshots import limits_fields
+from p2pqwen.operations.archive.hub_watch import WatchAnswer
+from p2pqwen.operations.archive.upstream import UpstreamAnswer
+from p2pqwen.operations.control.snapshots import limits_answer
+from p2pqwen.operations.node.job_answer import JobAnswer
+from p2pqwen.operations.node.limits import LimitsAnswer
 from p2pqwen.operations.node.preferences import Choice, Choices, Transfer
-from p2pqwen.operations.node.state import NodeState, SnapshotState, node_status, read_node
+from p2pqwen.operations.node.state import NodeAddress, NodeState, SnapshotRow, SnapshotState, node_status
 from p2pqwen.operations.verify.scrub import ScrubRecord, scrub_records
 from p2pqwen.operations.verify.standings import Standings
+from p2pqwen.stewardship.upstream import UpstreamRecord
+from p2pqwen.values.json_value import FLAT
+from p2pqwen.values.snapshot_id import SnapshotId
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRow:
+    """One snapshot, as `status --json` shows it."""
+
+    row: SnapshotRow = field(metadata=FLAT)
+    upstream: UpstreamAnswer = field(metadata=FLAT)
+
+    @classmethod
+    def all(
+        cls, states: Iterable[SnapshotState], upstream: Mapping[SnapshotId, UpstreamRecord]
+    ) -> tuple[StatusRow, ...]:
+        """Return the rows, with what is known of each snapshot on the Hub."""
+        return tuple(cls(one.row, UpstreamAnswer.of(upstream.get(one.id))) for one in states)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusAnswer:
+    """What `status --json` says; `node` is None where none runs, `watch` where nothing is watched."""
+
+    node: NodeAddress | None
+    watch: WatchAnswer | None
+    limits: LimitsAnswer
+    snapshots: tuple[StatusRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatusAnswer:
+    """What a node answers to `GET /v1/status`: as `status --json`, and its fetches that have not ended."""
+
+    node: NodeAddress
+    snapshots: tuple[StatusRow, ...]
+    watch: WatchAnswer | None
+    fetches: tuple[JobAnswer, ...]
+    limits: LimitsAnswer
+
+    @property
+    def said(self) -> NodeState:
+        """What the node says of itself and of its snapshots."""
+        return NodeState(self.node, tuple(one.row.state for one in self.snapshots))
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A moment of a home. `node` is None where none runs; `limits` are the fields of `limits --json`."""
+    """A moment of a home. `node` is None where none runs."""
 
-    node: NodeState | None
+    node: NodeAddress | None
     rows: tuple[SnapshotState, ...]
-    limits: Mapping[str, Any]
+    limits: LimitsAnswer
 
     @property
     def held_back(self) -> str:
         """What the user's limits forbid at this moment, and why; empty where they forbid nothing."""
-        if not (reason := self.limits.get("reason")):
+        if not self.limits.reason:
             return ""
-        what = "sent" if self.limits.get("may_transfer") else "sent or fetched"
-        return f"nothing is {what} now: {reason}; see `p2pqwen limits`"
+        what = "sent" if self.limits.may_transfer else "sent or fetched"
+        return f"nothing is {what} now: {self.limits.reason}; see `p2pqwen limits`"
 
     @property
     def by_business(self) -> list[SnapshotState]:
@@ -44,18 +91,18 @@ def status(
     library: Library,
     home: Home,
     store: StateStore,
-    asked: Mapping[str, Any] | None,
+    asked: NodeStatusAnswer | None,
     standings: Standings,
     report: Report = ignore,
 ) -> Status:
     """Return how a home stands; `asked` is what its node answered to `GET /v1/status`, None if none answers."""
     choices = Choices(store)
     if asked is not None:
-        node, rows = node_status(library, home, report, node=read_node(asked))
-        limits = dict(asked.get("limits", {}))
+        node, rows = node_status(library, home, report, node=asked.said)
+        limits = asked.limits
     else:
         node, rows = node_status(library, home, report)
-        limits = limits_fields(choices.limits(), choices, datetime.now().astimezone())
+        limits = limits_answer(choices.limits(), choices, datetime.now().astimezone())
     known, sent, scrubs = choices.all(), choices.transfers(), scrub_records(store)
     live = set() if node is None else {row.id for row in node.snapshots}
     resting = {row.id for row in rows} - live
@@ -69,4 +116,4 @@ def status(
         ).with_standing(stood.get(row.id))
         for row in rows
     ]
-    return Status(node, tuple(at_rest), limits)
+    return Status(None if node is None else node.node, tuple(at_rest), limits)

@@ -7,7 +7,6 @@ there: a v2 root for every file. The manifest made so is unproven, and its name 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from p2pqwen.containment import first_of
@@ -16,13 +15,13 @@ from p2pqwen.events import Notice, Report
 from p2pqwen.library import durable
 from p2pqwen.library.hashing import Digester, FileDigests, hash_files
 from p2pqwen.library.trust_store import TrustedPublisher
-from p2pqwen.operations.fetch.files import rebuild_manifest, with_layers_of
+from p2pqwen.operations.fetch.files import layers_of, rebuild_manifest
 from p2pqwen.operations.fetch.folder_match import FolderFiles
 from p2pqwen.operations.indexes.lookup import find_entries
 from p2pqwen.operations.verify.file_check import difference
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.comment import claimed_snapshot, comment_of
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, read_metainfo
-from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder
 
@@ -35,7 +34,7 @@ def read_whole(
     *,
     repo: RepoId | None,
     report: Report,
-) -> Metainfo:
+) -> CheckedTorrent:
     """Read a torrent that a user named; what it lacks is made of the bytes below `folders` or in the `hub_cache`.
 
     `repo` says whose snapshot it is, where it has no manifest. Raises `FormatError`, `VerificationError` where nothing
@@ -44,7 +43,7 @@ def read_whole(
     with about(path):
         metainfo = read_metainfo(durable.read(path, max_bytes=MAX_TORRENT_BYTES))
     if metainfo.manifest is not None and metainfo.has_all_layers:
-        return metainfo
+        return CheckedTorrent.of(metainfo)
     snapshot = _whose(metainfo, publishers, repo)
     if metainfo.manifest is None and snapshot is None:
         raise VerificationError(
@@ -79,7 +78,7 @@ def _in_cache(hub_cache: Path, snapshot: SnapshotId) -> Iterable[Path]:
     return [folder] if folder.is_dir() else []
 
 
-def _made_whole(metainfo: Metainfo, snapshot: SnapshotId | None, root: Path) -> Metainfo:
+def _made_whole(metainfo: Metainfo, snapshot: SnapshotId | None, root: Path) -> CheckedTorrent:
     """Return the torrent with what the files below `root` tell; raises `VerificationError`, `DiskError`."""
     layout = metainfo.layout
     digests = dict(hash_files(root, layout, only={file.path for file in layout.files if file.size}))
@@ -87,13 +86,11 @@ def _made_whole(metainfo: Metainfo, snapshot: SnapshotId | None, root: Path) -> 
     for index, file in enumerate(layout.files):
         if file.size and (problem := difference(metainfo, index, None, digests[file.path])) is not None:
             raise problem.error(file.path)
-    whole = with_layers_of(digests, metainfo)
-    return whole if snapshot is None or whole.manifest is not None else _explained(whole, snapshot, digests, root)
-
-
-def _explained(metainfo: Metainfo, snapshot: SnapshotId, digests: dict[RepoPath, FileDigests], root: Path) -> Metainfo:
-    manifest = rebuild_manifest(snapshot, metainfo, digests, root)
-    return replace(metainfo, manifest=manifest.encode(), comment=metainfo.comment or comment_of(snapshot))
+    whole = CheckedTorrent.of(metainfo.with_layers(layers_of(digests)))
+    if snapshot is None or whole.manifest is not None:
+        return whole
+    named = whole.with_uncovered(comment=metainfo.comment or comment_of(snapshot))
+    return CheckedTorrent.around(named.metainfo, rebuild_manifest(snapshot, metainfo, digests, root))
 
 
 def _empty(path: Path) -> FileDigests:

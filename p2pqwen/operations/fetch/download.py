@@ -21,6 +21,7 @@ from p2pqwen.swarm.problems import ContradictionError
 from p2pqwen.swarm.progress import Phase, TorrentProgress
 from p2pqwen.swarm.resume_data import MAX_RESUME_BYTES, Resume, unwrap, wrap
 from p2pqwen.swarm.writable import prove_writable
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.plural import plural
@@ -42,27 +43,47 @@ _OFFER_EVERY = 2.0  # counting what many peers offer takes a moment
 
 
 @dataclass(frozen=True, slots=True)
+class PeerCandidates:
+    """Who may have a torrent: `named` by somebody, `remembered` from earlier, and `followers`, who only may have it."""
+
+    named: Sequence[Endpoint] = ()
+    remembered: Sequence[Endpoint] = ()
+    followers: Sequence[Endpoint] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DownloadJob:
     """What to download and whom to ask. `files` None: all; each must be a file of its own.
 
-    `timeout`: seconds without any progress, then give up. `peers` were named by somebody; `remembered` are those of
-    earlier; `followers` only may have it. `met` is told who was connected.
+    `timeout`: seconds without any progress, then give up. `met` is told who was connected.
     """
 
-    metainfo: Metainfo
+    torrent: CheckedTorrent
     save_path: Path
     files: Collection[RepoPath] | None
-    lfs: Collection[RepoPath]
-    needs_hashes: bool
     trackers: Sequence[Sequence[str]]
-    peers: Sequence[Endpoint]
+    peers: PeerCandidates
     relayed: WebSeeds | None
     web_seed_use: WebSeedUse
     resume_file: Path
     timeout: float
-    remembered: Sequence[Endpoint] = ()
-    followers: Sequence[Endpoint] = ()
     met: Callable[[Sequence[Endpoint]], None] = lambda _: None
+
+    @property
+    def metainfo(self) -> Metainfo:
+        """The torrent's metainfo."""
+        return self.torrent.metainfo
+
+    @property
+    def lfs(self) -> frozenset[RepoPath]:
+        """The files of which git holds a pointer, so that their own git blob id is of no use."""
+        rows = () if self.torrent.manifest is None else self.torrent.manifest.files
+        return frozenset(row.path for row in rows if row.lfs)
+
+    @property
+    def needs_hashes(self) -> bool:
+        """Whether the torrent's own hashes are made of the files too, because only they tell what is right."""
+        return self.torrent.manifest is None or not self.metainfo.has_all_layers
 
     @property
     def wanted(self) -> list[RepoPath]:
@@ -117,11 +138,11 @@ class Stall:
         return now - self._since - self._excused >= self._seconds
 
 
-class Turn:
-    """Watches one try: it is idle after `patience` seconds without a block, or too slow while others wait."""
+class Trial:
+    """Watches one try: it is idle after `seconds` without a block, or too slow while others wait."""
 
-    def __init__(self, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stall, self._clock = Stall(patience, clock), clock
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stall, self._clock = Stall(seconds, clock), clock
         self._since, self._before = clock(), 0
 
     def is_idle(self, figure: int, *, others: bool) -> bool:
@@ -152,7 +173,7 @@ class _Download:
         self._swarm, self._job, self._report, self._clock = swarm, job, report, clock
         self._stall = Stall(job.timeout, clock.monotonic)
         self._isolation = PeerIsolation(job.timeout, singly=not job.metainfo.has_all_layers)
-        self._isolation.begin(_addresses([*job.peers, *job.remembered]))
+        self._isolation.begin(_addresses([*job.peers.named, *job.peers.remembered]))
         self._admit()
         self._met: dict[Endpoint, None] = {}
         self._had: bytes | None = None
@@ -175,15 +196,16 @@ class _Download:
         self._in_order: bool | None = None
         self._failed_told = 0
         self._checking = False
-        self._turn: Turn | None = None
+        self._trial: Trial | None = None
         self._at_first = 0
 
     def _judge(self, over: TryOverError) -> None:
         """Say who is tried next."""
         trials, torrent = self._isolation, self._torrent
         suspect, before = trials.only, len(trials.banned)
-        gained = self._turn is not None and sum(torrent.have) > self._at_first
-        trials.next(over, [*_addresses(self._job.peers), *self._met, *_addresses(self._job.remembered)], gained=gained)
+        gained = self._trial is not None and sum(torrent.have) > self._at_first
+        peers = self._job.peers
+        trials.next(over, [*_addresses(peers.named), *self._met, *_addresses(peers.remembered)], gained=gained)
         if suspect is not None and len(trials.banned) > before:
             self._report(Notice("warning", f"{suspect} sends wrong data and is not asked again"))
         elif suspect is None and trials.only is not None:
@@ -209,10 +231,11 @@ class _Download:
             if self._had is None:
                 self._had = here
             self._at_first = sum(here)
-            self._turn = Turn(self._isolation.patience, self._clock.monotonic)
+            self._trial = Trial(self._isolation.trial_seconds, self._clock.monotonic)
             # Peers first: those that are known at the start are called at once. The start not before `here` was taken:
             # what comes with it would pass for what was here.
-            known = dict.fromkeys((*self._job.peers, *self._job.remembered, *self._job.followers))
+            peers = self._job.peers
+            known = dict.fromkeys((*peers.named, *peers.remembered, *peers.followers))
             for peer in known if only is None else (only,):
                 self._connect(peer)
             torrent.start()
@@ -248,11 +271,11 @@ class _Download:
             job.metainfo,
             prove_writable(job.metainfo, job.save_path, job.files),
             trackers=job.trackers,
-            resume=None if resume is None else Resume(resume, self._salvage, with_blocks=self._had is None),
+            resume=None if resume is None else Resume(resume, self._recover, with_blocks=self._had is None),
             held=True,
         )
 
-    def _salvage(self, known: bytes) -> Iterator[int]:
+    def _recover(self, known: bytes) -> Iterator[int]:
         """Find what had arrived when an earlier try was killed, after its last resume data."""
         job, read = self._job, 0
         total = job.metainfo.layout.total_size
@@ -316,11 +339,11 @@ class _Download:
 
     def _look_at_damage(self, progress: TorrentProgress) -> None:
         """End the try when damage keeps it from getting on, or a trial has shown what it can."""
-        if self._turn is None or progress.phase is not Phase.DOWNLOADING:
+        if self._trial is None or progress.phase is not Phase.DOWNLOADING:
             return
-        # Everybody together: blocks of bad pieces come and go. One alone: what web seeds give meanwhile is not his.
+        # Everybody together: blocks of bad pieces come and go. One alone: what web seeds give meanwhile is not theirs.
         figure = progress.done if self._isolation.only is None else progress.received_from_peers
-        idle, failed = self._turn.is_idle(figure, others=self._isolation.others_wait), self._torrent.failed_pieces > 0
+        idle, failed = self._trial.is_idle(figure, others=self._isolation.others_wait), self._torrent.failed_pieces > 0
         if self._isolation.is_over(idle=idle, failed=failed, pieces=sum(self._torrent.have) - self._at_first):
             raise TryOverError(bad=failed and self._isolation.only is not None)
 
@@ -379,7 +402,7 @@ class _Download:
         view = SwarmView(
             peers=progress.peers,
             rate=progress.peer_rate,
-            can_find_peers=self._swarm.looks_for_peers or bool(self._job.peers),
+            can_find_peers=self._swarm.looks_for_peers or bool(self._job.peers.named),
             all_offered=self._offered[1],
             limit=self._swarm.download_limit,
         )
@@ -392,7 +415,12 @@ class _Download:
 
     def _give_up_on_web_seeds(self, progress: TorrentProgress, outlook: Outlook) -> None:
         """Do not sit out the timeout when only web seeds may be asked and none of them can be of use any more."""
-        if self._swarm.looks_for_peers or self._job.peers or progress.peers or progress.phase is not Phase.DOWNLOADING:
+        if (
+            self._swarm.looks_for_peers
+            or self._job.peers.named
+            or progress.peers
+            or progress.phase is not Phase.DOWNLOADING
+        ):
             return
         if outlook.hopeless and outlook.idle_seconds >= _WEB_SEED_GRACE:
             reasons = "; ".join(f"{name}: {', '.join(why)}" for name, why in list(outlook.hopeless.items())[:3])
@@ -425,6 +453,7 @@ class _Download:
 
     def _growing(self) -> list[GrowingFile]:
         job, layout = self._job, self._job.metainfo.layout
+        lfs, needs_hashes = job.lfs, job.needs_hashes
         folder = job.save_path / job.metainfo.name
         return [
             GrowingFile(
@@ -433,8 +462,8 @@ class _Download:
                 size=file.size,
                 pieces=layout.pieces(index),
                 piece_length=layout.piece_length,
-                git_blob=file.path not in job.lfs,
-                hashes=job.needs_hashes,
+                git_blob=file.path not in lfs,
+                hashes=needs_hashes,
                 padded=layout.pad_after(index) > 0,
             )
             for index, file in enumerate(layout.files)

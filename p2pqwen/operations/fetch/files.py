@@ -17,6 +17,7 @@ from p2pqwen.operations.preserve.build import make_manifest
 from p2pqwen.operations.preserve.reuse import OnDisk
 from p2pqwen.operations.verify.file_check import difference
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -91,10 +92,10 @@ def check_files(
     return good
 
 
-def with_layers_of(digests: Mapping[RepoPath, FileDigests], metainfo: Metainfo) -> Metainfo:
-    """Return a torrent with the piece layers that its files have, where it lacks them."""
-    layers = {one.hashes.pieces_root: one.hashes.piece_layer for one in digests.values()}
-    return metainfo.with_layers({root: layer for root, layer in layers.items() if root is not None})
+def layers_of(digests: Mapping[RepoPath, FileDigests]) -> dict[Sha256, bytes]:
+    """Return the piece layers of files whose torrent hashes were made, by pieces root."""
+    found = (one.hashes for one in digests.values())
+    return {hashes.pieces_root: hashes.piece_layer for hashes in found if hashes.pieces_root is not None}
 
 
 def rebuild_manifest(

@@ -20,7 +20,7 @@ from p2pqwen.containment import each, first_of
 from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
-from p2pqwen.index.standing import Standing, Voice
+from p2pqwen.index.standing import Standing, Voice, judge_torrent, keys_of
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import FileDigests, hash_file, hash_files
@@ -38,9 +38,9 @@ from p2pqwen.operations.preserve.from_origin import hinting_at_hard_links
 from p2pqwen.operations.preserve.held_check import require_unchanged
 from p2pqwen.operations.preserve.reuse import remove_links
 from p2pqwen.operations.verify.file_check import Difference, difference, right_bytes
-from p2pqwen.operations.verify.verify import BadFile, judge_torrent
-from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.torrent.snapshot_torrent import signed_manifest
+from p2pqwen.operations.verify.verify import BadFile
+from p2pqwen.portable.files import allocated
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder, parse_cache_folder
@@ -107,7 +107,7 @@ def _match_of(known: KnownTorrent, found: FolderMatch) -> _Match:
 
 
 def import_models(
-    folders: Sequence[Path], *, hub_cache: bool, places: ImportContext, report: Report = ignore
+    folders: Sequence[Path], *, hub_cache: bool, context: ImportContext, report: Report = ignore
 ) -> Import:
     """Import whatever is recognised in the Hugging Face cache (`hub_cache`) and below `folders`.
 
@@ -117,16 +117,15 @@ def import_models(
     for folder in folders:
         if not folder.is_dir():
             raise NotFoundError(f"no folder {folder}")
-    known = known_torrents(
-        _named(folders, places, report, hub_cache=hub_cache), places.library, places.publishers, report
-    )
+    named = _named(folders, context, report, hub_cache=hub_cache)
+    known = known_torrents(named, context.library, context.publishers, report)
     imported: dict[SnapshotId, Imported] = {}
     unmatched: list[tuple[str, str]] = []
-    matches = _Matches(known, places, unmatched)
+    matches = _Matches(known, context, unmatched)
 
     def bring_in(match: _Match) -> None:
         if (before := imported.get(match.known.id)) is None or before.held.state is not State.COMPLETE:
-            imported[match.known.id] = _import_one(match, places, report)
+            imported[match.known.id] = _import_one(match, context, report)
 
     def failed(match: _Match, error: P2pqwenError) -> None:
         if isinstance(error, DiskError):
@@ -137,24 +136,22 @@ def import_models(
     return Import(tuple(imported.values()), tuple(unmatched))
 
 
-def _named(folders: Sequence[Path], places: ImportContext, report: Report, *, hub_cache: bool) -> list[Metainfo]:
+def _named(folders: Sequence[Path], context: ImportContext, report: Report, *, hub_cache: bool) -> list[CheckedTorrent]:
     """Read the torrents that the user named; a client may have left out what the files themselves tell."""
-    files = [FolderFiles(folder, apart=places.library.contains) for folder in folders] if places.torrents else []
-    cache = places.hub_cache.root if hub_cache else None
-    return [
-        read_whole(path, files, cache, places.publishers, repo=places.repo, report=report) for path in places.torrents
-    ]
+    files = [FolderFiles(folder, apart=context.library.contains) for folder in folders] if context.torrents else []
+    cache, publishers = context.hub_cache.root if hub_cache else None, context.publishers
+    return [read_whole(path, files, cache, publishers, repo=context.repo, report=report) for path in context.torrents]
 
 
 class _Matches:
     """Finds which known snapshot the files of a place may be."""
 
-    def __init__(self, known: Sequence[KnownTorrent], places: ImportContext, unmatched: list[tuple[str, str]]) -> None:
-        self._known, self._places, self._unmatched = known, places, unmatched
+    def __init__(self, known: Sequence[KnownTorrent], context: ImportContext, unmatched: list[tuple[str, str]]) -> None:
+        self._known, self._context, self._unmatched = known, context, unmatched
 
     def in_hub_cache(self, *, enabled: bool) -> Iterator[_Match]:
         """Match by blob names: the cache names each after its hash."""
-        cache = self._places.hub_cache
+        cache = self._context.hub_cache
         if not enabled or not cache.root.is_dir():
             return
         for repo in _cached_repos(cache.root):
@@ -166,7 +163,7 @@ class _Matches:
                 if (found := self._opened(one, str(one.id))) is None:
                     continue
                 files = {row.path: path for row in found.manifest.files if row.size and (path := cache.find(repo, row))}
-                # A licence file that never changes must not begin a fetch of every revision there ever was.
+                # A license file that never changes must not begin a fetch of every revision there ever was.
                 here = sum(row.size for row in found.manifest.files if row.path in files)
                 if str(one.id.commit) in commits or 2 * here > one.size:
                     yield _Match(one, f"the Hugging Face cache, {one.id}", files)
@@ -181,7 +178,7 @@ class _Matches:
 
     def _in_folder(self, folder: Path) -> list[_Match]:
         """Return what the files below a folder fit best, the most first."""
-        files = FolderFiles(folder, apart=self._places.library.contains)
+        files = FolderFiles(folder, apart=self._context.library.contains)
         best: dict[Path, tuple[int, _Match]] = {}
 
         def look_for(one: KnownTorrent) -> None:
@@ -201,15 +198,15 @@ class _Matches:
         return first_of([one], KnownTorrent.open, failed=failed)
 
 
-def _import_one(match: _Match, places: ImportContext, report: Report) -> Imported:
-    library, found = places.library, match.known.open()
+def _import_one(match: _Match, context: ImportContext, report: Report) -> Imported:
+    library, found = context.library, match.known.open()
     with durable.lock(library.lock_path(match.known.id)):
         held = library.get(match.known.id)
         if held is not None:
             found = _of_held(held, found)
         else:
-            _refuse_contradicted(found, places)
-        warnings = tuple(warnings_of(found.manifest))
+            _refuse_contradicted(found, context)
+        warnings = tuple(warnings_of(found.manifest, found.torrent.provenance))
         if held is not None:
             held.require_torrent(found.metainfo)
         if held is not None and held.state is State.COMPLETE:
@@ -218,13 +215,13 @@ def _import_one(match: _Match, places: ImportContext, report: Report) -> Importe
         if held is None:
             rows = (row for row in found.manifest.files if match.selected is None or row.path in match.files)
             sources = ((row.size, match.files.get(row.path)) for row in rows)
-            with hinting_at_hard_links(applies=not places.hard_links):
-                needed = bytes_to_write(sources, hard_links=places.hard_links)
+            with hinting_at_hard_links(applies=not context.hard_links):
+                needed = bytes_to_write(sources, hard_links=context.hard_links)
                 names = [row.path for row in found.manifest.files]
                 folder = library.stage(match.known.id, needed, files=names)
         else:
             folder = held.folder
-        placing = _Placing(found, folder, library, report, hard_links=places.hard_links)
+        placing = _Placing(found, folder, library, report, hard_links=context.hard_links)
         placing.place_all(match.files)
         held = _enter(match, found, folder, held, placing, library)
     size = match.known.size
@@ -248,20 +245,20 @@ def _together(held: HeldSnapshot | None, selected: tuple[str, ...] | None) -> tu
     return None if held.selected is None else tuple(dict.fromkeys((*held.selected, *selected)))
 
 
-def _refuse_contradicted(found: TorrentAndManifest, places: ImportContext) -> None:
+def _refuse_contradicted(found: TorrentAndManifest, context: ImportContext) -> None:
     """Raise `VerificationError` where a trusted index has another torrent or manifest for what nobody vouches for."""
     snapshot, infohash = found.manifest.snapshot, found.metainfo.infohash
-    if listed := listed_otherwise(found.manifest, infohash, places.publishers):
+    if listed := listed_otherwise(found.torrent, context.publishers):
         raise VerificationError(
             f"the index of {listed[0].publisher.name} names another manifest for {snapshot}",
             expected=listed[0].entry.manifest,
             got=found.manifest.digest,
             hint=_BY_INDEX,
         )
-    judgement = judge_torrent(found.metainfo, places.voices)
+    judgement = judge_torrent(found.torrent.tried_with(keys_of(context.voices)), context.voices)
     if judgement is None or judgement.standing is not Standing.UNVOUCHED:
         return
-    if listed := find_entries(places.publishers, snapshot):
+    if listed := find_entries(context.publishers, snapshot):
         raise VerificationError(
             f"the index of {listed[0].publisher.name} names another torrent for {snapshot}",
             expected=listed[0].entry.infohash.v2,
@@ -272,16 +269,15 @@ def _refuse_contradicted(found: TorrentAndManifest, places: ImportContext) -> No
 
 def _of_held(held: HeldSnapshot, found: TorrentAndManifest) -> TorrentAndManifest:
     """Return what a held snapshot's own torrent says, which stays; raises `VerificationError` for another one."""
-    stored = held.metainfo()
-    if stored.infohash != found.metainfo.infohash:
+    stored = held.torrent()
+    if stored.infohash != found.torrent.infohash:
         raise VerificationError(
             f"the library holds {held.id} from another torrent, which stays",
             expected=stored.infohash.v2,
-            got=found.metainfo.infohash.v2,
+            got=found.torrent.infohash.v2,
             hint=f"`p2pqwen remove {held.id}` drops the one here",
         )
-    manifest, _ = signed_manifest(stored)
-    return found if manifest is None else TorrentAndManifest(stored, manifest)
+    return found if stored.manifest is None else TorrentAndManifest(stored, stored.manifest)
 
 
 def _enter(
@@ -293,7 +289,7 @@ def _enter(
     library: Library,
 ) -> HeldSnapshot:
     """Make it a held snapshot: complete, the files of it that were chosen, or one that a fetch goes on with."""
-    snapshot, torrent = match.known.id, found.metainfo.encode()
+    snapshot, torrent = match.known.id, found.torrent
     verified = Verified(found.metainfo.infohash.v2, placing.looks)
     if not placing.lacking:
         if held is None:
@@ -454,7 +450,7 @@ class _Placing:
     def _stands(self, path: RepoPath) -> bool:
         """Tell whether a file is there whole, of an earlier try, or fetched."""
         target, row = self._folder / path.text, self.rows[path]
-        return target.exists() and self._has_size(row) and target.stat().st_blocks * 512 >= row.size
+        return target.exists() and self._has_size(row) and allocated(target) >= row.size
 
     def _link(self, sources: Mapping[RepoPath, Path]) -> None:
         for path, source in sources.items():

@@ -13,9 +13,9 @@ from p2pqwen.events import Notice, Progress, Report
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.operations.fetch.download import PUMP
-from p2pqwen.operations.fetch.plan import FetchPlan, check_infohash
+from p2pqwen.operations.fetch.plan import MagnetPlan, check_infohash
 from p2pqwen.swarm.endpoint import Endpoint
-from p2pqwen.swarm.peer_isolation import MAX_TRIED, PATIENCE
+from p2pqwen.swarm.peer_isolation import MAX_TRIED, TRIAL_SECONDS
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.torrent.info import MAX_INFO_BYTES
@@ -72,7 +72,7 @@ class KeptMetadata:
 
 
 def ask_peers(
-    swarm: Swarm, plan: FetchPlan, peers: Sequence[Endpoint], *, timeout: float, report: Report
+    swarm: Swarm, plan: MagnetPlan, peers: Sequence[Endpoint], *, timeout: float, report: Report
 ) -> tuple[Metainfo, list[Endpoint]]:
     """Return the metadata and the peers that were connected; raises `NoMetadataError` after `timeout` seconds.
 
@@ -113,7 +113,7 @@ def ask_for_layers(
     """
     asking = _AskingForLayers(swarm, metainfo, trackers, timeout / 4, report)
     try:
-        found = asking.ask(peers, connect=PATIENCE)
+        found = asking.ask(peers, connect=TRIAL_SECONDS)
         for peer in asking.met if len(asking.met) > 1 else ():
             if found is None and not asking.is_late:
                 swarm.admit([peer], ())
@@ -146,7 +146,7 @@ class _AskingForLayers:
         return time.monotonic() >= self._deadline
 
     def ask(self, peers: Sequence[Endpoint], *, connect: float) -> Metainfo | None:
-        """Ask these peers; None when they give nothing for `PATIENCE` seconds, or nobody is there after `connect`."""
+        """Ask these peers; None when they give nothing for `TRIAL_SECONDS`, or nobody is there after `connect`."""
         v2, trackers = self._metainfo.infohash.v2, self._trackers
         torrent = self._swarm.add_magnet(None, v2, trackers=trackers, held=True)
         started = asked = since = time.monotonic()
@@ -154,7 +154,9 @@ class _AskingForLayers:
         try:
             each(peers, torrent.connect, failed=lambda *_: None)  # a name without an address
             torrent.start()
-            while (now := time.monotonic()) - started < self._seconds and now - since < PATIENCE and not self.is_late:
+            while (
+                (now := time.monotonic()) - started < self._seconds and now - since < TRIAL_SECONDS and not self.is_late
+            ):
                 self._swarm.pump(PUMP)
                 self._tell(now)
                 if torrent.error is not None or (now - started > connect and not torrent.peers()):
@@ -188,7 +190,7 @@ class _Asking:
     """Asks for one info dictionary, try after try, until `deadline`. `met`: the peers that were there."""
 
     def __init__(
-        self, swarm: Swarm, plan: FetchPlan, peers: Sequence[Endpoint], deadline: float, report: Report
+        self, swarm: Swarm, plan: MagnetPlan, peers: Sequence[Endpoint], deadline: float, report: Report
     ) -> None:
         self._swarm, self._plan, self._peers = swarm, plan, peers
         self._deadline, self._report = deadline, report
@@ -196,10 +198,10 @@ class _Asking:
         self.met: list[Endpoint] = []
 
     def ask(self, only: Endpoint | None) -> tuple[Metainfo, list[Endpoint]] | None:
-        """Ask everybody, or one; None when several are there and nothing came in `PATIENCE` seconds."""
-        trackers = [url for tier in self._plan.trackers for url in tier]
-        torrent = self._swarm.add_magnet(self._plan.v1, self._plan.v2, trackers=trackers, held=True)
-        ends = time.monotonic() + PATIENCE
+        """Ask everybody, or one; None when several are there and nothing came in `TRIAL_SECONDS`."""
+        plan = self._plan
+        torrent = self._swarm.add_magnet(plan.v1, plan.v2, trackers=plan.leads.tracker_urls, held=True)
+        ends = time.monotonic() + TRIAL_SECONDS
         try:
             self._connect(torrent, self._peers if only is None else [only])
             torrent.start()

@@ -8,8 +8,9 @@ the magnet names.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from p2pqwen.containment import first_of
@@ -24,25 +25,32 @@ from p2pqwen.errors import (
 )
 from p2pqwen.events import Notice, Report
 from p2pqwen.index.entry import Entry
-from p2pqwen.index.standing import Judgement, Voice, judge, keys_of
+from p2pqwen.index.entry_check import check_metadata
+from p2pqwen.index.standing import Evidence, Judgement, Voice, judge, keys_of
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
-from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.mirrors.reading import read_now
 from p2pqwen.operations.fetch.target import FetchTarget, MagnetTarget, NamedTarget, TorrentTarget
 from p2pqwen.operations.indexes.bundle_route import BundleRoute
-from p2pqwen.operations.indexes.lookup import Found, choose, find_entries, listed_otherwise, not_listed
+from p2pqwen.operations.indexes.lookup import (
+    Found,
+    choose,
+    find_entries,
+    listed_otherwise,
+    not_listed,
+    publisher_keys,
+)
 from p2pqwen.operations.indexes.rise import needs_more
-from p2pqwen.operations.indexes.torrent_source import obtain_torrent
+from p2pqwen.operations.indexes.torrent_source import ObtainedTorrent, obtain_torrent
 from p2pqwen.operations.preserve.recipe_source import repo_of
-from p2pqwen.operations.verify.verify import evidence_of
+from p2pqwen.signing.keys import PublicKey
 from p2pqwen.swarm.untrusted_links import tracker_problem
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.comment import claimed_snapshot
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo, read_metainfo
-from p2pqwen.torrent.signature import SignerResult, verify_torrent
-from p2pqwen.torrent.snapshot_torrent import signed_manifest
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, read_metainfo
+from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.host import is_private_url
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
@@ -54,40 +62,93 @@ _PEERS = "peers, by its infohash"
 
 
 @dataclass(frozen=True, slots=True)
-class FetchPlan:
-    """A torrent to fetch. `metainfo` is None until its metadata came from peers; then so is `snapshot`.
+class Leads:
+    """Where bytes may be, beside what the torrent itself names.
 
-    `index_web_seeds` holds one list for each trusted index that knows it, the newest first. `route` says who named the
-    torrent, `origin` what gave its bytes, both in words. `magnet` is what is known of it while there is no torrent, and
-    `entry` what an index says that the torrent must agree with.
-    `listed` are the trusted entries of its infohash. `signers` are the torrent's signatures as far as we know their
-    keys; `judgement` is what all of it comes to, None while there is no torrent.
+    `index_web_seeds` holds one list for each trusted index that knows it, the newest first; `extra_web_seeds` and
+    `peers` are a link's. `trackers` are tiers (BEP 12), those of the torrent among them.
     """
 
-    repo: RepoId
-    v1: Sha1 | None
-    v2: Sha256 | None
-    route: str
-    origin: str
-    metainfo: Metainfo | None = None
-    manifest: Manifest | None = None
-    provenance: Provenance = Provenance.UNPROVEN
-    signers: tuple[SignerResult, ...] = ()
     index_web_seeds: tuple[tuple[str, ...], ...] = ()
     extra_web_seeds: tuple[str, ...] = ()
     trackers: tuple[tuple[str, ...], ...] = ()
-    peers: tuple[str, ...] = field(default=())
+    peers: tuple[str, ...] = ()
+
+    @property
+    def tracker_urls(self) -> list[str]:
+        """The trackers, one after the other."""
+        return [url for tier in self.trackers for url in tier]
+
+
+@dataclass(frozen=True, slots=True)
+class MagnetPlan:
+    """A torrent that is known by its infohash alone: its metadata must come from peers, or it is rebuilt.
+
+    `route` says in words who named it; `entry` is what an index says that it must agree with, None where none lists it.
+    """
+
+    repo: RepoId
+    magnet: Magnet
+    route: str
+    leads: Leads
     entry: Entry | None = None
-    magnet: Magnet | None = None
-    judgement: Judgement | None = None
+
+    @property
+    def v1(self) -> Sha1 | None:
+        """The v1 infohash, where it is known."""
+        return self.magnet.infohash_v1 if self.entry is None else self.entry.infohash.v1
+
+    @property
+    def v2(self) -> Sha256 | None:
+        """The v2 infohash, where it is known."""
+        return self.magnet.infohash_v2 if self.entry is None else self.entry.infohash.v2
+
+
+@dataclass(frozen=True, slots=True)
+class TorrentPlan:
+    """A torrent in hand. `route` says who named it, `origin` what gave its bytes, both in words.
+
+    `signers` are its signatures as far as we know the keys, `listed` the trusted entries of its infohash, and
+    `judgement` is what all of it comes to.
+    """
+
+    snapshot: SnapshotId
+    torrent: CheckedTorrent
+    signers: tuple[SignerResult, ...]
+    judgement: Judgement
+    route: str
+    origin: str
+    leads: Leads
     listed: tuple[Found, ...] = ()
 
     @property
-    def snapshot(self) -> SnapshotId:
-        """The snapshot; only once there is a torrent."""
-        if self.metainfo is None:
-            raise ValueError("the torrent is not known yet")
-        return SnapshotId(self.repo, self.metainfo.commit)
+    def metainfo(self) -> Metainfo:
+        """The torrent's metainfo."""
+        return self.torrent.metainfo
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The torrent's manifest, None without one."""
+        return self.torrent.manifest
+
+    @property
+    def v1(self) -> Sha1:
+        """The v1 infohash."""
+        return self.torrent.infohash.v1
+
+    @property
+    def v2(self) -> Sha256:
+        """The v2 infohash."""
+        return self.torrent.infohash.v2
+
+    @property
+    def worth(self) -> tuple[int, bool, int]:
+        """What orders torrents of one infohash by what they show: standing, a manifest at all, signatures."""
+        valid = sum(one.state == "valid" for one in self.signers)
+        return self.judgement.standing.rank, self.manifest is not None, valid
+
+
+FetchPlan: TypeAlias = MagnetPlan | TorrentPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +163,11 @@ class Sources:
     voices: Sequence[Voice]
     bundles: BundleRoute | None = None
     named: NamedHosts = NONE_NAMED
+
+    @property
+    def keys(self) -> Mapping[Sha256, PublicKey]:
+        """Every key that may sign for a publisher whom this home trusts."""
+        return keys_of(self.voices)
 
 
 def make_plan(target: FetchTarget, sources: Sources, *, repo: RepoId | None, report: Report) -> FetchPlan:
@@ -122,13 +188,14 @@ def make_plan(target: FetchTarget, sources: Sources, *, repo: RepoId | None, rep
         case TorrentTarget(location=location):
             with about(location):
                 typed = sources.named | NamedHosts.of([location])
-                metainfo = read_metainfo(read_now(location, max_bytes=MAX_TORRENT_BYTES, named=typed))
-            metainfo, repo = _without_strangers_word(metainfo, sources, repo)
-            return plan_of(metainfo, sources, repo=repo, route=f"torrent {location}", origin="the file")
+                data = read_now(location, max_bytes=MAX_TORRENT_BYTES, named=typed)
+                sources.library.torrents.bare_metainfo(data)
+            torrent, repo = _without_strangers_word(sources.library.torrents.bare_torrent(data), sources, repo)
+            return plan_of(torrent, sources, repo=repo, route=f"torrent {location}", origin="the file")
 
 
 def plan_of(
-    metainfo: Metainfo,
+    torrent: CheckedTorrent,
     sources: Sources,
     *,
     repo: RepoId | None,
@@ -136,46 +203,53 @@ def plan_of(
     origin: str,
     found: Sequence[Found] | None = None,
     magnet: Magnet | None = None,
-) -> FetchPlan:
-    """Check a torrent and make a plan of it; raises `VerificationError`, `UsageError`."""
+) -> TorrentPlan:
+    """Make a plan of a torrent; raises `VerificationError` for a wrong signature, `UsageError`."""
+    metainfo = torrent.metainfo
     try:
         commit = metainfo.commit
     except FormatError as error:
         raise FormatError(
             "the torrent is not of a snapshot", expected="a commit of 40 hex digits for its name", got=metainfo.name
         ) from error
-    manifest, provenance = signed_manifest(metainfo)
-    named = manifest.snapshot.repo if manifest is not None else None
+    named = None if torrent.snapshot is None else torrent.snapshot.repo
     if named is not None and repo not in {None, named}:
         raise UsageError("--repo contradicts the torrent's manifest", expected=named, got=repo)
-    entries = find_entries(sources.publishers, metainfo.infohash) if found is None else found
+    entries = find_entries(sources.publishers, torrent.infohash) if found is None else found
     owner = named or repo or _named_otherwise(metainfo, entries, magnet)
     if owner is None:
         raise UsageError(
             f"nothing says whose snapshot {commit} is", expected="--repo ORG/MODEL", hint="the torrent has no manifest"
         )
-    signers = tuple(verify_torrent(metainfo, keys_of(sources.voices)))
+    keys, snapshot = sources.keys, SnapshotId(owner, commit)
+    torrent = torrent.tried_with(keys)
+    signers = torrent.signers(keys)
     if bad := [signer.label for signer in signers if signer.state == "invalid"]:
         raise VerificationError(f"the torrent carries an invalid signature by {bad[0]!r}")
-    return FetchPlan(
-        repo=owner,
-        v1=metainfo.infohash.v1,
-        v2=metainfo.infohash.v2,
+    return TorrentPlan(
+        snapshot=snapshot,
+        torrent=torrent,
+        signers=signers,
+        judgement=judge(Evidence.of(torrent, snapshot, keys), sources.voices),
         route=route,
         origin=origin,
-        metainfo=metainfo,
-        manifest=manifest,
-        provenance=provenance,
-        signers=signers,
-        index_web_seeds=tuple(one.entry.web_seeds for one in entries),
-        extra_web_seeds=() if magnet is None else _public(magnet.web_seeds),
-        trackers=_join_trackers(metainfo, entries, magnet),
-        peers=() if magnet is None else magnet.peers,
-        listed=tuple(entries),
-        judgement=judge(
-            evidence_of(SnapshotId(owner, commit), metainfo, manifest, provenance, signers), sources.voices
+        leads=Leads(
+            index_web_seeds=tuple(one.entry.web_seeds for one in entries),
+            extra_web_seeds=() if magnet is None else _public(magnet.web_seeds),
+            trackers=_join_trackers(metainfo, entries, magnet),
+            peers=() if magnet is None else magnet.peers,
         ),
+        listed=tuple(entries),
     )
+
+
+def complete(plan: MagnetPlan, metainfo: Metainfo, sources: Sources) -> TorrentPlan:
+    """Go on with the metadata that was asked for; raises `VerificationError` where it is not what an index lists."""
+    if plan.entry is not None:
+        check_metadata(plan.entry, metainfo)
+    found = plan_of(CheckedTorrent.of(metainfo), sources, repo=plan.repo, route=plan.route, origin=_PEERS)
+    web_seeds = plan.leads.index_web_seeds or found.leads.index_web_seeds
+    return replace(found, leads=replace(plan.leads, index_web_seeds=web_seeds))
 
 
 def _named_otherwise(metainfo: Metainfo, listed: Sequence[Found], magnet: Magnet | None) -> RepoId | None:
@@ -187,66 +261,74 @@ def _named_otherwise(metainfo: Metainfo, listed: Sequence[Found], magnet: Magnet
 
 
 def _without_strangers_word(
-    metainfo: Metainfo, sources: Sources, repo: RepoId | None
-) -> tuple[Metainfo, RepoId | None]:
+    torrent: CheckedTorrent, sources: Sources, repo: RepoId | None
+) -> tuple[CheckedTorrent, RepoId | None]:
     """Return a torrent without a manifest that trusted indexes list otherwise: it is made of the bytes then.
 
     Also returns whose snapshot it is.
     """
-    manifest, _ = signed_manifest(metainfo)
-    if manifest is None or repo not in {None, manifest.snapshot.repo}:
-        return metainfo, repo
-    if not listed_otherwise(manifest, metainfo.infohash, sources.publishers):
-        return metainfo, repo
-    return replace(metainfo, manifest=None, signatures={}), manifest.snapshot.repo
+    snapshot = torrent.snapshot
+    if snapshot is None or repo not in {None, snapshot.repo} or not listed_otherwise(torrent, sources.publishers):
+        return torrent, repo
+    return torrent.without_manifest(), snapshot.repo
+
+
+class _Obtaining:
+    """Obtains the torrents of entries, each once: to settle a contradiction they are read before one is chosen."""
+
+    def __init__(self, sources: Sources, report: Report) -> None:
+        self._sources, self._report = sources, report
+        self._known: dict[tuple[object, ...], ObtainedTorrent] = {}
+
+    def __call__(self, found: Found) -> ObtainedTorrent:
+        """Return an entry's torrent; raises as `obtain_torrent` does."""
+        key = (found.publisher.publisher, *found.same_torrent)
+        if key not in self._known:
+            self._known[key] = obtain_torrent(found, self._sources.bundles, self._report)
+        return self._known[key]
+
+    def choose(self, found: list[Found], wanted: RepoId | SnapshotId) -> Found:
+        """Return the entry to follow; raises as `lookup.choose` does."""
+        return choose(found, wanted, report=self._report, load=lambda one: self(one).torrent)
 
 
 def _by_name(target: NamedTarget, sources: Sources, report: Report) -> FetchPlan:
     wanted = target.repo if target.commit is None else SnapshotId(target.repo, target.commit)
     found = find_entries(sources.publishers, wanted)
     if not found and (held := _held(target, sources.library)) is not None:
-        return plan_of(held.metainfo(), sources, repo=target.repo, route="the torrent in the library", origin=_LIBRARY)
+        torrent = held.torrent(sources.keys)
+        return plan_of(torrent, sources, repo=target.repo, route="the torrent in the library", origin=_LIBRARY)
     if not found:
         raise not_listed(sources.publishers, wanted)
-    chosen = _choose(found, wanted, sources, report)
-    return _by_entry(chosen, [one for one in found if one.same_torrent == chosen.same_torrent], sources, report)
+    obtaining = _Obtaining(sources, report)
+    chosen = obtaining.choose(found, wanted)
+    same = [one for one in found if one.same_torrent == chosen.same_torrent]
+    return _by_entry(chosen, same, obtaining, sources, report)
 
 
-def _choose(found: list[Found], wanted: RepoId | SnapshotId, sources: Sources, report: Report) -> Found:
-    return choose(found, wanted, report=report, load=lambda one: obtain_torrent(one, sources.bundles, report).data)
-
-
-def _by_entry(chosen: Found, found: Sequence[Found], sources: Sources, report: Report) -> FetchPlan:
+def _by_entry(
+    chosen: Found, found: Sequence[Found], obtaining: _Obtaining, sources: Sources, report: Report
+) -> FetchPlan:
     entry = chosen.entry
-    route = f"the index of {chosen.publisher.name}"
-    held = sources.library.get(entry.id)
-    metainfo = None if held is None else _intact(held)
-    if metainfo is not None and metainfo.infohash != entry.infohash:
-        metainfo = None
-    if metainfo is not None and not needs_more(metainfo, chosen):
-        return plan_of(metainfo, sources, repo=entry.id.repo, route=route, origin=_LIBRARY, found=found)
+    repo, route = entry.id.repo, f"the index of {chosen.publisher.name}"
+    held = _intact(entry, {**publisher_keys(chosen.publisher), **sources.keys}, sources.library)
+    if held is not None and not needs_more(held, chosen):
+        return plan_of(held, sources, repo=repo, route=route, origin=_LIBRARY, found=found)
     try:
-        brought = obtain_torrent(chosen, sources.bundles, report)
+        obtained = obtaining(chosen)
     except (NetworkError, VerificationError) as error:
-        if metainfo is None and isinstance(error, VerificationError):
+        if held is None and isinstance(error, VerificationError):
             raise
         report(Notice("warning", error.message))
-        if metainfo is not None and metainfo.manifest is not None:
-            return plan_of(metainfo, sources, repo=entry.id.repo, route=route, origin=_LIBRARY, found=found)
+        if held is not None and held.manifest is not None:
+            return plan_of(held, sources, repo=repo, route=route, origin=_LIBRARY, found=found)
         magnet = parse_magnet(entry.magnet)
-        return FetchPlan(
-            repo=entry.id.repo,
-            v1=entry.infohash.v1,
-            v2=entry.infohash.v2,
-            route=route,
-            origin=_PEERS,
+        leads = Leads(
             index_web_seeds=tuple(one.entry.web_seeds for one in found),
             trackers=tuple((url,) for url in magnet.trackers),
-            entry=entry,
-            magnet=magnet,
         )
-    metainfo = parse_metainfo(brought.data)
-    return plan_of(metainfo, sources, repo=entry.id.repo, route=route, origin=brought.origin, found=found)
+        return MagnetPlan(repo, magnet, route, leads, entry)
+    return plan_of(obtained.torrent, sources, repo=repo, route=route, origin=obtained.origin, found=found)
 
 
 def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Report) -> FetchPlan:
@@ -254,18 +336,14 @@ def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Re
     if found:
         return _by_listed_magnet(magnet, found, sources, report)
     if (held := _held_by_hash(magnet, sources.library)) is not None:
-        return plan_of(
-            held.metainfo(),
-            sources,
-            repo=held.id.repo,
-            route="the torrent in the library",
-            origin=_LIBRARY,
-            magnet=magnet,
-        )
+        route, owner = "the torrent in the library", held.id.repo
+        torrent = held.torrent(sources.keys)
+        return plan_of(torrent, sources, repo=owner, route=route, origin=_LIBRARY, magnet=magnet)
     if (metainfo := _by_exact_source(magnet, sources.named, report)) is not None:
-        return plan_of(metainfo, sources, repo=repo, route="the magnet's source", origin=_SOURCE, magnet=magnet)
-    owner = repo or repo_of(magnet)
-    if owner is None:
+        torrent = CheckedTorrent.of(metainfo)
+        return plan_of(torrent, sources, repo=repo, route="the magnet's source", origin=_SOURCE, magnet=magnet)
+    owner_named = repo or repo_of(magnet)
+    if owner_named is None:
         raise UsageError(
             "nothing says whose snapshot it is: no index that you trust lists it, and it names none itself",
             expected="--repo ORG/MODEL",
@@ -273,28 +351,24 @@ def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Re
         )
     if repo is not None and (named := repo_of(magnet)) not in {None, repo}:
         report(Notice("warning", f"the magnet link names {named}, fetching it as {repo}"))
-    return FetchPlan(
-        repo=owner,
-        v1=magnet.infohash_v1,
-        v2=magnet.infohash_v2,
-        route="peers",
-        origin=_PEERS,
+    leads = Leads(
         extra_web_seeds=_public(magnet.web_seeds),
         trackers=tuple((url,) for url in _plain(magnet.trackers)),
         peers=magnet.peers,
-        magnet=magnet,
     )
+    return MagnetPlan(owner_named, magnet, "peers", leads)
 
 
 def _by_listed_magnet(magnet: Magnet, found: list[Found], sources: Sources, report: Report) -> FetchPlan:
     """Follow the index; where nobody has the torrent it lists, the link's own source may."""
-    chosen = _choose(found, found[0].entry.id, sources, report)
-    plan = _by_entry(chosen, found, sources, report)
-    if plan.metainfo is None and (metainfo := _by_exact_source(magnet, sources.named, report)) is not None:
-        check_infohash(metainfo, plan.v1, plan.v2)
-        metainfo, _ = _without_strangers_word(metainfo, sources, plan.repo)
-        return plan_of(metainfo, sources, repo=plan.repo, route=plan.route, origin=_SOURCE, found=found)
-    return plan
+    obtaining = _Obtaining(sources, report)
+    chosen = obtaining.choose(found, found[0].entry.id)
+    plan = _by_entry(chosen, found, obtaining, sources, report)
+    if isinstance(plan, TorrentPlan) or (metainfo := _by_exact_source(magnet, sources.named, report)) is None:
+        return plan
+    check_infohash(metainfo, plan.v1, plan.v2)
+    torrent, _ = _without_strangers_word(CheckedTorrent.of(metainfo), sources, plan.repo)
+    return plan_of(torrent, sources, repo=plan.repo, route=plan.route, origin=_SOURCE, found=found)
 
 
 def _by_exact_source(magnet: Magnet, named: NamedHosts, report: Report) -> Metainfo | None:
@@ -320,12 +394,16 @@ def check_infohash(metainfo: Metainfo, v1: Sha1 | None, v2: Sha256 | None) -> No
             raise VerificationError("the torrent has another infohash", expected=expected, got=got)
 
 
-def _intact(held: HeldSnapshot) -> Metainfo | None:
-    """Return a held snapshot's torrent unless it is damaged."""
-    try:
-        return held.metainfo() if held.torrent_damage() is None else None
-    except FormatError:
+def _intact(entry: Entry, keys: Mapping[Sha256, PublicKey], library: Library) -> CheckedTorrent | None:
+    """Return what an entry names as far as it is held, its signatures tried, unless that is damaged or another."""
+    held = library.get(entry.id)
+    if held is None or held.torrent_damage() is not None:
         return None
+    try:
+        torrent = held.torrent(keys)
+    except VerificationError:
+        return None
+    return torrent if torrent.infohash == entry.infohash else None
 
 
 def _held(target: NamedTarget, library: Library) -> HeldSnapshot | None:

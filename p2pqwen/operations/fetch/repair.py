@@ -16,17 +16,17 @@ from p2pqwen.events import Report, ignore
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.library.verified import VerifiedFiles
-from p2pqwen.operations.fetch.run import FetchContext, Fetched, FetchOptions, fetch
+from p2pqwen.operations.fetch.context import FetchContext, FetchOptions
+from p2pqwen.operations.fetch.run import Fetched, fetch
 from p2pqwen.operations.fetch.target import TorrentTarget
-from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.torrent.snapshot_torrent import signed_manifest
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.values.snapshot_id import SnapshotId
 
 
 def repair(
     held: HeldSnapshot,
     options: FetchOptions,
-    places: FetchContext,
+    context: FetchContext,
     report: Report = ignore,
     *,
     on_plan: Callable[[SnapshotId], None] = lambda _: None,
@@ -35,29 +35,26 @@ def repair(
 
     The Hugging Face cache is only touched where it has this snapshot already: its damaged copy is replaced, by rename.
     """
-    library = places.sources.library
+    library = context.sources.library
     with durable.lock(library.lock_path(held.id)):
         now = library.get(held.id)
         if now is None:
             library.require_here(held)
             raise NotFoundError(f"{held.id} is no longer in the library")
-        metainfo = _trustworthy(now)
-        VerifiedFiles(places.home).forget(held.id)
+        torrent = _trustworthy(now)
+        VerifiedFiles(context.home).forget(held.id)
         selected = now.selected if now.state is not State.COMPLETE else None
-        library.begin(held.id, metainfo.encode(), selected)
+        library.begin(held.id, torrent, selected)
         # Resume data would say that the pieces are there.
-        durable.remove(places.home.resume / f"{metainfo.infohash.v2}.resume")
-    in_cache = places.hub_cache.snapshot_folder(held.id).is_dir()
+        durable.remove(context.home.resume / f"{torrent.infohash.v2}.resume")
+    in_cache = context.hub_cache.snapshot_folder(held.id).is_dir()
     chosen = replace(
         options, include=selected, repo=held.id.repo, into_hub_cache=in_cache, insist_on_cache=False, move_ref=False
     )
-    return fetch(TorrentTarget(str(held.torrent_path)), chosen, places, report, on_plan=on_plan)
+    return fetch(TorrentTarget(str(held.torrent_path)), chosen, context, report, on_plan=on_plan)
 
 
-def _trustworthy(held: HeldSnapshot) -> Metainfo:
+def _trustworthy(held: HeldSnapshot) -> CheckedTorrent:
     """Return its torrent; of a damaged one, what hashes and signatures vouch for, and nothing else."""
-    metainfo = held.metainfo()
-    if held.torrent_damage() is None:
-        return metainfo
-    signed_manifest(metainfo)
-    return replace(metainfo, web_seeds=(), trackers=(), comment=None, created_by=None, extra={})
+    torrent = held.torrent()
+    return torrent if held.torrent_damage() is None else torrent.with_covered_only()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from p2pqwen.errors import FormatError, UsageError
-from p2pqwen.operations.fetch.run import DEFAULT_TIMEOUT, Fetched, FetchOptions
+from p2pqwen.operations.fetch.context import DEFAULT_TIMEOUT, FetchOptions
 from p2pqwen.operations.fetch.target import TorrentTarget, parse_target
 from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.values.json_value import FLAT, object_json
 from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
 from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.strict_json import JsonObject
 from p2pqwen.webseed.policy import WebSeedUse
 
 MAX_ITEMS = 1000
@@ -56,7 +58,7 @@ class FetchRequest:
     insist_on_cache: bool = False
     move_ref: bool = False
     trust_unverified: bool = False
-    choices: NetworkChoices = UNRESTRICTED
+    choices: NetworkChoices = field(default=UNRESTRICTED, metadata=FLAT)
 
     def __post_init__(self) -> None:
         for name in ("insist_on_cache", "move_ref", "trust_unverified"):
@@ -87,11 +89,15 @@ class FetchRequest:
             trust_unverified=self.trust_unverified,
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the request as it goes over the wire and into the store: flat, with the choices among the rest."""
-        request = asdict(self)
-        choices = request.pop("choices")
-        return {**request, **choices}
+    def to_json(self) -> JsonObject:
+        """Return the request as it goes over the wire and into the store: flat, with the choices among the rest.
+
+        Raises `UsageError` for a timeout without end.
+        """
+        try:
+            return object_json(self)
+        except ValueError as error:
+            raise UsageError("--timeout", expected="a finite number of seconds", got=self.timeout) from error
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FetchRequest:
@@ -119,32 +125,3 @@ def absolute(target: str) -> str:
     """Return a target that means the same in another folder: a file's whole path; raises as `parse_target` does."""
     parsed = parse_target(target)
     return parsed.location if isinstance(parsed, TorrentTarget) else target
-
-
-def fetched_fields(done: Fetched) -> dict[str, Any]:
-    """Return what `fetch --json` says."""
-    return {
-        "repo": str(done.held.id.repo),
-        "commit": str(done.held.id.commit),
-        "path": str(done.held.folder),
-        "size": done.size,
-        "bytes_from_peers": done.bytes_from_peers,
-        "bytes_from_web_seeds": done.bytes_from_web_seeds,
-        "bytes_reused": done.bytes_reused,
-        "seconds": round(done.seconds, 3),
-        "verified": True,  # or there is no result
-        "provenance": str(done.provenance),
-        "standing": str(done.judgement.standing),
-        "standing_words": done.judgement.words,
-        "vouched_by": [one.to_json() for one in done.judgement.vouched_by],
-        "trusted_unverified": done.trusted_unverified,
-        "hf_cache": None if done.hub_cache is None else str(done.hub_cache),
-        "torrent": str(done.held.torrent_path),
-        "state": str(done.held.state),
-        "unchanged": done.unchanged,
-        "torrent_from": done.route,
-        "torrent_by": done.origin,
-        "signers": [{"label": one.label, "keyid": str(one.keyid), "state": one.state} for one in done.signers],
-        "web_seeds": list(done.web_seeds),
-        "warnings": list(done.warnings),
-    }

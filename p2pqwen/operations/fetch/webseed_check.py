@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from p2pqwen.errors import NotFoundError
 from p2pqwen.events import Notice, Progress, Report, ignore
-from p2pqwen.operations.fetch.plan import FetchPlan, Sources, make_plan
+from p2pqwen.operations.fetch.plan import MagnetPlan, Sources, make_plan
 from p2pqwen.operations.fetch.target import FetchTarget
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
@@ -52,18 +52,18 @@ def check_web_seeds(
     Raises `NotFoundError` where no torrent or no web seed is known, `UsageError` for an `extra` that is no base.
     """
     plan = make_plan(target, sources, repo=None, report=report)
-    if plan.metainfo is None:
+    if isinstance(plan, MagnetPlan):
         raise NotFoundError("the torrent is not known", hint="name its .torrent file, or fetch it first")
     bases = combine_bases(
         plan.metainfo.name,
-        plan.repo,
+        plan.snapshot.repo,
         command_line=extra,
         config=config,
-        indexes=plan.index_web_seeds,
-        torrent=(*plan.metainfo.web_seeds, *plan.extra_web_seeds),
+        indexes=plan.leads.index_web_seeds,
+        torrent=(*plan.metainfo.web_seeds, *plan.leads.extra_web_seeds),
     )
     if not bases.usable and not bases.refused:
-        raise NotFoundError(f"{_name(plan)} has no web seeds", hint="name one with --web-seed")
+        raise NotFoundError(f"{plan.snapshot} has no web seeds", hint="name one with --web-seed")
     named = sources.named | NamedHosts.of(extra)
     probes = probe_bases(plan.metainfo, bases.usable, site=site, named=named, more_pieces=more_pieces, report=report)
     return WebSeedCheck(plan.metainfo, probes, bases.refused)
@@ -94,7 +94,3 @@ def probe_bases(
         if probe.lies:
             report(Notice("warning", f"web seed {probe.base} serves wrong bytes: {probe.reason}"))
     return probes
-
-
-def _name(plan: FetchPlan) -> str:
-    return f"{plan.repo}@{plan.snapshot.commit}"

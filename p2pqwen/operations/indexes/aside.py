@@ -88,8 +88,8 @@ def _start(call: Callable[[], Result]) -> Future[Result]:
     def run() -> None:
         try:
             result = call()
-        except BaseException as error:  # noqa: BLE001 - it is the caller's, in his thread
-            with contextlib.suppress(RuntimeError):  # his loop has ended
+        except BaseException as error:  # noqa: BLE001 - it is the caller's, in their thread
+            with contextlib.suppress(RuntimeError):  # their loop has ended
                 future.set_exception(error)
         else:
             with contextlib.suppress(RuntimeError):

@@ -30,7 +30,7 @@ from p2pqwen.index.pointer import Pointer
 from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore, HeldBundle
 from p2pqwen.swarm.endpoint import Endpoint
-from p2pqwen.swarm.peer_isolation import MAX_TRIED, PATIENCE, PeerIsolation, TryOverError
+from p2pqwen.swarm.peer_isolation import MAX_TRIED, TRIAL_SECONDS, PeerIsolation, TryOverError
 from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
@@ -223,7 +223,7 @@ def _metadata(
                 break
             if only is None:
                 turns = _untried_first(met, tried)[:MAX_TRIED]
-                share = max(_LEAST_TURN, min(PATIENCE, network.seconds / 2 / max(1, len(turns))))
+                share = max(_LEAST_TURN, min(TRIAL_SECONDS, network.seconds / 2 / max(1, len(turns))))
             only = turns.pop(0) if turns else None
             tried |= {} if only is None else {only: None}
     finally:
@@ -254,7 +254,7 @@ def _ask_for_metadata(
             return True
         if len(torrent.met) > 1 and met_since is None:
             met_since = now
-        return only is None and met_since is not None and now - met_since > PATIENCE
+        return only is None and met_since is not None and now - met_since > TRIAL_SECONDS
 
     try:
         _start(torrent, _resolved((*network.peers, *network.found)) if only is None else [only])
@@ -331,8 +331,8 @@ class _Bringing:
         try:
             _wait(swarm, torrent, network, lambda: torrent.checked, "a look at the bundle on disk")
             _start(torrent, self._known if only is None else [only])
-            turn = _Turn(network.seconds if only is None else self._isolation.patience)
-            _wait(swarm, torrent, network, lambda: self._is_done(torrent, turn), f"{name} from peers", self._deadline)
+            trial = _Trial(network.seconds if only is None else self._isolation.trial_seconds)
+            _wait(swarm, torrent, network, lambda: self._is_done(torrent, trial), f"{name} from peers", self._deadline)
             before = torrent.flushes
             torrent.request_flush()
             settling = replace(network, seconds=_SETTLE_SECONDS)
@@ -341,13 +341,13 @@ class _Bringing:
             self._met.update(torrent.met)
             swarm.release(torrent)  # before the lock goes: then its files may be shared
 
-    def _is_done(self, torrent: SwarmTorrent, turn: _Turn) -> bool:
+    def _is_done(self, torrent: SwarmTorrent, trial: _Trial) -> bool:
         progress, only = torrent.progress(), self._isolation.only
         self._report(Progress("bundle", self._here + progress.done, self._here + progress.total))
         if progress.phase is Phase.FINISHED:
             return True
-        gone = self._isolation.others_wait and turn.seconds > _CONNECT_SECONDS and not torrent.peers()
-        idle, failed = gone or turn.is_idle(progress.received), torrent.failed_pieces > 0
+        gone = self._isolation.others_wait and trial.seconds > _CONNECT_SECONDS and not torrent.peers()
+        idle, failed = gone or trial.is_idle(progress.received), torrent.failed_pieces > 0
         if self._isolation.is_over(idle=idle, failed=failed, pieces=0):
             raise TryOverError(bad=failed and only is not None)
         if idle:
@@ -355,11 +355,11 @@ class _Bringing:
         return False
 
 
-class _Turn:
-    """Watches one try: it is idle after `patience` seconds without a block, or when it gives less than the least."""
+class _Trial:
+    """Watches one try: it is idle after `timeout` seconds without a block, or when it gives less than the least."""
 
-    def __init__(self, patience: float) -> None:
-        self._patience, self._figure = patience, 0
+    def __init__(self, timeout: float) -> None:
+        self._timeout, self._figure = timeout, 0
         self._began = self._since = time.monotonic()
 
     @property
@@ -373,7 +373,7 @@ class _Turn:
         if received // _BLOCK > self._figure // _BLOCK:
             self._figure, self._since = received, now
         elapsed = self.seconds - _GRACE_SECONDS
-        return now - self._since > self._patience or (elapsed > 0 and received < _SLOWEST * elapsed)
+        return now - self._since > self._timeout or (elapsed > 0 and received < _SLOWEST * elapsed)
 
 
 def _start(torrent: SwarmTorrent, peers: Iterable[Endpoint]) -> None:
@@ -383,7 +383,7 @@ def _start(torrent: SwarmTorrent, peers: Iterable[Endpoint]) -> None:
 
 
 def _untried_first(peers: Iterable[Endpoint], tried: Mapping[Endpoint, None]) -> list[Endpoint]:
-    """Put those who had no turn yet first, so that a crowd cannot keep anybody from his."""
+    """Put those who had no turn yet first, so that a crowd cannot keep anybody from theirs."""
     return sorted(dict.fromkeys(peers), key=lambda peer: peer in tried)
 
 

@@ -13,17 +13,22 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.operations.indexes.lookup import choose, find_entries, load_torrent
-from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
-from p2pqwen.torrent.snapshot_torrent import signed_manifest
+from p2pqwen.torrent.checked import CheckedTorrent
+from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.snapshot_id import SnapshotId
 
 
 @dataclass(frozen=True, slots=True)
 class TorrentAndManifest:
-    """A torrent and the manifest inside it, checked against one another."""
+    """A torrent that has a manifest, and that manifest."""
 
-    metainfo: Metainfo
+    torrent: CheckedTorrent
     manifest: Manifest
+
+    @property
+    def metainfo(self) -> Metainfo:
+        """The torrent's metainfo."""
+        return self.torrent.metainfo
 
 
 @dataclass(slots=True)
@@ -33,7 +38,7 @@ class KnownTorrent:
     id: SnapshotId
     size: int
     files: int
-    _read: Callable[[], Metainfo]
+    _read: Callable[[], CheckedTorrent]
     _found: TorrentAndManifest | None = None
 
     @property
@@ -44,16 +49,15 @@ class KnownTorrent:
     def open(self) -> TorrentAndManifest:
         """Return the torrent; raises `VerificationError`, `NetworkError`, `DiskError`."""
         if self._found is None:
-            metainfo = self._read()
-            manifest, _ = signed_manifest(metainfo)
-            if manifest is None:
+            torrent = self._read()
+            if torrent.manifest is None:
                 raise VerificationError(f"the torrent of {self.id} carries no manifest, so files cannot be told by it")
-            self._found = TorrentAndManifest(metainfo, manifest)
+            self._found = TorrentAndManifest(torrent, torrent.manifest)
         return self._found
 
 
 def known_torrents(
-    named: Sequence[Metainfo], library: Library, publishers: Sequence[TrustedPublisher], report: Report
+    named: Sequence[CheckedTorrent], library: Library, publishers: Sequence[TrustedPublisher], report: Report
 ) -> list[KnownTorrent]:
     """Return every snapshot that may be recognised, the named torrents first; each once.
 
@@ -65,19 +69,17 @@ def known_torrents(
     return list(known.values())
 
 
-def _named(torrents: Iterable[Metainfo]) -> Iterator[KnownTorrent]:
-    for metainfo in torrents:
-        manifest, _ = signed_manifest(metainfo)
-        if manifest is None:
-            raise VerificationError(f"the torrent of {metainfo.name} carries no manifest")
-        yield _opened(manifest, metainfo)
+def _named(torrents: Iterable[CheckedTorrent]) -> Iterator[KnownTorrent]:
+    for torrent in torrents:
+        if torrent.manifest is None:
+            raise VerificationError(f"the torrent of {torrent.metainfo.name} carries no manifest")
+        yield _opened(torrent, torrent.manifest)
 
 
 def _unfinished(library: Library, report: Report) -> Iterator[KnownTorrent]:
     def read(held: HeldSnapshot) -> KnownTorrent | None:
-        metainfo = held.metainfo()
-        manifest, _ = signed_manifest(metainfo)
-        return None if manifest is None else _opened(manifest, metainfo)
+        torrent = held.torrent()
+        return None if torrent.manifest is None else _opened(torrent, torrent.manifest)
 
     unfinished = [held for held in library.all() if held.state is not State.COMPLETE]
     for one in each(unfinished, read, failed=warn(report, attrgetter("torrent_path"))):
@@ -85,10 +87,10 @@ def _unfinished(library: Library, report: Report) -> Iterator[KnownTorrent]:
             yield one
 
 
-def _opened(manifest: Manifest, metainfo: Metainfo) -> KnownTorrent:
-    found = TorrentAndManifest(metainfo, manifest)
+def _opened(torrent: CheckedTorrent, manifest: Manifest) -> KnownTorrent:
+    found, metainfo = TorrentAndManifest(torrent, manifest), torrent.metainfo
     return KnownTorrent(
-        manifest.snapshot, metainfo.layout.total_size, len(metainfo.files), lambda: metainfo, _found=found
+        manifest.snapshot, metainfo.layout.total_size, len(metainfo.files), lambda: torrent, _found=found
     )
 
 
@@ -97,8 +99,8 @@ def _listed(publishers: Sequence[TrustedPublisher], report: Report) -> Iterator[
     listed = {entry.id: entry for document in documents for entry in document.entries}
     for snapshot, entry in listed.items():
 
-        def read(snapshot: SnapshotId = snapshot) -> Metainfo:
+        def read(snapshot: SnapshotId = snapshot) -> CheckedTorrent:
             rivals = find_entries(publishers, snapshot)
-            return parse_metainfo(load_torrent(choose(rivals, snapshot, report=report), report=report))
+            return load_torrent(choose(rivals, snapshot, report=report), report=report)
 
         yield KnownTorrent(snapshot, entry.size, entry.files, read)

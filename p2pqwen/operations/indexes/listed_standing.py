@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.entry import Entry
@@ -37,9 +36,18 @@ class ListedStanding:
         claim = "claimed proven" if self.entry.proven else "listed as UNPROVEN"
         return f"{self.standing}, {'held here, ' if self.held else ''}{claim} by {self.claimant}"
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what the JSON of an entry gains; `provenance` in it stays the publisher's claim."""
-        return {"standing": str(self.standing), "held": self.held}
+    @property
+    def answer(self) -> ListedAnswer:
+        """What the JSON of an entry gains; `provenance` in it stays the publisher's claim."""
+        return ListedAnswer(self.standing, self.held)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedAnswer:
+    """How an entry stands here, and whether its torrent is in the library."""
+
+    standing: Standing
+    held: bool
 
 
 def listed_standings(

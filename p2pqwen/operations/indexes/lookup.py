@@ -16,17 +16,17 @@ from p2pqwen.containment import first_of
 from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.entry import Entry
+from p2pqwen.index.entry_check import check_copy, check_listed
 from p2pqwen.index.root import INDEX_ROLE
 from p2pqwen.library.trust_store import TrustedPublisher
-from p2pqwen.manifest.manifest import Manifest, parse_manifest
-from p2pqwen.manifest.provenance import Provenance, pointers_beside, prove
+from p2pqwen.manifest.manifest import Manifest
+from p2pqwen.manifest.provenance import Provenance, pointers_beside
 from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import read_now
 from p2pqwen.signing.keys import PublicKey
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.infohash import InfoHash
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
-from p2pqwen.torrent.signature import verify_torrent
-from p2pqwen.torrent.snapshot_torrent import check_manifest
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
@@ -66,16 +66,16 @@ def find_entries(publishers: Iterable[TrustedPublisher], target: Target) -> list
     return sorted(found, key=lambda one: (-one.entry.added.timestamp(), one.publisher.publisher))
 
 
-def listed_otherwise(manifest: Manifest, infohash: InfoHash, publishers: Iterable[TrustedPublisher]) -> list[Found]:
-    """Return the entries that list this torrent with another manifest; none where one lists it with this, or it proves.
+def listed_otherwise(torrent: CheckedTorrent, publishers: Iterable[TrustedPublisher]) -> list[Found]:
+    """Return the entries that list a torrent with another manifest; none where one lists it with this, or it proves.
 
-    The listing of an infohash vouches for the bytes. What is LFS, and under which licence it all is, the manifest says
+    The listing of an infohash vouches for the bytes. What is LFS, and under which license it all is, the manifest says
     alone, and no infohash covers it.
     """
-    if prove(manifest) is Provenance.PROVEN:
+    if torrent.manifest is None or torrent.provenance is Provenance.PROVEN:
         return []
-    found = [one for one in find_entries(publishers, infohash) if one.entry.id == manifest.snapshot]
-    return [] if manifest.digest in {one.entry.manifest for one in found} else found
+    found = [one for one in find_entries(publishers, torrent.infohash) if one.entry.id == torrent.snapshot]
+    return [] if torrent.manifest.digest in {one.entry.manifest for one in found} else found
 
 
 def torrent_locations(publisher: TrustedPublisher, entry: Entry) -> tuple[str, ...]:
@@ -92,12 +92,16 @@ def conflicts(found: Iterable[Found]) -> list[tuple[Found, ...]]:
 
 
 def choose(
-    found: list[Found], target: Target, *, report: Report = ignore, load: Callable[[Found], bytes] | None = None
+    found: list[Found],
+    target: Target,
+    *,
+    report: Report = ignore,
+    load: Callable[[Found], CheckedTorrent] | None = None,
 ) -> Found:
     """Return the one entry to follow: the newest commit, and where publishers disagree the one that proves itself.
 
     Of two that do, one may list LFS pointers as files where the other has the files: that one is not it. `load` returns
-    an entry's .torrent, checked; None: from its mirrors, as `load_torrent` does.
+    an entry's torrent; None: from its mirrors, as `load_torrent` does.
 
     Raises `NotFoundError` when nothing was found, `ConflictError` when a contradiction cannot be settled.
     """
@@ -139,20 +143,18 @@ def not_listed(publishers: Iterable[TrustedPublisher], target: Target) -> NotFou
     return NotFoundError(f"no trusted index lists {target}", hint=hint)
 
 
-def load_torrent(found: Found, *, report: Report = ignore) -> bytes:
-    """Return an entry's .torrent file from the first place that has the right one.
+def load_torrent(found: Found, *, report: Report = ignore) -> CheckedTorrent:
+    """Return an entry's torrent from the first place that has the right one.
 
     Raises `VerificationError` when every place that answered gave a wrong one, `NetworkError` when none answered.
     """
     wrong: VerificationError | None = None
     deadline = time.monotonic() + MIRRORS_SECONDS
 
-    def bring(location: str) -> bytes | None:
+    def bring(location: str) -> CheckedTorrent | None:
         if time.monotonic() > deadline:
             return None
-        data = read_now(location, max_bytes=MAX_TORRENT_BYTES, named=found.publisher.named)
-        check_torrent(found, data)
-        return data
+        return check_torrent(found, read_now(location, max_bytes=MAX_TORRENT_BYTES, named=found.publisher.named))
 
     def failed(location: str, error: P2pqwenError) -> None:
         nonlocal wrong
@@ -162,8 +164,8 @@ def load_torrent(found: Found, *, report: Report = ignore) -> bytes:
         else:
             report(Notice("info", error.message))
 
-    if (data := first_of(found.torrent_locations, bring, failed=failed)) is not None:
-        return data
+    if (torrent := first_of(found.torrent_locations, bring, failed=failed)) is not None:
+        return torrent
     if wrong is not None:
         raise wrong
     raise NetworkError(
@@ -172,39 +174,18 @@ def load_torrent(found: Found, *, report: Report = ignore) -> bytes:
     )
 
 
-def check_torrent(found: Found, data: bytes | Metainfo) -> Metainfo:
-    """Check a .torrent file against the entry and its publisher's keys; raises `VerificationError`."""
-    entry = found.entry
-    metainfo = data if isinstance(data, Metainfo) else parse_metainfo(data)
-    check_metadata(entry, metainfo)
-    if metainfo.manifest is None or Sha256.of(metainfo.manifest) != entry.manifest:
-        got = "none" if metainfo.manifest is None else Sha256.of(metainfo.manifest)
-        raise VerificationError(f"manifest of {entry.id}", expected=entry.manifest, got=got)
-    manifest = parse_manifest(metainfo.manifest)
-    if manifest.snapshot != entry.id:
-        raise VerificationError("the manifest is of another snapshot", expected=entry.id, got=manifest.snapshot)
-    check_manifest(metainfo, manifest)
-    signers = verify_torrent(metainfo, publisher_keys(found.publisher))
-    if not any(signer.state == "valid" for signer in signers):
-        raise VerificationError(f"torrent of {entry.id} carries no valid signature of its publisher")
-    return metainfo
+def check_torrent(found: Found, data: bytes) -> CheckedTorrent:
+    """Read a .torrent file and check it against the entry and its publisher's keys; raises `VerificationError`."""
+    metainfo = parse_metainfo(data)
+    check_copy(found.entry, metainfo)  # whatever its manifest says, it is not read of another torrent
+    torrent = CheckedTorrent.of(metainfo).tried_with(publisher_keys(found.publisher))
+    require_listed(found, torrent)
+    return torrent
 
 
-def check_metadata(entry: Entry, metainfo: Metainfo) -> None:
-    """Check what an info dictionary says, from wherever it came, against the entry; raises `VerificationError`."""
-    if metainfo.infohash != entry.infohash:
-        raise VerificationError(
-            f"torrent of {entry.id} is another one than the index names",
-            expected=entry.infohash.v2,
-            got=metainfo.infohash.v2,
-        )
-    if metainfo.name != str(entry.id.commit):
-        raise VerificationError(
-            f"torrent of {entry.id} is of another commit", expected=entry.id.commit, got=metainfo.name
-        )
-    if (metainfo.layout.total_size, len(metainfo.files)) != (entry.size, entry.files):
-        got = f"{len(metainfo.files)} of {metainfo.layout.total_size} bytes"
-        raise VerificationError(f"files of {entry.id}", expected=f"{entry.files} of {entry.size} bytes", got=got)
+def require_listed(found: Found, torrent: CheckedTorrent) -> None:
+    """Raise `VerificationError` unless a torrent, tried with its publisher's keys, is what the entry names."""
+    check_listed(found.entry, torrent, publisher_keys(found.publisher))
 
 
 def publisher_keys(publisher: TrustedPublisher) -> dict[Sha256, PublicKey]:
@@ -243,15 +224,13 @@ def _matches(entry: Entry, target: Target) -> bool:
             return entry.infohash.v2 == target
 
 
-def _proof(found: Found, load: Callable[[Found], bytes] | None, report: Report) -> Manifest | None:
+def _proof(found: Found, load: Callable[[Found], CheckedTorrent] | None, report: Report) -> Manifest | None:
     """Return an entry's manifest if it is proven to be the commit."""
     if not found.entry.proven:
         return None
     try:
-        data = load_torrent(found, report=report) if load is None else load(found)
-        metainfo = check_torrent(found, data)
-        manifest = None if metainfo.manifest is None else parse_manifest(metainfo.manifest)
-        return manifest if manifest is not None and prove(manifest) is Provenance.PROVEN else None
+        torrent = load_torrent(found, report=report) if load is None else load(found)
     except P2pqwenError as error:
         report(Notice("warning", f"cannot prove {found.entry.infohash.v2}: {error.message}"))
         return None
+    return torrent.manifest if torrent.provenance is Provenance.PROVEN else None

@@ -158,7 +158,7 @@ def sign_pointer(
 async def put_pointer(
     dht: Dht, store: PointerStore, roots: Sequence[SignedRoot], key: PrivateKey, salt: bytes, pointer: Pointer
 ) -> Put:
-    """Put a new pointer of the publisher whose roots these are, and name it on his boards."""
+    """Put a new pointer of the publisher whose roots these are, and name it on their boards."""
     publisher = roots[0].root.digest
     address = ItemAddress(key.public, salt)
     seen = (await dht.get(address)).item
@@ -170,9 +170,9 @@ async def put_pointer(
 async def refresh(
     dht: Dht, store: PointerStore, publisher: Sha256, roots: Sequence[SignedRoot], address: ItemAddress | None
 ) -> Refreshed:
-    """Put the kept items of a publisher again, without his keys, and his boards; newer items met on the way are kept.
+    """Put a publisher's kept items again, without their keys, and their boards; newer items met on the way are kept.
 
-    `address` is the one his newest accepted index names; it leads the boards.
+    `address` is the one their newest accepted index names; it leads the boards.
     """
     keys = vouched_keys(roots)
     items = [item for item in store.items(publisher) if item.address.public in keys]

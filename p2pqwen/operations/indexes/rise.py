@@ -9,7 +9,7 @@ which the bytes were compared with, or else the bytes are read and compared agai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from p2pqwen.containment import each
 from p2pqwen.errors import P2pqwenError, VerificationError
@@ -19,41 +19,44 @@ from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.manifest.manifest import FileRow, Manifest
-from p2pqwen.operations.indexes.lookup import Found, check_torrent, find_entries
+from p2pqwen.operations.indexes.lookup import Found, find_entries, publisher_keys, require_listed
 from p2pqwen.operations.indexes.torrent_source import bring_near
 from p2pqwen.operations.indexes.vouchers import Vouchers
 from p2pqwen.operations.verify.standings import Standings, Stood
 from p2pqwen.operations.verify.verify import verify_folder
-from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
-from p2pqwen.torrent.metainfo_fields import MAX_TRACKERS, MAX_WEB_SEEDS
-from p2pqwen.torrent.snapshot_torrent import signed_manifest
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.values.snapshot_id import SnapshotId
 
-Bring = Callable[[Found], bytes]
-"""Return a listed snapshot's .torrent; raises `P2pqwenError` where nobody gives it."""
+Bring = Callable[[Found], CheckedTorrent]
+"""Return a listed snapshot's torrent, which is what its entry names; raises `P2pqwenError` where nobody gives it."""
 
 
-def needs_more(stored: Metainfo, found: Found) -> bool:
-    """Tell whether a held torrent is not yet what its entry names, so that the signed one would say more."""
+def needs_more(stored: CheckedTorrent, found: Found) -> bool:
+    """Tell whether a held torrent is not yet what its entry names, so that the signed one would say more.
+
+    It was tried with the publisher's keys.
+    """
     try:
-        check_torrent(found, stored)
+        require_listed(found, stored)
     except P2pqwenError:
         return True
     return False
 
 
-def rise(held: HeldSnapshot, stored: Metainfo, better: Metainfo, library: Library, report: Report = ignore) -> Metainfo:
+def rise(
+    held: HeldSnapshot, stored: CheckedTorrent, better: CheckedTorrent, library: Library, report: Report = ignore
+) -> CheckedTorrent:
     """Give a held snapshot the better torrent and return it as it stands now; the caller holds the snapshot's lock.
 
     Raises `VerificationError` where it is not of these bytes, and then the old one stays; `FormatError`, `DiskError`.
     """
     if better.infohash != stored.infohash:
         raise VerificationError("not the same torrent", expected=stored.infohash.v2, got=better.infohash.v2)
-    manifest, provenance = signed_manifest(better)
+    manifest = better.manifest
     if manifest is None or manifest.snapshot != held.id:
         got = "no manifest" if manifest is None else manifest.snapshot
         raise VerificationError("the manifest is of another snapshot", expected=held.id, got=got)
-    if held.state is not State.INCOMPLETE and not _says_the_same(stored, manifest):
+    if held.state is not State.INCOMPLETE and not _says_the_same(stored.manifest, manifest):
         selected = held.selected if held.state is State.PARTIAL else None
         if bad := verify_folder(better, held.folder, (), selected=selected, report=report).bad:
             raise VerificationError(
@@ -61,9 +64,9 @@ def rise(held: HeldSnapshot, stored: Metainfo, better: Metainfo, library: Librar
                 expected=bad[0].expected,
                 got=bad[0].got,
             )
-    joined = join(better, stored)
-    library.replace_torrent(held.id, joined.encode())
-    report(Notice("info", f"{held.id} has a better torrent now; provenance {provenance}"))
+    joined = better.joined(stored)
+    library.replace_torrent(held.id, joined)
+    report(Notice("info", f"{held.id} has a better torrent now; provenance {better.provenance}"))
     return joined
 
 
@@ -76,13 +79,13 @@ def rise_held(
             now = library.get(held.id)
             if now is None or now.torrent_damage() is not None:
                 return False
-            stored = now.metainfo()
-            if found.entry.id != held.id or found.entry.infohash != stored.infohash or not needs_more(stored, found):
+            if found.entry.id != held.id or found.entry.infohash != now.metainfo().infohash:
                 continue
             try:
-                better = parse_metainfo(bring(found))
-                check_torrent(found, better)
-                rise(now, stored, better, library, report)
+                stored = now.torrent(publisher_keys(found.publisher))
+                if not needs_more(stored, found):
+                    continue
+                rise(now, stored, bring(found), library, report)
             except VerificationError as error:
                 report(Notice("warning", f"{held.id}: {error.message}"))
             except P2pqwenError as error:
@@ -138,21 +141,8 @@ class Riser:
         return standings.of(snapshots, report) if any(risen) else stood
 
 
-def join(better: Metainfo, other: Metainfo) -> Metainfo:
-    """Return the better torrent with what only the other one knows: web seeds, trackers, signatures of its manifest."""
-    web_seeds = tuple(dict.fromkeys((*better.web_seeds, *other.web_seeds)))[:MAX_WEB_SEEDS]
-    named = {url for tier in better.trackers for url in tier}
-    tiers = (tuple(url for url in tier if url not in named) for tier in other.trackers)
-    trackers = (*better.trackers, *(tier for tier in tiers if tier))[:MAX_TRACKERS]
-    same = better.manifest == other.manifest
-    signatures = {**(other.signatures if same else {}), **better.signatures}
-    whole = better.with_layers(other.piece_layers)
-    return replace(whole, web_seeds=web_seeds, trackers=trackers, signatures=signatures)
-
-
-def _says_the_same(stored: Metainfo, manifest: Manifest) -> bool:
+def _says_the_same(before: Manifest | None, manifest: Manifest) -> bool:
     """Tell whether a torrent's own manifest says of every file's bytes what another one says."""
-    before, _ = signed_manifest(stored)
     return before is not None and [_content(row) for row in before.files] == [_content(row) for row in manifest.files]
 
 

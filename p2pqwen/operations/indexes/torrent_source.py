@@ -13,25 +13,26 @@ from p2pqwen.library.bundles import BundleStore
 from p2pqwen.mirrors.location import is_web
 from p2pqwen.operations.indexes.bundle_route import BundleRoute, local_torrent
 from p2pqwen.operations.indexes.lookup import Found, check_torrent, load_torrent
+from p2pqwen.torrent.checked import CheckedTorrent
 
 
 @dataclass(frozen=True, slots=True)
-class TorrentFile:
-    """A .torrent, checked against its entry, and in words what gave it."""
+class ObtainedTorrent:
+    """A torrent that is what its entry names, and in words what gave it."""
 
-    data: bytes
+    torrent: CheckedTorrent
     origin: str
 
 
-def obtain_torrent(found: Found, bundles: BundleRoute | None, report: Report) -> TorrentFile:
-    """Return an entry's .torrent; `bundles` None: only mirrors are asked.
+def obtain_torrent(found: Found, bundles: BundleRoute | None, report: Report) -> ObtainedTorrent:
+    """Return an entry's torrent; `bundles` None: only mirrors are asked.
 
     Raises `VerificationError` when mirrors gave a wrong one and the swarm none, `NetworkError` when nobody has it.
     """
-    if bundles is not None and (data := _here(found, bundles.bundles, report)) is not None:
-        return TorrentFile(data, "a bundle in this home")
+    if bundles is not None and (torrent := _here(found, bundles.bundles, report)) is not None:
+        return ObtainedTorrent(torrent, "a bundle in this home")
     try:
-        return TorrentFile(load_torrent(found, report=report), "a mirror")
+        return ObtainedTorrent(load_torrent(found, report=report), "a mirror")
     except P2pqwenError as error:
         if bundles is None:
             raise
@@ -39,32 +40,30 @@ def obtain_torrent(found: Found, bundles: BundleRoute | None, report: Report) ->
     name = found.publisher.name or str(found.publisher.publisher)
     report(Notice("info", f"{problem.message}; asking the swarm of the bundle of {name}"))
     try:
-        data = bundles.fetch_torrent(found.publisher, found.entry.torrent)
-        check_torrent(found, data)
+        torrent = check_torrent(found, bundles.fetch_torrent(found.publisher, found.entry.torrent))
     except P2pqwenError as error:
         report(Notice("info", f"bundle of {name}: {error.message}"))
         raise problem from error
-    return TorrentFile(data, f"the bundle of {name}, from peers")
+    return ObtainedTorrent(torrent, f"the bundle of {name}, from peers")
 
 
-def bring_near(found: Found, bundles: BundleStore, report: Report, *, web: bool) -> bytes:
-    """Return an entry's .torrent from a bundle in this home or a folder that is a mirror, from the web too if `web`.
+def bring_near(found: Found, bundles: BundleStore, report: Report, *, web: bool) -> CheckedTorrent:
+    """Return an entry's torrent from a bundle in this home or a folder that is a mirror, from the web too if `web`.
 
     No swarm is asked. Raises as `obtain_torrent` does.
     """
-    if (data := _here(found, bundles, report)) is not None:
-        return data
+    if (torrent := _here(found, bundles, report)) is not None:
+        return torrent
     near = tuple(one for one in found.torrent_locations if web or not is_web(one))
     return load_torrent(replace(found, torrent_locations=near), report=report)
 
 
-def _here(found: Found, bundles: BundleStore, report: Report) -> bytes | None:
+def _here(found: Found, bundles: BundleStore, report: Report) -> CheckedTorrent | None:
     data = local_torrent(bundles, found.publisher, found.entry.torrent)
     if data is None:
         return None
     try:
-        check_torrent(found, data)
+        return check_torrent(found, data)
     except P2pqwenError as error:  # of an older index, or damaged
         report(Notice("info", f"bundle in this home: {error.message}"))
         return None
-    return data

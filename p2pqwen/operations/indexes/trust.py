@@ -53,7 +53,7 @@ def add_publisher(
 def add_by_link(
     store: TrustStore, link: PublisherLink, route: BundleRoute, *, now: datetime, report: Report = ignore
 ) -> TrustedPublisher:
-    """Pin the publisher a link leads to, with the index that his pointer names; nothing is pinned when that fails.
+    """Pin the publisher a link leads to, with the index that their pointer names; nothing is pinned when that fails.
 
     A link with a publisher id is held to it. One without is as good as its key: the key signed the pointer, which names
     the index by its digest, and it must have signed that index too. Raises `RefusedError`, `VerificationError`,
@@ -74,7 +74,7 @@ def add_by_link(
 
 
 def publisher_at(source: Location, *, now: datetime, named: NamedHosts) -> Accepted:
-    """Return the index at a place, valid in itself, so that a user can see whose it is before trusting him.
+    """Return the index at a place, valid in itself, so that a user can see whose it is before trusting them.
 
     `named` are the private hosts that the user named elsewhere.
 

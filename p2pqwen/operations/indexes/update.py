@@ -457,7 +457,7 @@ def _judge(offer: _Offer, best: Accepted | None, now: datetime) -> SourceResult:
 
 
 def _tell_new_roots(before: TrustedPublisher, now: TrustedPublisher, report: Report) -> None:
-    """Say who may sign from now on: the publisher's keys agreed to it, and his readers should know."""
+    """Say who may sign from now on: the publisher's keys agreed to it, and their readers should know."""
     roots = [signed.root for signed in now.state.roots]
     known = before.root.version if before.root is not None else len(roots)
     for old, new in itertools.pairwise(roots):

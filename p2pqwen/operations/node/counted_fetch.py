@@ -6,10 +6,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Event, Progress, Report
+from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.node.limits import Allowance, Limits, allowance
 from p2pqwen.operations.node.preferences import Choices
@@ -27,15 +28,15 @@ class CarryOut(Protocol):
         on_plan: Callable[[SnapshotId], None],
         *,
         allowed: Allowance,
-    ) -> dict[str, Any]:
-        """Return the fields of `fetch --json`."""
+    ) -> FetchAnswer:
+        """Return what came of it."""
 
 
 class _SlowerError(Exception):
     """Raised inside a fetch by its report: so much of the quota is used up that it goes on at a lower rate."""
 
 
-def counted_fetch(carry_out: CarryOut, request: FetchRequest, choices: Choices, report: Report) -> dict[str, Any]:
+def counted_fetch(carry_out: CarryOut, request: FetchRequest, choices: Choices, report: Report) -> FetchAnswer:
     """Carry out a request; raises `P2pqwenError` when the user's hours forbid it, and what a fetch raises."""
     limits = choices.limits()
     allowed = allowance(limits, now=_now(), uploaded_this_month=0)  # the quota forbids no fetch
@@ -51,7 +52,7 @@ def counted_fetch(carry_out: CarryOut, request: FetchRequest, choices: Choices, 
 
 def _counted(
     carry_out: CarryOut, request: FetchRequest, choices: Choices, limits: Limits, report: Report
-) -> dict[str, Any]:
+) -> FetchAnswer:
     meter = TransferMeter()
     named: list[SnapshotId] = []
     before = choices.month(_now()).uploaded
@@ -67,7 +68,7 @@ def _counted(
 
     try:
         result = carry_out(request, counting, named.append, allowed=allowed)
-        meter.end(result)
+        meter.end(result.bytes_fetched)
         return result
     finally:
         if named:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from p2pqwen.containment import each
 from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
 from p2pqwen.operations.fetch.request import FetchRequest
-from p2pqwen.operations.node.jobs import JobState
-from p2pqwen.server import problem
+from p2pqwen.operations.node.job_answer import JobAnswer, JobsAnswer, JobState
+from p2pqwen.operations.node.limits import LimitsAnswer
 from p2pqwen.server.client import ControlClient
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -29,7 +29,7 @@ class Brought:
 
 
 Request = Callable[[SnapshotId], FetchRequest]
-FetchHere = Callable[[FetchRequest, Report], Mapping[str, Any]]
+FetchHere = Callable[[FetchRequest, Report], FetchAnswer]
 
 
 def fetch_batch_here(
@@ -67,7 +67,7 @@ def bring_by_node(
     refused: list[Brought] = []
 
     def hand_over(snapshot: SnapshotId) -> None:
-        numbers[snapshot] = node.call("POST", "/v1/fetches", request(snapshot).to_json())["id"]
+        numbers[snapshot] = node.call(JobAnswer, "POST", "/v1/fetches", request(snapshot).to_json()).id
 
     def failed(snapshot: SnapshotId, error: P2pqwenError) -> None:
         if isinstance(error, NetworkError):
@@ -76,31 +76,30 @@ def bring_by_node(
         refused.append(Brought(snapshot, error))
 
     each(snapshots, hand_over, failed=failed)
-    why = node.call("GET", "/v1/limits").get("reason")
+    why = node.call(LimitsAnswer, "GET", "/v1/limits").reason
     if numbers and why:
         report(Notice("info", f"the node waits: {why}"))
-    rows: dict[int, dict[str, Any]] = {}
+    rows: dict[int, JobAnswer] = {}
     while True:
-        rows |= {row["id"]: row for row in node.call("GET", "/v1/fetches")["fetches"]}
+        rows |= {row.id: row for row in node.call(JobsAnswer, "GET", "/v1/fetches").fetches}
         mine = [rows[number] for number in numbers.values() if number in rows]
-        total = [row["total"] for row in mine if row["total"]]
-        report(Progress("fetch", sum(row["done"] for row in mine), sum(total) or None, _detail(mine)))
-        if all(JobState(row["state"]).ended or row["state"] in _STUCK for row in mine):
+        total = [row.total for row in mine if row.total]
+        report(Progress("fetch", sum(row.done for row in mine), sum(total) or None, _detail(mine)))
+        if all(row.state.ended or row.state in _STUCK for row in mine):
             return [*(Brought(snapshot, _error(rows[number])) for snapshot, number in numbers.items()), *refused]
         wait(LOOK_EVERY)
 
 
-def _detail(rows: Sequence[Mapping[str, Any]]) -> str:
-    done = sum(row["state"] == JobState.DONE for row in rows)
+def _detail(rows: Sequence[JobAnswer]) -> str:
+    done = sum(row.state is JobState.DONE for row in rows)
     return f"{done} of {len(rows)} snapshots"
 
 
-def _error(row: Mapping[str, Any]) -> P2pqwenError | None:
-    state = JobState(row["state"])
-    if state is JobState.DONE:
+def _error(row: JobAnswer) -> P2pqwenError | None:
+    if row.state is JobState.DONE:
         return None
-    if state is JobState.WAITING:
-        return NetworkError(f"{row['error']}; the node tries it again")
-    if row.get("problem"):
-        return problem.from_json(row["problem"])
-    return P2pqwenError(f"the fetch was {state}")
+    if row.state is JobState.WAITING:
+        return NetworkError(f"{row.error}; the node tries it again")
+    if row.problem is not None:
+        return row.problem.error
+    return P2pqwenError(f"the fetch was {row.state}")

@@ -13,18 +13,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
 
 from p2pqwen.errors import DiskError, Interruption, NetworkError, NotFoundError, P2pqwenError, UsageError
 from p2pqwen.events import Event, Happened, Notice, Progress, Report
 from p2pqwen.library.durable import LockHeldError
 from p2pqwen.library.folders import AwayError
 from p2pqwen.library.state_store import StateStore
+from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
 from p2pqwen.operations.fetch.request import FetchRequest
+from p2pqwen.operations.node.job_answer import Ended, JobAnswer, JobLine, JobState, StillHere
 from p2pqwen.operations.node.preferences import Choice, Transfer
 from p2pqwen.operations.node.transfer_meter import TransferMeter
-from p2pqwen.server import problem
+from p2pqwen.server.problem import Problem, Refusal
 from p2pqwen.values.snapshot_id import SnapshotId
 
 MAX_RUNNING = 3
@@ -35,29 +35,12 @@ RETRY_FIRST, RETRY_LONGEST = 30.0, 3600.0  # seconds
 _HEARTBEAT = 1.0
 _EVENTS_KEPT = 200
 
-RunFetch = Callable[[FetchRequest, Report, Callable[[SnapshotId], None]], dict[str, Any]]
-"""Carry out a request; returns the fields of `fetch --json`."""
+RunFetch = Callable[[FetchRequest, Report, Callable[[SnapshotId], None]], FetchAnswer]
+"""Carry out a request."""
 
 
 class JobStoppedError(Interruption):
     """Raised inside a fetch by its report, to stop it where it can go on from."""
-
-
-class JobState(StrEnum):
-    """Where a job stands."""
-
-    QUEUED = "queued"
-    DOWNLOADING = "downloading"
-    WAITING = "waiting"  # failed for now, tried again later
-    PAUSED = "paused"
-    DONE = "done"
-    FAILED = "failed"
-    STOPPED = "stopped"
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will come of it."""
-        return self in {JobState.DONE, JobState.FAILED, JobState.STOPPED}
 
 
 @dataclass(slots=True)
@@ -69,7 +52,7 @@ class FetchJob:
     state: JobState = JobState.QUEUED
     snapshot: SnapshotId | None = None
     progress: Progress | None = None
-    result: dict[str, Any] | None = None
+    result: FetchAnswer | None = None
     error: P2pqwenError | None = None
     followers: int = 0
     stopping: bool = False
@@ -86,21 +69,22 @@ class FetchJob:
         """Whether it waits for a disk to come back."""
         return self.state is JobState.WAITING and isinstance(self.error, AwayError)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the job as the control API shows it."""
+    @property
+    def answer(self) -> JobAnswer:
+        """The job as the control API shows it."""
         shown = self.progress
-        return {
-            "id": self.id,
-            "target": self.request.target,
-            "kind": self.request.kind,
-            "state": self.state.value,
-            "repo": None if self.snapshot is None else str(self.snapshot.repo),
-            "commit": None if self.snapshot is None else str(self.snapshot.commit),
-            "done": 0 if shown is None else shown.done,
-            "total": None if shown is None else shown.total,
-            "error": None if self.error is None else self.error.message,
-            "problem": None if self.error is None else problem.to_json(self.error),
-        }
+        return JobAnswer(
+            id=self.id,
+            target=self.request.target,
+            kind=self.request.kind,
+            state=self.state,
+            repo=None if self.snapshot is None else self.snapshot.repo,
+            commit=None if self.snapshot is None else self.snapshot.commit,
+            done=0 if shown is None else shown.done,
+            total=None if shown is None else shown.total,
+            error=None if self.error is None else self.error.message,
+            problem=None if self.error is None else Problem.of(self.error),
+        )
 
 
 class FetchJobs:
@@ -216,8 +200,8 @@ class FetchJobs:
                 elif job.state is JobState.PAUSED:
                     job.state = JobState.QUEUED
 
-    def follow(self, job: FetchJob) -> Iterator[dict[str, Any]]:
-        """Yield what happens to a job until it ends, as JSON; the last line holds `result` or ends with an error."""
+    def follow(self, job: FetchJob) -> Iterator[JobLine]:
+        """Yield what happens to a job until it ends; the last line holds its result or its error."""
         with self._news:
             job.followers += 1
         seen, told, first = 0, "", True
@@ -232,17 +216,17 @@ class FetchJobs:
                     if job.state is JobState.PAUSED:
                         why = f"it is paused; `p2pqwen resume {job.snapshot}` lets it go on"
                 for event in fresh:
-                    yield event_json(event)
+                    yield JobLine.of(event)
                 if ended:
                     break
                 if why and why != told:
                     told = why
-                    yield event_json(Notice("info", f"waiting: {why}"))
-                yield {}  # tells whether the reader is still there
+                    yield JobLine.of(Notice("info", f"waiting: {why}"))
+                yield JobLine(StillHere())  # tells whether the reader is still there
             if job.error is not None:
-                yield {"error": job.error}
+                yield JobLine(Refusal(Problem.of(job.error)))
             else:
-                yield {"result": job.result, "state": job.state.value}
+                yield JobLine(Ended(job.result, job.state))
         finally:
             with self._news:
                 job.followers -= 1
@@ -288,7 +272,7 @@ class FetchJobs:
             self._failed(job, P2pqwenError(f"the fetch broke: {type(error).__name__}", got=str(error)))
         else:
             with self._news:
-                job.meter.end(job.result)
+                job.meter.end(job.result.bytes_fetched)
                 self._end(job, JobState.DONE)
 
     def _take(self, job: FetchJob, event: Event) -> None:
@@ -354,33 +338,3 @@ class FetchJobs:
 def _is_same(one: FetchRequest, other: FetchRequest) -> bool:
     """Tell whether two requests are one fetch; the leave to trust it unverified is given to one alone."""
     return (one.target, one.kind, one.trust_unverified) == (other.target, other.kind, other.trust_unverified)
-
-
-def event_json(event: Event) -> dict[str, Any]:
-    """Return an event as it goes over the wire."""
-    match event:
-        case Progress():
-            return {
-                "progress": {
-                    "stage": event.stage,
-                    "done": event.done,
-                    "total": event.total,
-                    "detail": event.detail,
-                    "unit": event.unit,
-                }
-            }
-        case Notice():
-            return {"notice": {"level": event.level, "text": event.text}}
-        case Happened():
-            return {"happened": {"event": event.event, "facts": event.facts}}
-
-
-def event_of(line: dict[str, Any]) -> Event | None:
-    """Return the event that a line of `follow` holds, None for any other line."""
-    if (progress := line.get("progress")) is not None:
-        return Progress(**progress)
-    if (notice := line.get("notice")) is not None:
-        return Notice(notice["level"], notice["text"])
-    if (happened := line.get("happened")) is not None:
-        return Happened(happened["event"], happened["facts"])
-    return None

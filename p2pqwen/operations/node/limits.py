@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from p2pqwen.errors import UsageError
 from p2pqwen.values.byte_size import format_rate, format_size, parse_rate, parse_size
+from p2pqwen.values.strict_json import JsonObject
 
 _HOURS = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])-([01]?[0-9]|2[0-4]):([0-5][0-9])", re.ASCII)
 _DAY = 24 * 60
@@ -93,8 +94,8 @@ class Limits:
     monthly_upload: int = 0
     hours: tuple[Hours, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the limits as they are stored and shown."""
+    def to_json(self) -> JsonObject:
+        """Return the limits as they are stored."""
         return {
             "upload": self.upload,
             "download": self.download,
@@ -120,16 +121,13 @@ class Limits:
         self, *, upload: str | None, download: str | None, monthly_upload: str | None, hours: str | None
     ) -> Limits:
         """Return the limits with what was given, as people write it; `hours` may be `always`. Raises `UsageError`."""
-        changes: dict[str, Any] = {}
-        if upload is not None:
-            changes["upload"] = parse_rate(upload)
-        if download is not None:
-            changes["download"] = parse_rate(download)
-        if monthly_upload is not None:
-            changes["monthly_upload"] = parse_size(monthly_upload)
-        if hours is not None:
-            changes["hours"] = () if hours == "always" else tuple(map(Hours.parse, hours.split(",")))
-        return replace(self, **changes)
+        chosen = () if hours == "always" else tuple(map(Hours.parse, hours.split(","))) if hours is not None else None
+        return Limits(
+            self.upload if upload is None else parse_rate(upload),
+            self.download if download is None else parse_rate(download),
+            self.monthly_upload if monthly_upload is None else parse_size(monthly_upload),
+            self.hours if chosen is None else chosen,
+        )
 
     def stricter(self, upload: int, download: int) -> Limits:
         """Return the limits under further rates: of each pair the lower one that is one."""
@@ -143,6 +141,26 @@ class Limits:
             f"month     {format_size(self.monthly_upload) + ' of upload' if self.monthly_upload else 'no limit'}",
             f"hours     {', '.join(map(str, self.hours)) or 'always'}",
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsAnswer:
+    """What `limits --json` and the control API say: the limits, what is used of them, and what they allow now."""
+
+    upload: int
+    download: int
+    monthly_upload: int
+    hours: tuple[str, ...]
+    uploaded_this_month: int
+    downloaded_this_month: int
+    may_upload: bool
+    may_transfer: bool
+    reason: str | None
+
+    @property
+    def limits(self) -> Limits:
+        """The limits alone; raises `UsageError` where the hours are none."""
+        return Limits(self.upload, self.download, self.monthly_upload, tuple(map(Hours.parse, self.hours)))
 
 
 @dataclass(frozen=True, slots=True)

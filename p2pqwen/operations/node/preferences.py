@@ -18,7 +18,9 @@ from typing import Any
 from p2pqwen.errors import UsageError
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.node.limits import Limits, Priority, month_of
+from p2pqwen.values.json_value import object_json
 from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.strict_json import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,9 @@ class Choice:
     priority: Priority = Priority.NORMAL
     pinned: bool = False
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the stored document."""
-        return {"paused": self.paused, "priority": self.priority.value, "pinned": self.pinned}
+        return object_json(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> Choice:

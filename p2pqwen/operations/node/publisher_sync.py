@@ -26,6 +26,7 @@ from p2pqwen.index.acceptance import Accepted
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
+from p2pqwen.operations.background import BackgroundThread
 from p2pqwen.operations.indexes.bundle_route import BundleRoute
 from p2pqwen.operations.indexes.dht_access import DhtAccess
 from p2pqwen.operations.indexes.pointer import Refreshed, pointer_address, refresh
@@ -43,7 +44,6 @@ MAX_BUNDLE = 1 << 30
 """Bytes of a bundle that is brought whole."""
 BUNDLE_SECONDS = 900.0
 """For a publisher's bundle in one round; what came is kept."""
-STOP_SECONDS = 5.0
 _AT_ONCE = 6
 
 Result = TypeVar("Result")
@@ -53,7 +53,7 @@ Result = TypeVar("Result")
 class Done:
     """What came of looking after one publisher: whether there was an index, and whether its pointers stand now."""
 
-    cared: bool = True
+    had_index: bool = True
     stands: bool = True
 
 
@@ -76,30 +76,27 @@ class PublisherSync:
     first: float = FIRST_SECONDS
     nodes: tuple[Endpoint, ...] = ()
     port: int | None = None
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _wake: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    _background: BackgroundThread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._background = BackgroundThread("publishers", self._run, idle=False)
 
     def start(self) -> None:
         """Begin."""
-        self._thread = threading.Thread(target=self._run, name="publishers", daemon=True)
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """End, without waiting for whoever does not answer."""
-        self._stop.set()
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
+        self._background.stop()
 
     @property
     def busy(self) -> bool:
         """Whether it still waits for somebody after `stop`."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._background.busy
 
     def soon(self) -> None:
         """Begin the next round now: there is a bundle that nobody can have found yet."""
-        self._wake.set()
+        self._background.wake()
 
     def know(self, nodes: tuple[Endpoint, ...], port: int | None) -> None:
         """Take the DHT nodes that the node's session knows, the best to begin a lookup with, and its port."""
@@ -113,17 +110,13 @@ class PublisherSync:
         if own is not None and own.publisher not in followed:
             calls.insert(0, partial(self._refresh, own))
         done = _side_by_side([partial(self._try, "publisher", call) for call in calls])
-        if not any(one is not None and one.cared for one in done):
+        if not any(one is not None and one.had_index for one in done):
             self._meet_nodes()
         return all(one is not None and one.stands for one in done)
 
     def _run(self) -> None:
         wait, retry = self.first, min(RETRY_SECONDS, self.every)
-        while True:
-            self._wake.wait(wait)
-            self._wake.clear()
-            if self._stop.is_set():
-                return
+        while not self._background.wait(wait):
             if self.look_after_all():
                 wait, retry = self.every, min(RETRY_SECONDS, self.every)
             else:
@@ -139,7 +132,7 @@ class PublisherSync:
         )
         latest = held if updated is None else updated.publisher
         if latest.accepted is None:
-            return Done(cared=False, stands=updated is not None)
+            return Done(had_index=False, stands=updated is not None)
         if updated is not None and updated.changed:
             self.report(Happened("index", _facts(latest.accepted)))
         self._bring_bundle(latest)
@@ -148,7 +141,7 @@ class PublisherSync:
 
     def _bring_bundle(self, publisher: TrustedPublisher) -> None:
         accepted = publisher.accepted
-        if accepted is None or self._stop.is_set():
+        if accepted is None or self._background.is_stopping():
             return
         # Without the DHT only a bundle that is known already can be completed.
         if self.access is not None or self.bundles.get(publisher.publisher, accepted.position) is not None:
@@ -158,7 +151,7 @@ class PublisherSync:
 
     def _refresh(self, accepted: Accepted) -> Done:
         access, publisher = self._access(), accepted.publisher
-        if self._stop.is_set() or access is None:
+        if self._background.is_stopping() or access is None:
             return Done()
         address = pointer_address(accepted.document.dht, accepted.roots)
         if address is None and not self.pointers.items(publisher):
@@ -195,7 +188,7 @@ class PublisherSync:
         return None if self.access is None else self.access.by(self.nodes)
 
     def _route(self, is_over: Callable[[], bool] = lambda: False) -> BundleRoute:
-        route = self.routes(lambda: self._stop.is_set() or is_over())
+        route = self.routes(lambda: self._background.is_stopping() or is_over())
         route.dht = self._access()
         return route
 

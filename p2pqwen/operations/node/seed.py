@@ -27,7 +27,7 @@ from p2pqwen.operations.engine import Clock, SeededTorrent, SeedEngine, WebServe
 from p2pqwen.operations.node.bundle_seeds import BundleSeeds
 from p2pqwen.operations.node.limits import share_upload
 from p2pqwen.operations.node.publisher_sync import PublisherSync
-from p2pqwen.operations.node.state import NodeState, SnapshotState, write_state
+from p2pqwen.operations.node.state import NodeAddress, NodeState, SnapshotState, write_state
 from p2pqwen.operations.node.supervisor import Supervisor
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.progress import Phase
@@ -515,7 +515,7 @@ class SeedLoop:
 
     def _write_state(self) -> None:
         rows = self.rows() if self._supervisor is None else self._supervisor.shown(self.rows())
-        write_state(self._home.node_state, NodeState(os.getpid(), self.listening, tuple(rows)))
+        write_state(self._home.node_state, NodeState(NodeAddress(os.getpid(), self.listening), tuple(rows)))
 
     def _tell_stats(self) -> None:
         rows = [one.torrent.progress() for one in self._seeds.values()]

@@ -12,7 +12,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.library import durable
@@ -92,17 +91,31 @@ class UnitState:
     active: bool | None
     notes: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields of `service … --json`."""
-        return {
-            "unit": self.service.name,
-            "path": str(self.service.path),
-            "installed": self.installed,
-            "systemd": self.systemd,
-            "enabled": self.enabled,
-            "active": self.active,
-            "notes": list(self.notes),
-        }
+    @property
+    def answer(self) -> ServiceAnswer:
+        """What `service … --json` says."""
+        return ServiceAnswer(
+            self.service.name,
+            self.service.path,
+            self.installed,
+            self.systemd,
+            self.enabled,
+            self.active,
+            self.notes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAnswer:
+    """The unit of a home. `enabled` and `active` are None where systemd does not say."""
+
+    unit: str
+    path: Path
+    installed: bool
+    systemd: bool
+    enabled: bool | None
+    active: bool | None
+    notes: tuple[str, ...]
 
 
 def install(service: Service, options: Sequence[str], *, start: bool) -> UnitState:
@@ -166,7 +179,7 @@ def _systemctl(*arguments: str) -> str | None:
 
 
 def _lingers() -> bool:
-    """Tell whether the user's services run while he is logged out; yes where nobody says."""
+    """Tell whether the user's services run while they are logged out; yes where nobody says."""
     program = shutil.which("loginctl")
     if program is None:
         return True

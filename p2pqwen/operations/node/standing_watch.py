@@ -7,7 +7,6 @@ mirrors on the web more rarely; 3. what became better or worse is told.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +17,8 @@ from p2pqwen.containment import each
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Happened, Notice, Report, ignore
 from p2pqwen.index.standing import Standing
-from p2pqwen.library.idle import make_thread_idle
 from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.operations.background import BackgroundThread
 from p2pqwen.operations.indexes.rise import Riser
 from p2pqwen.operations.verify.standings import Standings, Stood
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -29,7 +28,6 @@ LOOK_EVERY = 1.0
 WEB_EVERY = 600.0
 """Seconds between two questions to mirrors on the web for one snapshot, unless who is trusted changes."""
 FEW = 50  # snapshots, which are judged before the node begins to answer
-STOP_SECONDS = 5.0
 _PAUSE = 0.02  # seconds between two torrents that are read for the first time
 _AT_ONCE = 0.1  # seconds that a question may take for snapshots that came since the last look
 
@@ -46,27 +44,26 @@ class StandingWatch:
     _known: Mapping[SnapshotId, Stood] = field(default_factory=dict)
     _told: dict[SnapshotId, Standing] = field(default_factory=dict)
     _asked: dict[SnapshotId, tuple[object, float]] = field(default_factory=dict)
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    _background: BackgroundThread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._background = BackgroundThread("standings", self._run)
 
     def __enter__(self) -> Self:
         if len(held := self.library.all()) <= FEW:
             self._look(held)
-        self._thread = threading.Thread(target=self._run, name="standings", daemon=True)
-        self._thread.start()
+        self._background.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
+        self._background.stop()
 
     @property
     def busy(self) -> bool:
         """Whether it waits for a mirror that has not answered yet."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._background.busy
 
     def of(self, snapshots: list[SnapshotId]) -> Mapping[SnapshotId, Stood]:
         """Return what is known of these; what came since the last look is judged at once, for a moment."""
@@ -81,8 +78,7 @@ class StandingWatch:
         return self._known
 
     def _run(self) -> None:
-        make_thread_idle()
-        while not self._stop.wait(max(LOOK_EVERY, len(self._known) / 200)):
+        while not self._background.wait(max(LOOK_EVERY, len(self._known) / 200)):
             held = self.library.all()
             self._look(held)
             if self._raise_some(held):
@@ -90,7 +86,7 @@ class StandingWatch:
 
     def _look(self, held: list[HeldSnapshot]) -> None:
         try:
-            found = self.standings.of(held, between=lambda: self._stop.wait(_PAUSE))
+            found = self.standings.of(held, between=lambda: self._background.wait(_PAUSE))
             away = self.standings.away(one.id for one in self.library.away())
         except P2pqwenError as error:
             self.report(Notice("warning", f"standing: {error.message}"))
@@ -109,7 +105,7 @@ class StandingWatch:
     def _raise_some(self, held: list[HeldSnapshot]) -> bool:
         def raise_one(one: HeldSnapshot) -> bool:
             stood = self._known.get(one.id)
-            if self._stop.is_set() or stood is None or not (entries := self.riser.entries(one.id, stood)):
+            if self._background.is_stopping() or stood is None or not (entries := self.riser.entries(one.id, stood)):
                 return False
             trusted, last = self._asked.get(one.id, (None, 0.0))
             now, voices = self.clock(), self.riser.trusted

@@ -5,14 +5,11 @@ Whether the node runs is not the file's to say: its lock is, which the system fr
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import P2pqwenError
@@ -23,10 +20,11 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.node.preferences import Choice, Transfer
 from p2pqwen.operations.verify.scrub import ScrubRecord
-from p2pqwen.operations.verify.standings import Stood, standing_fields
+from p2pqwen.operations.verify.standings import Stood
+from p2pqwen.portable.files import allocated
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.values.digest import CommitId
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.json_value import FLAT, from_json, object_json
+from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.utc_time import format_time
 
 MAX_STATE_BYTES = 16 << 20
@@ -36,7 +34,7 @@ MAX_STATE_BYTES = 16 << 20
 class SnapshotState:
     """One snapshot's row: `progress` from 0 to 1, rates in bytes a second."""
 
-    id: SnapshotId
+    id: SnapshotId = field(metadata=FLAT)
     state: str
     progress: float = 0.0
     peers: int = 0
@@ -88,39 +86,60 @@ class SnapshotState:
 
     def with_standing(self, stood: Stood | None) -> SnapshotState:
         """Return the row with the snapshot's standing."""
-        return self if stood is None else replace(self, **standing_fields(stood))
+        return (
+            self
+            if stood is None
+            else replace(self, standing=stood.standing.value, trusted_unverified=stood.trusted_unverified)
+        )
 
     @property
     def ratio(self) -> float:
         """How many times over the snapshot was given away."""
         return round(self.uploaded_ever / (self.held_bytes or self.size), 3) if self.size else 0.0
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the row of `status --json`."""
-        row = asdict(self)
-        del row["id"]
-        return {
-            "repo": str(self.id.repo),
-            "commit": str(self.id.commit),
-            **row,
-            "ratio": self.ratio,
-            "health": self.health,
-        }
+    @property
+    def row(self) -> SnapshotRow:
+        """The row of `status --json`."""
+        return SnapshotRow(self, self.ratio, self.health)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRow:
+    """A snapshot's state with what follows from it."""
+
+    state: SnapshotState = field(metadata=FLAT)
+    ratio: float
+    health: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAddress:
+    """A running node: its process, and where it accepts peers."""
+
+    pid: int
+    listen: str
 
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """A running node."""
+    """A running node and its snapshots."""
 
-    pid: int
-    listen: str
+    node: NodeAddress
     snapshots: tuple[SnapshotState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """The file."""
+
+    node: NodeAddress = field(metadata=FLAT)
+    snapshots: tuple[SnapshotRow, ...]
 
 
 def write_state(path: Path, state: NodeState) -> None:
     """Replace the file, so that a reader sees one whole state; raises `DiskError`. Not synced: it is of this moment."""
-    document = {"pid": state.pid, "listen": state.listen, "snapshots": [row.to_json() for row in state.snapshots]}
-    durable.write(path, json.dumps(document).encode(), sync=False)
+    document = _Document(state.node, tuple(row.row for row in state.snapshots))
+    durable.write(path, json.dumps(object_json(document)).encode(), sync=False)
 
 
 def node_status(
@@ -130,7 +149,7 @@ def node_status(
 
     `node` is what it said of itself just now; else what it wrote last.
     """
-    if node is None and _is_locked(home.locks / "node.lock"):
+    if node is None and durable.is_locked(home.locks / "node.lock"):
         node = _read_state(home.node_state)
     live = {row.id: row for row in node.snapshots} if node is not None else {}
     rows = [live.get(held.id) or _at_rest(library, held, report) for held in library.all()]
@@ -157,39 +176,13 @@ def _on_disk(held: HeldSnapshot, metainfo: Metainfo) -> float:
     """Estimate how much of an unfinished fetch is here from the blocks its sparse files have."""
     total = metainfo.layout.total_size
     paths = [(held.folder / file.path.text, file.size) for file in metainfo.files]
-    here = sum(min(size, path.stat().st_blocks * 512) for path, size in paths if path.is_file())
+    here = sum(min(size, allocated(path)) for path, size in paths if path.is_file())
     return min(here / total, 0.9999) if total else 0.0
-
-
-def read_node(document: Mapping[str, Any]) -> NodeState | None:
-    """Read what a node says of itself, in its file or over the control API; None where it makes no sense."""
-    try:
-        said = document.get("node", document)
-        rows = tuple(_row(dict(row)) for row in document["snapshots"])
-        return NodeState(int(said["pid"]), str(said["listen"]), rows)
-    except (P2pqwenError, ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _read_state(path: Path) -> NodeState | None:
     try:
-        return read_node(json.loads(durable.read(path, max_bytes=MAX_STATE_BYTES)))
+        read = from_json(_Document, json.loads(durable.read(path, max_bytes=MAX_STATE_BYTES)))
+        return NodeState(read.node, tuple(row.state for row in read.snapshots))
     except (P2pqwenError, ValueError, RecursionError):
         return None  # a node that is just starting or stopping
-
-
-def _row(row: dict[str, Any]) -> SnapshotState:
-    snapshot = SnapshotId(RepoId(row.pop("repo")), CommitId.parse(row.pop("commit")))
-    known = {field.name for field in fields(SnapshotState)}
-    return SnapshotState(id=snapshot, **{name: value for name, value in row.items() if name in known})
-
-
-def _is_locked(path: Path) -> bool:
-    if not path.exists():
-        return False
-    with durable.disk_errors(f"look at {path}"), path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

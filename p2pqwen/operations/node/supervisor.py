@@ -7,7 +7,6 @@ control API) want done there waits in a queue for it.
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -18,11 +17,13 @@ from typing import Any, Protocol, TypeVar
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError, NetworkError, P2pqwenError
 from p2pqwen.events import Happened, Notice, Report
-from p2pqwen.library.idle import Pace, make_thread_idle
+from p2pqwen.library.idle import Pace
 from p2pqwen.library.snapshots import HeldSnapshot, Library
+from p2pqwen.operations.background import STOP_SECONDS, BackgroundThread
 from p2pqwen.operations.engine import Clock
 from p2pqwen.operations.fetch.request import FetchRequest
-from p2pqwen.operations.node.jobs import FetchJob, FetchJobs, JobState
+from p2pqwen.operations.node.job_answer import JobAnswer, JobState
+from p2pqwen.operations.node.jobs import FetchJob, FetchJobs
 from p2pqwen.operations.node.limits import NO_LIMITS, Allowance, allowance
 from p2pqwen.operations.node.preferences import Choice, Choices, Transfer
 from p2pqwen.operations.node.standing_watch import StandingWatch
@@ -37,7 +38,6 @@ DISKS_EVERY = 1.0
 COUNT_EVERY = 10.0
 MEND_EVERY = 1.0  # between looks for what another program found damaged, with thousands of snapshots more
 SCRUB_LOOK_EVERY = 300.0
-STOP_SECONDS = 5.0
 _CALL_SECONDS = 30.0
 _FEW = 1000  # snapshots, whose counters can be read every second
 _JOB_STATES = {JobState.QUEUED: "queued", JobState.WAITING: "waiting", JobState.PAUSED: "paused"}
@@ -97,7 +97,7 @@ class NodeFigures:
     allowance: Allowance = NO_LIMITS
     uploaded_this_month: int = 0
     month_quota: int = 0
-    jobs: tuple[Mapping[str, Any], ...] = ()
+    jobs: tuple[JobAnswer, ...] = ()
     started: float = 0.0
     reach: Reach = field(default_factory=Reach)
     rooms: Mapping[str, int | None] = field(default_factory=dict)  # by library folder; None: its disk is not here
@@ -134,17 +134,17 @@ class Supervisor:
     _mending: dict[str, datetime | None] = field(default_factory=dict)
     _missing: int = 0
     _ended: int = 0
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _scrub_now: threading.Event = field(default_factory=threading.Event)
-    _scrub_thread: threading.Thread | None = None
+    _scrubbing: BackgroundThread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._scrubbing = BackgroundThread("scrub", self._scrub)
 
     def start(self, node: SeedingNode) -> None:
         """Begin; on the node's thread."""
         self._node = node
         self.figures = replace(self.figures, started=self.now().timestamp())
         self._follow_choices()
-        self._scrub_thread = threading.Thread(target=self._scrub, name="scrub", daemon=True)
-        self._scrub_thread.start()
+        self._scrubbing.start()
 
     def tick(self) -> None:
         """Do what is due; on the node's thread."""
@@ -173,14 +173,12 @@ class Supervisor:
 
     def stop(self) -> None:
         """End everything and save, within `STOP_SECONDS`; on the node's thread. Once more is fine."""
-        if self._stop.is_set():
+        if self._scrubbing.is_stopping():
             return
-        self._stop.set()
-        self._scrub_now.set()
+        self._scrubbing.tell()
         until = self.clock.monotonic() + STOP_SECONDS
         self.jobs.close(STOP_SECONDS)
-        if self._scrub_thread is not None:
-            self._scrub_thread.join(max(0.0, until - self.clock.monotonic()))
+        self._scrubbing.stop(until - self.clock.monotonic())
         self._count()
         while not self._calls.empty():
             _, answer = self._calls.get()
@@ -189,12 +187,12 @@ class Supervisor:
     @property
     def busy(self) -> bool:
         """Whether a fetch or a scrub that was told to stop is still in the middle of something."""
-        threads = [self._scrub_thread, *(job.thread for job in self.jobs.all())]
-        return any(thread is not None and thread.is_alive() for thread in threads)
+        fetches = (job.thread for job in self.jobs.all())
+        return self._scrubbing.busy or any(thread is not None and thread.is_alive() for thread in fetches)
 
     def on_node(self, call: Callable[[], Answer]) -> Answer:
         """Run something on the node's thread and return what it gives; for every other thread."""
-        if self._stop.is_set():
+        if self._scrubbing.is_stopping():
             raise _stopping()
         answer: Future[Answer] = Future()
         self._calls.put((call, answer))
@@ -231,7 +229,7 @@ class Supervisor:
 
     def scrub_soon(self) -> None:
         """Look for due snapshots now."""
-        self._scrub_now.set()
+        self._scrubbing.wake()
 
     @property
     def listening(self) -> str:
@@ -276,7 +274,7 @@ class Supervisor:
         self.figures = replace(
             self.figures,
             rows=tuple(found),
-            jobs=tuple(job.to_json() for job in self.jobs.all()),
+            jobs=tuple(job.answer for job in self.jobs.all()),
             allowance=self._allowed,
         )
         return found
@@ -375,23 +373,21 @@ class Supervisor:
 
     def _scrub(self) -> None:
         """Scrub what is due, for as long as the node runs; on a thread of its own."""
-        make_thread_idle()
-        while not self._stop.is_set():
+        while not self._scrubbing.is_stopping():
             try:
                 each(self.scrubber.due(), self._scrub_one, failed=warn(self.report, lambda held: f"scrub: {held.id}"))
             except ScrubStoppedError:
                 return
             except P2pqwenError as error:
                 self.report(Notice("warning", f"scrub: {error.message}"))
-            self._scrub_now.wait(SCRUB_LOOK_EVERY)
-            self._scrub_now.clear()
+            self._scrubbing.wait(SCRUB_LOOK_EVERY)
 
     def _scrub_one(self, held: HeldSnapshot) -> None:
-        if self._stop.is_set():
+        if self._scrubbing.is_stopping():
             raise ScrubStoppedError
         if self.jobs.of(held.id):
             return
-        found = self.scrubber.scrub(held, pace=Pace(self.scrubber.rate()), stopping=self._stop.is_set)
+        found = self.scrubber.scrub(held, pace=Pace(self.scrubber.rate()), stopping=self._scrubbing.is_stopping)
         if found.damage:
             self.on_node(self._mend_damaged)
 

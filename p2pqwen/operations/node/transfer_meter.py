@@ -6,9 +6,6 @@ last of them is known from the result, which says how much the fetch brought in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from p2pqwen.events import Event, Progress
 from p2pqwen.operations.node.preferences import Transfer
 
@@ -33,9 +30,8 @@ class TransferMeter:
         self._add(gone_on(now.uploaded, self._last.uploaded), gone_on(now.downloaded, self._last.downloaded))
         self._last = now
 
-    def end(self, result: Mapping[str, Any]) -> None:
-        """Add what the fields of `fetch --json` show to have come after the last counters of this try."""
-        came = int(result.get("bytes_from_peers", 0)) + int(result.get("bytes_from_web_seeds", 0))
+    def end(self, came: int) -> None:
+        """Add what the result shows to have come after the last counters of this try: `came` bytes in all."""
         self._add(0, max(0, came - self._try.downloaded))
 
     @property

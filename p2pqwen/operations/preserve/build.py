@@ -25,6 +25,7 @@ from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.verify.file_check import pointer_in_place
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.magnet import Magnet
 from p2pqwen.torrent.metainfo import Metainfo
@@ -67,12 +68,21 @@ class Preserved:
 
     held: HeldSnapshot
     manifest: Manifest
-    metainfo: Metainfo
-    provenance: Provenance
+    torrent: CheckedTorrent
     redistribution: Redistribution
     hazards: tuple[RepoPath, ...]
     unchanged: bool = False
     bytes_downloaded: int = 0
+
+    @property
+    def metainfo(self) -> Metainfo:
+        """The torrent's metainfo."""
+        return self.torrent.metainfo
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the manifest proves."""
+        return self.torrent.provenance
 
     @property
     def magnet(self) -> Magnet:
@@ -169,43 +179,43 @@ def make_manifest(
     return proven
 
 
-def make_metainfo(
+def make_torrent(
     manifest: Manifest, digests: Mapping[RepoPath, FileDigests], layout: Layout, site: OriginSite
-) -> Metainfo:
+) -> CheckedTorrent:
     """Return the torrent of recipe 1 with the manifest inside and its origin as its web seed."""
-    return build_metainfo(
+    metainfo = build_metainfo(
         manifest,
         layout,
         {path: one.hashes for path, one in digests.items()},
         web_seeds=(site.web_seeds(manifest.snapshot.repo).whole,),
         created_by=f"p2pqwen/{__version__}",
     )
+    return CheckedTorrent.around(metainfo, manifest)
 
 
 def describe(
-    held: HeldSnapshot, manifest: Manifest, metainfo: Metainfo, report: Report, *, unchanged: bool
+    held: HeldSnapshot, manifest: Manifest, torrent: CheckedTorrent, report: Report, *, unchanged: bool
 ) -> Preserved:
     """Sum up a preserved snapshot and say aloud what its keeper must know."""
     preserved = Preserved(
         held=held,
         manifest=manifest,
-        metainfo=metainfo,
-        provenance=prove(manifest),
+        torrent=torrent,
         redistribution=redistribution(manifest.license),
         hazards=pickle_files(row.path for row in manifest.files),
         unchanged=unchanged,
     )
-    for text in warnings_of(preserved.manifest):
+    for text in warnings_of(manifest, torrent.provenance):
         report(Notice("warning", text))
     return preserved
 
 
 def install(
-    library: Library, manifest: Manifest, metainfo: Metainfo, digests: Mapping[RepoPath, FileDigests]
+    library: Library, manifest: Manifest, torrent: CheckedTorrent, digests: Mapping[RepoPath, FileDigests]
 ) -> HeldSnapshot:
     """Move the staged snapshot into the library with its torrent; its files look as they did when they were read."""
     looks = {path: one.look for path, one in digests.items() if one.look is not None}
-    return library.install(manifest.snapshot, metainfo.encode(), Verified(metainfo.infohash.v2, looks))
+    return library.install(manifest.snapshot, torrent, Verified(torrent.infohash.v2, looks))
 
 
 def _with_modes(files: Sequence[FileRow], rows: Sequence[tuple[RepoPath, str, GitOid]]) -> tuple[FileRow, ...]:

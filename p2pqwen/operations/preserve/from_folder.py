@@ -25,7 +25,7 @@ from p2pqwen.operations.preserve.build import (
     describe,
     install,
     make_manifest,
-    make_metainfo,
+    make_torrent,
     pointer_texts,
     row_of,
 )
@@ -187,8 +187,8 @@ def _build(
         expected = _with_pointers(expected, digests, blobs, report)
     rows = [row_of(file, digests[path]) for path, file in expected.items()]
     manifest = _manifest(snapshot, rows, staged, commit, report)
-    metainfo = make_metainfo(manifest, digests, layout, site)
-    return describe(install(library, manifest, metainfo, digests), manifest, metainfo, report, unchanged=False)
+    torrent = make_torrent(manifest, digests, layout, site)
+    return describe(install(library, manifest, torrent, digests), manifest, torrent, report, unchanged=False)
 
 
 def _manifest(

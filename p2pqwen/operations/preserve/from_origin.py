@@ -26,7 +26,7 @@ from p2pqwen.operations.preserve.build import (
     describe,
     install,
     make_manifest,
-    make_metainfo,
+    make_torrent,
     pointer_texts,
     row_of,
 )
@@ -149,7 +149,7 @@ def prove_over_git(content: HeldContent, origin: Origin, library: Library, repor
 
 def describe_held(content: HeldContent, report: Report) -> Preserved:
     """Sum up a snapshot that was there already."""
-    return describe(content.held, content.manifest, content.metainfo, report, unchanged=True)
+    return describe(content.held, content.manifest, content.torrent, report, unchanged=True)
 
 
 def _expected(file: ListedFile, pointer: str | None = None) -> ExpectedFile:
@@ -253,11 +253,11 @@ class _Run:
             tree_rows=lambda: self._origin.tree_rows(snapshot),
         )
         digests = {path: one for path, (_, one) in digested.items()}
-        metainfo = make_metainfo(manifest, digests, self._layout, self._origin.site)
+        torrent = make_torrent(manifest, digests, self._layout, self._origin.site)
         self._origin.clean_staging(self._staged)
-        self._refuse_unwanted(wanted, metainfo)
-        held = install(self._library, manifest, metainfo, digests)
-        described = describe(held, manifest, metainfo, self._report, unchanged=False)
+        self._refuse_unwanted(wanted, torrent.metainfo)
+        held = install(self._library, manifest, torrent, digests)
+        described = describe(held, manifest, torrent, self._report, unchanged=False)
         return replace(described, bytes_downloaded=self._layout.total_size - self._from_disk)
 
     def _refuse_unwanted(self, wanted: WantedTorrent | None, metainfo: Metainfo) -> None:

@@ -15,13 +15,13 @@ from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
-from p2pqwen.manifest.manifest import FileRow, Manifest, parse_manifest
-from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.manifest.manifest import FileRow, Manifest
+from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.preserve.build import ExpectedFile, TreeRows, make_manifest
 from p2pqwen.operations.verify.file_check import Difference, pointer_files
 from p2pqwen.operations.verify.verify import verify_again
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.torrent.snapshot_torrent import check_manifest
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -43,9 +43,18 @@ class HeldContent:
     """A complete held snapshot, and what its torrent says of it."""
 
     held: HeldSnapshot
-    metainfo: Metainfo
+    torrent: CheckedTorrent
     manifest: Manifest
-    provenance: Provenance
+
+    @property
+    def metainfo(self) -> Metainfo:
+        """The torrent's metainfo."""
+        return self.torrent.metainfo
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the manifest proves."""
+        return self.torrent.provenance
 
 
 def complete_snapshot(library: Library, snapshot: SnapshotId) -> HeldSnapshot | None:
@@ -71,12 +80,9 @@ def look_at_held(
     if (damage := held.torrent_damage()) is not None:
         expected, got = damage
         raise VerificationError(f"the torrent of {held.id} is damaged", expected=expected, got=got, hint=mend)
-    metainfo = held.metainfo()
-    if metainfo.manifest is None:
+    torrent = held.torrent()
+    if (manifest := torrent.manifest) is None:
         raise VerificationError(f"the torrent of {held.id} carries no manifest of it", hint=_drop(held.id))
-    manifest = parse_manifest(metainfo.manifest)
-    check_manifest(metainfo, manifest)
-    provenance = prove(manifest)
     with durable.disk_errors(f"look at {held.folder}"):
         if wrong := dict(_on_disk(held, manifest)):
             raise _damaged(held.id, wrong, mend)
@@ -84,8 +90,8 @@ def look_at_held(
             raise _damaged(held.id, wrong, _drop(held.id))
     if bad := known_damage(held):
         raise VerificationError(f"{held.id} is held, but was found damaged: {_names(bad)}", hint=mend)
-    require_unchanged(held, metainfo, library, report)
-    return HeldContent(held, metainfo, manifest, provenance)
+    require_unchanged(held, torrent.metainfo, library, report)
+    return HeldContent(held, torrent, manifest)
 
 
 def require_unchanged(held: HeldSnapshot, metainfo: Metainfo, library: Library, report: Report = ignore) -> None:
@@ -154,10 +160,10 @@ def prove_held(
     held = content.held
     rows = content.manifest.files
     manifest = make_manifest(held.id, rows, held.folder, commit_object=commit_object, tree_rows=tree_rows)
-    metainfo = replace(content.metainfo, manifest=manifest.encode(), signatures={})
-    library.replace_torrent(held.id, metainfo.encode())
+    torrent = CheckedTorrent.around(replace(content.metainfo, signatures={}), manifest)
+    library.replace_torrent(held.id, torrent)
     report(Notice("info", f"{held.id} was unproven and is proven now: its files are those of the commit"))
-    return HeldContent(held, metainfo, manifest, Provenance.PROVEN)
+    return HeldContent(held, torrent, manifest)
 
 
 def _compare(row: FileRow, listed: ExpectedFile) -> Difference | None:

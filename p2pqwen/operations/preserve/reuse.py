@@ -28,6 +28,7 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.verified import Look
 from p2pqwen.manifest.manifest import FileRow, Manifest, parse_manifest
 from p2pqwen.operations.verify.file_check import difference, right_bytes
+from p2pqwen.portable.files import allocated
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
@@ -314,7 +315,7 @@ def _ownership(path: Path, size: int) -> _Ownership:
         return _Ownership.LACKING
     if found.st_nlink > 1:
         return _Ownership.SHARED
-    return _Ownership.OWN if found.st_blocks * 512 >= size else _Ownership.LACKING
+    return _Ownership.OWN if allocated(path, found) >= size else _Ownership.LACKING
 
 
 def _is_shared(path: Path) -> bool:

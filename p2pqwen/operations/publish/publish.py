@@ -41,6 +41,7 @@ from p2pqwen.operations.publish.site import (
 from p2pqwen.operations.publish.web_seed_check import Contradiction, LeftOut, SeedChoice, Torrents, choose_web_seeds
 from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
 from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.values.digest import Sha256
@@ -326,7 +327,7 @@ def _write_torrents(
         try:
             with durable.lock(library.lock_path(one.id)):
                 if data != one.torrent_path.read_bytes():
-                    library.replace_torrent(one.id, data)
+                    library.replace_torrent(one.id, CheckedTorrent.of(metainfo))
         except durable.LockHeldError as error:  # the site has it all the same
             report(Notice("warning", f"{one.id} gets its signatures the next time: {error.message}"))
         write_torrent(keys, plan.out, torrent_location(one.id), data)

@@ -24,6 +24,7 @@ from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.operations.publish.plan import Plan
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.plural import plural
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.bases import Base, NamedBy
@@ -40,7 +41,7 @@ SHOWN = 5
 class LeftOut:
     """A base that is not listed for a snapshot, and why."""
 
-    snapshot: SnapshotId
+    snapshot: SnapshotId = field(metadata=FLAT)
     url: str
     reason: str
 

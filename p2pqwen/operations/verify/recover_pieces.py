@@ -6,13 +6,12 @@ So the missing ones are looked for, where the file has any data at all, and thos
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from p2pqwen.library.durable import disk_errors
+from p2pqwen.portable.files import has_data, read_at
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.repo_path import RepoPath
 
@@ -42,23 +41,11 @@ def pieces_on_disk(
             for piece in missing:
                 start = (piece - first) * length
                 size = min(length, file.size - start)
-                if not _has_data(reader.fileno(), start, size):
+                if not has_data(reader.fileno(), start, size):
                     continue
-                digest = hashlib.sha1(os.pread(reader.fileno(), size, start), usedforsecurity=False)
+                digest = hashlib.sha1(read_at(reader.fileno(), size, start), usedforsecurity=False)
                 if layout.pad_after(index):
                     digest.update(bytes(length - size))
                 on_bytes(size)
                 if digest.digest() == metainfo.pieces[piece * _SHA1 : (piece + 1) * _SHA1]:
                     yield piece
-
-
-def _has_data(descriptor: int, start: int, size: int) -> bool:
-    """Tell whether a range is not all hole; files of a download are sparse, and holes need no reading."""
-    try:
-        return os.lseek(descriptor, start, os.SEEK_DATA) < start + size
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            return False  # a hole to the end, or beyond it
-        if error.errno == errno.EINVAL:
-            return True  # a file system that does not know
-        raise

@@ -8,7 +8,7 @@ A pass reads through the page cache's back (`library.idle`), since what rots is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,8 +26,10 @@ from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.operations.verify.damage import Damage, look_for_damage
 from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.json_value import FLAT, named, to_json
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.strict_json import JsonObject
 from p2pqwen.values.utc_time import format_time, parse_time
 
 SLOWEST = 20 << 20
@@ -46,16 +48,16 @@ class ScrubRecord:
     read: frozenset[str] = frozenset()
     damage: tuple[Damage, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the stored document."""
         return {
             "finished": None if self.finished is None else format_time(self.finished),
-            "read": sorted(self.read),
+            "read": to_json(sorted(self.read)),
             "damage": [[one.path, list(one.pieces), one.expected, one.got] for one in self.damage],
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any] | None) -> ScrubRecord:
+    def from_json(cls, value: Mapping[str, Any] | None) -> ScrubRecord:
         """Read the stored document; anything else counts as never scrubbed."""
         try:
             if value is None:
@@ -74,10 +76,26 @@ class ScrubRecord:
 class Scrubbed:
     """One snapshot's pass. `bytes` were read by this call."""
 
-    id: SnapshotId
+    id: SnapshotId = field(metadata=FLAT)
     files: int
     bytes: int
-    damage: tuple[Damage, ...]
+    damage: tuple[Damage, ...] = field(metadata=named("bad"))
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubFailed:
+    """A snapshot that could not be read, and why."""
+
+    id: SnapshotId = field(metadata=FLAT)
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubAnswer:
+    """What `library scrub --json` says."""
+
+    scrubbed: tuple[Scrubbed, ...]
+    failed: tuple[ScrubFailed, ...]
 
 
 @dataclass(slots=True)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
 
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError
@@ -23,9 +22,6 @@ from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.torrent_facts import FactsStore, TorrentFacts, look_at
 from p2pqwen.manifest.hazards import pickle_files
 from p2pqwen.manifest.provenance import Provenance
-from p2pqwen.operations.verify.verify import evidence_of
-from p2pqwen.torrent.signature import verify_torrent
-from p2pqwen.torrent.snapshot_torrent import signed_manifest
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -117,34 +113,40 @@ class Standings:
 
     def _read(self, held: HeldSnapshot) -> TorrentFacts:
         look = look_at(held.torrent_path)  # before it is read: what comes after is read again
-        metainfo = held.metainfo()
-        manifest, provenance = signed_manifest(metainfo)
-        needed = metainfo.signatures and provenance is not Provenance.PROVEN
-        signers = verify_torrent(metainfo, keys_of(self._voices()) if needed else {})
-        evidence = evidence_of(held.id, metainfo, manifest, provenance, signers)
+        torrent = held.torrent()
+        needed = torrent.signatures and torrent.provenance is not Provenance.PROVEN
+        keys = keys_of(self._voices()) if needed else {}
+        layout = torrent.metainfo.layout
         return TorrentFacts(
             look,
-            metainfo.infohash,
-            metainfo.layout.total_size,
-            len(pickle_files(file.path for file in metainfo.layout.files)),
-            evidence.manifest,
-            evidence.provenance,
-            evidence.signers,
+            torrent.infohash,
+            layout.total_size,
+            len(pickle_files(file.path for file in layout.files)),
+            torrent.snapshot,
+            torrent.provenance,
+            (held.torrent(keys) if needed else torrent).signers(keys),
         )
 
 
-def standing_fields(stood: Stood | None) -> dict[str, Any]:
-    """Return what the JSON of a snapshot says of its standing; nothing is known of one whose torrent was never read."""
-    return {
-        "standing": str(Standing.UNVOUCHED if stood is None else stood.standing),
-        "trusted_unverified": stood is not None and stood.trusted_unverified,
-    }
+@dataclass(frozen=True, slots=True)
+class StandingAnswer:
+    """What is shown of a snapshot's standing; nothing is known of one whose torrent was never read."""
+
+    standing: Standing
+    trusted_unverified: bool
+
+    @classmethod
+    def of(cls, stood: Stood | None) -> StandingAnswer:
+        """Return what is shown."""
+        if stood is None:
+            return cls(Standing.UNVOUCHED, trusted_unverified=False)
+        return cls(stood.standing, stood.trusted_unverified)
 
 
 def standing_words(stood: Stood | None) -> str:
     """Return the standing as `list` and `status` print it."""
-    fields = standing_fields(stood)
-    return f"{fields['standing']}{' (trusted unverified)' if fields['trusted_unverified'] else ''}"
+    shown = StandingAnswer.of(stood)
+    return f"{shown.standing}{' (trusted unverified)' if shown.trusted_unverified else ''}"
 
 
 def _is_lifted(infohash: Sha256 | None, facts: TorrentFacts, judgement: Judgement) -> bool:

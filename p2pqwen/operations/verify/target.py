@@ -13,7 +13,8 @@ from p2pqwen.index.standing import Voice
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.verify.verify import Verification, verify_again, verify_folder
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, read_metainfo
+from p2pqwen.torrent.checked import CheckedTorrent
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.values.snapshot_place import parse_cache_folder
@@ -42,11 +43,11 @@ def verify_target(
     if data is not None and not path.is_file():
         raise UsageError("--data says where a .torrent's files are", expected="a .torrent to verify", got=target)
     if path.is_file():
-        metainfo = _read(path)
+        metainfo = _read(path, library)
         return _verify_torrent(path, metainfo, data, library, voices, report)
     if path.is_dir():
-        metainfo = _read(torrent) if torrent is not None else _torrent_of(path, library)
-        return verify_folder(metainfo, path, voices, report=report)
+        metainfo = _read(torrent, library) if torrent is not None else _torrent_of(path, library)
+        return verify_folder(CheckedTorrent.of(metainfo), path, voices, report=report)
     if target.endswith(".torrent") or target.startswith((".", "/", "~")):
         raise NotFoundError(f"no file or folder {target}")
     return verify_again(held_snapshot(target, library), library, voices, report)
@@ -81,7 +82,7 @@ def _verify_torrent(
             f"no files for {path}: neither a folder {metainfo.name} beside it nor the snapshot in the library",
             hint="name the folder with --data DIR",
         )
-    return verify_folder(metainfo, folder, voices, selected=selected, report=report)
+    return verify_folder(CheckedTorrent.of(metainfo), folder, voices, selected=selected, report=report)
 
 
 def _held_of(metainfo: Metainfo, library: Library) -> HeldSnapshot | None:
@@ -99,7 +100,7 @@ def _torrent_of(folder: Path, library: Library) -> Metainfo:
     name = folder.resolve().name
     beside = folder.resolve().parent / f"{name}.torrent"
     if beside.is_file():
-        return _read(beside)
+        return _read(beside, library)
     if _COMMIT.fullmatch(name):
         held = library.of_commit(CommitId.parse(name))
         if (repo := parse_cache_folder(folder.resolve().parent.parent.name)) is not None:
@@ -118,6 +119,6 @@ def _torrent_of(folder: Path, library: Library) -> Metainfo:
     )
 
 
-def _read(path: Path) -> Metainfo:
+def _read(path: Path, library: Library) -> Metainfo:
     with about(path):
-        return read_metainfo(durable.read(path, max_bytes=MAX_TORRENT_BYTES))
+        return library.torrents.bare_metainfo(durable.read(path, max_bytes=MAX_TORRENT_BYTES))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
-from p2pqwen.index.standing import Evidence, Judgement, Standing, Voice, judge, keys_of
+from p2pqwen.index.standing import Judgement, Standing, Voice, judge_torrent, keys_of
 from p2pqwen.library.hashing import FileDigests, hash_files
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.verified import Verified
@@ -18,11 +18,10 @@ from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.verify.file_check import difference
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.layout import Layout, PayloadFile
-from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.torrent.signature import SignerResult, verify_torrent
-from p2pqwen.torrent.snapshot_torrent import signed_manifest
+from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -46,13 +45,26 @@ class Verification:
     files: int
     bytes: int
     bad: tuple[BadFile, ...]
-    provenance: Provenance
+    torrent: CheckedTorrent
     signers: tuple[SignerResult, ...]
-    manifest: Manifest | None
-    infohash: InfoHash
     looks: Verified
     judgement: Judgement | None = None  # None where nothing says whose snapshot it is
     extra: tuple[str, ...] = ()
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the torrent's manifest proves."""
+        return self.torrent.provenance
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The torrent's manifest, None without one."""
+        return self.torrent.manifest
+
+    @property
+    def infohash(self) -> InfoHash:
+        """The torrent's v1 and v2 infohash."""
+        return self.torrent.infohash
 
     @property
     def ok(self) -> bool:
@@ -67,13 +79,16 @@ class Verification:
     @property
     def warnings(self) -> list[str]:
         """What anybody who is shown this snapshot should be told."""
-        return ["the torrent carries no manifest"] if self.manifest is None else warnings_of(self.manifest)
+        if self.manifest is None:
+            return ["the torrent carries no manifest"]
+        return warnings_of(self.manifest, self.provenance)
 
 
 def verify_held(held: HeldSnapshot, voices: Sequence[Voice], report: Report = ignore) -> Verification:
     """Verify a snapshot of the library; of a partial one, the files that were chosen."""
     selected = held.selected if held.state is not State.COMPLETE else None
-    found = verify_folder(held.metainfo(), held.folder, voices, snapshot=held.id, selected=selected, report=report)
+    torrent = held.torrent(keys_of(voices))
+    found = verify_folder(torrent, held.folder, voices, snapshot=held.id, selected=selected, report=report)
     if (damage := held.torrent_damage()) is None:
         return found
     expected, got = damage
@@ -95,7 +110,7 @@ def verify_again(
 
 
 def verify_folder(
-    metainfo: Metainfo,
+    torrent: CheckedTorrent,
     folder: Path,
     voices: Sequence[Voice],
     *,
@@ -106,11 +121,13 @@ def verify_folder(
     """Compare the files below `folder` with a torrent and the manifest in it.
 
     `voices` are the publishers trusted now; `snapshot` is what the folder is taken for, None: what the manifest says.
-    Raises `VerificationError` where torrent and manifest contradict each other, `NotFoundError` without the folder.
+    Raises `NotFoundError` without the folder.
     """
     if not folder.is_dir():
         raise NotFoundError(f"no folder {folder} with the files to verify")
-    manifest, provenance = signed_manifest(metainfo)
+    keys = keys_of(voices)
+    torrent = torrent.tried_with(keys)
+    metainfo, manifest = torrent.metainfo, torrent.manifest
     rows = {} if manifest is None else {row.path: row for row in manifest.files}
     files = [file for file in metainfo.layout.files if _wanted(file.path, selected)]
     bad: dict[RepoPath, BadFile] = {}
@@ -121,43 +138,16 @@ def verify_folder(
         if found is not None and (problem := difference(metainfo, index, rows.get(file.path), found)) is not None:
             bad[file.path] = BadFile(file.path.text, *problem.shown)
     looks = {path: one.look for path, one in digests.items() if one.look is not None}
-    signers = tuple(verify_torrent(metainfo, keys_of(voices)))
-    taken_for = snapshot if snapshot is not None or manifest is None else manifest.snapshot
     return Verification(
         files=len(files),
         bytes=sum(one.size for one in digests.values()),
         bad=tuple(bad[path] for path in sorted(bad)),
-        provenance=provenance,
-        signers=signers,
-        manifest=manifest,
-        infohash=metainfo.infohash,
-        judgement=None
-        if taken_for is None
-        else judge(evidence_of(taken_for, metainfo, manifest, provenance, signers), voices),
+        torrent=torrent,
+        signers=torrent.signers(keys),
+        judgement=judge_torrent(torrent, voices, snapshot=snapshot),
         extra=_extra(folder, {file.path.text for file in metainfo.layout.files}),
         looks=Verified(metainfo.infohash.v2, looks),
     )
-
-
-def evidence_of(
-    snapshot: SnapshotId,
-    metainfo: Metainfo,
-    manifest: Manifest | None,
-    provenance: Provenance,
-    signers: Sequence[SignerResult],
-) -> Evidence:
-    """Return what a torrent shows that was checked by `signed_manifest` and `verify_torrent`."""
-    named = None if manifest is None else manifest.snapshot
-    return Evidence(snapshot, metainfo.infohash, named, provenance, tuple(signers))
-
-
-def judge_torrent(metainfo: Metainfo, voices: Sequence[Voice]) -> Judgement | None:
-    """Return the standing of what a torrent's manifest names, None without one; raises as `signed_manifest`."""
-    manifest, provenance = signed_manifest(metainfo)
-    if manifest is None:
-        return None
-    signers = verify_torrent(metainfo, keys_of(voices))
-    return judge(evidence_of(manifest.snapshot, metainfo, manifest, provenance, signers), voices)
 
 
 def _wanted(path: RepoPath, selected: tuple[str, ...] | None) -> bool:

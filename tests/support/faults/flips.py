@@ -26,6 +26,7 @@ from p2pqwen.operations.fetch.metadata import KeptMetadata
 from p2pqwen.operations.verify.damage import look_for_damage
 from p2pqwen.operations.verify.verify import verify_held
 from p2pqwen.swarm.resume_data import unwrap
+from p2pqwen.torrent.checked import CheckedTorrent
 from tests.support.faults.scenery import Scenery
 
 
@@ -196,7 +197,7 @@ class Flipper:
         (held,) = library.all()
         chosen = ("*.json", "model*")
         verified = Verified(held.metainfo().infohash.v2, {})
-        library.finish(held.id, held.torrent_path.read_bytes(), chosen, verified)
+        library.finish(held.id, CheckedTorrent.read(held.torrent_path.read_bytes()), chosen, verified)
 
         def look(_: Path) -> Any:
             (now,) = library.all()  # nothing is known to be finished: the next fetch looks at everything

@@ -31,10 +31,11 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.state_store import StateStore
+from p2pqwen.operations.fetch.context import FetchContext, FetchOptions
 from p2pqwen.operations.fetch.import_folder import ImportContext, import_models
 from p2pqwen.operations.fetch.plan import Sources
 from p2pqwen.operations.fetch.repair import repair
-from p2pqwen.operations.fetch.run import FetchContext, FetchOptions, fetch
+from p2pqwen.operations.fetch.run import fetch
 from p2pqwen.operations.fetch.target import TorrentTarget
 from p2pqwen.operations.indexes.bundle import BundleNetwork, fetch_index, fetch_torrents, make_bundle
 from p2pqwen.operations.preserve.from_folder import preserve_folder
@@ -394,7 +395,7 @@ class Sequence:
     def _fetch(self, torrent: Torrent) -> None:
         path = self.torrents / f"{torrent.metainfo.infohash.v2}.torrent"
         path.write_bytes(torrent.metainfo.encode())
-        fetch(TorrentTarget(str(path)), self._options(), self._places(), self._report())
+        fetch(TorrentTarget(str(path)), self._options(), self._context(), self._report())
 
     def _options(self) -> FetchOptions:
         return FetchOptions(
@@ -405,10 +406,10 @@ class Sequence:
             into_hub_cache=self.dice.random() < 0.7,
         )
 
-    def _places(self) -> FetchContext:
+    def _context(self) -> FetchContext:
         return FetchContext(
             home=self.home,
-            sources=Sources(self.library, (), {}, None),
+            sources=Sources(self.library, (), (), None),
             hub_cache=self.cache,
             site=HubSite("http://127.0.0.1:9", None),
             network=ALONE,
@@ -418,8 +419,8 @@ class Sequence:
     def _import(self, torrent: Torrent) -> None:
         path = self.torrents / f"{torrent.metainfo.infohash.v2}.torrent"
         path.write_bytes(torrent.metainfo.encode())
-        places = ImportContext(self.library, self.cache, (), (path,), hard_links=self.plan.hard_links)
-        import_models([self.mine], hub_cache=self.dice.random() < 0.5, places=places, report=self._report())
+        context = ImportContext(self.library, self.cache, (), (path,), hard_links=self.plan.hard_links)
+        import_models([self.mine], hub_cache=self.dice.random() < 0.5, context=context, report=self._report())
 
     def _preserve(self, model: SnapshotId) -> None:
         preserve_folder(
@@ -433,7 +434,7 @@ class Sequence:
         )
 
     def _repair(self, held: HeldSnapshot) -> None:
-        repair(held, self._options(), self._places(), self._report())
+        repair(held, self._options(), self._context(), self._report())
 
     def _scrub(self, held: HeldSnapshot) -> None:
         with StateStore(self.home.root / "state.sqlite") as store:

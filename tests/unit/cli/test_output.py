@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import pytest
 
@@ -12,11 +13,17 @@ from p2pqwen.cli.output import Output, print_error
 from p2pqwen.events import Happened, Notice, Progress
 
 
+@dataclass(frozen=True)
+class Named:
+    ok: bool
+    name: str
+
+
 def test_json_stands_alone_on_stdout(capsys):
     with Output(as_json=True) as out:
         out.report(Notice("warning", "careful"))
         out.report(Progress("hash", 5, 5))
-        out.result({"ok": True, "name": "ü"}, ["never shown"])
+        out.result(Named(ok=True, name="ü"), ["never shown"])
     stdout, stderr = capsys.readouterr()
     assert json.loads(stdout) == {"ok": True, "name": "ü"}
     assert stderr.splitlines()[0] == "warning: careful"
@@ -29,7 +36,7 @@ def test_hostile_text_reaches_no_terminal(capsys, hostile):
         out.report(Notice("info", hostile))
         out.report(Progress("fetch", 1, 1, detail=hostile))
         out.report(Happened("seen", {"name": hostile}))
-        out.result({}, [hostile])
+        out.lines([hostile])
     print_error(errors.NotFoundError(hostile, got=hostile, hint=hostile), code=4, as_json=False)
     stdout, stderr = capsys.readouterr()
     assert not set("\x1b\u202e\r\x07\u2066\x9b") & set(stdout + stderr)

@@ -13,7 +13,7 @@ ONE, TWO, THREE = sorted((make_entry(n) for n in (1, 2, 3)), key=lambda entry: e
 def test_all_kinds_of_change():
     old = make_document(ROOTS, 1, [ONE, TWO])
     gone = replace(TWO, upstream=Upstream.GONE)
-    new = make_document(ROOTS, 2, [gone, THREE], withdrawn=(withdrawal(ONE, "licence"),))
+    new = make_document(ROOTS, 2, [gone, THREE], withdrawn=(withdrawal(ONE, "license"),))
     found = diff(old, new)
     assert [entry.id for entry in found.added] == [THREE.id]
     assert [entry.id for entry in found.removed] == [ONE.id]
@@ -24,7 +24,7 @@ def test_all_kinds_of_change():
     assert [one.field for one in found.document] == ["version"]
     assert found.alarms == ()
     words = "\n".join(describe(found))
-    for expected in ("added", "removed", "withdrawn", "licence", "upstream from present to gone"):
+    for expected in ("added", "removed", "withdrawn", "license", "upstream from present to gone"):
         assert expected in words
 
 

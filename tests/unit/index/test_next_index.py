@@ -49,9 +49,9 @@ def test_an_entry_is_renewed_in_its_place():
 
 def test_withdrawn_and_listed_again():
     last = published(1, ONE, TWO)
-    document = follow(last, withdraw={ONE.id: "licence"})
+    document = follow(last, withdraw={ONE.id: "license"})
     assert document.entries == (TWO,)
-    assert document.withdrawn == (withdrawal(ONE, "licence"),)
+    assert document.withdrawn == (withdrawal(ONE, "license"),)
     last = accept(make_index(ROOTS, document), last.state, LATER)
     again = follow(last, entries=[ONE])
     assert (again.entries, again.withdrawn) == ((ONE, TWO), ())
@@ -59,7 +59,7 @@ def test_withdrawn_and_listed_again():
 
 def test_only_what_is_listed_can_be_withdrawn():
     with pytest.raises(NotFoundError, match="does not list it"):
-        follow(published(1, ONE), withdraw={TWO.id: "licence"})
+        follow(published(1, ONE), withdraw={TWO.id: "license"})
 
 
 def test_a_raised_epoch_starts_at_1_from_the_last_good_list():

@@ -13,9 +13,9 @@ from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import prove
 from p2pqwen.signing.envelope import pae
 from p2pqwen.signing.keys import PrivateKey
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import parse_metainfo
-from p2pqwen.torrent.signature import verify_torrent
 from p2pqwen.values import base64_text
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.strict_json import canonical
@@ -81,4 +81,5 @@ def test_torrent():
     assert parse_magnet(expected["magnet"]).infohash_v2 == metainfo.infohash.v2
     assert metainfo.signatures["index"].signed_bytes(metainfo.info).hex() == expected["signed bytes by index"]
     key = PrivateKey.from_seed(bytes.fromhex(KEYS["index"]["seed"]))
-    assert [one.state for one in verify_torrent(metainfo, {key.public.keyid: key.public})] == ["valid"]
+    keys = {key.public.keyid: key.public}
+    assert [one.state for one in CheckedTorrent.of(metainfo).tried_with(keys).signers(keys)] == ["valid"]

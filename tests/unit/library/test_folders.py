@@ -13,6 +13,7 @@ from p2pqwen.library.folders import ID_FILE, AwayError, LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library, State
 from p2pqwen.library.verified import Look, Verified
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -22,6 +23,7 @@ REPO = RepoId("Qwen/Demo")
 FIRST = SnapshotId(REPO, CommitId(b"\x01" * 20))
 SECOND = SnapshotId(REPO, CommitId(b"\x02" * 20))
 NOTHING = Verified(Sha256(bytes(32)), {})
+TORRENT = CheckedTorrent.of(make_snapshot({"config.json": b"{}"}))
 STAGED = Verified(Sha256(bytes(32)), {RepoPath("config.json"): Look(2, 1, 1, 1)})
 
 
@@ -47,7 +49,7 @@ def library_of(tmp_path, **reserves):
 
 def hold(library, snapshot, size=1):
     (library.stage(snapshot, lambda _: size) / "config.json").write_bytes(b"{}")
-    return library.install(snapshot, b"torrent", STAGED)
+    return library.install(snapshot, TORRENT, STAGED)
 
 
 @pytest.mark.parametrize(
@@ -166,8 +168,8 @@ def test_a_fetch_begins_and_ends_where_it_was_put(disks, tmp_path):
     folder = library.make_folder(FIRST, [], lambda _: 10)
     assert folder.is_relative_to(tmp_path / "b")
     disks.update(a=5000)
-    assert library.begin(FIRST, b"t", None).folder == folder
-    assert library.finish(FIRST, b"t", None, NOTHING).state is State.COMPLETE
+    assert library.begin(FIRST, TORRENT, None).folder == folder
+    assert library.finish(FIRST, TORRENT, None, NOTHING).state is State.COMPLETE
     assert library.find(REPO).folder == folder
 
 
@@ -227,7 +229,7 @@ def test_what_a_fetch_has_still_to_write_is_not_given_away_twice(disks, tmp_path
     disks.update(home=0, a=100_000, b=0)
     library = library_of(tmp_path)
     folder = library.make_folder(snapshot, [], lambda _: claimed)
-    library.begin(snapshot, metainfo.encode(), selected)
+    library.begin(snapshot, CheckedTorrent.of(metainfo), selected)
     assert library.room == 100_000 - claimed
     library.require_room(folder, 100_000)  # its own is not counted against it
     with pytest.raises(DiskError, match="no library folder has room"):
@@ -236,5 +238,5 @@ def test_what_a_fetch_has_still_to_write_is_not_given_away_twice(disks, tmp_path
     with pytest.raises(DiskError, match="for unfinished fetches"):
         library.require_room(library.staged(FIRST), 100_001 - claimed)
     (folder / "config.json").write_bytes(FILES["config.json"])
-    library.finish(snapshot, metainfo.encode(), selected, NOTHING)
+    library.finish(snapshot, CheckedTorrent.of(metainfo), selected, NOTHING)
     assert library.room == 100_000

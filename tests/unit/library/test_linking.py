@@ -33,7 +33,7 @@ def test_copies_where_links_are_refused(tmp_path, monkeypatch):
         raise OSError(errno.EXDEV, "another device")
 
     monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr(linking, "_reflink", lambda *_: False)
+    monkeypatch.setattr(linking, "clone", lambda *_: False)
     (tmp_path / "source").write_bytes(b"bytes")
     assert place_linked(tmp_path / "source", tmp_path / "target") is Placement.COPY
     assert (tmp_path / "target").stat().st_ino != (tmp_path / "source").stat().st_ino

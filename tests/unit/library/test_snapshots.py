@@ -9,14 +9,18 @@ from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library, State
 from p2pqwen.library.verified import Look, Verified
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from tests.support.snapshots import make_snapshot
 
 REPO = RepoId("Qwen/Demo")
 FIRST = SnapshotId(REPO, CommitId(b"\x01" * 20))
 SECOND = SnapshotId(REPO, CommitId(b"\x02" * 20))
 NOTHING = Verified(Sha256(bytes(32)), {})
+TORRENT = CheckedTorrent.of(make_snapshot({"config.json": b"{}"}))
+ANOTHER = TORRENT.with_uncovered(comment="another")
 STAGED = Verified(Sha256(bytes(32)), {RepoPath("config.json"): Look(2, 1, 1, 1)})
 
 
@@ -32,7 +36,7 @@ def stage(library, snapshot):
 def test_install_makes_a_complete_snapshot(library):
     stage(library, FIRST)
     assert library.all() == []
-    held = library.install(FIRST, b"torrent", STAGED)
+    held = library.install(FIRST, TORRENT, STAGED)
     assert held.state is State.COMPLETE
     assert (held.folder / "config.json").read_bytes() == b"{}"
     assert library.all() == [held] == [library.find(REPO)] == [library.get(FIRST)]
@@ -47,25 +51,25 @@ def test_a_crash_between_rename_and_torrent_is_taken_back_to_staging(library, mo
 
     monkeypatch.setattr(durable, "write", crash)
     with pytest.raises(KeyboardInterrupt):
-        library.install(FIRST, b"torrent", STAGED)
+        library.install(FIRST, TORRENT, STAGED)
     monkeypatch.undo()
     assert library.all() == []
     assert (library.stage(FIRST) / "config.json").read_bytes() == b"{}"
-    assert library.install(FIRST, b"torrent", STAGED).state is State.COMPLETE
+    assert library.install(FIRST, TORRENT, STAGED).state is State.COMPLETE
 
 
 @pytest.mark.parametrize(("selected", "end"), [(None, State.COMPLETE), (("*.json",), State.PARTIAL)])
 def test_a_fetch_is_incomplete_until_it_is_finished(library, selected, end):
-    assert library.begin(FIRST, b"t", selected).state is State.INCOMPLETE
+    assert library.begin(FIRST, TORRENT, selected).state is State.INCOMPLETE
     assert library.find(REPO).state is State.INCOMPLETE
-    library.finish(FIRST, b"t", selected, NOTHING)
+    library.finish(FIRST, TORRENT, selected, NOTHING)
     assert library.find(REPO).state is end
     assert library.find(REPO).selected == selected
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"state": "complete?", "selected": null}', b"\xff"])
 def test_a_damaged_marker_never_reads_as_complete(library, damage):
-    library.begin(FIRST, b"t", None)
+    library.begin(FIRST, TORRENT, None)
     marker = FIRST.repo, library.torrent_path(FIRST).with_suffix(".partial")
     marker[1].write_bytes(damage)
     assert library.find(REPO).state is State.INCOMPLETE
@@ -74,7 +78,7 @@ def test_a_damaged_marker_never_reads_as_complete(library, damage):
 def test_naming_a_commit_where_there_are_two(library):
     for snapshot in (SECOND, FIRST):
         stage(library, snapshot)
-        library.install(snapshot, b"t", NOTHING)
+        library.install(snapshot, TORRENT, NOTHING)
     assert [held.id for held in library.all()] == [FIRST, SECOND]
     with pytest.raises(P2pqwenError, match="holds 2 snapshots") as caught:
         library.find(REPO)
@@ -86,7 +90,7 @@ def test_naming_a_commit_where_there_are_two(library):
 def test_remove_leaves_no_trace_and_touches_nothing_else(library):
     for snapshot in (FIRST, SECOND):
         stage(library, snapshot)
-        library.install(snapshot, b"t", NOTHING)
+        library.install(snapshot, TORRENT, NOTHING)
     outside = library.root.parent / "precious"
     outside.mkdir()
     (library.folder(FIRST) / "link").symlink_to(outside)
@@ -100,7 +104,7 @@ def test_remove_leaves_no_trace_and_touches_nothing_else(library):
 
 
 def test_a_fetch_may_finish_while_somebody_looks(library, monkeypatch):
-    library.begin(FIRST, b"t", None)
+    library.begin(FIRST, TORRENT, None)
     read = durable.read
 
     def finishing_first(path, **limits):
@@ -114,7 +118,7 @@ def test_a_fetch_may_finish_while_somebody_looks(library, monkeypatch):
 
 def test_a_flipped_bit_in_a_torrent_shows_and_a_crash_between_its_writes_does_not(library, monkeypatch):
     stage(library, FIRST)
-    held = library.install(FIRST, b"torrent", STAGED)
+    held = library.install(FIRST, TORRENT, STAGED)
     assert held.torrent_damage() is None
     held.torrent_path.write_bytes(b"torrenu")
     expected, got = held.torrent_damage()
@@ -128,5 +132,5 @@ def test_a_flipped_bit_in_a_torrent_shows_and_a_crash_between_its_writes_does_no
 
     monkeypatch.setattr(durable, "write", crash_at_the_seal)
     with pytest.raises(KeyboardInterrupt):
-        library.replace_torrent(FIRST, b"another")
-    assert (held.torrent_path.read_bytes(), held.torrent_damage()) == (b"another", None)
+        library.replace_torrent(FIRST, ANOTHER)
+    assert (held.torrent_path.read_bytes(), held.torrent_damage()) == (ANOTHER.metainfo.encode(), None)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2pqwen.errors import DiskError
-from p2pqwen.library import idle, trailing
+from p2pqwen.library import trailing
 from p2pqwen.library.hashing import hash_file
 from p2pqwen.library.trailing import GrowingFile, TrailingHasher
 from p2pqwen.torrent.layout import Layout, PayloadFile
@@ -110,7 +110,7 @@ def test_what_is_hashed_goes_to_the_disk_on_the_way(tmp_path, monkeypatch):
     synced = []
     monkeypatch.setattr(trailing, "READ_SIZE", PIECE)
     monkeypatch.setattr(trailing, "_SYNC_EVERY", 2 * PIECE)
-    monkeypatch.setattr(trailing.os, "fdatasync", synced.append)
+    monkeypatch.setattr(os, "fdatasync", synced.append)
     for piece in range(layout.piece_count):
         write_piece(tmp_path, layout, contents, piece)
     with TrailingHasher(growing, bytearray(b"\1" * layout.piece_count), workers=1) as hasher:
@@ -124,7 +124,7 @@ def test_what_is_hashed_goes_to_the_disk_on_the_way(tmp_path, monkeypatch):
 def test_its_threads_let_others_first(tmp_path, monkeypatch):
     _, growing, _ = make(tmp_path)
     asked = []
-    monkeypatch.setattr(idle.os, "setpriority", lambda _, thread, priority: asked.append((thread, priority)))
+    monkeypatch.setattr(os, "setpriority", lambda _, thread, priority: asked.append((thread, priority)))
     with TrailingHasher(growing, bytearray(1), workers=1):
         wait_until(lambda: asked, 10, "a thread has begun")
     ((thread, priority),) = asked

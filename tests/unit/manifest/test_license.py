@@ -97,15 +97,15 @@ def test_whatever_is_read_is_short_and_plain(text):
 
 
 @pytest.mark.parametrize(
-    ("licence", "verdict", "why"),
+    ("named", "verdict", "why"),
     [
         ("apache-2.0", "clear", "notice"),
         ("Apache-2.0", "clear", "notice"),
         ("mit", "clear", "notice"),
         ("bsd-3-clause", "clear", "notice"),
         ("cc0-1.0", "clear", "waives"),
-        ("gpl-3.0", "clear", "same licence"),
-        ("cc-by-sa-4.0", "clear", "same licence"),
+        ("gpl-3.0", "clear", "same license"),
+        ("cc-by-sa-4.0", "clear", "same license"),
         ("cc-by-4.0", "clear", "authors are named"),
         ("openrail", "conditional", "use restrictions"),
         ("creativeml-openrail-m", "conditional", "use restrictions"),
@@ -124,9 +124,9 @@ def test_whatever_is_read_is_short_and_plain(text):
         ("unknown", "unknown", "read them"),
         ("made-up", "unknown", "read them"),
         ("", "unknown", "read them"),
-        (None, "unknown", "names no licence"),
+        (None, "unknown", "names no license"),
     ],
 )
-def test_redistribution(licence, verdict, why):
-    assert redistribution(licence) == verdict
-    assert why in reason(licence)
+def test_redistribution(named, verdict, why):
+    assert redistribution(named) == verdict
+    assert why in reason(named)

@@ -61,6 +61,35 @@ def test_what_is_missing_is_named_by_its_package(tmp_path):
     assert "aria2" in done.stdout.split() or Path("/usr/sbin/aria2c").exists()
 
 
+def python_that_says(folder: Path, name: str, *, fits: bool) -> Path:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\nexit {0 if fits else 1}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_without_a_python_that_fits_it_says_which_do(tmp_path):
+    """Libtorrent has wheels for some versions alone: `pip` would say so in a page of its own words."""
+    python_that_says(tmp_path, "python3", fits=False)
+    done = shell(f"PATH={tmp_path}; find_python", PYTHON="")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no Python 3.11, 3.12 or 3.13 found (libtorrent has no wheels for others)" in done.stderr
+    fits = python_that_says(tmp_path, "python3.12", fits=True)
+    assert shell(f"PATH={tmp_path}; find_python", PYTHON="").stdout == f"{fits.name}\n"
+
+
+def test_a_second_python_is_used_only_where_there_is_one(tmp_path):
+    home = {"HOME": str(tmp_path), "PYENV_ROOT": str(tmp_path / "pyenv")}
+    python_that_says(tmp_path, "python3.13", fits=False)  # a version manager's, for a version that is not chosen
+    look = f"PATH={tmp_path}; other_python 3.13 || echo none"
+    assert shell(look, **home).stdout == "none\n"
+    (tmp_path / "pyenv" / "versions" / "3.13.0" / "bin").mkdir(parents=True)
+    fits = python_that_says(tmp_path / "pyenv" / "versions" / "3.13.0" / "bin", "python", fits=True)
+    assert shell(look, **home).stdout == f"{fits}\n"
+    python_that_says(tmp_path, "python3.13", fits=True)
+    assert shell(look, **home).stdout == "python3.13\n"
+
+
 def test_the_script_explains_its_options():
     done = subprocess.run([ROOT / "scripts" / "test", "--help"], capture_output=True, text=True, check=True)
     assert "--fast" in done.stdout

@@ -44,11 +44,11 @@ def test_ours_says_where_everything_was_read():
             assert "license" in row, row
 
 
-def test_ours_knows_its_licences():
-    licences = Counter(row["license"] for row in ROWS if "license" in row)
-    assert licences.keys() == {"apache-2.0", "qwen", "qwen-research", "tongyi-qianwen", "tongyi-qianwen-research"}
+def test_ours_knows_its_licenses():
+    licenses = Counter(row["license"] for row in ROWS if "license" in row)
+    assert licenses.keys() == {"apache-2.0", "qwen", "qwen-research", "tongyi-qianwen", "tongyi-qianwen-research"}
     assert redistribution("apache-2.0") is Redistribution.CLEAR
-    for other in licences.keys() - {"apache-2.0"}:
+    for other in licenses.keys() - {"apache-2.0"}:
         assert redistribution(other) is not Redistribution.CLEAR
 
 

@@ -81,7 +81,7 @@ def test_otherwise_everybody_is_asked_from_the_beginning_and_a_turn_is_short():
 def test_all_trials_together_leave_time_for_the_rest():
     trials = PeerIsolation(20)
     trials.next(DAMAGE, [Endpoint(f"192.0.2.{number}", 6881) for number in range(10, 20)], gained=False)
-    assert trials.patience == 1.0
+    assert trials.trial_seconds == 1.0
     trials = PeerIsolation(180)
     trials.next(DAMAGE, [LIAR, HONEST], gained=False)
-    assert trials.patience == 3.0
+    assert trials.trial_seconds == 3.0

@@ -7,8 +7,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from p2pqwen.errors import FormatError, VerificationError
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent import bencode
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info, parse_metainfo
-from p2pqwen.torrent.signature import sign_torrent, verify_torrent
+from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.torrent.snapshot_torrent import build_metainfo
 from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.repo_path import RepoPath
@@ -31,7 +32,7 @@ SIGNED = sign_torrent(made(), KEY, "preserver")
 
 
 def states(torrent: Metainfo) -> dict[str, str]:
-    return {result.label: result.state for result in verify_torrent(torrent, KNOWN)}
+    return {one.label: one.state for one in CheckedTorrent.of(torrent).tried_with(KNOWN).signers(KNOWN)}
 
 
 def with_signature(torrent: Metainfo, **changes: object) -> Metainfo:
@@ -77,7 +78,7 @@ def test_a_signature_holds_without_the_manifest_it_names():
         pytest.param(with_signature(SIGNED, commit=CommitId(bytes(20))), id="another commit"),
         pytest.param(with_signature(SIGNED, manifest=Sha256(bytes(32))), id="another manifest"),
         pytest.param(
-            replace(SIGNED, manifest=manifest_of(PAYLOAD, SNAPSHOT, licence="mit").encode()), id="manifest exchanged"
+            replace(SIGNED, manifest=manifest_of(PAYLOAD, SNAPSHOT, license_id="mit").encode()), id="manifest exchanged"
         ),
         pytest.param(
             replace(
@@ -101,7 +102,8 @@ def test_a_signer_who_names_another_repository_than_the_manifest():
 
 
 def test_a_key_filed_under_another_name_is_unknown():
-    assert verify_torrent(SIGNED, {KEY.public.keyid: OTHER_KEY.public})[0].state == "unknown key"
+    lie = {KEY.public.keyid: OTHER_KEY.public}
+    assert CheckedTorrent.of(SIGNED).tried_with(lie).signers(lie)[0].state == "unknown key"
 
 
 def test_only_what_carries_its_own_manifest_is_signed():

@@ -58,7 +58,8 @@ def test_the_canonical_form_is_one(value):
         (b'{"\\ud800":1}', "lone surrogate"),
         (b"[" * 17 + b"]" * 17, "nested too deep"),
         (b'{"a":' * 17 + b"1" + b"}" * 17, "nested too deep"),
-        (b"[" * 5000, "nested too deep"),
+        (b"[" * 5000 + b"]" * 5000, "nested too deep"),
+        (b"[" * 5000, "nested too deep|not a JSON document"),  # Python 3.13 reads on to its end
         (b'"' + b"x" * 10_000 + b'"', "too large"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,16 @@ from p2pqwen.events import Happened
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.archive import hub_watch
 from p2pqwen.operations.archive.bulk_preserve import BulkContext, BulkOptions
-from p2pqwen.operations.archive.hub_watch import CutOffError, HubWatch, Schedule, WatchRecord, last_round, throttle
+from p2pqwen.operations.archive.hub_watch import (
+    CutOffError,
+    HubWatch,
+    RoundFailed,
+    RoundProgress,
+    Schedule,
+    WatchRecord,
+    last_round,
+    throttle,
+)
 
 START = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -56,7 +66,7 @@ def rig(tmp_path):
 )
 def test_a_round_that_fails_is_told_and_tried_again_less_and_less_often(rig, error, words):
     rig.error = error
-    assert rig.round() == WatchRecord(START, START, 1, {"error": words})
+    assert rig.round() == WatchRecord(START, START, 1, RoundFailed(words))
     assert [event.event for event in rig.events] == ["watch started", "watch failed"]
     rig.now += 4 * MINUTE
     assert rig.round().failed_rounds == 1  # too soon
@@ -71,7 +81,7 @@ def test_a_round_that_fails_is_told_and_tried_again_less_and_less_often(rig, err
 def test_a_round_that_is_cut_off_is_neither_over_nor_failed(rig, reason):
     def wanted():
         if reason == "stop":
-            rig.watch._stop.set()
+            rig.watch._background.tell()
         else:
             rig.held = reason
         rig.watch.keep_on()
@@ -85,7 +95,7 @@ def test_a_round_that_is_cut_off_is_neither_over_nor_failed(rig, reason):
 
 def test_102_what_a_killed_node_left_is_interrupted_and_the_next_one_says_so(rig):
     """The next node may not go on at once, or at all: it must not be taken for the one that works on the round."""
-    rig.store.put("watch", WatchRecord(START, None, 0, {"progress": "1 of 2"}, noted=START + MINUTE).to_json())
+    rig.store.put("watch", WatchRecord(START, None, 0, RoundProgress("1 of 2"), noted=START + MINUTE).to_json())
     rig.watch.schedule = Schedule(None, None)
     with rig.watch:
         left = last_round(rig.store)
@@ -110,7 +120,8 @@ def test_nothing_due_is_nothing_done(rig):
 def test_a_watch_with_nothing_to_do_starts_no_thread(rig):
     rig.watch.schedule = Schedule(None, None)
     with rig.watch:
-        assert rig.watch._thread is None
+        assert not rig.watch.busy
+        assert "hub watch" not in {thread.name for thread in threading.enumerate()}
     assert not rig.watch.busy
 
 

@@ -6,7 +6,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from p2pqwen.operations.archive.hub_watch import WatchRecord, watch_fields, watch_words
+from p2pqwen.operations.archive.hub_watch import (
+    Failure,
+    RoundDone,
+    RoundFailed,
+    RoundProgress,
+    WatchAnswer,
+    WatchRecord,
+    watch_words,
+)
+from p2pqwen.values.json_value import from_json, object_json
+from p2pqwen.values.snapshot_id import RepoId
 
 START = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
@@ -34,9 +44,9 @@ def test_the_next_round(record, every, due):
     "record",
     [
         WatchRecord(),
-        WatchRecord(START, None, 3, {"progress": "1 of 2 repositories"}),
-        WatchRecord(START, None, 3, {}, START + MINUTE, START + HOUR),
-        WatchRecord(START, START + HOUR, 0, {"preserved": 2, "failures": [{"repo": "Qwen/X", "reason": "gone"}]}),
+        WatchRecord(START, None, 3, RoundProgress("1 of 2 repositories")),
+        WatchRecord(START, None, 3, None, START + MINUTE, START + HOUR),
+        WatchRecord(START, START + HOUR, 0, RoundDone(preserved=2, failures=(Failure(RepoId("Qwen/X"), "gone"),))),
     ],
 )
 def test_a_record_survives_the_store(record):
@@ -57,13 +67,13 @@ def test_anything_else_is_no_round(value):
     [
         (WatchRecord(), "watch      no round yet"),
         (WatchRecord(START), "watch      since 2026-11-25 12:00: looking at the Hub"),
-        (WatchRecord(START, facts={"progress": "1 of 2"}), "watch      since 2026-11-25 12:00: 1 of 2"),
+        (WatchRecord(START, facts=RoundProgress("1 of 2")), "watch      since 2026-11-25 12:00: 1 of 2"),
         (
-            WatchRecord(START, START + HOUR, facts={"preserved": 2, "failed": 1, "bytes": 3}),
+            WatchRecord(START, START + HOUR, facts=RoundDone(preserved=2, failed=1, bytes=3)),
             "watch      2026-11-25 13:00: 2 preserved, 0 unchanged, 0 skipped, 1 failed, 3 B; next 2026-11-26 12:00",
         ),
         (
-            WatchRecord(START, START, 1, {"error": "no answer"}),
+            WatchRecord(START, START, 1, RoundFailed("no answer")),
             "watch      2026-11-25 12:00: no answer; next 2026-11-25 12:05",
         ),
     ],
@@ -72,7 +82,7 @@ def test_what_status_says(record, words):
     assert watch_words(record, DAY, node_runs=True) == words
 
 
-RUNNING = WatchRecord(START, facts={"progress": "1 of 2"}, noted=START + MINUTE)
+RUNNING = WatchRecord(START, facts=RoundProgress("1 of 2"), noted=START + MINUTE)
 LEFT = WatchRecord(START, noted=START + MINUTE, interrupted=START + HOUR)
 
 
@@ -89,14 +99,16 @@ LEFT = WatchRecord(START, noted=START + MINUTE, interrupted=START + HOUR)
 )
 def test_102_a_round_that_nobody_works_on_is_told_as_interrupted(record, node_runs, words, running, interrupted):
     assert watch_words(record, DAY, node_runs=node_runs).startswith(f"watch      {words}")
-    fields = watch_fields(record, DAY, node_runs=node_runs)
-    assert fields is not None
+    answer = WatchAnswer.of(record, DAY, node_runs=node_runs)
+    assert answer is not None
+    fields = object_json(answer)
+    assert object_json(from_json(WatchAnswer, fields)) == fields
     at = None if interrupted is None else f"2026-11-25T{interrupted}:00Z"
     assert (fields["running"], fields["interrupted"]) == (running, at)
 
 
 def test_fields_where_nothing_is_watched():
-    assert watch_fields(WatchRecord(), None, node_runs=False) is None
-    fields = watch_fields(WatchRecord(START, START + HOUR), DAY, node_runs=False)
-    assert fields is not None
-    assert fields["next"] == "2026-11-26T12:00:00Z"
+    assert WatchAnswer.of(WatchRecord(), None, node_runs=False) is None
+    answer = WatchAnswer.of(WatchRecord(START, START + HOUR), DAY, node_runs=False)
+    assert answer is not None
+    assert object_json(answer)["next"] == "2026-11-26T12:00:00Z"

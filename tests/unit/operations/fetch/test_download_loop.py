@@ -11,11 +11,12 @@ import pytest
 
 from p2pqwen.errors import DiskError, NetworkError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Progress
-from p2pqwen.operations.fetch.download import DownloadJob, download
+from p2pqwen.operations.fetch.download import DownloadJob, PeerCandidates, download
 from p2pqwen.swarm.endpoint import Endpoint
-from p2pqwen.swarm.peer_isolation import PATIENCE
+from p2pqwen.swarm.peer_isolation import TRIAL_SECONDS
 from p2pqwen.swarm.problems import ContradictionError
 from p2pqwen.swarm.resume_data import unwrap, wrap
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.webseed.policy import DWELL, LONELY, PATIENT, WebSeedUse
@@ -60,7 +61,7 @@ class WebSeeds:
 
 def without_layers(metainfo):
     """The torrent as a magnet brings it."""
-    return metainfo_from_info(metainfo.info)
+    return CheckedTorrent.of(metainfo_from_info(metainfo.info))
 
 
 class Fetching:
@@ -83,15 +84,13 @@ class Fetching:
     def web_seed(self, **behaviour):
         return self.network.web_seed(URL, self.snapshot.metainfo, self.snapshot.folder, **behaviour)
 
-    def run(self, *peers, **options):
+    def run(self, *peers, remembered=(), followers=(), **options):
         job = DownloadJob(
-            metainfo=self.snapshot.metainfo,
+            torrent=CheckedTorrent.of(self.snapshot.metainfo),
             save_path=self.folder / "fetched",
             files=None,
-            lfs=(),
-            needs_hashes=False,
             trackers=(),
-            peers=peers,
+            peers=PeerCandidates(peers, remembered, followers),
             relayed=None,
             web_seed_use=WebSeedUse.NEVER,
             resume_file=self.resume_file,
@@ -393,7 +392,7 @@ def test_where_nobody_knows_who_lies_peers_are_tried_one_by_one(tmp_path):
     said = [text for _, text in fetching.notices()]
     assert "pieces arrive damaged: peers are tried one by one" in said
     assert f"{ALICE} sends wrong data and is not asked again" in said
-    assert next(moment for moment, text in fetching.notices() if "one by one" in text) >= PATIENCE
+    assert next(moment for moment, text in fetching.notices() if "one by one" in text) >= TRIAL_SECONDS
     assert (frozenset(), frozenset({ALICE.host})) in fetching.engine.admitted or (
         frozenset({BOB.host}),
         frozenset({ALICE.host}),
@@ -425,7 +424,7 @@ def test_without_piece_layers_one_peer_at_a_time_is_asked_from_the_start(tmp_pat
     fetching = Fetching(tmp_path, LAYERED)
     for peer in (ALICE, BOB, CAROL):
         fetching.peer(peer, rate=10 * LARGE)
-    fetching.run(ALICE, remembered=(BOB,), followers=(CAROL,), metainfo=without_layers(fetching.snapshot.metainfo))
+    fetching.run(ALICE, remembered=(BOB,), followers=(CAROL,), torrent=without_layers(fetching.snapshot.metainfo))
     assert fetching.right()
     assert fetching.engine.admitted == [(frozenset({ALICE.host}), frozenset())]
     assert fetching.met == [[ALICE]]
@@ -435,10 +434,10 @@ def test_a_peer_that_gives_nothing_loses_its_turn(tmp_path):
     fetching = Fetching(tmp_path, LAYERED)
     fetching.peer(ALICE, rate=0)
     fetching.peer(BOB, rate=10 * LARGE)
-    fetching.run(ALICE, BOB, metainfo=without_layers(fetching.snapshot.metainfo))
+    fetching.run(ALICE, BOB, torrent=without_layers(fetching.snapshot.metainfo))
     assert fetching.right()
     assert [only for only, _ in fetching.engine.admitted] == [{ALICE.host}, {BOB.host}]
-    assert fetching.clock.elapsed < 2 * PATIENCE
+    assert fetching.clock.elapsed < 2 * TRIAL_SECONDS
 
 
 def test_remembered_peers_and_followers_are_called_as_well(tmp_path):

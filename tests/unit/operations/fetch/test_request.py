@@ -50,6 +50,11 @@ def test_the_leave_is_not_shared_with_a_fetch_of_the_same_target(tmp_path: Path)
         assert jobs.submit(replace(REQUEST, trust_unverified=True)) is lifted
 
 
+def test_a_timeout_without_end_goes_over_no_wire():
+    with pytest.raises(UsageError, match="finite"):
+        FetchRequest("Qwen/Tiny", timeout=float("inf")).to_json()
+
+
 def test_choices_of_the_network_lie_flat_on_the_wire_and_in_the_store():
     stored = json.loads(STORED)
     request = FetchRequest.from_json(stored)

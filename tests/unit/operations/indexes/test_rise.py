@@ -12,7 +12,8 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.manifest import Manifest, parse_manifest
-from p2pqwen.operations.indexes.rise import join, rise
+from p2pqwen.operations.indexes.rise import rise
+from p2pqwen.torrent.checked import CheckedTorrent, join
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.metainfo_fields import MAX_TRACKERS, MAX_WEB_SEEDS
 from p2pqwen.torrent.signature import sign_torrent
@@ -39,12 +40,12 @@ def library(tmp_path: Path) -> Library:
 @pytest.fixture
 def held(library: Library, tmp_path: Path) -> HeldSnapshot:
     found = hold(Home(tmp_path), proven=False)
-    library.replace_torrent(found.id, unproven().encode())
+    library.replace_torrent(found.id, CheckedTorrent.of(unproven()))
     return found
 
 
 def test_it_gets_manifest_and_signatures_and_keeps_seeds(library, held):
-    risen = rise(held, held.metainfo(), BETTER, library)
+    risen = rise(held, held.torrent(), CheckedTorrent.of(BETTER), library).metainfo
     assert risen == held.metainfo()
     assert (risen.manifest, risen.signatures) == (BETTER.manifest, BETTER.signatures)
     assert risen.web_seeds == ("https://b.example/", "https://a.example/")
@@ -101,24 +102,24 @@ def of_other_rows() -> Metainfo:
 def test_what_is_not_of_these_bytes_is_refused(library, held, better, problem):
     before = held.torrent_path.read_bytes()
     with pytest.raises(VerificationError, match=problem):
-        rise(held, held.metainfo(), better(), library)
+        rise(held, held.torrent(), CheckedTorrent.of(better()), library)
     assert held.torrent_path.read_bytes() == before
 
 
 def test_a_manifest_that_says_otherwise_is_right_where_the_bytes_are(library, held):
     """The old manifest was made up by whoever gave the torrent; the bytes are read again, and decide."""
-    library.replace_torrent(held.id, of_other_rows().encode())
-    assert rise(held, held.metainfo(), BETTER, library).manifest == BETTER.manifest
+    library.replace_torrent(held.id, CheckedTorrent.of(of_other_rows()))
+    assert rise(held, held.torrent(), CheckedTorrent.of(BETTER), library).metainfo.manifest == BETTER.manifest
 
 
 @pytest.mark.parametrize("write", ["begin", "finish", "replace_torrent"])
 @pytest.mark.parametrize("worse", [other_infohash, unproven])
 def test_the_library_itself_lets_no_worse_torrent_in(library, held, write, worse):
     """Whoever calls it: another infohash, or the loss of a proof, is refused where torrents are written."""
-    rise(held, held.metainfo(), BETTER, library)
+    rise(held, held.torrent(), CheckedTorrent.of(BETTER), library)
     before = {path: path.read_bytes() for path in library.root.rglob("*") if path.is_file()}
     more = {"replace_torrent": (), "begin": (None,), "finish": (None, Verified(worse().infohash.v2, {}))}
-    arguments = (held.id, worse().encode(), *more[write])
+    arguments = (held.id, CheckedTorrent.of(worse()), *more[write])
     known = library.verified.of(held.id)
     with pytest.raises(VerificationError, match="which stays"):
         getattr(library, write)(*arguments)

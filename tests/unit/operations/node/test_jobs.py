@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 
 import pytest
@@ -13,10 +14,14 @@ from p2pqwen.library.folders import AwayError
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.node import jobs as fetch_jobs
-from p2pqwen.operations.node.jobs import KEPT_ENDED, MAX_RUNNING, RETRY_FIRST, RETRY_LONGEST, FetchJobs, JobState
+from p2pqwen.operations.node.job_answer import Ended, JobLine, JobState, ProgressLine, ProgressShown, StillHere
+from p2pqwen.operations.node.jobs import KEPT_ENDED, MAX_RUNNING, RETRY_FIRST, RETRY_LONGEST, FetchJobs
 from p2pqwen.operations.node.limits import Priority
 from p2pqwen.operations.node.preferences import Choice
+from p2pqwen.server.problem import Problem, Refusal
+from p2pqwen.values.json_value import from_json, object_json
 from p2pqwen.values.snapshot_id import SnapshotId
+from tests.support.answers import fetch_answer
 from tests.support.waiting import wait_until
 
 SECONDS = 30.0
@@ -56,7 +61,7 @@ class Fetches:
             door = self._doors.setdefault(wanted.target, threading.Event())
             while not door.wait(0.002):
                 report(Progress("download", 1, 10))  # where a stopped job ends
-            return {"bytes_from_peers": 10}
+            return fetch_answer(SnapshotId.parse(wanted.target))
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -119,7 +124,7 @@ def test_a_few_run_at_once_and_the_next_begins_when_one_ends(node):
     node.until(jobs[1], JobState.DONE)
     node.tick()
     assert states(jobs) == ["downloading", "done", "downloading", "downloading", "queued"]
-    assert jobs[1].result == {"bytes_from_peers": 10}
+    assert jobs[1].result == fetch_answer(jobs[1].snapshot)
     assert node.ended() == ["fetch done"]
 
 
@@ -137,7 +142,7 @@ def test_the_same_target_is_one_job_and_a_repair_of_it_another(node):
     (first,), (again,) = node.submit(1), node.submit(1)
     (repair,) = node.submit(1, kind="repair")
     assert (again is first, repair is first) == (True, False)
-    node.fetches.ends(1, {})
+    node.fetches.ends(1, fetch_answer(identity(1)))
     node.tick()
     node.until(first, JobState.DONE)
     (new,) = node.submit(1)
@@ -145,7 +150,7 @@ def test_the_same_target_is_one_job_and_a_repair_of_it_another(node):
 
 
 def test_a_repair_that_ended_well_is_told(node):
-    node.fetches.ends(1, {})
+    node.fetches.ends(1, fetch_answer(identity(1)))
     (job,) = node.submit(1, kind="repair")
     node.tick()
     node.until(job, JobState.DONE)
@@ -176,7 +181,7 @@ def test_closing_stops_all_and_the_next_node_goes_on_with_them(node):
     running, waiting = node.submit(1, 2)
     node.tick()
     ended = node.jobs.submit(request(3))
-    node.fetches.ends(3, {})
+    node.fetches.ends(3, fetch_answer(identity(3)))
     node.tick()
     node.until(ended, JobState.DONE)
     node.jobs.close(SECONDS)
@@ -219,7 +224,7 @@ def test_what_may_pass_is_tried_again_ever_more_rarely(node, error):
 
 
 def test_asking_once_more_ends_the_pause(node):
-    node.fetches.ends(1, NetworkError("nothing arrived"), {})
+    node.fetches.ends(1, NetworkError("nothing arrived"), fetch_answer(identity(1)))
     (job,) = node.submit(1)
     node.tick()
     node.until(job, JobState.WAITING)
@@ -251,10 +256,10 @@ def test_who_waits_for_a_fetch_is_told_of_its_first_failure(node):
     node.fetches.ends(1, NetworkError("nothing arrived"))
     (job,) = node.submit(1)
     lines = node.jobs.follow(job)
-    assert next(lines) == {}  # a heartbeat: it is not followed before the first line
+    assert next(lines) == JobLine(StillHere())  # a heartbeat: it is not followed before the first line
     node.tick()
-    (last,) = [line for line in lines if line][-1:]
-    assert last["error"].message == "nothing arrived"
+    *_, last = lines
+    assert last == JobLine(Refusal(Problem("NetworkError", "nothing arrived")))
     assert job.state is JobState.FAILED
     assert job.followers == 0
 
@@ -263,11 +268,11 @@ def test_who_follows_sees_what_happens_to_the_end(node):
     (job,) = node.submit(1)
     node.tick()
     lines = node.jobs.follow(job)
-    first = next(line for line in lines if line)
+    first = next(line for line in lines if line.event)
     node.fetches.door(1).set()
-    *_, last = [line for line in lines if line]
-    assert first == {"progress": {"stage": "download", "done": 1, "total": 10, "detail": "", "unit": "bytes"}}
-    assert last == {"result": {"bytes_from_peers": 10}, "state": "done"}
+    *_, last = lines
+    assert first == JobLine(ProgressLine(ProgressShown("download", 1, 10, "", "bytes")))
+    assert last == JobLine(Ended(fetch_answer(job.snapshot), JobState.DONE))
 
 
 def test_who_follows_is_told_once_why_nothing_happens(node):
@@ -276,12 +281,12 @@ def test_who_follows_is_told_once_why_nothing_happens(node):
     node.tick()
     assert job.state is JobState.QUEUED
     lines = node.jobs.follow(job)
-    with_text = (line for line in lines if line)
-    assert next(with_text)["notice"]["text"] == "waiting: outside 23:00-07:00"
+    told = (line.event for line in lines if isinstance(line.event, Notice))
+    assert next(told) == Notice("info", "waiting: outside 23:00-07:00")
     node.jobs.hold_back("")
-    node.fetches.ends(1, {})
+    node.fetches.ends(1, fetch_answer(identity(1)))
     node.tick()
-    assert [line for line in with_text if "notice" in line] == []
+    assert list(told) == []
 
 
 def test_holding_back_stops_what_runs_and_lets_it_go_on_later(node):
@@ -314,16 +319,16 @@ def test_a_paused_one_stops_and_goes_on_when_it_may(node):
     node.until(job, JobState.QUEUED)
     node.tick()
     assert job.state is JobState.PAUSED
-    told = next(line for line in node.jobs.follow(job) if "notice" in line)
-    assert told["notice"]["text"] == f"waiting: it is paused; `p2pqwen resume {identity(1)}` lets it go on"
+    told = next(line.event for line in node.jobs.follow(job) if isinstance(line.event, Notice))
+    assert told.text == f"waiting: it is paused; `p2pqwen resume {identity(1)}` lets it go on"
     del node.choices[identity(1)]
     node.tick()
     assert job.state is JobState.DOWNLOADING
 
 
 def test_a_disk_that_is_back_ends_the_pause_of_those_that_wait_for_it(node):
-    node.fetches.ends(1, AwayError(identity(1), "/mnt/disk"), {})
-    node.fetches.ends(2, NetworkError("nothing arrived"), {})
+    node.fetches.ends(1, AwayError(identity(1), "/mnt/disk"), fetch_answer(identity(1)))
+    node.fetches.ends(2, NetworkError("nothing arrived"), fetch_answer(identity(1)))
     jobs = node.submit(1, 2)
     node.tick()
     for job in jobs:
@@ -336,7 +341,7 @@ def test_a_disk_that_is_back_ends_the_pause_of_those_that_wait_for_it(node):
 
 
 def test_jobs_of_a_snapshot_are_those_that_have_not_ended(node):
-    node.fetches.ends(1, {})
+    node.fetches.ends(1, fetch_answer(identity(1)))
     (job,) = node.submit(1)
     assert node.jobs.of(identity(1)) == []  # its snapshot is not known before it runs
     node.tick()
@@ -361,7 +366,7 @@ def test_only_the_last_of_those_that_ended_are_kept(node):
 def test_what_a_job_shows_is_what_happened(node):
     node.fetches.ends(1, VerificationError("the SHA-256 is wrong", expected="aa", got="bb"))
     (job,) = node.submit(1)
-    assert job.to_json() == {
+    assert object_json(job.answer) == {
         "id": 1,
         "target": str(identity(1)),
         "kind": "fetch",
@@ -375,7 +380,7 @@ def test_what_a_job_shows_is_what_happened(node):
     }
     node.tick()
     node.until(job, JobState.FAILED)
-    shown = job.to_json()
+    shown = object_json(job.answer)
     assert (shown["state"], shown["repo"], shown["commit"]) == ("failed", "Qwen/Tiny", f"{1:040x}")
     assert shown["error"].startswith("the SHA-256 is wrong")
 
@@ -389,8 +394,12 @@ def test_what_a_job_shows_is_what_happened(node):
     ],
 )
 def test_events_go_over_the_wire_and_back(event):
-    assert fetch_jobs.event_of(fetch_jobs.event_json(event)) == event
-    assert fetch_jobs.event_of({}) is None
+    line = JobLine.of(event)
+    sent = json.loads(json.dumps(object_json(line)))
+    assert list(sent) == [type(event).__name__.lower()]
+    assert from_json(JobLine, sent) == line
+    assert from_json(JobLine, sent).event == event
+    assert from_json(JobLine, {}).event is None
 
 
 def test_a_job_whose_error_has_no_text_still_ends(node):

@@ -27,6 +27,7 @@ from p2pqwen.operations.node.seed import (
     Services,
 )
 from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.repo_path import RepoPath
@@ -118,7 +119,7 @@ class Node:
         """Put a snapshot into the library."""
         files = {"config.json": b"{}\n", "model.bin": noise(2_000 + number, "w")} if files is None else files
         snapshot = make_snapshot(self.library.root / REPO, files, commit(number))
-        torrent = replace(snapshot.metainfo, trackers=TRACKERS).encode()
+        torrent = CheckedTorrent.of(replace(snapshot.metainfo, trackers=TRACKERS))
         paths = [file.path for file in snapshot.metainfo.files] if verified else []
         now = Verified.now(snapshot.metainfo.infohash.v2, snapshot.folder, paths)
         self.library.finish(identity(number), torrent, None, now)
@@ -134,7 +135,7 @@ class Node:
             if RepoPath(name) not in chosen:
                 (snapshot.folder / name).unlink(missing_ok=True)
         now = Verified.now(snapshot.metainfo.infohash.v2, snapshot.folder, chosen)
-        self.library.finish(identity(number), snapshot.metainfo.encode(), globs, now)
+        self.library.finish(identity(number), CheckedTorrent.of(snapshot.metainfo), globs, now)
         return snapshot
 
     def verify(self, snapshot, number):
@@ -504,7 +505,7 @@ class Bundles:
         self.held.append(paused)
 
 
-class Care:
+class Sync:
     def __init__(self):
         self.said, self.known = [], []
 
@@ -522,14 +523,14 @@ class Care:
 
 
 def test_publishers_are_looked_after_and_learn_of_dht_nodes(tmp_path):
-    bundles, care = Bundles(), Care()
-    node = Node(tmp_path, services=Services(publishers=Publishers(bundles, care)))
+    bundles, sync = Bundles(), Sync()
+    node = Node(tmp_path, services=Services(publishers=Publishers(bundles, sync)))
     node.engine.listening = [Endpoint("0.0.0.0", 6881)]
     node.engine._nodes = [Endpoint("127.0.0.3", 5)]
     node.clock.at(1.0, lambda: node.loop.hold_all(paused=True))
     node.run(3 * DHT_NODES_EVERY)
-    assert (care.said[0], care.said[-1], "soon" in care.said) == ("start", "stop", True)
+    assert (sync.said[0], sync.said[-1], "soon" in sync.said) == ("start", "stop", True)
     assert bundles.held == [True]
     assert node.loop.uploaded_besides == 4_000
-    assert set(care.known) == {((Endpoint("127.0.0.3", 5), Endpoint("127.0.0.1", 6881)), 6881)}
-    assert len(care.known) == 3
+    assert set(sync.known) == {((Endpoint("127.0.0.3", 5), Endpoint("127.0.0.1", 6881)), 6881)}
+    assert len(sync.known) == 3

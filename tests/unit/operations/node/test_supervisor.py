@@ -31,8 +31,10 @@ from p2pqwen.operations.node.supervisor import CHOICES_EVERY, COUNT_EVERY, DISKS
 from p2pqwen.operations.verify.scrub import Scrubber, ScrubRecord
 from p2pqwen.operations.verify.standings import Standings
 from p2pqwen.swarm.reach import Reach
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from tests.support.answers import fetch_answer
 from tests.support.engine import VirtualClock
 from tests.support.models import noise
 from tests.support.swarm import REPO, make_snapshot
@@ -136,7 +138,7 @@ class World:
         snapshot = make_snapshot(self.library.root / REPO, files, str(identity(number).commit))
         paths = [file.path for file in snapshot.metainfo.files]
         verified = Verified.now(snapshot.metainfo.infohash.v2, snapshot.folder, paths)
-        self.library.finish(identity(number), snapshot.metainfo.encode(), None, verified)
+        self.library.finish(identity(number), CheckedTorrent.of(snapshot.metainfo), None, verified)
         return snapshot
 
     def turns(self, seconds):
@@ -328,7 +330,7 @@ def test_a_fetch_is_shown_as_it_stands(world):
     wait_until(lambda: job.progress, SECONDS, "its progress")
     (row,) = world.supervisor.look()
     assert (row.state, row.progress, row.uploaded) == ("downloading", 0.1, 40)
-    assert world.supervisor.figures.jobs[0]["state"] == "downloading"
+    assert world.supervisor.figures.jobs[0].state == "downloading"
     world.choices.pause(identity(1), paused=True)
     world.turns(2)
     wait_until(lambda: job.thread is None, SECONDS, "the fetch to stop")
@@ -341,7 +343,7 @@ def test_a_fetch_is_shown_as_it_stands(world):
 
 
 def test_the_node_looks_at_the_library_as_soon_as_a_fetch_has_ended(world):
-    world.fetch = lambda request, report, on_plan: {}
+    world.fetch = lambda request, report, on_plan: fetch_answer(identity(1))
     world.supervisor.start(world.node)
     world.turns(1)
     assert world.node.looks == 0
@@ -362,7 +364,7 @@ def test_a_fetch_whose_disk_was_gone_goes_on_as_soon_as_it_is_back(world, monkey
         if not gone.is_set():
             gone.set()
             raise AwayError(identity(1), Path("/mnt/disk"))
-        return {}
+        return fetch_answer(identity(1))
 
     world.fetch = fetch
     monkeypatch.setattr(Library, "missing_folders", property(lambda _: list(missing) if seen else []))
@@ -438,7 +440,7 @@ def test_rot_is_read_again_repaired_and_noted_as_mended(world):
         world.requests.append(request)
         on_plan(SnapshotId.parse(request.target))
         assert mend.wait(SECONDS)
-        return {}
+        return fetch_answer(identity(1))
 
     world.fetch = repair
     world.supervisor.start(world.node)

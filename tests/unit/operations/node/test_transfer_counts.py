@@ -15,10 +15,11 @@ from p2pqwen.operations.node.jobs import FetchJobs
 from p2pqwen.operations.node.limits import SLOWEST, TRICKLE, Limits
 from p2pqwen.operations.node.preferences import Choices, Transfer
 from p2pqwen.values.snapshot_id import SnapshotId
+from tests.support.answers import fetch_answer
 from tests.support.waiting import wait_until
 
 ONE = SnapshotId.parse("Qwen/Tiny@" + "a" * 40)
-RESULT = {"bytes_from_peers": 900, "bytes_from_web_seeds": 100}
+RESULT = fetch_answer(ONE, bytes_from_peers=900, bytes_from_web_seeds=100)
 REQUEST = FetchRequest(str(ONE))
 
 

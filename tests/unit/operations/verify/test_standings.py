@@ -19,8 +19,8 @@ from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.torrent_facts import FactsStore, TorrentFacts, look_at
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.operations.indexes.vouchers import Vouchers
-from p2pqwen.operations.verify import standings as standings_module
-from p2pqwen.operations.verify.standings import Standings, standing_fields, standing_words
+from p2pqwen.operations.verify.standings import StandingAnswer, Standings, standing_words
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.signature import sign_torrent
 from tests.support.publishing import Publisher, key, make_entry
 from tests.support.snapshots import hold
@@ -48,11 +48,13 @@ def store(tmp_path: Path):
 def reads(monkeypatch) -> list[str]:
     """The torrents that were read and proved."""
     seen: list[str] = []
-    real = standings_module.signed_manifest
-    monkeypatch.setattr(
-        standings_module, "signed_manifest", lambda metainfo: (seen.append(metainfo.name), real(metainfo))[1]
-    )
+    real = Standings._read
+    monkeypatch.setattr(Standings, "_read", lambda self, held: (seen.append(str(held.id)), real(self, held))[1])
     return seen
+
+
+def signed(held: HeldSnapshot) -> CheckedTorrent:
+    return CheckedTorrent.of(sign_torrent(held.metainfo(), key("index"), "x"))
 
 
 def standing(store: StateStore, held: HeldSnapshot, asked: Asked) -> Standing:
@@ -76,7 +78,7 @@ def test_who_is_trusted_is_asked_every_time_and_the_torrent_is_not_read_again(st
 
 def test_a_signature_by_a_key_that_is_known_later_counts_then(store, reads, tmp_path):
     held = hold(Home(tmp_path), proven=False)
-    Library(Home(tmp_path)).replace_torrent(held.id, sign_torrent(held.metainfo(), key("index"), "x").encode())
+    Library(Home(tmp_path)).replace_torrent(held.id, signed(held))
     found = [standing(store, held, Asked(*voices)) for voices in ((), (voice(),), (), (voice(),))]
     assert found == [Standing.UNVOUCHED, Standing.SIGNED, Standing.UNVOUCHED, Standing.SIGNED]
     assert len(reads) == 2
@@ -114,7 +116,7 @@ def test_a_record_that_makes_no_sense_is_none(document):
 
 def test_records_come_back_as_they_were(store, tmp_path):
     held = hold(Home(tmp_path), proven=False)
-    Library(Home(tmp_path)).replace_torrent(held.id, sign_torrent(held.metainfo(), key("index"), "x").encode())
+    Library(Home(tmp_path)).replace_torrent(held.id, signed(held))
     facts = Standings(store, Asked(voice())).of([held])[held.id].facts
     assert FactsStore(store).all() == {held.id: facts}
     assert facts.look == look_at(held.torrent_path)
@@ -128,13 +130,13 @@ def test_the_users_word_is_told_of_that_torrent_while_nobody_else_vouches(store,
     alone = Standings(store, Asked()).of([held])[held.id]
     assert (alone.trusted_unverified, standing_words(alone)) == (True, "unvouched (trusted unverified)")
     listed = Standings(store, Asked(voice(held.id, infohash=infohash))).of([held])[held.id]
-    assert standing_fields(listed) == {"standing": "signed", "trusted_unverified": False}
+    assert StandingAnswer.of(listed) == StandingAnswer(Standing.SIGNED, trusted_unverified=False)
     LiftStore(store).note(held.id, replace(infohash, v2=type(infohash.v2)(bytes(32))), datetime(2026, 1, 1, tzinfo=UTC))
     assert not Standings(store, Asked()).of([held])[held.id].trusted_unverified
 
 
 def test_nothing_known_is_unvouched():
-    assert standing_fields(None) == {"standing": "unvouched", "trusted_unverified": False}
+    assert StandingAnswer.of(None) == StandingAnswer(Standing.UNVOUCHED, trusted_unverified=False)
 
 
 def test_vouchers_are_read_again_when_something_changed_and_only_then(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pqwen.operations.fetch.download import Turn
+from p2pqwen.operations.fetch.download import Trial
 
 
 class Clock:
@@ -15,15 +15,15 @@ class Clock:
 def idle_at(rate, *, others, seconds=200):
     """The second at which a try that brings so many bytes a second counts as idle; None: never."""
     clock = Clock()
-    turn = Turn(3.0, clock)
+    trial = Trial(3.0, clock)
     for second in range(1, seconds):
         clock.now = float(second)
-        if turn.is_idle(second * rate, others=others):
+        if trial.is_idle(second * rate, others=others):
             return second
     return None
 
 
-def test_whoever_gives_nothing_is_idle_after_its_patience():
+def test_whoever_gives_nothing_is_idle_after_its_seconds():
     assert idle_at(0, others=False) == 4
 
 

@@ -1,0 +1,109 @@
+"""What `adopt --json` and `rebalance --json` say: the plan with its reasons, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from p2pqwen.assembly.archiving import Adopted, Rebalanced
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.stewardship.allocation import Decision
+from p2pqwen.values.json_value import FLAT
+from p2pqwen.values.snapshot_id import SnapshotId
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionAnswer:
+    """A snapshot of a plan, and why it is where it is; `size` in bytes."""
+
+    snapshot: SnapshotId = field(metadata=FLAT)
+    size: int
+    reason: str
+
+    @classmethod
+    def all(cls, decisions: Iterable[Decision]) -> tuple[DecisionAnswer, ...]:
+        """Return what is said of decisions."""
+        return tuple(cls(one.snapshot, one.size, one.reason) for one in decisions)
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenAnswer:
+    """A snapshot that is to be fetched, and the library folder it goes to."""
+
+    decision: DecisionAnswer = field(metadata=FLAT)
+    disk: str | None
+
+    @classmethod
+    def of(cls, one: Decision) -> ChosenAnswer:
+        """Return what is said of a choice."""
+        return cls(DecisionAnswer(one.snapshot, one.size, one.reason), one.disk)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAnswer:
+    """A snapshot that could not be fetched or given up, and why."""
+
+    snapshot: SnapshotId = field(metadata=FLAT)
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptAnswer:
+    """What `adopt` planned and did. Bytes: those of what was chosen, the budget, and what was held before."""
+
+    chosen: tuple[ChosenAnswer, ...]
+    bytes: int
+    budget: int
+    used: int
+    others: tuple[DecisionAnswer, ...]
+    fetched: tuple[SnapshotId, ...]
+    failed: tuple[FailedAnswer, ...]
+    dry_run: bool
+
+    @classmethod
+    def of(cls, done: Adopted, *, dry_run: bool) -> AdoptAnswer:
+        """Return what is said of it."""
+        plan, allocation = done.plan, done.plan.allocation
+        return cls(
+            chosen=tuple(map(ChosenAnswer.of, plan.chosen)),
+            bytes=allocation.size,
+            budget=allocation.budget,
+            used=allocation.used,
+            others=DecisionAnswer.all((*plan.held, *allocation.others)),
+            fetched=tuple(one.snapshot for one in done.fetched if one.error is None),
+            failed=_failed((one.snapshot, one.error) for one in done.fetched),
+            dry_run=dry_run,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RebalanceAnswer:
+    """What `rebalance` planned and did within `budget` bytes."""
+
+    take: tuple[DecisionAnswer, ...]
+    give: tuple[DecisionAnswer, ...]
+    kept: tuple[DecisionAnswer, ...]
+    taken: tuple[SnapshotId, ...]
+    given: tuple[SnapshotId, ...]
+    failed: tuple[FailedAnswer, ...]
+    budget: int
+    dry_run: bool
+
+    @classmethod
+    def of(cls, done: Rebalanced, *, dry_run: bool) -> RebalanceAnswer:
+        """Return what is said of it."""
+        plan = done.plan
+        return cls(
+            take=DecisionAnswer.all(plan.take),
+            give=DecisionAnswer.all(plan.give),
+            kept=DecisionAnswer.all(plan.kept),
+            taken=tuple(one.plan.take.snapshot for one in done.exchanged if one.taken),
+            given=tuple(gone for one in done.exchanged for gone in one.given),
+            failed=_failed((one.plan.take.snapshot, one.error) for one in done.exchanged),
+            budget=done.budget,
+            dry_run=dry_run,
+        )
+
+
+def _failed(ended: Iterable[tuple[SnapshotId, P2pqwenError | None]]) -> tuple[FailedAnswer, ...]:
+    return tuple(FailedAnswer(snapshot, error.message) for snapshot, error in ended if error is not None)

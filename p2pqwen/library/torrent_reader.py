@@ -1,0 +1,82 @@
+"""Reads torrents, and does not parse, prove and try the same bytes again while they are among the last few.
+
+One command looks at a held torrent several times, under a lock and before it, and what it wrote itself it reads back.
+The bytes are read from the disk every time; what was found in them is known by their SHA-256, so it is never out of
+date.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from p2pqwen.errors import FormatError
+from p2pqwen.signing.keys import PublicKey
+from p2pqwen.torrent.checked import CheckedTorrent
+from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo, read_metainfo
+from p2pqwen.values.digest import Sha256
+
+KEPT = 4
+"""Torrents: the one that is held, a better one, and the two of a contradiction."""
+NO_KEYS: Mapping[Sha256, PublicKey] = MappingProxyType({})
+
+
+class TorrentReader:
+    """Remembers the last `kept` torrents; for several threads."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept, self._lock = kept, threading.Lock()
+        self._known: OrderedDict[Sha256, Metainfo | CheckedTorrent] = OrderedDict()
+
+    def metainfo(self, data: bytes) -> Metainfo:
+        """Return the torrent of a .torrent file, whose manifest nobody has looked at; raises `FormatError`."""
+        digest = Sha256.of(data)
+        known = self._find(digest)
+        if known is None:
+            known = self._keep(digest, parse_metainfo(data))
+        return known.metainfo if isinstance(known, CheckedTorrent) else known
+
+    def torrent(self, data: bytes, keys: Mapping[Sha256, PublicKey] = NO_KEYS) -> CheckedTorrent:
+        """Return the torrent of a .torrent file, its signatures tried with these keys.
+
+        Raises as `CheckedTorrent.read` does.
+        """
+        digest = Sha256.of(data)
+        known = self._find(digest)
+        if known is None:
+            known = parse_metainfo(data)
+        checked = (known if isinstance(known, CheckedTorrent) else CheckedTorrent.of(known)).tried_with(keys)
+        self._keep(digest, checked)
+        return checked
+
+    def bare_metainfo(self, data: bytes) -> Metainfo:
+        """Return, as `metainfo` does, a torrent that another client may have saved without its piece layers."""
+        try:
+            return self.metainfo(data)
+        except FormatError:
+            return read_metainfo(data)  # not remembered: what this library holds is whole
+
+    def bare_torrent(self, data: bytes) -> CheckedTorrent:
+        """Return, as `torrent` does, a torrent that another client may have saved without its piece layers."""
+        try:
+            return self.torrent(data)
+        except FormatError:
+            return CheckedTorrent.of(read_metainfo(data))
+
+    def remember(self, data: bytes, torrent: CheckedTorrent) -> None:
+        """Note what a torrent is that was written as `data`."""
+        self._keep(Sha256.of(data), torrent)
+
+    def _find(self, digest: Sha256) -> Metainfo | CheckedTorrent | None:
+        with self._lock:
+            return self._known.get(digest)
+
+    def _keep(self, digest: Sha256, found: Metainfo | CheckedTorrent) -> Metainfo | CheckedTorrent:
+        with self._lock:
+            self._known[digest] = found
+            self._known.move_to_end(digest)
+            while len(self._known) > self._kept:
+                self._known.popitem(last=False)
+        return found

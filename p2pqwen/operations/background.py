@@ -1,0 +1,67 @@
+"""Work that goes on beside a node, in rounds on a thread of its own, and ends within seconds of being told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from p2pqwen.portable.process import make_thread_idle
+
+STOP_SECONDS = 5.0
+"""How long whoever stops it waits: a node that stops does not wait for a server that never answers."""
+
+
+class BackgroundThread:
+    """A daemon thread for `work`, which ends soon once `stopping`; started once at most.
+
+    The work pauses in `wait` and looks at `stopping` in between. `idle`: it has the lowest priority of CPU and disk.
+    """
+
+    def __init__(self, name: str, work: Callable[[], None], *, idle: bool = True) -> None:
+        self._work, self._idle = work, idle
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._news = threading.Condition()
+        self._stopping = self._woken = False
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """End the pause the work is in, or the next one."""
+        with self._news:
+            self._woken = True
+            self._news.notify_all()
+
+    def tell(self) -> None:
+        """Tell it to stop, without waiting."""
+        with self._news:
+            self._stopping = True
+            self._news.notify_all()
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Tell it to stop and wait that long for its end. Once more is fine, and where it was never started."""
+        self.tell()
+        if self._thread.ident is not None:
+            self._thread.join(max(0.0, seconds))
+
+    def is_stopping(self) -> bool:
+        """Tell whether it was told to stop."""
+        return self._stopping
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is at work: after `stop`, in the middle of something that has not come back yet."""
+        return self._thread.is_alive()
+
+    def wait(self, seconds: float) -> bool:
+        """Pause until `wake`, `stop`, or so many seconds are over; tell whether to stop. From any thread."""
+        with self._news:
+            self._news.wait_for(lambda: self._stopping or self._woken, seconds)
+            self._woken = False
+            return self._stopping
+
+    def _run(self) -> None:
+        if self._idle:
+            make_thread_idle()
+        self._work()

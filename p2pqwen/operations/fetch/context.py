@@ -1,0 +1,70 @@
+"""What a fetch depends on beside its target: the user's choices, and where it reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from p2pqwen.errors import UsageError
+from p2pqwen.hub.cache import HubCache
+from p2pqwen.library.home import Home
+from p2pqwen.library.known_peers import KnownPeers
+from p2pqwen.operations.fetch.plan import Sources
+from p2pqwen.operations.preserve.rebuild import Rebuild
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.values.origin_site import OriginAccess
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.webseed.policy import WebSeedUse
+
+DEFAULT_TIMEOUT = 180.0
+"""Seconds without any progress (or without metadata) before a fetch gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOptions:
+    """A user's choices. `include`: globs of the files to have, None for all. `repo`: for magnets that name none.
+
+    `insist_on_cache`: what cannot be laid into the Hugging Face cache is an error; `move_ref` insists as well.
+    `trust_unverified`: an unvouched snapshot is taken at its word, for this one fetch.
+    """
+
+    peers: tuple[Endpoint, ...] = ()
+    web_seeds: tuple[str, ...] = ()
+    use_web_seeds: WebSeedUse = WebSeedUse.AUTO
+    use_peers: bool = True
+    include: tuple[str, ...] | None = None
+    timeout: float = DEFAULT_TIMEOUT
+    repo: RepoId | None = None
+    into_hub_cache: bool = True
+    insist_on_cache: bool = False
+    move_ref: bool = False
+    trust_unverified: bool = False
+
+    def __post_init__(self) -> None:
+        if self.use_web_seeds is WebSeedUse.NEVER and not self.use_peers:
+            raise UsageError("--only-web-seeds and --no-web-seeds leave nobody to fetch from")
+        if not self.use_peers and self.peers:
+            raise UsageError("--only-web-seeds and --peer contradict each other")
+        if not self.timeout > 0:
+            raise UsageError("--timeout", expected="a number of seconds above 0", got=self.timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchContext:
+    """Where a fetch reads and writes: its home, whom it believes, the Hugging Face cache, the network.
+
+    `known` are peers of earlier fetches; `rebuild` makes a torrent from its source, None: that is not to be done.
+    `note_unverified` remembers that a snapshot was trusted unverified, before anything comes of it.
+    """
+
+    home: Home
+    sources: Sources
+    hub_cache: HubCache
+    site: OriginAccess
+    network: SwarmSettings
+    known: KnownPeers
+    rebuild: Rebuild | None = None
+    web_seed_bases: tuple[str, ...] = ()
+    note_unverified: Callable[[SnapshotId, InfoHash], None] = lambda *_: None

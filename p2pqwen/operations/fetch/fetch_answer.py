@@ -1,0 +1,79 @@
+"""What `fetch --json` says, and the last line of a fetch that a node carried out: one typed result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from p2pqwen.index.standing import Standing, Vouching
+from p2pqwen.library.snapshots import State
+from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.operations.fetch.run import Fetched
+from p2pqwen.torrent.signature import SignerResult
+from p2pqwen.values.json_value import FLAT
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.webseed.source_stats import WebSeedUsed
+
+
+@dataclass(frozen=True, slots=True)
+class FetchAnswer:
+    """A snapshot that is here and verified. Sizes in bytes; `hf_cache` None: not laid there.
+
+    `torrent` is its file, `torrent_from` who named it, `torrent_by` what gave it.
+    """
+
+    snapshot: SnapshotId = field(metadata=FLAT)
+    path: Path
+    size: int
+    bytes_from_peers: int
+    bytes_from_web_seeds: int
+    bytes_reused: int
+    seconds: float
+    verified: bool
+    provenance: Provenance
+    standing: Standing
+    standing_words: str
+    vouched_by: tuple[Vouching, ...]
+    trusted_unverified: bool
+    hf_cache: Path | None
+    torrent: Path
+    state: State
+    unchanged: bool
+    torrent_from: str
+    torrent_by: str
+    signers: tuple[SignerResult, ...]
+    web_seeds: tuple[WebSeedUsed, ...]
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, done: Fetched) -> FetchAnswer:
+        """Return what is said of a fetch."""
+        return cls(
+            snapshot=done.held.id,
+            path=done.held.folder,
+            size=done.size,
+            bytes_from_peers=done.bytes_from_peers,
+            bytes_from_web_seeds=done.bytes_from_web_seeds,
+            bytes_reused=done.bytes_reused,
+            seconds=round(done.seconds, 3),
+            verified=True,  # or there is no result
+            provenance=done.provenance,
+            standing=done.judgement.standing,
+            standing_words=done.judgement.words,
+            vouched_by=done.judgement.vouched_by,
+            trusted_unverified=done.trusted_unverified,
+            hf_cache=done.hub_cache,
+            torrent=done.held.torrent_path,
+            state=done.held.state,
+            unchanged=done.unchanged,
+            torrent_from=done.route,
+            torrent_by=done.origin,
+            signers=done.signers,
+            web_seeds=done.web_seeds,
+            warnings=done.warnings,
+        )
+
+    @property
+    def bytes_fetched(self) -> int:
+        """What came over the network, in bytes."""
+        return self.bytes_from_peers + self.bytes_from_web_seeds

@@ -1,0 +1,66 @@
+"""The peers that a fetch may ask: those that somebody named, those of earlier fetches, and followers of a publisher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from p2pqwen.containment import each
+from p2pqwen.errors import DiskError
+from p2pqwen.library.known_peers import MAX_DHT_NODES, UNKNOWN_ID
+from p2pqwen.operations.fetch.context import FetchContext, FetchOptions
+from p2pqwen.operations.fetch.plan import FetchPlan
+from p2pqwen.operations.indexes.lookup import find_entries
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.session import Swarm
+
+MAX_NAMED_PEERS = 32
+"""Peers of a magnet link (`x.pe`) that are tried."""
+MAX_FOLLOWERS = 30
+"""Peers of its publishers' bundles that are tried."""
+
+
+class PeerBook:
+    """Finds and remembers peers for one fetch; with `--only-web-seeds` there are none."""
+
+    def __init__(self, options: FetchOptions, context: FetchContext) -> None:
+        self._options, self._context = options, context
+
+    def named(self, plan: FetchPlan) -> list[Endpoint]:
+        """Return the peers that the user named, and those that a link names but on this machine or its network."""
+        return [*self._options.peers, *self._of_link(plan)]
+
+    def _of_link(self, plan: FetchPlan) -> Iterator[Endpoint]:
+        named = plan.leads.peers[:MAX_NAMED_PEERS] if self._options.use_peers else ()
+        # Once: what is looked at is what is connected to. One that leads nowhere is none.
+        for peer in each(named, lambda text: Endpoint.parse(text).resolve(), failed=lambda *_: None):
+            if not peer.is_private:
+                yield peer
+
+    def remembered(self, plan: FetchPlan) -> list[Endpoint]:
+        """Return peers of earlier fetches of this torrent; the address filter judges them like anybody's word."""
+        if plan.v1 is None or not self._options.use_peers:
+            return []
+        return [Endpoint(*address) for address in self._context.known.peers(plan.v1.raw)]
+
+    def followers(self, plan: FetchPlan) -> list[Endpoint]:
+        """Return who may seed it though nobody has told us so; it takes no tracker and no DHT to ask them."""
+        sources, infohash = self._context.sources, plan.v2 or plan.v1
+        if sources.bundles is None or infohash is None or not self._options.use_peers:
+            return []
+        listing = {one.publisher.publisher for one in find_entries(sources.publishers, infohash)}
+        return list(dict.fromkeys(sources.bundles.followers(listing)))[:MAX_FOLLOWERS]
+
+    def remember(self, plan: FetchPlan, peers: Sequence[Endpoint]) -> None:
+        """Remember who was connected for this torrent."""
+        if plan.v1 is not None:
+            with suppress(DiskError):  # it only costs time the next time
+                self._context.known.remember_peers(plan.v1.raw, [(one.host, one.port) for one in peers])
+
+    def remember_dht(self, swarm: Swarm) -> None:
+        """Remember the DHT nodes that a session has met."""
+        nodes = swarm.dht_nodes() if self._context.network.choices.dht else []
+        known = {address for _, address in self._context.known.dht_nodes()}
+        fresh = [(one.host, one.port) for one in nodes if (one.host, one.port) not in known]
+        with suppress(DiskError):
+            self._context.known.remember_dht_nodes((UNKNOWN_ID, address) for address in fresh[: MAX_DHT_NODES // 2])

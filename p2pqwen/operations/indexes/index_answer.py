@@ -1,0 +1,294 @@
+"""What `index … --json` and `search --json` say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from p2pqwen.index.acceptance import Accepted, RefusedError
+from p2pqwen.index.diff import FieldChange
+from p2pqwen.index.entry import Entry, Upstream
+from p2pqwen.index.standing import Standing
+from p2pqwen.operations.indexes.index_check import Checked, Compared
+from p2pqwen.operations.indexes.listed_standing import ListedAnswer, ListedStanding
+from p2pqwen.operations.indexes.lookup import Found, conflicts
+from p2pqwen.operations.indexes.trust_answer import SkippedAnswer
+from p2pqwen.operations.indexes.update import SourceResult, Updated
+from p2pqwen.stewardship.upstream import UpstreamRecord
+from p2pqwen.torrent.links_answer import LinksAnswer
+from p2pqwen.torrent.magnet import parse_magnet
+from p2pqwen.torrent.signature import SignerResult
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.json_value import FLAT, named
+from p2pqwen.values.snapshot_id import SnapshotId
+
+
+def signers_of(accepted: Accepted) -> tuple[SignerResult, ...]:
+    """Return who signed an index; only right signatures are counted."""
+    keys = accepted.root.keys
+    return tuple(SignerResult(keys[keyid].label, keyid, "valid") for keyid in accepted.signers.signed_by)
+
+
+def _v1(entry: Entry) -> str | None:
+    return LinksAnswer.of(parse_magnet(entry.magnet)).magnet_v1
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRefused:
+    """An index that is not what it should be: the `step` of acceptance that refused it, and who has yet to sign."""
+
+    ok: bool = field(default=False, init=False)
+    publisher: None = field(default=None, init=False)
+    epoch: None = field(default=None, init=False)
+    version: None = field(default=None, init=False)
+    entries: None = field(default=None, init=False)
+    skipped: tuple[SkippedAnswer, ...] = field(default=(), init=False)
+    signers: tuple[SignerResult, ...] = field(default=(), init=False)
+    pinned: bool
+    step: int | None
+    error: str | None
+    missing: tuple[Sha256, ...]
+
+    @classmethod
+    def of(cls, refusal: RefusedError | None, *, pinned: bool) -> IndexRefused:
+        """Return what is said of a refusal."""
+        missing = refusal.threshold.missing if refusal and refusal.threshold else ()
+        return cls(pinned, refusal.step if refusal else None, refusal.message if refusal else None, tuple(missing))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexValid:
+    """An index that agrees with itself. `relation` is to the index accepted here."""
+
+    ok: bool = field(default=True, init=False)
+    publisher: Sha256
+    name: str
+    root_version: int
+    epoch: int
+    version: int
+    entries: int
+    skipped: tuple[SkippedAnswer, ...]
+    signers: tuple[SignerResult, ...]
+    threshold: int
+    missing: tuple[Sha256, ...]
+    ignored: tuple[str, ...]
+    age_days: int
+    pinned: bool
+    trusted: bool
+    relation: str | None
+
+    @classmethod
+    def of(cls, accepted: Accepted, checked: Checked) -> IndexValid:
+        """Return what is said of an index."""
+        return cls(
+            publisher=accepted.publisher,
+            name=accepted.root.name,
+            root_version=accepted.root.version,
+            epoch=accepted.document.epoch,
+            version=accepted.document.version,
+            entries=len(accepted.document.entries),
+            skipped=SkippedAnswer.all(accepted.document),
+            signers=signers_of(accepted),
+            threshold=accepted.signers.threshold,
+            missing=tuple(accepted.signers.missing),
+            ignored=tuple(accepted.signers.ignored),
+            age_days=accepted.age_days,
+            pinned=checked.pinned,
+            trusted=checked.trusted,
+            relation=checked.relation,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StandingCounts:
+    """How many of the entries stand how here."""
+
+    standings: Mapping[str, int]
+
+    @classmethod
+    def of(cls, listed: Sequence[ListedStanding]) -> StandingCounts:
+        """Count them."""
+        known = [one.standing for one in listed]
+        return cls({word.value: known.count(word) for word in Standing})
+
+
+@dataclass(frozen=True, slots=True)
+class EntryAnswer:
+    """An entry as the index has it, and how it stands here."""
+
+    entry: Mapping[str, object] = field(metadata=FLAT)
+    magnet_v1: str | None
+    standing: ListedAnswer = field(metadata=FLAT)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexContent:
+    """What an index lists; `withdrawn` are its own rows."""
+
+    snapshots: tuple[EntryAnswer, ...]
+    withdrawn: tuple[Mapping[str, object], ...]
+    mirrors: tuple[str, ...]
+
+    @classmethod
+    def of(cls, accepted: Accepted, listed: Sequence[ListedStanding]) -> IndexContent:
+        """Return what is said; `listed` are the entries in their order."""
+        document = accepted.document
+        snapshots = (EntryAnswer(one.entry.to_json(), _v1(one.entry), one.answer) for one in listed)
+        return cls(tuple(snapshots), tuple(gone.to_json() for gone in document.withdrawn), tuple(document.mirrors))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexAnswer:
+    """What `index verify` and `index show` say; `more` is None of an index that was refused."""
+
+    checked: IndexValid | IndexRefused = field(metadata=FLAT)
+    more: StandingCounts | IndexContent | None = field(metadata=FLAT)
+
+    @classmethod
+    def of(cls, checked: Checked, more: StandingCounts | IndexContent | None) -> IndexAnswer:
+        """Return what is said of an index."""
+        if checked.accepted is None:
+            return cls(IndexRefused.of(checked.refusal, pinned=checked.pinned), None)
+        return cls(IndexValid.of(checked.accepted, checked), more)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedAnswer:
+    """A snapshot of a difference, and the fields of it that changed."""
+
+    name: str = field(metadata=named("snapshot"))
+    id: SnapshotId = field(metadata=FLAT)
+    changes: tuple[FieldChange, ...] = ()
+
+    @classmethod
+    def of(cls, snapshot: SnapshotId, changes: tuple[FieldChange, ...] = ()) -> ChangedAnswer:
+        """Return the row of a snapshot."""
+        return cls(str(snapshot), snapshot, changes)
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawnAnswer:
+    """A snapshot that the newer index withdraws, and why."""
+
+    changed: ChangedAnswer = field(metadata=FLAT)
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiffAnswer:
+    """What `index diff` says. `index` are changes outside the entries; `complete`: enough have signed the newer one."""
+
+    added: tuple[ChangedAnswer, ...]
+    removed: tuple[ChangedAnswer, ...]
+    changed: tuple[ChangedAnswer, ...]
+    withdrawn: tuple[WithdrawnAnswer, ...]
+    index: tuple[FieldChange, ...]
+    alarms: tuple[str, ...]
+    complete: bool
+
+    @classmethod
+    def of(cls, compared: Compared) -> DiffAnswer:
+        """Return what is said of two indexes."""
+        found = compared.difference
+        return cls(
+            added=tuple(ChangedAnswer.of(entry.id) for entry in found.added),
+            removed=tuple(ChangedAnswer.of(entry.id) for entry in found.removed),
+            changed=tuple(ChangedAnswer.of(change.id, change.fields) for change in found.changed),
+            withdrawn=tuple(WithdrawnAnswer(ChangedAnswer.of(gone.id), gone.reason) for gone in found.withdrawn),
+            index=found.document,
+            alarms=tuple(found.alarms),
+            complete=compared.newer.signers.met,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatedAnswer:
+    """What `index update` says of one publisher; what an index would say is None before the first was accepted."""
+
+    ok: bool
+    publisher: Sha256
+    name: str | None
+    root_version: int | None
+    epoch: int | None
+    version: int | None
+    entries: int | None
+    signers: tuple[SignerResult, ...]
+    age_days: int | None
+    changed: bool
+    sources: tuple[SourceResult, ...]
+
+    @classmethod
+    def of(cls, one: Updated) -> UpdatedAnswer:
+        """Return what is said of an outcome."""
+        accepted = one.publisher.accepted
+        return cls(
+            ok=one.ok,
+            publisher=one.publisher.publisher,
+            name=one.publisher.name,
+            root_version=accepted.root.version if accepted else None,
+            epoch=accepted.document.epoch if accepted else None,
+            version=accepted.document.version if accepted else None,
+            entries=len(accepted.document.entries) if accepted else None,
+            signers=signers_of(accepted) if accepted else (),
+            age_days=accepted.age_days if accepted else None,
+            changed=one.changed,
+            sources=one.sources,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateAnswer:
+    """What `index update` says: of the first publisher that was updated, or the first, whether any was, and of all."""
+
+    first: UpdatedAnswer = field(metadata=FLAT)
+    ok: bool
+    publishers: tuple[UpdatedAnswer, ...]
+
+    @classmethod
+    def of(cls, updates: Sequence[Updated]) -> UpdateAnswer:
+        """Return what is said of a round; at least one publisher was asked about."""
+        rows = tuple(map(UpdatedAnswer.of, updates))
+        return cls(next((row for row in rows if row.ok), rows[0]), any(row.ok for row in rows), rows)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """An entry that was found; `upstream_seen_here` is what this home saw of it on the Hub, None: it never asked."""
+
+    entry: Mapping[str, object] = field(metadata=FLAT)
+    magnet_v1: str | None
+    standing: ListedAnswer = field(metadata=FLAT)
+    upstream_seen_here: Upstream | None
+    publisher: Sha256
+    publisher_name: str | None
+    torrents: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchAnswer:
+    """What `search` says; `conflicts` are snapshots of which publishers name different torrents."""
+
+    results: tuple[SearchHit, ...]
+    conflicts: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        found: Sequence[Found],
+        known: Sequence[ListedStanding],
+        upstream: Mapping[SnapshotId, UpstreamRecord],
+    ) -> SearchAnswer:
+        """Return what is said; `known` tells how each of `found` stands here."""
+        hits = (
+            SearchHit(
+                one.entry.to_json(),
+                _v1(one.entry),
+                listed.answer,
+                upstream[one.entry.id].state if one.entry.id in upstream else None,
+                one.publisher.publisher,
+                one.publisher.name,
+                tuple(one.torrent_locations),
+            )
+            for one, listed in zip(found, known, strict=True)
+        )
+        return cls(tuple(hits), tuple(str(group[0].entry.id) for group in conflicts(found)))

@@ -1,0 +1,208 @@
+"""Files: holes, clones, reads at an offset, what is written to the disk, and folders that lead nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from p2pqwen.portable.optional import optional_module
+
+BINARY: Final[int] = getattr(os, "O_BINARY", 0)
+"""For `os.open`: Windows changes line ends without it."""
+
+_FICLONE = 0x40049409  # ioctl_ficlone(2): share extents, copy on write (btrfs, XFS, bcachefs)
+_NO_CLONE = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM})
+_FOLDER = getattr(os, "O_DIRECTORY", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a FIFO put there must not hang us
+_BLOCK = 512
+_NO_SIZE = 0xFFFFFFFF  # INVALID_FILE_SIZE
+
+_ctypes = optional_module("ctypes")
+_fcntl = optional_module("fcntl")
+_moving = threading.Lock()
+
+
+def clone(source: Path, target: Path) -> bool:
+    """Create `target` as a clone of `source` that shares its blocks until one of them is written to.
+
+    False where that cannot be had; then there is no `target`. Raises `OSError`, for a target that exists as well.
+    """
+    if _fcntl is None:
+        return False
+    with source.open("rb") as reader, target.open("xb") as writer:
+        try:
+            _fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
+        except OSError as error:
+            target.unlink()
+            if error.errno not in _NO_CLONE:
+                raise
+            return False
+    return True
+
+
+def has_data(descriptor: int, start: int, size: int) -> bool:
+    """Tell whether a range is not all hole, which needs no reading; True where it cannot be told."""
+    if not hasattr(os, "SEEK_DATA"):
+        return start < os.fstat(descriptor).st_size
+    try:
+        return os.lseek(descriptor, start, os.SEEK_DATA) < start + size
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return False  # a hole to the end, or beyond it
+        if error.errno == errno.EINVAL:
+            return True  # a file system that does not know
+        raise
+
+
+def hole_after(descriptor: int, offset: int) -> int:
+    """Return where the next hole begins: `offset` itself in a hole or behind the end, the end of a file without any.
+
+    A system or file system that does not tell says that there are none. The file's position stays `offset`.
+    """
+    if not hasattr(os, "SEEK_HOLE"):
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return max(offset, os.fstat(descriptor).st_size)
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_HOLE)
+    except OSError:
+        return offset  # the file is still shorter than that
+    finally:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+
+
+def _seek_and_read(descriptor: int, count: int, offset: int) -> bytes:
+    with _moving:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, count)
+
+
+def _seek_and_write(descriptor: int, data: bytes, offset: int) -> int:
+    with _moving:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.write(descriptor, data)
+
+
+read_at: Callable[[int, int, int], bytes] = getattr(os, "pread", _seek_and_read)
+"""Return up to `count` bytes from `offset` on: `read_at(descriptor, count, offset)`."""
+write_at: Callable[[int, bytes, int], int] = getattr(os, "pwrite", _seek_and_write)
+"""Write bytes from `offset` on and return how many: `write_at(descriptor, data, offset)`."""
+
+
+def sync_data(descriptor: int, path: Path) -> None:
+    """Write a file's bytes and size out to the disk; when it was touched does not matter. Raises `OSError`.
+
+    `descriptor` is open at `path`, for reading alone maybe: Windows writes out only what is open for writing.
+    """
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(descriptor)
+    elif _fcntl is not None and hasattr(_fcntl, "F_FULLFSYNC"):
+        _fcntl.fcntl(descriptor, _fcntl.F_FULLFSYNC)  # macOS: fsync(2) there stops at the disk's own cache
+    else:
+        sync_file(path)
+
+
+def sync_file(path: Path) -> None:
+    """Write a whole file out to the disk; raises `OSError`."""
+    _sync_opened(path, os.O_RDONLY if _fcntl is not None else os.O_RDWR | BINARY)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; raises `OSError`. Windows opens no folders, and NTFS keeps a journal."""
+    if _FOLDER:
+        _sync_opened(folder, os.O_RDONLY | _FOLDER)
+
+
+def _sync_opened(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def allocated(path: Path, found: os.stat_result | None = None) -> int:
+    """Return the bytes that a file takes on its disk: fewer than its size where it has holes. Raises `OSError`.
+
+    `found` is its state, where the caller has it. Where no system tells, it is the size.
+    """
+    state = path.stat() if found is None else found
+    blocks: int | None = getattr(state, "st_blocks", None)
+    if blocks is not None:
+        return blocks * _BLOCK
+    return _compressed_size(path, _ctypes) if _ctypes is not None and hasattr(_ctypes, "windll") else state.st_size
+
+
+def _compressed_size(path: Path, ctypes: ModuleType) -> int:
+    """Ask Windows what a sparse or compressed file takes (GetCompressedFileSizeW)."""
+    kernel, high = ctypes.windll.kernel32, ctypes.c_ulong(0)
+    low = kernel.GetCompressedFileSizeW(str(path), ctypes.byref(high)) & _NO_SIZE
+    if low == _NO_SIZE and kernel.GetLastError():
+        raise OSError(errno.EIO, f"Windows does not tell how much of the disk {path} takes")
+    return int(high.value) << 32 | int(low)
+
+
+def open_no_link(path: Path) -> int:
+    """Open a file for reading that is no symbolic link; raises `OSError`."""
+    if not _NO_LINK and path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return os.open(path, os.O_RDONLY | BINARY | _NO_LINK)
+
+
+def open_beneath(folder: Path, parts: Sequence[str]) -> int:
+    """Open a file below a folder for reading, without following links on the way; the caller closes it.
+
+    Raises `OSError`. What is opened need not be a regular file; opening never waits.
+    """
+    if _NO_LINK and os.open in os.supports_dir_fd:
+        return _open_step_by_step(folder, parts)
+    return _open_between_looks(folder, parts)
+
+
+def _open_step_by_step(folder: Path, parts: Sequence[str]) -> int:
+    """Open each folder in the one before, so that a link that somebody puts there meanwhile leads nowhere."""
+    here = os.open(folder, os.O_RDONLY | _FOLDER)
+    try:
+        for part in parts[:-1]:
+            below = os.open(part, os.O_RDONLY | _FOLDER | _NO_LINK, dir_fd=here)
+            os.close(here)
+            here = below
+        return os.open(parts[-1], os.O_RDONLY | _NO_LINK | _NO_WAIT, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def _open_between_looks(folder: Path, parts: Sequence[str]) -> int:
+    """Open a file whose way is the same before and after, and has no link in it, nor a junction of Windows."""
+    ways = [folder.joinpath(*parts[: count + 1]) for count in range(len(parts))]
+    before = [_plain(way) for way in ways]
+    if not stat.S_ISREG(before[-1][0]):
+        raise OSError(errno.EINVAL, f"{ways[-1]} is not a regular file")
+    with contextlib.ExitStack() as stack:
+        opened = os.open(ways[-1], os.O_RDONLY | BINARY)
+        stack.callback(os.close, opened)
+        here = os.fstat(opened)
+        if [_plain(way) for way in ways] == before and (here.st_dev, here.st_ino) == before[-1][1:]:
+            stack.pop_all()
+            return opened
+    raise OSError(errno.ELOOP, f"{ways[-1]} was changed while it was opened")
+
+
+def _plain(path: Path) -> tuple[int, int, int]:
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode) or getattr(found, "st_reparse_tag", None):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return stat.S_IFMT(found.st_mode), found.st_dev, found.st_ino
+
+
+def drop_cached(descriptor: int) -> None:
+    """Drop a file's clean pages from the page cache, where the system does that; raises `OSError`."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

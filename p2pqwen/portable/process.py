@@ -1,0 +1,75 @@
+"""What the system lets this process have: files, memory, a place behind other threads."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import threading
+from pathlib import Path
+
+from p2pqwen.portable.optional import optional_module
+
+_IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30}
+_WHO_PROCESS = 1
+_IDLE_CLASS = 3 << 13
+_LOWEST = 19
+_STEP = 5  # a third of the share of a thread that was not lowered
+_STATM = Path("/proc/self/statm")
+
+_resource = optional_module("resource")
+
+
+def let_others_first() -> None:
+    """Have the calling thread wait a little for others, on a busy machine; does nothing where that cannot be had."""
+    if not _threads_have_priorities():
+        return
+    with contextlib.suppress(OSError):
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _STEP)
+
+
+def make_thread_idle() -> None:
+    """Give the calling thread the lowest CPU and disk priority there is; does nothing where that cannot be had."""
+    if not _threads_have_priorities():
+        return
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
+    number = _IOPRIO_SET.get(platform.machine())
+    ctypes = optional_module("ctypes")
+    if ctypes is not None and number is not None:
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None, use_errno=True).syscall(number, _WHO_PROCESS, 0, _IDLE_CLASS)
+
+
+def _threads_have_priorities() -> bool:
+    """Tell whether setpriority(2) takes a thread: only Linux does, elsewhere the number may be another process's."""
+    return platform.system() == "Linux" and hasattr(os, "setpriority")
+
+
+def open_file_limit() -> int | None:
+    """Return how many files and sockets this process may have open, None where there is no limit that we know."""
+    if _resource is None:
+        return None
+    soft, _ = _resource.getrlimit(_resource.RLIMIT_NOFILE)
+    return None if soft == _resource.RLIM_INFINITY else int(soft)
+
+
+def raise_open_file_limit(wanted: int) -> None:
+    """Raise that limit to `wanted`, as far as the system allows; macOS begins with 256."""
+    soft = open_file_limit()
+    if _resource is None or soft is None or soft >= wanted:
+        return
+    _, hard = _resource.getrlimit(_resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == _resource.RLIM_INFINITY else min(wanted, hard)
+    if soft < allowed:
+        with contextlib.suppress(ValueError, OSError):  # macOS caps it lower than it says
+            _resource.setrlimit(_resource.RLIMIT_NOFILE, (allowed, hard))
+
+
+def resident_memory() -> int | None:
+    """Return the bytes of memory in use, None where the system does not tell in this way."""
+    try:
+        return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError, AttributeError):
+        return None

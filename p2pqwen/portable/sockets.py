@@ -1,0 +1,96 @@
+"""Sockets: of a folder, that are taken again, that listen and must not, and what one of them still owes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from p2pqwen.portable.optional import optional_module
+
+_DESCRIPTORS = Path("/proc/self/fd")
+
+_fcntl = optional_module("fcntl")
+_termios = optional_module("termios")
+
+
+def unix_sockets_work() -> bool:
+    """Tell whether a socket can be a file here, at a path of any length."""
+    return hasattr(socket, "AF_UNIX") and _DESCRIPTORS.is_dir()
+
+
+def unix_socket() -> socket.socket:
+    """Return a new socket that is bound to a file, or connected to one; where `unix_sockets_work`."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+@contextlib.contextmanager
+def short_path(folder: Path, name: str) -> Iterator[str]:
+    """Give a socket in a folder a path that is short enough, where `unix_sockets_work`; raises `OSError`.
+
+    A socket's path may have 107 bytes (unix(7)) and a folder's may be longer, so it goes through the folder's
+    descriptor: /proc/self/fd/<n>/<name>.
+    """
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield str(_DESCRIPTORS / str(opened) / name)
+    finally:
+        os.close(opened)
+
+
+def take_port_again(listener: socket.socket) -> None:
+    """Let a socket that is not bound yet have a port whose last connections are still closing.
+
+    SO_REUSEADDR on Windows means another thing: to take a port from the program that has it.
+    """
+    if os.name != "nt":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
+def unacknowledged(connection: socket.socket) -> int:
+    """Return the bytes that the system has taken and the other end has not acknowledged; 0 where it does not tell.
+
+    What a reader leaves in its own system's buffers counts as taken: that is a few megabytes, once.
+    """
+    if _fcntl is None or _termios is None:
+        return 0
+    with contextlib.suppress(OSError, AttributeError, ValueError):  # tcp(7) SIOCOUTQ, which is TIOCOUTQ
+        return int.from_bytes(_fcntl.ioctl(connection.fileno(), _termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return 0
+
+
+def shut_listening(ports: Iterable[int]) -> frozenset[int]:
+    """Take this process's TCP sockets that listen on these ports out of the listening state; return those that stay.
+
+    On Linux shutdown(2) does it and leaves the descriptor to its owner, and /proc tells which sockets there are. Where
+    it does not, every port is returned.
+    """
+    wanted = frozenset(ports)
+    if not _DESCRIPTORS.is_dir():
+        return wanted
+    stay = set()
+    for entry in list(_DESCRIPTORS.iterdir()):
+        try:
+            if not stat.S_ISSOCK(entry.stat().st_mode):
+                continue
+            copy = socket.socket(fileno=os.dup(int(entry.name)))
+        except OSError:
+            continue  # closed meanwhile
+        with copy, contextlib.suppress(OSError):  # closed meanwhile
+            if (port := _listening_port(copy)) in wanted:
+                copy.shutdown(socket.SHUT_RDWR)
+                if _listening_port(copy) is not None:
+                    stay.add(port)
+    return frozenset(stay)
+
+
+def _listening_port(sock: socket.socket) -> int | None:
+    if sock.family not in {socket.AF_INET, socket.AF_INET6} or sock.type != socket.SOCK_STREAM:
+        return None
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return None
+    return int(sock.getsockname()[1])

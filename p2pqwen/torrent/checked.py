@@ -1,0 +1,162 @@
+"""A torrent that was read and judged once, so that nothing below has to do it again.
+
+Bytes from anywhere become a `CheckedTorrent` at the edge, and only here. Its checks, in order (SPEC sections 2 and 4):
+
+1. the .torrent is read;
+2. the manifest in it is read, and speaks of the commit, paths and sizes of the torrent;
+3. the manifest proves that it is the git commit, or has no commit object; one that proves something else is refused;
+4. what every signature states is held against torrent and manifest. Who made them is tried with the keys at hand
+   (`tried_with`), each signature once: whose keys count is the caller's question, and `signers` answers it.
+
+What no hash and no signature covers, such as web seeds and trackers, may be exchanged by `with_uncovered`. A method
+that exchanges more checks what it exchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import InitVar, dataclass, replace
+
+from p2pqwen.errors import VerificationError
+from p2pqwen.manifest.manifest import Manifest, parse_manifest
+from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.signing.keys import PublicKey
+from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
+from p2pqwen.torrent.metainfo_fields import MAX_TRACKERS, MAX_WEB_SEEDS
+from p2pqwen.torrent.signature import SignerResult, TriedSignature, fits, is_made_by
+from p2pqwen.torrent.snapshot_torrent import check_manifest
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.snapshot_id import SnapshotId
+
+_ONLY_HERE = object()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedTorrent:
+    """A torrent, the manifest in it (None without one), what that proves, and its signatures.
+
+    Only its class methods and methods make one; neither the constructor nor `replace` does.
+    """
+
+    metainfo: Metainfo
+    manifest: Manifest | None
+    provenance: Provenance
+    signatures: tuple[TriedSignature, ...]
+    made_by: InitVar[object] = None
+
+    def __post_init__(self, made_by: object) -> None:
+        if made_by is not _ONLY_HERE:
+            raise TypeError("a checked torrent comes of `CheckedTorrent.read` or `CheckedTorrent.of`")
+
+    @classmethod
+    def read(cls, data: bytes) -> CheckedTorrent:
+        """Read and check a .torrent file; raises `FormatError`, and what `of` raises."""
+        return cls.of(parse_metainfo(data))
+
+    @classmethod
+    def of(cls, metainfo: Metainfo) -> CheckedTorrent:
+        """Check a torrent that was read.
+
+        Raises `FormatError` for a manifest that is none, `VerificationError` where torrent and manifest differ or the
+        commit object is not the commit's.
+        """
+        if metainfo.manifest is None:
+            return _made(metainfo, None, Provenance.UNPROVEN)
+        manifest = parse_manifest(metainfo.manifest)
+        check_manifest(metainfo, manifest)
+        return _made(metainfo, manifest, prove(manifest))
+
+    @classmethod
+    def around(cls, metainfo: Metainfo, manifest: Manifest) -> CheckedTorrent:
+        """Embed a manifest that was made here, of the bytes; raises `VerificationError` as `of` does."""
+        check_manifest(metainfo, manifest)
+        return _made(replace(metainfo, manifest=manifest.encode()), manifest, prove(manifest))
+
+    @property
+    def infohash(self) -> InfoHash:
+        """The v1 and v2 infohash."""
+        return self.metainfo.infohash
+
+    @property
+    def snapshot(self) -> SnapshotId | None:
+        """The snapshot that the manifest names, None without one."""
+        return None if self.manifest is None else self.manifest.snapshot
+
+    def tried_with(self, keys: Mapping[Sha256, PublicKey]) -> CheckedTorrent:
+        """Return it with the signatures tried that were not yet, by those of the keys that they name."""
+        tried = tuple(self._tried(one, keys.get(one.keyid)) for one in self.signatures)
+        return self if tried == self.signatures else self._with_signatures(tried)
+
+    def signers(self, keyids: Container[Sha256]) -> tuple[SignerResult, ...]:
+        """Return the state of every signature, by label, for somebody who knows just these of the keys tried."""
+        return tuple(one.known_to(keyids) for one in self.signatures)
+
+    def with_uncovered(
+        self,
+        *,
+        web_seeds: Sequence[str] | None = None,
+        trackers: Sequence[tuple[str, ...]] | None = None,
+        comment: str | None = None,
+        created_by: str | None = None,
+    ) -> CheckedTorrent:
+        """Return it with other values for what neither the infohash nor a signature covers; None: as it was."""
+        before = self.metainfo
+        metainfo = replace(
+            before,
+            web_seeds=before.web_seeds if web_seeds is None else tuple(web_seeds),
+            trackers=before.trackers if trackers is None else tuple(trackers),
+            comment=before.comment if comment is None else comment,
+            created_by=before.created_by if created_by is None else created_by,
+        )
+        return CheckedTorrent(metainfo, self.manifest, self.provenance, self.signatures, made_by=_ONLY_HERE)
+
+    def with_layers(self, layers: Mapping[Sha256, bytes]) -> CheckedTorrent:
+        """Return it with those of these piece layers that it needs and lacks; raises `FormatError` for a wrong one."""
+        return self._with_signatures(self.signatures, self.metainfo.with_layers(layers))
+
+    def with_covered_only(self) -> CheckedTorrent:
+        """Return it without anything that neither a hash nor a signature covers: of a damaged file, what is left."""
+        metainfo = replace(self.metainfo, web_seeds=(), trackers=(), comment=None, created_by=None, extra={})
+        return CheckedTorrent(metainfo, self.manifest, self.provenance, self.signatures, made_by=_ONLY_HERE)
+
+    def without_manifest(self) -> CheckedTorrent:
+        """Return it without its manifest, and without the signatures around that."""
+        return _made(replace(self.metainfo, manifest=None, signatures={}), None, Provenance.UNPROVEN)
+
+    def joined(self, other: CheckedTorrent) -> CheckedTorrent:
+        """Return it with what only `other`, of the same infohash, knows: see `join`."""
+        if self.infohash != other.infohash:
+            raise VerificationError("not the same torrent", expected=self.infohash.v2, got=other.infohash.v2)
+        metainfo = join(self.metainfo, other.metainfo)
+        tried = {one.label: one for one in (*other.signatures, *self.signatures)}
+        return self._with_signatures(tuple(tried[label] for label in sorted(metainfo.signatures)), metainfo)
+
+    def _with_signatures(self, tried: tuple[TriedSignature, ...], metainfo: Metainfo | None = None) -> CheckedTorrent:
+        return CheckedTorrent(metainfo or self.metainfo, self.manifest, self.provenance, tried, made_by=_ONLY_HERE)
+
+    def _tried(self, one: TriedSignature, key: PublicKey | None) -> TriedSignature:
+        if not one.fits or one.made is not None or key is None or key.keyid != one.keyid:
+            return one
+        return replace(one, made=is_made_by(key, self.metainfo, self.metainfo.signatures[one.label]))
+
+
+def _made(metainfo: Metainfo, manifest: Manifest | None, provenance: Provenance) -> CheckedTorrent:
+    """Return a torrent whose manifest was checked, with signatures that no key was tried on."""
+    signatures = tuple(
+        TriedSignature(label, one.keyid, fits(metainfo, manifest, one))
+        for label, one in sorted(metainfo.signatures.items())
+    )
+    return CheckedTorrent(metainfo, manifest, provenance, signatures, made_by=_ONLY_HERE)
+
+
+def join(better: Metainfo, other: Metainfo) -> Metainfo:
+    """Return the better torrent with what only the other one knows: web seeds, trackers, signatures of its manifest."""
+    web_seeds = tuple(dict.fromkeys((*better.web_seeds, *other.web_seeds)))[:MAX_WEB_SEEDS]
+    named = {url for tier in better.trackers for url in tier}
+    tiers = (tuple(url for url in tier if url not in named) for tier in other.trackers)
+    trackers = (*better.trackers, *(tier for tier in tiers if tier))[:MAX_TRACKERS]
+    same = better.manifest == other.manifest
+    signatures = {**(other.signatures if same else {}), **better.signatures}
+    whole = better.with_layers(other.piece_layers)
+    return replace(whole, web_seeds=web_seeds, trackers=trackers, signatures=signatures)
