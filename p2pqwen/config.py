@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ import platformdirs
 
 from p2pqwen.errors import DiskError, FormatError, UsageError
 from p2pqwen.hidden import hide
+from p2pqwen.index.withdrawals import SeedWithdrawn
 from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.space import RESERVE
@@ -61,6 +62,7 @@ class NetworkConfig:
     lan: bool = True  # speak to peers on private networks
     private_hosts: str = ""  # HOST, … of private networks that links, indexes and torrents may lead to
     web_seeds: str = "auto"  # auto, always or never: see webseed/policy.py
+    seed_withdrawn: str = "others"  # always, others (not what our own publisher withdrew) or never
     control: str = "unix"  # the node's own API: a unix socket, or `loopback` with a token file
 
 
@@ -219,18 +221,28 @@ def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkC
         if type(value) is not wanted:
             raise UsageError(f"{source}: [network] {name}", expected=wanted.__name__, got=repr(value))
         values[name] = value
-    if values.get("web_seeds", "auto") not in {"auto", "always", "never"}:
-        raise UsageError(f"{source}: [network] web_seeds", expected="auto, always or never", got=values["web_seeds"])
+    for name, words in _NETWORK_WORDS.items():
+        if name in values and values[name] not in words:
+            raise UsageError(f"{source}: [network] {name}", expected=_one_of(words), got=values[name])
     try:
         NamedHosts.listed(_hosts(values.get("private_hosts", "")))
     except FormatError as error:
         raise UsageError(f"{source}: [network] private_hosts", expected="HOST, …", got=error.got) from error
     if dht_bootstrap is not None:
         values["dht_bootstrap"] = dht_bootstrap
-    if values.get("control", "unix") not in {"unix", "loopback"}:
-        raise UsageError(f"{source}: [network] control", expected="unix or loopback", got=values["control"])
     choices = NetworkChoices(**{name: values.pop(name) for name in chosen if name in values})
     return NetworkConfig(choices, **values)
+
+
+_NETWORK_WORDS = {
+    "web_seeds": ("auto", "always", "never"),
+    "seed_withdrawn": tuple(SeedWithdrawn),
+    "control": ("unix", "loopback"),
+}
+
+
+def _one_of(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _hosts(text: str) -> tuple[str, ...]:

@@ -6,6 +6,8 @@
     │   └── FormatError        exit 3: bytes from outside that do not follow their format
     ├── NotFoundError          exit 4: nobody we may believe knows the thing
     │   └── NotShownError      exit 4: the origin itself says that it does not show it
+    │       └── DisabledError  exit 4: and never will again
+    ├── ClosedError            exit 1: the origin shows it, and does not serve it to everybody
     ├── NetworkError           exit 5: nobody to fetch from, or no answer in time
     └── DiskError              exit 6: full, or not permitted
 
@@ -65,6 +67,18 @@ class NotShownError(NotFoundError):
 
     Any other 404 may come from whoever stands between, and is no reason to believe that something was deleted.
     """
+
+
+class ClosedError(P2pqwenError):
+    """The origin serves a repository to nobody, or not to everybody; `closed` says which: `gated` or `disabled`."""
+
+    closed = "gated"
+
+
+class DisabledError(ClosedError, NotShownError):
+    """The origin itself has disabled a repository: it serves it to nobody any more."""
+
+    closed = "disabled"
 
 
 class NetworkError(P2pqwenError):

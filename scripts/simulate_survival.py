@@ -11,7 +11,7 @@ person says yes to each, so `no rebalancing` shows what choosing alone does. `fe
 copies seen, as most lists of "please seed these" do, and rebalances too; its viewers err each in a way of their own,
 which spreads them more than one page for everybody would. `popular` takes what is most asked for; `random` is blind.
 
-    python scripts/simulate_survival.py                        # the table and plots of the README (minutes)
+    python scripts/simulate_survival.py                        # the table and plots of SURVIVAL.md (minutes)
     python scripts/simulate_survival.py --worlds large --runs DIR   # 100,000 nodes, 10,000 snapshots (hours; goes on)
     python scripts/simulate_survival.py --rules variants       # why the rule's constants are what they are
 """

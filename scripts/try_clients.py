@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What other people's BitTorrent programs do with a published torrent: the table of the README, measured.
+"""What other people's BitTorrent programs do with a published torrent: the table of tests/CLIENTS.md, measured.
 
 Each program gets the same hybrid torrent and one source: our `seed --http`, the Hub's redirects alone (302 to a signed
 URL on another host for large files, 307 to a relative path for small ones), both bases of the Hub, and both with

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from p2pqwen.assembly.archiving import Adopted, Rebalanced
@@ -27,16 +27,24 @@ class DecisionAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class OfferedAnswer:
+    """A snapshot that could be fetched, with the license that a trusted index names."""
+
+    decision: DecisionAnswer = field(metadata=FLAT)
+    license: str | None
+
+    @classmethod
+    def of(cls, one: Decision, licenses: Mapping[SnapshotId, str | None]) -> OfferedAnswer:
+        """Return what is said of a decision."""
+        return cls(DecisionAnswer(one.snapshot, one.size, one.reason), licenses.get(one.snapshot))
+
+
+@dataclass(frozen=True, slots=True)
 class ChosenAnswer:
     """A snapshot that is to be fetched, and the library folder it goes to."""
 
-    decision: DecisionAnswer = field(metadata=FLAT)
+    offered: OfferedAnswer = field(metadata=FLAT)
     disk: str | None
-
-    @classmethod
-    def of(cls, one: Decision) -> ChosenAnswer:
-        """Return what is said of a choice."""
-        return cls(DecisionAnswer(one.snapshot, one.size, one.reason), one.disk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ class AdoptAnswer:
     bytes: int
     budget: int
     used: int
-    others: tuple[DecisionAnswer, ...]
+    others: tuple[OfferedAnswer, ...]
     fetched: tuple[SnapshotId, ...]
     failed: tuple[FailedAnswer, ...]
     dry_run: bool
@@ -65,11 +73,11 @@ class AdoptAnswer:
         """Return what is said of it."""
         plan, allocation = done.plan, done.plan.allocation
         return cls(
-            chosen=tuple(map(ChosenAnswer.of, plan.chosen)),
+            chosen=tuple(ChosenAnswer(OfferedAnswer.of(one, plan.licenses), one.disk) for one in plan.chosen),
             bytes=allocation.size,
             budget=allocation.budget,
             used=allocation.used,
-            others=DecisionAnswer.all((*plan.held, *allocation.others)),
+            others=tuple(OfferedAnswer.of(one, plan.licenses) for one in (*plan.held, *allocation.others)),
             fetched=tuple(one.snapshot for one in done.fetched if one.error is None),
             failed=_failed((one.snapshot, one.error) for one in done.fetched),
             dry_run=dry_run,

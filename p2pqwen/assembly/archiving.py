@@ -61,8 +61,10 @@ class Archiver:
     probes: Probes
     report: Report
 
-    def adopt(self, wishes: Wishes, budget: int, *, seconds: float, dry_run: bool) -> Adopted:
-        """Look at swarms for `seconds`, choose what to hold within `budget` bytes and fetch it.
+    def adopt(
+        self, wishes: Wishes, budget: int, *, seconds: float, dry_run: bool, show: Callable[[Adoption], None]
+    ) -> Adopted:
+        """Look at swarms for `seconds`, choose what to hold within `budget` bytes, show that and fetch it.
 
         Raises `NotFoundError` when no trusted index lists anything.
         """
@@ -74,6 +76,7 @@ class Archiver:
         if dry_run:
             return Adopted(plan)
         StewardStore(self.store).set_budget(budget)
+        show(plan)
         return Adopted(plan, tuple(self._fetch([one.snapshot for one in plan.chosen])))
 
     def rebalance(

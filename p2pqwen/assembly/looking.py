@@ -31,14 +31,14 @@ _DOCTOR_SECONDS = 8.0
 
 def swarms(app: App) -> list[WatchedSwarm]:
     """Return the swarms that matter here: what is held, and what trusted indexes list."""
-    return watched_swarms(app.library, app.trust.publishers(now=datetime.now(UTC)))
+    return watched_swarms(app.library, app.trust.publishers(now=datetime.now(UTC)), app.vouchers.voices())
 
 
 def situation(app: App, store: StateStore, report: Report) -> Situation:
     """Return what a plan of what to hold starts from."""
     now = datetime.now(UTC)
     publishers = app.trust.publishers(now=now, report=report)
-    swarms = watched_swarms(app.library, publishers, report)
+    swarms = watched_swarms(app.library, publishers, app.vouchers.voices(), report)
     return Situation(
         rows=health_rows(swarms, HealthStore(store).all(), UpstreamStore(store).states(), now),
         node=StewardStore(store).node_id(),
@@ -99,6 +99,7 @@ def doctor_context(app: App, report: Report) -> DoctorContext:
         limits=limits,
         uploaded_this_month=moved.uploaded,
         proxies=Proxies.of(os.environ),
+        hub_cache=app.config.hub.cache,
     )
 
 

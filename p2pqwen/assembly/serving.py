@@ -16,6 +16,7 @@ from p2pqwen.containment import each
 from p2pqwen.events import Report
 from p2pqwen.hub.client import HubClient
 from p2pqwen.index.acceptance import Accepted
+from p2pqwen.index.withdrawals import SeedWithdrawn
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.state_store import StateStore
@@ -39,6 +40,7 @@ from p2pqwen.operations.node.seed import Publishers
 from p2pqwen.operations.node.service import Service
 from p2pqwen.operations.node.standing_watch import StandingWatch
 from p2pqwen.operations.node.supervisor import Supervisor
+from p2pqwen.operations.node.withdrawal_watch import WithdrawalWatch
 from p2pqwen.operations.verify.scrub import damage_found
 from p2pqwen.server.control import ControlServer
 from p2pqwen.server.metrics import exposition
@@ -109,7 +111,13 @@ def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report
         choices=Choices(store),
         scrubber=app.scrubber(store, report),
         jobs=jobs,
-        watch=StandingWatch(app.library, app.standings(store), app.riser, report),
+        watch=StandingWatch(
+            app.library,
+            app.standings(store),
+            app.riser,
+            report,
+            withdrawals=WithdrawalWatch(app.vouchers.voices, SeedWithdrawn(network.seed_withdrawn), report),
+        ),
         report=report,
         base_upload=settings.choices.upload_limit,
         base_download=settings.choices.download_limit,

@@ -9,6 +9,7 @@ import typer
 
 from p2pqwen.cli.archive_options import (
     Exclude,
+    License,
     Look,
     Network,
     NoWebSeeds,
@@ -26,6 +27,7 @@ from p2pqwen.values.byte_size import format_size, parse_size
 
 if TYPE_CHECKING:
     from p2pqwen.assembly.archiving import Adopted
+    from p2pqwen.operations.archive.adopt import Adoption
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +42,7 @@ def adopt(
     ],
     prefer: Prefer = None,
     exclude: Exclude = None,
+    licenses: License = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and do nothing.")] = False,
     look: Look = 20.0,
     peer: Peer = None,
@@ -61,16 +64,30 @@ def adopt(
     with Output(as_json=json_output) as out:
         with open_archiver(network, out) as archiver:
             done = archiver.adopt(
-                Wishes(tuple(prefer or ()), tuple(exclude or ())), size, seconds=look, dry_run=dry_run
+                Wishes(tuple(prefer or ()), tuple(exclude or ()), tuple(licenses or ())),
+                size,
+                seconds=look,
+                dry_run=dry_run,
+                show=lambda plan: _show(plan, out),
             )
         out.result(AdoptAnswer.of(done, dry_run=dry_run), list(_lines(done, dry_run=dry_run)))
     exit_for([one.error for one in done.fetched])
 
 
+def _show(plan: Adoption, out: Output) -> None:
+    """Say what is about to be taken, and under which licenses, before it is."""
+    for line in _chosen_lines(plan):
+        out.note(line)
+
+
+def _chosen_lines(plan: Adoption) -> Iterator[str]:
+    for one in plan.chosen:
+        yield f"take    {decision_line(one, plan.licenses.get(one.snapshot) or 'no license named')}"
+
+
 def _lines(done: Adopted, *, dry_run: bool) -> Iterator[str]:
     plan, allocation = done.plan, done.plan.allocation
-    for one in plan.chosen:
-        yield f"take    {decision_line(one)}"
+    yield from _chosen_lines(plan)
     for one in (*plan.held, *allocation.others):
         yield f"not     {decision_line(one)}"
     yield (

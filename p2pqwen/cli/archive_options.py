@@ -25,6 +25,9 @@ Prefer = Annotated[
     list[str] | None, typer.Option("--prefer", metavar="GLOB…", help="Take these first: ORG/MODEL or a model's name.")
 ]
 Exclude = Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB…", help="Never take these.")]
+License = Annotated[
+    list[str] | None, typer.Option("--license", metavar="GLOB…", help="Take only what is under these licenses.")
+]
 Peer = Annotated[list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="Connect straight to this peer.")]
 NoWebSeeds = Annotated[bool, typer.Option("--no-web-seeds", help="Fetch from peers alone.")]
 Timeout = Annotated[
@@ -79,6 +82,6 @@ def exit_for(errors: Sequence[P2pqwenError | None]) -> None:
     fail_for([error for error in errors if error is not None], len(errors))
 
 
-def decision_line(one: Decision) -> str:
-    """Return a snapshot of a plan, its size and the reason, on one line."""
-    return f"{one.snapshot}  {format_size(one.size)}  {one.reason}"
+def decision_line(one: Decision, license_name: str = "") -> str:
+    """Return a snapshot of a plan, its size, its license where it matters, and the reason, on one line."""
+    return "  ".join(filter(None, (str(one.snapshot), format_size(one.size), license_name, one.reason)))

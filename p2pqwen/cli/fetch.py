@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from p2pqwen.server.client import ControlClient
 
 
+# transformers asks for them at every load, and no file in the cache spares it that; see the manual.
+_OFFLINE = "  offline     set HF_HUB_OFFLINE=1 to load it without asking the Hub for listings"
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(short_help="Fetch a model from peers and web seeds, and verify it.")(fetch)
@@ -172,4 +176,5 @@ def _lines(done: FetchAnswer) -> list[str]:
         f"  path        {done.path}",
         *([f"  hf cache    {done.hf_cache}"] if done.hf_cache is not None else []),
         *([f"  state       {done.state}: the files chosen with --include"] if partial else []),
+        *([_OFFLINE] if done.hf_cache is not None else []),
     ]

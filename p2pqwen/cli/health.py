@@ -86,7 +86,7 @@ def _table(rows: list[HealthRow], now: datetime) -> list[str]:
         web = "-" if row.record.web is None else f"{row.record.web.ok} of {row.record.web.asked}"
         table.append(
             (
-                danger_of(health, now).value,
+                "withdrawn" if row.swarm.withdrawn else danger_of(health, now).value,
                 f"{snapshot.repo}@{str(snapshot.commit)[:8]}{'' if row.swarm.held is None else ' *'}",
                 format_size(row.swarm.size),
                 "-" if health.seeds is None else f"{guess}{health.seeds}",
@@ -100,8 +100,9 @@ def _table(rows: list[HealthRow], now: datetime) -> list[str]:
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
     held = ["* held here"] if any(row.swarm.held is not None for row in rows) else []
+    said = [f"{row.swarm.snapshot} is {one}" for row in rows for one in row.swarm.withdrawn]
     guessed = ["~ an estimate"] if any(row.health.estimated for row in rows) else []
-    return lines + ([", ".join(held + guessed)] if held or guessed else [])
+    return lines + ([", ".join(held + guessed)] if held or guessed else []) + said
 
 
 def _age(moment: datetime | None, now: datetime) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import sys
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated
@@ -16,6 +19,8 @@ from p2pqwen.errors import NotFoundError
 
 WIDEST = 100
 """Columns that a page takes at most; longer lines are hard to read."""
+NARROW = 64
+"""Columns below which a table is shown as a list: its cells would be cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show_page(
+    ctx: typer.Context,
     topic: Annotated[
         str | None,
         typer.Argument(metavar="[TOPIC]", help="A page, such as `json`; without one: the list."),
@@ -83,9 +89,9 @@ def show_page(
             lines = [f"{one.topic:<{width}}  {one.title}" for one in pages.values()]
             out.result(topics, [*lines, "", "`p2pqwen help TOPIC` shows a page."])
             return
-        page = pages.get(topic.lower())
+        page = pages.get(_as_topic(topic))
         if page is None:
-            raise NotFoundError(f"the manual has no page {topic!r}", hint="its pages: " + ", ".join(pages))
+            raise NotFoundError(f"the manual has no page {topic!r}", hint=_instead(topic, pages, _commands(ctx)))
         if not json_output and _show_on_terminal(page):
             return
         out.result(PageAnswer(page.topic, page.title, page.text), page.text.splitlines())
@@ -96,7 +102,35 @@ def manual() -> dict[str, Page]:
     folder = resources.files("p2pqwen") / "manual"
     files = sorted(one.name for one in folder.iterdir() if one.name.endswith(".md"))
     topics = [name.removesuffix(".md") for name in files]
-    return {topic: Page(topic, (folder / f"{topic}.md").read_text(encoding="utf-8")) for topic in topics}
+    return {topic: Page(topic, _without_comments((folder / f"{topic}.md").read_text("utf-8"))) for topic in topics}
+
+
+def _as_topic(text: str) -> str:
+    """Return what somebody typed as topics are written: `Web seeds` is web-seeds."""
+    return "-".join(text.lower().replace("_", " ").split())
+
+
+def _instead(text: str, pages: Mapping[str, Page], commands: Collection[str]) -> str:
+    """Say what to type: the command of that name, the pages that speak of it, or what is spelt nearly so."""
+    wanted = _as_topic(text)
+    said = [f"`p2pqwen {wanted} --help` explains the command"] if wanted in commands else []
+    near = difflib.get_close_matches(wanted, pages, n=3) or [
+        topic for topic, page in pages.items() if wanted in commands and f"`p2pqwen {wanted}" in page.text
+    ]
+    said += ["see " + ", ".join(f"`p2pqwen help {topic}`" for topic in near)] if near else []
+    return "; ".join(said) or "its pages: " + ", ".join(pages)
+
+
+def _commands(ctx: typer.Context) -> Collection[str]:
+    """Return the names of all commands."""
+    root = ctx.find_root()
+    return getattr(root.command, "commands", {}).keys()
+
+
+def _without_comments(text: str) -> str:
+    """Return a page without the marks by which its examples are run: they lie on lines of their own."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("<!-- ")).rstrip("\n") + "\n"
 
 
 def _show_on_terminal(page: Page) -> bool:
@@ -108,6 +142,33 @@ def _show_on_terminal(page: Page) -> bool:
 
     os.environ.setdefault("LESS", "-FRX")  # colours, and no paging of what fits on the screen
     console = Console()
+    text = page.text if console.width >= NARROW else tables_as_lists(page.text)
     with console.pager(styles=True):
-        console.print(Markdown(page.text), width=min(console.width, WIDEST))
+        console.print(Markdown(text), width=min(console.width, WIDEST))
     return True
+
+
+def tables_as_lists(text: str) -> str:
+    """Return Markdown with each row of a table as an item: the first cell, then what the others say of it."""
+    lines: list[str] = []
+    names: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("|"):
+            names = []
+            lines.append(line)
+        elif not names:
+            names = _cells(line)
+        elif set(line) - set("|-: "):
+            first, *others = _cells(line)
+            said = [
+                other if number == 0 else f"{name}: {other}"
+                for number, (name, other) in enumerate(zip(names[1:], others, strict=True))
+                if other
+            ]
+            lines += [f"- **{first}**: {'; '.join(said)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(row: str) -> list[str]:
+    """Return the cells of a table's row; a bar inside `code` parts them too, as GitHub has it, unless it is escaped."""
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row.strip())[1:-1]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -13,8 +12,8 @@ from p2pqwen.cli.magnets import V1Magnet, link_of
 from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
-from p2pqwen.cli.passphrase import known_passphrase
-from p2pqwen.cli.publish import YesFlag
+from p2pqwen.cli.passphrase import KnownPassphrases
+from p2pqwen.cli.publish import DetailsFlag, YesFlag
 from p2pqwen.cli.skipped import NAMED_SKIPPED, skipped_lines
 from p2pqwen.values.plural import plural
 
@@ -116,6 +115,7 @@ def diff(
 
 def sign(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A draft that `publish --draft` wrote.")],
+    details: DetailsFlag = False,
     yes: YesFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
@@ -132,10 +132,11 @@ def sign(
         done = sign_draft(
             app.keys,
             file,
-            passphrase=partial(known_passphrase, out),
+            passphrase=KnownPassphrases(out),
             now=now,
             known=None if here is None else here.accepted,
-            approve=approval(out, yes=yes, question="Sign this draft?"),
+            approve=approval(out, yes=yes, question="Sign the draft of {}?"),
+            details=details,
             report=out.report,
         )
         lines = published_lines(done)

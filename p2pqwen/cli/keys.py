@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +9,12 @@ import typer
 
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
-from p2pqwen.cli.passphrase import chosen_passphrase, known_passphrase
+from p2pqwen.cli.passphrase import KnownPassphrases, chosen_passphrase
 
 if TYPE_CHECKING:
-    from p2pqwen.operations.publish.keys import PublisherShown
+    from collections.abc import Sequence
+
+    from p2pqwen.operations.publish.keys import KeyShown, PublisherShown
     from p2pqwen.operations.publish.rotate import Rotation
 
 NoPassphrase = Annotated[bool, typer.Option("--no-passphrase", help="Leave new private keys unencrypted on disk.")]
@@ -46,7 +47,7 @@ def init(
     with Output(as_json=json_output) as out:
         app = open_app()
         check_no_publisher(app.keys)  # before a passphrase is asked for
-        shown = init_keys(app.keys, name, chosen_passphrase(out, without=no_passphrase))
+        shown = init_keys(app.keys, name, chosen_passphrase(out, f"the keys of {name}", without=no_passphrase))
         lines = [
             "",
             "Give the publisher id to those who shall trust you.",
@@ -56,13 +57,20 @@ def init(
 
 
 def show(json_output: JsonFlag = False) -> None:
-    """Show this home's publisher: id, root version, thresholds, and which private keys are here."""
+    """Show this home's publisher: id, root version, thresholds, and which private keys are here.
+
+    In a home that has joined no publisher yet: the keys that were made here for one.
+    """
     from p2pqwen.app import open_app
-    from p2pqwen.operations.publish.keys import show_keys
-    from p2pqwen.operations.publish.keys_answer import PublisherAnswer
+    from p2pqwen.operations.publish.keys import show_keys, spare_keys
+    from p2pqwen.operations.publish.keys_answer import PublisherAnswer, SpareKeysAnswer
 
     with Output(as_json=json_output) as out:
-        shown = show_keys(open_app().keys)
+        store = open_app().keys
+        if not store.exists and (made := spare_keys(store)):
+            out.result(SpareKeysAnswer(made), made_lines(made))
+            return
+        shown = show_keys(store)
         out.result(PublisherAnswer.of(shown), publisher_lines(shown))
 
 
@@ -77,7 +85,7 @@ def new(
     from p2pqwen.operations.publish.keys_answer import NewKeyAnswer
 
     with Output(as_json=json_output) as out:
-        key = new_key(open_app().keys, label, chosen_passphrase(out, without=no_passphrase))
+        key = new_key(open_app().keys, label, chosen_passphrase(out, f"the key {label}", without=no_passphrase))
         public = format_public(key)
         out.result(
             NewKeyAnswer(key.public.keyid, key.label, public),
@@ -145,8 +153,10 @@ def rotate(
             change,
             fresh,
             draft=draft,
-            passphrase=partial(known_passphrase, out),
-            new_passphrase=chosen_passphrase(out, without=no_passphrase) if fresh else None,
+            passphrase=KnownPassphrases(out),
+            new_passphrase=chosen_passphrase(out, f"the new keys of {root.name}", without=no_passphrase)
+            if fresh
+            else None,
         )
         out.result(RotationAnswer.of(done), rotation_lines(done))
 
@@ -167,8 +177,12 @@ def sign(
         done = sign_draft(
             open_app().keys,
             file,
-            passphrase=partial(known_passphrase, out),
-            approve=lambda: yes or not sys.stdin.isatty() or out.confirm("Sign this root?"),
+            passphrase=KnownPassphrases(out),
+            approve=lambda root, keys: (
+                yes
+                or not sys.stdin.isatty()
+                or out.confirm(f"Sign root {root.version} of {root.name} with {', '.join(keys)}?")
+            ),
             report=out.report,
         )
         out.result(RotationAnswer.of(done), rotation_lines(done))
@@ -217,6 +231,19 @@ def rotation_lines(done: Rotation) -> list[str]:
     return [*lines, f"draft      {done.draft}; next: `{step}`"]
 
 
+def made_lines(made: Sequence[KeyShown]) -> list[str]:
+    """Return the words for a co-signer's keys, whose publisher is not known here yet."""
+    return [
+        "publisher  none yet; join one with `p2pqwen keys accept FILE --publisher ID`",
+        *(line for key in made for line in _spare_lines(key)),
+    ]
+
+
+def _spare_lines(key: KeyShown) -> list[str]:
+    lines = [f"key        {key.keyid}  {key.label or 'without a label'}  (in this home; no root names it yet)"]
+    return lines if key.public is None else [*lines, f"public     {key.public}"]
+
+
 def publisher_lines(shown: PublisherShown) -> list[str]:
     """Return the words for a publisher with its keys."""
     return [
@@ -229,4 +256,5 @@ def publisher_lines(shown: PublisherShown) -> list[str]:
             f"{'in this home' if key.private else 'elsewhere'})"
             for key in shown.keys
         ),
+        *(line for key in shown.spare for line in _spare_lines(key)),
     ]

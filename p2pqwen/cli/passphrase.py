@@ -11,31 +11,42 @@ from p2pqwen.errors import UsageError
 
 if TYPE_CHECKING:
     from p2pqwen.cli.output import Output
+    from p2pqwen.operations.publish.keys import KeyUse
+    from p2pqwen.values.digest import Sha256
 
 VARIABLE = "P2PQWEN_PASSPHRASE"
 
 
-def known_passphrase(out: Output) -> str:
-    """Return the passphrase of existing keys; raises `UsageError` when nobody can be asked."""
-    if given := _given():
-        return given
-    if not sys.stdin.isatty():
-        raise UsageError("the private key needs its passphrase and nobody can be asked", hint=f"set {VARIABLE}")
-    return out.ask_secret("Passphrase")
+class KnownPassphrases:
+    """The passphrases of existing keys: each key's is asked for once in a command, and said whose it is."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._said: dict[Sha256, str] = {}
+
+    def __call__(self, use: KeyUse) -> str:
+        """Return a key's passphrase; raises `UsageError` when nobody can be asked."""
+        if given := _given():
+            return given
+        if not sys.stdin.isatty():
+            raise UsageError(f"{use.key} needs its passphrase and nobody can be asked", hint=f"set {VARIABLE}")
+        if use.keyid not in self._said:
+            self._said[use.keyid] = self._out.ask_secret(f"Passphrase of {use}")
+        return self._said[use.keyid]
 
 
-def chosen_passphrase(out: Output, *, without: bool) -> str | None:
-    """Return the passphrase for a new key, None where the user wants none; raises `UsageError`."""
+def chosen_passphrase(out: Output, what: str, *, without: bool) -> str | None:
+    """Return the passphrase for new keys, None where the user wants none; `what` says whose. Raises `UsageError`."""
     if without:
         return None
     if given := _given():
         return _checked(out, given)
     if not sys.stdin.isatty():
         raise UsageError(
-            "a new private key needs a passphrase and nobody can be asked",
+            f"{what} needs a passphrase and nobody can be asked",
             hint=f"set {VARIABLE}, or say --no-passphrase",
         )
-    return _checked(out, out.ask_secret("New passphrase", twice=True))
+    return _checked(out, out.ask_secret(f"New passphrase for {what}", twice=True))
 
 
 def _given() -> str | None:

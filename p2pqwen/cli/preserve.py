@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from p2pqwen.library.snapshots import HeldSnapshot
     from p2pqwen.operations.preserve.build import Preserved
     from p2pqwen.operations.preserve.from_folder import GitSource
+    from p2pqwen.operations.preserve.from_origin import PreserveOptions
     from p2pqwen.values.digest import CommitId
     from p2pqwen.values.snapshot_id import RepoId
 
@@ -63,7 +65,7 @@ def preserve(
     ] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB…", help="Of many: not these.")] = None,
     licenses: Annotated[
-        list[str] | None, typer.Option("--license", metavar="GLOB…", help="Of many: only under these licenses.")
+        list[str] | None, typer.Option("--license", metavar="GLOB…", help="Only under these licenses.")
     ] = None,
     max_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Of many: none larger than this.")] = None,
     budget: Annotated[str | None, typer.Option(metavar="SIZE", help="Of many: bring at most so much.")] = None,
@@ -76,6 +78,7 @@ def preserve(
     from p2pqwen.app import open_app
     from p2pqwen.cli.preserve_many import ManyOptions, preserve_many
     from p2pqwen.index.standing import judge_torrent, keys_of
+    from p2pqwen.operations.preserve.from_origin import PreserveOptions
     from p2pqwen.operations.preserve.preserve_answer import PreserveAnswer
 
     many = ManyOptions(
@@ -89,10 +92,11 @@ def preserve(
             preserve_many(app, out, many)
             return
         many.refuse_alone()
+        options = PreserveOptions(allow_gated=allow_gated, hard_links=hard_links, licenses=tuple(licenses or ()))
         if source is None:
-            done = _from_hub(app, out, target, (repo, commit, git), allow_gated=allow_gated, hard_links=hard_links)
+            done = _from_hub(app, out, target, (repo, commit, git), options=options)
         else:
-            done = _from_folder(app, out, source, target, repo, commit, git, hard_links=hard_links)
+            done = _from_folder(app, out, source, target, repo, commit, git, options=options)
         voices = app.vouchers.voices(out.report)
         judgement = judge_torrent(done.torrent.tried_with(keys_of(voices)), voices)
         out.result(PreserveAnswer.of(done, judgement), _lines(done, judgement, v1_magnet=v1_magnet))
@@ -104,12 +108,11 @@ def _from_hub(
     target: str | None,
     folder_options: tuple[str | None, ...],
     *,
-    allow_gated: bool,
-    hard_links: bool,
+    options: PreserveOptions,
 ) -> Preserved:
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.upstream import note_upstream
-    from p2pqwen.operations.preserve.from_origin import PreserveOptions, preserve
+    from p2pqwen.operations.preserve.from_origin import preserve
     from p2pqwen.operations.verify.scrub import damage_found
 
     if target is None:
@@ -130,7 +133,7 @@ def _from_hub(
         origin=app.hub,
         cache=app.hub_cache,
         library=app.library,
-        options=PreserveOptions(allow_gated=allow_gated, known_damage=known_damage, hard_links=hard_links),
+        options=replace(options, known_damage=known_damage),
         report=out.report,
     )
     with app.state_store(out.report) as store:  # the Hub has just listed it
@@ -147,7 +150,7 @@ def _from_folder(
     commit: str | None,
     git: str | None,
     *,
-    hard_links: bool,
+    options: PreserveOptions,
 ) -> Preserved:
     from p2pqwen.operations.preserve.from_folder import preserve_folder
     from p2pqwen.values.snapshot_id import SnapshotId
@@ -162,7 +165,8 @@ def _from_folder(
         git=_git_source(app, source, git),
         library=app.library,
         site=app.site,
-        hard_links=hard_links,
+        hard_links=options.hard_links,
+        licenses=options.licenses,
         report=out.report,
     )
 

@@ -44,7 +44,6 @@ class ManyOptions:
         given = {
             "--include": self.include,
             "--exclude": self.exclude,
-            "--license": self.license,
             "--max-size": self.max_size,
             "--budget": self.budget,
             "--parallel": self.parallel,
@@ -130,7 +129,8 @@ def _lines(result: BulkResult) -> Iterator[str]:
         wide = max((len(str(row.survey.wanted.repo)) for row in result.of(*WORK)), default=0)
         for row in result.of(*WORK):
             size = f"{format_size(row.survey.size):>8}, {format_size(row.survey.to_bring):>8} to bring"
-            yield f"{row.action:<9}  {row.survey.wanted.repo!s:<{wide}}  {size}"
+            named = row.survey.license or "no license named"
+            yield f"{row.action:<9}  {row.survey.wanted.repo!s:<{wide}}  {size}, {named}"
     for one in result.done:
         yield f"preserved  {one.held.id}  {format_size(one.metainfo.layout.total_size)}"
     for row in result.of(Action.SKIPPED, Action.FAILED):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,18 +11,20 @@ import typer
 
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
-from p2pqwen.cli.passphrase import known_passphrase
+from p2pqwen.cli.passphrase import KnownPassphrases
 from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
-    from p2pqwen.index.diff import IndexDiff
     from p2pqwen.operations.publish.announce import Announced
     from p2pqwen.operations.publish.keys import Passphrase
-    from p2pqwen.operations.publish.publish import Published
-    from p2pqwen.values.snapshot_id import SnapshotId
+    from p2pqwen.operations.publish.publish import Proposal, Published, Signing
+    from p2pqwen.values.snapshot_name import SnapshotName
 
 YesFlag = Annotated[bool, typer.Option("--yes", help="Do not ask before signing.")]
+DetailsFlag = Annotated[
+    bool, typer.Option("--details", "-v", help="Show every change, not only a summary, before signing.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,18 +34,42 @@ def register(app: typer.Typer) -> None:
 
 def publish(
     out_folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of the published site.")],
-    mirror: Annotated[list[str] | None, typer.Option(metavar="URL…", help="Where this folder can be read.")] = None,
+    mirror: Annotated[
+        list[str] | None, typer.Option(metavar="URL…", help="Add a place where this folder can be read.")
+    ] = None,
+    remove_mirror: Annotated[
+        list[str] | None, typer.Option(metavar="URL…", help="Take a mirror out of the index.")
+    ] = None,
     web_seed: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="URL…", help="A BEP 19 base beside the Hub's, to which <commit>/<path> is added; may hold {repo}."
+            metavar="URL…",
+            help="Add a BEP 19 base beside the Hub's, to which <commit>/<path> is added; may hold {repo}.",
         ),
     ] = None,
-    tracker: Annotated[list[str] | None, typer.Option(metavar="URL…", help="A tracker.")] = None,
+    remove_web_seed: Annotated[
+        list[str] | None, typer.Option(metavar="URL…", help="List this base no longer; may hold {repo}.")
+    ] = None,
+    tracker: Annotated[list[str] | None, typer.Option(metavar="URL…", help="Add a tracker.")] = None,
+    remove_tracker: Annotated[list[str] | None, typer.Option(metavar="URL…", help="Name a tracker no longer.")] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB…", help="List only these: ORG/MODEL or a model's name.")
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB…", help="Do not list these.")] = None,
+    licenses: Annotated[
+        list[str] | None,
+        typer.Option("--license", metavar="GLOB…", help="List only what is under these licenses."),
+    ] = None,
     withdraw: Annotated[
-        list[str] | None, typer.Option(metavar="REPO@COMMIT…", help="Take a snapshot out of the index.")
+        list[str] | None,
+        typer.Option(
+            metavar="REPO[@COMMIT]…", help="Take a snapshot out of the index; it stays out until --reinstate."
+        ),
     ] = None,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why it is withdrawn.")] = None,
+    reinstate: Annotated[
+        list[str] | None, typer.Option(metavar="REPO[@COMMIT]…", help="List a snapshot again that was withdrawn.")
+    ] = None,
     base: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Go on from this index of the publisher, which this home did not publish."),
@@ -65,26 +90,37 @@ def publish(
             help="Ask neither the Hub and web seeds for the files they are listed for, nor mirrors what they hold.",
         ),
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be signed; open no key and write nothing.")
+    ] = False,
+    details: DetailsFlag = False,
     yes: YesFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Sign every complete snapshot of the library and write the site: torrents beside index.json.
 
     Web seeds are checked first, and one that fails is not listed. The site is also made into a torrent, which
-    `p2pqwen seed` serves, and a signed pointer to it is put into the DHT.
+    `p2pqwen seed` serves, and a signed pointer to it is put into the DHT. Mirrors, trackers, web seeds and snapshots
+    that are listed stay until they are taken out.
     """
     from p2pqwen.app import open_app
+    from p2pqwen.errors import UsageError
     from p2pqwen.operations.publish.elsewhere import accepted_here, look_elsewhere
     from p2pqwen.operations.publish.plan import Plan
+    from p2pqwen.operations.publish.publish import propose, publish_signed
     from p2pqwen.operations.publish.publish import publish as publish_library
-    from p2pqwen.operations.publish.publish import publish_signed
+    from p2pqwen.operations.publish.publish_answer import ProposalAnswer
+    from p2pqwen.operations.publish.selection import Selection
     from p2pqwen.operations.publish.web_seed_check import choose_web_seeds
 
     with Output(as_json=json_output) as out:
         app = open_app()
         now = datetime.now(UTC)
-        passphrase = cache(partial(known_passphrase, out))
+        passphrase = KnownPassphrases(out)
         if signed is not None:
+            if dry_run:
+                hint = f"`p2pqwen index diff` shows what {signed} changes"
+                raise UsageError("--signed and --dry-run contradict each other", hint=hint)
             here = accepted_here(app.keys, app.trust, now)
             known = None if here is None else here.accepted
             done = publish_signed(app.keys, signed, out_folder.absolute(), now=now, known=known, report=out.report)
@@ -96,15 +132,26 @@ def publish(
             mirrors=tuple(mirror or ()),
             web_seeds=tuple(web_seed or ()),
             trackers=tuple(tracker or ()),
+            remove_mirrors=tuple(remove_mirror or ()),
+            remove_web_seeds=tuple(remove_web_seed or ()),
+            remove_trackers=tuple(remove_tracker or ()),
+            selection=Selection(tuple(include or ()), tuple(exclude or ()), tuple(licenses or ())),
             withdraw=_withdrawals(withdraw or [], reason),
+            reinstate=tuple(_snapshot_name(text, "--reinstate") for text in reinstate or ()),
             base=base,
             draft=draft,
+            details=details,
             dht=app.config.network.choices.dht and not no_dht,
             elsewhere=look_elsewhere(
                 app.keys, app.trust, None if no_check else mirror or (), now=now, report=out.report
             ),
             upstream={one: record.state for one, record in app.upstream_records(out.report).items()},
         )
+        check = None if no_check else choose_web_seeds
+        if dry_run:
+            proposal = propose(app.library, app.keys, plan, now=now, check=check, report=out.report)
+            out.result(ProposalAnswer.of(proposal), proposal_lines(proposal))
+            return
         done = publish_library(
             app.library,
             app.keys,
@@ -112,7 +159,7 @@ def publish(
             passphrase=passphrase,
             now=now,
             approve=approval(out, yes=yes),
-            check=None if no_check else choose_web_seeds,
+            check=check,
             report=out.report,
         )
         _show(out, done, None if draft is not None else _announce(app, out, done, passphrase, dht=not no_dht))
@@ -146,6 +193,19 @@ def _show(out: Output, done: Published, announced: Announced | None) -> None:
     out.result(PublishAnswer.of(done, announced), lines)
 
 
+def proposal_lines(proposal: Proposal) -> list[str]:
+    """Return the words for what `publish --dry-run` would sign."""
+    from p2pqwen.index.diff_summary import headline
+
+    document = proposal.document
+    count = plural(len(document.entries), "snapshot")
+    return [
+        f"index      {document.epoch}.{document.version} would list {count}: {headline(proposal.difference)}",
+        f"publisher  {document.publisher}",
+        "nothing was signed or written (--dry-run)",
+    ]
+
+
 def published_lines(done: Published) -> list[str]:
     """Return the words for a published or drafted index."""
     accepted = done.accepted
@@ -161,23 +221,25 @@ def published_lines(done: Published) -> list[str]:
     return lines
 
 
-def approval(out: Output, *, yes: bool, question: str = "Sign and publish this?") -> Callable[[IndexDiff], bool]:
-    """Return how a change is approved: by asking on a terminal.
+def approval(out: Output, *, yes: bool, question: str = "Sign {} and publish it?") -> Callable[[Signing], bool]:
+    """Return how a change is approved: by asking on a terminal; `{}` in the question stands for what is signed.
 
     Without one the command itself is the approval, except of what alarms: that needs `--yes`.
     """
     import sys
 
     from p2pqwen.errors import UsageError
+    from p2pqwen.index.diff_summary import headline
 
-    def ask(difference: IndexDiff) -> bool:
-        return out.confirm(question, default=not difference.alarms)
+    def ask(signing: Signing) -> bool:
+        words = f"{headline(signing.difference)}. {question.format(signing)}"
+        return out.confirm(words, default=not signing.difference.alarms)
 
-    def unless_alarming(difference: IndexDiff) -> bool:
-        if difference.alarms:
+    def unless_alarming(signing: Signing) -> bool:
+        if signing.difference.alarms:
             raise UsageError(
                 "not signed: nobody can be asked about an alarming change",
-                got="; ".join(difference.alarms),
+                got="; ".join(signing.difference.alarms),
                 hint="look at it, and if it is meant, say --yes",
             )
         return True
@@ -187,13 +249,22 @@ def approval(out: Output, *, yes: bool, question: str = "Sign and publish this?"
     return ask if sys.stdin.isatty() else unless_alarming
 
 
-def _withdrawals(named: list[str], reason: str | None) -> dict[SnapshotId, str]:
-    from p2pqwen.errors import FormatError, UsageError
-    from p2pqwen.values.snapshot_id import SnapshotId
+def _withdrawals(named: list[str], reason: str | None) -> dict[SnapshotName, str]:
+    from p2pqwen.errors import UsageError
+    from p2pqwen.index.document import MAX_REASON
 
     if bool(named) != bool(reason):
         raise UsageError("--withdraw and --reason go together", hint="a withdrawal says why")
+    if reason is not None and (len(reason) > MAX_REASON or not reason.strip()):
+        raise UsageError("--reason", expected=f"text of at most {MAX_REASON} characters", got=f"{len(reason)}")
+    return {_snapshot_name(text, "--withdraw"): reason or "" for text in named}
+
+
+def _snapshot_name(text: str, option: str) -> SnapshotName:
+    from p2pqwen.errors import FormatError, UsageError
+    from p2pqwen.values.snapshot_name import SnapshotName
+
     try:
-        return {SnapshotId.parse(text): reason or "" for text in named}
+        return SnapshotName.parse(text)
     except FormatError as error:
-        raise UsageError(error.what, expected="REPO@COMMIT", got=error.got) from error
+        raise UsageError(f"{option}: {error.what}", expected="REPO[@COMMIT]", got=error.got) from error

@@ -10,6 +10,7 @@ import typer
 
 from p2pqwen.cli.archive_options import (
     Exclude,
+    License,
     Look,
     Network,
     NoWebSeeds,
@@ -44,6 +45,7 @@ def rebalance(
     ] = None,
     prefer: Prefer = None,
     exclude: Exclude = None,
+    licenses: License = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and do nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     look: Look = 60.0,
@@ -66,7 +68,7 @@ def rebalance(
     with Output(as_json=json_output) as out:
         with open_archiver(network, out) as archiver:
             done = archiver.rebalance(
-                Wishes(tuple(prefer or ()), tuple(exclude or ())),
+                Wishes(tuple(prefer or ()), tuple(exclude or ()), tuple(licenses or ())),
                 size,
                 seconds=look,
                 dry_run=dry_run,

@@ -29,7 +29,7 @@ def summary(repository: HubRepository, commit: CommitId) -> Json:
         "lastModified": datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         "private": repository.private,
         "gated": repository.gated,
-        "disabled": False,
+        "disabled": repository.disabled,
         "downloads": 0,
         "likes": 0,
         "tags": [],

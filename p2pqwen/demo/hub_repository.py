@@ -55,6 +55,7 @@ class HubRepository:
         self.repo = repo
         self.private = False
         self.gated: str | bool = False
+        self.disabled = False
         self.objects = MemoryObjectStore()
         self.branches: dict[str, CommitId] = {}
         self.tags: dict[str, CommitId] = {}

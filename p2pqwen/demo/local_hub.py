@@ -62,6 +62,7 @@ class LocalHub:
         page_size: int = TREE_PAGE,
     ) -> None:
         self.repositories: dict[str, HubRepository] = {}
+        self.moved: dict[str, str] = {}  # old names, in lower case, and those of today
         self.tokens = set(tokens)
         self.log: list[Call] = []
         self.page_size = page_size
@@ -168,6 +169,8 @@ class LocalHub:
             return web.json_response([hub_answers.summary(item, item.branches["main"]) for item in rows])
         if call.kind == "other":
             return self.refuse(404, None, "Not found")
+        if (own := self._own_name(call.repo)) is not None:
+            return self._moved(request, call, own)
         problem = self._access_problem(call)
         return problem or await self._answer_repository(request, call, self.repositories[call.repo])
 
@@ -189,6 +192,21 @@ class LocalHub:
             return self._answer_tree(request, call, repository, commit)
         return await self._answer_file(request, call, repository, commit)
 
+    def _own_name(self, name: str) -> str | None:
+        """Return what a repository is called that is asked for by an old name, or by its name in another case."""
+        if name in self.repositories:
+            return None
+        named = {one.lower(): one for one in self.repositories}
+        return self.moved.get(name.lower()) or named.get(name.lower())
+
+    @staticmethod
+    def _moved(request: web.BaseRequest, call: Call, own: str) -> web.StreamResponse:
+        """Lead to the name that the Hub knows, as it does: 307 and the same path with that name in it."""
+        path = request.rel_url.raw_path.replace(f"/{quote(call.repo)}", f"/{own}", 1)
+        query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
+        text = f"Temporary Redirect. Redirecting to {path}"
+        return web.Response(status=307, headers={"Location": f"{path}{query}"}, text=text)
+
     def refuse(self, status: int, code: str | None, message: str) -> web.StreamResponse:
         """Make an error as the Hub makes it: a code and a message in headers, and the message in the body."""
         headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
@@ -205,6 +223,8 @@ class LocalHub:
                 response.headers["WWW-Authenticate"] = 'Basic realm="Authentication required", charset="UTF-8"'
                 return response
             return self.refuse(404, "RepoNotFound", "Repository not found")
+        if repository.disabled:
+            return self.refuse(403, None, "Access to this resource is disabled.")
         if repository.gated and token is None and call.kind in {"resolve", "resolve-cache", "git"}:
             message = f"Access to model {call.repo} is restricted. You must have access to it and be authenticated."
             return self.refuse(401, "GatedRepo", message)

@@ -3,12 +3,15 @@
     <root>/models--org--name/blobs/<etag>               content; etag is the SHA-256 for LFS, else the git blob id
     <root>/models--org--name/snapshots/<commit>/<path>  relative symlinks to blobs; real files where links do not work
     <root>/models--org--name/trees/<commit>.json        the whole commit, so that a partial snapshot shows as partial
+    <root>/models--org--name/.no_exist/<commit>/<name>  empty: the commit has no such file (`looked_for`)
+    <root>/models--org--name/refs/p2pqwen/<commit>      our own ref, so that `hf cache prune` keeps the snapshot
     <root>/models--org--name/refs/<name>                40 hex digits without a newline; written last, when asked for
     <root>/.locks/models--org--name/<etag>.lock         huggingface_hub's own lock, taken around each blob
 
 Followed: huggingface_hub's "Understand caching" and file_download.py, _tree_cache.py, _shared_blobs.py of 2.4.0. A
 blob may be a symlink into a store that other repositories share, so none is ever written to in place: a right one is
-kept, a wrong one is replaced by rename and reported.
+kept, a wrong one is replaced by rename and reported. Others may share the cache: a file of ours has the mode and the
+group that a new file has there, and nothing is written, nor a lock asked for, where all is as it should be.
 
 What lies here, other programs take for the repository's own word. So a snapshot enters with an `Admission` alone, which
 only the judgement of its standing makes (`index.standing`), and under the name that was judged. Where the cache has
@@ -21,8 +24,12 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from huggingface_hub import constants
@@ -30,6 +37,9 @@ from huggingface_hub.utils._fixes import WeakFileLock
 
 from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.hub.cache_refs import CachedRef, all_refs, own_ref, read_ref
+from p2pqwen.hub.cache_tree import TREE_FORMAT, read_tree, tree_entry, without_xet
+from p2pqwen.hub.looked_for import absent_names
 from p2pqwen.index.standing import Admission, NotAdmittedError
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.portable.files import sync_file, sync_folder
@@ -38,17 +48,32 @@ from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder
 
-TREE_FORMAT = 1
 LOCK_SECONDS = 120.0
-MAX_TREE_FILE = 64 * 1024 * 1024
 _TEMPORARY = ".p2pqwen-tmp"
+_LEFT_AFTER = 3600.0
+_ROUND = "--no-hf-cache does without it"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NOT_FOR_WANT_OF_LINKS = _FULL | {errno.EACCES, errno.EROFS}
+_TAG = """Signature: 8a477f597d28d172789f06886806bc55
+# This file is a cache directory tag created by p2pqwen.
+# For information about cache directory tags, see:
+#\thttps://bford.info/cachedir/
+"""
 
 Place = Callable[[Path, Path], object]
 """Create the second path with the content of the first: reflink, hard link or copy."""
 
 
+class CacheNotWrittenError(DiskError):
+    """The cache cannot be read or written where it must be: read-only, full, another user's. Its text has the path."""
+
+
+class CacheBusyError(P2pqwenError):
+    """Another program holds the lock of a blob, for long."""
+
+
 class HubCache:
-    """The cache under one `HF_HUB_CACHE`. Every method raises `DiskError`."""
+    """The cache under one `HF_HUB_CACHE`. Methods raise `CacheNotWrittenError`, unless they say that they do not."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -56,22 +81,29 @@ class HubCache:
     def find(self, repo: RepoId, file: ListedFile | FileRow) -> Path | None:
         """Return where this file's content should be, by name and size; the caller hashes it before using it.
 
-        An LFS file is found in any repository's blobs, since its blob is named after its SHA-256.
+        An LFS file is found in any repository's blobs, since its blob is named after its SHA-256. What cannot be read
+        is not found; nothing is raised.
         """
-        for candidate in self._candidates(repo, file):
-            if candidate.is_file() and candidate.stat().st_size == file.size and os.access(candidate, os.R_OK):
-                return candidate
+        try:
+            for candidate in self._candidates(repo, file):
+                if _is_readable(candidate, file.size):
+                    return candidate
+        except OSError:  # a folder of somebody else's
+            return None
         return None
 
     def snapshot_folder(self, snapshot: SnapshotId) -> Path:
         """Return where readers of the cache look for this snapshot's files."""
         return self._repo_folder(snapshot.repo) / "snapshots" / str(snapshot.commit)
 
-    def ref(self, repo: RepoId, name: str) -> str | None:
-        """Return the commit that a ref such as `main` points at, None if there is no such ref."""
-        path = self._repo_folder(repo) / "refs" / RepoPath(name).text
-        with _disk_errors(f"read {path}"):
-            return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else None
+    def holds(self, snapshot: SnapshotId) -> bool:
+        """Tell whether the snapshot has a folder here, as far as that can be seen; raises nothing."""
+        return os.path.isdir(self.snapshot_folder(snapshot))  # noqa: PTH112 - a forbidden one is none
+
+    def ref(self, repo: RepoId, name: str) -> CachedRef | None:
+        """Return a ref such as `main`, None if there is no such ref."""
+        with self._disk_errors(f"read refs/{name} of {repo}"):
+            return read_ref(self._repo_folder(repo), RepoPath(name).text)
 
     def materialise(
         self,
@@ -87,24 +119,44 @@ class HubCache:
 
         `only` are the files that are there (None: all). `ref` (such as `main`) is made to point at the commit. Raises
         `VerificationError` for a payload file of another size, `NotAdmittedError` where the cache has other content
-        that must stay, `P2pqwenError` when another program holds a blob's lock for long.
+        that must stay, `CacheBusyError`. What helps loaders but is not needed (markers, our own ref) is only told of
+        where it cannot be written.
         """
         snapshot, rows = admission.snapshot, admission.rows
         folder = self.snapshot_folder(snapshot)
-        laying = _Laying(self._repo_folder(snapshot.repo), folder, payload, place, report, mends=admission.mends)
-        with _disk_errors(f"lay {snapshot} into the Hugging Face cache"):
+        laying = _Laying(self._repo_folder(snapshot.repo), folder, payload, place, report, admission)
+        with self._disk_errors(f"lay {snapshot} into the Hugging Face cache"):
             if not admission.replaces:
-                laying.refuse_other_content(admission)
-            laying.begin()
-            for row in rows:
-                if only is None or row.path in only:
-                    with self._lock(snapshot.repo, _etag(row)):
-                        laying.lay(row)
-            laying.write_tree(str(snapshot.commit), rows)
+                laying.refuse_other_content()
+            missing = [row for row in rows if (only is None or row.path in only) and not laying.is_laid(row)]
+            if missing:
+                self._require_room(payload, sum(row.size for row in missing))
+                self._make_root()
+                laying.begin()
+            for row in missing:
+                with self._lock(snapshot.repo, _etag(row)):
+                    laying.lay(row)
+            laying.write_tree()
+            laying.remove_wrong_markers()
             laying.sync()
+            laying.write_aids()
+            laying.mend_refs()
             if ref is not None:
-                laying.write_ref(RepoPath(ref), str(snapshot.commit))
+                laying.write_ref(RepoPath(ref))
         return folder
+
+    def _make_root(self) -> None:
+        """Make the cache; a new one gets the tag that tells backup programs to pass it over."""
+        if self.root.is_dir() and any(self.root.iterdir()):
+            return
+        self.root.mkdir(parents=True, exist_ok=True)
+        (self.root / "CACHEDIR.TAG").write_text(_TAG, encoding="ascii")
+
+    def _require_room(self, payload: Path, size: int) -> None:
+        """Raise `OSError` where these bytes have to be copied to another disk, and that has no room for them."""
+        existing = next(path for path in (self.root, *self.root.parents) if path.is_dir())
+        if _on_another_disk(existing, payload) and _free(existing) < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.root))
 
     def _candidates(self, repo: RepoId, file: ListedFile | FileRow) -> Iterator[Path]:
         own = self._repo_folder(repo)
@@ -123,45 +175,70 @@ class HubCache:
     def _lock(self, repo: RepoId, etag: str) -> Iterator[None]:
         path = self.root / ".locks" / self._repo_folder(repo).name / f"{etag}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held:
+            try:
+                held.enter_context(WeakFileLock(path, timeout=LOCK_SECONDS))
+            except TimeoutError as error:
+                raise CacheBusyError(
+                    f"another program is writing {etag} of {repo} into the Hugging Face cache",
+                    hint=f"if there is none, remove {path}",
+                ) from error
+            except OSError as error:  # another user's, and closed to us
+                raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+            yield
+
+    @contextmanager
+    def _disk_errors(self, doing: str) -> Iterator[None]:
+        """Turn what a disk says no with into `CacheNotWrittenError`, which names the path and the way round it."""
         try:
-            with WeakFileLock(path, timeout=LOCK_SECONDS):
-                yield
-        except TimeoutError as error:
-            raise P2pqwenError(
-                f"another program is writing {etag} of {repo} into the Hugging Face cache",
-                hint=f"if there is none, remove {path}",
+            yield
+        except CacheNotWrittenError:
+            raise
+        except DiskError as error:  # of the function that places content
+            raise CacheNotWrittenError(f"cannot {doing}: {error.what}", got=error.got, hint=_ROUND) from error
+        except OSError as error:
+            path = error.filename2 or error.filename or self.root
+            hint = f"free some space, or set HF_HUB_CACHE to a larger disk; {_ROUND}" if error.errno in _FULL else None
+            hint = hint or f"make it writable, or set HF_HUB_CACHE to a folder of your own; {_ROUND}"
+            raise CacheNotWrittenError(
+                f"cannot {doing}: {path}", got=error.strerror or str(error), hint=hint
             ) from error
 
 
 class _Laying:
-    """One snapshot on its way into the cache."""
+    """One snapshot on its way into the cache. Methods raise `OSError`."""
 
     def __init__(
-        self, repo_folder: Path, folder: Path, payload: Path, place: Place, report: Report, *, mends: bool
+        self, repo_folder: Path, folder: Path, payload: Path, place: Place, report: Report, admission: Admission
     ) -> None:
         self._repo_folder, self._folder, self._payload = repo_folder, folder, payload
-        self._place, self._report, self._mends = place, report, mends
+        self._place, self._report, self._admission = place, report, admission
+        self._commit = str(admission.snapshot.commit)
+        self._tree = repo_folder / "trees" / f"{self._commit}.json"
+        self._markers = repo_folder / ".no_exist" / self._commit
         self._blobs = repo_folder / "blobs"
         self._use_links = True
-        self._touched: set[Path] = {folder, self._blobs}
+        self._new_file: os.stat_result | None = None
+        self._touched: set[Path] = set()
 
-    def refuse_other_content(self, admission: Admission) -> None:
+    def refuse_other_content(self) -> None:
         """Raise `NotAdmittedError` where the cache says that the commit holds anything else than is admitted."""
-        commit = admission.snapshot.commit
-        known = _read_tree(self._repo_folder / "trees" / f"{commit}.json") or {}
-        listed = {row.path.text: _tree_entry(row) for row in admission.rows}
+        rows = self._admission.rows
+        known: Mapping[str, object] = {}
+        with suppress(PermissionError):  # another user's, and closed to us
+            known = read_tree(self._tree) or {}
+        listed = {row.path.text: tree_entry(row) for row in rows}
         other = [
-            name
-            for name in sorted(known.keys() | listed)
-            if known and _without_xet(known.get(name)) != listed.get(name)
+            name for name in sorted(known.keys() | listed) if known and without_xet(known.get(name)) != listed.get(name)
         ]
-        other += [row.path.text for row in admission.rows if self._shows_other_content(row)]
+        other += [row.path.text for row in rows if self._shows_other_content(row)]
+        other += [path.relative_to(self._markers).as_posix() for path in self._wrong_markers()]
         if other:
             raise NotAdmittedError(
-                f"the Hugging Face cache has another {other[0]} of {admission.snapshot}, which stays",
+                f"the Hugging Face cache has another {other[0]} of {self._admission.snapshot}, which stays",
                 expected="a proven snapshot, to replace it",
-                got=f"one that is {admission.standing}",
-                hint=f"if the cache is wrong, remove {self._folder} and {self._repo_folder}/trees/{commit}.json",
+                got=f"one that is {self._admission.standing}",
+                hint=f"if the cache is wrong, remove {self._folder}, {self._markers} and {self._tree}",
             )
 
     def _shows_other_content(self, row: FileRow) -> bool:
@@ -170,11 +247,30 @@ class _Laying:
             return False
         return not _holds(pointer, row)
 
+    def is_laid(self, row: FileRow) -> bool:
+        """Tell whether the content is where readers look for it: then there is nothing to write."""
+        pointer, source = self._folder / row.path.text, self._payload / row.path.text
+        return pointer.is_file() and (pointer.samefile(source) or _holds(pointer, row))
+
     def begin(self) -> None:
-        """Make the folders, and see whether links work here."""
+        """Make the folders, and see what a new file is like here and whether links work."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._blobs.mkdir(exist_ok=True)
-        self._use_links = not constants.HF_HUB_DISABLE_SYMLINKS and _links_work(self._blobs / _TEMPORARY)
+        self._tidy()
+        self._touched |= {self._folder, self._blobs}
+        probe = self._blobs / f"{_TEMPORARY}-{secrets.token_hex(4)}"
+        probe.touch(exist_ok=False)
+        self._new_file = probe.stat()
+        probe.unlink()
+        self._use_links = not constants.HF_HUB_DISABLE_SYMLINKS and _links_work(probe)
+
+    def _tidy(self) -> None:
+        """Remove what killed runs left; a run that goes on has made its own a moment ago."""
+        with suppress(OSError):
+            for folder in (self._repo_folder, self._blobs):
+                for path in folder.glob(f"{_TEMPORARY}-*"):
+                    if time.time() - path.stat().st_mtime > _LEFT_AFTER:
+                        path.unlink(missing_ok=True)
 
     def lay(self, row: FileRow) -> None:
         """Put one file's blob and the link to it in place; the blob's lock is held."""
@@ -193,7 +289,7 @@ class _Laying:
         if target.is_file():
             if target.samefile(source) or _holds(target, row):
                 return
-            if not self._mends:
+            if not self._admission.mends:
                 raise NotAdmittedError(
                     f"the Hugging Face cache has other content in {target}, which stays",
                     expected=f"sha256 {row.sha256}",
@@ -202,9 +298,24 @@ class _Laying:
             self._report(Notice("warning", f"replaced a damaged copy of {row.path} in the Hugging Face cache"))
         temporary = self._temporary(row)
         self._place(source, temporary)
+        self._open_to_others(source, temporary)
         sync_file(temporary)
         temporary.replace(target)
         self._touched.add(target.parent)
+
+    def _open_to_others(self, source: Path, temporary: Path) -> None:
+        """Copy what was hard-linked where its mode or group would close it to those who may read the cache.
+
+        It is the same file as the library's, so its own mode stays as it is.
+        """
+        new, linked = self._new_file, temporary.stat()
+        if new is None or linked.st_nlink == 1:
+            return
+        closed = new.st_mode & ~linked.st_mode & (stat.S_IRGRP | stat.S_IROTH)
+        other_group = new.st_gid != linked.st_gid and not linked.st_mode & stat.S_IROTH
+        if closed or (other_group and new.st_mode & stat.S_IRGRP):
+            temporary.unlink()
+            shutil.copyfile(source, temporary)
 
     def _link(self, row: FileRow, pointer: Path) -> None:
         blob = self._blobs / _etag(row)
@@ -221,20 +332,76 @@ class _Laying:
         temporary.unlink(missing_ok=True)  # left by a run that was killed: the lock is ours
         return temporary
 
-    def write_tree(self, commit: str, rows: Iterable[FileRow]) -> None:
+    def write_tree(self) -> None:
         """Write the list of the commit's files, unless one that says the same is there."""
-        path = self._repo_folder / "trees" / f"{commit}.json"
-        files = {row.path.text: _tree_entry(row) for row in sorted(rows, key=lambda row: row.path.text)}
-        known = _read_tree(path)
+        rows = sorted(self._admission.rows, key=lambda row: row.path.text)
+        files = {row.path.text: tree_entry(row) for row in rows}
+        try:
+            known = read_tree(self._tree)
+        except PermissionError:  # huggingface_hub makes them 0600: what another user's says is not known
+            if not self._admission.replaces:
+                return
+            known = None
         # huggingface_hub's own has more to say (xet hashes); it stays when it agrees.
-        if known is None or {name: _without_xet(entry) for name, entry in known.items()} != files:
-            self._write(path, json.dumps({"format_version": TREE_FORMAT, "files": files}, indent=1))
+        if known is None or {name: without_xet(entry) for name, entry in known.items()} != files:
+            self._write(self._tree, json.dumps({"format_version": TREE_FORMAT, "files": files}, indent=1))
 
-    def write_ref(self, name: RepoPath, commit: str) -> None:
-        """Point a ref at the commit: 40 hex digits and no newline, which readers would take for part of the id."""
-        path = self._repo_folder / "refs" / name.text
-        if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != commit:
-            self._write(path, commit)
+    def remove_wrong_markers(self) -> None:
+        """Remove markers that say of a file of the commit that there is none: they hide it from every loader."""
+        for path in self._wrong_markers():
+            path.unlink()
+            name = path.relative_to(self._markers).as_posix()
+            self._report(Notice("warning", f"the Hugging Face cache said that there is no {name}: there is"))
+
+    def _wrong_markers(self) -> list[Path]:
+        if not self._markers.is_dir():
+            return []
+        paths = (self._markers / row.path.text for row in self._admission.rows)
+        return [path for path in paths if path.is_file()]
+
+    def write_aids(self) -> None:
+        """Write what spares loaders requests, and the snapshot a clean-up: no failure, they only help."""
+        try:
+            for name in absent_names([row.path for row in self._admission.rows]):
+                marker = self._markers / name.text
+                if not marker.exists():
+                    marker.parent.mkdir(parents=True, exist_ok=True)
+                    marker.touch()
+            self._point(own_ref(self._commit))
+        except OSError as error:
+            path = error.filename2 or error.filename
+            what = f"cannot write {path}: {error.strerror}; loaders may ask the Hub for files that do not exist"
+            self._report(Notice("warning", f"{what}, and `hf cache prune` may delete the snapshot"))
+
+    def mend_refs(self) -> None:
+        """Take blanks off refs that name a snapshot which is there; only `main` is worth a failure."""
+        for ref in all_refs(self._repo_folder):
+            if ref.mendable and ref.commit is not None:
+                told = f"refs/{ref.name} of the Hugging Face cache had blanks after {ref.commit}, which no loader reads"
+                try:
+                    self._write(self._repo_folder / "refs" / ref.name, ref.commit)
+                except OSError as error:
+                    if ref.name == "main":
+                        raise
+                    self._report(Notice("warning", f"{told}: they stay, {error.strerror}"))
+                else:
+                    self._report(Notice("warning", f"{told}: they are gone"))
+
+    def write_ref(self, name: RepoPath) -> None:
+        """Point a ref at the commit, and say so where it named what is not there."""
+        before = read_ref(self._repo_folder, name.text)
+        if before is not None and not before.held:
+            shown = before.commit or f"{before.text[:80]!r}"
+            told = f"refs/{name} of the Hugging Face cache named {shown}, of which nothing is there"
+            self._report(Notice("warning", f"{told}: it names {self._commit} now"))
+        self._point(name.text)
+
+    def _point(self, name: str) -> None:
+        """Write 40 hex digits and no newline, which readers would take for part of the id."""
+        path = self._repo_folder / "refs" / name
+        before = read_ref(self._repo_folder, name)
+        if before is None or before.text != self._commit:
+            self._write(path, self._commit)
             sync_folder(path.parent)
 
     def sync(self) -> None:
@@ -244,10 +411,14 @@ class _Laying:
 
     def _write(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + _TEMPORARY)
-        temporary.write_text(text, encoding="utf-8")
-        sync_file(temporary)
-        temporary.replace(path)
+        # Not beside it: whatever stands below refs is taken for a ref.
+        temporary = self._repo_folder / f"{_TEMPORARY}-{secrets.token_hex(4)}"
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            sync_file(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
         self._touched.add(path.parent)
 
 
@@ -261,30 +432,6 @@ def _etag(file: ListedFile | FileRow) -> str:
     return str(file.lfs_sha256 or file.blob_oid)
 
 
-def _tree_entry(row: FileRow) -> dict[str, str | int]:
-    entry: dict[str, str | int] = {"size": row.size, "blob_id": str(row.git_oid)}
-    if row.lfs:
-        entry |= {"lfs_sha256": str(row.sha256), "lfs_size": row.size}
-    return entry
-
-
-def _without_xet(entry: object) -> object:
-    return {key: value for key, value in entry.items() if key != "xet_hash"} if isinstance(entry, dict) else entry
-
-
-def _read_tree(path: Path) -> dict[str, object] | None:
-    try:
-        if path.stat().st_size > MAX_TREE_FILE:
-            return None
-        document = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError, RecursionError):
-        return None
-    if not isinstance(document, dict) or document.get("format_version") != TREE_FORMAT:
-        return None
-    files = document.get("files")
-    return files if isinstance(files, dict) else None
-
-
 def _holds(path: Path, row: FileRow) -> bool:
     """Tell whether a file has the row's content."""
     if path.stat().st_size != row.size:
@@ -293,20 +440,25 @@ def _holds(path: Path, row: FileRow) -> bool:
         return hashlib.file_digest(file, "sha256").digest() == row.sha256.raw
 
 
+def _on_another_disk(one: Path, other: Path) -> bool:
+    return one.stat().st_dev != other.stat().st_dev
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _is_readable(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size and os.access(path, os.R_OK)
+
+
 def _links_work(probe: Path) -> bool:
+    """Tell whether symlinks can be made; raises `OSError` where nothing can be."""
     try:
-        probe.unlink(missing_ok=True)
         probe.symlink_to("nowhere")
         probe.unlink()
-    except OSError:
+    except OSError as error:
+        if error.errno in _NOT_FOR_WANT_OF_LINKS:
+            raise
         return False
     return True
-
-
-@contextmanager
-def _disk_errors(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        hint = "free some space, or set HF_HUB_CACHE to a larger disk" if error.errno == errno.ENOSPC else None
-        raise DiskError(f"cannot {doing}", got=error.strerror or str(error), hint=hint) from error

@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -83,8 +84,12 @@ class HubClient:
         except ValueError:
             return None
 
-    def resolve(self, repo: RepoId, revision: str | None = None) -> Listing:
-        """Find the commit of a branch, tag, full or shortened id (None: the main branch) and list its files."""
+    def resolve(self, repo: RepoId, revision: str | None = None, *, renamed: bool = False) -> Listing:
+        """Find the commit of a branch, tag, full or shortened id (None: the main branch) and list its files.
+
+        The Hub answers for an old name, or one in another case, under its own. `renamed`: that name is taken; else
+        `VerificationError` is raised for it.
+        """
         with self._asking(f"{repo}@{revision}" if revision else str(repo)):
             info = _patiently(
                 lambda: self._api.model_info(str(repo), revision=revision, timeout=REQUEST_TIMEOUT), _is_busy
@@ -92,8 +97,12 @@ class HubClient:
             commit = CommitId.parse(str(info.sha))
             if revision is not None and len(revision) == 40 and str(commit) != revision.lower():
                 raise VerificationError(f"the Hub answered another commit of {repo}", expected=revision, got=commit)
-            files = self._list(repo, commit)
-        return Listing(SnapshotId(repo, commit), bool(info.gated), bool(info.private), files)
+            own = replace(repo, text=str(info.id))
+            if own != repo and not renamed:
+                raise VerificationError(f"the Hub answered for another repository than {repo}", expected=repo, got=own)
+            files = self._list(own, commit)
+        snapshot = SnapshotId(own, commit)
+        return Listing(snapshot, bool(info.gated), bool(info.private), files, disabled=bool(info.disabled))
 
     def models(self, org: str) -> tuple[ListedModel, ...]:
         """List every model repository of an organisation or user, by name; one that is unknown has none."""

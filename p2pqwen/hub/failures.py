@@ -19,7 +19,15 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from p2pqwen.errors import DiskError, NetworkError, NotFoundError, NotShownError, P2pqwenError
+from p2pqwen.errors import (
+    ClosedError,
+    DisabledError,
+    DiskError,
+    NetworkError,
+    NotFoundError,
+    NotShownError,
+    P2pqwenError,
+)
 from p2pqwen.tls_error import tls_words
 
 _HINT_TOKEN = "if it is private or gated, set HF_TOKEN to a token that may read it"  # noqa: S105 - a hint, no secret
@@ -69,11 +77,11 @@ def _of_answer(error: HfHubHTTPError, what: str, *, with_token: bool) -> P2pqwen
     status = error.response.status_code
     said = error.server_message or error.response.headers.get("X-Error-Message") or f"status {status}"
     if isinstance(error, GatedRepoError):
-        return P2pqwenError(f"{what} is gated", got=_one_line(said), hint=_HINT_TERMS)
+        return ClosedError(f"{what} is gated", got=_one_line(said), hint=_HINT_TERMS)
     if isinstance(error, RevisionNotFoundError):
         return NotShownError(f"the Hub has no such revision of {what}", got=_one_line(said))
     if isinstance(error, DisabledRepoError):
-        return NotShownError(f"the Hub no longer serves {what}", got=_one_line(said))
+        return DisabledError(f"{what} is disabled: the Hub no longer serves it", got=_one_line(said))
     if isinstance(error, RemoteEntryNotFoundError):
         return NotFoundError(f"the Hub no longer serves {what}", got=_one_line(said))
     if isinstance(error, RepositoryNotFoundError) or (status == 401 and not with_token):

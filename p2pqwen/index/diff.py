@@ -43,8 +43,9 @@ class EntryChange:
 class IndexDiff:
     """What a newer index adds, drops, changes and withdraws; `document` are changes outside the entries.
 
-    `unread` says what changed among entries of kinds that this version does not know. `concerns` are alarms that the
-    two lists do not show, such as what was signed before.
+    `reinstated` are withdrawals that the newer one takes back, listed again or not. `unread` says what changed among
+    entries of kinds that this version does not know. `concerns` are alarms that the two lists do not show, such as what
+    was signed before.
     """
 
     added: tuple[Entry, ...]
@@ -52,13 +53,19 @@ class IndexDiff:
     changed: tuple[EntryChange, ...]
     withdrawn: tuple[Withdrawal, ...]
     document: tuple[FieldChange, ...]
+    reinstated: tuple[Withdrawal, ...] = ()
     unread: tuple[str, ...] = ()
     concerns: tuple[str, ...] = ()
 
     @property
+    def notable(self) -> tuple[FieldChange, ...]:
+        """The changes outside the entries, without those that every new version brings."""
+        return tuple(one for one in self.document if one.field not in _EVERY_TIME)
+
+    @property
     def empty(self) -> bool:
         """Whether the list itself is the same."""
-        return not (self.added or self.removed or self.changed or self.withdrawn or self.unread)
+        return not (self.added or self.removed or self.changed or self.withdrawn or self.reinstated or self.unread)
 
     @property
     def alarms(self) -> tuple[str, ...]:
@@ -72,6 +79,7 @@ class IndexDiff:
                 if field.alarming
             ),
             *(f"{entry.id} disappears without being withdrawn" for entry in self.removed if entry.id not in gone),
+            *(f"{one.id} was withdrawn ({one.reason}), and no longer is" for one in self.reinstated),
             *self.unread,
             *(
                 f"{entry.id} is new and unproven: nothing shows that its files are those of that commit"
@@ -86,13 +94,15 @@ def diff(old: IndexDocument | None, new: IndexDocument) -> IndexDiff:
     """Compare two indexes of one publisher; `old` None stands for an empty one."""
     before = {} if old is None else {entry.id: entry for entry in old.entries}
     after = {entry.id: entry for entry in new.entries}
-    gone = set() if old is None else {one.id for one in old.withdrawn}
+    gone = {} if old is None else {one.id: one for one in old.withdrawn}
+    still = {one.id for one in new.withdrawn}
     return IndexDiff(
         added=tuple(entry for entry in new.entries if entry.id not in before),
         removed=tuple(entry for entry in before.values() if entry.id not in after),
         changed=tuple(_changed(before, new.entries)),
         withdrawn=tuple(one for one in new.withdrawn if one.id not in gone),
         document=() if old is None else tuple(_document_changes(old, new)),
+        reinstated=tuple(one for one in gone.values() if one.id not in still),
         unread=tuple(_unread_changes(() if old is None else old.skipped, new.skipped)),
     )
 
@@ -102,28 +112,30 @@ def describe(difference: IndexDiff) -> list[str]:
     words = [f"added      {entry.id}  {entry.infohash.v2}" for entry in difference.added]
     words += [f"removed    {entry.id}" for entry in difference.removed]
     words += [f"withdrawn  {one.id}: {one.reason}" for one in difference.withdrawn]
+    words += [f"reinstated {one.id}, withdrawn before: {one.reason}" for one in difference.reinstated]
     words += [
-        f"changed    {change.id}: {field.field} {_what_changed(field)}"
+        f"changed    {change.id}: {field.field} {describe_field(field)}"
         for change in difference.changed
         for field in change.fields
     ]
-    words += [
-        f"index      {field.field} {_what_changed(field)}"
-        for field in difference.document
-        if field.field not in _EVERY_TIME
-    ]
+    words += [f"index      {field.field} {describe_field(field)}" for field in difference.notable]
     words += [f"ALARM      {alarm}" for alarm in difference.alarms]
     return words or ["no differences"]
 
 
-def _what_changed(field: FieldChange) -> str:
-    """Say what came and what went where the value is many things in one, so that a reviewer need not search for it."""
+def describe_field(field: FieldChange, *, without: tuple[str, ...] = ()) -> str:
+    """Say what came and what went where the value is many things in one, so that a reviewer need not search for it.
+
+    Parts that begin with one of `without` are left out; nothing is left where all do.
+    """
     before, after = _parts(field.before), _parts(field.after)
     if before is None or after is None or sorted(before) == sorted(after):
         return f"from {_in_words(field.before)} to {_in_words(field.after)}"
-    come = [f"adds {one}" for one in after if one not in before]
-    gone = [f"drops {one}" for one in before if one not in after]
-    return ", ".join(come + gone) or f"from {_in_words(field.before)} to {_in_words(field.after)}"
+    come = [f"adds {one}" for one in after if one not in before and not one.startswith(without)]
+    gone = [f"drops {one}" for one in before if one not in after and not one.startswith(without)]
+    if come or gone or without:
+        return ", ".join(come + gone)
+    return f"from {_in_words(field.before)} to {_in_words(field.after)}"
 
 
 def _parts(value: JsonValue) -> list[str] | None:

@@ -18,7 +18,7 @@ never remembered here: a publisher who is trusted no longer vouches no longer. W
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -65,17 +65,21 @@ class Voice:
     keys: Mapping[Sha256, PublicKey]
     threshold: int
     listed: Mapping[Sha256, tuple[Entry, ...]] = field(repr=False)  # by v2 infohash
-    withdrawn: Collection[SnapshotId] = field(repr=False)
+    withdrawn: Mapping[SnapshotId, str] = field(repr=False)  # with the reasons
+    own: bool = False
 
     @classmethod
-    def of(cls, publisher: Sha256, root: Root, document: IndexDocument | None) -> Voice:
-        """Return the voice of a publisher by its newest root and its accepted index, None before the first."""
+    def of(cls, publisher: Sha256, root: Root, document: IndexDocument | None, *, own: bool = False) -> Voice:
+        """Return the voice of a publisher by its newest root and its accepted index, None before the first.
+
+        `own`: it is this home's publisher.
+        """
         listed: dict[Sha256, tuple[Entry, ...]] = {}
         for entry in () if document is None else document.entries:
             listed[entry.infohash.v2] = (*listed.get(entry.infohash.v2, ()), entry)
-        withdrawn = frozenset(() if document is None else (gone.id for gone in document.withdrawn))
+        withdrawn = {gone.id: gone.reason for gone in (() if document is None else document.withdrawn)}
         role = root.roles[INDEX_ROLE]
-        return cls(publisher, root.name, root.public_keys(INDEX_ROLE), role.threshold, listed, withdrawn)
+        return cls(publisher, root.name, root.public_keys(INDEX_ROLE), role.threshold, listed, withdrawn, own)
 
     def lists(self, snapshot: SnapshotId, infohash: InfoHash) -> bool:
         """Tell whether the index names this torrent as this snapshot."""

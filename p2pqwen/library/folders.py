@@ -12,6 +12,7 @@ another disk):
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -259,7 +260,8 @@ def bytes_to_write(files: Iterable[tuple[int, Path | None]], *, hard_links: bool
 
 def device(path: Path) -> int:
     """Return the file system that `path` is on, or would be."""
-    return next(existing for existing in (path, *path.parents) if existing.exists()).stat().st_dev
+    # os.path: a folder that we may not look into is none, and one above it answers.
+    return next(existing for existing in (path, *path.parents) if os.path.exists(existing)).stat().st_dev  # noqa: PTH110
 
 
 def _is_entry(value: object) -> bool:

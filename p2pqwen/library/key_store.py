@@ -1,6 +1,7 @@
 """What a home keeps of its own publisher: private keys, the chain of roots, the index it published last.
 
 keys/<keyid>.pem       PKCS#8, mode 0600; a key whose file is not here lives elsewhere (offline, at a colleague's)
+keys/<keyid>.pub       LABEL=BASE64, what is handed to a publisher; keys that were made before that was kept have none
 keys/roots.json        the chain from root 1
 keys/published.json    the last index this publisher gave out, as it was written
 keys/signed.json       position and digest of the last draft of an index that the keys here signed
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from p2pqwen.containment import each
 from p2pqwen.errors import DiskError, FormatError, NotFoundError, UsageError, VerificationError
 from p2pqwen.index.acceptance import Position, TrustedState, accept_roots
 from p2pqwen.index.document import MAX_INDEX_SIZE, MAX_ROOTS
@@ -70,16 +72,32 @@ class KeyStore:
         rows = [signed.to_json() for signed in roots]
         durable.write(self.roots_path, json.dumps({"roots": rows}, indent=1, ensure_ascii=False).encode() + b"\n")
 
-    def add_key(self, key: PrivateKey, passphrase: str | None) -> Path:
-        """Write a private key, readable by its owner alone; encrypted unless `passphrase` is None."""
+    def add_key(self, key: PrivateKey, passphrase: str | None, shown: str | None = None) -> Path:
+        """Write a private key, readable by its owner alone; encrypted unless `passphrase` is None.
+
+        `shown` is its public half as people hand it on, kept beside it.
+        """
         with durable.disk_errors(f"protect {self._home.keys}"):
             durable.make_folder(self._home.keys)
             self._home.keys.chmod(0o700)  # one of an older version
         path = self.key_path(key.public.keyid)
         if path.exists():
             raise UsageError(f"{path} exists already")
-        durable.write(path, key.to_pem(passphrase))
+        pem = key.to_pem(passphrase)
+        if shown is not None:
+            durable.write(path.with_suffix(".pub"), shown.encode())
+        durable.write(path, pem)
         return path
+
+    def private_keys(self) -> list[Sha256]:
+        """Return the ids of the private keys in this home, whatever they are for."""
+        stems = sorted(path.stem for path in self._home.keys.glob("*.pem") if path.is_file())
+        return each(stems, Sha256.parse, failed=lambda *_: None)  # somebody else's file
+
+    def shown(self, keyid: Sha256) -> str | None:
+        """Return a key's public half as people hand it on, None where that was not kept."""
+        path = self.key_path(keyid).with_suffix(".pub")
+        return durable.read(path, max_bytes=MAX_PEM_SIZE).decode(errors="replace") if path.is_file() else None
 
     def key_path(self, keyid: Sha256) -> Path:
         """Return where a private key stands, if it is here."""

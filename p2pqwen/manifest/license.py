@@ -7,7 +7,9 @@ that lets anybody redistribute, for any purpose, while keeping notices.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from itertools import takewhile
 
 MAX_FRONT_MATTER = 256 * 1024
@@ -94,6 +96,11 @@ def redistribution(license: str | None) -> Redistribution:  # noqa: A002 - the m
 def reason(license: str | None) -> str:  # noqa: A002 - the manifest's own word
     """Return why `redistribution` says what it says, as the end of a sentence about the license."""
     return _terms(license)[1]
+
+
+def is_licensed(license: str | None, patterns: Iterable[str]) -> bool:  # noqa: A002 - the manifest's own word
+    """Tell whether a license's name is among these globs, in any case; no name is among none."""
+    return license is not None and any(fnmatchcase(license.lower(), pattern.lower()) for pattern in patterns)
 
 
 def _terms(name: str | None) -> tuple[Redistribution, str]:

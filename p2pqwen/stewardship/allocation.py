@@ -6,7 +6,7 @@ A snapshot's place in the queue is
 
 taken from the least. The size bonus is there because few disks can take the largest models. A node does not know the
 others' disks, but its own is one of them: what fills much of it will not fit on many. Of the rules tried in
-scripts/simulate_survival.py none lost less both in small circles and in large crowds; figures are in the README.
+scripts/simulate_survival.py none lost less both in small circles and in large crowds: see scripts/SURVIVAL.md.
 """
 
 from __future__ import annotations

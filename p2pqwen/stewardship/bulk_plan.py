@@ -6,9 +6,9 @@ import enum
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 from p2pqwen.errors import DiskError, P2pqwenError
+from p2pqwen.manifest.license import is_licensed
 from p2pqwen.stewardship.watchlist import WatchedRepo
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.digest import CommitId
@@ -31,8 +31,9 @@ WORK = frozenset({Action.NEW, Action.CHANGED})
 class Survey:
     """What was found of one wanted repository. Sizes in bytes; `to_bring` is what is not on this disk yet.
 
-    `held`: this commit is here and complete; `earlier`: how many other commits are. `closed`: gated or private.
-    `error`: why nothing is known; `absent`: the Hub says that there is none.
+    `held`: this commit is here and complete; `earlier`: how many other commits are. `closed`: gated, private or
+    disabled. `error`: why nothing is known; `absent`: the Hub says that there is none. `repeated`: another name that is
+    wanted leads to the same snapshot.
     """
 
     wanted: WatchedRepo
@@ -45,6 +46,7 @@ class Survey:
     license: str | None = None
     error: P2pqwenError | None = None
     absent: bool = False
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,33 +124,47 @@ def plan_bulk(surveys: Iterable[Survey], limits: BulkLimits) -> BulkPlan:
 
 
 def _decide(survey: Survey, limits: BulkLimits) -> Planned:
-    if survey.absent and not survey.wanted.confirmed:
-        return Planned(survey, Action.SKIPPED, "the Hub shows no such repository, and the watchlist never confirmed it")
-    if survey.error is not None:
-        return failed(survey, survey.error)
+    if (row := _not_to_be_had(survey, limits)) is not None:
+        return row
     if survey.held:
         return Planned(survey, Action.UNCHANGED)
-    if survey.closed is not None and not limits.allow_gated:
-        return Planned(survey, Action.SKIPPED, f"{survey.closed}: its owner did not make it free for everybody")
-    if limits.licenses and not _licensed(survey.license, limits.licenses):
-        named = f"license {survey.license}" if survey.license else "it names no license"
-        return Planned(survey, Action.SKIPPED, f"{named}, wanted {', '.join(limits.licenses)}")
-    if limits.max_size is not None and survey.size > limits.max_size:
-        return Planned(
-            survey, Action.SKIPPED, f"too big: {format_size(survey.size)}, at most {format_size(limits.max_size)}"
-        )
+    if (why := _not_wanted(survey, limits)) is not None:
+        return Planned(survey, Action.SKIPPED, why)
     if survey.earlier:
         return Planned(survey, Action.CHANGED, "a new commit")
     return Planned(survey, Action.NEW)
 
 
+def _not_to_be_had(survey: Survey, limits: BulkLimits) -> Planned | None:
+    """Return the row of what nothing can be done about, by its owner's choice or the Hub's, or what has failed."""
+    wanted = survey.wanted
+    if survey.repeated:
+        why = f"{wanted.named or wanted.repo} is {wanted.repo}, which is wanted already"
+        return Planned(survey, Action.SKIPPED, why)
+    if survey.closed == "disabled" and not survey.held:
+        return Planned(survey, Action.SKIPPED, "disabled: the Hub serves it to nobody any more")
+    if survey.closed is not None and survey.error is not None and not limits.allow_gated:
+        return Planned(survey, Action.SKIPPED, f"{survey.closed}: {survey.error.message}")
+    if survey.absent and not wanted.confirmed:
+        why = "the Hub shows no such repository, and the watchlist never confirmed it"
+        return Planned(survey, Action.SKIPPED, why)
+    return None if survey.error is None else failed(survey, survey.error)
+
+
+def _not_wanted(survey: Survey, limits: BulkLimits) -> str | None:
+    if survey.closed is not None and not limits.allow_gated:
+        return f"{survey.closed}: its owner did not make it free for everybody"
+    if limits.licenses and not is_licensed(survey.license, limits.licenses):
+        named = f"license {survey.license}" if survey.license else "it names no license"
+        return f"{named}, wanted {', '.join(limits.licenses)}"
+    if limits.max_size is not None and survey.size > limits.max_size:
+        return f"too big: {format_size(survey.size)}, at most {format_size(limits.max_size)}"
+    return None
+
+
 def failed(survey: Survey, error: P2pqwenError) -> Planned:
     """Return a repository that could not be preserved, and why."""
     return Planned(survey, Action.FAILED, error.message, error)
-
-
-def _licensed(license: str | None, patterns: tuple[str, ...]) -> bool:  # noqa: A002 - the manifest's own word
-    return license is not None and any(fnmatchcase(license.lower(), pattern.lower()) for pattern in patterns)
 
 
 def _within(row: Planned, limits: BulkLimits, spent: int) -> Planned:

@@ -29,7 +29,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A complete snapshot this node holds. `listed`: a trusted index names it, so that others can find it."""
+    """A complete snapshot this node holds. `listed`: a trusted index names it, so that others can find it.
+
+    `withdrawn`: who no longer stands by it and why, in words. That alone gives nothing up: a thief of a publisher's key
+    must not empty the nodes of those who trust it.
+    """
 
     snapshot: SnapshotId
     size: int
@@ -37,6 +41,7 @@ class Holding:
     health: SwarmHealth = UNSEEN
     pinned: bool = False
     listed: bool = True
+    withdrawn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,8 @@ def why_kept(holding: Holding, node: bytes, now: datetime) -> str | None:
     """Return why a holding must stay; None where it may be given up."""
     if holding.pinned:
         return "pinned"
+    if holding.withdrawn:
+        return f"{holding.withdrawn}; only `p2pqwen remove` gives it up"
     if not holding.listed:
         return "no trusted index lists it: others could not find it"
     if now - holding.since < MIN_STAY:

@@ -39,7 +39,10 @@ _KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class WatchedRepo:
-    """One repository somebody wants kept. `license` is what its page said when the row was written."""
+    """One repository somebody wants kept. `license` is what its page said when the row was written.
+
+    `named`: what it was called here, where the Hub has another name for it.
+    """
 
     repo: RepoId
     revision: str | None = None
@@ -49,6 +52,7 @@ class WatchedRepo:
     page: str | None = None
     source: str | None = None
     confirmed: bool = True
+    named: RepoId | None = None
 
     def matches(self, pattern: str) -> bool:
         """Tell whether a glob names it: `ORG/MODEL`, `MODEL`, or `group:GROUP`."""

@@ -27,6 +27,12 @@ class Listing:
     gated: bool
     private: bool
     files: tuple[ListedFile, ...]
+    disabled: bool = False
+
+    @property
+    def closed(self) -> str | None:
+        """Why it is not served to everybody, None where it is."""
+        return "disabled" if self.disabled else "gated" if self.gated else "private" if self.private else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def update_work(root: Path) -> None:
 def publish_work(root: Path) -> None:
     home = Home(root / "home")
     plan = Plan(out=root / "site", site=HubSite("https://huggingface.co"))
-    publish(Library(home), KeyStore(home), plan, passphrase=lambda: "", now=NOW + timedelta(days=1), check=None)
+    publish(Library(home), KeyStore(home), plan, passphrase=lambda _: "", now=NOW + timedelta(days=1), check=None)
 
 
 def rotate_work(root: Path) -> None:
@@ -60,7 +60,7 @@ def rotate_work(root: Path) -> None:
     (made,) = make_keys(["fresh"])
     (stolen,) = store.root().roles[INDEX_ROLE].keyids
     change = RootChange(stolen=(stolen,), add={INDEX_ROLE: (made.shown,)})
-    rotate(store, change, (made.private,), draft=None, passphrase=lambda: "", new_passphrase=None)
+    rotate(store, change, (made.private,), draft=None, passphrase=lambda _: "", new_passphrase=None)
 
 
 def trust_work(root: Path) -> None:

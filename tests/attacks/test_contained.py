@@ -221,7 +221,7 @@ def test_96_a_torrent_that_cannot_be_published_stops_no_publishing(tmp_path):
     notices: list[Event] = []
     plan = Plan(out=tmp_path / "site", site=HubSite("https://huggingface.co"))
     done = publish(
-        Library(home), KeyStore(home), plan, passphrase=lambda: "", now=NOW, check=None, report=notices.append
+        Library(home), KeyStore(home), plan, passphrase=lambda _: "", now=NOW, check=None, report=notices.append
     )
     assert [entry.id for entry in done.accepted.document.entries] == [good.id]
     assert [one for one, _ in done.skipped] == [stranger]
@@ -235,7 +235,7 @@ def test_96_a_torrent_that_cannot_be_read_is_told_everywhere_and_stops_nothing(u
     listed = user.run("list", "--json")
     assert (listed.code, [row["repo"] for row in listed.json["snapshots"]]) == (0, ["Qwen/Tiny"])
     assert {row["repo"] for row in user.ok("status")["snapshots"]} == {"Qwen/Tiny", "Qwen/Broken"}
-    assert [one.snapshot for one in watched_swarms(Library(home), ())] == [good.id]
+    assert [one.snapshot for one in watched_swarms(Library(home), (), ())] == [good.id]
     scrubbed = user.run("library", "scrub", "--all", "--json")
     assert scrubbed.code == 3
     assert [row["repo"] for row in scrubbed.json["scrubbed"]] == ["Qwen/Tiny"]

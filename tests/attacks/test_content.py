@@ -169,7 +169,7 @@ def site(tmp_path: Path) -> tuple[Found, Path]:
     hold(publisher, {"other.bin": b"o" * 5000}, repo="Qwen/Tiny", message="two")
     folder = tmp_path / "site"
     plan = Plan(out=folder, site=HubSite("https://huggingface.co"))
-    publish(Library(publisher), keys, plan, passphrase=lambda: "", now=NOW, check=None)
+    publish(Library(publisher), keys, plan, passphrase=lambda _: "", now=NOW, check=None)
     trusted = add_publisher(TrustStore(reader), identity, Location(str(folder)), now=NOW)
     wanted = str(make_snapshot().commit)
     found = [one for one in find_entries([trusted], RepoId("Qwen/Tiny")) if str(one.entry.id.commit) == wanted]

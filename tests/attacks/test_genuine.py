@@ -425,7 +425,7 @@ def test_109_what_takes_its_place_while_a_person_thinks_is_not_signed(publisher,
 
     plan = Plan(tmp_path / "site", HubSite(hub.endpoint))
     with pytest.raises(VerificationError, match="changed while its index was made"):
-        publish(app.library, app.keys, plan, passphrase=lambda: "", now=NOW, approve=think)
+        publish(app.library, app.keys, plan, passphrase=lambda _: "", now=NOW, approve=think)
     assert not (tmp_path / "site" / "index.json").exists()
     (row,) = publisher.ok("list")["snapshots"]
     assert row["standing"] == "unvouched"

@@ -492,3 +492,89 @@ def test_65_a_node_reads_what_changed_under_it_before_it_serves_it_again(tmp_pat
     events = [event for event in told if event in {"seeding", "changed", "checking", "damaged"}]
     assert events == ["seeding", "changed", "checking", "damaged"]
     assert user.ok("list")["snapshots"][0]["state"] == "changed"
+
+
+class Cached:
+    """A user whose Hugging Face cache alone has the model: the library gave it up."""
+
+    def __init__(self, folder: Path) -> None:
+        self.user = CommandLine(folder / "user")
+        source = write_folder(folder / "src", FILES)
+        torrent = self.user.ok("preserve", "--from", source, "--repo", REPO, "--commit", GENUINE)["torrent"]
+        self.torrent = Path(shutil.copy(torrent, folder / "genuine.torrent"))
+        self.cache = Path(self.user.ok("fetch", torrent, "--trust-unverified")["hf_cache"])
+        self.user.ok("remove", f"{REPO}@{GENUINE}", "--yes")
+        self.before = looks_of(self.user.cache)
+
+    def nothing_changed(self) -> bool:
+        return looks_of(self.user.cache) == self.before
+
+
+@pytest.fixture
+def cached(tmp_path: Path) -> Cached:
+    return Cached(tmp_path)
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_119_a_manifest_names_what_the_cache_has_and_the_pieces_are_others(cached: Cached, lie: str) -> None:
+    metainfo = forged(FILES, EVIL, REPO, OTHER, lie=lie)
+    torrent = cached.user.home.parent / "forged.torrent"
+    torrent.write_bytes(metainfo.encode())
+    ended = cached.user.run("fetch", torrent, *QUIET, "--no-web-seeds", "--timeout", "2")
+    assert ended.code in {3, 5}, ended
+    assert cached.nothing_changed()
+    assert cached.user.ok("list")["snapshots"][0]["state"] == "incomplete"
+
+
+def test_119_what_is_taken_from_the_cache_is_a_copy(cached: Cached) -> None:
+    done = cached.user.ok("fetch", cached.torrent, *QUIET, "--no-web-seeds", "--timeout", "5")
+    assert done["bytes_reused"] == sum(map(len, FILES.values()))
+    assert cached.nothing_changed()  # link counts too
+    with (Path(done["path"]) / WEIGHTS).open("r+b") as file:
+        file.write(b"whatever is written in the library")
+    assert cached.nothing_changed()
+
+
+@pytest.mark.parametrize("when", ["before the copy", "while it is copied"])
+def test_120_a_file_of_the_cache_that_changes_after_it_was_read(cached: Cached, monkeypatch, when: str) -> None:
+    """Another program writes into the blob, and puts size and times back: the copy is read, whatever the look says."""
+    from p2pqwen.operations.preserve import reuse
+
+    blob = (cached.cache / WEIGHTS).resolve()
+    real = reuse.place
+
+    def late(source: Path, target: Path, **choices: bool):
+        times = blob.stat()
+        if source == blob and when == "before the copy":
+            blob.write_bytes(EVIL[WEIGHTS])
+        placed = real(source, target, **choices)
+        if source == blob and when == "while it is copied":
+            with target.open("r+b") as file:
+                file.seek(300_000)
+                file.write(EVIL[WEIGHTS][300_000:300_100])
+        os.utime(blob, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return placed
+
+    monkeypatch.setattr(reuse, "place", late)
+    ended = cached.user.run("fetch", cached.torrent, *QUIET, "--no-web-seeds", "--timeout", "2")
+    assert ended.code == 5, ended
+    monkeypatch.setattr(reuse, "place", real)
+    (listed,) = cached.user.ok("list")["snapshots"]
+    assert listed["state"] == "incomplete"
+    assert (
+        not (Path(listed["path"]) / WEIGHTS).exists() or (Path(listed["path"]) / WEIGHTS).read_bytes() != EVIL[WEIGHTS]
+    )
+
+
+def test_121_a_link_in_the_cache_that_leads_to_a_file_of_the_users(cached: Cached, tmp_path: Path) -> None:
+    """Its content is what the torrent says, so it may be read; it is copied all the same."""
+    own = tmp_path / "own.safetensors"
+    own.write_bytes(FILES[WEIGHTS])
+    blob = (cached.cache / WEIGHTS).resolve()
+    blob.unlink()
+    blob.symlink_to(own)
+    before = own.stat()
+    done = cached.user.ok("fetch", cached.torrent, *QUIET, "--no-web-seeds", "--timeout", "5")
+    assert (Path(done["path"]) / WEIGHTS).read_bytes() == FILES[WEIGHTS]
+    assert not (Path(done["path"]) / WEIGHTS).is_symlink()
+    assert (own.stat().st_nlink, own.stat().st_mtime_ns, own.stat().st_ino) == (1, before.st_mtime_ns, before.st_ino)

@@ -86,7 +86,7 @@ def waiting_publisher(tmp_path: Path) -> Path:
     init_keys(KeyStore(home), "Test Keep", None)
     hold(home)
     plan = Plan(out=template / "site", site=HubSite("https://huggingface.co"))
-    publish(Library(home), KeyStore(home), plan, passphrase=lambda: "", now=NOW, check=None)
+    publish(Library(home), KeyStore(home), plan, passphrase=lambda _: "", now=NOW, check=None)
     hold(home, repo="Qwen/Other")
     return template
 
@@ -103,7 +103,7 @@ def test_a_publishing_struck_at_every_write_step(waiting_publisher: Path, tmp_pa
         for entry in there.document.entries:
             assert (root / "site" / entry.torrent).is_file()
         plan = Plan(out=root / "site", site=HubSite("https://huggingface.co"))
-        done = publish(Library(home), KeyStore(home), plan, passphrase=lambda: "", now=NOW, check=None)
+        done = publish(Library(home), KeyStore(home), plan, passphrase=lambda _: "", now=NOW, check=None)
         assert done.accepted.document.version > there.document.version
         accept((root / "site" / "index.json").read_bytes(), there.state, NOW)  # readers of the crashed site follow
     assert seen == {1, 2}
@@ -125,7 +125,8 @@ def test_a_rotation_struck_at_every_write_step(waiting_publisher: Path, tmp_path
         assert (keys.root().version, keys.root().index_epoch) == (2, 1)
         plan = Plan(out=root / "site", site=HubSite("https://huggingface.co"))
         assert (
-            publish(Library(home), keys, plan, passphrase=lambda: "", now=NOW, check=None).accepted.document.epoch == 1
+            publish(Library(home), keys, plan, passphrase=lambda _: "", now=NOW, check=None).accepted.document.epoch
+            == 1
         )
     assert versions == {1, 2}
 

@@ -270,6 +270,7 @@ def test_the_cache_shares_the_bytes_and_main_is_set_once(follower, publisher):
     assert blob.samefile(Path(done["path"]) / "model.safetensors")
     ref = Path(done["hf_cache"]).parents[1] / "refs" / "main"
     assert ref.read_text() == COMMIT
+    (Path(done["hf_cache"]).parent / ("a" * 40)).mkdir()
     ref.write_text("a" * 40)
     user.ok("fetch", publisher.torrent)
     assert ref.read_text() == "a" * 40  # somebody chose that

@@ -239,3 +239,28 @@ def test_a_full_disk_is_said_before_the_work(hub, user, tmp_path, monkeypatch):
         assert hub.count(kind="cdn") == 0
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+def test_a_license_is_shown_before_anything_is_taken_and_may_be_asked_for(hub, user, tmp_path):
+    readme = b"---\nlicense: other\nlicense_name: qwen-research\n---\n"
+    hub.add(REPO, write_folder(tmp_path / "src", {**small_model(), "README.md": readme}))
+    refused = user.run("preserve", REPO, "--license", "apache-*", "--license", "mit", "--json")
+    assert (refused.code, "license qwen-research" in refused.stderr, "apache-*, mit" in refused.stderr) == (
+        1,
+        True,
+        True,
+    )
+    assert {call.path for call in hub.log} & set(small_model()) == {"README.md"}
+    assert nothing_held(user)
+    assert not list((user.home / "library").rglob("README.md"))
+    taken = user.run("preserve", REPO, "--license", "qwen-*", "--json")
+    assert (taken.code, taken.json["license"]) == (0, "qwen-research"), taken
+    told, first = (
+        taken.stderr.index("license qwen-research (redistribution: conditional)"),
+        taken.stderr.find("download:"),
+    )
+    assert first == -1 or told < first
+    folder = tmp_path / "src"
+    again = user.run("preserve", "--from", folder, "--repo", "Qwen/Other", "--commit", "1" * 40, "--license", "mit")
+    assert (again.code, "license qwen-research" in again.stderr) == (1, True), again
+    assert {one["repo"] for one in user.ok("list")["snapshots"]} == {REPO}

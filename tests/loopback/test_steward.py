@@ -228,3 +228,15 @@ def test_nothing_is_given_up_for_what_does_not_come(made):
     assert (ended.json["taken"], ended.json["given"]) == ([], [])
     assert repos(ended.json["failed"]) == ["Qwen/Model-1"]
     assert "Qwen/Model-0" in held(user)
+
+
+def test_licenses_are_shown_before_anything_is_adopted_and_may_be_asked_for(made):
+    user = made.person("licensed")
+    plan = user.ok("adopt", "--budget", "1GB", "--license", "mit", "--dry-run", "--look-seconds", "0")
+    assert plan["chosen"] == []
+    assert {row["reason"] for row in plan["others"]} == {"license apache-2.0, wanted mit"}
+    options = ("--budget", "250kB", "--license", "Apache-*", "--look-seconds", "0", "--json")
+    done = user.run("adopt", *options)
+    assert [row["license"] for row in done.json["chosen"]] == ["apache-2.0"]
+    shown = [line for line in done.stderr.splitlines() if line.startswith("take    Qwen/Model-0@")]
+    assert ["apache-2.0" in line for line in shown] == [True], done.stderr

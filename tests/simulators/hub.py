@@ -32,6 +32,7 @@ from p2pqwen.demo.hub_call import Call
 from p2pqwen.demo.hub_repository import HubRepository, StoredFile
 from p2pqwen.demo.local_hub import LocalHub
 from p2pqwen.demo.url_signer import UrlSigner
+from p2pqwen.values.snapshot_id import RepoId
 from tests.simulators.faults import Effect, Fault, FaultTable, preset
 from tests.simulators.git_http_backend import GitHttpBackend
 
@@ -58,6 +59,12 @@ class HubSimulator(LocalHub):
     ) -> Fault:
         """Add a fault by its name in `faults.PRESETS`."""
         return self.faults.add(preset(name, path, on=on, times=times, skip=skip))
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a repository, as its owner would: the old name leads to the new one from then on."""
+        self.repositories[new] = self.repositories.pop(old)
+        self.repositories[new].repo = RepoId(new)
+        self.moved[old.lower()] = new
 
     def delete(self, repo: str) -> None:
         """Delete a repository, as its owner would: strangers get 401, known tokens 404."""

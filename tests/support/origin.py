@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from p2pqwen.errors import NetworkError, NotShownError
+from p2pqwen.errors import NetworkError, NotShownError, VerificationError
 from p2pqwen.manifest.git_object import blob_oid, commit_oid, tree_oid
 from p2pqwen.manifest.lfs_pointer import pointer_bytes
 from p2pqwen.values.digest import GitOid, Sha256
@@ -56,13 +56,14 @@ class Shown:
 class MemoryOrigin:
     """An origin whose repositories a test adds, changes and takes away; `asked` is what it was asked, in order.
 
-    `silent` are the methods that get no answer.
+    `silent` are the methods that get no answer; `moved` are old names of repositories and those of today.
     """
 
     site: MemorySite = field(default_factory=MemorySite)
     shown: dict[RepoId, Shown] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     silent: set[str] = field(default_factory=set)
+    moved: dict[RepoId, RepoId] = field(default_factory=dict)
 
     def add(
         self,
@@ -98,9 +99,12 @@ class MemoryOrigin:
         listener(0.0)
         yield
 
-    def resolve(self, repo: RepoId, revision: str | None = None) -> Listing:
+    def resolve(self, repo: RepoId, revision: str | None = None, *, renamed: bool = False) -> Listing:
         self._ask("resolve", repo)
-        shown = self._find(repo)
+        own = self.moved.get(repo, repo)
+        if own != repo and not renamed:
+            raise VerificationError("answered for another repository", expected=repo, got=own)
+        shown = self._find(own)
         if revision is not None and not str(shown.listing.snapshot.commit).startswith(revision):
             raise NotShownError(f"{repo} has no {revision}")
         return shown.listing

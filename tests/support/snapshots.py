@@ -33,6 +33,7 @@ def make_snapshot(
     proven: bool = True,
     message: str = "one",
     lfs: Collection[str] = (),
+    terms: str | None = "apache-2.0",
 ) -> Metainfo:
     """The torrent of a snapshot of these files, by recipe 1, with its manifest inside; `lfs` ones are LFS files."""
     payload = {RepoPath(name): content for name, content in files.items()}
@@ -42,7 +43,7 @@ def make_snapshot(
     author = "Ann <ann@example.org> 1795467600 +0000"
     commit = f"tree {tree}\nauthor {author}\ncommitter {author}\n\n{message}\n".encode()
     snapshot = SnapshotId(RepoId(repo), commit_oid(commit))
-    manifest = Manifest(snapshot, commit if proven else None, "apache-2.0", rows)
+    manifest = Manifest(snapshot, commit if proven else None, terms, rows)
     layout = Layout.of((path, len(content)) for path, content in payload.items())
     return build_metainfo(manifest, layout, hash_payload(payload, layout))
 

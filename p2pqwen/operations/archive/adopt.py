@@ -10,7 +10,9 @@ from fnmatch import fnmatchcase
 from p2pqwen.library.folders import device
 from p2pqwen.library.snapshots import Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
+from p2pqwen.manifest.license import is_licensed
 from p2pqwen.operations.archive.health import HealthRow
+from p2pqwen.operations.archive.probe import WatchedSwarm
 from p2pqwen.stewardship.allocation import Allocation, Candidate, Decision, Disk, allocate
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import Sha256
@@ -19,10 +21,14 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """Globs over `ORG/MODEL`, or the model's name alone: what goes first, and what is left out."""
+    """Globs over `ORG/MODEL`, or the model's name alone: what goes first, and what is left out.
+
+    `licenses`: globs over the licenses that are wanted, empty for any.
+    """
 
     prefer: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    licenses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +64,23 @@ class Situation:
                 row.swarm.size,
                 row.health,
                 preferred=row.swarm.held is not None or _any(wishes.prefer, row.swarm.snapshot),
-                refused=self._refusal(row.swarm.snapshot, wishes),
+                refused=self._refusal(row.swarm, wishes),
             )
             for row in self.rows
             if row.swarm.listed and not _is_held(row)
         ]
 
-    def _refusal(self, snapshot: SnapshotId, wishes: Wishes) -> str | None:
+    def _refusal(self, swarm: WatchedSwarm, wishes: Wishes) -> str | None:
+        snapshot = swarm.snapshot
         if snapshot in self.away:
             return "held already, on a disk that is not here"
+        if swarm.withdrawn:
+            return "; ".join(map(str, swarm.withdrawn))
         if _any(wishes.exclude, snapshot):
             return "left out by --exclude"
+        if wishes.licenses and not is_licensed(swarm.license, wishes.licenses):
+            named = f"license {swarm.license}" if swarm.license else "it names no license"
+            return f"{named}, wanted {', '.join(wishes.licenses)}"
         if snapshot in self.contradicted:
             return "trusted publishers contradict one another about it"
         return None
@@ -76,10 +88,14 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """A plan. `held` is what is here already and counts against the budget, which is for everything together."""
+    """A plan. `held` is what is here already and counts against the budget, which is for everything together.
+
+    `licenses` are those that trusted indexes name.
+    """
 
     allocation: Allocation
     held: tuple[Decision, ...]
+    licenses: Mapping[SnapshotId, str | None]
 
     @property
     def chosen(self) -> tuple[Decision, ...]:
@@ -98,7 +114,7 @@ def plan_adoption(now_is: Situation, wishes: Wishes, budget: int) -> Adoption:
         now=now_is.now,
         used=now_is.used,
     )
-    return Adoption(allocation, held)
+    return Adoption(allocation, held, {row.swarm.snapshot: row.swarm.license for row in now_is.rows})
 
 
 def disks_of(library: Library) -> list[Disk]:

@@ -49,6 +49,7 @@ class BulkWork:
     row: BulkRow = field(metadata=FLAT)
     action: Action
     needed: int
+    license: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,9 @@ class BulkAnswer:
     @classmethod
     def of(cls, result: BulkResult) -> BulkAnswer:
         """Return what is said of a run."""
-        work = (BulkWork(BulkRow.of(row), row.action, row.survey.to_bring) for row in result.of(*WORK))
+        work = (
+            BulkWork(BulkRow.of(row), row.action, row.survey.to_bring, row.survey.license) for row in result.of(*WORK)
+        )
         return cls(
             preserved=tuple(BulkDone(one.held.id, one.metainfo.layout.total_size) for one in result.done),
             unchanged=tuple(map(BulkRow.of, result.of(Action.UNCHANGED))),

@@ -130,7 +130,7 @@ def _note_answers(
     for one in surveyed:
         survey = one.survey
         if one.listing is not None:
-            seen.append((one.listing.snapshot, not one.listing.private))
+            seen.append((one.listing.snapshot, not (one.listing.private or one.listing.disabled)))
         elif survey.absent and survey.wanted.revision is None:
             seen += [(snapshot, False) for snapshot in held if snapshot.repo == survey.wanted.repo]
     gone = []

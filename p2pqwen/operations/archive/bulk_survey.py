@@ -8,17 +8,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2pqwen.containment import each
-from p2pqwen.errors import FormatError, NetworkError, NotFoundError, NotShownError, P2pqwenError, UsageError
+from p2pqwen.errors import (
+    ClosedError,
+    FormatError,
+    NetworkError,
+    NotFoundError,
+    NotShownError,
+    P2pqwenError,
+    UsageError,
+)
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
-from p2pqwen.manifest.git_object import blob_oid
-from p2pqwen.manifest.license import license_of_readme
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance
-from p2pqwen.operations.preserve.build import MAX_README_SIZE
+from p2pqwen.operations.preserve.early_license import license_of_listing, readme_of
 from p2pqwen.operations.preserve.from_origin import PreserveOptions, begun_elsewhere, check_against_listing
 from p2pqwen.operations.preserve.held_check import KnownDamage, nothing_known
 from p2pqwen.operations.preserve.origin import Origin
@@ -117,7 +123,21 @@ def survey_all(
         # Refused by a rate limit, as a rule: by now the pace has been slowed, and the next try waits for its turn.
         again = _ask(silent, surveyor, report)
         found = [one for one in found if not isinstance(one.survey.error, NetworkError)] + again
-    return found
+    return _each_once(found)
+
+
+def _each_once(found: Sequence[Surveyed]) -> list[Surveyed]:
+    """Leave each snapshot one survey: two names that lead to one repository are one wish."""
+    rows: list[Surveyed] = []
+    seen: set[SnapshotId] = set()
+    # Whoever was asked for by the Hub's own name stands for the others.
+    for one in sorted(found, key=lambda one: one.survey.wanted.named is not None):
+        snapshot = None if one.listing is None else one.listing.snapshot
+        again = snapshot is not None and snapshot in seen
+        rows.append(replace(one, survey=replace(one.survey, repeated=True), listing=None) if again else one)
+        if snapshot is not None:
+            seen.add(snapshot)
+    return rows
 
 
 def _ask(wanted: Sequence[WatchedRepo], surveyor: _Surveyor, report: Report) -> list[Surveyed]:
@@ -151,9 +171,11 @@ class _Surveyor:
     def survey(self, wanted: WatchedRepo) -> Surveyed:
         """Look at one repository."""
         try:
-            listing = self._origin.resolve(wanted.repo, wanted.revision)
+            listing = self._origin.resolve(wanted.repo, wanted.revision, renamed=True)
         except P2pqwenError as error:
             return self._failed(wanted, error, absent=isinstance(error, NotShownError))
+        if listing.snapshot.repo != wanted.repo:
+            wanted = replace(wanted, repo=listing.snapshot.repo, named=wanted.repo)
         try:
             survey = self._describe(wanted, listing)
         except P2pqwenError as error:
@@ -166,22 +188,23 @@ class _Surveyor:
 
     def _failed(self, wanted: WatchedRepo, error: P2pqwenError, *, absent: bool = False) -> Surveyed:
         earlier = sum(one.repo == wanted.repo for one in self._held)
-        return Surveyed(Survey(wanted, error=error, absent=absent, earlier=earlier, license=wanted.license))
+        closed = error.closed if isinstance(error, ClosedError) else None
+        survey = Survey(wanted, error=error, absent=absent, earlier=earlier, license=wanted.license, closed=closed)
+        return Surveyed(survey)
 
     def _describe(self, wanted: WatchedRepo, listing: Listing) -> Survey:
         held = self._held.get(listing.snapshot)
         whole = held is not None and held.state is State.COMPLETE
-        closed = "gated" if listing.gated else "private" if listing.private else None
         survey = Survey(
             wanted,
             commit=listing.snapshot.commit,
             size=sum(file.size for file in listing.files),
             held=whole,
             earlier=sum(one.repo == wanted.repo and one != listing.snapshot for one in self._held),
-            closed=closed,
+            closed=listing.closed,
             license=wanted.license,
         )
-        if whole or closed is not None:
+        if whole or listing.closed is not None:
             return survey
         license_ = self._license(listing) if self._read_licenses else wanted.license
         return replace(survey, to_bring=self._to_bring(listing), license=license_)
@@ -210,22 +233,12 @@ class _Surveyor:
         return self._cache.find(listing.snapshot.repo, file) is not None or begun_elsewhere(file, begun) is not None
 
     def _license(self, listing: Listing) -> str | None:
-        readme = next((file for file in listing.files if file.path.text == "README.md"), None)
-        if readme is None or readme.size > MAX_README_SIZE:
+        if readme_of(listing) is None:
             return None
         needed = bytes_to_write((file.size, None) for file in listing.files)
         names = [file.path for file in listing.files]
         folder = self._library.stage(listing.snapshot, needed, files=names)
-        with durable.disk_errors(f"read {folder / readme.path.text}"):
-            data = self._origin.download(listing, readme, folder).read_bytes()
-            if not _is(readme, data):  # of another try, by whoever's word
-                (folder / readme.path.text).unlink()
-                data = self._origin.download(listing, readme, folder).read_bytes()
-        return license_of_readme(data)
-
-
-def _is(file: ListedFile, data: bytes) -> bool:
-    return blob_oid(data) == file.blob_oid if file.lfs_sha256 is None else Sha256.of(data) == file.lfs_sha256
+        return license_of_listing(listing, self._origin, folder)
 
 
 def _content_sizes(held: Iterable[HeldSnapshot]) -> dict[Sha256, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 
@@ -12,7 +12,8 @@ from p2pqwen.containment import each, warn
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.index.entry import Upstream
-from p2pqwen.index.standing import Standing
+from p2pqwen.index.standing import Standing, Voice
+from p2pqwen.index.withdrawals import WithdrawnAnswer, all_withdrawn
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
@@ -42,9 +43,12 @@ class HealthRow:
 
 
 def watched_swarms(
-    library: Library, publishers: Iterable[TrustedPublisher], report: Report = ignore
+    library: Library, publishers: Iterable[TrustedPublisher], voices: Iterable[Voice], report: Report = ignore
 ) -> list[WatchedSwarm]:
-    """Return what trusted indexes list, and what is held besides; ordered by snapshot."""
+    """Return what trusted indexes list, and what is held besides; ordered by snapshot.
+
+    `voices` say what of it was withdrawn.
+    """
     held = {one.id: one for one in library.all()}
     found: dict[SnapshotId, WatchedSwarm] = {}
     entries = [entry for one in publishers if one.document is not None for entry in one.document.entries]
@@ -57,6 +61,7 @@ def watched_swarms(
             web_seeds=entry.web_seeds,
             upstream=entry.upstream,
             listed=True,
+            license=entry.license,
             held=held.get(entry.id),
             held_bytes=_held_bytes(held.get(entry.id), entry.size),
         )
@@ -65,6 +70,9 @@ def watched_swarms(
         besides, lambda one: _of_torrent(one, one.metainfo()), failed=warn(report, attrgetter("torrent_path"))
     )
     found |= {one.snapshot: one for one in unlisted}
+    for snapshot, said in all_withdrawn(voices).items():
+        if snapshot in found:
+            found[snapshot] = replace(found[snapshot], withdrawn=said)
     return [found[snapshot] for snapshot in sorted(found)]
 
 
@@ -150,6 +158,7 @@ class SwarmAnswer:
     held: State | None
     listed: bool
     standing: Standing
+    withdrawn: tuple[WithdrawnAnswer, ...]
 
     @classmethod
     def of(cls, row: HealthRow, standing: Standing, now: datetime) -> SwarmAnswer:
@@ -174,6 +183,7 @@ class SwarmAnswer:
             held=None if row.swarm.held is None else row.swarm.held.state,
             listed=row.swarm.listed,
             standing=standing,
+            withdrawn=tuple(one.answer for one in row.swarm.withdrawn),
         )
 
 

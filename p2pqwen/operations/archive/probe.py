@@ -16,6 +16,7 @@ from p2pqwen.containment import each, each_at_once
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.entry import Upstream
+from p2pqwen.index.withdrawals import Withdrawn
 from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.mirrors.reading import Timeouts, read
@@ -51,6 +52,7 @@ class WatchedSwarm:
     """One snapshot whose swarm matters here: a trusted index lists it, or it is held, or both. Sizes in bytes.
 
     `magnet`: the index's, whose trackers are read when they are asked; `named` are those of an unlisted torrent.
+    `withdrawn`: who of the trusted publishers no longer stands by it. `license`: as the index has it.
     """
 
     snapshot: SnapshotId
@@ -63,6 +65,8 @@ class WatchedSwarm:
     listed: bool = False
     held: HeldSnapshot | None = None
     held_bytes: int = 0  # of the files to have, where any are held
+    withdrawn: tuple[Withdrawn, ...] = ()
+    license: str | None = None
 
     @property
     def trackers(self) -> tuple[str, ...]:

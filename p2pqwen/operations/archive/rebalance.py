@@ -70,6 +70,7 @@ def holdings(rows: Sequence[HealthRow], pinned: Collection[SnapshotId]) -> list[
             row.health,
             pinned=row.swarm.snapshot in pinned,
             listed=row.swarm.listed,
+            withdrawn="; ".join(map(str, row.swarm.withdrawn)),
         )
         for row in rows
         if row.swarm.held is not None and row.swarm.held.state is State.COMPLETE

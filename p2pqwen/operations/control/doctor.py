@@ -10,11 +10,14 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from p2pqwen.errors import P2pqwenError, UsageError
+from p2pqwen.hub.cache_look import CacheLook, look_at_cache
+from p2pqwen.hub.cache_refs import CachedRef
 from p2pqwen.library import durable
 from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
@@ -92,6 +95,7 @@ class DoctorContext:
     limits: Limits = field(default_factory=Limits)
     uploaded_this_month: int = 0
     proxies: Proxies = field(default_factory=Proxies)
+    hub_cache: Path | None = None
 
 
 def examine(patient: DoctorContext) -> Iterator[Finding]:
@@ -105,6 +109,7 @@ def examine(patient: DoctorContext) -> Iterator[Finding]:
     yield _clock(patient, hub_time)
     yield from _index(patient)
     yield from _disks(patient)
+    yield from _cache(patient)
     yield _rot(patient)
     yield from _other_clients(patient)
     yield _limits(patient)
@@ -270,6 +275,48 @@ def _disk(folder: LibraryFolder) -> Finding:
     detail = f"{format_size(room)} for more in {folder.root}, beyond {format_size(folder.reserve)} of reserve"
     advice = "free some space, lower the reserve, or name a folder on another disk: [library] folders in config.toml"
     return Finding("disk", ok=room > 0, detail=detail, advice=None if room else advice)
+
+
+def _cache(patient: DoctorContext) -> Iterator[Finding]:
+    """Say what is wrong with the Hugging Face cache, each kind of fault once."""
+    if patient.hub_cache is None:
+        return
+    root = patient.hub_cache
+    seen = look_at_cache(root, [one.id for one in patient.library.all()])
+    faults = list(_cache_faults(seen))
+    for detail, advice in faults:
+        yield Finding("cache", ok=False, detail=detail, advice=advice)
+    if not seen.exists:
+        yield Finding("cache", ok=True, detail=f"{root} is not there yet: the first fetch makes it")
+    elif not faults:
+        yield Finding("cache", ok=True, detail=f"{root} is open to this user, and each ref in it names what is there")
+
+
+def _cache_faults(seen: CacheLook) -> Iterator[tuple[str, str]]:
+    if seen.closed:
+        advice = "give yourself access, set HF_HUB_CACHE to a folder of your own, or fetch with --no-hf-cache"
+        yield f"closed to this user: {_shown(map(str, seen.closed))}", advice
+    if seen.locks:
+        advice = "`chmod 664` by their owner, or remove them while nothing downloads into the cache"
+        yield f"locks of another user: {_shown(map(str, seen.locks))}", advice
+    if seen.loose:
+        names = _shown(f"{one.folder}/refs/{one.ref.name} ({_fault(one.ref)})" for one in seen.loose)
+        advice = "`p2pqwen fetch REPO@COMMIT` mends refs of a snapshot that the library holds; remove others, or "
+        yield f"refs by which nothing is found: {names}", advice + "`hf download REPO` what they name"
+    if seen.unmarked:
+        advice = f"`p2pqwen fetch {seen.unmarked[0]}` writes them"
+        names = _shown(map(str, seen.unmarked))
+        yield f"no markers for files that do not exist, so loaders ask the Hub for them: {names}", advice
+
+
+def _fault(ref: CachedRef) -> str:
+    return "blanks after the commit" if ref.mendable else "nothing of it is there"
+
+
+def _shown(names: Iterable[str]) -> str:
+    """Name the first three."""
+    listed = list(names)
+    return ", ".join(listed[:3]) + (f", and {len(listed) - 3} more" if len(listed) > 3 else "")
 
 
 def _rot(patient: DoctorContext) -> Finding:

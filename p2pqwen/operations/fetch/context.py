@@ -42,6 +42,11 @@ class FetchOptions:
     move_ref: bool = False
     trust_unverified: bool = False
 
+    @property
+    def insists_on_cache(self) -> bool:
+        """Tell whether the fetch fails where the snapshot cannot be laid into the Hugging Face cache."""
+        return self.insist_on_cache or self.move_ref
+
     def __post_init__(self) -> None:
         if self.use_web_seeds is WebSeedUse.NEVER and not self.use_peers:
             raise UsageError("--only-web-seeds and --no-web-seeds leave nobody to fetch from")

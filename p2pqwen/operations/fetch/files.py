@@ -9,12 +9,13 @@ from p2pqwen.hub.git_attributes import lfs_paths
 from p2pqwen.library import durable
 from p2pqwen.library.folders import device
 from p2pqwen.library.hashing import FileDigests, hash_file
+from p2pqwen.library.linking import shares_blocks
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.space import allocated, require_free
 from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.operations.preserve.build import make_manifest
-from p2pqwen.operations.preserve.reuse import OnDisk
+from p2pqwen.operations.preserve.reuse import CachedFile, Candidate, OnDisk
 from p2pqwen.operations.verify.file_check import difference
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha256
@@ -36,14 +37,14 @@ def require_room(
 ) -> None:
     """Refuse with `DiskError` when the missing bytes do not fit; `copy_to` is a folder that gets copies as well.
 
-    A file with a second name gets bytes of its own before it is written to, unless it is had. A cache on another file
-    system cannot share blocks with the library, so everything stands there twice.
+    A file with a second name gets bytes of its own before it is written to, unless it is had. What the Hugging Face
+    cache has is copied where there are no reflinks. A cache on another file system cannot share blocks with the
+    library, so everything stands there twice.
     """
     wanted = [file for file in metainfo.files if files is None or file.path in files]
     with durable.disk_errors(f"look at {folder}"):
         missing = sum(_to_write(folder / file.path.text, file.size) for file in wanted if file.path not in here.had)
-        far = (one for one in here.had.values() if one.source is not None)
-        missing += sum(one.size for one in far if one.source and device(one.source.path) != device(folder))
+        missing += sum(one.size for one in here.had.values() if _is_copied(one, folder))
     library.require_room(folder, missing)
     if copy_to is not None and device(copy_to) != device(folder):
         require_free(copy_to, sum(file.size for file in wanted))
@@ -116,6 +117,15 @@ def _row(path: RepoPath, digests: FileDigests, *, lfs: bool) -> FileRow:
     if oid is None:
         raise ValueError(f"the git blob id of {path} was not computed")
     return FileRow(path, digests.size, digests.sha256, oid, lfs)
+
+
+def _is_copied(candidate: Candidate, folder: Path) -> bool:
+    """Tell whether a candidate takes room of its own below a folder."""
+    if candidate.source is None:
+        return False
+    if isinstance(candidate.source, CachedFile):
+        return not shares_blocks(candidate.source.path, folder)
+    return device(candidate.source.path) != device(folder)
 
 
 def _to_write(path: Path, size: int) -> int:

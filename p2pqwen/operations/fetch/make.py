@@ -100,7 +100,8 @@ class SnapshotMaker:
             here = self._search(plan).find(wanted, folder)
             if route is None and any(file.size for file in metainfo.files if file.path in wanted - here.had.keys()):
                 return None
-            require_room(folder, metainfo, wanted, here=here, library=self._library, copy_to=cache)
+            copies = cache if self._options.insists_on_cache else None  # else it is told, and ends no fetch
+            require_room(folder, metainfo, wanted, here=here, library=self._library, copy_to=copies)
             if metainfo.has_all_layers:
                 self._library.begin(plan.snapshot, plan.torrent, globs)
             self._library.verified.forget(plan.snapshot)
@@ -133,15 +134,18 @@ class SnapshotMaker:
         """Return the search for the plan's torrent; what it has read is not read again."""
         metainfo = plan.metainfo
         if self._searched is None or self._searched[0] != metainfo.infohash:
-            search = Search(plan.snapshot, metainfo, plan.manifest, self._library, self._report)
+            cache = self._context.hub_cache if self._options.into_hub_cache else None
+            search = Search(plan.snapshot, metainfo, plan.manifest, self._library, self._report, cache=cache)
             self._searched = metainfo.infohash, search
         return self._searched[1]
 
     def _tell_of_reuse(self, here: OnDisk) -> None:
-        if here.reused:
-            count = sum(one.source is not None for one in here.had.values())
-            size = format_size(here.reused)
-            self._report(Notice("info", f"{plural(count, 'file')} ({size}) of other snapshots linked"))
+        for told, sizes in (
+            ("of other snapshots linked", here.linked),
+            ("of the Hugging Face cache copied", here.cached),
+        ):
+            if sizes:
+                self._report(Notice("info", f"{plural(len(sizes), 'file')} ({format_size(sum(sizes))}) {told}"))
 
     def _to_write(self, plan: TorrentPlan, files: frozenset[RepoPath] | None) -> Callable[[Path], int]:
         """Say what a fetch writes below a folder: everything that no other snapshot on its disk has."""

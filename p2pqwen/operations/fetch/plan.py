@@ -27,6 +27,7 @@ from p2pqwen.events import Notice, Report
 from p2pqwen.index.entry import Entry
 from p2pqwen.index.entry_check import check_metadata
 from p2pqwen.index.standing import Evidence, Judgement, Voice, judge, keys_of
+from p2pqwen.index.withdrawals import withdrawn_by
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
@@ -295,11 +296,13 @@ class _Obtaining:
 def _by_name(target: NamedTarget, sources: Sources, report: Report) -> FetchPlan:
     wanted = target.repo if target.commit is None else SnapshotId(target.repo, target.commit)
     found = find_entries(sources.publishers, wanted)
+    if target.commit is None:  # of several, one that nobody has withdrawn
+        found = [one for one in found if not withdrawn_by(sources.voices, one.entry.id)] or found
     if not found and (held := _held(target, sources.library)) is not None:
         torrent = held.torrent(sources.keys)
         return plan_of(torrent, sources, repo=target.repo, route="the torrent in the library", origin=_LIBRARY)
     if not found:
-        raise not_listed(sources.publishers, wanted)
+        raise not_listed(sources.publishers, wanted, sources.voices)
     obtaining = _Obtaining(sources, report)
     chosen = obtaining.choose(found, wanted)
     same = [one for one in found if one.same_torrent == chosen.same_torrent]

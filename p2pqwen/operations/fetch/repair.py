@@ -47,7 +47,7 @@ def repair(
         library.begin(held.id, torrent, selected)
         # Resume data would say that the pieces are there.
         durable.remove(context.home.resume / f"{torrent.infohash.v2}.resume")
-    in_cache = context.hub_cache.snapshot_folder(held.id).is_dir()
+    in_cache = context.hub_cache.holds(held.id)
     chosen = replace(
         options, include=selected, repo=held.id.repo, into_hub_cache=in_cache, insist_on_cache=False, move_ref=False
     )

@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 
 from p2pqwen.errors import DiskError, FormatError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.hub.cache import Place
+from p2pqwen.hub.cache import CacheBusyError, CacheNotWrittenError, Place
 from p2pqwen.index.standing import Judgement, NotAdmittedError, Standing
+from p2pqwen.index.withdrawals import withdrawn_by
 from p2pqwen.library import durable
 from p2pqwen.library.linking import place, place_linked
 from p2pqwen.library.snapshots import HeldSnapshot, State
@@ -74,7 +75,7 @@ class Fetched:
     warnings: tuple[str, ...]
     web_seeds: tuple[WebSeedUsed, ...] = ()
     unchanged: bool = False
-    bytes_reused: int = 0  # files of other snapshots that were linked
+    bytes_reused: int = 0  # of other snapshots and the Hugging Face cache
     trusted_unverified: bool = False
 
 
@@ -120,7 +121,7 @@ class _Fetch:
         try:
             return self._by_infohash(plan)
         except NoMetadataError as error:
-            found, rebuilt = self._magnets.rebuilt(plan, error, self._on_plan)
+            found, rebuilt = self._magnets.rebuilt(plan, error, self._known)
         done = Downloaded({}, 0, rebuilt.preserved.bytes_downloaded)
         with durable.lock(self._library.lock_path(found.snapshot)):
             return self._finished(Made(found, rebuilt.preserved.held, None, done), None, unchanged=False)
@@ -145,8 +146,14 @@ class _Fetch:
 
     def _accept(self, plan: TorrentPlan) -> None:
         """Tell which snapshot it is; raises `VerificationError` where it would take another's place."""
-        self._on_plan(plan.snapshot)
+        self._known(plan.snapshot)
         self._guard.refuse_contradicted(plan)
+
+    def _known(self, snapshot: SnapshotId) -> None:
+        """Tell which snapshot it is, and who of those that are trusted has withdrawn it."""
+        self._on_plan(snapshot)
+        for said in withdrawn_by(self._context.sources.voices, snapshot):
+            self._report(Notice("warning", f"{snapshot} is {said}"))
 
     def _from_swarm(self, swarm: Swarm, plan: TorrentPlan, peers: Sequence[Endpoint], *, may_be_here: bool) -> Fetched:
         plan = self._with_layers(swarm, plan, peers)
@@ -257,12 +264,12 @@ class _Fetch:
             try:
                 placing = place_linked if done.released else place
                 cache, problem = self._lay_into_cache(plan, held, files, placing), None
-            except NotAdmittedError as error:
+            except (NotAdmittedError, CacheNotWrittenError, CacheBusyError) as error:
                 cache, problem = None, error
-        if problem is not None and (self._options.insist_on_cache or self._options.move_ref):
+        if problem is not None and self._options.insists_on_cache:
             hint = f"it is kept in {held.folder}" + (f"; {problem.hint}" if problem.hint else "")
             what = f"not laid into the Hugging Face cache: {problem.what}"
-            raise VerificationError(what, expected=problem.expected, got=problem.got, hint=hint) from problem
+            raise _kind(problem)(what, expected=problem.expected, got=problem.got, hint=hint) from problem
         judgement = plan.judgement
         return Fetched(
             held=held,
@@ -295,18 +302,29 @@ class _Fetch:
         admission = judgement.admit(plan.manifest, trust_unverified=self._options.trust_unverified)
         if judgement.standing is Standing.UNVOUCHED:
             self._context.note_unverified(held.id, plan.torrent.infohash)
-        unset = cache.ref(held.id.repo, "main") is None
+        main = cache.ref(held.id.repo, "main")
+        unset = main is None or not (main.held or main.commit == str(held.id.commit))
         if unset and not (admission.names_main or self._options.move_ref):
             told = f"nobody you trust says that {held.id.commit} is a commit of {held.id.repo}"
-            self._report(Notice("info", f"refs/main of the Hugging Face cache stays unset: {told}; --set-main sets it"))
+            how = "unset" if main is None else "as it is, and names nothing that is there"
+            self._report(Notice("info", f"refs/main of the Hugging Face cache stays {how}: {told}; --set-main sets it"))
         ref = "main" if self._options.move_ref or (unset and admission.names_main) else None
         return cache.materialise(admission, held.folder, place=placing, only=files, ref=ref, report=self._report)
 
-    def _warnings(self, plan: TorrentPlan, problem: VerificationError | None) -> Iterator[str]:
+    def _warnings(self, plan: TorrentPlan, problem: P2pqwenError | None) -> Iterator[str]:
         if plan.manifest is not None:
             yield from warnings_of(plan.manifest, plan.torrent.provenance)
         if not any(signer.state == "valid" for signer in plan.signers):
             yield "signature: nobody you trust signed this torrent; what it says of itself is all there is"
         if problem is not None:
             hint = f"; {problem.hint}" if problem.hint else ""
-            yield f"standing: not laid into the Hugging Face cache: {problem.message}{hint}"
+            if isinstance(problem, NotAdmittedError):
+                yield f"standing: not laid into the Hugging Face cache: {problem.message}{hint}"
+            else:
+                yield f"hf cache: {problem.message}; the next fetch tries again{hint}"
+
+
+def _kind(problem: P2pqwenError) -> type[P2pqwenError]:
+    """Return the class that says what the caller can do, without what is the cache's own affair."""
+    kinds: tuple[type[P2pqwenError], ...] = (VerificationError, DiskError)
+    return next((kind for kind in kinds if isinstance(problem, kind)), P2pqwenError)

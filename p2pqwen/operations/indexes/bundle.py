@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from p2pqwen.containment import first_of
+from p2pqwen.containment import each, first_of
 from p2pqwen.errors import NetworkError, VerificationError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted, Position
@@ -25,7 +25,7 @@ from p2pqwen.index.bundle import (
     hash_bundle_file,
 )
 from p2pqwen.index.document import MAX_INDEX_SIZE, IndexDocument
-from p2pqwen.index.entry import Entry
+from p2pqwen.index.entry import Entry, torrent_location
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore, HeldBundle
@@ -88,7 +88,8 @@ class BundleIndex:
 def make_bundle(store: BundleStore, accepted: Accepted, site: Path) -> tuple[HeldBundle, Metainfo]:
     """Make the bundle of a published site and keep it, so that it can be seeded; raises `DiskError`, `NotFoundError`.
 
-    Anybody who does this with the same files gets the same infohash.
+    Anybody who does this with the same files gets the same infohash. An earlier bundle that holds the torrent of what
+    was withdrawn since is not seeded on.
     """
     with durable.disk_errors(f"look at {site}"):
         sizes = [(path, (site / path.text).stat().st_size) for path in bundle_paths(accepted.document)]
@@ -103,7 +104,19 @@ def make_bundle(store: BundleStore, accepted: Accepted, site: Path) -> tuple[Hel
         for file in layout.files:
             store.write(held, file.path, _read(site, file.path))
         store.enter(held, metainfo)
+        _drop_withdrawn(store, held, accepted.document)
     return held, metainfo
+
+
+def _drop_withdrawn(store: BundleStore, held: HeldBundle, document: IndexDocument) -> None:
+    gone = {RepoPath(torrent_location(one.id)) for one in document.withdrawn}
+    earlier = [one for one in store.all(held.publisher) if one != held] if gone else []
+
+    def drop(one: HeldBundle) -> None:
+        if gone & {file.path for file in one.metainfo().files}:
+            store.remove(one)
+
+    each(earlier, drop, failed=lambda one, _: store.remove(one))  # a damaged one is of no use either
 
 
 def fetch_index(

@@ -18,6 +18,8 @@ from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.entry import Entry
 from p2pqwen.index.entry_check import check_copy, check_listed
 from p2pqwen.index.root import INDEX_ROLE
+from p2pqwen.index.standing import Voice
+from p2pqwen.index.withdrawals import all_withdrawn
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.manifest.provenance import Provenance, pointers_beside
@@ -124,8 +126,13 @@ def choose(
     return chosen
 
 
-def not_listed(publishers: Iterable[TrustedPublisher], target: Target) -> NotFoundError:
-    """Return the error for what no trusted index lists; its hint names a listed repository of nearly that name."""
+def not_listed(publishers: Iterable[TrustedPublisher], target: Target, voices: Iterable[Voice] = ()) -> NotFoundError:
+    """Return the error for what no trusted index lists: it says who withdrew it, and why.
+
+    Of what nobody ever listed, its hint names a listed repository of nearly that name.
+    """
+    if (error := _withdrawn(target, voices)) is not None:
+        return error
     hint = "see `p2pqwen search`, `p2pqwen trust add`, `p2pqwen index update`"
     repo = target.repo if isinstance(target, SnapshotId) else target
     if isinstance(repo, RepoId):
@@ -141,6 +148,23 @@ def not_listed(publishers: Iterable[TrustedPublisher], target: Target) -> NotFou
         elif near:
             hint = f"did you mean {' or '.join(map(str, near))}? {hint}"
     return NotFoundError(f"no trusted index lists {target}", hint=hint)
+
+
+def _withdrawn(target: Target, voices: Iterable[Voice]) -> NotFoundError | None:
+    gone = {
+        snapshot: said
+        for snapshot, said in sorted(all_withdrawn(voices).items())
+        if target in (snapshot, snapshot.repo)
+    }
+    if not gone:
+        return None
+    first, said = next(iter(gone.items()))
+    more = (
+        "" if len(gone) == 1 else f", and so {'is' if len(gone) == 2 else 'are'} {len(gone) - 1} more of {first.repo}"
+    )
+    words = "; ".join(map(str, said))
+    hint = "withdrawing deletes nothing: peers may still serve it to who has its magnet link or .torrent"
+    return NotFoundError(f"{first} is {words}{more}", hint=hint)
 
 
 def load_torrent(found: Found, *, report: Report = ignore) -> CheckedTorrent:

@@ -56,6 +56,8 @@ SESSIONS_OF_ONE = 6
 """For one publisher: more than one batch of pointers, so that one whose pointers lead nowhere stops no other."""
 MAX_TAKEN = 1 << 30
 """Bytes that all mirrors of one publisher together may give: each of them might give as much as an index may have."""
+MAX_TOLD = 20
+"""Withdrawals of one update that are named."""
 _SMALL = 1 << 20
 
 
@@ -382,6 +384,7 @@ class _Updating:
             report(Notice("info", text))
         current = store.get(publisher.publisher, now=self._now, report=report)
         _tell_new_roots(publisher, current, report)
+        _tell_withdrawn(publisher, current, report)
         if self._route is not None:
             self._route.settle(current.accepted)
         if current.accepted is not None:
@@ -465,6 +468,18 @@ def _tell_new_roots(before: TrustedPublisher, now: TrustedPublisher, report: Rep
             report(Notice("info", f"{old.name} has a new root, {new.version}:"))
             for line in describe_change(old, new):
                 report(Notice("info", f"  {line}"))
+
+
+def _tell_withdrawn(before: TrustedPublisher, now: TrustedPublisher, report: Report) -> None:
+    """Say what the publisher no longer stands by: nothing is deleted for it, and who holds it may want to know why."""
+    if before.accepted is None or now.document is None:
+        return  # who meets a publisher now has nothing of theirs yet
+    known = {one.id for one in before.accepted.document.withdrawn}
+    fresh = [one for one in now.document.withdrawn if one.id not in known]
+    for one in fresh[:MAX_TOLD]:
+        report(Notice("warning", f"{now.name} has withdrawn {one.id}: {one.reason or 'no reason given'}"))
+    if len(fresh) > MAX_TOLD:
+        report(Notice("warning", f"{now.name} has withdrawn {len(fresh) - MAX_TOLD} more snapshots"))
 
 
 def _tell_age(accepted: Accepted, report: Report) -> None:

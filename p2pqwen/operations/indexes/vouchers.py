@@ -84,7 +84,8 @@ def _voices(publishers: Sequence[TrustedPublisher], own: _Known | None) -> Itera
         newest = max(known, key=lambda one: one.position, default=None)
         trusted[own.publisher] = _Known(own.publisher, root, newest)
     for publisher, one in sorted(trusted.items()):
-        yield Voice.of(publisher, one.root, None if one.accepted is None else one.accepted.document)
+        document = None if one.accepted is None else one.accepted.document
+        yield Voice.of(publisher, one.root, document, own=own is not None and publisher == own.publisher)
 
 
 def _stat(path: Path) -> tuple[str, int, int, int]:

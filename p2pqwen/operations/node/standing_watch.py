@@ -2,7 +2,7 @@
 
 Every look: 1. each held snapshot is judged by what is known of its torrent and whom this home trusts now; 2. where a
 trusted index claims a proof that is not here, its signed torrent is sought: in bundles and folders at every look, at
-mirrors on the web more rarely; 3. what became better or worse is told.
+mirrors on the web more rarely; 3. what became better or worse is told, and what was withdrawn.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from p2pqwen.index.standing import Standing
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.background import BackgroundThread
 from p2pqwen.operations.indexes.rise import Riser
+from p2pqwen.operations.node.withdrawal_watch import WithdrawalWatch
 from p2pqwen.operations.verify.standings import Standings, Stood
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -41,6 +42,7 @@ class StandingWatch:
     riser: Riser
     report: Report = ignore
     clock: Callable[[], float] = time.monotonic
+    withdrawals: WithdrawalWatch = field(default_factory=WithdrawalWatch)
     _known: Mapping[SnapshotId, Stood] = field(default_factory=dict)
     _told: dict[SnapshotId, Standing] = field(default_factory=dict)
     _asked: dict[SnapshotId, tuple[object, float]] = field(default_factory=dict)
@@ -50,7 +52,9 @@ class StandingWatch:
         self._background = BackgroundThread("standings", self._run)
 
     def __enter__(self) -> Self:
-        if len(held := self.library.all()) <= FEW:
+        held = self.library.all()
+        self._follow_withdrawals(held)  # before anything is served
+        if len(held) <= FEW:
             self._look(held)
         self._background.start()
         return self
@@ -80,6 +84,7 @@ class StandingWatch:
     def _run(self) -> None:
         while not self._background.wait(max(LOOK_EVERY, len(self._known) / 200)):
             held = self.library.all()
+            self._follow_withdrawals(held)
             self._look(held)
             if self._raise_some(held):
                 self._look(held)
@@ -97,6 +102,12 @@ class StandingWatch:
             self._told[snapshot] = stood.standing
             if before is not None and before is not stood.standing:
                 self._tell(snapshot, stood.standing, before)
+
+    def _follow_withdrawals(self, held: list[HeldSnapshot]) -> None:
+        try:
+            self.withdrawals.look(held)
+        except P2pqwenError as error:
+            self.report(Notice("warning", f"withdrawals: {error.message}"))
 
     def _tell(self, snapshot: SnapshotId, now: Standing, before: Standing) -> None:
         facts = {"repo": str(snapshot.repo), "commit": str(snapshot.commit)}

@@ -6,6 +6,7 @@ Whether the node runs is not the file's to say: its lock is, which the system fr
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
@@ -15,6 +16,7 @@ from p2pqwen.containment import each, warn
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.standing import Standing
+from p2pqwen.index.withdrawals import Withdrawn, WithdrawnAnswer
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
@@ -28,6 +30,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.utc_time import format_time
 
 MAX_STATE_BYTES = 16 << 20
+_SERVED = frozenset({"seeding", "damaged", "complete", "partial", "paused"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class SnapshotState:
     damaged_files: int = 0  # that it found
     standing: str = Standing.UNVOUCHED.value  # nothing is known of one that has no torrent yet
     trusted_unverified: bool = False
+    withdrawn: tuple[WithdrawnAnswer, ...] = ()  # by whom of those that are trusted, and why
 
     @property
     def is_whole(self) -> bool:
@@ -74,15 +78,19 @@ class SnapshotState:
 
     def with_memory(self, choice: Choice, sent: Transfer, scrub: ScrubRecord, *, unbooked: int = 0) -> SnapshotState:
         """Return the row with what is remembered of the snapshot; `unbooked` bytes were sent and not yet counted."""
-        held = {"seeding", "damaged", "complete", "partial"}
         return replace(
             self,
-            state="paused" if choice.paused and self.state in held else self.state,
+            state="paused" if choice.paused and self.state in _SERVED else self.state,
             priority=choice.priority.value,
             uploaded_ever=sent.uploaded + unbooked,
             last_scrub=None if scrub.finished is None else format_time(scrub.finished),
             damaged_files=len(scrub.damage),
         )
+
+    def with_withdrawals(self, said: Sequence[Withdrawn], *, seeded: bool) -> SnapshotState:
+        """Return the row with who withdrew the snapshot; where it is not `seeded` for that, its state says so."""
+        state = self.state if seeded or self.state not in _SERVED else "withdrawn"
+        return replace(self, state=state, withdrawn=tuple(one.answer for one in said)) if said else self
 
     def with_standing(self, stood: Stood | None) -> SnapshotState:
         """Return the row with the snapshot's standing."""

@@ -306,7 +306,9 @@ class Supervisor:
             self._timers["applied"] = 1.0
             self._apply(allowed)
         wanted = {SnapshotId.parse(name): choice for name, choice in self._choices.items()}
-        chosen = {one: wanted.get(one, Choice()) for one in wanted.keys() | self._held.keys()}
+        held_back = self.watch.withdrawals.held_back
+        chosen = {one: wanted.get(one, Choice()) for one in wanted.keys() | self._held.keys() | held_back}
+        chosen |= {one: replace(chosen[one], paused=True) for one in held_back}
         changed = [(snapshot, choice) for snapshot, choice in chosen.items() if choice != self._held.get(snapshot)]
         each(changed, lambda one: self._hold(*one), failed=warn(self.report, lambda one: one[0]))
 
@@ -369,7 +371,7 @@ class Supervisor:
             self._transfers.get(name, Transfer()),
             self._scrubs.get(name, ScrubRecord()),
             unbooked=self._unbooked.get(row.id, Transfer()).uploaded,
-        )
+        ).with_withdrawals(self.watch.withdrawals.of(row.id), seeded=row.id not in self.watch.withdrawals.held_back)
 
     def _scrub(self) -> None:
         """Scrub what is due, for as long as the node runs; on a thread of its own."""

@@ -17,9 +17,11 @@ from p2pqwen.library.linking import place
 from p2pqwen.library.snapshots import Library
 from p2pqwen.manifest.git_object import LINK_MODE
 from p2pqwen.manifest.lfs_pointer import pointer_oid
+from p2pqwen.manifest.license import license_of_readme
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.preserve.build import (
+    MAX_README_SIZE,
     ExpectedFile,
     Preserved,
     describe,
@@ -29,6 +31,7 @@ from p2pqwen.operations.preserve.build import (
     pointer_texts,
     row_of,
 )
+from p2pqwen.operations.preserve.early_license import show_license
 from p2pqwen.operations.preserve.folder_content import (
     FolderCommit,
     FolderFile,
@@ -79,11 +82,13 @@ def preserve_folder(
     library: Library,
     site: OriginSite,
     hard_links: bool = False,
+    licenses: Sequence[str] = (),
     report: Report = ignore,
 ) -> Preserved:
     """Bring the files of `folder` into the library as `snapshot`: reflinks where the file system has them, else copies.
 
     `hard_links`: second names instead of copies. Nothing is written through them, but their link counts rise.
+    `licenses`: globs over the licenses that are wanted, empty for any.
     With `git`, every file is compared with the commit's tree, and the provenance is proven. Raises `UsageError`,
     `VerificationError` (a file is not the commit's, missing, too many, an LFS pointer, changing), `FormatError`
     (a name or link that cannot be preserved), `NotFoundError`, `DiskError`.
@@ -111,6 +116,7 @@ def preserve_folder(
             if commit.raw is not None and known.provenance is not Provenance.PROVEN:
                 known = _prove_held(known, library, commit, expected, report)
             return describe_held(known, report)
+        _show_license(snapshot, sources, licenses, report)
         needed = bytes_to_write(((source.size, source.file) for source in sources.values()), hard_links=hard_links)
         with hinting_at_hard_links(applies=not hard_links):
             staged = library.stage(snapshot, needed, files=sources)
@@ -123,6 +129,17 @@ def preserve_folder(
         except BaseException:
             library.discard_stage(snapshot)  # placing again costs nothing; half a snapshot helps nobody
             raise
+
+
+def _show_license(
+    snapshot: SnapshotId, sources: Mapping[RepoPath, FolderFile], licenses: Sequence[str], report: Report
+) -> None:
+    readme = sources.get(RepoPath("README.md"))
+    named = None
+    if readme is not None and readme.size <= MAX_README_SIZE:
+        with durable.disk_errors(f"read {readme.file}"):
+            named = license_of_readme(readme.text if readme.file is None else readme.file.read_bytes())
+    show_license(snapshot, named, sum(source.size for source in sources.values()), licenses, report)
 
 
 def _check_held(

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError, VerificationError
+from p2pqwen.errors import DisabledError, DiskError, NetworkError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
@@ -30,6 +30,7 @@ from p2pqwen.operations.preserve.build import (
     pointer_texts,
     row_of,
 )
+from p2pqwen.operations.preserve.early_license import license_of_listing, readme_of, show_license
 from p2pqwen.operations.preserve.held_check import (
     HeldContent,
     KnownDamage,
@@ -57,12 +58,14 @@ DOWNLOAD_WORKERS = 8
 class PreserveOptions:
     """Choices of the person who preserves. `wanted`: the torrent that must come out, or nothing is kept.
 
-    `known_damage`: what was found damaged in snapshots that are held.
+    `licenses`: globs over the licenses that are wanted, empty for any. `known_damage`: what was found damaged in
+    snapshots that are held.
     `hard_links`: what the Hugging Face cache has gets a second name, not a copy, where the disk has no reflinks.
     """
 
     allow_gated: bool = False
     hard_links: bool = False
+    licenses: tuple[str, ...] = ()
     wanted: WantedTorrent | None = None
     known_damage: KnownDamage = nothing_known
 
@@ -83,7 +86,10 @@ def preserve(
     becomes proven if the commit object can be read now. Raises `NotFoundError`, `NetworkError`, `DiskError`,
     `VerificationError` where bytes are not what the origin said, `P2pqwenError` for a gated or private repository.
     """
-    listing = origin.resolve(repo, revision)
+    # A torrent that is wanted is of a name; else the origin's own name for the repository is the right one.
+    listing = origin.resolve(repo, revision, renamed=options.wanted is None)
+    if listing.snapshot.repo != repo:
+        report(Notice("info", f"{repo} is {listing.snapshot.repo} on the Hub"))
     return preserve_listing(listing, origin=origin, cache=cache, library=library, options=options, report=report)
 
 
@@ -221,6 +227,7 @@ class _Run:
     ) -> None:
         self._listing = listing
         self._hard_links = options.hard_links
+        self._licenses = options.licenses
         self._origin = origin
         self._cache = cache
         self._library = library
@@ -239,6 +246,7 @@ class _Run:
     def run(self, wanted: WantedTorrent | None = None) -> Preserved:
         snapshot = self._listing.snapshot
         self._require_room()
+        self._show_license()
         self._pointers = odd_pointers(self._listing, self._origin)
         with _pool(DOWNLOAD_WORKERS + 1, "download") as downloads, _pool(hash_workers(), "hash") as hashers:
             commit = downloads.submit(_commit_object, self._origin, snapshot, self._report)
@@ -259,6 +267,19 @@ class _Run:
         held = install(self._library, manifest, torrent, digests)
         described = describe(held, manifest, torrent, self._report, unchanged=False)
         return replace(described, bytes_downloaded=self._layout.total_size - self._from_disk)
+
+    def _show_license(self) -> None:
+        """Say what is about to be taken under which license; nothing is kept of what the user does not want."""
+        listing = self._listing
+        readme = readme_of(listing)
+        source = None if readme is None else self._cached.get(readme.path)
+        try:
+            named = license_of_listing(listing, self._origin, self._staged, None if source is None else source.path)
+            show_license(listing.snapshot, named, self._layout.total_size, self._licenses, self._report)
+        except P2pqwenError as error:
+            if self._licenses and not isinstance(error, NetworkError):
+                self._library.discard_stage(listing.snapshot)
+            raise
 
     def _refuse_unwanted(self, wanted: WantedTorrent | None, metainfo: Metainfo) -> None:
         if wanted is None:
@@ -428,13 +449,13 @@ def _pool(workers: int, name: str) -> Iterator[ThreadPoolExecutor]:
 
 
 def _refuse_closed(listing: Listing, options: PreserveOptions) -> None:
-    if options.allow_gated or not (listing.gated or listing.private):
-        return
-    kind = "gated" if listing.gated else "private"
-    raise P2pqwenError(
-        f"{listing.snapshot.repo} is {kind}: its owner did not make it free for everybody",
-        hint="if you may redistribute it, say so with --allow-gated",
-    )
+    if listing.closed == "disabled":
+        raise DisabledError(f"{listing.snapshot.repo} is disabled: the Hub no longer serves it")
+    if listing.closed is not None and not options.allow_gated:
+        raise P2pqwenError(
+            f"{listing.snapshot.repo} is {listing.closed}: its owner did not make it free for everybody",
+            hint="if you may redistribute it, say so with --allow-gated",
+        )
 
 
 def _is_theirs(source: _Source | None) -> bool:

@@ -32,8 +32,12 @@ class Origin(Protocol):
     def telling_waits(self, listener: Callable[[float], None]) -> AbstractContextManager[None]:
         """Within the block `listener` gets the seconds of every long wait that the origin's limits impose."""
 
-    def resolve(self, repo: RepoId, revision: str | None = None) -> Listing:
-        """Find the commit of a branch, tag, full or shortened id (None: the main branch) and list its files."""
+    def resolve(self, repo: RepoId, revision: str | None = None, *, renamed: bool = False) -> Listing:
+        """Find the commit of a branch, tag, full or shortened id (None: the main branch) and list its files.
+
+        An origin may know the repository by another name. `renamed`: that name is taken, and is the listing's; else
+        `VerificationError` is raised for it.
+        """
 
     def models(self, org: str) -> tuple[ListedModel, ...]:
         """List every model of an organisation or user, by name; one that is unknown has none."""

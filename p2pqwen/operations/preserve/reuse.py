@@ -1,9 +1,10 @@
-"""Content that is here already: files of other held snapshots with the same SHA-256, and how they are shared.
+"""Content that is here already: files of other held snapshots and of the Hugging Face cache, and how they are shared.
 
 A manifest's SHA-256 is a reason to read a file and nothing else: a stranger may have written it. What counts is every
 hash of the torrent that will own the file (`file_check`). Sharing comes last, after the download: `share` gives a held
 file a second name only while the lock of its own snapshot is ours, so that no repair of it is writing, and only if it
-looks as it did when it was read.
+looks as it did when it was read. What is in the Hugging Face cache is the user's, and others write there: it is read
+and copied, the copy is hashed, and no file of it gets a second name.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from p2pqwen.errors import DiskError, P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
+from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
 from p2pqwen.library.durable import LockHeldError
 from p2pqwen.library.hashing import FileChangedError, FileDigests, hash_file
@@ -48,10 +50,17 @@ class HeldFile:
 
 
 @dataclass(frozen=True, slots=True)
+class CachedFile:
+    """A file of the Hugging Face cache, links followed, that may have the content asked for: it is only ever read."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A file that was read for a place in a torrent: its digests, and whose it is; `source` None: it stands there."""
 
-    source: HeldFile | None
+    source: HeldFile | CachedFile | None
     digests: FileDigests
 
     @property
@@ -71,9 +80,19 @@ class OnDisk:
     mendable: Mapping[RepoPath, Candidate] = field(default_factory=dict)
 
     @property
+    def linked(self) -> list[int]:
+        """The sizes in bytes of the files that other snapshots give."""
+        return [one.size for one in self.had.values() if isinstance(one.source, HeldFile)]
+
+    @property
+    def cached(self) -> list[int]:
+        """The sizes in bytes of the files that the Hugging Face cache gives."""
+        return [one.size for one in self.had.values() if isinstance(one.source, CachedFile)]
+
+    @property
     def reused(self) -> int:
-        """The bytes that other snapshots give."""
-        return sum(one.size for one in self.had.values() if one.source is not None)
+        """The bytes that need not come from anybody."""
+        return sum(self.linked) + sum(self.cached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +104,10 @@ class Shared:
 
 
 class Search:
-    """Looks for the files of one torrent on this disk, and reads each candidate once. Methods raise `DiskError`."""
+    """Looks for the files of one torrent on this disk, and reads each candidate once. Methods raise `DiskError`.
+
+    `cache` is the Hugging Face cache, None where that is to be left alone.
+    """
 
     def __init__(
         self,
@@ -94,8 +116,11 @@ class Search:
         manifest: Manifest | None,
         library: Library,
         report: Report = ignore,
+        *,
+        cache: HubCache | None = None,
     ) -> None:
         self._snapshot, self._metainfo, self._library, self._report = snapshot, metainfo, library, report
+        self._cache = cache
         self._rows = {} if manifest is None else {row.path: row for row in manifest.files}
         self._index = {file.path: index for index, file in enumerate(metainfo.files)}
         self._read: dict[tuple[Path, RepoPath], FileDigests | None] = {}
@@ -137,21 +162,29 @@ class Search:
 
     def _candidates(
         self, wanted: Collection[RepoPath], folder: Path
-    ) -> dict[RepoPath, list[tuple[Path, HeldFile | None]]]:
+    ) -> dict[RepoPath, list[tuple[Path, HeldFile | CachedFile | None]]]:
         standing = {path: _ownership(folder / path.text, self._size(path)) for path in wanted if self._size(path)}
         lacking = [path for path, how in standing.items() if how is not _Ownership.OWN]
         rows = [self._rows[path] for path in lacking if path in self._rows]
         held = held_content(self._library, {row.sha256 for row in rows}, near=self._snapshot)
-        found: dict[RepoPath, list[tuple[Path, HeldFile | None]]] = {}
+        found: dict[RepoPath, list[tuple[Path, HeldFile | CachedFile | None]]] = {}
         for path in lacking:
-            sources: list[tuple[Path, HeldFile | None]] = []
+            sources: list[tuple[Path, HeldFile | CachedFile | None]] = []
             if standing[path] is _Ownership.SHARED:
                 sources.append((folder / path.text, None))
             if path in self._rows and (other := held.get(self._rows[path].sha256)) is not None:
                 sources.append((other.path, other))
+            if (cached := self._in_cache(path)) is not None:
+                sources.append((cached.path, cached))
             if sources := [one for one in sources if (one[0], path) not in self._refused]:
                 found[path] = sources
         return found
+
+    def _in_cache(self, path: RepoPath) -> CachedFile | None:
+        if self._cache is None or path not in self._rows:
+            return None
+        found = self._cache.find(self._snapshot.repo, self._rows[path])
+        return None if found is None else CachedFile(found.resolve())
 
     def _digests(self, location: Path, path: RepoPath) -> FileDigests | None:
         """Read a candidate, unless it was read and looks as it did; None where it cannot be read."""
@@ -344,7 +377,10 @@ def _take_one(
     look = candidate.digests.look
     if candidate.source is None:
         return _looks(target, look)
-    shared = share(candidate.source, scratch, library, look=look)
+    if isinstance(candidate.source, CachedFile):
+        shared = _copied(candidate.source, scratch)
+    else:
+        shared = share(candidate.source, scratch, library, look=look)
     if shared is None:
         return False
     index = next(number for number, file in enumerate(metainfo.files) if file.path == path)
@@ -354,6 +390,13 @@ def _take_one(
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch.replace(target)
     return True
+
+
+def _copied(source: CachedFile, scratch: Path) -> Shared | None:
+    """Copy a file of the cache, or share its blocks; None where it is gone. What was copied is never certain."""
+    if not os.path.isfile(source.path):  # noqa: PTH113 - closed to us is gone
+        return None
+    return Shared(place(source.path, scratch), certain=False)
 
 
 def _same_hashes(copy: Path, digests: FileDigests, metainfo: Metainfo, index: int) -> bool:

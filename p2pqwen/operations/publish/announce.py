@@ -58,7 +58,13 @@ def announce(
     if address is None:
         return Announced(metainfo.infohash, None, None)
     link = PublisherLink(address, accepted.publisher)
-    private = open_keys(keys, (address.public.keyid,), passphrase)
+    private = open_keys(
+        keys,
+        (address.public.keyid,),
+        passphrase,
+        [signed.root for signed in accepted.roots],
+        f"sign the DHT pointer to index {accepted.position}",
+    )
     if not private:
         report(Notice("warning", f"the key of the DHT pointer, {address.public.keyid}, is not in this home: not put"))
         return Announced(metainfo.infohash, link, None)

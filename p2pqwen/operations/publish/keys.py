@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from p2pqwen.containment import each, first_of
 from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.index.root import (
     INDEX_ROLE,
@@ -30,27 +31,51 @@ MAX_NEW_NAME = MAX_LABEL - len(" index key")  # a key's label also signs torrent
 
 MIN_PREFIX = 8
 
-# Asked at most once, and only when an encrypted key must be opened.
-Passphrase: TypeAlias = Callable[[], str]
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """An encrypted key that is about to be opened: whose it is, and what for."""
+
+    keyid: Sha256
+    label: str
+    publisher: str
+    purpose: str
+
+    @property
+    def key(self) -> str:
+        """The key in words."""
+        return f"the key {self.label} ({str(self.keyid)[:8]}) of {self.publisher}"
+
+    def __str__(self) -> str:
+        return f"{self.key}, to {self.purpose}"
+
+
+# Asked only when an encrypted key must be opened, and told which and what for.
+Passphrase: TypeAlias = Callable[[KeyUse], str]
 
 
 @dataclass(frozen=True, slots=True)
 class KeyShown:
-    """One key of a root: what it may sign, and whether its private half is in this home."""
+    """One key: what it may sign, and whether its private half is in this home.
+
+    `public` is its public half as people hand it on, None where that is not known here.
+    """
 
     keyid: Sha256
     label: str
     roles: tuple[str, ...]
     private: bool
+    public: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PublisherShown:
-    """A publisher as `keys` prints it."""
+    """A publisher as `keys` prints it: the keys of its root, then those in this home that no root names yet."""
 
     publisher: Sha256
     root: Root
     keys: tuple[KeyShown, ...]
+    spare: tuple[KeyShown, ...] = ()
 
 
 def check_no_publisher(store: KeyStore) -> None:
@@ -81,8 +106,8 @@ def init_keys(store: KeyStore, name: str, passphrase: str | None) -> PublisherSh
             index_epoch=0,
         )
         root = parse_root(document)
-        for key in private.values():
-            store.add_key(key, passphrase)
+        for label, key in private.items():
+            store.add_key(key, passphrase, format_public(RootKey(key.public, label)))
         # Last: a home has a publisher once its root stands.
         store.write_roots((SignedRoot(root, [sign(ROOT_TYPE, root.payload, root_key)]),))
     return show_keys(store)
@@ -92,7 +117,7 @@ def new_key(store: KeyStore, label: str, passphrase: str | None) -> RootKey:
     """Make a private key in this home and return what to hand to the publisher that shall add it."""
     (made,) = make_keys((label,))
     with durable.lock(store.lock_path):
-        store.add_key(made.private, passphrase)
+        store.add_key(made.private, passphrase, format_public(made.shown))
     return made.shown
 
 
@@ -141,20 +166,50 @@ def show_keys(store: KeyStore) -> PublisherShown:
     """Return this home's publisher; raises `NotFoundError`."""
     roots = store.roots()
     root = roots[-1].root
-    return PublisherShown(roots[0].root.digest, root, tuple(_shown(store, root, keyid) for keyid in root.keys))
+    keys = tuple(_shown(store, root, keyid) for keyid in root.keys)
+    return PublisherShown(roots[0].root.digest, root, keys, spare_keys(store, root))
 
 
-def open_keys(store: KeyStore, keyids: tuple[Sha256, ...], passphrase: Passphrase) -> list[PrivateKey]:
-    """Open those of the keys whose private half is in this home; raises `UsageError` for a wrong passphrase."""
-    secret: str | None = None
-    opened = []
+def spare_keys(store: KeyStore, root: Root | None = None) -> tuple[KeyShown, ...]:
+    """Return the private keys in this home that `root` does not name: made for a publisher that is yet to add them."""
+    others = [keyid for keyid in store.private_keys() if root is None or keyid not in root.keys]
+    return tuple(_made_here(store, keyid) for keyid in others)
+
+
+def open_keys(
+    store: KeyStore, keyids: Iterable[Sha256], passphrase: Passphrase, roots: Sequence[Root], purpose: str
+) -> list[PrivateKey]:
+    """Open those of the keys whose private half is in this home; raises `UsageError` for a wrong passphrase.
+
+    A passphrase that opened one is tried with the next before anybody is asked again. `roots` name the keys, the
+    newest last; `purpose` is what they are to do: `sign index 0.8`.
+    """
+    labels = {keyid: key.label for root in roots for keyid, key in root.keys.items()}
+    opened: list[PrivateKey] = []
+    secrets: list[str] = []
     for keyid in keyids:
         if not store.has_key(keyid):
             continue
-        if secret is None and store.is_encrypted(keyid):
-            secret = passphrase()
-        opened.append(store.key(keyid, secret))
+        if not store.is_encrypted(keyid):
+            opened.append(store.key(keyid, None))
+            continue
+        use = KeyUse(keyid, labels.get(keyid, "without a name"), roots[-1].name, purpose)
+        opened.append(_opened_before(store, keyid, secrets) or _open(store, use, passphrase, secrets))
     return opened
+
+
+def _opened_before(store: KeyStore, keyid: Sha256, secrets: Iterable[str]) -> PrivateKey | None:
+    return first_of(secrets, lambda secret: store.key(keyid, secret), failed=lambda *_: None)
+
+
+def _open(store: KeyStore, use: KeyUse, passphrase: Passphrase, secrets: list[str]) -> PrivateKey:
+    secret = passphrase(use)
+    try:
+        key = store.key(use.keyid, secret)
+    except UsageError as error:
+        raise UsageError(f"the passphrase does not open {use.key}", hint=error.hint) from error
+    secrets.append(secret)
+    return key
 
 
 def _label(text: str, what: str = "a key's label") -> str:
@@ -165,4 +220,11 @@ def _label(text: str, what: str = "a key's label") -> str:
 
 def _shown(store: KeyStore, root: Root, keyid: Sha256) -> KeyShown:
     roles = tuple(role for role, rule in root.roles.items() if keyid in rule.keyids)
-    return KeyShown(keyid, root.keys[keyid].label, roles, store.has_key(keyid))
+    key = root.keys[keyid]
+    return KeyShown(keyid, key.label, roles, store.has_key(keyid), format_public(key))
+
+
+def _made_here(store: KeyStore, keyid: Sha256) -> KeyShown:
+    shown = each([store], lambda keys: keys.shown(keyid), failed=lambda *_: None)
+    public = shown[0] if shown else None
+    return KeyShown(keyid, (public or "").partition("=")[0], (), private=True, public=public)

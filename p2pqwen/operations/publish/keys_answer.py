@@ -32,8 +32,17 @@ class PublisherAnswer:
             root_version=shown.root.version,
             index_epoch=shown.root.index_epoch,
             thresholds={role: rule.threshold for role, rule in shown.root.roles.items()},
-            keys=shown.keys,
+            keys=(*shown.keys, *shown.spare),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SpareKeysAnswer:
+    """The keys of a co-signer who has joined no publisher yet."""
+
+    keys: tuple[KeyShown, ...]
+    publisher: None = None
+    root_version: None = None
 
 
 @dataclass(frozen=True, slots=True)

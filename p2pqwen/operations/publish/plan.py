@@ -5,7 +5,7 @@ A snapshot that the Hub no longer shows keeps its row, without the web seed that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,12 +13,15 @@ from typing import Self
 
 from p2pqwen.errors import FormatError, UsageError, VerificationError
 from p2pqwen.index.acceptance import Accepted
+from p2pqwen.index.document import IndexDocument
 from p2pqwen.index.entry import Entry, Upstream, entry_magnet
 from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.operations.publish.elsewhere import Elsewhere
+from p2pqwen.operations.publish.named_places import NOTHING_NAMED, NamedPlaces
+from p2pqwen.operations.publish.selection import EVERYTHING, Selection
 from p2pqwen.operations.verify.file_check import pointer_files
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import Metainfo
@@ -26,6 +29,7 @@ from p2pqwen.torrent.snapshot_torrent import check_recipe
 from p2pqwen.torrent.web_address import check_tracker_url
 from p2pqwen.values.origin_site import OriginSite
 from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_name import SnapshotName
 from p2pqwen.values.web_url import check_web_url
 
 
@@ -33,10 +37,13 @@ from p2pqwen.values.web_url import check_web_url
 class Plan:
     """What to publish, and where. URLs of web seeds may hold `{repo}`.
 
-    `base` is an index to go on from that this home did not publish itself; `draft` is where an index goes that
-    others have yet to sign. `site` is the origin's, whose web seeds are listed too. With `dht` the index names the key
-    of its DHT pointer. `upstream` is what is known of snapshots on the Hub. `checked_seeds` are the bases that passed
-    the check; None: nothing was checked. The next index must not contradict what is `elsewhere`.
+    `mirrors`, `web_seeds` and `trackers` are added to what the index gone on from names, `named`; those to remove leave
+    it. `base` is an index to go on from that this home did not publish itself; `draft` is where an index goes that
+    others have yet to sign. `withdraw`: what leaves the list, with the reasons; `reinstate`: what was withdrawn and is
+    listed again. `site` is the origin's, whose web seeds are listed too. With `dht` the index names the key of its DHT
+    pointer. `upstream` is what is known of snapshots on the Hub. `checked_seeds` are the bases that passed the check;
+    None: nothing was checked. The next index must not contradict what is `elsewhere`. With `details` every change is
+    told, else a summary.
     """
 
     out: Path
@@ -44,13 +51,20 @@ class Plan:
     mirrors: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     trackers: tuple[str, ...] = ()
-    withdraw: Mapping[SnapshotId, str] = field(default_factory=dict)
+    remove_mirrors: tuple[str, ...] = ()
+    remove_web_seeds: tuple[str, ...] = ()
+    remove_trackers: tuple[str, ...] = ()
+    selection: Selection = EVERYTHING
+    withdraw: Mapping[SnapshotName, str] = field(default_factory=dict)
+    reinstate: tuple[SnapshotName, ...] = ()
     base: Path | None = None
     draft: Path | None = None
     dht: bool = False
     upstream: Mapping[SnapshotId, Upstream] = field(default_factory=dict)
     checked_seeds: Mapping[SnapshotId, tuple[str, ...]] | None = None
     elsewhere: tuple[Elsewhere, ...] = ()
+    details: bool = False
+    named: NamedPlaces = NOTHING_NAMED
 
     def checked(self) -> Self:
         """Return the plan with its URLs in the form that indexes hold; raises `UsageError`."""
@@ -60,47 +74,92 @@ class Plan:
                 mirrors=tuple(check_web_url(url) for url in self.mirrors),
                 web_seeds=tuple(_base_pattern(url) for url in self.web_seeds),
                 trackers=tuple(check_tracker_url(url) for url in self.trackers),
+                remove_web_seeds=tuple(_base_pattern(url) for url in self.remove_web_seeds),
             )
         except FormatError as error:
             raise UsageError(error.what, expected=error.expected, got=error.got) from error
 
+    def going_on_from(self, document: IndexDocument | None) -> Self:
+        """Return the plan with what an index names and this plan keeps; its `mirrors` are then all of them.
+
+        Raises `NotFoundError` for one to remove that is not named, `UsageError` for too many.
+        """
+        named = NamedPlaces.of(document).without(self.remove_mirrors, self.remove_web_seeds, self.remove_trackers)
+        return replace(self, named=named, mirrors=named.mirrors_with(self.mirrors))
+
     def seed_patterns(self, snapshot: SnapshotId) -> tuple[str, ...]:
-        """Return the bases to try for a snapshot, with `{repo}` still in them: the origin's, then the named."""
-        own = () if self.upstream.get(snapshot) is Upstream.GONE else self.site.web_seeds().all
-        return tuple(dict.fromkeys((*own, *self.web_seeds)))
+        """Return the bases to try for a snapshot, with `{repo}` still in them.
+
+        The origin's, then those of this plan, then those that were named before.
+        """
+        own = self.site.web_seeds().all
+        gone = self.upstream.get(snapshot) is Upstream.GONE
+        asked: dict[str, str] = {_of_repo(url, snapshot): url for url in (() if gone else own)}
+        for url in (*self.web_seeds, *self._named_web_seeds(snapshot)):
+            asked.setdefault(_of_repo(url, snapshot), url)
+        return tuple(asked.values())
+
+    def trackers_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
+        """Return the trackers of a snapshot."""
+        return tuple(dict.fromkeys((*self.named.trackers_of(snapshot), *self.trackers)))
+
+    def _named_web_seeds(self, snapshot: SnapshotId) -> list[str]:
+        """Return what was named before, less the origin's, which come and go with it."""
+        own = {_of_repo(url, snapshot) for url in self.site.web_seeds().all}
+        return [url for url in self.named.web_seeds_of(snapshot) if _of_repo(url, snapshot) not in own]
 
     def web_seeds_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
         """Return the BEP 19 bases of a snapshot, to which a client appends `<commit>/<path>`."""
         if self.checked_seeds is not None and snapshot in self.checked_seeds:
             return self.checked_seeds[snapshot]
-        named = [url.replace("{repo}", snapshot.repo.text) for url in self.web_seeds]
+        named = [_of_repo(url, snapshot) for url in (*self.web_seeds, *self._named_web_seeds(snapshot))]
         if self.upstream.get(snapshot) is not Upstream.GONE:
             named.insert(0, self.site.web_seeds(snapshot.repo).whole)
         return tuple(dict.fromkeys(check_web_url(url) for url in named))
 
 
-def entries_of(held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None, now: datetime) -> list[Entry]:
-    """Return the rows of what is held, and of what is not but is otherwise on the Hub than `base` says."""
-    mirrors = plan.mirrors or (base.document.mirrors if base else ())
+def entries_of(
+    held: Sequence[HeldSnapshot],
+    plan: Plan,
+    base: Accepted | None,
+    now: datetime,
+    returning: Mapping[SnapshotId, Metainfo],
+) -> list[Entry]:
+    """Return the rows of what is held, then of what is not and changes all the same.
+
+    That is what is otherwise on the Hub than `base` says; and `returning`: what is listed again, with its torrents.
+    """
     listed = {entry.id: entry for entry in base.document.entries} if base else {}
     rows = []
     for one in held:
         metainfo = prepared(one, plan)
         _refuse_pointers(one, metainfo)
-        rows.append(_entry(one.id, metainfo, listed.get(one.id), mirrors, now, plan))
-    return [*rows, *_carried(listed, {one.id for one in held}, plan)]
+        rows.append(_entry(one.id, metainfo, listed.get(one.id), now, plan))
+    for snapshot, metainfo in returning.items():
+        rows.append(_entry(snapshot, announced(snapshot, metainfo, plan), None, now, plan))
+    moved = base is not None and base.document.mirrors != plan.mirrors
+    rest = [entry for entry in listed.values() if entry.id not in {one.id for one in held}]
+    renewed = [(entry, _renewed(entry, plan, moved=moved)) for entry in rest]
+    return [*rows, *(new for old, new in renewed if new != old)]
 
 
-def _carried(listed: Mapping[SnapshotId, Entry], held: set[SnapshotId], plan: Plan) -> Iterator[Entry]:
-    for snapshot, entry in listed.items():
-        state = plan.upstream.get(snapshot, entry.upstream)
-        if snapshot in held or snapshot in plan.withdraw or state is entry.upstream:
-            continue
-        own = plan.site.web_seeds(snapshot.repo).all
-        others = tuple(url for url in entry.web_seeds if url not in own)
-        seeds = (*(url for url in plan.web_seeds_of(snapshot) if url in own), *others)
-        magnet = replace(parse_magnet(entry.magnet), web_seeds=seeds)
-        yield replace(entry, upstream=state, web_seeds=seeds, magnet=str(magnet))
+def _renewed(entry: Entry, plan: Plan, *, moved: bool) -> Entry:
+    """Return the row of what is not held, as the Hub shows it now and with what was added and removed.
+
+    No web seed is added to it: nobody could check it. `moved`: the mirrors changed.
+    """
+    state = plan.upstream.get(entry.id, entry.upstream)
+    if state is entry.upstream and not (moved or plan.trackers or plan.remove_trackers or plan.remove_web_seeds):
+        return entry
+    magnet = parse_magnet(entry.magnet)
+    seeds = plan.named.web_seeds_of(entry.id)
+    if state is not entry.upstream:
+        own = plan.site.web_seeds(entry.id.repo).all
+        others = tuple(url for url in seeds if url not in own)
+        seeds = (*(url for url in plan.web_seeds_of(entry.id) if url in own), *others)
+    sources = tuple(_folder_url(url) + entry.torrent for url in plan.mirrors) if moved else magnet.exact_sources
+    changed = replace(magnet, web_seeds=seeds, trackers=plan.trackers_of(entry.id), exact_sources=sources)
+    return replace(entry, upstream=state, web_seeds=seeds, magnet=entry.magnet if changed == magnet else str(changed))
 
 
 def publishable(held: HeldSnapshot) -> Metainfo:
@@ -114,14 +173,20 @@ def publishable(held: HeldSnapshot) -> Metainfo:
     return metainfo
 
 
+def license_of(metainfo: Metainfo) -> str | None:
+    """Return the license that a torrent's manifest names."""
+    return None if metainfo.manifest is None else parse_manifest(metainfo.manifest).license
+
+
 def prepared(held: HeldSnapshot, plan: Plan) -> Metainfo:
     """Return a snapshot's torrent with the seeds and trackers of this publishing."""
-    metainfo = publishable(held)
-    return replace(
-        metainfo,
-        web_seeds=plan.web_seeds_of(held.id),
-        trackers=tuple((tracker,) for tracker in plan.trackers),
-    )
+    return announced(held.id, publishable(held), plan)
+
+
+def announced(snapshot: SnapshotId, metainfo: Metainfo, plan: Plan) -> Metainfo:
+    """Return a torrent with the seeds and trackers of this publishing."""
+    trackers = tuple((tracker,) for tracker in plan.trackers_of(snapshot))
+    return replace(metainfo, web_seeds=plan.web_seeds_of(snapshot), trackers=trackers)
 
 
 def _refuse_pointers(held: HeldSnapshot, metainfo: Metainfo) -> None:
@@ -143,7 +208,6 @@ def _entry(
     snapshot: SnapshotId,
     metainfo: Metainfo,
     old: Entry | None,
-    mirrors: tuple[str, ...],
     now: datetime,
     plan: Plan,
 ) -> Entry:
@@ -162,7 +226,7 @@ def _entry(
             size,
             web_seeds=metainfo.web_seeds,
             trackers=tuple(tracker for tier in metainfo.trackers for tracker in tier),
-            mirrors=tuple(_folder_url(url) for url in mirrors),
+            mirrors=tuple(_folder_url(url) for url in plan.mirrors),
         ),
         manifest=manifest.digest,
         proven=prove(manifest) is Provenance.PROVEN,
@@ -172,6 +236,10 @@ def _entry(
         upstream=plan.upstream.get(snapshot, old.upstream if old else Upstream.UNKNOWN),
         extra=old.extra if old else {},
     )
+
+
+def _of_repo(pattern: str, snapshot: SnapshotId) -> str:
+    return pattern.replace("{repo}", snapshot.repo.text)
 
 
 def _folder_url(url: str) -> str:

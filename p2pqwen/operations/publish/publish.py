@@ -6,7 +6,7 @@ adds a signature with `sign_draft`, and `publish_signed` gives it out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Protocol
 
 from p2pqwen.containment import each
-from p2pqwen.errors import NotFoundError, P2pqwenError, VerificationError, about
+from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, UsageError, VerificationError, about
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted, Position, TrustedState, accept, accept_draft
+from p2pqwen.index.bundle import bundle_layout, bundle_paths
 from p2pqwen.index.diff import IndexDiff, describe, diff
+from p2pqwen.index.diff_summary import summarise
 from p2pqwen.index.document import INDEX_TYPE, MAX_INDEX_SIZE, DhtPointer, IndexDocument, encode_file, parse_file
 from p2pqwen.index.entry import Entry, Upstream, torrent_location
-from p2pqwen.index.next_index import next_document
+from p2pqwen.index.next_index import next_document, next_position
 from p2pqwen.index.pointer import DEFAULT_SALT
 from p2pqwen.index.root import INDEX_ROLE, Root
 from p2pqwen.library import durable
@@ -28,13 +30,15 @@ from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.indexes.own_index import last_published
 from p2pqwen.operations.publish.keys import Passphrase, open_keys
+from p2pqwen.operations.publish.list_changes import ListChanges, changes_of
 from p2pqwen.operations.publish.name_warnings import warn_of_cut_names
-from p2pqwen.operations.publish.plan import Plan, entries_of, prepared, publishable
+from p2pqwen.operations.publish.plan import Plan, entries_of, license_of, prepared, publishable
 from p2pqwen.operations.publish.site import (
     check_known,
     check_site,
     complete_site,
     read_base,
+    remove_withdrawn,
     write_index,
     write_torrent,
 )
@@ -42,6 +46,7 @@ from p2pqwen.operations.publish.web_seed_check import Contradiction, LeftOut, Se
 from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent.checked import CheckedTorrent
+from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
 from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.values.digest import Sha256
@@ -63,7 +68,20 @@ class Published:
     skipped: tuple[tuple[SnapshotId, str], ...] = ()
 
 
-Approve = Callable[[IndexDiff], bool]
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """What somebody is asked to sign: which index of whom, with which keys, and what it changes."""
+
+    position: Position
+    publisher: str
+    signers: tuple[str, ...]
+    difference: IndexDiff
+
+    def __str__(self) -> str:
+        return f"index {self.position} of {self.publisher} with {', '.join(self.signers)}"
+
+
+Approve = Callable[[Signing], bool]
 
 
 class Checker(Protocol):
@@ -73,6 +91,40 @@ class Checker(Protocol):
         self, torrents: Torrents, plan: Plan, before: Mapping[SnapshotId, tuple[str, ...]], *, report: Report
     ) -> SeedChoice:
         """Return which bases to list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """The next index as a plan makes it, before anybody signed it; `root` says who may.
+
+    `entries` are its rows that this publishing makes, first those of what is `held`.
+    """
+
+    plan: Plan
+    root: Root
+    last: Accepted | None
+    document: IndexDocument
+    difference: IndexDiff
+    held: tuple[HeldSnapshot, ...]
+    entries: tuple[Entry, ...]
+    left_out: tuple[LeftOut, ...]
+    skipped: tuple[tuple[SnapshotId, str], ...]
+
+
+def propose(
+    library: Library,
+    keys: KeyStore,
+    plan: Plan,
+    *,
+    now: datetime,
+    check: Checker | None = choose_web_seeds,
+    report: Report = ignore,
+) -> Proposal:
+    """Return what `publish` would sign: it opens no key and writes nothing. Raises what `publish` does."""
+    with durable.lock(keys.lock_path):
+        proposal = _propose(library, keys, plan.checked(), now, check, report, lambda *_: None)
+        _tell(proposal.difference, report, details=plan.details)
+        return proposal
 
 
 def publish(
@@ -88,49 +140,90 @@ def publish(
 ) -> Published:
     """Write every complete snapshot of the library, and what was published before, as a site under `plan.out`.
 
+    What was withdrawn is not listed again unless the plan says so, and its torrent leaves the site.
     `check` decides which web seeds may be listed; without it the Hub's first base and all named ones are. A new entry
-    that is unproven alarms; one that the check contradicts is not signed, whoever approves it.
+    that is unproven alarms; one that the check contradicts is not signed, whoever approves it. What changes is told
+    before it is approved.
 
     Raises `UsageError`, `NotFoundError` (no publisher, no index key), `VerificationError`, `DiskError`.
     """
-    plan = plan.checked()
+    private: list[PrivateKey] = []
+
+    def open_index_keys(root: Root, position: Position) -> None:  # a passphrase is asked for before web seeds are
+        purpose = f"sign {'a draft of ' if plan.draft is not None else ''}index {position}"
+        private.extend(_index_keys(keys, root, passphrase, purpose, drafting=plan.draft is not None))
+
     with durable.lock(keys.lock_path):
-        roots = keys.roots()
-        root = roots[-1].root
-        last = last_published(keys, now)
-        base = last if plan.base is None else read_base(keys, plan.base, now)
-        check_site(keys, plan.out, last, base, now)
-        for one in plan.elsewhere:
-            hint = "is this home an old backup? go on from that index with --base FILE"
-            check_known(keys, one.accepted, one.place, last, base, hint)
-        private = _index_keys(keys, root, passphrase, drafting=plan.draft is not None)
-        held, skipped = _publishable(library, plan, report)
-        warn_of_cut_names(held, _listed(base), report)
-        left_out: tuple[LeftOut, ...] = ()
-        if check is not None:
-            chosen = check(_torrents(keys, held, plan, base), plan, _listed(base), report=report)
-            _refuse_contradicted(chosen.contradictions)
-            plan, left_out = replace(plan, checked_seeds=chosen.listed), chosen.left_out
-        entries = entries_of(held, plan, base, now)
-        document = next_document(roots, last, base, entries, withdraw=plan.withdraw, mirrors=plan.mirrors, now=now)
-        document = replace(document, dht=_dht_pointer(document.dht, private, plan))
-        difference = _show(diff(base.document if base else None, document), approve, report)
+        proposal = _propose(library, keys, plan.checked(), now, check, report, open_index_keys)
+        document, difference, plan = proposal.document, proposal.difference, proposal.plan
+        _show(_signing(document, proposal.root, private, difference), approve, report, details=plan.details)
         if not document.entries:
             report(Notice("warning", "the index lists nothing: the library holds no complete snapshot"))
         if plan.draft is not None:
             _remember_signing(keys, document, report)
+        roots, last = keys.roots(), proposal.last
         data = encode_file(roots, document.to_json(), _sign(document.to_json(), private))
         # What a reader would refuse is never written.
         trusted = TrustedState(roots[0].root.digest, roots, last.seen if last else None)
         accepted = accept_draft(data, trusted, now) if plan.draft else accept(data, trusted, now)
-        shown = {entry.id: entry for entry in entries}
-        _write_torrents(library, keys, held, shown, plan, _Signers(root, private), report)
-        _rewrite_torrents(keys, plan.out, entries[len(held) :])
+        shown = {entry.id: entry for entry in proposal.entries}
+        _write_torrents(library, keys, proposal.held, shown, plan, _Signers(proposal.root, private), report)
+        _rewrite_torrents(keys, plan.out, proposal.entries[len(proposal.held) :])
         complete_site(keys, plan.out, document)
+        left_out, skipped = proposal.left_out, proposal.skipped
         if plan.draft is not None:
             durable.write(plan.draft, data, mode=durable.SHARED)
             return Published(accepted, difference, plan.draft, left_out, skipped)
-        return Published(accepted, difference, write_index(keys, plan.out, data), left_out, skipped)
+        index = write_index(keys, plan.out, data)
+        remove_withdrawn(plan.out, document, report)
+        return Published(accepted, difference, index, left_out, skipped)
+
+
+def _propose(
+    library: Library,
+    keys: KeyStore,
+    plan: Plan,
+    now: datetime,
+    check: Checker | None,
+    report: Report,
+    ready: Callable[[Root, Position], None],
+) -> Proposal:
+    """Make the next index; `ready` is told which it is and who may sign it before anybody is asked about web seeds."""
+    roots = keys.roots()
+    root = roots[-1].root
+    last = last_published(keys, now)
+    base = last if plan.base is None else read_base(keys, plan.base, now)
+    check_site(keys, plan.out, last, base, now)
+    for one in plan.elsewhere:
+        hint = "is this home an old backup? go on from that index with --base FILE"
+        check_known(keys, one.accepted, one.place, last, base, hint)
+    before = base.document if base else None
+    changes, plan = changes_of(plan, before), plan.going_on_from(before)
+    here = _index_keys_here(keys, root, drafting=plan.draft is not None)
+    ready(root, next_position(root, last, base))
+    held, skipped = _publishable(library, plan, changes, report)
+    warn_of_cut_names(held, _listed(base), report)
+    returning = _returning(keys, changes, {one.id for one in held})
+    left_out: tuple[LeftOut, ...] = ()
+    if check is not None:
+        asked = [*_torrents(keys, held, plan, base), *((one, _given(torrent)) for one, torrent in returning.items())]
+        chosen = check(asked, plan, _listed(base), report=report)
+        _refuse_contradicted(chosen.contradictions)
+        plan, left_out = replace(plan, checked_seeds=chosen.listed), chosen.left_out
+    entries = entries_of(held, plan, base, now, returning)
+    document = next_document(
+        roots,
+        last,
+        base,
+        entries,
+        withdraw=changes.withdraw,
+        reinstate=changes.reinstate,
+        mirrors=plan.mirrors,
+        now=now,
+    )
+    document = replace(document, dht=_dht_pointer(document.dht, here, plan))
+    _require_bundle(document)
+    return Proposal(plan, root, last, document, diff(before, document), tuple(held), tuple(entries), left_out, skipped)
 
 
 def sign_draft(
@@ -141,6 +234,7 @@ def sign_draft(
     now: datetime,
     known: Accepted | None = None,
     approve: Approve = lambda _: True,
+    details: bool = False,
     report: Report = ignore,
 ) -> Published:
     """Add the signatures of this home's index keys to a draft, after showing what it changes.
@@ -154,13 +248,14 @@ def sign_draft(
         data = durable.read(draft, max_bytes=MAX_INDEX_SIZE)
         with about(draft):
             file, seen = parse_file(data), accept_draft(data, trusted, now)
-        private = _index_keys(keys, seen.root, passphrase, drafting=True)
+        purpose = f"sign index {seen.position} in {draft}"
+        private = _index_keys(keys, seen.root, passphrase, purpose, drafting=True)
         difference = diff(last.document if last else None, seen.document)
         difference = replace(difference, concerns=_signed_before(keys, seen.document))
         if last is None:
             hint = "`p2pqwen trust add` tells this home what is published"
             report(Notice("info", f"all of it is shown as new: no index of this publisher is known here; {hint}"))
-        _show(difference, approve, report)
+        _show(_signing(seen.document, seen.root, private, difference), approve, report, details=details)
         keys.write_signed(*_place(seen.document))
         ours = _sign(file.signed, private)
         signers = {str(key.public.keyid) for key in private}
@@ -188,8 +283,11 @@ def publish_signed(
         check_site(keys, out, last, accepted, now)
         complete_site(keys, out, accepted.document)
         before = _newest(last, known)
-        difference = _show(diff(before.document if before else None, accepted.document), lambda _: True, report)
-        return Published(accepted, difference, write_index(keys, out, data))
+        difference = diff(before.document if before else None, accepted.document)
+        _tell(difference, report)
+        index = write_index(keys, out, data)
+        remove_withdrawn(out, accepted.document, report)
+        return Published(accepted, difference, index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,18 +296,43 @@ class _Signers:
     private: list[PrivateKey]
 
 
-def _index_keys(keys: KeyStore, root: Root, passphrase: Passphrase, *, drafting: bool) -> list[PrivateKey]:
+def _index_keys(
+    keys: KeyStore, root: Root, passphrase: Passphrase, purpose: str, *, drafting: bool
+) -> list[PrivateKey]:
+    return open_keys(keys, _index_keys_here(keys, root, drafting=drafting), passphrase, [root], purpose)
+
+
+def _signing(document: IndexDocument, root: Root, private: Sequence[PrivateKey], difference: IndexDiff) -> Signing:
+    labels = tuple(root.keys[key.public.keyid].label for key in private)
+    return Signing(Position(document.epoch, document.version), root.name, labels, difference)
+
+
+def _index_keys_here(keys: KeyStore, root: Root, *, drafting: bool) -> tuple[Sha256, ...]:
+    """Return which index keys are in this home, unopened; raises `NotFoundError` for too few."""
     rule = root.roles[INDEX_ROLE]
-    private = open_keys(keys, rule.keyids, passphrase)
+    here = tuple(keyid for keyid in rule.keyids if keys.has_key(keyid))
     needed = 1 if drafting else rule.threshold
-    if len(private) < needed:
+    if len(here) < needed:
         raise NotFoundError(
             "too few index keys are in this home",
             expected=needed,
-            got=len(private),
+            got=len(here),
             hint="write a draft with --draft FILE and let others sign it with `p2pqwen index sign FILE`",
         )
-    return private
+    return here
+
+
+def _require_bundle(document: IndexDocument) -> None:
+    """Raise `UsageError` for a list whose site no folder and no bundle could hold: names that clash, or too many."""
+    try:
+        bundle_layout((path, 1) for path in bundle_paths(document))
+    except FormatError as error:
+        raise UsageError(
+            f"the site cannot hold these snapshots together: {error.what}",
+            expected=error.expected,
+            got=error.got,
+            hint="leave one out with --exclude, or `p2pqwen remove` it; what is listed leaves with --withdraw",
+        ) from error
 
 
 def _refuse_contradicted(contradictions: Sequence[Contradiction]) -> None:
@@ -226,22 +349,24 @@ def _refuse_contradicted(contradictions: Sequence[Contradiction]) -> None:
     )
 
 
-def _dht_pointer(before: DhtPointer | None, private: list[PrivateKey], plan: Plan) -> DhtPointer | None:
+def _dht_pointer(before: DhtPointer | None, keyids: Sequence[Sha256], plan: Plan) -> DhtPointer | None:
     """Return whose pointer the index names: the same as before while this home can sign it."""
-    keyids = [key.public.keyid for key in private]
     if not plan.dht or (before is not None and before.key in keyids):
         return before
     return DhtPointer(keyids[0], DEFAULT_SALT)
 
 
-def _show(difference: IndexDiff, approve: Approve, report: Report) -> IndexDiff:
-    for line in describe(difference):
+def _tell(difference: IndexDiff, report: Report, *, details: bool = False) -> None:
+    for line in describe(difference) if details else summarise(difference):
         report(Notice("info", line))
     for alarm in difference.alarms:
         report(Notice("warning", alarm))
-    if not approve(difference):
+
+
+def _show(signing: Signing, approve: Approve, report: Report, *, details: bool = False) -> None:
+    _tell(signing.difference, report, details=details)
+    if not approve(signing):
         raise P2pqwenError("not signed: the change was not approved")
-    return difference
 
 
 def _newest(*indexes: Accepted | None) -> Accepted | None:
@@ -272,21 +397,53 @@ def _sign(signed: JsonValue, private: list[PrivateKey]) -> list[JsonValue]:
 
 
 def _publishable(
-    library: Library, plan: Plan, report: Report
+    library: Library, plan: Plan, changes: ListChanges, report: Report
 ) -> tuple[list[HeldSnapshot], tuple[tuple[SnapshotId, str], ...]]:
-    """Return what may be published, and what may not: one torrent of a stranger's making stops no publishing."""
+    """Return what may be published, and what may not: one torrent of a stranger's making stops no publishing.
+
+    What was withdrawn stays withdrawn, and what the selection leaves out is not looked after: if it is listed, it stays
+    as it is.
+    """
     skipped: list[tuple[SnapshotId, str]] = []
 
-    def check(held: HeldSnapshot) -> HeldSnapshot:
-        publishable(held)
-        return held
+    def check(held: HeldSnapshot) -> HeldSnapshot | None:
+        license_ = license_of(publishable(held))
+        why = None if held.id in changes.reinstate else plan.selection.why_not(held.id.repo, license_)
+        if why is not None:
+            skipped.append((held.id, why))
+        return held if why is None else None
 
     def failed(held: HeldSnapshot, error: P2pqwenError) -> None:
         skipped.append((held.id, error.message))
         report(Notice("warning", f"{held.id} is not published: {error.message}"))
 
-    whole = [one for one in library.all() if one.state is State.COMPLETE and one.id not in plan.withdraw]
-    return each(whole, check, failed=failed), tuple(skipped)
+    complete = [one for one in library.all() if one.state is State.COMPLETE]
+    stay_out = [one.id for one in complete if one.id in changes.kept_out]
+    for snapshot in stay_out:
+        reason = changes.kept_out[snapshot]
+        report(Notice("info", f"{snapshot} stays withdrawn ({reason}); `--reinstate {snapshot}` would list it again"))
+    found = each([one for one in complete if changes.may_list(one.id)], check, failed=failed)
+    return [one for one in found if one is not None], (
+        *skipped,
+        *((one, f"withdrawn: {changes.kept_out[one]}") for one in stay_out),
+    )
+
+
+def _returning(keys: KeyStore, changes: ListChanges, held: Collection[SnapshotId]) -> dict[SnapshotId, Metainfo]:
+    """Return the torrents of what is reinstated and not held, as they were published; raises `NotFoundError`."""
+    found: dict[SnapshotId, Metainfo] = {}
+    for snapshot in sorted(changes.reinstate - set(held)):
+        if (data := keys.torrent(torrent_location(snapshot))) is None:
+            raise NotFoundError(
+                f"cannot reinstate {snapshot}: its torrent is neither in the library nor kept from when it was listed",
+                hint=f"`p2pqwen preserve {snapshot}`, then publish again",
+            )
+        found[snapshot] = parse_metainfo(data)
+    return found
+
+
+def _given(metainfo: Metainfo) -> Callable[[], Metainfo]:
+    return lambda: metainfo
 
 
 def _listed(base: Accepted | None) -> dict[SnapshotId, tuple[str, ...]]:
@@ -307,7 +464,7 @@ def _torrents(keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, base: Ac
 def _write_torrents(
     library: Library,
     keys: KeyStore,
-    held: list[HeldSnapshot],
+    held: Sequence[HeldSnapshot],
     shown: Mapping[SnapshotId, Entry],
     plan: Plan,
     signers: _Signers,
@@ -348,7 +505,9 @@ def _require_shown(entry: Entry, metainfo: Metainfo) -> None:
 
 
 def _rewrite_torrents(keys: KeyStore, out: Path, carried: Sequence[Entry]) -> None:
-    """Give the torrents of what has left the library the web seeds that the index names for them now."""
+    """Give the torrents of what has left the library the web seeds and trackers that the index names for them now."""
     for entry in carried:
         if (data := keys.torrent(entry.torrent)) is not None:
-            write_torrent(keys, out, entry.torrent, replace(parse_metainfo(data), web_seeds=entry.web_seeds).encode())
+            trackers = tuple((url,) for url in parse_magnet(entry.magnet).trackers)
+            metainfo = replace(parse_metainfo(data), web_seeds=entry.web_seeds, trackers=trackers)
+            write_torrent(keys, out, entry.torrent, metainfo.encode())

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from p2pqwen.index.diff import FieldChange, IndexDiff
+from p2pqwen.index.document import Withdrawal
+from p2pqwen.index.entry import Entry
+from p2pqwen.manifest.license import Redistribution, redistribution
 from p2pqwen.operations.publish.announce import Announced
-from p2pqwen.operations.publish.publish import Published
+from p2pqwen.operations.publish.publish import Proposal, Published
 from p2pqwen.operations.publish.web_seed_check import LeftOut
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.json_value import FLAT
@@ -36,6 +41,99 @@ class AnnounceAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class AddedAnswer:
+    """A snapshot that an index lists for the first time; `size` in bytes."""
+
+    snapshot: SnapshotId = field(metadata=FLAT)
+    size: int
+    license: str | None
+    redistribution: Redistribution
+
+    @classmethod
+    def of(cls, entry: Entry) -> AddedAnswer:
+        """Return what is said of a new entry."""
+        return cls(entry.id, entry.size, entry.license, redistribution(entry.license))
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedAnswer:
+    """A listed snapshot of which these fields change."""
+
+    snapshot: SnapshotId = field(metadata=FLAT)
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalAnswer:
+    """A snapshot that is withdrawn, or no longer is, and why it was."""
+
+    snapshot: SnapshotId = field(metadata=FLAT)
+    reason: str
+
+    @classmethod
+    def all(cls, some: Iterable[Withdrawal]) -> tuple[WithdrawalAnswer, ...]:
+        """Return what is said of withdrawals."""
+        return tuple(cls(one.id, one.reason) for one in some)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesAnswer:
+    """What a publishing changes in the list; `index` are the changes outside the entries."""
+
+    added: tuple[AddedAnswer, ...]
+    changed: tuple[ChangedAnswer, ...]
+    withdrawn: tuple[WithdrawalAnswer, ...]
+    reinstated: tuple[WithdrawalAnswer, ...]
+    index: tuple[FieldChange, ...]
+    alarms: tuple[str, ...]
+
+    @classmethod
+    def of(cls, difference: IndexDiff) -> ChangesAnswer:
+        """Return what is said of a difference."""
+        return cls(
+            added=tuple(map(AddedAnswer.of, difference.added)),
+            changed=tuple(
+                ChangedAnswer(one.id, tuple(change.field for change in one.fields)) for one in difference.changed
+            ),
+            withdrawn=WithdrawalAnswer.all(difference.withdrawn),
+            reinstated=WithdrawalAnswer.all(difference.reinstated),
+            index=difference.notable,
+            alarms=difference.alarms,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalAnswer:
+    """What `publish --dry-run` would sign; `index` is None: nothing was written."""
+
+    publisher: Sha256
+    epoch: int
+    version: int
+    entries: int
+    root_version: int
+    web_seeds_left_out: tuple[LeftOut, ...]
+    skipped: tuple[NotListed, ...]
+    changes: ChangesAnswer
+    index: None = None
+    dry_run: bool = True
+
+    @classmethod
+    def of(cls, proposal: Proposal) -> ProposalAnswer:
+        """Return what is said of a proposal."""
+        document = proposal.document
+        return cls(
+            publisher=document.publisher,
+            epoch=document.epoch,
+            version=document.version,
+            entries=len(document.entries),
+            root_version=document.root_version,
+            web_seeds_left_out=proposal.left_out,
+            skipped=tuple(NotListed(*one) for one in proposal.skipped),
+            changes=ChangesAnswer.of(proposal.difference),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class PublishAnswer:
     """A published or drafted index; `missing` are the keys that a draft waits for, `announced` is None of a draft."""
 
@@ -51,6 +149,8 @@ class PublishAnswer:
     web_seeds_left_out: tuple[LeftOut, ...]
     skipped: tuple[NotListed, ...]
     missing: tuple[Sha256, ...]
+    changes: ChangesAnswer
+    dry_run: bool
     announced: AnnounceAnswer | None = field(metadata=FLAT)
 
     @classmethod
@@ -70,5 +170,7 @@ class PublishAnswer:
             web_seeds_left_out=done.left_out,
             skipped=tuple(NotListed(*one) for one in done.skipped),
             missing=() if accepted.signers.met else tuple(accepted.signers.missing),
+            changes=ChangesAnswer.of(done.difference),
+            dry_run=False,
             announced=None if announced is None else AnnounceAnswer.of(announced),
         )

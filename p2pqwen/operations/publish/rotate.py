@@ -7,7 +7,7 @@ signer adds a signature with `sign_draft`; once both thresholds are met, `accept
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from p2pqwen.index.root import ROOT_ROLE, Root, SignedRoot, parse_signed_root
 from p2pqwen.index.rotation import Progress, RootChange, add_signatures, describe_change, next_root, progress
 from p2pqwen.library import durable
 from p2pqwen.library.key_store import KeyStore
-from p2pqwen.operations.publish.keys import Passphrase, open_keys
+from p2pqwen.operations.publish.keys import Passphrase, format_public, open_keys
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import Sha256
@@ -58,7 +58,8 @@ def rotate(
         root = next_root(old, change)
         here = {key.public.keyid: key for key in new_keys}
         wanted = dict.fromkeys((*old.roles[ROOT_ROLE].keyids, *root.roles[ROOT_ROLE].keyids))
-        signers = open_keys(store, tuple(wanted), passphrase) + [here[keyid] for keyid in wanted if keyid in here]
+        signers = open_keys(store, wanted, passphrase, [root, old], f"sign root {root.version}")
+        signers += [here[keyid] for keyid in wanted if keyid in here]
         signed = add_signatures(SignedRoot(root, []), signers)
         state = progress(old, signed)
         if not state.complete and draft is None:
@@ -70,7 +71,7 @@ def rotate(
                 "add theirs with `p2pqwen keys sign FILE`; where too few are left anywhere, only a new publisher helps",
             )
         for key in new_keys:
-            store.add_key(key, new_passphrase)
+            store.add_key(key, new_passphrase, format_public(root.keys[key.public.keyid]))
         return _finish(store, (*roots, signed), state, draft)
 
 
@@ -79,7 +80,7 @@ def sign_draft(
     draft: Path,
     *,
     passphrase: Passphrase,
-    approve: Callable[[], bool] = lambda: True,
+    approve: Callable[[Root, Sequence[str]], bool] = lambda *_: True,
     report: Report = ignore,
 ) -> Rotation:
     """Add the signatures of the root keys in this home to a draft, after showing what it changes.
@@ -95,12 +96,13 @@ def sign_draft(
     signed = roots[-1]
     old, root = before[-1].root, signed.root
     wanted = dict.fromkeys((*old.roles[ROOT_ROLE].keyids, *root.roles[ROOT_ROLE].keyids))
-    keys = open_keys(store, tuple(wanted), passphrase)
+    keys = open_keys(store, wanted, passphrase, [root, old], f"sign root {root.version} in {draft}")
     if not keys:
         raise NotFoundError("none of the root keys that may sign this is in this home", hint="see `p2pqwen keys show`")
     for line in describe_change(old, root):
         report(Notice("info", line))
-    if not approve():
+    labels = {keyid: key.label for one in (old, root) for keyid, key in one.keys.items()}
+    if not approve(root, [labels[key.public.keyid] for key in keys]):
         raise P2pqwenError("not signed: the new root was not approved")
     signed = add_signatures(signed, keys)
     state = progress(old, signed)

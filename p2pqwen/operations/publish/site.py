@@ -1,6 +1,7 @@
 """The published site: a folder of torrents and index.json, and whether it is ours to write.
 
-Order of writes: torrents, then this home's memory of what it published, then index.json. After a crash the old index
+Order of writes: torrents, then this home's memory of what it published, then index.json; then the torrents of what was
+withdrawn go. After a crash the old index
 stands and all it names with it; the next publishing goes on after the one that was never seen.
 """
 
@@ -10,8 +11,10 @@ from datetime import datetime
 from pathlib import Path
 
 from p2pqwen.errors import NotFoundError, UsageError, VerificationError
+from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.acceptance import Accepted, TrustedState, accept
 from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE, IndexDocument
+from p2pqwen.index.entry import torrent_location
 from p2pqwen.library import durable
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
@@ -89,3 +92,15 @@ def write_index(keys: KeyStore, out: Path, data: bytes) -> Path:
     keys.write_published(data)
     durable.write(out / INDEX_FILE, data, mode=durable.SHARED)
     return out / INDEX_FILE
+
+
+def remove_withdrawn(out: Path, document: IndexDocument, report: Report = ignore) -> None:
+    """Take the torrents of what was withdrawn out of the site, which no longer names them; raises `DiskError`.
+
+    This home keeps its own copy, from which one that is reinstated is published again.
+    """
+    for gone in document.withdrawn:
+        path = out / torrent_location(gone.id)
+        if path.is_file() or path.is_symlink():
+            durable.remove(path)
+            report(Notice("info", f"withdrawn, and taken out of the site: {path}"))

@@ -111,7 +111,7 @@ KINDS = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/fault_run", description=__doc__)
     parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("count", type=int, nargs="?", help="how many runs (default: as the README says)")
+    parser.add_argument("count", type=int, nargs="?", help="how many runs (default: as tests/README.md says)")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="the number of the first run")
     parser.add_argument("--at-once", type=int, metavar="N", help="runs at the same time")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after so many seconds")

@@ -134,7 +134,8 @@ class Judge:
         """Everything in the Hugging Face cache that is not the new snapshot's own."""
         new = self.scene.new
         etags = {self.scene.etag(name) for name in new.files} | {_git_blob(data) for data in new.files.values()}
-        own = {self._snapshot(self.scene.old).parent / new.commit, self._snapshot(new).parent.parent / "trees"}
+        repository = self._snapshot(new).parent.parent
+        own = {self._snapshot(new), repository / "trees", repository / ".no_exist", repository / "refs" / "p2pqwen"}
         found: dict[str, object] = {}
         for folder, folders, files in os.walk(self.user.cache):
             here = Path(folder)
@@ -142,7 +143,7 @@ class Judge:
             for path in map(here.joinpath, files):
                 if here.name == "blobs" and path.name[:40] in {etag[:40] for etag in etags}:
                     continue
-                if path.name == ".p2pqwen-tmp":  # what links are tried with; huggingface_hub passes it over
+                if path.name.startswith(".p2pqwen-tmp-"):  # outside refs and snapshots huggingface_hub passes it over
                     continue
                 kind = str(path.readlink()) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
                 found[str(path.relative_to(self.user.cache))] = kind

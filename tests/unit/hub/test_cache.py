@@ -21,10 +21,10 @@ from huggingface_hub import (
 from huggingface_hub.errors import IncompleteSnapshotError
 from huggingface_hub.utils._fixes import WeakFileLock
 
-from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
+from p2pqwen.errors import DiskError, VerificationError
 from p2pqwen.events import Notice
 from p2pqwen.hub import cache as cache_module
-from p2pqwen.hub.cache import HubCache
+from p2pqwen.hub.cache import CacheBusyError, HubCache
 from p2pqwen.index.standing import Standing
 from p2pqwen.library.linking import place
 from p2pqwen.manifest.git_object import blob_oid
@@ -103,7 +103,9 @@ def test_huggingface_hub_finds_all_of_it_offline(cache, payload):
         assert Path(str(try_to_load_from_cache(REPO, path, cache_dir=cache.root))).read_bytes() == content
     scanned = scan_cache_dir(cache.root)
     assert not scanned.warnings
-    assert [(repo.repo_id, repo.nb_files, repo.refs.keys()) for repo in scanned.repos] == [(REPO, 6, {"main"})]
+    assert [(repo.repo_id, repo.nb_files, repo.refs.keys()) for repo in scanned.repos] == [
+        (REPO, 6, {"main", f"p2pqwen/{COMMIT}"})
+    ]
 
 
 def test_layout(cache, payload):
@@ -163,6 +165,8 @@ def test_nothing_outside_the_snapshot_changes(cache, payload):
         f"{FOLDER}/snapshots/{COMMIT}/",
         f"{FOLDER}/trees/{COMMIT}.json",
         f"{FOLDER}/refs/main",
+        f"{FOLDER}/refs/p2pqwen/{COMMIT}",
+        f"{FOLDER}/.no_exist/{COMMIT}/",
     }
     assert all(any(name.startswith(prefix) for prefix in added) for name in set(after) - set(before))
 
@@ -261,6 +265,9 @@ def test_leftovers_of_a_killed_run_do_not_matter(cache, payload):
     for row in rows_of(payload):
         name = row.sha256 if row.lfs else row.git_oid
         (blobs / f"{name}.p2pqwen-tmp").write_bytes(b"half")
+    for folder in (blobs, blobs.parent):
+        (folder / ".p2pqwen-tmp-0123abcd").write_bytes(b"half")
+        os.utime(folder / ".p2pqwen-tmp-0123abcd", (1, 1))
     lay(cache, payload)
     assert not list(cache.root.rglob("*p2pqwen-tmp*"))
 
@@ -295,7 +302,7 @@ def test_the_lock_is_huggingface_hubs_own(cache, payload, monkeypatch):
     holder.start()
     try:
         assert held.wait(10)
-        with pytest.raises(P2pqwenError, match="another program"):
+        with pytest.raises(CacheBusyError, match="another program"):
             lay(cache, payload)
     finally:
         done.set()

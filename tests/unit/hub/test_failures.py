@@ -19,7 +19,16 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from p2pqwen.errors import DiskError, NetworkError, NotFoundError, NotShownError, P2pqwenError, VerificationError
+from p2pqwen.errors import (
+    ClosedError,
+    DisabledError,
+    DiskError,
+    NetworkError,
+    NotFoundError,
+    NotShownError,
+    P2pqwenError,
+    VerificationError,
+)
 from p2pqwen.hub.failures import translate, translated
 
 
@@ -38,8 +47,8 @@ CASES = [
     ("unknown repository", answered(RepositoryNotFoundError, 404), NotShownError, None),
     ("unknown revision", answered(RevisionNotFoundError, 404), NotShownError, None),
     ("file gone", answered(RemoteEntryNotFoundError, 404), NotFoundError, None),
-    ("disabled", answered(DisabledRepoError, 403), NotShownError, None),
-    ("gated", answered(GatedRepoError, 403), P2pqwenError, "terms"),
+    ("disabled", answered(DisabledRepoError, 403), DisabledError, None),
+    ("gated", answered(GatedRepoError, 403), ClosedError, "terms"),
     ("bad token", answered(HfHubHTTPError, 401), P2pqwenError, "HF_TOKEN"),
     ("forbidden", answered(HfHubHTTPError, 403), P2pqwenError, "HF_TOKEN"),
     ("gone", answered(HfHubHTTPError, 410), NotFoundError, None),
@@ -53,7 +62,7 @@ CASES = [
     ("loop", httpx2.TooManyRedirects("20"), NetworkError, None),
     ("bad address", httpx2.InvalidURL("no host"), NetworkError, None),
     ("cause of a cache miss", caused(httpx2.ConnectError("refused")), NetworkError, None),
-    ("gated behind a cache miss", caused(answered(GatedRepoError, 401)), P2pqwenError, "terms"),
+    ("gated behind a cache miss", caused(answered(GatedRepoError, 401)), ClosedError, "terms"),
     ("not a Hub", FileMetadataError("missing the 'X-Repo-Commit' header"), NetworkError, None),
     ("a page, not JSON", json.JSONDecodeError("Expecting value", "<html>", 0), NetworkError, None),
     ("JSON of another kind", TypeError("unexpected keyword"), NetworkError, None),

@@ -7,6 +7,7 @@ import pytest
 
 from p2pqwen.errors import NotFoundError
 from p2pqwen.index.acceptance import Accepted, TrustedState, accept
+from p2pqwen.index.diff import diff
 from p2pqwen.index.document import IndexDocument
 from p2pqwen.index.next_index import next_document
 from tests.support.publishing import NOW, Rules, chain, digest, make_document, make_entry, make_index, withdrawal
@@ -22,8 +23,19 @@ def published(version: int, *entries, roots=ROOTS, **changes) -> Accepted:
     return accept(make_index(roots, document), TrustedState(None), NOW)
 
 
-def follow(last=None, base=None, entries=(), *, roots=ROOTS, withdraw=None, mirrors=()) -> IndexDocument:
-    return next_document(roots, last, base or last, entries, withdraw=withdraw or {}, mirrors=mirrors, now=LATER)
+def follow(
+    last=None, base=None, entries=(), *, roots=ROOTS, withdraw=None, mirrors=None, reinstate=()
+) -> IndexDocument:
+    return next_document(
+        roots,
+        last,
+        base or last,
+        entries,
+        withdraw=withdraw or {},
+        mirrors=mirrors,
+        now=LATER,
+        reinstate=reinstate,
+    )
 
 
 def test_the_first():
@@ -47,14 +59,21 @@ def test_an_entry_is_renewed_in_its_place():
     assert follow(published(1, ONE, TWO), entries=[renewed]).entries == (renewed, TWO)
 
 
-def test_withdrawn_and_listed_again():
+def test_withdrawn_stays_so_until_it_is_reinstated():
     last = published(1, ONE, TWO)
     document = follow(last, withdraw={ONE.id: "license"})
     assert document.entries == (TWO,)
     assert document.withdrawn == (withdrawal(ONE, "license"),)
     last = accept(make_index(ROOTS, document), last.state, LATER)
-    again = follow(last, entries=[ONE])
+    offered = follow(last, entries=[ONE])
+    assert (offered.entries, offered.withdrawn) == ((TWO,), (withdrawal(ONE, "licence"),))
+    again = follow(last, entries=[ONE], reinstate=[ONE.id])
     assert (again.entries, again.withdrawn) == ((ONE, TWO), ())
+    assert diff(last.document, again).alarms == (f"{ONE.id} was withdrawn (licence), and no longer is",)
+    with pytest.raises(NotFoundError, match="withdrawn already: licence"):
+        follow(last, withdraw={ONE.id: "again"})
+    with pytest.raises(NotFoundError, match="does not name it as withdrawn"):
+        follow(last, reinstate=[TWO.id])
 
 
 def test_only_what_is_listed_can_be_withdrawn():

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from p2pqwen.library.home import Home
+from p2pqwen.operations.control.api import NodeAnswer
 from p2pqwen.portable import owners, process, sockets
 from p2pqwen.portable.cores import usable_cores
 from p2pqwen.server import address
@@ -174,10 +175,11 @@ def test_without_unix_sockets_the_control_api_is_on_loopback(monkeypatch, tmp_pa
         monkeypatch.setattr(sockets, "_DESCRIPTORS", tmp_path / "none")
     home = tmp_path / "home"
     home.mkdir()
-    with ControlServer(home, {"GET /v1/node": lambda _: {"pid": 1}}, {}):
+    node = NodeAnswer(pid=1, version="1", api=1)
+    with ControlServer(home, {"GET /v1/node": lambda _: node}, {}):
         assert not (home / address.SOCKET_NAME).exists()
         assert address.read_loopback(home) is not None
-        assert ControlClient(home).call("GET", "/v1/node") == {"pid": 1}
+        assert ControlClient(home).call(NodeAnswer, "GET", "/v1/node") == node
 
 
 def test_what_the_other_end_has_not_acknowledged(monkeypatch):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from p2pqwen.errors import NetworkError
+from p2pqwen.hub.cache_look import look_at_cache
 from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.known_peers import KnownPeers
@@ -20,6 +21,7 @@ from p2pqwen.operations.verify.damage import Damage
 from p2pqwen.operations.verify.scrub import ScrubRecord
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.reach import Reach
+from tests.support.other_user import BOB, needs_root, place_for_all
 from tests.support.snapshots import hold
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -94,6 +96,57 @@ def test_what_is_said(patient, change, check, ok, words):
     (found,) = [one for one in examine(replace(patient, **change)) if one.check == check]
     assert (found.ok, words in found.detail) == (ok, True), found
     assert ok or found.advice
+
+
+def laid(root, *, ref="a1" * 20):
+    """A Hugging Face cache with one repository, whose snapshot nobody here holds."""
+    folder = root / "models--Some--Thing"
+    (folder / "snapshots" / ("a1" * 20)).mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(ref)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("ref", "ok", "words"),
+    [
+        ("a1" * 20, True, "each ref in it names what is there"),
+        ("b2" * 20, False, "models--Some--Thing/refs/main (nothing of it is there)"),
+        ("a1" * 20 + "\n", False, "models--Some--Thing/refs/main (blanks after the commit)"),
+        ("", False, "models--Some--Thing/refs/main (nothing of it is there)"),
+    ],
+)
+def test_refs_of_the_hugging_face_cache(patient, tmp_path, ref, ok, words):
+    (found,) = [
+        one for one in examine(replace(patient, hub_cache=laid(tmp_path / "hub", ref=ref))) if one.check == "cache"
+    ]
+    assert (found.ok, words in found.detail) == (ok, True), found
+    assert ok or "p2pqwen fetch" in found.advice
+
+
+def test_a_cache_that_is_not_there_yet(patient, tmp_path):
+    (found,) = [one for one in examine(replace(patient, hub_cache=tmp_path / "hub")) if one.check == "cache"]
+    assert (found.ok, "not there yet" in found.detail) == (True, True)
+    assert not (tmp_path / "hub").exists()
+
+
+def test_many_faults_of_one_kind_are_one_finding(patient, tmp_path):
+    root = laid(tmp_path / "hub")
+    for number in range(9):
+        (root / "models--Some--Thing" / "refs" / f"v{number}").write_text("c3" * 20)
+    (found,) = [one for one in examine(replace(patient, hub_cache=root)) if one.check == "cache"]
+    assert "and 6 more" in found.detail
+
+
+@needs_root
+def test_a_cache_that_is_closed_to_this_user(patient):
+    with place_for_all() as folder:
+        root = laid(folder / "hub")
+        lock = root / ".locks" / "models--Some--Thing" / "x.lock"
+        lock.parent.mkdir(parents=True)
+        lock.touch(mode=0o600)
+        seen = BOB.does(lambda: look_at_cache(root, []))
+        assert (root in seen.closed, seen.locks) == (True, (lock,))
 
 
 def test_a_taken_port(patient):

@@ -324,6 +324,7 @@ def test_who_still_waits_when_the_node_stops_is_told_and_so_is_who_comes_later(w
 
 def test_a_fetch_is_shown_as_it_stands(world):
     world.supervisor.start(world.node)
+    world.turns(1)  # the first count, of nothing: the next one is COUNT_EVERY later
     job = world.supervisor.submit(FetchRequest(str(identity(1))))
     assert world.node.wakes == 1
     world.turns(1)

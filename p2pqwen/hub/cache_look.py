@@ -1,0 +1,101 @@
+"""Look at a Hugging Face cache, without changing it: what keeps p2pqwen from writing there, or a loader from reading.
+
+Nothing is raised: what cannot be looked at is part of what was seen.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pqwen.hub.cache_refs import CachedRef, all_refs
+from p2pqwen.hub.cache_tree import files_of_tree
+from p2pqwen.hub.looked_for import absent_names
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_place import cache_folder
+
+MAX_REPOSITORIES = 10_000
+_WRITTEN_TO = ("blobs", "snapshots", "refs", "trees", ".no_exist")
+_MAY_WRITE = os.R_OK | os.W_OK | os.X_OK
+
+
+@dataclass(frozen=True, slots=True)
+class LooseRef:
+    """A ref by which no loader finds a snapshot; `folder` is its repository's."""
+
+    folder: str
+    ref: CachedRef
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLook:
+    """What was seen. `closed`: folders that we may not write to, and lists of files that we may not read.
+
+    `locks`: lock files of others that we may not open. `unmarked`: held snapshots without all their markers.
+    """
+
+    exists: bool
+    closed: tuple[Path, ...] = ()
+    locks: tuple[Path, ...] = ()
+    loose: tuple[LooseRef, ...] = ()
+    unmarked: tuple[SnapshotId, ...] = ()
+
+
+def look_at_cache(root: Path, held: Iterable[SnapshotId]) -> CacheLook:
+    """Look at the cache below `root`; `held` are the snapshots of the library."""
+    if not os.path.isdir(root):  # noqa: PTH112 - one that we may not look at is none
+        return CacheLook(exists=False)
+    folders = _repositories(root)
+    closed = [root] if not os.access(root, _MAY_WRITE) else []
+    closed += [path for folder in folders for path in _closed(folder)]
+    return CacheLook(
+        exists=True,
+        closed=tuple(closed),
+        locks=tuple(_closed_locks(root)),
+        loose=tuple(one for folder in folders for one in _loose(folder)),
+        unmarked=tuple(one for one in held if _lacks_markers(root, one)),
+    )
+
+
+def _repositories(root: Path) -> list[Path]:
+    with suppress(OSError):
+        found = (path for path in sorted(root.iterdir()) if "--" in path.name)
+        return [path for path in found if os.path.isdir(path)][:MAX_REPOSITORIES]  # noqa: PTH112 - as above
+    return []
+
+
+def _closed(folder: Path) -> Iterator[Path]:
+    parts = [folder / name for name in _WRITTEN_TO]
+    with suppress(OSError):
+        parts += sorted((folder / "snapshots").iterdir())
+    for path in (folder, *parts):
+        if os.path.isdir(path) and not os.access(path, _MAY_WRITE):  # noqa: PTH112 - as above
+            yield path
+    with suppress(OSError):
+        yield from (path for path in sorted((folder / "trees").glob("*.json")) if not os.access(path, os.R_OK))
+
+
+def _closed_locks(root: Path) -> list[Path]:
+    with suppress(OSError):
+        return [path for path in sorted((root / ".locks").glob("*/*.lock")) if not os.access(path, os.R_OK | os.W_OK)]
+    return []
+
+
+def _loose(folder: Path) -> Iterator[LooseRef]:
+    with suppress(OSError):
+        for ref in all_refs(folder):
+            if not (ref.held and ref.tidy):
+                yield LooseRef(folder.name, ref)
+
+
+def _lacks_markers(root: Path, snapshot: SnapshotId) -> bool:
+    folder, commit = root / cache_folder(snapshot.repo), str(snapshot.commit)
+    if not os.path.isdir(folder / "snapshots" / commit):  # noqa: PTH112 - as above
+        return False
+    with suppress(OSError):
+        files = files_of_tree(folder, commit)
+        return not all((folder / ".no_exist" / commit / name.text).exists() for name in absent_names(files))
+    return False

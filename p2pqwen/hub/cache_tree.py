@@ -1,0 +1,53 @@
+"""`trees/<commit>.json` of a Hugging Face cache: the list of a commit's files, by huggingface_hub's _tree_cache.py.
+
+{"format_version": 1, "files": {"<path>": {"size", "blob_id"[, "lfs_sha256", "lfs_size"][, "xet_hash"]}}}
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from p2pqwen.errors import FormatError
+from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.values.repo_path import RepoPath
+
+TREE_FORMAT = 1
+MAX_TREE_FILE = 64 * 1024 * 1024
+
+
+def tree_entry(row: FileRow) -> dict[str, str | int]:
+    """Return what the list says of a file."""
+    entry: dict[str, str | int] = {"size": row.size, "blob_id": str(row.git_oid)}
+    if row.lfs:
+        entry |= {"lfs_sha256": str(row.sha256), "lfs_size": row.size}
+    return entry
+
+
+def without_xet(entry: object) -> object:
+    """Return an entry without what only the Hub knows of it."""
+    return {key: value for key, value in entry.items() if key != "xet_hash"} if isinstance(entry, dict) else entry
+
+
+def read_tree(path: Path) -> dict[str, object] | None:
+    """Return the files that a list names, None where there is none or it makes no sense; raises `OSError`."""
+    try:
+        if path.stat().st_size > MAX_TREE_FILE:
+            return None
+        document = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict) or document.get("format_version") != TREE_FORMAT:
+        return None
+    files = document.get("files")
+    return files if isinstance(files, dict) else None
+
+
+def files_of_tree(repo_folder: Path, commit: str) -> list[RepoPath]:
+    """Return the names that the cache's own list of a commit holds, none without one; raises `OSError`."""
+    found = []
+    for name in read_tree(repo_folder / "trees" / f"{commit}.json") or {}:
+        with suppress(FormatError):  # no name of a file that p2pqwen would have laid
+            found.append(RepoPath(name))
+    return found

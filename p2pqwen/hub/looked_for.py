@@ -1,0 +1,148 @@
+"""The names that loaders look for in a repository, whether it has them or not.
+
+huggingface_hub remembers that a commit has no such file by an empty file `.no_exist/<commit>/<name>`. A name without
+that marker is asked of the Hub at every load; with the Hub gone, transformers tries each of them seven times. So where
+a snapshot is laid into the cache, the names below get one if the commit does not have them.
+
+The only reader of a marker is huggingface_hub's `try_to_load_from_cache`. `LOADERS` lists who decides by its word that
+a file is not there. Looked at too, and left out since they ask the Hub in any case: sentence-transformers 6.2.0
+(util/file_io.py: `hf_hub_download`; what it has transformers load is below), diffusers 0.42.1 (configuration_utils.py
+and utils/hub_utils.py: the same), peft 0.21.2 (utils/save_and_load.py: `file_exists`), tokenizers 0.23.3
+(`hf_hub_download`), llama-cpp-python (llama.py, `Llama.from_pretrained`: lists the repository), and `has_file` of
+transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from p2pqwen.errors import FormatError
+from p2pqwen.values.repo_path import RepoPath
+
+MAX_FOLDERS = 32
+"""Folders of one snapshot that a loader may be pointed at (`subfolder=`); more of them are left to ask the Hub."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """A library of some version, and by the place in its source the names that it looks for in a folder."""
+
+    library: str
+    version: str
+    names: Mapping[str, tuple[str, ...]]
+
+
+TRANSFORMERS = Loader(
+    "transformers",
+    "5.24.0",
+    {
+        "configuration_utils.py, PreTrainedConfig._get_config_dict": ("config.json",),
+        "generation/configuration_utils.py, GenerationConfig.from_pretrained": ("generation_config.json",),
+        "generation/utils.py, load_custom_generate": ("custom_generate/requirements.txt",),
+        "utils/peft_utils.py, find_adapter_config_file": ("adapter_config.json",),
+        "modeling_utils.py, _get_resolved_checkpoint_files": (
+            "model.safetensors",
+            "model.safetensors.index.json",
+            "pytorch_model.bin",
+            "pytorch_model.bin.index.json",
+        ),
+        "models/jev/configuration_jev.py, extra_files and extra_config_files": (
+            "calibration.json",
+            "decision_config.json",
+            "head.safetensors",
+            "judge_config.json",
+            "readout.safetensors",
+        ),
+        "decision/configuration_utils.py, from_pretrained": ("decision.json", "decision_template.jinja"),
+        "models/auto/processing_auto.py, AutoProcessor; processing_utils.py, get_processor_dict": (
+            "processor_config.json",
+            "preprocessor_config.json",
+            "video_preprocessor_config.json",
+            "chat_template.json",
+            "chat_template.jinja",
+            "audio_tokenizer_config.json",
+        ),
+        "integrations/mistral/tokenizer.py, resolve_mistral_format": ("tekken.json",),
+        "tokenization_utils_base.py, PreTrainedTokenizerBase.from_pretrained": (
+            "added_tokens.json",
+            "special_tokens_map.json",
+            "tokenizer_config.json",
+            "tokenizer.json",
+            "chat_template.jinja",
+        ),
+        "tokenization_utils_base.py, load_vocab_and_merges": ("vocab.json", "vocab.txt", "merges.txt"),
+        "models/*/tokenization_*.py, vocab_files_names": (
+            "bpe.codes",
+            "byte_maps.json",
+            "dict.txt",
+            "emoji.json",
+            "entity_vocab.json",
+            "merges.txt",
+            "normalizer.json",
+            "prophetnet.tokenizer",
+            "sentencepiece.bpe.model",
+            "sentencepiece.model",
+            "source.spm",
+            "spiece.model",
+            "spm.model",
+            "spm_char.model",
+            "target.spm",
+            "target_vocab.json",
+            "tokenizer.json",
+            "tokenizer.model",
+            "tokenizer_config.json",
+            "vocab-src.json",
+            "vocab-tgt.json",
+            "vocab.json",
+            "vocab.txt",
+            "word_pronunciation.json",
+            "word_shape.json",
+        ),
+    },
+)
+
+VLLM = Loader(
+    "vllm",
+    "main at 01775b5e8080",
+    {
+        "transformers_utils/config.py, get_config": ("params.json", "config.json", "hf_quant_config.json"),
+        "transformers_utils/config.py, get_pooling_config": ("modules.json",),
+        "transformers_utils/config.py, get_sentence_transformer_tokenizer_config": (
+            "sentence_albert_config.json",
+            "sentence_bert_config.json",
+            "sentence_camembert_config.json",
+            "sentence_distilbert_config.json",
+            "sentence_roberta_config.json",
+            "sentence_xlm-roberta_config.json",
+            "sentence_xlnet_config.json",
+        ),
+    },
+)
+
+LOADERS = (TRANSFORMERS, VLLM)
+
+_AT_THE_TOP = frozenset(name for loader in LOADERS for names in loader.names.values() for name in names)
+_IN_A_FOLDER = frozenset(name for names in TRANSFORMERS.names.values() for name in names)
+# What makes a folder one that a loader is pointed at, as diffusers' text encoders and tokenizers are.
+_OPENED_BY = frozenset({"config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json"})
+
+
+def absent_names(files: Collection[RepoPath]) -> tuple[RepoPath, ...]:
+    """Return the names that a loader looks for in a commit of these files, all of them, and does not find."""
+    held = {file.text for file in files}
+    opened = sorted(
+        {folder for folder, _, name in (text.rpartition("/") for text in held) if name in _OPENED_BY} - {""}
+    )
+    wanted = {RepoPath(name) for name in _AT_THE_TOP}
+    for folder in opened[:MAX_FOLDERS]:
+        with suppress(FormatError):  # a path of a length that no file can have
+            wanted |= {RepoPath(f"{folder}/{name}") for name in _IN_A_FOLDER}
+    return tuple(sorted(one for one in wanted if one.text not in held and not _is_below(one, held)))
+
+
+def _is_below(path: RepoPath, files: Collection[str]) -> bool:
+    """Tell whether a folder of the path is a file of the commit."""
+    parts = path.parts
+    return any("/".join(parts[:count]) in files for count in range(1, len(parts)))

@@ -1,0 +1,81 @@
+"""What trusted publishers have withdrawn, and what follows from it here (torrents/SPEC.md, section 7).
+
+Withdrawing is a publisher's word about its own list: it deletes nothing at anybody's. Everybody is told, nobody is made
+to take what was withdrawn, and whether a node goes on serving it is its owner's choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from p2pqwen.index.standing import Voice
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.snapshot_id import SnapshotId
+
+
+class SeedWithdrawn(StrEnum):
+    """Which withdrawn snapshots a node seeds on: all, those that others than its own publisher withdrew, or none."""
+
+    ALWAYS = "always"
+    OTHERS = "others"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawnAnswer:
+    """Who withdrew a snapshot, and why, as JSON shows it."""
+
+    publisher: Sha256
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """One publisher's word that it no longer stands by a snapshot. `own`: it is this home's publisher."""
+
+    snapshot: SnapshotId
+    publisher: Sha256
+    name: str
+    reason: str
+    own: bool
+
+    def __str__(self) -> str:
+        return f"withdrawn by {self.name}: {self.reason or 'no reason given'}"
+
+    @property
+    def answer(self) -> WithdrawnAnswer:
+        """The row of `withdrawn`."""
+        return WithdrawnAnswer(self.publisher, self.name, self.reason)
+
+
+def withdrawn_by(voices: Iterable[Voice], snapshot: SnapshotId) -> tuple[Withdrawn, ...]:
+    """Return who withdrew a snapshot, and why."""
+    return tuple(
+        Withdrawn(snapshot, voice.publisher, voice.name, voice.withdrawn[snapshot], voice.own)
+        for voice in voices
+        if snapshot in voice.withdrawn
+    )
+
+
+def all_withdrawn(voices: Iterable[Voice]) -> Mapping[SnapshotId, tuple[Withdrawn, ...]]:
+    """Return everything that was withdrawn, with who withdrew it."""
+    found: dict[SnapshotId, tuple[Withdrawn, ...]] = {}
+    for voice in voices:
+        for snapshot, reason in voice.withdrawn.items():
+            one = Withdrawn(snapshot, voice.publisher, voice.name, reason, voice.own)
+            found[snapshot] = (*found.get(snapshot, ()), one)
+    return found
+
+
+def stops_seeding(said: Sequence[Withdrawn], rule: SeedWithdrawn) -> bool:
+    """Tell whether a node under this rule no longer seeds what these have withdrawn."""
+    match rule:
+        case SeedWithdrawn.ALWAYS:
+            return False
+        case SeedWithdrawn.OTHERS:
+            return any(one.own for one in said)
+        case SeedWithdrawn.NEVER:
+            return bool(said)

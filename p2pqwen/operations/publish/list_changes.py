@@ -1,0 +1,60 @@
+"""What is taken out of a publisher's list, put back into it, and kept out of it since it was withdrawn.
+
+What was withdrawn stays withdrawn, whatever the library holds: only naming it puts it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from p2pqwen.errors import NotFoundError, UsageError
+from p2pqwen.index.document import IndexDocument
+from p2pqwen.operations.publish.plan import Plan
+from p2pqwen.values.plural import plural
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_name import SnapshotName
+
+
+@dataclass(frozen=True, slots=True)
+class ListChanges:
+    """Snapshots to withdraw and to reinstate; `kept_out` were withdrawn before. Both ways out have their reasons."""
+
+    withdraw: Mapping[SnapshotId, str] = field(default_factory=dict)
+    reinstate: frozenset[SnapshotId] = frozenset()
+    kept_out: Mapping[SnapshotId, str] = field(default_factory=dict)
+
+    def may_list(self, snapshot: SnapshotId) -> bool:
+        """Tell whether the next index may list a snapshot."""
+        return snapshot not in self.withdraw and snapshot not in self.kept_out
+
+
+def changes_of(plan: Plan, document: IndexDocument | None) -> ListChanges:
+    """Find the snapshots that a plan names in the index it goes on from.
+
+    Raises `NotFoundError` for a withdrawal of what is not listed and for one to reinstate that is not withdrawn,
+    `UsageError` where a name fits several or is to be both.
+    """
+    listed = () if document is None else tuple(entry.id for entry in document.entries)
+    gone = {} if document is None else {one.id: one.reason for one in document.withdrawn}
+    reinstate = frozenset(_named(name, gone, "reinstate", "is not withdrawn") for name in plan.reinstate)
+    withdraw: dict[SnapshotId, str] = {}
+    for name, reason in plan.withdraw.items():
+        before = [f"it is withdrawn already: {gone[one]}" for one in gone if name.names(one)]
+        snapshot = _named(name, listed, "withdraw", before[0] if before else "the index does not list it")
+        withdraw[snapshot] = reason
+    kept_out = {snapshot: reason for snapshot, reason in gone.items() if snapshot not in reinstate}
+    return ListChanges(withdraw, reinstate, kept_out)
+
+
+def _named(name: SnapshotName, among: Collection[SnapshotId], verb: str, otherwise: str) -> SnapshotId:
+    found = sorted(one for one in among if name.names(one))
+    if not found:
+        raise NotFoundError(f"cannot {verb} {name}: {otherwise}", hint="see `p2pqwen index show FILE`")
+    if len(found) > 1:
+        raise UsageError(
+            f"cannot {verb} {name}: it names {plural(len(found), 'snapshot')}",
+            expected="REPO@COMMIT",
+            got=", ".join(map(str, found)),
+        )
+    return found[0]

@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""Write p2pqwen/manual/config.md from the settings that the code reads, or with --check compare it with what is there.
+
+Names, types and defaults are the code's. What a setting does is said below, and a setting that is not described, or
+described but not read, ends the script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from p2pqwen.config import DEFAULT_ENDPOINT, LibraryConfig, NetworkConfig, WatchConfig  # noqa: E402 - the root first
+from p2pqwen.swarm.bootstrap import DHT_BOOTSTRAP  # noqa: E402
+from p2pqwen.values.byte_size import format_size  # noqa: E402
+
+PAGE = ROOT / "p2pqwen" / "manual" / "config.md"
+
+SETTINGS: dict[str, dict[str, str]] = {
+    "network": {
+        "listen": "HOST:PORT where `seed` accepts peers; port 0 takes any free one",
+        "dht": "use the DHT to find peers and pointers",
+        "dht_bootstrap": "HOST:PORT, … to enter the DHT by; empty: the public ones; `none`: remembered nodes only",
+        "lsd": "look for peers on the local network",
+        "upnp": "ask the router to open the port (UPnP, NAT-PMP)",
+        "trackers": "talk to trackers",
+        "lan": "speak to peers on private networks",
+        "private_hosts": "HOST, … of private networks to which links, indexes and torrents may lead",
+        "upload_limit": "bytes a second, or a rate such as `5MB/s`; 0: no limit",
+        "download_limit": "likewise, for downloads",
+        "web_seeds": "`auto`, `always` or `never`: see `p2pqwen help web-seeds`",
+        "control": "where the node's own API listens: `unix`, or `loopback` with a token",
+    },
+    "web_seeds": {
+        "bases": "URLs of web seeds for every fetch; may hold `{repo}` and `{commit}`",
+    },
+    "library": {
+        "reserve": "space that snapshots leave free on a disk, such as `20GB`",
+        "folders": "absolute paths, or `{path = …, reserve = …}`, beside the home's own folder",
+        "scrub_every": "how often every file is read again, such as `30d`",
+    },
+    "watch": {
+        "watchlist": "a file of repositories to preserve; a relative path starts at the home",
+        "orgs": "organisations of which every model is preserved",
+        "every": "how often to look",
+        "include": "only these, by `ORG/MODEL`, `MODEL` or `group:NAME`; globs",
+        "exclude": "not these",
+        "license": "only under these licenses; globs",
+        "max_size": "no model larger than this, such as `200GB`",
+        "budget": "download at most this much in one round",
+        "parallel": "repositories at a time, 1 to 16",
+        "rate": "download no faster than this, such as `20MB/s`; 0: no limit",
+        "upstream_every": 'how often to ask the Hub what it still shows; `"never"` turns it off',
+    },
+}
+
+_PROXIES = "HTTP or SOCKS5 proxies for web requests; peers, the DHT and trackers are reached directly"
+ENVIRONMENT: dict[str, tuple[str, str]] = {
+    "P2PQWEN_HOME": ("the home: everything p2pqwen keeps", "the system's folder for user data: ~/.local/share/p2pqwen"),
+    "P2PQWEN_DHT_BOOTSTRAP": ("as `dht_bootstrap`, which it overrides", ""),
+    "P2PQWEN_PASSPHRASE": ("the passphrase of private keys, where no terminal can ask", ""),
+    "HF_ENDPOINT": ("the Hub, or a server with its API", DEFAULT_ENDPOINT),
+    "HF_TOKEN": ("a token for the Hub; sent to the Hub's own host only", "the token that `hf auth login` stored"),
+    "HF_TOKEN_PATH": ("the file of that token", "HF_HOME/token"),
+    "HF_HOME": ("the folder of huggingface_hub", "~/.cache/huggingface"),
+    "HF_HUB_CACHE": ("the cache in which models are laid", "HF_HOME/hub"),
+    "XDG_CACHE_HOME": ("the folder in which HF_HOME is looked for", "~/.cache"),
+    "XDG_CONFIG_HOME": ("where `service install` writes the systemd unit", "~/.config"),
+    "SSL_CERT_FILE": ("certificate authorities for TLS, as OpenSSL reads them", "the system's"),
+    "SSL_CERT_DIR": ("likewise, a folder", "the system's"),
+    "http_proxy, https_proxy, all_proxy": (_PROXIES, "none"),
+    "no_proxy": ("hosts for which no proxy is used", "none"),
+    "TERM": ("`dumb` turns bars, colours and pages off", ""),
+}
+_NAMED_ALONE = ("http_proxy, https_proxy, all_proxy", "no_proxy")  # values.proxy reads both cases of each
+_READ = re.compile(r"(?:P2PQWEN|HF|XDG|SSL)_[A-Z_]*[A-Z]|TERM")
+
+PAGE_TEXT = """\
+# Configuration
+
+Settings are read once, when a command starts: from `config.toml` in the home and from the environment.
+
+The home is `P2PQWEN_HOME`, else the system's folder for user data (`~/.local/share/p2pqwen` on Linux). `config.toml`
+need not exist. An option on the command line overrides the file, for that command. An unknown table or setting is an
+error (exit code 2), so that a misspelt name is noticed.
+
+```toml
+# config.toml
+[network]
+listen = "0.0.0.0:6881"
+upload_limit = "5MB/s"
+
+[library]
+folders = ["/mnt/a/p2pqwen"]
+```
+
+Sizes: `500MB`, `2TB`. Rates: `5MB/s`. Times: `90m`, `24h`, `30d`.
+
+{tables}
+## The environment
+
+| variable | what it sets | default |
+|---|---|---|
+{environment}
+Other variables of huggingface_hub, such as `HF_HUB_OFFLINE`, apply where p2pqwen asks the Hub.
+
+## What is changed by commands
+
+`p2pqwen limits`, `pin`, `pause` and `priority` keep their choices in `choices.json` in the home. They hold at once and
+across restarts, beside what config.toml says.
+
+<!-- Made by scripts/make_manual.py: change it there. -->
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    code = settings()
+    for table, described in SETTINGS.items():
+        _must_match(f"[{table}]", set(described), set(code[table]))
+    _must_match("the tables", set(SETTINGS), set(code))
+    _must_match("the environment", set(ENVIRONMENT) - set(_NAMED_ALONE), variables())
+    tables = "".join(_table(table, described, code[table]) for table, described in SETTINGS.items())
+    rows = (f"| `{name}` | {what} | {_cell(default)} |\n" for name, (what, default) in ENVIRONMENT.items())
+    return PAGE_TEXT.format(tables=tables, environment="".join(rows))
+
+
+def settings() -> dict[str, dict[str, str]]:
+    """Return every setting that the code reads, with its default in words, by table."""
+    return {
+        "network": _defaults(NetworkConfig),
+        "web_seeds": {"bases": "none"},
+        "library": _defaults(LibraryConfig),
+        "watch": _defaults(WatchConfig),
+    }
+
+
+def variables() -> set[str]:
+    """Return the names of environment variables that stand in the code, without the demo's."""
+    found = set()
+    for path in (ROOT / "p2pqwen").rglob("*.py"):
+        if path.parent.name == "demo":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _READ.fullmatch(node.value):
+                found.add(node.value)
+    return found
+
+
+def _defaults(settings_class: type) -> dict[str, str]:
+    """Return the fields' defaults; the fields of a field are written beside the others."""
+    found: dict[str, str] = {}
+    for one in fields(settings_class):
+        found |= _defaults(type(one.default)) if is_dataclass(one.default) else {one.name: _default(one)}
+    return found
+
+
+def _default(one: Field[Any]) -> str:
+    value = one.default
+    if value is MISSING:
+        raise SystemExit(f"{one.name} has no plain default: teach scripts/make_manual.py to say it")
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, timedelta):
+        hours = int(value.total_seconds() // 3600)
+        return f"{hours // 24}d" if hours > 24 else f"{hours}h"
+    if one.name == "reserve":
+        return format_size(value)
+    if one.name == "dht_bootstrap":
+        return ", ".join(DHT_BOOTSTRAP)
+    return str(value) if value not in (None, "", ()) else "none"
+
+
+def _table(name: str, described: Mapping[str, str], defaults: Mapping[str, str]) -> str:
+    rows = "".join(f"| `{key}` | {what} | {_cell(defaults[key])} |\n" for key, what in described.items())
+    return f"## [{name}]\n\n| setting | what it does | default |\n|---|---|---|\n{rows}\n"
+
+
+def _cell(text: str) -> str:
+    return text if not text or " " in text or text == "none" else f"`{text}`"
+
+
+def _must_match(what: str, described: set[str], read: set[str]) -> None:
+    def names(found: set[str]) -> Iterator[str]:
+        return iter(sorted(found))
+
+    if missing := ", ".join(names(read - described)):
+        raise SystemExit(f"{what}: {missing} is read and not described in scripts/make_manual.py")
+    if gone := ", ".join(names(described - read)):
+        raise SystemExit(f"{what}: {gone} is described in scripts/make_manual.py and not read")
+
+
+def main() -> int:
+    """Write or compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if the page is not what the code says"
+    )
+    made = page()
+    if not parser.parse_args().check:
+        PAGE.write_text(made, encoding="utf-8")
+        return 0
+    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == made:
+        return 0
+    print(f"{PAGE.relative_to(ROOT)} is not what the code says: run scripts/make_manual.py", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
