@@ -48,8 +48,11 @@ def paths_of(value: Any, at: str = "") -> Iterator[tuple[str, str]]:
 def misfits(value: Any, shape: Shape) -> list[str]:
     """Name what a JSON value has that the shape has not. What the shape has and the value has not is not looked at."""
     wild = {path.removesuffix(".*"): kinds for path, kinds in shape.items() if path.endswith(".*")}
+    free = tuple(f"{path}{more}" for path, kinds in shape.items() if "any" in kinds for more in (".", "["))
     told = []
     for path, kind in paths_of(value):
+        if path.startswith(free):  # what is in anything is anything
+            continue
         above = [one for one in wild if path.startswith(f"{one}.")]
         allowed = shape.get(path) or (wild[max(above, key=len)] if above else [])
         if kind not in allowed and "any" not in allowed and not (kind == "int" and "float" in allowed):

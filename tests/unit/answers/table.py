@@ -23,8 +23,8 @@ from p2pqwen.operations.node.job_answer import JobAnswer, JobLine, JobsAnswer
 from p2pqwen.operations.node.limits import LimitsAnswer
 from p2pqwen.operations.node.service import ServiceAnswer
 from p2pqwen.operations.preserve.preserve_answer import PreserveAnswer
-from p2pqwen.operations.publish.keys_answer import NewKeyAnswer, PublisherAnswer, RotationAnswer
-from p2pqwen.operations.publish.publish_answer import PublishAnswer
+from p2pqwen.operations.publish.keys_answer import NewKeyAnswer, PublisherAnswer, RotationAnswer, SpareKeysAnswer
+from p2pqwen.operations.publish.publish_answer import ProposalAnswer, PublishAnswer
 from p2pqwen.operations.verify.export_answer import ExportAnswer
 from p2pqwen.operations.verify.scrub import ScrubAnswer
 from p2pqwen.operations.verify.verify_answer import TorrentAnswer, VerifyAnswer
@@ -47,7 +47,7 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "keys init": (PublisherAnswer,),
     "keys new": (NewKeyAnswer,),
     "keys rotate": (RotationAnswer,),
-    "keys show": (PublisherAnswer,),
+    "keys show": (PublisherAnswer, SpareKeysAnswer),
     "keys sign": (RotationAnswer,),
     "library import": (ImportAnswer,),
     "library scrub": (ScrubAnswer,),
@@ -57,7 +57,7 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "pin": (ChoiceAnswer,),
     "preserve": (PreserveAnswer, BulkAnswer),
     "priority": (ChoiceAnswer,),
-    "publish": (PublishAnswer,),
+    "publish": (PublishAnswer, ProposalAnswer),
     "rebalance": (RebalanceAnswer,),
     "remove": (RemovedAnswer,),
     "resume": (ChoiceAnswer,),
