@@ -66,11 +66,11 @@ def test_withdrawn_stays_so_until_it_is_reinstated():
     assert document.withdrawn == (withdrawal(ONE, "license"),)
     last = accept(make_index(ROOTS, document), last.state, LATER)
     offered = follow(last, entries=[ONE])
-    assert (offered.entries, offered.withdrawn) == ((TWO,), (withdrawal(ONE, "licence"),))
+    assert (offered.entries, offered.withdrawn) == ((TWO,), (withdrawal(ONE, "license"),))
     again = follow(last, entries=[ONE], reinstate=[ONE.id])
     assert (again.entries, again.withdrawn) == ((ONE, TWO), ())
-    assert diff(last.document, again).alarms == (f"{ONE.id} was withdrawn (licence), and no longer is",)
-    with pytest.raises(NotFoundError, match="withdrawn already: licence"):
+    assert diff(last.document, again).alarms == (f"{ONE.id} was withdrawn (license), and no longer is",)
+    with pytest.raises(NotFoundError, match="withdrawn already: license"):
         follow(last, withdraw={ONE.id: "again"})
     with pytest.raises(NotFoundError, match="does not name it as withdrawn"):
         follow(last, reinstate=[TWO.id])
