@@ -75,6 +75,16 @@ def test_pads_are_sparse_and_of_every_length_that_the_torrent_names(user, tmp_pa
         assert not any(path.read_bytes())
 
 
+def test_pads_of_one_length_are_said_to_be_too_much_for_transmission(user, tmp_path):
+    """Two files of one size have two pads of one name; 4.1.4 answers "unrecognized info"."""
+    assert "Transmission 4.1 refuses" not in user.run("export", REPO, tmp_path / "out", "--with-pads").stderr
+    twins = {"a.json": b"[1]", "b.json": b"[2]", "c.txt": b"the last has no pad"}
+    preserve(user, tmp_path / "twins", twins, commit="b" * 40)
+    ended = user.run("export", f"{REPO}@{'b' * 40}", tmp_path / "twins-out", "--with-pads", "--json")
+    assert (ended.code, ended.json["pads"]) == (0, 1)
+    assert "Transmission 4.1 refuses" in ended.stderr
+
+
 def test_hard_links_only_where_they_are_asked_for(user, tmp_path):
     done = user.ok("export", REPO, tmp_path / "out", "--hard-links")
     ours, theirs = held(user) / "model.safetensors", Path(done["path"]) / "model.safetensors"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pqwen.errors import NotFoundError, P2pqwenError, UsageError, VerificationError, about
-from p2pqwen.events import Progress, Report, ignore
+from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.standing import Voice
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
@@ -87,6 +87,8 @@ def export(
         if not library.verified.unchanged(held.id, metainfo.infohash.v2, held.folder, wanted):
             raise VerificationError(f"{held.id} changed while it was exported", hint="export it again")
         count = writer.pad(metainfo.layout) if pads else 0
+        if pads and count < sum(map(bool, map(metainfo.layout.pad_after, range(len(metainfo.files))))):
+            report(Notice("warning", "two pad files have one length: Transmission 4.1 refuses such a torrent"))
         durable.write(torrent, durable.read(held.torrent_path, max_bytes=MAX_TORRENT_BYTES), mode=durable.SHARED)
     return Exported(
         held=held,
