@@ -2,6 +2,7 @@
 
     P2pqwenError               exit 1: it failed, and the text says why
     ├── UsageError             exit 2: the call itself is wrong
+    │   └── UnsupportedArgumentError   of the Python API alone
     ├── VerificationError      exit 3: a signature, hash, provenance or version is not what it must be
     │   └── FormatError        exit 3: bytes from outside that do not follow their format
     ├── NotFoundError          exit 4: nobody we may believe knows the thing
@@ -48,6 +49,10 @@ class Interruption(Exception):  # noqa: N818 - no fault
 
 class UsageError(P2pqwenError):
     """The call itself is wrong: a flag, a name, a missing answer."""
+
+
+class UnsupportedArgumentError(UsageError):
+    """`p2pqwen.snapshot_download` got an argument of huggingface_hub's that it cannot honour."""
 
 
 class VerificationError(P2pqwenError):

@@ -38,7 +38,9 @@ def check_authorities() -> None:
     httpx2 then fails with the system's bare "No such file"; OpenSSL passes over it, and trusts nobody.
     """
     if missing := _missing():
-        raise UsageError(f"{missing[0]} names what is not there", expected="certificates to trust", got=missing[1])
+        raise UsageError(
+            f"{missing[0]} names a file that does not exist", expected="certificates to trust", got=missing[1]
+        )
 
 
 def _is_openssls(error: ssl.SSLError) -> bool:
@@ -52,7 +54,7 @@ def _advice(code: int) -> str:
     if missing := _missing():
         return f"{missing[0]} names {missing[1]}, which is not there"
     if code in _UNKNOWN_ISSUER:
-        return "if a proxy opens TLS here, name its authority's certificate in SSL_CERT_FILE"
+        return "if a proxy intercepts TLS, name its authority's certificate in SSL_CERT_FILE"
     return "something else may answer in its place"
 
 

@@ -38,7 +38,7 @@ SETTINGS: dict[str, dict[str, str]] = {
         "private_hosts": "HOST, … of private networks to which links, indexes and torrents may lead",
         "upload_limit": "bytes a second, or a rate such as `5MB/s`; 0: no limit",
         "download_limit": "likewise, for downloads",
-        "seed_withdrawn": "seed what was withdrawn: `always`, `others` (not what your own publisher withdrew) or `never`",
+        "seed_withdrawn": "seed what was withdrawn: `always`, `others` (all but what you withdrew) or `never`",
         "web_seeds": "`auto`, `always` or `never`: see `p2pqwen help web-seeds`",
         "control": "where the node's own API listens: `unix`, or `loopback` with a token",
     },

@@ -137,7 +137,7 @@ class Archiver:
         try:
             return bring_by_node(snapshots, self.request, running, self.report)
         except KeyboardInterrupt:
-            self.report(Notice("info", "the node goes on fetching: `p2pqwen status` shows how far"))
+            self.report(Notice("info", "the node continues: `p2pqwen status` shows its progress"))
             raise
 
 

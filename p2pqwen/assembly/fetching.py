@@ -121,7 +121,7 @@ def fetch_here(app: App, request: FetchRequest, report: Report) -> FetchAnswer:
 
 
 def fetch_by_node(running: ControlClient, request: FetchRequest, report: Report) -> FetchAnswer:
-    """Have the running node fetch it, and report what it says; the node goes on if the caller is interrupted.
+    """Have the running node fetch it, and report what it says; the node continues if the caller is interrupted.
 
     Raises what the fetch raised, `NetworkError` where the node ends before.
     """
@@ -134,9 +134,9 @@ def fetch_by_node(running: ControlClient, request: FetchRequest, report: Report)
                 raise problem.error
             case Ended(result=result, state=state):
                 if result is None:
-                    raise P2pqwenError(f"the fetch was {state} in the node")
+                    raise P2pqwenError(f"the node {state} the fetch")
                 return result
-    raise NetworkError("the node ended before the fetch did", hint="start it again: it goes on where it was")
+    raise NetworkError("the node stopped before the fetch was done", hint="start it again: it resumes the fetch")
 
 
 def swarm_settings(app: App, choices: NetworkChoices, *, listen: Endpoint | None = None) -> SwarmSettings:

@@ -38,7 +38,10 @@ def register(app: typer.Typer) -> None:
 @network_switches()
 def adopt(
     budget: Annotated[
-        str, typer.Option(metavar="SIZE", help="What this node may hold in all, what is here included: 2TB.")
+        str,
+        typer.Option(
+            metavar="SIZE", help="Total size this node may hold, including what it already holds, such as 2TB."
+        ),
     ],
     prefer: Prefer = None,
     exclude: Exclude = None,
@@ -53,8 +56,8 @@ def adopt(
 ) -> None:
     """Choose what the archive needs most of what trusted indexes list, and fetch it; a running node then seeds it.
 
-    Neediest first; near-ties fall differently at each node, always the same way at this one. Every snapshot is told
-    why it was chosen or not. It stays within the budget and leaves the disks' reserves free.
+    Neediest first; each node breaks near-ties in its own way, always the same. The plan gives a reason for every
+    snapshot, chosen or not. It stays within the budget and leaves the disks' reserves free.
     """
     from p2pqwen.assembly.archive_answer import AdoptAnswer
     from p2pqwen.operations.archive.adopt import Wishes
@@ -82,14 +85,14 @@ def _show(plan: Adoption, out: Output) -> None:
 
 def _chosen_lines(plan: Adoption) -> Iterator[str]:
     for one in plan.chosen:
-        yield f"take    {decision_line(one, plan.licenses.get(one.snapshot) or 'no license named')}"
+        yield f"fetch   {decision_line(one, plan.licenses.get(one.snapshot) or 'no license named')}"
 
 
 def _lines(done: Adopted, *, dry_run: bool) -> Iterator[str]:
     plan, allocation = done.plan, done.plan.allocation
     yield from _chosen_lines(plan)
     for one in (*plan.held, *allocation.others):
-        yield f"not     {decision_line(one)}"
+        yield f"skip    {decision_line(one)}"
     yield (
         f"{len(plan.chosen)} chosen, {format_size(allocation.size)}; with {format_size(allocation.used)} held that is "
         f"{format_size(allocation.size + allocation.used)} of {format_size(allocation.budget)}"

@@ -22,22 +22,18 @@ if TYPE_CHECKING:
     from p2pqwen.values.snapshot_id import SnapshotId
 
 Prefer = Annotated[
-    list[str] | None, typer.Option("--prefer", metavar="GLOB…", help="Take these first: ORG/MODEL or a model's name.")
+    list[str] | None, typer.Option("--prefer", metavar="GLOB…", help="Choose these first: ORG/MODEL or a model's name.")
 ]
-Exclude = Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB…", help="Never take these.")]
+Exclude = Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB…", help="Never choose these.")]
 License = Annotated[
-    list[str] | None, typer.Option("--license", metavar="GLOB…", help="Take only what is under these licenses.")
+    list[str] | None, typer.Option("--license", metavar="GLOB…", help="Choose only snapshots under these licenses.")
 ]
-Peer = Annotated[list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="Connect straight to this peer.")]
-NoWebSeeds = Annotated[bool, typer.Option("--no-web-seeds", help="Fetch from peers alone.")]
-Timeout = Annotated[
-    float | None, typer.Option(metavar="SECONDS", help="Give a fetch up when nothing arrived for so long.")
-]
+Peer = Annotated[list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="Connect to this peer directly.")]
+NoWebSeeds = Annotated[bool, typer.Option("--no-web-seeds", help="Fetch from peers only.")]
+Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Abort a fetch after SECONDS without progress.")]
 Look = Annotated[
     float,
-    typer.Option(
-        "--look-seconds", min=0, metavar="SECONDS", help="Look at swarms for at most so long first (0: not at all)."
-    ),
+    typer.Option("--look-seconds", min=0, metavar="SECONDS", help="First ask swarms, for at most SECONDS (0: do not)."),
 ]
 
 

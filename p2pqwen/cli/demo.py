@@ -12,11 +12,11 @@ from p2pqwen.cli.output import Output
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="See a tiny model survive its host; all on this machine.")(demo)
+    app.command(short_help="Watch a tiny model survive its host, on this machine only.")(demo)
 
 
 def demo(json_output: JsonFlag = False) -> None:
-    """Preserve, publish and seed a tiny model, stop its Hub, and fetch it as a stranger would; all on this machine."""
+    """Preserve, publish and seed a tiny model, stop its Hub, and fetch it as a stranger would, all on this machine."""
     from p2pqwen.demo.node_process import DemoStepError
     from p2pqwen.demo.story import Told, tell_story
 

@@ -24,11 +24,11 @@ _MARGIN = 18
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Look for what is wrong, and say what to do about it.")(doctor)
+    app.command(short_help="Diagnose problems, and say how to fix them.")(doctor)
 
 
 def doctor(json_output: JsonFlag = False) -> None:
-    """Look at port, DHT, Hub, clock, index, disks, rot, limits and permissions; exit 0 when all is well, 1 when not."""
+    """Check port, DHT, Hub, clock, index, disks, rot, limits and permissions; exit 0 if all is well, else 1."""
     from p2pqwen.app import open_app
     from p2pqwen.assembly import looking
     from p2pqwen.operations.control.doctor import Findings, examine

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.values.plural import plural
@@ -21,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    target: Annotated[str, typer.Argument(metavar="REPO[@COMMIT]", help="A held snapshot.")],
+    target: Annotated[str, typer.Argument(metavar="REPO[@COMMIT]", autocompletion=names.held, help="A held snapshot.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where its folder and its .torrent are put.")],
     with_pads: Annotated[
         bool,

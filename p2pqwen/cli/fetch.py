@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.network_options import DownloadLimit, SwitchedOff, UploadLimit, network_choices, network_switches
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
@@ -33,36 +34,38 @@ def fetch(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="TARGET", help="ORG/MODEL[@COMMIT] from a trusted index, a magnet link, a .torrent or an infohash."
+            metavar="TARGET",
+            autocompletion=names.listed,
+            help="ORG/MODEL[@COMMIT] from a trusted index, a magnet link, a .torrent or an infohash.",
         ),
     ],
     peer: Annotated[
-        list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="Connect straight to this peer.")
+        list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="Connect to this peer directly.")
     ] = None,
     web_seed: Annotated[
-        list[str] | None, typer.Option("--web-seed", metavar="URL…", help="Fetch from this web seed too.")
+        list[str] | None, typer.Option("--web-seed", metavar="URL…", help="Also fetch from this web seed.")
     ] = None,
     web_seeds: Annotated[
         WebSeedUse | None,
         typer.Option(
             metavar="auto|always|never",
-            help="When to use web seeds; auto: when peers are missing, slow, or lack a piece.",
+            help="When to use web seeds; auto: if peers are missing, slow, or lack a piece.",
         ),
     ] = None,
-    no_web_seeds: Annotated[bool, typer.Option("--no-web-seeds", help="Fetch from peers alone.")] = False,
-    only_web_seeds: Annotated[bool, typer.Option("--only-web-seeds", help="Fetch from web seeds alone.")] = False,
+    no_web_seeds: Annotated[bool, typer.Option("--no-web-seeds", help="Fetch from peers only.")] = False,
+    only_web_seeds: Annotated[bool, typer.Option("--only-web-seeds", help="Fetch from web seeds only.")] = False,
     include: Annotated[
         list[str] | None, typer.Option("--include", metavar="GLOB…", help="Fetch only the files that match.")
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="Give up when nothing has arrived for so long (default: 180)."),
+        typer.Option(metavar="SECONDS", help="Abort after SECONDS without progress (default: 180)."),
     ] = None,
     hf_cache: Annotated[
         bool | None,
         typer.Option(
             "--hf-cache/--no-hf-cache",
-            help="Lay the model into the Hugging Face cache, or fail; by default if it is proven or signed.",
+            help="Put the model into the Hugging Face cache, or fail; by default, if it is proven or signed.",
         ),
     ] = None,
     set_main: Annotated[
@@ -71,18 +74,19 @@ def fetch(
     trust_unverified: Annotated[
         bool,
         typer.Option(
-            "--trust-unverified", help="Lay it there though nobody you trust names it and no git commit proves it."
+            "--trust-unverified",
+            help="Put it there even if no publisher you trust lists it and no git commit proves it.",
         ),
     ] = False,
     repo: Annotated[
-        str | None, typer.Option(metavar="ORG/MODEL", help="Whose snapshot it is, where the magnet does not say.")
+        str | None, typer.Option(metavar="ORG/MODEL", help="The repository, if the magnet link does not name it.")
     ] = None,
     off: SwitchedOff = (),
     upload_limit: UploadLimit = None,
     download_limit: DownloadLimit = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Fetch a model from peers and web seeds, verify it, and lay it where other programs find it."""
+    """Fetch a model from peers and web seeds, verify it, and put it where other programs find it."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.fetch.context import DEFAULT_TIMEOUT
     from p2pqwen.operations.fetch.request import FetchRequest, absolute
@@ -96,7 +100,7 @@ def fetch(
             option = "--trust-unverified" if trust_unverified else "--set-main"
             raise UsageError(f"--no-hf-cache and {option} contradict each other")
         request = FetchRequest(
-            absolute(target),
+            absolute(names.whole(target)),
             peers=tuple(peer or ()),
             web_seeds=tuple(web_seed or ()),
             use_web_seeds=(use or WebSeedUse(app.config.network.web_seeds)).value,
@@ -123,19 +127,19 @@ def _here(app: App, request: FetchRequest, out: Output) -> FetchAnswer:
     try:
         return fetching.fetch_here(app, request, out.report)
     except KeyboardInterrupt:
-        out.note("what has come is kept: the same command goes on where this one stopped")
+        out.note("partial data is kept: run the same command again to resume")
         raise
 
 
 def _through(running: ControlClient, request: FetchRequest, out: Output) -> FetchAnswer:
-    """Have the running node fetch it, and show what it says; the node goes on if we are interrupted."""
+    """Have the running node fetch it, and show what it says; the node continues if we are interrupted."""
     from p2pqwen.assembly import fetching
 
     try:
         return fetching.fetch_by_node(running, request, out.report)
     except KeyboardInterrupt:
         target = request.target
-        out.note(f"the node goes on fetching it: `p2pqwen status` shows how far, `p2pqwen pause {target}` pauses it")
+        out.note(f"the node continues: `p2pqwen status` shows its progress, `p2pqwen pause {target}` pauses it")
         raise
 
 
@@ -154,7 +158,7 @@ def _lines(done: FetchAnswer) -> list[str]:
 
     snapshot = done.snapshot
     if done.unchanged:
-        lines = [f"already here and verified: {snapshot}"]
+        lines = [f"already fetched and verified: {snapshot}"]
     else:
         rate = format_rate(done.size / done.seconds) if done.seconds > 0 else "at once"
         lines = [
@@ -167,12 +171,13 @@ def _lines(done: FetchAnswer) -> list[str]:
     signed = [one.label for one in done.signers if one.state == "valid"]
     by = f", signed by {', '.join(signed)}" if signed else ""
     partial = done.state != "complete"
+    lifted = " (trusted unverified, at your request)" if done.trusted_unverified else ""
     return [
         *lines,
         f"  torrent     {done.torrent_by}",
         f"  verified    every file, against {done.torrent_from}{by}",
         f"  provenance  {done.provenance}",
-        f"  standing    {done.standing_words}{' (you trusted it unverified)' if done.trusted_unverified else ''}",
+        f"  standing    {done.standing_words}{lifted}",
         f"  path        {done.path}",
         *([f"  hf cache    {done.hf_cache}"] if done.hf_cache is not None else []),
         *([f"  state       {done.state}: the files chosen with --include"] if partial else []),

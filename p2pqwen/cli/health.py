@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.network_options import SwitchedOff, network_choices, network_switches
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
@@ -24,26 +25,32 @@ def register(app: typer.Typer) -> None:
 @network_switches("dht", "trackers")
 def health(
     target: Annotated[
-        list[str] | None, typer.Argument(metavar="REPO[@COMMIT]", help="Only these; default: held or listed ones.")
+        list[str] | None,
+        typer.Argument(
+            metavar="REPO[@COMMIT]",
+            autocompletion=names.listed,
+            help="Only these (default: all held or listed snapshots).",
+        ),
     ] = None,
     look: Annotated[
-        bool, typer.Option("--look/--no-look", help="Ask trackers, DHT and web seeds first, or show what is known.")
+        bool,
+        typer.Option("--look/--no-look", help="Ask trackers, DHT and web seeds first, or show the last known state."),
     ] = True,
-    again: Annotated[bool, typer.Option("--again", help="Ask again about what was looked at within the hour.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Ask again about swarms checked within the hour.")] = False,
     seconds: Annotated[
         float,
         typer.Option(
-            "--look-seconds", min=1, metavar="SECONDS", help="Ask for no longer than this; the longest unseen first."
+            "--look-seconds", min=1, metavar="SECONDS", help="Ask for at most SECONDS; the longest unseen first."
         ),
     ] = 30.0,
     off: SwitchedOff = (),
     no_web_seeds: Annotated[bool, typer.Option("--no-web-seeds", help="Do not ask web seeds.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Show how many copies of each snapshot others hold, when a whole one was last seen, and which way it goes.
+    """Show how many copies of each snapshot others hold, when a complete one was last seen, and the trend.
 
-    Nobody counts a swarm: ~ marks estimates, and a lower bound is all that any source can give. A running node looks
-    in the background; without one, this command does. `webseed check` reads more of web seeds than this does.
+    No source counts a whole swarm: ~ marks estimates, and every figure is a lower bound. A running node checks
+    in the background; without one, this command does. `webseed check` reads more of web seeds than this.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import archiving, looking
@@ -74,12 +81,14 @@ def health(
 
 
 def _table(rows: list[HealthRow], now: datetime) -> list[str]:
+    from p2pqwen.cli.table import columns, table_lines
     from p2pqwen.stewardship.danger import danger_of
     from p2pqwen.values.byte_size import format_size
 
     if not rows:
         return ["nothing is held and no trusted index lists anything; see `p2pqwen trust add`"]
-    table = [("danger", "snapshot", "size", "seeds", "peers", "complete seen", "web", "Hub", "trend")]
+    heads = ("danger", "snapshot", "size", "seeds", "peers", "complete seen", "web", "Hub", "trend")
+    table = []
     for row in rows:
         health, snapshot = row.health, row.swarm.snapshot
         guess = "~" if health.estimated else ""
@@ -87,7 +96,7 @@ def _table(rows: list[HealthRow], now: datetime) -> list[str]:
         table.append(
             (
                 "withdrawn" if row.swarm.withdrawn else danger_of(health, now).value,
-                f"{snapshot.repo}@{str(snapshot.commit)[:8]}{'' if row.swarm.held is None else ' *'}",
+                f"{snapshot.short}{'' if row.swarm.held is None else ' *'}",
                 format_size(row.swarm.size),
                 "-" if health.seeds is None else f"{guess}{health.seeds}",
                 "-" if health.peers is None else f"{guess}{health.peers}",
@@ -97,9 +106,8 @@ def _table(rows: list[HealthRow], now: datetime) -> list[str]:
                 health.trend.value,
             )
         )
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-    held = ["* held here"] if any(row.swarm.held is not None for row in rows) else []
+    lines = table_lines(heads, table, columns(), title=1)
+    held = ["* held"] if any(row.swarm.held is not None for row in rows) else []
     said = [f"{row.swarm.snapshot} is {one}" for row in rows for one in row.swarm.withdrawn]
     guessed = ["~ an estimate"] if any(row.health.estimated for row in rows) else []
     return lines + ([", ".join(held + guessed)] if held or guessed else []) + said

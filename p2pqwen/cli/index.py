@@ -36,14 +36,14 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Verify, show, compare and update indexes.", no_args_is_help=True, rich_markup_mode=None)
     group.command("verify", short_help="Verify an index file, offline.")(verify)
     group.command("show")(show)
-    group.command("diff", short_help="Tell what changed between two indexes.")(diff)
+    group.command("diff", short_help="Show what changed between two indexes.")(diff)
     group.command("sign", short_help="Sign a draft of an index.")(sign)
     group.command("update", short_help="Get newer indexes from mirrors, the DHT and peers.")(update)
     app.add_typer(group, name="index")
 
 
 def verify(file: FileArgument, publisher: PublisherOption = None, json_output: JsonFlag = False) -> None:
-    """Verify an index file, offline: root chain, signatures, every entry; exit 3 if it is not what it should be."""
+    """Verify an index file, offline: root chain, signatures, every entry; exit 3 if any of it is wrong."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.index_answer import IndexAnswer, StandingCounts
 
@@ -55,7 +55,7 @@ def verify(file: FileArgument, publisher: PublisherOption = None, json_output: J
         if checked.accepted is not None:
             counts = StandingCounts.of(_standings(app, checked.accepted, out))
             words = ", ".join(f"{count} {word}" for word, count in counts.standings.items() if count)
-            lines += [f"standing   here: {words}"] if words else []
+            lines += [f"standing   locally: {words}"] if words else []
         out.result(IndexAnswer.of(checked, counts), lines)
     if checked.refusal is not None:
         _refuse(file, checked.refusal)
@@ -93,9 +93,9 @@ def diff(
     new: Annotated[Path, typer.Argument(metavar="NEW", help="The index after, or a draft of it.")],
     json_output: JsonFlag = False,
 ) -> None:
-    """Tell what NEW adds, removes, changes and withdraws; exit 3 if one of them is no valid index.
+    """Show what NEW adds, removes, changes and withdraws; exit 3 if either is not a valid index.
 
-    NEW may be a draft that not all have signed yet.
+    NEW may be a draft that is not fully signed yet.
     """
     from p2pqwen.index.diff import describe
     from p2pqwen.operations.indexes.index_answer import DiffAnswer
@@ -172,7 +172,7 @@ def update(
         else:
             wanted = [store.get(find_publisher(store, publisher), now=now, report=out.report)]
         if not wanted:
-            raise NotFoundError("nobody is trusted yet", hint="`p2pqwen trust add PUBLISHER_ID --index FILE|URL`")
+            raise NotFoundError("no publisher is trusted yet", hint="`p2pqwen trust add PUBLISHER_ID --index FILE|URL`")
         asked = [Asked(one, bundle_route(app, out, dht=not no_dht, peers=peer)) for one in wanted]
         updates = update_all(store, asked, now=now, report=out.report)
         answer = UpdateAnswer.of(updates)
@@ -186,13 +186,13 @@ def update(
         fail(NetworkError("no index could be reached" if known else "no place to ask for an index is known", hint=hint))
 
 
-def entry_lines(entry: Entry, listed: ListedStanding, *, v1_magnet: bool) -> list[str]:
-    """Return the words for one entry, and for what this home knows of it."""
+def entry_lines(entry: Entry, listed: ListedStanding, *, v1_magnet: bool, short: bool = False) -> list[str]:
+    """Return the words for one entry, and for what this home knows of it; `short`: with a shortened commit."""
     from p2pqwen.values.byte_size import format_size
 
     content = f"{plural(entry.files, 'file')}, {format_size(entry.size)}, license {entry.license or 'unknown'}"
     return [
-        str(entry.id),
+        entry.id.short if short else str(entry.id),
         f"  {content}, upstream {entry.upstream}",
         f"  {listed.words}",
         f"  {link_of(entry.magnet, v1_alone=v1_magnet)}",
@@ -244,7 +244,7 @@ def _checked_lines(checked: Checked, file: Path, home: Path, *, most: int | None
     lines += [f"ignored    {problem}" for problem in accepted.signers.ignored]
     lines += skipped_lines(accepted.document, most)
     if not checked.pinned:
-        known = f"it is trusted in {home}" if checked.trusted else "anybody could have made it"
+        known = f"it is trusted in {home}" if checked.trusted else "anyone could have made it"
         lines.append(f"no publisher was pinned: the file only agrees with itself; {known}")
     return lines + ([f"note       {checked.relation}"] if checked.relation else [])
 
@@ -256,5 +256,5 @@ def _updated_lines(one: Updated) -> list[str]:
     if not one.sources:
         return [f"{name}: {held}; no place to ask is known: `p2pqwen trust add … --index FILE|URL`"]
     if not one.ok:
-        return [f"{name}: no source gave a valid index; the trusted {held} stays in use"]
+        return [f"{name}: no source returned a valid index; the trusted {held} stays in use"]
     return [f"{name}: {'now at' if one.changed else 'still at'} {held}"]

@@ -27,15 +27,15 @@ def register(app: typer.Typer) -> None:
     )
     group.command("init", short_help="Make a publisher, with its root key and its index key.")(init)
     group.command("show", short_help="Show this home's publisher and its keys.")(show)
-    group.command("new", short_help="Make a key for somebody's publisher.")(new)
+    group.command("new", short_help="Make a key for another publisher.")(new)
     group.command("rotate", short_help="Add, remove or replace keys, or change thresholds.")(rotate)
     group.command("sign", short_help="Sign a draft of a new root.")(sign)
-    group.command("accept", short_help="Take in new roots, or join a publisher as a signer.")(accept)
+    group.command("accept", short_help="Accept new roots, or join a publisher as a signer.")(accept)
     app.add_typer(group, name="keys")
 
 
 def init(
-    name: Annotated[str, typer.Option(metavar="NAME", help="What the publisher is called.")],
+    name: Annotated[str, typer.Option(metavar="NAME", help="The publisher's name.")],
     no_passphrase: NoPassphrase = False,
     json_output: JsonFlag = False,
 ) -> None:
@@ -50,16 +50,16 @@ def init(
         shown = init_keys(app.keys, name, chosen_passphrase(out, f"the keys of {name}", without=no_passphrase))
         lines = [
             "",
-            "Give the publisher id to those who shall trust you.",
-            f"Back up {app.home.keys}. Whoever holds the root key decides who may publish: keep it offline.",
+            "Send the publisher id to the people who should trust you.",
+            f"Back up {app.home.keys}. The root key decides who may publish: keep it offline.",
         ]
         out.result(PublisherAnswer.of(shown), [*publisher_lines(shown), *lines])
 
 
 def show(json_output: JsonFlag = False) -> None:
-    """Show this home's publisher: id, root version, thresholds, and which private keys are here.
+    """Show this home's publisher: id, root version, thresholds, and the private keys in this home.
 
-    In a home that has joined no publisher yet: the keys that were made here for one.
+    In a home that has not joined a publisher yet: the keys made in it for one.
     """
     from p2pqwen.app import open_app
     from p2pqwen.operations.publish.keys import show_keys, spare_keys
@@ -75,11 +75,11 @@ def show(json_output: JsonFlag = False) -> None:
 
 
 def new(
-    label: Annotated[str, typer.Option(metavar="LABEL", help="Whose key it is.")],
+    label: Annotated[str, typer.Option(metavar="LABEL", help="The name of the key's owner.")],
     no_passphrase: NoPassphrase = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Make a private key in this home for somebody's publisher, and print the public half to hand over."""
+    """Make a private key in this home for another publisher, and print the public half to send to them."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.publish.keys import format_public, new_key
     from p2pqwen.operations.publish.keys_answer import NewKeyAnswer
@@ -101,13 +101,19 @@ def rotate(
         list[str] | None, typer.Option(metavar="LABEL…", help="Make an index key in this home and add it.")
     ] = None,
     add_root: Annotated[
-        list[str] | None, typer.Option(metavar="LABEL=KEY…", help="Add somebody's root key, as `keys new` printed it.")
+        list[str] | None,
+        typer.Option(metavar="LABEL=KEY…", help="Add another signer's root key, as `keys new` printed it."),
     ] = None,
-    add_index: Annotated[list[str] | None, typer.Option(metavar="LABEL=KEY…", help="Add somebody's index key.")] = None,
-    remove: Annotated[list[str] | None, typer.Option(metavar="KEYID…", help="Take a key out of every role.")] = None,
+    add_index: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL=KEY…", help="Add another signer's index key.")
+    ] = None,
+    remove: Annotated[list[str] | None, typer.Option(metavar="KEYID…", help="Remove a key from every role.")] = None,
     stolen: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEYID…", help="Take a stolen key out and raise the index epoch past all it signed."),
+        typer.Option(
+            metavar="KEYID…",
+            help="Revoke a stolen key: remove it and raise the index epoch, which invalidates everything it signed.",
+        ),
     ] = None,
     root_threshold: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="How many root keys must sign.")
@@ -115,17 +121,17 @@ def rotate(
     index_threshold: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="How many index keys must sign.")
     ] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Call the publisher something else.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Rename the publisher.")] = None,
     draft: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the new root there for others to sign.")
+        Path | None, typer.Option(metavar="FILE", help="Write the new root to FILE for others to sign.")
     ] = None,
     no_passphrase: NoPassphrase = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Hand the publisher over to a new root: keys added, removed or replaced, thresholds changed.
 
-    The new root is signed by the root keys in this home. Where that is not enough, write it with --draft, let others
-    run `p2pqwen keys sign`, and take it with `p2pqwen keys accept`. Afterwards publish again.
+    The new root is signed by the root keys in this home. If that is not enough, write it with --draft, let others
+    run `p2pqwen keys sign`, and apply it with `p2pqwen keys accept`. Then publish again.
     """
     from p2pqwen.app import open_app
     from p2pqwen.index.root import INDEX_ROLE, ROOT_ROLE
@@ -195,7 +201,7 @@ def accept(
     ] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Take new roots into this home's publisher, or join a publisher as one of its signers."""
+    """Accept new roots for this home's publisher, or join a publisher as one of its signers."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.publisher_id import parse_publisher
     from p2pqwen.operations.publish.keys import show_keys
@@ -222,7 +228,7 @@ def rotation_lines(done: Rotation) -> list[str]:
         f"signed by  {', '.join(counts)}",
     ]
     if done.draft is None:
-        return [*lines, "in force here; readers follow once you publish: `p2pqwen publish`"]
+        return [*lines, "in force in this home; readers follow once you publish: `p2pqwen publish`"]
     wanted = [one for one in (state.old, state.new) if not one.met]
     names = {keyid: key.label for keyid, key in root.keys.items()}
     missing = dict.fromkeys(keyid for one in wanted for keyid in one.missing)

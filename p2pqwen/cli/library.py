@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail, fail_for
 from p2pqwen.containment import each
@@ -32,34 +33,34 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="library")
 
 
-@app.command("import", short_help="Take in models that are on this disk already.")
+@app.command("import", short_help="Import models that are already on this machine.")
 def import_models(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="FOLDER", help="Look for models below these folders too.")
+        list[Path] | None, typer.Argument(metavar="FOLDER", help="Also look for models below these folders.")
     ] = None,
     torrent: Annotated[
         list[Path] | None,
-        typer.Option("--torrent", metavar="FILE…", help="Recognise this snapshot, beside those of trusted indexes."),
+        typer.Option(
+            "--torrent", metavar="FILE…", help="Also recognise this snapshot, besides those in trusted indexes."
+        ),
     ] = None,
     repo: Annotated[
         str | None, typer.Option(metavar="ORG/MODEL", help="Whose a named torrent is that carries no manifest.")
     ] = None,
-    hf_cache: Annotated[
-        bool, typer.Option("--hf-cache/--no-hf-cache", help="Look into the Hugging Face cache.")
-    ] = True,
+    hf_cache: Annotated[bool, typer.Option("--hf-cache/--no-hf-cache", help="Search the Hugging Face cache.")] = True,
     hard_links: Annotated[
         bool,
         typer.Option(
             "--hard-links",
-            help="Share disk blocks by second names where the disk has no reflinks: link counts rise, and nothing is "
+            help="Share disk blocks by hard links where the disk has no reflinks: link counts rise, and nothing is "
             "written through them.",
         ),
     ] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Take models that are on this disk into the library: verified, ready to seed.
+    """Import models from this machine into the library, verified and ready to seed.
 
-    A snapshot only partly there is begun; `p2pqwen fetch` brings the rest and leaves the place it came from alone.
+    A partial snapshot is imported as incomplete; `p2pqwen fetch` completes it. The source is never modified.
     """
     from p2pqwen.app import open_app
     from p2pqwen.operations.fetch.import_answer import ImportAnswer
@@ -81,20 +82,21 @@ def import_models(
             _lines(done),
         )
     if bad := [one for one in done.imported if one.bad]:
-        fail(VerificationError(f"{len(bad)} damaged, {bad[0].held.id} first", hint="`p2pqwen fetch` brings the rest"))
+        fail(VerificationError(f"{len(bad)} damaged, {bad[0].held.id} first", hint="`p2pqwen fetch` fetches the rest"))
 
 
-@app.command(short_help="Look for bit rot: read what was not read for 30 days.")
+@app.command(short_help="Check for bit rot in what was not read recently.")
 def scrub(
     target: Annotated[
-        str | None, typer.Argument(metavar="REPO[@COMMIT]", help="Read this snapshot alone, due or not.")
+        str | None,
+        typer.Argument(metavar="REPO[@COMMIT]", autocompletion=names.held, help="Read only this snapshot, due or not."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Read every snapshot, due or not.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Look for bit rot: read the snapshots whose last reading is more than 30 days ago; exit 3 if any is damaged.
+    """Check for bit rot: read the snapshots that are due (`scrub_every`, default 30 days); exit 3 if any is damaged.
 
-    Interrupted, it goes on where it was. A running node does the same on its own, at idle priority, and repairs.
+    An interrupted scrub resumes where it stopped. A running node scrubs by itself, at idle priority, and repairs.
     """
     from p2pqwen.app import open_app
     from p2pqwen.operations.verify.scrub import ScrubAnswer, ScrubFailed
@@ -154,9 +156,9 @@ def _scrub_lines(done: list[Scrubbed], away: int) -> list[str]:
             for bad in one.damage
         ]
         if one.damage:
-            lines.append(f"  `p2pqwen verify {one.id} --repair` fetches what is bad")
+            lines.append(f"  `p2pqwen verify {one.id} --repair` fetches the bad pieces")
     if away:
-        return [*lines, f"{plural(away, 'snapshot')} could not be read: the disk is not here"]
+        return [*lines, f"{plural(away, 'snapshot')} could not be read: the disk is not connected"]
     return lines or ["nothing is due; --all reads everything now"]
 
 
@@ -166,16 +168,16 @@ def _lines(done: Import) -> list[str]:
     lines = []
     for one in done.imported:
         if one.unchanged:
-            lines.append(f"already here: {one.held.id}")
+            lines.append(f"already in the library: {one.held.id}")
             continue
         lines.append(f"imported {one.held.id} from {one.source}")
         lines.append(f"  linked {format_size(one.linked)}, copied {format_size(one.copied)}")
         if one.missing:
-            lines.append(f"  {format_size(one.missing)} missing: `p2pqwen fetch {one.held.id}` brings them")
+            lines.append(f"  {format_size(one.missing)} missing: `p2pqwen fetch {one.held.id}` completes it")
         if one.ignored:
             shown = ", ".join(one.ignored[:_SHOWN]) + (", …" if len(one.ignored) > _SHOWN else "")
-            lines.append(f"  not the model's, left where they are: {shown}")
+            lines.append(f"  not part of the model, left in place: {shown}")
         lines += [f"  bad  {bad.path}: expected {bad.expected}, got {bad.got}" for bad in one.bad]
         lines += [f"  warning: {warning}" for warning in one.warnings]
-    lines += [f"left alone: {source}: {reason}" for source, reason in done.unmatched]
+    lines += [f"skipped: {source}: {reason}" for source, reason in done.unmatched]
     return lines or ["found nothing to import"]

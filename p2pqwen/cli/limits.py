@@ -30,7 +30,7 @@ def limits(
     ] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Show the limits, or change them; they hold for every fetch and for the node, at once and across restarts."""
+    """Show the limits, or change them; they apply to every fetch and to the node, at once and across restarts."""
     from p2pqwen.app import open_app
     from p2pqwen.assembly import changing
 

@@ -33,9 +33,9 @@ def list_snapshots(json_output: JsonFlag = False) -> None:
         with app.held_standings(out.report) as standings:
             held = inventory(app.library, standings, out.report, riser=app.riser)
         known = app.upstream_records(out.report)
-        width = max((len(str(one.id)) for one in held), default=0)
+        width = max((len(one.id.short) for one in held), default=0)
         lines = [
-            f"{one.id!s:<{width}}  {_size(one):>8}  {_STATES.get(one.state, one.state)}"
+            f"{one.id.short:<{width}}  {_size(one):>8}  {_STATES.get(one.state, one.state)}"
             f"  {standing_words(one.stood)}"
             f"{_hazard(one.hazards)}{_gone(known.get(one.id))}"
             for one in held

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ import typer
 
 from p2pqwen import errors
 from p2pqwen.cli import exit_codes
+from p2pqwen.cli.table import columns
 from p2pqwen.events import Event, Happened, Notice, Progress
 from p2pqwen.hidden import covered
 from p2pqwen.values.byte_size import format_rate, format_size
@@ -133,9 +135,10 @@ class Output:
     def lines(self, lines: Iterable[str]) -> None:
         """Print lines for a person; a command with `--json` has its result instead."""
         self._close_bars()
+        width = columns()
         with _to_stdout():
             for line in lines:
-                print(printable(covered(line), limit=4000))
+                print("\n".join(_wrapped(printable(covered(line), limit=4000), width)))
 
     def confirm(self, question: str, *, default: bool = False) -> bool:
         """Ask yes or no. Bars are taken away first, and nothing is reported meanwhile: it would hide the question."""
@@ -150,7 +153,7 @@ class Output:
             try:
                 return str(typer.prompt(question, hide_input=True, confirmation_prompt=twice, err=True))
             except UnicodeDecodeError as error:
-                said = f"the terminal sends what is no {error.encoding}"
+                said = f"the terminal sends something other than {error.encoding}"
                 raise errors.UsageError(said, hint="set the terminal and LANG to the same encoding") from error
 
     def _progress(self, event: Progress) -> None:
@@ -228,7 +231,7 @@ def _to_stdout() -> Iterator[None]:
 
 def unwritten(error: OSError) -> errors.DiskError:
     """Return what is said where stdout does not take what a command has to say."""
-    hint = "everything else was done: make room there, or send it elsewhere"
+    hint = "everything else was done: free some space, or redirect the output"
     return errors.DiskError("cannot write to stdout", got=error.strerror, hint=hint)
 
 
@@ -282,6 +285,16 @@ def _print_failure(error: errors.P2pqwenError, code: int) -> None:
 def _as_json(answer: Answer) -> str:
     """Print an object in ASCII: what an index or a torrent says reaches a terminal as escapes at most."""
     return covered(json.dumps(object_json(answer))).replace("\x7f", "\\u007f")
+
+
+def _wrapped(line: str, width: int | None) -> list[str]:
+    """Break a line between words where the terminal is narrower; what is copied, such as a link, stays whole."""
+    if width is None or len(line) <= width:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(
+        line, max(width, 20), subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _progress_line(event: Progress, gained: int, seconds: float) -> str:

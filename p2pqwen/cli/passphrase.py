@@ -29,7 +29,7 @@ class KnownPassphrases:
         if given := _given():
             return given
         if not sys.stdin.isatty():
-            raise UsageError(f"{use.key} needs its passphrase and nobody can be asked", hint=f"set {VARIABLE}")
+            raise UsageError(f"{use.key} is encrypted and there is no terminal to prompt on", hint=f"set {VARIABLE}")
         if use.keyid not in self._said:
             self._said[use.keyid] = self._out.ask_secret(f"Passphrase of {use}")
         return self._said[use.keyid]
@@ -43,8 +43,8 @@ def chosen_passphrase(out: Output, what: str, *, without: bool) -> str | None:
         return _checked(out, given)
     if not sys.stdin.isatty():
         raise UsageError(
-            f"{what} needs a passphrase and nobody can be asked",
-            hint=f"set {VARIABLE}, or say --no-passphrase",
+            f"{what} needs a passphrase and there is no terminal to prompt on",
+            hint=f"set {VARIABLE}, or use --no-passphrase",
         )
     return _checked(out, out.ask_secret(f"New passphrase for {what}", twice=True))
 
@@ -64,9 +64,9 @@ def _checked(out: Output, chosen: str) -> str:
 
     new_passphrase(chosen)
     if is_short(chosen):
-        out.note(f"warning: the passphrase has fewer than {SHORT} characters; whoever gets the file may guess it")
+        out.note(f"warning: the passphrase has fewer than {SHORT} characters and could be guessed from a stolen file")
     if not is_text(chosen):
         out.note(
-            "warning: the passphrase is not text in this locale's encoding; nobody may be able to type it elsewhere"
+            "warning: the passphrase is not text in this locale's encoding; it may be impossible to type elsewhere"
         )
     return chosen

@@ -20,5 +20,5 @@ def pause(target: Target, json_output: JsonFlag = False) -> None:
 
 
 def resume(target: Target, json_output: JsonFlag = False) -> None:
-    """Let a paused snapshot go on."""
+    """Resume a paused snapshot."""
     change("resume", {"target": target}, "resumed {}", json_output=json_output)

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def pin(target: Target, json_output: JsonFlag = False) -> None:
-    """Keep a snapshot whatever happens: neither `rebalance` nor `remove` takes it away before `unpin`."""
+    """Keep a snapshot whatever happens: neither `rebalance` nor `remove` deletes it before `unpin`."""
     change("pin", {"target": target}, "pinned {}", json_output=json_output)
 
 

@@ -7,10 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.output import Output
 
 Target = Annotated[
-    str, typer.Argument(metavar="REPO[@COMMIT]", help="A snapshot of the library, or one being fetched.")
+    str,
+    typer.Argument(
+        metavar="REPO[@COMMIT]", autocompletion=names.held, help="A snapshot of the library, or one being fetched."
+    ),
 ]
 
 Verb = Literal["pause", "resume", "priority", "pin", "unpin"]

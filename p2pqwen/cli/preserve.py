@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.magnets import V1Magnet, magnet_lines
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
@@ -33,12 +34,15 @@ def register(app: typer.Typer) -> None:
 
 def preserve(
     target: Annotated[
-        str | None, typer.Argument(metavar="REPO[@REVISION]", help="A model on the Hub, such as Qwen/Qwen3-0.6B.")
+        str | None,
+        typer.Argument(
+            metavar="REPO[@REVISION]", autocompletion=names.listed, help="A model on the Hub, such as Qwen/Qwen3-0.6B."
+        ),
     ] = None,
     source: Annotated[
-        Path | None, typer.Option("--from", metavar="DIR", help="Take the files from this folder, not from the Hub.")
+        Path | None, typer.Option("--from", metavar="DIR", help="Read the files from this folder instead of the Hub.")
     ] = None,
-    repo: Annotated[str | None, typer.Option(metavar="ORG/MODEL", help="With --from: whose snapshot it is.")] = None,
+    repo: Annotated[str | None, typer.Option(metavar="ORG/MODEL", help="With --from: the repository.")] = None,
     commit: Annotated[str | None, typer.Option(metavar="HEX", help="With --from: the commit, 40 hex digits.")] = None,
     git: Annotated[
         str | None,
@@ -48,29 +52,41 @@ def preserve(
         bool,
         typer.Option(
             "--hard-links",
-            help="Share disk blocks with the folder, or the Hugging Face cache, by second names where the disk has no "
+            help="Share disk blocks with the folder, or the Hugging Face cache, by hard links where the disk has no "
             "reflinks: link counts rise, and nothing is written through them.",
         ),
     ] = False,
     allow_gated: Annotated[
-        bool, typer.Option("--allow-gated", help="Preserve a gated or private repository all the same.")
+        bool, typer.Option("--allow-gated", help="Preserve a gated or private repository too.")
     ] = False,
     org: Annotated[str | None, typer.Option(metavar="ORG", help="Every model of this organisation.")] = None,
     watchlist: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Every model of this list, such as torrents/watchlist.toml.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Every model of this list; `default`: the one that ships with p2pqwen."),
     ] = None,
     include: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB…", help="Of many: only these, by ORG/MODEL, MODEL or group:NAME."),
+        typer.Option(metavar="GLOB…", help="With --org or --watchlist: only these, by ORG/MODEL, MODEL or group:NAME."),
     ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB…", help="Of many: not these.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB…", help="With --org or --watchlist: not these.")
+    ] = None,
     licenses: Annotated[
         list[str] | None, typer.Option("--license", metavar="GLOB…", help="Only under these licenses.")
     ] = None,
-    max_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Of many: none larger than this.")] = None,
-    budget: Annotated[str | None, typer.Option(metavar="SIZE", help="Of many: bring at most so much.")] = None,
-    parallel: Annotated[int | None, typer.Option(metavar="N", help="Of many: so many at once (default: 2).")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Of many: show the plan and do nothing.")] = False,
+    max_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="With --org or --watchlist: none larger than this.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="With --org or --watchlist: download at most SIZE.")
+    ] = None,
+    parallel: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="With --org or --watchlist: repositories processed in parallel (default: 2)."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --org or --watchlist: show the plan and do nothing.")
+    ] = False,
     v1_magnet: V1Magnet = False,
     json_output: JsonFlag = False,
 ) -> None:
@@ -88,7 +104,7 @@ def preserve(
         app = open_app()
         if many.asked:
             if hard_links or any(given is not None for given in (target, source, repo, commit, git)):
-                raise UsageError("--org and --watchlist stand for what to preserve; name nothing else beside them")
+                raise UsageError("--org and --watchlist say what to preserve; name nothing else")
             preserve_many(app, out, many)
             return
         many.refuse_alone()
@@ -158,7 +174,9 @@ def _from_folder(
     if target is not None and repo is None and commit is None:
         repo, _, commit = target.partition("@")
     if not repo or not commit:
-        raise UsageError("a folder does not say what it holds", hint="name it with --repo ORG/MODEL --commit HEX")
+        raise UsageError(
+            "a folder does not name its repository and commit", hint="name it with --repo ORG/MODEL --commit HEX"
+        )
     return preserve_folder(
         source,
         SnapshotId(_repo_id(repo), _commit_id(commit)),

@@ -128,7 +128,7 @@ def _lines(result: BulkResult) -> Iterator[str]:
     if result.dry_run:
         wide = max((len(str(row.survey.wanted.repo)) for row in result.of(*WORK)), default=0)
         for row in result.of(*WORK):
-            size = f"{format_size(row.survey.size):>8}, {format_size(row.survey.to_bring):>8} to bring"
+            size = f"{format_size(row.survey.size):>8}, {format_size(row.survey.to_bring):>8} to download"
             named = row.survey.license or "no license named"
             yield f"{row.action:<9}  {row.survey.wanted.repo!s:<{wide}}  {size}, {named}"
     for one in result.done:
@@ -139,6 +139,7 @@ def _lines(result: BulkResult) -> Iterator[str]:
     rest = f"{unchanged} unchanged, {skipped} skipped, {failed} failed"
     if result.dry_run:
         yield f"{len(result.of(*WORK))} to preserve, {rest}"
-        yield f"{format_size(result.to_bring)} to bring, {format_size(result.free)} free; nothing was done (--dry-run)"
+        room = f"{format_size(result.free)} free"
+        yield f"{format_size(result.to_bring)} to download, {room}; nothing was done (--dry-run)"
     else:
         yield f"{len(result.done)} preserved ({format_size(result.size)}), {rest}"

@@ -12,13 +12,13 @@ from p2pqwen.cli.preference import Target, change
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Say which snapshots go first.")(priority)
+    app.command(short_help="Set which snapshots are fetched first.")(priority)
 
 
 def priority(
     target: Target,
-    level: Annotated[str, typer.Argument(metavar="high|normal|low", help="Who goes first.")],
+    level: Annotated[str, typer.Argument(metavar="high|normal|low", help="The priority.")],
     json_output: JsonFlag = False,
 ) -> None:
-    """Say who is fetched first; a low one is served to two peers at a time."""
+    """Set what is fetched first; a snapshot of low priority is served to two peers at a time."""
     change("priority", {"target": target, "priority": level}, "priority of {}: " + level, json_output=json_output)

@@ -35,10 +35,10 @@ def register(app: typer.Typer) -> None:
 def publish(
     out_folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of the published site.")],
     mirror: Annotated[
-        list[str] | None, typer.Option(metavar="URL…", help="Add a place where this folder can be read.")
+        list[str] | None, typer.Option(metavar="URL…", help="Add a mirror: a URL where this folder is served.")
     ] = None,
     remove_mirror: Annotated[
-        list[str] | None, typer.Option(metavar="URL…", help="Take a mirror out of the index.")
+        list[str] | None, typer.Option(metavar="URL…", help="Remove a mirror from the index.")
     ] = None,
     web_seed: Annotated[
         list[str] | None,
@@ -48,37 +48,40 @@ def publish(
         ),
     ] = None,
     remove_web_seed: Annotated[
-        list[str] | None, typer.Option(metavar="URL…", help="List this base no longer; may hold {repo}.")
+        list[str] | None, typer.Option(metavar="URL…", help="Remove this base from the index; may hold {repo}.")
     ] = None,
     tracker: Annotated[list[str] | None, typer.Option(metavar="URL…", help="Add a tracker.")] = None,
-    remove_tracker: Annotated[list[str] | None, typer.Option(metavar="URL…", help="Name a tracker no longer.")] = None,
+    remove_tracker: Annotated[list[str] | None, typer.Option(metavar="URL…", help="Remove a tracker.")] = None,
     include: Annotated[
         list[str] | None, typer.Option(metavar="GLOB…", help="List only these: ORG/MODEL or a model's name.")
     ] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB…", help="Do not list these.")] = None,
     licenses: Annotated[
         list[str] | None,
-        typer.Option("--license", metavar="GLOB…", help="List only what is under these licenses."),
+        typer.Option("--license", metavar="GLOB…", help="List only snapshots under these licenses."),
     ] = None,
     withdraw: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="REPO[@COMMIT]…", help="Take a snapshot out of the index; it stays out until --reinstate."
+            metavar="REPO[@COMMIT]…", help="Withdraw a snapshot from the index; it stays withdrawn until --reinstate."
         ),
     ] = None,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why it is withdrawn.")] = None,
     reinstate: Annotated[
-        list[str] | None, typer.Option(metavar="REPO[@COMMIT]…", help="List a snapshot again that was withdrawn.")
+        list[str] | None, typer.Option(metavar="REPO[@COMMIT]…", help="List a withdrawn snapshot again.")
     ] = None,
     base: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Go on from this index of the publisher, which this home did not publish."),
+        typer.Option(
+            metavar="FILE", help="Continue from this index of the publisher, which this home did not publish."
+        ),
     ] = None,
     draft: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the index there for others to sign, not yet to the site.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the index to FILE for others to sign, and not yet to the site."),
     ] = None,
     signed: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Give out this draft, which enough people have signed.")
+        Path | None, typer.Option(metavar="FILE", help="Publish this draft, which enough signers have signed.")
     ] = None,
     no_dht: Annotated[
         bool, typer.Option("--no-dht", help="Do not put a pointer to the index into the DHT now.")
@@ -87,7 +90,7 @@ def publish(
         bool,
         typer.Option(
             "--no-check",
-            help="Ask neither the Hub and web seeds for the files they are listed for, nor mirrors what they hold.",
+            help="Skip the checks of web seeds and mirrors.",
         ),
     ] = False,
     dry_run: Annotated[
@@ -97,7 +100,7 @@ def publish(
     yes: YesFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Sign every complete snapshot of the library and write the site: torrents beside index.json.
+    """Sign every complete snapshot of the library and write the site: index.json and torrents.
 
     Web seeds are checked first, and one that fails is not listed. The site is also made into a torrent, which
     `p2pqwen seed` serves, and a signed pointer to it is put into the DHT. Mirrors, trackers, web seeds and snapshots
@@ -238,9 +241,9 @@ def approval(out: Output, *, yes: bool, question: str = "Sign {} and publish it?
     def unless_alarming(signing: Signing) -> bool:
         if signing.difference.alarms:
             raise UsageError(
-                "not signed: nobody can be asked about an alarming change",
+                "not signed: there is no terminal to confirm an alarming change on",
                 got="; ".join(signing.difference.alarms),
-                hint="look at it, and if it is meant, say --yes",
+                hint="check it; if it is intended, use --yes",
             )
         return True
 

@@ -35,13 +35,14 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Give up well-kept snapshots for endangered ones.")(rebalance)
+    app.command(short_help="Replace well-kept snapshots by endangered ones.")(rebalance)
 
 
 @network_switches()
 def rebalance(
     budget: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="What this node may hold in all (default: as last adopted with).")
+        str | None,
+        typer.Option(metavar="SIZE", help="Total size this node may hold (default: the budget of the last `adopt`)."),
     ] = None,
     prefer: Prefer = None,
     exclude: Exclude = None,
@@ -55,10 +56,10 @@ def rebalance(
     off: SwitchedOff = (),
     json_output: JsonFlag = False,
 ) -> None:
-    """Give up well-kept snapshots for endangered ones, a few at a time.
+    """Replace well-kept snapshots by endangered ones, a few at a time.
 
-    Never one that is pinned, or of which no more than eight copies would be left, or that came within a month; and only
-    one holder in ten gives a snapshot up in any four weeks, so that not everybody acts on the same surplus.
+    Never gives up a snapshot that is pinned, younger than a month, or would drop below nine copies; and only
+    one holder in ten gives a snapshot up in any four weeks, so that holders do not all act on the same surplus.
     """
     from p2pqwen.assembly.archive_answer import RebalanceAnswer
     from p2pqwen.operations.archive.adopt import Wishes
@@ -83,12 +84,13 @@ def _ask(plan: Rebalance, out: Output, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(
-            f"nobody to ask whether to give up {plural(len(plan.give), 'snapshot')}", hint="say --yes, or --dry-run"
+            f"there is no terminal to confirm giving up {plural(len(plan.give), 'snapshot')} on",
+            hint="use --yes or --dry-run",
         )
     for line in _plan_lines(plan):
         out.note(line)
     if not out.confirm(f"Give up {plural(len(plan.give), 'snapshot')} for {len(plan.take)}?"):
-        raise P2pqwenError("nothing was changed: it was not confirmed")
+        raise P2pqwenError("cancelled; nothing was changed")
 
 
 def _lines(done: Rebalanced, *, dry_run: bool) -> Iterator[str]:
@@ -108,6 +110,6 @@ def _lines(done: Rebalanced, *, dry_run: bool) -> Iterator[str]:
 
 def _plan_lines(plan: Rebalance) -> Iterator[str]:
     for exchange in plan.exchanges:
-        yield f"take    {decision_line(exchange.take)}"
+        yield f"fetch   {decision_line(exchange.take)}"
         for one in exchange.give:
             yield f"give up {decision_line(one)}"

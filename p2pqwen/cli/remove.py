@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.errors import P2pqwenError, UsageError
@@ -18,7 +19,9 @@ def register(app: typer.Typer) -> None:
 
 
 def remove(
-    target: Annotated[str, typer.Argument(metavar="REPO[@COMMIT]", help="The snapshot to delete.")],
+    target: Annotated[
+        str, typer.Argument(metavar="REPO[@COMMIT]", autocompletion=names.held, help="The snapshot to delete.")
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
@@ -34,12 +37,16 @@ def remove(
             held = held_snapshot(target, app.library)
             name, where, words = str(held.id), held.folder, "removed {}"
         except AwayError as error:
-            name, where, words = str(error.snapshot), None, "forgot {}; its files stay on the disk that is not here"
+            name, where, words = (
+                str(error.snapshot),
+                None,
+                "forgot {}; its files stay on the disk that is not connected",
+            )
         if not yes:
             if not sys.stdin.isatty():
-                raise UsageError(f"nobody to ask whether to delete {name}", hint="say --yes")
-            question = f"Delete {name} ({where})?" if where else f"Forget {name}, whose disk is not here?"
+                raise UsageError(f"there is no terminal to confirm deleting {name} on", hint="use --yes")
+            question = f"Delete {name} ({where})?" if where else f"Forget {name}, whose disk is not connected?"
             if not out.confirm(question):
-                raise P2pqwenError(f"{name} stays: it was not confirmed")
+                raise P2pqwenError(f"cancelled; {name} was not deleted")
         done = changing.remove(app, name, out.report)
         out.result(done, [words.format(name)])

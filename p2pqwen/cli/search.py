@@ -44,13 +44,13 @@ def search(
         for one, listed in zip(found, known, strict=True):
             gone = gone_words(here.get(one.entry.id))
             lines += [
-                *entry_lines(one.entry, listed, v1_magnet=v1_magnet),
+                *entry_lines(one.entry, listed, v1_magnet=v1_magnet, short=True),
                 f"  listed by {one.publisher.name}",
                 *([f"  {gone}"] if gone else []),
                 "",
             ]
         if not lines:
-            lines = ["nothing found" if publishers else "nobody is trusted yet; see `p2pqwen trust add --help`"]
+            lines = ["nothing found" if publishers else "no publisher is trusted yet; see `p2pqwen trust add --help`"]
         out.result(
             SearchAnswer.of(found, known, here),
             lines,

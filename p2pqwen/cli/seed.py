@@ -36,7 +36,9 @@ def register(app: typer.Typer) -> None:
 def seed(
     listen: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Accept peers here (default 0.0.0.0:6881; port 0: any free one)."),
+        typer.Option(
+            metavar="HOST:PORT", help="Address to accept peers on (default 0.0.0.0:6881; port 0: any free one)."
+        ),
     ] = None,
     http: Annotated[
         str | None,
@@ -45,7 +47,7 @@ def seed(
         ),
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics for Prometheus here, on loopback.")
+        str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics for Prometheus on this loopback address.")
     ] = None,
     upload_limit: UploadLimit = None,
     off: SwitchedOff = (),

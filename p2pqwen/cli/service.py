@@ -12,7 +12,7 @@ from p2pqwen.cli.output import Output
 if TYPE_CHECKING:
     from p2pqwen.operations.node.service import UnitState
 
-app = typer.Typer(help="Have systemd run the node: as you, from login or boot on.", no_args_is_help=True)
+app = typer.Typer(help="Run the node as a systemd user service.", no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:
@@ -29,9 +29,9 @@ def install(
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it now, too.")] = True,
     json_output: JsonFlag = False,
 ) -> None:
-    """Write a systemd user unit for this home's app, and start it.
+    """Write a systemd user unit for this home's node, and start it.
 
-    Settings belong into config.toml; a token for the Hub is not written into the unit.
+    Settings belong in config.toml; a token for the Hub is not written into the unit.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import serving
@@ -45,7 +45,7 @@ def install(
 
 @app.command()
 def uninstall(json_output: JsonFlag = False) -> None:
-    """Stop the service and take its unit away; the library stays."""
+    """Stop the service and remove its unit; the library stays."""
     from p2pqwen.app import open_app
     from p2pqwen.assembly import serving
     from p2pqwen.operations.node.service import uninstall as uninstall_service
@@ -79,7 +79,7 @@ def _check_options(options: list[str]) -> None:
         typer.main.get_command(command).make_context("seed", list(options)).close()
     except TyperException as error:
         raise UsageError(
-            f"seed does not take this: {error.format_message()}", hint="see `p2pqwen seed --help`"
+            f"`p2pqwen seed` does not accept this: {error.format_message()}", hint="see `p2pqwen seed --help`"
         ) from error
 
 

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Show the app, and how each snapshot stands.")(status)
+    app.command(short_help="Show the node, and the state of each snapshot.")(status)
 
 
 def status(
-    once: Annotated[bool, typer.Option("--once", help="Show this moment and end, on a terminal too.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print the status once and exit.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Show whether a node of this home runs, and how each snapshot stands.
+    """Show whether a node of this home is running, and the state of each snapshot.
 
-    On a terminal, while a node runs, it is drawn anew every second until Ctrl-C; elsewhere once.
+    On a terminal, while a node runs, the table is refreshed every second until Ctrl-C; elsewhere it is printed once.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import looking

@@ -23,6 +23,7 @@ from p2pqwen.values.utc_time import parse_time
 _COLOURS = {"good": "green", "damaged": "bold red", "away": "yellow", "unusable": "red", "unfinished": "cyan"}
 _NARROW = 110  # columns, below which words are shorter and what is empty is left out
 _LEAST_NAME = 8
+_LEFT_OUT = ("ratio", "scrub", "last scrub", "size", "standing", "down", "health", "up")  # in this order
 _AROUND = 8  # lines of a screen that are not rows of the table
 
 
@@ -51,7 +52,7 @@ def plain_lines(found: Status, more: Mapping[str, str]) -> Iterable[str]:
     """Return a line for each row, for where there is no terminal; `more` are further words by `org/model@commit`."""
     for row in found.rows:
         parts = [
-            f"{row.id}  {_state(row)}",
+            f"{row.id.short}  {_state(row)}",
             row.standing,
             plural(row.peers, "peer"),
             f"up {format_rate(row.upload_rate)}",
@@ -88,7 +89,7 @@ def _screen(found: Status, notes: list[str], console: Console) -> Group:
     more = len(rows) - room
     lines = [Text(line, overflow="ellipsis", no_wrap=True) for line in _head(found, notes)]
     end = f"and {more} more; `p2pqwen status --once` shows all. " if more > 0 else ""
-    return Group(*lines, _table(rows[:room], console.width), Text(f"{end}Ctrl-C ends this, not the node."))
+    return Group(*lines, _table(rows[:room], console.width), Text(f"{end}Ctrl-C closes this view only."))
 
 
 def _head(found: Status, notes: list[str]) -> list[str]:
@@ -112,6 +113,9 @@ def _table(rows: Sequence[SnapshotState], width: int) -> Table:
     cells = [_cells(row, down=down, narrow=narrow, now=datetime.now(UTC)) for row in rows]
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0) if narrow else (0, 1))
     widths = [max([len(name), *(len(line[index]) for line in cells)]) for index, name in enumerate(names)]
+    shown = _fitting(names, widths, width - _LEAST_NAME, gap=1 if narrow else 2)
+    names, widths = [names[index] for index in shown], [widths[index] for index in shown]
+    cells = [[line[index] for index in shown] for line in cells]
     # Nothing but the model's name is ever shortened.
     left = width - sum(widths) - (1 if narrow else 2) * (len(names) + 1)
     table.add_column("model", overflow="ellipsis", no_wrap=True, ratio=1, max_width=max(_LEAST_NAME, left))
@@ -121,8 +125,18 @@ def _table(rows: Sequence[SnapshotState], width: int) -> Table:
         )
         table.add_column(name, justify=justify, no_wrap=True, min_width=widest)
     for row, line in zip(rows, cells, strict=True):
-        table.add_row(Text(f"{row.id.repo}@{str(row.id.commit)[:7]}"), *line)
+        table.add_row(Text(row.id.short), *line)
     return table
+
+
+def _fitting(names: Sequence[str], widths: Sequence[int], room: int, *, gap: int) -> list[int]:
+    """Return the columns that a narrow terminal has room for: what matters least is left out first."""
+    shown = list(range(len(names)))
+    for name in _LEFT_OUT:
+        if sum(widths[index] + gap for index in shown) + gap <= room:
+            break
+        shown = [index for index in shown if names[index] != name]
+    return shown
 
 
 def _cells(row: SnapshotState, *, down: bool, narrow: bool, now: datetime) -> list[Text]:

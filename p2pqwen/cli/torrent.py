@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    group = typer.Typer(help="Look into .torrent files.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(help="Inspect .torrent files.", no_args_is_help=True, rich_markup_mode=None)
     group.command("show", short_help="Show what a .torrent holds and who signed it.")(show)
     app.add_typer(group, name="torrent")
 
@@ -79,7 +79,7 @@ def show(
                 *(f"web seed     {url}" for url in metainfo.web_seeds),
                 *(f"tracker      {url}" for tier in metainfo.trackers for url in tier),
                 *(f"signed by    {one.label}: {one.state}, key {one.keyid}" for one in signers),
-                *([] if signers else ["signed by    nobody"]),
+                *([] if signers else ["signed by    none"]),
                 *(f"warning      {warning}" for warning in warnings),
             ],
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
 
     Way: TypeAlias = Callable[[], BundleRoute | None]
 
-PublisherArgument = Annotated[str, typer.Argument(metavar="PUBLISHER_ID", help="The publisher's id, or its beginning.")]
+PublisherArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="PUBLISHER_ID", autocompletion=names.publishers, help="The publisher's id, or its beginning."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    group = typer.Typer(help="Choose whose index to believe.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(help="Choose which publishers to trust.", no_args_is_help=True, rich_markup_mode=None)
     group.command("add", short_help="Pin a publisher, and accept its index.")(add)
     group.command("list")(list_publishers)
     group.command("show", short_help="Show a trusted publisher's name, keys and sources.")(show)
@@ -40,7 +46,7 @@ def add(
         str,
         typer.Argument(
             metavar="PUBLISHER_ID|LINK|FILE|URL",
-            help="The publisher's id, 64 hex digits; or a magnet:?xs=urn:btpk:… link; or a place the index is at.",
+            help="The publisher's id, 64 hex digits; or a magnet:?xs=urn:btpk:… link; or the place of the index.",
         ),
     ],
     index: Annotated[
@@ -49,13 +55,13 @@ def add(
     peer: PeerOption = None,
     no_dht: NoDht = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Trust whoever signed the index at FILE or URL, without asking.")
+        bool, typer.Option("--yes", help="Trust the signer of the index at FILE or URL without asking.")
     ] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Pin a publisher, remember where its index is, and accept that index at once.
+    """Pin a publisher, remember where its index is, and accept that index.
 
-    By id or link alone the index comes from the DHT and peers.
+    With an id or link alone, the index is fetched from the DHT and peers.
     """
     from p2pqwen.app import open_app
     from p2pqwen.index.publisher_link import is_publisher_link
@@ -121,12 +127,12 @@ def _named(app: App, out: Output, text: str, index: str | None, *, yes: bool) ->
     question = f"{source.text} is signed by {found.root.name!r}, publisher {found.publisher}. Trust it?"
     if not sys.stdin.isatty():
         raise UsageError(
-            "a file or URL says by itself whose it is, and nobody can be asked whether that is right",
+            "a file or URL names its own publisher, and there is no terminal to confirm it on",
             got=f"publisher {found.publisher}",
-            hint="compare that id with one you know and name it, or say --yes",
+            hint="compare that id with one you know and name it, or use --yes",
         )
     if not out.confirm(question):
-        raise P2pqwenError("not trusted: it was not confirmed")
+        raise P2pqwenError("cancelled; the publisher is not trusted")
     return str(found.publisher), source.text
 
 
@@ -140,12 +146,12 @@ def list_publishers(json_output: JsonFlag = False) -> None:
         lines = [line for one in found for line in [*trusted_lines(one), ""]]
         out.result(
             TrustedList.of(found),
-            lines or ["nobody is trusted yet; `p2pqwen trust add PUBLISHER_ID --index FILE|URL`"],
+            lines or ["no publisher is trusted yet; `p2pqwen trust add PUBLISHER_ID --index FILE|URL`"],
         )
 
 
 def show(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> None:
-    """Show a trusted publisher: name, keys, thresholds, where its index comes from."""
+    """Show a trusted publisher: name, keys, thresholds, and the sources of its index."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.publisher_id import find_publisher
     from p2pqwen.operations.indexes.trust_answer import TrustedWithKeys
@@ -157,7 +163,7 @@ def show(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> None
 
 
 def remove(publisher_id: PublisherArgument, json_output: JsonFlag = False) -> None:
-    """Stop trusting a publisher and seeding its index; snapshots that came through it stay."""
+    """Stop trusting a publisher and seeding its index; snapshots fetched through it stay."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.publisher_id import find_publisher
     from p2pqwen.operations.indexes.trust_answer import TrustedAnswer, TrustRemoved

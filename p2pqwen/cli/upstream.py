@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
@@ -17,13 +18,16 @@ if TYPE_CHECKING:
     from p2pqwen.values.snapshot_id import SnapshotId
 
 app = typer.Typer(
-    help="See whether the Hub still shows the snapshots of the library and of this home's index.",
-    short_help="See whether the Hub still shows the snapshots.",
+    help="Check whether the Hub still has the snapshots of the library and of this home's index.",
+    short_help="Check whether the Hub still has the snapshots.",
     no_args_is_help=True,
 )
 
 Targets = Annotated[
-    list[str] | None, typer.Argument(metavar="REPO[@COMMIT]", help="Only these (default: all that are tracked).")
+    list[str] | None,
+    typer.Argument(
+        metavar="REPO[@COMMIT]", autocompletion=names.held, help="Only these (default: all tracked snapshots)."
+    ),
 ]
 
 
@@ -32,9 +36,9 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="upstream")
 
 
-@app.command(short_help="Show what is known of that, and since when.")
+@app.command(short_help="Show the last known state of each, and since when.")
 def show(targets: Targets = None, json_output: JsonFlag = False) -> None:
-    """Show what is known: present, gone or unknown, since when, and when the Hub was last asked."""
+    """Show the last known state: present, gone or unknown, since when, and when the Hub was last asked."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.archive.upstream import UpstreamShown
 
@@ -42,15 +46,15 @@ def show(targets: Targets = None, json_output: JsonFlag = False) -> None:
         app = open_app()
         wanted = _wanted(app, out, targets)
         known = app.upstream_records(out.report)
-        nothing = ["nothing is held here, and this home publishes nothing"]
+        nothing = ["this home holds nothing and publishes nothing"]
         out.result(UpstreamShown.of(wanted, known), [*_lines(wanted, known)] or nothing)
 
 
-@app.command(short_help="Ask the Hub, and remember what it says.")
+@app.command(short_help="Ask the Hub, and remember its answers.")
 def check(targets: Targets = None, json_output: JsonFlag = False) -> None:
-    """Ask the Hub, and remember what it says; a running node does so every day.
+    """Ask the Hub, and remember its answers; a running node does so every day.
 
-    What is gone is left without the Hub's web seed by the next `p2pqwen publish`, and stays listed.
+    The next `p2pqwen publish` drops the Hub's web seed of snapshots that are gone, and keeps listing them.
     """
     from p2pqwen.app import open_app
     from p2pqwen.errors import NetworkError
@@ -65,7 +69,7 @@ def check(targets: Targets = None, json_output: JsonFlag = False) -> None:
             done = check_upstream(wanted, app.hub, records, clock=lambda: datetime.now(UTC), report=out.report)
             known = records.all()
         if done.asked and not done.answered:
-            raise NetworkError(f"{app.hub.endpoint} said nothing of any snapshot")
+            raise NetworkError(f"{app.hub.endpoint} answered for no snapshot")
         out.result(
             UpstreamChecked(done, UpstreamShown.of(wanted, known)),
             [*_lines(wanted, known), f"{done.answered} of {done.asked} answered"],
@@ -83,7 +87,7 @@ def _wanted(app: App, out: Output, targets: list[str] | None) -> list[SnapshotId
     for target in targets:
         matching = {one for one in found if target in {str(one), str(one.repo)}}
         if not matching:
-            raise NotFoundError(f"{target} is neither held nor listed here")
+            raise NotFoundError(f"{target} is neither held nor listed")
         chosen |= matching
     return sorted(chosen)
 

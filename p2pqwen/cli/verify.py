@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
 from p2pqwen.errors import UsageError, VerificationError
@@ -26,27 +27,33 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     target: Annotated[
-        str, typer.Argument(metavar="REPO[@COMMIT]|PATH|FILE.torrent", help="A held snapshot, a folder or a torrent.")
+        str,
+        typer.Argument(
+            metavar="REPO[@COMMIT]|PATH|FILE.torrent",
+            autocompletion=names.held,
+            help="A held snapshot, a folder or a torrent.",
+        ),
     ],
     torrent: Annotated[
         Path | None, typer.Option(metavar="FILE", help="For a folder: the torrent to compare it with.")
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="For a torrent: the folder with its files.")] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="For a held snapshot: fetch what is bad from peers and web seeds.")
+        bool, typer.Option("--repair", help="For a held snapshot: fetch the bad pieces from peers and web seeds.")
     ] = False,
     peer: Annotated[
-        list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="For --repair: connect straight to this.")
+        list[str] | None,
+        typer.Option("--peer", metavar="HOST:PORT…", help="For --repair: connect to this peer directly."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="For --repair: give up when nothing has arrived for so long.")
+        float, typer.Option(metavar="SECONDS", help="For --repair: abort after SECONDS without progress.")
     ] = 180.0,
     json_output: JsonFlag = False,
 ) -> None:
     """Re-hash every file and compare it with the manifest, the torrent and the signatures; exit 3 if any differs.
 
-    Nothing but the disk is needed. Where a trusted index claims a proof of a held snapshot that is not here, it is
-    taken first, from a bundle or a mirror.
+    Only the disk is read. If a trusted index claims a proof that the held snapshot lacks, it is
+    fetched first, from a bundle or a mirror.
     """
     from p2pqwen.app import open_app
     from p2pqwen.operations.verify.target import verify_target
@@ -105,7 +112,7 @@ def _error(target: str, found: Verification) -> VerificationError:
         wrong = next(signer for signer in found.signers if signer.state == "invalid")
         return VerificationError(f"{target}: the signature of {wrong.label} is not valid")
     bad, more = found.bad[0], len(found.bad) - 1
-    what = f"{target}: {bad.path} is not what it must be" + (f" ({more} more)" if more else "")
+    what = f"{target}: {bad.path} is wrong" + (f" ({more} more)" if more else "")
     hint = None if target.endswith(".torrent") or Path(target).exists() else f"`p2pqwen verify {target} --repair`"
     return VerificationError(what, expected=bad.expected, got=bad.got, hint=hint)
 
@@ -114,7 +121,7 @@ def _held(target: str, app: App) -> HeldSnapshot:
     from p2pqwen.operations.verify.target import held_snapshot
 
     if target.endswith(".torrent") or Path(target).exists():
-        raise UsageError("--repair mends snapshots of the library", expected="REPO[@COMMIT]", got=target)
+        raise UsageError("--repair works on snapshots of the library", expected="REPO[@COMMIT]", got=target)
     return held_snapshot(target, app.library)
 
 
@@ -150,13 +157,13 @@ def _lines(
     lines += [f"  bad  {bad.path}: expected {bad.expected}, got {bad.got}" for bad in found.bad]
     lines.append(f"  {plural(found.files, 'file')}, {format_size(found.bytes)} read, provenance {found.provenance}")
     words = found.standing if found.judgement is None else found.judgement.words
-    lines.append(f"  standing {words}{' (you trusted it unverified)' if lifted else ''}")
+    lines.append(f"  standing {words}{' (trusted unverified, at your request)' if lifted else ''}")
     lines += [f"  signed by {signer.label} ({signer.state}, key {str(signer.keyid)[:16]}…)" for signer in found.signers]
     if repaired is not None:
         size = format_size(repaired.bytes_from_peers + repaired.bytes_from_web_seeds)
         lines.append(f"  repaired {plural(len(repaired.files), 'file')} with {size}")
     if not found.signers:
-        lines.append("  not signed by anybody")
+        lines.append("  not signed")
     lines += [f"  not part of the snapshot: {name}" for name in found.extra[:10]]
     lines += [f"  warning: {warning}" for warning in found.warnings]
     return lines

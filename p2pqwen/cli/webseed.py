@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from p2pqwen.cli import names
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
 from p2pqwen.errors import NetworkError, VerificationError
@@ -17,22 +18,27 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    group = typer.Typer(help="Look after web seeds.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(help="Check web seeds.", no_args_is_help=True, rich_markup_mode=None)
     group.callback()(_group)
     group.command("check")(check)
     app.add_typer(group, name="webseed")
 
 
 def _group() -> None:
-    """Look after web seeds."""
+    """Check web seeds."""
 
 
 def check(
     target: Annotated[
-        str, typer.Argument(metavar="REPO[@COMMIT]|FILE.torrent", help="A listed or held snapshot, or a torrent.")
+        str,
+        typer.Argument(
+            metavar="REPO[@COMMIT]|FILE.torrent",
+            autocompletion=names.listed,
+            help="A listed or held snapshot, or a torrent.",
+        ),
     ],
     web_seed: Annotated[
-        list[str] | None, typer.Option("--web-seed", metavar="URL…", help="Check this base URL too.")
+        list[str] | None, typer.Option("--web-seed", metavar="URL…", help="Also check this base URL.")
     ] = None,
     pieces: Annotated[
         int, typer.Option(min=0, max=1000, metavar="N", help="Random pieces to read between a file's first and last.")
@@ -41,7 +47,7 @@ def check(
 ) -> None:
     """Compare what every web seed serves with the torrent's hashes.
 
-    Exit 3 if one serves wrong bytes, else 5 if some file is right nowhere.
+    Exit 3 if one serves wrong bytes, else 5 if no web seed has some file right.
     """
     from p2pqwen.app import open_app
     from p2pqwen.operations.fetch.plan import Sources
@@ -66,7 +72,7 @@ def check(
         liar = next(probe.base.url for probe in found.bases if probe.lies)
         fail(VerificationError(f"{liar} serves wrong bytes"))
     if not found.complete:
-        fail(NetworkError("some files are right at no web seed"))
+        fail(NetworkError("no web seed has some of the files right"))
 
 
 def _lines(found: WebSeedCheck) -> list[str]:
@@ -81,5 +87,5 @@ def _lines(found: WebSeedCheck) -> list[str]:
         if not probe.is_listable:
             lines.append("             not fit for a torrent: other clients would get stuck on it")
     lines += [f"{'refused':<11}  {url}\n             {reason}" for url, reason in found.refused]
-    lines.append("every file can be had" if found.complete else "some files are right nowhere")
+    lines.append("every file is available" if found.complete else "no web seed has some of the files right")
     return lines

@@ -178,7 +178,7 @@ class _Story:
         _require("fetch", done["bytes_from_web_seeds"] == 0, "0 bytes from web seeds", done["bytes_from_web_seeds"])
         rate = format_rate(done["size"] / max(done["seconds"], 0.001))
         amounts = f"{format_size(done['bytes_from_peers'])} from 1 peer, 0 B from web seeds"
-        self.tell("fetch", f"the magnet brings {amounts}, in {done['seconds']:.1f} s ({rate})")
+        self.tell("fetch", f"by magnet link: {amounts}, in {done['seconds']:.1f} s ({rate})")
         return done
 
     def _verify(self, stranger: NodeProcess, preserved: dict[str, Any]) -> dict[str, Any]:
@@ -206,7 +206,7 @@ class _Story:
 
 def _require(step: str, condition: bool, expected: object, got: object) -> None:  # noqa: FBT001 - an assertion
     if not condition:
-        raise DemoStepError(f"demo: {step} did not do what it should", expected=expected, got=got)
+        raise DemoStepError(f"demo: {step} did not do as expected", expected=expected, got=got)
 
 
 def _answers(endpoint: str) -> bool:

@@ -125,7 +125,7 @@ class HubCache:
         snapshot, rows = admission.snapshot, admission.rows
         folder = self.snapshot_folder(snapshot)
         laying = _Laying(self._repo_folder(snapshot.repo), folder, payload, place, report, admission)
-        with self._disk_errors(f"lay {snapshot} into the Hugging Face cache"):
+        with self._disk_errors(f"put {snapshot} into the Hugging Face cache"):
             if not admission.replaces:
                 laying.refuse_other_content()
             missing = [row for row in rows if (only is None or row.path in only) and not laying.is_laid(row)]
@@ -235,7 +235,7 @@ class _Laying:
         other += [path.relative_to(self._markers).as_posix() for path in self._wrong_markers()]
         if other:
             raise NotAdmittedError(
-                f"the Hugging Face cache has another {other[0]} of {self._admission.snapshot}, which stays",
+                f"the Hugging Face cache has another {other[0]} of {self._admission.snapshot}, which is kept",
                 expected="a proven snapshot, to replace it",
                 got=f"one that is {self._admission.standing}",
                 hint=f"if the cache is wrong, remove {self._folder}, {self._markers} and {self._tree}",
@@ -291,7 +291,7 @@ class _Laying:
                 return
             if not self._admission.mends:
                 raise NotAdmittedError(
-                    f"the Hugging Face cache has other content in {target}, which stays",
+                    f"the Hugging Face cache has other content in {target}, which is kept",
                     expected=f"sha256 {row.sha256}",
                     hint=f"if it is damaged, remove {target}",
                 )

@@ -78,7 +78,7 @@ class HubClient:
         with self._asking("its front page"):
             answer = get_session().head(self.endpoint, timeout=_FRONT_PAGE_SECONDS)
         if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise NetworkError(f"{self.endpoint} is not well", got=f"status {answer.status_code}")
+            raise NetworkError(f"{self.endpoint} returned a server error", got=f"status {answer.status_code}")
         try:
             return parsedate_to_datetime(answer.headers.get("date", "")).astimezone(UTC)
         except ValueError:

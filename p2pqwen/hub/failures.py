@@ -30,7 +30,7 @@ from p2pqwen.errors import (
 )
 from p2pqwen.tls_error import tls_words
 
-_HINT_TOKEN = "if it is private or gated, set HF_TOKEN to a token that may read it"  # noqa: S105 - a hint, no secret
+_HINT_TOKEN = "if it is private or gated, set HF_TOKEN to a token that can read it"  # noqa: S105 - a hint, no secret
 _HINT_TERMS = "accept its terms on the Hub, then set HF_TOKEN to a token of that account"
 _NETWORK_ERRNOS = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
@@ -89,11 +89,11 @@ def _of_answer(error: HfHubHTTPError, what: str, *, with_token: bool) -> P2pqwen
         hint = None if with_token else _HINT_TOKEN
         return NotShownError(f"the Hub shows no {what}", got=_one_line(said), hint=hint)
     if status in {401, 403}:
-        refused = "check that HF_TOKEN is valid and may read it" if with_token else _HINT_TOKEN
+        refused = "check that HF_TOKEN is valid and can read it" if with_token else _HINT_TOKEN
         return P2pqwenError(f"the Hub refuses {what}", got=_one_line(said), hint=refused)
     if status in {404, 410}:
         return NotFoundError(f"the Hub no longer serves {what}", got=_one_line(said))
-    hint = "the Hub limits how often it is asked; try again in some minutes" if status == 429 else None
+    hint = "the Hub's rate limit is reached; try again in a few minutes" if status == 429 else None
     return NetworkError(f"the Hub cannot serve {what} now", got=f"status {status}, {_one_line(said)}", hint=hint)
 
 
@@ -101,7 +101,7 @@ def _of_system(error: OSError, what: str, endpoint: str) -> P2pqwenError:
     if isinstance(error, (ConnectionError, TimeoutError)) or error.errno in _NETWORK_ERRNOS:
         return NetworkError(f"no usable answer from {endpoint} for {what}", got=_one_line(error))
     if error.errno is None:  # huggingface_hub's own: the body was shorter or longer than was said
-        return NetworkError(f"the download of {what} came out wrong", got=_one_line(error))
+        return NetworkError(f"the download of {what} is corrupt", got=_one_line(error))
     return DiskError(f"cannot store {what}", got=error.strerror or str(error))
 
 

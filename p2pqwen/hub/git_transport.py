@@ -93,7 +93,7 @@ def fetch_commit(
     except NotGitRepository as error:
         raise NotFoundError(f"no git repository at {url}") from error
     except HTTPUnauthorized as error:
-        raise NotFoundError(f"no git repository at {url} that may be read", hint="is HF_TOKEN needed?") from error
+        raise NotFoundError(f"no readable git repository at {url}", hint="is HF_TOKEN needed?") from error
     except Exception as error:  # dulwich parses with assertions, KeyError and ValueError as well as errors of its own
         raise _broken(client.refusal or error, url, commit, filtered=object_filter is not None) from error
     finally:
@@ -172,7 +172,7 @@ class _Client(Urllib3HttpGitClient):
         kind = response.content_type or ""
         if not kind.startswith("application/x-git-"):
             response.close()
-            raise GitProtocolError(f"{url} answers {kind or 'something'} where a git server would not")
+            raise GitProtocolError(f"{url} answers {kind or 'something'}, which a git server would not")
         return response, lambda size: self._read(response, size)
 
     def _read(self, response: HTTPResponse, size: int) -> bytes:

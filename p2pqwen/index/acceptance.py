@@ -198,7 +198,7 @@ def _accept_roots(offered: tuple[SignedRoot, ...], trusted: TrustedState) -> tup
         # Nobody's signature stands behind the first root: another one than ours proves nothing against the publisher.
         if first.version not in known or known[first.version].root.digest != first.digest:
             raise RefusedError(
-                2, "the chain of roots starts at a root that is not trusted here", expected="root 1", got=first.version
+                2, "the chain of roots starts at a root that is not trusted", expected="root 1", got=first.version
             )
         before = tuple(signed for version, signed in sorted(known.items()) if version < first.version)
     for old, new in itertools.pairwise(offered):
@@ -208,7 +208,7 @@ def _accept_roots(offered: tuple[SignedRoot, ...], trusted: TrustedState) -> tup
     newest = max(max(known, default=0), trusted.seen.root_version if trusted.seen else 0)
     if chain[-1].root.version < newest:
         raise RollbackError(
-            4, "the newest root of the file is older than the one trusted here", expected=f"root {newest} or newer",
+            4, "the newest root of the file is older than the trusted one", expected=f"root {newest} or newer",
             got=f"root {chain[-1].root.version}",
         )  # fmt: skip
     # Of a known root our copy stays: the offered one may carry the same document with worthless signatures.
@@ -261,7 +261,7 @@ def _check_against_known(chain: tuple[SignedRoot, ...], known: Mapping[int, Sign
         before = known.get(signed.root.version)
         if before is not None and before.root.digest != signed.root.digest:
             raise EquivocationError(
-                3, f"another root {signed.root.version} is trusted here", expected=before.root.digest,
+                3, f"another root {signed.root.version} is already trusted", expected=before.root.digest,
                 got=signed.root.digest,
             )  # fmt: skip
 
@@ -300,10 +300,10 @@ def _check_position(header: Header, digest: Sha256, seen: Seen | None) -> None:
     if position == seen.position and digest != seen.digest:
         raise EquivocationError(
             6, f"the publisher signed two different indexes {position}", expected=seen.digest, got=digest,
-            hint="ask the publisher; a key may be stolen. both files are kept as evidence",
+            hint="ask the publisher: a key may be stolen; both files are kept as evidence",
         )  # fmt: skip
     if position == Position(seen.position.epoch, seen.position.version + 1) and header.previous != seen.digest:
         raise EquivocationError(
-            6, f"index {position} does not continue the index {seen.position} accepted here", expected=seen.digest,
-            got=header.previous, hint="the publisher signed two histories. both files are kept as evidence",
+            6, f"index {position} does not continue the index {seen.position} accepted before", expected=seen.digest,
+            got=header.previous, hint="the publisher signed two histories; both files are kept as evidence",
         )  # fmt: skip

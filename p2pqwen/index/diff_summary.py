@@ -29,7 +29,7 @@ def summarise(difference: IndexDiff) -> list[str]:
         size = format_size(sum(entry.size for entry in rest))
         words.append(f"added      {plural(len(rest), 'more snapshot')}, {size}: {licenses(rest)}")
     words += [f"license    {line}" for line in _conditions(difference.added)]
-    words += [f"removed    {entry.id}" for entry in difference.removed]
+    words += [f"removed    {entry.id}" for entry in _vanished(difference)]
     words += [f"withdrawn  {one.id}: {one.reason}" for one in difference.withdrawn]
     words += [f"reinstated {one.id}, withdrawn before: {one.reason}" for one in difference.reinstated]
     words += _changes(difference)
@@ -42,9 +42,10 @@ def summarise(difference: IndexDiff) -> list[str]:
 
 def headline(difference: IndexDiff) -> str:
     """Return the difference in half a line: how many snapshots of what, and under which licenses the new ones are."""
+    vanished = _vanished(difference)
     counts = (
         (f"{len(difference.added)} added ({licenses(difference.added)})", difference.added),
-        (f"{len(difference.removed)} removed", [one for one in difference.removed if one.id not in _gone(difference)]),
+        (f"{len(vanished)} removed", vanished),
         (f"{len(difference.withdrawn)} withdrawn", difference.withdrawn),
         (f"{len(difference.reinstated)} reinstated", difference.reinstated),
         (f"{len(difference.changed)} changed", difference.changed),
@@ -59,8 +60,10 @@ def licenses(entries: Iterable[Entry]) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
-def _gone(difference: IndexDiff) -> set[SnapshotId]:
-    return {one.id for one in difference.withdrawn}
+def _vanished(difference: IndexDiff) -> list[Entry]:
+    """Return what is listed no longer and is not withdrawn either."""
+    gone = {one.id for one in difference.withdrawn}
+    return [entry for entry in difference.removed if entry.id not in gone]
 
 
 def _added(entry: Entry) -> str:

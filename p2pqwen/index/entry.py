@@ -221,7 +221,7 @@ def _upstream(text: str) -> Upstream:
 def _check_magnet(entry: Entry) -> None:
     """Refuse a magnet that names another torrent, snapshot, size or web seed than the entry it stands in."""
     if not any(entry.infohash.v1.raw) or not any(entry.infohash.v2.raw):
-        raise FormatError("its infohash is all zeros, which clients read as none")
+        raise FormatError("its infohash is all zeros, which clients treat as missing")
     # An index of 100,000 entries is read in seconds: a magnet spelled our way is compared, not taken apart.
     start = _magnet_start(entry)
     rest = entry.magnet[len(start) :]

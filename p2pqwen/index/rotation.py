@@ -125,7 +125,7 @@ def progress(old: Root, signed: SignedRoot) -> Progress:
     new = signed.root
     if new.version != old.version + 1 or new.previous != old.digest:
         raise FormatError(
-            "the new root does not follow the one here", expected=f"root {old.version + 1} after {old.digest}",
+            "the new root does not follow the current one", expected=f"root {old.version + 1} after {old.digest}",
             got=f"root {new.version} after {new.previous}",
         )  # fmt: skip
     return Progress(

@@ -171,7 +171,7 @@ class Judgement:
     def words(self) -> str:
         """The standing as people read it."""
         if self.standing is Standing.UNVOUCHED:
-            return f"{self.standing}: nobody you trust names it, and no git commit proves it"
+            return f"{self.standing}: no publisher you trust lists it, and no git commit proves it"
         if not self.vouched_by:
             return f"{self.standing}, the files are the git commit's"
         names = ", ".join(f"the {one.by} of {one.name}" for one in self.vouched_by)
@@ -187,8 +187,8 @@ class Judgement:
         vouched = self.standing is not Standing.UNVOUCHED
         if not vouched and not trust_unverified:
             raise NotAdmittedError(
-                f"{self.snapshot} is unvouched: nobody you trust names its torrent, and no git commit proves it",
-                hint="`p2pqwen trust add` a publisher that lists it and fetch it again, or say --trust-unverified",
+                f"{self.snapshot} is unvouched: no publisher you trust lists its torrent, and no git commit proves it",
+                hint="`p2pqwen trust add` a publisher that lists it and fetch it again, or use --trust-unverified",
             )
         return Admission(
             manifest,

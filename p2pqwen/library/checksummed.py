@@ -28,7 +28,7 @@ def unseal(data: bytes, *, max_bytes: int, always: bool = False) -> JsonObject:
     fields = dict(parse_object(data, max_bytes=max_bytes))
     expected = fields.pop(_CHECK, None)
     if (always or expected is not None) and (got := _digest(fields)) != expected:
-        raise FormatError("the file is not what was written", expected=f"sha256 {expected}", got=f"sha256 {got}")
+        raise FormatError("the file changed since it was written", expected=f"sha256 {expected}", got=f"sha256 {got}")
     return fields
 
 

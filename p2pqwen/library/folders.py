@@ -40,8 +40,8 @@ class AwayError(DiskError):
     def __init__(self, snapshot: SnapshotId, folder: Path) -> None:
         self.snapshot = snapshot
         super().__init__(
-            f"{snapshot} is on a disk that is not here",
-            got=f"nothing in {folder} that says it is that disk",
+            f"{snapshot} is on a disk that is not connected",
+            got=f"nothing in {folder} identifies that disk",
             hint=f"connect it, or forget the snapshot with `p2pqwen remove {snapshot}`",
         )
 

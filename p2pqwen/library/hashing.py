@@ -169,7 +169,8 @@ def hash_file(
 
 def _changed(path: Path) -> FileChangedError:
     return FileChangedError(
-        f"{path} changed while it was read", hint="let whatever writes to it finish, then try again"
+        f"{path} changed while it was read",
+        hint="wait until the program that writes to it has finished, then try again",
     )
 
 

@@ -33,7 +33,7 @@ class Home:
 
     @property
     def is_open(self) -> bool:
-        """Whether others on this machine may look into it."""
+        """Whether other users of this machine can look into it."""
         try:
             return bool(others_may(self.root.stat()))
         except OSError:

@@ -56,7 +56,7 @@ class KeyStore:
                 raise FormatError("it holds no root")
             return accept_roots(tuple(parse_signed_root(row) for row in rows), TrustedState(None))
         except VerificationError as error:
-            hint = "remove it and take the roots from an index you published: `p2pqwen keys accept FILE --publisher ID`"
+            hint = "remove it and accept the roots of an index you published: `p2pqwen keys accept FILE --publisher ID`"
             raise VerificationError(f"{self.roots_path} is damaged: {error.message}", hint=hint) from error
 
     def root(self) -> Root:
@@ -137,7 +137,7 @@ class KeyStore:
             position = Position(json_fields.integer(row, "epoch"), json_fields.integer(row, "version"))
             return position, Sha256.parse(json_fields.text(row, "digest"))
         except FormatError as error:
-            hint = "remove it, and make sure that no other draft of this version is about"
+            hint = "remove it, and make sure that no other draft of this version exists"
             raise VerificationError(f"{self._signed_path} is damaged: {error.message}", hint=hint) from error
 
     def write_signed(self, position: Position, digest: Sha256) -> None:

@@ -109,7 +109,7 @@ class HeldSnapshot:
                     f"the library holds {self.id} from another torrent",
                     expected=metainfo.infohash.v2,
                     got=stored.infohash.v2,
-                    hint=f"compare the two, then drop the one here with `p2pqwen remove {self.id}`",
+                    hint=f"compare the two, then delete the held one with `p2pqwen remove {self.id}`",
                 )
 
     def wants(self, path: RepoPath) -> bool:
@@ -218,7 +218,7 @@ class Library:
     def find(self, repo: RepoId, commit: CommitId | None = None) -> HeldSnapshot:
         """Return one held snapshot; raises `NotFoundError`, or `P2pqwenError` where the commit must be named.
 
-        `AwayError` when it is on a disk that is not here.
+        `AwayError` when it is on a disk that is not connected.
         """
         held = {
             one.id: one
@@ -567,13 +567,13 @@ def _sealed_digest(sealed: bytes) -> Sha256 | None:
 
 
 def _refuse_another(held: HeldSnapshot, stands: Metainfo, torrent: CheckedTorrent) -> None:
-    hint = f"`p2pqwen remove {held.id}` drops the one here"
+    hint = f"`p2pqwen remove {held.id}` deletes the held one"
     if torrent.infohash != stands.infohash:
-        what = f"the library holds {held.id} from another torrent, which stays"
+        what = f"the library holds {held.id} from another torrent, which is kept"
         raise VerificationError(what, expected=stands.infohash.v2, got=torrent.infohash.v2, hint=hint)
     keeps = torrent.metainfo.manifest == stands.manifest or torrent.provenance is Provenance.PROVEN
     if not keeps and _is_proven(held):
-        what = f"the library holds {held.id} with the proof of its commit, which stays"
+        what = f"the library holds {held.id} with the proof of its commit, which is kept"
         raise VerificationError(what, expected="a torrent with that proof", got="one without", hint=hint)
 
 

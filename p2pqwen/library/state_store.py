@@ -192,7 +192,7 @@ class StateStore:
                     raise DiskError(
                         f"{self._path} is damaged, and another process uses it",
                         got=str(error),
-                        hint="end that process (`p2pqwen status` shows a node); the next command mends the file",
+                        hint="end that process (`p2pqwen status` shows a node); the next command repairs the file",
                     ) from error
                 return self._rebuild(str(error), self._report)
 
@@ -233,8 +233,8 @@ class StateStore:
         report(
             Notice(
                 "warning",
-                f"{self._path} was damaged ({reason}); it is now {aside.name}, {len(saved)} documents of it were right "
-                f"and are kept, and what you chose stands in {self._kept.name} as well",
+                f"{self._path} was damaged ({reason}); it is now {aside.name}, {len(saved)} intact documents were "
+                f"kept, and your choices are also in {self._kept.name}",
             )
         )
         connection = self._open(report)
@@ -344,7 +344,7 @@ def _check_seal(connection: sqlite3.Connection) -> None:
             continue
         rows += 1
         if not _is_right(name, body, digest):
-            _refuse("a document is not what was written")
+            _refuse("a document changed since it was written")
         seal = _xor(seal, digest)
     if seal != _read_seal(connection):
         _refuse("documents are missing, or of another time")
@@ -355,7 +355,7 @@ def _read_seal(connection: sqlite3.Connection) -> bytes:
     if row is None:
         return _NOTHING
     if not _is_right(_SEAL, *row) or len(row[0]) != len(_NOTHING):
-        _refuse("the seal is not what was written")
+        _refuse("the checksum does not match")
     return bytes(row[0])
 
 

@@ -107,7 +107,7 @@ class TrustStore:
     def get(self, publisher: Sha256, *, now: datetime, report: Report = ignore) -> TrustedPublisher:
         """Read one trusted publisher; raises `NotFoundError` when it is not pinned."""
         if not self.is_trusted(publisher):
-            raise NotFoundError(f"publisher {publisher} is not trusted here", hint="see `p2pqwen trust list`")
+            raise NotFoundError(f"publisher {publisher} is not trusted", hint="see `p2pqwen trust list`")
         accepted = self._read_index(publisher, now, report)
         seen = self._read_seen(publisher, report)
         roots = accepted.roots if accepted else ()
@@ -129,7 +129,7 @@ class TrustStore:
     def unpin(self, publisher: Sha256) -> None:
         """Stop trusting a publisher and forget what was accepted from it; raises `NotFoundError`."""
         if not self.is_trusted(publisher):
-            raise NotFoundError(f"publisher {publisher} is not trusted here", hint="see `p2pqwen trust list`")
+            raise NotFoundError(f"publisher {publisher} is not trusted", hint="see `p2pqwen trust list`")
         with self.locked(publisher), durable.disk_errors(f"remove {self.folder(publisher)}"):
             leaving = self._home.trust / f".{publisher}.removed"
             shutil.rmtree(leaving, ignore_errors=True)  # of a removal that was cut short
@@ -202,7 +202,7 @@ class TrustStore:
                 Notice(
                     "warning",
                     f"the stored index of {publisher} is damaged and not used: {error.message}; "
-                    "the pinned id stands; run `p2pqwen index update` to fetch it again",
+                    "the pinned id stays; run `p2pqwen index update` to fetch it again",
                 )
             )
             return None
@@ -220,7 +220,7 @@ class TrustStore:
         except NotFoundError:
             return None
         except P2pqwenError as error:
-            report(Notice("warning", f"{path} is damaged: {error.message}; the stored index alone tells what was seen"))
+            report(Notice("warning", f"{path} is damaged: {error.message}; only the stored index shows what was seen"))
             return None
 
     def _write_seen(self, publisher: Sha256, seen: Seen) -> None:
@@ -257,9 +257,9 @@ def _behind(accepted: Accepted | None, seen: Seen | None) -> str | None:
     if seen is None or (accepted is not None and (seen.position < accepted.position or seen == accepted.seen)):
         return None
     if accepted is not None and seen.position == accepted.position:
-        return f"the stored index {accepted.position} is another one than was accepted here; it is signed and is used"
-    stored = "no index is stored here" if accepted is None else f"the stored index is {accepted.position}"
+        return f"the stored index {accepted.position} is another one than was accepted before; it is signed and is used"
+    stored = "no index is stored" if accepted is None else f"the stored index is {accepted.position}"
     return (
-        f"{stored}, but index {seen.position} was accepted; was a backup restored? nothing older will be accepted; "
+        f"{stored}, but index {seen.position} was accepted; was a backup restored? older indexes are refused; "
         "run `p2pqwen index update`"
     )

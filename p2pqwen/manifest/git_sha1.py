@@ -42,7 +42,7 @@ def refused(what: str, error: Exception) -> CollisionAttackError:
         f"{what} is refused by git's SHA-1",
         expected="content without the marks of a collision attack",
         got=str(error),
-        hint="whoever made it can show other content under the same id: tell others, and keep away from it",
+        hint="its author can show other content under the same id: warn others, and avoid it",
     )
 
 

@@ -106,7 +106,7 @@ def is_licensed(license: str | None, patterns: Iterable[str]) -> bool:  # noqa: 
 def _terms(name: str | None) -> tuple[Redistribution, str]:
     if name is None:
         return Redistribution.UNKNOWN, "the snapshot's README.md names no license"
-    unknown = (Redistribution.UNKNOWN, "its terms are not known here, read them before passing it on")
+    unknown = (Redistribution.UNKNOWN, "p2pqwen does not know its terms: read them before redistributing it")
     # `license_name` is written as people speak: "Qwen RESEARCH LICENSE AGREEMENT"
     spoken = _FORMALITIES.sub("", re.sub(r"[\s_]+", "-", name.strip().lower()))
     return _TERMS.get(name.lower()) or _TERMS.get(spoken, unknown)

@@ -135,7 +135,7 @@ def _refuse_two_contents(rows: Iterable[FileRow]) -> None:
         same = first.setdefault(row.git_oid, row)
         if (same.lfs, same.size, same.sha256) != (row.lfs, row.size, row.sha256):
             raise FormatError(
-                f"manifest gives {same.path} and {row.path} one git blob id and different contents",
+                f"manifest has one git blob id for {same.path} and {row.path}, and different contents",
                 expected=f"sha256 {same.sha256}",
                 got=f"sha256 {row.sha256}",
             )

@@ -13,7 +13,7 @@ def warnings_of(manifest: Manifest, provenance: Provenance) -> list[str]:
     warnings = []
     if provenance is Provenance.UNPROVEN:
         warnings.append(
-            "provenance: unproven; the commit object could not be had, so nothing here shows that these files are "
+            "provenance: unproven; without the commit object, nothing shows that these files are "
             f"those of commit {manifest.snapshot.commit}"
         )
     if redistribution(manifest.license) is not Redistribution.CLEAR:

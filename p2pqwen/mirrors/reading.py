@@ -111,7 +111,7 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int, timeouts: Time
     if response.status in {404, 410}:
         raise NotFoundError(f"no file {response.url}", got=f"HTTP {response.status}")
     if response.status != 200:
-        raise NetworkError(f"{response.url} gave no file", expected="HTTP 200", got=f"HTTP {response.status}")
+        raise NetworkError(f"{response.url} returned no file", expected="HTTP 200", got=f"HTTP {response.status}")
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise FormatError(f"{response.url} answered in a content encoding", expected="plain bytes")
     if (response.content_length or 0) > max_bytes:
@@ -124,7 +124,7 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int, timeouts: Time
         if len(body) > max_bytes:
             raise FormatError(f"{response.url} is too large", expected=f"at most {max_bytes} bytes")
         if not allow(len(chunk)):
-            raise NetworkError(f"{response.url} gives more than there is room for beside others")
+            raise NetworkError(f"{response.url} sends more than there is room for")
         elapsed = clock() - started
         if elapsed > timeouts.answer and len(body) < timeouts.slowest * (elapsed - timeouts.answer):
             raise NetworkError(f"{response.url} is too slow", expected=f"at least {timeouts.slowest} bytes a second")

@@ -63,7 +63,7 @@ def _authenticate(connected: socket.socket, proxy: Proxy) -> None:
         if _read(connected, 2)[1]:
             raise SocksError(f"the proxy {proxy.address} refuses the user name or the password")
     elif method != _NO_AUTHENTICATION:
-        raise SocksError(f"the proxy {proxy.address} asks for credentials of another kind")
+        raise SocksError(f"the proxy {proxy.address} asks for an unsupported kind of credentials")
 
 
 def _address(host: str) -> bytes:

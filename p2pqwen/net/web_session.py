@@ -178,7 +178,7 @@ class _Resolver(AbstractResolver):
 
     def require_approved(self, address: str) -> None:
         if _bare(address) not in self._approved:
-            raise RefusedAddressError(f"{address} was not looked at before it is connected to")
+            raise RefusedAddressError(f"{address} was not checked before the connection")
 
     async def close(self) -> None:
         await self._inner.close()

@@ -175,7 +175,7 @@ async def _arguments(request: web.Request) -> Given:
     try:
         body = await request.read()
     except web.RequestPayloadError as error:  # it says it is compressed, and is not
-        raise UsageError("the request is no call: its body cannot be read", got=str(error)[:200]) from error
+        raise UsageError("the request's body is not a valid call", got=str(error)[:200]) from error
     try:
         value = parse_call(body, max_bytes=MAX_REQUEST) if body else {}
     except FormatError as error:
@@ -183,7 +183,7 @@ async def _arguments(request: web.Request) -> Given:
     given: Given = {}
     for name, one in (*request.match_info.items(), *request.query.items(), *value.items()):
         if name in given:
-            raise UsageError(f"the request gives {name[:40]!r} twice")
+            raise UsageError(f"the request has {name[:40]!r} twice")
         given[name] = one
     return given
 

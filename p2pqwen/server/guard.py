@@ -25,9 +25,9 @@ def refusal(headers: Mapping[str, str], token: str | None) -> tuple[int, str] | 
     host = headers.get("Host", "")
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     if name.lower() not in _HOSTS:
-        return 403, f"requests for host {host[:80]!r} are refused here"
+        return 403, f"requests for host {host[:80]!r} are refused"
     if "Origin" in headers or headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
-        return 403, "requests of web pages are refused here"
+        return 403, "requests from web pages are refused"
     if token is not None:
         given = headers.get("Authorization", "").removeprefix("Bearer ")
         # aiohttp reads bytes that are no UTF-8 as lone surrogates.

@@ -138,7 +138,7 @@ def describe(health: SwarmHealth, now: datetime) -> str:
     """Say in words what is known of a swarm; estimates are called that."""
     copies = health.copies(now)
     if copies is None:
-        seen = "nobody has looked for copies"
+        seen = "no check for copies yet"
     else:
         guessed = health.estimated or health.seeds is None or abs(copies - (health.seeds or 0)) >= 0.5
         number = round(copies, 1) if guessed and copies < 10 else round(copies)
@@ -152,7 +152,7 @@ def _sift(candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[Decisi
     for one in candidates:
         reason = one.refused
         if reason is None and one.health.obtainable() is False:
-            reason = "nobody was seen with a whole copy, and no web seed answers"
+            reason = "no complete copy was seen, and no web seed answers"
         if reason is None:
             possible.append(one)
         else:

@@ -105,7 +105,7 @@ class BulkPlan:
         """Return the plan in a line, with the bytes it needs and the `free` ones."""
         counts = Counter(row.action for row in self.rows)
         actions = ", ".join(f"{counts[one]} {one.value}" for one in Action if counts[one]) or "nothing"
-        return f"{actions}; {format_size(self.to_bring)} to bring, {format_size(free)} free"
+        return f"{actions}; {format_size(self.to_bring)} to download, {format_size(free)} free"
 
 
 def plan_bulk(surveys: Iterable[Survey], limits: BulkLimits) -> BulkPlan:
@@ -142,7 +142,7 @@ def _not_to_be_had(survey: Survey, limits: BulkLimits) -> Planned | None:
         why = f"{wanted.named or wanted.repo} is {wanted.repo}, which is wanted already"
         return Planned(survey, Action.SKIPPED, why)
     if survey.closed == "disabled" and not survey.held:
-        return Planned(survey, Action.SKIPPED, "disabled: the Hub serves it to nobody any more")
+        return Planned(survey, Action.SKIPPED, "disabled: the Hub no longer serves it")
     if survey.closed is not None and survey.error is not None and not limits.allow_gated:
         return Planned(survey, Action.SKIPPED, f"{survey.closed}: {survey.error.message}")
     if survey.absent and not wanted.confirmed:
@@ -153,7 +153,7 @@ def _not_to_be_had(survey: Survey, limits: BulkLimits) -> Planned | None:
 
 def _not_wanted(survey: Survey, limits: BulkLimits) -> str | None:
     if survey.closed is not None and not limits.allow_gated:
-        return f"{survey.closed}: its owner did not make it free for everybody"
+        return f"{survey.closed}: its owner restricts access"
     if limits.licenses and not is_licensed(survey.license, limits.licenses):
         named = f"license {survey.license}" if survey.license else "it names no license"
         return f"{named}, wanted {', '.join(limits.licenses)}"

@@ -107,7 +107,7 @@ def rebalance(
         exchanges.append(Exchange(taken, given))
     given_up = {gone.snapshot for one in exchanges for gone in one.give}
     kept = [
-        Decision(one.snapshot, one.size, reasons[one.snapshot] or "well kept, but its room is not needed")
+        Decision(one.snapshot, one.size, reasons[one.snapshot] or "well kept, but its space is not needed")
         for one in holdings
         if one.snapshot not in given_up
     ]
@@ -126,13 +126,13 @@ def why_kept(holding: Holding, node: bytes, now: datetime) -> str | None:
         return f"held for less than {MIN_STAY.days} days"
     looked = holding.health.looked
     if looked is None or now - looked > FRESH:
-        return f"nobody has looked at its swarm for {FRESH.days} days"
+        return f"its swarm was not checked for {FRESH.days} days"
     others = _others(holding, now)
     if others <= GIVE_ABOVE:
         return f"only {others:.0f} copies would be left, and more than {GIVE_ABOVE:.0f} should"
     period = int((now - _EPOCH) / PERIOD)
     if fraction(node, holding.snapshot, b"give %d" % period) >= SHARE_THAT_MAY_GIVE:
-        return "others are to give it up first"
+        return "other holders give it up first"
     return None
 
 
@@ -153,4 +153,4 @@ def _make_room(spare: Sequence[Holding], missing: int) -> list[Holding] | None:
 
 
 def _why_given(gone: Holding, taken: Candidate, now: datetime) -> str:
-    return f"about {_others(gone, now):.0f} copies stay without ours; makes room for {taken.snapshot.repo}"
+    return f"about {_others(gone, now):.0f} copies remain without this one; makes room for {taken.snapshot.repo}"

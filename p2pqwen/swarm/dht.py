@@ -241,7 +241,7 @@ class Dht:
         """Put at one node; return "" when it took the item, words when it refused, None when it did not answer."""
         token = one.reply.text("token", at_most=MAX_TOKEN)
         if token is None:
-            return "gave no token"
+            return "sent no token"
         try:
             await self._client.ask(one.endpoint, "put", {**arguments, b"token": token})
         except QueryRefusedError as error:

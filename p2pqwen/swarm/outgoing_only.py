@@ -19,6 +19,6 @@ def stop_listening(endpoints: Collection[Endpoint], report: Report) -> None:
     stay = shut_listening(endpoint.port for endpoint in endpoints)
     open_ports = sorted({one.port for one in endpoints if one.port in stay and not one.is_loopback})
     if open_ports:
-        fact = f"this system does not let TCP port {', '.join(map(str, open_ports))} be closed while this runs"
+        fact = f"this system cannot close TCP port {', '.join(map(str, open_ports))} while this runs"
         advice = "nothing is served there; a firewall closes it, and --no-dht --no-lsd --no-trackers keep to loopback"
         report(Notice("warning", f"{fact}: {advice}"))

@@ -10,8 +10,8 @@ from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.values.printable_text import printable
 
 _DISK_HINTS = {
-    errno.ENOSPC: "free some space, or point P2PQWEN_HOME at a larger disk; what is there is kept",
-    errno.EDQUOT: "your quota is used up; what is there is kept",
+    errno.ENOSPC: "free some space, or point P2PQWEN_HOME at a larger disk; partial data is kept",
+    errno.EDQUOT: "your quota is used up; partial data is kept",
     errno.EACCES: "check who owns the folder and whether it is mounted read-only",
     errno.EPERM: "check who owns the folder and whether it is mounted read-only",
     errno.EROFS: "the disk is mounted read-only",

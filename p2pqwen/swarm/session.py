@@ -129,7 +129,7 @@ class Swarm:
         session.pause()
         leaving, self._leaving = self._leaving, []
         if not _all_gone(leaving, _LEAVE_SECONDS):
-            self._report(Notice("info", "libtorrent does not let go of a torrent: its session is left to itself"))
+            self._report(Notice("info", "libtorrent did not release a torrent; abandoning its session"))
             _keep_for_ever(session)
         del session  # the destructor waits for the disk and at most `stop_tracker_timeout` for trackers
         if self._empty is not None:
@@ -194,7 +194,7 @@ class Swarm:
         would write other files than the torrent names.
         """
         if writable.infohash != metainfo.infohash:
-            raise ValueError("these files were looked at for another torrent")
+            raise ValueError("these files were checked for another torrent")
         given = params.of_metainfo(metainfo, writable.save_path)
         given.url_seeds = list(web_seeds)
         params.set_trackers(given, [self._settings.usable_trackers(tier) for tier in trackers])
@@ -307,7 +307,7 @@ class Swarm:
         try:
             handle = self._live.add_torrent(given)
         except RuntimeError as error:
-            raise P2pqwenError("libtorrent does not take the torrent", got=str(error)) from error
+            raise P2pqwenError("libtorrent refused the torrent", got=str(error)) from error
         torrent = SwarmTorrent(
             handle,
             piece_count,

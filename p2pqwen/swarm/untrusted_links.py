@@ -35,7 +35,7 @@ def tracker_problem(url: str, named: NamedHosts = NONE_NAMED) -> str | None:
     if parts.scheme == "udp":
         return None
     if parts.scheme not in {"http", "https"}:
-        return "only UDP and HTTP trackers are spoken to"
+        return "only UDP and HTTP trackers are used"
     if not parts.path.endswith("/announce") or "?" in url or "#" in url:
         return "a link's HTTP tracker must end in /announce"
     return None

@@ -30,8 +30,8 @@ class SharedFileError(DiskError):
 
     def __init__(self, path: Path, got: str) -> None:
         super().__init__(
-            f"{path} is not written to: others may have its bytes",
-            expected="no file, or one with a single name that no link leads to",
+            f"{path} is not written to: other names may share its bytes",
+            expected="no file, or one with a single name and no link to it",
             got=got,
             hint="move it away and try again",
         )

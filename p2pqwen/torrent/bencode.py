@@ -86,7 +86,7 @@ class Cursor:
     def end(self) -> None:
         """Check that nothing comes after what was read."""
         if self.at != len(self.data):
-            raise FormatError(f"bencoded data goes on after its end at byte {self.at}")
+            raise FormatError(f"bencoded data continues after its end at byte {self.at}")
 
     def names(self) -> Iterator[bytes]:
         """Enter the dictionary that begins here and yield its keys; each value is to be read before the next key."""

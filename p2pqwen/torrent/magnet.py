@@ -50,7 +50,7 @@ class Magnet:
             raise FormatError("magnet link names no torrent", expected="xt=urn:btih:… or xt=urn:btmh:1220…")
         for infohash in (self.infohash_v1, self.infohash_v2):
             if infohash is not None and not any(infohash.raw):
-                raise FormatError("magnet link's infohash is all zeros, which clients read as none")
+                raise FormatError("magnet link's infohash is all zeros, which clients treat as missing")
         if self.name is not None:
             _check_name(self.name)
         if self.size is not None:

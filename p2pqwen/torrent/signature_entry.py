@@ -38,7 +38,7 @@ class TorrentSignature:
         if not isinstance(document, dict) or not isinstance(info, dict) or info.get(b"alg") != ALGORITHM:
             return None
         if unknown := (document.keys() - {b"info", b"signature"}) | (info.keys() - _INFO_KEYS):
-            raise FormatError("torrent signature holds keys that nobody signs for", got=repr(min(unknown)[:40]))
+            raise FormatError("torrent signature holds unsigned keys", got=repr(min(unknown)[:40]))
         return cls(
             Sha256(_bytes(info, b"keyid")),
             Sha256(_bytes(info, b"manifest")),

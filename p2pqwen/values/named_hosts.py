@@ -28,8 +28,8 @@ from p2pqwen.values.host import Host
 
 _SCHEMES = frozenset({"http", "https"})
 _HINT = (
-    "a host of your own network is asked only if you name it yourself: in a URL on the command line, in HF_ENDPOINT, "
-    "or in config.toml ([network] private_hosts)"
+    "a host on your own network is contacted only if you name it yourself: in a URL on the command line, in "
+    "HF_ENDPOINT, or in config.toml ([network] private_hosts)"
 )
 
 
@@ -117,7 +117,7 @@ class Guard:
         found = tuple(addresses)
         allowed = tuple(one for one in found if self.allows(host, one))
         if not allowed:
-            what = f"{host} leads to no address that may be asked"
+            what = f"{host} has no address that may be contacted"
             got = f"the private address {found[0]}" if found else "no address"
             raise RefusedAddressError(what, expected="a public address", got=got, hint=_HINT)
         return allowed
@@ -125,7 +125,7 @@ class Guard:
     @staticmethod
     def _check_text(host: Host, named: NamedHosts) -> None:
         if host.disguised:
-            raise RefusedAddressError("a host in another spelling than its own is not asked", expected=str(host))
+            raise RefusedAddressError("a host in a non-standard spelling is not contacted", expected=str(host))
         if host.is_private and host not in named:
             what = f"{host} is on this machine or its private network"
             raise RefusedAddressError(what, expected="a public host, or one that you name yourself", hint=_HINT)

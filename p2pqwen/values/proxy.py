@@ -47,7 +47,7 @@ class Proxy:
         except (ValueError, FormatError) as error:
             raise UsageError(f"{source} names no proxy", expected=expected, got=_shown(given)) from error
         if scheme not in _PORTS or port == 0 or parts.path.strip("/") or parts.query or parts.fragment:
-            raise UsageError(f"{source} names no proxy that we can use", expected=expected, got=_shown(given))
+            raise UsageError(f"{source} names no usable proxy", expected=expected, got=_shown(given))
         return cls(
             scheme, str(host), port or _PORTS[scheme], unquote(parts.username or ""), unquote(parts.password or "")
         )

@@ -84,7 +84,7 @@ def _component_problem(part: str) -> str | None:
     if part[-1] in ". ":
         return f"the component {part!r} ends in a dot or blank"
     if part.casefold() in {".git", ".pad"}:
-        return f"the component {part!r} has a meaning of its own to git or BitTorrent"
+        return f"the component {part!r} has a special meaning in git or BitTorrent"
     if part.split(".", 1)[0].rstrip().casefold() in _RESERVED_STEMS:
         return f"the component {part!r} is a device name on Windows"
     return None

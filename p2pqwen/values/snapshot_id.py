@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,6 +14,8 @@ from p2pqwen.values.digest import CommitId
 # huggingface_hub's validate_repo_id: 96 characters, no leading or trailing `-` or `.`, no `--` and no `..`.
 _PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?", re.ASCII)
 MAX_REPO_ID = 96
+SHORTEST = 7
+"""Digits of a commit that name it where people read and type."""
 
 
 class RepoKind(enum.StrEnum):
@@ -79,3 +82,17 @@ class SnapshotId:
 
     def __str__(self) -> str:
         return f"{self.repo}@{self.commit}"
+
+    @property
+    def short(self) -> str:
+        """The name as people read it: `org/model@` and the first 7 digits of the commit, as git shortens it."""
+        return f"{self.repo}@{str(self.commit)[:SHORTEST]}"
+
+
+def whole_name(text: str, known: Iterable[SnapshotId]) -> str:
+    """Return the one known name that `text` shortens to at least 7 digits of its commit; otherwise `text` itself."""
+    digits = text.partition("@")[2]
+    if not SHORTEST <= len(digits) < 2 * CommitId.SIZE:
+        return text
+    found = {name for one in known if (name := str(one)).startswith(text)}
+    return found.pop() if len(found) == 1 else text

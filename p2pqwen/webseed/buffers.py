@@ -58,7 +58,7 @@ class BufferPool:
         return buffer
 
     def publish(self, buffer: Buffer, key: Hashable) -> None:
-        """Say which checked piece a borrowed buffer holds; from then on others may find it, and nobody changes it."""
+        """Set which checked piece a borrowed buffer holds; from then on others may find it, and nobody changes it."""
         buffer.key = key
         self._kept[key] = buffer
 

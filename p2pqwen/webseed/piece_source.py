@@ -168,7 +168,7 @@ class Supply:
         if file not in record.dropped:
             record.dropped.add(file)
             upstream.account.dropped[path.text] = f"piece {piece} failed its hash"
-            self._say("warning", f"web seed {upstream.base} gave wrong bytes for {path} and is dropped for that file")
+            self._say("warning", f"web seed {upstream.base} sent wrong bytes for {path} and is dropped for that file")
 
     def outlook(self) -> Outlook:
         """Return which of the files that were asked for in vain nobody can be expected to give."""

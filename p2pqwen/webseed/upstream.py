@@ -151,7 +151,7 @@ class Upstream:
         except UpstreamError:
             raise
         except Exception as error:  # whatever an answer brings to light: the other upstreams are asked on
-            raise UpstreamError(Kind.UNFIT, f"an answer that nobody understands: {type(error).__name__}") from error
+            raise UpstreamError(Kind.UNFIT, f"an unintelligible answer: {type(error).__name__}") from error
 
     async def _open(self, file: RemoteFile, start: int, stop: int, *, skip_any: bool) -> Body:
         wanted = Wanted(file.path.text, file.size, start, stop, skip_any)

@@ -59,6 +59,8 @@ ip iproute2
 gcc build-essential
 mkfs.ext4 e2fsprogs
 nft nftables
+zsh zsh
+fish fish
 TOOLS
 }
 

@@ -103,7 +103,7 @@ def is_refused(ask, url, named=NONE_NAMED):
 @pytest.mark.parametrize("ask", STACKS)
 def test_90_a_public_name_that_leads_inside(ask, address, names, target):
     names["evil.example"] = [[address]]
-    assert "no address that may be asked" in is_refused(ask, f"http://evil.example:{target.port}")
+    assert "no address that may be contacted" in is_refused(ask, f"http://evil.example:{target.port}")
     assert names.asked == ["evil.example"]
     # Naming an address does not name the names that lead to it.
     is_refused(ask, f"http://evil.example:{target.port}", LOOPBACK)

@@ -257,7 +257,7 @@ def test_39_a_mirror_with_the_right_torrent_makes_up_for_one_with_a_wrong_one(si
 def test_41_no_mirror_at_all(site):
     found, folder = site
     shutil.rmtree(folder)
-    with pytest.raises(NetworkError, match="no mirror gave the torrent"):
+    with pytest.raises(NetworkError, match="no mirror returned the torrent"):
         load_torrent(found)
 
 

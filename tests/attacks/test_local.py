@@ -161,13 +161,13 @@ def test_47_deleted_state_is_recovered_from_the_pinned_id(victim: Victim):
     assert victim.version() is None
     assert victim.update().ok
     assert victim.version() == (0, TRUSTED_VERSION + 1)
-    assert any("stands on the pinned id alone" in notice for notice in victim.notices)
+    assert any("rests on the pinned id alone" in notice for notice in victim.notices)
 
 
 def test_47_a_deleted_index_is_not_a_way_back(victim: Victim):
     """seen.json still knows what was accepted."""
     victim.store.index_path(victim.publisher).unlink()
-    assert any("no index is stored here, but index 0.5 was accepted" in one for one in told(victim))
+    assert any("no index is stored, but index 0.5 was accepted" in one for one in told(victim))
     old = make_index(victim.roots, make_document(victim.roots, 3), SIGNERS)
     assert victim.offer(old).step == 6
     assert victim.offer(victim.good).state is SourceState.UNCHANGED
@@ -176,7 +176,7 @@ def test_47_a_deleted_index_is_not_a_way_back(victim: Victim):
 
 def test_47_a_deleted_pin_is_trust_withdrawn(victim: Victim):
     shutil.rmtree(victim.store.folder(victim.publisher))
-    with pytest.raises(NotFoundError, match="not trusted here"):
+    with pytest.raises(NotFoundError, match="is not trusted"):
         victim.store.get(victim.publisher, now=NOW)
 
 
@@ -242,10 +242,10 @@ def test_47_no_flipped_bit_in_seen_json_shuts_out_what_is_honest(victim: Victim)
 
 
 def test_47_an_index_swapped_for_another_of_the_same_version_is_told(victim: Victim):
-    """It is signed, so it is used; but it is not what was accepted here."""
+    """It is signed, so it is used; but it is not what was accepted before."""
     other = make_index(victim.roots, make_document(victim.roots, TRUSTED_VERSION, []), SIGNERS)
     victim.store.index_path(victim.publisher).write_bytes(other)
-    assert any("another one than was accepted here" in notice for notice in told(victim))
+    assert any("another one than was accepted before" in notice for notice in told(victim))
 
 
 def test_45_a_removal_that_was_cut_short_hinders_no_other(victim: Victim):

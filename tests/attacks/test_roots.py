@@ -188,7 +188,7 @@ def test_a_chain_may_start_at_a_trusted_root_and_at_no_other(victim: Victim):
     assert state.seen is not None
     document = replace(document, previous=state.seen.digest)
     assert victim.offer(make_index(roots[1:], document, NEW_SIGNERS)).state == "newer"
-    # what is stored stands on the pinned id alone
+    # what is stored rests on the pinned id alone
     stored = victim.store.index_path(victim.publisher).read_bytes()
     assert accept(stored, TrustedState(victim.publisher), NOW).document == document
 

@@ -106,14 +106,14 @@ def test_68_a_magnet_that_claims_a_real_commit_touches_nothing_in_the_cache(worl
     done = victim.ok("fetch", stranger.magnet, *by(stranger.peer))
     assert (done["provenance"], done["standing"], done["hf_cache"]) == ("unproven", "unvouched", None)
     assert (done["vouched_by"], done["trusted_unverified"]) == ([], False)
-    assert any(text.startswith("standing: not laid into the Hugging Face cache") for text in done["warnings"])
+    assert any(text.startswith("standing: not put into the Hugging Face cache") for text in done["warnings"])
     assert (Path(done["path"]) / "config.json").read_bytes() == EVIL["config.json"]  # it stays under its own path
     assert (cached(victim, world.commit), main_of(victim)) == (GENUINE, world.commit)
     assert shown(victim) == {"unvouched"}
     again = victim.ok("fetch", stranger.magnet)
     assert (again["unchanged"], again["standing"], again["hf_cache"]) == (True, "unvouched", None)
     words = victim.run("fetch", stranger.magnet)
-    assert "standing    unvouched: nobody you trust names it" in words.stdout
+    assert "standing    unvouched: no publisher you trust lists it" in words.stdout
     assert "--trust-unverified" in words.stderr
 
 
@@ -166,7 +166,7 @@ def test_70_trusted_unverified_it_still_replaces_nothing_and_is_recorded(world, 
     assert (done["standing"], done["hf_cache"], done["trusted_unverified"]) == ("unvouched", None, False)
     assert (cached(victim, world.commit), main_of(victim)) == (GENUINE, world.commit)
     ended = victim.run("fetch", stranger.magnet, "--trust-unverified", "--hf-cache")
-    assert (ended.code, "which stays" in ended.stderr) == (3, True)
+    assert (ended.code, "which is kept" in ended.stderr) == (3, True)
     assert (cached(victim, world.commit), main_of(victim)) == (GENUINE, world.commit)
     log = [json.loads(line) for line in (victim.home / "log" / "node.jsonl").read_text().splitlines()]
     assert [(one["event"], one["commit"]) for one in log] == [("trusted unverified", world.commit)] * 2
@@ -247,7 +247,7 @@ def test_71_nor_by_a_rebuild_nor_by_an_import(world, stranger, victim, tmp_path)
     before = {path: path.read_bytes() for path in held.rglob("*") if path.is_file()}
     evil = write_folder(tmp_path / "evil" / world.commit, EVIL)
     done = victim.ok("library", "import", evil, "--torrent", stranger.torrent, "--no-hf-cache")
-    assert (done["imported"], "which stays" in done["unmatched"][0]["reason"]) == ([], True)
+    assert (done["imported"], "which is kept" in done["unmatched"][0]["reason"]) == ([], True)
     assert {path: path.read_bytes() for path in held.rglob("*") if path.is_file()} == before
 
 

@@ -225,7 +225,7 @@ def test_a_long_wait_for_the_hub_is_told(org, user, hub):
     hub.faults.add(Fault(Effect(status=429, headers={"Retry-After": "200"}), "limited.safetensors", times=1))
     ended = user.run("preserve", "--org", "Qwen", "--json")
     assert ended.code == 0, ended.stderr
-    assert "the Hub limits how often it is asked: going on in 200 s" in ended.stderr
+    assert "the Hub's rate limit is reached: resuming in 200 s" in ended.stderr
     assert "plan: 1 new; 60" in ended.stderr
 
 

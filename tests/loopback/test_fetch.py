@@ -73,7 +73,7 @@ def check(done, user, *, standing):
     if standing == "unvouched":
         assert done["hf_cache"] is None
         assert not user.cache.exists()
-        assert any("not laid into the Hugging Face cache" in warning for warning in done["warnings"])
+        assert any("not put into the Hugging Face cache" in warning for warning in done["warnings"])
     else:
         assert content_of_cache(done) == FILES
         assert Path(done["hf_cache"]).is_relative_to(user.cache)
@@ -100,7 +100,7 @@ def test_by_magnet_that_no_index_knows(user, publisher):
     done = user.ok("fetch", publisher.magnet, *from_peer(publisher))
     check(done, user, standing="unvouched")
     assert done["torrent_from"] == "peers"
-    assert any("nobody you trust signed" in warning for warning in done["warnings"])
+    assert any("not signed by any publisher you trust" in warning for warning in done["warnings"])
     torrent = parse_metainfo(Path(done["torrent"]).read_bytes())
     published = parse_metainfo(publisher.torrent.read_bytes())
     assert torrent.infohash == published.infohash
@@ -320,7 +320,7 @@ def test_a_magnet_that_nobody_serves(user, publisher):
         peer = f"127.0.0.1:{closed.getsockname()[1]}"
         ended = user.run("fetch", publisher.magnet, "--peer", peer, *QUIET, "--timeout", "2", "--json")
     assert ended.code == 5
-    assert "no peer gave the metadata" in ended.stderr
+    assert "no peer sent the metadata" in ended.stderr
     assert ended.json["exit_code"] == 5
     assert user.ok("list")["snapshots"] == []
 

@@ -52,7 +52,7 @@ def test_seeds_are_seen_through_the_tracker_and_remembered_when_they_leave(small
         assert row["last_complete_seen"] is not None
     text = reader.run("health", "--no-look")
     assert text.code == 0
-    assert "Qwen/Model-0@00000000" in text.stdout
+    assert "Qwen/Model-0@0000000 " in text.stdout
     assert "critical" in text.stdout  # one copy, the Hub unknown
     known = wait_until(lambda: _gone(reader), 60, "the seeds to leave the tracker")
     assert {row["last_complete_seen"] for row in known.values()} == {row["last_complete_seen"] for row in seen.values()}
@@ -156,7 +156,7 @@ def test_web_seeds_are_asked_for_a_file_that_is_known(tmp_path):
             for someone in (owner, reader):
                 rows = swarms(someone, "--again")
                 assert {(row["web_seeds_ok"], row["web_seeds_asked"]) for row in rows.values()} == {(1, 1)}
-            for model in ("Model-0", "Model-1"):  # what the server gives from now on is not what was signed
+            for model in ("Model-0", "Model-1"):  # what the server gives from now on does not match what was signed
                 (owner.home / "library" / "Qwen" / model / entry_commit(model) / "README.md").write_bytes(b"?" * 64)
             assert {row["web_seeds_ok"] for row in swarms(owner, "--again").values()} == {0}
         assert {row["web_seeds_ok"] for row in swarms(reader, "--again").values()} == {0}

@@ -128,7 +128,7 @@ class TestUnwritable:
     def test_who_insists_gets_an_error_and_keeps_what_came(self, user, fetching, blocked, option):
         ended = user.run(*fetching, option, **blocked)
         assert ended.code == 6, ended
-        assert "not laid into the Hugging Face cache" in ended.stderr
+        assert "not put into the Hugging Face cache" in ended.stderr
         assert "it is kept in" in ended.stderr
         assert user.ok("list")["snapshots"][0]["state"] == "complete"
 

@@ -105,7 +105,7 @@ def test_a_disk_that_goes_pauses_its_snapshots_and_comes_back(preserver, tmp_pat
         assert not [line for line in node.lines if '"checking"' in line or '"damaged"' in line]
     disk.rename(away)
     assert user.ok("status")["snapshots"][0]["state"] == "away"
-    assert user.run("library", "scrub", "--all").stdout == "1 snapshot could not be read: the disk is not here\n"
+    assert user.run("library", "scrub", "--all").stdout == "1 snapshot could not be read: the disk is not connected\n"
     assert user.ok("remove", REPO, "--yes")["removed"][0]["path"] is None
     assert user.ok("list")["snapshots"] == []
     assert tree(away / REPO / COMMITS[0]) == small_model()
@@ -122,7 +122,7 @@ def test_a_disk_that_goes_in_mid_fetch_is_waited_for(preserver, tmp_path):
             wait_until((disk / REPO / COMMITS[0] / "model.safetensors").exists, 30, "the download to begin")
             disk.rename(away)
             assert command.wait(40) == 6
-            assert "a disk that is not here" in command.stderr
+            assert "a disk that is not connected" in command.stderr
         shutil.rmtree(disk, ignore_errors=True)  # what libtorrent may have begun there
         away.rename(disk)
         preserver.user.ok("limits", "--upload", "0")
@@ -144,7 +144,7 @@ def test_a_node_goes_on_with_what_it_fetched_once_the_disk_is_back(preserver, tm
             wait_until(lambda: row(user, COMMITS[0]).get("progress", 0) > 0.1, 30, "a tenth of it")
             disk.rename(away)
             assert command.wait(40) == 6
-            assert "a disk that is not here" in command.stderr
+            assert "a disk that is not connected" in command.stderr
         shutil.rmtree(disk, ignore_errors=True)
         preserver.user.ok("limits", "--upload", "0")
         away.rename(disk)

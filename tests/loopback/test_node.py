@@ -125,7 +125,7 @@ def test_interrupting_the_command_leaves_the_download_running(preserver, user):
             wait_until(lambda: row(user, COMMITS[0]).get("progress", 0) > 0.1, 30, "a tenth of it")
             command.send_signal(signal.SIGINT)
             assert command.wait(20) == 130
-            assert "the node goes on" in command.stderr
+            assert "the node continues" in command.stderr
         assert row(user, COMMITS[0])["progress"] < 1
         preserver.user.ok("limits", "--upload", "0")
         wait_until(lambda: row(user, COMMITS[0])["state"] == "seeding", 30, "the rest of it")

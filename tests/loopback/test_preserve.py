@@ -220,7 +220,7 @@ def test_a_bad_copy_in_the_cache_is_not_believed(hub, user, tmp_path):
     cached.write_bytes(spoiled)
     ended = user.run("preserve", REPO, "--json")
     assert ended.code == 0
-    assert "a bad copy was here already" in ended.stderr
+    assert "an existing copy was bad" in ended.stderr
     assert user.ok("verify", REPO)["ok"] is True
     assert cached.read_bytes() == spoiled  # it is the user's, not ours to mend
 

@@ -226,7 +226,7 @@ def test_what_a_system_left_there_is_left_out_and_named(hub, user, tmp_path, wit
     assert ended.code == 0, ended
     assert ended.json["provenance"] == ("proven" if with_git else "unproven")
     assert ended.json["infohash_v2"] == CommandLine(tmp_path / "b", hub.endpoint).ok("preserve", REPO)["infohash_v2"]
-    assert "left out, as no part of a model: " in ended.stderr
+    assert "left out, not part of a model: " in ended.stderr
     assert "'.DS_Store'" in ended.stderr
 
 

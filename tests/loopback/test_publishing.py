@@ -296,7 +296,7 @@ def test_verify_a_file_offline(world: World, tmp_path: Path):
     assert "refused at step 4" in nobody.run("index", "show", changed).stderr
     shown = nobody.ok("index", "show", world.site)
     assert shown["snapshots"][0]["repo"] == "Qwen/Tiny"
-    assert world.reader().ok("index", "verify", world.site)["relation"] == "it is the index accepted here"
+    assert world.reader().ok("index", "verify", world.site)["relation"] == "it is the index accepted before"
 
 
 def test_entries_of_a_kind_that_is_not_known_are_named_and_no_reason_to_refuse(world: World, tmp_path: Path):
@@ -546,7 +546,7 @@ def test_what_alarms_is_not_signed_where_nobody_can_be_asked(world: World):
     second = two.draft("second.json")
     before = second.read_bytes()
     refused = two.bob.run("index", "sign", second)
-    assert (refused.code, "another draft of index 0.2 was signed here before" in refused.stderr) == (2, True)
+    assert (refused.code, "this home signed another draft of index 0.2 before" in refused.stderr) == (2, True)
     assert "--yes" in refused.stderr
     assert second.read_bytes() == before
     assert two.bob.ok("index", "sign", second, "--yes")["complete"] is True
@@ -567,7 +567,7 @@ def test_a_root_shows_what_it_changes_before_it_is_signed(world: World, tmp_path
     # whoever has root 2 signs no other root 2
     before = other.read_bytes()
     refused = world.keeper.run("keys", "sign", other)
-    assert (refused.code, "older than the one trusted here" in refused.stderr) == (3, True)
+    assert (refused.code, "older than the trusted one" in refused.stderr) == (3, True)
     assert other.read_bytes() == before
 
 

@@ -141,7 +141,7 @@ def test_nobody_serves_it(hub, magnet, tmp_path):
     hub.delete(str(REPO))
     with pytest.raises(NotFoundError):
         try_rebuild(WantedTorrent.of(magnet), recipe_sources(magnet, None, hub.endpoint), tmp_path / "mine")
-    with pytest.raises(NotFoundError, match="nothing says where"):
+    with pytest.raises(NotFoundError, match="no source is known"):
         try_rebuild(WantedTorrent.of(magnet), [], tmp_path / "mine")
 
 

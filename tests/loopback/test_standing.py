@@ -87,7 +87,8 @@ def test_list_takes_it_from_a_folder_and_verify_from_the_web_too(world, unvouche
 
 
 def test_list_and_status_say_so_in_words(world, unvouched):
-    assert f"{world.commit}" in unvouched.run("list").stdout
+    assert f"@{world.commit[:7]}  " in unvouched.run("list").stdout
+    assert unvouched.ok("verify", f"{REPO}@{world.commit[:7]}")["files"] > 0  # what is shown can be typed
     assert "complete  unvouched" in unvouched.run("list").stdout
     assert "complete, unvouched," in unvouched.run("status").stdout
     trust(unvouched, world)
@@ -158,7 +159,7 @@ def test_search_tells_a_claim_from_what_was_checked_here(world, user):
     assert "signed, claimed proven by Keepers" in shown
     user.ok("fetch", REPO, "--peer", world.peer, *QUIET, "--no-web-seeds")
     words = user.run("search", "tiny").stdout
-    assert "proven, checked here" in words
+    assert "proven, checked locally" in words
     assert "claimed" not in words
     found = user.ok("search", "tiny")["results"][0]
     assert (found["provenance"], found["standing"], found["held"]) == ("proven", "proven", True)

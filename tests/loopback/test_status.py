@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import os
-import pty
-import select
 import signal
-import subprocess
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -23,7 +19,8 @@ from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.nodes import quiet_config, row, seeding
 from tests.support.preserved import COMMITS, REPO, Preserver, small_model
-from tests.support.processes import ROOT, p2pqwen
+from tests.support.processes import p2pqwen
+from tests.support.shell_terminal import on_terminal
 from tests.support.waiting import wait_until
 
 SIZE = sum(map(len, small_model().values()))
@@ -38,47 +35,10 @@ def user(tmp_path):
     return keeper.user
 
 
-class Terminal:
-    """A program on a terminal of 100 columns."""
-
-    def __init__(self, arguments, environment):
-        self._ours, theirs = pty.openpty()
-        size = {"COLUMNS": "100", "LINES": "30", "TERM": "xterm"}
-        environment = {**os.environ, **environment, **size}
-        self.process = subprocess.Popen(
-            arguments, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=ROOT
-        )
-        os.close(theirs)
-        self.shown = ""
-
-    def read_until(self, text, seconds=30):
-        until = time.monotonic() + seconds
-        while text not in self.shown:
-            assert time.monotonic() < until, self.shown
-            if select.select([self._ours], [], [], 0.2)[0]:
-                try:
-                    self.shown += os.read(self._ours, 65536).decode()
-                except OSError:  # it has ended
-                    assert text in self.shown, self.shown
-        return self.shown
-
-    def close(self):
-        os.close(self._ours)
-
-
 @pytest.fixture
 def terminal(user):
-    opened = []
-
-    def open_(*arguments):
-        opened.append(Terminal(p2pqwen(*arguments), user.environment))
-        return opened[-1]
-
-    yield open_
-    for one in opened:
-        one.process.kill()
-        one.process.wait(10)
-        one.close()
+    with contextlib.ExitStack() as opened:
+        yield lambda *arguments: opened.enter_context(on_terminal(p2pqwen(*arguments), user.environment))
 
 
 def test_live_on_a_terminal_until_ctrl_c(user, terminal):
@@ -86,7 +46,7 @@ def test_live_on_a_terminal_until_ctrl_c(user, terminal):
         node.line(30, containing='"seeding"')
         shown = terminal("status")
         shown.read_until(f"{REPO}@{COMMITS[0][:7]}")
-        assert "seeding" in shown.read_until("Ctrl-C ends this")
+        assert "seeding" in shown.read_until("Ctrl-C closes this view")
         shown.process.send_signal(signal.SIGINT)
         assert shown.process.wait(20) == 0
         assert node.exit_code is None
@@ -116,7 +76,7 @@ def test_the_figures_are_there_with_a_node_and_without(user):
         assert within[name] == without[name], name
     assert (within["size"], within["health"], within["priority"]) == (SIZE, "good", "low")
     words = user.run("status").stdout
-    assert f"{REPO}@{COMMITS[0]}  complete, signed, 0 peers" in words
+    assert f"{REPO}@{COMMITS[0][:7]}  complete, signed, 0 peers" in words
     assert "scrubbed 20" in words
 
 
@@ -163,6 +123,26 @@ def test_what_matters_stands_first_and_a_small_screen_holds_it():
     assert lines[table + 1].split()[-1].endswith("d")
     assert "and 28 more" in lines[-1] or "more;" in lines[-1]
     assert "; x" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("width", "heads"),
+    [
+        (200, "model size state standing peers up down health ratio last scrub"),
+        (80, "model size state standing peers up down health"),
+        (60, "model state peers up health"),
+        (40, "model state peers"),
+    ],
+)
+def test_a_narrow_terminal_leaves_out_what_matters_least(width, heads):
+    busy = {"progress": 0.5, "download_rate": 5_000_000, "upload_rate": 1_000, "size": 10**9, "peers": 12}
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(status_table._table(rows_of([{"state": "downloading", **busy}]), width))
+    lines = console.export_text().splitlines()
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= width
+    assert " ".join(lines[0].split()) == heads
+    assert lines[1].startswith("Qwen/")
 
 
 def test_ages():

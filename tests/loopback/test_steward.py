@@ -53,7 +53,7 @@ def test_a_plan_is_explained_and_the_same_each_time_and_does_nothing(made):
     assert user.ok("adopt", "--budget", "1MB", "--dry-run") == plan
     assert user.ok("list")["snapshots"] == []
     text = user.run("adopt", "--budget", "1MB", "--dry-run").stdout
-    assert text.count("take    Qwen/") == len(plan["chosen"])
+    assert text.count("fetch   Qwen/") == len(plan["chosen"])
     assert "nothing was done (--dry-run)" in text
 
 
@@ -185,7 +185,7 @@ def test_a_well_kept_snapshot_makes_room_for_an_endangered_one(made):
     user = holder(made, "rebalancing")
     plan = user.ok(*REBALANCE, "--dry-run")
     assert (repos(plan["take"]), repos(plan["give"]), plan["kept"]) == (["Qwen/Model-1"], ["Qwen/Model-0"], [])
-    assert "copies stay without ours" in plan["give"][0]["reason"]
+    assert "copies remain without this one" in plan["give"][0]["reason"]
     assert list(held(user)) == ["Qwen/Model-0"]
     refused = user.run(*REBALANCE)  # nobody to ask
     assert (refused.code, "--yes" in refused.stderr) == (2, True)
@@ -217,7 +217,7 @@ def test_what_must_stay_stays(made):
     with StateStore(user.home / "state.sqlite") as store:
         store.delete(f"health/{snapshot(0)}")
     kept = user.ok(*REBALANCE, "--yes")
-    assert (kept["give"], "nobody has looked" in kept["kept"][0]["reason"]) == ([], True)
+    assert (kept["give"], "its swarm was not checked" in kept["kept"][0]["reason"]) == ([], True)
     assert list(held(user)) == ["Qwen/Model-0"]
 
 
@@ -238,5 +238,5 @@ def test_licenses_are_shown_before_anything_is_adopted_and_may_be_asked_for(made
     options = ("--budget", "250kB", "--license", "Apache-*", "--look-seconds", "0", "--json")
     done = user.run("adopt", *options)
     assert [row["license"] for row in done.json["chosen"]] == ["apache-2.0"]
-    shown = [line for line in done.stderr.splitlines() if line.startswith("take    Qwen/Model-0@")]
+    shown = [line for line in done.stderr.splitlines() if line.startswith("fetch   Qwen/Model-0@")]
     assert ["apache-2.0" in line for line in shown] == [True], done.stderr

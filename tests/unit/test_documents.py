@@ -95,7 +95,7 @@ VALUES = {
     "upload_limit": '"5MB/s"', "download_limit": "0", "control": '"loopback"', "reserve": '"20GB"',
     "folders": '["/mnt/a", {path = "/mnt/b", reserve = "1GB"}]', "scrub_every": '"30d"', "watchlist": '"a.toml"',
     "every": '"24h"', "max_size": '"200GB"', "budget": '"2TB"', "parallel": "2", "rate": '"20MB/s"',
-    "upstream_every": '"never"',
+    "upstream_every": '"never"', "seed_withdrawn": '"others"',
 }  # fmt: skip
 LISTS = {"bases", "orgs", "include", "exclude", "license"}
 

@@ -73,7 +73,7 @@ class Situation:
     def _refusal(self, swarm: WatchedSwarm, wishes: Wishes) -> str | None:
         snapshot = swarm.snapshot
         if snapshot in self.away:
-            return "held already, on a disk that is not here"
+            return "already held, on a disk that is not connected"
         if swarm.withdrawn:
             return "; ".join(map(str, swarm.withdrawn))
         if _any(wishes.exclude, snapshot):

@@ -118,7 +118,7 @@ def bulk_preserve(wanted: Wanted, options: BulkOptions, places: BulkContext, rep
 
 
 def _waiting(seconds: float) -> Notice:
-    return Notice("info", f"the Hub limits how often it is asked: going on in {seconds:.0f} s")
+    return Notice("info", f"the Hub's rate limit is reached: resuming in {seconds:.0f} s")
 
 
 def _note_answers(

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import p2pqwen
 from p2pqwen.containment import each
 from p2pqwen.errors import (
     ClosedError,
@@ -39,6 +40,10 @@ GIVE_UP_AFTER = 8
 """So many questions without any answer mean that the Hub is out of reach."""
 
 
+SHIPPED = "default"
+"""The name of the watchlist that comes with p2pqwen."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surveyed:
     """A survey and, where the Hub answered, the listing the work will start from.
@@ -64,6 +69,15 @@ class Wanted:
         return [one for one in held if one.repo.org in self.whole_orgs and one.repo not in listed]
 
 
+def named_watchlist(given: Path) -> Path:
+    """Return the file that the user named; `default` is the list that comes with p2pqwen, if there is no such file."""
+    if given != Path(SHIPPED) or given.exists():
+        return given
+    package = Path(p2pqwen.__file__).parent
+    installed = package / "watchlist.toml"  # put there by the build
+    return installed if installed.exists() else package.parent / "torrents" / "watchlist.toml"
+
+
 def read_watchlist(path: Path) -> tuple[WatchedRepo, ...]:
     """Read a watchlist file; raises `NotFoundError`, `DiskError`, `UsageError` for one that is none."""
     try:
@@ -79,7 +93,7 @@ def wanted_repos(watchlist: Path | None, orgs: Sequence[str], origin: Origin, re
     watchlist. Raises what `read_watchlist` does; where nothing is left to look at, what was wrong with the first
     organisation: `NotFoundError`, `NetworkError`.
     """
-    rows = () if watchlist is None else read_watchlist(watchlist)
+    rows = () if watchlist is None else read_watchlist(named_watchlist(watchlist))
     found = {(row.repo, row.revision): row for row in rows}
     silent: list[P2pqwenError] = []
 

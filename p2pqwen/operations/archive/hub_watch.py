@@ -189,7 +189,7 @@ def watch_words(record: WatchRecord, every: timedelta, *, node_runs: bool) -> st
     facts = record.facts
     far = facts.progress if isinstance(facts, RoundProgress) else ""
     if (cut_off := record.cut_off(node_runs=node_runs)) is not None:
-        return f"watch      interrupted {cut_off:%Y-%m-%d %H:%M}{f' at {far}' if far else ''}; it goes on with the node"
+        return f"watch      interrupted {cut_off:%Y-%m-%d %H:%M}{f' at {far}' if far else ''}; the node resumes it"
     if record.ended is None:
         return f"watch      since {record.started:%Y-%m-%d %H:%M}: {far or 'looking at the Hub'}"
     due = record.due(every)

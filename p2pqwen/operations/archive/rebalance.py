@@ -136,5 +136,5 @@ def _require_still(
         reason = why_kept(one, node, now)
         if reason is None:
             return
-        raise P2pqwenError(f"{gone.snapshot} stays after all: {reason}")
-    raise P2pqwenError(f"{gone.snapshot} is not here any more")
+        raise P2pqwenError(f"{gone.snapshot} is kept after all: {reason}")
+    raise P2pqwenError(f"{gone.snapshot} is no longer in the library")

@@ -139,7 +139,7 @@ def check_upstream(
                     back.append(snapshot)
             report(Progress("ask the Hub", min(start + len(part), len(wanted)), len(wanted), "", "snapshots"))
             if silent >= GIVE_UP_AFTER and not answered:
-                report(Notice("warning", "the Hub does not answer; what is known of it stays as it was"))
+                report(Notice("warning", "the Hub does not answer; the last known states are kept"))
                 break
     return UpstreamCheck(len(wanted), answered, tuple(gone), tuple(back))
 

@@ -133,30 +133,30 @@ def _port(patient: DoctorContext) -> Finding:
     port = ", ".join(str(one.port) for one in dict.fromkeys(listens))
     if all(one.is_loopback for one in listens):
         advice = f"start it with --listen 0.0.0.0:{listens[0].port}, or set [network] listen in config.toml"
-        return Finding("port", ok=False, detail=f"{node.listen} is reached from this machine alone", advice=advice)
+        return Finding("port", ok=False, detail=f"{node.listen} is reachable only from this machine", advice=advice)
     if node.reach.incoming:
-        return Finding("port", ok=True, detail=f"peers from outside have come in on port {port}")
+        return Finding("port", ok=True, detail=f"outside peers have connected to port {port}")
     if node.reach.mapped:
         mapped = ", ".join(map(str, node.reach.mapped))
-        return Finding("port", ok=True, detail=f"the router opened port {mapped}; nobody from outside has come in yet")
+        return Finding("port", ok=True, detail=f"the router opened port {mapped}; no outside peer has connected yet")
     if patient.now() - node.started < TIME_TO_BE_FOUND:
-        detail = f"nobody from outside has come in on port {port} in {_since(patient, node)}, which is not long"
+        detail = f"no outside peer has connected to port {port} in {_since(patient, node)} so far"
         return Finding("port", ok=True, detail=detail)
     return Finding(
         "port",
         ok=False,
-        detail=f"nobody from outside has come in on port {port} in {_since(patient, node)}",
+        detail=f"no outside peer has connected to port {port} in {_since(patient, node)}",
         advice=f"forward port {port} (TCP and UDP) to this machine in your router and let it through the firewall; "
-        "until then you only give to those whom you find",
+        "until then only peers that you connect to can download from you",
     )
 
 
 def _proxy(patient: DoctorContext) -> Finding:
-    """Say which way HTTP goes out; a password is never shown."""
+    """Set which way HTTP goes out; a password is never shown."""
     try:
         found = {scheme: patient.proxies.proxy_for(scheme) for scheme in ("http", "https")}
     except UsageError as error:
-        return Finding("proxy", ok=False, detail=error.message, advice="mend the variable, or unset it")
+        return Finding("proxy", ok=False, detail=error.message, advice="correct the variable, or unset it")
     ways = [f"{scheme} goes through {proxy.address}" for scheme, proxy in found.items() if proxy is not None]
     if not ways:
         return Finding("proxy", ok=True, detail="none is named: http and https go out directly")
@@ -174,13 +174,13 @@ def _free_port(listen: Endpoint) -> Finding:
             probe.bind((listen.host, listen.port))
         except OSError as error:
             advice = "end the program that has it, or choose another with [network] listen in config.toml"
-            return Finding("port", ok=False, detail=f"cannot have {listen}: {error.strerror}", advice=advice)
+            return Finding("port", ok=False, detail=f"cannot use {listen}: {error.strerror}", advice=advice)
     return Finding("port", ok=True, detail=f"{listen} is free for a node")
 
 
 def _dht(patient: DoctorContext) -> Finding:
     if patient.dht is None:
-        return Finding("dht", ok=True, detail="switched off: peers are found by trackers, LSD and --peer alone")
+        return Finding("dht", ok=True, detail="switched off: peers are found by trackers, LSD and --peer only")
     node = patient.node
     if node is not None and node.reach.dht_nodes is None:
         return Finding("dht", ok=True, detail="the node runs without it: see --no-dht, [network] dht")
@@ -196,7 +196,7 @@ def _dht(patient: DoctorContext) -> Finding:
         "dht",
         ok=False,
         detail=detail,
-        advice="let UDP out through the firewall, or name nodes to begin with: [network] dht_bootstrap in config.toml",
+        advice="let UDP out through the firewall, or name nodes to start from: [network] dht_bootstrap in config.toml",
     )
 
 
@@ -210,7 +210,7 @@ def _hub(patient: DoctorContext) -> tuple[Finding, datetime | None]:
     try:
         answered = patient.hub_time()
     except P2pqwenError as error:
-        advice = "peers and other web seeds are enough to fetch; to preserve, look at the network, proxy or HF_ENDPOINT"
+        advice = "peers and other web seeds are enough to fetch; to preserve, check the network, proxy or HF_ENDPOINT"
         return Finding("hub", ok=False, detail=error.message, advice=error.hint or advice), None
     return Finding("hub", ok=True, detail=f"{patient.hub_endpoint} answers"), answered
 
@@ -228,7 +228,7 @@ def _clock(patient: DoctorContext, hub_time: datetime | None) -> Finding:
     if newest - now > timedelta(days=1):
         detail = f"{now:%Y-%m-%d} is before the index that was signed on {newest:%Y-%m-%d}"
         return Finding("clock", ok=False, detail=detail, advice=advice)
-    return Finding("clock", ok=True, detail=f"{now:%Y-%m-%d %H:%M} UTC; there is nobody to compare it with")
+    return Finding("clock", ok=True, detail=f"{now:%Y-%m-%d %H:%M} UTC; no clock to compare it with answered")
 
 
 def _index(patient: DoctorContext) -> Iterator[Finding]:
@@ -245,7 +245,7 @@ def _index(patient: DoctorContext) -> Iterator[Finding]:
         days = (patient.now() - one.document.issued).days
         ok, ago = days <= STALE_DAYS, "today" if days <= 0 else "yesterday" if days == 1 else f"{days} days ago"
         detail = f"{name}: {plural(len(one.document.entries), 'snapshot')}, signed {ago}"
-        advice = "`p2pqwen index update`; what it lists stays valid, its publisher may be gone"
+        advice = "`p2pqwen index update`; its entries stay valid, but its publisher may be gone"
         yield Finding("index", ok=ok, detail=detail, advice=None if ok else advice)
 
 
@@ -258,7 +258,7 @@ def _disks(patient: DoctorContext) -> Iterator[Finding]:
         yield Finding(
             "disk",
             ok=False,
-            detail=f"{folder.root} is not here" + (f", with {plural(held, 'snapshot')}" if held else ""),
+            detail=f"{folder.root} is not connected" + (f", with {plural(held, 'snapshot')}" if held else ""),
             advice="connect and mount its disk; a folder that is new must be made first: "
             f"`mkdir -p {folder.root}` once its disk is mounted",
         )
@@ -289,7 +289,7 @@ def _cache(patient: DoctorContext) -> Iterator[Finding]:
     if not seen.exists:
         yield Finding("cache", ok=True, detail=f"{root} is not there yet: the first fetch makes it")
     elif not faults:
-        yield Finding("cache", ok=True, detail=f"{root} is open to this user, and each ref in it names what is there")
+        yield Finding("cache", ok=True, detail=f"{root} is writable, and each ref in it names a snapshot that exists")
 
 
 def _cache_faults(seen: CacheLook) -> Iterator[tuple[str, str]]:
@@ -302,7 +302,7 @@ def _cache_faults(seen: CacheLook) -> Iterator[tuple[str, str]]:
     if seen.loose:
         names = _shown(f"{one.folder}/refs/{one.ref.name} ({_fault(one.ref)})" for one in seen.loose)
         advice = "`p2pqwen fetch REPO@COMMIT` mends refs of a snapshot that the library holds; remove others, or "
-        yield f"refs by which nothing is found: {names}", advice + "`hf download REPO` what they name"
+        yield f"refs by which nothing is found: {names}", advice + "run `hf download REPO` for each of them"
     if seen.unmarked:
         advice = f"`p2pqwen fetch {seen.unmarked[0]}` writes them"
         names = _shown(map(str, seen.unmarked))
@@ -324,7 +324,7 @@ def _rot(patient: DoctorContext) -> Finding:
     damaged = sorted(name for name, record in patient.scrubs.items() if record.damage and name in held)
     if not damaged:
         done = sum(record.finished is not None for name, record in patient.scrubs.items() if name in held)
-        detail = f"nothing is known to be damaged; {done} of {len(held)} snapshots were read whole since they came"
+        detail = f"no known damage; {done} of {len(held)} snapshots were fully scrubbed since import"
         return Finding("rot", ok=True, detail=detail)
     shown = ", ".join(damaged[:3]) + (", …" if len(damaged) > 3 else "")
     return Finding(
@@ -354,11 +354,15 @@ def _limits(patient: DoctorContext) -> Finding:
     allowed = allowance(limits, now=local, uploaded_this_month=patient.uploaded_this_month)
     if not allowed.may_transfer:
         detail = f"nothing is sent or fetched now, at {local:%H:%M}: {allowed.reason}"
-        advice = "it goes on by itself; `p2pqwen limits` shows all limits, and with `--hours always` it goes on now"
+        advice = (
+            "transfers resume by themselves; `p2pqwen limits` shows all limits, and `--hours always` resumes them now"
+        )
         return Finding("limits", ok=False, detail=detail, advice=advice)
     if not allowed.may_upload:
         detail = f"nothing is sent now: {allowed.reason}"
-        advice = "it goes on next month, or with more: `p2pqwen limits --monthly-upload SIZE`, 0 for no limit"
+        advice = (
+            "sending resumes next month, or with a larger quota: `p2pqwen limits --monthly-upload SIZE`, 0 for no limit"
+        )
         return Finding("limits", ok=False, detail=detail, advice=advice)
     sent = f"{format_size(patient.uploaded_this_month)} sent this month"
     if limits.monthly_upload:
@@ -372,19 +376,21 @@ def _permissions(patient: DoctorContext) -> Finding:
     if home.is_open:
         advice = f"`chmod 700 {home.root}`; share models by a library folder elsewhere, or the Hugging Face cache"
         if home.is_shared:
-            advice = "point P2PQWEN_HOME at a folder of its own: other things live in this one"
-        detail = f"others on this machine may look into {home.root}"
+            advice = "point P2PQWEN_HOME at a folder of its own: this one holds other files too"
+        detail = f"other users of this machine can look into {home.root}"
         return Finding("permissions", ok=False, detail=detail, advice=advice)
     private = [*home.keys.glob("*.pem"), home.root / "control.json", home.root / "control.sock", home.known_peers]
     private += [home.state, *home.log.glob("*"), *home.locks.glob("*.lock")]
     open_ones = [path for path in private if path.exists() and others_may(path.stat())]
     if open_ones:
         advice = "`chmod 600 " + " ".join(map(str, open_ones)) + "`"
-        detail = f"others on this machine may read {', '.join(path.name for path in open_ones)}"
+        detail = f"other users of this machine can read {', '.join(path.name for path in open_ones)}"
         return Finding("permissions", ok=False, detail=detail, advice=advice)
     if home.root.exists() and not os.access(home.root, os.R_OK | os.W_OK | os.X_OK):
         user = user_id()
-        advice = "give it to the user who runs this" + (f": `chown -R {user} {home.root}`" if user is not None else "")
+        advice = "make it the property of the user who runs this" + (
+            f": `chown -R {user} {home.root}`" if user is not None else ""
+        )
         return Finding("permissions", ok=False, detail=f"{home.root} cannot be written to", advice=advice)
     return Finding("permissions", ok=True, detail=f"{home.root} is ours, its keys are private")
 

@@ -15,7 +15,7 @@ from p2pqwen.values.utc_time import parse_time
 _LABELS = ("repo", "commit")
 _EACH: tuple[tuple[str, str, Callable[[SnapshotState], float]], ...] = (
     ("snapshot_size_bytes", "Payload of the snapshot.", lambda row: row.size),
-    ("snapshot_progress", "How much of it is here and checked, 0 to 1.", lambda row: row.progress),
+    ("snapshot_progress", "How much of it is held and checked, 0 to 1.", lambda row: row.progress),
     ("snapshot_peers", "Connected peers.", lambda row: row.peers),
     ("snapshot_seeds", "Connected peers that have everything.", lambda row: row.seeds),
     ("snapshot_upload_rate_bytes", "Payload sent a second.", lambda row: row.upload_rate),
@@ -48,11 +48,11 @@ def families(figures: NodeFigures) -> Iterator[Family]:
     yield Family("may_upload", "1 while limits allow sending.", (), (((), float(figures.allowance.may_upload)),))
     yield Family("dht_nodes", "Nodes in the DHT routing tables.", (), (((), float(figures.reach.dht_nodes or 0)),))
     outside = float(figures.reach.incoming)
-    yield Family("reached_from_outside", "1 once a peer of another network has come in.", (), (((), outside),))
+    yield Family("reached_from_outside", "1 once a peer of another network has connected.", (), (((), outside),))
     here = tuple(((path,), float(room is not None)) for path, room in figures.rooms.items())
-    yield Family("folder_here", "1 while the disk of a library folder is here.", ("path",), here)
+    yield Family("folder_here", "1 while the disk of a library folder is connected.", ("path",), here)
     rooms = tuple(((path,), float(room)) for path, room in figures.rooms.items() if room is not None)
-    yield Family("folder_room_bytes", "What may still be written there, beyond the reserve.", ("path",), rooms)
+    yield Family("folder_room_bytes", "Space for more, beyond the reserve.", ("path",), rooms)
     jobs = [job.state.value for job in figures.jobs]
     by_state = tuple(((state,), float(jobs.count(state))) for state in sorted(set(jobs)))
     yield Family("fetches", "Fetches by state.", ("state",), by_state)

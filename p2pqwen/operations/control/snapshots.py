@@ -187,4 +187,4 @@ def _optional(given: Given, name: str) -> str | None:
         return value
     if type(value) is int:
         return str(value)
-    raise UsageError(f"limit {name!r}", expected="a text, as `p2pqwen limits` takes it", got=type(value).__name__)
+    raise UsageError(f"limit {name!r}", expected="a text, as `p2pqwen limits` accepts it", got=type(value).__name__)

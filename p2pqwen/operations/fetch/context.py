@@ -49,7 +49,7 @@ class FetchOptions:
 
     def __post_init__(self) -> None:
         if self.use_web_seeds is WebSeedUse.NEVER and not self.use_peers:
-            raise UsageError("--only-web-seeds and --no-web-seeds leave nobody to fetch from")
+            raise UsageError("--only-web-seeds and --no-web-seeds leave no source to fetch from")
         if not self.use_peers and self.peers:
             raise UsageError("--only-web-seeds and --peer contradict each other")
         if not self.timeout > 0:

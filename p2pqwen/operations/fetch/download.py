@@ -207,9 +207,9 @@ class _Download:
         peers = self._job.peers
         trials.next(over, [*_addresses(peers.named), *self._met, *_addresses(peers.remembered)], gained=gained)
         if suspect is not None and len(trials.banned) > before:
-            self._report(Notice("warning", f"{suspect} sends wrong data and is not asked again"))
+            self._report(Notice("warning", f"{suspect} sends wrong data and is banned"))
         elif suspect is None and trials.only is not None:
-            self._report(Notice("warning", "pieces arrive damaged: peers are tried one by one"))
+            self._report(Notice("warning", "pieces arrive damaged: testing peers one by one"))
         self._admit()
 
     def _admit(self) -> None:
@@ -266,7 +266,7 @@ class _Download:
         if job.resume_file.is_file():
             resume = unwrap(durable.read(job.resume_file, max_bytes=MAX_RESUME_BYTES))
             if resume is None:
-                self._report(Notice("warning", "the resume data is damaged; what is on disk is read again"))
+                self._report(Notice("warning", "the resume data is damaged; reading the files on disk again"))
         return self._swarm.add_download(
             job.metainfo,
             prove_writable(job.metainfo, job.save_path, job.files),
@@ -333,7 +333,7 @@ class _Download:
             self._torrent.in_order(wanted=in_order)
         if self._torrent.failed_pieces > self._failed_told:
             self._failed_told = self._torrent.failed_pieces
-            self._report(Notice("warning", f"{plural(self._failed_told, 'piece')} arrived damaged, thrown away"))
+            self._report(Notice("warning", f"{plural(self._failed_told, 'piece')} arrived damaged, discarded"))
         if self._clock.monotonic() - self._saved >= _SAVE_EVERY:
             self._save_resume(wait=False)
 
@@ -381,7 +381,7 @@ class _Download:
             expected="a peer or web seed that has the rest",
             got=f"{plural(progress.peers, 'peer')}, {plural(progress.seeds, 'seed')}, "
             f"{progress.done} of {progress.total} bytes{bad}{self._last_faults()}",
-            hint="what is there is kept: run the same command again, or name a peer with --peer",
+            hint="partial data is kept: run the same command again to resume, or name a peer with --peer",
         )
 
     def _last_faults(self) -> str:
@@ -424,7 +424,7 @@ class _Download:
             return
         if outlook.hopeless and outlook.idle_seconds >= _WEB_SEED_GRACE:
             reasons = "; ".join(f"{name}: {', '.join(why)}" for name, why in list(outlook.hopeless.items())[:3])
-            raise NetworkError("no web seed can give the rest", got=reasons)
+            raise NetworkError("no web seed has the rest", got=reasons)
 
     def _raise_error(self) -> None:
         error = self._torrent.error
@@ -441,7 +441,7 @@ class _Download:
             self._swarm.pump(PUMP)
             self._raise_error()
             if self._clock.monotonic() > deadline:
-                raise P2pqwenError(f"the disk took more than {_FLUSH_SECONDS:.0f} s to write what had arrived")
+                raise P2pqwenError(f"the disk needed more than {_FLUSH_SECONDS:.0f} s to write the received data")
 
     def _finish_hashing(self, hasher: TrailingHasher) -> Mapping[RepoPath, FileDigests]:
         wanted = set(self._job.wanted)

@@ -52,7 +52,7 @@ class HeldGuard:
         try:
             if held.torrent_damage() is None:
                 return held.torrent(self._sources.keys)
-            problem = "it is not what was written"
+            problem = "its content changed since it was written"
         except VerificationError as error:
             problem = error.message
         self._report(Notice("warning", f"{held.torrent_path} is damaged and is replaced: {problem}"))
@@ -99,10 +99,10 @@ class HeldGuard:
         except VerificationError as error:
             words = error.message
         raise VerificationError(
-            f"the library holds {held.id} from another torrent, which stays",
+            f"the library holds {held.id} from another torrent, which is kept",
             expected=f"{stored.infohash.v2}, {words}",
             got=f"{plan.v2}, {plan.judgement.words}",
-            hint=f"compare the two; `p2pqwen remove {held.id}` drops the one here, and then this one can be fetched",
+            hint=f"compare the two; `p2pqwen remove {held.id}` deletes the held one, and then this one can be fetched",
         )
 
     def refuse_in_place_of_damaged(self, plan: TorrentPlan, held: HeldSnapshot) -> None:

@@ -158,7 +158,9 @@ class _Matches:
             listed = [one for one in self._known if one.id.repo == repo]
             commits = {path.name for path in (cache.root / cache_folder(repo)).glob("snapshots/*")}
             for commit in sorted(commits - {str(one.id.commit) for one in listed}):
-                self._unmatched.append((f"{repo}@{commit}", "in the Hugging Face cache, but nobody you trust lists it"))
+                self._unmatched.append(
+                    (f"{repo}@{commit}", "in the Hugging Face cache, but no publisher you trust lists it")
+                )
             for one in listed:
                 if (found := self._opened(one, str(one.id))) is None:
                     continue
@@ -174,7 +176,7 @@ class _Matches:
             found = self._in_folder(folder)
             yield from found
             if not found:
-                self._unmatched.append((str(folder), "no folder here fits a torrent you named or an index you trust"))
+                self._unmatched.append((str(folder), "no folder matches a torrent you named or an index you trust"))
 
     def _in_folder(self, folder: Path) -> list[_Match]:
         """Return what the files below a folder fit best, the most first."""
@@ -272,10 +274,10 @@ def _of_held(held: HeldSnapshot, found: TorrentAndManifest) -> TorrentAndManifes
     stored = held.torrent()
     if stored.infohash != found.torrent.infohash:
         raise VerificationError(
-            f"the library holds {held.id} from another torrent, which stays",
+            f"the library holds {held.id} from another torrent, which is kept",
             expected=stored.infohash.v2,
             got=found.torrent.infohash.v2,
-            hint=f"`p2pqwen remove {held.id}` drops the one here",
+            hint=f"`p2pqwen remove {held.id}` deletes the held one",
         )
     return found if stored.manifest is None else TorrentAndManifest(stored, stored.manifest)
 
@@ -305,7 +307,7 @@ def _enter(
     if placing.missing == found.metainfo.layout.total_size:
         library.discard_stage(snapshot)
         reasons = "; ".join(f"{bad.path}: expected {bad.expected}, got {bad.got}" for bad in placing.bad[:3])
-        raise NotFoundError(f"no file of {snapshot} here is what the manifest says", got=reasons or None)
+        raise NotFoundError(f"no file of {snapshot} matches the manifest", got=reasons or None)
     # The folder before its torrent: after a crash between the two it goes back to staging.
     library.make_way(snapshot)
     durable.rename(folder, library.folder(snapshot), shared=True)

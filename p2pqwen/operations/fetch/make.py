@@ -87,7 +87,7 @@ class SnapshotMaker:
         globs = self._globs(plan.snapshot)
         if globs is not None and not metainfo.has_all_layers:
             raise P2pqwenError(
-                "files can only be chosen where the hash of every piece is known, and nobody gave those",
+                "files can only be chosen where the hash of every piece is known, and no peer sent them",
                 hint="fetch the whole snapshot, or name its .torrent file or an index that lists it",
             )
         files = choose_files(metainfo, globs)

@@ -224,7 +224,7 @@ class _Asking:
         now = time.monotonic()
         if now >= self._deadline:
             raise NoMetadataError(
-                f"no peer gave the metadata of {self._plan.v2 or self._plan.v1} within {now - self._started:.0f} s",
+                f"no peer sent the metadata of {self._plan.v2 or self._plan.v1} within {now - self._started:.0f} s",
                 got=plural(torrent.progress().peers, "connected peer"),
                 hint="name a peer with --peer HOST:PORT, or fetch by .torrent file",
             )

@@ -220,7 +220,7 @@ def plan_of(
     owner = named or repo or _named_otherwise(metainfo, entries, magnet)
     if owner is None:
         raise UsageError(
-            f"nothing says whose snapshot {commit} is", expected="--repo ORG/MODEL", hint="the torrent has no manifest"
+            f"the repository of {commit} is unknown", expected="--repo ORG/MODEL", hint="the torrent has no manifest"
         )
     keys, snapshot = sources.keys, SnapshotId(owner, commit)
     torrent = torrent.tried_with(keys)
@@ -348,7 +348,7 @@ def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Re
     owner_named = repo or repo_of(magnet)
     if owner_named is None:
         raise UsageError(
-            "nothing says whose snapshot it is: no index that you trust lists it, and it names none itself",
+            "its repository is unknown: no index that you trust lists it, and the link names none",
             expected="--repo ORG/MODEL",
             hint="or trust an index that lists it: `p2pqwen trust add`",
         )

@@ -162,7 +162,7 @@ class _Fetch:
             if fetched is None:
                 made = self._maker.make(plan, Route(swarm, peers, relayed))
                 if made is None:
-                    raise P2pqwenError(f"{plan.snapshot} did not come whole")
+                    raise P2pqwenError(f"{plan.snapshot} did not arrive complete")
                 fetched = self._made(made, relayed)
         self._peers.remember_dht(swarm)
         return fetched
@@ -268,7 +268,7 @@ class _Fetch:
                 cache, problem = None, error
         if problem is not None and self._options.insists_on_cache:
             hint = f"it is kept in {held.folder}" + (f"; {problem.hint}" if problem.hint else "")
-            what = f"not laid into the Hugging Face cache: {problem.what}"
+            what = f"not put into the Hugging Face cache: {problem.what}"
             raise _kind(problem)(what, expected=problem.expected, got=problem.got, hint=hint) from problem
         judgement = plan.judgement
         return Fetched(
@@ -305,7 +305,7 @@ class _Fetch:
         main = cache.ref(held.id.repo, "main")
         unset = main is None or not (main.held or main.commit == str(held.id.commit))
         if unset and not (admission.names_main or self._options.move_ref):
-            told = f"nobody you trust says that {held.id.commit} is a commit of {held.id.repo}"
+            told = f"no publisher you trust says that {held.id.commit} is a commit of {held.id.repo}"
             how = "unset" if main is None else "as it is, and names nothing that is there"
             self._report(Notice("info", f"refs/main of the Hugging Face cache stays {how}: {told}; --set-main sets it"))
         ref = "main" if self._options.move_ref or (unset and admission.names_main) else None
@@ -315,11 +315,11 @@ class _Fetch:
         if plan.manifest is not None:
             yield from warnings_of(plan.manifest, plan.torrent.provenance)
         if not any(signer.state == "valid" for signer in plan.signers):
-            yield "signature: nobody you trust signed this torrent; what it says of itself is all there is"
+            yield "unsigned: not signed by any publisher you trust; its metadata is unverified"
         if problem is not None:
             hint = f"; {problem.hint}" if problem.hint else ""
             if isinstance(problem, NotAdmittedError):
-                yield f"standing: not laid into the Hugging Face cache: {problem.message}{hint}"
+                yield f"standing: not put into the Hugging Face cache: {problem.message}{hint}"
             else:
                 yield f"hf cache: {problem.message}; the next fetch tries again{hint}"
 

@@ -364,7 +364,7 @@ class _Bringing:
         if self._isolation.is_over(idle=idle, failed=failed, pieces=0):
             raise TryOverError(bad=failed and only is not None)
         if idle:
-            raise NetworkError(f"nobody gives {self._metainfo.name} at {_SLOWEST} bytes a second or more")
+            raise NetworkError(f"no peer sends {self._metainfo.name} at {_SLOWEST} bytes a second or more")
         return False
 
 

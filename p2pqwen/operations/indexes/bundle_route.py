@@ -144,7 +144,7 @@ class BundleRoute:
                 folder = Sha256.of(address.public.raw + address.salt)  # whose it is, the index will tell
                 brought = await self._bring(dht, folder, found.pointer, (), Sessions())
         except TimeoutError as error:
-            raise NetworkError("the link's index did not come", expected=f"within {BRING_SECONDS:.0f} s") from error
+            raise NetworkError("the link's index did not arrive", expected=f"within {BRING_SECONDS:.0f} s") from error
         return found.pointer, brought.data
 
     def settle(self, accepted: Accepted | None) -> None:
@@ -172,7 +172,7 @@ class BundleRoute:
         self._fetch_files(publisher, held, metainfo, [path])
         data = read_torrent(held, path)
         if data is None:
-            raise NetworkError(f"{location} did not come whole")
+            raise NetworkError(f"{location} did not arrive complete")
         return data
 
     def complete(self, publisher: TrustedPublisher, *, max_bytes: int) -> HeldBundle:
@@ -210,7 +210,7 @@ class BundleRoute:
         asyncio.run(self._bring_accepted(publisher, accepted))
         if (held := self.bundles.get(publisher.publisher, accepted.position)) is not None:
             return held
-        raise NetworkError(f"nobody has the bundle of index {accepted.position} of {publisher.name}")
+        raise NetworkError(f"no peer has the bundle of index {accepted.position} of {publisher.name}")
 
     async def _bring_accepted(self, publisher: TrustedPublisher, accepted: Accepted) -> None:
         """Bring the bundle of the accepted index, by whichever pointer leads to it."""

@@ -23,7 +23,7 @@ class Checked:
     refusal: RefusedError | None
     pinned: bool
     trusted: bool
-    relation: str | None  # to the index accepted here
+    relation: str | None  # to the index accepted before
 
 
 def check_index(data: bytes, publisher: Sha256 | None, store: TrustStore, *, now: datetime) -> Checked:
@@ -78,8 +78,8 @@ def _relation(accepted: Accepted, store: TrustStore, now: datetime) -> str | Non
     if seen is None:
         return None
     if accepted.digest == seen.digest:
-        return "it is the index accepted here"
+        return "it is the index accepted before"
     if accepted.position == seen.position:
-        return f"it contradicts the index {seen.position} accepted here"
+        return f"it contradicts the index {seen.position} accepted before"
     age = "older" if accepted.position < seen.position else "newer"
-    return f"it is {age} than the index {seen.position} accepted here"
+    return f"it is {age} than the index {seen.position} accepted before"

@@ -32,9 +32,9 @@ class ListedStanding:
     def words(self) -> str:
         """The standing as people read it, and what is claimed beside it."""
         if self.standing is Standing.PROVEN:
-            return f"{self.standing}, checked here"
+            return f"{self.standing}, checked locally"
         claim = "claimed proven" if self.entry.proven else "listed as UNPROVEN"
-        return f"{self.standing}, {'held here, ' if self.held else ''}{claim} by {self.claimant}"
+        return f"{self.standing}, {'held, ' if self.held else ''}{claim} by {self.claimant}"
 
     @property
     def answer(self) -> ListedAnswer:

@@ -163,7 +163,7 @@ def _withdrawn(target: Target, voices: Iterable[Voice]) -> NotFoundError | None:
         "" if len(gone) == 1 else f", and so {'is' if len(gone) == 2 else 'are'} {len(gone) - 1} more of {first.repo}"
     )
     words = "; ".join(map(str, said))
-    hint = "withdrawing deletes nothing: peers may still serve it to who has its magnet link or .torrent"
+    hint = "withdrawing deletes nothing: by its magnet link or .torrent it can still be fetched from peers"
     return NotFoundError(f"{first} is {words}{more}", hint=hint)
 
 
@@ -193,8 +193,8 @@ def load_torrent(found: Found, *, report: Report = ignore) -> CheckedTorrent:
     if wrong is not None:
         raise wrong
     raise NetworkError(
-        f"no mirror gave the torrent of {found.entry.id}",
-        hint="fetch it by magnet: its metadata then comes from peers",
+        f"no mirror returned the torrent of {found.entry.id}",
+        hint="fetch it by magnet link: peers then send its metadata",
     )
 
 

@@ -16,5 +16,5 @@ def last_published(keys: KeyStore, now: datetime) -> Accepted | None:
         data = keys.published()
         return None if data is None else accept(data, TrustedState(publisher), now)
     except VerificationError as error:
-        hint = "remove it and go on from what you published: `p2pqwen publish --base FILE`"
+        hint = "remove it and continue from what you published: `p2pqwen publish --base FILE`"
         raise VerificationError(f"{keys.published_path} is damaged: {error.message}", hint=hint) from error

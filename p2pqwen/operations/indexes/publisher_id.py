@@ -23,5 +23,5 @@ def find_publisher(store: TrustStore, text: str) -> Sha256:
     if len(text) < MIN_PREFIX or len(matching) > 1:
         raise UsageError("not enough of a publisher id", expected=f"{MIN_PREFIX} or more digits of one", got=repr(text))
     if not matching:
-        raise NotFoundError(f"publisher {text} is not trusted here", hint="see `p2pqwen trust list`")
+        raise NotFoundError(f"publisher {text} is not trusted", hint="see `p2pqwen trust list`")
     return matching[0]

@@ -362,7 +362,7 @@ class _Updating:
         why = "" if self._best is None else "; there is a valid index"
         for source in (*order, *pointers):
             if source not in heard:
-                error = NetworkError(f"{source} gave no index within {seconds:.0f} s{why}")
+                error = NetworkError(f"{source} returned no index within {seconds:.0f} s{why}")
                 self._offers.append(_Offer(source, error=error))
         self._offers.sort(key=lambda offer: order.get(offer.source, len(order)))
 
@@ -378,9 +378,7 @@ class _Updating:
             if result.state in {SourceState.REFUSED, SourceState.UNREACHABLE, SourceState.BEHIND}:
                 report(Notice("warning", f"{result.source} is {result.state}: {result.detail}"))
         if best is not None and publisher.accepted is None:
-            text = (
-                f"no index of {publisher.publisher} was held here; index {best.position} stands on the pinned id alone"
-            )
+            text = f"no index of {publisher.publisher} was held; index {best.position} rests on the pinned id alone"
             report(Notice("info", text))
         current = store.get(publisher.publisher, now=self._now, report=report)
         _tell_new_roots(publisher, current, report)
@@ -421,7 +419,7 @@ def _refuse_contradictions(offers: list[_Offer], in_use: Sha256 | None) -> list[
 
 
 def _contradiction(one: Accepted, other: Accepted) -> EquivocationError | None:
-    hint = "ask the publisher; a key may be stolen. both files are kept as evidence"
+    hint = "ask the publisher: a key may be stolen; both files are kept as evidence"
     for mine, theirs in zip(one.roots, other.roots, strict=False):
         if mine.root.digest != theirs.root.digest:
             what = f"two sources have two different roots {mine.root.version} of the publisher"

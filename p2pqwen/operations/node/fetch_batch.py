@@ -40,7 +40,7 @@ def fetch_batch_here(
 
     def bring(snapshot: SnapshotId) -> None:
         fetch(request(snapshot), report)
-        report(Notice("info", f"{len(done) + 1} of {len(snapshots)} is here: {snapshot}"))
+        report(Notice("info", f"{len(done) + 1} of {len(snapshots)} is complete: {snapshot}"))
         done.append(Brought(snapshot))
 
     def failed(snapshot: SnapshotId, error: P2pqwenError) -> None:

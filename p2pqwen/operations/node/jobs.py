@@ -214,7 +214,7 @@ class FetchJobs:
                     fresh = list(job.events)[-(job.serial - seen) :] if job.serial > seen else []
                     seen, ended, why = job.serial, job.state.ended or job.is_away, self._held_back
                     if job.state is JobState.PAUSED:
-                        why = f"it is paused; `p2pqwen resume {job.snapshot}` lets it go on"
+                        why = f"it is paused; `p2pqwen resume {job.snapshot}` resumes it"
                 for event in fresh:
                     yield JobLine.of(event)
                 if ended:

@@ -138,7 +138,9 @@ def uninstall(service: Service) -> UnitState:
     failed = _systemctl("disable", "--now", service.name)
     durable.remove(service.path)
     _systemctl("daemon-reload")
-    return unit_state(service, [] if failed is None else [f"{failed}; if it runs, it goes on until it is stopped"])
+    return unit_state(
+        service, [] if failed is None else [f"{failed}; if it is running, it keeps running until you stop it"]
+    )
 
 
 def unit_state(service: Service, notes: Sequence[str] = ()) -> UnitState:
@@ -173,7 +175,7 @@ def _systemctl(*arguments: str) -> str | None:
             stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"systemctl does not work here: {error}"
+        return f"systemctl does not work on this machine: {error}"
     said = (done.stderr or done.stdout).strip().partition("\n")[0]
     return None if done.returncode == 0 else said or f"systemctl {arguments[0]} ended with {done.returncode}"
 

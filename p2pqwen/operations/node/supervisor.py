@@ -422,7 +422,7 @@ class Supervisor:
 
 
 def _stopping() -> NetworkError:
-    return NetworkError("the node is stopping", hint="start it again: it goes on where it was")
+    return NetworkError("the node is stopping", hint="start it again: it resumes where it stopped")
 
 
 def _job_row(job: FetchJob, snapshot: SnapshotId) -> SnapshotState:

@@ -72,7 +72,7 @@ def payload(
             f" and {len(clutter) - _SHOWN} more" * (len(clutter) > _SHOWN)
         )
         level: Literal["info", "warning"] = "warning" if commit.rows is None else "info"
-        report(Notice(level, f"left out, as no part of a model: {shown}"))
+        report(Notice(level, f"left out, not part of a model: {shown}"))
     return {RepoPath(path): file for path, file in found.items() if path not in clutter}
 
 
@@ -100,7 +100,9 @@ def with_line_ends(
         if path in oids and (text := _committed_text(source, oids[path])) is not None
     }
     if mended:
-        report(Notice("info", f"{plural(len(mended), 'file')} had CRLF line ends from git: the commit's LF was used"))
+        report(
+            Notice("info", f"{plural(len(mended), 'file')} had CRLF line endings from git: the commit's LF was used")
+        )
     return {**sources, **mended}
 
 
@@ -135,7 +137,7 @@ def _content_of(path: Path, folder: Path) -> Path:
         mode = target.stat().st_mode
     if path.is_symlink() and not any(target.is_relative_to(root) for root in _link_roots(folder)):
         raise FormatError(
-            f"{path} is a link out of the folder", got=str(target), hint="replace the link by the file it points to"
+            f"{path} is a link out of the folder", got=str(target), hint="replace the link with the file it points to"
         )
     if stat.S_ISDIR(mode):
         raise FormatError(f"{path} is a link to a folder", hint="put the folder itself there")

@@ -342,7 +342,7 @@ def _lfs_by_attributes(sources: Mapping[RepoPath, FolderFile]) -> Collection[Rep
 def _place_all(sources: Mapping[RepoPath, FolderFile], staged: Path, *, hard_links: bool) -> None:
     for path, source in sources.items():
         target = staged / path.text
-        with durable.disk_errors(f"bring {path} into {staged}"):
+        with durable.disk_errors(f"copy {path} into {staged}"):
             target.unlink(missing_ok=True)  # an interrupted try may have left another file
             if source.file is None:
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -393,7 +393,7 @@ class _Run:
             target.unlink(missing_ok=True)  # or the next try would take it for finished
             if not (arrival.reused or arrival.stood):
                 raise
-            self._report(Notice("warning", f"a bad copy was here already, downloading: {error.message}"))
+            self._report(Notice("warning", f"an existing copy was bad, downloading: {error.message}"))
         return self._digest(index, file, self._download(index, file))
 
     def _hash_and_compare(
@@ -453,8 +453,8 @@ def _refuse_closed(listing: Listing, options: PreserveOptions) -> None:
         raise DisabledError(f"{listing.snapshot.repo} is disabled: the Hub no longer serves it")
     if listing.closed is not None and not options.allow_gated:
         raise P2pqwenError(
-            f"{listing.snapshot.repo} is {listing.closed}: its owner did not make it free for everybody",
-            hint="if you may redistribute it, say so with --allow-gated",
+            f"{listing.snapshot.repo} is {listing.closed}: its owner restricts access",
+            hint="if you may redistribute it, use --allow-gated",
         )
 
 
@@ -470,7 +470,7 @@ def hinting_at_hard_links(*, applies: bool) -> Iterator[None]:
     except DiskError as error:
         if not applies:
             raise
-        hint = "--hard-links shares the blocks of the files that are here, and raises their link counts"
+        hint = "--hard-links shares the blocks of existing files, and raises their link counts"
         raise DiskError(error.what, expected=error.expected, got=error.got, hint=hint) from error
 
 

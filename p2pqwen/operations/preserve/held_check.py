@@ -89,7 +89,7 @@ def look_at_held(
         if wrong := pointer_files(held.folder, manifest.files):
             raise _damaged(held.id, wrong, _drop(held.id))
     if bad := known_damage(held):
-        raise VerificationError(f"{held.id} is held, but was found damaged: {_names(bad)}", hint=mend)
+        raise VerificationError(f"{held.id} is held, but is damaged: {_names(bad)}", hint=mend)
     require_unchanged(held, torrent.metainfo, library, report)
     return HeldContent(held, torrent, manifest)
 
@@ -125,9 +125,9 @@ def differs_from(content: HeldContent, wrong: Differences, source: str, *, may_d
     snapshot = content.held.id
     hint: str | None = None
     if content.provenance is Provenance.PROVEN:
-        hint = f"what is held has the files of commit {snapshot.commit}: `p2pqwen verify {snapshot}` reads them again"
+        hint = f"the held copy has the files of commit {snapshot.commit}: `p2pqwen verify {snapshot}` reads them again"
     elif may_drop:
-        hint = f"what is held is not proven to be that commit; {_drop(snapshot)}"
+        hint = f"the held copy is not proven to be that commit; {_drop(snapshot)}"
     first = wrong[min(wrong)]
     return VerificationError(
         f"{snapshot} is held, but {source} has other files under that name: {_names(_paths(wrong))}",

@@ -75,4 +75,4 @@ def rebuild(
 
     if (rebuilt := first_of(sources, build, failed=failed)) is not None:
         return rebuilt
-    raise problem or NotFoundError("nothing says where the torrent could be rebuilt from")
+    raise problem or NotFoundError("no source is known to rebuild the torrent from")

@@ -26,17 +26,15 @@ class WantedTorrent:
     def check_size(self, got: int) -> None:
         """Refuse a source before anything is downloaded from it; raises `VerificationError`."""
         if self.size not in {None, got}:
-            raise VerificationError(
-                "what the source lists has another size than the magnet says", expected=self.size, got=got
-            )
+            raise VerificationError("the source lists another size than the magnet link", expected=self.size, got=got)
 
     def check(self, got: InfoHash) -> None:
         """Refuse a torrent with another infohash; raises `VerificationError`."""
         for wanted, made in ((self.infohash_v2, got.v2), (self.infohash_v1, got.v1)):
             if wanted is not None and wanted.raw != made.raw:
                 raise VerificationError(
-                    "the source serves other bytes than the magnet names: the torrent made of them is another one",
+                    "the source serves other bytes than the magnet link names: they make another torrent",
                     expected=wanted,
                     got=made,
-                    hint="nothing of it was kept; `p2pqwen preserve` keeps what the source has, under its own infohash",
+                    hint="nothing was kept; `p2pqwen preserve` keeps the source's files, under their own infohash",
                 )

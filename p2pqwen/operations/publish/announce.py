@@ -70,7 +70,7 @@ def announce(
         return Announced(metainfo.infohash, link, None)
     if address.public not in vouched_keys(accepted.roots[: board_notice([address], accepted.roots).roots]):
         text = (
-            "the chain of roots is too long for the notice boards: who knows the id alone needs a mirror, or the link"
+            "the chain of roots is too long for the notice boards: with the id alone, readers need a mirror or a link"
         )
         report(Notice("warning", text))
     if dht is None:
@@ -79,7 +79,7 @@ def announce(
     put = asyncio.run(_put(dht, pointers, accepted, private[0], address, pointer))
     if not put.accepted:
         why = "; ".join(put.refusals[:2]) or ("no DHT node answered" if not put.answered else "no answer")
-        report(Notice("info", f"the pointer is signed but nobody took it ({why}); `p2pqwen seed` puts it again"))
+        report(Notice("info", f"the pointer is signed, but no DHT node stored it ({why}); `p2pqwen seed` tries again"))
     return Announced(metainfo.infohash, link, put.accepted)
 
 

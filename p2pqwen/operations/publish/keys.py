@@ -143,7 +143,9 @@ def find_key(root: Root, text: str) -> Sha256:
     matching = [keyid for keyid in root.keys if str(keyid).startswith(text)]
     if len(text) < MIN_PREFIX or len(matching) != 1:
         raise UsageError(
-            f"no single key of root {root.version} has this id", expected=f"{MIN_PREFIX} or more digits", got=repr(text)
+            f"this id does not name exactly one key of root {root.version}",
+            expected=f"{MIN_PREFIX} or more digits",
+            got=repr(text),
         )
     return matching[0]
 

@@ -84,7 +84,7 @@ class NamedPlaces:
         for url in added:
             known.setdefault(_plain(url), url)
         if len(known) > MAX_MIRRORS:
-            hint = "--remove-mirror takes one out"
+            hint = "--remove-mirror removes one"
             raise UsageError("too many mirrors", expected=f"at most {MAX_MIRRORS}", got=len(known), hint=hint)
         return tuple(known.values())
 

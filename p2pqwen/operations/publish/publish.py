@@ -195,7 +195,7 @@ def _propose(
     base = last if plan.base is None else read_base(keys, plan.base, now)
     check_site(keys, plan.out, last, base, now)
     for one in plan.elsewhere:
-        hint = "is this home an old backup? go on from that index with --base FILE"
+        hint = "is this home an old backup? continue from that index with --base FILE"
         check_known(keys, one.accepted, one.place, last, base, hint)
     before = base.document if base else None
     changes, plan = changes_of(plan, before), plan.going_on_from(before)
@@ -253,8 +253,8 @@ def sign_draft(
         difference = diff(last.document if last else None, seen.document)
         difference = replace(difference, concerns=_signed_before(keys, seen.document))
         if last is None:
-            hint = "`p2pqwen trust add` tells this home what is published"
-            report(Notice("info", f"all of it is shown as new: no index of this publisher is known here; {hint}"))
+            hint = "`p2pqwen trust add` fetches what is published"
+            report(Notice("info", f"everything is shown as new: this home knows no index of this publisher; {hint}"))
         _show(_signing(seen.document, seen.root, private, difference), approve, report, details=details)
         keys.write_signed(*_place(seen.document))
         ours = _sign(file.signed, private)
@@ -331,7 +331,7 @@ def _require_bundle(document: IndexDocument) -> None:
             f"the site cannot hold these snapshots together: {error.what}",
             expected=error.expected,
             got=error.got,
-            hint="leave one out with --exclude, or `p2pqwen remove` it; what is listed leaves with --withdraw",
+            hint="leave one out with --exclude, or `p2pqwen remove` it; --withdraw removes a listed one",
         ) from error
 
 
@@ -344,7 +344,7 @@ def _refuse_contradicted(contradictions: Sequence[Contradiction]) -> None:
         f"not signed: {first}",
         expected="the files of an unproven snapshot where it says that they come from",
         got=f"others at {first.url}" + (f"; the same of {', '.join(others[:5])}" if others else ""),
-        hint=f"`p2pqwen remove {first.snapshot}` drops it, and `p2pqwen preserve` brings what the Hub has; "
+        hint=f"`p2pqwen remove {first.snapshot}` drops it, and `p2pqwen preserve` downloads it from the Hub; "
         "an entry that is published already also needs --withdraw",
     )
 
@@ -388,7 +388,7 @@ def _signed_before(keys: KeyStore, document: IndexDocument) -> tuple[str, ...]:
     position, digest = _place(document)
     if (before := keys.signed()) is None or before[0] != position or before[1] == digest:
         return ()
-    return (f"another draft of index {position} was signed here before: make sure that it is never published",)
+    return (f"this home signed another draft of index {position} before: make sure that it is never published",)
 
 
 def _sign(signed: JsonValue, private: list[PrivateKey]) -> list[JsonValue]:
@@ -486,7 +486,7 @@ def _write_torrents(
                 if data != one.torrent_path.read_bytes():
                     library.replace_torrent(one.id, CheckedTorrent.of(metainfo))
         except durable.LockHeldError as error:  # the site has it all the same
-            report(Notice("warning", f"{one.id} gets its signatures the next time: {error.message}"))
+            report(Notice("warning", f"{one.id} is signed at the next publication: {error.message}"))
         write_torrent(keys, plan.out, torrent_location(one.id), data)
     if held:
         report(Progress("sign", len(held), len(held), unit="torrents"))
@@ -500,7 +500,7 @@ def _require_shown(entry: Entry, metainfo: Metainfo) -> None:
             f"the torrent of {entry.id} changed while its index was made",
             expected=f"{entry.infohash.v2} with manifest {entry.manifest}",
             got=f"{metainfo.infohash.v2} with manifest {manifest}",
-            hint="publish again, and look at what is new",
+            hint="publish again, and check what is new",
         )
 
 

@@ -67,7 +67,7 @@ def rotate(
                 f"root {root.version} is not signed by enough keys of root {old.version} and of its own",
                 expected=f"{state.old.threshold} and {state.new.threshold}",
                 got=f"{len(state.old.signed_by)} and {len(state.new.signed_by)}",
-                hint="bring the root key that is kept elsewhere, or write a draft with --draft FILE, to which others "
+                hint="use the root key that is kept elsewhere, or write a draft with --draft FILE, to which others "
                 "add theirs with `p2pqwen keys sign FILE`; where too few are left anywhere, only a new publisher helps",
             )
         for key in new_keys:

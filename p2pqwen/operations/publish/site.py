@@ -47,7 +47,7 @@ def check_site(keys: KeyStore, out: Path, last: Accepted | None, base: Accepted 
             got=there.publisher,
             hint="choose another folder for --out",
         )
-    hint = f"see `p2pqwen index diff`; then say --base {site} to go on from it, or --base FILE for a better one"
+    hint = f"see `p2pqwen index diff`; then use --base {site} to continue from it, or --base FILE for a better one"
     check_known(keys, there, str(site), last, base, hint)
 
 

@@ -179,7 +179,7 @@ def _samples(metainfo: Metainfo) -> set[int]:
 
 def _tell(plan: Plan, chosen: Sequence[_Chosen], report: Report) -> None:
     for pattern in dict.fromkeys(pattern for one in chosen for pattern in one.unasked):
-        report(Notice("warning", f"web seed {pattern} is listed unchecked: there is no way to it from here"))
+        report(Notice("warning", f"web seed {pattern} is listed unchecked: it cannot be reached from this machine"))
     groups: dict[tuple[str, str], list[SnapshotId]] = {}
     for one in chosen:
         for pattern, failed in one.failed.items():

@@ -42,7 +42,7 @@ class Difference:
     def error(self, path: RepoPath) -> VerificationError:
         """Return the error of a file that must not be kept."""
         return VerificationError(
-            f"the {self.what} of {path} is not what was signed", expected=self.expected, got=self.got
+            f"the {self.what} of {path} does not match what was signed", expected=self.expected, got=self.got
         )
 
 

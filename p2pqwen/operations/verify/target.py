@@ -16,7 +16,7 @@ from p2pqwen.operations.verify.verify import Verification, verify_again, verify_
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo
 from p2pqwen.values.digest import CommitId
-from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_id import RepoId, whole_name
 from p2pqwen.values.snapshot_place import parse_cache_folder
 
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
@@ -54,8 +54,11 @@ def verify_target(
 
 
 def held_snapshot(target: str, library: Library) -> HeldSnapshot:
-    """Return the held snapshot that `REPO[@COMMIT]` names; raises `UsageError`, `NotFoundError`."""
-    name, at, commit = target.partition("@")
+    """Return the held snapshot that `REPO[@COMMIT]` names, its commit whole or shortened.
+
+    Raises `UsageError`, `NotFoundError`.
+    """
+    name, at, commit = whole_name(target, (one.id for one in library.all())).partition("@")
     try:
         return library.find(RepoId(name), CommitId.parse(commit) if at else None)
     except FormatError as error:
@@ -107,7 +110,7 @@ def _torrent_of(folder: Path, library: Library) -> Metainfo:
             held = [one for one in held if one.id.repo == repo]
         if len(held) > 1:
             raise P2pqwenError(
-                f"nothing says whose {folder} is: the library holds {', '.join(str(one.id) for one in held)}",
+                f"the repository of {folder} is unknown: the library holds {', '.join(str(one.id) for one in held)}",
                 hint="name the torrent with --torrent FILE",
             )
         if held:

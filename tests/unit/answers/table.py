@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from p2pqwen.assembly.archive_answer import AdoptAnswer, RebalanceAnswer
+from p2pqwen.cli.completion import InstalledAnswer, ScriptAnswer
 from p2pqwen.cli.help import PageAnswer, Topics
 from p2pqwen.cli.output import _EventLine, _Failed
 from p2pqwen.demo.story import Told
@@ -32,6 +33,7 @@ from p2pqwen.server.problem import Refusal
 
 COMMANDS: dict[str, tuple[type, ...]] = {
     "adopt": (AdoptAnswer,),
+    "completion": (ScriptAnswer, InstalledAnswer),
     "demo": (Told,),
     "doctor": (Findings,),
     "export": (ExportAnswer,),

@@ -30,6 +30,7 @@ PARSED = "what a parser gives, checked field by field where it is read"
 STORED = "a small file of ours, read at the edge; what makes no sense in it is left out"
 # Where `dict[str, Any]` may stand, and why. Commands and operations have typed answers.
 UNTYPED = {
+    "cli/candidates.py": "the signature of typer's own method",
     "config.py": PARSED,
     "demo/hub_answers.py": "the Hub's own answers, of which the demo plays a part",
     "demo/node_process.py": "what a process printed, as a user of `--json` reads it",

@@ -10,7 +10,7 @@ import typer
 from p2pqwen.cli import main
 
 
-@pytest.mark.parametrize("module", main._GROUPS)
+@pytest.mark.parametrize("module", [one for panel in main.PANELS.values() for one in panel])
 def test_a_module_is_named_after_a_command_that_it_holds(module):
     app = typer.Typer()
     importlib.import_module(f"p2pqwen.cli.{module}").register(app)

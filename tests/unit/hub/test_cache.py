@@ -367,7 +367,7 @@ def test_only_a_proof_replaces_what_the_cache_has_for_a_commit(cache, payload, m
     lay(cache, payload, ref="main", only=only)
     before = state(cache.root)
     rewrite(payload / "config.json", b'{"another": "model"}')
-    with pytest.raises(VerificationError, match=r"another config\.json .* which stays") as refused:
+    with pytest.raises(VerificationError, match=r"another config\.json .* which is kept") as refused:
         lay(cache, payload, standing, ref="main")
     assert "trees" in refused.value.hint
     assert state(cache.root) == before
@@ -398,7 +398,7 @@ def test_what_nobody_vouches_for_mends_nothing(cache, payload):
     blob = cache.root / FOLDER / "blobs" / hashlib.sha256(content).hexdigest()
     blob.parent.mkdir(parents=True)
     blob.write_bytes(b"other bytes, whoever put them there")
-    with pytest.raises(VerificationError, match="which stays"):
+    with pytest.raises(VerificationError, match="which is kept"):
         lay(cache, payload, Standing.UNVOUCHED)
     assert blob.read_bytes() == b"other bytes, whoever put them there"
     lay(cache, payload, Standing.SIGNED)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from p2pqwen.index.diff import describe, diff
+from p2pqwen.index.diff_summary import SHOWN, headline, summarise
 from p2pqwen.index.entry import Upstream
 from tests.support.publishing import Rules, chain, make_document, make_entry, withdrawal
 
@@ -78,3 +79,45 @@ def test_no_difference():
     document = make_document(ROOTS, 1, [ONE])
     assert diff(document, document).empty
     assert describe(diff(document, document)) == ["no differences"]
+
+
+def test_a_summary_tells_what_is_alike_once_and_what_alarms_always():
+    many = [make_entry(number) for number in range(1, 31)]
+    old = make_document(ROOTS, 1, many, mirrors=("https://one.example/",))
+    changed = [replace(one, web_seeds=(*one.web_seeds, f"https://two.example/{one.id.repo}/")) for one in many[2:]]
+    other = replace(many[1], infohash=make_entry(99).infohash)
+    new = make_document(
+        ROOTS,
+        2,
+        [other, *changed],
+        mirrors=("https://one.example/", "https://three.example/"),
+        withdrawn=(withdrawal(many[0], "wrong weights"),),
+    )
+    words = summarise(diff(old, new))
+    assert [line for line in words if "two.example" in line] == [
+        f"changed    {min(one.id for one in changed)} and 27 more: web_seeds adds https://two.example/{{repo}}/"
+    ]
+    assert [line for line in words if line.startswith(("removed", "withdrawn"))] == [
+        f"withdrawn  {many[0].id}: wrong weights"
+    ]
+    assert "index      mirrors adds https://three.example/" in words
+    assert len([line for line in words if line.startswith(f"changed    {many[1].id}: infohash")]) == 2
+    assert len([line for line in words if line.startswith("ALARM")]) == 2
+    assert headline(diff(old, new)) == "1 withdrawn, 29 changed, 2 alarms"
+
+
+def test_a_summary_counts_licenses_and_says_what_they_ask():
+    entries = [make_entry(number, license="mit" if number % 2 else "qwen-research") for number in range(1, 31)]
+    words = summarise(diff(None, make_document(ROOTS, 1, [*entries, make_entry(31, license=None)])))
+    assert len([line for line in words if line.startswith("added      Qwen/")]) == SHOWN
+    assert "license    qwen-research, 15 snapshots: for research only" in words
+    assert any(line.startswith("license    none named, 1 snapshot: ") for line in words)
+    assert headline(diff(None, make_document(ROOTS, 1, entries))) == "30 added (15 mit, 15 qwen-research)"
+
+
+def test_a_withdrawal_that_is_taken_back_alarms_listed_again_or_not():
+    gone = make_document(ROOTS, 1, [TWO], withdrawn=(withdrawal(ONE, "why"),))
+    for entries in ([ONE, TWO], [TWO]):
+        found = diff(gone, make_document(ROOTS, 2, entries))
+        assert found.alarms == (f"{ONE.id} was withdrawn (why), and no longer is",)
+        assert not found.empty

@@ -1,4 +1,4 @@
-"""Several library folders: which one a snapshot goes to, and what is known of a disk that is not here."""
+"""Several library folders: which one a snapshot goes to, and what is known of a disk that is not connected."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_missing_disk_is_no_empty_folder(disks, tmp_path, how):
         assert not same.is_here(held)
         assert same.get(FIRST) is None
         for call in (lambda one: one.find(REPO), lambda one: one.stage(FIRST), lambda one: one.remove(held)):
-            with pytest.raises(AwayError, match="a disk that is not here"):
+            with pytest.raises(AwayError, match="a disk that is not connected"):
                 call(same)
         with pytest.raises(NotFoundError):
             same.find(REPO, SECOND.commit)

@@ -72,7 +72,7 @@ def test_size_bonus(size, budget, bonus):
         (candidate(1, 1), 1 * GB, PLENTY, "1.00 GB of the budget left"),
         (candidate(1, 1), 10 * GB, [Disk("a", 3 * GB, 2 * GB)], "no disk has room: 1.00 GB"),
         (candidate(1, 1), 10 * GB, [], "no disk has room"),
-        (Candidate(snapshot(1), GB, seen(0)), 10 * GB, PLENTY, "nobody was seen with a whole copy"),
+        (Candidate(snapshot(1), GB, seen(0)), 10 * GB, PLENTY, "no complete copy was seen"),
     ],
 )
 def test_what_is_not_chosen_says_why(given_, budget, disks, reason):
@@ -85,7 +85,7 @@ def test_reasons_name_need_and_place():
     found = plan([candidate(1, 1), Candidate(snapshot(2), GB, UNSEEN), candidate(3, None)], 100 * GB)
     by_name = {one.snapshot.repo.name: one.reason for one in found.chosen}
     assert by_name["Model-1"].startswith("critical: 1 copy seen, Hub gone, place ")
-    assert "unknown: nobody has looked for copies, Hub unknown" in by_name["Model-2"]
+    assert "unknown: no check for copies yet, Hub unknown" in by_name["Model-2"]
     halves = plan([Candidate(snapshot(4), GB, seen(None, 6))], GB).chosen[0]
     assert "about 3 copies" in halves.reason
 
@@ -134,7 +134,7 @@ def test_nothing_is_over_committed_and_everything_is_answered(rows, budget, room
     for one in found.chosen:
         rooms_left[one.disk] -= one.size
     for one in found.others:  # whatever would still fit has been taken
-        if "nobody was seen" not in one.reason:
+        if "no complete copy was seen" not in one.reason:
             assert one.size > left or one.size > max(rooms_left.values(), default=-1)
 
 

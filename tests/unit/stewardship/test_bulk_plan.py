@@ -62,7 +62,7 @@ def test_the_budget_goes_by_priority_and_then_to_the_smaller():
     assert [(row.survey.wanted.repo.name, row.action.value) for row in plan.rows] == [
         ("First", "new"), ("Small", "new"), ("Big", "skipped"), ("Later", "new"),
     ]  # fmt: skip
-    assert plan.summary(500) == "3 new, 1 skipped; 100 B to bring, 500 B free"
+    assert plan.summary(500) == "3 new, 1 skipped; 100 B to download, 500 B free"
 
 
 @given(

@@ -110,7 +110,7 @@ LEAF = {b"length": 100, b"pieces root": bytes(range(32))}
         (b"", "no valid integer"),
         (b"le", "expected a dictionary"),
         (b"de", "no info dictionary"),
-        (TORRENT.encode() + b"\n", "goes on after its end"),
+        (TORRENT.encode() + b"\n", "continues after its end"),
         (edited(b"info", to=b"x"), "no info dictionary"),
         # other kinds of torrent
         (edited(b"info", b"file tree", drop=True), "not a BEP 52 hybrid, it has no v2"),
@@ -140,7 +140,7 @@ LEAF = {b"length": 100, b"pieces root": bytes(range(32))}
         (edited(*TREE, b"..", to={b"": LEAF}), "component '..'"),
         (edited(*TREE, b"a\0", to={b"": LEAF}), "holds the character"),
         (edited(*TREE, b"con.txt", to={b"": LEAF}), "device name"),
-        (edited(*TREE, b".pad", to={b"1": {b"": LEAF}}), "'.pad' has a meaning"),
+        (edited(*TREE, b".pad", to={b"1": {b"": LEAF}}), "'.pad' has a special meaning"),
         (edited(*TREE, b"readme.md", to={b"": LEAF}), "clash"),
         (edited(*TREE, b"x", to={b"": LEAF, b"y": {b"": LEAF}}), "a file and a folder"),
         (edited(*TREE, b"x", to={b"": 5}), "a file and a folder"),

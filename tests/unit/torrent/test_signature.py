@@ -136,8 +136,8 @@ ENTRY = SIGNED.signatures["preserver"].document()
     [
         (edited(b"preserver", b"signature", drop=True), "`signature`, expected a string"),
         (edited(b"preserver", b"signature", to=bytes(63)), "expected 64 bytes, got 63"),
-        (edited(b"preserver", b"note", to=b"x"), "keys that nobody signs for"),
-        (edited(b"preserver", b"info", b"note", to=b"x"), "keys that nobody signs for"),
+        (edited(b"preserver", b"note", to=b"x"), "holds unsigned keys"),
+        (edited(b"preserver", b"info", b"note", to=b"x"), "holds unsigned keys"),
         (edited(b"preserver", b"info", b"keyid", drop=True), "`keyid`, expected a string"),
         (edited(b"preserver", b"info", b"keyid", to=b"x"), "wrong length"),
         (edited(b"preserver", b"info", b"manifest", to=5), "`manifest`, expected a string"),

@@ -90,10 +90,10 @@ LEFT = WatchRecord(START, noted=START + MINUTE, interrupted=START + HOUR)
     ("record", "node_runs", "words", "running", "interrupted"),
     [
         (RUNNING, True, "since 2026-11-25 12:00: 1 of 2", True, None),
-        (RUNNING, False, "interrupted 2026-11-25 12:01 at 1 of 2; it goes on with the node", False, "12:01"),
-        (WatchRecord(START), False, "interrupted 2026-11-25 12:00; it goes on with the node", False, "12:00"),
-        (LEFT, False, "interrupted 2026-11-25 13:00; it goes on with the node", False, "13:00"),
-        (LEFT, True, "interrupted 2026-11-25 13:00; it goes on with the node", False, "13:00"),
+        (RUNNING, False, "interrupted 2026-11-25 12:01 at 1 of 2; the node resumes it", False, "12:01"),
+        (WatchRecord(START), False, "interrupted 2026-11-25 12:00; the node resumes it", False, "12:00"),
+        (LEFT, False, "interrupted 2026-11-25 13:00; the node resumes it", False, "13:00"),
+        (LEFT, True, "interrupted 2026-11-25 13:00; the node resumes it", False, "13:00"),
         (WatchRecord(START, START + HOUR), False, "2026-11-25 13:00: 0 preserved", False, None),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the doctor says of a node, and that each finding that is not well comes with advice."""
+"""What the doctor says of a node, and that each finding that returned a server error comes with advice."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ def test_a_healthy_node(patient):
     [
         ({"node": None}, "node", False, "nothing is served"),
         ({"node": None}, "port", True, "is free"),
-        ({"node": running("127.0.0.1:6881")}, "port", False, "from this machine alone"),
-        ({"node": running("127.0.0.1:6881, 192.168.1.5:6881")}, "port", True, "from outside"),
+        ({"node": running("127.0.0.1:6881")}, "port", False, "only from this machine"),
+        ({"node": running("127.0.0.1:6881, 192.168.1.5:6881")}, "port", True, "outside peers have connected"),
         ({"node": running(incoming=False)}, "port", False, "in 3 days"),
-        ({"node": running(incoming=False, started=YOUNG)}, "port", True, "not long"),
+        ({"node": running(incoming=False, started=YOUNG)}, "port", True, "so far"),
         ({"node": running(incoming=False, mapped=(6881,))}, "port", True, "the router opened port 6881"),
         ({"node": running(dht_nodes=3)}, "dht", False, "3 nodes"),
         ({"node": running(dht_nodes=3, started=YOUNG)}, "dht", True, "3 nodes after 30 seconds"),
@@ -81,7 +81,7 @@ def test_a_healthy_node(patient):
         ({"dht": None}, "dht", True, "switched off"),
         ({"node": None}, "dht", False, "0 nodes answered"),
         ({"hub_time": silent}, "hub", False, "no usable answer"),
-        ({"hub_time": silent}, "clock", True, "nobody to compare it with"),
+        ({"hub_time": silent}, "clock", True, "no clock to compare it with"),
         ({"hub_time": lambda: NOW - timedelta(hours=1)}, "clock", False, "3600 s ahead of"),
         ({"hub_time": lambda: NOW + timedelta(seconds=3)}, "clock", True, "3 s behind"),
         ({"publishes": False}, "index", False, "no publisher is trusted"),
@@ -110,7 +110,7 @@ def laid(root, *, ref="a1" * 20):
 @pytest.mark.parametrize(
     ("ref", "ok", "words"),
     [
-        ("a1" * 20, True, "each ref in it names what is there"),
+        ("a1" * 20, True, "each ref in it names a snapshot that exists"),
         ("b2" * 20, False, "models--Some--Thing/refs/main (nothing of it is there)"),
         ("a1" * 20 + "\n", False, "models--Some--Thing/refs/main (blanks after the commit)"),
         ("", False, "models--Some--Thing/refs/main (nothing of it is there)"),

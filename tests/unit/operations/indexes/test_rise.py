@@ -121,7 +121,7 @@ def test_the_library_itself_lets_no_worse_torrent_in(library, held, write, worse
     more = {"replace_torrent": (), "begin": (None,), "finish": (None, Verified(worse().infohash.v2, {}))}
     arguments = (held.id, CheckedTorrent.of(worse()), *more[write])
     known = library.verified.of(held.id)
-    with pytest.raises(VerificationError, match="which stays"):
+    with pytest.raises(VerificationError, match="which is kept"):
         getattr(library, write)(*arguments)
     assert {path: path.read_bytes() for path in library.root.rglob("*") if path.is_file()} == before
     assert library.verified.of(held.id) == known

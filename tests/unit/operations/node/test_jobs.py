@@ -237,7 +237,7 @@ def test_asking_once_more_ends_the_pause(node):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (VerificationError("the SHA-256 is not what was signed"), "the SHA-256 is not what was signed"),
+        (VerificationError("the SHA-256 does not match what was signed"), "the SHA-256 does not match what was signed"),
         (NotFoundError("no such model"), "no such model"),
         (ZeroDivisionError("division by zero"), "the fetch broke: ZeroDivisionError"),
     ],
@@ -320,7 +320,7 @@ def test_a_paused_one_stops_and_goes_on_when_it_may(node):
     node.tick()
     assert job.state is JobState.PAUSED
     told = next(line.event for line in node.jobs.follow(job) if isinstance(line.event, Notice))
-    assert told.text == f"waiting: it is paused; `p2pqwen resume {identity(1)}` lets it go on"
+    assert told.text == f"waiting: it is paused; `p2pqwen resume {identity(1)}` resumes it"
     del node.choices[identity(1)]
     node.tick()
     assert job.state is JobState.DOWNLOADING

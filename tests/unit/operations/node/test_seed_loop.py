@@ -300,9 +300,9 @@ def test_an_empty_file_that_is_missing_is_seen_by_no_hash_and_leaves_it_out(tmp_
 def test_what_the_engine_does_not_take_is_left_out_until_it_changes(tmp_path):
     node = Node(tmp_path)
     node.hold(1)
-    node.engine.refuses[commit(1)] = P2pqwenError("libtorrent does not take the torrent")
+    node.engine.refuses[commit(1)] = P2pqwenError("libtorrent refused the torrent")
     node.run(6.0)
-    assert node.warnings() == [f"{identity(1)} is not seeded: libtorrent does not take the torrent"]
+    assert node.warnings() == [f"{identity(1)} is not seeded: libtorrent refused the torrent"]
     assert node.state(1) == "skipped"
     node.engine.refuses.clear()
     node.run(4.0)

@@ -1,0 +1,428 @@
+"""The Python API: `from p2pqwen import snapshot_download, verify, open_index`.
+
+Three functions, the values they return and the errors they raise are stable: a later 0.x version may add arguments and
+fields, and takes none away. They use the home that the command line uses (P2PQWEN_HOME, config.toml, trusted
+publishers). They print nothing; `report` gets the events that a command would show.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError, UnsupportedArgumentError, UsageError
+from p2pqwen.events import Event, ignore
+
+# Everything else is imported where it is used: whoever imports a function pays for nothing that it does not call.
+if TYPE_CHECKING:
+    from p2pqwen.app import App
+    from p2pqwen.index.acceptance import Accepted
+    from p2pqwen.index.entry import Entry
+    from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
+    from p2pqwen.operations.fetch.request import FetchRequest
+    from p2pqwen.operations.fetch.target import NamedTarget
+
+Report = Callable[[Event], None]
+Patterns = str | list[str] | tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """One signature. `state` is `valid`, `invalid` or `unknown`; `label` is what the signer calls the key."""
+
+    label: str
+    keyid: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A file that is not what the manifest says; `expected` and `got` are words, with sizes in bytes or digests."""
+
+    path: str
+    expected: str
+    got: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """What `verify` found. `files` and `bytes` count what was read; `extra` are files that the manifest does not list.
+
+    `provenance` is `proven` or `unproven`; `standing` is `proven`, `signed` or `unvouched`.
+    """
+
+    ok: bool
+    files: int
+    bytes: int
+    bad: tuple[BadFile, ...]
+    provenance: str
+    standing: str
+    signers: tuple[Signer, ...]
+    extra: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """A snapshot in an index; sizes in bytes, hashes in lower-case hex."""
+
+    repo: str
+    commit: str
+    size: int
+    files: int
+    infohash_v1: str
+    infohash_v2: str
+    magnet: str
+    manifest_sha256: str
+    provenance: str
+    torrent: str
+    """Where the .torrent is, relative to the index."""
+    web_seeds: tuple[str, ...]
+    license: str | None
+    added: datetime
+    upstream: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index whose signatures, root chain and entries were verified.
+
+    `pinned`: it was compared with the publisher id that the caller gave. Without one it only agrees with itself: anyone
+    can sign an index under any name.
+    """
+
+    publisher: str
+    name: str
+    pinned: bool
+    epoch: int
+    version: int
+    issued: datetime
+    signers: tuple[Signer, ...]
+    entries: tuple[IndexEntry, ...]
+    mirrors: tuple[str, ...]
+
+    def find(self, repo: str, commit: str | None = None) -> tuple[IndexEntry, ...]:
+        """Return the entries of a repository, at one commit if it is given."""
+        return tuple(one for one in self.entries if one.repo == repo and commit in {None, one.commit})
+
+
+def snapshot_download(  # noqa: PLR0913 - huggingface_hub's arguments
+    repo_id: str,
+    *,
+    repo_type: str | None = None,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_dir: str | Path | None = None,
+    library_name: str | None = None,  # noqa: ARG001
+    library_version: str | None = None,  # noqa: ARG001
+    user_agent: Mapping[str, Any] | str | None = None,  # noqa: ARG001
+    etag_timeout: float | None = None,  # noqa: ARG001
+    force_download: bool = False,
+    token: bool | str | None = None,
+    local_files_only: bool = False,
+    allow_patterns: Patterns = None,
+    ignore_patterns: Patterns = None,
+    max_workers: int | None = None,  # noqa: ARG001
+    tqdm_class: type | None = None,
+    headers: Mapping[str, str] | None = None,
+    endpoint: str | None = None,
+    dry_run: bool = False,
+    peers: tuple[str, ...] = (),
+    web_seeds: tuple[str, ...] = (),
+    timeout: float = 180.0,
+    report: Report = ignore,
+) -> str:
+    """Fetch a model from peers and web seeds, verify it, and return its folder in the Hugging Face cache.
+
+    The arguments are those of `huggingface_hub.snapshot_download`, and the folder is the one that it would return:
+    `<cache_dir>/models--ORG--MODEL/snapshots/<commit>`, or `local_dir`, into which the files are copied. What cannot be
+    honoured raises `UnsupportedArgumentError`.
+
+    - `revision`: a commit of 40 hex digits; None or `main` is the newest commit that a trusted index lists. Branches
+      and tags are refused: only the Hub knows them.
+    - `token`: for web seeds at the Hub, instead of HF_TOKEN; False sends none.
+    - `local_files_only`: return a complete snapshot of the library, with no traffic.
+    - `allow_patterns`, `ignore_patterns`: as there; what a partial snapshot lacks can be fetched later.
+    - `library_name`, `library_version`, `user_agent`, `etag_timeout`, `max_workers`: accepted, and of no effect, since
+      they describe requests that are not made.
+    - `peers` (`HOST:PORT`), `web_seeds` (URLs) are used besides those found; `timeout`: seconds without progress.
+
+    A running node of this home fetches it. Raises `NotFoundError` (no trusted index lists it), `NetworkError`,
+    `VerificationError`, `DiskError`, `UsageError`.
+    """
+    _refuse_unsupported(
+        repo_type=(repo_type, (None, "model")),
+        force_download=(force_download, (False,)),
+        tqdm_class=(tqdm_class, (None,)),
+        headers=(headers, (None,)),
+        endpoint=(endpoint, (None,)),
+        dry_run=(dry_run, (False,)),
+    )
+    from p2pqwen.app import open_app
+    from p2pqwen.operations.fetch.request import FetchRequest
+    from p2pqwen.user_path import user_path
+
+    app = _with_token(open_app(), token)
+    target = _target(repo_id, revision)
+    cache = app.hub_cache.root if cache_dir is None else user_path(str(cache_dir), "cache_dir").absolute()
+    if local_files_only:
+        return str(_held(app, target, cache, local_dir))
+    network = app.config.network
+    done = _fetch(
+        app,
+        FetchRequest(
+            str(target),
+            peers=tuple(peers),
+            web_seeds=tuple(web_seeds),
+            use_web_seeds=network.web_seeds,
+            include=_include(app, target, allow_patterns, ignore_patterns, report),
+            timeout=timeout,
+            hub_cache=None if local_dir is not None else str(cache),
+            insist_on_cache=local_dir is None,
+            choices=network.choices,
+        ),
+        report,
+        own_token=token not in {None, True},
+    )
+    if local_dir is not None:
+        return str(_copy_to(done.path, local_dir))
+    return str(done.hf_cache)
+
+
+def verify(
+    path_or_name: str | Path,
+    *,
+    torrent: str | Path | None = None,
+    data: str | Path | None = None,
+    report: Report = ignore,
+) -> VerifyResult:
+    """Hash every file again and compare it with the manifest and the torrent; offline.
+
+    `path_or_name` is a held snapshot (`ORG/MODEL[@COMMIT]`), a folder, or a .torrent. `torrent` is what a folder is
+    compared with, `data` where the files of a .torrent are. Bad files are in the result and raise nothing. Raises
+    `NotFoundError`, `UsageError`, `DiskError`, and `VerificationError` where torrent and manifest contradict each
+    other.
+    """
+    from p2pqwen.app import open_app
+    from p2pqwen.operations.verify.target import verify_target
+
+    app = open_app()
+    found = verify_target(
+        str(path_or_name),
+        torrent=None if torrent is None else Path(torrent),
+        data=None if data is None else Path(data),
+        library=app.library,
+        voices=app.vouchers.voices(report),
+        report=report,
+    )
+    return VerifyResult(
+        found.ok,
+        found.files,
+        found.bytes,
+        tuple(BadFile(one.path, one.expected, one.got) for one in found.bad),
+        str(found.provenance),
+        str(found.standing),
+        tuple(Signer(one.label, str(one.keyid), one.state) for one in found.signers),
+        found.extra,
+    )
+
+
+def open_index(source: str | Path, *, publisher: str | None = None) -> Index:
+    """Read and verify an index: a file, the folder it is in, or a URL.
+
+    `publisher` is the publisher id (64 hex digits) that it must belong to; without one `Index.pinned` is False. Nothing
+    is added to the publishers you trust. Raises `VerificationError` when it is refused, by SPEC section 8 and without a
+    look at the clock; `UsageError`, `NotFoundError`, `NetworkError`, `DiskError`.
+    """
+    from p2pqwen.app import open_app
+    from p2pqwen.index.document import MAX_INDEX_SIZE
+    from p2pqwen.mirrors.location import Location
+    from p2pqwen.mirrors.reading import read_now
+    from p2pqwen.operations.indexes.index_check import check_index
+    from p2pqwen.operations.indexes.publisher_id import parse_publisher
+    from p2pqwen.values.named_hosts import NamedHosts
+
+    app = open_app()
+    pinned = None if publisher is None else parse_publisher(publisher)
+    location = Location.of_user(str(source)).index
+    named = app.named_hosts | NamedHosts.of([location])
+    data = read_now(location, max_bytes=MAX_INDEX_SIZE, named=named)
+    checked = check_index(data, pinned, app.trust, now=datetime.now(UTC))
+    if checked.accepted is None:
+        assert checked.refusal is not None  # noqa: S101 - one of the two is there
+        raise checked.refusal
+    return _index(checked.accepted, pinned=checked.pinned)
+
+
+def _refuse_unsupported(**given: tuple[object, tuple[object, ...]]) -> None:
+    for name, (value, allowed) in given.items():
+        if value not in allowed:
+            expected = " or ".join(repr(one) for one in allowed)
+            raise UnsupportedArgumentError(f"p2pqwen cannot honour {name}", expected=expected, got=repr(value)[:80])
+
+
+def _with_token(app: App, token: bool | str | None) -> App:  # noqa: FBT001 - as in huggingface_hub
+    from p2pqwen.app import App
+    from p2pqwen.values.hub_token import HubToken
+
+    if token is None or token is True:
+        return app
+    hub = replace(app.config.hub, given_token=HubToken(token or ""))
+    return App(replace(app.config, hub=hub))
+
+
+def _target(repo_id: str, revision: str | None) -> NamedTarget:
+    from p2pqwen.operations.fetch.target import NamedTarget
+    from p2pqwen.values.digest import CommitId
+    from p2pqwen.values.snapshot_id import RepoId
+
+    try:
+        repo = RepoId(repo_id)
+    except FormatError as error:
+        raise UsageError(error.what, expected=error.expected, got=error.got, hint=error.hint) from error
+    if revision in {None, "main"}:
+        return NamedTarget(repo, None)
+    try:
+        return NamedTarget(repo, CommitId.parse(str(revision)))
+    except FormatError as error:
+        expected = "a commit of 40 hex digits, or main"
+        raise UnsupportedArgumentError(
+            "p2pqwen cannot honour revision", expected=expected, got=repr(revision)
+        ) from error
+
+
+def _include(
+    app: App, target: NamedTarget, allow: Patterns, ignore_: Patterns, report: Report
+) -> tuple[str, ...] | None:
+    """Return the files that the patterns leave, by name, None for all; huggingface_hub's rule for patterns."""
+    from p2pqwen.operations.fetch.plan import MagnetPlan, Sources, make_plan
+
+    if allow is None and ignore_ is None:
+        return None
+    sources = Sources(
+        app.library,
+        app.trust.publishers(now=datetime.now(UTC), report=report),
+        app.vouchers.voices(report),
+        named=app.named_hosts,
+    )
+    plan = make_plan(target, sources, repo=None, report=report)
+    if isinstance(plan, MagnetPlan):
+        raise NetworkError(
+            "no source returned the torrent, so its files are not known", hint="fetch it without patterns"
+        )
+    wanted, unwanted = _patterns(allow), _patterns(ignore_)
+    chosen = [
+        file.path.text
+        for file in plan.metainfo.files
+        if (allow is None or _matches(file.path.text, wanted)) and not _matches(file.path.text, unwanted)
+    ]
+    if not chosen:
+        raise NotFoundError(f"no file of {plan.snapshot} is left by the patterns", got=f"{allow!r}, {ignore_!r}"[:200])
+    return tuple(glob.escape(one) for one in chosen)
+
+
+def _patterns(given: Patterns) -> list[str]:
+    patterns = [given] if isinstance(given, str) else list(given or ())
+    return [f"{one}*" if one.endswith("/") else one for one in patterns]
+
+
+def _matches(path: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatch(path, one) for one in patterns)
+
+
+def _held(app: App, target: NamedTarget, cache: Path, local_dir: str | Path | None) -> Path:
+    from p2pqwen.hub.cache import HubCache
+    from p2pqwen.library.snapshots import State
+
+    held = app.library.find(target.repo, target.commit)
+    if held.state is not State.COMPLETE:
+        raise NotFoundError(f"{held.id} is not complete in the library", got=str(held.state))
+    if local_dir is not None:
+        return _copy_to(held.folder, local_dir)
+    folder = HubCache(cache).snapshot_folder(held.id)
+    if not folder.is_dir():
+        raise NotFoundError(f"{held.id} is in the library, and not in the Hugging Face cache", expected=str(folder))
+    return folder
+
+
+def _fetch(app: App, request: FetchRequest, report: Report, *, own_token: bool) -> FetchAnswer:
+    """Fetch in this process, or have the running node of this home do it: the library is one process's to write."""
+    from p2pqwen.assembly import fetching
+
+    running = app.running()
+    if running is None:
+        return fetching.fetch_here(app, request, report)
+    if own_token:
+        raise UnsupportedArgumentError(
+            "p2pqwen cannot honour token", expected="the running node's own", hint="set HF_TOKEN where the node starts"
+        )
+    return fetching.fetch_by_node(running, request, report)
+
+
+def _copy_to(payload: Path, local_dir: str | Path) -> Path:
+    """Give the files of a snapshot to a folder of the user's, as copies or reflinks that are theirs to change."""
+    from p2pqwen.library import durable
+    from p2pqwen.library.linking import place
+    from p2pqwen.user_path import user_path
+
+    folder = user_path(str(local_dir), "local_dir").absolute()
+    for source in sorted(path for path in payload.rglob("*") if path.is_file()):
+        target = folder / source.relative_to(payload)
+        staged = target.with_name(f".{target.name}.p2pqwen")
+        with durable.disk_errors(f"write {target}"):
+            staged.unlink(missing_ok=True)
+            place(source, staged)
+            staged.replace(target)
+    return folder
+
+
+def _index(accepted: Accepted, *, pinned: bool) -> Index:
+    document = accepted.document
+    return Index(
+        str(accepted.publisher),
+        accepted.root.name,
+        pinned,
+        document.epoch,
+        document.version,
+        document.issued,
+        tuple(Signer(accepted.root.keys[one].label, str(one), "valid") for one in accepted.signers.signed_by),
+        tuple(map(_entry, document.entries)),
+        document.mirrors,
+    )
+
+
+def _entry(one: Entry) -> IndexEntry:
+    return IndexEntry(
+        one.id.repo.text,
+        str(one.id.commit),
+        one.size,
+        one.files,
+        str(one.infohash.v1),
+        str(one.infohash.v2),
+        one.magnet,
+        str(one.manifest),
+        "proven" if one.proven else "unproven",
+        one.torrent,
+        one.web_seeds,
+        one.license,
+        one.added,
+        one.upstream.value,
+    )
+
+
+__all__ = [
+    "BadFile",
+    "Index",
+    "IndexEntry",
+    "P2pqwenError",
+    "Signer",
+    "UnsupportedArgumentError",
+    "VerifyResult",
+    "open_index",
+    "snapshot_download",
+    "verify",
+]

@@ -1,0 +1,133 @@
+"""The root of the command line: its help in panels that fit the terminal, and what people type out of habit.
+
+A word that another program uses for one of our commands runs that command if it only reads, lists or fetches. What
+deletes, publishes or listens never runs under another name, and a link or a model's name in place of a command fetches
+nothing: the error says what to type.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+import typer
+from typer._click.formatting import HelpFormatter  # the one formatter of typer's plain help; it has no public name
+from typer.core import TyperGroup
+
+from p2pqwen.errors import UsageError
+
+if TYPE_CHECKING:
+    from typer._click.core import Command
+    from typer._click.core import Context as AnyContext
+
+NARROWEST, WIDEST = 40, 100
+"""Columns of a help text, at least and at most; longer lines are hard to read."""
+_FIRST_COLUMN = 30
+_TARGET = re.compile(r"[/:@]|\.torrent$|^[0-9a-fA-F]{40}$|^[0-9a-fA-F]{64}$", re.ASCII)
+
+RUN = {"download": "fetch", "get": "fetch", "pull": "fetch", "ls": "list", "find": "search"}
+"""Other programs' words for commands that read or fetch: they run."""
+SAY = {
+    "add": "`p2pqwen trust add` pins a publisher, `p2pqwen library import` imports models that are on this machine",
+    "config": "`p2pqwen help config` lists the settings of config.toml",
+    "delete": "`p2pqwen remove REPO[@COMMIT]` deletes a snapshot from the library",
+    "info": "`p2pqwen search WORDS` shows what publishers list, `p2pqwen status` what this library holds, "
+    "`p2pqwen torrent show FILE` what a torrent holds",
+    "install": "`p2pqwen fetch ORG/MODEL` fetches a model, `p2pqwen service install` runs the node in the background",
+    "login": "p2pqwen has no accounts; it reads HF_TOKEN for the Hub",
+    "push": "`p2pqwen preserve REPO`, then `p2pqwen publish --out DIR`",
+    "rm": "`p2pqwen remove REPO[@COMMIT]` deletes a snapshot from the library",
+    "serve": "`p2pqwen seed` serves the library to others",
+    "share": "`p2pqwen seed` serves the library to others",
+    "show": "`p2pqwen search WORDS` shows what publishers list, `p2pqwen status` what this library holds, "
+    "`p2pqwen torrent show FILE` what a torrent holds",
+    "start": "`p2pqwen seed` runs the node, `p2pqwen service install` runs it in the background",
+    "stop": "press Ctrl-C where the node runs, or see `p2pqwen service --help`",
+    "update": "`p2pqwen index update` gets newer indexes of the publishers you trust",
+    "upload": "`p2pqwen preserve REPO`, then `p2pqwen publish --out DIR`",
+}
+"""Words whose command is not run, and what is said instead."""
+
+
+class Formatter(HelpFormatter):
+    """Help as wide as the terminal, where typer's has at least 50 columns and lets narrow terminals break its lines."""
+
+    def __init__(self, indent_increment: int = 2, width: int | None = None, max_width: int | None = None) -> None:
+        columns = shutil.get_terminal_size().columns if width is None else width
+        super().__init__(indent_increment, max(NARROWEST, min(columns, max_width or WIDEST)) - 2, max_width)
+
+    def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = _FIRST_COLUMN, col_spacing: int = 2) -> None:
+        """Write a list of terms and what they mean; in a narrow one the terms take a third at most."""
+        super().write_dl(rows, col_max if self.width >= 2 * col_max else self.width // 3, col_spacing)
+
+
+class Context(typer.Context):
+    """A context whose help is laid out by `Formatter`."""
+
+    formatter_class = Formatter
+
+
+class Commands(TyperGroup):
+    """The group of all commands."""
+
+    context_class = Context
+
+    def get_command(self, ctx: AnyContext, cmd_name: str) -> Command | None:
+        """Return a command, whose help is laid out as that of this group."""
+        return _laid_out(super().get_command(ctx, cmd_name))
+
+    def format_commands(self, ctx: AnyContext, formatter: HelpFormatter) -> None:
+        """Write the commands, a section for each panel."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                panel = getattr(command, "rich_help_panel", None) or "Commands"
+                panels.setdefault(panel, []).append((name, command.get_short_help_str(WIDEST)))
+        width = max((len(name) for rows in panels.values() for name, _ in rows), default=0)
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl([(name.ljust(width), words) for name, words in rows])
+
+    def resolve_command(self, ctx: AnyContext, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        """Find the command; raises `UsageError` that says what to type where there is none of that name."""
+        name = RUN.get(args[0], args[0])
+        if name not in self.commands and not ctx.resilient_parsing and not name.startswith("-"):
+            raise UsageError(f"no such command {name!r}", hint=self._hint(args))
+        return super().resolve_command(ctx, [name, *args[1:]])
+
+    def _hint(self, args: list[str]) -> str:
+        name = args[0]
+        if name in SAY:
+            return SAY[name]
+        if _is_a_target(name):
+            return f"`p2pqwen fetch {shlex.quote(name)}` fetches it"
+        if inside := [f"`p2pqwen {group} {name}`" for group in self._groups_with(name)]:
+            return f"did you mean {' or '.join(inside)}?"
+        known = {*self.commands, *RUN, *SAY}
+        near = [f"`p2pqwen {RUN.get(one, one)}`" for one in get_close_matches(name, known) if one not in SAY]
+        guess = f"did you mean {' or '.join(dict.fromkeys(near))}? " if near else ""
+        return f"{guess}see `p2pqwen --help`"
+
+    def _groups_with(self, name: str) -> list[str]:
+        """Return the groups that have a command of this name: `rotate` is one of `keys`."""
+        groups = [one for one in self.commands.values() if isinstance(one, TyperGroup)]
+        return [str(group.name) for group in groups if name in group.commands]
+
+
+def _is_a_target(text: str) -> bool:
+    """Whether this is meant for `fetch`, which says the rest: a name, a link, an infohash, a file; no command."""
+    return _TARGET.search(text) is not None
+
+
+def _laid_out(command: Command | None) -> Command | None:
+    if command is not None:
+        command.context_class = Context
+    if isinstance(command, TyperGroup):
+        for one in command.commands.values():
+            _laid_out(one)
+    return command
