@@ -139,7 +139,7 @@ def read(picture: str) -> list[tuple[str, str]]:
             scene.append((row.removeprefix(_PROMPT), []))
         elif scene:
             lines = scene[-1][1]
-            if whole and lines:
+            if whole and lines and not row.startswith(" "):  # what p2pqwen wraps by itself is indented
                 lines[-1] += row
             else:
                 lines.append(row)

@@ -69,10 +69,10 @@ class Archiver:
         Raises `NotFoundError` when no trusted index lists anything.
         """
         self._look(seconds)
-        now_is = looking.situation(self.app, self.store, self.report)
-        if not any(row.swarm.listed for row in now_is.rows):
+        situation = looking.situation(self.app, self.store, self.report)
+        if not any(row.swarm.listed for row in situation.rows):
             raise NotFoundError("no trusted index lists anything", hint="see `p2pqwen trust add`")
-        plan = plan_adoption(now_is, wishes, budget)
+        plan = plan_adoption(situation, wishes, budget)
         if dry_run:
             return Adopted(plan)
         StewardStore(self.store).set_budget(budget)
@@ -87,17 +87,17 @@ class Archiver:
         `budget` None: the one of the last `adopt`, or what is held.
         """
         self._look(seconds)
-        now_is = looking.situation(self.app, self.store, self.report)
+        situation = looking.situation(self.app, self.store, self.report)
         known = StewardStore(self.store).budget()
-        size = budget if budget is not None else now_is.used if known is None else known
-        plan = plan_rebalance(now_is, wishes, size, looking.pinned(self.store))
+        size = budget if budget is not None else situation.used if known is None else known
+        plan = plan_rebalance(situation, wishes, size, looking.pinned(self.store))
         if dry_run or not plan.exchanges:
             return Rebalanced(plan, size)
         agree(plan)
         done = carry_out(
             plan.exchanges,
             self,
-            node=now_is.node,
+            node=situation.node,
             pinned=lambda: looking.pinned(self.store),
             clock=lambda: datetime.now(UTC),
             report=self.report,

@@ -103,18 +103,18 @@ class Adoption:
         return self.allocation.chosen
 
 
-def plan_adoption(now_is: Situation, wishes: Wishes, budget: int) -> Adoption:
+def plan_adoption(situation: Situation, wishes: Wishes, budget: int) -> Adoption:
     """Choose within `budget` bytes; the same situation gives the same plan."""
-    held = tuple(Decision(row.swarm.snapshot, row.swarm.size, "held already") for row in now_is.held)
+    held = tuple(Decision(row.swarm.snapshot, row.swarm.size, "held already") for row in situation.held)
     allocation = allocate(
-        now_is.candidates(wishes),
-        node=now_is.node,
+        situation.candidates(wishes),
+        node=situation.node,
         budget=budget,
-        disks=now_is.disks,
-        now=now_is.now,
-        used=now_is.used,
+        disks=situation.disks,
+        now=situation.now,
+        used=situation.used,
     )
-    return Adoption(allocation, held, {row.swarm.snapshot: row.swarm.license for row in now_is.rows})
+    return Adoption(allocation, held, {row.swarm.snapshot: row.swarm.license for row in situation.rows})
 
 
 def disks_of(library: Library) -> list[Disk]:

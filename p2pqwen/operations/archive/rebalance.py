@@ -47,16 +47,16 @@ class Exchanged:
     error: P2pqwenError | None = None
 
 
-def plan_rebalance(now_is: Situation, wishes: Wishes, budget: int, pinned: Collection[SnapshotId] = ()) -> Rebalance:
+def plan_rebalance(situation: Situation, wishes: Wishes, budget: int, pinned: Collection[SnapshotId] = ()) -> Rebalance:
     """Plan one round of changes within `budget` bytes."""
     return rebalance(
-        now_is.candidates(wishes),
-        holdings(now_is.held, pinned),
-        node=now_is.node,
+        situation.candidates(wishes),
+        holdings(situation.held, pinned),
+        node=situation.node,
         budget=budget,
-        now=now_is.now,
-        room=max((disk.room for disk in now_is.disks), default=0),
-        used=now_is.used,
+        now=situation.now,
+        room=max((disk.room for disk in situation.disks), default=0),
+        used=situation.used,
     )
 
 

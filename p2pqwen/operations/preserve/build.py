@@ -196,7 +196,7 @@ def make_torrent(
 def describe(
     held: HeldSnapshot, manifest: Manifest, torrent: CheckedTorrent, report: Report, *, unchanged: bool
 ) -> Preserved:
-    """Sum up a preserved snapshot and say aloud what its keeper must know."""
+    """Sum up a preserved snapshot and say aloud what its holder must know."""
     preserved = Preserved(
         held=held,
         manifest=manifest,
