@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from p2pqwen.cli.magnets import V1Magnet, link_of
 from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
@@ -60,7 +61,12 @@ def verify(file: FileArgument, publisher: PublisherOption = None, json_output: J
         _refuse(file, checked.refusal)
 
 
-def show(file: FileArgument, publisher: PublisherOption = None, json_output: JsonFlag = False) -> None:
+def show(
+    file: FileArgument,
+    publisher: PublisherOption = None,
+    v1_magnet: V1Magnet = False,
+    json_output: JsonFlag = False,
+) -> None:
     """Show what an index lists, if it is valid."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.index_answer import IndexAnswer, IndexContent
@@ -75,7 +81,7 @@ def show(file: FileArgument, publisher: PublisherOption = None, json_output: Jso
             listed = _standings(app, checked.accepted, out)
             content = IndexContent.of(checked.accepted, listed)
             for entry, one in zip(document.entries, listed, strict=True):
-                lines += entry_lines(entry, one)
+                lines += entry_lines(entry, one, v1_magnet=v1_magnet)
             lines += [f"withdrawn  {gone.id}: {gone.reason}" for gone in document.withdrawn]
         out.result(IndexAnswer.of(checked, content), lines)
     if checked.refusal is not None:
@@ -180,7 +186,7 @@ def update(
         fail(NetworkError("no index could be reached" if known else "no place to ask for an index is known", hint=hint))
 
 
-def entry_lines(entry: Entry, listed: ListedStanding, *, short: bool = False) -> list[str]:
+def entry_lines(entry: Entry, listed: ListedStanding, *, v1_magnet: bool, short: bool = False) -> list[str]:
     """Return the words for one entry, and for what this home knows of it; `short`: with a shortened commit."""
     from p2pqwen.values.byte_size import format_size
 
@@ -189,7 +195,7 @@ def entry_lines(entry: Entry, listed: ListedStanding, *, short: bool = False) ->
         entry.id.short if short else str(entry.id),
         f"  {content}, upstream {entry.upstream}",
         f"  {listed.words}",
-        f"  {entry.magnet}",
+        f"  {link_of(entry.magnet, v1_alone=v1_magnet)}",
     ]
 
 

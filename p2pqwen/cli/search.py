@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from p2pqwen.cli.magnets import V1Magnet
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
@@ -20,6 +21,7 @@ def search(
     words: Annotated[
         list[str] | None, typer.Argument(metavar="WORDS", help="All must occur in the name, license or hash.")
     ] = None,
+    v1_magnet: V1Magnet = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Search the indexes of the trusted publishers; without words, list everything."""
@@ -42,7 +44,7 @@ def search(
         for one, listed in zip(found, known, strict=True):
             gone = gone_words(here.get(one.entry.id))
             lines += [
-                *entry_lines(one.entry, listed, short=True),
+                *entry_lines(one.entry, listed, v1_magnet=v1_magnet, short=True),
                 f"  listed by {one.publisher.name}",
                 *([f"  {gone}"] if gone else []),
                 "",

@@ -26,6 +26,7 @@ from p2pqwen.operations.node.service import ServiceAnswer
 from p2pqwen.operations.preserve.preserve_answer import PreserveAnswer
 from p2pqwen.operations.publish.keys_answer import NewKeyAnswer, PublisherAnswer, RotationAnswer, SpareKeysAnswer
 from p2pqwen.operations.publish.publish_answer import ProposalAnswer, PublishAnswer
+from p2pqwen.operations.verify.export_answer import ExportAnswer
 from p2pqwen.operations.verify.scrub import ScrubAnswer
 from p2pqwen.operations.verify.verify_answer import TorrentAnswer, VerifyAnswer
 from p2pqwen.server.problem import Refusal
@@ -35,6 +36,7 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "completion": (ScriptAnswer, InstalledAnswer),
     "demo": (Told,),
     "doctor": (Findings,),
+    "export": (ExportAnswer,),
     "fetch": (FetchAnswer,),
     "health": (HealthAnswer,),
     "help": (Topics, PageAnswer),
