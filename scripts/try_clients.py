@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from p2pqwen.hub.site import HubSite
+from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
 from p2pqwen.values.snapshot_id import SnapshotId
 from tests.simulators.faults import Effect, Fault

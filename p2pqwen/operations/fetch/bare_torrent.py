@@ -15,8 +15,8 @@ from p2pqwen.events import Notice, Report
 from p2pqwen.library import durable
 from p2pqwen.library.hashing import Digester, FileDigests, hash_files
 from p2pqwen.library.trust_store import TrustedPublisher
-from p2pqwen.operations.fetch.files import layers_of, rebuild_manifest
 from p2pqwen.operations.fetch.folder_match import FolderFiles
+from p2pqwen.operations.fetch.wanted_files import layers_of, rebuild_manifest
 from p2pqwen.operations.indexes.lookup import find_entries
 from p2pqwen.operations.verify.file_check import difference
 from p2pqwen.torrent.checked import CheckedTorrent

@@ -20,10 +20,16 @@ from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.library.verified import Verified
 from p2pqwen.operations.fetch.context import FetchContext, FetchOptions
 from p2pqwen.operations.fetch.download import Downloaded, DownloadJob, PeerCandidates, download
-from p2pqwen.operations.fetch.files import check_files, layers_of, make_empty_files, rebuild_manifest, require_room
 from p2pqwen.operations.fetch.held import HeldGuard
 from p2pqwen.operations.fetch.peers import PeerBook
 from p2pqwen.operations.fetch.plan import TorrentPlan
+from p2pqwen.operations.fetch.wanted_files import (
+    check_files,
+    layers_of,
+    make_empty_files,
+    rebuild_manifest,
+    require_room,
+)
 from p2pqwen.operations.preserve.reuse import OnDisk, Search, held_content, separate, take
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm

@@ -10,10 +10,10 @@ from p2pqwen.demo.story import Told
 from p2pqwen.operations.archive.bulk_answer import BulkAnswer
 from p2pqwen.operations.archive.health import HealthAnswer
 from p2pqwen.operations.archive.upstream import UpstreamChecked, UpstreamShown
-from p2pqwen.operations.control.api import DueAnswer, NetworkAnswer, NodeAnswer
 from p2pqwen.operations.control.doctor import Findings
 from p2pqwen.operations.control.inventory import InventoryAnswer
-from p2pqwen.operations.control.snapshots import ChoiceAnswer, RemovedAnswer
+from p2pqwen.operations.control.routes import DueAnswer, NetworkAnswer, NodeAnswer
+from p2pqwen.operations.control.snapshot_calls import ChoiceAnswer, RemovedAnswer
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusAnswer
 from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
 from p2pqwen.operations.fetch.import_answer import ImportAnswer

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from p2pqwen.cli.help import manual, tables_as_lists
-from p2pqwen.operations.control import api as node_calls
+from p2pqwen.operations.control import routes as node_calls
 from tests.support.command import CommandLine
 
 PAGES = manual()
