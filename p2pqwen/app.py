@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from p2pqwen.hub.cache import HubCache
     from p2pqwen.hub.client import HubClient
     from p2pqwen.library.state_store import StateStore
-    from p2pqwen.operations.control.snapshots import SnapshotCalls
+    from p2pqwen.operations.control.snapshot_calls import SnapshotCalls
     from p2pqwen.operations.indexes.dht_access import DhtAccess
     from p2pqwen.operations.indexes.rise import Riser
     from p2pqwen.operations.indexes.vouchers import Vouchers
     from p2pqwen.operations.preserve.origin import Origin
     from p2pqwen.operations.verify.scrub import Scrubber
     from p2pqwen.operations.verify.standings import Standings
-    from p2pqwen.server.client import ControlClient
+    from p2pqwen.server.control_client import ControlClient
     from p2pqwen.stewardship.upstream import UpstreamRecord
     from p2pqwen.swarm.endpoint import Endpoint
     from p2pqwen.values.origin_site import OriginAccess, OriginSite
@@ -140,14 +140,14 @@ class App:
     @property
     def site(self) -> OriginSite:
         """Where the Hub is, as strangers know it; it takes neither the user's token nor what asks the Hub."""
-        from p2pqwen.hub.site import HubSite
+        from p2pqwen.hub.hub_site import HubSite
 
         return HubSite(self.config.hub.endpoint)
 
     @property
     def access(self) -> OriginAccess:
         """Where the Hub is, with the user's token; raises `UsageError` for what can be none."""
-        from p2pqwen.hub.site import HubSite
+        from p2pqwen.hub.hub_site import HubSite
 
         return HubSite(self.config.hub.endpoint, self.config.hub.token)
 
@@ -170,7 +170,7 @@ class App:
 
     def running(self) -> ControlClient | None:
         """Return the way to the running node of this home, None if none runs."""
-        from p2pqwen.server.client import ControlClient
+        from p2pqwen.server.control_client import ControlClient
 
         client = ControlClient(self.home.root)
         return client if client.answers else None
@@ -178,7 +178,7 @@ class App:
     def snapshot_calls(self, store: StateStore) -> SnapshotCalls:
         """Return what users may say about snapshots and limits while no node runs."""
         from p2pqwen.events import ignore
-        from p2pqwen.operations.control.snapshots import SnapshotCalls
+        from p2pqwen.operations.control.snapshot_calls import SnapshotCalls
         from p2pqwen.operations.node.preferences import Choices
 
         return SnapshotCalls(self.library, Choices(store), removed=self.scrubber(store, ignore).forget)

@@ -142,7 +142,7 @@ def run(home: Path, *arguments: str | Path) -> dict[str, object]:
 def through_a_node(home: Path, torrent: str, port: int) -> float:
     from p2pqwen.operations.fetch.request import FetchRequest
     from p2pqwen.operations.node.job_answer import Ended, JobAnswer, JobLine
-    from p2pqwen.server.client import ControlClient
+    from p2pqwen.server.control_client import ControlClient
     from p2pqwen.server.problem import Refusal
     from p2pqwen.values.network_choices import SWITCHES, UNRESTRICTED
 

@@ -20,8 +20,8 @@ from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.operations.archive.adopt import Adoption, Wishes, plan_adoption
 from p2pqwen.operations.archive.health import HealthRow, look_for
-from p2pqwen.operations.archive.probe import Probes, WatchedSwarm
 from p2pqwen.operations.archive.rebalance import Exchanged, carry_out, plan_rebalance
+from p2pqwen.operations.archive.swarm_probe import Probes, WatchedSwarm
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.node.fetch_batch import Brought, bring_by_node, fetch_batch_here
 from p2pqwen.stewardship.rebalance import Rebalance

@@ -6,7 +6,7 @@ from typing import Literal
 
 from p2pqwen.app import App
 from p2pqwen.events import Report
-from p2pqwen.operations.control.snapshots import ChoiceAnswer, Given, RemovedAnswer
+from p2pqwen.operations.control.snapshot_calls import ChoiceAnswer, Given, RemovedAnswer
 from p2pqwen.operations.node.limits import LimitsAnswer
 
 

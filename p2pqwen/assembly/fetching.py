@@ -33,7 +33,7 @@ from p2pqwen.operations.preserve.rebuild import Rebuilt, rebuild
 from p2pqwen.operations.preserve.recipe_source import RecipeSource
 from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
 from p2pqwen.operations.verify.target import held_snapshot
-from p2pqwen.server.client import ControlClient
+from p2pqwen.server.control_client import ControlClient
 from p2pqwen.server.problem import Refusal
 from p2pqwen.swarm.bootstrap import bootstrap_nodes
 from p2pqwen.swarm.endpoint import Endpoint

@@ -14,9 +14,9 @@ from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.archive.adopt import Situation, contradictions, disks_of
 from p2pqwen.operations.archive.health import health_rows, watched_swarms
-from p2pqwen.operations.archive.probe import Probes, WatchedSwarm
-from p2pqwen.operations.control.api import NetworkAnswer, NodeAnswer
+from p2pqwen.operations.archive.swarm_probe import Probes, WatchedSwarm
 from p2pqwen.operations.control.doctor import DoctorContext, RunningNode
+from p2pqwen.operations.control.routes import NetworkAnswer, NodeAnswer
 from p2pqwen.operations.control.status import NodeStatusAnswer, Status, status
 from p2pqwen.operations.node.preferences import Choices
 from p2pqwen.operations.node.state import SnapshotState, node_status

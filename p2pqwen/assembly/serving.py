@@ -26,8 +26,8 @@ from p2pqwen.operations.archive.bulk_survey import wanted_repos
 from p2pqwen.operations.archive.health_watch import HealthWatch
 from p2pqwen.operations.archive.hub_watch import HubWatch, Schedule, throttle
 from p2pqwen.operations.archive.upstream import tracked
-from p2pqwen.operations.control.api import node_calls
 from p2pqwen.operations.control.metrics import families
+from p2pqwen.operations.control.routes import node_calls
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.indexes.bundle_route import BundleRoute
 from p2pqwen.operations.indexes.own_index import last_published

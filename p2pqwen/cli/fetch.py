@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from p2pqwen.app import App
     from p2pqwen.operations.fetch.fetch_answer import FetchAnswer, FetchShown
     from p2pqwen.operations.fetch.request import FetchRequest
-    from p2pqwen.server.client import ControlClient
+    from p2pqwen.server.control_client import ControlClient
 
 
 # transformers asks for them at every load, and no file in the cache spares it that; see the manual.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from p2pqwen.cli.file_lines import FilesFlag, file_lines
+from p2pqwen.cli.magnets import V1Magnet, link_of
 from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail
@@ -63,7 +64,11 @@ def verify(file: FileArgument, publisher: PublisherOption = None, json_output: J
 
 
 def show(
-    file: FileArgument, publisher: PublisherOption = None, files: FilesFlag = False, json_output: JsonFlag = False
+    file: FileArgument,
+    publisher: PublisherOption = None,
+    files: FilesFlag = False,
+    v1_magnet: V1Magnet = False,
+    json_output: JsonFlag = False,
 ) -> None:
     """Show what an index lists, if it is valid."""
     from p2pqwen.app import open_app
@@ -80,7 +85,7 @@ def show(
             shown = _files(app, file, checked.accepted, out) if files else [None] * len(listed)
             content = IndexContent.of(checked.accepted, listed, shown)
             for entry, one, said in zip(document.entries, listed, shown, strict=True):
-                lines += entry_lines(entry, one, said)
+                lines += entry_lines(entry, one, said, v1_magnet=v1_magnet)
             lines += [f"withdrawn  {gone.id}: {gone.reason}" for gone in document.withdrawn]
         out.result(IndexAnswer.of(checked, content), lines)
     if checked.refusal is not None:
@@ -185,7 +190,7 @@ def update(
         fail(NetworkError("no index could be reached" if known else "no place to ask for an index is known", hint=hint))
 
 
-def entry_lines(entry: Entry, listed: ListedStanding, shown: FilesShown | None) -> list[str]:
+def entry_lines(entry: Entry, listed: ListedStanding, shown: FilesShown | None, *, v1_magnet: bool) -> list[str]:
     """Return the words for one entry, and for what this home knows of it; `shown` None: not its files."""
     from p2pqwen.values.byte_size import format_size
 
@@ -194,7 +199,7 @@ def entry_lines(entry: Entry, listed: ListedStanding, shown: FilesShown | None) 
         str(entry.id),
         f"  {content}, upstream {entry.upstream}",
         f"  {listed.words}",
-        f"  {entry.magnet}",
+        f"  {link_of(entry.magnet, v1_alone=v1_magnet)}",
         *(file_lines(shown.file_list) if shown else []),
     ]
 

@@ -12,7 +12,7 @@ from p2pqwen.cli import names
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail, fail_for
 from p2pqwen.containment import each
-from p2pqwen.errors import P2pqwenError, VerificationError
+from p2pqwen.errors import FormatError, P2pqwenError, UsageError, VerificationError
 from p2pqwen.events import Happened, Notice, Progress
 from p2pqwen.values.plural import plural
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from p2pqwen.library.snapshots import HeldSnapshot
     from p2pqwen.operations.fetch.import_folder import Import
     from p2pqwen.operations.verify.scrub import Scrubbed
+    from p2pqwen.values.snapshot_id import RepoId
 
 _SHOWN = 5
 
@@ -42,6 +43,9 @@ def import_models(
         typer.Option(
             "--torrent", metavar="FILE…", help="Also recognise this snapshot, besides those in trusted indexes."
         ),
+    ] = None,
+    repo: Annotated[
+        str | None, typer.Option(metavar="ORG/MODEL", help="Whose a named torrent is that carries no manifest.")
     ] = None,
     hf_cache: Annotated[bool, typer.Option("--hf-cache/--no-hf-cache", help="Search the Hugging Face cache.")] = True,
     hard_links: Annotated[
@@ -67,7 +71,9 @@ def import_models(
         app = open_app()
         publishers = app.trust.publishers(now=datetime.now(UTC), report=out.report)
         named, voices = tuple(torrent or ()), app.vouchers.voices(out.report)
-        context = ImportContext(app.library, app.hub_cache, publishers, named, hard_links=hard_links, voices=voices)
+        context = ImportContext(
+            app.library, app.hub_cache, publishers, named, hard_links=hard_links, voices=voices, repo=_repo(repo)
+        )
         done = run(tuple(folders or ()), hub_cache=hf_cache, context=context, report=out.report)
         with app.state_store(out.report) as store:
             stood = app.standings(store).of((one.held for one in done.imported), out.report)
@@ -122,6 +128,15 @@ def scrub(
     if bad := [one for one in done if one.damage]:
         fail(VerificationError(f"{len(bad)} damaged, {bad[0].id} first", hint=f"`p2pqwen verify {bad[0].id} --repair`"))
     fail_for([error for _, error in failed], len(due))
+
+
+def _repo(text: str | None) -> RepoId | None:
+    from p2pqwen.values.snapshot_id import RepoId
+
+    try:
+        return None if text is None else RepoId(text)
+    except FormatError as error:
+        raise UsageError(error.what, expected=error.expected, got=error.got) from error
 
 
 def _notices_of(out: Output) -> Report:

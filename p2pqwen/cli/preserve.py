@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from p2pqwen.cli import names
+from p2pqwen.cli.magnets import V1Magnet, magnet_lines
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.errors import FormatError, UsageError
@@ -86,6 +87,7 @@ def preserve(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --org or --watchlist: show the plan and do nothing.")
     ] = False,
+    v1_magnet: V1Magnet = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Turn a snapshot (a repository at one commit) into a verified copy and a torrent, or do so with many."""
@@ -113,7 +115,7 @@ def preserve(
             done = _from_folder(app, out, source, target, repo, commit, git, options=options)
         voices = app.vouchers.voices(out.report)
         judgement = judge_torrent(done.torrent.tried_with(keys_of(voices)), voices)
-        out.result(PreserveAnswer.of(done, judgement), _lines(done, judgement))
+        out.result(PreserveAnswer.of(done, judgement), _lines(done, judgement, v1_magnet=v1_magnet))
 
 
 def _from_hub(
@@ -223,7 +225,7 @@ def _commit_id(text: str) -> CommitId:
         raise UsageError(error.what, expected=error.expected, got=error.got) from error
 
 
-def _lines(done: Preserved, judgement: Judgement | None) -> list[str]:
+def _lines(done: Preserved, judgement: Judgement | None, *, v1_magnet: bool) -> list[str]:
     from p2pqwen.values.byte_size import format_size
 
     metainfo = done.metainfo
@@ -236,5 +238,5 @@ def _lines(done: Preserved, judgement: Judgement | None) -> list[str]:
         f"  infohash    {metainfo.infohash.v1} (v1)",
         f"              {metainfo.infohash.v2} (v2)",
         f"  torrent     {done.held.torrent_path}",
-        f"  magnet      {done.magnet}",
+        *magnet_lines(done.magnet, "  magnet      ", v1_alone=v1_magnet),
     ]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from p2pqwen.cli.file_lines import FilesFlag, file_lines
+from p2pqwen.cli.magnets import V1Magnet, link_of
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
@@ -23,6 +24,7 @@ def search(
     ] = None,
     files: FilesFlag = False,
     magnet: Annotated[bool, typer.Option("--magnet", help="Show the magnet links.")] = False,
+    v1_magnet: V1Magnet = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Search the indexes of the trusted publishers; without words, list everything."""
@@ -58,7 +60,7 @@ def search(
                 listed.words + (f"; {gone}" if gone else ""),
             )
             lines.append("  ".join(row))
-            lines += [f"  {one.entry.magnet}"] if magnet else []
+            lines += [f"  {link_of(one.entry.magnet, v1_alone=v1_magnet)}"] if magnet or v1_magnet else []
             lines += file_lines(said.file_list) if said else []
         if not lines:
             lines = ["nothing found" if publishers else "no publisher is trusted yet; see `p2pqwen trust add --help`"]

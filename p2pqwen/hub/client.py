@@ -29,8 +29,8 @@ from p2pqwen.errors import DiskError, FormatError, NetworkError, NotFoundError, 
 from p2pqwen.hub import git_commit
 from p2pqwen.hub.byte_counter import counted
 from p2pqwen.hub.failures import translated
-from p2pqwen.hub.session import REQUEST_TIMEOUT, only_to, pace
-from p2pqwen.hub.site import HubSite
+from p2pqwen.hub.http_session import REQUEST_TIMEOUT, only_to, quota
+from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
 from p2pqwen.values.listing import ListedFile, ListedModel, Listing
 from p2pqwen.values.named_hosts import NamedHosts
@@ -71,7 +71,7 @@ class HubClient:
 
     def telling_waits(self, listener: Callable[[float], None]) -> AbstractContextManager[None]:
         """Within the block `listener` gets the seconds of every long wait that the Hub's limits impose."""
-        return pace.telling(listener)
+        return quota.telling(listener)
 
     def time(self) -> datetime | None:
         """Ask the Hub for anything and return what time it says it is, None if it does not say."""

@@ -26,7 +26,7 @@ _REFUSED = frozenset({429, 503})
 _Kind: TypeAlias = tuple[str, str]  # origin and one of the three that are counted apart
 
 
-class Pace:
+class HubQuota:
     """What is left of each kind of request; one for the process, used by all threads."""
 
     def __init__(

@@ -20,7 +20,7 @@ def forget_cached(path: Path) -> None:
         files.drop_cached(file.fileno())
 
 
-class Pace:
+class ReadThrottle:
     """Holds work to so many bytes a second (0: as fast as it goes) by sleeping in `took`."""
 
     def __init__(

@@ -12,9 +12,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from p2pqwen.errors import FormatError
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.checked import CheckedTorrent
-from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
+from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo, read_metainfo
 from p2pqwen.values.digest import Sha256
 
 KEPT = 4
@@ -49,6 +50,20 @@ class TorrentReader:
         checked = (known if isinstance(known, CheckedTorrent) else CheckedTorrent.of(known)).tried_with(keys)
         self._keep(digest, checked)
         return checked
+
+    def bare_metainfo(self, data: bytes) -> Metainfo:
+        """Return, as `metainfo` does, a torrent that another client may have saved without its piece layers."""
+        try:
+            return self.metainfo(data)
+        except FormatError:
+            return read_metainfo(data)  # not remembered: what this library holds is whole
+
+    def bare_torrent(self, data: bytes) -> CheckedTorrent:
+        """Return, as `torrent` does, a torrent that another client may have saved without its piece layers."""
+        try:
+            return self.torrent(data)
+        except FormatError:
+            return CheckedTorrent.of(read_metainfo(data))
 
     def remember(self, data: bytes, torrent: CheckedTorrent) -> None:
         """Note what a torrent is that was written as `data`."""

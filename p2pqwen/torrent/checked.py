@@ -95,26 +95,25 @@ class CheckedTorrent:
     def with_uncovered(
         self,
         *,
-        piece_layers: Mapping[Sha256, bytes] | None = None,
         web_seeds: Sequence[str] | None = None,
         trackers: Sequence[tuple[str, ...]] | None = None,
         comment: str | None = None,
         created_by: str | None = None,
     ) -> CheckedTorrent:
-        """Return it with other values for what neither the infohash nor a signature covers; None: as it was.
-
-        Piece layers are checked against their roots all the same; raises `FormatError`.
-        """
+        """Return it with other values for what neither the infohash nor a signature covers; None: as it was."""
         before = self.metainfo
         metainfo = replace(
             before,
-            piece_layers=before.piece_layers if piece_layers is None else piece_layers,
             web_seeds=before.web_seeds if web_seeds is None else tuple(web_seeds),
             trackers=before.trackers if trackers is None else tuple(trackers),
             comment=before.comment if comment is None else comment,
             created_by=before.created_by if created_by is None else created_by,
         )
         return CheckedTorrent(metainfo, self.manifest, self.provenance, self.signatures, made_by=_ONLY_HERE)
+
+    def with_layers(self, layers: Mapping[Sha256, bytes]) -> CheckedTorrent:
+        """Return it with those of these piece layers that it needs and lacks; raises `FormatError` for a wrong one."""
+        return self._with_signatures(self.signatures, self.metainfo.with_layers(layers))
 
     def with_covered_only(self) -> CheckedTorrent:
         """Return it without anything that neither a hash nor a signature covers: of a damaged file, what is left."""
@@ -159,4 +158,5 @@ def join(better: Metainfo, other: Metainfo) -> Metainfo:
     trackers = (*better.trackers, *(tier for tier in tiers if tier))[:MAX_TRACKERS]
     same = better.manifest == other.manifest
     signatures = {**(other.signatures if same else {}), **better.signatures}
-    return replace(better, web_seeds=web_seeds, trackers=trackers, signatures=signatures)
+    whole = better.with_layers(other.piece_layers)
+    return replace(whole, web_seeds=web_seeds, trackers=trackers, signatures=signatures)

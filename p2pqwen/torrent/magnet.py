@@ -6,7 +6,7 @@ import base64
 import ipaddress
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
@@ -66,6 +66,11 @@ class Magnet:
     def of(cls, infohash: InfoHash, name: str, size: int, *, web_seeds: tuple[str, ...] = ()) -> Self:
         """Return the magnet of a hybrid torrent."""
         return cls(infohash.v1, infohash.v2, name, size, web_seeds)
+
+    @property
+    def v1_alone(self) -> Self | None:
+        """The link without the v2 infohash, for clients that take none with it; None where there is no v1 infohash."""
+        return None if self.infohash_v1 is None else replace(self, infohash_v2=None)
 
     def __str__(self) -> str:
         """Print in one order: xt (v1, v2), dn, xl, ws, xs, tr, x.pe."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import cast
 
@@ -18,7 +18,7 @@ from p2pqwen.torrent.recipe import CURRENT
 from p2pqwen.torrent.signature_entry import TorrentSignature
 from p2pqwen.values.digest import CommitId, Sha256
 
-__all__ = ["FileEntry", "Metainfo", "build_info", "metainfo_from_info", "parse_metainfo"]
+__all__ = ["FileEntry", "Metainfo", "build_info", "metainfo_from_info", "parse_metainfo", "read_metainfo"]
 
 MAX_TORRENT_BYTES = 64 * 1024 * 1024
 
@@ -27,9 +27,10 @@ MAX_TORRENT_BYTES = 64 * 1024 * 1024
 class Metainfo:
     """A hybrid torrent. Raises `FormatError` for an info dictionary we do not understand or a layer that is wrong.
 
-    `info` is bencoded. `piece_layers` maps a pieces root to 32 bytes a piece; metadata that came from peers has
-    none yet. `trackers` are tiers (BEP 12). `manifest` is the embedded manifest's bytes. `extra` holds top-level
-    keys that have no field here, so that a torrent read and written again loses nothing.
+    `info` is bencoded. `piece_layers` maps a pieces root to 32 bytes a piece; metadata that came from peers, or was
+    saved by a client that leaves them out, has none yet. `trackers` are tiers (BEP 12). `manifest` is the embedded
+    manifest's bytes. `extra` holds top-level keys that have no field here, so that a torrent read and written again
+    loses nothing.
     """
 
     info: bytes = field(repr=False)
@@ -92,6 +93,12 @@ class Metainfo:
         """Whether every file of several pieces has its layer, as a .torrent file must."""
         return all(root in self.piece_layers for root in _roots_with_layers(self.parsed_info))
 
+    def with_layers(self, layers: Mapping[Sha256, bytes]) -> Metainfo:
+        """Return it with those of these piece layers that it needs and lacks; raises `FormatError` for a wrong one."""
+        needed = _roots_with_layers(self.parsed_info) - self.piece_layers.keys()
+        found = {root: layer for root, layer in layers.items() if root in needed}
+        return replace(self, piece_layers={**self.piece_layers, **found}) if found else self
+
     def encode(self) -> bytes:
         """Return the .torrent file; `ValueError` while piece layers are missing."""
         if not self.has_all_layers:
@@ -119,7 +126,22 @@ def parse_metainfo(data: bytes) -> Metainfo:
     Accepted is a hybrid directory torrent in strict bencode, complete with its piece layers, whose v1 and v2 file
     lists agree. Whether it follows the recipe is `check_recipe`'s question.
     """
+    return _parsed(data, complete=True)
+
+
+def read_metainfo(data: bytes) -> Metainfo:
+    """Read a .torrent file that a person has, which may lack piece layers; raises `FormatError`.
+
+    Several clients write one without them: aria2, webtorrent, Transmission of a magnet, the backup of qBittorrent. All
+    else is as in `parse_metainfo`, and the layers that are there are checked.
+    """
+    return _parsed(data, complete=False)
+
+
+def _parsed(data: bytes, *, complete: bool) -> Metainfo:
     torrent, info = _read(data)
+    if not complete:
+        torrent.setdefault(b"piece layers", {})
     manifest = fields.take_manifest(torrent)
     signatures = fields.take_signatures(torrent)
     metainfo = Metainfo(
@@ -134,7 +156,7 @@ def parse_metainfo(data: bytes) -> Metainfo:
         extra=torrent,
         parsed_info=info,
     )
-    if not metainfo.has_all_layers:
+    if complete and not metainfo.has_all_layers:
         raise FormatError("the torrent lacks the piece layer of a file that needs one")
     return metainfo
 

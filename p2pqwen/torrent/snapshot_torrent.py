@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from p2pqwen.errors import FormatError, VerificationError
 from p2pqwen.manifest.manifest import Manifest
+from p2pqwen.torrent.comment import comment_of
 from p2pqwen.torrent.info import build_info, recipe_differences
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
@@ -31,7 +32,7 @@ def build_metainfo(
         {root: layer for root, layer in layers.items() if root is not None},
         web_seeds=web_seeds,
         trackers=trackers,
-        comment=f"{manifest.snapshot.repo} @ {manifest.snapshot.commit}",
+        comment=comment_of(manifest.snapshot),
         created_by=created_by,
         manifest=manifest.encode(),
     )

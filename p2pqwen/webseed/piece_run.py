@@ -15,7 +15,7 @@ from p2pqwen.webseed.body import Body
 from p2pqwen.webseed.buffers import Buffer
 from p2pqwen.webseed.fault import UpstreamError
 from p2pqwen.webseed.piece_source import Supply, UnavailableError
-from p2pqwen.webseed.upstream import Upstream
+from p2pqwen.webseed.upstream_server import UpstreamServer
 
 
 async def pieces(supply: Supply, file: int, first: int, last: int) -> AsyncGenerator[Buffer, None]:
@@ -51,7 +51,7 @@ class _Run:
         self._pieces = range(first, last + 1)
         self._mine = supply.claims.claim((file, piece) for piece in self._pieces)
         self._body: Body | None = None
-        self._upstream: Upstream | None = None
+        self._upstream: UpstreamServer | None = None
 
     def close(self) -> None:
         """Cut the connection, and leave to others what was not brought."""
@@ -105,7 +105,7 @@ class _Run:
     async def _fill(self, piece: int, buffer: Buffer, *, alone: bool) -> bool:
         """Fetch a piece and tell whether it passed its check; with `alone`, all of it from one upstream."""
         start = self._supply.check.span(self._file, piece).start
-        givers: list[tuple[Upstream, int]] = []
+        givers: list[tuple[UpstreamServer, int]] = []
         at = 0
         while at < buffer.size:
             try:
@@ -125,7 +125,7 @@ class _Run:
                 givers.append((upstream, at - before))
         return await self._judge(piece, buffer, givers)
 
-    async def _judge(self, piece: int, buffer: Buffer, givers: list[tuple[Upstream, int]]) -> bool:
+    async def _judge(self, piece: int, buffer: Buffer, givers: list[tuple[UpstreamServer, int]]) -> bool:
         loop = asyncio.get_running_loop()
         check = self._supply.check.holds
         if await loop.run_in_executor(self._supply.executor, check, self._file, piece, buffer.view):
@@ -136,7 +136,7 @@ class _Run:
             self._supply.wrong(self._file, piece, givers[0][0])
         return False
 
-    async def _open(self, piece: int, position: int, *, only: Upstream | None) -> tuple[Body, Upstream]:
+    async def _open(self, piece: int, position: int, *, only: UpstreamServer | None) -> tuple[Body, UpstreamServer]:
         if self._body is not None and self._upstream is not None:
             if self._body.position == position and only in {None, self._upstream}:
                 return self._body, self._upstream
@@ -160,7 +160,7 @@ class _Run:
             last += 1
         return self._supply.check.span(self._file, last).stop
 
-    def _failed(self, upstream: Upstream, fault: UpstreamError) -> None:
+    def _failed(self, upstream: UpstreamServer, fault: UpstreamError) -> None:
         self._close_body()
         self._supply.failed(self._file, upstream, fault)
 

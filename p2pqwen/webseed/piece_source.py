@@ -20,7 +20,7 @@ from p2pqwen.webseed.in_flight import Claims
 from p2pqwen.webseed.piece_check import PieceCheck
 from p2pqwen.webseed.source_stats import Account, Outlook
 from p2pqwen.webseed.timeouts import Timeouts
-from p2pqwen.webseed.upstream import RemoteFile, Upstream
+from p2pqwen.webseed.upstream_server import RemoteFile, UpstreamServer
 
 MAX_NOTICES = 1000
 _ABSENCES_TO_SAY_GONE = 3
@@ -35,7 +35,7 @@ class UnavailableError(Exception):
 class _Record:
     """One upstream, and what it did wrong here."""
 
-    upstream: Upstream
+    upstream: UpstreamServer
     dropped: set[int] = field(default_factory=set)
     absent: set[int] = field(default_factory=set)
     said_useless: bool = False
@@ -49,7 +49,7 @@ class Supply:
         self,
         files: Sequence[RemoteFile],
         check: PieceCheck,
-        upstreams: Sequence[Upstream],
+        upstreams: Sequence[UpstreamServer],
         *,
         pool: BufferPool,
         executor: Executor,
@@ -80,7 +80,7 @@ class Supply:
         for record in self._records:
             await record.upstream.close()
 
-    async def choose(self, file: int, *, only: Upstream | None = None) -> Upstream:
+    async def choose(self, file: int, *, only: UpstreamServer | None = None) -> UpstreamServer:
         """Return the upstream to ask for a piece, waiting a little for one that there is hope of.
 
         Raises `UnavailableError`. With `only`, it is that one or none.
@@ -105,12 +105,12 @@ class Supply:
                 raise UnavailableError
             await asyncio.sleep(max(next_at - now, 0.001))
 
-    def give_whole_file(self, file: int, upstream: Upstream) -> bool:
+    def give_whole_file(self, file: int, upstream: UpstreamServer) -> bool:
         """Tell whether to accept a body that starts at byte 0 however far in the piece is: where it knows no ranges."""
         last = upstream.backoff(self.files[file]).last
         return last is not None and last.kind is Kind.NO_RANGES
 
-    def good(self, file: int, piece: int, givers: Sequence[tuple[Upstream, int]]) -> None:
+    def good(self, file: int, piece: int, givers: Sequence[tuple[UpstreamServer, int]]) -> None:
         """Note that a piece passed its check, and who gave how many of its bytes."""
         self._givers[file, piece] = [(upstream.account, count) for upstream, count in givers]
         self._last_good = self._clock()
@@ -137,7 +137,7 @@ class Supply:
                 left -= min(count, left)
         return kept
 
-    def failed(self, file: int, upstream: Upstream, fault: UpstreamError) -> None:
+    def failed(self, file: int, upstream: UpstreamServer, fault: UpstreamError) -> None:
         """Note a request or a body that went wrong."""
         upstream.failed(self.files[file], fault)
         record = next(record for record in self._records if record.upstream is upstream)
@@ -158,7 +158,7 @@ class Supply:
             what = "has none of the files asked for so far" if gone else "is of no use so far"
             self._say("info", f"web seed {upstream.base} {what}: {fault.reason}")
 
-    def wrong(self, file: int, piece: int, upstream: Upstream) -> None:
+    def wrong(self, file: int, piece: int, upstream: UpstreamServer) -> None:
         """Note that one upstream alone gave a piece that failed its check: it is dropped for that file."""
         path = self.files[file].path
         record = next(record for record in self._records if record.upstream is upstream)

@@ -23,7 +23,7 @@ from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.fault import Kind, UpstreamError
 from p2pqwen.webseed.piece_check import PieceCheck
 from p2pqwen.webseed.timeouts import Timeouts
-from p2pqwen.webseed.upstream import RemoteFile, Upstream
+from p2pqwen.webseed.upstream_server import RemoteFile, UpstreamServer
 
 MORE_PIECES = 1
 CONCURRENCY = 4
@@ -136,8 +136,8 @@ def check_bases(
     """
     numbers = range(len(metainfo.files)) if files is None else sorted(files)
 
-    def upstream(base: Base) -> Upstream:
-        return Upstream(base, site=site, named=named, timeouts=timeouts)
+    def upstream(base: Base) -> UpstreamServer:
+        return UpstreamServer(base, site=site, named=named, timeouts=timeouts)
 
     async def run() -> tuple[BaseProbe, ...]:
         return tuple([await _probe(metainfo, numbers, base, upstream(base), more_pieces, on_file) for base in bases])
@@ -149,7 +149,7 @@ async def _probe(
     metainfo: Metainfo,
     numbers: Sequence[int],
     base: Base,
-    upstream: Upstream,
+    upstream: UpstreamServer,
     more_pieces: int,
     on_file: OnFile | None,
 ) -> BaseProbe:
@@ -181,7 +181,7 @@ def _small_plain_files(metainfo: Metainfo) -> frozenset[int]:
 
 class _Probe:
     def __init__(
-        self, check: PieceCheck, upstream: Upstream, more_pieces: int, small_plain_files: frozenset[int]
+        self, check: PieceCheck, upstream: UpstreamServer, more_pieces: int, small_plain_files: frozenset[int]
     ) -> None:
         self._check = check
         self._small_plain_files = small_plain_files

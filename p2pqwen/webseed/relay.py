@@ -39,7 +39,7 @@ from p2pqwen.webseed.piece_run import pieces
 from p2pqwen.webseed.piece_source import Supply, UnavailableError
 from p2pqwen.webseed.source_stats import Account, Outlook
 from p2pqwen.webseed.timeouts import Timeouts
-from p2pqwen.webseed.upstream import RemoteFile, Upstream
+from p2pqwen.webseed.upstream_server import RemoteFile, UpstreamServer
 
 HOST = "127.0.0.1"
 LANES = 4
@@ -187,7 +187,7 @@ class Relay:
         supply = Supply(
             [RemoteFile(file.path, file.size) for file in metainfo.files],
             PieceCheck(metainfo.parsed_info),
-            [Upstream(base, site=self._site, named=self._named, timeouts=self._timeouts) for base in bases],
+            [UpstreamServer(base, site=self._site, named=self._named, timeouts=self._timeouts) for base in bases],
             pool=self._pool,
             executor=self._executor,
             timeouts=self._timeouts,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from p2pqwen.errors import P2pqwenError
-from p2pqwen.hub.site import HubSite
+from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.index.root import INDEX_ROLE
 from p2pqwen.index.rotation import RootChange
 from p2pqwen.library.home import Home

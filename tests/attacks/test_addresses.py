@@ -15,7 +15,7 @@ from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.hub import git_transport
 from p2pqwen.hub.client import HubClient
 from p2pqwen.hub.git_commit import commit_object
-from p2pqwen.hub.site import HubSite
+from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.mirrors.reading import Timeouts, read_now
 from p2pqwen.swarm import tracker_scrape
 from p2pqwen.swarm.tracker_scrape import scrape_udp
@@ -27,7 +27,7 @@ from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.bases import Base, NamedBy
 from p2pqwen.webseed.fault import Kind, UpstreamError
-from p2pqwen.webseed.upstream import RemoteFile, Upstream
+from p2pqwen.webseed.upstream_server import RemoteFile, Upstream
 from tests.support.addresses import LOOPBACK, PUBLIC, declare_public, stand_in_for_dns, victim, web_server
 from tests.support.command import CommandLine
 from tests.support.web_seeds import HASTY

@@ -15,7 +15,7 @@ import pytest
 
 from p2pqwen.errors import NotFoundError, VerificationError
 from p2pqwen.events import Event, Notice
-from p2pqwen.hub.site import HubSite
+from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library, seal_of

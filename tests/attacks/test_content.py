@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from p2pqwen.errors import NetworkError, VerificationError
-from p2pqwen.hub.site import HubSite
+from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.index.root import SignedRoot
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore

@@ -9,7 +9,7 @@ import pytest
 from p2pqwen.app import App
 from p2pqwen.config import load
 from p2pqwen.errors import VerificationError
-from p2pqwen.hub.site import HubSite
+from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.library.home import Home
 from p2pqwen.manifest.lfs_pointer import pointer_bytes
 from p2pqwen.operations.publish.plan import Plan

@@ -14,7 +14,7 @@ import pytest
 
 from p2pqwen.errors import NotFoundError
 from p2pqwen.events import Notice
-from p2pqwen.hub.site import HubSite
+from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.index.acceptance import TrustedState, accept
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore

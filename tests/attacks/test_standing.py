@@ -15,6 +15,7 @@ from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
 from p2pqwen.torrent.signature import sign_torrent
+from tests.support.bare_torrents import KEPT, as_saved_by
 from tests.support.command import CommandLine
 from tests.support.models import small_model, write_folder
 from tests.support.nodes import quiet_config
@@ -217,6 +218,25 @@ def test_71_nor_one_that_a_trusted_index_lists_and_nobody_holds(world, stranger,
     assert victim.ok("fetch", stranger.magnet, *by(stranger.peer, "--trust-unverified"))["standing"] == "unvouched"
 
 
+@pytest.mark.parametrize("client", KEPT)
+def test_71_nor_by_the_comment_of_a_torrent_that_carries_nothing_else(world, stranger, victim, tmp_path, client):
+    """A comment names a repository as a link does: it is the stranger's word, with layers from peers or without."""
+    saved = tmp_path / "saved.torrent"
+    saved.write_bytes(as_saved_by(client, stranger.torrent.read_bytes()))
+    named = ("--repo", REPO) if client == "aria2, webtorrent" else ()
+    genuine_in_cache_alone(world, victim)
+    done = victim.ok("fetch", saved, *named, *by(stranger.peer))
+    assert (done["repo"], done["standing"], done["hf_cache"]) == (REPO, "unvouched", None)
+    assert (cached(victim, world.commit), main_of(victim)) == (GENUINE, world.commit)
+    assert shown(victim) == {"unvouched"}
+    victim.ok("remove", REPO, "--yes")
+    victim.ok("trust", "add", world.identity, "--index", world.site)
+    ended = victim.run("fetch", saved, *named, *by(stranger.peer))
+    assert ended.code == 3
+    assert "names another torrent" in ended.stderr
+    assert victim.ok("list")["snapshots"] == []
+
+
 def test_71_nor_by_a_rebuild_nor_by_an_import(world, stranger, victim, tmp_path):
     victim.ok("trust", "add", world.identity, "--index", world.site)
     ended = victim.run("fetch", stranger.magnet, *QUIET, "--web-seeds", "auto", "--timeout", "2")
@@ -242,6 +262,17 @@ def test_111_nor_by_an_import_of_what_is_listed_and_not_held(world, stranger, vi
     victim.ok("trust", "remove", world.identity)
     (one,) = victim.ok(*words)["imported"]  # nobody says otherwise
     assert one["standing"] == "unvouched"
+
+
+@pytest.mark.parametrize("client", KEPT)
+def test_111_nor_by_a_torrent_whose_manifest_is_made_of_the_strangers_bytes(world, stranger, victim, tmp_path, client):
+    victim.ok("trust", "add", world.identity, "--index", world.site)
+    evil = write_folder(tmp_path / "evil" / world.commit, EVIL)
+    saved = tmp_path / "saved.torrent"
+    saved.write_bytes(as_saved_by(client, stranger.torrent.read_bytes()))
+    done = victim.ok("library", "import", evil, "--torrent", saved, "--repo", REPO, "--no-hf-cache")
+    assert (done["imported"], "names another torrent" in done["unmatched"][0]["reason"]) == ([], True)
+    assert victim.ok("list")["snapshots"] == []
 
 
 def with_a_strangers_rows(torrent: Path, path: Path) -> Path:

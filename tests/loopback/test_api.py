@@ -16,7 +16,9 @@ import pytest
 import p2pqwen
 from p2pqwen import open_index, snapshot_download, verify
 from tests.support.models import small_model
+from tests.support.nodes import row
 from tests.support.nodes import seeding as node_of
+from tests.support.waiting import wait_until
 from tests.support.world import REPO, seeded_world
 
 FILES = small_model(600_000)
@@ -147,7 +149,7 @@ def test_a_running_node_fetches_it(world, reader):
         with pytest.raises(p2pqwen.UnsupportedArgumentError, match="cannot honour token"):
             snapshot_download(REPO, token="hf_other", peers=(world.peer,))
         assert snapshot_download(REPO, peers=(world.peer,)).endswith(world.commit)
-        assert reader.ok("status")["snapshots"][0]["state"] == "seeding"
+        wait_until(lambda: row(reader, world.commit)["state"] == "seeding", 60, "the node seeds it")
 
 
 def test_verify_tells_every_bad_file(world, reader):

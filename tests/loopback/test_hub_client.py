@@ -22,7 +22,7 @@ from p2pqwen.errors import (
     VerificationError,
 )
 from p2pqwen.hub import client as client_module
-from p2pqwen.hub import session
+from p2pqwen.hub import http_session
 from p2pqwen.hub.client import HubClient
 from p2pqwen.values.listing import ListedFile
 from p2pqwen.values.named_hosts import NamedHosts
@@ -42,7 +42,7 @@ def _impatient(monkeypatch):
     sleep = time.sleep
     monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
-    monkeypatch.setattr(session, "REQUEST_TIMEOUT", 0.3)
+    monkeypatch.setattr(http_session, "REQUEST_TIMEOUT", 0.3)
     monkeypatch.setattr(client_module, "REQUEST_TIMEOUT", 0.3)
     monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.3)
     monkeypatch.setattr("huggingface_hub.file_download._ETAG_RETRY_TIMEOUT", 0.3)
@@ -447,7 +447,7 @@ def test_xet_is_for_the_users_own_hub(named):
     request = httpx2.Request("HEAD", "https://mirror.example/Qwen/Tiny/resolve/main/x")
     answer = httpx2.Response(200, headers=offer, request=request)
     hosts = NamedHosts.listed(["mirror.example"] if named else ["hub.example"])
-    with session.only_to("https://mirror.example", hosts):
-        session._after_answer(answer)
+    with http_session.only_to("https://mirror.example", hosts):
+        http_session._after_answer(answer)
     assert (parse_xet_file_data_from_response(answer, "https://mirror.example") is not None) is named
     assert answer.headers["ETag"] == "x"

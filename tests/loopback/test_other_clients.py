@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pqwen.hub.site import HubSite
+from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.torrent.metainfo import parse_metainfo
 from p2pqwen.values.snapshot_id import RepoId
 from tests.simulators.hub import HubSimulator

@@ -19,8 +19,8 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.server import address
-from p2pqwen.server.client import ControlClient
 from p2pqwen.server.control import ControlServer
+from p2pqwen.server.control_client import ControlClient
 from tests.support.command import CommandLine
 from tests.support.nodes import quiet_config, seeding
 from tests.support.preserved import Preserver, small_model

@@ -621,3 +621,15 @@ def test_a_root_key_that_lives_offline(world: World, tmp_path: Path):
     assert offline.ok("keys", "sign", draft)["complete"] is True
     assert world.keeper.ok("keys", "accept", draft)["root_version"] == 2
     assert world.publish()["signers"] == ["Test Keep index key", "Second"]
+
+
+def test_names_that_other_clients_cannot_ask_a_web_seed_for_are_said_once(world: World):
+    odd = {**FILES, "config#1.json": b"{}", "notes [old].txt": b"x", "100%.txt": b"x"}
+    held = hold(Home(world.keeper.home), odd, "Qwen/Odd")
+    first = world.keeper.run("publish", "--out", world.site, "--no-dht", "--no-check", "--yes", "--json")
+    assert first.code == 0
+    (said,) = [line for line in first.stderr.splitlines() if "cannot ask a web seed" in line]
+    assert str(held.id) in said
+    assert "3 files with #, %, [ or ] in the name, 100%.txt first" in said
+    again = world.keeper.run("publish", "--out", world.site, "--no-dht", "--no-check", "--yes", "--json")
+    assert (again.code, "cannot ask a web seed" in again.stderr) == (0, False)

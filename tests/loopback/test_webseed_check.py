@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pqwen.hub.site import HubSite
+from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.webseed.bases import combine_bases
 from p2pqwen.webseed.probe import check_bases

@@ -1,12 +1,18 @@
-"""Other people's BitTorrent programs from Debian on loopback: opentracker, aria2c, qbittorrent-nox, Transmission."""
+"""Other BitTorrent programs on loopback: opentracker, aria2c, qbittorrent-nox, Transmission, rTorrent.
+
+`P2PQWEN_CLIENTS_ROOT` may name the folder of another Debian that has newer ones (`scripts/clients_root` makes it): a
+program that is there is run there, with this machine's network and its folder for temporary files.
+"""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import json
+import os
 import shutil
 import socket
+import subprocess
 import tempfile
 import urllib.error
 import urllib.parse
@@ -46,10 +52,24 @@ WebUI\\LocalHostAuth=false
 """
 
 
+_INSIDE = """mount --rbind /tmp "$0/tmp" && mount --rbind /dev "$0/dev" && mount -t proc proc "$0/proc" &&
+exec chroot "$0" "$@\""""
+
+
 def need(program: str) -> None:
     """Skip where a program is missing; `.ci/run` installs it."""
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
+
+
+def command(program: str, *arguments: str | Path) -> list[str | Path]:
+    """Return the command that runs a program, in the other root where it is there; skip where it is nowhere."""
+    root = os.environ.get("P2PQWEN_CLIENTS_ROOT")
+    if root is None or not any((Path(root) / folder / program).exists() for folder in ("usr/bin", "usr/sbin")):
+        need(program)
+        return [program, *arguments]
+    # `exec` all along: a signal to the process is one to the program. The mounts are its own, and end with it.
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", _INSIDE, root, program, *arguments]
 
 
 def free_port() -> int:
@@ -88,11 +108,11 @@ class Client:
 @contextlib.contextmanager
 def aria2(target: str | Path, folder: Path, *options: str) -> Iterator[Client]:
     """`aria2c` with one magnet or .torrent, whose files are, or will be, below `folder`."""
-    need("aria2c")
     port = free_port()
     quiet = [f"--enable-{way}=false" for way in ("dht", "dht6", "peer-exchange")] + ["--bt-enable-lpd=false"]
     where = [f"--dir={folder}", f"--listen-port={port}", "--interface=127.0.0.1", "--file-allocation=none"]
-    with running(["aria2c", "--no-conf", *where, *quiet, "--summary-interval=0", *options, target]) as process:
+    program = command("aria2c", "--no-conf", *where, *quiet, "--summary-interval=0", *options, target)
+    with running(program) as process:
         yield Client(process, f"127.0.0.1:{port}", folder)
 
 
@@ -128,15 +148,44 @@ class QBittorrent(Client):
 @contextlib.contextmanager
 def qbittorrent(torrent: Path, folder: Path, profile: Path) -> Iterator[QBittorrent]:
     """`qbittorrent-nox` with one torrent whose files are, or will be, below `folder`."""
-    need("qbittorrent-nox")
     port, web_port = free_port(), free_port()
     config = profile / "qBittorrent" / "config" / "qBittorrent.conf"
     config.parent.mkdir(parents=True)
     config.write_text(QBITTORRENT.format(port=port, web_port=web_port, folder=folder))
-    command = ["qbittorrent-nox", f"--profile={profile}", f"--save-path={folder}", "--add-paused=false", torrent]
-    with running(command, {"HOME": str(profile), "XDG_RUNTIME_DIR": str(profile)}) as process:
+    added = (f"--save-path={folder}", "--add-stopped=false" if _is_new(profile) else "--add-paused=false", torrent)
+    program = command("qbittorrent-nox", f"--profile={profile}", *added)
+    with running(program, {"HOME": str(profile), "XDG_RUNTIME_DIR": str(profile)}) as process:
         wait_until(lambda: answers(port) and answers(web_port), 60, f"{process} listens")
         yield QBittorrent(process, f"127.0.0.1:{port}", folder, f"http://127.0.0.1:{web_port}/api/v2")
+
+
+def _is_new(profile: Path) -> bool:
+    """Tell whether it is qBittorrent 5, which says "stopped" for "paused"."""
+    shown = subprocess.run(
+        command("qbittorrent-nox", "--version"), capture_output=True, text=True, check=True, env={"HOME": str(profile)}
+    )
+    return " v4." not in shown.stdout
+
+
+@contextlib.contextmanager
+def rtorrent(torrent: Path, folder: Path, profile: Path) -> Iterator[Client]:
+    """`rtorrent` as a daemon with one torrent whose files are, or will be, below `folder`."""
+    port = free_port()
+    session = profile / "session"
+    session.mkdir(parents=True)
+    options = {
+        "system.daemon.set": "true",
+        "session.path.set": session,
+        "directory.default.set": folder,
+        "network.bind_address.set": "127.0.0.1",
+        "network.port_range.set": f"{port}-{port}",
+        "network.port_random.set": "no",
+        "dht.mode.set": "disable",
+        "protocol.pex.set": "no",
+    }
+    given = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    with running(command("rtorrent", "-n", *given, torrent), {"HOME": str(profile), "TERM": "xterm"}) as process:
+        yield Client(process, f"127.0.0.1:{port}", folder)
 
 
 def v1_torrent(folder: Path, url: str, piece_length: int) -> bytes:
@@ -203,7 +252,6 @@ class Transmission:
 @contextlib.contextmanager
 def transmission(folder: Path, profile: Path) -> Iterator[Transmission]:
     """`transmission-daemon` with nothing to do yet; files go below `folder`."""
-    need("transmission-daemon")
     port, rpc_port = free_port(), free_port()
     profile.mkdir(parents=True)
     off = ("dht", "lpd", "pex", "utp", "port-forwarding")
@@ -215,7 +263,7 @@ def transmission(folder: Path, profile: Path) -> Iterator[Transmission]:
         "download-dir": str(folder),
     }
     (profile / "settings.json").write_text(json.dumps(settings))
-    command = ["transmission-daemon", "--foreground", "--config-dir", profile]
-    with running(command, {"HOME": str(profile)}) as process:
+    program = command("transmission-daemon", "--foreground", "--config-dir", profile)
+    with running(program, {"HOME": str(profile)}) as process:
         wait_until(lambda: answers(rpc_port), 60, f"{process} listens")
         yield Transmission(process, rpc_port, folder, f"127.0.0.1:{port}")

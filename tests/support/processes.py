@@ -131,7 +131,10 @@ def _start(arguments: list[str], environment: Mapping[str, str]) -> subprocess.P
     if arguments[: len(_OURS)] == _OURS:
         return WarmPopen(arguments[len(_OURS) :], environment)
     pipe = subprocess.PIPE
-    return subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=environment)
+    # Transmission 4.1 logs what is no UTF-8.
+    return subprocess.Popen(
+        arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="backslashreplace", cwd=ROOT, env=environment
+    )
 
 
 def _collect(stream: Any, add: Callable[[str], None]) -> None:

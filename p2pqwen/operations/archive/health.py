@@ -17,7 +17,7 @@ from p2pqwen.index.withdrawals import WithdrawnAnswer, all_withdrawn
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
-from p2pqwen.operations.archive.probe import Look, Probes, WatchedSwarm, look_at
+from p2pqwen.operations.archive.swarm_probe import Look, Probes, WatchedSwarm, look_at
 from p2pqwen.operations.fetch.target import parse_target
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.stewardship.danger import Danger, danger_key, danger_of

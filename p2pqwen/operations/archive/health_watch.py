@@ -18,7 +18,7 @@ from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.operations.archive.health import connections, due, keep
-from p2pqwen.operations.archive.probe import Probes, WatchedSwarm, look_at
+from p2pqwen.operations.archive.swarm_probe import Probes, WatchedSwarm, look_at
 from p2pqwen.operations.background import BackgroundThread
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.stewardship.swarm_record import SwarmRecord

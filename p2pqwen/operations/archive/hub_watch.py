@@ -16,7 +16,7 @@ from typing import Self, TypeAlias
 
 from p2pqwen.errors import FormatError, Interruption, P2pqwenError
 from p2pqwen.events import Event, Happened, Notice, Progress, Report
-from p2pqwen.library.idle import Pace
+from p2pqwen.library.idle import ReadThrottle
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.archive.bulk_preserve import BulkContext, BulkOptions, BulkResult, bulk_preserve
 from p2pqwen.operations.archive.bulk_survey import Wanted
@@ -363,15 +363,15 @@ class HubWatch:
 
 def throttle(watch: Callable[[], HubWatch], rate: Callable[[], int]) -> Callable[[int], None]:
     """Return what a download calls with its bytes: it waits where they come faster than `rate` (0: no limit)."""
-    paces: dict[int, Pace] = {}
+    throttles: dict[int, ReadThrottle] = {}
 
     def took(count: int) -> None:
         watch().keep_on()
         wanted = rate()
-        if wanted not in paces:
-            paces.clear()
-            paces[wanted] = Pace(wanted)
-        paces[wanted].took(count)
+        if wanted not in throttles:
+            throttles.clear()
+            throttles[wanted] = ReadThrottle(wanted)
+        throttles[wanted].took(count)
 
     return took
 

@@ -23,6 +23,7 @@ from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustedPublisher
+from p2pqwen.operations.control.other_clients import traces_of_other_clients
 from p2pqwen.operations.indexes.dht_access import DhtAccess
 from p2pqwen.operations.indexes.update import STALE_DAYS
 from p2pqwen.operations.node.limits import Limits, allowance
@@ -110,6 +111,7 @@ def examine(patient: DoctorContext) -> Iterator[Finding]:
     yield from _disks(patient)
     yield from _cache(patient)
     yield _rot(patient)
+    yield from _other_clients(patient)
     yield _limits(patient)
     yield _permissions(patient)
     yield _files()
@@ -331,6 +333,20 @@ def _rot(patient: DoctorContext) -> Finding:
         detail=f"{len(damaged)} snapshots are damaged: {shown}",
         advice=f"`p2pqwen verify {damaged[0]} --repair`, and look at that disk: `smartctl -a`",
     )
+
+
+def _other_clients(patient: DoctorContext) -> Iterator[Finding]:
+    """Say where another client was pointed at the library; there is no finding where none was."""
+    for one in traces_of_other_clients(patient.library.all()):
+        if one.renamed:
+            detail = f"{plural(len(one.renamed), 'file')} of {one.snapshot} renamed: {one.folder / one.renamed[0]}"
+            advice = "another client (Transmission) was pointed at the library: remove the torrent there, without its "
+            advice += "data, and take .part off these names"
+        else:
+            detail = f"pad files of another client in {one.folder / '.pad'}"
+            advice = "remove the torrent there, without its data"
+        advice += f"; `p2pqwen export {one.snapshot} DIR --with-pads` makes a folder for it"
+        yield Finding("clients", ok=False, detail=detail, advice=advice)
 
 
 def _limits(patient: DoctorContext) -> Finding:

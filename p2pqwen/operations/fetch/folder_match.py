@@ -19,6 +19,7 @@ from p2pqwen.errors import P2pqwenError
 from p2pqwen.library.hashing import hash_file
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.operations.indexes.known_torrents import KnownTorrent
+from p2pqwen.torrent.layout import Layout, PayloadFile
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_place import cache_folder
@@ -79,6 +80,16 @@ class FolderFiles:
             return True
         margin = known.size // 10
         return any(abs(total - known.size) <= margin for total in self._totals.values())
+
+    def roots_of(self, layout: Layout) -> list[Path]:
+        """Return the folders that have every file of a torrent by its path and size; empty ones may be missing."""
+        wanted = [file for file in layout.files if file.size]
+        largest = max(wanted, key=lambda file: file.size)
+        roots = (_root_of(path, largest.path) for path in self._by_size.get(largest.size, ()))
+        return [root for root in roots if root is not None and all(self._has(root, file) for file in wanted)]
+
+    def _has(self, root: Path, file: PayloadFile) -> bool:
+        return root / file.path.text in self._by_size.get(file.size, ())
 
     def find(self, manifest: Manifest) -> list[FolderMatch]:
         """Return what may be this snapshot, the most first."""

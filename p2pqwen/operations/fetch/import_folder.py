@@ -30,6 +30,7 @@ from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.library.verified import Look, Verified
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.manifest.warnings import warnings_of
+from p2pqwen.operations.fetch.bare_torrent import read_whole
 from p2pqwen.operations.fetch.folder_match import FolderFiles, FolderMatch
 from p2pqwen.operations.indexes.known_torrents import KnownTorrent, TorrentAndManifest, known_torrents
 from p2pqwen.operations.indexes.lookup import find_entries, listed_otherwise
@@ -39,6 +40,7 @@ from p2pqwen.operations.preserve.reuse import remove_links
 from p2pqwen.operations.verify.file_check import Difference, difference, right_bytes
 from p2pqwen.operations.verify.verify import BadFile
 from p2pqwen.portable.files import allocated
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder, parse_cache_folder
@@ -50,7 +52,8 @@ _BY_INDEX = "import it without --torrent, by what the index lists"
 class ImportContext:
     """Where an import looks and writes. `torrents`: files the user named beside what indexes list.
 
-    `hard_links`: second names instead of copies; `voices` are the publishers that vouch for snapshots.
+    `hard_links`: second names instead of copies; `voices` are the publishers that vouch for snapshots. `repo`: whose
+    the named torrents are that carry no manifest.
     """
 
     library: Library
@@ -59,6 +62,7 @@ class ImportContext:
     torrents: Sequence[Path] = ()
     hard_links: bool = False
     voices: Sequence[Voice] = ()
+    repo: RepoId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,8 @@ def import_models(
     for folder in folders:
         if not folder.is_dir():
             raise NotFoundError(f"no folder {folder}")
-    known = known_torrents(context.torrents, context.library, context.publishers, report)
+    named = _named(folders, context, report, hub_cache=hub_cache)
+    known = known_torrents(named, context.library, context.publishers, report)
     imported: dict[SnapshotId, Imported] = {}
     unmatched: list[tuple[str, str]] = []
     matches = _Matches(known, context, unmatched)
@@ -129,6 +134,13 @@ def import_models(
 
     each((*matches.in_hub_cache(enabled=hub_cache), *matches.in_folders(folders)), bring_in, failed=failed)
     return Import(tuple(imported.values()), tuple(unmatched))
+
+
+def _named(folders: Sequence[Path], context: ImportContext, report: Report, *, hub_cache: bool) -> list[CheckedTorrent]:
+    """Read the torrents that the user named; a client may have left out what the files themselves tell."""
+    files = [FolderFiles(folder, apart=context.library.contains) for folder in folders] if context.torrents else []
+    cache, publishers = context.hub_cache.root if hub_cache else None, context.publishers
+    return [read_whole(path, files, cache, publishers, repo=context.repo, report=report) for path in context.torrents]
 
 
 class _Matches:

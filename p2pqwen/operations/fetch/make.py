@@ -20,15 +20,22 @@ from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.library.verified import Verified
 from p2pqwen.operations.fetch.context import FetchContext, FetchOptions
 from p2pqwen.operations.fetch.download import Downloaded, DownloadJob, PeerCandidates, download
-from p2pqwen.operations.fetch.files import check_files, make_empty_files, rebuild_manifest, require_room
 from p2pqwen.operations.fetch.held import HeldGuard
 from p2pqwen.operations.fetch.peers import PeerBook
 from p2pqwen.operations.fetch.plan import TorrentPlan
+from p2pqwen.operations.fetch.wanted_files import (
+    check_files,
+    layers_of,
+    make_empty_files,
+    rebuild_manifest,
+    require_room,
+)
 from p2pqwen.operations.preserve.reuse import OnDisk, Search, held_content, separate, take
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.chosen_files import choose_files
+from p2pqwen.torrent.comment import comment_of
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.plural import plural
@@ -203,15 +210,14 @@ class SnapshotMaker:
     def _explained(
         self, plan: TorrentPlan, digests: Mapping[RepoPath, FileDigests], folder: Path, *, whole: bool
     ) -> TorrentPlan:
-        """Return the plan with what the files themselves tell, where the torrent came without a manifest."""
+        """Return the plan with what the files themselves tell, where the torrent came without layers or a manifest."""
+        plan = replace(plan, torrent=plan.torrent.with_layers(layers_of(digests)))
         if plan.manifest is not None:
             return plan
         metainfo = plan.metainfo
         manifest = rebuild_manifest(plan.snapshot, metainfo, digests, folder) if whole else None
-        layers = {one.hashes.pieces_root: one.hashes.piece_layer for one in digests.values() if one.hashes.piece_layer}
         explained = plan.torrent.with_uncovered(
-            piece_layers=metainfo.piece_layers or {root: layer for root, layer in layers.items() if root is not None},
-            comment=metainfo.comment or f"{plan.snapshot.repo} @ {plan.snapshot.commit}",
+            comment=metainfo.comment or comment_of(plan.snapshot),
             created_by=metainfo.created_by or f"p2pqwen/{__version__}",
         )
         if manifest is not None:

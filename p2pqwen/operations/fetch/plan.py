@@ -48,8 +48,9 @@ from p2pqwen.operations.preserve.recipe_source import repo_of
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.swarm.untrusted_links import tracker_problem
 from p2pqwen.torrent.checked import CheckedTorrent
+from p2pqwen.torrent.comment import claimed_snapshot
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, read_metainfo
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.host import is_private_url
@@ -189,8 +190,8 @@ def make_plan(target: FetchTarget, sources: Sources, *, repo: RepoId | None, rep
             with about(location):
                 typed = sources.named | NamedHosts.of([location])
                 data = read_now(location, max_bytes=MAX_TORRENT_BYTES, named=typed)
-                sources.library.torrents.metainfo(data)
-            torrent, repo = _without_strangers_word(sources.library.torrents.torrent(data), sources, repo)
+                sources.library.torrents.bare_metainfo(data)
+            torrent, repo = _without_strangers_word(sources.library.torrents.bare_torrent(data), sources, repo)
             return plan_of(torrent, sources, repo=repo, route=f"torrent {location}", origin="the file")
 
 
@@ -215,7 +216,8 @@ def plan_of(
     named = None if torrent.snapshot is None else torrent.snapshot.repo
     if named is not None and repo not in {None, named}:
         raise UsageError("--repo contradicts the torrent's manifest", expected=named, got=repo)
-    owner = named or repo or (None if magnet is None else repo_of(magnet))
+    entries = find_entries(sources.publishers, torrent.infohash) if found is None else found
+    owner = named or repo or _named_otherwise(metainfo, entries, magnet)
     if owner is None:
         raise UsageError(
             f"the repository of {commit} is unknown", expected="--repo ORG/MODEL", hint="the torrent has no manifest"
@@ -225,7 +227,6 @@ def plan_of(
     signers = torrent.signers(keys)
     if bad := [signer.label for signer in signers if signer.state == "invalid"]:
         raise VerificationError(f"the torrent carries an invalid signature by {bad[0]!r}")
-    entries = find_entries(sources.publishers, torrent.infohash) if found is None else found
     return TorrentPlan(
         snapshot=snapshot,
         torrent=torrent,
@@ -250,6 +251,14 @@ def complete(plan: MagnetPlan, metainfo: Metainfo, sources: Sources) -> TorrentP
     found = plan_of(CheckedTorrent.of(metainfo), sources, repo=plan.repo, route=plan.route, origin=_PEERS)
     web_seeds = plan.leads.index_web_seeds or found.leads.index_web_seeds
     return replace(found, leads=replace(plan.leads, index_web_seeds=web_seeds))
+
+
+def _named_otherwise(metainfo: Metainfo, listed: Sequence[Found], magnet: Magnet | None) -> RepoId | None:
+    """Return whose snapshot a torrent without a manifest is: by a trusted index, else by what anybody can claim."""
+    if listed:
+        return listed[0].entry.id.repo
+    claimed = claimed_snapshot(metainfo)
+    return (None if magnet is None else repo_of(magnet)) or (None if claimed is None else claimed.repo)
 
 
 def _without_strangers_word(
@@ -369,7 +378,7 @@ def _by_exact_source(magnet: Magnet, named: NamedHosts, report: Report) -> Metai
     def bring(url: str) -> Metainfo | None:
         if is_private_url(url) and (urlsplit(url).query or not urlsplit(url).path.endswith(".torrent")):
             return None  # a link from a stranger must not press a button on the user's router
-        metainfo = parse_metainfo(read_now(url, max_bytes=MAX_TORRENT_BYTES, named=named))
+        metainfo = read_metainfo(read_now(url, max_bytes=MAX_TORRENT_BYTES, named=named))
         check_infohash(metainfo, magnet.infohash_v1, magnet.infohash_v2)
         # Whoever made the link made this torrent: its trackers are a stranger's like the link's own.
         tiers = (_plain(tier, named) for tier in metainfo.trackers)

@@ -195,7 +195,7 @@ class _Fetch:
         if (held := self._library.get(plan.snapshot)) is not None:
             with suppress(FormatError, DiskError):  # a damaged one is told of and replaced later
                 if (before := held.metainfo()).infohash == metainfo.infohash:
-                    return replace(plan, torrent=plan.torrent.with_uncovered(piece_layers=before.piece_layers))
+                    return replace(plan, torrent=plan.torrent.with_layers(before.piece_layers))
         asked = list(dict.fromkeys([*peers, *self._peers.remembered(plan)]))
         if not self._options.use_peers or not (asked or swarm.looks_for_peers):
             return plan
@@ -207,7 +207,7 @@ class _Fetch:
             timeout=self._options.timeout,
             report=self._report,
         )
-        return replace(plan, torrent=plan.torrent.with_uncovered(piece_layers=found.piece_layers))
+        return replace(plan, torrent=plan.torrent.with_layers(found.piece_layers))
 
     def _network(self, leads: Leads, peers: Sequence[Endpoint]) -> SwarmSettings:
         given = self._context.network

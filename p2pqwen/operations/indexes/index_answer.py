@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from p2pqwen.index.acceptance import Accepted, RefusedError
 from p2pqwen.index.diff import FieldChange
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.entry import Entry, Upstream
 from p2pqwen.index.standing import Standing
 from p2pqwen.operations.indexes.index_check import Checked, Compared
 from p2pqwen.operations.indexes.listed_standing import ListedAnswer, ListedStanding
@@ -16,6 +16,8 @@ from p2pqwen.operations.indexes.trust_answer import SkippedAnswer
 from p2pqwen.operations.indexes.update import SourceResult, Updated
 from p2pqwen.operations.verify.file_answer import FilesShown
 from p2pqwen.stewardship.upstream import UpstreamRecord
+from p2pqwen.torrent.links_answer import LinksAnswer
+from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.json_value import FLAT, named
@@ -26,6 +28,10 @@ def signers_of(accepted: Accepted) -> tuple[SignerResult, ...]:
     """Return who signed an index; only right signatures are counted."""
     keys = accepted.root.keys
     return tuple(SignerResult(keys[keyid].label, keyid, "valid") for keyid in accepted.signers.signed_by)
+
+
+def _v1(entry: Entry) -> str | None:
+    return LinksAnswer.of(parse_magnet(entry.magnet)).magnet_v1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,7 @@ class EntryAnswer:
     """An entry as the index has it, and how it stands here."""
 
     entry: Mapping[str, object] = field(metadata=FLAT)
+    magnet_v1: str | None
     standing: ListedAnswer = field(metadata=FLAT)
     shown: FilesShown | None = field(metadata=FLAT)
 
@@ -131,7 +138,8 @@ class IndexContent:
         """Return what is said; `listed` are the entries in their order, `shown` their files where they are to be."""
         document = accepted.document
         snapshots = (
-            EntryAnswer(one.entry.to_json(), one.answer, files) for one, files in zip(listed, shown, strict=True)
+            EntryAnswer(one.entry.to_json(), _v1(one.entry), one.answer, files)
+            for one, files in zip(listed, shown, strict=True)
         )
         return cls(tuple(snapshots), tuple(gone.to_json() for gone in document.withdrawn), tuple(document.mirrors))
 
@@ -255,6 +263,7 @@ class SearchHit:
     """An entry that was found; `upstream_seen_here` is what this home saw of it on the Hub, None: it never asked."""
 
     entry: Mapping[str, object] = field(metadata=FLAT)
+    magnet_v1: str | None
     standing: ListedAnswer = field(metadata=FLAT)
     upstream_seen_here: Upstream | None
     publisher: Sha256
@@ -282,6 +291,7 @@ class SearchAnswer:
         hits = (
             SearchHit(
                 one.entry.to_json(),
+                _v1(one.entry),
                 listed.answer,
                 upstream[one.entry.id].state if one.entry.id in upstream else None,
                 one.publisher.publisher,

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from pathlib import Path
 
 from p2pqwen.containment import each, warn
-from p2pqwen.errors import VerificationError, about
+from p2pqwen.errors import VerificationError
 from p2pqwen.events import Report
-from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.operations.indexes.lookup import choose, find_entries, load_torrent
 from p2pqwen.torrent.checked import CheckedTorrent
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
+from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.snapshot_id import SnapshotId
 
 
@@ -59,11 +57,11 @@ class KnownTorrent:
 
 
 def known_torrents(
-    named: Sequence[Path], library: Library, publishers: Sequence[TrustedPublisher], report: Report
+    named: Sequence[CheckedTorrent], library: Library, publishers: Sequence[TrustedPublisher], report: Report
 ) -> list[KnownTorrent]:
     """Return every snapshot that may be recognised, the named torrents first; each once.
 
-    Raises `VerificationError`, `NotFoundError` for a named torrent that cannot be used; any other is warned about.
+    Raises `VerificationError` for a named torrent that cannot be used; any other is warned about.
     """
     known: dict[SnapshotId, KnownTorrent] = {}
     for one in (*_named(named), *_unfinished(library, report), *_listed(publishers, report)):
@@ -71,13 +69,10 @@ def known_torrents(
     return list(known.values())
 
 
-def _named(paths: Iterable[Path]) -> Iterator[KnownTorrent]:
-    for path in paths:
-        with about(path):
-            metainfo = parse_metainfo(durable.read(path, max_bytes=MAX_TORRENT_BYTES))
-        torrent = CheckedTorrent.of(metainfo)
+def _named(torrents: Iterable[CheckedTorrent]) -> Iterator[KnownTorrent]:
+    for torrent in torrents:
         if torrent.manifest is None:
-            raise VerificationError(f"{path} carries no manifest, so it does not say whose files it describes")
+            raise VerificationError(f"the torrent of {torrent.metainfo.name} carries no manifest")
         yield _opened(torrent, torrent.manifest)
 
 

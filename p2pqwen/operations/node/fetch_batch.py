@@ -13,7 +13,7 @@ from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.node.job_answer import JobAnswer, JobsAnswer, JobState
 from p2pqwen.operations.node.limits import LimitsAnswer
-from p2pqwen.server.client import ControlClient
+from p2pqwen.server.control_client import ControlClient
 from p2pqwen.values.snapshot_id import SnapshotId
 
 LOOK_EVERY = 0.5

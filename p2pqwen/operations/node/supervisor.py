@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError, NetworkError, P2pqwenError
 from p2pqwen.events import Happened, Notice, Report
-from p2pqwen.library.idle import Pace
+from p2pqwen.library.idle import ReadThrottle
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.background import STOP_SECONDS, BackgroundThread
 from p2pqwen.operations.engine import Clock
@@ -389,7 +389,9 @@ class Supervisor:
             raise ScrubStoppedError
         if self.jobs.of(held.id):
             return
-        found = self.scrubber.scrub(held, pace=Pace(self.scrubber.rate()), stopping=self._scrubbing.is_stopping)
+        found = self.scrubber.scrub(
+            held, throttle=ReadThrottle(self.scrubber.rate()), stopping=self._scrubbing.is_stopping
+        )
         if found.damage:
             self.on_node(self._mend_damaged)
 

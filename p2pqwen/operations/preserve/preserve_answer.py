@@ -9,6 +9,7 @@ from p2pqwen.index.standing import Judgement, Standing
 from p2pqwen.manifest.license import Redistribution
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.preserve.build import Preserved
+from p2pqwen.torrent.links_answer import LinksAnswer
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -24,7 +25,7 @@ class PreserveAnswer:
     piece_length: int
     infohash_v1: Sha1
     infohash_v2: Sha256
-    magnet: str
+    links: LinksAnswer = field(metadata=FLAT)
     manifest_sha256: Sha256
     provenance: Provenance
     standing: Standing
@@ -46,7 +47,7 @@ class PreserveAnswer:
             piece_length=metainfo.piece_length,
             infohash_v1=metainfo.infohash.v1,
             infohash_v2=metainfo.infohash.v2,
-            magnet=str(done.magnet),
+            links=LinksAnswer.of(done.magnet),
             manifest_sha256=done.manifest.digest,
             provenance=done.provenance,
             standing=Standing.UNVOUCHED if judgement is None else judgement.standing,

@@ -31,6 +31,7 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.indexes.own_index import last_published
 from p2pqwen.operations.publish.keys import Passphrase, open_keys
 from p2pqwen.operations.publish.list_changes import ListChanges, changes_of
+from p2pqwen.operations.publish.name_warnings import warn_of_cut_names
 from p2pqwen.operations.publish.plan import Plan, entries_of, license_of, prepared, publishable
 from p2pqwen.operations.publish.site import (
     check_known,
@@ -201,6 +202,7 @@ def _propose(
     here = _index_keys_here(keys, root, drafting=plan.draft is not None)
     ready(root, next_position(root, last, base))
     held, skipped = _publishable(library, plan, changes, report)
+    warn_of_cut_names(held, _listed(base), report)
     returning = _returning(keys, changes, {one.id for one in held})
     left_out: tuple[LeftOut, ...] = ()
     if check is not None:

@@ -18,7 +18,7 @@ from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError, FormatError, Interruption
 from p2pqwen.events import Happened, Notice, Report, ignore
 from p2pqwen.library import durable
-from p2pqwen.library.idle import Pace, forget_cached
+from p2pqwen.library.idle import ReadThrottle, forget_cached
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.verified import Look, Verified, VerifiedFiles
@@ -148,7 +148,7 @@ class Scrubber:
         self,
         held: HeldSnapshot,
         *,
-        pace: Pace | None = None,
+        throttle: ReadThrottle | None = None,
         stopping: Callable[[], bool] = lambda: False,
         on_bytes: Callable[[int], None] = lambda _: None,
     ) -> Scrubbed:
@@ -169,8 +169,8 @@ class Scrubber:
             on_bytes(size)
             if stopping():
                 raise ScrubStoppedError
-            if pace is not None:
-                pace.took(size)
+            if throttle is not None:
+                throttle.took(size)
 
         for index in self._files(held, metainfo):
             file = metainfo.layout.files[index].path

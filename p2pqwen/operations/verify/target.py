@@ -124,4 +124,4 @@ def _torrent_of(folder: Path, library: Library) -> Metainfo:
 
 def _read(path: Path, library: Library) -> Metainfo:
     with about(path):
-        return library.torrents.metainfo(durable.read(path, max_bytes=MAX_TORRENT_BYTES))
+        return library.torrents.bare_metainfo(durable.read(path, max_bytes=MAX_TORRENT_BYTES))

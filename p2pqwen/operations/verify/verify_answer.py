@@ -10,8 +10,10 @@ from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.verify.file_answer import FilesShown
 from p2pqwen.operations.verify.verify import BadFile, Verification
+from p2pqwen.torrent.links_answer import LinksAnswer
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.signature import SignerResult
+from p2pqwen.torrent.snapshot_magnet import magnet_of
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -81,7 +83,10 @@ class ManifestShown:
 
 @dataclass(frozen=True, slots=True)
 class TorrentAnswer:
-    """What a .torrent file says of itself. Sizes in bytes; `manifest` is None without one."""
+    """What a .torrent file says of itself. Sizes in bytes; `manifest` is None without one.
+
+    `claimed` is the snapshot that its comment claims, where no manifest names it; `piece_layers`: all are there.
+    """
 
     name: str
     infohash_v1: Sha1
@@ -95,7 +100,10 @@ class TorrentAnswer:
     manifest: ManifestShown | None
     standing: Standing
     vouched_by: tuple[Vouching, ...]
+    links: LinksAnswer = field(metadata=FLAT)
     comment: str | None
+    claimed: str | None
+    piece_layers: bool
     warnings: tuple[str, ...]
     shown: FilesShown | None = field(metadata=FLAT)
 
@@ -107,6 +115,7 @@ class TorrentAnswer:
         provenance: Provenance,
         signers: Sequence[SignerResult],
         judgement: Judgement | None,
+        claimed: SnapshotId | None,
         warnings: Sequence[str],
         shown: FilesShown | None = None,
     ) -> TorrentAnswer:
@@ -127,7 +136,10 @@ class TorrentAnswer:
             manifest=inside,
             standing=Standing.UNVOUCHED if judgement is None else judgement.standing,
             vouched_by=() if judgement is None else judgement.vouched_by,
+            links=LinksAnswer.of(magnet_of(metainfo, claimed if manifest is None else manifest.snapshot)),
             comment=metainfo.comment,
+            claimed=None if claimed is None else str(claimed),
+            piece_layers=metainfo.has_all_layers,
             warnings=tuple(warnings),
             shown=shown,
         )

@@ -20,7 +20,7 @@ from unittest import mock
 
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.hub.cache import HubCache
-from p2pqwen.hub.site import HubSite
+from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.index.acceptance import Position, TrustedState, accept
 from p2pqwen.index.bundle import bundle_name
 from p2pqwen.index.document import INDEX_FILE

@@ -10,10 +10,10 @@ from p2pqwen.demo.story import Told
 from p2pqwen.operations.archive.bulk_answer import BulkAnswer
 from p2pqwen.operations.archive.health import HealthAnswer
 from p2pqwen.operations.archive.upstream import UpstreamChecked, UpstreamShown
-from p2pqwen.operations.control.api import DueAnswer, NetworkAnswer, NodeAnswer
 from p2pqwen.operations.control.doctor import Findings
 from p2pqwen.operations.control.inventory import InventoryAnswer
-from p2pqwen.operations.control.snapshots import ChoiceAnswer, RemovedAnswer
+from p2pqwen.operations.control.routes import DueAnswer, NetworkAnswer, NodeAnswer
+from p2pqwen.operations.control.snapshot_calls import ChoiceAnswer, RemovedAnswer
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusAnswer
 from p2pqwen.operations.fetch.fetch_answer import FetchShown
 from p2pqwen.operations.fetch.import_answer import ImportAnswer
@@ -26,6 +26,7 @@ from p2pqwen.operations.node.service import ServiceAnswer
 from p2pqwen.operations.preserve.preserve_answer import PreserveAnswer
 from p2pqwen.operations.publish.keys_answer import NewKeyAnswer, PublisherAnswer, RotationAnswer, SpareKeysAnswer
 from p2pqwen.operations.publish.publish_answer import ProposalAnswer, PublishAnswer
+from p2pqwen.operations.verify.export_answer import ExportAnswer
 from p2pqwen.operations.verify.scrub import ScrubAnswer
 from p2pqwen.operations.verify.verify_answer import TorrentAnswer, VerifyAnswer
 from p2pqwen.server.problem import Refusal
@@ -35,6 +36,7 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "completion": (ScriptAnswer, InstalledAnswer),
     "demo": (Told,),
     "doctor": (Findings,),
+    "export": (ExportAnswer,),
     "fetch": (FetchShown,),
     "health": (HealthAnswer,),
     "help": (Topics, PageAnswer),

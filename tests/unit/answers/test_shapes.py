@@ -11,7 +11,7 @@ import pytest
 
 import p2pqwen
 from p2pqwen.cli.main import app
-from p2pqwen.operations.control.api import node_calls
+from p2pqwen.operations.control.routes import node_calls
 from tests.support.answer_shapes import misfits, paths_of, shape_of
 from tests.unit.answers.table import CALLS, COMMANDS, FAILURES
 
@@ -66,7 +66,7 @@ def test_every_command_has_a_row():
 def test_every_call_has_a_row():
     routes = {
         node.value
-        for node in ast.walk(ast.parse((SOURCES / "operations/control/api.py").read_text(encoding="utf-8")))
+        for node in ast.walk(ast.parse((SOURCES / "operations/control/routes.py").read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " /v1/" in node.value
         if "\n" not in node.value and not node.value.startswith("Return")
     }

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from p2pqwen.cli.help import manual, tables_as_lists
-from p2pqwen.operations.control import api as node_calls
+from p2pqwen.operations.control import routes as node_calls
 from tests.support.command import CommandLine
 
 PAGES = manual()
@@ -63,8 +63,8 @@ def test_topics_may_be_typed_loosely(tmp_path, typed):
 
 
 TOPICS = (
-    "archive", "config", "control-api", "fetch", "glossary", "json", "keys", "no-host", "node", "privacy", "publish",
-    "quickstart", "troubleshooting", "verify", "web-seeds",
+    "archive", "clients", "config", "control-api", "fetch", "glossary", "json", "keys", "no-host", "node", "privacy",
+    "publish", "quickstart", "troubleshooting", "verify", "web-seeds",
 )  # fmt: skip
 
 

@@ -14,12 +14,12 @@ from types import SimpleNamespace
 import pytest
 
 from p2pqwen.library.home import Home
-from p2pqwen.operations.control.api import NodeAnswer
+from p2pqwen.operations.control.routes import NodeAnswer
 from p2pqwen.portable import owners, process, sockets
 from p2pqwen.portable.cores import usable_cores
 from p2pqwen.server import address
-from p2pqwen.server.client import ControlClient
 from p2pqwen.server.control import ControlServer
+from p2pqwen.server.control_client import ControlClient
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.open_files import OpenFiles, share_out
 from p2pqwen.swarm.outgoing_only import stop_listening

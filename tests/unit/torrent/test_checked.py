@@ -144,9 +144,9 @@ def test_what_nothing_covers_may_be_exchanged():
 def test_piece_layers_are_checked_when_they_come():
     bare = CheckedTorrent.of(metainfo_from_info(LARGE.info))
     assert not bare.metainfo.has_all_layers
-    assert bare.with_uncovered(piece_layers=LARGE.piece_layers).metainfo.has_all_layers
+    assert bare.with_layers(LARGE.piece_layers).metainfo.has_all_layers
     with pytest.raises(FormatError, match="wrong root"):
-        bare.with_uncovered(piece_layers={root: bytes(len(layer)) for root, layer in LARGE.piece_layers.items()})
+        bare.with_layers({root: bytes(len(layer)) for root, layer in LARGE.piece_layers.items()})
 
 
 def test_without_its_manifest_nothing_is_left_of_what_it_said():

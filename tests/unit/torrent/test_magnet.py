@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import libtorrent as lt
 import pytest
 from hypothesis import given
@@ -53,6 +55,17 @@ def test_libtorrent_reads_the_same(magnet):
     assert theirs.name == (magnet.name or "")
     assert set(theirs.url_seeds) == set(magnet.web_seeds)
     assert set(theirs.trackers) == set(magnet.trackers)
+
+
+@given(magnets)
+def test_the_link_for_v1_clients_is_the_same_without_the_v2_infohash(magnet):
+    alone = magnet.v1_alone
+    assert "btmh" not in str(alone)
+    assert replace(alone, infohash_v2=magnet.infohash_v2) == magnet
+
+
+def test_a_link_without_a_v1_infohash_has_none_for_v1_clients():
+    assert parse_magnet(f"magnet:?{BTMH}").v1_alone is None
 
 
 def test_the_order_of_ours():

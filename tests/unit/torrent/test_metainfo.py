@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from p2pqwen.errors import FormatError, VerificationError
 from p2pqwen.torrent import bencode
 from p2pqwen.torrent.merkle import BLOCK_SIZE
-from p2pqwen.torrent.metainfo import Metainfo, build_info, metainfo_from_info, parse_metainfo
+from p2pqwen.torrent.metainfo import Metainfo, build_info, metainfo_from_info, parse_metainfo, read_metainfo
 from p2pqwen.torrent.snapshot_torrent import build_metainfo, check_manifest, check_recipe
 from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.repo_path import MAX_FILES, RepoPath
@@ -268,6 +268,41 @@ def test_metadata_from_peers_has_no_layers_yet():
     assert metainfo_from_info(TORRENT.info, TORRENT.piece_layers).has_all_layers
     with pytest.raises(FormatError, match="wrong root"):
         metainfo_from_info(TORRENT.info, {Sha256(ROOT): bytes(128)})
+
+
+@pytest.mark.parametrize(
+    ("data", "kept"),
+    [
+        (edited(b"piece layers", drop=True), set()),
+        (edited(b"piece layers", to={}), set()),
+        (TORRENT.encode(), {Sha256(ROOT)}),
+    ],
+)
+def test_a_torrent_that_a_client_saved_without_its_layers_is_read_and_made_whole(data, kept):
+    torrent = read_metainfo(data)
+    assert (torrent.infohash, set(torrent.piece_layers)) == (TORRENT.infohash, kept)
+    assert torrent.manifest == TORRENT.manifest
+    whole = torrent.with_layers({**TORRENT.piece_layers, Sha256(bytes(range(32))): b"of another torrent"})
+    assert whole == TORRENT
+    assert parse_metainfo(whole.encode()) == TORRENT
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (edited(b"piece layers", ROOT, to=LAYERS[ROOT][:-1] + b"x"), "wrong root"),
+        (edited(b"piece layers", bytes(32), to=bytes(64)), "belongs to no file"),
+        (edited(b"piece layers", to=5), "expected a dictionary"),
+    ],
+)
+def test_layers_that_are_there_must_be_right(data, problem):
+    with pytest.raises(FormatError, match=problem):
+        read_metainfo(data)
+
+
+def test_a_wrong_layer_is_not_taken_in():
+    with pytest.raises(FormatError, match="wrong root"):
+        metainfo_from_info(TORRENT.info).with_layers({Sha256(ROOT): bytes(128)})
 
 
 def test_recipe_1_is_told_from_other_hybrids():

@@ -135,7 +135,7 @@ def test_downloads_keep_to_the_rate_of_the_moment_and_end_when_they_must(rig, mo
         def took(self, count):
             taken.append((self.rate, count))
 
-    monkeypatch.setattr(hub_watch, "Pace", Pace)
+    monkeypatch.setattr(hub_watch, "ReadThrottle", Pace)
     rate = 1000
     took = throttle(lambda: rig.watch, lambda: rate)
     took(5)

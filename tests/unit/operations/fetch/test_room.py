@@ -7,7 +7,7 @@ import pytest
 from p2pqwen.library.home import Home
 from p2pqwen.library.linking import shares_blocks
 from p2pqwen.library.snapshots import Library
-from p2pqwen.operations.fetch.files import require_room
+from p2pqwen.operations.fetch.wanted_files import require_room
 from p2pqwen.operations.preserve.reuse import CachedFile, Candidate, HeldFile, OnDisk
 from p2pqwen.values.repo_path import RepoPath
 from tests.strategies import hash_payload

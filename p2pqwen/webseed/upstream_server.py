@@ -66,7 +66,7 @@ class _Target:
     direct: bool
 
 
-class Upstream:
+class UpstreamServer:
     """One base for one torrent. Use from one event loop, and `close` it there.
 
     Private hosts are asked where the user named them: as this base, as the `site` of the origin, or as one of `named`.

@@ -15,7 +15,7 @@ import httpx2
 from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils._http import hf_request_event_hook
 
-from p2pqwen.hub.quota import Pace
+from p2pqwen.hub.quota import HubQuota
 from p2pqwen.net.httpx_guard import guarded_client
 from p2pqwen.tls_error import check_authorities
 from p2pqwen.values.host import Host
@@ -24,7 +24,7 @@ from p2pqwen.values.named_hosts import Guard, NamedHosts
 # huggingface_hub lists a repository without any time limit; its downloads set their own.
 REQUEST_TIMEOUT = 30.0
 
-pace = Pace()
+quota = HubQuota()
 """How often the Hub lets this process ask."""
 
 _trusted_origin: ContextVar[str | None] = ContextVar("p2pqwen_hub_origin", default=None)
@@ -76,13 +76,13 @@ def _before_request(request: httpx2.Request) -> None:
     if all(value is None for value in timeout.values()):
         request.extensions["timeout"] = httpx2.Timeout(REQUEST_TIMEOUT).as_dict()
     if trusted is not None and trusted == _origin(request.url):
-        pace.before(trusted, request.url.path)
+        quota.before(trusted, request.url.path)
 
 
 def _after_answer(response: httpx2.Response) -> None:
     _without_xet_of_strangers(response)
     if (origin := _origin(response.request.url)) == _trusted_origin.get():
-        pace.after(origin, response.request.url.path, response.status_code, response.headers)
+        quota.after(origin, response.request.url.path, response.status_code, response.headers)
 
 
 def _without_xet_of_strangers(response: httpx2.Response) -> None:

@@ -18,6 +18,7 @@ from p2pqwen.operations.preserve.build import make_manifest
 from p2pqwen.operations.preserve.reuse import CachedFile, Candidate, OnDisk
 from p2pqwen.operations.verify.file_check import difference
 from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -90,6 +91,12 @@ def check_files(
             raise problem.error(file.path)
         good[file.path] = found
     return good
+
+
+def layers_of(digests: Mapping[RepoPath, FileDigests]) -> dict[Sha256, bytes]:
+    """Return the piece layers of files whose torrent hashes were made, by pieces root."""
+    found = (one.hashes for one in digests.values())
+    return {hashes.pieces_root: hashes.piece_layer for hashes in found if hashes.pieces_root is not None}
 
 
 def rebuild_manifest(

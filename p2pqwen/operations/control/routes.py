@@ -30,7 +30,7 @@ from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.archive.hub_watch import WatchAnswer, last_round
 from p2pqwen.operations.background import STOP_SECONDS
 from p2pqwen.operations.control.inventory import InventoryAnswer, inventory
-from p2pqwen.operations.control.snapshots import SnapshotCalls
+from p2pqwen.operations.control.snapshot_calls import SnapshotCalls
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusRow
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.node.job_answer import JobAnswer, JobLine, JobsAnswer

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError
-from p2pqwen.server.client import ControlClient, _parsed
 from p2pqwen.server.control import ControlServer
+from p2pqwen.server.control_client import ControlClient, _parsed
 from p2pqwen.server.problem import Problem, Refusal
 
 
