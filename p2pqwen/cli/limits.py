@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,10 +35,25 @@ def limits(
     from p2pqwen.app import open_app
     from p2pqwen.assembly import changing
 
-    given = {"upload": upload, "download": download, "monthly_upload": month, "hours": hours}
     with Output(as_json=json_output) as out:
+        rates = {name: _meant(rate, out) for name, rate in (("upload", upload), ("download", download))}
+        given = {**rates, "monthly_upload": month, "hours": hours}
         done = changing.change_limits(open_app(), given, out.report)
         out.result(done, _limit_lines(done))
+
+
+def _meant(rate: str | None, out: Output) -> str | None:
+    """Return the rate, or the one that is meant by a small number without a unit, where there is somebody to ask."""
+    from p2pqwen.values.byte_size import BareRateError, parse_rate
+
+    try:
+        if rate is not None:
+            parse_rate(rate)
+    except BareRateError as error:
+        if out.as_json or not sys.stdin.isatty() or not out.confirm(f"Is {error.meant} meant?", default=True):
+            raise
+        return error.meant
+    return rate
 
 
 def _limit_lines(done: LimitsAnswer) -> list[str]:

@@ -14,6 +14,21 @@ _UNITS = {
 _SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([a-z]*)\s*", re.ASCII)
 
 
+_BARE = re.compile(r"[0-9]{1,3}(?:\.[0-9]+)?", re.ASCII)
+
+
+class BareRateError(UsageError):
+    """A rate without a unit that would be less than a kilobyte a second; `meant` is the rate in MB/s."""
+
+    def __init__(self, text: str) -> None:
+        self.meant = f"{text}MB/s"
+        super().__init__(
+            f"a rate of {text} bytes a second",
+            expected="a unit",
+            hint=f"say {self.meant}, or {text}B/s if that is meant",
+        )
+
+
 def parse_size(text: str) -> int:
     """Read a size in bytes; raises `UsageError`. SI units are powers of 1000, `KiB` and the like of 1024."""
     match = _SIZE.fullmatch(text.lower())
@@ -23,7 +38,10 @@ def parse_size(text: str) -> int:
 
 
 def parse_rate(text: str) -> int:
-    """Read a rate in bytes a second, `20MB/s` or `20MB`; raises `UsageError`."""
+    """Read a rate in bytes a second, `20MB/s` or `20MB`; raises `UsageError`, for a small bare number too."""
+    bare = text.strip().removesuffix("/s")
+    if _BARE.fullmatch(bare) and float(bare) > 0:
+        raise BareRateError(bare)
     try:
         return parse_size(text.strip().removesuffix("/s"))
     except UsageError as error:

@@ -158,7 +158,7 @@ class _AskingForLayers:
                 (now := time.monotonic()) - started < self._seconds and now - since < TRIAL_SECONDS and not self.is_late
             ):
                 self._swarm.pump(PUMP)
-                self._tell(now)
+                self._tell(now, started)
                 if torrent.error is not None or (now - started > connect and not torrent.peers()):
                     break
                 if (came := torrent.traffic()) >= traffic + _LAYERS_STEP:
@@ -173,10 +173,11 @@ class _AskingForLayers:
             self.met = self.met or list({peer.host: peer for peer in torrent.met}.values())[:MAX_TRIED]
             self._swarm.remove(torrent)
 
-    def _tell(self, now: float) -> None:
+    def _tell(self, now: float, started: float) -> None:
         if now - self._told >= _SECONDS_OF_REPORT:
             self._told = now
-            self._report(Progress("metadata", 0, None, "piece layers"))
+            waited = round(now - started)
+            self._report(Progress("metadata", waited, round(self._seconds), "waiting for piece layers", "s"))
 
     def _checked(self, data: bytes) -> Metainfo | None:
         try:
@@ -230,5 +231,10 @@ class _Asking:
             )
         if now - self._told >= _SECONDS_OF_REPORT:
             self._told = now
-            self._report(Progress("metadata", 0, None, plural(torrent.progress().peers, "peer")))
+            peers = plural(torrent.progress().peers, "peer")
+            waited, longest = now - self._started, self._deadline - self._started
+            # Nothing to count but the time until it gives up.
+            self._report(
+                Progress("metadata", round(waited), round(longest), f"waiting for a peer that has it, {peers}", "s")
+            )
         return now

@@ -37,6 +37,10 @@ Target: TypeAlias = RepoId | SnapshotId | InfoHash | Sha1 | Sha256
 MIRRORS_SECONDS = 60.0
 """After so long no further mirror is asked for a torrent."""
 
+_WITHOUT_PUBLISHERS = (
+    "trust one with `p2pqwen trust add PUBLISHER_ID --index FILE|URL`, or fetch a magnet link or .torrent of it"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -135,6 +139,10 @@ def not_listed(publishers: Iterable[TrustedPublisher], target: Target, voices: I
         return error
     hint = "see `p2pqwen search`, `p2pqwen trust add`, `p2pqwen index update`"
     repo = target.repo if isinstance(target, SnapshotId) else target
+    publishers = list(publishers)
+    if not publishers:
+        hint = f"no publisher is trusted yet: {_WITHOUT_PUBLISHERS}"
+        hint += f", or make the snapshot from the Hub: `p2pqwen preserve {repo}`" if isinstance(repo, RepoId) else ""
     if isinstance(repo, RepoId):
         listed = {
             entry.id.repo.text.lower(): entry.id.repo

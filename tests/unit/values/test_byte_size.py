@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pqwen.errors import UsageError
-from p2pqwen.values.byte_size import format_rate, format_size, parse_rate, parse_size
+from p2pqwen.values.byte_size import BareRateError, format_rate, format_size, parse_rate, parse_size
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,16 @@ def test_printed(size, text):
 @given(st.integers(0, 10**15))
 def test_what_is_printed_is_near_what_it_was(size):
     assert parse_size(format_size(size)) == pytest.approx(size, rel=0.006)
+
+
+@pytest.mark.parametrize(("text", "meant"), [("1", "1MB/s"), (" 2.5 ", "2.5MB/s"), ("999/s", "999MB/s")])
+def test_a_small_rate_without_a_unit_is_asked_about(text, meant):
+    with pytest.raises(BareRateError) as caught:
+        parse_rate(text)
+    assert caught.value.meant == meant
+    assert meant in caught.value.hint
+
+
+@pytest.mark.parametrize(("text", "rate"), [("0", 0), ("1B/s", 1), ("1000", 1000), ("0.0", 0)])
+def test_what_else_is_a_rate_in_bytes(text, rate):
+    assert parse_rate(text) == rate

@@ -1,0 +1,46 @@
+"""First steps: what is said where a newcomer stands leads on, and what cannot be meant is asked about."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.command import CommandLine
+from tests.support.processes import p2pqwen, running
+from tests.support.swarm import QUIET
+from tests.support.terminal import on_a_terminal
+
+MAGNET = f"magnet:?xt=urn:btih:{'ab' * 20}&dn=Qwen/Tiny@{'c0ffee' * 6}c0de"
+
+
+@pytest.fixture
+def user(tmp_path):
+    return CommandLine(tmp_path / "user")
+
+
+def test_a_fresh_home_is_told_every_way_that_works(user):
+    ended = user.run("fetch", "Qwen/Tiny")
+    assert ended.code == 4
+    for words in ("no publisher is trusted yet", "p2pqwen trust add", "magnet link", "p2pqwen preserve Qwen/Tiny`"):
+        assert words in ended.stderr
+
+
+def test_one_byte_a_second_is_hardly_meant(user):
+    ended = user.run("limits", "--upload", "1")
+    assert (ended.code, "1MB/s" in ended.stderr) == (2, True), ended.stderr
+    assert user.ok("limits")["upload"] == 0
+    with on_a_terminal(p2pqwen("limits", "--upload", "1"), user.environment) as terminal:
+        terminal.wait_for("Is 1MB/s meant?")
+        terminal.type("y")
+        assert terminal.wait() == 0, terminal.shown
+    assert user.ok("limits")["upload"] == 1_000_000
+    assert user.run("fetch", MAGNET, "--upload-limit", "1").code == 2
+
+
+def test_waiting_for_metadata_says_for_what_and_how_long(user):
+    command = p2pqwen("fetch", MAGNET, *QUIET, "--peer", "127.0.0.1:9", "--timeout", "12", "--repo", "Qwen/Tiny")
+    with running(command, user.environment) as process:
+        assert process.wait(60) == 5
+    (line, *_) = [line for line in process.stderr.splitlines() if line.startswith("metadata: ")]
+    assert " of 12 s, " in line
+    assert "waiting for a peer that has it, 0 peers" in line
+    assert " left" in line
