@@ -216,7 +216,7 @@ def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkC
         if name not in known:
             raise UsageError(f"{source}: [network] has no setting {name!r}", expected=", ".join(sorted(known)))
         if name.endswith("_limit"):
-            value = parse_rate(str(value))  # noqa: PLW2901 - the same setting, as a number
+            value = _rate(value)  # noqa: PLW2901 - the same setting, as a number
         wanted = {"bool": bool, "int": int, "str": str}[str(known[name])]
         if type(value) is not wanted:
             raise UsageError(f"{source}: [network] {name}", expected=wanted.__name__, got=repr(value))
@@ -312,6 +312,11 @@ def _text(value: object) -> str:
     return value
 
 
+def _rate(value: object) -> int:
+    """Read a rate: a number is bytes a second, as it always was; a text is what people write."""
+    return parse_rate(value) if isinstance(value, str) else parse_size(str(value))
+
+
 def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise UsageError("not a list", expected="a list of texts", got=repr(value)[:40])
@@ -344,7 +349,7 @@ _WATCH_SETTINGS: dict[str, Callable[[Any], Any]] = {
     "max_size": lambda value: parse_size(str(value)),
     "budget": lambda value: parse_size(str(value)),
     "parallel": _parallel,
-    "rate": lambda value: parse_rate(str(value)),
+    "rate": _rate,
     "upstream_every": lambda value: None if value == "never" else parse_duration(_text(value)),
 }
 

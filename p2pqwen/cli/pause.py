@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.preference import Target, change
+from p2pqwen.cli.preference import Targets, change_all
 
 
 def register(app: typer.Typer) -> None:
@@ -14,11 +14,11 @@ def register(app: typer.Typer) -> None:
     app.command()(resume)
 
 
-def pause(target: Target, json_output: JsonFlag = False) -> None:
+def pause(targets: Targets, json_output: JsonFlag = False) -> None:
     """Neither fetch nor serve a snapshot until `resume`, across restarts."""
-    change("pause", {"target": target}, "paused {}", json_output=json_output)
+    change_all("pause", targets, "paused {}", json_output=json_output)
 
 
-def resume(target: Target, json_output: JsonFlag = False) -> None:
+def resume(targets: Targets, json_output: JsonFlag = False) -> None:
     """Resume a paused snapshot."""
-    change("resume", {"target": target}, "resumed {}", json_output=json_output)
+    change_all("resume", targets, "resumed {}", json_output=json_output)

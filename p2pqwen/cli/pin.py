@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.preference import Target, change
+from p2pqwen.cli.preference import Targets, change_all
 
 
 def register(app: typer.Typer) -> None:
@@ -14,11 +14,11 @@ def register(app: typer.Typer) -> None:
     app.command()(unpin)
 
 
-def pin(target: Target, json_output: JsonFlag = False) -> None:
+def pin(targets: Targets, json_output: JsonFlag = False) -> None:
     """Keep a snapshot whatever happens: neither `rebalance` nor `remove` deletes it before `unpin`."""
-    change("pin", {"target": target}, "pinned {}", json_output=json_output)
+    change_all("pin", targets, "pinned {}", json_output=json_output)
 
 
-def unpin(target: Target, json_output: JsonFlag = False) -> None:
+def unpin(targets: Targets, json_output: JsonFlag = False) -> None:
     """Let a pinned snapshot be given up or removed again."""
-    change("unpin", {"target": target}, "unpinned {}", json_output=json_output)
+    change_all("unpin", targets, "unpinned {}", json_output=json_output)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from p2pqwen.cli import names
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.output import Output
+from p2pqwen.cli.output import Output, fail_for
+from p2pqwen.containment import each
 from p2pqwen.errors import P2pqwenError, UsageError
+
+if TYPE_CHECKING:
+    from p2pqwen.app import App
 
 
 def register(app: typer.Typer) -> None:
@@ -19,34 +26,79 @@ def register(app: typer.Typer) -> None:
 
 
 def remove(
-    target: Annotated[
-        str, typer.Argument(metavar="REPO[@COMMIT]", autocompletion=names.held, help="The snapshot to delete.")
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="REPO[@COMMIT]…", autocompletion=names.held, help="The snapshots to delete, also by globs."
+        ),
     ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Delete a snapshot from the library; copies in the Hugging Face cache stay."""
+    """Delete snapshots from the library; copies in the Hugging Face cache stay."""
     from p2pqwen.app import open_app
     from p2pqwen.assembly import changing
+    from p2pqwen.operations.control.snapshot_calls import RemovedAnswer
+
+    failed: list[P2pqwenError] = []
+    with Output(as_json=json_output) as out:
+        app = open_app()
+        found = list(dict.fromkeys(_named(app, target) for target in names.meant(app, targets)))
+        if not yes:
+            _confirm(found, out)
+        if len(found) == 1:
+            done = [changing.remove(app, found[0].name, out.report)]
+        else:
+            done = each(
+                found,
+                lambda one: changing.remove(app, one.name, out.report),
+                failed=lambda _, error: failed.append(error),
+            )
+        gone = tuple(one for answer in done for one in answer.removed)
+        away = {one.name for one in found if one.folder is None}
+        out.result(RemovedAnswer(gone), [_words(str(one.snapshot), away) for one in gone])
+    fail_for(failed, len(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A snapshot to delete; `folder` None: its disk is not connected, and it is only forgotten."""
+
+    name: str
+    folder: Path | None
+
+    @property
+    def question(self) -> str:
+        return (
+            f"Delete {self.name} ({self.folder})?"
+            if self.folder
+            else (f"Forget {self.name}, whose disk is not connected?")
+        )
+
+
+def _named(app: App, target: str) -> _Named:
     from p2pqwen.library.folders import AwayError
     from p2pqwen.operations.verify.target import held_snapshot
 
-    with Output(as_json=json_output) as out:
-        app = open_app()
-        try:
-            held = held_snapshot(target, app.library)
-            name, where, words = str(held.id), held.folder, "removed {}"
-        except AwayError as error:
-            name, where, words = (
-                str(error.snapshot),
-                None,
-                "forgot {}; its files stay on the disk that is not connected",
-            )
-        if not yes:
-            if not sys.stdin.isatty():
-                raise UsageError(f"there is no terminal to confirm deleting {name} on", hint="use --yes")
-            question = f"Delete {name} ({where})?" if where else f"Forget {name}, whose disk is not connected?"
-            if not out.confirm(question):
-                raise P2pqwenError(f"cancelled; {name} was not deleted")
-        done = changing.remove(app, name, out.report)
-        out.result(done, [words.format(name)])
+    try:
+        held = held_snapshot(target, app.library)
+    except AwayError as error:
+        return _Named(str(error.snapshot), None)
+    return _Named(str(held.id), held.folder)
+
+
+def _confirm(found: Sequence[_Named], out: Output) -> None:
+    """Ask once for all; raises `UsageError` where nobody can answer, `P2pqwenError` for a no."""
+    all_names = ", ".join(one.name for one in found)
+    if not sys.stdin.isatty():
+        raise UsageError(f"there is no terminal to confirm deleting {all_names} on", hint="use --yes")
+    if len(found) > 1:
+        for one in found:
+            out.note(f"{one.name}  {one.folder or 'its disk is not connected'}")
+    question = found[0].question if len(found) == 1 else f"Delete these {len(found)} snapshots?"
+    if not out.confirm(question):
+        raise P2pqwenError(f"cancelled; {all_names} {'was' if len(found) == 1 else 'were'} not deleted")
+
+
+def _words(name: str, away: Collection[str]) -> str:
+    return f"forgot {name}; its files stay on the disk that is not connected" if name in away else f"removed {name}"

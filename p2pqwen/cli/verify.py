@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,15 +10,16 @@ import typer
 
 from p2pqwen.cli import names
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.output import Output, fail
-from p2pqwen.errors import UsageError, VerificationError
+from p2pqwen.cli.output import Output, fail, fail_for
+from p2pqwen.containment import each
+from p2pqwen.errors import P2pqwenError, UsageError, VerificationError
 from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
     from p2pqwen.library.snapshots import HeldSnapshot
     from p2pqwen.operations.verify.verify import Verification
-    from p2pqwen.operations.verify.verify_answer import Repaired
+    from p2pqwen.operations.verify.verify_answer import Repaired, VerifyAnswer
 
 
 def register(app: typer.Typer) -> None:
@@ -26,12 +28,12 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    target: Annotated[
-        str,
+    targets: Annotated[
+        list[str],
         typer.Argument(
-            metavar="REPO[@COMMIT]|PATH|FILE.torrent",
+            metavar="TARGET…",
             autocompletion=names.held,
-            help="A held snapshot, a folder or a torrent.",
+            help="REPO[@COMMIT], also as a glob, a folder or a .torrent.",
         ),
     ],
     torrent: Annotated[
@@ -56,27 +58,63 @@ def verify(
     fetched first, from a bundle or a mirror.
     """
     from p2pqwen.app import open_app
+    from p2pqwen.operations.verify.verify_answer import VerifiedAnswer, VerifiedTarget
+
+    failed: list[P2pqwenError] = []
+    with Output(as_json=json_output) as out:
+        app = open_app()
+        meant = names.meant(app, targets)
+        if len(meant) > 1 and (torrent or data):
+            raise UsageError("--torrent and --data are for one target", got=", ".join(meant))
+        options = _Options(torrent, data, repair, tuple(peer or ()), timeout)
+        if len(meant) == 1 and meant == list(targets):  # else the answer is a list, whatever a glob matches
+            found, answer, lines = _verified(meant[0], options, app, out)
+            out.result(answer, lines)
+        else:
+            several = each(
+                meant,
+                lambda one: (one, *_verified(one, options, app, out)),
+                failed=lambda _, error: failed.append(error),
+            )
+            failed += [_error(one, result) for one, result, *_ in several if not result.ok]
+            out.result(
+                VerifiedAnswer(not failed, tuple(VerifiedTarget(one, answer) for one, _, answer, _ in several)),
+                [line for *_, lines in several for line in lines],
+            )
+            found = None
+    if found is not None and not found.ok:
+        fail(_error(meant[0], found))
+    fail_for(failed, len(meant))
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    torrent: Path | None
+    data: Path | None
+    repair: bool
+    peers: tuple[str, ...]
+    timeout: float
+
+
+def _verified(target: str, options: _Options, app: App, out: Output) -> tuple[Verification, VerifyAnswer, list[str]]:
+    """Verify one target, and repair it where that is asked for."""
     from p2pqwen.operations.verify.target import verify_target
     from p2pqwen.operations.verify.verify_answer import RepairShown, VerifyAnswer
 
-    with Output(as_json=json_output) as out:
-        app = open_app()
-        repaired = None
-        held = _held(target, app) if repair else None
-        _rise(target, app, out)
-        voices = app.vouchers.voices(out.report)
-        found = verify_target(target, torrent=torrent, data=data, library=app.library, voices=voices, report=out.report)
-        if held is not None and found.bad:
-            repaired = _repair(held, found, app, tuple(peer or ()), timeout, out)
-            found = verify_target(
-                target, torrent=None, data=None, library=app.library, voices=voices, report=out.report
-            )
-        lifted = _trusted_unverified(found, app, out)
-        shown = RepairShown(repaired) if repair else None
-        answer = VerifyAnswer.of(found, trusted_unverified=lifted, repair=shown)
-        out.result(answer, _lines(target, found, repaired, lifted))
-    if not found.ok:
-        fail(_error(target, found))
+    repaired = None
+    held = _held(target, app) if options.repair else None
+    _rise(target, app, out)
+    voices = app.vouchers.voices(out.report)
+    found = verify_target(
+        target, torrent=options.torrent, data=options.data, library=app.library, voices=voices, report=out.report
+    )
+    if held is not None and found.bad:
+        repaired = _repair(held, found, app, options.peers, options.timeout, out)
+        found = verify_target(target, torrent=None, data=None, library=app.library, voices=voices, report=out.report)
+    lifted = _trusted_unverified(found, app, out)
+    shown = RepairShown(repaired) if options.repair else None
+    answer = VerifyAnswer.of(found, trusted_unverified=lifted, repair=shown)
+    return found, answer, _lines(target, found, repaired, lifted)
 
 
 def _rise(target: str, app: App, out: Output) -> None:

@@ -35,6 +35,13 @@ class ChoiceAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class ChoicesAnswer:
+    """What is chosen for several snapshots."""
+
+    snapshots: tuple[ChoiceAnswer, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Removed:
     """A snapshot that is gone; `path` is where it lay, None where nothing was deleted."""
 

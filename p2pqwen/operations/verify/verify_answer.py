@@ -72,6 +72,22 @@ class VerifyAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifiedTarget:
+    """What re-hashing found of one of several targets."""
+
+    target: str
+    found: VerifyAnswer = field(metadata=FLAT)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedAnswer:
+    """What re-hashing found of several targets; `ok`: every file of every one is right."""
+
+    ok: bool
+    verified: tuple[VerifiedTarget, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ManifestShown:
     """The manifest inside a torrent."""
 

@@ -13,7 +13,7 @@ from p2pqwen.operations.archive.upstream import UpstreamChecked, UpstreamShown
 from p2pqwen.operations.control.doctor import Findings
 from p2pqwen.operations.control.inventory import InventoryAnswer
 from p2pqwen.operations.control.routes import DueAnswer, NetworkAnswer, NodeAnswer
-from p2pqwen.operations.control.snapshot_calls import ChoiceAnswer, RemovedAnswer
+from p2pqwen.operations.control.snapshot_calls import ChoiceAnswer, ChoicesAnswer, RemovedAnswer
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusAnswer
 from p2pqwen.operations.fetch.fetch_answer import FetchShown
 from p2pqwen.operations.fetch.import_answer import ImportAnswer
@@ -28,7 +28,7 @@ from p2pqwen.operations.publish.keys_answer import NewKeyAnswer, PublisherAnswer
 from p2pqwen.operations.publish.publish_answer import ProposalAnswer, PublishAnswer
 from p2pqwen.operations.verify.export_answer import ExportAnswer
 from p2pqwen.operations.verify.scrub import ScrubAnswer
-from p2pqwen.operations.verify.verify_answer import TorrentAnswer, VerifyAnswer
+from p2pqwen.operations.verify.verify_answer import TorrentAnswer, VerifiedAnswer, VerifyAnswer
 from p2pqwen.server.problem import Refusal
 
 COMMANDS: dict[str, tuple[type, ...]] = {
@@ -55,14 +55,14 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "library scrub": (ScrubAnswer,),
     "limits": (LimitsAnswer,),
     "list": (InventoryAnswer,),
-    "pause": (ChoiceAnswer,),
-    "pin": (ChoiceAnswer,),
+    "pause": (ChoiceAnswer, ChoicesAnswer),
+    "pin": (ChoiceAnswer, ChoicesAnswer),
     "preserve": (PreserveAnswer, BulkAnswer),
     "priority": (ChoiceAnswer,),
     "publish": (PublishAnswer, ProposalAnswer),
     "rebalance": (RebalanceAnswer,),
     "remove": (RemovedAnswer,),
-    "resume": (ChoiceAnswer,),
+    "resume": (ChoiceAnswer, ChoicesAnswer),
     "search": (SearchAnswer,),
     "seed": (_EventLine,),
     "service install": (ServiceAnswer,),
@@ -74,10 +74,10 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "trust list": (TrustedList,),
     "trust remove": (TrustRemoved,),
     "trust show": (TrustedWithKeys,),
-    "unpin": (ChoiceAnswer,),
+    "unpin": (ChoiceAnswer, ChoicesAnswer),
     "upstream check": (UpstreamChecked,),
     "upstream show": (UpstreamShown,),
-    "verify": (VerifyAnswer,),
+    "verify": (VerifyAnswer, VerifiedAnswer),
     "webseed check": (WebSeedAnswer,),
 }
 CALLS: dict[str, type] = {
