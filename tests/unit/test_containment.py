@@ -58,6 +58,7 @@ ELSEWHERE = {
     "operations/indexes/bundle.py::_start": PARSED,
     "operations/indexes/dht_access.py::open": PARSED,
     "operations/control/doctor.py::_index": PARSED,
+    "operations/control/doctor.py::_rot": INSIDE,
     "operations/fetch/held.py::refuse_unlisted": PARSED,
     "operations/fetch/make.py::_tell_of_reuse": PARSED,
     "operations/fetch/run.py::_known": PARSED,
