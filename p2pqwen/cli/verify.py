@@ -111,6 +111,7 @@ def _verified(target: str, options: _Options, app: App, out: Output) -> tuple[Ve
     if held is not None and found.bad:
         repaired = _repair(held, found, app, options.peers, options.timeout, out)
         found = verify_target(target, torrent=None, data=None, library=app.library, voices=voices, report=out.report)
+    _note(target, found, app, out)
     lifted = _trusted_unverified(found, app, out)
     shown = RepairShown(repaired) if options.repair else None
     answer = VerifyAnswer.of(found, trusted_unverified=lifted, repair=shown)
@@ -130,6 +131,20 @@ def _rise(target: str, app: App, out: Output) -> None:
             app.riser.rise_all([held], standings, web=True, report=out.report)
     except P2pqwenError:
         return  # which verifying tells, if it matters
+
+
+def _note(target: str, found: Verification, app: App, out: Output) -> None:
+    """Remember what was found of a held snapshot, so that `status` and `doctor` say the same."""
+    from p2pqwen.errors import P2pqwenError
+
+    if target.endswith(".torrent") or Path(target).exists() or not (found.bad or app.home.state.exists()):
+        return
+    try:
+        held = _held(target, app)
+        with app.state_store(out.report) as store:
+            app.scrubber(store, out.report).note(held, {one.path for one in found.bad})
+    except P2pqwenError as error:
+        out.note(f"warning: cannot remember what was found: {error.message}")
 
 
 def _trusted_unverified(found: Verification, app: App, out: Output) -> bool:

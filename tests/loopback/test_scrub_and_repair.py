@@ -65,6 +65,33 @@ def held(user):
     return user.home / "library" / REPO / COMMITS[0]
 
 
+def rot_and_health(user):
+    found = user.run("doctor", "--json").json["findings"]
+    rot = next(one for one in found if one["check"] == "rot")
+    (shown,) = user.ok("status", "--once")["snapshots"]
+    return rot["ok"], rot["detail"], shown["health"]
+
+
+def test_doctor_status_and_verify_say_the_same(user):
+    weights = held(user) / "model.safetensors"
+    assert rot_and_health(user)[::2] == (True, "good")
+    with weights.open("r+b") as file:
+        file.write(b"spoilt")
+    ok, detail, health = rot_and_health(user)
+    assert (ok, health) == (False, "changed")
+    assert "1 snapshot changed since verification" in detail
+    content = small_model()["model.safetensors"]
+    flipped = bytes([content[0] ^ 8]) + content[1:]
+    weights.write_bytes(flipped)
+    assert user.run("verify", REPO).code == 3
+    ok, detail, health = rot_and_health(user)
+    assert (ok, health) == (False, "damaged")
+    assert "1 snapshot damaged" in detail
+    weights.write_bytes(content)
+    assert user.ok("verify", REPO)["ok"] is True
+    assert rot_and_health(user)[::2] == (True, "good")
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_flipped_bit_is_found_and_repaired_from_a_peer(preserver, user, shared):
     weights = held(user) / "model.safetensors"

@@ -61,6 +61,7 @@ ELSEWHERE = {
     "operations/indexes/dht_access.py::open": PARSED,
     "operations/indexes/listed_files.py::of": INSIDE,
     "operations/control/doctor.py::_index": PARSED,
+    "operations/control/doctor.py::_rot": INSIDE,
     "operations/fetch/held.py::refuse_unlisted": PARSED,
     "operations/fetch/make.py::_tell_of_reuse": PARSED,
     "operations/fetch/run.py::_known": PARSED,

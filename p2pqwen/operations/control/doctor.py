@@ -21,7 +21,7 @@ from p2pqwen.hub.cache_refs import CachedRef
 from p2pqwen.library import durable
 from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
-from p2pqwen.library.snapshots import Library
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.operations.control.other_clients import traces_of_other_clients
 from p2pqwen.operations.indexes.dht_access import DhtAccess
@@ -323,6 +323,12 @@ def _rot(patient: DoctorContext) -> Finding:
     held = {str(one.id) for one in patient.library.all()}
     damaged = sorted(name for name, record in patient.scrubs.items() if record.damage and name in held)
     if not damaged:
+        if changed := sorted(str(one.id) for one in patient.library.all() if _is_changed(patient.library, one)):
+            shown = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
+            detail = f"{plural(len(changed), 'snapshot')} changed since verification: {shown}"
+            return Finding(
+                "rot", ok=False, detail=detail, advice=f"`p2pqwen verify {changed[0]}` reads every file again"
+            )
         done = sum(record.finished is not None for name, record in patient.scrubs.items() if name in held)
         detail = f"no known damage; {done} of {len(held)} snapshots were fully scrubbed since import"
         return Finding("rot", ok=True, detail=detail)
@@ -330,9 +336,17 @@ def _rot(patient: DoctorContext) -> Finding:
     return Finding(
         "rot",
         ok=False,
-        detail=f"{len(damaged)} snapshots are damaged: {shown}",
+        detail=f"{plural(len(damaged), 'snapshot')} damaged: {shown}",
         advice=f"`p2pqwen verify {damaged[0]} --repair`, and look at that disk: `smartctl -a`",
     )
+
+
+def _is_changed(library: Library, held: HeldSnapshot) -> bool:
+    try:
+        metainfo = held.metainfo()
+    except P2pqwenError:
+        return False  # a torrent that cannot be read is told of by every command that needs it
+    return library.state(held, metainfo.infohash.v2, metainfo.layout.total_size) is State.CHANGED
 
 
 def _other_clients(patient: DoctorContext) -> Iterator[Finding]:

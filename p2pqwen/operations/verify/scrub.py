@@ -8,7 +8,7 @@ A pass reads through the page cache's back (`library.idle`), since what rots is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -200,6 +200,26 @@ class Scrubber:
         done = Scrubbed(held.id, len(read), count, tuple(damage))
         self.report(Happened("scrubbed", {**_facts(held.id), "bytes": count, "bad_files": len(damage)}))
         return done
+
+    def note(self, held: HeldSnapshot, bad: Collection[str]) -> None:
+        """Note what another reading of every file found, such as `verify`: these paths are bad.
+
+        The bad files are read once more for which of their pieces are. Raises `FormatError` (torrent), `DiskError`.
+        """
+        if not bad:
+            if self.record(held.id).damage:
+                self.mended(held.id)
+            return
+        metainfo = held.metainfo()
+        rows = {} if metainfo.manifest is None else {row.path: row for row in parse_manifest(metainfo.manifest).files}
+        looks = (
+            look_for_damage(metainfo, held.folder, index, rows.get(file.path))
+            for index, file in enumerate(metainfo.layout.files)
+            if file.path.text in bad
+        )
+        damage = tuple(one for one in looks if one is not None)
+        self.verified.forget(held.id)
+        self._remember(held.id, ScrubRecord(self.now(), frozenset(), damage))
 
     def mended(self, snapshot: SnapshotId) -> None:
         """Note that what was found damaged is right again."""
