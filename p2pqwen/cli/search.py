@@ -29,6 +29,7 @@ def search(
 ) -> None:
     """Search the indexes of the trusted publishers; without words, list everything."""
     from p2pqwen.app import open_app
+    from p2pqwen.index.entry import Upstream
     from p2pqwen.operations.archive.upstream import gone_words
     from p2pqwen.operations.indexes.index_answer import SearchAnswer
     from p2pqwen.operations.indexes.listed_files import ListedFiles
@@ -53,11 +54,12 @@ def search(
         lines = []
         for one, listed, said in zip(found, known, shown, strict=True):
             gone = gone_words(here.get(one.entry.id))
+            claimed = "" if one.entry.upstream is Upstream.PRESENT else f"upstream {one.entry.upstream}"
             row = (
                 f"{one.entry.id.short:<{width}}",
                 f"{format_size(one.entry.size):>8}",
                 one.entry.license or "license unknown",
-                listed.words + (f"; {gone}" if gone else ""),
+                "; ".join(word for word in (listed.words, claimed, gone) if word),
             )
             lines.append("  ".join(row))
             lines += [f"  {link_of(one.entry.magnet, v1_alone=v1_magnet)}"] if magnet or v1_magnet else []
