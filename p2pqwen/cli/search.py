@@ -54,7 +54,7 @@ def search(
         lines = []
         for one, listed, said in zip(found, known, shown, strict=True):
             gone = gone_words(here.get(one.entry.id))
-            claimed = "" if one.entry.upstream is Upstream.PRESENT else f"upstream {one.entry.upstream}"
+            claimed = "upstream gone" if one.entry.upstream is Upstream.GONE else ""
             row = (
                 f"{one.entry.id.short:<{width}}",
                 f"{format_size(one.entry.size):>8}",
