@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from p2pqwen.config import Config, load
+from p2pqwen.errors import DiskError
+from p2pqwen.events import Notice
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
@@ -121,7 +123,13 @@ class App:
         if not self.home.state.exists() and not self.library.all():
             yield Standings(None, self.vouchers.voices)
             return
-        with self.state_store(report) as store:
+        try:
+            store = self.state_store(report)
+        except DiskError as error:  # a home that may only be read: what is remembered is found out again
+            report(Notice("info", error.message))
+            yield Standings(None, self.vouchers.voices)
+            return
+        with store:
             yield self.standings(store)
 
     def standings(self, store: StateStore) -> Standings:
@@ -195,8 +203,12 @@ class App:
 
         if not self.home.state.exists():
             return {}
-        with self.state_store(report) as store:
-            return UpstreamStore(store).all()
+        try:
+            with self.state_store(report) as store:
+                return UpstreamStore(store).all()
+        except DiskError as error:
+            report(Notice("info", error.message))
+            return {}
 
     def scrubber(self, store: StateStore, report: Report) -> Scrubber:
         """Look for bit rot in the library."""

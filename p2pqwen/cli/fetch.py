@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # transformers asks for them at every load, and no file in the cache spares it that; see the manual.
 _OFFLINE = "  offline     set HF_HUB_OFFLINE=1 to load it without asking the Hub for listings"
+_OFFLINE_BY_COMMIT = "  offline     set HF_HUB_OFFLINE=1 and load revision {}; `fetch --set-main` makes it the default"
 
 
 def register(app: typer.Typer) -> None:
@@ -225,17 +226,28 @@ def _lines(shown: FetchShown, *, each: bool) -> list[str]:
         ]
     signed = [one.label for one in done.signers if one.state == "valid"]
     by = f", signed by {', '.join(signed)}" if signed else ""
+    against = "the infohash of the link" if done.torrent_from == "peers" else done.torrent_from
     partial = done.state != "complete"
     lifted = " (trusted unverified, at your request)" if done.trusted_unverified else ""
     return [
         *lines,
         f"  torrent     {done.torrent_by}",
-        f"  verified    every file, against {done.torrent_from}{by}",
+        f"  verified    every file, against {against}{by}",
         f"  provenance  {done.provenance}",
         f"  standing    {done.standing_words}{lifted}",
         f"  path        {done.path}",
         *([f"  hf cache    {done.hf_cache}"] if done.hf_cache is not None else []),
         *([f"  state       {done.state}: the files chosen with --include"] if partial else []),
-        *([_OFFLINE] if done.hf_cache is not None else []),
+        *([_OFFLINE if _is_main(done) else _OFFLINE_BY_COMMIT.format(snapshot.commit)] if done.hf_cache else []),
         *(map(str, shown.file_paths) if each else []),
     ]
+
+
+def _is_main(done: FetchAnswer) -> bool:
+    """Tell whether programs that name no revision find this snapshot in the Hugging Face cache."""
+    from p2pqwen.hub.cache import HubCache
+
+    if done.hf_cache is None:
+        return False
+    main = HubCache(done.hf_cache.parent.parent.parent).ref(done.snapshot.repo, "main")
+    return main is not None and main.commit == str(done.snapshot.commit)

@@ -29,7 +29,9 @@ class KnownPassphrases:
         if given := _given():
             return given
         if not sys.stdin.isatty():
-            raise UsageError(f"{use.key} is encrypted and there is no terminal to prompt on", hint=f"set {VARIABLE}")
+            raise UsageError(
+                f"{use.key} is encrypted, and there is no terminal to ask for the passphrase", hint=f"set {VARIABLE}"
+            )
         if use.keyid not in self._said:
             self._said[use.keyid] = self._out.ask_secret(f"Passphrase of {use}")
         return self._said[use.keyid]
@@ -43,7 +45,7 @@ def chosen_passphrase(out: Output, what: str, *, without: bool) -> str | None:
         return _checked(out, given)
     if not sys.stdin.isatty():
         raise UsageError(
-            f"{what} needs a passphrase and there is no terminal to prompt on",
+            f"no passphrase for {what}, and no terminal to ask for one",
             hint=f"set {VARIABLE}, or use --no-passphrase",
         )
     return _checked(out, out.ask_secret(f"New passphrase for {what}", twice=True))

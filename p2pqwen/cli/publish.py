@@ -241,7 +241,7 @@ def approval(out: Output, *, yes: bool, question: str = "Sign {} and publish it?
     def unless_alarming(signing: Signing) -> bool:
         if signing.difference.alarms:
             raise UsageError(
-                "not signed: there is no terminal to confirm an alarming change on",
+                "not signed: an alarming change needs confirmation, and there is no terminal",
                 got="; ".join(signing.difference.alarms),
                 hint="check it; if it is intended, use --yes",
             )

@@ -84,7 +84,7 @@ def _ask(plan: Rebalance, out: Output, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(
-            f"there is no terminal to confirm giving up {plural(len(plan.give), 'snapshot')} on",
+            f"giving up {plural(len(plan.give), 'snapshot')} needs confirmation, and there is no terminal",
             hint="use --yes or --dry-run",
         )
     for line in _plan_lines(plan):

@@ -91,7 +91,7 @@ def _confirm(found: Sequence[_Named], out: Output) -> None:
     """Ask once for all; raises `UsageError` where nobody can answer, `P2pqwenError` for a no."""
     all_names = ", ".join(one.name for one in found)
     if not sys.stdin.isatty():
-        raise UsageError(f"there is no terminal to confirm deleting {all_names} on", hint="use --yes")
+        raise UsageError(f"deleting {all_names} needs confirmation, and there is no terminal", hint="use --yes")
     if len(found) > 1:
         for one in found:
             out.note(f"{one.name}  {one.folder or 'its disk is not connected'}")

@@ -155,6 +155,8 @@ def _cells(row: SnapshotState, *, down: bool, narrow: bool, now: datetime) -> li
 
 
 def _state(row: SnapshotState) -> str:
+    if row.state == "seeding" and not row.is_whole:
+        return "seeding part"
     return row.state if row.progress == 1.0 or row.state == "away" else f"{row.state} {row.progress:.0%}"
 
 

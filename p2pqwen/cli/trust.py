@@ -127,7 +127,7 @@ def _named(app: App, out: Output, text: str, index: str | None, *, yes: bool) ->
     question = f"{source.text} is signed by {found.root.name!r}, publisher {found.publisher}. Trust it?"
     if not sys.stdin.isatty():
         raise UsageError(
-            "a file or URL names its own publisher, and there is no terminal to confirm it on",
+            "a file or URL names its own publisher, which needs confirmation, and there is no terminal",
             got=f"publisher {found.publisher}",
             hint="compare that id with one you know and name it, or use --yes",
         )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from p2pqwen.operations.verify.verify import Verification
     from p2pqwen.operations.verify.verify_answer import Repaired, VerifyAnswer
 
+_EXTRA_SHOWN = 10
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -206,7 +208,10 @@ def _lines(
 ) -> list[str]:
     from p2pqwen.values.byte_size import format_size
 
-    lines = [f"{target}: {'every file is right' if found.ok else f'{len(found.bad)} bad'}"]
+    good = "every file is right" if found.of_files == found.files else f"the {found.files} fetched files are right"
+    lines = [f"{target}: {good if found.ok else f'{len(found.bad)} bad'}"]
+    if found.ok and found.of_files != found.files:
+        lines.append(f"  partial: {found.files} of {found.of_files} files")
     lines += [f"  bad  {bad.path}: expected {bad.expected}, got {bad.got}" for bad in found.bad]
     lines.append(f"  {plural(found.files, 'file')}, {format_size(found.bytes)} read, provenance {found.provenance}")
     words = found.standing if found.judgement is None else found.judgement.words
@@ -217,6 +222,8 @@ def _lines(
         lines.append(f"  repaired {plural(len(repaired.files), 'file')} with {size}")
     if not found.signers:
         lines.append("  not signed")
-    lines += [f"  not part of the snapshot: {name}" for name in found.extra[:10]]
+    lines += [f"  not part of the snapshot: {name}" for name in found.extra[:_EXTRA_SHOWN]]
+    if (more := len(found.extra) - _EXTRA_SHOWN) > 0:
+        lines.append(f"  and {more} more that are not part of the snapshot")
     lines += [f"  warning: {warning}" for warning in found.warnings]
     return lines

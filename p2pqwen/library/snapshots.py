@@ -117,8 +117,11 @@ class HeldSnapshot:
         return self.selected is None or any(fnmatch.fnmatchcase(path.text, glob) for glob in self.selected)
 
     def held_bytes(self, metainfo: Metainfo) -> int:
-        """Return the bytes of the files to have."""
-        return sum(file.size for file in metainfo.files if self.wants(file.path))
+        """Return the bytes of the files to have; while they are being fetched, about as many as are on the disk."""
+        files = [file for file in metainfo.files if self.wants(file.path)]
+        if self.state is State.INCOMPLETE:
+            return sum(min(file.size, allocated(self.folder / file.path.text)) for file in files)
+        return sum(file.size for file in files)
 
     def metainfo(self) -> Metainfo:
         """Read its torrent, not what it says of itself; raises `FormatError`, `DiskError`."""

@@ -247,7 +247,7 @@ def test_a_clone_with_the_line_ends_of_windows_gives_the_commits_bytes(user, tmp
     ended = user.run("preserve", "--from", tmp_path / "clone", *named(commit), "--json")
     assert ended.code == 0, ended
     assert ended.json["provenance"] == "proven"
-    assert "1 file had CRLF line ends from git" in ended.stderr
+    assert "1 file had CRLF line endings from git" in ended.stderr
     held = user.home / "library" / "Qwen" / "Tiny" / commit
     assert {name: (held / name).read_bytes() for name in files} == files
     assert looks(tmp_path / "clone") == before

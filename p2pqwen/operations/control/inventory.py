@@ -57,7 +57,8 @@ def inventory(
             facts = found.facts
             proof = None if facts.manifest is None else facts.provenance
             state = library.state(one, facts.infohash.v2, facts.size)
-            here = facts.size if one.selected is None else one.held_bytes(one.metainfo())
+            whole = one.selected is None and one.state is not State.INCOMPLETE
+            here = facts.size if whole else one.held_bytes(one.metainfo())
             rows.append(InventoryRow(one.id, one.folder, state, facts.size, here, facts.hazards, proof, found))
     away = library.away()
     before = standings.away(one.id for one in away)

@@ -158,7 +158,11 @@ def publish(
         document, difference, plan = proposal.document, proposal.difference, proposal.plan
         _show(_signing(document, proposal.root, private, difference), approve, report, details=plan.details)
         if not document.entries:
-            report(Notice("warning", "the index lists nothing: the library holds no complete snapshot"))
+            report(
+                Notice(
+                    "warning", "the index lists nothing: the library holds no complete snapshot that is not withdrawn"
+                )
+            )
         if plan.draft is not None:
             _remember_signing(keys, document, report)
         roots, last = keys.roots(), proposal.last

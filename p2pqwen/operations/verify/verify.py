@@ -25,6 +25,9 @@ from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 
+_NOT_PAYLOAD = (".git/", ".cache/huggingface/")
+"""What git and huggingface_hub keep beside the files."""
+
 
 @dataclass(frozen=True, slots=True)
 class BadFile:
@@ -65,6 +68,11 @@ class Verification:
     def infohash(self) -> InfoHash:
         """The torrent's v1 and v2 infohash."""
         return self.torrent.infohash
+
+    @property
+    def of_files(self) -> int:
+        """How many files the snapshot has; of a partial one only `files` were chosen."""
+        return len(self.torrent.metainfo.layout.files)
 
     @property
     def ok(self) -> bool:
@@ -194,4 +202,4 @@ def _hash(
 
 def _extra(folder: Path, known: set[str]) -> tuple[str, ...]:
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    return tuple(sorted(name for name in found if name not in known and not name.startswith(".cache/huggingface/")))
+    return tuple(sorted(name for name in found if name not in known and not name.startswith(_NOT_PAYLOAD)))
