@@ -45,6 +45,7 @@ from p2pqwen.operations.indexes.lookup import (
 from p2pqwen.operations.indexes.rise import needs_more
 from p2pqwen.operations.indexes.torrent_source import ObtainedTorrent, obtain_torrent
 from p2pqwen.operations.preserve.recipe_source import repo_of
+from p2pqwen.operations.verify.made_of_bytes import is_made_of_held
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.swarm.untrusted_links import tracker_problem
 from p2pqwen.torrent.checked import CheckedTorrent
@@ -224,6 +225,7 @@ def plan_of(
         )
     keys, snapshot = sources.keys, SnapshotId(owner, commit)
     torrent = torrent.tried_with(keys)
+    of_bytes = is_made_of_held(torrent, sources.library.get(snapshot), sources.library)
     signers = torrent.signers(keys)
     if bad := [signer.label for signer in signers if signer.state == "invalid"]:
         raise VerificationError(f"the torrent carries an invalid signature by {bad[0]!r}")
@@ -231,7 +233,7 @@ def plan_of(
         snapshot=snapshot,
         torrent=torrent,
         signers=signers,
-        judgement=judge(Evidence.of(torrent, snapshot, keys), sources.voices),
+        judgement=judge(Evidence.of(torrent, snapshot, keys, of_bytes=of_bytes), sources.voices),
         route=route,
         origin=origin,
         leads=Leads(
