@@ -245,7 +245,8 @@ def judge_torrent(
 ) -> Judgement | None:
     """Return the standing of a torrent as `snapshot`, None: as what its manifest names.
 
-    Signatures count that were tried (`CheckedTorrent.tried_with`); `of_bytes` is as in `Evidence.of`. None where nothing says whose snapshot it is.
+    Signatures count that were tried (`CheckedTorrent.tried_with`); `of_bytes` is as in `Evidence.of`.
+    None where nothing says whose snapshot it is.
     """
     taken_for = torrent.snapshot if snapshot is None else snapshot
     return (
