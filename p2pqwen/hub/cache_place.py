@@ -18,6 +18,7 @@ from pathlib import Path
 
 LINKED = "a symbolic link is in the way, and p2pqwen writes through none"
 _ADMINISTRATOR = 0
+_JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT; a folder of OneDrive has another tag, and leads nowhere
 
 
 class CachePlace:
@@ -98,7 +99,7 @@ class CachePlace:
 
 
 def _leads_on(found: os.stat_result) -> bool:
-    return stat.S_ISLNK(found.st_mode) or bool(getattr(found, "st_reparse_tag", 0))
+    return stat.S_ISLNK(found.st_mode) or getattr(found, "st_reparse_tag", 0) == _JUNCTION
 
 
 def _is_ours(found: os.stat_result) -> bool:
