@@ -315,7 +315,7 @@ def test_112_nor_by_an_import(world, victim, tmp_path):
     assert victim.ok("list")["snapshots"] == []
 
 
-def test_126_held_with_rows_of_a_strangers_and_listed_later(world, victim, tmp_path):
+def test_124_held_with_rows_of_a_strangers_and_listed_later(world, victim, tmp_path):
     """The listing is of another manifest, and its .torrent cannot be reached when the snapshot is fetched again."""
     metainfo = replace(parse_metainfo(world.torrent.read_bytes()), signatures={})
     torrent = with_a_strangers_rows(world.torrent, tmp_path / "evil.torrent")
