@@ -2,7 +2,8 @@
 
 Others may share the cache, and place links in it that lead to files of ours. So every folder made, file written and
 file removed goes through a `CachePlace`, which looks at each folder on the way first. What the last name is does not
-matter: a rename replaces a link, a removal removes it, and a new file is never written through one.
+matter: a rename replaces a link, a removal removes it, and a new file is never written through one. The look comes
+just before the change and not with it: somebody who swaps a folder in between is not stopped.
 
 Two links are the user's own choice and are followed: the cache itself, and a repository's folder (or `.locks`) that
 the user, or the administrator, moved to another disk. One of another member's leads nowhere.
@@ -15,6 +16,8 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+
+from p2pqwen.portable.owners import is_ours
 
 LINKED = "a symbolic link is in the way, and p2pqwen writes through none"
 _ADMINISTRATOR = 0
@@ -36,7 +39,7 @@ class CachePlace:
                 found = here.lstat()
             except FileNotFoundError:
                 return
-            if _leads_on(found) and not (depth == 0 and _is_ours(found)):
+            if _leads_on(found) and not (depth == 0 and (is_ours(found) or found.st_uid == _ADMINISTRATOR)):
                 raise OSError(errno.ELOOP, LINKED, str(here))
 
     def make_root(self, tag: str, text: str) -> None:
@@ -100,8 +103,3 @@ class CachePlace:
 
 def _leads_on(found: os.stat_result) -> bool:
     return stat.S_ISLNK(found.st_mode) or getattr(found, "st_reparse_tag", 0) == _JUNCTION
-
-
-def _is_ours(found: os.stat_result) -> bool:
-    """Tell whether the user or the administrator owns it; Windows tells of no owner, and its users share no cache."""
-    return not hasattr(os, "geteuid") or found.st_uid in {os.geteuid(), _ADMINISTRATOR}
