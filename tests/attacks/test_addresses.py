@@ -27,7 +27,7 @@ from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.bases import Base, NamedBy
 from p2pqwen.webseed.fault import Kind, UpstreamError
-from p2pqwen.webseed.upstream_server import RemoteFile, Upstream
+from p2pqwen.webseed.upstream_server import RemoteFile, UpstreamServer
 from tests.support.addresses import LOOPBACK, PUBLIC, declare_public, stand_in_for_dns, victim, web_server
 from tests.support.command import CommandLine
 from tests.support.web_seeds import HASTY
@@ -44,7 +44,7 @@ def mirror(url, named):
 
 def web_seed(url, named, site=None, named_by=NamedBy.INDEX):
     async def ask():
-        upstream = Upstream(Base(f"{url}/", named_by, str(COMMIT)), named=named, site=site, timeouts=HASTY)
+        upstream = UpstreamServer(Base(f"{url}/", named_by, str(COMMIT)), named=named, site=site, timeouts=HASTY)
         try:
             body = await upstream.open(RemoteFile(RepoPath("file"), 5), 0, 5)
             body.close()
