@@ -97,8 +97,8 @@ def write_index(keys: KeyStore, out: Path, data: bytes) -> Path:
 def remove_withdrawn(out: Path, document: IndexDocument, report: Report = ignore) -> None:
     """Take the torrents of what was withdrawn out of the site, which no longer names them; raises `DiskError`.
 
-    This home keeps its own copy, from which one that is reinstated is published again. A file that the index names stays,
-    under whatever name: on a file system without case two repositories may share one.
+    This home keeps its own copy, from which one that is reinstated is published again. A file that the index names
+    stays, under whatever name: on a file system without case two repositories may share one.
     """
     named: dict[str, list[Path]] = {}
     for entry in document.entries:
