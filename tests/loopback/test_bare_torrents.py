@@ -94,7 +94,8 @@ def test_files_can_be_chosen_by_the_layers_that_a_peer_gives(user, publisher, tm
         "fetch", torrent, *whose(client), "--include", "config.json", "--peer", publisher.peer, *QUIET,
         "--no-web-seeds", "--timeout", "30",
     )  # fmt: skip
-    assert content(Path(done["path"])) == {"config.json": FILES["config.json"]}
+    assert done["file_paths"] == [done["path"]]
+    assert content(Path(done["path"]).parent) == {"config.json": FILES["config.json"]}
 
 
 @pytest.mark.parametrize("client", KEPT)
