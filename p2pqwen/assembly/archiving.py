@@ -74,6 +74,8 @@ class Archiver:
             raise NotFoundError("no trusted index lists anything", hint="see `p2pqwen trust add`")
         plan = plan_adoption(situation, wishes, budget)
         if dry_run:
+            for said in situation.withdrawn(one.snapshot for one in plan.chosen):  # else its fetch tells
+                self.report(Notice("warning", f"{said.snapshot} is {said}"))
             return Adopted(plan)
         StewardStore(self.store).set_budget(budget)
         show(plan)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from p2pqwen.app import App
 from p2pqwen.events import Report
+from p2pqwen.index.withdrawals import SeedWithdrawn
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
@@ -46,6 +47,7 @@ def situation(app: App, store: StateStore, report: Report) -> Situation:
         now=now,
         away={one.id: one.size for one in app.library.away()},
         contradicted=contradictions(publishers),
+        seed_withdrawn=SeedWithdrawn(app.config.network.seed_withdrawn),
     )
 
 

@@ -28,6 +28,7 @@ from p2pqwen.operations.archive.hub_watch import HubWatch, Schedule, throttle
 from p2pqwen.operations.archive.upstream import tracked
 from p2pqwen.operations.control.metrics import families
 from p2pqwen.operations.control.routes import node_calls
+from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.indexes.bundle_route import BundleRoute
 from p2pqwen.operations.indexes.own_index import last_published
@@ -99,8 +100,13 @@ def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report
             choices=settings.choices.limited(upload=0, download=0),  # the node's own rates hold for all it does
         )
 
+    def carry_out(request: FetchRequest, report: Report, on_plan: Callable[[SnapshotId], None]) -> FetchAnswer:
+        # What this node does not do, it does for no request either.
+        mine = replace(request, choices=request.choices.within(settings.choices))
+        return fetching.carry_out(app, mine, report, on_plan, allowed=supervisor.allowed)
+
     jobs = FetchJobs(
-        lambda request, report, on_plan: fetching.carry_out(app, request, report, on_plan, allowed=supervisor.allowed),
+        carry_out,
         store,
         report,
         chosen=lambda one: supervisor.choice_of(one),  # noqa: PLW0108 - the two know each other

@@ -238,7 +238,8 @@ def _install(shell: Shell, script: str) -> tuple[Path, Path | None]:
     if rc is not None:
         with durable.disk_errors(f"write {rc}"):
             known = rc.read_bytes() if rc.exists() else b""
-            line = f"source '{path}'".encode()
+            quoted = str(path).replace("'", "'\\''")
+            line = f"source '{quoted}'".encode()
             if line not in known.splitlines():
                 with rc.open("ab") as file:  # a link to a dotfiles folder stays one
                     file.write((b"" if not known or known.endswith(b"\n") else b"\n") + line + b"\n")

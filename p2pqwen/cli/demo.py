@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import signal
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Annotated
 
 import typer
 
@@ -15,7 +20,12 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Watch a tiny model survive its host, on this machine only.")(demo)
 
 
-def demo(json_output: JsonFlag = False) -> None:
+def demo(
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Seed on at the end, and print what to type in another terminal.")
+    ] = False,
+    json_output: JsonFlag = False,
+) -> None:
     """Preserve, publish and seed a tiny model, stop its Hub, and fetch it as a stranger would, all on this machine."""
     from p2pqwen.demo.node_process import DemoStepError
     from p2pqwen.demo.story import Told, tell_story
@@ -30,10 +40,20 @@ def demo(json_output: JsonFlag = False) -> None:
                 out.lines([line])
 
         try:
-            figures = tell_story(tell)
+            figures = tell_story(tell, partial(_wait, tell) if stay else None)
         except DemoStepError as error:
             for line in error.stderr:
                 out.note(f"  | {line}")
             raise
         if json_output:
             out.result(Told(figures), [])
+
+
+def _wait(tell: Callable[[str], None], commands: Sequence[str]) -> None:
+    """Show what to type, and wait for Ctrl-C."""
+    shown = ["The node goes on seeding. In another terminal, fetch the model yourself:", ""]
+    shown += [f"  {command}" for command in commands]
+    for line in ("", *shown, "", "Ctrl-C here ends the demo."):
+        tell(line)
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()

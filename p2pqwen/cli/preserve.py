@@ -96,6 +96,7 @@ def preserve(
     from p2pqwen.index.standing import judge_torrent, keys_of
     from p2pqwen.operations.preserve.from_origin import PreserveOptions
     from p2pqwen.operations.preserve.preserve_answer import PreserveAnswer
+    from p2pqwen.operations.verify.made_of_bytes import is_made_of_held
 
     many = ManyOptions(
         org, watchlist, include or [], exclude or [], licenses or [], max_size, budget, parallel, dry_run, allow_gated
@@ -114,7 +115,8 @@ def preserve(
         else:
             done = _from_folder(app, out, source, target, repo, commit, git, options=options)
         voices = app.vouchers.voices(out.report)
-        judgement = judge_torrent(done.torrent.tried_with(keys_of(voices)), voices)
+        of_bytes = is_made_of_held(done.torrent, done.held, app.library)
+        judgement = judge_torrent(done.torrent.tried_with(keys_of(voices)), voices, of_bytes=of_bytes)
         out.result(PreserveAnswer.of(done, judgement), _lines(done, judgement, v1_magnet=v1_magnet))
 
 

@@ -53,7 +53,7 @@ def seed(
     off: SwitchedOff = (),
     json_output: JsonFlag = False,
 ) -> None:
-    """Serve what the library holds verified, of a partial snapshot the chosen files, until stopped (Ctrl-C or SIGTERM).
+    """Serve every verified file of the library, partial snapshots included, until it is stopped (Ctrl-C or SIGTERM).
 
     With --http, http://HOST:PORT/ORG/MODEL/ is a web seed (BEP 19) of each snapshot.
     With --json one JSON event per line: listening, http, checking, seeding, paused, damaged, mended, skipped,

@@ -60,7 +60,7 @@ def show(
         keys = keys_of(voices)
         torrent = torrent.tried_with(keys)
         manifest, provenance, signers = torrent.manifest, torrent.provenance, torrent.signers(keys)
-        judgement = judge_torrent(torrent, voices)
+        judgement = judge_torrent(torrent, voices, of_bytes=False)
         warnings = [] if manifest is None else warnings_of(manifest, provenance)
         claimed = claimed_snapshot(metainfo) if manifest is None else None
         if not metainfo.has_all_layers:

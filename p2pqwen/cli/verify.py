@@ -189,11 +189,13 @@ def _repair(
     from p2pqwen.operations.fetch.repair import repair
     from p2pqwen.operations.verify.verify_answer import Repaired
     from p2pqwen.swarm.endpoint import Endpoint
+    from p2pqwen.webseed.policy import WebSeedUse
 
     for bad in found.bad:
         out.note(f"bad: {bad.path}: expected {bad.expected}, got {bad.got}")
     network = fetching.swarm_settings(app, app.config.network.choices)
-    options = FetchOptions(peers=tuple(map(Endpoint.parse, peers)), timeout=timeout)
+    use = WebSeedUse(app.config.network.web_seeds)
+    options = FetchOptions(peers=tuple(map(Endpoint.parse, peers)), timeout=timeout, use_web_seeds=use)
     done = repair(held, options, fetching.fetch_context(app, network, out.report), out.report)
     with app.state_store(out.report) as store:
         app.scrubber(store, out.report).mended(held.id)

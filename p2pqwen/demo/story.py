@@ -10,7 +10,7 @@ import hashlib
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +31,8 @@ _FIND_OFFLINE = (
 )
 
 Tell = Callable[[str], None]
+Stay = Callable[[Sequence[str]], None]
+"""Shows the commands that somebody else can type now, and returns when the demo shall end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +68,15 @@ class Told:
     figures: Figures = field(metadata=FLAT)
 
 
-def tell_story(tell: Tell) -> Figures:
+def tell_story(tell: Tell, stay: Stay | None = None) -> Figures:
     """Play the whole story, telling each step as it is done; raises `DemoStepError` for the first that fails.
 
-    What was made, files and processes, is gone afterwards either way.
+    `stay` is called while the publisher's node still seeds. What was made, files and processes, is gone afterwards
+    either way.
     """
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="p2pqwen-demo-") as folder:
-        story = _Story(Path(folder), tell)
+        story = _Story(Path(folder), tell, stay)
         figures = story.play()
     seconds = time.monotonic() - began
     story.tell("the end", f"{seconds:.1f} s in all; every process of the demo has ended, every file of it is removed")
@@ -81,9 +84,10 @@ def tell_story(tell: Tell) -> Figures:
 
 
 class _Story:
-    def __init__(self, folder: Path, tell: Tell) -> None:
+    def __init__(self, folder: Path, tell: Tell, stay: Stay | None) -> None:
         self._folder = folder
         self._tell_line = tell
+        self._stay = stay
         self._step = 0
         self._model = folder / "model"
         self._site = folder / "site"
@@ -102,8 +106,16 @@ class _Story:
                 self._stop(hub)
                 self._trust(stranger, published["publisher"])
                 fetched = self._fetch(stranger, preserved, peer)
-        verified = self._verify(stranger, preserved)
-        self._find_offline(stranger, preserved)
+                verified = self._verify(stranger, preserved)
+                self._find_offline(stranger, preserved)
+                if self._stay is not None:
+                    self._stay(
+                        (
+                            f"p2pqwen trust add {published['publisher']} --index {self._site}",
+                            f"p2pqwen fetch {REPO} --peer {peer}",
+                            f"HF_HUB_OFFLINE=1 hf download {REPO}",
+                        )
+                    )
         return Figures(
             repo=preserved["repo"],
             commit=preserved["commit"],

@@ -11,7 +11,8 @@
 Followed: huggingface_hub's "Understand caching" and file_download.py, _tree_cache.py, _shared_blobs.py of 2.4.0. A
 blob may be a symlink into a store that other repositories share, so none is ever written to in place: a right one is
 kept, a wrong one is replaced by rename and reported. Others may share the cache: a file of ours has the mode and the
-group that a new file has there, and nothing is written, nor a lock asked for, where all is as it should be.
+group that a new file has there, and nothing is written, nor a lock asked for, where all is as it should be. Whatever
+changes the cache goes through `CachePlace`, which follows no link that somebody put there.
 
 What lies here, other programs take for the repository's own word. So a snapshot enters with an `Admission` alone, which
 only the judgement of its standing makes (`index.standing`), and under the name that was judged. Where the cache has
@@ -37,10 +38,10 @@ from huggingface_hub.utils._fixes import WeakFileLock
 
 from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.hub.cache_place import CachePlace
 from p2pqwen.hub.cache_refs import CachedRef, all_refs, own_ref, read_ref
-from p2pqwen.hub.cache_tree import TREE_FORMAT, read_tree, tree_entry, without_xet
-from p2pqwen.hub.looked_for import absent_names
-from p2pqwen.index.standing import Admission, NotAdmittedError
+from p2pqwen.hub.cache_tree import TREE_FORMAT, names_to_mark, read_tree, tree_entry, without_xet
+from p2pqwen.index.standing import Admission, NotAdmittedError, Standing
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.portable.files import sync_file, sync_folder
 from p2pqwen.values.listing import ListedFile
@@ -77,6 +78,7 @@ class HubCache:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._cache = CachePlace(root)
 
     def find(self, repo: RepoId, file: ListedFile | FileRow) -> Path | None:
         """Return where this file's content should be, by name and size; the caller hashes it before using it.
@@ -133,14 +135,15 @@ class HubCache:
         """
         snapshot, rows = admission.snapshot, admission.rows
         folder = self.snapshot_folder(snapshot)
-        laying = _Laying(self._repo_folder(snapshot.repo), folder, payload, place, report, admission)
+        laying = _Laying(self._cache, self._repo_folder(snapshot.repo), folder, payload, place, report, admission)
         with self._disk_errors(f"put {snapshot} into the Hugging Face cache"):
+            laying.refuse_links(ref)
             if not admission.replaces:
                 laying.refuse_other_content()
             missing = [row for row in rows if (only is None or row.path in only) and not laying.is_laid(row)]
             if missing:
                 self._require_room(payload, sum(row.size for row in missing))
-                self._make_root()
+                self._cache.make_root("CACHEDIR.TAG", _TAG)
                 laying.begin()
             for row in missing:
                 with self._lock(snapshot.repo, _etag(row)):
@@ -153,13 +156,6 @@ class HubCache:
             if ref is not None:
                 laying.write_ref(RepoPath(ref))
         return folder
-
-    def _make_root(self) -> None:
-        """Make the cache; a new one gets the tag that tells backup programs to pass it over."""
-        if self.root.is_dir() and any(self.root.iterdir()):
-            return
-        self.root.mkdir(parents=True, exist_ok=True)
-        (self.root / "CACHEDIR.TAG").write_text(_TAG, encoding="ascii")
 
     def _require_room(self, payload: Path, size: int) -> None:
         """Raise `OSError` where these bytes have to be copied to another disk, and that has no room for them."""
@@ -183,7 +179,7 @@ class HubCache:
     @contextmanager
     def _lock(self, repo: RepoId, etag: str) -> Iterator[None]:
         path = self.root / ".locks" / self._repo_folder(repo).name / f"{etag}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._cache.make_lock_folder(path)
         with ExitStack() as held:
             try:
                 held.enter_context(WeakFileLock(path, timeout=LOCK_SECONDS))
@@ -207,8 +203,11 @@ class HubCache:
             raise CacheNotWrittenError(f"cannot {doing}: {error.what}", got=error.got, hint=_ROUND) from error
         except OSError as error:
             path = error.filename2 or error.filename or self.root
-            hint = f"free some space, or set HF_HUB_CACHE to a larger disk; {_ROUND}" if error.errno in _FULL else None
-            hint = hint or f"make it writable, or set HF_HUB_CACHE to a folder of your own; {_ROUND}"
+            hint = f"make it writable, or set HF_HUB_CACHE to a folder of your own; {_ROUND}"
+            if error.errno in _FULL:
+                hint = f"free some space, or set HF_HUB_CACHE to a larger disk; {_ROUND}"
+            elif error.errno == errno.ELOOP:
+                hint = f"remove the link, or set HF_HUB_CACHE to a folder of your own; {_ROUND}"
             raise CacheNotWrittenError(
                 f"cannot {doing}: {path}", got=error.strerror or str(error), hint=hint
             ) from error
@@ -218,8 +217,16 @@ class _Laying:
     """One snapshot on its way into the cache. Methods raise `OSError`."""
 
     def __init__(
-        self, repo_folder: Path, folder: Path, payload: Path, place: Place, report: Report, admission: Admission
+        self,
+        cache: CachePlace,
+        repo_folder: Path,
+        folder: Path,
+        payload: Path,
+        place: Place,
+        report: Report,
+        admission: Admission,
     ) -> None:
+        self._cache = cache
         self._repo_folder, self._folder, self._payload = repo_folder, folder, payload
         self._place, self._report, self._admission = place, report, admission
         self._commit = str(admission.snapshot.commit)
@@ -229,6 +236,15 @@ class _Laying:
         self._use_links = True
         self._new_file: os.stat_result | None = None
         self._touched: set[Path] = set()
+
+    def refuse_links(self, ref: str | None) -> None:
+        """Raise `OSError` where a folder that is needed is a link, before anything is written."""
+        needed = [self._folder / row.path.text for row in self._admission.rows]
+        needed += [self._blobs / "a blob", self._tree]
+        if ref is not None:
+            needed.append(self._repo_folder / "refs" / RepoPath(ref).text)
+        for path in needed:
+            self._cache.require_plain(path)
 
     def refuse_other_content(self) -> None:
         """Raise `NotAdmittedError` where the cache says that the commit holds anything else than is admitted."""
@@ -241,7 +257,9 @@ class _Laying:
             name for name in sorted(known.keys() | listed) if known and without_xet(known.get(name)) != listed.get(name)
         ]
         other += [row.path.text for row in rows if self._shows_other_content(row)]
-        other += [path.relative_to(self._markers).as_posix() for path in self._wrong_markers()]
+        for path in self._wrong_markers():
+            self._cache.require_plain(path)  # else the hint below would speak of somebody's folder
+            other.append(path.relative_to(self._markers).as_posix())
         if other:
             raise NotAdmittedError(
                 f"the Hugging Face cache has another {other[0]} of {self._admission.snapshot}, which is kept",
@@ -262,28 +280,28 @@ class _Laying:
 
     def begin(self) -> None:
         """Make the folders, and see what a new file is like here and whether links work."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._blobs.mkdir(exist_ok=True)
+        self._cache.make_folder(self._folder)
+        self._cache.make_folder(self._blobs)
         self._tidy()
         self._touched |= {self._folder, self._blobs}
         probe = self._blobs / f"{_TEMPORARY}-{secrets.token_hex(4)}"
-        probe.touch(exist_ok=False)
+        self._cache.write_new(probe)
         self._new_file = probe.stat()
-        probe.unlink()
-        self._use_links = not constants.HF_HUB_DISABLE_SYMLINKS and _links_work(probe)
+        self._cache.remove(probe)
+        self._use_links = not constants.HF_HUB_DISABLE_SYMLINKS and _links_work(self._cache, probe)
 
     def _tidy(self) -> None:
         """Remove what killed runs left; a run that goes on has made its own a moment ago."""
         with suppress(OSError):
             for folder in (self._repo_folder, self._blobs):
                 for path in folder.glob(f"{_TEMPORARY}-*"):
-                    if time.time() - path.stat().st_mtime > _LEFT_AFTER:
-                        path.unlink(missing_ok=True)
+                    if time.time() - path.lstat().st_mtime > _LEFT_AFTER:
+                        self._cache.remove(path)
 
     def lay(self, row: FileRow) -> None:
         """Put one file's blob and the link to it in place; the blob's lock is held."""
         pointer = self._folder / row.path.text
-        pointer.parent.mkdir(parents=True, exist_ok=True)
+        self._cache.make_folder(pointer.parent)
         if not self._use_links:
             self._put(row, pointer)
             return
@@ -305,10 +323,10 @@ class _Laying:
                 )
             self._report(Notice("warning", f"replaced a damaged copy of {row.path} in the Hugging Face cache"))
         temporary = self._temporary(row)
-        self._place(source, temporary)
+        self._cache.fill_new(temporary, lambda path: self._place(source, path))
         self._open_to_others(source, temporary)
         sync_file(temporary)
-        temporary.replace(target)
+        self._cache.replace(temporary, target)
         self._touched.add(target.parent)
 
     def _open_to_others(self, source: Path, temporary: Path) -> None:
@@ -322,22 +340,22 @@ class _Laying:
         closed = new.st_mode & ~linked.st_mode & (stat.S_IRGRP | stat.S_IROTH)
         other_group = new.st_gid != linked.st_gid and not linked.st_mode & stat.S_IROTH
         if closed or (other_group and new.st_mode & stat.S_IRGRP):
-            temporary.unlink()
-            shutil.copyfile(source, temporary)
+            self._cache.remove(temporary)
+            self._cache.fill_new(temporary, lambda path: shutil.copyfile(source, path))
 
     def _link(self, row: FileRow, pointer: Path) -> None:
         blob = self._blobs / _etag(row)
         if pointer.is_file() and (pointer.samefile(blob) or (not pointer.is_symlink() and _holds(pointer, row))):
             return
         temporary = self._temporary(row)
-        temporary.symlink_to(os.path.relpath(blob, pointer.parent))
-        temporary.replace(pointer)
+        self._cache.link(temporary, os.path.relpath(blob, pointer.parent))
+        self._cache.replace(temporary, pointer)
         self._touched.add(pointer.parent)
 
     def _temporary(self, row: FileRow) -> Path:
         """Return a free name beside the blobs, so that a snapshot never shows anything half-made."""
         temporary = self._blobs / f"{_etag(row)}{_TEMPORARY}"
-        temporary.unlink(missing_ok=True)  # left by a run that was killed: the lock is ours
+        self._cache.remove(temporary)  # left by a run that was killed: the lock is ours
         return temporary
 
     def write_tree(self) -> None:
@@ -357,9 +375,15 @@ class _Laying:
     def remove_wrong_markers(self) -> None:
         """Remove markers that say of a file of the commit that there is none: they hide it from every loader."""
         for path in self._wrong_markers():
-            path.unlink()
             name = path.relative_to(self._markers).as_posix()
-            self._report(Notice("warning", f"the Hugging Face cache said that there is no {name}: there is"))
+            told = f"the Hugging Face cache said that there is no {name}: there is"
+            try:
+                self._cache.remove_empty(path)
+            except OSError as error:
+                if error.errno not in {errno.ELOOP, errno.EINVAL}:
+                    raise
+                told += f", but {error.filename} stays, since {error.strerror}; loaders may not find the file"
+            self._report(Notice("warning", told))
 
     def _wrong_markers(self) -> list[Path]:
         if not self._markers.is_dir():
@@ -368,18 +392,25 @@ class _Laying:
         return [path for path in paths if path.is_file()]
 
     def write_aids(self) -> None:
-        """Write what spares loaders requests, and the snapshot a clean-up: no failure, they only help."""
+        """Write what spares loaders requests, and the snapshot a clean-up: no failure, they only help.
+
+        A manifest that nothing proves may leave out files that the commit has: it tells no loader what there is not.
+        """
         try:
-            for name in absent_names([row.path for row in self._admission.rows]):
-                marker = self._markers / name.text
-                if not marker.exists():
-                    marker.parent.mkdir(parents=True, exist_ok=True)
-                    marker.touch()
+            if self._admission.standing is Standing.PROVEN:
+                for name in names_to_mark(self._folder, [row.path for row in self._admission.rows]):
+                    self._mark(self._markers / name.text)
             self._point(own_ref(self._commit))
         except OSError as error:
             path = error.filename2 or error.filename
             what = f"cannot write {path}: {error.strerror}; loaders may ask the Hub for files that do not exist"
             self._report(Notice("warning", f"{what}, and `hf cache prune` may delete the snapshot"))
+
+    def _mark(self, marker: Path) -> None:
+        self._cache.require_plain(marker)
+        if not os.path.lexists(marker):
+            self._cache.make_folder(marker.parent)
+            self._cache.write_new(marker)
 
     def mend_refs(self) -> None:
         """Take blanks off refs that name a snapshot which is there; only `main` is worth a failure."""
@@ -418,15 +449,15 @@ class _Laying:
             sync_folder(folder)
 
     def _write(self, path: Path, text: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._cache.make_folder(path.parent)
         # Not beside it: whatever stands below refs is taken for a ref.
         temporary = self._repo_folder / f"{_TEMPORARY}-{secrets.token_hex(4)}"
         try:
-            temporary.write_text(text, encoding="utf-8")
+            self._cache.write_new(temporary, text)
             sync_file(temporary)
-            temporary.replace(path)
+            self._cache.replace(temporary, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            self._cache.remove(temporary)
         self._touched.add(path.parent)
 
 
@@ -464,11 +495,11 @@ def _is_readable(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size and os.access(path, os.R_OK)
 
 
-def _links_work(probe: Path) -> bool:
+def _links_work(cache: CachePlace, probe: Path) -> bool:
     """Tell whether symlinks can be made; raises `OSError` where nothing can be."""
     try:
-        probe.symlink_to("nowhere")
-        probe.unlink()
+        cache.link(probe, "nowhere")
+        cache.remove(probe)
     except OSError as error:
         if error.errno in _NOT_FOR_WANT_OF_LINKS:
             raise

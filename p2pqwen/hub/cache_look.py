@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pqwen.hub.cache_refs import CachedRef, all_refs
-from p2pqwen.hub.cache_tree import files_of_tree
-from p2pqwen.hub.looked_for import absent_names
+from p2pqwen.hub.cache_tree import files_of_tree, names_to_mark
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder
 
@@ -93,9 +92,10 @@ def _loose(folder: Path) -> Iterator[LooseRef]:
 
 def _lacks_markers(root: Path, snapshot: SnapshotId) -> bool:
     folder, commit = root / cache_folder(snapshot.repo), str(snapshot.commit)
-    if not os.path.isdir(folder / "snapshots" / commit):  # noqa: PTH112 - as above
+    laid = folder / "snapshots" / commit
+    if not os.path.isdir(laid):  # noqa: PTH112 - as above
         return False
     with suppress(OSError):
         files = files_of_tree(folder, commit)
-        return not all((folder / ".no_exist" / commit / name.text).exists() for name in absent_names(files))
+        return not all((folder / ".no_exist" / commit / name.text).exists() for name in names_to_mark(laid, files))
     return False

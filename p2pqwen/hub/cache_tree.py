@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
 from p2pqwen.errors import FormatError
+from p2pqwen.hub.looked_for import absent_names
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.values.repo_path import RepoPath
 
@@ -51,3 +54,11 @@ def files_of_tree(repo_folder: Path, commit: str) -> list[RepoPath]:
         with suppress(FormatError):  # no name of a file that p2pqwen would have laid
             found.append(RepoPath(name))
     return found
+
+
+def names_to_mark(snapshot_folder: Path, files: Collection[RepoPath]) -> list[RepoPath]:
+    """Return the names that loaders look for and a commit of these files has not: each deserves a marker.
+
+    What the cache shows in the snapshot's folder gets none, whatever the list says: a marker would hide it.
+    """
+    return [name for name in absent_names(files) if not os.path.lexists(snapshot_folder / name.text)]

@@ -33,6 +33,7 @@ from p2pqwen.index.document import (
 from p2pqwen.index.root import INDEX_ROLE, ROOT_ROLE, ROOT_TYPE, Root, SignedRoot
 from p2pqwen.signing.envelope import ThresholdResult
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.plural import plural
 from p2pqwen.values.strict_json import canonical
 
 
@@ -249,7 +250,7 @@ def _require_met(step: int, result: ThresholdResult, judge: Root, what: str) -> 
         raise ThresholdError(
             step,
             what,
-            expected=f"{result.threshold} signatures",
+            expected=plural(result.threshold, "signature"),
             got=len(result.signed_by),
             hint=f"no valid signature by {missing}",
             threshold=result,

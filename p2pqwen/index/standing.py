@@ -10,7 +10,9 @@ never remembered here: a publisher who is trusted no longer vouches no longer. W
 
 1. A proof counts for the commit, not for the repository: anybody can make a commit and say whose it is. So a proof
    alone never chooses what `refs/main` is, though a person may.
-2. A listing counts for the snapshot that it names, repository included, and for that infohash.
+2. A listing counts for the snapshot that it names, repository included, and for that infohash. Which files are LFS, and
+   under which license they are, the manifest says alone: so it counts for no manifest but the one it names, one that
+   proves its rows, and one that a reader makes of the bytes.
 3. Signatures in a torrent count by the publisher's own threshold, like those of its index, and only around the
    manifest they sign: one stolen key of three makes no snapshot signed. They count no more for what the publisher has
    withdrawn.
@@ -29,6 +31,7 @@ from p2pqwen.index.entry import Entry
 from p2pqwen.index.root import INDEX_ROLE, Root
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.manifest.shown import ShownManifest
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.infohash import InfoHash
@@ -81,8 +84,12 @@ class Voice:
         role = root.roles[INDEX_ROLE]
         return cls(publisher, root.name, root.public_keys(INDEX_ROLE), role.threshold, listed, withdrawn, own)
 
-    def lists(self, snapshot: SnapshotId, infohash: InfoHash) -> bool:
-        """Tell whether the index names this torrent as this snapshot."""
+    def lists(self, evidence: Evidence) -> bool:
+        """Tell whether the index names this torrent as this snapshot, with what its manifest says of it."""
+        return any(evidence.is_of(one) for one in self.listed.get(evidence.infohash.v2, ()))
+
+    def lists_bytes(self, snapshot: SnapshotId, infohash: InfoHash) -> bool:
+        """Tell whether the index names these bytes as this snapshot, whatever a manifest says: that is no standing."""
         return any(one.id == snapshot and one.infohash == infohash for one in self.listed.get(infohash.v2, ()))
 
     def signed(self, snapshot: SnapshotId, signers: Iterable[SignerResult]) -> bool:
@@ -95,20 +102,48 @@ class Voice:
 class Evidence:
     """What a torrent says of itself, checked, whoever is trusted.
 
-    `snapshot` is what it is taken for; `manifest` the snapshot that its manifest names, None without one, and
-    `provenance` what that manifest proves. `signers` are its signatures, tried with the keys of trusted publishers.
+    `snapshot` is what it is taken for; `manifest` is its manifest, None without one, and `provenance` what that
+    proves. `signers` are its signatures, tried with the keys of trusted publishers.
     """
 
     snapshot: SnapshotId
     infohash: InfoHash
-    manifest: SnapshotId | None
+    manifest: ShownManifest | None
     provenance: Provenance
     signers: tuple[SignerResult, ...] = ()
 
     @classmethod
-    def of(cls, torrent: CheckedTorrent, snapshot: SnapshotId, keyids: Container[Sha256]) -> Evidence:
-        """Return what a torrent shows that is taken for `snapshot`; `keyids`: whose signatures are looked at."""
-        return cls(snapshot, torrent.infohash, torrent.snapshot, torrent.provenance, torrent.signers(keyids))
+    def of(
+        cls, torrent: CheckedTorrent, snapshot: SnapshotId, keyids: Container[Sha256], *, of_bytes: bool
+    ) -> Evidence:
+        """Return what a torrent shows that is taken for `snapshot`; `keyids`: whose signatures are looked at.
+
+        `of_bytes`: its manifest is what a reader makes of the verified bytes itself.
+        """
+        manifest = torrent.manifest
+        shown = None if manifest is None else ShownManifest(manifest.snapshot, manifest.digest, of_bytes)
+        return cls(snapshot, torrent.infohash, shown, torrent.provenance, torrent.signers(keyids))
+
+    @property
+    def own_manifest(self) -> bool:
+        """Tell whether the manifest is of what the torrent is taken for."""
+        return self.manifest is not None and self.manifest.snapshot == self.snapshot
+
+    @property
+    def proven(self) -> bool:
+        """Tell whether the manifest's rows are the commit's."""
+        return self.own_manifest and self.provenance is Provenance.PROVEN
+
+    def is_of(self, entry: Entry) -> bool:
+        """Tell whether an entry lists this: the bytes, and a manifest that is no word of a stranger.
+
+        The infohash covers the bytes alone. So the manifest is the listed one, or proven, or what the bytes make, or
+        there is none.
+        """
+        if (entry.id, entry.infohash) != (self.snapshot, self.infohash):
+            return False
+        shown = self.manifest
+        return shown is None or self.proven or shown.of_bytes or shown.digest == entry.manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,27 +241,28 @@ def keys_of(voices: Iterable[Voice]) -> Mapping[Sha256, PublicKey]:
 
 
 def judge_torrent(
-    torrent: CheckedTorrent, voices: Sequence[Voice], *, snapshot: SnapshotId | None = None
+    torrent: CheckedTorrent, voices: Sequence[Voice], *, of_bytes: bool, snapshot: SnapshotId | None = None
 ) -> Judgement | None:
     """Return the standing of a torrent as `snapshot`, None: as what its manifest names.
 
-    Signatures count that were tried (`CheckedTorrent.tried_with`). None where nothing says whose snapshot it is.
+    Signatures count that were tried (`CheckedTorrent.tried_with`); `of_bytes` is as in `Evidence.of`.
+    None where nothing says whose snapshot it is.
     """
     taken_for = torrent.snapshot if snapshot is None else snapshot
-    return None if taken_for is None else judge(Evidence.of(torrent, taken_for, keys_of(voices)), voices)
+    return (
+        None
+        if taken_for is None
+        else judge(Evidence.of(torrent, taken_for, keys_of(voices), of_bytes=of_bytes), voices)
+    )
 
 
 def judge(evidence: Evidence, voices: Sequence[Voice]) -> Judgement:
     """Decide a snapshot's standing from what its torrent shows and whom this home trusts at this moment."""
-    own_manifest = evidence.manifest == evidence.snapshot
     vouched_by: list[Vouching] = []
     for voice in voices:
-        if voice.lists(evidence.snapshot, evidence.infohash):
+        if voice.lists(evidence):
             vouched_by.append(Vouching(voice.publisher, voice.name, "index"))
-        elif own_manifest and voice.signed(evidence.snapshot, evidence.signers):
+        elif evidence.own_manifest and voice.signed(evidence.snapshot, evidence.signers):
             vouched_by.append(Vouching(voice.publisher, voice.name, "signature"))
-    if own_manifest and evidence.provenance is Provenance.PROVEN:
-        standing = Standing.PROVEN
-    else:
-        standing = Standing.SIGNED if vouched_by else Standing.UNVOUCHED
+    standing = Standing.PROVEN if evidence.proven else Standing.SIGNED if vouched_by else Standing.UNVOUCHED
     return Judgement(evidence.snapshot, standing, tuple(vouched_by), made_by=_ONLY_HERE)

@@ -1,18 +1,18 @@
 """What trusted publishers have withdrawn, and what follows from it here (torrents/SPEC.md, section 7).
 
-Withdrawing is a publisher's word about its own list: it deletes nothing at anybody's. Everybody is told, nobody is made
-to take what was withdrawn, and whether a node goes on serving it is its owner's choice.
+Withdrawing is a publisher's word about its own list: it deletes nothing at anybody's, and takes nothing off the list of
+another. Everybody is told, and whether a node goes on serving it is its owner's choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from p2pqwen.index.standing import Voice
 from p2pqwen.values.digest import Sha256
-from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 
 class SeedWithdrawn(StrEnum):
@@ -68,6 +68,14 @@ def all_withdrawn(voices: Iterable[Voice]) -> Mapping[SnapshotId, tuple[Withdraw
             one = Withdrawn(snapshot, voice.publisher, voice.name, reason, voice.own)
             found[snapshot] = (*found.get(snapshot, ()), one)
     return found
+
+
+def unlisted_withdrawals(
+    voices: Iterable[Voice], repo: RepoId, listed: Collection[SnapshotId]
+) -> list[tuple[SnapshotId, tuple[Withdrawn, ...]]]:
+    """Return what was withdrawn of a repository and nobody lists any more, by snapshot."""
+    gone = all_withdrawn(voices)
+    return [(one, gone[one]) for one in sorted(gone) if one.repo == repo and one not in listed]
 
 
 def stops_seeding(said: Sequence[Withdrawn], rule: SeedWithdrawn) -> bool:

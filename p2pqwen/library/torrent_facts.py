@@ -15,6 +15,7 @@ from typing import Any
 from p2pqwen.errors import DiskError, FormatError
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.manifest.shown import ShownManifest
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.signature import SignatureState, SignerResult
 from p2pqwen.values.digest import Sha1, Sha256
@@ -32,14 +33,16 @@ Look = tuple[int, int, int, int]
 class TorrentFacts:
     """What was found in a torrent that looked like `look`. `size` in bytes, `hazards` counts pickle-format files.
 
-    `manifest` is the snapshot its manifest names, None without one. `signers` were tried with the keys of their time.
+    `manifest` is its manifest, None without one; with `whole` it was compared with the files, all there then.
+    `signers` were tried with the keys of their time.
     """
 
     look: Look
     infohash: InfoHash
     size: int
     hazards: int
-    manifest: SnapshotId | None
+    manifest: ShownManifest | None
+    whole: bool
     provenance: Provenance
     signers: tuple[SignerResult, ...]
 
@@ -51,7 +54,8 @@ class TorrentFacts:
             "v2": str(self.infohash.v2),
             "size": self.size,
             "hazards": self.hazards,
-            "manifest": None if self.manifest is None else str(self.manifest),
+            "manifest": None if self.manifest is None else _shown(self.manifest),
+            "whole": self.whole,
             "provenance": self.provenance.value,
             "signers": [[one.label, str(one.keyid), one.state] for one in self.signers],
         }
@@ -68,7 +72,8 @@ class TorrentFacts:
                 InfoHash(Sha1.parse(value["v1"]), Sha256.parse(value["v2"])),
                 int(value["size"]),
                 int(value["hazards"]),
-                None if value["manifest"] is None else SnapshotId.parse(value["manifest"]),
+                None if value["manifest"] is None else _read_shown(value["manifest"]),
+                bool(value["whole"]),
                 Provenance(value["provenance"]),
                 tuple(
                     SignerResult(str(label), Sha256.parse(keyid), _STATES[state])
@@ -93,6 +98,14 @@ class FactsStore:
     def put(self, found: Mapping[SnapshotId, TorrentFacts | None]) -> None:
         """Write records, None: remove it; in one transaction."""
         self._store.update_all({f"{_PREFIX}{snapshot}": _to(facts) for snapshot, facts in found.items()})
+
+
+def _shown(manifest: ShownManifest) -> JsonObject:
+    return {"snapshot": str(manifest.snapshot), "digest": str(manifest.digest), "of_bytes": manifest.of_bytes}
+
+
+def _read_shown(value: Mapping[str, Any]) -> ShownManifest:
+    return ShownManifest(SnapshotId.parse(value["snapshot"]), Sha256.parse(value["digest"]), bool(value["of_bytes"]))
 
 
 def _to(facts: TorrentFacts | None) -> Callable[[Any], Any]:

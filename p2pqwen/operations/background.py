@@ -5,27 +5,32 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.portable.process import make_thread_idle
 
 STOP_SECONDS = 5.0
 """How long whoever stops it waits: a node that stops does not wait for a server that never answers."""
+AGAIN_SECONDS = 60.0
+"""The pause after work that broke."""
 
 
 class BackgroundThread:
     """A daemon thread for `work`, which ends soon once `stopping`; started once at most.
 
     The work pauses in `wait` and looks at `stopping` in between. `idle`: it has the lowest priority of CPU and disk.
+    Work that breaks is told of by `report`, and begun again after a minute: the node needs it for months.
     """
 
-    def __init__(self, name: str, work: Callable[[], None], *, idle: bool = True) -> None:
-        self._work, self._idle = work, idle
+    def __init__(self, name: str, work: Callable[[], None], *, idle: bool = True, report: Report = ignore) -> None:
+        self._name, self._work, self._idle, self._report = name, work, idle, report
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._news = threading.Condition()
         self._stopping = self._woken = False
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        """Begin, unless it was told to stop before."""
+        if not self._stopping:
+            self._thread.start()
 
     def wake(self) -> None:
         """End the pause the work is in, or the next one."""
@@ -42,7 +47,7 @@ class BackgroundThread:
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Tell it to stop and wait that long for its end. Once more is fine, and where it was never started."""
         self.tell()
-        if self._thread.ident is not None:
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, seconds))
 
     def is_stopping(self) -> bool:
@@ -64,4 +69,12 @@ class BackgroundThread:
     def _run(self) -> None:
         if self._idle:
             make_thread_idle()
-        self._work()
+        while not self._stopping:
+            try:
+                self._work()
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end it for good
+                what = f"{self._name} broke and starts again in {AGAIN_SECONDS:.0f} s: {type(error).__name__}: {error}"
+                self._report(Notice("warning", what))
+                self.wait(AGAIN_SECONDS)
+            else:
+                return

@@ -52,7 +52,7 @@ class ControlClient:
         """
         with closing(self._connect(CALL_SECONDS)) as connection:
             answer = self._ask(connection, method, path, arguments)
-            return _parsed(kind, answer.read(MAX_ANSWER))
+            return _parsed(kind, _read(answer))
 
     def stream(self, kind: type[T], method: str, path: str, arguments: Arguments | None = None) -> Iterator[T]:
         """Make a call and yield its lines as they come, each read as a `kind`; raises as `call` does."""
@@ -80,7 +80,7 @@ class ControlClient:
         except (OSError, http.client.HTTPException) as error:
             raise NetworkError("the node does not answer", got=str(error) or type(error).__name__) from error
         if answer.status != http.client.OK:
-            raise _parsed(Refusal, answer.read(MAX_ANSWER)).error.error
+            raise _parsed(Refusal, _read(answer)).error.error
         return answer
 
     def _connect(self, seconds: float) -> http.client.HTTPConnection:
@@ -99,6 +99,14 @@ class _Over(http.client.HTTPConnection):
     def __init__(self, connected: socket.socket) -> None:
         super().__init__("localhost")
         self.sock = connected
+
+
+def _read(answer: http.client.HTTPResponse) -> bytes:
+    """Read a whole answer; raises `NetworkError` for one that breaks off."""
+    try:
+        return answer.read(MAX_ANSWER)
+    except (OSError, http.client.HTTPException) as error:
+        raise NetworkError("the node stopped answering", got=str(error)) from error
 
 
 def _parsed(kind: type[T], data: bytes) -> T:

@@ -219,7 +219,8 @@ class Swarm:
         flags = lt.torrent_flags
         given.flags |= flags.upload_mode | flags.disable_dht | flags.disable_lsd | flags.disable_pex
         have = params.pieces_of(metainfo, files)
-        if all(have):
+        # An empty file has no piece: where it is not among them libtorrent would make it.
+        if files is None or {file.path for file in metainfo.files} <= set(files):
             given.flags |= flags.seed_mode | flags.paused if trusted else flags.stop_when_ready
         else:
             # seed_mode ends where a file has priority 0: what was verified is said as of resume data.

@@ -34,6 +34,10 @@ class NetworkChoices:
         """Return the same with these switched off; what is off already stays off."""
         return replace(self, **dict.fromkeys(off, False))
 
+    def within(self, other: NetworkChoices) -> NetworkChoices:
+        """Return the same without what `other` has switched off."""
+        return self.without(*(one for one in SWITCHES if not getattr(other, one)))
+
     def limited(self, *, upload: int | None = None, download: int | None = None) -> NetworkChoices:
         """Return the same with these rates in place of its own; None leaves a rate as it is."""
         return replace(

@@ -10,14 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from huggingface_hub import try_to_load_from_cache
 
 from p2pqwen.app import App
 from p2pqwen.config import load
 from p2pqwen.errors import DiskError, NetworkError, VerificationError
+from p2pqwen.events import Notice
+from p2pqwen.hub.cache import HubCache
 from p2pqwen.index.acceptance import Position, TrustedState, accept
 from p2pqwen.index.bundle import bundle_name
 from p2pqwen.index.document import INDEX_FILE
 from p2pqwen.index.pointer import Pointer
+from p2pqwen.index.standing import Standing
 from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home as P2pqwenHome
@@ -31,14 +35,19 @@ from p2pqwen.torrent.magnet import Magnet
 from p2pqwen.torrent.metainfo import metainfo_from_info
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
+from tests.simulators.sample import REPO as SAMPLE
+from tests.simulators.sample import write_sample
 from tests.strategies import hash_payload
 from tests.support.command import CommandLine
 from tests.support.forged import LIES, approved_by_pieces, forged, honest, looks_of, spoilt
 from tests.support.models import small_model, write_folder
+from tests.support.other_user import ALICE, needs_root
 from tests.support.processes import p2pqwen, running
 from tests.support.publishing import NOW, Publisher, make_entry
 from tests.support.swarm import ALONE, LISTENING, QUIET, make_snapshot, pump_until, serving
 from tests.support.web_seeds import PlainServer, served
+from tests.unit.hub.test_cache import COMMIT as LAID
+from tests.unit.hub.test_cache import FOLDER, lay
 
 REPO = "Qwen/Tiny"
 GENUINE, OTHER = "a1" * 20, "b2" * 20
@@ -578,3 +587,113 @@ def test_121_a_link_in_the_cache_that_leads_to_a_file_of_the_users(cached: Cache
     assert (Path(done["path"]) / WEIGHTS).read_bytes() == FILES[WEIGHTS]
     assert not (Path(done["path"]) / WEIGHTS).is_symlink()
     assert (own.stat().st_nlink, own.stat().st_mtime_ns, own.stat().st_ino) == (1, before.st_mtime_ns, before.st_ino)
+
+
+class Shared:
+    """A Hugging Face cache in which somebody places a link to a folder of the user's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.payload = write_sample(folder / "payload")
+        self.cache = HubCache(folder / "hub")
+        self.repository = self.cache.root / FOLDER
+        self.precious = folder / "precious"
+        for name in ("config.json", "README.md", "main", f"{LAID}.json", "model/notes é.txt"):
+            (self.precious / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.precious / name).write_text(f"the user's own {name}")
+        (self.precious / "tokenizer.json").touch()
+        self.before = self.look()
+
+    def look(self) -> tuple[object, ...]:
+        folders = sorted(path.relative_to(self.precious) for path in self.precious.rglob("*") if path.is_dir())
+        return looks_of(self.precious), folders, self.precious.stat().st_mtime_ns
+
+    def place_link(self, name: str) -> Path:
+        link = self.cache.root / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(self.precious)
+        return link
+
+    def lay(self, standing: Standing = Standing.PROVEN, *, ref: str | None = "main") -> list[str]:
+        said: list[str] = []
+        report = lambda event: said.append(event.text) if isinstance(event, Notice) else None  # noqa: E731
+        lay(self.cache, self.payload, standing, ref=ref, report=report)
+        return said
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Shared:
+    return Shared(tmp_path)
+
+
+@pytest.mark.parametrize("standing", Standing)
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"snapshots/{LAID}", "snapshots", f"snapshots/{LAID}/model", "blobs", "trees", "refs", f".no_exist/{LAID}",
+        ".no_exist", "refs/p2pqwen",
+    ],
+)  # fmt: skip
+def test_122_a_link_in_the_cache_leads_nowhere(shared: Shared, name: str, standing: Standing) -> None:
+    link = shared.place_link(f"{FOLDER}/{name}")
+    contradicts = name == f".no_exist/{LAID}" and standing is not Standing.PROVEN  # the link has a config.json
+    if contradicts or name not in {".no_exist", f".no_exist/{LAID}", "refs/p2pqwen"}:
+        with pytest.raises(DiskError) as refused:
+            shared.lay(standing)
+        assert str(link) in refused.value.message
+        assert "remove the link" in (refused.value.hint or "")
+        assert [path for path in shared.cache.root.rglob("*") if path.is_file() or path.is_symlink()] == [link]
+    else:
+        written = standing is Standing.PROVEN or name != ".no_exist"
+        assert (str(link) in " ".join(shared.lay(standing))) is written
+    assert link.readlink() == shared.precious
+    assert shared.look() == shared.before
+
+
+@pytest.mark.parametrize("full", [True, False], ids=["not empty", "a link"])
+def test_122_no_marker_is_removed_but_an_empty_file(shared: Shared, full: bool) -> None:
+    marker = shared.repository / ".no_exist" / LAID / "config.json"
+    marker.parent.mkdir(parents=True)
+    marker.write_text("not a marker") if full else marker.symlink_to(shared.precious / "tokenizer.json")
+    assert f"{marker} stays" in " ".join(shared.lay())
+    assert os.path.lexists(marker)
+    assert shared.look() == shared.before
+
+
+@needs_root
+@pytest.mark.parametrize("name", [FOLDER, ".locks"])
+@pytest.mark.parametrize("own", [True, False], ids=["the user's own", "another member's"])
+def test_122_a_folder_on_another_disk_is_the_users_choice_alone(shared: Shared, name: str, own: bool) -> None:
+    link = shared.place_link(name)
+    if own:
+        (shared.precious / "refs").mkdir()
+        assert shared.lay() == []
+        return
+    os.lchown(link, ALICE.uid, ALICE.uid)
+    with pytest.raises(DiskError, match=str(link)):
+        shared.lay()
+    assert shared.look() == shared.before
+
+
+def test_122_a_lock_that_is_a_link(shared: Shared) -> None:
+    locks = shared.cache.root / ".locks" / FOLDER
+    locks.parent.mkdir(parents=True)
+    locks.symlink_to(shared.precious)
+    with pytest.raises(DiskError, match=str(locks)):
+        shared.lay()
+    assert shared.look() == shared.before
+
+
+@pytest.mark.parametrize("standing", Standing)
+def test_123_markers_hide_no_file_that_the_cache_shows(shared: Shared, standing: Standing) -> None:
+    """The cache is of a huggingface_hub that kept no list of a commit's files."""
+    snapshot = shared.repository / "snapshots" / LAID
+    snapshot.mkdir(parents=True)
+    (shared.repository / "blobs").mkdir()
+    (shared.repository / "blobs" / "aa").write_text('{"temperature": 0}')
+    names = ("generation_config.json", "tokenizer.json")
+    for name in names:
+        (snapshot / name).symlink_to("../../blobs/aa")
+    shared.lay(standing)
+    found = [try_to_load_from_cache(SAMPLE, name, shared.cache.root) for name in names]
+    assert found == [str(snapshot / name) for name in names]
+    assert (shared.repository / ".no_exist").exists() is (standing is Standing.PROVEN)

@@ -315,6 +315,26 @@ def test_112_nor_by_an_import(world, victim, tmp_path):
     assert victim.ok("list")["snapshots"] == []
 
 
+def test_124_held_with_rows_of_a_strangers_and_listed_later(world, victim, tmp_path):
+    """The listing is of another manifest, and its .torrent cannot be reached when the snapshot is fetched again."""
+    metainfo = replace(parse_metainfo(world.torrent.read_bytes()), signatures={})
+    torrent = with_a_strangers_rows(world.torrent, tmp_path / "evil.torrent")
+    assert victim.ok("fetch", torrent, *by(world.peer))["standing"] == "unvouched"
+    index = tmp_path / "index.json"  # beside it there is no .torrent
+    shutil.copy(world.site / "index.json", index)
+    victim.ok("trust", "add", world.identity, "--index", index)
+    done = victim.ok("fetch", REPO, *by(world.peer))
+    assert (done["standing"], done["vouched_by"], done["hf_cache"]) == ("unvouched", [], None)
+    assert shown(victim) == {"unvouched"}
+    assert not victim.cache.exists()
+    assert victim.run("fetch", REPO, *by(world.peer), "--hf-cache").code == 3
+    victim.ok("trust", "remove", world.identity)
+    victim.ok("trust", "add", world.identity, "--index", world.site)
+    risen = victim.ok("fetch", REPO, *by(world.peer))  # and with the listed torrent it is what it can be
+    assert risen["standing"] in {"signed", "proven"}
+    assert parse_metainfo(Path(risen["torrent"]).read_bytes()).infohash == metainfo.infohash
+
+
 def strangers_copy(metainfo: Metainfo) -> Metainfo:
     """The same infohash without proof and signatures, and with a web seed of the stranger's."""
     assert metainfo.manifest is not None

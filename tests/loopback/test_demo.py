@@ -10,6 +10,7 @@ import pytest
 
 from p2pqwen.demo import story
 from p2pqwen.demo.node_process import DemoStepError, NodeProcess, SeedProcess
+from tests.support.command import CommandLine
 from tests.support.processes import p2pqwen, running
 from tests.support.waiting import wait_until
 
@@ -41,6 +42,23 @@ def test_the_figures(tmp_path):
     assert figures["commit"] == "c9b318f071d1d2694cf1f375b3c47ddf57638937"
     assert figures["infohash_v2"] == "c83f2e0f29dbbf7e892ffbce15009c6259dea644d40d7b8ab4bd9b8e5840ba13"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_stays_for_who_wants_to_fetch_the_model_themselves(tmp_path):
+    (tmp_path / "demo").mkdir()
+    environment = {"TMPDIR": str(tmp_path / "demo"), "PYTHONUNBUFFERED": "1"}
+    user = CommandLine(tmp_path / "user")
+    with running(p2pqwen("demo", "--stay"), environment) as process:
+        process.line(SECONDS, containing="Ctrl-C here ends the demo")
+        printed = [line.split() for line in process.lines if line.startswith("  p2pqwen ")]
+        for _, *words in printed:
+            assert user.run(*words).code == 0, words
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 0, process.stderr
+    (held,) = user.ok("list")["snapshots"]
+    assert (held["state"], held["provenance"]) == ("complete", "proven")
+    assert (user.cache / "models--Qwen--Qwen3-Tiny-Demo" / "refs" / "main").read_text() == held["commit"]
+    assert list((tmp_path / "demo").iterdir()) == []
 
 
 def test_the_story_and_an_interruption_in_its_middle(tmp_path):

@@ -124,6 +124,7 @@ def test_a_trusted_seed_is_believed_until_a_bad_piece_is_asked_for(pair, snapsho
 @pytest.mark.parametrize("trusted", [True, False])
 def test_the_files_that_are_there_are_served_and_no_others_made(pair, snapshot, tmp_path, trusted):
     (snapshot.folder / "model.safetensors").unlink()
+    (snapshot.folder / "empty.txt").unlink()
     there = [RepoPath("config.json"), RepoPath("x")]
     torrent = pair.seeder.add_seed(snapshot.metainfo, snapshot.save_path, files=there, trusted=trusted)
     pair.until(lambda: torrent.checked, "the files are checked")
@@ -134,7 +135,18 @@ def test_the_files_that_are_there_are_served_and_no_others_made(pair, snapshot, 
     download = pair.fetch(snapshot, tmp_path / "fetched")
     pair.until(lambda: download.have.count(1) == len(held), "what is there is fetched")
     assert torrent.error is None
-    assert {path.name for path in snapshot.folder.iterdir()} == {"config.json", "empty.txt", "x"}
+    assert {path.name for path in snapshot.folder.iterdir()} == {"config.json", "x"}
+
+
+def test_an_empty_file_that_was_not_chosen_is_not_made(pair, snapshot):
+    (snapshot.folder / "empty.txt").unlink()
+    there = [file.path for file in snapshot.metainfo.files if file.size]
+    torrent = pair.seeder.add_seed(snapshot.metainfo, snapshot.save_path, files=there, trusted=True)
+    pair.until(lambda: torrent.checked, "the files are loaded")
+    torrent.share(())
+    for _ in range(20):
+        pair.seeder.pump(SHORT)
+    assert not (snapshot.folder / "empty.txt").exists()
 
 
 def test_a_download_brings_every_byte_and_counts_it_for_peers(pair, snapshot, tmp_path):

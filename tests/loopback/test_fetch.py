@@ -219,6 +219,20 @@ def test_only_chosen_files_and_then_the_rest(follower, publisher):
     assert whole["bytes_from_peers"] < SIZE  # the chosen ones were here
 
 
+def test_files_chosen_of_a_damaged_complete_snapshot_leave_it_complete(follower, publisher):
+    whole = follower.ok("fetch", REPO, *from_peer(publisher))
+    readme = Path(whole["path"]) / "README.md"
+    damaged = bytearray(readme.read_bytes())
+    damaged[0] ^= 1
+    readme.write_bytes(damaged)
+    done = follower.ok("fetch", REPO, *from_peer(publisher, "--include", "config.json"))
+    assert (done["state"], done["unchanged"]) == ("complete", False)
+    assert readme.read_bytes() == FILES["README.md"]
+    assert not Path(whole["torrent"]).with_suffix(".partial").exists()
+    assert follower.ok("verify", REPO)["files"] == len(FILES)
+    assert follower.ok("list")["snapshots"][0]["state"] == "complete"
+
+
 def test_chosen_files_are_seeded_and_count_for_what_they_take(follower, publisher, tmp_path):
     options = ("--include", "*.json", "--include", "model/*")
     done = follower.ok("fetch", REPO, *from_peer(publisher, *options))

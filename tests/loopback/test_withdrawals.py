@@ -118,9 +118,9 @@ def test_fetch_says_that_it_is_withdrawn_and_why(world: World):
     assert (unknown.code, WHY in unknown.stderr) == (4, False)
 
 
-def test_of_several_commits_one_is_taken_that_nobody_withdrew(world: World):
-    """Another publisher still lists what the first one withdrew, and it is the newer one."""
-    older = hold(Home(world.keeper.home), {"model.bin": b"the other commit"})
+def test_one_publishers_withdrawal_rolls_nobody_back(world: World):
+    """Another publisher still lists what the first one withdrew, and it is the newer one: it is taken, and told of."""
+    hold(Home(world.keeper.home), {"model.bin": b"the other commit"})
     world.publish()
     second = World(world.folder / "second")
     second.publish()
@@ -130,10 +130,25 @@ def test_of_several_commits_one_is_taken_that_nobody_withdrew(world: World):
     reader.ok("index", "update")
     quiet_config(reader)
     hold(Home(reader.home), {"model.bin": b"the other commit"})
-    assert reader.ok("fetch", "Qwen/Tiny", "--no-hf-cache")["commit"] == str(older.id.commit)
     hold(Home(reader.home))
-    named = reader.run("fetch", TINY, "--no-hf-cache", "--json")
-    assert (named.code, f"{TINY} is withdrawn by Test Keep: {WHY}" in named.stderr) == (0, True), named
+    for target in ("Qwen/Tiny", TINY):
+        done = reader.run("fetch", target, "--no-hf-cache", "--json")
+        assert (done.code, done.json["commit"]) == (0, COMMIT), done
+        assert f"{TINY} is withdrawn by Test Keep: {WHY}" in done.stderr
+
+
+def test_a_commit_that_nobody_lists_any_more_is_named_when_another_is_taken(world: World):
+    older = hold(Home(world.keeper.home), {"model.bin": b"the other commit"})
+    world.publish()
+    withdraw(world)
+    reader = world.reader()
+    quiet_config(reader)
+    hold(Home(reader.home), {"model.bin": b"the other commit"})
+    done = reader.run("fetch", "Qwen/Tiny", "--no-hf-cache", "--json")
+    assert (done.code, done.json["commit"]) == (0, str(older.id.commit)), done
+    assert f"{TINY} is passed over: withdrawn by Test Keep: {WHY}" in done.stderr
+    named = reader.run("fetch", str(older.id), "--no-hf-cache")
+    assert (named.code, "passed over" in named.stderr) == (0, False), named
 
 
 def test_the_publisher_who_forgot_is_told_as_well(world: World):
@@ -189,7 +204,7 @@ def test_a_publishers_own_node_stops_seeding_what_it_withdrew_until_it_is_reinst
 
 
 def test_health_adopt_and_rebalance_know(world: World):
-    """Another publisher lists it still: whoever trusts both is not made to take it."""
+    """Another publisher lists it still: it may be adopted, but not by a node that would not serve it."""
     world.publish()
     second = World(world.folder / "second")
     second.publish()
@@ -198,7 +213,12 @@ def test_health_adopt_and_rebalance_know(world: World):
     quiet_config(reader)
     withdraw(world)
     reader.ok("index", "update")
-    plan = reader.ok("adopt", "--budget", "1GB", "--dry-run", "--look-seconds", "0")
+    words = ("adopt", "--budget", "1GB", "--dry-run", "--look-seconds", "0")
+    plan = reader.run(*words, "--json")
+    assert [one["commit"] for one in plan.json["chosen"]] == [COMMIT]
+    assert f"{TINY} is withdrawn by Test Keep: {WHY}" in plan.stderr
+    quiet_config(reader, 'seed_withdrawn = "never"\n')
+    plan = reader.ok(*words)
     assert plan["chosen"] == []
     assert [WHY in one["reason"] for one in plan["others"]] == [True]
     (swarm,) = reader.ok("health", "--no-look")["swarms"]

@@ -7,23 +7,26 @@ from collections.abc import Iterable
 from p2pqwen.index.standing import Admission, Evidence, Judgement, Standing, Voice, judge
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.manifest.shown import ShownManifest
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
 from tests.support.publishing import Rules, chain, make_document, make_entry, withdrawal
 
 INFOHASH = InfoHash(Sha1(b"1" * 20), Sha256(b"2" * 32))
+MANIFEST = Sha256(b"5" * 32)
 
 
 def voice(
     *listed: SnapshotId,
     infohash: InfoHash = INFOHASH,
+    manifest: Sha256 = MANIFEST,
     rules: Rules | None = None,
     withdrawn: Iterable[SnapshotId] = (),
 ) -> Voice:
-    """A trusted publisher who lists these snapshots, all under one infohash."""
+    """A trusted publisher who lists these snapshots, all under one infohash and manifest."""
     roots = chain(rules or Rules())
-    entries = [make_entry(number, id=one, infohash=infohash) for number, one in enumerate(listed)]
+    entries = [make_entry(number, id=one, infohash=infohash, manifest=manifest) for number, one in enumerate(listed)]
     gone = tuple(withdrawal(make_entry(1, id=one), "a mistake") for one in withdrawn)
     root = roots[0].root
     return Voice.of(root.digest, root, make_document(roots, entries=entries, withdrawn=gone))
@@ -33,7 +36,7 @@ def judged(snapshot: SnapshotId, standing: Standing) -> Judgement:
     """A judgement of this standing."""
     proven = Provenance.PROVEN if standing is Standing.PROVEN else Provenance.UNPROVEN
     voices = [voice(snapshot)] if standing is Standing.SIGNED else []
-    return judge(Evidence(snapshot, INFOHASH, snapshot, proven), voices)
+    return judge(Evidence(snapshot, INFOHASH, ShownManifest(snapshot, MANIFEST), proven), voices)
 
 
 def admitted(snapshot: SnapshotId, rows: Iterable[FileRow], standing: Standing = Standing.PROVEN) -> Admission:

@@ -48,7 +48,11 @@ def test_links_of_the_readme_work_on_a_package_page():
             continue
         named = MAIN.fullmatch(path)
         assert named is not None, f"{link} is not below {REPOSITORY}"
-        assert (ROOT / named[1]).exists(), link
+        file, _, anchor = named[1].partition("#")
+        assert (ROOT / file).exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings}, link
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
 
+from p2pqwen.index.withdrawals import SeedWithdrawn, Withdrawn, stops_seeding
 from p2pqwen.library.folders import device
 from p2pqwen.library.snapshots import Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
@@ -36,7 +37,8 @@ class Situation:
     """What a plan starts from: every swarm that matters, what this node is, and where it has room. Sizes in bytes.
 
     `away`: snapshots on disks that are not here, with their sizes. `contradicted`: those for which trusted publishers
-    name different torrents.
+    name different torrents. `seed_withdrawn`: which withdrawn snapshots this node serves; one that it serves, and that
+    another publisher lists, is a candidate.
     """
 
     rows: Sequence[HealthRow]
@@ -45,6 +47,7 @@ class Situation:
     now: datetime
     away: Mapping[SnapshotId, int] = field(default_factory=dict)
     contradicted: Collection[SnapshotId] = ()
+    seed_withdrawn: SeedWithdrawn = SeedWithdrawn.OTHERS
 
     @property
     def held(self) -> list[HealthRow]:
@@ -70,11 +73,16 @@ class Situation:
             if row.swarm.listed and not _is_held(row)
         ]
 
+    def withdrawn(self, snapshots: Iterable[SnapshotId]) -> list[Withdrawn]:
+        """Return who withdrew any of these, and why."""
+        said = {row.swarm.snapshot: row.swarm.withdrawn for row in self.rows}
+        return [one for snapshot in snapshots for one in said.get(snapshot, ())]
+
     def _refusal(self, swarm: WatchedSwarm, wishes: Wishes) -> str | None:
         snapshot = swarm.snapshot
         if snapshot in self.away:
             return "already held, on a disk that is not connected"
-        if swarm.withdrawn:
+        if stops_seeding(swarm.withdrawn, self.seed_withdrawn):  # it would be fetched, and not served
             return "; ".join(map(str, swarm.withdrawn))
         if _any(wishes.exclude, snapshot):
             return "left out by --exclude"

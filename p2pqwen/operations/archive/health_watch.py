@@ -60,7 +60,7 @@ class HealthWatch:
     _background: BackgroundThread = field(init=False)
 
     def __post_init__(self) -> None:
-        self._background = BackgroundThread("health", self._run)
+        self._background = BackgroundThread("health", self._run, report=self.report)
 
     def __enter__(self) -> Self:
         if self.probes.dht is not None:

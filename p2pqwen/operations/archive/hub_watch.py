@@ -222,7 +222,7 @@ class HubWatch:
     _background: BackgroundThread = field(init=False)
 
     def __post_init__(self) -> None:
-        self._background = BackgroundThread("hub watch", self._run)
+        self._background = BackgroundThread("hub watch", self._run, report=self.report)
 
     def __enter__(self) -> Self:
         self._interrupted()  # what a node before this one left unfinished, as it may have been killed

@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.loop_thread import run_now
+from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.control.other_clients import traces_of_other_clients
 from p2pqwen.operations.indexes.dht_access import DhtAccess
 from p2pqwen.operations.indexes.update import STALE_DAYS
@@ -282,7 +283,9 @@ def _cache(patient: DoctorContext) -> Iterator[Finding]:
     if patient.hub_cache is None:
         return
     root = patient.hub_cache
-    seen = look_at_cache(root, [one.id for one in patient.library.all()])
+    held = {one.id: one for one in patient.library.all()}
+    seen = look_at_cache(root, held)
+    seen = replace(seen, unmarked=tuple(one for one in seen.unmarked if _is_proven(held[one])))
     faults = list(_cache_faults(seen))
     for detail, advice in faults:
         yield Finding("cache", ok=False, detail=detail, advice=advice)
@@ -290,6 +293,14 @@ def _cache(patient: DoctorContext) -> Iterator[Finding]:
         yield Finding("cache", ok=True, detail=f"{root} is not there yet: the first fetch makes it")
     elif not faults:
         yield Finding("cache", ok=True, detail=f"{root} is writable, and each ref in it names a snapshot that exists")
+
+
+def _is_proven(held: HeldSnapshot) -> bool:
+    """Tell whether the markers of a snapshot are ours to write."""
+    try:
+        return held.torrent().provenance is Provenance.PROVEN
+    except P2pqwenError:  # the finding of another check
+        return False
 
 
 def _cache_faults(seen: CacheLook) -> Iterator[tuple[str, str]]:

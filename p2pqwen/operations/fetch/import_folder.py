@@ -257,7 +257,7 @@ def _refuse_contradicted(found: TorrentAndManifest, context: ImportContext) -> N
             got=found.manifest.digest,
             hint=_BY_INDEX,
         )
-    judgement = judge_torrent(found.torrent.tried_with(keys_of(context.voices)), context.voices)
+    judgement = judge_torrent(found.torrent.tried_with(keys_of(context.voices)), context.voices, of_bytes=False)
     if judgement is None or judgement.standing is not Standing.UNVOUCHED:
         return
     if listed := find_entries(context.publishers, snapshot):

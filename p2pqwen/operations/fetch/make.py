@@ -16,7 +16,7 @@ from p2pqwen.events import Event, Notice, Report
 from p2pqwen.library import durable
 from p2pqwen.library.folders import AwayError, bytes_to_write
 from p2pqwen.library.hashing import FileDigests
-from p2pqwen.library.snapshots import HeldSnapshot
+from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.library.verified import Verified
 from p2pqwen.operations.fetch.context import FetchContext, FetchOptions
 from p2pqwen.operations.fetch.download import Downloaded, DownloadJob, PeerCandidates, download
@@ -166,11 +166,14 @@ class SnapshotMaker:
         return needed
 
     def _globs(self, plan: TorrentPlan) -> tuple[str, ...] | None:
-        """Return what to have in the end: what was asked for now, and what a partial snapshot has already."""
+        """Return what to have in the end, None for all: what was asked for now, and what the snapshot had already.
+
+        A complete one had everything: a damaged file of it is brought again, and it stays complete.
+        """
         chosen = self._options.selection(plan.metainfo)
-        if chosen is None:
-            return None
         held = self._library.get(plan.snapshot)
+        if chosen is None or (held is not None and held.state is State.COMPLETE):
+            return None
         before = held.selected if held is not None and held.selected is not None else ()
         return tuple(dict.fromkeys((*before, *chosen)))
 

@@ -27,7 +27,7 @@ from p2pqwen.events import Notice, Report
 from p2pqwen.index.entry import Entry
 from p2pqwen.index.entry_check import check_metadata
 from p2pqwen.index.standing import Evidence, Judgement, Voice, judge, keys_of
-from p2pqwen.index.withdrawals import withdrawn_by
+from p2pqwen.index.withdrawals import unlisted_withdrawals
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
@@ -45,6 +45,7 @@ from p2pqwen.operations.indexes.lookup import (
 from p2pqwen.operations.indexes.rise import needs_more
 from p2pqwen.operations.indexes.torrent_source import ObtainedTorrent, obtain_torrent
 from p2pqwen.operations.preserve.recipe_source import repo_of
+from p2pqwen.operations.verify.made_of_bytes import is_made_of_held
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.swarm.untrusted_links import tracker_problem
 from p2pqwen.torrent.checked import CheckedTorrent
@@ -55,11 +56,13 @@ from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.host import is_private_url
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
+from p2pqwen.values.plural import plural
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 _LIBRARY = "the library"
 _SOURCE = "the magnet's xs="
 _PEERS = "peers, by its infohash"
+_TOLD = 3  # withdrawn commits that are told of one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +227,7 @@ def plan_of(
         )
     keys, snapshot = sources.keys, SnapshotId(owner, commit)
     torrent = torrent.tried_with(keys)
+    of_bytes = is_made_of_held(torrent, sources.library.get(snapshot), sources.library)
     signers = torrent.signers(keys)
     if bad := [signer.label for signer in signers if signer.state == "invalid"]:
         raise VerificationError(f"the torrent carries an invalid signature by {bad[0]!r}")
@@ -231,7 +235,7 @@ def plan_of(
         snapshot=snapshot,
         torrent=torrent,
         signers=signers,
-        judgement=judge(Evidence.of(torrent, snapshot, keys), sources.voices),
+        judgement=judge(Evidence.of(torrent, snapshot, keys, of_bytes=of_bytes), sources.voices),
         route=route,
         origin=origin,
         leads=Leads(
@@ -296,8 +300,8 @@ class _Obtaining:
 def _by_name(target: NamedTarget, sources: Sources, report: Report) -> FetchPlan:
     wanted = target.repo if target.commit is None else SnapshotId(target.repo, target.commit)
     found = find_entries(sources.publishers, wanted)
-    if target.commit is None:  # of several, one that nobody has withdrawn
-        found = [one for one in found if not withdrawn_by(sources.voices, one.entry.id)] or found
+    if target.commit is None and found:
+        _tell_of_passed_over(target.repo, found, sources.voices, report)
     if not found and (held := _held(target, sources.library)) is not None:
         torrent = held.torrent(sources.keys)
         return plan_of(torrent, sources, repo=target.repo, route="the torrent in the library", origin=_LIBRARY)
@@ -307,6 +311,19 @@ def _by_name(target: NamedTarget, sources: Sources, report: Report) -> FetchPlan
     chosen = obtaining.choose(found, wanted)
     same = [one for one in found if one.same_torrent == chosen.same_torrent]
     return _by_entry(chosen, same, obtaining, sources, report)
+
+
+def _tell_of_passed_over(repo: RepoId, found: Sequence[Found], voices: Sequence[Voice], report: Report) -> None:
+    """Tell which commits of a repository nobody lists any more: one of them may be newer than what is taken.
+
+    What one publisher withdrew and another lists is no less listed: a word about one's own list is none about theirs.
+    """
+    gone = unlisted_withdrawals(voices, repo, {one.entry.id for one in found})
+    for snapshot, said in gone[:_TOLD]:
+        report(Notice("warning", f"{snapshot} is passed over: {'; '.join(map(str, said))}"))
+    if len(gone) > _TOLD:
+        more = plural(len(gone) - _TOLD, "more commit")
+        report(Notice("warning", f"{more} of {repo} passed over: withdrawn as well"))
 
 
 def _by_entry(

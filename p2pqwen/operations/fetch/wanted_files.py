@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from p2pqwen.hub.git_attributes import lfs_paths
 from p2pqwen.library import durable
 from p2pqwen.library.folders import device
 from p2pqwen.library.hashing import FileDigests, hash_file
@@ -17,13 +16,11 @@ from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.operations.preserve.build import make_manifest
 from p2pqwen.operations.preserve.reuse import CachedFile, Candidate, OnDisk
 from p2pqwen.operations.verify.file_check import difference
+from p2pqwen.operations.verify.made_of_bytes import lfs_in
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
-
-_ATTRIBUTES = RepoPath(".gitattributes")
-MAX_ATTRIBUTES = 1 << 20
 
 
 def require_room(
@@ -104,10 +101,7 @@ def rebuild_manifest(
 ) -> Manifest:
     """Make a manifest from the bytes, for a torrent that came without one: unproven, and LFS as .gitattributes says."""
     paths = [file.path for file in metainfo.files]
-    attributes = b""
-    if _ATTRIBUTES in digests and digests[_ATTRIBUTES].size <= MAX_ATTRIBUTES:
-        attributes = durable.read(folder / _ATTRIBUTES.text, max_bytes=MAX_ATTRIBUTES)
-    in_lfs = lfs_paths(attributes, (path for path in paths if digests[path].size))
+    in_lfs = lfs_in(folder, ((path, digests[path].size) for path in paths))
     rows = [_row(path, digests[path], lfs=path in in_lfs) for path in paths]
     return make_manifest(snapshot, rows, folder, commit_object=None, tree_rows=None)
 

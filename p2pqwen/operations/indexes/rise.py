@@ -113,7 +113,7 @@ class Riser:
         if stood.standing is Standing.PROVEN:
             return []
         infohash = stood.facts.infohash
-        listing = {one.publisher for one in self.vouchers.voices() if one.lists(snapshot, infohash)}
+        listing = {one.publisher for one in self.vouchers.voices() if one.lists_bytes(snapshot, infohash)}
         if not listing:
             return []
         found = find_entries((one for one in self.vouchers.publishers() if one.publisher in listing), infohash)

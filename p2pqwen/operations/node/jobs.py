@@ -337,6 +337,20 @@ class FetchJobs:
 
 
 def _is_same(one: FetchRequest, other: FetchRequest) -> bool:
-    """Tell whether two requests are one fetch, of the same files; the leave to trust it is given to one alone."""
-    same = attrgetter("target", "kind", "include", "trust_unverified")
+    """Tell whether two requests are one fetch: of the same files, laid into the same place, from the same sources.
+
+    The leave to trust it is given to one alone. Named peers, named web seeds and the timeout are those of the first.
+    """
+    same = attrgetter(
+        "target",
+        "kind",
+        "include",
+        "trust_unverified",
+        "hub_cache",
+        "insist_on_cache",
+        "move_ref",
+        "choices",
+        "use_web_seeds",
+        "use_peers",
+    )
     return bool(same(one) == same(other))

@@ -79,7 +79,7 @@ class PublisherSync:
     _background: BackgroundThread = field(init=False)
 
     def __post_init__(self) -> None:
-        self._background = BackgroundThread("publishers", self._run, idle=False)
+        self._background = BackgroundThread("publishers", self._run, idle=False, report=self.report)
 
     def start(self) -> None:
         """Begin."""

@@ -478,7 +478,10 @@ class SeedLoop:
         bad, pieces = one.bad_pieces, one.pieces
         self._happened("damaged", one, bad_pieces=bad, pieces=pieces)
         self._news.append(
-            Notice("warning", f"{one.held.id}: {bad} of {pieces} pieces are damaged; `p2pqwen fetch {one.held.id}`")
+            Notice(
+                "warning",
+                f"{one.held.id}: {bad} of {pieces} pieces are damaged; `p2pqwen verify {one.held.id} --repair`",
+            )
         )
 
     def _trackers(self, one: _Seed) -> Sequence[Sequence[str]]:

@@ -49,7 +49,7 @@ class StandingWatch:
     _background: BackgroundThread = field(init=False)
 
     def __post_init__(self) -> None:
-        self._background = BackgroundThread("standings", self._run)
+        self._background = BackgroundThread("standings", self._run, report=self.report)
 
     def __enter__(self) -> Self:
         held = self.library.all()

@@ -137,7 +137,7 @@ class Supervisor:
     _scrubbing: BackgroundThread = field(init=False)
 
     def __post_init__(self) -> None:
-        self._scrubbing = BackgroundThread("scrub", self._scrub)
+        self._scrubbing = BackgroundThread("scrub", self._scrub, report=self.report)
 
     def start(self, node: SeedingNode) -> None:
         """Begin; on the node's thread."""

@@ -20,11 +20,12 @@ from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.git_object import blob_oid
 from p2pqwen.manifest.hazards import pickle_files
 from p2pqwen.manifest.lfs_pointer import Pointer, parse_pointer, pointer_oid
-from p2pqwen.manifest.license import Redistribution, license_of_readme, redistribution
+from p2pqwen.manifest.license import Redistribution, redistribution
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.verify.file_check import pointer_in_place
+from p2pqwen.operations.verify.made_of_bytes import license_in
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.magnet import Magnet
@@ -34,9 +35,6 @@ from p2pqwen.values.digest import GitOid, Sha256
 from p2pqwen.values.origin_site import OriginSite
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
-
-_README = RepoPath("README.md")
-MAX_README_SIZE = 4 << 20
 
 # Fetches the (path, mode, oid) rows of the commit's tree; asked only when the plain modes do not give its id.
 TreeRows = Callable[[], Sequence[tuple[RepoPath, str, GitOid]]]
@@ -162,7 +160,7 @@ def make_manifest(
     manifest = Manifest(
         snapshot=snapshot,
         commit_object=None,
-        license=_license(staged, rows),
+        license=license_in(staged, rows),
         files=tuple(sorted(rows, key=lambda row: row.path.sort_key)),
     )
     if commit_object is None:
@@ -229,10 +227,3 @@ def _with_modes(files: Sequence[FileRow], rows: Sequence[tuple[RepoPath, str, Gi
             got=f"{len(files)} files" + (f" with {missing[0]}" if missing else ""),
         )
     return tuple(replace(row, mode=modes[row.path]) for row in files)
-
-
-def _license(staged: Path, rows: Sequence[FileRow]) -> str | None:
-    readme = next((row for row in rows if row.path == _README), None)
-    if readme is None or readme.size > MAX_README_SIZE:
-        return None
-    return license_of_readme((staged / _README.text).read_bytes())

@@ -10,8 +10,8 @@ from p2pqwen.events import Notice, Report
 from p2pqwen.library import durable
 from p2pqwen.manifest.git_object import blob_oid
 from p2pqwen.manifest.license import is_licensed, license_of_readme, redistribution
-from p2pqwen.operations.preserve.build import MAX_README_SIZE
 from p2pqwen.operations.preserve.origin import Origin
+from p2pqwen.operations.verify.made_of_bytes import MAX_README_SIZE
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.listing import ListedFile, Listing

@@ -50,7 +50,12 @@ class FolderFile:
 
 def list_files(folder: Path) -> Iterator[tuple[str, Path]]:
     """Yield each file's path in the snapshot and where it is; links are not followed yet."""
-    for parent, folders, files in os.walk(folder, onerror=_raise):
+
+    def failed(error: OSError) -> None:
+        if not is_clutter(Path(error.filename).relative_to(folder).as_posix()):  # lost+found is the system's alone
+            _raise(error)
+
+    for parent, folders, files in os.walk(folder, onerror=failed):
         here = Path(parent)
         relative = here.relative_to(folder)
         folders[:] = sorted(name for name in folders if (relative / name).as_posix() not in _NOT_PAYLOAD)
@@ -66,9 +71,9 @@ def payload(
     """Return what is of the commit: all but what a system or a downloader left there, unless git has it."""
     known = {path.text for path, _, _ in commit.rows or ()}
     known |= set() if held is None else {row.path.text for row in held.manifest.files}
-    clutter = [path for path in found if path not in known and is_clutter(path)]
+    clutter = dict.fromkeys(path for path in found if path not in known and is_clutter(path))
     if clutter:
-        shown = ", ".join(map(repr, clutter[:_SHOWN])) + (
+        shown = ", ".join(map(repr, list(clutter)[:_SHOWN])) + (
             f" and {len(clutter) - _SHOWN} more" * (len(clutter) > _SHOWN)
         )
         level: Literal["info", "warning"] = "warning" if commit.rows is None else "info"

@@ -21,7 +21,6 @@ from p2pqwen.manifest.license import license_of_readme
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.preserve.build import (
-    MAX_README_SIZE,
     ExpectedFile,
     Preserved,
     describe,
@@ -51,6 +50,7 @@ from p2pqwen.operations.preserve.held_check import (
     require_same,
 )
 from p2pqwen.operations.verify.file_check import difference
+from p2pqwen.operations.verify.made_of_bytes import MAX_README_SIZE
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.values.digest import CommitId, GitOid
 from p2pqwen.values.origin_site import OriginSite

@@ -97,10 +97,23 @@ def write_index(keys: KeyStore, out: Path, data: bytes) -> Path:
 def remove_withdrawn(out: Path, document: IndexDocument, report: Report = ignore) -> None:
     """Take the torrents of what was withdrawn out of the site, which no longer names them; raises `DiskError`.
 
-    This home keeps its own copy, from which one that is reinstated is published again.
+    This home keeps its own copy, from which one that is reinstated is published again. A file that the index names stays,
+    under whatever name: on a file system without case two repositories may share one.
     """
+    named: dict[str, list[Path]] = {}
+    for entry in document.entries:
+        named.setdefault(entry.torrent.casefold(), []).append(out / entry.torrent)
     for gone in document.withdrawn:
-        path = out / torrent_location(gone.id)
-        if path.is_file() or path.is_symlink():
-            durable.remove(path)
-            report(Notice("info", f"withdrawn, and taken out of the site: {path}"))
+        location = torrent_location(gone.id)
+        path = out / location
+        if not (path.is_file() or path.is_symlink()):
+            continue
+        if any(_is_same(path, listed) for listed in named.get(location.casefold(), ())):
+            continue
+        durable.remove(path)
+        report(Notice("info", f"withdrawn, and taken out of the site: {path}"))
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    with durable.disk_errors(f"look at {path}"):
+        return path.exists() and other.exists() and path.samefile(other)

@@ -17,11 +17,13 @@ from p2pqwen.errors import DiskError
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.standing import Evidence, Judgement, Standing, Voice, judge, keys_of
 from p2pqwen.library.lift_store import LiftStore
-from p2pqwen.library.snapshots import HeldSnapshot
+from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.torrent_facts import FactsStore, TorrentFacts, look_at
 from p2pqwen.manifest.hazards import pickle_files
 from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.manifest.shown import ShownManifest
+from p2pqwen.operations.verify.made_of_bytes import is_made_of_bytes
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -93,7 +95,7 @@ class Standings:
 
         def look(one: HeldSnapshot) -> None:
             facts = known.get(one.id)
-            if facts is None or facts.look != look_at(one.torrent_path) or self._may_say_more(facts):
+            if facts is None or facts.look != look_at(one.torrent_path) or self._may_say_more(facts, one):
                 known[one.id] = fresh[one.id] = facts = self._read(one)
                 between()
             found[one.id] = facts
@@ -104,16 +106,23 @@ class Standings:
                 self._facts.put(fresh)
         return found
 
-    def _may_say_more(self, facts: TorrentFacts) -> bool:
-        """Tell whether a signature is by a key that was not known when it was read, and matters."""
-        if facts.provenance is Provenance.PROVEN or all(one.state != "unknown key" for one in facts.signers):
+    def _may_say_more(self, facts: TorrentFacts, held: HeldSnapshot) -> bool:
+        """Tell whether files or a key are there that were not when it was read, and matter."""
+        if facts.provenance is Provenance.PROVEN:
+            return False
+        if not facts.whole and held.state is State.COMPLETE:
+            return True
+        if all(one.state != "unknown key" for one in facts.signers):
             return False
         keys = keys_of(self._voices())
         return any(one.state == "unknown key" and one.keyid in keys for one in facts.signers)
 
     def _read(self, held: HeldSnapshot) -> TorrentFacts:
         look = look_at(held.torrent_path)  # before it is read: what comes after is read again
+        whole = held.state is State.COMPLETE
         torrent = held.torrent()
+        manifest = torrent.manifest
+        of_bytes = manifest is not None and whole and is_made_of_bytes(manifest, held.folder)
         needed = torrent.signatures and torrent.provenance is not Provenance.PROVEN
         keys = keys_of(self._voices()) if needed else {}
         layout = torrent.metainfo.layout
@@ -122,7 +131,8 @@ class Standings:
             torrent.infohash,
             layout.total_size,
             len(pickle_files(file.path for file in layout.files)),
-            torrent.snapshot,
+            None if manifest is None else ShownManifest(manifest.snapshot, manifest.digest, of_bytes),
+            whole,
             torrent.provenance,
             (held.torrent(keys) if needed else torrent).signers(keys),
         )

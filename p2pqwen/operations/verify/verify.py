@@ -18,6 +18,7 @@ from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.manifest.warnings import warnings_of
 from p2pqwen.operations.verify.file_check import difference
+from p2pqwen.operations.verify.made_of_bytes import is_made_of_bytes
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.layout import Layout, PayloadFile
@@ -145,6 +146,7 @@ def verify_folder(
         found = digests.get(file.path)
         if found is not None and (problem := difference(metainfo, index, rows.get(file.path), found)) is not None:
             bad[file.path] = BadFile(file.path.text, *problem.shown)
+    of_bytes = manifest is not None and selected is None and not bad and is_made_of_bytes(manifest, folder)
     looks = {path: one.look for path, one in digests.items() if one.look is not None}
     return Verification(
         files=len(files),
@@ -152,7 +154,7 @@ def verify_folder(
         bad=tuple(bad[path] for path in sorted(bad)),
         torrent=torrent,
         signers=torrent.signers(keys),
-        judgement=judge_torrent(torrent, voices, snapshot=snapshot),
+        judgement=judge_torrent(torrent, voices, of_bytes=of_bytes, snapshot=snapshot),
         extra=_extra(folder, {file.path.text for file in metainfo.layout.files}),
         looks=Verified(metainfo.infohash.v2, looks),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,17 @@ def ask(user: CommandLine, line: str, capfd, monkeypatch) -> list[str]:
     stdout, stderr = capfd.readouterr()
     assert stderr == ""
     return [row.partition("\t")[0] for row in stdout.splitlines()]
+
+
+def test_a_start_file_is_sound_whatever_the_home_is_called(tmp_path, monkeypatch):
+    home = tmp_path / "it's mine"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    path, rc = completion._install(completion.Shell.BASH, "loaded=yes\n")
+    command = ["bash", "-c", f". {shlex.quote(str(rc))}; echo $loaded"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("yes\n", "")
+    assert path.is_relative_to(home)
 
 
 @pytest.mark.parametrize(

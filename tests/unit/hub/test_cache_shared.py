@@ -189,6 +189,9 @@ def test_a_new_cache_is_tagged_and_another_is_not(tmp_path, payload):
     (old / "models--Some--Thing").mkdir(parents=True)
     lay(HubCache(old), payload)
     assert not (old / "CACHEDIR.TAG").exists()
+    (tmp_path / "own").mkdir()
+    lay(HubCache(tmp_path / "own"), payload)
+    assert not (tmp_path / "own" / "CACHEDIR.TAG").exists()
 
 
 class TestRefused:

@@ -10,25 +10,34 @@ from p2pqwen.errors import VerificationError
 from p2pqwen.index.standing import Admission, Evidence, Judgement, Standing, Voice, judge
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.manifest.shown import ShownManifest
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.publishing import Rules, keyid
 from tests.support.snapshots import make_snapshot
-from tests.support.standing import INFOHASH, judged, voice
+from tests.support.standing import INFOHASH, MANIFEST, judged, voice
 
 HERE = SnapshotId(RepoId("Qwen/Tiny"), CommitId.parse("a1" * 20))
 OTHER_REPO = replace(HERE, repo=RepoId("Evil/Tiny"))
 OTHER_COMMIT = replace(HERE, commit=CommitId.parse("b2" * 20))
 OTHER_V1 = replace(INFOHASH, v1=Sha1(b"3" * 20))
+OTHERS = Sha256(b"6" * 32)
 OTHER_HASH = InfoHash(Sha1(b"1" * 20), Sha256(b"4" * 32))
 TWO_OF_THREE = Rules(index=("index1", "index2", "index3"), index_threshold=2)
 
 
-def evidence(*signers: tuple[str, str], proven: bool = False, manifest: SnapshotId | None = HERE) -> Evidence:
+def evidence(
+    *signers: tuple[str, str],
+    proven: bool = False,
+    manifest: SnapshotId | None = HERE,
+    digest: Sha256 = MANIFEST,
+    of_bytes: bool = False,
+) -> Evidence:
     found = tuple(SignerResult(f"{name} {state}", keyid(name), state) for name, state in signers)
-    return Evidence(HERE, INFOHASH, manifest, Provenance.PROVEN if proven else Provenance.UNPROVEN, found)
+    shown = None if manifest is None else ShownManifest(manifest, digest, of_bytes)
+    return Evidence(HERE, INFOHASH, shown, Provenance.PROVEN if proven else Provenance.UNPROVEN, found)
 
 
 CASES = {
@@ -39,6 +48,26 @@ CASES = {
     "a proof and a listing": (evidence(proven=True), (voice(HERE),), "proven", ("index",)),
     "a listing": (evidence(), (voice(HERE),), "signed", ("index",)),
     "a listing, without a manifest": (evidence(manifest=None), (voice(HERE),), "signed", ("index",)),
+    "a listing of another manifest": (evidence(digest=OTHERS), (voice(HERE),), "unvouched", ()),
+    "a listing of another manifest, and it is of the bytes": (
+        evidence(digest=OTHERS, of_bytes=True),
+        (voice(HERE),),
+        "signed",
+        ("index",),
+    ),
+    "a listing of another manifest, and it is proven": (
+        evidence(digest=OTHERS, proven=True),
+        (voice(HERE),),
+        "proven",
+        ("index",),
+    ),
+    "a listing of another manifest, and a proof of another snapshot": (
+        evidence(digest=OTHERS, proven=True, manifest=OTHER_REPO),
+        (voice(HERE),),
+        "unvouched",
+        (),
+    ),
+    "what the bytes make, and no listing": (evidence(of_bytes=True), (voice(OTHER_REPO),), "unvouched", ()),
     "a listing for another repository": (evidence(), (voice(OTHER_REPO),), "unvouched", ()),
     "a listing for another commit": (evidence(), (voice(OTHER_COMMIT),), "unvouched", ()),
     "a listing of another v2 infohash": (evidence(), (voice(HERE, infohash=OTHER_HASH),), "unvouched", ()),
@@ -135,7 +164,9 @@ def test_a_proof_alone_does_not_choose_main():
     rows, snapshot = manifest()
     assert not judged(snapshot, Standing.PROVEN).admit(rows).names_main
     assert judged(snapshot, Standing.SIGNED).admit(rows).names_main
-    listed = judge(Evidence(snapshot, INFOHASH, snapshot, Provenance.PROVEN), [voice(snapshot)])
+    listed = judge(
+        Evidence(snapshot, INFOHASH, ShownManifest(snapshot, MANIFEST), Provenance.PROVEN), [voice(snapshot)]
+    )
     assert listed.admit(rows).names_main
 
 

@@ -91,3 +91,40 @@ def test_it_lets_others_first_where_it_is_idle(idle):
     look = lambda: found.put(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))  # noqa: E731
     BackgroundThread("priority", look, idle=idle).start()
     assert found.get(timeout=30) == (19 if idle else ours)
+
+
+def test_work_that_breaks_is_told_of_and_begun_again():
+    done, told = queue.SimpleQueue(), []
+
+    def work():
+        done.put("begun")
+        if done.qsize() == 1:
+            raise OSError("no more files")
+        while not thread.wait(LONG):
+            pass
+
+    thread = BackgroundThread("index updates", work, report=told.append)
+    thread.start()
+    wait_until(lambda: told, 30, "a word about it")
+    assert told[0].text == "index updates broke and starts again in 60 s: OSError: no more files"
+    thread.wake()
+    wait_until(lambda: done.qsize() == 2, 30, "the work to be begun again")
+    thread.stop(LONG)
+    assert not thread.busy
+
+
+def test_work_may_stop_itself_and_what_was_stopped_does_not_begin():
+    ended = queue.SimpleQueue()
+
+    def work():
+        thread.stop()
+        ended.put("ended")
+
+    thread = BackgroundThread("once", work)
+    thread.start()
+    assert ended.get(timeout=30) == "ended"
+    late = BackgroundThread("late", lambda: ended.put("begun"))
+    late.stop()
+    late.start()
+    assert not late.busy
+    assert ended.empty()

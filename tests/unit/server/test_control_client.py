@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError
+from p2pqwen.server import control_client
 from p2pqwen.server.control import ControlServer
 from p2pqwen.server.control_client import ControlClient, _parsed
 from p2pqwen.server.problem import Problem, Refusal
@@ -100,3 +102,12 @@ def test_an_error_goes_over_the_wire_and_back(error):
     assert (type(back), back.what, back.expected, back.got, back.hint) == (
         type(error), error.what, error.expected, error.got, error.hint,
     )  # fmt: skip
+
+
+def test_an_answer_that_breaks_off_is_a_clean_error():
+    class Broken:
+        def read(self, most):
+            raise http.client.IncompleteRead(b"{")
+
+    with pytest.raises(NetworkError, match="stopped answering"):
+        control_client._read(Broken())

@@ -39,3 +39,9 @@ def test_a_rate_that_is_given_stands_in_place_of_the_configured_one(upload, down
     limited = configured.limited(upload=upload, download=download)
     assert (limited.upload_limit, limited.download_limit) == expected
     assert asdict(limited) | {"upload_limit": 5, "download_limit": 7} == asdict(configured)
+
+
+def test_what_another_has_switched_off_stays_off():
+    asked = NetworkChoices(lsd=False, upload_limit=7)
+    assert asked.within(NetworkChoices(dht=False)) == NetworkChoices(dht=False, lsd=False, upload_limit=7)
+    assert asked.within(NetworkChoices()) == asked

@@ -138,6 +138,17 @@ def test_many_faults_of_one_kind_are_one_finding(patient, tmp_path):
     assert "and 6 more" in found.detail
 
 
+@pytest.mark.parametrize("proven", [True, False])
+def test_markers_are_missed_for_a_proven_snapshot_alone(patient, tmp_path, proven):
+    files = {"config.json": b'{"another": 1}'}
+    held = hold(patient.home, files, "Org/Other", proven=proven)
+    root = tmp_path / "hub"
+    (root / "models--Org--Other" / "snapshots" / str(held.id.commit)).mkdir(parents=True)
+    (found,) = [one for one in examine(replace(patient, hub_cache=root)) if one.check == "cache"]
+    assert (found.ok, "no markers" in found.detail) == (not proven, proven), found
+    assert (str(held.id) in (found.advice or "")) is proven
+
+
 @needs_root
 def test_a_cache_that_is_closed_to_this_user(patient):
     with place_for_all() as folder:

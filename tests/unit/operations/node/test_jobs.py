@@ -20,6 +20,7 @@ from p2pqwen.operations.node.limits import Priority
 from p2pqwen.operations.node.preferences import Choice
 from p2pqwen.server.problem import Problem, Refusal
 from p2pqwen.values.json_value import from_json, object_json
+from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.snapshot_id import SnapshotId
 from tests.support.answers import fetch_answer
 from tests.support.waiting import wait_until
@@ -147,6 +148,21 @@ def test_the_same_target_is_one_job_and_a_repair_of_it_another(node):
     node.until(first, JobState.DONE)
     (new,) = node.submit(1)
     assert new.id != first.id  # the first has ended
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"include": ("a",)},
+        {"hub_cache": "/elsewhere"},
+        {"choices": NetworkChoices(dht=False)},
+        {"use_web_seeds": "never"},
+    ],
+    ids=str,
+)
+def test_who_wants_it_otherwise_gets_a_fetch_of_their_own(node, other):
+    (first,), (another,) = node.submit(1), node.submit(1, **other)
+    assert another.id != first.id
 
 
 def test_a_repair_that_ended_well_is_told(node):

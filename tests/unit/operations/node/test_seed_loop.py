@@ -255,7 +255,7 @@ def test_a_damaged_one_serves_its_good_pieces_and_is_loaded_again_once_it_is_men
     node.clock.at(5.0, mend)
     node.run(4.0)
     assert [name for _, name in node.said("checking", "damaged", "seeding")] == ["checking", "damaged"]
-    assert node.warnings() == [f"{identity(1)}: 1 of 2 pieces are damaged; `p2pqwen fetch {identity(1)}`"]
+    assert node.warnings() == [f"{identity(1)}: 1 of 2 pieces are damaged; `p2pqwen verify {identity(1)} --repair`"]
     assert node.torrent(1).shared
     assert node.web.offered == {}  # over HTTP nobody can be told which pieces are good
     assert next(iter(node.loop.rows())).progress == 0.5

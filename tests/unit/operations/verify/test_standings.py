@@ -18,8 +18,9 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.torrent_facts import FactsStore, TorrentFacts, look_at
 from p2pqwen.library.trust_store import TrustStore
+from p2pqwen.manifest.manifest import Manifest, parse_manifest
 from p2pqwen.operations.indexes.vouchers import Vouchers
-from p2pqwen.operations.verify.standings import StandingAnswer, Standings, standing_words
+from p2pqwen.operations.verify.standings import StandingAnswer, Standings, Stood, standing_words
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.signature import sign_torrent
 from tests.support.publishing import Publisher, key, make_entry
@@ -57,6 +58,12 @@ def signed(held: HeldSnapshot) -> CheckedTorrent:
     return CheckedTorrent.of(sign_torrent(held.metainfo(), key("index"), "x"))
 
 
+def listed(held: HeldSnapshot) -> Voice:
+    manifest = held.torrent().manifest
+    assert manifest is not None
+    return voice(held.id, infohash=held.metainfo().infohash, manifest=manifest.digest)
+
+
 def standing(store: StateStore, held: HeldSnapshot, asked: Asked) -> Standing:
     return Standings(store, asked).of([held])[held.id].standing
 
@@ -70,7 +77,7 @@ def test_a_proof_is_read_once_and_asks_nobody(store, reads, tmp_path):
 
 def test_who_is_trusted_is_asked_every_time_and_the_torrent_is_not_read_again(store, reads, tmp_path):
     held = hold(Home(tmp_path), proven=False)
-    listing = voice(held.id, infohash=held.metainfo().infohash)
+    listing = listed(held)
     found = [standing(store, held, Asked(*voices)) for voices in ((), (listing,), ())]
     assert found == [Standing.UNVOUCHED, Standing.SIGNED, Standing.UNVOUCHED]
     assert len(reads) == 1
@@ -82,6 +89,30 @@ def test_a_signature_by_a_key_that_is_known_later_counts_then(store, reads, tmp_
     found = [standing(store, held, Asked(*voices)) for voices in ((), (voice(),), (), (voice(),))]
     assert found == [Standing.UNVOUCHED, Standing.SIGNED, Standing.UNVOUCHED, Standing.SIGNED]
     assert len(reads) == 2
+
+
+def say_of_license(held: HeldSnapshot, named: str) -> None:
+    """Give a held snapshot's torrent a manifest that names another license for the same bytes."""
+    metainfo = held.metainfo()
+    assert metainfo.manifest is not None
+    manifest = parse_manifest(metainfo.manifest)
+    evil = Manifest(manifest.snapshot, None, named, manifest.files)
+    held.torrent_path.write_bytes(replace(metainfo, manifest=evil.encode()).encode())
+
+
+def test_a_listing_of_another_manifest_vouches_for_none_but_what_the_bytes_make(store, tmp_path):
+    held = hold(Home(tmp_path), proven=False)
+    torrent = held.torrent()
+    made = judge_held(store, held, voice(held.id, infohash=torrent.infohash, manifest=make_entry(1).manifest))
+    assert (made.standing, made.facts.manifest is not None and made.facts.manifest.of_bytes) == (Standing.SIGNED, True)
+    listing = listed(held)
+    say_of_license(held, "cc0-1.0")
+    evil = judge_held(store, held, listing)
+    assert (evil.standing, evil.judgement.vouched_by) == (Standing.UNVOUCHED, ())
+
+
+def judge_held(store: StateStore, held: HeldSnapshot, *voices: Voice) -> Stood:
+    return Standings(store, Asked(*voices)).of([held])[held.id]
 
 
 def test_a_torrent_that_changed_is_read_again(store, reads, tmp_path):
@@ -129,8 +160,8 @@ def test_the_users_word_is_told_of_that_torrent_while_nobody_else_vouches(store,
     LiftStore(store).note(held.id, infohash, datetime(2026, 1, 1, tzinfo=UTC))
     alone = Standings(store, Asked()).of([held])[held.id]
     assert (alone.trusted_unverified, standing_words(alone)) == (True, "unvouched (trusted unverified)")
-    listed = Standings(store, Asked(voice(held.id, infohash=infohash))).of([held])[held.id]
-    assert StandingAnswer.of(listed) == StandingAnswer(Standing.SIGNED, trusted_unverified=False)
+    vouched = Standings(store, Asked(listed(held))).of([held])[held.id]
+    assert StandingAnswer.of(vouched) == StandingAnswer(Standing.SIGNED, trusted_unverified=False)
     LiftStore(store).note(held.id, replace(infohash, v2=type(infohash.v2)(bytes(32))), datetime(2026, 1, 1, tzinfo=UTC))
     assert not Standings(store, Asked()).of([held])[held.id].trusted_unverified
 
@@ -150,9 +181,9 @@ def test_vouchers_are_read_again_when_something_changed_and_only_then(tmp_path):
     trust.store(accept(first, trust.get(publisher.id, now=now).state, now), first, now=now)
     one = vouchers.voices()
     assert vouchers.voices() is one
-    assert one[0].lists(make_entry(1).id, make_entry(1).infohash)
+    assert one[0].lists_bytes(make_entry(1).id, make_entry(1).infohash)
     second = publisher.publish([make_entry(2)])
     trust.store(accept(second, trust.get(publisher.id, now=now).state, now), second, now=now)
-    assert not vouchers.voices()[0].lists(make_entry(1).id, make_entry(1).infohash)
+    assert not vouchers.voices()[0].lists_bytes(make_entry(1).id, make_entry(1).infohash)
     trust.unpin(publisher.id)
     assert vouchers.voices() == ()

@@ -1,0 +1,107 @@
+"""The one way by which p2pqwen changes a Hugging Face cache: never through a symbolic link.
+
+Others may share the cache, and place links in it that lead to files of ours. So every folder made, file written and
+file removed goes through a `CachePlace`, which looks at each folder on the way first. What the last name is does not
+matter: a rename replaces a link, a removal removes it, and a new file is never written through one.
+
+Two links are the user's own choice and are followed: the cache itself, and a repository's folder (or `.locks`) that
+the user, or the administrator, moved to another disk. One of another member's leads nowhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+LINKED = "a symbolic link is in the way, and p2pqwen writes through none"
+_ADMINISTRATOR = 0
+_JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT; a folder of OneDrive has another tag, and leads nowhere
+
+
+class CachePlace:
+    """What may be written to below the root of one cache. Methods raise `OSError`: `ELOOP` names a link in the way."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def require_plain(self, path: Path) -> None:
+        """Raise `OSError` where a folder between the root and `path` is a symbolic link, or a junction of Windows."""
+        here = self._root
+        for depth, part in enumerate(path.relative_to(self._root).parts[:-1]):
+            here /= part
+            try:
+                found = here.lstat()
+            except FileNotFoundError:
+                return
+            if _leads_on(found) and not (depth == 0 and _is_ours(found)):
+                raise OSError(errno.ELOOP, LINKED, str(here))
+
+    def make_root(self, tag: str, text: str) -> None:
+        """Make the cache; one that is new gets a file `tag`, one of the user's is left as it is."""
+        try:
+            self._root.mkdir(parents=True)
+        except FileExistsError:
+            if not self._root.is_dir():
+                raise
+            return
+        self.write_new(self._root / tag, text)
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder and those above it, unless they are there."""
+        self.require_plain(folder / "in it")
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def make_lock_folder(self, lock: Path) -> None:
+        """Make the folder of a lock file, which must be no link either: taking the lock opens it for writing."""
+        self.make_folder(lock.parent)
+        if lock.is_symlink():
+            raise OSError(errno.ELOOP, LINKED, str(lock))
+
+    def write_new(self, path: Path, text: str = "") -> None:
+        """Write a file that is not there yet."""
+        self.require_plain(path)
+        with path.open("x", encoding="utf-8", newline="") as file:
+            file.write(text)
+
+    def fill_new(self, path: Path, fill: Callable[[Path], object]) -> None:
+        """Have `fill` make a file that is not there yet."""
+        self.require_plain(path)
+        if os.path.lexists(path):
+            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        fill(path)
+
+    def link(self, path: Path, to: str) -> None:
+        """Make a symbolic link, as the snapshots have them."""
+        self.require_plain(path)
+        path.symlink_to(to)
+
+    def replace(self, temporary: Path, target: Path) -> None:
+        """Give a file its name, in place of what had it."""
+        self.require_plain(temporary)
+        self.require_plain(target)
+        temporary.replace(target)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file or a link, if it is there."""
+        self.require_plain(path)
+        path.unlink(missing_ok=True)
+
+    def remove_empty(self, path: Path) -> None:
+        """Remove an empty regular file; anything else is no marker of huggingface_hub's, and stays."""
+        self.require_plain(path)
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size:
+            raise OSError(errno.EINVAL, "it is not an empty file", str(path))
+        path.unlink()
+
+
+def _leads_on(found: os.stat_result) -> bool:
+    return stat.S_ISLNK(found.st_mode) or getattr(found, "st_reparse_tag", 0) == _JUNCTION
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    """Tell whether the user or the administrator owns it; Windows tells of no owner, and its users share no cache."""
+    return not hasattr(os, "geteuid") or found.st_uid in {os.geteuid(), _ADMINISTRATOR}

@@ -1,0 +1,73 @@
+"""What the bytes of a snapshot say themselves: which files are LFS, the license, and so a manifest without a proof.
+
+No infohash covers a manifest. One that says what these functions say adds nothing to the bytes, whoever made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from p2pqwen.errors import DiskError, FormatError, NotFoundError
+from p2pqwen.hub.git_attributes import lfs_paths
+from p2pqwen.library import durable
+from p2pqwen.library.snapshots import HeldSnapshot, Library, State
+from p2pqwen.manifest.license import license_of_readme
+from p2pqwen.manifest.manifest import FileRow, Manifest
+from p2pqwen.torrent.checked import CheckedTorrent
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.repo_path import RepoPath
+
+MAX_ATTRIBUTES = 1 << 20
+MAX_README_SIZE = 4 << 20
+_ATTRIBUTES, _README = RepoPath(".gitattributes"), RepoPath("README.md")
+_READ = {_ATTRIBUTES: MAX_ATTRIBUTES, _README: MAX_README_SIZE}
+
+
+def lfs_in(folder: Path, sizes: Iterable[tuple[RepoPath, int]]) -> frozenset[RepoPath]:
+    """Return which of these files, with their sizes in bytes, the folder's `.gitattributes` keeps in LFS.
+
+    Raises `FormatError`, `DiskError`.
+    """
+    known = dict(sizes)
+    attributes = b""
+    if known.get(_ATTRIBUTES, MAX_ATTRIBUTES + 1) <= MAX_ATTRIBUTES:
+        attributes = durable.read(folder / _ATTRIBUTES.text, max_bytes=MAX_ATTRIBUTES)
+    return lfs_paths(attributes, (path for path, size in known.items() if size))
+
+
+def license_in(folder: Path, rows: Sequence[FileRow]) -> str | None:
+    """Return the license that the README names, None where there is none; raises `DiskError`, `NotFoundError`."""
+    readme = next((row for row in rows if row.path == _README), None)
+    if readme is None or readme.size > MAX_README_SIZE:
+        return None
+    return license_of_readme(durable.read(folder / _README.text, max_bytes=MAX_README_SIZE))
+
+
+def is_made_of_bytes(manifest: Manifest, folder: Path) -> bool:
+    """Tell whether a manifest is what its files, which were verified, make themselves."""
+    rows = manifest.files
+    try:
+        if not all(_is_there(row, folder) for row in rows if row.path in _READ):
+            return False
+        in_lfs = lfs_in(folder, ((row.path, row.size) for row in rows))
+        named = license_in(folder, rows)
+    except (FormatError, DiskError, NotFoundError):
+        return False
+    made = (FileRow(row.path, row.size, row.sha256, row.git_oid, row.path in in_lfs) for row in rows)
+    return Manifest(manifest.snapshot, None, named, tuple(made)).digest == manifest.digest
+
+
+def is_made_of_held(torrent: CheckedTorrent, held: HeldSnapshot | None, library: Library) -> bool:
+    """Tell whether a torrent's manifest is what the bytes of a snapshot make, which is held whole and verified."""
+    if held is None or torrent.manifest is None or held.state is not State.COMPLETE:
+        return False
+    verified = library.verified.infohash(held.id) == torrent.infohash.v2
+    return verified and is_made_of_bytes(torrent.manifest, held.folder)
+
+
+def _is_there(row: FileRow, folder: Path) -> bool:
+    """Tell whether a file that is read here is the manifest's; one too large to be read says nothing."""
+    if row.size > _READ[row.path]:
+        return True
+    return Sha256.of(durable.read(folder / row.path.text, max_bytes=row.size)) == row.sha256
