@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -46,8 +47,8 @@ from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.snapshot_id import SnapshotId
 
-_JOINED_AT_MOST = 3
-"""Fetches of others that one request is joined to, one after another."""
+_PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
+"""Seconds before a request that was joined to another's fetch is made again."""
 
 
 def bundle_route(app: App, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = ()) -> BundleRoute:
@@ -188,17 +189,31 @@ def fetch_by_node(running: ControlClient, request: FetchRequest, report: Report)
     Where the request insists on its own, it is made again once that has ended. Raises what the fetch raised,
     `NetworkError` where the node ends before.
     """
-    for _ in range(_JOINED_AT_MOST):
-        done = _job_of_node(running, request, report)
-        if not request.insist_on_cache or request.hub_cache is None:
+    done, busy = _job_of_node(running, request, report), None
+    for pause in _PAUSES:
+        if _is_laid_as_asked(request, done):
             return done
-        if done.hf_cache == HubCache(Path(request.hub_cache)).snapshot_folder(done.snapshot):
-            return done
-    raise P2pqwenError(
-        f"the node did not put {request.target} into the Hugging Face cache",
+        time.sleep(pause)
+        try:
+            done = _job_of_node(running, request, report)
+        except P2pqwenError as error:
+            if type(error) is not P2pqwenError:
+                raise
+            busy = error  # the node looks after what has just come, and has it locked for a moment
+    if _is_laid_as_asked(request, done):
+        return done
+    raise busy or P2pqwenError(
+        f"the node did not put {done.snapshot} into the Hugging Face cache",
         expected=request.hub_cache,
+        got=done.hf_cache,
         hint="other fetches of it are under way: try again when they have ended",
     )
+
+
+def _is_laid_as_asked(request: FetchRequest, done: FetchAnswer) -> bool:
+    if not request.insist_on_cache or request.hub_cache is None:
+        return True
+    return done.hf_cache == HubCache(Path(request.hub_cache)).snapshot_folder(done.snapshot)
 
 
 def _job_of_node(running: ControlClient, request: FetchRequest, report: Report) -> FetchAnswer:
