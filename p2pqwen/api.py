@@ -8,14 +8,22 @@ publishers). They print nothing; `report` gets the events that a command would s
 from __future__ import annotations
 
 import fnmatch
-import glob
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError, UnsupportedArgumentError, UsageError
+from p2pqwen.errors import (
+    FormatError,
+    NetworkError,
+    NotFoundError,
+    P2pqwenError,
+    UnsupportedArgumentError,
+    UsageError,
+    VerificationError,
+)
 from p2pqwen.events import Event, ignore
 
 # Everything else is imported where it is used: whoever imports a function pays for nothing that it does not call.
@@ -23,9 +31,12 @@ if TYPE_CHECKING:
     from p2pqwen.app import App
     from p2pqwen.index.acceptance import Accepted
     from p2pqwen.index.entry import Entry
+    from p2pqwen.library.snapshots import HeldSnapshot
     from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
     from p2pqwen.operations.fetch.request import FetchRequest
     from p2pqwen.operations.fetch.target import NamedTarget
+    from p2pqwen.torrent.metainfo import Metainfo
+    from p2pqwen.values.repo_path import RepoPath
 
 Report = Callable[[Event], None]
 Patterns = str | list[str] | tuple[str, ...] | None
@@ -139,13 +150,14 @@ def snapshot_download(  # noqa: PLR0913 - huggingface_hub's arguments
     """Fetch a model from peers and web seeds, verify it, and return its folder in the Hugging Face cache.
 
     The arguments are those of `huggingface_hub.snapshot_download`, and the folder is the one that it would return:
-    `<cache_dir>/models--ORG--MODEL/snapshots/<commit>`, or `local_dir`, into which the files are copied. What cannot be
-    honoured raises `UnsupportedArgumentError`.
+    `<cache_dir>/models--ORG--MODEL/snapshots/<commit>`, or `local_dir`, into which the files that were asked for are
+    copied, over files of the same names. What cannot be honoured raises `UnsupportedArgumentError`.
 
     - `revision`: a commit of 40 hex digits; None or `main` is the newest commit that a trusted index lists. Branches
       and tags are refused: only the Hub knows them.
     - `token`: for web seeds at the Hub, instead of HF_TOKEN; False sends none.
-    - `local_files_only`: return a complete snapshot of the library, with no traffic.
+    - `local_files_only`: return what the library holds, with no traffic. Raises `NotFoundError` where not every file
+      that is asked for is there, `VerificationError` where one is damaged.
     - `allow_patterns`, `ignore_patterns`: as there; what a partial snapshot lacks can be fetched later.
     - `library_name`, `library_version`, `user_agent`, `etag_timeout`, `max_workers`: accepted, and of no effect, since
       they describe requests that are not made.
@@ -163,33 +175,35 @@ def snapshot_download(  # noqa: PLR0913 - huggingface_hub's arguments
         dry_run=(dry_run, (False,)),
     )
     from p2pqwen.app import open_app
+    from p2pqwen.assembly import fetching
     from p2pqwen.operations.fetch.request import FetchRequest
     from p2pqwen.user_path import user_path
 
+    _refuse_no_path(cache_dir=cache_dir, local_dir=local_dir)
+    patterns = _Patterns.of(allow_patterns, ignore_patterns)
     app = _with_token(open_app(), token)
     target = _target(repo_id, revision)
     cache = app.hub_cache.root if cache_dir is None else user_path(str(cache_dir), "cache_dir").absolute()
+    own = None if local_dir is None else fetching.users_folder(app, str(local_dir), "local_dir")
     if local_files_only:
-        return str(_held(app, target, cache, local_dir))
+        return str(_held(app, target, patterns, cache, own, report))
     network = app.config.network
-    done = _fetch(
-        app,
-        FetchRequest(
-            str(target),
-            peers=tuple(peers),
-            web_seeds=tuple(web_seeds),
-            use_web_seeds=network.web_seeds,
-            include=_include(app, target, allow_patterns, ignore_patterns, report),
-            timeout=timeout,
-            hub_cache=None if local_dir is not None else str(cache),
-            insist_on_cache=local_dir is None,
-            choices=network.choices,
-        ),
-        report,
-        own_token=token not in {None, True},
+    request = FetchRequest(
+        str(target),
+        peers=tuple(peers),
+        web_seeds=tuple(web_seeds),
+        use_web_seeds=network.web_seeds,
+        include=_include(app, target, patterns, report),
+        timeout=timeout,
+        hub_cache=None if own is not None else str(cache),
+        insist_on_cache=own is None,
+        choices=network.choices,
     )
-    if local_dir is not None:
-        return str(_copy_to(done.path, local_dir))
+    done = _fetch(app, request, report, own_token=token not in {None, True})
+    if own is not None:
+        fetching.where_it_is(app, request, done, own, replace_files=True)
+        return str(own)
+    assert done.hf_cache is not None  # noqa: S101 - the request insists on it
     return str(done.hf_cache)
 
 
@@ -265,6 +279,12 @@ def _refuse_unsupported(**given: tuple[object, tuple[object, ...]]) -> None:
             raise UnsupportedArgumentError(f"p2pqwen cannot honour {name}", expected=expected, got=repr(value)[:80])
 
 
+def _refuse_no_path(**given: object) -> None:
+    for name, value in given.items():
+        if value is not None and not (isinstance(value, str | os.PathLike) and str(value)):
+            raise UnsupportedArgumentError(f"p2pqwen cannot honour {name}", expected="a path", got=repr(value)[:80])
+
+
 def _with_token(app: App, token: bool | str | None) -> App:  # noqa: FBT001 - as in huggingface_hub
     from p2pqwen.app import App
     from p2pqwen.values.hub_token import HubToken
@@ -280,6 +300,8 @@ def _target(repo_id: str, revision: str | None) -> NamedTarget:
     from p2pqwen.values.digest import CommitId
     from p2pqwen.values.snapshot_id import RepoId
 
+    if not isinstance(repo_id, str):
+        raise UsageError("not a repository name", expected="ORG/MODEL", got=repr(repo_id)[:80])
     try:
         repo = RepoId(repo_id)
     except FormatError as error:
@@ -295,13 +317,53 @@ def _target(repo_id: str, revision: str | None) -> NamedTarget:
         ) from error
 
 
-def _include(
-    app: App, target: NamedTarget, allow: Patterns, ignore_: Patterns, report: Report
-) -> tuple[str, ...] | None:
-    """Return the files that the patterns leave, by name, None for all; huggingface_hub's rule for patterns."""
-    from p2pqwen.operations.fetch.plan import MagnetPlan, Sources, make_plan
+@dataclass(frozen=True, slots=True)
+class _Patterns:
+    """Which files are asked for, by huggingface_hub's rule; `allow` None: all but those that `ignore` matches."""
 
-    if allow is None and ignore_ is None:
+    allow: tuple[str, ...] | None
+    ignore: tuple[str, ...]
+
+    @classmethod
+    def of(cls, allow: Patterns, ignore_: Patterns) -> _Patterns | None:
+        """Read the two arguments, None for all files; raises `UnsupportedArgumentError`."""
+        if allow is None and ignore_ is None:
+            return None
+        wanted = None if allow is None else _read_patterns("allow_patterns", allow)
+        return cls(wanted, _read_patterns("ignore_patterns", ignore_ or ()))
+
+    def chosen(self, metainfo: Metainfo, name: str) -> list[RepoPath]:
+        """Return the files that they leave; raises `NotFoundError` where that is none. `name` is the snapshot's."""
+        found = [file.path for file in metainfo.files if self._leaves(file.path.text)]
+        if not found:
+            got = f"{self.allow!r}, {self.ignore!r}"[:200]
+            raise NotFoundError(f"no file of {name} is left by the patterns", got=got)
+        return found
+
+    def _leaves(self, path: str) -> bool:
+        return (self.allow is None or _matches(path, self.allow)) and not _matches(path, self.ignore)
+
+
+def _read_patterns(name: str, given: object) -> tuple[str, ...]:
+    patterns = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    texts = [one for one in patterns if isinstance(one, str)]
+    if texts != patterns:
+        raise UnsupportedArgumentError(
+            f"p2pqwen cannot honour {name}", expected="a text, or a list of texts", got=repr(given)[:80]
+        )
+    return tuple(f"{one}*" if one.endswith("/") else one for one in texts)
+
+
+def _matches(path: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatch(path, one) for one in patterns)
+
+
+def _include(app: App, target: NamedTarget, patterns: _Patterns | None, report: Report) -> tuple[str, ...] | None:
+    """Return the files that the patterns leave, by name, None for all."""
+    from p2pqwen.operations.fetch.plan import MagnetPlan, Sources, make_plan
+    from p2pqwen.torrent.chosen_files import exactly
+
+    if patterns is None:
         return None
     sources = Sources(
         app.library,
@@ -314,39 +376,56 @@ def _include(
         raise NetworkError(
             "no source returned the torrent, so its files are not known", hint="fetch it without patterns"
         )
-    wanted, unwanted = _patterns(allow), _patterns(ignore_)
-    chosen = [
-        file.path.text
-        for file in plan.metainfo.files
-        if (allow is None or _matches(file.path.text, wanted)) and not _matches(file.path.text, unwanted)
-    ]
-    if not chosen:
-        raise NotFoundError(f"no file of {plan.snapshot} is left by the patterns", got=f"{allow!r}, {ignore_!r}"[:200])
-    return tuple(glob.escape(one) for one in chosen)
+    return tuple(exactly(one.text) for one in patterns.chosen(plan.metainfo, str(plan.snapshot)))
 
 
-def _patterns(given: Patterns) -> list[str]:
-    patterns = [given] if isinstance(given, str) else list(given or ())
-    return [f"{one}*" if one.endswith("/") else one for one in patterns]
-
-
-def _matches(path: str, patterns: list[str]) -> bool:
-    return any(fnmatch.fnmatch(path, one) for one in patterns)
-
-
-def _held(app: App, target: NamedTarget, cache: Path, local_dir: str | Path | None) -> Path:
+def _held(
+    app: App, target: NamedTarget, patterns: _Patterns | None, cache: Path, own: Path | None, report: Report
+) -> Path:
+    """Return the folder with the held files that are asked for, each verified."""
     from p2pqwen.hub.cache import HubCache
     from p2pqwen.library.snapshots import State
+    from p2pqwen.operations.fetch.local_dir import lay_files
 
     held = app.library.find(target.repo, target.commit)
-    if held.state is not State.COMPLETE:
+    metainfo = held.metainfo()
+    every = [file.path for file in metainfo.files]
+    files = every if patterns is None else patterns.chosen(metainfo, str(held.id))
+    if held.state is State.INCOMPLETE or not all(map(held.wants, files)):
         raise NotFoundError(f"{held.id} is not complete in the library", got=str(held.state))
-    if local_dir is not None:
-        return _copy_to(held.folder, local_dir)
-    folder = HubCache(cache).snapshot_folder(held.id)
-    if not folder.is_dir():
-        raise NotFoundError(f"{held.id} is in the library, and not in the Hugging Face cache", expected=str(folder))
-    return folder
+    _require_verified(app, held, files, report)
+    if own is not None:
+        lay_files(held.folder, files, own, replace=True)
+        return own
+    manifest, there = held.torrent().manifest, HubCache(cache)
+    rows = () if manifest is None else manifest.files
+    laid = {row.path for row in rows} - set(there.missing(held.id, rows, held.folder))
+    if missing := [path for path in files if path not in laid]:
+        raise NotFoundError(
+            f"{held.id} is in the library, and not in the Hugging Face cache",
+            expected=str(there.snapshot_folder(held.id)),
+            got=f"{missing[0]} is missing or has other content",
+        )
+    return there.snapshot_folder(held.id)
+
+
+def _require_verified(app: App, held: HeldSnapshot, files: list[RepoPath], report: Report) -> None:
+    """Read held files again where they look otherwise than when they were verified; raises `VerificationError`."""
+    from p2pqwen.operations.verify.verify import verify_again
+
+    if held.torrent_damage() is None and app.library.verified.unchanged(
+        held.id, held.metainfo().infohash.v2, held.folder, files
+    ):
+        return
+    names = {held.torrent_path.name, *(one.text for one in files)}
+    bad = [one for one in verify_again(held, app.library, app.vouchers.voices(report), report).bad if one.path in names]
+    if bad:
+        raise VerificationError(
+            f"{bad[0].path} of {held.id} is damaged",
+            expected=bad[0].expected,
+            got=bad[0].got,
+            hint="call it without local_files_only, which fetches it again",
+        )
 
 
 def _fetch(app: App, request: FetchRequest, report: Report, *, own_token: bool) -> FetchAnswer:
@@ -361,23 +440,6 @@ def _fetch(app: App, request: FetchRequest, report: Report, *, own_token: bool) 
             "p2pqwen cannot honour token", expected="the running node's own", hint="set HF_TOKEN where the node starts"
         )
     return fetching.fetch_by_node(running, request, report)
-
-
-def _copy_to(payload: Path, local_dir: str | Path) -> Path:
-    """Give the files of a snapshot to a folder of the user's, as copies or reflinks that are theirs to change."""
-    from p2pqwen.library import durable
-    from p2pqwen.library.linking import place
-    from p2pqwen.user_path import user_path
-
-    folder = user_path(str(local_dir), "local_dir").absolute()
-    for source in sorted(path for path in payload.rglob("*") if path.is_file()):
-        target = folder / source.relative_to(payload)
-        staged = target.with_name(f".{target.name}.p2pqwen")
-        with durable.disk_errors(f"write {target}"):
-            staged.unlink(missing_ok=True)
-            place(source, staged)
-            staged.replace(target)
-    return folder
 
 
 def _index(accepted: Accepted, *, pinned: bool) -> Index:

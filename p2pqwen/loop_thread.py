@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for servers beside code that is not asynchronous."""
+"""Coroutines for code that is not asynchronous: one at a time, or on an event loop in a thread of its own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,59 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
 
 Result = TypeVar("Result")
 _STOP_SECONDS = 10.0
+
+
+def run_now(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end and return its result: what `asyncio.run` does, also where a loop runs already.
+
+    A notebook calls everything from within its loop. There the work gets a thread and a loop of its own, and this
+    thread waits; whatever interrupts the wait cancels the work.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    return _Aside(work).result()
+
+
+class _Aside(Generic[Result]):
+    """One coroutine in a thread of its own."""
+
+    def __init__(self, work: Coroutine[Any, Any, Result]) -> None:
+        self._work = work
+        self._begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = Future()
+        self._done: Future[Result] = Future()
+
+    def result(self) -> Result:
+        threading.Thread(target=self._run, name="coroutine", daemon=True).start()
+        try:
+            return self._done.result()
+        except BaseException:
+            self._begun.add_done_callback(_cancel)  # at once, if it has begun
+            raise
+
+    def _run(self) -> None:
+        try:
+            self._done.set_result(asyncio.run(self._main()))
+        except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
+            self._done.set_exception(error)
+
+    async def _main(self) -> Result:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - this is one
+        self._begun.set_result((asyncio.get_running_loop(), task))
+        return await self._work
+
+
+def _cancel(begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]]) -> None:
+    loop, task = begun.result()
+    with contextlib.suppress(RuntimeError):  # it has ended
+        loop.call_soon_threadsafe(task.cancel)
 
 
 class LoopThread:

@@ -5,7 +5,6 @@ A running node carries a plan out, or this process where none runs.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from p2pqwen.events import Notice, Report
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
+from p2pqwen.loop_thread import run_now
 from p2pqwen.operations.archive.adopt import Adoption, Wishes, plan_adoption
 from p2pqwen.operations.archive.health import HealthRow, look_for
 from p2pqwen.operations.archive.rebalance import Exchanged, carry_out, plan_rebalance
@@ -154,7 +154,7 @@ def look(
     again: bool = False,
 ) -> None:
     """Look at the swarms that are due, for a while, and remember what is seen; says so where time ran out."""
-    left = asyncio.run(
+    left = run_now(
         look_for(
             swarms,
             known,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from p2pqwen.library.lift_store import LiftStore
 from p2pqwen.library.snapshots import State
 from p2pqwen.operations.fetch.context import FetchContext
 from p2pqwen.operations.fetch.fetch_answer import FetchAnswer, FetchShown
-from p2pqwen.operations.fetch.local_dir import lay_files
+from p2pqwen.operations.fetch.local_dir import lay_files, require_outside
 from p2pqwen.operations.fetch.plan import Sources, TorrentPlan, make_plan
 from p2pqwen.operations.fetch.repair import repair
 from p2pqwen.operations.fetch.request import FetchRequest
@@ -40,10 +41,14 @@ from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.user_path import user_path
 from p2pqwen.values.model_file import quantisations
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.snapshot_id import SnapshotId
+
+_PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
+"""Seconds before a request that was joined to another's fetch is made again."""
 
 
 def bundle_route(app: App, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = ()) -> BundleRoute:
@@ -141,8 +146,24 @@ def quantisations_to_choose_from(app: App, request: FetchRequest) -> dict[str, i
     return found if len(found) > 1 else {}
 
 
-def where_it_is(app: App, request: FetchRequest, done: FetchAnswer, local_dir: Path | None) -> FetchShown:
-    """Return where the files of a finished fetch are, and lay them into the user's folder first, where one is named."""
+def users_folder(app: App, named: str, called: str) -> Path:
+    """Return the folder of the user's own that `named` means; raises `UsageError` for one of ours, or around it.
+
+    `called`: what the user calls it.
+    """
+    folder = user_path(named, called).absolute()
+    ours = [app.home.root, app.hub_cache.root, *(one.root for one in app.library.folders)]
+    require_outside(folder, ours, called)
+    return folder
+
+
+def where_it_is(
+    app: App, request: FetchRequest, done: FetchAnswer, local_dir: Path | None, *, replace_files: bool = False
+) -> FetchShown:
+    """Return where the files of a finished fetch are, and lay them into the user's folder first, where one is named.
+
+    `replace_files`: as `lay_files` takes it.
+    """
     held = app.library.get(done.snapshot)
     if held is None:
         raise NotFoundError(f"{done.snapshot} is no longer in the library")
@@ -151,7 +172,7 @@ def where_it_is(app: App, request: FetchRequest, done: FetchAnswer, local_dir: P
     wanted = choose_files(metainfo, options.selection(metainfo))
     files = [file.path for file in metainfo.files if wanted is None or file.path in wanted]
     if local_dir is not None:
-        lay_files(held.folder, files, local_dir)
+        lay_files(held.folder, files, local_dir, replace=replace_files)
     return FetchShown.of(done, files, local_dir or held.folder, chosen=wanted is not None or local_dir is not None)
 
 
@@ -164,8 +185,38 @@ def fetch_here(app: App, request: FetchRequest, report: Report) -> FetchAnswer:
 def fetch_by_node(running: ControlClient, request: FetchRequest, report: Report) -> FetchAnswer:
     """Have the running node fetch it, and report what it says; the node continues if the caller is interrupted.
 
-    Raises what the fetch raised, `NetworkError` where the node ends before.
+    The node may have joined it to a fetch that another asked for, which lays the files into another cache or none.
+    Where the request insists on its own, it is made again once that has ended. Raises what the fetch raised,
+    `NetworkError` where the node ends before.
     """
+    done, busy = _job_of_node(running, request, report), None
+    for pause in _PAUSES:
+        if _is_laid_as_asked(request, done):
+            return done
+        time.sleep(pause)
+        try:
+            done = _job_of_node(running, request, report)
+        except P2pqwenError as error:
+            if type(error) is not P2pqwenError:
+                raise
+            busy = error  # the node looks after what has just come, and has it locked for a moment
+    if _is_laid_as_asked(request, done):
+        return done
+    raise busy or P2pqwenError(
+        f"the node did not put {done.snapshot} into the Hugging Face cache",
+        expected=request.hub_cache,
+        got=done.hf_cache,
+        hint="other fetches of it are under way: try again when they have ended",
+    )
+
+
+def _is_laid_as_asked(request: FetchRequest, done: FetchAnswer) -> bool:
+    if not request.insist_on_cache or request.hub_cache is None:
+        return True
+    return done.hf_cache == HubCache(Path(request.hub_cache)).snapshot_folder(done.snapshot)
+
+
+def _job_of_node(running: ControlClient, request: FetchRequest, report: Report) -> FetchAnswer:
     number = running.call(JobAnswer, "POST", "/v1/fetches", request.to_json()).id
     for said in running.stream(JobLine, "GET", f"/v1/fetches/{number}/events"):
         if said.event is not None:

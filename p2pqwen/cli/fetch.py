@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -118,7 +117,7 @@ def fetch(
         if hf_cache is False and (trust_unverified or set_main):
             option = "--trust-unverified" if trust_unverified else "--set-main"
             raise UsageError(f"--no-hf-cache and {option} contradict each other")
-        folder = _local_dir(app, local_dir)
+        folder = None if local_dir is None else fetching.users_folder(app, local_dir, "--local-dir")
         into_cache = hf_cache if hf_cache is not None else folder is None or trust_unverified or set_main
         request = FetchRequest(
             absolute(names.whole(target)),
@@ -142,17 +141,6 @@ def fetch(
             out.note(f"warning: {warning}")
         shown = fetching.where_it_is(app, request, done, folder)
         out.result(shown, _lines(shown, each=folder is not None or request.include is not None))
-
-
-def _local_dir(app: App, named: str | None) -> Path | None:
-    from p2pqwen.operations.fetch.local_dir import require_outside
-    from p2pqwen.user_path import user_path
-
-    if named is None:
-        return None
-    folder = user_path(named, "--local-dir").absolute()
-    require_outside(folder, [app.home.root, app.hub_cache.root, *(one.root for one in app.library.folders)])
-    return folder
 
 
 def _chosen(app: App, request: FetchRequest, out: Output) -> FetchRequest:

@@ -29,7 +29,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -101,6 +101,15 @@ class HubCache:
     def holds(self, snapshot: SnapshotId) -> bool:
         """Tell whether the snapshot has a folder here, as far as that can be seen; raises nothing."""
         return os.path.isdir(self.snapshot_folder(snapshot))  # noqa: PTH112 - a forbidden one is none
+
+    def missing(self, snapshot: SnapshotId, rows: Iterable[FileRow], payload: Path) -> list[RepoPath]:
+        """Return the files of these rows that readers do not find here; `payload/<path>` is their verified content.
+
+        What is neither that file nor has its content is missing. It is read to the end.
+        """
+        folder = self.snapshot_folder(snapshot)
+        with self._disk_errors(f"read {snapshot} in the Hugging Face cache"):
+            return [row.path for row in rows if not _is_laid(folder / row.path.text, payload / row.path.text, row)]
 
     def ref(self, repo: RepoId, name: str) -> CachedRef | None:
         """Return a ref such as `main`, None if there is no such ref."""
@@ -267,8 +276,7 @@ class _Laying:
 
     def is_laid(self, row: FileRow) -> bool:
         """Tell whether the content is where readers look for it: then there is nothing to write."""
-        pointer, source = self._folder / row.path.text, self._payload / row.path.text
-        return pointer.is_file() and (pointer.samefile(source) or _holds(pointer, row))
+        return _is_laid(self._folder / row.path.text, self._payload / row.path.text, row)
 
     def begin(self) -> None:
         """Make the folders, and see what a new file is like here and whether links work."""
@@ -461,6 +469,10 @@ def _etag(file: ListedFile | FileRow) -> str:
     if isinstance(file, FileRow):
         return str(file.sha256 if file.lfs else file.git_oid)
     return str(file.lfs_sha256 or file.blob_oid)
+
+
+def _is_laid(pointer: Path, source: Path, row: FileRow) -> bool:
+    return pointer.is_file() and (pointer.samefile(source) or _holds(pointer, row))
 
 
 def _holds(path: Path, row: FileRow) -> bool:

@@ -17,6 +17,7 @@ import aiohttp
 from yarl import URL
 
 from p2pqwen.errors import DiskError, FormatError, NetworkError, NotFoundError, P2pqwenError
+from p2pqwen.loop_thread import run_now
 from p2pqwen.mirrors.location import is_web
 from p2pqwen.net.web_session import WebSession
 from p2pqwen.tls_error import tls_words
@@ -71,8 +72,8 @@ async def read(
 
 
 def read_now(location: str, *, max_bytes: int, named: NamedHosts, timeouts: Timeouts = TIMEOUTS) -> bytes:
-    """Do what `read` does, for callers without an event loop."""
-    return asyncio.run(read(location, max_bytes=max_bytes, named=named, timeouts=timeouts))
+    """Do what `read` does, for callers that are not asynchronous."""
+    return run_now(read(location, max_bytes=max_bytes, named=named, timeouts=timeouts))
 
 
 def _read_file(path: Path, max_bytes: int) -> bytes:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from p2pqwen.loop_thread import run_now
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, parse_pointer
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.torrent.metainfo import Metainfo
@@ -127,7 +128,7 @@ def check_bases(
     files: Collection[int] | None = None,
     on_file: OnFile | None = None,
 ) -> tuple[BaseProbe, ...]:
-    """Probe bases for a torrent that has its piece layers; not from a running event loop.
+    """Probe bases for a torrent that has its piece layers.
 
     `named` are the private hosts that the user named; bases of their own count by themselves.
 
@@ -142,7 +143,7 @@ def check_bases(
     async def run() -> tuple[BaseProbe, ...]:
         return tuple([await _probe(metainfo, numbers, base, upstream(base), more_pieces, on_file) for base in bases])
 
-    return asyncio.run(run())
+    return run_now(run())
 
 
 async def _probe(

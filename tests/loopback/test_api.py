@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from unittest import mock
 
@@ -15,9 +16,13 @@ import pytest
 
 import p2pqwen
 from p2pqwen import open_index, snapshot_download, verify
-from tests.support.models import small_model
+from p2pqwen.app import open_app
+from p2pqwen.operations.fetch.request import FetchRequest
+from p2pqwen.operations.node.job_answer import JobAnswer
+from tests.support.models import small_model, write_folder
 from tests.support.nodes import row
 from tests.support.nodes import seeding as node_of
+from tests.support.swarm import COMMIT, SWITCHED_OFF
 from tests.support.waiting import wait_until
 from tests.support.world import REPO, seeded_world
 
@@ -121,6 +126,12 @@ def _more(world) -> set[str]:
         ("dry_run", True),
         ("revision", "a-branch"),
         ("revision", "refs/pr/1"),
+        ("local_dir", ""),
+        ("cache_dir", ""),
+        ("local_dir", 5),
+        ("allow_patterns", [None]),
+        ("ignore_patterns", ["*.json", 5]),
+        ("allow_patterns", 5),
     ],
 )
 def test_what_cannot_be_honoured_is_refused(reader, argument, value):
@@ -137,8 +148,11 @@ def test_what_describes_requests_that_are_not_made_is_accepted(world, reader, id
 def test_errors_say_what_a_command_would(reader):
     with pytest.raises(p2pqwen.NotFoundError, match="no trusted index lists Qwen/Unknown"):
         snapshot_download("Qwen/Unknown")
-    with pytest.raises(p2pqwen.UsageError):
-        snapshot_download("no name")
+    for name in ("no name", None, 5):
+        with pytest.raises(p2pqwen.UsageError, match="not a repository name"):
+            snapshot_download(name)
+    with pytest.raises(p2pqwen.UsageError, match="local_dir"):
+        snapshot_download(REPO, local_dir=reader.home / "library" / REPO)
     with pytest.raises(p2pqwen.NotFoundError):
         snapshot_download(REPO, local_files_only=True)
     assert not reader.cache.exists()
@@ -150,6 +164,76 @@ def test_a_running_node_fetches_it(world, reader):
             snapshot_download(REPO, token="hf_other", peers=(world.peer,))
         assert snapshot_download(REPO, peers=(world.peer,)).endswith(world.commit)
         wait_until(lambda: row(reader, world.commit)["state"] == "seeding", 60, "the node seeds it")
+
+
+def test_a_fetch_of_another_that_lays_nothing_into_the_cache_is_not_the_answer(world, reader, tmp_path):
+    slow = replace(SWITCHED_OFF, download_limit=80_000)  # so that it is under way when the next one comes
+    with node_of(reader):
+        request = FetchRequest(REPO, peers=(world.peer,), use_web_seeds="never", choices=slow)
+        open_app().running().call(JobAnswer, "POST", "/v1/fetches", request.to_json())
+        folder = snapshot_download(REPO, peers=(world.peer,), cache_dir=tmp_path / "cache")
+    assert folder == str(tmp_path / "cache" / "models--Qwen--Tiny" / "snapshots" / world.commit)
+    assert files_in(folder)[WEIGHTS] == FILES[WEIGHTS]
+
+
+def library_folder(world, reader) -> Path:
+    return reader.home / "library" / REPO / world.commit
+
+
+def test_a_folder_of_ones_own_gets_what_was_asked_for_and_nothing_else(world, reader, tmp_path):
+    half = library_folder(world, reader) / WEIGHTS
+    half.parent.mkdir(parents=True)
+    half.write_bytes(FILES[WEIGHTS][:1000])  # of a fetch that was interrupted
+    asked = {"allow_patterns": "config.json", "local_dir": tmp_path / "one"}
+    assert snapshot_download(REPO, peers=(world.peer,), **asked) == str(tmp_path / "one")
+    assert files_in(tmp_path / "one") == {"config.json": FILES["config.json"]}
+    snapshot_download(REPO, peers=(world.peer,))
+    (half.parent / "modeling.py").write_text("nobody's")
+    (half.parent / "link").symlink_to(__file__)
+    for name, patterns in {"all": {}, "some": {"ignore_patterns": "*.safetensors"}}.items():
+        for offline in (False, True):
+            own = snapshot_download(
+                REPO, local_dir=tmp_path / f"{name}-{offline}", local_files_only=offline, **patterns
+            )
+            wanted = set(huggingface_hub.utils.filter_repo_objects({*FILES, *_more(world)}, **patterns))
+            assert set(files_in(own)) == wanted
+
+
+def test_without_traffic_nothing_is_believed_that_is_not_right(world, reader, tmp_path):
+    folder = Path(snapshot_download(REPO, peers=(world.peer,), allow_patterns="*.json"))
+    with pytest.raises(p2pqwen.NotFoundError, match="not complete"):
+        snapshot_download(REPO, local_files_only=True)
+    assert snapshot_download(REPO, local_files_only=True, allow_patterns="config.json") == str(folder)
+    snapshot_download(REPO, peers=(world.peer,))
+    foreign = tmp_path / "cache" / "models--Qwen--Tiny" / "snapshots" / world.commit
+    write_folder(foreign, {"config.json": b"{}"})
+    with pytest.raises(p2pqwen.NotFoundError, match="not in the Hugging Face cache"):
+        snapshot_download(REPO, local_files_only=True, cache_dir=tmp_path / "cache")
+    damaged = library_folder(world, reader) / WEIGHTS
+    damaged.write_bytes(b"x" + FILES[WEIGHTS][1:])
+    for place in ({}, {"local_dir": tmp_path / "own"}):
+        with pytest.raises(p2pqwen.VerificationError, match=f"{WEIGHTS} of .* is damaged"):
+            snapshot_download(REPO, local_files_only=True, **place)
+    assert not (tmp_path / "own").exists()
+    own = snapshot_download(REPO, local_files_only=True, allow_patterns="config.json", local_dir=tmp_path / "own")
+    assert files_in(own) == {"config.json": FILES["config.json"]}
+
+
+def test_the_longest_name_of_a_file_system_is_laid_too(reader, tmp_path):
+    name = "n" * 250
+    write_folder(tmp_path / "model", {name: b"x"})
+    reader.ok("preserve", "--from", tmp_path / "model", "--repo", "Qwen/Long", "--commit", COMMIT)
+    own = snapshot_download("Qwen/Long", local_files_only=True, local_dir=tmp_path / "own")
+    assert files_in(own) == {name: b"x"}
+
+
+def test_all_of_it_works_where_an_event_loop_runs(world, reader, tmp_path):
+    async def cell():
+        folder = snapshot_download(REPO, peers=(world.peer,))
+        return folder, verify(REPO).ok, open_index(world.site).name
+
+    folder, right, name = asyncio.run(cell())
+    assert (Path(folder).name, right, name) == (world.commit, True, "Keepers")
 
 
 def test_verify_tells_every_bad_file(world, reader):

@@ -17,6 +17,7 @@ from typing import Self
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.library.health_store import HealthStore
+from p2pqwen.loop_thread import run_now
 from p2pqwen.operations.archive.health import connections, due, keep
 from p2pqwen.operations.archive.swarm_probe import Probes, WatchedSwarm, look_at
 from p2pqwen.operations.background import BackgroundThread
@@ -89,7 +90,7 @@ class HealthWatch:
             try:
                 if self.ready():
                     wait = self.every
-                    asyncio.run(self._round())
+                    run_now(self._round())
             except asyncio.CancelledError:
                 return
             except P2pqwenError as error:

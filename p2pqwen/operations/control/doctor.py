@@ -6,7 +6,6 @@ how much is known. Looking changes nothing, except a probe file that is written 
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import socket
@@ -23,6 +22,7 @@ from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
+from p2pqwen.loop_thread import run_now
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.control.other_clients import traces_of_other_clients
 from p2pqwen.operations.indexes.dht_access import DhtAccess
@@ -189,7 +189,7 @@ def _dht(patient: DoctorContext) -> Finding:
         count, young = node.reach.dht_nodes, patient.now() - node.started < TIME_TO_FIND
         detail = f"the node knows {count} nodes" + (f" after {_since(patient, node)}" if young else "")
     else:
-        count, young = asyncio.run(_answering(patient.dht)), False
+        count, young = run_now(_answering(patient.dht)), False
         detail = f"{count} nodes answered"
     if count >= ENOUGH_DHT_NODES or young:
         return Finding("dht", ok=True, detail=detail)

@@ -2,7 +2,7 @@
 
 Nothing of the library gets a second name: a file there is a reflink or a copy (`library.linking.place` without hard
 links), whole before it has its name. What is there already stays: the same content is left, any other is refused before
-anything is written.
+anything is written, or replaced where the caller says so.
 """
 
 from __future__ import annotations
@@ -18,28 +18,29 @@ from p2pqwen.library.linking import place
 from p2pqwen.values.repo_path import RepoPath
 
 
-def require_outside(target: Path, ours: Collection[Path]) -> None:
+def require_outside(target: Path, ours: Collection[Path], called: str = "--local-dir") -> None:
     """Raise `UsageError` for a folder in one of ours, or around it: what others change is no place for what we keep."""
     there = target.resolve()
     for folder in (one.resolve() for one in ours):
         if there.is_relative_to(folder) or folder.is_relative_to(there):
-            raise UsageError("--local-dir", expected=f"a folder apart from {folder}", got=target)
+            raise UsageError(called, expected=f"a folder apart from {folder}", got=target)
 
 
-def lay_files(source: Path, paths: Collection[RepoPath], target: Path) -> None:
+def lay_files(source: Path, paths: Collection[RepoPath], target: Path, *, replace: bool = False) -> None:
     """Lay the files of these paths below `source` at the same paths below `target`.
 
-    Raises `DiskError` where something else is in the way, or a folder there leads elsewhere.
+    `replace`: a plain file with other content gives way. Raises `DiskError` where something else is in the way, or a
+    folder there leads elsewhere.
     """
     with disk_errors(f"create {target}"):
         target.mkdir(parents=True, exist_ok=True)
-    new = [path for path in paths if not _is_there(source / path.text, target, path)]
+    new = [path for path in paths if not _is_there(source / path.text, target, path, replace=replace)]
     for path in new:
         _lay(source / path.text, target / path.text)
 
 
-def _is_there(source: Path, target: Path, path: RepoPath) -> bool:
-    """Tell whether a file is there already; raises `DiskError` for anything else in its place."""
+def _is_there(source: Path, target: Path, path: RepoPath, *, replace: bool) -> bool:
+    """Tell whether a file is there already; raises `DiskError` for anything in its place that must stay."""
     there = target / path.text
     with disk_errors(f"read {there}"):
         folder = next(one for one in there.parents if one.exists() or one.is_symlink())
@@ -51,6 +52,8 @@ def _is_there(source: Path, target: Path, path: RepoPath) -> bool:
             return False
         if filecmp.cmp(source, there, shallow=False):
             return True
+        if replace:
+            return False
     hint = "it stays as it is: move it away, or name another --local-dir"
     raise DiskError(f"{there} is another file than the snapshot's", hint=hint)
 
@@ -60,6 +63,6 @@ def _lay(source: Path, there: Path) -> None:
     with disk_errors(f"write {there}"):
         try:
             place(source, new)
-            new.rename(there)
+            new.replace(there)
         finally:
             new.unlink(missing_ok=True)

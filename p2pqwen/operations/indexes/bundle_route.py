@@ -24,6 +24,7 @@ from p2pqwen.library.bundles import BundleStore, HeldBundle
 from p2pqwen.library.known_peers import KnownPeers
 from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.library.trust_store import TrustedPublisher
+from p2pqwen.loop_thread import run_now
 from p2pqwen.operations.indexes.aside import Sessions, as_ours, run_aside
 from p2pqwen.operations.indexes.bundle import (
     BundleIndex,
@@ -196,7 +197,7 @@ class BundleRoute:
     ) -> None:
         network = self._network(metainfo.infohash.v1, publisher, ())
         if self.dht is not None:
-            network = network.with_found(asyncio.run(self._peers(metainfo.infohash.v1)))
+            network = network.with_found(run_now(self._peers(metainfo.infohash.v1)))
         peers = fetch_torrents(self.bundles, held, paths, network, self.report)
         self._remember(metainfo.infohash.v1, peers)
 
@@ -207,7 +208,7 @@ class BundleRoute:
             raise NotFoundError(f"no index of publisher {publisher.publisher} was accepted yet")
         if (held := self.bundles.get(publisher.publisher, accepted.position)) is not None:
             return held
-        asyncio.run(self._bring_accepted(publisher, accepted))
+        run_now(self._bring_accepted(publisher, accepted))
         if (held := self.bundles.get(publisher.publisher, accepted.position)) is not None:
             return held
         raise NetworkError(f"no peer has the bundle of index {accepted.position} of {publisher.name}")

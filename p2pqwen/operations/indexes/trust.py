@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from p2pqwen.index.document import MAX_INDEX_SIZE
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.index.publisher_link import PublisherLink
 from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
+from p2pqwen.loop_thread import run_now
 from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import read_now
 from p2pqwen.operations.indexes.equivocation import keep_evidence
@@ -64,7 +64,7 @@ def add_by_link(
         trusted = store.get(link.publisher, now=now, report=report).state
     accepted: Accepted | None = None
     try:
-        pointer, data = asyncio.run(route.index_of(link.address))
+        pointer, data = run_now(route.index_of(link.address))
         accepted = _linked(link, pointer, accept(data, trusted, now))
         store.pin(accepted.publisher)
         store.store(accepted, data, now=now)

@@ -37,6 +37,7 @@ from p2pqwen.index.document import MAX_INDEX_SIZE
 from p2pqwen.index.rotation import describe_change
 from p2pqwen.library import durable
 from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
+from p2pqwen.loop_thread import run_now
 from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import TIMEOUTS, Timeouts, read
 from p2pqwen.operations.indexes.aside import LooseExecutor, Sessions, as_ours, run_aside
@@ -168,7 +169,7 @@ def update_all(
         jobs = [_Updating(store, one, now, timeouts, limits, sessions, report).run() for one in wanted]
         return await asyncio.gather(*jobs, return_exceptions=True)
 
-    done = asyncio.run(ask())
+    done = run_now(ask())
     if (error := next((one for one in done if isinstance(one, BaseException)), None)) is not None:
         raise error
     return [one for one in done if isinstance(one, Updated)]

@@ -10,7 +10,6 @@ never ends does not keep another's pointers from being put again in time.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import threading
 import time
@@ -26,6 +25,7 @@ from p2pqwen.index.acceptance import Accepted
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
+from p2pqwen.loop_thread import run_now
 from p2pqwen.operations.background import BackgroundThread
 from p2pqwen.operations.indexes.bundle_route import BundleRoute
 from p2pqwen.operations.indexes.dht_access import DhtAccess
@@ -165,7 +165,7 @@ class PublisherSync:
                     await dht.announce(held.infohash, self.port)
                 return await refresh(dht, self.pointers, publisher, accepted.roots, address)
 
-        done = self._try("DHT pointer", lambda: asyncio.run(run()))
+        done = self._try("DHT pointer", lambda: run_now(run()))
         if done is None:
             return Done(stands=False)
         facts = {"items": done.items, "nodes": done.nodes, "boards": done.boards}
@@ -182,7 +182,7 @@ class PublisherSync:
             async with access.open() as dht:
                 await dht.find_nodes(secrets.token_bytes(20))
 
-        self._try("DHT", lambda: asyncio.run(run()))
+        self._try("DHT", lambda: run_now(run()))
 
     def _access(self) -> DhtAccess | None:
         return None if self.access is None else self.access.by(self.nodes)

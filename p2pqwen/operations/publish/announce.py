@@ -6,7 +6,6 @@ later without the key.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from p2pqwen.index.publisher_link import PublisherLink
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.pointer_store import PointerStore
+from p2pqwen.loop_thread import run_now
 from p2pqwen.operations.indexes.bundle import make_bundle
 from p2pqwen.operations.indexes.dht_access import DhtAccess
 from p2pqwen.operations.indexes.pointer import pointer_address, put_pointer, sign_pointer
@@ -76,7 +76,7 @@ def announce(
     if dht is None:
         sign_pointer(pointers, accepted.publisher, private[0], address.salt, pointer)
         return Announced(metainfo.infohash, link, None)
-    put = asyncio.run(_put(dht, pointers, accepted, private[0], address, pointer))
+    put = run_now(_put(dht, pointers, accepted, private[0], address, pointer))
     if not put.accepted:
         why = "; ".join(put.refusals[:2]) or ("no DHT node answered" if not put.answered else "no answer")
         report(Notice("info", f"the pointer is signed, but no DHT node stored it ({why}); `p2pqwen seed` tries again"))

@@ -6,7 +6,6 @@ seen: equivocation, by mistake. So before it signs it looks at what it accepted 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,7 @@ from p2pqwen.index.acceptance import Accepted, RefusedError, TrustedState, accep
 from p2pqwen.index.document import MAX_INDEX_SIZE
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.trust_store import TrustStore
+from p2pqwen.loop_thread import run_now
 from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import Timeouts, read
 from p2pqwen.operations.indexes.own_index import last_published
@@ -73,4 +73,4 @@ def _on_mirrors(keys: KeyStore, mirrors: Iterable[str], now: datetime, report: R
         how = "" if isinstance(error, RefusedError) else " was not looked at"
         report(Notice("info", f"mirror {mirror}{how}: {error.message}"))
 
-    return asyncio.run(each_at_once(asked, ask, failed=failed))
+    return run_now(each_at_once(asked, ask, failed=failed))
