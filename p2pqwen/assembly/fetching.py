@@ -47,8 +47,9 @@ from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.snapshot_id import SnapshotId
 
-_PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before a request that was joined to another's fetch is made again."""
+_PAUSES = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 0.0)
+"""Seconds before a request that met another's fetch of the same is made again."""
+_IN_USE = " is in use by process "  # `durable.LockHeldError`, as it comes over the wire
 
 
 def bundle_route(app: App, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = ()) -> BundleRoute:
@@ -189,29 +190,25 @@ def fetch_by_node(running: ControlClient, request: FetchRequest, report: Report)
     Where the request insists on its own, it is made again once that has ended. Raises what the fetch raised,
     `NetworkError` where the node ends before.
     """
-    done, busy = _job_of_node(running, request, report), None
+    if not request.insist_on_cache:
+        return _job_of_node(running, request, report)
+    problem = P2pqwenError(f"the node did not put {request.target} into the Hugging Face cache", hint="try again")
     for pause in _PAUSES:
-        if _is_laid_as_asked(request, done):
-            return done
-        time.sleep(pause)
         try:
             done = _job_of_node(running, request, report)
         except P2pqwenError as error:
-            if type(error) is not P2pqwenError:
+            if _IN_USE not in error.what:
                 raise
-            busy = error  # the node looks after what has just come, and has it locked for a moment
-    if _is_laid_as_asked(request, done):
-        return done
-    raise busy or P2pqwenError(
-        f"the node did not put {done.snapshot} into the Hugging Face cache",
-        expected=request.hub_cache,
-        got=done.hf_cache,
-        hint="other fetches of it are under way: try again when they have ended",
-    )
+            problem = error  # another fetch of it, or the node that looks after what has just come
+        else:
+            if _is_laid_as_asked(request, done):
+                return done
+        time.sleep(pause)
+    raise problem
 
 
 def _is_laid_as_asked(request: FetchRequest, done: FetchAnswer) -> bool:
-    if not request.insist_on_cache or request.hub_cache is None:
+    if request.hub_cache is None:
         return True
     return done.hf_cache == HubCache(Path(request.hub_cache)).snapshot_folder(done.snapshot)
 

@@ -167,7 +167,7 @@ def test_a_running_node_fetches_it(world, reader):
 
 
 def test_a_fetch_of_another_that_lays_nothing_into_the_cache_is_not_the_answer(world, reader, tmp_path):
-    slow = replace(SWITCHED_OFF, download_limit=80_000)  # so that it is under way when the next one comes
+    slow = replace(SWITCHED_OFF, download_limit=150_000)  # so that it is under way when the next one comes
     with node_of(reader):
         request = FetchRequest(REPO, peers=(world.peer,), use_web_seeds="never", choices=slow)
         open_app().running().call(JobAnswer, "POST", "/v1/fetches", request.to_json())
