@@ -118,10 +118,14 @@ class HeldSnapshot:
 
     def held_bytes(self, metainfo: Metainfo) -> int:
         """Return the bytes of the files to have; while they are being fetched, about as many as are on the disk."""
+        if self.state is not State.INCOMPLETE:
+            return self.wanted_bytes(metainfo)
         files = [file for file in metainfo.files if self.wants(file.path)]
-        if self.state is State.INCOMPLETE:
-            return sum(min(file.size, allocated(self.folder / file.path.text)) for file in files)
-        return sum(file.size for file in files)
+        return sum(min(file.size, allocated(self.folder / file.path.text)) for file in files)
+
+    def wanted_bytes(self, metainfo: Metainfo) -> int:
+        """Return the bytes of the files to have, whether they are all there or not."""
+        return sum(file.size for file in metainfo.files if self.wants(file.path))
 
     def metainfo(self) -> Metainfo:
         """Read its torrent, not what it says of itself; raises `FormatError`, `DiskError`."""
@@ -633,7 +637,7 @@ def _outstanding(held: HeldSnapshot) -> int:
 
 def _size(held: HeldSnapshot) -> int:
     try:
-        return held.held_bytes(held.metainfo())
+        return held.wanted_bytes(held.metainfo())
     except P2pqwenError:
         return 0
 

@@ -90,7 +90,7 @@ def test_a_fetch_goes_through_the_node_and_says_the_same(preserver, user, tmp_pa
     assert downloaded(alone) >= without["bytes_from_peers"] >= SIZE
     assert tree(folder(user)) == tree(folder(alone))
     assert set(through) == set(without)
-    different = {"path", "torrent", "seconds"}
+    different = {"path", "file_paths", "torrent", "seconds"}
     assert {key: value for key, value in through.items() if key not in different} == {
         key: value for key, value in without.items() if key not in different
     }

@@ -206,7 +206,7 @@ def test_a_damaged_snapshot_is_reported_and_its_good_pieces_are_served(keeper, s
         peer = f"127.0.0.1:{process.json_line(30, containing='listening')['port']}"
         damaged = process.json_line(30, containing='"damaged"')
         assert (damaged["commit"], damaged["bad_pieces"]) == (COMMIT, 1)
-        wait_until(lambda: "p2pqwen fetch" in process.stderr, 10, "advice")
+        wait_until(lambda: "p2pqwen verify" in process.stderr, 10, "advice")
         ended = stranger.run(
             "fetch", torrent_of(keeper), "--peer", peer, *QUIET, "--no-web-seeds", "--timeout", "4", "--no-hf-cache"
         )
