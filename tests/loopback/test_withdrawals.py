@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,8 @@ def test_one_publishers_withdrawal_rolls_nobody_back(world: World):
     """Another publisher still lists what the first one withdrew, and it is the newer one: it is taken, and told of."""
     hold(Home(world.keeper.home), {"model.bin": b"the other commit"})
     world.publish()
+    published = int(time.time())
+    wait_until(lambda: int(time.time()) > published, 10, "a later second, by which entries are told apart")
     second = World(world.folder / "second")
     second.publish()
     reader = world.reader()

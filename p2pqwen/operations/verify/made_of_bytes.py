@@ -52,10 +52,11 @@ def is_made_of_bytes(manifest: Manifest, folder: Path) -> bool:
             return False
         in_lfs = lfs_in(folder, ((row.path, row.size) for row in rows))
         named = license_in(folder, rows)
+        # A pointer that is not the canonical one is git's word, not the bytes': its row cannot be made of them.
+        made = tuple(FileRow(row.path, row.size, row.sha256, row.git_oid, row.path in in_lfs) for row in rows)
     except (FormatError, DiskError, NotFoundError):
         return False
-    made = (FileRow(row.path, row.size, row.sha256, row.git_oid, row.path in in_lfs) for row in rows)
-    return Manifest(manifest.snapshot, None, named, tuple(made)).digest == manifest.digest
+    return Manifest(manifest.snapshot, None, named, made).digest == manifest.digest
 
 
 def is_made_of_held(torrent: CheckedTorrent, held: HeldSnapshot | None, library: Library) -> bool:
