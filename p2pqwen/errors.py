@@ -74,6 +74,10 @@ class NotShownError(NotFoundError):
     """
 
 
+class InUseError(P2pqwenError):
+    """Something else works on the same thing just now; it is free again after that."""
+
+
 class ClosedError(P2pqwenError):
     """The origin serves a repository to nobody, or not to everybody; `closed` says which: `gated` or `disabled`."""
 

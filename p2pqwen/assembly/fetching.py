@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from p2pqwen.app import App
-from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError
+from p2pqwen.errors import InUseError, NetworkError, NotFoundError, P2pqwenError
 from p2pqwen.events import Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.library.event_log import EventLog
@@ -49,7 +49,6 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 _PAUSES = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 0.0)
 """Seconds before a request that met another's fetch of the same is made again."""
-_IN_USE = " is in use by process "  # `durable.LockHeldError`, as it comes over the wire
 
 
 def bundle_route(app: App, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = ()) -> BundleRoute:
@@ -192,13 +191,13 @@ def fetch_by_node(running: ControlClient, request: FetchRequest, report: Report)
     """
     if not request.insist_on_cache:
         return _job_of_node(running, request, report)
-    problem = P2pqwenError(f"the node did not put {request.target} into the Hugging Face cache", hint="try again")
+    problem: P2pqwenError = P2pqwenError(
+        f"the node did not put {request.target} into the Hugging Face cache", hint="try again"
+    )
     for pause in _PAUSES:
         try:
             done = _job_of_node(running, request, report)
-        except P2pqwenError as error:
-            if _IN_USE not in error.what:
-                raise
+        except InUseError as error:
             problem = error  # another fetch of it, or the node that looks after what has just come
         else:
             if _is_laid_as_asked(request, done):

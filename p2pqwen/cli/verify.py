@@ -120,12 +120,17 @@ def _verified(target: str, options: _Options, app: App, out: Output) -> tuple[Ve
     return found, answer, _lines(target, found, repaired, lifted)
 
 
+def _is_on_disk(target: str) -> bool:
+    """Tell whether a target is a file or folder, not the name of a held snapshot."""
+    return target.endswith(".torrent") or Path(target).exists()
+
+
 def _rise(target: str, app: App, out: Output) -> None:
     """Take what a trusted index says more of a held snapshot, where it can be had; nothing here depends on it."""
     from p2pqwen.errors import P2pqwenError
     from p2pqwen.operations.verify.target import held_snapshot
 
-    if target.endswith(".torrent") or Path(target).exists():
+    if _is_on_disk(target):
         return
     try:
         held = held_snapshot(target, app.library)
@@ -139,7 +144,7 @@ def _note(target: str, found: Verification, app: App, out: Output) -> None:
     """Remember what was found of a held snapshot, so that `status` and `doctor` say the same."""
     from p2pqwen.errors import P2pqwenError
 
-    if target.endswith(".torrent") or Path(target).exists() or not (found.bad or app.home.state.exists()):
+    if _is_on_disk(target) or not (found.bad or app.home.state.exists()):
         return
     try:
         held = _held(target, app)
@@ -168,14 +173,14 @@ def _error(target: str, found: Verification) -> VerificationError:
         return VerificationError(f"{target}: the signature of {wrong.label} is not valid")
     bad, more = found.bad[0], len(found.bad) - 1
     what = f"{target}: {bad.path} is wrong" + (f" ({more} more)" if more else "")
-    hint = None if target.endswith(".torrent") or Path(target).exists() else f"`p2pqwen verify {target} --repair`"
+    hint = None if _is_on_disk(target) else f"`p2pqwen verify {target} --repair`"
     return VerificationError(what, expected=bad.expected, got=bad.got, hint=hint)
 
 
 def _held(target: str, app: App) -> HeldSnapshot:
     from p2pqwen.operations.verify.target import held_snapshot
 
-    if target.endswith(".torrent") or Path(target).exists():
+    if _is_on_disk(target):
         raise UsageError("--repair works on snapshots of the library", expected="REPO[@COMMIT]", got=target)
     return held_snapshot(target, app.library)
 

@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError
+from p2pqwen.errors import DiskError, FormatError, InUseError, NotFoundError
 from p2pqwen.portable import files
 from p2pqwen.portable.locks import file_lock
 from p2pqwen.portable.owners import give_mode
@@ -205,7 +205,7 @@ class SharedLock:
             self._lock.take(shared=True, wait=True)
 
 
-class LockHeldError(P2pqwenError):
+class LockHeldError(InUseError):
     """Another process holds the lock; `owner` is what it wrote there (its pid)."""
 
     def __init__(self, path: Path, owner: str, hint: str) -> None:

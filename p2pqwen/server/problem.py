@@ -14,6 +14,7 @@ _STATUS: tuple[tuple[type[P2pqwenError], int], ...] = (
     (errors.NotFoundError, 404),
     (errors.NetworkError, 504),
     (errors.DiskError, 507),
+    (errors.InUseError, 409),
 )
 _CLASSES: Mapping[str, type[P2pqwenError]] = {kind.__name__: kind for kind, _ in _STATUS}
 

@@ -70,11 +70,6 @@ class RelayedTorrent:
         """What each upstream gave so far."""
         return self.supply.accounts
 
-    @property
-    def bytes_good(self) -> int:
-        """Bytes in pieces that came from the web seeds and passed their check."""
-        return sum(account.bytes_good for account in self.accounts)
-
     def keep(self, gained: Iterable[tuple[int, int, int]]) -> int:
         """Book what a download gained; as `Supply.keep`."""
         return self._relay.keep(self, gained)

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import P2pqwenError
@@ -84,7 +84,11 @@ class Services:
 
 @dataclass(slots=True)
 class _Seed:
-    """One snapshot in the session."""
+    """One snapshot in the session.
+
+    `files` are those to have: all, or of a partial snapshot those that were chosen. `pieces` and `held_bytes` are
+    theirs, counted once: every turn of the node asks.
+    """
 
     held: HeldSnapshot
     metainfo: Metainfo
@@ -92,17 +96,15 @@ class _Seed:
     state: SeedState
     web_before: int = 0  # bytes of it that were sent over HTTP before it was loaded
     damaged_look: tuple[int, ...] = ()
+    files: Sequence[RepoPath] = field(init=False)
+    pieces: int = field(init=False)
+    held_bytes: int = field(init=False)
 
-    @property
-    def files(self) -> list[RepoPath]:
-        """The files to have: all, or of a partial snapshot those that were chosen."""
-        return [file.path for file in self.metainfo.files if self.held.wants(file.path)]
-
-    @property
-    def pieces(self) -> int:
-        """How many pieces those have."""
-        layout = self.metainfo.layout
-        return sum(len(layout.pieces(index)) for index, file in enumerate(layout.files) if self.held.wants(file.path))
+    def __post_init__(self) -> None:
+        layout, wants = self.metainfo.layout, self.held.wants
+        self.files = [file.path for file in layout.files if wants(file.path)]
+        self.pieces = sum(len(layout.pieces(index)) for index, file in enumerate(layout.files) if wants(file.path))
+        self.held_bytes = self.held.held_bytes(self.metainfo)
 
     @property
     def bad_pieces(self) -> int:
@@ -459,7 +461,7 @@ class SeedLoop:
         event = "paused" if one.held.id in self._held else "seeding"
         hashes, size = one.metainfo.infohash, one.metainfo.layout.total_size
         standing = self._standing(one.held.id)
-        part = {} if one.held.selected is None else {"held_bytes": one.held.held_bytes(one.metainfo)}
+        part = {} if one.held.selected is None else {"held_bytes": one.held_bytes}
         self._happened(
             event, one, infohash_v1=str(hashes.v1), infohash_v2=str(hashes.v2), size=size, **part, **standing
         )
@@ -556,5 +558,5 @@ def _row(one: _Seed, over_http: int) -> SnapshotState:
         upload_rate=now.upload_rate,
         uploaded=now.uploaded + over_http,
         size=one.metainfo.layout.total_size,
-        held_bytes=one.held.held_bytes(one.metainfo),
+        held_bytes=one.held_bytes,
     )

@@ -22,7 +22,7 @@ from p2pqwen.library.idle import ReadThrottle, forget_cached
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.verified import Look, Verified, VerifiedFiles
-from p2pqwen.manifest.manifest import parse_manifest
+from p2pqwen.manifest.manifest import FileRow, parse_manifest
 from p2pqwen.operations.verify.damage import Damage, look_for_damage
 from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.torrent.metainfo import Metainfo
@@ -158,7 +158,7 @@ class Scrubber:
         """
         metainfo = held.metainfo()
         record = self.record(held.id)
-        rows = {} if metainfo.manifest is None else {row.path: row for row in parse_manifest(metainfo.manifest).files}
+        rows = _rows(metainfo)
         damage = list(record.damage) if record.read else []
         read, count = set(record.read), 0
         looks: dict[RepoPath, Look] = {}  # of what this call has read
@@ -211,7 +211,7 @@ class Scrubber:
                 self.mended(held.id)
             return
         metainfo = held.metainfo()
-        rows = {} if metainfo.manifest is None else {row.path: row for row in parse_manifest(metainfo.manifest).files}
+        rows = _rows(metainfo)
         looks = (
             look_for_damage(metainfo, held.folder, index, rows.get(file.path))
             for index, file in enumerate(metainfo.layout.files)
@@ -257,6 +257,11 @@ def damage_found(store: StateStore) -> Callable[[HeldSnapshot], list[str]]:
         return [] if written_again else [one.path for one in record.damage]
 
     return paths
+
+
+def _rows(metainfo: Metainfo) -> dict[RepoPath, FileRow]:
+    """Return the manifest's rows by path, none without a manifest; raises `FormatError`."""
+    return {} if metainfo.manifest is None else {row.path: row for row in parse_manifest(metainfo.manifest).files}
 
 
 def _name(snapshot: SnapshotId) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import http.client
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError
+from p2pqwen.errors import InUseError, NetworkError, NotFoundError, P2pqwenError
+from p2pqwen.library.durable import LockHeldError
 from p2pqwen.server import control_client
 from p2pqwen.server.control import ControlServer
 from p2pqwen.server.control_client import ControlClient, _parsed
-from p2pqwen.server.problem import Problem, Refusal
+from p2pqwen.server.problem import Problem, Refusal, status_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +113,11 @@ def test_an_answer_that_breaks_off_is_a_clean_error():
 
     with pytest.raises(NetworkError, match="stopped answering"):
         control_client._read(Broken())
+
+
+def test_a_lock_that_is_held_is_known_as_such_at_the_other_end():
+    held = LockHeldError(Path("Qwen--Tiny.lock"), "7", "wait for it")
+    problem = Problem.of(held)
+    assert (status_of(held), problem.kind) == (409, "InUseError")
+    assert isinstance(problem.error, InUseError)
+    assert problem.error.message == held.message
