@@ -16,8 +16,8 @@ publisher, so there is no expiry; `now` only gives the age of the signature.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from p2pqwen.errors import FormatError, VerificationError
@@ -25,16 +25,18 @@ from p2pqwen.index.document import (
     INDEX_TYPE,
     Header,
     IndexDocument,
-    IndexFile,
-    parse_document,
-    parse_file,
+    checked_document,
     parse_header,
+    read_by_pieces,
+    read_index,
 )
 from p2pqwen.index.root import INDEX_ROLE, ROOT_ROLE, ROOT_TYPE, Root, SignedRoot
-from p2pqwen.signing.envelope import ThresholdResult
+from p2pqwen.index.row_sink import MemoryRows, RowSink
+from p2pqwen.signing.envelope import ThresholdResult, pae_before
+from p2pqwen.signing.keys import Message
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.plural import plural
-from p2pqwen.values.strict_json import canonical
+from p2pqwen.values.strict_json import JsonObject, JsonValue
 
 
 class RefusedError(VerificationError):
@@ -102,7 +104,11 @@ class TrustedState:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An accepted index: the root chain from root 1, the document, who signed it, how it relates to before."""
+    """An accepted index: the root chain from root 1, the document, who signed it, how it relates to before.
+
+    `signatures` are those that came with it, `header` is its `signed` as it was read, without the entries.
+    `stands_alone`: the file holds the chain from root 1 on.
+    """
 
     publisher: Sha256
     roots: tuple[SignedRoot, ...]
@@ -111,6 +117,9 @@ class Accepted:
     signers: ThresholdResult
     unchanged: bool
     age_days: int
+    signatures: JsonValue = field(default=None, repr=False, compare=False)
+    header: JsonObject = field(default_factory=dict, repr=False, compare=False)
+    stands_alone: bool = True
 
     @property
     def root(self) -> Root:
@@ -139,13 +148,35 @@ class Accepted:
 
 
 def accept(data: bytes, trusted: TrustedState, now: datetime) -> Accepted:
-    """Judge an index file against what is trusted; raises a `RefusedError` that names the step."""
-    return _accept(data, trusted, now, complete=True)
+    """Judge an index file in memory against what is trusted; raises a `RefusedError` that names the step."""
+    return accept_pieces(read_by_pieces(data), trusted, now, MemoryRows())
+
+
+def accept_pieces(pieces: Iterable[bytes], trusted: TrustedState, now: datetime, sink: RowSink) -> Accepted:
+    """Judge an index file that is read piece by piece, its rows kept by `sink`; raises as `accept` does.
+
+    A file that is too large, or malformed, is found out when the piece is read that shows it.
+    """
+    return _accept(pieces, trusted, now, sink, complete=True)
 
 
 def accept_draft(data: bytes, trusted: TrustedState, now: datetime) -> Accepted:
     """Judge an index that is still being signed: as `accept`, but its `signers` may be too few."""
-    return _accept(data, trusted, now, complete=False)
+    return _accept(read_by_pieces(data), trusted, now, MemoryRows(), complete=False)
+
+
+def judge_again(accepted: Accepted, trusted: TrustedState) -> Accepted:
+    """Judge an index that was accepted against another state of the same reader, who knows more now or less.
+
+    What does not depend on that is not done again: its bytes are as they were. Raises as `accept` does.
+    """
+    document = accepted.document
+    roots = _accept_roots(accepted.roots, trusted)
+    header = Header(accepted.publisher, document.root_version, document.epoch, document.version, document.previous)
+    _check_header(header, roots[0].root.digest, roots[-1].root)
+    _check_position(header, accepted.digest, trusted.seen)
+    unchanged = trusted.seen is not None and trusted.seen.digest == accepted.digest
+    return replace(accepted, roots=roots, unchanged=unchanged)
 
 
 def accept_roots(offered: tuple[SignedRoot, ...], trusted: TrustedState) -> tuple[SignedRoot, ...]:
@@ -153,22 +184,28 @@ def accept_roots(offered: tuple[SignedRoot, ...], trusted: TrustedState) -> tupl
     return _accept_roots(offered, trusted)
 
 
-def _accept(data: bytes, trusted: TrustedState, now: datetime, *, complete: bool) -> Accepted:
+def _accept(
+    pieces: Iterable[bytes], trusted: TrustedState, now: datetime, sink: RowSink, *, complete: bool
+) -> Accepted:
     try:
-        file = parse_file(data)
-        header = parse_header(file.signed)
+        # A file of another publisher is not read to its end.
+        read = read_index(pieces, sink, lambda offered: _accept_roots(offered, trusted))
+        header = parse_header(read.header)
     except FormatError as error:
         raise _malformed(1, error) from error
-    roots = _accept_roots(file.roots, trusted)
+    roots = _accept_roots(read.roots, trusted)
     newest = roots[-1].root
-    payload = canonical(file.signed)
-    signers = _check_signatures(file, payload, newest, complete=complete)
+    prefix = pae_before(INDEX_TYPE, len(read.before) + sink.size + len(read.after))
+    with sink.message(prefix + read.before, read.after) as message:
+        signers = _check_signatures(read.signatures, message, newest, complete=complete)
+        with memoryview(message) as signed, signed[len(prefix) :] as payload:
+            digest = Sha256.of(payload)
     _check_header(header, roots[0].root.digest, newest)
-    digest = Sha256.of(payload)
-    del payload
     _check_position(header, digest, trusted.seen)
     try:
-        document = parse_document(file.signed)
+        if read.problem is not None:
+            raise read.problem
+        document = checked_document(read.header, *sink.finish())
     except FormatError as error:
         raise _malformed(7, error) from error
     return Accepted(
@@ -179,6 +216,9 @@ def _accept(data: bytes, trusted: TrustedState, now: datetime, *, complete: bool
         signers=signers,
         unchanged=trusted.seen is not None and trusted.seen.digest == digest,
         age_days=(now - document.issued).days,
+        signatures=read.signatures,
+        header=read.header,
+        stands_alone=read.roots[0].root.version == 1,
     )
 
 
@@ -267,9 +307,11 @@ def _check_against_known(chain: tuple[SignedRoot, ...], known: Mapping[int, Sign
             )  # fmt: skip
 
 
-def _check_signatures(file: IndexFile, payload: bytes, newest: Root, *, complete: bool) -> ThresholdResult:
+def _check_signatures(
+    signatures: JsonValue, message: Message, newest: Root, *, complete: bool
+) -> ThresholdResult:
     try:
-        result = newest.check(INDEX_ROLE, INDEX_TYPE, payload, file.signatures)
+        result = newest.check_message(INDEX_ROLE, message, signatures)
     except FormatError as error:
         raise _malformed(4, error) from error
     if complete:

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import TypeAlias
+from operator import itemgetter
+from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
 from p2pqwen.errors import FormatError
@@ -23,7 +24,7 @@ from p2pqwen.torrent.web_address import check_web_url as check_magnet_url
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
-from p2pqwen.values.strict_json import JsonObject, JsonValue
+from p2pqwen.values.strict_json import MAX_INTEGER, JsonObject, JsonValue
 from p2pqwen.values.utc_time import format_time, parse_time
 from p2pqwen.values.web_url import check_web_url
 
@@ -31,6 +32,7 @@ REPO_TYPE = RepoKind.MODEL.value
 MAX_WEB_SEEDS = 32
 MAX_FILES = 1_000_000
 MAX_MAGNET = 16 * 1024
+MAX_LICENSE = 200
 MAX_NAME = 300
 """Characters of a skipped entry's repository, commit and kind."""
 
@@ -155,6 +157,42 @@ def parse_row(row: JsonObject) -> Row:
     return SkippedEntry(repo, commit, kind, recipe, row)
 
 
+def check_row(row: JsonObject) -> bool:
+    """Check one row as `parse_row` does and tell whether it is an entry; False: it is skipped. Raises `FormatError`.
+
+    A row as writers of ours make it is compared with what it must say, not taken apart.
+    """
+    return _is_plain(row) or isinstance(parse_row(row), Entry)
+
+
+def checked_row(row: JsonObject) -> Row:
+    """Return what a row says that was checked before."""
+    if row["repo_type"] != REPO_TYPE or row["recipe"] not in RECIPES:
+        return parse_row(row)
+    known: dict[str, Any] = row
+    return Entry(
+        id=SnapshotId(_repo(known["repo"]), CommitId(bytes.fromhex(known["commit"]))),
+        size=known["size"],
+        files=known["files"],
+        infohash=InfoHash(Sha1(bytes.fromhex(known["infohash_v1"])), Sha256(bytes.fromhex(known["infohash_v2"]))),
+        magnet=known["magnet"],
+        manifest=Sha256(bytes.fromhex(known["manifest_sha256"])),
+        proven=known["provenance"] == "proven",
+        web_seeds=tuple(known["web_seeds"]),
+        license=known.get("license"),
+        added=_time(known["added"]),
+        upstream=Upstream(known["upstream"]),
+        extra={name: value for name, value in known.items() if name not in _FIELDS},
+        recipe=RECIPES[known["recipe"]],
+    )
+
+
+def row_place(row: JsonObject) -> tuple[str, str, str, int]:
+    """Return what `row_order` returns, of a row that was checked."""
+    known: dict[str, Any] = row
+    return known["repo"], known["commit"], known["repo_type"], known["recipe"]
+
+
 def parse_entry(row: JsonObject) -> Entry:
     """Read one entry and check it against itself; raises `FormatError`."""
     snapshot = SnapshotId(_repo(json_fields.text(row, "repo")), CommitId.parse(json_fields.text(row, "commit")))
@@ -190,7 +228,7 @@ def _parse(row: JsonObject, snapshot: SnapshotId) -> Entry:
         manifest=Sha256.parse(json_fields.text(row, "manifest_sha256")),
         proven=provenance == "proven",
         web_seeds=web_seeds,
-        license=json_fields.optional_text(row, "license", limit=200),
+        license=json_fields.optional_text(row, "license", limit=MAX_LICENSE),
         added=_time(json_fields.text(row, "added")),
         upstream=_upstream(json_fields.text(row, "upstream")),
         extra={name: value for name, value in row.items() if name not in _FIELDS},
@@ -198,6 +236,67 @@ def _parse(row: JsonObject, snapshot: SnapshotId) -> Entry:
     )
     _check_magnet(entry)
     return entry
+
+
+def _is_plain(row: JsonObject) -> bool:
+    """Tell whether a row is an entry, every field as this program writes it; False: it has to be taken apart.
+
+    What is true here is what `_parse` accepts, for rows of the one recipe that is current.
+    """
+    try:
+        values = _plain_values(row)
+    except KeyError:
+        return False
+    repo, commit, v1, v2, manifest, magnet, torrent, size, files, length, recipe, seeds, license_, added = values[:14]
+    if not (type(size) is type(files) is type(length) is type(recipe) is int and type(seeds) is list):
+        return False
+    if not (type(repo) is type(magnet) is type(added) is str and (license_ is None or type(license_) is str)):
+        return False
+    if not _FOUR_HASHES.fullmatch(f"{commit} {v1} {v2} {manifest}") or v1 == _ZEROS[:40] or v2 == _ZEROS:
+        return False
+    try:
+        quoted, sources = _quoted_repo(repo), _quoted_seeds(tuple(seeds))
+        _time(added)
+    except (FormatError, TypeError):
+        return False
+    start = f"magnet:?xt=urn:btih:{v1}&xt=urn:btmh:1220{v2}&dn={quoted}%40{commit}&xl={size}{sources}"
+    return (
+        values[14] == REPO_TYPE
+        and values[15] in _PROVENANCE
+        and values[16] in _UPSTREAM
+        and recipe == CURRENT.number
+        and 0 <= size <= MAX_INTEGER
+        and 1 <= files <= MAX_FILES
+        and length == CURRENT.piece_length(size)
+        and torrent == f"{repo}/{commit}.torrent"
+        and (license_ is None or len(license_) <= MAX_LICENSE)
+        and len(magnet) <= MAX_MAGNET
+        and magnet.startswith(start)
+        and _only_sources(magnet[len(start) :].replace(f"{quoted}%2F{commit}.torrent", "x"))
+    )
+
+
+_plain_values = itemgetter(
+    "repo", "commit", "infohash_v1", "infohash_v2", "manifest_sha256", "magnet", "torrent", "size", "files",
+    "piece_length", "recipe", "web_seeds", "license", "added", "repo_type", "provenance", "upstream",
+)  # fmt: skip
+_FOUR_HASHES = re.compile(r"[0-9a-f]{40} [0-9a-f]{40} [0-9a-f]{64} [0-9a-f]{64}", re.ASCII)
+_ZEROS = "0" * 64
+_PROVENANCE = ("proven", "unproven")
+_UPSTREAM = tuple(map(str, Upstream))
+
+
+@lru_cache(maxsize=4096)
+def _quoted_repo(repo: str) -> str:
+    return RepoId(repo).text.translate(_QUOTED)
+
+
+@lru_cache(maxsize=4096)
+def _quoted_seeds(seeds: tuple[str, ...]) -> str:
+    """Return the web seeds as a magnet of ours names them; raises `FormatError` for what no entry may name."""
+    if len(seeds) > MAX_WEB_SEEDS or len(set(seeds)) != len(seeds) or not all(type(one) is str for one in seeds):
+        raise FormatError("web seeds")
+    return "".join(f"&ws={_quoted_url(url)}" for url in seeds)
 
 
 # An index repeats itself: several commits of one repository, many entries added at one publishing.

@@ -1,6 +1,7 @@
 """The publishers a user trusts: the pinned id, the last accepted index, and where newer ones come from.
 
-    trust/<publisher id>/index.json     the accepted file, root chain from root 1 included; verified at every reading
+    trust/<publisher id>/index.json     the accepted file, root chain from root 1 included
+    trust/<publisher id>/index.….sqlite what it lists, verified once (`index_rows`); made again where it is lost
     trust/<publisher id>/seen.json      the highest position accepted, so that a damaged index.json does not forget it;
                                         with a digest over itself, because no signature covers it
     trust/<publisher id>/sources.json   files, folders and URLs the user named
@@ -12,23 +13,39 @@ after a crash between the two the higher of both positions counts.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 import re
 import shutil
+import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from p2pqwen.containment import each, warn
-from p2pqwen.errors import NotFoundError, P2pqwenError
+from p2pqwen.errors import NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.index.acceptance import Accepted, Position, Seen, TrustedState, accept
-from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE, IndexDocument, encode_file, parse_file
+from p2pqwen.index.acceptance import Accepted, Position, Seen, TrustedState, judge_again
+from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE, IndexDocument
 from p2pqwen.index.root import Root
 from p2pqwen.library import durable
 from p2pqwen.library.checksummed import seal, unseal
 from p2pqwen.library.home import Home
+from p2pqwen.library.index_rows import (
+    FileMark,
+    accept_file,
+    builder_of,
+    let_go,
+    progress,
+    put_beside,
+    read_accepted,
+    remove_others,
+    whole_file,
+)
+from p2pqwen.library.index_source import IndexSource, pieces_of, size_of
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
@@ -38,6 +55,7 @@ MAX_STATE_SIZE = 1 << 20
 MAX_SOURCES = 64
 MAX_EVIDENCE = 32  # files; whoever holds stolen keys could fill the disk with contradictions
 MAX_EVIDENCE_SIZE = 1 << 30
+_LEFT_SECONDS = 86_400.0
 _ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -136,7 +154,18 @@ class TrustStore:
             self.folder(publisher).rename(leaving)  # at once: half a removal must not look like damage
             shutil.rmtree(leaving)
 
-    def store(self, accepted: Accepted, data: bytes, *, now: datetime) -> Accepted:
+    def judge(
+        self, source: IndexSource, trusted: TrustedState, *, now: datetime, report: Report = ignore
+    ) -> Accepted:
+        """Judge an index that came from somewhere, by all of acceptance, so that `store` can take it without delay.
+
+        What is not stored has to be let go of (`index_rows.let_go`). Raises `RefusedError`, `NotFoundError`,
+        `DiskError`.
+        """
+        self._sweep()
+        return accept_file(pieces_of(source), trusted, now, self._home.trust, progress(size_of(source), report))
+
+    def store(self, accepted: Accepted, source: IndexSource, *, now: datetime, report: Report = ignore) -> Accepted:
         """Persist an accepted index (step 8), judged again under the lock; raises `RefusedError`, `DiskError`.
 
         Another process may have accepted a newer one meanwhile: then this one is refused as the rules say.
@@ -145,14 +174,43 @@ class TrustStore:
         with self.locked(publisher):
             held = self.get(publisher, now=now)
             if held.accepted is not None and held.accepted.state == accepted.state == held.state:
-                return accepted
-            accepted = accept(data, held.state, now)
-            file = parse_file(data)
-            if file.roots[0].root.version != 1:  # the chain must stand on the pinned id alone
-                data = encode_file(accepted.roots, file.signed, file.signatures)
-            durable.write(self.index_path(publisher), data)
+                let_go(accepted)
+                return replace(held.accepted, unchanged=True)
+            # What was judged here before is not read through again: its digest tells whether it is still the same.
+            builder = builder_of(accepted)
+            again = None if builder is None else judge_again(accepted, held.state)
+            accepted = again or self.judge(source, held.state, now=now)
+            self._write_index(accepted, source, now, report)
             self._write_seen(publisher, accepted.seen)
         return accepted
+
+    def _write_index(self, accepted: Accepted, source: IndexSource, now: datetime, report: Report) -> None:
+        """Let the file stand, and its database beside it: that first, sealed for the file that is about to."""
+        path, builder, hasher = self.index_path(accepted.publisher), builder_of(accepted), hashlib.sha256()
+        if builder is None:
+            raise ValueError("an index is stored once, as it was judged")
+        with durable.replacing(path) as file:
+            # The chain must stand on the pinned id alone.
+            for piece in pieces_of(source) if accepted.stands_alone else whole_file(accepted):
+                hasher.update(piece)
+                file.write(piece)
+            digest = Sha256(hasher.digest())
+            if accepted.stands_alone and digest != builder.file_digest:
+                raise VerificationError(
+                    "the index changed while it was read", expected=builder.file_digest, got=digest
+                )
+            builder.file_digest = digest
+            file.flush()
+            put_beside(path, FileMark.of(os.fstat(file.fileno())), accepted, now, report)
+        remove_others(path, digest)
+
+    def _sweep(self) -> None:
+        """Delete what judgements that were killed left behind."""
+        long_ago = time.time() - _LEFT_SECONDS
+        for path in self._home.trust.glob(".index.sqlite.*.tmp"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < long_ago:
+                    path.unlink()
 
     def keep_evidence(self, publisher: Sha256, data: bytes, *, before: bytes | None = None) -> tuple[Path, ...]:
         """Keep a file that contradicts the accepted index, and a copy of that one, which the next update overwrites.
@@ -195,8 +253,7 @@ class TrustStore:
         if not path.exists():
             return None
         try:
-            data = durable.read(path, max_bytes=MAX_INDEX_SIZE)
-            return accept(data, TrustedState(publisher), now)
+            return read_accepted(path, publisher, now, report)
         except P2pqwenError as error:
             report(
                 Notice(
