@@ -20,6 +20,7 @@ from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
+    from p2pqwen.events import Report
     from p2pqwen.index.acceptance import Accepted, RefusedError
     from p2pqwen.index.entry import Entry
     from p2pqwen.operations.indexes.index_check import Checked
@@ -51,7 +52,7 @@ def verify(file: FileArgument, publisher: PublisherOption = None, json_output: J
 
     with Output(as_json=json_output) as out:
         app = open_app()
-        checked = _check(file, publisher)
+        checked = _check(file, publisher, out.report)
         counts = None
         lines = _checked_lines(checked, file, app.home.root)
         if checked.accepted is not None:
@@ -76,7 +77,7 @@ def show(
 
     with Output(as_json=json_output) as out:
         app = open_app()
-        checked = _check(file, publisher)
+        checked = _check(file, publisher, out.report)
         content = None
         lines = _checked_lines(checked, file, app.home.root, most=None)
         if checked.accepted is not None:
@@ -226,14 +227,14 @@ def _standings(app: App, accepted: Accepted, out: Output) -> list[ListedStanding
         return listed_standings(rows, app.library, standings, app.vouchers.voices(), out.report)
 
 
-def _check(file: Path, publisher: str | None) -> Checked:
+def _check(file: Path, publisher: str | None, report: Report) -> Checked:
     from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.index_check import check_index
-    from p2pqwen.operations.indexes.index_files import read_index_file
+    from p2pqwen.operations.indexes.index_files import index_file
     from p2pqwen.operations.indexes.publisher_id import parse_publisher
 
     pinned = None if publisher is None else parse_publisher(publisher)
-    return check_index(read_index_file(file), pinned, open_app().trust, now=datetime.now(UTC))
+    return check_index(index_file(file), pinned, open_app().trust, now=datetime.now(UTC), report=report)
 
 
 def _refuse(file: Path, refusal: RefusedError) -> NoReturn:

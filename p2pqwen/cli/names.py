@@ -26,7 +26,7 @@ def listed(incomplete: str) -> list[str]:
     from p2pqwen.operations.indexes.known_names import held_names, listed_names, matching
 
     app = _app()
-    return matching(held_names(app.library) | listed_names(app.trust), incomplete)
+    return matching(held_names(app.library) | listed_names(app.trust, incomplete), incomplete)
 
 
 def whole(target: str) -> str:
@@ -38,7 +38,7 @@ def whole(target: str) -> str:
     if "@" not in name:
         return target
     app = _app()
-    return whole_name(name, held_names(app.library) | listed_names(app.trust)) + colon + part
+    return whole_name(name, held_names(app.library) | listed_names(app.trust, name)) + colon + part
 
 
 def meant(app: App, typed: Sequence[str]) -> list[str]:

@@ -40,6 +40,10 @@ class Listing(Sequence[Entry], ABC):
     def repos(self) -> Iterator[RepoId]:
         """Yield the repositories, each once, in their order."""
 
+    def tracked(self) -> Iterator[Entry]:
+        """Yield entries whose magnets name trackers, at least the first ones."""
+        return (one for one in self if "&tr=" in one.magnet)
+
     def names(self, beginning: str) -> Iterator[SnapshotId]:
         """Yield the snapshots whose names begin so, in their order."""
         return (one.id for one in self if str(one.id).startswith(beginning))

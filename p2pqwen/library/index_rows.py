@@ -44,6 +44,7 @@ from p2pqwen.index.listing import Listing, Sought, word_filter
 from p2pqwen.index.root import parse_signed_root
 from p2pqwen.library import durable
 from p2pqwen.library.checksummed import seal, unseal
+from p2pqwen.library.index_source import IndexSource, pieces_of, size_of
 from p2pqwen.portable import files
 from p2pqwen.signing.envelope import ThresholdResult
 from p2pqwen.signing.keys import Message
@@ -60,6 +61,8 @@ ROWS_IN_PART = 128
 WORDS_IN_PART = 2048
 HASHES_IN_PART = 8192
 MAX_SEAL = 1 << 20
+MAX_TRACKED = 64
+"""Entries whose trackers are looked at: more than a bundle's peers announce at."""
 TOLD_FROM = 8 << 20
 """Bytes: reading a larger file shows progress."""
 TOLD_EVERY = 1 << 20
@@ -227,10 +230,21 @@ class StoredListing(Listing):
             if str(one.id).startswith(beginning):
                 yield one.id
 
+    def tracked(self) -> Iterator[Entry]:
+        """Read those that were noted."""
+        numbers: Any = self._parts.sealed.get("tracked")
+        return self._at(one for one in numbers if 0 <= one < self._rows)
+
     def rows(self) -> Iterator[bytes]:
         """Yield the RFC 8785 form of every row, the skipped ones too."""
         for number in range(self._read(lambda parts: parts.count(_ROWS))):
             yield from self._lines(number)
+
+    @property
+    def file_digest(self) -> Sha256 | None:
+        """The SHA-256 of the file that the database was sealed for, None before it was."""
+        found = self._parts.sealed.get("sha256")
+        return Sha256.parse(found) if isinstance(found, str) else None
 
     @property
     def parts(self) -> _Parts:
@@ -382,6 +396,7 @@ class RowsBuilder:
         self._hashes = {kind: array("Q") for kind in (_V1, _V2, _COMMITS)}
         self._count = self._skipped = 0
         self._bytes = 0
+        self._tracked: list[int] = []
         with _writing():
             for setting in ("page_size = 16384", "journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
                 self._connection.execute(f"PRAGMA {setting}")
@@ -405,6 +420,8 @@ class RowsBuilder:
         if _is_entry(row):
             for kind, name in ((_V1, "infohash_v1"), (_V2, "infohash_v2"), (_COMMITS, "commit")):
                 self._hashes[kind].append(int(known[name][:_PREFIX], 16) << _ROW_BITS | self._count)
+            if "&tr=" in known["magnet"] and len(self._tracked) < MAX_TRACKED:
+                self._tracked.append(self._count)
             self._words.append(f"{known['repo']}\t{(known.get('license') or '').translate(_BLANKS)}".casefold())
         else:
             self._skipped += 1
@@ -449,7 +466,7 @@ class RowsBuilder:
             del hashes[:]
         self._put(_FIRST, "\n".join(self._first).encode())
         lists = {kind: b"".join(digests) for kind, digests in self._lists.items()}
-        sealed: JsonObject = {"entries": self._count - self._skipped, "rows": self._count, "skipped": self._skipped}
+        sealed = self._counts()
         self._listing = StoredListing(_Parts(self._connection, lists, sealed), _no_way_back, self)
         return self._listing, _Skipped(self._listing, self._skipped)
 
@@ -467,9 +484,7 @@ class RowsBuilder:
             "format": FORMAT,
             "file": {"size": mark.size, "mtime_ns": str(mark.mtime_ns), "inode": str(mark.inode)},
             "sha256": str(self.file_digest),
-            "entries": self._count - self._skipped,
-            "rows": self._count,
-            "skipped": self._skipped,
+            **self._counts(),
             "lists": {str(kind): str(Sha256.of(found)) for kind, found in lists.items()},
         }
         with _writing():
@@ -482,6 +497,14 @@ class RowsBuilder:
         durable.rename(self.path, target)
         with _writing():
             self._listing.go_on_with(target)
+
+    def _counts(self) -> JsonObject:
+        return {
+            "entries": self._count - self._skipped,
+            "rows": self._count,
+            "skipped": self._skipped,
+            "tracked": list(self._tracked),
+        }
 
     def discard(self) -> None:
         """Leave nothing behind."""
@@ -537,6 +560,15 @@ def accept_file(
     return accepted
 
 
+def accept_apart(source: IndexSource, trusted: TrustedState, now: datetime, report: Report = ignore) -> Accepted:
+    """Judge an index file that is not to be kept; what is made of its rows goes when the program ends, or by `let_go`.
+
+    Raises `RefusedError`, `NotFoundError`, `DiskError`.
+    """
+    folder = Path(tempfile.gettempdir())
+    return accept_file(pieces_of(source), trusted, now, folder, progress(size_of(source), report))
+
+
 def read_accepted(path: Path, publisher: Sha256, now: datetime, report: Report = ignore) -> Accepted:
     """Return what an accepted index file says, from its database, or by all of acceptance where that is not to be had.
 
@@ -551,6 +583,15 @@ def read_accepted(path: Path, publisher: Sha256, now: datetime, report: Report =
         reason = str(error)
         report(Notice("warning", f"{_damaged(path)} ({reason})"))
     return rebuild(path, publisher, now, report)
+
+
+def listing_beside(path: Path) -> StoredListing | None:
+    """Return the entries of an accepted file if they can be had at once: what is only suggested is not verified for it."""
+    try:
+        parts = _fitting(path)
+    except DamagedRowsError:
+        return None
+    return None if parts is None else StoredListing(parts, _no_way_back)
 
 
 def rebuild(path: Path, publisher: Sha256 | None, now: datetime, report: Report = ignore) -> Accepted:
@@ -604,6 +645,12 @@ def builder_of(accepted: Accepted) -> RowsBuilder | None:
     """Return what made the database of an acceptance, as long as it is not put beside its file."""
     listing = accepted.document.entries
     return listing.builder if isinstance(listing, StoredListing) else None
+
+
+def file_digest(accepted: Accepted) -> Sha256 | None:
+    """Return the SHA-256 of the file that an accepted index was read from, where that is known."""
+    listing = accepted.document.entries
+    return listing.file_digest if isinstance(listing, StoredListing) else None
 
 
 def let_go(accepted: Accepted | None) -> None:

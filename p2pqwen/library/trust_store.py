@@ -5,6 +5,7 @@
     trust/<publisher id>/seen.json      the highest position accepted, so that a damaged index.json does not forget it;
                                         with a digest over itself, because no signature covers it
     trust/<publisher id>/sources.json   files, folders and URLs the user named
+    trust/<publisher id>/answers.json   ETags and dates that mirrors gave with the accepted index; can be lost
     trust/<publisher id>/evidence/      files that contradict an accepted one, each with the one it contradicts
 
 The folder's name is the pin: everything else can be lost and is fetched again. index.json is written before seen.json;
@@ -19,7 +20,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -45,7 +46,7 @@ from p2pqwen.library.index_rows import (
     remove_others,
     whole_file,
 )
-from p2pqwen.library.index_source import IndexSource, pieces_of, size_of
+from p2pqwen.library.index_source import IndexSource, Spool, bytes_of, pieces_of, size_of
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
@@ -92,6 +93,15 @@ class TrustedPublisher:
         """Everywhere a newer index may be: the user's sources first, then what the index itself names."""
         named = self.document.mirrors if self.document else ()
         return tuple(dict.fromkeys((*self.sources, *named)))
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a mirror called its file, by ETag or date, when it was the index with this digest."""
+
+    digest: Sha256
+    etag: str | None
+    modified: str | None
 
 
 class TrustStore:
@@ -165,6 +175,38 @@ class TrustStore:
         self._sweep()
         return accept_file(pieces_of(source), trusted, now, self._home.trust, progress(size_of(source), report))
 
+    def spool(self) -> Spool:
+        """Return what takes an index that comes from the network; who asked for it closes it."""
+        return Spool(self._home.trust)
+
+    def answers(self, publisher: Sha256) -> dict[str, Answered]:
+        """Return what mirrors said, with the index that is accepted now, for them to tell whether theirs is another."""
+        path = self.folder(publisher) / "answers.json"
+        try:
+            row = unseal(durable.read(path, max_bytes=MAX_STATE_SIZE), max_bytes=MAX_STATE_SIZE, always=True)
+            return {
+                place: Answered(
+                    Sha256.parse(json_fields.text(known, "digest")),
+                    json_fields.optional_text(known, "etag"),
+                    json_fields.optional_text(known, "modified"),
+                )
+                for place, known in ((place, json_fields.obj(row, place)) for place in row)
+            }
+        except P2pqwenError:
+            return {}  # then all of it is asked for
+
+    def write_answers(self, publisher: Sha256, answers: Mapping[str, Answered]) -> None:
+        """Remember that; nothing is kept of a publisher who is trusted no longer."""
+        if answers == self.answers(publisher):
+            return
+        rows: JsonObject = {
+            place: {"digest": str(one.digest), "etag": one.etag, "modified": one.modified}
+            for place, one in answers.items()
+        }
+        with self.locked(publisher):
+            if self.is_trusted(publisher):
+                durable.write(self.folder(publisher) / "answers.json", seal(rows), sync=False)
+
     def store(self, accepted: Accepted, source: IndexSource, *, now: datetime, report: Report = ignore) -> Accepted:
         """Persist an accepted index (step 8), judged again under the lock; raises `RefusedError`, `DiskError`.
 
@@ -207,12 +249,12 @@ class TrustStore:
     def _sweep(self) -> None:
         """Delete what judgements that were killed left behind."""
         long_ago = time.time() - _LEFT_SECONDS
-        for path in self._home.trust.glob(".index.sqlite.*.tmp"):
+        for path in self._home.trust.glob(".index.*.tmp"):
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < long_ago:
                     path.unlink()
 
-    def keep_evidence(self, publisher: Sha256, data: bytes, *, before: bytes | None = None) -> tuple[Path, ...]:
+    def keep_evidence(self, publisher: Sha256, data: IndexSource, *, before: bytes | None = None) -> tuple[Path, ...]:
         """Keep a file that contradicts the accepted index, and a copy of that one, which the next update overwrites.
 
         `before`: the index that was in use when the file came, where another has taken its place since.
@@ -220,7 +262,7 @@ class TrustStore:
         Returns where they are; nothing once there is as much as is ever kept, or the publisher is trusted no longer.
         """
         with self.locked(publisher):
-            return self._keep_evidence(publisher, data, before) if self.is_trusted(publisher) else ()
+            return self._keep_evidence(publisher, bytes_of(data), before) if self.is_trusted(publisher) else ()
 
     def _keep_evidence(self, publisher: Sha256, data: bytes, before: bytes | None) -> tuple[Path, ...]:
         trusted = self.index_path(publisher)

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from p2pqwen.errors import NotFoundError, UsageError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.index.acceptance import Accepted, TrustedState, accept
-from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE, IndexDocument
+from p2pqwen.index.acceptance import Accepted, TrustedState
+from p2pqwen.index.document import INDEX_FILE, IndexDocument
 from p2pqwen.index.entry import torrent_location
 from p2pqwen.library import durable
+from p2pqwen.library.index_rows import accept_apart, file_digest
+from p2pqwen.library.index_source import FileSource, digest_of
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
 
@@ -23,7 +25,7 @@ from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
 def read_base(keys: KeyStore, path: Path, now: datetime) -> Accepted:
     """Return the index of this publisher that a user wants to go on from; raises `RefusedError`."""
     path = path / INDEX_FILE if path.is_dir() else path
-    return accept(durable.read(path, max_bytes=MAX_INDEX_SIZE), TrustedState(keys.publisher()), now)
+    return accept_apart(FileSource(path), TrustedState(keys.publisher()), now)
 
 
 def check_site(keys: KeyStore, out: Path, last: Accepted | None, base: Accepted | None, now: datetime) -> None:
@@ -35,7 +37,8 @@ def check_site(keys: KeyStore, out: Path, last: Accepted | None, base: Accepted 
     if not site.exists():
         return
     try:
-        there = accept(durable.read(site, max_bytes=MAX_INDEX_SIZE), TrustedState(None), now)
+        ours = last is not None and digest_of(FileSource(site)) == file_digest(last)
+        there = last if last is not None and ours else accept_apart(FileSource(site), TrustedState(None), now)
     except VerificationError as error:
         raise UsageError(
             f"{site} is no valid index: {error.message}", hint="choose another folder, or remove that file"
