@@ -264,8 +264,8 @@ def open_index(source: str | Path, *, publisher: str | None = None) -> Index:
     pinned = None if publisher is None else parse_publisher(publisher)
     location = Location.of_user(str(source)).index
     named = app.named_hosts | NamedHosts.of([location])
-    with index_at(app.trust, Location(location), named) as source:
-        checked = check_index(source, pinned, app.trust, now=datetime.now(UTC))
+    with index_at(app.trust, Location(location), named) as file:
+        checked = check_index(file, pinned, app.trust, now=datetime.now(UTC))
     if checked.accepted is None:
         assert checked.refusal is not None  # noqa: S101 - one of the two is there
         raise checked.refusal

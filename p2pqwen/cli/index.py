@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from p2pqwen.index.entry import Entry
     from p2pqwen.operations.indexes.index_check import Checked
     from p2pqwen.operations.indexes.listed_standing import ListedStanding
-    from p2pqwen.operations.indexes.update import Updated
+    from p2pqwen.operations.indexes.updated import Updated
     from p2pqwen.operations.verify.file_answer import FilesShown
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An index.json, or the folder it is in.")]

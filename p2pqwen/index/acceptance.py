@@ -307,9 +307,7 @@ def _check_against_known(chain: tuple[SignedRoot, ...], known: Mapping[int, Sign
             )  # fmt: skip
 
 
-def _check_signatures(
-    signatures: JsonValue, message: Message, newest: Root, *, complete: bool
-) -> ThresholdResult:
+def _check_signatures(signatures: JsonValue, message: Message, newest: Root, *, complete: bool) -> ThresholdResult:
     try:
         result = newest.check_message(INDEX_ROLE, message, signatures)
     except FormatError as error:

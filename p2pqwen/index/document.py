@@ -188,7 +188,7 @@ def read_by_pieces(data: bytes, *, size: int = 1 << 18) -> Iterator[bytes]:
 
 
 def parse_file(data: bytes) -> IndexFile:
-    """Read the outer object and its roots; raises `FormatError`. For files of one's own: all of it is in memory then."""
+    """Read the outer object and its roots, all in memory, so for files of one's own; raises `FormatError`."""
     rows: list[JsonValue] = []
     sink = MemoryRows()
     reading = _Reading(read_by_pieces(data), sink, lambda _: None, rows.append)
@@ -320,9 +320,7 @@ class _Reading:
         place = row_place(row)
         if self._place is not None and not self._place < place:
             problem = "repeated" if self._place == place else "out of order"
-            raise FormatError(
-                f"entry {place[0]}@{place[1]} is {problem}", expected="sorted by repository and commit"
-            )
+            raise FormatError(f"entry {place[0]}@{place[1]} is {problem}", expected="sorted by repository and commit")
         self._place = place
 
 

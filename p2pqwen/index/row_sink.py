@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from p2pqwen.index.entry import Entry, SkippedEntry, checked_row
-from p2pqwen.signing.envelope import Message
+from p2pqwen.signing.keys import Message
 from p2pqwen.values.strict_json import JsonObject
 
 

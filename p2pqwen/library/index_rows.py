@@ -3,12 +3,12 @@
     index.json                     the signed file, as it came; what counts
     index.<16 hex digits>.sqlite   its rows, words and hashes, in parts; the digits are the file's SHA-256
 
-The database is believed only where its seal names the file that stands beside it now, by size, time, inode and SHA-256
-at acceptance. Everything in it hangs on the seal: it names the digest of each list of parts, and each list the digest of
-every part. So a flipped bit, a missing part or one of another database is found when it is read, by whatever way
-SQLite came to it; that is why words and hashes are such parts too, and no index of SQLite's, whose inside nothing
-checks. What is lost, damaged, of another version or of another file is made again from the signed file, by the whole of
-acceptance. The file itself is never touched.
+The database is believed only where its seal names the file that stands beside it now, by size, time and inode. All of
+it hangs on the seal, which names the digest of each list of parts; and each list names the digest of every part. So a
+flipped bit, a missing part or one of another database is found when it is read, by whatever way SQLite came to it. That
+is why words and hashes are such parts too, and no index of SQLite's (FTS5 neither): nothing would notice a row that
+such an index hides. What is lost, damaged, of another version or of another file is made again from the signed file, by
+all of acceptance. The file itself is never touched.
 
 A database is never changed: a new one gets a name of its own, so that whoever reads the old one reads on.
 """
@@ -109,17 +109,14 @@ class _Parts:
     def open(cls, path: Path) -> _Parts:
         """Open a database that is only read; raises `DamagedRowsError`."""
         try:
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+            )
         except sqlite3.Error as error:
             raise DamagedRowsError(str(error)) from error
         try:
             sealed = unseal(_read(connection, _SEAL, 0), max_bytes=MAX_SEAL, always=True)
-            if json_fields.integer(sealed, "format") != FORMAT:
-                raise DamagedRowsError("it is of another version")
-            digests = json_fields.obj(sealed, "lists")
-            lists = {kind: _read(connection, _LISTS, kind) for kind in _KINDS}
-            if any(str(Sha256.of(found)) != digests.get(str(kind)) for kind, found in lists.items()):
-                raise DamagedRowsError("a list of parts changed")
+            lists = _lists_of(connection, sealed)
         except BaseException as error:
             connection.close()
             if isinstance(error, FormatError | sqlite3.Error):
@@ -143,6 +140,16 @@ class _Parts:
 
     def all(self, kind: int) -> Iterator[bytes]:
         return (self.get(kind, number) for number in range(self.count(kind)))
+
+
+def _lists_of(connection: sqlite3.Connection, sealed: JsonObject) -> dict[int, bytes]:
+    if json_fields.integer(sealed, "format") != FORMAT:
+        raise DamagedRowsError("it is of another version")
+    digests = json_fields.obj(sealed, "lists")
+    lists = {kind: _read(connection, _LISTS, kind) for kind in _KINDS}
+    if any(str(Sha256.of(found)) != digests.get(str(kind)) for kind, found in lists.items()):
+        raise DamagedRowsError("a list of parts changed")
+    return lists
 
 
 def _read(connection: sqlite3.Connection, kind: int, number: int) -> bytes:
@@ -319,7 +326,9 @@ class StoredListing(Listing):
             if heads[number] > high:
                 break
             records = _numbers_of(self._read(lambda parts, number=number: parts.get(kind, number)))  # type: ignore[misc]
-            found += (one & (1 << _ROW_BITS) - 1 for one in records[bisect_left(records, low) : bisect_right(records, high)])
+            found += (
+                one & (1 << _ROW_BITS) - 1 for one in records[bisect_left(records, low) : bisect_right(records, high)]
+            )
         return sorted(found)
 
     def _mark_words(self, marks: bytearray, word: str) -> None:
@@ -375,7 +384,7 @@ class _Skipped(Sequence[SkippedEntry]):
 
 
 class RowsBuilder:
-    """Makes a database: a `RowSink` for one acceptance. What does not become an accepted index leaves nothing behind."""
+    """Makes a database: a `RowSink` for one acceptance. Where none comes of it, nothing is left behind."""
 
     def __init__(self, folder: Path | None) -> None:
         """`folder` is where the file stands, or will; None: all is kept in memory. Raises `DiskError`."""
@@ -449,7 +458,7 @@ class RowsBuilder:
                 file.write(b"," + piece if number else piece)
             file.write(after)
             file.flush()
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as message:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held, memoryview(held) as message:
                 yield message
 
     def finish(self) -> tuple[Sequence[Entry], Sequence[SkippedEntry]]:
@@ -586,7 +595,7 @@ def read_accepted(path: Path, publisher: Sha256, now: datetime, report: Report =
 
 
 def listing_beside(path: Path) -> StoredListing | None:
-    """Return the entries of an accepted file if they can be had at once: what is only suggested is not verified for it."""
+    """Return the entries of an accepted file if they can be had at once, for what is no more than a suggestion."""
     try:
         parts = _fitting(path)
     except DamagedRowsError:
@@ -710,7 +719,9 @@ def _from_parts(parts: _Parts, path: Path, publisher: Sha256, now: datetime, rep
         known = json.loads(parts.get(_HEADER, 0))
         roots = tuple(parse_signed_root(row) for row in known["roots"])
         listing = StoredListing(parts, _no_way_back)
-        document = document_of(known["header"], listing, _Skipped(listing, json_fields.integer(parts.sealed, "skipped")))
+        document = document_of(
+            known["header"], listing, _Skipped(listing, json_fields.integer(parts.sealed, "skipped"))
+        )
         signers = ThresholdResult(
             known["threshold"],
             tuple(map(Sha256.parse, known["signed_by"])),

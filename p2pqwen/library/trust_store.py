@@ -164,9 +164,7 @@ class TrustStore:
             self.folder(publisher).rename(leaving)  # at once: half a removal must not look like damage
             shutil.rmtree(leaving)
 
-    def judge(
-        self, source: IndexSource, trusted: TrustedState, *, now: datetime, report: Report = ignore
-    ) -> Accepted:
+    def judge(self, source: IndexSource, trusted: TrustedState, *, now: datetime, report: Report = ignore) -> Accepted:
         """Judge an index that came from somewhere, by all of acceptance, so that `store` can take it without delay.
 
         What is not stored has to be let go of (`index_rows.let_go`). Raises `RefusedError`, `NotFoundError`,
@@ -238,9 +236,7 @@ class TrustStore:
                 file.write(piece)
             digest = Sha256(hasher.digest())
             if accepted.stands_alone and digest != builder.file_digest:
-                raise VerificationError(
-                    "the index changed while it was read", expected=builder.file_digest, got=digest
-                )
+                raise VerificationError("the index changed while it was read", expected=builder.file_digest, got=digest)
             builder.file_digest = digest
             file.flush()
             put_beside(path, FileMark.of(os.fstat(file.fileno())), accepted, now, report)

@@ -77,12 +77,15 @@ class Validators:
         return self != Validators()
 
 
+NO_VALIDATORS = Validators()
+
+
 @dataclass(frozen=True, slots=True)
 class Came:
     """What came of asking for a file: `unchanged`, and then nothing else; whether all of it was asked for and came."""
 
     unchanged: bool = False
-    validators: Validators = Validators()
+    validators: Validators = NO_VALIDATORS
     whole: bool = True
 
 
@@ -112,7 +115,7 @@ async def read_into(
     named: NamedHosts,
     timeouts: Timeouts = TIMEOUTS,
     allow: Allow = always,
-    unless: Validators = Validators(),  # noqa: B008 - frozen
+    unless: Validators = Validators(),
     first: int | None = None,
 ) -> Came:
     """Give a file's bytes from a URL to `take` as they come.
@@ -174,7 +177,7 @@ async def _read_web(
                     return Came(unchanged=True)
                 if response.status not in _REDIRECTS:
                     whole = await _body(response, take, max_bytes, timeouts, allow, first)
-                    return Came(False, Validators.of(response.headers), whole)
+                    return Came(validators=Validators.of(response.headers), whole=whole)
                 url = url.join(URL(response.headers.get("Location", "")))
     raise NetworkError(f"{url} redirects too often", expected=f"at most {MAX_REDIRECTS} times")
 

@@ -8,7 +8,6 @@ small order (the rules of `verify_strict` in ed25519-dalek); everything else is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from mmap import mmap
 from typing import Self, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
@@ -26,7 +25,7 @@ from p2pqwen.signing.passphrase import new_passphrase, spellings
 from p2pqwen.signing.pkcs8 import encrypted_pem
 from p2pqwen.values.digest import Sha256
 
-Message: TypeAlias = bytes | mmap
+Message: TypeAlias = bytes | memoryview[int]
 """What is signed: bytes in memory, or those of a file."""
 
 PUBLIC_KEY_SIZE = 32

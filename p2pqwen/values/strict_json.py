@@ -191,7 +191,7 @@ def _refuse_surrogates(value: JsonValue) -> None:
             _refuse_surrogates(item)
 
 
-_scan = json.JSONDecoder(
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(  # type: ignore[attr-defined]
     object_pairs_hook=_unique_keys,
     parse_float=_refuse_float,
     parse_constant=_refuse_float,

@@ -21,7 +21,7 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
-from p2pqwen.operations.indexes.update import SourceState
+from p2pqwen.operations.indexes.updated import SourceState
 from p2pqwen.operations.publish.keys import init_keys
 from p2pqwen.operations.publish.plan import Plan
 from p2pqwen.operations.publish.publish import publish

@@ -215,6 +215,7 @@ class _TrackerSink:
             self.entries += [found] if isinstance(found, Entry) else []
 
     def message(self, before: bytes, after: bytes) -> AbstractContextManager[Message]:
+        del before, after
         raise TypeError("nothing is judged here")
 
     def finish(self) -> tuple[Sequence[Entry], Sequence[SkippedEntry]]:

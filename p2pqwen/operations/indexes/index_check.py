@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 
 from p2pqwen.errors import about
+from p2pqwen.events import Report, ignore
 from p2pqwen.index.acceptance import Accepted, RefusedError, TrustedState, accept, accept_draft
 from p2pqwen.index.diff import IndexDiff, diff
 from p2pqwen.index.root import SignedRoot
-from p2pqwen.events import Report, ignore
 from p2pqwen.library.index_rows import accept_apart
 from p2pqwen.library.index_source import IndexSource, bytes_of
 from p2pqwen.library.trust_store import TrustStore

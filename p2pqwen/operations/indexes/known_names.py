@@ -1,8 +1,8 @@
 """The names of snapshots that a user may want to type: those held, and those that trusted indexes list.
 
-They are suggestions and nothing more, so where the database of an index is lost its file is read without verifying its
-signatures again, which takes seconds for a large one; the command that uses a name verifies them. A name is a `SnapshotId`, whose constructor refuses
-every character that a shell or a terminal would act on.
+They are suggestions and nothing more: where the database of an index is lost, its file is read without verifying its
+signatures again, which takes seconds for a large one. The command that uses a name verifies them. A name is a
+`SnapshotId`, whose constructor refuses every character that a shell or a terminal would act on.
 """
 
 from __future__ import annotations

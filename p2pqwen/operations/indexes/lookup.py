@@ -175,7 +175,7 @@ def load_torrent(found: Found, *, report: Report = ignore) -> CheckedTorrent:
 
     Raises `VerificationError` when every place that answered gave a wrong one, `NetworkError` when none answered.
     """
-    from p2pqwen.mirrors.reading import read_now  # brings aiohttp, which looking for entries does without
+    from p2pqwen.mirrors.reading import read_now  # noqa: PLC0415 - aiohttp, which looking for entries does without
 
     wrong: VerificationError | None = None
     deadline = time.monotonic() + MIRRORS_SECONDS

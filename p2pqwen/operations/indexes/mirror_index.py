@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 from p2pqwen.index.acceptance import Accepted, judge_again
@@ -23,7 +22,7 @@ from p2pqwen.library.index_source import FileSource, IndexSource, Spool, plain_f
 from p2pqwen.library.trust_store import Answered, TrustedPublisher, TrustStore
 from p2pqwen.loop_thread import run_now
 from p2pqwen.mirrors.location import Location, is_web
-from p2pqwen.mirrors.reading import TIMEOUTS, Allow, Came, Timeouts, Validators, read_into
+from p2pqwen.mirrors.reading import NO_VALIDATORS, TIMEOUTS, Allow, Came, Timeouts, Validators, read_into
 from p2pqwen.values.named_hosts import NamedHosts
 
 FIRST_SECONDS = 3600.0
@@ -38,10 +37,8 @@ def index_at(store: TrustStore, place: Location, named: NamedHosts) -> Iterator[
         return
     spool = store.spool()
     try:
-        reading = read_into(
-            spool.take, place.index, max_bytes=MAX_INDEX_SIZE, named=named, timeouts=replace(TIMEOUTS, total=FIRST_SECONDS)
-        )
-        run_now(reading)
+        patient = replace(TIMEOUTS, total=FIRST_SECONDS)
+        run_now(read_into(spool.take, place.index, max_bytes=MAX_INDEX_SIZE, named=named, timeouts=patient))
         yield spool.source()
     finally:
         spool.close()
@@ -54,13 +51,13 @@ class MirrorIndex:
         self, store: TrustStore, publisher: TrustedPublisher, mirror: str, timeouts: Timeouts, allow: Allow
     ) -> None:
         self.mirror = mirror
-        self.said = Validators()
+        self.said = NO_VALIDATORS
         """What the server called the file that it gave."""
         self._store, self._publisher = store, publisher
         self._timeouts, self._allow = timeouts, allow
         self._spools: list[Spool] = []
 
-    async def newest(self, before: Answered | None, now: datetime) -> IndexSource | Accepted:
+    async def newest(self, before: Answered | None) -> IndexSource | Accepted:
         """Return what the mirror has: a file to be judged, or what is accepted here where that is what it has.
 
         `before` is what it said the last time. Raises what `mirrors.reading.read` does, and `RefusedError`.
@@ -68,7 +65,7 @@ class MirrorIndex:
         place, held = Location(self.mirror).index, self._publisher.accepted
         if not is_web(place):
             return FileSource(await asyncio.to_thread(plain_file, Path(place), MAX_INDEX_SIZE))
-        known = Validators()
+        known = NO_VALIDATORS
         if held is not None and before is not None and before.digest == held.digest:
             known = Validators(before.etag, before.modified)
         spool = self._spool()
@@ -90,7 +87,13 @@ class MirrorIndex:
         return spool
 
     async def _read(
-        self, spool: Spool, place: str, max_bytes: int, *, unless: Validators = Validators(), first: int | None = None  # noqa: B008
+        self,
+        spool: Spool,
+        place: str,
+        max_bytes: int,
+        *,
+        unless: Validators = NO_VALIDATORS,
+        first: int | None = None,
     ) -> Came:
         return await read_into(
             spool.take,

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -43,6 +42,7 @@ from p2pqwen.mirrors.reading import TIMEOUTS, Timeouts
 from p2pqwen.operations.indexes.aside import LooseExecutor, Sessions, as_ours, run_aside
 from p2pqwen.operations.indexes.equivocation import keep_evidence
 from p2pqwen.operations.indexes.mirror_index import MirrorIndex
+from p2pqwen.operations.indexes.updated import SourceResult, SourceState, Updated
 from p2pqwen.values.digest import Sha256
 
 if TYPE_CHECKING:
@@ -77,46 +77,6 @@ class Limits:
 
 
 LIMITS = Limits()
-
-
-class SourceState(enum.StrEnum):
-    """What one mirror's answer was worth."""
-
-    NEWER = "newer"
-    UNCHANGED = "unchanged"
-    BEHIND = "behind"  # valid for what was trusted before, but another mirror has a newer one
-    REFUSED = "refused"
-    UNREACHABLE = "unreachable"
-
-
-@dataclass(frozen=True, slots=True)
-class SourceResult:
-    """One mirror and what came of asking it; `step` is the rule of acceptance that refused it."""
-
-    source: str
-    state: SourceState
-    detail: str = ""
-    step: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Updated:
-    """The outcome for one publisher: what is trusted now, whether that is new, and every mirror's part in it."""
-
-    publisher: TrustedPublisher
-    changed: bool
-    sources: tuple[SourceResult, ...]
-
-    @property
-    def reached(self) -> bool:
-        """Whether any mirror answered."""
-        return any(one.state is not SourceState.UNREACHABLE for one in self.sources)
-
-    @property
-    def ok(self) -> bool:
-        """Whether any mirror's answer was valid."""
-        good = {SourceState.NEWER, SourceState.UNCHANGED, SourceState.BEHIND}
-        return any(one.state in good for one in self.sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +293,7 @@ class _Updating:
         asked = MirrorIndex(self._store, self._publisher, mirror, self._timeouts, self._room.for_one())
         self._asked.append(asked)
         try:
-            gave = await asked.newest(self._answers.get(mirror), self._now)
+            gave = await asked.newest(self._answers.get(mirror))
         except Exception as error:  # noqa: BLE001 - see `_contained`
             self._arrived.put_nowait(_Offer(mirror, error=as_ours(error)))
             return
