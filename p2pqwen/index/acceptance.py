@@ -21,16 +21,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from p2pqwen.errors import FormatError, VerificationError
+from p2pqwen.index.delta import Delta
 from p2pqwen.index.document import (
     INDEX_TYPE,
+    MAX_ENTRIES,
     Header,
     IndexDocument,
+    IndexRead,
     checked_document,
     parse_header,
     read_by_pieces,
     read_index,
+    signed_parts,
 )
-from p2pqwen.index.root import INDEX_ROLE, ROOT_ROLE, ROOT_TYPE, Root, SignedRoot
+from p2pqwen.index.root import INDEX_ROLE, ROOT_ROLE, ROOT_TYPE, Root, SignedRoot, parse_signed_root
 from p2pqwen.index.row_sink import MemoryRows, RowSink
 from p2pqwen.signing.envelope import ThresholdResult, pae_before
 from p2pqwen.signing.keys import Message
@@ -107,7 +111,7 @@ class Accepted:
     """An accepted index: the root chain from root 1, the document, who signed it, how it relates to before.
 
     `signatures` are those that came with it, `header` is its `signed` as it was read, without the entries.
-    `stands_alone`: the file holds the chain from root 1 on.
+    `stands_alone`: it was read from a file that holds the chain from root 1 on.
     """
 
     publisher: Sha256
@@ -165,6 +169,30 @@ def accept_draft(data: bytes, trusted: TrustedState, now: datetime) -> Accepted:
     return _accept(read_by_pieces(data), trusted, now, MemoryRows(), complete=False)
 
 
+def accept_delta(
+    delta: Delta, base: Accepted, rows: Iterable[bytes], trusted: TrustedState, now: datetime, sink: RowSink
+) -> Accepted:
+    """Judge the index that a delta makes of an accepted one, `rows` its rows in RFC 8785 form; raises as `accept` does.
+
+    Everything is asked of it that is asked of a file: it is the same document, and the same signatures over it.
+    """
+    if delta.base != base.digest or not delta.roots:
+        raise RefusedError(1, "the delta is from another index", expected=base.digest, got=delta.base)
+    try:
+        roots = tuple(map(parse_signed_root, delta.roots))
+        _accept_roots(roots, trusted)
+        header = parse_header(delta.signed)
+        read = IndexRead(roots, delta.signed, delta.signatures, *signed_parts(delta.signed), problem=None)
+    except FormatError as error:
+        raise _malformed(1, error) from error
+    for number, (canonical, row) in enumerate(delta.applied(rows)):
+        if number == MAX_ENTRIES:
+            raise RefusedError(7, "index lists too much", expected=f"at most {MAX_ENTRIES} entries")
+        sink.add(canonical, row)
+    # No file came of which this is a copy: whoever keeps it prints one.
+    return replace(_judge(read, header, trusted, now, sink, complete=True), stands_alone=False)
+
+
 def judge_again(accepted: Accepted, trusted: TrustedState) -> Accepted:
     """Judge an index that was accepted against another state of the same reader, who knows more now or less.
 
@@ -193,6 +221,13 @@ def _accept(
         header = parse_header(read.header)
     except FormatError as error:
         raise _malformed(1, error) from error
+    return _judge(read, header, trusted, now, sink, complete=complete)
+
+
+def _judge(
+    read: IndexRead, header: Header, trusted: TrustedState, now: datetime, sink: RowSink, *, complete: bool
+) -> Accepted:
+    """Do steps 2 to 7 of an index whose rows are in `sink`."""
     roots = _accept_roots(read.roots, trusted)
     newest = roots[-1].root
     prefix = pae_before(INDEX_TYPE, len(read.before) + sink.size + len(read.after))

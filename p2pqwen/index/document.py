@@ -181,6 +181,25 @@ def read_index(
     return reading.result()
 
 
+def peek_position(beginning: bytes) -> tuple[int, int] | None:
+    """Return epoch and version where the beginning of an index file shows them: a guess at what all of it will be."""
+    stream = JsonStream((beginning,), max_bytes=len(beginning), max_value=MAX_VALUE, max_values=MAX_VALUES)
+    found: JsonObject = {}
+    try:
+        for name in stream.members():
+            if name != "signed":
+                stream.value()
+                continue
+            for field_name in stream.members():
+                if field_name == "entries":
+                    break
+                found[field_name] = stream.value()
+            break
+        return json_fields.integer(found, "epoch"), json_fields.integer(found, "version")
+    except FormatError:
+        return None
+
+
 def read_by_pieces(data: bytes, *, size: int = 1 << 18) -> Iterator[bytes]:
     """Yield a file that is in memory in pieces."""
     for start in range(0, len(data), size):

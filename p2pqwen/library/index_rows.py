@@ -37,7 +37,8 @@ from typing import Any, TypeVar, overload
 
 from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Progress, Report, ignore
-from p2pqwen.index.acceptance import Accepted, TrustedState, accept_pieces
+from p2pqwen.index.acceptance import Accepted, TrustedState, accept_delta, accept_pieces
+from p2pqwen.index.delta import parse_delta
 from p2pqwen.index.document import document_of, encode_pieces
 from p2pqwen.index.entry import REPO_TYPE, Entry, SkippedEntry, checked_row
 from p2pqwen.index.listing import Listing, Sought, word_filter
@@ -569,13 +570,33 @@ def accept_file(
     return accepted
 
 
-def accept_apart(source: IndexSource, trusted: TrustedState, now: datetime, report: Report = ignore) -> Accepted:
-    """Judge an index file that is not to be kept; what is made of its rows goes when the program ends, or by `let_go`.
+def apply_delta(data: bytes, base: Accepted, trusted: TrustedState, now: datetime, folder: Path) -> Accepted:
+    """Judge the index that a delta makes of an accepted one, whose database is read; as `accept_file` does.
+
+    Raises `FormatError`, `RefusedError`, `DiskError`.
+    """
+    delta, listing = parse_delta(data), base.document.entries
+    if not isinstance(listing, StoredListing):
+        raise FormatError("the rows of the older index are not kept")
+    builder = RowsBuilder(folder)
+    try:
+        return accept_delta(delta, base, listing.rows(), trusted, now, builder)
+    except BaseException:
+        builder.discard()
+        raise
+
+
+def accept_apart(
+    source: IndexSource, trusted: TrustedState, now: datetime, report: Report = ignore, *, folder: Path | None = None
+) -> Accepted:
+    """Judge an index file that is not kept yet, if ever.
+
+    What is made of its rows goes when the program ends, or by `let_go`; `folder` is where it may find a place.
 
     Raises `RefusedError`, `NotFoundError`, `DiskError`.
     """
-    folder = Path(tempfile.gettempdir())
-    return accept_file(pieces_of(source), trusted, now, folder, progress(size_of(source), report))
+    where = Path(tempfile.gettempdir()) if folder is None else folder
+    return accept_file(pieces_of(source), trusted, now, where, progress(size_of(source), report))
 
 
 def read_accepted(path: Path, publisher: Sha256, now: datetime, report: Report = ignore) -> Accepted:
@@ -648,6 +669,14 @@ def whole_file(accepted: Accepted) -> Iterator[bytes]:
     if not isinstance(listing, StoredListing):
         raise TypeError("the rows of this index are not kept")
     return encode_pieces(accepted.roots, accepted.header, listing.rows(), accepted.signatures)
+
+
+def rows_of(accepted: Accepted) -> Iterator[bytes]:
+    """Yield the RFC 8785 form of every row of an accepted index, in their order; raises what its listing does."""
+    listing = accepted.document.entries
+    if isinstance(listing, StoredListing):
+        return listing.rows()
+    return (canonical(row.to_json()) for row in accepted.document.rows())
 
 
 def builder_of(accepted: Accepted) -> RowsBuilder | None:

@@ -27,9 +27,12 @@ class FileSource:
 
     @property
     def size(self) -> int:
-        """Bytes now; raises `DiskError`."""
+        """Bytes now; raises `NotFoundError`, `DiskError`."""
         with durable.disk_errors(f"look at {self.path}"):
-            return self.path.stat().st_size
+            try:
+                return self.path.stat().st_size
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise NotFoundError(f"no file {self.path}") from error
 
 
 _IN_MEMORY = 8 << 20

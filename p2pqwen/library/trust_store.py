@@ -38,6 +38,7 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.index_rows import (
     FileMark,
     accept_file,
+    apply_delta,
     builder_of,
     let_go,
     progress,
@@ -97,9 +98,10 @@ class TrustedPublisher:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What a mirror called its file, by ETag or date, when it was the index with this digest."""
+    """What a mirror called its file, by ETag or date, when it was the index with this digest; the file's SHA-256."""
 
     digest: Sha256
+    file: Sha256 | None
     etag: str | None
     modified: str | None
 
@@ -173,6 +175,11 @@ class TrustStore:
         self._sweep()
         return accept_file(pieces_of(source), trusted, now, self._home.trust, progress(size_of(source), report))
 
+    def judge_delta(self, data: bytes, base: Accepted, trusted: TrustedState, *, now: datetime) -> Accepted:
+        """Judge what a delta makes of the accepted index, as `judge` does; raises `FormatError` as well."""
+        self._sweep()
+        return apply_delta(data, base, trusted, now, self._home.trust)
+
     def spool(self) -> Spool:
         """Return what takes an index that comes from the network; who asked for it closes it."""
         return Spool(self._home.trust)
@@ -185,6 +192,7 @@ class TrustStore:
             return {
                 place: Answered(
                     Sha256.parse(json_fields.text(known, "digest")),
+                    None if known.get("file") is None else Sha256.parse(json_fields.text(known, "file")),
                     json_fields.optional_text(known, "etag"),
                     json_fields.optional_text(known, "modified"),
                 )
@@ -198,7 +206,12 @@ class TrustStore:
         if answers == self.answers(publisher):
             return
         rows: JsonObject = {
-            place: {"digest": str(one.digest), "etag": one.etag, "modified": one.modified}
+            place: {
+                "digest": str(one.digest),
+                "file": None if one.file is None else str(one.file),
+                "etag": one.etag,
+                "modified": one.modified,
+            }
             for place, one in answers.items()
         }
         with self.locked(publisher):

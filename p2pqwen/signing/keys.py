@@ -25,7 +25,7 @@ from p2pqwen.signing.passphrase import new_passphrase, spellings
 from p2pqwen.signing.pkcs8 import encrypted_pem
 from p2pqwen.values.digest import Sha256
 
-Message: TypeAlias = bytes | memoryview[int]
+Message: TypeAlias = bytes | memoryview
 """What is signed: bytes in memory, or those of a file."""
 
 PUBLIC_KEY_SIZE = 32

@@ -185,6 +185,8 @@ class _Updating:
         self._room = _Room(len(asked.publisher.mirrors))
         self._judged_here: list[Accepted] = []
         self._asked: list[MirrorIndex] = []
+        self._files: dict[str, Sha256] = {}  # the SHA-256 of what each source gave
+        self._one_delta = asyncio.Lock()
         self._answers = store.answers(asked.publisher.publisher)
         self._best: Accepted | None = None
         self._replaced: bytes | None = None  # the index that was in use before
@@ -273,12 +275,21 @@ class _Updating:
     def _own(self) -> bytes:
         return durable.read(self._store.index_path(self._publisher.publisher), max_bytes=MAX_INDEX_SIZE)
 
-    def _remember_answers(self, digest: Sha256, offers: Sequence[_Offer]) -> None:
+    def _files_of(self, held: Accepted) -> set[Sha256 | None]:
+        """Return the SHA-256 of every file that is known to be an accepted index, however it is printed."""
+        return {file_digest(held), *(one.file for one in self._answers.values() if one.digest == held.digest)}
+
+    def _remember_answers(self, current: Accepted, offers: Sequence[_Offer]) -> None:
         """Keep what mirrors call the file of the index that is accepted now."""
+        digest = current.digest
         agreeing = {one.source for one in offers if one.accepted is not None and one.accepted.digest == digest}
         known = {place: one for place, one in self._answers.items() if one.digest == digest}
-        said = {one.mirror: one.said for one in self._asked if one.mirror in agreeing and one.said}
-        known |= {place: Answered(digest, one.etag, one.modified) for place, one in said.items()}
+        for one in self._asked:
+            before = known.get(one.mirror)
+            file = self._files.get(one.mirror, None if before is None else before.file)
+            file = None if file == file_digest(current) else file
+            if one.mirror in agreeing and (one.said or file is not None):
+                known[one.mirror] = Answered(digest, file, one.said.etag, one.said.modified)
         with contextlib.suppress(DiskError):  # the next update asks for all of it
             self._store.write_answers(self._publisher.publisher, known)
 
@@ -290,7 +301,15 @@ class _Updating:
             self._arrived.put_nowait(None)
 
     async def _ask_mirror(self, mirror: str) -> None:
-        asked = MirrorIndex(self._store, self._publisher, mirror, self._timeouts, self._room.for_one())
+        asked = MirrorIndex(
+            self._store,
+            self._publisher,
+            mirror,
+            self._timeouts,
+            self._room.for_one(),
+            self._one_delta,
+            self._now,
+        )
         self._asked.append(asked)
         try:
             gave = await asked.newest(self._answers.get(mirror))
@@ -326,6 +345,7 @@ class _Updating:
         """Judge what a source gave, which takes seconds for a large index, and put it where it is taken from."""
         small = isinstance(data, bytes) and len(data) < _SMALL
         digest = digest_of(data) if small else await run_aside(lambda: digest_of(data), leave=0)
+        self._files[source] = digest
         if digest not in self._judging:
             offer = _Offer(source, data)
             judge = run_aside(lambda: self._judge_offer(offer, digest), leave=0)
@@ -339,7 +359,7 @@ class _Updating:
     def _judge_offer(self, offer: _Offer, digest: Sha256) -> _Offer:
         held, state = self._publisher.accepted, self._publisher.state
         try:
-            if held is not None and file_digest(held) == digest:
+            if held is not None and digest in self._files_of(held):
                 return replace(offer, accepted=judge_again(held, state))  # the very file that was accepted
             accepted = self._store.judge(offer.data, state, now=self._now)
         except RefusedError as error:
@@ -376,7 +396,7 @@ class _Updating:
             report(Notice("info", text))
         current = store.get(publisher.publisher, now=self._now, report=report)
         if current.accepted is not None:
-            self._remember_answers(current.accepted.digest, offers)
+            self._remember_answers(current.accepted, offers)
         _tell_new_roots(publisher, current, report)
         _tell_withdrawn(publisher, current, report)
         if self._route is not None:

@@ -1,12 +1,13 @@
 """The published site: a folder of torrents and index.json, and whether it is ours to write.
 
-Order of writes: torrents, then this home's memory of what it published, then index.json; then the torrents of what was
-withdrawn go. After a crash the old index
-stands and all it names with it; the next publishing goes on after the one that was never seen.
+Order of writes: torrents, then this home's memory of what it published, then the deltas, then index.json; then the
+torrents of what was withdrawn go. After a crash the old index stands and all it names with it; the next publishing goes
+on after the one that was never seen, or that only a delta has shown.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -16,9 +17,17 @@ from p2pqwen.index.acceptance import Accepted, TrustedState
 from p2pqwen.index.document import INDEX_FILE, IndexDocument
 from p2pqwen.index.entry import torrent_location
 from p2pqwen.library import durable
-from p2pqwen.library.index_rows import accept_apart, file_digest
+from p2pqwen.library.index_rows import (
+    FileMark,
+    accept_apart,
+    builder_of,
+    file_digest,
+    put_beside,
+    remove_others,
+)
 from p2pqwen.library.index_source import FileSource, digest_of
 from p2pqwen.library.key_store import KeyStore
+from p2pqwen.operations.publish.deltas import write_deltas
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
 
 
@@ -90,9 +99,22 @@ def complete_site(keys: KeyStore, out: Path, document: IndexDocument) -> None:
         durable.write(out / entry.torrent, kept, mode=durable.SHARED)
 
 
-def write_index(keys: KeyStore, out: Path, data: bytes) -> Path:
-    """Remember a published index, then let the site name it."""
+def write_index(
+    keys: KeyStore,
+    out: Path,
+    data: bytes,
+    accepted: Accepted,
+    earlier: Iterable[Accepted | None],
+    *,
+    now: datetime,
+    report: Report = ignore,
+) -> Path:
+    """Remember a published index, then let the site name it; `earlier` are those that it may go on from."""
     keys.write_published(data)
+    write_deltas(out, earlier, accepted, len(data), report)
+    if builder_of(accepted) is not None:
+        put_beside(keys.published_path, FileMark.of(keys.published_path.stat()), accepted, now, report)
+        remove_others(keys.published_path, file_digest(accepted))
     durable.write(out / INDEX_FILE, data, mode=durable.SHARED)
     return out / INDEX_FILE
 
