@@ -247,7 +247,8 @@ class _Updating:
             offer, accepted = found
             try:
                 self._best = await run_aside(partial(self._use, accepted, offer.data))
-            except RefusedError as error:  # it does not go on from the one in use, or another process was faster
+            except (VerificationError, NotFoundError) as error:
+                # It does not go on from the one in use, or another process was faster; or its file changed, or went.
                 refused = replace(offer, accepted=None, error=error)
                 self._offers = [refused if one is offer else one for one in self._offers]
                 continue
