@@ -216,7 +216,7 @@ def _accept(
     pieces: Iterable[bytes], trusted: TrustedState, now: datetime, sink: RowSink, *, complete: bool
 ) -> Accepted:
     try:
-        # A file of another publisher is not read to its end.
+        # The rows of another publisher's file cost no more than to be read over.
         read = read_index(pieces, sink, lambda offered: _accept_roots(offered, trusted))
         header = parse_header(read.header)
     except FormatError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from p2pqwen.errors import FormatError
+from p2pqwen.errors import FormatError, VerificationError
 from p2pqwen.index.entry import Entry, Row, SkippedEntry, check_row, parse_row, row_order, row_place
 from p2pqwen.index.listing import Listing, listing_of
 from p2pqwen.index.mutable_item import MAX_SALT
@@ -174,7 +174,8 @@ def read_index(
 ) -> IndexRead:
     """Read an index file piece by piece; its rows go to `sink`, and nothing in it is judged yet.
 
-    `roots_read` is called as soon as the roots are known, and may raise. Raises `FormatError`.
+    `roots_read` is called as soon as the roots are known; where it raises `VerificationError`, rows are read and no
+    longer looked at. Raises `FormatError`.
     """
     reading = _Reading(pieces, sink, roots_read)
     reading.outer()
@@ -238,6 +239,7 @@ class _Reading:
         self._place: tuple[str, str, str, int] | None = None
         self._count = 0
         self._order: list[str] = []
+        self._in_vain = False
 
     def outer(self) -> None:
         stream = self._stream
@@ -299,7 +301,10 @@ class _Reading:
             self._roots.append(parse_signed_root(row))
         if not self._roots:
             raise FormatError("index file holds no root")
-        self._roots_read(tuple(self._roots))
+        try:
+            self._roots_read(tuple(self._roots))
+        except VerificationError:
+            self._in_vain = True  # which of the steps refuses it is for the caller to say, once all of it was read
 
     def _read_signed(self) -> None:
         if not self._stream.is_object():
@@ -324,6 +329,8 @@ class _Reading:
                 raise FormatError("index lists too much", expected=f"at most {MAX_ENTRIES} entries")
             if self._each is not None:
                 self._each(row)
+                continue
+            if self._in_vain:
                 continue
             if self._problem is None:
                 try:
