@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from p2pqwen.events import Report
     from p2pqwen.index.acceptance import Accepted, RefusedError
     from p2pqwen.index.entry import Entry
+    from p2pqwen.index.standing import Standing
     from p2pqwen.operations.indexes.index_check import Checked
     from p2pqwen.operations.indexes.listed_standing import ListedStanding
     from p2pqwen.operations.indexes.updated import Updated
@@ -56,7 +58,7 @@ def verify(file: FileArgument, publisher: PublisherOption = None, json_output: J
         counts = None
         lines = _checked_lines(checked, file, app.home.root)
         if checked.accepted is not None:
-            counts = StandingCounts.of(_standings(app, checked.accepted, out))
+            counts = StandingCounts.of(_counted(app, checked.accepted, out))
             words = ", ".join(f"{count} {word}" for word, count in counts.standings.items() if count)
             lines += [f"standing   locally: {words}"] if words else []
         out.result(IndexAnswer.of(checked, counts), lines)
@@ -217,6 +219,14 @@ def _files(app: App, file: Path, accepted: Accepted, out: Output) -> list[FilesS
     beside = Location(str(file.absolute()))
     places = [(entry, [beside.beside(entry.torrent)]) for entry in accepted.document.entries]
     return [FilesShown(look.of(entry, publisher, place)) for entry, place in places]
+
+
+def _counted(app: App, accepted: Accepted, out: Output) -> Mapping[Standing, int]:
+    from p2pqwen.operations.indexes.listed_standing import count_standings
+
+    listing, voices = accepted.document.listing, app.vouchers.voices()
+    with app.held_standings(out.report) as standings:
+        return count_standings(listing, accepted.root.name, app.library, standings, voices, out.report)
 
 
 def _standings(app: App, accepted: Accepted, out: Output) -> list[ListedStanding]:

@@ -169,7 +169,7 @@ def checked_row(row: JsonObject) -> Row:
     """Return what a row says that was checked before."""
     if row["repo_type"] != REPO_TYPE or row["recipe"] not in RECIPES:
         return parse_row(row)
-    known: dict[str, Any] = row
+    known: Any = row
     return Entry(
         id=SnapshotId(_repo(known["repo"]), CommitId(bytes.fromhex(known["commit"]))),
         size=known["size"],
@@ -181,15 +181,15 @@ def checked_row(row: JsonObject) -> Row:
         web_seeds=tuple(known["web_seeds"]),
         license=known.get("license"),
         added=_time(known["added"]),
-        upstream=Upstream(known["upstream"]),
-        extra={name: value for name, value in known.items() if name not in _FIELDS},
+        upstream=_UPSTREAMS[known["upstream"]],
+        extra={} if known.keys() <= _FIELDS else {name: known[name] for name in known.keys() - _FIELDS},
         recipe=RECIPES[known["recipe"]],
     )
 
 
 def row_place(row: JsonObject) -> tuple[str, str, str, int]:
     """Return what `row_order` returns, of a row that was checked."""
-    known: dict[str, Any] = row
+    known: Any = row
     return known["repo"], known["commit"], known["repo_type"], known["recipe"]
 
 
@@ -284,6 +284,7 @@ _FOUR_HASHES = re.compile(r"[0-9a-f]{40} [0-9a-f]{40} [0-9a-f]{64} [0-9a-f]{64}"
 _ZEROS = "0" * 64
 _PROVENANCE = ("proven", "unproven")
 _UPSTREAM = tuple(map(str, Upstream))
+_UPSTREAMS = {str(one): one for one in Upstream}
 
 
 @lru_cache(maxsize=4096)
@@ -304,10 +305,15 @@ _repo = lru_cache(maxsize=4096)(RepoId)
 _time = lru_cache(maxsize=4096)(parse_time)
 
 
+_PLAIN_HOST = re.compile(r"https?://[A-Za-z0-9.-]+(?:/|\Z)", re.ASCII)
+
+
 @lru_cache(maxsize=4096)
 def _quoted_url(url: str) -> str:
-    # By both rules: a magnet that names what it may not would be refused by whoever takes it apart later.
-    return check_magnet_url(check_web_url(url)).translate(_QUOTED)
+    # By both rules: a magnet that names what it may not would be refused by whoever takes it apart later. They differ
+    # only in what may stand between scheme and path.
+    check_web_url(url)
+    return (url if _PLAIN_HOST.match(url) else check_magnet_url(url)).translate(_QUOTED)
 
 
 def _upstream(text: str) -> Upstream:

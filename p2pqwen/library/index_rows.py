@@ -424,7 +424,7 @@ class RowsBuilder:
             self._put_rows()
 
     def _index(self, row: JsonObject) -> None:
-        known: dict[str, Any] = row
+        known: Any = row
         if not self._count % ROWS_IN_PART:
             self._first.append(f"{known['repo']}\0{known['commit']}")
         if _is_entry(row):
@@ -818,7 +818,10 @@ def progress(total: int, report: Report) -> Callable[[int], None]:
 
 
 def _row(line: bytes) -> Entry | SkippedEntry:
-    return checked_row(json.loads(line))
+    return checked_row(_parse(line.decode()))
+
+
+_parse: Callable[[str], Any] = json.JSONDecoder().decode
 
 
 def _is_entry(row: JsonObject) -> bool:

@@ -107,10 +107,9 @@ class StandingCounts:
     standings: Mapping[str, int]
 
     @classmethod
-    def of(cls, listed: Sequence[ListedStanding]) -> StandingCounts:
-        """Count them."""
-        known = [one.standing for one in listed]
-        return cls({word.value: known.count(word) for word in Standing})
+    def of(cls, counts: Mapping[Standing, int]) -> StandingCounts:
+        """Return what is said of them."""
+        return cls({word.value: counts.get(word, 0) for word in Standing})
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -261,6 +262,29 @@ def test_who_reads_the_old_one_reads_on(one: Path):
     rebuild(one, PUBLISHER, NOW)
     assert [*found, *reading] == plain
     assert database(one)
+
+
+def test_no_flipped_bit_is_silent(one: Path):
+    """Wherever it is, in a row or in what SQLite finds rows by: it is told, or nothing reads otherwise."""
+    listed = read_accepted(one, PUBLISHER, NOW)
+    some = list(listed.document.entries)[::40]
+
+    def asked(said: list[object]) -> list[object]:
+        found = read_accepted(one, PUBLISHER, NOW, said.append)
+        listing = found.document.listing
+        looked = [listing.find(sought) for entry in some for sought in (entry.id, entry.infohash, entry.id.commit)]
+        return [looked, list(listing.having(["apache"])), list(listing), found.header, found.state]
+
+    expected, path = asked([]), database(one)
+    content, dice = path.read_bytes(), random.Random("flips")
+    told = 0
+    for _ in range(120):
+        at, bit = dice.randrange(len(content)), dice.randrange(8)
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
+        said: list[object] = []
+        assert asked(said) == expected
+        told += bool(said)
+    assert told > 80
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
