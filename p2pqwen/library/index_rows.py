@@ -104,6 +104,7 @@ class _Parts:
     def __init__(self, connection: sqlite3.Connection, lists: dict[int, bytes], sealed: JsonObject) -> None:
         self._connection, self._lists, self.sealed = connection, lists, sealed
         self._lock = threading.Lock()
+        self.verified = 0.0
         self._closing = weakref.finalize(self, connection.close)
 
     @classmethod
@@ -123,7 +124,10 @@ class _Parts:
             if isinstance(error, FormatError | sqlite3.Error):
                 raise DamagedRowsError(str(error)) from error
             raise
-        return cls(connection, lists, sealed)
+        parts = cls(connection, lists, sealed)
+        with contextlib.suppress(OSError):
+            parts.verified = path.stat().st_mtime  # it is written once
+        return parts
 
     def count(self, kind: int) -> int:
         return len(self._lists[kind]) // _DIGEST
@@ -644,6 +648,14 @@ def rebuild(path: Path, publisher: Sha256 | None, now: datetime, report: Report 
             put_beside(path, FileMark.of(before), accepted, now, report)
             remove_others(path, digest)
     return accepted
+
+
+def verified_at(path: Path) -> float | None:
+    """Return when an accepted file was last put through all of acceptance, in POSIX seconds; None: nobody knows."""
+    with contextlib.suppress(DamagedRowsError, OSError):
+        if (parts := _fitting(path)) is not None:
+            return parts.verified
+    return None
 
 
 def put_beside(path: Path, mark: FileMark, accepted: Accepted, now: datetime, report: Report = ignore) -> None:

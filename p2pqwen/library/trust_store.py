@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from p2pqwen.containment import each, warn
@@ -44,7 +44,9 @@ from p2pqwen.library.index_rows import (
     progress,
     put_beside,
     read_accepted,
+    rebuild,
     remove_others,
+    verified_at,
     whole_file,
 )
 from p2pqwen.library.index_source import IndexSource, Spool, bytes_of, pieces_of, size_of
@@ -55,6 +57,8 @@ from p2pqwen.values.strict_json import JsonObject
 
 MAX_STATE_SIZE = 1 << 20
 MAX_SOURCES = 64
+VERIFY_EVERY = timedelta(days=30)
+"""A running node verifies what it has accepted, and has not read since, once in so long."""
 MAX_EVIDENCE = 32  # files; whoever holds stolen keys could fill the disk with contradictions
 MAX_EVIDENCE_SIZE = 1 << 30
 _LEFT_SECONDS = 86_400.0
@@ -165,6 +169,25 @@ class TrustStore:
             shutil.rmtree(leaving, ignore_errors=True)  # of a removal that was cut short
             self.folder(publisher).rename(leaving)  # at once: half a removal must not look like damage
             shutil.rmtree(leaving)
+
+    def verify_again(
+        self, publisher: Sha256, *, now: datetime, every: timedelta = VERIFY_EVERY, report: Report = ignore
+    ) -> bool:
+        """Put the stored index through all of acceptance if that was last done so long ago; tell whether it was.
+
+        A file that has rotted since is told, and its database goes: what no signature covers any more is not used.
+        """
+        path = self.index_path(publisher)
+        verified = verified_at(path)
+        if verified is None or now.timestamp() - verified < every.total_seconds():
+            return False
+        try:
+            with self.locked(publisher):
+                rebuild(path, publisher, now, report)
+        except VerificationError:
+            remove_others(path, None)
+            self._read_index(publisher, now, report)  # which says what is wrong with it
+        return True
 
     def judge(self, source: IndexSource, trusted: TrustedState, *, now: datetime, report: Report = ignore) -> Accepted:
         """Judge an index that came from somewhere, by all of acceptance, so that `store` can take it without delay.

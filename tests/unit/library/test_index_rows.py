@@ -7,6 +7,7 @@ import random
 import shutil
 import sqlite3
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +308,27 @@ def test_a_disk_without_room_for_a_database(one: Path, monkeypatch):
     said: list[object] = []
     assert len(list(read_accepted(one, PUBLISHER, NOW, said.append).document.entries)) == COUNT + 3
     assert any("could not be written" in str(event) for event in said)
+
+
+def test_what_is_stored_is_verified_anew_once_a_month(tmp_path: Path):
+    store = TrustStore(Home(tmp_path))
+    store.pin(PUBLISHER)
+    data = make_file()
+    store.store(store.judge(data, TrustedState(PUBLISHER), now=NOW), data, now=NOW)
+    path = store.index_path(PUBLISHER)
+    first = database(path).stat().st_mtime
+    day = timedelta(days=1)
+    verified = datetime.fromtimestamp(first, UTC)
+    assert not store.verify_again(PUBLISHER, now=verified + 29 * day)
+    assert store.verify_again(PUBLISHER, now=verified + 31 * day)
+    stat = path.stat()
+    path.write_bytes(data.replace(b"apache-2.0", b"apache-2.1"))  # as a disk rots: nothing else tells
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert store.get(PUBLISHER, now=NOW).accepted is not None
+    said: list[object] = []
+    assert store.verify_again(PUBLISHER, now=verified + 62 * day, report=said.append)
+    assert any("damaged and not used" in str(event) for event in said)
+    assert store.get(PUBLISHER, now=NOW).accepted is None
 
 
 def test_what_is_refused_leaves_nothing_behind(tmp_path: Path):
