@@ -60,7 +60,7 @@ def _meant(text: str, held: Sequence[SnapshotId]) -> list[str]:
     found = [
         str(one)
         for one in sorted(held)
-        if fnmatchcase((str(one) if whole_names else one.repo.text).casefold(), text.casefold())
+        if fnmatchcase((str(one) if whole_names else str(one.repo)).casefold(), text.casefold())
     ]
     if not found:
         raise NotFoundError(f"no snapshot in the library matches {text}", hint="see `p2pqwen list`")

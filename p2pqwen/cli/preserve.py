@@ -213,7 +213,7 @@ def _repo_id(text: str) -> RepoId:
     from p2pqwen.values.snapshot_id import RepoId
 
     try:
-        return RepoId(text)
+        return RepoId.parse(text)
     except FormatError as error:
         raise UsageError(error.what, expected=error.expected, got=error.got, hint=error.hint) from error
 

@@ -158,7 +158,7 @@ class SnapshotCalls:
 
     def _fetched(self, target: str) -> SnapshotId | None:
         running = [] if self.fetching is None else self.fetching.snapshots()
-        named = [one for one in running if target in {str(one), one.repo.text}]
+        named = [one for one in running if target in {str(one), str(one.repo)}]
         if len(named) > 1:
             raise P2pqwenError(f"several snapshots of {target} are being fetched", hint="name the commit")
         return named[0] if named else None

@@ -60,7 +60,7 @@ def held_snapshot(target: str, library: Library) -> HeldSnapshot:
     """
     name, at, commit = whole_name(target, (one.id for one in library.all())).partition("@")
     try:
-        return library.find(RepoId(name), CommitId.parse(commit) if at else None)
+        return library.find(RepoId.parse(name), CommitId.parse(commit) if at else None)
     except FormatError as error:
         raise UsageError(error.what, expected=error.expected, got=error.got) from error
 
