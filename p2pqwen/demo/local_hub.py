@@ -26,6 +26,7 @@ from p2pqwen.demo.hub_repository import HubRepository, StoredFile
 from p2pqwen.demo.url_signer import UrlSigner
 from p2pqwen.errors import NotFoundError
 from p2pqwen.hub_api import answers
+from p2pqwen.hub_api.paths_body import asked_paths
 from p2pqwen.hub_api.problem import HubProblem, entry_not_found, revision_not_found
 from p2pqwen.portable.sockets import take_port_again
 from p2pqwen.values.byte_range import parse_range
@@ -195,7 +196,7 @@ class LocalHub:
         if call.kind == "tree":
             return self._answer_tree(request, call, repository, commit)
         if call.kind == "paths-info":
-            paths = (await request.json()).get("paths", [])
+            paths = asked_paths(await request.read(), request.content_type) or []
             return web.json_response(answers.paths_info(repository.at(commit), paths))
         return await self._answer_file(request, call, repository, commit)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from p2pqwen.hub_api.listing import Commit, HubFile, Refs, folders_of
+from p2pqwen.hub_api.listing import Commit, HubFile, NamedCommit, Refs, folders_of
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoKind
 from p2pqwen.values.strict_json import JsonObject
@@ -22,7 +22,7 @@ def info(commit: Commit, *, blobs: bool) -> Row:
     return summary(commit) | {"siblings": [_sibling(file, blobs=blobs) for file in commit.files.values()]}
 
 
-def summary(commit: Commit) -> Row:
+def summary(commit: NamedCommit) -> Row:
     """Answer one row of `/api/models?author=…`: the repository without its files."""
     time = commit.time.strftime("%Y-%m-%dT%H:%M:%S.000Z")
     access = commit.access

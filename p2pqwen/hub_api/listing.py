@@ -40,8 +40,8 @@ class HubFile(Protocol):
         """The size of its LFS pointer, 0 where it has none."""
 
 
-class Commit(Protocol):
-    """A repository at one commit."""
+class NamedCommit(Protocol):
+    """A repository at one commit, whatever is in it."""
 
     @property
     def repo(self) -> RepoId:
@@ -62,6 +62,10 @@ class Commit(Protocol):
     @property
     def license(self) -> str | None:
         """The license its model card names."""
+
+
+class Commit(NamedCommit, Protocol):
+    """A repository at one commit, with its files."""
 
     @property
     def files(self) -> Mapping[str, HubFile]:

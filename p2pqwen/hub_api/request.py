@@ -1,7 +1,7 @@
 """What a request asks of a Hub, read from its path alone.
 
-Followed: the URLs that huggingface_hub 2.4, @huggingface/hub 2.17, git with Git LFS, and the registry calls of llama.cpp
-and Ollama build. Paths come percent-encoded, so that an encoded slash stays inside its part.
+Followed: the URLs that huggingface_hub 2.4, @huggingface/hub 2.17, git with Git LFS, and the registry calls of
+llama.cpp and Ollama build. Paths come percent-encoded, so that an encoded slash stays inside its part.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ Kind = Literal[
 MAX_PATH = 8192
 """Characters of a request's path that are looked at."""
 _PLURALS = {f"{kind}s": kind for kind in RepoKind}
+_BELOW_A_REPOSITORY = (["revision"], ["tree"], ["refs"], ["paths-info"])
 _FILES: tuple[Literal["resolve", "raw"], ...] = ("resolve", "raw")
 _GIT = {("info", "refs"): "git", ("git-upload-pack",): "git", ("info", "lfs", "objects", "batch"): "lfs-batch"}
 
@@ -55,20 +56,21 @@ def parse_path(raw_path: str) -> Asked:
 
 def _parse_api(parts: list[str]) -> Asked:
     cached = parts[:1] == ["resolve-cache"]
-    parts = parts[1:] if cached else parts
-    kind = _PLURALS.get(parts[0]) if parts else None
+    plural, *rest = parts[1:] if cached else parts or [""]
+    kind = _PLURALS.get(plural)
     if kind is None:
         return _OTHER
-    rest = parts[1:]
     if cached:
-        if len(rest) < 4:
-            return _OTHER
-        return Asked("resolve-cache", "/".join(rest[:2]), kind, rest[2], "/".join(rest[3:]))
+        whole = len(rest) > 3
+        return Asked("resolve-cache", "/".join(rest[:2]), kind, rest[2], "/".join(rest[3:])) if whole else _OTHER
     if not any(rest):
         return Asked("list", repo_kind=kind)
-    at = 1 if rest[1:2] in (["revision"], ["tree"], ["refs"], ["paths-info"]) else 2  # names of old have no owner
-    repo = "/".join(rest[:at])
-    match rest[at:]:
+    at = 1 if rest[1:2] in _BELOW_A_REPOSITORY else 2  # names of old have no owner
+    return _parse_api_of("/".join(rest[:at]), kind, rest[at:])
+
+
+def _parse_api_of(repo: str, kind: RepoKind, rest: list[str]) -> Asked:
+    match rest:
         case [] | [""]:
             return Asked("info", repo, kind, "main")
         case ["revision", revision]:

@@ -247,6 +247,14 @@ class Library:
             )
         return next(iter(held.values()))
 
+    def of_repo(self, repo: RepoId) -> list[HeldSnapshot]:
+        """Return the held snapshots of a repository whose disks are here, ordered by commit."""
+        found: dict[SnapshotId, HeldSnapshot] = {}
+        for folder in self.folders:
+            for held in self._scan_repo(folder, str(folder.save_path(repo)), repo):
+                found.setdefault(held.id, held)
+        return [found[snapshot] for snapshot in sorted(found)]
+
     def get(self, snapshot: SnapshotId) -> HeldSnapshot | None:
         """Return this snapshot if it is held and its disk is here."""
         place = self._holder(snapshot)
