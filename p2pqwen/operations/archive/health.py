@@ -41,6 +41,12 @@ class HealthRow:
     record: SwarmRecord
     health: SwarmHealth
 
+    def danger(self, now: datetime) -> Danger:
+        """Return how near it is to being lost but for this node; what is whole here is not lost."""
+        danger = danger_of(self.health, now)
+        held = self.swarm.held
+        return Danger.CRITICAL if danger is Danger.LOST and held is not None and _is_whole(held) else danger
+
 
 def watched_swarms(
     library: Library, publishers: Iterable[TrustedPublisher], voices: Iterable[Voice], report: Report = ignore
@@ -120,12 +126,20 @@ def due(
 
 
 def connections(rows: Iterable[SnapshotState], now: datetime) -> dict[SnapshotId, Look]:
-    """Return what a running node sees by itself; a copy that it seeds is one of those seen, where it is a whole one."""
+    """Return whom a running node is connected to.
+
+    That nobody is connected, or no seed, says nothing: seeds do not stay connected to seeds.
+    """
     return {
-        row.id: Look((Sighting(now, Source.CONNECTIONS, row.seeds + row.is_whole, row.peers + 1),))
+        row.id: Look((Sighting(now, Source.CONNECTIONS, row.seeds or None, row.peers),))
         for row in rows
-        if row.state == "seeding"
+        if row.state == "seeding" and row.peers
     }
+
+
+def announced(rows: Iterable[SnapshotState]) -> dict[SnapshotId, bool]:
+    """Return the snapshots that a running node tells trackers and the DHT it has; True for a whole one."""
+    return {row.id: row.is_whole for row in rows if row.state == "seeding"}
 
 
 def keep(store: HealthStore, looks: Mapping[SnapshotId, Look]) -> dict[SnapshotId, SwarmRecord]:
@@ -138,8 +152,22 @@ def keep(store: HealthStore, looks: Mapping[SnapshotId, Look]) -> dict[SnapshotI
 
 
 @dataclass(frozen=True, slots=True)
+class SightingAnswer:
+    """What one source said last, and when; None is what it cannot tell."""
+
+    source: Source
+    at: datetime
+    seeds: int | None
+    peers: int | None
+    estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SwarmAnswer:
-    """A row of `health --json`; what nobody knows is None. `size` in bytes, `copies` an estimate of complete ones."""
+    """A row of `health --json`; what nobody knows is None. `size` in bytes, `copies` an estimate of complete ones.
+
+    Seeds, peers and copies are others, never this node. `sightings` say who said so.
+    """
 
     snapshot: SnapshotId = field(metadata=FLAT)
     size: int
@@ -151,6 +179,7 @@ class SwarmAnswer:
     trend: Trend
     looked: datetime | None
     sources: tuple[str, ...]
+    sightings: tuple[SightingAnswer, ...]
     last_complete_seen: datetime | None
     web_seeds_ok: int | None
     web_seeds_asked: int | None
@@ -168,7 +197,7 @@ class SwarmAnswer:
         return cls(
             snapshot=row.swarm.snapshot,
             size=row.swarm.size,
-            danger=danger_of(health, now),
+            danger=row.danger(now),
             seeds=health.seeds,
             peers=health.peers,
             estimated=health.estimated,
@@ -176,6 +205,10 @@ class SwarmAnswer:
             trend=health.trend,
             looked=health.looked,
             sources=tuple(sorted(one.source.value for one in row.record.sightings)),
+            sightings=tuple(
+                SightingAnswer(one.source, one.at, one.seeds, one.peers, one.estimated)
+                for one in sorted(row.record.sightings, key=attrgetter("source"))
+            ),
             last_complete_seen=health.last_complete_seen,
             web_seeds_ok=health.web_seeds_ok,
             web_seeds_asked=None if web is None else web.asked,
@@ -209,7 +242,7 @@ async def look_for(
 
     `own` is what a running node sees by itself. What was seen is remembered at once; raises `DiskError`.
     """
-    now = clock()
+    now, own = clock(), tuple(own)
     keep(store, connections(own, now))
     records = store.all()
     waiting = due(swarms, records, now, timedelta(0) if again else LOOK_AGAIN)
@@ -218,7 +251,7 @@ async def look_for(
     for start in range(0, len(waiting), PART):
         part = waiting[start : start + PART]
         left = deadline - asyncio.get_running_loop().time()
-        looks = await look_at(part, probes, records, clock=clock, seconds=left, report=report)
+        looks = await look_at(part, probes, records, clock=clock, announced=announced(own), seconds=left, report=report)
         keep(store, looks)
         if asyncio.get_running_loop().time() >= deadline:
             return len(waiting) - done - sum(one != Look() for one in looks.values())
@@ -239,6 +272,10 @@ def named(swarms: Sequence[WatchedSwarm], targets: Sequence[str]) -> list[Watche
             raise NotFoundError(f"{target} is neither held nor listed by a trusted index", hint="see `p2pqwen search`")
         found |= those
     return [found[snapshot] for snapshot in sorted(found)]
+
+
+def _is_whole(held: HeldSnapshot) -> bool:
+    return held.state is State.COMPLETE and held.selected is None
 
 
 def _of_torrent(held: HeldSnapshot, metainfo: Metainfo) -> WatchedSwarm:
