@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 
 from p2pqwen.containment import each, warn
-from p2pqwen.errors import NotFoundError, P2pqwenError
+from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.index.entry import Upstream
 from p2pqwen.index.standing import Standing, Voice
@@ -18,13 +18,13 @@ from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.operations.archive.swarm_probe import Look, Probes, WatchedSwarm, look_at
-from p2pqwen.operations.fetch.target import parse_target
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.stewardship.danger import Danger, danger_key, danger_of
 from p2pqwen.stewardship.swarm_health import Sighting, Source, SwarmHealth, Trend
 from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, health_of, remember
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.json_value import FLAT
+from p2pqwen.values.known_snapshots import KnownSnapshots
 from p2pqwen.values.snapshot_id import SnapshotId
 
 LOOK_AGAIN = timedelta(hours=1)
@@ -261,17 +261,14 @@ async def look_for(
 
 
 def named(swarms: Sequence[WatchedSwarm], targets: Sequence[str]) -> list[WatchedSwarm]:
-    """Return the swarms that `REPO[@COMMIT]` name, all where none is named; raises `NotFoundError`, `UsageError`."""
+    """Return the swarms that names and globs mean, all where none is named; raises `NotFoundError`, `UsageError`."""
     if not targets:
         return list(swarms)
-    found: dict[SnapshotId, WatchedSwarm] = {}
-    for target in targets:
-        parse_target(target)  # raises for what is no name at all
-        those = {one.snapshot: one for one in swarms if target in {str(one.snapshot), str(one.snapshot.repo)}}
-        if not those:
-            raise NotFoundError(f"{target} is neither held nor listed by a trusted index", hint="see `p2pqwen search`")
-        found |= those
-    return [found[snapshot] for snapshot in sorted(found)]
+    known = KnownSnapshots.of(
+        (one.snapshot for one in swarms), "that is held or listed by a trusted index", "see `p2pqwen search`"
+    )
+    wanted = {snapshot for target in targets for snapshot in known.meant(target)}
+    return sorted((one for one in swarms if one.snapshot in wanted), key=lambda one: one.snapshot)
 
 
 def _is_whole(held: HeldSnapshot) -> bool:
