@@ -31,7 +31,7 @@ from p2pqwen.values.hub_token import HubToken
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
 from p2pqwen.values.proxy import Proxies
-from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_id import Owner
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 MAX_CONFIG_BYTES = 1 << 20
@@ -91,7 +91,7 @@ class WatchConfig:
     """
 
     watchlist: Path | None = None
-    orgs: tuple[str, ...] = ()
+    orgs: tuple[Owner, ...] = ()
     every: timedelta = timedelta(days=1)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -323,14 +323,11 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(_text(one) for one in value)
 
 
-def _orgs(value: object) -> tuple[str, ...]:
-    orgs = _texts(value)
-    for org in orgs:
-        try:
-            RepoId(f"{org}/x")
-        except FormatError as error:
-            raise UsageError("no organisation's name", expected="a name such as Qwen", got=repr(org)[:80]) from error
-    return orgs
+def _orgs(value: object) -> tuple[Owner, ...]:
+    try:
+        return tuple(map(Owner.parse, _texts(value)))
+    except FormatError as error:
+        raise UsageError(error.what, expected="a name such as Qwen, or datasets/Qwen", got=error.got) from error
 
 
 def _parallel(value: object) -> int:

@@ -52,7 +52,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     },
     "watch": {
         "watchlist": "a file of repositories to preserve; a relative path starts at the home",
-        "orgs": "organisations of which every model is preserved",
+        "orgs": "organisations of which every model is preserved; `datasets/ORG` for datasets",
         "every": "how often to look",
         "include": "only these, by `ORG/MODEL`, `MODEL` or `group:NAME`; globs",
         "exclude": "not these",

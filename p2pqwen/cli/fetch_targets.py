@@ -76,7 +76,7 @@ def _targets(text: str, known: KnownSnapshots) -> list[str]:
     name, colon, part = text.partition(":")
     if not _is_glob(text):
         return [text]
-    found = [str(one) if "@" in name else one.repo.text for one in known.meant(name)]
+    found = [str(one) if "@" in name else str(one.repo) for one in known.meant(name)]
     return [one + colon + part for one in dict.fromkeys(found)]
 
 

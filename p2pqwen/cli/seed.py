@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from p2pqwen.cli.exit_codes import leave_at_once
 from p2pqwen.cli.network_options import SwitchedOff, UploadLimit, network_choices, network_switches
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, can_redraw
+from p2pqwen.cli.stopping import stop_on_signals
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from p2pqwen.webseed.file_server import FileServer
 
 
-LEAVE_SECONDS = 9.0
 _IN_THE_TABLE = frozenset({"checking", "seeding", "stats"})
 """Events that the live status shows as it is: no line for them."""
 
@@ -72,7 +71,7 @@ def seed(
     from p2pqwen.operations.node.seed import seed as seed_library
     from p2pqwen.swarm.endpoint import Endpoint
 
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     with Output(as_json=json_output) as out:
         app = open_app()
         endpoint = Endpoint.parse(listen or app.config.network.listen, allow_port_zero=True)
@@ -97,25 +96,6 @@ def seed(
             )
     if supervisor.busy or publishers.sync.busy or watch.busy or health.busy or supervisor.watch.busy:
         leave_at_once(exit_codes.DONE)
-
-
-def _stop_on_signals() -> threading.Event:
-    """Return what SIGINT and SIGTERM set; after `LEAVE_SECONDS` the process ends, whatever still hangs.
-
-    Everything that counts is on the disk by then, and a node that is killed loses nothing either.
-    """
-    stop = threading.Event()
-
-    def on_signal(*_: object) -> None:
-        if not stop.is_set():
-            stop.set()
-            last = threading.Timer(LEAVE_SECONDS, leave_at_once, (exit_codes.DONE,))
-            last.daemon = True
-            last.start()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    return stop
 
 
 @contextlib.contextmanager

@@ -82,5 +82,5 @@ class KnownSnapshots:
 
 
 def _matches(snapshot: SnapshotId, glob: str) -> bool:
-    name = str(snapshot) if "@" in glob else snapshot.repo.text
+    name = str(snapshot) if "@" in glob else str(snapshot.repo)
     return fnmatchcase(name.casefold(), glob.casefold())

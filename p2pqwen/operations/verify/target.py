@@ -62,7 +62,7 @@ def held_snapshot(target: str, library: Library) -> HeldSnapshot:
     here = (*(one.id for one in library.all()), *(one.id for one in library.away()))
     name, at, commit = KnownSnapshots.of(here, "in the library").whole(target).partition("@")
     try:
-        return library.find(RepoId(name), CommitId.parse(commit) if at else None)
+        return library.find(RepoId.parse(name), CommitId.parse(commit) if at else None)
     except FormatError as error:
         raise UsageError(error.what, expected=error.expected, got=error.got) from error
 
