@@ -37,7 +37,6 @@ ELSEWHERE = {
     "cli/index.py::show": PARSED,
     "cli/index.py::update": INSIDE,
     "cli/list.py::list_snapshots": PARSED,
-    "cli/names.py::_meant": PARSED,
     "cli/network_options.py::bundle_route": USER,
     "hub/cache.py::_candidates": PARSED,
     "hub/cache_look.py::look_at_cache": INSIDE,
