@@ -102,6 +102,13 @@ class Checker(Protocol):
         """Return which bases to list."""
 
 
+class Pages(Protocol):
+    """Writes the pages of a site whose index was written, as `SitePages` does."""
+
+    def write(self, out: Path, accepted: Accepted, private: Sequence[PrivateKey], report: Report = ignore) -> None:
+        """Bring them up to the index, and sign what they are with the opened index keys."""
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """The next index as a plan makes it, before anybody signed it; `root` says who may.
@@ -155,6 +162,7 @@ def publish(
     now: datetime,
     approve: Approve = lambda _: True,
     check: Checker | None = choose_web_seeds,
+    pages: Pages | None = None,
     report: Report = ignore,
 ) -> Published:
     """Write every complete snapshot of the library, and what was published before, as a site under `plan.out`.
@@ -202,6 +210,8 @@ def publish(
             return Published(accepted, difference, plan.draft, left_out, skipped)
         index = write_index(keys, plan.out, data)
         remove_withdrawn(plan.out, document, report)
+        if pages is not None:
+            pages.write(plan.out, accepted, private, report)
         return Published(accepted, difference, index, left_out, skipped)
 
 
@@ -319,7 +329,14 @@ def sign_draft(
 
 
 def publish_signed(
-    keys: KeyStore, draft: Path, out: Path, *, now: datetime, known: Accepted | None = None, report: Report = ignore
+    keys: KeyStore,
+    draft: Path,
+    out: Path,
+    *,
+    now: datetime,
+    known: Accepted | None = None,
+    pages: Pages | None = None,
+    report: Report = ignore,
 ) -> Published:
     """Give out a draft that enough people signed; its torrents are in the site already, or were published before.
 
@@ -339,6 +356,8 @@ def publish_signed(
         _tell(difference, report)
         index = write_index(keys, out, data)
         remove_withdrawn(out, accepted.document, report)
+        if pages is not None:  # no key is open here: their sums are not signed
+            pages.write(out, accepted, (), report)
         return Published(accepted, difference, index)
 
 
