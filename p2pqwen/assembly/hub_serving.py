@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from p2pqwen.app import App
-from p2pqwen.errors import P2pqwenError, UsageError
+from p2pqwen.assembly import fetching
+from p2pqwen.errors import NetworkError, P2pqwenError, UsageError
 from p2pqwen.events import Happened, Report
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.upstream_store import UpstreamStore
-from p2pqwen.operations.hub_endpoint.catalogue import HubCatalogue
+from p2pqwen.operations.fetch.context import FetchContext, FetchOptions
+from p2pqwen.operations.fetch.plan import TorrentPlan, make_plan
+from p2pqwen.operations.fetch.target import NamedTarget
+from p2pqwen.operations.hub_endpoint.catalogue import HubCatalogue, ListedSources
 from p2pqwen.operations.hub_endpoint.names import MainWords
+from p2pqwen.operations.hub_endpoint.on_demand import BringOptions, OnDemand
+from p2pqwen.operations.node.limits import allowance, lower_rate
+from p2pqwen.operations.node.preferences import Choices, Transfer
 from p2pqwen.server.hub_access import HubAccess
 from p2pqwen.server.hub_endpoint import HubEndpoint, HubServerSettings
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.webseed.policy import WebSeedUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +57,74 @@ class HubWishes:
 def hub_endpoint(app: App, store: StateStore, wishes: HubWishes, report: Report) -> Iterator[HubEndpoint]:
     """Serve the Hub's place for the length of the block, and tell where; raises `UsageError`, `P2pqwenError`."""
     settings = wishes.server_settings()
-    catalogue = HubCatalogue(app.library, app.standings(store), app.vouchers.voices, _words(app, store), None, report)
+    bringing = _Bringing(app, store, wishes, report)
+    on_demand = OnDemand(bringing.context, bringing.options(), bringing.count, report)
+    catalogue = HubCatalogue(
+        app.library,
+        app.standings(store),
+        app.vouchers.voices,
+        _words(app, store),
+        ListedSources(bringing.plan, on_demand),
+        report,
+    )
     try:
         with HubEndpoint(catalogue, settings) as endpoint:
             report(Happened("hub", {"url": endpoint.url}))
             yield endpoint
     finally:
+        on_demand.close()
         catalogue.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Bringing:
+    """How what the library lacks is found and brought, under the user's limits of the moment."""
+
+    app: App
+    store: StateStore
+    wishes: HubWishes
+    report: Report
+
+    def options(self) -> BringOptions:
+        """Return how files are brought."""
+        use = WebSeedUse(self.app.config.network.web_seeds)
+        return BringOptions(FetchOptions(peers=self.wishes.peers, use_web_seeds=use, into_hub_cache=False))
+
+    def context(self) -> FetchContext:
+        """Return where a download reads and writes; raises `NetworkError` where the user's hours forbid one."""
+        now, choices = datetime.now().astimezone(), Choices(self.store)
+        used = choices.month(now).uploaded
+        allowed = allowance(choices.limits(), now=now, uploaded_this_month=used)
+        if not allowed.may_transfer:
+            raise NetworkError(f"your limits forbid transfers now: {allowed.reason}", hint="see `p2pqwen limits`")
+        given = self.wishes.choices
+        limited = given.limited(
+            upload=lower_rate(given.upload_limit, allowed.upload_of_fetches),
+            download=lower_rate(given.download_limit, allowed.download),
+        )
+        return self._context(limited)
+
+    def plan(self, snapshot: SnapshotId) -> TorrentPlan:
+        """Return a listed snapshot's torrent; raises `NotFoundError`, `NetworkError`, `VerificationError`."""
+        sources = self._context(self.wishes.choices).sources
+        found = make_plan(NamedTarget(snapshot.repo, snapshot.commit), sources, repo=None, report=self.report)
+        if not isinstance(found, TorrentPlan):
+            raise NetworkError(f"nobody has the torrent of {snapshot}", hint=f"`p2pqwen fetch {snapshot}` asks peers")
+        return found
+
+    def count(self, snapshot: SnapshotId, uploaded: int, downloaded: int) -> None:
+        """Book what a download moved."""
+        with suppress(P2pqwenError):
+            Choices(self.store).count({snapshot: Transfer(uploaded, downloaded)}, datetime.now().astimezone())
+
+    def _context(self, choices: NetworkChoices) -> FetchContext:
+        return fetching.fetch_context(
+            self.app,
+            fetching.swarm_settings(self.app, choices),
+            self.report,
+            peers=self.wishes.peers,
+            publishers=self.app.vouchers.publishers(self.report),
+        )
 
 
 def _words(app: App, store: StateStore) -> MainWords:
