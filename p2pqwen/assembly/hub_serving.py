@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from p2pqwen.app import App
 from p2pqwen.assembly import fetching
 from p2pqwen.errors import NetworkError, P2pqwenError, UsageError
 from p2pqwen.events import Happened, Report
+from p2pqwen.hidden import hide
+from p2pqwen.library import durable, endpoint_file
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.fetch.context import FetchContext, FetchOptions
@@ -21,7 +24,7 @@ from p2pqwen.operations.hub_endpoint.names import MainWords
 from p2pqwen.operations.hub_endpoint.on_demand import BringOptions, OnDemand
 from p2pqwen.operations.node.limits import allowance, lower_rate
 from p2pqwen.operations.node.preferences import Choices, Transfer
-from p2pqwen.server.hub_access import HubAccess
+from p2pqwen.server.hub_access import HubAccess, parse_networks
 from p2pqwen.server.hub_endpoint import HubEndpoint, HubServerSettings
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.values.digest import CommitId
@@ -29,17 +32,24 @@ from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.policy import WebSeedUse
 
+MAX_TOKEN = 4096
+_LEAST_TOKEN = 16
+
 
 @dataclass(frozen=True, slots=True)
 class HubWishes:
-    """What a user wants of the endpoint. `beyond`: other addresses than loopback may be listened on."""
+    """What a user wants of the endpoint. `beyond`: other addresses than loopback may be listened on.
+
+    `upstream` and `abandoned` are as in `HubEndpointConfig`.
+    """
 
     listen: Endpoint
     access: HubAccess = field(default_factory=HubAccess)
     beyond: bool = False
     peers: tuple[Endpoint, ...] = ()
     choices: NetworkChoices = UNRESTRICTED
-    upstream: bool = True
+    upstream: str = "never"
+    abandoned: str = "finish"
 
     def server_settings(self) -> HubServerSettings:
         """Return where it listens; raises `UsageError` for an address beyond loopback that was not asked for twice."""
@@ -51,6 +61,38 @@ class HubWishes:
                 hint="what is served there is yours to show: name who may ask for it",
             )
         return HubServerSettings(where.host, where.port, self.access)
+
+
+def configured(app: App, choices: NetworkChoices, *, listen: str | None = None) -> HubWishes | None:
+    """Return what [hub_endpoint] in config.toml wishes, at `listen` if given; None where neither says where.
+
+    Raises `UsageError`, `NotFoundError` and `DiskError` for a token that cannot be read.
+    """
+    wanted = app.config.hub_endpoint
+    where = listen or wanted.listen
+    if where is None:
+        return None
+    return HubWishes(
+        listen=Endpoint.parse(where, allow_port_zero=True),
+        access=read_access(wanted.token_file, wanted.allow, wanted.hosts),
+        beyond=wanted.beyond_loopback,
+        peers=tuple(Endpoint.parse(text) for text in wanted.peers),
+        choices=choices,
+        upstream=wanted.upstream,
+        abandoned=wanted.abandoned,
+    )
+
+
+def read_access(token_file: Path | None, allow: Sequence[str], hosts: Sequence[str]) -> HubAccess:
+    """Return who may ask; raises `UsageError` for what is no token or network, `NotFoundError`, `DiskError`."""
+    token = None
+    if token_file is not None:
+        token = durable.read(token_file, max_bytes=MAX_TOKEN).decode("utf-8", "replace").strip()
+        if len(token) < _LEAST_TOKEN or not token.isascii() or not token.isprintable():
+            expected = f"{_LEAST_TOKEN} printable ASCII characters or more"
+            raise UsageError(f"{token_file} holds no token", expected=expected)
+        hide(token)
+    return HubAccess(token, parse_networks(allow), frozenset(name.lower() for name in hosts))
 
 
 @contextmanager
@@ -68,7 +110,7 @@ def hub_endpoint(app: App, store: StateStore, wishes: HubWishes, report: Report)
         report,
     )
     try:
-        with HubEndpoint(catalogue, settings) as endpoint:
+        with HubEndpoint(catalogue, settings) as endpoint, endpoint_file.named(app.home, endpoint.url):
             report(Happened("hub", {"url": endpoint.url}))
             yield endpoint
     finally:
@@ -88,7 +130,8 @@ class _Bringing:
     def options(self) -> BringOptions:
         """Return how files are brought."""
         use = WebSeedUse(self.app.config.network.web_seeds)
-        return BringOptions(FetchOptions(peers=self.wishes.peers, use_web_seeds=use, into_hub_cache=False))
+        fetch = FetchOptions(peers=self.wishes.peers, use_web_seeds=use, into_hub_cache=False)
+        return BringOptions(fetch, abandoned="stop" if self.wishes.abandoned == "stop" else "finish")
 
     def context(self) -> FetchContext:
         """Return where a download reads and writes; raises `NetworkError` where the user's hours forbid one."""

@@ -44,7 +44,7 @@ from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.policy import SwarmView, WebSeedDecision
 
-IDLE = 15.0
+IDLE = 8.0
 """Seconds for which a download stays, once nobody reads: the next file then finds its peers connected."""
 AHEAD = 32 << 20
 """Bytes that are asked for ahead of a reader."""
@@ -53,6 +53,7 @@ _PUMP = 0.05
 _LOOK_EVERY = 0.25
 _FOLLOW_EVERY = 0.1
 _STOP_SECONDS = 8.0
+_SETTLE_SECONDS = 4.0
 _CHECK_SECONDS = 60.0
 
 
@@ -274,6 +275,7 @@ class SnapshotDownload:
             torrent.start()
             self._loop(session)
         finally:
+            self._settle(session)
             book.remember(plan, [one for one in torrent.met if not session.is_relay(one)])
             moved = torrent.progress()
             torrent.leave()
@@ -304,6 +306,15 @@ class SnapshotDownload:
                 return
             session.swarm.pump(_PUMP)
 
+    def _settle(self, session: _Session) -> None:
+        """Finish with the files of which every piece is here, so that the next download need not read them again."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while session.torrent.error is None and time.monotonic() < deadline:
+            pending = [self._complete(file, session.torrent) for file in self._files.values()]
+            if not any(pending):
+                return
+            session.swarm.pump(_PUMP)
+
     def _shut(self) -> bool:
         """Take no more asks, unless there is one."""
         with self._gate:
@@ -329,8 +340,8 @@ class SnapshotDownload:
             torrent.want(file.numbers, Urgency.NEVER)
         self._complete(file, torrent)
 
-    def _complete(self, file: ArrivingFile, torrent: DownloadedTorrent) -> None:
-        """Once every piece of a file is here: have it written out, hash it, and call it done."""
+    def _complete(self, file: ArrivingFile, torrent: DownloadedTorrent) -> bool:
+        """Once every piece of a file is here: have it written out, hash it, and call it done; whether it is at that."""
         if file.hashing is not None:
             if file.hashing.done():
                 problem, file.hashing = file.hashing.exception(), None
@@ -340,17 +351,18 @@ class SnapshotDownload:
                     error = as_error(problem if isinstance(problem, Exception) else P2pqwenError(str(problem)))
                     self._report(Notice("warning", f"{self._plan.snapshot}: {error.message}"))
                     file.fail(error, for_good=True)
-            return
+            return file.hashing is not None
         if file.done or file.failure is not None:
-            return
+            return False
         pieces = file.numbers
         if torrent.have.find(b"\0", pieces.start, pieces.stop) >= 0:
-            return
+            return False
         if file.flushed_after is None:
             file.flushed_after = torrent.flushes
             torrent.request_flush()
         elif torrent.flushes > file.flushed_after:
             file.hashing = self._hasher.submit(self._hash, file.path)
+        return True
 
     def _hash(self, path: RepoPath) -> None:
         check_files(self._metainfo, self._plan.manifest, self._folder, [path], {})
