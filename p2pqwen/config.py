@@ -120,6 +120,7 @@ class HubEndpointConfig:
     peers: tuple[str, ...] = ()
     upstream: str = "pass"
     abandoned: str = "finish"
+    timeout: timedelta = timedelta(minutes=1)
     beyond_loopback: bool = False
     token_file: Path | None = None
     allow: tuple[str, ...] = ()
@@ -407,6 +408,7 @@ _HUB_ENDPOINT_SETTINGS: dict[str, Callable[[Any], Any]] = {
     "listen": _text,
     "peers": _texts,
     "upstream": _word("pass", "keep", "never"),
+    "timeout": lambda value: parse_duration(_text(value)),
     "abandoned": _word("finish", "stop"),
     "beyond_loopback": _flag,
     "token_file": _text,

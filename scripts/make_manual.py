@@ -68,6 +68,7 @@ SETTINGS: dict[str, dict[str, str]] = {
         "peers": "HOST:PORT of peers that are asked directly for what the library lacks",
         "upstream": "what nobody else has: `pass` on to the Hub, `keep` it as well, or `never` ask",
         "abandoned": "a file that nobody reads any more while it arrives: `finish` or `stop`",
+        "timeout": "how long a reader waits for a file of which nothing arrives, such as `90s`",
         "beyond_loopback": "allow `listen` on an address that other machines reach",
         "token_file": "a file with the token that other machines must send",
         "allow": "networks whose machines need no token, such as `192.168.1.0/24`",

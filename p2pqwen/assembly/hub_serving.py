@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from p2pqwen.app import App
 from p2pqwen.assembly import fetching
@@ -50,6 +51,7 @@ class HubWishes:
     choices: NetworkChoices = UNRESTRICTED
     upstream: str = "never"
     abandoned: str = "finish"
+    timeout: timedelta = timedelta(minutes=1)
 
     def server_settings(self) -> HubServerSettings:
         """Return where it listens; raises `UsageError` for an address beyond loopback that was not asked for twice."""
@@ -80,6 +82,7 @@ def configured(app: App, choices: NetworkChoices, *, listen: str | None = None) 
         choices=choices,
         upstream=wanted.upstream,
         abandoned=wanted.abandoned,
+        timeout=wanted.timeout,
     )
 
 
@@ -131,7 +134,8 @@ class _Bringing:
         """Return how files are brought."""
         use = WebSeedUse(self.app.config.network.web_seeds)
         fetch = FetchOptions(peers=self.wishes.peers, use_web_seeds=use, into_hub_cache=False)
-        return BringOptions(fetch, abandoned="stop" if self.wishes.abandoned == "stop" else "finish")
+        abandoned: Literal["finish", "stop"] = "stop" if self.wishes.abandoned == "stop" else "finish"
+        return BringOptions(fetch, timeout=self.wishes.timeout.total_seconds(), abandoned=abandoned)
 
     def context(self) -> FetchContext:
         """Return where a download reads and writes; raises `NetworkError` where the user's hours forbid one."""

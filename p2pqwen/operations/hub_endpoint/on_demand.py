@@ -270,6 +270,8 @@ class SnapshotDownload:
                     torrent.want(metainfo.layout.pieces(index), Urgency.NEVER)
             self._admit_all(lambda file: self._require_room(file, torrent))
             known = (*peers, *book.remembered(plan), *book.followers(plan))
+            if not known and relayed is None and not swarm.looks_for_peers:
+                raise NetworkError(f"there is nobody to ask for {plan.snapshot}", hint="name a peer: --peer HOST:PORT")
             each(dict.fromkeys(known), torrent.connect, failed=warn(self._report))
             torrent.in_order(wanted=True)
             torrent.start()
