@@ -25,7 +25,8 @@ class StreamReading:
 
     def __init__(self, file: ArrivingFile, wanted: range) -> None:
         self.file, self.wanted, self.at = file, wanted, wanted.start
-        self.urged = -1  # pieces of the file before this one were asked for in haste
+        self.urged = 0  # once it is at this piece of the file, more is asked for ahead of it
+        self.hasty = -1  # the piece that was asked for in haste
         self._descriptor: int | None = None
 
     @property

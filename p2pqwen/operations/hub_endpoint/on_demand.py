@@ -466,19 +466,19 @@ class _Session:
     def hurry(self, reading: StreamReading) -> None:
         """Have what a reader is about to reach brought first."""
         pieces = reading.file.pieces
-        at, length = reading.at // pieces.piece_length, pieces.piece_length
-        if at < reading.urged:
-            return
+        length, have, first = pieces.piece_length, self.torrent.have, reading.file.first
+        at = pieces.verified_to(reading.at) // length
         last = (reading.wanted.stop - 1) // length + 1
-        ahead = max(_LEAST_AHEAD, AHEAD // length)
-        soon = range(at, min(at + ahead, last))
-        reading.urged = at + max(1, ahead // 4)
-        first = reading.file.first
-        now = [first + one for one in soon[:_LEAST_AHEAD]]
-        later = [first + one for one in soon[_LEAST_AHEAD:]]
-        have = self.torrent.have
-        self.torrent.want(_without(later, have), Urgency.SOON)
-        self.torrent.want(_without(now, have), Urgency.NOW)
+        if at >= last:
+            return
+        if at >= reading.urged:
+            ahead = max(_LEAST_AHEAD, AHEAD // length)
+            reading.urged = at + max(1, ahead // 4)
+            soon = range(first + at + 1, first + min(at + ahead, last))
+            self.torrent.want(_without(soon, have), Urgency.SOON)
+        if at != reading.hasty and not have[first + at]:
+            reading.hasty = at  # one at a time: of two that hurry, each comes at half the pace
+            self.torrent.want([first + at], Urgency.NOW)
 
     def look(self, files: Iterable[ArrivingFile]) -> None:
         """See to web seeds, and tell readers who wait too long; what nobody waits for is given up, too."""
