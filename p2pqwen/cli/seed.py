@@ -50,6 +50,10 @@ def seed(
             metavar="HOST:PORT", help="Serve the library over HTTP too, as a web seed (port 0: any free one)."
         ),
     ] = None,
+    hub: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Stand in the Hub's place here too, as `p2pqwen hub` does."),
+    ] = None,
     metrics: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics for Prometheus on this loopback address.")
     ] = None,
@@ -61,12 +65,12 @@ def seed(
 
     With --http, http://HOST:PORT/ORG/MODEL/ is a web seed (BEP 19) of each snapshot.
     On a terminal `p2pqwen status` is shown below, refreshed every second; elsewhere a line for each event.
-    With --json one JSON event per line: listening, http, checking, seeding, paused, damaged, mended, skipped,
+    With --json one JSON event per line: listening, http, hub, checking, seeding, paused, damaged, mended, skipped,
     removed, standing, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch started, watch done,
     watch failed, watch cut off, gone, back.
     """
     from p2pqwen.app import open_app
-    from p2pqwen.assembly import fetching, serving
+    from p2pqwen.assembly import fetching, hub_serving, serving
     from p2pqwen.operations.node.seed import Services
     from p2pqwen.operations.node.seed import seed as seed_library
     from p2pqwen.swarm.endpoint import Endpoint
@@ -84,13 +88,15 @@ def seed(
             health = serving.health_watch(app, supervisor, store, settings, report)
             publishers = serving.seeded_publishers(app, settings, report)
             control = serving.control(app, supervisor, store, report, metrics_on=_metrics_on(metrics))
+            wishes = hub_serving.configured(app, choices, listen=hub)
+            place = contextlib.nullcontext() if wishes is None else hub_serving.hub_endpoint(app, store, wishes, report)
             seed_library(
                 app.library,
                 app.home,
                 settings,
                 web=_web_seed(http, choices.upload_limit),
                 services=Services(supervisor, publishers),
-                control=_together(supervisor.watch, control, watch, health),
+                control=_together(supervisor.watch, control, watch, health, place),
                 report=report,
                 stopping=stop.is_set,
             )
