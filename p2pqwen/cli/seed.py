@@ -56,7 +56,7 @@ def seed(
     """Serve every verified file of the library, partial snapshots included, until it is stopped (Ctrl-C or SIGTERM).
 
     With --http, http://HOST:PORT/ORG/MODEL/ is a web seed (BEP 19) of each snapshot.
-    With --json one JSON event per line: listening, http, checking, seeding, paused, damaged, mended, skipped,
+    With --json one JSON event per line: listening, proxied, http, checking, seeding, paused, damaged, mended, skipped,
     removed, standing, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch started, watch done,
     watch failed, watch cut off, gone, back.
     """

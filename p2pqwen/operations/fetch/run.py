@@ -220,8 +220,9 @@ class _Fetch:
 
     def _without_inside_trackers(self, leads: Leads) -> Leads:
         """Leave out trackers whose names lead into the user's own network, unless the user named them."""
-        if not (leads.trackers and self._options.use_peers and self._context.network.choices.trackers):
-            return leads
+        network = self._context.network
+        if not (leads.trackers and self._options.use_peers and network.choices.trackers) or network.proxy is not None:
+            return leads  # a proxy looks names up, from where it is; to look here would go past it
         own = self._context.sources.named
         urls = [url for url in leads.tracker_urls if not is_named(url, own)]
         hosts = {url: urlsplit(url).hostname or "" for url in urls}
