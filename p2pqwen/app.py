@@ -100,8 +100,8 @@ class App:
         from p2pqwen.swarm.bootstrap import bootstrap_nodes
 
         network = self.config.network
-        if not (enabled and network.choices.dht):
-            return None
+        if not (enabled and network.choices.dht) or network.bittorrent_proxy is not None:
+            return None  # it is UDP, which would go past a proxy
         return DhtAccess((*also, *bootstrap_nodes(network.dht_bootstrap)), self.known_peers)
 
     @cached_property

@@ -65,9 +65,9 @@ def seed(
 
     With --http, http://HOST:PORT/ORG/MODEL/ is a web seed (BEP 19) of each snapshot.
     On a terminal `p2pqwen status` is shown below, refreshed every second; elsewhere a line for each event.
-    With --json one JSON event per line: listening, http, hub, checking, seeding, paused, damaged, mended, skipped,
-    removed, standing, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch started, watch done,
-    watch failed, watch cut off, gone, back.
+    With --json one JSON event per line: listening, proxied, http, hub, checking, seeding, paused, damaged, mended,
+    skipped, removed, standing, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch started, watch
+    done, watch failed, watch cut off, gone, back.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import fetching, hub_serving, serving
