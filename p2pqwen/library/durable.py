@@ -25,6 +25,7 @@ PRIVATE = 0o600
 SHARED = 0o644
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_MANY = 300  # files
 _TRIES = 10  # to make a folder that others tidy away as long as it is empty
 
 
@@ -136,7 +137,10 @@ def sync_tree(folder: Path) -> None:
     if not folder.is_dir():
         return
     with disk_errors(f"write {folder} out to its disk"):
-        for parent, _, names in os.walk(folder, topdown=False, onerror=_raise):
+        walked = list(os.walk(folder, topdown=False, onerror=_raise))
+        if sum(len(names) for _, _, names in walked) > _MANY:
+            files.start_sync()  # one wait for the disk instead of one for each file
+        for parent, _, names in walked:
             for name in names:
                 _sync_file(Path(parent, name))
             sync_folder(Path(parent))

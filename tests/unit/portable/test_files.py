@@ -163,7 +163,24 @@ def test_a_clone_is_made_or_nothing(tmp_path, system):
         assert target.read_bytes() == b"bytes"
 
 
+def test_what_cannot_be_cloned_is_tried_once(tmp_path, monkeypatch):
+    """A try makes a file and drops it: of 10,000 files only the first shall cost that."""
+    tried = []
+
+    def ioctl(*_: object) -> None:
+        tried.append(1)
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(files, "_fcntl", SimpleNamespace(ioctl=ioctl))
+    monkeypatch.setattr(files, "_without_clones", set())
+    (tmp_path / "source").write_bytes(b"bytes")
+    assert [files.clone(tmp_path / "source", tmp_path / "target") for _ in range(3)] == [False] * 3
+    assert len(tried) == 1
+    assert not (tmp_path / "target").exists()
+
+
 def test_a_clone_by_the_ioctl(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_without_clones", set())
     (tmp_path / "source").write_bytes(b"bytes")
     asked = []
     stands_in = SimpleNamespace(ioctl=lambda writer, request, reader: asked.append((request, os.pread(reader, 9, 0))))
@@ -173,6 +190,8 @@ def test_a_clone_by_the_ioctl(tmp_path, monkeypatch):
 
 
 def test_a_clone_that_fails_otherwise_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_without_clones", set())
+
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
