@@ -121,6 +121,22 @@ def test_what_is_written_out(tmp_path, system, monkeypatch):
     assert synced == (here if system == "here" else [("fsync", "file"), ("fsync", "file")])
 
 
+def test_a_whole_file_system_is_written_out_where_a_call_does_that(tmp_path, monkeypatch):
+    assert files.sync_file_system(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        files.sync_file_system(tmp_path / "gone")
+    monkeypatch.setattr(files, "_ctypes", SimpleNamespace(CDLL=lambda *_, **__: SimpleNamespace()))
+    assert not files.sync_file_system(tmp_path)
+
+
+def test_what_the_disk_could_not_take_is_said(tmp_path, monkeypatch):
+    library = SimpleNamespace(syncfs=lambda descriptor: -1)
+    stands_in = SimpleNamespace(CDLL=lambda *_, **__: library, get_errno=lambda: errno.EIO)
+    monkeypatch.setattr(files, "_ctypes", stands_in)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        files.sync_file_system(tmp_path)
+
+
 def test_macos_writes_out_more_than_fsync_does(tmp_path, monkeypatch):
     asked = []
     monkeypatch.delattr(os, "fdatasync")
