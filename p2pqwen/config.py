@@ -110,6 +110,22 @@ class WatchConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveConfig:
+    """What a running node adopts by itself, and how often it plans. `[archive]` in config.toml; sizes in bytes.
+
+    `budget`: all that this home may hold, None: nothing is adopted. `rebalance`: what the node adopted, and others keep
+    well, is given up for what is endangered; what a person fetched never is.
+    """
+
+    budget: int | None = None
+    every: timedelta = timedelta(hours=6)
+    prefer: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    license: tuple[str, ...] = ()
+    rebalance: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the composition root needs."""
 
@@ -118,6 +134,7 @@ class Config:
     network: NetworkConfig = NetworkConfig()
     library: LibraryConfig = LibraryConfig()
     watch: WatchConfig = WatchConfig()
+    archive: ArchiveConfig = ArchiveConfig()
     web_seed_bases: tuple[str, ...] = ()  # `[web_seeds] bases`; may hold {repo} and {commit}
 
     @property
@@ -131,7 +148,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
     """Read the environment and the home's config.toml; raises `UsageError` for what is no setting, and `DiskError`."""
     home = Home(_home_root(environment))
     settings = _read_toml(home.config_file)
-    unknown = set(settings) - {"network", "web_seeds", "library", "watch"}
+    unknown = set(settings) - {"network", "web_seeds", "library", "watch", "archive"}
     if unknown:
         raise UsageError(f"{home.config_file} has an unknown table [{min(unknown)}]")
     web_seeds = settings.get("web_seeds", {})
@@ -144,6 +161,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         network=_network(settings.get("network", {}), home.config_file, environment.get("P2PQWEN_DHT_BOOTSTRAP")),
         library=_library(settings.get("library", {}), home),
         watch=_watch(settings.get("watch", {}), home),
+        archive=_archive(settings.get("archive", {}), home),
         web_seed_bases=tuple(bases),
     )
 
@@ -307,22 +325,31 @@ def _reserve(table: Mapping[str, Any], source: str, default: int) -> int:
         raise UsageError(f"{source} reserve: {error.what}", expected=error.expected, got=error.got) from error
 
 
-def _watch(table: object, home: Home) -> WatchConfig:
-    source = f"{home.config_file}: [watch]"
+def _read_table(table: object, known: Mapping[str, Callable[[Any], Any]], source: str) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise UsageError(source, expected="a table")
     values: dict[str, Any] = {}
     for name, value in table.items():
-        read = _WATCH_SETTINGS.get(name)
+        read = known.get(name)
         if read is None:
-            raise UsageError(f"{source} has no setting {name!r}", expected=", ".join(sorted(_WATCH_SETTINGS)))
+            raise UsageError(f"{source} has no setting {name!r}", expected=", ".join(sorted(known)))
         try:
             values[name] = read(value)
         except UsageError as error:
             raise UsageError(f"{source} {name}: {error.what}", expected=error.expected, got=error.got) from error
+    return values
+
+
+def _watch(table: object, home: Home) -> WatchConfig:
+    source = f"{home.config_file}: [watch]"
+    values = _read_table(table, _WATCH_SETTINGS, source)
     if (watchlist := values.get("watchlist")) is not None:
         values["watchlist"] = home.root / user_path(watchlist, f"{source} watchlist")
     return WatchConfig(**values)
+
+
+def _archive(table: object, home: Home) -> ArchiveConfig:
+    return ArchiveConfig(**_read_table(table, _ARCHIVE_SETTINGS, f"{home.config_file}: [archive]"))
 
 
 def _text(value: object) -> str:
@@ -352,6 +379,12 @@ def _orgs(value: object) -> tuple[str, ...]:
     return orgs
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError("neither true nor false", got=repr(value)[:40])
+    return value
+
+
 def _parallel(value: object) -> int:
     if type(value) is not int or not 1 <= value <= 16:
         raise UsageError("out of range", expected="1 to 16", got=repr(value)[:40])
@@ -370,6 +403,16 @@ _WATCH_SETTINGS: dict[str, Callable[[Any], Any]] = {
     "parallel": _parallel,
     "rate": _rate,
     "upstream_every": lambda value: None if value == "never" else parse_duration(_text(value)),
+}
+
+
+_ARCHIVE_SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "budget": lambda value: parse_size(str(value)),
+    "every": lambda value: parse_duration(_text(value)),
+    "prefer": _texts,
+    "exclude": _texts,
+    "license": _texts,
+    "rebalance": _flag,
 }
 
 

@@ -98,6 +98,8 @@ def _lines(done: Rebalanced, *, dry_run: bool) -> Iterator[str]:
     yield from _plan_lines(plan)
     for one in plan.kept:
         yield f"keep    {decision_line(one)}"
+    for one in plan.left_out:
+        yield f"skip    {decision_line(one)}"
     if not plan.exchanges:
         yield "nothing to change"
     elif dry_run:

@@ -16,6 +16,7 @@ from p2pqwen.cli.exit_codes import leave_at_once
 from p2pqwen.cli.network_options import SwitchedOff, UploadLimit, network_choices, network_switches
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
+from p2pqwen.values.byte_size import parse_size
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
@@ -50,6 +51,12 @@ def seed(
         str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics for Prometheus on this loopback address.")
     ] = None,
     upload_limit: UploadLimit = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Adopt what the archive needs most, by itself, up to this much in all, such as 2TB."
+        ),
+    ] = None,
     off: SwitchedOff = (),
     json_output: JsonFlag = False,
 ) -> None:
@@ -58,7 +65,8 @@ def seed(
     With --http, http://HOST:PORT/ORG/MODEL/ is a web seed (BEP 19) of each snapshot.
     With --json one JSON event per line: listening, proxied, http, checking, seeding, paused, damaged, mended, skipped,
     removed, standing, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch started, watch done,
-    watch failed, watch cut off, gone, back.
+    watch failed, watch cut off, gone, back; with --budget, or [archive] in config.toml: adopting, adopted,
+    adopt failed, given up, archive waits, archive rests.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import fetching, serving
@@ -76,6 +84,8 @@ def seed(
             report = _into(log, out)
             supervisor = serving.make_supervisor(app, store, settings, report)
             watch = serving.hub_watch(app, supervisor, store, report)
+            size = None if budget is None else parse_size(budget)
+            keeper = serving.archive_keeper(app, supervisor, store, settings, report, budget=size)
             health = serving.health_watch(app, supervisor, store, settings, report)
             publishers = serving.seeded_publishers(app, settings, report)
             control = serving.control(app, supervisor, store, report, metrics_on=_metrics_on(metrics))
@@ -85,11 +95,12 @@ def seed(
                 settings,
                 web=_web_seed(http, choices.upload_limit),
                 services=Services(supervisor, publishers),
-                control=_together(supervisor.watch, control, watch, health),
+                control=_together(supervisor.watch, control, watch, health, keeper or contextlib.nullcontext()),
                 report=report,
                 stopping=stop.is_set,
             )
-    if supervisor.busy or publishers.sync.busy or watch.busy or health.busy or supervisor.watch.busy:
+    services = (supervisor, publishers.sync, watch, health, supervisor.watch, keeper)
+    if any(one is not None and one.busy for one in services):
         leave_at_once(exit_codes.DONE)
 
 
