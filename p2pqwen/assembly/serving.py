@@ -255,7 +255,7 @@ def archive_keeper(
         return FetchRequest(str(snapshot), use_web_seeds=web_seeds, choices=choices)
 
     node = _KeptNode(app, supervisor, store, looking.probes(app, settings.choices), request, report)
-    return ArchiveKeeper(
+    keeper = ArchiveKeeper(
         KeeperOptions(size, config.every, Wishes(config.prefer, config.exclude, config.license), config.rebalance),
         node,
         StewardStore(store),
@@ -264,6 +264,8 @@ def archive_keeper(
         clock=lambda: datetime.now(UTC),
         report=report,
     )
+    supervisor.on_change.append(keeper.wake)
+    return keeper
 
 
 def control(

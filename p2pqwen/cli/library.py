@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from p2pqwen.cli import names
-from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output, fail, fail_for
 from p2pqwen.containment import each
 from p2pqwen.errors import FormatError, P2pqwenError, UsageError, VerificationError
@@ -92,6 +92,7 @@ def scrub(
         typer.Argument(metavar="REPO[@COMMIT]", autocompletion=names.held, help="Read only this snapshot, due or not."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Read every snapshot, due or not.")] = False,
+    quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Check for bit rot: read the snapshots that are due (`scrub_every`, default 30 days); exit 3 if any is damaged.
@@ -102,7 +103,7 @@ def scrub(
     from p2pqwen.operations.verify.scrub import ScrubAnswer, ScrubFailed
     from p2pqwen.operations.verify.target import held_snapshot
 
-    with Output(as_json=json_output) as out:
+    with Output(as_json=json_output, quiet=quiet) as out:
         app = open_app()
         with app.state_store(out.report) as store:
             scrubber = app.scrubber(store, _notices_of(out))

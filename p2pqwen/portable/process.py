@@ -7,6 +7,7 @@ import os
 import platform
 import threading
 from pathlib import Path
+from typing import Any
 
 from p2pqwen.portable.optional import optional_module
 
@@ -14,6 +15,7 @@ _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30}
 _WHO_PROCESS = 1
 _IDLE_CLASS = 3 << 13
 _LOWEST = 19
+_DETACHED = 0x00000008 | 0x00000200  # DETACHED_PROCESS, CREATE_NEW_PROCESS_GROUP (CreateProcess)
 _STEP = 5  # a third of the share of a thread that was not lowered
 _STATM = Path("/proc/self/statm")
 
@@ -45,6 +47,13 @@ def make_thread_idle() -> None:
 def _threads_have_priorities() -> bool:
     """Tell whether setpriority(2) takes a thread: only Linux does, elsewhere the number may be another process's."""
     return platform.system() == "Linux" and hasattr(os, "setpriority")
+
+
+def apart() -> dict[str, Any]:
+    """Return what `subprocess.Popen` takes for a program that goes on when the terminal, and this process, are gone."""
+    if os.name == "nt":
+        return {"creationflags": _DETACHED}
+    return {"start_new_session": True}
 
 
 def open_file_limit() -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -148,3 +149,24 @@ def test_outside_the_hours_nothing_is_adopted(made):
         assert events(node, "adopting") == []
         user.ok("limits", "--hours", "always")
         node.line(90, containing='"adopted"')
+
+
+def test_a_full_disk_pauses_it_and_room_lets_it_go_on(made, tmp_path):
+    """A disk of its own, full at first; the home's folder is not used."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("only root may mount")
+    try:
+        (disk / "filler").write_bytes(bytes(1_900_000))
+        folders = f'folders = [{{path = "{disk}", reserve = "0"}}]\nreserve = "9000TB"\n'
+        user = made.person("full-disk", CONFIG + f'[library]\n{folders}[archive]\nbudget = "1MB"\n')
+        with node_of(user) as node:
+            assert "no disk has room" in node.json_line(90, containing='"archive rests"')["reason"]
+            (disk / "filler").unlink()
+            wait_until(lambda: len(events(node, "adopted")) == 2, 90, "it goes on")
+            assert held(user) == {"Qwen/Model-0", "Qwen/Model-1"}
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)

@@ -50,6 +50,7 @@ DHT_NODES_EVERY = 2.0
 SHARE_EVERY = 1.0
 LOOKS_EVERY = 60.0  # seconds between looks at every file, with thousands of snapshots more: nothing is read
 LOOKING = 0.05  # seconds at a time
+ANNOUNCED_AT_ONCE = 10  # snapshots in a turn, after the network has changed: trackers have others to answer
 MAX_CHECKING = 2  # snapshots read at once: more only move the disk's head about
 
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a session that listens everywhere answers us
@@ -166,6 +167,7 @@ class SeedLoop:
         self._all_held = False
         self._to_load: deque[HeldSnapshot] = deque()
         self._to_look_at: deque[SnapshotId] = deque()
+        self._to_announce: deque[SnapshotId] = deque()
         self._followed: list[HeldSnapshot] | None = None
         self._complete: dict[SnapshotId, HeldSnapshot] = {}
         self._away: list[AwaySnapshot] = []
@@ -213,6 +215,7 @@ class SeedLoop:
             if self._due("steps", len(self._seeds) / 1000):
                 each(list(self._seeds.values()), self._step, failed=self._give_up)
             self._look_at_files()
+            self._announce_some()
             self._look_after_publishers()
             if self._web is not None and self._upload and self._due("share", SHARE_EVERY):
                 self._share_upload(self._web)
@@ -258,6 +261,18 @@ class SeedLoop:
     def library_changed(self) -> None:
         """Look at the library in this turn."""
         self._timers.pop("library", None)
+
+    def announce_again(self) -> None:
+        """Tell trackers and the DHT of everything served, a few at a time: this node is somewhere else now."""
+        self._to_announce = deque(self._seeds)
+        if self._publishers is not None:
+            self._publishers.sync.soon()
+
+    def _announce_some(self) -> None:
+        for _ in range(min(ANNOUNCED_AT_ONCE, len(self._to_announce))):
+            one = self._seeds.get(self._to_announce.popleft())
+            if one is not None and not one.torrent.progress().paused:
+                each([one], lambda seed: seed.torrent.announce(), failed=self._give_up)
 
     def wake(self) -> None:
         """Take the next turn at once; from any thread."""
