@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import subprocess
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from p2pqwen.portable.optional import optional_module
 
@@ -49,11 +51,24 @@ def _threads_have_priorities() -> bool:
     return platform.system() == "Linux" and hasattr(os, "setpriority")
 
 
-def apart() -> dict[str, Any]:
-    """Return what `subprocess.Popen` takes for a program that goes on when the terminal, and this process, are gone."""
-    if os.name == "nt":
-        return {"creationflags": _DETACHED}
-    return {"start_new_session": True}
+def start_apart(
+    arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str], errors: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start a program that goes on when the terminal, and this process, are gone; raises `OSError`.
+
+    It reads nothing, and what it prints is lost but for what it says on stderr, to `errors`.
+    """
+    session, flags = os.name != "nt", _DETACHED if os.name == "nt" else 0
+    return subprocess.Popen(
+        arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        cwd=folder,
+        env=dict(environment),
+        start_new_session=session,
+        creationflags=flags,
+    )
 
 
 def open_file_limit() -> int | None:

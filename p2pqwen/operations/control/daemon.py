@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from p2pqwen.errors import P2pqwenError
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.operations.control.routes import NodeAnswer
-from p2pqwen.portable.process import apart
+from p2pqwen.portable.process import start_apart
 from p2pqwen.server.control_client import ControlClient
 
 ERRORS = "daemon.err"
@@ -43,14 +42,11 @@ def start_daemon(options: Sequence[str], home: Home, running: Callable[[], Contr
     said = home.log / ERRORS
     durable.write(said, b"")
     with said.open("ab") as errors:
-        node = subprocess.Popen(
+        node = start_apart(
             [sys.executable, "-m", "p2pqwen", "seed", *options, "--quiet"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            cwd=home.root,
-            env={**os.environ, "P2PQWEN_HOME": str(home.root)},
-            **apart(),
+            folder=home.root,
+            environment={**os.environ, "P2PQWEN_HOME": str(home.root)},
+            errors=errors,
         )
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:

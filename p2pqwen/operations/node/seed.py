@@ -380,8 +380,8 @@ class SeedLoop:
             )
             for gone in self._left_out.keys() - self._complete.keys():
                 del self._left_out[gone]
-            other = [one for one in self._seeds.values() if one.held.selected != self._complete[one.held.id].selected]
-            each(other, lambda one: self._drop(one, "changed"), failed=self._give_up)  # other files: loaded again below
+            other = [one for one in self._seeds.values() if _is_another(one.held, self._complete[one.held.id])]
+            each(other, lambda one: self._drop(one, "changed"), failed=self._give_up)  # and loaded again below
         damaged = [one for one in self._seeds.values() if one.state is SeedState.DAMAGED]
         mended = [one for one in damaged if one.damaged_look != self._look(one.held)]
         each(mended, lambda one: self._drop(one, "mended"), failed=self._give_up)  # and loaded again below
@@ -446,6 +446,8 @@ class SeedLoop:
     def _step(self, one: _Seed) -> None:
         if one.torrent.error is not None and not self._library.is_here(one.held):
             self._drop(one, "away")  # its disk was pulled: it comes back as it was
+        elif one.torrent.error is not None and self._is_moved(one.held):
+            self._drop(one, "changed")  # it is loaded again from where it is
         elif one.torrent.error is not None:
             self._leave_out(one, one.torrent.error.message)
         elif one.state is SeedState.CHECKING:
@@ -456,6 +458,10 @@ class SeedLoop:
             one.torrent.sync_pieces()
             if one.bad_pieces:
                 self._damaged(one)
+
+    def _is_moved(self, held: HeldSnapshot) -> bool:
+        now = self._library.get(held.id)
+        return now is not None and now.folder != held.folder
 
     def _judge(self, one: _Seed) -> None:
         if one.bad_pieces:
@@ -553,6 +559,11 @@ class SeedLoop:
                 },
             )
         )
+
+
+def _is_another(loaded: HeldSnapshot, now: HeldSnapshot) -> bool:
+    """Tell whether a snapshot has other files now, or was moved to another folder of the library."""
+    return (loaded.selected, loaded.folder) != (now.selected, now.folder)
 
 
 def _is_checking(one: _Seed) -> bool:
