@@ -31,7 +31,7 @@ from p2pqwen.values.hub_token import HubToken
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
 from p2pqwen.values.proxy import Proxies, Proxy
-from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_id import Owner
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 MAX_CONFIG_BYTES = 1 << 20
@@ -92,7 +92,7 @@ class WatchConfig:
     """
 
     watchlist: Path | None = None
-    orgs: tuple[str, ...] = ()
+    orgs: tuple[Owner, ...] = ()
     every: timedelta = timedelta(days=1)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -126,6 +126,25 @@ class ArchiveConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HubEndpointConfig:
+    """The Hub's place, as `hub` and a running node serve it. `[hub_endpoint]` in config.toml.
+
+    `listen`: where; None: a node does not, and `hub` takes its own default. `upstream`: what becomes of what nobody
+    else has. `abandoned`: what becomes of a file that came while it was read, once nobody reads it.
+    """
+
+    listen: str | None = None
+    peers: tuple[str, ...] = ()
+    upstream: str = "pass"
+    abandoned: str = "finish"
+    timeout: timedelta = timedelta(minutes=1)
+    beyond_loopback: bool = False
+    token_file: Path | None = None
+    allow: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the composition root needs."""
 
@@ -135,6 +154,7 @@ class Config:
     library: LibraryConfig = LibraryConfig()
     watch: WatchConfig = WatchConfig()
     archive: ArchiveConfig = ArchiveConfig()
+    hub_endpoint: HubEndpointConfig = HubEndpointConfig()
     web_seed_bases: tuple[str, ...] = ()  # `[web_seeds] bases`; may hold {repo} and {commit}
 
     @property
@@ -148,7 +168,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
     """Read the environment and the home's config.toml; raises `UsageError` for what is no setting, and `DiskError`."""
     home = Home(_home_root(environment))
     settings = _read_toml(home.config_file)
-    unknown = set(settings) - {"network", "web_seeds", "library", "watch", "archive"}
+    unknown = set(settings) - {"network", "web_seeds", "library", "watch", "archive", "hub_endpoint"}
     if unknown:
         raise UsageError(f"{home.config_file} has an unknown table [{min(unknown)}]")
     web_seeds = settings.get("web_seeds", {})
@@ -162,6 +182,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         library=_library(settings.get("library", {}), home),
         watch=_watch(settings.get("watch", {}), home),
         archive=_archive(settings.get("archive", {}), home),
+        hub_endpoint=_hub_endpoint(settings.get("hub_endpoint", {}), home),
         web_seed_bases=tuple(bases),
     )
 
@@ -325,7 +346,24 @@ def _reserve(table: Mapping[str, Any], source: str, default: int) -> int:
         raise UsageError(f"{source} reserve: {error.what}", expected=error.expected, got=error.got) from error
 
 
-def _read_table(table: object, known: Mapping[str, Callable[[Any], Any]], source: str) -> dict[str, Any]:
+def _watch(table: object, home: Home) -> WatchConfig:
+    source = f"{home.config_file}: [watch]"
+    values = _read_settings(table, source, _WATCH_SETTINGS)
+    if (watchlist := values.get("watchlist")) is not None:
+        values["watchlist"] = home.root / user_path(watchlist, f"{source} watchlist")
+    return WatchConfig(**values)
+
+
+def _hub_endpoint(table: object, home: Home) -> HubEndpointConfig:
+    source = f"{home.config_file}: [hub_endpoint]"
+    values = _read_settings(table, source, _HUB_ENDPOINT_SETTINGS)
+    if (token_file := values.get("token_file")) is not None:
+        values["token_file"] = home.root / user_path(token_file, f"{source} token_file")
+    return HubEndpointConfig(**values)
+
+
+def _read_settings(table: object, source: str, known: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """Return the values of a table's settings, each read by its own rule; raises `UsageError`."""
     if not isinstance(table, dict):
         raise UsageError(source, expected="a table")
     values: dict[str, Any] = {}
@@ -340,16 +378,23 @@ def _read_table(table: object, known: Mapping[str, Callable[[Any], Any]], source
     return values
 
 
-def _watch(table: object, home: Home) -> WatchConfig:
-    source = f"{home.config_file}: [watch]"
-    values = _read_table(table, _WATCH_SETTINGS, source)
-    if (watchlist := values.get("watchlist")) is not None:
-        values["watchlist"] = home.root / user_path(watchlist, f"{source} watchlist")
-    return WatchConfig(**values)
+def _word(*words: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in words:
+            raise UsageError("no such word", expected=_one_of(words), got=repr(value)[:40])
+        return str(value)
+
+    return read
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError("not true or false", got=repr(value)[:40])
+    return value
 
 
 def _archive(table: object, home: Home) -> ArchiveConfig:
-    return ArchiveConfig(**_read_table(table, _ARCHIVE_SETTINGS, f"{home.config_file}: [archive]"))
+    return ArchiveConfig(**_read_settings(table, f"{home.config_file}: [archive]", _ARCHIVE_SETTINGS))
 
 
 def _text(value: object) -> str:
@@ -369,20 +414,11 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(_text(one) for one in value)
 
 
-def _orgs(value: object) -> tuple[str, ...]:
-    orgs = _texts(value)
-    for org in orgs:
-        try:
-            RepoId(f"{org}/x")
-        except FormatError as error:
-            raise UsageError("no organisation's name", expected="a name such as Qwen", got=repr(org)[:80]) from error
-    return orgs
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise UsageError("neither true nor false", got=repr(value)[:40])
-    return value
+def _orgs(value: object) -> tuple[Owner, ...]:
+    try:
+        return tuple(map(Owner.parse, _texts(value)))
+    except FormatError as error:
+        raise UsageError(error.what, expected="a name such as Qwen, or datasets/Qwen", got=error.got) from error
 
 
 def _parallel(value: object) -> int:
@@ -413,6 +449,19 @@ _ARCHIVE_SETTINGS: dict[str, Callable[[Any], Any]] = {
     "exclude": _texts,
     "license": _texts,
     "rebalance": _flag,
+}
+
+
+_HUB_ENDPOINT_SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "listen": _text,
+    "peers": _texts,
+    "upstream": _word("pass", "keep", "never"),
+    "timeout": lambda value: parse_duration(_text(value)),
+    "abandoned": _word("finish", "stop"),
+    "beyond_loopback": _flag,
+    "token_file": _text,
+    "allow": _texts,
+    "hosts": _texts,
 }
 
 

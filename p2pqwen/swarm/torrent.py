@@ -13,6 +13,7 @@ from p2pqwen.errors import P2pqwenError
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.ledger import Connection, Ledger
 from p2pqwen.swarm.progress import Phase, TorrentProgress
+from p2pqwen.swarm.urgency import Urgency
 
 _PHASES = {
     lt.torrent_status.states.checking_files: Phase.CHECKING,
@@ -31,6 +32,10 @@ _MAX_MET = 200
 _MAX_HEARD = 50
 _BLOCKS_TOO = lt.status_flags_t.query_accurate_download_counters  # a piece of 16 MiB takes its time
 _UNFINISHED_HANDSHAKE = lt.peer_info.handshake | lt.peer_info.connecting
+
+
+_PRIORITIES = {Urgency.NEVER: 0, Urgency.LATER: 2, Urgency.SOON: 6, Urgency.NOW: 7}
+_DEADLINE_STEP = 50  # milliseconds between the pieces that a reader is about to reach
 
 
 class TorrentGoneError(P2pqwenError):
@@ -204,6 +209,20 @@ class SwarmTorrent:
                 self._handle.set_flags(lt.torrent_flags.sequential_download)
             else:
                 self._handle.unset_flags(lt.torrent_flags.sequential_download)
+
+    def want(self, pieces: Iterable[int], urgency: Urgency) -> None:
+        """Fetch these pieces, sooner than others or not at all; of a download, until told otherwise.
+
+        `Urgency.NOW` has them asked of whoever is quickest, and again of others where they are late.
+        """
+        wanted = list(pieces)
+        with _alive():
+            self._handle.prioritize_pieces([(piece, _PRIORITIES[urgency]) for piece in wanted])
+            if urgency is Urgency.NOW:
+                for number, piece in enumerate(wanted):
+                    self._handle.set_piece_deadline(piece, number * _DEADLINE_STEP)
+        if urgency is not Urgency.NEVER:
+            self.finished = False
 
     def set_web_seeds(self, urls: Sequence[str]) -> None:
         """Use exactly these BEP 19 base URLs from now on."""

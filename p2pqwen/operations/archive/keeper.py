@@ -266,7 +266,7 @@ class ArchiveKeeper:
         if job.state is not JobState.DONE:
             raise job.error or P2pqwenError(f"the fetch of {snapshot} was stopped")
 
-    def _tell(self, event: str, **facts: str | int | float | bool | None) -> None:
+    def _tell(self, event: str, **facts: str | float | bool | None) -> None:
         """Say something once, until it is another thing."""
         if self._told != (event, facts):
             self._told = (event, facts)

@@ -32,7 +32,6 @@ STORED = "a small file of ours, read at the edge; what makes no sense in it is l
 UNTYPED = {
     "cli/candidates.py": "the signature of typer's own method",
     "config.py": PARSED,
-    "demo/hub_answers.py": "the Hub's own answers, of which the demo plays a part",
     "demo/node_process.py": "what a process printed, as a user of `--json` reads it",
     "demo/story.py": "what a process printed, as a user of `--json` reads it",
     "library/folders.py": STORED,
