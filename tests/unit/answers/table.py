@@ -10,8 +10,10 @@ from p2pqwen.demo.story import Told
 from p2pqwen.operations.archive.bulk_answer import BulkAnswer
 from p2pqwen.operations.archive.health import HealthAnswer
 from p2pqwen.operations.archive.upstream import UpstreamChecked, UpstreamShown
+from p2pqwen.operations.control.daemon import DaemonAnswer
 from p2pqwen.operations.control.doctor import Findings
 from p2pqwen.operations.control.inventory import InventoryAnswer
+from p2pqwen.operations.control.moved_answer import MoveAnswer
 from p2pqwen.operations.control.routes import DueAnswer, NetworkAnswer, NodeAnswer
 from p2pqwen.operations.control.snapshot_calls import ChoiceAnswer, ChoicesAnswer, RemovedAnswer
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusAnswer
@@ -52,6 +54,7 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "keys show": (PublisherAnswer, SpareKeysAnswer),
     "keys sign": (RotationAnswer,),
     "library import": (ImportAnswer,),
+    "library move": (MoveAnswer,),
     "library scrub": (ScrubAnswer,),
     "limits": (LimitsAnswer,),
     "list": (InventoryAnswer,),
@@ -64,7 +67,7 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "remove": (RemovedAnswer,),
     "resume": (ChoiceAnswer, ChoicesAnswer),
     "search": (SearchAnswer,),
-    "seed": (_EventLine,),
+    "seed": (_EventLine, DaemonAnswer),
     "service install": (ServiceAnswer,),
     "service status": (ServiceAnswer,),
     "service uninstall": (ServiceAnswer,),
