@@ -31,7 +31,7 @@ INSIDE = "what it calls handles the failure of one by itself, and tells it"
 USER = "named by the user in one call, which is refused as a whole"
 WHOLE = "one snapshot, or one site, that is made whole or not at all"
 ELSEWHERE = {
-    "cli/adopt.py::_lines": PARSED,
+    "cli/adopt.py::_plan_lines": PARSED,
     "cli/health.py::health": PARSED,
     "cli/index.py::_files": INSIDE,
     "cli/index.py::show": PARSED,
