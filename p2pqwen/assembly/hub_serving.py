@@ -21,6 +21,7 @@ from p2pqwen.operations.fetch.context import FetchContext, FetchOptions
 from p2pqwen.operations.fetch.plan import TorrentPlan, make_plan
 from p2pqwen.operations.fetch.target import NamedTarget
 from p2pqwen.operations.hub_endpoint.catalogue import HubCatalogue, ListedSources
+from p2pqwen.operations.hub_endpoint.git import GitService
 from p2pqwen.operations.hub_endpoint.names import MainWords
 from p2pqwen.operations.hub_endpoint.on_demand import BringOptions, OnDemand
 from p2pqwen.operations.node.limits import allowance, lower_rate
@@ -113,7 +114,10 @@ def hub_endpoint(app: App, store: StateStore, wishes: HubWishes, report: Report)
         report,
     )
     try:
-        with HubEndpoint(catalogue, settings) as endpoint, endpoint_file.named(app.home, endpoint.url):
+        with (
+            HubEndpoint(catalogue, settings, git=GitService(catalogue)) as endpoint,
+            endpoint_file.named(app.home, endpoint.url),
+        ):
             report(Happened("hub", {"url": endpoint.url}))
             yield endpoint
     finally:

@@ -31,7 +31,8 @@ from p2pqwen.net.fault_log import fault_log
 from p2pqwen.portable.sockets import take_port_again
 from p2pqwen.server.hub_access import HubAccess
 from p2pqwen.server.hub_body import answer_file
-from p2pqwen.server.hub_catalogue import Catalogue, HubSnapshot, problem_of
+from p2pqwen.server.hub_catalogue import Catalogue, GitSide, HubSnapshot, problem_of
+from p2pqwen.server.hub_git import answer_git, answer_lfs
 from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.values.strict_json import JsonObject
 
@@ -62,8 +63,14 @@ class HubEndpoint:
     `port` is the one it took.
     """
 
-    def __init__(self, catalogue: Catalogue, settings: HubServerSettings = HubServerSettings()) -> None:
-        self._catalogue, self._settings = catalogue, settings
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        settings: HubServerSettings = HubServerSettings(),
+        *,
+        git: GitSide | None = None,
+    ) -> None:
+        self._catalogue, self._settings, self._git = catalogue, settings, git
         self.host, self.port = settings.host, settings.port
         self._pool = ThreadPoolExecutor(_WORKERS, "hub endpoint")
         self._thread = LoopThread("hub endpoint")
@@ -125,9 +132,19 @@ class HubEndpoint:
                 return await self._read(request, asked)
             case "paths-info" if request.method == "POST":
                 return await self._paths_info(request, asked)
+            case "git" | "lfs-batch" if self._git is not None:
+                return await self._ask_git(request, asked, self._git)
         if asked.kind == "other" or request.method in _READ:
             return refusal(HubProblem(404, None, "Not found"))
         return refusal(HubProblem(405, None, f"{request.method} is not possible here"), Allow="GET, HEAD")
+
+    async def _ask_git(self, request: web.Request, asked: Asked, side: GitSide) -> web.StreamResponse:
+        repo = _repo(asked)
+        if repo is None:
+            return refusal(repo_not_found(asked.repo))
+        if asked.kind == "lfs-batch":
+            return await answer_lfs(request, repo, side, self._pool, self._own_url(request))
+        return await answer_git(request, asked, repo, side, self._pool)
 
     async def _read(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         if asked.kind == "list":
