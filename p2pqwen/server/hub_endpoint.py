@@ -22,7 +22,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from p2pqwen.errors import FormatError, P2pqwenError
-from p2pqwen.hub_api import answers
+from p2pqwen.hub_api import answers, registry
 from p2pqwen.hub_api.paths_body import MAX_BODY, asked_paths
 from p2pqwen.hub_api.problem import HubProblem, entry_not_found, repo_not_found
 from p2pqwen.hub_api.request import Asked, parse_path
@@ -132,6 +132,8 @@ class HubEndpoint:
                 return await self._read(request, asked)
             case "paths-info" if request.method == "POST":
                 return await self._paths_info(request, asked)
+            case "registry" if request.method in _READ:
+                return await self._registry(request, asked)
             case "git" | "lfs-batch" if self._git is not None:
                 return await self._ask_git(request, asked, self._git)
         if asked.kind == "other" or request.method in _READ:
@@ -145,6 +147,32 @@ class HubEndpoint:
         if asked.kind == "lfs-batch":
             return await answer_lfs(request, repo, side, self._pool, self._own_url(request))
         return await answer_git(request, asked, repo, side, self._pool)
+
+    async def _registry(self, request: web.Request, asked: Asked) -> web.StreamResponse:
+        """Answer what llama.cpp and Ollama ask for a GGUF file by its quantisation."""
+        if not asked.repo.strip("/"):
+            return web.json_response({}, headers={"Docker-Distribution-Api-Version": "registry/2.0"})
+        repo = _repo(asked)
+        kind, _, name = asked.path.partition("/")
+        if repo is None or kind not in {"manifests", "blobs"}:
+            return refusal(repo_not_found(asked.repo))
+        if (own := self._catalogue.own_name(repo)) is not None:
+            return _moved(request, asked.repo, own)
+        snapshot = await self._snapshot(repo, "main")
+        files = snapshot.info.files
+        if kind == "manifests":
+            model = registry.model_of(files.values(), name)
+            if model is None:
+                return refusal(entry_not_found(f"no GGUF file of {repo} is {name}"))
+            return web.json_response(model.manifest, content_type=registry.MANIFEST_TYPE)
+        digest = name.removeprefix("sha256:")
+        path = next((path for path, file in files.items() if file.sha256 == digest), None)
+        if path is not None:
+            return await answer_file(request, snapshot, path, self._pool)
+        config = registry.config_of(files.values(), digest)
+        if config is None:
+            return refusal(entry_not_found(name))
+        return web.Response(body=config, content_type=registry.CONFIG_TYPE)
 
     async def _read(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         if asked.kind == "list":
