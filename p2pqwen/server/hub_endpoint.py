@@ -31,8 +31,9 @@ from p2pqwen.net.fault_log import fault_log
 from p2pqwen.portable.sockets import take_port_again
 from p2pqwen.server.hub_access import HubAccess
 from p2pqwen.server.hub_body import answer_file
-from p2pqwen.server.hub_catalogue import Catalogue, GitSide, HubSnapshot, problem_of
+from p2pqwen.server.hub_catalogue import Catalogue, GitSide, HubRefusedError, HubSnapshot, problem_of
 from p2pqwen.server.hub_git import answer_git, answer_lfs
+from p2pqwen.server.hub_upstream import HubUpstream
 from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.values.strict_json import JsonObject
 
@@ -45,7 +46,8 @@ _WORKERS = 16
 _STOP_SECONDS = 3.0
 _BACKLOG = 512
 _READ = frozenset({"GET", "HEAD"})
-_TEXT = {"Content-Type": "application/json; charset=utf-8"}
+_UPSTREAM_ALONE = frozenset({"other", "resolve-cache"})
+_PASSED = frozenset({"RepoNotFound", "RevisionNotFound"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,9 @@ class HubEndpoint:
         settings: HubServerSettings = HubServerSettings(),
         *,
         git: GitSide | None = None,
+        upstream: HubUpstream | None = None,
     ) -> None:
-        self._catalogue, self._settings, self._git = catalogue, settings, git
+        self._catalogue, self._settings, self._git, self._upstream = catalogue, settings, git, upstream
         self.host, self.port = settings.host, settings.port
         self._pool = ThreadPoolExecutor(_WORKERS, "hub endpoint")
         self._thread = LoopThread("hub endpoint")
@@ -93,6 +96,9 @@ class HubEndpoint:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._upstream is not None:
+            with contextlib.suppress(TimeoutError):
+                self._thread.call(self._upstream.close(), _STOP_SECONDS)
         if self._runner is not None:
             with contextlib.suppress(TimeoutError):
                 self._thread.call(self._runner.cleanup(), _STOP_SECONDS)
@@ -127,6 +133,19 @@ class HubEndpoint:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         asked = parse_path(request.rel_url.raw_path)
+        upstream = self._upstream
+        if upstream is None or not _may_pass(request, asked):
+            return await self._answer_here(request, asked)
+        if asked.kind in _UPSTREAM_ALONE:
+            return await upstream.pass_on(request, asked, HubProblem(404, None, "Not found"), self._own_url(request))
+        try:
+            return await self._answer_here(request, asked)
+        except HubRefusedError as error:
+            if error.problem.code not in _PASSED:
+                raise
+            return await upstream.pass_on(request, asked, error.problem, self._own_url(request))
+
+    async def _answer_here(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         match asked.kind:
             case "info" | "tree" | "resolve" | "raw" | "refs" | "list" if request.method in _READ:
                 return await self._read(request, asked)
@@ -137,13 +156,13 @@ class HubEndpoint:
             case "git" | "lfs-batch" if self._git is not None:
                 return await self._ask_git(request, asked, self._git)
         if asked.kind == "other" or request.method in _READ:
-            return refusal(HubProblem(404, None, "Not found"))
+            raise HubRefusedError(HubProblem(404, None, "Not found"))
         return refusal(HubProblem(405, None, f"{request.method} is not possible here"), Allow="GET, HEAD")
 
     async def _ask_git(self, request: web.Request, asked: Asked, side: GitSide) -> web.StreamResponse:
         repo = _repo(asked)
         if repo is None:
-            return refusal(repo_not_found(asked.repo))
+            raise HubRefusedError(repo_not_found(asked.repo))
         if asked.kind == "lfs-batch":
             return await answer_lfs(request, repo, side, self._pool, self._own_url(request))
         return await answer_git(request, asked, repo, side, self._pool)
@@ -155,7 +174,7 @@ class HubEndpoint:
         repo = _repo(asked)
         kind, _, name = asked.path.partition("/")
         if repo is None or kind not in {"manifests", "blobs"}:
-            return refusal(repo_not_found(asked.repo))
+            raise HubRefusedError(repo_not_found(asked.repo))
         if (own := self._catalogue.own_name(repo)) is not None:
             return _moved(request, asked.repo, own)
         snapshot = await self._snapshot(repo, "main")
@@ -179,7 +198,7 @@ class HubEndpoint:
             return await self._list(request, asked)
         repo = _repo(asked)
         if repo is None:
-            return refusal(repo_not_found(asked.repo))
+            raise HubRefusedError(repo_not_found(asked.repo))
         if (own := self._catalogue.own_name(repo)) is not None:
             return _moved(request, asked.repo, own)
         if asked.kind == "refs":
@@ -225,7 +244,7 @@ class HubEndpoint:
     async def _paths_info(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         repo = _repo(asked)
         if repo is None:
-            return refusal(repo_not_found(asked.repo))
+            raise HubRefusedError(repo_not_found(asked.repo))
         paths = asked_paths(await request.read(), request.content_type)
         if paths is None:
             return refusal(HubProblem(400, None, 'the body must hold "paths", a list of texts'))
@@ -245,6 +264,12 @@ class HubEndpoint:
 
     async def _call(self, call: Any, *arguments: Any) -> Any:  # noqa: ANN401 - whatever the call takes and gives
         return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+
+
+def _may_pass(request: web.Request, asked: Asked) -> bool:
+    """Tell whether a request may be passed on: it reads, and is none that only an endpoint like this one answers."""
+    reads = request.method in _READ or (request.method == "POST" and asked.kind == "paths-info")
+    return reads and asked.kind not in {"git", "lfs-batch", "lfs-object", "registry"}
 
 
 def refusal(problem: HubProblem, **headers: str) -> web.Response:

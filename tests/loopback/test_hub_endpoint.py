@@ -12,7 +12,7 @@ from huggingface_hub import HfApi, HfFileSystem, hf_hub_download, snapshot_downl
 from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
 from tests.simulators.hub import HubSimulator
-from tests.support.hub_endpoint import ask, hub_process
+from tests.support.hub_endpoint import ask, contents, hub_process
 from tests.support.models import noise, small_model, write_folder
 from tests.support.world import REPO, World
 
@@ -221,7 +221,7 @@ def test_128_an_address_beyond_this_machine_is_asked_for_twice(world, tmp_path):
 def test_the_hubs_own_client(world, url, tmp_path):
     folder = Path(snapshot_download(REPO, endpoint=url, cache_dir=tmp_path / "a", token=False))
     assert folder.name == world.commit
-    assert {one.relative_to(folder).as_posix(): one.read_bytes() for one in folder.rglob("*") if one.is_file()} == FILES
+    assert contents(folder) == FILES
     got = hf_hub_download(REPO, WEIGHTS, endpoint=url, cache_dir=tmp_path / "b", token=False)
     assert Path(got).read_bytes() == FILES[WEIGHTS]
     with HfFileSystem(endpoint=url, token=False).open(f"{REPO}/{WEIGHTS}", "rb", block_size=4096) as file:

@@ -49,6 +49,11 @@ def ask(url: str, path: str, *, method: str = "GET", body: bytes | None = None, 
         connection.close()
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder by its path, links followed."""
+    return {one.relative_to(folder).as_posix(): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+
+
 @contextmanager
 def hub_process(user: CommandLine, *options: str | Path) -> Iterator[str]:
     """Run `p2pqwen hub` of a user and give its URL."""
