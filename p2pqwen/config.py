@@ -30,8 +30,8 @@ from p2pqwen.values.duration import parse_duration
 from p2pqwen.values.hub_token import HubToken
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
-from p2pqwen.values.proxy import Proxies
-from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.proxy import Proxies, Proxy
+from p2pqwen.values.snapshot_id import Owner
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 MAX_CONFIG_BYTES = 1 << 20
@@ -61,6 +61,7 @@ class NetworkConfig:
     dht_bootstrap: str = ""  # HOST:PORT, … to enter the DHT by; empty: the public ones; none: remembered nodes alone
     lan: bool = True  # speak to peers on private networks
     private_hosts: str = ""  # HOST, … of private networks that links, indexes and torrents may lead to
+    bittorrent_proxy: Proxy | None = None  # a SOCKS5 proxy; BitTorrent goes through it, or nowhere
     web_seeds: str = "auto"  # auto, always or never: see webseed/policy.py
     seed_withdrawn: str = "others"  # always, others (not what our own publisher withdrew) or never
     control: str = "unix"  # the node's own API: a unix socket, or `loopback` with a token file
@@ -91,7 +92,7 @@ class WatchConfig:
     """
 
     watchlist: Path | None = None
-    orgs: tuple[str, ...] = ()
+    orgs: tuple[Owner, ...] = ()
     every: timedelta = timedelta(days=1)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -236,12 +237,7 @@ def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkC
     for name, value in table.items():
         if name not in known:
             raise UsageError(f"{source}: [network] has no setting {name!r}", expected=", ".join(sorted(known)))
-        if name.endswith("_limit"):
-            value = _rate(value)  # noqa: PLW2901 - the same setting, as a number
-        wanted = {"bool": bool, "int": int, "str": str}[str(known[name])]
-        if type(value) is not wanted:
-            raise UsageError(f"{source}: [network] {name}", expected=wanted.__name__, got=repr(value))
-        values[name] = value
+        values[name] = _network_value(name, str(known[name]), value, f"{source}: [network] {name}")
     for name, words in _NETWORK_WORDS.items():
         if name in values and values[name] not in words:
             raise UsageError(f"{source}: [network] {name}", expected=_one_of(words), got=values[name])
@@ -253,6 +249,29 @@ def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkC
         values["dht_bootstrap"] = dht_bootstrap
     choices = NetworkChoices(**{name: values.pop(name) for name in chosen if name in values})
     return NetworkConfig(choices, **values)
+
+
+def _network_value(name: str, kind: str, value: object, source: str) -> object:
+    if name == "bittorrent_proxy":
+        return _socks(value, source)
+    read = _rate(value) if name.endswith("_limit") else value
+    wanted = {"bool": bool, "int": int, "str": str}[kind]
+    if type(read) is not wanted:
+        raise UsageError(source, expected=wanted.__name__, got=repr(read))
+    return read
+
+
+def _socks(value: object, source: str) -> Proxy | None:
+    """Read a SOCKS5 proxy, "" for none; its password is never said again."""
+    if value == "":
+        return None
+    if not isinstance(value, str):
+        raise UsageError(source, expected="socks5://[USER:PASSWORD@]HOST:PORT", got=type(value).__name__)
+    proxy = Proxy.parse(value, source)
+    hide(proxy.password)
+    if not proxy.is_socks:
+        raise UsageError(source, expected="socks5://[USER:PASSWORD@]HOST:PORT", got=proxy.address)
+    return proxy
 
 
 _NETWORK_WORDS = {
@@ -373,14 +392,11 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(_text(one) for one in value)
 
 
-def _orgs(value: object) -> tuple[str, ...]:
-    orgs = _texts(value)
-    for org in orgs:
-        try:
-            RepoId(f"{org}/x")
-        except FormatError as error:
-            raise UsageError("no organisation's name", expected="a name such as Qwen", got=repr(org)[:80]) from error
-    return orgs
+def _orgs(value: object) -> tuple[Owner, ...]:
+    try:
+        return tuple(map(Owner.parse, _texts(value)))
+    except FormatError as error:
+        raise UsageError(error.what, expected="a name such as Qwen, or datasets/Qwen", got=error.got) from error
 
 
 def _parallel(value: object) -> int:

@@ -35,6 +35,7 @@ SETTINGS: dict[str, dict[str, str]] = {
         "upnp": "ask the router to open the port (UPnP, NAT-PMP)",
         "trackers": "talk to trackers",
         "lan": "speak to peers on private networks",
+        "bittorrent_proxy": "`socks5://[USER:PASSWORD@]HOST:PORT`: BitTorrent goes through it or nowhere; see privacy",
         "private_hosts": "HOST, … of private networks to which links, indexes and torrents may lead",
         "upload_limit": "bytes a second, or a rate such as `5MB/s`; 0: no limit",
         "download_limit": "likewise, for downloads",
@@ -52,7 +53,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     },
     "watch": {
         "watchlist": "a file of repositories to preserve; a relative path starts at the home",
-        "orgs": "organisations of which every model is preserved",
+        "orgs": "organisations of which every model is preserved; `datasets/ORG` for datasets",
         "every": "how often to look",
         "include": "only these, by `ORG/MODEL`, `MODEL` or `group:NAME`; globs",
         "exclude": "not these",
@@ -76,7 +77,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     },
 }
 
-_PROXIES = "HTTP or SOCKS5 proxies for web requests; peers, the DHT and trackers are reached directly"
+_PROXIES = "HTTP or SOCKS5 proxies for web requests; for peers see `bittorrent_proxy`"
 ENVIRONMENT: dict[str, tuple[str, str]] = {
     "P2PQWEN_HOME": ("the home: everything p2pqwen keeps", "the system's folder for user data: ~/.local/share/p2pqwen"),
     "P2PQWEN_DHT_BOOTSTRAP": ("as `dht_bootstrap`, which it overrides", ""),

@@ -37,6 +37,7 @@ from p2pqwen.index.root import SignedRoot  # noqa: E402
 from p2pqwen.manifest.git_object import blob_oid, commit_oid, tree_oid  # noqa: E402
 from p2pqwen.manifest.lfs_pointer import pointer_bytes  # noqa: E402
 from p2pqwen.signing.envelope import pae  # noqa: E402
+from p2pqwen.torrent import bencode  # noqa: E402
 from p2pqwen.torrent.signature import sign_torrent  # noqa: E402
 from p2pqwen.values import base64_text  # noqa: E402
 from p2pqwen.values.digest import GitOid, Sha256  # noqa: E402
@@ -131,6 +132,28 @@ def torrent_files() -> dict[str, bytes]:
         "torrent/expected.json": pretty(expected),
         "torrent/swapped.json": pretty(swapped_row()),
         "torrent/git_rows.json": pretty(git_rows()),
+        "torrent/dataset.json": pretty(dataset()),
+    }
+
+
+def dataset() -> dict[str, Any]:
+    """A manifest of a dataset, what its signature states, and manifests of kinds and names that no reader takes."""
+    metainfo = make_snapshot()
+    assert metainfo.manifest is not None
+    document = {**json.loads(metainfo.manifest), "repo": "Qwen/Rows", "repo_type": "dataset"}
+    manifest = canonical(document)
+    signed = sign_torrent(replace(metainfo, manifest=manifest), make.key("index"), "index")
+    refused = {
+        "another kind": {"repo_type": "space"},
+        "a kind in the name": {"repo": "datasets/Qwen/Rows"},
+        "a kind as the organisation": {"repo": "datasets/Rows"},
+    }
+    return {
+        "snapshot": f"datasets/Qwen/Rows@{metainfo.commit}",
+        "manifest": manifest.decode(),
+        "comment": f"datasets/Qwen/Rows @ {metainfo.commit}",
+        "info of the signature": bencode.encode(signed.signatures["index"].document()[b"info"]).hex(),
+        "refused": [{"why": why, "manifest": canonical({**document, **one}).decode()} for why, one in refused.items()],
     }
 
 
@@ -323,6 +346,7 @@ PUBLISHER = ROOTS[0].root.digest
 ROTATED = make.chain(ONE, TWO_OF_THREE)
 RAISED = make.chain(ONE, TWO_OF_THREE, STOLEN)
 FIRST, SECOND = make.make_entry(1), make.make_entry(2)
+DATASET, NAMESAKE = make.make_entry(3, "datasets/Qwen/Rows"), make.make_entry(3, "Qwen/Rows")
 
 
 def index_cases() -> tuple[dict[str, bytes], list[dict[str, Any]]]:
@@ -336,6 +360,7 @@ def index_cases() -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     )
     again = make.make_document(RAISED, 1, [FIRST, SECOND], previous=make.digest(second))
     add_accepted(cases, first, second, third, again)
+    add_datasets(cases, first)
     add_refused(cases, first, second, third)
     return cases.files, cases.rows
 
@@ -403,6 +428,31 @@ def add_accepted(
         why="entries of kinds that spec 1 does not know are skipped",
         accepted="0.1",
         signers=["index"],
+    )
+
+
+def add_datasets(cases: Cases, first: IndexDocument) -> None:
+    listed = make.make_document(ROOTS, 1, [DATASET, FIRST])
+    cases.add("0.1-dataset", make.make_index(ROOTS, listed), why="a dataset", accepted="0.1", signers=["index"])
+    withdrawn = replace(first, withdrawn=(make.withdrawal(DATASET, "licence"),))
+    why = "a dataset is withdrawn, and a model of its name and commit is listed"
+    other, commit = str(NAMESAKE.id.commit), DATASET.id.commit
+    namesake = replace(
+        NAMESAKE,
+        id=SnapshotId(NAMESAKE.id.repo, commit),
+        magnet=NAMESAKE.magnet.replace(other, str(commit)),
+    )
+    cases.add(
+        "0.1-dataset-withdrawn",
+        make.make_index(ROOTS, replace(withdrawn, entries=(namesake, FIRST))),
+        why=why, accepted="0.1", signers=["index"],
+    )  # fmt: skip
+    row = {**DATASET.to_json(), "torrent": f"Qwen/Rows/{DATASET.id.commit}.torrent"}
+    cases.add(
+        "refused-7-dataset-torrent",
+        make.make_index(ROOTS, {**first.to_json(), "entries": [row]}),
+        why="the torrent of a dataset where a model's would be",
+        refused=7,
     )
 
 

@@ -134,7 +134,7 @@ def _repo(text: str | None) -> RepoId | None:
     from p2pqwen.values.snapshot_id import RepoId
 
     try:
-        return None if text is None else RepoId(text)
+        return None if text is None else RepoId.parse(text)
     except FormatError as error:
         raise UsageError(error.what, expected=error.expected, got=error.got) from error
 

@@ -59,7 +59,10 @@ def preserve(
     allow_gated: Annotated[
         bool, typer.Option("--allow-gated", help="Preserve a gated or private repository too.")
     ] = False,
-    org: Annotated[str | None, typer.Option(metavar="ORG", help="Every model of this organisation.")] = None,
+    org: Annotated[
+        str | None,
+        typer.Option(metavar="ORG", help="Every model of this organisation, datasets/ORG for every dataset."),
+    ] = None,
     watchlist: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Every model of this list; `default`: the one that ships with p2pqwen."),
@@ -213,7 +216,7 @@ def _repo_id(text: str) -> RepoId:
     from p2pqwen.values.snapshot_id import RepoId
 
     try:
-        return RepoId(text)
+        return RepoId.parse(text)
     except FormatError as error:
         raise UsageError(error.what, expected=error.expected, got=error.got, hint=error.hint) from error
 

@@ -98,18 +98,17 @@ def _bulk_options(options: ManyOptions) -> BulkOptions:
 
 def _wanted(app: App, options: ManyOptions) -> Wanted:
     from p2pqwen.operations.archive.bulk_survey import wanted_repos
-    from p2pqwen.values.snapshot_id import RepoId
+    from p2pqwen.values.snapshot_id import Owner
 
     if options.org is None:
         return wanted_repos(options.watchlist, (), app.hub)
     if options.watchlist is not None:
         raise UsageError("--org and --watchlist contradict each other")
     try:
-        RepoId(f"{options.org}/x")
+        owner = Owner.parse(options.org)
     except FormatError as error:
-        named = repr(options.org)[:80]
-        raise UsageError("--org", expected="the name of an organisation, such as Qwen", got=named) from error
-    return wanted_repos(None, (options.org,), app.hub)
+        raise UsageError("--org", expected="an organisation: Qwen, or datasets/Qwen", got=error.got) from error
+    return wanted_repos(None, (owner,), app.hub)
 
 
 def _exit_code(result: BulkResult) -> int:

@@ -9,13 +9,14 @@ from urllib.parse import unquote
 
 from p2pqwen.hub_api import request
 from p2pqwen.hub_api.request import parse_path
+from p2pqwen.values.snapshot_id import RepoKind
 
 Kind = request.Kind | Literal["cdn"]
 
 
 @dataclass(slots=True)
 class Call:
-    """A request: `repo` as `org/model`, `revision` and `path` where the URL names them.
+    """A request: `repo` as `org/model` or `datasets/org/name`, `revision` and `path` where the URL names them.
 
     `status` and `sent` (body bytes) are filled in while it is answered; `status` stays 0 when the connection was cut
     before a status line.
@@ -32,12 +33,15 @@ class Call:
     at: float = field(default_factory=time.monotonic)
     status: int = 0
     sent: int = 0
+    repo_kind: RepoKind = RepoKind.MODEL
 
 
 def parse_call(method: str, raw_path: str, *, cdn: bool) -> Call:
     """Sort a request by its path; `raw_path` is still percent-encoded, so an encoded slash stays inside its part."""
     if cdn:
         parts = [unquote(part) for part in raw_path.split("/")[1:]]
-        return Call("cdn", method, raw_path, repo="/".join(parts[1:3]), path="/".join(parts[3:]))
+        return Call("cdn", method, raw_path, repo="/".join(parts[1:-1]), path=parts[-1])
     asked = parse_path(raw_path)
-    return Call(asked.kind, method, raw_path, asked.repo, asked.revision, asked.path)
+    kind = asked.repo_kind
+    repo = asked.repo if kind is RepoKind.MODEL or not asked.repo else f"{kind}s/{asked.repo}"
+    return Call(asked.kind, method, raw_path, repo, asked.revision, asked.path, repo_kind=kind)

@@ -32,6 +32,7 @@ from p2pqwen.portable.sockets import take_port_again
 from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_place import api_path
 
 HOST = "127.0.0.1"
 DEFAULT_URL_LIFETIME = 3600
@@ -84,7 +85,7 @@ class LocalHub:
 
     def repository(self, repo: str) -> HubRepository:
         """Return the repository of this name, made when it is new."""
-        return self.repositories.setdefault(repo, HubRepository(RepoId(repo)))
+        return self.repositories.setdefault(repo, HubRepository(RepoId.parse(repo)))
 
     @property
     def endpoint(self) -> str:
@@ -167,8 +168,9 @@ class LocalHub:
         if call.kind == "cdn":
             return await self._answer_cdn(request, call)
         if call.kind == "list":
-            author = request.query.get("author", "")
-            rows = [item for item in self.repositories.values() if not item.private and item.repo.org == author]
+            owner = (request.query.get("author", ""), call.repo_kind)
+            shown = [item for item in self.repositories.values() if not item.private]
+            rows = [item for item in shown if (item.repo.org, item.repo.kind) == owner]
             return web.json_response([answers.summary(item.at(item.branches["main"])) for item in rows])
         if call.kind not in _ANSWERED:
             return self.refuse(404, None, "Not found")
@@ -259,22 +261,22 @@ class LocalHub:
             response.headers.update(common)
             return response
         if call.kind == "resolve":
-            return self._redirect(request, call, file, common)
+            return self._redirect(request, repository.repo, file, common)
         if file.sha256:
             return await self.answer_lfs_in_cache(request, call, file, common)
         return await self.send_file(request, call, file, common | {"ETag": f'"{file.etag}"'})
 
     def _redirect(
-        self, request: web.BaseRequest, call: Call, file: StoredFile, headers: dict[str, str]
+        self, request: web.BaseRequest, repo: RepoId, file: StoredFile, headers: dict[str, str]
     ) -> web.StreamResponse:
         path = quote(file.path)
         if file.sha256:
-            target = f"/xet-bridge/{call.repo}/{file.sha256}"
+            target = f"/xet-bridge/{repo}/{file.sha256}"
             headers["Location"] = f"{self.cdn}{target}?{self.signer.query(target, file.path.rsplit('/', 1)[-1])}"
             headers |= {"X-Linked-Size": str(file.size), "X-Linked-ETag": f'"{file.sha256}"'}
             return web.Response(status=302, text="Found. Redirecting", headers=headers)
         query = urlencode({request.rel_url.path: "", "etag": f'"{file.etag}"'})
-        headers["Location"] = f"/api/resolve-cache/models/{call.repo}/{headers['X-Repo-Commit']}/{path}?{query}"
+        headers["Location"] = f"/api/resolve-cache/{api_path(repo)}/{headers['X-Repo-Commit']}/{path}?{query}"
         return web.Response(status=307, text="Temporary Redirect. Redirecting", headers=headers)
 
     async def answer_lfs_in_cache(

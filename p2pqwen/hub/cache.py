@@ -168,7 +168,7 @@ class HubCache:
         etag = _etag(file)
         yield own / "blobs" / etag
         if _is_lfs(file):
-            yield from (other / "blobs" / etag for other in sorted(self.root.glob("models--*")))
+            yield from (other / "blobs" / etag for other in sorted(self.root.glob("*s--*")))
         # Where links do not work, huggingface_hub keeps the content in the snapshots themselves.
         held = (commit / file.path.text for commit in sorted(own.glob("snapshots/*")))
         yield from (path for path in held if not path.is_symlink())

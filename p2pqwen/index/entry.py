@@ -27,7 +27,7 @@ from p2pqwen.values.strict_json import JsonObject, JsonValue
 from p2pqwen.values.utc_time import format_time, parse_time
 from p2pqwen.values.web_url import check_web_url
 
-REPO_TYPE = RepoKind.MODEL.value
+_KINDS = {kind.value: kind for kind in RepoKind}
 MAX_WEB_SEEDS = 32
 MAX_FILES = 1_000_000
 MAX_MAGNET = 16 * 1024
@@ -83,7 +83,7 @@ class Entry:
         return {
             **self.extra,
             "repo": self.id.repo.text,
-            "repo_type": REPO_TYPE,
+            "repo_type": self.id.repo.kind.value,
             "commit": str(self.id.commit),
             "size": self.size,
             "files": self.files,
@@ -104,7 +104,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class SkippedEntry:
-    """An entry whose `repo_type` or `recipe` this version does not know: named, counted and otherwise left alone.
+    """An entry whose `repo_type`, `recipe` or fields this version does not know: named, counted and left alone.
 
     `raw` is the row as it stands.
     """
@@ -118,7 +118,8 @@ class SkippedEntry:
     @property
     def reason(self) -> str:
         """Which of its fields this version does not know."""
-        return f"repo_type {self.repo_type!r}" if self.repo_type != REPO_TYPE else f"recipe {self.recipe}"
+        known = self.repo_type in _KINDS and self.recipe not in RECIPES
+        return f"recipe {self.recipe}" if known else f"repo_type {self.repo_type!r}"
 
     def to_json(self) -> JsonObject:
         """Return the row as it stands."""
@@ -134,7 +135,7 @@ Row: TypeAlias = Entry | SkippedEntry
 def row_order(row: Row) -> tuple[str, str, str, int]:
     """Return what the rows of an index are sorted by: repository, commit, kind, recipe."""
     if isinstance(row, Entry):
-        return row.id.repo.text, str(row.id.commit), REPO_TYPE, row.recipe.number
+        return row.id.repo.text, str(row.id.commit), row.id.repo.kind.value, row.recipe.number
     return row.repo, row.commit, row.repo_type, row.recipe
 
 
@@ -146,7 +147,8 @@ def torrent_location(snapshot: SnapshotId) -> str:
 def parse_row(row: JsonObject) -> Row:
     """Read one row: an entry, or what this version skips. Raises `FormatError`."""
     kind, recipe = json_fields.text(row, "repo_type", limit=MAX_NAME), json_fields.integer(row, "recipe", at_least=1)
-    if kind == REPO_TYPE and recipe in RECIPES:
+    # Rows that called themselves datasets stood in indexes, and were skipped, before datasets had fields to be read by.
+    if kind in _KINDS and recipe in RECIPES and (kind == RepoKind.MODEL or row.keys() >= _FIELDS):
         return parse_entry(row)
     repo, commit = (json_fields.text(row, name, limit=MAX_NAME) for name in ("repo", "commit"))
     for text in (repo, commit, kind):
@@ -157,7 +159,9 @@ def parse_row(row: JsonObject) -> Row:
 
 def parse_entry(row: JsonObject) -> Entry:
     """Read one entry and check it against itself; raises `FormatError`."""
-    snapshot = SnapshotId(_repo(json_fields.text(row, "repo")), CommitId.parse(json_fields.text(row, "commit")))
+    if (kind := _KINDS.get(text := json_fields.text(row, "repo_type"))) is None:
+        raise FormatError("field 'repo_type'", expected=", ".join(_KINDS), got=repr(text[:40]))
+    snapshot = SnapshotId(_repo(json_fields.text(row, "repo"), kind), CommitId.parse(json_fields.text(row, "commit")))
     try:
         return _parse(row, snapshot)
     except FormatError as error:
@@ -165,7 +169,6 @@ def parse_entry(row: JsonObject) -> Entry:
 
 
 def _parse(row: JsonObject, snapshot: SnapshotId) -> Entry:
-    json_fields.constant(row, "repo_type", REPO_TYPE)
     if (recipe := RECIPES.get(json_fields.integer(row, "recipe"))) is None:
         raise FormatError("field 'recipe'", expected=", ".join(map(str, RECIPES)), got=row["recipe"])
     json_fields.constant(row, "torrent", torrent_location(snapshot))

@@ -18,7 +18,7 @@ from p2pqwen.portable.owners import is_ours, others_may
 
 _CLOSED = frozenset({
     "bundles", "choices.json", "config.toml", "control.json", "control.sock", "folders.json", "hub.json", "keys",
-    "locks", "log", "node.json", "peers.json", "pointers", "resume", "state.sqlite", "trust", "verified",
+    "locks", "log", "node.json", "peers.json", "pointers", "resume", "sites", "state.sqlite", "trust", "verified",
 })  # fmt: skip
 # SQLite's files, what was set aside, what a write that was cut off left.
 _BESIDE = re.compile(r"\.?state\.sqlite[-.].+|\..+\.[0-9]+-[0-9a-f]{8}\.tmp")

@@ -50,7 +50,8 @@ class SwarmTorrent:
     `flushes`: how often everything was written out on request. `met`: whom a download connected to, web seeds too; a
     seed leaves as soon as it has nothing more to give. `torrent_file`: the .torrent, once it was asked for and all its
     piece layers are known. `followed`: the session tells when its status changes, and `progress` is as of then; else it
-    is asked for. `trackers`: leaves out those that may not be asked.
+    is asked for. `trackers`: leaves out those that may not be asked. `address_of`: finds a peer's address. `lead_to`:
+    is told of web seeds before they are used.
     """
 
     def __init__(
@@ -60,11 +61,14 @@ class SwarmTorrent:
         *,
         followed: bool = False,
         trackers: Callable[[Iterable[str]], tuple[str, ...]] = tuple,
+        address_of: Callable[[Endpoint], Endpoint] = Endpoint.resolve,
+        lead_to: Callable[[Iterable[str]], object] = lambda _: None,
         leave: Callable[[SwarmTorrent], object] = lambda _: None,
         release: Callable[[SwarmTorrent], bool] = lambda _: True,
     ) -> None:
         self._handle = handle
         self._usable_trackers = trackers
+        self._address_of, self._lead_to = address_of, lead_to
         self._leave, self._release = leave, release
         self._followed = followed
         self._status: lt.torrent_status | None = None
@@ -88,7 +92,7 @@ class SwarmTorrent:
 
     def connect(self, peer: Endpoint) -> None:
         """Connect to a peer and keep trying; raises `NetworkError` for a name without an address."""
-        self._told.append(peer.resolve())
+        self._told.append(self._address_of(peer))
         self.reconnect(utp=False)
 
     def reconnect(self, *, utp: bool, heard: bool = False) -> None:
@@ -222,6 +226,7 @@ class SwarmTorrent:
 
     def set_web_seeds(self, urls: Sequence[str]) -> None:
         """Use exactly these BEP 19 base URLs from now on."""
+        self._lead_to(urls)
         with _alive():
             before = set(self._handle.url_seeds())
             for url in before - set(urls):

@@ -1,4 +1,4 @@
-"""What an origin lists: a repository's files at one commit with their hashes, and an organisation's models."""
+"""What an origin lists: a repository's files at one commit with their hashes, and an organisation's repositories."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class ListedModel:
+class ListedRepo:
     """One row of an organisation's list. `license` is what the model card says, None where it says none."""
 
     repo: RepoId

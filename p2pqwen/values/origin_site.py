@@ -10,7 +10,7 @@ from p2pqwen.values.snapshot_id import RepoId
 
 @dataclass(frozen=True, slots=True)
 class OriginSeeds:
-    """The BEP 19 bases from which an origin serves any commit of a repository, or patterns that hold `{repo}`.
+    """The BEP 19 bases from which an origin serves any commit of a repository.
 
     `whole` serves every file. `partial` serves some of them and may answer something else for the others, so what it
     says against a snapshot is no evidence; None where the origin has no such base.
@@ -32,8 +32,8 @@ class OriginSite(Protocol):
     def endpoint(self) -> str:
         """Its URL."""
 
-    def web_seeds(self, repo: RepoId | None = None) -> OriginSeeds:
-        """Return the bases of a repository, as patterns for no `repo`."""
+    def web_seeds(self, repo: RepoId) -> OriginSeeds:
+        """Return the bases of a repository."""
 
 
 class OriginAccess(OriginSite, Protocol):

@@ -38,6 +38,11 @@ def parse_cache_folder(name: str) -> RepoId | None:
         return None
 
 
+def kind_parts(kind: RepoKind) -> tuple[str, ...]:
+    """Return the folder of a kind's organisations below a library's root: none of its own for models."""
+    return () if kind is RepoKind.MODEL else (_PLURAL[kind],)
+
+
 def library_parts(repo: RepoId) -> tuple[str, ...]:
     """Return its folder below a library's root, part by part."""
     return tuple(hub_path(repo).split("/"))

@@ -18,6 +18,7 @@ from p2pqwen.torrent.web_address import check_web_url
 from p2pqwen.values.printable_text import printable
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_place import hub_path
 
 MAX_BASES = 64
 _FIELD = re.compile(r"\{[^{}]*\}")
@@ -71,7 +72,7 @@ class Base:
     @property
     def expanded(self) -> str:
         """The URL with `{repo}` and `{commit}` filled in; plain bases end in a slash."""
-        url = self.url.replace("{repo}", self.repo.text if self.repo else "").replace("{commit}", quote(self.name))
+        url = self.url.replace("{repo}", hub_path(self.repo) if self.repo else "").replace("{commit}", quote(self.name))
         return url if "{path}" in url or url.endswith("/") else url + "/"
 
     def file_url(self, path: RepoPath) -> str:

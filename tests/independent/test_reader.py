@@ -27,6 +27,8 @@ from p2pqwen.manifest.lfs_pointer import parse_pointer, pointer_bytes
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.signing.keys import PrivateKey, PublicKey
+from p2pqwen.torrent import bencode
+from p2pqwen.torrent.comment import comment_of
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.recipe import RECIPE_1
 from p2pqwen.torrent.snapshot_torrent import build_metainfo
@@ -169,6 +171,29 @@ def test_what_git_holds_is_told_and_proven(case):
 
 @pytest.mark.parametrize("case", GIT_ROWS["refused"], ids=lambda case: case["why"])
 def test_rows_that_no_reader_takes(case):
+    data = case["manifest"].encode()
+    with pytest.raises(reader.RefusedError):
+        reader.read_manifest(data)
+    with pytest.raises(FormatError):
+        parse_manifest(data)
+
+
+DATASET = json.loads((VECTORS / "torrent" / "dataset.json").read_text())
+
+
+def test_a_dataset_is_told_from_the_model_of_its_name():
+    data = DATASET["manifest"].encode()
+    assert reader.read_manifest(data).snapshot == DATASET["snapshot"]
+    manifest = parse_manifest(data)
+    assert str(manifest.snapshot) == DATASET["snapshot"]
+    assert comment_of(manifest.snapshot) == DATASET["comment"]
+    assert replace(manifest).encode() == data
+    stated = bencode.decode(bytes.fromhex(DATASET["info of the signature"]), max_bytes=1000)
+    assert f"{stated[b'repo'].decode()}@{stated[b'commit'].decode()}" == DATASET["snapshot"]
+
+
+@pytest.mark.parametrize("case", DATASET["refused"], ids=lambda case: case["why"])
+def test_kinds_that_no_reader_takes(case):
     data = case["manifest"].encode()
     with pytest.raises(reader.RefusedError):
         reader.read_manifest(data)

@@ -16,10 +16,10 @@ from p2pqwen.errors import NetworkError, NotShownError, VerificationError
 from p2pqwen.manifest.git_object import blob_oid, commit_oid, tree_oid
 from p2pqwen.manifest.lfs_pointer import pointer_bytes
 from p2pqwen.values.digest import GitOid, Sha256
-from p2pqwen.values.listing import ListedFile, ListedModel, Listing
+from p2pqwen.values.listing import ListedFile, ListedRepo, Listing
 from p2pqwen.values.origin_site import OriginSeeds
 from p2pqwen.values.repo_path import RepoPath
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import Owner, RepoId, SnapshotId
 
 if TYPE_CHECKING:
     from p2pqwen.hub.client import HubClient
@@ -109,12 +109,12 @@ class MemoryOrigin:
             raise NotShownError(f"{repo} has no {revision}")
         return shown.listing
 
-    def models(self, org: str) -> tuple[ListedModel, ...]:
-        self._ask("models", org)
+    def repos(self, owner: Owner) -> tuple[ListedRepo, ...]:
+        self._ask("repos", owner)
         return tuple(
-            ListedModel(repo, one.listing.gated, one.listing.private, one.license)
+            ListedRepo(repo, one.listing.gated, one.listing.private, one.license)
             for repo, one in sorted(self.shown.items())
-            if repo.org == org
+            if repo.owner == owner
         )
 
     def serves(self, snapshot: SnapshotId) -> bool:

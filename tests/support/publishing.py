@@ -85,7 +85,7 @@ def chain(*rules: Rules) -> tuple[SignedRoot, ...]:
 def make_entry(number: int, repo: str = "Qwen/Tiny", **changes: Any) -> Entry:
     """An entry whose commit and hashes follow from its number."""
     seed = f"{repo} {number}".encode()
-    snapshot = SnapshotId(RepoId(repo), CommitId(hashlib.sha1(seed).digest()))
+    snapshot = SnapshotId(RepoId.parse(repo), CommitId(hashlib.sha1(seed).digest()))
     infohash = InfoHash(Sha1(hashlib.sha1(seed + b" v1").digest()), Sha256.of(seed + b" v2"))
     web_seeds = (f"https://huggingface.co/{repo}/resolve/",)
     size = 1_000_000 + number

@@ -157,4 +157,4 @@ def _any(patterns: Sequence[str], snapshot: SnapshotId) -> bool:
     if not patterns:
         return False
     repo = snapshot.repo
-    return any(fnmatchcase(repo.text if "/" in pattern else repo.name, pattern) for pattern in patterns)
+    return any(fnmatchcase(str(repo) if "/" in pattern else repo.name, pattern) for pattern in patterns)

@@ -488,6 +488,6 @@ class _Placing:
 
 
 def _cached_repos(root: Path) -> Iterator[RepoId]:
-    for folder in sorted(root.glob("models--*--*")):
+    for folder in sorted(root.glob("*s--*--*")):
         if (repo := parse_cache_folder(folder.name)) is not None:
             yield repo

@@ -34,8 +34,9 @@ def session_settings(
 
 def without_inside_trackers(leads: Leads, options: FetchOptions, context: FetchContext, report: Report) -> Leads:
     """Leave out trackers whose names lead into the user's own network, unless the user named them."""
-    if not (leads.trackers and options.use_peers and context.network.choices.trackers):
-        return leads
+    network = context.network
+    if not (leads.trackers and options.use_peers and network.choices.trackers) or network.proxy is not None:
+        return leads  # a proxy looks names up, from where it is; to look here would go past it
     own = context.sources.named
     urls = [url for url in leads.tracker_urls if not is_named(url, own)]
     hosts = {url: urlsplit(url).hostname or "" for url in urls}

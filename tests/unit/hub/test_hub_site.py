@@ -25,12 +25,10 @@ def test_the_hubs_candidates():
     assert OriginSeeds(whole).all == (whole,)
 
 
-def test_patterns_become_the_bases_of_a_repository():
-    hub, repo = HubSite("https://hub.example"), RepoId("Qwen/Qwen3-0.6B")
-    filled = tuple(pattern.replace("{repo}", repo.text) for pattern in hub.web_seeds().all)
-    assert filled == hub.web_seeds(repo).all
-    dataset = RepoId("Org/Rows", RepoKind.DATASET)
-    assert hub.web_seeds(dataset).whole == "https://hub.example/datasets/Org/Rows/resolve/"
+def test_a_dataset_has_bases_of_its_own():
+    found = HubSite("https://hub.example").web_seeds(RepoId("Org/Rows", RepoKind.DATASET))
+    assert found.whole == "https://hub.example/datasets/Org/Rows/resolve/"
+    assert found.partial == "https://hub.example/api/resolve-cache/datasets/Org/Rows/"
 
 
 def test_a_token_is_not_shown():
