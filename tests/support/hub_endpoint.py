@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +55,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def hub_process(user: CommandLine, *options: str | Path) -> Iterator[str]:
-    """Run `p2pqwen hub` of a user and give its URL."""
-    command = p2pqwen("hub", "--listen", "127.0.0.1:0", "--json", *QUIET, *options)
+def hub_process(user: CommandLine, *options: str | Path, within: Sequence[str] = ()) -> Iterator[str]:
+    """Run `p2pqwen hub` of a user, `within` a namespace, and give its URL."""
+    command = [*within, *p2pqwen("hub", "--listen", "127.0.0.1:0", "--json", *QUIET, *options)]
     with running(command, user.environment) as process:
         yield process.json_line(60, containing='"hub"')["url"]
     assert process.exit_code == 0, process.stderr
