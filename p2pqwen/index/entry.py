@@ -23,6 +23,7 @@ from p2pqwen.torrent.web_address import check_web_url as check_magnet_url
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
+from p2pqwen.values.snapshot_place import library_parts
 from p2pqwen.values.strict_json import JsonObject, JsonValue
 from p2pqwen.values.utc_time import format_time, parse_time
 from p2pqwen.values.web_url import check_web_url
@@ -141,7 +142,7 @@ def row_order(row: Row) -> tuple[str, str, str, int]:
 
 def torrent_location(snapshot: SnapshotId) -> str:
     """Return the path of a snapshot's .torrent in a published site."""
-    return f"{snapshot.repo}/{snapshot.commit}.torrent"
+    return "/".join((*library_parts(snapshot.repo), f"{snapshot.commit}.torrent"))
 
 
 def parse_row(row: JsonObject) -> Row:
