@@ -373,6 +373,7 @@ def index_cases() -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     add_accepted(cases, first, second, third, again)
     add_datasets(cases, first)
     add_modelscope(cases, first)
+    add_path_seeds(cases, first)
     add_refused(cases, first, second, third)
     return cases.files, cases.rows
 
@@ -486,6 +487,23 @@ def add_modelscope(cases: Cases, first: IndexDocument) -> None:
         row = {**MODELSCOPE.to_json(), "torrent": place}
         index = make.make_index(ROOTS, {**first.to_json(), "entries": [row]})
         cases.add(f"refused-7-modelscope-torrent-{number}", index, why=why, refused=7)
+
+
+def add_path_seeds(cases: Cases, first: IndexDocument) -> None:
+    place = "https://modelscope.cn/models/Qwen/Tiny/resolve/master"
+    listed = replace(first, entries=(replace(FIRST, path_seeds=(f"{place}/",)),))
+    cases.add("0.1-path-seeds", make.make_index(ROOTS, listed), why="path seeds", accepted="0.1", signers=["index"])
+    for number, (why, seeds) in enumerate(
+        {
+            "a path seed that does not end in /": [place],
+            "a path seed with a query": [f"{place}/?file=/"],
+            "a path seed twice": [f"{place}/", f"{place}/"],
+            "path seeds that are no list": f"{place}/",
+        }.items(),
+        1,
+    ):
+        index = make.make_index(ROOTS, {**first.to_json(), "entries": [{**FIRST.to_json(), "path_seeds": seeds}]})
+        cases.add(f"refused-7-path-seeds-{number}", index, why=why, refused=7)
 
 
 def add_refused(cases: Cases, first: IndexDocument, second: IndexDocument, third: IndexDocument) -> None:

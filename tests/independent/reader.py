@@ -660,6 +660,9 @@ def check_entry(row: Any) -> tuple[str, str]:
     read_time(row.get("added"))
     seeds = [web_address(url) for url in items(row, "web_seeds", 32)]
     need(len(set(seeds)) == len(seeds), "a web seed twice")
+    if "path_seeds" in row:
+        paths = [web_address(url) for url in items(row, "path_seeds", 32)]
+        need(len(set(paths)) == len(paths) and all(url.endswith("/") for url in paths), "path seeds")
     check_magnet(text(row, "magnet", 16384), row, f"{repo}@{commit}", size, seeds)
     return repo, commit
 

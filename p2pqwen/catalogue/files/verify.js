@@ -362,6 +362,10 @@ function checkEntry(row) {
   if ((row.license ?? null) !== null) text(row, "license", 200);
   readTime(row.added);
   const seeds = items(row, "web_seeds", 32).map(webAddress);
+  if (Object.hasOwn(row, "path_seeds")) {
+    const paths = items(row, "path_seeds", 32).map(webAddress);
+    need(new Set(paths).size === paths.length && paths.every((url) => url.endsWith("/")), "path seeds");
+  }
   need(new Set(seeds).size === seeds.length, "a web seed is repeated");
   checkMagnet(text(row, "magnet", 16384), row, `${repo}@${commit}`, seeds);
 }

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.index.entry import PATH_FIELD
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.operations.publish.plan import Plan
@@ -146,8 +147,11 @@ def _contradictions(snapshot: SnapshotId, probes: Mapping[str, BaseProbe], plan:
     if whole is not None and whole.ok:
         return  # then it is the others that are wrong
     for pattern, probe in probes.items():
-        # The second base of the Hub may answer with LFS pointers: that is how it is, and says nothing of the files.
-        if not plan.is_partial(pattern, snapshot.repo) and (files := probe.contradicting):
+        # The second base of the Hub may answer with LFS pointers: that is how it is, and says nothing of the files. Nor
+        # does an address that names no commit.
+        if not (pattern.endswith(PATH_FIELD) or plan.is_partial(pattern, snapshot.repo)) and (
+            files := probe.contradicting
+        ):
             yield Contradiction(snapshot, probe.base.url, files)
 
 
