@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.simulators.hub import HubSimulator
@@ -180,3 +182,69 @@ def test_both_names_of_an_organisation_end_in_one_snapshot_each(hub, modelscope,
     hub.delete(REPO)
     gone = user.ok("preserve", "--org", "Qwen")
     assert sorted(one["repo"] for one in gone["unchanged"]) == [REPO, "modelscope:Qwen/Alone"]
+
+
+@pytest.fixture
+def published(hub, modelscope, user, tmp_path):
+    """A publisher whose index names ModelScope's place of a model of the Hub, and a user who trusts it."""
+    commit = hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    publisher = CommandLine(tmp_path / "publisher", hub.endpoint, MODELSCOPE_ENDPOINT=modelscope.endpoint)
+    publisher.ok("preserve", REPO)
+    keys = publisher.ok("keys", "init", "--name", "Keeper", "--no-passphrase")
+    pattern = f"{modelscope.endpoint}/models/{{repo}}/resolve/master/{{path}}"
+    publisher.ok("publish", "--out", tmp_path / "site", "--web-seed", pattern)
+    user.ok("trust", "add", keys["publisher"], "--index", tmp_path / "site")
+    return publisher, str(commit), tmp_path / "site"
+
+
+def listed(site):
+    return json.loads((site / "index.json").read_text())["signed"]["entries"]
+
+
+def test_modelscope_is_a_web_seed_of_a_model_of_the_hub_by_the_path_alone(hub, modelscope, user, published):
+    publisher, commit, site = published
+    (entry,) = listed(site)
+    place = f"{modelscope.endpoint}/models/{REPO}/resolve/master/"
+    assert entry["path_seeds"] == [place]
+    assert place not in entry["web_seeds"]
+    assert "modelscope" not in entry["magnet"]
+    hub.delete(REPO)
+    checked = user.ok("webseed", "check", REPO)
+    assert {row["url"]: row["ok"] for row in checked["bases"]}[f"{place}{{path}}"]
+    done = user.ok("fetch", REPO, "--only-web-seeds")
+    assert (done["commit"], done["verified"]) == (commit, True)
+    used = {row["url"]: row["bytes"] for row in done["web_seeds"]}
+    assert used[f"{place}{{path}}"] == done["size"]
+
+
+def test_what_changed_there_since_leaves_the_list_and_contradicts_nobody(hub, modelscope, published, tmp_path):
+    publisher, commit, site = published
+    (tmp_path / "modelscope" / "README.md").write_bytes(b"# Another\n")
+    modelscope.add(REPO, tmp_path / "modelscope")
+    publisher.ok("publish", "--out", site)
+    (entry,) = listed(site)
+    assert "path_seeds" not in entry
+    assert entry["commit"] == commit
+
+
+def test_a_snapshot_of_modelscope_is_published_and_fetched_as_that(hub, modelscope, user, tmp_path):
+    commit = modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    publisher = CommandLine(tmp_path / "publisher", hub.endpoint, MODELSCOPE_ENDPOINT=modelscope.endpoint)
+    publisher.ok("preserve", THEIRS)
+    keys = publisher.ok("keys", "init", "--name", "Keeper", "--no-passphrase")
+    publisher.ok("publish", "--out", tmp_path / "site")
+    (entry,) = listed(tmp_path / "site")
+    assert (entry["repo"], entry["repo_type"], entry["upstream"]) == (REPO, "modelscope-model", "present")
+    assert entry["torrent"] == f"@modelscope/{REPO}/{commit}.torrent"
+    assert entry["web_seeds"] == [f"{modelscope.endpoint}/models/{REPO}/resolve/"]
+    user.ok("trust", "add", keys["publisher"], "--index", tmp_path / "site")
+    assert user.run("fetch", REPO).code == 4  # the Hub's is not listed
+    done = user.run("fetch", THEIRS, "--only-web-seeds", "--json")
+    assert done.code == 0, done
+    assert (done.json["repo"], done.json["commit"], done.json["hf_cache"]) == (THEIRS, str(commit), None)
+    assert not [path for path in user.cache.rglob("*") if path.is_file()]
+    assert user.ok("verify", f"{THEIRS}@{commit}")["ok"]
+    modelscope.delete(REPO)
+    assert user.ok("upstream", "check")["vanished"] == [{"repo": THEIRS, "commit": str(commit)}]
+    assert user.ok("upstream", "show")["snapshots"][0]["upstream"] == "gone"

@@ -125,7 +125,9 @@ def _choose(
     for pattern in plan.seed_patterns(snapshot):
         base = _base(pattern, snapshot, metainfo)
         known = base.url in before
-        probe = probes[pattern] = _probe(metainfo, base, timeouts, known=known)
+        # What stands at an address without a commit may be other files from one day to the next.
+        sampled = known and not pattern.endswith(PATH_FIELD)
+        probe = probes[pattern] = _probe(metainfo, base, timeouts, known=sampled)
         if probe.is_listable or (known and probe.may_recover):
             chosen.listed.append(base.url)
         elif not probe.was_asked and not plan.is_partial(pattern, snapshot.repo):  # that one may do harm
