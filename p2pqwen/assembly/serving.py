@@ -16,7 +16,6 @@ from p2pqwen.config import default_home
 from p2pqwen.containment import each
 from p2pqwen.errors import NotFoundError
 from p2pqwen.events import Report, ignore
-from p2pqwen.hub.client import HubClient
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.index.withdrawals import SeedWithdrawn
 from p2pqwen.library.health_store import HealthStore
@@ -146,7 +145,7 @@ def hub_watch(app: App, supervisor: Supervisor, store: StateStore, report: Repor
     """Build what preserves by a schedule, and asks the Hub what it still shows, while the node seeds."""
     config = app.config.watch
     took = throttle(lambda: watch, lambda: lower_rate(config.rate, supervisor.allowed.download))
-    hub = HubClient(app.config.hub.endpoint, app.config.hub.token, named=app.config.named_hosts, took=took)
+    origins = app.origins(report, took=took, limited=lambda: bool(lower_rate(config.rate, supervisor.allowed.download)))
     limits = BulkLimits(
         include=config.include,
         exclude=config.exclude,
@@ -162,7 +161,7 @@ def hub_watch(app: App, supervisor: Supervisor, store: StateStore, report: Repor
         Schedule(config.every if config.preserves else None, config.upstream_every),
         BulkOptions(limits, parallel=config.parallel),
         BulkContext(
-            hub,
+            origins,
             app.hub_cache,
             app.library,
             UpstreamStore(store),
@@ -170,7 +169,7 @@ def hub_watch(app: App, supervisor: Supervisor, store: StateStore, report: Repor
             known_damage=damage_found(store),
         ),
         store,
-        wanted=lambda: wanted_repos(config.watchlist, config.orgs, hub, report),
+        wanted=lambda: wanted_repos(config.watchlist, config.orgs, origins, report),
         tracked=lambda: tracked(app.library, app.keys, clock(), report),
         report=report,
         held_back=lambda: "" if supervisor.allowed.may_transfer else supervisor.allowed.reason,

@@ -1,4 +1,4 @@
-import { accept, checkTorrent, newReader, readSums, Refused, sha256 } from "./verify.js";
+import { accept, checkTorrent, newReader, readSums, Refused, sha256, sitePath } from "./verify.js";
 
 // What the catalogue's pages do beyond being read: the check of what they show, searching, and the check of a file that
 // somebody drops. The root element says what the page claims; this script writes the verdict there and into #verdict.
@@ -296,7 +296,7 @@ function element(tag, values, ...children) {
 function drawn(row) {
   const entry = state.accepted?.entries.get(`${row.repo}@${row.commit}`);
   const short = row.commit.slice(0, 8);
-  const page = `${claims.root}${row.repo}/index.html`;
+  const page = `${claims.root}${sitePath(row.repo)}/index.html`;
   const provenance = row.proven ? "proven" : "unproven";
   const span = (field, text, className = "") => element("span", { field, className, textContent: text });
   const copies = row.seen === null ? "" : `${row.copies === null ? "copies unknown" : row.copies === 1 ? "1 copy" : `${row.copies} copies`}, seen ${row.seen}`;

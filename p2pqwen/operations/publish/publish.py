@@ -545,7 +545,7 @@ def _given(metainfo: Metainfo) -> Callable[[], Metainfo]:
 
 
 def _listed(base: Accepted | None) -> dict[SnapshotId, tuple[str, ...]]:
-    return {entry.id: entry.web_seeds for entry in base.document.entries} if base else {}
+    return {entry.id: entry.bases for entry in base.document.entries} if base else {}
 
 
 def _torrents(keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None) -> Torrents:
