@@ -154,7 +154,7 @@ def propose(
         return proposal
 
 
-def publish(
+def publish(  # noqa: PLR0913 - what it works with, each by itself
     library: Library,
     keys: KeyStore,
     plan: Plan,
