@@ -20,6 +20,7 @@ from p2pqwen.values.named_hosts import NamedHosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from p2pqwen.events import Report
     from p2pqwen.hub.cache import HubCache
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from p2pqwen.operations.indexes.rise import Riser
     from p2pqwen.operations.indexes.vouchers import Vouchers
     from p2pqwen.operations.preserve.origin import Origin
+    from p2pqwen.operations.publish.site_pages import SitePages
     from p2pqwen.operations.verify.scrub import Scrubber
     from p2pqwen.operations.verify.standings import Standings
     from p2pqwen.server.control_client import ControlClient
+    from p2pqwen.stewardship.swarm_record import SwarmRecord
     from p2pqwen.stewardship.upstream import UpstreamRecord
     from p2pqwen.swarm.endpoint import Endpoint
     from p2pqwen.values.origin_site import OriginAccess, OriginSite
@@ -97,8 +100,8 @@ class App:
         from p2pqwen.swarm.bootstrap import bootstrap_nodes
 
         network = self.config.network
-        if not (enabled and network.choices.dht):
-            return None
+        if not (enabled and network.choices.dht) or network.bittorrent_proxy is not None:
+            return None  # it is UDP, which would go past a proxy
         return DhtAccess((*also, *bootstrap_nodes(network.dht_bootstrap)), self.known_peers)
 
     @cached_property
@@ -209,6 +212,25 @@ class App:
         except DiskError as error:
             report(Notice("info", error.message))
             return {}
+
+    def swarm_records(self, report: Report) -> dict[SnapshotId, SwarmRecord]:
+        """Return what is remembered of swarms; nothing where none was looked at."""
+        from p2pqwen.library.health_store import HealthStore
+
+        if not self.home.state.exists():
+            return {}
+        try:
+            with self.state_store(report) as store:
+                return HealthStore(store).all()
+        except DiskError as error:
+            report(Notice("info", error.message))
+            return {}
+
+    def site_pages(self, now: datetime, report: Report) -> SitePages:
+        """Return what writes the pages of a published site."""
+        from p2pqwen.operations.publish.site_pages import SitePages
+
+        return SitePages(self.home, self.library, self.swarm_records(report), now)
 
     def scrubber(self, store: StateStore, report: Report) -> Scrubber:
         """Look for bit rot in the library."""

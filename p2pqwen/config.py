@@ -30,7 +30,7 @@ from p2pqwen.values.duration import parse_duration
 from p2pqwen.values.hub_token import HubToken
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
-from p2pqwen.values.proxy import Proxies
+from p2pqwen.values.proxy import Proxies, Proxy
 from p2pqwen.values.snapshot_id import Owner
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -61,6 +61,7 @@ class NetworkConfig:
     dht_bootstrap: str = ""  # HOST:PORT, … to enter the DHT by; empty: the public ones; none: remembered nodes alone
     lan: bool = True  # speak to peers on private networks
     private_hosts: str = ""  # HOST, … of private networks that links, indexes and torrents may lead to
+    bittorrent_proxy: Proxy | None = None  # a SOCKS5 proxy; BitTorrent goes through it, or nowhere
     web_seeds: str = "auto"  # auto, always or never: see webseed/policy.py
     seed_withdrawn: str = "others"  # always, others (not what our own publisher withdrew) or never
     control: str = "unix"  # the node's own API: a unix socket, or `loopback` with a token file
@@ -109,6 +110,25 @@ class WatchConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HubEndpointConfig:
+    """The Hub's place, as `hub` and a running node serve it. `[hub_endpoint]` in config.toml.
+
+    `listen`: where; None: a node does not, and `hub` takes its own default. `upstream`: what becomes of what nobody
+    else has. `abandoned`: what becomes of a file that came while it was read, once nobody reads it.
+    """
+
+    listen: str | None = None
+    peers: tuple[str, ...] = ()
+    upstream: str = "pass"
+    abandoned: str = "finish"
+    timeout: timedelta = timedelta(minutes=1)
+    beyond_loopback: bool = False
+    token_file: Path | None = None
+    allow: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the composition root needs."""
 
@@ -117,6 +137,7 @@ class Config:
     network: NetworkConfig = NetworkConfig()
     library: LibraryConfig = LibraryConfig()
     watch: WatchConfig = WatchConfig()
+    hub_endpoint: HubEndpointConfig = HubEndpointConfig()
     web_seed_bases: tuple[str, ...] = ()  # `[web_seeds] bases`; may hold {repo} and {commit}
 
     @property
@@ -130,7 +151,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
     """Read the environment and the home's config.toml; raises `UsageError` for what is no setting, and `DiskError`."""
     home = Home(_home_root(environment))
     settings = _read_toml(home.config_file)
-    unknown = set(settings) - {"network", "web_seeds", "library", "watch"}
+    unknown = set(settings) - {"network", "web_seeds", "library", "watch", "hub_endpoint"}
     if unknown:
         raise UsageError(f"{home.config_file} has an unknown table [{min(unknown)}]")
     web_seeds = settings.get("web_seeds", {})
@@ -143,6 +164,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         network=_network(settings.get("network", {}), home.config_file, environment.get("P2PQWEN_DHT_BOOTSTRAP")),
         library=_library(settings.get("library", {}), home),
         watch=_watch(settings.get("watch", {}), home),
+        hub_endpoint=_hub_endpoint(settings.get("hub_endpoint", {}), home),
         web_seed_bases=tuple(bases),
     )
 
@@ -215,12 +237,7 @@ def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkC
     for name, value in table.items():
         if name not in known:
             raise UsageError(f"{source}: [network] has no setting {name!r}", expected=", ".join(sorted(known)))
-        if name.endswith("_limit"):
-            value = _rate(value)  # noqa: PLW2901 - the same setting, as a number
-        wanted = {"bool": bool, "int": int, "str": str}[str(known[name])]
-        if type(value) is not wanted:
-            raise UsageError(f"{source}: [network] {name}", expected=wanted.__name__, got=repr(value))
-        values[name] = value
+        values[name] = _network_value(name, str(known[name]), value, f"{source}: [network] {name}")
     for name, words in _NETWORK_WORDS.items():
         if name in values and values[name] not in words:
             raise UsageError(f"{source}: [network] {name}", expected=_one_of(words), got=values[name])
@@ -232,6 +249,29 @@ def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkC
         values["dht_bootstrap"] = dht_bootstrap
     choices = NetworkChoices(**{name: values.pop(name) for name in chosen if name in values})
     return NetworkConfig(choices, **values)
+
+
+def _network_value(name: str, kind: str, value: object, source: str) -> object:
+    if name == "bittorrent_proxy":
+        return _socks(value, source)
+    read = _rate(value) if name.endswith("_limit") else value
+    wanted = {"bool": bool, "int": int, "str": str}[kind]
+    if type(read) is not wanted:
+        raise UsageError(source, expected=wanted.__name__, got=repr(read))
+    return read
+
+
+def _socks(value: object, source: str) -> Proxy | None:
+    """Read a SOCKS5 proxy, "" for none; its password is never said again."""
+    if value == "":
+        return None
+    if not isinstance(value, str):
+        raise UsageError(source, expected="socks5://[USER:PASSWORD@]HOST:PORT", got=type(value).__name__)
+    proxy = Proxy.parse(value, source)
+    hide(proxy.password)
+    if not proxy.is_socks:
+        raise UsageError(source, expected="socks5://[USER:PASSWORD@]HOST:PORT", got=proxy.address)
+    return proxy
 
 
 _NETWORK_WORDS = {
@@ -290,20 +330,49 @@ def _reserve(table: Mapping[str, Any], source: str, default: int) -> int:
 
 def _watch(table: object, home: Home) -> WatchConfig:
     source = f"{home.config_file}: [watch]"
+    values = _read_settings(table, source, _WATCH_SETTINGS)
+    if (watchlist := values.get("watchlist")) is not None:
+        values["watchlist"] = home.root / user_path(watchlist, f"{source} watchlist")
+    return WatchConfig(**values)
+
+
+def _hub_endpoint(table: object, home: Home) -> HubEndpointConfig:
+    source = f"{home.config_file}: [hub_endpoint]"
+    values = _read_settings(table, source, _HUB_ENDPOINT_SETTINGS)
+    if (token_file := values.get("token_file")) is not None:
+        values["token_file"] = home.root / user_path(token_file, f"{source} token_file")
+    return HubEndpointConfig(**values)
+
+
+def _read_settings(table: object, source: str, known: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """Return the values of a table's settings, each read by its own rule; raises `UsageError`."""
     if not isinstance(table, dict):
         raise UsageError(source, expected="a table")
     values: dict[str, Any] = {}
     for name, value in table.items():
-        read = _WATCH_SETTINGS.get(name)
+        read = known.get(name)
         if read is None:
-            raise UsageError(f"{source} has no setting {name!r}", expected=", ".join(sorted(_WATCH_SETTINGS)))
+            raise UsageError(f"{source} has no setting {name!r}", expected=", ".join(sorted(known)))
         try:
             values[name] = read(value)
         except UsageError as error:
             raise UsageError(f"{source} {name}: {error.what}", expected=error.expected, got=error.got) from error
-    if (watchlist := values.get("watchlist")) is not None:
-        values["watchlist"] = home.root / user_path(watchlist, f"{source} watchlist")
-    return WatchConfig(**values)
+    return values
+
+
+def _word(*words: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in words:
+            raise UsageError("no such word", expected=_one_of(words), got=repr(value)[:40])
+        return str(value)
+
+    return read
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError("not true or false", got=repr(value)[:40])
+    return value
 
 
 def _text(value: object) -> str:
@@ -348,6 +417,19 @@ _WATCH_SETTINGS: dict[str, Callable[[Any], Any]] = {
     "parallel": _parallel,
     "rate": _rate,
     "upstream_every": lambda value: None if value == "never" else parse_duration(_text(value)),
+}
+
+
+_HUB_ENDPOINT_SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "listen": _text,
+    "peers": _texts,
+    "upstream": _word("pass", "keep", "never"),
+    "timeout": lambda value: parse_duration(_text(value)),
+    "abandoned": _word("finish", "stop"),
+    "beyond_loopback": _flag,
+    "token_file": _text,
+    "allow": _texts,
+    "hosts": _texts,
 }
 
 

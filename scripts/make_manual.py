@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from p2pqwen.config import DEFAULT_ENDPOINT, LibraryConfig, NetworkConfig, WatchConfig  # noqa: E402 - the root first
+from p2pqwen.config import DEFAULT_ENDPOINT, HubEndpointConfig, LibraryConfig, NetworkConfig, WatchConfig  # noqa: E402 - the root first
 from p2pqwen.swarm.bootstrap import DHT_BOOTSTRAP  # noqa: E402
 from p2pqwen.values.byte_size import format_size  # noqa: E402
 
@@ -35,6 +35,7 @@ SETTINGS: dict[str, dict[str, str]] = {
         "upnp": "ask the router to open the port (UPnP, NAT-PMP)",
         "trackers": "talk to trackers",
         "lan": "speak to peers on private networks",
+        "bittorrent_proxy": "`socks5://[USER:PASSWORD@]HOST:PORT`: BitTorrent goes through it or nowhere; see privacy",
         "private_hosts": "HOST, … of private networks to which links, indexes and torrents may lead",
         "upload_limit": "bytes a second, or a rate such as `5MB/s`; 0: no limit",
         "download_limit": "likewise, for downloads",
@@ -63,9 +64,20 @@ SETTINGS: dict[str, dict[str, str]] = {
         "rate": "download no faster than this, such as `20MB/s`; 0: no limit",
         "upstream_every": 'how often to ask the Hub what it still shows; `"never"` turns it off',
     },
+    "hub_endpoint": {
+        "listen": "HOST:PORT where `seed` stands in the Hub's place; `hub` takes 127.0.0.1:8080 without it",
+        "peers": "HOST:PORT of peers that are asked directly for what the library lacks",
+        "upstream": "what nobody else has: `pass` on to the Hub, `keep` it as well, or `never` ask",
+        "abandoned": "a file that nobody reads any more while it arrives: `finish` or `stop`",
+        "timeout": "how long a reader waits for a file of which nothing arrives, such as `90s`",
+        "beyond_loopback": "allow `listen` on an address that other machines reach",
+        "token_file": "a file with the token that other machines must send",
+        "allow": "networks whose machines need no token, such as `192.168.1.0/24`",
+        "hosts": "names by which other machines call this one, such as `nas.local`",
+    },
 }
 
-_PROXIES = "HTTP or SOCKS5 proxies for web requests; peers, the DHT and trackers are reached directly"
+_PROXIES = "HTTP or SOCKS5 proxies for web requests; for peers see `bittorrent_proxy`"
 ENVIRONMENT: dict[str, tuple[str, str]] = {
     "P2PQWEN_HOME": ("the home: everything p2pqwen keeps", "the system's folder for user data: ~/.local/share/p2pqwen"),
     "P2PQWEN_DHT_BOOTSTRAP": ("as `dht_bootstrap`, which it overrides", ""),
@@ -75,6 +87,8 @@ ENVIRONMENT: dict[str, tuple[str, str]] = {
     "HF_TOKEN_PATH": ("the file of that token", "HF_HOME/token"),
     "HF_HOME": ("the folder of huggingface_hub", "~/.cache/huggingface"),
     "HF_HUB_CACHE": ("the cache in which models are laid", "HF_HOME/hub"),
+    "HF_HUB_ETAG_TIMEOUT": ("seconds that huggingface_hub waits; `run` sets it for its command where it is not", "60"),
+    "HF_HUB_DOWNLOAD_TIMEOUT": ("likewise", "120"),
     "XDG_CACHE_HOME": ("the folder in which HF_HOME is looked for", "~/.cache"),
     "XDG_CONFIG_HOME": ("where `service install` writes the systemd unit", "~/.config"),
     "SSL_CERT_FILE": ("certificate authorities for TLS, as OpenSSL reads them", "the system's"),
@@ -143,6 +157,7 @@ def settings() -> dict[str, dict[str, str]]:
         "web_seeds": {"bases": "none"},
         "library": _defaults(LibraryConfig),
         "watch": _defaults(WatchConfig),
+        "hub_endpoint": _defaults(HubEndpointConfig),
     }
 
 

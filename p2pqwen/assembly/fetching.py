@@ -245,6 +245,7 @@ def swarm_settings(app: App, choices: NetworkChoices, *, listen: Endpoint | None
         named=app.named_hosts,
         dht_bootstrap=tuple(str(one) for one in bootstrap_nodes(app.config.network.dht_bootstrap)),
         dht_nodes=app.remembered_dht_nodes(),
+        proxy=app.config.network.bittorrent_proxy,
     )
 
 

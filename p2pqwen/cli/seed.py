@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -14,14 +15,20 @@ from p2pqwen.cli import exit_codes
 from p2pqwen.cli.exit_codes import leave_at_once
 from p2pqwen.cli.network_options import SwitchedOff, UploadLimit, network_choices, network_switches
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.output import Output
+from p2pqwen.cli.output import Output, can_redraw
 from p2pqwen.cli.stopping import stop_on_signals
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
     from p2pqwen.events import Report
     from p2pqwen.library.event_log import EventLog
+    from p2pqwen.library.state_store import StateStore
+    from p2pqwen.operations.control.status import Status
     from p2pqwen.webseed.file_server import FileServer
+
+
+_IN_THE_TABLE = frozenset({"checking", "seeding", "stats"})
+"""Events that the live status shows as it is: no line for them."""
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +50,10 @@ def seed(
             metavar="HOST:PORT", help="Serve the library over HTTP too, as a web seed (port 0: any free one)."
         ),
     ] = None,
+    hub: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Stand in the Hub's place here too, as `p2pqwen hub` does."),
+    ] = None,
     metrics: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics for Prometheus on this loopback address.")
     ] = None,
@@ -53,12 +64,13 @@ def seed(
     """Serve every verified file of the library, partial snapshots included, until it is stopped (Ctrl-C or SIGTERM).
 
     With --http, http://HOST:PORT/ORG/MODEL/ is a web seed (BEP 19) of each snapshot.
-    With --json one JSON event per line: listening, http, checking, seeding, paused, damaged, mended, skipped,
-    removed, standing, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch started, watch done,
-    watch failed, watch cut off, gone, back.
+    On a terminal `p2pqwen status` is shown below, refreshed every second; elsewhere a line for each event.
+    With --json one JSON event per line: listening, proxied, http, hub, checking, seeding, paused, damaged, mended,
+    skipped, removed, standing, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch started, watch
+    done, watch failed, watch cut off, gone, back.
     """
     from p2pqwen.app import open_app
-    from p2pqwen.assembly import fetching, serving
+    from p2pqwen.assembly import fetching, hub_serving, serving
     from p2pqwen.operations.node.seed import Services
     from p2pqwen.operations.node.seed import seed as seed_library
     from p2pqwen.swarm.endpoint import Endpoint
@@ -69,20 +81,22 @@ def seed(
         endpoint = Endpoint.parse(listen or app.config.network.listen, allow_port_zero=True)
         choices = network_choices(app, off, upload_limit=upload_limit)
         settings = fetching.swarm_settings(app, choices, listen=endpoint)
-        with _log(app, out) as log, app.state_store(out.report) as store:
-            report = _into(log, out)
+        with _log(app, out) as log, app.state_store(out.report) as store, _view(app, store, out) as show:
+            report = _into(log, show)
             supervisor = serving.make_supervisor(app, store, settings, report)
             watch = serving.hub_watch(app, supervisor, store, report)
             health = serving.health_watch(app, supervisor, store, settings, report)
             publishers = serving.seeded_publishers(app, settings, report)
             control = serving.control(app, supervisor, store, report, metrics_on=_metrics_on(metrics))
+            wishes = hub_serving.configured(app, choices, listen=hub)
+            place = contextlib.nullcontext() if wishes is None else hub_serving.hub_endpoint(app, store, wishes, report)
             seed_library(
                 app.library,
                 app.home,
                 settings,
                 web=_web_seed(http, choices.upload_limit),
                 services=Services(supervisor, publishers),
-                control=_together(supervisor.watch, control, watch, health),
+                control=_together(supervisor.watch, control, watch, health, place),
                 report=report,
                 stopping=stop.is_set,
             )
@@ -104,7 +118,30 @@ def _log(app: App, out: Output) -> EventLog:
     return EventLog(app.home.log, complain=lambda text: out.note(f"warning: {text}"))
 
 
-def _into(log: EventLog, out: Output) -> Report:
+@contextlib.contextmanager
+def _view(app: App, store: StateStore, out: Output) -> Iterator[Report]:
+    """Give what shows an event: a line each, or on a terminal the live status, and a line for what it cannot show."""
+    from p2pqwen.assembly import looking
+    from p2pqwen.cli.status import notes_of
+    from p2pqwen.cli.status_table import StatusBelow
+    from p2pqwen.events import Event, Happened, Progress, ignore
+
+    if out.as_json or not can_redraw(sys.stdout):
+        yield out.report
+        return
+
+    def report(event: Event) -> None:
+        if not isinstance(event, Progress) and not (isinstance(event, Happened) and event.event in _IN_THE_TABLE):
+            out.report(event)
+
+    def notes(found: Status) -> list[str]:
+        return ["the node is starting"] if found.node is None else notes_of(app, store, found)
+
+    with StatusBelow(lambda: looking.home_status(app, store, ignore), notes):
+        yield report
+
+
+def _into(log: EventLog, show: Report) -> Report:
     """Report to the log and to the terminal, from any thread."""
     from p2pqwen.events import Event, Happened, Notice
 
@@ -116,7 +153,7 @@ def _into(log: EventLog, out: Output) -> Report:
                 log.write(event.event, event.facts)
             elif isinstance(event, Notice):
                 log.write(event.level, {"text": event.text})
-            out.report(event)
+            show(event)
 
     return report
 

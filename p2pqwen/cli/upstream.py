@@ -77,19 +77,14 @@ def check(targets: Targets = None, json_output: JsonFlag = False) -> None:
 
 
 def _wanted(app: App, out: Output, targets: list[str] | None) -> list[SnapshotId]:
-    from p2pqwen.errors import NotFoundError
     from p2pqwen.operations.archive.upstream import tracked
+    from p2pqwen.values.known_snapshots import KnownSnapshots
 
     found = tracked(app.library, app.keys, datetime.now(UTC), out.report)
     if not targets:
         return found
-    chosen: set[SnapshotId] = set()
-    for target in targets:
-        matching = {one for one in found if target in {str(one), str(one.repo)}}
-        if not matching:
-            raise NotFoundError(f"{target} is neither held nor listed")
-        chosen |= matching
-    return sorted(chosen)
+    known = KnownSnapshots.of(found, "that is held or published here")
+    return sorted({one for target in targets for one in known.meant(target)})
 
 
 def _lines(wanted: Iterable[SnapshotId], known: Mapping[SnapshotId, UpstreamRecord]) -> Iterator[str]:

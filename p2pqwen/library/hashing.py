@@ -13,6 +13,7 @@ from pathlib import Path
 
 from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.library.durable import disk_errors
+from p2pqwen.library.spare_cores import SPARE, SpareCores, SpreadPieces
 from p2pqwen.library.verified import Look
 from p2pqwen.manifest.git_object import blob_hasher, blob_oid
 from p2pqwen.manifest.git_sha1 import refused
@@ -27,6 +28,8 @@ from p2pqwen.values.repo_path import RepoPath
 READ_SIZE = 256 * 1024
 MAX_KEPT = 16 << 20
 """Bytes of a plain file that are kept in memory while it is hashed: more than the Hub takes."""
+
+_SPREAD_FROM = 4  # pieces
 
 NO_HASHES = FileHashes(0, b"", None, b"")
 
@@ -59,10 +62,19 @@ class Digester:
     """Feeds a file's bytes, in order, to every digest that is wanted.
 
     `size` in bytes as git puts it before a blob. `piece_length` None: no torrent hashes. `padded`: a pad file follows
-    in the torrent, so the last v1 piece covers its zeros. `git_blob`: the blob id is wanted.
+    in the torrent, so the last v1 piece covers its zeros. `git_blob`: the blob id is wanted. `spare`: the cores
+    that hash pieces if they are free; what is read then goes into `room()`.
     """
 
-    def __init__(self, size: int, *, piece_length: int | None, padded: bool, git_blob: bool) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        piece_length: int | None,
+        padded: bool,
+        git_blob: bool,
+        spare: SpareCores | None = None,
+    ) -> None:
         self.size = size
         self.done = 0
         self._whole = hashlib.sha256()
@@ -70,12 +82,27 @@ class Digester:
         # Git's own hash takes a file whole: a small one is kept for it, a large one is read for it once more.
         self._kept = bytearray() if size <= (MAX_KEPT if git_blob else MAX_POINTER_SIZE) else None
         self._blob = blob_hasher(size) if git_blob and self._kept is None else None
-        self._pieces = None if piece_length is None else PieceHasher(piece_length, padded=padded)
+        self._pieces: PieceHasher | SpreadPieces | None = None
+        if piece_length is not None and spare is not None:
+            self._pieces = SpreadPieces(piece_length, padded=padded, spare=spare)
+        elif piece_length is not None:
+            self._pieces = PieceHasher(piece_length, padded=padded)
+        self._buffer: memoryview | None = None
+
+    def room(self) -> memoryview:
+        """Return where the next bytes may be read into."""
+        if isinstance(self._pieces, SpreadPieces):
+            return self._pieces.room(READ_SIZE)
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(READ_SIZE))
+        return self._buffer
 
     def update(self, chunk: memoryview) -> None:
-        """Take the next bytes."""
+        """Take the next bytes; those of a spread file lie in `room()`."""
         self._whole.update(chunk)
-        if self._pieces is not None:
+        if isinstance(self._pieces, SpreadPieces):
+            self._pieces.update(len(chunk))
+        elif self._pieces is not None:
             self._pieces.update(chunk)
         if self._blob is not None:
             self._blob.update(chunk)
@@ -155,12 +182,19 @@ def hash_file(
     """Read `path` once, or what is left of it where a digester has begun; arguments as for `Digester`.
 
     Raises `FileChangedError` when its size, inode or modification time moves meanwhile, `DiskError`.
-    Memory: one read buffer and one piece's leaves.
+    Memory: one read buffer and one piece's leaves; of a file of several pieces, those on spare cores too.
     """
     with disk_errors(f"read {path}"), path.open("rb", buffering=0) as file:
         before = os.fstat(file.fileno())
-        digester = begun or Digester(before.st_size, piece_length=piece_length, padded=padded, git_blob=git_blob)
-        _feed(file, digester, on_bytes)
+        digester = begun or Digester(
+            before.st_size,
+            piece_length=piece_length,
+            padded=padded,
+            git_blob=git_blob,
+            spare=SPARE if before.st_size >= _SPREAD_FROM * piece_length else None,
+        )
+        with SPARE.reading():
+            _feed(file, digester, on_bytes)
         after = os.fstat(file.fileno())
     if digester.done != before.st_size or _identity(before) != _identity(after):
         raise _changed(path)
@@ -177,10 +211,9 @@ def _changed(path: Path) -> FileChangedError:
 def _feed(file: FileIO, digester: Digester, on_bytes: OnBytes | None) -> None:
     """Feed what stands behind the bytes already fed, as far as the file's expected size and a little further."""
     file.seek(digester.done)
-    buffer = memoryview(bytearray(READ_SIZE))
     # One that only grows would never end; a byte too many is enough to know.
-    while digester.done <= digester.size and (count := file.readinto(buffer)):
-        digester.update(buffer[:count])
+    while digester.done <= digester.size and (count := file.readinto(into := digester.room())):
+        digester.update(into[:count])
         if on_bytes is not None:
             on_bytes(count)
 

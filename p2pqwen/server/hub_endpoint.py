@@ -192,7 +192,7 @@ class HubEndpoint:
         known = self._kept.get((repo, revision))
         if known is not None and now - known[0] < KEPT_SECONDS:
             return known[1]
-        found = await self._call(self._catalogue.snapshot, repo, revision)
+        found: HubSnapshot = await self._call(self._catalogue.snapshot, repo, revision)
         if len(self._kept) >= _KEPT:
             self._kept.clear()
         self._kept[repo, revision] = now, found

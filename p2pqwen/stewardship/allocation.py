@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from p2pqwen.stewardship.danger import Danger, danger_of, expected_copies
@@ -175,13 +175,3 @@ def _why_not(candidate: Candidate, left: int, rooms: dict[str, int]) -> str:
 def in_danger(candidate: Candidate, now: datetime) -> bool:
     """Tell whether a snapshot is one to give up well-kept ones for."""
     return danger_of(candidate.health, now) in {Danger.CRITICAL, Danger.ENDANGERED}
-
-
-def without_us(health: SwarmHealth) -> SwarmHealth:
-    """Return the swarm less our own copy, which is among those that were seen while we seed."""
-    return replace(
-        health,
-        seeds=None if health.seeds is None else max(0, health.seeds - 1),
-        peers=None if health.peers is None else max(0, health.peers - 1),
-        settled=None if health.settled is None else max(0.0, health.settled - 1),
-    )

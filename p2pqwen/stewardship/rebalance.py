@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from p2pqwen.stewardship.allocation import Candidate, Decision, describe, in_danger, place_in_queue, without_us
+from p2pqwen.stewardship.allocation import Candidate, Decision, describe, in_danger, place_in_queue
 from p2pqwen.stewardship.danger import FLOOR
 from p2pqwen.stewardship.spread import fraction
 from p2pqwen.stewardship.swarm_health import UNSEEN, SwarmHealth
@@ -138,7 +138,7 @@ def why_kept(holding: Holding, node: bytes, now: datetime) -> str | None:
 
 def _others(holding: Holding, now: datetime) -> float:
     """Return the copies that peers would have without us; web seeds do not count here, they may all go at once."""
-    return without_us(holding.health).copies(now) or 0.0
+    return holding.health.copies(now) or 0.0
 
 
 def _make_room(spare: Sequence[Holding], missing: int) -> list[Holding] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -126,12 +125,3 @@ class SnapshotId:
     def short(self) -> str:
         """The name as people read it: `org/model@` and the first 7 digits of the commit, as git shortens it."""
         return f"{self.repo}@{str(self.commit)[:SHORTEST]}"
-
-
-def whole_name(text: str, known: Iterable[SnapshotId]) -> str:
-    """Return the one known name that `text` shortens to at least 7 digits of its commit; otherwise `text` itself."""
-    digits = text.partition("@")[2]
-    if not SHORTEST <= len(digits) < 2 * CommitId.SIZE:
-        return text
-    found = {name for one in known if (name := str(one)).startswith(text)}
-    return found.pop() if len(found) == 1 else text

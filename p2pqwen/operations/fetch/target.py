@@ -74,6 +74,13 @@ def parse_target(text: str) -> FetchTarget:
         ) from error
 
 
+def is_link(text: str) -> bool:
+    """Tell whether a text is meant as a magnet link, a web address, an infohash or a .torrent: no name of a model."""
+    text = text.strip()
+    web = text.lower().startswith(("http://", "https://"))
+    return web or is_pasted_magnet(text) or text.endswith(".torrent") or _HEX.fullmatch(text) is not None
+
+
 def _parse(text: str) -> FetchTarget:
     if is_pasted_magnet(text):
         read = read_magnet(straightened(text))

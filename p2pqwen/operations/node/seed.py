@@ -176,6 +176,8 @@ class SeedLoop:
 
     def run(self, stopping: Callable[[], bool], control: AbstractContextManager[object]) -> None:
         """Take turns until `stopping` says so; `control` is open meanwhile."""
+        if (proxy := self._settings.proxy) is not None:
+            self._report(Happened("proxied", {"proxy": proxy.address, "pid": os.getpid()}))
         if self._web is not None:
             self._report(Happened("http", {"host": self._web.host, "port": self._web.port, "pid": os.getpid()}))
         with ExitStack() as stack:

@@ -44,7 +44,7 @@ class Plan:
     listed again. `site` is the origin's, whose web seeds are listed too. With `dht` the index names the key of its DHT
     pointer. `upstream` is what is known of snapshots on the Hub. `checked_seeds` are the bases that passed the check;
     None: nothing was checked. The next index must not contradict what is `elsewhere`. With `details` every change is
-    told, else a summary.
+    told, else a summary. `if_changed`: an index that would say the same as the last is not signed.
     """
 
     out: Path
@@ -58,6 +58,7 @@ class Plan:
     selection: Selection = EVERYTHING
     withdraw: Mapping[SnapshotName, str] = field(default_factory=dict)
     reinstate: tuple[SnapshotName, ...] = ()
+    if_changed: bool = False
     base: Path | None = None
     draft: Path | None = None
     dht: bool = False

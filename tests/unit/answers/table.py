@@ -15,7 +15,7 @@ from p2pqwen.operations.control.inventory import InventoryAnswer
 from p2pqwen.operations.control.routes import DueAnswer, NetworkAnswer, NodeAnswer
 from p2pqwen.operations.control.snapshot_calls import ChoiceAnswer, ChoicesAnswer, RemovedAnswer
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusAnswer
-from p2pqwen.operations.fetch.fetch_answer import FetchShown
+from p2pqwen.operations.fetch.fetch_answer import FetchedAnswer, FetchShown
 from p2pqwen.operations.fetch.import_answer import ImportAnswer
 from p2pqwen.operations.fetch.webseed_answer import WebSeedAnswer
 from p2pqwen.operations.indexes.index_answer import DiffAnswer, IndexAnswer, SearchAnswer, UpdateAnswer
@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "demo": (Told,),
     "doctor": (Findings,),
     "export": (ExportAnswer,),
-    "fetch": (FetchShown,),
+    "fetch": (FetchShown, FetchedAnswer),
     "health": (HealthAnswer,),
     "help": (Topics, PageAnswer),
     "index diff": (DiffAnswer,),

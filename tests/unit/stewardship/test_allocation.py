@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pqwen.stewardship.allocation import Candidate, Disk, allocate, size_bonus, without_us
+from p2pqwen.stewardship.allocation import Candidate, Disk, allocate, size_bonus
 from p2pqwen.stewardship.spread import fraction
 from p2pqwen.stewardship.swarm_health import UNSEEN
 from tests.unit.stewardship.samples import GB, NOW, candidate, node, seen, snapshot
@@ -136,13 +136,6 @@ def test_nothing_is_over_committed_and_everything_is_answered(rows, budget, room
     for one in found.others:  # whatever would still fit has been taken
         if "no complete copy was seen" not in one.reason:
             assert one.size > left or one.size > max(rooms_left.values(), default=-1)
-
-
-def test_our_own_copy_is_not_somebody_elses():
-    assert without_us(seen(1, 1)).copies(NOW) == 0
-    assert without_us(seen(0, 0)).copies(NOW) == 0
-    assert without_us(seen(4, settled=5.0)).copies(NOW) == 4
-    assert without_us(UNSEEN).copies(NOW) is None
 
 
 def test_fractions_are_even():
