@@ -146,7 +146,10 @@ class App:
         """The Hugging Face Hub."""
         from p2pqwen.hub.client import HubClient
 
-        return HubClient(self.config.hub.endpoint, self.config.hub.token, named=self.config.named_hosts)
+        config = self.config
+        return HubClient(
+            config.hub.endpoint, config.hub.token, named=config.named_hosts, xet_folder=config.home.log / "xet"
+        )
 
     @property
     def site(self) -> OriginSite:
@@ -169,7 +172,7 @@ class App:
         return (
             self.hub
             if endpoint == self.config.hub.endpoint
-            else HubClient(endpoint, None, named=self.config.named_hosts)
+            else HubClient(endpoint, None, named=self.config.named_hosts, xet_folder=self.config.home.log / "xet")
         )
 
     @cached_property

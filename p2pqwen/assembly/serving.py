@@ -135,8 +135,18 @@ def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report
 def hub_watch(app: App, supervisor: Supervisor, store: StateStore, report: Report) -> HubWatch:
     """Build what preserves by a schedule, and asks the Hub what it still shows, while the node seeds."""
     config = app.config.watch
-    took = throttle(lambda: watch, lambda: lower_rate(config.rate, supervisor.allowed.download))
-    hub = HubClient(app.config.hub.endpoint, app.config.hub.token, named=app.config.named_hosts, took=took)
+
+    def rate() -> int:
+        return lower_rate(config.rate, supervisor.allowed.download)
+
+    hub = HubClient(
+        app.config.hub.endpoint,
+        app.config.hub.token,
+        named=app.config.named_hosts,
+        took=throttle(lambda: watch, rate),
+        rate=rate,
+        xet_folder=app.config.home.log / "xet",
+    )
     limits = BulkLimits(
         include=config.include,
         exclude=config.exclude,

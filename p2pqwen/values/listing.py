@@ -11,12 +11,16 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """A file as it is listed; `blob_oid` is the id in the git tree, of the LFS pointer where it is LFS."""
+    """A file as it is listed; `blob_oid` is the id in the git tree, of the LFS pointer where it is LFS.
+
+    `xet_hash`: its name in the Hub's Xet storage, None where it is not there.
+    """
 
     path: RepoPath
     size: int
     blob_oid: GitOid
     lfs_sha256: Sha256 | None
+    xet_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
