@@ -20,16 +20,20 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from p2pqwen.demo import hub_answers
-from p2pqwen.demo.git_upload_pack import FilterPolicy, advertisement, upload_pack
 from p2pqwen.demo.hub_call import Call, parse_call
 from p2pqwen.demo.hub_repository import HubRepository, StoredFile
+from p2pqwen.demo.local_xet import LocalXet
 from p2pqwen.demo.url_signer import UrlSigner
 from p2pqwen.errors import NotFoundError
+from p2pqwen.hub.git_upload_pack import FilterPolicy, advertisement, upload_pack
+from p2pqwen.hub_api import answers
+from p2pqwen.hub_api.paths_body import asked_paths
+from p2pqwen.hub_api.problem import HubProblem, entry_not_found, revision_not_found
 from p2pqwen.portable.sockets import take_port_again
 from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_place import api_path
 
 HOST = "127.0.0.1"
 DEFAULT_URL_LIFETIME = 3600
@@ -38,6 +42,8 @@ _BLOCK = 1024 * 1024
 _START_SECONDS = 30
 _SHUTDOWN_SECONDS = 0.2
 _TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja")
+_BESIDE_THE_HUB = frozenset({"cdn", "cas", "xorb", "xet-telemetry"})
+_ANSWERED = frozenset({"list", "info", "tree", "refs", "paths-info", "resolve", "resolve-cache", "git", "xet-token"})
 # Sent with every answer, long before a limit is reached; huggingface_hub reads them.
 _STANDING_HEADERS = {
     "RateLimit": '"resolvers";r=2999;t=172',
@@ -70,7 +76,8 @@ class LocalHub:
         self.signer = UrlSigner(url_lifetime)
         self._host = host
         self._cdn_host = cdn_host
-        self._ports = (0, 0)
+        self._ports = (0, 0, 0, 0)  # the Hub, content delivery, Xet reconstruction, Xet storage
+        self.xet = LocalXet(self._lfs_files)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -81,7 +88,7 @@ class LocalHub:
 
     def repository(self, repo: str) -> HubRepository:
         """Return the repository of this name, made when it is new."""
-        return self.repositories.setdefault(repo, HubRepository(RepoId(repo)))
+        return self.repositories.setdefault(repo, HubRepository(RepoId.parse(repo)))
 
     @property
     def endpoint(self) -> str:
@@ -94,9 +101,11 @@ class LocalHub:
         return f"http://{self._cdn_host}:{self._ports[1]}"
 
     def start(self) -> None:
-        """Bind both ports and serve."""
+        """Bind its ports and serve."""
         sockets = [_listen(self._host, port) for port in self._ports]
-        self._ports = (sockets[0].getsockname()[1], sockets[1].getsockname()[1])
+        hub, cdn, cas, storage = (one.getsockname()[1] for one in sockets)
+        self._ports = (hub, cdn, cas, storage)
+        self.xet.cas, self.xet.storage = f"http://{self._host}:{cas}", f"http://{self._cdn_host}:{storage}"
         ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(sockets, ready)), name="local hub")
         self._thread.start()
@@ -123,7 +132,7 @@ class LocalHub:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         runners = [
             web.ServerRunner(web.Server(handler, access_log=None), shutdown_timeout=_SHUTDOWN_SECONDS)
-            for handler in (self._handle_hub, self._handle_cdn)
+            for handler in (self._handle_hub, self._handle_cdn, self._handle_cas, self._handle_storage)
         ]
         try:
             for runner, listener in zip(runners, sockets, strict=True):
@@ -144,6 +153,16 @@ class LocalHub:
             call.path = file.path
         return await self._handle(request, call)
 
+    async def _handle_cas(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await self._handle_xet(request, Call("cas", request.method, str(request.rel_url)))
+
+    async def _handle_storage(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await self._handle_xet(request, Call("xorb", request.method, str(request.rel_url)))
+
+    async def _handle_xet(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        self.xet.sort(call)
+        return await self._handle(request, call)
+
     async def _handle(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         call.url = str(request.url)
         call.range = request.headers.get("Range")
@@ -151,7 +170,7 @@ class LocalHub:
         self.log.append(call)
         response = await self.answer(request, call)
         call.status = response.status
-        if call.kind != "cdn" and not response.prepared:
+        if call.kind not in _BESIDE_THE_HUB and not response.prepared:
             response.headers.update(_STANDING_HEADERS)
             if call.authorization is None:
                 response.headers["X-HF-Warning"] = (
@@ -163,11 +182,17 @@ class LocalHub:
         """Answer one request; the simulator's faults come in here."""
         if call.kind == "cdn":
             return await self._answer_cdn(request, call)
+        if call.kind in {"cas", "xet-telemetry"}:
+            return self.xet.answer_cas(request, call)
+        if call.kind == "xorb":
+            found = self.xet.xorb_file(request)
+            return found if isinstance(found, web.Response) else await self.send_file(request, call, found, {})
         if call.kind == "list":
-            author = request.query.get("author", "")
-            rows = [item for item in self.repositories.values() if not item.private and item.repo.org == author]
-            return web.json_response([hub_answers.summary(item, item.branches["main"]) for item in rows])
-        if call.kind == "other":
+            owner = (request.query.get("author", ""), call.repo_kind)
+            shown = [item for item in self.repositories.values() if not item.private]
+            rows = [item for item in shown if (item.repo.org, item.repo.kind) == owner]
+            return web.json_response([answers.summary(item.at(item.branches["main"])) for item in rows])
+        if call.kind not in _ANSWERED:
             return self.refuse(404, None, "Not found")
         if (own := self._own_name(call.repo)) is not None:
             return self._moved(request, call, own)
@@ -179,17 +204,22 @@ class LocalHub:
     ) -> web.StreamResponse:
         if call.kind == "git":
             return await self.answer_git(request, call, repository)
+        if call.kind == "xet-token":
+            return self.xet.answer_token() if self.xet.served else self.refuse(404, None, "Not found")
         if call.kind == "refs":
-            return web.json_response(hub_answers.refs(repository))
+            return web.json_response(answers.refs(repository.refs))
         try:
             commit = repository.resolve(call.revision)
         except NotFoundError:
-            return self.refuse(404, "RevisionNotFound", f"Invalid rev id: {call.revision}")
+            return refused(revision_not_found(call.revision))
         if call.kind == "info":
             blobs = request.query.get("blobs", "").lower() == "true"
-            return web.json_response(hub_answers.model_info(repository, commit, blobs=blobs))
+            return web.json_response(answers.info(repository.at(commit), blobs=blobs))
         if call.kind == "tree":
             return self._answer_tree(request, call, repository, commit)
+        if call.kind == "paths-info":
+            paths = asked_paths(await request.read(), request.content_type) or []
+            return web.json_response(answers.paths_info(repository.at(commit), paths))
         return await self._answer_file(request, call, repository, commit)
 
     def _own_name(self, name: str) -> str | None:
@@ -209,8 +239,7 @@ class LocalHub:
 
     def refuse(self, status: int, code: str | None, message: str) -> web.StreamResponse:
         """Make an error as the Hub makes it: a code and a message in headers, and the message in the body."""
-        headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
-        return web.json_response({"error": message}, status=status, headers=headers)
+        return refused(HubProblem(status, code, message))
 
     def _access_problem(self, call: Call) -> web.StreamResponse | None:
         token = _token(call.authorization)
@@ -225,7 +254,7 @@ class LocalHub:
             return self.refuse(404, "RepoNotFound", "Repository not found")
         if repository.disabled:
             return self.refuse(403, None, "Access to this resource is disabled.")
-        if repository.gated and token is None and call.kind in {"resolve", "resolve-cache", "git"}:
+        if repository.gated and token is None and call.kind in {"resolve", "resolve-cache", "git", "xet-token"}:
             message = f"Access to model {call.repo} is restricted. You must have access to it and be authenticated."
             return self.refuse(401, "GatedRepo", message)
         return None
@@ -234,9 +263,15 @@ class LocalHub:
         self, request: web.BaseRequest, call: Call, repository: HubRepository, commit: CommitId
     ) -> web.StreamResponse:
         recursive = request.query.get("recursive", "").lower() == "true"
-        rows = hub_answers.tree(repository, commit, call.path, recursive=recursive)
+        rows = answers.tree(repository.at(commit), call.path, recursive=recursive)
         if rows is None:
             return self.refuse(404, "EntryNotFound", f"{call.path} does not exist on {call.revision}")
+        if self.xet.served:
+            known = {one.path: one for one in repository.commits[commit].values() if one.sha256}
+            rows = [
+                row | {"xetHash": self.xet.hash_of(known[path])} if (path := str(row["path"])) in known else row
+                for row in rows
+            ]
         start = int(request.query.get("cursor", "0"))
         page = web.json_response(rows[start : start + self.page_size])
         if start + self.page_size < len(rows):
@@ -250,26 +285,28 @@ class LocalHub:
         file = repository.commits[commit].get(call.path)
         common = {"X-Repo-Commit": str(commit), "Accept-Ranges": "bytes"}
         if file is None:
-            response = self.refuse(404, "EntryNotFound", "Entry not found")
+            response = refused(entry_not_found(call.path))
             response.headers.update(common)
             return response
         if call.kind == "resolve":
-            return self._redirect(request, call, file, common)
+            return self._redirect(request, repository.repo, file, common)
         if file.sha256:
             return await self.answer_lfs_in_cache(request, call, file, common)
         return await self.send_file(request, call, file, common | {"ETag": f'"{file.etag}"'})
 
     def _redirect(
-        self, request: web.BaseRequest, call: Call, file: StoredFile, headers: dict[str, str]
+        self, request: web.BaseRequest, repo: RepoId, file: StoredFile, headers: dict[str, str]
     ) -> web.StreamResponse:
         path = quote(file.path)
         if file.sha256:
-            target = f"/xet-bridge/{call.repo}/{file.sha256}"
+            target = f"/xet-bridge/{repo}/{file.sha256}"
             headers["Location"] = f"{self.cdn}{target}?{self.signer.query(target, file.path.rsplit('/', 1)[-1])}"
             headers |= {"X-Linked-Size": str(file.size), "X-Linked-ETag": f'"{file.sha256}"'}
+            route = f"{self.endpoint}/api/{api_path(repo)}/xet-read-token/{headers['X-Repo-Commit']}"
+            headers |= self.xet.headers(file, route)
             return web.Response(status=302, text="Found. Redirecting", headers=headers)
         query = urlencode({request.rel_url.path: "", "etag": f'"{file.etag}"'})
-        headers["Location"] = f"/api/resolve-cache/models/{call.repo}/{headers['X-Repo-Commit']}/{path}?{query}"
+        headers["Location"] = f"/api/resolve-cache/{api_path(repo)}/{headers['X-Repo-Commit']}/{path}?{query}"
         return web.Response(status=307, text="Temporary Redirect. Redirecting", headers=headers)
 
     async def answer_lfs_in_cache(
@@ -277,7 +314,7 @@ class LocalHub:
     ) -> web.StreamResponse:
         """Answer `resolve-cache` asked for an LFS file: there is none."""
         del request, call, file, headers
-        return self.refuse(404, "EntryNotFound", "Entry not found")
+        return refused(entry_not_found(""))
 
     async def _answer_cdn(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         file = self._lfs_file(call)
@@ -290,6 +327,10 @@ class LocalHub:
                 status=403, text="<Error><Code>AccessDenied</Code></Error>", content_type="application/xml"
             )
         return await self.send_file(request, call, file, {"ETag": f'"{file.sha256}"', "Accept-Ranges": "bytes"})
+
+    def _lfs_files(self) -> Iterable[StoredFile]:
+        commits = (files for one in self.repositories.values() for files in one.commits.values())
+        return (file for files in commits for file in files.values() if file.sha256)
 
     def _lfs_file(self, call: Call) -> StoredFile | None:
         repository = self.repositories.get(call.repo)
@@ -357,6 +398,11 @@ class LocalHub:
         body = await asyncio.to_thread(upload_pack, repository, await request.read(), self.git_filter)
         call.sent = len(body)
         return web.Response(body=body, content_type="application/x-git-upload-pack-result")
+
+
+def refused(problem: HubProblem) -> web.Response:
+    """Return an error as the Hub sends it."""
+    return web.json_response(dict(problem.body), status=problem.status, headers=dict(problem.headers))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -17,7 +17,7 @@ from p2pqwen.index.row_sink import MemoryRows, RowSink
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.json_stream import JsonStream
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from p2pqwen.values.strict_json import JsonObject, JsonValue, canonical, canonical_of_parsed
 from p2pqwen.values.utc_time import format_time, parse_time
 from p2pqwen.values.web_url import check_web_url
@@ -37,6 +37,7 @@ MAX_BESIDE = 64 << 20
 MAX_ROOTS = 256  # as python-tuf's root rotations
 MAX_MIRRORS = 32
 MAX_REASON = 1000
+_OTHER_KINDS = frozenset(RepoKind) - {RepoKind.MODEL}  # a withdrawal names its kind unless it is a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,9 @@ class Withdrawal:
 
     def to_json(self) -> JsonObject:
         """Return the row, unknown fields included."""
-        return {**self.extra, "repo": self.id.repo.text, "commit": str(self.id.commit), "reason": self.reason}
+        repo = self.id.repo
+        kind = {} if repo.kind is RepoKind.MODEL else {"repo_type": repo.kind.value}
+        return {**self.extra, **kind, "repo": repo.text, "commit": str(self.id.commit), "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,13 +450,17 @@ def _parse_rows(values: list[JsonValue]) -> list[Row]:
 
 def _parse_withdrawn(rows: list[JsonValue]) -> tuple[Withdrawal, ...]:
     found: dict[SnapshotId, Withdrawal] = {}
+    fields = {"repo", "commit", "reason"}
     for value in rows:
         row = json_fields.as_object(value, "withdrawn")
-        gone = SnapshotId(RepoId(json_fields.text(row, "repo")), CommitId.parse(json_fields.text(row, "commit")))
+        kind = next((one for one in _OTHER_KINDS if one.value == row.get("repo_type")), RepoKind.MODEL)
+        commit = CommitId.parse(json_fields.text(row, "commit"))
+        gone = SnapshotId(RepoId(json_fields.text(row, "repo"), kind), commit)
         if gone in found:
             raise FormatError("a snapshot is withdrawn twice", got=gone)
         reason = json_fields.text(row, "reason", limit=MAX_REASON)
-        found[gone] = Withdrawal(gone, reason, _unknown(row, {"repo", "commit", "reason"}))
+        known = fields if kind is RepoKind.MODEL else fields | {"repo_type"}
+        found[gone] = Withdrawal(gone, reason, _unknown(row, known))
     return tuple(found.values())
 
 

@@ -138,7 +138,7 @@ def word_filter(words: Iterable[str]) -> Callable[[Entry], bool]:
 
 
 def _matches(entry: Entry, word: str) -> bool:
-    names = (entry.id.repo.text, entry.license or "")
+    names = (str(entry.id.repo), entry.license or "")
     if any(word in name.casefold() for name in names):
         return True
     hashes = (entry.id.commit, entry.infohash.v1, entry.infohash.v2)

@@ -40,7 +40,7 @@ from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted, TrustedState, accept_delta, accept_pieces
 from p2pqwen.index.delta import parse_delta
 from p2pqwen.index.document import document_of, encode_pieces
-from p2pqwen.index.entry import REPO_TYPE, Entry, SkippedEntry, checked_row
+from p2pqwen.index.entry import Entry, SkippedEntry, checked_row, is_entry_row
 from p2pqwen.index.listing import Listing, Sought, word_filter
 from p2pqwen.index.root import parse_signed_root
 from p2pqwen.library import durable
@@ -50,10 +50,9 @@ from p2pqwen.portable import files
 from p2pqwen.signing.envelope import ThresholdResult
 from p2pqwen.signing.keys import Message
 from p2pqwen.torrent.infohash import InfoHash
-from p2pqwen.torrent.recipe import RECIPES
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from p2pqwen.values.strict_json import JsonObject, canonical
 
 FORMAT = 1
@@ -201,7 +200,7 @@ class StoredListing(Listing):
             case RepoId():
                 return list(self._of_repo(sought))
             case SnapshotId():
-                return [one for one in self._near_name(f"{sought.repo}\0{sought.commit}") if one.id == sought]
+                return [one for one in self._near_name(f"{sought.repo.text}\0{sought.commit}") if one.id == sought]
             case InfoHash():
                 return [one for one in self._hashed(_V2, str(sought.v2)) if one.infohash == sought]
             case CommitId():
@@ -227,20 +226,27 @@ class StoredListing(Listing):
 
     def repos(self) -> Iterator[RepoId]:
         """Go through the entries."""
-        before: RepoId | None = None
+        text, kinds = "", set[RepoKind]()
         for one in self:
-            if one.id.repo != before:
-                before = one.id.repo
-                yield before
+            repo = one.id.repo
+            if repo.text != text:
+                text, kinds = repo.text, set()
+            if repo.kind not in kinds:
+                kinds.add(repo.kind)
+                yield repo
 
     def names(self, beginning: str) -> Iterator[SnapshotId]:
-        """Go through the entries whose repositories begin so."""
+        """Go through the entries whose repositories begin so, by each way in which a kind may stand before the name."""
         repo = beginning.partition("@")[0]
-        for _, one in self._entries(self._part_before(repo) * ROWS_IN_PART):
-            if one.id.repo.text > repo and not one.id.repo.text.startswith(repo):
-                return
-            if str(one.id).startswith(beginning):
-                yield one.id
+        texts = {text for kind in RepoKind if (text := _text_of(repo, kind)) is not None}
+        for text in sorted(texts):
+            if any(text.startswith(other) for other in texts - {text}):
+                continue
+            for _, one in self._entries(self._part_before(text) * ROWS_IN_PART):
+                if one.id.repo.text > text and not one.id.repo.text.startswith(text):
+                    break
+                if str(one.id).startswith(beginning):
+                    yield one.id
 
     def tracked(self) -> Iterator[Entry]:
         """Read those that were noted."""
@@ -295,7 +301,7 @@ class StoredListing(Listing):
         return self._read(lambda parts: parts.get(_ROWS, number)).split(b"\n")
 
     def _of_repo(self, repo: RepoId) -> Iterator[Entry]:
-        for _, entry in self._entries(self._part_before(f"{repo}\0") * ROWS_IN_PART):
+        for _, entry in self._entries(self._part_before(f"{repo.text}\0") * ROWS_IN_PART):
             if entry.id.repo == repo:
                 yield entry
             elif entry.id.repo.text > repo.text:
@@ -304,7 +310,7 @@ class StoredListing(Listing):
     def _near_name(self, place: str) -> Iterator[Entry]:
         """Yield the entries before and at a place, from the beginning of its part on."""
         for _, entry in self._entries(self._part_before(place) * ROWS_IN_PART):
-            if f"{entry.id.repo}\0{entry.id.commit}" > place:
+            if f"{entry.id.repo.text}\0{entry.id.commit}" > place:
                 return
             yield entry
 
@@ -431,12 +437,13 @@ class RowsBuilder:
         known: Any = row
         if not self._count % ROWS_IN_PART:
             self._first.append(f"{known['repo']}\0{known['commit']}")
-        if _is_entry(row):
+        if is_entry_row(row):
             for kind, name in ((_V1, "infohash_v1"), (_V2, "infohash_v2"), (_COMMITS, "commit")):
                 self._hashes[kind].append(int(known[name][:_PREFIX], 16) << _ROW_BITS | self._count)
             if "&tr=" in known["magnet"] and len(self._tracked) < MAX_TRACKED:
                 self._tracked.append(self._count)
-            self._words.append(f"{known['repo']}\t{(known.get('license') or '').translate(_BLANKS)}".casefold())
+            license_ = (known.get("license") or "").translate(_BLANKS)
+            self._words.append(f"{_shown(known['repo'], known['repo_type'])}\t{license_}".casefold())
         else:
             self._skipped += 1
             self._words.append("")
@@ -836,8 +843,16 @@ def _row(line: bytes) -> Entry | SkippedEntry:
 _parse: Callable[[str], Any] = json.JSONDecoder().decode
 
 
-def _is_entry(row: JsonObject) -> bool:
-    return row["repo_type"] == REPO_TYPE and row["recipe"] in RECIPES
+def _shown(repo: str, kind: str) -> str:
+    return repo if kind == RepoKind.MODEL.value else str(RepoId(repo, RepoKind(kind)))
+
+
+def _text_of(beginning: str, kind: RepoKind) -> str | None:
+    """Return how the names of a kind that begin so begin without what stands before them; None: none does."""
+    before = str(RepoId("a/a", kind)).removesuffix("a/a")
+    if beginning.startswith(before):
+        return beginning.removeprefix(before)
+    return "" if before.startswith(beginning) else None
 
 
 def _marked(marks: bytearray) -> Iterator[int]:

@@ -144,8 +144,8 @@ def not_listed(publishers: Iterable[TrustedPublisher], target: Target, voices: I
         hint += f", or make the snapshot from the Hub: `p2pqwen preserve {repo}`" if isinstance(repo, RepoId) else ""
     if isinstance(repo, RepoId):
         documents = [one.document for one in publishers if one.document is not None]
-        listed = {one.text.lower(): one for document in documents for one in document.listing.near(repo)}
-        near = [listed[name] for name in get_close_matches(repo.text.lower(), listed, cutoff=0.8)]
+        listed = {str(one).lower(): one for document in documents for one in document.listing.near(repo)}
+        near = [listed[name] for name in get_close_matches(str(repo).lower(), listed, cutoff=0.8)]
         if repo in near:
             hint = f"other commits of it are listed: `p2pqwen search {repo}`"
         elif near:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 from p2pqwen.values.digest import GitOid
-from p2pqwen.values.listing import ListedFile, ListedModel, Listing
+from p2pqwen.values.listing import ListedFile, ListedRepo, Listing
 from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.values.repo_path import RepoPath
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import Owner, RepoId, SnapshotId
 
 
 class Origin(Protocol):
@@ -39,17 +39,30 @@ class Origin(Protocol):
         `VerificationError` is raised for it.
         """
 
-    def models(self, org: str) -> tuple[ListedModel, ...]:
-        """List every model of an organisation or user, by name; one that is unknown has none."""
+    def repos(self, owner: Owner) -> tuple[ListedRepo, ...]:
+        """List every repository of an organisation or user, by name; one that is unknown has none."""
 
     def serves(self, snapshot: SnapshotId) -> bool:
         """Tell whether it still shows this commit to everybody; raises `NetworkError` where it does not say."""
 
-    def download(self, listing: Listing, file: ListedFile, folder: Path, on_bytes: Callable[[int], None] = ...) -> Path:
+    def download(
+        self,
+        listing: Listing,
+        file: ListedFile,
+        folder: Path,
+        on_bytes: Callable[[int], None] = ...,
+        on_notice: Callable[[str], None] = ...,
+    ) -> Path:
         """Bring one file to `folder/path` and return that path; one that stands there with its size is not fetched.
 
-        `on_bytes` gets the number of bytes as they come, negative where they begin again. Raises `DiskError` too. The
-        content need not be hashed here.
+        `on_bytes` gets the number of bytes as they come, negative where they begin again; `on_notice` what a person
+        should know. Raises `DiskError` too. The content need not be hashed here.
+        """
+
+    def other_way(self, folder: Path, file: ListedFile) -> bool:
+        """Note that what a download brought into `folder` is not the file that is listed.
+
+        Return whether there is another way to its bytes, which the next download takes; there is none twice.
         """
 
     def partial(self, folder: Path, file: ListedFile) -> Path | None:

@@ -104,16 +104,19 @@ def write_index(
     out: Path,
     data: bytes,
     accepted: Accepted,
-    earlier: Iterable[Accepted | None],
-    *,
-    now: datetime,
+    earlier: Iterable[Accepted | None] | None,
     report: Report = ignore,
 ) -> Path:
-    """Remember a published index, then let the site name it; `earlier` are those that it may go on from."""
-    keys.write_published(data)
-    write_deltas(out, earlier, accepted, len(data), report)
+    """Remember a published index, then let the site name it.
+
+    `earlier` are those that it may go on from; None: it is the one that was published last, and all of that stays.
+    """
+    if earlier is not None:
+        keys.write_published(data)
+        write_deltas(out, earlier, accepted, len(data), report)
     if builder_of(accepted) is not None:
-        put_beside(keys.published_path, FileMark.of(keys.published_path.stat()), accepted, now, report)
+        mark = FileMark.of(keys.published_path.stat())
+        put_beside(keys.published_path, mark, accepted, accepted.document.issued, report)
         remove_others(keys.published_path, file_digest(accepted))
     durable.write(out / INDEX_FILE, data, mode=durable.SHARED)
     return out / INDEX_FILE
