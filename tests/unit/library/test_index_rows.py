@@ -22,7 +22,7 @@ from p2pqwen.library.index_rows import ROWS_IN_PART, StoredListing, read_accepte
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from p2pqwen.values.strict_json import canonical
 from tests.support.publishing import NOW, Rules, chain, make_document, make_entry, make_index, withdrawal
 
@@ -37,14 +37,15 @@ def entries() -> list[Any]:
         replace(make_entry(number, f"Org{number % 7}/Model-{number // 3}"), license=LICENSES[number % 4])
         for number in range(COUNT)
     ]
-    # One repository whose name begins another's, and one with a commit of its own in two places.
-    return [*found, make_entry(1, "Org1/Model"), make_entry(2, "Org1/Model"), make_entry(3, "Org1/Model-1x")]
+    # A repository whose name begins another's, and the same name among datasets and at another origin.
+    more = ("Org1/Model", "Org1/Model", "datasets/Org1/Model", "modelscope:Org1/Model", "datasets/Org1/Model")
+    return [*found, make_entry(3, "Org1/Model-1x"), *(make_entry(number, name) for number, name in enumerate(more))]
 
 
 def other_rows() -> list[dict[str, Any]]:
     """Rows of kinds that this version does not know, more of one name than a part has."""
     row = make_entry(1, "Org1/Model-1").to_json()
-    return [{**row, "repo_type": "dataset", "recipe": number} for number in range(1, ROWS_IN_PART + 20)]
+    return [{**row, "repo_type": "space", "recipe": number} for number in range(1, ROWS_IN_PART + 20)]
 
 
 def make_file(others: int = 0, version: int = 1) -> bytes:
@@ -111,6 +112,7 @@ WORDS = [
     (), ("",), ("model",), ("MODEL-1",), ("org1/model",), ("apache",), ("org3", "apache"), ("apache", "nothing"),
     ("straße",), ("STRASSE",), ("und",), ("weg",), ("und weg",), ("\t",), ("\n",), ("\tund",), ("a",), ("ab",), ("0",),
     ("deadbeef",), ("f" * 41,), ("é",), ("\ud800",), ("org1/model\t",),
+    ("datasets",), ("datasets/org1",), ("modelscope:",), ("modelscope:org1/model",),
 ]  # fmt: skip
 
 
@@ -142,15 +144,19 @@ def test_everything_is_found_by_what_it_is(stored):
     for repo in {entry.id.repo for entry in plain}:
         assert listing.find(repo) == plain.find(repo)
     assert list(listing.repos()) == list(plain.repos())
-    for beginning in ("", "Org", "Org1/Model", "Org1/Model@", "Org1/Model-1", "Zzz", f"{plain[7].id}"[:-3]):
-        assert list(listing.names(beginning)) == list(plain.names(beginning))
+    beginnings = (
+        "", "Org", "Org1/Model", "Org1/Model@", "Org1/Model-1", "Zzz", "datasets/", "data", "datasets/Org1/M",
+        "modelscope:Org1/Model@", "m", f"{plain[7].id}"[:-3],
+    )  # fmt: skip
+    for beginning in beginnings:
+        assert sorted(listing.names(beginning)) == sorted(plain.names(beginning))
 
 
 def test_what_is_not_listed_is_not_found(stored):
     listing = read_accepted(stored[0], PUBLISHER, NOW).document.listing
     nothing = Sha1(bytes(20)), Sha256(bytes(32))
     absent = [
-        RepoId("A/A"), RepoId("Org1/Mode"), RepoId("Zzz/Zzz"), SnapshotId(RepoId("Org1/Model"), CommitId(bytes(20))),
+        RepoId("A/A"), RepoId("Org1/Mode"), RepoId("Org2/Model-1", RepoKind.DATASET), RepoId("Zzz/Zzz"), SnapshotId(RepoId("Org1/Model"), CommitId(bytes(20))),
         SnapshotId(RepoId("Zzz/Zzz"), CommitId(b"\xff" * 20)), InfoHash(*nothing), *nothing, CommitId(b"\xff" * 20),
     ]  # fmt: skip
     assert [listing.find(one) for one in absent] == [[]] * len(absent)
@@ -293,7 +299,7 @@ def test_a_folder_that_may_only_be_read(one: Path):
     database(one).unlink()
     one.parent.chmod(0o500)
     try:
-        assert len(read_accepted(one, PUBLISHER, NOW).document.entries) == COUNT + 3
+        assert len(read_accepted(one, PUBLISHER, NOW).document.entries) == COUNT + 6
     finally:
         one.parent.chmod(0o700)
 
@@ -306,7 +312,7 @@ def test_a_disk_without_room_for_a_database(one: Path, monkeypatch):
 
     monkeypatch.setattr(index_rows.RowsBuilder, "place", full)
     said: list[object] = []
-    assert len(list(read_accepted(one, PUBLISHER, NOW, said.append).document.entries)) == COUNT + 3
+    assert len(list(read_accepted(one, PUBLISHER, NOW, said.append).document.entries)) == COUNT + 6
     assert any("could not be written" in str(event) for event in said)
 
 
