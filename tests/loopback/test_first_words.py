@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.command import CommandLine
 from tests.support.processes import p2pqwen, running
+from tests.support.shell_terminal import on_terminal
 from tests.support.swarm import QUIET
 from tests.support.terminal import on_a_terminal
 
@@ -44,3 +45,17 @@ def test_waiting_for_metadata_says_for_what_and_how_long(user):
     assert " of 12 s, " in line
     assert "waiting for a peer that has it, 0 peers" in line
     assert " left" in line
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_what_is_said_is_broken_between_words(tmp_path, columns):
+    user = CommandLine(tmp_path)
+    with on_terminal(p2pqwen("fetch", "Qwen/Tiny"), user.environment, columns=columns) as shown:
+        shown.read_until("p2pqwen preserve")
+        assert shown.process.wait(20) == 4
+        shown.read_until("Qwen/Tiny`")
+    lines = [line.rstrip("\r") for line in shown.shown.splitlines()]
+    assert max(map(len, lines)) <= columns
+    assert len(lines) > 2
+    words = " ".join(" ".join(lines).split())
+    assert "or make the snapshot from the Hub: `p2pqwen preserve Qwen/Tiny`" in words
