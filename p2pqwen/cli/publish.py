@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.cli.passphrase import KnownPassphrases
 from p2pqwen.values.plural import plural
@@ -94,6 +94,9 @@ def publish(
             help="Skip the checks of web seeds and mirrors.",
         ),
     ] = False,
+    no_site_pages: Annotated[
+        bool, typer.Option("--no-site-pages", help="Write index.json and torrents alone, and no pages for browsers.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be signed; open no key and write nothing.")
     ] = False,
@@ -102,9 +105,10 @@ def publish(
     ] = False,
     details: DetailsFlag = False,
     yes: YesFlag = False,
+    quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Sign every complete snapshot of the library and write the site: index.json and torrents.
+    """Sign every complete snapshot of the library and write the site: index.json, torrents and pages for browsers.
 
     Web seeds are checked first, and one that fails is not listed. The site is also made into a torrent, which
     `p2pqwen seed` serves, and a signed pointer to it is put into the DHT. Mirrors, trackers, web seeds and snapshots
@@ -121,17 +125,20 @@ def publish(
     from p2pqwen.operations.publish.selection import Selection
     from p2pqwen.operations.publish.web_seed_check import choose_web_seeds
 
-    with Output(as_json=json_output) as out:
+    with Output(as_json=json_output, quiet=quiet) as out:
         app = open_app()
         now = datetime.now(UTC)
         passphrase = KnownPassphrases(out)
+        pages = None if no_site_pages else app.site_pages(now, out.report)
         if signed is not None:
             if dry_run:
                 hint = f"`p2pqwen index diff` shows what {signed} changes"
                 raise UsageError("--signed and --dry-run contradict each other", hint=hint)
             here = accepted_here(app.keys, app.trust, now)
             known = None if here is None else here.accepted
-            done = publish_signed(app.keys, signed, out_folder.absolute(), now=now, known=known, report=out.report)
+            done = publish_signed(
+                app.keys, signed, out_folder.absolute(), now=now, known=known, pages=pages, report=out.report
+            )
             _show(out, done, _announce(app, out, done, passphrase, dht=not no_dht))
             return
         plan = Plan(
@@ -171,6 +178,7 @@ def publish(
                 out, yes=yes, question="Sign {} and publish it?" if draft is None else "Sign a draft of {}?"
             ),
             check=check,
+            pages=pages,
             report=out.report,
         )
         _show(out, done, None if draft is not None else _announce(app, out, done, passphrase, dht=not no_dht))

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from p2pqwen.hub_api.listing import Commit, HubFile, NamedCommit, Refs, folders_of
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoKind
-from p2pqwen.values.strict_json import JsonObject
+from p2pqwen.values.strict_json import JsonObject, JsonValue
 
 Row: TypeAlias = JsonObject
 _NO_OID = "0" * 40
@@ -82,7 +82,7 @@ def paths_info(commit: Commit, paths: Iterable[str]) -> list[Row]:
     ]
 
 
-def _refs(names: Mapping[str, CommitId], prefix: str) -> list[Row]:
+def _refs(names: Mapping[str, CommitId], prefix: str) -> list[JsonValue]:
     return [{"name": name, "ref": f"{prefix}/{name}", "targetCommit": str(commit)} for name, commit in names.items()]
 
 

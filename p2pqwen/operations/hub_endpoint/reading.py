@@ -60,10 +60,14 @@ class VerifiedReading:
 
 
 class PieceFile:
-    """One file of a torrent below a folder, and which of its pieces have been read and found right."""
+    """One file of a torrent below a folder, and which of its pieces have been read and found right.
 
-    def __init__(self, metainfo: Metainfo, index: int, folder: Path) -> None:
-        self._check, self._index, self._folder = PieceCheck(metainfo.parsed_info, metainfo.piece_layers), index, folder
+    `quick`: by their v1 hashes, where something else has checked their v2 hashes before.
+    """
+
+    def __init__(self, metainfo: Metainfo, index: int, folder: Path, *, quick: bool = False) -> None:
+        self._check = PieceCheck(metainfo.parsed_info, None if quick else metainfo.piece_layers)
+        self._index, self._folder = index, folder
         entry = metainfo.files[index]
         self.path, self.size = entry.path, entry.size
         self.right = bytearray(self._check.count(index))

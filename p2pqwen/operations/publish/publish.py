@@ -103,6 +103,13 @@ class Checker(Protocol):
         """Return which bases to list."""
 
 
+class Pages(Protocol):
+    """Writes the pages of a site whose index was written, as `SitePages` does."""
+
+    def write(self, out: Path, accepted: Accepted, private: Sequence[PrivateKey], report: Report = ignore) -> None:
+        """Bring them up to the index, and sign what they are with the opened index keys."""
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """The next index as a plan makes it, before anybody signed it; `root` says who may.
@@ -147,7 +154,7 @@ def propose(
         return proposal
 
 
-def publish(
+def publish(  # noqa: PLR0913 - what it works with, each by itself
     library: Library,
     keys: KeyStore,
     plan: Plan,
@@ -156,6 +163,7 @@ def publish(
     now: datetime,
     approve: Approve = lambda _: True,
     check: Checker | None = choose_web_seeds,
+    pages: Pages | None = None,
     report: Report = ignore,
 ) -> Published:
     """Write every complete snapshot of the library, and what was published before, as a site under `plan.out`.
@@ -203,6 +211,8 @@ def publish(
             return Published(accepted, difference, plan.draft, left_out, skipped)
         index = write_index(keys, plan.out, data)
         remove_withdrawn(plan.out, document, report)
+        if pages is not None:
+            pages.write(plan.out, accepted, private, report)
         return Published(accepted, difference, index, left_out, skipped)
 
 
@@ -335,7 +345,14 @@ def sign_draft(
 
 
 def publish_signed(
-    keys: KeyStore, draft: Path, out: Path, *, now: datetime, known: Accepted | None = None, report: Report = ignore
+    keys: KeyStore,
+    draft: Path,
+    out: Path,
+    *,
+    now: datetime,
+    known: Accepted | None = None,
+    pages: Pages | None = None,
+    report: Report = ignore,
 ) -> Published:
     """Give out a draft that enough people signed; its torrents are in the site already, or were published before.
 
@@ -355,6 +372,8 @@ def publish_signed(
         _tell(difference, report)
         index = write_index(keys, out, data)
         remove_withdrawn(out, accepted.document, report)
+        if pages is not None:  # no key is open here: their sums are not signed
+            pages.write(out, accepted, (), report)
         return Published(accepted, difference, index)
 
 
@@ -524,7 +543,7 @@ def _given(metainfo: Metainfo) -> Callable[[], Metainfo]:
 
 
 def _listed(base: Accepted | None) -> dict[SnapshotId, tuple[str, ...]]:
-    return {entry.id: entry.web_seeds for entry in base.document.entries} if base else {}
+    return {entry.id: entry.bases for entry in base.document.entries} if base else {}
 
 
 def _torrents(keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None) -> Torrents:

@@ -1,0 +1,166 @@
+"""The pages, by jinja2 with autoescape; nothing in them is fetched from another host, and a policy says so."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+
+import segno
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from p2pqwen.catalogue import places
+from p2pqwen.catalogue.card import Card
+from p2pqwen.catalogue.view import SIZE_CLASSES, Revision, Row, Site
+from p2pqwen.index.document import Withdrawal
+from p2pqwen.values.byte_size import format_size
+from p2pqwen.values.plural import plural
+from p2pqwen.values.printable_text import printable
+from p2pqwen.values.utc_time import format_time
+
+ALL_ON_ONE = 500
+"""Rows up to which the list is one page."""
+ROWS = 150
+"""Rows of a page where there are more: a page of them, with its script and style, stays below 300 kB."""
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'"
+)
+"""The Content-Security-Policy of every page."""
+_PACKAGE = "p2pqwen.catalogue"
+_SCRIPT = ("verify.js", "page.js")
+
+
+def pages_of(rows: Sequence[Row]) -> list[Sequence[Row]]:
+    """Cut the list into its pages; there is always one."""
+    step = len(rows) if len(rows) <= ALL_ON_ONE else ROWS
+    return [rows[at : at + step] for at in range(0, len(rows), max(step, 1))] or [()]
+
+
+def render_list(
+    site: Site, pages: Sequence[Sequence[Row]], number: int, withdrawn: Sequence[Withdrawal], data_parts: int
+) -> bytes:
+    """Return page `number` (from 1) of the list; the first one also shows what was withdrawn."""
+    place = places.list_page(number)
+    return _page(
+        "list.html",
+        place,
+        site,
+        rows=pages[number - 1],
+        start=sum(len(page) for page in pages[: number - 1]),
+        number=number,
+        links=[places.list_page(at + 1) for at in range(len(pages))],
+        withdrawn=withdrawn if number == 1 else (),
+        data_parts=data_parts,
+    )
+
+
+def render_model(
+    site: Site, revisions: Sequence[Revision], card: Card | None, withdrawn: Sequence[Withdrawal], readme: str | None
+) -> bytes:
+    """Return the page of a model: its newest revision first. `readme` is where the card's source stands."""
+    newest = revisions[0]
+    return _page(
+        "model.html",
+        places.model_page(newest.row.entry.id.repo),
+        site,
+        newest=newest,
+        revisions=revisions,
+        card=card,
+        withdrawn=withdrawn,
+        readme=readme,
+        qr=_qr(newest.magnet_short),
+        about=_about(newest.row, site),
+    )
+
+
+def assets() -> dict[str, bytes]:
+    """Return the scripts and the style, by their places.
+
+    The script of the pages is one classic file, so that it runs from a disk too, where browsers load no modules. It
+    holds the verifier as it stands, without the word `export`.
+    """
+    files = resources.files(_PACKAGE) / "files"
+    parts = [(files / name).read_text() for name in _SCRIPT]
+    script = '"use strict";\n(() => {\n' + "\n".join(_as_classic(part) for part in parts) + "})();\n"
+    found = {
+        f"{places.FOLDER}/page.js": script.encode(),
+        f"{places.FOLDER}/verify.js": (files / "verify.js").read_bytes(),
+        f"{places.FOLDER}/style.css": (files / "style.css").read_bytes(),
+    }
+    for one in (files / "noble").iterdir():
+        if one.name.endswith(".js") or one.name == "LICENSE":
+            found[f"{places.FOLDER}/noble/{one.name}"] = one.read_bytes()
+    return found
+
+
+@cache
+def made_by() -> str:
+    """Return what changes whenever this version makes other pages of the same index."""
+    files = resources.files(_PACKAGE) / "files" / "templates"
+    parts = [one.read_bytes() for one in sorted(files.iterdir(), key=lambda one: one.name)]
+    parts += [(resources.files(_PACKAGE) / name).read_bytes() for name in ("view.py", "card.py", "pages.py")]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _as_classic(module: str) -> str:
+    lines = [line.removeprefix("export ") for line in module.splitlines() if not line.startswith("import ")]
+    return "\n".join(lines) + "\n"
+
+
+def _page(template: str, place: str, site: Site, **values: object) -> bytes:
+    text = (
+        _environment()
+        .get_template(template)
+        .render(site=site, place=place, root=places.to_root(place), policy=POLICY, places=places, **values)
+    )
+    return text.encode()
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(_PACKAGE, "files/templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"plural": plural, "size": format_size, "time": format_time, "printable": printable}
+    environment.globals |= {"size_classes": SIZE_CLASSES}
+    return environment
+
+
+def _qr(text: str) -> Markup:
+    """Return a QR code as SVG; what it says is an ASCII magnet of ours."""
+    # Any mask can be read; to weigh all eight takes most of the time that a page takes.
+    code = segno.make(text, error="l", boost_error=False, mask=3)
+    svg = code.svg_inline(border=2, scale=4, omitsize=True, svgclass="qr", lineclass=None, dark="#000", light="#fff")
+    return Markup(svg.replace("<svg ", '<svg role="img" aria-label="QR code of the magnet link" ', 1))  # noqa: S704
+
+
+def _about(row: Row, site: Site) -> Mapping[str, object]:
+    """Return the model in the words of schema.org, for search engines and catalogues."""
+    entry = row.entry
+    return {
+        "@context": "https://schema.org",
+        "@type": "Dataset",
+        "name": row.repo,
+        "identifier": [str(entry.id), f"urn:btih:{entry.infohash.v1}", f"urn:btmh:1220{entry.infohash.v2}"],
+        "description": f"Model files of {row.repo} at commit {entry.id.commit}, {row.files}, {row.size}.",
+        "license": row.license,
+        "version": str(entry.id.commit),
+        "dateModified": format_time(entry.added),
+        "isAccessibleForFree": True,
+        "publisher": {"@type": "Organization", "name": site.name, "identifier": site.publisher},
+        "distribution": [
+            {
+                "@type": "DataDownload",
+                "encodingFormat": "application/x-bittorrent",
+                "contentUrl": entry.magnet,
+                "contentSize": str(entry.size),
+            }
+        ],
+    }

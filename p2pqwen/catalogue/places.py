@@ -1,0 +1,46 @@
+"""Where the pages of a published site stand, relative to index.json.
+
+    index.html                       the first page of the list; SHA256SUMS, SHA256SUMS.sig and sitemap.xml beside it
+    <site path>/index.html           a model; <commit>.README.md beside it
+    p2pqwen--site/                   further pages of the list, data for searching, scripts, style, feeds
+
+No organisation may be called `p2pqwen--site`: names of repositories hold no `--` (SPEC section 1).
+"""
+
+from __future__ import annotations
+
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_place import library_parts
+
+INDEX_PAGE = "index.html"
+FOLDER = "p2pqwen--site"
+SUMS = "SHA256SUMS"
+SUMS_SIGNATURE = "SHA256SUMS.sig"
+SITEMAP = "sitemap.xml"
+ON_TOP = (INDEX_PAGE, SUMS, SUMS_SIGNATURE, SITEMAP)
+"""The files at the root of a site, beside index.json and the folders of organisations."""
+
+
+def list_page(number: int) -> str:
+    """Return the place of a page of the list, counted from 1."""
+    return INDEX_PAGE if number == 1 else f"{FOLDER}/list-{number}.html"
+
+
+def model_page(repo: RepoId) -> str:
+    """Return the place of a model's page."""
+    return "/".join((*library_parts(repo), INDEX_PAGE))
+
+
+def readme(snapshot: SnapshotId) -> str:
+    """Return the place of a snapshot's README, as the commit holds it."""
+    return "/".join((*library_parts(snapshot.repo), f"{snapshot.commit}.README.md"))
+
+
+def data_part(number: int) -> str:
+    """Return the place of a part of what is searched, counted from 0."""
+    return f"{FOLDER}/data-{number}.json"
+
+
+def to_root(place: str) -> str:
+    """Return the way from a page to the site's root: empty, or `../` as often as needed."""
+    return "../" * place.count("/")

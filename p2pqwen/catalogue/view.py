@@ -1,0 +1,259 @@
+"""What the pages say of an index: words, made once here, that the page's own check makes again from index.json.
+
+`page.js` builds the same words (`expectedWords` there); what a row says beside them is marked `also`, and is covered by
+the signature over SHA256SUMS alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+
+from p2pqwen.catalogue.places import model_page
+from p2pqwen.index.acceptance import Accepted
+from p2pqwen.index.entry import Entry, Upstream
+from p2pqwen.manifest.license import reason
+from p2pqwen.manifest.manifest import Manifest
+from p2pqwen.torrent.magnet import Magnet, parse_magnet
+from p2pqwen.values.byte_size import format_size
+from p2pqwen.values.model_file import ModelFile
+from p2pqwen.values.plural import plural
+from p2pqwen.values.printable_text import printable
+from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.strict_json import JsonValue
+from p2pqwen.values.utc_time import format_time
+
+SHORT = 8
+"""Digits of a commit that a row shows."""
+UPSTREAM = {Upstream.PRESENT: "on the Hub", Upstream.GONE: "gone from the Hub", Upstream.UNKNOWN: "Hub not asked"}
+NO_LICENSE = "no license named"
+ODD_LICENSE = "a license without a plain name"
+SIZE_CLASSES = (
+    ("small", "up to 2 GB", 2 * 10**9),
+    ("medium", "2 to 20 GB", 20 * 10**9),
+    ("large", "20 to 200 GB", 200 * 10**9),
+    ("huge", "over 200 GB", None),
+)
+"""(name, words, largest size in bytes) of each class that feeds and filters know."""
+
+
+def size_class(size: int) -> str:
+    """Return the name of a payload's size class; size in bytes."""
+    return next(name for name, _, most in SIZE_CLASSES if most is None or size <= most)
+
+
+def license_words(name: str | None) -> str:
+    """Return a license's name for a page: what is no plain text is not shown."""
+    if name is None:
+        return NO_LICENSE
+    return name if name and name.isascii() and name.isprintable() else ODD_LICENSE
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """What the publisher's node last saw of a swarm: whole copies (None: it could not tell), and the day."""
+
+    seeds: int | None
+    seen: date
+
+    def __str__(self) -> str:
+        count = "copies unknown" if self.seeds is None else "1 copy" if self.seeds == 1 else f"{self.seeds} copies"
+        return f"{count}, seen {self.seen.isoformat()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the files' names say of a snapshot: formats and quantisations, each sorted."""
+
+    formats: tuple[str, ...] = ()
+    quantisations: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Facts:
+        """Read the names of a manifest's files."""
+        repo = manifest.snapshot.repo.text
+        said = [ModelFile.of(row.path, repo) for row in manifest.files]
+        return cls(
+            tuple(sorted({one.format for one in said if one.format})),
+            tuple(sorted({one.quantisation for one in said if one.quantisation and not one.companion})),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An entry as a row of the list shows it."""
+
+    entry: Entry
+    facts: Facts
+    copies: Copies | None
+
+    @property
+    def repo(self) -> str:
+        """The model's full name, which says where it lies."""
+        return str(self.entry.id.repo)
+
+    @property
+    def page(self) -> str:
+        """Where its page stands."""
+        return model_page(self.entry.id.repo)
+
+    @property
+    def short(self) -> str:
+        """The beginning of the commit."""
+        return str(self.entry.id.commit)[:SHORT]
+
+    @property
+    def size(self) -> str:
+        """The payload's size."""
+        return format_size(self.entry.size)
+
+    @property
+    def files(self) -> str:
+        """How many files there are."""
+        return plural(self.entry.files, "file")
+
+    @property
+    def license(self) -> str:
+        """The license's name."""
+        return license_words(self.entry.license)
+
+    @property
+    def terms(self) -> str:
+        """What is known of the license."""
+        return reason(self.entry.license)
+
+    @property
+    def provenance(self) -> str:
+        """The publisher's claim."""
+        return "proven" if self.entry.proven else "unproven"
+
+    @property
+    def upstream(self) -> str:
+        """Whether the Hub still has it."""
+        return UPSTREAM[self.entry.upstream]
+
+    @property
+    def added(self) -> str:
+        """The day it was listed first."""
+        return format_time(self.entry.added)[:10]
+
+    @property
+    def also(self) -> str:
+        """What the files' names say."""
+        return " ".join((*self.facts.formats, *self.facts.quantisations))
+
+    def data(self) -> list[JsonValue]:
+        """Return the row of a data part: what is searched, filtered, sorted and shown."""
+        entry, copies = self.entry, self.copies
+        return [
+            self.repo,
+            str(entry.id.commit),
+            entry.size,
+            entry.files,
+            entry.license,
+            entry.proven,
+            entry.upstream.value,
+            format_time(entry.added),
+            " ".join(self.facts.formats),
+            " ".join(self.facts.quantisations),
+            None if copies is None else copies.seeds,
+            None if copies is None else copies.seen.isoformat(),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What every page says of the index it was made of. `sums`: whether SHA256SUMS is signed."""
+
+    publisher: str
+    name: str
+    position: str
+    issued: datetime
+    signers: tuple[str, ...]
+    entries: int
+    models: int
+    size: int
+    mirrors: tuple[str, ...]
+    sums: bool
+
+    @classmethod
+    def of(cls, accepted: Accepted, *, sums: bool) -> Site:
+        """Read an accepted index."""
+        document = accepted.document
+        return cls(
+            publisher=str(accepted.publisher),
+            name=printable(accepted.root.name),
+            position=str(accepted.position),
+            issued=document.issued,
+            signers=tuple(map(printable, accepted.signer_labels)),
+            entries=len(document.entries),
+            models=len({entry.id.repo for entry in document.entries}),
+            size=sum(entry.size for entry in document.entries),
+            mirrors=document.mirrors,
+            sums=sums,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FileLine:
+    """One file of a snapshot."""
+
+    path: str
+    size: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One snapshot on its model's page. `changes`: what differs from the revision before it, in words."""
+
+    row: Row
+    files: tuple[FileLine, ...]
+    changes: tuple[str, ...]
+
+    @property
+    def magnet_v1(self) -> str:
+        """A magnet for clients that pass over `btmh`."""
+        return str(replace(parse_magnet(self.row.entry.magnet), infohash_v2=None))
+
+    @property
+    def magnet_short(self) -> str:
+        """A magnet for a QR code: infohashes and name."""
+        infohash, name = self.row.entry.infohash, str(self.row.entry.id)
+        return str(Magnet(infohash.v1, infohash.v2, name))
+
+
+def file_lines(manifest: Manifest | None) -> tuple[FileLine, ...]:
+    """Return the files of a manifest."""
+    rows = () if manifest is None else manifest.files
+    return tuple(FileLine(row.path.text, format_size(row.size), row.size, str(row.sha256)) for row in rows)
+
+
+def changes_between(before: Manifest | None, after: Manifest | None) -> tuple[str, ...]:
+    """Say which files one revision adds, drops or changes; nothing where either is not known."""
+    if before is None or after is None:
+        return ()
+    old, new = ({row.path.text: row.sha256 for row in one.files} for one in (before, after))
+    found = (
+        ("added", sorted(new.keys() - old.keys())),
+        ("removed", sorted(old.keys() - new.keys())),
+        ("changed", sorted(path for path in old.keys() & new.keys() if old[path] != new[path])),
+    )
+    return tuple(f"{word}: {_some(paths)}" for word, paths in found if paths) or ("the same files",)
+
+
+def _some(paths: Sequence[str], most: int = 12) -> str:
+    rest = len(paths) - most
+    return ", ".join(paths[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def by_model(rows: Iterable[Row]) -> Mapping[RepoId, list[Row]]:
+    """Group rows by model, the newest revision of each first."""
+    found: dict[RepoId, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.entry.id.repo, []).append(row)
+    for revisions in found.values():
+        revisions.sort(key=lambda row: (row.entry.added, str(row.entry.id.commit)), reverse=True)
+    return found

@@ -1,0 +1,285 @@
+"""The pages of a published site, written after its index: what anybody can look at, and the sums over all of it.
+
+Only what changed is written. A home remembers, for each folder that it publishes into, what every model's page was made
+of, and which files it wrote there; those that are no longer made are removed, and nothing else ever is.
+
+The README of a snapshot is put beside its torrent once it is the file that the manifest names, so that the page can be
+made again when the library holds the snapshot no more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from p2pqwen.catalogue import pages, places
+from p2pqwen.catalogue.card import Card, render_card
+from p2pqwen.catalogue.sums import SUMS_TYPE, sums_document, sums_text
+from p2pqwen.catalogue.view import Copies, Facts, Revision, Row, Site, by_model, changes_between, file_lines
+from p2pqwen.containment import each
+from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError
+from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.index.acceptance import Accepted
+from p2pqwen.index.document import INDEX_FILE, Withdrawal
+from p2pqwen.index.entry import Entry
+from p2pqwen.index.root import INDEX_ROLE
+from p2pqwen.library import durable
+from p2pqwen.library.home import Home
+from p2pqwen.library.snapshots import Library
+from p2pqwen.manifest.manifest import Manifest, parse_manifest
+from p2pqwen.signing.envelope import sign
+from p2pqwen.signing.keys import PrivateKey
+from p2pqwen.stewardship.swarm_record import SwarmRecord, health_of
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.strict_json import canonical
+
+README = "README.md"
+MAX_README = 16 << 20
+MAX_README_BESIDE = 1 << 20
+"""Bytes of a README that is put into the site; of a longer one the page shows the beginning while it is held."""
+DATA_ROWS = 1000
+"""Rows of one part of what is searched."""
+MAX_MEMORY = 256 << 20
+PROGRESS_EVERY = 100
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What a home remembers of one folder: `models` by name, `hashed` files by place (size, mtime in ns, SHA-256)."""
+
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    hashed: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    written: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class SitePages:
+    """Writes the pages of this home's sites. `health` is what its node remembers of each swarm."""
+
+    home: Home
+    library: Library
+    health: Mapping[SnapshotId, SwarmRecord]
+    now: datetime
+
+    def write(self, out: Path, accepted: Accepted, private: Sequence[PrivateKey], report: Report = ignore) -> None:
+        """Bring the pages of the site under `out` up to its index; raises `DiskError`.
+
+        `private` are opened index keys: enough of them sign the sums. A model whose page cannot be made is named and
+        passed over.
+        """
+        if (taken := _taken(accepted)) is not None:
+            report(Notice("warning", f"no pages are written: an organisation is called {taken}, like one of them"))
+            return
+        role = accepted.root.roles[INDEX_ROLE]
+        signs = len({key.public.keyid for key in private} & set(role.keyids)) >= role.threshold
+        _Writing(self, out, accepted, Site.of(accepted, sums=signs), report).run(private if signs else ())
+
+    def memory_path(self, out: Path) -> Path:
+        """Return where it is remembered what was written under `out`."""
+        return self.home.root / "sites" / f"{hashlib.sha256(str(out.absolute()).encode()).hexdigest()[:32]}.json"
+
+
+class _Writing:
+    """One round of writing."""
+
+    def __init__(self, given: SitePages, out: Path, accepted: Accepted, site: Site, report: Report) -> None:
+        self._given, self._out, self._accepted, self._site, self._report = given, out, accepted, site, report
+        self._before = _read_memory(given.memory_path(out))
+        self._after = _Memory()
+        self._withdrawn: dict[RepoId, list[Withdrawal]] = {}
+        for gone in accepted.document.withdrawn:
+            self._withdrawn.setdefault(gone.id.repo, []).append(gone)
+
+    def run(self, private: Sequence[PrivateKey]) -> None:
+        for place, data in pages.assets().items():
+            self._put(place, data)
+        self._write_models()
+        rows = self._rows()
+        self._write_lists(rows)
+        self._write_sums(private)
+        self._remove_others()
+        memory = json.dumps(asdict(self._after), separators=(",", ":")).encode()
+        durable.write(self._given.memory_path(self._out), memory)
+
+    def _rows(self) -> list[Row]:
+        found = []
+        for entry in self._accepted.document.entries:
+            facts = self._after.models.get(str(entry.id.repo), {}).get("facts", {}).get(str(entry.id.commit))
+            known = Facts() if facts is None else Facts(tuple(facts["formats"]), tuple(facts["quantisations"]))
+            found.append(Row(entry, known, self._copies(entry)))
+        return found
+
+    def _copies(self, entry: Entry) -> Copies | None:
+        record = self._given.health.get(entry.id)
+        if record is None or record.looked is None:
+            return None
+        health = health_of(record, entry.upstream, self._given.now)
+        return Copies(health.seeds, record.looked.date())
+
+    # One model after the other
+
+    def _write_models(self) -> None:
+        models = by_model(Row(entry, Facts(), self._copies(entry)) for entry in self._accepted.document.entries)
+        done = 0
+
+        def write(model: tuple[RepoId, list[Row]]) -> None:
+            nonlocal done
+            if done % PROGRESS_EVERY == 0:
+                self._report(Progress("write pages", done, len(models), str(model[0]), "pages"))
+            done += 1
+            self._write_model(*model)
+
+        def failed(model: tuple[RepoId, list[Row]], error: P2pqwenError) -> None:
+            if isinstance(error, DiskError):  # it would meet all the others too
+                raise error
+            self._report(Notice("warning", f"the page of {model[0]} is not written: {error.message}"))
+
+        each(list(models.items()), write, failed=failed)
+
+    def _write_model(self, repo: RepoId, rows: list[Row]) -> None:
+        place, withdrawn = places.model_page(repo), self._withdrawn.get(repo, [])
+        made_of = _made_of(self._site, rows, withdrawn)
+        before = self._before.models.get(str(repo), {})
+        if before.get("made_of") == made_of and all((self._out / one).exists() for one in before["places"]):
+            self._after.models[str(repo)] = before
+            self._after.written += before["places"]
+            return
+        manifests = {row.entry.id: self._manifest(row.entry) for row in rows}
+        facts = {one: Facts() if manifest is None else Facts.of(manifest) for one, manifest in manifests.items()}
+        revisions = []
+        for row, older in zip(rows, [*rows[1:], None], strict=True):
+            manifest = manifests[row.entry.id]
+            changes = changes_between(manifests[older.entry.id], manifest) if older is not None else ()
+            shown = Row(row.entry, facts[row.entry.id], row.copies)
+            revisions.append(Revision(shown, file_lines(manifest), changes))
+        newest = rows[0].entry.id
+        card, beside = self._card(newest, manifests[newest])
+        self._put(place, pages.render_model(self._site, revisions, card, withdrawn, beside))
+        self._after.models[str(repo)] = {
+            "made_of": made_of,
+            "places": [place] if beside is None else [place, beside],
+            "facts": {str(one.commit): asdict(said) for one, said in facts.items()},
+        }
+
+    def _manifest(self, entry: Entry) -> Manifest | None:
+        """Return the manifest in a torrent of the site, if it is the one that the entry names."""
+        try:
+            metainfo = parse_metainfo(durable.read(self._out / entry.torrent, max_bytes=MAX_TORRENT_BYTES))
+            if metainfo.manifest is None or Sha256.of(metainfo.manifest) != entry.manifest:
+                return None
+            return parse_manifest(metainfo.manifest)
+        except (FormatError, NotFoundError) as error:
+            self._report(Notice("warning", f"the page of {entry.id} shows no files: {error.message}"))
+            return None
+
+    def _card(self, snapshot: SnapshotId, manifest: Manifest | None) -> tuple[Card | None, str | None]:
+        """Return a snapshot's card, and where its source stands in the site."""
+        row = None if manifest is None else next((one for one in manifest.files if one.path.text == README), None)
+        if row is None or row.size > MAX_README:
+            return None, None
+        beside, held = places.readme(snapshot), self._given.library.get(snapshot)
+        for path in (self._out / beside, *(() if held is None else (held.folder / README,))):
+            try:
+                data = durable.read(path, max_bytes=MAX_README)
+            except (NotFoundError, DiskError, FormatError):
+                continue
+            if Sha256.of(data) == row.sha256:
+                if len(data) > MAX_README_BESIDE:
+                    return render_card(data), None
+                self._put(beside, data)
+                return render_card(data), beside
+        return None, None
+
+    # What stands for all of them
+
+    def _write_lists(self, rows: Sequence[Row]) -> None:
+        parts = [rows[at : at + DATA_ROWS] for at in range(0, len(rows), DATA_ROWS)]
+        for number, part in enumerate(parts):
+            text = json.dumps([row.data() for row in part], ensure_ascii=False, separators=(",", ":"))
+            self._put(places.data_part(number), text.encode())
+        listed = pages.pages_of(rows)
+        for number in range(1, len(listed) + 1):
+            withdrawn = self._accepted.document.withdrawn
+            self._put(places.list_page(number), pages.render_list(self._site, listed, number, withdrawn, len(parts)))
+
+    def _write_sums(self, private: Sequence[PrivateKey]) -> None:
+        torrents = [entry.torrent for entry in self._accepted.document.entries]
+        hashed = {place: self._hash(place) for place in sorted({INDEX_FILE, *torrents, *self._after.written})}
+        text = sums_text(hashed)
+        self._put(places.SUMS, text)
+        if private:
+            document = sums_document(self._accepted, Sha256.of(text))
+            signatures = [sign(SUMS_TYPE, canonical(document), key) for key in private]
+            envelope = {"signed": document, "signatures": signatures}
+            self._put(places.SUMS_SIGNATURE, json.dumps(envelope, indent=1).encode() + b"\n")
+
+    def _hash(self, place: str) -> str:
+        path = self._out / place
+        with durable.disk_errors(f"look at {path}"):
+            looks = path.stat()
+        size, mtime, digest = self._before.hashed.get(place, (None, None, ""))
+        if (size, mtime) != (looks.st_size, looks.st_mtime_ns):
+            with durable.disk_errors(f"read {path}"), path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._after.hashed[place] = (looks.st_size, looks.st_mtime_ns, digest)
+        return digest
+
+    def _put(self, place: str, data: bytes) -> None:
+        """Write one file of the site, unless it is there as it shall be."""
+        self._after.written.append(place)
+        path = self._out / place
+        with durable.disk_errors(f"look at {path}"):
+            same = path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+        if not same:
+            self._before.hashed.pop(place, None)
+            durable.write(path, data, mode=durable.SHARED, sync=False)  # lost in a power cut, it is written again
+
+    def _remove_others(self) -> None:
+        """Remove what an earlier round wrote and this one did not; a torrent and the index are never among them."""
+        kept = {*self._after.written, INDEX_FILE, *(entry.torrent for entry in self._accepted.document.entries)}
+        for place in set(self._before.written) - kept:
+            path = self._out / RepoPath(place).text
+            if path.is_file() and not place.endswith(".torrent"):
+                durable.remove(path)
+
+
+def _taken(accepted: Accepted) -> str | None:
+    """Return the name of an organisation whose folder would stand where a page stands."""
+    ours = {name.casefold(): name for name in places.ON_TOP}
+    named = (entry.id.repo.org for entry in accepted.document.entries)
+    return next((org for org in named if org.casefold() in ours), None)
+
+
+def _made_of(site: Site, rows: Sequence[Row], withdrawn: Sequence[Withdrawal]) -> str:
+    """Return what changes whenever a model's page has to be made again."""
+    told = [
+        pages.made_by(),
+        site.publisher,
+        site.name,
+        site.sums,
+        [row.entry.to_json() for row in rows],
+        [str(row.copies) for row in rows],
+        [one.to_json() for one in withdrawn],
+    ]
+    return hashlib.sha256(json.dumps(told, separators=(",", ":")).encode()).hexdigest()
+
+
+def _read_memory(path: Path) -> _Memory:
+    """Read what is remembered; anything odd is nothing, and costs a round."""
+    try:
+        value = json.loads(durable.read(path, max_bytes=MAX_MEMORY))
+        models = {
+            name: {key: row[key] for key in ("made_of", "places", "facts")} for name, row in value["models"].items()
+        }
+        memory = _Memory(models, {name: tuple(row) for name, row in value["hashed"].items()}, value["written"])
+    except (NotFoundError, FormatError, ValueError, KeyError, TypeError, AttributeError):
+        return _Memory()
+    return memory
