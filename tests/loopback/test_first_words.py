@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.command import CommandLine
+from tests.support.preserved import Preserver, small_model
 from tests.support.processes import p2pqwen, running
 from tests.support.shell_terminal import on_terminal
 from tests.support.swarm import QUIET
@@ -59,3 +60,16 @@ def test_what_is_said_is_broken_between_words(tmp_path, columns):
     assert len(lines) > 2
     words = " ".join(" ".join(lines).split())
     assert "or make the snapshot from the Hub: `p2pqwen preserve Qwen/Tiny`" in words
+
+
+def test_a_publishers_id_is_no_infohash_and_a_branch_no_commit(tmp_path):
+    made = Preserver(tmp_path)
+    made.preserve(small_model())
+    follower = made.trusted_by("follower")
+    known = follower.run("fetch", made.publisher, *QUIET)
+    assert (known.code, "is the id of the publisher Keepers" in known.stderr) == (2, True), known
+    stranger = CommandLine(tmp_path / "stranger").run("fetch", "ab" * 32, *QUIET)
+    assert (stranger.code, f"`p2pqwen trust add {'ab' * 32}`" in stranger.stderr) == (2, True), stranger
+    assert "without quotes ends at its first &" in stranger.stderr
+    branch = follower.run("fetch", "Qwen/Tiny@main", *QUIET)
+    assert (branch.code, "no publisher lists branches" in branch.stderr) == (2, True), branch
