@@ -203,7 +203,7 @@ def listed(site):
 
 
 def test_modelscope_is_a_web_seed_of_a_model_of_the_hub_by_the_path_alone(hub, modelscope, user, published):
-    publisher, commit, site = published
+    _, commit, site = published
     (entry,) = listed(site)
     place = f"{modelscope.endpoint}/models/{REPO}/resolve/master/"
     assert entry["path_seeds"] == [place]

@@ -141,7 +141,12 @@ class Origins:
         return self._of(snapshot).serves(snapshot)
 
     def download(
-        self, listing: Listing, file: ListedFile, folder: Path, on_bytes: Callable[[int], None] = lambda _: None
+        self,
+        listing: Listing,
+        file: ListedFile,
+        folder: Path,
+        on_bytes: Callable[[int], None] = lambda _: None,
+        on_notice: Callable[[str], None] = lambda _: None,
     ) -> Path:
         """Bring one file from where the listing says, with `auto` from ModelScope where the Hub fails."""
         if (twin := self._twins.get(listing.snapshot)) is not None:
@@ -149,13 +154,17 @@ class Origins:
         if listing.snapshot.repo.kind.origin is OriginName.MODELSCOPE:
             return self._modelscope.download(listing, file, folder, on_bytes)
         if not self._auto:
-            return self._hub.download(listing, file, folder, on_bytes)
+            return self._hub.download(listing, file, folder, on_bytes, on_notice)
         try:
-            return self._hub.download(listing, file, folder, self._watching(listing, on_bytes))
+            return self._hub.download(listing, file, folder, self._watching(listing, on_bytes), on_notice)
         except P2pqwenError as error:
             if not _may_be_elsewhere(error) or (twin := self._stand_in(listing)) is None:
                 raise
         return self._modelscope.download(twin.theirs, file, folder, on_bytes)
+
+    def other_way(self, folder: Path, file: ListedFile) -> bool:
+        """Note that what came is not the file that is listed; True where the Hub has another way to bring it."""
+        return self._hub.other_way(folder, file)
 
     def partial(self, folder: Path, file: ListedFile) -> Path | None:
         """Return the file that a download into `folder` is writing now, if there is one; it may go any time."""
