@@ -460,9 +460,7 @@ def _dht_pointer(before: DhtPointer | None, keyids: Sequence[Sha256], plan: Plan
 
 def _tell(difference: IndexDiff, report: Report, *, details: bool = False) -> None:
     for line in describe(difference) if details else summarise(difference):
-        report(Notice("info", line))
-    for alarm in difference.alarms:
-        report(Notice("warning", alarm))
+        report(Notice("info", line))  # every ALARM is among them
 
 
 def _show(signing: Signing, approve: Approve, report: Report, *, details: bool = False) -> None:
