@@ -16,7 +16,6 @@ from p2pqwen.config import default_home
 from p2pqwen.containment import each
 from p2pqwen.errors import NotFoundError
 from p2pqwen.events import Report, ignore
-from p2pqwen.hub.client import HubClient
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.index.withdrawals import SeedWithdrawn
 from p2pqwen.library.health_store import HealthStore
@@ -145,8 +144,11 @@ def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report
 def hub_watch(app: App, supervisor: Supervisor, store: StateStore, report: Report) -> HubWatch:
     """Build what preserves by a schedule, and asks the Hub what it still shows, while the node seeds."""
     config = app.config.watch
-    took = throttle(lambda: watch, lambda: lower_rate(config.rate, supervisor.allowed.download))
-    hub = HubClient(app.config.hub.endpoint, app.config.hub.token, named=app.config.named_hosts, took=took)
+
+    def rate() -> int:
+        return lower_rate(config.rate, supervisor.allowed.download)
+
+    origins = app.origins(report, took=throttle(lambda: watch, rate), rate=rate)
     limits = BulkLimits(
         include=config.include,
         exclude=config.exclude,
@@ -162,7 +164,7 @@ def hub_watch(app: App, supervisor: Supervisor, store: StateStore, report: Repor
         Schedule(config.every if config.preserves else None, config.upstream_every),
         BulkOptions(limits, parallel=config.parallel),
         BulkContext(
-            hub,
+            origins,
             app.hub_cache,
             app.library,
             UpstreamStore(store),
@@ -170,7 +172,7 @@ def hub_watch(app: App, supervisor: Supervisor, store: StateStore, report: Repor
             known_damage=damage_found(store),
         ),
         store,
-        wanted=lambda: wanted_repos(config.watchlist, config.orgs, hub, report),
+        wanted=lambda: wanted_repos(config.watchlist, config.orgs, origins, report),
         tracked=lambda: tracked(app.library, app.keys, clock(), report),
         report=report,
         held_back=lambda: "" if supervisor.allowed.may_transfer else supervisor.allowed.reason,

@@ -36,7 +36,9 @@ def preserve(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="REPO[@REVISION]", autocompletion=names.listed, help="A model on the Hub, such as Qwen/Qwen3-0.6B."
+            metavar="REPO[@REVISION]",
+            autocompletion=names.listed,
+            help="A model on the Hub, such as Qwen/Qwen3-0.6B; with modelscope: before it, on ModelScope.",
         ),
     ] = None,
     source: Annotated[
@@ -61,7 +63,10 @@ def preserve(
     ] = False,
     org: Annotated[
         str | None,
-        typer.Option(metavar="ORG", help="Every model of this organisation, datasets/ORG for every dataset."),
+        typer.Option(
+            metavar="ORG",
+            help="Every model of this organisation, datasets/ORG for every dataset, modelscope:ORG for ModelScope's.",
+        ),
     ] = None,
     watchlist: Annotated[
         Path | None,
@@ -152,14 +157,16 @@ def _from_hub(
     done = preserve(
         _repo_id(name),
         revision or None,
-        origin=app.hub,
+        origin=app.origins(out.report),
         cache=app.hub_cache,
         library=app.library,
         options=replace(options, known_damage=known_damage),
         report=out.report,
     )
-    with app.state_store(out.report) as store:  # the Hub has just listed it
-        note_upstream(UpstreamStore(store), done.held.id, shown=True, now=datetime.now(UTC), report=out.report)
+    if done.shown is not None:  # its origin has just been asked
+        with app.state_store(out.report) as store:
+            now = datetime.now(UTC)
+            note_upstream(UpstreamStore(store), done.held.id, shown=done.shown, now=now, report=out.report)
     return done
 
 

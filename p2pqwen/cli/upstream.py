@@ -66,10 +66,12 @@ def check(targets: Targets = None, quiet: QuietFlag = False, json_output: JsonFl
         wanted = _wanted(app, out, targets)
         with app.state_store(out.report) as store:
             records = UpstreamStore(store)
-            done = check_upstream(wanted, app.hub, records, clock=lambda: datetime.now(UTC), report=out.report)
+            done = check_upstream(
+                wanted, app.origins(out.report), records, clock=lambda: datetime.now(UTC), report=out.report
+            )
             known = records.all()
         if done.asked and not done.answered:
-            raise NetworkError(f"{app.hub.endpoint} answered for no snapshot")
+            raise NetworkError(f"{app.config.hub.endpoint} answered for no snapshot")
         out.result(
             UpstreamChecked(done, UpstreamShown.of(wanted, known)),
             [*_lines(wanted, known), f"{done.answered} of {done.asked} answered"],

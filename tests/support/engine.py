@@ -22,6 +22,7 @@ from p2pqwen.swarm.progress import Phase, TorrentProgress
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.resume_data import Resume
 from p2pqwen.swarm.torrent import TorrentGoneError
+from p2pqwen.swarm.urgency import Urgency
 from p2pqwen.swarm.writable import WritableFiles
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.repo_path import RepoPath
@@ -235,6 +236,12 @@ class MemoryTorrent:
     def in_order(self, *, wanted: bool) -> None:
         self._alive()
         self.sequential = wanted
+
+    def want(self, pieces: Iterable[int], urgency: Urgency) -> None:
+        self._alive()
+        named = frozenset(pieces)
+        self.wanted = self.wanted - named if urgency is Urgency.NEVER else self.wanted | named
+        self.finished = self.finished and self.wanted <= {piece for piece, one in enumerate(self.have) if one}
 
     def set_web_seeds(self, urls: Sequence[str]) -> None:
         self._alive()

@@ -31,7 +31,7 @@ INSIDE = "what it calls handles the failure of one by itself, and tells it"
 USER = "named by the user in one call, which is refused as a whole"
 WHOLE = "one snapshot, or one site, that is made whole or not at all"
 ELSEWHERE = {
-    "cli/adopt.py::_lines": PARSED,
+    "cli/adopt.py::_plan_lines": PARSED,
     "cli/health.py::health": PARSED,
     "cli/index.py::_files": INSIDE,
     "cli/index.py::show": PARSED,
@@ -40,6 +40,7 @@ ELSEWHERE = {
     "cli/network_options.py::bundle_route": USER,
     "hub/cache.py::_candidates": PARSED,
     "hub/cache_look.py::look_at_cache": INSIDE,
+    "hub/git_upload_pack.py::_list_refs": PARSED,
     "hub/looked_for.py::absent_names": PARSED,
     "library/bundles.py::_content": INSIDE,
     "library/bundles.py::enter": OWN,
@@ -90,6 +91,7 @@ ELSEWHERE = {
     "operations/indexes/known_torrents.py::_named": USER,
     "operations/indexes/lookup.py::find_entries": PARSED,
     "operations/indexes/lookup.py::torrent_locations": PARSED,
+    "operations/hub_endpoint/names.py::_main": PARSED,
     "operations/node/supervisor.py::remove": OWN,
     "operations/node/state.py::node_status": INSIDE,
     "operations/indexes/pointer.py::_in_parts": WHOLE,
@@ -100,6 +102,10 @@ ELSEWHERE = {
     "operations/publish/publish.py::_returning": USER,
     "operations/publish/publish.py::_torrents": OWN,
     "operations/publish/publish.py::_write_torrents": WHOLE,
+    "operations/publish/site_pages.py::_card": INSIDE,
+    "operations/publish/site_pages.py::_rows": PARSED,
+    "operations/publish/site_pages.py::_write_models": INSIDE,
+    "operations/publish/site_pages.py::_write_sums": WHOLE,
     "operations/publish/web_seed_check.py::choose_web_seeds": INSIDE,
     "operations/publish/plan.py::_entry": PARSED,
     "operations/publish/named_places.py::keeps": PARSED,
@@ -156,6 +162,7 @@ ELSEWHERE = {
     "swarm/torrent.py::reconnect": INSIDE,
     "swarm/torrent.py::set_web_seeds": PARSED,
     "swarm/torrent.py::share": PARSED,
+    "swarm/torrent.py::want": OWN,
     "swarm/tracker_scrape.py::scrape_udp": PARSED,
     "swarm/tracker_scrape.py::scrape_url": PARSED,
     "webseed/file_server.py::_send": WHOLE,

@@ -104,9 +104,10 @@ VALUES = {
     "upload_limit": '"5MB/s"', "download_limit": "0", "control": '"loopback"', "reserve": '"20GB"',
     "folders": '["/mnt/a", {path = "/mnt/b", reserve = "1GB"}]', "scrub_every": '"30d"', "watchlist": '"a.toml"',
     "every": '"24h"', "max_size": '"200GB"', "budget": '"2TB"', "parallel": "2", "rate": '"20MB/s"',
+    "upstream": '"keep"', "abandoned": '"stop"', "timeout": '"90s"', "token_file": '"token"',
     "upstream_every": '"never"', "seed_withdrawn": '"others"', "bittorrent_proxy": '"socks5://127.0.0.1:1080"',
 }  # fmt: skip
-LISTS = {"bases", "orgs", "include", "exclude", "license", "prefer"}
+LISTS = {"bases", "orgs", "include", "exclude", "license", "peers", "allow", "hosts", "prefer"}
 
 
 def _written(setting: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from p2pqwen.assembly.archive_answer import AdoptAnswer, RebalanceAnswer
+from p2pqwen.assembly.running import RunAnswer
 from p2pqwen.cli.completion import InstalledAnswer, ScriptAnswer
 from p2pqwen.cli.help import PageAnswer, Topics
 from p2pqwen.cli.output import _EventLine, _Failed
@@ -67,6 +68,8 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "remove": (RemovedAnswer,),
     "resume": (ChoiceAnswer, ChoicesAnswer),
     "search": (SearchAnswer,),
+    "hub": (_EventLine,),
+    "run": (RunAnswer,),
     "seed": (_EventLine, DaemonAnswer),
     "service install": (ServiceAnswer,),
     "service status": (ServiceAnswer,),
