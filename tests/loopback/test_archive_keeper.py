@@ -105,8 +105,10 @@ def test_a_node_plans_anew_when_health_changes(made):
         gone = node.json_line(90, containing='"given up"')
         assert (gone["repo"], gone["for"]) == ("Qwen/Model-0", str(snapshot(1)))
         wait_until(lambda: held(user) == {"Qwen/Model-1"}, 30, "the exchange")
-    with StateStore(user.home / "state.sqlite") as store:
-        assert StewardStore(store).adopted() == {snapshot(1)}
+    archive_now = user.ok("status")["archive"]
+    assert archive_now["budget"] == 350_000
+    assert archive_now["adopted"] == [{"repo": "Qwen/Model-1", "commit": f"{1:040x}"}]
+    assert "1 snapshot adopted within 350 kB; planned" in user.run("status").stdout
 
 
 @pytest.mark.parametrize("by", ["a person", "a setting"])
