@@ -230,8 +230,8 @@ def _import_one(match: _Match, context: ImportContext, report: Report) -> Import
                 folder = library.stage(match.known.id, needed, files=names)
         else:
             folder = held.folder
-        rows = ((row.size, match.files[row.path]) for row in found.manifest.files if row.path in match.files)
-        announce_second_copy(match.known.id, rows, folder, hard_links=context.hard_links, report=report)
+        theirs = ((row.size, match.files[row.path]) for row in found.manifest.files if row.path in match.files)
+        announce_second_copy(match.known.id, theirs, folder, hard_links=context.hard_links, report=report)
         placing = _Placing(found, folder, library, report, hard_links=context.hard_links)
         placing.place_all(match.files)
         held = _enter(match, found, folder, held, placing, library)
