@@ -213,7 +213,7 @@ def _preserve(app: App, store: StateStore, base: str, report: Report, snapshot: 
     done = preserve(
         snapshot.repo,
         str(snapshot.commit),
-        origin=app.open_origin(base),
+        origin=app.open_origin(base, report),
         cache=app.hub_cache,
         library=app.library,
         options=options,

@@ -148,6 +148,7 @@ class MemoryTorrent:
         self.paused = True
         self.trackers: Sequence[Sequence[str]] = ()
         self.slots = -1
+        self.announced = 0
         self.sequential = False
         self.urls: tuple[str, ...] = ()
         self.uploaded = 0
@@ -213,6 +214,10 @@ class MemoryTorrent:
     def pause(self) -> None:
         self._alive()
         self.paused = True
+
+    def announce(self) -> None:
+        self._alive()
+        self.announced += 1
 
     def set_upload_slots(self, slots: int) -> None:
         self._alive()

@@ -31,7 +31,7 @@ INSIDE = "what it calls handles the failure of one by itself, and tells it"
 USER = "named by the user in one call, which is refused as a whole"
 WHOLE = "one snapshot, or one site, that is made whole or not at all"
 ELSEWHERE = {
-    "cli/adopt.py::_lines": PARSED,
+    "cli/adopt.py::_plan_lines": PARSED,
     "cli/health.py::health": PARSED,
     "cli/index.py::_files": INSIDE,
     "cli/index.py::show": PARSED,
@@ -47,6 +47,7 @@ ELSEWHERE = {
     "library/folders.py::_snapshots": INSIDE,
     "library/folders.py::away": INSIDE,
     "library/folders.py::remember": INSIDE,
+    "library/moving.py::_leave": WHOLE,
     "library/snapshots.py::_outstanding": WHOLE,
     "library/snapshots.py::_folders_in": INSIDE,
     "library/state_store.py::_bring_back": OWN,
@@ -101,6 +102,10 @@ ELSEWHERE = {
     "operations/publish/publish.py::_returning": USER,
     "operations/publish/publish.py::_torrents": OWN,
     "operations/publish/publish.py::_write_torrents": WHOLE,
+    "operations/publish/site_pages.py::_card": INSIDE,
+    "operations/publish/site_pages.py::_rows": PARSED,
+    "operations/publish/site_pages.py::_write_models": INSIDE,
+    "operations/publish/site_pages.py::_write_sums": WHOLE,
     "operations/publish/web_seed_check.py::choose_web_seeds": INSIDE,
     "operations/publish/plan.py::_entry": PARSED,
     "operations/publish/named_places.py::keeps": PARSED,
@@ -121,6 +126,7 @@ ELSEWHERE = {
     "operations/indexes/rise.py::rise_held": INSIDE,
     "operations/verify/scrub.py::scrub": INSIDE,
     "operations/indexes/search.py::search": PARSED,
+    "operations/node/seed.py::_follow_library": PARSED,
     "operations/node/seed.py::_share_upload": OWN,
     "operations/node/seed.py::_tell_stats": OWN,
     "operations/node/seed.py::rows": OWN,
@@ -144,6 +150,7 @@ ELSEWHERE = {
     "swarm/dht.py::resolve_all": INSIDE,
     "swarm/dht_lookup.py::_query": INSIDE,
     "swarm/session.py::_all_gone": OWN,
+    "swarm/session.py::_lead_to": OWN,
     "swarm/session.py::_look_after_peers": OWN,
     "swarm/session.py::_pass_on": OWN,
     "swarm/session.py::add_dht_nodes": PARSED,

@@ -11,8 +11,10 @@ from p2pqwen.demo.story import Told
 from p2pqwen.operations.archive.bulk_answer import BulkAnswer
 from p2pqwen.operations.archive.health import HealthAnswer
 from p2pqwen.operations.archive.upstream import UpstreamChecked, UpstreamShown
+from p2pqwen.operations.control.daemon import DaemonAnswer
 from p2pqwen.operations.control.doctor import Findings
 from p2pqwen.operations.control.inventory import InventoryAnswer
+from p2pqwen.operations.control.moved_answer import MoveAnswer
 from p2pqwen.operations.control.routes import DueAnswer, NetworkAnswer, NodeAnswer
 from p2pqwen.operations.control.snapshot_calls import ChoiceAnswer, ChoicesAnswer, RemovedAnswer
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusAnswer
@@ -53,6 +55,7 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "keys show": (PublisherAnswer, SpareKeysAnswer),
     "keys sign": (RotationAnswer,),
     "library import": (ImportAnswer,),
+    "library move": (MoveAnswer,),
     "library scrub": (ScrubAnswer,),
     "limits": (LimitsAnswer,),
     "list": (InventoryAnswer,),
@@ -67,7 +70,7 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "search": (SearchAnswer,),
     "hub": (_EventLine,),
     "run": (RunAnswer,),
-    "seed": (_EventLine,),
+    "seed": (_EventLine, DaemonAnswer),
     "service install": (ServiceAnswer,),
     "service status": (ServiceAnswer,),
     "service uninstall": (ServiceAnswer,),
