@@ -251,7 +251,7 @@ def test_129_an_unvouched_snapshot_is_not_served(world, tmp_path):
     folder = write_folder(tmp_path / "claimed", {"config.json": b'{"evil": true}'})
     commit = "ab" * 20
     user.ok("preserve", "--from", folder, "--repo", "Qwen/Claimed", "--commit", commit)
-    with hub_process(user) as url:
+    with hub_process(user, "--no-upstream") as url:
         for path in (f"/api/models/Qwen/Claimed/revision/{commit}", f"/Qwen/Claimed/resolve/{commit}/config.json"):
             assert (ask(url, path).status, ask(url, path).code) == (404, "RepoNotFound")
         assert json.loads(ask(url, "/api/models").body) == []
@@ -263,7 +263,7 @@ def test_130_a_file_that_was_changed_on_the_disk_is_never_sent(world, tmp_path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with hub_process(user) as url:
+    with hub_process(user, "--no-upstream") as url:
         assert ask(url, resolve(WEIGHTS), Range="bytes=0-99").body == FILES[WEIGHTS][:100]
         assert ask(url, resolve(WEIGHTS), Range="bytes=-100").status == 500
 
@@ -280,7 +280,7 @@ def test_the_registry_of_gguf_files(world, tmp_path):
     commit = str(world.hub.add("Qwen/Tiny-GGUF", write_folder(tmp_path / "gguf", files)))
     user = world.user("gguf")
     user.ok("preserve", "Qwen/Tiny-GGUF")
-    with hub_process(user) as url:
+    with hub_process(user, "--no-upstream") as url:
         for tag, name in (("latest", "tiny-Q4_K_M.gguf"), ("q8_0", "tiny-Q8_0.gguf"), ("Q4_K_M", "tiny-Q4_K_M.gguf")):
             manifest = ask(url, f"/v2/Qwen/Tiny-GGUF/manifests/{tag}", User_Agent="llama-cpp").json
             assert manifest["ggufFile"]["rfilename"] == name
@@ -297,3 +297,19 @@ def test_the_registry_of_gguf_files(world, tmp_path):
         ):
             assert ask(url, f"/v2/{path}").status == 404
         assert ask(url, "/api/models/Qwen/Tiny-GGUF").json["sha"] == commit  # as the Hub showed it to this home
+
+
+def test_a_dataset_beside_the_model_of_its_name(world, tmp_path):
+    files = {"README.md": b"# Rows\n", "data/train.csv": b"question,answer\nwhy,because\n"}
+    commit = str(world.hub.add(f"datasets/{REPO}", write_folder(tmp_path / "dataset", files)))
+    user = world.user("datasets")
+    user.ok("preserve", f"datasets/{REPO}")
+    with hub_process(user, "--no-upstream") as url:
+        got = snapshot_download(REPO, repo_type="dataset", endpoint=url, cache_dir=tmp_path / "cache", token=False)
+        assert contents(Path(got)) == files
+        assert Path(got).name == commit
+        assert [row["id"] for row in ask(url, "/api/datasets").json] == [REPO]
+        assert ask(url, "/api/models").json == []
+        assert ask(url, f"/api/models/{REPO}").code == "RepoNotFound"
+        clone = ask(url, f"/datasets/{REPO}.git/info/refs?service=git-upload-pack")
+        assert (clone.status, b"version 2" in clone.body) == (200, True)
