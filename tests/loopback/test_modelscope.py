@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from p2pqwen.modelscope import web
 from tests.simulators.hub import HubSimulator
 from tests.simulators.modelscope import ModelScopeSimulator
 from tests.support.command import CommandLine
@@ -203,7 +204,7 @@ def listed(site):
 
 
 def test_modelscope_is_a_web_seed_of_a_model_of_the_hub_by_the_path_alone(hub, modelscope, user, published):
-    publisher, commit, site = published
+    _, commit, site = published
     (entry,) = listed(site)
     place = f"{modelscope.endpoint}/models/{REPO}/resolve/master/"
     assert entry["path_seeds"] == [place]
@@ -248,3 +249,31 @@ def test_a_snapshot_of_modelscope_is_published_and_fetched_as_that(hub, modelsco
     modelscope.delete(REPO)
     assert user.ok("upstream", "check")["vanished"] == [{"repo": THEIRS, "commit": str(commit)}]
     assert user.ok("upstream", "show")["snapshots"][0]["upstream"] == "gone"
+
+
+def test_webseed_check_has_a_row_for_each_origin(hub, modelscope, user, tmp_path):
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    commit = modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    user.ok("preserve", REPO)
+    place = f"{modelscope.endpoint}/models/{REPO}/resolve"
+    assert [row["url"] for row in user.ok("webseed", "check", REPO)["bases"]] == [f"{hub.endpoint}/{REPO}/resolve/"]
+    automatic(user)
+    rows = {row["url"]: row for row in user.ok("webseed", "check", REPO)["bases"]}
+    assert rows[f"{place}/{commit}/{{path}}"]["ok"]
+    (tmp_path / "modelscope" / "README.md").write_bytes(b"# Another\n")
+    modelscope.add(REPO, tmp_path / "modelscope")
+    rows = {row["url"]: row for row in user.ok("webseed", "check", REPO)["bases"]}
+    assert (rows[f"{place}/"]["ok"], "has other files" in rows[f"{place}/"]["reason"]) == (False, True)
+
+
+def test_doctor_looks_at_modelscope_where_it_is_asked(hub, modelscope, user):
+    def findings():
+        return {one["check"]: one["ok"] for one in json.loads(user.run("doctor", "--json").stdout)["findings"]}
+
+    assert "modelscope" not in findings()
+    automatic(user)
+    assert findings()["modelscope"] is True
+    modelscope.fault("500", on=["list"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(web, "ATTEMPTS", 1)
+        assert findings()["modelscope"] is False

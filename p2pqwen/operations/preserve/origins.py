@@ -48,6 +48,14 @@ KnownManifests = Callable[[RepoId], Iterable[Manifest]]
 """Return manifests of a repository's commits that the Hub had: by its own word, or that of a trusted publisher."""
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another origin's place of a snapshot's files, as a web seed (webseed/bases.py); `reason` where it is none."""
+
+    url: str
+    reason: str | None = None
+
+
 class _TooSlowError(Interruption, NetworkError):
     """The Hub gives a file too slowly, and ModelScope has it."""
 
@@ -185,6 +193,31 @@ class Origins:
             rows = (row for row in manifest.files if row.git_oid in oids)
             return {row.git_oid: row.pointer.encode() for row in rows if row.pointer is not None}
         return self._of(snapshot).small_blobs(snapshot, oids)
+
+    def elsewhere(self, manifest: Manifest) -> Elsewhere | None:
+        """Return where ModelScope has the files of a snapshot of the Hub, at the revision it is at now.
+
+        None for a snapshot that is ModelScope's own: its web seeds say it all. Raises nothing that only says that it is
+        not there.
+        """
+        if manifest.snapshot.repo.kind.origin is not OriginName.HUB:
+            return None
+        repo = manifest.snapshot.repo.at(OriginName.MODELSCOPE)
+        url = self._modelscope.site.web_seeds(repo).whole
+        try:
+            theirs = self._modelscope.resolve(repo, renamed=True)
+            files = tuple(map(_listed, manifest.files))
+            listing = Listing(manifest.snapshot, gated=False, private=False, files=files, shown=None)
+            twin = self._same(listing, theirs)
+        except P2pqwenError as error:
+            if not (_may_be_elsewhere(error) or isinstance(error, VerificationError)):
+                raise
+            return Elsewhere(url, error.message)
+        if twin is None:
+            closed = None if theirs.closed is None else f"it is {theirs.closed} there"
+            return Elsewhere(url, closed or f"{theirs.snapshot} has other files")
+        whole = self._modelscope.site.web_seeds(theirs.snapshot.repo).whole
+        return Elsewhere(f"{whole}{theirs.snapshot.commit}/{{path}}")
 
     def _of(self, snapshot: SnapshotId) -> Origin:
         return self._hub if snapshot.repo.kind.origin is OriginName.HUB else self._modelscope
