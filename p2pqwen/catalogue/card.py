@@ -87,14 +87,22 @@ def _markdown() -> MarkdownIt:
 
 
 def _image(
-    self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: MutableMapping[str, Any]  # noqa: ANN401
+    self: RendererHTML,
+    tokens: Sequence[Token],
+    at: int,
+    options: Any,
+    env: MutableMapping[str, Any],  # noqa: ANN401
 ) -> str:
     alt = self.renderInlineAsText(tokens[at].children, options, env) if tokens[at].children else ""
     return f"<em>[image{': ' if alt else ''}{escape(alt)}]</em>"
 
 
 def _heading(
-    self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: MutableMapping[str, Any]  # noqa: ANN401
+    self: RendererHTML,
+    tokens: Sequence[Token],
+    at: int,
+    options: Any,
+    env: MutableMapping[str, Any],  # noqa: ANN401
 ) -> str:
     level = min(6, int(tokens[at].tag[1]) + 2)
     return f"<h{level}>" if tokens[at].nesting == 1 else f"</h{level}>\n"

@@ -111,8 +111,10 @@ def _as_classic(module: str) -> str:
 
 
 def _page(template: str, place: str, site: Site, **values: object) -> bytes:
-    text = _environment().get_template(template).render(
-        site=site, place=place, root=places.to_root(place), policy=POLICY, places=places, **values
+    text = (
+        _environment()
+        .get_template(template)
+        .render(site=site, place=place, root=places.to_root(place), policy=POLICY, places=places, **values)
     )
     return text.encode()
 

@@ -135,7 +135,9 @@ def publish(
                 raise UsageError("--signed and --dry-run contradict each other", hint=hint)
             here = accepted_here(app.keys, app.trust, now)
             known = None if here is None else here.accepted
-            done = publish_signed(app.keys, signed, out_folder.absolute(), now=now, known=known, pages=pages, report=out.report)
+            done = publish_signed(
+                app.keys, signed, out_folder.absolute(), now=now, known=known, pages=pages, report=out.report
+            )
             _show(out, done, _announce(app, out, done, passphrase, dht=not no_dht))
             return
         plan = Plan(

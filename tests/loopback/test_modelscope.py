@@ -11,6 +11,8 @@ from tests.simulators.hub import HubSimulator
 from tests.simulators.modelscope import ModelScopeSimulator
 from tests.support.command import CommandLine
 from tests.support.models import noise, small_model, write_folder
+from tests.support.nodes import quiet_config, row, seeding
+from tests.support.waiting import wait_until
 
 REPO = "Qwen/Tiny"
 THEIRS = f"modelscope:{REPO}"
@@ -48,10 +50,15 @@ def held_files(folder):
 
 
 @pytest.mark.parametrize("git", ["on", "off"])
-@pytest.mark.parametrize("named", ["whole", "short"])
+@pytest.mark.parametrize("named", ["whole", "short", "not"])
 def test_what_modelscope_alone_has_is_a_snapshot_of_modelscope(modelscope, user, tmp_path, git, named):
     files = small_model() | EXTRA
     modelscope.git, modelscope.names_commit = git, named
+    if (git, named) == ("off", "not"):
+        modelscope.add(REPO, write_folder(tmp_path / "src", files))
+        ended = user.run("preserve", THEIRS)
+        assert (ended.code, "name it" in ended.stderr) == (3, True)
+        return
     commit = modelscope.add(REPO, write_folder(tmp_path / "src", files))
     done = user.ok("preserve", THEIRS)
     assert (done["repo"], done["commit"]) == (THEIRS, str(commit))
@@ -277,3 +284,21 @@ def test_doctor_looks_at_modelscope_where_it_is_asked(hub, modelscope, user):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(web, "ATTEMPTS", 1)
         assert findings()["modelscope"] is False
+
+
+def test_a_node_watches_both(hub, modelscope, user, tmp_path):
+    mine = hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    alone = modelscope.add("Qwen/Alone", write_folder(tmp_path / "alone", {"model.bin": noise(9000, "alone")}))
+    watched = '[watch]\norgs = ["modelscope:Qwen"]\nevery = "1s"\nupstream_every = "1s"\n'
+    quiet_config(user, watched)
+    with seeding(user):
+        for commit in (str(mine), str(alone)):
+            wait_until(lambda: row(user, commit).get("state") == "seeding", 60, f"{commit} is seeded")  # noqa: B023
+        modelscope.delete("Qwen/Alone")
+
+        def gone():
+            shown = {one["repo"]: one["upstream"] for one in user.ok("upstream", "show")["snapshots"]}
+            return shown == {REPO: "present", "modelscope:Qwen/Alone": "gone"}
+
+        wait_until(gone, 60, "the watch tells what ModelScope no longer shows")
