@@ -290,7 +290,7 @@ def test_a_node_watches_both(hub, modelscope, user, tmp_path):
     mine = hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
     modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
     alone = modelscope.add("Qwen/Alone", write_folder(tmp_path / "alone", {"model.bin": noise(9000, "alone")}))
-    watched = '[watch]\norgs = ["modelscope:Qwen"]\nevery = "1s"\nupstream_every = "1s"\n'
+    watched = '[watch]\norgs = ["modelscope:Qwen"]\nevery = "3s"\nupstream_every = "3s"\n'
     quiet_config(user, watched)
     with seeding(user):
         for commit in (str(mine), str(alone)):
