@@ -125,6 +125,22 @@ class WatchConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveConfig:
+    """What a running node adopts by itself, and how often it plans. `[archive]` in config.toml; sizes in bytes.
+
+    `budget`: all that this home may hold, None: nothing is adopted. `rebalance`: what the node adopted, and others keep
+    well, is given up for what is endangered; what a person fetched never is.
+    """
+
+    budget: int | None = None
+    every: timedelta = timedelta(hours=6)
+    prefer: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    license: tuple[str, ...] = ()
+    rebalance: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class HubEndpointConfig:
     """The Hub's place, as `hub` and a running node serve it. `[hub_endpoint]` in config.toml.
 
@@ -154,6 +170,7 @@ class Config:
     network: NetworkConfig = NetworkConfig()
     library: LibraryConfig = LibraryConfig()
     watch: WatchConfig = WatchConfig()
+    archive: ArchiveConfig = ArchiveConfig()
     hub_endpoint: HubEndpointConfig = HubEndpointConfig()
     web_seed_bases: tuple[str, ...] = ()  # `[web_seeds] bases`; may hold {repo} and {commit}
 
@@ -168,7 +185,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
     """Read the environment and the home's config.toml; raises `UsageError` for what is no setting, and `DiskError`."""
     home = Home(_home_root(environment))
     settings = _read_toml(home.config_file)
-    unknown = set(settings) - {"network", "web_seeds", "library", "watch", "hub_endpoint", "origin"}
+    unknown = set(settings) - {"network", "web_seeds", "library", "watch", "archive", "hub_endpoint", "origin"}
     if unknown:
         raise UsageError(f"{home.config_file} has an unknown table [{min(unknown)}]")
     origin = settings.get("origin", "hub")
@@ -186,6 +203,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         network=_network(settings.get("network", {}), home.config_file, environment.get("P2PQWEN_DHT_BOOTSTRAP")),
         library=_library(settings.get("library", {}), home),
         watch=_watch(settings.get("watch", {}), home),
+        archive=_archive(settings.get("archive", {}), home),
         hub_endpoint=_hub_endpoint(settings.get("hub_endpoint", {}), home),
         web_seed_bases=tuple(bases),
     )
@@ -407,6 +425,10 @@ def _flag(value: object) -> bool:
     return value
 
 
+def _archive(table: object, home: Home) -> ArchiveConfig:
+    return ArchiveConfig(**_read_settings(table, f"{home.config_file}: [archive]", _ARCHIVE_SETTINGS))
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise UsageError("not text", got=repr(value)[:40])
@@ -449,6 +471,16 @@ _WATCH_SETTINGS: dict[str, Callable[[Any], Any]] = {
     "parallel": _parallel,
     "rate": _rate,
     "upstream_every": lambda value: None if value == "never" else parse_duration(_text(value)),
+}
+
+
+_ARCHIVE_SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "budget": lambda value: parse_size(str(value)),
+    "every": lambda value: parse_duration(_text(value)),
+    "prefer": _texts,
+    "exclude": _texts,
+    "license": _texts,
+    "rebalance": _flag,
 }
 
 

@@ -11,7 +11,7 @@ import typer
 
 from p2pqwen.cli import names
 from p2pqwen.cli.magnets import V1Magnet, magnet_lines
-from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.values.plural import plural
@@ -96,6 +96,7 @@ def preserve(
         bool, typer.Option("--dry-run", help="With --org or --watchlist: show the plan and do nothing.")
     ] = False,
     v1_magnet: V1Magnet = False,
+    quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Turn a snapshot (a repository at one commit) into a verified copy and a torrent, or do so with many."""
@@ -109,7 +110,7 @@ def preserve(
     many = ManyOptions(
         org, watchlist, include or [], exclude or [], licenses or [], max_size, budget, parallel, dry_run, allow_gated
     )
-    with Output(as_json=json_output) as out:
+    with Output(as_json=json_output, quiet=quiet) as out:
         app = open_app()
         if many.asked:
             if hard_links or any(given is not None for given in (target, source, repo, commit, git)):

@@ -151,7 +151,12 @@ class ModelScopeClient:
         return info.get("private") is not True
 
     def download(
-        self, listing: Listing, file: ListedFile, folder: Path, on_bytes: Callable[[int], None] = lambda _: None
+        self,
+        listing: Listing,
+        file: ListedFile,
+        folder: Path,
+        on_bytes: Callable[[int], None] = lambda _: None,
+        on_notice: Callable[[str], None] = lambda _: None,  # noqa: ARG002 - there is one way, which says nothing
     ) -> Path:
         """Bring one file to `folder/path` and return that path; one that stands there with its size is not fetched.
 
@@ -172,6 +177,11 @@ class ModelScopeClient:
             (scratch / "part").replace(target)
             shutil.rmtree(scratch)
         return target
+
+    @staticmethod
+    def other_way(folder: Path, file: ListedFile) -> bool:  # noqa: ARG004
+        """Note that what came is not the file that is listed; there is no other way to bring it."""
+        return False
 
     @staticmethod
     def partial(folder: Path, file: ListedFile) -> Path | None:

@@ -158,11 +158,9 @@ def test_a_file_that_the_hub_does_not_give_comes_from_modelscope(hub, modelscope
     hub.fault(fault, "*.safetensors", on=["resolve", "cdn"])
     automatic(user)
     done = user.run("preserve", REPO, "--json")
-    if fault == "corrupt":  # what it gives is wrong: that is told, and not passed over
-        assert done.code == 3
-        return
     assert done.code == 0, done
-    assert (done.json["repo"], downloads(modelscope)) == (REPO, 1)
+    assert (done.json["repo"], done.json["provenance"], downloads(modelscope)) == (REPO, "proven", 1)
+    assert ("another way" if fault == "corrupt" else "comes from ModelScope") in done.stderr
 
 
 @pytest.mark.parametrize("where", ["model.safetensors", "README.md"])

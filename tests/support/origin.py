@@ -124,8 +124,14 @@ class MemoryOrigin:
         return shown is not None and shown.listing.snapshot == snapshot
 
     def download(
-        self, listing: Listing, file: ListedFile, folder: Path, on_bytes: Callable[[int], None] = lambda _: None
+        self,
+        listing: Listing,
+        file: ListedFile,
+        folder: Path,
+        on_bytes: Callable[[int], None] = lambda _: None,
+        on_notice: Callable[[str], None] = lambda _: None,
     ) -> Path:
+        del on_notice
         target = folder / file.path.text
         if target.is_file() and target.stat().st_size == file.size:
             return target
@@ -140,6 +146,10 @@ class MemoryOrigin:
                 on_bytes(len(content[start : start + _PART]))
         target.parent.mkdir(parents=True, exist_ok=True)
         return part.replace(target)
+
+    def other_way(self, folder: Path, file: ListedFile) -> bool:
+        del folder, file
+        return False
 
     def partial(self, folder: Path, file: ListedFile) -> Path | None:
         part = self._part(folder, file)

@@ -539,7 +539,8 @@ function checkPlace(reader, position, digest, previous) {
 
 const MAX_DEPTH = 100;
 
-// Reads one bencoded value. A dictionary becomes a Map with text keys and `span`, where it stands in the bytes.
+// Reads one bencoded value. A dictionary becomes a Map and gets `span`, where it stands in the bytes; its keys are bytes,
+// of piece layers even hashes, so they become text of one character a byte.
 function bdecode(bytes, start) {
   let at = start;
   const latin1 = (from, to) => String.fromCharCode(...bytes.subarray(from, to));
@@ -568,7 +569,9 @@ function bdecode(bytes, start) {
       if (mark === "l") {
         found.push(value(depth + 1));
       } else {
-        const key = toText(string(), "a key");
+        const bytesOfKey = string();
+        need(bytesOfKey.length <= 1000, "a key is too long");
+        const key = String.fromCharCode(...bytesOfKey);
         need(!found.has(key), "a key is repeated");
         found.set(key, value(depth + 1));
       }
@@ -638,7 +641,9 @@ async function torrentSigners(bytes, outer, info, entry, accepted) {
     const message = new Uint8Array(info.length + tail.length);
     message.set(info);
     message.set(tail, info.length);
-    if (await verifySignature(known.get(keyid), row.get("signature"), message)) labels.push(label);
+    if (await verifySignature(known.get(keyid), row.get("signature"), message)) {
+      labels.push(toText(Uint8Array.from(label, (one) => one.charCodeAt(0)), "a label"));
+    }
   }
   return labels;
 }

@@ -385,7 +385,10 @@ class _Run:
             elif (partial := partial or self._origin.partial(self._staged, file)) is not None:
                 follower.advance(partial, self._hashed.add)
 
-        self._origin.download(self._listing, file, self._staged, on_bytes)
+        def on_notice(text: str) -> None:
+            self._report(Notice("warning", text))
+
+        self._origin.download(self._listing, file, self._staged, on_bytes, on_notice)
         self._downloaded.add(file.size - seen)  # what an earlier try had fetched
         return _Arrival(reused=False, begun=follower.digester if follower.begun else None)
 
@@ -399,9 +402,12 @@ class _Run:
             return self._hash_and_compare(index, file, target)
         except VerificationError as error:
             target.unlink(missing_ok=True)  # or the next try would take it for finished
-            if not (arrival.reused or arrival.stood):
+            if arrival.reused or arrival.stood:
+                self._report(Notice("warning", f"an existing copy was bad, downloading: {error.message}"))
+            elif self._origin.other_way(self._staged, file):
+                self._report(Notice("warning", f"a download was bad, trying another way: {error.message}"))
+            else:
                 raise
-            self._report(Notice("warning", f"an existing copy was bad, downloading: {error.message}"))
         return self._digest(index, file, self._download(index, file))
 
     def _hash_and_compare(

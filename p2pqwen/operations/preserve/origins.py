@@ -89,6 +89,7 @@ class Origins:
         self._hub, self._modelscope = hub, modelscope
         self._known, self._auto, self._limited, self._clock = known, auto, limited, clock
         self._twins: dict[SnapshotId, _Twin] = {}
+        self._from_hub: dict[tuple[Path, RepoPath], Listing] = {}  # what came from there, and might come from elsewhere
         self._without: set[SnapshotId] = set()  # what ModelScope was asked for, and does not have
 
     @contextmanager
@@ -149,7 +150,12 @@ class Origins:
         return self._of(snapshot).serves(snapshot)
 
     def download(
-        self, listing: Listing, file: ListedFile, folder: Path, on_bytes: Callable[[int], None] = lambda _: None
+        self,
+        listing: Listing,
+        file: ListedFile,
+        folder: Path,
+        on_bytes: Callable[[int], None] = lambda _: None,
+        on_notice: Callable[[str], None] = lambda _: None,
     ) -> Path:
         """Bring one file from where the listing says, with `auto` from ModelScope where the Hub fails."""
         if (twin := self._twins.get(listing.snapshot)) is not None:
@@ -157,13 +163,26 @@ class Origins:
         if listing.snapshot.repo.kind.origin is OriginName.MODELSCOPE:
             return self._modelscope.download(listing, file, folder, on_bytes)
         if not self._auto:
-            return self._hub.download(listing, file, folder, on_bytes)
+            return self._hub.download(listing, file, folder, on_bytes, on_notice)
+        self._from_hub[folder, file.path] = listing
         try:
-            return self._hub.download(listing, file, folder, self._watching(listing, on_bytes))
+            return self._hub.download(listing, file, folder, self._watching(listing, on_bytes), on_notice)
         except P2pqwenError as error:
             if not _may_be_elsewhere(error) or (twin := self._stand_in(listing)) is None:
                 raise
+            self._from_hub.pop((folder, file.path), None)
+            on_notice(f"{error.message}; {listing.snapshot} comes from ModelScope from here on")
         return self._modelscope.download(twin.theirs, file, folder, on_bytes)
+
+    def other_way(self, folder: Path, file: ListedFile) -> bool:
+        """Note that what came is not the file that is listed; True where there is another way to bring it.
+
+        With `auto` ModelScope is one, where it has the files of what came from the Hub.
+        """
+        if self._hub.other_way(folder, file):
+            return True
+        listing = self._from_hub.pop((folder, file.path), None)
+        return listing is not None and self._stand_in(listing) is not None
 
     def partial(self, folder: Path, file: ListedFile) -> Path | None:
         """Return the file that a download into `folder` is writing now, if there is one; it may go any time."""
@@ -171,6 +190,8 @@ class Origins:
 
     def clean_staging(self, folder: Path) -> None:
         """Remove what downloads into this folder left beside it."""
+        for key in [key for key in self._from_hub if key[0] == folder]:
+            self._from_hub.pop(key, None)
         self._hub.clean_staging(folder)
         self._modelscope.clean_staging(folder)
 

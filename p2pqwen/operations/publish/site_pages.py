@@ -276,7 +276,10 @@ def _read_memory(path: Path) -> _Memory:
     """Read what is remembered; anything odd is nothing, and costs a round."""
     try:
         value = json.loads(durable.read(path, max_bytes=MAX_MEMORY))
-        memory = _Memory(value["models"], {name: tuple(row) for name, row in value["hashed"].items()}, value["written"])
+        models = {
+            name: {key: row[key] for key in ("made_of", "places", "facts")} for name, row in value["models"].items()
+        }
+        memory = _Memory(models, {name: tuple(row) for name, row in value["hashed"].items()}, value["written"])
     except (NotFoundError, FormatError, ValueError, KeyError, TypeError, AttributeError):
         return _Memory()
     return memory
