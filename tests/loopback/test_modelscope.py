@@ -16,6 +16,7 @@ from tests.support.waiting import wait_until
 
 REPO = "Qwen/Tiny"
 THEIRS = f"modelscope:{REPO}"
+QUIET = ("--no-dht", "--no-trackers", "--look-seconds", "20")
 EXTRA = {"configuration.json": b'{"framework": "pytorch"}\n'}
 
 
@@ -215,7 +216,13 @@ def test_modelscope_is_a_web_seed_of_a_model_of_the_hub_by_the_path_alone(hub, m
     assert entry["path_seeds"] == [place]
     assert place not in entry["web_seeds"]
     assert "modelscope" not in entry["magnet"]
+    looked = user.ok("health", "--again", *QUIET)["swarms"][0]
+    asked = {one["url"]: one["ok"] for one in looked["web_seeds"]}
+    assert asked[f"{place}{{path}}"] is asked[f"{hub.endpoint}/{REPO}/resolve/"] is True
     hub.delete(REPO)
+    again = user.run("health", REPO, "--again", *QUIET).stdout
+    assert f"web seed works: {place}{{path}}" in again
+    assert f"web seed fails: {hub.endpoint}/{REPO}/resolve/" in again
     checked = user.ok("webseed", "check", REPO)
     assert {row["url"]: row["ok"] for row in checked["bases"]}[f"{place}{{path}}"]
     done = user.ok("fetch", REPO, "--only-web-seeds")
