@@ -17,8 +17,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from p2pqwen.catalogue import pages, places
+from p2pqwen.catalogue import beside, pages, places
 from p2pqwen.catalogue.card import Card, render_card
+from p2pqwen.catalogue.feeds import Feed, feeds_of, render_feed
 from p2pqwen.catalogue.sums import SUMS_TYPE, sums_document, sums_text
 from p2pqwen.catalogue.view import Copies, Facts, Revision, Row, Site, by_model, changes_between, file_lines
 from p2pqwen.containment import each
@@ -53,11 +54,15 @@ PROGRESS_EVERY = 100
 
 @dataclass(slots=True)
 class _Memory:
-    """What a home remembers of one folder: `models` by name, `hashed` files by place (size, mtime in ns, SHA-256)."""
+    """What a home remembers of one folder.
+
+    `models` and `feeds` by name, what they were made of; `hashed` files by place: size, mtime in ns, SHA-256.
+    """
 
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     hashed: dict[str, tuple[int, int, str]] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
+    feeds: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,9 @@ class _Writing:
             self._put(place, data)
         self._write_models()
         rows = self._rows()
-        self._write_lists(rows)
+        feeds = feeds_of(rows)
+        self._write_lists(rows, feeds)
+        self._write_feeds(rows, feeds)
         self._write_sums(private)
         self._remove_others()
         memory = json.dumps(asdict(self._after), separators=(",", ":")).encode()
@@ -161,13 +168,19 @@ class _Writing:
             shown = Row(row.entry, facts[row.entry.id], row.copies)
             revisions.append(Revision(shown, file_lines(manifest), changes))
         newest = rows[0].entry.id
-        card, beside = self._card(newest, manifests[newest])
-        self._put(place, pages.render_model(self._site, revisions, card, withdrawn, beside))
+        card, readme = self._card(newest, manifests[newest])
+        self._put(place, pages.render_model(self._site, revisions, card, withdrawn, readme))
+        others = [self._put(*one) for row in rows for one in self._beside(row.entry, manifests[row.entry.id])]
         self._after.models[repo.text] = {
             "made_of": made_of,
-            "places": [place] if beside is None else [place, beside],
+            "places": [place, *others] if readme is None else [place, *others, readme],
             "facts": {str(one.commit): asdict(said) for one, said in facts.items()},
         }
+
+    def _beside(self, entry: Entry, manifest: Manifest | None) -> list[tuple[str, bytes]]:
+        """Return the places and contents of what stands beside a torrent for other programs."""
+        found = [beside.magnet_file(entry)]
+        return found if manifest is None else [*found, beside.metalink(entry, manifest, self._site.mirrors)]
 
     def _manifest(self, entry: Entry) -> Manifest | None:
         """Return the manifest in a torrent of the site, if it is the one that the entry names."""
@@ -185,8 +198,8 @@ class _Writing:
         row = None if manifest is None else next((one for one in manifest.files if one.path.text == README), None)
         if row is None or row.size > MAX_README:
             return None, None
-        beside, held = places.readme(snapshot), self._given.library.get(snapshot)
-        for path in (self._out / beside, *(() if held is None else (held.folder / README,))):
+        place, held = places.readme(snapshot), self._given.library.get(snapshot)
+        for path in (self._out / place, *(() if held is None else (held.folder / README,))):
             try:
                 data = durable.read(path, max_bytes=MAX_README)
             except (NotFoundError, DiskError, FormatError):
@@ -194,13 +207,12 @@ class _Writing:
             if Sha256.of(data) == row.sha256:
                 if len(data) > MAX_README_BESIDE:
                     return render_card(data), None
-                self._put(beside, data)
-                return render_card(data), beside
+                return render_card(data), self._put(place, data)
         return None, None
 
     # What stands for all of them
 
-    def _write_lists(self, rows: Sequence[Row]) -> None:
+    def _write_lists(self, rows: Sequence[Row], feeds: Sequence[Feed]) -> None:
         parts = [rows[at : at + DATA_ROWS] for at in range(0, len(rows), DATA_ROWS)]
         for number, part in enumerate(parts):
             text = json.dumps([row.data() for row in part], ensure_ascii=False, separators=(",", ":"))
@@ -208,7 +220,22 @@ class _Writing:
         listed = pages.pages_of(rows)
         for number in range(1, len(listed) + 1):
             withdrawn = self._accepted.document.withdrawn
-            self._put(places.list_page(number), pages.render_list(self._site, listed, number, withdrawn, len(parts)))
+            page = pages.render_list(self._site, listed, number, withdrawn, feeds, len(parts))
+            self._put(places.list_page(number), page)
+
+    def _write_feeds(self, rows: Sequence[Row], feeds: Sequence[Feed]) -> None:
+        for feed in feeds:
+            told = [pages.made_by(), self._site.publisher, self._site.name, self._site.mirrors, feed.title]
+            made_of = _digest([*told, [[row.entry.to_json(), str(row.copies), row.also] for row in feed.rows]])
+            forms = (feed.atom, feed.rss, feed.json)
+            self._after.feeds[feed.name] = made_of
+            if self._before.feeds.get(feed.name) == made_of and all((self._out / one).exists() for one in forms):
+                self._after.written += forms
+                continue
+            for place, data in render_feed(self._site, feed).items():
+                self._put(place, data)
+        if (found := beside.sitemap(self._site, rows)) is not None:
+            self._put(places.SITEMAP, found)
 
     def _write_sums(self, private: Sequence[PrivateKey]) -> None:
         torrents = [entry.torrent for entry in self._accepted.document.entries]
@@ -232,8 +259,8 @@ class _Writing:
         self._after.hashed[place] = (looks.st_size, looks.st_mtime_ns, digest)
         return digest
 
-    def _put(self, place: str, data: bytes) -> None:
-        """Write one file of the site, unless it is there as it shall be."""
+    def _put(self, place: str, data: bytes) -> str:
+        """Write one file of the site, unless it is there as it shall be; return its place."""
         self._after.written.append(place)
         path = self._out / place
         with durable.disk_errors(f"look at {path}"):
@@ -241,6 +268,7 @@ class _Writing:
         if not same:
             self._before.hashed.pop(place, None)
             durable.write(path, data, mode=durable.SHARED, sync=False)  # lost in a power cut, it is written again
+        return place
 
     def _remove_others(self) -> None:
         """Remove what an earlier round wrote and this one did not; a torrent and the index are never among them."""
@@ -265,10 +293,15 @@ def _made_of(site: Site, rows: Sequence[Row], withdrawn: Sequence[Withdrawal]) -
         site.publisher,
         site.name,
         site.sums,
+        site.mirrors,
         [row.entry.to_json() for row in rows],
         [str(row.copies) for row in rows],
         [one.to_json() for one in withdrawn],
     ]
+    return _digest(told)
+
+
+def _digest(told: object) -> str:
     return hashlib.sha256(json.dumps(told, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -279,7 +312,9 @@ def _read_memory(path: Path) -> _Memory:
         models = {
             name: {key: row[key] for key in ("made_of", "places", "facts")} for name, row in value["models"].items()
         }
-        memory = _Memory(models, {name: tuple(row) for name, row in value["hashed"].items()}, value["written"])
+        memory = _Memory(
+            models, {name: tuple(row) for name, row in value["hashed"].items()}, value["written"], value["feeds"]
+        )
     except (NotFoundError, FormatError, ValueError, KeyError, TypeError, AttributeError):
         return _Memory()
     return memory
