@@ -150,8 +150,9 @@ def snapshot_download(  # noqa: PLR0913 - huggingface_hub's arguments
     """Fetch a model from peers and web seeds, verify it, and return its folder in the Hugging Face cache.
 
     The arguments are those of `huggingface_hub.snapshot_download`, and the folder is the one that it would return:
-    `<cache_dir>/models--ORG--MODEL/snapshots/<commit>`, or `local_dir`, into which the files that were asked for are
-    copied, over files of the same names. What cannot be honoured raises `UnsupportedArgumentError`.
+    `<cache_dir>/models--ORG--MODEL/snapshots/<commit>` (`datasets--…` with `repo_type="dataset"`), or `local_dir`, into
+    which the files that were asked for are copied, over files of the same names. What cannot be honoured raises
+    `UnsupportedArgumentError`.
 
     - `revision`: a commit of 40 hex digits; None or `main` is the newest commit that a trusted index lists. Branches
       and tags are refused: only the Hub knows them.
@@ -167,7 +168,7 @@ def snapshot_download(  # noqa: PLR0913 - huggingface_hub's arguments
     `VerificationError`, `DiskError`, `UsageError`.
     """
     _refuse_unsupported(
-        repo_type=(repo_type, (None, "model")),
+        repo_type=(repo_type, (None, "model", "dataset")),
         force_download=(force_download, (False,)),
         tqdm_class=(tqdm_class, (None,)),
         headers=(headers, (None,)),
@@ -182,7 +183,7 @@ def snapshot_download(  # noqa: PLR0913 - huggingface_hub's arguments
     _refuse_no_path(cache_dir=cache_dir, local_dir=local_dir)
     patterns = _Patterns.of(allow_patterns, ignore_patterns)
     app = _with_token(open_app(), token)
-    target = _target(repo_id, revision)
+    target = _target(repo_id, repo_type, revision)
     cache = app.hub_cache.root if cache_dir is None else user_path(str(cache_dir), "cache_dir").absolute()
     own = None if local_dir is None else fetching.users_folder(app, str(local_dir), "local_dir")
     if local_files_only:
@@ -295,15 +296,15 @@ def _with_token(app: App, token: bool | str | None) -> App:  # noqa: FBT001 - as
     return App(replace(app.config, hub=hub))
 
 
-def _target(repo_id: str, revision: str | None) -> NamedTarget:
+def _target(repo_id: str, repo_type: str | None, revision: str | None) -> NamedTarget:
     from p2pqwen.operations.fetch.target import NamedTarget
     from p2pqwen.values.digest import CommitId
-    from p2pqwen.values.snapshot_id import RepoId
+    from p2pqwen.values.snapshot_id import RepoId, RepoKind
 
     if not isinstance(repo_id, str):
         raise UsageError("not a repository name", expected="ORG/MODEL", got=repr(repo_id)[:80])
     try:
-        repo = RepoId(repo_id)
+        repo = RepoId(repo_id, RepoKind(repo_type)) if repo_type else RepoId.parse(repo_id)
     except FormatError as error:
         raise UsageError(error.what, expected=error.expected, got=error.got, hint=error.hint) from error
     if revision in {None, "main"}:
@@ -459,7 +460,7 @@ def _index(accepted: Accepted, *, pinned: bool) -> Index:
 
 def _entry(one: Entry) -> IndexEntry:
     return IndexEntry(
-        one.id.repo.text,
+        str(one.id.repo),
         str(one.id.commit),
         one.size,
         one.files,

@@ -30,10 +30,12 @@ from p2pqwen.values.duration import parse_duration
 from p2pqwen.values.hub_token import HubToken
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
-from p2pqwen.values.proxy import Proxies
-from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.proxy import Proxies, Proxy
+from p2pqwen.values.snapshot_id import Owner
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
+DEFAULT_MODELSCOPE = "https://modelscope.cn"
+ORIGINS = ("hub", "auto")
 MAX_CONFIG_BYTES = 1 << 20
 MAX_TOKEN_FILE = 1 << 16
 
@@ -53,6 +55,19 @@ class HubConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelScopeConfig:
+    """How to reach ModelScope, by its own client's variables: MODELSCOPE_ENDPOINT and MODELSCOPE_API_TOKEN."""
+
+    endpoint: str = DEFAULT_MODELSCOPE
+    given_token: HubToken = field(default_factory=lambda: HubToken(source="MODELSCOPE_API_TOKEN"))
+
+    @property
+    def token(self) -> str | None:
+        """Return the token, None where there is none; raises `UsageError` for what can be none."""
+        return self.given_token.value()
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkConfig:
     """What a node does on the network. `[network]` in config.toml, where the `choices` stand among the others."""
 
@@ -61,6 +76,7 @@ class NetworkConfig:
     dht_bootstrap: str = ""  # HOST:PORT, … to enter the DHT by; empty: the public ones; none: remembered nodes alone
     lan: bool = True  # speak to peers on private networks
     private_hosts: str = ""  # HOST, … of private networks that links, indexes and torrents may lead to
+    bittorrent_proxy: Proxy | None = None  # a SOCKS5 proxy; BitTorrent goes through it, or nowhere
     web_seeds: str = "auto"  # auto, always or never: see webseed/policy.py
     seed_withdrawn: str = "others"  # always, others (not what our own publisher withdrew) or never
     control: str = "unix"  # the node's own API: a unix socket, or `loopback` with a token file
@@ -91,7 +107,7 @@ class WatchConfig:
     """
 
     watchlist: Path | None = None
-    orgs: tuple[str, ...] = ()
+    orgs: tuple[Owner, ...] = ()
     every: timedelta = timedelta(days=1)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -109,30 +125,72 @@ class WatchConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveConfig:
+    """What a running node adopts by itself, and how often it plans. `[archive]` in config.toml; sizes in bytes.
+
+    `budget`: all that this home may hold, None: nothing is adopted. `rebalance`: what the node adopted, and others keep
+    well, is given up for what is endangered; what a person fetched never is.
+    """
+
+    budget: int | None = None
+    every: timedelta = timedelta(hours=6)
+    prefer: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    license: tuple[str, ...] = ()
+    rebalance: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HubEndpointConfig:
+    """The Hub's place, as `hub` and a running node serve it. `[hub_endpoint]` in config.toml.
+
+    `listen`: where; None: a node does not, and `hub` takes its own default. `upstream`: what becomes of what nobody
+    else has. `abandoned`: what becomes of a file that came while it was read, once nobody reads it.
+    """
+
+    listen: str | None = None
+    peers: tuple[str, ...] = ()
+    upstream: str = "pass"
+    abandoned: str = "finish"
+    timeout: timedelta = timedelta(minutes=1)
+    beyond_loopback: bool = False
+    token_file: Path | None = None
+    allow: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """Everything the composition root needs."""
+    """Everything the composition root needs. `origin`: who is asked for repositories of the Hub (`ORIGINS`)."""
 
     home: Home
     hub: HubConfig = field(default_factory=HubConfig)
+    modelscope: ModelScopeConfig = field(default_factory=ModelScopeConfig)
+    origin: str = "hub"
     network: NetworkConfig = NetworkConfig()
     library: LibraryConfig = LibraryConfig()
     watch: WatchConfig = WatchConfig()
+    archive: ArchiveConfig = ArchiveConfig()
+    hub_endpoint: HubEndpointConfig = HubEndpointConfig()
     web_seed_bases: tuple[str, ...] = ()  # `[web_seeds] bases`; may hold {repo} and {commit}
 
     @property
     def named_hosts(self) -> NamedHosts:
-        """The hosts that config.toml and the environment name: the Hub's, those of web seeds, and those listed."""
+        """The hosts that config.toml and the environment name: the origins', those of web seeds, and those listed."""
         listed = NamedHosts.listed(_hosts(self.network.private_hosts))
-        return NamedHosts.configured([self.hub.endpoint, *self.web_seed_bases]) | listed
+        return NamedHosts.configured([self.hub.endpoint, self.modelscope.endpoint, *self.web_seed_bases]) | listed
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Config:
     """Read the environment and the home's config.toml; raises `UsageError` for what is no setting, and `DiskError`."""
     home = Home(_home_root(environment))
     settings = _read_toml(home.config_file)
-    unknown = set(settings) - {"network", "web_seeds", "library", "watch"}
+    unknown = set(settings) - {"network", "web_seeds", "library", "watch", "archive", "hub_endpoint", "origin"}
     if unknown:
         raise UsageError(f"{home.config_file} has an unknown table [{min(unknown)}]")
+    origin = settings.get("origin", "hub")
+    if origin not in ORIGINS:
+        raise UsageError(f"{home.config_file}: origin", expected=" or ".join(ORIGINS), got=repr(origin)[:40])
     web_seeds = settings.get("web_seeds", {})
     bases = web_seeds.get("bases", []) if isinstance(web_seeds, dict) else None
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
@@ -140,9 +198,13 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
     return Config(
         home=home,
         hub=_hub(environment, home),
+        modelscope=_modelscope(environment),
+        origin=origin,
         network=_network(settings.get("network", {}), home.config_file, environment.get("P2PQWEN_DHT_BOOTSTRAP")),
         library=_library(settings.get("library", {}), home),
         watch=_watch(settings.get("watch", {}), home),
+        archive=_archive(settings.get("archive", {}), home),
+        hub_endpoint=_hub_endpoint(settings.get("hub_endpoint", {}), home),
         web_seed_bases=tuple(bases),
     )
 
@@ -172,18 +234,28 @@ def _hub(environment: Mapping[str, str], home: Home) -> HubConfig:
     hide(token.trimmed)
     for secret in Proxies.of(environment).passwords:
         hide(secret)
-    return HubConfig(endpoint=_endpoint(environment.get("HF_ENDPOINT") or ""), given_token=token, cache=cache)
+    endpoint = _endpoint(environment, "HF_ENDPOINT", DEFAULT_ENDPOINT)
+    return HubConfig(endpoint=endpoint, given_token=token, cache=cache)
 
 
-def _endpoint(given: str) -> str:
-    """Return the Hub's address without what a file or a variable adds around it; raises `UsageError`."""
-    endpoint = given.strip(" \t\r\n\ufeff").rstrip("/") or DEFAULT_ENDPOINT
+def _modelscope(environment: Mapping[str, str]) -> ModelScopeConfig:
+    token = HubToken(environment.get("MODELSCOPE_API_TOKEN") or "", "MODELSCOPE_API_TOKEN")
+    hide(token.trimmed)
+    given = environment.get("MODELSCOPE_ENDPOINT") or ""
+    if given.strip() and "://" not in given:  # as its own client takes it
+        environment = {"MODELSCOPE_ENDPOINT": f"https://{given.strip()}"}
+    return ModelScopeConfig(_endpoint(environment, "MODELSCOPE_ENDPOINT", DEFAULT_MODELSCOPE), token)
+
+
+def _endpoint(environment: Mapping[str, str], name: str, default: str) -> str:
+    """Return an origin's address without what a file or a variable adds around it; raises `UsageError`."""
+    endpoint = (environment.get(name) or "").strip(" \t\r\n\ufeff").rstrip("/") or default
     if set(endpoint) & set("?#"):
-        raise UsageError("HF_ENDPOINT", expected="a URL without query and fragment", got=repr(endpoint[:120]))
+        raise UsageError(name, expected="a URL without query and fragment", got=repr(endpoint[:120]))
     try:
         return check_web_url(endpoint)
     except FormatError as error:
-        raise UsageError(f"HF_ENDPOINT is {error.what}", expected=error.expected, got=error.got) from error
+        raise UsageError(f"{name} is {error.what}", expected=error.expected, got=error.got) from error
 
 
 def _hf_home(environment: Mapping[str, str], home: Home) -> Path:
@@ -215,12 +287,7 @@ def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkC
     for name, value in table.items():
         if name not in known:
             raise UsageError(f"{source}: [network] has no setting {name!r}", expected=", ".join(sorted(known)))
-        if name.endswith("_limit"):
-            value = _rate(value)  # noqa: PLW2901 - the same setting, as a number
-        wanted = {"bool": bool, "int": int, "str": str}[str(known[name])]
-        if type(value) is not wanted:
-            raise UsageError(f"{source}: [network] {name}", expected=wanted.__name__, got=repr(value))
-        values[name] = value
+        values[name] = _network_value(name, str(known[name]), value, f"{source}: [network] {name}")
     for name, words in _NETWORK_WORDS.items():
         if name in values and values[name] not in words:
             raise UsageError(f"{source}: [network] {name}", expected=_one_of(words), got=values[name])
@@ -232,6 +299,29 @@ def _network(table: object, source: Path, dht_bootstrap: str | None) -> NetworkC
         values["dht_bootstrap"] = dht_bootstrap
     choices = NetworkChoices(**{name: values.pop(name) for name in chosen if name in values})
     return NetworkConfig(choices, **values)
+
+
+def _network_value(name: str, kind: str, value: object, source: str) -> object:
+    if name == "bittorrent_proxy":
+        return _socks(value, source)
+    read = _rate(value) if name.endswith("_limit") else value
+    wanted = {"bool": bool, "int": int, "str": str}[kind]
+    if type(read) is not wanted:
+        raise UsageError(source, expected=wanted.__name__, got=repr(read))
+    return read
+
+
+def _socks(value: object, source: str) -> Proxy | None:
+    """Read a SOCKS5 proxy, "" for none; its password is never said again."""
+    if value == "":
+        return None
+    if not isinstance(value, str):
+        raise UsageError(source, expected="socks5://[USER:PASSWORD@]HOST:PORT", got=type(value).__name__)
+    proxy = Proxy.parse(value, source)
+    hide(proxy.password)
+    if not proxy.is_socks:
+        raise UsageError(source, expected="socks5://[USER:PASSWORD@]HOST:PORT", got=proxy.address)
+    return proxy
 
 
 _NETWORK_WORDS = {
@@ -290,20 +380,53 @@ def _reserve(table: Mapping[str, Any], source: str, default: int) -> int:
 
 def _watch(table: object, home: Home) -> WatchConfig:
     source = f"{home.config_file}: [watch]"
+    values = _read_settings(table, source, _WATCH_SETTINGS)
+    if (watchlist := values.get("watchlist")) is not None:
+        values["watchlist"] = home.root / user_path(watchlist, f"{source} watchlist")
+    return WatchConfig(**values)
+
+
+def _hub_endpoint(table: object, home: Home) -> HubEndpointConfig:
+    source = f"{home.config_file}: [hub_endpoint]"
+    values = _read_settings(table, source, _HUB_ENDPOINT_SETTINGS)
+    if (token_file := values.get("token_file")) is not None:
+        values["token_file"] = home.root / user_path(token_file, f"{source} token_file")
+    return HubEndpointConfig(**values)
+
+
+def _read_settings(table: object, source: str, known: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """Return the values of a table's settings, each read by its own rule; raises `UsageError`."""
     if not isinstance(table, dict):
         raise UsageError(source, expected="a table")
     values: dict[str, Any] = {}
     for name, value in table.items():
-        read = _WATCH_SETTINGS.get(name)
+        read = known.get(name)
         if read is None:
-            raise UsageError(f"{source} has no setting {name!r}", expected=", ".join(sorted(_WATCH_SETTINGS)))
+            raise UsageError(f"{source} has no setting {name!r}", expected=", ".join(sorted(known)))
         try:
             values[name] = read(value)
         except UsageError as error:
             raise UsageError(f"{source} {name}: {error.what}", expected=error.expected, got=error.got) from error
-    if (watchlist := values.get("watchlist")) is not None:
-        values["watchlist"] = home.root / user_path(watchlist, f"{source} watchlist")
-    return WatchConfig(**values)
+    return values
+
+
+def _word(*words: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in words:
+            raise UsageError("no such word", expected=_one_of(words), got=repr(value)[:40])
+        return str(value)
+
+    return read
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError("not true or false", got=repr(value)[:40])
+    return value
+
+
+def _archive(table: object, home: Home) -> ArchiveConfig:
+    return ArchiveConfig(**_read_settings(table, f"{home.config_file}: [archive]", _ARCHIVE_SETTINGS))
 
 
 def _text(value: object) -> str:
@@ -323,14 +446,11 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(_text(one) for one in value)
 
 
-def _orgs(value: object) -> tuple[str, ...]:
-    orgs = _texts(value)
-    for org in orgs:
-        try:
-            RepoId(f"{org}/x")
-        except FormatError as error:
-            raise UsageError("no organisation's name", expected="a name such as Qwen", got=repr(org)[:80]) from error
-    return orgs
+def _orgs(value: object) -> tuple[Owner, ...]:
+    try:
+        return tuple(map(Owner.parse, _texts(value)))
+    except FormatError as error:
+        raise UsageError(error.what, expected="a name such as Qwen, or datasets/Qwen", got=error.got) from error
 
 
 def _parallel(value: object) -> int:
@@ -351,6 +471,29 @@ _WATCH_SETTINGS: dict[str, Callable[[Any], Any]] = {
     "parallel": _parallel,
     "rate": _rate,
     "upstream_every": lambda value: None if value == "never" else parse_duration(_text(value)),
+}
+
+
+_ARCHIVE_SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "budget": lambda value: parse_size(str(value)),
+    "every": lambda value: parse_duration(_text(value)),
+    "prefer": _texts,
+    "exclude": _texts,
+    "license": _texts,
+    "rebalance": _flag,
+}
+
+
+_HUB_ENDPOINT_SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "listen": _text,
+    "peers": _texts,
+    "upstream": _word("pass", "keep", "never"),
+    "timeout": lambda value: parse_duration(_text(value)),
+    "abandoned": _word("finish", "stop"),
+    "beyond_loopback": _flag,
+    "token_file": _text,
+    "allow": _texts,
+    "hosts": _texts,
 }
 
 

@@ -20,7 +20,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from p2pqwen.config import DEFAULT_ENDPOINT, LibraryConfig, NetworkConfig, WatchConfig  # noqa: E402 - the root first
+from p2pqwen.config import (  # noqa: E402 - the root first
+    DEFAULT_ENDPOINT,
+    ArchiveConfig,
+    HubEndpointConfig,
+    LibraryConfig,
+    NetworkConfig,
+    WatchConfig,
+)
 from p2pqwen.swarm.bootstrap import DHT_BOOTSTRAP  # noqa: E402
 from p2pqwen.values.byte_size import format_size  # noqa: E402
 
@@ -35,6 +42,7 @@ SETTINGS: dict[str, dict[str, str]] = {
         "upnp": "ask the router to open the port (UPnP, NAT-PMP)",
         "trackers": "talk to trackers",
         "lan": "speak to peers on private networks",
+        "bittorrent_proxy": "`socks5://[USER:PASSWORD@]HOST:PORT`: BitTorrent goes through it or nowhere; see privacy",
         "private_hosts": "HOST, … of private networks to which links, indexes and torrents may lead",
         "upload_limit": "bytes a second, or a rate such as `5MB/s`; 0: no limit",
         "download_limit": "likewise, for downloads",
@@ -52,7 +60,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     },
     "watch": {
         "watchlist": "a file of repositories to preserve; a relative path starts at the home",
-        "orgs": "organisations of which every model is preserved",
+        "orgs": "organisations of which every model is preserved; `datasets/ORG` for datasets",
         "every": "how often to look",
         "include": "only these, by `ORG/MODEL`, `MODEL` or `group:NAME`; globs",
         "exclude": "not these",
@@ -63,9 +71,28 @@ SETTINGS: dict[str, dict[str, str]] = {
         "rate": "download no faster than this, such as `20MB/s`; 0: no limit",
         "upstream_every": 'how often to ask the Hub what it still shows; `"never"` turns it off',
     },
+    "archive": {
+        "budget": "what this home may hold in all, such as `2TB`: a node adopts within it by itself",
+        "every": "how often it plans anew; it does so as well when a swarm's health changes",
+        "prefer": "choose these first, by `ORG/MODEL` or `MODEL`; globs",
+        "exclude": "never choose these",
+        "license": "choose only these licenses; globs",
+        "rebalance": "give up what the node adopted and others keep well for what is endangered",
+    },
+    "hub_endpoint": {
+        "listen": "HOST:PORT where `seed` stands in the Hub's place; `hub` takes 127.0.0.1:8080 without it",
+        "peers": "HOST:PORT of peers that are asked directly for what the library lacks",
+        "upstream": "what nobody else has: `pass` on to the Hub, `keep` it as well, or `never` ask",
+        "abandoned": "a file that nobody reads any more while it arrives: `finish` or `stop`",
+        "timeout": "how long a reader waits for a file of which nothing arrives, such as `90s`",
+        "beyond_loopback": "allow `listen` on an address that other machines reach",
+        "token_file": "a file with the token that other machines must send",
+        "allow": "networks whose machines need no token, such as `192.168.1.0/24`",
+        "hosts": "names by which other machines call this one, such as `nas.local`",
+    },
 }
 
-_PROXIES = "HTTP or SOCKS5 proxies for web requests; peers, the DHT and trackers are reached directly"
+_PROXIES = "HTTP or SOCKS5 proxies for web requests; for peers see `bittorrent_proxy`"
 ENVIRONMENT: dict[str, tuple[str, str]] = {
     "P2PQWEN_HOME": ("the home: everything p2pqwen keeps", "the system's folder for user data: ~/.local/share/p2pqwen"),
     "P2PQWEN_DHT_BOOTSTRAP": ("as `dht_bootstrap`, which it overrides", ""),
@@ -75,6 +102,8 @@ ENVIRONMENT: dict[str, tuple[str, str]] = {
     "HF_TOKEN_PATH": ("the file of that token", "HF_HOME/token"),
     "HF_HOME": ("the folder of huggingface_hub", "~/.cache/huggingface"),
     "HF_HUB_CACHE": ("the cache in which models are laid", "HF_HOME/hub"),
+    "HF_HUB_ETAG_TIMEOUT": ("seconds that huggingface_hub waits; `run` sets it for its command where it is not", "60"),
+    "HF_HUB_DOWNLOAD_TIMEOUT": ("likewise", "120"),
     "XDG_CACHE_HOME": ("the folder in which HF_HOME is looked for", "~/.cache"),
     "XDG_CONFIG_HOME": ("where `service install` writes the systemd unit", "~/.config"),
     "SSL_CERT_FILE": ("certificate authorities for TLS, as OpenSSL reads them", "the system's"),
@@ -143,6 +172,8 @@ def settings() -> dict[str, dict[str, str]]:
         "web_seeds": {"bases": "none"},
         "library": _defaults(LibraryConfig),
         "watch": _defaults(WatchConfig),
+        "archive": _defaults(ArchiveConfig),
+        "hub_endpoint": _defaults(HubEndpointConfig),
     }
 
 

@@ -37,6 +37,7 @@ from p2pqwen.index.root import SignedRoot  # noqa: E402
 from p2pqwen.manifest.git_object import blob_oid, commit_oid, tree_oid  # noqa: E402
 from p2pqwen.manifest.lfs_pointer import pointer_bytes  # noqa: E402
 from p2pqwen.signing.envelope import pae  # noqa: E402
+from p2pqwen.torrent import bencode  # noqa: E402
 from p2pqwen.torrent.signature import sign_torrent  # noqa: E402
 from p2pqwen.values import base64_text  # noqa: E402
 from p2pqwen.values.digest import GitOid, Sha256  # noqa: E402
@@ -131,6 +132,38 @@ def torrent_files() -> dict[str, bytes]:
         "torrent/expected.json": pretty(expected),
         "torrent/swapped.json": pretty(swapped_row()),
         "torrent/git_rows.json": pretty(git_rows()),
+        "torrent/dataset.json": pretty(of_kind("dataset", "datasets/Qwen/Rows", _NO_DATASETS)),
+        "torrent/modelscope.json": pretty(of_kind("modelscope-model", "modelscope:Qwen/Rows", _NOT_MODELSCOPES)),
+        "torrent/modelscope-dataset.json": pretty(of_kind("modelscope-dataset", "modelscope:datasets/Qwen/Rows", {})),
+    }
+
+
+_NO_DATASETS: dict[str, dict[str, Any]] = {
+    "another kind": {"repo_type": "space"},
+    "a kind in the name": {"repo": "datasets/Qwen/Rows"},
+    "a kind as the organisation": {"repo": "datasets/Rows"},
+}
+_NOT_MODELSCOPES: dict[str, dict[str, Any]] = {
+    "another kind": {"repo_type": "modelscope-studio"},
+    "an origin alone": {"repo_type": "modelscope"},
+    "an origin in the name": {"repo": "modelscope:Qwen/Rows"},
+    "an origin as the organisation": {"repo": "@modelscope/Rows"},
+}
+
+
+def of_kind(kind: str, name: str, refused: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A manifest of a kind, what its signature states, and manifests of kinds and names that no reader takes."""
+    metainfo = make_snapshot()
+    assert metainfo.manifest is not None
+    document = {**json.loads(metainfo.manifest), "repo": "Qwen/Rows", "repo_type": kind}
+    manifest = canonical(document)
+    signed = sign_torrent(replace(metainfo, manifest=manifest), make.key("index"), "index")
+    return {
+        "snapshot": f"{name}@{metainfo.commit}",
+        "manifest": manifest.decode(),
+        "comment": f"{name} @ {metainfo.commit}",
+        "info of the signature": bencode.encode(signed.signatures["index"].document()[b"info"]).hex(),
+        "refused": [{"why": why, "manifest": canonical({**document, **one}).decode()} for why, one in refused.items()],
     }
 
 
@@ -323,6 +356,8 @@ PUBLISHER = ROOTS[0].root.digest
 ROTATED = make.chain(ONE, TWO_OF_THREE)
 RAISED = make.chain(ONE, TWO_OF_THREE, STOLEN)
 FIRST, SECOND = make.make_entry(1), make.make_entry(2)
+MODELSCOPE = make.make_entry(4, "modelscope:Qwen/Tiny")
+DATASET, NAMESAKE = make.make_entry(3, "datasets/Qwen/Rows"), make.make_entry(3, "Qwen/Rows")
 
 
 def index_cases() -> tuple[dict[str, bytes], list[dict[str, Any]]]:
@@ -336,6 +371,9 @@ def index_cases() -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     )
     again = make.make_document(RAISED, 1, [FIRST, SECOND], previous=make.digest(second))
     add_accepted(cases, first, second, third, again)
+    add_datasets(cases, first)
+    add_modelscope(cases, first)
+    add_path_seeds(cases, first)
     add_refused(cases, first, second, third)
     return cases.files, cases.rows
 
@@ -404,6 +442,68 @@ def add_accepted(
         accepted="0.1",
         signers=["index"],
     )
+
+
+def add_datasets(cases: Cases, first: IndexDocument) -> None:
+    listed = make.make_document(ROOTS, 1, [DATASET, FIRST])
+    cases.add("0.1-dataset", make.make_index(ROOTS, listed), why="a dataset", accepted="0.1", signers=["index"])
+    withdrawn = replace(first, withdrawn=(make.withdrawal(DATASET, "licence"),))
+    why = "a dataset is withdrawn, and a model of its name and commit is listed"
+    other, commit = str(NAMESAKE.id.commit), DATASET.id.commit
+    namesake = replace(
+        NAMESAKE,
+        id=SnapshotId(NAMESAKE.id.repo, commit),
+        magnet=NAMESAKE.magnet.replace(other, str(commit)),
+    )
+    cases.add(
+        "0.1-dataset-withdrawn",
+        make.make_index(ROOTS, replace(withdrawn, entries=(namesake, FIRST))),
+        why=why, accepted="0.1", signers=["index"],
+    )  # fmt: skip
+    row = {**DATASET.to_json(), "torrent": f"Qwen/Rows/{DATASET.id.commit}.torrent"}
+    cases.add(
+        "refused-7-dataset-torrent",
+        make.make_index(ROOTS, {**first.to_json(), "entries": [row]}),
+        why="the torrent of a dataset where a model's would be",
+        refused=7,
+    )
+
+
+def add_modelscope(cases: Cases, first: IndexDocument) -> None:
+    listed = make.make_document(ROOTS, 1, [FIRST, MODELSCOPE])
+    why = "a model of ModelScope, and the Hub's of its name"
+    cases.add("0.1-modelscope", make.make_index(ROOTS, listed), why=why, accepted="0.1", signers=["index"])
+    gone = replace(first, withdrawn=(make.withdrawal(MODELSCOPE, "licence"),))
+    why = "a model of ModelScope is withdrawn"
+    cases.add("0.1-modelscope-withdrawn", make.make_index(ROOTS, gone), why=why, accepted="0.1", signers=["index"])
+    commit = MODELSCOPE.id.commit
+    for number, (why, place) in enumerate(
+        {
+            "the torrent of a model of ModelScope where the Hub's would be": f"Qwen/Tiny/{commit}.torrent",
+            "a full name where a site path should be": f"modelscope:Qwen/Tiny/{commit}.torrent",
+        }.items(),
+        1,
+    ):
+        row = {**MODELSCOPE.to_json(), "torrent": place}
+        index = make.make_index(ROOTS, {**first.to_json(), "entries": [row]})
+        cases.add(f"refused-7-modelscope-torrent-{number}", index, why=why, refused=7)
+
+
+def add_path_seeds(cases: Cases, first: IndexDocument) -> None:
+    place = "https://modelscope.cn/models/Qwen/Tiny/resolve/master"
+    listed = replace(first, entries=(replace(FIRST, path_seeds=(f"{place}/",)),))
+    cases.add("0.1-path-seeds", make.make_index(ROOTS, listed), why="path seeds", accepted="0.1", signers=["index"])
+    for number, (why, seeds) in enumerate(
+        {
+            "a path seed that does not end in /": [place],
+            "a path seed with a query": [f"{place}/?file=/"],
+            "a path seed twice": [f"{place}/", f"{place}/"],
+            "path seeds that are no list": f"{place}/",
+        }.items(),
+        1,
+    ):
+        index = make.make_index(ROOTS, {**first.to_json(), "entries": [{**FIRST.to_json(), "path_seeds": seeds}]})
+        cases.add(f"refused-7-path-seeds-{number}", index, why=why, refused=7)
 
 
 def add_refused(cases: Cases, first: IndexDocument, second: IndexDocument, third: IndexDocument) -> None:

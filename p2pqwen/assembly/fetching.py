@@ -16,6 +16,7 @@ from p2pqwen.hub.cache import HubCache
 from p2pqwen.library.event_log import EventLog
 from p2pqwen.library.lift_store import LiftStore
 from p2pqwen.library.snapshots import State
+from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.operations.fetch.context import FetchContext
 from p2pqwen.operations.fetch.fetch_answer import FetchAnswer, FetchShown
 from p2pqwen.operations.fetch.local_dir import lay_files, require_outside
@@ -66,18 +67,31 @@ def bundle_route(app: App, network: SwarmSettings, report: Report, *, peers: tup
 def rebuild_from(app: App, wanted: WantedTorrent, sources: Sequence[RecipeSource], report: Report) -> Rebuilt:
     """Rebuild a torrent from its source."""
     return rebuild(
-        wanted, sources, open_origin=app.open_origin, cache=app.hub_cache, library=app.library, report=report
+        wanted,
+        sources,
+        open_origin=lambda endpoint: app.open_origin(endpoint, report),
+        cache=app.hub_cache,
+        library=app.library,
+        report=report,
     )
 
 
 def fetch_context(
-    app: App, network: SwarmSettings, report: Report, *, peers: tuple[Endpoint, ...] = (), typed: Sequence[str] = ()
+    app: App,
+    network: SwarmSettings,
+    report: Report,
+    *,
+    peers: tuple[Endpoint, ...] = (),
+    typed: Sequence[str] = (),
+    publishers: Sequence[TrustedPublisher] | None = None,
 ) -> FetchContext:
     """Say where a fetch reads and writes, and whom it believes at this moment; `peers` are those the user named.
 
-    `typed`: what the user wrote on the command line; it names the hosts of the web addresses in it.
+    `typed`: what the user wrote on the command line; it names the hosts of the web addresses in it. `publishers` None:
+    they are read now.
     """
-    publishers = app.trust.publishers(now=datetime.now(UTC), report=report)
+    if publishers is None:
+        publishers = app.trust.publishers(now=datetime.now(UTC), report=report)
     named = app.named_hosts | NamedHosts.of(typed)
     network = replace(network, named=named)
     return FetchContext(
@@ -236,6 +250,7 @@ def swarm_settings(app: App, choices: NetworkChoices, *, listen: Endpoint | None
         named=app.named_hosts,
         dht_bootstrap=tuple(str(one) for one in bootstrap_nodes(app.config.network.dht_bootstrap)),
         dht_nodes=app.remembered_dht_nodes(),
+        proxy=app.config.network.bittorrent_proxy,
     )
 
 

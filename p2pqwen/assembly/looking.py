@@ -66,7 +66,7 @@ def probes(app: App, choices: NetworkChoices, *, web_seeds: bool = True) -> Prob
     """Say whom to ask about swarms, as these choices and the configuration of web seeds allow."""
     return Probes(
         app.dht(enabled=choices.dht),
-        trackers=choices.trackers,
+        trackers=choices.trackers and app.config.network.bittorrent_proxy is None,  # scrapes would go past it
         web_seeds=web_seeds and app.config.network.web_seeds != "never",
         named=app.named_hosts,
     )
@@ -101,6 +101,7 @@ def doctor_context(app: App, report: Report) -> DoctorContext:
         limits=limits,
         uploaded_this_month=moved.uploaded,
         proxies=Proxies.of(os.environ),
+        bittorrent_proxy=app.config.network.bittorrent_proxy,
         hub_cache=app.config.hub.cache,
     )
 

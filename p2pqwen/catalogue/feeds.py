@@ -145,7 +145,7 @@ def _add(maker: FeedGenerator, row: Row, base: str | None) -> None:
     item = maker.add_entry(order="append")
     item.id(f"urn:btih:{entry.infohash.v1}")
     item.title(f"{row.repo} @ {row.short} ({row.size}, {row.license})")
-    page = entry.magnet if base is None else f"{base}{row.repo}/{places.INDEX_PAGE}"
+    page = entry.magnet if base is None else f"{base}{row.page}"
     item.link(href=where, rel="enclosure", type=_TORRENT, length=str(entry.size))
     item.link(href=page, rel="alternate")
     item.register_extension("links", _Links, atom=True, rss=False)
@@ -189,7 +189,7 @@ def _json(site: Site, feed: Feed, base: str | None) -> bytes:
     items = [
         {
             "id": f"urn:btih:{row.entry.infohash.v1}",
-            "url": row.entry.magnet if base is None else f"{base}{row.repo}/{places.INDEX_PAGE}",
+            "url": row.entry.magnet if base is None else f"{base}{row.page}",
             "title": f"{row.repo} @ {row.short}",
             "content_text": _words(row),
             "date_published": format_time(row.entry.added),

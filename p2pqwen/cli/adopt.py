@@ -21,7 +21,7 @@ from p2pqwen.cli.archive_options import (
     open_archiver,
 )
 from p2pqwen.cli.network_options import SwitchedOff, network_switches
-from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.values.byte_size import format_size, parse_size
 
@@ -52,6 +52,7 @@ def adopt(
     no_web_seeds: NoWebSeeds = False,
     timeout: Timeout = None,
     off: SwitchedOff = (),
+    quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Choose what the archive needs most of what trusted indexes list, and fetch it; a running node then seeds it.
@@ -64,7 +65,7 @@ def adopt(
 
     size = parse_size(budget)
     network = Network(peers=tuple(peer or ()), web_seeds=not no_web_seeds, timeout=timeout, off=off)
-    with Output(as_json=json_output) as out:
+    with Output(as_json=json_output, quiet=quiet) as out:
         with open_archiver(network, out) as archiver:
             done = archiver.adopt(
                 Wishes(tuple(prefer or ()), tuple(exclude or ()), tuple(licenses or ())),
@@ -79,6 +80,9 @@ def adopt(
 
 def _show(plan: Adoption, out: Output) -> None:
     """Say what is about to be taken, and under which licenses, before it is."""
+    if not out.as_json:
+        out.lines(_plan_lines(plan))
+        return
     for line in _chosen_lines(plan):
         out.note(line)
 
@@ -88,8 +92,8 @@ def _chosen_lines(plan: Adoption) -> Iterator[str]:
         yield f"fetch   {decision_line(one, plan.licenses.get(one.snapshot) or 'no license named')}"
 
 
-def _lines(done: Adopted, *, dry_run: bool) -> Iterator[str]:
-    plan, allocation = done.plan, done.plan.allocation
+def _plan_lines(plan: Adoption) -> Iterator[str]:
+    allocation = plan.allocation
     yield from _chosen_lines(plan)
     for one in (*plan.held, *allocation.others):
         yield f"skip    {decision_line(one)}"
@@ -97,8 +101,13 @@ def _lines(done: Adopted, *, dry_run: bool) -> Iterator[str]:
         f"{len(plan.chosen)} chosen, {format_size(allocation.size)}; with {format_size(allocation.used)} held that is "
         f"{format_size(allocation.size + allocation.used)} of {format_size(allocation.budget)}"
     )
+
+
+def _lines(done: Adopted, *, dry_run: bool) -> Iterator[str]:
+    """Say what came of the plan, which `_show` has shown unless it is a dry run."""
     if dry_run:
+        yield from _plan_lines(done.plan)
         yield "nothing was done (--dry-run)"
-    elif plan.chosen:
+    elif done.plan.chosen:
         failed = sum(one.error is not None for one in done.fetched)
         yield f"{len(done.fetched) - failed} fetched and verified, {failed} failed"

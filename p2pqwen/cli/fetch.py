@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from p2pqwen.cli import names
+from p2pqwen.cli import fetch_targets, names
 from p2pqwen.cli.network_options import DownloadLimit, SwitchedOff, UploadLimit, network_choices, network_switches
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.output import Output
-from p2pqwen.errors import UsageError
+from p2pqwen.cli.output import Output, fail_for
+from p2pqwen.containment import each
+from p2pqwen.errors import NotFoundError, P2pqwenError, UsageError
 from p2pqwen.webseed.policy import WebSeedUse
 
 if TYPE_CHECKING:
@@ -34,17 +37,15 @@ def register(app: typer.Typer) -> None:
 
 @network_switches()
 def fetch(
-    target: Annotated[
-        str,
+    typed: Annotated[
+        list[str],
         typer.Argument(
-            metavar="TARGET",
+            metavar="TARGET… [FILE…]",
             autocompletion=names.listed,
-            help="ORG/MODEL[@COMMIT][:QUANTISATION] from a trusted index, a magnet link, a .torrent or an infohash.",
+            help="ORG/MODEL[@COMMIT][:QUANTISATION] from a trusted index, also by globs, a magnet link, a .torrent or "
+            "an infohash; after one model, paths of its files to fetch alone.",
         ),
     ],
-    files: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILE]…", help="Fetch these files alone, by their paths.")
-    ] = None,
     peer: Annotated[
         list[str] | None, typer.Option("--peer", metavar="HOST:PORT…", help="Connect to this peer directly.")
     ] = None,
@@ -102,7 +103,10 @@ def fetch(
     download_limit: DownloadLimit = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Fetch a model from peers and web seeds, verify it, and put it where other programs find it."""
+    """Fetch a model from peers and web seeds, verify it, and put it where other programs find it.
+
+    Of several none that fails stops another; then the exit code is that of all failures, or 1 where they differ.
+    """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import fetching
     from p2pqwen.operations.fetch.context import DEFAULT_TIMEOUT
@@ -117,15 +121,18 @@ def fetch(
         if hf_cache is False and (trust_unverified or set_main):
             option = "--trust-unverified" if trust_unverified else "--set-main"
             raise UsageError(f"--no-hf-cache and {option} contradict each other")
+        meant = fetch_targets.wanted(app, typed)
+        if meant.listed and (local_dir is not None or repo is not None):
+            raise UsageError(f"{'--repo' if repo else '--local-dir'} is for one model", got=" ".join(typed))
         folder = None if local_dir is None else fetching.users_folder(app, local_dir, "--local-dir")
         into_cache = hf_cache if hf_cache is not None else folder is None or trust_unverified or set_main
         request = FetchRequest(
-            absolute(names.whole(target)),
+            meant.targets[0],
             peers=tuple(peer or ()),
             web_seeds=tuple(web_seed or ()),
             use_web_seeds=(use or WebSeedUse(app.config.network.web_seeds)).value,
             use_peers=not only_web_seeds,
-            include=(*(include or ()), *map(exactly, files or ())) or None,
+            include=(*(include or ()), *map(exactly, meant.files)) or None,
             timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
             repo=repo,
             hub_cache=str(app.hub_cache.root) if into_cache else None,
@@ -134,13 +141,63 @@ def fetch(
             trust_unverified=trust_unverified,
             choices=network_choices(app, off, upload_limit=upload_limit, download_limit=download_limit),
         )
-        request = request if yes else _chosen(app, request, out)
-        running = app.running()
-        done = _here(app, request, out) if running is None else _through(running, request, out)
-        for warning in done.warnings:
-            out.note(f"warning: {warning}")
-        shown = fetching.where_it_is(app, request, done, folder)
-        out.result(shown, _lines(shown, each=folder is not None or request.include is not None))
+        if not meant.listed:
+            try:
+                request = replace(request, target=absolute(names.whole(app, meant.targets[0])))
+                shown = _fetched(app, request if yes else _chosen(app, request, out), folder, out)
+            except NotFoundError as error:
+                raise meant.explained(error) from error
+            out.result(shown, _lines(shown, paths=folder is not None or request.include is not None))
+            return
+        failed = _fetch_all(app, request, meant.targets, out, yes=yes)
+    fail_for(failed, len(meant.targets))
+
+
+def _fetch_all(
+    app: App, request: FetchRequest, targets: Sequence[str], out: Output, *, yes: bool
+) -> list[P2pqwenError]:
+    """Fetch one after the other, and return what failed; what can be asked is asked before the first."""
+    from p2pqwen.operations.fetch.fetch_answer import FetchedAnswer, FetchFailed
+    from p2pqwen.operations.fetch.request import absolute
+
+    failed: dict[str, P2pqwenError] = {}
+    requests: dict[str, FetchRequest] = {}
+
+    def note(target: str, error: P2pqwenError) -> None:
+        failed[target] = error
+        out.note(f"{target}: {error.message}")
+
+    def understand(target: str) -> None:
+        requests[target] = replace(request, target=absolute(names.whole(app, target)))
+
+    def fetch_one(target: str) -> FetchShown:
+        asked = requests[target]
+        shown = _fetched(app, asked, None, out)
+        if not out.as_json:  # each as it comes: the next may take days
+            out.lines(_lines(shown, paths=asked.include is not None))
+        return shown
+
+    each(targets, understand, failed=note)
+    if not yes:
+        requests = {target: _chosen(app, one, out) for target, one in requests.items()}
+    done = each(requests, fetch_one, failed=note)
+    reasons = tuple(FetchFailed(one, failed[one].message) for one in targets if one in failed)
+    out.result(FetchedAnswer(tuple(done), reasons), [f"{len(done)} of {len(targets)} fetched and verified"])
+    return list(failed.values())
+
+
+def _fetched(app: App, request: FetchRequest, folder: Path | None, out: Output) -> FetchShown:
+    """Fetch one target, by the running node where there is one, and lay it into the user's `folder` where one is named.
+
+    Its warnings are said.
+    """
+    from p2pqwen.assembly import fetching
+
+    running = app.running()
+    done = _here(app, request, out) if running is None else _through(running, request, out)
+    for warning in done.warnings:
+        out.note(f"warning: {warning}")
+    return fetching.where_it_is(app, request, done, folder)
 
 
 def _chosen(app: App, request: FetchRequest, out: Output) -> FetchRequest:
@@ -195,8 +252,8 @@ def _web_seed_use(choice: WebSeedUse | None, *, never: bool, only: bool) -> WebS
     return next(iter(given), None)
 
 
-def _lines(shown: FetchShown, *, each: bool) -> list[str]:
-    """Return the result in words; `each`: with the path of every file on a line of its own."""
+def _lines(shown: FetchShown, *, paths: bool) -> list[str]:
+    """Return the result in words; `paths`: with that of every file on a line of its own."""
     from p2pqwen.values.byte_size import format_rate, format_size
 
     done = shown.fetched
@@ -227,7 +284,7 @@ def _lines(shown: FetchShown, *, each: bool) -> list[str]:
         *([f"  hf cache    {done.hf_cache}"] if done.hf_cache is not None else []),
         *([f"  state       {done.state}: the files chosen with --include"] if partial else []),
         *([_OFFLINE if _is_main(done) else _OFFLINE_BY_COMMIT.format(snapshot.commit)] if done.hf_cache else []),
-        *(map(str, shown.file_paths) if each else []),
+        *(map(str, shown.file_paths) if paths else []),
     ]
 
 

@@ -10,7 +10,7 @@ import typer
 
 from p2pqwen.cli import names
 from p2pqwen.cli.network_options import SwitchedOff, network_choices, network_switches
-from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
@@ -45,12 +45,14 @@ def health(
     ] = 30.0,
     off: SwitchedOff = (),
     no_web_seeds: Annotated[bool, typer.Option("--no-web-seeds", help="Do not ask web seeds.")] = False,
+    quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Show how many copies of each snapshot others hold, when a complete one was last seen, and the trend.
+    """Show how many copies of each snapshot others hold, who says so, when a complete one was last seen, and the trend.
 
-    No source counts a whole swarm: ~ marks estimates, and every figure is a lower bound. A running node checks
-    in the background; without one, this command does. `webseed check` reads more of web seeds than this.
+    This node is never counted. No source counts a whole swarm: ~ marks estimates, and every figure is a lower bound.
+    `unknown` means that nobody has looked, or nobody answered: no danger is known, nor safety. A running node checks in
+    the background; without one, this command does. `webseed check` reads more of web seeds than this.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import archiving, looking
@@ -59,7 +61,7 @@ def health(
     from p2pqwen.operations.archive.health import HealthAnswer, SwarmAnswer, by_danger, health_rows, named
     from p2pqwen.operations.indexes.listed_standing import standing_here
 
-    with Output(as_json=json_output) as out:
+    with Output(as_json=json_output, quiet=quiet) as out:
         app = open_app()
         swarms = named(looking.swarms(app), target or ())
         with app.state_store(out.report) as store:
@@ -77,17 +79,17 @@ def health(
                 for one in swarms
             }
         shown = (SwarmAnswer.of(row, standings[row.swarm.snapshot], now) for row in rows)
-        out.result(HealthAnswer(tuple(shown)), _table(rows, now))
+        out.result(HealthAnswer(tuple(shown)), _table(rows, now, looked=look))
 
 
-def _table(rows: list[HealthRow], now: datetime) -> list[str]:
+def _table(rows: list[HealthRow], now: datetime, *, looked: bool) -> list[str]:
+    """Return the rows in words; `looked`: this command has asked, so that who said nothing did not answer."""
     from p2pqwen.cli.table import columns, table_lines
-    from p2pqwen.stewardship.danger import danger_of
     from p2pqwen.values.byte_size import format_size
 
     if not rows:
         return ["nothing is held and no trusted index lists anything; see `p2pqwen trust add`"]
-    heads = ("danger", "snapshot", "size", "seeds", "peers", "complete seen", "web", "Hub", "trend")
+    heads = ("danger", "snapshot", "size", "seeds", "peers", "complete seen", "web", "Hub", "trend", "seen by")
     table = []
     for row in rows:
         health, snapshot = row.health, row.swarm.snapshot
@@ -95,7 +97,7 @@ def _table(rows: list[HealthRow], now: datetime) -> list[str]:
         web = "-" if row.record.web is None else f"{row.record.web.ok} of {row.record.web.asked}"
         table.append(
             (
-                "withdrawn" if row.swarm.withdrawn else danger_of(health, now).value,
+                "withdrawn" if row.swarm.withdrawn else row.danger(now).value,
                 f"{snapshot.short}{'' if row.swarm.held is None else ' *'}",
                 format_size(row.swarm.size),
                 "-" if health.seeds is None else f"{guess}{health.seeds}",
@@ -104,6 +106,7 @@ def _table(rows: list[HealthRow], now: datetime) -> list[str]:
                 web,
                 health.upstream.value,
                 health.trend.value,
+                _seen_by(row, now, looked=looked),
             )
         )
     lines = table_lines(heads, table, columns(), title=1)
@@ -111,6 +114,14 @@ def _table(rows: list[HealthRow], now: datetime) -> list[str]:
     said = [f"{row.swarm.snapshot} is {one}" for row in rows for one in row.swarm.withdrawn]
     guessed = ["~ an estimate"] if any(row.health.estimated for row in rows) else []
     return lines + ([", ".join(held + guessed)] if held or guessed else []) + said
+
+
+def _seen_by(row: HealthRow, now: datetime, *, looked: bool) -> str:
+    """Say how it is known: who told of the swarm, and when last."""
+    if not row.record.sightings:
+        return "nobody: no answer" if looked else "nobody has looked"
+    sources = ", ".join(sorted(one.source.words for one in row.record.sightings))
+    return f"{sources} {_age(row.health.looked, now)}"
 
 
 def _age(moment: datetime | None, now: datetime) -> str:

@@ -17,6 +17,12 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, can_redraw
 from p2pqwen.errors import NotFoundError
 
+ORDER = (
+    *("quickstart", "fetch", "hub", "verify", "node", "archive"),
+    *("publish", "catalogue", "keys", "web-seeds", "clients", "no-host"),
+    *("privacy", "troubleshooting", "config", "json", "control-api", "glossary"),
+)
+"""The topics as somebody new would read them; what is looked up comes last."""
 WIDEST = 100
 """Columns that a page takes at most; longer lines are hard to read."""
 NARROW = 64
@@ -67,6 +73,10 @@ class PageAnswer:
     text: str
 
 
+def _topics(incomplete: str) -> list[str]:
+    return [topic for topic in manual() if topic.startswith(incomplete.lower())]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("help", short_help="Read the manual.")(show_page)
@@ -76,7 +86,9 @@ def show_page(
     ctx: typer.Context,
     topic: Annotated[
         str | None,
-        typer.Argument(metavar="[TOPIC]", help="A page, such as `json`; without one: the list."),
+        typer.Argument(
+            metavar="[TOPIC]", autocompletion=_topics, help="A page, such as `json`; without one: the list."
+        ),
     ] = None,
     json_output: JsonFlag = False,
 ) -> None:
@@ -98,10 +110,10 @@ def show_page(
 
 
 def manual() -> dict[str, Page]:
-    """Return every page by its topic, in alphabetical order."""
+    """Return every page by its topic, in the order of `ORDER`."""
     folder = resources.files("p2pqwen") / "manual"
-    files = sorted(one.name for one in folder.iterdir() if one.name.endswith(".md"))
-    topics = [name.removesuffix(".md") for name in files]
+    found = {one.name.removesuffix(".md") for one in folder.iterdir() if one.name.endswith(".md")}
+    topics = [*(topic for topic in ORDER if topic in found), *sorted(found.difference(ORDER))]
     return {topic: Page(topic, _without_comments((folder / f"{topic}.md").read_text("utf-8"))) for topic in topics}
 
 

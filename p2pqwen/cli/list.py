@@ -42,7 +42,7 @@ def list_snapshots(files: FilesFlag = False, json_output: JsonFlag = False) -> N
             lines.append(
                 f"{one.id.short:<{width}}  {_size(one):>8}  {_STATES.get(one.state, one.state)}"
                 f"  {standing_words(one.stood)}"
-                f"{_hazard(one.hazards)}{_gone(known.get(one.id))}"
+                f"{_hazard(one.hazards)}{_gone(known.get(one.id))}{''.join(f'  {said}' for said in one.withdrawn)}"
             )
             lines += _file_lines(shown.get(one.id))
         out.result(

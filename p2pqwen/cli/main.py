@@ -38,7 +38,7 @@ app = typer.Typer(
 
 # One module for each command or group of commands, by the panel of `--help` that shows it; each has `register(app)`.
 PANELS = {
-    "Get models": ("search", "fetch", "verify", "list", "remove", "export", "trust", "index"),
+    "Get models": ("search", "fetch", "hub", "run", "verify", "list", "remove", "export", "trust", "index"),
     "Keep models alive": ("preserve", "seed", "pause", "priority", "pin", "limits", "adopt", "rebalance", "library"),
     "Publish": ("publish", "keys", "torrent", "webseed"),
     "Look after a node": ("status", "health", "upstream", "doctor", "service", "demo", "completion", "help"),

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
-    from p2pqwen.values.snapshot_id import SnapshotId
-
-_GLOB = frozenset("*?[")
+    from p2pqwen.values.known_snapshots import KnownSnapshots
 
 
 def held(incomplete: str) -> list[str]:
@@ -29,45 +26,43 @@ def listed(incomplete: str) -> list[str]:
     return matching(held_names(app.library) | listed_names(app.trust), incomplete)
 
 
-def whole(target: str) -> str:
-    """Return the name that a target with a shortened commit stands for, as `search` and `list` show it."""
+def known(app: App) -> KnownSnapshots:
+    """Return the snapshots of the library and of trusted indexes."""
     from p2pqwen.operations.indexes.known_names import held_names, listed_names
-    from p2pqwen.values.snapshot_id import whole_name
+    from p2pqwen.values.known_snapshots import KnownSnapshots
 
+    away = {one.id for one in app.library.away()}
+    return KnownSnapshots.of(
+        held_names(app.library) | away | listed_names(app.trust),
+        "that is held or listed",
+        "name its whole commit of 40 digits, or see `p2pqwen search`",
+    )
+
+
+def whole(app: App, target: str) -> str:
+    """Return the name that a target with a shortened commit stands for, as `search` and `list` show it.
+
+    Raises `UsageError` where it fits several, `NotFoundError` where it fits none.
+    """
     name, colon, part = target.partition(":")  # ORG/MODEL@COMMIT:QUANTISATION
-    if "@" not in name:
-        return target
-    app = _app()
-    return whole_name(name, held_names(app.library) | listed_names(app.trust)) + colon + part
+    return known(app).whole(name) + colon + part if "@" in name else target
 
 
 def meant(app: App, typed: Sequence[str]) -> list[str]:
     """Return the names that were typed, each glob as the held snapshots that it matches, each name once.
 
-    A glob is of a repository, or of a whole name where it holds an `@`, in any case. Raises `NotFoundError` for one
-    that matches nothing.
+    Raises `NotFoundError` for a glob that matches nothing.
     """
-    held = [*(one.id for one in app.library.all()), *(one.id for one in app.library.away())]
-    return list(dict.fromkeys(name for text in typed for name in _meant(text, held)))
+    from p2pqwen.values.known_snapshots import KnownSnapshots, is_glob
+
+    here = [*(one.id for one in app.library.all()), *(one.id for one in app.library.away())]
+    held = KnownSnapshots.of(here, "in the library")
+    names = ([text] if not is_glob(text) or is_path(text) else [str(one) for one in held.meant(text)] for text in typed)
+    return list(dict.fromkeys(name for found in names for name in found))
 
 
-def _meant(text: str, held: Sequence[SnapshotId]) -> list[str]:
-    from p2pqwen.errors import NotFoundError
-
-    if _GLOB.isdisjoint(text) or _is_path(text):
-        return [text]
-    whole_names = "@" in text
-    found = [
-        str(one)
-        for one in sorted(held)
-        if fnmatchcase((str(one) if whole_names else one.repo.text).casefold(), text.casefold())
-    ]
-    if not found:
-        raise NotFoundError(f"no snapshot in the library matches {text}", hint="see `p2pqwen list`")
-    return found
-
-
-def _is_path(text: str) -> bool:
+def is_path(text: str) -> bool:
+    """Tell whether a file or folder of that name is there."""
     try:
         return Path(text).exists()
     except (OSError, ValueError):  # too long for a name, a NUL in it

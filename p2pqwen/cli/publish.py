@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.cli.passphrase import KnownPassphrases
 from p2pqwen.values.plural import plural
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from p2pqwen.operations.publish.publish import Proposal, Published, Signing
     from p2pqwen.values.snapshot_name import SnapshotName
 
+_NOTHING_DONE = "nothing was signed or written (--dry-run)"
 YesFlag = Annotated[bool, typer.Option("--yes", help="Do not ask before signing.")]
 DetailsFlag = Annotated[
     bool, typer.Option("--details", "-v", help="Show every change, not only a summary, before signing.")
@@ -99,15 +100,20 @@ def publish(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be signed; open no key and write nothing.")
     ] = False,
+    if_changed: Annotated[
+        bool, typer.Option("--if-changed", help="Sign nothing where nothing changed, for up to 30 days.")
+    ] = False,
     details: DetailsFlag = False,
     yes: YesFlag = False,
+    quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Sign every complete snapshot of the library and write the site: index.json, torrents and pages for browsers.
 
     Web seeds are checked first, and one that fails is not listed. The site is also made into a torrent, which
     `p2pqwen seed` serves, and a signed pointer to it is put into the DHT. Mirrors, trackers, web seeds and snapshots
-    that are listed stay until they are taken out.
+    that are listed stay until they are taken out. On a terminal it asks before
+    it signs an index in which nothing changed.
     """
     from p2pqwen.app import open_app
     from p2pqwen.errors import UsageError
@@ -119,7 +125,7 @@ def publish(
     from p2pqwen.operations.publish.selection import Selection
     from p2pqwen.operations.publish.web_seed_check import choose_web_seeds
 
-    with Output(as_json=json_output) as out:
+    with Output(as_json=json_output, quiet=quiet) as out:
         app = open_app()
         now = datetime.now(UTC)
         passphrase = KnownPassphrases(out)
@@ -147,6 +153,7 @@ def publish(
             selection=Selection(tuple(include or ()), tuple(exclude or ()), tuple(licenses or ())),
             withdraw=_withdrawals(withdraw or [], reason),
             reinstate=tuple(_snapshot_name(text, "--reinstate") for text in reinstate or ()),
+            if_changed=if_changed,
             base=base,
             draft=draft,
             details=details,
@@ -209,10 +216,17 @@ def proposal_lines(proposal: Proposal) -> list[str]:
 
     document = proposal.document
     count = plural(len(document.entries), "snapshot")
+    if (last := proposal.still_says_it) is not None:
+        position = f"{document.epoch}.{document.version}"
+        return [
+            f"index      {position} would say the same as {last.position} ({count}): nothing changed",
+            f"publisher  {document.publisher}",
+            _NOTHING_DONE,
+        ]
     return [
         f"index      {document.epoch}.{document.version} would list {count}: {headline(proposal.difference)}",
         f"publisher  {document.publisher}",
-        "nothing was signed or written (--dry-run)",
+        _NOTHING_DONE,
     ]
 
 
@@ -220,8 +234,9 @@ def published_lines(done: Published) -> list[str]:
     """Return the words for a published or drafted index."""
     accepted = done.accepted
     count = len(accepted.document.entries)
+    said = "nothing changed, so none was signed; " if done.unchanged else ""
     lines = [
-        f"index      {accepted.position} with {plural(count, 'snapshot')}: {done.index}",
+        f"index      {said}{accepted.position} with {plural(count, 'snapshot')}: {done.index}",
         f"publisher  {accepted.publisher}",
         f"signed by  {', '.join(accepted.signer_labels)} ({accepted.signers.threshold} needed)",
     ]
@@ -242,6 +257,9 @@ def approval(out: Output, *, yes: bool, question: str = "Sign {} and publish it?
     from p2pqwen.index.diff_summary import headline
 
     def ask(signing: Signing) -> bool:
+        if signing.unchanged is not None:
+            words = f"Nothing changed since index {signing.unchanged.position}. Sign {signing} all the same?"
+            return out.confirm(words)
         words = f"{headline(signing.difference)}. {question.format(signing)}"
         return out.confirm(words, default=not signing.difference.alarms)
 

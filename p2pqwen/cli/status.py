@@ -49,9 +49,9 @@ def _draw(app: App, store: StateStore, found: Status, out: Output, *, once: bool
     from p2pqwen.cli.status_table import print_once, show_live
 
     if once or found.node is None or not can_redraw(sys.stdout):
-        print_once(found, _notes(app, store, found))
+        print_once(found, notes_of(app, store, found))
     else:
-        show_live(lambda: looking.home_status(app, store, out.report), lambda now: _notes(app, store, now))
+        show_live(lambda: looking.home_status(app, store, out.report), lambda now: notes_of(app, store, now))
 
 
 def _answer(app: App, store: StateStore, found: Status) -> StatusAnswer:
@@ -75,10 +75,11 @@ def _lines(app: App, store: StateStore, found: Status) -> list[str]:
 
     gone = {str(snapshot): gone_words(record) for snapshot, record in UpstreamStore(store).all().items()}
     held_back = [found.held_back] if found.held_back else []  # a table has it in its summary
-    return [*_notes(app, store, found), *held_back, *plain_lines(found, gone)]
+    return [*notes_of(app, store, found), *held_back, *plain_lines(found, gone)]
 
 
-def _notes(app: App, store: StateStore, found: Status) -> list[str]:
+def notes_of(app: App, store: StateStore, found: Status) -> list[str]:
+    """Return what is said above the table: the node, its rounds at the Hub, what is gone from there."""
     from p2pqwen.assembly import serving
     from p2pqwen.index.entry import Upstream
     from p2pqwen.library.upstream_store import UpstreamStore
@@ -89,6 +90,8 @@ def _notes(app: App, store: StateStore, found: Status) -> list[str]:
         "no node is running; `p2pqwen seed` starts one"
         if running is None
         else f"node {running.pid} listens on {running.listen}"
+        if running.listen
+        else f"node {running.pid} accepts nobody: it seeds through a proxy, to peers that it connects to"
     ]
     if (every := serving.watch_every(app)) is not None:
         notes.append(watch_words(last_round(store), every, node_runs=running is not None))

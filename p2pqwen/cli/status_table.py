@@ -1,18 +1,23 @@
-"""How `status` looks on a terminal: one table, drawn anew every second while a node runs."""
+"""How `status`, and a node in the foreground, look on a terminal: one table, drawn anew every second."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Literal
+from types import TracebackType
+from typing import Literal, Self
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from p2pqwen.errors import P2pqwenError
 from p2pqwen.hidden import covered
+from p2pqwen.operations.background import BackgroundThread
 from p2pqwen.operations.control.status import Status
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.values.byte_size import format_rate, format_size
@@ -38,6 +43,45 @@ def show_live(look: Callable[[], Status], notes: Callable[[Status], list[str]], 
                 time.sleep(every)
         except KeyboardInterrupt:
             return
+
+
+class StatusBelow:
+    """The table at the foot of the terminal, drawn every second while the block runs, below what is printed meanwhile.
+
+    A context manager. `look` and `notes` are called on a thread of its own; a look that fails leaves the last table.
+    """
+
+    def __init__(self, look: Callable[[], Status], notes: Callable[[Status], list[str]], every: float = 1.0) -> None:
+        self._look, self._notes, self._every = look, notes, every
+        self._console = Console()
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stderr=sys.stderr.isatty(),
+            vertical_overflow="crop",
+        )
+        self._thread = BackgroundThread("status", self._draw, idle=False)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.stop()
+        self._live.stop()
+
+    def _draw(self) -> None:
+        while not self._thread.is_stopping():
+            with suppress(P2pqwenError):
+                found = self._look()
+                shown = _screen(found, self._notes(found), self._console, end="Ctrl-C stops the node.")
+                if not self._thread.is_stopping():
+                    self._live.update(shown, refresh=True)
+            self._thread.wait(self._every)
 
 
 def print_once(found: Status, notes: list[str]) -> None:
@@ -83,13 +127,13 @@ def summary(found: Status) -> str:
     return "; ".join(parts)
 
 
-def _screen(found: Status, notes: list[str], console: Console) -> Group:
+def _screen(found: Status, notes: list[str], console: Console, *, end: str = "Ctrl-C closes this view only.") -> Group:
     rows = found.by_business
     room = max(3, console.height - _AROUND - len(notes))
     more = len(rows) - room
     lines = [Text(line, overflow="ellipsis", no_wrap=True) for line in _head(found, notes)]
-    end = f"and {more} more; `p2pqwen status --once` shows all. " if more > 0 else ""
-    return Group(*lines, _table(rows[:room], console.width), Text(f"{end}Ctrl-C closes this view only."))
+    others = f"and {more} more; `p2pqwen status --once` shows all. " if more > 0 else ""
+    return Group(*lines, _table(rows[:room], console.width), Text(f"{others}{end}"))
 
 
 def _head(found: Status, notes: list[str]) -> list[str]:

@@ -78,7 +78,7 @@ def show(
                 f"infohash v2  {metainfo.infohash.v2}",
                 f"content      {plural(len(metainfo.layout.files), 'file')}, {size}",
                 f"pieces       of {metainfo.piece_length // 1024} KiB",
-                f"provenance   {provenance}",
+                f"provenance   {'none: no manifest inside' if manifest is None else provenance.words}",
                 f"standing     {Standing.UNVOUCHED if judgement is None else judgement.words}",
                 *magnet_lines(magnet, "magnet       ", v1_alone=v1_magnet),
                 *(f"web seed     {url}" for url in metainfo.web_seeds),

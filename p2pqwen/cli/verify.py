@@ -220,9 +220,10 @@ def _lines(
     if found.ok and found.of_files != found.files:
         lines.append(f"  partial: {found.files} of {found.of_files} files")
     lines += [f"  bad  {bad.path}: expected {bad.expected}, got {bad.got}" for bad in found.bad]
-    lines.append(f"  {plural(found.files, 'file')}, {format_size(found.bytes)} read, provenance {found.provenance}")
+    lines.append(f"  {plural(found.files, 'file')}, {format_size(found.bytes)} read")
+    lines.append(f"  provenance  {found.provenance.words}")
     words = found.standing if found.judgement is None else found.judgement.words
-    lines.append(f"  standing {words}{' (trusted unverified, at your request)' if lifted else ''}")
+    lines.append(f"  standing    {words}{' (trusted unverified, at your request)' if lifted else ''}")
     lines += [f"  signed by {signer.label} ({signer.state}, key {str(signer.keyid)[:16]}…)" for signer in found.signers]
     if repaired is not None:
         size = format_size(repaired.bytes_from_peers + repaired.bytes_from_web_seeds)

@@ -59,7 +59,7 @@ def check(
         app = open_app()
         publishers = app.trust.publishers(now=datetime.now(UTC), report=out.report)
         found = check_web_seeds(
-            parse_target(target),
+            parse_target(names.whole(app, target)),
             Sources(app.library, publishers, app.vouchers.voices(), named=app.named_hosts),
             site=app.access,
             extra=tuple(web_seed or ()),

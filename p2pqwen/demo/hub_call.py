@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import unquote
 
-Kind = Literal["list", "info", "tree", "refs", "resolve", "resolve-cache", "cdn", "git", "other"]
+from p2pqwen.hub_api import request
+from p2pqwen.hub_api.request import parse_path
+from p2pqwen.values.snapshot_id import RepoKind
+
+Kind = request.Kind | Literal["cdn"]
 
 
 @dataclass(slots=True)
 class Call:
-    """A request: `repo` as `org/model`, `revision` and `path` where the URL names them.
+    """A request: `repo` as `org/model` or `datasets/org/name`, `revision` and `path` where the URL names them.
 
     `status` and `sent` (body bytes) are filled in while it is answered; `status` stays 0 when the connection was cut
     before a status line.
@@ -29,45 +33,15 @@ class Call:
     at: float = field(default_factory=time.monotonic)
     status: int = 0
     sent: int = 0
+    repo_kind: RepoKind = RepoKind.MODEL
 
 
 def parse_call(method: str, raw_path: str, *, cdn: bool) -> Call:
     """Sort a request by its path; `raw_path` is still percent-encoded, so an encoded slash stays inside its part."""
-    parts = [unquote(part) for part in raw_path.split("/")[1:]]
-    call = Call("other", method, raw_path)
     if cdn:
-        call.kind, call.repo, call.path = "cdn", "/".join(parts[1:3]), "/".join(parts[3:])
-    elif parts[:2] == ["api", "models"]:
-        _parse_api(call, parts[2:])
-    elif parts[:3] == ["api", "resolve-cache", "models"] and len(parts) > 6:
-        call.kind, call.repo, call.revision, call.path = (
-            "resolve-cache",
-            _repo(parts[3:]),
-            parts[5],
-            "/".join(parts[6:]),
-        )
-    elif len(parts) > 4 and parts[2] == "resolve":
-        call.kind, call.repo, call.revision, call.path = "resolve", _repo(parts), parts[3], "/".join(parts[4:])
-    elif parts[2:] in (["info", "refs"], ["git-upload-pack"]):
-        call.kind, call.repo, call.path = "git", _repo(parts).removesuffix(".git"), "/".join(parts[2:])
-    return call
-
-
-def _parse_api(call: Call, parts: list[str]) -> None:
-    if not parts:
-        call.kind = "list"
-        return
-    call.repo = _repo(parts)
-    match parts[2:]:
-        case []:
-            call.kind, call.revision = "info", "main"
-        case ["revision", revision]:
-            call.kind, call.revision = "info", revision
-        case ["refs"]:
-            call.kind = "refs"
-        case ["tree", revision, *folders]:
-            call.kind, call.revision, call.path = "tree", revision, "/".join(folders)
-
-
-def _repo(parts: list[str]) -> str:
-    return "/".join(parts[:2])
+        parts = [unquote(part) for part in raw_path.split("/")[1:]]
+        return Call("cdn", method, raw_path, repo="/".join(parts[1:-1]), path=parts[-1])
+    asked = parse_path(raw_path)
+    kind = asked.repo_kind
+    repo = asked.repo if kind is RepoKind.MODEL or not asked.repo else f"{kind}s/{asked.repo}"
+    return Call(asked.kind, method, raw_path, repo, asked.revision, asked.path, repo_kind=kind)

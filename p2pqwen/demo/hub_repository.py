@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,6 +20,7 @@ from dulwich.object_store import MemoryObjectStore
 from dulwich.objects import Blob, Commit, ObjectID
 
 from p2pqwen.errors import NotFoundError
+from p2pqwen.hub_api.listing import Access, Refs, etag
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId
 
@@ -45,7 +47,24 @@ class StoredFile:
     @property
     def etag(self) -> str:
         """What the Hub calls the file's ETag, and the cache its blob name: SHA-256 for LFS, else the git blob id."""
-        return self.sha256 or self.blob_id
+        return etag(self)
+
+    @property
+    def pointer_size(self) -> int:
+        """The size of its LFS pointer, 0 where it has none."""
+        return len(self.pointer)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCommit:
+    """A repository at one commit, as the Hub's answers show it."""
+
+    repo: RepoId
+    commit: CommitId
+    time: datetime
+    access: Access
+    files: Mapping[str, StoredFile]
+    license: str | None = None
 
 
 class HubRepository:
@@ -98,6 +117,17 @@ class HubRepository:
         if len(revision) < _SHORTEST_PREFIX or len(matches) != 1:
             raise NotFoundError(f"no revision {revision!r} in {self.repo}")
         return matches[0]
+
+    def at(self, commit: CommitId) -> StoredCommit:
+        """Return the repository at one of its commits."""
+        seconds = FIRST_COMMIT_TIME + list(self.commits).index(commit) * SECONDS_BETWEEN_COMMITS
+        access = Access(self.private, self.gated, self.disabled)
+        return StoredCommit(self.repo, commit, datetime.fromtimestamp(seconds, UTC), access, self.commits[commit])
+
+    @property
+    def refs(self) -> Refs:
+        """Its branches and tags."""
+        return Refs(self.branches, self.tags)
 
     def lfs_file(self, sha256: str) -> StoredFile | None:
         """Find an LFS file of any commit by its content."""

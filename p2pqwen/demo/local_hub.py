@@ -20,16 +20,19 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from p2pqwen.demo import hub_answers
-from p2pqwen.demo.git_upload_pack import FilterPolicy, advertisement, upload_pack
 from p2pqwen.demo.hub_call import Call, parse_call
 from p2pqwen.demo.hub_repository import HubRepository, StoredFile
 from p2pqwen.demo.url_signer import UrlSigner
 from p2pqwen.errors import NotFoundError
+from p2pqwen.hub.git_upload_pack import FilterPolicy, advertisement, upload_pack
+from p2pqwen.hub_api import answers
+from p2pqwen.hub_api.paths_body import asked_paths
+from p2pqwen.hub_api.problem import HubProblem, entry_not_found, revision_not_found
 from p2pqwen.portable.sockets import take_port_again
 from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_place import api_path
 
 HOST = "127.0.0.1"
 DEFAULT_URL_LIFETIME = 3600
@@ -38,6 +41,7 @@ _BLOCK = 1024 * 1024
 _START_SECONDS = 30
 _SHUTDOWN_SECONDS = 0.2
 _TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja")
+_ANSWERED = frozenset({"list", "info", "tree", "refs", "paths-info", "resolve", "resolve-cache", "git"})
 # Sent with every answer, long before a limit is reached; huggingface_hub reads them.
 _STANDING_HEADERS = {
     "RateLimit": '"resolvers";r=2999;t=172',
@@ -81,7 +85,7 @@ class LocalHub:
 
     def repository(self, repo: str) -> HubRepository:
         """Return the repository of this name, made when it is new."""
-        return self.repositories.setdefault(repo, HubRepository(RepoId(repo)))
+        return self.repositories.setdefault(repo, HubRepository(RepoId.parse(repo)))
 
     @property
     def endpoint(self) -> str:
@@ -164,10 +168,11 @@ class LocalHub:
         if call.kind == "cdn":
             return await self._answer_cdn(request, call)
         if call.kind == "list":
-            author = request.query.get("author", "")
-            rows = [item for item in self.repositories.values() if not item.private and item.repo.org == author]
-            return web.json_response([hub_answers.summary(item, item.branches["main"]) for item in rows])
-        if call.kind == "other":
+            owner = (request.query.get("author", ""), call.repo_kind)
+            shown = [item for item in self.repositories.values() if not item.private]
+            rows = [item for item in shown if (item.repo.org, item.repo.kind) == owner]
+            return web.json_response([answers.summary(item.at(item.branches["main"])) for item in rows])
+        if call.kind not in _ANSWERED:
             return self.refuse(404, None, "Not found")
         if (own := self._own_name(call.repo)) is not None:
             return self._moved(request, call, own)
@@ -180,16 +185,19 @@ class LocalHub:
         if call.kind == "git":
             return await self.answer_git(request, call, repository)
         if call.kind == "refs":
-            return web.json_response(hub_answers.refs(repository))
+            return web.json_response(answers.refs(repository.refs))
         try:
             commit = repository.resolve(call.revision)
         except NotFoundError:
-            return self.refuse(404, "RevisionNotFound", f"Invalid rev id: {call.revision}")
+            return refused(revision_not_found(call.revision))
         if call.kind == "info":
             blobs = request.query.get("blobs", "").lower() == "true"
-            return web.json_response(hub_answers.model_info(repository, commit, blobs=blobs))
+            return web.json_response(answers.info(repository.at(commit), blobs=blobs))
         if call.kind == "tree":
             return self._answer_tree(request, call, repository, commit)
+        if call.kind == "paths-info":
+            paths = asked_paths(await request.read(), request.content_type) or []
+            return web.json_response(answers.paths_info(repository.at(commit), paths))
         return await self._answer_file(request, call, repository, commit)
 
     def _own_name(self, name: str) -> str | None:
@@ -209,8 +217,7 @@ class LocalHub:
 
     def refuse(self, status: int, code: str | None, message: str) -> web.StreamResponse:
         """Make an error as the Hub makes it: a code and a message in headers, and the message in the body."""
-        headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
-        return web.json_response({"error": message}, status=status, headers=headers)
+        return refused(HubProblem(status, code, message))
 
     def _access_problem(self, call: Call) -> web.StreamResponse | None:
         token = _token(call.authorization)
@@ -234,7 +241,7 @@ class LocalHub:
         self, request: web.BaseRequest, call: Call, repository: HubRepository, commit: CommitId
     ) -> web.StreamResponse:
         recursive = request.query.get("recursive", "").lower() == "true"
-        rows = hub_answers.tree(repository, commit, call.path, recursive=recursive)
+        rows = answers.tree(repository.at(commit), call.path, recursive=recursive)
         if rows is None:
             return self.refuse(404, "EntryNotFound", f"{call.path} does not exist on {call.revision}")
         start = int(request.query.get("cursor", "0"))
@@ -250,26 +257,26 @@ class LocalHub:
         file = repository.commits[commit].get(call.path)
         common = {"X-Repo-Commit": str(commit), "Accept-Ranges": "bytes"}
         if file is None:
-            response = self.refuse(404, "EntryNotFound", "Entry not found")
+            response = refused(entry_not_found(call.path))
             response.headers.update(common)
             return response
         if call.kind == "resolve":
-            return self._redirect(request, call, file, common)
+            return self._redirect(request, repository.repo, file, common)
         if file.sha256:
             return await self.answer_lfs_in_cache(request, call, file, common)
         return await self.send_file(request, call, file, common | {"ETag": f'"{file.etag}"'})
 
     def _redirect(
-        self, request: web.BaseRequest, call: Call, file: StoredFile, headers: dict[str, str]
+        self, request: web.BaseRequest, repo: RepoId, file: StoredFile, headers: dict[str, str]
     ) -> web.StreamResponse:
         path = quote(file.path)
         if file.sha256:
-            target = f"/xet-bridge/{call.repo}/{file.sha256}"
+            target = f"/xet-bridge/{repo}/{file.sha256}"
             headers["Location"] = f"{self.cdn}{target}?{self.signer.query(target, file.path.rsplit('/', 1)[-1])}"
             headers |= {"X-Linked-Size": str(file.size), "X-Linked-ETag": f'"{file.sha256}"'}
             return web.Response(status=302, text="Found. Redirecting", headers=headers)
         query = urlencode({request.rel_url.path: "", "etag": f'"{file.etag}"'})
-        headers["Location"] = f"/api/resolve-cache/models/{call.repo}/{headers['X-Repo-Commit']}/{path}?{query}"
+        headers["Location"] = f"/api/resolve-cache/{api_path(repo)}/{headers['X-Repo-Commit']}/{path}?{query}"
         return web.Response(status=307, text="Temporary Redirect. Redirecting", headers=headers)
 
     async def answer_lfs_in_cache(
@@ -277,7 +284,7 @@ class LocalHub:
     ) -> web.StreamResponse:
         """Answer `resolve-cache` asked for an LFS file: there is none."""
         del request, call, file, headers
-        return self.refuse(404, "EntryNotFound", "Entry not found")
+        return refused(entry_not_found(""))
 
     async def _answer_cdn(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         file = self._lfs_file(call)
@@ -357,6 +364,11 @@ class LocalHub:
         body = await asyncio.to_thread(upload_pack, repository, await request.read(), self.git_filter)
         call.sent = len(body)
         return web.Response(body=body, content_type="application/x-git-upload-pack-result")
+
+
+def refused(problem: HubProblem) -> web.Response:
+    """Return an error as the Hub sends it."""
+    return web.json_response(dict(problem.body), status=problem.status, headers=dict(problem.headers))
 
 
 def _listen(host: str, port: int) -> socket.socket:

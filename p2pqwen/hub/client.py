@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, ModelInfo, RepoFile, hf_hub_download
+from huggingface_hub import DatasetInfo, HfApi, ModelInfo, RepoFile, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils._http import get_session, parse_ratelimit_headers
 
@@ -32,13 +32,13 @@ from p2pqwen.hub.failures import translated
 from p2pqwen.hub.http_session import REQUEST_TIMEOUT, only_to, quota
 from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
-from p2pqwen.values.listing import ListedFile, ListedModel, Listing
+from p2pqwen.values.listing import ListedFile, ListedRepo, Listing
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.rate_limit import retry_after
 from p2pqwen.values.repo_path import MAX_FILES, RepoPath
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import Owner, RepoId, RepoKind, SnapshotId
 
-MAX_MODELS = 10_000
+MAX_REPOS = 10_000
 ATTEMPTS = 4
 LONGEST_WAIT = 60.0
 _FRONT_PAGE_SECONDS = 10.0
@@ -91,9 +91,7 @@ class HubClient:
         `VerificationError` is raised for it.
         """
         with self._asking(f"{repo}@{revision}" if revision else str(repo)):
-            info = _patiently(
-                lambda: self._api.model_info(str(repo), revision=revision, timeout=REQUEST_TIMEOUT), _is_busy
-            )
+            info = self._info(repo, revision)
             commit = CommitId.parse(str(info.sha))
             if revision is not None and len(revision) == 40 and str(commit) != revision.lower():
                 raise VerificationError(f"the Hub answered another commit of {repo}", expected=revision, got=commit)
@@ -104,31 +102,25 @@ class HubClient:
         snapshot = SnapshotId(own, commit)
         return Listing(snapshot, bool(info.gated), bool(info.private), files, disabled=bool(info.disabled))
 
-    def models(self, org: str) -> tuple[ListedModel, ...]:
-        """List every model repository of an organisation or user, by name; one that is unknown has none."""
-        with self._asking(f"the models of {org}"):
-            found = _patiently(
+    def repos(self, owner: Owner) -> tuple[ListedRepo, ...]:
+        """List every repository of an organisation or user, by name; one that is unknown has none."""
+        list_them = self._api.list_models if owner.kind is RepoKind.MODEL else self._api.list_datasets
+        with self._asking(f"the {owner.kind}s of {owner.name}"):
+            found: list[ModelInfo | DatasetInfo] = _patiently(
                 lambda: list(
-                    itertools.islice(
-                        self._api.list_models(author=org, expand=["gated", "private", "tags"]), MAX_MODELS + 1
-                    )
+                    itertools.islice(list_them(author=owner.name, expand=["gated", "private", "tags"]), MAX_REPOS + 1)
                 ),
                 _is_busy,
             )
-            if len(found) > MAX_MODELS:
-                raise FormatError(f"{org} has too many models", expected=f"at most {MAX_MODELS}")
-            return tuple(sorted(map(_listed_model, found), key=lambda one: one.repo))
+            if len(found) > MAX_REPOS:
+                raise FormatError(f"{owner} has too many {owner.kind}s", expected=f"at most {MAX_REPOS}")
+            return tuple(sorted((_listed_repo(one, owner.kind) for one in found), key=lambda one: one.repo))
 
     def serves(self, snapshot: SnapshotId) -> bool:
         """Tell whether the Hub still shows this commit to everybody; raises `NetworkError` where it does not say."""
         try:
             with self._asking(str(snapshot)):
-                info = _patiently(
-                    lambda: self._api.model_info(
-                        str(snapshot.repo), revision=str(snapshot.commit), timeout=REQUEST_TIMEOUT
-                    ),
-                    _is_busy,
-                )
+                info = self._info(snapshot.repo, str(snapshot.commit))
         except NotShownError:
             return False
         except NotFoundError as error:
@@ -190,8 +182,9 @@ class HubClient:
         with counted(came) as bar:
             arrived = Path(
                 hf_hub_download(
-                    str(snapshot.repo),
+                    snapshot.repo.text,
                     file.path.text,
+                    repo_type=snapshot.repo.kind.value,
                     revision=str(snapshot.commit),
                     endpoint=self.endpoint,
                     local_dir=scratch,
@@ -223,9 +216,15 @@ class HubClient:
             return _is_busy(error) or (error.response.status_code in _EXPIRED and not from_hub)
         return isinstance(error, (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError))
 
+    def _info(self, repo: RepoId, revision: str | None) -> ModelInfo | DatasetInfo:
+        ask = self._api.model_info if repo.kind is RepoKind.MODEL else self._api.dataset_info
+        return _patiently(lambda: ask(repo.text, revision=revision, timeout=REQUEST_TIMEOUT), _is_busy)
+
     def _list(self, repo: RepoId, commit: CommitId) -> tuple[ListedFile, ...]:
         files: list[ListedFile] = []
-        for entry in self._api.list_repo_tree(str(repo), revision=str(commit), recursive=True):
+        for entry in self._api.list_repo_tree(
+            repo.text, revision=str(commit), recursive=True, repo_type=repo.kind.value
+        ):
             if isinstance(entry, RepoFile):
                 files.append(_listed_file(entry))
             if len(files) > MAX_FILES:
@@ -245,8 +244,8 @@ def _license(tags: list[str] | None) -> str | None:
     return next((tag.removeprefix("license:") for tag in tags or () if tag.startswith("license:")), None)
 
 
-def _listed_model(info: ModelInfo) -> ListedModel:
-    return ListedModel(RepoId(info.id), bool(info.gated), bool(info.private), _license(info.tags))
+def _listed_repo(info: ModelInfo | DatasetInfo, kind: RepoKind) -> ListedRepo:
+    return ListedRepo(RepoId(info.id, kind), bool(info.gated), bool(info.private), _license(info.tags))
 
 
 def _listed_file(entry: RepoFile) -> ListedFile:

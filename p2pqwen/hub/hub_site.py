@@ -16,12 +16,11 @@ class HubSite:
     endpoint: str
     token: str | None = field(default=None, repr=False)
 
-    def web_seeds(self, repo: RepoId | None = None) -> OriginSeeds:
-        """Return the bases that a published torrent may list, if they pass the check; as patterns for no `repo`.
+    def web_seeds(self, repo: RepoId) -> OriginSeeds:
+        """Return the bases that a published torrent may list, if they pass the check.
 
         The first redirects; the second answers small files directly and has no LFS files (404), which is what lets
         clients that stumble over redirects finish.
         """
         hub = self.endpoint.rstrip("/")
-        path, api = (hub_path(repo), api_path(repo)) if repo else ("{repo}", "models/{repo}")
-        return OriginSeeds(f"{hub}/{path}/resolve/", f"{hub}/api/resolve-cache/{api}/")
+        return OriginSeeds(f"{hub}/{hub_path(repo)}/resolve/", f"{hub}/api/resolve-cache/{api_path(repo)}/")

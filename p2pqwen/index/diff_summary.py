@@ -14,6 +14,7 @@ from p2pqwen.index.entry import Entry
 from p2pqwen.manifest.license import Redistribution, reason, redistribution
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.plural import plural
+from p2pqwen.values.repo_pattern import expand
 from p2pqwen.values.snapshot_id import SnapshotId
 
 SHOWN = 12
@@ -105,13 +106,13 @@ def _alike(change: EntryChange, told: set[str]) -> Iterator[str]:
 
 
 def _pattern(text: str, snapshot: SnapshotId) -> str:
-    for name in (snapshot.repo.text, quote(snapshot.repo.text, safe="")):
+    for name in (str(snapshot.repo), quote(str(snapshot.repo), safe="")):
         text = text.replace(name, "{repo}")
     return text.replace(str(snapshot.commit), "{commit}")
 
 
 def _of(pattern: str, snapshot: SnapshotId) -> str:
-    return pattern.replace("{repo}", snapshot.repo.text).replace("{commit}", str(snapshot.commit))
+    return expand(pattern, snapshot.repo).replace("{commit}", str(snapshot.commit))
 
 
 def _magnets_too(change: FieldChange, difference: IndexDiff) -> str:

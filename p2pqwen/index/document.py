@@ -13,7 +13,7 @@ from p2pqwen.index.mutable_item import MAX_SALT
 from p2pqwen.index.root import SPEC, SignedRoot, parse_signed_root
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha256
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from p2pqwen.values.strict_json import JsonObject, JsonValue, parse_object
 from p2pqwen.values.utc_time import format_time, parse_time
 from p2pqwen.values.web_url import check_web_url
@@ -26,6 +26,7 @@ MAX_VALUES = 6_000_000  # an entry has about twenty; of any kind this many fit i
 MAX_ROOTS = 256  # as python-tuf's root rotations
 MAX_MIRRORS = 32
 MAX_REASON = 1000
+_OTHER_KINDS = frozenset(RepoKind) - {RepoKind.MODEL}  # a withdrawal names its kind unless it is a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ class Withdrawal:
 
     def to_json(self) -> JsonObject:
         """Return the row, unknown fields included."""
-        return {**self.extra, "repo": self.id.repo.text, "commit": str(self.id.commit), "reason": self.reason}
+        repo = self.id.repo
+        kind = {} if repo.kind is RepoKind.MODEL else {"repo_type": repo.kind.value}
+        return {**self.extra, **kind, "repo": repo.text, "commit": str(self.id.commit), "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,13 +209,17 @@ def _parse_rows(values: list[JsonValue]) -> list[Row]:
 
 def _parse_withdrawn(rows: list[JsonValue]) -> tuple[Withdrawal, ...]:
     found: dict[SnapshotId, Withdrawal] = {}
+    fields = {"repo", "commit", "reason"}
     for value in rows:
         row = json_fields.as_object(value, "withdrawn")
-        gone = SnapshotId(RepoId(json_fields.text(row, "repo")), CommitId.parse(json_fields.text(row, "commit")))
+        kind = next((one for one in _OTHER_KINDS if one.value == row.get("repo_type")), RepoKind.MODEL)
+        commit = CommitId.parse(json_fields.text(row, "commit"))
+        gone = SnapshotId(RepoId(json_fields.text(row, "repo"), kind), commit)
         if gone in found:
             raise FormatError("a snapshot is withdrawn twice", got=gone)
         reason = json_fields.text(row, "reason", limit=MAX_REASON)
-        found[gone] = Withdrawal(gone, reason, _unknown(row, {"repo", "commit", "reason"}))
+        known = fields if kind is RepoKind.MODEL else fields | {"repo_type"}
+        found[gone] = Withdrawal(gone, reason, _unknown(row, known))
     return tuple(found.values())
 
 

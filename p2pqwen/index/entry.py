@@ -23,11 +23,12 @@ from p2pqwen.torrent.web_address import check_web_url as check_magnet_url
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
+from p2pqwen.values.snapshot_place import library_parts
 from p2pqwen.values.strict_json import JsonObject, JsonValue
 from p2pqwen.values.utc_time import format_time, parse_time
 from p2pqwen.values.web_url import check_web_url
 
-REPO_TYPE = RepoKind.MODEL.value
+_KINDS = {kind.value: kind for kind in RepoKind}
 MAX_WEB_SEEDS = 32
 MAX_FILES = 1_000_000
 MAX_MAGNET = 16 * 1024
@@ -47,8 +48,13 @@ _FIELDS = frozenset(
 )  # fmt: skip
 
 
+_PATH_SEEDS = "path_seeds"
+PATH_FIELD = "{path}"
+"""What a pattern of a web seed holds where a file's path goes (webseed/bases.py)."""
+
+
 class Upstream(enum.StrEnum):
-    """Whether the Hub still served the snapshot when the publisher last looked."""
+    """Whether its origin still served the snapshot when the publisher last looked."""
 
     PRESENT = "present"
     GONE = "gone"
@@ -57,7 +63,10 @@ class Upstream(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One snapshot of an index. Sizes in bytes; `proven` is the publisher's claim, checked again with the manifest."""
+    """One snapshot of an index. Sizes in bytes; `proven` is the publisher's claim, checked again with the manifest.
+
+    `path_seeds` are web addresses at which a file's path follows alone, without the commit.
+    """
 
     id: SnapshotId
     size: int
@@ -72,6 +81,12 @@ class Entry:
     upstream: Upstream
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
     recipe: Recipe = CURRENT
+    path_seeds: tuple[str, ...] = ()
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """All its web seeds, as bases of a fetch (webseed/bases.py)."""
+        return (*self.web_seeds, *(f"{url}{PATH_FIELD}" for url in self.path_seeds))
 
     @property
     def torrent(self) -> str:
@@ -83,7 +98,7 @@ class Entry:
         return {
             **self.extra,
             "repo": self.id.repo.text,
-            "repo_type": REPO_TYPE,
+            "repo_type": self.id.repo.kind.value,
             "commit": str(self.id.commit),
             "size": self.size,
             "files": self.files,
@@ -99,12 +114,13 @@ class Entry:
             "license": self.license,
             "added": format_time(self.added),
             "upstream": self.upstream.value,
+            **({_PATH_SEEDS: list(self.path_seeds)} if self.path_seeds else {}),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedEntry:
-    """An entry whose `repo_type` or `recipe` this version does not know: named, counted and otherwise left alone.
+    """An entry whose `repo_type`, `recipe` or fields this version does not know: named, counted and left alone.
 
     `raw` is the row as it stands.
     """
@@ -118,7 +134,8 @@ class SkippedEntry:
     @property
     def reason(self) -> str:
         """Which of its fields this version does not know."""
-        return f"repo_type {self.repo_type!r}" if self.repo_type != REPO_TYPE else f"recipe {self.recipe}"
+        known = self.repo_type in _KINDS and self.recipe not in RECIPES
+        return f"recipe {self.recipe}" if known else f"repo_type {self.repo_type!r}"
 
     def to_json(self) -> JsonObject:
         """Return the row as it stands."""
@@ -134,19 +151,20 @@ Row: TypeAlias = Entry | SkippedEntry
 def row_order(row: Row) -> tuple[str, str, str, int]:
     """Return what the rows of an index are sorted by: repository, commit, kind, recipe."""
     if isinstance(row, Entry):
-        return row.id.repo.text, str(row.id.commit), REPO_TYPE, row.recipe.number
+        return row.id.repo.text, str(row.id.commit), row.id.repo.kind.value, row.recipe.number
     return row.repo, row.commit, row.repo_type, row.recipe
 
 
 def torrent_location(snapshot: SnapshotId) -> str:
     """Return the path of a snapshot's .torrent in a published site."""
-    return f"{snapshot.repo}/{snapshot.commit}.torrent"
+    return "/".join((*library_parts(snapshot.repo), f"{snapshot.commit}.torrent"))
 
 
 def parse_row(row: JsonObject) -> Row:
     """Read one row: an entry, or what this version skips. Raises `FormatError`."""
     kind, recipe = json_fields.text(row, "repo_type", limit=MAX_NAME), json_fields.integer(row, "recipe", at_least=1)
-    if kind == REPO_TYPE and recipe in RECIPES:
+    # Rows that called themselves datasets stood in indexes, and were skipped, before datasets had fields to be read by.
+    if kind in _KINDS and recipe in RECIPES and (kind == RepoKind.MODEL or row.keys() >= _FIELDS):
         return parse_entry(row)
     repo, commit = (json_fields.text(row, name, limit=MAX_NAME) for name in ("repo", "commit"))
     for text in (repo, commit, kind):
@@ -157,7 +175,9 @@ def parse_row(row: JsonObject) -> Row:
 
 def parse_entry(row: JsonObject) -> Entry:
     """Read one entry and check it against itself; raises `FormatError`."""
-    snapshot = SnapshotId(_repo(json_fields.text(row, "repo")), CommitId.parse(json_fields.text(row, "commit")))
+    if (kind := _KINDS.get(text := json_fields.text(row, "repo_type"))) is None:
+        raise FormatError("field 'repo_type'", expected=", ".join(_KINDS), got=repr(text[:40]))
+    snapshot = SnapshotId(_repo(json_fields.text(row, "repo"), kind), CommitId.parse(json_fields.text(row, "commit")))
     try:
         return _parse(row, snapshot)
     except FormatError as error:
@@ -165,7 +185,6 @@ def parse_entry(row: JsonObject) -> Entry:
 
 
 def _parse(row: JsonObject, snapshot: SnapshotId) -> Entry:
-    json_fields.constant(row, "repo_type", REPO_TYPE)
     if (recipe := RECIPES.get(json_fields.integer(row, "recipe"))) is None:
         raise FormatError("field 'recipe'", expected=", ".join(map(str, RECIPES)), got=row["recipe"])
     json_fields.constant(row, "torrent", torrent_location(snapshot))
@@ -193,11 +212,23 @@ def _parse(row: JsonObject, snapshot: SnapshotId) -> Entry:
         license=json_fields.optional_text(row, "license", limit=200),
         added=_time(json_fields.text(row, "added")),
         upstream=_upstream(json_fields.text(row, "upstream")),
-        extra={name: value for name, value in row.items() if name not in _FIELDS},
+        extra={name: value for name, value in row.items() if name not in _FIELDS and name != _PATH_SEEDS},
         recipe=recipe,
+        path_seeds=_path_seeds(row) if _PATH_SEEDS in row else (),
     )
     _check_magnet(entry)
     return entry
+
+
+def _path_seeds(row: JsonObject) -> tuple[str, ...]:
+    urls = json_fields.texts(row, _PATH_SEEDS, limit=MAX_WEB_SEEDS)
+    for url in urls:
+        check_web_url(url)
+        if not url.endswith("/"):
+            raise FormatError("a path seed", expected="a web address that ends in /", got=repr(url[:200]))
+    if len(set(urls)) != len(urls):
+        raise FormatError("a path seed is repeated")
+    return urls
 
 
 # An index repeats itself: several commits of one repository, many entries added at one publishing.

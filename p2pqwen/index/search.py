@@ -14,6 +14,6 @@ def search(entries: Iterable[Entry], words: Iterable[str]) -> list[Entry]:
 
 
 def _matches(entry: Entry, word: str) -> bool:
-    names = (entry.id.repo.text, entry.license or "")
+    names = (str(entry.id.repo), entry.license or "")
     hashes = (str(entry.id.commit), str(entry.infohash.v1), str(entry.infohash.v2))
     return any(word in name.casefold() for name in names) or any(one.startswith(word) for one in hashes)

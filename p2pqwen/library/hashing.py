@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from io import FileIO
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from p2pqwen.errors import P2pqwenError, VerificationError
 from p2pqwen.library.durable import disk_errors
+from p2pqwen.library.spare_cores import SPARE, SpareCores, SpreadPieces
 from p2pqwen.library.verified import Look
 from p2pqwen.manifest.git_object import blob_hasher, blob_oid
 from p2pqwen.manifest.git_sha1 import refused
@@ -27,6 +28,9 @@ from p2pqwen.values.repo_path import RepoPath
 READ_SIZE = 256 * 1024
 MAX_KEPT = 16 << 20
 """Bytes of a plain file that are kept in memory while it is hashed: more than the Hub takes."""
+
+_SPREAD_FROM = 4  # pieces
+_SMALL_IN_JOB = 64  # files of at most one read: handing them out one by one would cost more than to hash them
 
 NO_HASHES = FileHashes(0, b"", None, b"")
 
@@ -59,10 +63,19 @@ class Digester:
     """Feeds a file's bytes, in order, to every digest that is wanted.
 
     `size` in bytes as git puts it before a blob. `piece_length` None: no torrent hashes. `padded`: a pad file follows
-    in the torrent, so the last v1 piece covers its zeros. `git_blob`: the blob id is wanted.
+    in the torrent, so the last v1 piece covers its zeros. `git_blob`: the blob id is wanted. `spare`: the cores
+    that hash pieces if they are free; what is read then goes into `room()`.
     """
 
-    def __init__(self, size: int, *, piece_length: int | None, padded: bool, git_blob: bool) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        piece_length: int | None,
+        padded: bool,
+        git_blob: bool,
+        spare: SpareCores | None = None,
+    ) -> None:
         self.size = size
         self.done = 0
         self._whole = hashlib.sha256()
@@ -70,12 +83,27 @@ class Digester:
         # Git's own hash takes a file whole: a small one is kept for it, a large one is read for it once more.
         self._kept = bytearray() if size <= (MAX_KEPT if git_blob else MAX_POINTER_SIZE) else None
         self._blob = blob_hasher(size) if git_blob and self._kept is None else None
-        self._pieces = None if piece_length is None else PieceHasher(piece_length, padded=padded)
+        self._pieces: PieceHasher | SpreadPieces | None = None
+        if piece_length is not None and spare is not None:
+            self._pieces = SpreadPieces(piece_length, padded=padded, spare=spare)
+        elif piece_length is not None:
+            self._pieces = PieceHasher(piece_length, padded=padded)
+        self._buffer: memoryview | None = None
+
+    def room(self) -> memoryview:
+        """Return where the next bytes may be read into."""
+        if isinstance(self._pieces, SpreadPieces):
+            return self._pieces.room(READ_SIZE)
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(READ_SIZE))
+        return self._buffer
 
     def update(self, chunk: memoryview) -> None:
-        """Take the next bytes."""
+        """Take the next bytes; those of a spread file lie in `room()`."""
         self._whole.update(chunk)
-        if self._pieces is not None:
+        if isinstance(self._pieces, SpreadPieces):
+            self._pieces.update(len(chunk))
+        elif self._pieces is not None:
             self._pieces.update(chunk)
         if self._blob is not None:
             self._blob.update(chunk)
@@ -155,12 +183,19 @@ def hash_file(
     """Read `path` once, or what is left of it where a digester has begun; arguments as for `Digester`.
 
     Raises `FileChangedError` when its size, inode or modification time moves meanwhile, `DiskError`.
-    Memory: one read buffer and one piece's leaves.
+    Memory: one read buffer and one piece's leaves; of a file of several pieces, those on spare cores too.
     """
     with disk_errors(f"read {path}"), path.open("rb", buffering=0) as file:
         before = os.fstat(file.fileno())
-        digester = begun or Digester(before.st_size, piece_length=piece_length, padded=padded, git_blob=git_blob)
-        _feed(file, digester, on_bytes)
+        digester = begun or Digester(
+            before.st_size,
+            piece_length=piece_length,
+            padded=padded,
+            git_blob=git_blob,
+            spare=SPARE if before.st_size >= _SPREAD_FROM * piece_length else None,
+        )
+        with SPARE.reading():
+            _feed(file, digester, on_bytes)
         after = os.fstat(file.fileno())
     if digester.done != before.st_size or _identity(before) != _identity(after):
         raise _changed(path)
@@ -177,10 +212,9 @@ def _changed(path: Path) -> FileChangedError:
 def _feed(file: FileIO, digester: Digester, on_bytes: OnBytes | None) -> None:
     """Feed what stands behind the bytes already fed, as far as the file's expected size and a little further."""
     file.seek(digester.done)
-    buffer = memoryview(bytearray(READ_SIZE))
     # One that only grows would never end; a byte too many is enough to know.
-    while digester.done <= digester.size and (count := file.readinto(buffer)):
-        digester.update(buffer[:count])
+    while digester.done <= digester.size and (count := file.readinto(into := digester.room())):
+        digester.update(into[:count])
         if on_bytes is not None:
             on_bytes(count)
 
@@ -202,28 +236,46 @@ def hash_files(
     """
     chosen = [index for index, file in enumerate(layout.files) if only is None or file.path in only]
     counter = _locked(on_bytes)
-    digests: dict[RepoPath, FileDigests] = {}
-    with ThreadPoolExecutor(workers or hash_workers(), "hash") as pool:
-        futures = {
-            pool.submit(
-                hash_file,
-                folder / layout.files[index].path.text,
+
+    def digest(indexes: Sequence[int]) -> list[FileDigests | P2pqwenError]:
+        return [_or_error(index) for index in indexes]
+
+    def _or_error(index: int) -> FileDigests | P2pqwenError:
+        path = layout.files[index].path
+        try:
+            return hash_file(
+                folder / path.text,
                 piece_length=layout.piece_length,
                 padded=layout.pad_after(index) > 0,
-                git_blob=layout.files[index].path not in lfs,
+                git_blob=path not in lfs,
                 on_bytes=counter,
-            ): layout.files[index].path
-            for index in sorted(chosen, key=lambda index: -layout.files[index].size)
-        }
+            )
+        except P2pqwenError as error:
+            return error
+
+    digests: dict[RepoPath, FileDigests] = {}
+    with ThreadPoolExecutor(workers or hash_workers(), "hash") as pool:
+        futures = {pool.submit(digest, indexes): indexes for indexes in _jobs(layout, chosen)}
         for future in as_completed(futures):
-            try:
-                digests[futures[future]] = future.result()
-            except P2pqwenError as error:
-                if on_error is None:
+            for index, found in zip(futures[future], future.result(), strict=True):
+                path = layout.files[index].path
+                if isinstance(found, FileDigests):
+                    digests[path] = found
+                elif on_error is not None:
+                    on_error(path, found)
+                else:
                     pool.shutdown(wait=False, cancel_futures=True)
-                    raise
-                on_error(futures[future], error)
+                    raise found
     return digests
+
+
+def _jobs(layout: Layout, indexes: Iterable[int]) -> Iterator[Sequence[int]]:
+    """Yield files in the order of their sizes, the largest first, each alone, and the small ones many at a time."""
+    ordered = sorted(indexes, key=lambda index: -layout.files[index].size)
+    alone = [index for index in ordered if layout.files[index].size > READ_SIZE]
+    yield from ([index] for index in alone)
+    small = ordered[len(alone) :]
+    yield from (small[at : at + _SMALL_IN_JOB] for at in range(0, len(small), _SMALL_IN_JOB))
 
 
 def hash_workers() -> int:

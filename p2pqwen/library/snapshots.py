@@ -54,8 +54,8 @@ from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
-from p2pqwen.values.snapshot_place import file_stem
+from p2pqwen.values.snapshot_id import Owner, RepoId, RepoKind, SnapshotId
+from p2pqwen.values.snapshot_place import file_stem, kind_parts
 from p2pqwen.values.strict_json import JsonValue
 
 MAX_MARKER_SIZE = 1 << 20
@@ -148,7 +148,8 @@ class Library:
         self.torrents = TorrentReader()
         self._main = LibraryFolder(home.library, reserve, main=True)
         self._folders = LibraryFolders((self._main, *more), home.library_folders, home.locks / "folders.lock")
-        self._listed: dict[str, _Listing[tuple[str, RepoId | None]]] = {}
+        self._orgs: dict[str, _Listing[tuple[str, Owner]]] = {}
+        self._repos: dict[str, _Listing[tuple[str, RepoId]]] = {}
         self._read_repos: dict[str, _Listing[HeldSnapshot]] = {}
         self._sorted: tuple[list[HeldSnapshot], list[HeldSnapshot]] = ([], [])
 
@@ -171,7 +172,7 @@ class Library:
     @property
     def room(self) -> int:
         """The bytes that may be written in all, one figure for each disk; raises `DiskError`."""
-        return self._folders.room(self._claimed)
+        return self._folders.room(self.claimed)
 
     def contains(self, path: Path) -> bool:
         """Tell whether a path is inside one of the folders."""
@@ -206,7 +207,7 @@ class Library:
     def require_room(self, path: Path, size: int) -> None:
         """Refuse with `DiskError` when `size` bytes do not fit, beside the reserve, in the folder around `path`."""
         place = next((one for one in self.folders if path.is_relative_to(one.root)), self._main)
-        place.require_room(size, claimed=self._claimed(place, besides=path))
+        place.require_room(size, claimed=self.claimed(place, besides=path))
 
     def lock_path(self, snapshot: SnapshotId) -> Path:
         """Return the lock that whoever changes this snapshot holds."""
@@ -237,7 +238,7 @@ class Library:
             for away in self._folders.away():
                 if away.id.repo == repo and commit in {None, away.id.commit}:
                     raise AwayError(away.id, away.folder)
-            wanted = repo.text if commit is None else f"{repo}@{commit}"
+            wanted = str(repo) if commit is None else f"{repo}@{commit}"
             raise NotFoundError(f"no snapshot of {wanted} in the library", hint="see `p2pqwen list`")
         if len(held) > 1:
             raise P2pqwenError(
@@ -245,6 +246,14 @@ class Library:
                 hint="name one: " + ", ".join(str(one) for one in sorted(held)),
             )
         return next(iter(held.values()))
+
+    def of_repo(self, repo: RepoId) -> list[HeldSnapshot]:
+        """Return the held snapshots of a repository whose disks are here, ordered by commit."""
+        found: dict[SnapshotId, HeldSnapshot] = {}
+        for folder in self.folders:
+            for held in self._scan_repo(folder, str(folder.save_path(repo)), repo):
+                found.setdefault(held.id, held)
+        return [found[snapshot] for snapshot in sorted(found)]
 
     def get(self, snapshot: SnapshotId) -> HeldSnapshot | None:
         """Return this snapshot if it is held and its disk is here."""
@@ -448,7 +457,7 @@ class Library:
             return here[0]
         return next((one for one in here if one.folder(snapshot).is_dir() or one.staged(snapshot).is_dir()), None)
 
-    def _claimed(self, place: LibraryFolder, besides: Path | None = None) -> int:
+    def claimed(self, place: LibraryFolder, besides: Path | None = None) -> int:
         """Return the bytes that unfinished fetches, but the one at `besides`, have still to write in a folder."""
         unfinished = [one for one in self._scan(place) if one.state is State.INCOMPLETE and one.folder != besides]
         return sum(map(_outstanding, unfinished))
@@ -462,7 +471,7 @@ class Library:
     def _choose(self, snapshot: SnapshotId, needed: Callable[[Path], int], beside: Path | None) -> LibraryFolder:
         if (away := next((one for one in self.away() if one.id == snapshot), None)) is not None:
             raise AwayError(snapshot, away.folder)
-        return self._place(snapshot) or self._folders.choose(needed, beside, self._claimed)
+        return self._place(snapshot) or self._folders.choose(needed, beside, self.claimed)
 
     def _mark(self, snapshot: SnapshotId, state: State, selected: tuple[str, ...] | None) -> None:
         chosen: list[JsonValue] | None = None if selected is None else list(selected)
@@ -471,21 +480,26 @@ class Library:
         )
 
     def _scan(self, place: LibraryFolder) -> Iterator[HeldSnapshot]:
-        for org, _ in self._folders_in(str(place.root), None):
-            for model, repo in self._folders_in(org, org.rpartition("/")[2]):
-                if repo is not None:
-                    yield from self._scan_repo(place, model, repo)
+        for kind in RepoKind:
+            for org, owner in self._orgs_in(str(place.root.joinpath(*kind_parts(kind))), kind):
+                for folder, repo in self._repos_in(org, owner):
+                    yield from self._scan_repo(place, folder, repo)
 
-    def _folders_in(self, parent: str, org: str | None) -> list[tuple[str, RepoId | None]]:
-        """Return the folders below `parent`, and of which repository each is, if `parent` is an organisation's."""
+    def _orgs_in(self, parent: str, kind: RepoKind) -> list[tuple[str, Owner]]:
+        def read() -> Iterator[tuple[str, Owner]]:
+            for folder in _folders_in(parent):
+                with suppress(FormatError):  # somebody else's folder, or that of a kind
+                    yield folder, Owner(os.path.basename(folder), kind)  # noqa: PTH119 - quick, as `os.stat` below
 
-        def read() -> Iterator[tuple[str, RepoId | None]]:
-            with os.scandir(parent) as entries:
-                for entry in entries:
-                    if _is_folder(entry) and not entry.name.startswith("."):
-                        yield entry.path, None if org is None else _repo(org, entry.name)
+        return _if_changed(self._orgs, parent, read)
 
-        return _if_changed(self._listed, parent, read)
+    def _repos_in(self, parent: str, owner: Owner) -> list[tuple[str, RepoId]]:
+        def read() -> Iterator[tuple[str, RepoId]]:
+            for folder in _folders_in(parent):
+                with suppress(FormatError):
+                    yield folder, RepoId(f"{owner.name}/{os.path.basename(folder)}", owner.kind)  # noqa: PTH119
+
+        return _if_changed(self._repos, parent, read)
 
     def _scan_repo(self, place: LibraryFolder, folder: str, repo: RepoId) -> list[HeldSnapshot]:
         def read() -> Iterator[HeldSnapshot]:
@@ -536,18 +550,16 @@ def _if_changed(known: dict[str, _Listing[Row]], folder: str, read: Callable[[],
     return found.rows
 
 
+def _folders_in(parent: str) -> Iterator[str]:
+    with os.scandir(parent) as entries:
+        yield from (one.path for one in entries if _is_folder(one) and not one.name.startswith("."))
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link in a circle, or to where nobody may look: those beside it are there all the same
         return False
-
-
-def _repo(org: str, model: str) -> RepoId | None:
-    try:
-        return RepoId(f"{org}/{model}")
-    except FormatError:
-        return None  # somebody else's folder
 
 
 def seal_of(torrent_path: Path) -> Path:

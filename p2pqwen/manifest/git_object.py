@@ -24,6 +24,7 @@ MAX_COMMIT_OBJECT = 64 * 1024
 FILE_MODE, EXECUTABLE_MODE, LINK_MODE = "100644", "100755", "120000"
 FILE_MODES = frozenset({FILE_MODE, EXECUTABLE_MODE, LINK_MODE, "100664"})
 _FOLDER_MODE = "40000"
+_COMMITTER = re.compile(rb"^committer [^\n]* (\d{1,12}) [+-]\d{4}$", re.MULTILINE)
 _TREE_LINE = re.compile(rb"tree ([0-9a-f]{40})\n(?=parent [0-9a-f]{40}\n|author )")
 
 
@@ -55,6 +56,12 @@ def commit_tree(raw: bytes) -> GitOid:
             got=repr(raw[:60]),
         )
     return GitOid(bytes.fromhex(match[1].decode()))
+
+
+def commit_seconds(raw: bytes) -> int | None:
+    """Return when a raw commit object says it was made, in seconds since 1970, None where it says nothing readable."""
+    match = _COMMITTER.search(raw.partition(b"\n\n")[0])
+    return None if match is None else int(match[1])
 
 
 def tree_oid(rows: Iterable[tuple[RepoPath, str, GitOid]]) -> GitOid:

@@ -15,7 +15,7 @@ from p2pqwen.manifest.lfs_pointer import check_odd_pointer, pointer_oid
 from p2pqwen.values import strict_json
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
 from p2pqwen.values.repo_path import MAX_FILES, RepoPath, refuse_clashes
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from p2pqwen.values.strict_json import MAX_INTEGER, JsonObject, JsonValue
 
 SPEC = 1
@@ -118,7 +118,7 @@ class Manifest:
             {
                 "type": "manifest",
                 "spec": SPEC,
-                "repo_type": "model",
+                "repo_type": self.snapshot.repo.kind.value,
                 "repo": self.snapshot.repo.text,
                 "commit": str(self.snapshot.commit),
                 "commit_object": commit_object,
@@ -144,20 +144,28 @@ def _refuse_two_contents(rows: Iterable[FileRow]) -> None:
 def parse_manifest(data: bytes) -> Manifest:
     """Read a manifest's bytes; raises `FormatError` for anything but canonical bytes of a valid one."""
     document = strict_json.parse_object(data, max_bytes=MAX_MANIFEST_BYTES, max_values=MAX_VALUES)
-    for key, expected in (("type", "manifest"), ("spec", SPEC), ("repo_type", "model")):
+    for key, expected in (("type", "manifest"), ("spec", SPEC)):
         if document.get(key) != expected or isinstance(document.get(key), bool):
             raise FormatError(f"manifest `{key}`", expected=repr(expected), got=repr(document.get(key))[:40])
     if strict_json.canonical(document) != data:
         raise FormatError("manifest bytes are not in canonical form (RFC 8785)")
     rows = _field(document, "files", list)
     manifest = Manifest(
-        SnapshotId(RepoId(_field(document, "repo", str)), CommitId.parse(_field(document, "commit", str))),
+        SnapshotId(_repo(document), CommitId.parse(_field(document, "commit", str))),
         _optional(document, "commit_object", _base64),
         _optional(document, "license", str),
         tuple(_rows(rows)),
     )
     object.__setattr__(manifest, "_raw", data)
     return manifest
+
+
+def _repo(document: JsonObject) -> RepoId:
+    kind = next((one for one in RepoKind if one.value == document.get("repo_type")), None)
+    if kind is None:
+        expected = " or ".join(repr(one.value) for one in RepoKind)
+        raise FormatError("manifest `repo_type`", expected=expected, got=repr(document.get("repo_type"))[:40])
+    return RepoId(_field(document, "repo", str), kind)
 
 
 def _rows(rows: list[JsonValue]) -> Iterator[FileRow]:

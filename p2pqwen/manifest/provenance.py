@@ -16,6 +16,13 @@ class Provenance(StrEnum):
     PROVEN = "proven"
     UNPROVEN = "unproven"
 
+    @property
+    def words(self) -> str:
+        """What that means for the files; who vouches for them is their standing."""
+        if self is Provenance.PROVEN:
+            return f"{self}: these are the files of that git commit"
+        return f"{self}: nothing shows that these are the files of that commit"
+
 
 def prove(manifest: Manifest) -> Provenance:
     """Rebuild the git tree from the rows and follow it to the commit.

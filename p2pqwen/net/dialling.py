@@ -6,6 +6,7 @@ nothing.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Sequence
@@ -77,6 +78,41 @@ def connect_by_socks(proxy: Proxy, host: str, port: int, guard: Guard, *, timeou
         connected.close()
         raise
     return connected
+
+
+def greet(proxy: Proxy, *, timeout: float) -> None:
+    """Find out whether a SOCKS5 proxy answers and lets us in; raises as `connect_by_socks`."""
+    with connect(proxy.host, proxy.port, guard_of(proxy), timeout=timeout) as connected:
+        socks5.greet(connected, proxy)
+
+
+async def connect_by_socks_soon(proxy: Proxy, host: str, port: int, guard: Guard) -> socket.socket:
+    """Do as `connect_by_socks` does, in the running event loop; the socket does not block. Whoever asks sets a timeout.
+
+    An address of the proxy that does not answer uses that up.
+    """
+    checked, loop = guard.check_host(host), asyncio.get_running_loop()
+    rows = await loop.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
+    to_proxy = guard_of(proxy)
+    addresses = to_proxy.check_addresses(
+        to_proxy.check_host(proxy.host), dict.fromkeys(_address(row[4]) for row in rows)
+    )
+    problem: OSError | None = None
+    for address in addresses:
+        connected = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        connected.settimeout(0)
+        try:
+            await loop.sock_connect(connected, (address, proxy.port))
+            await socks5.ask_soon(connected, proxy, str(checked), port)
+        except OSError as error:
+            connected.close()
+            problem = error
+        except BaseException:
+            connected.close()
+            raise
+        else:
+            return connected
+    raise problem or OSError(f"{proxy.host} has no address")
 
 
 def _address(row: Sequence[object]) -> str:

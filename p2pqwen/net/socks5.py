@@ -1,20 +1,23 @@
-"""SOCKS5 (RFC 1928, RFC 1929) on a connected socket: the one place for all our HTTP clients.
+"""SOCKS5 (RFC 1928, RFC 1929): the one place for all that speaks it, as what asks and as what is asked.
 
-Each of them has a SOCKS library of its own, of which none goes through the guard; the protocol is two questions.
+Each of our HTTP clients has a SOCKS library of its own, of which none goes through the guard; the protocol is two
+questions. It is written as steps, which a blocking socket takes as well as one of an event loop.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import socket
+from collections.abc import Generator
 
 from p2pqwen.values.proxy import Proxy
 
-_VERSION = 5
-_NO_AUTHENTICATION, _PASSWORD = 0, 2
-_CONNECT = 1
-_IPV4, _NAME, _IPV6 = 1, 3, 4
+VERSION = 5
+NO_AUTHENTICATION, PASSWORD, NONE_ACCEPTABLE = 0, 2, 0xFF
+CONNECT = 1
+IPV4, NAME, IPV6 = 1, 3, 4
 _REFUSALS = {
     1: "general failure",
     2: "not allowed by its rules",
@@ -25,6 +28,9 @@ _REFUSALS = {
     7: "command not supported",
     8: "address type not supported",
 }
+
+_Steps = Generator[tuple[bytes, int], bytes, None]
+"""What to send, and how many bytes to read then."""
 
 
 class SocksError(ConnectionError):
@@ -39,30 +45,68 @@ class SocksError(ConnectionError):
 
 def ask(connected: socket.socket, proxy: Proxy, host: str, port: int) -> None:
     """Have the proxy at the other end connect to a host, which it resolves; raises `SocksError`, `OSError`."""
-    _authenticate(connected, proxy)
-    connected.sendall(bytes((_VERSION, _CONNECT, 0)) + _address(host) + port.to_bytes(2, "big"))
-    version, reply, _, kind = _read(connected, 4)
-    if version != _VERSION:
+    _drive(connected, _asking(proxy, host, port))
+
+
+def greet(connected: socket.socket, proxy: Proxy) -> None:
+    """Have the proxy at the other end let us in, and ask for nothing; raises as `ask` does."""
+    _drive(connected, _authenticating(proxy))
+
+
+async def ask_soon(connected: socket.socket, proxy: Proxy, host: str, port: int) -> None:
+    """Do as `ask` does, on a socket that does not block, in the running event loop."""
+    loop, steps = asyncio.get_running_loop(), _asking(proxy, host, port)
+    said, wanted = next(steps)
+    while True:
+        await loop.sock_sendall(connected, said)
+        data = b""
+        while len(data) < wanted:
+            data += _some(await loop.sock_recv(connected, wanted - len(data)))
+        try:
+            said, wanted = steps.send(data)
+        except StopIteration:
+            return
+
+
+def _drive(connected: socket.socket, steps: _Steps) -> None:
+    said, wanted = next(steps)
+    while True:
+        connected.sendall(said)
+        data = b""
+        while len(data) < wanted:
+            data += _some(connected.recv(wanted - len(data)))
+        try:
+            said, wanted = steps.send(data)
+        except StopIteration:
+            return
+
+
+def _asking(proxy: Proxy, host: str, port: int) -> _Steps:
+    yield from _authenticating(proxy)
+    head = yield bytes((VERSION, CONNECT, 0)) + _address(host) + port.to_bytes(2, "big"), 4
+    version, reply, _, kind = head
+    if version != VERSION:
         raise SocksError(f"{proxy.address} does not speak SOCKS5")
     if reply:
         why = _REFUSALS.get(reply, f"code {reply}")
         raise SocksError(f"the proxy {proxy.address} cannot reach {host}: {why}")
-    length = {_IPV4: 4, _IPV6: 16}.get(kind)
-    _read(connected, (_read(connected, 1)[0] if length is None else length) + 2)
+    length = {IPV4: 4, IPV6: 16}.get(kind)
+    if length is None:
+        length = (yield b"", 1)[0]
+    yield b"", length + 2
 
 
-def _authenticate(connected: socket.socket, proxy: Proxy) -> None:
-    methods = bytes((_NO_AUTHENTICATION, _PASSWORD)) if proxy.user else bytes((_NO_AUTHENTICATION,))
-    connected.sendall(bytes((_VERSION, len(methods))) + methods)
-    version, method = _read(connected, 2)
-    if version != _VERSION:
+def _authenticating(proxy: Proxy) -> _Steps:
+    methods = bytes((NO_AUTHENTICATION, PASSWORD)) if proxy.user else bytes((NO_AUTHENTICATION,))
+    version, method = yield bytes((VERSION, len(methods))) + methods, 2
+    if version != VERSION:
         raise SocksError(f"{proxy.address} does not speak SOCKS5")
-    if method == _PASSWORD and proxy.user:
+    if method == PASSWORD and proxy.user:
         user, password = proxy.user.encode()[:255], proxy.password.encode()[:255]
-        connected.sendall(bytes((1, len(user))) + user + bytes((len(password),)) + password)
-        if _read(connected, 2)[1]:
+        answer = yield bytes((1, len(user))) + user + bytes((len(password),)) + password, 2
+        if answer[1]:
             raise SocksError(f"the proxy {proxy.address} refuses the user name or the password")
-    elif method != _NO_AUTHENTICATION:
+    elif method != NO_AUTHENTICATION:
         raise SocksError(f"the proxy {proxy.address} asks for an unsupported kind of credentials")
 
 
@@ -71,15 +115,11 @@ def _address(host: str) -> bytes:
         address = ipaddress.ip_address(host)
     except ValueError:
         name = host.encode("ascii")
-        return bytes((_NAME, len(name))) + name
-    return bytes((_IPV4 if address.version == 4 else _IPV6,)) + address.packed
+        return bytes((NAME, len(name))) + name
+    return bytes((IPV4 if address.version == 4 else IPV6,)) + address.packed
 
 
-def _read(connected: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        part = connected.recv(count - len(data))
-        if not part:
-            raise SocksError("the SOCKS5 proxy closed the connection")
-        data += part
-    return data
+def _some(part: bytes) -> bytes:
+    if not part:
+        raise SocksError("the SOCKS5 proxy closed the connection")
+    return part

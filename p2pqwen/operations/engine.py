@@ -17,6 +17,7 @@ from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.progress import TorrentProgress
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.resume_data import Resume
+from p2pqwen.swarm.urgency import Urgency
 from p2pqwen.swarm.writable import WritableFiles
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.repo_path import RepoPath
@@ -69,6 +70,9 @@ class SeededTorrent(Torrent, Protocol):
     def pause(self) -> None:
         """Stop talking to anybody about it."""
 
+    def announce(self) -> None:
+        """Tell trackers and the DHT of it again, soon."""
+
     def set_upload_slots(self, slots: int) -> None:
         """Serve so many peers at once, -1 for no limit of its own."""
 
@@ -111,6 +115,9 @@ class DownloadedTorrent(Torrent, Protocol):
 
     def in_order(self, *, wanted: bool) -> None:
         """Ask for pieces in order, or the rarest first."""
+
+    def want(self, pieces: Iterable[int], urgency: Urgency) -> None:
+        """Fetch these pieces sooner than others, or not at all, until told otherwise."""
 
     def set_web_seeds(self, urls: Sequence[str]) -> None:
         """Use exactly these BEP 19 base URLs from now on."""

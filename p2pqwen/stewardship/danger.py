@@ -25,7 +25,7 @@ class Danger(enum.StrEnum):
     LOST = "lost?"  # everybody who was asked had no copy; somebody offline may
     CRITICAL = "critical"
     ENDANGERED = "endangered"
-    UNKNOWN = "unknown"
+    UNKNOWN = "unknown"  # nobody has looked for copies, or nobody answered: that is no danger yet, nor safety
     THIN = "thin"
     WELL_KEPT = "well kept"
 
@@ -50,10 +50,9 @@ def danger_of(health: SwarmHealth, now: datetime) -> Danger:
     """Put a word to it."""
     if health.obtainable() is False:
         return Danger.LOST
-    known = health.copies(now) is not None or health.upstream is not Upstream.UNKNOWN or health.web_seeds_ok is not None
-    if not known:
-        return Danger.UNKNOWN
     value = expected_copies(health, now)
+    if health.copies(now) is None and value < FLOOR:  # web seeds alone may be enough; too few of them say nothing
+        return Danger.UNKNOWN
     if value < FLOOR / 2:
         return Danger.CRITICAL
     if value < FLOOR:

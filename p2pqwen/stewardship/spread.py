@@ -19,7 +19,7 @@ NODE_ID_SIZE = 32
 def fraction(node: bytes, snapshot: SnapshotId, use: bytes = b"") -> float:
     """Return a number evenly spread over (0, 1) that depends on node, snapshot and use alone."""
     digest = hashlib.blake2b(
-        snapshot.commit.raw + snapshot.repo.text.encode(), digest_size=8, key=node[:64], person=use[:16]
+        snapshot.commit.raw + str(snapshot.repo).encode(), digest_size=8, key=node[:64], person=use[:16]
     ).digest()
     return ((int.from_bytes(digest, "big") >> 11) + 0.5) * 2.0**-53
 

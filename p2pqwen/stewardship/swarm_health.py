@@ -1,8 +1,8 @@
 """What is known of one swarm at one moment, put together from looks that each saw a part of it.
 
 No look is a census. A tracker counts those who announce to it, the DHT those who announce there, and one peer may be
-in both; so sources are never added up: the highest one is a lower bound that somebody really saw. Our own copy is
-among them where this node seeds.
+in both; so sources are never added up: the highest one is a lower bound that somebody really saw. Our own copy is never
+among them: what is remembered is how many others have it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from p2pqwen.index.entry import Upstream
@@ -36,6 +36,11 @@ class Source(enum.StrEnum):
     DHT = "dht"
     CONNECTIONS = "connections"
 
+    @property
+    def words(self) -> str:
+        """What people call it."""
+        return "DHT" if self is Source.DHT else self.value
+
 
 class Trend(enum.StrEnum):
     """Where the number of copies is going."""
@@ -49,6 +54,8 @@ class Trend(enum.StrEnum):
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """One look at one swarm. `seeds`: complete copies, None where the source cannot tell; `peers`: all, seeds too.
+
+    Of others: a source that counts this node among them is read by `of_others`.
 
     `estimated`: from a sketch such as BEP 33's bloom filters, not a count.
     """
@@ -106,6 +113,15 @@ class SwarmHealth:
         asked_swarm = self.looked is not None and self.seeds is not None
         asked_web = self.web_seeds_ok is not None or self.upstream is Upstream.GONE
         return False if asked_swarm and asked_web else None
+
+
+def of_others(seen: Sighting, *, whole: bool) -> Sighting:
+    """Take this node, which announces the snapshot, out of what a source counted; `whole`: it is one of the seeds.
+
+    A source that has not heard of this node yet loses one of others: still a lower bound.
+    """
+    seeds = seen.seeds if seen.seeds is None or not whole else max(0, seen.seeds - 1)
+    return replace(seen, seeds=seeds, peers=None if seen.peers is None else max(0, seen.peers - 1))
 
 
 UNSEEN = SwarmHealth()

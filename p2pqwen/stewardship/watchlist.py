@@ -13,6 +13,9 @@ source = "https://…"                # the public page the name was read on
 license_source = "https://…"        # the page the license was read on, where that is another
 confirmed = true                    # name and license stand there; `note` says what is missing otherwise
 revision = "main"                   # a branch, tag or commit instead of the main branch
+
+[[dataset]]                         # a dataset, with the same keys
+repo = "Qwen/P-MMEval"
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from p2pqwen.errors import FormatError
-from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_id import RepoId, RepoKind
 from p2pqwen.values.web_url import check_web_url
 
 FORMAT = 1
@@ -58,7 +61,7 @@ class WatchedRepo:
         """Tell whether a glob names it: `ORG/MODEL`, `MODEL`, or `group:GROUP`."""
         if pattern.startswith("group:"):
             return self.group is not None and fnmatchcase(self.group, pattern.removeprefix("group:"))
-        return fnmatchcase(self.repo.text if "/" in pattern else self.repo.name, pattern)
+        return fnmatchcase(str(self.repo) if "/" in pattern else self.repo.name, pattern)
 
 
 def parse_watchlist(data: bytes) -> tuple[WatchedRepo, ...]:
@@ -71,18 +74,19 @@ def parse_watchlist(data: bytes) -> tuple[WatchedRepo, ...]:
         raise FormatError("watchlist is not TOML", got=str(error)[:200]) from error
     if document.get("format") != FORMAT:
         raise FormatError("watchlist of an unknown format", expected=f"format = {FORMAT}", got=document.get("format"))
-    rows = document.get("model", [])
-    if not isinstance(rows, list) or len(rows) > MAX_ROWS:
-        raise FormatError("watchlist rows", expected=f"at most {MAX_ROWS} of [[model]]")
-    found: dict[tuple[str, str | None], WatchedRepo] = {}
-    for number, row in enumerate(rows, 1):
-        one = _row(row, number)
-        if found.setdefault((one.repo.text, one.revision), one) is not one:
-            raise FormatError(f"watchlist names {one.repo} twice")
+    found: dict[tuple[RepoId, str | None], WatchedRepo] = {}
+    for kind in RepoKind:
+        rows = document.get(kind.value, [])
+        if not isinstance(rows, list) or len(rows) > MAX_ROWS:
+            raise FormatError("watchlist rows", expected=f"at most {MAX_ROWS} of [[{kind}]]")
+        for number, row in enumerate(rows, 1):
+            one = _row(row, number, kind)
+            if found.setdefault((one.repo, one.revision), one) is not one:
+                raise FormatError(f"watchlist names {one.repo} twice")
     return tuple(found.values())
 
 
-def _row(row: object, number: int) -> WatchedRepo:
+def _row(row: object, number: int, kind: RepoKind) -> WatchedRepo:
     if not isinstance(row, Mapping):
         raise FormatError(f"watchlist row {number}", expected="a table")
     name = _text(row, "repo", number)
@@ -99,7 +103,7 @@ def _row(row: object, number: int) -> WatchedRepo:
     _url(row, "license_source", number)
     _text(row, "note", number)
     return WatchedRepo(
-        repo=RepoId(name),
+        repo=RepoId(name, kind),
         revision=_text(row, "revision", number),
         group=_text(row, "group", number),
         priority=priority,

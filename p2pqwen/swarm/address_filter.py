@@ -17,6 +17,7 @@ from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.values.address_class import AddressClass, Network, networks_of
 
 _BLOCKED = 1
+_NOT_LOOKED_UP = "0.0.0.0"  # noqa: S104 - compared, not listened on
 _ALL = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 
 
@@ -39,6 +40,10 @@ def address_filter(settings: SwarmSettings, banned: Iterable[str] = (), *, only:
             found.add_rule(one, one, 0)
     for first, last in (*blocked_ranges(settings), *((one, one) for one in banned)):
         found.add_rule(first, last, _BLOCKED)
+    if settings.proxy is not None:
+        # [measured] libtorrent 2.1.1 looks up no web seed where a proxy does, and judges each by this address, our
+        # relay as well. As a peer's it leads nowhere: the gateway refuses it.
+        found.add_rule(_NOT_LOOKED_UP, _NOT_LOOKED_UP, 0)
     return found
 
 

@@ -16,11 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
+from urllib.parse import urlsplit
 
 import libtorrent as lt
 
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.net.socks_gateway import SocksGateway
 from p2pqwen.swarm import alerts, dht_state, params
 from p2pqwen.swarm.address_filter import address_filter
 from p2pqwen.swarm.endpoint import Endpoint
@@ -40,6 +42,7 @@ from p2pqwen.swarm.transport import (
 from p2pqwen.swarm.writable import WritableFiles
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha1, Sha256
+from p2pqwen.values.named_hosts import Guard
 from p2pqwen.values.printable_text import printable
 from p2pqwen.values.repo_path import RepoPath
 
@@ -75,13 +78,14 @@ class Swarm:
         self._torrents: dict[lt.torrent_handle, SwarmTorrent] = {}
         self._leaving: list[lt.torrent_handle] = []
         self._session: lt.session | None = None
-        self._longest = LONGEST_LONELY_SECONDS if settings.accepts_peers else LONGEST_OF_A_FETCH
+        self._gateway: SocksGateway | None = None
+        self._longest = LONGEST_LONELY_SECONDS if settings.seeds else LONGEST_OF_A_FETCH
         self._transport = TransportPolicy(clock(), longest=self._longest)
         self._restricted = False
         self._next_policy = clock() + _POLICY_EVERY
         self._next_dht = clock() + _DHT_AGAIN
-        self._trackers_again = _TRACKERS_AGAIN
-        self._next_trackers = clock() + _TRACKERS_AGAIN
+        self._trackers_again = _TRACKERS_RARELY if settings.seeds else _TRACKERS_AGAIN
+        self._next_trackers = clock() + self._trackers_again
         self._next_hear = 0.0
         self._most: weakref.WeakKeyDictionary[SwarmTorrent, int] = weakref.WeakKeyDictionary()
         self._calling: dict[SwarmTorrent, float] = {}
@@ -94,6 +98,11 @@ class Swarm:
         self.listening: list[Endpoint] = []
 
     def __enter__(self) -> Self:
+        if (proxy := self._settings.proxy) is not None:
+            peers = [(one.host, one.port) for one in self._settings.named_peers]
+            self._gateway = SocksGateway(proxy, Guard(self._settings.named), peers=peers).__enter__()
+            self._open()
+            return self
         # Where any port will do, libtorrent takes one for TCP that UDP may not have any more.
         any_port = all(one.port == 0 for one in self._settings.listen_on)
         for left in reversed(range(_PORT_TRIES if any_port else 1)):
@@ -104,8 +113,8 @@ class Swarm:
         return self
 
     def _open(self) -> None:
-        mask = alert_mask(pieces=not self._settings.accepts_peers)
-        pack = cast("lt.settings_pack", {**settings_pack(self._settings), "alert_mask": mask})
+        mask = alert_mask(pieces=not self._settings.seeds)
+        pack = cast("lt.settings_pack", {**settings_pack(self._settings, self._gateway), "alert_mask": mask})
         self.listening.clear()
         self._session = lt.session(pack)
         self._session.set_ip_filter(address_filter(self._settings))
@@ -132,6 +141,9 @@ class Swarm:
             self._report(Notice("info", "libtorrent did not release a torrent; abandoning its session"))
             _keep_for_ever(session)
         del session  # the destructor waits for the disk and at most `stop_tracker_timeout` for trackers
+        if self._gateway is not None:
+            gateway, self._gateway = self._gateway, None
+            gateway.__exit__(None, None, None)
         if self._empty is not None:
             self._empty.cleanup()
             self._empty = None
@@ -196,6 +208,7 @@ class Swarm:
         if writable.infohash != metainfo.infohash:
             raise ValueError("these files were checked for another torrent")
         given = params.of_metainfo(metainfo, writable.save_path)
+        self._lead_to(web_seeds)
         given.url_seeds = list(web_seeds)
         params.set_trackers(given, [self._settings.usable_trackers(tier) for tier in trackers])
         if resume is not None:
@@ -280,7 +293,7 @@ class Swarm:
         self._pass_on()
         if self._clock() >= self._next_policy:
             self._next_policy = self._clock() + _POLICY_EVERY
-            if self._settings.accepts_peers:
+            if self._settings.seeds:
                 # Only what changed is told: asking a thousand idle seeds every second costs a tenth of a core.
                 self._live.post_torrent_updates(0)
                 if self._clock() >= self._next_count:
@@ -288,6 +301,13 @@ class Swarm:
                     self._live.post_session_stats()
                 self._suit_the_dht()
             self._look_after_peers()
+
+    def _lead_to(self, web_seeds: Iterable[str]) -> None:
+        """Let the gateway connect to what serves these web seeds, which is our own relay on this machine."""
+        if self._gateway is not None:
+            for url in web_seeds:
+                parts = urlsplit(url)
+                self._gateway.lead_directly((parts.hostname or "", parts.port or 0))
 
     def _nowhere(self) -> Path:
         """Return a folder in which nothing is, and in which nothing will be; it goes with the session."""
@@ -312,8 +332,10 @@ class Swarm:
         torrent = SwarmTorrent(
             handle,
             piece_count,
-            followed=self._settings.accepts_peers,
+            followed=self._settings.seeds,
             trackers=self._settings.usable_trackers,
+            address_of=self._settings.address_of,
+            lead_to=self._lead_to,
             leave=self.remove,
             release=self.release,
         )
@@ -353,7 +375,7 @@ class Swarm:
     def _look_after_peers(self) -> None:
         searching = [one for one in self._torrents.values() if self._is_searching(one)]
         self._reach_out(searching)
-        if not self._settings.accepts_peers:
+        if not self._settings.accepts_peers:  # a seed whom nobody can call has to hear of those who came since
             self._look_for_more(searching)
 
     def _reach_out(self, searching: Sequence[SwarmTorrent]) -> None:
@@ -395,7 +417,7 @@ class Swarm:
                 torrent.ask_trackers()
 
     def _is_searching(self, torrent: SwarmTorrent) -> bool:
-        return self._settings.accepts_peers or torrent.progress().phase in {Phase.METADATA, Phase.DOWNLOADING}
+        return self._settings.seeds or torrent.progress().phase in {Phase.METADATA, Phase.DOWNLOADING}
 
     def _pass_on(self) -> None:
         """Act on what the alerts said: close sockets that must not listen, tell each complaint once."""
@@ -419,7 +441,7 @@ class Swarm:
 def _with_port(settings: SwarmSettings) -> SwarmSettings:
     """Choose the port ourselves where any will do: libtorrent takes another one on each interface."""
     listen = settings.listen
-    if listen is None or listen.port or listen.is_loopback:
+    if listen is None or listen.port or listen.is_loopback or not settings.accepts_peers:
         return settings
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:

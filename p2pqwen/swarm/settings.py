@@ -8,29 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import libtorrent as lt
 
 from p2pqwen import __version__
+from p2pqwen.errors import NetworkError
 from p2pqwen.portable.cores import usable_cores
 from p2pqwen.swarm.bootstrap import DHT_BOOTSTRAP
-from p2pqwen.swarm.endpoint import Endpoint, is_loopback, is_private
+from p2pqwen.swarm.endpoint import Endpoint, is_address, is_loopback, is_private
 from p2pqwen.swarm.open_files import OpenFiles, share_out
 from p2pqwen.swarm.untrusted_links import leads_inside
 from p2pqwen.torrent.info import MAX_INFO_BYTES
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
-from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
+from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices, Switch
+from p2pqwen.values.proxy import Proxy
 
 Pack: TypeAlias = dict[str, Any]
 """libtorrent's settings by their names, as its `settings_pack` takes them: texts, numbers, booleans."""
 
+PAST_A_PROXY: tuple[Switch, ...] = ("dht", "lsd", "upnp")
+"""What is UDP from end to end, which a SOCKS5 proxy as a rule does not pass on; it is off where one is set."""
 _LOOPBACK = Endpoint("127.0.0.1", 0)
 _LARGE_DHT = 64  # nodes
 # Not ws and wss: libtorrent 2.1 answers a WebTorrent tracker with WebRTC offers, which tell it the addresses of this
 # machine, listen on every interface and ask a STUN server of a third party.
 _TRACKER_SCHEMES = frozenset({"udp", "http", "https"})
+_TRACKER_SCHEMES_BY_PROXY = frozenset({"http", "https"})
 _ANY = (Endpoint("0.0.0.0", 0), Endpoint("::", 0))  # noqa: S104 - see `SwarmSettings.listen_on`
 
 
@@ -41,7 +46,9 @@ class SwarmSettings:
     `listen`: where a seeding session accepts peers; None for one that only fetches and accepts nobody.
     `loopback`: peers, trackers and web seeds on this machine are welcome. `lan`: the user lets us speak to private
     networks; `named_lan` and `low_ports`: the user named something there, or a peer on a port below 1024. `named`: the
-    hosts of private networks that trackers may be on, which the user named.
+    hosts of private networks that trackers may be on, which the user named. `proxy`: everything goes through this
+    SOCKS5 proxy and nothing past it: no UDP, so that DHT, LSD and UPnP are off whatever `choices` says, and nobody is
+    accepted.
     """
 
     listen: Endpoint | None = None
@@ -53,17 +60,30 @@ class SwarmSettings:
     dht_bootstrap: tuple[str, ...] = DHT_BOOTSTRAP
     named: NamedHosts = NONE_NAMED
     dht_nodes: tuple[Endpoint, ...] = ()  # nodes that answered before: quicker than any bootstrap
+    proxy: Proxy | None = None
+    named_peers: frozenset[Endpoint] = frozenset()  # those that the user named, wherever they are
+
+    def __post_init__(self) -> None:
+        if self.proxy is not None:  # here, where no caller can forget it
+            object.__setattr__(self, "choices", self.choices.without(*PAST_A_PROXY))
+
+    @property
+    def seeds(self) -> bool:
+        """Whether this is the session of a node, which gives and has no end of its own."""
+        return self.listen is not None
 
     @property
     def accepts_peers(self) -> bool:
-        """Whether others may open connections to this session."""
-        return self.listen is not None
+        """Whether others may open connections to this session; through a proxy nobody can."""
+        return self.seeds and self.proxy is None
 
     @property
     def allows_loopback(self) -> bool:
         """Whether addresses of this machine pass the filter: asked for, or we listen there."""
         return self.loopback or (
-            self.listen is not None and (self.listen.host in {"0.0.0.0", "::"} or self.listen.is_loopback)  # noqa: S104
+            self.accepts_peers
+            and self.listen is not None
+            and (self.listen.host in {"0.0.0.0", "::"} or self.listen.is_loopback)  # noqa: S104
         )
 
     @property
@@ -73,7 +93,7 @@ class SwarmSettings:
         A node is reached from there (other machines of the house, containers whose peers all seem to come from the
         bridge); a fetch, which accepts nobody, finds peers there by LSD.
         """
-        named = self.named_lan or (self.listen is not None and _is_lan(self.listen.host))
+        named = self.named_lan or (self.accepts_peers and self.listen is not None and _is_lan(self.listen.host))
         return named or (self.lan and (self.choices.lsd or self.accepts_peers))
 
     @property
@@ -82,8 +102,10 @@ class SwarmSettings:
 
         A session that only fetches needs a UDP socket on the outside for the DHT, UDP trackers and hole punching,
         and HTTP trackers speak from a listening address; `outgoing_only.stop_listening` then closes its TCP side.
-        Without any of these it stays on loopback.
+        Without any of these it stays on loopback. Through a proxy none listens, whatever is said here.
         """
+        if self.proxy is not None:
+            return (_LOOPBACK,)
         if self.listen is not None:
             return (self.listen,)
         return _ANY if self.choices.finds_peers else (_LOOPBACK,)
@@ -102,18 +124,29 @@ class SwarmSettings:
             loopback=self.loopback or any(map(is_loopback, hosts)),
             named_lan=self.named_lan or any(map(_is_lan, hosts)),
             low_ports=self.low_ports or any(peer.port < 1024 for peer in peers),
+            named_peers=self.named_peers | frozenset(peers),
         )
+
+    def address_of(self, peer: Endpoint) -> Endpoint:
+        """Return a peer with its IP address; raises `NetworkError` for a name that has none.
+
+        Where a proxy is set no name is looked up here: the question itself would go past it.
+        """
+        if self.proxy is not None and not is_address(peer.host):
+            what = f"the name {peer.host} is not looked up while BitTorrent goes through a proxy"
+            raise NetworkError(what, hint="name the peer by its IP address")
+        return peer.resolve()
 
     def usable_trackers(self, urls: Iterable[str]) -> tuple[str, ...]:
         """Return the trackers that may be asked.
 
-        None where they are off, none that speaks WebTorrent, none that leads inside by its text.
+        None where they are off, none that speaks WebTorrent, none that leads inside by its text; through a proxy, which
+        passes no UDP on, only those that speak HTTP.
         """
         if not self.choices.trackers:
             return ()
-        return tuple(
-            url for url in urls if urlsplit(url).scheme in _TRACKER_SCHEMES and not leads_inside(url, self.named)
-        )
+        schemes = _TRACKER_SCHEMES if self.proxy is None else _TRACKER_SCHEMES_BY_PROXY
+        return tuple(url for url in urls if urlsplit(url).scheme in schemes and not leads_inside(url, self.named))
 
 
 def _is_lan(host: str) -> bool:
@@ -133,8 +166,26 @@ def alert_mask(*, pieces: bool) -> int:
     return int(mask | category.piece_progress_notification | category.connect_notification if pieces else mask)
 
 
-def settings_pack(settings: SwarmSettings) -> Pack:
-    """Return the libtorrent settings for one session."""
+class Gateway(Protocol):
+    """Where a session that goes through a proxy is sent instead: `net.socks_gateway`, on this machine."""
+
+    @property
+    def port(self) -> int:
+        """Its port on 127.0.0.1."""
+
+    @property
+    def user(self) -> str:
+        """The name that it asks for."""
+
+    @property
+    def password(self) -> str:
+        """The password that it asks for."""
+
+
+def settings_pack(settings: SwarmSettings, gateway: Gateway | None = None) -> Pack:
+    """Return the libtorrent settings for one session; raises `ValueError` for a proxy without its gateway."""
+    if (settings.proxy is None) is not (gateway is None):
+        raise ValueError("a session goes through a gateway where it has a proxy, and only there")
     cores, opened = usable_cores(), share_out()
     return {
         **_identity(),
@@ -157,7 +208,7 @@ def settings_pack(settings: SwarmSettings) -> Pack:
         **transport_pack(settings, utp=False),
         "mixed_mode_algorithm": 0,  # prefer_tcp: a TCP peer is not held back to a uTP peer's pace
         # A peer that is wanted at once is connected at the next tick, and half a second is long for a small model.
-        "tick_interval": 100 if not settings.accepts_peers else 500,
+        "tick_interval": 500 if settings.seeds else 100,
         "alert_queue_size": 50_000,  # at 16 KiB pieces and 300 MB/s a second of them fits; more are dropped silently
         # Stopping: say goodbye to trackers that answer, wait for none that does not.
         "stop_tracker_timeout": 1,
@@ -165,6 +216,30 @@ def settings_pack(settings: SwarmSettings) -> Pack:
         "tracker_receive_timeout": 10,
         "announce_to_all_tiers": True,  # a dead first tier must not hide the second
         "announce_to_all_trackers": True,
+        **({} if gateway is None else _by_gateway(gateway)),
+    }
+
+
+def _by_gateway(gateway: Gateway) -> Pack:
+    """Return what sends every connection to the gateway, and has none be made another way.
+
+    [measured] No TCP socket listens then. One UDP socket stays, to which nothing is written.
+    """
+    return {
+        "proxy_type": int(lt.proxy_type_t.socks5_pw),
+        "proxy_hostname": "127.0.0.1",
+        "proxy_port": gateway.port,
+        "proxy_username": gateway.user,
+        "proxy_password": gateway.password,
+        "proxy_hostnames": True,
+        "proxy_peer_connections": True,  # web seeds too
+        "proxy_tracker_connections": True,
+        "enable_incoming_utp": False,
+        "dht_bootstrap_nodes": "",
+        # Who uses a proxy does not tell peers and trackers a listening port, addresses and our name.
+        "anonymous_mode": True,
+        "peer_fingerprint": lt.default_settings()["peer_fingerprint"],
+        "user_agent": "",
     }
 
 
@@ -175,10 +250,10 @@ def transport_pack(settings: SwarmSettings, *, utp: bool) -> Pack:
     not reach: see `transport.py`.
     """
     return {
-        "enable_outgoing_utp": utp,
+        "enable_outgoing_utp": utp and settings.proxy is None,
         # A seed that was still checking its files, or just starting, is there a second later. Seeds take their time,
         # except that whoever TCP did not reach is to be tried again while uTP has its turn.
-        "min_reconnect_time": 60 if settings.accepts_peers and not utp else 1,
+        "min_reconnect_time": 60 if settings.seeds and not utp else 1,
         # A NAT swallows what TCP sends, and while libtorrent waits for an answer it refuses the peer's own call.
         "peer_connect_timeout": 5 if utp else 15,
     }
@@ -209,7 +284,7 @@ def _reach(settings: SwarmSettings) -> Pack:
         # Several peers behind one address are usual (CGNAT, a machine running three seeds).
         "allow_multiple_connections_per_ip": True,
         # A fetch from metadata has no wanted file for a moment; the seed must not be dropped for that.
-        "close_redundant_connections": settings.accepts_peers,
+        "close_redundant_connections": settings.seeds,
     }
 
 
@@ -257,7 +332,8 @@ def _limits(settings: SwarmSettings, opened: OpenFiles) -> Pack:
     return {
         "upload_rate_limit": settings.choices.upload_limit,
         "download_rate_limit": settings.choices.download_limit,
-        "connections_limit": opened.connections,
+        # Behind a gateway each takes two sockets more, of ours.
+        "connections_limit": opened.connections if settings.proxy is None else max(8, opened.connections // 2),
         # Nothing here is auto-managed, so the `active_` limits do not queue torrents. Those of announcing would leave
         # the rest silent for good; without them libtorrent takes one after the other, one a second, in the DHT and LSD.
         "active_limit": -1,

@@ -13,6 +13,7 @@ from p2pqwen.errors import P2pqwenError
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.ledger import Connection, Ledger
 from p2pqwen.swarm.progress import Phase, TorrentProgress
+from p2pqwen.swarm.urgency import Urgency
 
 _PHASES = {
     lt.torrent_status.states.checking_files: Phase.CHECKING,
@@ -33,6 +34,10 @@ _BLOCKS_TOO = lt.status_flags_t.query_accurate_download_counters  # a piece of 1
 _UNFINISHED_HANDSHAKE = lt.peer_info.handshake | lt.peer_info.connecting
 
 
+_PRIORITIES = {Urgency.NEVER: 0, Urgency.LATER: 2, Urgency.SOON: 6, Urgency.NOW: 7}
+_DEADLINE_STEP = 50  # milliseconds between the pieces that a reader is about to reach
+
+
 class TorrentGoneError(P2pqwenError):
     """The torrent has left the session."""
 
@@ -45,7 +50,8 @@ class SwarmTorrent:
     `flushes`: how often everything was written out on request. `met`: whom a download connected to, web seeds too; a
     seed leaves as soon as it has nothing more to give. `torrent_file`: the .torrent, once it was asked for and all its
     piece layers are known. `followed`: the session tells when its status changes, and `progress` is as of then; else it
-    is asked for. `trackers`: leaves out those that may not be asked.
+    is asked for. `trackers`: leaves out those that may not be asked. `address_of`: finds a peer's address. `lead_to`:
+    is told of web seeds before they are used.
     """
 
     def __init__(
@@ -55,11 +61,14 @@ class SwarmTorrent:
         *,
         followed: bool = False,
         trackers: Callable[[Iterable[str]], tuple[str, ...]] = tuple,
+        address_of: Callable[[Endpoint], Endpoint] = Endpoint.resolve,
+        lead_to: Callable[[Iterable[str]], object] = lambda _: None,
         leave: Callable[[SwarmTorrent], object] = lambda _: None,
         release: Callable[[SwarmTorrent], bool] = lambda _: True,
     ) -> None:
         self._handle = handle
         self._usable_trackers = trackers
+        self._address_of, self._lead_to = address_of, lead_to
         self._leave, self._release = leave, release
         self._followed = followed
         self._status: lt.torrent_status | None = None
@@ -83,7 +92,7 @@ class SwarmTorrent:
 
     def connect(self, peer: Endpoint) -> None:
         """Connect to a peer and keep trying; raises `NetworkError` for a name without an address."""
-        self._told.append(peer.resolve())
+        self._told.append(self._address_of(peer))
         self.reconnect(utp=False)
 
     def reconnect(self, *, utp: bool, heard: bool = False) -> None:
@@ -201,8 +210,23 @@ class SwarmTorrent:
             else:
                 self._handle.unset_flags(lt.torrent_flags.sequential_download)
 
+    def want(self, pieces: Iterable[int], urgency: Urgency) -> None:
+        """Fetch these pieces, sooner than others or not at all; of a download, until told otherwise.
+
+        `Urgency.NOW` has them asked of whoever is quickest, and again of others where they are late.
+        """
+        wanted = list(pieces)
+        with _alive():
+            self._handle.prioritize_pieces([(piece, _PRIORITIES[urgency]) for piece in wanted])
+            if urgency is Urgency.NOW:
+                for number, piece in enumerate(wanted):
+                    self._handle.set_piece_deadline(piece, number * _DEADLINE_STEP)
+        if urgency is not Urgency.NEVER:
+            self.finished = False
+
     def set_web_seeds(self, urls: Sequence[str]) -> None:
         """Use exactly these BEP 19 base URLs from now on."""
+        self._lead_to(urls)
         with _alive():
             before = set(self._handle.url_seeds())
             for url in before - set(urls):
@@ -255,6 +279,12 @@ class SwarmTorrent:
         """Ask its trackers for peers now, or as soon as they allow (their `min interval`)."""
         with _alive():
             self._handle.force_reannounce()
+
+    def announce(self) -> None:
+        """Tell trackers and the DHT of it again, as soon as they allow."""
+        with _alive():
+            self._handle.force_reannounce()
+            self._handle.force_dht_announce()
 
     def leave(self) -> None:
         """Take it out of the session; its files stay. Once more is fine."""

@@ -25,7 +25,7 @@ def claimed_snapshot(metainfo: Metainfo) -> SnapshotId | None:
     if not between:
         return None
     try:
-        claimed = SnapshotId(RepoId(repo), CommitId.parse(commit))
+        claimed = SnapshotId(RepoId.parse(repo), CommitId.parse(commit))
     except FormatError:
         return None
     return claimed if str(claimed.commit) == metainfo.name else None

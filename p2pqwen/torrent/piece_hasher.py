@@ -26,6 +26,21 @@ class FileHashes:
     piece_layer: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class HashedPiece:
+    """A whole piece of a file: its v1 hash of 20 bytes, and the root of its leaves, 32 bytes of the piece layer."""
+
+    v1: bytes
+    root: bytes
+
+    @classmethod
+    def of(cls, piece: bytes | bytearray | memoryview) -> HashedPiece:
+        """Hash a piece, whose length is the piece length."""
+        view = memoryview(piece)
+        leaves = [sha256(view[at : at + BLOCK_SIZE]).digest() for at in range(0, len(view), BLOCK_SIZE)]
+        return cls(sha1(view).digest(), merkle.root(b"".join(leaves)))  # noqa: S324 - BitTorrent v1
+
+
 class PieceHasher:
     """Hashes one file, given in chunks of any length (quickest: multiples of 16 KiB).
 
@@ -56,6 +71,14 @@ class PieceHasher:
             if self._size % self._piece_length == 0:
                 self._end_piece()
             view = view[len(part) :]
+
+    def add(self, piece: HashedPiece) -> None:
+        """Take the file's next piece, which was hashed elsewhere; only where a piece begins."""
+        if self._size % self._piece_length:
+            raise ValueError("a piece follows a whole piece")
+        self._pieces += piece.v1
+        self._layer += piece.root
+        self._size += self._piece_length
 
     def finish(self) -> FileHashes:
         """Return the file's hashes; the hasher is of no use afterwards."""

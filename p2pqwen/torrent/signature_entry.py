@@ -42,7 +42,7 @@ class TorrentSignature:
         return cls(
             Sha256(_bytes(info, b"keyid")),
             Sha256(_bytes(info, b"manifest")),
-            RepoId(_ascii(info, b"repo")),
+            RepoId.parse(_ascii(info, b"repo")),
             CommitId.parse(_ascii(info, b"commit")),
             _bytes(document, b"signature"),
         )
@@ -61,7 +61,7 @@ class TorrentSignature:
             b"commit": str(self.commit).encode(),
             b"keyid": self.keyid.raw,
             b"manifest": self.manifest.raw,
-            b"repo": self.repo.text.encode(),
+            b"repo": str(self.repo).encode(),
         }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,21 +12,54 @@ from p2pqwen.values.digest import CommitId
 
 # huggingface_hub's validate_repo_id: 96 characters, no leading or trailing `-` or `.`, no `--` and no `..`.
 _PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?", re.ASCII)
+_NOBODY = frozenset({"datasets", "models", "spaces"})  # the Hub's own paths, where other kinds of repository lie
 MAX_REPO_ID = 96
 SHORTEST = 7
 """Digits of a commit that name it where people read and type."""
 
 
+class OriginName(enum.StrEnum):
+    """Where a repository lies; a name means another repository at each."""
+
+    HUB = "hub"
+    MODELSCOPE = "modelscope"
+
+
 class RepoKind(enum.StrEnum):
-    """What a repository holds; the Hub keeps each kind's names apart."""
+    """What a repository holds, and where; the names of each kind are apart. The value is `repo_type` (SPEC section 1).
+
+    One that lies at another origin is a kind of its own, so that a reader who knows the Hub alone passes over it, and
+    takes it for nothing of the Hub's.
+    """
 
     MODEL = "model"
     DATASET = "dataset"
+    MODELSCOPE_MODEL = "modelscope-model"
+    MODELSCOPE_DATASET = "modelscope-dataset"
+
+    @property
+    def origin(self) -> OriginName:
+        """Where it lies."""
+        return OriginName.MODELSCOPE if self.value.startswith("modelscope-") else OriginName.HUB
+
+    @property
+    def holds(self) -> RepoKind:
+        """What it holds: the Hub's kind of the same things."""
+        return self.at(OriginName.HUB)
+
+    def at(self, origin: OriginName) -> RepoKind:
+        """Return the kind that holds the same at an origin."""
+        held = self.value.removeprefix("modelscope-")
+        return RepoKind(held if origin is OriginName.HUB else f"{origin}-{held}")
+
+
+HUB_KINDS = tuple(kind for kind in RepoKind if kind.origin is OriginName.HUB)
+"""What lies on the Hub."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class RepoId:
-    """A repository's name on the Hub: `org/name`, and its kind. Raises `FormatError`."""
+    """A repository's name: `org/name`, and its kind, which says where. Raises `FormatError`."""
 
     text: str
     kind: RepoKind = RepoKind.MODEL
@@ -39,19 +71,27 @@ class RepoId:
             and len(self.text) <= MAX_REPO_ID
             and all(_PART.fullmatch(part) and "--" not in part and ".." not in part for part in parts)
             and not self.text.endswith(".git")
+            and parts[0] not in _NOBODY
         )
         if not valid:
             hint = "leave out the address: the name alone, such as Qwen/Qwen3-0.6B" if "://" in self.text else None
-            raise FormatError("not a repository name", expected="ORG/MODEL", got=repr(self.text[:120]), hint=hint)
+            expected = "ORG/MODEL, datasets/ORG/NAME, or modelscope:ORG/MODEL"
+            raise FormatError("not a repository name", expected=expected, got=repr(self.text[:120]), hint=hint)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `str` prints: `org/name` of a model, `datasets/org/name`; raises `FormatError`."""
-        for kind in RepoKind:
-            prefix = f"{kind}s/"
-            if kind is not RepoKind.MODEL and text.startswith(prefix) and text.count("/") > 1:
-                return cls(text.removeprefix(prefix), kind)
-        return cls(text)
+        """Read what `str` prints: `org/name`, `datasets/org/name`, `modelscope:org/name`; raises `FormatError`."""
+        kind, name = _kind_and_name(text)
+        return cls(name, kind)
+
+    @property
+    def owner(self) -> Owner:
+        """The organisation or user, with the kind."""
+        return Owner(self.org, self.kind)
+
+    def at(self, origin: OriginName) -> RepoId:
+        """Return the repository of this name at an origin, which need not be the same one."""
+        return RepoId(self.text, self.kind.at(origin))
 
     @property
     def org(self) -> str:
@@ -64,21 +104,65 @@ class RepoId:
         return self.text.split("/")[1]
 
     def __str__(self) -> str:
-        return self.text if self.kind is RepoKind.MODEL else f"{self.kind}s/{self.text}"
+        return _named(self.kind, self.text)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Owner:
+    """An organisation or user, and the kind of its repositories that is meant. Raises `FormatError`."""
+
+    name: str
+    kind: RepoKind = RepoKind.MODEL
+
+    def __post_init__(self) -> None:
+        try:
+            RepoId(f"{self.name}/x", self.kind)
+        except FormatError as error:
+            got = repr(self.name[:80])
+            raise FormatError("not an organisation's name", expected="Qwen, or datasets/Qwen", got=got) from error
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` prints: `org`, `datasets/org` for datasets, `modelscope:org`; raises `FormatError`."""
+        kind, name = _kind_and_name(text)
+        return cls(name, kind)
+
+    def __str__(self) -> str:
+        return _named(self.kind, self.name)
+
+
+def split_origin(text: str) -> tuple[OriginName, str]:
+    """Take the origin off what people write, such as `modelscope:Qwen/Qwen3-0.6B`; without one it is the Hub."""
+    before, colon, after = text.partition(":")
+    origin = next((one for one in OriginName if colon and before == one and one is not OriginName.HUB), OriginName.HUB)
+    return origin, text if origin is OriginName.HUB else after
+
+
+def _kind_and_name(text: str) -> tuple[RepoKind, str]:
+    origin, name = split_origin(text)
+    first, slash, rest = name.partition("/")
+    held = next((one for one in HUB_KINDS if one is not RepoKind.MODEL and first == f"{one}s"), None)
+    kind, name = (RepoKind.MODEL, name) if held is None or not slash else (held, rest)
+    return kind.at(origin), name
+
+
+def _named(kind: RepoKind, text: str) -> str:
+    name = text if kind.holds is RepoKind.MODEL else f"{kind.holds}s/{text}"
+    return name if kind.origin is OriginName.HUB else f"{kind.origin}:{name}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class SnapshotId:
-    """A repository at one commit, printed `org/model@<40 hex>`."""
+    """A repository at one commit, printed `org/model@<40 hex>`; `datasets/` or `modelscope:` before it say its kind."""
 
     repo: RepoId
     commit: CommitId
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `org/model@<40 hex>`; raises `FormatError`."""
+        """Read what `str` prints; raises `FormatError`."""
         repo, _, commit = text.partition("@")
-        return cls(RepoId(repo), CommitId.parse(commit))
+        return cls(RepoId.parse(repo), CommitId.parse(commit))
 
     def __str__(self) -> str:
         return f"{self.repo}@{self.commit}"
@@ -87,12 +171,3 @@ class SnapshotId:
     def short(self) -> str:
         """The name as people read it: `org/model@` and the first 7 digits of the commit, as git shortens it."""
         return f"{self.repo}@{str(self.commit)[:SHORTEST]}"
-
-
-def whole_name(text: str, known: Iterable[SnapshotId]) -> str:
-    """Return the one known name that `text` shortens to at least 7 digits of its commit; otherwise `text` itself."""
-    digits = text.partition("@")[2]
-    if not SHORTEST <= len(digits) < 2 * CommitId.SIZE:
-        return text
-    found = {name for one in known if (name := str(one)).startswith(text)}
-    return found.pop() if len(found) == 1 else text

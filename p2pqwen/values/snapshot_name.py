@@ -29,11 +29,11 @@ class SnapshotName:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `ORG/MODEL` or `ORG/MODEL@COMMIT`; raises `FormatError`."""
+        """Read `ORG/MODEL` or `ORG/MODEL@COMMIT`, `datasets/` before a dataset; raises `FormatError`."""
         repo, at, digits = text.strip().partition("@")
         if at and not digits:
             raise FormatError("no commit after @", expected="ORG/MODEL[@COMMIT]", got=repr(text[:160]))
-        return cls(RepoId(repo), digits.lower())
+        return cls(RepoId.parse(repo), digits.lower())
 
     def names(self, snapshot: SnapshotId) -> bool:
         """Tell whether it may mean this snapshot."""

@@ -18,6 +18,7 @@ from p2pqwen.torrent.web_address import check_web_url
 from p2pqwen.values.printable_text import printable
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_place import hub_path
 
 MAX_BASES = 64
 _FIELD = re.compile(r"\{[^{}]*\}")
@@ -43,7 +44,8 @@ class Base:
     """One base URL as given, for one torrent: `name` is the torrent's name, in recipe 1 the commit.
 
     Plain, it is BEP 19's: `<url>/<name>/<path>`. As a pattern, `{repo}` and `{commit}` are filled in; one with
-    `{commit}` is followed by the path alone, and one with `{path}` is the whole URL of a file, query included.
+    `{commit}` is followed by the path alone, and one with `{path}` is the whole URL of a file, query included. Of those
+    with `{path}` an index may name what ends in it, without other fields and without a query: a path seed (SPEC 7).
     """
 
     url: str
@@ -57,11 +59,16 @@ class Base:
             raise FormatError("web seed pattern", expected="{repo}, {commit} or {path}", got=min(unknown))
         if "{repo}" in fields and self.repo is None:
             raise FormatError("web seed pattern holds {repo}, and the repository is not known")
-        if fields and "{path}" in fields and not self.named_by.is_user:
+        if "{path}" in fields and not (self.named_by.is_user or self._is_path_seed):
             raise FormatError("web seed pattern holds {path}", expected="it in config or on the command line only")
         check_web_url(self.file_url(RepoPath("file")) if "{path}" in fields else self.expanded)
         if "{path}" not in fields and (urlsplit(self.url).query or urlsplit(self.url).fragment or "?" in self.url):
             raise FormatError("a web seed's base URL has no query", got=repr(self.url[:120]))
+
+    @property
+    def _is_path_seed(self) -> bool:
+        before = self.url.removesuffix("/{path}")
+        return self.named_by is NamedBy.INDEX and before != self.url and not set("{}?#") & set(before)
 
     @property
     def is_plain(self) -> bool:
@@ -71,7 +78,7 @@ class Base:
     @property
     def expanded(self) -> str:
         """The URL with `{repo}` and `{commit}` filled in; plain bases end in a slash."""
-        url = self.url.replace("{repo}", self.repo.text if self.repo else "").replace("{commit}", quote(self.name))
+        url = self.url.replace("{repo}", hub_path(self.repo) if self.repo else "").replace("{commit}", quote(self.name))
         return url if "{path}" in url or url.endswith("/") else url + "/"
 
     def file_url(self, path: RepoPath) -> str:

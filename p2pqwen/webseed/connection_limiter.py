@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
+from p2pqwen.net.fault_log import fault_log
 from p2pqwen.webseed.fair_share import FairRule, Shares, address_group
-from p2pqwen.webseed.fault_log import fault_log
 
 SWEEP_SECONDS = 1.0
 

@@ -27,13 +27,13 @@ from aiohttp import web
 
 from p2pqwen.events import Notice
 from p2pqwen.loop_thread import LoopThread
+from p2pqwen.net.fault_log import fault_log
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.webseed.bases import Base
 from p2pqwen.webseed.buffers import MEMORY_LIMIT, BufferPool
-from p2pqwen.webseed.fault_log import fault_log
 from p2pqwen.webseed.piece_check import PieceCheck
 from p2pqwen.webseed.piece_run import pieces
 from p2pqwen.webseed.piece_source import Supply, UnavailableError

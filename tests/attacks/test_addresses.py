@@ -24,7 +24,7 @@ from p2pqwen.values.digest import CommitId, GitOid, Sha1
 from p2pqwen.values.listing import ListedFile, Listing
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts, RefusedAddressError
 from p2pqwen.values.repo_path import RepoPath
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import Owner, RepoId, SnapshotId
 from p2pqwen.webseed.bases import Base, NamedBy
 from p2pqwen.webseed.fault import Kind, UpstreamError
 from p2pqwen.webseed.upstream_server import RemoteFile, UpstreamServer
@@ -223,7 +223,7 @@ def test_90_a_public_name_that_the_user_typed_is_its_owners_all_the_same(ask, na
     [
         lambda client, _: client.time(),
         lambda client, _: client.resolve(REPO),
-        lambda client, _: client.models("Qwen"),
+        lambda client, _: client.repos(Owner("Qwen")),
         lambda client, _: client.commit_object(SnapshotId(REPO, COMMIT)),
         lambda client, _: client.tree_rows(SnapshotId(REPO, COMMIT)),
         lambda client, folder: client.download(

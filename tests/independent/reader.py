@@ -134,7 +134,26 @@ def repository(value: Any) -> str:
         need(part[0] not in ".-" and part[-1] not in ".-", "a name begins or ends with punctuation")
         need("--" not in part and ".." not in part, "-- or ..")
     need(not value.endswith(".git"), "ends in .git")
+    need(value.split("/")[0] not in ["datasets", "models", "spaces"], "a kind's own path")
     return str(value)
+
+
+KINDS = {
+    "model": "",
+    "dataset": "datasets/",
+    "modelscope-model": "modelscope:",
+    "modelscope-dataset": "modelscope:datasets/",
+}
+
+
+def full_name(row: dict[str, Any]) -> str:
+    """The repository of a row with `repo` and perhaps `repo_type`, with what says its kind before it."""
+    kind = row.get("repo_type")
+    return (KINDS.get(kind, "") if isinstance(kind, str) else "") + repository(row.get("repo"))
+
+
+def site_path(row: dict[str, Any]) -> str:
+    return full_name(row).replace("modelscope:", "@modelscope/")
 
 
 _DEVICES = {"con", "prn", "aux", "nul"} | {f"{stem}{number}" for stem in ("com", "lpt") for number in range(1, 10)}
@@ -212,8 +231,9 @@ def read_manifest(data: bytes) -> Manifest:
     value = read_json(data, 64 << 20)
     need(isinstance(value, dict), "an object")
     need(jcs(value) == data, "not in RFC 8785 form")
-    constants(value, type="manifest", spec=1, repo_type="model")
-    repo, commit = repository(value.get("repo")), hex_digest(value.get("commit"), 40)
+    constants(value, type="manifest", spec=1)
+    need(value.get("repo_type") in list(KINDS), "another kind")
+    repo, commit = full_name(value), hex_digest(value.get("commit"), 40)
     need("license" in value and "commit_object" in value, "a field is missing")
     named, files = value["license"], value.get("files")
     need(named is None or (isinstance(named, str) and 1 <= len(named) <= 100 and named.isprintable()), "license")
@@ -603,7 +623,7 @@ def check_document(signed: dict[str, Any]) -> None:
     withdrawn = []
     for row in items(signed, "withdrawn", 200_000):
         need(isinstance(row, dict), "an object")
-        withdrawn.append((repository(row.get("repo")), hex_digest(row.get("commit"), 40)))
+        withdrawn.append((full_name(row), hex_digest(row.get("commit"), 40)))
         text(row, "reason", 1000)
     need(len(set(withdrawn)) == len(withdrawn), "withdrawn twice")
     need(not set(withdrawn) & set(listed), "listed and withdrawn")
@@ -617,13 +637,20 @@ def entry_order(row: Any) -> tuple[bytes, bytes, bytes, int]:
 
 
 def is_known(row: dict[str, Any]) -> bool:
-    return (row["repo_type"], row["recipe"]) == ("model", 1)
+    whole = row["repo_type"] == "model" or set(row) >= _ENTRY
+    return row["repo_type"] in KINDS and row["recipe"] == 1 and whole
+
+
+_ENTRY = {
+    "repo", "repo_type", "commit", "size", "files", "piece_length", "recipe", "infohash_v1", "infohash_v2", "magnet",
+    "manifest_sha256", "provenance", "torrent", "web_seeds", "license", "added", "upstream",
+}  # fmt: skip
 
 
 def check_entry(row: Any) -> tuple[str, str]:
-    repo, commit = repository(row.get("repo")), hex_digest(row.get("commit"), 40)
+    repo, commit = full_name(row), hex_digest(row.get("commit"), 40)
     size = number(row, "size")
-    constants(row, repo_type="model", recipe=1, piece_length=piece_length(size), torrent=f"{repo}/{commit}.torrent")
+    constants(row, recipe=1, piece_length=piece_length(size), torrent=f"{site_path(row)}/{commit}.torrent")
     number(row, "files", 1, 1_000_000)
     for name, digits in (("infohash_v1", 40), ("infohash_v2", 64), ("manifest_sha256", 64)):
         hex_digest(row.get(name), digits)
@@ -633,6 +660,9 @@ def check_entry(row: Any) -> tuple[str, str]:
     read_time(row.get("added"))
     seeds = [web_address(url) for url in items(row, "web_seeds", 32)]
     need(len(set(seeds)) == len(seeds), "a web seed twice")
+    if "path_seeds" in row:
+        paths = [web_address(url) for url in items(row, "path_seeds", 32)]
+        need(len(set(paths)) == len(paths) and all(url.endswith("/") for url in paths), "path seeds")
     check_magnet(text(row, "magnet", 16384), row, f"{repo}@{commit}", size, seeds)
     return repo, commit
 

@@ -118,7 +118,7 @@ def _more(world) -> set[str]:
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("repo_type", "dataset"),
+        ("repo_type", "space"),
         ("force_download", True),
         ("tqdm_class", object),
         ("headers", {"X": "y"}),

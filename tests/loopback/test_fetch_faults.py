@@ -134,6 +134,23 @@ def test_damaged_resume_data_costs_a_reading_and_nothing_else(keeper, fast, slow
     assert content(folder_of(user)) == FILES
 
 
+def test_fewer_files_than_were_begun_is_said_and_the_rest_goes_on_where_it_was(keeper, fast, slow, user):
+    with running(p2pqwen("fetch", keeper.torrent, *options(slow)), user.environment) as process:
+        wait_until(lambda: on_disk(user) > 1_500_000, 60, "a part of the weights is on the disk")
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+    first = user.run("fetch", keeper.torrent, "--include", "config.json", *options(fast))
+    assert first.code == 0, first.stderr
+    said = f"warning: {REPO}@{COMMIT} was being fetched whole; from now on only the chosen files are wanted"
+    assert first.stderr.count(said) == 1, first.stderr
+    assert state_of(user) == ["partial"]
+    again = user.run("fetch", keeper.torrent, "--include", "config.json", *options(fast))
+    assert "was being fetched whole" not in again.stderr
+    done = user.ok("fetch", keeper.torrent, *options(fast))
+    assert content(Path(done["path"])) == FILES
+    assert 0 < done["bytes_from_peers"] < SIZE - 500_000
+
+
 def test_bytes_that_changed_under_a_resume_are_found_and_fetched_again(keeper, fast, slow, user):
     with running(p2pqwen("fetch", keeper.torrent, *options(slow)), user.environment) as process:
         wait_until(lambda: on_disk(user) > 1_500_000, 60, "a part of the weights is on the disk")

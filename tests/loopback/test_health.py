@@ -68,17 +68,42 @@ def _gone(reader):
     return rows if all(row["seeds"] == 0 for row in rows.values()) else None
 
 
-def test_a_running_node_looks_by_itself_and_counts_its_own_copy(small):
-    """No command looks here: what `--no-look` shows is what the node found out in the background."""
-    owner = small.publisher.user
-    with node_of(owner):
-        rows = wait_until(lambda: _both_sides(owner), 90, "the node's own look")
-    assert all(row["seeds"] >= 1 and row["held"] == "complete" for row in rows.values())
+def test_a_running_node_looks_by_itself_and_never_counts_itself(small):
+    """No command looks in the first part: what `--no-look` shows is what the node found out in the background.
+
+    The tracker counts the node among the seeds, as a reader sees.
+    """
+    owner, reader = small.publisher.user, small.person("counts-the-owner")
+    with node_of(owner) as node:
+        wait_until(lambda: node.stdout.count('"seeding"') == len(SIZES), 60, "the owner seeds")
+        wait_until(lambda: _all_seen(reader), 60, "the seeds at the tracker")
+        rows = wait_until(lambda: _looked(owner, "--no-look"), 90, "the node's own look")
+        assert _others(rows) == {(0, 0, "complete", "critical")}
+        assert _others(swarms(owner, "--again")) == {(0, 0, "complete", "critical")}
+        text = owner.run("health", "--no-look").stdout
+        assert "tracker 0 min ago" in text
+    for row in rows.values():
+        assert row["last_complete_seen"] is None  # of another
+        assert [(one["source"], one["seeds"]) for one in row["sightings"]] == [("tracker", 0)]
 
 
-def _both_sides(owner):
-    rows = swarms(owner, "--no-look")
-    return rows if rows and all(row["sources"] == ["connections", "tracker"] for row in rows.values()) else None
+def _looked(owner, *options):
+    rows = swarms(owner, *options)
+    return rows if rows and all(row["sources"] == ["tracker"] for row in rows.values()) else None
+
+
+def _others(rows):
+    return {(row["seeds"], row["peers"], row["held"], row["danger"]) for row in rows.values()}
+
+
+def test_nobody_looked_is_no_danger(small):
+    reader = small.person("nobody-looked")
+    never = reader.run("health", "--no-look").stdout
+    assert never.count("unknown ") >= len(SIZES)
+    assert never.count("nobody has looked") == len(SIZES)
+    asked = reader.run("health", "--no-trackers").stdout
+    assert asked.count("nobody: no answer") == len(SIZES)
+    assert "endangered" not in never + asked
 
 
 def test_a_udp_tracker_says_the_same(small):

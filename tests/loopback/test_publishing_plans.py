@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from p2pqwen.app import App
+from p2pqwen.config import load
 from p2pqwen.library.home import Home
+from p2pqwen.operations.publish.plan import Plan
+from p2pqwen.operations.publish.publish import publish
+from p2pqwen.values.utc_time import parse_time
 from tests.support.keeper import TINY, World
+from tests.support.processes import p2pqwen
 from tests.support.snapshots import hold
+from tests.support.terminal import on_a_terminal
 
 ONE, TWO = "https://one.example/keep", "https://two.example/keep"
 TRACKER, OTHER_TRACKER = "udp://t.example:1/announce", "udp://other.example:2/announce"
@@ -39,6 +47,50 @@ def test_a_mirror_is_added_and_the_others_stay(world: World):
     assert "no differences" in again.stderr
     assert world.publish("--no-check")["version"] == 4
     assert world.index["signed"]["mirrors"] == [ONE, TWO]
+
+
+def test_nothing_is_signed_where_nothing_changed_and_it_was_not_wished(world: World):
+    world.publish()
+    before = (world.site / "index.json").read_bytes()
+    dry = world.publish("--dry-run")
+    assert (dry["unchanged"], dry["index"]) == (True, None)
+    assert "nothing changed" in world.keeper.run("publish", "--out", world.site, "--dry-run").stdout
+    (world.site / "index.json").unlink()
+    (world.site / f"{TINY.replace('@', '/')}.torrent").unlink()
+    done = world.publish("--if-changed")
+    assert (done["unchanged"], done["version"], done["index"]) == (True, 1, str(world.site / "index.json"))
+    assert (world.site / "index.json").read_bytes() == before  # and the site is whole again
+    assert (world.site / f"{TINY.replace('@', '/')}.torrent").is_file()
+    text = world.keeper.run("publish", "--out", world.site, "--if-changed").stdout
+    assert "nothing changed, so none was signed; 0.1 with 1 snapshot" in text
+    hold(Home(world.keeper.home), repo="Qwen/Other")
+    done = world.publish("--if-changed")
+    assert (done["unchanged"], done["version"], done["entries"]) == (False, 2, 2)
+    assert world.publish()["version"] == 3  # the command itself is the wish where nobody can be asked
+
+
+@pytest.mark.parametrize(("answer", "version"), [("", 1), ("n", 1), ("y", 2)])
+def test_somebody_at_a_terminal_is_asked_whether_to_sign_what_says_the_same(world: World, answer, version):
+    world.publish("--no-dht")
+    command = p2pqwen("publish", "--out", world.site, "--no-dht", "--no-check")
+    with on_a_terminal(command, world.keeper.environment) as terminal:
+        terminal.wait_for("Nothing changed since index 0.1. Sign index 0.2 of Test Keep")
+        terminal.wait_for("[y/N]")
+        terminal.type(answer)
+        assert terminal.wait() == 0, terminal.shown
+    assert world.index["signed"]["version"] == version
+
+
+def test_an_index_that_says_the_same_is_signed_again_before_readers_wonder(world: World):
+    world.publish("--no-dht")
+    app = App(load({"P2PQWEN_HOME": str(world.keeper.home), **world.keeper.environment}))
+    plan = Plan(world.site, app.site, if_changed=True)
+    issued = parse_time(world.index["signed"]["issued"])
+    for days, version in ((0, 1), (29, 1), (30, 2), (31, 2), (60, 3)):
+        done = publish(
+            app.library, app.keys, plan, passphrase=lambda _: None, now=issued + timedelta(days=days), check=None
+        )
+        assert (done.accepted.document.version, days) == (version, days)
 
 
 def test_a_mirror_is_taken_out_by_name_alone_and_of_what_has_left_the_library_too(world: World):

@@ -19,7 +19,7 @@ from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.support.nodes import quiet_config, row, seeding
 from tests.support.preserved import COMMITS, REPO, Preserver, small_model
-from tests.support.processes import p2pqwen
+from tests.support.processes import p2pqwen, running
 from tests.support.shell_terminal import on_terminal
 from tests.support.waiting import wait_until
 
@@ -53,6 +53,30 @@ def test_live_on_a_terminal_until_ctrl_c(user, terminal):
         once = terminal("status", "--once")
         once.read_until("good")
         assert once.process.wait(20) == 0
+
+
+SEED = ("seed", "--listen", "127.0.0.1:0")
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_a_node_in_the_foreground_shows_the_live_status(user, columns):
+    with on_terminal(p2pqwen(*SEED), user.environment, columns=columns) as shown:
+        shown.read_until("listening: ")
+        shown.read_until("listens on 127.0.0.1:", 60)
+        shown.read_until("seeding", 60)
+        shown.read_until("Ctrl-C stops the node")
+        shown.process.send_signal(signal.SIGINT)
+        last = shown.read_until("stopped: ")
+        assert shown.process.wait(20) == 0
+    assert "seeding: " not in last  # what the table shows has no line
+    assert "stats: " not in last
+
+
+def test_a_node_that_writes_to_a_file_writes_lines(user):
+    with running(p2pqwen(*SEED), user.environment) as node:
+        node.line(60, containing="listening: ")
+        node.line(60, containing=f"seeding: repo={REPO}")
+    assert "Ctrl-C" not in node.stdout
 
 
 def test_without_a_node_it_is_printed_once(user, terminal):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from pathlib import Path
@@ -117,6 +118,18 @@ def test_fetch_says_that_it_is_withdrawn_and_why(world: World):
         assert WHY in ended.json["error"]["what"]
     unknown = reader.run("fetch", f"Qwen/Tiny@{'1' * 40}")
     assert (unknown.code, WHY in unknown.stderr) == (4, False)
+
+
+def test_list_says_what_is_withdrawn_with_a_node_and_without(world: World):
+    world.publish()
+    assert world.keeper.ok("list")["snapshots"][0]["withdrawn"] == []
+    withdraw(world)
+    said = [{"publisher": world.id, "name": "Test Keep", "reason": WHY}]
+    for context in (contextlib.nullcontext(), seeding(world.keeper)):
+        with context:
+            (shown,) = world.keeper.ok("list")["snapshots"]
+            assert (shown["withdrawn"], shown["state"]) == (said, "complete")
+            assert f"withdrawn by Test Keep: {WHY}" in world.keeper.run("list").stdout
 
 
 def test_one_publishers_withdrawal_rolls_nobody_back(world: World):

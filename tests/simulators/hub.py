@@ -63,7 +63,7 @@ class HubSimulator(LocalHub):
     def rename(self, old: str, new: str) -> None:
         """Rename a repository, as its owner would: the old name leads to the new one from then on."""
         self.repositories[new] = self.repositories.pop(old)
-        self.repositories[new].repo = RepoId(new)
+        self.repositories[new].repo = RepoId.parse(new)
         self.moved[old.lower()] = new
 
     def delete(self, repo: str) -> None:

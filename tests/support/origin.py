@@ -16,10 +16,10 @@ from p2pqwen.errors import NetworkError, NotShownError, VerificationError
 from p2pqwen.manifest.git_object import blob_oid, commit_oid, tree_oid
 from p2pqwen.manifest.lfs_pointer import pointer_bytes
 from p2pqwen.values.digest import GitOid, Sha256
-from p2pqwen.values.listing import ListedFile, ListedModel, Listing
+from p2pqwen.values.listing import ListedFile, ListedRepo, Listing
 from p2pqwen.values.origin_site import OriginSeeds
 from p2pqwen.values.repo_path import RepoPath
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import Owner, RepoId, SnapshotId
 
 if TYPE_CHECKING:
     from p2pqwen.hub.client import HubClient
@@ -77,21 +77,20 @@ class MemoryOrigin:
     ) -> SnapshotId:
         """Show these files as the one commit of a repository; `pointer_of` spells the LFS pointers."""
         listed: list[ListedFile] = []
+        rows: list[tuple[RepoPath, str, GitOid]] = []
         pointers: dict[GitOid, bytes] = {}
         for name, content in files.items():
-            if name.endswith(_LFS):
-                sha256 = Sha256(hashlib.sha256(content).digest())
-                pointer = pointer_of(sha256, len(content))
-                pointers[blob_oid(pointer)] = pointer
-                listed.append(ListedFile(RepoPath(name), len(content), blob_oid(pointer), sha256))
-            else:
-                listed.append(ListedFile(RepoPath(name), len(content), blob_oid(content), None))
-        rows = tuple((one.path, "100755" if one.path.text in executable else "100644", one.blob_oid) for one in listed)
+            sha256 = Sha256(hashlib.sha256(content).digest()) if name.endswith(_LFS) else None
+            held = content if sha256 is None else pointer_of(sha256, len(content))
+            if sha256 is not None:
+                pointers[blob_oid(held)] = held
+            listed.append(ListedFile(RepoPath(name), len(content), blob_oid(held), sha256))
+            rows.append((RepoPath(name), "100755" if name in executable else "100644", blob_oid(held)))
         commit = b"tree %s\nauthor A <a@example.org> 0 +0000\ncommitter A <a@example.org> 0 +0000\n\nA model\n"
         commit_object = commit % str(tree_oid(rows)).encode()
         snapshot = SnapshotId(repo, commit_oid(commit_object))
         listing = Listing(snapshot, gated, private=False, files=tuple(sorted(listed, key=lambda one: one.path)))
-        self.shown[repo] = Shown(listing, license, commit_object, rows, pointers, dict(files))
+        self.shown[repo] = Shown(listing, license, commit_object, tuple(rows), pointers, dict(files))
         return snapshot
 
     @contextmanager
@@ -109,12 +108,12 @@ class MemoryOrigin:
             raise NotShownError(f"{repo} has no {revision}")
         return shown.listing
 
-    def models(self, org: str) -> tuple[ListedModel, ...]:
-        self._ask("models", org)
+    def repos(self, owner: Owner) -> tuple[ListedRepo, ...]:
+        self._ask("repos", owner)
         return tuple(
-            ListedModel(repo, one.listing.gated, one.listing.private, one.license)
+            ListedRepo(repo, one.listing.gated, one.listing.private, one.license)
             for repo, one in sorted(self.shown.items())
-            if repo.org == org
+            if repo.owner == owner
         )
 
     def serves(self, snapshot: SnapshotId) -> bool:

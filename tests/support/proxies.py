@@ -1,4 +1,7 @@
-"""Proxies on loopback, HTTP (with CONNECT) and SOCKS5, that lead every name to one server of the test's own."""
+"""Proxies on loopback, HTTP (with CONNECT) and SOCKS5, that lead every name to one server of the test's own.
+
+A SOCKS5 proxy without such a server leads to the addresses it is asked for, and every name to 127.0.0.1.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import base64
 import contextlib
 import socket
 import socketserver
+import sys
 import threading
 from collections.abc import Iterator
 from typing import cast
@@ -16,12 +20,21 @@ _BLOCK = 65536
 
 
 class ProxyServer(socketserver.ThreadingTCPServer):
-    """Leads to the port `leads_to` whatever it is asked for, and notes that in `asked`. `login`: `user:password`."""
+    """Leads to the port `leads_to` whatever it is asked for, and notes that in `asked`. `login`: `user:password`.
+
+    `leads_to` None: to where it is asked.
+    """
 
     daemon_threads = True
 
-    def __init__(self, handler: type[socketserver.BaseRequestHandler], leads_to: int, login: str | None) -> None:
-        super().__init__(("127.0.0.1", 0), handler)
+    def __init__(
+        self,
+        handler: type[socketserver.BaseRequestHandler],
+        leads_to: int | None,
+        login: str | None,
+        address: str = "127.0.0.1",
+    ) -> None:
+        super().__init__((address, 0), handler)
         self.leads_to, self.login = leads_to, login
         self.asked: list[str] = []
 
@@ -35,9 +48,10 @@ class _Handler(socketserver.BaseRequestHandler):
     def proxy(self) -> ProxyServer:
         return cast("ProxyServer", self.server)
 
-    def lead(self, first: bytes = b"") -> None:
+    def lead(self, first: bytes = b"", *, host: str = "127.0.0.1", port: int = 0) -> None:
         """Copy both ways until one side ends."""
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.proxy.leads_to), 10) as there:
+        where = (host, port) if self.proxy.leads_to is None else ("127.0.0.1", self.proxy.leads_to)
+        with contextlib.suppress(OSError), socket.create_connection(where, 10) as there:
             there.sendall(first)
             threading.Thread(target=_copy, args=(self.request, there), daemon=True).start()
             _copy(there, self.request)
@@ -100,17 +114,17 @@ class _Socks(_Handler):
             if not right:
                 return
         _, _, _, kind = self.read(4)
-        if kind != 3:
+        if kind != 3 and not (kind == 1 and self.proxy.leads_to is None):
             self.request.sendall(b"\x05\x08\x00\x01" + bytes(6))
             return
-        name = self.read(self.read(1)[0]).decode()
+        name = self.read(self.read(1)[0]).decode() if kind == 3 else socket.inet_ntoa(self.read(4))
         port = int.from_bytes(self.read(2), "big")
         self.proxy.asked.append(f"SOCKS {name}:{port}")
         if name == "nowhere.example":
             self.request.sendall(b"\x05\x04\x00\x01" + bytes(6))
             return
         self.request.sendall(b"\x05\x00\x00\x01" + bytes(6))
-        self.lead()
+        self.lead(host=name if kind == 1 else "127.0.0.1", port=port)
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
@@ -122,7 +136,19 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def proxy(kind: str, leads_to: int, *, login: str | None = None) -> Iterator[ProxyServer]:
+def proxy(kind: str, leads_to: int | None, *, login: str | None = None) -> Iterator[ProxyServer]:
     """Run an `http` or `socks5` proxy for the length of the block."""
     with ProxyServer({"http": _Http, "socks5": _Socks}[kind], leads_to, login) as server, served_by_thread(server):
         yield server
+
+
+if __name__ == "__main__":  # in a namespace of its own: prints its port, then what it is asked for
+
+    class _Told(list[str]):
+        def append(self, line: str) -> None:
+            print(line, flush=True)
+
+    with ProxyServer(_Socks, None, None, sys.argv[1]) as alone:
+        alone.asked = _Told()
+        print(f"port {alone.port}", flush=True)
+        alone.serve_forever()

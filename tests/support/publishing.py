@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from p2pqwen.index.document import INDEX_TYPE, IndexDocument, Withdrawal, encode_file
-from p2pqwen.index.entry import Entry, Upstream, entry_magnet
+from p2pqwen.index.entry import Entry, Upstream, entry_magnet, row_order
 from p2pqwen.index.root import (
     INDEX_ROLE,
     ROOT_ROLE,
@@ -25,7 +25,7 @@ from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import OriginName, RepoId, SnapshotId
 from p2pqwen.values.strict_json import canonical
 
 NOW = datetime(2026, 11, 23, 21, 0, 0, tzinfo=UTC)
@@ -85,9 +85,13 @@ def chain(*rules: Rules) -> tuple[SignedRoot, ...]:
 def make_entry(number: int, repo: str = "Qwen/Tiny", **changes: Any) -> Entry:
     """An entry whose commit and hashes follow from its number."""
     seed = f"{repo} {number}".encode()
-    snapshot = SnapshotId(RepoId(repo), CommitId(hashlib.sha1(seed).digest()))
+    snapshot = SnapshotId(RepoId.parse(repo), CommitId(hashlib.sha1(seed).digest()))
     infohash = InfoHash(Sha1(hashlib.sha1(seed + b" v1").digest()), Sha256.of(seed + b" v2"))
-    web_seeds = (f"https://huggingface.co/{repo}/resolve/",)
+    place = snapshot.repo.text
+    hub = snapshot.repo.kind.origin is OriginName.HUB
+    web_seeds = (
+        f"https://huggingface.co/{repo}/resolve/" if hub else f"https://modelscope.cn/models/{place}/resolve/",
+    )
     size = 1_000_000 + number
     entry = Entry(
         id=snapshot,
@@ -117,7 +121,7 @@ def make_document(
         version=version,
         previous=None,
         issued=NOW,
-        entries=tuple(sorted(listed, key=lambda entry: entry.id)),
+        entries=tuple(sorted(listed, key=row_order)),
     )
     return replace(document, **changes)
 

@@ -33,7 +33,7 @@ from p2pqwen.stewardship.bulk_plan import Survey
 from p2pqwen.stewardship.watchlist import MAX_WATCHLIST_SIZE, WatchedRepo, parse_watchlist
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.listing import ListedFile, Listing
-from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_id import OriginName, Owner, SnapshotId
 
 SURVEY_WORKERS = 4
 GIVE_UP_AFTER = 8
@@ -58,15 +58,15 @@ class Surveyed:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What somebody wants kept. Of `whole_orgs` every model that the Hub shows is among `repos`."""
+    """What somebody wants kept. Of `whole_orgs` every repository that the Hub shows is among `repos`."""
 
     repos: tuple[WatchedRepo, ...]
-    whole_orgs: frozenset[str] = frozenset()
+    whole_orgs: frozenset[Owner] = frozenset()
 
     def missing(self, held: Iterable[SnapshotId]) -> list[SnapshotId]:
         """Return the held snapshots whose organisations were listed without them."""
         listed = {one.repo for one in self.repos}
-        return [one for one in held if one.repo.org in self.whole_orgs and one.repo not in listed]
+        return [one for one in held if one.repo.owner in self.whole_orgs and one.repo not in listed]
 
 
 def named_watchlist(given: Path) -> Path:
@@ -86,7 +86,7 @@ def read_watchlist(path: Path) -> tuple[WatchedRepo, ...]:
         raise UsageError(f"{path}: {error.what}", expected=error.expected, got=error.got) from error
 
 
-def wanted_repos(watchlist: Path | None, orgs: Sequence[str], origin: Origin, report: Report = ignore) -> Wanted:
+def wanted_repos(watchlist: Path | None, owners: Sequence[Owner], origin: Origin, report: Report = ignore) -> Wanted:
     """Return what a watchlist names and what organisations show; a row of the list wins.
 
     An organisation that the Hub does not show, or cannot be asked about, is told and stops neither the others nor the
@@ -97,19 +97,20 @@ def wanted_repos(watchlist: Path | None, orgs: Sequence[str], origin: Origin, re
     found = {(row.repo, row.revision): row for row in rows}
     silent: list[P2pqwenError] = []
 
-    def show(org: str) -> str:
-        models = origin.models(org)
-        if not models:
-            raise NotFoundError(f"the Hub shows no models of {org}")
-        for model in models:
-            found.setdefault((model.repo, None), WatchedRepo(model.repo, license=model.license))
-        return org
+    def show(owner: Owner) -> Owner:
+        repos = origin.repos(owner)
+        if not repos:
+            where = "the Hub" if owner.kind.origin is OriginName.HUB else "ModelScope"
+            raise NotFoundError(f"{where} shows no {owner.kind.holds}s of {owner.name}")
+        for one in repos:
+            found.setdefault((one.repo, None), WatchedRepo(one.repo, license=one.license))
+        return owner
 
-    def failed(org: str, error: P2pqwenError) -> None:
+    def failed(owner: Owner, error: P2pqwenError) -> None:
         silent.append(error)
-        report(Notice("warning", f"{org}: {error.message}"))
+        report(Notice("warning", f"{owner}: {error.message}"))
 
-    shown = each(orgs, show, failed=failed)
+    shown = each(owners, show, failed=failed)
     if silent and not found:
         raise silent[0]
     return Wanted(tuple(found.values()), frozenset(shown))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 
 from p2pqwen.containment import each, warn
-from p2pqwen.errors import NotFoundError, P2pqwenError
+from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.index.entry import Upstream
 from p2pqwen.index.standing import Standing, Voice
@@ -18,13 +18,13 @@ from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.operations.archive.swarm_probe import Look, Probes, WatchedSwarm, look_at
-from p2pqwen.operations.fetch.target import parse_target
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.stewardship.danger import Danger, danger_key, danger_of
 from p2pqwen.stewardship.swarm_health import Sighting, Source, SwarmHealth, Trend
 from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, health_of, remember
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.json_value import FLAT
+from p2pqwen.values.known_snapshots import KnownSnapshots
 from p2pqwen.values.snapshot_id import SnapshotId
 
 LOOK_AGAIN = timedelta(hours=1)
@@ -40,6 +40,12 @@ class HealthRow:
     swarm: WatchedSwarm
     record: SwarmRecord
     health: SwarmHealth
+
+    def danger(self, now: datetime) -> Danger:
+        """Return how near it is to being lost but for this node; what is whole here is not lost."""
+        danger = danger_of(self.health, now)
+        held = self.swarm.held
+        return Danger.CRITICAL if danger is Danger.LOST and held is not None and _is_whole(held) else danger
 
 
 def watched_swarms(
@@ -58,7 +64,7 @@ def watched_swarms(
             entry.infohash,
             entry.size,
             magnet=entry.magnet,
-            web_seeds=entry.web_seeds,
+            web_seeds=entry.bases,
             upstream=entry.upstream,
             listed=True,
             license=entry.license,
@@ -120,12 +126,20 @@ def due(
 
 
 def connections(rows: Iterable[SnapshotState], now: datetime) -> dict[SnapshotId, Look]:
-    """Return what a running node sees by itself; a copy that it seeds is one of those seen, where it is a whole one."""
+    """Return whom a running node is connected to.
+
+    That nobody is connected, or no seed, says nothing: seeds do not stay connected to seeds.
+    """
     return {
-        row.id: Look((Sighting(now, Source.CONNECTIONS, row.seeds + row.is_whole, row.peers + 1),))
+        row.id: Look((Sighting(now, Source.CONNECTIONS, row.seeds or None, row.peers),))
         for row in rows
-        if row.state == "seeding"
+        if row.state == "seeding" and row.peers
     }
+
+
+def announced(rows: Iterable[SnapshotState]) -> dict[SnapshotId, bool]:
+    """Return the snapshots that a running node tells trackers and the DHT it has; True for a whole one."""
+    return {row.id: row.is_whole for row in rows if row.state == "seeding"}
 
 
 def keep(store: HealthStore, looks: Mapping[SnapshotId, Look]) -> dict[SnapshotId, SwarmRecord]:
@@ -138,8 +152,22 @@ def keep(store: HealthStore, looks: Mapping[SnapshotId, Look]) -> dict[SnapshotI
 
 
 @dataclass(frozen=True, slots=True)
+class SightingAnswer:
+    """What one source said last, and when; None is what it cannot tell."""
+
+    source: Source
+    at: datetime
+    seeds: int | None
+    peers: int | None
+    estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SwarmAnswer:
-    """A row of `health --json`; what nobody knows is None. `size` in bytes, `copies` an estimate of complete ones."""
+    """A row of `health --json`; what nobody knows is None. `size` in bytes, `copies` an estimate of complete ones.
+
+    Seeds, peers and copies are others, never this node. `sightings` say who said so.
+    """
 
     snapshot: SnapshotId = field(metadata=FLAT)
     size: int
@@ -151,6 +179,7 @@ class SwarmAnswer:
     trend: Trend
     looked: datetime | None
     sources: tuple[str, ...]
+    sightings: tuple[SightingAnswer, ...]
     last_complete_seen: datetime | None
     web_seeds_ok: int | None
     web_seeds_asked: int | None
@@ -168,7 +197,7 @@ class SwarmAnswer:
         return cls(
             snapshot=row.swarm.snapshot,
             size=row.swarm.size,
-            danger=danger_of(health, now),
+            danger=row.danger(now),
             seeds=health.seeds,
             peers=health.peers,
             estimated=health.estimated,
@@ -176,6 +205,10 @@ class SwarmAnswer:
             trend=health.trend,
             looked=health.looked,
             sources=tuple(sorted(one.source.value for one in row.record.sightings)),
+            sightings=tuple(
+                SightingAnswer(one.source, one.at, one.seeds, one.peers, one.estimated)
+                for one in sorted(row.record.sightings, key=attrgetter("source"))
+            ),
             last_complete_seen=health.last_complete_seen,
             web_seeds_ok=health.web_seeds_ok,
             web_seeds_asked=None if web is None else web.asked,
@@ -209,7 +242,7 @@ async def look_for(
 
     `own` is what a running node sees by itself. What was seen is remembered at once; raises `DiskError`.
     """
-    now = clock()
+    now, own = clock(), tuple(own)
     keep(store, connections(own, now))
     records = store.all()
     waiting = due(swarms, records, now, timedelta(0) if again else LOOK_AGAIN)
@@ -218,7 +251,7 @@ async def look_for(
     for start in range(0, len(waiting), PART):
         part = waiting[start : start + PART]
         left = deadline - asyncio.get_running_loop().time()
-        looks = await look_at(part, probes, records, clock=clock, seconds=left, report=report)
+        looks = await look_at(part, probes, records, clock=clock, announced=announced(own), seconds=left, report=report)
         keep(store, looks)
         if asyncio.get_running_loop().time() >= deadline:
             return len(waiting) - done - sum(one != Look() for one in looks.values())
@@ -228,17 +261,18 @@ async def look_for(
 
 
 def named(swarms: Sequence[WatchedSwarm], targets: Sequence[str]) -> list[WatchedSwarm]:
-    """Return the swarms that `REPO[@COMMIT]` name, all where none is named; raises `NotFoundError`, `UsageError`."""
+    """Return the swarms that names and globs mean, all where none is named; raises `NotFoundError`, `UsageError`."""
     if not targets:
         return list(swarms)
-    found: dict[SnapshotId, WatchedSwarm] = {}
-    for target in targets:
-        parse_target(target)  # raises for what is no name at all
-        those = {one.snapshot: one for one in swarms if target in {str(one.snapshot), str(one.snapshot.repo)}}
-        if not those:
-            raise NotFoundError(f"{target} is neither held nor listed by a trusted index", hint="see `p2pqwen search`")
-        found |= those
-    return [found[snapshot] for snapshot in sorted(found)]
+    known = KnownSnapshots.of(
+        (one.snapshot for one in swarms), "that is held or listed by a trusted index", "see `p2pqwen search`"
+    )
+    wanted = {snapshot for target in targets for snapshot in known.meant(target)}
+    return sorted((one for one in swarms if one.snapshot in wanted), key=lambda one: one.snapshot)
+
+
+def _is_whole(held: HeldSnapshot) -> bool:
+    return held.state is State.COMPLETE and held.selected is None
 
 
 def _of_torrent(held: HeldSnapshot, metainfo: Metainfo) -> WatchedSwarm:

@@ -18,7 +18,7 @@ from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.loop_thread import run_now
-from p2pqwen.operations.archive.health import connections, due, keep
+from p2pqwen.operations.archive.health import announced, connections, due, keep
 from p2pqwen.operations.archive.swarm_probe import Probes, WatchedSwarm, look_at
 from p2pqwen.operations.background import BackgroundThread
 from p2pqwen.operations.node.state import SnapshotState
@@ -56,6 +56,7 @@ class HealthWatch:
     _records: dict[SnapshotId, SwarmRecord] = field(default_factory=dict)
     _asked: dict[SnapshotId, datetime] = field(default_factory=dict)
     _own: datetime | None = None
+    _announced: dict[SnapshotId, bool] = field(default_factory=dict)
     _looking: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
     _background: BackgroundThread = field(init=False)
 
@@ -106,11 +107,12 @@ class HealthWatch:
             if self._listed is None or now - self._listed >= LIST_EVERY:
                 self._listed, self._watched, self._records = now, self.swarms(), self.store.all()
             if self._own is None or now - self._own >= OWN_EVERY:
-                self._own = now
-                self._records |= keep(self.store, connections(self.rows(), now))
+                self._own, rows = now, self.rows()
+                self._announced = announced(rows)
+                self._records |= keep(self.store, connections(rows, now))
             waiting = due(self._watched, self._records, now, LOOK_EVERY, self._asked)[:BATCH]
             if waiting and not self._background.is_stopping():
-                looks = await look_at(waiting, self.probes, self._records, clock=self.clock)
+                looks = await look_at(waiting, self.probes, self._records, clock=self.clock, announced=self._announced)
                 self._records |= keep(self.store, looks)
                 self._asked |= dict.fromkeys((one.snapshot for one in waiting), now)
         finally:

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TypeVar
 
 from p2pqwen.containment import each, each_at_once
@@ -21,7 +22,7 @@ from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.mirrors.reading import Timeouts, read
 from p2pqwen.operations.indexes.dht_access import DhtAccess
-from p2pqwen.stewardship.swarm_health import Sighting, Source, join
+from p2pqwen.stewardship.swarm_health import Sighting, Source, join, of_others
 from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, WebSeedLook
 from p2pqwen.swarm import tracker_scrape
 from p2pqwen.swarm.dht import SwarmCount
@@ -102,14 +103,16 @@ async def look_at(
     records: Mapping[SnapshotId, SwarmRecord],
     *,
     clock: Callable[[], datetime],
+    announced: Mapping[SnapshotId, bool] = MappingProxyType({}),
     seconds: float | None = None,
     report: Report = ignore,
 ) -> dict[SnapshotId, Look]:
     """Look at these swarms from every side that is not switched off; whoever does not answer says nothing.
 
-    After `seconds` what has come so far is returned.
+    `announced` are the snapshots that this node tells others it has, True for a whole one: it is none of those that are
+    counted. After `seconds` what has come so far is returned.
     """
-    seen = _Seen()
+    seen = _Seen(announced)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             sides: dict[str, Callable[[], Awaitable[None]]] = {
@@ -127,13 +130,17 @@ async def look_at(
 class _Seen:
     """What has come so far."""
 
+    announced: Mapping[SnapshotId, bool]
     trackers: dict[SnapshotId, list[Sighting]] = field(default_factory=dict)
     dht: dict[SnapshotId, Sighting] = field(default_factory=dict)
     web: dict[SnapshotId, WebSeedLook] = field(default_factory=dict)
 
     def look(self, snapshot: SnapshotId) -> Look:
         sides = join(self.trackers.get(snapshot, ())), self.dht.get(snapshot)
-        return Look(tuple(one for one in sides if one is not None), self.web.get(snapshot))
+        seen = (one for one in sides if one is not None)
+        if (whole := self.announced.get(snapshot)) is not None:
+            seen = (of_others(one, whole=whole) for one in seen)
+        return Look(tuple(seen), self.web.get(snapshot))
 
 
 async def _ask_trackers(

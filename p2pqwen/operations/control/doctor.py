@@ -24,6 +24,7 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.loop_thread import run_now
 from p2pqwen.manifest.provenance import Provenance
+from p2pqwen.net.dialling import greet
 from p2pqwen.operations.control.other_clients import traces_of_other_clients
 from p2pqwen.operations.indexes.dht_access import DhtAccess
 from p2pqwen.operations.indexes.update import STALE_DAYS
@@ -36,7 +37,8 @@ from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.plural import plural
-from p2pqwen.values.proxy import Proxies
+from p2pqwen.values.proxy import Proxies, Proxy
+from p2pqwen.values.utc_time import EARLIEST
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 ENOUGH_DHT_NODES = 8  # one bucket (BEP 5); fewer answer few lookups
@@ -44,7 +46,9 @@ TIME_TO_BE_FOUND = timedelta(hours=1)
 TIME_TO_FIND = timedelta(minutes=2)
 ENOUGH_FILES = 1024
 """Open files: 256 of the library and 500 connections (swarm.settings), and what else a program has."""
+PROXY_SECONDS = 5.0
 _PRIVATE = 0o077
+_NO_HTTP_PROXY = "none is named: http and https go out directly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class DoctorContext:
     limits: Limits = field(default_factory=Limits)
     uploaded_this_month: int = 0
     proxies: Proxies = field(default_factory=Proxies)
+    bittorrent_proxy: Proxy | None = None
     hub_cache: Path | None = None
 
 
@@ -105,6 +110,8 @@ def examine(patient: DoctorContext) -> Iterator[Finding]:
     yield _port(patient)
     yield _dht(patient)
     yield _proxy(patient)
+    if patient.bittorrent_proxy is not None:
+        yield _bittorrent_proxy(patient.bittorrent_proxy, patient.proxies)
     hub, hub_time = _hub(patient)
     yield hub
     yield _clock(patient, hub_time)
@@ -128,6 +135,9 @@ def _node(patient: DoctorContext) -> Finding:
 
 def _port(patient: DoctorContext) -> Finding:
     node = patient.node
+    if patient.bittorrent_proxy is not None:
+        detail = "none is used: through a proxy a node accepts nobody, and connects to others"
+        return Finding("port", ok=True, detail=detail)
     if node is None:
         return _free_port(patient.listen)
     listens = [Endpoint.parse(text) for text in node.listen.split(", ")]
@@ -160,11 +170,36 @@ def _proxy(patient: DoctorContext) -> Finding:
         return Finding("proxy", ok=False, detail=error.message, advice="correct the variable, or unset it")
     ways = [f"{scheme} goes through {proxy.address}" for scheme, proxy in found.items() if proxy is not None]
     if not ways:
-        return Finding("proxy", ok=True, detail="none is named: http and https go out directly")
+        return Finding("proxy", ok=True, detail=_NO_HTTP_PROXY)
     ways += [f"{scheme} goes out directly" for scheme, proxy in found.items() if proxy is None]
     excepted = ", ".join(("this machine", *patient.proxies.exceptions))
-    detail = f"{'; '.join(ways)}; without it: {excepted}. Peers, the DHT and trackers are asked directly"
+    detail = f"{'; '.join(ways)}; without it: {excepted}"
+    if patient.bittorrent_proxy is None:
+        detail += ". Peers, the DHT and trackers are asked directly"
     return Finding("proxy", ok=True, detail=detail)
+
+
+def _bittorrent_proxy(proxy: Proxy, for_http: Proxies) -> Finding:
+    """Ask whether the proxy answers, and say where HTTP goes past it."""
+    way = f"peers and HTTP trackers are reached through {proxy.address} alone; no DHT, no UDP, no LAN"
+    try:
+        greet(proxy, timeout=PROXY_SECONDS)
+    except (OSError, P2pqwenError) as error:
+        detail = f"{way}. It does not answer, so that no peer is reached: {error}"
+        advice = "start it, or correct [network] bittorrent_proxy in config.toml; nothing goes past it meanwhile"
+        return Finding("bittorrent", ok=False, detail=detail, advice=advice)
+    try:
+        direct = [scheme for scheme in ("http", "https") if for_http.proxy_for(scheme) is None]
+    except UsageError:
+        direct = []  # which `proxy` tells
+    if not direct:
+        return Finding("bittorrent", ok=True, detail=f"{way}; it answers")
+    return Finding(
+        "bittorrent",
+        ok=False,
+        detail=f"{way}. {' and '.join(direct)} go out directly: web seeds, indexes and the Hub see your address",
+        advice=f"set all_proxy=socks5h://{proxy.address.partition('://')[2]} in the environment, the service's too",
+    )
 
 
 def _free_port(listen: Endpoint) -> Finding:
@@ -180,6 +215,9 @@ def _free_port(listen: Endpoint) -> Finding:
 
 
 def _dht(patient: DoctorContext) -> Finding:
+    if patient.bittorrent_proxy is not None:
+        detail = "switched off: a proxy does not pass UDP on; peers are found by HTTP trackers, publishers and --peer"
+        return Finding("dht", ok=True, detail=detail)
     if patient.dht is None:
         return Finding("dht", ok=True, detail="switched off: peers are found by trackers, LSD and --peer only")
     node = patient.node
@@ -229,6 +267,8 @@ def _clock(patient: DoctorContext, hub_time: datetime | None) -> Finding:
     if newest - now > timedelta(days=1):
         detail = f"{now:%Y-%m-%d} is before the index that was signed on {newest:%Y-%m-%d}"
         return Finding("clock", ok=False, detail=detail, advice=advice)
+    if now < EARLIEST:
+        return Finding("clock", ok=False, detail=f"{now:%Y-%m-%d %H:%M} UTC: it is not set", advice=advice)
     return Finding("clock", ok=True, detail=f"{now:%Y-%m-%d %H:%M} UTC; no clock to compare it with answered")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +11,7 @@ from typing import Literal
 
 from p2pqwen.containment import each, warn
 from p2pqwen.events import Report, ignore
+from p2pqwen.index.withdrawals import Withdrawn, WithdrawnAnswer
 from p2pqwen.library.snapshots import Library, State
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.archive.upstream import UpstreamAnswer
@@ -29,7 +30,7 @@ NOT_SHOWN: Mapping[SnapshotId, HeldFilesShown] = MappingProxyType({})
 class InventoryRow:
     """One held snapshot. `held_bytes` of `size` are those of the files to have.
 
-    `hazards` counts its pickle-format files, `provenance` is None without a manifest.
+    `hazards` counts its pickle-format files, `provenance` is None without a manifest. `withdrawn`: by whom, and why.
     """
 
     id: SnapshotId
@@ -40,6 +41,7 @@ class InventoryRow:
     hazards: int
     provenance: Provenance | None
     stood: Stood | None = None
+    withdrawn: tuple[Withdrawn, ...] = ()
 
 
 def inventory(
@@ -49,7 +51,7 @@ def inventory(
 
     With a `riser` what a trusted index says more of a snapshot is taken first, as far as it is on this disk.
     """
-    held = library.all()
+    held, withdrawn = library.all(), standings.withdrawn()
     stood = standings.of(held, report) if riser is None else riser.rise_all(held, standings, web=False, report=report)
     rows = []
     for one in held:
@@ -63,7 +65,7 @@ def inventory(
     away = library.away()
     before = standings.away(one.id for one in away)
     rows += [InventoryRow(one.id, one.folder, "away", one.size, one.size, 0, None, before.get(one.id)) for one in away]
-    return sorted(rows, key=lambda row: row.id)
+    return sorted((replace(row, withdrawn=withdrawn.get(row.id, ())) for row in rows), key=lambda row: row.id)
 
 
 def held_files(library: Library, rows: Iterable[InventoryRow], report: Report) -> dict[SnapshotId, HeldFilesShown]:
@@ -95,6 +97,7 @@ class HeldAnswer:
     standing: StandingAnswer = field(metadata=FLAT)
     hazards: int
     upstream: UpstreamAnswer = field(metadata=FLAT)
+    withdrawn: tuple[WithdrawnAnswer, ...]
     shown: HeldFilesShown | None = field(metadata=FLAT)
 
 
@@ -124,6 +127,7 @@ class InventoryAnswer:
                     StandingAnswer.of(one.stood),
                     one.hazards,
                     UpstreamAnswer.of(upstream.get(one.id)),
+                    tuple(said.answer for said in one.withdrawn),
                     files.get(one.id),
                 )
                 for one in rows

@@ -18,6 +18,7 @@ from p2pqwen.operations.node.limits import Limits, LimitsAnswer, Priority, allow
 from p2pqwen.operations.node.preferences import Choice, Choices
 from p2pqwen.operations.verify.target import held_snapshot
 from p2pqwen.values.json_value import FLAT
+from p2pqwen.values.known_snapshots import KnownSnapshots
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.strict_json import JsonValue
 
@@ -158,10 +159,13 @@ class SnapshotCalls:
 
     def _fetched(self, target: str) -> SnapshotId | None:
         running = [] if self.fetching is None else self.fetching.snapshots()
-        named = [one for one in running if target in {str(one), one.repo.text}]
+        try:
+            named = KnownSnapshots.of(running, "being fetched").meant(target)
+        except NotFoundError:
+            return None
         if len(named) > 1:
             raise P2pqwenError(f"several snapshots of {target} are being fetched", hint="name the commit")
-        return named[0] if named else None
+        return named[0]
 
 
 def limits_answer(limits: Limits, choices: Choices, now: datetime) -> LimitsAnswer:

@@ -82,6 +82,22 @@ class FetchAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchFailed:
+    """A target of several that was not fetched, and why."""
+
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedAnswer:
+    """What `fetch --json` says of several targets, or of a glob."""
+
+    fetched: tuple[FetchShown, ...]
+    failed: tuple[FetchFailed, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FetchShown:
     """What `fetch --json` says: what came of the fetch, and where each file that was asked for is."""
 

@@ -91,6 +91,8 @@ class SnapshotMaker:
             self._guard.refuse_in_place_of_damaged(plan, held)
         metainfo = plan.metainfo
         globs = self._globs(plan)
+        if globs is not None and held is not None and held.selected is None:
+            self._tell_of_fewer(plan)
         if globs is not None and not metainfo.has_all_layers:
             raise P2pqwenError(
                 "files can only be chosen where the hash of every piece is known, and no peer sent them",
@@ -152,6 +154,14 @@ class SnapshotMaker:
         ):
             if sizes:
                 self._report(Notice("info", f"{plural(len(sizes), 'file')} ({format_size(sum(sizes))}) {told}"))
+
+    def _tell_of_fewer(self, plan: TorrentPlan) -> None:
+        """Say that of a snapshot that was to be whole some files alone are wanted from now on."""
+        text = (
+            f"{plan.snapshot} was being fetched whole; from now on only the chosen files are wanted, and what had come "
+            f"of the others stays on the disk: `p2pqwen fetch {plan.snapshot}` fetches the rest"
+        )
+        self._report(Notice("warning", text))
 
     def _to_write(self, plan: TorrentPlan, files: frozenset[RepoPath] | None) -> Callable[[Path], int]:
         """Say what a fetch writes below a folder: everything that no other snapshot on its disk has."""

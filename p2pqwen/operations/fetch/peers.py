@@ -33,7 +33,8 @@ class PeerBook:
     def _of_link(self, plan: FetchPlan) -> Iterator[Endpoint]:
         named = plan.leads.peers[:MAX_NAMED_PEERS] if self._options.use_peers else ()
         # Once: what is looked at is what is connected to. One that leads nowhere is none.
-        for peer in each(named, lambda text: Endpoint.parse(text).resolve(), failed=lambda *_: None):
+        address_of = self._context.network.address_of
+        for peer in each(named, lambda text: address_of(Endpoint.parse(text)), failed=lambda *_: None):
             if not peer.is_private:
                 yield peer
 

@@ -69,7 +69,7 @@ class FetchRequest:
     def options(self) -> FetchOptions:
         """Return the choices as a fetch takes them; raises `UsageError`."""
         try:
-            repo = None if self.repo is None else RepoId(self.repo)
+            repo = None if self.repo is None else RepoId.parse(self.repo)
             use = WebSeedUse(self.use_web_seeds)
         except FormatError as error:
             raise UsageError(error.what, expected=error.expected, got=error.got) from error

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from p2pqwen.errors import DiskError, FormatError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
@@ -37,21 +36,17 @@ from p2pqwen.operations.fetch.magnet_route import MagnetRoute
 from p2pqwen.operations.fetch.make import Made, Route, SnapshotMaker
 from p2pqwen.operations.fetch.metadata import NoMetadataError, ask_for_layers
 from p2pqwen.operations.fetch.peers import PeerBook
-from p2pqwen.operations.fetch.plan import FetchPlan, Leads, MagnetPlan, TorrentPlan, make_plan
+from p2pqwen.operations.fetch.plan import FetchPlan, MagnetPlan, TorrentPlan, make_plan
+from p2pqwen.operations.fetch.reach import relay_of, session_settings, without_inside_trackers
 from p2pqwen.operations.fetch.target import FetchTarget, NamedTarget
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
-from p2pqwen.swarm.settings import SwarmSettings
-from p2pqwen.swarm.untrusted_links import inside, is_named
 from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.model_file import quantisation_words, quantisations
-from p2pqwen.values.network_choices import SWITCHES
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.webseed.bases import Bases, combine_bases
-from p2pqwen.webseed.policy import WebSeedUse
-from p2pqwen.webseed.relay import Relay, RelayedTorrent
+from p2pqwen.webseed.relay import RelayedTorrent
 from p2pqwen.webseed.source_stats import WebSeedUsed
 
 
@@ -122,7 +117,7 @@ class _Fetch:
         self._maker = SnapshotMaker(options, context, self._guard, self._peers, report)
 
     def run(self, plan: FetchPlan) -> Fetched:
-        plan = replace(plan, leads=self._without_inside_trackers(plan.leads))
+        plan = replace(plan, leads=without_inside_trackers(plan.leads, self._options, self._context, self._report))
         if isinstance(plan, TorrentPlan):
             return self._with_torrent(plan)
         if (kept := self._magnets.kept(plan)) is not None:
@@ -143,12 +138,12 @@ class _Fetch:
             if self._maker.needs_nobody(plan) and (made := self._maker.make(plan, None)) is not None:
                 return self._made(made, None)
         peers = self._peers.named(plan)
-        with Swarm(self._network(plan.leads, peers), report=self._report) as swarm:
+        with Swarm(session_settings(plan.leads, peers, self._options, self._context), report=self._report) as swarm:
             return self._from_swarm(swarm, plan, peers, may_be_here=False)
 
     def _by_infohash(self, plan: MagnetPlan) -> Fetched:
         peers = self._peers.named(plan)
-        with Swarm(self._network(plan.leads, peers), report=self._report) as swarm:
+        with Swarm(session_settings(plan.leads, peers, self._options, self._context), report=self._report) as swarm:
             found, peers = self._magnets.from_peers(swarm, plan, peers)
             self._accept(found)
             return self._from_swarm(swarm, found, peers, may_be_here=True)
@@ -167,7 +162,8 @@ class _Fetch:
     def _from_swarm(self, swarm: Swarm, plan: TorrentPlan, peers: Sequence[Endpoint], *, may_be_here: bool) -> Fetched:
         plan = self._with_layers(swarm, plan, peers)
         self._tell_of_quantisations(plan)
-        with durable.lock(self._library.lock_path(plan.snapshot)), self._relaying(plan) as relayed:
+        relaying = relay_of(plan, self._options, self._context, self._report)
+        with durable.lock(self._library.lock_path(plan.snapshot)), relaying as relayed:
             fetched = self._already_here(plan) if may_be_here else None
             if fetched is None:
                 made = self._maker.make(plan, Route(swarm, peers, relayed))
@@ -208,51 +204,6 @@ class _Fetch:
             report=self._report,
         )
         return replace(plan, torrent=plan.torrent.with_layers(found.piece_layers))
-
-    def _network(self, leads: Leads, peers: Sequence[Endpoint]) -> SwarmSettings:
-        given = self._context.network
-        if not self._options.use_peers:
-            given = replace(given, choices=given.choices.without(*SWITCHES))
-        # The relay is on loopback, so nearly every fetch needs it; a fetch from peers alone does not.
-        return replace(
-            given, loopback=given.loopback or self._options.use_web_seeds is not WebSeedUse.NEVER
-        ).with_room_for(peers, urls=leads.tracker_urls)
-
-    def _without_inside_trackers(self, leads: Leads) -> Leads:
-        """Leave out trackers whose names lead into the user's own network, unless the user named them."""
-        if not (leads.trackers and self._options.use_peers and self._context.network.choices.trackers):
-            return leads
-        own = self._context.sources.named
-        urls = [url for url in leads.tracker_urls if not is_named(url, own)]
-        hosts = {url: urlsplit(url).hostname or "" for url in urls}
-        refused = inside(hosts.values())
-        for url in sorted(url for url, host in hosts.items() if host in refused):
-            self._report(Notice("info", f"tracker {url} is left out: its name leads nowhere public"))
-        tiers = (tuple(url for url in tier if hosts.get(url) not in refused) for tier in leads.trackers)
-        return replace(leads, trackers=tuple(tier for tier in tiers if tier))
-
-    @contextmanager
-    def _relaying(self, plan: TorrentPlan) -> Iterator[RelayedTorrent | None]:
-        bases = self._bases(plan)
-        for url, reason in bases.refused:
-            self._report(Notice("warning", f"web seed {url} is left out: {reason}"))
-        if not bases.usable:
-            yield None
-            return
-        with Relay(site=self._context.site, named=self._context.sources.named) as relay:
-            yield relay.offer(plan.metainfo, bases.usable)
-
-    def _bases(self, plan: TorrentPlan) -> Bases:
-        if self._options.use_web_seeds is WebSeedUse.NEVER:
-            return Bases(())
-        return combine_bases(
-            plan.metainfo.name,
-            plan.snapshot.repo,
-            command_line=self._options.web_seeds,
-            config=self._context.web_seed_bases,
-            indexes=plan.leads.index_web_seeds,
-            torrent=(*plan.metainfo.web_seeds, *plan.leads.extra_web_seeds),
-        )
 
     def _already_here(self, plan: TorrentPlan) -> Fetched | None:
         held = self._library.get(plan.snapshot)

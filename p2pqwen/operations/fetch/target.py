@@ -13,11 +13,12 @@ from p2pqwen.torrent.pasted_link import is_pasted_magnet, straightened
 from p2pqwen.torrent.web_address import check_web_url
 from p2pqwen.user_path import user_path
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
-from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_id import RepoId, split_origin
 
 _HEX = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}", re.ASCII)
 _PAGE = re.compile(
-    r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([^/?#]+/[^/?#]+)(?:/tree/[^/?#]+)?/?", re.ASCII | re.IGNORECASE
+    r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/((?:datasets/)?[^/?#]+/[^/?#]+)(?:/tree/[^/?#]+)?/?",
+    re.ASCII | re.IGNORECASE,
 )
 
 
@@ -33,7 +34,7 @@ class NamedTarget:
     part: str = ""
 
     def __str__(self) -> str:
-        return self.repo.text if self.commit is None else f"{self.repo}@{self.commit}"
+        return str(self.repo) if self.commit is None else f"{self.repo}@{self.commit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,13 @@ def parse_target(text: str) -> FetchTarget:
         ) from error
 
 
+def is_link(text: str) -> bool:
+    """Tell whether a text is meant as a magnet link, a web address, an infohash or a .torrent: no name of a model."""
+    text = text.strip()
+    web = text.lower().startswith(("http://", "https://"))
+    return web or is_pasted_magnet(text) or text.endswith(".torrent") or _HEX.fullmatch(text) is not None
+
+
 def _parse(text: str) -> FetchTarget:
     if is_pasted_magnet(text):
         read = read_magnet(straightened(text))
@@ -87,11 +95,12 @@ def _parse(text: str) -> FetchTarget:
         return TorrentTarget(str(path))
     if text.endswith(".torrent"):
         raise NotFoundError(f"no file {text}")
-    text, colon, part = text.partition(":")
+    origin, rest = split_origin(text)
+    rest, colon, part = rest.partition(":")
     if colon and not part:
         raise FormatError("no name of files after :", expected="ORG/MODEL:QUANTISATION", got=repr(text[:160]))
-    name, at, commit = text.partition("@")
-    return NamedTarget(RepoId(name), CommitId.parse(commit) if at else None, part)
+    name, at, commit = rest.partition("@")
+    return NamedTarget(RepoId.parse(name).at(origin), CommitId.parse(commit) if at else None, part)
 
 
 def _file(text: str) -> Path | None:

@@ -270,7 +270,7 @@ def _ask_for_metadata(
         return only is None and met_since is not None and now - met_since > TRIAL_SECONDS
 
     try:
-        _start(torrent, _resolved((*network.peers, *network.found)) if only is None else [only])
+        _start(torrent, _resolved(network) if only is None else [only])
         _wait(swarm, torrent, network, over, "the metadata of the bundle", deadline)
         found = None if torrent.metadata is None else metainfo_from_info(torrent.metadata)
         return found, tuple(torrent.peers()) if found is not None else tuple(torrent.met)
@@ -312,7 +312,7 @@ class _Bringing:
         self._here = sum(file.size for file in metainfo.files if file.path in had)
         size = sum(file.size for file in metainfo.files if file.path in self._files)
         self._deadline = time.monotonic() + network.seconds + size / _SLOWEST
-        self._known = _resolved((*network.peers, *network.found))
+        self._known = _resolved(network)
         self._tried: dict[Endpoint, None] = {}
         self._met: dict[Endpoint, None] = {}
         self._isolation = PeerIsolation(network.seconds, singly=True)
@@ -400,12 +400,12 @@ def _untried_first(peers: Iterable[Endpoint], tried: Mapping[Endpoint, None]) ->
     return sorted(dict.fromkeys(peers), key=lambda peer: peer in tried)
 
 
-def _resolved(peers: Iterable[Endpoint]) -> list[Endpoint]:
-    """Return the addresses of these peers; a name without one is left out."""
+def _resolved(network: BundleNetwork) -> list[Endpoint]:
+    """Return the addresses of the peers; a name without one is left out."""
     found: dict[Endpoint, None] = {}
-    for peer in peers:
+    for peer in (*network.peers, *network.found):
         with contextlib.suppress(NetworkError):
-            found[peer.resolve()] = None
+            found[network.settings.address_of(peer)] = None
     return list(found)
 
 

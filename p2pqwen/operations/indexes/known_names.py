@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.index.document import MAX_INDEX_SIZE
 from p2pqwen.library import durable
-from p2pqwen.values.snapshot_id import RepoKind, SnapshotId
+from p2pqwen.values.digest import CommitId
+from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +47,7 @@ def _in_index(path: Path) -> Iterator[SnapshotId]:
         return
     for row in rows if isinstance(rows, list) else ():
         try:
-            if row["repo_type"] == RepoKind.MODEL:
-                yield SnapshotId.parse(f"{row['repo']}@{row['commit']}")
-        except (P2pqwenError, LookupError, TypeError):
+            repo = RepoId(row["repo"], RepoKind(row["repo_type"]))
+            yield SnapshotId(repo, CommitId.parse(row["commit"]))
+        except (P2pqwenError, LookupError, TypeError, ValueError):
             continue  # a kind of entry that this version does not know

@@ -145,12 +145,12 @@ def not_listed(publishers: Iterable[TrustedPublisher], target: Target, voices: I
         hint += f", or make the snapshot from the Hub: `p2pqwen preserve {repo}`" if isinstance(repo, RepoId) else ""
     if isinstance(repo, RepoId):
         listed = {
-            entry.id.repo.text.lower(): entry.id.repo
+            str(entry.id.repo).lower(): entry.id.repo
             for publisher in publishers
             if publisher.document is not None
             for entry in publisher.document.entries
         }
-        near = [listed[name] for name in get_close_matches(repo.text.lower(), listed, cutoff=0.8)]
+        near = [listed[name] for name in get_close_matches(str(repo).lower(), listed, cutoff=0.8)]
         if repo in near:
             hint = f"other commits of it are listed: `p2pqwen search {repo}`"
         elif near:

@@ -18,6 +18,7 @@ from p2pqwen.operations.preserve.held_check import HeldContent
 from p2pqwen.values.digest import GitOid
 from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_place import parse_cache_folder
 
 # What git and huggingface_hub keep beside the files; neither is part of a commit.
 _NOT_PAYLOAD = (".git", ".cache/huggingface")
@@ -153,7 +154,7 @@ def _content_of(path: Path, folder: Path) -> Path:
 
 def _link_roots(folder: Path) -> tuple[Path, ...]:
     root = folder.resolve()
-    if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
+    if root.parent.name == "snapshots" and parse_cache_folder(root.parent.parent.name) is not None:
         # `models--org--name/snapshots/<commit>` links into its own blobs, or into blobs shared by the whole cache.
         return root, root.parent.parent / "blobs", root.parent.parent.parent / "blobs"
     return (root,)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 from p2pqwen.values.digest import GitOid
-from p2pqwen.values.listing import ListedFile, ListedModel, Listing
+from p2pqwen.values.listing import ListedFile, ListedRepo, Listing
 from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.values.repo_path import RepoPath
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import Owner, RepoId, SnapshotId
 
 
 class Origin(Protocol):
@@ -39,8 +39,8 @@ class Origin(Protocol):
         `VerificationError` is raised for it.
         """
 
-    def models(self, org: str) -> tuple[ListedModel, ...]:
-        """List every model of an organisation or user, by name; one that is unknown has none."""
+    def repos(self, owner: Owner) -> tuple[ListedRepo, ...]:
+        """List every repository of an organisation or user, by name; one that is unknown has none."""
 
     def serves(self, snapshot: SnapshotId) -> bool:
         """Tell whether it still shows this commit to everybody; raises `NetworkError` where it does not say."""

@@ -18,11 +18,12 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 MAX_SOURCES = 3
 # BEP 19 bases of the Hub and of mirrors that answer as it does.
 _BASE = re.compile(
-    r"(?P<endpoint>https?://[^/]+)/(?:api/resolve-cache/models/)?(?P<repo>[^/]+/[^/]+)"
+    r"(?P<endpoint>https?://[^/]+)/(?:api/resolve-cache/(?:models/|(?=datasets/)))?"
+    r"(?P<repo>(?:datasets/)?[^/]+/[^/]+)"
     r"/(?:resolve/)?(?:(?P<commit>[0-9a-f]{40})/?)?",
     re.ASCII,
 )
-_RESOLVE = re.compile(r"/(?:resolve|api/resolve-cache/models)/", re.ASCII)
+_RESOLVE = re.compile(r"/(?:resolve|api/resolve-cache/(?:models|datasets))/", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def _bases(urls: Iterable[str]) -> Iterator[_Base]:
 
 def _repo(text: str) -> RepoId | None:
     try:
-        return RepoId(text)
+        return RepoId.parse(text)
     except FormatError:
         return None
 

@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from p2pqwen.errors import NotFoundError, UsageError
 from p2pqwen.index.document import MAX_MIRRORS, IndexDocument
 from p2pqwen.torrent.magnet import parse_magnet
-from p2pqwen.values.snapshot_id import SnapshotId
-
-_REPO = "{repo}"
+from p2pqwen.values.repo_pattern import expand, pattern_of
+from p2pqwen.values.snapshot_id import RepoKind, SnapshotId
 
 
 @dataclass(frozen=True, slots=True)
 class NamedPlaces:
     """What an index names. `web_seeds` and `trackers` by entry; `shared_…` are those of every entry.
 
-    A shared web seed is a pattern: it holds `{repo}` where the entries have the repository's name.
+    A shared web seed is a pattern (`repo_pattern`), by the kind of the repositories that have it. A path seed among web
+    seeds ends in `{path}`.
     """
 
     mirrors: tuple[str, ...] = ()
     web_seeds: Mapping[SnapshotId, tuple[str, ...]] = field(default_factory=dict)
     trackers: Mapping[SnapshotId, tuple[str, ...]] = field(default_factory=dict)
-    shared_web_seeds: tuple[str, ...] = ()
+    shared_web_seeds: Mapping[RepoKind, tuple[str, ...]] = field(default_factory=dict)
     shared_trackers: tuple[str, ...] = ()
 
     @classmethod
@@ -36,18 +36,22 @@ class NamedPlaces:
             return cls()
         entries = document.entries
         trackers = {entry.id: parse_magnet(entry.magnet).trackers for entry in entries}
-        patterns = [[url.replace(entry.id.repo.text, _REPO) for url in entry.web_seeds] for entry in entries]
+        patterns: dict[RepoKind, list[list[str]]] = {}
+        for entry in entries:
+            of_kind = patterns.setdefault(entry.id.repo.kind, [])
+            of_kind.append([pattern_of(url, entry.id.repo) for url in entry.bases])
         return cls(
             document.mirrors,
-            {entry.id: entry.web_seeds for entry in entries},
+            {entry.id: entry.bases for entry in entries},
             trackers,
-            _in_all(patterns),
+            {kind: _in_all(rows) for kind, rows in patterns.items()},
             _in_all(list(trackers.values())),
         )
 
     def web_seeds_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
-        """Return the bases of a listed snapshot; of a new one those that all others have, as patterns."""
-        return self.web_seeds.get(snapshot, self.shared_web_seeds)
+        """Return the bases of a listed snapshot; of a new one those that all others of its kind have, as patterns."""
+        found = self.web_seeds.get(snapshot)
+        return self.shared_web_seeds.get(snapshot.repo.kind, ()) if found is None else found
 
     def trackers_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
         """Return the trackers of a listed snapshot; of a new one those that all others have."""
@@ -61,20 +65,23 @@ class NamedPlaces:
         _require_named("mirror", gone_mirrors, map(_plain, self.mirrors))
         gone_trackers = set(trackers)
         _require_named("tracker", gone_trackers, (url for urls in self.trackers.values() for url in urls))
-        named_seeds = {url.replace(one.repo.text, _REPO) for one, urls in self.web_seeds.items() for url in urls}
+        named_seeds = {pattern_of(url, one.repo) for one, urls in self.web_seeds.items() for url in urls}
         _require_named(
             "web seed", set(web_seeds), {*named_seeds, *(url for urls in self.web_seeds.values() for url in urls)}
         )
 
         def keeps(snapshot: SnapshotId, urls: Iterable[str]) -> tuple[str, ...]:
-            gone = {url.replace(_REPO, snapshot.repo.text) for url in web_seeds}
+            gone = {expand(url, snapshot.repo) for url in web_seeds}
             return tuple(url for url in urls if url not in gone)
 
         return NamedPlaces(
             tuple(url for url in self.mirrors if _plain(url) not in gone_mirrors),
             {one: keeps(one, urls) for one, urls in self.web_seeds.items()},
             {one: tuple(url for url in urls if url not in gone_trackers) for one, urls in self.trackers.items()},
-            tuple(url for url in self.shared_web_seeds if url not in web_seeds),
+            {
+                kind: tuple(url for url in shared if url not in web_seeds)
+                for kind, shared in self.shared_web_seeds.items()
+            },
             tuple(url for url in self.shared_trackers if url not in gone_trackers),
         )
 

@@ -14,7 +14,7 @@ from typing import Self
 from p2pqwen.errors import FormatError, UsageError, VerificationError
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.index.document import IndexDocument
-from p2pqwen.index.entry import Entry, Upstream, entry_magnet
+from p2pqwen.index.entry import PATH_FIELD, Entry, Upstream, entry_magnet
 from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.manifest.manifest import parse_manifest
@@ -28,14 +28,15 @@ from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.snapshot_torrent import check_recipe
 from p2pqwen.torrent.web_address import check_tracker_url
 from p2pqwen.values.origin_site import OriginSite
-from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.repo_pattern import expand, pattern_of
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_name import SnapshotName
 from p2pqwen.values.web_url import check_web_url
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to publish, and where. URLs of web seeds may hold `{repo}`.
+    """What to publish, and where. URLs of web seeds may hold `{repo}`, and end in `{path}`: those are path seeds.
 
     `mirrors`, `web_seeds` and `trackers` are added to what the index gone on from names, `named`; those to remove leave
     it. `base` is an index to go on from that this home did not publish itself; `draft` is where an index goes that
@@ -43,7 +44,7 @@ class Plan:
     listed again. `site` is the origin's, whose web seeds are listed too. With `dht` the index names the key of its DHT
     pointer. `upstream` is what is known of snapshots on the Hub. `checked_seeds` are the bases that passed the check;
     None: nothing was checked. The next index must not contradict what is `elsewhere`. With `details` every change is
-    told, else a summary.
+    told, else a summary. `if_changed`: an index that would say the same as the last is not signed.
     """
 
     out: Path
@@ -57,6 +58,7 @@ class Plan:
     selection: Selection = EVERYTHING
     withdraw: Mapping[SnapshotName, str] = field(default_factory=dict)
     reinstate: tuple[SnapshotName, ...] = ()
+    if_changed: bool = False
     base: Path | None = None
     draft: Path | None = None
     dht: bool = False
@@ -88,16 +90,20 @@ class Plan:
         return replace(self, named=named, mirrors=named.mirrors_with(self.mirrors))
 
     def seed_patterns(self, snapshot: SnapshotId) -> tuple[str, ...]:
-        """Return the bases to try for a snapshot, with `{repo}` still in them.
+        """Return the bases to try for a snapshot, as patterns.
 
         The origin's, then those of this plan, then those that were named before.
         """
-        own = self.site.web_seeds().all
+        own = self.site.web_seeds(snapshot.repo).all
         gone = self.upstream.get(snapshot) is Upstream.GONE
-        asked: dict[str, str] = {_of_repo(url, snapshot): url for url in (() if gone else own)}
+        asked: dict[str, str] = {url: pattern_of(url, snapshot.repo) for url in (() if gone else own)}
         for url in (*self.web_seeds, *self._named_web_seeds(snapshot)):
-            asked.setdefault(_of_repo(url, snapshot), url)
+            asked.setdefault(expand(url, snapshot.repo), url)
         return tuple(asked.values())
+
+    def is_partial(self, pattern: str, repo: RepoId) -> bool:
+        """Tell whether a pattern is the origin's base that serves some of the files."""
+        return expand(pattern, repo) == self.site.web_seeds(repo).partial
 
     def trackers_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
         """Return the trackers of a snapshot."""
@@ -105,17 +111,24 @@ class Plan:
 
     def _named_web_seeds(self, snapshot: SnapshotId) -> list[str]:
         """Return what was named before, less the origin's, which come and go with it."""
-        own = {_of_repo(url, snapshot) for url in self.site.web_seeds().all}
-        return [url for url in self.named.web_seeds_of(snapshot) if _of_repo(url, snapshot) not in own]
+        own = self.site.web_seeds(snapshot.repo).all
+        return [url for url in self.named.web_seeds_of(snapshot) if expand(url, snapshot.repo) not in own]
 
     def web_seeds_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
         """Return the BEP 19 bases of a snapshot, to which a client appends `<commit>/<path>`."""
+        return tuple(url for url in self._all_seeds_of(snapshot) if not url.endswith(PATH_FIELD))
+
+    def path_seeds_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
+        """Return the addresses of a snapshot to which a reader of the index appends the path alone."""
+        return _path_seeds(self._all_seeds_of(snapshot))
+
+    def _all_seeds_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
         if self.checked_seeds is not None and snapshot in self.checked_seeds:
             return self.checked_seeds[snapshot]
-        named = [_of_repo(url, snapshot) for url in (*self.web_seeds, *self._named_web_seeds(snapshot))]
+        named = [expand(url, snapshot.repo) for url in (*self.web_seeds, *self._named_web_seeds(snapshot))]
         if self.upstream.get(snapshot) is not Upstream.GONE:
             named.insert(0, self.site.web_seeds(snapshot.repo).whole)
-        return tuple(dict.fromkeys(check_web_url(url) for url in named))
+        return tuple(dict.fromkeys(_checked(url) for url in named))
 
 
 def entries_of(
@@ -158,8 +171,10 @@ def _renewed(entry: Entry, plan: Plan, *, moved: bool) -> Entry:
         others = tuple(url for url in seeds if url not in own)
         seeds = (*(url for url in plan.web_seeds_of(entry.id) if url in own), *others)
     sources = tuple(_folder_url(url) + entry.torrent for url in plan.mirrors) if moved else magnet.exact_sources
-    changed = replace(magnet, web_seeds=seeds, trackers=plan.trackers_of(entry.id), exact_sources=sources)
-    return replace(entry, upstream=state, web_seeds=seeds, magnet=entry.magnet if changed == magnet else str(changed))
+    plain, path_seeds = tuple(url for url in seeds if not url.endswith(PATH_FIELD)), _path_seeds(seeds)
+    changed = replace(magnet, web_seeds=plain, trackers=plan.trackers_of(entry.id), exact_sources=sources)
+    link = entry.magnet if changed == magnet else str(changed)
+    return replace(entry, upstream=state, web_seeds=plain, path_seeds=path_seeds, magnet=link)
 
 
 def publishable(held: HeldSnapshot) -> Metainfo:
@@ -235,11 +250,8 @@ def _entry(
         added=old.added if old else now,
         upstream=plan.upstream.get(snapshot, old.upstream if old else Upstream.UNKNOWN),
         extra=old.extra if old else {},
+        path_seeds=plan.path_seeds_of(snapshot),
     )
-
-
-def _of_repo(pattern: str, snapshot: SnapshotId) -> str:
-    return pattern.replace("{repo}", snapshot.repo.text)
 
 
 def _folder_url(url: str) -> str:
@@ -247,7 +259,20 @@ def _folder_url(url: str) -> str:
     return (url.rpartition("/")[0] if url.endswith(".json") else url.rstrip("/")) + "/"
 
 
+def _path_seeds(urls: Sequence[str]) -> tuple[str, ...]:
+    return tuple(url.removesuffix(PATH_FIELD) for url in urls if url.endswith(PATH_FIELD))
+
+
+def _checked(url: str) -> str:
+    """Return a web seed unchanged; raises `FormatError` for what is no address but for its `{path}`."""
+    check_web_url(url.removesuffix(PATH_FIELD))
+    return url
+
+
 def _base_pattern(url: str) -> str:
+    if url.endswith(f"/{PATH_FIELD}"):
+        _checked(url.replace("{repo}", "org/model"))
+        return url
     pattern = _folder_url(url).removesuffix("{commit}/")  # BEP 19 clients add the commit themselves
     check_web_url(pattern.replace("{repo}", "org/model"))
     return pattern

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -52,6 +52,10 @@ from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.strict_json import JsonValue, canonical
+from p2pqwen.values.utc_time import EARLIEST, format_time
+
+SIGN_AGAIN_AFTER = timedelta(days=30)
+"""Readers wonder about an index that was not signed for three months: one that says the same is signed again before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class Published:
     """What was published, or drafted: then `accepted.signers` tells who is still to sign.
 
     `skipped`: held snapshots whose torrents no index may list, with the reasons; an entry of earlier stays as it was.
+    `unchanged`: the last index still says it all, and no other was signed.
     """
 
     accepted: Accepted
@@ -66,16 +71,21 @@ class Published:
     index: Path
     left_out: tuple[LeftOut, ...] = ()
     skipped: tuple[tuple[SnapshotId, str], ...] = ()
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """What somebody is asked to sign: which index of whom, with which keys, and what it changes."""
+    """What somebody is asked to sign: which index of whom, with which keys, and what it changes.
+
+    `unchanged`: the last index, where it says all of it already.
+    """
 
     position: Position
     publisher: str
     signers: tuple[str, ...]
     difference: IndexDiff
+    unchanged: Accepted | None = None
 
     def __str__(self) -> str:
         return f"index {self.position} of {self.publisher} with {', '.join(self.signers)}"
@@ -117,6 +127,16 @@ class Proposal:
     left_out: tuple[LeftOut, ...]
     skipped: tuple[tuple[SnapshotId, str], ...]
 
+    @property
+    def still_says_it(self) -> Accepted | None:
+        """Return the last index where the next one would say the same, and it is no time yet to sign that again."""
+        last, new = self.last, self.document
+        if last is None or self.plan.draft is not None:
+            return None
+        old = last.document
+        same = replace(new, version=old.version, previous=old.previous, issued=old.issued) == old
+        return last if same and new.issued - old.issued < SIGN_AGAIN_AFTER else None
+
 
 def propose(
     library: Library,
@@ -148,7 +168,9 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
 ) -> Published:
     """Write every complete snapshot of the library, and what was published before, as a site under `plan.out`.
 
-    What was withdrawn is not listed again unless the plan says so, and its torrent leaves the site.
+    What was withdrawn is not listed again unless the plan says so, and its torrent leaves the site. Where the
+    last index says all of it already, a no to signing another is no error, nor is a plan to sign one only `if_changed`:
+    the site gets the last one. After `SIGN_AGAIN_AFTER` it is signed again like any other.
     `check` decides which web seeds may be listed; without it the Hub's first base and all named ones are. A new entry
     that is unproven alarms; one that the check contradicts is not signed, whoever approves it. What changes is told
     before it is approved.
@@ -164,7 +186,11 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
     with durable.lock(keys.lock_path):
         proposal = _propose(library, keys, plan.checked(), now, check, report, open_index_keys)
         document, difference, plan = proposal.document, proposal.difference, proposal.plan
-        _show(_signing(document, proposal.root, private, difference), approve, report, details=plan.details)
+        signing = _signing(document, proposal.root, private, difference, proposal.still_says_it)
+        if signing.unchanged is None:
+            _show(signing, approve, report, details=plan.details)
+        elif plan.if_changed or not _asked(signing, approve, report):
+            return _publish_again(library, keys, proposal, signing.unchanged, private, report)
         if not document.entries:
             report(
                 Notice(
@@ -178,10 +204,7 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
         # What a reader would refuse is never written.
         trusted = TrustedState(roots[0].root.digest, roots, last.seen if last else None)
         accepted = accept_draft(data, trusted, now) if plan.draft else accept(data, trusted, now)
-        shown = {entry.id: entry for entry in proposal.entries}
-        _write_torrents(library, keys, proposal.held, shown, plan, _Signers(proposal.root, private), report)
-        _rewrite_torrents(keys, plan.out, proposal.entries[len(proposal.held) :])
-        complete_site(keys, plan.out, document)
+        _write_site(library, keys, proposal, document, private, report)
         left_out, skipped = proposal.left_out, proposal.skipped
         if plan.draft is not None:
             durable.write(plan.draft, data, mode=durable.SHARED)
@@ -191,6 +214,43 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
         if pages is not None:
             pages.write(plan.out, accepted, private, report)
         return Published(accepted, difference, index, left_out, skipped)
+
+
+def _require_clock(now: datetime) -> None:
+    """Raise `P2pqwenError` for a clock that is not set: readers would see an index that nobody signed for decades."""
+    if now < EARLIEST:
+        raise P2pqwenError(
+            "the clock of this machine is not set, and an index says when it was signed",
+            expected=f"a time after {EARLIEST:%Y}",
+            got=format_time(now),
+            hint="set the clock, for instance with `timedatectl set-ntp true`",
+        )
+
+
+def _publish_again(
+    library: Library, keys: KeyStore, proposal: Proposal, last: Accepted, private: list[PrivateKey], report: Report
+) -> Published:
+    """Give the site what the last index names, and that index, which still says all there is to say."""
+    _write_site(library, keys, proposal, last.document, private, report)
+    if (data := keys.published()) is None:
+        raise NotFoundError("the index that was published last is gone from this home", hint="publish again")
+    index = write_index(keys, proposal.plan.out, data)
+    return Published(last, proposal.difference, index, proposal.left_out, proposal.skipped, unchanged=True)
+
+
+def _write_site(
+    library: Library,
+    keys: KeyStore,
+    proposal: Proposal,
+    document: IndexDocument,
+    private: list[PrivateKey],
+    report: Report,
+) -> None:
+    """Give the site every torrent that an index names; what is right there already stays as it is."""
+    shown = {entry.id: entry for entry in proposal.entries}
+    _write_torrents(library, keys, proposal.held, shown, proposal.plan, _Signers(proposal.root, private), report)
+    _rewrite_torrents(keys, proposal.plan.out, proposal.entries[len(proposal.held) :])
+    complete_site(keys, proposal.plan.out, document)
 
 
 def _propose(
@@ -203,9 +263,13 @@ def _propose(
     ready: Callable[[Root, Position], None],
 ) -> Proposal:
     """Make the next index; `ready` is told which it is and who may sign it before anybody is asked about web seeds."""
+    _require_clock(now)
     roots = keys.roots()
     root = roots[-1].root
     last = last_published(keys, now)
+    if last is not None and now < last.document.issued - timedelta(days=1):
+        signed = f"the last index was signed on {last.document.issued:%Y-%m-%d}"
+        report(Notice("warning", f"this machine's clock shows {now:%Y-%m-%d}, and {signed}"))
     base = last if plan.base is None else read_base(keys, plan.base, now)
     check_site(keys, plan.out, last, base, now)
     for one in plan.elsewhere:
@@ -325,9 +389,15 @@ def _index_keys(
     return open_keys(keys, _index_keys_here(keys, root, drafting=drafting), passphrase, [root], purpose)
 
 
-def _signing(document: IndexDocument, root: Root, private: Sequence[PrivateKey], difference: IndexDiff) -> Signing:
+def _signing(
+    document: IndexDocument,
+    root: Root,
+    private: Sequence[PrivateKey],
+    difference: IndexDiff,
+    unchanged: Accepted | None = None,
+) -> Signing:
     labels = tuple(root.keys[key.public.keyid].label for key in private)
-    return Signing(Position(document.epoch, document.version), root.name, labels, difference)
+    return Signing(Position(document.epoch, document.version), root.name, labels, difference, unchanged)
 
 
 def _index_keys_here(keys: KeyStore, root: Root, *, drafting: bool) -> tuple[Sha256, ...]:
@@ -390,6 +460,11 @@ def _show(signing: Signing, approve: Approve, report: Report, *, details: bool =
     _tell(signing.difference, report, details=details)
     if not approve(signing):
         raise P2pqwenError("not signed: the change was not approved")
+
+
+def _asked(signing: Signing, approve: Approve, report: Report) -> bool:
+    _tell(signing.difference, report)
+    return approve(signing)
 
 
 def _newest(*indexes: Accepted | None) -> Accepted | None:
@@ -470,7 +545,7 @@ def _given(metainfo: Metainfo) -> Callable[[], Metainfo]:
 
 
 def _listed(base: Accepted | None) -> dict[SnapshotId, tuple[str, ...]]:
-    return {entry.id: entry.web_seeds for entry in base.document.entries} if base else {}
+    return {entry.id: entry.bases for entry in base.document.entries} if base else {}
 
 
 def _torrents(keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None) -> Torrents:

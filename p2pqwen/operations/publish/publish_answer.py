@@ -114,6 +114,7 @@ class ProposalAnswer:
     web_seeds_left_out: tuple[LeftOut, ...]
     skipped: tuple[NotListed, ...]
     changes: ChangesAnswer
+    unchanged: bool
     index: None = None
     dry_run: bool = True
 
@@ -130,6 +131,7 @@ class ProposalAnswer:
             web_seeds_left_out=proposal.left_out,
             skipped=tuple(NotListed(*one) for one in proposal.skipped),
             changes=ChangesAnswer.of(proposal.difference),
+            unchanged=proposal.still_says_it is not None,
         )
 
 
@@ -151,6 +153,7 @@ class PublishAnswer:
     missing: tuple[Sha256, ...]
     changes: ChangesAnswer
     dry_run: bool
+    unchanged: bool
     announced: AnnounceAnswer | None = field(metadata=FLAT)
 
     @classmethod
@@ -172,5 +175,6 @@ class PublishAnswer:
             missing=() if accepted.signers.met else tuple(accepted.signers.missing),
             changes=ChangesAnswer.of(done.difference),
             dry_run=False,
+            unchanged=done.unchanged,
             announced=None if announced is None else AnnounceAnswer.of(announced),
         )

@@ -37,5 +37,5 @@ EVERYTHING = Selection()
 
 def _any(patterns: tuple[str, ...], repo: RepoId) -> bool:
     return any(
-        fnmatchcase((repo.text if "/" in pattern else repo.name).lower(), pattern.lower()) for pattern in patterns
+        fnmatchcase((str(repo) if "/" in pattern else repo.name).lower(), pattern.lower()) for pattern in patterns
     )

@@ -119,7 +119,7 @@ class _Writing:
     def _rows(self) -> list[Row]:
         found = []
         for entry in self._accepted.document.entries:
-            facts = self._after.models.get(entry.id.repo.text, {}).get("facts", {}).get(str(entry.id.commit))
+            facts = self._after.models.get(str(entry.id.repo), {}).get("facts", {}).get(str(entry.id.commit))
             known = Facts() if facts is None else Facts(tuple(facts["formats"]), tuple(facts["quantisations"]))
             found.append(Row(entry, known, self._copies(entry)))
         return found
@@ -154,9 +154,9 @@ class _Writing:
     def _write_model(self, repo: RepoId, rows: list[Row]) -> None:
         place, withdrawn = places.model_page(repo), self._withdrawn.get(repo, [])
         made_of = _made_of(self._site, rows, withdrawn)
-        before = self._before.models.get(repo.text, {})
+        before = self._before.models.get(str(repo), {})
         if before.get("made_of") == made_of and all((self._out / one).exists() for one in before["places"]):
-            self._after.models[repo.text] = before
+            self._after.models[str(repo)] = before
             self._after.written += before["places"]
             return
         manifests = {row.entry.id: self._manifest(row.entry) for row in rows}
@@ -171,7 +171,7 @@ class _Writing:
         card, readme = self._card(newest, manifests[newest])
         self._put(place, pages.render_model(self._site, revisions, card, withdrawn, readme))
         others = [self._put(*one) for row in rows for one in self._beside(row.entry, manifests[row.entry.id])]
-        self._after.models[repo.text] = {
+        self._after.models[str(repo)] = {
             "made_of": made_of,
             "places": [place, *others] if readme is None else [place, *others, readme],
             "facts": {str(one.commit): asdict(said) for one, said in facts.items()},

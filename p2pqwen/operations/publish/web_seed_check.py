@@ -20,12 +20,14 @@ from dataclasses import dataclass, field
 
 from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.index.entry import PATH_FIELD
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.operations.publish.plan import Plan
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.plural import plural
+from p2pqwen.values.repo_pattern import expand, pattern_of
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.webseed.bases import Base, NamedBy
 from p2pqwen.webseed.probe import BaseProbe, check_bases
@@ -123,10 +125,12 @@ def _choose(
     for pattern in plan.seed_patterns(snapshot):
         base = _base(pattern, snapshot, metainfo)
         known = base.url in before
-        probe = probes[pattern] = _probe(metainfo, base, timeouts, known=known)
+        # What stands at an address without a commit may be other files from one day to the next.
+        sampled = known and not pattern.endswith(PATH_FIELD)
+        probe = probes[pattern] = _probe(metainfo, base, timeouts, known=sampled)
         if probe.is_listable or (known and probe.may_recover):
             chosen.listed.append(base.url)
-        elif not probe.was_asked and pattern != plan.site.web_seeds().partial:  # that one may do harm
+        elif not probe.was_asked and not plan.is_partial(pattern, snapshot.repo):  # that one may do harm
             chosen.listed.append(base.url)
             chosen.unasked.append(pattern)
         else:
@@ -141,18 +145,21 @@ def _is_proven(metainfo: Metainfo) -> bool:
 
 
 def _contradictions(snapshot: SnapshotId, probes: Mapping[str, BaseProbe], plan: Plan) -> Iterator[Contradiction]:
-    own = plan.site.web_seeds()
-    if own.whole in probes and probes[own.whole].ok:
+    whole = probes.get(pattern_of(plan.site.web_seeds(snapshot.repo).whole, snapshot.repo))
+    if whole is not None and whole.ok:
         return  # then it is the others that are wrong
     for pattern, probe in probes.items():
-        # The second base of the Hub may answer with LFS pointers: that is how it is, and says nothing of the files.
-        if pattern != own.partial and (files := probe.contradicting):
+        # The second base of the Hub may answer with LFS pointers: that is how it is, and says nothing of the files. Nor
+        # does an address that names no commit.
+        if not (pattern.endswith(PATH_FIELD) or plan.is_partial(pattern, snapshot.repo)) and (
+            files := probe.contradicting
+        ):
             yield Contradiction(snapshot, probe.base.url, files)
 
 
 def _base(pattern: str, snapshot: SnapshotId, metainfo: Metainfo) -> Base:
     try:
-        return Base(pattern.replace("{repo}", snapshot.repo.text), NamedBy.COMMAND_LINE, metainfo.name, snapshot.repo)
+        return Base(expand(pattern, snapshot.repo), NamedBy.COMMAND_LINE, metainfo.name, snapshot.repo)
     except FormatError as error:
         raise UsageError(f"web seed {pattern!r}: {error.what}", expected=error.expected, got=error.got) from error
 
@@ -188,4 +195,4 @@ def _tell(plan: Plan, chosen: Sequence[_Chosen], report: Report) -> None:
         where = snapshots[0] if len(snapshots) == 1 else plural(len(snapshots), "snapshot")
         text = f"web seed {pattern} is not listed for {where}: {reason}"
         # The second base of the Hub is an attempt: that it does not help is no news.
-        report(Notice("info" if pattern == plan.site.web_seeds().partial else "warning", text))
+        report(Notice("info" if plan.is_partial(pattern, snapshots[0].repo) else "warning", text))

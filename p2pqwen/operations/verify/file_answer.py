@@ -22,7 +22,7 @@ class FileAnswer:
     @classmethod
     def all(cls, metainfo: Metainfo, repo: RepoId | None) -> tuple[FileAnswer, ...]:
         """Return every file of a torrent, of a snapshot of `repo` where that is known."""
-        named = "" if repo is None else repo.text
+        named = "" if repo is None else str(repo)
         said = ((file, ModelFile.of(file.path, named)) for file in metainfo.files)
         return tuple(cls(file.path.text, file.size, one.format, one.quantisation) for file, one in said)
 

@@ -7,7 +7,7 @@ only where the answer depends on it: a proof needs nobody's word, and no index i
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
@@ -16,6 +16,7 @@ from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.standing import Evidence, Judgement, Standing, Voice, judge, keys_of
+from p2pqwen.index.withdrawals import Withdrawn, all_withdrawn
 from p2pqwen.library.lift_store import LiftStore
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.library.state_store import StateStore
@@ -74,6 +75,10 @@ class Standings:
         """Return how snapshots stand whose disks are not here, as far as their torrents were read before."""
         known = self._load()
         return {one: Stood(known[one], self._judge(one, known[one])) for one in snapshots if one in known}
+
+    def withdrawn(self) -> Mapping[SnapshotId, tuple[Withdrawn, ...]]:
+        """Return what those who are trusted now have withdrawn, with who did and why."""
+        return all_withdrawn(self._voices())
 
     def _judge(self, snapshot: SnapshotId, facts: TorrentFacts) -> Judgement:
         evidence = Evidence(snapshot, facts.infohash, facts.manifest, facts.provenance, facts.signers)

@@ -16,7 +16,8 @@ from p2pqwen.operations.verify.verify import Verification, verify_again, verify_
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo
 from p2pqwen.values.digest import CommitId
-from p2pqwen.values.snapshot_id import RepoId, whole_name
+from p2pqwen.values.known_snapshots import KnownSnapshots
+from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.values.snapshot_place import parse_cache_folder
 
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
@@ -58,9 +59,10 @@ def held_snapshot(target: str, library: Library) -> HeldSnapshot:
 
     Raises `UsageError`, `NotFoundError`.
     """
-    name, at, commit = whole_name(target, (one.id for one in library.all())).partition("@")
+    here = (*(one.id for one in library.all()), *(one.id for one in library.away()))
+    name, at, commit = KnownSnapshots.of(here, "in the library").whole(target).partition("@")
     try:
-        return library.find(RepoId(name), CommitId.parse(commit) if at else None)
+        return library.find(RepoId.parse(name), CommitId.parse(commit) if at else None)
     except FormatError as error:
         raise UsageError(error.what, expected=error.expected, got=error.got) from error
 

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from p2pqwen.cli.help import manual, tables_as_lists
+from p2pqwen.cli.help import ORDER, manual, tables_as_lists
 from p2pqwen.operations.control import routes as node_calls
 from tests.support.command import CommandLine
 
@@ -28,10 +28,13 @@ def test_a_page_has_a_title_and_says_what_it_is_about(page):
         assert named in PAGES, f"{page.topic} sends readers to {named}"
 
 
-def test_topics_are_listed(tmp_path):
+def test_topics_are_listed_as_a_newcomer_would_read_them(tmp_path):
     user = CommandLine(tmp_path / "home")
     listed = user.ok("help")["topics"]
-    assert [row["topic"] for row in listed] == sorted(PAGES)
+    topics = [row["topic"] for row in listed]
+    assert sorted(ORDER) == sorted(PAGES)  # a new page has its place
+    assert topics == list(ORDER)
+    assert (topics[:2], topics[-1]) == (["quickstart", "fetch"], "glossary")
     shown = user.run("help").stdout
     assert all(row["title"] in shown for row in listed)
 
@@ -63,13 +66,13 @@ def test_topics_may_be_typed_loosely(tmp_path, typed):
 
 
 TOPICS = (
-    "archive", "catalogue", "clients", "config", "control-api", "fetch", "glossary", "json", "keys", "no-host", "node",
-    "privacy", "publish", "quickstart", "troubleshooting", "verify", "web-seeds",
+    "archive", "catalogue", "clients", "config", "control-api", "fetch", "glossary", "hub", "json", "keys", "no-host",
+    "node", "privacy", "publish", "quickstart", "troubleshooting", "verify", "web-seeds",
 )  # fmt: skip
 
 
 def test_every_topic_has_its_page():
-    assert tuple(PAGES) == TOPICS
+    assert tuple(sorted(PAGES)) == TOPICS
 
 
 def test_the_marks_by_which_examples_are_run_are_not_shown():

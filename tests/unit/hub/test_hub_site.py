@@ -8,9 +8,10 @@ from p2pqwen.app import App
 from p2pqwen.config import Config, HubConfig
 from p2pqwen.errors import UsageError
 from p2pqwen.hub.hub_site import HubSite
+from p2pqwen.modelscope.site import ModelScopeSite
 from p2pqwen.library.home import Home
 from p2pqwen.values.hub_token import HubToken
-from p2pqwen.values.origin_site import OriginSeeds
+from p2pqwen.values.origin_site import OriginSeeds, Sites
 from p2pqwen.values.snapshot_id import RepoId, RepoKind
 
 
@@ -25,12 +26,10 @@ def test_the_hubs_candidates():
     assert OriginSeeds(whole).all == (whole,)
 
 
-def test_patterns_become_the_bases_of_a_repository():
-    hub, repo = HubSite("https://hub.example"), RepoId("Qwen/Qwen3-0.6B")
-    filled = tuple(pattern.replace("{repo}", repo.text) for pattern in hub.web_seeds().all)
-    assert filled == hub.web_seeds(repo).all
-    dataset = RepoId("Org/Rows", RepoKind.DATASET)
-    assert hub.web_seeds(dataset).whole == "https://hub.example/datasets/Org/Rows/resolve/"
+def test_a_dataset_has_bases_of_its_own():
+    found = HubSite("https://hub.example").web_seeds(RepoId("Org/Rows", RepoKind.DATASET))
+    assert found.whole == "https://hub.example/datasets/Org/Rows/resolve/"
+    assert found.partial == "https://hub.example/api/resolve-cache/datasets/Org/Rows/"
 
 
 def test_a_token_is_not_shown():
@@ -40,6 +39,6 @@ def test_a_token_is_not_shown():
 def test_only_what_reads_with_the_token_asks_for_it(tmp_path):
     """A token that can be none stops no publishing, which asks as a stranger would."""
     app = App(Config(Home(tmp_path), hub=HubConfig(given_token=HubToken("two words", "a file"))))
-    assert app.site == HubSite(app.config.hub.endpoint)
+    assert app.site == Sites(HubSite(app.config.hub.endpoint), ModelScopeSite(app.config.modelscope.endpoint))
     with pytest.raises(UsageError):
         _ = app.access

@@ -28,8 +28,8 @@ def unknown(**changes: Any) -> dict[str, Any]:
 
 
 UNKNOWN = {
-    "a dataset": unknown(),
-    "a dataset with a model's fields": {**KNOWN, "repo": "Qwen/Zeta", "repo_type": "dataset"},
+    "a dataset without its fields": unknown(),
+    "a space with a model's fields": {**KNOWN, "repo": "Qwen/Zeta", "repo_type": "space"},
     "another recipe": {**KNOWN, "recipe": 2, "piece_length": 7},
     "another recipe of a known snapshot": {**KNOWN, "recipe": 2},
     "a commit of another system": unknown(commit="r7-2026"),
@@ -44,7 +44,7 @@ def test_the_rest_of_the_index_is_read(row):
     assert [entry.to_json() for entry in accepted.document.entries] == [KNOWN]
     (skipped,) = accepted.document.skipped
     assert str(skipped) == f"{row['repo']}@{row['commit']}"
-    assert skipped.reason in {"repo_type 'dataset'", "recipe 2"}
+    assert skipped.reason in {"repo_type 'dataset'", "repo_type 'space'", "recipe 2"}
     assert accepted.document.to_json() == signed, "what is not understood is kept as it stands"
 
 

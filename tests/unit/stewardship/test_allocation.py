@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pqwen.stewardship.allocation import Candidate, Disk, allocate, size_bonus, without_us
+from p2pqwen.stewardship.allocation import Candidate, Disk, allocate, size_bonus
 from p2pqwen.stewardship.spread import fraction
 from p2pqwen.stewardship.swarm_health import UNSEEN
 from tests.unit.stewardship.samples import GB, NOW, candidate, node, seen, snapshot
@@ -69,7 +69,7 @@ def test_size_bonus(size, budget, bonus):
     ("given_", "budget", "disks", "reason"),
     [
         (candidate(1, 1, refused="left out by --exclude"), 10 * GB, PLENTY, "left out by --exclude"),
-        (candidate(1, 1), 1 * GB, PLENTY, "1.00 GB of the budget left"),
+        (candidate(1, 1), 1 * GB, PLENTY, "larger than the budget of 1.00 GB"),
         (candidate(1, 1), 10 * GB, [Disk("a", 3 * GB, 2 * GB)], "no disk has room: 1.00 GB"),
         (candidate(1, 1), 10 * GB, [], "no disk has room"),
         (Candidate(snapshot(1), GB, seen(0)), 10 * GB, PLENTY, "no complete copy was seen"),
@@ -79,6 +79,30 @@ def test_what_is_not_chosen_says_why(given_, budget, disks, reason):
     found = plan([given_], budget, disks)
     assert found.chosen == ()
     assert reason in found.others[0].reason
+
+
+NEEDIER = replace(candidate(2, 1, size=3 * GB), preferred=True)
+
+
+@pytest.mark.parametrize(
+    ("used", "budget", "disks", "reason"),
+    [
+        (9 * GB, 10 * GB, PLENTY, "1.00 GB of the budget left by what is held"),
+        (0, 4 * GB, PLENTY, "1.00 GB of the budget left by needier ones"),
+        (0, 10 * GB, [Disk("a", 4 * GB)], "needier ones take the room: 1.00 GB left at most, after reserves"),
+        (0, 10 * GB, [Disk("a", 1 * GB)], "no disk has room: 1.00 GB at most, after reserves"),
+        (9 * GB, 10 * GB, [Disk("a", 1 * GB)], "1.00 GB of the budget left by what is held"),
+    ],
+)
+def test_where_room_is_the_reason_it_is_the_true_one(used, budget, disks, reason):
+    found = plan([NEEDIER, candidate(1, 1)], budget, disks, used=used)
+    assert {one.snapshot.repo.name: one.reason for one in found.others}["Model-1"] == reason
+
+
+def test_what_was_begun_needs_no_more_room_than_it_has_already():
+    begun = replace(candidate(1, 1, size=8 * GB), has_room=True)
+    found = plan([begun, candidate(2, 5, size=2 * GB)], 20 * GB, [Disk("a", 1 * GB)])
+    assert names(found.chosen) == ["Model-1"]
 
 
 def test_reasons_name_need_and_place():
@@ -136,13 +160,6 @@ def test_nothing_is_over_committed_and_everything_is_answered(rows, budget, room
     for one in found.others:  # whatever would still fit has been taken
         if "no complete copy was seen" not in one.reason:
             assert one.size > left or one.size > max(rooms_left.values(), default=-1)
-
-
-def test_our_own_copy_is_not_somebody_elses():
-    assert without_us(seen(1, 1)).copies(NOW) == 0
-    assert without_us(seen(0, 0)).copies(NOW) == 0
-    assert without_us(seen(4, settled=5.0)).copies(NOW) == 4
-    assert without_us(UNSEEN).copies(NOW) is None
 
 
 def test_fractions_are_even():

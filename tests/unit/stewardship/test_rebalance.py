@@ -31,7 +31,7 @@ def test_a_well_kept_one_makes_room_for_an_endangered_one():
     found = plan([candidate(2, 1)], [one], giver(one), budget=3 * GB)
     assert [taken.snapshot for taken in found.take] == [snapshot(2)]
     assert [gone.snapshot for gone in found.give] == [snapshot(1)]
-    assert "about 49 copies remain" in found.give[0].reason
+    assert "about 50 copies remain" in found.give[0].reason
     assert found.kept == ()
 
 
@@ -48,7 +48,7 @@ def test_free_budget_is_used_before_anything_is_given_up():
         (holding(1, 50, listed=False), "no trusted index"),
         (replace(holding(1, 50), since=NOW - timedelta(days=3)), "held for less than"),
         (replace(holding(1, 50), health=seen(50, looked=NOW - timedelta(days=20))), "its swarm was not checked"),
-        (holding(1, int(GIVE_ABOVE)), "only 7 copies would be left"),
+        (holding(1, int(GIVE_ABOVE)), "only 8 copies would be left"),
         (holding(1, None), "only 0 copies would be left"),
     ],
 )
@@ -96,3 +96,27 @@ def test_what_nobody_has_is_not_made_room_for():
     one = holding(1, 50)
     lost = replace(candidate(2, 0), health=seen(0))
     assert plan([lost], [one], giver(one), budget=3 * GB).give == ()
+
+
+@pytest.mark.parametrize(
+    ("held", "size", "budget", "room", "reason", "kept"),
+    [
+        (
+            holding(1, 50),
+            5 * GB,
+            3 * GB,
+            None,
+            "1.00 GB of the budget left, and giving up all that may go frees 2.00",
+            1,
+        ),
+        (holding(1, 50), 5 * GB, 20 * GB, GB, "1.00 GB free on the roomiest disk, after its reserve, and giving", 1),
+        (holding(1, 50, pinned=True), 5 * GB, 3 * GB, None, "1.00 GB of the budget left, and nothing held may be", 0),
+    ],
+)
+def test_where_room_is_the_reason_it_is_said(held, size, budget, room, reason, kept):
+    of = 1 if held.pinned else giver(held)
+    found = rebalance([candidate(2, 1, size=size)], [held], node=node(of), budget=budget, now=NOW, room=room)
+    assert found.exchanges == ()
+    assert [one.snapshot for one in found.left_out] == [snapshot(2)]
+    assert found.left_out[0].reason.startswith(f"no room: {reason}")
+    assert ("makes too little room" in found.kept[0].reason) == bool(kept)

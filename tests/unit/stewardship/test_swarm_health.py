@@ -20,6 +20,7 @@ from p2pqwen.stewardship.swarm_health import (
     SwarmHealth,
     Trend,
     join,
+    of_others,
     settled_seeds,
     trend_of,
 )
@@ -46,6 +47,21 @@ def test_sources_are_never_added_up(looks, seeds, peers):
     found = join(looks)
     assert (found.seeds, found.peers) == (seeds, peers)
     assert join(reversed(looks)) == found
+
+
+@pytest.mark.parametrize(
+    ("seeds", "peers", "whole", "left"),
+    [
+        (3, 5, True, (2, 4)),
+        (3, 5, False, (3, 4)),
+        (0, 0, True, (0, 0)),
+        (None, 2, True, (None, 1)),
+        (1, None, True, (0, None)),
+    ],
+)
+def test_this_node_is_none_of_the_others(seeds, peers, whole, left):
+    found = of_others(sighting(Source.TRACKER, seeds, peers), whole=whole)
+    assert (found.seeds, found.peers) == left
 
 
 def test_no_looks_is_nothing_known():
@@ -100,7 +116,9 @@ def test_obtainable(health, expected):
         (seen(2, upstream=Upstream.PRESENT, web_seeds_ok=1), Danger.THIN),
         (seen(8), Danger.WELL_KEPT),
         (seen(100, looked=NOW - 6 * HALF_LIFE), Danger.CRITICAL),
-        (SwarmHealth(upstream=Upstream.PRESENT), Danger.ENDANGERED),
+        (SwarmHealth(upstream=Upstream.PRESENT), Danger.UNKNOWN),  # nobody has looked for copies
+        (SwarmHealth(upstream=Upstream.GONE, web_seeds_ok=0), Danger.UNKNOWN),
+        (SwarmHealth(upstream=Upstream.PRESENT, web_seeds_ok=3), Danger.THIN),  # enough, whoever else has it
     ],
 )
 def test_danger(health, danger):

@@ -126,7 +126,7 @@ def test_a_number_that_is_none(value):
         to_json(value)
 
 
-@pytest.mark.parametrize("repo", [RepoId("Qwen/Tiny"), RepoId("Qwen/Text", RepoKind.DATASET), RepoId("datasets/x")])
+@pytest.mark.parametrize("repo", [RepoId("Qwen/Tiny"), RepoId("Qwen/Text", RepoKind.DATASET)])
 def test_a_repository_of_any_kind_is_read_back(repo):
     snapshot = SnapshotId(repo, SNAPSHOT.commit)
     assert from_json(SnapshotId, object_json(snapshot)) == snapshot

@@ -69,8 +69,8 @@ def whose_turn():
         (Executor(), (), ["bring", "look", "remove"], None),
         (Executor(free=GB), (), ["look", "remove", "bring"], None),  # no room for both
         (Executor(reachable=False), (), [], "nobody serves it"),
-        (Executor(seeds=8), (), ["bring", "look"], "only 7 copies would be left"),
-        (Executor(seeds=8, free=GB), (), ["look"], "only 7 copies would be left"),
+        (Executor(seeds=8), (), ["bring", "look"], "only 8 copies would be left"),
+        (Executor(seeds=8, free=GB), (), ["look"], "only 8 copies would be left"),
         (Executor(), (OLD,), ["bring", "look"], "pinned"),
     ],
 )

@@ -28,7 +28,7 @@ from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
 from p2pqwen.operations.publish.plan import Plan
 from p2pqwen.stewardship.bulk_plan import Action
 from p2pqwen.values.digest import Sha256
-from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_id import Owner, RepoId
 from tests.support.models import small_model
 from tests.support.origin import MemoryOrigin
 
@@ -157,7 +157,7 @@ def places(origin, library, tmp_path):
 def test_an_organisation_is_preserved_and_missed_when_it_is_gone(origin, places):
     origin.add(OTHER, {"README.md": b"---\nlicense: mit\n---\n", "config.json": b"{}"}, license="mit")
     origin.add(CLOSED, {"config.json": b"{}"}, gated=True)
-    wanted = wanted_repos(None, ["Org"], origin)
+    wanted = wanted_repos(None, [Owner("Org")], origin)
     assert [one.repo for one in wanted.repos] == [CLOSED, OTHER, REPO]
     result = bulk_preserve(wanted, BulkOptions(), places)
     assert {one.held.id.repo for one in result.done} == {REPO, OTHER}
@@ -171,12 +171,12 @@ def test_an_organisation_is_preserved_and_missed_when_it_is_gone(origin, places)
 
 
 def test_a_silent_origin_fails_one_organisation_and_says_so(origin):
-    origin.silent.add("models")
+    origin.silent.add("repos")
     with pytest.raises(NetworkError, match="no answer about Org"):
-        wanted_repos(None, ["Org"], origin)
+        wanted_repos(None, [Owner("Org")], origin)
     origin.silent.clear()
     with pytest.raises(NotFoundError, match="Nobody"):
-        wanted_repos(None, ["Nobody"], origin)
+        wanted_repos(None, [Owner("Nobody")], origin)
 
 
 def test_a_torrent_is_rebuilt_from_the_origin_that_has_its_bytes(origin, bring, tmp_path):

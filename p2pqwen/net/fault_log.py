@@ -9,7 +9,7 @@ import logging
 
 from aiohttp.http_exceptions import HttpProcessingError
 
-_LOG = logging.getLogger("p2pqwen.webseed")
+_LOG = logging.getLogger("p2pqwen.server")
 
 
 def fault_log() -> logging.Logger:

@@ -1,0 +1,84 @@
+"""How a command is run with the Hub's place set for it: its environment, its signals, its exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from urllib.parse import urlsplit
+
+from p2pqwen.errors import UsageError
+from p2pqwen.values.proxy import VARIABLES as PROXY_VARIABLES
+
+_PATIENCE = {"HF_HUB_ETAG_TIMEOUT": "60", "HF_HUB_DOWNLOAD_TIMEOUT": "120"}
+"""Seconds: a file that only peers have takes longer to begin than one of the Hub."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """An environment variable that was set."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunAnswer:
+    """What `run` set for the command, and how that ended."""
+
+    url: str
+    environment: tuple[Setting, ...]
+    exit_code: int
+
+
+def environment_for(url: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return what a command needs set to ask an endpoint: huggingface_hub and its kin, llama.cpp, and no proxy."""
+    added = {"HF_ENDPOINT": url, "MODEL_ENDPOINT": f"{url}/"}
+    added |= {name: value for name, value in _PATIENCE.items() if name not in environment}
+    if any(environment.get(name) for name in PROXY_VARIABLES if "no_proxy" not in name.lower()):
+        host = urlsplit(url).hostname or ""
+        for name in ("no_proxy", "NO_PROXY"):
+            before = environment.get(name, "")
+            added[name] = f"{before},{host}" if before else host
+    return added
+
+
+def run_command(command: Sequence[str], added: Mapping[str, str], *, quiet: bool) -> int:
+    """Run a command to its end and return its exit code, as a shell would; `quiet`: what it prints goes to stderr.
+
+    Ctrl-C reaches it by itself; SIGTERM is passed on. Raises `UsageError` where it cannot be started.
+    """
+    try:
+        process = subprocess.Popen(
+            list(command), env={**os.environ, **added}, stdout=sys.stderr.fileno() if quiet else None
+        )
+    except OSError as error:
+        raise UsageError(f"cannot start {command[0]}", got=error.strerror or str(error)) from error
+    with process, _passing_on(process):
+        code = _wait(process)
+    return 128 - code if code < 0 else code
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue  # it was told as well, and ends as it likes
+
+
+@contextmanager
+def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        process.send_signal(number)
+
+    before = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,170 @@
+"""One file that arrives while it is read: who reads it and where, and what of it has been found right.
+
+A reading is asked on the server's thread and answered on the download's. What it may hand on is `PieceFile.right`
+alone: pieces that were read back from the disk and hashed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.operations.hub_endpoint.reading import PieceFile
+from p2pqwen.values.repo_path import RepoPath
+
+SMALL = 16 << 20
+"""A file of so many bytes is brought whole, whatever range of it is read."""
+
+
+class StreamReading:
+    """One reader of an arriving file; a `Reading`. `wanted` are its offsets, `at` where it reads now."""
+
+    def __init__(self, file: ArrivingFile, wanted: range) -> None:
+        self.file, self.wanted, self.at = file, wanted, wanted.start
+        self.urged = 0  # once it is at this piece of the file, more is asked for ahead of it
+        self.hasty = -1  # the piece that was asked for in haste
+        self._descriptor: int | None = None
+
+    @property
+    def descriptor(self) -> int:
+        """The open file; raises `DiskError` where it is not there."""
+        if self._descriptor is None:  # of its own, so that it outlives the download
+            self._descriptor = os.dup(self.file.pieces.descriptor)
+        return self._descriptor
+
+    def ready(self, at: int) -> int | Future[int]:
+        """Return the end of what is verified from `at` on; else what gives it once it is there, or fails."""
+        self.at = at
+        end = self.file.pieces.verified_to(at)
+        return end if end > at else self.file.wait(at)
+
+    @property
+    def wants_all(self) -> bool:
+        """Whether it reads the file, and not only a part of it: a header, a tensor."""
+        return 2 * len(self.wanted) > self.file.pieces.size or self.file.pieces.size <= SMALL
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        self.file.leave(self)
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Somebody waits for the byte at this offset."""
+
+    at: int
+    answer: Future[int]
+
+
+@dataclass(slots=True)
+class ArrivingFile:
+    """A file on its way. `first` is the torrent's number of its first piece; `woken` has the download look at once.
+
+    `whole`: all of it is to be had. `done`: it was hashed, and is what the manifest names.
+    """
+
+    pieces: PieceFile
+    first: int
+    woken: Callable[[], None]
+    whole: bool = False
+    done: bool = False
+    failure: P2pqwenError | None = None
+    readers: set[StreamReading] = field(default_factory=set)
+    waiting: list[Waiting] = field(default_factory=list)
+    hashing: Future[None] | None = None
+    flushed_after: int | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def path(self) -> RepoPath:
+        """Its path in the snapshot."""
+        return self.pieces.path
+
+    @property
+    def numbers(self) -> range:
+        """Its pieces by the torrent's numbers."""
+        return range(self.first, self.first + len(self.pieces.right))
+
+    @property
+    def active(self) -> bool:
+        """Whether somebody reads it, or it is to be had whole and is not yet."""
+        return self.failure is None and (bool(self.readers) or (self.whole and not self.done))
+
+    def read(self, wanted: range) -> StreamReading:
+        """Return a new reader."""
+        reading = StreamReading(self, wanted)
+        with self._lock:
+            self.readers.add(reading)
+        return reading
+
+    def wait(self, at: int) -> Future[int]:
+        """Return what will say how far bytes from `at` on are verified."""
+        answer: Future[int] = Future()
+        with self._lock:
+            if self.failure is not None:
+                answer.set_exception(self.failure)
+                return answer
+            self.waiting.append(Waiting(at, answer))
+        self.woken()
+        return answer
+
+    def leave(self, reading: StreamReading) -> None:
+        """Forget a reader."""
+        with self._lock:
+            self.readers.discard(reading)
+        self.woken()
+
+    def answer(self, is_here: Callable[[int], bool]) -> bool:
+        """Check the pieces that are waited for and are here, and those behind them; whether anybody was answered.
+
+        `is_here` says, by the torrent's number of a piece, whether it is worth a look.
+        """
+        with self._lock:
+            waiting, self.waiting = self.waiting, []
+        left, answered = [], False
+        for one in waiting:
+            if one.answer.cancelled():
+                continue
+            self._look_from(one.at // self.pieces.piece_length, is_here)
+            end = self.pieces.verified_to(one.at)
+            if end > one.at:
+                if one.answer.set_running_or_notify_cancel():
+                    one.answer.set_result(end)
+                answered = True
+            else:
+                left.append(one)
+        with self._lock:
+            self.waiting += left
+        return answered
+
+    def look_ahead(self, is_here: Callable[[int], bool]) -> None:
+        """Check what is here in front of the readers, so that they need not wait for it."""
+        with self._lock:
+            readers = list(self.readers)
+        for reading in readers:
+            self._look_from(self.pieces.verified_to(reading.at) // self.pieces.piece_length, is_here)
+
+    def fail(self, error: P2pqwenError, *, for_good: bool = False) -> None:
+        """Tell everybody who waits that it does not come; `for_good`: and everybody who asks later."""
+        with self._lock:
+            if for_good:
+                self.failure = error
+            waiting, self.waiting = self.waiting, []
+        for one in waiting:
+            if one.answer.set_running_or_notify_cancel():
+                one.answer.set_exception(error)
+
+    def _look_from(self, piece: int, is_here: Callable[[int], bool]) -> None:
+        for number in range(piece, min(piece + _AT_ONCE, len(self.pieces.right))):
+            if not is_here(self.first + number) or not self.pieces.look(number):
+                return
+
+
+_AT_ONCE = 16  # pieces checked in one go, so that other readers have their turn

@@ -1,0 +1,525 @@
+"""Files that are brought while they are read: one download for each snapshot, whoever reads what of it.
+
+What a reader is about to reach is asked for first, then the rest of what it wants, then the rest of the file. Several
+readers of a file share what comes. A file that was read as a whole is brought to its end, hashed against the manifest
+and kept, as a fetch of it would have been; of one that is read in parts only those parts are brought.
+
+The download holds the snapshot's lock. Where another fetch holds it, what that one brings is read from the disk.
+"""
+
+from __future__ import annotations
+
+import glob
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from p2pqwen.containment import as_error, each, warn
+from p2pqwen.errors import NetworkError, P2pqwenError
+from p2pqwen.events import Notice, Report
+from p2pqwen.library import durable
+from p2pqwen.library.durable import LockHeldError
+from p2pqwen.library.space import allocated
+from p2pqwen.library.verified import Verified
+from p2pqwen.operations.engine import DownloadedTorrent, DownloadEngine, WebSeeds
+from p2pqwen.operations.fetch.context import FetchContext, FetchOptions
+from p2pqwen.operations.fetch.peers import PeerBook
+from p2pqwen.operations.fetch.plan import TorrentPlan
+from p2pqwen.operations.fetch.reach import relay_of, session_settings, without_inside_trackers
+from p2pqwen.operations.fetch.wanted_files import check_files, make_empty_files
+from p2pqwen.operations.hub_endpoint.arriving import ArrivingFile, StreamReading
+from p2pqwen.operations.hub_endpoint.reading import PieceFile
+from p2pqwen.swarm.endpoint import Endpoint
+from p2pqwen.swarm.session import Swarm
+from p2pqwen.swarm.urgency import Urgency
+from p2pqwen.swarm.writable import prove_writable
+from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.webseed.policy import SwarmView, WebSeedDecision
+
+IDLE = 8.0
+"""Seconds for which a download stays, once nobody reads: the next file then finds its peers connected."""
+AHEAD = 32 << 20
+"""Bytes that are asked for ahead of a reader."""
+_LEAST_AHEAD = 4  # pieces
+_PUMP = 0.05
+_LOOK_EVERY = 0.25
+_FOLLOW_EVERY = 0.1
+_STOP_SECONDS = 8.0
+_SETTLE_SECONDS = 4.0
+_CHECK_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class BringOptions:
+    """How files are brought. `timeout`: seconds without a byte after which a reader is told.
+
+    `abandoned`: what becomes of a file that was read as a whole and that nobody reads any more.
+    """
+
+    fetch: FetchOptions
+    timeout: float = 60.0
+    idle: float = IDLE
+    abandoned: Literal["finish", "stop"] = "finish"
+
+
+Count = Callable[[SnapshotId, int, int], None]
+"""Is told what a download sent and received, in payload bytes."""
+
+
+class OnDemand:
+    """Brings files of snapshots for one endpoint; for several threads.
+
+    `context` says where a download reads and writes, when it begins; it may raise `P2pqwenError`.
+    """
+
+    def __init__(
+        self, context: Callable[[], FetchContext], options: BringOptions, count: Count, report: Report
+    ) -> None:
+        self._context, self._options, self._count, self._report = context, options, count, report
+        self._downloads: dict[SnapshotId, SnapshotDownload] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def open(self, plan: TorrentPlan, path: RepoPath, wanted: range) -> StreamReading:
+        """Begin to bring a file, or join whoever brings it; raises `DiskError`, `NetworkError`, `P2pqwenError`."""
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise NetworkError("the endpoint is stopping")
+                download = self._downloads.get(plan.snapshot)
+                if download is None:
+                    download = SnapshotDownload(plan, self._context(), self._options, self._count, self._report)
+                    self._downloads[plan.snapshot] = download
+                    download.start()
+                asked = download.ask(path, wanted)
+            if asked is not None:
+                return asked.result()
+            download.join()  # it was just ending; the next one begins where it stopped
+            with self._lock:
+                if self._downloads.get(plan.snapshot) is download:
+                    del self._downloads[plan.snapshot]
+
+    def close(self) -> None:
+        """Stop every download where the next one can go on from, within seconds."""
+        with self._lock:
+            self._closed = True
+            running = list(self._downloads.values())
+        for one in running:
+            one.stop()
+        until = time.monotonic() + _STOP_SECONDS
+        for one in running:
+            one.join(max(0.0, until - time.monotonic()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    path: RepoPath
+    wanted: range
+    answer: Future[StreamReading]
+
+
+class SnapshotDownload:
+    """The download of one snapshot, on a thread of its own, until nobody has wanted anything of it for a while."""
+
+    def __init__(
+        self, plan: TorrentPlan, context: FetchContext, options: BringOptions, count: Count, report: Report
+    ) -> None:
+        self._plan, self._context, self._options = plan, context, options
+        self._count, self._report = count, report
+        self._library = context.sources.library
+        self._asks: queue.SimpleQueue[_Ask] = queue.SimpleQueue()
+        self._open = True
+        self._gate = threading.Lock()
+        self._stopping = threading.Event()
+        self._swarm: Swarm | None = None
+        self._folder = Path()
+        self._chosen: tuple[str, ...] = ()
+        self._may_mark = True
+        self._files: dict[RepoPath, ArrivingFile] = {}
+        self._thread = threading.Thread(target=self._run, name=f"bring {plan.snapshot.short}", daemon=True)
+        self._hasher = ThreadPoolExecutor(1, "bring-hash")
+
+    @property
+    def _metainfo(self) -> Metainfo:
+        return self._plan.metainfo
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End soon; from any thread."""
+        self._stopping.set()
+        self._wake()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for the end."""
+        self._thread.join(seconds)
+
+    def ask(self, path: RepoPath, wanted: range) -> Future[StreamReading] | None:
+        """Ask for a file; None where the download has just ended. From any thread."""
+        answer: Future[StreamReading] = Future()
+        with self._gate:
+            if not self._open:
+                return None
+            self._asks.put(_Ask(path, wanted, answer))
+        self._wake()
+        return answer
+
+    def _wake(self) -> None:
+        swarm = self._swarm
+        if swarm is not None:
+            swarm.wake()
+
+    def _run(self) -> None:
+        error: P2pqwenError = NetworkError("the endpoint is stopping")
+        try:
+            self._bring()
+        except Exception as problem:  # noqa: BLE001 - whoever reads is told, and a fault of ours ends nothing else
+            error = as_error(problem)
+            self._report(Notice("warning", f"{self._plan.snapshot}: {error.message}"))
+        finally:
+            with self._gate:
+                self._open = False
+            for file in self._files.values():
+                file.fail(error, for_good=True)
+            with suppress(queue.Empty):
+                while True:
+                    self._asks.get_nowait().answer.set_exception(error)
+            self._hasher.shutdown(wait=False, cancel_futures=True)
+
+    def _bring(self) -> None:
+        if not self._metainfo.has_all_layers:
+            raise NetworkError(f"no peer sent the piece hashes of {self._plan.snapshot}")
+        with ExitStack() as stack:
+            if not self._locked(stack):
+                return
+            options, context = self._options.fetch, self._context
+            self._plan = _with_leads(self._plan, options, context, self._report)
+            done = self._begin()
+            book = PeerBook(options, context)
+            peers = book.named(self._plan)
+            settings = session_settings(self._plan.leads, peers, options, context)
+            relayed = stack.enter_context(relay_of(self._plan, options, context, self._report))
+            swarm = stack.enter_context(Swarm(settings, report=self._report))
+            self._swarm = swarm
+            try:
+                self._with_session(swarm, relayed, book, peers, done)
+            finally:
+                self._swarm = None
+
+    def _locked(self, stack: ExitStack) -> bool:
+        """Take the snapshot's lock, reading what another fetch brings as long as that one has it; False: stopped."""
+        deadline = time.monotonic() + self._options.timeout
+        while not self._stopping.is_set():
+            try:
+                stack.enter_context(durable.lock(self._library.lock_path(self._plan.snapshot)))
+            except LockHeldError:
+                self._folder = self._library.folder(self._plan.snapshot)
+                self._admit_all(lambda _: None)
+                answered = [file.answer(lambda _: True) for file in self._files.values()]
+                if any(answered) or not any(file.waiting for file in self._files.values()):
+                    deadline = time.monotonic() + self._options.timeout
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_FOLLOW_EVERY)
+            else:
+                return True
+        return False
+
+    def _begin(self) -> frozenset[RepoPath]:
+        """Make the folder, and return the files that are here and verified; raises as `Library.begin` does."""
+        metainfo, snapshot = self._metainfo, self._plan.snapshot
+        held = self._library.get(snapshot)
+        if held is not None:
+            held.require_torrent(metainfo)
+            self._chosen = held.selected or ()
+            # A whole snapshot, or what is to be one, stays that: only the missing file is brought to it.
+            self._may_mark = held.selected is not None
+        self._folder = self._library.make_folder(snapshot, [file.path for file in metainfo.files], lambda _: 0)
+        known = self._library.verified.of(snapshot)
+        if known is None or known.infohash != metainfo.infohash.v2:
+            return frozenset()
+        looks = {path: Verified(known.infohash, {path: look}) for path, look in known.looks.items()}
+        return frozenset(path for path, one in looks.items() if one.same_content(self._folder))
+
+    def _with_session(
+        self, swarm: Swarm, relayed: WebSeeds | None, book: PeerBook, peers: list[Endpoint], done: frozenset[RepoPath]
+    ) -> None:
+        metainfo, plan = self._metainfo, self._plan
+        missing = frozenset(file.path for file in metainfo.files if file.path not in done)
+        torrent = swarm.add_download(
+            metainfo,
+            prove_writable(metainfo, self._folder.parent, missing),
+            trackers=plan.leads.trackers,
+            held=True,
+        )
+        session = _Session(swarm, torrent, relayed, self._options, self._report)
+        try:
+            self._until(lambda: torrent.checked or torrent.error is not None, swarm)
+            for index, file in enumerate(metainfo.layout.files):
+                if file.path in missing:
+                    torrent.want(metainfo.layout.pieces(index), Urgency.NEVER)
+            self._admit_all(lambda file: self._require_room(file, torrent))
+            known = (*peers, *book.remembered(plan), *book.followers(plan))
+            if not known and relayed is None and not swarm.looks_for_peers:
+                raise NetworkError(f"there is nobody to ask for {plan.snapshot}", hint="name a peer: --peer HOST:PORT")
+            each(dict.fromkeys(known), torrent.connect, failed=warn(self._report))
+            torrent.in_order(wanted=True)
+            torrent.start()
+            self._loop(session)
+        finally:
+            self._settle(session)
+            book.remember(plan, [one for one in torrent.met if not session.is_relay(one)])
+            moved = torrent.progress()
+            torrent.leave()
+            torrent.release()
+            self._count(plan.snapshot, moved.uploaded, moved.received)
+            self._finish(done)
+
+    def _until(self, condition: Callable[[], bool], swarm: DownloadEngine) -> None:
+        deadline = time.monotonic() + _CHECK_SECONDS
+        while not condition() and not self._stopping.is_set():
+            swarm.pump(_PUMP)
+            if time.monotonic() > deadline:
+                raise NetworkError("libtorrent did not begin in time")
+
+    def _loop(self, session: _Session) -> None:
+        torrent = session.torrent
+        idle_since = time.monotonic()
+        while not self._stopping.is_set():
+            self._admit_all(lambda file: self._require_room(file, torrent))
+            for file in self._active():
+                self._serve(file, session)
+            if torrent.error is not None:
+                raise torrent.error
+            session.look(self._active())
+            if any(file.active for file in self._files.values()) or not self._asks.empty():
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > self._options.idle and self._shut():
+                return
+            session.swarm.pump(_PUMP)
+
+    def _settle(self, session: _Session) -> None:
+        """Finish with the files of which every piece is here, so that the next download need not read them again."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while session.torrent.error is None and time.monotonic() < deadline:
+            pending = [self._complete(file, session.torrent) for file in self._files.values()]
+            if not any(pending):
+                return
+            session.swarm.pump(_PUMP)
+
+    def _shut(self) -> bool:
+        """Take no more asks, unless there is one."""
+        with self._gate:
+            self._open = not self._asks.empty()
+            return not self._open
+
+    def _active(self) -> list[ArrivingFile]:
+        return [file for file in self._files.values() if file.active or file.hashing is not None]
+
+    def _serve(self, file: ArrivingFile, session: _Session) -> None:
+        torrent = session.torrent
+        have = torrent.have
+
+        def is_here(piece: int) -> bool:
+            return bool(have[piece])
+
+        file.answer(is_here)
+        file.look_ahead(is_here)
+        for reading in list(file.readers):
+            session.hurry(reading)
+        if file.whole and not file.readers and self._options.abandoned == "stop" and not file.done:
+            file.whole = False
+            torrent.want(file.numbers, Urgency.NEVER)
+        self._complete(file, torrent)
+
+    def _complete(self, file: ArrivingFile, torrent: DownloadedTorrent) -> bool:
+        """Once every piece of a file is here: have it written out, hash it, and call it done; whether it is at that."""
+        if file.hashing is not None:
+            if file.hashing.done():
+                problem, file.hashing = file.hashing.exception(), None
+                if problem is None:
+                    file.done = True
+                else:
+                    error = as_error(problem if isinstance(problem, Exception) else P2pqwenError(str(problem)))
+                    self._report(Notice("warning", f"{self._plan.snapshot}: {error.message}"))
+                    file.fail(error, for_good=True)
+            return file.hashing is not None
+        if file.done or file.failure is not None:
+            return False
+        pieces = file.numbers
+        if torrent.have.find(b"\0", pieces.start, pieces.stop) >= 0:
+            return False
+        if file.flushed_after is None:
+            file.flushed_after = torrent.flushes
+            torrent.request_flush()
+        elif torrent.flushes > file.flushed_after:
+            file.hashing = self._hasher.submit(self._hash, file.path)
+        return True
+
+    def _hash(self, path: RepoPath) -> None:
+        check_files(self._metainfo, self._plan.manifest, self._folder, [path], {})
+
+    def _admit_all(self, require_room: Callable[[ArrivingFile], None]) -> None:
+        """Take what was asked for; each is told at once whether it can be had at all."""
+        with suppress(queue.Empty):
+            while True:
+                ask = self._asks.get_nowait()
+                try:
+                    ask.answer.set_result(self._admit(ask, require_room))
+                except Exception as error:  # noqa: BLE001 - it is the asker's
+                    ask.answer.set_exception(as_error(error))
+
+    def _admit(self, ask: _Ask, require_room: Callable[[ArrivingFile], None]) -> StreamReading:
+        file = self._files.get(ask.path)
+        if file is None:
+            file = self._arriving(ask.path)
+        if file.failure is not None:
+            raise file.failure
+        reading = file.read(ask.wanted)
+        try:
+            if not file.done:
+                before, file.whole = file.whole, file.whole or reading.wants_all
+                try:
+                    require_room(file)
+                except BaseException:
+                    file.whole = before
+                    raise
+        except BaseException:
+            reading.close()
+            raise
+        self._files[ask.path] = file
+        return reading
+
+    def _arriving(self, path: RepoPath) -> ArrivingFile:
+        metainfo = self._metainfo
+        index = next(number for number, one in enumerate(metainfo.files) if one.path == path)
+        first = metainfo.layout.pieces(index).start
+        return ArrivingFile(PieceFile(metainfo, index, self._folder, quick=True), first, self._wake)
+
+    def _require_room(self, file: ArrivingFile, torrent: DownloadedTorrent) -> None:
+        """Refuse with `DiskError` what does not fit beside everything else that is on its way; else want it."""
+        coming = [one for one in self._files.values() if one.whole and not one.done and one is not file]
+        missing = sum(max(0, one.pieces.size - allocated(self._folder / one.path.text)) for one in (*coming, file))
+        if not file.whole:
+            missing -= max(0, file.pieces.size - allocated(self._folder / file.path.text))
+            missing += sum(len(reading.wanted) for reading in file.readers)
+        self._library.require_room(self._folder, missing)
+        if not self._files and self._may_mark:
+            globs = tuple(dict.fromkeys((*self._chosen, glob.escape(file.path.text))))
+            self._library.begin(self._plan.snapshot, self._plan.torrent, globs)
+        if file.whole:
+            torrent.want(_without(file.numbers, torrent.have), Urgency.LATER)
+
+    def _finish(self, before: frozenset[RepoPath]) -> None:
+        """Write down what is here and verified now: the whole snapshot, or a part of it."""
+        metainfo, snapshot = self._metainfo, self._plan.snapshot
+        here = before | {path for path, file in self._files.items() if file.done}
+        if not here or (here == before and not self._files):
+            return
+        whole = here >= {file.path for file in metainfo.files if file.size}
+        if whole:
+            make_empty_files(self._folder, metainfo, None)
+            here = frozenset(file.path for file in metainfo.files)
+        verified = Verified.now(metainfo.infohash.v2, self._folder, sorted(here))
+        if not whole and not self._may_mark:
+            self._library.verified.keep(snapshot, verified)
+            return
+        globs = None if whole else tuple(glob.escape(path.text) for path in sorted(here))
+        held = self._library.finish(snapshot, self._plan.torrent, globs, verified)
+        self._report(Notice("info", f"{snapshot}: {held.state.value}, {len(here)} of {len(metainfo.files)} files"))
+
+
+class _Session:
+    """A torrent in a session of libtorrent, and what it is told of readers and web seeds."""
+
+    def __init__(
+        self,
+        swarm: DownloadEngine,
+        torrent: DownloadedTorrent,
+        relayed: WebSeeds | None,
+        options: BringOptions,
+        report: Report,
+    ) -> None:
+        self.swarm, self.torrent = swarm, torrent
+        self._relayed, self._options, self._report = relayed, options, report
+        now = time.monotonic()
+        self._web_seeds = WebSeedDecision.first(options.fetch.use_web_seeds, now)
+        self._web_seeds_in = False
+        self._next_look = now
+        self._moved: tuple[int, float] = (-1, now)
+
+    def is_relay(self, peer: Endpoint) -> bool:
+        """Tell whether a peer is our own relay of web seeds."""
+        urls = () if self._relayed is None else self._relayed.urls
+        return any(f"//{peer.host}:{peer.port}/" in url for url in urls)
+
+    def hurry(self, reading: StreamReading) -> None:
+        """Have what a reader is about to reach brought first."""
+        pieces = reading.file.pieces
+        length, have, first = pieces.piece_length, self.torrent.have, reading.file.first
+        at = pieces.verified_to(reading.at) // length
+        last = (reading.wanted.stop - 1) // length + 1
+        if at >= last:
+            return
+        if at >= reading.urged:
+            ahead = max(_LEAST_AHEAD, AHEAD // length)
+            reading.urged = at + max(1, ahead // 4)
+            soon = range(first + at + 1, first + min(at + ahead, last))
+            self.torrent.want(_without(soon, have), Urgency.SOON)
+        if at != reading.hasty and not have[first + at]:
+            reading.hasty = at  # one at a time: of two that hurry, each comes at half the pace
+            self.torrent.want([first + at], Urgency.NOW)
+
+    def look(self, files: Iterable[ArrivingFile]) -> None:
+        """See to web seeds, and tell readers who wait too long; what nobody waits for is given up, too."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK_EVERY
+        progress = self.torrent.progress()
+        for notice in self._relayed.take_notices() if self._relayed is not None else ():
+            self._report(notice)
+        files = list(files)
+        idle = progress.done >= progress.total and not any(file.waiting for file in files)
+        if progress.received != self._moved[0] or idle:
+            self._moved = progress.received, now
+        elif now - self._moved[1] > self._options.timeout:
+            error = NetworkError(f"nothing arrived for {self._options.timeout:g} s", got=f"{progress.peers} peers")
+            for file in files:
+                file.whole = file.done
+                file.fail(error)
+            self._moved = progress.received, now
+        if self._relayed is not None:
+            self._decide(self._relayed, now)
+
+    def _decide(self, relayed: WebSeeds, now: float) -> None:
+        progress = self.torrent.progress()
+        view = SwarmView(
+            peers=progress.peers,
+            rate=progress.peer_rate,
+            can_find_peers=self.swarm.looks_for_peers or bool(self._options.fetch.peers),
+            all_offered=self.torrent.all_offered() if progress.peers else False,
+            limit=self.swarm.download_limit,
+        )
+        self._web_seeds = self._web_seeds.next(view, now)
+        if self._web_seeds.in_use != self._web_seeds_in:
+            self._web_seeds_in = self._web_seeds.in_use
+            self.torrent.set_web_seeds(relayed.urls if self._web_seeds_in else ())
+
+
+def _without(pieces: Iterable[int], have: bytearray) -> list[int]:
+    return [piece for piece in pieces if not have[piece]]
+
+
+def _with_leads(plan: TorrentPlan, options: FetchOptions, context: FetchContext, report: Report) -> TorrentPlan:
+    return replace(plan, leads=without_inside_trackers(plan.leads, options, context, report))

@@ -1,0 +1,94 @@
+"""Who may use the Hub endpoint: programs on this machine, and beyond it whom the user named.
+
+A web page can make a browser send requests to loopback, and can have a name of its own lead there (DNS rebinding). It
+cannot choose the `Host`, which then is that name, and cannot leave out `Origin`; so names that nobody named and every
+Origin are refused. Programs that stand where the Hub's clients do send neither.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from p2pqwen.errors import UsageError
+from p2pqwen.hub_api.problem import HubProblem
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class HubAccess:
+    """Who may ask. `token`: what a request must carry, None for none; `networks`: who may ask without it.
+
+    `hosts`: names under which the endpoint is reached, in lower case, beside `localhost` and addresses.
+    Loopback needs no token.
+    """
+
+    token: str | None = None
+    networks: tuple[Network, ...] = ()
+    hosts: frozenset[str] = frozenset()
+
+    @property
+    def is_open_beyond(self) -> bool:
+        """Whether anybody beyond this machine may ask at all."""
+        return self.token is not None or bool(self.networks)
+
+    def refusal(self, headers: Mapping[str, str], peer: str) -> HubProblem | None:
+        """Return why a request is refused, None when it may pass; `peer` is the address that sent it."""
+        host = headers.get("Host", "")
+        if not self._is_ours(host):
+            return HubProblem(403, None, f"requests for host {host[:80]!r} are refused")
+        if "Origin" in headers or headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+            return HubProblem(403, None, "requests from web pages are refused")
+        address = _address(peer)
+        if address is not None and (address.is_loopback or any(address in one for one in self.networks)):
+            return None
+        if self.token is None:
+            return HubProblem(403, None, "requests from this address are refused")
+        given = _token(headers.get("Authorization", ""))
+        if not hmac.compare_digest(given.encode(errors="surrogateescape"), self.token.encode()):
+            return HubProblem(401, None, "the token of this endpoint is missing or wrong")
+        return None
+
+    def _is_ours(self, host: str) -> bool:
+        name = (host.rsplit(":", 1)[0] if not host.endswith("]") else host).lower()
+        if name == "localhost" or name in self.hosts:
+            return True
+        return _address(name.removeprefix("[").removesuffix("]")) is not None
+
+
+def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    """Read addresses and networks such as 192.168.1.0/24; raises `UsageError`."""
+    found: list[Network] = []
+    for text in texts:
+        try:
+            found.append(ipaddress.ip_network(text, strict=False))
+        except ValueError as error:
+            raise UsageError(
+                "not an address or network", expected="such as 192.168.1.0/24", got=repr(text[:80])
+            ) from error
+    return tuple(found)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return found if mapped is None else mapped
+
+
+def _token(authorization: str) -> str:
+    """Return the token of a Bearer header, or the password of a Basic one (which is how git sends it)."""
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return value
+    try:
+        return base64.b64decode(value, validate=True).decode().partition(":")[2]
+    except (binascii.Error, ValueError):
+        return ""

@@ -1,0 +1,103 @@
+"""A file's answer: the whole or one range, handed from the disk to the socket by the system, verified bytes alone.
+
+What cannot be had any more once the status line is out ends the connection: short of its length, no client takes it for
+the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from contextlib import suppress
+
+from aiohttp import web
+
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.hub_api.file_headers import file_headers, is_unchanged
+from p2pqwen.hub_api.listing import etag
+from p2pqwen.server.hub_catalogue import HubSnapshot, Reading
+from p2pqwen.values.byte_range import ByteRange, parse_range
+
+IDLE_SECONDS = 300.0
+"""A reader that takes no block for so long is cut off."""
+_BLOCK = 4 << 20  # a reader slower than 14 kB/s is taken for gone
+_TYPE = "application/octet-stream"
+
+
+async def answer_file(request: web.Request, snapshot: HubSnapshot, path: str, pool: Executor) -> web.StreamResponse:
+    """Answer HEAD or GET of a listed file; raises `P2pqwenError` as long as nothing was sent."""
+    file = snapshot.info.files[path]
+    headers = file_headers(file, snapshot.info.commit)
+    if is_unchanged(request.headers.get("If-None-Match"), file):
+        return web.Response(status=304, headers=headers)
+    tag = f'"{etag(file)}"'
+    asked = request.headers.get("Range") if request.headers.get("If-Range", tag) == tag else None
+    wanted = parse_range(asked, file.size)
+    if wanted is None:
+        return web.Response(status=416, headers={**headers, "Content-Range": f"bytes */{file.size}"})
+    if request.method == "HEAD" or not len(wanted):
+        response = _response(wanted, headers)
+        await response.prepare(request)
+        return response
+    loop = asyncio.get_running_loop()
+    reading = await loop.run_in_executor(pool, snapshot.open, path, wanted.offsets)
+    try:
+        first = await _ready(reading, wanted.start)  # before a status line: what fails now has a status of its own
+        response = _response(wanted, headers)
+        with suppress(ConnectionError):
+            await response.prepare(request)
+            if await _send(request, reading, wanted, first):
+                await response.write_eof()
+            else:
+                _cut(request)
+        return response
+    finally:
+        reading.close()
+
+
+def _response(wanted: ByteRange, headers: Mapping[str, str]) -> web.StreamResponse:
+    response = web.StreamResponse(status=206 if wanted.partial else 200, headers=headers)
+    response.content_type = _TYPE
+    response.content_length = len(wanted)
+    if wanted.partial:
+        response.headers["Content-Range"] = wanted.content_range
+    return response
+
+
+async def _ready(reading: Reading, at: int) -> int:
+    found = reading.ready(at)
+    return found if isinstance(found, int) else await asyncio.wrap_future(found)
+
+
+async def _send(request: web.Request, reading: Reading, wanted: ByteRange, end: int) -> bool:
+    """Send what is wanted, verified up to `end` so far; False where it cannot be had, or nobody takes it."""
+    at = wanted.start
+    try:
+        while at < wanted.stop:
+            if at >= end:
+                end = await _ready(reading, at)
+            count = min(end, wanted.stop, at + _BLOCK) - at
+            async with asyncio.timeout(IDLE_SECONDS):
+                sent = await _send_block(request, reading.descriptor, at, count)
+            if sent < count:
+                return False
+            at += count
+    except (P2pqwenError, OSError):  # time-outs and broken connections are of the second class
+        return False
+    return True
+
+
+async def _send_block(request: web.Request, descriptor: int, at: int, count: int) -> int:
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError
+    # A file object of its own, since its position is the loop's to set: others read through the same descriptor.
+    with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
+        return await asyncio.get_running_loop().sendfile(transport, file, at, count)
+
+
+def _cut(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()

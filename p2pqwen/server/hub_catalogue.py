@@ -1,0 +1,103 @@
+"""What the Hub endpoint serves, as its HTTP side sees it: names that lead to commits, and files that open for reading.
+
+Its methods are called on threads, and may raise `P2pqwenError`; `HubRefusedError` carries the Hub's own words for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError
+from p2pqwen.hub_api.listing import Commit, NamedCommit, Refs
+from p2pqwen.hub_api.problem import HubProblem, entry_not_found
+from p2pqwen.values.snapshot_id import RepoId, RepoKind
+
+_STATUS: tuple[tuple[type[P2pqwenError], int], ...] = ((DiskError, 507), (NetworkError, 504))
+
+
+class HubRefusedError(NotFoundError):
+    """What was asked for is not there, in the words of the Hub."""
+
+    def __init__(self, problem: HubProblem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class Reading(Protocol):
+    """A file that is being read. Bytes before what `ready` said are verified, and stand in `descriptor`."""
+
+    @property
+    def descriptor(self) -> int:
+        """The open file, once `ready` has answered."""
+
+    def ready(self, at: int) -> int | Future[int]:
+        """Return the offset up to which bytes from `at` on are verified, more than `at`; or what will give it.
+
+        That may raise `P2pqwenError`.
+        """
+
+    def close(self) -> None:
+        """Read no more; called once, also after a failure."""
+
+
+class HubSnapshot(Protocol):
+    """A commit whose files may be served."""
+
+    @property
+    def info(self) -> Commit:
+        """What is listed of it."""
+
+    def open(self, path: str, wanted: range) -> Reading:
+        """Open a listed file for reading these offsets of it; raises `P2pqwenError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LfsFile:
+    """Where an LFS object is: a file of a commit, `size` bytes."""
+
+    commit: str
+    path: str
+    size: int
+
+
+class GitSide(Protocol):
+    """What git and Git LFS ask for; called on threads, and may raise `P2pqwenError`."""
+
+    def advertise(self, repo: RepoId) -> bytes:
+        """Answer `info/refs?service=git-upload-pack`; raises `HubRefusedError`."""
+
+    def upload_pack(self, repo: RepoId, request: bytes) -> bytes:
+        """Answer `git-upload-pack`; raises `HubRefusedError`."""
+
+    def lfs(self, repo: RepoId, oids: Iterable[str]) -> Mapping[str, LfsFile]:
+        """Find LFS files by the SHA-256 of their content; raises `HubRefusedError`."""
+
+
+class Catalogue(Protocol):
+    """Finds commits by name."""
+
+    def snapshot(self, repo: RepoId, revision: str) -> HubSnapshot:
+        """Return what a revision of a repository names; raises `HubRefusedError`, `P2pqwenError`."""
+
+    def refs(self, repo: RepoId) -> Refs:
+        """Return the branches and tags of a repository; raises `HubRefusedError`."""
+
+    def listed(self, kind: RepoKind, *, search: str, author: str) -> Sequence[NamedCommit]:
+        """Return the repositories that hold the words of `search` and are `author`'s, "": any; one commit of each."""
+
+    def own_name(self, repo: RepoId) -> RepoId | None:
+        """Return what a repository is called whose name was written in another case, None where it is right or new."""
+
+
+def problem_of(error: P2pqwenError) -> HubProblem:
+    """Return an error as the Hub would send it."""
+    if isinstance(error, HubRefusedError):
+        return error.problem
+    if isinstance(error, NotFoundError):
+        return entry_not_found(error.message)
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    hint = f" ({error.hint})" if error.hint else ""
+    return HubProblem(status, None, f"{error.message}{hint}")

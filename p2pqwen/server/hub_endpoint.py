@@ -1,0 +1,313 @@
+"""The Hub's place: an HTTP server that answers as the Hugging Face Hub does, from what a `Catalogue` knows.
+
+`HF_ENDPOINT` leads programs here instead of there. It answers what was read off real clients (tests/CLIENTS.md), and
+everything else with the Hub's own 404. Calls to the catalogue run on threads; what was resolved is kept for a second,
+since some programs ask thousands of times at their start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlencode
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from p2pqwen.errors import FormatError, P2pqwenError
+from p2pqwen.hub_api import answers, registry
+from p2pqwen.hub_api.paths_body import MAX_BODY, asked_paths
+from p2pqwen.hub_api.problem import HubProblem, entry_not_found, repo_not_found
+from p2pqwen.hub_api.request import Asked, parse_path
+from p2pqwen.loop_thread import LoopThread
+from p2pqwen.net.fault_log import fault_log
+from p2pqwen.portable.sockets import take_port_again
+from p2pqwen.server.hub_access import HubAccess
+from p2pqwen.server.hub_body import answer_file
+from p2pqwen.server.hub_catalogue import Catalogue, GitSide, HubRefusedError, HubSnapshot, problem_of
+from p2pqwen.server.hub_git import answer_git, answer_lfs
+from p2pqwen.server.hub_upstream import HubUpstream
+from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.strict_json import JsonObject
+
+TREE_PAGE = 1000
+LIST_PAGE = 1000
+KEPT_SECONDS = 1.0
+"""So long a name that was resolved leads to the same commit."""
+_KEPT = 10_000
+_WORKERS = 16
+_STOP_SECONDS = 3.0
+_BACKLOG = 512
+_READ = frozenset({"GET", "HEAD"})
+_UPSTREAM_ALONE = frozenset({"other", "resolve-cache"})
+_PASSED = frozenset({"RepoNotFound", "RevisionNotFound"})
+
+
+@dataclass(frozen=True, slots=True)
+class HubServerSettings:
+    """Where the endpoint listens (port 0: any free one), and who may ask."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    access: HubAccess = field(default_factory=HubAccess)
+
+
+class HubEndpoint:
+    """Serves a catalogue while the block lasts, on a thread of its own; raises `P2pqwenError` where it cannot listen.
+
+    `port` is the one it took.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        settings: HubServerSettings = HubServerSettings(),
+        *,
+        git: GitSide | None = None,
+        upstream: HubUpstream | None = None,
+    ) -> None:
+        self._catalogue, self._settings, self._git, self._upstream = catalogue, settings, git, upstream
+        self.host, self.port = settings.host, settings.port
+        self._pool = ThreadPoolExecutor(_WORKERS, "hub endpoint")
+        self._thread = LoopThread("hub endpoint")
+        self._runner: web.AppRunner | None = None
+        self._kept: dict[tuple[RepoId, str], tuple[float, HubSnapshot]] = {}
+
+    @property
+    def url(self) -> str:
+        """The address for `HF_ENDPOINT`; where it listens everywhere, the one on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def __enter__(self) -> Self:
+        listener = _listen(self.host, self.port)
+        self.port = int(listener.getsockname()[1])
+        self._thread.start()
+        self._thread.call(self._start(listener))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._upstream is not None:
+            with contextlib.suppress(TimeoutError):
+                self._thread.call(self._upstream.close(), _STOP_SECONDS)
+        if self._runner is not None:
+            with contextlib.suppress(TimeoutError):
+                self._thread.call(self._runner.cleanup(), _STOP_SECONDS)
+        self._thread.stop(_STOP_SECONDS)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _start(self, listener: socket.socket) -> None:
+        app = web.Application(middlewares=[self._guard()], client_max_size=MAX_BODY)
+        app.router.add_route("*", "/{tail:.*}", self._answer)
+        self._runner = web.AppRunner(app, access_log=None, logger=fault_log(), shutdown_timeout=0.2)
+        await self._runner.setup()
+        await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
+
+    def _guard(self) -> Any:  # noqa: ANN401 - aiohttp's middleware
+        @web.middleware
+        async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+            refused = self._settings.access.refusal(request.headers, request.remote or "")
+            if refused is not None:
+                return refusal(refused)
+            try:
+                return await handler(request)
+            except web.HTTPException as error:  # too large a body
+                return refusal(HubProblem(error.status, None, error.reason))
+            except P2pqwenError as error:
+                return refusal(problem_of(error))
+            except ConnectionError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a fault of ours has the fields of every other refusal
+                return refusal(HubProblem(500, None, f"the request broke: {type(error).__name__}"))
+
+        return guarded
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        asked = parse_path(request.rel_url.raw_path)
+        upstream = self._upstream
+        if upstream is None or not _may_pass(request, asked):
+            return await self._answer_here(request, asked)
+        if asked.kind in _UPSTREAM_ALONE:
+            return await upstream.pass_on(request, asked, HubProblem(404, None, "Not found"), self._own_url(request))
+        try:
+            return await self._answer_here(request, asked)
+        except HubRefusedError as error:
+            if error.problem.code not in _PASSED:
+                raise
+            return await upstream.pass_on(request, asked, error.problem, self._own_url(request))
+
+    async def _answer_here(self, request: web.Request, asked: Asked) -> web.StreamResponse:
+        match asked.kind:
+            case "info" | "tree" | "resolve" | "raw" | "refs" | "list" if request.method in _READ:
+                return await self._read(request, asked)
+            case "paths-info" if request.method == "POST":
+                return await self._paths_info(request, asked)
+            case "registry" if request.method in _READ:
+                return await self._registry(request, asked)
+            case "git" | "lfs-batch" if self._git is not None:
+                return await self._ask_git(request, asked, self._git)
+        if asked.kind == "other" or request.method in _READ:
+            raise HubRefusedError(HubProblem(404, None, "Not found"))
+        return refusal(HubProblem(405, None, f"{request.method} is not possible here"), Allow="GET, HEAD")
+
+    async def _ask_git(self, request: web.Request, asked: Asked, side: GitSide) -> web.StreamResponse:
+        repo = _repo(asked)
+        if repo is None:
+            raise HubRefusedError(repo_not_found(asked.repo))
+        if asked.kind == "lfs-batch":
+            return await answer_lfs(request, repo, side, self._pool, self._own_url(request))
+        return await answer_git(request, asked, repo, side, self._pool)
+
+    async def _registry(self, request: web.Request, asked: Asked) -> web.StreamResponse:
+        """Answer what llama.cpp and Ollama ask for a GGUF file by its quantisation."""
+        if not asked.repo.strip("/"):
+            return web.json_response({}, headers={"Docker-Distribution-Api-Version": "registry/2.0"})
+        repo = _repo(asked)
+        kind, _, name = asked.path.partition("/")
+        if repo is None or kind not in {"manifests", "blobs"}:
+            raise HubRefusedError(repo_not_found(asked.repo))
+        if (own := self._catalogue.own_name(repo)) is not None:
+            return _moved(request, asked.repo, own)
+        snapshot = await self._snapshot(repo, "main")
+        files = snapshot.info.files
+        if kind == "manifests":
+            model = registry.model_of(files.values(), name)
+            if model is None:
+                return refusal(entry_not_found(f"no GGUF file of {repo} is {name}"))
+            return web.json_response(model.manifest, content_type=registry.MANIFEST_TYPE)
+        digest = name.removeprefix("sha256:")
+        path = next((path for path, file in files.items() if file.sha256 == digest), None)
+        if path is not None:
+            return await answer_file(request, snapshot, path, self._pool)
+        config = registry.config_of(files.values(), digest)
+        if config is None:
+            return refusal(entry_not_found(name))
+        return web.Response(body=config, content_type=registry.CONFIG_TYPE)
+
+    async def _read(self, request: web.Request, asked: Asked) -> web.StreamResponse:
+        if asked.kind == "list":
+            return await self._list(request, asked)
+        repo = _repo(asked)
+        if repo is None:
+            raise HubRefusedError(repo_not_found(asked.repo))
+        if (own := self._catalogue.own_name(repo)) is not None:
+            return _moved(request, asked.repo, own)
+        if asked.kind == "refs":
+            return web.json_response(answers.refs(await self._call(self._catalogue.refs, repo)))
+        snapshot = await self._snapshot(repo, asked.revision)
+        if asked.kind == "info":
+            blobs = request.query.get("blobs", "").lower() in {"true", "1"}
+            return web.json_response(answers.info(snapshot.info, blobs=blobs))
+        if asked.kind == "tree":
+            return self._tree(request, asked, snapshot)
+        if asked.path not in snapshot.info.files:
+            return refusal(entry_not_found(asked.path), **{"X-Repo-Commit": str(snapshot.info.commit)})
+        return await answer_file(request, snapshot, asked.path, self._pool)
+
+    async def _list(self, request: web.Request, asked: Asked) -> web.StreamResponse:
+        query = request.query
+        search, author = query.get("search", ""), query.get("author", "")
+        rows = await self._call(lambda: self._catalogue.listed(asked.repo_kind, search=search, author=author))
+        limit = _number(query.get("limit"), LIST_PAGE, at_most=LIST_PAGE)
+        return self._page(request, [answers.summary(one) for one in rows], limit)
+
+    def _tree(self, request: web.Request, asked: Asked, snapshot: HubSnapshot) -> web.StreamResponse:
+        recursive = request.query.get("recursive", "").lower() in {"true", "1"}
+        rows = answers.tree(snapshot.info, asked.path, recursive=recursive)
+        if rows is None:
+            problem = HubProblem(404, "EntryNotFound", f"{asked.path} does not exist on {asked.revision}")
+            return refusal(problem)
+        return self._page(request, rows, _number(request.query.get("limit"), TREE_PAGE, at_most=TREE_PAGE))
+
+    def _page(self, request: web.Request, rows: Sequence[JsonObject], size: int) -> web.StreamResponse:
+        """Answer the page of rows that the query's `cursor` names, with a link to the next one (RFC 8288)."""
+        start = _number(request.query.get("cursor"), 0)
+        page = web.json_response(list(rows[start : start + size]))
+        if start + size < len(rows):
+            query = urlencode([*((k, v) for k, v in request.query.items() if k != "cursor"), ("cursor", start + size)])
+            page.headers["Link"] = f'<{self._own_url(request)}{request.rel_url.raw_path}?{query}>; rel="next"'
+        return page
+
+    def _own_url(self, request: web.Request) -> str:
+        """Return the address that the client used: it may be another than ours, behind a port that is forwarded."""
+        return f"http://{quote(request.headers.get('Host', ''), safe='[]:.-')}"
+
+    async def _paths_info(self, request: web.Request, asked: Asked) -> web.StreamResponse:
+        repo = _repo(asked)
+        if repo is None:
+            raise HubRefusedError(repo_not_found(asked.repo))
+        paths = asked_paths(await request.read(), request.content_type)
+        if paths is None:
+            return refusal(HubProblem(400, None, 'the body must hold "paths", a list of texts'))
+        snapshot = await self._snapshot(repo, asked.revision)
+        return web.json_response(answers.paths_info(snapshot.info, paths))
+
+    async def _snapshot(self, repo: RepoId, revision: str) -> HubSnapshot:
+        now = time.monotonic()
+        known = self._kept.get((repo, revision))
+        if known is not None and now - known[0] < KEPT_SECONDS:
+            return known[1]
+        found: HubSnapshot = await self._call(self._catalogue.snapshot, repo, revision)
+        if len(self._kept) >= _KEPT:
+            self._kept.clear()
+        self._kept[repo, revision] = now, found
+        return found
+
+    async def _call(self, call: Any, *arguments: Any) -> Any:  # noqa: ANN401 - whatever the call takes and gives
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+
+
+def _may_pass(request: web.Request, asked: Asked) -> bool:
+    """Tell whether a request may be passed on: it reads, and is none that only an endpoint like this one answers."""
+    reads = request.method in _READ or (request.method == "POST" and asked.kind == "paths-info")
+    return reads and asked.kind not in {"git", "lfs-batch", "lfs-object", "registry"}
+
+
+def refusal(problem: HubProblem, **headers: str) -> web.Response:
+    """Return an error as the Hub sends it."""
+    return web.json_response(dict(problem.body), status=problem.status, headers={**problem.headers, **headers})
+
+
+def _moved(request: web.Request, asked: str, own: RepoId) -> web.Response:
+    """Lead to the name that is listed, as the Hub does: 307 and the same path with that name in it."""
+    path = request.rel_url.raw_path.replace(quote(asked), quote(own.text), 1)
+    query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
+    text = f"Temporary Redirect. Redirecting to {path}"
+    return web.Response(status=307, headers={"Location": f"{path}{query}"}, text=text)
+
+
+def _repo(asked: Asked) -> RepoId | None:
+    try:
+        return RepoId(asked.repo, asked.repo_kind)
+    except FormatError:
+        return None
+
+
+def _number(text: str | None, default: int, *, at_most: int = 1 << 31) -> int:
+    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 10:
+        return default
+    return min(int(text), at_most) or default
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    take_port_again(listener)
+    try:
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise P2pqwenError(
+            f"cannot listen on {host}:{port}", got=error.strerror or str(error), hint="choose another port: --listen"
+        ) from error
+    listener.setblocking(False)  # noqa: FBT003 - its only argument
+    return listener
