@@ -117,7 +117,6 @@ ELSEWHERE = {
     "operations/publish/plan.py::_path_seeds": PARSED,
     "operations/publish/plan.py::_renewed": PARSED,
     "operations/publish/plan.py::seed_patterns": PARSED,
-    "operations/publish/plan.py::web_seeds_of": PARSED,
     "operations/publish/plan.py::checked": USER,
     "operations/publish/plan.py::entries_of": WHOLE,
     "operations/preserve/recipe_source.py::_bases": INSIDE,
