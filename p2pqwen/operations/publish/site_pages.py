@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from p2pqwen.catalogue import beside, pages, places
 from p2pqwen.catalogue.card import Card, render_card
@@ -52,6 +51,15 @@ MAX_MEMORY = 256 << 20
 PROGRESS_EVERY = 100
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A model's page: what it was made of, the places of all that was written for it, the facts of each commit."""
+
+    made_of: str
+    places: tuple[str, ...]
+    facts: Mapping[str, Facts]
+
+
 @dataclass(slots=True)
 class _Memory:
     """What a home remembers of one folder.
@@ -59,7 +67,7 @@ class _Memory:
     `models` and `feeds` by name, what they were made of; `hashed` files by place: size, mtime in ns, SHA-256.
     """
 
-    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    models: dict[str, _Made] = field(default_factory=dict)
     hashed: dict[str, tuple[int, int, str]] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
     feeds: dict[str, str] = field(default_factory=dict)
@@ -119,9 +127,9 @@ class _Writing:
     def _rows(self) -> list[Row]:
         found = []
         for entry in self._accepted.document.entries:
-            facts = self._after.models.get(str(entry.id.repo), {}).get("facts", {}).get(str(entry.id.commit))
-            known = Facts() if facts is None else Facts(tuple(facts["formats"]), tuple(facts["quantisations"]))
-            found.append(Row(entry, known, self._copies(entry)))
+            made = self._after.models.get(str(entry.id.repo))
+            facts = Facts() if made is None else made.facts.get(str(entry.id.commit), Facts())
+            found.append(Row(entry, facts, self._copies(entry)))
         return found
 
     def _copies(self, entry: Entry) -> Copies | None:
@@ -154,10 +162,14 @@ class _Writing:
     def _write_model(self, repo: RepoId, rows: list[Row]) -> None:
         place, withdrawn = places.model_page(repo), self._withdrawn.get(repo, [])
         made_of = _made_of(self._site, rows, withdrawn)
-        before = self._before.models.get(str(repo), {})
-        if before.get("made_of") == made_of and all((self._out / one).exists() for one in before["places"]):
+        before = self._before.models.get(str(repo))
+        if (
+            before is not None
+            and before.made_of == made_of
+            and all((self._out / one).exists() for one in before.places)
+        ):
             self._after.models[str(repo)] = before
-            self._after.written += before["places"]
+            self._after.written += before.places
             return
         manifests = {row.entry.id: self._manifest(row.entry) for row in rows}
         facts = {one: Facts() if manifest is None else Facts.of(manifest) for one, manifest in manifests.items()}
@@ -171,11 +183,11 @@ class _Writing:
         card, readme = self._card(newest, manifests[newest])
         self._put(place, pages.render_model(self._site, revisions, card, withdrawn, readme))
         others = [self._put(*one) for row in rows for one in self._beside(row.entry, manifests[row.entry.id])]
-        self._after.models[str(repo)] = {
-            "made_of": made_of,
-            "places": [place, *others] if readme is None else [place, *others, readme],
-            "facts": {str(one.commit): asdict(said) for one, said in facts.items()},
-        }
+        self._after.models[str(repo)] = _Made(
+            made_of,
+            (place, *others) if readme is None else (place, *others, readme),
+            {str(one.commit): said for one, said in facts.items()},
+        )
 
     def _beside(self, entry: Entry, manifest: Manifest | None) -> list[tuple[str, bytes]]:
         """Return the places and contents of what stands beside a torrent for other programs."""
@@ -310,11 +322,18 @@ def _read_memory(path: Path) -> _Memory:
     try:
         value = json.loads(durable.read(path, max_bytes=MAX_MEMORY))
         models = {
-            name: {key: row[key] for key in ("made_of", "places", "facts")} for name, row in value["models"].items()
+            name: _Made(
+                str(row["made_of"]),
+                tuple(map(str, row["places"])),
+                {
+                    commit: Facts(tuple(said["formats"]), tuple(said["quantisations"]))
+                    for commit, said in row["facts"].items()
+                },
+            )
+            for name, row in value["models"].items()
         }
-        memory = _Memory(
-            models, {name: tuple(row) for name, row in value["hashed"].items()}, value["written"], value["feeds"]
-        )
+        hashed = {name: (int(size), int(at), str(digest)) for name, (size, at, digest) in value["hashed"].items()}
+        memory = _Memory(models, hashed, list(map(str, value["written"])), dict(value["feeds"]))
     except (NotFoundError, FormatError, ValueError, KeyError, TypeError, AttributeError):
         return _Memory()
     return memory
