@@ -59,4 +59,4 @@ def sitemap(site: Site, rows: Sequence[Row]) -> bytes | None:
 
 def _printed(root: ET.Element) -> bytes:
     ET.indent(root, " ")
-    return ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"

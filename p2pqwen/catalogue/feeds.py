@@ -17,12 +17,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from feedgen.ext.base import BaseEntryExtension
 from feedgen.feed import FeedGenerator
 
 from p2pqwen.catalogue import places
 from p2pqwen.catalogue.view import SIZE_CLASSES, Row, Site, size_class
 from p2pqwen.index.entry import Upstream
+from p2pqwen.values.strict_json import JsonObject
 from p2pqwen.values.utc_time import format_time
 
 ITEMS = 100
@@ -161,8 +161,11 @@ def _add(maker: FeedGenerator, row: Row, base: str | None) -> None:
         item.torrent.seeds(str(row.copies.seeds))
 
 
-class _Links(BaseEntryExtension):
-    """Gives an Atom entry's links their attributes, which feedgen 1.0.0 forgets: without `rel` none is an enclosure."""
+class _Links:
+    """An extension of feedgen: gives an Atom entry's links the attributes that feedgen 1.0.0 forgets.
+
+    Without `rel` no link is an enclosure.
+    """
 
     def __init__(self) -> None:
         self._links: list[Mapping[str, str]] = []
@@ -200,11 +203,7 @@ def _json(site: Site, feed: Feed, base: str | None) -> bytes:
                     "size_in_bytes": row.entry.size,
                 }
             ],
-            "_p2pqwen": {
-                **row.entry.to_json(),
-                "formats": list(row.facts.formats),
-                "quantisations": list(row.facts.quantisations),
-            },
+            "_p2pqwen": _facts(row),
         }
         for row in feed.rows
     ]
@@ -215,3 +214,8 @@ def _json(site: Site, feed: Feed, base: str | None) -> bytes:
         "items": items,
     }
     return json.dumps(whole, ensure_ascii=False, indent=1).encode() + b"\n"
+
+
+def _facts(row: Row) -> JsonObject:
+    facts: JsonObject = {"formats": list(row.facts.formats), "quantisations": list(row.facts.quantisations)}
+    return {**row.entry.to_json(), **facts}
