@@ -149,18 +149,21 @@ class App:
         """The Hugging Face Hub."""
         from p2pqwen.hub.client import HubClient
 
-        return HubClient(self.config.hub.endpoint, self.config.hub.token, named=self.config.named_hosts)
+        config = self.config
+        return HubClient(
+            config.hub.endpoint, config.hub.token, named=config.named_hosts, xet_folder=config.home.log / "xet"
+        )
 
     def origins(
         self,
         report: Report,
         *,
         took: Callable[[int], None] = lambda _: None,
-        limited: Callable[[], bool] = lambda: False,
+        rate: Callable[[], int] = lambda: 0,
     ) -> Origins:
         """Return the Hub and ModelScope as one, in the order that the configuration says.
 
-        `took` gets the bytes of every download as they come; `limited` says whether it holds them back.
+        `took` gets the bytes of every download as they come; `rate` is how many a second it lets through, 0 for all.
         """
         from p2pqwen.hub import git_commit
         from p2pqwen.hub.client import HubClient
@@ -169,12 +172,23 @@ class App:
 
         hub, modelscope, named = self.config.hub, self.config.modelscope, self.config.named_hosts
         return Origins(
-            HubClient(hub.endpoint, hub.token, named=named, took=took),
+            HubClient(
+                hub.endpoint, hub.token, named=named, took=took, rate=rate, xet_folder=self.config.home.log / "xet"
+            ),
             ModelScopeClient(modelscope.endpoint, modelscope.token, git_commit, named=named, took=took),
             known=partial(self._known_commits, report=report),
             auto=self.config.origin == "auto",
-            limited=limited,
+            limited=lambda: bool(rate()),
         )
+
+    def ask_modelscope(self) -> str:
+        """Ask ModelScope for anything and return its address; raises `P2pqwenError`."""
+        from p2pqwen.modelscope.web import ModelScopeWeb
+
+        endpoint = self.config.modelscope.endpoint
+        page = {"page_number": "1", "page_size": "1"}
+        ModelScopeWeb(endpoint, None, self.config.named_hosts).json("/openapi/v1/models", page, "its list of models")
+        return endpoint
 
     def _known_commits(self, repo: RepoId, *, report: Report) -> Iterator[Manifest]:
         from p2pqwen.operations.indexes.known_commits import known_commits
@@ -209,7 +223,7 @@ class App:
 
         if endpoint == self.config.hub.endpoint:
             return self.origins(report)
-        return HubClient(endpoint, None, named=self.config.named_hosts)
+        return HubClient(endpoint, None, named=self.config.named_hosts, xet_folder=self.config.home.log / "xet")
 
     @cached_property
     def hub_cache(self) -> HubCache:

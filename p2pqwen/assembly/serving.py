@@ -145,8 +145,11 @@ def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report
 def hub_watch(app: App, supervisor: Supervisor, store: StateStore, report: Report) -> HubWatch:
     """Build what preserves by a schedule, and asks the Hub what it still shows, while the node seeds."""
     config = app.config.watch
-    took = throttle(lambda: watch, lambda: lower_rate(config.rate, supervisor.allowed.download))
-    origins = app.origins(report, took=took, limited=lambda: bool(lower_rate(config.rate, supervisor.allowed.download)))
+
+    def rate() -> int:
+        return lower_rate(config.rate, supervisor.allowed.download)
+
+    origins = app.origins(report, took=throttle(lambda: watch, rate), rate=rate)
     limits = BulkLimits(
         include=config.include,
         exclude=config.exclude,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,7 +12,8 @@ from p2pqwen.hub_api import request
 from p2pqwen.hub_api.request import parse_path
 from p2pqwen.values.snapshot_id import RepoKind
 
-Kind = request.Kind | Literal["cdn"]
+Kind = request.Kind | Literal["cdn", "xet-token", "cas", "xorb", "xet-telemetry"]
+_XET_TOKEN = re.compile(r"/api/(model|dataset)s/([^/]+/[^/]+)/xet-read-token/([^/]+)")
 
 
 @dataclass(slots=True)
@@ -41,6 +43,10 @@ def parse_call(method: str, raw_path: str, *, cdn: bool) -> Call:
     if cdn:
         parts = [unquote(part) for part in raw_path.split("/")[1:]]
         return Call("cdn", method, raw_path, repo="/".join(parts[1:-1]), path=parts[-1])
+    if match := _XET_TOKEN.fullmatch(raw_path):
+        kind = RepoKind(match[1])
+        repo = match[2] if kind is RepoKind.MODEL else f"{kind}s/{match[2]}"
+        return Call("xet-token", method, raw_path, repo, unquote(match[3]), repo_kind=kind)
     asked = parse_path(raw_path)
     kind = asked.repo_kind
     repo = asked.repo if kind is RepoKind.MODEL or not asked.repo else f"{kind}s/{asked.repo}"

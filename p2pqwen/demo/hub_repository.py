@@ -19,6 +19,7 @@ from dulwich.index import commit_tree
 from dulwich.object_store import MemoryObjectStore
 from dulwich.objects import Blob, Commit, ObjectID
 
+from p2pqwen.demo.xet_layout import Xorb
 from p2pqwen.errors import NotFoundError
 from p2pqwen.hub_api.listing import Access, Refs, etag
 from p2pqwen.values.digest import CommitId
@@ -41,7 +42,7 @@ class StoredFile:
     blob_id: str
     sha256: str | None
     pointer: bytes
-    source: Path | bytes
+    source: Path | bytes | Xorb
     mode: int
 
     @property

@@ -22,6 +22,7 @@ from aiohttp import web
 
 from p2pqwen.demo.hub_call import Call, parse_call
 from p2pqwen.demo.hub_repository import HubRepository, StoredFile
+from p2pqwen.demo.local_xet import LocalXet
 from p2pqwen.demo.url_signer import UrlSigner
 from p2pqwen.errors import NotFoundError
 from p2pqwen.hub.git_upload_pack import FilterPolicy, advertisement, upload_pack
@@ -41,7 +42,8 @@ _BLOCK = 1024 * 1024
 _START_SECONDS = 30
 _SHUTDOWN_SECONDS = 0.2
 _TEXT_SUFFIXES = (".json", ".md", ".txt", ".jinja")
-_ANSWERED = frozenset({"list", "info", "tree", "refs", "paths-info", "resolve", "resolve-cache", "git"})
+_BESIDE_THE_HUB = frozenset({"cdn", "cas", "xorb", "xet-telemetry"})
+_ANSWERED = frozenset({"list", "info", "tree", "refs", "paths-info", "resolve", "resolve-cache", "git", "xet-token"})
 # Sent with every answer, long before a limit is reached; huggingface_hub reads them.
 _STANDING_HEADERS = {
     "RateLimit": '"resolvers";r=2999;t=172',
@@ -74,7 +76,8 @@ class LocalHub:
         self.signer = UrlSigner(url_lifetime)
         self._host = host
         self._cdn_host = cdn_host
-        self._ports = (0, 0)
+        self._ports = (0, 0, 0, 0)  # the Hub, content delivery, Xet reconstruction, Xet storage
+        self.xet = LocalXet(self._lfs_files)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -98,9 +101,11 @@ class LocalHub:
         return f"http://{self._cdn_host}:{self._ports[1]}"
 
     def start(self) -> None:
-        """Bind both ports and serve."""
+        """Bind its ports and serve."""
         sockets = [_listen(self._host, port) for port in self._ports]
-        self._ports = (sockets[0].getsockname()[1], sockets[1].getsockname()[1])
+        hub, cdn, cas, storage = (one.getsockname()[1] for one in sockets)
+        self._ports = (hub, cdn, cas, storage)
+        self.xet.cas, self.xet.storage = f"http://{self._host}:{cas}", f"http://{self._cdn_host}:{storage}"
         ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(sockets, ready)), name="local hub")
         self._thread.start()
@@ -127,7 +132,7 @@ class LocalHub:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         runners = [
             web.ServerRunner(web.Server(handler, access_log=None), shutdown_timeout=_SHUTDOWN_SECONDS)
-            for handler in (self._handle_hub, self._handle_cdn)
+            for handler in (self._handle_hub, self._handle_cdn, self._handle_cas, self._handle_storage)
         ]
         try:
             for runner, listener in zip(runners, sockets, strict=True):
@@ -148,6 +153,16 @@ class LocalHub:
             call.path = file.path
         return await self._handle(request, call)
 
+    async def _handle_cas(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await self._handle_xet(request, Call("cas", request.method, str(request.rel_url)))
+
+    async def _handle_storage(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await self._handle_xet(request, Call("xorb", request.method, str(request.rel_url)))
+
+    async def _handle_xet(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        self.xet.sort(call)
+        return await self._handle(request, call)
+
     async def _handle(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         call.url = str(request.url)
         call.range = request.headers.get("Range")
@@ -155,7 +170,7 @@ class LocalHub:
         self.log.append(call)
         response = await self.answer(request, call)
         call.status = response.status
-        if call.kind != "cdn" and not response.prepared:
+        if call.kind not in _BESIDE_THE_HUB and not response.prepared:
             response.headers.update(_STANDING_HEADERS)
             if call.authorization is None:
                 response.headers["X-HF-Warning"] = (
@@ -167,6 +182,11 @@ class LocalHub:
         """Answer one request; the simulator's faults come in here."""
         if call.kind == "cdn":
             return await self._answer_cdn(request, call)
+        if call.kind in {"cas", "xet-telemetry"}:
+            return self.xet.answer_cas(request, call)
+        if call.kind == "xorb":
+            found = self.xet.xorb_file(request)
+            return found if isinstance(found, web.Response) else await self.send_file(request, call, found, {})
         if call.kind == "list":
             owner = (request.query.get("author", ""), call.repo_kind)
             shown = [item for item in self.repositories.values() if not item.private]
@@ -184,6 +204,8 @@ class LocalHub:
     ) -> web.StreamResponse:
         if call.kind == "git":
             return await self.answer_git(request, call, repository)
+        if call.kind == "xet-token":
+            return self.xet.answer_token() if self.xet.served else self.refuse(404, None, "Not found")
         if call.kind == "refs":
             return web.json_response(answers.refs(repository.refs))
         try:
@@ -232,7 +254,7 @@ class LocalHub:
             return self.refuse(404, "RepoNotFound", "Repository not found")
         if repository.disabled:
             return self.refuse(403, None, "Access to this resource is disabled.")
-        if repository.gated and token is None and call.kind in {"resolve", "resolve-cache", "git"}:
+        if repository.gated and token is None and call.kind in {"resolve", "resolve-cache", "git", "xet-token"}:
             message = f"Access to model {call.repo} is restricted. You must have access to it and be authenticated."
             return self.refuse(401, "GatedRepo", message)
         return None
@@ -244,6 +266,12 @@ class LocalHub:
         rows = answers.tree(repository.at(commit), call.path, recursive=recursive)
         if rows is None:
             return self.refuse(404, "EntryNotFound", f"{call.path} does not exist on {call.revision}")
+        if self.xet.served:
+            known = {one.path: one for one in repository.commits[commit].values() if one.sha256}
+            rows = [
+                row | {"xetHash": self.xet.hash_of(known[path])} if (path := str(row["path"])) in known else row
+                for row in rows
+            ]
         start = int(request.query.get("cursor", "0"))
         page = web.json_response(rows[start : start + self.page_size])
         if start + self.page_size < len(rows):
@@ -274,6 +302,8 @@ class LocalHub:
             target = f"/xet-bridge/{repo}/{file.sha256}"
             headers["Location"] = f"{self.cdn}{target}?{self.signer.query(target, file.path.rsplit('/', 1)[-1])}"
             headers |= {"X-Linked-Size": str(file.size), "X-Linked-ETag": f'"{file.sha256}"'}
+            route = f"{self.endpoint}/api/{api_path(repo)}/xet-read-token/{headers['X-Repo-Commit']}"
+            headers |= self.xet.headers(file, route)
             return web.Response(status=302, text="Found. Redirecting", headers=headers)
         query = urlencode({request.rel_url.path: "", "etag": f'"{file.etag}"'})
         headers["Location"] = f"/api/resolve-cache/{api_path(repo)}/{headers['X-Repo-Commit']}/{path}?{query}"
@@ -297,6 +327,10 @@ class LocalHub:
                 status=403, text="<Error><Code>AccessDenied</Code></Error>", content_type="application/xml"
             )
         return await self.send_file(request, call, file, {"ETag": f'"{file.sha256}"', "Accept-Ranges": "bytes"})
+
+    def _lfs_files(self) -> Iterable[StoredFile]:
+        commits = (files for one in self.repositories.values() for files in one.commits.values())
+        return (file for files in commits for file in files.values() if file.sha256)
 
     def _lfs_file(self, call: Call) -> StoredFile | None:
         repository = self.repositories.get(call.repo)

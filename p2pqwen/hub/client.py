@@ -6,11 +6,12 @@ and delete it on failure. Within a run they go on from where the connection brok
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import itertools
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,28 +25,54 @@ import httpx2
 from huggingface_hub import DatasetInfo, HfApi, ModelInfo, RepoFile, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils._http import get_session, parse_ratelimit_headers
+from huggingface_hub.utils._xet import is_valid_xet_hash
 
-from p2pqwen.errors import DiskError, FormatError, NetworkError, NotFoundError, NotShownError, VerificationError
+from p2pqwen.errors import (
+    DiskError,
+    FormatError,
+    Interruption,
+    NetworkError,
+    NotFoundError,
+    NotShownError,
+    P2pqwenError,
+    VerificationError,
+)
 from p2pqwen.hub import git_commit
 from p2pqwen.hub.byte_counter import counted
-from p2pqwen.hub.failures import translated
+from p2pqwen.hub.failures import is_of_disk, translate, translated
 from p2pqwen.hub.http_session import REQUEST_TIMEOUT, only_to, quota
 from p2pqwen.hub.hub_site import HubSite
+from p2pqwen.hub.turns import Turns
+from p2pqwen.hub.xet import SMALL, XetStore
+from p2pqwen.hub.xet_job import XetFailedError
 from p2pqwen.values.digest import CommitId, GitOid, Sha256
 from p2pqwen.values.listing import ListedFile, ListedRepo, Listing
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.rate_limit import retry_after
 from p2pqwen.values.repo_path import MAX_FILES, RepoPath
-from p2pqwen.values.snapshot_id import Owner, RepoId, RepoKind, SnapshotId
+from p2pqwen.values.snapshot_id import OriginName, Owner, RepoId, RepoKind, SnapshotId
 
 MAX_REPOS = 10_000
 ATTEMPTS = 4
 LONGEST_WAIT = 60.0
+MOST_AT_ONCE = 64  # downloads; whoever asks for them has limits of their own
 _FRONT_PAGE_SECONDS = 10.0
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _EXPIRED = frozenset({403, 410})  # what content delivery says of a signed URL that is over
 
 Answer = TypeVar("Answer")
+
+
+class _Way(enum.Enum):
+    """How a file's bytes come."""
+
+    HTTP = "plain HTTP"
+    XET = "Xet"
+
+    @property
+    def other(self) -> _Way:
+        """The other one."""
+        return _Way.XET if self is _Way.HTTP else _Way.HTTP
 
 
 class HubClient:
@@ -56,9 +83,19 @@ class HubClient:
     """
 
     def __init__(
-        self, endpoint: str, token: str | None, *, named: NamedHosts, took: Callable[[int], None] = lambda _: None
+        self,
+        endpoint: str,
+        token: str | None,
+        *,
+        named: NamedHosts,
+        took: Callable[[int], None] = lambda _: None,
+        rate: Callable[[], int] = lambda: 0,
+        xet_folder: Path | None = None,
     ) -> None:
         """`took` gets the bytes of every download as they come, and may hold it back or end it by raising.
+
+        It is called with 0 too while none come. `rate` is how many bytes a second it lets through, 0 for no limit: it
+        bounds what is in flight. hf_xet's logs go below `xet_folder` (None: they go when the download ends).
 
         `named` are the hosts that the user named; an endpoint that is not among them must be public.
         """
@@ -66,6 +103,10 @@ class HubClient:
         self.site = HubSite(self.endpoint, token)
         self._took, self._named = took, named
         self._token = token
+        self._xet = XetStore(self.endpoint, token, named=named, took=took, rate=rate, folder=xet_folder)
+        self._turns = Turns(lambda: 1 if rate() else MOST_AT_ONCE, lambda: took(0))
+        self._ways: dict[tuple[Path, RepoPath], _Way] = {}  # that brought a file
+        self._again: dict[tuple[Path, RepoPath], _Way] = {}  # to use for a file that came out wrong
         # `False` keeps huggingface_hub from finding a token of its own.
         self._api = HfApi(endpoint=self.endpoint, token=token or False, library_name="p2pqwen")
 
@@ -104,6 +145,7 @@ class HubClient:
 
     def repos(self, owner: Owner) -> tuple[ListedRepo, ...]:
         """List every repository of an organisation or user, by name; one that is unknown has none."""
+        _require_hub(owner.kind, owner)
         list_them = self._api.list_models if owner.kind is RepoKind.MODEL else self._api.list_datasets
         with self._asking(f"the {owner.kind}s of {owner.name}"):
             found: list[ModelInfo | DatasetInfo] = _patiently(
@@ -130,12 +172,17 @@ class HubClient:
         return not info.private
 
     def download(
-        self, listing: Listing, file: ListedFile, folder: Path, on_bytes: Callable[[int], None] = lambda _: None
+        self,
+        listing: Listing,
+        file: ListedFile,
+        folder: Path,
+        on_bytes: Callable[[int], None] = lambda _: None,
+        on_notice: Callable[[str], None] = lambda _: None,
     ) -> Path:
         """Bring one file to `folder/path` and return that path; one that stands there with its size is not fetched.
 
-        `on_bytes` gets the number of bytes as they come, negative where the server made us begin again. Raises
-        `DiskError` too. The content is not hashed here.
+        `on_bytes` gets the number of bytes as they come, negative where the server made us begin again; `on_notice`
+        what a person should know, once. Raises `DiskError` too. The content is not hashed here.
         """
         target = folder / file.path.text
         if target.is_file() and target.stat().st_size == file.size:
@@ -145,7 +192,14 @@ class HubClient:
             shutil.rmtree(scratch, ignore_errors=True)  # left by a run that was killed
             scratch.mkdir(parents=True)
             _require_room(scratch, file)
-            arrived = _patiently(lambda: self._fetch(listing.snapshot, file, scratch, on_bytes), self._passing)
+            ways = {
+                _Way.HTTP: lambda: _patiently(
+                    lambda: self._fetch(listing.snapshot, file, scratch, on_bytes), self._passing
+                ),
+                _Way.XET: lambda: self._xet.fetch(listing.snapshot, file, scratch, on_bytes),
+            }
+            with self._turns.one():
+                arrived = self._by_either_way(ways, file, folder, on_notice)
             target.parent.mkdir(parents=True, exist_ok=True)
             arrived.replace(target)
             shutil.rmtree(scratch)
@@ -156,10 +210,21 @@ class HubClient:
         """Return the file that a download into `folder` is writing now, if there is one; it may go any time."""
         return next(_scratch_of(folder, file).rglob("*.incomplete"), None)
 
-    @staticmethod
-    def clean_staging(folder: Path) -> None:
+    def other_way(self, folder: Path, file: ListedFile) -> bool:
+        """Note that what a download brought into `folder` is not the file; tell whether another way is left to it."""
+        key = folder, file.path
+        way = self._ways.pop(key, None)
+        if way is None or key in self._again:
+            return False
+        self._again[key] = way.other
+        return True
+
+    def clean_staging(self, folder: Path) -> None:
         """Remove what downloads into this folder left beside it."""
         shutil.rmtree(_scratch(folder), ignore_errors=True)
+        for known in (self._ways, self._again):
+            for key in [key for key in known if key[0] == folder]:
+                known.pop(key, None)
 
     def commit_object(self, snapshot: SnapshotId) -> bytes:
         """Fetch the raw commit object over git and check that it hashes to the commit."""
@@ -172,6 +237,44 @@ class HubClient:
     def small_blobs(self, snapshot: SnapshotId, oids: Collection[GitOid]) -> dict[GitOid, bytes]:
         """Fetch small blobs of a commit over git, such as LFS pointers; those that are not there are left out."""
         return self._over_git(snapshot, partial(git_commit.small_blobs, oids))
+
+    def _by_either_way(
+        self,
+        ways: Mapping[_Way, Callable[[], Path]],
+        file: ListedFile,
+        folder: Path,
+        on_notice: Callable[[str], None],
+    ) -> Path:
+        """Bring a file by the way that suits it, and where that fails by the other one, if there is one."""
+        if not self._xet.has(file):
+            return ways[_Way.HTTP]()
+        key = folder, file.path
+        first = _Way.HTTP if file.size <= SMALL or self._xet.closed else _Way.XET
+        first = self._again.get(key, first)
+        over_http: Exception | None = None
+        over_xet: XetFailedError | None = None
+        for way in (first, first.other):
+            try:
+                arrived = ways[way]()
+            except XetFailedError as error:
+                over_xet = error
+                if self._xet.close_for_a_while():
+                    on_notice(f"Xet storage fails ({error.cause}): large files come over plain HTTP for now")
+            except Exception as error:
+                if isinstance(error, (Interruption, DiskError)) or is_of_disk(error):
+                    raise
+                over_http = error
+            else:
+                self._ways[key] = way
+                return arrived
+        raise _with_hint(self._translate(over_http, file), f"nor does it come over Xet: {over_xet}")
+
+    def _translate(self, error: Exception | None, file: ListedFile) -> P2pqwenError:
+        if error is None:
+            return NetworkError(f"{file.path} comes by no way")
+        if isinstance(error, P2pqwenError):
+            return error
+        return translate(error, str(file.path), endpoint=self.endpoint, with_token=self._token is not None)
 
     def _fetch(self, snapshot: SnapshotId, file: ListedFile, scratch: Path, on_bytes: Callable[[int], None]) -> Path:
         def came(count: int) -> None:
@@ -217,6 +320,7 @@ class HubClient:
         return isinstance(error, (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError))
 
     def _info(self, repo: RepoId, revision: str | None) -> ModelInfo | DatasetInfo:
+        _require_hub(repo.kind, repo)
         ask = self._api.model_info if repo.kind is RepoKind.MODEL else self._api.dataset_info
         return _patiently(lambda: ask(repo.text, revision=revision, timeout=REQUEST_TIMEOUT), _is_busy)
 
@@ -240,6 +344,12 @@ class HubClient:
             yield
 
 
+def _require_hub(kind: RepoKind, name: object) -> None:
+    """Refuse a name of another origin, under which the Hub may have something else."""
+    if kind.origin is not OriginName.HUB:
+        raise NotShownError(f"{name} does not lie on the Hub")
+
+
 def _license(tags: list[str] | None) -> str | None:
     return next((tag.removeprefix("license:") for tag in tags or () if tag.startswith("license:")), None)
 
@@ -250,7 +360,8 @@ def _listed_repo(info: ModelInfo | DatasetInfo, kind: RepoKind) -> ListedRepo:
 
 def _listed_file(entry: RepoFile) -> ListedFile:
     sha256 = Sha256.parse(entry.lfs.sha256) if entry.lfs is not None else None
-    return ListedFile(RepoPath(entry.path), entry.size, GitOid.parse(entry.blob_id), sha256)
+    xet_hash = entry.xet_hash if sha256 is not None and is_valid_xet_hash(entry.xet_hash or "") else None
+    return ListedFile(RepoPath(entry.path), entry.size, GitOid.parse(entry.blob_id), sha256, xet_hash=xet_hash)
 
 
 def _scratch(folder: Path) -> Path:
@@ -266,6 +377,11 @@ def _require_room(folder: Path, file: ListedFile) -> None:
     free = shutil.disk_usage(folder).free
     if free < file.size:
         raise DiskError(f"no room for {file.path}", expected=f"{file.size} bytes free", got=free)
+
+
+def _with_hint(error: P2pqwenError, hint: str) -> P2pqwenError:
+    """Return the error with one thing more to know, where it has no hint of its own."""
+    return type(error)(error.what, expected=error.expected, got=error.got, hint=error.hint or hint)
 
 
 def _is_busy(error: Exception) -> bool:

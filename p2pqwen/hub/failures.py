@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx2
+from huggingface_hub import constants
 from huggingface_hub.errors import (
     DisabledRepoError,
     FileMetadataError,
@@ -18,6 +19,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils._runtime import is_xet_available
 
 from p2pqwen.errors import (
     ClosedError,
@@ -68,9 +70,24 @@ def translate(error: BaseException, what: str, *, endpoint: str, with_token: boo
     if isinstance(error, ValueError) and "too large to be downloaded" in str(error):
         return P2pqwenError(
             f"{what} is more than 50 GB, which the Hub serves through Xet only",
-            hint="install it into the same environment: pip install hf_xet",
+            hint=_xet_hint(),
         )
     return NetworkError(f"{endpoint} does not answer as a Hub does for {what}", got=_one_line(error))
+
+
+def _xet_hint() -> str | None:
+    if constants.HF_HUB_DISABLE_XET:
+        return "unset HF_HUB_DISABLE_XET, which switches Xet off"
+    if is_xet_available():
+        return None
+    return "install hf_xet into the same environment: pip install hf_xet"
+
+
+def is_of_disk(error: BaseException) -> bool:
+    """Tell whether this disk is to blame, so that no other way to the bytes would help."""
+    if not isinstance(error, OSError) or isinstance(error, (ConnectionError, TimeoutError)):
+        return False
+    return error.errno is not None and error.errno not in _NETWORK_ERRNOS
 
 
 def _of_answer(error: HfHubHTTPError, what: str, *, with_token: bool) -> P2pqwenError:

@@ -18,11 +18,12 @@ from huggingface_hub.utils._http import hf_request_event_hook
 from p2pqwen.hub.quota import HubQuota
 from p2pqwen.net.httpx_guard import guarded_client
 from p2pqwen.tls_error import check_authorities
-from p2pqwen.values.host import Host
 from p2pqwen.values.named_hosts import Guard, NamedHosts
 
 # huggingface_hub lists a repository without any time limit; its downloads set their own.
 REQUEST_TIMEOUT = 30.0
+# In memory for each file that comes; a limit is kept by the chunk, and huggingface_hub's own is 10 MiB.
+DOWNLOAD_CHUNK = 1024 * 1024
 
 quota = HubQuota()
 """How often the Hub lets this process ask."""
@@ -55,6 +56,7 @@ def configure() -> None:
     """Set the process up once. What goes wrong is raised, so the library's own log and bars are not wanted."""
     # Telemetry also asks the default endpoint for a list of known programs, whatever endpoint we were given.
     constants.HF_HUB_DISABLE_TELEMETRY = True
+    constants.DOWNLOAD_CHUNK_SIZE = DOWNLOAD_CHUNK
     if not constants.HF_DEBUG:
         for name in ("huggingface_hub", "filelock"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -80,21 +82,21 @@ def _before_request(request: httpx2.Request) -> None:
 
 
 def _after_answer(response: httpx2.Response) -> None:
-    _without_xet_of_strangers(response)
+    _without_xet(response)
     if (origin := _origin(response.request.url)) == _trusted_origin.get():
         quota.after(origin, response.request.url.path, response.status_code, response.headers)
 
 
-def _without_xet_of_strangers(response: httpx2.Response) -> None:
-    """Take the offer of Xet out of an answer, unless it comes from a Hub that the user named.
+def _without_xet(response: httpx2.Response) -> None:
+    """Take the offer of Xet out of every answer to us: what huggingface_hub downloads comes over plain HTTP.
 
-    Xet's own client, which is no code of ours and resolves names itself, would go wherever the answer leads.
+    It would use Xet in this process, where nothing can hold it back, and ask for tokens wherever the answer leads.
+    `p2pqwen.hub.xet` goes to Xet by itself.
     """
-    guard = _guard.get()
-    if guard is None or Host.of_url(str(response.request.url)) in guard.hosts:
+    if _guard.get() is None:
         return
-    for name in [name for name in response.headers if name.lower().startswith("x-xet-")]:
-        del response.headers[name]
+    for name in ("x-xet-hash", "x-xet-refresh-route"):
+        response.headers.pop(name, None)
     if "xet-auth" in response.headers.get("link", ""):
         del response.headers["link"]
 

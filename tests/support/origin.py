@@ -23,7 +23,9 @@ from p2pqwen.values.snapshot_id import Owner, RepoId, SnapshotId
 
 if TYPE_CHECKING:
     from p2pqwen.hub.client import HubClient
+    from p2pqwen.modelscope.client import ModelScopeClient
     from p2pqwen.operations.preserve.origin import Origin
+    from p2pqwen.operations.preserve.origins import Origins
 
 _LFS = (".safetensors", ".bin")
 _PART = 64 * 1024
@@ -122,8 +124,14 @@ class MemoryOrigin:
         return shown is not None and shown.listing.snapshot == snapshot
 
     def download(
-        self, listing: Listing, file: ListedFile, folder: Path, on_bytes: Callable[[int], None] = lambda _: None
+        self,
+        listing: Listing,
+        file: ListedFile,
+        folder: Path,
+        on_bytes: Callable[[int], None] = lambda _: None,
+        on_notice: Callable[[str], None] = lambda _: None,
     ) -> Path:
+        del on_notice
         target = folder / file.path.text
         if target.is_file() and target.stat().st_size == file.size:
             return target
@@ -138,6 +146,10 @@ class MemoryOrigin:
                 on_bytes(len(content[start : start + _PART]))
         target.parent.mkdir(parents=True, exist_ok=True)
         return part.replace(target)
+
+    def other_way(self, folder: Path, file: ListedFile) -> bool:
+        del folder, file
+        return False
 
     def partial(self, folder: Path, file: ListedFile) -> Path | None:
         part = self._part(folder, file)
@@ -179,6 +191,8 @@ class MemoryOrigin:
 
 
 if TYPE_CHECKING:
-    # What mypy holds the two to.
-    def _origins(hub: HubClient, memory: MemoryOrigin) -> tuple[Origin, Origin]:
-        return hub, memory
+    # What mypy holds them to.
+    def _origins(
+        hub: HubClient, modelscope: ModelScopeClient, both: Origins, memory: MemoryOrigin
+    ) -> tuple[Origin, ...]:
+        return hub, modelscope, both, memory

@@ -45,11 +45,24 @@ class Origin(Protocol):
     def serves(self, snapshot: SnapshotId) -> bool:
         """Tell whether it still shows this commit to everybody; raises `NetworkError` where it does not say."""
 
-    def download(self, listing: Listing, file: ListedFile, folder: Path, on_bytes: Callable[[int], None] = ...) -> Path:
+    def download(
+        self,
+        listing: Listing,
+        file: ListedFile,
+        folder: Path,
+        on_bytes: Callable[[int], None] = ...,
+        on_notice: Callable[[str], None] = ...,
+    ) -> Path:
         """Bring one file to `folder/path` and return that path; one that stands there with its size is not fetched.
 
-        `on_bytes` gets the number of bytes as they come, negative where they begin again. Raises `DiskError` too. The
-        content need not be hashed here.
+        `on_bytes` gets the number of bytes as they come, negative where they begin again; `on_notice` what a person
+        should know. Raises `DiskError` too. The content need not be hashed here.
+        """
+
+    def other_way(self, folder: Path, file: ListedFile) -> bool:
+        """Note that what a download brought into `folder` is not the file that is listed.
+
+        Return whether there is another way to its bytes, which the next download takes; there is none twice.
         """
 
     def partial(self, folder: Path, file: ListedFile) -> Path | None:

@@ -25,6 +25,7 @@ from p2pqwen.containment import each
 from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted
+from p2pqwen.index.delta import DELTA_FOLDER
 from p2pqwen.index.document import INDEX_FILE, Withdrawal
 from p2pqwen.index.entry import Entry
 from p2pqwen.index.root import INDEX_ROLE
@@ -251,7 +252,9 @@ class _Writing:
 
     def _write_sums(self, private: Sequence[PrivateKey]) -> None:
         torrents = [entry.torrent for entry in self._accepted.document.entries]
-        hashed = {place: self._hash(place) for place in sorted({INDEX_FILE, *torrents, *self._after.written})}
+        deltas = [f"{DELTA_FOLDER}/{path.name}" for path in (self._out / DELTA_FOLDER).glob("*.json")]
+        listed = sorted({INDEX_FILE, *torrents, *deltas, *self._after.written})
+        hashed = {place: self._hash(place) for place in listed}
         text = sums_text(hashed)
         self._put(places.SUMS, text)
         if private:

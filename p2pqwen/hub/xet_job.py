@@ -1,0 +1,88 @@
+"""What hf_xet is asked in its own process, how it is set up there, and what its words mean."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+STALL_SECONDS = 15.0
+"""Without a byte for so long, a transfer is given up."""
+# Not the user's affair over there: the process reaches the store of one repository, by a token for that alone.
+_SECRETS = re.compile(r"HF_TOKEN|HUGGING_FACE_HUB_TOKEN|P2PQWEN_PASSPHRASE|.*_(TOKEN|SECRET|PASSWORD|PASSPHRASE)")
+_SETTINGS = {
+    "HF_XET_TELEMETRY_ENABLED": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    # In flight and in memory; a process takes about 30 MB beside it.
+    "HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_SIZE": "64mb",
+    "HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_PERFILE_SIZE": "1mb",
+    "HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_LIMIT": "64mb",
+    # hf_xet's own patience is minutes; what it waits for can be had over plain HTTP.
+    "HF_XET_CLIENT_CONNECT_TIMEOUT": "10s",
+    "HF_XET_CLIENT_READ_TIMEOUT": "14s",
+    "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "3",
+    "HF_XET_CLIENT_RETRY_BASE_DELAY": "500ms",
+    "HF_XET_CLIENT_RETRY_MAX_DURATION": "5s",
+    "HF_XET_LOG_DIR_MAX_SIZE": "4mb",
+    "HF_XET_LOG_DIR_MIN_DELETION_AGE": "60s",
+    "HF_XET_LOG_DIR_MAX_RETENTION_AGE": "3d",
+    "RUST_LOG": "warn",
+}
+_STATUS = re.compile(r"HTTP status \w+ error \((\d{3}) ?([^)]*)\).*?https?://([^/\s\"]+)(/[^\s\"]*)?")
+_UNSENT = re.compile(r"error sending request for url \(https?://([^/\s)]+)")
+_ERRNO = re.compile(r"\(os error (\d+)\)")
+_OF_DISK = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.EMFILE}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class XetAccess:
+    """Where the store is, and a token for one repository in it, good until `expires` (Unix time)."""
+
+    cas: str
+    token: str
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class XetFile:
+    """A file as the store knows it, and where it goes."""
+
+    hash: str
+    size: int
+    target: Path
+
+
+class XetFailedError(Exception):
+    """Xet did not bring a file. `cause` says why in words for people; `refused`: the token was not taken."""
+
+    def __init__(self, cause: str, *, refused: bool = False) -> None:
+        super().__init__(cause)
+        self.cause, self.refused = cause, refused
+
+
+def environment_of(inherited: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return the environment of hf_xet's process, which logs and keeps what it keeps in `folder`."""
+    ours = {"HF_XET_LOG_DEST": f"{folder / 'logs'}{os.sep}", "HF_XET_CACHE": str(folder / "cache")}
+    kept = {name: value for name, value in inherited.items() if not _SECRETS.fullmatch(name)}
+    return kept | _SETTINGS | ours
+
+
+def failure(text: str, number: int | None = None) -> XetFailedError | OSError:
+    """Return what hf_xet's error means; an `OSError` is about our disk."""
+    if (match := _STATUS.search(text)) is not None:
+        status, reason, host, path = match.groups()
+        refused = status in {"401", "403"} and "/reconstructions/" in (path or "")
+        return XetFailedError(f"{host} answered {status} {reason}".rstrip(), refused=refused)
+    if (match := _UNSENT.search(text)) is not None:
+        return XetFailedError(f"no answer from {match[1]}")
+    if (match := _ERRNO.search(text)) is not None:
+        number = int(match[1])
+    if number in _OF_DISK:
+        return OSError(number, os.strerror(number))
+    # What is left is about what came: "…: Format error: chunk header version too high at 255".
+    return XetFailedError(text.rpartition("rror: ")[2].partition("\n")[0][:200] or "no reason given")

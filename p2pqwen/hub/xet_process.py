@@ -1,0 +1,118 @@
+"""A process of hf_xet (`xet_child`) for one file: begun, followed, and ended at once when the block is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from p2pqwen.hub.xet_job import STALL_SECONDS, XetAccess, XetFailedError, XetFile, environment_of, failure
+
+TICK = 0.5
+"""Seconds between looks at whether the work is to go on, where no bytes come."""
+_END_SECONDS = 5.0
+
+
+class XetProcess:
+    """Fetches one file, the whole or window by window. Raises `XetFailedError`, and `OSError` of our disk.
+
+    `tick` is called at least twice a second while it waits, and may raise to end it.
+    """
+
+    def __init__(
+        self, access: XetAccess, file: XetFile, folder: Path, tick: Callable[[], None], *, windows: bool
+    ) -> None:
+        self._tick = tick
+        folder.joinpath("logs").mkdir(parents=True, exist_ok=True)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "p2pqwen.hub.xet_child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment_of(os.environ, folder),
+            start_new_session=True,  # Ctrl-C is for us, and we end it
+        )
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        assert self._process.stdout is not None  # noqa: S101 - a pipe
+        threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
+        job = asdict(access) | {"hash": file.hash, "size": file.size, "target": str(file.target), "windows": windows}
+        self._send(job)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait(_END_SECONDS)
+        if self._process.stdin is not None:
+            with suppress(OSError):
+                self._process.stdin.close()
+
+    def follow(self, on_progress: Callable[[int, int], None]) -> None:
+        """Wait for the whole file; `on_progress` gets the bytes so far on the wire and in the file."""
+        known, moved = (0, 0), time.monotonic()
+        while (line := self._next(moved)) is not None:
+            now = (line["wire"], line["written"])
+            if now == known:
+                _check_moving(moved)
+                continue
+            known, moved = now, time.monotonic()
+            on_progress(*now)
+
+    def window(self, start: int, stop: int) -> None:
+        """Fetch these bytes of the file."""
+        self._send([start, stop])
+        moved, at = time.monotonic(), start
+        while at < stop:
+            line = self._next(moved)
+            if line is None:
+                raise XetFailedError("hf_xet ended too soon")
+            at, moved = line["written"], time.monotonic()
+
+    def _next(self, moved: float) -> dict[str, int] | None:
+        """Return the next line of progress, None at the end."""
+        while True:
+            line = self._get()
+            self._tick()
+            if line is None:
+                _check_moving(moved)
+                continue
+            if not line:
+                raise XetFailedError("hf_xet ended without a word")
+            said = json.loads(line)
+            if "error" in said:
+                raise failure(f"{said['error']}: {said['text']}", said.get("errno"))
+            return None if "done" in said else said
+
+    def _get(self) -> bytes | None:
+        with suppress(queue.Empty):
+            return self._lines.get(timeout=TICK)
+        return None
+
+    def _read(self, output: IO[bytes]) -> None:
+        for line in output:
+            self._lines.put(line)
+        self._lines.put(b"")
+
+    def _send(self, words: object) -> None:
+        assert self._process.stdin is not None  # noqa: S101 - a pipe
+        with suppress(OSError):  # it has ended: what it said tells why
+            self._process.stdin.write(json.dumps(words).encode() + b"\n")
+            self._process.stdin.flush()
+
+
+def _check_moving(moved: float) -> None:
+    if time.monotonic() - moved > STALL_SECONDS:
+        raise XetFailedError(f"no bytes for {STALL_SECONDS:.0f} seconds")

@@ -1,0 +1,362 @@
+"""Files out of Xet storage through the real hf_xet: what fails there comes another way, and limits hold.
+
+The whole file is a table of what may go wrong with the store's two hosts and the token route, and when.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from p2pqwen.demo import xet_layout
+from p2pqwen.errors import DiskError, Interruption, NetworkError, P2pqwenError
+from p2pqwen.hub import client as client_module
+from p2pqwen.hub import xet_process
+from p2pqwen.hub.client import HubClient
+from p2pqwen.hub.xet_job import environment_of
+from p2pqwen.library.idle import ReadThrottle
+from p2pqwen.values.named_hosts import NamedHosts
+from p2pqwen.values.snapshot_id import RepoId
+from tests.simulators.faults import Effect, Fault
+from tests.simulators.hub import HubSimulator
+from tests.support.addresses import LOOPBACK
+from tests.support.models import ATTRIBUTES
+
+REPO = RepoId("Qwen/Big")
+WEIGHTS = "model.safetensors"
+SIZE = 12_000_000
+XORBS = 6
+CHANGED_OVER = 30.0
+"""Seconds after which another way must be in use."""
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    monkeypatch.setattr(xet_layout, "XORB_CHUNKS", SIZE // XORBS // xet_layout.CHUNK_SIZE + 1)
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / ".gitattributes").write_bytes(ATTRIBUTES)
+    (folder / WEIGHTS).write_bytes(os.urandom(SIZE))
+    hub = HubSimulator(tokens=["hf_right"])
+    hub.xet.served = True
+    hub.add(REPO.text, folder)
+    with hub:
+        yield hub
+
+
+@pytest.fixture
+def client(hub, tmp_path):
+    return HubClient(hub.endpoint, None, named=LOOPBACK, xet_folder=tmp_path / "xet")
+
+
+class Fetched:
+    """What came of one download, and what was said on the way."""
+
+    def __init__(self, client: HubClient, folder: Path) -> None:
+        self.folder = folder
+        self.said: list[str] = []
+        self.counted: list[int] = []
+        self.listing = client.resolve(REPO)
+        self.file = next(file for file in self.listing.files if file.path.text == WEIGHTS)
+        begun = time.monotonic()
+        self.path = client.download(self.listing, self.file, folder, self.counted.append, self.said.append)
+        self.seconds = time.monotonic() - begun
+
+    @property
+    def right(self) -> bool:
+        return hashlib.sha256(self.path.read_bytes()).hexdigest() == str(self.file.lfs_sha256)
+
+
+def went_over(hub: HubSimulator) -> set[str]:
+    """Return by which of the two ways bytes of the file came."""
+    return {kind for kind in ("cdn", "xorb") if any(call.sent for call in hub.calls(kind=kind))}
+
+
+def test_a_large_file_comes_over_xet_and_is_counted_as_it_comes(hub, client, tmp_path):
+    fetched = Fetched(client, tmp_path / "staging")
+    assert fetched.right
+    assert went_over(hub) == {"xorb"}
+    assert sum(fetched.counted) == SIZE
+    assert min(fetched.counted) > 0
+    assert fetched.said == []
+    assert list((tmp_path / "staging.download").iterdir()) == []
+
+
+def test_nothing_is_told_to_anybody(hub, client, tmp_path):
+    Fetched(client, tmp_path / "staging")
+    assert hub.count(kind="xet-telemetry") == 0
+    assert {call.kind for call in hub.log} == {"info", "tree", "xet-token", "cas", "xorb"}
+
+
+def test_logs_are_ours(client, tmp_path, monkeypatch):
+    home = tmp_path / "hf"
+    home.write_bytes(b"no folder")
+    monkeypatch.setenv("HF_HOME", str(home))
+    Fetched(client, tmp_path / "staging")
+    assert {path.parent.name for path in (tmp_path / "xet").rglob("*") if path.is_file()} <= {"logs"}
+
+
+def test_the_process_of_hf_xet_gets_no_secret(tmp_path):
+    secret = {"HF_TOKEN": "a", "HUGGING_FACE_HUB_TOKEN": "b", "P2PQWEN_PASSPHRASE": "c", "AWS_TOKEN": "d"}
+    assert not set(environment_of({"PATH": "/bin", **secret}, tmp_path)) & set(secret)
+    assert (
+        environment_of({"PATH": "/bin", "HF_XET_TELEMETRY_ENABLED": "1"}, tmp_path)["HF_XET_TELEMETRY_ENABLED"] == "0"
+    )
+
+
+def test_a_small_file_comes_over_plain_http(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(client_module, "SMALL", SIZE)
+    assert Fetched(HubClient(hub.endpoint, None, named=LOOPBACK), tmp_path / "staging").right
+    assert went_over(hub) == {"cdn"}
+
+
+def test_a_hub_that_the_user_did_not_name_leads_to_no_store(hub, tmp_path):
+    client = HubClient(hub.endpoint, None, named=LOOPBACK)
+    client._xet = HubClient("https://mirror.example", None, named=NamedHosts())._xet
+    assert Fetched(client, tmp_path / "staging").right
+    assert went_over(hub) == {"cdn"}
+
+
+def test_who_switched_xet_off_gets_plain_http(hub, client, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    assert Fetched(client, tmp_path / "staging").right
+    assert went_over(hub) == {"cdn"}
+
+
+@pytest.mark.parametrize("position", ["start", "middle", "end"])
+@pytest.mark.parametrize("fault", ["refuse", "hang", "429", "500", "403", "corrupt", "short", "html"])
+@pytest.mark.parametrize("host", ["cas", "xorb", "xet-token"])
+def test_a_store_that_fails_for_good(hub, client, tmp_path, monkeypatch, host, fault, position):
+    """Whatever its hosts do and when, plain HTTP brings the file, and that is said once."""
+    if host != "xorb" and (position != "start" or fault in {"corrupt", "short"}):
+        pytest.skip("one request, without a body of its own")
+    if fault == "hang":
+        monkeypatch.setattr(xet_process, "STALL_SECONDS", 5.0)
+        monkeypatch.setattr("p2pqwen.hub.xet.ASK_SECONDS", 5.0)
+    before = {"start": 0, "middle": XORBS // 2, "end": XORBS - 1}[position]
+    hub.fault(fault, on=[host], skip=before)
+    fetched = Fetched(client, tmp_path / "staging")
+    assert fetched.right
+    assert "cdn" in went_over(hub)
+    assert fetched.seconds < CHANGED_OVER
+    assert sum(fetched.counted) == SIZE
+    assert len(fetched.said) == 1
+    assert "plain HTTP" in fetched.said[0]
+    assert "Task error" not in fetched.said[0]
+    assert "hf_xet" not in fetched.said[0] or host == "xorb"
+
+
+def test_a_silent_store_is_left_within_half_a_minute(hub, client, tmp_path):
+    hub.fault("hang", on=["xorb"])
+    fetched = Fetched(client, tmp_path / "staging")
+    assert fetched.right
+    assert fetched.seconds < CHANGED_OVER
+    assert "no bytes for 15 seconds" in fetched.said[0]
+
+
+@pytest.mark.parametrize("host", ["cas", "xorb"])
+@pytest.mark.parametrize("fault", ["refuse", "429", "500", "503"])
+def test_what_passes_changes_nothing(hub, client, tmp_path, host, fault):
+    hub.fault(fault, on=[host], times=1)
+    fetched = Fetched(client, tmp_path / "staging")
+    assert fetched.right
+    assert went_over(hub) == {"xorb"}
+    assert fetched.said == []
+
+
+@pytest.mark.parametrize("status", ["401", "403"])
+def test_a_token_that_is_refused_once_is_asked_for_again(hub, client, tmp_path, status):
+    hub.fault(status, on=["cas"], times=1)
+    fetched = Fetched(client, tmp_path / "staging")
+    assert fetched.right
+    assert (went_over(hub), fetched.said) == ({"xorb"}, [])
+    assert hub.count(kind="xet-token") == 2
+
+
+def test_one_token_serves_all_files_of_a_snapshot(hub, client, tmp_path):
+    Fetched(client, tmp_path / "one")
+    Fetched(client, tmp_path / "two")
+    assert hub.count(kind="xet-token") == 1
+
+
+def test_it_is_said_once_and_the_store_is_used_again_later(hub, client, tmp_path, monkeypatch):
+    fault = hub.fault("500", on=["cas"])
+    said = [text for name in ("one", "two") for text in Fetched(client, tmp_path / name).said]
+    assert len(said) == 1
+    assert hub.count(kind="cas") <= 4, "the second file did not ask again"
+    fault.times = 0
+    now = time.monotonic
+    monkeypatch.setattr("p2pqwen.hub.xet.time.monotonic", lambda: now() + 301)
+    hub.log.clear()
+    assert Fetched(client, tmp_path / "three").right
+    assert went_over(hub) == {"xorb"}
+
+
+def test_a_hub_that_has_only_xet(hub, client, tmp_path, monkeypatch):
+    """A small file is tried over plain HTTP first, and comes over Xet where that has nothing."""
+    monkeypatch.setattr(client_module, "SMALL", SIZE)
+    hub.fault("404", on=["cdn"])
+    assert Fetched(client, tmp_path / "staging").right
+    assert "xorb" in went_over(hub)
+
+
+def test_a_hub_that_has_neither_names_both(hub, client, tmp_path):
+    hub.fault("404", on=["cdn"])
+    hub.fault("500", on=["cas"])
+    with pytest.raises(P2pqwenError) as raised:
+        Fetched(client, tmp_path / "staging")
+    assert "500 Internal Server Error" in str(raised.value.hint)
+    assert "Task error" not in f"{raised.value.message} {raised.value.hint}"
+
+
+def test_a_mirror_that_passes_xet_on_without_its_tokens_is_named(hub, client, tmp_path):
+    hub.fault("404", on=["xet-token"])
+    fetched = Fetched(client, tmp_path / "staging")
+    assert fetched.right
+    assert f"{hub.endpoint} lists Xet hashes but gives no Xet tokens" in fetched.said[0]
+
+
+def test_the_hubs_token_is_for_the_hub_alone(hub, tmp_path):
+    """An answer that names another host for the token route, or leads there, gets no token of ours to it."""
+    hub.repository(REPO.text).private = True
+    other = "http://localhost:1/api/models/Qwen/Big/xet-read-token/main"
+    hub.faults.add(Fault(Effect(redirect=other), on=["xet-token"], times=1))
+    client = HubClient(hub.endpoint, "hf_right", named=LOOPBACK)
+    assert Fetched(client, tmp_path / "one").right
+    hub.faults.clear()
+    assert Fetched(HubClient(hub.endpoint, "hf_right", named=LOOPBACK), tmp_path / "two").right
+    for kind in ("cas", "xorb", "cdn"):
+        assert not [call for call in hub.calls(kind=kind) if "hf_right" in str(call.authorization)], kind
+
+
+def test_a_store_on_the_users_own_network_is_not_contacted(hub, client, tmp_path):
+    hub.xet.cas = "http://10.1.2.3:80"
+    fetched = Fetched(client, tmp_path / "staging")
+    assert fetched.right
+    assert "not contacted" in fetched.said[0]
+
+
+def test_a_full_disk_is_a_full_disk(hub, client, tmp_path, monkeypatch):
+    """`/dev/full` takes hf_xet's bytes as a full disk does."""
+    real = xet_process.XetProcess.__init__
+
+    def to_a_full_disk(self, access, file, *rest, **named):
+        file.target.symlink_to("/dev/full")
+        real(self, access, file, *rest, **named)
+
+    monkeypatch.setattr(xet_process.XetProcess, "__init__", to_a_full_disk)
+    with pytest.raises(DiskError, match="No space left"):
+        Fetched(client, tmp_path / "staging")
+    assert went_over(hub) == {"xorb"}
+
+
+class EndedError(Interruption, NetworkError):
+    """What a limit raises."""
+
+
+@pytest.mark.parametrize("way", ["xorb", "cdn"])
+def test_a_rate_holds(hub, tmp_path, monkeypatch, way):
+    """At 1 MB/s, 10 seconds bring 10 MB within a fifth, counted where they are sent."""
+    if way == "cdn":
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    rate, seconds = 1_000_000, 10.0
+    throttle = ReadThrottle(rate)
+    over = threading.Event()
+
+    def took(count: int) -> None:
+        if over.is_set():
+            raise EndedError("the hours are over")
+        throttle.took(count)
+
+    client = HubClient(hub.endpoint, None, named=LOOPBACK, took=took, rate=lambda: rate)
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            Fetched(client, tmp_path / "staging")
+        except EndedError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun = next_byte(hub, way)
+    threading.Event().wait(seconds - (time.monotonic() - begun))
+    sent = sum(call.sent for call in hub.calls(kind=way))
+    over.set()
+    thread.join(10.0)
+    assert not thread.is_alive(), "the hour's end stops it within ten seconds"
+    assert failed
+    assert sent <= 1.2 * rate * seconds + (2_000_000 if way == "cdn" else 0)
+
+
+def next_byte(hub: HubSimulator, kind: str) -> float:
+    """Return when the first byte of this kind was sent."""
+    deadline = time.monotonic() + 30
+    while not any(call.sent for call in hub.calls(kind=kind)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return time.monotonic()
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_the_hours_end_stops_it(hub, tmp_path, silent):
+    """Without a rate it comes as fast as it can; what is silent ends as soon as what is not."""
+    if silent:
+        hub.fault("hang", on=["xorb"])
+    else:
+        hub.faults.add(Fault(Effect(bytes_per_second=200_000), on=["xorb"]))
+    over = threading.Event()
+
+    def took(count: int) -> None:
+        if over.is_set():
+            raise EndedError("the hours are over")
+
+    client = HubClient(hub.endpoint, None, named=LOOPBACK, took=took)
+    ended: list[float] = []
+
+    def work() -> None:
+        with pytest.raises(EndedError):
+            Fetched(client, tmp_path / "staging")
+        ended.append(time.monotonic())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not hub.calls(kind="xorb"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    over.set()
+    begun = time.monotonic()
+    thread.join(20.0)
+    assert ended[0] - begun < 10.0
+
+
+def test_a_limit_that_begins_in_the_middle_holds_from_there(hub, tmp_path):
+    hub.faults.add(Fault(Effect(bytes_per_second=1_000_000), on=["xorb"]))
+    rate = 0
+    client = HubClient(hub.endpoint, None, named=LOOPBACK, rate=lambda: rate)
+    done: list[Fetched] = []
+    thread = threading.Thread(target=lambda: done.append(Fetched(client, tmp_path / "staging")))
+    thread.start()
+    next_byte(hub, "xorb")
+    rate = 50_000_000
+    thread.join(60.0)
+    assert done[0].right
+    assert went_over(hub) == {"xorb"}
+    assert len({call.range for call in hub.calls(kind="cas")}) > 2, "it went on in windows"
+
+
+def test_a_token_that_ends_in_the_middle_is_replaced_and_the_file_goes_on(hub, tmp_path):
+    """In windows each asks the store anew; what is there already does not come twice."""
+    client = HubClient(hub.endpoint, None, named=LOOPBACK, rate=lambda: 50_000_000, xet_folder=tmp_path / "xet")
+    hub.fault("401", on=["cas"], skip=3, times=1)
+    fetched = Fetched(client, tmp_path / "staging")
+    assert fetched.right
+    assert fetched.said == []
+    assert hub.count(kind="xet-token") == 2
+    assert min(fetched.counted) > 0
