@@ -44,6 +44,7 @@ SETTINGS: dict[str, dict[str, str]] = {
         "trackers": "talk to trackers",
         "lan": "speak to peers on private networks",
         "bittorrent_proxy": "`socks5://[USER:PASSWORD@]HOST:PORT`: BitTorrent goes through it or nowhere; see privacy",
+        "webtorrent": "ask `ws://` and `wss://` trackers of torrents, and meet their peers by WebRTC; see privacy",
         "private_hosts": "HOST, … of private networks to which links, indexes and torrents may lead",
         "upload_limit": "bytes a second, or a rate such as `5MB/s`; 0: no limit",
         "download_limit": "likewise, for downloads",

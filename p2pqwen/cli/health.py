@@ -84,7 +84,7 @@ def health(
 
 
 def _table(rows: list[HealthRow], now: datetime, *, looked: bool) -> list[str]:
-    """Return the rows in words; `looked`: this command has asked, so that who said nothing did not answer."""
+    """Return the rows in words; `looked`: this command has asked, so that whatever said nothing did not answer."""
     from p2pqwen.cli.table import columns, table_lines
     from p2pqwen.values.byte_size import format_size
 
@@ -126,7 +126,7 @@ def _places(row: HealthRow) -> list[str]:
 def _seen_by(row: HealthRow, now: datetime, *, looked: bool) -> str:
     """Say how it is known: who told of the swarm, and when last."""
     if not row.record.sightings:
-        return "nobody: no answer" if looked else "nobody has looked"
+        return "no one answered" if looked else "no one yet"
     sources = ", ".join(sorted(one.source.words for one in row.record.sightings))
     return f"{sources} {_age(row.health.looked, now)}"
 

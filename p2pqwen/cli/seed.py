@@ -167,11 +167,13 @@ def _view(app: App, store: StateStore, out: Output) -> Iterator[Report]:
     def report(event: Event) -> None:
         if not isinstance(event, Progress) and not (isinstance(event, Happened) and event.event in _IN_THE_TABLE):
             out.report(event)
+        if isinstance(event, Happened) and event.event == "listening":  # else another node may be the one that is shown
+            below.start()
 
     def notes(found: Status) -> list[str]:
         return ["the node is starting"] if found.node is None else notes_of(app, store, found)
 
-    with StatusBelow(lambda: looking.home_status(app, store, ignore), notes):
+    with StatusBelow(lambda: looking.home_status(app, store, ignore), notes) as below:
         yield report
 
 

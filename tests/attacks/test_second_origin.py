@@ -80,7 +80,7 @@ def nothing_came(user):
 
 @pytest.mark.parametrize("path", ["../evil", "/etc/evil", "a/../../evil", "con", ".git/config", "a\\b", "README.md/x"])
 @pytest.mark.parametrize("git", ["on", "off"])
-def test_125_paths_that_lead_out_of_the_snapshot(stranger, user, tmp_path, path, git):
+def test_144_paths_that_lead_out_of_the_snapshot(stranger, user, tmp_path, path, git):
     stranger.git, stranger.lie = git, renamed(path)
     assert user.run("preserve", THEIRS).code == 3
     assert nothing_came(user)
@@ -110,7 +110,7 @@ def test_125_paths_that_lead_out_of_the_snapshot(stranger, user, tmp_path, path,
     ids=range(16),
 )
 @pytest.mark.parametrize("git", ["on", "off"])
-def test_126_listings_that_do_not_hold_together(stranger, user, lie, git):
+def test_145_listings_that_do_not_hold_together(stranger, user, lie, git):
     stranger.git, stranger.lie = git, lie
     ended = user.run("preserve", THEIRS)
     assert ended.code in {3, 5, 6}, ended
@@ -127,7 +127,7 @@ def test_126_listings_that_do_not_hold_together(stranger, user, lie, git):
     ],
     ids=["one left out", "one more", "another's hash", "no LFS"],
 )
-def test_127_a_listing_that_is_not_its_git_commit(stranger, user, lie):
+def test_146_a_listing_that_is_not_its_git_commit(stranger, user, lie):
     stranger.lie = lie
     ended = user.run("preserve", THEIRS, "--json")
     # Whether a file is LFS its commit tells: what the listing says of that is not needed.
@@ -135,7 +135,7 @@ def test_127_a_listing_that_is_not_its_git_commit(stranger, user, lie):
     assert proven or (ended.code == 3 and nothing_came(user))
 
 
-def test_128_another_commit_than_was_asked_for(stranger, user):
+def test_147_another_commit_than_was_asked_for(stranger, user):
     commit = str(stranger.repositories[REPO].branches["master"])
     stranger.lie = lambda data: data["LatestCommitter"].update(ShortId="fffffff0")
     assert user.run("preserve", f"{THEIRS}@{commit}").code == 3
@@ -144,27 +144,27 @@ def test_128_another_commit_than_was_asked_for(stranger, user):
 
 @pytest.mark.parametrize("fault", ["corrupt", "short", "html"])
 @pytest.mark.parametrize("path", ["model.safetensors", "tokenizer/*.json"])
-def test_129_other_bytes_than_are_listed(stranger, user, fault, path):
+def test_148_other_bytes_than_are_listed(stranger, user, fault, path):
     stranger.fault(fault, path, on=["cdn", "resolve"])
     assert user.run("preserve", THEIRS).code in {3, 5}
     assert nothing_came(user)
 
 
 @pytest.mark.parametrize("body", [b"[" * 200_000, b'{"Data": {"Files": ' + b"[" * 100_000, b"\xff\xfe", b"7", b"{}"])
-def test_130_answers_that_are_no_answers(stranger, user, body):
+def test_149_answers_that_are_no_answers(stranger, user, body):
     stranger.body = body
     ended = user.run("preserve", THEIRS)
     assert ended.code == 3, ended
     assert "Traceback" not in ended.stderr
 
 
-def test_130_an_answer_without_end(stranger, user, monkeypatch):
+def test_149_an_answer_without_end(stranger, user, monkeypatch):
     monkeypatch.setattr(modelscope_web, "MAX_ANSWER", 100_000)
     stranger.body = b'{"Data": "' + b"x" * 200_000 + b'"}'
     assert user.run("preserve", THEIRS).code == 3
 
 
-def test_131_the_token_goes_to_its_own_host_alone(stranger, hub, user):
+def test_150_the_token_goes_to_its_own_host_alone(stranger, hub, user):
     with web_server("127.0.0.1") as elsewhere:
         stranger.redirect = f"http://127.0.0.1:{elsewhere.port}/file"
         assert user.run("preserve", THEIRS).code in {4, 5}
@@ -176,7 +176,7 @@ def test_131_the_token_goes_to_its_own_host_alone(stranger, hub, user):
     assert not [call for call in hub.log if call.authorization]
 
 
-def test_132_a_commit_that_a_stranger_made_of_these_files_is_none_of_the_hubs(hub, stranger, user, tmp_path):
+def test_151_a_commit_that_a_stranger_made_of_these_files_is_none_of_the_hubs(hub, stranger, user, tmp_path):
     """Anybody can make a commit of the files, and hand it out under the repository's name, proven as it is."""
     files = small_model()
     with HubSimulator() as forger:
@@ -191,7 +191,7 @@ def test_132_a_commit_that_a_stranger_made_of_these_files_is_none_of_the_hubs(hu
     assert done["commit"] != str(forged)
 
 
-def test_132_what_the_hub_never_had_is_not_made_up_by_auto(hub, stranger, user):
+def test_151_what_the_hub_never_had_is_not_made_up_by_auto(hub, stranger, user):
     user.home.mkdir(exist_ok=True)
     (user.home / "config.toml").write_text('origin = "auto"\n')
     ended = user.run("preserve", f"{REPO}@{'a' * 40}")
