@@ -79,7 +79,8 @@ def health(
                 for one in swarms
             }
         shown = (SwarmAnswer.of(row, standings[row.swarm.snapshot], now) for row in rows)
-        out.result(HealthAnswer(tuple(shown)), _table(rows, now, looked=look))
+        places = [line for row in rows for line in _places(row)] if target else []
+        out.result(HealthAnswer(tuple(shown)), [*_table(rows, now, looked=look), *places])
 
 
 def _table(rows: list[HealthRow], now: datetime, *, looked: bool) -> list[str]:
@@ -114,6 +115,12 @@ def _table(rows: list[HealthRow], now: datetime, *, looked: bool) -> list[str]:
     said = [f"{row.swarm.snapshot} is {one}" for row in rows for one in row.swarm.withdrawn]
     guessed = ["~ an estimate"] if any(row.health.estimated for row in rows) else []
     return lines + ([", ".join(held + guessed)] if held or guessed else []) + said
+
+
+def _places(row: HealthRow) -> list[str]:
+    """Return a line for each web seed of a swarm that was asked."""
+    places = () if row.record.web is None else row.record.web.places
+    return [f"web seed {'works' if right else 'fails'}: {url}  {row.swarm.snapshot.short}" for url, right in places]
 
 
 def _seen_by(row: HealthRow, now: datetime, *, looked: bool) -> str:

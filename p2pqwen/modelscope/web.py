@@ -102,6 +102,7 @@ class ModelScopeWeb:
 
         What breaks while it is read within the block is a `NetworkError` too.
         """
+        self._guard.check_url(self.endpoint)
         sent = {"Accept-Encoding": "identity", **(headers or {})}
         if self._token is not None:
             sent["Authorization"] = f"Bearer {self._token}"

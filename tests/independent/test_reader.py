@@ -325,6 +325,27 @@ def test_golden_indexes(number):
         assert found == ("refused", case["refused"])
 
 
+DELTAS = json.loads((VECTORS / "delta" / "expected.json").read_text())
+
+
+@pytest.mark.parametrize("case", DELTAS, ids=[case["file"] for case in DELTAS])
+def test_golden_deltas(case):
+    theirs = reader.Reader(case["publisher"])
+    for name in case["accepted before"]:
+        theirs = reader.accept((VECTORS / "index" / name).read_bytes(), theirs).reader
+    base = json.loads((VECTORS / "index" / case["index"]).read_bytes())["signed"]
+    data = (VECTORS / "delta" / case["file"]).read_bytes()
+    if "refused" in case:
+        with pytest.raises(reader.RefusedError) as refusal:
+            reader.accept_delta(data, base, theirs)
+        assert refusal.value.step == case["refused"]
+    else:
+        accepted, signed = reader.accept_delta(data, base, theirs)
+        assert accepted.reader.digest == case["digest"]
+        assert hashlib.sha256(reader.jcs(signed)).hexdigest() == case["digest"]
+        assert signed == json.loads((VECTORS / "index" / case["accepted"]).read_bytes())["signed"]
+
+
 DHT = json.loads((VECTORS / "dht.json").read_text())
 
 

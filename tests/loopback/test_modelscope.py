@@ -6,13 +6,17 @@ import json
 
 import pytest
 
+from p2pqwen.modelscope import web
 from tests.simulators.hub import HubSimulator
 from tests.simulators.modelscope import ModelScopeSimulator
 from tests.support.command import CommandLine
 from tests.support.models import noise, small_model, write_folder
+from tests.support.nodes import quiet_config, row, seeding
+from tests.support.waiting import wait_until
 
 REPO = "Qwen/Tiny"
 THEIRS = f"modelscope:{REPO}"
+QUIET = ("--no-dht", "--no-trackers", "--look-seconds", "20")
 EXTRA = {"configuration.json": b'{"framework": "pytorch"}\n'}
 
 
@@ -47,10 +51,15 @@ def held_files(folder):
 
 
 @pytest.mark.parametrize("git", ["on", "off"])
-@pytest.mark.parametrize("named", ["whole", "short"])
+@pytest.mark.parametrize("named", ["whole", "short", "not"])
 def test_what_modelscope_alone_has_is_a_snapshot_of_modelscope(modelscope, user, tmp_path, git, named):
     files = small_model() | EXTRA
     modelscope.git, modelscope.names_commit = git, named
+    if (git, named) == ("off", "not"):
+        modelscope.add(REPO, write_folder(tmp_path / "src", files))
+        ended = user.run("preserve", THEIRS)
+        assert (ended.code, "name it" in ended.stderr) == (3, True)
+        return
     commit = modelscope.add(REPO, write_folder(tmp_path / "src", files))
     done = user.ok("preserve", THEIRS)
     assert (done["repo"], done["commit"]) == (THEIRS, str(commit))
@@ -150,11 +159,9 @@ def test_a_file_that_the_hub_does_not_give_comes_from_modelscope(hub, modelscope
     hub.fault(fault, "*.safetensors", on=["resolve", "cdn"])
     automatic(user)
     done = user.run("preserve", REPO, "--json")
-    if fault == "corrupt":  # what it gives is wrong: that is told, and not passed over
-        assert done.code == 3
-        return
     assert done.code == 0, done
-    assert (done.json["repo"], downloads(modelscope)) == (REPO, 1)
+    assert (done.json["repo"], done.json["provenance"], downloads(modelscope)) == (REPO, "proven", 1)
+    assert ("another way" if fault == "corrupt" else "comes from ModelScope") in done.stderr
 
 
 @pytest.mark.parametrize("where", ["model.safetensors", "README.md"])
@@ -209,7 +216,13 @@ def test_modelscope_is_a_web_seed_of_a_model_of_the_hub_by_the_path_alone(hub, m
     assert entry["path_seeds"] == [place]
     assert place not in entry["web_seeds"]
     assert "modelscope" not in entry["magnet"]
+    looked = user.ok("health", "--again", *QUIET)["swarms"][0]
+    asked = {one["url"]: one["ok"] for one in looked["web_seeds"]}
+    assert asked[f"{place}{{path}}"] is asked[f"{hub.endpoint}/{REPO}/resolve/"] is True
     hub.delete(REPO)
+    again = user.run("health", REPO, "--again", *QUIET).stdout
+    assert f"web seed works: {place}{{path}}" in again
+    assert f"web seed fails: {hub.endpoint}/{REPO}/resolve/" in again
     checked = user.ok("webseed", "check", REPO)
     assert {row["url"]: row["ok"] for row in checked["bases"]}[f"{place}{{path}}"]
     done = user.ok("fetch", REPO, "--only-web-seeds")
@@ -248,3 +261,49 @@ def test_a_snapshot_of_modelscope_is_published_and_fetched_as_that(hub, modelsco
     modelscope.delete(REPO)
     assert user.ok("upstream", "check")["vanished"] == [{"repo": THEIRS, "commit": str(commit)}]
     assert user.ok("upstream", "show")["snapshots"][0]["upstream"] == "gone"
+
+
+def test_webseed_check_has_a_row_for_each_origin(hub, modelscope, user, tmp_path):
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    commit = modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    user.ok("preserve", REPO)
+    place = f"{modelscope.endpoint}/models/{REPO}/resolve"
+    assert [row["url"] for row in user.ok("webseed", "check", REPO)["bases"]] == [f"{hub.endpoint}/{REPO}/resolve/"]
+    automatic(user)
+    rows = {row["url"]: row for row in user.ok("webseed", "check", REPO)["bases"]}
+    assert rows[f"{place}/{commit}/{{path}}"]["ok"]
+    (tmp_path / "modelscope" / "README.md").write_bytes(b"# Another\n")
+    modelscope.add(REPO, tmp_path / "modelscope")
+    rows = {row["url"]: row for row in user.ok("webseed", "check", REPO)["bases"]}
+    assert (rows[f"{place}/"]["ok"], "has other files" in rows[f"{place}/"]["reason"]) == (False, True)
+
+
+def test_doctor_looks_at_modelscope_where_it_is_asked(hub, modelscope, user):
+    def findings():
+        return {one["check"]: one["ok"] for one in json.loads(user.run("doctor", "--json").stdout)["findings"]}
+
+    assert "modelscope" not in findings()
+    automatic(user)
+    assert findings()["modelscope"] is True
+    modelscope.fault("500", on=["list"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(web, "ATTEMPTS", 1)
+        assert findings()["modelscope"] is False
+
+
+def test_a_node_watches_both(hub, modelscope, user, tmp_path):
+    mine = hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    alone = modelscope.add("Qwen/Alone", write_folder(tmp_path / "alone", {"model.bin": noise(9000, "alone")}))
+    watched = '[watch]\norgs = ["modelscope:Qwen"]\nevery = "3s"\nupstream_every = "3s"\n'
+    quiet_config(user, watched)
+    with seeding(user):
+        for commit in (str(mine), str(alone)):
+            wait_until(lambda: row(user, commit).get("state") == "seeding", 60, f"{commit} is seeded")  # noqa: B023
+        modelscope.delete("Qwen/Alone")
+
+        def gone():
+            shown = {one["repo"]: one["upstream"] for one in user.ok("upstream", "show")["snapshots"]}
+            return shown == {REPO: "present", "modelscope:Qwen/Alone": "gone"}
+
+        wait_until(gone, 60, "the watch tells what ModelScope no longer shows")

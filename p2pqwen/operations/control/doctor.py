@@ -83,6 +83,7 @@ class RunningNode:
 class DoctorContext:
     """What is looked at. `hub_time` asks the Hub what time it is; raises `P2pqwenError` when it cannot be reached.
 
+    `modelscope` asks ModelScope for anything and returns its address, None where nothing here asks it; raises likewise.
     `listen` is the address a node would take; `dht` the way into it, None where it is switched off. `now` is UTC.
     """
 
@@ -102,6 +103,7 @@ class DoctorContext:
     proxies: Proxies = field(default_factory=Proxies)
     bittorrent_proxy: Proxy | None = None
     hub_cache: Path | None = None
+    modelscope: Callable[[], str] | None = None
 
 
 def examine(patient: DoctorContext) -> Iterator[Finding]:
@@ -115,6 +117,8 @@ def examine(patient: DoctorContext) -> Iterator[Finding]:
     hub, hub_time = _hub(patient)
     yield hub
     yield _clock(patient, hub_time)
+    if patient.modelscope is not None:
+        yield _modelscope(patient.modelscope)
     yield from _index(patient)
     yield from _disks(patient)
     yield from _cache(patient)
@@ -252,6 +256,14 @@ def _hub(patient: DoctorContext) -> tuple[Finding, datetime | None]:
         advice = "peers and other web seeds are enough to fetch; to preserve, check the network, proxy or HF_ENDPOINT"
         return Finding("hub", ok=False, detail=error.message, advice=error.hint or advice), None
     return Finding("hub", ok=True, detail=f"{patient.hub_endpoint} answers"), answered
+
+
+def _modelscope(ask: Callable[[], str]) -> Finding:
+    try:
+        return Finding("modelscope", ok=True, detail=f"{ask()} answers")
+    except P2pqwenError as error:
+        advice = 'what is on ModelScope alone cannot be preserved, and `origin = "auto"` asks nobody but the Hub'
+        return Finding("modelscope", ok=False, detail=error.message, advice=error.hint or advice)
 
 
 def _clock(patient: DoctorContext, hub_time: datetime | None) -> Finding:
