@@ -157,8 +157,8 @@ def test_what_is_not_listed_is_not_found(stored):
     nothing = Sha1(bytes(20)), Sha256(bytes(32))
     absent = [
         RepoId("A/A"), RepoId("Org1/Mode"), RepoId("Org2/Model-1", RepoKind.DATASET), RepoId("Zzz/Zzz"),
-        SnapshotId(RepoId("Org1/Model"), CommitId(bytes(20))), SnapshotId(RepoId("Zzz/Zzz"), CommitId(b"\xff" * 20)), InfoHash(*nothing),
-        *nothing, CommitId(b"\xff" * 20),
+        SnapshotId(RepoId("Org1/Model"), CommitId(bytes(20))), SnapshotId(RepoId("Zzz/Zzz"), CommitId(b"\xff" * 20)),
+        InfoHash(*nothing), *nothing, CommitId(b"\xff" * 20),
     ]  # fmt: skip
     assert [listing.find(one) for one in absent] == [[]] * len(absent)
 
