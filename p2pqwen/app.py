@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import cached_property
+from datetime import UTC, datetime
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from p2pqwen.config import Config, load
@@ -17,20 +18,22 @@ from p2pqwen.library.pointer_store import PointerStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.values.named_hosts import NamedHosts
+from p2pqwen.values.origin_site import Sites
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
+    from collections.abc import Callable, Iterator
 
     from p2pqwen.events import Report
     from p2pqwen.hub.cache import HubCache
     from p2pqwen.hub.client import HubClient
     from p2pqwen.library.state_store import StateStore
+    from p2pqwen.manifest.manifest import Manifest
     from p2pqwen.operations.control.snapshot_calls import SnapshotCalls
     from p2pqwen.operations.indexes.dht_access import DhtAccess
     from p2pqwen.operations.indexes.rise import Riser
     from p2pqwen.operations.indexes.vouchers import Vouchers
     from p2pqwen.operations.preserve.origin import Origin
+    from p2pqwen.operations.preserve.origins import Origins
     from p2pqwen.operations.publish.site_pages import SitePages
     from p2pqwen.operations.verify.scrub import Scrubber
     from p2pqwen.operations.verify.standings import Standings
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from p2pqwen.stewardship.upstream import UpstreamRecord
     from p2pqwen.swarm.endpoint import Endpoint
     from p2pqwen.values.origin_site import OriginAccess, OriginSite
-    from p2pqwen.values.snapshot_id import SnapshotId
+    from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 
 class App:
@@ -151,29 +154,67 @@ class App:
             config.hub.endpoint, config.hub.token, named=config.named_hosts, xet_folder=config.home.log / "xet"
         )
 
+    def origins(
+        self,
+        report: Report,
+        *,
+        took: Callable[[int], None] = lambda _: None,
+        rate: Callable[[], int] = lambda: 0,
+    ) -> Origins:
+        """Return the Hub and ModelScope as one, in the order that the configuration says.
+
+        `took` gets the bytes of every download as they come, and lets `rate` of them through in a second (0: all).
+        """
+        from p2pqwen.hub import git_commit
+        from p2pqwen.hub.client import HubClient
+        from p2pqwen.modelscope.client import ModelScopeClient
+        from p2pqwen.operations.preserve.origins import Origins
+
+        hub, modelscope, named = self.config.hub, self.config.modelscope, self.config.named_hosts
+        return Origins(
+            HubClient(
+                hub.endpoint, hub.token, named=named, took=took, rate=rate, xet_folder=self.config.home.log / "xet"
+            ),
+            ModelScopeClient(modelscope.endpoint, modelscope.token, git_commit, named=named, took=took),
+            known=partial(self._known_commits, report=report),
+            auto=self.config.origin == "auto",
+            limited=lambda: rate() > 0,
+        )
+
+    def _known_commits(self, repo: RepoId, *, report: Report) -> Iterator[Manifest]:
+        from p2pqwen.operations.indexes.known_commits import known_commits
+
+        def shown() -> set[SnapshotId]:
+            records = self.upstream_records(report)
+            return {snapshot for snapshot, record in records.items() if record.last_present is not None}
+
+        publishers = self.trust.publishers(now=datetime.now(UTC), report=report)
+        return known_commits(repo, self.library, publishers, self.vouchers.voices(report), shown, report)
+
     @property
     def site(self) -> OriginSite:
-        """Where the Hub is, as strangers know it; it takes neither the user's token nor what asks the Hub."""
+        """Where the origins are, as strangers know them; it takes neither the user's token nor what asks the Hub."""
         from p2pqwen.hub.hub_site import HubSite
+        from p2pqwen.modelscope.site import ModelScopeSite
 
-        return HubSite(self.config.hub.endpoint)
+        return Sites(HubSite(self.config.hub.endpoint), ModelScopeSite(self.config.modelscope.endpoint))
 
     @property
     def access(self) -> OriginAccess:
-        """Where the Hub is, with the user's token; raises `UsageError` for what can be none."""
+        """Where the origins are, with the user's token for the Hub; raises `UsageError` for what can be none."""
         from p2pqwen.hub.hub_site import HubSite
+        from p2pqwen.modelscope.site import ModelScopeSite
 
-        return HubSite(self.config.hub.endpoint, self.config.hub.token)
+        hub = HubSite(self.config.hub.endpoint, self.config.hub.token)
+        return Sites(hub, ModelScopeSite(self.config.modelscope.endpoint))
 
-    def open_origin(self, endpoint: str) -> Origin:
-        """Return the Hub at an endpoint; the user's token is for the configured one alone."""
+    def open_origin(self, endpoint: str, report: Report) -> Origin:
+        """Return the origin at an endpoint, all of them at the configured Hub's, where alone the user's tokens go."""
         from p2pqwen.hub.client import HubClient
 
-        return (
-            self.hub
-            if endpoint == self.config.hub.endpoint
-            else HubClient(endpoint, None, named=self.config.named_hosts, xet_folder=self.config.home.log / "xet")
-        )
+        if endpoint == self.config.hub.endpoint:
+            return self.origins(report)
+        return HubClient(endpoint, None, named=self.config.named_hosts, xet_folder=self.config.home.log / "xet")
 
     @cached_property
     def hub_cache(self) -> HubCache:

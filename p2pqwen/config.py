@@ -34,6 +34,8 @@ from p2pqwen.values.proxy import Proxies, Proxy
 from p2pqwen.values.snapshot_id import Owner
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
+DEFAULT_MODELSCOPE = "https://modelscope.cn"
+ORIGINS = ("hub", "auto")
 MAX_CONFIG_BYTES = 1 << 20
 MAX_TOKEN_FILE = 1 << 16
 
@@ -45,6 +47,19 @@ class HubConfig:
     endpoint: str = DEFAULT_ENDPOINT
     given_token: HubToken = field(default_factory=HubToken)
     cache: Path = Path("~/.cache/huggingface/hub")
+
+    @property
+    def token(self) -> str | None:
+        """Return the token, None where there is none; raises `UsageError` for what can be none."""
+        return self.given_token.value()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelScopeConfig:
+    """How to reach ModelScope, by its own client's variables: MODELSCOPE_ENDPOINT and MODELSCOPE_API_TOKEN."""
+
+    endpoint: str = DEFAULT_MODELSCOPE
+    given_token: HubToken = field(default_factory=lambda: HubToken(source="MODELSCOPE_API_TOKEN"))
 
     @property
     def token(self) -> str | None:
@@ -110,6 +125,22 @@ class WatchConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveConfig:
+    """What a running node adopts by itself, and how often it plans. `[archive]` in config.toml; sizes in bytes.
+
+    `budget`: all that this home may hold, None: nothing is adopted. `rebalance`: what the node adopted, and others keep
+    well, is given up for what is endangered; what a person fetched never is.
+    """
+
+    budget: int | None = None
+    every: timedelta = timedelta(hours=6)
+    prefer: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    license: tuple[str, ...] = ()
+    rebalance: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class HubEndpointConfig:
     """The Hub's place, as `hub` and a running node serve it. `[hub_endpoint]` in config.toml.
 
@@ -130,30 +161,36 @@ class HubEndpointConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything the composition root needs."""
+    """Everything the composition root needs. `origin`: who is asked for repositories of the Hub (`ORIGINS`)."""
 
     home: Home
     hub: HubConfig = field(default_factory=HubConfig)
+    modelscope: ModelScopeConfig = field(default_factory=ModelScopeConfig)
+    origin: str = "hub"
     network: NetworkConfig = NetworkConfig()
     library: LibraryConfig = LibraryConfig()
     watch: WatchConfig = WatchConfig()
+    archive: ArchiveConfig = ArchiveConfig()
     hub_endpoint: HubEndpointConfig = HubEndpointConfig()
     web_seed_bases: tuple[str, ...] = ()  # `[web_seeds] bases`; may hold {repo} and {commit}
 
     @property
     def named_hosts(self) -> NamedHosts:
-        """The hosts that config.toml and the environment name: the Hub's, those of web seeds, and those listed."""
+        """The hosts that config.toml and the environment name: the origins', those of web seeds, and those listed."""
         listed = NamedHosts.listed(_hosts(self.network.private_hosts))
-        return NamedHosts.configured([self.hub.endpoint, *self.web_seed_bases]) | listed
+        return NamedHosts.configured([self.hub.endpoint, self.modelscope.endpoint, *self.web_seed_bases]) | listed
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Config:
     """Read the environment and the home's config.toml; raises `UsageError` for what is no setting, and `DiskError`."""
     home = Home(_home_root(environment))
     settings = _read_toml(home.config_file)
-    unknown = set(settings) - {"network", "web_seeds", "library", "watch", "hub_endpoint"}
+    unknown = set(settings) - {"network", "web_seeds", "library", "watch", "archive", "hub_endpoint", "origin"}
     if unknown:
         raise UsageError(f"{home.config_file} has an unknown table [{min(unknown)}]")
+    origin = settings.get("origin", "hub")
+    if origin not in ORIGINS:
+        raise UsageError(f"{home.config_file}: origin", expected=" or ".join(ORIGINS), got=repr(origin)[:40])
     web_seeds = settings.get("web_seeds", {})
     bases = web_seeds.get("bases", []) if isinstance(web_seeds, dict) else None
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
@@ -161,9 +198,12 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
     return Config(
         home=home,
         hub=_hub(environment, home),
+        modelscope=_modelscope(environment),
+        origin=origin,
         network=_network(settings.get("network", {}), home.config_file, environment.get("P2PQWEN_DHT_BOOTSTRAP")),
         library=_library(settings.get("library", {}), home),
         watch=_watch(settings.get("watch", {}), home),
+        archive=_archive(settings.get("archive", {}), home),
         hub_endpoint=_hub_endpoint(settings.get("hub_endpoint", {}), home),
         web_seed_bases=tuple(bases),
     )
@@ -194,18 +234,28 @@ def _hub(environment: Mapping[str, str], home: Home) -> HubConfig:
     hide(token.trimmed)
     for secret in Proxies.of(environment).passwords:
         hide(secret)
-    return HubConfig(endpoint=_endpoint(environment.get("HF_ENDPOINT") or ""), given_token=token, cache=cache)
+    endpoint = _endpoint(environment, "HF_ENDPOINT", DEFAULT_ENDPOINT)
+    return HubConfig(endpoint=endpoint, given_token=token, cache=cache)
 
 
-def _endpoint(given: str) -> str:
-    """Return the Hub's address without what a file or a variable adds around it; raises `UsageError`."""
-    endpoint = given.strip(" \t\r\n\ufeff").rstrip("/") or DEFAULT_ENDPOINT
+def _modelscope(environment: Mapping[str, str]) -> ModelScopeConfig:
+    token = HubToken(environment.get("MODELSCOPE_API_TOKEN") or "", "MODELSCOPE_API_TOKEN")
+    hide(token.trimmed)
+    given = environment.get("MODELSCOPE_ENDPOINT") or ""
+    if given.strip() and "://" not in given:  # as its own client takes it
+        environment = {"MODELSCOPE_ENDPOINT": f"https://{given.strip()}"}
+    return ModelScopeConfig(_endpoint(environment, "MODELSCOPE_ENDPOINT", DEFAULT_MODELSCOPE), token)
+
+
+def _endpoint(environment: Mapping[str, str], name: str, default: str) -> str:
+    """Return an origin's address without what a file or a variable adds around it; raises `UsageError`."""
+    endpoint = (environment.get(name) or "").strip(" \t\r\n\ufeff").rstrip("/") or default
     if set(endpoint) & set("?#"):
-        raise UsageError("HF_ENDPOINT", expected="a URL without query and fragment", got=repr(endpoint[:120]))
+        raise UsageError(name, expected="a URL without query and fragment", got=repr(endpoint[:120]))
     try:
         return check_web_url(endpoint)
     except FormatError as error:
-        raise UsageError(f"HF_ENDPOINT is {error.what}", expected=error.expected, got=error.got) from error
+        raise UsageError(f"{name} is {error.what}", expected=error.expected, got=error.got) from error
 
 
 def _hf_home(environment: Mapping[str, str], home: Home) -> Path:
@@ -375,6 +425,10 @@ def _flag(value: object) -> bool:
     return value
 
 
+def _archive(table: object, home: Home) -> ArchiveConfig:
+    return ArchiveConfig(**_read_settings(table, f"{home.config_file}: [archive]", _ARCHIVE_SETTINGS))
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise UsageError("not text", got=repr(value)[:40])
@@ -417,6 +471,16 @@ _WATCH_SETTINGS: dict[str, Callable[[Any], Any]] = {
     "parallel": _parallel,
     "rate": _rate,
     "upstream_every": lambda value: None if value == "never" else parse_duration(_text(value)),
+}
+
+
+_ARCHIVE_SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "budget": lambda value: parse_size(str(value)),
+    "every": lambda value: parse_duration(_text(value)),
+    "prefer": _texts,
+    "exclude": _texts,
+    "license": _texts,
+    "rebalance": _flag,
 }
 
 

@@ -20,7 +20,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from p2pqwen.config import DEFAULT_ENDPOINT, HubEndpointConfig, LibraryConfig, NetworkConfig, WatchConfig  # noqa: E402 - the root first
+from p2pqwen.config import (  # noqa: E402 - the root first
+    DEFAULT_ENDPOINT,
+    ArchiveConfig,
+    HubEndpointConfig,
+    LibraryConfig,
+    NetworkConfig,
+    WatchConfig,
+)
 from p2pqwen.swarm.bootstrap import DHT_BOOTSTRAP  # noqa: E402
 from p2pqwen.values.byte_size import format_size  # noqa: E402
 
@@ -63,6 +70,14 @@ SETTINGS: dict[str, dict[str, str]] = {
         "parallel": "repositories at a time, 1 to 16",
         "rate": "download no faster than this, such as `20MB/s`; 0: no limit",
         "upstream_every": 'how often to ask the Hub what it still shows; `"never"` turns it off',
+    },
+    "archive": {
+        "budget": "what this home may hold in all, such as `2TB`: a node adopts within it by itself",
+        "every": "how often it plans anew; it does so as well when a swarm's health changes",
+        "prefer": "choose these first, by `ORG/MODEL` or `MODEL`; globs",
+        "exclude": "never choose these",
+        "license": "choose only these licenses; globs",
+        "rebalance": "give up what the node adopted and others keep well for what is endangered",
     },
     "hub_endpoint": {
         "listen": "HOST:PORT where `seed` stands in the Hub's place; `hub` takes 127.0.0.1:8080 without it",
@@ -157,6 +172,7 @@ def settings() -> dict[str, dict[str, str]]:
         "web_seeds": {"bases": "none"},
         "library": _defaults(LibraryConfig),
         "watch": _defaults(WatchConfig),
+        "archive": _defaults(ArchiveConfig),
         "hub_endpoint": _defaults(HubEndpointConfig),
     }
 

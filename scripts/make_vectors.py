@@ -132,26 +132,36 @@ def torrent_files() -> dict[str, bytes]:
         "torrent/expected.json": pretty(expected),
         "torrent/swapped.json": pretty(swapped_row()),
         "torrent/git_rows.json": pretty(git_rows()),
-        "torrent/dataset.json": pretty(dataset()),
+        "torrent/dataset.json": pretty(of_kind("dataset", "datasets/Qwen/Rows", _NO_DATASETS)),
+        "torrent/modelscope.json": pretty(of_kind("modelscope-model", "modelscope:Qwen/Rows", _NOT_MODELSCOPES)),
+        "torrent/modelscope-dataset.json": pretty(of_kind("modelscope-dataset", "modelscope:datasets/Qwen/Rows", {})),
     }
 
 
-def dataset() -> dict[str, Any]:
-    """A manifest of a dataset, what its signature states, and manifests of kinds and names that no reader takes."""
+_NO_DATASETS: dict[str, dict[str, Any]] = {
+    "another kind": {"repo_type": "space"},
+    "a kind in the name": {"repo": "datasets/Qwen/Rows"},
+    "a kind as the organisation": {"repo": "datasets/Rows"},
+}
+_NOT_MODELSCOPES: dict[str, dict[str, Any]] = {
+    "another kind": {"repo_type": "modelscope-studio"},
+    "an origin alone": {"repo_type": "modelscope"},
+    "an origin in the name": {"repo": "modelscope:Qwen/Rows"},
+    "an origin as the organisation": {"repo": "@modelscope/Rows"},
+}
+
+
+def of_kind(kind: str, name: str, refused: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A manifest of a kind, what its signature states, and manifests of kinds and names that no reader takes."""
     metainfo = make_snapshot()
     assert metainfo.manifest is not None
-    document = {**json.loads(metainfo.manifest), "repo": "Qwen/Rows", "repo_type": "dataset"}
+    document = {**json.loads(metainfo.manifest), "repo": "Qwen/Rows", "repo_type": kind}
     manifest = canonical(document)
     signed = sign_torrent(replace(metainfo, manifest=manifest), make.key("index"), "index")
-    refused = {
-        "another kind": {"repo_type": "space"},
-        "a kind in the name": {"repo": "datasets/Qwen/Rows"},
-        "a kind as the organisation": {"repo": "datasets/Rows"},
-    }
     return {
-        "snapshot": f"datasets/Qwen/Rows@{metainfo.commit}",
+        "snapshot": f"{name}@{metainfo.commit}",
         "manifest": manifest.decode(),
-        "comment": f"datasets/Qwen/Rows @ {metainfo.commit}",
+        "comment": f"{name} @ {metainfo.commit}",
         "info of the signature": bencode.encode(signed.signatures["index"].document()[b"info"]).hex(),
         "refused": [{"why": why, "manifest": canonical({**document, **one}).decode()} for why, one in refused.items()],
     }
@@ -346,6 +356,7 @@ PUBLISHER = ROOTS[0].root.digest
 ROTATED = make.chain(ONE, TWO_OF_THREE)
 RAISED = make.chain(ONE, TWO_OF_THREE, STOLEN)
 FIRST, SECOND = make.make_entry(1), make.make_entry(2)
+MODELSCOPE = make.make_entry(4, "modelscope:Qwen/Tiny")
 DATASET, NAMESAKE = make.make_entry(3, "datasets/Qwen/Rows"), make.make_entry(3, "Qwen/Rows")
 
 
@@ -361,6 +372,8 @@ def index_cases() -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     again = make.make_document(RAISED, 1, [FIRST, SECOND], previous=make.digest(second))
     add_accepted(cases, first, second, third, again)
     add_datasets(cases, first)
+    add_modelscope(cases, first)
+    add_path_seeds(cases, first)
     add_refused(cases, first, second, third)
     return cases.files, cases.rows
 
@@ -454,6 +467,43 @@ def add_datasets(cases: Cases, first: IndexDocument) -> None:
         why="the torrent of a dataset where a model's would be",
         refused=7,
     )
+
+
+def add_modelscope(cases: Cases, first: IndexDocument) -> None:
+    listed = make.make_document(ROOTS, 1, [FIRST, MODELSCOPE])
+    why = "a model of ModelScope, and the Hub's of its name"
+    cases.add("0.1-modelscope", make.make_index(ROOTS, listed), why=why, accepted="0.1", signers=["index"])
+    gone = replace(first, withdrawn=(make.withdrawal(MODELSCOPE, "licence"),))
+    why = "a model of ModelScope is withdrawn"
+    cases.add("0.1-modelscope-withdrawn", make.make_index(ROOTS, gone), why=why, accepted="0.1", signers=["index"])
+    commit = MODELSCOPE.id.commit
+    for number, (why, place) in enumerate(
+        {
+            "the torrent of a model of ModelScope where the Hub's would be": f"Qwen/Tiny/{commit}.torrent",
+            "a full name where a site path should be": f"modelscope:Qwen/Tiny/{commit}.torrent",
+        }.items(),
+        1,
+    ):
+        row = {**MODELSCOPE.to_json(), "torrent": place}
+        index = make.make_index(ROOTS, {**first.to_json(), "entries": [row]})
+        cases.add(f"refused-7-modelscope-torrent-{number}", index, why=why, refused=7)
+
+
+def add_path_seeds(cases: Cases, first: IndexDocument) -> None:
+    place = "https://modelscope.cn/models/Qwen/Tiny/resolve/master"
+    listed = replace(first, entries=(replace(FIRST, path_seeds=(f"{place}/",)),))
+    cases.add("0.1-path-seeds", make.make_index(ROOTS, listed), why="path seeds", accepted="0.1", signers=["index"])
+    for number, (why, seeds) in enumerate(
+        {
+            "a path seed that does not end in /": [place],
+            "a path seed with a query": [f"{place}/?file=/"],
+            "a path seed twice": [f"{place}/", f"{place}/"],
+            "path seeds that are no list": f"{place}/",
+        }.items(),
+        1,
+    ):
+        index = make.make_index(ROOTS, {**first.to_json(), "entries": [{**FIRST.to_json(), "path_seeds": seeds}]})
+        cases.add(f"refused-7-path-seeds-{number}", index, why=why, refused=7)
 
 
 def add_refused(cases: Cases, first: IndexDocument, second: IndexDocument, third: IndexDocument) -> None:

@@ -91,6 +91,7 @@ class RebalanceAnswer:
     take: tuple[DecisionAnswer, ...]
     give: tuple[DecisionAnswer, ...]
     kept: tuple[DecisionAnswer, ...]
+    left_out: tuple[DecisionAnswer, ...]
     taken: tuple[SnapshotId, ...]
     given: tuple[SnapshotId, ...]
     failed: tuple[FailedAnswer, ...]
@@ -105,6 +106,7 @@ class RebalanceAnswer:
             take=DecisionAnswer.all(plan.take),
             give=DecisionAnswer.all(plan.give),
             kept=DecisionAnswer.all(plan.kept),
+            left_out=DecisionAnswer.all(plan.left_out),
             taken=tuple(one.plan.take.snapshot for one in done.exchanged if one.taken),
             given=tuple(gone for one in done.exchanged for gone in one.given),
             failed=_failed((one.plan.take.snapshot, one.error) for one in done.exchanged),

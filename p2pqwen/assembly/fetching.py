@@ -67,7 +67,12 @@ def bundle_route(app: App, network: SwarmSettings, report: Report, *, peers: tup
 def rebuild_from(app: App, wanted: WantedTorrent, sources: Sequence[RecipeSource], report: Report) -> Rebuilt:
     """Rebuild a torrent from its source."""
     return rebuild(
-        wanted, sources, open_origin=app.open_origin, cache=app.hub_cache, library=app.library, report=report
+        wanted,
+        sources,
+        open_origin=lambda endpoint: app.open_origin(endpoint, report),
+        cache=app.hub_cache,
+        library=app.library,
+        report=report,
     )
 
 

@@ -5,30 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from p2pqwen.app import App
 from p2pqwen.assembly import fetching
+from p2pqwen.config import DEFAULT_ENDPOINT
 from p2pqwen.errors import NetworkError, P2pqwenError, UsageError
 from p2pqwen.events import Happened, Report
 from p2pqwen.hidden import hide
 from p2pqwen.library import durable, endpoint_file
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.upstream_store import UpstreamStore
+from p2pqwen.operations.archive.upstream import note_upstream
 from p2pqwen.operations.fetch.context import FetchContext, FetchOptions
 from p2pqwen.operations.fetch.plan import TorrentPlan, make_plan
 from p2pqwen.operations.fetch.target import NamedTarget
 from p2pqwen.operations.hub_endpoint.catalogue import HubCatalogue, ListedSources
+from p2pqwen.operations.hub_endpoint.git import GitService
+from p2pqwen.operations.hub_endpoint.keeping import Keeper
 from p2pqwen.operations.hub_endpoint.names import MainWords
 from p2pqwen.operations.hub_endpoint.on_demand import BringOptions, OnDemand
 from p2pqwen.operations.node.limits import allowance, lower_rate
 from p2pqwen.operations.node.preferences import Choices, Transfer
+from p2pqwen.operations.preserve.from_origin import PreserveOptions, preserve
+from p2pqwen.operations.verify.scrub import damage_found
 from p2pqwen.server.hub_access import HubAccess, parse_networks
 from p2pqwen.server.hub_endpoint import HubEndpoint, HubServerSettings
+from p2pqwen.server.hub_upstream import HubUpstream
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.values.digest import CommitId
+from p2pqwen.values.named_hosts import Guard, NamedHosts
 from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.webseed.policy import WebSeedUse
@@ -112,11 +122,17 @@ def hub_endpoint(app: App, store: StateStore, wishes: HubWishes, report: Report)
         ListedSources(bringing.plan, on_demand),
         report,
     )
+    base = _hub_of(app, wishes)
+    keeper = Keeper(partial(_preserve, app, store, base, report), report)
     try:
-        with HubEndpoint(catalogue, settings) as endpoint, endpoint_file.named(app.home, endpoint.url):
+        upstream = _upstream(app, wishes, base, keeper)
+        server = HubEndpoint(catalogue, settings, git=GitService(catalogue), upstream=upstream)
+        keeper.start()
+        with server as endpoint, endpoint_file.named(app.home, endpoint.url):
             report(Happened("hub", {"url": endpoint.url}))
             yield endpoint
     finally:
+        keeper.stop()
         on_demand.close()
         catalogue.close()
 
@@ -172,6 +188,38 @@ class _Bringing:
             peers=self.wishes.peers,
             publishers=self.app.vouchers.publishers(self.report),
         )
+
+
+def _hub_of(app: App, wishes: HubWishes) -> str:
+    """Return where the Hub is: where HF_ENDPOINT leads here, it is where it always was."""
+    base = app.config.hub.endpoint
+    parts = urlsplit(base)
+    here = parts.port == wishes.listen.port and parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    return DEFAULT_ENDPOINT if here else base
+
+
+def _upstream(app: App, wishes: HubWishes, base: str, keeper: Keeper) -> HubUpstream | None:
+    """Return the Hub that is asked for what nobody else has; None where the user wishes none."""
+    if wishes.upstream == "never":
+        return None
+    named = app.named_hosts | NamedHosts.configured([base])
+    passed = keeper.keep if wishes.upstream == "keep" else lambda _: None
+    return HubUpstream(base, Guard(named), wishes.access.token, passed)
+
+
+def _preserve(app: App, store: StateStore, base: str, report: Report, snapshot: SnapshotId) -> None:
+    """Preserve a snapshot from the Hub; raises as `preserve` does."""
+    options = PreserveOptions(known_damage=damage_found(store))
+    done = preserve(
+        snapshot.repo,
+        str(snapshot.commit),
+        origin=app.open_origin(base, report),
+        cache=app.hub_cache,
+        library=app.library,
+        options=options,
+        report=report,
+    )
+    note_upstream(UpstreamStore(store), done.held.id, shown=True, now=datetime.now(UTC), report=report)
 
 
 def _words(app: App, store: StateStore) -> MainWords:

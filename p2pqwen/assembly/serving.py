@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from p2pqwen.app import App
 from p2pqwen.assembly import fetching, looking
+from p2pqwen.assembly.archiving import look
 from p2pqwen.config import default_home
 from p2pqwen.containment import each
-from p2pqwen.events import Report
-from p2pqwen.hub.client import HubClient
+from p2pqwen.errors import NotFoundError
+from p2pqwen.events import Report, ignore
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.index.withdrawals import SeedWithdrawn
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.state_store import StateStore
+from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.library.upstream_store import UpstreamStore
+from p2pqwen.operations.archive.adopt import Wishes, disks_of
 from p2pqwen.operations.archive.bulk_preserve import BulkContext, BulkOptions
 from p2pqwen.operations.archive.bulk_survey import wanted_repos
+from p2pqwen.operations.archive.health import HealthRow
 from p2pqwen.operations.archive.health_watch import HealthWatch
 from p2pqwen.operations.archive.hub_watch import HubWatch, Schedule, throttle
+from p2pqwen.operations.archive.keeper import ArchiveKeeper, KeeperOptions
+from p2pqwen.operations.archive.swarm_probe import Probes
 from p2pqwen.operations.archive.upstream import tracked
 from p2pqwen.operations.control.metrics import families
 from p2pqwen.operations.control.routes import node_calls
@@ -33,7 +39,7 @@ from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.indexes.bundle_route import BundleRoute
 from p2pqwen.operations.indexes.own_index import last_published
 from p2pqwen.operations.node.bundle_seeds import BundleSeeds
-from p2pqwen.operations.node.jobs import FetchJobs
+from p2pqwen.operations.node.jobs import FetchJob, FetchJobs
 from p2pqwen.operations.node.limits import lower_rate
 from p2pqwen.operations.node.preferences import Choices
 from p2pqwen.operations.node.publisher_sync import PublisherSync
@@ -50,6 +56,9 @@ from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.user_path import user_path
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
+
+SURVEY_SECONDS = 30.0
+"""For asking swarms before the archive is planned."""
 
 
 def seeded_publishers(app: App, settings: SwarmSettings, report: Report) -> Publishers:
@@ -139,14 +148,7 @@ def hub_watch(app: App, supervisor: Supervisor, store: StateStore, report: Repor
     def rate() -> int:
         return lower_rate(config.rate, supervisor.allowed.download)
 
-    hub = HubClient(
-        app.config.hub.endpoint,
-        app.config.hub.token,
-        named=app.config.named_hosts,
-        took=throttle(lambda: watch, rate),
-        rate=rate,
-        xet_folder=app.config.home.log / "xet",
-    )
+    origins = app.origins(report, took=throttle(lambda: watch, rate), rate=rate)
     limits = BulkLimits(
         include=config.include,
         exclude=config.exclude,
@@ -162,7 +164,7 @@ def hub_watch(app: App, supervisor: Supervisor, store: StateStore, report: Repor
         Schedule(config.every if config.preserves else None, config.upstream_every),
         BulkOptions(limits, parallel=config.parallel),
         BulkContext(
-            hub,
+            origins,
             app.hub_cache,
             app.library,
             UpstreamStore(store),
@@ -170,7 +172,7 @@ def hub_watch(app: App, supervisor: Supervisor, store: StateStore, report: Repor
             known_damage=damage_found(store),
         ),
         store,
-        wanted=lambda: wanted_repos(config.watchlist, config.orgs, hub, report),
+        wanted=lambda: wanted_repos(config.watchlist, config.orgs, origins, report),
         tracked=lambda: tracked(app.library, app.keys, clock(), report),
         report=report,
         held_back=lambda: "" if supervisor.allowed.may_transfer else supervisor.allowed.reason,
@@ -191,6 +193,81 @@ def health_watch(
         clock=lambda: datetime.now(UTC),
         report=report,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptNode:
+    """A node as the keeper of its archive sees it."""
+
+    app: App
+    supervisor: Supervisor
+    store: StateStore
+    probes: Probes
+    request: Callable[[SnapshotId], FetchRequest]
+    report: Report
+
+    def submit(self, snapshot: SnapshotId) -> FetchJob:
+        return self.supervisor.submit(self.request(snapshot))
+
+    def jobs(self, snapshot: SnapshotId) -> list[FetchJob]:
+        return [job for job in self.supervisor.jobs.all() if job.request.target == str(snapshot)]
+
+    def stop(self, job: FetchJob) -> None:
+        self.supervisor.jobs.stop(job)
+
+    def remove(self, snapshot: SnapshotId) -> None:
+        held = self.app.library.get(snapshot)
+        if held is None:
+            raise NotFoundError(f"{snapshot} is no longer in the library")
+        self.supervisor.remove(held)
+
+    def look(self, snapshots: Collection[SnapshotId]) -> list[HealthRow]:
+        self.survey(snapshots, again=True)
+        rows = looking.situation(self.app, self.store, self.report).rows
+        return [row for row in rows if row.swarm.snapshot in snapshots]
+
+    def room(self) -> int:
+        return max((disk.room for disk in disks_of(self.app.library)), default=0)
+
+    def pinned(self) -> frozenset[SnapshotId]:
+        return looking.pinned(self.store)
+
+    def held_back(self) -> str:
+        return "" if self.supervisor.allowed.may_transfer else self.supervisor.allowed.reason
+
+    def survey(self, only: Collection[SnapshotId] | None = None, *, again: bool = False) -> None:
+        """Look at the swarms that are due, or at these, for a while."""
+        swarms = [one for one in looking.swarms(self.app) if only is None or one.snapshot in only]
+        known = HealthStore(self.store)
+        look(self.app, swarms, known, self.probes, ignore, seconds=SURVEY_SECONDS, again=again)
+
+
+def archive_keeper(
+    app: App, supervisor: Supervisor, store: StateStore, settings: SwarmSettings, report: Report, *, budget: int | None
+) -> ArchiveKeeper | None:
+    """Build what adopts by itself within `budget` bytes, or that of config.toml; None where neither is named."""
+    config = app.config.archive
+    size = config.budget if budget is None else budget
+    if size is None:
+        return None
+    web_seeds = app.config.network.web_seeds
+
+    def request(snapshot: SnapshotId) -> FetchRequest:
+        choices = settings.choices.limited(upload=0, download=0)  # the node's own rates hold for all it does
+        return FetchRequest(str(snapshot), use_web_seeds=web_seeds, choices=choices)
+
+    node = _KeptNode(app, supervisor, store, looking.probes(app, settings.choices), request, report)
+    keeper = ArchiveKeeper(
+        KeeperOptions(size, config.every, Wishes(config.prefer, config.exclude, config.license), config.rebalance),
+        node,
+        StewardStore(store),
+        situation=lambda: looking.situation(app, store, ignore),
+        survey=node.survey,
+        clock=lambda: datetime.now(UTC),
+        report=report,
+    )
+    supervisor.on_change.append(keeper.wake)
+    return keeper
 
 
 def control(

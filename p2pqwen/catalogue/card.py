@@ -1,7 +1,7 @@
 """A model card as HTML: the README of a snapshot, by strangers, rendered so that nothing in it runs or is fetched.
 
-Markdown is rendered by markdown-it, then nh3 keeps the tags, attributes and addresses named here and nothing else. There
-are no images: one that is fetched tells its host who reads the page. Headings become h3 to h6, below the page's own.
+Markdown is rendered by markdown-it, then nh3 keeps the tags, attributes and addresses named here and nothing else.
+There are no images: one that is fetched tells its host who reads the page. Headings become h3 to h6, below the page's.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ import nh3
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
+from markdown_it.utils import OptionsDict
 from markupsafe import Markup, escape
 
 MAX_CARD = 128 * 1024
 """Characters that are rendered; a longer card is cut at a line."""
 
-_TAGS = frozenset(
+_TAG_NAMES = (
     "a abbr b blockquote br code dd del details div dl dt em h3 h4 h5 h6 hr i ins kbd li ol p pre q s samp small span "
-    "strong sub summary sup table tbody td tfoot th thead tr u ul var".split()
+    "strong sub summary sup table tbody td tfoot th thead tr u ul var"
 )
+_TAGS = frozenset(_TAG_NAMES.split())
 _WITH_CONTENT = frozenset({"script", "style", "iframe", "object", "noscript", "template", "title", "textarea", "svg"})
 _ATTRIBUTES = {"a": {"href", "title"}, "td": {"colspan", "rowspan"}, "th": {"colspan", "rowspan", "scope"}}
 _FRONT_MATTER = re.compile(r"\A\ufeff?(?:\s*\n)?---[ \t]*\r?\n.*?^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
@@ -87,14 +89,12 @@ def _markdown() -> MarkdownIt:
 
 
 def _image(
-    self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: MutableMapping[str, Any]  # noqa: ANN401
+    self: RendererHTML, tokens: Sequence[Token], at: int, options: OptionsDict, env: MutableMapping[str, Any]
 ) -> str:
     alt = self.renderInlineAsText(tokens[at].children, options, env) if tokens[at].children else ""
     return f"<em>[image{': ' if alt else ''}{escape(alt)}]</em>"
 
 
-def _heading(
-    self: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: MutableMapping[str, Any]  # noqa: ANN401
-) -> str:
+def _heading(_: RendererHTML, tokens: Sequence[Token], at: int, *_rest: object) -> str:
     level = min(6, int(tokens[at].tag[1]) + 2)
     return f"<h{level}>" if tokens[at].nesting == 1 else f"</h{level}>\n"

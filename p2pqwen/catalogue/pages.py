@@ -1,4 +1,4 @@
-"""The pages themselves, by jinja2 with autoescape; nothing in them is fetched from another host, and a policy says so."""
+"""The pages, by jinja2 with autoescape; nothing in them is fetched from another host, and a policy says so."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from p2pqwen.values.utc_time import format_time
 
 ALL_ON_ONE = 500
 """Rows up to which the list is one page."""
-ROWS = 250
+ROWS = 150
 """Rows of a page where there are more: a page of them, with its script and style, stays below 300 kB."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -111,8 +111,10 @@ def _as_classic(module: str) -> str:
 
 
 def _page(template: str, place: str, site: Site, **values: object) -> bytes:
-    text = _environment().get_template(template).render(
-        site=site, place=place, root=places.to_root(place), policy=POLICY, places=places, **values
+    text = (
+        _environment()
+        .get_template(template)
+        .render(site=site, place=place, root=places.to_root(place), policy=POLICY, places=places, **values)
     )
     return text.encode()
 
@@ -133,7 +135,8 @@ def _environment() -> Environment:
 
 def _qr(text: str) -> Markup:
     """Return a QR code as SVG; what it says is an ASCII magnet of ours."""
-    code = segno.make(text, error="l", boost_error=False)
+    # Any mask can be read; to weigh all eight takes most of the time that a page takes.
+    code = segno.make(text, error="l", boost_error=False, mask=3)
     svg = code.svg_inline(border=2, scale=4, omitsize=True, svgclass="qr", lineclass=None, dark="#000", light="#fff")
     return Markup(svg.replace("<svg ", '<svg role="img" aria-label="QR code of the magnet link" ', 1))  # noqa: S704
 

@@ -1,7 +1,7 @@
 """Where the pages of a published site stand, relative to index.json.
 
     index.html                       the first page of the list; SHA256SUMS, SHA256SUMS.sig and sitemap.xml beside it
-    <org>/<model>/index.html         a model; <commit>.README.md beside it
+    <site path>/index.html           a model; <commit>.README.md beside it
     p2pqwen--site/                   further pages of the list, data for searching, scripts, style, feeds
 
 No organisation may be called `p2pqwen--site`: names of repositories hold no `--` (SPEC section 1).
@@ -10,6 +10,7 @@ No organisation may be called `p2pqwen--site`: names of repositories hold no `--
 from __future__ import annotations
 
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_place import library_parts
 
 INDEX_PAGE = "index.html"
 FOLDER = "p2pqwen--site"
@@ -27,12 +28,12 @@ def list_page(number: int) -> str:
 
 def model_page(repo: RepoId) -> str:
     """Return the place of a model's page."""
-    return f"{repo}/{INDEX_PAGE}"
+    return "/".join((*library_parts(repo), INDEX_PAGE))
 
 
 def readme(snapshot: SnapshotId) -> str:
     """Return the place of a snapshot's README, as the commit holds it."""
-    return f"{snapshot.repo}/{snapshot.commit}.README.md"
+    return "/".join((*library_parts(snapshot.repo), f"{snapshot.commit}.README.md"))
 
 
 def data_part(number: int) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
+from p2pqwen.catalogue.places import model_page
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.index.entry import Entry, Upstream
 from p2pqwen.manifest.license import reason
@@ -89,8 +90,13 @@ class Row:
 
     @property
     def repo(self) -> str:
-        """The model's name."""
-        return self.entry.id.repo.text
+        """The model's full name, which says where it lies."""
+        return str(self.entry.id.repo)
+
+    @property
+    def page(self) -> str:
+        """Where its page stands."""
+        return model_page(self.entry.id.repo)
 
     @property
     def short(self) -> str:

@@ -21,7 +21,7 @@ from p2pqwen.cli.archive_options import (
     open_archiver,
 )
 from p2pqwen.cli.network_options import SwitchedOff, network_switches
-from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.values.byte_size import format_size, parse_size
 
@@ -52,6 +52,7 @@ def adopt(
     no_web_seeds: NoWebSeeds = False,
     timeout: Timeout = None,
     off: SwitchedOff = (),
+    quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Choose what the archive needs most of what trusted indexes list, and fetch it; a running node then seeds it.
@@ -64,7 +65,7 @@ def adopt(
 
     size = parse_size(budget)
     network = Network(peers=tuple(peer or ()), web_seeds=not no_web_seeds, timeout=timeout, off=off)
-    with Output(as_json=json_output) as out:
+    with Output(as_json=json_output, quiet=quiet) as out:
         with open_archiver(network, out) as archiver:
             done = archiver.adopt(
                 Wishes(tuple(prefer or ()), tuple(exclude or ()), tuple(licenses or ())),

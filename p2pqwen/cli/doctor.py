@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 _MARGIN = 18
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print what needs attention only, for cron.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Diagnose problems, and say how to fix them.")(doctor)
 
 
-def doctor(json_output: JsonFlag = False) -> None:
+def doctor(quiet: Quiet = False, json_output: JsonFlag = False) -> None:
     """Check port, DHT, Hub, clock, index, disks, rot, limits and permissions; exit 0 if all is well, else 1."""
     from p2pqwen.app import open_app
     from p2pqwen.assembly import looking
@@ -37,12 +38,12 @@ def doctor(json_output: JsonFlag = False) -> None:
         found = []
         for finding in examine(looking.doctor_context(open_app(), out.report)):
             found.append(finding)
-            if not json_output:
+            if not (json_output or (quiet and finding.ok)):
                 out.lines(_lines(finding))
         bad = sum(not one.ok for one in found)
         if json_output:
             out.result(Findings(not bad, tuple(found)), ())
-        else:
+        elif not quiet:
             out.lines(["", f"{bad} of {len(found)} need attention" if bad else "all is well"])
     if bad:
         raise typer.Exit(exit_codes.FAILED)

@@ -10,7 +10,7 @@ import typer
 
 from p2pqwen.cli import names
 from p2pqwen.cli.network_options import SwitchedOff, network_choices, network_switches
-from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def health(
     ] = 30.0,
     off: SwitchedOff = (),
     no_web_seeds: Annotated[bool, typer.Option("--no-web-seeds", help="Do not ask web seeds.")] = False,
+    quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Show how many copies of each snapshot others hold, who says so, when a complete one was last seen, and the trend.
@@ -60,7 +61,7 @@ def health(
     from p2pqwen.operations.archive.health import HealthAnswer, SwarmAnswer, by_danger, health_rows, named
     from p2pqwen.operations.indexes.listed_standing import standing_here
 
-    with Output(as_json=json_output) as out:
+    with Output(as_json=json_output, quiet=quiet) as out:
         app = open_app()
         swarms = named(looking.swarms(app), target or ())
         with app.state_store(out.report) as store:

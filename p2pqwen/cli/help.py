@@ -18,7 +18,7 @@ from p2pqwen.cli.output import Output, can_redraw
 from p2pqwen.errors import NotFoundError
 
 ORDER = (
-    *("quickstart", "fetch", "verify", "node", "archive"),
+    *("quickstart", "fetch", "hub", "verify", "node", "archive"),
     *("publish", "keys", "web-seeds", "clients", "no-host"),
     *("privacy", "troubleshooting", "config", "json", "control-api", "glossary"),
 )

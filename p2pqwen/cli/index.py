@@ -11,7 +11,7 @@ import typer
 from p2pqwen.cli.file_lines import FilesFlag, file_lines
 from p2pqwen.cli.magnets import V1Magnet, link_of
 from p2pqwen.cli.network_options import NoDht, PeerOption, bundle_route
-from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output, fail
 from p2pqwen.cli.passphrase import KnownPassphrases
 from p2pqwen.cli.publish import DetailsFlag, YesFlag
@@ -155,6 +155,7 @@ def update(
     ] = None,
     peer: PeerOption = None,
     no_dht: NoDht = False,
+    quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Ask every mirror of every trusted publisher for a newer index, and the DHT and peers, all at once.
@@ -167,7 +168,7 @@ def update(
     from p2pqwen.operations.indexes.publisher_id import find_publisher
     from p2pqwen.operations.indexes.update import Asked, update_all
 
-    with Output(as_json=json_output) as out:
+    with Output(as_json=json_output, quiet=quiet) as out:
         app = open_app()
         store = app.trust
         now = datetime.now(UTC)

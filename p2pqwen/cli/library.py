@@ -1,4 +1,4 @@
-"""`p2pqwen library …`: import what is on this disk already, scrub what is held."""
+"""`p2pqwen library …`: import what is on this disk already, move what is held to another disk, scrub it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from p2pqwen.cli import names
-from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output, fail, fail_for
 from p2pqwen.containment import each
 from p2pqwen.errors import FormatError, P2pqwenError, UsageError, VerificationError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 
-app = typer.Typer(no_args_is_help=True, help="The snapshots on this disk: import, scrub.")
+app = typer.Typer(no_args_is_help=True, help="The snapshots on this disk: import, move, scrub.")
 
 
 def register(parent: typer.Typer) -> None:
@@ -81,8 +81,63 @@ def import_models(
             ImportAnswer.of(done, stood),
             _lines(done),
         )
+    if done.lacking:
+        fail_for(list(done.lacking), len(done.imported) + len(done.lacking))
     if bad := [one for one in done.imported if one.bad]:
         fail(VerificationError(f"{len(bad)} damaged, {bad[0].held.id} first", hint="`p2pqwen fetch` fetches the rest"))
+
+
+@app.command(short_help="Move snapshots to another folder of the library.")
+def move(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="REPO[@COMMIT]…", autocompletion=names.held, help="The snapshots to move, also by globs."
+        ),
+    ],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FOLDER", help="A folder of [library] in config.toml, or the home's own.")
+    ],
+    json_output: JsonFlag = False,
+) -> None:
+    """Move snapshots to another folder of the library, such as one on another disk; a running node serves them on.
+
+    A copy is read back and compared before the original goes. What was verified stays so, and need not be read again.
+    """
+    from p2pqwen.app import open_app
+    from p2pqwen.library.moving import bytes_to_copy
+    from p2pqwen.library.moving import move as move_one
+    from p2pqwen.operations.control.moved_answer import MoveAnswer, folder_named
+    from p2pqwen.operations.verify.target import held_snapshot
+    from p2pqwen.values.byte_size import format_size
+
+    failed: list[tuple[str, P2pqwenError]] = []
+    with Output(as_json=json_output) as out:
+        app = open_app()
+        place = folder_named(app.library, to)
+        wanted = [held_snapshot(name, app.library) for name in names.meant(app, targets)]
+        total, copied = sum(each(wanted, lambda one: bytes_to_copy(one, place), failed=lambda *_: None)), 0
+        if total:
+            out.note(f"{format_size(total)} are copied to {place.root}, compared, and then deleted where they are")
+
+        def on_bytes(count: int) -> None:
+            nonlocal copied
+            copied += count
+            out.report(Progress("move", copied, total))
+
+        def note(held: HeldSnapshot, error: P2pqwenError) -> None:
+            failed.append((str(held.id), error))
+            out.report(Notice("warning", f"{held.id}: {error.message}"))
+
+        done = each(wanted, lambda one: move_one(app.library, one, place, on_bytes=on_bytes), failed=note)
+        lines = [
+            f"moved {one.held.id}  {format_size(one.size)}  {one.came_from} → {place.root}"
+            if one.came_from != place.root
+            else f"in {place.root} already: {one.held.id}"
+            for one in done
+        ]
+        out.result(MoveAnswer.of(done, place.root, failed), lines)
+    fail_for([error for _, error in failed], len(wanted))
 
 
 @app.command(short_help="Check for bit rot in what was not read recently.")
@@ -92,6 +147,7 @@ def scrub(
         typer.Argument(metavar="REPO[@COMMIT]", autocompletion=names.held, help="Read only this snapshot, due or not."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Read every snapshot, due or not.")] = False,
+    quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Check for bit rot: read the snapshots that are due (`scrub_every`, default 30 days); exit 3 if any is damaged.
@@ -102,7 +158,7 @@ def scrub(
     from p2pqwen.operations.verify.scrub import ScrubAnswer, ScrubFailed
     from p2pqwen.operations.verify.target import held_snapshot
 
-    with Output(as_json=json_output) as out:
+    with Output(as_json=json_output, quiet=quiet) as out:
         app = open_app()
         with app.state_store(out.report) as store:
             scrubber = app.scrubber(store, _notices_of(out))

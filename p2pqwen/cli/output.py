@@ -64,11 +64,12 @@ class _EventLine:
 class Output:
     """What one command says. Use as a context manager, so that bars are gone before anything else is printed.
 
-    On a terminal progress is drawn as bars; elsewhere as a line every few seconds, always on stderr.
+    On a terminal progress is drawn as bars; elsewhere as a line every few seconds, always on stderr. `quiet`: only what
+    somebody has to look at is said, so that cron writes no mail: warnings, errors, and JSON that was asked for.
     """
 
-    def __init__(self, *, as_json: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self.as_json = as_json
+    def __init__(self, *, as_json: bool, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self.as_json, self.quiet = as_json, quiet
         self._clock = clock
         self._terminal = can_redraw(sys.stderr)
         self._bars: Bars | None = None
@@ -97,9 +98,10 @@ class Output:
     def _show(self, event: Event) -> None:
         match event:
             case Progress():
-                self._progress(event)
+                if not self.quiet:
+                    self._progress(event)
             case Notice(level="warning", text=text):
-                self.note(f"warning: {text}")
+                self.warn(text)
             case Notice(text=text):
                 self.note(text)
             case Happened():
@@ -107,6 +109,14 @@ class Output:
 
     def note(self, text: str) -> None:
         """Say one line to the person, on stderr."""
+        if not self.quiet:
+            self._say(text)
+
+    def warn(self, text: str) -> None:
+        """Say one line that is not to be missed, on stderr."""
+        self._say(f"warning: {text}")
+
+    def _say(self, text: str) -> None:
         line = printable(covered(text), limit=2000)
         if self._bars is not None:
             self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -115,6 +125,8 @@ class Output:
 
     def event(self, event: Happened) -> None:
         """Print an event of a running node: a JSON line on stdout, or words."""
+        if self.quiet and not self.as_json:
+            return
         if self.as_json:
             line = _as_json(_EventLine(event.event, event.facts))
         else:
@@ -135,13 +147,20 @@ class Output:
     def lines(self, lines: Iterable[str]) -> None:
         """Print lines for a person; a command with `--json` has its result instead."""
         self._close_bars()
+        if self.quiet:
+            return
         width = columns()
         with _to_stdout():
             for line in lines:
                 print("\n".join(_wrapped(printable(covered(line), limit=4000), width)))
 
     def confirm(self, question: str, *, default: bool = False) -> bool:
-        """Ask yes or no. Bars are taken away first, and nothing is reported meanwhile: it would hide the question."""
+        """Ask yes or no. Bars are taken away first, and nothing is reported meanwhile: it would hide the question.
+
+        Raises `UsageError` where nothing is to be said, since what the question is about was not said either.
+        """
+        if self.quiet:
+            raise errors.UsageError("this needs an answer, and --quiet asks nothing", hint="--yes answers it")
         with self._lock:
             self._close_bars()
             return bool(typer.confirm(printable(question, limit=2000), default=default, err=True))

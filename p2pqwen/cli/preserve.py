@@ -11,7 +11,7 @@ import typer
 
 from p2pqwen.cli import names
 from p2pqwen.cli.magnets import V1Magnet, magnet_lines
-from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.values.plural import plural
@@ -36,7 +36,9 @@ def preserve(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="REPO[@REVISION]", autocompletion=names.listed, help="A model on the Hub, such as Qwen/Qwen3-0.6B."
+            metavar="REPO[@REVISION]",
+            autocompletion=names.listed,
+            help="A model on the Hub, such as Qwen/Qwen3-0.6B; with modelscope: before it, on ModelScope.",
         ),
     ] = None,
     source: Annotated[
@@ -61,7 +63,10 @@ def preserve(
     ] = False,
     org: Annotated[
         str | None,
-        typer.Option(metavar="ORG", help="Every model of this organisation, datasets/ORG for every dataset."),
+        typer.Option(
+            metavar="ORG",
+            help="Every model of this organisation, datasets/ORG for every dataset, modelscope:ORG for ModelScope's.",
+        ),
     ] = None,
     watchlist: Annotated[
         Path | None,
@@ -91,6 +96,7 @@ def preserve(
         bool, typer.Option("--dry-run", help="With --org or --watchlist: show the plan and do nothing.")
     ] = False,
     v1_magnet: V1Magnet = False,
+    quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Turn a snapshot (a repository at one commit) into a verified copy and a torrent, or do so with many."""
@@ -104,7 +110,7 @@ def preserve(
     many = ManyOptions(
         org, watchlist, include or [], exclude or [], licenses or [], max_size, budget, parallel, dry_run, allow_gated
     )
-    with Output(as_json=json_output) as out:
+    with Output(as_json=json_output, quiet=quiet) as out:
         app = open_app()
         if many.asked:
             if hard_links or any(given is not None for given in (target, source, repo, commit, git)):
@@ -151,14 +157,16 @@ def _from_hub(
     done = preserve(
         _repo_id(name),
         revision or None,
-        origin=app.hub,
+        origin=app.origins(out.report),
         cache=app.hub_cache,
         library=app.library,
         options=replace(options, known_damage=known_damage),
         report=out.report,
     )
-    with app.state_store(out.report) as store:  # the Hub has just listed it
-        note_upstream(UpstreamStore(store), done.held.id, shown=True, now=datetime.now(UTC), report=out.report)
+    if done.shown is not None:  # its origin has just been asked
+        with app.state_store(out.report) as store:
+            now = datetime.now(UTC)
+            note_upstream(UpstreamStore(store), done.held.id, shown=done.shown, now=now, report=out.report)
     return done
 
 

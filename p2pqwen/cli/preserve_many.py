@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from p2pqwen.app import App
     from p2pqwen.operations.archive.bulk_preserve import BulkOptions, BulkResult
     from p2pqwen.operations.archive.bulk_survey import Wanted
+    from p2pqwen.operations.preserve.origin import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,11 @@ def preserve_many(app: App, out: Output, options: ManyOptions) -> None:
     from p2pqwen.stewardship.bulk_plan import Action
 
     chosen = _bulk_options(options)
-    wanted = _wanted(app, options)
+    origins = app.origins(out.report)
+    wanted = _wanted(origins, options, out)
     with app.state_store(out.report) as store:
         places = BulkContext(
-            app.hub,
+            origins,
             app.hub_cache,
             app.library,
             UpstreamStore(store),
@@ -96,19 +98,21 @@ def _bulk_options(options: ManyOptions) -> BulkOptions:
     return BulkOptions(limits, parallel=options.parallel or PARALLEL, dry_run=options.dry_run)
 
 
-def _wanted(app: App, options: ManyOptions) -> Wanted:
+def _wanted(origin: Origin, options: ManyOptions, out: Output) -> Wanted:
     from p2pqwen.operations.archive.bulk_survey import wanted_repos
     from p2pqwen.values.snapshot_id import Owner
 
     if options.org is None:
-        return wanted_repos(options.watchlist, (), app.hub)
+        return wanted_repos(options.watchlist, (), origin, out.report)
     if options.watchlist is not None:
         raise UsageError("--org and --watchlist contradict each other")
     try:
         owner = Owner.parse(options.org)
     except FormatError as error:
-        raise UsageError("--org", expected="an organisation: Qwen, or datasets/Qwen", got=error.got) from error
-    return wanted_repos(None, (owner,), app.hub)
+        raise UsageError(
+            "--org", expected="an organisation: Qwen, datasets/Qwen, or modelscope:Qwen", got=error.got
+        ) from error
+    return wanted_repos(None, (owner,), origin, out.report)
 
 
 def _exit_code(result: BulkResult) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.cli.passphrase import KnownPassphrases
 from p2pqwen.values.plural import plural
@@ -105,6 +105,7 @@ def publish(
     ] = False,
     details: DetailsFlag = False,
     yes: YesFlag = False,
+    quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Sign every complete snapshot of the library and write the site: index.json, torrents and pages for browsers.
@@ -124,7 +125,7 @@ def publish(
     from p2pqwen.operations.publish.selection import Selection
     from p2pqwen.operations.publish.web_seed_check import choose_web_seeds
 
-    with Output(as_json=json_output) as out:
+    with Output(as_json=json_output, quiet=quiet) as out:
         app = open_app()
         now = datetime.now(UTC)
         passphrase = KnownPassphrases(out)
@@ -135,7 +136,9 @@ def publish(
                 raise UsageError("--signed and --dry-run contradict each other", hint=hint)
             here = accepted_here(app.keys, app.trust, now)
             known = None if here is None else here.accepted
-            done = publish_signed(app.keys, signed, out_folder.absolute(), now=now, known=known, pages=pages, report=out.report)
+            done = publish_signed(
+                app.keys, signed, out_folder.absolute(), now=now, known=known, pages=pages, report=out.report
+            )
             _show(out, done, _announce(app, out, done, passphrase, dht=not no_dht))
             return
         plan = Plan(

@@ -22,7 +22,7 @@ from p2pqwen.cli.archive_options import (
     open_archiver,
 )
 from p2pqwen.cli.network_options import SwitchedOff, network_switches
-from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.errors import P2pqwenError, UsageError
 from p2pqwen.values.byte_size import parse_size
@@ -54,6 +54,7 @@ def rebalance(
     no_web_seeds: NoWebSeeds = False,
     timeout: Timeout = None,
     off: SwitchedOff = (),
+    quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Replace well-kept snapshots by endangered ones, a few at a time.
@@ -66,7 +67,7 @@ def rebalance(
 
     size = None if budget is None else parse_size(budget)
     network = Network(peers=tuple(peer or ()), web_seeds=not no_web_seeds, timeout=timeout, off=off)
-    with Output(as_json=json_output) as out:
+    with Output(as_json=json_output, quiet=quiet) as out:
         with open_archiver(network, out) as archiver:
             done = archiver.rebalance(
                 Wishes(tuple(prefer or ()), tuple(exclude or ()), tuple(licenses or ())),
@@ -98,6 +99,8 @@ def _lines(done: Rebalanced, *, dry_run: bool) -> Iterator[str]:
     yield from _plan_lines(plan)
     for one in plan.kept:
         yield f"keep    {decision_line(one)}"
+    for one in plan.left_out:
+        yield f"skip    {decision_line(one)}"
     if not plan.exchanges:
         yield "nothing to change"
     elif dry_run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +14,10 @@ import typer
 from p2pqwen.cli import exit_codes
 from p2pqwen.cli.exit_codes import leave_at_once
 from p2pqwen.cli.network_options import SwitchedOff, UploadLimit, network_choices, network_switches
-from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output, can_redraw
 from p2pqwen.cli.stopping import stop_on_signals
+from p2pqwen.values.byte_size import parse_size
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
@@ -58,16 +59,29 @@ def seed(
         str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics for Prometheus on this loopback address.")
     ] = None,
     upload_limit: UploadLimit = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Adopt what the archive needs most, by itself, up to this much in all, such as 2TB."
+        ),
+    ] = None,
     off: SwitchedOff = (),
+    daemon: Annotated[
+        bool,
+        typer.Option("--daemon", help="Start it in the background and return once it runs, or if it does already."),
+    ] = False,
+    quiet: QuietFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Serve every verified file of the library, partial snapshots included, until it is stopped (Ctrl-C or SIGTERM).
 
+    With --budget it also fetches what the archive needs most, and goes on with that by itself.
     With --http, http://HOST:PORT/ORG/MODEL/ is a web seed (BEP 19) of each snapshot.
     On a terminal `p2pqwen status` is shown below, refreshed every second; elsewhere a line for each event.
     With --json one JSON event per line: listening, proxied, http, hub, checking, seeding, paused, damaged, mended,
     skipped, removed, standing, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch started, watch
-    done, watch failed, watch cut off, gone, back.
+    done, watch failed, watch cut off, gone, back; with --budget, or [archive] in config.toml: adopting, adopted,
+    adopt failed, given up, archive waits, archive rests; of the machine: woke, network, disk full, disk has room.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import fetching, hub_serving, serving
@@ -75,8 +89,13 @@ def seed(
     from p2pqwen.operations.node.seed import seed as seed_library
     from p2pqwen.swarm.endpoint import Endpoint
 
+    if daemon:
+        given = {"--listen": listen, "--http": http, "--metrics": metrics, "--hub": hub}
+        given |= {"--upload-limit": upload_limit, "--budget": budget}
+        _start_daemon(given, off, quiet=quiet, json_output=json_output)
+        return
     stop = stop_on_signals()
-    with Output(as_json=json_output) as out:
+    with Output(as_json=json_output, quiet=quiet) as out:
         app = open_app()
         endpoint = Endpoint.parse(listen or app.config.network.listen, allow_port_zero=True)
         choices = network_choices(app, off, upload_limit=upload_limit)
@@ -85,6 +104,8 @@ def seed(
             report = _into(log, show)
             supervisor = serving.make_supervisor(app, store, settings, report)
             watch = serving.hub_watch(app, supervisor, store, report)
+            size = None if budget is None else parse_size(budget)
+            keeper = serving.archive_keeper(app, supervisor, store, settings, report, budget=size)
             health = serving.health_watch(app, supervisor, store, settings, report)
             publishers = serving.seeded_publishers(app, settings, report)
             control = serving.control(app, supervisor, store, report, metrics_on=_metrics_on(metrics))
@@ -96,12 +117,25 @@ def seed(
                 settings,
                 web=_web_seed(http, choices.upload_limit),
                 services=Services(supervisor, publishers),
-                control=_together(supervisor.watch, control, watch, health, place),
+                control=_together(supervisor.watch, control, watch, health, place, keeper or contextlib.nullcontext()),
                 report=report,
                 stopping=stop.is_set,
             )
-    if supervisor.busy or publishers.sync.busy or watch.busy or health.busy or supervisor.watch.busy:
+    services = (supervisor, publishers.sync, watch, health, supervisor.watch, keeper)
+    if any(one is not None and one.busy for one in services):
         leave_at_once(exit_codes.DONE)
+
+
+def _start_daemon(given: Mapping[str, str | None], off: SwitchedOff, *, quiet: bool, json_output: bool) -> None:
+    from p2pqwen.app import open_app
+    from p2pqwen.operations.control.daemon import start_daemon
+
+    options = [text for name, value in given.items() if value is not None for text in (name, value)]
+    with Output(as_json=json_output, quiet=quiet) as out:
+        app = open_app()
+        answer = start_daemon([*options, *(f"--no-{switch}" for switch in off)], app.home, app.running)
+        verb = "started" if answer.started else "runs already"
+        out.result(answer, [f"node {answer.pid} {verb}; `kill {answer.pid}` stops it, `p2pqwen status` shows it"])
 
 
 @contextlib.contextmanager
@@ -115,7 +149,7 @@ def _together(*services: AbstractContextManager[object]) -> Iterator[None]:
 def _log(app: App, out: Output) -> EventLog:
     from p2pqwen.library.event_log import EventLog
 
-    return EventLog(app.home.log, complain=lambda text: out.note(f"warning: {text}"))
+    return EventLog(app.home.log, complain=out.warn)
 
 
 @contextlib.contextmanager
@@ -126,7 +160,7 @@ def _view(app: App, store: StateStore, out: Output) -> Iterator[Report]:
     from p2pqwen.cli.status_table import StatusBelow
     from p2pqwen.events import Event, Happened, Progress, ignore
 
-    if out.as_json or not can_redraw(sys.stdout):
+    if out.as_json or out.quiet or not can_redraw(sys.stdout):
         yield out.report
         return
 

@@ -26,21 +26,38 @@ def install(
         list[str] | None,
         typer.Argument(metavar="-- SEED_OPTION", help="For `p2pqwen seed`, such as -- --listen 0.0.0.0:7000."),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Have it adopt what the archive needs most, by itself, up to this much in all."
+        ),
+    ] = None,
+    upload: Annotated[
+        str | None, typer.Option("--upload", metavar="RATE", help="Have it upload no faster than this, such as 1MB/s.")
+    ] = None,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it now, too.")] = True,
     json_output: JsonFlag = False,
 ) -> None:
     """Write a systemd user unit for this home's node, and start it.
 
-    Settings belong in config.toml; a token for the Hub is not written into the unit.
+    With --budget nobody need look after it: it adopts, plans anew as health changes, and goes on after sleep, in
+    another network, and when a full disk has room again. Without systemd it says which line of cron does the same.
+    Other settings belong in config.toml; a token for the Hub is not written into the unit.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import serving
     from p2pqwen.operations.node.service import install as install_service
+    from p2pqwen.values.byte_size import parse_rate, parse_size
 
     with Output(as_json=json_output) as out:
         app = open_app()
-        _check_options(options or [])
-        _show(out, install_service(serving.service(app), options or [], start=start), "installed")
+        if budget is not None:
+            parse_size(budget)  # what `seed` would refuse is refused here
+        if upload is not None:
+            parse_rate(upload)
+        given = [*_option("--budget", budget), *_option("--upload-limit", upload), *(options or [])]
+        _check_options(given)
+        _show(out, install_service(serving.service(app), given, start=start), "installed")
 
 
 @app.command()
@@ -64,6 +81,10 @@ def status(json_output: JsonFlag = False) -> None:
     with Output(as_json=json_output) as out:
         found = unit_state(serving.service(open_app()))
         _show(out, found, "installed" if found.installed else "not installed")
+
+
+def _option(name: str, value: str | None) -> list[str]:
+    return [] if value is None else [name, value]
 
 
 def _check_options(options: list[str]) -> None:

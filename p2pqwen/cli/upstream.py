@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from p2pqwen.cli import names
-from p2pqwen.cli.options import JsonFlag
+from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def show(targets: Targets = None, json_output: JsonFlag = False) -> None:
 
 
 @app.command(short_help="Ask the Hub, and remember its answers.")
-def check(targets: Targets = None, json_output: JsonFlag = False) -> None:
+def check(targets: Targets = None, quiet: QuietFlag = False, json_output: JsonFlag = False) -> None:
     """Ask the Hub, and remember its answers; a running node does so every day.
 
     The next `p2pqwen publish` drops the Hub's web seed of snapshots that are gone, and keeps listing them.
@@ -61,15 +61,17 @@ def check(targets: Targets = None, json_output: JsonFlag = False) -> None:
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.upstream import UpstreamChecked, UpstreamShown, check_upstream
 
-    with Output(as_json=json_output) as out:
+    with Output(as_json=json_output, quiet=quiet) as out:
         app = open_app()
         wanted = _wanted(app, out, targets)
         with app.state_store(out.report) as store:
             records = UpstreamStore(store)
-            done = check_upstream(wanted, app.hub, records, clock=lambda: datetime.now(UTC), report=out.report)
+            done = check_upstream(
+                wanted, app.origins(out.report), records, clock=lambda: datetime.now(UTC), report=out.report
+            )
             known = records.all()
         if done.asked and not done.answered:
-            raise NetworkError(f"{app.hub.endpoint} answered for no snapshot")
+            raise NetworkError(f"{app.config.hub.endpoint} answered for no snapshot")
         out.result(
             UpstreamChecked(done, UpstreamShown.of(wanted, known)),
             [*_lines(wanted, known), f"{done.answered} of {done.asked} answered"],

@@ -20,12 +20,12 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from p2pqwen.demo.git_upload_pack import FilterPolicy, advertisement, upload_pack
 from p2pqwen.demo.hub_call import Call, parse_call
 from p2pqwen.demo.hub_repository import HubRepository, StoredFile
 from p2pqwen.demo.local_xet import LocalXet
 from p2pqwen.demo.url_signer import UrlSigner
 from p2pqwen.errors import NotFoundError
+from p2pqwen.hub.git_upload_pack import FilterPolicy, advertisement, upload_pack
 from p2pqwen.hub_api import answers
 from p2pqwen.hub_api.paths_body import asked_paths
 from p2pqwen.hub_api.problem import HubProblem, entry_not_found, revision_not_found

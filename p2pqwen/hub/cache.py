@@ -44,6 +44,7 @@ from p2pqwen.hub.cache_tree import TREE_FORMAT, names_to_mark, read_tree, tree_e
 from p2pqwen.index.standing import Admission, NotAdmittedError, Standing
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.portable.files import sync_file, sync_folder
+from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.listing import ListedFile
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -142,7 +143,11 @@ class HubCache:
                 laying.refuse_other_content()
             missing = [row for row in rows if (only is None or row.path in only) and not laying.is_laid(row)]
             if missing:
-                self._require_room(payload, sum(row.size for row in missing))
+                self._require_room(payload, size := sum(row.size for row in missing))
+                if size and self._is_apart(payload):
+                    what = f"{format_size(size)} of {snapshot} are copied into the Hugging Face cache"
+                    why = f"a second copy, since {self.root} is on another disk; --no-hf-cache makes none"
+                    report(Notice("info", f"{what}: {why}"))
                 self._cache.make_root("CACHEDIR.TAG", _TAG)
                 laying.begin()
             for row in missing:
@@ -159,9 +164,16 @@ class HubCache:
 
     def _require_room(self, payload: Path, size: int) -> None:
         """Raise `OSError` where these bytes have to be copied to another disk, and that has no room for them."""
-        existing = next(path for path in (self.root, *self.root.parents) if path.is_dir())
-        if _on_another_disk(existing, payload) and _free(existing) < size:
+        if self._is_apart(payload) and _free(self._existing) < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.root))
+
+    @property
+    def _existing(self) -> Path:
+        """The cache, or the folder above it that is there."""
+        return next(path for path in (self.root, *self.root.parents) if path.is_dir())
+
+    def _is_apart(self, payload: Path) -> bool:
+        return _on_another_disk(self._existing, payload)
 
     def _candidates(self, repo: RepoId, file: ListedFile | FileRow) -> Iterator[Path]:
         own = self._repo_folder(repo)

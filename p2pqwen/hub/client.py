@@ -353,7 +353,7 @@ def _listed_repo(info: ModelInfo | DatasetInfo, kind: RepoKind) -> ListedRepo:
 def _listed_file(entry: RepoFile) -> ListedFile:
     sha256 = Sha256.parse(entry.lfs.sha256) if entry.lfs is not None else None
     xet_hash = entry.xet_hash if sha256 is not None and is_valid_xet_hash(entry.xet_hash or "") else None
-    return ListedFile(RepoPath(entry.path), entry.size, GitOid.parse(entry.blob_id), sha256, xet_hash)
+    return ListedFile(RepoPath(entry.path), entry.size, GitOid.parse(entry.blob_id), sha256, xet_hash=xet_hash)
 
 
 def _scratch(folder: Path) -> Path:

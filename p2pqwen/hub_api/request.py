@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote
 
-from p2pqwen.values.snapshot_id import RepoKind
+from p2pqwen.values.snapshot_id import HUB_KINDS, RepoKind
 
 Kind = Literal[
     "list", "info", "tree", "refs", "paths-info", "resolve", "raw", "resolve-cache", "git", "lfs-batch", "lfs-object",
@@ -18,7 +18,7 @@ Kind = Literal[
 ]  # fmt: skip
 MAX_PATH = 8192
 """Characters of a request's path that are looked at."""
-_PLURALS = {f"{kind}s": kind for kind in RepoKind}
+_PLURALS = {f"{kind}s": kind for kind in HUB_KINDS}
 _BELOW_A_REPOSITORY = (["revision"], ["tree"], ["refs"], ["paths-info"])
 _FILES: tuple[Literal["resolve", "raw"], ...] = ("resolve", "raw")
 _GIT = {("info", "refs"): "git", ("git-upload-pack",): "git", ("info", "lfs", "objects", "batch"): "lfs-batch"}

@@ -23,6 +23,7 @@ from p2pqwen.torrent.web_address import check_web_url as check_magnet_url
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
+from p2pqwen.values.snapshot_place import library_parts
 from p2pqwen.values.strict_json import JsonObject, JsonValue
 from p2pqwen.values.utc_time import format_time, parse_time
 from p2pqwen.values.web_url import check_web_url
@@ -47,8 +48,13 @@ _FIELDS = frozenset(
 )  # fmt: skip
 
 
+_PATH_SEEDS = "path_seeds"
+PATH_FIELD = "{path}"
+"""What a pattern of a web seed holds where a file's path goes (webseed/bases.py)."""
+
+
 class Upstream(enum.StrEnum):
-    """Whether the Hub still served the snapshot when the publisher last looked."""
+    """Whether its origin still served the snapshot when the publisher last looked."""
 
     PRESENT = "present"
     GONE = "gone"
@@ -57,7 +63,10 @@ class Upstream(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One snapshot of an index. Sizes in bytes; `proven` is the publisher's claim, checked again with the manifest."""
+    """One snapshot of an index. Sizes in bytes; `proven` is the publisher's claim, checked again with the manifest.
+
+    `path_seeds` are web addresses at which a file's path follows alone, without the commit.
+    """
 
     id: SnapshotId
     size: int
@@ -72,6 +81,12 @@ class Entry:
     upstream: Upstream
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
     recipe: Recipe = CURRENT
+    path_seeds: tuple[str, ...] = ()
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """All its web seeds, as bases of a fetch (webseed/bases.py)."""
+        return (*self.web_seeds, *(f"{url}{PATH_FIELD}" for url in self.path_seeds))
 
     @property
     def torrent(self) -> str:
@@ -99,6 +114,7 @@ class Entry:
             "license": self.license,
             "added": format_time(self.added),
             "upstream": self.upstream.value,
+            **({_PATH_SEEDS: list(self.path_seeds)} if self.path_seeds else {}),
         }
 
 
@@ -141,7 +157,7 @@ def row_order(row: Row) -> tuple[str, str, str, int]:
 
 def torrent_location(snapshot: SnapshotId) -> str:
     """Return the path of a snapshot's .torrent in a published site."""
-    return f"{snapshot.repo}/{snapshot.commit}.torrent"
+    return "/".join((*library_parts(snapshot.repo), f"{snapshot.commit}.torrent"))
 
 
 def parse_row(row: JsonObject) -> Row:
@@ -196,11 +212,23 @@ def _parse(row: JsonObject, snapshot: SnapshotId) -> Entry:
         license=json_fields.optional_text(row, "license", limit=200),
         added=_time(json_fields.text(row, "added")),
         upstream=_upstream(json_fields.text(row, "upstream")),
-        extra={name: value for name, value in row.items() if name not in _FIELDS},
+        extra={name: value for name, value in row.items() if name not in _FIELDS and name != _PATH_SEEDS},
         recipe=recipe,
+        path_seeds=_path_seeds(row) if _PATH_SEEDS in row else (),
     )
     _check_magnet(entry)
     return entry
+
+
+def _path_seeds(row: JsonObject) -> tuple[str, ...]:
+    urls = json_fields.texts(row, _PATH_SEEDS, limit=MAX_WEB_SEEDS)
+    for url in urls:
+        check_web_url(url)
+        if not url.endswith("/"):
+            raise FormatError("a path seed", expected="a web address that ends in /", got=repr(url[:200]))
+    if len(set(urls)) != len(urls):
+        raise FormatError("a path seed is repeated")
+    return urls
 
 
 # An index repeats itself: several commits of one repository, many entries added at one publishing.

@@ -37,7 +37,7 @@ from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.digest import Sha256
-from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_id import OriginName, SnapshotId
 
 _ONLY_HERE = object()
 
@@ -215,10 +215,12 @@ class Judgement:
     def admit(self, manifest: Manifest, *, trust_unverified: bool = False) -> Admission:
         """Let the files of `manifest` speak for the snapshot; `trust_unverified` is the user's own word for them.
 
-        Raises `NotAdmittedError` for an unvouched one without that word.
+        Raises `NotAdmittedError` for an unvouched one without that word, and for one that is not the Hub's.
         """
         if manifest.snapshot != self.snapshot:
             raise ValueError("the manifest is of another snapshot than was judged")
+        if (origin := self.snapshot.repo.kind.origin) is not OriginName.HUB:
+            raise NotAdmittedError(f"{self.snapshot} is of {origin}: other programs would take it for the Hub's")
         vouched = self.standing is not Standing.UNVOUCHED
         if not vouched and not trust_unverified:
             raise NotAdmittedError(

@@ -25,6 +25,8 @@ PRIVATE = 0o600
 SHARED = 0o644
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+MANY = 300
+"""Files of a folder: so many are synced with all of their file system, in one wait for the disk instead of as many."""
 _TRIES = 10  # to make a folder that others tidy away as long as it is empty
 
 
@@ -131,12 +133,17 @@ def make_folder(folder: Path, *, shared: bool = False) -> None:
 def sync_tree(folder: Path) -> None:
     """Make every file below a folder durable, and every name: the files first, then the folders, this one last.
 
-    Symlinks are names, and not followed. What is on the disk already costs a system call a file. Raises `DiskError`.
+    Symlinks are names, and not followed. What is on the disk already costs a system call a file; of many files, what
+    others wrote to the same file system is waited for too. Raises `DiskError`.
     """
     if not folder.is_dir():
         return
     with disk_errors(f"write {folder} out to its disk"):
-        for parent, _, names in os.walk(folder, topdown=False, onerror=_raise):
+        walked = list(os.walk(folder, topdown=False, onerror=_raise))
+        many = sum(len(names) for _, _, names in walked) > MANY
+        if many and files.sync_file_system(folder):
+            return
+        for parent, _, names in walked:
             for name in names:
                 _sync_file(Path(parent, name))
             sync_folder(Path(parent))

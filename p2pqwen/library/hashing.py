@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from io import FileIO
@@ -30,6 +30,7 @@ MAX_KEPT = 16 << 20
 """Bytes of a plain file that are kept in memory while it is hashed: more than the Hub takes."""
 
 _SPREAD_FROM = 4  # pieces
+_SMALL_IN_JOB = 64  # files of at most one read: handing them out one by one would cost more than to hash them
 
 NO_HASHES = FileHashes(0, b"", None, b"")
 
@@ -235,28 +236,46 @@ def hash_files(
     """
     chosen = [index for index, file in enumerate(layout.files) if only is None or file.path in only]
     counter = _locked(on_bytes)
-    digests: dict[RepoPath, FileDigests] = {}
-    with ThreadPoolExecutor(workers or hash_workers(), "hash") as pool:
-        futures = {
-            pool.submit(
-                hash_file,
-                folder / layout.files[index].path.text,
+
+    def digest(indexes: Sequence[int]) -> list[FileDigests | P2pqwenError]:
+        return [_or_error(index) for index in indexes]
+
+    def _or_error(index: int) -> FileDigests | P2pqwenError:
+        path = layout.files[index].path
+        try:
+            return hash_file(
+                folder / path.text,
                 piece_length=layout.piece_length,
                 padded=layout.pad_after(index) > 0,
-                git_blob=layout.files[index].path not in lfs,
+                git_blob=path not in lfs,
                 on_bytes=counter,
-            ): layout.files[index].path
-            for index in sorted(chosen, key=lambda index: -layout.files[index].size)
-        }
+            )
+        except P2pqwenError as error:
+            return error
+
+    digests: dict[RepoPath, FileDigests] = {}
+    with ThreadPoolExecutor(workers or hash_workers(), "hash") as pool:
+        futures = {pool.submit(digest, indexes): indexes for indexes in _jobs(layout, chosen)}
         for future in as_completed(futures):
-            try:
-                digests[futures[future]] = future.result()
-            except P2pqwenError as error:
-                if on_error is None:
+            for index, found in zip(futures[future], future.result(), strict=True):
+                path = layout.files[index].path
+                if isinstance(found, FileDigests):
+                    digests[path] = found
+                elif on_error is not None:
+                    on_error(path, found)
+                else:
                     pool.shutdown(wait=False, cancel_futures=True)
-                    raise
-                on_error(futures[future], error)
+                    raise found
     return digests
+
+
+def _jobs(layout: Layout, indexes: Iterable[int]) -> Iterator[Sequence[int]]:
+    """Yield files in the order of their sizes, the largest first, each alone, and the small ones many at a time."""
+    ordered = sorted(indexes, key=lambda index: -layout.files[index].size)
+    alone = [index for index in ordered if layout.files[index].size > READ_SIZE]
+    yield from ([index] for index in alone)
+    small = ordered[len(alone) :]
+    yield from (small[at : at + _SMALL_IN_JOB] for at in range(0, len(small), _SMALL_IN_JOB))
 
 
 def hash_workers() -> int:

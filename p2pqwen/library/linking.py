@@ -74,9 +74,9 @@ def _hard_link(source: Path, target: Path) -> bool:
 
 
 def _copy(source: Path, target: Path) -> None:
-    try:
-        with source.open("rb") as reader, target.open("xb") as writer:
+    with source.open("rb") as reader, target.open("xb") as writer:
+        try:
             shutil.copyfileobj(reader, writer, 1 << 20)
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise

@@ -172,7 +172,7 @@ class Library:
     @property
     def room(self) -> int:
         """The bytes that may be written in all, one figure for each disk; raises `DiskError`."""
-        return self._folders.room(self._claimed)
+        return self._folders.room(self.claimed)
 
     def contains(self, path: Path) -> bool:
         """Tell whether a path is inside one of the folders."""
@@ -207,7 +207,7 @@ class Library:
     def require_room(self, path: Path, size: int) -> None:
         """Refuse with `DiskError` when `size` bytes do not fit, beside the reserve, in the folder around `path`."""
         place = next((one for one in self.folders if path.is_relative_to(one.root)), self._main)
-        place.require_room(size, claimed=self._claimed(place, besides=path))
+        place.require_room(size, claimed=self.claimed(place, besides=path))
 
     def lock_path(self, snapshot: SnapshotId) -> Path:
         """Return the lock that whoever changes this snapshot holds."""
@@ -457,7 +457,7 @@ class Library:
             return here[0]
         return next((one for one in here if one.folder(snapshot).is_dir() or one.staged(snapshot).is_dir()), None)
 
-    def _claimed(self, place: LibraryFolder, besides: Path | None = None) -> int:
+    def claimed(self, place: LibraryFolder, besides: Path | None = None) -> int:
         """Return the bytes that unfinished fetches, but the one at `besides`, have still to write in a folder."""
         unfinished = [one for one in self._scan(place) if one.state is State.INCOMPLETE and one.folder != besides]
         return sum(map(_outstanding, unfinished))
@@ -471,7 +471,7 @@ class Library:
     def _choose(self, snapshot: SnapshotId, needed: Callable[[Path], int], beside: Path | None) -> LibraryFolder:
         if (away := next((one for one in self.away() if one.id == snapshot), None)) is not None:
             raise AwayError(snapshot, away.folder)
-        return self._place(snapshot) or self._folders.choose(needed, beside, self._claimed)
+        return self._place(snapshot) or self._folders.choose(needed, beside, self.claimed)
 
     def _mark(self, snapshot: SnapshotId, state: State, selected: tuple[str, ...] | None) -> None:
         chosen: list[JsonValue] | None = None if selected is None else list(selected)

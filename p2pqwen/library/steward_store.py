@@ -1,22 +1,27 @@
 """What makes one node's choices its own, in the state store: `steward`.
 
-The id is drawn once and means nothing else; were it lost, the node would choose another way among near-ties.
+The id is drawn once and means nothing else; were it lost, the node would choose another way among near-ties. Were the
+list of what the node adopted lost, it would give nothing of that up by itself any more.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
+from p2pqwen.errors import FormatError
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.stewardship.spread import NODE_ID_SIZE
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.utc_time import format_time, parse_time
 
 _NAME = "steward"
 
 
 class StewardStore:
-    """The node's id and the budget it was last given. Methods raise `DiskError`."""
+    """The node's id, the budget it was last given, and what it adopted by itself. Methods raise `DiskError`."""
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
@@ -34,13 +39,44 @@ class StewardStore:
 
     def budget(self) -> int | None:
         """Return the bytes this node may hold in all, None before anybody said."""
-        value = self._store.get(_NAME)
-        budget = value.get("budget") if isinstance(value, Mapping) else None
+        budget = self._value().get("budget")
         return budget if isinstance(budget, int) and budget >= 0 else None
 
     def set_budget(self, budget: int) -> None:
         """Remember the budget."""
-        self._store.update(_NAME, lambda value: {**(value if isinstance(value, Mapping) else {}), "budget": budget})
+        self._change(budget=budget)
+
+    def adopted(self) -> frozenset[SnapshotId]:
+        """Return the snapshots that the node took by itself, whether they are here yet or not."""
+        found = set()
+        for name in self._value().get("adopted") or ():
+            try:
+                found.add(SnapshotId.parse(name))
+            except (FormatError, TypeError, AttributeError):
+                continue
+        return frozenset(found)
+
+    def set_adopted(self, snapshots: Iterable[SnapshotId]) -> None:
+        """Remember these, and no others."""
+        self._change(adopted=sorted(map(str, snapshots)))
+
+    def planned(self) -> datetime | None:
+        """Return when the node last planned by its schedule, None before it did."""
+        try:
+            return parse_time(self._value()["planned"])
+        except (KeyError, FormatError, TypeError):
+            return None
+
+    def set_planned(self, when: datetime) -> None:
+        """Remember when it planned."""
+        self._change(planned=format_time(when))
+
+    def _value(self) -> Mapping[str, Any]:
+        value = self._store.get(_NAME)
+        return value if isinstance(value, Mapping) else {}
+
+    def _change(self, **facts: Any) -> None:  # noqa: ANN401 - what JSON may hold
+        self._store.update(_NAME, lambda value: {**(value if isinstance(value, Mapping) else {}), **facts})
 
 
 def _id(value: Any) -> bytes | None:  # noqa: ANN401 - what was stored

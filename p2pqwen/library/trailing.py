@@ -123,7 +123,8 @@ class TrailingHasher:
             with disk_errors(f"read {file.location}"), file.location.open("rb", buffering=0) as opened:
                 if not self._follow(file, opened, digests):
                     return None
-                sync_data(opened.fileno(), file.location)  # before anybody calls it complete
+                if file.size > READ_SIZE:  # the small ones are synced together, before anybody calls them complete
+                    sync_data(opened.fileno(), file.location)
         return digests.finish(file.location)
 
     def _follow(self, file: GrowingFile, opened: FileIO, digests: Digester) -> bool:

@@ -78,26 +78,36 @@ class WebSession:
         await self.close()
 
     async def get(self, url: URL, *, headers: Mapping[str, str] | None = None) -> aiohttp.ClientResponse:
-        """Ask for one URL, and return the answer, a redirect too; the caller releases it.
+        """Ask for one URL, and return the answer, a redirect too; the caller releases it. Raises as `ask` does."""
+        return await self.ask("GET", url, headers=headers)
+
+    async def ask(
+        self, method: str, url: URL, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> aiohttp.ClientResponse:
+        """Make one request, and return the answer, a redirect too; the caller releases it.
 
         Raises `RefusedAddressError`, `aiohttp.ClientError`, `OSError`, `ValueError`.
         """
         self._guard.check_url(str(url))
         proxy = self._proxies.choose(str(url))
         if proxy is not None and not proxy.is_socks:
-            return await self._get_by(proxy, url, headers)
+            return await self._ask_by(proxy, method, url, headers, body)
         host = self._guard.check_host(url.raw_host or "")
         if host.address is not None:  # the connector takes it as it is, without a resolver
             self._resolver.approve(host, [str(host.address)])
-        return await self._session.get(url, headers=headers, allow_redirects=False)
+        return await self._session.request(method, url, headers=headers, data=body, allow_redirects=False)
 
-    async def _get_by(self, proxy: Proxy, url: URL, headers: Mapping[str, str] | None) -> aiohttp.ClientResponse:
+    async def _ask_by(
+        self, proxy: Proxy, method: str, url: URL, headers: Mapping[str, str] | None, body: bytes | None
+    ) -> aiohttp.ClientResponse:
         """Ask through an HTTP proxy, which resolves names: behind it a host is judged by its text alone."""
         self._resolver.add_proxy(proxy)
         login = {"Proxy-Authorization": aiohttp.encode_basic_auth(proxy.user, proxy.password)} if proxy.user else {}
         plain = url.scheme == "http"  # the proxy itself reads the request; else it sees CONNECT alone
-        return await self._session.get(
+        return await self._session.request(
+            method,
             url,
+            data=body,
             headers={**(headers or {}), **(login if plain else {})},
             allow_redirects=False,
             proxy=proxy.address,

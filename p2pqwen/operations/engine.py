@@ -70,6 +70,9 @@ class SeededTorrent(Torrent, Protocol):
     def pause(self) -> None:
         """Stop talking to anybody about it."""
 
+    def announce(self) -> None:
+        """Tell trackers and the DHT of it again, soon."""
+
     def set_upload_slots(self, slots: int) -> None:
         """Serve so many peers at once, -1 for no limit of its own."""
 

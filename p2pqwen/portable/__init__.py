@@ -7,6 +7,7 @@
 | `files.clone` | the ioctl FICLONE: Linux | no clone: the caller links or copies |
 | `files.has_data`, `files.hole_after` | lseek(2) SEEK_DATA and SEEK_HOLE | a file without holes |
 | `files.read_at`, `files.write_at` | pread(2), pwrite(2) | seek and read, one thread at a time |
+| `files.sync_file_system` | syncfs(2) | none: each file is synced by itself |
 | `files.sync_data` | fdatasync(2) | F_FULLFSYNC: macOS; fsync of a file opened for writing: Windows |
 | `files.sync_folder` | fsync(2) of a folder | nothing |
 | `files.allocated` | `st_blocks` | what Windows calls the compressed size |

@@ -18,7 +18,8 @@ BINARY: Final[int] = getattr(os, "O_BINARY", 0)
 """For `os.open`: Windows changes line ends without it."""
 
 _FICLONE = 0x40049409  # ioctl_ficlone(2): share extents, copy on write (btrfs, XFS, bcachefs)
-_NO_CLONE = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM})
+_NEVER_CLONED = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.ENOSYS})  # of any file there
+_NO_CLONE = _NEVER_CLONED | {errno.EINVAL, errno.EPERM}
 _FOLDER = getattr(os, "O_DIRECTORY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a FIFO put there must not hang us
@@ -28,6 +29,8 @@ _NO_SIZE = 0xFFFFFFFF  # INVALID_FILE_SIZE
 _ctypes = optional_module("ctypes")
 _fcntl = optional_module("fcntl")
 _moving = threading.Lock()
+_without_clones: set[tuple[int, int]] = set()
+"""Devices of which no file can be cloned to the other; asked once, since each try makes a file and drops it."""
 
 
 def clone(source: Path, target: Path) -> bool:
@@ -37,14 +40,20 @@ def clone(source: Path, target: Path) -> bool:
     """
     if _fcntl is None:
         return False
-    with source.open("rb") as reader, target.open("xb") as writer:
-        try:
-            _fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
-        except OSError as error:
-            target.unlink()
-            if error.errno not in _NO_CLONE:
-                raise
+    with source.open("rb") as reader:
+        devices = os.fstat(reader.fileno()).st_dev, target.parent.stat().st_dev
+        if devices in _without_clones:
             return False
+        with target.open("xb") as writer:
+            try:
+                _fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
+            except OSError as error:
+                target.unlink()
+                if error.errno not in _NO_CLONE:
+                    raise
+                if error.errno in _NEVER_CLONED:
+                    _without_clones.add(devices)
+                return False
     return True
 
 
@@ -107,6 +116,26 @@ def sync_data(descriptor: int, path: Path) -> None:
         _fcntl.fcntl(descriptor, _fcntl.F_FULLFSYNC)  # macOS: fsync(2) there stops at the disk's own cache
     else:
         sync_file(path)
+
+
+def sync_file_system(folder: Path) -> bool:
+    """Write out whatever stands on the file system of a folder; False where no call does that (syncfs(2) of Linux).
+
+    It waits for the disk once, where each file synced by itself would. Raises `OSError`.
+    """
+    if _ctypes is None or not _FOLDER:
+        return False
+    call = getattr(_ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if call is None:
+        return False
+    descriptor = os.open(folder, os.O_RDONLY | _FOLDER)
+    try:
+        if call(descriptor):
+            number = _ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def sync_file(path: Path) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import subprocess
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from p2pqwen.portable.optional import optional_module
 
@@ -14,6 +17,7 @@ _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30}
 _WHO_PROCESS = 1
 _IDLE_CLASS = 3 << 13
 _LOWEST = 19
+_DETACHED = 0x00000008 | 0x00000200  # DETACHED_PROCESS, CREATE_NEW_PROCESS_GROUP (CreateProcess)
 _STEP = 5  # a third of the share of a thread that was not lowered
 _STATM = Path("/proc/self/statm")
 
@@ -45,6 +49,26 @@ def make_thread_idle() -> None:
 def _threads_have_priorities() -> bool:
     """Tell whether setpriority(2) takes a thread: only Linux does, elsewhere the number may be another process's."""
     return platform.system() == "Linux" and hasattr(os, "setpriority")
+
+
+def start_apart(
+    arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str], errors: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start a program that goes on when the terminal, and this process, are gone; raises `OSError`.
+
+    It reads nothing, and what it prints is lost but for what it says on stderr, to `errors`.
+    """
+    session, flags = os.name != "nt", _DETACHED if os.name == "nt" else 0
+    return subprocess.Popen(
+        arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        cwd=folder,
+        env=dict(environment),
+        start_new_session=session,
+        creationflags=flags,
+    )
 
 
 def open_file_limit() -> int | None:

@@ -5,8 +5,9 @@ Its methods are called on threads, and may raise `P2pqwenError`; `HubRefusedErro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Protocol
 
 from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError
@@ -51,6 +52,28 @@ class HubSnapshot(Protocol):
 
     def open(self, path: str, wanted: range) -> Reading:
         """Open a listed file for reading these offsets of it; raises `P2pqwenError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LfsFile:
+    """Where an LFS object is: a file of a commit, `size` bytes."""
+
+    commit: str
+    path: str
+    size: int
+
+
+class GitSide(Protocol):
+    """What git and Git LFS ask for; called on threads, and may raise `P2pqwenError`."""
+
+    def advertise(self, repo: RepoId) -> bytes:
+        """Answer `info/refs?service=git-upload-pack`; raises `HubRefusedError`."""
+
+    def upload_pack(self, repo: RepoId, request: bytes) -> bytes:
+        """Answer `git-upload-pack`; raises `HubRefusedError`."""
+
+    def lfs(self, repo: RepoId, oids: Iterable[str]) -> Mapping[str, LfsFile]:
+        """Find LFS files by the SHA-256 of their content; raises `HubRefusedError`."""
 
 
 class Catalogue(Protocol):

@@ -22,7 +22,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from p2pqwen.errors import FormatError, P2pqwenError
-from p2pqwen.hub_api import answers
+from p2pqwen.hub_api import answers, registry
 from p2pqwen.hub_api.paths_body import MAX_BODY, asked_paths
 from p2pqwen.hub_api.problem import HubProblem, entry_not_found, repo_not_found
 from p2pqwen.hub_api.request import Asked, parse_path
@@ -31,7 +31,9 @@ from p2pqwen.net.fault_log import fault_log
 from p2pqwen.portable.sockets import take_port_again
 from p2pqwen.server.hub_access import HubAccess
 from p2pqwen.server.hub_body import answer_file
-from p2pqwen.server.hub_catalogue import Catalogue, HubSnapshot, problem_of
+from p2pqwen.server.hub_catalogue import Catalogue, GitSide, HubRefusedError, HubSnapshot, problem_of
+from p2pqwen.server.hub_git import answer_git, answer_lfs
+from p2pqwen.server.hub_upstream import HubUpstream
 from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.values.strict_json import JsonObject
 
@@ -44,7 +46,8 @@ _WORKERS = 16
 _STOP_SECONDS = 3.0
 _BACKLOG = 512
 _READ = frozenset({"GET", "HEAD"})
-_TEXT = {"Content-Type": "application/json; charset=utf-8"}
+_UPSTREAM_ALONE = frozenset({"other", "resolve-cache"})
+_PASSED = frozenset({"RepoNotFound", "RevisionNotFound"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,15 @@ class HubEndpoint:
     `port` is the one it took.
     """
 
-    def __init__(self, catalogue: Catalogue, settings: HubServerSettings = HubServerSettings()) -> None:
-        self._catalogue, self._settings = catalogue, settings
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        settings: HubServerSettings = HubServerSettings(),
+        *,
+        git: GitSide | None = None,
+        upstream: HubUpstream | None = None,
+    ) -> None:
+        self._catalogue, self._settings, self._git, self._upstream = catalogue, settings, git, upstream
         self.host, self.port = settings.host, settings.port
         self._pool = ThreadPoolExecutor(_WORKERS, "hub endpoint")
         self._thread = LoopThread("hub endpoint")
@@ -86,6 +96,9 @@ class HubEndpoint:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._upstream is not None:
+            with contextlib.suppress(TimeoutError):
+                self._thread.call(self._upstream.close(), _STOP_SECONDS)
         if self._runner is not None:
             with contextlib.suppress(TimeoutError):
                 self._thread.call(self._runner.cleanup(), _STOP_SECONDS)
@@ -120,21 +133,72 @@ class HubEndpoint:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         asked = parse_path(request.rel_url.raw_path)
+        upstream = self._upstream
+        if upstream is None or not _may_pass(request, asked):
+            return await self._answer_here(request, asked)
+        if asked.kind in _UPSTREAM_ALONE:
+            return await upstream.pass_on(request, asked, HubProblem(404, None, "Not found"), self._own_url(request))
+        try:
+            return await self._answer_here(request, asked)
+        except HubRefusedError as error:
+            if error.problem.code not in _PASSED:
+                raise
+            return await upstream.pass_on(request, asked, error.problem, self._own_url(request))
+
+    async def _answer_here(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         match asked.kind:
             case "info" | "tree" | "resolve" | "raw" | "refs" | "list" if request.method in _READ:
                 return await self._read(request, asked)
             case "paths-info" if request.method == "POST":
                 return await self._paths_info(request, asked)
+            case "registry" if request.method in _READ:
+                return await self._registry(request, asked)
+            case "git" | "lfs-batch" if self._git is not None:
+                return await self._ask_git(request, asked, self._git)
         if asked.kind == "other" or request.method in _READ:
-            return refusal(HubProblem(404, None, "Not found"))
+            raise HubRefusedError(HubProblem(404, None, "Not found"))
         return refusal(HubProblem(405, None, f"{request.method} is not possible here"), Allow="GET, HEAD")
+
+    async def _ask_git(self, request: web.Request, asked: Asked, side: GitSide) -> web.StreamResponse:
+        repo = _repo(asked)
+        if repo is None:
+            raise HubRefusedError(repo_not_found(asked.repo))
+        if asked.kind == "lfs-batch":
+            return await answer_lfs(request, repo, side, self._pool, self._own_url(request))
+        return await answer_git(request, asked, repo, side, self._pool)
+
+    async def _registry(self, request: web.Request, asked: Asked) -> web.StreamResponse:
+        """Answer what llama.cpp and Ollama ask for a GGUF file by its quantisation."""
+        if not asked.repo.strip("/"):
+            return web.json_response({}, headers={"Docker-Distribution-Api-Version": "registry/2.0"})
+        repo = _repo(asked)
+        kind, _, name = asked.path.partition("/")
+        if repo is None or kind not in {"manifests", "blobs"}:
+            raise HubRefusedError(repo_not_found(asked.repo))
+        if (own := self._catalogue.own_name(repo)) is not None:
+            return _moved(request, asked.repo, own)
+        snapshot = await self._snapshot(repo, "main")
+        files = snapshot.info.files
+        if kind == "manifests":
+            model = registry.model_of(files.values(), name)
+            if model is None:
+                return refusal(entry_not_found(f"no GGUF file of {repo} is {name}"))
+            return web.json_response(model.manifest, content_type=registry.MANIFEST_TYPE)
+        digest = name.removeprefix("sha256:")
+        path = next((path for path, file in files.items() if file.sha256 == digest), None)
+        if path is not None:
+            return await answer_file(request, snapshot, path, self._pool)
+        config = registry.config_of(files.values(), digest)
+        if config is None:
+            return refusal(entry_not_found(name))
+        return web.Response(body=config, content_type=registry.CONFIG_TYPE)
 
     async def _read(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         if asked.kind == "list":
             return await self._list(request, asked)
         repo = _repo(asked)
         if repo is None:
-            return refusal(repo_not_found(asked.repo))
+            raise HubRefusedError(repo_not_found(asked.repo))
         if (own := self._catalogue.own_name(repo)) is not None:
             return _moved(request, asked.repo, own)
         if asked.kind == "refs":
@@ -180,7 +244,7 @@ class HubEndpoint:
     async def _paths_info(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         repo = _repo(asked)
         if repo is None:
-            return refusal(repo_not_found(asked.repo))
+            raise HubRefusedError(repo_not_found(asked.repo))
         paths = asked_paths(await request.read(), request.content_type)
         if paths is None:
             return refusal(HubProblem(400, None, 'the body must hold "paths", a list of texts'))
@@ -200,6 +264,12 @@ class HubEndpoint:
 
     async def _call(self, call: Any, *arguments: Any) -> Any:  # noqa: ANN401 - whatever the call takes and gives
         return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+
+
+def _may_pass(request: web.Request, asked: Asked) -> bool:
+    """Tell whether a request may be passed on: it reads, and is none that only an endpoint like this one answers."""
+    reads = request.method in _READ or (request.method == "POST" and asked.kind == "paths-info")
+    return reads and asked.kind not in {"git", "lfs-batch", "lfs-object", "registry"}
 
 
 def refusal(problem: HubProblem, **headers: str) -> web.Response:

@@ -32,13 +32,17 @@ logarithm between."""
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A snapshot that a node could hold. `refused`: why it is out of the question, in words."""
+    """A snapshot that a node could hold. `refused`: why it is out of the question, in words.
+
+    `has_room`: it was begun, and the room of the disks is less already what it has still to write.
+    """
 
     snapshot: SnapshotId
     size: int
     health: SwarmHealth = UNSEEN
     preferred: bool = False
     refused: str | None = None
+    has_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +119,16 @@ def allocate(
     possible, others = _sift(candidates)
     queue = sorted(possible, key=lambda one: (not one.preferred, place_in_queue(one, node, budget, now), one.snapshot))
     rooms = {disk.name: disk.room for disk in disks}
-    left = max(0, budget - used)
+    roomiest = max(rooms.values(), default=0)
+    free = left = max(0, budget - used)
     chosen: list[Decision] = []
     for rank, one in enumerate(queue, 1):
-        disk = _best_fit(rooms, one.size) if one.size <= left else None
+        needed = 0 if one.has_room else one.size
+        disk = _best_fit(rooms, needed) if one.size <= left else None
         if disk is None:
-            others.append(Decision(one.snapshot, one.size, _why_not(one, left, rooms)))
+            others.append(Decision(one.snapshot, one.size, _why_not(one.size, budget, free, left, roomiest, rooms)))
             continue
-        rooms[disk] -= one.size
+        rooms[disk] -= needed
         left -= one.size
         chosen.append(Decision(one.snapshot, one.size, explain(one, rank, len(queue), now), disk))
     return Allocation(budget, used, tuple(chosen), tuple(others))
@@ -166,10 +172,21 @@ def _best_fit(rooms: dict[str, int], size: int) -> str | None:
     return min(fitting)[1] if fitting else None
 
 
-def _why_not(candidate: Candidate, left: int, rooms: dict[str, int]) -> str:
-    if candidate.size > left:
+def _why_not(size: int, budget: int, free: int, left: int, roomiest: int, rooms: dict[str, int]) -> str:
+    """Say what stands in the way: the budget, what is held already, needier ones, or a disk.
+
+    `free` and `roomiest` are what the budget and the roomiest disk had for all of this plan, `left` and `rooms` what
+    needier ones leave.
+    """
+    if size > budget:
+        return f"larger than the budget of {format_size(budget)}"
+    if size > free:
+        return f"{format_size(free)} of the budget left by what is held"
+    if size > roomiest:
+        return f"no disk has room: {format_size(roomiest)} at most, after reserves"
+    if size > left:
         return f"{format_size(left)} of the budget left by needier ones"
-    return f"no disk has room: {format_size(max(rooms.values(), default=0))} at most, after reserves"
+    return f"needier ones take the room: {format_size(max(rooms.values(), default=0))} left at most, after reserves"
 
 
 def in_danger(candidate: Candidate, now: datetime) -> bool:

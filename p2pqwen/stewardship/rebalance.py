@@ -16,6 +16,7 @@ from p2pqwen.stewardship.allocation import Candidate, Decision, describe, in_dan
 from p2pqwen.stewardship.danger import FLOOR
 from p2pqwen.stewardship.spread import fraction
 from p2pqwen.stewardship.swarm_health import UNSEEN, SwarmHealth
+from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.snapshot_id import SnapshotId
 
 GIVE_ABOVE = 2 * FLOOR
@@ -54,10 +55,14 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Rebalance:
-    """What to take and what to give up for it; `kept` says of each holding why it stays."""
+    """What to take and what to give up for it; `kept` says of each holding why it stays.
+
+    `left_out`: what is endangered and is not taken in this round, and why.
+    """
 
     exchanges: tuple[Exchange, ...]
     kept: tuple[Decision, ...]
+    left_out: tuple[Decision, ...] = ()
 
     @property
     def take(self) -> tuple[Decision, ...]:
@@ -90,14 +95,18 @@ def rebalance(
     wanted = [one for one in candidates if one.refused is None and in_danger(one, now) and one.health.obtainable()]
     wanted.sort(key=lambda one: (not one.preferred, place_in_queue(one, node, budget, now), one.snapshot))
     left = budget - (sum(one.size for one in holdings) if used is None else used)
+    disk_is_short = room is not None and room < left
     left = left if room is None else min(left, room)
+    left_out: list[Decision] = []
     moved, limit = 0, max(1, int(budget * SHARE_OF_BUDGET))
     exchanges: list[Exchange] = []
     for one in wanted:
         if exchanges and moved + one.size > limit:
+            left_out.append(Decision(one.snapshot, one.size, "at most a tenth of the budget moves in one round"))
             continue
         leaving = _make_room(spare, one.size - left)
         if leaving is None:
+            left_out.append(Decision(one.snapshot, one.size, _no_room(left, spare, disk_is_short=disk_is_short)))
             continue
         left += sum(gone.size for gone in leaving) - one.size
         moved += one.size
@@ -107,11 +116,24 @@ def rebalance(
         exchanges.append(Exchange(taken, given))
     given_up = {gone.snapshot for one in exchanges for gone in one.give}
     kept = [
-        Decision(one.snapshot, one.size, reasons[one.snapshot] or "well kept, but its space is not needed")
+        Decision(one.snapshot, one.size, reasons[one.snapshot] or _why_spared(left_out))
         for one in holdings
         if one.snapshot not in given_up
     ]
-    return Rebalance(tuple(exchanges), tuple(kept))
+    return Rebalance(tuple(exchanges), tuple(kept), tuple(left_out))
+
+
+def _no_room(left: int, spare: Sequence[Holding], *, disk_is_short: bool) -> str:
+    where = "free on the roomiest disk, after its reserve" if disk_is_short else "of the budget left"
+    more = sum(one.size for one in spare)
+    others = f"giving up all that may go frees {format_size(more)} more" if more else "nothing held may be given up"
+    return f"no room: {format_size(max(0, left))} {where}, and {others}"
+
+
+def _why_spared(left_out: Sequence[Decision]) -> str:
+    if any(one.reason.startswith("no room") for one in left_out):
+        return "well kept, but giving it up makes too little room for what is endangered"
+    return "well kept, but its space is not needed"
 
 
 def why_kept(holding: Holding, node: bytes, now: datetime) -> str | None:

@@ -41,8 +41,8 @@ def address_filter(settings: SwarmSettings, banned: Iterable[str] = (), *, only:
     for first, last in (*blocked_ranges(settings), *((one, one) for one in banned)):
         found.add_rule(first, last, _BLOCKED)
     if settings.proxy is not None:
-        # [measured] libtorrent 2.1.1 looks up no web seed where a proxy does, and judges each by this address, our relay
-        # as well. As a peer's it leads nowhere: the gateway refuses it.
+        # [measured] libtorrent 2.1.1 looks up no web seed where a proxy does, and judges each by this address, our
+        # relay as well. As a peer's it leads nowhere: the gateway refuses it.
         found.add_rule(_NOT_LOOKED_UP, _NOT_LOOKED_UP, 0)
     return found
 

@@ -280,6 +280,12 @@ class SwarmTorrent:
         with _alive():
             self._handle.force_reannounce()
 
+    def announce(self) -> None:
+        """Tell trackers and the DHT of it again, as soon as they allow."""
+        with _alive():
+            self._handle.force_reannounce()
+            self._handle.force_dht_announce()
+
     def leave(self) -> None:
         """Take it out of the session; its files stay. Once more is fine."""
         self._leave(self)

@@ -13,25 +13,37 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 class ListedFile:
     """A file as it is listed; `blob_oid` is the id in the git tree, of the LFS pointer where it is LFS.
 
+    Of a plain file an origin names that id, the SHA-256 of the content (`sha256`), or both.
     `xet_hash`: its name in the Hub's Xet storage, None where it is not there.
     """
 
     path: RepoPath
     size: int
-    blob_oid: GitOid
+    blob_oid: GitOid | None
     lfs_sha256: Sha256 | None
+    sha256: Sha256 | None = None
     xet_hash: str | None = None
+
+    @property
+    def content(self) -> Sha256 | None:
+        """The SHA-256 of the content, where it is listed."""
+        return self.sha256 if self.lfs_sha256 is None else self.lfs_sha256
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A repository at one commit as it is listed, every file of it."""
+    """A repository at one commit as it is listed, every file of it. `notes`: what people should know of it.
+
+    `shown`: whether the repository's own origin shows it now; None: it was not asked, or did not say.
+    """
 
     snapshot: SnapshotId
     gated: bool
     private: bool
     files: tuple[ListedFile, ...]
     disabled: bool = False
+    notes: tuple[str, ...] = ()
+    shown: bool | None = True
 
     @property
     def closed(self) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_id import OriginName, RepoId
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +42,26 @@ class OriginAccess(OriginSite, Protocol):
     @property
     def token(self) -> str | None:
         """What requests are authorised with, for its own scheme, host and port alone; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """Where the Hub is, and beside it ModelScope: an `OriginAccess` to the Hub that knows the web seeds of both."""
+
+    hub: OriginAccess
+    modelscope: OriginSite
+
+    @property
+    def endpoint(self) -> str:
+        """The Hub's URL."""
+        return self.hub.endpoint
+
+    @property
+    def token(self) -> str | None:
+        """What requests to the Hub are authorised with, and no others."""
+        return self.hub.token
+
+    def web_seeds(self, repo: RepoId) -> OriginSeeds:
+        """Return the bases of a repository where it lies."""
+        site: OriginSite = self.hub if repo.kind.origin is OriginName.HUB else self.modelscope
+        return site.web_seeds(repo)

@@ -18,16 +18,48 @@ SHORTEST = 7
 """Digits of a commit that name it where people read and type."""
 
 
+class OriginName(enum.StrEnum):
+    """Where a repository lies; a name means another repository at each."""
+
+    HUB = "hub"
+    MODELSCOPE = "modelscope"
+
+
 class RepoKind(enum.StrEnum):
-    """What a repository holds; the Hub keeps each kind's names apart."""
+    """What a repository holds, and where; the names of each kind are apart. The value is `repo_type` (SPEC section 1).
+
+    One that lies at another origin is a kind of its own, so that a reader who knows the Hub alone passes over it, and
+    takes it for nothing of the Hub's.
+    """
 
     MODEL = "model"
     DATASET = "dataset"
+    MODELSCOPE_MODEL = "modelscope-model"
+    MODELSCOPE_DATASET = "modelscope-dataset"
+
+    @property
+    def origin(self) -> OriginName:
+        """Where it lies."""
+        return OriginName.MODELSCOPE if self.value.startswith("modelscope-") else OriginName.HUB
+
+    @property
+    def holds(self) -> RepoKind:
+        """What it holds: the Hub's kind of the same things."""
+        return self.at(OriginName.HUB)
+
+    def at(self, origin: OriginName) -> RepoKind:
+        """Return the kind that holds the same at an origin."""
+        held = self.value.removeprefix("modelscope-")
+        return RepoKind(held if origin is OriginName.HUB else f"{origin}-{held}")
+
+
+HUB_KINDS = tuple(kind for kind in RepoKind if kind.origin is OriginName.HUB)
+"""What lies on the Hub."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class RepoId:
-    """A repository's name on the Hub: `org/name`, and its kind. Raises `FormatError`."""
+    """A repository's name: `org/name`, and its kind, which says where. Raises `FormatError`."""
 
     text: str
     kind: RepoKind = RepoKind.MODEL
@@ -43,12 +75,12 @@ class RepoId:
         )
         if not valid:
             hint = "leave out the address: the name alone, such as Qwen/Qwen3-0.6B" if "://" in self.text else None
-            expected = "ORG/MODEL, or datasets/ORG/NAME"
+            expected = "ORG/MODEL, datasets/ORG/NAME, or modelscope:ORG/MODEL"
             raise FormatError("not a repository name", expected=expected, got=repr(self.text[:120]), hint=hint)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `str` prints: `org/name` of a model, `datasets/org/name`; raises `FormatError`."""
+        """Read what `str` prints: `org/name`, `datasets/org/name`, `modelscope:org/name`; raises `FormatError`."""
         kind, name = _kind_and_name(text)
         return cls(name, kind)
 
@@ -56,6 +88,10 @@ class RepoId:
     def owner(self) -> Owner:
         """The organisation or user, with the kind."""
         return Owner(self.org, self.kind)
+
+    def at(self, origin: OriginName) -> RepoId:
+        """Return the repository of this name at an origin, which need not be the same one."""
+        return RepoId(self.text, self.kind.at(origin))
 
     @property
     def org(self) -> str:
@@ -87,7 +123,7 @@ class Owner:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `str` prints: `org`, or `datasets/org` for its datasets; raises `FormatError`."""
+        """Read what `str` prints: `org`, `datasets/org` for datasets, `modelscope:org`; raises `FormatError`."""
         kind, name = _kind_and_name(text)
         return cls(name, kind)
 
@@ -95,19 +131,29 @@ class Owner:
         return _named(self.kind, self.name)
 
 
+def split_origin(text: str) -> tuple[OriginName, str]:
+    """Take the origin off what people write, such as `modelscope:Qwen/Qwen3-0.6B`; without one it is the Hub."""
+    before, colon, after = text.partition(":")
+    origin = next((one for one in OriginName if colon and before == one and one is not OriginName.HUB), OriginName.HUB)
+    return origin, text if origin is OriginName.HUB else after
+
+
 def _kind_and_name(text: str) -> tuple[RepoKind, str]:
-    first, slash, rest = text.partition("/")
-    kind = next((one for one in RepoKind if one is not RepoKind.MODEL and first == f"{one}s"), None)
-    return (RepoKind.MODEL, text) if kind is None or not slash else (kind, rest)
+    origin, name = split_origin(text)
+    first, slash, rest = name.partition("/")
+    held = next((one for one in HUB_KINDS if one is not RepoKind.MODEL and first == f"{one}s"), None)
+    kind, name = (RepoKind.MODEL, name) if held is None or not slash else (held, rest)
+    return kind.at(origin), name
 
 
 def _named(kind: RepoKind, text: str) -> str:
-    return text if kind is RepoKind.MODEL else f"{kind}s/{text}"
+    name = text if kind.holds is RepoKind.MODEL else f"{kind.holds}s/{text}"
+    return name if kind.origin is OriginName.HUB else f"{kind.origin}:{name}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class SnapshotId:
-    """A repository at one commit, printed `org/model@<40 hex>`, a dataset's `datasets/org/name@<40 hex>`."""
+    """A repository at one commit, printed `org/model@<40 hex>`; `datasets/` or `modelscope:` before it say its kind."""
 
     repo: RepoId
     commit: CommitId

@@ -1,13 +1,14 @@
 """Where a snapshot lies: its path on a Hub, its folders in a Hugging Face cache and a library, the name of its lock.
 
-Models lie at the top, as on the Hub; repositories of another kind below the kind's plural (`datasets/org/name`).
+Models lie at the top, as on the Hub; repositories of another kind below the kind's plural (`datasets/org/name`), those
+of another origin below a folder that no organisation is called (`@modelscope/org/name`).
 Followed: the Hub's URLs and huggingface_hub's `repo_folder_name` (file_download.py of 2.4.0).
 """
 
 from __future__ import annotations
 
 from p2pqwen.errors import FormatError
-from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
+from p2pqwen.values.snapshot_id import HUB_KINDS, OriginName, RepoId, RepoKind, SnapshotId
 
 _SEPARATOR = "--"
 _PLURAL = {kind: f"{kind}s" for kind in RepoKind}
@@ -15,23 +16,26 @@ _PLURAL = {kind: f"{kind}s" for kind in RepoKind}
 
 def hub_path(repo: RepoId) -> str:
     """Return a repository's path below a Hub's endpoint: `org/name`, `datasets/org/name`."""
-    return repo.text if repo.kind is RepoKind.MODEL else f"{_PLURAL[repo.kind]}/{repo.text}"
+    return repo.text if repo.kind.holds is RepoKind.MODEL else f"{_PLURAL[repo.kind.holds]}/{repo.text}"
 
 
 def api_path(repo: RepoId) -> str:
     """Return its path below `/api/` and `/api/resolve-cache/`: `models/org/name`, `datasets/org/name`."""
-    return f"{_PLURAL[repo.kind]}/{repo.text}"
+    return f"{_PLURAL[repo.kind.holds]}/{repo.text}"
 
 
 def cache_folder(repo: RepoId) -> str:
-    """Return the name of its folder in a Hugging Face cache: `models--org--name`."""
+    """Return the name of its folder in a Hugging Face cache: `models--org--name`.
+
+    A repository of another origin has none there: the name is one that no reader of the cache looks for.
+    """
     return _SEPARATOR.join((_PLURAL[repo.kind], repo.org, repo.name))
 
 
 def parse_cache_folder(name: str) -> RepoId | None:
     """Return whose folder in a Hugging Face cache this is, None where it is nobody's."""
     plural, _, rest = name.partition(_SEPARATOR)
-    kind = next((one for one, text in _PLURAL.items() if text == plural), None)
+    kind = next((one for one in HUB_KINDS if _PLURAL[one] == plural), None)
     try:
         return None if kind is None else RepoId(rest.replace(_SEPARATOR, "/", 1), kind)
     except FormatError:
@@ -39,13 +43,14 @@ def parse_cache_folder(name: str) -> RepoId | None:
 
 
 def kind_parts(kind: RepoKind) -> tuple[str, ...]:
-    """Return the folder of a kind's organisations below a library's root: none of its own for models."""
-    return () if kind is RepoKind.MODEL else (_PLURAL[kind],)
+    """Return the folder of a kind's organisations below a library's root: none of its own for the Hub's models."""
+    origin = () if kind.origin is OriginName.HUB else (f"@{kind.origin}",)
+    return origin if kind.holds is RepoKind.MODEL else (*origin, _PLURAL[kind.holds])
 
 
 def library_parts(repo: RepoId) -> tuple[str, ...]:
-    """Return its folder below a library's root, part by part."""
-    return tuple(hub_path(repo).split("/"))
+    """Return its folder below a library's root, part by part; a published site has the same."""
+    return (*kind_parts(repo.kind), repo.org, repo.name)
 
 
 def file_stem(snapshot: SnapshotId) -> str:

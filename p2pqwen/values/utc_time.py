@@ -9,6 +9,9 @@ from p2pqwen.errors import FormatError
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
 
+EARLIEST = datetime(2024, 1, 1, tzinfo=UTC)
+"""Before it there was none of this software: a clock that shows an earlier time, such as 1970, is not set."""
+
 
 def parse_time(text: str) -> datetime:
     """Read `2026-11-23T21:00:00Z` and nothing like it; raises `FormatError`."""

@@ -44,7 +44,8 @@ class Base:
     """One base URL as given, for one torrent: `name` is the torrent's name, in recipe 1 the commit.
 
     Plain, it is BEP 19's: `<url>/<name>/<path>`. As a pattern, `{repo}` and `{commit}` are filled in; one with
-    `{commit}` is followed by the path alone, and one with `{path}` is the whole URL of a file, query included.
+    `{commit}` is followed by the path alone, and one with `{path}` is the whole URL of a file, query included. Of those
+    with `{path}` an index may name what ends in it, without other fields and without a query: a path seed (SPEC 7).
     """
 
     url: str
@@ -58,11 +59,16 @@ class Base:
             raise FormatError("web seed pattern", expected="{repo}, {commit} or {path}", got=min(unknown))
         if "{repo}" in fields and self.repo is None:
             raise FormatError("web seed pattern holds {repo}, and the repository is not known")
-        if fields and "{path}" in fields and not self.named_by.is_user:
+        if "{path}" in fields and not (self.named_by.is_user or self._is_path_seed):
             raise FormatError("web seed pattern holds {path}", expected="it in config or on the command line only")
         check_web_url(self.file_url(RepoPath("file")) if "{path}" in fields else self.expanded)
         if "{path}" not in fields and (urlsplit(self.url).query or urlsplit(self.url).fragment or "?" in self.url):
             raise FormatError("a web seed's base URL has no query", got=repr(self.url[:120]))
+
+    @property
+    def _is_path_seed(self) -> bool:
+        before = self.url.removesuffix("/{path}")
+        return self.named_by is NamedBy.INDEX and before != self.url and not set("{}?#") & set(before)
 
     @property
     def is_plain(self) -> bool:

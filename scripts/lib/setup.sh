@@ -61,6 +61,8 @@ mkfs.ext4 e2fsprogs
 nft nftables
 zsh zsh
 fish fish
+node nodejs
+chromium chromium
 TOOLS
 }
 

@@ -87,6 +87,7 @@ function listing() {
   const expected = json("torrent/expected.json");
   const entry = {
     repo: expected.snapshot.split("@")[0],
+    repo_type: "model",
     commit: COMMIT,
     infohash_v1: expected.infohash_v1,
     infohash_v2: expected.infohash_v2,

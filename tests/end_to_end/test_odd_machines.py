@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
@@ -180,3 +181,85 @@ def test_two_commands_at_once_in_a_new_home_lose_no_setting(user, again):
     limits = user.ok("limits")
     assert (limits["upload"], limits["monthly_upload"], limits["download"]) == (1_000_000, 5_000_000_000, 2_000_000)
     assert limits["hours"] == ["01:00-02:00"]
+
+
+# One command of each kind: what is read, hashed, signed, written, fetched, planned.
+KINDS: dict[str, tuple[str, ...]] = {
+    "list": ("list", "--files"),
+    "doctor": ("doctor",),
+    "verify": ("verify", "Org/Tiny"),
+    "index": ("index", "show", "{site}/index.json"),
+    "trust": ("trust", "add", "{publisher}", "--index", "{site}"),
+    "fetch": ("fetch", "{torrent}", "--no-web-seeds", "--timeout", "2", *QUIET),
+    "limits": ("limits", "--upload", "1MB/s"),
+    "export": ("export", "Org/Tiny", "{out}/export"),
+    "keys": ("keys", "new", "--label", "x", "--no-passphrase"),
+    "preserve": ("preserve", "--from", "{model}", "--repo", "Org/Other", "--commit", "2" * 40),
+    "publish": ("publish", "--out", "{out}/site", "--no-check", "--no-dht", "--yes"),
+    "adopt": ("adopt", "--budget", "1GB", "--dry-run", "--look-seconds", "0"),
+    "help": ("help", "fetch"),
+}
+ENDS = dict.fromkeys(KINDS, 0) | {"doctor": 1, "adopt": 4}
+NO_USER = "import pwd\n\n\ndef gone(*_):\n    raise KeyError\n\n\npwd.getpwuid = pwd.getpwnam = gone\n"
+LONG = "x" * 255
+# How the command is called, and how it ends where it does not as ever: the code, and words of the error.
+MACHINES: dict[str, tuple[str, dict[str, tuple[int, str]]]] = {
+    "few open files": ('ulimit -n 64; "$@"', {}),
+    "no UTF-8": ('LC_ALL=C PYTHONCOERCECLOCALE=0 PYTHONUTF8=0 "$@"', {}),
+    "no home directory": (
+        'unset HOME P2PQWEN_HOME HF_HOME HF_HUB_CACHE; PYTHONPATH={out} "$@"',
+        {kind: (2, "set HOME, or P2PQWEN_HOME and HF_HOME") for kind in KINDS if kind != "help"},
+    ),
+    "a home that is a file": (
+        'P2PQWEN_HOME={model}/config.json "$@"',
+        {kind: (6, "config.json") for kind in KINDS if kind != "help"},
+    ),
+    "a name of 255 bytes": (f'P2PQWEN_HOME={{out}}/{LONG} "$@"', {}),
+    "a name of 256 bytes": (
+        f'P2PQWEN_HOME={{out}}/x{LONG} "$@"',
+        {kind: (6, "File name too long") for kind in KINDS if kind != "help"},
+    ),
+    "1970": ('LD_PRELOAD={clock} "$@"', {"publish": (1, "the clock of this machine is not set")}),
+}
+
+
+@pytest.fixture(scope="module")
+def clock(tmp_path_factory) -> Path:
+    """A library that makes every program believe that it is 1970."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    folder = tmp_path_factory.mktemp("clock")
+    source = Path(__file__).with_name("clock_of_1970.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "clock.so", source], check=True)
+    return folder / "clock.so"
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_no_kind_of_command_breaks_on_an_odd_machine(publisher, model, tmp_path, machine, request):
+    line, otherwise = MACHINES[machine]
+    published = publisher.ok("publish", "--out", tmp_path / "site", "--no-check", "--no-dht", "--yes")
+    places = {
+        "torrent": tmp_path / "site" / "Org" / "Tiny" / f"{COMMIT}.torrent",
+        "site": tmp_path / "site",
+        "publisher": published["publisher"],
+        "model": model,
+    }
+    ends = {}
+    for number, (kind, arguments) in enumerate(KINDS.items()):
+        out = tmp_path / f"{number}"
+        out.mkdir()
+        (out / "sitecustomize.py").write_text(NO_USER)
+        named = {**places, "out": out}
+        if "{clock}" in line:
+            named["clock"] = request.getfixturevalue("clock")
+        given = [one.format(**named) for one in arguments]
+        home = out / LONG if LONG in line and "x" + LONG not in line else out / "home"
+        shutil.copytree(publisher.home, home, symlinks=True)
+        done = shell(publisher, line.format(**named), *given, P2PQWEN_HOME=str(home))
+        ends[kind] = done.returncode, done.stderr
+    expected = {kind: otherwise.get(kind, (ENDS[kind], "")) for kind in KINDS}
+    assert {kind: code for kind, (code, _) in ends.items()} == {kind: code for kind, (code, _) in expected.items()}, (
+        ends
+    )
+    assert [kind for kind, (_, words) in expected.items() if words not in ends[kind][1]] == []

@@ -15,7 +15,7 @@ PAGES = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "README
 GROUPS = (
     ("README", "publish"),
     ("quickstart", "fetch", "verify", "node"),
-    ("web-seeds", "no-host", "archive", "keys"),
+    ("web-seeds", "no-host", "archive", "hub", "keys"),
 )
 
 

@@ -138,9 +138,22 @@ def repository(value: Any) -> str:
     return str(value)
 
 
+KINDS = {
+    "model": "",
+    "dataset": "datasets/",
+    "modelscope-model": "modelscope:",
+    "modelscope-dataset": "modelscope:datasets/",
+}
+
+
 def full_name(row: dict[str, Any]) -> str:
-    """The repository of a row with `repo` and perhaps `repo_type`, with its kind where it is a dataset."""
-    return ("datasets/" if row.get("repo_type") == "dataset" else "") + repository(row.get("repo"))
+    """The repository of a row with `repo` and perhaps `repo_type`, with what says its kind before it."""
+    kind = row.get("repo_type")
+    return (KINDS.get(kind, "") if isinstance(kind, str) else "") + repository(row.get("repo"))
+
+
+def site_path(row: dict[str, Any]) -> str:
+    return full_name(row).replace("modelscope:", "@modelscope/")
 
 
 _DEVICES = {"con", "prn", "aux", "nul"} | {f"{stem}{number}" for stem in ("com", "lpt") for number in range(1, 10)}
@@ -219,7 +232,7 @@ def read_manifest(data: bytes) -> Manifest:
     need(isinstance(value, dict), "an object")
     need(jcs(value) == data, "not in RFC 8785 form")
     constants(value, type="manifest", spec=1)
-    need(value.get("repo_type") in ["model", "dataset"], "another kind")
+    need(value.get("repo_type") in list(KINDS), "another kind")
     repo, commit = full_name(value), hex_digest(value.get("commit"), 40)
     need("license" in value and "commit_object" in value, "a field is missing")
     named, files = value["license"], value.get("files")
@@ -625,7 +638,7 @@ def entry_order(row: Any) -> tuple[bytes, bytes, bytes, int]:
 
 def is_known(row: dict[str, Any]) -> bool:
     whole = row["repo_type"] == "model" or set(row) >= _ENTRY
-    return row["repo_type"] in ["model", "dataset"] and row["recipe"] == 1 and whole
+    return row["repo_type"] in KINDS and row["recipe"] == 1 and whole
 
 
 _ENTRY = {
@@ -637,7 +650,7 @@ _ENTRY = {
 def check_entry(row: Any) -> tuple[str, str]:
     repo, commit = full_name(row), hex_digest(row.get("commit"), 40)
     size = number(row, "size")
-    constants(row, recipe=1, piece_length=piece_length(size), torrent=f"{repo}/{commit}.torrent")
+    constants(row, recipe=1, piece_length=piece_length(size), torrent=f"{site_path(row)}/{commit}.torrent")
     number(row, "files", 1, 1_000_000)
     for name, digits in (("infohash_v1", 40), ("infohash_v2", 64), ("manifest_sha256", 64)):
         hex_digest(row.get(name), digits)
@@ -647,6 +660,9 @@ def check_entry(row: Any) -> tuple[str, str]:
     read_time(row.get("added"))
     seeds = [web_address(url) for url in items(row, "web_seeds", 32)]
     need(len(set(seeds)) == len(seeds), "a web seed twice")
+    if "path_seeds" in row:
+        paths = [web_address(url) for url in items(row, "path_seeds", 32)]
+        need(len(set(paths)) == len(paths) and all(url.endswith("/") for url in paths), "path seeds")
     check_magnet(text(row, "magnet", 16384), row, f"{repo}@{commit}", size, seeds)
     return repo, commit
 

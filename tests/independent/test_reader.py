@@ -35,7 +35,7 @@ from p2pqwen.torrent.snapshot_torrent import build_metainfo
 from p2pqwen.values import base64_text, strict_json
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath, refuse_clashes
-from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.utc_time import parse_time
 from p2pqwen.values.web_url import check_web_url
 from tests.fuzz.mutation import change_magnet, mutate
@@ -178,21 +178,28 @@ def test_rows_that_no_reader_takes(case):
         parse_manifest(data)
 
 
-DATASET = json.loads((VECTORS / "torrent" / "dataset.json").read_text())
+KINDS = {
+    name: json.loads((VECTORS / "torrent" / f"{name}.json").read_text())
+    for name in ("dataset", "modelscope", "modelscope-dataset")
+}
 
 
-def test_a_dataset_is_told_from_the_model_of_its_name():
-    data = DATASET["manifest"].encode()
-    assert reader.read_manifest(data).snapshot == DATASET["snapshot"]
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_a_kind_is_told_from_the_model_of_its_name(kind):
+    data = kind["manifest"].encode()
+    assert reader.read_manifest(data).snapshot == kind["snapshot"]
     manifest = parse_manifest(data)
-    assert str(manifest.snapshot) == DATASET["snapshot"]
-    assert comment_of(manifest.snapshot) == DATASET["comment"]
+    assert str(manifest.snapshot) == kind["snapshot"]
+    assert SnapshotId.parse(kind["snapshot"]) == manifest.snapshot
+    assert comment_of(manifest.snapshot) == kind["comment"]
     assert replace(manifest).encode() == data
-    stated = bencode.decode(bytes.fromhex(DATASET["info of the signature"]), max_bytes=1000)
-    assert f"{stated[b'repo'].decode()}@{stated[b'commit'].decode()}" == DATASET["snapshot"]
+    stated = bencode.decode(bytes.fromhex(kind["info of the signature"]), max_bytes=1000)
+    assert f"{stated[b'repo'].decode()}@{stated[b'commit'].decode()}" == kind["snapshot"]
 
 
-@pytest.mark.parametrize("case", DATASET["refused"], ids=lambda case: case["why"])
+@pytest.mark.parametrize(
+    "case", [case for kind in KINDS.values() for case in kind["refused"]], ids=lambda case: case["why"]
+)
 def test_kinds_that_no_reader_takes(case):
     data = case["manifest"].encode()
     with pytest.raises(reader.RefusedError):

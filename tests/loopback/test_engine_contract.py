@@ -15,6 +15,7 @@ from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.resume_data import Resume
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.torrent import TorrentGoneError
+from p2pqwen.swarm.urgency import Urgency
 from p2pqwen.swarm.writable import prove_writable
 from p2pqwen.values.repo_path import RepoPath
 from tests.support.engine import MemoryEngine, MemoryNetwork
@@ -297,3 +298,23 @@ def test_a_turn_ends_at_once_when_somebody_wakes_it(pair):
     waker.join()
     pair.seeder.pump(600.0)
     assert pair.clock() - started < 600.0
+
+
+def test_pieces_that_are_not_wanted_do_not_come_until_they_are(pair, tmp_path):
+    snapshot = make_snapshot(tmp_path / "seed", {"a.bin": noise(900_000, "a"), "b.bin": noise(900_000, "b")})
+    pair.seed(snapshot)
+    layout = snapshot.metainfo.layout
+    first, second = layout.pieces(0), layout.pieces(1)
+    torrent = pair.fetcher.add_download(
+        snapshot.metainfo, prove_writable(snapshot.metainfo, tmp_path / "to"), held=True
+    )
+    pair.until(lambda: torrent.checked, "what is there is checked")
+    torrent.want([*first, *second], Urgency.NEVER)
+    torrent.want(second[1:2], Urgency.NOW)
+    torrent.connect(pair.seeder.listening[0])
+    torrent.start()
+    pair.until(lambda: torrent.have[second[1]], "the piece that is wanted")
+    assert [piece for piece, here in enumerate(torrent.have) if here] == [second[1]]
+    torrent.want(first, Urgency.LATER)
+    pair.until(lambda: all(torrent.have[piece] for piece in first), "the file that is wanted since")
+    assert not torrent.have[second[0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from urllib.parse import quote
@@ -11,8 +12,8 @@ from huggingface_hub import HfApi, HfFileSystem, hf_hub_download, snapshot_downl
 from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
 from tests.simulators.hub import HubSimulator
-from tests.support.hub_endpoint import ask, hub_process
-from tests.support.models import small_model, write_folder
+from tests.support.hub_endpoint import ask, contents, hub_process
+from tests.support.models import noise, small_model, write_folder
 from tests.support.world import REPO, World
 
 FILES = small_model(600_000)
@@ -220,7 +221,7 @@ def test_128_an_address_beyond_this_machine_is_asked_for_twice(world, tmp_path):
 def test_the_hubs_own_client(world, url, tmp_path):
     folder = Path(snapshot_download(REPO, endpoint=url, cache_dir=tmp_path / "a", token=False))
     assert folder.name == world.commit
-    assert {one.relative_to(folder).as_posix(): one.read_bytes() for one in folder.rglob("*") if one.is_file()} == FILES
+    assert contents(folder) == FILES
     got = hf_hub_download(REPO, WEIGHTS, endpoint=url, cache_dir=tmp_path / "b", token=False)
     assert Path(got).read_bytes() == FILES[WEIGHTS]
     with HfFileSystem(endpoint=url, token=False).open(f"{REPO}/{WEIGHTS}", "rb", block_size=4096) as file:
@@ -265,3 +266,34 @@ def test_130_a_file_that_was_changed_on_the_disk_is_never_sent(world, tmp_path):
     with hub_process(user) as url:
         assert ask(url, resolve(WEIGHTS), Range="bytes=0-99").body == FILES[WEIGHTS][:100]
         assert ask(url, resolve(WEIGHTS), Range="bytes=-100").status == 500
+
+
+def test_the_registry_of_gguf_files(world, tmp_path):
+    """What llama.cpp and node-llama-cpp ask for ORG/NAME:TAG, and what Ollama does."""
+    files = {
+        ".gitattributes": b"*.gguf filter=lfs diff=lfs merge=lfs -text\n",
+        "README.md": b"# GGUF\n",
+        "tiny-Q4_K_M.gguf": noise(5000, "q4"),
+        "tiny-Q8_0.gguf": noise(9000, "q8"),
+        "mmproj-tiny-F16.gguf": noise(700, "projector"),
+    }
+    commit = str(world.hub.add("Qwen/Tiny-GGUF", write_folder(tmp_path / "gguf", files)))
+    user = world.user("gguf")
+    user.ok("preserve", "Qwen/Tiny-GGUF")
+    with hub_process(user) as url:
+        for tag, name in (("latest", "tiny-Q4_K_M.gguf"), ("q8_0", "tiny-Q8_0.gguf"), ("Q4_K_M", "tiny-Q4_K_M.gguf")):
+            manifest = ask(url, f"/v2/Qwen/Tiny-GGUF/manifests/{tag}", User_Agent="llama-cpp").json
+            assert manifest["ggufFile"]["rfilename"] == name
+            assert manifest["mmprojFile"]["rfilename"] == "mmproj-tiny-F16.gguf"
+            assert ask(url, f"/Qwen/Tiny-GGUF/resolve/main/{name}").body == files[name]
+            for layer in (manifest["config"], *manifest["layers"]):
+                blob = ask(url, f"/v2/Qwen/Tiny-GGUF/blobs/{layer['digest']}").body
+                assert (len(blob), f"sha256:{hashlib.sha256(blob).hexdigest()}") == (layer["size"], layer["digest"])
+        assert ask(url, "/v2/").status == 200
+        for path in (
+            "Qwen/Tiny-GGUF/manifests/Q2_K",
+            "Qwen/Tiny-GGUF/blobs/sha256:00",
+            "Qwen/Nothing/manifests/latest",
+        ):
+            assert ask(url, f"/v2/{path}").status == 404
+        assert ask(url, "/api/models/Qwen/Tiny-GGUF").json["sha"] == commit  # as the Hub showed it to this home

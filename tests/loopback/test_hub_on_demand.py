@@ -15,7 +15,7 @@ from huggingface_hub import snapshot_download
 from p2pqwen.torrent.metainfo import parse_metainfo
 from tests.simulators.hostile_peers import LIARS, corrupt
 from tests.simulators.peer import BLOCK, Behaviour, Content, PeerNetwork, PeerSimulator, Request
-from tests.support.hub_endpoint import ask, hub_process
+from tests.support.hub_endpoint import ask, contents, hub_process
 from tests.support.models import small_model
 from tests.support.swarm import seeding
 from tests.support.waiting import wait_until
@@ -87,9 +87,7 @@ def test_the_hubs_own_client_gets_it_all_and_it_is_whole_then(world, tmp_path):
     reader = world.trusting("whole")
     with hub_process(reader, "--no-upstream", "--peer", world.peer) as url:
         folder = Path(snapshot_download(REPO, endpoint=url, cache_dir=tmp_path, token=False))
-        assert {
-            one.relative_to(folder).as_posix(): one.read_bytes() for one in folder.rglob("*") if one.is_file()
-        } == FILES
+        assert contents(folder) == FILES
     assert [row["state"] for row in held(reader)] == ["complete"]
     assert reader.ok("verify", REPO)["ok"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,28 @@ def test_without_systemd_the_unit_is_written_and_that_is_said(user):
     assert "systemctl --user enable --now" in done["notes"][0]
     assert "not on this machine" in user.run("service", "status").stdout
     assert user.run("service", "uninstall").code == 0
+
+
+def test_a_budget_and_a_rate_are_enough(user, tmp_path):
+    path, _ = fake_systemd(tmp_path / "bin")
+    done = user.ok("service", "install", "--budget", "20GB", "--upload", "1MB/s", PATH=path)
+    text = (tmp_path / "config" / "systemd" / "user" / done["unit"]).read_text()
+    assert '"p2pqwen" "seed" "--budget" "20GB" "--upload-limit" "1MB/s"\n' in text
+    for wrong in (("--budget", "much"), ("--upload", "fast")):
+        assert user.run("service", "install", *wrong, PATH=path).code == 2
+
+
+def test_without_systemd_a_line_of_cron_does_the_same(tmp_path):
+    home = tmp_path / "a home with 100%"
+    user = CommandLine(home, XDG_CONFIG_HOME=str(tmp_path / "config"), PATH="/nowhere")
+    note = user.ok("service", "install", "--budget", "20GB")["notes"][-1]
+    line = note.partition("`")[2].partition("`")[0]
+    assert line.startswith("@reboot ")
+    command = line.removeprefix("@reboot ")
+    assert command.count("%") == command.count("\\%") > 0  # a bare % ends the command: crontab(5)
+    words = shlex.split(command.replace("\\%", "%"))
+    assert words[:3] == ["env", f"P2PQWEN_HOME={user.home}", sys.executable]
+    assert words[-5:] == ["seed", "--budget", "20GB", "--daemon", "--quiet"]
 
 
 @pytest.mark.parametrize("options", [["--listn", "x"], ["--listen"], ["extra"]])

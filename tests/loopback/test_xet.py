@@ -128,18 +128,21 @@ def test_who_switched_xet_off_gets_plain_http(hub, client, tmp_path, monkeypatch
     assert went_over(hub) == {"cdn"}
 
 
-@pytest.mark.parametrize("position", ["start", "middle", "end"])
-@pytest.mark.parametrize("fault", ["refuse", "hang", "429", "500", "403", "corrupt", "short", "html"])
-@pytest.mark.parametrize("host", ["cas", "xorb", "xet-token"])
+POSITIONS = {"start": 0, "middle": XORBS // 2, "end": XORBS - 1}
+REFUSALS = ("refuse", "hang", "429", "500", "403", "html")
+FAILING = [
+    *((host, fault, "start") for host in ("cas", "xet-token") for fault in REFUSALS),
+    *(("xorb", fault, position) for fault in (*REFUSALS, "corrupt", "short") for position in POSITIONS),
+]
+
+
+@pytest.mark.parametrize(("host", "fault", "position"), FAILING)
 def test_a_store_that_fails_for_good(hub, client, tmp_path, monkeypatch, host, fault, position):
     """Whatever its hosts do and when, plain HTTP brings the file, and that is said once."""
-    if host != "xorb" and (position != "start" or fault in {"corrupt", "short"}):
-        pytest.skip("one request, without a body of its own")
     if fault == "hang":
         monkeypatch.setattr(xet_process, "STALL_SECONDS", 5.0)
         monkeypatch.setattr("p2pqwen.hub.xet.ASK_SECONDS", 5.0)
-    before = {"start": 0, "middle": XORBS // 2, "end": XORBS - 1}[position]
-    hub.fault(fault, on=[host], skip=before)
+    hub.fault(fault, on=[host], skip=POSITIONS[position])
     fetched = Fetched(client, tmp_path / "staging")
     assert fetched.right
     assert "cdn" in went_over(hub)
@@ -148,7 +151,6 @@ def test_a_store_that_fails_for_good(hub, client, tmp_path, monkeypatch, host, f
     assert len(fetched.said) == 1
     assert "plain HTTP" in fetched.said[0]
     assert "Task error" not in fetched.said[0]
-    assert "hf_xet" not in fetched.said[0] or host == "xorb"
 
 
 def test_a_silent_store_is_left_within_half_a_minute(hub, client, tmp_path):
@@ -275,10 +277,19 @@ def test_a_rate_holds(hub, tmp_path, monkeypatch, way):
 
     client = HubClient(hub.endpoint, None, named=LOOPBACK, took=took, rate=lambda: rate)
     failed: list[BaseException] = []
+    counted = 0
 
     def work() -> None:
+        nonlocal counted
+        listing = client.resolve(REPO)
+        file = next(file for file in listing.files if file.path.text == WEIGHTS)
+
+        def count(size: int) -> None:
+            nonlocal counted
+            counted += max(size, 0)
+
         try:
-            Fetched(client, tmp_path / "staging")
+            client.download(listing, file, tmp_path / "staging", count)
         except EndedError as error:
             failed.append(error)
 
@@ -286,12 +297,13 @@ def test_a_rate_holds(hub, tmp_path, monkeypatch, way):
     thread.start()
     begun = next_byte(hub, way)
     threading.Event().wait(seconds - (time.monotonic() - begun))
-    sent = sum(call.sent for call in hub.calls(kind=way))
+    # What plain HTTP has sent lies in this machine's sockets in part, which on loopback are larger than any limit.
+    came = sum(call.sent for call in hub.calls(kind=way)) if way == "xorb" else counted
     over.set()
     thread.join(10.0)
     assert not thread.is_alive(), "the hour's end stops it within ten seconds"
     assert failed
-    assert sent <= 1.2 * rate * seconds + (2_000_000 if way == "cdn" else 0)
+    assert 0.8 * rate * seconds <= came <= 1.2 * rate * seconds
 
 
 def next_byte(hub: HubSimulator, kind: str) -> float:

@@ -40,13 +40,13 @@ class Archive:
 
 
 @contextlib.contextmanager
-def archive(folder: Path, sizes: Sequence[int]) -> Iterator[Archive]:
+def archive(folder: Path, sizes: Sequence[int], org: str = "Qwen") -> Iterator[Archive]:
     """Preserve a snapshot of about each size, and publish them all with a tracker."""
     publisher = Preserver(folder)
     made: dict[str, int] = {}
     torrents: list[Metainfo] = []
     for number, size in enumerate(sizes):
-        repo, commit = f"Qwen/Model-{number}", f"{number:040x}"
+        repo, commit = f"{org}/Model-{number}", f"{number:040x}"
         files = {".gitattributes": ATTRIBUTES, "README.md": README, "model.bin": noise(size, repo)}
         source = write_folder(folder / "sources" / str(number), files)
         done = publisher.user.ok("preserve", "--from", source, "--repo", repo, "--commit", commit)

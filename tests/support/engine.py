@@ -22,6 +22,7 @@ from p2pqwen.swarm.progress import Phase, TorrentProgress
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.resume_data import Resume
 from p2pqwen.swarm.torrent import TorrentGoneError
+from p2pqwen.swarm.urgency import Urgency
 from p2pqwen.swarm.writable import WritableFiles
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.repo_path import RepoPath
@@ -147,6 +148,7 @@ class MemoryTorrent:
         self.paused = True
         self.trackers: Sequence[Sequence[str]] = ()
         self.slots = -1
+        self.announced = 0
         self.sequential = False
         self.urls: tuple[str, ...] = ()
         self.uploaded = 0
@@ -213,6 +215,10 @@ class MemoryTorrent:
         self._alive()
         self.paused = True
 
+    def announce(self) -> None:
+        self._alive()
+        self.announced += 1
+
     def set_upload_slots(self, slots: int) -> None:
         self._alive()
         self.slots = slots
@@ -230,6 +236,12 @@ class MemoryTorrent:
     def in_order(self, *, wanted: bool) -> None:
         self._alive()
         self.sequential = wanted
+
+    def want(self, pieces: Iterable[int], urgency: Urgency) -> None:
+        self._alive()
+        named = frozenset(pieces)
+        self.wanted = self.wanted - named if urgency is Urgency.NEVER else self.wanted | named
+        self.finished = self.finished and self.wanted <= {piece for piece, one in enumerate(self.have) if one}
 
     def set_web_seeds(self, urls: Sequence[str]) -> None:
         self._alive()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +49,15 @@ def ask(url: str, path: str, *, method: str = "GET", body: bytes | None = None, 
         connection.close()
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder by its path, links followed."""
+    return {one.relative_to(folder).as_posix(): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+
+
 @contextmanager
-def hub_process(user: CommandLine, *options: str | Path) -> Iterator[str]:
-    """Run `p2pqwen hub` of a user and give its URL."""
-    command = p2pqwen("hub", "--listen", "127.0.0.1:0", "--json", *QUIET, *options)
+def hub_process(user: CommandLine, *options: str | Path, within: Sequence[str] = ()) -> Iterator[str]:
+    """Run `p2pqwen hub` of a user, `within` a namespace, and give its URL."""
+    command = [*within, *p2pqwen("hub", "--listen", "127.0.0.1:0", "--json", *QUIET, *options)]
     with running(command, user.environment) as process:
         yield process.json_line(60, containing='"hub"')["url"]
     assert process.exit_code == 0, process.stderr

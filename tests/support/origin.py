@@ -77,21 +77,20 @@ class MemoryOrigin:
     ) -> SnapshotId:
         """Show these files as the one commit of a repository; `pointer_of` spells the LFS pointers."""
         listed: list[ListedFile] = []
+        rows: list[tuple[RepoPath, str, GitOid]] = []
         pointers: dict[GitOid, bytes] = {}
         for name, content in files.items():
-            if name.endswith(_LFS):
-                sha256 = Sha256(hashlib.sha256(content).digest())
-                pointer = pointer_of(sha256, len(content))
-                pointers[blob_oid(pointer)] = pointer
-                listed.append(ListedFile(RepoPath(name), len(content), blob_oid(pointer), sha256))
-            else:
-                listed.append(ListedFile(RepoPath(name), len(content), blob_oid(content), None))
-        rows = tuple((one.path, "100755" if one.path.text in executable else "100644", one.blob_oid) for one in listed)
+            sha256 = Sha256(hashlib.sha256(content).digest()) if name.endswith(_LFS) else None
+            held = content if sha256 is None else pointer_of(sha256, len(content))
+            if sha256 is not None:
+                pointers[blob_oid(held)] = held
+            listed.append(ListedFile(RepoPath(name), len(content), blob_oid(held), sha256))
+            rows.append((RepoPath(name), "100755" if name in executable else "100644", blob_oid(held)))
         commit = b"tree %s\nauthor A <a@example.org> 0 +0000\ncommitter A <a@example.org> 0 +0000\n\nA model\n"
         commit_object = commit % str(tree_oid(rows)).encode()
         snapshot = SnapshotId(repo, commit_oid(commit_object))
         listing = Listing(snapshot, gated, private=False, files=tuple(sorted(listed, key=lambda one: one.path)))
-        self.shown[repo] = Shown(listing, license, commit_object, rows, pointers, dict(files))
+        self.shown[repo] = Shown(listing, license, commit_object, tuple(rows), pointers, dict(files))
         return snapshot
 
     @contextmanager

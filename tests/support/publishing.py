@@ -25,7 +25,7 @@ from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import OriginName, RepoId, SnapshotId
 from p2pqwen.values.strict_json import canonical
 
 NOW = datetime(2026, 11, 23, 21, 0, 0, tzinfo=UTC)
@@ -87,7 +87,11 @@ def make_entry(number: int, repo: str = "Qwen/Tiny", **changes: Any) -> Entry:
     seed = f"{repo} {number}".encode()
     snapshot = SnapshotId(RepoId.parse(repo), CommitId(hashlib.sha1(seed).digest()))
     infohash = InfoHash(Sha1(hashlib.sha1(seed + b" v1").digest()), Sha256.of(seed + b" v2"))
-    web_seeds = (f"https://huggingface.co/{repo}/resolve/",)
+    place = snapshot.repo.text
+    hub = snapshot.repo.kind.origin is OriginName.HUB
+    web_seeds = (
+        f"https://huggingface.co/{repo}/resolve/" if hub else f"https://modelscope.cn/models/{place}/resolve/",
+    )
     size = 1_000_000 + number
     entry = Entry(
         id=snapshot,

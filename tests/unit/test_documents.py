@@ -104,9 +104,10 @@ VALUES = {
     "upload_limit": '"5MB/s"', "download_limit": "0", "control": '"loopback"', "reserve": '"20GB"',
     "folders": '["/mnt/a", {path = "/mnt/b", reserve = "1GB"}]', "scrub_every": '"30d"', "watchlist": '"a.toml"',
     "every": '"24h"', "max_size": '"200GB"', "budget": '"2TB"', "parallel": "2", "rate": '"20MB/s"',
-    "upstream_every": '"never"', "seed_withdrawn": '"others"',
+    "upstream": '"keep"', "abandoned": '"stop"', "timeout": '"90s"', "token_file": '"token"',
+    "upstream_every": '"never"', "seed_withdrawn": '"others"', "bittorrent_proxy": '"socks5://127.0.0.1:1080"',
 }  # fmt: skip
-LISTS = {"bases", "orgs", "include", "exclude", "license"}
+LISTS = {"bases", "orgs", "include", "exclude", "license", "peers", "allow", "hosts", "prefer"}
 
 
 def _written(setting: str) -> str:
@@ -122,7 +123,9 @@ def test_every_setting_of_the_page_is_one(table, tmp_path):
     load({"P2PQWEN_HOME": str(tmp_path)})
 
 
-@pytest.mark.parametrize(("table", "name"), [("network", "nothing"), ("library", "nothing"), ("watch", "nothing")])
+@pytest.mark.parametrize(
+    ("table", "name"), [("network", "nothing"), ("library", "nothing"), ("watch", "nothing"), ("archive", "nothing")]
+)
 def test_what_is_no_setting_is_refused(table, name, tmp_path):
     (tmp_path / "config.toml").write_text(f"[{table}]\n{name} = 1\n", encoding="utf-8")
     with pytest.raises(UsageError, match="has no setting"):

@@ -1,4 +1,4 @@
-import { accept, checkTorrent, newReader, readSums, Refused, sha256 } from "./verify.js";
+import { accept, checkTorrent, newReader, readSums, Refused, sha256, sitePath } from "./verify.js";
 
 // What the catalogue's pages do beyond being read: the check of what they show, searching, and the check of a file that
 // somebody drops. The root element says what the page claims; this script writes the verdict there and into #verdict.
@@ -42,14 +42,14 @@ const memory = {
 function verdict(word, text, more = []) {
   html.dataset.verified = word;
   $("verdict-text").textContent = text;
-  const list = $("verdict-more");
-  list.hidden = more.length === 0;
-  list.replaceChildren(...more.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
+  $("verdict-details").hidden = more.length === 0;
+  $("verdict-details").open = word === "no";
+  $("verdict-more").replaceChildren(...more.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
 }
 
 function red(reason) {
   html.dataset.reason = reason;
-  verdict("no", `Not what the publisher signed: ${reason}.`, [
+  verdict("no", `This page is not what the publisher signed: ${reason}.`, [
     "Do not use the links of this page. Fetch by name from a trusted index instead, or ask another mirror.",
   ]);
 }
@@ -161,7 +161,8 @@ function checkLinks(accepted) {
 async function checkFiles(accepted) {
   const table = $("files");
   if (!table) return [];
-  const { files } = await checkTorrent(await bytesOf(table.dataset.torrent), accepted);
+  const { entry, files } = await checkTorrent(await bytesOf(table.dataset.torrent), accepted);
+  if (entry.torrent !== table.dataset.torrent) throw new Refused(`${table.dataset.torrent} is the torrent of another snapshot`);
   const rows = [...table.tBodies[0].rows];
   if (rows.length !== files.length) throw new Refused("the page lists other files than the manifest");
   rows.forEach((row, place) => {
@@ -296,7 +297,7 @@ function element(tag, values, ...children) {
 function drawn(row) {
   const entry = state.accepted?.entries.get(`${row.repo}@${row.commit}`);
   const short = row.commit.slice(0, 8);
-  const page = `${claims.root}${row.repo}/index.html`;
+  const page = `${claims.root}${sitePath(row.repo)}/index.html`;
   const provenance = row.proven ? "proven" : "unproven";
   const span = (field, text, className = "") => element("span", { field, className, textContent: text });
   const copies = row.seen === null ? "" : `${row.copies === null ? "copies unknown" : row.copies === 1 ? "1 copy" : `${row.copies} copies`}, seen ${row.seen}`;

@@ -337,14 +337,24 @@ export function pieceLength(size) {
   return (table.find(([limit]) => size <= limit) || [0, 2 ** 24])[1];
 }
 
-const isKnown = (row) => row.repo_type === "model" && row.recipe === 1;
+// What stands before `org/name` where a text names a repository of a kind without saying the kind (section 1).
+const KINDS = { model: "", dataset: "datasets/", "modelscope-model": "modelscope:", "modelscope-dataset": "modelscope:datasets/" };
+const ENTRY = [
+  "repo", "repo_type", "commit", "size", "files", "piece_length", "recipe", "infohash_v1", "infohash_v2", "magnet",
+  "manifest_sha256", "provenance", "torrent", "web_seeds", "license", "added", "upstream",
+];
+const isKnown = (row) =>
+  Object.hasOwn(KINDS, row.repo_type) && row.recipe === 1 &&
+  (row.repo_type === "model" || ENTRY.every((name) => Object.hasOwn(row, name)));
+const fullName = (row) => (Object.hasOwn(KINDS, row.repo_type) ? KINDS[row.repo_type] : "") + repository(row.repo);
+export const sitePath = (name) => name.replace(/^modelscope:/, "@modelscope/");
 const printable = (value) => /^[ -~]+$/.test(value);
 
 function checkEntry(row) {
-  const repo = repository(row.repo);
+  const repo = fullName(row);
   const commit = hexDigest(row.commit, 40);
   const size = number(row, "size");
-  constants(row, { piece_length: pieceLength(size), torrent: `${repo}/${commit}.torrent` });
+  constants(row, { piece_length: pieceLength(size), torrent: `${sitePath(repo)}/${commit}.torrent` });
   number(row, "files", 1, 1_000_000);
   for (const [name, digits] of [["infohash_v1", 40], ["infohash_v2", 64], ["manifest_sha256", 64]]) hexDigest(row[name], digits);
   need(["proven", "unproven"].includes(row.provenance), "provenance");
@@ -352,6 +362,10 @@ function checkEntry(row) {
   if ((row.license ?? null) !== null) text(row, "license", 200);
   readTime(row.added);
   const seeds = items(row, "web_seeds", 32).map(webAddress);
+  if (Object.hasOwn(row, "path_seeds")) {
+    const paths = items(row, "path_seeds", 32).map(webAddress);
+    need(new Set(paths).size === paths.length && paths.every((url) => url.endsWith("/")), "path seeds");
+  }
   need(new Set(seeds).size === seeds.length, "a web seed is repeated");
   checkMagnet(text(row, "magnet", 16384), row, `${repo}@${commit}`, seeds);
 }
@@ -415,12 +429,12 @@ function checkDocument(signed) {
     } catch (error) {
       throw error instanceof Refused ? new Refused(`entry ${row.repo}@${row.commit}: ${error.message}`) : error;
     }
-    listed.add(`${row.repo}@${row.commit}`);
+    listed.add(`${fullName(row)}@${row.commit}`);
   }
   const gone = new Set();
   for (const row of items(signed, "withdrawn", 200_000)) {
     need(isObject(row), "a withdrawal is an object");
-    const name = `${repository(row.repo)}@${hexDigest(row.commit, 40)}`;
+    const name = `${fullName(row)}@${hexDigest(row.commit, 40)}`;
     text(row, "reason", 1000);
     need(!gone.has(name) && !listed.has(name), "a snapshot is withdrawn twice, or listed and withdrawn");
     gone.add(name);
@@ -486,7 +500,7 @@ export async function accept(bytes, reader) {
       digest,
       document: signed,
       signers: labels,
-      entries: new Map(signed.entries.filter(isKnown).map((row) => [`${row.repo}@${row.commit}`, row])),
+      entries: new Map(signed.entries.filter(isKnown).map((row) => [`${fullName(row)}@${row.commit}`, row])),
       reader: { publisher: chain[0].digest, roots: kept, position, digest },
     };
   } catch (error) {
@@ -525,7 +539,8 @@ function checkPlace(reader, position, digest, previous) {
 
 const MAX_DEPTH = 100;
 
-// Reads one bencoded value. A dictionary becomes a Map with text keys and `span`, where it stands in the bytes.
+// Reads one bencoded value. A dictionary becomes a Map and gets `span`, where it stands in the bytes; its keys are bytes,
+// of piece layers even hashes, so they become text of one character a byte.
 function bdecode(bytes, start) {
   let at = start;
   const latin1 = (from, to) => String.fromCharCode(...bytes.subarray(from, to));
@@ -554,7 +569,9 @@ function bdecode(bytes, start) {
       if (mark === "l") {
         found.push(value(depth + 1));
       } else {
-        const key = toText(string(), "a key");
+        const bytesOfKey = string();
+        need(bytesOfKey.length <= 1000, "a key is too long");
+        const key = String.fromCharCode(...bytesOfKey);
         need(!found.has(key), "a key is repeated");
         found.set(key, value(depth + 1));
       }
@@ -598,7 +615,8 @@ export async function checkTorrent(bytes, accepted) {
   const manifestBytes = ours.get("manifest");
   need((await sha256(manifestBytes)) === entry.manifest_sha256, "it carries another manifest than the index names");
   const manifest = readJson(manifestBytes, 64 * 2 ** 20);
-  need(isObject(manifest) && manifest.repo === entry.repo && manifest.commit === entry.commit, "its manifest is of another snapshot");
+  const same = isObject(manifest) && ["repo", "repo_type", "commit"].every((name) => manifest[name] === entry[name]);
+  need(same, "its manifest is of another snapshot");
   const files = items(manifest, "files", 100_000);
   const total = files.reduce((sum, row) => sum + number(row, "size"), 0);
   need(files.length === entry.files && total === entry.size, "other files than the index counts");
@@ -617,13 +635,15 @@ async function torrentSigners(bytes, outer, info, entry, accepted) {
     const plain = (name) => (said.get(name) instanceof Uint8Array ? said.get(name).subarray(0, 200) : new Uint8Array());
     const words = (name) => String.fromCharCode(...plain(name));
     const keyid = toHex(plain("keyid"));
-    if (words("alg") !== "ed25519" || words("repo") !== entry.repo || words("commit") !== entry.commit) continue;
+    if (words("alg") !== "ed25519" || words("repo") !== fullName(entry) || words("commit") !== entry.commit) continue;
     if (toHex(plain("manifest")) !== entry.manifest_sha256 || !known.has(keyid) || said.size !== 5) continue;
     const tail = spanOf(bytes, said, "a signature");
     const message = new Uint8Array(info.length + tail.length);
     message.set(info);
     message.set(tail, info.length);
-    if (await verifySignature(known.get(keyid), row.get("signature"), message)) labels.push(label);
+    if (await verifySignature(known.get(keyid), row.get("signature"), message)) {
+      labels.push(toText(Uint8Array.from(label, (one) => one.charCodeAt(0)), "a label"));
+    }
   }
   return labels;
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
@@ -68,6 +68,7 @@ class Situation:
                 row.health,
                 preferred=row.swarm.held is not None or _any(wishes.prefer, row.swarm.snapshot),
                 refused=self._refusal(row.swarm, wishes),
+                has_room=row.swarm.held is not None,
             )
             for row in self.rows
             if row.swarm.listed and not _is_held(row)
@@ -126,14 +127,19 @@ def plan_adoption(situation: Situation, wishes: Wishes, budget: int) -> Adoption
 
 
 def disks_of(library: Library) -> list[Disk]:
-    """Return where the library has room: of folders on one disk, the one with the least reserve; raises `DiskError`."""
+    """Return where the library has room: of folders on one disk, the one with the least reserve; raises `DiskError`.
+
+    What unfinished fetches have still to write is none.
+    """
     found: dict[int, Disk] = {}
+    claimed: dict[int, int] = {}
     for folder in library.folders:
         one = Disk(str(folder.root), folder.room)
         disk = device(folder.root)
+        claimed[disk] = claimed.get(disk, 0) + library.claimed(folder)
         if disk not in found or found[disk].room < one.room:
             found[disk] = one
-    return list(found.values())
+    return [replace(one, free=max(0, one.free - claimed[disk])) for disk, one in found.items()]
 
 
 def _is_held(row: HealthRow) -> bool:

@@ -130,7 +130,9 @@ def _note_answers(
     for one in surveyed:
         survey = one.survey
         if one.listing is not None:
-            seen.append((one.listing.snapshot, not (one.listing.private or one.listing.disabled)))
+            if one.listing.shown is not None:
+                shown = one.listing.shown and not (one.listing.private or one.listing.disabled)
+                seen.append((one.listing.snapshot, shown))
         elif survey.absent and survey.wanted.revision is None:
             seen += [(snapshot, False) for snapshot in held if snapshot.repo == survey.wanted.repo]
     gone = []

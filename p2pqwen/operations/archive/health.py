@@ -64,7 +64,7 @@ def watched_swarms(
             entry.infohash,
             entry.size,
             magnet=entry.magnet,
-            web_seeds=entry.web_seeds,
+            web_seeds=entry.bases,
             upstream=entry.upstream,
             listed=True,
             license=entry.license,

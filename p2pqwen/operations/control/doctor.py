@@ -38,6 +38,7 @@ from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.plural import plural
 from p2pqwen.values.proxy import Proxies, Proxy
+from p2pqwen.values.utc_time import EARLIEST
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 ENOUGH_DHT_NODES = 8  # one bucket (BEP 5); fewer answer few lookups
@@ -266,6 +267,8 @@ def _clock(patient: DoctorContext, hub_time: datetime | None) -> Finding:
     if newest - now > timedelta(days=1):
         detail = f"{now:%Y-%m-%d} is before the index that was signed on {newest:%Y-%m-%d}"
         return Finding("clock", ok=False, detail=detail, advice=advice)
+    if now < EARLIEST:
+        return Finding("clock", ok=False, detail=f"{now:%Y-%m-%d %H:%M} UTC: it is not set", advice=advice)
     return Finding("clock", ok=True, detail=f"{now:%Y-%m-%d %H:%M} UTC; no clock to compare it with answered")
 
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from p2pqwen.containment import each, first_of
 from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError, VerificationError
-from p2pqwen.events import Progress, Report, ignore
+from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.index.standing import Standing, Voice, judge_torrent, keys_of
 from p2pqwen.library import durable
-from p2pqwen.library.folders import bytes_to_write
+from p2pqwen.library.folders import bytes_to_write, device
 from p2pqwen.library.hashing import FileDigests, hash_file, hash_files
 from p2pqwen.library.linking import Placement, place
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
@@ -41,6 +41,7 @@ from p2pqwen.operations.verify.file_check import Difference, difference, right_b
 from p2pqwen.operations.verify.verify import BadFile
 from p2pqwen.portable.files import allocated
 from p2pqwen.torrent.checked import CheckedTorrent
+from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder, parse_cache_folder
@@ -86,10 +87,14 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """What an import did, and what it recognised nothing in, with the reason."""
+    """What an import did, and what it recognised nothing in, with the reason.
+
+    `lacking`: what was recognised and found no room, or no disk that takes it.
+    """
 
     imported: tuple[Imported, ...]
     unmatched: tuple[tuple[str, str], ...]
+    lacking: tuple[DiskError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +116,8 @@ def import_models(
 ) -> Import:
     """Import whatever is recognised in the Hugging Face cache (`hub_cache`) and below `folders`.
 
-    One snapshot that cannot be imported does not stop the others: its reason stands among the unmatched. Raises
-    `NotFoundError` for a folder that is not there, `DiskError` for a full disk, and what a named torrent raises.
+    One snapshot that cannot be imported does not stop the others, since the next may be smaller, or linked: its reason
+    stands among the unmatched. Raises `NotFoundError` for a folder that is not there, and what a named torrent raises.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -121,6 +126,7 @@ def import_models(
     known = known_torrents(named, context.library, context.publishers, report)
     imported: dict[SnapshotId, Imported] = {}
     unmatched: list[tuple[str, str]] = []
+    lacking: list[DiskError] = []
     matches = _Matches(known, context, unmatched)
 
     def bring_in(match: _Match) -> None:
@@ -129,11 +135,12 @@ def import_models(
 
     def failed(match: _Match, error: P2pqwenError) -> None:
         if isinstance(error, DiskError):
-            raise error  # it is our own disk, and would fail for the next one as well
+            lacking.append(error)
+            report(Notice("warning", f"{match.known.id}: {error.message}"))
         unmatched.append((match.source, error.message))
 
     each((*matches.in_hub_cache(enabled=hub_cache), *matches.in_folders(folders)), bring_in, failed=failed)
-    return Import(tuple(imported.values()), tuple(unmatched))
+    return Import(tuple(imported.values()), tuple(unmatched), tuple(lacking))
 
 
 def _named(folders: Sequence[Path], context: ImportContext, report: Report, *, hub_cache: bool) -> list[CheckedTorrent]:
@@ -223,6 +230,7 @@ def _import_one(match: _Match, context: ImportContext, report: Report) -> Import
                 folder = library.stage(match.known.id, needed, files=names)
         else:
             folder = held.folder
+        _announce_copy(match, found, folder, context, report)
         placing = _Placing(found, folder, library, report, hard_links=context.hard_links)
         placing.place_all(match.files)
         held = _enter(match, found, folder, held, placing, library)
@@ -232,6 +240,18 @@ def _import_one(match: _Match, context: ImportContext, report: Report) -> Import
         held, match.source, size, placing.linked, placing.copied, missing, tuple(placing.bad), warnings,
         ignored=match.ignored,
     )  # fmt: skip
+
+
+def _announce_copy(
+    match: _Match, found: TorrentAndManifest, folder: Path, context: ImportContext, report: Report
+) -> None:
+    """Say, before it is made, that the disk is to hold a second copy, or another disk one."""
+    rows = [(row.size, match.files[row.path]) for row in found.manifest.files if row.path in match.files]
+    if not (size := bytes_to_write(rows, hard_links=context.hard_links)(folder)):
+        return
+    apart = any(device(source) != device(folder) for _, source in rows)
+    why = "they are on another disk" if apart else "this disk has no reflinks; --hard-links shares the files instead"
+    report(Notice("info", f"{format_size(size)} of {match.known.id} are copied, a second copy in {folder}: {why}"))
 
 
 def _wanted(found: TorrentAndManifest, selected: tuple[str, ...] | None) -> set[RepoPath]:

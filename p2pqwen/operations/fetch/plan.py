@@ -239,7 +239,7 @@ def plan_of(
         route=route,
         origin=origin,
         leads=Leads(
-            index_web_seeds=tuple(one.entry.web_seeds for one in entries),
+            index_web_seeds=tuple(one.entry.bases for one in entries),
             extra_web_seeds=() if magnet is None else _public(magnet.web_seeds),
             trackers=_join_trackers(metainfo, entries, magnet),
             peers=() if magnet is None else magnet.peers,
@@ -344,7 +344,7 @@ def _by_entry(
             return plan_of(held, sources, repo=repo, route=route, origin=_LIBRARY, found=found)
         magnet = parse_magnet(entry.magnet)
         leads = Leads(
-            index_web_seeds=tuple(one.entry.web_seeds for one in found),
+            index_web_seeds=tuple(one.entry.bases for one in found),
             trackers=tuple((url,) for url in magnet.trackers),
         )
         return MagnetPlan(repo, magnet, route, leads, entry)

@@ -13,7 +13,7 @@ from p2pqwen.torrent.pasted_link import is_pasted_magnet, straightened
 from p2pqwen.torrent.web_address import check_web_url
 from p2pqwen.user_path import user_path
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
-from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_id import RepoId, split_origin
 
 _HEX = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}", re.ASCII)
 _PAGE = re.compile(
@@ -95,11 +95,12 @@ def _parse(text: str) -> FetchTarget:
         return TorrentTarget(str(path))
     if text.endswith(".torrent"):
         raise NotFoundError(f"no file {text}")
-    text, colon, part = text.partition(":")
+    origin, rest = split_origin(text)
+    rest, colon, part = rest.partition(":")
     if colon and not part:
         raise FormatError("no name of files after :", expected="ORG/MODEL:QUANTISATION", got=repr(text[:160]))
-    name, at, commit = text.partition("@")
-    return NamedTarget(RepoId.parse(name), CommitId.parse(commit) if at else None, part)
+    name, at, commit = rest.partition("@")
+    return NamedTarget(RepoId.parse(name).at(origin), CommitId.parse(commit) if at else None, part)
 
 
 def _file(text: str) -> Path | None:

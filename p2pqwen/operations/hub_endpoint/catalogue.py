@@ -103,6 +103,16 @@ class HubCatalogue:
         key = (plan.torrent.infohash, plan.torrent.manifest and plan.torrent.manifest.digest)
         return ServedSnapshot(self._commits.get(meant.id, key, lambda: _commit_of_plan(plan)), self)
 
+    def known(self, repo: RepoId) -> list[ServedSnapshot]:
+        """Return what is served of a repository and at hand: what `main` is first, then what is held.
+
+        Raises `HubRefusedError` for a repository that is not known, and what bringing the first's torrent raises.
+        """
+        meant = self._names.main(repo)
+        first = [] if meant is None else [self.snapshot(repo, str(meant.id.commit))]
+        held = [one for one in self._held_ids(repo) if meant is None or one != meant.id]
+        return first + each(held, lambda one: self.snapshot(repo, str(one.commit)), failed=lambda *_: None)
+
     def refs(self, repo: RepoId) -> Refs:
         """Return the one branch that is known of a repository; raises `HubRefusedError`."""
         meant = self._names.main(repo)

@@ -167,6 +167,13 @@ class FetchJobs:
                 if job.is_away:
                     job.not_before = 0.0
 
+    def try_again(self, after: type[P2pqwenError]) -> None:
+        """Let what waits after such an error go on at once: its reason may be gone."""
+        with self._news:
+            for job in self._jobs.values():
+                if job.state is JobState.WAITING and isinstance(job.error, after):
+                    job.not_before = 0.0
+
     def stop(self, job: FetchJob) -> None:
         """End a job for good; what it fetched stays for the next one."""
         with self._news:

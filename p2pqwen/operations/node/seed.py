@@ -50,6 +50,7 @@ DHT_NODES_EVERY = 2.0
 SHARE_EVERY = 1.0
 LOOKS_EVERY = 60.0  # seconds between looks at every file, with thousands of snapshots more: nothing is read
 LOOKING = 0.05  # seconds at a time
+ANNOUNCED_AT_ONCE = 10  # snapshots in a turn, after the network has changed: trackers have others to answer
 MAX_CHECKING = 2  # snapshots read at once: more only move the disk's head about
 
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a session that listens everywhere answers us
@@ -166,6 +167,7 @@ class SeedLoop:
         self._all_held = False
         self._to_load: deque[HeldSnapshot] = deque()
         self._to_look_at: deque[SnapshotId] = deque()
+        self._to_announce: deque[SnapshotId] = deque()
         self._followed: list[HeldSnapshot] | None = None
         self._complete: dict[SnapshotId, HeldSnapshot] = {}
         self._away: list[AwaySnapshot] = []
@@ -213,6 +215,7 @@ class SeedLoop:
             if self._due("steps", len(self._seeds) / 1000):
                 each(list(self._seeds.values()), self._step, failed=self._give_up)
             self._look_at_files()
+            self._announce_some()
             self._look_after_publishers()
             if self._web is not None and self._upload and self._due("share", SHARE_EVERY):
                 self._share_upload(self._web)
@@ -258,6 +261,18 @@ class SeedLoop:
     def library_changed(self) -> None:
         """Look at the library in this turn."""
         self._timers.pop("library", None)
+
+    def announce_again(self) -> None:
+        """Tell trackers and the DHT of everything served, a few at a time: this node is somewhere else now."""
+        self._to_announce = deque(self._seeds)
+        if self._publishers is not None:
+            self._publishers.sync.soon()
+
+    def _announce_some(self) -> None:
+        for _ in range(min(ANNOUNCED_AT_ONCE, len(self._to_announce))):
+            one = self._seeds.get(self._to_announce.popleft())
+            if one is not None and not one.torrent.progress().paused:
+                each([one], lambda seed: seed.torrent.announce(), failed=self._give_up)
 
     def wake(self) -> None:
         """Take the next turn at once; from any thread."""
@@ -365,8 +380,8 @@ class SeedLoop:
             )
             for gone in self._left_out.keys() - self._complete.keys():
                 del self._left_out[gone]
-            other = [one for one in self._seeds.values() if one.held.selected != self._complete[one.held.id].selected]
-            each(other, lambda one: self._drop(one, "changed"), failed=self._give_up)  # other files: loaded again below
+            other = [one for one in self._seeds.values() if _is_another(one.held, self._complete[one.held.id])]
+            each(other, lambda one: self._drop(one, "changed"), failed=self._give_up)  # and loaded again below
         damaged = [one for one in self._seeds.values() if one.state is SeedState.DAMAGED]
         mended = [one for one in damaged if one.damaged_look != self._look(one.held)]
         each(mended, lambda one: self._drop(one, "mended"), failed=self._give_up)  # and loaded again below
@@ -431,6 +446,8 @@ class SeedLoop:
     def _step(self, one: _Seed) -> None:
         if one.torrent.error is not None and not self._library.is_here(one.held):
             self._drop(one, "away")  # its disk was pulled: it comes back as it was
+        elif one.torrent.error is not None and self._is_moved(one.held):
+            self._drop(one, "changed")  # it is loaded again from where it is
         elif one.torrent.error is not None:
             self._leave_out(one, one.torrent.error.message)
         elif one.state is SeedState.CHECKING:
@@ -441,6 +458,10 @@ class SeedLoop:
             one.torrent.sync_pieces()
             if one.bad_pieces:
                 self._damaged(one)
+
+    def _is_moved(self, held: HeldSnapshot) -> bool:
+        now = self._library.get(held.id)
+        return now is not None and now.folder != held.folder
 
     def _judge(self, one: _Seed) -> None:
         if one.bad_pieces:
@@ -538,6 +559,11 @@ class SeedLoop:
                 },
             )
         )
+
+
+def _is_another(loaded: HeldSnapshot, now: HeldSnapshot) -> bool:
+    """Tell whether a snapshot has other files now, or was moved to another folder of the library."""
+    return (loaded.selected, loaded.folder) != (now.selected, now.folder)
 
 
 def _is_checking(one: _Seed) -> bool:

@@ -7,6 +7,7 @@ done is said: the file is what counts, and `systemctl --user enable --now` does 
 from __future__ import annotations
 
 import hashlib
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,11 @@ class Service:
     def path(self) -> Path:
         """Where the user's manager looks for it."""
         return self.config_folder / "systemd" / "user" / self.name
+
+    def cron_line(self, options: Sequence[str] = ()) -> str:
+        """Return the line of crontab(5) that starts the node with the machine; `%` is a line's end there."""
+        words = ["env", f"P2PQWEN_HOME={self.home}", *self.program, "seed", *options, "--daemon", "--quiet"]
+        return f"@reboot {shlex.join(words)}".replace("%", "\\%")
 
     def unit(self, options: Sequence[str] = ()) -> str:
         """Return the unit's text, for `seed` with these options; raises `P2pqwenError` for what no unit can hold."""
@@ -126,6 +132,8 @@ def install(service: Service, options: Sequence[str], *, start: bool) -> UnitSta
     if failed is None:
         failed = _systemctl("enable", *(["--now"] if start else []), service.name)
     notes = [] if failed is None else [f"{failed}; later: `systemctl --user enable --now {service.name}`"]
+    if failed is not None:
+        notes.append(f"without systemd: `{service.cron_line(options)}` in `crontab -e`, or `p2pqwen seed --daemon`")
     if failed is None and not _lingers():
         notes.append("it stops when you log out, unless you allow otherwise: `loginctl enable-linger`")
     return unit_state(service, notes)

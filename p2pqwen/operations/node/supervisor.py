@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 from p2pqwen.containment import each, warn
@@ -28,6 +29,7 @@ from p2pqwen.operations.node.limits import NO_LIMITS, Allowance, allowance
 from p2pqwen.operations.node.preferences import Choice, Choices, Transfer
 from p2pqwen.operations.node.standing_watch import StandingWatch
 from p2pqwen.operations.node.state import SnapshotState
+from p2pqwen.operations.node.surroundings import Surroundings
 from p2pqwen.operations.node.transfer_meter import gone_on
 from p2pqwen.operations.verify.scrub import Scrubber, ScrubRecord, ScrubStoppedError
 from p2pqwen.swarm.reach import Reach
@@ -35,6 +37,7 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 CHOICES_EVERY = 1.0
 DISKS_EVERY = 1.0
+SURROUNDINGS_EVERY = 5.0
 COUNT_EVERY = 10.0
 MEND_EVERY = 1.0  # between looks for what another program found damaged, with thousands of snapshots more
 SCRUB_LOOK_EVERY = 300.0
@@ -65,6 +68,9 @@ class SeedingNode(Protocol):
 
     def library_changed(self) -> None:
         """Look at the library in this turn."""
+
+    def announce_again(self) -> None:
+        """Tell trackers and the DHT of everything served, a few at a time: this node is somewhere else now."""
 
     def wake(self) -> None:
         """Take the next turn, and call `tick`, at once; from any thread."""
@@ -118,6 +124,8 @@ class Supervisor:
     repair_request: Callable[[SnapshotId], FetchRequest] = lambda one: FetchRequest(str(one), kind="repair")
     now: Callable[[], datetime] = lambda: datetime.now().astimezone()
     clock: Clock = time
+    surroundings: Surroundings | None = None
+    on_change: list[Callable[[], object]] = field(default_factory=list)  # called where the machine or its room changed
     figures: NodeFigures = NodeFigures()
     _calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = field(default_factory=queue.SimpleQueue)
     _node: SeedingNode | None = None
@@ -137,6 +145,8 @@ class Supervisor:
     _scrubbing: BackgroundThread = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.surroundings is None:
+            self.surroundings = Surroundings(self.rooms)
         self._scrubbing = BackgroundThread("scrub", self._scrub, report=self.report)
 
     def start(self, node: SeedingNode) -> None:
@@ -148,16 +158,7 @@ class Supervisor:
 
     def tick(self) -> None:
         """Do what is due; on the node's thread."""
-        while True:
-            try:
-                call, answer = self._calls.get_nowait()
-            except queue.Empty:
-                break
-            if answer.set_running_or_notify_cancel():
-                try:
-                    answer.set_result(call())
-                except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
-                    answer.set_exception(error)
+        self._answer_calls()
         if self._due("choices", CHOICES_EVERY):
             self._follow_choices()
         self.jobs.tick()
@@ -170,6 +171,20 @@ class Supervisor:
             self._mend_damaged()
         if self._due("disks", DISKS_EVERY):
             self._follow_disks()
+        if self._due("surroundings", SURROUNDINGS_EVERY):
+            self._follow_surroundings()
+
+    def _answer_calls(self) -> None:
+        while True:
+            try:
+                call, answer = self._calls.get_nowait()
+            except queue.Empty:
+                return
+            if answer.set_running_or_notify_cancel():
+                try:
+                    answer.set_result(call())
+                except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
+                    answer.set_exception(error)
 
     def stop(self) -> None:
         """End everything and save, within `STOP_SECONDS`; on the node's thread. Once more is fine."""
@@ -253,9 +268,12 @@ class Supervisor:
     def figures_now(self) -> NodeFigures:
         """Return the figures of this moment; for every other thread."""
         self.on_node(self.look)
+        return replace(self.figures, reach=self.reach, rooms=self.rooms())
+
+    def rooms(self) -> dict[str, int | None]:
+        """Return the bytes that each library folder may take; None where its disk is not here. Raises `DiskError`."""
         rooms: dict[str, int | None] = {str(one.root): one.room for one in self.library.folders}
-        rooms |= {str(one.root): None for one in self.library.missing_folders}
-        return replace(self.figures, reach=self.reach, rooms=rooms)
+        return rooms | {str(one.root): None for one in self.library.missing_folders}
 
     def choice_of(self, snapshot: SnapshotId | None) -> Choice:
         """Return what the user chose, as last read; nothing for a fetch that does not know its snapshot yet."""
@@ -416,6 +434,22 @@ class Supervisor:
     def _mend(self, held: HeldSnapshot) -> None:
         self._live.read_again(held.id)
         self.jobs.submit(self.repair_request(held.id))
+
+    def _follow_surroundings(self) -> None:
+        """Go on as the machine does: after sleep, in another network, where a disk has room again."""
+        around = self.surroundings
+        assert around is not None  # noqa: S101 - see `__post_init__`
+        for change in chain.from_iterable(each([around], lambda one: list(one.look()), failed=warn(self.report, str))):
+            if change.event is not None:
+                self.report(change.event)
+            if change.elsewhere:
+                self._live.announce_again()
+                self.jobs.try_again(NetworkError)
+            if change.room:
+                self.jobs.try_again(DiskError)
+            if change.elsewhere or change.room:
+                for tell in self.on_change:
+                    tell()
 
     def _follow_disks(self) -> None:
         before, self._missing = self._missing, len(self.library.missing_folders)

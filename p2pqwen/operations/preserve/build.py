@@ -45,7 +45,7 @@ class ExpectedFile:
     """What a source says of a file before anybody read it; None where it does not say.
 
     `git_oid` is the id in the tree: of the content, or of the LFS pointer. `pointer` is the text of that pointer where
-    it may not be the canonical one.
+    it may not be the canonical one. `sha256` is the content's where the file is not LFS.
     """
 
     path: RepoPath
@@ -55,13 +55,14 @@ class ExpectedFile:
     lfs: bool | None = None
     mode: str = "100644"
     pointer: str | None = None
+    sha256: Sha256 | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Preserved:
     """A snapshot in the library and what is worth knowing of it. `unchanged`: it was already there.
 
-    `bytes_downloaded` did not come from this disk.
+    `bytes_downloaded` did not come from this disk. `shown`: whether its own origin shows it (`Listing`).
     """
 
     held: HeldSnapshot
@@ -71,6 +72,7 @@ class Preserved:
     hazards: tuple[RepoPath, ...]
     unchanged: bool = False
     bytes_downloaded: int = 0
+    shown: bool | None = True
 
     @property
     def metainfo(self) -> Metainfo:
@@ -109,8 +111,9 @@ def row_of(expected: ExpectedFile, digests: FileDigests) -> FileRow:
         )
     if expected.size not in {None, digests.size}:
         raise VerificationError(f"{name} has the wrong size", expected=expected.size, got=digests.size)
-    if expected.lfs_sha256 not in {None, digests.sha256}:
-        raise VerificationError(f"{name} has the wrong SHA-256", expected=expected.lfs_sha256, got=digests.sha256)
+    for listed in (expected.lfs_sha256, expected.sha256):
+        if listed not in {None, digests.sha256}:
+            raise VerificationError(f"{name} has the wrong SHA-256", expected=listed, got=digests.sha256)
     lfs = expected.lfs if expected.lfs is not None else expected.git_oid == pointer
     git_oid = pointer if lfs else digests.git_blob
     if git_oid is None or expected.git_oid not in {None, git_oid}:

@@ -55,4 +55,4 @@ def show_license(
 
 
 def _is(file: ListedFile, data: bytes) -> bool:
-    return blob_oid(data) == file.blob_oid if file.lfs_sha256 is None else Sha256.of(data) == file.lfs_sha256
+    return blob_oid(data) == file.blob_oid if file.content is None else Sha256.of(data) == file.content

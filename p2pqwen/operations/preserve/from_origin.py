@@ -48,7 +48,7 @@ from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import GitOid
 from p2pqwen.values.listing import ListedFile, Listing
 from p2pqwen.values.repo_path import RepoPath, refuse_clashes
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import OriginName, RepoId, SnapshotId
 
 # The Hub serves single connections at a fraction of what a line takes; huggingface_hub itself uses eight.
 DOWNLOAD_WORKERS = 8
@@ -89,8 +89,10 @@ def preserve(
     # A torrent that is wanted is of a name; else the origin's own name for the repository is the right one.
     listing = origin.resolve(repo, revision, renamed=options.wanted is None)
     if listing.snapshot.repo != repo:
-        report(Notice("info", f"{repo} is {listing.snapshot.repo} on the Hub"))
-    return preserve_listing(listing, origin=origin, cache=cache, library=library, options=options, report=report)
+        where = " on the Hub" if listing.snapshot.repo.kind.origin is OriginName.HUB else ""
+        report(Notice("info", f"{repo} is {listing.snapshot.repo}{where}"))
+    done = preserve_listing(listing, origin=origin, cache=cache, library=library, options=options, report=report)
+    return replace(done, shown=listing.shown)
 
 
 def preserve_listing(
@@ -103,6 +105,8 @@ def preserve_listing(
     report: Report = ignore,
 ) -> Preserved:
     """Do what `preserve` does for a snapshot that the origin has listed before; raises the same."""
+    for note in listing.notes:
+        report(Notice("info", note))
     _refuse_closed(listing, options)
     refuse_clashes(file.path for file in listing.files)
     wanted = options.wanted
@@ -160,7 +164,9 @@ def describe_held(content: HeldContent, report: Report) -> Preserved:
 
 def _expected(file: ListedFile, pointer: str | None = None) -> ExpectedFile:
     lfs = file.lfs_sha256 is not None
-    return ExpectedFile(file.path, file.size, file.blob_oid, file.lfs_sha256, lfs=lfs, pointer=pointer)
+    return ExpectedFile(
+        file.path, file.size, file.blob_oid, file.lfs_sha256, lfs=lfs, pointer=pointer, sha256=file.sha256
+    )
 
 
 def odd_pointers(listing: Listing, origin: Origin) -> dict[GitOid, str]:
@@ -172,7 +178,9 @@ def odd_pointers(listing: Listing, origin: Origin) -> dict[GitOid, str]:
     odd = {
         file.blob_oid: file
         for file in listing.files
-        if file.lfs_sha256 is not None and pointer_oid(file.lfs_sha256, file.size) != file.blob_oid
+        if file.lfs_sha256 is not None
+        and file.blob_oid is not None
+        and pointer_oid(file.lfs_sha256, file.size) != file.blob_oid
     }
     texts = pointer_texts(origin.small_blobs(listing.snapshot, odd.keys())) if odd else {}
     for oid, file in odd.items():
@@ -298,11 +306,11 @@ class _Run:
         snapshot = self._listing.snapshot
         begun = self._library.other_stages(snapshot)
         held = held_content(
-            self._library, {file.lfs_sha256 for file in self._listing.files if file.lfs_sha256}, near=snapshot
+            self._library, {file.content for file in self._listing.files if file.content}, near=snapshot
         )
         found = {}
         for file in self._listing.files:
-            other = None if file.lfs_sha256 is None else held.get(file.lfs_sha256)
+            other = None if file.content is None else held.get(file.content)
             if other is not None:
                 found[file.path] = _Source(other.path, other, ours=True)
             elif (path := begun_elsewhere(file, begun)) is not None:
@@ -413,7 +421,8 @@ class _Run:
             on_bytes=self._hashed.add,
             begun=begun,
         )
-        return row_of(_expected(file, self._pointers.get(file.blob_oid)), digests), digests
+        pointer = None if file.blob_oid is None else self._pointers.get(file.blob_oid)
+        return row_of(_expected(file, pointer), digests), digests
 
     def _digester(self, index: int, file: ListedFile) -> Digester:
         return Digester(
@@ -456,7 +465,7 @@ def _pool(workers: int, name: str) -> Iterator[ThreadPoolExecutor]:
 
 def _refuse_closed(listing: Listing, options: PreserveOptions) -> None:
     if listing.closed == "disabled":
-        raise DisabledError(f"{listing.snapshot.repo} is disabled: the Hub no longer serves it")
+        raise DisabledError(f"{listing.snapshot.repo} is disabled: it is no longer served")
     if listing.closed is not None and not options.allow_gated:
         raise P2pqwenError(
             f"{listing.snapshot.repo} is {listing.closed}: its owner restricts access",

@@ -170,7 +170,7 @@ def _compare(row: FileRow, listed: ExpectedFile) -> Difference | None:
     told = (
         ("size", listed.size, row.size),
         ("LFS", None if listed.lfs is None else _yes(listed.lfs), _yes(row.lfs)),
-        ("SHA-256", listed.lfs_sha256, row.sha256),
+        ("SHA-256", listed.lfs_sha256 or listed.sha256, row.sha256),
         ("git blob id", listed.git_oid, row.git_oid),
     )
     return next(

@@ -19,7 +19,8 @@ from p2pqwen.values.snapshot_id import RepoKind, SnapshotId
 class NamedPlaces:
     """What an index names. `web_seeds` and `trackers` by entry; `shared_…` are those of every entry.
 
-    A shared web seed is a pattern (`repo_pattern`), by the kind of the repositories that have it.
+    A shared web seed is a pattern (`repo_pattern`), by the kind of the repositories that have it. A path seed among web
+    seeds ends in `{path}`.
     """
 
     mirrors: tuple[str, ...] = ()
@@ -38,10 +39,10 @@ class NamedPlaces:
         patterns: dict[RepoKind, list[list[str]]] = {}
         for entry in entries:
             of_kind = patterns.setdefault(entry.id.repo.kind, [])
-            of_kind.append([pattern_of(url, entry.id.repo) for url in entry.web_seeds])
+            of_kind.append([pattern_of(url, entry.id.repo) for url in entry.bases])
         return cls(
             document.mirrors,
-            {entry.id: entry.web_seeds for entry in entries},
+            {entry.id: entry.bases for entry in entries},
             trackers,
             {kind: _in_all(rows) for kind, rows in patterns.items()},
             _in_all(list(trackers.values())),

@@ -14,7 +14,7 @@ from typing import Self
 from p2pqwen.errors import FormatError, UsageError, VerificationError
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.index.document import IndexDocument
-from p2pqwen.index.entry import Entry, Upstream, entry_magnet
+from p2pqwen.index.entry import PATH_FIELD, Entry, Upstream, entry_magnet
 from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.manifest.manifest import parse_manifest
@@ -36,7 +36,7 @@ from p2pqwen.values.web_url import check_web_url
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to publish, and where. URLs of web seeds may hold `{repo}`.
+    """What to publish, and where. URLs of web seeds may hold `{repo}`, and end in `{path}`: those are path seeds.
 
     `mirrors`, `web_seeds` and `trackers` are added to what the index gone on from names, `named`; those to remove leave
     it. `base` is an index to go on from that this home did not publish itself; `draft` is where an index goes that
@@ -116,12 +116,19 @@ class Plan:
 
     def web_seeds_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
         """Return the BEP 19 bases of a snapshot, to which a client appends `<commit>/<path>`."""
+        return tuple(url for url in self._all_seeds_of(snapshot) if not url.endswith(PATH_FIELD))
+
+    def path_seeds_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
+        """Return the addresses of a snapshot to which a reader of the index appends the path alone."""
+        return _path_seeds(self._all_seeds_of(snapshot))
+
+    def _all_seeds_of(self, snapshot: SnapshotId) -> tuple[str, ...]:
         if self.checked_seeds is not None and snapshot in self.checked_seeds:
             return self.checked_seeds[snapshot]
         named = [expand(url, snapshot.repo) for url in (*self.web_seeds, *self._named_web_seeds(snapshot))]
         if self.upstream.get(snapshot) is not Upstream.GONE:
             named.insert(0, self.site.web_seeds(snapshot.repo).whole)
-        return tuple(dict.fromkeys(check_web_url(url) for url in named))
+        return tuple(dict.fromkeys(_checked(url) for url in named))
 
 
 def entries_of(
@@ -164,8 +171,10 @@ def _renewed(entry: Entry, plan: Plan, *, moved: bool) -> Entry:
         others = tuple(url for url in seeds if url not in own)
         seeds = (*(url for url in plan.web_seeds_of(entry.id) if url in own), *others)
     sources = tuple(_folder_url(url) + entry.torrent for url in plan.mirrors) if moved else magnet.exact_sources
-    changed = replace(magnet, web_seeds=seeds, trackers=plan.trackers_of(entry.id), exact_sources=sources)
-    return replace(entry, upstream=state, web_seeds=seeds, magnet=entry.magnet if changed == magnet else str(changed))
+    plain, path_seeds = tuple(url for url in seeds if not url.endswith(PATH_FIELD)), _path_seeds(seeds)
+    changed = replace(magnet, web_seeds=plain, trackers=plan.trackers_of(entry.id), exact_sources=sources)
+    link = entry.magnet if changed == magnet else str(changed)
+    return replace(entry, upstream=state, web_seeds=plain, path_seeds=path_seeds, magnet=link)
 
 
 def publishable(held: HeldSnapshot) -> Metainfo:
@@ -241,6 +250,7 @@ def _entry(
         added=old.added if old else now,
         upstream=plan.upstream.get(snapshot, old.upstream if old else Upstream.UNKNOWN),
         extra=old.extra if old else {},
+        path_seeds=plan.path_seeds_of(snapshot),
     )
 
 
@@ -249,7 +259,20 @@ def _folder_url(url: str) -> str:
     return (url.rpartition("/")[0] if url.endswith(".json") else url.rstrip("/")) + "/"
 
 
+def _path_seeds(urls: Sequence[str]) -> tuple[str, ...]:
+    return tuple(url.removesuffix(PATH_FIELD) for url in urls if url.endswith(PATH_FIELD))
+
+
+def _checked(url: str) -> str:
+    """Return a web seed unchanged; raises `FormatError` for what is no address but for its `{path}`."""
+    check_web_url(url.removesuffix(PATH_FIELD))
+    return url
+
+
 def _base_pattern(url: str) -> str:
+    if url.endswith(f"/{PATH_FIELD}"):
+        _checked(url.replace("{repo}", "org/model"))
+        return url
     pattern = _folder_url(url).removesuffix("{commit}/")  # BEP 19 clients add the commit themselves
     check_web_url(pattern.replace("{repo}", "org/model"))
     return pattern

@@ -52,6 +52,7 @@ from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.strict_json import JsonValue, canonical
+from p2pqwen.values.utc_time import EARLIEST, format_time
 
 SIGN_AGAIN_AFTER = timedelta(days=30)
 """Readers wonder about an index that was not signed for three months: one that says the same is signed again before."""
@@ -153,7 +154,7 @@ def propose(
         return proposal
 
 
-def publish(
+def publish(  # noqa: PLR0913 - what it works with, each by itself
     library: Library,
     keys: KeyStore,
     plan: Plan,
@@ -215,6 +216,17 @@ def publish(
         return Published(accepted, difference, index, left_out, skipped)
 
 
+def _require_clock(now: datetime) -> None:
+    """Raise `P2pqwenError` for a clock that is not set: readers would see an index that nobody signed for decades."""
+    if now < EARLIEST:
+        raise P2pqwenError(
+            "the clock of this machine is not set, and an index says when it was signed",
+            expected=f"a time after {EARLIEST:%Y}",
+            got=format_time(now),
+            hint="set the clock, for instance with `timedatectl set-ntp true`",
+        )
+
+
 def _publish_again(
     library: Library, keys: KeyStore, proposal: Proposal, last: Accepted, private: list[PrivateKey], report: Report
 ) -> Published:
@@ -251,9 +263,13 @@ def _propose(
     ready: Callable[[Root, Position], None],
 ) -> Proposal:
     """Make the next index; `ready` is told which it is and who may sign it before anybody is asked about web seeds."""
+    _require_clock(now)
     roots = keys.roots()
     root = roots[-1].root
     last = last_published(keys, now)
+    if last is not None and now < last.document.issued - timedelta(days=1):
+        signed = f"the last index was signed on {last.document.issued:%Y-%m-%d}"
+        report(Notice("warning", f"this machine's clock shows {now:%Y-%m-%d}, and {signed}"))
     base = last if plan.base is None else read_base(keys, plan.base, now)
     check_site(keys, plan.out, last, base, now)
     for one in plan.elsewhere:
@@ -529,7 +545,7 @@ def _given(metainfo: Metainfo) -> Callable[[], Metainfo]:
 
 
 def _listed(base: Accepted | None) -> dict[SnapshotId, tuple[str, ...]]:
-    return {entry.id: entry.web_seeds for entry in base.document.entries} if base else {}
+    return {entry.id: entry.bases for entry in base.document.entries} if base else {}
 
 
 def _torrents(keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None) -> Torrents:

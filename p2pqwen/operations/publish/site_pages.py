@@ -112,7 +112,7 @@ class _Writing:
     def _rows(self) -> list[Row]:
         found = []
         for entry in self._accepted.document.entries:
-            facts = self._after.models.get(entry.id.repo.text, {}).get("facts", {}).get(str(entry.id.commit))
+            facts = self._after.models.get(str(entry.id.repo), {}).get("facts", {}).get(str(entry.id.commit))
             known = Facts() if facts is None else Facts(tuple(facts["formats"]), tuple(facts["quantisations"]))
             found.append(Row(entry, known, self._copies(entry)))
         return found
@@ -147,9 +147,9 @@ class _Writing:
     def _write_model(self, repo: RepoId, rows: list[Row]) -> None:
         place, withdrawn = places.model_page(repo), self._withdrawn.get(repo, [])
         made_of = _made_of(self._site, rows, withdrawn)
-        before = self._before.models.get(repo.text, {})
+        before = self._before.models.get(str(repo), {})
         if before.get("made_of") == made_of and all((self._out / one).exists() for one in before["places"]):
-            self._after.models[repo.text] = before
+            self._after.models[str(repo)] = before
             self._after.written += before["places"]
             return
         manifests = {row.entry.id: self._manifest(row.entry) for row in rows}
@@ -163,7 +163,7 @@ class _Writing:
         newest = rows[0].entry.id
         card, beside = self._card(newest, manifests[newest])
         self._put(place, pages.render_model(self._site, revisions, card, withdrawn, beside))
-        self._after.models[repo.text] = {
+        self._after.models[str(repo)] = {
             "made_of": made_of,
             "places": [place] if beside is None else [place, beside],
             "facts": {str(one.commit): asdict(said) for one, said in facts.items()},
@@ -276,7 +276,10 @@ def _read_memory(path: Path) -> _Memory:
     """Read what is remembered; anything odd is nothing, and costs a round."""
     try:
         value = json.loads(durable.read(path, max_bytes=MAX_MEMORY))
-        memory = _Memory(value["models"], {name: tuple(row) for name, row in value["hashed"].items()}, value["written"])
+        models = {
+            name: {key: row[key] for key in ("made_of", "places", "facts")} for name, row in value["models"].items()
+        }
+        memory = _Memory(models, {name: tuple(row) for name, row in value["hashed"].items()}, value["written"])
     except (NotFoundError, FormatError, ValueError, KeyError, TypeError, AttributeError):
         return _Memory()
     return memory

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.index.entry import PATH_FIELD
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance, prove
 from p2pqwen.operations.publish.plan import Plan
@@ -124,7 +125,9 @@ def _choose(
     for pattern in plan.seed_patterns(snapshot):
         base = _base(pattern, snapshot, metainfo)
         known = base.url in before
-        probe = probes[pattern] = _probe(metainfo, base, timeouts, known=known)
+        # What stands at an address without a commit may be other files from one day to the next.
+        sampled = known and not pattern.endswith(PATH_FIELD)
+        probe = probes[pattern] = _probe(metainfo, base, timeouts, known=sampled)
         if probe.is_listable or (known and probe.may_recover):
             chosen.listed.append(base.url)
         elif not probe.was_asked and not plan.is_partial(pattern, snapshot.repo):  # that one may do harm
@@ -146,8 +149,11 @@ def _contradictions(snapshot: SnapshotId, probes: Mapping[str, BaseProbe], plan:
     if whole is not None and whole.ok:
         return  # then it is the others that are wrong
     for pattern, probe in probes.items():
-        # The second base of the Hub may answer with LFS pointers: that is how it is, and says nothing of the files.
-        if not plan.is_partial(pattern, snapshot.repo) and (files := probe.contradicting):
+        # The second base of the Hub may answer with LFS pointers: that is how it is, and says nothing of the files. Nor
+        # does an address that names no commit.
+        if not (pattern.endswith(PATH_FIELD) or plan.is_partial(pattern, snapshot.repo)) and (
+            files := probe.contradicting
+        ):
             yield Contradiction(snapshot, probe.base.url, files)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from p2pqwen.assembly.archive_answer import AdoptAnswer, RebalanceAnswer
+from p2pqwen.assembly.running import RunAnswer
 from p2pqwen.cli.completion import InstalledAnswer, ScriptAnswer
 from p2pqwen.cli.help import PageAnswer, Topics
 from p2pqwen.cli.output import _EventLine, _Failed
@@ -10,8 +11,10 @@ from p2pqwen.demo.story import Told
 from p2pqwen.operations.archive.bulk_answer import BulkAnswer
 from p2pqwen.operations.archive.health import HealthAnswer
 from p2pqwen.operations.archive.upstream import UpstreamChecked, UpstreamShown
+from p2pqwen.operations.control.daemon import DaemonAnswer
 from p2pqwen.operations.control.doctor import Findings
 from p2pqwen.operations.control.inventory import InventoryAnswer
+from p2pqwen.operations.control.moved_answer import MoveAnswer
 from p2pqwen.operations.control.routes import DueAnswer, NetworkAnswer, NodeAnswer
 from p2pqwen.operations.control.snapshot_calls import ChoiceAnswer, ChoicesAnswer, RemovedAnswer
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusAnswer
@@ -52,6 +55,7 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "keys show": (PublisherAnswer, SpareKeysAnswer),
     "keys sign": (RotationAnswer,),
     "library import": (ImportAnswer,),
+    "library move": (MoveAnswer,),
     "library scrub": (ScrubAnswer,),
     "limits": (LimitsAnswer,),
     "list": (InventoryAnswer,),
@@ -64,7 +68,9 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "remove": (RemovedAnswer,),
     "resume": (ChoiceAnswer, ChoicesAnswer),
     "search": (SearchAnswer,),
-    "seed": (_EventLine,),
+    "hub": (_EventLine,),
+    "run": (RunAnswer,),
+    "seed": (_EventLine, DaemonAnswer),
     "service install": (ServiceAnswer,),
     "service status": (ServiceAnswer,),
     "service uninstall": (ServiceAnswer,),

@@ -98,7 +98,7 @@ def documented():
     """Each command of the manual's table, with the fields that it promises."""
     page = (SOURCES / "manual" / "json.md").read_text(encoding="utf-8")
     for commands, promised in re.findall(r"^\| (`[a-z].*?`.*?) \| (.*) \|$", page, re.MULTILINE):
-        name = re.sub(" --org", " (of many)", commands.split("`")[1])
+        name = re.sub(" --(org|daemon)", " (of many)", commands.split("`")[1])
         outer = re.sub(r"\[.*?\]|\{.*?\}", "", promised)
         fields = [part.partition(":")[0].strip() for part in outer.split(",")]
         yield pytest.param(name, [field for field in fields if field.isidentifier()], id=name)

@@ -97,7 +97,7 @@ def test_a_start_file_is_sound_whatever_the_home_is_called(tmp_path, monkeypatch
         ("p2pqwen fetch Qwen/Tiny@c0", [f"Qwen/Tiny@{COMMIT}"]),
         ("p2pqwen trust show ab", [PUBLISHER]),
         ("p2pqwen help k", ["keys"]),
-        ("p2pqwen help ", ["quickstart", "fetch", "verify", "node", "archive"]),  # and so on
+        ("p2pqwen help ", ["quickstart", "fetch", "hub", "verify", "node"]),  # and so on
         ("p2pqwen remove Qw", []),  # nothing is held
         ("p2pqwen fetch ./file", []),
         ("p2pqwen fetch \x07\x1b'", []),

@@ -66,8 +66,8 @@ def test_topics_may_be_typed_loosely(tmp_path, typed):
 
 
 TOPICS = (
-    "archive", "clients", "config", "control-api", "fetch", "glossary", "json", "keys", "no-host", "node", "privacy",
-    "publish", "quickstart", "troubleshooting", "verify", "web-seeds",
+    "archive", "catalogue", "clients", "config", "control-api", "fetch", "glossary", "hub", "json", "keys", "no-host",
+    "node", "privacy", "publish", "quickstart", "troubleshooting", "verify", "web-seeds",
 )  # fmt: skip
 
 

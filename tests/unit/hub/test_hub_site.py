@@ -8,9 +8,10 @@ from p2pqwen.app import App
 from p2pqwen.config import Config, HubConfig
 from p2pqwen.errors import UsageError
 from p2pqwen.hub.hub_site import HubSite
+from p2pqwen.modelscope.site import ModelScopeSite
 from p2pqwen.library.home import Home
 from p2pqwen.values.hub_token import HubToken
-from p2pqwen.values.origin_site import OriginSeeds
+from p2pqwen.values.origin_site import OriginSeeds, Sites
 from p2pqwen.values.snapshot_id import RepoId, RepoKind
 
 
@@ -38,6 +39,6 @@ def test_a_token_is_not_shown():
 def test_only_what_reads_with_the_token_asks_for_it(tmp_path):
     """A token that can be none stops no publishing, which asks as a stranger would."""
     app = App(Config(Home(tmp_path), hub=HubConfig(given_token=HubToken("two words", "a file"))))
-    assert app.site == HubSite(app.config.hub.endpoint)
+    assert app.site == Sites(HubSite(app.config.hub.endpoint), ModelScopeSite(app.config.modelscope.endpoint))
     with pytest.raises(UsageError):
         _ = app.access

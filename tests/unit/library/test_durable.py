@@ -12,6 +12,7 @@ import pytest
 
 from p2pqwen.errors import DiskError, FormatError, NotFoundError
 from p2pqwen.library import durable
+from p2pqwen.portable import files
 
 
 def test_write_replaces_and_leaves_no_temporary_file(tmp_path):
@@ -69,6 +70,7 @@ def test_a_second_process_is_told_who_holds_the_lock(tmp_path):
     program = f"""
 from pathlib import Path
 from p2pqwen.library import durable
+from p2pqwen.portable import files
 try:
     with durable.lock(Path({str(path)!r})):
         print("free")
@@ -108,3 +110,22 @@ def test_a_folder_that_others_tidy_away_while_it_is_empty_is_made_again(tmp_path
 def test_a_rename_of_what_is_not_there_is_an_error_at_once(tmp_path):
     with pytest.raises(DiskError, match="cannot rename"):
         durable.rename(tmp_path / "nothing", tmp_path / "org" / "repo")
+
+
+@pytest.mark.parametrize("system", ["here", "elsewhere"])
+def test_many_files_wait_for_the_disk_once(tmp_path, monkeypatch, system):
+    """Where no call writes out a whole file system, each of them is synced as a few are."""
+    asked, synced = [], []
+    real = files.sync_data
+    monkeypatch.setattr(durable, "MANY", 4)
+    monkeypatch.setattr(files, "sync_file_system", lambda folder: asked.append(folder) or system == "here")
+    monkeypatch.setattr(files, "sync_data", lambda descriptor, path: synced.append(path.name) or real(descriptor, path))
+    for number in range(4):
+        (tmp_path / str(number)).write_bytes(b"x")
+    durable.sync_tree(tmp_path)
+    assert (asked, sorted(synced)) == ([], ["0", "1", "2", "3"])
+    synced.clear()
+    (tmp_path / "4").write_bytes(b"x")
+    durable.sync_tree(tmp_path)
+    assert asked == [tmp_path]
+    assert len(synced) == (0 if system == "here" else 5)

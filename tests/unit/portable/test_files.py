@@ -121,6 +121,22 @@ def test_what_is_written_out(tmp_path, system, monkeypatch):
     assert synced == (here if system == "here" else [("fsync", "file"), ("fsync", "file")])
 
 
+def test_a_whole_file_system_is_written_out_where_a_call_does_that(tmp_path, monkeypatch):
+    assert files.sync_file_system(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        files.sync_file_system(tmp_path / "gone")
+    monkeypatch.setattr(files, "_ctypes", SimpleNamespace(CDLL=lambda *_, **__: SimpleNamespace()))
+    assert not files.sync_file_system(tmp_path)
+
+
+def test_what_the_disk_could_not_take_is_said(tmp_path, monkeypatch):
+    library = SimpleNamespace(syncfs=lambda descriptor: -1)
+    stands_in = SimpleNamespace(CDLL=lambda *_, **__: library, get_errno=lambda: errno.EIO)
+    monkeypatch.setattr(files, "_ctypes", stands_in)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        files.sync_file_system(tmp_path)
+
+
 def test_macos_writes_out_more_than_fsync_does(tmp_path, monkeypatch):
     asked = []
     monkeypatch.delattr(os, "fdatasync")
@@ -163,7 +179,24 @@ def test_a_clone_is_made_or_nothing(tmp_path, system):
         assert target.read_bytes() == b"bytes"
 
 
+def test_what_cannot_be_cloned_is_tried_once(tmp_path, monkeypatch):
+    """A try makes a file and drops it: of 10,000 files only the first shall cost that."""
+    tried = []
+
+    def ioctl(*_: object) -> None:
+        tried.append(1)
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(files, "_fcntl", SimpleNamespace(ioctl=ioctl))
+    monkeypatch.setattr(files, "_without_clones", set())
+    (tmp_path / "source").write_bytes(b"bytes")
+    assert [files.clone(tmp_path / "source", tmp_path / "target") for _ in range(3)] == [False] * 3
+    assert len(tried) == 1
+    assert not (tmp_path / "target").exists()
+
+
 def test_a_clone_by_the_ioctl(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_without_clones", set())
     (tmp_path / "source").write_bytes(b"bytes")
     asked = []
     stands_in = SimpleNamespace(ioctl=lambda writer, request, reader: asked.append((request, os.pread(reader, 9, 0))))
@@ -173,6 +206,8 @@ def test_a_clone_by_the_ioctl(tmp_path, monkeypatch):
 
 
 def test_a_clone_that_fails_otherwise_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_without_clones", set())
+
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

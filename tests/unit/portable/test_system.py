@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import pytest
 
 from p2pqwen.library.home import Home
 from p2pqwen.operations.control.routes import NodeAnswer
-from p2pqwen.portable import owners, process, sockets
+from p2pqwen.portable import owners, process, sleep, sockets
 from p2pqwen.portable.cores import usable_cores
 from p2pqwen.server import address
 from p2pqwen.server.control import ControlServer
@@ -223,3 +224,13 @@ def test_no_number_is_left_open(tmp_path):
         pass
     sockets.shut_listening([1])
     assert set(Path("/proc/self/fd").iterdir()) <= before
+
+
+def test_sleep_is_what_one_clock_counts_and_another_does_not(monkeypatch):
+    before = sleep.seconds_asleep()
+    assert sleep.seconds_asleep() - before < 1
+    monkeypatch.setattr(sleep, "_WITH_SLEEP", None)  # as on macOS and Windows
+    before = sleep.seconds_asleep()
+    day = time.time
+    monkeypatch.setattr(time, "time", lambda: day() + 3600)
+    assert 3599 < sleep.seconds_asleep() - before < 3700

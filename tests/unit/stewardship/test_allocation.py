@@ -69,7 +69,7 @@ def test_size_bonus(size, budget, bonus):
     ("given_", "budget", "disks", "reason"),
     [
         (candidate(1, 1, refused="left out by --exclude"), 10 * GB, PLENTY, "left out by --exclude"),
-        (candidate(1, 1), 1 * GB, PLENTY, "1.00 GB of the budget left"),
+        (candidate(1, 1), 1 * GB, PLENTY, "larger than the budget of 1.00 GB"),
         (candidate(1, 1), 10 * GB, [Disk("a", 3 * GB, 2 * GB)], "no disk has room: 1.00 GB"),
         (candidate(1, 1), 10 * GB, [], "no disk has room"),
         (Candidate(snapshot(1), GB, seen(0)), 10 * GB, PLENTY, "no complete copy was seen"),
@@ -79,6 +79,30 @@ def test_what_is_not_chosen_says_why(given_, budget, disks, reason):
     found = plan([given_], budget, disks)
     assert found.chosen == ()
     assert reason in found.others[0].reason
+
+
+NEEDIER = replace(candidate(2, 1, size=3 * GB), preferred=True)
+
+
+@pytest.mark.parametrize(
+    ("used", "budget", "disks", "reason"),
+    [
+        (9 * GB, 10 * GB, PLENTY, "1.00 GB of the budget left by what is held"),
+        (0, 4 * GB, PLENTY, "1.00 GB of the budget left by needier ones"),
+        (0, 10 * GB, [Disk("a", 4 * GB)], "needier ones take the room: 1.00 GB left at most, after reserves"),
+        (0, 10 * GB, [Disk("a", 1 * GB)], "no disk has room: 1.00 GB at most, after reserves"),
+        (9 * GB, 10 * GB, [Disk("a", 1 * GB)], "1.00 GB of the budget left by what is held"),
+    ],
+)
+def test_where_room_is_the_reason_it_is_the_true_one(used, budget, disks, reason):
+    found = plan([NEEDIER, candidate(1, 1)], budget, disks, used=used)
+    assert {one.snapshot.repo.name: one.reason for one in found.others}["Model-1"] == reason
+
+
+def test_what_was_begun_needs_no_more_room_than_it_has_already():
+    begun = replace(candidate(1, 1, size=8 * GB), has_room=True)
+    found = plan([begun, candidate(2, 5, size=2 * GB)], 20 * GB, [Disk("a", 1 * GB)])
+    assert names(found.chosen) == ["Model-1"]
 
 
 def test_reasons_name_need_and_place():

@@ -96,3 +96,27 @@ def test_what_nobody_has_is_not_made_room_for():
     one = holding(1, 50)
     lost = replace(candidate(2, 0), health=seen(0))
     assert plan([lost], [one], giver(one), budget=3 * GB).give == ()
+
+
+@pytest.mark.parametrize(
+    ("held", "size", "budget", "room", "reason", "kept"),
+    [
+        (
+            holding(1, 50),
+            5 * GB,
+            3 * GB,
+            None,
+            "1.00 GB of the budget left, and giving up all that may go frees 2.00",
+            1,
+        ),
+        (holding(1, 50), 5 * GB, 20 * GB, GB, "1.00 GB free on the roomiest disk, after its reserve, and giving", 1),
+        (holding(1, 50, pinned=True), 5 * GB, 3 * GB, None, "1.00 GB of the budget left, and nothing held may be", 0),
+    ],
+)
+def test_where_room_is_the_reason_it_is_said(held, size, budget, room, reason, kept):
+    of = 1 if held.pinned else giver(held)
+    found = rebalance([candidate(2, 1, size=size)], [held], node=node(of), budget=budget, now=NOW, room=room)
+    assert found.exchanges == ()
+    assert [one.snapshot for one in found.left_out] == [snapshot(2)]
+    assert found.left_out[0].reason.startswith(f"no room: {reason}")
+    assert ("makes too little room" in found.kept[0].reason) == bool(kept)

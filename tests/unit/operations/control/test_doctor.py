@@ -82,6 +82,7 @@ def test_a_healthy_node(patient):
         ({"node": None}, "dht", False, "0 nodes answered"),
         ({"hub_time": silent}, "hub", False, "no usable answer"),
         ({"hub_time": silent}, "clock", True, "no clock to compare it with"),
+        ({"hub_time": silent, "now": lambda: datetime(1970, 1, 1, tzinfo=UTC)}, "clock", False, "it is not set"),
         ({"hub_time": lambda: NOW - timedelta(hours=1)}, "clock", False, "3600 s ahead of"),
         ({"hub_time": lambda: NOW + timedelta(seconds=3)}, "clock", True, "3 s behind"),
         ({"publishes": False}, "index", False, "no publisher is trusted"),

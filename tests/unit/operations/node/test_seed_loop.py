@@ -16,6 +16,7 @@ from p2pqwen.library.snapshots import Library
 from p2pqwen.library.verified import Verified, VerifiedFiles
 from p2pqwen.operations.node.limits import share_upload
 from p2pqwen.operations.node.seed import (
+    ANNOUNCED_AT_ONCE,
     DHT_NODES_EVERY,
     LIBRARY_EVERY,
     LOADING,
@@ -214,6 +215,19 @@ def test_trackers_are_asked_where_the_user_lets_them(tmp_path, asked):
     node.hold(1)
     node.run(1.0)
     assert node.torrent(1).trackers == (TRACKERS if asked else ())
+
+
+def test_everything_served_is_announced_again_a_few_at_a_time(tmp_path):
+    node = Node(tmp_path)
+    count = 5 * ANNOUNCED_AT_ONCE
+    for number in range(count + 1):
+        node.hold(number)
+    node.clock.at(20.0, lambda: node.loop.hold(identity(count), paused=True, upload_slots=-1))
+    node.clock.at(21.0, node.loop.announce_again)
+    node.run(21.0 + TURN)
+    assert 0 < sum(node.torrent(number).announced for number in range(count)) < count
+    node.run(5.0)
+    assert [node.torrent(number).announced for number in range(count + 1)] == [*[1] * count, 0]
 
 
 def test_the_library_is_followed(tmp_path):

@@ -56,7 +56,7 @@ class Seeding:
 
     def __init__(self):
         self.rates, self.holds, self.held, self.read, self.gone = [], [], {}, [], []
-        self.wakes = self.looks = 0
+        self.wakes = self.looks = self.announced = 0
         self.shown: list[SnapshotState] = []
 
     def set_rates(self, *, upload, download):
@@ -76,6 +76,9 @@ class Seeding:
 
     def library_changed(self):
         self.looks += 1
+
+    def announce_again(self):
+        self.announced += 1
 
     def wake(self):
         self.wakes += 1

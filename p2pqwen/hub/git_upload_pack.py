@@ -1,21 +1,22 @@
 """The reading half of a git server: protocol version 2 over smart HTTP, with partial clone (gitprotocol-v2(5)).
 
-Enough for `git clone`, for a shallow fetch of any one commit and for the filters `tree:0` and `blob:none`. The
-repository is small and in memory, so a pack is made for each request.
+Enough for `git clone`, for a shallow fetch of any one commit and for the filters `tree:0` and `blob:none`. Large files
+are LFS, so a repository is small, and a pack is made in memory for each request. Commits whose parents are not here are
+where its history begins: they are told as shallow, as git tells of a repository that is itself shallow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
-from typing import Literal
+from typing import Literal, Protocol
 
 from dulwich.object_format import DEFAULT_OBJECT_FORMAT
 from dulwich.objects import Commit, ObjectID, ShaFile, Tag, Tree
 from dulwich.pack import write_pack_objects
 from dulwich.protocol import pkt_line
 
-from p2pqwen.demo.hub_repository import HubRepository
+from p2pqwen.values.digest import CommitId
 
 FilterPolicy = Literal["allow", "ignore", "refuse"]
 """`ignore` does not advertise filters; `refuse` advertises them and then answers with an error."""
@@ -27,15 +28,41 @@ _SIDEBAND_SIZE = 65515
 _UNBOUNDED = 1 << 31
 
 
+class GitObjects(Protocol):
+    """Objects by their ids."""
+
+    def __contains__(self, oid: ObjectID, /) -> bool:
+        """Tell whether there is such an object."""
+
+    def __getitem__(self, oid: ObjectID, /) -> ShaFile:
+        """Return an object; raises `KeyError`."""
+
+
+class GitRepository(Protocol):
+    """What is served: names of commits, and objects."""
+
+    @property
+    def branches(self) -> Mapping[str, CommitId]:
+        """Its branches; HEAD is `main`."""
+
+    @property
+    def tags(self) -> Mapping[str, CommitId]:
+        """Its tags, none of them annotated."""
+
+    @property
+    def objects(self) -> GitObjects:
+        """Every object that its commits reach."""
+
+
 def advertisement(policy: FilterPolicy) -> bytes:
     """Answer `GET info/refs?service=git-upload-pack`: what this server can do."""
     fetch = b"fetch=shallow\n" if policy == "ignore" else b"fetch=shallow filter\n"
-    capabilities = (b"version 2\n", b"agent=p2pqwen-demo\n", b"ls-refs\n", fetch, b"object-format=sha1\n")
+    capabilities = (b"version 2\n", b"agent=p2pqwen\n", b"ls-refs\n", fetch, b"object-format=sha1\n")
     return pkt_line(b"# service=git-upload-pack\n") + _FLUSH + b"".join(map(pkt_line, capabilities)) + _FLUSH
 
 
-def upload_pack(repository: HubRepository, request: bytes, policy: FilterPolicy) -> bytes:
-    """Answer `POST git-upload-pack`: the command `ls-refs` or `fetch`."""
+def upload_pack(repository: GitRepository, request: bytes, policy: FilterPolicy) -> bytes:
+    """Answer `POST git-upload-pack`: the command `ls-refs` or `fetch`; raises `ValueError` for what is neither."""
     command, arguments = _parse(request)
     if command == b"ls-refs":
         return _list_refs(repository, arguments)
@@ -48,7 +75,7 @@ def _parse(request: bytes) -> tuple[bytes, list[bytes]]:
     packets: list[list[bytes]] = [[]]
     stream = BytesIO(request)
     while header := stream.read(4):
-        length = int(header, 16)
+        length = int(header, 16)  # `ValueError` for what is no request
         if length < 4:
             packets.append([])
         else:
@@ -57,7 +84,7 @@ def _parse(request: bytes) -> tuple[bytes, list[bytes]]:
     return command, packets[1] if len(packets) > 1 else []
 
 
-def _list_refs(repository: HubRepository, arguments: list[bytes]) -> bytes:
+def _list_refs(repository: GitRepository, arguments: list[bytes]) -> bytes:
     prefixes = [line.removeprefix(b"ref-prefix ") for line in arguments if line.startswith(b"ref-prefix ")]
     refs = {f"refs/heads/{name}": commit for name, commit in repository.branches.items()}
     refs |= {f"refs/tags/{name}": commit for name, commit in repository.tags.items()}
@@ -70,7 +97,7 @@ def _list_refs(repository: HubRepository, arguments: list[bytes]) -> bytes:
     return b"".join(pkt_line(commit + b" " + name + suffix + b"\n") for name, commit, suffix in wanted) + _FLUSH
 
 
-def _fetch(repository: HubRepository, arguments: list[bytes], policy: FilterPolicy) -> bytes:
+def _fetch(repository: GitRepository, arguments: list[bytes], policy: FilterPolicy) -> bytes:
     wants = [ObjectID(line.removeprefix(b"want ")) for line in arguments if line.startswith(b"want ")]
     spec = next((line.removeprefix(b"filter ") for line in arguments if line.startswith(b"filter ")), None)
     deepen = next((int(line.removeprefix(b"deepen ")) for line in arguments if line.startswith(b"deepen ")), None)
@@ -82,7 +109,7 @@ def _fetch(repository: HubRepository, arguments: list[bytes], policy: FilterPoli
         return pkt_line(b"ERR upload-pack: not our ref " + missing[0] + b"\n")
     found, boundary = _closure(repository, wants, deepen or _UNBOUNDED, spec)
     shallow = b""
-    if deepen is not None:
+    if deepen is not None or boundary:
         shallow = pkt_line(b"shallow-info\n") + b"".join(pkt_line(b"shallow " + oid + b"\n") for oid in boundary)
         shallow += _DELIMITER
     pack = BytesIO()
@@ -96,7 +123,7 @@ def _sideband(data: bytes) -> Iterator[bytes]:
 
 
 def _closure(
-    repository: HubRepository, wants: list[ObjectID], depth: int, spec: bytes | None
+    repository: GitRepository, wants: list[ObjectID], depth: int, spec: bytes | None
 ) -> tuple[list[ShaFile], list[ObjectID]]:
     """Return the objects reachable from the wants within the depth, and the commits where the history was cut."""
     store = repository.objects
@@ -109,7 +136,7 @@ def _closure(
             continue
         item = found[oid] = store[oid]
         if isinstance(item, Commit):
-            if level < depth:
+            if level < depth and all(parent in store for parent in item.parents):
                 pending += [(parent, level + 1) for parent in item.parents]
             elif item.parents:
                 boundary.append(oid)

@@ -1,0 +1,29 @@
+"""ModelScope's address and the URLs of its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from p2pqwen.values.origin_site import OriginSeeds
+from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_place import api_path, hub_path
+
+
+@dataclass(frozen=True, slots=True)
+class ModelScopeSite:
+    """Where a ModelScope is: an `OriginSite`, and an `OriginAccess` where the user's token for it is given."""
+
+    endpoint: str
+    token: str | None = field(default=None, repr=False)
+
+    def web_seeds(self, repo: RepoId) -> OriginSeeds:
+        """Return the base that a published torrent may list, if it passes the check."""
+        return OriginSeeds(f"{self.endpoint.rstrip('/')}/{api_path(repo)}/resolve/")
+
+    def api(self, repo: RepoId, what: str) -> str:
+        """Return the path of an API call about a repository."""
+        return f"/api/v1/{api_path(repo)}/{what}"
+
+    def git(self, repo: RepoId) -> str:
+        """Return the URL of a repository's git."""
+        return f"{self.endpoint.rstrip('/')}/{hub_path(repo)}.git"

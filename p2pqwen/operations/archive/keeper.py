@@ -1,0 +1,324 @@
+"""The archive that keeps itself: within a budget, a running node adopts what is needed most, and needs nobody for it.
+
+It plans by a schedule, and anew wherever a swarm's health, an index or the room changes what it knows. What a plan
+chooses is fetched a few at a time, and planned anew after each: so the neediest of the moment comes next, and two
+rounds never take more together than the budget. Where the budget is full, and `rebalance` is on, what the node itself
+adopted, and others keep well, is given up for what is endangered, by the rules of `stewardship.rebalance`. What a
+person fetched is never given up here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Protocol, Self
+
+from p2pqwen.containment import each, warn
+from p2pqwen.errors import DiskError, Interruption, P2pqwenError
+from p2pqwen.events import Happened, Report
+from p2pqwen.library.steward_store import StewardStore
+from p2pqwen.operations.archive.adopt import Situation, Wishes, plan_adoption
+from p2pqwen.operations.archive.health import HealthRow
+from p2pqwen.operations.archive.rebalance import carry_out, plan_rebalance
+from p2pqwen.operations.background import BackgroundThread
+from p2pqwen.operations.node.job_answer import JobState
+from p2pqwen.operations.node.jobs import FetchJob
+from p2pqwen.stewardship.allocation import Decision
+from p2pqwen.stewardship.danger import danger_of
+from p2pqwen.values.snapshot_id import SnapshotId
+
+TICK = 1.0  # seconds between looks at fetches that run
+LOOK_EVERY = 5.0  # seconds between looks at what is known, and more where that takes long:
+LOOK_SHARE = 50  # at most a fiftieth of the time
+ROOM_STEPS = 20  # a plan is made anew where the room of a disk changes by such a part of the budget
+AT_ONCE = 2  # fetches; more only share the same line
+AGAIN = timedelta(hours=1)  # before what could not be fetched is tried again, unless its health changes
+STOP_SECONDS = 5.0
+
+
+class KeptNode(Protocol):
+    """What the keeper asks of the node it works in; from its own thread."""
+
+    def submit(self, snapshot: SnapshotId) -> FetchJob:
+        """Have a snapshot fetched."""
+
+    def jobs(self, snapshot: SnapshotId) -> Sequence[FetchJob]:
+        """Return the fetches of a snapshot, those that have ended lately included."""
+
+    def stop(self, job: FetchJob) -> None:
+        """End a fetch for good; what came stays."""
+
+    def remove(self, snapshot: SnapshotId) -> None:
+        """Delete a snapshot; raises `P2pqwenError`."""
+
+    def look(self, snapshots: Collection[SnapshotId]) -> Sequence[HealthRow]:
+        """Look at these swarms now, and return how they stand."""
+
+    def room(self) -> int:
+        """Return the bytes that may be written."""
+
+    def pinned(self) -> Collection[SnapshotId]:
+        """Return the snapshots that a person wants kept."""
+
+    def held_back(self) -> str:
+        """Return why nothing may be transferred now, and nothing where it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperOptions:
+    """`budget`: bytes of all that the home may hold. `every`: between plans where nothing changes."""
+
+    budget: int
+    every: timedelta
+    wishes: Wishes = field(default_factory=Wishes)
+    rebalance: bool = True
+
+
+class _StoppedError(Interruption, P2pqwenError):
+    """The node stops in the middle of an exchange; what was fetched goes on with the next node."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a snapshot could not be fetched, and when that was."""
+
+    when: datetime
+    error: P2pqwenError
+
+
+@dataclass(slots=True)
+class ArchiveKeeper:
+    """The keeper of one node; a context manager that runs while the node does.
+
+    `situation` says what is known at this moment; `survey` asks swarms that are due, before a plan of the schedule.
+    """
+
+    options: KeeperOptions
+    node: KeptNode
+    memory: StewardStore
+    situation: Callable[[], Situation]
+    survey: Callable[[], object]
+    clock: Callable[[], datetime]
+    report: Report
+    tick: float = TICK
+    _known: _Knowledge | None = None
+    _active: dict[SnapshotId, FetchJob] = field(default_factory=dict)
+    _failed: dict[SnapshotId, _Failure] = field(default_factory=dict)
+    _told: object = None
+    _next_look: float = 0.0
+    _background: BackgroundThread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._background = BackgroundThread("archive", self._run, report=self.report)
+
+    def __enter__(self) -> Self:
+        self._background.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._background.stop(STOP_SECONDS)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it was stopped in the middle of something that has not come back yet."""
+        return self._background.busy
+
+    def wake(self) -> None:
+        """Look at once: the machine has slept, or the network is another one."""
+        self._next_look = 0.0
+        self._background.wake()
+
+    def _run(self) -> None:
+        self.memory.set_budget(self.options.budget)
+        begun = ((one, job) for one in self.memory.adopted() for job in self.node.jobs(one))
+        self._active |= {one: job for one, job in begun if not job.state.ended}  # by a node before this one
+        with suppress(_StoppedError):
+            while not self._background.is_stopping():
+                each(["archive"], lambda _: self._turn(), failed=warn(self.report, str))
+                self._background.wait(self.tick)
+
+    def _turn(self) -> None:
+        settled = self._settle()
+        if reason := self.node.held_back():
+            self._tell("archive waits", reason=reason)
+            return
+        planned = self.memory.planned()
+        due = planned is None or self.clock() >= planned + self.options.every
+        if due:
+            self.survey()
+        elif not settled and time.monotonic() < self._next_look:
+            return
+        began = time.monotonic()
+        situation = self.situation()
+        if self._learn(situation) or due or settled:
+            self._act(situation)
+        if due:
+            self.memory.set_planned(self.clock())
+        self._next_look = time.monotonic() + max(LOOK_EVERY, LOOK_SHARE * (time.monotonic() - began))
+
+    def _learn(self, situation: Situation) -> bool:
+        """Take in what is known now; whether anything of it decides otherwise than before."""
+        known, before = _Knowledge.of(situation, self.options.budget), self._known
+        self._known = known
+        if before is None or known == before:
+            return before is None
+        for snapshot, failure in list(self._failed.items()):
+            no_disk = isinstance(failure.error, DiskError) and known.rooms != before.rooms
+            if no_disk or known.swarms.get(snapshot) != before.swarms.get(snapshot):
+                del self._failed[snapshot]
+        return True
+
+    def _settle(self) -> bool:
+        """Book the fetches that came to an end, well or badly; whether any did since the last time."""
+        active, now = dict(self._active), self.clock()
+        for snapshot, job in active.items():
+            failed = job.error if job.state in {JobState.WAITING, JobState.FAILED} else None
+            if failed is not None:
+                self.node.stop(job)  # others may be had meanwhile, and it comes back into the plan later
+                self._fail(snapshot, failed)
+            if failed is not None or job.state.ended:
+                del self._active[snapshot]
+            if job.state is JobState.DONE:
+                self._told = None
+                self.report(Happened("adopted", _named(snapshot)))
+        again = [one for one, failure in self._failed.items() if now >= failure.when + AGAIN]
+        for snapshot in again:
+            del self._failed[snapshot]
+        return len(self._active) < len(active) or bool(again)
+
+    def _fail(self, snapshot: SnapshotId, error: P2pqwenError) -> None:
+        self._failed[snapshot] = _Failure(self.clock(), error)
+        self._own((), without=(snapshot,))
+        self._told = None
+        self.report(Happened("adopt failed", {**_named(snapshot), "reason": error.message}))
+
+    def _act(self, situation: Situation) -> None:
+        rest = self._without_active(situation)
+        plan = plan_adoption(rest, self.options.wishes, self.options.budget)
+        for one in plan.chosen[: max(0, AT_ONCE - len(self._active))]:
+            self._adopt(one)
+        if self._active or (self.options.rebalance and self._exchange(rest)):
+            return
+        words = next((one.reason for one in plan.allocation.others), "everything that is listed is held")
+        self._tell("archive rests", held=len(situation.held), bytes=situation.used, reason=words)
+
+    def _without_active(self, situation: Situation) -> Situation:
+        """Return the situation without what is on its way, which has its part of the budget, and what has failed."""
+        held = {row.swarm.snapshot for row in situation.held}
+        coming = {row.swarm.snapshot: row.swarm.size for row in situation.rows if row.swarm.snapshot in self._active}
+        coming = {snapshot: size for snapshot, size in coming.items() if snapshot not in held}
+        rows = [row for row in situation.rows if row.swarm.snapshot not in coming.keys() | self._failed.keys() - held]
+        return replace(situation, rows=rows, away={**situation.away, **coming})
+
+    def _adopt(self, one: Decision) -> None:
+        self._own({one.snapshot})  # before it begins: a node that is killed knows it as its own
+        self._active[one.snapshot] = self.node.submit(one.snapshot)
+        self._told = None
+        self.report(Happened("adopting", {**_named(one.snapshot), "size": one.size, "reason": one.reason}))
+
+    def _exchange(self, situation: Situation) -> bool:
+        """Give something up for what is endangered, where the rules have it; whether there was anything to do."""
+        plan = plan_rebalance(situation, self.options.wishes, self.options.budget, self._kept(situation))
+        if not plan.exchanges:
+            return False
+        for one in carry_out(
+            plan.exchanges[:1],
+            _Executor(self),
+            node=situation.node,
+            pinned=lambda: self._kept(self.situation()),
+            clock=self.clock,
+            report=self.report,
+        ):
+            taken = {one.plan.take.snapshot} if one.taken else set()
+            self._own(taken, without=one.given)
+            if taken:
+                self.report(Happened("adopted", _named(one.plan.take.snapshot)))
+            for gone in one.given:
+                self.report(Happened("given up", {**_named(gone), "for": str(one.plan.take.snapshot)}))
+            if one.error is not None:
+                self._fail(one.plan.take.snapshot, one.error)
+        return True
+
+    def _kept(self, situation: Situation) -> frozenset[SnapshotId]:
+        """Return what is not given up: what a person pinned, or fetched."""
+        adopted = self.memory.adopted()
+        of_people = {row.swarm.snapshot for row in situation.held if row.swarm.snapshot not in adopted}
+        return frozenset(self.node.pinned()) | of_people
+
+    def _own(self, more: Collection[SnapshotId], *, without: Collection[SnapshotId] = ()) -> None:
+        self.memory.set_adopted((self.memory.adopted() | set(more)) - set(without))
+
+    def bring(self, snapshot: SnapshotId) -> None:
+        """Fetch a snapshot and wait for it; raises `P2pqwenError`, and `_StoppedError` where the node stops."""
+        job = self.node.submit(snapshot)
+        while not job.state.ended:
+            if self._background.wait(self.tick):
+                raise _StoppedError("the node stops")
+            if job.state is JobState.WAITING and job.error is not None:
+                self.node.stop(job)
+                raise job.error
+        if job.state is not JobState.DONE:
+            raise job.error or P2pqwenError(f"the fetch of {snapshot} was stopped")
+
+    def _tell(self, event: str, **facts: str | float | bool | None) -> None:
+        """Say something once, until it is another thing."""
+        if self._told != (event, facts):
+            self._told = (event, facts)
+            self.report(Happened(event, facts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Executor:
+    """Carries an exchange out in this node."""
+
+    keeper: ArchiveKeeper
+
+    def look(self, snapshots: Collection[SnapshotId]) -> Sequence[HealthRow]:
+        return self.keeper.node.look(snapshots)
+
+    def bring(self, snapshot: SnapshotId) -> None:
+        self.keeper.bring(snapshot)
+
+    def remove(self, snapshot: SnapshotId) -> None:
+        self.keeper.node.remove(snapshot)
+
+    def room(self) -> int:
+        return self.keeper.node.room()
+
+
+@dataclass(frozen=True, slots=True)
+class _Knowledge:
+    """What a plan rests on, as coarsely as it decides: the danger of each swarm, and steps of room."""
+
+    swarms: Mapping[SnapshotId, tuple[object, ...]]
+    rooms: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def of(cls, situation: Situation, budget: int) -> _Knowledge:
+        """Return what is known at this moment."""
+        held, step = {row.swarm.snapshot for row in situation.held}, max(1, budget // ROOM_STEPS)
+        return cls(
+            {
+                row.swarm.snapshot: (
+                    danger_of(row.health, situation.now),
+                    row.health.obtainable(),
+                    row.swarm.listed,
+                    row.swarm.withdrawn,
+                    row.swarm.snapshot in held,
+                    row.swarm.snapshot in situation.away,
+                    row.swarm.snapshot in situation.contradicted,
+                )
+                for row in situation.rows
+            },
+            tuple((disk.name, min(disk.room, budget) // step) for disk in situation.disks),
+        )
+
+
+def _named(snapshot: SnapshotId) -> dict[str, str | int | float | bool | None]:
+    return {"repo": str(snapshot.repo), "commit": str(snapshot.commit)}

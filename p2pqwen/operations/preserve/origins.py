@@ -1,0 +1,373 @@
+"""Several origins as one: each repository is asked for where it lies, and what is gone there may be had elsewhere.
+
+ModelScope has the Hub's repositories under commits of its own. A snapshot is the Hub's wherever its bytes come from, as
+long as they are the Hub's, file by file: then it has the Hub's manifest, infohash and swarm, and what ModelScope adds
+(`configuration.json`) is left out and named. What no commit of the Hub is known to have is a snapshot of ModelScope.
+Which commits the Hub has, `known` manifests tell, and the Hub itself.
+
+With `auto` the Hub is asked first, and ModelScope where the Hub does not show a repository, closes it, does not answer,
+or is slow. The second origin is believed no more than the first: its bytes are held against what is listed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from p2pqwen.errors import (
+    DiskError,
+    Interruption,
+    NetworkError,
+    NotShownError,
+    P2pqwenError,
+    UsageError,
+    VerificationError,
+)
+from p2pqwen.manifest.git_object import blob_oid
+from p2pqwen.manifest.manifest import FileRow, Manifest
+from p2pqwen.operations.preserve.origin import Origin
+from p2pqwen.values.digest import CommitId, GitOid
+from p2pqwen.values.listing import ListedFile, ListedRepo, Listing
+from p2pqwen.values.origin_site import Sites
+from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import OriginName, Owner, RepoId, SnapshotId
+
+SLOW = 20_000
+"""Bytes a second of one file, over `SLOW_SECONDS`, below which the Hub is too slow while ModelScope has the file."""
+SLOW_SECONDS = 60.0
+MAX_READ = 64 << 20
+"""Bytes of plain files that are read to compare them, where git does not tell their ids."""
+_SHOWN = 5
+_MAIN = "main"
+
+KnownManifests = Callable[[RepoId], Iterable[Manifest]]
+"""Return manifests of a repository's commits that the Hub had: by its own word, or that of a trusted publisher."""
+
+
+class _TooSlowError(Interruption, NetworkError):
+    """The Hub gives a file too slowly, and ModelScope has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Twin:
+    """A snapshot of the Hub, and the listing of ModelScope that has its files; `manifest` where one tells the rest."""
+
+    listing: Listing
+    theirs: Listing
+    manifest: Manifest | None = None
+
+
+class Origins:
+    """The Hub and ModelScope, an `Origin`. Its methods may be called from several threads at once.
+
+    `limited`: whether downloads are held back on purpose just now, so that they say nothing of the Hub's speed.
+    """
+
+    def __init__(
+        self,
+        hub: Origin,
+        modelscope: Origin,
+        *,
+        known: KnownManifests = lambda _: (),
+        auto: bool = False,
+        limited: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.site = Sites(hub.site, modelscope.site)
+        self._hub, self._modelscope = hub, modelscope
+        self._known, self._auto, self._limited, self._clock = known, auto, limited, clock
+        self._twins: dict[SnapshotId, _Twin] = {}
+        self._without: set[SnapshotId] = set()  # what ModelScope was asked for, and does not have
+
+    @contextmanager
+    def telling_waits(self, listener: Callable[[float], None]) -> Iterator[None]:
+        """Within the block `listener` gets the seconds of every long wait that an origin's limits impose."""
+        with ExitStack() as stack:
+            for origin in (self._hub, self._modelscope):
+                stack.enter_context(origin.telling_waits(listener))
+            yield
+
+    def resolve(self, repo: RepoId, revision: str | None = None, *, renamed: bool = False) -> Listing:
+        """List a repository where it lies, or its very files where the user wants them from elsewhere.
+
+        `renamed`: what ModelScope has may turn out as the Hub's snapshot, and with `auto` the other way round.
+        """
+        if repo.kind.origin is OriginName.MODELSCOPE:
+            theirs = self._modelscope.resolve(repo, revision, renamed=renamed)
+            return self._known_as(theirs) if renamed else theirs
+        try:
+            listing = self._hub.resolve(repo, revision, renamed=renamed)
+        except P2pqwenError as error:
+            if not self._auto or not _may_be_elsewhere(error):
+                raise
+            return self._instead(repo, revision, error, renamed=renamed)
+        return self._opened(listing) if self._auto and listing.closed is not None else listing
+
+    def repos(self, owner: Owner) -> tuple[ListedRepo, ...]:
+        """List the repositories of an owner; with `auto` those too that ModelScope alone has, under its name."""
+        if owner.kind.origin is OriginName.MODELSCOPE:
+            return self._modelscope.repos(owner)
+        if not self._auto:
+            return self._hub.repos(owner)
+        silent: P2pqwenError | None = None
+        found: tuple[ListedRepo, ...] = ()
+        try:
+            found = self._hub.repos(owner)
+        except P2pqwenError as error:
+            if not _may_be_elsewhere(error):
+                raise
+            silent = error
+        try:
+            there = self._modelscope.repos(Owner(owner.name, owner.kind.at(OriginName.MODELSCOPE)))
+        except P2pqwenError as error:
+            if not _may_be_elsewhere(error):
+                raise
+            there = ()
+        if silent is not None and not there:
+            raise silent
+        known = {one.repo for one in found}
+        # Where the Hub itself did not answer, its name stands for both: it may be back when each is asked for.
+        elsewhere = [one for one in there if one.repo.at(OriginName.HUB) not in known]
+        if silent is not None:
+            elsewhere = [replace(one, repo=one.repo.at(OriginName.HUB)) for one in elsewhere]
+        return (*found, *elsewhere)
+
+    def serves(self, snapshot: SnapshotId) -> bool:
+        """Tell whether its own origin still shows this commit to everybody."""
+        return self._of(snapshot).serves(snapshot)
+
+    def download(
+        self,
+        listing: Listing,
+        file: ListedFile,
+        folder: Path,
+        on_bytes: Callable[[int], None] = lambda _: None,
+        on_notice: Callable[[str], None] = lambda _: None,
+    ) -> Path:
+        """Bring one file from where the listing says, with `auto` from ModelScope where the Hub fails."""
+        if (twin := self._twins.get(listing.snapshot)) is not None:
+            return self._modelscope.download(twin.theirs, file, folder, on_bytes)
+        if listing.snapshot.repo.kind.origin is OriginName.MODELSCOPE:
+            return self._modelscope.download(listing, file, folder, on_bytes)
+        if not self._auto:
+            return self._hub.download(listing, file, folder, on_bytes, on_notice)
+        try:
+            return self._hub.download(listing, file, folder, self._watching(listing, on_bytes), on_notice)
+        except P2pqwenError as error:
+            if not _may_be_elsewhere(error) or (twin := self._stand_in(listing)) is None:
+                raise
+        return self._modelscope.download(twin.theirs, file, folder, on_bytes)
+
+    def other_way(self, folder: Path, file: ListedFile) -> bool:
+        """Note that what came from the Hub is not the file that is listed; tell whether it has another way to it."""
+        return self._hub.other_way(folder, file)
+
+    def partial(self, folder: Path, file: ListedFile) -> Path | None:
+        """Return the file that a download into `folder` is writing now, if there is one; it may go any time."""
+        return self._hub.partial(folder, file) or self._modelscope.partial(folder, file)
+
+    def clean_staging(self, folder: Path) -> None:
+        """Remove what downloads into this folder left beside it."""
+        self._hub.clean_staging(folder)
+        self._modelscope.clean_staging(folder)
+
+    def commit_object(self, snapshot: SnapshotId) -> bytes:
+        """Return the raw git commit object, from a known manifest or from its own origin's git."""
+        manifest = self._manifest(snapshot)
+        if manifest is not None and manifest.commit_object is not None:
+            return manifest.commit_object
+        return self._of(snapshot).commit_object(snapshot)
+
+    def tree_rows(self, snapshot: SnapshotId) -> Sequence[tuple[RepoPath, str, GitOid]]:
+        """Return the rows of the commit's git tree, as `commit_object` does."""
+        if (manifest := self._manifest(snapshot)) is not None:
+            return [(row.path, row.mode, row.git_oid) for row in manifest.files]
+        return self._of(snapshot).tree_rows(snapshot)
+
+    def small_blobs(self, snapshot: SnapshotId, oids: Collection[GitOid]) -> Mapping[GitOid, bytes]:
+        """Return LFS pointers of a commit, as `commit_object` does."""
+        if (manifest := self._manifest(snapshot)) is not None:
+            rows = (row for row in manifest.files if row.git_oid in oids)
+            return {row.git_oid: row.pointer.encode() for row in rows if row.pointer is not None}
+        return self._of(snapshot).small_blobs(snapshot, oids)
+
+    def _of(self, snapshot: SnapshotId) -> Origin:
+        return self._hub if snapshot.repo.kind.origin is OriginName.HUB else self._modelscope
+
+    def _manifest(self, snapshot: SnapshotId) -> Manifest | None:
+        twin = self._twins.get(snapshot)
+        return None if twin is None else twin.manifest
+
+    def _known_as(self, theirs: Listing) -> Listing:
+        """Return the Hub's listing of what ModelScope lists, or ModelScope's own where no commit of the Hub is that."""
+        if (twin := self._known_twin(theirs)) is not None:
+            return self._take(twin)
+        try:
+            twin = self._twin_on_hub(theirs)
+        except P2pqwenError as error:
+            if isinstance(error, (DiskError, UsageError, Interruption)):
+                raise
+            return _noted(theirs, f"whether it is a snapshot of the Hub, the Hub did not say: {error.message}")
+        return theirs if twin is None else self._take(twin)
+
+    def _take(self, twin: _Twin) -> Listing:
+        self._twins[twin.listing.snapshot] = twin
+        return twin.listing
+
+    def _instead(self, repo: RepoId, revision: str | None, error: P2pqwenError, *, renamed: bool) -> Listing:
+        """Return what ModelScope has of a repository that the Hub does not list now; else raise the Hub's `error`.
+
+        A commit of the Hub is found there by its files alone.
+        """
+        commit = _commit(revision)
+        branch = None if revision is None or commit is not None or revision == _MAIN else revision
+        try:
+            theirs = self._modelscope.resolve(repo.at(OriginName.MODELSCOPE), branch, renamed=True)
+            twin = self._known_twin(theirs, commit)
+        except P2pqwenError as other:
+            error.hint = error.hint or f"ModelScope: {other.message}"
+            raise error from other
+        if twin is not None:
+            shown = False if isinstance(error, NotShownError) else None
+            note = f"the Hub: {error.message}; ModelScope has the files"
+            return self._take(replace(twin, listing=_noted(replace(twin.listing, shown=shown), note)))
+        if commit is not None or not renamed:
+            raise error
+        return _noted(theirs, f"the Hub: {error.message}; this is ModelScope's, and no known commit of the Hub")
+
+    def _opened(self, listing: Listing) -> Listing:
+        """Return a listing that the Hub closes as one whose files ModelScope serves to everybody, if it does."""
+        if (twin := self._stand_in(listing)) is None:
+            return listing
+        note = f"the Hub: {listing.snapshot.repo} is {listing.closed}; ModelScope serves its files to everybody"
+        shown = not (listing.private or listing.disabled)
+        opened = replace(twin.listing, gated=False, private=False, disabled=False, shown=shown)
+        return self._take(replace(twin, listing=_noted(opened, note)))
+
+    def _stand_in(self, listing: Listing) -> _Twin | None:
+        """Return what has the files of a listing of the Hub on ModelScope, to everybody; remembered either way."""
+        snapshot = listing.snapshot
+        if (twin := self._twins.get(snapshot)) is not None or snapshot in self._without:
+            return twin
+        found: _Twin | None = None
+        with suppress(P2pqwenError):  # whatever is wrong there: the Hub is the one that was asked for
+            theirs = self._modelscope.resolve(snapshot.repo.at(OriginName.MODELSCOPE), renamed=True)
+            found = self._same(listing, theirs)
+        if found is None:
+            self._without.add(snapshot)
+        else:
+            self._twins[snapshot] = found
+        return found
+
+    def _known_twin(self, theirs: Listing, commit: CommitId | None = None) -> _Twin | None:
+        """Return the known snapshot of the Hub whose files ModelScope lists, of `commit` if that is given."""
+        if theirs.closed is not None:
+            return None
+        for manifest in self._known(theirs.snapshot.repo.at(OriginName.HUB)):
+            if commit not in {None, manifest.snapshot.commit}:
+                continue
+            files = tuple(map(_listed, manifest.files))
+            listing = Listing(manifest.snapshot, gated=False, private=False, files=files, shown=None)
+            if (twin := self._same(listing, theirs)) is not None:
+                return replace(twin, manifest=manifest)
+        return None
+
+    def _twin_on_hub(self, theirs: Listing) -> _Twin | None:
+        """Return what the Hub's main branch lists, if that is what ModelScope lists."""
+        try:
+            listing = self._hub.resolve(theirs.snapshot.repo.at(OriginName.HUB), renamed=True)
+        except NotShownError:
+            return None
+        twin = self._same(listing, theirs)
+        if twin is None:
+            return None
+        opened = replace(twin.listing, gated=False, private=False, disabled=False)
+        return replace(twin, listing=replace(opened, shown=not (listing.private or listing.disabled)))
+
+    def _same(self, listing: Listing, theirs: Listing) -> _Twin | None:
+        """Return the two as twins if ModelScope has every file of the Hub's listing; what it has besides is named."""
+        if theirs.closed is not None:
+            return None
+        there = {file.path: file for file in theirs.files}
+        unsure: list[tuple[ListedFile, ListedFile]] = []
+        for file in listing.files:
+            other = there.get(file.path)
+            equal = None if other is None else _equal(file, other)
+            if other is None or equal is False:
+                return None
+            if equal is None:
+                unsure.append((file, other))
+        if unsure and not self._read_equal(unsure, theirs):
+            return None
+        extra = sorted(path.text for path in there.keys() - {file.path for file in listing.files})
+        notes = [f"{listing.snapshot} has the files of {theirs.snapshot}: they come from ModelScope"]
+        if extra:
+            more = f" and {len(extra) - _SHOWN} more" if len(extra) > _SHOWN else ""
+            notes.append(f"left out, as the Hub's commit does not have it: {', '.join(extra[:_SHOWN])}{more}")
+        return _Twin(_noted(listing, *notes), theirs)
+
+    def _read_equal(self, pairs: Sequence[tuple[ListedFile, ListedFile]], theirs: Listing) -> bool:
+        """Read plain files of which one side tells the git id and the other the SHA-256, and compare."""
+        if sum(file.size for file, _ in pairs) > MAX_READ:
+            return False
+        with TemporaryDirectory(prefix="p2pqwen-") as scratch:
+            for file, other in pairs:
+                path = self._modelscope.download(theirs, other, Path(scratch, "files"))
+                if blob_oid(path.read_bytes()) != file.blob_oid:
+                    return False
+        return True
+
+    def _watching(self, listing: Listing, on_bytes: Callable[[int], None]) -> Callable[[int], None]:
+        """Return a counter of a file's bytes that ends its download where the Hub is slow and ModelScope has it."""
+        since, came = self._clock(), 0
+
+        def count(size: int) -> None:
+            nonlocal since, came
+            on_bytes(size)
+            came += max(size, 0)
+            seconds = self._clock() - since
+            if seconds < SLOW_SECONDS:
+                return
+            slow = came / seconds < SLOW and not self._limited()
+            since, came = self._clock(), 0
+            if slow and self._stand_in(listing) is not None:
+                raise _TooSlowError("the Hub is slow", expected=f"{SLOW} bytes/s")
+
+        return count
+
+
+def _may_be_elsewhere(error: P2pqwenError) -> bool:
+    """Tell an origin that does not give a thing from our disk, the user's mistake, a lie, and an end of the work."""
+    ours = isinstance(error, (DiskError, UsageError, VerificationError))
+    return not ours and (isinstance(error, _TooSlowError) or not isinstance(error, Interruption))
+
+
+def _noted(listing: Listing, *notes: str) -> Listing:
+    return replace(listing, notes=(*notes, *listing.notes))
+
+
+def _commit(revision: str | None) -> CommitId | None:
+    try:
+        return CommitId.parse(revision or "")
+    except P2pqwenError:
+        return None
+
+
+def _listed(row: FileRow) -> ListedFile:
+    lfs, plain = (row.sha256, None) if row.lfs else (None, row.sha256)
+    return ListedFile(row.path, row.size, row.git_oid, lfs, plain)
+
+
+def _equal(file: ListedFile, other: ListedFile) -> bool | None:
+    """Tell whether two listings have one content; None where what they tell cannot be compared."""
+    if file.size != other.size:
+        return False
+    if file.content is not None and other.content is not None:
+        return file.content == other.content
+    if file.lfs_sha256 is None and other.lfs_sha256 is None and None not in {file.blob_oid, other.blob_oid}:
+        return file.blob_oid == other.blob_oid
+    return None

@@ -1,0 +1,212 @@
+"""`library move`: from disk to disk, compared before the original goes; and second copies are announced."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from p2pqwen.errors import DiskError
+from p2pqwen.library import moving
+from p2pqwen.library.folders import LibraryFolder
+from p2pqwen.library.home import Home
+from p2pqwen.library.snapshots import Library
+from tests.support.models import ATTRIBUTES, noise
+from tests.support.nodes import quiet_config, row, seeding
+from tests.support.preserved import COMMITS, REPO, Preserver, in_cache, small_model, tree
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def disk():
+    """A folder on another file system than the tests' own, where this machine has one."""
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == Path(tempfile.gettempdir()).stat().st_dev:
+        pytest.skip("no other disk")
+    folder = Path(tempfile.mkdtemp(dir=shared, prefix="p2pqwen-test-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def keeper(tmp_path):
+    one = Preserver(tmp_path)
+    one.preserve(small_model())
+    return one
+
+
+def with_disks(user, *disks: Path) -> None:
+    folders = ", ".join(f'{{path = "{one}", reserve = "1MB"}}' for one in disks)
+    quiet_config(user, f"[library]\nfolders = [{folders}]\n")
+
+
+def path_of(user) -> str:
+    return user.ok("list")["snapshots"][0]["path"]
+
+
+def test_a_snapshot_moves_and_stays_verified(keeper, disk):
+    user = keeper.user
+    with_disks(user, disk)
+    home = user.home / "library"
+    before = (home / REPO / f"{COMMITS[0]}.torrent").stat().st_mtime_ns
+    done = user.run("library", "move", REPO, "--to", disk, "--json")
+    assert done.code == 0, done.stderr
+    assert "are copied to" in done.stderr  # before it is done
+    (one,) = done.json["moved"]
+    assert (one["repo"], one["came_from"], one["path"]) == (REPO, str(home), str(disk / REPO / COMMITS[0]))
+    assert one["copied"] == one["size"] == sum(map(len, small_model().values()))
+    assert tree(disk / REPO / COMMITS[0]) == small_model()
+    assert not (home / REPO).exists()
+    (held,) = user.ok("list")["snapshots"]
+    assert (held["path"], held["state"]) == (one["path"], "complete")  # nothing has to be read again
+    assert user.ok("verify", REPO)["ok"]
+    # Since when it is held decides what `rebalance` may give up.
+    assert (disk / REPO / f"{COMMITS[0]}.torrent").stat().st_mtime_ns == before
+    again = user.ok("library", "move", REPO, "--to", disk)
+    assert again["moved"][0]["copied"] == 0
+    assert path_of(user) == one["path"]
+    user.ok("library", "move", "Qwen/*", "--to", home)
+    assert tree(home / REPO / COMMITS[0]) == small_model()
+    assert not (disk / REPO).exists()
+
+
+def test_on_one_disk_it_is_renamed(keeper, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    with_disks(keeper.user, other)
+    inode = next((keeper.user.home / "library" / REPO / COMMITS[0]).glob("*.safetensors")).stat().st_ino
+    done = keeper.user.ok("library", "move", REPO, "--to", other)
+    assert done["moved"][0]["copied"] == 0
+    assert next((other / REPO / COMMITS[0]).glob("*.safetensors")).stat().st_ino == inode
+
+
+def test_a_running_node_serves_on_from_the_new_place(keeper, disk):
+    with_disks(keeper.user, disk)
+    with seeding(keeper.user) as (node, port):
+        node.line(30, containing='"seeding"')
+        keeper.user.ok("library", "move", REPO, "--to", disk)
+        wait_until(lambda: node.stdout.count('"event": "seeding"') == 2, 30, "it is loaded anew")
+        assert row(keeper.user, COMMITS[0])["state"] == "seeding"
+        reader = keeper.trusted_by("reader")
+        quiet_config(reader)
+        fetched = reader.ok("fetch", REPO, "--peer", f"127.0.0.1:{port}", "--no-hf-cache")
+    assert fetched["bytes_from_peers"] > 0
+
+
+@pytest.mark.parametrize(
+    ("to", "code", "said"),
+    [("nowhere", 4, "is no folder of the library"), ("disk", 6, "not enough room")],
+)
+def test_what_cannot_be_moved_stays(keeper, disk, tmp_path, to, code, said):
+    user = keeper.user
+    quiet_config(user, f'[library]\nfolders = [{{path = "{disk}", reserve = "9000TB"}}]\n')
+    ended = user.run("library", "move", REPO, "--to", disk if to == "disk" else tmp_path / to)
+    assert (ended.code, said in ended.stderr) == (code, True), ended
+    assert path_of(user) == str(user.home / "library" / REPO / COMMITS[0])
+    assert user.ok("verify", REPO)["ok"]
+
+
+class KilledError(Exception):
+    """Stands for a power cut."""
+
+
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("step", ["_bring", "_name", "_leave"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_move_that_is_cut_off_loses_nothing_and_is_ended_by_another(
+    keeper, disk, tmp_path, monkeypatch, apart, step, when
+):
+    other = disk if apart else tmp_path / "other"
+    other.mkdir(exist_ok=True)
+
+    def library() -> Library:
+        return Library(Home(keeper.user.home), (LibraryFolder(other, 0),), reserve=0)
+
+    def move(one: Library) -> None:
+        place = next(place for place in one.folders if place.root == other)
+        moving.move(one, one.all()[0], place)
+
+    real = getattr(moving, step)
+
+    def cut(*arguments: object, **more: object) -> None:
+        if when == "after":
+            real(*arguments, **more)
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(moving, step, cut)
+        with pytest.raises(KilledError):
+            move(library())
+    assert len(library().all()) == 1
+    move(library())
+    (held,) = library().all()
+    assert held.folder == other / REPO / COMMITS[0]
+    assert tree(held.folder) == small_model()
+    assert not (keeper.user.home / "library" / REPO).exists()
+
+
+def test_a_disk_that_gives_other_bytes_than_it_took_is_told_and_the_original_stays(keeper, disk, monkeypatch):
+    library = Library(Home(keeper.user.home), (LibraryFolder(disk, 0),), reserve=0)
+    monkeypatch.setattr(moving, "clone", lambda *_: False)
+    digests = iter(range(10_000))
+
+    class Differs:
+        def __init__(self) -> None:
+            self.number = next(digests)
+
+        def update(self, _: bytes) -> None:
+            pass
+
+        def digest(self) -> int:
+            return self.number
+
+    monkeypatch.setattr(moving, "hashlib", SimpleNamespace(sha256=Differs))
+    with pytest.raises(DiskError, match="gives other bytes"):
+        moving.move(library, library.all()[0], library.folders[1])
+    assert library.all()[0].folder == keeper.user.home / "library" / REPO / COMMITS[0]
+
+
+def test_an_import_goes_on_after_one_finds_no_room(keeper, tmp_path):
+    """The first is too large for the disk, the second is not."""
+    small = {".gitattributes": ATTRIBUTES, "model.safetensors": noise(10_000, "small")}
+    keeper.preserve(small, COMMITS[1], "Qwen/Small")
+    large = {".gitattributes": ATTRIBUTES, "model.safetensors": noise(3_000_000, "large")}
+    keeper.preserve(large, COMMITS[2], "Qwen/Large")
+    user = keeper.trusted_by("user")
+    in_cache(user, large, COMMITS[2], "Qwen/Large")
+    in_cache(user, small, COMMITS[1], "Qwen/Small")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount")
+    try:
+        quiet_config(user, f'[library]\nreserve = "9000TB"\nfolders = [{{path = "{disk}", reserve = "0"}}]\n')
+        ended = user.run("library", "import", "--json")
+        assert user.ok("verify", "Qwen/Small")["ok"]
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+    assert ended.code == 6
+    assert "Qwen/Large" in ended.stderr
+    assert [one["repo"] for one in ended.json["imported"]] == ["Qwen/Small"]
+    assert any("has room" in one["reason"] for one in ended.json["unmatched"])
+
+
+def test_a_second_copy_is_announced_before_it_is_made(keeper, disk):
+    user = keeper.trusted_by("user")
+    user.environment["HF_HUB_CACHE"] = str(disk / "hub")
+    quiet_config(user)
+    with seeding(keeper.user) as (node, port):
+        node.line(30, containing='"seeding"')
+        done = user.run("fetch", REPO, "--peer", f"127.0.0.1:{port}")
+    assert done.code == 0, done.stderr
+    assert "a second copy" in done.stderr
+    assert "--no-hf-cache" in done.stderr
+    user.ok("remove", REPO, "--yes")
+    imported = user.run("library", "import")
+    assert "a second copy" in imported.stderr
+    assert "on another disk" in imported.stderr

@@ -1,0 +1,250 @@
+"""Two origins: ModelScope preserves what the Hub has as the Hub's, what it alone has as its own, and stands in."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.simulators.hub import HubSimulator
+from tests.simulators.modelscope import ModelScopeSimulator
+from tests.support.command import CommandLine
+from tests.support.models import noise, small_model, write_folder
+
+REPO = "Qwen/Tiny"
+THEIRS = f"modelscope:{REPO}"
+EXTRA = {"configuration.json": b'{"framework": "pytorch"}\n'}
+
+
+@pytest.fixture
+def hub():
+    with HubSimulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def modelscope():
+    with ModelScopeSimulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def user(tmp_path, hub, modelscope):
+    return CommandLine(tmp_path, hub.endpoint, MODELSCOPE_ENDPOINT=modelscope.endpoint)
+
+
+def automatic(user):
+    user.home.mkdir(exist_ok=True)
+    (user.home / "config.toml").write_text('origin = "auto"\n')
+
+
+def downloads(simulator):
+    return simulator.count(kind="cdn", method="GET")
+
+
+def held_files(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("git", ["on", "off"])
+@pytest.mark.parametrize("named", ["whole", "short"])
+def test_what_modelscope_alone_has_is_a_snapshot_of_modelscope(modelscope, user, tmp_path, git, named):
+    files = small_model() | EXTRA
+    modelscope.git, modelscope.names_commit = git, named
+    commit = modelscope.add(REPO, write_folder(tmp_path / "src", files))
+    done = user.ok("preserve", THEIRS)
+    assert (done["repo"], done["commit"]) == (THEIRS, str(commit))
+    assert done["provenance"] == ("proven" if git == "on" else "unproven")
+    assert done["files"] == len(files)
+    folder = user.home / "library" / "@modelscope" / "Qwen" / "Tiny" / str(commit)
+    assert held_files(folder) == files
+    assert f"dn=modelscope%3AQwen%2FTiny%40{commit}" in done["magnet"]
+    assert f"{modelscope.endpoint}/models/{REPO}/resolve/" in user.run("torrent", "show", done["torrent"]).stdout
+    assert user.ok("verify", f"{THEIRS}@{commit}")["ok"]
+    assert [one["repo"] for one in user.ok("list")["snapshots"]] == [THEIRS]
+    again = user.ok("preserve", f"{THEIRS}@{commit}")
+    assert (again["unchanged"], again["infohash_v2"]) == (True, done["infohash_v2"])
+
+
+def test_what_the_hub_lists_too_is_the_hubs_snapshot_and_what_is_besides_is_named(hub, modelscope, user, tmp_path):
+    commit = hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    from_hub = CommandLine(tmp_path / "other", hub.endpoint).ok("preserve", REPO)
+    before = downloads(hub)
+
+    done = user.run("preserve", THEIRS, "--json")
+
+    assert done.code == 0, done
+    said = done.json
+    for name in ("repo", "commit", "infohash_v1", "infohash_v2", "manifest_sha256", "provenance", "magnet"):
+        assert said[name] == from_hub[name], name
+    assert said["commit"] == str(commit)
+    assert "left out, as the Hub's commit does not have it: configuration.json" in done.stderr
+    assert downloads(hub) == before
+    assert downloads(modelscope) == 1
+
+
+@pytest.mark.parametrize("where", ["library", "index"])
+def test_a_model_gone_from_the_hub_comes_from_modelscope_as_the_same_snapshot(hub, modelscope, user, tmp_path, where):
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    publisher = CommandLine(tmp_path / "publisher", hub.endpoint)
+    before = publisher.ok("preserve", REPO)
+    if where == "index":
+        publisher_id = publisher.ok("keys", "init", "--name", "Keeper", "--no-passphrase")["publisher"]
+        publisher.ok("publish", "--out", tmp_path / "site", "--no-check")
+        user.ok("trust", "add", publisher_id, "--index", tmp_path / "site")
+    else:
+        user.ok("preserve", REPO)
+    hub.delete(REPO)
+    automatic(user)
+
+    done = user.ok("preserve", REPO)
+
+    for name in ("repo", "commit", "infohash_v1", "infohash_v2", "manifest_sha256", "provenance"):
+        assert done[name] == before[name], name
+    assert done["unchanged"] == (where == "library")
+    assert user.ok("verify", f"{REPO}@{before['commit']}")["ok"]
+    shown = user.ok("upstream", "show")["snapshots"]
+    assert [(one["repo"], one["upstream"]) for one in shown] == [(REPO, "gone")]
+    assert user.ok("preserve", f"{REPO}@{before['commit']}")["unchanged"]
+
+
+def test_a_model_gone_from_modelscope_is_the_same_snapshot_from_the_hub(hub, modelscope, user, tmp_path):
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    first = user.ok("preserve", THEIRS)
+    modelscope.delete(REPO)
+    assert user.run("preserve", THEIRS).code == 4
+    again = user.ok("preserve", REPO)
+    assert (again["unchanged"], again["infohash_v2"]) == (True, first["infohash_v2"])
+
+
+def test_gone_from_the_hub_and_known_to_nobody_it_is_modelscopes_own(hub, modelscope, user, tmp_path):
+    commit = modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model()))
+    assert user.run("preserve", REPO).code == 4
+    assert not modelscope.log  # nobody asked for it
+    automatic(user)
+    done = user.ok("preserve", REPO)
+    assert (done["repo"], done["commit"]) == (THEIRS, str(commit))
+    assert user.run("preserve", f"{REPO}@{'0' * 40}").code == 4
+
+
+def test_a_gated_model_is_taken_from_where_everybody_may_read_it(hub, modelscope, user, tmp_path):
+    commit = hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    hub.repositories[REPO].gated = "manual"
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    refused = user.run("preserve", REPO)
+    assert refused.code == 1
+    assert "gated" in refused.stderr
+    automatic(user)
+    done = user.ok("preserve", REPO)
+    assert (done["repo"], done["commit"]) == (REPO, str(commit))
+    assert downloads(hub) == 0
+
+
+@pytest.mark.parametrize("fault", ["404", "403", "corrupt"])
+def test_a_file_that_the_hub_does_not_give_comes_from_modelscope(hub, modelscope, user, tmp_path, fault):
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    hub.fault(fault, "*.safetensors", on=["resolve", "cdn"])
+    automatic(user)
+    done = user.run("preserve", REPO, "--json")
+    if fault == "corrupt":  # what it gives is wrong: that is told, and not passed over
+        assert done.code == 3
+        return
+    assert done.code == 0, done
+    assert (done.json["repo"], downloads(modelscope)) == (REPO, 1)
+
+
+@pytest.mark.parametrize("where", ["model.safetensors", "README.md"])
+def test_other_bytes_are_another_snapshot(hub, modelscope, user, tmp_path, where):
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    changed = bytearray(small_model()[where])
+    changed[-2] ^= 1
+    commit = modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | {where: bytes(changed)}))
+    modelscope.git = "off"
+    done = user.ok("preserve", THEIRS)
+    assert (done["repo"], done["commit"]) == (THEIRS, str(commit))
+
+
+def test_both_names_of_an_organisation_end_in_one_snapshot_each(hub, modelscope, user, tmp_path):
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    alone = modelscope.add("Qwen/Alone", write_folder(tmp_path / "alone", {"model.bin": noise(9000, "alone")}))
+    user.ok("preserve", "--org", "Qwen")
+    done = user.ok("preserve", "--org", "modelscope:Qwen")
+    assert [(one["repo"], one["commit"]) for one in done["preserved"]] == [("modelscope:Qwen/Alone", str(alone))]
+    assert [one["repo"] for one in done["unchanged"]] == [REPO]
+    automatic(user)
+    both = user.ok("preserve", "--org", "Qwen")
+    assert sorted(one["repo"] for one in both["unchanged"]) == [REPO, "modelscope:Qwen/Alone"]
+    hub.delete(REPO)
+    gone = user.ok("preserve", "--org", "Qwen")
+    assert sorted(one["repo"] for one in gone["unchanged"]) == [REPO, "modelscope:Qwen/Alone"]
+
+
+@pytest.fixture
+def published(hub, modelscope, user, tmp_path):
+    """A publisher whose index names ModelScope's place of a model of the Hub, and a user who trusts it."""
+    commit = hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    publisher = CommandLine(tmp_path / "publisher", hub.endpoint, MODELSCOPE_ENDPOINT=modelscope.endpoint)
+    publisher.ok("preserve", REPO)
+    keys = publisher.ok("keys", "init", "--name", "Keeper", "--no-passphrase")
+    pattern = f"{modelscope.endpoint}/models/{{repo}}/resolve/master/{{path}}"
+    publisher.ok("publish", "--out", tmp_path / "site", "--web-seed", pattern)
+    user.ok("trust", "add", keys["publisher"], "--index", tmp_path / "site")
+    return publisher, str(commit), tmp_path / "site"
+
+
+def listed(site):
+    return json.loads((site / "index.json").read_text())["signed"]["entries"]
+
+
+def test_modelscope_is_a_web_seed_of_a_model_of_the_hub_by_the_path_alone(hub, modelscope, user, published):
+    publisher, commit, site = published
+    (entry,) = listed(site)
+    place = f"{modelscope.endpoint}/models/{REPO}/resolve/master/"
+    assert entry["path_seeds"] == [place]
+    assert place not in entry["web_seeds"]
+    assert "modelscope" not in entry["magnet"]
+    hub.delete(REPO)
+    checked = user.ok("webseed", "check", REPO)
+    assert {row["url"]: row["ok"] for row in checked["bases"]}[f"{place}{{path}}"]
+    done = user.ok("fetch", REPO, "--only-web-seeds")
+    assert (done["commit"], done["verified"]) == (commit, True)
+    used = {row["url"]: row["bytes"] for row in done["web_seeds"]}
+    assert used[f"{place}{{path}}"] == done["size"]
+
+
+def test_what_changed_there_since_leaves_the_list_and_contradicts_nobody(hub, modelscope, published, tmp_path):
+    publisher, commit, site = published
+    (tmp_path / "modelscope" / "README.md").write_bytes(b"# Another\n")
+    modelscope.add(REPO, tmp_path / "modelscope")
+    publisher.ok("publish", "--out", site)
+    (entry,) = listed(site)
+    assert "path_seeds" not in entry
+    assert entry["commit"] == commit
+
+
+def test_a_snapshot_of_modelscope_is_published_and_fetched_as_that(hub, modelscope, user, tmp_path):
+    commit = modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    publisher = CommandLine(tmp_path / "publisher", hub.endpoint, MODELSCOPE_ENDPOINT=modelscope.endpoint)
+    publisher.ok("preserve", THEIRS)
+    keys = publisher.ok("keys", "init", "--name", "Keeper", "--no-passphrase")
+    publisher.ok("publish", "--out", tmp_path / "site")
+    (entry,) = listed(tmp_path / "site")
+    assert (entry["repo"], entry["repo_type"], entry["upstream"]) == (REPO, "modelscope-model", "present")
+    assert entry["torrent"] == f"@modelscope/{REPO}/{commit}.torrent"
+    assert entry["web_seeds"] == [f"{modelscope.endpoint}/models/{REPO}/resolve/"]
+    user.ok("trust", "add", keys["publisher"], "--index", tmp_path / "site")
+    assert user.run("fetch", REPO).code == 4  # the Hub's is not listed
+    done = user.run("fetch", THEIRS, "--only-web-seeds", "--json")
+    assert done.code == 0, done
+    assert (done.json["repo"], done.json["commit"], done.json["hf_cache"]) == (THEIRS, str(commit), None)
+    assert not [path for path in user.cache.rglob("*") if path.is_file()]
+    assert user.ok("verify", f"{THEIRS}@{commit}")["ok"]
+    modelscope.delete(REPO)
+    assert user.ok("upstream", "check")["vanished"] == [{"repo": THEIRS, "commit": str(commit)}]
+    assert user.ok("upstream", "show")["snapshots"][0]["upstream"] == "gone"
