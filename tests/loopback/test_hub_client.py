@@ -56,6 +56,7 @@ def source(tmp_path):
 @pytest.fixture
 def hub(source):
     simulator = HubSimulator(tokens=[TOKEN])
+    simulator.xet.served = False  # plain HTTP and what it does alone; the two together are in test_xet.py
     simulator.add(REPO, source)
     with simulator:
         yield simulator

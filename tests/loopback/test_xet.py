@@ -43,7 +43,6 @@ def hub(tmp_path, monkeypatch):
     (folder / ".gitattributes").write_bytes(ATTRIBUTES)
     (folder / WEIGHTS).write_bytes(os.urandom(SIZE))
     hub = HubSimulator(tokens=["hf_right"])
-    hub.xet.served = True
     hub.add(REPO.text, folder)
     with hub:
         yield hub
@@ -372,3 +371,17 @@ def test_a_token_that_ends_in_the_middle_is_replaced_and_the_file_goes_on(hub, t
     assert fetched.said == []
     assert hub.count(kind="xet-token") == 2
     assert min(fetched.counted) > 0
+
+
+def test_what_doctor_asks(hub, client):
+    snapshot = client.resolve(REPO).snapshot
+    assert client.xet_storage(snapshot) == hub.xet.cas
+    hub.fault("500", on=["cas"])
+    with pytest.raises(NetworkError, match="out of order"):
+        client.xet_storage(snapshot)
+    hub.faults.clear()
+    hub.fault("refuse", on=["cas"])
+    with pytest.raises(NetworkError, match="no answer from the Hub's Xet storage"):
+        client.xet_storage(snapshot)
+    hub.xet.served = False
+    assert client.xet_storage(snapshot) is None

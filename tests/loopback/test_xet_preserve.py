@@ -30,7 +30,6 @@ WRONG = Effect(corrupt_at=PAYLOAD)
 @pytest.fixture
 def hub():
     with HubSimulator(tokens=["hf_known"]) as simulator:
-        simulator.xet.served = True
         yield simulator
 
 

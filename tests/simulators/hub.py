@@ -244,7 +244,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cdn-host", default="localhost")
     parser.add_argument("--git", choices=("on", "off", "forbidden", "backend"), default="on")
     parser.add_argument("--git-filter", choices=("allow", "ignore", "refuse"), default="allow")
-    parser.add_argument("--xet", action="store_true", help="large files over Xet too")
+    parser.add_argument("--no-xet", action="store_true", help="large files over plain HTTP alone")
     parser.add_argument("--lfs-in-cache", choices=("missing", "right", "pointer", "short"), default="missing")
     return parser.parse_args()
 
@@ -267,7 +267,7 @@ def main() -> None:
         host=wanted.host, cdn_host=wanted.cdn_host, url_lifetime=wanted.url_lifetime, tokens=wanted.token
     )
     hub.git, hub.git_filter, hub.lfs_in_cache = wanted.git, wanted.git_filter, wanted.lfs_in_cache
-    hub.xet.served = wanted.xet
+    hub.xet.served = not wanted.no_xet
     commits = {repo: str(hub.add(repo, folder)) for repo, folder in zip(wanted.repo, wanted.folder, strict=True)}
     for repository in hub.repositories.values():
         repository.private, repository.gated = wanted.private, "manual" if wanted.gated else False
