@@ -254,10 +254,10 @@ def open_index(source: str | Path, *, publisher: str | None = None) -> Index:
     look at the clock; `UsageError`, `NotFoundError`, `NetworkError`, `DiskError`.
     """
     from p2pqwen.app import open_app
-    from p2pqwen.index.document import MAX_INDEX_SIZE
+    from p2pqwen.library.index_rows import let_go
     from p2pqwen.mirrors.location import Location
-    from p2pqwen.mirrors.reading import read_now
     from p2pqwen.operations.indexes.index_check import check_index
+    from p2pqwen.operations.indexes.mirror_index import index_at
     from p2pqwen.operations.indexes.publisher_id import parse_publisher
     from p2pqwen.values.named_hosts import NamedHosts
 
@@ -265,12 +265,15 @@ def open_index(source: str | Path, *, publisher: str | None = None) -> Index:
     pinned = None if publisher is None else parse_publisher(publisher)
     location = Location.of_user(str(source)).index
     named = app.named_hosts | NamedHosts.of([location])
-    data = read_now(location, max_bytes=MAX_INDEX_SIZE, named=named)
-    checked = check_index(data, pinned, app.trust, now=datetime.now(UTC))
+    with index_at(app.trust, Location(location), named) as file:
+        checked = check_index(file, pinned, app.trust, now=datetime.now(UTC))
     if checked.accepted is None:
         assert checked.refusal is not None  # noqa: S101 - one of the two is there
         raise checked.refusal
-    return _index(checked.accepted, pinned=checked.pinned)
+    try:
+        return _index(checked.accepted, pinned=checked.pinned)
+    finally:
+        let_go(checked.accepted)
 
 
 def _refuse_unsupported(**given: tuple[object, tuple[object, ...]]) -> None:

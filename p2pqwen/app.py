@@ -163,7 +163,7 @@ class App:
     ) -> Origins:
         """Return the Hub and ModelScope as one, in the order that the configuration says.
 
-        `took` gets the bytes of every download as they come, and lets `rate` of them through in a second (0: all).
+        `took` gets the bytes of every download as they come; `rate` is how many a second it lets through, 0 for all.
         """
         from p2pqwen.hub import git_commit
         from p2pqwen.hub.client import HubClient
@@ -178,8 +178,17 @@ class App:
             ModelScopeClient(modelscope.endpoint, modelscope.token, git_commit, named=named, took=took),
             known=partial(self._known_commits, report=report),
             auto=self.config.origin == "auto",
-            limited=lambda: rate() > 0,
+            limited=lambda: bool(rate()),
         )
+
+    def ask_modelscope(self) -> str:
+        """Ask ModelScope for anything and return its address; raises `P2pqwenError`."""
+        from p2pqwen.modelscope.web import ModelScopeWeb
+
+        endpoint = self.config.modelscope.endpoint
+        page = {"page_number": "1", "page_size": "1"}
+        ModelScopeWeb(endpoint, None, self.config.named_hosts).json("/openapi/v1/models", page, "its list of models")
+        return endpoint
 
     def _known_commits(self, repo: RepoId, *, report: Report) -> Iterator[Manifest]:
         from p2pqwen.operations.indexes.known_commits import known_commits

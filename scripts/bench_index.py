@@ -1,121 +1,271 @@
 #!/usr/bin/env python3
-"""How long `p2pqwen index verify` takes for large indexes, from cold process start, and how much memory.
+"""How long large indexes take, from cold process start, how much memory and how many bytes, against an older commit.
 
-    scripts/bench_index.py [ENTRIES…]      default: 1000 10000 100000
+    scripts/bench_index.py [--entries N] [--against COMMIT] [--runs N]      default: 100000 bf8b906 3
 
-Aims: 10,000 entries in less than 1 s; 100,000 in less than 10 s and 1 GB; growth close to linear. Exit 1 if one is
-missed. The reference is a fresh Python process that does no more than `json.load` the same file.
+Each command runs in turn from this tree and from COMMIT, which is unpacked into a temporary folder, over the same files
+on the same machine: `trust add`, `index verify`, `index update` that brings nothing new, `index update` that brings 100
+other entries, `adopt --dry-run`. A server on loopback is the mirror; it knows ETags and parts of files. Each is to take
+no more than a share of what it took at COMMIT (`AIMS`, for 100,000 entries); exit 1 where one takes more. Searching is
+scripts/bench_search.py.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import hashlib
+import io
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from p2pqwen.index.entry import Entry, entry_magnet  # noqa: E402 - the project's root must be found first
-from tests.support.publishing import Rules, chain, make_document, make_entry, make_index  # noqa: E402
+from p2pqwen.index.acceptance import TrustedState, accept  # noqa: E402 - the project's root must be found first
+from p2pqwen.index.delta import delta_location, make_delta  # noqa: E402
+from p2pqwen.index.entry import Entry, entry_magnet  # noqa: E402
+from p2pqwen.library.index_rows import rows_of  # noqa: E402
+from tests.support.publishing import NOW, Rules, chain, make_document, make_entry, make_index  # noqa: E402
 
-AIMS = {10_000: (1.0, 1e9), 100_000: (10.0, 1e9)}  # entries: (seconds, bytes)
+BASELINE = "bf8b906"
 MIRRORS = ("https://one.example/keep/", "https://two.example/keep/")
-RUNS = 3
-REFERENCE = "import json, sys; json.load(open(sys.argv[1], 'rb'))"
+CHANGED = 100
+QUIET = ("--no-dht",)
+ADOPT = ("adopt", "--budget", "1GB", "--dry-run", "--look-seconds", "0", "--no-dht", "--no-trackers")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One process from its start to its end; memory is the largest resident set, in bytes."""
+    """One process from its start to its end; memory is the largest resident set, both it and `traffic` in bytes."""
 
     seconds: float
+    cpu: float
     memory: int
+    traffic: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """The best of several runs, and of as many of the reference."""
+class Aim:
+    """At most so much of what the older commit takes; None: nothing is asked."""
 
-    entries: int
-    file_size: int
-    verify: Run
-    reference: Run
+    seconds: float | None = None
+    memory: float | None = None
+    traffic: float | None = None
+
+
+AIMS = {
+    "index verify": Aim(1 / 2, 1 / 3),
+    "update, unchanged": Aim(1 / 40),
+    f"update, {CHANGED} entries": Aim(1 / 8, 1 / 4, 1 / 100),
+    "adopt --dry-run": Aim(1 / 10),
+}
 
 
 def entry(number: int) -> Entry:
-    """An entry as `publish` makes it with two mirrors; four commits to a model, fifty organisations."""
+    """An entry as `publish` makes it with two mirrors; fifty organisations."""
     made = make_entry(number, f"Org{number % 50}/Model-{number // 4}")
     magnet = entry_magnet(made.id, made.infohash, made.size, web_seeds=made.web_seeds, trackers=(), mirrors=MIRRORS)
     return replace(made, magnet=magnet)
 
 
-def measure(entries: int, folder: Path) -> Measured:
-    path = folder / f"{entries}.json"
-    roots = chain(Rules())
-    path.write_bytes(make_index(roots, make_document(roots, 1, map(entry, range(entries)), mirrors=MIRRORS)))
-    runs = [(verify(path, entries, folder), load_only(path)) for _ in range(RUNS)]
-    best, reference = (min(column, key=lambda run: run.seconds) for column in zip(*runs, strict=True))
-    size = path.stat().st_size
-    path.unlink()
-    return Measured(entries, size, best, reference)
+class Mirror(ThreadingHTTPServer):
+    """Serves files by path with ETags and the beginning of a file, and counts what it sends."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), MirrorHandler)
+        self.files: dict[str, bytes] = {}
+        self.sent = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/"
 
 
-def verify(path: Path, entries: int, folder: Path) -> Run:
-    run, stdout = timed(["-m", "p2pqwen", "index", "verify", str(path), "--json"], folder)
-    answer = json.loads(stdout)
-    assert answer["ok"], answer
-    assert answer["entries"] == entries
-    return run
+class MirrorHandler(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: Mirror
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = self.server.files.get(self.path)
+        if body is None:
+            self.send_error(404)
+            return
+        etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
+        if self.headers.get("If-None-Match") == etag:
+            self.send_response(304)
+            self.end_headers()
+            return
+        wanted = self.headers.get("Range", "")
+        part = body[: int(wanted.removeprefix("bytes=0-")) + 1] if wanted.startswith("bytes=0-") else body
+        self.send_response(206 if part is not body else 200)
+        self.send_header("ETag", etag)
+        if part is not body:
+            self.send_header("Content-Range", f"bytes 0-{len(part) - 1}/{len(body)}")
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        self.server.sent += len(part)
+        self.wfile.write(part)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
 
-def load_only(path: Path) -> Run:
-    return timed(["-c", REFERENCE, str(path)], path.parent)[0]
+@contextlib.contextmanager
+def mirror() -> Iterator[Mirror]:
+    """Run a mirror for the length of the block."""
+    server = Mirror()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
-def timed(arguments: list[str], folder: Path) -> tuple[Run, bytes]:
-    environment = {**os.environ, "P2PQWEN_HOME": str(folder / "home")}
+@contextlib.contextmanager
+def older(commit: str) -> Iterator[Path]:
+    """Unpack an older commit of this repository for the length of the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        packed = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(folder, filter="data")
+        yield Path(folder)
+
+
+def timed(tree: Path, home: Path, *arguments: str, server: Mirror | None = None) -> tuple[Run, bytes]:
+    """Run a command of a tree with a home."""
+    environment = {**os.environ, "P2PQWEN_HOME": str(home), "PYTHONPATH": str(tree)}
+    before = 0 if server is None else server.sent
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, env=environment, cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "p2pqwen", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+        cwd=tree,
+    )  # fmt: skip
     assert process.stdout is not None
     stdout = process.stdout.read()
-    process.stdout.close()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, stdout
-    return Run(seconds, usage.ru_maxrss * 1024), stdout
+    assert process.returncode == 0, (arguments, process.stderr and process.stderr.read())
+    process.stdout.close()
+    traffic = 0 if server is None else server.sent - before
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, traffic), stdout
+
+
+def best(runs: list[Run]) -> Run:
+    """The least of each figure: what else the machine did is in none of them."""
+    return Run(*(min(getattr(run, name) for run in runs) for name in ("seconds", "cpu", "memory", "traffic")))
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """An index, the next version with other entries, and the delta between them."""
+
+    publisher: str
+    first: bytes
+    second: bytes
+    delta: bytes
+    location: str
+
+    @classmethod
+    def make(cls, entries: int) -> Files:
+        """Make them, of so many entries."""
+        roots = chain(Rules())
+        listed = [entry(number) for number in range(entries)]
+        one = make_document(roots, 1, listed)
+        first = make_index(roots, one)
+        before = accept(first, TrustedState(None), NOW)
+        added = [*listed[CHANGED:], *(entry(entries + number) for number in range(CHANGED))]
+        second = make_index(roots, make_document(roots, 2, added, previous=before.digest))
+        after = accept(second, before.state, NOW)
+        delta = make_delta(
+            before.digest, rows_of(before), after.digest, rows_of(after), signed=after.header,
+            roots=[root.to_json() for root in after.roots], signatures=after.signatures,
+        )  # fmt: skip
+        assert delta is not None
+        return cls(str(roots[0].root.digest), first, second, delta.encode(), delta_location(before.digest))
+
+
+def measure(tree: Path, files: Files, folder: Path, server: Mirror) -> dict[str, Run]:
+    """Run every command of a tree once, from the first trust on."""
+    home = folder / "home"
+    shutil.rmtree(home, ignore_errors=True)
+    index = folder / "index.json"
+    index.write_bytes(files.first)
+    server.files = {"/index.json": files.first}
+    found = {"index verify": timed(tree, folder / "empty", "index", "verify", str(index))[0]}
+    add = ("trust", "add", files.publisher, "--index", server.url)
+    found["trust add"] = timed(tree, home, *add, server=server)[0]
+    timed(tree, home, "index", "update", *QUIET, server=server)  # nothing is asked of what a server has not said yet
+    found["update, unchanged"] = timed(tree, home, "index", "update", *QUIET, server=server)[0]
+    found["adopt --dry-run"] = timed(tree, home, *ADOPT)[0]
+    server.files = {"/index.json": files.second, f"/{files.location}": files.delta}
+    run, stdout = timed(tree, home, "index", "update", *QUIET, "--json", server=server)
+    assert json.loads(stdout)["version"] == 2, stdout
+    found[f"update, {CHANGED} entries"] = run
+    return found
 
 
 def main(arguments: list[str]) -> int:
-    wanted = [int(text) for text in arguments] or [1000, 10_000, 100_000]
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {machine}, the best of {RUNS} runs")
-    print(
-        f"{'entries':>8}  {'file':>8}  {'seconds':>8}  {'memory':>8}  {'µs/entry':>8}  {'json.load':>9}  {'ratio':>5}"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--entries", type=int, default=100_000)
+    parser.add_argument("--against", default=BASELINE)
+    parser.add_argument("--runs", type=int, default=3)
+    given = parser.parse_args(arguments)
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {machine()}, the best of {given.runs} runs, {given.entries} entries")
+    files = Files.make(given.entries)
     missed = False
-    with tempfile.TemporaryDirectory() as folder:
-        for entries in wanted:
-            found = measure(entries, Path(folder))
-            seconds, memory = AIMS.get(entries, (float("inf"), float("inf")))
-            run, reference = found.verify, found.reference
-            over = run.seconds > seconds or run.memory > memory
-            missed |= over
-            print(
-                f"{entries:>8}  {found.file_size / 1e6:>5.1f} MB  {run.seconds:>8.2f}  {run.memory / 1e6:>5.0f} MB"
-                f"  {run.seconds / entries * 1e6:>8.1f}  {reference.seconds:>9.2f}"
-                f"  {run.seconds / reference.seconds:>5.1f}{'  MISSED' if over else ''}",
-                flush=True,
-            )
+    with older(given.against) as tree, tempfile.TemporaryDirectory() as name, mirror() as server:
+        folder = Path(name)
+        pairs = [
+            (measure(ROOT, files, folder, server), measure(tree, files, folder, server)) for _ in range(given.runs)
+        ]
+        for what in pairs[0][0]:
+            here, there = (best([pair[side][what] for pair in pairs]) for side in (0, 1))
+            missed |= tell(what, here, there, AIMS.get(what, Aim()) if given.entries == 100_000 else Aim())
     return 1 if missed else 0
+
+
+def machine() -> str:
+    """What it ran on."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def tell(what: str, here: Run, there: Run, aim: Aim) -> bool:
+    """Print a row; tell whether an aim was missed."""
+    ratios = [
+        ("seconds", here.seconds / there.seconds, aim.seconds),
+        ("memory", here.memory / there.memory, aim.memory),
+        ("traffic", here.traffic / there.traffic if there.traffic else 0.0, aim.traffic),
+    ]
+    over = [name for name, ratio, most in ratios if most is not None and ratio > most]
+    print(
+        f"{what:<22} {here.seconds:>7.2f} s ({here.cpu:.2f} of a core) {here.memory / 1e6:>5.0f} MB "
+        f"{here.traffic / 1e6:>8.3f} MB sent   before: {there.seconds:>6.2f} s ({there.cpu:.2f}) "
+        f"{there.memory / 1e6:>5.0f} MB {there.traffic / 1e6:>7.1f} MB   "
+        f"1/{1 / ratios[0][1]:.1f} of the time, 1/{1 / ratios[1][1]:.1f} of the memory"
+        + (f"  MISSED: {', '.join(over)}" if over else ""),
+        flush=True,
+    )
+    return bool(over)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,13 @@ from urllib.parse import quote
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from p2pqwen.index.acceptance import Position  # noqa: E402 - the project's root must be found first
+from p2pqwen.catalogue.sums import SUMS_TYPE, sums_document, sums_text  # noqa: E402 - the project's root must be found first
+from p2pqwen.index.acceptance import (  # noqa: E402
+    Accepted,
+    Position,
+    TrustedState,
+    accept,
+)
 from p2pqwen.index.board import (  # noqa: E402
     BOARD_SLOTS,
     board_key,
@@ -28,6 +34,7 @@ from p2pqwen.index.board import (  # noqa: E402
     immutable_target,
 )
 from p2pqwen.index.bundle import build_bundle, bundle_layout, bundle_name, hash_bundle_file  # noqa: E402
+from p2pqwen.index.delta import Delta, compose, make_delta  # noqa: E402
 from p2pqwen.index.document import INDEX_TYPE, IndexDocument, encode_file  # noqa: E402
 from p2pqwen.index.entry import entry_magnet  # noqa: E402
 from p2pqwen.index.mutable_item import ItemAddress, MutableItem, sign_item, signed_bytes  # noqa: E402
@@ -36,7 +43,7 @@ from p2pqwen.index.publisher_link import PublisherLink  # noqa: E402
 from p2pqwen.index.root import SignedRoot  # noqa: E402
 from p2pqwen.manifest.git_object import blob_oid, commit_oid, tree_oid  # noqa: E402
 from p2pqwen.manifest.lfs_pointer import pointer_bytes  # noqa: E402
-from p2pqwen.signing.envelope import pae  # noqa: E402
+from p2pqwen.signing.envelope import pae, sign  # noqa: E402
 from p2pqwen.torrent import bencode  # noqa: E402
 from p2pqwen.torrent.signature import sign_torrent  # noqa: E402
 from p2pqwen.values import base64_text  # noqa: E402
@@ -69,7 +76,43 @@ def vectors() -> dict[str, bytes]:
     index_files, rows = index_cases()
     files |= index_files
     files["index/expected.json"] = pretty(rows)
+    files["sums.json"] = pretty(sums_rows(index_files))
+    files |= delta_files()
     return files
+
+
+def sums_rows(index_files: dict[str, bytes]) -> list[dict[str, Any]]:
+    """SHA256SUMS beside an index, the envelope of its signature, and whether it counts."""
+    rows = []
+
+    def add(
+        why: str, index: str, signers: tuple[str, ...], *, counts: bool, kind: str = SUMS_TYPE, **other: JsonValue
+    ) -> None:
+        data = index_files[f"index/{index}.json"]
+        text = sums_text({"index.json": str(Sha256.of(data)), "index.html": str(Sha256.of(b"<!doctype html>"))})
+        document = {**sums_document(accept(data, TrustedState(None), make.NOW), Sha256.of(text)), **other}
+        signed = [sign(kind, canonical(document), make.key(name)) for name in signers]
+        envelope = {"signed": document, "signatures": signed}
+        rows.append(
+            {"index": f"{index}.json", "sums": text.decode(), "envelope": envelope, "counts": counts, "why": why}
+        )
+
+    add("signed by the index key", "0.1", ("index",), counts=True)
+    add("signed by two of three", "0.3", SIGNERS, counts=True)
+    add("a stranger's signature beside a good one", "0.1", ("stranger", "index"), counts=True)
+    add("a field that nobody knows yet, signed", "0.1", ("index",), counts=True, later=[1])
+    add("signed by nobody", "0.1", (), counts=False)
+    add("signed by a stranger", "0.1", ("stranger",), counts=False)
+    add("signed by the root key, which has no part in it", "0.1", ("root",), counts=False)
+    add("signed by one of two", "0.3", ("index",), counts=False)
+    add("signed as an index", "0.1", ("index",), counts=False, kind=INDEX_TYPE)
+    add("of another version", "0.1", ("index",), counts=False, version=2)
+    add("of another epoch", "0.1", ("index",), counts=False, epoch=1)
+    add("of another publisher", "0.1", ("index",), counts=False, publisher="0" * 64)
+    add("of another file", "0.1", ("index",), counts=False, sha256="0" * 64)
+    add("of another spec", "0.1", ("index",), counts=False, spec=2)
+    add("of another type", "0.1", ("index",), counts=False, type="index")
+    return rows
 
 
 def key_row(name: str) -> dict[str, str]:
@@ -567,6 +610,83 @@ def add_refused(cases: Cases, first: IndexDocument, second: IndexDocument, third
         )
 
 
+def delta_files() -> dict[str, bytes]:
+    """Deltas between the index files, and such as are refused; expected.json says what each leads to."""
+    first = make.make_document(ROOTS, 1, [FIRST])
+    second = make.make_document(
+        ROOTS, 2, [FIRST, SECOND], previous=make.digest(first), mirrors=("https://one.example/",)
+    )
+    third = make.make_document(
+        ROTATED, 3, [SECOND], previous=make.digest(second), withdrawn=(make.withdrawal(FIRST, "licence"),)
+    )
+    one, two = judged(make.make_index(ROOTS, first)), judged(make.make_index(ROOTS, second))
+    three = judged(make.make_index(ROTATED, third, SIGNERS))
+    step, next_step = delta(one, two), delta(two, three)
+    both = compose(step, next_step)
+    assert both is not None
+    other = judged(make.make_index(ROOTS, replace(second, entries=(SECOND,))))
+    files: dict[str, bytes] = {}
+    rows: list[dict[str, JsonValue]] = []
+
+    def add(name: str, data: bytes, index: str, before: tuple[str, ...], why: str, **result: JsonValue) -> None:
+        files[f"delta/{name}.json"] = data
+        rows.append(
+            {
+                "file": f"{name}.json",
+                "publisher": str(PUBLISHER),
+                "accepted before": [f"{seen}.json" for seen in before],
+                "index": f"{index}.json",
+                **result,
+                "why": why,
+            }
+        )
+
+    def leads(to: Accepted, name: str) -> dict[str, JsonValue]:
+        return {"accepted": f"{name}.json", "digest": str(to.digest)}
+
+    add("0.1-0.2", step.encode(), "0.1", ("0.1",), "an entry is added", **leads(two, "0.2"))
+    add("0.2-0.3", next_step.encode(), "0.2", ("0.1", "0.2"), "a new root, an entry less", **leads(three, "0.3"))
+    add("0.1-0.3", both.encode(), "0.1", ("0.1",), "over two versions", **leads(three, "0.3"))
+    add("0.1-0.2-pretty", pretty(json.loads(step.encode())), "0.1", ("0.1",), "printed otherwise", **leads(two, "0.2"))
+    plain = json.loads(step.encode())
+    add("refused-from", step.encode(), "0.2", ("0.1", "0.2"), "from another index than the reader has", refused=1)
+    add("refused-cut", step.encode()[:-9], "0.1", ("0.1",), "cut off", refused=1)
+    twice = pretty({**plain, "changed": plain["changed"] * 2})
+    add("refused-order", twice, "0.1", ("0.1",), "a row twice", refused=1)
+    wrong = pretty({**plain, "changed": [{**SECOND.to_json(), "size": 5}]})
+    add("refused-row", wrong, "0.1", ("0.1",), "a row that contradicts itself", refused=1)
+    add("refused-nothing", pretty({**plain, "changed": []}), "0.1", ("0.1",), "a row is missing", refused=4)
+    gone = {name: FIRST.to_json()[name] for name in ("repo", "commit", "repo_type", "recipe")}
+    add("refused-less", pretty({**plain, "removed": [gone]}), "0.1", ("0.1",), "a row is removed", refused=4)
+    add("refused-unsigned", pretty({**plain, "signatures": []}), "0.1", ("0.1",), "nobody signed", refused=4)
+    back = delta(two, one).encode()
+    add("refused-rollback", back, "0.2", ("0.1", "0.2"), "it leads to an older version, validly signed", refused=6)
+    split = delta(two, other).encode()
+    add(
+        "refused-equivocation", split, "0.2", ("0.1", "0.2"), "it leads to another index 0.2, validly signed", refused=6
+    )
+    files["delta/expected.json"] = pretty(rows)
+    return files
+
+
+def judged(data: bytes) -> Accepted:
+    return accept(data, TrustedState(PUBLISHER), make.NOW)
+
+
+def delta(before: Accepted, after: Accepted) -> Delta:
+    made = make_delta(
+        before.digest,
+        [canonical(row.to_json()) for row in before.document.rows()],
+        after.digest,
+        [canonical(row.to_json()) for row in after.document.rows()],
+        roots=[one.to_json() for one in after.roots],
+        signed=after.header,
+        signatures=after.signatures,
+    )
+    assert made is not None
+    return made
+
+
 UNKNOWN_KIND: dict[str, Any] = {"repo_type": "dataset", "recipe": 1}
 
 ENTRY_PROBLEMS: list[tuple[str, str, dict[str, Any]]] = [
@@ -604,7 +724,8 @@ def main(arguments: list[str] | None = None) -> int:
     ours = {
         name
         for name in there
-        if name.partition("/")[0] in {"keys.json", "canonical.json", "common.json", "dht.json", "torrent", "index"}
+        if name.partition("/")[0]
+        in {"keys.json", "canonical.json", "common.json", "dht.json", "sums.json", "torrent", "index", "delta"}
     }
     if check:
         different = [name for name, data in made.items() if name not in there or there[name].read_bytes() != data]

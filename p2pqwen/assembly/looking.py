@@ -25,7 +25,7 @@ from p2pqwen.operations.verify.scrub import scrub_records
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.proxy import Proxies
-from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_id import OriginName, SnapshotId
 
 _DOCTOR_SECONDS = 8.0
 
@@ -104,7 +104,13 @@ def doctor_context(app: App, report: Report) -> DoctorContext:
         proxies=Proxies.of(os.environ),
         bittorrent_proxy=app.config.network.bittorrent_proxy,
         hub_cache=app.config.hub.cache,
+        modelscope=app.ask_modelscope if _uses_modelscope(app) else None,
     )
+
+
+def _uses_modelscope(app: App) -> bool:
+    watched = any(one.kind.origin is OriginName.MODELSCOPE for one in app.config.watch.orgs)
+    return watched or app.config.origin == "auto"
 
 
 def running_node(app: App) -> RunningNode | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -20,11 +21,13 @@ from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
+    from p2pqwen.events import Report
     from p2pqwen.index.acceptance import Accepted, RefusedError
     from p2pqwen.index.entry import Entry
+    from p2pqwen.index.standing import Standing
     from p2pqwen.operations.indexes.index_check import Checked
     from p2pqwen.operations.indexes.listed_standing import ListedStanding
-    from p2pqwen.operations.indexes.update import Updated
+    from p2pqwen.operations.indexes.updated import Updated
     from p2pqwen.operations.verify.file_answer import FilesShown
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="An index.json, or the folder it is in.")]
@@ -51,11 +54,11 @@ def verify(file: FileArgument, publisher: PublisherOption = None, json_output: J
 
     with Output(as_json=json_output) as out:
         app = open_app()
-        checked = _check(file, publisher)
+        checked = _check(file, publisher, out.report)
         counts = None
         lines = _checked_lines(checked, file, app.home.root)
         if checked.accepted is not None:
-            counts = StandingCounts.of(_standings(app, checked.accepted, out))
+            counts = StandingCounts.of(_counted(app, checked.accepted, out))
             words = ", ".join(f"{count} {word}" for word, count in counts.standings.items() if count)
             lines += [f"standing   locally: {words}"] if words else []
         out.result(IndexAnswer.of(checked, counts), lines)
@@ -76,7 +79,7 @@ def show(
 
     with Output(as_json=json_output) as out:
         app = open_app()
-        checked = _check(file, publisher)
+        checked = _check(file, publisher, out.report)
         content = None
         lines = _checked_lines(checked, file, app.home.root, most=None)
         if checked.accepted is not None:
@@ -219,6 +222,14 @@ def _files(app: App, file: Path, accepted: Accepted, out: Output) -> list[FilesS
     return [FilesShown(look.of(entry, publisher, place)) for entry, place in places]
 
 
+def _counted(app: App, accepted: Accepted, out: Output) -> Mapping[Standing, int]:
+    from p2pqwen.operations.indexes.listed_standing import count_standings
+
+    listing, voices = accepted.document.listing, app.vouchers.voices()
+    with app.held_standings(out.report) as standings:
+        return count_standings(listing, accepted.root.name, app.library, standings, voices, out.report)
+
+
 def _standings(app: App, accepted: Accepted, out: Output) -> list[ListedStanding]:
     from p2pqwen.operations.indexes.listed_standing import listed_standings
 
@@ -227,14 +238,14 @@ def _standings(app: App, accepted: Accepted, out: Output) -> list[ListedStanding
         return listed_standings(rows, app.library, standings, app.vouchers.voices(), out.report)
 
 
-def _check(file: Path, publisher: str | None) -> Checked:
+def _check(file: Path, publisher: str | None, report: Report) -> Checked:
     from p2pqwen.app import open_app
     from p2pqwen.operations.indexes.index_check import check_index
-    from p2pqwen.operations.indexes.index_files import read_index_file
+    from p2pqwen.operations.indexes.index_files import index_file
     from p2pqwen.operations.indexes.publisher_id import parse_publisher
 
     pinned = None if publisher is None else parse_publisher(publisher)
-    return check_index(read_index_file(file), pinned, open_app().trust, now=datetime.now(UTC))
+    return check_index(index_file(file), pinned, open_app().trust, now=datetime.now(UTC), report=report)
 
 
 def _refuse(file: Path, refusal: RefusedError) -> NoReturn:

@@ -23,17 +23,17 @@ def listed(incomplete: str) -> list[str]:
     from p2pqwen.operations.indexes.known_names import held_names, listed_names, matching
 
     app = _app()
-    return matching(held_names(app.library) | listed_names(app.trust), incomplete)
+    return matching(held_names(app.library) | listed_names(app.trust, incomplete), incomplete)
 
 
-def known(app: App) -> KnownSnapshots:
-    """Return the snapshots of the library and of trusted indexes."""
+def known(app: App, beginning: str = "") -> KnownSnapshots:
+    """Return the snapshots of the library, and those of trusted indexes whose names begin so."""
     from p2pqwen.operations.indexes.known_names import held_names, listed_names
     from p2pqwen.values.known_snapshots import KnownSnapshots
 
     away = {one.id for one in app.library.away()}
     return KnownSnapshots.of(
-        held_names(app.library) | away | listed_names(app.trust),
+        held_names(app.library) | away | listed_names(app.trust, beginning),
         "that is held or listed",
         "name its whole commit of 40 digits, or see `p2pqwen search`",
     )
@@ -44,8 +44,12 @@ def whole(app: App, target: str) -> str:
 
     Raises `UsageError` where it fits several, `NotFoundError` where it fits none.
     """
-    name, colon, part = target.partition(":")  # ORG/MODEL@COMMIT:QUANTISATION
-    return known(app).whole(name) + colon + part if "@" in name else target
+    from p2pqwen.operations.fetch.target import split_files
+
+    name, colon, part = split_files(target)
+    if "@" not in name:
+        return target
+    return known(app, name.partition("@")[0]).whole(name) + colon + part
 
 
 def meant(app: App, typed: Sequence[str]) -> list[str]:

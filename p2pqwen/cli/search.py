@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,11 @@ from p2pqwen.cli.file_lines import FilesFlag, file_lines
 from p2pqwen.cli.magnets import V1Magnet, link_of
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
+
+if TYPE_CHECKING:
+    from p2pqwen.app import App
+    from p2pqwen.operations.indexes.lookup import Found
+    from p2pqwen.operations.verify.file_answer import FilesShown
 
 
 def register(app: typer.Typer) -> None:
@@ -32,10 +38,8 @@ def search(
     from p2pqwen.index.entry import Upstream
     from p2pqwen.operations.archive.upstream import gone_words
     from p2pqwen.operations.indexes.index_answer import SearchAnswer
-    from p2pqwen.operations.indexes.listed_files import ListedFiles
     from p2pqwen.operations.indexes.listed_standing import listed_standings
     from p2pqwen.operations.indexes.search import search as search_publishers
-    from p2pqwen.operations.verify.file_answer import FilesShown
     from p2pqwen.values.byte_size import format_size
 
     with Output(as_json=json_output) as out:
@@ -46,14 +50,11 @@ def search(
         with app.held_standings(out.report) as standings:
             rows = [(one.entry, one.publisher.name or str(one.publisher.publisher)) for one in found]
             known = listed_standings(rows, app.library, standings, app.vouchers.voices(), out.report)
-        look = ListedFiles(app.library, app.bundles, out.report)
-        shown = [
-            FilesShown(look.of(one.entry, one.publisher, one.torrent_locations)) if files else None for one in found
-        ]
+        shown = _files(app, found, out) if files else [None] * len(found)
         width = max((len(one.entry.id.short) for one in found), default=0)
         lines = []
         for one, listed, said in zip(found, known, shown, strict=True):
-            gone = gone_words(here.get(one.entry.id))
+            gone = gone_words(one.entry.id, here.get(one.entry.id))
             claimed = "upstream gone" if one.entry.upstream is Upstream.GONE else ""
             row = (
                 f"{one.entry.id.short:<{width}}",
@@ -70,3 +71,11 @@ def search(
             SearchAnswer.of(found, known, here, shown),
             lines,
         )
+
+
+def _files(app: App, found: Sequence[Found], out: Output) -> Sequence[FilesShown | None]:
+    from p2pqwen.operations.indexes.listed_files import ListedFiles  # brings libtorrent
+    from p2pqwen.operations.verify.file_answer import FilesShown
+
+    look = ListedFiles(app.library, app.bundles, out.report)
+    return [FilesShown(look.of(one.entry, one.publisher, one.torrent_locations)) for one in found]

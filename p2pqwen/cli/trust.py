@@ -121,7 +121,7 @@ def _named(app: App, out: Output, text: str, index: str | None, *, yes: bool) ->
     if index is not None or not (is_web(text) or user_path(text, "PUBLISHER").exists()):
         return text, index
     source = Location.of_user(text)
-    found = publisher_at(source, now=datetime.now(UTC), named=app.trust.named_hosts)
+    found = publisher_at(app.trust, source, now=datetime.now(UTC), report=out.report)
     if yes:
         return str(found.publisher), source.text
     question = f"{source.text} is signed by {found.root.name!r}, publisher {found.publisher}. Trust it?"

@@ -122,6 +122,7 @@ class XetStore:
                 self._fetch(snapshot, wanted, self._folder or scratch / "xet", count)
         except BaseException:
             count.take_back()
+            target.unlink(missing_ok=True)  # or `partial` would show it while the file comes another way
             raise
         return target
 
@@ -213,8 +214,8 @@ class XetStore:
             raise XetFailedError(
                 f"{self._endpoint} names a Xet store that is not contacted: {error.message}"
             ) from error
-        proxy = proxies_now().choose(cas)
-        if proxy is not None and proxy.scheme.startswith("socks"):
+        proxies = [proxies_now().proxy_for(scheme) for scheme in ("http", "https")]
+        if any(proxy is not None and proxy.scheme.startswith("socks") for proxy in proxies):
             raise XetFailedError("hf_xet does not go through SOCKS proxies")
 
 

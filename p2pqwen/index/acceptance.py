@@ -16,25 +16,31 @@ publisher, so there is no expiry; `now` only gives the age of the signature.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from p2pqwen.errors import FormatError, VerificationError
+from p2pqwen.index.delta import Delta
 from p2pqwen.index.document import (
     INDEX_TYPE,
+    MAX_ENTRIES,
     Header,
     IndexDocument,
-    IndexFile,
-    parse_document,
-    parse_file,
+    IndexRead,
+    checked_document,
     parse_header,
+    read_by_pieces,
+    read_index,
+    signed_parts,
 )
-from p2pqwen.index.root import INDEX_ROLE, ROOT_ROLE, ROOT_TYPE, Root, SignedRoot
-from p2pqwen.signing.envelope import ThresholdResult
+from p2pqwen.index.root import INDEX_ROLE, ROOT_ROLE, ROOT_TYPE, Root, SignedRoot, parse_signed_root
+from p2pqwen.index.row_sink import MemoryRows, RowSink
+from p2pqwen.signing.envelope import ThresholdResult, pae_before
+from p2pqwen.signing.keys import Message
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.plural import plural
-from p2pqwen.values.strict_json import canonical
+from p2pqwen.values.strict_json import JsonObject, JsonValue
 
 
 class RefusedError(VerificationError):
@@ -102,7 +108,11 @@ class TrustedState:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An accepted index: the root chain from root 1, the document, who signed it, how it relates to before."""
+    """An accepted index: the root chain from root 1, the document, who signed it, how it relates to before.
+
+    `signatures` are those that came with it, `header` is its `signed` as it was read, without the entries.
+    `stands_alone`: it was read from a file that holds the chain from root 1 on.
+    """
 
     publisher: Sha256
     roots: tuple[SignedRoot, ...]
@@ -111,6 +121,9 @@ class Accepted:
     signers: ThresholdResult
     unchanged: bool
     age_days: int
+    signatures: JsonValue = field(default=None, repr=False, compare=False)
+    header: JsonObject = field(default_factory=dict, repr=False, compare=False)
+    stands_alone: bool = True
 
     @property
     def root(self) -> Root:
@@ -139,13 +152,59 @@ class Accepted:
 
 
 def accept(data: bytes, trusted: TrustedState, now: datetime) -> Accepted:
-    """Judge an index file against what is trusted; raises a `RefusedError` that names the step."""
-    return _accept(data, trusted, now, complete=True)
+    """Judge an index file in memory against what is trusted; raises a `RefusedError` that names the step."""
+    return accept_pieces(read_by_pieces(data), trusted, now, MemoryRows())
+
+
+def accept_pieces(pieces: Iterable[bytes], trusted: TrustedState, now: datetime, sink: RowSink) -> Accepted:
+    """Judge an index file that is read piece by piece, its rows kept by `sink`; raises as `accept` does.
+
+    A file that is too large, or malformed, is found out when the piece is read that shows it.
+    """
+    return _accept(pieces, trusted, now, sink, complete=True)
 
 
 def accept_draft(data: bytes, trusted: TrustedState, now: datetime) -> Accepted:
     """Judge an index that is still being signed: as `accept`, but its `signers` may be too few."""
-    return _accept(data, trusted, now, complete=False)
+    return _accept(read_by_pieces(data), trusted, now, MemoryRows(), complete=False)
+
+
+def accept_delta(
+    delta: Delta, base: Accepted, rows: Iterable[bytes], trusted: TrustedState, now: datetime, sink: RowSink
+) -> Accepted:
+    """Judge the index that a delta makes of an accepted one, `rows` its rows in RFC 8785 form; raises as `accept` does.
+
+    Everything is asked of it that is asked of a file: it is the same document, and the same signatures over it.
+    """
+    if delta.base != base.digest or not delta.roots:
+        raise RefusedError(1, "the delta is from another index", expected=base.digest, got=delta.base)
+    try:
+        roots = tuple(map(parse_signed_root, delta.roots))
+        _accept_roots(roots, trusted)
+        header = parse_header(delta.signed)
+        read = IndexRead(roots, delta.signed, delta.signatures, *signed_parts(delta.signed), problem=None)
+    except FormatError as error:
+        raise _malformed(1, error) from error
+    for number, (canonical, row) in enumerate(delta.applied(rows)):
+        if number == MAX_ENTRIES:
+            raise RefusedError(7, "index lists too much", expected=f"at most {MAX_ENTRIES} entries")
+        sink.add(canonical, row)
+    # No file came of which this is a copy: whoever keeps it prints one.
+    return replace(_judge(read, header, trusted, now, sink, complete=True), stands_alone=False)
+
+
+def judge_again(accepted: Accepted, trusted: TrustedState) -> Accepted:
+    """Judge an index that was accepted against another state of the same reader, who knows more now or less.
+
+    What does not depend on that is not done again: its bytes are as they were. Raises as `accept` does.
+    """
+    document = accepted.document
+    roots = _accept_roots(accepted.roots, trusted)
+    header = Header(accepted.publisher, document.root_version, document.epoch, document.version, document.previous)
+    _check_header(header, roots[0].root.digest, roots[-1].root)
+    _check_position(header, accepted.digest, trusted.seen)
+    unchanged = trusted.seen is not None and trusted.seen.digest == accepted.digest
+    return replace(accepted, roots=roots, unchanged=unchanged)
 
 
 def accept_roots(offered: tuple[SignedRoot, ...], trusted: TrustedState) -> tuple[SignedRoot, ...]:
@@ -153,22 +212,35 @@ def accept_roots(offered: tuple[SignedRoot, ...], trusted: TrustedState) -> tupl
     return _accept_roots(offered, trusted)
 
 
-def _accept(data: bytes, trusted: TrustedState, now: datetime, *, complete: bool) -> Accepted:
+def _accept(
+    pieces: Iterable[bytes], trusted: TrustedState, now: datetime, sink: RowSink, *, complete: bool
+) -> Accepted:
     try:
-        file = parse_file(data)
-        header = parse_header(file.signed)
+        # The rows of another publisher's file cost no more than to be read over.
+        read = read_index(pieces, sink, lambda offered: _accept_roots(offered, trusted))
+        header = parse_header(read.header)
     except FormatError as error:
         raise _malformed(1, error) from error
-    roots = _accept_roots(file.roots, trusted)
+    return _judge(read, header, trusted, now, sink, complete=complete)
+
+
+def _judge(
+    read: IndexRead, header: Header, trusted: TrustedState, now: datetime, sink: RowSink, *, complete: bool
+) -> Accepted:
+    """Do steps 2 to 7 of an index whose rows are in `sink`."""
+    roots = _accept_roots(read.roots, trusted)
     newest = roots[-1].root
-    payload = canonical(file.signed)
-    signers = _check_signatures(file, payload, newest, complete=complete)
+    prefix = pae_before(INDEX_TYPE, len(read.before) + sink.size + len(read.after))
+    with sink.message(prefix + read.before, read.after) as message:
+        signers = _check_signatures(read.signatures, message, newest, complete=complete)
+        with memoryview(message) as signed, signed[len(prefix) :] as payload:
+            digest = Sha256.of(payload)
     _check_header(header, roots[0].root.digest, newest)
-    digest = Sha256.of(payload)
-    del payload
     _check_position(header, digest, trusted.seen)
     try:
-        document = parse_document(file.signed)
+        if read.problem is not None:
+            raise read.problem
+        document = checked_document(read.header, *sink.finish())
     except FormatError as error:
         raise _malformed(7, error) from error
     return Accepted(
@@ -179,6 +251,9 @@ def _accept(data: bytes, trusted: TrustedState, now: datetime, *, complete: bool
         signers=signers,
         unchanged=trusted.seen is not None and trusted.seen.digest == digest,
         age_days=(now - document.issued).days,
+        signatures=read.signatures,
+        header=read.header,
+        stands_alone=read.roots[0].root.version == 1,
     )
 
 
@@ -267,9 +342,9 @@ def _check_against_known(chain: tuple[SignedRoot, ...], known: Mapping[int, Sign
             )  # fmt: skip
 
 
-def _check_signatures(file: IndexFile, payload: bytes, newest: Root, *, complete: bool) -> ThresholdResult:
+def _check_signatures(signatures: JsonValue, message: Message, newest: Root, *, complete: bool) -> ThresholdResult:
     try:
-        result = newest.check(INDEX_ROLE, INDEX_TYPE, payload, file.signatures)
+        result = newest.check_message(INDEX_ROLE, message, signatures)
     except FormatError as error:
         raise _malformed(4, error) from error
     if complete:

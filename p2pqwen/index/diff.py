@@ -149,7 +149,7 @@ def _in_words(value: JsonValue) -> str:
     return value if isinstance(value, str) else canonical(value).decode()
 
 
-def _changed(before: dict[SnapshotId, Entry], entries: tuple[Entry, ...]) -> Iterator[EntryChange]:
+def _changed(before: dict[SnapshotId, Entry], entries: Iterable[Entry]) -> Iterator[EntryChange]:
     for entry in entries:
         other = before.get(entry.id)
         if other is None or other == entry:

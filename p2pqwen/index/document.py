@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from p2pqwen.errors import FormatError
-from p2pqwen.index.entry import Entry, Row, SkippedEntry, parse_row, row_order
+from p2pqwen.errors import FormatError, VerificationError
+from p2pqwen.index.entry import Entry, Row, SkippedEntry, check_row, parse_row, row_order, row_place
+from p2pqwen.index.listing import Listing, listing_of
 from p2pqwen.index.mutable_item import MAX_SALT
 from p2pqwen.index.root import SPEC, SignedRoot, parse_signed_root
+from p2pqwen.index.row_sink import MemoryRows, RowSink
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha256
+from p2pqwen.values.json_stream import JsonStream
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
-from p2pqwen.values.strict_json import JsonObject, JsonValue, parse_object
+from p2pqwen.values.strict_json import JsonObject, JsonValue, canonical, canonical_of_parsed
 from p2pqwen.values.utc_time import format_time, parse_time
 from p2pqwen.values.web_url import check_web_url
 
 INDEX_TYPE = "index"
 INDEX_FILE = "index.json"
-MAX_INDEX_SIZE = 256 << 20  # 100,000 entries of a kilobyte, pretty-printed, with room
-MAX_ENTRIES = 200_000
-MAX_VALUES = 6_000_000  # an entry has about twenty; of any kind this many fit into a gigabyte
+MAX_INDEX_SIZE = 4 << 30
+"""Bytes: two million entries of a kilobyte, pretty-printed, with room."""
+MAX_ENTRIES = 2_000_000
+MAX_WITHDRAWN = 200_000
+MAX_VALUE = 1 << 20
+"""Characters of one entry, or of any other value that is read whole."""
+MAX_VALUES = 100_000
+"""Values in one of those: three characters of JSON can become seventy bytes of memory."""
+MAX_BESIDE = 64 << 20
+"""Characters of all that is no entry: roots, withdrawals, unknown fields."""
 MAX_ROOTS = 256  # as python-tuf's root rotations
 MAX_MIRRORS = 32
 MAX_REASON = 1000
@@ -79,13 +90,24 @@ class IndexDocument:
     issued: datetime
     mirrors: tuple[str, ...] = ()
     dht: DhtPointer | None = None
-    entries: tuple[Entry, ...] = ()
+    entries: Sequence[Entry] = ()
     withdrawn: tuple[Withdrawal, ...] = ()
     extra: JsonObject = field(default_factory=dict)
-    skipped: tuple[SkippedEntry, ...] = ()
+    skipped: Sequence[SkippedEntry] = ()
+
+    @property
+    def listing(self) -> Listing:
+        """The entries, to be looked for."""
+        return listing_of(self.entries)
 
     def to_json(self) -> JsonObject:
         """Return the `signed` object, unknown fields included."""
+        header = self.header_json()
+        withdrawn = header.pop("withdrawn")
+        return {**header, "entries": [row.to_json() for row in self.rows()], "withdrawn": withdrawn}
+
+    def header_json(self) -> JsonObject:
+        """Return the `signed` object without its entries."""
         return {
             **self.extra,
             "type": INDEX_TYPE,
@@ -98,12 +120,12 @@ class IndexDocument:
             "issued": format_time(self.issued),
             "mirrors": list(self.mirrors),
             "dht": None if self.dht is None else self.dht.to_json(),
-            "entries": [row.to_json() for row in self._rows()],
             "withdrawn": [gone.to_json() for gone in self.withdrawn],
         }
 
-    def _rows(self) -> Sequence[Row]:
-        return sorted((*self.entries, *self.skipped), key=row_order) if self.skipped else self.entries
+    def rows(self) -> Iterable[Row]:
+        """Return entries and skipped entries in their order."""
+        return heapq.merge(self.entries, self.skipped, key=row_order) if self.skipped else self.entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +156,211 @@ _HEADER_FIELDS = frozenset(
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class IndexRead:
+    """An index file that was read through, its rows in a `RowSink`. `header` is `signed` without its entries.
+
+    The RFC 8785 form of `signed` is `before`, the rows with commas between them, `after`. `problem` is what is wrong
+    with the first entry that is not as it must be.
+    """
+
+    roots: tuple[SignedRoot, ...]
+    header: JsonObject
+    signatures: JsonValue
+    before: bytes
+    after: bytes
+    problem: FormatError | None
+
+
+def read_index(
+    pieces: Iterable[bytes], sink: RowSink, roots_read: Callable[[tuple[SignedRoot, ...]], object] = lambda _: None
+) -> IndexRead:
+    """Read an index file piece by piece; its rows go to `sink`, and nothing in it is judged yet.
+
+    `roots_read` is called as soon as the roots are known; where it raises `VerificationError`, rows are read and no
+    longer looked at. Raises `FormatError`.
+    """
+    reading = _Reading(pieces, sink, roots_read)
+    reading.outer()
+    return reading.result()
+
+
+def peek_position(beginning: bytes) -> tuple[int, int] | None:
+    """Return epoch and version where the beginning of an index file shows them: a guess at what all of it will be."""
+    stream = JsonStream((beginning,), max_bytes=len(beginning), max_value=MAX_VALUE, max_values=MAX_VALUES)
+    found: JsonObject = {}
+    try:
+        for name in stream.members():
+            if name != "signed":
+                stream.value()
+                continue
+            for field_name in stream.members():
+                if field_name == "entries":
+                    break
+                found[field_name] = stream.value()
+            break
+        return json_fields.integer(found, "epoch"), json_fields.integer(found, "version")
+    except FormatError:
+        return None
+
+
+def read_by_pieces(data: bytes, *, size: int = 1 << 18) -> Iterator[bytes]:
+    """Yield a file that is in memory in pieces."""
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
 def parse_file(data: bytes) -> IndexFile:
-    """Read the outer object and its roots; raises `FormatError`."""
-    outer = parse_object(data, max_bytes=MAX_INDEX_SIZE, max_values=MAX_VALUES)
-    rows = json_fields.array(outer, "roots", limit=MAX_ROOTS)
-    if not rows:
-        raise FormatError("index file holds no root")
-    signed = json_fields.obj(outer, "signed")
-    json_fields.constant(signed, "type", INDEX_TYPE)
-    json_fields.constant(signed, "spec", SPEC)
-    return IndexFile(tuple(parse_signed_root(row) for row in rows), signed, outer.get("signatures"))
+    """Read the outer object and its roots, all in memory, so for files of one's own; raises `FormatError`."""
+    rows: list[JsonValue] = []
+    sink = MemoryRows()
+    reading = _Reading(read_by_pieces(data), sink, lambda _: None, rows.append)
+    reading.outer()
+    read = reading.result()
+    return IndexFile(read.roots, reading.signed_with(rows), read.signatures)
+
+
+class _Reading:
+    """One reading of an index file."""
+
+    def __init__(
+        self,
+        pieces: Iterable[bytes],
+        sink: RowSink,
+        roots_read: Callable[[tuple[SignedRoot, ...]], object],
+        each: Callable[[JsonValue], object] | None = None,
+    ) -> None:
+        self._stream = JsonStream(pieces, max_bytes=MAX_INDEX_SIZE, max_value=MAX_VALUE, max_values=MAX_VALUES)
+        self._sink, self._roots_read, self._each = sink, roots_read, each
+        self._left = MAX_BESIDE
+        self._roots: list[SignedRoot] | None = None
+        self._header: JsonObject | None = None
+        self._signatures: JsonValue = None
+        self._odd_entries: JsonObject = {}  # the field, where it is no list
+        self._has_entries = False
+        self._problem: FormatError | None = None
+        self._place: tuple[str, str, str, int] | None = None
+        self._count = 0
+        self._order: list[str] = []
+        self._in_vain = False
+
+    def outer(self) -> None:
+        stream = self._stream
+        if not stream.is_object():
+            raise FormatError("JSON document", expected="an object")
+        for name in stream.members():
+            if name == "roots":
+                self._read_roots()
+            elif name == "signed":
+                self._read_signed()
+            elif name == "signatures":
+                self._signatures = list(self._items()) if stream.is_list() else self._value()
+            else:
+                self._value()
+        stream.end()
+
+    def result(self) -> IndexRead:
+        if self._roots is None:
+            raise FormatError("field 'roots'", expected="a list", got="nothing")
+        if self._header is None:
+            raise FormatError("field 'signed'", expected="an object", got="nothing")
+        json_fields.constant(self._header, "type", INDEX_TYPE)
+        json_fields.constant(self._header, "spec", SPEC)
+        if not self._has_entries:
+            what = next(iter(self._odd_entries.values()), "nothing")
+            self._problem = FormatError("field 'entries'", expected="a list", got=type(what).__name__)
+        before, after = signed_parts(self._header)
+        if not self._has_entries:
+            before, after = canonical({**self._header, **self._odd_entries}), b""
+        return IndexRead(tuple(self._roots), self._header, self._signatures, before, after, self._problem)
+
+    def signed_with(self, rows: list[JsonValue]) -> JsonObject:
+        """Return `signed` as it stands in the file, its keys in that order."""
+        header = self._header or {}
+        entries = {"entries": rows} if self._has_entries else self._odd_entries
+        return {name: header[name] if name in header else entries[name] for name in self._order}
+
+    def _value(self) -> JsonValue:
+        value = self._stream.value()
+        self._left -= self._stream.size
+        if self._left < 0:
+            raise FormatError("index holds too much beside its entries", expected=f"at most {MAX_BESIDE} characters")
+        return value
+
+    def _items(self, limit: int = MAX_VALUES) -> Iterator[JsonValue]:
+        for count, value in enumerate(self._stream.items(), 1):
+            self._left -= self._stream.size
+            if self._left < 0 or count > limit:
+                raise FormatError("index holds too many values beside its entries", expected=f"at most {limit}")
+            yield value
+
+    def _read_roots(self) -> None:
+        if not self._stream.is_list():
+            raise FormatError("field 'roots'", expected="a list")
+        self._roots = []
+        for row in self._items():
+            if len(self._roots) == MAX_ROOTS:
+                raise FormatError("field 'roots' is too long", expected=f"at most {MAX_ROOTS} items")
+            self._roots.append(parse_signed_root(row))
+        if not self._roots:
+            raise FormatError("index file holds no root")
+        try:
+            self._roots_read(tuple(self._roots))
+        except VerificationError:
+            self._in_vain = True  # which of the steps refuses it is for the caller to say, once all of it was read
+
+    def _read_signed(self) -> None:
+        if not self._stream.is_object():
+            raise FormatError("field 'signed'", expected="an object")
+        self._header = {}
+        for name in self._stream.members():
+            self._order.append(name)
+            if name == "entries" and self._stream.is_list():
+                self._has_entries = True
+                self._read_entries()
+            elif name == "entries":
+                self._odd_entries = {name: self._value()}
+            elif name == "withdrawn" and self._stream.is_list():
+                self._header[name] = list(self._items(MAX_WITHDRAWN))
+            else:
+                self._header[name] = self._value()
+
+    def _read_entries(self) -> None:
+        for row in self._stream.items():
+            self._count += 1
+            if self._count > MAX_ENTRIES:
+                raise FormatError("index lists too much", expected=f"at most {MAX_ENTRIES} entries")
+            if self._each is not None:
+                self._each(row)
+                continue
+            if self._in_vain:
+                continue
+            if self._problem is None:
+                try:
+                    self._check(row)
+                except FormatError as error:
+                    self._problem = error
+            known = row if self._problem is None and isinstance(row, dict) else None
+            self._sink.add(canonical_of_parsed(row), known)
+
+    def _check(self, value: JsonValue) -> None:
+        row = json_fields.as_object(value, "entries")
+        check_row(row)
+        place = row_place(row)
+        if self._place is not None and not self._place < place:
+            problem = "repeated" if self._place == place else "out of order"
+            raise FormatError(f"entry {place[0]}@{place[1]} is {problem}", expected="sorted by repository and commit")
+        self._place = place
+
+
+def signed_parts(header: JsonObject) -> tuple[bytes, bytes]:
+    """Return what stands before and after the rows in the RFC 8785 form of `signed`; `header` is it without entries.
+
+    Keys are ordered by UTF-16 units there, which for a comparison with a text in ASCII is the order of Python.
+    """
+    lower = canonical({name: value for name, value in header.items() if name < "entries"})[1:-1]
+    upper = canonical({name: value for name, value in header.items() if name > "entries"})[1:-1]
+    return b"{" + lower + (b"," if lower else b"") + b'"entries":[', b"]" + (b"," if upper else b"") + upper + b"}"
 
 
 def parse_header(signed: JsonObject) -> Header:
@@ -160,30 +377,54 @@ def parse_header(signed: JsonObject) -> Header:
 
 def parse_document(signed: JsonObject) -> IndexDocument:
     """Read and check the whole document; raises `FormatError` for any entry of a known kind that does not fit."""
-    header = parse_header(signed)
-    mirrors = json_fields.texts(signed, "mirrors", limit=MAX_MIRRORS)
+    rows = _parse_rows(json_fields.array(signed, "entries", limit=MAX_ENTRIES))
+    entries = tuple(row for row in rows if isinstance(row, Entry))
+    skipped = tuple(row for row in rows if isinstance(row, SkippedEntry))
+    return checked_document({name: value for name, value in signed.items() if name != "entries"}, entries, skipped)
+
+
+def checked_document(header: JsonObject, entries: Sequence[Entry], skipped: Sequence[SkippedEntry]) -> IndexDocument:
+    """Read and check what is no entry of a document whose entries were; raises `FormatError`."""
+    document = document_of(header, entries, skipped)
+    if both := next((gone.id for gone in document.withdrawn if document.listing.find(gone.id)), None):
+        raise FormatError("a snapshot is both listed and withdrawn", got=both)
+    return document
+
+
+def document_of(header: JsonObject, entries: Sequence[Entry], skipped: Sequence[SkippedEntry]) -> IndexDocument:
+    """Do that, but for what nobody can hold against a document that was checked before."""
+    fields = parse_header(header)
+    mirrors = json_fields.texts(header, "mirrors", limit=MAX_MIRRORS)
     for mirror in mirrors:
         check_web_url(mirror)
-    rows = _parse_rows(json_fields.array(signed, "entries", limit=MAX_ENTRIES))
-    withdrawn = _parse_withdrawn(json_fields.array(signed, "withdrawn", limit=MAX_ENTRIES))
-    entries = tuple(row for row in rows if isinstance(row, Entry))
-    listed = {entry.id for entry in entries}
-    if both := next((gone.id for gone in withdrawn if gone.id in listed), None):
-        raise FormatError("a snapshot is both listed and withdrawn", got=both)
+    withdrawn = _parse_withdrawn(json_fields.array(header, "withdrawn", limit=MAX_WITHDRAWN))
     return IndexDocument(
-        publisher=header.publisher,
-        root_version=header.root_version,
-        epoch=header.epoch,
-        version=header.version,
-        previous=header.previous,
-        issued=parse_time(json_fields.text(signed, "issued")),
+        publisher=fields.publisher,
+        root_version=fields.root_version,
+        epoch=fields.epoch,
+        version=fields.version,
+        previous=fields.previous,
+        issued=parse_time(json_fields.text(header, "issued")),
         mirrors=mirrors,
-        dht=_parse_dht(signed.get("dht")),
+        dht=_parse_dht(header.get("dht")),
         entries=entries,
         withdrawn=withdrawn,
-        extra=_unknown(signed, _HEADER_FIELDS),
-        skipped=tuple(row for row in rows if isinstance(row, SkippedEntry)),
+        extra=_unknown(header, _HEADER_FIELDS),
+        skipped=skipped,
     )
+
+
+def encode_pieces(
+    roots: Iterable[SignedRoot], header: JsonObject, rows: Iterable[bytes], signatures: JsonValue
+) -> Iterator[bytes]:
+    """Yield an index file, an entry in each line; `header` is `signed` without entries, `rows` their RFC 8785 forms."""
+    before, after = signed_parts(header)
+    yield b'{"roots":' + canonical([root.to_json() for root in roots]) + b',\n"signed":' + before + b"\n"
+    with_comma = b""
+    for row in rows:
+        yield with_comma + row
+        with_comma = b",\n"
+    yield b"\n" + after + b',\n"signatures":' + canonical(signatures) + b"}\n"
 
 
 def encode_file(roots: Iterable[SignedRoot], signed: JsonObject, signatures: JsonValue) -> bytes:

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import TypeAlias
+from operator import itemgetter
+from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
 from p2pqwen.errors import FormatError
@@ -24,7 +25,7 @@ from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from p2pqwen.values.snapshot_place import library_parts
-from p2pqwen.values.strict_json import JsonObject, JsonValue
+from p2pqwen.values.strict_json import MAX_INTEGER, JsonObject, JsonValue
 from p2pqwen.values.utc_time import format_time, parse_time
 from p2pqwen.values.web_url import check_web_url
 
@@ -32,6 +33,7 @@ _KINDS = {kind.value: kind for kind in RepoKind}
 MAX_WEB_SEEDS = 32
 MAX_FILES = 1_000_000
 MAX_MAGNET = 16 * 1024
+MAX_LICENSE = 200
 MAX_NAME = 300
 """Characters of a skipped entry's repository, commit and kind."""
 
@@ -49,6 +51,7 @@ _FIELDS = frozenset(
 
 
 _PATH_SEEDS = "path_seeds"
+_READ_FIELDS = _FIELDS | {_PATH_SEEDS}
 PATH_FIELD = "{path}"
 """What a pattern of a web seed holds where a file's path goes (webseed/bases.py)."""
 
@@ -163,14 +166,61 @@ def torrent_location(snapshot: SnapshotId) -> str:
 def parse_row(row: JsonObject) -> Row:
     """Read one row: an entry, or what this version skips. Raises `FormatError`."""
     kind, recipe = json_fields.text(row, "repo_type", limit=MAX_NAME), json_fields.integer(row, "recipe", at_least=1)
-    # Rows that called themselves datasets stood in indexes, and were skipped, before datasets had fields to be read by.
-    if kind in _KINDS and recipe in RECIPES and (kind == RepoKind.MODEL or row.keys() >= _FIELDS):
+    if _is_known(kind, recipe, row):
         return parse_entry(row)
     repo, commit = (json_fields.text(row, name, limit=MAX_NAME) for name in ("repo", "commit"))
     for text in (repo, commit, kind):
         if not (text and text.isascii() and text.isprintable()):
             raise FormatError("an entry of an unknown kind", expected="names in printable ASCII", got=repr(text[:80]))
     return SkippedEntry(repo, commit, kind, recipe, row)
+
+
+def _is_known(kind: str, recipe: int, row: JsonObject) -> bool:
+    # Rows that called themselves datasets stood in indexes, and were skipped, before datasets had fields to be read by.
+    return kind in _KINDS and recipe in RECIPES and (kind == RepoKind.MODEL or row.keys() >= _FIELDS)
+
+
+def is_entry_row(row: JsonObject) -> bool:
+    """Tell whether a row that was checked is an entry, not one to be skipped."""
+    known: Any = row
+    return _is_known(known["repo_type"], known["recipe"], row)
+
+
+def check_row(row: JsonObject) -> bool:
+    """Check one row as `parse_row` does and tell whether it is an entry; False: it is skipped. Raises `FormatError`.
+
+    A row as writers of ours make it is compared with what it must say, not taken apart.
+    """
+    return _is_plain(row) or isinstance(parse_row(row), Entry)
+
+
+def checked_row(row: JsonObject) -> Row:
+    """Return what a row says that was checked before."""
+    if not is_entry_row(row):
+        return parse_row(row)
+    known: Any = row
+    return Entry(
+        id=SnapshotId(_repo(known["repo"], _KINDS[known["repo_type"]]), CommitId(bytes.fromhex(known["commit"]))),
+        size=known["size"],
+        files=known["files"],
+        infohash=InfoHash(Sha1(bytes.fromhex(known["infohash_v1"])), Sha256(bytes.fromhex(known["infohash_v2"]))),
+        magnet=known["magnet"],
+        manifest=Sha256(bytes.fromhex(known["manifest_sha256"])),
+        proven=known["provenance"] == "proven",
+        web_seeds=tuple(known["web_seeds"]),
+        license=known.get("license"),
+        added=_time(known["added"]),
+        upstream=_UPSTREAMS[known["upstream"]],
+        extra={} if known.keys() <= _FIELDS else {name: known[name] for name in known.keys() - _READ_FIELDS},
+        recipe=RECIPES[known["recipe"]],
+        path_seeds=tuple(known.get(_PATH_SEEDS, ())),
+    )
+
+
+def row_place(row: JsonObject) -> tuple[str, str, str, int]:
+    """Return what `row_order` returns, of a row that was checked."""
+    known: Any = row
+    return known["repo"], known["commit"], known["repo_type"], known["recipe"]
 
 
 def parse_entry(row: JsonObject) -> Entry:
@@ -209,10 +259,10 @@ def _parse(row: JsonObject, snapshot: SnapshotId) -> Entry:
         manifest=Sha256.parse(json_fields.text(row, "manifest_sha256")),
         proven=provenance == "proven",
         web_seeds=web_seeds,
-        license=json_fields.optional_text(row, "license", limit=200),
+        license=json_fields.optional_text(row, "license", limit=MAX_LICENSE),
         added=_time(json_fields.text(row, "added")),
         upstream=_upstream(json_fields.text(row, "upstream")),
-        extra={name: value for name, value in row.items() if name not in _FIELDS and name != _PATH_SEEDS},
+        extra={name: value for name, value in row.items() if name not in _READ_FIELDS},
         recipe=recipe,
         path_seeds=_path_seeds(row) if _PATH_SEEDS in row else (),
     )
@@ -231,15 +281,84 @@ def _path_seeds(row: JsonObject) -> tuple[str, ...]:
     return urls
 
 
+def _is_plain(row: JsonObject) -> bool:
+    """Tell whether a row is a model of the Hub as this program writes it; False: it has to be taken apart.
+
+    What is true here is what `_parse` accepts, for rows of the one recipe that is current.
+    """
+    if _PATH_SEEDS in row:
+        return False
+    try:
+        values = _plain_values(row)
+    except KeyError:
+        return False
+    repo, commit, v1, v2, manifest, magnet, torrent, size, files, length, recipe, seeds, license_, added = values[:14]
+    if not (type(size) is type(files) is type(length) is type(recipe) is int and type(seeds) is list):
+        return False
+    if not (type(repo) is type(magnet) is type(added) is str and (license_ is None or type(license_) is str)):
+        return False
+    if not _FOUR_HASHES.fullmatch(f"{commit} {v1} {v2} {manifest}") or v1 == _ZEROS[:40] or v2 == _ZEROS:
+        return False
+    try:
+        quoted, sources = _quoted_repo(repo), _quoted_seeds(tuple(seeds))
+        _time(added)
+    except (FormatError, TypeError):
+        return False
+    start = f"magnet:?xt=urn:btih:{v1}&xt=urn:btmh:1220{v2}&dn={quoted}%40{commit}&xl={size}{sources}"
+    return (
+        values[14] == RepoKind.MODEL.value
+        and values[15] in _PROVENANCE
+        and values[16] in _UPSTREAM
+        and recipe == CURRENT.number
+        and 0 <= size <= MAX_INTEGER
+        and 1 <= files <= MAX_FILES
+        and length == CURRENT.piece_length(size)
+        and torrent == f"{repo}/{commit}.torrent"
+        and (license_ is None or len(license_) <= MAX_LICENSE)
+        and len(magnet) <= MAX_MAGNET
+        and magnet.startswith(start)
+        and _only_sources(magnet[len(start) :].replace(f"{quoted}%2F{commit}.torrent", "x"))
+    )
+
+
+_plain_values = itemgetter(
+    "repo", "commit", "infohash_v1", "infohash_v2", "manifest_sha256", "magnet", "torrent", "size", "files",
+    "piece_length", "recipe", "web_seeds", "license", "added", "repo_type", "provenance", "upstream",
+)  # fmt: skip
+_FOUR_HASHES = re.compile(r"[0-9a-f]{40} [0-9a-f]{40} [0-9a-f]{64} [0-9a-f]{64}", re.ASCII)
+_ZEROS = "0" * 64
+_PROVENANCE = ("proven", "unproven")
+_UPSTREAM = tuple(map(str, Upstream))
+_UPSTREAMS = {str(one): one for one in Upstream}
+
+
+@lru_cache(maxsize=4096)
+def _quoted_repo(repo: str) -> str:
+    return RepoId(repo).text.translate(_QUOTED)
+
+
+@lru_cache(maxsize=4096)
+def _quoted_seeds(seeds: tuple[str, ...]) -> str:
+    """Return the web seeds as a magnet of ours names them; raises `FormatError` for what no entry may name."""
+    if len(seeds) > MAX_WEB_SEEDS or len(set(seeds)) != len(seeds) or not all(type(one) is str for one in seeds):
+        raise FormatError("web seeds")
+    return "".join(f"&ws={_quoted_url(url)}" for url in seeds)
+
+
 # An index repeats itself: several commits of one repository, many entries added at one publishing.
 _repo = lru_cache(maxsize=4096)(RepoId)
 _time = lru_cache(maxsize=4096)(parse_time)
 
 
+_PLAIN_HOST = re.compile(r"https?://[A-Za-z0-9.-]+(?:/|\Z)", re.ASCII)
+
+
 @lru_cache(maxsize=4096)
 def _quoted_url(url: str) -> str:
-    # By both rules: a magnet that names what it may not would be refused by whoever takes it apart later.
-    return check_magnet_url(check_web_url(url)).translate(_QUOTED)
+    # By both rules: a magnet that names what it may not would be refused by whoever takes it apart later. They differ
+    # only in what may stand between scheme and path.
+    check_web_url(url)
+    return (url if _PLAIN_HOST.match(url) else check_magnet_url(url)).translate(_QUOTED)
 
 
 def _upstream(text: str) -> Upstream:

@@ -8,7 +8,7 @@ from datetime import datetime
 from p2pqwen.errors import NotFoundError
 from p2pqwen.index.acceptance import Accepted, Position
 from p2pqwen.index.document import IndexDocument, Withdrawal
-from p2pqwen.index.entry import Entry
+from p2pqwen.index.entry import Entry, row_order
 from p2pqwen.index.root import Root, SignedRoot
 from p2pqwen.values.snapshot_id import SnapshotId
 
@@ -55,7 +55,7 @@ def next_document(
         issued=now,
         mirrors=mirrors if mirrors is not None else old.mirrors if old else (),
         dht=old.dht if old else None,
-        entries=tuple(sorted(listed.values(), key=lambda entry: entry.id)),
+        entries=tuple(sorted(listed.values(), key=row_order)),
         withdrawn=tuple(sorted(withdrawn.values(), key=lambda gone: gone.id)),
         extra=old.extra if old else {},
         skipped=old.skipped if old else (),

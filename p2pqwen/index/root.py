@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from p2pqwen.errors import FormatError
-from p2pqwen.signing.envelope import ThresholdResult, check_threshold
-from p2pqwen.signing.keys import PublicKey
+from p2pqwen.signing.envelope import ThresholdResult, check_message, check_threshold
+from p2pqwen.signing.keys import Message, PublicKey
 from p2pqwen.values import base64_text, json_fields
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.strict_json import JsonObject, JsonValue, canonical
@@ -65,6 +65,10 @@ class Root:
     def check(self, role: str, document_type: str, payload: bytes, signatures: JsonValue) -> ThresholdResult:
         """Count who of a role signed a payload."""
         return check_threshold(document_type, payload, signatures, self.public_keys(role), self.roles[role].threshold)
+
+    def check_message(self, role: str, message: Message, signatures: JsonValue) -> ThresholdResult:
+        """Do what `check` does, given the very bytes that a signature covers."""
+        return check_message(message, signatures, self.public_keys(role), self.roles[role].threshold)
 
 
 @dataclass(frozen=True, slots=True)

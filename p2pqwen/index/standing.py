@@ -28,6 +28,7 @@ from typing import Literal
 from p2pqwen.errors import VerificationError
 from p2pqwen.index.document import IndexDocument
 from p2pqwen.index.entry import Entry
+from p2pqwen.index.listing import Listing, listing_of
 from p2pqwen.index.root import INDEX_ROLE, Root
 from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance
@@ -67,7 +68,7 @@ class Voice:
     name: str
     keys: Mapping[Sha256, PublicKey]
     threshold: int
-    listed: Mapping[Sha256, tuple[Entry, ...]] = field(repr=False)  # by v2 infohash
+    listed: Listing = field(repr=False)
     withdrawn: Mapping[SnapshotId, str] = field(repr=False)  # with the reasons
     own: bool = False
 
@@ -77,20 +78,18 @@ class Voice:
 
         `own`: it is this home's publisher.
         """
-        listed: dict[Sha256, tuple[Entry, ...]] = {}
-        for entry in () if document is None else document.entries:
-            listed[entry.infohash.v2] = (*listed.get(entry.infohash.v2, ()), entry)
+        listed = listing_of(() if document is None else document.entries)
         withdrawn = {gone.id: gone.reason for gone in (() if document is None else document.withdrawn)}
         role = root.roles[INDEX_ROLE]
         return cls(publisher, root.name, root.public_keys(INDEX_ROLE), role.threshold, listed, withdrawn, own)
 
     def lists(self, evidence: Evidence) -> bool:
         """Tell whether the index names this torrent as this snapshot, with what its manifest says of it."""
-        return any(evidence.is_of(one) for one in self.listed.get(evidence.infohash.v2, ()))
+        return any(map(evidence.is_of, self.listed.find(evidence.infohash)))
 
     def lists_bytes(self, snapshot: SnapshotId, infohash: InfoHash) -> bool:
         """Tell whether the index names these bytes as this snapshot, whatever a manifest says: that is no standing."""
-        return any(one.id == snapshot and one.infohash == infohash for one in self.listed.get(infohash.v2, ()))
+        return any(one.id == snapshot for one in self.listed.find(infohash))
 
     def signed(self, snapshot: SnapshotId, signers: Iterable[SignerResult]) -> bool:
         """Tell whether as many of its index keys signed the torrent as it takes to sign its index."""

@@ -15,6 +15,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from p2pqwen.errors import DiskError, FormatError, InUseError, NotFoundError
 from p2pqwen.portable import files
@@ -49,15 +50,21 @@ def write(path: Path, data: bytes, *, mode: int = PRIVATE, sync: bool = True) ->
 
     Not durably without `sync`: for what is of this moment only.
     """
+    with replacing(path, mode=mode, sync=sync) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, mode: int = PRIVATE, sync: bool = True) -> Iterator[BinaryIO]:
+    """Do what `write` does for what comes in pieces: the block writes them, and the file stands once it has ended."""
     with disk_errors(f"write {path}"):
-        make_folder(path.parent, shared=mode != PRIVATE)
-        temporary = path.parent / f".{_short(path.name)}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+        temporary = temporary_beside(path, shared=mode != PRIVATE)
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             with os.fdopen(descriptor, "wb") as file:
                 if mode == PRIVATE:
                     give_mode(file.fileno(), mode)
-                file.write(data)
+                yield file
                 file.flush()
                 if sync:
                     os.fsync(file.fileno())
@@ -66,6 +73,12 @@ def write(path: Path, data: bytes, *, mode: int = PRIVATE, sync: bool = True) ->
             temporary.unlink(missing_ok=True)
         if sync:
             sync_folder(path.parent)
+
+
+def temporary_beside(path: Path, *, shared: bool = False) -> Path:
+    """Return a free name beside a path, for what is to take its place, and make the folder; raises `OSError`."""
+    make_folder(path.parent, shared=shared)
+    return path.parent / f".{_short(path.name)}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
 
 
 def _short(name: str) -> str:
@@ -180,6 +193,18 @@ def read(path: Path, *, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise FormatError(f"file {path} is too large", expected=f"at most {max_bytes} bytes")
     return data
+
+
+def read_pieces(path: Path, *, size: int = 1 << 18) -> Iterator[bytes]:
+    """Yield a file in pieces; raises what `read` does, but for a size that it does not limit."""
+    with disk_errors(f"read {path}"):
+        try:
+            file = path.open("rb")
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFoundError(f"no file {path}") from error
+        with file:
+            while piece := file.read(size):
+                yield piece
 
 
 class SharedLock:

@@ -1,9 +1,11 @@
 """The publishers a user trusts: the pinned id, the last accepted index, and where newer ones come from.
 
-    trust/<publisher id>/index.json     the accepted file, root chain from root 1 included; verified at every reading
+    trust/<publisher id>/index.json     the accepted file, root chain from root 1 included
+    trust/<publisher id>/index.….sqlite what it lists, verified once (`index_rows`); made again where it is lost
     trust/<publisher id>/seen.json      the highest position accepted, so that a damaged index.json does not forget it;
                                         with a digest over itself, because no signature covers it
     trust/<publisher id>/sources.json   files, folders and URLs the user named
+    trust/<publisher id>/answers.json   ETags and dates that mirrors gave with the accepted index; can be lost
     trust/<publisher id>/evidence/      files that contradict an accepted one, each with the one it contradicts
 
 The folder's name is the pin: everything else can be lost and is fetched again. index.json is written before seen.json;
@@ -12,23 +14,42 @@ after a crash between the two the higher of both positions counts.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 import re
 import shutil
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from p2pqwen.containment import each, warn
-from p2pqwen.errors import NotFoundError, P2pqwenError
+from p2pqwen.errors import NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.index.acceptance import Accepted, Position, Seen, TrustedState, accept
-from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE, IndexDocument, encode_file, parse_file
+from p2pqwen.index.acceptance import Accepted, Position, Seen, TrustedState, judge_again
+from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE, IndexDocument
 from p2pqwen.index.root import Root
 from p2pqwen.library import durable
 from p2pqwen.library.checksummed import seal, unseal
 from p2pqwen.library.home import Home
+from p2pqwen.library.index_rows import (
+    FileMark,
+    accept_file,
+    apply_delta,
+    builder_of,
+    let_go,
+    progress,
+    put_beside,
+    read_accepted,
+    rebuild,
+    remove_others,
+    verified_at,
+    whole_file,
+)
+from p2pqwen.library.index_source import IndexSource, Spool, bytes_of, pieces_of, size_of
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
@@ -36,8 +57,11 @@ from p2pqwen.values.strict_json import JsonObject
 
 MAX_STATE_SIZE = 1 << 20
 MAX_SOURCES = 64
+VERIFY_EVERY = timedelta(days=30)
+"""A running node verifies what it has accepted, and has not read since, once in so long."""
 MAX_EVIDENCE = 32  # files; whoever holds stolen keys could fill the disk with contradictions
 MAX_EVIDENCE_SIZE = 1 << 30
+_LEFT_SECONDS = 86_400.0
 _ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -74,6 +98,16 @@ class TrustedPublisher:
         """Everywhere a newer index may be: the user's sources first, then what the index itself names."""
         named = self.document.mirrors if self.document else ()
         return tuple(dict.fromkeys((*self.sources, *named)))
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a mirror called its file, by ETag or date, when it was the index with this digest; the file's SHA-256."""
+
+    digest: Sha256
+    file: Sha256 | None
+    etag: str | None
+    modified: str | None
 
 
 class TrustStore:
@@ -136,7 +170,78 @@ class TrustStore:
             self.folder(publisher).rename(leaving)  # at once: half a removal must not look like damage
             shutil.rmtree(leaving)
 
-    def store(self, accepted: Accepted, data: bytes, *, now: datetime) -> Accepted:
+    def verify_again(
+        self, publisher: Sha256, *, now: datetime, every: timedelta = VERIFY_EVERY, report: Report = ignore
+    ) -> bool:
+        """Put the stored index through all of acceptance if that was last done so long ago; tell whether it was.
+
+        A file that has rotted since is told, and its database goes: what no signature covers any more is not used.
+        """
+        path = self.index_path(publisher)
+        verified = verified_at(path)
+        if verified is None or now.timestamp() - verified < every.total_seconds():
+            return False
+        try:
+            with self.locked(publisher):
+                rebuild(path, publisher, now, report)
+        except VerificationError:
+            remove_others(path, None)
+            self._read_index(publisher, now, report)  # which says what is wrong with it
+        return True
+
+    def judge(self, source: IndexSource, trusted: TrustedState, *, now: datetime, report: Report = ignore) -> Accepted:
+        """Judge an index that came from somewhere, by all of acceptance, so that `store` can take it without delay.
+
+        What is not stored has to be let go of (`index_rows.let_go`). Raises `RefusedError`, `NotFoundError`,
+        `DiskError`.
+        """
+        self._sweep()
+        return accept_file(pieces_of(source), trusted, now, self._home.trust, progress(size_of(source), report))
+
+    def judge_delta(self, data: bytes, base: Accepted, trusted: TrustedState, *, now: datetime) -> Accepted:
+        """Judge what a delta makes of the accepted index, as `judge` does; raises `FormatError` as well."""
+        self._sweep()
+        return apply_delta(data, base, trusted, now, self._home.trust)
+
+    def spool(self) -> Spool:
+        """Return what takes an index that comes from the network; who asked for it closes it."""
+        return Spool(self._home.trust)
+
+    def answers(self, publisher: Sha256) -> dict[str, Answered]:
+        """Return what mirrors said, with the index that is accepted now, for them to tell whether theirs is another."""
+        path = self.folder(publisher) / "answers.json"
+        try:
+            row = unseal(durable.read(path, max_bytes=MAX_STATE_SIZE), max_bytes=MAX_STATE_SIZE, always=True)
+            return {
+                place: Answered(
+                    Sha256.parse(json_fields.text(known, "digest")),
+                    None if known.get("file") is None else Sha256.parse(json_fields.text(known, "file")),
+                    json_fields.optional_text(known, "etag"),
+                    json_fields.optional_text(known, "modified"),
+                )
+                for place, known in ((place, json_fields.obj(row, place)) for place in row)
+            }
+        except P2pqwenError:
+            return {}  # then all of it is asked for
+
+    def write_answers(self, publisher: Sha256, answers: Mapping[str, Answered]) -> None:
+        """Remember that; nothing is kept of a publisher who is trusted no longer."""
+        if answers == self.answers(publisher):
+            return
+        rows: JsonObject = {
+            place: {
+                "digest": str(one.digest),
+                "file": None if one.file is None else str(one.file),
+                "etag": one.etag,
+                "modified": one.modified,
+            }
+            for place, one in answers.items()
+        }
+        with self.locked(publisher):
+            if self.is_trusted(publisher):
+                durable.write(self.folder(publisher) / "answers.json", seal(rows), sync=False)
+
+    def store(self, accepted: Accepted, source: IndexSource, *, now: datetime, report: Report = ignore) -> Accepted:
         """Persist an accepted index (step 8), judged again under the lock; raises `RefusedError`, `DiskError`.
 
         Another process may have accepted a newer one meanwhile: then this one is refused as the rules say.
@@ -145,16 +250,43 @@ class TrustStore:
         with self.locked(publisher):
             held = self.get(publisher, now=now)
             if held.accepted is not None and held.accepted.state == accepted.state == held.state:
-                return accepted
-            accepted = accept(data, held.state, now)
-            file = parse_file(data)
-            if file.roots[0].root.version != 1:  # the chain must stand on the pinned id alone
-                data = encode_file(accepted.roots, file.signed, file.signatures)
-            durable.write(self.index_path(publisher), data)
+                let_go(accepted)
+                return replace(held.accepted, unchanged=True)
+            # What was judged here before is not read through again: its digest tells whether it is still the same.
+            builder = builder_of(accepted)
+            again = None if builder is None else judge_again(accepted, held.state)
+            accepted = again or self.judge(source, held.state, now=now)
+            self._write_index(accepted, source, now, report)
             self._write_seen(publisher, accepted.seen)
         return accepted
 
-    def keep_evidence(self, publisher: Sha256, data: bytes, *, before: bytes | None = None) -> tuple[Path, ...]:
+    def _write_index(self, accepted: Accepted, source: IndexSource, now: datetime, report: Report) -> None:
+        """Let the file stand, and its database beside it: that first, sealed for the file that is about to."""
+        path, builder, hasher = self.index_path(accepted.publisher), builder_of(accepted), hashlib.sha256()
+        if builder is None:
+            raise ValueError("an index is stored once, as it was judged")
+        with durable.replacing(path) as file:
+            # The chain must stand on the pinned id alone.
+            for piece in pieces_of(source) if accepted.stands_alone else whole_file(accepted):
+                hasher.update(piece)
+                file.write(piece)
+            digest = Sha256(hasher.digest())
+            if accepted.stands_alone and digest != builder.file_digest:
+                raise VerificationError("the index changed while it was read", expected=builder.file_digest, got=digest)
+            builder.file_digest = digest
+            file.flush()
+            put_beside(path, FileMark.of(os.fstat(file.fileno())), accepted, now, report)
+        remove_others(path, digest)
+
+    def _sweep(self) -> None:
+        """Delete what judgements that were killed left behind."""
+        long_ago = time.time() - _LEFT_SECONDS
+        for path in self._home.trust.glob(".index.*.tmp"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < long_ago:
+                    path.unlink()
+
+    def keep_evidence(self, publisher: Sha256, data: IndexSource, *, before: bytes | None = None) -> tuple[Path, ...]:
         """Keep a file that contradicts the accepted index, and a copy of that one, which the next update overwrites.
 
         `before`: the index that was in use when the file came, where another has taken its place since.
@@ -162,7 +294,7 @@ class TrustStore:
         Returns where they are; nothing once there is as much as is ever kept, or the publisher is trusted no longer.
         """
         with self.locked(publisher):
-            return self._keep_evidence(publisher, data, before) if self.is_trusted(publisher) else ()
+            return self._keep_evidence(publisher, bytes_of(data), before) if self.is_trusted(publisher) else ()
 
     def _keep_evidence(self, publisher: Sha256, data: bytes, before: bytes | None) -> tuple[Path, ...]:
         trusted = self.index_path(publisher)
@@ -195,8 +327,7 @@ class TrustStore:
         if not path.exists():
             return None
         try:
-            data = durable.read(path, max_bytes=MAX_INDEX_SIZE)
-            return accept(data, TrustedState(publisher), now)
+            return read_accepted(path, publisher, now, report)
         except P2pqwenError as error:
             report(
                 Notice(

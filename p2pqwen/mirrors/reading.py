@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from p2pqwen.values.named_hosts import Guard, NamedHosts
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHUNK = 1 << 16
+_ETAG = re.compile(r'(?:W/)?"[!#-~]{0,250}"', re.ASCII)
+_DATE = re.compile(r"[A-Za-z0-9 ,:+-]{1,40}", re.ASCII)
 _WHOLE = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+", re.ASCII)  # RFC 3986
 
 
@@ -49,6 +51,44 @@ def always(_bytes: int) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """What a server gave with a file, by which it can say later that the file is still that one (RFC 9110)."""
+
+    etag: str | None = None
+    modified: str | None = None
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> Validators:
+        """Take them from an answer, as far as they are fit to be sent again."""
+        etag, modified = headers.get("ETag"), headers.get("Last-Modified")
+        return cls(
+            etag if etag and _ETAG.fullmatch(etag) else None,
+            modified if modified and _DATE.fullmatch(modified) else None,
+        )
+
+    def headers(self) -> dict[str, str]:
+        """Return what asks for the file only if it is another one."""
+        if self.etag is not None:
+            return {"If-None-Match": self.etag}
+        return {} if self.modified is None else {"If-Modified-Since": self.modified}
+
+    def __bool__(self) -> bool:
+        return self != Validators()
+
+
+NO_VALIDATORS = Validators()
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What came of asking for a file: `unchanged`, and then nothing else; whether all of it was asked for and came."""
+
+    unchanged: bool = False
+    validators: Validators = NO_VALIDATORS
+    whole: bool = True
+
+
 async def read(
     location: str, *, max_bytes: int, named: NamedHosts, timeouts: Timeouts = TIMEOUTS, allow: Allow = always
 ) -> bytes:
@@ -62,9 +102,31 @@ async def read(
     """
     if not is_web(location):
         return await asyncio.to_thread(_read_file, Path(location), max_bytes)
+    body = bytearray()
+    await read_into(body.extend, location, max_bytes=max_bytes, named=named, timeouts=timeouts, allow=allow)
+    return bytes(body)
+
+
+async def read_into(
+    take: Callable[[bytes], object],
+    location: str,
+    *,
+    max_bytes: int,
+    named: NamedHosts,
+    timeouts: Timeouts = TIMEOUTS,
+    allow: Allow = always,
+    unless: Validators = Validators(),
+    first: int | None = None,
+) -> Came:
+    """Give a file's bytes from a URL to `take` as they come.
+
+    Nothing comes where the server says that the file is the one `unless` stands for. With `first` no more than so many
+    bytes are asked for and taken. Raises what `read` does.
+    """
+    asked = {**unless.headers(), **({} if first is None else {"Range": f"bytes=0-{first - 1}"})}
     try:
         async with asyncio.timeout(timeouts.total):
-            return await _read_web(_url(location), max_bytes, Guard(named), timeouts, allow)
+            return await _read_web(_url(location), take, max_bytes, Guard(named), timeouts, allow, asked, first)
     except TimeoutError as error:
         raise NetworkError(f"{location} is too slow", expected=f"an answer within {timeouts.total:.0f} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -96,40 +158,64 @@ def _url(location: str) -> URL:
     return URL(location, encoded=_WHOLE.fullmatch(location) is not None)
 
 
-async def _read_web(url: URL, max_bytes: int, guard: Guard, timeouts: Timeouts, allow: Allow) -> bytes:
+async def _read_web(
+    url: URL,
+    take: Callable[[bytes], object],
+    max_bytes: int,
+    guard: Guard,
+    timeouts: Timeouts,
+    allow: Allow,
+    asked: Mapping[str, str],
+    first: int | None,
+) -> Came:
     async with WebSession(
         guard, connect_timeout=timeouts.answer, read_timeout=timeouts.answer, keep_alive=False
     ) as session:
         for _ in range(MAX_REDIRECTS + 1):
-            async with await session.get(url) as response:
+            async with await session.get(url, headers=asked) as response:
+                if response.status == 304 and not {"If-None-Match", "If-Modified-Since"}.isdisjoint(asked):
+                    return Came(unchanged=True)
                 if response.status not in _REDIRECTS:
-                    return await _body(response, max_bytes, timeouts, allow)
+                    whole = await _body(response, take, max_bytes, timeouts, allow, first)
+                    return Came(validators=Validators.of(response.headers), whole=whole)
                 url = url.join(URL(response.headers.get("Location", "")))
     raise NetworkError(f"{url} redirects too often", expected=f"at most {MAX_REDIRECTS} times")
 
 
-async def _body(response: aiohttp.ClientResponse, max_bytes: int, timeouts: Timeouts, allow: Allow) -> bytes:
+async def _body(
+    response: aiohttp.ClientResponse,
+    take: Callable[[bytes], object],
+    max_bytes: int,
+    timeouts: Timeouts,
+    allow: Allow,
+    first: int | None,
+) -> bool:
+    """Take an answer's body; tell whether all of the file came, and not only its `first` bytes."""
     if response.status in {404, 410}:
         raise NotFoundError(f"no file {response.url}", got=f"HTTP {response.status}")
-    if response.status != 200:
+    if response.status != 200 and not (response.status == 206 and first is not None):
         raise NetworkError(f"{response.url} returned no file", expected="HTTP 200", got=f"HTTP {response.status}")
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise FormatError(f"{response.url} answered in a content encoding", expected="plain bytes")
     if (response.content_length or 0) > max_bytes:
         raise FormatError(f"{response.url} is too large", expected=f"at most {max_bytes} bytes")
-    body = bytearray()
+    taken = 0
     clock = asyncio.get_running_loop().time
     started = clock()
     async for chunk in response.content.iter_chunked(_CHUNK):
-        body += chunk
-        if len(body) > max_bytes:
+        taken += len(chunk)
+        if taken > max_bytes:
             raise FormatError(f"{response.url} is too large", expected=f"at most {max_bytes} bytes")
         if not allow(len(chunk)):
             raise NetworkError(f"{response.url} sends more than there is room for")
+        take(chunk)
         elapsed = clock() - started
-        if elapsed > timeouts.answer and len(body) < timeouts.slowest * (elapsed - timeouts.answer):
+        if elapsed > timeouts.answer and taken < timeouts.slowest * (elapsed - timeouts.answer):
             raise NetworkError(f"{response.url} is too slow", expected=f"at least {timeouts.slowest} bytes a second")
-    return bytes(body)
+        if first is not None and taken >= first:
+            response.close()  # a server that gives no part of a file would send all of it
+            return False
+    return response.status == 200
 
 
 def _reason(error: Exception) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from p2pqwen.errors import FormatError
-from p2pqwen.signing.keys import PrivateKey, PublicKey
+from p2pqwen.signing.keys import Message, PrivateKey, PublicKey
 from p2pqwen.values import base64_text
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.strict_json import JsonObject, JsonValue
@@ -37,8 +37,13 @@ class ThresholdResult:
 
 def pae(document_type: str, payload: bytes) -> bytes:
     """Return the bytes a signature covers, for our payload type of that document type."""
+    return pae_before(document_type, len(payload)) + payload
+
+
+def pae_before(document_type: str, size: int) -> bytes:
+    """Return what stands before a payload of `size` bytes in the bytes that a signature covers."""
     payload_type = f"application/vnd.p2pqwen.{document_type}+json".encode()
-    return b"DSSEv1 %d %b %d %b" % (len(payload_type), payload_type, len(payload), payload)
+    return b"DSSEv1 %d %b %d " % (len(payload_type), payload_type, size)
 
 
 def sign(document_type: str, payload: bytes, key: PrivateKey) -> JsonObject:
@@ -68,9 +73,15 @@ def check_threshold(
     document_type: str, payload: bytes, signatures: JsonValue, keys: Mapping[Sha256, PublicKey], threshold: int
 ) -> ThresholdResult:
     """Count the keys of `keys` that validly signed the payload; raises `FormatError` when `signatures` is no list."""
+    return check_message(pae(document_type, payload), signatures, keys, threshold)
+
+
+def check_message(
+    message: Message, signatures: JsonValue, keys: Mapping[Sha256, PublicKey], threshold: int
+) -> ThresholdResult:
+    """Do what `check_threshold` does, given the very bytes that a signature covers."""
     if not isinstance(signatures, list) or len(signatures) > MAX_SIGNATURES:
         raise FormatError("signatures", expected=f"a list of at most {MAX_SIGNATURES}")
-    message = pae(document_type, payload)
     valid: set[Sha256] = set()
     ignored = []
     for row in signatures:
@@ -89,7 +100,7 @@ def check_threshold(
     )
 
 
-def _check(row: JsonValue, message: bytes, keys: Mapping[Sha256, PublicKey]) -> tuple[Sha256, str | None]:
+def _check(row: JsonValue, message: Message, keys: Mapping[Sha256, PublicKey]) -> tuple[Sha256, str | None]:
     """Return the signer a row names, and why its signature does not count."""
     nobody = Sha256(bytes(32))
     if not isinstance(row, dict):

@@ -8,7 +8,7 @@ small order (the rules of `verify_strict` in ed25519-dalek); everything else is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -24,6 +24,9 @@ from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.signing.passphrase import new_passphrase, spellings
 from p2pqwen.signing.pkcs8 import encrypted_pem
 from p2pqwen.values.digest import Sha256
+
+Message: TypeAlias = bytes | memoryview
+"""What is signed: bytes in memory, or those of a file."""
 
 PUBLIC_KEY_SIZE = 32
 SIGNATURE_SIZE = 64
@@ -64,7 +67,7 @@ class PublicKey:
         """The name of the key everywhere: the SHA-256 of its 32 bytes (SPEC section 5)."""
         return Sha256.of(self.raw)
 
-    def verify(self, signature: bytes, message: bytes) -> bool:
+    def verify(self, signature: bytes, message: Message) -> bool:
         """Tell whether these 64 bytes are this key's signature of the message."""
         if len(signature) != SIGNATURE_SIZE:
             return False

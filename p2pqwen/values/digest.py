@@ -54,7 +54,7 @@ class Sha256(Digest):
     KIND = "SHA-256"
 
     @classmethod
-    def of(cls, data: bytes) -> Self:
+    def of(cls, data: bytes | memoryview) -> Self:
         """Return the SHA-256 of these bytes."""
         return cls(hashlib.sha256(data).digest())
 

@@ -13,8 +13,8 @@ from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 class ListedFile:
     """A file as it is listed; `blob_oid` is the id in the git tree, of the LFS pointer where it is LFS.
 
-    Of a plain file an origin names that id, the SHA-256 of the content (`sha256`), or both.
-    `xet_hash`: its name in the Hub's Xet storage, None where it is not there.
+    Of a plain file an origin names that id, the SHA-256 of the content (`sha256`), or both. `xet_hash`: its name in the
+    Hub's Xet storage, None where it is not there.
     """
 
     path: RepoPath

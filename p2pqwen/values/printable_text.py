@@ -12,6 +12,9 @@ def printable(text: str, *, limit: int = 500) -> str:
 
     Longer text than `limit` characters is cut and marked with an ellipsis.
     """
+    shown = text[:limit]
+    if shown.isascii() and shown.isprintable():  # most is, and an index shows a hundred thousand of them
+        return shown + "…" if len(text) > limit else shown
     shown = "".join(
         character.encode("unicode_escape").decode() if unicodedata.category(character) in _HIDDEN else character
         for character in text[:limit]

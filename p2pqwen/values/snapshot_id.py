@@ -11,8 +11,9 @@ from p2pqwen.errors import FormatError
 from p2pqwen.values.digest import CommitId
 
 # huggingface_hub's validate_repo_id: 96 characters, no leading or trailing `-` or `.`, no `--` and no `..`.
-_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?", re.ASCII)
-_NOBODY = frozenset({"datasets", "models", "spaces"})  # the Hub's own paths, where other kinds of repository lie
+_PART = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
+# The Hub's own paths, where other kinds of repository lie, are nobody's.
+_NAME = re.compile(rf"(?!(?:datasets|models|spaces)/)(?!.*(?:--|\.\.|\.git\Z)){_PART}/{_PART}", re.ASCII)
 MAX_REPO_ID = 96
 SHORTEST = 7
 """Digits of a commit that name it where people read and type."""
@@ -23,6 +24,11 @@ class OriginName(enum.StrEnum):
 
     HUB = "hub"
     MODELSCOPE = "modelscope"
+
+    @property
+    def words(self) -> str:
+        """What people call it in a sentence."""
+        return "the Hub" if self is OriginName.HUB else "ModelScope"
 
 
 class RepoKind(enum.StrEnum):
@@ -65,15 +71,7 @@ class RepoId:
     kind: RepoKind = RepoKind.MODEL
 
     def __post_init__(self) -> None:
-        parts = self.text.split("/")
-        valid = (
-            len(parts) == 2
-            and len(self.text) <= MAX_REPO_ID
-            and all(_PART.fullmatch(part) and "--" not in part and ".." not in part for part in parts)
-            and not self.text.endswith(".git")
-            and parts[0] not in _NOBODY
-        )
-        if not valid:
+        if len(self.text) > MAX_REPO_ID or not _NAME.fullmatch(self.text):
             hint = "leave out the address: the name alone, such as Qwen/Qwen3-0.6B" if "://" in self.text else None
             expected = "ORG/MODEL, datasets/ORG/NAME, or modelscope:ORG/MODEL"
             raise FormatError("not a repository name", expected=expected, got=repr(self.text[:120]), hint=hint)
@@ -92,6 +90,10 @@ class RepoId:
     def at(self, origin: OriginName) -> RepoId:
         """Return the repository of this name at an origin, which need not be the same one."""
         return RepoId(self.text, self.kind.at(origin))
+
+    def __hash__(self) -> int:
+        # What dataclasses make of it asks the kind, in Python code, and tables of a million names ask this.
+        return hash(self.text)
 
     @property
     def org(self) -> str:
@@ -157,6 +159,9 @@ class SnapshotId:
 
     repo: RepoId
     commit: CommitId
+
+    def __hash__(self) -> int:
+        return hash((self.repo.text, self.commit.raw))
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -84,15 +84,52 @@ def canonical(value: JsonValue) -> bytes:
         raise FormatError("value has no canonical form", got=str(error)) from error
 
 
+class Cut(Exception):  # noqa: N818 - it is no error where more text can be had
+    """A value that does not end before the text does, or is none."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+def read_value(text: str, at: int, max_values: int, max_depth: int) -> tuple[JsonValue, int]:
+    """Read the value at a place of a text; return it and where it ends.
+
+    Raises `FormatError` for what is refused in any document, and `Cut` where more text may make it a value.
+    """
+    try:
+        value, end = _scan(text, at)
+    except RecursionError:
+        raise _too_deep() from None
+    except StopIteration:
+        raise Cut("no value") from None
+    except json.JSONDecodeError as error:
+        raise Cut(str(error)) from error
+    if end - at > max_values and sum(text.count(mark, at, end) for mark in "[{,") > max_values:
+        raise FormatError("JSON document holds too many values", expected=f"at most {max_values} in one place")
+    if type(value) in _CONTAINERS:
+        _check_depth(value, max_depth)
+    if text.find("\\u", at, end) >= 0:
+        _refuse_surrogates(value)
+    return value, end
+
+
+def canonical_of_parsed(value: JsonValue) -> bytes:
+    """Do what `canonical` does for a value that this module has read, whose integers are in range."""
+    text = _encode(value)
+    if not text.isascii() and _SORTS_OTHERWISE.search(text):
+        return canonical(value)
+    return text.encode()
+
+
 def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what json gives
     if not isinstance(value, dict):
         raise FormatError("JSON document", expected="an object", got=type(value).__name__)
     return value
 
 
-def _check_depth(value: JsonValue) -> None:
+def _check_depth(value: JsonValue, most: int = MAX_DEPTH) -> None:
     level: list[JsonValue] = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(most):
         level = [child for container in level for child in _children(container) if type(child) in _CONTAINERS]
         if not level:
             return
@@ -152,3 +189,12 @@ def _refuse_surrogates(value: JsonValue) -> None:
         for key, item in value.items():
             _refuse_surrogates(key)
             _refuse_surrogates(item)
+
+
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(  # type: ignore[attr-defined]
+    object_pairs_hook=_unique_keys,
+    parse_float=_refuse_float,
+    parse_constant=_refuse_float,
+    parse_int=_bounded_integer,
+).scan_once
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode

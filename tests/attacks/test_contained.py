@@ -190,10 +190,10 @@ def test_96_a_publisher_that_cannot_be_stored_is_told_after_the_others_were(two,
     store = TrustStore(Home(user.home))
     whole = TrustStore.store
 
-    def full(self, accepted, data, *, now):
+    def full(self, accepted, data, *, now, **more):
         if accepted.publisher == hostile.id:
             raise OSError(28, "No space left on device")
-        return whole(self, accepted, data, now=now)
+        return whole(self, accepted, data, now=now, **more)
 
     monkeypatch.setattr(TrustStore, "store", full)
     with pytest.raises(Exception, match="No space left"):

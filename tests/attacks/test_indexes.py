@@ -14,7 +14,8 @@ from p2pqwen.index.diff import diff
 from p2pqwen.library.trust_store import MAX_EVIDENCE
 from p2pqwen.mirrors.location import Location
 from p2pqwen.operations.indexes.trust import add_publisher
-from p2pqwen.operations.indexes.update import SourceState, update
+from p2pqwen.operations.indexes.update import update
+from p2pqwen.operations.indexes.updated import SourceState
 from p2pqwen.values.strict_json import MAX_INTEGER
 from tests.attacks.victim import NOW, RULES, SIGNERS, TRUSTED_VERSION, Victim
 from tests.support.publishing import chain, digest, make_document, make_entry, make_index

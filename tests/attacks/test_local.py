@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
-from p2pqwen.operations.indexes.update import SourceState
+from p2pqwen.operations.indexes.updated import SourceState
 from p2pqwen.operations.publish.keys import init_keys
 from p2pqwen.operations.publish.plan import Plan
 from p2pqwen.operations.publish.publish import publish
@@ -313,7 +314,9 @@ def test_48_processes_that_update_at_once(victim: Victim, tmp_path: Path):
     assert {word for output in outputs for word in output.split()} <= {"RollbackError"}
     assert victim.version() == (0, 29)
     folder = victim.store.folder(victim.publisher)
-    assert sorted(path.name for path in folder.iterdir()) == ["index.json", "seen.json", "sources.json"]
+    names = sorted(path.name for path in folder.iterdir())
+    (database,) = [name for name in names if re.fullmatch(r"index\.[0-9a-f]{16}\.sqlite", name)]
+    assert names == sorted(["index.json", "seen.json", "sources.json", database])
 
 
 def test_49_a_whole_backup_goes_forward_again(victim: Victim, tmp_path: Path):

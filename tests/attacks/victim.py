@@ -10,7 +10,8 @@ from typing import Any
 from p2pqwen.index.acceptance import TrustedState, accept
 from p2pqwen.library.home import Home
 from p2pqwen.library.trust_store import TrustStore
-from p2pqwen.operations.indexes.update import SourceResult, SourceState, Updated, update
+from p2pqwen.operations.indexes.update import update
+from p2pqwen.operations.indexes.updated import SourceResult, SourceState, Updated
 from p2pqwen.values.digest import Sha256
 from tests.support.publishing import NOW, Publisher, Rules, chain, digest, make_document, make_entry, make_index
 

@@ -39,7 +39,7 @@ def need(condition: object, why: str) -> None:
 # 1. Common rules
 
 
-def read_json(data: bytes, limit: int = 256 << 20) -> Any:
+def read_json(data: bytes, limit: int = 4 << 30) -> Any:
     need(len(data) <= limit, "over the byte limit")
     try:
         text = data.decode("utf-8")
@@ -617,7 +617,7 @@ def check_document(signed: dict[str, Any]) -> None:
         need(isinstance(dht, dict), "dht is an object")
         hex_digest(dht.get("key"), 64)
         need(len(text(dht, "salt", 64).encode()) <= 64, "a salt of more than 64 bytes")
-    rows = items(signed, "entries", 200_000)
+    rows = items(signed, "entries", 2_000_000)
     need(all(one < other for one, other in itertools.pairwise(map(entry_order, rows))), "not sorted, or repeated")
     listed = [check_entry(row) for row in rows if is_known(row)]
     withdrawn = []
@@ -766,6 +766,35 @@ def accept(data: bytes, reader: Reader) -> Accepted:
     return Accepted(Reader(chain[0].digest, kept, position, digest), labels)
 
 
+def accept_delta(data: bytes, base: dict[str, Any], reader: Reader) -> tuple[Accepted, dict[str, Any]]:
+    """Make the newer index of a delta and of the `signed` of the older one, and take it as a file; return it too."""
+    try:
+        outer = read_json(data, 16 << 20)
+        need(isinstance(outer, dict), "an object")
+        constants(outer, type="index-delta", spec=1)
+        need(hex_digest(outer.get("from"), 64) == sha256(jcs(base)), "from another index")
+        hex_digest(outer.get("to"), 64)
+        number(outer, "steps", 1, 10)
+        signed = outer.get("signed")
+        need(isinstance(signed, dict) and "entries" not in signed, "a header without entries")
+        changed = items(outer, "changed", 100_000)
+        for row in changed:
+            entry_order(row)
+            if is_known(row):
+                check_entry(row)
+        places = [entry_order(row) for row in changed]
+        removed = [entry_order(row) for row in items(outer, "removed", 100_000)]
+        for some in (places, removed):
+            need(all(one < other for one, other in itertools.pairwise(some)), "not sorted, or repeated")
+    except RefusedError as refusal:
+        raise RefusedError(str(refusal), 1) from refusal
+    rows = {place: row for row in base["entries"] if (place := entry_order(row)) not in removed}
+    rows |= dict(zip(places, changed, strict=True))
+    signed = {**signed, "entries": [rows[place] for place in sorted(rows)]}
+    file = {"roots": outer.get("roots"), "signed": signed, "signatures": outer.get("signatures")}
+    return accept(json.dumps(file).encode(), reader), signed
+
+
 def check_header(signed: dict[str, Any]) -> None:
     constants(signed, type="index", spec=1)
     hex_digest(signed.get("publisher"), 64)
@@ -803,6 +832,24 @@ def check_place(reader: Reader, position: tuple[int, int], digest: str, previous
         need(digest == reader.digest, "equivocation")
     if position == (reader.position[0], reader.position[1] + 1):
         need(previous == reader.digest, "another history")
+
+
+# 9. Published site
+
+
+def read_sums(sums: bytes, envelope: Any, signed: dict[str, Any], last: Root) -> dict[str, str]:
+    """The SHA-256 of each file by its path, of sums beside an accepted index, whose newest root is `last`."""
+    need(isinstance(envelope, dict) and isinstance(envelope.get("signed"), dict), "an envelope is an object")
+    document = envelope["signed"]
+    constants(document, type="sums", spec=1, **{name: signed[name] for name in ("publisher", "epoch", "version")})
+    need(last.met_by("index", "sums", document, envelope.get("signatures")), "too few signatures")
+    need(hex_digest(document.get("sha256"), 64) == sha256(sums), "other sums")
+    found = {}
+    for line in sums.decode().split("\n")[:-1]:
+        found[line[66:]] = hex_digest(line[:64], 64)
+        need(line[64:66] == "  ", "a line of other shape")
+    need(list(found) == sorted(found), "not sorted")
+    return found
 
 
 # 10. Without any host

@@ -160,6 +160,19 @@ def test_weights_swapped_for_their_pointer():
 GIT_ROWS = json.loads((VECTORS / "torrent" / "git_rows.json").read_text())
 
 
+SUMS = json.loads((VECTORS / "sums.json").read_text())
+
+
+@pytest.mark.parametrize("row", SUMS, ids=[row["why"] for row in SUMS])
+def test_sums_of_a_site(row):
+    index = (VECTORS / "index" / row["index"]).read_bytes()
+    last = reader.accept(index, reader.Reader(None)).reader.roots[-1]
+    signed = reader.read_json(index)["signed"]
+    with contextlib.nullcontext() if row["counts"] else pytest.raises(reader.RefusedError):
+        found = reader.read_sums(row["sums"].encode(), row["envelope"], signed, last)
+        assert found["index.json"] == hashlib.sha256(index).hexdigest()
+
+
 @pytest.mark.parametrize("case", GIT_ROWS["accepted"], ids=lambda case: case["what"])
 def test_what_git_holds_is_told_and_proven(case):
     data = case["manifest"].encode()
@@ -323,6 +336,27 @@ def test_golden_indexes(number):
         assert found == ("accepted", case["accepted"], case["signers"])
     else:
         assert found == ("refused", case["refused"])
+
+
+DELTAS = json.loads((VECTORS / "delta" / "expected.json").read_text())
+
+
+@pytest.mark.parametrize("case", DELTAS, ids=[case["file"] for case in DELTAS])
+def test_golden_deltas(case):
+    theirs = reader.Reader(case["publisher"])
+    for name in case["accepted before"]:
+        theirs = reader.accept((VECTORS / "index" / name).read_bytes(), theirs).reader
+    base = json.loads((VECTORS / "index" / case["index"]).read_bytes())["signed"]
+    data = (VECTORS / "delta" / case["file"]).read_bytes()
+    if "refused" in case:
+        with pytest.raises(reader.RefusedError) as refusal:
+            reader.accept_delta(data, base, theirs)
+        assert refusal.value.step == case["refused"]
+    else:
+        accepted, signed = reader.accept_delta(data, base, theirs)
+        assert accepted.reader.digest == case["digest"]
+        assert hashlib.sha256(reader.jcs(signed)).hexdigest() == case["digest"]
+        assert signed == json.loads((VECTORS / "index" / case["accepted"]).read_bytes())["signed"]
 
 
 DHT = json.loads((VECTORS / "dht.json").read_text())

@@ -27,7 +27,8 @@ from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.operations.indexes import bundle
 from p2pqwen.operations.indexes import update as update_module
 from p2pqwen.operations.indexes.bundle import BundleNetwork, fetch_index
-from p2pqwen.operations.indexes.update import LIMITS, Asked, SourceState, update, update_all
+from p2pqwen.operations.indexes.update import LIMITS, Asked, update, update_all
+from p2pqwen.operations.indexes.updated import SourceState
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.values.network_choices import NetworkChoices
 from tests.attacks.victim import NOW, SIGNERS, TRUSTED_VERSION, Victim

@@ -15,7 +15,8 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.mirrors.location import Location
 from p2pqwen.mirrors.reading import Timeouts, read_now
-from p2pqwen.operations.indexes.update import Asked, SourceState, update, update_all
+from p2pqwen.operations.indexes.update import Asked, update, update_all
+from p2pqwen.operations.indexes.updated import SourceState
 from tests.attacks.victim import NOW, Victim
 from tests.support.addresses import LOOPBACK
 from tests.support.certificates import certify

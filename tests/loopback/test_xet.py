@@ -385,3 +385,28 @@ def test_what_doctor_asks(hub, client):
         client.xet_storage(snapshot)
     hub.xet.served = False
     assert client.xet_storage(snapshot) is None
+
+
+def test_nothing_goes_around_a_socks_proxy(hub, client, tmp_path, monkeypatch):
+    """hf_xet has none; the exceptions of no_proxy, which let plain HTTP through here, are not the store's."""
+    monkeypatch.setenv("all_proxy", "socks5h://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    fetched = Fetched(client, tmp_path / "staging")
+    assert fetched.right
+    assert went_over(hub) == {"cdn"}
+    assert "SOCKS" in fetched.said[0]
+
+
+def test_a_file_that_changed_ways_is_not_followed_where_it_no_longer_comes(hub, client, tmp_path):
+    hub.fault("refuse", on=["xorb"], skip=3)
+    seen: set[str] = set()
+    listing = client.resolve(REPO)
+    file = next(one for one in listing.files if one.path.text == WEIGHTS)
+    folder = tmp_path / "staging"
+
+    def on_bytes(_: int) -> None:
+        if hub.count(kind="cdn", method="GET"):
+            seen.update(path.name for path in [client.partial(folder, file)] if path is not None)
+
+    client.download(listing, file, folder, on_bytes)
+    assert "xet.incomplete" not in seen

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from p2pqwen.index.document import INDEX_TYPE, IndexDocument, Withdrawal, encode_file
-from p2pqwen.index.entry import Entry, Upstream, entry_magnet
+from p2pqwen.index.entry import Entry, Upstream, entry_magnet, row_order
 from p2pqwen.index.root import (
     INDEX_ROLE,
     ROOT_ROLE,
@@ -121,7 +121,7 @@ def make_document(
         version=version,
         previous=None,
         issued=NOW,
-        entries=tuple(sorted(listed, key=lambda entry: entry.id)),
+        entries=tuple(sorted(listed, key=row_order)),
     )
     return replace(document, **changes)
 

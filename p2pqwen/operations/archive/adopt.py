@@ -149,6 +149,8 @@ def _is_held(row: HealthRow) -> bool:
 def contradictions(publishers: Iterable[TrustedPublisher]) -> frozenset[SnapshotId]:
     """Return the snapshots for which trusted publishers name different torrents."""
     documents = [one.document for one in publishers if one.document is not None]
+    if len(documents) < 2:
+        return frozenset()  # no index names a snapshot twice
     named: dict[SnapshotId, tuple[InfoHash, Sha256]] = {}
     differing = set()
     for document in documents:

@@ -85,7 +85,7 @@ class DoctorContext:
     """What is looked at. `hub_time` asks the Hub what time it is; raises `P2pqwenError` when it cannot be reached.
 
     `xet_storage` asks where the Hub keeps large files, and there; None where nothing of it is used. It raises the same.
-
+    `modelscope` asks ModelScope for anything and returns its address, None where nothing here asks it; raises likewise.
     `listen` is the address a node would take; `dht` the way into it, None where it is switched off. `now` is UTC.
     """
 
@@ -106,6 +106,7 @@ class DoctorContext:
     proxies: Proxies = field(default_factory=Proxies)
     bittorrent_proxy: Proxy | None = None
     hub_cache: Path | None = None
+    modelscope: Callable[[], str] | None = None
 
 
 def examine(patient: DoctorContext) -> Iterator[Finding]:
@@ -120,6 +121,8 @@ def examine(patient: DoctorContext) -> Iterator[Finding]:
     yield hub
     yield from _xet(patient)
     yield _clock(patient, hub_time)
+    if patient.modelscope is not None:
+        yield _modelscope(patient.modelscope)
     yield from _index(patient)
     yield from _disks(patient)
     yield from _cache(patient)
@@ -271,6 +274,14 @@ def _xet(patient: DoctorContext) -> Iterator[Finding]:
         yield Finding("xet", ok=False, detail=error.message, advice=error.hint or advice)
         return
     yield Finding("xet", ok=True, detail=f"{storage} answers" if storage else "not used: files come over plain HTTP")
+
+
+def _modelscope(ask: Callable[[], str]) -> Finding:
+    try:
+        return Finding("modelscope", ok=True, detail=f"{ask()} answers")
+    except P2pqwenError as error:
+        advice = 'what is on ModelScope alone cannot be preserved, and `origin = "auto"` asks nobody but the Hub'
+        return Finding("modelscope", ok=False, detail=error.message, advice=error.hint or advice)
 
 
 def _clock(patient: DoctorContext, hub_time: datetime | None) -> Finding:

@@ -47,7 +47,7 @@ class Table:
         """Gather what these publishers list."""
         rows: dict[RepoId, list[ListedRow]] = {}
         for voice in voices:
-            for entry in (one for listed in voice.listed.values() for one in listed):
+            for entry in voice.listed:
                 rows.setdefault(entry.id.repo, []).append(ListedRow(entry, voice.name))
         sorted_rows = {
             repo: tuple(sorted(found, key=lambda one: (-one.entry.added.timestamp(), one.entry.id)))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,11 +25,13 @@ from p2pqwen.index.bundle import (
     check_bundle,
     hash_bundle_file,
 )
-from p2pqwen.index.document import MAX_INDEX_SIZE, IndexDocument
-from p2pqwen.index.entry import Entry, torrent_location
+from p2pqwen.index.document import MAX_INDEX_SIZE, IndexDocument, read_index
+from p2pqwen.index.entry import Entry, SkippedEntry, checked_row, torrent_location
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore, HeldBundle
+from p2pqwen.library.index_rows import MAX_TRACKED
+from p2pqwen.signing.keys import Message
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.peer_isolation import MAX_TRIED, TRIAL_SECONDS, PeerIsolation, TryOverError
 from p2pqwen.swarm.progress import Phase
@@ -41,6 +44,7 @@ from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, metainfo_from_
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.strict_json import JsonObject
 
 BUNDLE_SECONDS = 60.0
 MAX_TRACKERS = 8
@@ -175,16 +179,47 @@ def read_torrent(held: HeldBundle, path: RepoPath) -> bytes | None:
 
 def trackers_of(document: IndexDocument | None) -> tuple[str, ...]:
     """Return the trackers that an index's magnets name: a bundle's peers announce there as well."""
+    return trackers_of_entries(document.listing.tracked() if document is not None else ())
+
+
+def trackers_of_entries(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """Return those of some entries."""
     found: dict[str, None] = {}
 
     def add(entry: Entry) -> bool | None:
-        if "&tr=" in entry.magnet:
-            found.update(dict.fromkeys(parse_magnet(entry.magnet).trackers))
+        found.update(dict.fromkeys(parse_magnet(entry.magnet).trackers))
         return True if len(found) >= MAX_TRACKERS else None
 
     # A magnet that names none that can be asked is one tracker less.
-    first_of(document.entries if document is not None else (), add, failed=lambda *_: None)
+    first_of(entries, add, failed=lambda *_: None)
     return tuple(found)[:MAX_TRACKERS]
+
+
+def trackers_in(pieces: Iterable[bytes]) -> tuple[str, ...]:
+    """Return the trackers that an index file names, which was accepted before; raises `FormatError`, `DiskError`."""
+    sink = _TrackerSink()
+    read_index(pieces, sink)
+    return trackers_of_entries(sink.entries)
+
+
+class _TrackerSink:
+    """Keeps of an index no more than entries whose magnets name trackers, and of those a few."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.size = 0
+
+    def add(self, canonical: bytes, row: JsonObject | None) -> None:
+        if row is not None and b"&tr=" in canonical and len(self.entries) < MAX_TRACKED:
+            found = checked_row(row)
+            self.entries += [found] if isinstance(found, Entry) else []
+
+    def message(self, before: bytes, after: bytes) -> AbstractContextManager[Message]:
+        del before, after
+        raise TypeError("nothing is judged here")
+
+    def finish(self) -> tuple[Sequence[Entry], Sequence[SkippedEntry]]:
+        return self.entries, ()
 
 
 def _read(site: Path, path: RepoPath) -> bytes:

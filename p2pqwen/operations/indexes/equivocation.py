@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from p2pqwen.events import Notice, Report
 from p2pqwen.index.acceptance import EquivocationError
+from p2pqwen.library.index_source import IndexSource
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.values.digest import Sha256
 
@@ -11,7 +12,7 @@ from p2pqwen.values.digest import Sha256
 def keep_evidence(
     store: TrustStore,
     publisher: Sha256,
-    data: bytes,
+    data: IndexSource,
     error: EquivocationError,
     report: Report,
     *,

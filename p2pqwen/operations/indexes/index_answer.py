@@ -13,7 +13,7 @@ from p2pqwen.operations.indexes.index_check import Checked, Compared
 from p2pqwen.operations.indexes.listed_standing import ListedAnswer, ListedStanding
 from p2pqwen.operations.indexes.lookup import Found, conflicts
 from p2pqwen.operations.indexes.trust_answer import SkippedAnswer
-from p2pqwen.operations.indexes.update import SourceResult, Updated
+from p2pqwen.operations.indexes.updated import SourceResult, Updated
 from p2pqwen.operations.verify.file_answer import FilesShown
 from p2pqwen.stewardship.upstream import UpstreamRecord
 from p2pqwen.torrent.links_answer import LinksAnswer
@@ -107,10 +107,9 @@ class StandingCounts:
     standings: Mapping[str, int]
 
     @classmethod
-    def of(cls, listed: Sequence[ListedStanding]) -> StandingCounts:
-        """Count them."""
-        known = [one.standing for one in listed]
-        return cls({word.value: known.count(word) for word in Standing})
+    def of(cls, counts: Mapping[Standing, int]) -> StandingCounts:
+        """Return what is said of them."""
+        return cls({word.value: counts.get(word, 0) for word in Standing})
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,14 @@ from datetime import datetime
 from pathlib import Path
 
 from p2pqwen.errors import about
+from p2pqwen.events import Report, ignore
 from p2pqwen.index.acceptance import Accepted, RefusedError, TrustedState, accept, accept_draft
 from p2pqwen.index.diff import IndexDiff, diff
 from p2pqwen.index.root import SignedRoot
+from p2pqwen.library.index_rows import accept_apart
+from p2pqwen.library.index_source import IndexSource, bytes_of
 from p2pqwen.library.trust_store import TrustStore
-from p2pqwen.operations.indexes.index_files import read_index_file
+from p2pqwen.operations.indexes.index_files import index_file
 from p2pqwen.values.digest import Sha256
 
 
@@ -26,7 +29,9 @@ class Checked:
     relation: str | None  # to the index accepted before
 
 
-def check_index(data: bytes, publisher: Sha256 | None, store: TrustStore, *, now: datetime) -> Checked:
+def check_index(
+    source: IndexSource, publisher: Sha256 | None, store: TrustStore, *, now: datetime, report: Report = ignore
+) -> Checked:
     """Check an index file; a refusal is a result, not an exception.
 
     The trust store only lends its roots, for files whose chain starts after root 1: an old index is still that
@@ -37,11 +42,11 @@ def check_index(data: bytes, publisher: Sha256 | None, store: TrustStore, *, now
         roots = store.get(publisher, now=now).state.roots
     try:
         try:
-            accepted = accept(data, TrustedState(publisher), now)
+            accepted = accept_apart(source, TrustedState(publisher), now, report)
         except RefusedError as error:
             if error.step != 2 or not roots:
                 raise
-            accepted = accept(data, TrustedState(publisher, roots), now)
+            accepted = accept_apart(source, TrustedState(publisher, roots), now, report)
     except RefusedError as error:
         return Checked(None, error, publisher is not None, trusted=bool(roots), relation=None)
     trusted = store.is_trusted(accepted.publisher)
@@ -63,9 +68,9 @@ def compare(old: Path, new: Path, *, now: datetime) -> Compared:
     Both are files, or the folders they are in. Raises `RefusedError` unless both are valid and of one publisher.
     """
     with about(old):
-        before = accept(read_index_file(old), TrustedState(None), now)
+        before = accept_apart(index_file(old), TrustedState(None), now)
     trusted = TrustedState(before.publisher)
-    data = read_index_file(new)
+    data = bytes_of(index_file(new))
     with about(new):
         after = accept_draft(data, trusted, now)
         if not after.signers.signed_by:

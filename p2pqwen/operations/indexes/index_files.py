@@ -1,13 +1,13 @@
-"""Read an index file that a user named: the file itself or the folder it is in."""
+"""An index file that a user named: the file itself or the folder it is in."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE
-from p2pqwen.library import durable
+from p2pqwen.library.index_source import FileSource, plain_file
 
 
-def read_index_file(path: Path) -> bytes:
-    """Return its bytes; raises `NotFoundError`, `FormatError` (too large), `DiskError`."""
-    return durable.read(path / INDEX_FILE if path.is_dir() else path, max_bytes=MAX_INDEX_SIZE)
+def index_file(path: Path) -> FileSource:
+    """Return it, to be read; raises `NotFoundError`, `FormatError` (too large), `DiskError`."""
+    return FileSource(plain_file(path / INDEX_FILE if path.is_dir() else path, MAX_INDEX_SIZE))

@@ -1,8 +1,8 @@
 """The names of snapshots that a user may want to type: those held, and those that trusted indexes list.
 
-They are suggestions and nothing more, so a stored index is read without verifying its signatures again, which takes
-seconds for a large one; the command that uses a name verifies them. A name is a `SnapshotId`, whose constructor refuses
-every character that a shell or a terminal would act on.
+They are suggestions and nothing more: where the database of an index is lost, its file is read without verifying its
+signatures again, which takes seconds for a large one. The command that uses a name verifies them. A name is a
+`SnapshotId`, whose constructor refuses every character that a shell or a terminal would act on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.index.document import MAX_INDEX_SIZE
 from p2pqwen.library import durable
+from p2pqwen.library.index_rows import listing_beside
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 
@@ -29,9 +30,12 @@ def held_names(library: Library) -> frozenset[SnapshotId]:
     return frozenset(one.id for one in library.all())
 
 
-def listed_names(trust: TrustStore) -> frozenset[SnapshotId]:
-    """Return the snapshots in the stored indexes of trusted publishers; an index that cannot be read lists none."""
-    return frozenset(name for one in trust.ids() for name in _in_index(trust.index_path(one)))
+def listed_names(trust: TrustStore, beginning: str = "") -> frozenset[SnapshotId]:
+    """Return the snapshots in the stored indexes of trusted publishers whose names begin so.
+
+    An index that cannot be read lists none.
+    """
+    return frozenset(name for one in trust.ids() for name in _in_index(trust.index_path(one), beginning))
 
 
 def matching(names: frozenset[SnapshotId], beginning: str) -> list[str]:
@@ -40,8 +44,11 @@ def matching(names: frozenset[SnapshotId], beginning: str) -> list[str]:
     return sorted(one for one in offered if one.startswith(beginning))
 
 
-def _in_index(path: Path) -> Iterator[SnapshotId]:
+def _in_index(path: Path, beginning: str) -> Iterator[SnapshotId]:
     try:
+        if (listing := listing_beside(path)) is not None:
+            yield from listing.names(beginning)
+            return
         rows: Any = json.loads(durable.read(path, max_bytes=MAX_INDEX_SIZE))["signed"]["entries"]
     except (P2pqwenError, ValueError, LookupError, TypeError, RecursionError):
         return

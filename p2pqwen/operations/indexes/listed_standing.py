@@ -6,11 +6,13 @@ may be proven once its torrent is here, and not before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.entry import Entry
+from p2pqwen.index.listing import Listing
 from p2pqwen.index.standing import Evidence, Standing, Voice, judge
 from p2pqwen.library.snapshots import Library
 from p2pqwen.manifest.provenance import Provenance
@@ -65,6 +67,24 @@ def listed_standings(
         standing, held = standing_here(entry.id, entry.infohash, stood.get(entry.id), voices)
         found.append(ListedStanding(entry, claimant, standing, held=held))
     return found
+
+
+def count_standings(
+    listing: Listing,
+    claimant: str,
+    library: Library,
+    standings: Standings,
+    voices: Sequence[Voice],
+    report: Report = ignore,
+) -> Mapping[Standing, int]:
+    """Return how many entries of an index stand how here; what nobody who is trusted lists is only counted."""
+    listed: Iterable[Entry] = listing
+    if not any(voice.listed for voice in voices):
+        listed = [entry for one in library.all() for entry in listing.find(one.id)]
+    found = listed_standings([(entry, claimant) for entry in listed], library, standings, voices, report)
+    counts = Counter(one.standing for one in found)
+    counts[Standing.UNVOUCHED] += len(listing) - len(found)
+    return counts
 
 
 def standing_here(

@@ -17,6 +17,7 @@ from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError, Verificati
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.entry import Entry
 from p2pqwen.index.entry_check import check_copy, check_listed
+from p2pqwen.index.listing import Sought
 from p2pqwen.index.root import INDEX_ROLE
 from p2pqwen.index.standing import Voice
 from p2pqwen.index.withdrawals import all_withdrawn
@@ -24,15 +25,14 @@ from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.manifest.provenance import Provenance, pointers_beside
 from p2pqwen.mirrors.location import Location
-from p2pqwen.mirrors.reading import read_now
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
-from p2pqwen.values.digest import CommitId, Sha1, Sha256
+from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
-Target: TypeAlias = RepoId | SnapshotId | InfoHash | Sha1 | Sha256
+Target: TypeAlias = Sought
 
 MIRRORS_SECONDS = 60.0
 """After so long no further mirror is asked for a torrent."""
@@ -66,8 +66,7 @@ def find_entries(publishers: Iterable[TrustedPublisher], target: Target) -> list
         Found(entry, publisher, torrent_locations(publisher, entry))
         for publisher in publishers
         if publisher.document is not None
-        for entry in publisher.document.entries
-        if _matches(entry, target)
+        for entry in publisher.document.listing.find(target)
     ]
     return sorted(found, key=lambda one: (-one.entry.added.timestamp(), one.publisher.publisher))
 
@@ -144,12 +143,8 @@ def not_listed(publishers: Iterable[TrustedPublisher], target: Target, voices: I
         hint = f"no publisher is trusted yet: {_WITHOUT_PUBLISHERS}"
         hint += f", or make the snapshot from the Hub: `p2pqwen preserve {repo}`" if isinstance(repo, RepoId) else ""
     if isinstance(repo, RepoId):
-        listed = {
-            str(entry.id.repo).lower(): entry.id.repo
-            for publisher in publishers
-            if publisher.document is not None
-            for entry in publisher.document.entries
-        }
+        documents = [one.document for one in publishers if one.document is not None]
+        listed = {str(one).lower(): one for document in documents for one in document.listing.near(repo)}
         near = [listed[name] for name in get_close_matches(str(repo).lower(), listed, cutoff=0.8)]
         if repo in near:
             hint = f"other commits of it are listed: `p2pqwen search {repo}`"
@@ -180,6 +175,8 @@ def load_torrent(found: Found, *, report: Report = ignore) -> CheckedTorrent:
 
     Raises `VerificationError` when every place that answered gave a wrong one, `NetworkError` when none answered.
     """
+    from p2pqwen.mirrors.reading import read_now  # noqa: PLC0415 - aiohttp, which looking for entries does without
+
     wrong: VerificationError | None = None
     deadline = time.monotonic() + MIRRORS_SECONDS
 
@@ -238,22 +235,6 @@ def describe_conflict(rivals: Sequence[Found]) -> str:
         for one in rivals
     ]
     return f"{rivals[0].entry.id}: " + "; ".join(words)
-
-
-def _matches(entry: Entry, target: Target) -> bool:
-    match target:
-        case RepoId():
-            return entry.id.repo == target
-        case SnapshotId():
-            return entry.id == target
-        case InfoHash():
-            return entry.infohash == target
-        case CommitId():
-            return entry.id.commit == target
-        case Sha1():
-            return entry.infohash.v1 == target
-        case Sha256():
-            return entry.infohash.v2 == target
 
 
 def _proof(found: Found, load: Callable[[Found], CheckedTorrent] | None, report: Report) -> Manifest | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from p2pqwen.errors import VerificationError
-from p2pqwen.index.acceptance import Accepted, TrustedState, accept
+from p2pqwen.index.acceptance import Accepted
+from p2pqwen.library.index_rows import read_accepted
 from p2pqwen.library.key_store import KeyStore
 
 
@@ -13,8 +14,7 @@ def last_published(keys: KeyStore, now: datetime) -> Accepted | None:
     """Return the index this home published last; raises `VerificationError` when the memory of it is damaged."""
     publisher = keys.publisher()
     try:
-        data = keys.published()
-        return None if data is None else accept(data, TrustedState(publisher), now)
+        return read_accepted(keys.published_path, publisher, now) if keys.published_path.exists() else None
     except VerificationError as error:
         hint = "remove it and continue from what you published: `p2pqwen publish --base FILE`"
         raise VerificationError(f"{keys.published_path} is damaged: {error.message}", hint=hint) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.index.search import search as search_entries
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.operations.indexes.lookup import Found, conflicts, describe_conflict, torrent_locations
 
@@ -17,7 +16,7 @@ def search(publishers: Iterable[TrustedPublisher], words: Iterable[str], report:
         Found(entry, publisher, torrent_locations(publisher, entry))
         for publisher in publishers
         if publisher.document is not None
-        for entry in search_entries(publisher.document.entries, wanted)
+        for entry in publisher.document.listing.having(wanted)
     ]
     for group in conflicts(found):
         report(Notice("warning", f"publishers contradict one another: {describe_conflict(group)}"))

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from p2pqwen.errors import VerificationError, about
 from p2pqwen.events import Report, ignore
-from p2pqwen.index.acceptance import Accepted, EquivocationError, TrustedState, accept
-from p2pqwen.index.document import MAX_INDEX_SIZE
+from p2pqwen.index.acceptance import Accepted, EquivocationError, TrustedState
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.index.publisher_link import PublisherLink
+from p2pqwen.library.index_rows import let_go
 from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
 from p2pqwen.loop_thread import run_now
 from p2pqwen.mirrors.location import Location
-from p2pqwen.mirrors.reading import read_now
 from p2pqwen.operations.indexes.equivocation import keep_evidence
+from p2pqwen.operations.indexes.mirror_index import index_at
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.named_hosts import NamedHosts
 
@@ -36,17 +36,20 @@ def add_publisher(
     if source is None:
         store.pin(publisher)
         return store.get(publisher, now=now, report=report)
-    data = read_now(source.index, max_bytes=MAX_INDEX_SIZE, named=store.named_hosts | NamedHosts.of([source.text]))
-    known = store.is_trusted(publisher)
-    trusted = store.get(publisher, now=now, report=report).state if known else TrustedState(publisher)
-    try:
-        with about(source.text):
-            accepted = accept(data, trusted, now)
-    except EquivocationError as error:
-        keep_evidence(store, publisher, data, error, report)
-        raise
-    store.pin(publisher, (source.text,))
-    store.store(accepted, data, now=now)
+    with index_at(store, source, store.named_hosts | NamedHosts.of([source.text])) as found:
+        known = store.is_trusted(publisher)
+        trusted = store.get(publisher, now=now, report=report).state if known else TrustedState(publisher)
+        try:
+            with about(source.text):
+                accepted = store.judge(found, trusted, now=now, report=report)
+        except EquivocationError as error:
+            keep_evidence(store, publisher, found, error, report)
+            raise
+        try:
+            store.pin(publisher, (source.text,))
+            store.store(accepted, found, now=now, report=report)
+        finally:
+            let_go(accepted)
     return store.get(publisher, now=now, report=report)
 
 
@@ -65,24 +68,23 @@ def add_by_link(
     accepted: Accepted | None = None
     try:
         pointer, data = run_now(route.index_of(link.address))
-        accepted = _linked(link, pointer, accept(data, trusted, now))
+        accepted = _linked(link, pointer, store.judge(data, trusted, now=now, report=report))
         store.pin(accepted.publisher)
-        store.store(accepted, data, now=now)
+        store.store(accepted, data, now=now, report=report)
     finally:
         route.settle(accepted)
     return store.get(accepted.publisher, now=now, report=report)
 
 
-def publisher_at(source: Location, *, now: datetime, named: NamedHosts) -> Accepted:
-    """Return the index at a place, valid in itself, so that a user can see whose it is before trusting them.
-
-    `named` are the private hosts that the user named elsewhere.
+def publisher_at(store: TrustStore, source: Location, *, now: datetime, report: Report = ignore) -> Accepted:
+    """Return the index at a place, valid in itself and without its entries, so that a user can see whose it is first.
 
     Raises `RefusedError`, `NotFoundError`, `NetworkError`, `DiskError`.
     """
-    data = read_now(source.index, max_bytes=MAX_INDEX_SIZE, named=named | NamedHosts.of([source.text]))
-    with about(source.text):
-        return accept(data, TrustedState(None), now)
+    with index_at(store, source, store.named_hosts | NamedHosts.of([source.text])) as found, about(source.text):
+        accepted = store.judge(found, TrustedState(None), now=now, report=report)
+        let_go(accepted)
+        return accepted
 
 
 def _linked(link: PublisherLink, pointer: Pointer, accepted: Accepted) -> Accepted:

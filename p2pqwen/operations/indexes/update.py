@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError, VerificationError
+from p2pqwen.errors import DiskError, NetworkError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.acceptance import (
     Accepted,
@@ -30,18 +29,20 @@ from p2pqwen.index.acceptance import (
     Position,
     RefusedError,
     RollbackError,
-    TrustedState,
-    accept,
+    judge_again,
 )
 from p2pqwen.index.document import MAX_INDEX_SIZE
 from p2pqwen.index.rotation import describe_change
 from p2pqwen.library import durable
-from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
+from p2pqwen.library.index_rows import file_digest, let_go
+from p2pqwen.library.index_source import IndexSource, digest_of
+from p2pqwen.library.trust_store import Answered, TrustedPublisher, TrustStore
 from p2pqwen.loop_thread import run_now
-from p2pqwen.mirrors.location import Location
-from p2pqwen.mirrors.reading import TIMEOUTS, Timeouts, read
+from p2pqwen.mirrors.reading import TIMEOUTS, Timeouts
 from p2pqwen.operations.indexes.aside import LooseExecutor, Sessions, as_ours, run_aside
 from p2pqwen.operations.indexes.equivocation import keep_evidence
+from p2pqwen.operations.indexes.mirror_index import MirrorIndex
+from p2pqwen.operations.indexes.updated import SourceResult, SourceState, Updated
 from p2pqwen.values.digest import Sha256
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ SESSIONS_AT_ONCE = 24
 """Pointers being followed at one moment, for all publishers: each is a session of its own."""
 SESSIONS_OF_ONE = 6
 """For one publisher: more than one batch of pointers, so that one whose pointers lead nowhere stops no other."""
-MAX_TAKEN = 1 << 30
+MAX_TAKEN = 6 << 30
 """Bytes that all mirrors of one publisher together may give: each of them might give as much as an index may have."""
 MAX_TOLD = 20
 """Withdrawals of one update that are named."""
@@ -78,52 +79,12 @@ class Limits:
 LIMITS = Limits()
 
 
-class SourceState(enum.StrEnum):
-    """What one mirror's answer was worth."""
-
-    NEWER = "newer"
-    UNCHANGED = "unchanged"
-    BEHIND = "behind"  # valid for what was trusted before, but another mirror has a newer one
-    REFUSED = "refused"
-    UNREACHABLE = "unreachable"
-
-
-@dataclass(frozen=True, slots=True)
-class SourceResult:
-    """One mirror and what came of asking it; `step` is the rule of acceptance that refused it."""
-
-    source: str
-    state: SourceState
-    detail: str = ""
-    step: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Updated:
-    """The outcome for one publisher: what is trusted now, whether that is new, and every mirror's part in it."""
-
-    publisher: TrustedPublisher
-    changed: bool
-    sources: tuple[SourceResult, ...]
-
-    @property
-    def reached(self) -> bool:
-        """Whether any mirror answered."""
-        return any(one.state is not SourceState.UNREACHABLE for one in self.sources)
-
-    @property
-    def ok(self) -> bool:
-        """Whether any mirror's answer was valid."""
-        good = {SourceState.NEWER, SourceState.UNCHANGED, SourceState.BEHIND}
-        return any(one.state in good for one in self.sources)
-
-
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """A mirror's answer: bytes, and what acceptance said about them."""
+    """A mirror's answer: what it gave, and what acceptance said about it."""
 
     source: str
-    data: bytes = b""
+    data: IndexSource = b""
     accepted: Accepted | None = None
     error: P2pqwenError | None = None
 
@@ -176,7 +137,7 @@ def update_all(
 
 
 class _Room:
-    """Memory for what the mirrors of one publisher give at once: a share for each, and what is left for all.
+    """Room on the disk for what the mirrors of one publisher give at once: a share for each, the rest for all.
 
     A mirror that gives much does not take the share of one that gives little.
     """
@@ -222,6 +183,11 @@ class _Updating:
         self._judging: dict[Sha256, asyncio.Task[_Offer]] = {}  # most mirrors hold the same bytes
         self._arrived: asyncio.Queue[_Offer | None] = asyncio.Queue()  # None: a source has nothing more to offer
         self._room = _Room(len(asked.publisher.mirrors))
+        self._judged_here: list[Accepted] = []
+        self._asked: list[MirrorIndex] = []
+        self._files: dict[str, Sha256] = {}  # the SHA-256 of what each source gave
+        self._one_delta = asyncio.Lock()
+        self._answers = store.answers(asked.publisher.publisher)
         self._best: Accepted | None = None
         self._replaced: bytes | None = None  # the index that was in use before
         self._began = self._deadline = 0.0
@@ -243,7 +209,13 @@ class _Updating:
             await asyncio.gather(*tasks, *self._judging.values(), return_exceptions=True)
         seconds = clock() - self._began
         self._add_unfinished(seconds)
-        return await run_aside(self._finish)
+        try:
+            return await run_aside(self._finish)
+        finally:
+            for accepted in self._judged_here:
+                let_go(accepted)
+            for asked in self._asked:
+                asked.close()
 
     async def _take(self, running: int, clock: Callable[[], float]) -> None:
         """Take offers as they come, until every source is done or time is up."""
@@ -275,7 +247,8 @@ class _Updating:
             offer, accepted = found
             try:
                 self._best = await run_aside(partial(self._use, accepted, offer.data))
-            except RefusedError as error:  # it does not go on from the one in use, or another process was faster
+            except (VerificationError, NotFoundError) as error:
+                # It does not go on from the one in use, or another process was faster; or its file changed, or went.
                 refused = replace(offer, accepted=None, error=error)
                 self._offers = [refused if one is offer else one for one in self._offers]
                 continue
@@ -288,11 +261,11 @@ class _Updating:
         better = [(offer, accepted) for offer, accepted in valid if self._is_better(accepted)]
         return max(better, key=lambda one: _rank(one[1]), default=None)
 
-    def _use(self, accepted: Accepted, data: bytes) -> Accepted:
+    def _use(self, accepted: Accepted, data: IndexSource) -> Accepted:
         if not accepted.unchanged and self._replaced is None:
             with contextlib.suppress(NotFoundError):
                 self._replaced = self._own()
-        return self._store.store(accepted, data, now=self._now)
+        return self._store.store(accepted, data, now=self._now, report=self._report)
 
     def _is_better(self, accepted: Accepted) -> bool:
         return self._best is None or _rank(accepted) > _rank(self._best)
@@ -303,6 +276,24 @@ class _Updating:
     def _own(self) -> bytes:
         return durable.read(self._store.index_path(self._publisher.publisher), max_bytes=MAX_INDEX_SIZE)
 
+    def _files_of(self, held: Accepted) -> set[Sha256 | None]:
+        """Return the SHA-256 of every file that is known to be an accepted index, however it is printed."""
+        return {file_digest(held), *(one.file for one in self._answers.values() if one.digest == held.digest)}
+
+    def _remember_answers(self, current: Accepted, offers: Sequence[_Offer]) -> None:
+        """Keep what mirrors call the file of the index that is accepted now."""
+        digest = current.digest
+        agreeing = {one.source for one in offers if one.accepted is not None and one.accepted.digest == digest}
+        known = {place: one for place, one in self._answers.items() if one.digest == digest}
+        for one in self._asked:
+            before = known.get(one.mirror)
+            file = self._files.get(one.mirror, None if before is None else before.file)
+            file = None if file == file_digest(current) else file
+            if one.mirror in agreeing and (one.said or file is not None):
+                known[one.mirror] = Answered(digest, file, one.said.etag, one.said.modified)
+        with contextlib.suppress(DiskError):  # the next update asks for all of it
+            self._store.write_answers(self._publisher.publisher, known)
+
     async def _contained(self, source: Coroutine[None, None, None]) -> None:
         """Ask a source; whatever goes wrong is that source's alone."""
         try:
@@ -311,18 +302,27 @@ class _Updating:
             self._arrived.put_nowait(None)
 
     async def _ask_mirror(self, mirror: str) -> None:
+        asked = MirrorIndex(
+            self._store,
+            self._publisher,
+            mirror,
+            self._timeouts,
+            self._room.for_one(),
+            self._one_delta,
+            self._now,
+        )
+        self._asked.append(asked)
         try:
-            data = await read(
-                Location(mirror).index,
-                max_bytes=MAX_INDEX_SIZE,
-                named=self._publisher.named,
-                timeouts=self._timeouts,
-                allow=self._room.for_one(),
-            )
+            gave = await asked.newest(self._answers.get(mirror))
         except Exception as error:  # noqa: BLE001 - see `_contained`
             self._arrived.put_nowait(_Offer(mirror, error=as_ours(error)))
-        else:
-            await self._offer(mirror, data)
+            return
+        match gave:
+            case Accepted():
+                self._judged_here.append(gave)
+                self._arrived.put_nowait(_Offer(mirror, accepted=gave))
+            case _:
+                await self._offer(mirror, gave)
 
     async def _ask_dht(self, route: BundleRoute) -> None:
         offers: list[asyncio.Task[None]] = []
@@ -342,18 +342,32 @@ class _Updating:
             for task in offers:
                 task.cancel()
 
-    async def _offer(self, source: str, data: bytes) -> None:
+    async def _offer(self, source: str, data: IndexSource) -> None:
         """Judge what a source gave, which takes seconds for a large index, and put it where it is taken from."""
-        digest = Sha256.of(data) if len(data) < _SMALL else await run_aside(lambda: Sha256.of(data), leave=0)
+        small = isinstance(data, bytes) and len(data) < _SMALL
+        digest = digest_of(data) if small else await run_aside(lambda: digest_of(data), leave=0)
+        self._files[source] = digest
         if digest not in self._judging:
-            offer, state = _Offer(source, data), self._publisher.state
-            judge = run_aside(lambda: _accept(offer, state, self._now), leave=0)
+            offer = _Offer(source, data)
+            judge = run_aside(lambda: self._judge_offer(offer, digest), leave=0)
             self._judging[digest] = asyncio.create_task(judge)
         try:
             judged = await asyncio.shield(self._judging[digest])
         except Exception as error:  # noqa: BLE001 - see `_contained`
             judged = _Offer(source, error=as_ours(error))
         self._arrived.put_nowait(replace(judged, source=source))
+
+    def _judge_offer(self, offer: _Offer, digest: Sha256) -> _Offer:
+        held, state = self._publisher.accepted, self._publisher.state
+        try:
+            if held is not None and digest in self._files_of(held):
+                return replace(offer, accepted=judge_again(held, state))  # the very file that was accepted
+            accepted = self._store.judge(offer.data, state, now=self._now)
+        except RefusedError as error:
+            evidence = offer.data if isinstance(error, EquivocationError) else b""
+            return replace(offer, data=evidence, error=error)
+        self._judged_here.append(accepted)
+        return replace(offer, accepted=accepted)
 
     def _add_unfinished(self, seconds: float) -> None:
         """Add those who gave nothing in time, and put all of them in the order in which they are named."""
@@ -374,7 +388,7 @@ class _Updating:
         for offer in offers:
             if isinstance(offer.error, EquivocationError):
                 keep_evidence(store, publisher.publisher, offer.data, offer.error, report, before=self._replaced)
-        results = tuple(_judge(offer, best, self._now) for offer in offers)
+        results = tuple(_judge(offer, best) for offer in offers)
         for result in results:
             if result.state in {SourceState.REFUSED, SourceState.UNREACHABLE, SourceState.BEHIND}:
                 report(Notice("warning", f"{result.source} is {result.state}: {result.detail}"))
@@ -382,6 +396,8 @@ class _Updating:
             text = f"no index of {publisher.publisher} was held; index {best.position} rests on the pinned id alone"
             report(Notice("info", text))
         current = store.get(publisher.publisher, now=self._now, report=report)
+        if current.accepted is not None:
+            self._remember_answers(current.accepted, offers)
         _tell_new_roots(publisher, current, report)
         _tell_withdrawn(publisher, current, report)
         if self._route is not None:
@@ -389,14 +405,6 @@ class _Updating:
         if current.accepted is not None:
             _tell_age(current.accepted, report)
         return Updated(current, best is not None and not best.unchanged, results)
-
-
-def _accept(offer: _Offer, trusted: TrustedState, now: datetime) -> _Offer:
-    try:
-        return replace(offer, accepted=accept(offer.data, trusted, now))
-    except RefusedError as error:
-        evidence = offer.data if isinstance(error, EquivocationError) else b""
-        return replace(offer, data=evidence, error=error)
 
 
 def _refuse_contradictions(offers: list[_Offer], in_use: Sha256 | None) -> list[_Offer]:
@@ -436,7 +444,7 @@ def _rank(accepted: Accepted) -> tuple[int, Position]:
     return accepted.root.version, accepted.position
 
 
-def _judge(offer: _Offer, best: Accepted | None, now: datetime) -> SourceResult:
+def _judge(offer: _Offer, best: Accepted | None) -> SourceResult:
     match offer.error:
         case RefusedError(step=step) as error:
             return SourceResult(offer.source, SourceState.REFUSED, error.message, step)
@@ -450,7 +458,7 @@ def _judge(offer: _Offer, best: Accepted | None, now: datetime) -> SourceResult:
         state = SourceState.UNCHANGED if best.unchanged else SourceState.NEWER
         return SourceResult(offer.source, state, f"index {best.position}")
     try:
-        accept(offer.data, best.state, now)
+        judge_again(offer.accepted, best.state)
     except RollbackError as error:
         return SourceResult(offer.source, SourceState.BEHIND, error.message, error.step)
     except RefusedError as error:

@@ -14,11 +14,10 @@ from p2pqwen.containment import each
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Event, Happened, Notice
 from p2pqwen.index.bundle import INDEX_PATH
-from p2pqwen.index.document import MAX_INDEX_SIZE, parse_document, parse_file
 from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore, HeldBundle
 from p2pqwen.operations.engine import Clock, SeededTorrent, SeedEngine
-from p2pqwen.operations.indexes.bundle import trackers_of
+from p2pqwen.operations.indexes.bundle import trackers_in
 from p2pqwen.swarm.progress import TorrentProgress
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha256
@@ -143,8 +142,7 @@ class BundleSeeds:
 def _trackers(held: HeldBundle) -> Sequence[Sequence[str]]:
     """Return the trackers that the bundle's own index names, which was accepted before the bundle was held."""
     try:
-        data = durable.read(held.path(INDEX_PATH), max_bytes=MAX_INDEX_SIZE)
-        return [[url] for url in trackers_of(parse_document(parse_file(data).signed))]
+        return [[url] for url in trackers_in(durable.read_pieces(held.path(INDEX_PATH)))]
     except P2pqwenError:
         return ()
 

@@ -1,11 +1,12 @@
 """What a node does for publishers, its own and those it follows, so that they outlive their hosts and themselves.
 
-Every hour, for each: 1. mirrors, the DHT and peers are asked for a newer index; 2. the whole bundle of the accepted one
-is brought, which the node then seeds; 3. the signed pointers are put into the DHT again, before its nodes drop them,
-and the bundle is announced there: libtorrent comes to a torrent's first announcement late where a node has many.
-None of it needs the publisher's keys, and no step that fails keeps another from being done. Publishers are looked after
-side by side, and a bundle that does not come in `BUNDLE_SECONDS` is gone on with in the next round: one whose bundle
-never ends does not keep another's pointers from being put again in time.
+Every hour, for each: 1. mirrors, the DHT and peers are asked for a newer index, and the stored one is verified anew if
+that was last done a month ago; 2. the whole bundle of the accepted one is brought, which the node then seeds; 3. the
+signed pointers are put into the DHT again, before its nodes drop them, and the bundle is announced there: libtorrent
+comes to a torrent's first announcement late where a node has many. None of it needs the publisher's keys, and no step
+that fails keeps another from being done. Publishers are looked after side by side, and a bundle that does not come in
+`BUNDLE_SECONDS` is gone on with in the next round: one whose bundle never ends does not keep another's pointers from
+being put again in time.
 """
 
 from __future__ import annotations
@@ -129,6 +130,10 @@ class PublisherSync:
         updated = self._try(
             f"index of {held.name or publisher}",
             lambda: update(self.trust, held, now=now, route=self._route(), report=self.report),
+        )
+        self._try(
+            f"stored index of {held.name or publisher}",
+            lambda: self.trust.verify_again(publisher, now=now, report=self.report),
         )
         latest = held if updated is None else updated.publisher
         if latest.accepted is None:

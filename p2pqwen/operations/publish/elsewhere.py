@@ -6,6 +6,7 @@ seen: equivocation, by mistake. So before it signs it looks at what it accepted 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +14,9 @@ from datetime import datetime
 from p2pqwen.containment import each_at_once
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report
-from p2pqwen.index.acceptance import Accepted, RefusedError, TrustedState, accept
+from p2pqwen.index.acceptance import Accepted, RefusedError, TrustedState
 from p2pqwen.index.document import MAX_INDEX_SIZE
+from p2pqwen.library.index_rows import accept_apart
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.loop_thread import run_now
@@ -67,7 +69,7 @@ def _on_mirrors(keys: KeyStore, mirrors: Iterable[str], now: datetime, report: R
 
     async def ask(mirror: str) -> Elsewhere:
         data = await read(Location(mirror).index, max_bytes=MAX_INDEX_SIZE, named=named, timeouts=TIMEOUTS)
-        return Elsewhere(accept(data, trusted, now), mirror)
+        return Elsewhere(await asyncio.to_thread(accept_apart, data, trusted, now), mirror)
 
     def failed(mirror: str, error: P2pqwenError) -> None:
         how = "" if isinstance(error, RefusedError) else " was not looked at"

@@ -16,7 +16,7 @@ from typing import Protocol
 from p2pqwen.containment import each
 from p2pqwen.errors import FormatError, NotFoundError, P2pqwenError, UsageError, VerificationError, about
 from p2pqwen.events import Notice, Progress, Report, ignore
-from p2pqwen.index.acceptance import Accepted, Position, TrustedState, accept, accept_draft
+from p2pqwen.index.acceptance import Accepted, Position, TrustedState, accept_draft
 from p2pqwen.index.bundle import bundle_layout, bundle_paths
 from p2pqwen.index.diff import IndexDiff, describe, diff
 from p2pqwen.index.diff_summary import summarise
@@ -26,6 +26,7 @@ from p2pqwen.index.next_index import next_document, next_position
 from p2pqwen.index.pointer import DEFAULT_SALT
 from p2pqwen.index.root import INDEX_ROLE, Root
 from p2pqwen.library import durable
+from p2pqwen.library.index_rows import accept_apart
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.indexes.own_index import last_published
@@ -120,6 +121,7 @@ class Proposal:
     plan: Plan
     root: Root
     last: Accepted | None
+    base: Accepted | None
     document: IndexDocument
     difference: IndexDiff
     held: tuple[HeldSnapshot, ...]
@@ -190,7 +192,10 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
         if signing.unchanged is None:
             _show(signing, approve, report, details=plan.details)
         elif plan.if_changed or not _asked(signing, approve, report):
-            return _publish_again(library, keys, proposal, signing.unchanged, private, report)
+            again = _publish_again(library, keys, proposal, signing.unchanged, private, report)
+            if pages is not None:  # what is known of copies may have changed, and this may be another folder
+                pages.write(plan.out, again.accepted, private, report)
+            return again
         if not document.entries:
             report(
                 Notice(
@@ -203,13 +208,17 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
         data = encode_file(roots, document.to_json(), _sign(document.to_json(), private))
         # What a reader would refuse is never written.
         trusted = TrustedState(roots[0].root.digest, roots, last.seen if last else None)
-        accepted = accept_draft(data, trusted, now) if plan.draft else accept(data, trusted, now)
+        folder = keys.published_path.parent
+        accepted = (
+            accept_draft(data, trusted, now) if plan.draft else accept_apart(data, trusted, now, report, folder=folder)
+        )
         _write_site(library, keys, proposal, document, private, report)
         left_out, skipped = proposal.left_out, proposal.skipped
         if plan.draft is not None:
             durable.write(plan.draft, data, mode=durable.SHARED)
             return Published(accepted, difference, plan.draft, left_out, skipped)
-        index = write_index(keys, plan.out, data)
+        earlier = (last, proposal.base)
+        index = write_index(keys, plan.out, data, accepted, earlier, report)
         remove_withdrawn(plan.out, document, report)
         if pages is not None:
             pages.write(plan.out, accepted, private, report)
@@ -234,7 +243,7 @@ def _publish_again(
     _write_site(library, keys, proposal, last.document, private, report)
     if (data := keys.published()) is None:
         raise NotFoundError("the index that was published last is gone from this home", hint="publish again")
-    index = write_index(keys, proposal.plan.out, data)
+    index = write_index(keys, proposal.plan.out, data, last, None)
     return Published(last, proposal.difference, index, proposal.left_out, proposal.skipped, unchanged=True)
 
 
@@ -301,7 +310,9 @@ def _propose(
     )
     document = replace(document, dht=_dht_pointer(document.dht, here, plan))
     _require_bundle(document)
-    return Proposal(plan, root, last, document, diff(before, document), tuple(held), tuple(entries), left_out, skipped)
+    return Proposal(
+        plan, root, last, base, document, diff(before, document), tuple(held), tuple(entries), left_out, skipped
+    )
 
 
 def sign_draft(
@@ -364,13 +375,14 @@ def publish_signed(
         last = last_published(keys, now)
         data = durable.read(draft, max_bytes=MAX_INDEX_SIZE)
         with about(draft):
-            accepted = accept(data, TrustedState(keys.publisher(), keys.roots(), last.seen if last else None), now)
+            trusted = TrustedState(keys.publisher(), keys.roots(), last.seen if last else None)
+            accepted = accept_apart(data, trusted, now, report, folder=keys.published_path.parent)
         check_site(keys, out, last, accepted, now)
         complete_site(keys, out, accepted.document)
         before = _newest(last, known)
         difference = diff(before.document if before else None, accepted.document)
         _tell(difference, report)
-        index = write_index(keys, out, data)
+        index = write_index(keys, out, data, accepted, (last, known), report)
         remove_withdrawn(out, accepted.document, report)
         if pages is not None:  # no key is open here: their sums are not signed
             pages.write(out, accepted, (), report)
@@ -451,9 +463,7 @@ def _dht_pointer(before: DhtPointer | None, keyids: Sequence[Sha256], plan: Plan
 
 def _tell(difference: IndexDiff, report: Report, *, details: bool = False) -> None:
     for line in describe(difference) if details else summarise(difference):
-        report(Notice("info", line))
-    for alarm in difference.alarms:
-        report(Notice("warning", alarm))
+        report(Notice("info", line))  # every ALARM is among them
 
 
 def _show(signing: Signing, approve: Approve, report: Report, *, details: bool = False) -> None:

@@ -1,29 +1,40 @@
 """The published site: a folder of torrents and index.json, and whether it is ours to write.
 
-Order of writes: torrents, then this home's memory of what it published, then index.json; then the torrents of what was
-withdrawn go. After a crash the old index
-stands and all it names with it; the next publishing goes on after the one that was never seen.
+Order of writes: torrents, then this home's memory of what it published, then the deltas, then index.json; then the
+torrents of what was withdrawn go. After a crash the old index stands and all it names with it; the next publishing goes
+on after the one that was never seen, or that only a delta has shown.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
 from p2pqwen.errors import NotFoundError, UsageError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.index.acceptance import Accepted, TrustedState, accept
-from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE, IndexDocument
+from p2pqwen.index.acceptance import Accepted, TrustedState
+from p2pqwen.index.document import INDEX_FILE, IndexDocument
 from p2pqwen.index.entry import torrent_location
 from p2pqwen.library import durable
+from p2pqwen.library.index_rows import (
+    FileMark,
+    accept_apart,
+    builder_of,
+    file_digest,
+    put_beside,
+    remove_others,
+)
+from p2pqwen.library.index_source import FileSource, digest_of
 from p2pqwen.library.key_store import KeyStore
+from p2pqwen.operations.publish.deltas import write_deltas
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
 
 
 def read_base(keys: KeyStore, path: Path, now: datetime) -> Accepted:
     """Return the index of this publisher that a user wants to go on from; raises `RefusedError`."""
     path = path / INDEX_FILE if path.is_dir() else path
-    return accept(durable.read(path, max_bytes=MAX_INDEX_SIZE), TrustedState(keys.publisher()), now)
+    return accept_apart(FileSource(path), TrustedState(keys.publisher()), now)
 
 
 def check_site(keys: KeyStore, out: Path, last: Accepted | None, base: Accepted | None, now: datetime) -> None:
@@ -35,7 +46,8 @@ def check_site(keys: KeyStore, out: Path, last: Accepted | None, base: Accepted 
     if not site.exists():
         return
     try:
-        there = accept(durable.read(site, max_bytes=MAX_INDEX_SIZE), TrustedState(None), now)
+        ours = last is not None and digest_of(FileSource(site)) == file_digest(last)
+        there = last if last is not None and ours else accept_apart(FileSource(site), TrustedState(None), now)
     except VerificationError as error:
         raise UsageError(
             f"{site} is no valid index: {error.message}", hint="choose another folder, or remove that file"
@@ -87,9 +99,25 @@ def complete_site(keys: KeyStore, out: Path, document: IndexDocument) -> None:
         durable.write(out / entry.torrent, kept, mode=durable.SHARED)
 
 
-def write_index(keys: KeyStore, out: Path, data: bytes) -> Path:
-    """Remember a published index, then let the site name it."""
-    keys.write_published(data)
+def write_index(
+    keys: KeyStore,
+    out: Path,
+    data: bytes,
+    accepted: Accepted,
+    earlier: Iterable[Accepted | None] | None,
+    report: Report = ignore,
+) -> Path:
+    """Remember a published index, then let the site name it.
+
+    `earlier` are those that it may go on from; None: it is the one that was published last, and all of that stays.
+    """
+    if earlier is not None:
+        keys.write_published(data)
+        write_deltas(out, earlier, accepted, len(data), report)
+    if builder_of(accepted) is not None:
+        mark = FileMark.of(keys.published_path.stat())
+        put_beside(keys.published_path, mark, accepted, accepted.document.issued, report)
+        remove_others(keys.published_path, file_digest(accepted))
     durable.write(out / INDEX_FILE, data, mode=durable.SHARED)
     return out / INDEX_FILE
 

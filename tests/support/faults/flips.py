@@ -171,14 +171,46 @@ class Flipper:
 
     def trust(self) -> Asked:
         store = TrustStore(self.holder)
-        files = [path for path in store.folder(self.scene.publisher).iterdir() if path.is_file()]
+        folder = store.folder(self.scene.publisher)
+        files = [path for path in folder.iterdir() if path.is_file() and path.suffix != ".sqlite"]
 
         def look(_: Path) -> Any:
             said: list[object] = []
             held = store.get(self.scene.publisher, now=datetime.now(UTC), report=said.append)
-            return Found.FOUND if said else (held.sources, held.state, held.document)
+            document = None if held.document is None else held.document.to_json()
+            return Found.FOUND if said else (held.sources, held.state, document)
 
         return files, look
+
+    def rows(self) -> Asked:
+        """The database of the trusted index, asked in every way: one that is damaged is told and made again."""
+        store = TrustStore(self.holder)
+        store.get(self.scene.publisher, now=datetime.now(UTC))  # a copied home makes its own
+        (path,) = store.folder(self.scene.publisher).glob("index.*.sqlite")
+
+        def look(path: Path) -> Any:
+            content = path.read_bytes()  # what is made again is not what is flipped back
+            said: list[object] = []
+            try:
+                held = store.get(self.scene.publisher, now=datetime.now(UTC), report=said.append)
+                if held.document is None:
+                    return None
+                listing = held.document.listing
+                found = list(listing)
+                answers = [
+                    *(listing.find(one.id) + listing.find(one.infohash) for one in found),
+                    *(listing.find(one.id.repo) + listing.find(one.infohash.v1) for one in found),
+                    list(listing.having(["tiny"])),
+                    list(listing.having([str(found[0].id.commit)[:8]] if found else ["a"])),
+                    held.document.to_json(),
+                    held.state,
+                ]
+            finally:
+                if path.read_bytes() != content:
+                    path.write_bytes(content)
+            return Found.FOUND if said else answers
+
+        return [path], look
 
     def verified(self) -> Asked:
         metainfo = self.held.metainfo()
@@ -214,6 +246,7 @@ KINDS: dict[str, Callable[[Flipper], Asked]] = {
     "metadata": Flipper.metadata,
     "state": Flipper.state,
     "trust": Flipper.trust,
+    "index rows": Flipper.rows,
     "verified": Flipper.verified,
     "marker": Flipper.marker,
 }

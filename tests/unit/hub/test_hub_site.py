@@ -8,8 +8,8 @@ from p2pqwen.app import App
 from p2pqwen.config import Config, HubConfig
 from p2pqwen.errors import UsageError
 from p2pqwen.hub.hub_site import HubSite
-from p2pqwen.modelscope.site import ModelScopeSite
 from p2pqwen.library.home import Home
+from p2pqwen.modelscope.site import ModelScopeSite
 from p2pqwen.values.hub_token import HubToken
 from p2pqwen.values.origin_site import OriginSeeds, Sites
 from p2pqwen.values.snapshot_id import RepoId, RepoKind

@@ -54,6 +54,13 @@ def test_the_next_keeps_what_was_listed():
     accept(make_index(ROOTS, document), last.state, LATER)
 
 
+def test_one_name_of_several_kinds_stands_in_the_order_of_an_index():
+    """By commit, and only then by kind: as readers want it."""
+    names = ("Org/Name", "datasets/Org/Name", "modelscope:Org/Name")
+    document = follow(entries=[make_entry(number, name) for number in range(9) for name in names])
+    assert len(accept(make_index(ROOTS, document), TrustedState(None), NOW).document.entries) == 27
+
+
 def test_an_entry_is_renewed_in_its_place():
     renewed = replace(ONE, license="mit")
     assert follow(published(1, ONE, TWO), entries=[renewed]).entries == (renewed, TWO)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from p2pqwen.index.acceptance import RefusedError, TrustedState, accept
+from p2pqwen.errors import FormatError
+from p2pqwen.index.acceptance import RefusedError, TrustedState, accept, accept_delta
+from p2pqwen.index.delta import parse_delta
+from p2pqwen.index.row_sink import MemoryRows
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import prove
 from p2pqwen.signing.envelope import pae
@@ -23,6 +26,7 @@ from scripts import make_vectors
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 CASES = json.loads((VECTORS / "index" / "expected.json").read_text())
+DELTAS = json.loads((VECTORS / "delta" / "expected.json").read_text())
 KEYS = json.loads((VECTORS / "keys.json").read_text())
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -65,6 +69,24 @@ def test_canonical_bytes_and_what_is_signed():
         assert payload.hex() == row["canonical"]
         assert pae("index", payload).hex() == row["pae"]
         assert base64_text.encode(key.sign(pae("index", payload))) == row["sig by index"]
+
+
+@pytest.mark.parametrize("case", DELTAS, ids=[case["file"] for case in DELTAS])
+def test_deltas(case):
+    state = TrustedState(Sha256.parse(case["publisher"]))
+    for name in case["accepted before"]:
+        state = accept((VECTORS / "index" / name).read_bytes(), state, NOW).state
+    base = accept((VECTORS / "index" / case["index"]).read_bytes(), TrustedState(state.publisher), NOW)
+    rows = [canonical(row) for row in base.document.to_json()["entries"]]
+    data = (VECTORS / "delta" / case["file"]).read_bytes()
+    if "refused" in case:
+        with pytest.raises((RefusedError, FormatError)) as refusal:
+            accept_delta(parse_delta(data), base, rows, state, NOW, MemoryRows())
+        assert getattr(refusal.value, "step", 1) == case["refused"]
+    else:
+        found = accept_delta(parse_delta(data), base, rows, state, NOW, MemoryRows())
+        assert str(found.digest) == case["digest"]
+        assert found.document == accept((VECTORS / "index" / case["accepted"]).read_bytes(), state, NOW).document
 
 
 def test_torrent():

@@ -1,0 +1,145 @@
+"""The entries of an index, found by what they hold.
+
+An index may have two million of them, so whoever looks for some asks a `Listing` and does not go through all. One that
+was accepted here is read from the database beside its file (`library.index_rows`); a small one, or one that is being
+made, is a tuple of entries, of which `listing_of` makes a `Listing`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import TypeAlias, overload
+
+from p2pqwen.index.entry import Entry
+from p2pqwen.torrent.infohash import InfoHash
+from p2pqwen.values.digest import CommitId, Sha1, Sha256
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+
+Sought: TypeAlias = RepoId | SnapshotId | InfoHash | Sha1 | Sha256
+"""What entries are looked for by: a `Sha1` is a v1 infohash, or a commit where it is a `CommitId`."""
+
+MAX_NEAR = 5000
+"""Names that are compared with one that nobody lists."""
+
+
+class Listing(Sequence[Entry], ABC):
+    """Entries in the order of the index. Methods raise `VerificationError`, `DiskError` where they cannot be read."""
+
+    @abstractmethod
+    def find(self, sought: Sought) -> list[Entry]:
+        """Return the entries of a repository, snapshot, commit or infohash."""
+
+    @abstractmethod
+    def having(self, words: Sequence[str]) -> Iterator[Entry]:
+        """Yield the entries in which every word occurs: in repository or license, or as the start of a hash."""
+
+    @abstractmethod
+    def repos(self) -> Iterator[RepoId]:
+        """Yield the repositories, each once, in their order."""
+
+    def tracked(self) -> Iterator[Entry]:
+        """Yield entries whose magnets name trackers, at least the first ones."""
+        return (one for one in self if "&tr=" in one.magnet)
+
+    def names(self, beginning: str) -> Iterator[SnapshotId]:
+        """Yield the snapshots whose names begin so, in their order."""
+        return (one.id for one in self if str(one.id).startswith(beginning))
+
+    def near(self, repo: RepoId) -> list[RepoId]:
+        """Return repositories that a name may have been meant for: all of a short list, else those that share a part.
+
+        Those are of the same organisation, or of the same name in another, in any case.
+        """
+        few = list(islice(self.repos(), MAX_NEAR + 1))
+        if len(few) <= MAX_NEAR:
+            return few
+        found: dict[RepoId, None] = {}
+        for part in (f"{repo.org}/", f"/{repo.name}"):
+            matching = (one.id.repo for one in self.having([part]))
+            found.update(dict.fromkeys(islice(matching, MAX_NEAR)))
+        return list(found)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or len(self) != len(other):
+            return False
+        return self is other or all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class EntryList(Listing):
+    """Entries in memory."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
+    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
+        return self._entries[index]
+
+    def find(self, sought: Sought) -> list[Entry]:
+        """Look through the entries once, and then know."""
+        match sought:
+            case InfoHash():
+                return [one for one in self._by_v2.get(sought.v2, ()) if one.infohash == sought]
+            case Sha256():
+                return list(self._by_v2.get(sought, ()))
+            case RepoId():
+                return [one for one in self._entries if one.id.repo == sought]
+            case SnapshotId():
+                return [self._by_id[sought]] if sought in self._by_id else []
+            case CommitId():
+                return [one for one in self._entries if one.id.commit == sought]
+            case Sha1():
+                return [one for one in self._entries if one.infohash.v1 == sought]
+
+    def having(self, words: Sequence[str]) -> Iterator[Entry]:
+        """Look at every entry."""
+        matches = word_filter(words)
+        return (one for one in self._entries if matches(one))
+
+    def repos(self) -> Iterator[RepoId]:
+        """Yield them from the entries."""
+        return iter(dict.fromkeys(one.id.repo for one in self._entries))
+
+    @cached_property
+    def _by_id(self) -> dict[SnapshotId, Entry]:
+        return {one.id: one for one in self._entries}
+
+    @cached_property
+    def _by_v2(self) -> dict[Sha256, tuple[Entry, ...]]:
+        found: dict[Sha256, tuple[Entry, ...]] = {}
+        for one in self._entries:
+            found[one.infohash.v2] = (*found.get(one.infohash.v2, ()), one)
+        return found
+
+
+def listing_of(entries: Sequence[Entry]) -> Listing:
+    """Return entries as a listing."""
+    return entries if isinstance(entries, Listing) else EntryList(entries)
+
+
+def word_filter(words: Iterable[str]) -> Callable[[Entry], bool]:
+    """Return what tells whether every word occurs in an entry."""
+    wanted = [word.casefold() for word in words]
+    return lambda entry: all(_matches(entry, word) for word in wanted)
+
+
+def _matches(entry: Entry, word: str) -> bool:
+    names = (str(entry.id.repo), entry.license or "")
+    if any(word in name.casefold() for name in names):
+        return True
+    hashes = (entry.id.commit, entry.infohash.v1, entry.infohash.v2)
+    return any(str(one).startswith(word) for one in hashes)

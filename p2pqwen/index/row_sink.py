@@ -1,0 +1,62 @@
+"""Where the entries of an index go while it is read: one at a time, so that no reader needs memory for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+from p2pqwen.index.entry import Entry, SkippedEntry, checked_row
+from p2pqwen.signing.keys import Message
+from p2pqwen.values.strict_json import JsonObject
+
+
+class RowSink(Protocol):
+    """Takes the rows of one index and gives them back. Methods raise `DiskError` where it keeps them on a disk."""
+
+    def add(self, canonical: bytes, row: JsonObject | None) -> None:
+        """Take the next row, in its RFC 8785 form; `row` None: it is refused, and only its bytes count."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the rows as they stand in the RFC 8785 form of the index, with the commas between them."""
+
+    def message(self, before: bytes, after: bytes) -> AbstractContextManager[Message]:
+        """Return those bytes between two texts, in one piece."""
+
+    def finish(self) -> tuple[Sequence[Entry], Sequence[SkippedEntry]]:
+        """Return what was taken, once all of it has been accepted."""
+
+
+class MemoryRows:
+    """Keeps everything in memory: for small indexes, and for those that are being made."""
+
+    def __init__(self) -> None:
+        self._rows: list[bytes] = []
+        self._entries: list[Entry] = []
+        self._skipped: list[SkippedEntry] = []
+
+    def add(self, canonical: bytes, row: JsonObject | None) -> None:
+        """Take the next row."""
+        self._rows.append(canonical)
+        if row is None:
+            return
+        found = checked_row(row)
+        if isinstance(found, Entry):
+            self._entries.append(found)
+        else:
+            self._skipped.append(found)
+
+    @property
+    def size(self) -> int:
+        """Count them."""
+        return sum(map(len, self._rows)) + max(0, len(self._rows) - 1)
+
+    def message(self, before: bytes, after: bytes) -> AbstractContextManager[Message]:
+        """Return all of it."""
+        return nullcontext(b"".join((before, b",".join(self._rows), after)))
+
+    def finish(self) -> tuple[Sequence[Entry], Sequence[SkippedEntry]]:
+        """Return the entries."""
+        self._rows = []
+        return tuple(self._entries), tuple(self._skipped)

@@ -1,0 +1,116 @@
+"""An index file that is about to be judged: bytes that came, or a file on the disk, read as often as it is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from p2pqwen.errors import DiskError, FormatError, NotFoundError
+from p2pqwen.index.document import MAX_INDEX_SIZE, read_by_pieces
+from p2pqwen.library import durable
+from p2pqwen.values.digest import Sha256
+
+IndexSource: TypeAlias = "bytes | FileSource"
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A file. Somebody else may change it between two readings: what was judged is known by its SHA-256."""
+
+    path: Path
+
+    @property
+    def size(self) -> int:
+        """Bytes now; raises `NotFoundError`, `DiskError`."""
+        with durable.disk_errors(f"look at {self.path}"):
+            try:
+                return self.path.stat().st_size
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise NotFoundError(f"no file {self.path}") from error
+
+
+_IN_MEMORY = 8 << 20
+
+
+class Spool:
+    """Takes what comes from the network: in memory while it is little, then in a file that goes with it."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is where a file is made, once there has to be one."""
+        self._folder = folder
+        self._body = bytearray()
+        self._file: BinaryIO | None = None
+        self._path: Path | None = None
+
+    def take(self, piece: bytes) -> None:
+        """Add a piece; raises `DiskError`."""
+        if self._file is None and len(self._body) + len(piece) <= _IN_MEMORY:
+            self._body += piece
+            return
+        with durable.disk_errors(f"write in {self._folder}"):
+            if self._file is None:
+                self._path = durable.temporary_beside(self._folder / "index.json")
+                self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, durable.PRIVATE), "wb")
+                self._file.write(self._body)
+                self._body = bytearray()
+            self._file.write(piece)
+
+    def source(self) -> IndexSource:
+        """Return what came, to be read until `close`."""
+        if self._file is None or self._path is None:
+            return bytes(self._body)
+        with durable.disk_errors(f"write in {self._folder}"):
+            self._file.flush()
+        return FileSource(self._path)
+
+    def close(self) -> None:
+        """Drop it."""
+        if self._file is not None and self._path is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+
+def plain_file(path: Path, max_bytes: int) -> Path:
+    """Return the path of a file that can be read piece by piece; raises `NotFoundError`, `FormatError`, `DiskError`."""
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise NotFoundError(f"no file {path}") from error
+    except OSError as error:
+        raise DiskError(f"cannot read {path}", got=error.strerror or str(error)) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise DiskError(f"{path} is not a plain file")
+    if found.st_size > max_bytes:
+        raise FormatError(f"file {path} is too large", expected=f"at most {max_bytes} bytes")
+    return path
+
+
+def pieces_of(source: IndexSource) -> Iterator[bytes]:
+    """Yield the bytes; raises `NotFoundError`, `DiskError`."""
+    return read_by_pieces(source) if isinstance(source, bytes) else durable.read_pieces(source.path)
+
+
+def size_of(source: IndexSource) -> int:
+    """Return how many bytes there are; raises `DiskError`."""
+    return len(source) if isinstance(source, bytes) else source.size
+
+
+def digest_of(source: IndexSource) -> Sha256:
+    """Return the SHA-256 of the bytes; raises `NotFoundError`, `DiskError`."""
+    hasher = hashlib.sha256()
+    for piece in pieces_of(source):
+        hasher.update(piece)
+    return Sha256(hasher.digest())
+
+
+def bytes_of(source: IndexSource) -> bytes:
+    """Return the bytes in one piece; raises `NotFoundError`, `FormatError` (too large), `DiskError`."""
+    return source if isinstance(source, bytes) else durable.read(source.path, max_bytes=MAX_INDEX_SIZE)

@@ -1,0 +1,167 @@
+"""What one mirror has of a publisher's index, asked for in the cheapest way that it understands.
+
+1. A server that gave an ETag or a date with the index that is accepted here is asked whether it has another; where it
+   has not, that one answer is all.
+2. Of a large file the beginning is looked at; where it is of a newer version than is accepted here, the delta from
+   that is asked for, and made an index with the rows that are here.
+3. Otherwise, or where nothing came of that, the whole file comes, onto the disk where it is large.
+
+Nothing is believed of it: what comes is judged like any other index. A server that says that nothing changed can keep
+news from us for as long as it likes, which it could do by an old file as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from p2pqwen.errors import P2pqwenError
+from p2pqwen.index.acceptance import Accepted, Position, judge_again
+from p2pqwen.index.delta import MAX_DELTA, delta_location
+from p2pqwen.index.document import MAX_INDEX_SIZE, peek_position
+from p2pqwen.library.index_source import FileSource, IndexSource, Spool, bytes_of, plain_file
+from p2pqwen.library.trust_store import Answered, TrustedPublisher, TrustStore
+from p2pqwen.loop_thread import run_now
+from p2pqwen.mirrors.location import Location, is_web
+from p2pqwen.mirrors.reading import NO_VALIDATORS, TIMEOUTS, Allow, Came, Timeouts, Validators, read, read_into
+from p2pqwen.operations.indexes.aside import run_aside
+from p2pqwen.values.named_hosts import NamedHosts
+
+LARGE = 500
+"""Entries: of a shorter index the whole file comes at once."""
+PEEK = 64 << 10
+"""Bytes at the beginning of an index file in which its version stands, as far as anybody writes it so."""
+MOST_FIRST = 1 << 30
+MOST_ENTRY = 2 << 10
+"""Bytes: a mirror gives at most four times what an index like the one here would have, and no less than a gibibyte."""
+FIRST_SECONDS = 3600.0
+"""For an index that a user named and waits for: a million entries take a slow line that long."""
+
+
+@contextlib.contextmanager
+def index_at(store: TrustStore, place: Location, named: NamedHosts) -> Iterator[IndexSource]:
+    """Bring the index that a user named, for the length of the block; raises what `mirrors.reading.read` does."""
+    if not is_web(place.index):
+        yield FileSource(plain_file(Path(place.index), MAX_INDEX_SIZE))
+        return
+    spool = store.spool()
+    try:
+        patient = replace(TIMEOUTS, total=FIRST_SECONDS)
+        run_now(read_into(spool.take, place.index, max_bytes=MAX_INDEX_SIZE, named=named, timeouts=patient))
+        yield spool.source()
+    finally:
+        spool.close()
+
+
+class MirrorIndex:
+    """One asking of one mirror; `close` drops what came of it."""
+
+    def __init__(
+        self,
+        store: TrustStore,
+        publisher: TrustedPublisher,
+        mirror: str,
+        timeouts: Timeouts,
+        allow: Allow,
+        one_at_a_time: asyncio.Lock,
+        now: datetime,
+    ) -> None:
+        """`one_at_a_time` is held while a delta is judged, which takes memory."""
+        self.mirror = mirror
+        self.said = NO_VALIDATORS
+        """What the server called the file that it gave."""
+        self._store, self._publisher = store, publisher
+        self._timeouts, self._allow = timeouts, allow
+        self._one_at_a_time, self._now = one_at_a_time, now
+        self._spools: list[Spool] = []
+
+    async def newest(self, before: Answered | None) -> IndexSource | Accepted:
+        """Return what the mirror has: a file to be judged, or what is accepted here where that is what it has.
+
+        `before` is what it said the last time. Raises what `mirrors.reading.read` does, and `RefusedError`.
+        """
+        place, held = Location(self.mirror).index, self._publisher.accepted
+        if not is_web(place):
+            file = await asyncio.to_thread(plain_file, Path(place), MAX_INDEX_SIZE)
+            with file.open("rb") as opened:
+                beginning = opened.read(PEEK)
+            newer = None if held is None or len(beginning) < PEEK else await self._by_delta(held, beginning)
+            return FileSource(file) if newer is None else newer
+        known = NO_VALIDATORS
+        if held is not None and before is not None and before.digest == held.digest:
+            known = Validators(before.etag, before.modified)
+        spool, is_large = self._spool(), held is not None and len(held.document.entries) >= LARGE
+        came = await self._read(spool, place, MAX_INDEX_SIZE, unless=known, first=PEEK if is_large else None)
+        if held is not None and came.unchanged:
+            self.said = known
+            return judge_again(held, self._publisher.state)
+        if held is not None and not came.whole:
+            beginning = bytes_of(spool.source())
+            if (newer := await self._by_delta(held, beginning)) is not None:
+                # Else the beginning may be of another version than the delta was.
+                self.said = came.validators if _peeked(beginning) == newer.position else NO_VALIDATORS
+                return newer
+            spool = self._spool()
+            came = await self._read(spool, place, self._most(held))
+        self.said = came.validators
+        return spool.source()
+
+    def _most(self, held: Accepted) -> int:
+        """Return the bytes that a mirror may give for a newer index than the one that is here."""
+        return min(MAX_INDEX_SIZE, max(MOST_FIRST, 4 * len(held.document.entries) * MOST_ENTRY))
+
+    async def _by_delta(self, held: Accepted, beginning: bytes) -> Accepted | None:
+        """Return the newer index by the delta from the one that is here, None where none comes of it."""
+        position = _peeked(beginning)
+        if position is not None and position <= held.position:
+            return None
+        place = Location(self.mirror).beside(delta_location(held.digest))
+        try:
+            data = await read(
+                place, max_bytes=MAX_DELTA, named=self._publisher.named, timeouts=self._timeouts, allow=self._allow
+            )
+            async with self._one_at_a_time:
+                return await run_aside(
+                    lambda: self._store.judge_delta(data, held, self._publisher.state, now=self._now), leave=0
+                )
+        except P2pqwenError:
+            return None  # it was a hint, and the file itself says what is right
+
+    def close(self) -> None:
+        """Drop what came."""
+        for spool in self._spools:
+            spool.close()
+
+    def _spool(self) -> Spool:
+        spool = self._store.spool()
+        self._spools.append(spool)
+        return spool
+
+    async def _read(
+        self,
+        spool: Spool,
+        place: str,
+        max_bytes: int,
+        *,
+        unless: Validators = NO_VALIDATORS,
+        first: int | None = None,
+    ) -> Came:
+        return await read_into(
+            spool.take,
+            place,
+            max_bytes=max_bytes,
+            named=self._publisher.named,
+            timeouts=self._timeouts,
+            allow=self._allow,
+            unless=unless,
+            first=first,
+        )
+
+
+def _peeked(beginning: bytes) -> Position | None:
+    found = peek_position(beginning)
+    return None if found is None else Position(*found)

@@ -1,0 +1,163 @@
+"""A large JSON document read strictly and in pieces: nothing but the value at hand is ever in memory.
+
+The caller walks the document's own shape (`members` of an object, `items` of a list) and has every value below it read
+whole by `strict_json`, with all that is refused there. A repeated key is refused at every level, and so is depth.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator
+
+from p2pqwen.errors import FormatError
+from p2pqwen.values.strict_json import MAX_DEPTH, Cut, JsonValue, read_value
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_FIRST = 1 << 16
+"""Characters that are looked at first for a value that is cut off by the end of a piece."""
+
+
+class JsonStream:
+    """One document, walked from its beginning to its end. Methods raise `FormatError`.
+
+    `max_bytes` is for all of it, `max_value` for each value that is read whole, in characters; such a value holds about
+    `max_values` others.
+    """
+
+    def __init__(self, pieces: Iterable[bytes], *, max_bytes: int, max_value: int, max_values: int) -> None:
+        self._pieces = iter(pieces)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
+        self._max_bytes, self._max_value, self._max_values = max_bytes, max_value, max_values
+        self._taken = 0
+        self._text = ""
+        self._at = 0
+        self._ended = False
+        self._depth = 0
+        self.size = 0
+        """Characters of the value that was read last."""
+
+    def members(self) -> Iterator[str]:
+        """Yield the keys of the object that stands here; the caller reads the value of each before the next."""
+        self._take("{", "an object")
+        seen: set[str] = set()
+        with_comma = False
+        while not self._is_next("}"):
+            if with_comma:
+                self._take(",", "a comma")
+            key = self._whole()
+            if not isinstance(key, str):
+                raise FormatError("not a JSON document", expected="a key")
+            if key in seen:
+                raise FormatError("JSON object repeats a key")
+            seen.add(key)
+            if len(seen) > self._max_values:
+                raise FormatError("JSON document holds too many values", expected=f"at most {self._max_values} keys")
+            self._take(":", "a colon")
+            yield key
+            with_comma = True
+        self._leave()
+
+    def items(self) -> Iterator[JsonValue]:
+        """Yield the items of the list that stands here, each read whole."""
+        self._take("[", "a list")
+        with_comma = False
+        while not self._is_next("]"):
+            if with_comma:
+                self._take(",", "a comma")
+            yield self._whole()
+            with_comma = True
+        self._leave()
+
+    def value(self) -> JsonValue:
+        """Read the value that stands here, whole."""
+        return self._whole()
+
+    def is_list(self) -> bool:
+        """Tell whether a list stands here."""
+        return self._is_next("[")
+
+    def is_object(self) -> bool:
+        """Tell whether an object stands here."""
+        return self._is_next("{")
+
+    def end(self) -> None:
+        """Raise `FormatError` unless nothing but blanks follows."""
+        self._skip()
+        if self._at < len(self._text):
+            raise FormatError("not a JSON document", expected="its end", got=repr(self._text[self._at :][:20]))
+
+    def _take(self, mark: str, name: str) -> None:
+        if not self._is_next(mark):
+            got = repr(self._text[self._at :][:20]) if self._at < len(self._text) else "the end"
+            raise FormatError("not a JSON document", expected=name, got=got)
+        self._at += 1
+        if mark in "{[":
+            self._depth += 1
+            if self._depth > MAX_DEPTH:
+                raise FormatError("JSON document is nested too deep", expected=f"at most {MAX_DEPTH}")
+
+    def _leave(self) -> None:
+        self._at += 1
+        self._depth -= 1
+
+    def _is_next(self, mark: str) -> bool:
+        if self._text.startswith(mark, self._at):
+            return True
+        self._skip()
+        return self._text.startswith(mark, self._at)
+
+    def _skip(self) -> None:
+        while True:
+            found = _SPACE.match(self._text, self._at)
+            self._at = found.end() if found is not None else self._at
+            if self._at < len(self._text) or not self._more(_FIRST):
+                return
+
+    def _whole(self) -> JsonValue:
+        self._skip()
+        wanted = _FIRST
+        while True:
+            try:
+                value, end = read_value(self._text, self._at, self._max_values, MAX_DEPTH - self._depth)
+            except Cut as cut:
+                if self._ended:
+                    raise FormatError("not a JSON document", got=cut.reason) from cut
+            else:
+                # A number that ends with the piece may go on in the next.
+                if end < len(self._text) or self._ended:
+                    self.size = end - self._at
+                    self._require_room(self.size)
+                    self._at = end
+                    return value
+            self._require_room(len(self._text) - self._at)
+            self._more(wanted)
+            wanted *= 2
+
+    def _require_room(self, size: int) -> None:
+        if size > self._max_value:
+            raise FormatError(
+                "JSON document holds too many values, or too long ones, in one place",
+                expected=f"at most {self._max_value} characters",
+            )
+
+    def _more(self, wanted: int) -> bool:
+        """Read on by about so many characters; False where nothing is left."""
+        parts = [self._text[self._at :]]
+        size = 0
+        while size < wanted and not self._ended:
+            piece = next(self._pieces, None)
+            if piece is None:
+                self._ended = True
+            else:
+                self._taken += len(piece)
+                if self._taken > self._max_bytes:
+                    expected = f"at most {self._max_bytes} bytes"
+                    raise FormatError("JSON document is too large", expected=expected, got=self._taken)
+            try:
+                parts.append(self._decoder.decode(piece or b"", final=self._ended))
+            except UnicodeDecodeError as error:
+                raise FormatError("JSON document is not UTF-8", got=str(error)) from error
+            size += len(parts[-1])
+        self._text, self._at = "".join(parts), 0
+        return size > 0
