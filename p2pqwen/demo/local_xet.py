@@ -28,7 +28,8 @@ _TELEMETRY = re.compile(r"/v[0-9]+/telemetry")
 class LocalXet:
     """What is stored, under which token it is shown, and where its two hosts are.
 
-    `served` is whether the Hub offers Xet, as huggingface.co does; `versions` are those of the reconstruction API that there are.
+    `served` is whether the Hub offers Xet, as huggingface.co does; `versions` are those of the reconstruction API that
+    there are.
     """
 
     def __init__(self, files: Callable[[], Iterable[StoredFile]]) -> None:
