@@ -181,6 +181,15 @@ class App:
             limited=lambda: bool(rate()),
         )
 
+    def ask_modelscope(self) -> str:
+        """Ask ModelScope for anything and return its address; raises `P2pqwenError`."""
+        from p2pqwen.modelscope.web import ModelScopeWeb
+
+        endpoint = self.config.modelscope.endpoint
+        page = {"page_number": "1", "page_size": "1"}
+        ModelScopeWeb(endpoint, None, self.config.named_hosts).json("/openapi/v1/models", page, "its list of models")
+        return endpoint
+
     def _known_commits(self, repo: RepoId, *, report: Report) -> Iterator[Manifest]:
         from p2pqwen.operations.indexes.known_commits import known_commits
 

@@ -77,6 +77,7 @@ class NetworkConfig:
     lan: bool = True  # speak to peers on private networks
     private_hosts: str = ""  # HOST, … of private networks that links, indexes and torrents may lead to
     bittorrent_proxy: Proxy | None = None  # a SOCKS5 proxy; BitTorrent goes through it, or nowhere
+    webtorrent: bool = False  # trackers of ws:// and wss://, whose peers are met by WebRTC
     web_seeds: str = "auto"  # auto, always or never: see webseed/policy.py
     seed_withdrawn: str = "others"  # always, others (not what our own publisher withdrew) or never
     control: str = "unix"  # the node's own API: a unix socket, or `loopback` with a token file

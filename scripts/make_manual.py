@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from p2pqwen.config import (  # noqa: E402 - the root first
     DEFAULT_ENDPOINT,
+    DEFAULT_MODELSCOPE,
     ArchiveConfig,
     HubEndpointConfig,
     LibraryConfig,
@@ -43,6 +44,7 @@ SETTINGS: dict[str, dict[str, str]] = {
         "trackers": "talk to trackers",
         "lan": "speak to peers on private networks",
         "bittorrent_proxy": "`socks5://[USER:PASSWORD@]HOST:PORT`: BitTorrent goes through it or nowhere; see privacy",
+        "webtorrent": "ask `ws://` and `wss://` trackers of torrents, and meet their peers by WebRTC; see privacy",
         "private_hosts": "HOST, … of private networks to which links, indexes and torrents may lead",
         "upload_limit": "bytes a second, or a rate such as `5MB/s`; 0: no limit",
         "download_limit": "likewise, for downloads",
@@ -51,7 +53,7 @@ SETTINGS: dict[str, dict[str, str]] = {
         "control": "where the node's own API listens: `unix`, or `loopback` with a token",
     },
     "web_seeds": {
-        "bases": "URLs of web seeds for every fetch; may hold `{repo}` and `{commit}`",
+        "bases": "URLs of web seeds for every fetch; may hold `{repo}`, `{commit}` and `{path}`",
     },
     "library": {
         "reserve": "space that snapshots leave free on a disk, such as `20GB`",
@@ -60,7 +62,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     },
     "watch": {
         "watchlist": "a file of repositories to preserve; a relative path starts at the home",
-        "orgs": "organisations of which every model is preserved; `datasets/ORG` for datasets",
+        "orgs": "organisations of which every model is preserved; `datasets/ORG`, `modelscope:ORG`",
         "every": "how often to look",
         "include": "only these, by `ORG/MODEL`, `MODEL` or `group:NAME`; globs",
         "exclude": "not these",
@@ -100,6 +102,8 @@ ENVIRONMENT: dict[str, tuple[str, str]] = {
     "HF_ENDPOINT": ("the Hub, or a server with its API", DEFAULT_ENDPOINT),
     "HF_TOKEN": ("a token for the Hub; sent to the Hub's own host only", "the token that `hf auth login` stored"),
     "HF_TOKEN_PATH": ("the file of that token", "HF_HOME/token"),
+    "MODELSCOPE_ENDPOINT": ("ModelScope, or a server with its API", DEFAULT_MODELSCOPE),
+    "MODELSCOPE_API_TOKEN": ("a token for ModelScope; sent to its own host only", ""),
     "HF_HOME": ("the folder of huggingface_hub", "~/.cache/huggingface"),
     "HF_HUB_CACHE": ("the cache in which models are laid", "HF_HOME/hub"),
     "HF_HUB_ETAG_TIMEOUT": ("seconds that huggingface_hub waits; `run` sets it for its command where it is not", "60"),
@@ -113,7 +117,7 @@ ENVIRONMENT: dict[str, tuple[str, str]] = {
     "TERM": ("`dumb` turns bars, colours and pages off", ""),
 }
 _NAMED_ALONE = ("http_proxy, https_proxy, all_proxy", "no_proxy")  # values.proxy reads both cases of each
-_READ = re.compile(r"(?:P2PQWEN|HF|XDG|SSL)_[A-Z_]*[A-Z]|TERM")
+_READ = re.compile(r"(?:P2PQWEN|HF|MODELSCOPE|XDG|SSL)_[A-Z_]*[A-Z]|TERM")
 
 PAGE_TEXT = """\
 # Configuration
@@ -133,6 +137,9 @@ upload_limit = "5MB/s"
 [library]
 folders = ["/mnt/a/p2pqwen"]
 ```
+
+Before the tables, `origin` says who is asked for the Hub's repositories: `"hub"`, the default, or `"auto"`, the Hub
+first and ModelScope where it fails (`p2pqwen help archive`).
 
 Sizes: `500MB`, `2TB`. Rates: `5MB/s`. Times: `90m`, `24h`, `30d`.
 

@@ -251,6 +251,7 @@ def swarm_settings(app: App, choices: NetworkChoices, *, listen: Endpoint | None
         dht_bootstrap=tuple(str(one) for one in bootstrap_nodes(app.config.network.dht_bootstrap)),
         dht_nodes=app.remembered_dht_nodes(),
         proxy=app.config.network.bittorrent_proxy,
+        webtorrent=app.config.network.webtorrent,
     )
 
 

@@ -25,7 +25,7 @@ from p2pqwen.operations.verify.scrub import scrub_records
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.proxy import Proxies
-from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_id import OriginName, SnapshotId
 
 _DOCTOR_SECONDS = 8.0
 
@@ -94,6 +94,7 @@ def doctor_context(app: App, report: Report) -> DoctorContext:
         dht=None if access is None else replace(access, seconds=_DOCTOR_SECONDS),
         hub_endpoint=app.config.hub.endpoint,
         hub_time=lambda: app.hub.time(),  # noqa: PLW0108 - huggingface_hub is slow to import: when it is due
+        xet_storage=lambda snapshot: app.hub.xet_storage(snapshot),  # noqa: PLW0108
         publishers=app.trust.publishers(now=now, report=report),
         publishes=app.keys.exists,
         scrubs=scrubs,
@@ -103,7 +104,13 @@ def doctor_context(app: App, report: Report) -> DoctorContext:
         proxies=Proxies.of(os.environ),
         bittorrent_proxy=app.config.network.bittorrent_proxy,
         hub_cache=app.config.hub.cache,
+        modelscope=app.ask_modelscope if _uses_modelscope(app) else None,
     )
+
+
+def _uses_modelscope(app: App) -> bool:
+    watched = any(one.kind.origin is OriginName.MODELSCOPE for one in app.config.watch.orgs)
+    return watched or app.config.origin == "auto"
 
 
 def running_node(app: App) -> RunningNode | None:

@@ -282,7 +282,7 @@ def _lines(shown: FetchShown, *, paths: bool) -> list[str]:
         f"  standing    {done.standing_words}{lifted}",
         f"  path        {done.path}",
         *([f"  hf cache    {done.hf_cache}"] if done.hf_cache is not None else []),
-        *([f"  state       {done.state}: the files chosen with --include"] if partial else []),
+        *([f"  state       {done.state}: the files that were chosen"] if partial else []),
         *([_OFFLINE if _is_main(done) else _OFFLINE_BY_COMMIT.format(snapshot.commit)] if done.hf_cache else []),
         *(map(str, shown.file_paths) if paths else []),
     ]

@@ -73,7 +73,9 @@ def _is_glob(text: str) -> bool:
 
 def _targets(text: str, known: KnownSnapshots) -> list[str]:
     """Return the targets that one word means; a glob of repositories means the newest snapshot of each."""
-    name, colon, part = text.partition(":")
+    from p2pqwen.operations.fetch.target import split_files
+
+    name, colon, part = split_files(text)
     if not _is_glob(text):
         return [text]
     found = [str(one) if "@" in name else str(one.repo) for one in known.meant(name)]
@@ -81,14 +83,14 @@ def _targets(text: str, known: KnownSnapshots) -> list[str]:
 
 
 def _is_model(text: str, known: KnownSnapshots) -> bool:
-    from p2pqwen.operations.fetch.target import is_link
+    from p2pqwen.operations.fetch.target import is_link, split_files
 
     if is_link(text):
         return True
     if _is_glob(text) and "/" not in text:  # `*.gguf` is of files
         return False
     try:
-        return bool(known.meant(text.partition(":")[0]))
+        return bool(known.meant(split_files(text)[0]))
     except NotFoundError:
         return "@" in text and not _is_glob(text)
     except P2pqwenError:
@@ -96,10 +98,11 @@ def _is_model(text: str, known: KnownSnapshots) -> bool:
 
 
 def _is_repo(text: str) -> bool:
+    from p2pqwen.operations.fetch.target import split_files
     from p2pqwen.values.snapshot_name import SnapshotName
 
     try:
-        SnapshotName.parse(text.partition(":")[0])
+        SnapshotName.parse(split_files(text)[0])
     except FormatError:
         return False
     return True

@@ -79,11 +79,12 @@ def health(
                 for one in swarms
             }
         shown = (SwarmAnswer.of(row, standings[row.swarm.snapshot], now) for row in rows)
-        out.result(HealthAnswer(tuple(shown)), _table(rows, now, looked=look))
+        places = [line for row in rows for line in _places(row)] if target else []
+        out.result(HealthAnswer(tuple(shown)), [*_table(rows, now, looked=look), *places])
 
 
 def _table(rows: list[HealthRow], now: datetime, *, looked: bool) -> list[str]:
-    """Return the rows in words; `looked`: this command has asked, so that who said nothing did not answer."""
+    """Return the rows in words; `looked`: this command has asked, so that whatever said nothing did not answer."""
     from p2pqwen.cli.table import columns, table_lines
     from p2pqwen.values.byte_size import format_size
 
@@ -116,10 +117,16 @@ def _table(rows: list[HealthRow], now: datetime, *, looked: bool) -> list[str]:
     return lines + ([", ".join(held + guessed)] if held or guessed else []) + said
 
 
+def _places(row: HealthRow) -> list[str]:
+    """Return a line for each web seed of a swarm that was asked."""
+    places = () if row.record.web is None else row.record.web.places
+    return [f"web seed {'works' if right else 'fails'}: {url}  {row.swarm.snapshot.short}" for url, right in places]
+
+
 def _seen_by(row: HealthRow, now: datetime, *, looked: bool) -> str:
     """Say how it is known: who told of the swarm, and when last."""
     if not row.record.sightings:
-        return "nobody: no answer" if looked else "nobody has looked"
+        return "no one answered" if looked else "no one yet"
     sources = ", ".join(sorted(one.source.words for one in row.record.sightings))
     return f"{sources} {_age(row.health.looked, now)}"
 

@@ -19,7 +19,7 @@ from p2pqwen.errors import NotFoundError
 
 ORDER = (
     *("quickstart", "fetch", "hub", "verify", "node", "archive"),
-    *("publish", "keys", "web-seeds", "clients", "no-host"),
+    *("publish", "catalogue", "keys", "web-seeds", "clients", "no-host"),
     *("privacy", "troubleshooting", "config", "json", "control-api", "glossary"),
 )
 """The topics as somebody new would read them; what is looked up comes last."""

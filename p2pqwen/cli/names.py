@@ -44,7 +44,9 @@ def whole(app: App, target: str) -> str:
 
     Raises `UsageError` where it fits several, `NotFoundError` where it fits none.
     """
-    name, colon, part = target.partition(":")  # ORG/MODEL@COMMIT:QUANTISATION
+    from p2pqwen.operations.fetch.target import split_files
+
+    name, colon, part = split_files(target)
     if "@" not in name:
         return target
     return known(app, name.partition("@")[0]).whole(name) + colon + part

@@ -119,7 +119,8 @@ class Output:
     def _say(self, text: str) -> None:
         line = printable(covered(text), limit=2000)
         if self._bars is not None:
-            self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            shown = "\n".join(_wrapped(line, columns(sys.stderr)))
+            self._bars.console.print(shown, markup=False, highlight=False, soft_wrap=True)
         else:
             _say(line)
 
@@ -163,20 +164,20 @@ class Output:
             raise errors.UsageError("this needs an answer, and --quiet asks nothing", hint="--yes answers it")
         with self._lock:
             self._close_bars()
-            return bool(typer.confirm(printable(question, limit=2000), default=default, err=True))
+            return bool(typer.confirm(_question(question), default=default, err=True))
 
     def ask(self, question: str) -> str:
         """Ask for a line; as `confirm` does."""
         with self._lock:
             self._close_bars()
-            return str(typer.prompt(printable(question, limit=2000), err=True)).strip()
+            return str(typer.prompt(_question(question), err=True)).strip()
 
     def ask_secret(self, question: str, *, twice: bool = False) -> str:
         """Ask for words that are not shown while they are typed; as `confirm` does."""
         with self._lock:
             self._close_bars()
             try:
-                return str(typer.prompt(question, hide_input=True, confirmation_prompt=twice, err=True))
+                return str(typer.prompt(_question(question), hide_input=True, confirmation_prompt=twice, err=True))
             except UnicodeDecodeError as error:
                 said = f"the terminal sends something other than {error.encoding}"
                 raise errors.UsageError(said, hint="set the terminal and LANG to the same encoding") from error
@@ -261,9 +262,12 @@ def unwritten(error: OSError) -> errors.DiskError:
 
 
 def _say(line: str) -> None:
-    """Print a line on stderr; a log that is full or has gone ends no command, which has its exit code to tell."""
+    """Print a line on stderr, broken between words on a terminal.
+
+    A log that is full or has gone ends no command, which has its exit code to tell.
+    """
     with contextlib.suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        print("\n".join(_wrapped(line, columns(sys.stderr))), file=sys.stderr, flush=True)
 
 
 def print_error(error: errors.P2pqwenError, *, code: int, as_json: bool) -> None:
@@ -310,6 +314,12 @@ def _print_failure(error: errors.P2pqwenError, code: int) -> None:
 def _as_json(answer: Answer) -> str:
     """Print an object in ASCII: what an index or a torrent says reaches a terminal as escapes at most."""
     return covered(json.dumps(object_json(answer))).replace("\x7f", "\\u007f")
+
+
+def _question(text: str) -> str:
+    """Return a question as it is shown on the terminal behind stderr: room is left for the answers it names."""
+    width = columns(sys.stderr)
+    return "\n".join(_wrapped(printable(text, limit=2000), None if width is None else width - len(" [y/N]: ")))
 
 
 def _wrapped(line: str, width: int | None) -> list[str]:

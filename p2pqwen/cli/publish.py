@@ -174,7 +174,9 @@ def publish(
             plan,
             passphrase=passphrase,
             now=now,
-            approve=approval(out, yes=yes),
+            approve=approval(
+                out, yes=yes, question="Sign {} and publish it?" if draft is None else "Sign a draft of {}?"
+            ),
             check=check,
             pages=pages,
             report=out.report,
@@ -246,7 +248,7 @@ def published_lines(done: Published) -> list[str]:
     return lines
 
 
-def approval(out: Output, *, yes: bool, question: str = "Sign {} and publish it?") -> Callable[[Signing], bool]:
+def approval(out: Output, *, yes: bool, question: str) -> Callable[[Signing], bool]:
     """Return how a change is approved: by asking on a terminal; `{}` in the question stands for what is signed.
 
     Without one the command itself is the approval, except of what alarms: that needs `--yes`.

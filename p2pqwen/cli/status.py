@@ -56,13 +56,16 @@ def _draw(app: App, store: StateStore, found: Status, out: Output, *, once: bool
 
 def _answer(app: App, store: StateStore, found: Status) -> StatusAnswer:
     from p2pqwen.assembly import serving
+    from p2pqwen.library.steward_store import StewardStore
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.hub_watch import WatchAnswer, last_round
+    from p2pqwen.operations.archive.keeper import ArchiveAnswer
     from p2pqwen.operations.control.status import StatusAnswer, StatusRow
 
     return StatusAnswer(
         found.node,
         WatchAnswer.of(last_round(store), serving.watch_every(app), node_runs=found.node is not None),
+        ArchiveAnswer.of(StewardStore(store)),
         found.limits,
         StatusRow.all(found.rows, UpstreamStore(store).all()),
     )
@@ -73,7 +76,7 @@ def _lines(app: App, store: StateStore, found: Status) -> list[str]:
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.upstream import gone_words
 
-    gone = {str(snapshot): gone_words(record) for snapshot, record in UpstreamStore(store).all().items()}
+    gone = {str(snapshot): gone_words(snapshot, record) for snapshot, record in UpstreamStore(store).all().items()}
     held_back = [found.held_back] if found.held_back else []  # a table has it in its summary
     return [*notes_of(app, store, found), *held_back, *plain_lines(found, gone)]
 
@@ -82,8 +85,10 @@ def notes_of(app: App, store: StateStore, found: Status) -> list[str]:
     """Return what is said above the table: the node, its rounds at the Hub, what is gone from there."""
     from p2pqwen.assembly import serving
     from p2pqwen.index.entry import Upstream
+    from p2pqwen.library.steward_store import StewardStore
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.hub_watch import last_round, watch_words
+    from p2pqwen.operations.archive.keeper import ArchiveAnswer
 
     running = found.node
     notes = [
@@ -95,6 +100,8 @@ def notes_of(app: App, store: StateStore, found: Status) -> list[str]:
     ]
     if (every := serving.watch_every(app)) is not None:
         notes.append(watch_words(last_round(store), every, node_runs=running is not None))
+    if (archive := ArchiveAnswer.of(StewardStore(store))) is not None:
+        notes.append(archive.words)
     states = UpstreamStore(store).states()
     if gone := sum(states.get(row.id) is Upstream.GONE for row in found.rows):
         notes.append(f"{gone} of these snapshots are gone from the Hub; `p2pqwen upstream show` says which")

@@ -46,9 +46,10 @@ def show_live(look: Callable[[], Status], notes: Callable[[Status], list[str]], 
 
 
 class StatusBelow:
-    """The table at the foot of the terminal, drawn every second while the block runs, below what is printed meanwhile.
+    """The table at the foot of the terminal, drawn every second from `start` to the end of the block.
 
-    A context manager. `look` and `notes` are called on a thread of its own; a look that fails leaves the last table.
+    What is printed meanwhile stands above it. `look` and `notes` are called on a thread of its own; a look that fails
+    leaves the last table.
     """
 
     def __init__(self, look: Callable[[], Status], notes: Callable[[Status], list[str]], every: float = 1.0) -> None:
@@ -64,9 +65,13 @@ class StatusBelow:
         self._thread = BackgroundThread("status", self._draw, idle=False)
 
     def __enter__(self) -> Self:
-        self._live.start()
-        self._thread.start()
         return self
+
+    def start(self) -> None:
+        """Begin to draw; once more is fine."""
+        if not self._live.is_started:
+            self._live.start()
+            self._thread.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

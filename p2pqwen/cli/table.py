@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 
-def columns() -> int | None:
-    """Return the width of the terminal, None where stdout is none: then lines are as long as they are."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def columns(stream: TextIO | None = None) -> int | None:
+    """Return the width of the terminal behind a stream, stdout by default.
+
+    None where there is none: then lines are as long as they are.
+    """
+    stream = sys.stdout if stream is None else stream
+    if not stream.isatty():
+        return None
+    if os.environ.get("COLUMNS", "").isdigit():
+        return shutil.get_terminal_size().columns
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError):  # a terminal that does not say, or no real file
+        return shutil.get_terminal_size().columns
 
 
 def table_lines(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, *, title: int = 0) -> list[str]:

@@ -64,6 +64,7 @@ def check(
             site=app.access,
             extra=tuple(web_seed or ()),
             config=app.config.web_seed_bases,
+            elsewhere=app.origins(out.report).elsewhere if app.config.origin == "auto" else lambda _: None,
             more_pieces=pieces,
             report=out.report,
         )

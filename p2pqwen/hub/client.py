@@ -50,7 +50,7 @@ from p2pqwen.values.listing import ListedFile, ListedRepo, Listing
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.rate_limit import retry_after
 from p2pqwen.values.repo_path import MAX_FILES, RepoPath
-from p2pqwen.values.snapshot_id import Owner, RepoId, RepoKind, SnapshotId
+from p2pqwen.values.snapshot_id import OriginName, Owner, RepoId, RepoKind, SnapshotId
 
 MAX_REPOS = 10_000
 ATTEMPTS = 4
@@ -145,6 +145,7 @@ class HubClient:
 
     def repos(self, owner: Owner) -> tuple[ListedRepo, ...]:
         """List every repository of an organisation or user, by name; one that is unknown has none."""
+        _require_hub(owner.kind, owner)
         list_them = self._api.list_models if owner.kind is RepoKind.MODEL else self._api.list_datasets
         with self._asking(f"the {owner.kind}s of {owner.name}"):
             found: list[ModelInfo | DatasetInfo] = _patiently(
@@ -156,6 +157,11 @@ class HubClient:
             if len(found) > MAX_REPOS:
                 raise FormatError(f"{owner} has too many {owner.kind}s", expected=f"at most {MAX_REPOS}")
             return tuple(sorted((_listed_repo(one, owner.kind) for one in found), key=lambda one: one.repo))
+
+    def xet_storage(self, snapshot: SnapshotId) -> str | None:
+        """Return the address of the Xet storage that answers for a snapshot, None where there is none for us."""
+        with self._asking("its Xet storage"):
+            return self._xet.look(snapshot)
 
     def serves(self, snapshot: SnapshotId) -> bool:
         """Tell whether the Hub still shows this commit to everybody; raises `NetworkError` where it does not say."""
@@ -319,6 +325,7 @@ class HubClient:
         return isinstance(error, (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError))
 
     def _info(self, repo: RepoId, revision: str | None) -> ModelInfo | DatasetInfo:
+        _require_hub(repo.kind, repo)
         ask = self._api.model_info if repo.kind is RepoKind.MODEL else self._api.dataset_info
         return _patiently(lambda: ask(repo.text, revision=revision, timeout=REQUEST_TIMEOUT), _is_busy)
 
@@ -340,6 +347,12 @@ class HubClient:
             only_to(self.endpoint, self._named),
         ):
             yield
+
+
+def _require_hub(kind: RepoKind, name: object) -> None:
+    """Refuse a name of another origin, under which the Hub may have something else."""
+    if kind.origin is not OriginName.HUB:
+        raise NotShownError(f"{name} does not lie on the Hub")
 
 
 def _license(tags: list[str] | None) -> str | None:

@@ -19,7 +19,7 @@ from dulwich.objects import Blob, Commit, ObjectID
 from dulwich.repo import Repo
 
 from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError, UsageError, VerificationError
-from p2pqwen.hub.git_transport import Budget, FilterRefusedError, fetch_commit
+from p2pqwen.hub.git_transport import Budget, FilterRefusedError, fetch_commit, fetch_tip
 from p2pqwen.manifest.git_object import MAX_COMMIT_OBJECT, blob_oid, commit_oid
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE
 from p2pqwen.values.digest import CommitId, GitOid
@@ -61,6 +61,11 @@ def tree_rows(
 ) -> list[TreeRow]:
     """Return every file of the commit's tree; raises as `commit_object` does, and `FormatError` for unsafe paths."""
     return _ask(source, token, named, _NO_BLOBS, commit, lambda store: _rows(store, commit))
+
+
+def tip(url: str, name: str, *, named: NamedHosts = NONE_NAMED) -> CommitId:
+    """Return the commit that a branch or tag of the repository at a URL is at; raises as `commit_object` does."""
+    return fetch_tip(url, name, named=named, budget=Budget())
 
 
 def small_blobs(

@@ -16,6 +16,7 @@ from dulwich.client import HTTPUnauthorized, Urllib3HttpGitClient, default_user_
 from dulwich.errors import GitProtocolError, NotGitRepository
 from dulwich.object_store import MemoryObjectStore
 from dulwich.objects import ObjectID
+from dulwich.refs import Ref
 from dulwich.repo import MemoryRepo
 
 from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError
@@ -98,6 +99,27 @@ def fetch_commit(
         raise _broken(client.refusal or error, url, commit, filtered=object_filter is not None) from error
     finally:
         client.pool_manager.clear()
+
+
+def fetch_tip(url: str, name: str, *, named: NamedHosts, budget: Budget) -> CommitId:
+    """Return the commit that a branch, or else a tag, of this name is at; raises as `fetch_commit` does."""
+    _silence()
+    client = _Client(url, None, Guard(named), budget)
+    places = [f"refs/heads/{name}".encode(), f"refs/tags/{name}^{{}}".encode(), f"refs/tags/{name}".encode()]
+    try:
+        refs = client.get_refs("", ref_prefix=[places[0], places[2]]).refs
+    except P2pqwenError:
+        raise
+    except (NotGitRepository, HTTPUnauthorized) as error:
+        raise NotFoundError(f"no git repository at {url}") from error
+    except Exception as error:  # dulwich's own, as above
+        raise NetworkError(f"no usable git answer from {url}", got=client.refusal or _said(error)) from error
+    finally:
+        client.pool_manager.clear()
+    found = next((refs[Ref(one)] for one in places if refs.get(Ref(one))), None)
+    if found is None:
+        raise NotFoundError(f"the git repository at {url} has no branch or tag {name}")
+    return CommitId.parse(found.decode())
 
 
 def _broken(error: Exception | str, url: str, commit: CommitId, *, filtered: bool) -> P2pqwenError:

@@ -45,7 +45,7 @@ def parse_path(raw_path: str) -> Asked:
     """Sort a request by its path; `raw_path` is still percent-encoded."""
     if len(raw_path) > MAX_PATH:
         return _OTHER
-    parts = [unquote(part) for part in raw_path.split("/")[1:]]
+    parts = [unquote(part) for part in raw_path.split("/")[1:]] or [""]
     if parts[:1] == ["v2"]:
         return Asked("registry", repo="/".join(parts[1:3]), path="/".join(parts[3:]))
     if parts[:1] == ["api"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -49,7 +49,7 @@ def _to_json(record: SwarmRecord) -> JsonObject:
         ],
         "days": [[one.day.isoformat(), one.seeds, one.peers] for one in record.days],
         "complete": None if complete is None else format_time(complete),
-        "web": None if web is None else [format_time(web.at), web.asked, web.ok],
+        "web": None if web is None else [format_time(web.at), web.asked, web.ok, [list(one) for one in web.places]],
     }
 
 
@@ -66,7 +66,11 @@ def _read(value: Mapping[str, Any] | None) -> SwarmRecord:
             ),
             tuple(Day(date.fromisoformat(day), seeds, peers) for day, seeds, peers in value["days"]),
             None if complete is None else parse_time(complete),
-            None if web is None else WebSeedLook(parse_time(web[0]), *web[1:]),
+            None if web is None else _web(*web),
         )
     except (KeyError, TypeError, ValueError, FormatError):
         return NEVER_SEEN
+
+
+def _web(at: str, asked: int, ok: int, places: Sequence[tuple[str, bool]] = ()) -> WebSeedLook:
+    return WebSeedLook(parse_time(at), asked, ok, tuple((url, right) for url, right in places))

@@ -48,17 +48,19 @@ class StewardStore:
 
     def adopted(self) -> frozenset[SnapshotId]:
         """Return the snapshots that the node took by itself, whether they are here yet or not."""
-        found = set()
-        for name in self._value().get("adopted") or ():
-            try:
-                found.add(SnapshotId.parse(name))
-            except (FormatError, TypeError, AttributeError):
-                continue
-        return frozenset(found)
+        return self._snapshots("adopted")
 
     def set_adopted(self, snapshots: Iterable[SnapshotId]) -> None:
         """Remember these, and no others."""
         self._change(adopted=sorted(map(str, snapshots)))
+
+    def declined(self) -> frozenset[SnapshotId]:
+        """Return what the node took by itself and a person removed: it is not taken again."""
+        return self._snapshots("declined")
+
+    def set_declined(self, snapshots: Iterable[SnapshotId]) -> None:
+        """Remember these, and no others."""
+        self._change(declined=sorted(map(str, snapshots)))
 
     def planned(self) -> datetime | None:
         """Return when the node last planned by its schedule, None before it did."""
@@ -70,6 +72,15 @@ class StewardStore:
     def set_planned(self, when: datetime) -> None:
         """Remember when it planned."""
         self._change(planned=format_time(when))
+
+    def _snapshots(self, name: str) -> frozenset[SnapshotId]:
+        found = set()
+        for one in self._value().get(name) or ():
+            try:
+                found.add(SnapshotId.parse(one))
+            except (FormatError, TypeError, AttributeError):
+                continue
+        return frozenset(found)
 
     def _value(self) -> Mapping[str, Any]:
         value = self._store.get(_NAME)

@@ -43,7 +43,6 @@ MAX_REPOS = 3000  # `page_number * page_size` may not be more
 MAX_LISTINGS = 2000
 MAX_CONNECTIONS = 100
 """Connections for one file: each may break and be gone on from, but not for ever."""
-_PART = 1 << 17
 _DATASET_PAGE = 200
 
 Answer = TypeVar("Answer")
@@ -54,6 +53,9 @@ class GitReader(Protocol):
 
     def commit_object(self, source: str, commit: CommitId, token: str | None = None, *, named: NamedHosts) -> bytes:
         """Return the raw commit object."""
+
+    def tip(self, url: str, name: str, *, named: NamedHosts) -> CommitId:
+        """Return the commit that a branch or tag is at."""
 
     def tree_rows(
         self, source: str, commit: CommitId, token: str | None = None, *, named: NamedHosts
@@ -109,7 +111,7 @@ class ModelScopeClient:
         if own != repo and not renamed:
             raise VerificationError(f"ModelScope answered for another repository than {repo}", expected=repo, got=own)
         page = self._list(own, revision or MAIN)
-        snapshot = SnapshotId(own, _commit_of(page, own, revision))
+        snapshot = SnapshotId(own, self._commit_of(page, own, revision))
         files = listed_files(page.rows, self._tree(snapshot), str(snapshot))
         if not files:
             raise FormatError(f"ModelScope lists no files of {snapshot}")
@@ -202,6 +204,26 @@ class ModelScopeClient:
     def small_blobs(self, snapshot: SnapshotId, oids: Collection[GitOid]) -> Mapping[GitOid, bytes]:
         """Fetch small blobs of a commit over git, such as LFS pointers; those that are not there are left out."""
         return self._git.small_blobs(oids, self.site.git(snapshot.repo), snapshot.commit, named=self._named)
+
+    def _commit_of(self, page: Page, repo: RepoId, revision: str | None) -> CommitId:
+        """Return the commit that a listing is of: what was asked for, what the listing tells, or what git does."""
+        if (asked := _whole(revision)) is not None:
+            if page.commit and not str(asked).startswith(page.commit):
+                raise VerificationError(
+                    f"ModelScope answered another commit of {repo}", expected=asked, got=page.commit
+                )
+            return asked
+        if (commit := page.of_commit()) is not None:
+            return commit
+        try:
+            tip = self._git.tip(self.site.git(repo), revision or MAIN, named=self._named)
+        except (NotFoundError, NetworkError) as error:
+            hint = f"name it: {repo}@<40 hex digits>"
+            what = f"ModelScope does not tell which commit {repo}@{revision or MAIN} is"
+            raise FormatError(what, got=error.message, hint=hint) from error
+        if not str(tip).startswith(page.commit):
+            raise VerificationError(f"ModelScope lists another commit of {repo}", expected=tip, got=page.commit)
+        return tip
 
     def _tree(self, snapshot: SnapshotId) -> dict[RepoPath, GitOid] | None:
         """Return the files of the commit by git, None where git does not show them."""
@@ -306,7 +328,7 @@ class ModelScopeClient:
                 part.seek(0)
                 part.truncate()
                 on_bytes(-have)
-            for data in answer.iter_raw(_PART):
+            for data in answer.iter_raw():  # as it comes: what has come is gone on from
                 if part.tell() + len(data) > file.size:
                     got = f"more than {file.size}"
                     raise VerificationError(f"{what} has the wrong size", expected=file.size, got=got)
@@ -330,19 +352,12 @@ def _own_name(info: Mapping[str, Any], repo: RepoId) -> RepoId:
     return RepoId(name, repo.kind)
 
 
-def _commit_of(page: Page, repo: RepoId, revision: str | None) -> CommitId:
+def _whole(revision: str | None) -> CommitId | None:
+    """Return a revision that is a whole commit id, None for any other."""
     try:
-        asked = CommitId.parse(revision or "")
+        return CommitId.parse(revision or "")
     except FormatError:
-        asked = None
-    if asked is not None:
-        if page.commit and not str(asked).startswith(page.commit):
-            raise VerificationError(f"ModelScope answered another commit of {repo}", expected=asked, got=page.commit)
-        return asked
-    if (commit := page.of_commit()) is None:
-        hint = f"name it: {repo}@<40 hex digits>"
-        raise FormatError(f"ModelScope does not tell which commit {repo}@{revision or MAIN} is", hint=hint)
-    return commit
+        return None
 
 
 def _rows_of(answer: object, plural: str) -> list[Any]:

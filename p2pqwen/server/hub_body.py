@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
+from io import FileIO
 
 from aiohttp import web
 
@@ -20,9 +21,9 @@ from p2pqwen.hub_api.listing import etag
 from p2pqwen.server.hub_catalogue import HubSnapshot, Reading
 from p2pqwen.values.byte_range import ByteRange, parse_range
 
-IDLE_SECONDS = 300.0
+IDLE_SECONDS = 600.0
 """A reader that takes no block for so long is cut off."""
-_BLOCK = 4 << 20  # a reader slower than 14 kB/s is taken for gone
+_BLOCK = 16 << 20  # a reader slower than 28 kB/s is taken for gone
 _TYPE = "application/octet-stream"
 
 
@@ -75,26 +76,25 @@ async def _send(request: web.Request, reading: Reading, wanted: ByteRange, end: 
     """Send what is wanted, verified up to `end` so far; False where it cannot be had, or nobody takes it."""
     at = wanted.start
     try:
-        while at < wanted.stop:
-            if at >= end:
-                end = await _ready(reading, at)
-            count = min(end, wanted.stop, at + _BLOCK) - at
-            async with asyncio.timeout(IDLE_SECONDS):
-                sent = await _send_block(request, reading.descriptor, at, count)
-            if sent < count:
-                return False
-            at += count
+        # A file object of its own, since its position is the loop's to set: others read through the same descriptor.
+        with os.fdopen(os.dup(reading.descriptor), "rb", buffering=0) as file:
+            while at < wanted.stop:
+                if at >= end:
+                    end = await _ready(reading, at)
+                count = min(end, wanted.stop, at + _BLOCK) - at
+                if await _send_block(request, file, at, count) < count:
+                    return False
+                at += count
     except (P2pqwenError, OSError):  # time-outs and broken connections are of the second class
         return False
     return True
 
 
-async def _send_block(request: web.Request, descriptor: int, at: int, count: int) -> int:
+async def _send_block(request: web.Request, file: FileIO, at: int, count: int) -> int:
     transport = request.transport
     if transport is None:
         raise ConnectionResetError
-    # A file object of its own, since its position is the loop's to set: others read through the same descriptor.
-    with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
+    async with asyncio.timeout(IDLE_SECONDS):
         return await asyncio.get_running_loop().sendfile(transport, file, at, count)
 
 

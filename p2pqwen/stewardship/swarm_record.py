@@ -19,11 +19,15 @@ ROUND = timedelta(hours=12)
 
 @dataclass(frozen=True, slots=True)
 class WebSeedLook:
-    """One look at a swarm's web seeds: how many were asked, and how many gave what they should."""
+    """One look at a swarm's web seeds: how many were asked, and how many gave what they should.
+
+    `places` are their addresses, each with whether it did; empty where an older version looked.
+    """
 
     at: datetime
     asked: int
     ok: int
+    places: tuple[tuple[str, bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,11 @@ class Swarm:
         if (proxy := self._settings.proxy) is not None:
             peers = [(one.host, one.port) for one in self._settings.named_peers]
             self._gateway = SocksGateway(proxy, Guard(self._settings.named), peers=peers).__enter__()
-            self._open()
+            try:
+                self._open()
+            except BaseException:
+                self._close_gateway()
+                raise
             return self
         # Where any port will do, libtorrent takes one for TCP that UDP may not have any more.
         any_port = all(one.port == 0 for one in self._settings.listen_on)
@@ -141,12 +145,15 @@ class Swarm:
             self._report(Notice("info", "libtorrent did not release a torrent; abandoning its session"))
             _keep_for_ever(session)
         del session  # the destructor waits for the disk and at most `stop_tracker_timeout` for trackers
-        if self._gateway is not None:
-            gateway, self._gateway = self._gateway, None
-            gateway.__exit__(None, None, None)
+        self._close_gateway()
         if self._empty is not None:
             self._empty.cleanup()
             self._empty = None
+
+    def _close_gateway(self) -> None:
+        if self._gateway is not None:
+            gateway, self._gateway = self._gateway, None
+            gateway.__exit__(None, None, None)
 
     def admit(self, only: Collection[Endpoint], banned: Iterable[str]) -> None:
         """Speak to nobody among `banned` (addresses) from now on, and to nobody but `only`; empty: to everybody."""

@@ -32,9 +32,10 @@ PAST_A_PROXY: tuple[Switch, ...] = ("dht", "lsd", "upnp")
 """What is UDP from end to end, which a SOCKS5 proxy as a rule does not pass on; it is off where one is set."""
 _LOOPBACK = Endpoint("127.0.0.1", 0)
 _LARGE_DHT = 64  # nodes
-# Not ws and wss: libtorrent 2.1 answers a WebTorrent tracker with WebRTC offers, which tell it the addresses of this
-# machine, listen on every interface and ask a STUN server of a third party.
+# Not ws and wss, unless they were asked for: libtorrent 2.1 answers a WebTorrent tracker with WebRTC offers, which tell
+# it the addresses of this machine and listen on every interface. No STUN server is asked in any case.
 _TRACKER_SCHEMES = frozenset({"udp", "http", "https"})
+_WEBTORRENT_SCHEMES = frozenset({"ws", "wss"})
 _TRACKER_SCHEMES_BY_PROXY = frozenset({"http", "https"})
 _ANY = (Endpoint("0.0.0.0", 0), Endpoint("::", 0))  # noqa: S104 - see `SwarmSettings.listen_on`
 
@@ -61,6 +62,7 @@ class SwarmSettings:
     named: NamedHosts = NONE_NAMED
     dht_nodes: tuple[Endpoint, ...] = ()  # nodes that answered before: quicker than any bootstrap
     proxy: Proxy | None = None
+    webtorrent: bool = False  # the user lets trackers of ws:// and wss:// be asked
     named_peers: frozenset[Endpoint] = frozenset()  # those that the user named, wherever they are
 
     def __post_init__(self) -> None:
@@ -140,12 +142,13 @@ class SwarmSettings:
     def usable_trackers(self, urls: Iterable[str]) -> tuple[str, ...]:
         """Return the trackers that may be asked.
 
-        None where they are off, none that speaks WebTorrent, none that leads inside by its text; through a proxy, which
-        passes no UDP on, only those that speak HTTP.
+        None where they are off, none that speaks WebTorrent unless the user has it, none that leads inside by its
+        text; through a proxy, which passes no UDP on, only those that speak HTTP.
         """
         if not self.choices.trackers:
             return ()
-        schemes = _TRACKER_SCHEMES if self.proxy is None else _TRACKER_SCHEMES_BY_PROXY
+        wanted = _TRACKER_SCHEMES | _WEBTORRENT_SCHEMES if self.webtorrent else _TRACKER_SCHEMES
+        schemes = wanted if self.proxy is None else _TRACKER_SCHEMES_BY_PROXY
         return tuple(url for url in urls if urlsplit(url).scheme in schemes and not leads_inside(url, self.named))
 
 

@@ -255,7 +255,8 @@ def _end_of_list(data: bytes, at: int, layout: Layout) -> int | None:
 
 def _refuse_other_kinds(info: dict[bytes, Bencoded]) -> None:
     if b"file tree" not in info:
-        raise FormatError("the torrent is not a BEP 52 hybrid, it has no v2 `file tree`")
+        hint = "it is a v1 torrent, whose hashes are not those of files: find the hybrid one, or a magnet link of it"
+        raise FormatError("the torrent is not a BEP 52 hybrid, it has no v2 `file tree`", hint=hint)
     if b"length" in info:
         raise FormatError("the torrent is of a single file, expected a directory torrent")
     if b"files" not in info or b"pieces" not in info:

@@ -14,6 +14,7 @@ from p2pqwen.torrent.bencode import Bencoded, Cursor
 from p2pqwen.torrent.info import FileEntry, Info, build_info
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.layout import Layout
+from p2pqwen.torrent.no_torrent import require_bencoded
 from p2pqwen.torrent.recipe import CURRENT
 from p2pqwen.torrent.signature_entry import TorrentSignature
 from p2pqwen.values.digest import CommitId, Sha256
@@ -165,6 +166,7 @@ def _read(data: bytes) -> tuple[dict[bytes, Bencoded], Info]:
     """Return the top level without `info`, and `info`, which alone may be large in pieces."""
     if len(data) > MAX_TORRENT_BYTES:
         raise FormatError("the torrent is too large", expected=f"at most {MAX_TORRENT_BYTES} bytes", got=len(data))
+    require_bencoded(data)
     cursor = Cursor(data)
     torrent: dict[bytes, Bencoded] = {}
     info: Info | None = None

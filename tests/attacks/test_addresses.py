@@ -12,11 +12,12 @@ import pytest
 from huggingface_hub import close_session
 
 from p2pqwen.errors import NetworkError, P2pqwenError
-from p2pqwen.hub import git_transport
+from p2pqwen.hub import git_commit, git_transport
 from p2pqwen.hub.client import HubClient
 from p2pqwen.hub.git_commit import commit_object
 from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.mirrors.reading import Timeouts, read_now
+from p2pqwen.modelscope.client import ModelScopeClient
 from p2pqwen.swarm import tracker_scrape
 from p2pqwen.swarm.tracker_scrape import scrape_udp
 from p2pqwen.torrent.magnet import Magnet
@@ -58,11 +59,15 @@ def hub_api(url, named):
     HubClient(url, None, named=named).resolve(RepoId("Qwen/Tiny"))
 
 
+def modelscope_api(url, named):
+    ModelScopeClient(url, None, git_commit, named=named).resolve(RepoId.parse("modelscope:Qwen/Tiny"))
+
+
 def git(url, named):
     commit_object(f"{url}/Qwen/Tiny", COMMIT, named=named)
 
 
-STACKS = [mirror, web_seed, hub_api, git]
+STACKS = [mirror, web_seed, hub_api, modelscope_api, git]
 
 
 @pytest.fixture(autouse=True)

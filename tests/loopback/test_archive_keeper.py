@@ -105,8 +105,10 @@ def test_a_node_plans_anew_when_health_changes(made):
         gone = node.json_line(90, containing='"given up"')
         assert (gone["repo"], gone["for"]) == ("Qwen/Model-0", str(snapshot(1)))
         wait_until(lambda: held(user) == {"Qwen/Model-1"}, 30, "the exchange")
-    with StateStore(user.home / "state.sqlite") as store:
-        assert StewardStore(store).adopted() == {snapshot(1)}
+    archive_now = user.ok("status")["archive"]
+    assert archive_now["budget"] == 350_000
+    assert archive_now["adopted"] == [{"repo": "Qwen/Model-1", "commit": f"{1:040x}"}]
+    assert "1 snapshot adopted within 350 kB; planned" in user.run("status").stdout
 
 
 @pytest.mark.parametrize("by", ["a person", "a setting"])
@@ -137,6 +139,23 @@ def test_a_node_that_was_killed_goes_on_with_what_it_began(made):
     assert held(user) == {"Qwen/Model-0", "Qwen/Model-1"}
     with StateStore(user.home / "state.sqlite") as store:
         assert StewardStore(store).adopted() == {snapshot(0), snapshot(1)}
+
+
+def test_what_a_person_removes_is_not_adopted_again_until_they_fetch_it(made):
+    user = made.person("removing", CONFIG + '[archive]\nbudget = "1MB"\n')
+    with node_of(user) as node:
+        wait_until(lambda: len(events(node, "adopted")) == 2, 90, "both are adopted")
+        node.line(60, containing='"archive rests"')
+        user.ok("remove", "Qwen/Model-0", "--yes")
+        with StateStore(user.home / "state.sqlite") as store:
+            memory = StewardStore(store)
+            wait_until(lambda: memory.declined() == {snapshot(0)}, 60, "it is understood")
+            memory.set_planned(LONG_AGO)
+            wait_until(lambda: memory.planned() > LONG_AGO, 60, "another plan")
+            assert held(user) == {"Qwen/Model-1"}
+            user.ok("fetch", "Qwen/Model-0", "--no-hf-cache")
+            wait_until(lambda: not memory.declined(), 60, "it is theirs now")
+            assert memory.adopted() == {snapshot(1)}
 
 
 def test_outside_the_hours_nothing_is_adopted(made):

@@ -332,6 +332,8 @@ def test_a_node_seeds_through_it_and_no_packet_goes_anywhere_else(tmp_path):
                 node.line(60, containing='"seeding"')
                 server.line(5, containing=f"SOCKS {announce.split('/')[2]}")
                 client.line(60, containing="done")
+                assert keeper.user.ok("status")["node"] == {"pid": node.pid, "listen": ""}
+                assert "accepts nobody" in keeper.user.run("status").stdout
                 assert not [one for one in listening(node.pid) if not one.is_loopback]
             assert tree(tmp_path / "leech" / COMMITS[0]).items() >= FILES.items()
             asked_for = {line.strip() for line in server.lines[1:]}

@@ -166,7 +166,7 @@ NOT_THERE = [
 
 
 @pytest.mark.parametrize(("path", "status", "code"), NOT_THERE)
-def test_125_what_is_not_there_has_the_hubs_own_error(world, url, path, status, code):
+def test_133_what_is_not_there_has_the_hubs_own_error(world, url, path, status, code):
     folder = world.publisher.home / "library" / REPO / world.commit
     (folder / "stray.txt").write_text("not part of the snapshot")
     for method in ("GET", "HEAD"):
@@ -177,7 +177,7 @@ def test_125_what_is_not_there_has_the_hubs_own_error(world, url, path, status, 
         assert "Traceback" not in answer.body.decode()
 
 
-def test_126_requests_that_no_client_makes(url):
+def test_134_requests_that_no_client_makes(url):
     many = "&".join(f"p{number}=1" for number in range(700))
     for method, path, body, statuses in (
         ("GET", f"/api/models/{REPO}?{many}", None, {200}),
@@ -205,11 +205,11 @@ def test_126_requests_that_no_client_makes(url):
         ({"Origin": "http://evil.example"}, 403), ({"Sec_Fetch_Site": "cross-site"}, 403),
     ],
 )  # fmt: skip
-def test_127_web_pages_do_not_get_in(url, headers, status):
+def test_135_web_pages_do_not_get_in(url, headers, status):
     assert ask(url, resolve("config.json"), **headers).status == status
 
 
-def test_128_an_address_beyond_this_machine_is_asked_for_twice(world, tmp_path):
+def test_136_an_address_beyond_this_machine_is_asked_for_twice(world, tmp_path):
     token = tmp_path / "token"
     token.write_text("0123456789abcdef\n")
     user = world.user("careless")
@@ -245,25 +245,25 @@ def test_a_name_in_another_case_leads_to_the_listed_one(world, url):
     assert (answer.status, answer.headers["location"]) == (307, f"/api/models/{REPO}/tree/main?recursive=true")
 
 
-def test_129_an_unvouched_snapshot_is_not_served(world, tmp_path):
+def test_137_an_unvouched_snapshot_is_not_served(world, tmp_path):
     """It is in the library, and what stands there for a repository's own word takes an admission."""
     user = world.user("unvouched")
     folder = write_folder(tmp_path / "claimed", {"config.json": b'{"evil": true}'})
     commit = "ab" * 20
     user.ok("preserve", "--from", folder, "--repo", "Qwen/Claimed", "--commit", commit)
-    with hub_process(user) as url:
+    with hub_process(user, "--no-upstream") as url:
         for path in (f"/api/models/Qwen/Claimed/revision/{commit}", f"/Qwen/Claimed/resolve/{commit}/config.json"):
             assert (ask(url, path).status, ask(url, path).code) == (404, "RepoNotFound")
         assert json.loads(ask(url, "/api/models").body) == []
 
 
-def test_130_a_file_that_was_changed_on_the_disk_is_never_sent(world, tmp_path):
+def test_138_a_file_that_was_changed_on_the_disk_is_never_sent(world, tmp_path):
     user = world.publishers_copy(tmp_path / "copy")
     path = user.home / "library" / REPO / world.commit / WEIGHTS
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with hub_process(user) as url:
+    with hub_process(user, "--no-upstream") as url:
         assert ask(url, resolve(WEIGHTS), Range="bytes=0-99").body == FILES[WEIGHTS][:100]
         assert ask(url, resolve(WEIGHTS), Range="bytes=-100").status == 500
 
@@ -280,7 +280,7 @@ def test_the_registry_of_gguf_files(world, tmp_path):
     commit = str(world.hub.add("Qwen/Tiny-GGUF", write_folder(tmp_path / "gguf", files)))
     user = world.user("gguf")
     user.ok("preserve", "Qwen/Tiny-GGUF")
-    with hub_process(user) as url:
+    with hub_process(user, "--no-upstream") as url:
         for tag, name in (("latest", "tiny-Q4_K_M.gguf"), ("q8_0", "tiny-Q8_0.gguf"), ("Q4_K_M", "tiny-Q4_K_M.gguf")):
             manifest = ask(url, f"/v2/Qwen/Tiny-GGUF/manifests/{tag}", User_Agent="llama-cpp").json
             assert manifest["ggufFile"]["rfilename"] == name
@@ -297,3 +297,19 @@ def test_the_registry_of_gguf_files(world, tmp_path):
         ):
             assert ask(url, f"/v2/{path}").status == 404
         assert ask(url, "/api/models/Qwen/Tiny-GGUF").json["sha"] == commit  # as the Hub showed it to this home
+
+
+def test_a_dataset_beside_the_model_of_its_name(world, tmp_path):
+    files = {"README.md": b"# Rows\n", "data/train.csv": b"question,answer\nwhy,because\n"}
+    commit = str(world.hub.add(f"datasets/{REPO}", write_folder(tmp_path / "dataset", files)))
+    user = world.user("datasets")
+    user.ok("preserve", f"datasets/{REPO}")
+    with hub_process(user, "--no-upstream") as url:
+        got = snapshot_download(REPO, repo_type="dataset", endpoint=url, cache_dir=tmp_path / "cache", token=False)
+        assert contents(Path(got)) == files
+        assert Path(got).name == commit
+        assert [row["id"] for row in ask(url, "/api/datasets").json] == [REPO]
+        assert ask(url, "/api/models").json == []
+        assert ask(url, f"/api/models/{REPO}").code == "RepoNotFound"
+        clone = ask(url, f"/datasets/{REPO}.git/info/refs?service=git-upload-pack")
+        assert (clone.status, b"version 2" in clone.body) == (200, True)

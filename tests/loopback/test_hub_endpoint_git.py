@@ -111,7 +111,7 @@ def test_the_batch_call_says_where_each_object_is(world, library):
         ("GET", f"/{REPO}.git/info/lfs/objects/batch", None, 405),
     ],
 )
-def test_133_git_requests_that_are_none(library, method, path, body, status):
+def test_141_git_requests_that_are_none(library, method, path, body, status):
     answer = ask(library, path, method=method, body=body)
     assert answer.status == status
     assert b"Traceback" not in answer.body

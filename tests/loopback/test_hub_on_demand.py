@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -108,38 +109,43 @@ def test_a_node_stands_in_the_hubs_place_too_and_seeds_what_was_read(world):
     assert row["state"] == "partial"
 
 
+def first_piece_of(world) -> int:
+    metainfo = parse_metainfo(world.torrent.read_bytes())
+    index = [file.path.text for file in metainfo.files].index(WEIGHTS)
+    return metainfo.layout.pieces(index).start
+
+
 def test_bytes_leave_while_the_rest_is_on_its_way_and_readers_share_them(world):
-    reader = world.trusting("shared")
-    blocks = len(FILES[WEIGHTS]) // BLOCK
+    reader, first = world.trusting("shared"), first_piece_of(world)
+    blocks, let_go = len(FILES[WEIGHTS]) // BLOCK, threading.Event()
     with (
-        slow_peer(world, pause=0.02) as peer,
+        slow_peer(world, held=lambda request: request.piece != first and not let_go.is_set()) as peer,
         hub_process(reader, "--no-upstream", "--peer", str(peer.endpoint)) as url,
+        opened(url, resolve(WEIGHTS)) as response,
+        ThreadPoolExecutor(4) as pool,
     ):
-        with opened(url, resolve(WEIGHTS)) as response:
-            assert response.read(1000) == FILES[WEIGHTS][:1000]
-            assert peer.seen.blocks < blocks  # and it is read on by nobody
-            with ThreadPoolExecutor(4) as pool:
-                bodies = [pool.submit(lambda: ask(url, resolve(WEIGHTS)).body) for _ in range(4)]
-                assert all(one.result() == FILES[WEIGHTS] for one in bodies)
-            assert response.read() == FILES[WEIGHTS][1000:]
+        assert response.read(1000) == FILES[WEIGHTS][:1000]  # and the other pieces are nowhere yet
+        bodies = [pool.submit(lambda: ask(url, resolve(WEIGHTS)).body) for _ in range(4)]
+        let_go.set()
+        assert all(one.result() == FILES[WEIGHTS] for one in bodies)
+        assert response.read() == FILES[WEIGHTS][1000:]
         assert peer.seen.blocks < 2 * blocks  # five readers, one download
 
 
 def test_a_range_in_the_middle_begins_there(world):
-    reader = world.trusting("range")
-    middle = 300_000
+    reader, middle = world.trusting("range"), 300_000
+    metainfo = parse_metainfo(world.torrent.read_bytes())
+    only = first_piece_of(world) + middle // metainfo.piece_length
     with (
-        slow_peer(world, pause=0.05) as peer,
+        slow_peer(world, held=lambda request: request.piece != only) as peer,
         hub_process(reader, "--no-upstream", "--peer", str(peer.endpoint)) as url,
-        opened(url, resolve(WEIGHTS), Range=f"bytes={middle}-{middle + 99}") as response,
     ):
-        assert response.status == 206
-        assert response.read() == FILES[WEIGHTS][middle : middle + 100]
-        assert peer.seen.blocks < len(FILES[WEIGHTS]) // BLOCK
+        answer = ask(url, resolve(WEIGHTS), Range=f"bytes={middle}-{middle + 99}")
+        assert (answer.status, answer.body) == (206, FILES[WEIGHTS][middle : middle + 100])
 
 
 @pytest.mark.parametrize("name", ["corrupt", "corrupt one block in four, v2"])
-def test_131_a_peer_that_lies_gives_no_byte(world, name):
+def test_139_a_peer_that_lies_gives_no_byte(world, name):
     reader = world.trusting(f"lied-to-{len(name)}")
     impatient(reader)
     with PeerNetwork() as network:
@@ -149,12 +155,10 @@ def test_131_a_peer_that_lies_gives_no_byte(world, name):
             assert ask(url, resolve(WEIGHTS)).status == 504
 
 
-def test_132_what_stops_to_come_ends_the_connection_and_never_with_a_wrong_byte(world):
+def test_140_what_stops_to_come_ends_the_connection_and_never_with_a_wrong_byte(world):
     reader = world.trusting("cut")
     impatient(reader)
-    metainfo = parse_metainfo(world.torrent.read_bytes())
-    index = [file.path.text for file in metainfo.files].index(WEIGHTS)
-    first = metainfo.layout.pieces(index).start
+    first = first_piece_of(world)
 
     def then_lies(request: Request, block: bytes) -> bytes:
         return block if request.piece == first else corrupt(request, block)
@@ -196,14 +200,14 @@ def test_no_room_is_said_before_the_first_byte(world):
 
 
 def test_a_reader_that_goes_away_leaves_a_download_that_goes_on(world):
-    reader = world.trusting("finish")
-    blocks = len(FILES[WEIGHTS]) // BLOCK
+    reader, first = world.trusting("finish"), first_piece_of(world)
+    blocks, let_go = len(FILES[WEIGHTS]) // BLOCK, threading.Event()
     with (
-        slow_peer(world, pause=0.05) as peer,
+        slow_peer(world, held=lambda request: request.piece != first and not let_go.is_set()) as peer,
         hub_process(reader, "--no-upstream", "--peer", str(peer.endpoint)) as url,
     ):
         with opened(url, resolve(WEIGHTS)) as response:
             assert response.read(10) == FILES[WEIGHTS][:10]
-            assert peer.seen.blocks < blocks
+        let_go.set()
         wait_until(lambda: peer.seen.blocks > blocks, SECONDS, "the rest arrives")
     assert [row["state"] for row in held(reader)] == ["partial"]

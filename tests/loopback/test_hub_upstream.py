@@ -49,14 +49,14 @@ def test_what_nobody_else_has_is_passed_on(hub, tmp_path):
         assert len(hub.log) == before
 
 
-def test_134_a_clients_token_goes_to_the_hub_and_this_homes_goes_to_nobody(hub, tmp_path):
+def test_142_a_clients_token_goes_to_the_hub_and_this_homes_goes_to_nobody(hub, tmp_path):
     with hub_process(somebody(tmp_path, hub, HF_TOKEN="hf_the_homes_own")) as url:
         ask(url, f"/api/models/{REPO}")
         ask(url, f"/api/models/{REPO}", Authorization=f"Bearer {TOKEN}")
         assert [call.authorization for call in hub.log] == [None, f"Bearer {TOKEN}"]
 
 
-def test_135_an_endpoint_whose_hub_is_itself_does_not_ask_in_circles(hub, tmp_path):
+def test_143_an_endpoint_whose_hub_is_itself_does_not_ask_in_circles(hub, tmp_path):
     with hub_process(somebody(tmp_path, hub)) as first:
         second = CommandLine(tmp_path / "second", first)
         quiet_config(second)

@@ -210,3 +210,8 @@ def test_a_second_copy_is_announced_before_it_is_made(keeper, disk):
     imported = user.run("library", "import")
     assert "a second copy" in imported.stderr
     assert "on another disk" in imported.stderr
+    user.ok("remove", REPO, "--yes")
+    source = shutil.copytree(keeper.folder / "sources" / COMMITS[0], disk / "source")
+    preserved = user.run("preserve", "--from", source, "--repo", REPO, "--commit", COMMITS[0])
+    assert preserved.code == 0
+    assert "a second copy" in preserved.stderr

@@ -6,13 +6,17 @@ import json
 
 import pytest
 
+from p2pqwen.modelscope import client, web
 from tests.simulators.hub import HubSimulator
 from tests.simulators.modelscope import ModelScopeSimulator
 from tests.support.command import CommandLine
 from tests.support.models import noise, small_model, write_folder
+from tests.support.nodes import quiet_config, row, seeding
+from tests.support.waiting import wait_until
 
 REPO = "Qwen/Tiny"
 THEIRS = f"modelscope:{REPO}"
+QUIET = ("--no-dht", "--no-trackers", "--look-seconds", "20")
 EXTRA = {"configuration.json": b'{"framework": "pytorch"}\n'}
 
 
@@ -47,10 +51,15 @@ def held_files(folder):
 
 
 @pytest.mark.parametrize("git", ["on", "off"])
-@pytest.mark.parametrize("named", ["whole", "short"])
+@pytest.mark.parametrize("named", ["whole", "short", "not"])
 def test_what_modelscope_alone_has_is_a_snapshot_of_modelscope(modelscope, user, tmp_path, git, named):
     files = small_model() | EXTRA
     modelscope.git, modelscope.names_commit = git, named
+    if (git, named) == ("off", "not"):
+        modelscope.add(REPO, write_folder(tmp_path / "src", files))
+        ended = user.run("preserve", THEIRS)
+        assert (ended.code, "name it" in ended.stderr) == (3, True)
+        return
     commit = modelscope.add(REPO, write_folder(tmp_path / "src", files))
     done = user.ok("preserve", THEIRS)
     assert (done["repo"], done["commit"]) == (THEIRS, str(commit))
@@ -150,11 +159,9 @@ def test_a_file_that_the_hub_does_not_give_comes_from_modelscope(hub, modelscope
     hub.fault(fault, "*.safetensors", on=["resolve", "cdn"])
     automatic(user)
     done = user.run("preserve", REPO, "--json")
-    if fault == "corrupt":  # what it gives is wrong: that is told, and not passed over
-        assert done.code == 3
-        return
     assert done.code == 0, done
-    assert (done.json["repo"], downloads(modelscope)) == (REPO, 1)
+    assert (done.json["repo"], done.json["provenance"], downloads(modelscope)) == (REPO, "proven", 1)
+    assert ("another way" if fault == "corrupt" else "comes from ModelScope") in done.stderr
 
 
 @pytest.mark.parametrize("where", ["model.safetensors", "README.md"])
@@ -209,7 +216,13 @@ def test_modelscope_is_a_web_seed_of_a_model_of_the_hub_by_the_path_alone(hub, m
     assert entry["path_seeds"] == [place]
     assert place not in entry["web_seeds"]
     assert "modelscope" not in entry["magnet"]
+    looked = user.ok("health", "--again", *QUIET)["swarms"][0]
+    asked = {one["url"]: one["ok"] for one in looked["web_seeds"]}
+    assert asked[f"{place}{{path}}"] is asked[f"{hub.endpoint}/{REPO}/resolve/"] is True
     hub.delete(REPO)
+    again = user.run("health", REPO, "--again", *QUIET).stdout
+    assert f"web seed works: {place}{{path}}" in again
+    assert f"web seed fails: {hub.endpoint}/{REPO}/resolve/" in again
     checked = user.ok("webseed", "check", REPO)
     assert {row["url"]: row["ok"] for row in checked["bases"]}[f"{place}{{path}}"]
     done = user.ok("fetch", REPO, "--only-web-seeds")
@@ -248,3 +261,122 @@ def test_a_snapshot_of_modelscope_is_published_and_fetched_as_that(hub, modelsco
     modelscope.delete(REPO)
     assert user.ok("upstream", "check")["vanished"] == [{"repo": THEIRS, "commit": str(commit)}]
     assert user.ok("upstream", "show")["snapshots"][0]["upstream"] == "gone"
+
+
+def test_webseed_check_has_a_row_for_each_origin(hub, modelscope, user, tmp_path):
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    commit = modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    user.ok("preserve", REPO)
+    place = f"{modelscope.endpoint}/models/{REPO}/resolve"
+    assert [row["url"] for row in user.ok("webseed", "check", REPO)["bases"]] == [f"{hub.endpoint}/{REPO}/resolve/"]
+    automatic(user)
+    rows = {row["url"]: row for row in user.ok("webseed", "check", REPO)["bases"]}
+    assert rows[f"{place}/{commit}/{{path}}"]["ok"]
+    (tmp_path / "modelscope" / "README.md").write_bytes(b"# Another\n")
+    modelscope.add(REPO, tmp_path / "modelscope")
+    rows = {row["url"]: row for row in user.ok("webseed", "check", REPO)["bases"]}
+    assert (rows[f"{place}/"]["ok"], "has other files" in rows[f"{place}/"]["reason"]) == (False, True)
+
+
+def test_doctor_looks_at_modelscope_where_it_is_asked(hub, modelscope, user):
+    def findings():
+        return {one["check"]: one["ok"] for one in json.loads(user.run("doctor", "--json").stdout)["findings"]}
+
+    assert "modelscope" not in findings()
+    automatic(user)
+    assert findings()["modelscope"] is True
+    modelscope.fault("500", on=["list"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(web, "ATTEMPTS", 1)
+        assert findings()["modelscope"] is False
+
+
+def test_a_node_watches_both(hub, modelscope, user, tmp_path):
+    mine = hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    alone = modelscope.add("Qwen/Alone", write_folder(tmp_path / "alone", {"model.bin": noise(9000, "alone")}))
+    watched = '[watch]\norgs = ["modelscope:Qwen"]\nevery = "3s"\nupstream_every = "3s"\n'
+    quiet_config(user, watched)
+    with seeding(user):
+        for commit in (str(mine), str(alone)):
+            wait_until(lambda: row(user, commit).get("state") == "seeding", 60, f"{commit} is seeded")  # noqa: B023
+        modelscope.delete("Qwen/Alone")
+
+        def gone():
+            shown = {one["repo"]: one["upstream"] for one in user.ok("upstream", "show")["snapshots"]}
+            return shown == {REPO: "present", "modelscope:Qwen/Alone": "gone"}
+
+        wait_until(gone, 60, "the watch tells what ModelScope no longer shows")
+
+
+@pytest.mark.parametrize("git", ["on", "off"])
+def test_a_dataset_of_modelscope(modelscope, user, tmp_path, git):
+    files = {"README.md": b"---\nlicense: mit\n---\n"} | {f"data/{n}.jsonl": b"%d\n" % n for n in range(450)}
+    modelscope.git = git
+    commit = modelscope.add("datasets/Qwen/Rows", write_folder(tmp_path / "src", files))
+    modelscope.add("Qwen/Rows", write_folder(tmp_path / "model", small_model()))
+    done = user.ok("preserve", "modelscope:datasets/Qwen/Rows")
+    assert (done["repo"], done["commit"]) == ("modelscope:datasets/Qwen/Rows", str(commit))
+    assert (done["files"], done["license"]) == (len(files), "mit")
+    folder = user.home / "library" / "@modelscope" / "datasets" / "Qwen" / "Rows" / str(commit)
+    assert held_files(folder) == files
+    assert [one["repo"] for one in user.ok("preserve", "--org", "modelscope:datasets/Qwen")["unchanged"]] == [
+        "modelscope:datasets/Qwen/Rows"
+    ]
+
+
+@pytest.mark.parametrize("git", ["on", "off"])
+@pytest.mark.parametrize(("limit", "code"), [(12, 0), (8, 3)])
+def test_a_listing_that_ends_without_a_word_is_gone_on_with(modelscope, user, tmp_path, monkeypatch, git, limit, code):
+    """Eight files stand in one folder: with a limit of eight rows nobody could tell whether there are more."""
+    files = small_model() | {f"deep/{folder}/{n}.txt": b"%d" % n for folder in "abc" for n in range(8)}
+    modelscope.git, modelscope.listing_limit = git, limit
+    monkeypatch.setattr(client, "LISTING_LIMIT", limit)
+    modelscope.names_commit = "whole"
+    modelscope.add(REPO, write_folder(tmp_path / "src", files))
+    done = user.run("preserve", THEIRS, "--json")
+    assert done.code == code, done
+    assert code or done.json["files"] == len(files)
+
+
+@pytest.mark.parametrize("fault", ["reset", "503", "429", "expired"])
+def test_a_download_goes_on_where_it_broke(modelscope, user, tmp_path, fault):
+    modelscope.add(REPO, write_folder(tmp_path / "src", small_model()))
+    modelscope.fault(fault, "model.safetensors", on=["cdn"], times=2)
+    done = user.run("preserve", THEIRS, "--json")
+    assert done.code == 0, done
+    ranges = [call.range for call in modelscope.calls(kind="cdn", path="model.safetensors")]
+    assert (ranges[1] is not None) == (fault == "reset")
+    assert len(ranges) == 3
+
+
+def test_a_link_of_a_snapshot_of_modelscope_rebuilds_it_from_there(modelscope, user, tmp_path):
+    modelscope.add(REPO, write_folder(tmp_path / "src", small_model()))
+    keeper = CommandLine(tmp_path / "keeper", user.environment["HF_ENDPOINT"], MODELSCOPE_ENDPOINT=modelscope.endpoint)
+    kept = keeper.ok("preserve", THEIRS)
+    done = user.run("fetch", kept["magnet"], "--no-lsd", "--no-upnp", "--no-trackers", "--timeout", "20", "--json")
+    assert done.code == 0, done
+    assert (done.json["repo"], done.json["standing"]) == (THEIRS, "proven")
+
+
+def test_a_watchlist_names_either(hub, modelscope, user, tmp_path):
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    modelscope.add("Qwen/Alone", write_folder(tmp_path / "alone", {"model.bin": noise(9000, "alone")}))
+    rows = f'format = 1\nname = "both"\n[[model]]\nrepo = "{REPO}"\n[[modelscope-model]]\nrepo = "Qwen/Alone"\n'
+    (tmp_path / "list.toml").write_text(rows)
+    done = user.ok("preserve", "--watchlist", tmp_path / "list.toml")
+    assert sorted(one["repo"] for one in done["preserved"]) == [REPO, "modelscope:Qwen/Alone"]
+
+
+@pytest.mark.parametrize("value", ['"second"', "7", "true", '["hub"]'])
+def test_an_origin_that_is_none(user, value):
+    user.home.mkdir()
+    (user.home / "config.toml").write_text(f"origin = {value}\n")
+    ended = user.run("list")
+    assert (ended.code, "origin, expected hub or auto" in ended.stderr) == (2, True)
+
+
+def test_the_address_as_modelscopes_own_client_takes_it(user):
+    ended = user.run("preserve", THEIRS, MODELSCOPE_ENDPOINT="127.0.0.1:9")
+    assert (ended.code, "https://127.0.0.1:9" in ended.stderr) == (5, True)
+    assert user.run("list", MODELSCOPE_ENDPOINT="https://x.example/?a").code == 2

@@ -112,6 +112,7 @@ def test_reinstating_on_a_terminal_is_not_the_default(keeper: CommandLine, tmp_p
     keeper.ok(*out, "--withdraw", TINY, "--reason", "gone")
     with on_a_terminal(p2pqwen(*out, "--reinstate", TINY), keeper.environment) as terminal:
         asked = terminal.wait_for("1 added (1 apache-2.0), 1 reinstated, 1 alarm. Sign index 0.3 of Test Keep")
+        assert asked.count(f"{TINY} was withdrawn (gone), and no longer is") == 1
         assert f"ALARM      {TINY} was withdrawn (gone), and no longer is" in asked
         terminal.type("")
         assert terminal.wait() == 1, terminal.shown

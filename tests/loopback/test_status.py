@@ -216,3 +216,11 @@ def test_the_doctor_in_json(user):
     assert str(node.pid) in findings["node"]["detail"]
     assert not findings["hub"]["ok"]  # nobody answers there
     assert (ended.code, ended.json["ok"]) == (1, False)
+
+
+def test_a_node_that_cannot_start_shows_no_table(user):
+    with seeding(user), on_terminal(p2pqwen(*SEED), user.environment) as shown:
+        shown.read_until("in use by process")
+        assert shown.process.wait(20) == 1
+    assert "Ctrl-C" not in shown.shown
+    assert "listens on" not in shown.shown

@@ -92,6 +92,7 @@ class Behaviour:
     after_handshake: bytes = b""
     drip: float = 0.0  # seconds between two bytes of a block
     pause: float = 0.0  # seconds before each block
+    held: Callable[[Request], bool] = lambda _request: False  # while it says so, the block waits
     metadata_size: int | None = None
     metadata: Callable[[int, bytes], bytes | None] = lambda _number, part: part
     extension_handshake: bytes | None = None
@@ -221,6 +222,8 @@ class _Conversation:
         if block is None:
             return
         data = message(PIECE, struct.pack("!II", piece, begin) + block)
+        while does.held(request):  # noqa: ASYNC110 - a test in another thread says when
+            await asyncio.sleep(0.01)
         await asyncio.sleep(does.pause)
         for part in [data[at : at + 1] for at in range(len(data))] if does.drip else [data]:
             await self._send(part)

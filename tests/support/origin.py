@@ -23,7 +23,9 @@ from p2pqwen.values.snapshot_id import Owner, RepoId, SnapshotId
 
 if TYPE_CHECKING:
     from p2pqwen.hub.client import HubClient
+    from p2pqwen.modelscope.client import ModelScopeClient
     from p2pqwen.operations.preserve.origin import Origin
+    from p2pqwen.operations.preserve.origins import Origins
 
 _LFS = (".safetensors", ".bin")
 _PART = 64 * 1024
@@ -189,6 +191,8 @@ class MemoryOrigin:
 
 
 if TYPE_CHECKING:
-    # What mypy holds the two to.
-    def _origins(hub: HubClient, memory: MemoryOrigin) -> tuple[Origin, Origin]:
-        return hub, memory
+    # What mypy holds them to.
+    def _origins(
+        hub: HubClient, modelscope: ModelScopeClient, both: Origins, memory: MemoryOrigin
+    ) -> tuple[Origin, ...]:
+        return hub, modelscope, both, memory

@@ -163,6 +163,14 @@ class SightingAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceAnswer:
+    """A web seed that was asked last, and whether it gave what it should."""
+
+    url: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SwarmAnswer:
     """A row of `health --json`; what nobody knows is None. `size` in bytes, `copies` an estimate of complete ones.
 
@@ -183,6 +191,7 @@ class SwarmAnswer:
     last_complete_seen: datetime | None
     web_seeds_ok: int | None
     web_seeds_asked: int | None
+    web_seeds: tuple[PlaceAnswer, ...]
     upstream: Upstream
     held: State | None
     listed: bool
@@ -212,6 +221,7 @@ class SwarmAnswer:
             last_complete_seen=health.last_complete_seen,
             web_seeds_ok=health.web_seeds_ok,
             web_seeds_asked=None if web is None else web.asked,
+            web_seeds=() if web is None else tuple(PlaceAnswer(url, right) for url, right in web.places),
             upstream=health.upstream,
             held=None if row.swarm.held is None else row.swarm.held.state,
             listed=row.swarm.listed,

@@ -2,9 +2,10 @@
 
 It plans by a schedule, and anew wherever a swarm's health, an index or the room changes what it knows. What a plan
 chooses is fetched a few at a time, and planned anew after each: so the neediest of the moment comes next, and two
-rounds never take more together than the budget. Where the budget is full, and `rebalance` is on, what the node itself
-adopted, and others keep well, is given up for what is endangered, by the rules of `stewardship.rebalance`. What a
-person fetched is never given up here.
+rounds never take more together than the budget. What a person removes is not adopted again.
+
+Where the budget is full, and `rebalance` is on, what the node itself adopted, and others keep well, is given up for
+what is endangered, by the rules of `stewardship.rebalance`. What a person fetched is never given up here.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from p2pqwen.operations.node.job_answer import JobState
 from p2pqwen.operations.node.jobs import FetchJob
 from p2pqwen.stewardship.allocation import Decision
 from p2pqwen.stewardship.danger import danger_of
+from p2pqwen.values.byte_size import format_size
+from p2pqwen.values.plural import plural
 from p2pqwen.values.snapshot_id import SnapshotId
 
 TICK = 1.0  # seconds between looks at fetches that run
@@ -76,6 +79,29 @@ class KeeperOptions:
     every: timedelta
     wishes: Wishes = field(default_factory=Wishes)
     rebalance: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveAnswer:
+    """`archive` of `status --json`: the budget in bytes, what the node adopted within it, and when it last planned."""
+
+    budget: int
+    adopted: tuple[SnapshotId, ...]
+    planned: datetime
+
+    @classmethod
+    def of(cls, memory: StewardStore) -> ArchiveAnswer | None:
+        """Return what is remembered; None where no node of this home ever planned by itself."""
+        budget, planned = memory.budget(), memory.planned()
+        if budget is None or planned is None:
+            return None
+        return cls(budget, tuple(sorted(memory.adopted())), planned)
+
+    @property
+    def words(self) -> str:
+        """Return the line of `status`."""
+        adopted = plural(len(self.adopted), "snapshot")
+        return f"archive    {adopted} adopted within {format_size(self.budget)}; planned {self.planned:%Y-%m-%d %H:%M}"
 
 
 class _StoppedError(Interruption, P2pqwenError):
@@ -156,11 +182,22 @@ class ArchiveKeeper:
             return
         began = time.monotonic()
         situation = self.situation()
+        self._follow_people(situation)
         if self._learn(situation) or due or settled:
             self._act(situation)
         if due:
             self.memory.set_planned(self.clock())
         self._next_look = time.monotonic() + max(LOOK_EVERY, LOOK_SHARE * (time.monotonic() - began))
+
+    def _follow_people(self, situation: Situation) -> None:
+        """Take nothing again that a person removed, until they fetch it: then it is theirs."""
+        here = {row.swarm.snapshot for row in situation.rows if row.swarm.held is not None} | situation.away.keys()
+        adopted, declined = self.memory.adopted(), self.memory.declined()
+        gone = adopted - here - self._active.keys()
+        if gone:
+            self.memory.set_adopted(adopted - gone)
+        if gone - declined or declined & here:
+            self.memory.set_declined((declined | gone) - here)
 
     def _learn(self, situation: Situation) -> bool:
         """Take in what is known now; whether anything of it decides otherwise than before."""
@@ -213,7 +250,8 @@ class ArchiveKeeper:
         held = {row.swarm.snapshot for row in situation.held}
         coming = {row.swarm.snapshot: row.swarm.size for row in situation.rows if row.swarm.snapshot in self._active}
         coming = {snapshot: size for snapshot, size in coming.items() if snapshot not in held}
-        rows = [row for row in situation.rows if row.swarm.snapshot not in coming.keys() | self._failed.keys() - held]
+        others = self._failed.keys() | self.memory.declined()
+        rows = [row for row in situation.rows if row.swarm.snapshot not in coming.keys() | others - held]
         return replace(situation, rows=rows, away={**situation.away, **coming})
 
     def _adopt(self, one: Decision) -> None:

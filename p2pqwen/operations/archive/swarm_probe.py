@@ -218,12 +218,17 @@ async def _ask_web_seeds(
         bases = combine_bases(name, swarm.snapshot.repo, indexes=[swarm.web_seeds]).usable[:MAX_BASES]
         path, digest = await asyncio.to_thread(_sample, swarm)
         tell = _tell(report, lambda base: f"web seed {base}")
-        found = await each_at_once(
-            bases, lambda base: _serves(base, path, digest, probes.named), failed=tell, at_once=1
-        )
-        answered = [one for one in found if one is not None]
+
+        async def one(base: Base) -> tuple[str, bool] | None:
+            right = await _serves(base, path, digest, probes.named)
+            return None if right is None else (base.url, right)
+
+        found = await each_at_once(bases, one, failed=tell, at_once=1)
+        answered = tuple(one for one in found if one is not None)
         if answered:
-            seen.web[swarm.snapshot] = WebSeedLook(clock(), len(answered), sum(answered))
+            seen.web[swarm.snapshot] = WebSeedLook(
+                clock(), len(answered), sum(right for _, right in answered), answered
+            )
 
     def is_due(swarm: WatchedSwarm) -> bool:
         web = records.get(swarm.snapshot, NEVER_SEEN).web

@@ -11,6 +11,7 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.archive.hub_watch import WatchAnswer
+from p2pqwen.operations.archive.keeper import ArchiveAnswer
 from p2pqwen.operations.archive.upstream import UpstreamAnswer
 from p2pqwen.operations.control.snapshot_calls import limits_answer
 from p2pqwen.operations.node.job_answer import JobAnswer
@@ -41,10 +42,14 @@ class StatusRow:
 
 @dataclass(frozen=True, slots=True)
 class StatusAnswer:
-    """What `status --json` says; `node` is None where none runs, `watch` where nothing is watched."""
+    """What `status --json` says; `node` is None where none runs, `watch` where nothing is watched.
+
+    `archive` is None where no node of this home ever adopted by itself.
+    """
 
     node: NodeAddress | None
     watch: WatchAnswer | None
+    archive: ArchiveAnswer | None
     limits: LimitsAnswer
     snapshots: tuple[StatusRow, ...]
 

@@ -22,7 +22,7 @@ from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.hub.cache import HubCache
 from p2pqwen.index.standing import Standing, Voice, judge_torrent, keys_of
 from p2pqwen.library import durable
-from p2pqwen.library.folders import bytes_to_write, device
+from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.hashing import FileDigests, hash_file, hash_files
 from p2pqwen.library.linking import Placement, place
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
@@ -37,11 +37,11 @@ from p2pqwen.operations.indexes.lookup import find_entries, listed_otherwise
 from p2pqwen.operations.preserve.from_origin import hinting_at_hard_links
 from p2pqwen.operations.preserve.held_check import require_unchanged
 from p2pqwen.operations.preserve.reuse import remove_links
+from p2pqwen.operations.preserve.second_copy import announce_second_copy
 from p2pqwen.operations.verify.file_check import Difference, difference, right_bytes
 from p2pqwen.operations.verify.verify import BadFile
 from p2pqwen.portable.files import allocated
 from p2pqwen.torrent.checked import CheckedTorrent
-from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from p2pqwen.values.snapshot_place import cache_folder, parse_cache_folder
@@ -230,7 +230,8 @@ def _import_one(match: _Match, context: ImportContext, report: Report) -> Import
                 folder = library.stage(match.known.id, needed, files=names)
         else:
             folder = held.folder
-        _announce_copy(match, found, folder, context, report)
+        theirs = ((row.size, match.files[row.path]) for row in found.manifest.files if row.path in match.files)
+        announce_second_copy(match.known.id, theirs, folder, hard_links=context.hard_links, report=report)
         placing = _Placing(found, folder, library, report, hard_links=context.hard_links)
         placing.place_all(match.files)
         held = _enter(match, found, folder, held, placing, library)
@@ -240,18 +241,6 @@ def _import_one(match: _Match, context: ImportContext, report: Report) -> Import
         held, match.source, size, placing.linked, placing.copied, missing, tuple(placing.bad), warnings,
         ignored=match.ignored,
     )  # fmt: skip
-
-
-def _announce_copy(
-    match: _Match, found: TorrentAndManifest, folder: Path, context: ImportContext, report: Report
-) -> None:
-    """Say, before it is made, that the disk is to hold a second copy, or another disk one."""
-    rows = [(row.size, match.files[row.path]) for row in found.manifest.files if row.path in match.files]
-    if not (size := bytes_to_write(rows, hard_links=context.hard_links)(folder)):
-        return
-    apart = any(device(source) != device(folder) for _, source in rows)
-    why = "they are on another disk" if apart else "this disk has no reflinks; --hard-links shares the files instead"
-    report(Notice("info", f"{format_size(size)} of {match.known.id} are copied, a second copy in {folder}: {why}"))
 
 
 def _wanted(found: TorrentAndManifest, selected: tuple[str, ...] | None) -> set[RepoPath]:

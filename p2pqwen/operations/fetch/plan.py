@@ -351,6 +351,26 @@ def _by_entry(
     return plan_of(obtained.torrent, sources, repo=repo, route=route, origin=obtained.origin, found=found)
 
 
+def _no_repository(magnet: Magnet, sources: Sources) -> UsageError:
+    """Return the error for a link or infohash that says nothing but a hash, or for what is no infohash at all."""
+    digits = magnet.infohash_v2
+    for one in sources.publishers:
+        if digits is not None and one.publisher == digits:
+            return UsageError(
+                f"{digits} is the id of the publisher {one.name or 'that you trust'}, not an infohash",
+                hint="`p2pqwen search` shows what publishers list",
+            )
+    hints = ["or trust an index that lists it: `p2pqwen trust add`"]
+    if digits is not None and magnet.infohash_v1 is None:
+        hints.append(f"if it is the id of a publisher: `p2pqwen trust add {digits}`")
+    hints.append("a link that is typed without quotes ends at its first &")
+    return UsageError(
+        "its repository is unknown: no index that you trust lists it, and the link names none",
+        expected="--repo ORG/MODEL",
+        hint="; ".join(hints),
+    )
+
+
 def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Report) -> FetchPlan:
     found = [one for one in find_entries(sources.publishers, _hash_of(magnet)) if _agrees(one, magnet)]
     if found:
@@ -364,11 +384,7 @@ def _by_magnet(magnet: Magnet, sources: Sources, repo: RepoId | None, report: Re
         return plan_of(torrent, sources, repo=repo, route="the magnet's source", origin=_SOURCE, magnet=magnet)
     owner_named = repo or repo_of(magnet)
     if owner_named is None:
-        raise UsageError(
-            "its repository is unknown: no index that you trust lists it, and the link names none",
-            expected="--repo ORG/MODEL",
-            hint="or trust an index that lists it: `p2pqwen trust add`",
-        )
+        raise _no_repository(magnet, sources)
     if repo is not None and (named := repo_of(magnet)) not in {None, repo}:
         report(Notice("warning", f"the magnet link names {named}, fetching it as {repo}"))
     leads = Leads(

@@ -71,6 +71,7 @@ def parse_target(text: str) -> FetchTarget:
             expected=error.expected
             or "ORG/MODEL[@COMMIT][:QUANTISATION], a magnet link, a .torrent file or URL, or an infohash",
             got=error.got,
+            hint=error.hint,
         ) from error
 
 
@@ -95,12 +96,26 @@ def _parse(text: str) -> FetchTarget:
         return TorrentTarget(str(path))
     if text.endswith(".torrent"):
         raise NotFoundError(f"no file {text}")
-    origin, rest = split_origin(text)
-    rest, colon, part = rest.partition(":")
+    named, colon, part = split_files(text)
     if colon and not part:
         raise FormatError("no name of files after :", expected="ORG/MODEL:QUANTISATION", got=repr(text[:160]))
-    name, at, commit = rest.partition("@")
-    return NamedTarget(RepoId.parse(name).at(origin), CommitId.parse(commit) if at else None, part)
+    name, at, commit = named.partition("@")
+    return NamedTarget(RepoId.parse(name), _commit(commit) if at else None, part)
+
+
+def split_files(text: str) -> tuple[str, str, str]:
+    """Return a name, the colon after it, and what it says of files: `ORG/MODEL@COMMIT`, `:`, `Q4_K_M`."""
+    _, rest = split_origin(text)
+    name, colon, part = rest.partition(":")
+    return text[: len(text) - len(rest)] + name, colon, part
+
+
+def _commit(text: str) -> CommitId:
+    try:
+        return CommitId.parse(text.lower())
+    except FormatError as error:
+        hint = "no publisher lists branches or tags: leave it out for the newest commit, or see `p2pqwen search`"
+        raise FormatError(error.what, expected=error.expected, got=error.got, hint=hint) from error
 
 
 def _file(text: str) -> Path | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from p2pqwen.errors import NotFoundError
 from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.operations.fetch.plan import MagnetPlan, Sources, make_plan
 from p2pqwen.operations.fetch.target import FetchTarget
+from p2pqwen.operations.preserve.origins import Elsewhere
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.values.origin_site import OriginAccess
@@ -44,29 +46,36 @@ def check_web_seeds(
     site: OriginAccess,
     extra: Sequence[str] = (),
     config: Sequence[str] = (),
+    elsewhere: Callable[[Manifest], Elsewhere | None] = lambda _: None,
     more_pieces: int = MORE_PIECES,
     report: Report = ignore,
 ) -> WebSeedCheck:
     """Check the bases that a fetch of `target` would use, and `extra` ones.
+
+    `elsewhere` says where another origin has the files: that place is checked too, or stands among the refused.
 
     Raises `NotFoundError` where no torrent or no web seed is known, `UsageError` for an `extra` that is no base.
     """
     plan = make_plan(target, sources, repo=None, report=report)
     if isinstance(plan, MagnetPlan):
         raise NotFoundError("the torrent is not known", hint="name its .torrent file, or fetch it first")
+    other = None if plan.manifest is None else elsewhere(plan.manifest)
     bases = combine_bases(
         plan.metainfo.name,
         plan.snapshot.repo,
         command_line=extra,
-        config=config,
+        config=(*config, other.url) if other is not None and other.reason is None else config,
         indexes=plan.leads.index_web_seeds,
         torrent=(*plan.metainfo.web_seeds, *plan.leads.extra_web_seeds),
     )
-    if not bases.usable and not bases.refused:
+    refused = bases.refused
+    if other is not None and other.reason is not None:
+        refused = (*refused, (other.url, other.reason))
+    if not bases.usable and not refused:
         raise NotFoundError(f"{plan.snapshot} has no web seeds", hint="name one with --web-seed")
     named = sources.named | NamedHosts.of(extra)
     probes = probe_bases(plan.metainfo, bases.usable, site=site, named=named, more_pieces=more_pieces, report=report)
-    return WebSeedCheck(plan.metainfo, probes, bases.refused)
+    return WebSeedCheck(plan.metainfo, probes, refused)
 
 
 def probe_bases(

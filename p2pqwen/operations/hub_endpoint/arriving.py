@@ -74,6 +74,7 @@ class ArrivingFile:
     first: int
     woken: Callable[[], None]
     whole: bool = False
+    wanted: bool = False  # the session was told that it is
     done: bool = False
     failure: P2pqwenError | None = None
     readers: set[StreamReading] = field(default_factory=set)

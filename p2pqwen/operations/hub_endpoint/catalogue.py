@@ -101,7 +101,10 @@ class HubCatalogue:
             return ServedSnapshot(commit, self)
         plan = self._plan(meant.id)
         key = (plan.torrent.infohash, plan.torrent.manifest and plan.torrent.manifest.digest)
-        return ServedSnapshot(self._commits.get(meant.id, key, lambda: _commit_of_plan(plan)), self)
+        try:
+            return ServedSnapshot(self._commits.get(meant.id, key, lambda: _commit_of_plan(plan)), self)
+        except NotAdmittedError as error:
+            raise HubRefusedError(repo_not_found(repo.text)) from error
 
     def known(self, repo: RepoId) -> list[ServedSnapshot]:
         """Return what is served of a repository and at hand: what `main` is first, then what is held.
@@ -224,7 +227,7 @@ class HubCatalogue:
             if failed is not None and time.monotonic() < failed[0]:
                 raise failed[1]
             try:
-                return self._plans.get(snapshot, id(voices), lambda: plan(snapshot))
+                return self._plans.get(snapshot, _Same(voices), lambda: plan(snapshot))
             except NotFoundError as error:
                 raise HubRefusedError(repo_not_found(snapshot.repo.text)) from error
             except NetworkError as error:
@@ -249,6 +252,19 @@ class ServedSnapshot:
     def open(self, path: str, wanted: range) -> Reading:
         """Open a listed file for reading these offsets of it; raises `P2pqwenError`."""
         return self.catalogue.open(self.info, path, wanted)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Same:
+    """A key that is equal to none but of the same object, which it keeps alive."""
+
+    of: object
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.of is other.of
+
+    def __hash__(self) -> int:
+        return id(self.of)
 
 
 class _Kept(Generic[Value]):

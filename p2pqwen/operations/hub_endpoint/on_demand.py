@@ -264,16 +264,17 @@ class SnapshotDownload:
         )
         session = _Session(swarm, torrent, relayed, self._options, self._report)
         try:
-            self._until(lambda: torrent.checked or torrent.error is not None, swarm)
+            self._look_at_disk(session)
             for index, file in enumerate(metainfo.layout.files):
                 if file.path in missing:
                     torrent.want(metainfo.layout.pieces(index), Urgency.NEVER)
-            self._admit_all(lambda file: self._require_room(file, torrent))
             known = (*peers, *book.remembered(plan), *book.followers(plan))
             if not known and relayed is None and not swarm.looks_for_peers:
                 raise NetworkError(f"there is nobody to ask for {plan.snapshot}", hint="name a peer: --peer HOST:PORT")
             each(dict.fromkeys(known), torrent.connect, failed=warn(self._report))
             torrent.in_order(wanted=True)
+            for arriving in self._active():
+                self._urge(arriving, session)  # a torrent of which nothing is wanted calls nobody
             torrent.start()
             self._loop(session)
         finally:
@@ -285,10 +286,17 @@ class SnapshotDownload:
             self._count(plan.snapshot, moved.uploaded, moved.received)
             self._finish(done)
 
-    def _until(self, condition: Callable[[], bool], swarm: DownloadEngine) -> None:
+    def _look_at_disk(self, session: _Session) -> None:
+        """Wait until what is on the disk was checked; what is right of it is read meanwhile."""
+        torrent, checked = session.torrent, 0.0
         deadline = time.monotonic() + _CHECK_SECONDS
-        while not condition() and not self._stopping.is_set():
-            swarm.pump(_PUMP)
+        while not torrent.checked and torrent.error is None and not self._stopping.is_set():
+            session.swarm.pump(_PUMP)
+            self._admit_all(self._require_room)
+            for file in self._active():
+                file.answer(lambda _: True)
+            if (now := torrent.progress().checked) > checked:
+                checked, deadline = now, time.monotonic() + _CHECK_SECONDS
             if time.monotonic() > deadline:
                 raise NetworkError("libtorrent did not begin in time")
 
@@ -296,7 +304,7 @@ class SnapshotDownload:
         torrent = session.torrent
         idle_since = time.monotonic()
         while not self._stopping.is_set():
-            self._admit_all(lambda file: self._require_room(file, torrent))
+            self._admit_all(self._require_room)
             for file in self._active():
                 self._serve(file, session)
             if torrent.error is not None:
@@ -335,12 +343,19 @@ class SnapshotDownload:
 
         file.answer(is_here)
         file.look_ahead(is_here)
-        for reading in list(file.readers):
-            session.hurry(reading)
+        self._urge(file, session)
+        self._complete(file, torrent)
+
+    def _urge(self, file: ArrivingFile, session: _Session) -> None:
+        """Tell the session what is wanted of a file, and what of it at once."""
         if file.whole and not file.readers and self._options.abandoned == "stop" and not file.done:
             file.whole = False
-            torrent.want(file.numbers, Urgency.NEVER)
-        self._complete(file, torrent)
+        if file.whole is not file.wanted:
+            file.wanted = file.whole
+            missing = _without(file.numbers, session.torrent.have)
+            session.torrent.want(missing, Urgency.LATER if file.whole else Urgency.NEVER)
+        for reading in list(file.readers):
+            session.hurry(reading)
 
     def _complete(self, file: ArrivingFile, torrent: DownloadedTorrent) -> bool:
         """Once every piece of a file is here: have it written out, hash it, and call it done; whether it is at that."""
@@ -406,8 +421,8 @@ class SnapshotDownload:
         first = metainfo.layout.pieces(index).start
         return ArrivingFile(PieceFile(metainfo, index, self._folder, quick=True), first, self._wake)
 
-    def _require_room(self, file: ArrivingFile, torrent: DownloadedTorrent) -> None:
-        """Refuse with `DiskError` what does not fit beside everything else that is on its way; else want it."""
+    def _require_room(self, file: ArrivingFile) -> None:
+        """Refuse with `DiskError` what does not fit beside everything else that is on its way."""
         coming = [one for one in self._files.values() if one.whole and not one.done and one is not file]
         missing = sum(max(0, one.pieces.size - allocated(self._folder / one.path.text)) for one in (*coming, file))
         if not file.whole:
@@ -417,8 +432,6 @@ class SnapshotDownload:
         if not self._files and self._may_mark:
             globs = tuple(dict.fromkeys((*self._chosen, glob.escape(file.path.text))))
             self._library.begin(self._plan.snapshot, self._plan.torrent, globs)
-        if file.whole:
-            torrent.want(_without(file.numbers, torrent.have), Urgency.LATER)
 
     def _finish(self, before: frozenset[RepoPath]) -> None:
         """Write down what is here and verified now: the whole snapshot, or a part of it."""

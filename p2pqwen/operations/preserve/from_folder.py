@@ -49,6 +49,7 @@ from p2pqwen.operations.preserve.held_check import (
     prove_held,
     require_same,
 )
+from p2pqwen.operations.preserve.second_copy import announce_second_copy
 from p2pqwen.operations.verify.file_check import difference
 from p2pqwen.operations.verify.made_of_bytes import MAX_README_SIZE
 from p2pqwen.torrent.layout import Layout
@@ -123,6 +124,8 @@ def preserve_folder(
         try:
             with hinting_at_hard_links(applies=not hard_links):
                 library.require_room(staged, needed(staged))
+            rows = ((one.size, one.file) for one in sources.values() if one.file is not None)
+            announce_second_copy(snapshot, rows, staged, hard_links=hard_links, report=report)
             _place_all(sources, staged, hard_links=hard_links)
             blobs = None if git is None or commit.rows is None else partial(git.small_blobs, snapshot.commit)
             return _build(snapshot, expected, staged, commit, library, site, blobs, report)

@@ -42,6 +42,7 @@ from p2pqwen.operations.preserve.held_check import (
 )
 from p2pqwen.operations.preserve.origin import Origin
 from p2pqwen.operations.preserve.reuse import HeldFile, held_content, share
+from p2pqwen.operations.preserve.second_copy import announce_second_copy
 from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
@@ -334,6 +335,10 @@ class _Run:
         lacking = [file for file in self._listing.files if not _has_size(self._staged / file.path.text, file.size)]
         with hinting_at_hard_links(applies=self._theirs(lacking) and not self._hard_links):
             self._library.require_room(self._staged, self._needed(lacking)(self._staged))
+        found = ((file.size, self._cached.get(file.path)) for file in lacking)
+        theirs = ((size, one.path) for size, one in found if one is not None and _is_theirs(one))
+        snapshot, hard_links = self._listing.snapshot, self._hard_links
+        announce_second_copy(snapshot, theirs, self._staged, hard_links=hard_links, report=self._report)
 
     def _digest_all(
         self, downloads: ThreadPoolExecutor, hashers: ThreadPoolExecutor

@@ -48,6 +48,14 @@ KnownManifests = Callable[[RepoId], Iterable[Manifest]]
 """Return manifests of a repository's commits that the Hub had: by its own word, or that of a trusted publisher."""
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another origin's place of a snapshot's files, as a web seed (webseed/bases.py); `reason` where it is none."""
+
+    url: str
+    reason: str | None = None
+
+
 class _TooSlowError(Interruption, NetworkError):
     """The Hub gives a file too slowly, and ModelScope has it."""
 
@@ -81,6 +89,7 @@ class Origins:
         self._hub, self._modelscope = hub, modelscope
         self._known, self._auto, self._limited, self._clock = known, auto, limited, clock
         self._twins: dict[SnapshotId, _Twin] = {}
+        self._from_hub: dict[tuple[Path, RepoPath], Listing] = {}  # what came from there, and might come from elsewhere
         self._without: set[SnapshotId] = set()  # what ModelScope was asked for, and does not have
 
     @contextmanager
@@ -155,16 +164,25 @@ class Origins:
             return self._modelscope.download(listing, file, folder, on_bytes)
         if not self._auto:
             return self._hub.download(listing, file, folder, on_bytes, on_notice)
+        self._from_hub[folder, file.path] = listing
         try:
             return self._hub.download(listing, file, folder, self._watching(listing, on_bytes), on_notice)
         except P2pqwenError as error:
             if not _may_be_elsewhere(error) or (twin := self._stand_in(listing)) is None:
                 raise
+            self._from_hub.pop((folder, file.path), None)
+            on_notice(f"{error.message}; {listing.snapshot} comes from ModelScope from here on")
         return self._modelscope.download(twin.theirs, file, folder, on_bytes)
 
     def other_way(self, folder: Path, file: ListedFile) -> bool:
-        """Note that what came is not the file that is listed; True where the Hub has another way to bring it."""
-        return self._hub.other_way(folder, file)
+        """Note that what came is not the file that is listed; True where there is another way to bring it.
+
+        With `auto` ModelScope is one, where it has the files of what came from the Hub.
+        """
+        if self._hub.other_way(folder, file):
+            return True
+        listing = self._from_hub.pop((folder, file.path), None)
+        return listing is not None and self._stand_in(listing) is not None
 
     def partial(self, folder: Path, file: ListedFile) -> Path | None:
         """Return the file that a download into `folder` is writing now, if there is one; it may go any time."""
@@ -172,6 +190,8 @@ class Origins:
 
     def clean_staging(self, folder: Path) -> None:
         """Remove what downloads into this folder left beside it."""
+        for key in [key for key in self._from_hub if key[0] == folder]:
+            self._from_hub.pop(key, None)
         self._hub.clean_staging(folder)
         self._modelscope.clean_staging(folder)
 
@@ -194,6 +214,31 @@ class Origins:
             rows = (row for row in manifest.files if row.git_oid in oids)
             return {row.git_oid: row.pointer.encode() for row in rows if row.pointer is not None}
         return self._of(snapshot).small_blobs(snapshot, oids)
+
+    def elsewhere(self, manifest: Manifest) -> Elsewhere | None:
+        """Return where ModelScope has the files of a snapshot of the Hub, at the revision it is at now.
+
+        None for a snapshot that is ModelScope's own: its web seeds say it all. Raises nothing that only says that it is
+        not there.
+        """
+        if manifest.snapshot.repo.kind.origin is not OriginName.HUB:
+            return None
+        repo = manifest.snapshot.repo.at(OriginName.MODELSCOPE)
+        url = self._modelscope.site.web_seeds(repo).whole
+        try:
+            theirs = self._modelscope.resolve(repo, renamed=True)
+            files = tuple(map(_listed, manifest.files))
+            listing = Listing(manifest.snapshot, gated=False, private=False, files=files, shown=None)
+            twin = self._same(listing, theirs)
+        except P2pqwenError as error:
+            if not (_may_be_elsewhere(error) or isinstance(error, VerificationError)):
+                raise
+            return Elsewhere(url, error.message)
+        if twin is None:
+            closed = None if theirs.closed is None else f"it is {theirs.closed} there"
+            return Elsewhere(url, closed or f"{theirs.snapshot} has other files")
+        whole = self._modelscope.site.web_seeds(theirs.snapshot.repo).whole
+        return Elsewhere(f"{whole}{theirs.snapshot.commit}/{{path}}")
 
     def _of(self, snapshot: SnapshotId) -> Origin:
         return self._hub if snapshot.repo.kind.origin is OriginName.HUB else self._modelscope

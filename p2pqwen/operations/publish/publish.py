@@ -192,7 +192,10 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
         if signing.unchanged is None:
             _show(signing, approve, report, details=plan.details)
         elif plan.if_changed or not _asked(signing, approve, report):
-            return _publish_again(library, keys, proposal, signing.unchanged, private, report)
+            again = _publish_again(library, keys, proposal, signing.unchanged, private, report)
+            if pages is not None:  # what is known of copies may have changed, and this may be another folder
+                pages.write(plan.out, again.accepted, private, report)
+            return again
         if not document.entries:
             report(
                 Notice(
@@ -460,9 +463,7 @@ def _dht_pointer(before: DhtPointer | None, keyids: Sequence[Sha256], plan: Plan
 
 def _tell(difference: IndexDiff, report: Report, *, details: bool = False) -> None:
     for line in describe(difference) if details else summarise(difference):
-        report(Notice("info", line))
-    for alarm in difference.alarms:
-        report(Notice("warning", alarm))
+        report(Notice("info", line))  # every ALARM is among them
 
 
 def _show(signing: Signing, approve: Approve, report: Report, *, details: bool = False) -> None:

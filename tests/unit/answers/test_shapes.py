@@ -38,6 +38,7 @@ UNTYPED = {
     "library/known_peers.py": STORED,
     "library/steward_store.py": STORED,
     "library/verified.py": STORED,
+    "modelscope/client.py": "ModelScope's own JSON, each field looked at where it is read",
     "operations/fetch/request.py": "arguments of a call, checked one by one before they are a request",
     "swarm/settings.py": PACK,
     "values/json_value.py": "the type of a dataclass's own table of fields",

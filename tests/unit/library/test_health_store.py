@@ -18,7 +18,7 @@ FULL = SwarmRecord(
     (Sighting(NOW, Source.DHT, None, 4, estimated=True), Sighting(NOW, Source.TRACKER, 2, 3)),
     (Day(date(2026, 11, 24), None, 3), Day(date(2026, 11, 25), 2, 4)),
     NOW,
-    WebSeedLook(NOW, 2, 1),
+    WebSeedLook(NOW, 2, 1, (("https://hub.example/", True), ("https://second.example/{path}", False))),
 )
 
 

@@ -11,6 +11,7 @@ from p2pqwen.swarm.address_filter import blocked_ranges
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.settings import SwarmSettings, settings_pack
 from p2pqwen.values.network_choices import NetworkChoices
+from p2pqwen.values.proxy import Proxy
 from tests.support.addresses import LOOPBACK
 from tests.support.swarm import SWITCHED_OFF
 
@@ -59,6 +60,16 @@ def test_settings_that_safety_rests_on():
 def test_webtorrent_is_not_spoken(url):
     assert SwarmSettings().usable_trackers([url, "udp://t.example:6969"]) == ("udp://t.example:6969",)
     assert settings_pack(SwarmSettings())["webtorrent_stun_server"] == ""
+
+
+def test_webtorrent_is_spoken_where_it_was_asked_for_and_no_stun_server_is_asked():
+    url = "wss://t.example/announce"
+    asked_for = SwarmSettings(webtorrent=True)
+    assert asked_for.usable_trackers([url]) == (url,)
+    assert asked_for.usable_trackers(["ws://127.0.0.1/announce"]) == ()
+    assert settings_pack(asked_for)["webtorrent_stun_server"] == ""
+    behind = replace(asked_for, proxy=Proxy("socks5", "127.0.0.1", 1))
+    assert behind.usable_trackers([url]) == ()  # it is UDP, past any proxy
 
 
 def test_limits_are_handed_on():

@@ -107,7 +107,7 @@ LEAF = {b"length": 100, b"pieces root": bytes(range(32))}
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (b"", "no valid integer"),
+        (b"", "an empty file"),
         (b"le", "expected a dictionary"),
         (b"de", "no info dictionary"),
         (TORRENT.encode() + b"\n", "continues after its end"),

@@ -1,0 +1,26 @@
+"""Say that a disk is to hold a copy of what is on this machine already, before it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from p2pqwen.events import Notice, Report
+from p2pqwen.library.folders import bytes_to_write, device
+from p2pqwen.values.byte_size import format_size
+from p2pqwen.values.snapshot_id import SnapshotId
+
+
+def announce_second_copy(
+    snapshot: SnapshotId, sources: Iterable[tuple[int, Path]], folder: Path, *, hard_links: bool, report: Report
+) -> None:
+    """Report what is copied into `folder` of files that stand elsewhere, given their sizes in bytes, and why.
+
+    Nothing where all of them are linked. Raises `DiskError`.
+    """
+    rows = list(sources)
+    if not (size := bytes_to_write(rows, hard_links=hard_links)(folder)):
+        return
+    apart = any(device(source) != device(folder) for _, source in rows)
+    why = "they are on another disk" if apart else "this disk has no reflinks; --hard-links shares the files instead"
+    report(Notice("info", f"{format_size(size)} of {snapshot} are copied, a second copy in {folder}: {why}"))

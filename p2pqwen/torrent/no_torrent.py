@@ -1,0 +1,26 @@
+"""What a file is that somebody took for a .torrent, as far as its first bytes tell."""
+
+from __future__ import annotations
+
+from p2pqwen.errors import FormatError
+
+_LOOKED_AT = 512
+_BEGINNINGS: tuple[tuple[bytes, str, str | None], ...] = (
+    (b"\x1f\x8b", "a file packed with gzip", "unpack it first: `gunzip FILE`"),
+    (b"pk\x03\x04", "a zip archive", "unpack it first"),
+    (b"<!doctype", "a web page", "download the .torrent that the page leads to"),
+    (b"<html", "a web page", "download the .torrent that the page leads to"),
+    (b"magnet:", "a text with a magnet link", "give the link itself, in quotes"),
+    (b"version https://git-lfs", "a git LFS pointer, not the file", "download the file that it stands for"),
+    (b"{", "a JSON document", "`p2pqwen index show FILE` reads an index"),
+)
+
+
+def require_bencoded(data: bytes) -> None:
+    """Raise `FormatError` that names what `data` is, where its first bytes tell that it is no torrent."""
+    start = data[:_LOOKED_AT].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not start:
+        raise FormatError("an empty file, not a .torrent")
+    for beginning, what, hint in _BEGINNINGS:
+        if start.startswith(beginning):
+            raise FormatError(f"{what}, not a .torrent", hint=hint)

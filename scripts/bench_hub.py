@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+"""Measure the Hub's place against what it stands beside, in one run on this machine.
+
+  library     a file of the library, one reader and several: `p2pqwen hub` against nginx with sendfile, both over
+              loopback, by turns; the ratio of the medians
+  peer        `hf download` of a model that only a peer has, through the endpoint, against `p2pqwen fetch` of the same
+  range       the first byte of a range in the middle of a large file that only a peer has (loopback, no delay)
+  head        HEAD requests with so many models listed: the median and the 99th percentile of one client's
+
+Nothing leaves this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.simulators.hub import HubSimulator  # noqa: E402 - the project's root must be found first
+from tests.support import world as worlds  # noqa: E402
+from tests.support.hub_endpoint import hub_process  # noqa: E402
+from tests.support.other_clients import free_port  # noqa: E402
+from tests.support.publishing import Rules, chain, make_document, make_entry, make_index  # noqa: E402
+from tests.support.swarm import seeding  # noqa: E402
+from tests.support.waiting import wait_until  # noqa: E402
+
+REPO = worlds.REPO
+FILE = "model.safetensors"
+_HEADS = 3000
+_NGINX = """
+daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; user root;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; sendfile on; tcp_nopush on;
+  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
+  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+  server {{ listen 127.0.0.1:{port}; root {root}; }}
+}}
+"""
+
+
+def main() -> None:
+    """Run what was asked for, and print one line of JSON for each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=1024, help="MiB of the file")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--readers", type=int, default=16)
+    parser.add_argument("--models", type=int, default=10_000, help="listed while HEAD is measured")
+    parser.add_argument("--only", choices=("library", "peer", "head"))
+    wanted = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="bench-hub-"))
+    try:
+        with HubSimulator() as hub:
+            world = _world(folder / "world", hub, wanted.size << 20)
+            if wanted.only in {None, "library"}:
+                _tell("library", library(world, wanted.rounds, wanted.readers))
+            if wanted.only in {None, "peer"}:
+                _tell("peer", peer(world, wanted.rounds))
+            if wanted.only in {None, "head"}:
+                _tell("head", head(world, wanted.models))
+    finally:
+        shutil.rmtree(folder)
+
+
+def _tell(name: str, found: dict[str, float]) -> None:
+    print(json.dumps({"measured": name} | {key: round(value, 4) for key, value in found.items()}), flush=True)
+
+
+def _world(folder: Path, hub: HubSimulator, size: int) -> worlds.World:
+    worlds.small_model = lambda _=0: {  # type: ignore[assignment]
+        ".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n",
+        "config.json": b"{}",
+        FILE: os.urandom(size),
+    }
+    return worlds.World(folder, hub)
+
+
+def library(world: worlds.World, rounds: int, readers: int) -> dict[str, float]:
+    """Return rates in MB/s and their ratios."""
+    root = world.publisher.home / "library"
+    path = f"/{REPO}/{world.commit}/{FILE}"
+    with hub_process(world.publisher, "--no-upstream") as ours, _nginx(root) as theirs:
+        places = {"nginx": theirs + path, "hub": f"{ours}/{REPO}/resolve/main/{FILE}"}
+        found: dict[str, float] = {}
+        for count in (1, readers):
+            rates: dict[str, list[float]] = {name: [] for name in places}
+            for _ in range(rounds + 1):  # the first round warms up
+                for name, url in places.items():
+                    rates[name].append(_rate(url, count))
+            medians = {name: statistics.median(some[1:]) for name, some in rates.items()}
+            found |= {f"{name}_{count}": rate / 1e6 for name, rate in medians.items()}
+            found[f"ratio_{count}"] = medians["hub"] / medians["nginx"]
+        return found
+
+
+def peer(world: worlds.World, rounds: int) -> dict[str, float]:
+    """Return seconds of both ways, their ratio, and of the first byte of a range."""
+    with seeding(world.publisher) as (_, where):
+        times: dict[str, list[float]] = {"fetch": [], "hub": [], "range": []}
+        for number in range(rounds):
+            times["fetch"].append(_fetch(world, f"fetch-{number}", where))
+            times["hub"].append(_through_hub(world, f"hub-{number}", where))
+            times["range"].append(_range(world, f"range-{number}", where))
+    found = {name: statistics.median(some) for name, some in times.items()}
+    return found | {"ratio": found["fetch"] / found["hub"]}
+
+
+def head(world: worlds.World, models: int) -> dict[str, float]:
+    """Return milliseconds of HEAD requests over one connection, to a reader who trusts an index of so many models."""
+    roots = chain(Rules())
+    index = world.folder / "many.json"
+    entries = [make_entry(number, f"Many/Model-{number}") for number in range(models)]
+    index.write_bytes(make_index(roots, make_document(roots, entries=entries)))
+    world.publisher.ok("trust", "add", str(roots[0].root.digest), "--index", index)
+    times: list[float] = []
+    with hub_process(world.publisher, "--no-upstream") as url:
+        parts = urlsplit(url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=120)
+        for _ in range(_HEADS + 100):
+            started = time.monotonic()
+            connection.request("HEAD", f"/{REPO}/resolve/main/config.json")
+            response = connection.getresponse()
+            response.read()
+            times.append(1000 * (time.monotonic() - started))
+            assert response.status == 200
+    times = sorted(times[100:])
+    return {"median_ms": times[len(times) // 2], "p99_ms": times[len(times) * 99 // 100]}
+
+
+def _fetch(world: worlds.World, name: str, where: str) -> float:
+    user = world.trusting(name, processes=True)
+    started = time.monotonic()
+    user.ok("fetch", REPO, "--peer", where)
+    took = time.monotonic() - started
+    shutil.rmtree(user.home.parent)
+    return took
+
+
+def _through_hub(world: worlds.World, name: str, where: str) -> float:
+    user = world.trusting(name)
+    with hub_process(user, "--no-upstream", "--peer", where) as url:
+        command = [str(Path(sys.executable).with_name("hf")), "download", REPO, "--quiet"]
+        environment = {**os.environ, **user.environment, "HF_ENDPOINT": url}
+        started = time.monotonic()
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+        took = time.monotonic() - started
+    shutil.rmtree(user.home.parent)
+    return took
+
+
+def _range(world: worlds.World, name: str, where: str) -> float:
+    user = world.trusting(name)
+    with hub_process(user, "--no-upstream", "--peer", where) as url:
+        started = time.monotonic()
+        _read(f"{url}/{REPO}/resolve/main/{FILE}", lambda _: True, Range="bytes=500000000-500000099")
+        took = time.monotonic() - started
+    shutil.rmtree(user.home.parent)
+    return took
+
+
+def _rate(url: str, count: int) -> float:
+    started = time.monotonic()
+    with ThreadPoolExecutor(count) as pool:
+        sizes = list(pool.map(lambda _: _curl(url), range(count)))
+    return sum(sizes) / (time.monotonic() - started)
+
+
+def _curl(url: str) -> int:
+    done = subprocess.run(
+        ["curl", "-sSf", "-o", "/dev/null", "-w", "%{size_download}", url], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+def _read(url: str, stop: Callable[[bytes], bool], **headers: str) -> None:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=120)
+    connection.request("GET", parts.path, headers=headers)
+    response = connection.getresponse()
+    while (block := response.read(1 << 16)) and not stop(block):
+        pass
+    connection.close()
+
+
+@contextmanager
+def _nginx(root: Path) -> Iterator[str]:
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="bench-nginx-") as folder:
+        config = Path(folder) / "nginx.conf"
+        config.write_text(_NGINX.format(folder=folder, root=root, port=port))
+        program = shutil.which("nginx") or "/usr/sbin/nginx"
+        process = subprocess.Popen([program, "-c", str(config), "-p", folder], stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: _answers(port), 20, "nginx answers")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+        connection.request("HEAD", "/")
+        connection.getresponse()
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()
