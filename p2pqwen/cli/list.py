@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from p2pqwen.operations.control.inventory import InventoryRow
     from p2pqwen.operations.verify.file_answer import HeldFilesShown
     from p2pqwen.stewardship.upstream import UpstreamRecord
+    from p2pqwen.values.snapshot_id import SnapshotId
 
 
 _STATES = {"changed": "changed, to be verified again"}
@@ -42,7 +43,8 @@ def list_snapshots(files: FilesFlag = False, json_output: JsonFlag = False) -> N
             lines.append(
                 f"{one.id.short:<{width}}  {_size(one):>8}  {_STATES.get(one.state, one.state)}"
                 f"  {standing_words(one.stood)}"
-                f"{_hazard(one.hazards)}{_gone(known.get(one.id))}{''.join(f'  {said}' for said in one.withdrawn)}"
+                f"{_hazard(one.hazards)}{_gone(one.id, known.get(one.id))}"
+                f"{''.join(f'  {said}' for said in one.withdrawn)}"
             )
             lines += _file_lines(shown.get(one.id))
         out.result(
@@ -71,8 +73,8 @@ def _hazard(count: int) -> str:
     return f"  hazard: {count} pickle-format file(s)" if count else ""
 
 
-def _gone(record: UpstreamRecord | None) -> str:
+def _gone(snapshot: SnapshotId, record: UpstreamRecord | None) -> str:
     from p2pqwen.operations.archive.upstream import gone_words
 
-    words = gone_words(record)
+    words = gone_words(snapshot, record)
     return f"  {words}" if words else ""

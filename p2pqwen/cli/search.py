@@ -54,7 +54,7 @@ def search(
         width = max((len(one.entry.id.short) for one in found), default=0)
         lines = []
         for one, listed, said in zip(found, known, shown, strict=True):
-            gone = gone_words(here.get(one.entry.id))
+            gone = gone_words(one.entry.id, here.get(one.entry.id))
             claimed = "upstream gone" if one.entry.upstream is Upstream.GONE else ""
             row = (
                 f"{one.entry.id.short:<{width}}",

@@ -76,7 +76,7 @@ def _lines(app: App, store: StateStore, found: Status) -> list[str]:
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.upstream import gone_words
 
-    gone = {str(snapshot): gone_words(record) for snapshot, record in UpstreamStore(store).all().items()}
+    gone = {str(snapshot): gone_words(snapshot, record) for snapshot, record in UpstreamStore(store).all().items()}
     held_back = [found.held_back] if found.held_back else []  # a table has it in its summary
     return [*notes_of(app, store, found), *held_back, *plain_lines(found, gone)]
 

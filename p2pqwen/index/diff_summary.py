@@ -14,7 +14,6 @@ from p2pqwen.index.entry import Entry
 from p2pqwen.manifest.license import Redistribution, reason, redistribution
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.plural import plural
-from p2pqwen.values.repo_pattern import expand
 from p2pqwen.values.snapshot_id import SnapshotId
 
 SHOWN = 12
@@ -112,7 +111,7 @@ def _pattern(text: str, snapshot: SnapshotId) -> str:
 
 
 def _of(pattern: str, snapshot: SnapshotId) -> str:
-    return expand(pattern, snapshot.repo).replace("{commit}", str(snapshot.commit))
+    return pattern.replace("{repo}", str(snapshot.repo)).replace("{commit}", str(snapshot.commit))
 
 
 def _magnets_too(change: FieldChange, difference: IndexDiff) -> str:

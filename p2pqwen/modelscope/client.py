@@ -43,7 +43,6 @@ MAX_REPOS = 3000  # `page_number * page_size` may not be more
 MAX_LISTINGS = 2000
 MAX_CONNECTIONS = 100
 """Connections for one file: each may break and be gone on from, but not for ever."""
-_PART = 1 << 17
 _DATASET_PAGE = 200
 
 Answer = TypeVar("Answer")
@@ -329,7 +328,7 @@ class ModelScopeClient:
                 part.seek(0)
                 part.truncate()
                 on_bytes(-have)
-            for data in answer.iter_raw(_PART):
+            for data in answer.iter_raw():  # as it comes: what has come is gone on from
                 if part.tell() + len(data) > file.size:
                     got = f"more than {file.size}"
                     raise VerificationError(f"{what} has the wrong size", expected=file.size, got=got)

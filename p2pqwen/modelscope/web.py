@@ -33,6 +33,7 @@ SILENCE_SECONDS = 30.0
 ANSWER_SECONDS = 120.0
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _CLOSED = frozenset({401, 403})
+_EXPIRED = frozenset({403, 410})  # what content delivery says of a signed URL that is over
 _MAX_REFUSAL = 64 << 10
 
 
@@ -59,7 +60,7 @@ class ModelScopeWeb:
         return guarded_client(lambda: self._guard, [self._before_request])
 
     def _before_request(self, request: httpx2.Request) -> None:
-        if not str(request.url).startswith(f"{self.endpoint}/"):
+        if not self._is_own(request.url):
             request.headers.pop("authorization", None)
 
     def json(self, path: str, query: Mapping[str, str], what: str) -> Any:  # noqa: ANN401 - whatever they send
@@ -124,7 +125,8 @@ class ModelScopeWeb:
     def _refusal(self, answer: httpx2.Response, what: str) -> P2pqwenError:
         status = answer.status_code
         own, said = self._own_words(answer, what)
-        if status in _TRANSIENT:
+        expired = status in _EXPIRED and not self._is_own(answer.url)
+        if status in _TRANSIENT or expired:
             wait = retry_after(answer.headers, now=datetime.now(UTC))
             return BusyError(f"{self.endpoint} cannot serve {what} now", got=said, wait=wait)
         if status in _CLOSED:
@@ -139,10 +141,13 @@ class ModelScopeWeb:
             return kind(f"ModelScope shows no {what}", got=said)
         return NetworkError(f"{self.endpoint} does not answer as ModelScope does for {what}", got=said)
 
+    def _is_own(self, url: httpx2.URL) -> bool:
+        return str(url).startswith(f"{self.endpoint}/")
+
     def _own_words(self, answer: httpx2.Response, what: str) -> tuple[bool, str]:
         """Return whether ModelScope itself refuses, and what was said."""
         status = f"status {answer.status_code}"
-        if not str(answer.url).startswith(f"{self.endpoint}/"):
+        if not self._is_own(answer.url):
             return False, status
         try:
             value = json.loads(_body(answer, _MAX_REFUSAL, what))

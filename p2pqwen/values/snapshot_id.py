@@ -25,6 +25,11 @@ class OriginName(enum.StrEnum):
     HUB = "hub"
     MODELSCOPE = "modelscope"
 
+    @property
+    def words(self) -> str:
+        """What people call it in a sentence."""
+        return "the Hub" if self is OriginName.HUB else "ModelScope"
+
 
 class RepoKind(enum.StrEnum):
     """What a repository holds, and where; the names of each kind are apart. The value is `repo_type` (SPEC section 1).

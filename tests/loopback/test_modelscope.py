@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from p2pqwen.modelscope import web
+from p2pqwen.modelscope import client, web
 from tests.simulators.hub import HubSimulator
 from tests.simulators.modelscope import ModelScopeSimulator
 from tests.support.command import CommandLine
@@ -307,3 +307,76 @@ def test_a_node_watches_both(hub, modelscope, user, tmp_path):
             return shown == {REPO: "present", "modelscope:Qwen/Alone": "gone"}
 
         wait_until(gone, 60, "the watch tells what ModelScope no longer shows")
+
+
+@pytest.mark.parametrize("git", ["on", "off"])
+def test_a_dataset_of_modelscope(modelscope, user, tmp_path, git):
+    files = {"README.md": b"---\nlicense: mit\n---\n"} | {f"data/{n}.jsonl": b"%d\n" % n for n in range(450)}
+    modelscope.git = git
+    commit = modelscope.add("datasets/Qwen/Rows", write_folder(tmp_path / "src", files))
+    modelscope.add("Qwen/Rows", write_folder(tmp_path / "model", small_model()))
+    done = user.ok("preserve", "modelscope:datasets/Qwen/Rows")
+    assert (done["repo"], done["commit"]) == ("modelscope:datasets/Qwen/Rows", str(commit))
+    assert (done["files"], done["license"]) == (len(files), "mit")
+    folder = user.home / "library" / "@modelscope" / "datasets" / "Qwen" / "Rows" / str(commit)
+    assert held_files(folder) == files
+    assert [one["repo"] for one in user.ok("preserve", "--org", "modelscope:datasets/Qwen")["unchanged"]] == [
+        "modelscope:datasets/Qwen/Rows"
+    ]
+
+
+@pytest.mark.parametrize("git", ["on", "off"])
+@pytest.mark.parametrize(("limit", "code"), [(12, 0), (8, 3)])
+def test_a_listing_that_ends_without_a_word_is_gone_on_with(modelscope, user, tmp_path, monkeypatch, git, limit, code):
+    """Eight files stand in one folder: with a limit of eight rows nobody could tell whether there are more."""
+    files = small_model() | {f"deep/{folder}/{n}.txt": b"%d" % n for folder in "abc" for n in range(8)}
+    modelscope.git, modelscope.listing_limit = git, limit
+    monkeypatch.setattr(client, "LISTING_LIMIT", limit)
+    modelscope.names_commit = "whole"
+    modelscope.add(REPO, write_folder(tmp_path / "src", files))
+    done = user.run("preserve", THEIRS, "--json")
+    assert done.code == code, done
+    assert code or done.json["files"] == len(files)
+
+
+@pytest.mark.parametrize("fault", ["reset", "503", "429", "expired"])
+def test_a_download_goes_on_where_it_broke(modelscope, user, tmp_path, fault):
+    modelscope.add(REPO, write_folder(tmp_path / "src", small_model()))
+    modelscope.fault(fault, "model.safetensors", on=["cdn"], times=2)
+    done = user.run("preserve", THEIRS, "--json")
+    assert done.code == 0, done
+    ranges = [call.range for call in modelscope.calls(kind="cdn", path="model.safetensors")]
+    assert (ranges[1] is not None) == (fault == "reset")
+    assert len(ranges) == 3
+
+
+def test_a_link_of_a_snapshot_of_modelscope_rebuilds_it_from_there(modelscope, user, tmp_path):
+    modelscope.add(REPO, write_folder(tmp_path / "src", small_model()))
+    keeper = CommandLine(tmp_path / "keeper", user.environment["HF_ENDPOINT"], MODELSCOPE_ENDPOINT=modelscope.endpoint)
+    kept = keeper.ok("preserve", THEIRS)
+    done = user.run("fetch", kept["magnet"], "--no-lsd", "--no-upnp", "--no-trackers", "--timeout", "20", "--json")
+    assert done.code == 0, done
+    assert (done.json["repo"], done.json["standing"]) == (THEIRS, "proven")
+
+
+def test_a_watchlist_names_either(hub, modelscope, user, tmp_path):
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    modelscope.add("Qwen/Alone", write_folder(tmp_path / "alone", {"model.bin": noise(9000, "alone")}))
+    rows = f'format = 1\nname = "both"\n[[model]]\nrepo = "{REPO}"\n[[modelscope-model]]\nrepo = "Qwen/Alone"\n'
+    (tmp_path / "list.toml").write_text(rows)
+    done = user.ok("preserve", "--watchlist", tmp_path / "list.toml")
+    assert sorted(one["repo"] for one in done["preserved"]) == [REPO, "modelscope:Qwen/Alone"]
+
+
+@pytest.mark.parametrize("value", ['"second"', "7", "true", '["hub"]'])
+def test_an_origin_that_is_none(user, value):
+    user.home.mkdir()
+    (user.home / "config.toml").write_text(f"origin = {value}\n")
+    ended = user.run("list")
+    assert (ended.code, "origin, expected hub or auto" in ended.stderr) == (2, True)
+
+
+def test_the_address_as_modelscopes_own_client_takes_it(user):
+    ended = user.run("preserve", THEIRS, MODELSCOPE_ENDPOINT="127.0.0.1:9")
+    assert (ended.code, "https://127.0.0.1:9" in ended.stderr) == (5, True)
+    assert user.run("list", MODELSCOPE_ENDPOINT="https://x.example/?a").code == 2

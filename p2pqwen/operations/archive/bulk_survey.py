@@ -33,7 +33,7 @@ from p2pqwen.stewardship.bulk_plan import Survey
 from p2pqwen.stewardship.watchlist import MAX_WATCHLIST_SIZE, WatchedRepo, parse_watchlist
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.listing import ListedFile, Listing
-from p2pqwen.values.snapshot_id import OriginName, Owner, SnapshotId
+from p2pqwen.values.snapshot_id import Owner, SnapshotId
 
 SURVEY_WORKERS = 4
 GIVE_UP_AFTER = 8
@@ -100,8 +100,7 @@ def wanted_repos(watchlist: Path | None, owners: Sequence[Owner], origin: Origin
     def show(owner: Owner) -> Owner:
         repos = origin.repos(owner)
         if not repos:
-            where = "the Hub" if owner.kind.origin is OriginName.HUB else "ModelScope"
-            raise NotFoundError(f"{where} shows no {owner.kind.holds}s of {owner.name}")
+            raise NotFoundError(f"{owner.kind.origin.words} shows no {owner.kind.holds}s of {owner.name}")
         for one in repos:
             found.setdefault((one.repo, None), WatchedRepo(one.repo, license=one.license))
         return owner

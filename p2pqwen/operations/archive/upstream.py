@@ -91,11 +91,11 @@ class UpstreamChecked:
     shown: UpstreamShown = field(metadata=FLAT)
 
 
-def gone_words(record: UpstreamRecord | None) -> str:
-    """Return the words for a snapshot that the Hub no longer shows, else nothing."""
+def gone_words(snapshot: SnapshotId, record: UpstreamRecord | None) -> str:
+    """Return the words for a snapshot that its origin no longer shows, else nothing."""
     if record is None or record.state is not Upstream.GONE:
         return ""
-    return f"gone from the Hub since {record.since:%Y-%m-%d}"
+    return f"gone from {snapshot.repo.kind.origin.words} since {record.since:%Y-%m-%d}"
 
 
 def note_upstream(
@@ -103,10 +103,11 @@ def note_upstream(
 ) -> tuple[UpstreamRecord | None, UpstreamRecord]:
     """Remember one answer of the Hub, and return what was known and what is; what vanished or is back is announced."""
     before, after = store.observe(snapshot, shown=shown, now=now)
+    where = snapshot.repo.kind.origin.words
     if vanished(before, after):
-        report(Notice("warning", f"gone from the Hub: {snapshot}; this copy may be among the last"))
+        report(Notice("warning", f"gone from {where}: {snapshot}; this copy may be among the last"))
     elif returned(before, after):
-        report(Notice("info", f"back on the Hub: {snapshot}"))
+        report(Notice("info", f"back on {where}: {snapshot}"))
     return before, after
 
 

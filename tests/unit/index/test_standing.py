@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from p2pqwen.errors import VerificationError
-from p2pqwen.index.standing import Admission, Evidence, Judgement, Standing, Voice, judge
+from p2pqwen.index.standing import Admission, Evidence, Judgement, NotAdmittedError, Standing, Voice, judge
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.manifest.shown import ShownManifest
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import OriginName, RepoId, SnapshotId
 from tests.support.publishing import Rules, keyid
 from tests.support.snapshots import make_snapshot
 from tests.support.standing import INFOHASH, MANIFEST, judged, voice
@@ -157,6 +157,14 @@ def test_an_unvouched_one_is_not_admitted():
     with pytest.raises(VerificationError, match="unvouched") as refused:
         judged(snapshot, Standing.UNVOUCHED).admit(rows)
     assert "--trust-unverified" in refused.value.hint
+
+
+@pytest.mark.parametrize("standing", list(Standing))
+def test_what_is_not_the_hubs_is_never_admitted(standing):
+    rows, snapshot = manifest()
+    theirs = SnapshotId(snapshot.repo.at(OriginName.MODELSCOPE), snapshot.commit)
+    with pytest.raises(NotAdmittedError, match="of modelscope"):
+        judged(theirs, standing).admit(replace(rows, snapshot=theirs), trust_unverified=True)
 
 
 def test_a_proof_alone_does_not_choose_main():
