@@ -138,12 +138,10 @@ class Dashboard:
         self._stopping.set()
 
     def pictures(self, _given: Given) -> Iterator[Picture]:
-        """Return pictures as they come, the first of everything; raises `InUseError` for too many viewers."""
+        """Return pictures as they come, the first of everything; the first raises `InUseError` for too many viewers."""
+        # Taken by the generator itself: one that nobody begins holds no place that nobody gives back.
         if not self._viewers.acquire(blocking=False):
             raise InUseError("too many dashboards are open", expected=f"at most {MAX_VIEWERS}")
-        return self._pictures()
-
-    def _pictures(self) -> Iterator[Picture]:
         known: dict[str, StatusRow] = {}
         points = -1
         try:
@@ -197,7 +195,7 @@ def alerts_of(status: NodeStatusAnswer, folders: tuple[Folder, ...]) -> tuple[Al
     for one in status.snapshots:
         state, name = one.row.state, str(one.row.state.id)
         if one.row.health == "damaged":
-            found.append(Alert("danger", name, f"{state.damaged_files} damaged files were found"))
+            found.append(Alert("danger", name, _damage(state.damaged_files)))
         if one.upstream.upstream is Upstream.GONE:
             found.append(Alert("warning", name, "the Hub no longer serves it"))
         found += [Alert("warning", name, f"withdrawn by {by.name}") for by in state.withdrawn]
@@ -208,3 +206,7 @@ def alerts_of(status: NodeStatusAnswer, folders: tuple[Folder, ...]) -> tuple[Al
     if limits.reason:
         found.append(Alert("warning", "", limits.reason))
     return tuple(sorted(found, key=lambda one: one.level != "danger"))
+
+
+def _damage(files: int) -> str:
+    return "1 damaged file was found" if files == 1 else f"{files} damaged files were found"

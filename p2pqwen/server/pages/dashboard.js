@@ -152,7 +152,11 @@ async function follow() {
         held += part.value;
         const events = held.split("\n\n");
         held = events.pop();
-        for (const event of events) draw(JSON.parse(event.replace(/^data: /, "")));
+        for (const event of events) {
+          const picture = JSON.parse(event.replace(/^data: /, ""));
+          if (picture.error) throw new Error(picture.error.what);
+          draw(picture);
+        }
       }
     } catch (error) {
       $("node").textContent = `The node does not answer: ${error.message}. Trying again …`;
