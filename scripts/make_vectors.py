@@ -19,7 +19,8 @@ from urllib.parse import quote
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from p2pqwen.index.acceptance import (  # noqa: E402 - the project's root must be found first
+from p2pqwen.catalogue.sums import SUMS_TYPE, sums_document, sums_text  # noqa: E402 - the project's root must be found first
+from p2pqwen.index.acceptance import (  # noqa: E402
     Accepted,
     Position,
     TrustedState,
@@ -42,7 +43,7 @@ from p2pqwen.index.publisher_link import PublisherLink  # noqa: E402
 from p2pqwen.index.root import SignedRoot  # noqa: E402
 from p2pqwen.manifest.git_object import blob_oid, commit_oid, tree_oid  # noqa: E402
 from p2pqwen.manifest.lfs_pointer import pointer_bytes  # noqa: E402
-from p2pqwen.signing.envelope import pae  # noqa: E402
+from p2pqwen.signing.envelope import pae, sign  # noqa: E402
 from p2pqwen.torrent import bencode  # noqa: E402
 from p2pqwen.torrent.signature import sign_torrent  # noqa: E402
 from p2pqwen.values import base64_text  # noqa: E402
@@ -75,8 +76,43 @@ def vectors() -> dict[str, bytes]:
     index_files, rows = index_cases()
     files |= index_files
     files["index/expected.json"] = pretty(rows)
+    files["sums.json"] = pretty(sums_rows(index_files))
     files |= delta_files()
     return files
+
+
+def sums_rows(index_files: dict[str, bytes]) -> list[dict[str, Any]]:
+    """SHA256SUMS beside an index, the envelope of its signature, and whether it counts."""
+    rows = []
+
+    def add(
+        why: str, index: str, signers: tuple[str, ...], *, counts: bool, kind: str = SUMS_TYPE, **other: JsonValue
+    ) -> None:
+        data = index_files[f"index/{index}.json"]
+        text = sums_text({"index.json": str(Sha256.of(data)), "index.html": str(Sha256.of(b"<!doctype html>"))})
+        document = {**sums_document(accept(data, TrustedState(None), make.NOW), Sha256.of(text)), **other}
+        signed = [sign(kind, canonical(document), make.key(name)) for name in signers]
+        envelope = {"signed": document, "signatures": signed}
+        rows.append(
+            {"index": f"{index}.json", "sums": text.decode(), "envelope": envelope, "counts": counts, "why": why}
+        )
+
+    add("signed by the index key", "0.1", ("index",), counts=True)
+    add("signed by two of three", "0.3", SIGNERS, counts=True)
+    add("a stranger's signature beside a good one", "0.1", ("stranger", "index"), counts=True)
+    add("a field that nobody knows yet, signed", "0.1", ("index",), counts=True, later=[1])
+    add("signed by nobody", "0.1", (), counts=False)
+    add("signed by a stranger", "0.1", ("stranger",), counts=False)
+    add("signed by the root key, which has no part in it", "0.1", ("root",), counts=False)
+    add("signed by one of two", "0.3", ("index",), counts=False)
+    add("signed as an index", "0.1", ("index",), counts=False, kind=INDEX_TYPE)
+    add("of another version", "0.1", ("index",), counts=False, version=2)
+    add("of another epoch", "0.1", ("index",), counts=False, epoch=1)
+    add("of another publisher", "0.1", ("index",), counts=False, publisher="0" * 64)
+    add("of another file", "0.1", ("index",), counts=False, sha256="0" * 64)
+    add("of another spec", "0.1", ("index",), counts=False, spec=2)
+    add("of another type", "0.1", ("index",), counts=False, type="index")
+    return rows
 
 
 def key_row(name: str) -> dict[str, str]:
@@ -689,7 +725,7 @@ def main(arguments: list[str] | None = None) -> int:
         name
         for name in there
         if name.partition("/")[0]
-        in {"keys.json", "canonical.json", "common.json", "dht.json", "torrent", "index", "delta"}
+        in {"keys.json", "canonical.json", "common.json", "dht.json", "sums.json", "torrent", "index", "delta"}
     }
     if check:
         different = [name for name, data in made.items() if name not in there or there[name].read_bytes() != data]

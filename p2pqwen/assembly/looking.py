@@ -94,6 +94,7 @@ def doctor_context(app: App, report: Report) -> DoctorContext:
         dht=None if access is None else replace(access, seconds=_DOCTOR_SECONDS),
         hub_endpoint=app.config.hub.endpoint,
         hub_time=lambda: app.hub.time(),  # noqa: PLW0108 - huggingface_hub is slow to import: when it is due
+        xet_storage=lambda snapshot: app.hub.xet_storage(snapshot),  # noqa: PLW0108
         publishers=app.trust.publishers(now=now, report=report),
         publishes=app.keys.exists,
         scrubs=scrubs,

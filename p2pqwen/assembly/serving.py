@@ -32,8 +32,9 @@ from p2pqwen.operations.archive.hub_watch import HubWatch, Schedule, throttle
 from p2pqwen.operations.archive.keeper import ArchiveKeeper, KeeperOptions
 from p2pqwen.operations.archive.swarm_probe import Probes
 from p2pqwen.operations.archive.upstream import tracked
+from p2pqwen.operations.control.dashboard import Dashboard
 from p2pqwen.operations.control.metrics import families
-from p2pqwen.operations.control.routes import node_calls
+from p2pqwen.operations.control.routes import Looks, node_calls
 from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.indexes.bundle_route import BundleRoute
@@ -271,17 +272,32 @@ def archive_keeper(
 
 
 def control(
-    app: App, supervisor: Supervisor, store: StateStore, report: Report, *, metrics_on: tuple[str, int] | None
+    app: App,
+    supervisor: Supervisor,
+    store: StateStore,
+    report: Report,
+    *,
+    metrics_on: tuple[str, int] | None,
+    dashboard_on: tuple[str, int] | None = None,
+    dashboard: Dashboard | None = None,
 ) -> ControlServer:
-    """Build the control API of a seeding node."""
+    """Build the control API of a seeding node; with `dashboard_on`, a page for it that shows `dashboard`."""
+    calls = node_calls(supervisor, app.library, store, watch_every=watch_every(app))
     return ControlServer(
         app.home.root,
-        node_calls(supervisor, app.library, store, watch_every=watch_every(app)),
+        calls if dashboard is None else {**calls, "GET /v1/pictures": dashboard.pictures},
         {"/metrics": lambda: exposition(families(supervisor.figures_now()))},
         metrics_on=metrics_on,
+        dashboard_on=dashboard_on,
         force_loopback=app.config.network.control == "loopback",
         report=report,
     )
+
+
+def dashboard(app: App, supervisor: Supervisor, store: StateStore) -> Dashboard:
+    """Build what draws a seeding node's pictures."""
+    looks = Looks.of(supervisor, app.library, store, watch_every=watch_every(app))
+    return Dashboard(looks.status, looks.network, supervisor.rooms)
 
 
 def watch_every(app: App) -> timedelta | None:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from p2pqwen.catalogue import places
 from p2pqwen.catalogue.card import Card
+from p2pqwen.catalogue.feeds import Feed
 from p2pqwen.catalogue.view import SIZE_CLASSES, Revision, Row, Site
 from p2pqwen.index.document import Withdrawal
 from p2pqwen.values.byte_size import format_size
@@ -40,7 +41,12 @@ def pages_of(rows: Sequence[Row]) -> list[Sequence[Row]]:
 
 
 def render_list(
-    site: Site, pages: Sequence[Sequence[Row]], number: int, withdrawn: Sequence[Withdrawal], data_parts: int
+    site: Site,
+    pages: Sequence[Sequence[Row]],
+    number: int,
+    withdrawn: Sequence[Withdrawal],
+    feeds: Sequence[Feed],
+    data_parts: int,
 ) -> bytes:
     """Return page `number` (from 1) of the list; the first one also shows what was withdrawn."""
     place = places.list_page(number)
@@ -53,6 +59,7 @@ def render_list(
         number=number,
         links=[places.list_page(at + 1) for at in range(len(pages))],
         withdrawn=withdrawn if number == 1 else (),
+        feeds=feeds if number == 1 else (),
         data_parts=data_parts,
     )
 
@@ -101,7 +108,10 @@ def made_by() -> str:
     """Return what changes whenever this version makes other pages of the same index."""
     files = resources.files(_PACKAGE) / "files" / "templates"
     parts = [one.read_bytes() for one in sorted(files.iterdir(), key=lambda one: one.name)]
-    parts += [(resources.files(_PACKAGE) / name).read_bytes() for name in ("view.py", "card.py", "pages.py")]
+    parts += [
+        (resources.files(_PACKAGE) / name).read_bytes()
+        for name in ("view.py", "card.py", "pages.py", "feeds.py", "beside.py")
+    ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 

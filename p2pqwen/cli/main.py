@@ -41,7 +41,17 @@ PANELS = {
     "Get models": ("search", "fetch", "hub", "run", "verify", "list", "remove", "export", "trust", "index"),
     "Keep models alive": ("preserve", "seed", "pause", "priority", "pin", "limits", "adopt", "rebalance", "library"),
     "Publish": ("publish", "keys", "torrent", "webseed"),
-    "Look after a node": ("status", "health", "upstream", "doctor", "service", "demo", "completion", "help"),
+    "Look after a node": (
+        "status",
+        "dashboard",
+        "health",
+        "upstream",
+        "doctor",
+        "service",
+        "demo",
+        "completion",
+        "help",
+    ),
 }
 
 

@@ -58,6 +58,12 @@ def seed(
     metrics: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics for Prometheus on this loopback address.")
     ] = None,
+    dashboard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Serve a page that shows the node on this loopback address; `dashboard` opens it."
+        ),
+    ] = None,
     upload_limit: UploadLimit = None,
     budget: Annotated[
         str | None,
@@ -78,10 +84,11 @@ def seed(
     With --budget it also fetches what the archive needs most, and goes on with that by itself.
     With --http, http://HOST:PORT/ORG/MODEL/ is a web seed (BEP 19) of each snapshot.
     On a terminal `p2pqwen status` is shown below, refreshed every second; elsewhere a line for each event.
-    With --json one JSON event per line: listening, proxied, http, hub, checking, seeding, paused, damaged, mended,
-    skipped, removed, standing, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch started, watch
-    done, watch failed, watch cut off, gone, back; with --budget, or [archive] in config.toml: adopting, adopted,
-    adopt failed, given up, archive waits, archive rests; of the machine: woke, network, disk full, disk has room.
+    With --json one JSON event per line: listening, proxied, http, hub, dashboard, checking, seeding, paused, damaged,
+    mended, skipped, removed, standing, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch
+    started, watch done, watch failed, watch cut off, gone, back; with --budget, or [archive] in config.toml: adopting,
+    adopted, adopt failed, given up, archive waits, archive rests; of the machine: woke, network, disk full, disk has
+    room.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import fetching, hub_serving, serving
@@ -91,7 +98,7 @@ def seed(
 
     if daemon:
         given = {"--listen": listen, "--http": http, "--metrics": metrics, "--hub": hub}
-        given |= {"--upload-limit": upload_limit, "--budget": budget}
+        given |= {"--dashboard": dashboard, "--upload-limit": upload_limit, "--budget": budget}
         _start_daemon(given, off, quiet=quiet, json_output=json_output)
         return
     stop = stop_on_signals()
@@ -108,7 +115,17 @@ def seed(
             keeper = serving.archive_keeper(app, supervisor, store, settings, report, budget=size)
             health = serving.health_watch(app, supervisor, store, settings, report)
             publishers = serving.seeded_publishers(app, settings, report)
-            control = serving.control(app, supervisor, store, report, metrics_on=_metrics_on(metrics))
+            page_on = _loopback("--dashboard", dashboard, 9470)
+            pictures = None if page_on is None else serving.dashboard(app, supervisor, store)
+            control = serving.control(
+                app,
+                supervisor,
+                store,
+                report,
+                metrics_on=_loopback("--metrics", metrics, 9469),
+                dashboard_on=page_on,
+                dashboard=pictures,
+            )
             wishes = hub_serving.configured(app, choices, listen=hub)
             place = contextlib.nullcontext() if wishes is None else hub_serving.hub_endpoint(app, store, wishes, report)
             seed_library(
@@ -117,7 +134,15 @@ def seed(
                 settings,
                 web=_web_seed(http, choices.upload_limit),
                 services=Services(supervisor, publishers),
-                control=_together(supervisor.watch, control, watch, health, place, keeper or contextlib.nullcontext()),
+                control=_together(
+                    supervisor.watch,
+                    pictures or contextlib.nullcontext(),
+                    control,
+                    watch,
+                    health,
+                    place,
+                    keeper or contextlib.nullcontext(),
+                ),
                 report=report,
                 stopping=stop.is_set,
             )
@@ -194,15 +219,16 @@ def _into(log: EventLog, show: Report) -> Report:
     return report
 
 
-def _metrics_on(metrics: str | None) -> tuple[str, int] | None:
+def _loopback(option: str, text: str | None, usual: int) -> tuple[str, int] | None:
+    """Read an address of this machine; raises `UsageError` for any other."""
     from p2pqwen.errors import UsageError
     from p2pqwen.swarm.endpoint import Endpoint
 
-    if metrics is None:
+    if text is None:
         return None
-    endpoint = Endpoint.parse(metrics, allow_port_zero=True).resolve()
+    endpoint = Endpoint.parse(text, allow_port_zero=True).resolve()
     if not endpoint.is_loopback:
-        raise UsageError("--metrics", expected="an address of this machine, such as 127.0.0.1:9469", got=metrics)
+        raise UsageError(option, expected=f"an address of this machine, such as 127.0.0.1:{usual}", got=text)
     return endpoint.host, endpoint.port
 
 

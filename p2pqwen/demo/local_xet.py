@@ -28,12 +28,13 @@ _TELEMETRY = re.compile(r"/v[0-9]+/telemetry")
 class LocalXet:
     """What is stored, under which token it is shown, and where its two hosts are.
 
-    `served` is whether the Hub offers Xet at all; `versions` are those of the reconstruction API that there are.
+    `served` is whether the Hub offers Xet, as huggingface.co does; `versions` are those of the reconstruction API that
+    there are.
     """
 
     def __init__(self, files: Callable[[], Iterable[StoredFile]]) -> None:
         self._files = files
-        self.served = False
+        self.served = True
         self.versions = {"v1", "v2"}
         self.cas = self.storage = ""
         self.hashes: dict[str, str] = {}  # by SHA-256, for files that are to have another than `xet_hash`

@@ -7,6 +7,7 @@ between them, huggingface_hub reading the result offline. Nothing leaves the loo
 from __future__ import annotations
 
 import hashlib
+import shutil
 import socket
 import tempfile
 import time
@@ -61,11 +62,39 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What `demo --keep` leaves: a folder, a published site in it, and a node of process `pid` with its dashboard."""
+
+    folder: str
+    home: str
+    site: str
+    dashboard: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
-    """What `demo --json` says."""
+    """What `demo --json` says; `kept` is None where everything was removed."""
 
     ok: bool = field(default=True, init=False)
     figures: Figures = field(metadata=FLAT)
+    kept: Kept | None = None
+
+
+def tell_and_keep(tell: Tell) -> Told:
+    """Play the story as `tell_story` does, and leave its folder and a node of its publisher, with a dashboard.
+
+    Where a step fails nothing is left.
+    """
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="p2pqwen-demo-"))
+    try:
+        story = _Story(folder, tell, None)
+        figures, kept = story.play(), story.keep()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Told(replace(figures, seconds=round(time.monotonic() - began, 3)), kept)
 
 
 def tell_story(tell: Tell, stay: Stay | None = None) -> Figures:
@@ -136,6 +165,16 @@ class _Story:
             hub_stopped=True,
             found_in_hf_cache=True,
         )
+
+    def keep(self) -> Kept:
+        """Start the publisher's node anew, to outlive the demo, after `play`; the Hub is gone."""
+        publisher = NodeProcess(self._folder / "publisher", "http://127.0.0.1:9")
+        listening = ("--listen", "127.0.0.1:0", "--dashboard", "127.0.0.1:0")
+        node = publisher.run("seed", "--daemon", *listening, *_LOOPBACK_ONLY)
+        url = publisher.run("dashboard")["url"]
+        home = publisher.environment["P2PQWEN_HOME"]
+        self.tell("kept", f"the site in {self._site}, and a node with a dashboard, process {node['pid']}")
+        return Kept(str(self._folder), home, str(self._site), url, node["pid"])
 
     def _make_model(self) -> None:
         write_tiny_model(self._model)

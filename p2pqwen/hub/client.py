@@ -158,6 +158,11 @@ class HubClient:
                 raise FormatError(f"{owner} has too many {owner.kind}s", expected=f"at most {MAX_REPOS}")
             return tuple(sorted((_listed_repo(one, owner.kind) for one in found), key=lambda one: one.repo))
 
+    def xet_storage(self, snapshot: SnapshotId) -> str | None:
+        """Return the address of the Xet storage that answers for a snapshot, None where there is none for us."""
+        with self._asking("its Xet storage"):
+            return self._xet.look(snapshot)
+
     def serves(self, snapshot: SnapshotId) -> bool:
         """Tell whether the Hub still shows this commit to everybody; raises `NetworkError` where it does not say."""
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx2
@@ -86,6 +87,27 @@ class XetStore:
             self._closed_until = time.monotonic() + BACK_AFTER
         return news
 
+    def look(self, snapshot: SnapshotId) -> str | None:
+        """Ask for a token and knock at the store; return its address, None where the Hub has none or none is used.
+
+        Raises `NetworkError` where it cannot be reached.
+        """
+        if not (self._trusted and is_xet_available()):
+            return None
+        try:
+            cas = self._ask(snapshot).cas
+        except _NoTokensError:
+            return None
+        except XetFailedError as error:
+            raise NetworkError("the Hub's Xet storage cannot be used", got=error.cause) from error
+        try:
+            answer = get_session().head(cas, timeout=ASK_SECONDS)
+        except httpx2.HTTPError as error:
+            raise NetworkError(f"no answer from the Hub's Xet storage, {cas}", got=error) from error
+        if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise NetworkError(f"the Hub's Xet storage, {cas}, is out of order", got=f"status {answer.status_code}")
+        return cas
+
     def fetch(self, snapshot: SnapshotId, file: ListedFile, scratch: Path, on_bytes: Callable[[int], None]) -> Path:
         """Bring a file below `scratch` and return its path; raises `XetFailedError`, and `OSError` of our disk.
 
@@ -100,6 +122,7 @@ class XetStore:
                 self._fetch(snapshot, wanted, self._folder or scratch / "xet", count)
         except BaseException:
             count.take_back()
+            target.unlink(missing_ok=True)  # or `partial` would show it while the file comes another way
             raise
         return target
 
@@ -174,13 +197,13 @@ class XetStore:
         except HfHubHTTPError as error:
             status = error.response.status_code
             if status in {404, 405, 501}:
-                raise XetFailedError(f"{self._endpoint} lists Xet hashes but gives no Xet tokens") from error
+                raise _NoTokensError(self._endpoint) from error
             raise XetFailedError(f"{self._endpoint} answered {status} to the request for a Xet token") from error
         except (httpx2.HTTPError, NetworkError) as error:
             raise XetFailedError(f"no Xet token from {self._endpoint}") from error
         info = parse_xet_connection_info_from_headers(answer.headers)
         if info is None:
-            raise XetFailedError(f"{self._endpoint} lists Xet hashes but gives no Xet tokens")
+            raise _NoTokensError(self._endpoint)
         self._check(info.endpoint)
         return XetAccess(info.endpoint, info.access_token, info.expiration_unix_epoch)
 
@@ -191,9 +214,16 @@ class XetStore:
             raise XetFailedError(
                 f"{self._endpoint} names a Xet store that is not contacted: {error.message}"
             ) from error
-        proxy = proxies_now().choose(cas)
-        if proxy is not None and proxy.scheme.startswith("socks"):
+        proxies = [proxies_now().proxy_for(scheme) for scheme in ("http", "https")]
+        if any(proxy is not None and proxy.scheme.startswith("socks") for proxy in proxies):
             raise XetFailedError("hf_xet does not go through SOCKS proxies")
+
+
+class _NoTokensError(XetFailedError):
+    """A Hub, or a mirror of one, does not know the token route."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(f"{endpoint} lists Xet hashes but gives no Xet tokens")
 
 
 class _LimitBeganError(Exception):

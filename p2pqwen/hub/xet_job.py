@@ -13,23 +13,22 @@ STALL_SECONDS = 15.0
 """Without a byte for so long, a transfer is given up."""
 # Not the user's affair over there: the process reaches the store of one repository, by a token for that alone.
 _SECRETS = re.compile(r"HF_TOKEN|HUGGING_FACE_HUB_TOKEN|P2PQWEN_PASSPHRASE|.*_(TOKEN|SECRET|PASSWORD|PASSPHRASE)")
-_SETTINGS = {
-    "HF_XET_TELEMETRY_ENABLED": "0",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
+_PREFIX = "HF_XET_"
+_SETTINGS = {  # hf_xet's own, behind the prefix
+    "TELEMETRY_ENABLED": "0",
     # In flight and in memory; a process takes about 30 MB beside it.
-    "HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_SIZE": "64mb",
-    "HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_PERFILE_SIZE": "1mb",
-    "HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_LIMIT": "64mb",
+    "RECONSTRUCTION_DOWNLOAD_BUFFER_SIZE": "64mb",
+    "RECONSTRUCTION_DOWNLOAD_BUFFER_PERFILE_SIZE": "1mb",
+    "RECONSTRUCTION_DOWNLOAD_BUFFER_LIMIT": "64mb",
     # hf_xet's own patience is minutes; what it waits for can be had over plain HTTP.
-    "HF_XET_CLIENT_CONNECT_TIMEOUT": "10s",
-    "HF_XET_CLIENT_READ_TIMEOUT": "14s",
-    "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "3",
-    "HF_XET_CLIENT_RETRY_BASE_DELAY": "500ms",
-    "HF_XET_CLIENT_RETRY_MAX_DURATION": "5s",
-    "HF_XET_LOG_DIR_MAX_SIZE": "4mb",
-    "HF_XET_LOG_DIR_MIN_DELETION_AGE": "60s",
-    "HF_XET_LOG_DIR_MAX_RETENTION_AGE": "3d",
-    "RUST_LOG": "warn",
+    "CLIENT_CONNECT_TIMEOUT": "10s",
+    "CLIENT_READ_TIMEOUT": "14s",
+    "CLIENT_RETRY_MAX_ATTEMPTS": "3",
+    "CLIENT_RETRY_BASE_DELAY": "500ms",
+    "CLIENT_RETRY_MAX_DURATION": "5s",
+    "LOG_DIR_MAX_SIZE": "4mb",
+    "LOG_DIR_MIN_DELETION_AGE": "60s",
+    "LOG_DIR_MAX_RETENTION_AGE": "3d",
 }
 _STATUS = re.compile(r"HTTP status \w+ error \((\d{3}) ?([^)]*)\).*?https?://([^/\s\"]+)(/[^\s\"]*)?")
 _UNSENT = re.compile(r"error sending request for url \(https?://([^/\s)]+)")
@@ -67,9 +66,10 @@ class XetFailedError(Exception):
 
 def environment_of(inherited: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Return the environment of hf_xet's process, which logs and keeps what it keeps in `folder`."""
-    ours = {"HF_XET_LOG_DEST": f"{folder / 'logs'}{os.sep}", "HF_XET_CACHE": str(folder / "cache")}
+    places = {"LOG_DEST": f"{folder / 'logs'}{os.sep}", "CACHE": str(folder / "cache")}
+    ours = {f"{_PREFIX}{name}": value for name, value in (_SETTINGS | places).items()}
     kept = {name: value for name, value in inherited.items() if not _SECRETS.fullmatch(name)}
-    return kept | _SETTINGS | ours
+    return kept | ours | {"RUST_LOG": "warn"}
 
 
 def failure(text: str, number: int | None = None) -> XetFailedError | OSError:

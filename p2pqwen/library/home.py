@@ -17,8 +17,9 @@ from pathlib import Path
 from p2pqwen.portable.owners import is_ours, others_may
 
 _CLOSED = frozenset({
-    "bundles", "choices.json", "config.toml", "control.json", "control.sock", "folders.json", "hub.json", "keys",
-    "locks", "log", "node.json", "peers.json", "pointers", "resume", "sites", "state.sqlite", "trust", "verified",
+    "bundles", "choices.json", "config.toml", "control.json", "control.sock", "dashboard.json", "folders.json",
+    "hub.json", "keys", "locks", "log", "node.json", "peers.json", "pointers", "resume", "sites",
+    "state.sqlite", "trust", "verified",
 })  # fmt: skip
 # SQLite's files, what was set aside, what a write that was cut off left.
 _BESIDE = re.compile(r"\.?state\.sqlite[-.].+|\..+\.[0-9]+-[0-9a-f]{8}\.tmp")

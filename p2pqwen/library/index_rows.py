@@ -823,13 +823,16 @@ def _header_of(accepted: Accepted) -> JsonObject:
     }
 
 
-def progress(total: int, report: Report) -> Callable[[int], None]:
-    """Return what tells how much of a file has been read, where that takes longer than a moment."""
+def progress(total: int | None, report: Report) -> Callable[[int], None]:
+    """Return what tells how much of a file has been read, where that takes longer than a moment.
+
+    `total` None: nobody knows yet how large it will be.
+    """
     told = 0
 
     def tell(taken: int) -> None:
         nonlocal told
-        if total > TOLD_FROM and (taken - told > TOLD_EVERY or taken == total):
+        if (total or taken) > TOLD_FROM and (taken - told > TOLD_EVERY or taken == total):
             told = taken
             report(Progress("verify the index", taken, total, ""))
 

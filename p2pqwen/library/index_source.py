@@ -6,12 +6,13 @@ import contextlib
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from p2pqwen.errors import DiskError, FormatError, NotFoundError
+from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError
 from p2pqwen.index.document import MAX_INDEX_SIZE, read_by_pieces
 from p2pqwen.library import durable
 from p2pqwen.values.digest import Sha256
@@ -35,7 +36,8 @@ class FileSource:
                 raise NotFoundError(f"no file {self.path}") from error
 
 
-_IN_MEMORY = 8 << 20
+_IN_MEMORY = 1 << 20
+_PIECE = 1 << 18
 
 
 class Spool:
@@ -47,26 +49,68 @@ class Spool:
         self._body = bytearray()
         self._file: BinaryIO | None = None
         self._path: Path | None = None
+        self._more = threading.Condition()
+        self._taken = 0
+        self._ended = False
+        self._error: P2pqwenError | None = None
 
     def take(self, piece: bytes) -> None:
         """Add a piece; raises `DiskError`."""
-        if self._file is None and len(self._body) + len(piece) <= _IN_MEMORY:
-            self._body += piece
-            return
-        with durable.disk_errors(f"write in {self._folder}"):
-            if self._file is None:
-                self._path = durable.temporary_beside(self._folder / "index.json")
-                self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, durable.PRIVATE), "wb")
-                self._file.write(self._body)
-                self._body = bytearray()
-            self._file.write(piece)
+        with self._more, durable.disk_errors(f"write in {self._folder}"):
+            if self._file is None and len(self._body) + len(piece) <= _IN_MEMORY:
+                self._body += piece
+            else:
+                _write_all(self._begun(), piece)
+            self._taken += len(piece)
+            self._more.notify_all()
+
+    def _begun(self) -> BinaryIO:
+        if self._file is None:
+            path = durable.temporary_beside(self._folder / "index.json")
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, durable.PRIVATE)
+            self._file, self._path = os.fdopen(descriptor, "wb", buffering=0), path
+            _write_all(self._file, self._body)
+            self._body = bytearray()
+        return self._file
+
+    def end(self, error: P2pqwenError | None = None) -> None:
+        """Say that nothing more comes, and why, where it was to be more."""
+        with self._more:
+            self._ended, self._error = True, error
+            self._more.notify_all()
+
+    def following(self) -> Iterator[bytes]:
+        """Yield what comes, on another thread than gives it, while it comes.
+
+        Raises what `end` was given, and `DiskError`.
+        """
+        at = 0
+        while True:
+            with self._more:
+                while not self._ended and self._taken <= at:
+                    self._more.wait()
+                error = self._error
+            if error is not None:
+                raise error
+            piece = self._piece(at)
+            if not piece:
+                return
+            at += len(piece)
+            yield piece
+
+    def _piece(self, at: int) -> bytes:
+        with self._more:
+            if self._path is None:
+                return bytes(self._body[at : at + _PIECE])
+            size = min(_PIECE, self._taken - at)
+        with durable.disk_errors(f"read {self._path}"), self._path.open("rb") as file:
+            file.seek(at)
+            return file.read(size)
 
     def source(self) -> IndexSource:
         """Return what came, to be read until `close`."""
         if self._file is None or self._path is None:
             return bytes(self._body)
-        with durable.disk_errors(f"write in {self._folder}"):
-            self._file.flush()
         return FileSource(self._path)
 
     def close(self) -> None:
@@ -76,6 +120,12 @@ class Spool:
                 self._file.close()
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
+
+
+def _write_all(file: BinaryIO, data: bytes | bytearray) -> None:
+    left = memoryview(data)
+    while left:  # a file without a buffer may take less than it is given
+        left = left[file.write(left) :]
 
 
 def plain_file(path: Path, max_bytes: int) -> Path:

@@ -195,8 +195,20 @@ class TrustStore:
         What is not stored has to be let go of (`index_rows.let_go`). Raises `RefusedError`, `NotFoundError`,
         `DiskError`.
         """
+        return self.judge_pieces(pieces_of(source), size_of(source), trusted, now=now, report=report)
+
+    def judge_pieces(
+        self,
+        pieces: Iterable[bytes],
+        size: int | None,
+        trusted: TrustedState,
+        *,
+        now: datetime,
+        report: Report = ignore,
+    ) -> Accepted:
+        """Do what `judge` does for what comes in pieces; `size` in bytes, None while nobody knows it."""
         self._sweep()
-        return accept_file(pieces_of(source), trusted, now, self._home.trust, progress(size_of(source), report))
+        return accept_file(pieces, trusted, now, self._home.trust, progress(size, report))
 
     def judge_delta(self, data: bytes, base: Accepted, trusted: TrustedState, *, now: datetime) -> Accepted:
         """Judge what a delta makes of the accepted index, as `judge` does; raises `FormatError` as well."""

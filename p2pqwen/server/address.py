@@ -17,6 +17,7 @@ from p2pqwen.portable.sockets import short_path, unix_socket, unix_sockets_work
 
 SOCKET_NAME = "control.sock"
 TOKEN_NAME = "control.json"  # noqa: S105 - a file's name
+DASHBOARD_NAME = "dashboard.json"
 MAX_TOKEN_FILE = 4096
 _NO_SOCKETS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
 
@@ -62,16 +63,40 @@ def bind_loopback(home: Path) -> tuple[socket.socket, Loopback]:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         found = Loopback(listener.getsockname()[1], secrets.token_urlsafe(32))
-        path = home / TOKEN_NAME
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            json.dump({"port": found.port, "token": found.token}, file)
+        _write_secret(home / TOKEN_NAME, {"port": found.port, "token": found.token})
     except OSError as error:
         listener.close()
         raise DiskError(f"cannot open the control API of {home}", got=error.strerror or str(error)) from error
     listener.setblocking(False)  # noqa: FBT003 - its only argument
     return listener, found
+
+
+def _write_secret(path: Path, value: dict[str, object]) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        json.dump(value, file)
+
+
+def write_dashboard(home: Path, host: str, port: int) -> str:
+    """Write where the dashboard is, and a new token for it, where only the owner reads them; return the token."""
+    token = secrets.token_urlsafe(32)
+    try:
+        _write_secret(home / DASHBOARD_NAME, {"host": host, "port": port, "token": token})
+    except OSError as error:
+        raise DiskError(f"cannot write {home / DASHBOARD_NAME}", got=error.strerror or str(error)) from error
+    return token
+
+
+def dashboard_url(home: Path) -> str | None:
+    """Return the dashboard's address, its token after the `#`, which no browser sends; None where there is none."""
+    try:
+        with (home / DASHBOARD_NAME).open("rb") as file:
+            value = json.loads(file.read(MAX_TOKEN_FILE))
+        host, port, token = str(value["host"]), int(value["port"]), str(value["token"])
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return None
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/#{token}"
 
 
 def read_loopback(home: Path) -> Loopback | None:
@@ -101,6 +126,6 @@ def connect_unix(home: Path, seconds: float) -> socket.socket | None:
 
 def clean(home: Path) -> None:
     """Remove socket and token file."""
-    for name in (SOCKET_NAME, TOKEN_NAME):
+    for name in (SOCKET_NAME, TOKEN_NAME, DASHBOARD_NAME):
         with contextlib.suppress(OSError):
             (home / name).unlink(missing_ok=True)

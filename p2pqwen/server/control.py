@@ -12,7 +12,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -24,6 +24,7 @@ from p2pqwen.events import Happened, Report, ignore
 from p2pqwen.loop_thread import LoopThread
 from p2pqwen.portable.sockets import take_port_again, unix_sockets_work
 from p2pqwen.server import address, guard
+from p2pqwen.server.page import PAGE_HEADERS, Text, page_files
 from p2pqwen.server.problem import Problem, Refusal, status_of
 from p2pqwen.values.json_value import Answer, object_json
 from p2pqwen.values.strict_json import JsonObject, parse_call
@@ -37,19 +38,12 @@ Call: TypeAlias = Callable[[Given], Answer | Iterator[Answer]]
 """Takes the arguments of a call, and returns its answer or the lines of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """An answer that is not JSON."""
-
-    content_type: str
-    body: bytes
-
-
 class ControlServer:
     """Serves calls while the block lasts, on a thread of its own. `calls` maps `GET /v1/status` and the like.
 
     `texts` maps paths such as `/metrics` to what they answer. `metrics_on`: also serve the texts alone on this
-    address of loopback, for a Prometheus that cannot read a unix socket.
+    address of loopback, for a Prometheus that cannot read a unix socket. `dashboard_on`: serve the dashboard there,
+    which is a page and the calls.
     """
 
     def __init__(
@@ -59,11 +53,12 @@ class ControlServer:
         texts: Mapping[str, Callable[[], Text]],
         *,
         metrics_on: tuple[str, int] | None = None,
+        dashboard_on: tuple[str, int] | None = None,
         force_loopback: bool = False,
         report: Report = ignore,
     ) -> None:
         self._home, self._calls, self._texts = home, calls, texts
-        self._metrics_on, self._report = metrics_on, report
+        self._metrics_on, self._dashboard_on, self._report = metrics_on, dashboard_on, report
         self._loopback = force_loopback or not unix_sockets_work()
         self._pool = ThreadPoolExecutor(_WORKERS, "control")
         self._thread = LoopThread("control")
@@ -84,6 +79,8 @@ class ControlServer:
                 host, port = listener.getsockname()[:2]
                 self._serve(listener, token=None, calls=False)
                 self._report(Happened("metrics", {"host": host, "port": port}))
+            if self._dashboard_on is not None:
+                self._serve_dashboard(_listen(*self._dashboard_on))
         except BaseException:
             self._close()
             raise
@@ -98,10 +95,27 @@ class ControlServer:
     def _serve(self, listener: socket.socket, *, token: str | None, calls: bool) -> None:
         self._thread.call(self._start(listener, token, calls=calls))
 
+    def _serve_dashboard(self, listener: socket.socket) -> None:
+        host, port = listener.getsockname()[:2]
+        token = address.write_dashboard(self._home, host, port)
+        self._thread.call(self._start_dashboard(listener, token))
+        self._report(Happened("dashboard", {"host": host, "port": port}))
+
+    async def _start_dashboard(self, listener: socket.socket, token: str) -> None:
+        files = page_files()
+        app = web.Application(middlewares=[guard.page_middleware(token, files)], client_max_size=MAX_REQUEST)
+        app.on_response_prepare.append(_page_headers)
+        for path, text in files.items():
+            app.router.add_get(path, self._text_handler(partial(_given_text, text)))
+        await self._run(app, listener)
+
     async def _start(self, listener: socket.socket, token: str | None, *, calls: bool) -> None:
         app = web.Application(middlewares=[guard.middleware(token)], client_max_size=MAX_REQUEST)
         for path, text in self._texts.items():
             app.router.add_get(path, self._text_handler(text))
+        await self._run(app, listener, calls=calls)
+
+    async def _run(self, app: web.Application, listener: socket.socket, *, calls: bool = True) -> None:
         for route, call in self._calls.items() if calls else ():
             method, _, path = route.partition(" ")
             app.router.add_route(method, path, self._call_handler(call))
@@ -136,17 +150,19 @@ class ControlServer:
         return answer
 
     async def _stream(self, request: web.Request, lines: Iterator[Answer]) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        as_events = "text/event-stream" in request.headers.get("Accept", "")
+        kind, line_of = ("text/event-stream", _event) if as_events else ("application/x-ndjson", _line)
+        response = web.StreamResponse(headers={"Content-Type": kind})
         await response.prepare(request)
         try:
             while (line := await self._loop.run_in_executor(self._pool, next, lines, None)) is not None:
-                await response.write(_line(line))
+                await response.write(line_of(line))
             await response.write_eof()
         except ConnectionError:
             return response  # the reader has gone
         except Exception as error:  # noqa: BLE001 - the answer has begun: its last line says what broke
             _, shown = _problem_of(error)
-            await response.write(_line(shown))
+            await response.write(line_of(shown))
         finally:
             close = getattr(lines, "close", None)
             if close is not None:
@@ -168,6 +184,19 @@ def _carry_out(call: Call, given: Given) -> JsonObject | Iterator[Answer]:
 
 def _line(answer: Answer) -> bytes:
     return json.dumps(object_json(answer)).encode() + b"\n"
+
+
+def _event(answer: Answer) -> bytes:
+    """Return an answer as a server-sent event."""
+    return b"data: " + _line(answer) + b"\n"
+
+
+def _given_text(text: Text) -> Text:
+    return text
+
+
+async def _page_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(PAGE_HEADERS)
 
 
 async def _arguments(request: web.Request) -> Given:

@@ -2,12 +2,15 @@
 
 A page can make a browser send requests to loopback. It cannot choose their `Host` (DNS rebinding shows there) and
 cannot leave out `Origin`; so a foreign Host and every Origin are refused, and on loopback a token must come along.
+
+The dashboard is a page that may speak to it: the one of this very origin. Its files tell nothing and need no token;
+every call needs it, in a header that no other page can send (a form cannot, a script of another origin asks first).
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -22,17 +25,39 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def refusal(headers: Mapping[str, str], token: str | None) -> tuple[int, str] | None:
     """Return status and reason why a request is refused, None when it may pass."""
+    if (foreign := _foreign_host(headers)) is not None:
+        return foreign
+    if "Origin" in headers or _of_another_page(headers):
+        return 403, "requests from web pages are refused"
+    return _without_token(headers, token)
+
+
+def page_refusal(headers: Mapping[str, str], token: str | None) -> tuple[int, str] | None:
+    """Return status and reason why a request to the dashboard is refused; `token` is None for its files."""
+    if (foreign := _foreign_host(headers)) is not None:
+        return foreign
+    own = f"http://{headers.get('Host', '')}"
+    if headers.get("Origin", own).lower() != own.lower() or _of_another_page(headers):
+        return 403, "requests from other web pages are refused"
+    return _without_token(headers, token)
+
+
+def _foreign_host(headers: Mapping[str, str]) -> tuple[int, str] | None:
     host = headers.get("Host", "")
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    if name.lower() not in _HOSTS:
-        return 403, f"requests for host {host[:80]!r} are refused"
-    if "Origin" in headers or headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
-        return 403, "requests from web pages are refused"
+    return None if name.lower() in _HOSTS else (403, f"requests for host {host[:80]!r} are refused")
+
+
+def _of_another_page(headers: Mapping[str, str]) -> bool:
+    return headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}
+
+
+def _without_token(headers: Mapping[str, str], token: str | None) -> tuple[int, str] | None:
     if token is not None:
         given = headers.get("Authorization", "").removeprefix("Bearer ")
         # aiohttp reads bytes that are no UTF-8 as lone surrogates.
         if not hmac.compare_digest(given.encode(errors="surrogateescape"), token.encode()):
-            return 401, "the token of control.json is missing or wrong"
+            return 401, "the token is missing or wrong"
     return None
 
 
@@ -43,10 +68,18 @@ def _problem(status: int, reason: str, headers: Mapping[str, str] | None = None)
 
 def middleware(token: str | None) -> Middleware:
     """Return the middleware that asks `refusal` first."""
+    return _guarded(lambda request: refusal(request.headers, token))
 
+
+def page_middleware(token: str, files: Container[str]) -> Middleware:
+    """Return the middleware that asks `page_refusal` first; `files` are the paths that need no token."""
+    return _guarded(lambda request: page_refusal(request.headers, None if request.path in files else token))
+
+
+def _guarded(judge: Callable[[web.Request], tuple[int, str] | None]) -> Middleware:
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        refused = refusal(request.headers, token)
+        refused = judge(request)
         if refused is not None:
             status, reason = refused
             return _problem(status, reason)

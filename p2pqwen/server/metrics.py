@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from p2pqwen.server.control import Text
+from p2pqwen.server.page import Text
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ zsh zsh
 fish fish
 node nodejs
 chromium chromium
+prometheus prometheus
 TOOLS
 }
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.browser.conftest import some_models
 from tests.support.browser import Reader, needs_chromium, web_server
-from tests.support.catalogue import CatalogueSite, many
+from tests.support.catalogue import CatalogueSite, Model, many
 from tests.support.publishing import Publisher, Rules, chain, sign_index
 
 pytestmark = [pytest.mark.slow, needs_chromium]
@@ -40,6 +40,21 @@ def test_a_thousand_models_are_checked_in_ten_seconds(tmp_path, reader):
         reader.page.wait_for_selector("html[data-verified=yes]", state="attached", timeout=10_000)
         reader.page.click("nav.pages a[rel=next]")
         assert reader.settled() == ("yes", "")
+
+
+def test_what_is_no_model_of_the_hub_has_its_place_and_turns_green(tmp_path, reader):
+    site = CatalogueSite(tmp_path)
+    names = ["Qwen/One", "datasets/Qwen/One", "modelscope:Qwen/One", "modelscope:datasets/Qwen/One"]
+    site.publish([Model(name) for name in names])
+    with web_server(site.out) as url:
+        assert reader.verdict(url) == ("yes", "")
+        assert sorted(reader.page.locator("[data-row] .name").all_text_contents()) == sorted(names)
+        reader.page.fill("#q", "one")
+        reader.page.wait_for_selector("#results .name")
+        links = reader.page.locator("#results .name").evaluate_all("all => all.map(a => a.href)")
+        for link in links:
+            assert reader.verdict(link) == ("yes", ""), link
+    assert len(links) == 4
 
 
 def change(place: str, before: str, after: str) -> Callable[[Path], None]:
@@ -238,7 +253,7 @@ def test_a_page_opened_from_a_disk_says_what_it_cannot_do_and_checks_a_dropped_i
     change("index.html", ">1.20 GB<", ">1.21 GB<")(site.out)
     reader.verdict((site.out / "index.html").as_uri())
     reader.page.set_input_files("#drop-file", site.out / "index.json")
-    reader.page.wait_for_function("document.documentElement.dataset.reason?.includes('another size')")
+    reader.page.wait_for_selector("html[data-reason*='another size']", state="attached")
 
 
 def test_without_webcrypto_the_vendored_library_checks(site, browser):

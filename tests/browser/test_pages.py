@@ -125,10 +125,11 @@ def test_search_filters_and_order(tmp_path, reader):
     assert not reader.complaints
 
 
-@pytest.mark.timeout(1200)
-def test_ten_thousand_models_are_searched_within_a_tenth_of_a_second_a_key(tmp_path, reader):
+@pytest.mark.timeout(900)
+def test_ten_thousand_snapshots_are_searched_within_a_tenth_of_a_second_a_key(tmp_path, reader):
     site = CatalogueSite(tmp_path)
-    site.publish(many(10_000, scale=1e-6))
+    models = many(500, scale=1e-6)
+    site.publish([replace(one, message=str(number)) for number in range(20) for one in models])
     with web_server(site.out) as url:
         page = reader.open(url)
         sent = page.evaluate(
@@ -137,7 +138,7 @@ def test_ten_thousand_models_are_searched_within_a_tenth_of_a_second_a_key(tmp_p
         )
         assert sent < 300_000, "the page, its script and its style, before anything is searched or checked"
         page.focus("#q")
-        page.wait_for_function("document.querySelectorAll('#org option').length > 1")
+        page.wait_for_selector("#org option:nth-child(2)", state="attached")
         took = page.evaluate(
             """async () => {
                 const box = document.getElementById("q"), found = [];

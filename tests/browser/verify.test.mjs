@@ -80,6 +80,16 @@ for (const row of json("index/expected.json")) {
   });
 }
 
+for (const row of json("sums.json")) {
+  test(`sums.json: ${row.why}`, async () => {
+    const accepted = await verify.accept(vector(`index/${row.index}`), verify.newReader());
+    const encode = (text) => new TextEncoder().encode(text);
+    const judged = verify.readSums(encode(row.sums), encode(JSON.stringify(row.envelope)), accepted);
+    if (row.counts) assert.ok((await judged).get("index.json"));
+    else await assert.rejects(judged, verify.Refused);
+  });
+}
+
 const COMMIT = "bd701f94d5b95bc2a9e6fd056e79bfd8e77dec6c";
 
 // What `accept` returns of an index that lists the torrent of the vectors.

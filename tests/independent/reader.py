@@ -834,6 +834,24 @@ def check_place(reader: Reader, position: tuple[int, int], digest: str, previous
         need(previous == reader.digest, "another history")
 
 
+# 9. Published site
+
+
+def read_sums(sums: bytes, envelope: Any, signed: dict[str, Any], last: Root) -> dict[str, str]:
+    """The SHA-256 of each file by its path, of sums beside an accepted index, whose newest root is `last`."""
+    need(isinstance(envelope, dict) and isinstance(envelope.get("signed"), dict), "an envelope is an object")
+    document = envelope["signed"]
+    constants(document, type="sums", spec=1, **{name: signed[name] for name in ("publisher", "epoch", "version")})
+    need(last.met_by("index", "sums", document, envelope.get("signatures")), "too few signatures")
+    need(hex_digest(document.get("sha256"), 64) == sha256(sums), "other sums")
+    found = {}
+    for line in sums.decode().split("\n")[:-1]:
+        found[line[66:]] = hex_digest(line[:64], 64)
+        need(line[64:66] == "  ", "a line of other shape")
+    need(list(found) == sorted(found), "not sorted")
+    return found
+
+
 # 10. Without any host
 
 

@@ -160,6 +160,19 @@ def test_weights_swapped_for_their_pointer():
 GIT_ROWS = json.loads((VECTORS / "torrent" / "git_rows.json").read_text())
 
 
+SUMS = json.loads((VECTORS / "sums.json").read_text())
+
+
+@pytest.mark.parametrize("row", SUMS, ids=[row["why"] for row in SUMS])
+def test_sums_of_a_site(row):
+    index = (VECTORS / "index" / row["index"]).read_bytes()
+    last = reader.accept(index, reader.Reader(None)).reader.roots[-1]
+    signed = reader.read_json(index)["signed"]
+    with contextlib.nullcontext() if row["counts"] else pytest.raises(reader.RefusedError):
+        found = reader.read_sums(row["sums"].encode(), row["envelope"], signed, last)
+        assert found["index.json"] == hashlib.sha256(index).hexdigest()
+
+
 @pytest.mark.parametrize("case", GIT_ROWS["accepted"], ids=lambda case: case["what"])
 def test_what_git_holds_is_told_and_proven(case):
     data = case["manifest"].encode()

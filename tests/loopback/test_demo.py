@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,24 @@ def test_the_figures(tmp_path):
     assert figures["commit"] == "c9b318f071d1d2694cf1f375b3c47ddf57638937"
     assert figures["infohash_v2"] == "c83f2e0f29dbbf7e892ffbce15009c6259dea644d40d7b8ab4bd9b8e5840ba13"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_keeps_a_site_and_a_node_whose_pages_one_can_open(tmp_path):
+    (tmp_path / "demo").mkdir()
+    with running(p2pqwen("demo", "--keep", "--json"), {"TMPDIR": str(tmp_path / "demo")}) as process:
+        assert process.wait(SECONDS) == 0, process.stderr
+        kept = json.loads(process.stdout)["kept"]
+    try:
+        assert "Qwen/Qwen3-Tiny-Demo" in (Path(kept["site"]) / "index.html").read_text()
+        address, _, token = kept["dashboard"].partition("#")
+        with urllib.request.urlopen(address) as page:
+            assert b"<title>p2pqwen node</title>" in page.read()
+        asked = urllib.request.Request(f"{address}v1/status", headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(asked) as answer:
+            assert json.load(answer)["node"]["pid"] == kept["pid"]
+    finally:
+        os.kill(kept["pid"], signal.SIGTERM)
+    wait_until(lambda: not processes_with_home_under(tmp_path), 30, "the end of the node that was kept")
 
 
 def test_it_stays_for_who_wants_to_fetch_the_model_themselves(tmp_path):

@@ -37,6 +37,7 @@ def source(tmp_path):
 @pytest.fixture
 def hub(source):
     simulator = HubSimulator()
+    simulator.xet.served = False  # which is in test_xet_simulator.py
     simulator.add(REPO, source)
     with simulator:
         yield simulator

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import threading
+import time
 
 import pytest
 
@@ -169,3 +171,33 @@ def test_settings_that_make_no_sense(user, settings, words):
     ended = user.run("list")
     assert ended.code == 2
     assert words in ended.stderr
+
+
+@pytest.mark.parametrize("xet", [True, False])
+def test_its_rate_and_the_users_hours_hold_whatever_carries_the_bytes(hub, user, add, xet):
+    """At 1 MB/s ten seconds bring 10 MB within a fifth; when the hours end, so does what comes, within ten seconds."""
+    hub.xet.served = xet
+    add("Large", size=40_000_000)
+    watch(user, 'orgs = ["Qwen"]', 'rate = "1MB/s"')
+    kind = "xorb" if xet else "cdn"
+
+    def sent():
+        return sum(call.sent for call in hub.calls(kind=kind))
+
+    with seeding(user):
+        wait_until(sent, 60, "the first bytes")
+        first, begun = sent(), time.monotonic()
+        threading.Event().wait(10)
+        came, seconds = sent() - first, time.monotonic() - begun
+        user.ok("limits", "--hours", "00:00-00:01" if _now_is_late() else "23:58-23:59")
+        told = time.monotonic()
+        wait_until(lambda: not _moves(sent), 10, "nothing comes any more")
+        assert time.monotonic() - told < 10
+    if xet:  # over plain HTTP this machine's own sockets hold some megabytes in between
+        assert 0.8e6 * seconds <= came <= 1.2e6 * seconds
+
+
+def _moves(sent):
+    before = sent()
+    threading.Event().wait(2)
+    return sent() != before

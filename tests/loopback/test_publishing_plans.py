@@ -57,10 +57,12 @@ def test_nothing_is_signed_where_nothing_changed_and_it_was_not_wished(world: Wo
     assert "nothing changed" in world.keeper.run("publish", "--out", world.site, "--dry-run").stdout
     (world.site / "index.json").unlink()
     (world.site / f"{TINY.replace('@', '/')}.torrent").unlink()
+    (world.site / "index.html").unlink()
     done = world.publish("--if-changed")
     assert (done["unchanged"], done["version"], done["index"]) == (True, 1, str(world.site / "index.json"))
     assert (world.site / "index.json").read_bytes() == before  # and the site is whole again
     assert (world.site / f"{TINY.replace('@', '/')}.torrent").is_file()
+    assert (world.site / "index.html").is_file()
     text = world.keeper.run("publish", "--out", world.site, "--if-changed").stdout
     assert "nothing changed, so none was signed; 0.1 with 1 snapshot" in text
     hold(Home(world.keeper.home), repo="Qwen/Other")

@@ -35,6 +35,15 @@ def test_without_pages_there_are_the_index_and_torrents_alone(world):
     assert files == {"index.json", f"{REPO}/{world.commit}.torrent"}
 
 
+def test_an_index_that_says_the_same_is_not_signed_again_and_its_pages_stand_in_another_folder_too(world):
+    first, out = world.folder / "first", world.folder / "elsewhere"
+    world.publisher.ok("publish", "--out", first, "--yes")
+    world.publisher.ok("publish", "--out", out, "--if-changed", "--yes")
+    assert (out / "index.json").read_bytes() == (first / "index.json").read_bytes()
+    assert (out / "index.html").read_bytes() == (first / "index.html").read_bytes()
+    assert (out / "SHA256SUMS.sig").exists()
+
+
 def test_a_signed_draft_is_completed_with_pages_that_say_they_are_not_signed(world):
     draft, out = world.folder / "draft.json", world.folder / "together"
     world.publisher.ok("publish", "--out", out, "--draft", draft, "--yes")

@@ -43,7 +43,6 @@ def hub(tmp_path, monkeypatch):
     (folder / ".gitattributes").write_bytes(ATTRIBUTES)
     (folder / WEIGHTS).write_bytes(os.urandom(SIZE))
     hub = HubSimulator(tokens=["hf_right"])
-    hub.xet.served = True
     hub.add(REPO.text, folder)
     with hub:
         yield hub
@@ -128,18 +127,21 @@ def test_who_switched_xet_off_gets_plain_http(hub, client, tmp_path, monkeypatch
     assert went_over(hub) == {"cdn"}
 
 
-@pytest.mark.parametrize("position", ["start", "middle", "end"])
-@pytest.mark.parametrize("fault", ["refuse", "hang", "429", "500", "403", "corrupt", "short", "html"])
-@pytest.mark.parametrize("host", ["cas", "xorb", "xet-token"])
+POSITIONS = {"start": 0, "middle": XORBS // 2, "end": XORBS - 1}
+REFUSALS = ("refuse", "hang", "429", "500", "403", "html")
+FAILING = [
+    *((host, fault, "start") for host in ("cas", "xet-token") for fault in REFUSALS),
+    *(("xorb", fault, position) for fault in (*REFUSALS, "corrupt", "short") for position in POSITIONS),
+]
+
+
+@pytest.mark.parametrize(("host", "fault", "position"), FAILING)
 def test_a_store_that_fails_for_good(hub, client, tmp_path, monkeypatch, host, fault, position):
     """Whatever its hosts do and when, plain HTTP brings the file, and that is said once."""
-    if host != "xorb" and (position != "start" or fault in {"corrupt", "short"}):
-        pytest.skip("one request, without a body of its own")
     if fault == "hang":
         monkeypatch.setattr(xet_process, "STALL_SECONDS", 5.0)
         monkeypatch.setattr("p2pqwen.hub.xet.ASK_SECONDS", 5.0)
-    before = {"start": 0, "middle": XORBS // 2, "end": XORBS - 1}[position]
-    hub.fault(fault, on=[host], skip=before)
+    hub.fault(fault, on=[host], skip=POSITIONS[position])
     fetched = Fetched(client, tmp_path / "staging")
     assert fetched.right
     assert "cdn" in went_over(hub)
@@ -148,7 +150,6 @@ def test_a_store_that_fails_for_good(hub, client, tmp_path, monkeypatch, host, f
     assert len(fetched.said) == 1
     assert "plain HTTP" in fetched.said[0]
     assert "Task error" not in fetched.said[0]
-    assert "hf_xet" not in fetched.said[0] or host == "xorb"
 
 
 def test_a_silent_store_is_left_within_half_a_minute(hub, client, tmp_path):
@@ -275,10 +276,19 @@ def test_a_rate_holds(hub, tmp_path, monkeypatch, way):
 
     client = HubClient(hub.endpoint, None, named=LOOPBACK, took=took, rate=lambda: rate)
     failed: list[BaseException] = []
+    counted = 0
 
     def work() -> None:
+        nonlocal counted
+        listing = client.resolve(REPO)
+        file = next(file for file in listing.files if file.path.text == WEIGHTS)
+
+        def count(size: int) -> None:
+            nonlocal counted
+            counted += max(size, 0)
+
         try:
-            Fetched(client, tmp_path / "staging")
+            client.download(listing, file, tmp_path / "staging", count)
         except EndedError as error:
             failed.append(error)
 
@@ -286,12 +296,13 @@ def test_a_rate_holds(hub, tmp_path, monkeypatch, way):
     thread.start()
     begun = next_byte(hub, way)
     threading.Event().wait(seconds - (time.monotonic() - begun))
-    sent = sum(call.sent for call in hub.calls(kind=way))
+    # What plain HTTP has sent lies in this machine's sockets in part, which on loopback are larger than any limit.
+    came = sum(call.sent for call in hub.calls(kind=way)) if way == "xorb" else counted
     over.set()
     thread.join(10.0)
     assert not thread.is_alive(), "the hour's end stops it within ten seconds"
     assert failed
-    assert sent <= 1.2 * rate * seconds + (2_000_000 if way == "cdn" else 0)
+    assert 0.8 * rate * seconds <= came <= 1.2 * rate * seconds
 
 
 def next_byte(hub: HubSimulator, kind: str) -> float:
@@ -360,3 +371,42 @@ def test_a_token_that_ends_in_the_middle_is_replaced_and_the_file_goes_on(hub, t
     assert fetched.said == []
     assert hub.count(kind="xet-token") == 2
     assert min(fetched.counted) > 0
+
+
+def test_what_doctor_asks(hub, client):
+    snapshot = client.resolve(REPO).snapshot
+    assert client.xet_storage(snapshot) == hub.xet.cas
+    hub.fault("500", on=["cas"])
+    with pytest.raises(NetworkError, match="out of order"):
+        client.xet_storage(snapshot)
+    hub.faults.clear()
+    hub.fault("refuse", on=["cas"])
+    with pytest.raises(NetworkError, match="no answer from the Hub's Xet storage"):
+        client.xet_storage(snapshot)
+    hub.xet.served = False
+    assert client.xet_storage(snapshot) is None
+
+
+def test_nothing_goes_around_a_socks_proxy(hub, client, tmp_path, monkeypatch):
+    """hf_xet has none; the exceptions of no_proxy, which let plain HTTP through here, are not the store's."""
+    monkeypatch.setenv("all_proxy", "socks5h://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    fetched = Fetched(client, tmp_path / "staging")
+    assert fetched.right
+    assert went_over(hub) == {"cdn"}
+    assert "SOCKS" in fetched.said[0]
+
+
+def test_a_file_that_changed_ways_is_not_followed_where_it_no_longer_comes(hub, client, tmp_path):
+    hub.fault("refuse", on=["xorb"], skip=3)
+    seen: set[str] = set()
+    listing = client.resolve(REPO)
+    file = next(one for one in listing.files if one.path.text == WEIGHTS)
+    folder = tmp_path / "staging"
+
+    def on_bytes(_: int) -> None:
+        if hub.count(kind="cdn", method="GET"):
+            seen.update(path.name for path in [client.partial(folder, file)] if path is not None)
+
+    client.download(listing, file, folder, on_bytes)
+    assert "xet.incomplete" not in seen

@@ -25,7 +25,6 @@ def hub(tmp_path):
     (folder / ".gitattributes").write_bytes(ATTRIBUTES)
     (folder / WEIGHTS).write_bytes(os.urandom(70_000_000))  # two xorbs
     hub = HubSimulator(tokens=["hf_right"])
-    hub.xet.served = True
     hub.add(REPO, folder)
     with hub:
         yield hub

@@ -12,7 +12,8 @@ from fnmatch import fnmatchcase
 
 from p2pqwen.demo.hub_call import Call
 
-FILES = ("resolve", "resolve-cache", "cdn")
+XET = ("xet-token", "cas", "xorb")
+FILES = ("resolve", "resolve-cache", "cdn", *XET)
 API = ("list", "info", "tree", "refs")
 EVERYTHING = (*FILES, *API, "git")
 FOREVER = 3600.0
@@ -107,7 +108,7 @@ _RATE_LIMITED = {
     "RateLimit-Policy": '"fixed window";"resolvers";q=3000;w=300',
     "X-Error-Message": "We had to rate limit your IP",
 }
-_ON_BODIES = ("cdn", "resolve-cache")
+_ON_BODIES = ("cdn", "resolve-cache", "xorb")
 
 PRESETS: dict[str, tuple[Effect, Iterable[str]]] = {
     "429": (Effect(status=429, headers=_RATE_LIMITED), FILES),

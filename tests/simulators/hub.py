@@ -192,9 +192,12 @@ class HubSimulator(LocalHub):
             self.delete((await request.json())["repo"])
         elif action == "switch":
             for name, value in (await request.json()).items():
-                if name not in {"git", "git_filter", "lfs_in_cache", "page_size"}:
+                if name == "xet":
+                    self.xet.served = value
+                elif name in {"git", "git_filter", "lfs_in_cache", "page_size"}:
+                    setattr(self, name, value)
+                else:
                     raise web.HTTPBadRequest
-                setattr(self, name, value)
         elif action != "log":
             raise web.HTTPNotFound
         return web.json_response([asdict(call) for call in self.log] if action == "log" else {})
@@ -241,6 +244,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cdn-host", default="localhost")
     parser.add_argument("--git", choices=("on", "off", "forbidden", "backend"), default="on")
     parser.add_argument("--git-filter", choices=("allow", "ignore", "refuse"), default="allow")
+    parser.add_argument("--no-xet", action="store_true", help="large files over plain HTTP alone")
     parser.add_argument("--lfs-in-cache", choices=("missing", "right", "pointer", "short"), default="missing")
     return parser.parse_args()
 
@@ -256,13 +260,14 @@ def main() -> None:
 
     While it runs, `GET /_simulator/log`, `POST /_simulator/faults` with {"name", "path", "on", "times", "skip"},
     `DELETE /_simulator/faults`, `POST /_simulator/expire`, `POST /_simulator/delete` with {"repo"} and
-    `POST /_simulator/switch` with {"git" | "git_filter" | "lfs_in_cache": …} control it.
+    `POST /_simulator/switch` with {"git" | "git_filter" | "lfs_in_cache" | "xet": …} control it.
     """
     wanted = _arguments()
     hub = HubSimulator(
         host=wanted.host, cdn_host=wanted.cdn_host, url_lifetime=wanted.url_lifetime, tokens=wanted.token
     )
     hub.git, hub.git_filter, hub.lfs_in_cache = wanted.git, wanted.git_filter, wanted.lfs_in_cache
+    hub.xet.served = not wanted.no_xet
     commits = {repo: str(hub.add(repo, folder)) for repo, folder in zip(wanted.repo, wanted.folder, strict=True)}
     for repository in hub.repositories.values():
         repository.private, repository.gated = wanted.private, "manual" if wanted.gated else False

@@ -32,7 +32,7 @@ from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.torrent.snapshot_torrent import build_metainfo
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from tests.support.publishing import NOW, Publisher, key
 
 CARD = b"""---
@@ -79,7 +79,7 @@ class Model:
         tree = tree_oid((row.path, row.mode, row.git_oid) for row in rows)
         who = "Ann <ann@example.org> 1795467600 +0000"
         commit = f"tree {tree}\nauthor {who}\ncommitter {who}\n\n{self.repo} {self.message}\n".encode()
-        snapshot = SnapshotId(RepoId(self.repo), commit_oid(commit))
+        snapshot = SnapshotId(RepoId.parse(self.repo), commit_oid(commit))
         manifest = Manifest(snapshot, commit if self.proven else None, self.license, tuple(rows))
         layout = Layout.of((row.path, row.size) for row in rows)
         hashes = {row.path: _invented(row, layout.piece_length) for row in rows if row.path.text != "README.md"}
@@ -89,9 +89,10 @@ class Model:
         return build_metainfo(manifest, layout, {**hashes, RepoPath("README.md"): hasher.finish()})
 
     def entry(self, torrent: Metainfo) -> Entry:
-        snapshot = SnapshotId(RepoId(self.repo), torrent.commit)
+        snapshot = SnapshotId(RepoId.parse(self.repo), torrent.commit)
         size = sum(file.size for file in torrent.files)
-        seeds = () if self.upstream is Upstream.GONE else (f"https://huggingface.co/{self.repo}/resolve/",)
+        on_hub = self.upstream is not Upstream.GONE and snapshot.repo.kind is RepoKind.MODEL
+        seeds = () if not on_hub else (f"https://huggingface.co/{self.repo}/resolve/",)
         return Entry(
             id=snapshot,
             size=size,

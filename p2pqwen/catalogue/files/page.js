@@ -1,4 +1,4 @@
-import { accept, checkTorrent, newReader, readSums, Refused, sha256, sitePath } from "./verify.js";
+import { accept, checkTorrent, fullName, newReader, readSums, Refused, sha256, sitePath } from "./verify.js";
 
 // What the catalogue's pages do beyond being read: the check of what they show, searching, and the check of a file that
 // somebody drops. The root element says what the page claims; this script writes the verdict there and into #verdict.
@@ -91,7 +91,7 @@ function licenseWords(license) {
 
 function expectedWords(entry) {
   return {
-    repo: [entry.repo],
+    repo: [fullName(entry)],
     commit: [entry.commit.slice(0, 8)],
     size: sizeWords(entry.size),
     files: [entry.files === 1 ? "1 file" : `${entry.files} files`],
@@ -106,17 +106,16 @@ function expectedWords(entry) {
 
 const squeezed = (text) => text.replace(/\s+/g, "");
 
-// Compares one row of the page with the index; returns the name of its snapshot.
+// Compares one row of the page with the index, whose entries are given by torrent; returns the torrent's place.
 function checkRow(row, entries) {
   const parts = new Map([...row.querySelectorAll("[data-f]")].map((one) => [one.dataset.f, one]));
   const torrent = parts.get("torrent")?.getAttribute("href") ?? "";
   const path = torrent.startsWith(claims.root) ? torrent.slice(claims.root.length) : torrent;
-  const name = path.replace(/\.torrent$/, "").replace(/\/([^/]*)$/, "@$1");
   const wrong = (what) => {
     row.classList.add("wrong");
-    throw new Refused(`the row of ${parts.get("repo")?.textContent || name} ${what}`);
+    throw new Refused(`the row of ${parts.get("repo")?.textContent || path} ${what}`);
   };
-  const entry = entries.get(name);
+  const entry = entries.get(path);
   if (!entry) wrong("is not in the index");
   const expected = expectedWords(entry);
   for (const [field, words] of Object.entries(expected)) {
@@ -128,19 +127,20 @@ function checkRow(row, entries) {
   const said = squeezed(rest.textContent);
   if (said !== squeezed(Object.keys(expected).map((field) => parts.get(field).textContent).join(""))) wrong("says more than the index");
   if (parts.get("magnet").getAttribute("href") !== entry.magnet) wrong("has another magnet");
-  const links = new Set([entry.magnet, claims.root + entry.torrent, `${claims.root}${entry.repo}/index.html`]);
+  const links = new Set([entry.magnet, claims.root + entry.torrent, `${claims.root}${sitePath(fullName(entry))}/index.html`]);
   for (const link of row.querySelectorAll("a")) if (!links.has(link.getAttribute("href"))) wrong("leads elsewhere");
-  return name;
+  return path;
 }
 
 function checkRows(accepted) {
-  const names = [...document.querySelectorAll("[data-row]")].filter((row) => !$("results")?.contains(row)).map((row) => checkRow(row, accepted.entries));
+  const entries = new Map([...accepted.entries.values()].map((entry) => [entry.torrent, entry]));
+  const names = [...document.querySelectorAll("[data-row]")].filter((row) => !$("results")?.contains(row)).map((row) => checkRow(row, entries));
   if (claims.position === undefined) return;
   if (claims.position !== accepted.position.join(".")) {
     throw new Refused(`this page was made of index ${claims.position}, and index.json is ${accepted.position.join(".")}`);
   }
   const start = Number(claims.start);
-  const expected = [...accepted.entries.keys()];
+  const expected = [...entries.keys()];
   if (Number(claims.entries) !== expected.length) throw new Refused("the page counts other entries than the index");
   if (names.join() !== expected.slice(start, start + names.length).join()) throw new Refused("the page leaves out or moves rows of the index");
   if (names.length === 0 && expected.length > 0) throw new Refused("the page shows none of the index's rows");

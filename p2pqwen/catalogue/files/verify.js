@@ -346,7 +346,7 @@ const ENTRY = [
 const isKnown = (row) =>
   Object.hasOwn(KINDS, row.repo_type) && row.recipe === 1 &&
   (row.repo_type === "model" || ENTRY.every((name) => Object.hasOwn(row, name)));
-const fullName = (row) => (Object.hasOwn(KINDS, row.repo_type) ? KINDS[row.repo_type] : "") + repository(row.repo);
+export const fullName = (row) => (Object.hasOwn(KINDS, row.repo_type) ? KINDS[row.repo_type] : "") + repository(row.repo);
 export const sitePath = (name) => name.replace(/^modelscope:/, "@modelscope/");
 const printable = (value) => /^[ -~]+$/.test(value);
 

@@ -38,6 +38,7 @@ from p2pqwen.swarm.reach import Reach
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.plural import plural
 from p2pqwen.values.proxy import Proxies, Proxy
+from p2pqwen.values.snapshot_id import OriginName, SnapshotId
 from p2pqwen.values.utc_time import EARLIEST
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -83,6 +84,7 @@ class RunningNode:
 class DoctorContext:
     """What is looked at. `hub_time` asks the Hub what time it is; raises `P2pqwenError` when it cannot be reached.
 
+    `xet_storage` asks where the Hub keeps large files, and there; None where nothing of it is used. It raises the same.
     `modelscope` asks ModelScope for anything and returns its address, None where nothing here asks it; raises likewise.
     `listen` is the address a node would take; `dht` the way into it, None where it is switched off. `now` is UTC.
     """
@@ -94,6 +96,7 @@ class DoctorContext:
     dht: DhtAccess | None
     hub_endpoint: str
     hub_time: Callable[[], datetime | None]
+    xet_storage: Callable[[SnapshotId], str | None]
     publishers: Sequence[TrustedPublisher]
     publishes: bool
     scrubs: Mapping[str, ScrubRecord]
@@ -116,6 +119,7 @@ def examine(patient: DoctorContext) -> Iterator[Finding]:
         yield _bittorrent_proxy(patient.bittorrent_proxy, patient.proxies)
     hub, hub_time = _hub(patient)
     yield hub
+    yield from _xet(patient)
     yield _clock(patient, hub_time)
     if patient.modelscope is not None:
         yield _modelscope(patient.modelscope)
@@ -256,6 +260,20 @@ def _hub(patient: DoctorContext) -> tuple[Finding, datetime | None]:
         advice = "peers and other web seeds are enough to fetch; to preserve, check the network, proxy or HF_ENDPOINT"
         return Finding("hub", ok=False, detail=error.message, advice=error.hint or advice), None
     return Finding("hub", ok=True, detail=f"{patient.hub_endpoint} answers"), answered
+
+
+def _xet(patient: DoctorContext) -> Iterator[Finding]:
+    """Look at the storage of a snapshot that is held: tokens for it are given by repository."""
+    held = next((one.id for one in patient.library.all() if one.id.repo.kind.origin is OriginName.HUB), None)
+    if held is None:
+        return
+    try:
+        storage = patient.xet_storage(held)
+    except P2pqwenError as error:
+        advice = "large files come over plain HTTP, from the Hub itself; check what lets that host through"
+        yield Finding("xet", ok=False, detail=error.message, advice=error.hint or advice)
+        return
+    yield Finding("xet", ok=True, detail=f"{storage} answers" if storage else "not used: files come over plain HTTP")
 
 
 def _modelscope(ask: Callable[[], str]) -> Finding:

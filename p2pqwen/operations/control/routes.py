@@ -12,15 +12,17 @@ GET    /v1/fetches/{id}/events      its events, one JSON object a line, until it
 DELETE /v1/fetches/{id}             stop it for good; what came stays
 GET    /v1/limits   PUT /v1/limits  upload, download, monthly_upload, hours
 POST   /v1/scrub                    look for bit rot that is due, now
+GET    /v1/pictures                 what the dashboard shows, as it changes, one JSON object a line (with --dashboard)
 GET    /metrics                     Prometheus
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from p2pqwen import __version__
 from p2pqwen.errors import UsageError
@@ -116,14 +118,8 @@ def node_calls(
     supervisor: Supervisor, library: Library, store: StateStore, *, watch_every: timedelta | None
 ) -> Mapping[str, Call]:
     """Return every call by method and path."""
-    snapshots = SnapshotCalls(
-        library,
-        supervisor.choices,
-        changed=supervisor.choices_changed,
-        remove_held=supervisor.remove,
-        fetching=JobsBySnapshot(supervisor.jobs),
-    )
-    calls = _Calls(supervisor, snapshots, store, watch_every)
+    calls = _Calls.of(supervisor, library, store, watch_every)
+    snapshots = calls.snapshots
     return {
         "GET /v1/node": lambda _: NodeAnswer(os.getpid(), __version__, API),
         "GET /v1/status": calls.status,
@@ -147,12 +143,37 @@ def node_calls(
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How a node looks at itself, for what shows it."""
+
+    status: Callable[[], NodeStatusAnswer]
+    network: Callable[[], NetworkAnswer]
+
+    @classmethod
+    def of(cls, supervisor: Supervisor, library: Library, store: StateStore, *, watch_every: timedelta | None) -> Looks:
+        """Return the looks of a node, for every thread but its own."""
+        calls = _Calls.of(supervisor, library, store, watch_every)
+        return cls(partial(calls.status, {}), partial(calls.network, {}))
+
+
 @dataclass(slots=True)
 class _Calls:
     supervisor: Supervisor
     snapshots: SnapshotCalls
     store: StateStore
     watch_every: timedelta | None
+
+    @classmethod
+    def of(cls, supervisor: Supervisor, library: Library, store: StateStore, watch_every: timedelta | None) -> _Calls:
+        snapshots = SnapshotCalls(
+            library,
+            supervisor.choices,
+            changed=supervisor.choices_changed,
+            remove_held=supervisor.remove,
+            fetching=JobsBySnapshot(supervisor.jobs),
+        )
+        return cls(supervisor, snapshots, store, watch_every)
 
     def status(self, _given: Given) -> NodeStatusAnswer:
         """Return the node as it is at this moment."""

@@ -273,8 +273,8 @@ class SnapshotDownload:
                 raise NetworkError(f"there is nobody to ask for {plan.snapshot}", hint="name a peer: --peer HOST:PORT")
             each(dict.fromkeys(known), torrent.connect, failed=warn(self._report))
             torrent.in_order(wanted=True)
-            for file in self._active():
-                self._urge(file, session)  # a torrent of which nothing is wanted calls nobody
+            for arriving in self._active():
+                self._urge(arriving, session)  # a torrent of which nothing is wanted calls nobody
             torrent.start()
             self._loop(session)
         finally:

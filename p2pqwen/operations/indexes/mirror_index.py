@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from p2pqwen.errors import P2pqwenError
-from p2pqwen.index.acceptance import Accepted, Position, judge_again
+from p2pqwen.errors import NetworkError, P2pqwenError
+from p2pqwen.events import Report
+from p2pqwen.index.acceptance import Accepted, Position, TrustedState, judge_again
 from p2pqwen.index.delta import MAX_DELTA, delta_location
 from p2pqwen.index.document import MAX_INDEX_SIZE, peek_position
 from p2pqwen.library.index_source import FileSource, IndexSource, Spool, bytes_of, plain_file
@@ -55,6 +57,32 @@ def index_at(store: TrustStore, place: Location, named: NamedHosts) -> Iterator[
         yield spool.source()
     finally:
         spool.close()
+
+
+@contextlib.contextmanager
+def judged_at(
+    store: TrustStore, place: Location, named: NamedHosts, trusted: TrustedState, *, now: datetime, report: Report
+) -> Iterator[tuple[IndexSource, Callable[[], Accepted]]]:
+    """Bring the index that a user named, for the length of the block, and judge it while it comes.
+
+    What is returned beside it gives what came of that, or raises `RefusedError`, `DiskError`. Raises what
+    `mirrors.reading.read` does.
+    """
+    if not is_web(place.index):
+        source = FileSource(plain_file(Path(place.index), MAX_INDEX_SIZE))
+        yield source, lambda: store.judge(source, trusted, now=now, report=report)
+        return
+    spool = store.spool()
+    with contextlib.closing(spool), ThreadPoolExecutor(1, "judge") as pool:
+        judging = pool.submit(store.judge_pieces, spool.following(), None, trusted, now=now, report=report)
+        patient = replace(TIMEOUTS, total=FIRST_SECONDS)
+        try:
+            run_now(read_into(spool.take, place.index, max_bytes=MAX_INDEX_SIZE, named=named, timeouts=patient))
+        except BaseException as error:
+            spool.end(error if isinstance(error, P2pqwenError) else NetworkError("cut off", got=str(error)))
+            raise
+        spool.end()
+        yield spool.source(), judging.result
 
 
 class MirrorIndex:

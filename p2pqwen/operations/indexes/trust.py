@@ -15,7 +15,7 @@ from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
 from p2pqwen.loop_thread import run_now
 from p2pqwen.mirrors.location import Location
 from p2pqwen.operations.indexes.equivocation import keep_evidence
-from p2pqwen.operations.indexes.mirror_index import index_at
+from p2pqwen.operations.indexes.mirror_index import judged_at
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.named_hosts import NamedHosts
 
@@ -36,12 +36,13 @@ def add_publisher(
     if source is None:
         store.pin(publisher)
         return store.get(publisher, now=now, report=report)
-    with index_at(store, source, store.named_hosts | NamedHosts.of([source.text])) as found:
-        known = store.is_trusted(publisher)
-        trusted = store.get(publisher, now=now, report=report).state if known else TrustedState(publisher)
+    known = store.is_trusted(publisher)
+    trusted = store.get(publisher, now=now, report=report).state if known else TrustedState(publisher)
+    named = store.named_hosts | NamedHosts.of([source.text])
+    with judged_at(store, source, named, trusted, now=now, report=report) as (found, judged):
         try:
             with about(source.text):
-                accepted = store.judge(found, trusted, now=now, report=report)
+                accepted = judged()
         except EquivocationError as error:
             keep_evidence(store, publisher, found, error, report)
             raise
@@ -81,8 +82,9 @@ def publisher_at(store: TrustStore, source: Location, *, now: datetime, report: 
 
     Raises `RefusedError`, `NotFoundError`, `NetworkError`, `DiskError`.
     """
-    with index_at(store, source, store.named_hosts | NamedHosts.of([source.text])) as found, about(source.text):
-        accepted = store.judge(found, TrustedState(None), now=now, report=report)
+    named = store.named_hosts | NamedHosts.of([source.text])
+    with judged_at(store, source, named, TrustedState(None), now=now, report=report) as (_, judged), about(source.text):
+        accepted = judged()
         let_go(accepted)
         return accepted
 

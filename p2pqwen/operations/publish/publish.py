@@ -192,7 +192,10 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
         if signing.unchanged is None:
             _show(signing, approve, report, details=plan.details)
         elif plan.if_changed or not _asked(signing, approve, report):
-            return _publish_again(library, keys, proposal, signing.unchanged, private, report)
+            again = _publish_again(library, keys, proposal, signing.unchanged, private, report)
+            if pages is not None:  # what is known of copies may have changed, and this may be another folder
+                pages.write(plan.out, again.accepted, private, report)
+            return again
         if not document.entries:
             report(
                 Notice(

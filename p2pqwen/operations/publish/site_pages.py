@@ -15,16 +15,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from p2pqwen.catalogue import pages, places
+from p2pqwen.catalogue import beside, pages, places
 from p2pqwen.catalogue.card import Card, render_card
+from p2pqwen.catalogue.feeds import Feed, feeds_of, render_feed
 from p2pqwen.catalogue.sums import SUMS_TYPE, sums_document, sums_text
 from p2pqwen.catalogue.view import Copies, Facts, Revision, Row, Site, by_model, changes_between, file_lines
 from p2pqwen.containment import each
 from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted
+from p2pqwen.index.delta import DELTA_FOLDER
 from p2pqwen.index.document import INDEX_FILE, Withdrawal
 from p2pqwen.index.entry import Entry
 from p2pqwen.index.root import INDEX_ROLE
@@ -51,13 +52,26 @@ MAX_MEMORY = 256 << 20
 PROGRESS_EVERY = 100
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A model's page: what it was made of, the places of all that was written for it, the facts of each commit."""
+
+    made_of: str
+    places: tuple[str, ...]
+    facts: Mapping[str, Facts]
+
+
 @dataclass(slots=True)
 class _Memory:
-    """What a home remembers of one folder: `models` by name, `hashed` files by place (size, mtime in ns, SHA-256)."""
+    """What a home remembers of one folder.
 
-    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    `models` and `feeds` by name, what they were made of; `hashed` files by place: size, mtime in ns, SHA-256.
+    """
+
+    models: dict[str, _Made] = field(default_factory=dict)
     hashed: dict[str, tuple[int, int, str]] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
+    feeds: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +117,9 @@ class _Writing:
             self._put(place, data)
         self._write_models()
         rows = self._rows()
-        self._write_lists(rows)
+        feeds = feeds_of(rows)
+        self._write_lists(rows, feeds)
+        self._write_feeds(rows, feeds)
         self._write_sums(private)
         self._remove_others()
         memory = json.dumps(asdict(self._after), separators=(",", ":")).encode()
@@ -112,9 +128,9 @@ class _Writing:
     def _rows(self) -> list[Row]:
         found = []
         for entry in self._accepted.document.entries:
-            facts = self._after.models.get(str(entry.id.repo), {}).get("facts", {}).get(str(entry.id.commit))
-            known = Facts() if facts is None else Facts(tuple(facts["formats"]), tuple(facts["quantisations"]))
-            found.append(Row(entry, known, self._copies(entry)))
+            made = self._after.models.get(str(entry.id.repo))
+            facts = Facts() if made is None else made.facts.get(str(entry.id.commit), Facts())
+            found.append(Row(entry, facts, self._copies(entry)))
         return found
 
     def _copies(self, entry: Entry) -> Copies | None:
@@ -147,10 +163,14 @@ class _Writing:
     def _write_model(self, repo: RepoId, rows: list[Row]) -> None:
         place, withdrawn = places.model_page(repo), self._withdrawn.get(repo, [])
         made_of = _made_of(self._site, rows, withdrawn)
-        before = self._before.models.get(str(repo), {})
-        if before.get("made_of") == made_of and all((self._out / one).exists() for one in before["places"]):
+        before = self._before.models.get(str(repo))
+        if (
+            before is not None
+            and before.made_of == made_of
+            and all((self._out / one).exists() for one in before.places)
+        ):
             self._after.models[str(repo)] = before
-            self._after.written += before["places"]
+            self._after.written += before.places
             return
         manifests = {row.entry.id: self._manifest(row.entry) for row in rows}
         facts = {one: Facts() if manifest is None else Facts.of(manifest) for one, manifest in manifests.items()}
@@ -161,13 +181,19 @@ class _Writing:
             shown = Row(row.entry, facts[row.entry.id], row.copies)
             revisions.append(Revision(shown, file_lines(manifest), changes))
         newest = rows[0].entry.id
-        card, beside = self._card(newest, manifests[newest])
-        self._put(place, pages.render_model(self._site, revisions, card, withdrawn, beside))
-        self._after.models[str(repo)] = {
-            "made_of": made_of,
-            "places": [place] if beside is None else [place, beside],
-            "facts": {str(one.commit): asdict(said) for one, said in facts.items()},
-        }
+        card, readme = self._card(newest, manifests[newest])
+        self._put(place, pages.render_model(self._site, revisions, card, withdrawn, readme))
+        others = [self._put(*one) for row in rows for one in self._beside(row.entry, manifests[row.entry.id])]
+        self._after.models[str(repo)] = _Made(
+            made_of,
+            (place, *others) if readme is None else (place, *others, readme),
+            {str(one.commit): said for one, said in facts.items()},
+        )
+
+    def _beside(self, entry: Entry, manifest: Manifest | None) -> list[tuple[str, bytes]]:
+        """Return the places and contents of what stands beside a torrent for other programs."""
+        found = [beside.magnet_file(entry)]
+        return found if manifest is None else [*found, beside.metalink(entry, manifest, self._site.mirrors)]
 
     def _manifest(self, entry: Entry) -> Manifest | None:
         """Return the manifest in a torrent of the site, if it is the one that the entry names."""
@@ -185,8 +211,8 @@ class _Writing:
         row = None if manifest is None else next((one for one in manifest.files if one.path.text == README), None)
         if row is None or row.size > MAX_README:
             return None, None
-        beside, held = places.readme(snapshot), self._given.library.get(snapshot)
-        for path in (self._out / beside, *(() if held is None else (held.folder / README,))):
+        place, held = places.readme(snapshot), self._given.library.get(snapshot)
+        for path in (self._out / place, *(() if held is None else (held.folder / README,))):
             try:
                 data = durable.read(path, max_bytes=MAX_README)
             except (NotFoundError, DiskError, FormatError):
@@ -194,13 +220,12 @@ class _Writing:
             if Sha256.of(data) == row.sha256:
                 if len(data) > MAX_README_BESIDE:
                     return render_card(data), None
-                self._put(beside, data)
-                return render_card(data), beside
+                return render_card(data), self._put(place, data)
         return None, None
 
     # What stands for all of them
 
-    def _write_lists(self, rows: Sequence[Row]) -> None:
+    def _write_lists(self, rows: Sequence[Row], feeds: Sequence[Feed]) -> None:
         parts = [rows[at : at + DATA_ROWS] for at in range(0, len(rows), DATA_ROWS)]
         for number, part in enumerate(parts):
             text = json.dumps([row.data() for row in part], ensure_ascii=False, separators=(",", ":"))
@@ -208,11 +233,28 @@ class _Writing:
         listed = pages.pages_of(rows)
         for number in range(1, len(listed) + 1):
             withdrawn = self._accepted.document.withdrawn
-            self._put(places.list_page(number), pages.render_list(self._site, listed, number, withdrawn, len(parts)))
+            page = pages.render_list(self._site, listed, number, withdrawn, feeds, len(parts))
+            self._put(places.list_page(number), page)
+
+    def _write_feeds(self, rows: Sequence[Row], feeds: Sequence[Feed]) -> None:
+        for feed in feeds:
+            told = [pages.made_by(), self._site.publisher, self._site.name, self._site.mirrors, feed.title]
+            made_of = _digest([*told, [[row.entry.to_json(), str(row.copies), row.also] for row in feed.rows]])
+            forms = (feed.atom, feed.rss, feed.json)
+            self._after.feeds[feed.name] = made_of
+            if self._before.feeds.get(feed.name) == made_of and all((self._out / one).exists() for one in forms):
+                self._after.written += forms
+                continue
+            for place, data in render_feed(self._site, feed).items():
+                self._put(place, data)
+        if (found := beside.sitemap(self._site, rows)) is not None:
+            self._put(places.SITEMAP, found)
 
     def _write_sums(self, private: Sequence[PrivateKey]) -> None:
         torrents = [entry.torrent for entry in self._accepted.document.entries]
-        hashed = {place: self._hash(place) for place in sorted({INDEX_FILE, *torrents, *self._after.written})}
+        deltas = [f"{DELTA_FOLDER}/{path.name}" for path in (self._out / DELTA_FOLDER).glob("*.json")]
+        listed = sorted({INDEX_FILE, *torrents, *deltas, *self._after.written})
+        hashed = {place: self._hash(place) for place in listed}
         text = sums_text(hashed)
         self._put(places.SUMS, text)
         if private:
@@ -232,8 +274,8 @@ class _Writing:
         self._after.hashed[place] = (looks.st_size, looks.st_mtime_ns, digest)
         return digest
 
-    def _put(self, place: str, data: bytes) -> None:
-        """Write one file of the site, unless it is there as it shall be."""
+    def _put(self, place: str, data: bytes) -> str:
+        """Write one file of the site, unless it is there as it shall be; return its place."""
         self._after.written.append(place)
         path = self._out / place
         with durable.disk_errors(f"look at {path}"):
@@ -241,6 +283,7 @@ class _Writing:
         if not same:
             self._before.hashed.pop(place, None)
             durable.write(path, data, mode=durable.SHARED, sync=False)  # lost in a power cut, it is written again
+        return place
 
     def _remove_others(self) -> None:
         """Remove what an earlier round wrote and this one did not; a torrent and the index are never among them."""
@@ -265,10 +308,15 @@ def _made_of(site: Site, rows: Sequence[Row], withdrawn: Sequence[Withdrawal]) -
         site.publisher,
         site.name,
         site.sums,
+        site.mirrors,
         [row.entry.to_json() for row in rows],
         [str(row.copies) for row in rows],
         [one.to_json() for one in withdrawn],
     ]
+    return _digest(told)
+
+
+def _digest(told: object) -> str:
     return hashlib.sha256(json.dumps(told, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -277,9 +325,18 @@ def _read_memory(path: Path) -> _Memory:
     try:
         value = json.loads(durable.read(path, max_bytes=MAX_MEMORY))
         models = {
-            name: {key: row[key] for key in ("made_of", "places", "facts")} for name, row in value["models"].items()
+            name: _Made(
+                str(row["made_of"]),
+                tuple(map(str, row["places"])),
+                {
+                    commit: Facts(tuple(said["formats"]), tuple(said["quantisations"]))
+                    for commit, said in row["facts"].items()
+                },
+            )
+            for name, row in value["models"].items()
         }
-        memory = _Memory(models, {name: tuple(row) for name, row in value["hashed"].items()}, value["written"])
+        hashed = {name: (int(size), int(at), str(digest)) for name, (size, at, digest) in value["hashed"].items()}
+        memory = _Memory(models, hashed, list(map(str, value["written"])), dict(value["feeds"]))
     except (NotFoundError, FormatError, ValueError, KeyError, TypeError, AttributeError):
         return _Memory()
     return memory

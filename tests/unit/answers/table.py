@@ -5,6 +5,7 @@ from __future__ import annotations
 from p2pqwen.assembly.archive_answer import AdoptAnswer, RebalanceAnswer
 from p2pqwen.assembly.running import RunAnswer
 from p2pqwen.cli.completion import InstalledAnswer, ScriptAnswer
+from p2pqwen.cli.dashboard import DashboardAnswer
 from p2pqwen.cli.help import PageAnswer, Topics
 from p2pqwen.cli.output import _EventLine, _Failed
 from p2pqwen.demo.story import Told
@@ -75,6 +76,7 @@ COMMANDS: dict[str, tuple[type, ...]] = {
     "service status": (ServiceAnswer,),
     "service uninstall": (ServiceAnswer,),
     "status": (StatusAnswer,),
+    "dashboard": (DashboardAnswer,),
     "torrent show": (TorrentAnswer,),
     "trust add": (TrustedWithKeys,),
     "trust list": (TrustedList,),

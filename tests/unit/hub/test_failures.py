@@ -7,6 +7,7 @@ import json
 
 import httpx2
 import pytest
+from huggingface_hub import constants
 from huggingface_hub.errors import (
     DisabledRepoError,
     FileMetadataError,
@@ -29,6 +30,7 @@ from p2pqwen.errors import (
     P2pqwenError,
     VerificationError,
 )
+from p2pqwen.hub import failures
 from p2pqwen.hub.failures import translate, translated
 
 
@@ -70,7 +72,7 @@ CASES = [
     ("connection reset", ConnectionResetError(errno.ECONNRESET, "reset"), NetworkError, None),
     ("disk full", OSError(errno.ENOSPC, "No space left on device"), DiskError, None),
     ("read-only", OSError(errno.EROFS, "Read-only file system"), DiskError, None),
-    ("larger than 50 GB", ValueError("The file is too large to be downloaded using"), P2pqwenError, "hf_xet"),
+    ("larger than 50 GB", ValueError("The file is too large to be downloaded using"), P2pqwenError, None),
 ]
 
 
@@ -83,6 +85,22 @@ def test_translation(error, kind, hint):
     assert "\n" not in caught.value.message
     assert hint is None or hint in (caught.value.hint or "")
     assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    ("switched_off", "installed", "hint"),
+    [
+        (False, True, None),
+        (True, True, "unset HF_HUB_DISABLE_XET, which switches Xet off"),
+        (True, False, "unset HF_HUB_DISABLE_XET, which switches Xet off"),
+        (False, False, "install hf_xet into the same environment: pip install hf_xet"),
+    ],
+)
+def test_nobody_is_told_to_install_what_is_there(monkeypatch, switched_off, installed, hint):
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", switched_off)
+    monkeypatch.setattr(failures, "is_xet_available", lambda: installed and not switched_off)
+    error = ValueError("The file is too large to be downloaded using")
+    assert translate(error, "Qwen/X", endpoint="http://hub", with_token=True).hint == hint
 
 
 def test_strangers_are_told_about_tokens_and_that_it_may_not_exist():

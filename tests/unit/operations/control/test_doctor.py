@@ -46,6 +46,7 @@ def patient(tmp_path):
         dht=DhtAccess((), KnownPeers(home.known_peers)),
         hub_endpoint="https://hub.example",
         hub_time=lambda: NOW,
+        xet_storage=lambda _: "https://cas.example",
         publishers=(),
         publishes=True,
         scrubs={},
@@ -60,7 +61,8 @@ def silent():
 def test_a_healthy_node(patient):
     found = list(examine(patient))
     assert [one.check for one in found] == [
-        "node", "port", "dht", "proxy", "hub", "clock", "index", "disk", "rot", "limits", "permissions", "open files",
+        "node", "port", "dht", "proxy", "hub", "xet", "clock", "index", "disk", "rot", "limits", "permissions",
+        "open files",
     ]  # fmt: skip
     assert [one for one in found if not one.ok or one.advice] == []
 
@@ -82,6 +84,9 @@ def test_a_healthy_node(patient):
         ({"node": None}, "dht", False, "0 nodes answered"),
         ({"hub_time": silent}, "hub", False, "no usable answer"),
         ({"hub_time": silent}, "clock", True, "no clock to compare it with"),
+        ({"xet_storage": lambda _: silent()}, "xet", False, "no usable answer"),
+        ({"xet_storage": lambda _: None}, "xet", True, "not used"),
+        ({}, "xet", True, "https://cas.example answers"),
         ({"hub_time": silent, "now": lambda: datetime(1970, 1, 1, tzinfo=UTC)}, "clock", False, "it is not set"),
         ({"hub_time": lambda: NOW - timedelta(hours=1)}, "clock", False, "3600 s ahead of"),
         ({"hub_time": lambda: NOW + timedelta(seconds=3)}, "clock", True, "3 s behind"),

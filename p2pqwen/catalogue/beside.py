@@ -1,0 +1,62 @@
+"""What stands beside a .torrent for other programs: its magnet in a file, Metalink 4 (RFC 5854); and the sitemap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+from xml.etree import ElementTree as ET
+
+from p2pqwen.catalogue import places
+from p2pqwen.catalogue.feeds import base_of
+from p2pqwen.catalogue.view import Row, Site
+from p2pqwen.index.entry import Entry
+from p2pqwen.manifest.manifest import Manifest
+from p2pqwen.values.utc_time import format_time
+
+_METALINK = "urn:ietf:params:xml:ns:metalink"
+_SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
+MAX_SITEMAP = 50_000
+"""Addresses of one sitemap (sitemaps.org)."""
+
+
+def magnet_file(entry: Entry) -> tuple[str, bytes]:
+    """Return the place and the content of a magnet in a file of its own."""
+    return entry.torrent.removesuffix(".torrent") + ".magnet", entry.magnet.encode() + b"\n"
+
+
+def metalink(entry: Entry, manifest: Manifest, mirrors: Sequence[str]) -> tuple[str, bytes]:
+    """Return the place and the content of a snapshot's Metalink: each file's size, SHA-256 and web seeds.
+
+    Files are named `<commit>/<path>`, as the torrent names them.
+    """
+    root = ET.Element("metalink", xmlns=_METALINK)
+    ET.SubElement(root, "generator").text = "p2pqwen"
+    ET.SubElement(root, "published").text = format_time(entry.added)
+    base, commit = base_of(mirrors), str(entry.id.commit)
+    for row in manifest.files:
+        file = ET.SubElement(root, "file", name=f"{commit}/{row.path.text}")
+        ET.SubElement(file, "size").text = str(row.size)
+        ET.SubElement(file, "hash", type="sha-256").text = str(row.sha256)
+        for place, seed in enumerate(entry.web_seeds, 1):
+            ET.SubElement(file, "url", priority=str(place)).text = f"{seed}{commit}/{quote(row.path.text)}"
+        if base is not None:
+            link = ET.SubElement(file, "metaurl", mediatype="torrent", name=f"{commit}/{row.path.text}")
+            link.text = base + entry.torrent
+    return entry.torrent.removesuffix(".torrent") + ".meta4", _printed(root)
+
+
+def sitemap(site: Site, rows: Sequence[Row]) -> bytes | None:
+    """Return the sitemap, None where no mirror says at which address the site is."""
+    base = base_of(site.mirrors)
+    if base is None:
+        return None
+    root = ET.Element("urlset", xmlns=_SITEMAP)
+    named = dict.fromkeys([places.INDEX_PAGE, *(places.model_page(row.entry.id.repo) for row in rows)])
+    for place in list(named)[:MAX_SITEMAP]:
+        ET.SubElement(ET.SubElement(root, "url"), "loc").text = base + place
+    return _printed(root)
+
+
+def _printed(root: ET.Element) -> bytes:
+    ET.indent(root, " ")
+    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"

@@ -1,0 +1,210 @@
+"""What the dashboard shows: the node as it is, what changed since, its rates over an hour and a day, and what is wrong.
+
+A page gets one whole picture and then only the rows that changed, every two seconds. Rates are measured whether anybody
+looks or not, every ten seconds; a point of the day's plot is the mean of five minutes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from p2pqwen.containment import each
+from p2pqwen.errors import InUseError
+from p2pqwen.index.entry import Upstream
+from p2pqwen.operations.archive.hub_watch import WatchAnswer
+from p2pqwen.operations.control.routes import NetworkAnswer
+from p2pqwen.operations.control.status import NodeStatusAnswer, StatusRow
+from p2pqwen.operations.node.job_answer import JobAnswer
+from p2pqwen.operations.node.limits import LimitsAnswer
+from p2pqwen.operations.node.state import NodeAddress
+from p2pqwen.server.control import Given
+from p2pqwen.values.byte_size import format_size
+
+REFRESH = 2.0
+"""Seconds between two pictures."""
+SAMPLE = 10.0
+"""Seconds between two measurements of the rates."""
+HOUR = 360
+DAY = 288
+_TO_A_POINT = 30
+MAX_VIEWERS = 6
+"""Pages that are served at once: each occupies a worker of the control API."""
+QUOTA_NEAR = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something that a person should see. `level` is `warning` or `danger`; `about` a snapshot, a folder or empty."""
+
+    level: str
+    about: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A library folder: the bytes that it may still take beyond its reserve, None while its disk is away."""
+
+    path: str
+    room: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Rates in bytes a second, oldest first: of the last hour every ten seconds, of the last day every five minutes."""
+
+    hour_up: tuple[int, ...] = ()
+    hour_down: tuple[int, ...] = ()
+    day_up: tuple[int, ...] = ()
+    day_down: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One moment. `snapshots` are the rows that changed since the picture before, `gone` those that are no more.
+
+    `rates` is None where no point was added.
+    """
+
+    node: NodeAddress
+    network: NetworkAnswer
+    snapshots: tuple[StatusRow, ...]
+    gone: tuple[str, ...]
+    fetches: tuple[JobAnswer, ...]
+    limits: LimitsAnswer
+    watch: WatchAnswer | None
+    folders: tuple[Folder, ...]
+    alerts: tuple[Alert, ...]
+    rates: Rates | None
+
+
+@dataclass(slots=True)
+class _History:
+    """Two rings of rates; for several threads."""
+
+    hour: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=HOUR))
+    day: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=DAY))
+    count: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, up: int, down: int) -> None:
+        with self.lock:
+            self.hour.append((up, down))
+            self.count += 1
+            if self.count % _TO_A_POINT == 0:
+                last = list(self.hour)[-_TO_A_POINT:]
+                self.day.append((sum(one for one, _ in last) // len(last), sum(one for _, one in last) // len(last)))
+
+    def rates(self) -> tuple[int, Rates]:
+        with self.lock:
+            (hour_up, hour_down), (day_up, day_down) = (_unzipped(ring) for ring in (self.hour, self.day))
+            return self.count, Rates(hour_up, hour_down, day_up, day_down)
+
+
+def _unzipped(ring: deque[tuple[int, int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return tuple(one for one, _ in ring), tuple(one for _, one in ring)
+
+
+class Dashboard:
+    """Measures while the block lasts, and draws pictures for whoever asks."""
+
+    def __init__(
+        self,
+        status: Callable[[], NodeStatusAnswer],
+        network: Callable[[], NetworkAnswer],
+        rooms: Callable[[], Mapping[str, int | None]],
+    ) -> None:
+        self._status, self._network, self._rooms = status, network, rooms
+        self._history = _History()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._measure, name="dashboard", daemon=True)
+        self._viewers = threading.BoundedSemaphore(MAX_VIEWERS)
+        self._drawn: tuple[float, NodeStatusAnswer] | None = None
+        self._drawing = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+
+    def pictures(self, _given: Given) -> Iterator[Picture]:
+        """Return pictures as they come, the first of everything; raises `InUseError` for too many viewers."""
+        if not self._viewers.acquire(blocking=False):
+            raise InUseError("too many dashboards are open", expected=f"at most {MAX_VIEWERS}")
+        return self._pictures()
+
+    def _pictures(self) -> Iterator[Picture]:
+        known: dict[str, StatusRow] = {}
+        points = -1
+        try:
+            while not self._stopping.is_set():
+                status, (count, rates) = self._look(), self._history.rates()
+                rows = {str(one.row.state.id): one for one in status.snapshots}
+                changed = tuple(one for name, one in rows.items() if known.get(name) != one)
+                gone = tuple(known.keys() - rows.keys())
+                yield self._picture(status, changed, gone, rates if count != points else None)
+                known, points = rows, count
+                self._stopping.wait(REFRESH)
+        finally:
+            self._viewers.release()
+
+    def _look(self) -> NodeStatusAnswer:
+        """Return the node's state, asked for once by all viewers together."""
+        with self._drawing:
+            if self._drawn is None or time.monotonic() - self._drawn[0] > REFRESH / 2:
+                self._drawn = time.monotonic(), self._status()
+            return self._drawn[1]
+
+    def _picture(
+        self, status: NodeStatusAnswer, rows: tuple[StatusRow, ...], gone: tuple[str, ...], rates: Rates | None
+    ) -> Picture:
+        folders = tuple(Folder(path, room) for path, room in self._rooms().items())
+        return Picture(
+            node=status.node,
+            network=self._network(),
+            snapshots=rows,
+            gone=gone,
+            fetches=status.fetches,
+            limits=status.limits,
+            watch=status.watch,
+            folders=folders,
+            alerts=alerts_of(status, folders),
+            rates=rates,
+        )
+
+    def _measure(self) -> None:
+        while not self._stopping.wait(SAMPLE):
+            # A node that is busy for a moment leaves a gap in the plot, and nothing else.
+            for status in each([self._status], lambda ask: ask(), failed=lambda *_: None):
+                states = [one.row.state for one in status.snapshots]
+                self._history.add(sum(one.upload_rate for one in states), sum(one.download_rate for one in states))
+
+
+def alerts_of(status: NodeStatusAnswer, folders: tuple[Folder, ...]) -> tuple[Alert, ...]:
+    """Say what is wrong at a moment, the worst first."""
+    found = [Alert("danger", one.path, "its disk is not here") for one in folders if one.room is None]
+    found += [Alert("warning", one.path, "no room beyond the reserve") for one in folders if one.room == 0]
+    for one in status.snapshots:
+        state, name = one.row.state, str(one.row.state.id)
+        if one.row.health == "damaged":
+            found.append(Alert("danger", name, f"{state.damaged_files} damaged files were found"))
+        if one.upstream.upstream is Upstream.GONE:
+            found.append(Alert("warning", name, "the Hub no longer serves it"))
+        found += [Alert("warning", name, f"withdrawn by {by.name}") for by in state.withdrawn]
+    limits = status.limits
+    if limits.monthly_upload and limits.uploaded_this_month >= QUOTA_NEAR * limits.monthly_upload:
+        used, quota = format_size(limits.uploaded_this_month), format_size(limits.monthly_upload)
+        found.append(Alert("warning", "", f"{used} of this month's {quota} were sent"))
+    if limits.reason:
+        found.append(Alert("warning", "", limits.reason))
+    return tuple(sorted(found, key=lambda one: one.level != "danger"))

@@ -1,0 +1,184 @@
+"use strict";
+// The dashboard of a node. The token comes after the # of the address, which no browser sends, and stays in this tab.
+// Every text from the node is written as text; nothing here makes HTML of it.
+
+const $ = (id) => document.getElementById(id);
+const rows = new Map();
+let token = location.hash.slice(1) || sessionStorage.getItem("p2pqwen token") || "";
+if (location.hash) history.replaceState(null, "", "/");
+
+function words(size) {
+  let value = size;
+  for (const unit of ["B", "kB", "MB", "GB", "TB"]) {
+    if (value < 999.5 || unit === "TB") return unit === "B" ? `${value} B` : `${value.toPrecision(3)} ${unit}`;
+    value /= 1000;
+  }
+}
+
+function element(tag, values = {}, ...children) {
+  const found = Object.assign(document.createElement(tag), values);
+  found.append(...children);
+  return found;
+}
+
+async function call(method, path, body) {
+  const options = { method, headers: { Authorization: `Bearer ${token}` }, cache: "no-store" };
+  if (body !== undefined) options.body = JSON.stringify(body);
+  const answer = await fetch(path, options);
+  const said = await answer.json();
+  if (!answer.ok) throw new Error((said.error ?? said).what ?? `HTTP ${answer.status}`);
+  return said;
+}
+
+async function act(what, method, path, body) {
+  try {
+    await call(method, path, body);
+    $("answer").textContent = `${what}: done.`;
+  } catch (error) {
+    $("answer").textContent = `${what}: ${error.message}`;
+  }
+}
+
+function sure(text) {
+  $("sure-text").textContent = text;
+  const dialog = $("sure");
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((go) => dialog.addEventListener("close", () => go(dialog.returnValue === "yes"), { once: true }));
+}
+
+function plot(id, up, down) {
+  const most = Math.max(1, ...up, ...down);
+  const width = $(id).viewBox.baseVal.width;
+  const line = (values) => values.map((value, place) => `${place ? "L" : "M"}${(width - values.length + place).toFixed(0)} ${(58 - (56 * value) / most).toFixed(1)}`).join("");
+  $(id).querySelector(".up").setAttribute("d", line(up));
+  $(id).querySelector(".down").setAttribute("d", line(down));
+  return most;
+}
+
+function actions(name, row) {
+  const button = (label, path, body) =>
+    element("button", { type: "button", textContent: label, ariaLabel: `${label} ${name}`, onclick: () => act(`${label} ${name}`, "POST", path, body) });
+  const remove = element("button", { type: "button", textContent: "Remove", ariaLabel: `Remove ${name}` });
+  remove.onclick = async () => {
+    if (await sure(`Delete ${name}, ${words(row.size)}, from this node's disks?`)) await act(`Remove ${name}`, "POST", "/v1/snapshots/remove", { target: name });
+  };
+  const paused = row.state === "paused";
+  return [button(paused ? "Resume" : "Pause", `/v1/snapshots/${paused ? "resume" : "pause"}`, { target: name }), button("Pin", "/v1/snapshots/pin", { target: name }), remove];
+}
+
+function drawRow(name, row) {
+  const cell = (text, className = "") => element("td", { textContent: text, className });
+  const health = row.health === "good" ? "good" : row.health === "damaged" ? "bad" : "wait";
+  const line = element("tr", {},
+    element("th", { scope: "row" }, element("span", { textContent: row.repo }), " ", element("code", { textContent: row.commit.slice(0, 8) })),
+    cell(row.progress < 1 ? `${row.state} ${Math.floor(row.progress * 100)} %` : row.state, health),
+    cell(words(row.size), "number"), cell(`${row.peers} (${row.seeds} seeds)`, "number"),
+    cell(`${words(row.upload_rate)}/s`, "number"), cell(`${words(row.download_rate)}/s`, "number"), cell(String(row.ratio), "number"),
+    cell(row.standing), cell(row.last_scrub ? row.last_scrub.slice(0, 10) : "never", "number"), element("td", {}, ...actions(name, row)));
+  line.dataset.name = name.toLowerCase();
+  return line;
+}
+
+function filter() {
+  const word = $("filter").value.toLowerCase();
+  for (const line of rows.values()) line.hidden = !line.dataset.name.includes(word);
+}
+
+function draw(picture) {
+  document.body.dataset.state = "live";
+  $("key").hidden = true;
+  $("all").hidden = false;
+  const network = picture.network;
+  const reach = network.incoming ? "reached from outside" : "not reached from outside yet";
+  $("node").textContent = `Process ${picture.node.pid} accepts peers on ${picture.node.listen}; ${reach}${network.dht_nodes === null ? "" : `; ${network.dht_nodes} DHT nodes`}.`;
+  for (const name of picture.gone) {
+    rows.get(name)?.remove();
+    rows.delete(name);
+  }
+  for (const row of picture.snapshots) {
+    const name = `${row.repo}@${row.commit}`;
+    const line = drawRow(name, row);
+    if (rows.has(name)) rows.get(name).replaceWith(line);
+    else $("rows").append(line);
+    rows.set(name, line);
+  }
+  filter();
+  $("count").textContent = `(${rows.size})`;
+  const alerts = picture.alerts.map((one) => element("li", { className: one.level, textContent: one.about ? `${one.about}: ${one.text}` : one.text }));
+  $("alerts").replaceChildren(...(alerts.length ? alerts : [element("li", { className: "none", textContent: "Nothing needs you." })]));
+  $("folders").replaceChildren(...picture.folders.map((one) => element("li", { textContent: `${one.path}: ${one.room === null ? "not here" : `${words(one.room)} free beyond the reserve`}` })));
+  $("fetches").replaceChildren(...picture.fetches.map((job) => {
+    const name = job.repo ? `${job.repo}@${(job.commit ?? "").slice(0, 8)}` : job.target;
+    const stop = element("button", { type: "button", textContent: "Stop", ariaLabel: `Stop ${name}`, onclick: () => act(`Stop ${name}`, "DELETE", `/v1/fetches/${job.id}`) });
+    return element("li", {}, `${name}: ${job.state}, ${words(job.done)}${job.total ? ` of ${words(job.total)}` : ""}${job.error ? `; ${job.error}` : ""} `, stop);
+  }));
+  const limits = picture.limits;
+  const quota = limits.monthly_upload ? ` of ${words(limits.monthly_upload)}` : "";
+  $("limits").textContent = `${words(limits.uploaded_this_month)}${quota} sent this month. Hours: ${limits.hours.length ? limits.hours.join(", ") : "always"}. ${limits.may_upload ? "Uploading is allowed now." : limits.reason}`;
+  for (const [id, value] of [["upload", limits.upload], ["download", limits.download], ["quota", limits.monthly_upload]]) {
+    $(id).placeholder = value ? words(value) : "none";
+  }
+  const watch = picture.watch;
+  $("watch").textContent = watch ? `Last round ${watch.started ?? "never"}${watch.running ? ", running" : ""}; next ${watch.next ?? "not planned"}.` : "Nothing is watched.";
+  if (picture.rates) {
+    const { hour_up, hour_down, day_up, day_down } = picture.rates;
+    plot("hour", hour_up, hour_down);
+    $("hour-now").textContent = `· now ${words(hour_up.at(-1) ?? 0)}/s up, ${words(hour_down.at(-1) ?? 0)}/s down`;
+    const most = plot("day", day_up, day_down);
+    $("day-most").textContent = day_up.length ? `· most ${words(most)}/s` : "";
+  }
+}
+
+function locked(reason) {
+  document.body.dataset.state = "locked";
+  $("node").textContent = reason;
+  $("all").hidden = true;
+  $("key").hidden = false;
+}
+
+async function follow() {
+  for (;;) {
+    try {
+      const answer = await fetch("/v1/pictures", { headers: { Authorization: `Bearer ${token}`, Accept: "text/event-stream" }, cache: "no-store" });
+      if (answer.status === 401) return locked("Locked.");
+      if (!answer.ok) throw new Error((await answer.json()).error?.what ?? `HTTP ${answer.status}`);
+      sessionStorage.setItem("p2pqwen token", token);
+      for (const line of rows.values()) line.remove();
+      rows.clear();
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      let held = "";
+      for (let part = await reader.read(); !part.done; part = await reader.read()) {
+        held += part.value;
+        const events = held.split("\n\n");
+        held = events.pop();
+        for (const event of events) draw(JSON.parse(event.replace(/^data: /, "")));
+      }
+    } catch (error) {
+      $("node").textContent = `The node does not answer: ${error.message}. Trying again …`;
+    }
+    document.body.dataset.state = "waiting";
+    await new Promise((go) => setTimeout(go, 3000));
+  }
+}
+
+$("key").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = $("token").value.trim();
+  follow();
+});
+$("fetch").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const target = $("target").value.trim();
+  act(`Fetch ${target}`, "POST", "/v1/fetches", { target });
+});
+$("set-limits").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const given = { upload: $("upload").value.trim(), download: $("download").value.trim(), monthly_upload: $("quota").value.trim(), hours: $("hours").value.trim() };
+  await act("Set limits", "PUT", "/v1/limits", Object.fromEntries(Object.entries(given).filter(([, text]) => text)));
+  event.target.reset();
+});
+$("scrub").addEventListener("click", () => act("Look for bit rot", "POST", "/v1/scrub", {}));
+$("filter").addEventListener("input", filter);
+if (token) follow();
+else locked("Locked.");
