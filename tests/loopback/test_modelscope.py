@@ -43,7 +43,7 @@ def automatic(user):
 
 
 def downloads(simulator):
-    return simulator.count(kind="cdn", method="GET")
+    return simulator.count(kind="cdn", method="GET") + simulator.count(kind="xorb", method="GET")
 
 
 def held_files(folder):
