@@ -20,12 +20,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.bench_index import BASELINE, Aim, Run, best, entry, machine, older, tell, timed  # noqa: E402
+from scripts.bench_index import BASELINE, Aim, Run, best, elsewhere, entry, machine, older, tell, timed  # noqa: E402
 from tests.support.publishing import Rules, chain, make_document, make_index  # noqa: E402
 
 MOST_OLD = 200_000
 AIM = Aim(1 / 20, 1 / 8)
 MILLION_SECONDS, MILLION_BYTES, LINEAR = 0.5, 100e6, 11.0
+
+
+def write_index(path: Path, entries: int) -> str:
+    """Write an index of so many entries and return its publisher's id."""
+    roots = chain(Rules())
+    path.write_bytes(make_index(roots, make_document(roots, 1, map(entry, range(entries)))))
+    return str(roots[0].root.digest)
 
 
 def searched(tree: Path, home: Path, word: str, runs: int) -> tuple[Run, list[tuple[str, str]]]:
@@ -43,15 +50,13 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     print(f"{datetime.now(UTC):%Y-%m-%d}, {machine()}, the best of {given.runs} runs")
     missed = False
-    roots = chain(Rules())
     verified: dict[int, Run] = {}
     with older(given.against) as tree, tempfile.TemporaryDirectory() as name:
         for entries in given.entries:
             folder = Path(name) / str(entries)
             folder.mkdir()
             index = folder / "index.json"
-            index.write_bytes(make_index(roots, make_document(roots, 1, map(entry, range(entries)))))
-            add = ("trust", "add", str(roots[0].root.digest), "--index", str(index))
+            add = ("trust", "add", elsewhere(write_index, index, entries), "--index", str(index))
             timed(ROOT, folder / "home", *add)
             verified[entries] = timed(ROOT, folder / "empty", "index", "verify", str(index))[0]
             word = f"Model-{entries // 5}"

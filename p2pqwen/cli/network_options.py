@@ -81,11 +81,12 @@ def network_choices(
 
 def bundle_route(app: App, out: Output, *, dht: bool, peers: list[str] | None) -> BundleRoute | None:
     """Return the way to publishers' bundles by DHT and peers; None where the DHT is switched off."""
-    from p2pqwen.assembly import fetching
     from p2pqwen.swarm.endpoint import Endpoint
 
     named = tuple(Endpoint.parse(text) for text in peers or ())
     choices = app.config.network.choices.without("upnp")
     if not (dht and choices.dht):
         return None
+    from p2pqwen.assembly import fetching  # brings libtorrent, which an update without the DHT does without
+
     return fetching.bundle_route(app, fetching.swarm_settings(app, choices), out.report, peers=named)

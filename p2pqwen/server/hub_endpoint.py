@@ -42,7 +42,7 @@ LIST_PAGE = 1000
 KEPT_SECONDS = 1.0
 """So long a name that was resolved leads to the same commit."""
 _KEPT = 10_000
-_WORKERS = 16
+_WORKERS, _OPENING = 16, 64
 _STOP_SECONDS = 3.0
 _BACKLOG = 512
 _READ = frozenset({"GET", "HEAD"})
@@ -76,6 +76,7 @@ class HubEndpoint:
         self._catalogue, self._settings, self._git, self._upstream = catalogue, settings, git, upstream
         self.host, self.port = settings.host, settings.port
         self._pool = ThreadPoolExecutor(_WORKERS, "hub endpoint")
+        self._opening = ThreadPoolExecutor(_OPENING, "hub open")  # which may wait for a download to begin
         self._thread = LoopThread("hub endpoint")
         self._runner: web.AppRunner | None = None
         self._kept: dict[tuple[RepoId, str], tuple[float, HubSnapshot]] = {}
@@ -103,7 +104,8 @@ class HubEndpoint:
             with contextlib.suppress(TimeoutError):
                 self._thread.call(self._runner.cleanup(), _STOP_SECONDS)
         self._thread.stop(_STOP_SECONDS)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._opening):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def _start(self, listener: socket.socket) -> None:
         app = web.Application(middlewares=[self._guard()], client_max_size=MAX_BODY)
@@ -187,7 +189,7 @@ class HubEndpoint:
         digest = name.removeprefix("sha256:")
         path = next((path for path, file in files.items() if file.sha256 == digest), None)
         if path is not None:
-            return await answer_file(request, snapshot, path, self._pool)
+            return await answer_file(request, snapshot, path, self._opening)
         config = registry.config_of(files.values(), digest)
         if config is None:
             return refusal(entry_not_found(name))
@@ -211,7 +213,7 @@ class HubEndpoint:
             return self._tree(request, asked, snapshot)
         if asked.path not in snapshot.info.files:
             return refusal(entry_not_found(asked.path), **{"X-Repo-Commit": str(snapshot.info.commit)})
-        return await answer_file(request, snapshot, asked.path, self._pool)
+        return await answer_file(request, snapshot, asked.path, self._opening)
 
     async def _list(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         query = request.query

@@ -75,5 +75,4 @@ def test_it_fits_and_axe_finds_nothing(node, browser, wide, dark):
     page.wait_for_selector("body[data-state=live] #rows tr")
     assert not reader.overflows()
     assert not violations(reader)
-    page.screenshot(path=f"/tmp/site/dash-{wide}-{dark}.png", full_page=True)
     reader.close()

@@ -24,7 +24,9 @@ import pytest
 from p2pqwen.demo.tiny_model import write_tiny_model
 from tests.simulators.hub import HubSimulator
 from tests.support.alone import Within, alone, run_within
+from tests.support.command import CommandLine
 from tests.support.hub_endpoint import hub_process
+from tests.support.nodes import quiet_config
 from tests.support.processes import p2pqwen, running
 from tests.support.swarm import QUIET
 from tests.support.waiting import wait_until
@@ -132,7 +134,13 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Iterator[Place]:
+def modules_folder(tmp_path_factory) -> Path:
+    """Where the npm clients are installed, once."""
+    return tmp_path_factory.mktemp("npm")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, modules_folder) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("clients")
     source = write_tiny_model(folder / "tiny")
     with alone() as within, HubSimulator() as hub:
@@ -150,7 +158,7 @@ def place(tmp_path_factory) -> Iterator[Place]:
             library = stack.enter_context(hub_process(keeper, "--no-upstream", within=within))
             peer = ("--peer", f"127.0.0.1:{port}")
             swarm = stack.enter_context(hub_process(reader, "--no-upstream", *peer, within=within))
-            yield Place(within, source, folder / "work", {"library": library, "swarm": swarm})
+            yield Place(within, source, modules_folder, {"library": library, "swarm": swarm})
 
 
 def run(place: Place, client: Client, url: str, repo: str, out: Path) -> tuple[int, str]:
@@ -176,9 +184,8 @@ def run(place: Place, client: Client, url: str, repo: str, out: Path) -> tuple[i
 
 def modules(place: Place) -> Path:
     """Install the npm clients once, from outside the namespace."""
-    folder = place.work / "npm"
+    folder = place.work
     if not (folder / "node_modules").is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
         done = run_within([], ["npm", "install", "--no-audit", "--no-fund", *HUB_JS], cwd=folder, seconds=SECONDS)
         if done.returncode != 0:
             pytest.skip("npm installs nothing here")
@@ -233,6 +240,31 @@ ASKED: dict[str, set[str]] = {
         f"GET {_FILE}*",
     },
     "hf_hub_download": {"HEAD /Qwen/Tiny/resolve/main/*", "GET /Qwen/Tiny/resolve/main/*"},
+    "snapshot_download": {
+        "GET /api/models/Qwen/Tiny/revision/main",
+        "GET /api/models/Qwen/Tiny/tree/{commit}",
+        f"HEAD {_FILE}*",
+        f"GET {_FILE}*",
+    },
+    "HfFileSystem": {
+        "GET /api/models/Qwen/Tiny",
+        "GET /api/models/Qwen/Tiny/tree/main",
+        "HEAD /Qwen/Tiny/resolve/main/*",
+        "GET /Qwen/Tiny/resolve/main/*",
+        "GET /Qwen/Tiny/resolve/main/* range",
+    },
+    "transformers": {
+        "GET /api/models/Qwen/Tiny",
+        "GET /api/models/Qwen/Tiny/tree/main",
+        "GET /api/models/Qwen/Tiny/tree/main/additional_chat_templates",
+        f"HEAD {_FILE}*",
+        f"GET {_FILE}*",
+    },
+    "@huggingface/hub": {
+        "GET /api/models/Qwen/Tiny/tree/main",
+        "GET /Qwen/Tiny/resolve/main/*",
+        "GET /Qwen/Tiny/resolve/main/* range",
+    },
     "curl": {"GET /Qwen/Tiny/resolve/main/* range"},
     "git": {"GET /Qwen/Tiny/info/refs", "POST /Qwen/Tiny/git-upload-pack"},
 }
@@ -277,15 +309,25 @@ def recording(target: str, seen: set[str]) -> Iterator[str]:
             server.shutdown()
 
 
+@pytest.fixture(scope="module")
+def keeper(tmp_path_factory) -> CommandLine:
+    """Somebody who holds the tiny model."""
+    folder = tmp_path_factory.mktemp("keeper")
+    with HubSimulator() as hub:
+        user = CommandLine(folder, hub.endpoint)
+        quiet_config(user)
+        hub.add(REPO, write_tiny_model(folder / "tiny"))
+        user.ok("preserve", REPO)
+    return user
+
+
 @pytest.mark.parametrize("name", ASKED)
-def test_what_a_client_asks(tmp_path, name):
+def test_what_a_client_asks(keeper, modules_folder, tmp_path, name):
     client = CLIENTS[name]
     require(client)
     seen: set[str] = set()
-    with HubSimulator() as hub:
-        world = World(tmp_path, hub)
-        with hub_process(world.publisher, "--no-upstream") as target, recording(target, seen) as url:
-            code, said = run(Place([], tmp_path, tmp_path, {}), client, url, REPO, tmp_path / "out")
+    with hub_process(keeper, "--no-upstream") as target, recording(target, seen) as url:
+        code, said = run(Place([], tmp_path, modules_folder, {}), client, url, REPO, tmp_path / "out")
     assert code == 0, said
     aside = {one for one in seen if one.endswith("/api/agent-harnesses")}  # any answer does
     assert seen - aside == ASKED[name]

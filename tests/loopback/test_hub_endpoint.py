@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -102,11 +103,11 @@ def test_the_api_says_what_the_hub_says(world, url):
     for folder in (None, "model", "tokenizer"):
         for recursive in (False, True):
             hub, here = (
-                sorted(map(repr, api.list_repo_tree(REPO, folder, recursive=recursive))) for api in (theirs, ours)
+                sorted(map(shown, api.list_repo_tree(REPO, folder, recursive=recursive))) for api in (theirs, ours)
             )
             assert here == hub
     paths = ["config.json", "model", "nothing", WEIGHTS]
-    hub, here = (sorted(map(repr, api.get_paths_info(REPO, paths))) for api in (theirs, ours))
+    hub, here = (sorted(map(shown, api.get_paths_info(REPO, paths))) for api in (theirs, ours))
     assert here == hub
     assert len(here) == 3
     assert ours.list_repo_refs(REPO) == theirs.list_repo_refs(REPO)
@@ -130,6 +131,11 @@ def test_a_tree_in_pages(url):
         link = answer.headers.get("link", "")
         path = link.partition(">")[0].removeprefix(f"<{url}") if link else ""
     assert sorted(rows) == sorted([*FILES, "model", "tokenizer"])
+
+
+def shown(entry: object) -> str:
+    """A row as the client reads it, without the name that Xet has for the file: here that is never there."""
+    return re.sub(r"xet_hash='[^']*'", "xet_hash=None", repr(entry))
 
 
 NOT_THERE = [

@@ -16,6 +16,7 @@ from p2pqwen.hub.hub_site import HubSite
 from p2pqwen.torrent.metainfo import parse_metainfo
 from p2pqwen.values.snapshot_id import RepoId
 from tests.simulators.hub import HubSimulator
+from tests.support.browser import web_server
 from tests.support.command import CommandLine
 from tests.support.models import small_model, write_folder
 from tests.support.other_clients import aria2, opentracker, qbittorrent, transmission, v1_torrent
@@ -117,6 +118,20 @@ def test_qbittorrent_finishes_from_the_hub_alone_with_the_bases_that_publish_lis
         torrent = tmp_path / "site" / REPO / f"{commit}.torrent"
         assert parse_metainfo(torrent.read_bytes()).web_seeds == HubSite(hub.endpoint).web_seeds(RepoId(REPO)).all
         with qbittorrent(torrent, tmp_path / "theirs", tmp_path / "profile") as client:
+            wait_until(lambda: client.progress == 1, 150, "qBittorrent has everything")
+            wait_until(lambda: payload(tmp_path / "theirs" / str(commit)) == FILES, 30, "qBittorrent wrote everything")
+
+
+def test_an_rss_rule_of_qbittorrent_finishes_what_a_feed_names(tmp_path):
+    with HubSimulator() as hub, web_server(tmp_path / "site") as mirror:
+        commit = hub.add(REPO, write_folder(tmp_path / "source", FILES))
+        publisher = CommandLine(tmp_path / "publisher", hub.endpoint)
+        publisher.ok("keys", "init", "--name", "Test Keep", "--no-passphrase")
+        publisher.ok("preserve", REPO)
+        publisher.ok("publish", "--out", tmp_path / "site", "--mirror", mirror, "--no-check")
+        with qbittorrent(None, tmp_path / "theirs", tmp_path / "profile") as client:
+            client.follow(f"{mirror}p2pqwen--site/feeds/new.rss.xml")
+            wait_until(lambda: client.has_torrent, 60, "qBittorrent took the torrent of the feed")
             wait_until(lambda: client.progress == 1, 150, "qBittorrent has everything")
             wait_until(lambda: payload(tmp_path / "theirs" / str(commit)) == FILES, 30, "qBittorrent wrote everything")
 

@@ -138,6 +138,19 @@ class QBittorrent(Client):
         with urllib.request.urlopen(f"{self.api}/torrents/addPeers", asked, timeout=30):
             pass
 
+    def follow(self, feed: str) -> None:
+        """Have it download whatever an RSS feed names."""
+        self._post("app/setPreferences", json={"rss_processing_enabled": True, "rss_auto_downloading_enabled": True})
+        self._post("rss/addFeed", url=feed, path="feed")
+        rule = {"enabled": True, "affectedFeeds": [feed], "addPaused": False, "savePath": str(self.folder)}
+        self._post("rss/setRule", ruleName="all", ruleDef=rule)
+        self._post("rss/refreshItem", itemPath="feed")
+
+    def _post(self, call: str, **values: Any) -> None:
+        given = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+        with urllib.request.urlopen(f"{self.api}/{call}", urllib.parse.urlencode(given).encode(), timeout=30):
+            pass
+
     @property
     def _torrent(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self.api}/torrents/info", timeout=30) as answer:
@@ -146,14 +159,15 @@ class QBittorrent(Client):
 
 
 @contextlib.contextmanager
-def qbittorrent(torrent: Path, folder: Path, profile: Path) -> Iterator[QBittorrent]:
-    """`qbittorrent-nox` with one torrent whose files are, or will be, below `folder`."""
+def qbittorrent(torrent: Path | None, folder: Path, profile: Path) -> Iterator[QBittorrent]:
+    """`qbittorrent-nox` with one torrent, or yet without, whose files are, or will be, below `folder`."""
     port, web_port = free_port(), free_port()
     config = profile / "qBittorrent" / "config" / "qBittorrent.conf"
     config.parent.mkdir(parents=True)
     config.write_text(QBITTORRENT.format(port=port, web_port=web_port, folder=folder))
-    added = (f"--save-path={folder}", "--add-stopped=false" if _is_new(profile) else "--add-paused=false", torrent)
-    program = command("qbittorrent-nox", f"--profile={profile}", *added)
+    added = (f"--save-path={folder}", "--add-stopped=false" if _is_new(profile) else "--add-paused=false")
+    named = () if torrent is None else (*added, torrent)
+    program = command("qbittorrent-nox", f"--profile={profile}", *named)
     with running(program, {"HOME": str(profile), "XDG_RUNTIME_DIR": str(profile)}) as process:
         wait_until(lambda: answers(port) and answers(web_port), 60, f"{process} listens")
         yield QBittorrent(process, f"127.0.0.1:{port}", folder, f"http://127.0.0.1:{web_port}/api/v2")

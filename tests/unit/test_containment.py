@@ -105,7 +105,6 @@ ELSEWHERE = {
     "operations/publish/site_pages.py::_card": INSIDE,
     "operations/publish/site_pages.py::_rows": PARSED,
     "operations/publish/site_pages.py::_write_models": INSIDE,
-    "operations/publish/site_pages.py::_write_sums": WHOLE,
     "operations/publish/web_seed_check.py::choose_web_seeds": INSIDE,
     "operations/publish/plan.py::_entry": PARSED,
     "operations/publish/named_places.py::keeps": PARSED,

@@ -44,6 +44,7 @@ function verdict(word, text, more = []) {
   $("verdict-text").textContent = text;
   $("verdict-details").hidden = more.length === 0;
   $("verdict-details").open = word === "no";
+  $("verdict-details").firstElementChild.textContent = word === "no" ? "What to do" : "What was checked";
   $("verdict-more").replaceChildren(...more.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
 }
 
@@ -310,7 +311,7 @@ function drawn(row) {
     element("span", { className: "facts" }, element("code", { field: "commit", textContent: short }), " ",
       span("size", sizeWords(row.size)[1]), " ", span("files", row.files === 1 ? "1 file" : `${row.files} files`), " ", span("license", licenseWords(row.license)), " ",
       span("provenance", provenance, `tag ${provenance}`), " ", span("upstream", UPSTREAM[row.upstream], `tag ${row.upstream}`), " ", span("added", row.added.slice(0, 10))),
-    element("span", { className: "also", textContent: [row.formats, row.quants, copies].filter(Boolean).join(" ") }),
+    element("span", { className: "also", textContent: [[row.formats, row.quants].filter(Boolean).join(" "), copies].filter(Boolean).join(" · ") }),
     element("span", { className: "get" }, ...get));
 }
 

@@ -39,6 +39,7 @@ from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.urgency import Urgency
 from p2pqwen.swarm.writable import prove_writable
+from p2pqwen.torrent.chosen_files import MAX_STORED, MAX_STORED_BYTES
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -444,10 +445,11 @@ class SnapshotDownload:
             make_empty_files(self._folder, metainfo, None)
             here = frozenset(file.path for file in metainfo.files)
         verified = Verified.now(metainfo.infohash.v2, self._folder, sorted(here))
-        if not whole and not self._may_mark:
-            self._library.verified.keep(snapshot, verified)
-            return
         globs = None if whole else tuple(glob.escape(path.text) for path in sorted(here))
+        storable = globs is None or (len(globs) <= MAX_STORED and sum(map(len, globs)) <= MAX_STORED_BYTES)
+        if not storable or not (whole or self._may_mark):
+            self._library.verified.keep(snapshot, verified)  # they are served, and the snapshot stays unfinished
+            return
         held = self._library.finish(snapshot, self._plan.torrent, globs, verified)
         self._report(Notice("info", f"{snapshot}: {held.state.value}, {len(here)} of {len(metainfo.files)} files"))
 
