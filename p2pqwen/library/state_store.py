@@ -30,7 +30,8 @@ from p2pqwen.errors import DiskError, NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.library.checksummed import seal as seal_document
 from p2pqwen.library.checksummed import unseal
-from p2pqwen.library.durable import SharedLock, disk_errors, lock, open_private, read, rename, write
+from p2pqwen.library.durable import PRIVATE, SharedLock, disk_errors, lock, open_private, read, rename, write
+from p2pqwen.portable.owners import give_mode
 from p2pqwen.values import json_fields
 from p2pqwen.values.plural import plural
 
@@ -206,7 +207,9 @@ class StateStore:
             _make(self._path)
         cut_off = self._path.is_file() and self._path.stat().st_size == 0
         with disk_errors(f"open {self._path}"):
-            os.close(open_private(self._path, os.O_RDWR))  # SQLite gives the files beside it the same mode
+            # SQLite gives the files beside it the same mode. By its name: to close a descriptor of it would drop the
+            # locks of another connection of this process (fcntl(2)), and the next to leave would take its log along.
+            give_mode(self._path, PRIVATE)
         connection = _connect(self._path)
         try:
             if cut_off:

@@ -296,3 +296,31 @@ def test_nobody_takes_a_damaged_database_away_from_who_uses_it(path):
     said = []
     StateStore(path, said.append).close()
     assert "damaged" in said[0].text
+
+
+OTHER = """
+import sys
+from pathlib import Path
+from p2pqwen.library.state_store import StateStore
+store = StateStore(Path(sys.argv[1]))
+store.update("other", lambda _: {"is": "here"})
+store.close()
+"""
+
+
+def test_a_second_connection_of_one_process_leaves_the_first_its_locks(tmp_path):
+    """Without them another process that closes the database takes itself for the last, and drops the log in use."""
+    path = tmp_path / "state.sqlite"
+    first = StateStore(path)
+    first.update("mine", lambda _: {"number": 0})
+    for number in range(1, 4):
+        second = StateStore(path)
+        second.update("second", lambda _, number=number: {"number": number})
+        second.close()
+        subprocess.run([sys.executable, "-c", OTHER, str(path)], check=True)
+        first.update("mine", lambda _, number=number: {"number": number})
+    assert first.get("mine") == {"number": 3}
+    assert first.get("second") == {"number": 3}
+    assert first.get("other") == {"is": "here"}
+    first.close()
+    assert not path.with_name("state.sqlite.damaged").exists()
