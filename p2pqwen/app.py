@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from p2pqwen.config import Config, load
 from p2pqwen.errors import DiskError
@@ -50,6 +51,7 @@ class App:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self._stores: WeakSet[StateStore] = WeakSet()
 
     @property
     def home(self) -> Home:
@@ -251,7 +253,9 @@ class App:
         """Open what this node remembers between runs; the caller closes it."""
         from p2pqwen.library.state_store import StateStore
 
-        return StateStore(self.home.state, report)
+        store = StateStore(self.home.state, report)
+        self._stores.add(store)
+        return store
 
     def upstream_records(self, report: Report) -> dict[SnapshotId, UpstreamRecord]:
         """Return what is known of snapshots on the Hub; nothing where it was never asked."""
@@ -260,6 +264,9 @@ class App:
         if not self.home.state.exists():
             return {}
         try:
+            # A second connection of this process would give up the first one's locks when it is closed (fcntl(2)).
+            if (opened := next((one for one in tuple(self._stores) if one.is_open), None)) is not None:
+                return UpstreamStore(opened).all()
             with self.state_store(report) as store:
                 return UpstreamStore(store).all()
         except DiskError as error:

@@ -32,6 +32,7 @@ _SETTINGS = {  # hf_xet's own, behind the prefix
 }
 _STATUS = re.compile(r"HTTP status \w+ error \((\d{3}) ?([^)]*)\).*?https?://([^/\s\"]+)(/[^\s\"]*)?")
 _UNSENT = re.compile(r"error sending request for url \(https?://([^/\s)]+)")
+_ENDED = re.compile(r"EOFError: (\d+ of \d+ bytes came)")
 _ERRNO = re.compile(r"\(os error (\d+)\)")
 _OF_DISK = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.EMFILE}
@@ -57,7 +58,7 @@ class XetFile:
 
 
 class XetFailedError(Exception):
-    """Xet did not bring a file. `cause` says why in words for people; `refused`: the token was not taken."""
+    """Xet did not bring a file. `cause` says why in words for people; `refused`: the token was, or may have been."""
 
     def __init__(self, cause: str, *, refused: bool = False) -> None:
         super().__init__(cause)
@@ -78,6 +79,8 @@ def failure(text: str, number: int | None = None) -> XetFailedError | OSError:
         status, reason, host, path = match.groups()
         refused = status in {"401", "403"} and "/reconstructions/" in (path or "")
         return XetFailedError(f"{host} answered {status} {reason}".rstrip(), refused=refused)
+    if (match := _ENDED.search(text)) is not None:
+        return XetFailedError(f"{match[1]}, without a reason", refused=True)  # perhaps: once more, with a fresh token
     if (match := _UNSENT.search(text)) is not None:
         return XetFailedError(f"no answer from {match[1]}")
     if (match := _ERRNO.search(text)) is not None:

@@ -33,15 +33,7 @@ class XetProcess:
         self, access: XetAccess, file: XetFile, folder: Path, tick: Callable[[], None], *, windows: bool
     ) -> None:
         self._tick = tick
-        folder.joinpath("logs").mkdir(parents=True, exist_ok=True)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "p2pqwen.hub.xet_child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment_of(os.environ, folder),
-            start_new_session=True,  # Ctrl-C is for us, and we end it
-        )
+        self._process = _start(folder)
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         assert self._process.stdout is not None  # noqa: S101 - a pipe
         threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
@@ -112,6 +104,21 @@ class XetProcess:
         with suppress(OSError):  # it has ended: what it said tells why
             self._process.stdin.write(json.dumps(words).encode() + b"\n")
             self._process.stdin.flush()
+
+
+def _start(folder: Path) -> subprocess.Popen[bytes]:
+    try:
+        folder.joinpath("logs").mkdir(parents=True, exist_ok=True)
+        return subprocess.Popen(
+            [sys.executable, "-m", "p2pqwen.hub.xet_child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment_of(os.environ, folder),
+            start_new_session=True,  # Ctrl-C is for us, and we end it
+        )
+    except OSError as error:  # not of the file's disk: the file comes another way
+        raise XetFailedError(f"hf_xet does not start: {error}") from error
 
 
 def _check_moving(moved: float) -> None:

@@ -57,6 +57,7 @@ class StateStore:
         self._report = report
         self._users: SharedLock | None = None
         self._connection = self._connected()
+        self.is_open = True
         self._opened = _identity(path)
 
     def __enter__(self) -> Self:
@@ -69,6 +70,7 @@ class StateStore:
 
     def close(self) -> None:
         """Close the database; the store is of no use afterwards."""
+        self.is_open = False
         self._connection.close()
         if self._users is not None:
             self._users.close()

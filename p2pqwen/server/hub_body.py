@@ -24,6 +24,7 @@ from p2pqwen.values.byte_range import ByteRange, parse_range
 IDLE_SECONDS = 600.0
 """A reader that takes no block for so long is cut off."""
 _BLOCK = 16 << 20  # a reader slower than 28 kB/s is taken for gone
+_LOOK_SECONDS = 1.0  # aiohttp tells a handler that only waits of no connection that was closed
 _TYPE = "application/octet-stream"
 
 
@@ -45,7 +46,9 @@ async def answer_file(request: web.Request, snapshot: HubSnapshot, path: str, po
     loop = asyncio.get_running_loop()
     reading = await loop.run_in_executor(pool, snapshot.open, path, wanted.offsets)
     try:
-        first = await _ready(reading, wanted.start)  # before a status line: what fails now has a status of its own
+        first = await _ready(
+            request, reading, wanted.start
+        )  # before a status line: what fails now has a status of its own
         response = _response(wanted, headers)
         with suppress(ConnectionError):
             await response.prepare(request)
@@ -67,9 +70,18 @@ def _response(wanted: ByteRange, headers: Mapping[str, str]) -> web.StreamRespon
     return response
 
 
-async def _ready(reading: Reading, at: int) -> int:
+async def _ready(request: web.Request, reading: Reading, at: int) -> int:
+    """Wait for verified bytes, as long as somebody is there to take them; raises `ConnectionError` once nobody is."""
     found = reading.ready(at)
-    return found if isinstance(found, int) else await asyncio.wrap_future(found)
+    if isinstance(found, int):
+        return found
+    coming = asyncio.wrap_future(found)
+    while not coming.done():
+        await asyncio.wait({coming}, timeout=_LOOK_SECONDS)
+        if not coming.done() and (request.transport is None or request.transport.is_closing()):
+            coming.cancel()
+            raise ConnectionResetError
+    return coming.result()
 
 
 async def _send(request: web.Request, reading: Reading, wanted: ByteRange, end: int) -> bool:
@@ -80,7 +92,7 @@ async def _send(request: web.Request, reading: Reading, wanted: ByteRange, end: 
         with os.fdopen(os.dup(reading.descriptor), "rb", buffering=0) as file:
             while at < wanted.stop:
                 if at >= end:
-                    end = await _ready(reading, at)
+                    end = await _ready(request, reading, at)
                 count = min(end, wanted.stop, at + _BLOCK) - at
                 if await _send_block(request, file, at, count) < count:
                     return False

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from huggingface_hub import snapshot_download
 
+from p2pqwen.library.durable import is_locked
 from p2pqwen.torrent.metainfo import parse_metainfo
 from tests.simulators.hostile_peers import LIARS, corrupt
 from tests.simulators.peer import BLOCK, Behaviour, Content, PeerNetwork, PeerSimulator, Request
@@ -211,3 +212,19 @@ def test_a_reader_that_goes_away_leaves_a_download_that_goes_on(world):
         let_go.set()
         wait_until(lambda: peer.seen.blocks > blocks, SECONDS, "the rest arrives")
     assert [row["state"] for row in held(reader)] == ["partial"]
+
+
+def test_one_that_stops_when_its_reader_goes_away(world):
+    reader, first = world.trusting("stop"), first_piece_of(world)
+    with (reader.home / "config.toml").open("a") as config:
+        config.write('[hub_endpoint]\nabandoned = "stop"\n')
+    lock = reader.home / "locks" / f"{REPO.replace('/', '--')}@{world.commit}.lock"
+    with (
+        slow_peer(world, held=lambda request: request.piece != first) as peer,
+        hub_process(reader, "--no-upstream", "--peer", str(peer.endpoint)) as url,
+    ):
+        with opened(url, resolve(WEIGHTS)) as response:
+            assert response.read(10) == FILES[WEIGHTS][:10]
+            assert is_locked(lock)
+        wait_until(lambda: not is_locked(lock), SECONDS, "the download ends, with two pieces missing")
+    assert [row["state"] for row in held(reader)] == ["incomplete"]
