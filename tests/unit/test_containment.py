@@ -61,6 +61,7 @@ ELSEWHERE = {
     "operations/indexes/bundle.py::_start": PARSED,
     "operations/indexes/dht_access.py::open": PARSED,
     "operations/indexes/listed_files.py::of": INSIDE,
+    "operations/control/dashboard.py::alerts_of": PARSED,
     "operations/control/doctor.py::_index": PARSED,
     "operations/control/doctor.py::_rot": INSIDE,
     "operations/fetch/held.py::refuse_unlisted": PARSED,
