@@ -119,7 +119,8 @@ def _exit_status() -> list[str]:
 
 
 def _title(name: str, section: int) -> str:
-    return f'.TH "{name.upper()}" "{section}" "" "p2pqwen {__version__}" "p2pqwen"'
+    # An address is one long word: lines that end before one could not be stretched to the margin.
+    return f'.TH "{name.upper()}" "{section}" "" "p2pqwen {__version__}" "p2pqwen"\n.ad l'
 
 
 @dataclass(slots=True)

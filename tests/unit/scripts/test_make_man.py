@@ -37,7 +37,7 @@ def test_a_table_is_a_list_and_code_stands_as_it_is_typed():
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_of_the_text_is_taken_for_a_request(name):
     requests = {line.split()[0] for line in PAGES[name].splitlines() if line.startswith((".", "'"))}
-    known = {".TH", ".SH", ".SS", ".PP", ".IP", ".TP", ".B", ".BR", ".I", ".RI", ".nf", ".fi", ".in"}
+    known = {".TH", ".SH", ".SS", ".PP", ".IP", ".TP", ".B", ".BR", ".I", ".RI", ".nf", ".fi", ".in", ".ad"}
     assert requests <= known
 
 
