@@ -451,7 +451,8 @@ def _orgs(value: object) -> tuple[Owner, ...]:
     try:
         return tuple(map(Owner.parse, _texts(value)))
     except FormatError as error:
-        raise UsageError(error.what, expected="a name such as Qwen, or datasets/Qwen", got=error.got) from error
+        expected = "a name such as Qwen, or datasets/Qwen"
+        raise UsageError("no organisation's name", expected=expected, got=error.got) from error
 
 
 def _parallel(value: object) -> int:

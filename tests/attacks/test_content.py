@@ -223,7 +223,7 @@ def signed_by_a_stranger(found: Found, folder: Path) -> bytes:
         pytest.param(manifest_dropped, "manifest of", id="36-no-manifest"),
         pytest.param(unsigned, "no valid signature", id="01-unsigned-torrent"),
         pytest.param(signed_by_a_stranger, "no valid signature", id="02-torrent-signed-by-a-stranger"),
-        pytest.param(lambda *_: b"<html>", "bencod", id="19-html"),
+        pytest.param(lambda *_: b"<html>", "a web page, not a .torrent", id="19-html"),
     ],
 )
 def test_torrents_that_are_not_the_entrys(site, tmp_path: Path, forge, problem):

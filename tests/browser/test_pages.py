@@ -38,7 +38,8 @@ def test_every_model_and_magnet_is_listed_without_javascript(tmp_path, browser, 
             magnets += page.locator("[data-row] a[data-f=magnet]").evaluate_all("all => all.map(a => a.href)")
             if not page.locator("a[rel=next]").count():
                 break
-            page.click("a[rel=next]")
+            with page.expect_navigation():
+                page.click("a[rel=next]")
     entries = site.accepted.document.entries
     assert names == [entry.id.repo.text for entry in entries]
     assert magnets == [entry.magnet for entry in entries]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pqwen.events import ignore
 from p2pqwen.torrent.magnet import Magnet, parse_magnet
 from p2pqwen.values.digest import Sha1
 from tests.simulators.hub import HubSimulator
@@ -130,8 +131,8 @@ def test_the_token_goes_to_the_configured_hub_alone(hub, tmp_path):
     from p2pqwen.config import load
 
     app = App(load({"P2PQWEN_HOME": str(tmp_path), "HF_TOKEN": "secret", "HF_ENDPOINT": "https://hub.example"}))
-    assert app.open_origin("https://hub.example")._token == "secret"
-    assert app.open_origin("https://mirror.example")._token is None
+    assert app.open_origin("https://hub.example", ignore)._hub._token == "secret"
+    assert app.open_origin("https://mirror.example", ignore)._token is None
 
 
 def test_the_index_comes_before_everything_a_link_names(hub, preserver, magnet, tmp_path):

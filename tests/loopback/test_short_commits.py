@@ -19,6 +19,7 @@ CALLS: dict[str, tuple[tuple[str, ...], int]] = {
     "export": ((SHORT, "{folder}/export"), 0),
     "fetch": ((SHORT, "--no-web-seeds"), 0),
     "health": ((SHORT, "--no-look"), 0),
+    "library move": ((SHORT, "--to", "{folder}/library"), 0),
     "library scrub": ((SHORT,), 0),
     "pause": ((SHORT,), 0),
     "pin": ((SHORT,), 0),

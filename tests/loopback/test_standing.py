@@ -94,7 +94,7 @@ def test_list_and_status_say_so_in_words(world, unvouched):
     trust(unvouched, world)
     assert "complete  proven" in unvouched.run("list").stdout
     assert "complete, proven," in unvouched.run("status").stdout
-    assert "standing proven; the index of Keepers" in unvouched.run("verify", REPO).stdout
+    assert "standing    proven; the index of Keepers" in unvouched.run("verify", REPO).stdout
 
 
 def test_where_nobody_gives_the_signed_torrent_the_index_still_vouches(world, unvouched, tmp_path):
