@@ -18,6 +18,7 @@ from tests.support.hub_endpoint import ask
 from tests.support.models import noise
 
 REPO = RepoId("Qwen/Tiny")
+COMMIT = CommitId(b"\xab" * 20)
 CONTENT = noise(8 << 20, "weights")
 READERS = 4
 
@@ -41,7 +42,7 @@ class OneFile:
 
     shared: int
     repo: RepoId = REPO
-    commit: CommitId = CommitId(b"\xab" * 20)
+    commit: CommitId = COMMIT
     time: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     license: str | None = None
     access: Access = OPEN
