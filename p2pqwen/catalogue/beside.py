@@ -17,6 +17,7 @@ _METALINK = "urn:ietf:params:xml:ns:metalink"
 _SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
 MAX_SITEMAP = 50_000
 """Addresses of one sitemap (sitemaps.org)."""
+_UNHOLDABLE = frozenset("\ufffe\uffff")  # XML 1.0 section 2.2; a path holds none of the other characters that XML lacks
 
 
 def magnet_file(entry: Entry) -> tuple[str, bytes]:
@@ -27,13 +28,15 @@ def magnet_file(entry: Entry) -> tuple[str, bytes]:
 def metalink(entry: Entry, manifest: Manifest, mirrors: Sequence[str]) -> tuple[str, bytes]:
     """Return the place and the content of a snapshot's Metalink: each file's size, SHA-256 and web seeds.
 
-    Files are named `<commit>/<path>`, as the torrent names them.
+    Files are named `<commit>/<path>`, as the torrent names them. One whose name XML cannot hold is left out.
     """
     root = ET.Element("metalink", xmlns=_METALINK)
     ET.SubElement(root, "generator").text = "p2pqwen"
     ET.SubElement(root, "published").text = format_time(entry.added)
     base, commit = base_of(mirrors), str(entry.id.commit)
     for row in manifest.files:
+        if not _UNHOLDABLE.isdisjoint(row.path.text):
+            continue
         file = ET.SubElement(root, "file", name=f"{commit}/{row.path.text}")
         ET.SubElement(file, "size").text = str(row.size)
         ET.SubElement(file, "hash", type="sha-256").text = str(row.sha256)

@@ -7,7 +7,6 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from p2pqwen.errors import P2pqwenError
+from p2pqwen.portable.process import python
 
 STEP_SECONDS = 120.0
 STOP_SECONDS = 15.0
@@ -47,7 +47,7 @@ class NodeProcess:
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """Return the command line of our own program, with `--json`."""
-        return [sys.executable, "-m", "p2pqwen", *arguments, "--json"]
+        return python("-m", "p2pqwen", *arguments, "--json")
 
     def run(self, *arguments: str) -> dict[str, Any]:
         """Run a command and return its JSON object; raises `DemoStepError` unless it exits 0."""
@@ -63,7 +63,7 @@ class NodeProcess:
 
     def python(self, code: str, *arguments: str, **environment: str) -> str:
         """Run a line of Python as another program would, and return what it prints."""
-        return self._output("python", [sys.executable, "-c", code, *arguments], self.environment | environment)
+        return self._output("python", python("-c", code, *arguments), self.environment | environment)
 
     def _output(self, name: str, command: list[str], environment: dict[str, str]) -> str:
         try:

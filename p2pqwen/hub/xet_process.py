@@ -6,7 +6,6 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from p2pqwen.hub.xet_job import STALL_SECONDS, XetAccess, XetFailedError, XetFile, environment_of, failure
+from p2pqwen.portable.process import python
 
 TICK = 0.5
 """Seconds between looks at whether the work is to go on, where no bytes come."""
@@ -110,7 +110,7 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
     try:
         folder.joinpath("logs").mkdir(parents=True, exist_ok=True)
         return subprocess.Popen(
-            [sys.executable, "-m", "p2pqwen.hub.xet_child"],
+            python("-m", "p2pqwen.hub.xet_child"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from p2pqwen.library.folders import LibraryFolder, device
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State, seal_of
 from p2pqwen.library.verified import Verified
 from p2pqwen.portable.files import clone
-from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.torrent.info import FileEntry
 
 _BLOCK = 1 << 20
 
@@ -55,14 +55,15 @@ def move(
             raise P2pqwenError(what, hint=f"`p2pqwen fetch {held.id}` completes it; then move it")
         source = next(one for one in library.folders if held.folder.is_relative_to(one.root))
         metainfo = held.metainfo()
-        files = [file.path for file in metainfo.files if held.wants(file.path)]
+        entries = [file for file in metainfo.files if held.wants(file.path)]
+        files = [file.path for file in entries]
         size = held.wanted_bytes(metainfo)
         if source == place:
             return Moved(held, source.root, size, 0)
         known = library.verified.unchanged(held.id, metainfo.infohash.v2, held.folder, files)
         copied = bytes_to_copy(held, place)
         place.require_room(copied, claimed=library.claimed(place))
-        _bring(held, place, files, on_bytes, renames=not copied)
+        _bring(held, place, entries, on_bytes, renames=not copied)
         if known:  # what was verified is verified still: each byte of it was compared
             now = Verified.now(metainfo.infohash.v2, place.folder(held.id), files)
             library.verified.keep(held.id, now)
@@ -75,33 +76,47 @@ def move(
 def _bring(
     held: HeldSnapshot,
     place: LibraryFolder,
-    files: list[RepoPath],
+    files: Sequence[FileEntry],
     on_bytes: Callable[[int], object],
     *,
     renames: bool,
 ) -> None:
     target = place.folder(held.id)
+    if target.is_dir() and not _is_whole(held.folder, files) and (_is_whole(target, files) or not held.folder.exists()):
+        return  # a move was cut off after it had renamed the folder
     if not held.folder.exists():
-        if target.is_dir():
-            return  # a move was cut off after it had renamed the folder
         raise DiskError(f"nothing of {held.id} is there to be moved", got=f"no {held.folder}")
     with durable.disk_errors(f"move {held.id} to {place.root}"):
         durable.make_folder(target.parent, shared=True)
+    coming = held.folder if renames else _staged(held, place, files, on_bytes)
+    with durable.disk_errors(f"move {held.id} to {place.root}"):
         if target.exists():
-            shutil.rmtree(target)  # of a move that was cut off: no torrent speaks of it
-    if renames:
-        durable.rename(held.folder, target, shared=True)
-        return
+            shutil.rmtree(target)  # of a move that was cut off: no torrent speaks of it, and what comes is whole
+    durable.rename(coming, target, shared=True)
+
+
+def _is_whole(folder: Path, files: Sequence[FileEntry]) -> bool:
+    """Tell whether a folder has these files, each as large as it must be."""
+    try:
+        return all((folder / one.path.text).stat().st_size == one.size for one in files)
+    except OSError:
+        return False
+
+
+def _staged(
+    held: HeldSnapshot, place: LibraryFolder, files: Sequence[FileEntry], on_bytes: Callable[[int], object]
+) -> Path:
+    """Copy a snapshot to where one is made, on the disk of its new place, and write it out."""
     staged = place.staged(held.id)
     with durable.disk_errors(f"copy {held.id} to {place.root}"):
         if staged.exists():
             shutil.rmtree(staged)
-        for path in files:
-            source, copy = held.folder / path.text, staged / path.text
+        for one in files:
+            source, copy = held.folder / one.path.text, staged / one.path.text
             durable.make_folder(copy.parent, shared=True)
             _copy(source, copy, on_bytes)
     durable.sync_tree(staged)
-    durable.rename(staged, target, shared=True)
+    return staged
 
 
 def _copy(source: Path, target: Path, on_bytes: Callable[[int], object]) -> None:

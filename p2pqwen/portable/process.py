@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,6 +50,14 @@ def make_thread_idle() -> None:
 def _threads_have_priorities() -> bool:
     """Tell whether setpriority(2) takes a thread: only Linux does, elsewhere the number may be another process's."""
     return platform.system() == "Linux" and hasattr(os, "setpriority")
+
+
+def python(*arguments: str) -> list[str]:
+    """Return the command line of this Python, which imports nothing from the folder that it is started in (`-P`).
+
+    That may be a downloaded model's: a `json.py` or `hf_xet.py` in it would run, with all that this user may do.
+    """
+    return [sys.executable, "-P", *arguments]
 
 
 def start_apart(

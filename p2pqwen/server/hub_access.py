@@ -83,12 +83,23 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return found if mapped is None else mapped
 
 
+def carries(authorization: str, token: str) -> bool:
+    """Tell whether a token stands in an Authorization header, in whatever place of it, Basic or not."""
+    return token in authorization or token in _basic(authorization)
+
+
 def _token(authorization: str) -> str:
     """Return the token of a Bearer header, or the password of a Basic one (which is how git sends it)."""
     scheme, _, value = authorization.partition(" ")
+    return _basic(authorization).partition(":")[2] if scheme.lower() == "basic" else value
+
+
+def _basic(authorization: str) -> str:
+    """Return `user:password` of a Basic header, empty where it is none."""
+    scheme, _, value = authorization.partition(" ")
     if scheme.lower() != "basic":
-        return value
+        return ""
     try:
-        return base64.b64decode(value, validate=True).decode().partition(":")[2]
+        return base64.b64decode(value, validate=True).decode()
     except (binascii.Error, ValueError):
         return ""

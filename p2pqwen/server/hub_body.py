@@ -18,12 +18,14 @@ from aiohttp import web
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.hub_api.file_headers import file_headers, is_unchanged
 from p2pqwen.hub_api.listing import etag
+from p2pqwen.portable.files import read_at
 from p2pqwen.server.hub_catalogue import HubSnapshot, Reading
 from p2pqwen.values.byte_range import ByteRange, parse_range
 
 IDLE_SECONDS = 600.0
 """A reader that takes no block for so long is cut off."""
 _BLOCK = 16 << 20  # a reader slower than 28 kB/s is taken for gone
+_COPIED = 256 << 10
 _LOOK_SECONDS = 1.0  # aiohttp tells a handler that only waits of no connection that was closed
 _TYPE = "application/octet-stream"
 
@@ -52,7 +54,7 @@ async def answer_file(request: web.Request, snapshot: HubSnapshot, path: str, po
         response = _response(wanted, headers)
         with suppress(ConnectionError):
             await response.prepare(request)
-            if await _send(request, reading, wanted, first):
+            if await _send(request, response, reading, wanted, first):
                 await response.write_eof()
             else:
                 _cut(request)
@@ -84,17 +86,19 @@ async def _ready(request: web.Request, reading: Reading, at: int) -> int:
     return coming.result()
 
 
-async def _send(request: web.Request, reading: Reading, wanted: ByteRange, end: int) -> bool:
+async def _send(
+    request: web.Request, response: web.StreamResponse, reading: Reading, wanted: ByteRange, end: int
+) -> bool:
     """Send what is wanted, verified up to `end` so far; False where it cannot be had, or nobody takes it."""
     at = wanted.start
     try:
-        # A file object of its own, since its position is the loop's to set: others read through the same descriptor.
+        # For `sendfile`, which sets the position of the open file, though it reads at offsets: nobody reads by that.
         with os.fdopen(os.dup(reading.descriptor), "rb", buffering=0) as file:
             while at < wanted.stop:
                 if at >= end:
                     end = await _ready(request, reading, at)
                 count = min(end, wanted.stop, at + _BLOCK) - at
-                if await _send_block(request, file, at, count) < count:
+                if await _send_block(request, response, file, at, count) < count:
                     return False
                 at += count
     except (P2pqwenError, OSError):  # time-outs and broken connections are of the second class
@@ -102,12 +106,27 @@ async def _send(request: web.Request, reading: Reading, wanted: ByteRange, end: 
     return True
 
 
-async def _send_block(request: web.Request, file: FileIO, at: int, count: int) -> int:
+async def _send_block(request: web.Request, response: web.StreamResponse, file: FileIO, at: int, count: int) -> int:
     transport = request.transport
     if transport is None:
         raise ConnectionResetError
     async with asyncio.timeout(IDLE_SECONDS):
-        return await asyncio.get_running_loop().sendfile(transport, file, at, count)
+        try:
+            return await asyncio.get_running_loop().sendfile(transport, file, at, count, fallback=False)
+        except asyncio.SendfileNotAvailableError:  # some file systems have none
+            return await _copy_block(response, file, at, count)
+
+
+async def _copy_block(response: web.StreamResponse, file: FileIO, at: int, count: int) -> int:
+    """Send by reading at offsets. asyncio's own way moves the file's position, which every reader of it shares."""
+    sent = 0
+    while sent < count:
+        data = await asyncio.to_thread(read_at, file.fileno(), min(_COPIED, count - sent), at + sent)
+        if not data:
+            break
+        await response.write(data)
+        sent += len(data)
+    return sent
 
 
 def _cut(request: web.Request) -> None:

@@ -21,6 +21,7 @@ from p2pqwen.errors import FormatError, P2pqwenError
 from p2pqwen.hub_api.problem import HubProblem
 from p2pqwen.hub_api.request import Asked
 from p2pqwen.net.web_session import WebSession
+from p2pqwen.server.hub_access import carries
 from p2pqwen.server.hub_catalogue import HubRefusedError
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.named_hosts import Guard
@@ -81,7 +82,7 @@ class HubUpstream:
             self._session = WebSession(self.guard, connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
         headers = {name: request.headers[name] for name in _SENT if name in request.headers}
         given = request.headers.get("Authorization")
-        if given is not None and not (self.own_token and self.own_token in given):
+        if given is not None and not (self.own_token and carries(given, self.own_token)):
             headers["Authorization"] = given
         headers[HOP] = "1"
         url = URL(f"{self.base}{request.rel_url.raw_path_qs}", encoded=True)
@@ -131,14 +132,18 @@ async def _stream(
 
 
 async def _document(answer: aiohttp.ClientResponse, headers: Mapping[str, str]) -> web.Response:
+    body = bytearray()
     try:
-        body = await answer.content.read(MAX_ANSWER)
+        async for part in answer.content.iter_any():
+            body += part
+            if len(body) > MAX_ANSWER:
+                raise HubRefusedError(HubProblem(502, None, "the Hub's answer is too large to be passed on"))
     except (aiohttp.ClientError, TimeoutError) as error:
         raise HubRefusedError(HubProblem(504, None, "the Hub's answer broke off")) from error
     if "json" in answer.headers.get("Content-Type", ""):
         with suppress(ValueError, RecursionError):
-            body = json.dumps(_without_xet(json.loads(body))).encode()
-    return web.Response(status=answer.status, headers=headers, body=body)
+            body = bytearray(json.dumps(_without_xet(json.loads(body))).encode())
+    return web.Response(status=answer.status, headers=headers, body=bytes(body))
 
 
 def _without_xet(value: object) -> object:

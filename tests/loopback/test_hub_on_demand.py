@@ -19,7 +19,8 @@ from tests.simulators.hostile_peers import LIARS, corrupt
 from tests.simulators.peer import BLOCK, Behaviour, Content, PeerNetwork, PeerSimulator, Request
 from tests.support.hub_endpoint import ask, contents, hub_process
 from tests.support.models import small_model
-from tests.support.swarm import seeding
+from tests.support.processes import p2pqwen, running
+from tests.support.swarm import QUIET, seeding
 from tests.support.waiting import wait_until
 from tests.support.world import NOBODY, REPO, seeded_world
 
@@ -83,6 +84,25 @@ def test_a_file_that_only_a_peer_has(world):
     assert reader.ok("verify", REPO)["ok"]
     with hub_process(reader, "--no-upstream") as url:  # nobody is needed for what is here
         assert ask(url, resolve(WEIGHTS)).body == FILES[WEIGHTS]
+
+
+def test_no_file_stays_open_once_it_was_read(world):
+    reader = world.trusting("closed")
+    command = p2pqwen("hub", "--listen", "127.0.0.1:0", "--json", *QUIET, "--no-upstream", "--peer", world.peer)
+    with running(command, reader.environment) as process:
+        url = process.json_line(SECONDS, containing='"hub"')["url"]
+        for name in FILES:
+            assert ask(url, resolve(name)).body == FILES[name]
+        wait_until(lambda: not open_below(process.pid, reader.home / "library"), SECONDS, "every file is closed")
+
+
+def open_below(pid: int, folder: Path) -> list[Path]:
+    """What a process has open below a folder."""
+    found = []
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # it was closed meanwhile
+            found.append(one.readlink())
+    return [one for one in found if one.is_relative_to(folder) and not one.is_dir()]
 
 
 def test_the_hubs_own_client_gets_it_all_and_it_is_whole_then(world, tmp_path):

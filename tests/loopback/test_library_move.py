@@ -149,6 +149,35 @@ def test_a_move_that_is_cut_off_loses_nothing_and_is_ended_by_another(
     assert not (keeper.user.home / "library" / REPO).exists()
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_after_a_cut_the_whole_one_of_two_folders_stays(keeper, disk, tmp_path, apart):
+    """The folder was renamed, the torrent not; then a repair began at the old place and brought little."""
+    other = disk if apart else tmp_path / "other"
+    old, new = keeper.user.home / "library" / REPO / COMMITS[0], other / REPO / COMMITS[0]
+    new.parent.mkdir(parents=True)
+    shutil.move(old, new)
+    old.mkdir()
+    old.joinpath("config.json").write_bytes(small_model()["config.json"])
+    library = Library(Home(keeper.user.home), (LibraryFolder(other, 0),), reserve=0)
+    moving.move(library, library.all()[0], library.folders[1])
+    (held,) = Library(Home(keeper.user.home), (LibraryFolder(other, 0),), reserve=0).all()
+    assert held.folder == new
+    assert tree(new) == small_model()
+    assert not old.exists()
+
+
+def test_a_copy_that_was_left_goes_only_once_another_is_made(keeper, disk):
+    old, new = keeper.user.home / "library" / REPO / COMMITS[0], disk / REPO / COMMITS[0]
+    shutil.copytree(old, new)
+    old.joinpath("config.json").unlink()
+    new.joinpath("README.md").unlink()  # neither is whole
+    left = tree(new)
+    library = Library(Home(keeper.user.home), (LibraryFolder(disk, 0),), reserve=0)
+    with pytest.raises(DiskError):
+        moving.move(library, library.all()[0], library.folders[1])
+    assert tree(new) == left
+
+
 def test_a_disk_that_gives_other_bytes_than_it_took_is_told_and_the_original_stays(keeper, disk, monkeypatch):
     library = Library(Home(keeper.user.home), (LibraryFolder(disk, 0),), reserve=0)
     monkeypatch.setattr(moving, "clone", lambda *_: False)

@@ -416,7 +416,7 @@ def test_a_file_that_changed_ways_is_not_followed_where_it_no_longer_comes(hub, 
 def test_where_hf_xet_does_not_start_plain_http_brings_the_file(hub, tmp_path, monkeypatch, lacking):
     folder = tmp_path / "xet"
     if lacking == "program":
-        monkeypatch.setattr("p2pqwen.hub.xet_process.sys.executable", str(tmp_path / "gone"))
+        monkeypatch.setattr("sys.executable", str(tmp_path / "gone"))
     else:
         folder.write_bytes(b"no folder")
     fetched = Fetched(HubClient(hub.endpoint, None, named=LOOPBACK, xet_folder=folder), tmp_path / "staging")

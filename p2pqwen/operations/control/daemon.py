@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from p2pqwen.errors import P2pqwenError
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.operations.control.routes import NodeAnswer
-from p2pqwen.portable.process import start_apart
+from p2pqwen.portable.process import python, start_apart
 from p2pqwen.server.control_client import ControlClient
 
 ERRORS = "daemon.err"
@@ -43,7 +42,7 @@ def start_daemon(options: Sequence[str], home: Home, running: Callable[[], Contr
     durable.write(said, b"")
     with said.open("ab") as errors:
         node = start_apart(
-            [sys.executable, "-m", "p2pqwen", "seed", *options, "--quiet"],
+            python("-m", "p2pqwen", "seed", *options, "--quiet"),
             folder=home.root,
             environment={**os.environ, "P2PQWEN_HOME": str(home.root)},
             errors=errors,

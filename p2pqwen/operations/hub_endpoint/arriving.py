@@ -6,14 +6,13 @@ alone: pieces that were read back from the disk and hashed.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from p2pqwen.errors import P2pqwenError
-from p2pqwen.operations.hub_endpoint.reading import PieceFile
+from p2pqwen.operations.hub_endpoint.reading import OpenFile, PieceFile
 from p2pqwen.values.repo_path import RepoPath
 
 SMALL = 16 << 20
@@ -27,14 +26,14 @@ class StreamReading:
         self.file, self.wanted, self.at = file, wanted, wanted.start
         self.urged = 0  # once it is at this piece of the file, more is asked for ahead of it
         self.hasty = -1  # the piece that was asked for in haste
-        self._descriptor: int | None = None
+        self._opened: OpenFile | None = None
 
     @property
     def descriptor(self) -> int:
         """The open file; raises `DiskError` where it is not there."""
-        if self._descriptor is None:  # of its own, so that it outlives the download
-            self._descriptor = os.dup(self.file.pieces.descriptor)
-        return self._descriptor
+        if self._opened is None:  # held on to, so that it outlives the download
+            self._opened = self.file.pieces.opened()
+        return self._opened.number
 
     def ready(self, at: int) -> int | Future[int]:
         """Return the end of what is verified from `at` on; else what gives it once it is there, or fails."""
@@ -49,9 +48,7 @@ class StreamReading:
 
     def close(self) -> None:
         """Read no more."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._opened = None
         self.file.leave(self)
 
 

@@ -192,6 +192,7 @@ class SnapshotDownload:
                 self._open = False
             for file in self._files.values():
                 file.fail(error, for_good=True)
+            self._files.clear()  # so that each is closed with its last reader
             with suppress(queue.Empty):
                 while True:
                     self._asks.get_nowait().answer.set_exception(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -59,6 +60,17 @@ class VerifiedReading:
         os.close(self.descriptor)
 
 
+class OpenFile:
+    """A descriptor that is closed once nobody holds on to it: a check that still runs, or a reader, keeps it.
+
+    So its number is never another file's while somebody reads by it.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        weakref.finalize(self, os.close, number)
+
+
 class PieceFile:
     """One file of a torrent below a folder, and which of its pieces have been read and found right.
 
@@ -71,21 +83,20 @@ class PieceFile:
         entry = metainfo.files[index]
         self.path, self.size = entry.path, entry.size
         self.right = bytearray(self._check.count(index))
-        self._descriptor: int | None = None
+        self._opened: OpenFile | None = None
+        self._closed = False
 
     @property
     def piece_length(self) -> int:
         """Bytes of a piece but the last."""
         return self._check.piece_length
 
-    @property
-    def descriptor(self) -> int:
-        """The open file; raises `DiskError` where it is not there."""
-        if self._descriptor is None:
-            self._descriptor = open_file(self._folder, self.path, self.size)
-        if self._descriptor is None:
+    def opened(self) -> OpenFile:
+        """Return the open file; raises `DiskError` where it is not there."""
+        found = self._open()
+        if found is None:
             raise DiskError(f"{self.path} is not there, or not as large as it must be")
-        return self._descriptor
+        return found
 
     def verified_to(self, at: int) -> int:
         """Return the offset up to which bytes from `at` on are verified; `at` itself where that one is not."""
@@ -99,22 +110,26 @@ class PieceFile:
         """Read a piece unless it was found right before; whether it is."""
         if self.right[piece]:
             return True
-        if self._descriptor is None:
-            self._descriptor = open_file(self._folder, self.path, self.size)
-        if self._descriptor is None:
+        file = self._open()
+        if file is None:
             return False
         span = self._check.span(self._index, piece)
-        if not has_data(self._descriptor, span.start, len(span)):
+        if not has_data(file.number, span.start, len(span)):
             return False
-        data = read_at(self._descriptor, len(span), span.start)
+        data = read_at(file.number, len(span), span.start)
         self.right[piece] = self._check.holds(self._index, piece, memoryview(data))
         return bool(self.right[piece])
 
     def close(self) -> None:
-        """Close the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        """Let go of the file, and open it no more."""
+        self._closed, self._opened = True, None
+
+    def _open(self) -> OpenFile | None:
+        found = self._opened
+        if found is None and not self._closed:
+            descriptor = open_file(self._folder, self.path, self.size)
+            found = self._opened = None if descriptor is None else OpenFile(descriptor)
+        return found
 
 
 class CheckedReading:
@@ -129,7 +144,7 @@ class CheckedReading:
     @property
     def descriptor(self) -> int:
         """The open file."""
-        return self._file.descriptor
+        return self._file.opened().number
 
     def ready(self, at: int) -> int | Future[int]:
         """Check the piece at `at`; the future raises `VerificationError` for one that is damaged."""

@@ -136,6 +136,15 @@ def test_a_metalink_names_every_file_with_its_hash_and_web_seeds():
     assert odd.findtext("m:metaurl", namespaces=space) == MIRROR + entry.torrent
 
 
+def test_a_name_that_xml_cannot_hold_spoils_no_metalink():
+    model = Model("Qwen/Tiny", sizes={"a\ufffe.bin": 5, "b.bin": 6})
+    torrent = model.torrent()
+    _, data = metalink(model.entry(torrent), parse_manifest(torrent.manifest or b""), (MIRROR,))
+    named = [one.get("name", "").partition("/")[2] for one in ET.fromstring(data).iter() if one.get("name")]
+    assert "b.bin" in named
+    assert not [name for name in named if "\ufffe" in name]
+
+
 def test_a_sitemap_needs_a_mirror():
     assert sitemap(site_of(()), ROWS) is None
     places = [one.text for one in ET.fromstring(sitemap(site_of(), ROWS) or b"").iter() if one.text]
