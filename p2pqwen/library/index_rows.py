@@ -79,6 +79,10 @@ _OURS = r"\.[0-9a-f]{16}\.sqlite"
 Result = TypeVar("Result")
 
 
+class RowsNotWrittenError(DiskError):
+    """The database cannot be written: it is this home's disk that fails, and no place that an index came from."""
+
+
 class DamagedRowsError(Exception):
     """The database is not what was sealed: it has to be made again."""
 
@@ -897,4 +901,4 @@ def _writing() -> Iterator[None]:
         yield
     except (sqlite3.Error, DamagedRowsError) as error:
         hint = "free some space, or point P2PQWEN_HOME at a larger disk" if "full" in str(error) else None
-        raise DiskError("cannot write the database of an index", got=str(error), hint=hint) from error
+        raise RowsNotWrittenError("cannot write the database of an index", got=str(error), hint=hint) from error

@@ -34,7 +34,7 @@ from p2pqwen.index.acceptance import (
 from p2pqwen.index.document import MAX_INDEX_SIZE
 from p2pqwen.index.rotation import describe_change
 from p2pqwen.library import durable
-from p2pqwen.library.index_rows import file_digest, let_go
+from p2pqwen.library.index_rows import RowsNotWrittenError, file_digest, let_go
 from p2pqwen.library.index_source import IndexSource, digest_of
 from p2pqwen.library.trust_store import Answered, TrustedPublisher, TrustStore
 from p2pqwen.loop_thread import run_now
@@ -385,6 +385,8 @@ class _Updating:
         """Keep evidence, say what each source was worth, and read what is trusted now."""
         store, publisher, report, best = self._store, self._publisher, self._report, self._best
         offers = self._judged()
+        if best is None and (ours := next((one for one in map(_own_fault, offers) if one is not None), None)):
+            raise ours
         for offer in offers:
             if isinstance(offer.error, EquivocationError):
                 keep_evidence(store, publisher.publisher, offer.data, offer.error, report, before=self._replaced)
@@ -442,6 +444,10 @@ def _contradiction(one: Accepted, other: Accepted) -> EquivocationError | None:
 def _rank(accepted: Accepted) -> tuple[int, Position]:
     """Order valid indexes: the newest root first (section 8 of the SPEC)."""
     return accepted.root.version, accepted.position
+
+
+def _own_fault(offer: _Offer) -> RowsNotWrittenError | None:
+    return offer.error if isinstance(offer.error, RowsNotWrittenError) else None
 
 
 def _judge(offer: _Offer, best: Accepted | None) -> SourceResult:
