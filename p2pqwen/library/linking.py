@@ -11,12 +11,11 @@ from __future__ import annotations
 import enum
 import errno
 import os
-import secrets
 import shutil
 from pathlib import Path
 
 from p2pqwen.library.durable import disk_errors
-from p2pqwen.portable.files import clone
+from p2pqwen.portable.files import can_clone, clone
 
 _NO_HARD_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
@@ -56,11 +55,8 @@ def shares_blocks(source: Path, folder: Path) -> bool:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if source.stat().st_dev != existing.stat().st_dev:
         return False
-    probe = existing / f".p2pqwen-reflink-{os.getpid()}-{secrets.token_hex(4)}"
-    with disk_errors(f"write {probe}"):
-        made = clone(source.resolve(strict=True), probe)
-        probe.unlink(missing_ok=True)
-    return made
+    with disk_errors(f"write in {existing}"):
+        return can_clone(source.resolve(strict=True), existing)
 
 
 def _hard_link(source: Path, target: Path) -> bool:

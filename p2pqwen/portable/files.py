@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,14 +47,41 @@ def clone(source: Path, target: Path) -> bool:
             return False
         with target.open("xb") as writer:
             try:
-                _fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
-            except OSError as error:
+                made = _clone_opened(reader.fileno(), writer.fileno(), devices)
+            except OSError:
                 target.unlink()
-                if error.errno not in _NO_CLONE:
-                    raise
-                if error.errno in _NEVER_CLONED:
-                    _without_clones.add(devices)
-                return False
+                raise
+            if not made:
+                target.unlink()
+    return made
+
+
+def can_clone(source: Path, folder: Path) -> bool:
+    """Tell whether `clone` can make clones of a file in a folder; raises `OSError`.
+
+    What is tried has no name where the system knows such files: a program that is killed leaves none there.
+    """
+    if _fcntl is None:
+        return False
+    with source.open("rb") as reader:
+        devices = os.fstat(reader.fileno()).st_dev, folder.stat().st_dev
+        if devices in _without_clones:
+            return False
+        with tempfile.TemporaryFile(dir=folder) as writer:
+            return _clone_opened(reader.fileno(), writer.fileno(), devices)
+
+
+def _clone_opened(reader: int, writer: int, devices: tuple[int, int]) -> bool:
+    if _fcntl is None:
+        return False
+    try:
+        _fcntl.ioctl(writer, _FICLONE, reader)
+    except OSError as error:
+        if error.errno not in _NO_CLONE:
+            raise
+        if error.errno in _NEVER_CLONED:
+            _without_clones.add(devices)
+        return False
     return True
 
 

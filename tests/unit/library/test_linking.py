@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import errno
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from p2pqwen.errors import DiskError
 from p2pqwen.library import linking
-from p2pqwen.library.linking import Placement, place, place_linked
+from p2pqwen.library.linking import Placement, place, place_linked, shares_blocks
+from p2pqwen.portable import files
 
 
 def test_places_the_bytes_without_copying_where_the_disk_allows(tmp_path):
@@ -52,3 +54,20 @@ def test_never_overwrites(tmp_path):
     with pytest.raises(DiskError):
         place(tmp_path / "source", tmp_path / "target")
     assert (tmp_path / "target").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("answer", [None, errno.EOPNOTSUPP])
+def test_asking_for_shared_blocks_puts_no_name_into_the_folder(tmp_path, monkeypatch, answer):
+    """One that is killed meanwhile would leave it beside the payload, for ever."""
+    seen = []
+
+    def ioctl(*_: object) -> None:
+        seen.append(sorted(path.name for path in tmp_path.iterdir()))
+        if answer is not None:
+            raise OSError(answer, os.strerror(answer))
+
+    monkeypatch.setattr(files, "_fcntl", SimpleNamespace(ioctl=ioctl))
+    monkeypatch.setattr(files, "_without_clones", set())
+    (tmp_path / "source").write_bytes(b"bytes")
+    assert shares_blocks(tmp_path / "source", tmp_path / "not yet") is (answer is None)
+    assert seen == [["source"]]
