@@ -6,7 +6,7 @@ the signature over SHA256SUMS alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
@@ -20,13 +20,12 @@ from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.model_file import ModelFile
 from p2pqwen.values.plural import plural
 from p2pqwen.values.printable_text import printable
-from p2pqwen.values.snapshot_id import RepoId
+from p2pqwen.values.snapshot_id import RepoId, RepoKind
 from p2pqwen.values.strict_json import JsonValue
 from p2pqwen.values.utc_time import format_time
 
 SHORT = 8
 """Digits of a commit that a row shows."""
-UPSTREAM = {Upstream.PRESENT: "on the Hub", Upstream.GONE: "gone from the Hub", Upstream.UNKNOWN: "Hub not asked"}
 NO_LICENSE = "no license named"
 ODD_LICENSE = "a license without a plain name"
 SIZE_CLASSES = (
@@ -41,6 +40,14 @@ SIZE_CLASSES = (
 def size_class(size: int) -> str:
     """Return the name of a payload's size class; size in bytes."""
     return next(name for name, _, most in SIZE_CLASSES if most is None or size <= most)
+
+
+def upstream_words(repo: RepoId, upstream: Upstream) -> str:
+    """Return whether the place a repository lies at still shows it."""
+    place = repo.kind.origin.words
+    if upstream is Upstream.UNKNOWN:
+        return f"{place.removeprefix('the ')} not asked"
+    return f"gone from {place}" if upstream is Upstream.GONE else f"on {place}"
 
 
 def license_words(name: str | None) -> str:
@@ -130,8 +137,8 @@ class Row:
 
     @property
     def upstream(self) -> str:
-        """Whether the Hub still has it."""
-        return UPSTREAM[self.entry.upstream]
+        """Whether the Hub, or ModelScope, still has it."""
+        return upstream_words(self.entry.id.repo, self.entry.upstream)
 
     @property
     def added(self) -> str:
@@ -164,7 +171,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What every page says of the index it was made of. `sums`: whether SHA256SUMS is signed."""
+    """What every page says of the index it was made of.
+
+    `repositories`: how many models and datasets, in words. `sums`: whether SHA256SUMS is signed.
+    """
 
     publisher: str
     name: str
@@ -172,7 +182,7 @@ class Site:
     issued: datetime
     signers: tuple[str, ...]
     entries: int
-    models: int
+    repositories: str
     size: int
     mirrors: tuple[str, ...]
     sums: bool
@@ -188,11 +198,19 @@ class Site:
             issued=document.issued,
             signers=tuple(map(printable, accepted.signer_labels)),
             entries=len(document.entries),
-            models=len({entry.id.repo for entry in document.entries}),
+            repositories=_repositories({entry.id.repo for entry in document.entries}),
             size=sum(entry.size for entry in document.entries),
             mirrors=document.mirrors,
             sums=sums,
         )
+
+
+def _repositories(repos: Collection[RepoId]) -> str:
+    datasets = sum(repo.kind.holds is RepoKind.DATASET for repo in repos)
+    models = len(repos) - datasets
+    if not datasets:
+        return plural(models, "model")
+    return f"{plural(models, 'model')} and {plural(datasets, 'dataset')}" if models else plural(datasets, "dataset")
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,9 @@ def _size(one: InventoryRow) -> str:
 
 
 def _hazard(count: int) -> str:
-    return f"  hazard: {count} pickle-format file(s)" if count else ""
+    from p2pqwen.values.plural import plural
+
+    return f"  hazard: {plural(count, 'pickle-format file')}" if count else ""
 
 
 def _gone(snapshot: SnapshotId, record: UpstreamRecord | None) -> str:

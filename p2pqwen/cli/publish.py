@@ -201,12 +201,13 @@ def _announce(app: App, out: Output, done: Published, passphrase: Passphrase, *,
 
 def _show(out: Output, done: Published, announced: Announced | None) -> None:
     from p2pqwen.operations.publish.publish_answer import PublishAnswer
+    from p2pqwen.values.plural import plural
 
     lines = published_lines(done)
     if announced is not None:
         lines.append(f"bundle     {announced.bundle.v1}")
         if announced.nodes is not None:
-            lines.append(f"pointer    held by {announced.nodes} DHT node(s)")
+            lines.append(f"pointer    held by {plural(announced.nodes, 'DHT node')}")
         if announced.link is not None:
             lines.append(f"link       {announced.link}")
     out.result(PublishAnswer.of(done, announced), lines)

@@ -108,7 +108,8 @@ class XetProcess:
 
 def _start(folder: Path) -> subprocess.Popen[bytes]:
     try:
-        folder.joinpath("logs").mkdir(parents=True, exist_ok=True)
+        for one in (folder.parent, folder, folder / "logs"):  # what was fetched is nobody else's affair
+            one.mkdir(mode=0o700, parents=True, exist_ok=True)
         return subprocess.Popen(
             python("-m", "p2pqwen.hub.xet_child"),
             stdin=subprocess.PIPE,

@@ -7,6 +7,7 @@ What may be asked is the guard's to say, at every redirect anew: a private addre
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import stat
 from collections.abc import Callable, Mapping
@@ -221,4 +222,9 @@ async def _body(
 def _reason(error: Exception) -> str:
     if isinstance(error, P2pqwenError):
         return error.message
-    return tls_words(error) or str(error) or type(error).__name__
+    if (said := tls_words(error)) is not None:
+        return said
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+        # aiohttp's and asyncio's words repeat the address; a failed look-up has negative numbers and words of its own
+        return os.strerror(error.os_error.errno) if error.os_error.errno > 0 else str(error.os_error.strerror)
+    return str(error) or type(error).__name__

@@ -42,6 +42,15 @@ def test_a_thousand_models_are_checked_in_ten_seconds(tmp_path, reader):
         assert reader.settled() == ("yes", "")
 
 
+def test_a_site_whose_magnets_name_a_mirror_turns_green(tmp_path, reader):
+    site = CatalogueSite(tmp_path)
+    site.publish([Model(MODEL)], mirrors=("https://mirror.example/",))
+    assert site.accepted.document.entries[0].magnet.endswith(".torrent")
+    with web_server(site.out) as url:
+        for page in ("", PAGE):
+            assert reader.verdict(url + page) == ("yes", ""), page
+
+
 def test_what_is_no_model_of_the_hub_has_its_place_and_turns_green(tmp_path, reader):
     site = CatalogueSite(tmp_path)
     names = ["Qwen/One", "datasets/Qwen/One", "modelscope:Qwen/One", "modelscope:datasets/Qwen/One"]
@@ -49,6 +58,9 @@ def test_what_is_no_model_of_the_hub_has_its_place_and_turns_green(tmp_path, rea
     with web_server(site.out) as url:
         assert reader.verdict(url) == ("yes", "")
         assert sorted(reader.page.locator("[data-row] .name").all_text_contents()) == sorted(names)
+        upstreams = reader.page.locator("#all [data-f=upstream]").all_text_contents()
+        assert sorted(upstreams) == ["on ModelScope", "on ModelScope", "on the Hub", "on the Hub"]
+        assert reader.page.inner_text("h1") == "2 models and 2 datasets, kept alive by Test Keep"
         reader.page.fill("#q", "one")
         reader.page.wait_for_selector("#results .name")
         links = reader.page.locator("#results .name").evaluate_all("all => all.map(a => a.href)")

@@ -26,6 +26,7 @@ from p2pqwen.stewardship.swarm_health import Sighting, Source
 from p2pqwen.stewardship.swarm_record import SwarmRecord
 from p2pqwen.torrent import merkle
 from p2pqwen.torrent.layout import Layout
+from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
 from p2pqwen.torrent.signature import sign_torrent
@@ -164,7 +165,8 @@ class CatalogueSite:
         out, records, entries = self.out, {}, []
         for model in models:
             entry, data = self._torrent(model)
-            entries.append(entry)
+            sources = tuple(mirror + entry.torrent for mirror in changes.get("mirrors", ()))
+            entries.append(replace(entry, magnet=str(replace(parse_magnet(entry.magnet), exact_sources=sources))))
             if not (out / entry.torrent).exists():
                 durable.write(out / entry.torrent, data, mode=durable.SHARED, sync=False)
                 durable.write(out / f"{entry.torrent.removesuffix('.torrent')}.README.md", model.readme, sync=False)

@@ -83,7 +83,11 @@ function sizeWords(size) {
   return [value, value * (1 - 1e-12)].map((one) => `${one.toFixed(digits)} ${units[unit]}`);
 }
 
-const UPSTREAM = { present: "on the Hub", gone: "gone from the Hub", unknown: "Hub not asked" };
+function upstreamWords(name, upstream) {
+  const atModelScope = name.startsWith("modelscope:");
+  if (upstream === "unknown") return `${atModelScope ? "ModelScope" : "Hub"} not asked`;
+  return `${upstream === "gone" ? "gone from" : "on"} ${atModelScope ? "ModelScope" : "the Hub"}`;
+}
 
 function licenseWords(license) {
   if (license === null || license === undefined) return "no license named";
@@ -98,7 +102,7 @@ function expectedWords(entry) {
     files: [entry.files === 1 ? "1 file" : `${entry.files} files`],
     license: [licenseWords(entry.license)],
     provenance: [entry.provenance],
-    upstream: [UPSTREAM[entry.upstream]],
+    upstream: [upstreamWords(fullName(entry), entry.upstream)],
     added: [entry.added.slice(0, 10)],
     magnet: ["magnet"],
     torrent: [".torrent"],
@@ -153,9 +157,12 @@ function checkLinks(accepted) {
   const hashes = new Set([...accepted.entries.values()].map((entry) => entry.infohash_v1));
   for (const link of document.querySelectorAll("main a:not(.card a)")) {
     const href = link.getAttribute("href") ?? "";
-    if (href.endsWith(".torrent") && !torrents.has(href)) throw new Refused(`a link leads to ${href}, which the index does not list`);
-    const named = href.startsWith("magnet:") && /xt=urn:btih:([0-9a-f]{40})/.exec(href);
-    if (href.startsWith("magnet:") && !(named && hashes.has(named[1]))) throw new Refused("a magnet of this page is of no entry of the index");
+    if (href.startsWith("magnet:")) {  // may end in .torrent: with a mirror, its last part says where that is
+      const named = /xt=urn:btih:([0-9a-f]{40})/.exec(href);
+      if (!named || !hashes.has(named[1])) throw new Refused("a magnet of this page is of no entry of the index");
+    } else if (href.endsWith(".torrent") && !torrents.has(href)) {
+      throw new Refused(`a link leads to ${href}, which the index does not list`);
+    }
   }
 }
 
@@ -310,7 +317,7 @@ function drawn(row) {
     element("a", { className: "name", field: "repo", href: page, textContent: row.repo }),
     element("span", { className: "facts" }, element("code", { field: "commit", textContent: short }), " ",
       span("size", sizeWords(row.size)[1]), " ", span("files", row.files === 1 ? "1 file" : `${row.files} files`), " ", span("license", licenseWords(row.license)), " ",
-      span("provenance", provenance, `tag ${provenance}`), " ", span("upstream", UPSTREAM[row.upstream], `tag ${row.upstream}`), " ", span("added", row.added.slice(0, 10))),
+      span("provenance", provenance, `tag ${provenance}`), " ", span("upstream", upstreamWords(row.repo, row.upstream), `tag ${row.upstream}`), " ", span("added", row.added.slice(0, 10))),
     element("span", { className: "also", textContent: [[row.formats, row.quants].filter(Boolean).join(" "), copies].filter(Boolean).join(" · ") }),
     element("span", { className: "get" }, ...get));
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -478,7 +479,7 @@ def _permissions(patient: DoctorContext) -> Finding:
     private += [home.state, *home.log.glob("*"), *home.locks.glob("*.lock")]
     open_ones = [path for path in private if path.exists() and others_may(path.stat())]
     if open_ones:
-        advice = "`chmod 600 " + " ".join(map(str, open_ones)) + "`"
+        advice = "`chmod go= " + " ".join(shlex.quote(str(path)) for path in open_ones) + "`"  # folders are among them
         detail = f"other users of this machine can read {', '.join(path.name for path in open_ones)}"
         return Finding("permissions", ok=False, detail=detail, advice=advice)
     if home.root.exists() and not os.access(home.root, os.R_OK | os.W_OK | os.X_OK):

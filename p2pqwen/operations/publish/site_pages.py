@@ -159,6 +159,7 @@ class _Writing:
             self._report(Notice("warning", f"the page of {model[0]} is not written: {error.message}"))
 
         each(list(models.items()), write, failed=failed)
+        self._report(Progress("write pages", len(models), len(models), unit="pages"))
 
     def _write_model(self, repo: RepoId, rows: list[Row]) -> None:
         place, withdrawn = places.model_page(repo), self._withdrawn.get(repo, [])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import stat
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -195,4 +197,15 @@ def test_rot_and_permissions(patient):
     bad = {one.check: one for one in examine(sick) if not one.ok}
     assert set(bad) == {"rot", "permissions"}
     assert f"verify {held.id} --repair" in bad["rot"].advice
-    assert "chmod 600" in bad["permissions"].advice
+    assert f"chmod go= {patient.home.keys / 'key.pem'}" in bad["permissions"].advice
+
+
+def test_what_doctor_says_of_permissions_leaves_a_folder_usable(patient):
+    logs = patient.home.log / "xet"
+    logs.mkdir(parents=True)
+    logs.chmod(0o755)
+    (bad,) = [one for one in examine(patient) if one.check == "permissions" and not one.ok]
+    command = bad.advice.strip("`").split()
+    subprocess.run(command, check=True)
+    assert stat.S_IMODE(logs.stat().st_mode) == 0o700
+    assert not [one for one in examine(patient) if one.check == "permissions" and not one.ok]
