@@ -16,6 +16,7 @@ from p2pqwen.hub.cache import HubCache
 from p2pqwen.library.event_log import EventLog
 from p2pqwen.library.lift_store import LiftStore
 from p2pqwen.library.snapshots import State
+from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.operations.fetch.context import FetchContext
 from p2pqwen.operations.fetch.fetch_answer import FetchAnswer, FetchShown
@@ -174,13 +175,15 @@ def users_folder(app: App, named: str, called: str) -> Path:
 def where_it_is(
     app: App, request: FetchRequest, done: FetchAnswer, local_dir: Path | None, *, replace_files: bool = False
 ) -> FetchShown:
-    """Return where the files of a finished fetch are, and lay them into the user's folder first, where one is named.
+    """Return where the files of a person's finished fetch are; lay them into their folder first, where one is named.
 
-    `replace_files`: as `lay_files` takes it.
+    What a node had adopted is theirs from now on, and not given up again. `replace_files`: as `lay_files` takes it.
     """
     held = app.library.get(done.snapshot)
     if held is None:
         raise NotFoundError(f"{done.snapshot} is no longer in the library")
+    with app.state_store(ignore) as store:
+        StewardStore(store).change_adopted(without={done.snapshot})
     metainfo, target = held.metainfo(), parse_target(request.target)
     options = with_part(target, request.options())
     wanted = choose_files(metainfo, options.selection(metainfo))

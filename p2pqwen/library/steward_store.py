@@ -48,15 +48,22 @@ class StewardStore:
 
     def adopted(self) -> frozenset[SnapshotId]:
         """Return the snapshots that the node took by itself, whether they are here yet or not."""
-        return self._snapshots("adopted")
+        return _snapshots(self._value(), "adopted")
 
-    def set_adopted(self, snapshots: Iterable[SnapshotId]) -> None:
-        """Remember these, and no others."""
-        self._change(adopted=sorted(map(str, snapshots)))
+    def change_adopted(self, more: Iterable[SnapshotId] = (), *, without: Iterable[SnapshotId] = ()) -> None:
+        """Add some and drop others, in one step: a person's fetch may drop one meanwhile, in another process."""
+        added, dropped = set(map(str, more)), set(map(str, without))
+
+        def changed(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what was stored
+            known = dict(value) if isinstance(value, Mapping) else {}
+            before = {str(one) for one in _snapshots(known, "adopted")}
+            return {**known, "adopted": sorted((before | added) - dropped)}
+
+        self._store.update(_NAME, changed)
 
     def declined(self) -> frozenset[SnapshotId]:
         """Return what the node took by itself and a person removed: it is not taken again."""
-        return self._snapshots("declined")
+        return _snapshots(self._value(), "declined")
 
     def set_declined(self, snapshots: Iterable[SnapshotId]) -> None:
         """Remember these, and no others."""
@@ -73,21 +80,22 @@ class StewardStore:
         """Remember when it planned."""
         self._change(planned=format_time(when))
 
-    def _snapshots(self, name: str) -> frozenset[SnapshotId]:
-        found = set()
-        for one in self._value().get(name) or ():
-            try:
-                found.add(SnapshotId.parse(one))
-            except (FormatError, TypeError, AttributeError):
-                continue
-        return frozenset(found)
-
     def _value(self) -> Mapping[str, Any]:
         value = self._store.get(_NAME)
         return value if isinstance(value, Mapping) else {}
 
     def _change(self, **facts: Any) -> None:  # noqa: ANN401 - what JSON may hold
         self._store.update(_NAME, lambda value: {**(value if isinstance(value, Mapping) else {}), **facts})
+
+
+def _snapshots(value: Mapping[str, Any], name: str) -> frozenset[SnapshotId]:
+    found = set()
+    for one in value.get(name) or ():
+        try:
+            found.add(SnapshotId.parse(one))
+        except (FormatError, TypeError, AttributeError):
+            continue
+    return frozenset(found)
 
 
 def _id(value: Any) -> bytes | None:  # noqa: ANN401 - what was stored

@@ -139,6 +139,9 @@ def test_a_node_that_was_killed_goes_on_with_what_it_began(made):
     assert held(user) == {"Qwen/Model-0", "Qwen/Model-1"}
     with StateStore(user.home / "state.sqlite") as store:
         assert StewardStore(store).adopted() == {snapshot(0), snapshot(1)}
+    user.ok("fetch", str(snapshot(0)))  # here already, and from now on a person's
+    with StateStore(user.home / "state.sqlite") as store:
+        assert StewardStore(store).adopted() == {snapshot(1)}
 
 
 def test_what_a_person_removes_is_not_adopted_again_until_they_fetch_it(made):

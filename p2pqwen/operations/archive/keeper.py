@@ -195,7 +195,7 @@ class ArchiveKeeper:
         adopted, declined = self.memory.adopted(), self.memory.declined()
         gone = adopted - here - self._active.keys()
         if gone:
-            self.memory.set_adopted(adopted - gone)
+            self.memory.change_adopted(without=gone)
         if gone - declined or declined & here:
             self.memory.set_declined((declined | gone) - here)
 
@@ -290,7 +290,7 @@ class ArchiveKeeper:
         return frozenset(self.node.pinned()) | of_people
 
     def _own(self, more: Collection[SnapshotId], *, without: Collection[SnapshotId] = ()) -> None:
-        self.memory.set_adopted((self.memory.adopted() | set(more)) - set(without))
+        self.memory.change_adopted(more, without=without)
 
     def bring(self, snapshot: SnapshotId) -> None:
         """Fetch a snapshot and wait for it; raises `P2pqwenError`, and `_StoppedError` where the node stops."""
