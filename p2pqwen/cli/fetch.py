@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # transformers asks for them at every load, and no file in the cache spares it that; see the manual.
 _OFFLINE = "  offline     set HF_HUB_OFFLINE=1 to load it without asking the Hub for listings"
 _OFFLINE_BY_COMMIT = "  offline     set HF_HUB_OFFLINE=1 and load revision {}; `fetch --set-main` makes it the default"
+_OFFLINE_DATASET = "  offline     set HF_HUB_OFFLINE=1 and give load_dataset the path of the hf cache, not the name"
 
 
 def register(app: typer.Typer) -> None:
@@ -283,9 +284,17 @@ def _lines(shown: FetchShown, *, paths: bool) -> list[str]:
         f"  path        {done.path}",
         *([f"  hf cache    {done.hf_cache}"] if done.hf_cache is not None else []),
         *([f"  state       {done.state}: the files that were chosen"] if partial else []),
-        *([_OFFLINE if _is_main(done) else _OFFLINE_BY_COMMIT.format(snapshot.commit)] if done.hf_cache else []),
+        *([_offline(done)] if done.hf_cache else []),
         *(map(str, shown.file_paths) if paths else []),
     ]
+
+
+def _offline(done: FetchAnswer) -> str:
+    from p2pqwen.values.snapshot_id import RepoKind
+
+    if done.snapshot.repo.kind is not RepoKind.MODEL:
+        return _OFFLINE_DATASET
+    return _OFFLINE if _is_main(done) else _OFFLINE_BY_COMMIT.format(done.snapshot.commit)
 
 
 def _is_main(done: FetchAnswer) -> bool:

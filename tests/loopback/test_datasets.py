@@ -92,6 +92,8 @@ def test_the_datasets_library_reads_one_offline(user, tmp_path):
         pytest.skip("datasets is not installed")
     folder = user.ok("fetch", user.ok("preserve", DATASET)["torrent"], *QUIET)["hf_cache"]
     code = f"import datasets, json; print(json.dumps(list(datasets.load_dataset({folder!r}, split='train'))))"
+    told = user.run("fetch", user.ok("list")["snapshots"][0]["repo"], *QUIET).stdout
+    assert "offline     set HF_HUB_OFFLINE=1 and give load_dataset the path of the hf cache" in told
     environment = {**user.environment, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "datasets")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
