@@ -61,6 +61,14 @@ class StewardStore:
 
         self._store.update(_NAME, changed)
 
+    def arrived(self) -> frozenset[SnapshotId]:
+        """Return what of it was seen here: what is not, and was never, is no person's removal."""
+        return _snapshots(self._value(), "arrived")
+
+    def set_arrived(self, snapshots: Iterable[SnapshotId]) -> None:
+        """Remember these, and no others."""
+        self._change(arrived=sorted(map(str, snapshots)))
+
     def declined(self) -> frozenset[SnapshotId]:
         """Return what the node took by itself and a person removed: it is not taken again."""
         return _snapshots(self._value(), "declined")

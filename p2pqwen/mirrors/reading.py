@@ -224,7 +224,8 @@ def _reason(error: Exception) -> str:
         return error.message
     if (said := tls_words(error)) is not None:
         return said
-    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
-        # aiohttp's and asyncio's words repeat the address; a failed look-up has negative numbers and words of its own
-        return os.strerror(error.os_error.errno) if error.os_error.errno > 0 else str(error.os_error.strerror)
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
+        number, words = error.os_error.errno, str(error.os_error.strerror)
+        # asyncio's words repeat the address; those of a proxy or a failed look-up say what nobody else does
+        return os.strerror(number) if number and number > 0 and words.startswith("Connect call failed") else words
     return str(error) or type(error).__name__

@@ -19,7 +19,7 @@ CALLS: dict[str, tuple[tuple[str, ...], int]] = {
     "export": ((SHORT, "{folder}/export"), 0),
     "fetch": ((SHORT, "--no-web-seeds"), 0),
     "health": ((SHORT, "--no-look"), 0),
-    "library move": ((SHORT, "--to", "{folder}/library"), 0),
+    "library move": ((SHORT, "--to", "{library}"), 0),
     "library scrub": ((SHORT,), 0),
     "pause": ((SHORT,), 0),
     "pin": ((SHORT,), 0),
@@ -68,14 +68,17 @@ def test_no_command_is_left_out():
 @pytest.mark.parametrize("name", sorted(CALLS, key=lambda one: (one == "remove", one)))  # it takes the snapshot away
 def test_a_short_commit_is_understood(publisher, name):
     arguments, code = CALLS[name]
-    given = [one.format(folder=publisher.folder) for one in arguments]
+    given = [one.format(folder=publisher.folder, library=publisher.user.home / "library") for one in arguments]
     done = publisher.user.run(*name.split(), *given)
     assert done.code == code, done.stderr
 
 
 @pytest.mark.parametrize("name", sorted(CALLS.keys() - {"publish"}))
 def test_one_that_fits_nothing_is_said_to(publisher, name):
-    given = [one.format(folder=publisher.folder).replace(COMMIT[:7], "fffffff") for one in CALLS[name][0]]
+    given = [
+        one.format(folder=publisher.folder, library=publisher.user.home / "library").replace(COMMIT[:7], "fffffff")
+        for one in CALLS[name][0]
+    ]
     done = publisher.user.run(*name.split(), *given)
     assert done.code == 4, done.stderr
     assert "Qwen/Tiny@fffffff" in done.stderr

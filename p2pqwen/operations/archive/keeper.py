@@ -193,9 +193,13 @@ class ArchiveKeeper:
         """Take nothing again that a person removed, until they fetch it: then it is theirs."""
         here = {row.swarm.snapshot for row in situation.rows if row.swarm.held is not None} | situation.away.keys()
         adopted, declined = self.memory.adopted(), self.memory.declined()
-        gone = adopted - here - self._active.keys()
-        if gone:
-            self.memory.change_adopted(without=gone)
+        lost = adopted - here - self._active.keys()
+        arrived = self.memory.arrived()
+        if lost:
+            self.memory.change_adopted(without=lost)
+        gone = lost & arrived  # the rest was begun by a node that was killed, and is planned again
+        if (seen := (adopted & here) | (arrived & adopted) - lost) != arrived:
+            self.memory.set_arrived(seen)
         if gone - declined or declined & here:
             self.memory.set_declined((declined | gone) - here)
 
