@@ -183,7 +183,9 @@ def where_it_is(
     if held is None:
         raise NotFoundError(f"{done.snapshot} is no longer in the library")
     with app.state_store(ignore) as store:
-        StewardStore(store).change_adopted(without={done.snapshot})
+        memory = StewardStore(store)
+        if done.snapshot in memory.adopted():
+            memory.change_adopted(without={done.snapshot})
     metainfo, target = held.metainfo(), parse_target(request.target)
     options = with_part(target, request.options())
     wanted = choose_files(metainfo, options.selection(metainfo))

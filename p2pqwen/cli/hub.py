@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from p2pqwen.cli.network_options import SwitchedOff, network_choices, network_switches
+from p2pqwen.cli.network_options import EndpointPeer, NoUpstream, SwitchedOff, network_choices, network_switches
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 from p2pqwen.cli.stopping import stop_on_signals
@@ -28,13 +28,8 @@ def hub(
             metavar="HOST:PORT", help=f"Address to answer on (default {DEFAULT_LISTEN}; port 0: any free one)."
         ),
     ] = None,
-    peer: Annotated[
-        list[str] | None,
-        typer.Option("--peer", metavar="HOST:PORT…", help="Ask this peer directly for what the library lacks."),
-    ] = None,
-    no_upstream: Annotated[
-        bool, typer.Option("--no-upstream", help="Do not ask the Hub itself for what nobody else has.")
-    ] = False,
+    peer: EndpointPeer = None,
+    no_upstream: NoUpstream = False,
     beyond_loopback: Annotated[
         bool, typer.Option("--beyond-loopback", help="Allow --listen on an address that other machines reach.")
     ] = False,

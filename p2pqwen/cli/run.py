@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from p2pqwen.cli.network_options import SwitchedOff, network_choices, network_switches
+from p2pqwen.cli.network_options import EndpointPeer, NoUpstream, SwitchedOff, network_choices, network_switches
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
 
@@ -26,13 +26,8 @@ def register(app: typer.Typer) -> None:
 @network_switches()
 def run(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="The command and its arguments.")],
-    peer: Annotated[
-        list[str] | None,
-        typer.Option("--peer", metavar="HOST:PORT…", help="Ask this peer directly for what the library lacks."),
-    ] = None,
-    no_upstream: Annotated[
-        bool, typer.Option("--no-upstream", help="Do not ask the Hub itself for what nobody else has.")
-    ] = False,
+    peer: EndpointPeer = None,
+    no_upstream: NoUpstream = False,
     off: SwitchedOff = (),
     json_output: JsonFlag = False,
 ) -> None:

@@ -282,9 +282,8 @@ class SwarmTorrent:
 
     def announce(self) -> None:
         """Tell trackers and the DHT of it again, as soon as they allow."""
-        with _alive():
-            self._handle.force_reannounce()
-            self._handle.force_dht_announce()
+        self.ask_trackers()
+        self.look_in_dht()
 
     def leave(self) -> None:
         """Take it out of the session; its files stay. Once more is fine."""
