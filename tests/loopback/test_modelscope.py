@@ -264,6 +264,43 @@ def test_a_snapshot_of_modelscope_is_published_and_fetched_as_that(hub, modelsco
     assert user.ok("upstream", "show")["snapshots"][0]["upstream"] == "gone"
 
 
+def test_everywhere_the_origin_that_is_meant_is_named(hub, modelscope, user, tmp_path):
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    alone = modelscope.add("Qwen/Alone", write_folder(tmp_path / "alone", {"model.bin": noise(9000, "alone")}))
+    user.ok("preserve", REPO)
+    user.ok("preserve", "modelscope:Qwen/Alone")
+    user.ok("keys", "init", "--name", "Keeper", "--no-passphrase")
+    table = user.run("health", "--no-look").stdout
+    assert ("Hub present" in table, "ModelScope present" in table) == (True, True)
+    modelscope.delete("Qwen/Alone")
+    checked = user.run("upstream", "check")
+    assert f"gone from ModelScope: modelscope:Qwen/Alone@{alone}" in checked.stderr
+    assert "1 of these snapshots are gone from ModelScope" in user.run("status").stdout
+    assert "ModelScope gone" in user.run("health", "--no-look").stdout
+    user.ok("publish", "--out", tmp_path / "site", "--no-check")
+    feed = json.loads((tmp_path / "site" / "p2pqwen--site" / "feeds" / "gone.json").read_text())
+    assert feed["title"] == "Keeper: Gone from ModelScope"
+    assert "gone from ModelScope" in feed["items"][0]["content_text"]
+    hub.delete(REPO)
+    user.run("upstream", "check")
+    user.ok("publish", "--out", tmp_path / "site", "--no-check")
+    feed = json.loads((tmp_path / "site" / "p2pqwen--site" / "feeds" / "gone.json").read_text())
+    assert feed["title"] == "Keeper: Gone from the Hub or ModelScope"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (f"{THEIRS}-None", 'not found, or private, got status 404, its message "模型不存在"'),
+        (f"{REPO}-None", "the Hub shows no Qwen/Tiny-None: not found, or private\n"),
+    ],
+)
+def test_what_is_nowhere_is_said_in_english(hub, modelscope, user, name, said):
+    ended = user.run("preserve", name)
+    assert (ended.code, said in ended.stderr) == (4, True), ended
+    assert "password" not in ended.stderr
+
+
 def test_webseed_check_has_a_row_for_each_origin(hub, modelscope, user, tmp_path):
     hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
     commit = modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
