@@ -22,12 +22,14 @@ from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.origin_site import Sites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from p2pqwen.events import Report
     from p2pqwen.hub.cache import HubCache
     from p2pqwen.hub.client import HubClient
     from p2pqwen.library.state_store import StateStore
+    from p2pqwen.library.xet_hashes import XetHasher
     from p2pqwen.manifest.manifest import Manifest
     from p2pqwen.operations.control.snapshot_calls import SnapshotCalls
     from p2pqwen.operations.indexes.dht_access import DhtAccess
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from p2pqwen.stewardship.swarm_record import SwarmRecord
     from p2pqwen.stewardship.upstream import UpstreamRecord
     from p2pqwen.swarm.endpoint import Endpoint
+    from p2pqwen.values.digest import Sha256
     from p2pqwen.values.origin_site import OriginAccess, OriginSite
     from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
@@ -230,9 +233,25 @@ class App:
     @cached_property
     def hub_cache(self) -> HubCache:
         """The local Hugging Face cache."""
+        return self.hub_cache_at(self.config.hub.cache)
+
+    def hub_cache_at(self, root: Path) -> HubCache:
+        """Return a Hugging Face cache, in which what is laid is named for other repositories too."""
         from p2pqwen.hub.cache import HubCache
 
-        return HubCache(self.config.hub.cache)
+        hasher = self.xet_hasher
+
+        def named(snapshot: SnapshotId, files: Mapping[Sha256, Path]) -> Mapping[Sha256, str]:
+            return self.library.xet_hashes.made(snapshot, files, hasher)
+
+        return HubCache(root, named)
+
+    @property
+    def xet_hasher(self) -> XetHasher:
+        """What makes Xet hashes of files."""
+        from p2pqwen.hub.xet_hashing import XetHashing
+
+        return XetHashing(self.config.home.log / "xet")
 
     def running(self) -> ControlClient | None:
         """Return the way to the running node of this home, None if none runs."""
