@@ -20,6 +20,7 @@ from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.origin_site import Sites
+from p2pqwen.values.snapshot_id import OriginName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -221,6 +222,18 @@ class App:
 
         hub = HubSite(self.config.hub.endpoint, self.config.hub.token)
         return Sites(hub, ModelScopeSite(self.config.modelscope.endpoint))
+
+    def stand_ins(self, repo: RepoId) -> tuple[str, ...]:
+        """Return where the other origin may have a repository's files, by their paths; nowhere unless it is `auto`."""
+        from p2pqwen.hub.hub_site import HubSite
+        from p2pqwen.modelscope.site import ModelScopeSite
+
+        if self.config.origin != "auto":
+            return ()
+        if repo.kind.origin is OriginName.HUB:
+            site = ModelScopeSite(self.config.modelscope.endpoint)
+            return (site.today(repo.at(OriginName.MODELSCOPE)),)
+        return (HubSite(self.config.hub.endpoint).today(repo.at(OriginName.HUB)),)
 
     def open_origin(self, endpoint: str, report: Report) -> Origin:
         """Return the origin at an endpoint, all of them at the configured Hub's, where alone the user's tokens go."""

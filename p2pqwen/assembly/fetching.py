@@ -111,6 +111,7 @@ def fetch_context(
         rebuild=partial(rebuild_from, app),
         web_seed_bases=app.config.web_seed_bases,
         note_unverified=lambda snapshot, infohash: note_unverified(app, snapshot, infohash, report),
+        stand_ins=app.stand_ins,
     )
 
 

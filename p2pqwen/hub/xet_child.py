@@ -29,6 +29,8 @@ Xet: TypeAlias = Any
 def main() -> None:
     """Do one job."""
     job = json.loads(sys.stdin.readline())
+    if "files" in job:
+        os.umask(0o077)  # nothing is written but logs, in somebody's home
     try:
         hf_xet = importlib.import_module("hf_xet")
         if "files" in job:
