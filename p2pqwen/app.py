@@ -49,6 +49,10 @@ if TYPE_CHECKING:
     from p2pqwen.values.origin_site import OriginAccess, OriginSite
     from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
+MOST_TO_NAME = 16 * 10**9
+"""Bytes that a fetch reads once more to name files in the Hugging Face cache: they are in memory yet, as a rule. Files
+beyond stay the repository's own there, unless their names were made before."""
+
 
 class App:
     """One home: its configuration and the adapters around it, each built when it is first asked for."""
@@ -255,7 +259,7 @@ class App:
         hasher = self.xet_hasher
 
         def named(snapshot: SnapshotId, files: Mapping[Sha256, Path]) -> Mapping[Sha256, str]:
-            return self.library.xet_hashes.made(snapshot, files, hasher)
+            return self.library.xet_hashes.made(snapshot, files, hasher, most=MOST_TO_NAME)
 
         return HubCache(root, named)
 

@@ -258,7 +258,7 @@ class _Laying:
         self.xet_hashes: Mapping[Sha256, str] = {}
         self._repo_folder, self._folder, self._payload = repo_folder, folder, payload
         self._place, self._report, self._admission = place, report, admission
-        self._commit = str(admission.snapshot.commit)
+        self._kind, self._commit = admission.snapshot.repo.kind, str(admission.snapshot.commit)
         self._tree = repo_folder / "trees" / f"{self._commit}.json"
         self._markers = repo_folder / ".no_exist" / self._commit
         self._blobs = repo_folder / "blobs"
@@ -451,7 +451,7 @@ class _Laying:
         """
         try:
             if self._admission.standing is Standing.PROVEN:
-                for name in names_to_mark(self._folder, [row.path for row in self._admission.rows]):
+                for name in names_to_mark(self._kind, self._folder, [row.path for row in self._admission.rows]):
                     self._mark(self._markers / name.text)
             self._point(own_ref(self._commit))
         except OSError as error:

@@ -97,5 +97,8 @@ def _lacks_markers(root: Path, snapshot: SnapshotId) -> bool:
         return False
     with suppress(OSError):
         files = files_of_tree(folder, commit)
-        return not all((folder / ".no_exist" / commit / name.text).exists() for name in names_to_mark(laid, files))
+        return not all(
+            (folder / ".no_exist" / commit / name.text).exists()
+            for name in names_to_mark(snapshot.repo.kind, laid, files)
+        )
     return False

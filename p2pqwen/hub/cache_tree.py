@@ -15,6 +15,7 @@ from p2pqwen.errors import FormatError
 from p2pqwen.hub.looked_for import absent_names
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.values.repo_path import RepoPath
+from p2pqwen.values.snapshot_id import RepoKind
 
 TREE_FORMAT = 1
 MAX_TREE_FILE = 64 * 1024 * 1024
@@ -56,9 +57,12 @@ def files_of_tree(repo_folder: Path, commit: str) -> list[RepoPath]:
     return found
 
 
-def names_to_mark(snapshot_folder: Path, files: Collection[RepoPath]) -> list[RepoPath]:
+def names_to_mark(kind: RepoKind, snapshot_folder: Path, files: Collection[RepoPath]) -> list[RepoPath]:
     """Return the names that loaders look for and a commit of these files has not: each deserves a marker.
 
+    They look for them in models: what `datasets` looks for it asks the Hub for in any case.
     What the cache shows in the snapshot's folder gets none, whatever the list says: a marker would hide it.
     """
+    if kind is not RepoKind.MODEL:
+        return []
     return [name for name in absent_names(files) if not os.path.lexists(snapshot_folder / name.text)]

@@ -71,13 +71,17 @@ class XetHashes:
         known = self.of(snapshot)
         self._write(snapshot, known, {one: replace(known.get(one, _NONE), made=name) for one, name in made.items()})
 
-    def made(self, snapshot: SnapshotId, files: Mapping[Sha256, Path], hasher: XetHasher) -> Mapping[Sha256, str]:
+    def made(
+        self, snapshot: SnapshotId, files: Mapping[Sha256, Path], hasher: XetHasher, *, most: int | None = None
+    ) -> Mapping[Sha256, str]:
         """Return the Xet hash of each of these verified files, read once in their life; without those nobody can make.
 
-        What cannot be written is made again the next time.
+        `most`: bytes that may be read for it now. What cannot be written is made again the next time.
         """
         known = {digest: one.made for digest, one in self.of(snapshot).items()}
         lacking = [digest for digest in files if known.get(digest) is None]
+        if most is not None:
+            lacking = _within(lacking, files, most)
         new = (hasher([files[digest] for digest in lacking]) or ()) if lacking else ()
         found = dict(zip(lacking, new, strict=True)) if new else {}
         if found:
@@ -97,6 +101,20 @@ class XetHashes:
 
     def _path(self, snapshot: SnapshotId) -> Path:
         return self._folder / f"{file_stem(snapshot)}.json"
+
+
+def _within(digests: Sequence[Sha256], files: Mapping[Sha256, Path], most: int) -> list[Sha256]:
+    """Return the first of these files that are at most so many bytes together."""
+    chosen = []
+    for digest in digests:
+        try:
+            most -= files[digest].stat().st_size
+        except OSError:  # gone, which others will tell
+            continue
+        if most < 0:
+            break
+        chosen.append(digest)
+    return chosen
 
 
 def _names_of(row: Mapping[str, object]) -> XetNames:

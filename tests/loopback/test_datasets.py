@@ -83,6 +83,7 @@ def test_a_dataset_goes_round_the_swarm_into_the_cache(hub, user, tmp_path):
     cached = Path(done["hf_cache"])
     assert cached.relative_to(reader.cache).parts[0] == "datasets--Qwen--Tiny"
     assert {name: (cached / name).read_bytes() for name in FILES} == FILES
+    assert not (cached.parents[1] / ".no_exist").exists()  # those spare the loaders of models their questions
 
 
 @pytest.mark.slow

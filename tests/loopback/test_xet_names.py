@@ -111,3 +111,14 @@ def test_what_hf_download_stored_serves_preserve(hub, user):
         blob.unlink()  # the store alone has it now
     assert user.ok("preserve", REPO)["provenance"] == "proven"
     assert hub.count(kind="xorb") + hub.count(kind="cdn") == before
+
+
+def test_a_hash_that_the_hub_lists_names_nothing_in_the_store(hub, user):
+    file = weights_of(hub)
+    made = hub.xet.hash_of(file)
+    hub.xet.hashes[str(file.sha256)] = "c" * 64
+    user.ok("preserve", REPO)
+    user.ok("fetch", REPO, "--no-dht", "--no-lsd", "--no-upnp", "--no-trackers")
+    stored = {path.name for path in (user.cache / "blobs").glob("??/*") if "." not in path.name}
+    assert stored == {made}
+    assert "another Xet hash" in user.run("verify", REPO).stdout

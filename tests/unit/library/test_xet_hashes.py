@@ -46,6 +46,14 @@ def test_what_was_made_once_is_not_made_again(hashes, tmp_path):
     assert asked == [[tmp_path / "one"], [tmp_path / "two"]]
 
 
+def test_no_more_is_read_than_may_be(hashes, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).write_bytes(b"12345")
+    files = {ONE: tmp_path / "one", TWO: tmp_path / "two"}
+    assert hashes.made(SNAPSHOT, files, lambda some: [A] * len(some), most=9) == {ONE: A}
+    assert hashes.made(SNAPSHOT, files, lambda some: [B] * len(some), most=5) == {ONE: A, TWO: B}
+
+
 def test_where_nobody_can_make_them_there_are_none(hashes, tmp_path):
     assert hashes.made(SNAPSHOT, {ONE: tmp_path / "one"}, lambda _: None) == {}
     assert hashes.of(SNAPSHOT) == {}
