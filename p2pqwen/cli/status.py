@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -103,6 +104,7 @@ def notes_of(app: App, store: StateStore, found: Status) -> list[str]:
     if (archive := ArchiveAnswer.of(StewardStore(store))) is not None:
         notes.append(archive.words)
     states = UpstreamStore(store).states()
-    if gone := sum(states.get(row.id) is Upstream.GONE for row in found.rows):
-        notes.append(f"{gone} of these snapshots are gone from the Hub; `p2pqwen upstream show` says which")
+    gone = Counter(row.id.repo.kind.origin for row in found.rows if states.get(row.id) is Upstream.GONE)
+    for origin, count in sorted(gone.items()):
+        notes.append(f"{count} of these snapshots are gone from {origin.words}; `p2pqwen upstream show` says which")
     return notes

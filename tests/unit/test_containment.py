@@ -80,6 +80,7 @@ ELSEWHERE = {
     "operations/fetch/webseed_answer.py::of": PARSED,
     "operations/archive/health.py::due": PARSED,
     "operations/archive/health.py::health_rows": PARSED,
+    "operations/preserve/from_origin.py::keep_listed_names": PARSED,
     "operations/preserve/held_check.py::compare_rows": PARSED,
     "operations/archive/hub_watch.py::_tell": PARSED,
     "operations/control/inventory.py::inventory": PARSED,
