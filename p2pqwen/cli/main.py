@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from functools import cache
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.exceptions import TyperException
+from typer.main import get_command
 
 from p2pqwen import errors
 from p2pqwen.cli import exit_codes
@@ -19,6 +21,9 @@ from p2pqwen.cli.usage_error import asks_for_help, usage_error
 from p2pqwen.cli.utf8 import names_are_utf8, start_again
 from p2pqwen.cli.version import print_version
 from p2pqwen.errors import UsageError
+
+if TYPE_CHECKING:
+    from typer._click.core import Command
 
 _PURPOSE = "Keep open-weight models alive: signed torrents, a signed magnet index, peers that seed and fetch."
 
@@ -86,6 +91,12 @@ def _register() -> None:
 _register()
 
 
+@cache
+def commands() -> Command:
+    """Return what typer makes of the functions, made once: that takes longer than most commands do."""
+    return get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     if arguments is None:
@@ -101,7 +112,7 @@ def _run(given: list[str]) -> int:
     as_json = "--json" in given
     prepare_streams()
     try:
-        code = app(given, prog_name="p2pqwen", standalone_mode=False)
+        code = commands()(given, prog_name="p2pqwen", standalone_mode=False)
     except errors.P2pqwenError as error:
         code = exit_codes.exit_code(error)
         print_error(error, code=code, as_json=as_json)

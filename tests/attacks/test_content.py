@@ -26,7 +26,6 @@ from p2pqwen.operations.publish.plan import Plan
 from p2pqwen.operations.publish.publish import publish
 from p2pqwen.operations.publish.rotate import write_roots
 from p2pqwen.torrent.metainfo import parse_metainfo
-from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.values.snapshot_id import RepoId
 from tests.attacks.victim import NOW, SIGNERS, Victim
 from tests.support.command import CommandLine
@@ -42,7 +41,7 @@ from tests.support.publishing import (
     sign_root,
     withdrawal,
 )
-from tests.support.snapshots import hold, make_snapshot
+from tests.support.snapshots import hold, make_snapshot, sign_torrent
 
 BIDI = "\u202egnp.exe"
 ESCAPE = "\x1b[2J\x1b]0;owned\x07"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +14,7 @@ from p2pqwen.library import moving
 from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
+from tests.support.disks import other_disk
 from tests.support.models import ATTRIBUTES, noise
 from tests.support.nodes import quiet_config, row, seeding
 from tests.support.preserved import COMMITS, REPO, Preserver, in_cache, small_model, tree
@@ -22,14 +22,10 @@ from tests.support.waiting import wait_until
 
 
 @pytest.fixture
-def disk():
+def disk(tmp_path):
     """A folder on another file system than the tests' own, where this machine has one."""
-    shared = Path("/dev/shm")
-    if not shared.is_dir() or shared.stat().st_dev == Path(tempfile.gettempdir()).stat().st_dev:
-        pytest.skip("no other disk")
-    folder = Path(tempfile.mkdtemp(dir=shared, prefix="p2pqwen-test-"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with other_disk(tmp_path) as folder:
+        yield folder
 
 
 @pytest.fixture
