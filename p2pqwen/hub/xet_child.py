@@ -19,6 +19,7 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -46,7 +47,7 @@ def main() -> None:
     os._exit(0)  # hf_xet's threads may wait for a server
 
 
-def _fetch(hf_xet: Xet, job: dict[str, Any]) -> None:
+def _fetch(hf_xet: Xet, job: Mapping[str, Any]) -> None:
     session = hf_xet.XetSession()
     access = {
         "endpoint": job["cas"],
