@@ -18,6 +18,7 @@ import typer
 from typer._click.formatting import HelpFormatter  # the one formatter of typer's plain help; it has no public name
 from typer.core import TyperGroup
 
+from p2pqwen.cli.plain_texts import take_texts_as_they_are
 from p2pqwen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ class Commands(TyperGroup):
 
     context_class = Context
 
+    def parse_args(self, ctx: AnyContext, args: list[str]) -> list[str]:
+        """Read the options that stand before the command."""
+        take_texts_as_they_are(self.params)
+        return super().parse_args(ctx, args)
+
     def get_command(self, ctx: AnyContext, cmd_name: str) -> Command | None:
         """Return a command, whose help is laid out as that of this group."""
         return _laid_out(super().get_command(ctx, cmd_name))
@@ -127,6 +133,7 @@ def _is_a_target(text: str) -> bool:
 def _laid_out(command: Command | None) -> Command | None:
     if command is not None:
         command.context_class = Context
+        take_texts_as_they_are(command.params)
     if isinstance(command, TyperGroup):
         for one in command.commands.values():
             _laid_out(one)

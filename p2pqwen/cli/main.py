@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ from typer.exceptions import TyperException
 
 from p2pqwen import errors
 from p2pqwen.cli import exit_codes
-from p2pqwen.cli.command_group import Commands
+from p2pqwen.cli.command_group import RUN, Commands
 from p2pqwen.cli.completion import answer, as_command, asked
 from p2pqwen.cli.output import give_up_stdout, prepare_streams, print_error, print_interrupted, unwritten
 from p2pqwen.cli.usage_error import asks_for_help, usage_error
@@ -21,20 +22,6 @@ from p2pqwen.cli.version import print_version
 from p2pqwen.errors import UsageError
 
 _PURPOSE = "Keep open-weight models alive: signed torrents, a signed magnet index, peers that seed and fetch."
-
-app = typer.Typer(
-    name="p2pqwen",
-    cls=Commands,
-    help=_PURPOSE,
-    epilog=f"{exit_codes.HELP}\n\nAn option whose value is shown with … may be given more than once.\n\n"
-    "`p2pqwen COMMAND --help` explains a command, `p2pqwen help` opens the manual.",
-    no_args_is_help=True,
-    invoke_without_command=True,
-    add_completion=True,  # its two options, which `completion` carries out, and its search for candidates
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
 # One module for each command or group of commands, by the panel of `--help` that shows it; each has `register(app)`.
 PANELS = {
@@ -53,9 +40,10 @@ PANELS = {
         "help",
     ),
 }
+BESIDE = {"resume": "pause", "unpin": "pin"}
+"""Commands that are not named as their module is."""
 
 
-@app.callback()
 def _common(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
@@ -72,18 +60,51 @@ def _common(
         raise UsageError("missing command", hint="see `p2pqwen --help`")
 
 
-def _register() -> None:
+def __getattr__(name: str) -> typer.Typer:
+    """Return `app`, which knows every command; raises `AttributeError` for any other name."""
+    if name == "app":
+        return _app()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@cache
+def _app(module: str | None = None) -> typer.Typer:
+    """Make the command line, with the commands of one module, or of all: a cold start is mostly imports."""
+    made = typer.Typer(
+        name="p2pqwen",
+        cls=Commands,
+        help=_PURPOSE,
+        epilog=f"{exit_codes.HELP}\n\nAn option whose value is shown with … may be given more than once.\n\n"
+        "`p2pqwen COMMAND --help` explains a command, `p2pqwen help` opens the manual.",
+        no_args_is_help=True,
+        invoke_without_command=True,
+        add_completion=True,  # its two options, which `completion` carries out, and its search for candidates
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made.callback()(_common)
     for panel, modules in PANELS.items():
-        for module in modules:
-            before = len(app.registered_commands), len(app.registered_groups)
-            importlib.import_module(f"p2pqwen.cli.{module}").register(app)
-            for command in app.registered_commands[before[0] :]:
-                command.rich_help_panel = panel
-            for group in app.registered_groups[before[1] :]:
-                group.rich_help_panel = panel
+        for one in modules:
+            if module in {None, one}:
+                _register(made, one, panel)
+    return made
 
 
-_register()
+def _register(made: typer.Typer, module: str, panel: str) -> None:
+    before = len(made.registered_commands), len(made.registered_groups)
+    importlib.import_module(f"p2pqwen.cli.{module}").register(made)
+    for command in made.registered_commands[before[0] :]:
+        command.rich_help_panel = panel
+    for group in made.registered_groups[before[1] :]:
+        group.rich_help_panel = panel
+
+
+def _module_of(given: Sequence[str]) -> str | None:
+    """Return the module of the command that is called, None where it takes all of them to tell."""
+    name = RUN.get(given[0], given[0]) if given else ""
+    module = BESIDE.get(name, name)
+    return module if any(module in modules for modules in PANELS.values()) else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not names_are_utf8():
             start_again()
         if (line := asked()) is not None:
-            return answer(app, line)
+            return answer(_app(), line)
     return _run(as_command(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -101,7 +122,7 @@ def _run(given: list[str]) -> int:
     as_json = "--json" in given
     prepare_streams()
     try:
-        code = app(given, prog_name="p2pqwen", standalone_mode=False)
+        code = _app(_module_of(given))(given, prog_name="p2pqwen", standalone_mode=False)
     except errors.P2pqwenError as error:
         code = exit_codes.exit_code(error)
         print_error(error, code=code, as_json=as_json)
