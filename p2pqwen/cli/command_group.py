@@ -12,7 +12,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer._click.formatting import HelpFormatter  # the one formatter of typer's plain help; it has no public name
@@ -67,20 +67,19 @@ class Formatter(HelpFormatter):
 
 
 class Context(typer.Context):
-    """A context whose help is laid out by `Formatter`."""
+    """A context whose help is laid out by `Formatter`, and in which texts are taken as they are."""
 
     formatter_class = Formatter
+
+    def __init__(self, command: Command, *rest: Any, **more: Any) -> None:  # noqa: ANN401 - handed on
+        super().__init__(command, *rest, **more)
+        take_texts_as_they_are(command.get_params(self))
 
 
 class Commands(TyperGroup):
     """The group of all commands."""
 
     context_class = Context
-
-    def parse_args(self, ctx: AnyContext, args: list[str]) -> list[str]:
-        """Read the options that stand before the command."""
-        take_texts_as_they_are(self.params)
-        return super().parse_args(ctx, args)
 
     def get_command(self, ctx: AnyContext, cmd_name: str) -> Command | None:
         """Return a command, whose help is laid out as that of this group."""
@@ -133,7 +132,6 @@ def _is_a_target(text: str) -> bool:
 def _laid_out(command: Command | None) -> Command | None:
     if command is not None:
         command.context_class = Context
-        take_texts_as_they_are(command.params)
     if isinstance(command, TyperGroup):
         for one in command.commands.values():
             _laid_out(one)

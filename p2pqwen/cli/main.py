@@ -103,6 +103,8 @@ def _register(made: typer.Typer, module: str, panel: str) -> None:
 def _module_of(given: Sequence[str]) -> str | None:
     """Return the module of the command that is called, None where it takes all of them to tell."""
     name = RUN.get(given[0], given[0]) if given else ""
+    if name == "help":
+        return None  # whose pages name every command
     module = BESIDE.get(name, name)
     return module if any(module in modules for modules in PANELS.values()) else None
 

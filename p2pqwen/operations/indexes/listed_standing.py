@@ -68,11 +68,11 @@ def listed_standings(
 ) -> list[ListedStanding]:
     """Return what is known here of each entry, given with the name of who lists it."""
     wanted = {entry.id for entry, _ in rows}
-    held = [one for one in library.all() if one.id in wanted]
+    here = [one for one in library.all() if one.id in wanted]
     stood: Mapping[SnapshotId, Stood] = {}
-    if held:
+    if here:
         with standings(report) as opened:
-            stood = opened.of(held, report)
+            stood = opened.of(here, report)
     found = []
     for entry, claimant in rows:
         standing, held = standing_here(entry.id, entry.infohash, stood.get(entry.id), voices)
