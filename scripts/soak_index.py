@@ -204,7 +204,7 @@ def rounds(
             round_ += 1
             for number, one in enumerate(publishers):
                 one.publish(server, changes(one.rows, number, round_, given.changed))
-            run, _ = timed(ROOT, home, "search", f"Model-{round_}", "--json")
+            run, _ = timed(ROOT, home, "search", f"Model-{1000 + round_}", "--json")
             searched.append(run.cpu)
             next_round += given.every
         time.sleep(1.0)

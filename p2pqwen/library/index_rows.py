@@ -418,6 +418,10 @@ class RowsBuilder:
         self._words: list[str] = []
         self._first: list[str] = []
         self._hashes = {kind: array("Q") for kind in (_V1, _V2, _COMMITS)}
+        self._hashed = [
+            (self._hashes[kind], name)
+            for kind, name in ((_V1, "infohash_v1"), (_V2, "infohash_v2"), (_COMMITS, "commit"))
+        ]
         self._count = self._skipped = 0
         self._bytes = 0
         self._tracked: list[int] = []
@@ -442,11 +446,13 @@ class RowsBuilder:
         if not self._count % ROWS_IN_PART:
             self._first.append(f"{known['repo']}\0{known['commit']}")
         if is_entry_row(row):
-            for kind, name in ((_V1, "infohash_v1"), (_V2, "infohash_v2"), (_COMMITS, "commit")):
-                self._hashes[kind].append(int(known[name][:_PREFIX], 16) << _ROW_BITS | self._count)
+            for hashes, name in self._hashed:
+                hashes.append(int(known[name][:_PREFIX], 16) << _ROW_BITS | self._count)
             if "&tr=" in known["magnet"] and len(self._tracked) < MAX_TRACKED:
                 self._tracked.append(self._count)
-            license_ = (known.get("license") or "").translate(_BLANKS)
+            license_ = known.get("license") or ""
+            if not license_.isprintable():
+                license_ = license_.translate(_BLANKS)
             self._words.append(f"{_shown(known['repo'], known['repo_type'])}\t{license_}".casefold())
         else:
             self._skipped += 1

@@ -71,7 +71,7 @@ class RepoId:
     kind: RepoKind = RepoKind.MODEL
 
     def __post_init__(self) -> None:
-        if len(self.text) > MAX_REPO_ID or not _NAME.fullmatch(self.text):
+        if not is_repo_name(self.text):
             hint = "leave out the address: the name alone, such as Qwen/Qwen3-0.6B" if "://" in self.text else None
             expected = "ORG/MODEL, datasets/ORG/NAME, or modelscope:ORG/MODEL"
             raise FormatError("not a repository name", expected=expected, got=repr(self.text[:120]), hint=hint)
@@ -131,6 +131,11 @@ class Owner:
 
     def __str__(self) -> str:
         return _named(self.kind, self.name)
+
+
+def is_repo_name(text: str) -> bool:
+    """Tell whether this is `org/name`, as a `RepoId` holds it."""
+    return len(text) <= MAX_REPO_ID and _NAME.fullmatch(text) is not None
 
 
 def split_origin(text: str) -> tuple[OriginName, str]:
