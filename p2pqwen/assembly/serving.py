@@ -186,7 +186,7 @@ def health_watch(
 ) -> HealthWatch:
     """Build what looks at swarms in the background of a seeding node."""
     return HealthWatch(
-        swarms=partial(looking.swarms, app),
+        swarms=partial(looking.each_swarm, app),
         rows=lambda: supervisor.on_node(supervisor.look),
         ready=lambda: not supervisor.loading,
         store=HealthStore(store),
@@ -238,7 +238,7 @@ class _KeptNode:
 
     def survey(self, only: Collection[SnapshotId] | None = None, *, again: bool = False) -> None:
         """Look at the swarms that are due, or at these, for a while."""
-        swarms = [one for one in looking.swarms(self.app) if only is None or one.snapshot in only]
+        swarms = [one for one in looking.each_swarm(self.app) if only is None or one.snapshot in only]
         known = HealthStore(self.store)
         look(self.app, swarms, known, self.probes, ignore, seconds=SURVEY_SECONDS, again=again)
 

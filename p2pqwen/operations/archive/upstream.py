@@ -91,13 +91,6 @@ class UpstreamChecked:
     shown: UpstreamShown = field(metadata=FLAT)
 
 
-def gone_words(snapshot: SnapshotId, record: UpstreamRecord | None) -> str:
-    """Return the words for a snapshot that its origin no longer shows, else nothing."""
-    if record is None or record.state is not Upstream.GONE:
-        return ""
-    return f"gone from {snapshot.repo.kind.origin.words} since {record.since:%Y-%m-%d}"
-
-
 def note_upstream(
     store: UpstreamStore, snapshot: SnapshotId, *, shown: bool, now: datetime, report: Report = ignore
 ) -> tuple[UpstreamRecord | None, UpstreamRecord]:

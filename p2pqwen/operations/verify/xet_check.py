@@ -11,7 +11,7 @@ from dataclasses import replace
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.xet_hashes import XetHasher
-from p2pqwen.manifest.manifest import Manifest, parse_manifest
+from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.operations.verify.verify import Verification
 
 
@@ -48,7 +48,6 @@ def with_xet_names(found: Verification, held: HeldSnapshot, library: Library, ha
 
 def _manifest(held: HeldSnapshot) -> Manifest | None:
     try:
-        data = held.metainfo().manifest
-        return None if data is None else parse_manifest(data)
+        return held.torrent().manifest
     except P2pqwenError:
         return None
