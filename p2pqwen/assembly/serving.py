@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -17,12 +18,15 @@ from p2pqwen.containment import each
 from p2pqwen.errors import NotFoundError
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.acceptance import Accepted
+from p2pqwen.index.entry import Upstream
 from p2pqwen.index.withdrawals import SeedWithdrawn
+from p2pqwen.library.alert_store import AlertStore
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.library.upstream_store import UpstreamStore
+from p2pqwen.net.messages import Messages
 from p2pqwen.operations.archive.adopt import Wishes, disks_of
 from p2pqwen.operations.archive.bulk_preserve import BulkContext, BulkOptions
 from p2pqwen.operations.archive.bulk_survey import wanted_repos
@@ -32,6 +36,8 @@ from p2pqwen.operations.archive.hub_watch import HubWatch, Schedule, throttle
 from p2pqwen.operations.archive.keeper import ArchiveKeeper, KeeperOptions
 from p2pqwen.operations.archive.swarm_probe import Probes
 from p2pqwen.operations.archive.upstream import tracked
+from p2pqwen.operations.control.alert_watch import AlertWatch
+from p2pqwen.operations.control.alerts import AlertsAnswer, PublisherLook
 from p2pqwen.operations.control.dashboard import Dashboard
 from p2pqwen.operations.control.metrics import families
 from p2pqwen.operations.control.routes import Looks, node_calls
@@ -53,6 +59,8 @@ from p2pqwen.operations.verify.scrub import damage_found
 from p2pqwen.server.control import ControlServer
 from p2pqwen.server.metrics import exposition
 from p2pqwen.stewardship.bulk_plan import BulkLimits
+from p2pqwen.stewardship.swarm_health import SwarmHealth
+from p2pqwen.stewardship.swarm_record import health_of
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.user_path import user_path
 from p2pqwen.values.digest import Sha256
@@ -280,9 +288,13 @@ def control(
     metrics_on: tuple[str, int] | None,
     dashboard_on: tuple[str, int] | None = None,
     dashboard: Dashboard | None = None,
+    alerts: AlertWatch,
 ) -> ControlServer:
     """Build the control API of a seeding node; with `dashboard_on`, a page for it that shows `dashboard`."""
-    calls = node_calls(supervisor, app.library, store, watch_every=watch_every(app))
+    calls = {
+        **node_calls(supervisor, app.library, store, watch_every=watch_every(app)),
+        "GET /v1/alerts": lambda _: AlertsAnswer(alerts.current()),
+    }
     return ControlServer(
         app.home.root,
         calls if dashboard is None else {**calls, "GET /v1/pictures": dashboard.pictures},
@@ -294,10 +306,66 @@ def control(
     )
 
 
-def dashboard(app: App, supervisor: Supervisor, store: StateStore) -> Dashboard:
+def dashboard(app: App, supervisor: Supervisor, store: StateStore, alerts: AlertWatch) -> Dashboard:
     """Build what draws a seeding node's pictures."""
     looks = Looks.of(supervisor, app.library, store, watch_every=watch_every(app))
-    return Dashboard(looks.status, looks.network, supervisor.rooms)
+    return Dashboard(looks.status, looks.network, supervisor.rooms, lambda: alerts.slow)
+
+
+def messages(app: App) -> Messages | None:
+    """Build what tells people of alerts; None where config.toml names nobody. Raises `UsageError`."""
+    addresses = app.config.alerts.addresses()
+    return Messages(addresses, f"{app.home.config_file}: [alerts]") if addresses else None
+
+
+def alert_watch(app: App, supervisor: Supervisor, store: StateStore, report: Report) -> AlertWatch:
+    """Build what looks for trouble while a node seeds; raises `UsageError` for an address that is none."""
+    looks = Looks.of(supervisor, app.library, store, watch_every=watch_every(app))
+
+    def swarms() -> dict[SnapshotId, SwarmHealth]:
+        now, upstream = datetime.now(UTC), UpstreamStore(store).states()
+        held = {one.id for one in app.library.all()}
+        return {
+            one: health_of(record, upstream.get(one, Upstream.UNKNOWN), now)
+            for one, record in HealthStore(store).all().items()
+            if one in held
+        }
+
+    def publishers() -> list[PublisherLook]:
+        known = app.trust.publishers(now=datetime.now(UTC), report=ignore)
+        found = [
+            PublisherLook(
+                one.publisher,
+                one.name or str(one.publisher)[:12],
+                None if one.document is None else one.document.issued,
+                len(app.trust.evidence(one.publisher)),
+            )
+            for one in known
+        ]
+        own = each([app.keys] if app.keys.exists else [], _own_look, failed=lambda *_: None)
+        return [*found, *(one for one in own if one.publisher not in {other.publisher for other in found})]
+
+    config = app.config.alerts
+    return AlertWatch(
+        looks.status,
+        supervisor.rooms,
+        swarms,
+        publishers,
+        AlertStore(store),
+        messages(app),
+        clock=lambda: datetime.now(UTC),
+        node=platform.node() or "this machine",
+        quiet=config.quiet,
+        mute=config.mute,
+        report=report,
+        loading=lambda: supervisor.loading,
+    )
+
+
+def _own_look(keys: KeyStore) -> PublisherLook:
+    last = last_published(keys, datetime.now(UTC))
+    issued = None if last is None else last.document.issued
+    return PublisherLook(keys.publisher(), keys.roots()[-1].root.name, issued, 0)
 
 
 def watch_every(app: App) -> timedelta | None:

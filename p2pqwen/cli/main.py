@@ -44,6 +44,7 @@ PANELS = {
     "Look after a node": (
         "status",
         "dashboard",
+        "alerts",
         "health",
         "upstream",
         "doctor",
