@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -51,7 +52,7 @@ class Rates:
 class Picture:
     """One moment. `snapshots` are the rows that changed since the picture before, `gone` those that are no more.
 
-    `rates` is None where no point was added.
+    `rates` is None where no point was added. `scrub_every`: seconds between two readings of a file for bit rot.
     """
 
     node: NodeAddress
@@ -64,6 +65,7 @@ class Picture:
     folders: tuple[Folder, ...]
     alerts: tuple[Alert, ...]
     rates: Rates | None
+    scrub_every: int
 
 
 @dataclass(slots=True)
@@ -102,8 +104,11 @@ class Dashboard:
         network: Callable[[], NetworkAnswer],
         rooms: Callable[[], Mapping[str, int | None]],
         more_alerts: Callable[[], tuple[Alert, ...]] = tuple,
+        *,
+        scrub_every: timedelta = timedelta(days=30),
     ) -> None:
         """`more_alerts` are those that a picture cannot show at once: of swarms and publishers."""
+        self._scrub_every = scrub_every
         self._status, self._network, self._rooms, self._more_alerts = status, network, rooms, more_alerts
         self._history = _History()
         self._stopping = threading.Event()
@@ -162,6 +167,7 @@ class Dashboard:
             folders=folders,
             alerts=worst_first((*of_status(status, folders), *self._more_alerts())),
             rates=rates,
+            scrub_every=round(self._scrub_every.total_seconds()),
         )
 
     def _measure(self) -> None:
