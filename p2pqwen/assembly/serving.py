@@ -304,7 +304,7 @@ def control(
     return ControlServer(
         app.home.root,
         calls if dashboard is None else {**calls, "GET /v1/pictures": dashboard.pictures},
-        {"/metrics": lambda: exposition(families(supervisor.figures_now()))},
+        {"/metrics": lambda: exposition(families(supervisor.figures_now(), alerts.last))},
         metrics_on=metrics_on,
         dashboard_on=dashboard_on,
         force_loopback=app.config.network.control == "loopback",

@@ -76,6 +76,7 @@ class AlertWatch:
     every: float = EVERY
     _surveyed: datetime | None = None
     _slow: tuple[Alert, ...] = ()
+    _last: tuple[Alert, ...] = ()
     _failed: datetime | None = None
     _background: BackgroundThread = field(init=False)
 
@@ -101,6 +102,11 @@ class AlertWatch:
         """What the last survey of swarms and publishers found."""
         return self._slow
 
+    @property
+    def last(self) -> tuple[Alert, ...]:
+        """What the last look found, of everything."""
+        return self._last
+
     def current(self) -> tuple[Alert, ...]:
         """Return all that is wrong now, the worst first; of swarms and publishers, as last surveyed."""
         folders = [Folder(path, room) for path, room in self.rooms().items()]
@@ -113,6 +119,7 @@ class AlertWatch:
             self._slow = worst_first((*of_publishers(self.publishers(), now), *of_swarms(self.swarms(), now)))
             self._surveyed = now
         current, told = self.current(), self.store.told()
+        self._last = current
         fresh = news(current, told, self.mute)
         sent = fresh if self._told(fresh, now) else ()
         for one in sent:
