@@ -331,11 +331,11 @@ class App:
             report(Notice("info", error.message))
             return {}
 
-    def site_pages(self, now: datetime, report: Report) -> SitePages:
-        """Return what writes the pages of a published site."""
+    def site_pages(self, now: datetime, report: Report, *, mirror_tree: bool | None = None) -> SitePages:
+        """Return what writes the pages of a published site; `mirror_tree` None: as that site had it before."""
         from p2pqwen.operations.publish.site_pages import SitePages
 
-        return SitePages(self.home, self.library, self.swarm_records(report), now)
+        return SitePages(self.home, self.library, self.swarm_records(report), now, mirror_tree)
 
     def scrubber(self, store: StateStore, report: Report) -> Scrubber:
         """Look for bit rot in the library."""

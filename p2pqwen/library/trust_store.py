@@ -59,6 +59,7 @@ MAX_STATE_SIZE = 1 << 20
 MAX_SOURCES = 64
 VERIFY_EVERY = timedelta(days=30)
 """A running node verifies what it has accepted, and has not read since, once in so long."""
+EVIDENCE = "evidence"
 MAX_EVIDENCE = 32  # files; whoever holds stolen keys could fill the disk with contradictions
 MAX_EVIDENCE_SIZE = 1 << 30
 _LEFT_SECONDS = 86_400.0
@@ -333,7 +334,7 @@ class TrustStore:
         trusted = self.index_path(publisher)
         both = [data, *([durable.read(trusted, max_bytes=MAX_INDEX_SIZE)] if trusted.exists() else [])]
         both += [] if before is None else [before]
-        folder = self.folder(publisher) / "evidence"
+        folder = self.folder(publisher) / EVIDENCE
         files = {folder / f"{Sha256.of(one)}.json": one for one in both}
         new = [path for path in files if not path.exists()]
         sizes = [path.stat().st_size for path in folder.glob("*.json")] + [len(files[path]) for path in new]
@@ -342,6 +343,12 @@ class TrustStore:
         for path in new:
             durable.write(path, files[path])
         return tuple(files)
+
+    def evidence(self, publisher: Sha256) -> tuple[Path, ...]:
+        """Return the files kept as proof that this publisher signed two histories; raises `DiskError`."""
+        folder = self.folder(publisher) / EVIDENCE
+        with durable.disk_errors(f"look at {folder}"):
+            return tuple(sorted(folder.glob("*.json")))
 
     def folder(self, publisher: Sha256) -> Path:
         """Return the publisher's folder."""

@@ -12,6 +12,7 @@ from p2pqwen.demo.story import Told
 from p2pqwen.operations.archive.bulk_answer import BulkAnswer
 from p2pqwen.operations.archive.health import HealthAnswer
 from p2pqwen.operations.archive.upstream import UpstreamChecked, UpstreamShown
+from p2pqwen.operations.control.alerts import AlertsAnswer, TriedAnswer
 from p2pqwen.operations.control.daemon import DaemonAnswer
 from p2pqwen.operations.control.doctor import Findings
 from p2pqwen.operations.control.inventory import InventoryAnswer
@@ -37,6 +38,8 @@ from p2pqwen.operations.verify.verify_answer import TorrentAnswer, VerifiedAnswe
 from p2pqwen.server.problem import Refusal
 
 COMMANDS: dict[str, tuple[type, ...]] = {
+    "alerts list": (AlertsAnswer,),
+    "alerts test": (TriedAnswer,),
     "adopt": (AdoptAnswer,),
     "completion": (ScriptAnswer, InstalledAnswer),
     "demo": (Told,),
