@@ -11,13 +11,7 @@ from weakref import WeakSet
 from p2pqwen.config import Config, load
 from p2pqwen.errors import DiskError
 from p2pqwen.events import Notice
-from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home
-from p2pqwen.library.key_store import KeyStore
-from p2pqwen.library.known_peers import KnownPeers
-from p2pqwen.library.pointer_store import PointerStore
-from p2pqwen.library.snapshots import Library
-from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.origin_site import Sites
 
@@ -27,7 +21,13 @@ if TYPE_CHECKING:
     from p2pqwen.events import Report
     from p2pqwen.hub.cache import HubCache
     from p2pqwen.hub.client import HubClient
+    from p2pqwen.library.bundles import BundleStore
+    from p2pqwen.library.key_store import KeyStore
+    from p2pqwen.library.known_peers import KnownPeers
+    from p2pqwen.library.pointer_store import PointerStore
+    from p2pqwen.library.snapshots import Library
     from p2pqwen.library.state_store import StateStore
+    from p2pqwen.library.trust_store import TrustStore
     from p2pqwen.manifest.manifest import Manifest
     from p2pqwen.operations.control.snapshot_calls import SnapshotCalls
     from p2pqwen.operations.indexes.dht_access import DhtAccess
@@ -61,16 +61,22 @@ class App:
     @cached_property
     def library(self) -> Library:
         """The snapshots it holds."""
+        from p2pqwen.library.snapshots import Library
+
         return Library(self.config.home, self.config.library.folders, reserve=self.config.library.reserve)
 
     @cached_property
     def keys(self) -> KeyStore:
         """The publisher whose keys this home holds, if there is one."""
+        from p2pqwen.library.key_store import KeyStore
+
         return KeyStore(self.config.home)
 
     @cached_property
     def trust(self) -> TrustStore:
         """The publishers it trusts."""
+        from p2pqwen.library.trust_store import TrustStore
+
         return TrustStore(self.config.home, self.config.named_hosts)
 
     @property
@@ -81,16 +87,22 @@ class App:
     @cached_property
     def bundles(self) -> BundleStore:
         """The published sites it holds as torrents."""
+        from p2pqwen.library.bundles import BundleStore
+
         return BundleStore(self.config.home)
 
     @cached_property
     def pointers(self) -> PointerStore:
         """The signed DHT items it keeps alive."""
+        from p2pqwen.library.pointer_store import PointerStore
+
         return PointerStore(self.config.home)
 
     @cached_property
     def known_peers(self) -> KnownPeers:
         """Peers and DHT nodes that answered before."""
+        from p2pqwen.library.known_peers import KnownPeers
+
         return KnownPeers(self.config.home.known_peers)
 
     def remembered_dht_nodes(self) -> tuple[Endpoint, ...]:

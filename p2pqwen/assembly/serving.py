@@ -17,7 +17,6 @@ from p2pqwen.containment import each
 from p2pqwen.errors import NotFoundError
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.acceptance import Accepted
-from p2pqwen.index.withdrawals import SeedWithdrawn
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.state_store import StateStore
@@ -56,6 +55,7 @@ from p2pqwen.stewardship.bulk_plan import BulkLimits
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.user_path import user_path
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.seed_withdrawn import SeedWithdrawn
 from p2pqwen.values.snapshot_id import SnapshotId
 
 SURVEY_SECONDS = 30.0

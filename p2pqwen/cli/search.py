@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Search what the trusted publishers list.")(search)
+    app.command()(search)
 
 
 def search(
@@ -36,7 +36,7 @@ def search(
     """Search the indexes of the trusted publishers; without words, list everything."""
     from p2pqwen.app import open_app
     from p2pqwen.index.entry import Upstream
-    from p2pqwen.operations.archive.upstream import gone_words
+    from p2pqwen.operations.archive.upstream_answer import gone_words
     from p2pqwen.operations.indexes.index_answer import SearchAnswer
     from p2pqwen.operations.indexes.listed_standing import listed_standings
     from p2pqwen.operations.indexes.search import search as search_publishers

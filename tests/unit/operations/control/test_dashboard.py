@@ -10,7 +10,7 @@ import pytest
 from p2pqwen.errors import InUseError
 from p2pqwen.index.entry import Upstream
 from p2pqwen.index.withdrawals import WithdrawnAnswer
-from p2pqwen.operations.archive.upstream import UpstreamAnswer
+from p2pqwen.operations.archive.upstream_answer import UpstreamAnswer
 from p2pqwen.operations.control import dashboard
 from p2pqwen.operations.control.dashboard import DAY, HOUR, MAX_VIEWERS, Alert, Dashboard, Folder, alerts_of
 from p2pqwen.operations.control.routes import NetworkAnswer
