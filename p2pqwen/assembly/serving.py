@@ -20,7 +20,6 @@ from p2pqwen.errors import FormatError, NotFoundError, UsageError
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.index.entry import Upstream
-from p2pqwen.index.withdrawals import SeedWithdrawn
 from p2pqwen.library.alert_store import AlertStore
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.key_store import KeyStore
@@ -67,6 +66,7 @@ from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.user_path import user_path
 from p2pqwen.values.byte_size import parse_size
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.seed_withdrawn import SeedWithdrawn
 from p2pqwen.values.snapshot_id import SnapshotId
 
 MOST_ADOPTED = 1000

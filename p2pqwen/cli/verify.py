@@ -26,7 +26,7 @@ _EXTRA_SHOWN = 10
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Re-hash every file, and check manifest and signatures.")(verify)
+    app.command()(verify)
 
 
 def verify(
