@@ -228,12 +228,7 @@ class Library:
 
         `AwayError` when it is on a disk that is not connected.
         """
-        held = {
-            one.id: one
-            for folder in self.folders
-            for one in self._scan_repo(folder, str(folder.save_path(repo)), repo)
-            if commit in {None, one.id.commit}
-        }
+        held = {one.id: one for one in self.of_repo(repo) if commit in {None, one.id.commit}}
         if not held:
             for away in self._folders.away():
                 if away.id.repo == repo and commit in {None, away.id.commit}:
