@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from p2pqwen import errors
@@ -86,6 +87,12 @@ def _register() -> None:
 _register()
 
 
+def _root() -> TyperGroup:
+    root = typer.main.get_command(app)
+    assert isinstance(root, TyperGroup)  # noqa: S101 - it is `Commands`
+    return root
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     if arguments is None:
@@ -110,7 +117,7 @@ def _run(given: list[str]) -> int:
         if asks_for_help(error):
             typer.echo(error.format_message(), err=True)
         else:
-            print_error(usage_error(error), code=code, as_json=as_json)
+            print_error(usage_error(error, _root(), given), code=code, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         code = exit_codes.INTERRUPTED
     except BrokenPipeError:

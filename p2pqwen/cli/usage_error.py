@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from p2pqwen.cli.command_group import RUN
 from p2pqwen.errors import UsageError
 
+_GUESS = re.compile(r"\. Did you mean (?P<one>.+?)\??$| \(Possible options: (?P<several>.+)\)\.?$")
+_NUMBER = re.compile(r"Input should be (a valid \w+)(, unable to parse .*)?")
 
-def usage_error(error: TyperException) -> UsageError:
-    """Return the error to print: lower case, no full stop, and the help of the very command as its hint."""
-    context = getattr(error, "ctx", None)
-    hint = f"see `{'p2pqwen' if context is None else context.command_path} --help`"
-    what, _, guess = error.format_message().replace("Value error, ", "").partition(". Did you mean ")
-    if guess:
-        hint = f"did you mean {guess.rstrip('?')}? {hint}"
+
+def usage_error(error: TyperException, root: TyperGroup, given: Sequence[str]) -> UsageError:
+    """Return the error to print: lower case, no full stop, and the help of the very command as its hint.
+
+    `root` is the group of all commands, `given` what was typed: an error of the parser does not say whose it is.
+    """
+    hint = f"see `{_command(root, given)} --help`"
+    what = _NUMBER.sub(r"expected \1", error.format_message().replace("Value error, ", ""))
+    if (guess := _GUESS.search(what)) is not None:
+        names = (guess["one"] or guess["several"]).split(", ")
+        what, hint = what[: guess.start()], f"did you mean {' or '.join(names)}? {hint}"
     return UsageError(what[:1].lower() + what[1:].rstrip("."), hint=hint)
+
+
+def _command(root: TyperGroup, given: Sequence[str]) -> str:
+    """Return the command that was typed, with its groups, as far as there is one of that name."""
+    path, group = ["p2pqwen"], root
+    for word in given:
+        found = group.commands.get(RUN.get(word, word) if group is root else word)
+        if found is None:
+            break
+        path.append(str(found.name))
+        if not isinstance(found, TyperGroup):
+            break
+        group = found
+    return " ".join(path)
 
 
 def asks_for_help(error: TyperException) -> bool:
