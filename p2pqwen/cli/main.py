@@ -16,7 +16,7 @@ from p2pqwen.cli import exit_codes
 from p2pqwen.cli.command_group import Commands
 from p2pqwen.cli.completion import answer, as_command, asked
 from p2pqwen.cli.output import give_up_stdout, prepare_streams, print_error, print_interrupted, unwritten
-from p2pqwen.cli.usage_error import asks_for_help, usage_error
+from p2pqwen.cli.usage_error import asks_for_help, unusable_name, usage_error
 from p2pqwen.cli.utf8 import names_are_utf8, start_again
 from p2pqwen.cli.version import print_version
 from p2pqwen.errors import UsageError
@@ -125,11 +125,15 @@ def _run(given: list[str]) -> int:
         give_up_stdout()
         return exit_codes.FAILED
     except OSError as error:
-        if error.filename is not None:
+        if error.filename is None:
+            give_up_stdout()  # help and version, which typer prints
+            said: errors.P2pqwenError = unwritten(error)
+        elif (unusable := unusable_name(error)) is not None:
+            said = unusable
+        else:
             raise
-        give_up_stdout()  # help and version, which typer prints
-        code = exit_codes.exit_code(unwritten(error))
-        print_error(unwritten(error), code=code, as_json=as_json)
+        code = exit_codes.exit_code(said)
+        print_error(said, code=code, as_json=as_json)
     if code == exit_codes.INTERRUPTED:  # typer makes Ctrl-C this code, too
         print_interrupted(as_json=as_json)
         exit_codes.leave_at_once(code)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}  # by descriptor
 _ROOM_FOR_BARS = 70  # columns
+_LITTLE = 4  # columns of indent before a word that fits no line
 _MEASURED = re.compile(r"(?<=\d) (?=(?:[kMGTP]?B(?:/s)?|s|h|days?|bytes)\b)")
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _LINE_EVERY = 5.0  # seconds between progress lines where there is no terminal
@@ -336,10 +337,18 @@ def _wrapped(line: str, width: int | None) -> list[str]:
     """Break a line between words where the terminal is narrower; what is copied, such as a link, stays whole."""
     if width is None or len(line) <= width:
         return [line]
-    indent = line[: len(line) - len(line.lstrip())]
-    kept = _MEASURED.sub(_NO_BREAK, line)  # a figure stays with its unit
+    text = line.lstrip()
+    indent = line[: len(line) - len(text)]
+    if len(indent) + max(map(len, text.split()), default=0) > width:
+        indent = indent[:_LITTLE]  # else the terminal breaks the long word, and the indent stands alone
+    kept = _MEASURED.sub(_NO_BREAK, text)  # a figure stays with its unit
     wrapped = textwrap.wrap(
-        kept, max(width, 20), subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False
+        kept,
+        max(width, 20),
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
     )
     return [one.replace(_NO_BREAK, " ") for one in wrapped]
 

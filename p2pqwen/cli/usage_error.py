@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Sequence
 
@@ -11,6 +13,7 @@ from typer.exceptions import TyperException
 from p2pqwen.cli.command_group import RUN
 from p2pqwen.errors import UsageError
 
+_SHOWN = 60  # characters
 _GUESS = re.compile(r"\. Did you mean (?P<one>.+?)\??$| \(Possible options: (?P<several>.+)\)\.?$")
 _NUMBER = re.compile(r"Input should be (a valid \w+)(, unable to parse .*)?")
 
@@ -45,3 +48,15 @@ def _command(root: TyperGroup, given: Sequence[str]) -> str:
 def asks_for_help(error: TyperException) -> bool:
     """Whether a group of commands was named alone, which is answered with its help."""
     return type(error).__name__ == "NoArgsIsHelpError"
+
+
+def unusable_name(error: OSError) -> UsageError | None:
+    """Return the error to print for a file's name that no file system takes; None for any other error.
+
+    Whatever is typed may be taken for a file's name, in every command.
+    """
+    if error.errno not in {errno.ENAMETOOLONG, errno.ELOOP}:
+        return None
+    name = os.fsdecode(error.filename)
+    shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}… ({len(name)} characters)"
+    return UsageError(f"no name of a file: {shown}", got=error.strerror)

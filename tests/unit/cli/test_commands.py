@@ -107,6 +107,16 @@ def test_a_usage_error_leads_to_the_help_of_its_command(user, typed, error, hint
 
 
 @pytest.mark.parametrize(
+    "call",
+    [("verify",), ("trust", "add"), ("index", "verify"), ("index", "show"), ("library", "import")],
+)
+def test_what_is_too_long_for_a_name_is_told(user, call):
+    ended = user.run(*call, "a" * 5000, "--json")
+    assert (ended.code, ended.json["exit_code"]) == (2, 2)
+    assert len(ended.stderr) < 500
+
+
+@pytest.mark.parametrize(
     ("command", "code", "said"),
     [
         ("nosuch", 127, "command not found: nosuch"),
