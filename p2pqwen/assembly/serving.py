@@ -133,6 +133,7 @@ def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report
         store,
         report,
         chosen=lambda one: supervisor.choice_of(one),  # noqa: PLW0108 - the two know each other
+        fetched=partial(fetching.note_fetched, store),
         repaired=lambda one: supervisor.mended(one),  # noqa: PLW0108
     )
     supervisor = Supervisor(
@@ -268,7 +269,7 @@ def archive_keeper(
 
     def request(snapshot: SnapshotId) -> FetchRequest:
         choices = settings.choices.limited(upload=0, download=0)  # the node's own rates hold for all it does
-        return FetchRequest(str(snapshot), use_web_seeds=web_seeds, choices=choices)
+        return FetchRequest(str(snapshot), use_web_seeds=web_seeds, kind="adopt", choices=choices)
 
     node = _KeptNode(app, supervisor, store, looking.probes(app, settings.choices), request, report)
     keeper = ArchiveKeeper(

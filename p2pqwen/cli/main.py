@@ -5,23 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
-from typer.main import get_command
+from typer.main import get_group
 
 from p2pqwen import errors
 from p2pqwen.cli import exit_codes
 from p2pqwen.cli.command_group import Commands
 from p2pqwen.cli.output import give_up_stdout, prepare_streams, print_error, print_interrupted, unwritten
 from p2pqwen.cli.typed import as_command, asked
-from p2pqwen.cli.usage_error import asks_for_help, usage_error
+from p2pqwen.cli.usage_error import asks_for_help, unusable_name, usage_error
 from p2pqwen.cli.utf8 import names_are_utf8, start_again
 from p2pqwen.errors import UsageError
-
-if TYPE_CHECKING:
-    from typer._click.core import Command
 
 _PURPOSE = "Keep open-weight models alive: signed torrents, a signed magnet index, peers that seed and fetch."
 
@@ -126,9 +124,9 @@ def _common(
 
 
 @cache
-def commands() -> Command:
+def commands() -> TyperGroup:
     """Return what typer makes of the group, made once: that takes longer than most commands do."""
-    return get_command(app)
+    return get_group(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -157,7 +155,7 @@ def _run(given: list[str]) -> int:
         if asks_for_help(error):
             typer.echo(error.format_message(), err=True)
         else:
-            print_error(usage_error(error), code=code, as_json=as_json)
+            print_error(usage_error(error, commands(), given), code=code, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         code = exit_codes.INTERRUPTED
     except BrokenPipeError:
@@ -165,11 +163,15 @@ def _run(given: list[str]) -> int:
         give_up_stdout()
         return exit_codes.FAILED
     except OSError as error:
-        if error.filename is not None:
+        if error.filename is None:
+            give_up_stdout()  # help and version, which typer prints
+            said: errors.P2pqwenError = unwritten(error)
+        elif (unusable := unusable_name(error)) is not None:
+            said = unusable
+        else:
             raise
-        give_up_stdout()  # help and version, which typer prints
-        code = exit_codes.exit_code(unwritten(error))
-        print_error(unwritten(error), code=code, as_json=as_json)
+        code = exit_codes.exit_code(said)
+        print_error(said, code=code, as_json=as_json)
     if code == exit_codes.INTERRUPTED:  # typer makes Ctrl-C this code, too
         print_interrupted(as_json=as_json)
         exit_codes.leave_at_once(code)
