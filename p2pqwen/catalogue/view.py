@@ -225,11 +225,15 @@ class FileLine:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One snapshot on its model's page. `changes`: what differs from the revision before it, in words."""
+    """One snapshot on its model's page. `changes`: what differs from the revision before it, in words.
+
+    `in_tree`: whether its files stand in the site's mirror tree.
+    """
 
     row: Row
     files: tuple[FileLine, ...]
     changes: tuple[str, ...]
+    in_tree: bool = False
 
     @property
     def magnet_v1(self) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Show the node, and the state of each snapshot.")(status)
+    app.command()(status)
 
 
 def status(
@@ -75,7 +75,7 @@ def _answer(app: App, store: StateStore, found: Status) -> StatusAnswer:
 def _lines(app: App, store: StateStore, found: Status) -> list[str]:
     from p2pqwen.cli.status_table import plain_lines
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.archive.upstream import gone_words
+    from p2pqwen.stewardship.upstream import gone_words
 
     gone = {str(snapshot): gone_words(snapshot, record) for snapshot, record in UpstreamStore(store).all().items()}
     held_back = [found.held_back] if found.held_back else []  # a table has it in its summary

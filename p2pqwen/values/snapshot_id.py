@@ -97,7 +97,7 @@ class RepoId:
     kind: RepoKind = RepoKind.MODEL
 
     def __post_init__(self) -> None:
-        if len(self.text) > MAX_REPO_ID or not _NAME.fullmatch(self.text):
+        if not is_repo_name(self.text):
             expected = "ORG/MODEL, datasets/ORG/NAME, or modelscope:ORG/MODEL"
             got = repr(self.text[:120])
             raise FormatError("not a repository name", expected=expected, got=got, hint=_hint_at_name(self.text))
@@ -159,6 +159,11 @@ class Owner:
 
     def __str__(self) -> str:
         return _named(self.kind, self.name)
+
+
+def is_repo_name(text: str) -> bool:
+    """Tell whether this is `org/name`, as a `RepoId` holds it."""
+    return len(text) <= MAX_REPO_ID and _NAME.fullmatch(text) is not None
 
 
 def split_origin(text: str) -> tuple[OriginName, str]:
