@@ -49,6 +49,7 @@ PANELS = {
     "Look after a node": (
         "status",
         "dashboard",
+        "alerts",
         "health",
         "upstream",
         "doctor",

@@ -113,6 +113,7 @@ def _verified(target: str, options: _Options, app: App, out: Output) -> tuple[Ve
     if held is not None and found.bad:
         repaired = _repair(held, found, app, options.peers, options.timeout, out)
         found = verify_target(target, torrent=None, data=None, library=app.library, voices=voices, report=out.report)
+    found = _with_xet_names(target, found, app)
     _note(target, found, app, out)
     lifted = _trusted_unverified(found, app, out)
     shown = RepairShown(repaired) if options.repair else None
@@ -138,6 +139,16 @@ def _rise(target: str, app: App, out: Output) -> None:
             app.riser.rise_all([held], standings, web=True, report=out.report)
     except P2pqwenError:
         return  # which verifying tells, if it matters
+
+
+def _with_xet_names(target: str, found: Verification, app: App) -> Verification:
+    """Compare a held snapshot with what the Hub calls its files in its Xet storage."""
+    from p2pqwen.operations.verify.target import held_snapshot
+    from p2pqwen.operations.verify.xet_check import with_xet_names
+
+    if _is_on_disk(target):
+        return found
+    return with_xet_names(found, held_snapshot(target, app.library), app.library, app.xet_hasher)
 
 
 def _note(target: str, found: Verification, app: App, out: Output) -> None:

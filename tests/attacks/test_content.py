@@ -19,7 +19,8 @@ from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.mirrors.location import Location
-from p2pqwen.operations.indexes.lookup import Found, check_torrent, find_entries, load_torrent
+from p2pqwen.operations.indexes.found import Found
+from p2pqwen.operations.indexes.lookup import check_torrent, find_entries, load_torrent
 from p2pqwen.operations.indexes.trust import add_publisher
 from p2pqwen.operations.publish.keys import init_keys
 from p2pqwen.operations.publish.plan import Plan

@@ -581,6 +581,7 @@ def _row(one: _Seed, over_http: int) -> SnapshotState:
         state=one.state.value,
         progress=round(progress, 6),
         peers=now.peers,
+        utp_peers=now.utp_peers,
         seeds=now.seeds,
         download_rate=now.download_rate,
         upload_rate=now.upload_rate,

@@ -32,6 +32,7 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.indexes.own_index import last_published
 from p2pqwen.operations.publish.keys import Passphrase, open_keys
 from p2pqwen.operations.publish.list_changes import ListChanges, changes_of
+from p2pqwen.operations.publish.mirror_tree import MirrorTreeAnswer
 from p2pqwen.operations.publish.name_warnings import warn_of_cut_names
 from p2pqwen.operations.publish.plan import Plan, entries_of, license_of, prepared, publishable
 from p2pqwen.operations.publish.site import (
@@ -63,7 +64,8 @@ class Published:
     """What was published, or drafted: then `accepted.signers` tells who is still to sign.
 
     `skipped`: held snapshots whose torrents no index may list, with the reasons; an entry of earlier stays as it was.
-    `unchanged`: the last index still says it all, and no other was signed.
+    `unchanged`: the last index still says it all, and no other was signed. `mirror_tree`: what stands in it, None
+    without one.
     """
 
     accepted: Accepted
@@ -72,6 +74,7 @@ class Published:
     left_out: tuple[LeftOut, ...] = ()
     skipped: tuple[tuple[SnapshotId, str], ...] = ()
     unchanged: bool = False
+    mirror_tree: MirrorTreeAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,12 @@ class Checker(Protocol):
 class Pages(Protocol):
     """Writes the pages of a site whose index was written, as `SitePages` does."""
 
-    def write(self, out: Path, accepted: Accepted, private: Sequence[PrivateKey], report: Report = ignore) -> None:
+    def check(self, out: Path) -> None:
+        """Raise `UsageError` where they cannot be written, before anything is signed."""
+
+    def write(
+        self, out: Path, accepted: Accepted, private: Sequence[PrivateKey], report: Report = ignore
+    ) -> MirrorTreeAnswer | None:
         """Bring them up to the index, and sign what they are with the opened index keys."""
 
 
@@ -184,6 +192,8 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
         purpose = f"sign {'a draft of ' if plan.draft is not None else ''}index {position}"
         private.extend(_index_keys(keys, root, passphrase, purpose, drafting=plan.draft is not None))
 
+    if pages is not None:
+        pages.check(plan.out)
     with durable.lock(keys.lock_path):
         proposal = _propose(library, keys, plan.checked(), now, check, report, open_index_keys)
         document, difference, plan = proposal.document, proposal.difference, proposal.plan
@@ -192,9 +202,10 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
             _show(signing, approve, report, details=plan.details)
         elif plan.if_changed or not _asked(signing, approve, report):
             again = _publish_again(library, keys, proposal, signing.unchanged, private, report)
-            if pages is not None:  # what is known of copies may have changed, and this may be another folder
-                pages.write(plan.out, again.accepted, private, report)
-            return again
+            if pages is None:
+                return again
+            # What is known of copies may have changed, and this may be another folder.
+            return replace(again, mirror_tree=pages.write(plan.out, again.accepted, private, report))
         if not document.entries:
             report(
                 Notice(
@@ -219,9 +230,8 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
         earlier = (last, proposal.base)
         index = write_index(keys, plan.out, data, accepted, earlier, report)
         remove_withdrawn(plan.out, document, report)
-        if pages is not None:
-            pages.write(plan.out, accepted, private, report)
-        return Published(accepted, difference, index, left_out, skipped)
+        tree = None if pages is None else pages.write(plan.out, accepted, private, report)
+        return Published(accepted, difference, index, left_out, skipped, mirror_tree=tree)
 
 
 def _require_clock(now: datetime) -> None:
@@ -371,6 +381,8 @@ def publish_signed(
 
     Raises `RefusedError` while signatures are missing, `NotFoundError` for a missing torrent.
     """
+    if pages is not None:
+        pages.check(out)
     with durable.lock(keys.lock_path):
         last = last_published(keys, now)
         data = durable.read(draft, max_bytes=MAX_INDEX_SIZE)
@@ -384,9 +396,8 @@ def publish_signed(
         _tell(difference, report)
         index = write_index(keys, out, data, accepted, (last, known), report)
         remove_withdrawn(out, accepted.document, report)
-        if pages is not None:  # no key is open here: their sums are not signed
-            pages.write(out, accepted, (), report)
-        return Published(accepted, difference, index)
+        tree = None if pages is None else pages.write(out, accepted, (), report)  # no key is open here to sign the sums
+        return Published(accepted, difference, index, mirror_tree=tree)
 
 
 @dataclass(frozen=True, slots=True)
