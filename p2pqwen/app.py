@@ -11,6 +11,7 @@ from weakref import WeakSet
 from p2pqwen.config import Config, load
 from p2pqwen.errors import DiskError
 from p2pqwen.events import Notice
+from p2pqwen.library.home import Home
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.snapshot_id import OriginName
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from p2pqwen.hub.cache import HubCache
     from p2pqwen.hub.client import HubClient
     from p2pqwen.library.bundles import BundleStore
-    from p2pqwen.library.home import Home
     from p2pqwen.library.key_store import KeyStore
     from p2pqwen.library.known_peers import KnownPeers
     from p2pqwen.library.pointer_store import PointerStore

@@ -60,7 +60,7 @@ async def each_at_once(
     at_once: int | None = None,
 ) -> list[Result]:
     """Do what `each` does for all items together, at most `at_once` of them at a time (None: no limit)."""
-    import asyncio  # noqa: PLC0415 - with ssl and sockets, which most commands do without
+    import asyncio  # noqa: PLC0415 - most programs that loop over something await nothing
 
     todo = list(items)
     turns = asyncio.Semaphore(at_once if at_once is not None else max(1, len(todo)))

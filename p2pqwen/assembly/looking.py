@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 from p2pqwen.app import App
 from p2pqwen.events import Report
-from p2pqwen.index.withdrawals import SeedWithdrawn
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
@@ -26,6 +25,7 @@ from p2pqwen.operations.verify.scrub import scrub_records
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.proxy import Proxies
+from p2pqwen.values.seed_withdrawn import SeedWithdrawn
 from p2pqwen.values.snapshot_id import OriginName, SnapshotId
 
 _DOCTOR_SECONDS = 8.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Show how many copies of each snapshot others hold.")(health)
+    app.command()(health)
 
 
 @network_switches("dht", "trackers")

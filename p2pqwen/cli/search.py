@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Search what the trusted publishers list.")(search)
+    app.command()(search)
 
 
 def search(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Show the node, and the state of each snapshot.")(status)
+    app.command()(status)
 
 
 def status(

@@ -34,9 +34,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from huggingface_hub import constants
-from huggingface_hub.utils._fixes import WeakFileLock
-
 from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.hub.cache_place import CachePlace
@@ -205,6 +202,8 @@ class HubCache:
 
     @contextmanager
     def _lock(self, repo: RepoId, etag: str) -> Iterator[None]:
+        from huggingface_hub.utils._fixes import WeakFileLock
+
         path = self.root / ".locks" / self._repo_folder(repo).name / f"{etag}.lock"
         self._cache.make_lock_folder(path)
         with ExitStack() as held:
@@ -317,6 +316,8 @@ class _Laying:
         self._cache.write_new(probe)
         self._new_file = probe.stat()
         self._cache.remove(probe)
+        from huggingface_hub import constants
+
         self._use_links = not constants.HF_HUB_DISABLE_SYMLINKS and _links_work(self._cache, probe)
 
     def _tidy(self) -> None:

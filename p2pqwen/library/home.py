@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pqwen.portable.owners import is_ours, others_may
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_place import file_stem
 
 _CLOSED = frozenset({
     "bundles", "choices.json", "config.toml", "control.json", "control.sock", "dashboard.json", "folders.json",
@@ -141,6 +144,10 @@ class Home:
     def resume(self) -> Path:
         """Resume data of unfinished downloads."""
         return self.root / "resume"
+
+    def resume_file(self, snapshot: SnapshotId, infohash: Sha256) -> Path:
+        """Return where a torrent's (v2) resume data stands: it speaks of this snapshot's files, not of a twin's."""
+        return self.resume / f"{file_stem(snapshot)}.{str(infohash)[:16]}.resume"
 
     @property
     def verified(self) -> Path:

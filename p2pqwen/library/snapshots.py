@@ -53,6 +53,7 @@ from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha256
+from p2pqwen.values.near_names import did_you_mean
 from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import Owner, RepoId, RepoKind, SnapshotId
@@ -230,18 +231,16 @@ class Library:
 
         `AwayError` when it is on a disk that is not connected.
         """
-        held = {
-            one.id: one
-            for folder in self.folders
-            for one in self._scan_repo(folder, str(folder.save_path(repo)), repo)
-            if commit in {None, one.id.commit}
-        }
+        held = {one.id: one for one in self.of_repo(repo) if commit in {None, one.id.commit}}
         if not held:
             for away in self._folders.away():
                 if away.id.repo == repo and commit in {None, away.id.commit}:
                     raise AwayError(away.id, away.folder)
             wanted = str(repo) if commit is None else f"{repo}@{commit}"
-            raise NotFoundError(f"no snapshot of {wanted} in the library", hint="see `p2pqwen list`")
+            guess = did_you_mean(
+                repo, [*(one.id.repo for one in self.all()), *(one.id.repo for one in self._folders.away())]
+            )
+            raise NotFoundError(f"no snapshot of {wanted} in the library", hint=f"{guess}see `p2pqwen list`")
         if len(held) > 1:
             raise P2pqwenError(
                 f"the library holds {plural(len(held), 'snapshot')} of {repo}",

@@ -10,10 +10,10 @@ from datetime import datetime
 from p2pqwen.containment import first_of
 from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.events import Notice, Progress, Report, ignore
-from p2pqwen.index.entry import Upstream
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.upstream_store import UpstreamStore
+from p2pqwen.operations.archive.upstream_answer import UpstreamAnswer
 from p2pqwen.operations.indexes.own_index import last_published
 from p2pqwen.operations.preserve.origin import Origin
 from p2pqwen.stewardship.upstream import UpstreamRecord, returned, vanished
@@ -46,21 +46,6 @@ def tracked(library: Library, keys: KeyStore, now: datetime, report: Report = ig
     if published is not None:
         found |= {entry.id for entry in published.document.entries}
     return sorted(found)
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamAnswer:
-    """What is known of a snapshot on the Hub: since when it is so, when it was asked, when it was last there."""
-
-    upstream: Upstream = Upstream.UNKNOWN
-    upstream_since: datetime | None = None
-    upstream_looked: datetime | None = None
-    upstream_last_present: datetime | None = None
-
-    @classmethod
-    def of(cls, record: UpstreamRecord | None) -> UpstreamAnswer:
-        """Return what is known; None: it was never asked."""
-        return cls() if record is None else cls(record.state, record.since, record.looked, record.last_present)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from typing import TypeAlias
 
 from p2pqwen.containment import first_of
@@ -27,6 +26,7 @@ from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.near_names import did_you_mean
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 Target: TypeAlias = Sought
@@ -99,10 +99,15 @@ def choose(
     return chosen
 
 
-def not_listed(publishers: Iterable[TrustedPublisher], target: Target, voices: Iterable[Voice] = ()) -> NotFoundError:
+def not_listed(
+    publishers: Iterable[TrustedPublisher],
+    target: Target,
+    voices: Iterable[Voice] = (),
+    held: Iterable[RepoId] = (),
+) -> NotFoundError:
     """Return the error for what no trusted index lists: it says who withdrew it, and why.
 
-    Of what nobody ever listed, its hint names a listed repository of nearly that name.
+    Of what nobody ever listed, its hint names a repository of nearly that name, listed or `held`.
     """
     if (error := _withdrawn(target, voices)) is not None:
         return error
@@ -114,12 +119,11 @@ def not_listed(publishers: Iterable[TrustedPublisher], target: Target, voices: I
         hint += f", or make the snapshot from the Hub: `p2pqwen preserve {repo}`" if isinstance(repo, RepoId) else ""
     if isinstance(repo, RepoId):
         documents = [one.document for one in publishers if one.document is not None]
-        listed = {str(one).lower(): one for document in documents for one in document.listing.near(repo)}
-        near = [listed[name] for name in get_close_matches(str(repo).lower(), listed, cutoff=0.8)]
-        if repo in near:
+        listed = {one for document in documents for one in document.listing.near(repo)}
+        if repo in listed:
             hint = f"other commits of it are listed: `p2pqwen search {repo}`"
-        elif near:
-            hint = f"did you mean {' or '.join(map(str, near))}? {hint}"
+        else:
+            hint = did_you_mean(repo, {*listed, *held}) + hint
     return NotFoundError(f"no trusted index lists {target}", hint=hint)
 
 
