@@ -9,7 +9,6 @@ date.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -19,6 +18,7 @@ from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo, read_metainfo
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.weighed_cache import WeighedCache
 
 KEPT = 4
 """Torrents, however large: the one that is held, a better one, and the two of a contradiction."""
@@ -31,9 +31,8 @@ class TorrentReader:
     """Remembers the last `kept` torrents, and more while their files come to `kept_bytes`; for several threads."""
 
     def __init__(self, kept: int = KEPT, kept_bytes: int = KEPT_BYTES) -> None:
-        self._kept, self._kept_bytes, self._lock = kept, kept_bytes, threading.Lock()
-        self._known: OrderedDict[Sha256, _Known] = OrderedDict()
-        self._bytes = 0
+        self._lock = threading.Lock()
+        self._known: WeighedCache[Sha256, _Known] = WeighedCache(kept_bytes, lambda one: one.size, at_least=kept)
 
     def metainfo(self, data: bytes) -> Metainfo:
         """Return the torrent of a .torrent file, whose manifest nobody has looked at; raises `FormatError`."""
@@ -81,12 +80,7 @@ class TorrentReader:
 
     def _keep(self, digest: Sha256, size: int, found: Metainfo | CheckedTorrent) -> Metainfo | CheckedTorrent:
         with self._lock:
-            if digest not in self._known:
-                self._bytes += size
-            self._known[digest] = _Known(size, found)
-            self._known.move_to_end(digest)
-            while len(self._known) > self._kept and self._bytes > self._kept_bytes:
-                self._bytes -= self._known.popitem(last=False)[1].size
+            self._known.put(digest, _Known(size, found))
         return found
 
 

@@ -13,12 +13,12 @@ Value = TypeVar("Value")
 class WeighedCache(Generic[Key, Value]):
     """Keeps values up to `max_bytes` together, as `weigh` estimates them; for one thread at a time.
 
-    What was not used for longest goes first. The last value stays however heavy it is: who asks for it a thousand times
-    has it made once.
+    What was not used for longest goes first. The last `at_least` values stay however heavy they are: who asks for one a
+    thousand times has it made once.
     """
 
-    def __init__(self, max_bytes: int, weigh: Callable[[Value], int]) -> None:
-        self._max, self._weigh = max_bytes, weigh
+    def __init__(self, max_bytes: int, weigh: Callable[[Value], int], *, at_least: int = 1) -> None:
+        self._max, self._weigh, self._at_least = max_bytes, weigh, at_least
         self._known: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
         self._bytes = 0
 
@@ -44,7 +44,7 @@ class WeighedCache(Generic[Key, Value]):
         weight = self._weigh(value)
         self._known[key] = value, weight
         self._bytes += weight
-        while self._bytes > self._max and len(self._known) > 1:
+        while self._bytes > self._max and len(self._known) > self._at_least:
             self.drop(next(iter(self._known)))
 
     def drop(self, key: Key) -> None:

@@ -27,6 +27,8 @@ from p2pqwen.webseed.upstream_server import RemoteFile, UpstreamServer
 
 MORE_PIECES = 1
 CONCURRENCY = 4
+PAUSE = 0.5
+"""Seconds before a server that did not say how long is asked again."""
 _LONGEST_WAIT = 60.0
 _TRIES = 4
 _WORTH_TRYING_AGAIN = frozenset({Kind.BUSY, Kind.BROKEN, Kind.SILENT})
@@ -225,7 +227,7 @@ class _Probe:
                 await self._read(file, span, data)
                 break
             except UpstreamError as error:
-                pause = error.wait if error.wait is not None else 0.5
+                pause = error.wait if error.wait is not None else PAUSE
                 waited += pause
                 if error.kind not in _WORTH_TRYING_AGAIN or not tries_left or waited > _LONGEST_WAIT:
                     if error.kind in {Kind.UNREACHABLE, Kind.NO_WAY, Kind.SILENT}:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from p2pqwen.torrent.metainfo import parse_metainfo
+from p2pqwen.webseed import probe
 from tests.simulators.hub import HubSimulator
 from tests.support.command import CommandLine
 from tests.support.models import small_model, write_folder
@@ -46,7 +47,8 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path):
+def world(tmp_path, monkeypatch):
+    monkeypatch.setattr(probe, "PAUSE", 0.02)  # what is asked again is asked as often
     with HubSimulator(tokens=["hf_secret"]) as hub:
         yield World(hub, tmp_path)
 

@@ -14,7 +14,7 @@ import pytest
 
 MEMORY = Path("/dev/shm")
 ROOM = 6 << 30
-"""Bytes of memory that must be free: six workers were seen to use a quarter of it at once."""
+"""Bytes of memory that must be free, for a run that uses a fraction of it: what passes is deleted as it goes on."""
 _PREFIX = "p2pqwen-tests-"
 _OTHERS = (MEMORY, Path("/var/tmp"), Path("/tmp"), Path(__file__).parents[2])
 

@@ -37,3 +37,10 @@ def test_one_in_place_of_another():
     found.drop("a")
     found.drop("d")
     assert (known(found), found.bytes) == ({"b"}, 1)
+
+
+def test_so_many_stay_however_heavy_they_are():
+    found: WeighedCache[str, int] = WeighedCache(10, lambda weight: weight, at_least=2)
+    for name in "abc":
+        found.put(name, 40)
+    assert (known(found), found.bytes) == ({"b", "c"}, 80)
