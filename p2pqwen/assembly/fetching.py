@@ -112,6 +112,7 @@ def fetch_context(
         rebuild=partial(rebuild_from, app),
         web_seed_bases=app.config.web_seed_bases,
         note_unverified=lambda snapshot, infohash: note_unverified(app, snapshot, infohash, report),
+        stand_ins=app.stand_ins,
     )
 
 
@@ -132,7 +133,7 @@ def carry_out(
     typed = (request.target, *options.web_seeds)
     context = fetch_context(app, swarm_settings(app, choices), report, peers=options.peers, typed=typed)
     if request.hub_cache is not None:
-        context = replace(context, hub_cache=HubCache(Path(request.hub_cache)))
+        context = replace(context, hub_cache=app.hub_cache_at(Path(request.hub_cache)))
     if request.kind == "repair":
         held = held_snapshot(request.target, app.library)
         return FetchAnswer.of(repair(held, options, context, report, on_plan=on_plan))

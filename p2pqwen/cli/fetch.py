@@ -35,7 +35,7 @@ _OFFLINE_DATASET = "  offline     set HF_HUB_OFFLINE=1 and give load_dataset the
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Fetch a model from peers and web seeds, and verify it.")(fetch)
+    app.command()(fetch)
 
 
 @network_switches()

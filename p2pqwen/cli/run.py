@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the command."""
     settings = {"allow_interspersed_args": False}
-    app.command(short_help="Run a command that takes its models from here.", context_settings=settings)(run)
+    app.command(context_settings=settings)(run)
 
 
 @network_switches()

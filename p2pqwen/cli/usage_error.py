@@ -13,6 +13,10 @@ from typer.exceptions import TyperException
 from p2pqwen.cli.command_group import RUN
 from p2pqwen.errors import UsageError
 
+_ONE_AT_A_TIME = {
+    "p2pqwen preserve": "one repository at a time; several go into a list, --watchlist FILE, and --org ORG takes a "
+    "whole one's",
+}
 _SHOWN = 60  # characters
 _GUESS = re.compile(r"\. Did you mean (?P<one>.+?)\??$| \(Possible options: (?P<several>.+)\)\.?$")
 _NUMBER = re.compile(r"Input should be (a valid \w+)(, unable to parse .*)?")
@@ -23,8 +27,11 @@ def usage_error(error: TyperException, root: TyperGroup, given: Sequence[str]) -
 
     `root` is the group of all commands, `given` what was typed: an error of the parser does not say whose it is.
     """
-    hint = f"see `{_command(root, given)} --help`"
+    command = _command(root, given)
+    hint = f"see `{command} --help`"
     what = _NUMBER.sub(r"expected \1", error.format_message().replace("Value error, ", ""))
+    if what.startswith("Got unexpected extra argument") and command in _ONE_AT_A_TIME:
+        hint = f"{_ONE_AT_A_TIME[command]}; {hint}"
     if (guess := _GUESS.search(what)) is not None:
         names = (guess["one"] or guess["several"]).split(", ")
         what, hint = what[: guess.start()], f"did you mean {' or '.join(names)}? {hint}"

@@ -28,7 +28,7 @@ _EXTRA_SHOWN = 10
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Re-hash every file, and check manifest and signatures.")(verify)
+    app.command()(verify)
 
 
 def verify(
@@ -120,6 +120,7 @@ def _verified(
     if held is not None and found.bad:
         repaired = _repair(held, found, app, options.peers, options.timeout, out)
         found = verify_target(target, torrent=None, data=None, library=app.library, voices=voices, report=report)
+    found = _with_xet_names(target, found, app)
     _note(target, found, app, out)
     lifted = _trusted_unverified(found, app, out)
     shown = RepairShown(repaired) if options.repair else None
@@ -145,6 +146,16 @@ def _rise(target: str, app: App, out: Output) -> None:
             app.riser.rise_all([held], standings, web=True, report=out.report)
     except P2pqwenError:
         return  # which verifying tells, if it matters
+
+
+def _with_xet_names(target: str, found: Verification, app: App) -> Verification:
+    """Compare a held snapshot with what the Hub calls its files in its Xet storage."""
+    from p2pqwen.operations.verify.target import held_snapshot
+    from p2pqwen.operations.verify.xet_check import with_xet_names
+
+    if _is_on_disk(target):
+        return found
+    return with_xet_names(found, held_snapshot(target, app.library), app.library, app.xet_hasher)
 
 
 def _note(target: str, found: Verification, app: App, out: Output) -> None:

@@ -22,7 +22,7 @@ from p2pqwen.values.snapshot_place import file_stem
 _CLOSED = frozenset({
     "bundles", "choices.json", "config.toml", "control.json", "control.sock", "dashboard.json", "folders.json",
     "hub.json", "keys", "locks", "log", "node.json", "peers.json", "pointers", "resume", "sites",
-    "state.sqlite", "trust", "verified",
+    "state.sqlite", "trust", "verified", "xet",
 })  # fmt: skip
 # SQLite's files, what was set aside, what a write that was cut off left.
 _BESIDE = re.compile(r"\.?state\.sqlite[-.].+|\..+\.[0-9]+-[0-9a-f]{8}\.tmp")
@@ -94,6 +94,11 @@ class Home:
     def log(self) -> Path:
         """The node's event log."""
         return self.root / "log"
+
+    @property
+    def xet(self) -> Path:
+        """What Xet calls the files of held snapshots."""
+        return self.root / "xet"
 
     @property
     def library(self) -> Path:

@@ -46,6 +46,7 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.space import RESERVE, allocated
 from p2pqwen.library.torrent_reader import NO_KEYS, TorrentReader
 from p2pqwen.library.verified import Verified, VerifiedFiles
+from p2pqwen.library.xet_hashes import XetHashes
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.checked import CheckedTorrent
@@ -146,6 +147,7 @@ class Library:
     def __init__(self, home: Home, more: Sequence[LibraryFolder] = (), *, reserve: int = RESERVE) -> None:
         self._home = home
         self.verified = VerifiedFiles(home)
+        self.xet_hashes = XetHashes(home)
         self.torrents = TorrentReader()
         self._main = LibraryFolder(home.library, reserve, main=True)
         self._folders = LibraryFolders((self._main, *more), home.library_folders, home.locks / "folders.lock")
@@ -413,6 +415,7 @@ class Library:
             durable.remove(seal_of(held.torrent_path))
             durable.remove(place.marker(held.id))
             _remove_folder(place, held.folder)
+            self.xet_hashes.forget(held.id)
         self.remember()
 
     def remember(self, held: Iterable[HeldSnapshot] | None = None) -> None:

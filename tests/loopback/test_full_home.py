@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 
 import pytest
 
@@ -20,7 +21,7 @@ def user(tmp_path):
     try:
         someone = CommandLine(disk)
         quiet_config(someone)
-        with (disk / "fill").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        with (disk / "fill").open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(bytes(4096))
         yield someone

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +16,7 @@ from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.verified import Verified
+from tests.support.disks import other_disk
 from tests.support.models import ATTRIBUTES, noise
 from tests.support.nodes import quiet_config, row, seeding
 from tests.support.preserved import COMMITS, REPO, Preserver, in_cache, small_model, tree
@@ -24,14 +24,10 @@ from tests.support.waiting import wait_until
 
 
 @pytest.fixture
-def disk():
+def disk(tmp_path):
     """A folder on another file system than the tests' own, where this machine has one."""
-    shared = Path("/dev/shm")
-    if not shared.is_dir() or shared.stat().st_dev == Path(tempfile.gettempdir()).stat().st_dev:
-        pytest.skip("no other disk")
-    folder = Path(tempfile.mkdtemp(dir=shared, prefix="p2pqwen-test-"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with other_disk(tmp_path) as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from p2pqwen import __version__
 from p2pqwen.errors import P2pqwenError, VerificationError
@@ -41,7 +42,9 @@ from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.webseed.relay import RelayedTorrent
+
+if TYPE_CHECKING:
+    from p2pqwen.webseed.relay import RelayedTorrent  # brings aiohttp
 
 
 @dataclass(frozen=True, slots=True)

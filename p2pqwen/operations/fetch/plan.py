@@ -34,8 +34,8 @@ from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.mirrors.reading import read_now
 from p2pqwen.operations.fetch.target import FetchTarget, MagnetTarget, NamedTarget, TorrentTarget
 from p2pqwen.operations.indexes.bundle_route import BundleRoute
+from p2pqwen.operations.indexes.found import Found
 from p2pqwen.operations.indexes.lookup import (
-    Found,
     choose,
     find_entries,
     listed_otherwise,
