@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from p2pqwen.app import App
+from p2pqwen.errors import DiskError, P2pqwenError
 from p2pqwen.events import Report
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.state_store import StateStore
@@ -19,9 +20,10 @@ from p2pqwen.operations.archive.swarm_probe import Probes, WatchedSwarm
 from p2pqwen.operations.control.doctor import DoctorContext, RunningNode
 from p2pqwen.operations.control.routes import NetworkAnswer, NodeAnswer
 from p2pqwen.operations.control.status import NodeStatusAnswer, Status, status
+from p2pqwen.operations.node.limits import Limits
 from p2pqwen.operations.node.preferences import Choices
 from p2pqwen.operations.node.state import SnapshotState, node_status
-from p2pqwen.operations.verify.scrub import scrub_records
+from p2pqwen.operations.verify.scrub import ScrubRecord, scrub_records
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.proxy import Proxies
@@ -88,9 +90,15 @@ def home_status(app: App, store: StateStore, report: Report) -> Status:
 def doctor_context(app: App, report: Report) -> DoctorContext:
     """Gather what `doctor` looks at."""
     now = datetime.now(UTC)
-    with app.state_store(report) as store:
-        scrubs, choices = scrub_records(store), Choices(store)
-        limits, moved = choices.limits(), choices.month(now.astimezone())
+    scrubs: Mapping[str, ScrubRecord] = {}
+    limits, uploaded = Limits(), 0
+    problem: P2pqwenError | None = None
+    try:
+        with app.state_store(report) as store:
+            scrubs, choices = scrub_records(store), Choices(store)
+            limits, uploaded = choices.limits(), choices.month(now.astimezone()).uploaded
+    except DiskError as error:  # a full disk, say: which is what somebody is looking for
+        problem = error
     access = app.dht()
     return DoctorContext(
         home=app.home,
@@ -106,7 +114,8 @@ def doctor_context(app: App, report: Report) -> DoctorContext:
         scrubs=scrubs,
         now=lambda: datetime.now(UTC),
         limits=limits,
-        uploaded_this_month=moved.uploaded,
+        uploaded_this_month=uploaded,
+        state_problem=problem,
         proxies=Proxies.of(os.environ),
         bittorrent_proxy=app.config.network.bittorrent_proxy,
         hub_cache=app.config.hub.cache,

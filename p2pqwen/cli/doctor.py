@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from p2pqwen.operations.control.doctor import Finding
 
 
-_MARGIN = 18
+_MARGIN, _LITTLE = 18, 4
+"""Columns before a line that goes on: in a narrow terminal fewer, where a word would not fit."""
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print what needs attention only, for cron.")]
 
 
@@ -59,11 +60,13 @@ def _wrapped(text: str, indent: str) -> list[str]:
     """Break a line between words where a terminal would break it within one."""
     if not sys.stdout.isatty():
         return [indent + text]
+    width = shutil.get_terminal_size().columns
+    margin = _MARGIN if _MARGIN + max(map(len, text.split())) <= width else _LITTLE
     return textwrap.wrap(
         text,
-        shutil.get_terminal_size().columns,
+        width,
         initial_indent=indent,
-        subsequent_indent=" " * _MARGIN,
+        subsequent_indent=" " * margin,
         break_long_words=False,
         break_on_hyphens=False,
     )

@@ -47,7 +47,7 @@ def check(
 ) -> None:
     """Compare what every web seed serves with the torrent's hashes.
 
-    Exit 3 if one serves wrong bytes, else 5 if no web seed has some file right.
+    Exit 3 if one serves wrong bytes, else 5 if some file is right at no web seed.
     """
     from p2pqwen.app import open_app
     from p2pqwen.operations.fetch.plan import Sources
@@ -73,7 +73,7 @@ def check(
         liar = next(probe.base.url for probe in found.bases if probe.lies)
         fail(VerificationError(f"{liar} serves wrong bytes"))
     if not found.complete:
-        fail(NetworkError("no web seed has some of the files right"))
+        fail(NetworkError("some files are right at no web seed"))
 
 
 def _lines(found: WebSeedCheck) -> list[str]:
@@ -88,5 +88,5 @@ def _lines(found: WebSeedCheck) -> list[str]:
         if not probe.is_listable:
             lines.append("             not fit for a torrent: other clients would get stuck on it")
     lines += [f"{'refused':<11}  {url}\n             {reason}" for url, reason in found.refused]
-    lines.append("every file is available" if found.complete else "no web seed has some of the files right")
+    lines.append("every file is available" if found.complete else "some files are right at no web seed")
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,6 +36,7 @@ from p2pqwen.tls_error import tls_words
 _HINT_TOKEN = "if it is private or gated, set HF_TOKEN to a token that can read it"  # noqa: S105 - a hint, no secret
 _HINT_NAME = f"check the name; {_HINT_TOKEN}"
 _HINT_TERMS = "accept its terms on the Hub, then set HF_TOKEN to a token of that account"
+_ERRNO = re.compile(r"\[Errno -?\d+\] ?")
 _NETWORK_ERRNOS = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
 )
@@ -125,4 +127,5 @@ def _of_system(error: OSError, what: str, endpoint: str) -> P2pqwenError:
 
 
 def _one_line(value: object) -> str:
-    return str(value).strip().partition("\n")[0][:200]
+    """Return the first line of what another library says, without the system's number beside the system's words."""
+    return _ERRNO.sub("", str(value).strip().partition("\n")[0])[:200]

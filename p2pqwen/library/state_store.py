@@ -125,7 +125,7 @@ class StateStore:
             try:
                 yield self._connection
             except sqlite3.Error as error:
-                raise DiskError(f"cannot use {self._path}", got=str(error)) from error
+                raise _unusable("use", self._path, error) from error
 
     def _follow(self) -> None:
         """Go on with the database that stands here now, where the one we opened was deleted or set aside meanwhile.
@@ -189,7 +189,7 @@ class StateStore:
             return self._open(self._report)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-                raise DiskError(f"cannot open {self._path}", got=str(error)) from error
+                raise _unusable("open", self._path, error) from error
             with users.alone() as alone:
                 if not alone:
                     raise DiskError(
@@ -287,6 +287,11 @@ def _replace(
     digest = _digest(name, body)
     connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (name, body, digest))
     return value, _xor(seal, digest)
+
+
+def _unusable(doing: str, path: Path, error: sqlite3.Error) -> DiskError:
+    hint = "free some space, or point P2PQWEN_HOME at a larger disk" if "full" in str(error) else None
+    return DiskError(f"cannot {doing} {path}", got=str(error), hint=hint)
 
 
 def _make(path: Path) -> None:

@@ -23,6 +23,8 @@ class Location:
     @classmethod
     def of_user(cls, text: str) -> Location:
         """Read what a user typed: a URL, or a path relative to here; raises `UsageError`."""
+        if not text:
+            raise UsageError("no place is named", expected="a file, a folder or a URL")
         if _SCHEME.match(text):
             try:
                 return cls(check_web_url(text))

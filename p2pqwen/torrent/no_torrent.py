@@ -24,3 +24,5 @@ def require_bencoded(data: bytes) -> None:
     for beginning, what, hint in _BEGINNINGS:
         if start.startswith(beginning):
             raise FormatError(f"{what}, not a .torrent", hint=hint)
+    if not data.startswith(b"d"):
+        raise FormatError("not a .torrent", expected="a dictionary, bencoded")

@@ -55,7 +55,8 @@ def _parse(data: bytes, max_bytes: int, max_values: int | None, read_float: Call
     except RecursionError:  # the standard parser counts its own depth, and stops long before the stack ends
         raise _too_deep() from None
     except UnicodeDecodeError as error:
-        raise FormatError("JSON document is not UTF-8", got=str(error)) from error
+        byte = error.object[error.start]
+        raise FormatError("JSON document is not UTF-8", got=f"byte 0x{byte:02x} at {error.start}") from error
     except json.JSONDecodeError as error:
         raise FormatError("not a JSON document", got=str(error)) from error
     _check_depth(value)

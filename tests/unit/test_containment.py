@@ -48,7 +48,6 @@ ELSEWHERE = {
     "library/folders.py::away": INSIDE,
     "library/folders.py::remember": INSIDE,
     "library/index_rows.py::called": PARSED,
-    "library/moving.py::_leave": WHOLE,
     "library/snapshots.py::_outstanding": WHOLE,
     "library/snapshots.py::_folders_in": INSIDE,
     "library/state_store.py::_bring_back": OWN,

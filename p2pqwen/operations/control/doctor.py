@@ -88,6 +88,7 @@ class DoctorContext:
     `xet_storage` asks where the Hub keeps large files, and there; None where nothing of it is used. It raises the same.
     `modelscope` asks ModelScope for anything and returns its address, None where nothing here asks it; raises likewise.
     `listen` is the address a node would take; `dht` the way into it, None where it is switched off. `now` is UTC.
+    `state_problem`: why what is remembered between runs could not be read; then nothing is known of rot and limits.
     """
 
     home: Home
@@ -108,6 +109,7 @@ class DoctorContext:
     bittorrent_proxy: Proxy | None = None
     hub_cache: Path | None = None
     modelscope: Callable[[], str] | None = None
+    state_problem: P2pqwenError | None = None
 
 
 def examine(patient: DoctorContext) -> Iterator[Finding]:
@@ -127,9 +129,14 @@ def examine(patient: DoctorContext) -> Iterator[Finding]:
     yield from _index(patient)
     yield from _disks(patient)
     yield from _cache(patient)
-    yield _rot(patient)
+    if (problem := patient.state_problem) is not None:
+        advice = problem.hint or "it says what this home remembers; check its disk and its permissions"
+        yield Finding("state", ok=False, detail=problem.message, advice=advice)
+    else:
+        yield _rot(patient)
     yield from _other_clients(patient)
-    yield _limits(patient)
+    if patient.state_problem is None:
+        yield _limits(patient)
     yield _permissions(patient)
     yield _files()
 

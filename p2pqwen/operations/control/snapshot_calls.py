@@ -187,7 +187,7 @@ def limits_answer(limits: Limits, choices: Choices, now: datetime) -> LimitsAnsw
 
 def _text(given: Given, name: str) -> str:
     value = given.get(name)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str):
         raise UsageError(f"the call needs {name}", expected="a text")
     return value
 

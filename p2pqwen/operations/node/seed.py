@@ -434,13 +434,16 @@ class SeedLoop:
 
     def _follow_twins(self) -> None:
         """Let go of twins that the library has no longer as they were; what is there still is looked at again."""
-        for one in self._seeds.values():
+
+        def follow(one: _Seed) -> None:
             for twin in list(one.twins.values()):
                 now = self._complete.get(twin.held.id)
                 if now is None:
                     self._drop_twin(one, twin.held.id, "removed")
                 elif _is_another(twin.held, now) or twin.look != self._look(now):
                     del one.twins[twin.held.id]  # and loaded again below
+
+        each([one for one in self._seeds.values() if one.twins], follow, failed=self._give_up)
 
     def _look_at_files(self) -> None:
         """Load anew what somebody changed under us: it is read before anything of it is served again."""

@@ -38,6 +38,8 @@ def verify_target(
     it, else with that of the held snapshot of the commit (in a Hugging Face cache: and of the repository) it is named
     after. An option that would go unused is refused: its user believes that something else was read.
     """
+    if not target:
+        raise UsageError("nothing is named", expected="ORG/MODEL[@COMMIT], a folder or a .torrent file")
     path = Path(target)
     if torrent is not None and not path.is_dir():
         raise UsageError("--torrent says what a folder should hold", expected="a folder to verify", got=target)
