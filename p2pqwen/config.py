@@ -19,7 +19,6 @@ import platformdirs
 
 from p2pqwen.errors import DiskError, FormatError, UsageError
 from p2pqwen.hidden import hide
-from p2pqwen.index.withdrawals import SeedWithdrawn
 from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.space import RESERVE
@@ -32,6 +31,7 @@ from p2pqwen.values.hub_token import HubToken
 from p2pqwen.values.named_hosts import NamedHosts
 from p2pqwen.values.network_choices import UNRESTRICTED, NetworkChoices
 from p2pqwen.values.proxy import Proxies, Proxy
+from p2pqwen.values.seed_withdrawn import SeedWithdrawn
 from p2pqwen.values.snapshot_id import Owner
 
 DEFAULT_ENDPOINT = "https://huggingface.co"

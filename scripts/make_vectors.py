@@ -45,7 +45,6 @@ from p2pqwen.manifest.git_object import blob_oid, commit_oid, tree_oid  # noqa: 
 from p2pqwen.manifest.lfs_pointer import pointer_bytes  # noqa: E402
 from p2pqwen.signing.envelope import pae, sign  # noqa: E402
 from p2pqwen.torrent import bencode  # noqa: E402
-from p2pqwen.torrent.signature import sign_torrent  # noqa: E402
 from p2pqwen.values import base64_text  # noqa: E402
 from p2pqwen.values.digest import GitOid, Sha256  # noqa: E402
 from p2pqwen.values.repo_path import RepoPath  # noqa: E402
@@ -53,7 +52,7 @@ from p2pqwen.values.snapshot_id import SnapshotId  # noqa: E402
 from p2pqwen.values.strict_json import JsonValue, canonical  # noqa: E402
 from tests.support import publishing as make  # noqa: E402
 from tests.support.common_rules import common_rules  # noqa: E402
-from tests.support.snapshots import FILES, make_snapshot  # noqa: E402
+from tests.support.snapshots import FILES, make_snapshot, sign_torrent  # noqa: E402
 
 VECTORS = ROOT / "tests" / "vectors"
 KEYS = ("root", "index", "root2", "root3", "index2", "index3", "stranger")

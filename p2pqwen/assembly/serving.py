@@ -20,7 +20,6 @@ from p2pqwen.errors import FormatError, NotFoundError, UsageError
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.index.entry import Upstream
-from p2pqwen.index.withdrawals import SeedWithdrawn
 from p2pqwen.library.alert_store import AlertStore
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.key_store import KeyStore
@@ -67,6 +66,7 @@ from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.user_path import user_path
 from p2pqwen.values.byte_size import parse_size
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.seed_withdrawn import SeedWithdrawn
 from p2pqwen.values.snapshot_id import SnapshotId
 
 MOST_ADOPTED = 1000
@@ -133,6 +133,7 @@ def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report
         store,
         report,
         chosen=lambda one: supervisor.choice_of(one),  # noqa: PLW0108 - the two know each other
+        fetched=partial(fetching.note_fetched, store),
         repaired=lambda one: supervisor.mended(one),  # noqa: PLW0108
     )
     supervisor = Supervisor(
@@ -199,7 +200,7 @@ def health_watch(
 ) -> HealthWatch:
     """Build what looks at swarms in the background of a seeding node."""
     return HealthWatch(
-        swarms=partial(looking.swarms, app),
+        swarms=partial(looking.each_swarm, app),
         rows=lambda: supervisor.on_node(supervisor.look),
         ready=lambda: not supervisor.loading,
         store=HealthStore(store),
@@ -251,7 +252,7 @@ class _KeptNode:
 
     def survey(self, only: Collection[SnapshotId] | None = None, *, again: bool = False) -> None:
         """Look at the swarms that are due, or at these, for a while."""
-        swarms = [one for one in looking.swarms(self.app) if only is None or one.snapshot in only]
+        swarms = [one for one in looking.each_swarm(self.app) if only is None or one.snapshot in only]
         known = HealthStore(self.store)
         look(self.app, swarms, known, self.probes, ignore, seconds=SURVEY_SECONDS, again=again)
 
@@ -268,7 +269,7 @@ def archive_keeper(
 
     def request(snapshot: SnapshotId) -> FetchRequest:
         choices = settings.choices.limited(upload=0, download=0)  # the node's own rates hold for all it does
-        return FetchRequest(str(snapshot), use_web_seeds=web_seeds, choices=choices)
+        return FetchRequest(str(snapshot), use_web_seeds=web_seeds, kind="adopt", choices=choices)
 
     node = _KeptNode(app, supervisor, store, looking.probes(app, settings.choices), request, report)
     keeper = ArchiveKeeper(

@@ -46,7 +46,7 @@ def upstream_words(repo: RepoId, upstream: Upstream) -> str:
     """Return whether the place a repository lies at still shows it."""
     place = repo.kind.origin.words
     if upstream is Upstream.UNKNOWN:
-        return f"{place.removeprefix('the ')} not asked"
+        return f"{repo.kind.origin.label} not asked"
     return f"gone from {place}" if upstream is Upstream.GONE else f"on {place}"
 
 

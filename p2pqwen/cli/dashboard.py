@@ -20,7 +20,7 @@ class DashboardAnswer:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Open the page that shows the running node.")(dashboard)
+    app.command()(dashboard)
 
 
 def dashboard(

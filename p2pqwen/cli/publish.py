@@ -31,7 +31,7 @@ DetailsFlag = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Sign what the library holds as an index, and write the site.")(publish)
+    app.command()(publish)
 
 
 def publish(

@@ -34,7 +34,7 @@ _IN_THE_TABLE = frozenset({"checking", "seeding", "stats"})
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Run the node: serve the library to others until stopped.")(seed)
+    app.command()(seed)
 
 
 @network_switches()

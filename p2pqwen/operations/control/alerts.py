@@ -94,7 +94,7 @@ def of_swarms(swarms: Mapping[SnapshotId, SwarmHealth], now: datetime) -> tuple[
             words = "nobody else was seen to have it: this may be the last copy"
             found.append(Alert("danger", str(snapshot), words, AlertKind.LAST_COPY))
         elif danger in {Danger.CRITICAL, Danger.ENDANGERED}:
-            words = f"{danger}: {describe(health, now)}"
+            words = f"{danger}: {describe(snapshot, health, now)}"
             found.append(Alert("warning", str(snapshot), words, AlertKind.ENDANGERED))
     return worst_first(found)
 

@@ -25,9 +25,10 @@ from p2pqwen.events import Progress, Report
 from p2pqwen.index.entry import Entry
 from p2pqwen.library import durable
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
-from p2pqwen.manifest.manifest import Manifest, parse_manifest
+from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.portable.files import clone
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
+from p2pqwen.torrent.checked import CheckedTorrent
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -144,10 +145,11 @@ class MirrorTree:
             folder = folder.parent
 
     def _manifest(self, entry: Entry) -> Manifest:
-        metainfo = parse_metainfo(durable.read(self.out / entry.torrent, max_bytes=MAX_TORRENT_BYTES))
-        if metainfo.manifest is None or Sha256.of(metainfo.manifest) != entry.manifest:
+        torrent = CheckedTorrent.read(durable.read(self.out / entry.torrent, max_bytes=MAX_TORRENT_BYTES))
+        data = torrent.metainfo.manifest
+        if torrent.manifest is None or data is None or Sha256.of(data) != entry.manifest:
             raise VerificationError("its torrent holds no manifest, or another one than the index names")
-        return parse_manifest(metainfo.manifest)
+        return torrent.manifest
 
     def _whole(self, entry: Entry) -> HeldSnapshot | None:
         """Return the held snapshot if it is the listed one, complete and as it was verified."""

@@ -49,8 +49,7 @@ from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.magnet import parse_magnet
-from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
-from p2pqwen.torrent.signature import sign_torrent
+from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.strict_json import JsonValue, canonical
@@ -268,7 +267,7 @@ def _write_site(
     """Give the site every torrent that an index names; what is right there already stays as it is."""
     shown = {entry.id: entry for entry in proposal.entries}
     _write_torrents(library, keys, proposal.held, shown, proposal.plan, _Signers(proposal.root, private), report)
-    _rewrite_torrents(keys, proposal.plan.out, proposal.entries[len(proposal.held) :])
+    _rewrite_torrents(library, keys, proposal.plan.out, proposal.entries[len(proposal.held) :])
     complete_site(keys, proposal.plan.out, document)
 
 
@@ -300,10 +299,11 @@ def _propose(
     ready(root, next_position(root, last, base))
     held, skipped = _publishable(library, plan, changes, report)
     warn_of_cut_names(held, _listed(base), report)
-    returning = _returning(keys, changes, {one.id for one in held})
+    returning = _returning(library, keys, changes, {one.id for one in held})
     left_out: tuple[LeftOut, ...] = ()
     if check is not None:
-        asked = [*_torrents(keys, held, plan, base), *((one, _given(torrent)) for one, torrent in returning.items())]
+        back = [(one, _given(torrent)) for one, torrent in returning.items()]
+        asked = [*_torrents(library, keys, held, plan, base), *back]
         chosen = check(asked, plan, _listed(base), report=report)
         _refuse_contradicted(chosen.contradictions)
         plan, left_out = replace(plan, checked_seeds=chosen.listed), chosen.left_out
@@ -548,35 +548,39 @@ def _publishable(
     )
 
 
-def _returning(keys: KeyStore, changes: ListChanges, held: Collection[SnapshotId]) -> dict[SnapshotId, Metainfo]:
+def _returning(
+    library: Library, keys: KeyStore, changes: ListChanges, held: Collection[SnapshotId]
+) -> dict[SnapshotId, CheckedTorrent]:
     """Return the torrents of what is reinstated and not held, as they were published; raises `NotFoundError`."""
-    found: dict[SnapshotId, Metainfo] = {}
+    found: dict[SnapshotId, CheckedTorrent] = {}
     for snapshot in sorted(changes.reinstate - set(held)):
         if (data := keys.torrent(torrent_location(snapshot))) is None:
             raise NotFoundError(
                 f"cannot reinstate {snapshot}: its torrent is neither in the library nor kept from when it was listed",
                 hint=f"`p2pqwen preserve {snapshot}`, then publish again",
             )
-        found[snapshot] = parse_metainfo(data)
+        found[snapshot] = library.torrents.torrent(data)
     return found
 
 
-def _given(metainfo: Metainfo) -> Callable[[], Metainfo]:
-    return lambda: metainfo
+def _given(torrent: CheckedTorrent) -> Callable[[], CheckedTorrent]:
+    return lambda: torrent
 
 
 def _listed(base: Accepted | None) -> dict[SnapshotId, tuple[str, ...]]:
     return {entry.id: entry.bases for entry in base.document.entries} if base else {}
 
 
-def _torrents(keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None) -> Torrents:
+def _torrents(
+    library: Library, keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None
+) -> Torrents:
     """Return how to read every torrent whose web seeds are to be chosen: of what is held, and of what is back."""
-    found: dict[SnapshotId, Callable[[], Metainfo]] = {one.id: one.metainfo for one in held}
+    found: dict[SnapshotId, Callable[[], CheckedTorrent]] = {one.id: one.torrent for one in held}
     for entry in base.document.entries if base else ():
         is_back = entry.upstream is Upstream.GONE and plan.upstream.get(entry.id) is Upstream.PRESENT
         data = keys.torrent(entry.torrent) if is_back and entry.id not in found else None
         if data is not None:
-            found[entry.id] = partial(parse_metainfo, data)
+            found[entry.id] = partial(library.torrents.torrent, data)
     return list(found.items())
 
 
@@ -595,15 +599,15 @@ def _write_torrents(
     """
     for done, one in enumerate(held):
         report(Progress("sign", done, len(held), str(one.id), "torrents"))
-        metainfo = prepared(one, plan)
-        _require_shown(shown[one.id], metainfo)
+        torrent = prepared(one, plan)
+        _require_shown(shown[one.id], torrent.metainfo)
         for key in signers.private:
-            metainfo = sign_torrent(metainfo, key, signers.root.keys[key.public.keyid].label)
-        data = metainfo.encode()
+            torrent = torrent.signed(key, signers.root.keys[key.public.keyid].label)
+        data = torrent.metainfo.encode()
         try:
             with durable.lock(library.lock_path(one.id)):
                 if data != one.torrent_path.read_bytes():
-                    library.replace_torrent(one.id, CheckedTorrent.of(metainfo))
+                    library.replace_torrent(one.id, torrent)
         except durable.LockHeldError as error:  # the site has it all the same
             report(Notice("warning", f"{one.id} is signed at the next publication: {error.message}"))
         write_torrent(keys, plan.out, torrent_location(one.id), data)
@@ -623,10 +627,10 @@ def _require_shown(entry: Entry, metainfo: Metainfo) -> None:
         )
 
 
-def _rewrite_torrents(keys: KeyStore, out: Path, carried: Sequence[Entry]) -> None:
+def _rewrite_torrents(library: Library, keys: KeyStore, out: Path, carried: Sequence[Entry]) -> None:
     """Give the torrents of what has left the library the web seeds and trackers that the index names for them now."""
     for entry in carried:
         if (data := keys.torrent(entry.torrent)) is not None:
             trackers = tuple((url,) for url in parse_magnet(entry.magnet).trackers)
-            metainfo = replace(parse_metainfo(data), web_seeds=entry.web_seeds, trackers=trackers)
+            metainfo = replace(library.torrents.metainfo(data), web_seeds=entry.web_seeds, trackers=trackers)
             write_torrent(keys, out, entry.torrent, metainfo.encode())

@@ -23,7 +23,7 @@ from p2pqwen.catalogue.feeds import Feed, feeds_of, render_feed
 from p2pqwen.catalogue.sums import SUMS_TYPE, TREE_TYPE, sums_document, sums_text
 from p2pqwen.catalogue.view import Copies, Facts, Revision, Row, Site, by_model, changes_between, file_lines
 from p2pqwen.containment import each
-from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError
+from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.index.delta import DELTA_FOLDER
@@ -33,12 +33,12 @@ from p2pqwen.index.root import INDEX_ROLE
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
-from p2pqwen.manifest.manifest import Manifest, parse_manifest
+from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.operations.publish.mirror_tree import MirrorTree, MirrorTreeAnswer, snapshot_sums, tree_sums
 from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.stewardship.swarm_record import SwarmRecord, health_of
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -261,13 +261,12 @@ class _Writing:
     def _manifest(self, entry: Entry) -> Manifest | None:
         """Return the manifest in a torrent of the site, if it is the one that the entry names."""
         try:
-            metainfo = parse_metainfo(durable.read(self._out / entry.torrent, max_bytes=MAX_TORRENT_BYTES))
-            if metainfo.manifest is None or Sha256.of(metainfo.manifest) != entry.manifest:
-                return None
-            return parse_manifest(metainfo.manifest)
-        except (FormatError, NotFoundError) as error:
+            data = durable.read(self._out / entry.torrent, max_bytes=MAX_TORRENT_BYTES)
+            manifest = self._given.library.torrents.torrent(data).manifest
+        except (NotFoundError, VerificationError) as error:
             self._report(Notice("warning", f"the page of {entry.id} shows no files: {error.message}"))
             return None
+        return None if manifest is None or manifest.digest != entry.manifest else manifest
 
     def _card(self, snapshot: SnapshotId, manifest: Manifest | None) -> tuple[Card | None, str | None]:
         """Return a snapshot's card, and where its source stands in the site."""

@@ -23,7 +23,8 @@ from p2pqwen.operations.control.status import NodeStatusAnswer, StatusAnswer
 from p2pqwen.operations.fetch.fetch_answer import FetchedAnswer, FetchShown
 from p2pqwen.operations.fetch.import_answer import ImportAnswer
 from p2pqwen.operations.fetch.webseed_answer import WebSeedAnswer
-from p2pqwen.operations.indexes.index_answer import DiffAnswer, IndexAnswer, SearchAnswer, UpdateAnswer
+from p2pqwen.operations.indexes.index_answer import DiffAnswer, IndexAnswer, UpdateAnswer
+from p2pqwen.operations.indexes.search_answer import SearchAnswer
 from p2pqwen.operations.indexes.trust_answer import TrustedList, TrustedWithKeys, TrustRemoved
 from p2pqwen.operations.node.job_answer import JobAnswer, JobLine, JobsAnswer
 from p2pqwen.operations.node.limits import LimitsAnswer
