@@ -23,6 +23,11 @@ from markupsafe import Markup, escape
 MAX_CARD = 128 * 1024
 """Characters that are rendered; a longer card is cut at a line."""
 
+DEEPEST = 64
+"""Tags within one another that are kept."""
+
+_TAG = re.compile(r"<(?P<end>/?)(?P<name>[a-z][a-z0-9]*)(?:\s+[a-z-]+=\"[^\"]*\")*\s*>", re.ASCII)
+_VOID = frozenset({"br", "hr"})
 _TAG_NAMES = (
     "a abbr b blockquote br code dd del details div dl dt em h3 h4 h5 h6 hr i ins kbd li ol p pre q s samp small span "
     "strong sub summary sup table tbody td tfoot th thead tr u ul var"
@@ -59,7 +64,30 @@ def render_card(readme: bytes) -> Card:
         link_rel="noopener noreferrer nofollow ugc",
         set_tag_attribute_values={"table": {"tabindex": "0"}},  # it scrolls sideways on a phone: by keyboard too
     )
-    return Card(Markup(clean), cut)  # noqa: S704 - nh3 made it
+    return Card(Markup(_flattened(clean)), cut)  # noqa: S704 - nh3 made it, and tags that are left out come in pairs
+
+
+def _flattened(clean: str) -> str:
+    """Leave out the tags that stand deeper than `DEEPEST`: a browser takes minutes for tens of thousands.
+
+    `clean` is of nh3, in which every tag is closed.
+    """
+    depth, open_tags, parts, at = 0, list[bool](), list[str](), 0
+    for tag in _TAG.finditer(clean):
+        parts.append(clean[at : tag.start()])
+        at = tag.end()
+        if tag["name"] in _VOID:
+            kept = True
+        elif tag["end"]:
+            kept = open_tags.pop() if open_tags else False
+            depth -= kept
+        else:
+            kept = depth < DEEPEST
+            open_tags.append(kept)
+            depth += kept
+        if kept:
+            parts.append(tag[0])
+    return "".join((*parts, clean[at:]))
 
 
 def _kept(tag: str, name: str, value: str) -> str | None:

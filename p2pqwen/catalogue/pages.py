@@ -13,9 +13,10 @@ from markupsafe import Markup
 
 from p2pqwen.catalogue import places
 from p2pqwen.catalogue.card import Card
-from p2pqwen.catalogue.feeds import Feed
+from p2pqwen.catalogue.feeds import Feed, base_of
 from p2pqwen.catalogue.view import SIZE_CLASSES, Revision, Row, Site
 from p2pqwen.index.document import Withdrawal
+from p2pqwen.index.entry import Entry
 from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.plural import plural
 from p2pqwen.values.printable_text import printable
@@ -60,6 +61,7 @@ def render_list(
         links=[places.list_page(at + 1) for at in range(len(pages))],
         withdrawn=withdrawn if number == 1 else (),
         feeds=feeds if number == 1 else (),
+        about=_catalogue(site) if number == 1 else None,
         data_parts=data_parts,
     )
 
@@ -79,7 +81,7 @@ def render_model(
         withdrawn=withdrawn,
         readme=readme,
         qr=_qr(newest.magnet_short),
-        about=_about(newest.row, site),
+        about=_about(newest, site),
     )
 
 
@@ -151,12 +153,37 @@ def _qr(text: str) -> Markup:
     return Markup(svg.replace("<svg ", '<svg role="img" aria-label="QR code of the magnet link" ', 1))  # noqa: S704
 
 
-def _about(row: Row, site: Site) -> Mapping[str, object]:
-    """Return the model in the words of schema.org, for search engines and catalogues."""
-    entry = row.entry
+_CONTEXT = ("https://schema.org", {"dcat": "http://www.w3.org/ns/dcat#", "dcterms": "http://purl.org/dc/terms/"})
+"""Names that search engines read, and those of DCAT 3, which catalogues of research data harvest."""
+
+
+def _catalogue(site: Site) -> Mapping[str, object]:
+    """Return the whole list as schema.org and DCAT say it; its datasets stand on their own pages."""
+    base = base_of(site.mirrors)
+    where = {} if base is None else {"@id": base, "url": base}
     return {
-        "@context": "https://schema.org",
-        "@type": "Dataset",
+        "@context": _CONTEXT,
+        "@type": ["DataCatalog", "dcat:Catalog"],
+        **where,
+        "name": site.name,
+        "identifier": site.publisher,
+        "dateModified": format_time(site.issued),
+        "version": site.position,
+        "description": f"{site.repositories} as signed torrents, {format_size(site.size)} in all.",
+        "publisher": {"@type": "Organization", "name": site.name, "identifier": site.publisher},
+        "isAccessibleForFree": True,
+    }
+
+
+def _about(revision: Revision, site: Site) -> Mapping[str, object]:
+    """Return the model in the words of schema.org and DCAT, for search engines and catalogues."""
+    row, entry, base = revision.row, revision.row.entry, base_of(site.mirrors)
+    where = {} if base is None else {"@id": f"{base}{row.page}", "url": f"{base}{row.page}"}
+    catalogue = {"@type": "DataCatalog", "name": site.name, **({} if base is None else {"@id": base})}
+    return {
+        "@context": _CONTEXT,
+        "@type": ["Dataset", "dcat:Dataset"],
+        **where,
         "name": row.repo,
         "identifier": [str(entry.id), f"urn:btih:{entry.infohash.v1}", f"urn:btmh:1220{entry.infohash.v2}"],
         "description": f"Model files of {row.repo} at commit {entry.id.commit}, {row.files}, {row.size}.",
@@ -165,12 +192,23 @@ def _about(row: Row, site: Site) -> Mapping[str, object]:
         "dateModified": format_time(entry.added),
         "isAccessibleForFree": True,
         "publisher": {"@type": "Organization", "name": site.name, "identifier": site.publisher},
-        "distribution": [
-            {
-                "@type": "DataDownload",
-                "encodingFormat": "application/x-bittorrent",
-                "contentUrl": entry.magnet,
-                "contentSize": str(entry.size),
-            }
-        ],
+        "includedInDataCatalog": catalogue,
+        "distribution": [_distribution(entry, url) for url in _downloads(entry, base)],
+    }
+
+
+def _downloads(entry: Entry, base: str | None) -> list[str]:
+    return [entry.magnet] if base is None else [entry.magnet, f"{base}{entry.torrent}"]
+
+
+def _distribution(entry: Entry, url: str) -> Mapping[str, object]:
+    media = "https://www.iana.org/assignments/media-types/application/x-bittorrent"
+    return {
+        "@type": ["DataDownload", "dcat:Distribution"],
+        "encodingFormat": "application/x-bittorrent",
+        "contentUrl": url,
+        "contentSize": str(entry.size),
+        "dcat:downloadURL": {"@id": url},
+        "dcat:byteSize": entry.size,
+        "dcat:mediaType": {"@id": media},
     }

@@ -188,8 +188,8 @@ class Site:
     sums: bool
 
     @classmethod
-    def of(cls, accepted: Accepted, *, sums: bool) -> Site:
-        """Read an accepted index."""
+    def of(cls, accepted: Accepted, entries: Sequence[Entry], *, sums: bool) -> Site:
+        """Read an accepted index, whose `entries` were read."""
         document = accepted.document
         return cls(
             publisher=str(accepted.publisher),
@@ -197,9 +197,9 @@ class Site:
             position=str(accepted.position),
             issued=document.issued,
             signers=tuple(map(printable, accepted.signer_labels)),
-            entries=len(document.entries),
-            repositories=_repositories({entry.id.repo for entry in document.entries}),
-            size=sum(entry.size for entry in document.entries),
+            entries=len(entries),
+            repositories=_repositories({entry.id.repo for entry in entries}),
+            size=sum(entry.size for entry in entries),
             mirrors=document.mirrors,
             sums=sums,
         )

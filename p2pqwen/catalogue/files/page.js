@@ -408,6 +408,7 @@ function begin() {
   const form = $("search");
   if (form) {
     form.hidden = false;
+    $("filters").open = matchMedia("(min-width: 36rem)").matches; // on a phone they would stand between search and results
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("focusin", () => load(), { once: true });
     form.addEventListener("input", search);

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -76,6 +77,22 @@ class _Memory:
     feeds: dict[str, str] = field(default_factory=dict)
     tree: bool = False
 
+    def encode(self) -> bytes:
+        """Return it as the file holds it."""
+        models = {
+            name: {
+                "made_of": one.made_of,
+                "places": one.places,
+                "facts": {
+                    commit: {"formats": said.formats, "quantisations": said.quantisations}
+                    for commit, said in one.facts.items()
+                },
+            }
+            for name, one in self.models.items()
+        }
+        told = {"hashed": self.hashed, "written": self.written, "feeds": self.feeds, "tree": self.tree}
+        return json.dumps({"models": models, **told}, separators=(",", ":")).encode()
+
 
 @dataclass(frozen=True, slots=True)
 class SitePages:
@@ -103,12 +120,14 @@ class SitePages:
         `private` are opened index keys: enough of them sign the sums. A model whose page cannot be made is named and
         passed over. Return what stands in its mirror tree, None where it has none.
         """
-        if (taken := _taken(accepted, places.ON_TOP)) is not None:
+        entries = tuple(accepted.document.entries)  # each reading of a large index costs as much as a page of it
+        if (taken := _taken(entries, places.ON_TOP)) is not None:
             report(Notice("warning", f"no pages are written: an organisation is called {taken}, like one of them"))
             return None
         role = accepted.root.roles[INDEX_ROLE]
         signs = len({key.public.keyid for key in private} & set(role.keyids)) >= role.threshold
-        return _Writing(self, out, accepted, Site.of(accepted, sums=signs), report).run(private if signs else ())
+        site = Site.of(accepted, entries, sums=signs)
+        return _Writing(self, out, accepted, entries, site, report).run(private if signs else ())
 
     def memory_path(self, out: Path) -> Path:
         """Return where it is remembered what was written under `out`."""
@@ -118,8 +137,17 @@ class SitePages:
 class _Writing:
     """One round of writing."""
 
-    def __init__(self, given: SitePages, out: Path, accepted: Accepted, site: Site, report: Report) -> None:
+    def __init__(
+        self,
+        given: SitePages,
+        out: Path,
+        accepted: Accepted,
+        entries: Sequence[Entry],
+        site: Site,
+        report: Report,
+    ) -> None:
         self._given, self._out, self._accepted, self._site, self._report = given, out, accepted, site, report
+        self.entries = entries
         self._before = _read_memory(given.memory_path(out))
         asked = given.mirror_tree
         self._after = _Memory(tree=self._before.tree if asked is None else asked)
@@ -140,15 +168,14 @@ class _Writing:
         self._write_feeds(rows, feeds)
         self._write_sums(private)
         self._remove_others()
-        memory = json.dumps(asdict(self._after), separators=(",", ":")).encode()
-        durable.write(self._given.memory_path(self._out), memory)
+        durable.write(self._given.memory_path(self._out), self._after.encode())
         return tree
 
     def _write_tree(self, private: Sequence[PrivateKey]) -> MirrorTreeAnswer | None:
-        if (taken := _taken(self._accepted, [places.TREE])) is not None:
+        if (taken := _taken(self.entries, [places.TREE])) is not None:
             self._report(Notice("warning", f"no mirror tree is written: an organisation is called {taken}, like it"))
             return None
-        self._in_tree, answer = self._tree.place(self._accepted.document.entries)
+        self._in_tree, answer = self._tree.place(self.entries)
         for snapshot, manifest in self._in_tree.items():
             self._put(places.tree_sums(snapshot), snapshot_sums(manifest))
         self._put_sums(places.TREE_SUMS, tree_sums(self._in_tree.values()), TREE_TYPE, private)
@@ -156,7 +183,7 @@ class _Writing:
 
     def _rows(self) -> list[Row]:
         found = []
-        for entry in self._accepted.document.entries:
+        for entry in self.entries:
             made = self._after.models.get(str(entry.id.repo))
             facts = Facts() if made is None else made.facts.get(str(entry.id.commit), Facts())
             found.append(Row(entry, facts, self._copies(entry)))
@@ -172,7 +199,7 @@ class _Writing:
     # One model after the other
 
     def _write_models(self) -> None:
-        models = by_model(Row(entry, Facts(), self._copies(entry)) for entry in self._accepted.document.entries)
+        models = by_model(Row(entry, Facts(), self._copies(entry)) for entry in self.entries)
         done = 0
 
         def write(model: tuple[RepoId, list[Row]]) -> None:
@@ -194,11 +221,7 @@ class _Writing:
         place, withdrawn = places.model_page(repo), self._withdrawn.get(repo, [])
         made_of = _made_of(self._site, rows, withdrawn, [row.entry.id in self._in_tree for row in rows])
         before = self._before.models.get(str(repo))
-        if (
-            before is not None
-            and before.made_of == made_of
-            and all((self._out / one).exists() for one in before.places)
-        ):
+        if before is not None and before.made_of == made_of and all(map(self._is_there, before.places)):
             self._after.models[str(repo)] = before
             self._after.written += before.places
             return
@@ -219,6 +242,9 @@ class _Writing:
             (place, *others) if readme is None else (place, *others, readme),
             {str(one.commit): said for one, said in facts.items()},
         )
+
+    def _is_there(self, place: str) -> bool:
+        return os.path.exists(f"{self._out}/{place}")  # noqa: PTH110 - asked of every file of a large site
 
     def _beside(self, entry: Entry, manifest: Manifest | None) -> list[tuple[str, bytes]]:
         """Return the places and contents of what stands beside a torrent for other programs."""
@@ -287,10 +313,11 @@ class _Writing:
             self._put(places.SITEMAP, found)
 
     def _write_sums(self, private: Sequence[PrivateKey]) -> None:
-        torrents = [entry.torrent for entry in self._accepted.document.entries]
+        torrents = [entry.torrent for entry in self.entries]
         deltas = [f"{DELTA_FOLDER}/{path.name}" for path in (self._out / DELTA_FOLDER).glob("*.json")]
         listed = sorted({INDEX_FILE, *torrents, *deltas, *self._after.written})
-        hashed = {place: self._hash(place) for place in listed}
+        with durable.disk_errors(f"read the files of {self._out}"):
+            hashed = {place: self._hash(place) for place in listed}
         self._put_sums(places.SUMS, sums_text(hashed), SUMS_TYPE, private)
 
     def _put_sums(self, place: str, text: bytes, kind: str, private: Sequence[PrivateKey]) -> None:
@@ -303,12 +330,12 @@ class _Writing:
             self._put(f"{place}{places.SIGNATURE}", json.dumps(envelope, indent=1).encode() + b"\n")
 
     def _hash(self, place: str) -> str:
-        path = self._out / place
-        with durable.disk_errors(f"look at {path}"):
-            looks = path.stat()
-        size, mtime, digest = self._before.hashed.get(place, (None, None, ""))
-        if (size, mtime) != (looks.st_size, looks.st_mtime_ns):
-            with durable.disk_errors(f"read {path}"), path.open("rb") as file:
+        looks = os.stat(f"{self._out}/{place}")  # noqa: PTH116 - of a large site this is asked of every file
+        before = self._before.hashed.get(place)
+        if before is not None and before[:2] == (looks.st_size, looks.st_mtime_ns):
+            digest = before[2]
+        else:
+            with (self._out / place).open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         self._after.hashed[place] = (looks.st_size, looks.st_mtime_ns, digest)
         return digest
@@ -326,7 +353,7 @@ class _Writing:
 
     def _remove_others(self) -> None:
         """Remove what an earlier round wrote and this one did not; a torrent and the index are never among them."""
-        kept = {*self._after.written, INDEX_FILE, *(entry.torrent for entry in self._accepted.document.entries)}
+        kept = {*self._after.written, INDEX_FILE, *(entry.torrent for entry in self.entries)}
         for place in set(self._before.written) - kept:
             path = self._out / RepoPath(place).text
             if place.startswith(f"{places.TREE}/") and place.endswith(places.SNAPSHOT_SUMS):
@@ -336,10 +363,10 @@ class _Writing:
                 self._tree.remove_empty(path.parent)
 
 
-def _taken(accepted: Accepted, names: Iterable[str]) -> str | None:
+def _taken(entries: Iterable[Entry], names: Iterable[str]) -> str | None:
     """Return the name of an organisation whose folder would stand where something of these names stands."""
     ours = {name.casefold(): name for name in names}
-    named = (entry.id.repo.org for entry in accepted.document.entries)
+    named = (entry.id.repo.org for entry in entries)
     return next((org for org in named if org.casefold() in ours), None)
 
 

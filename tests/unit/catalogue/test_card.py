@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 import pytest
 
-from p2pqwen.catalogue.card import MAX_CARD, render_card
+from p2pqwen.catalogue.card import DEEPEST, MAX_CARD, render_card
 from tests.support.hostile_cards import CARDS
 
 ALLOWED = {
@@ -90,3 +91,23 @@ def test_a_long_card_is_cut_and_says_so(size, cut):
     card = render_card(b"x" * size)
     assert card.cut is cut
     assert len(card.html) < MAX_CARD + 100
+
+
+@pytest.mark.parametrize("tag", ["div", "b", "blockquote", "ul><li", "details"])
+def test_tags_deeper_than_anybody_writes_are_left_out_and_their_text_stays(tag):
+    names = tag.split("><")
+    opened, closed = "".join(f"<{one}>" for one in names), "".join(f"</{one}>" for one in reversed(names))
+    html = str(render_card((opened * 3000 + "deep" + closed * 3000).encode()).html)
+    depth = deepest = 0
+    for end in re.findall(r"<(/?)[a-z0-9]+", html):
+        depth += -1 if end else 1
+        deepest = max(deepest, depth)
+    assert depth == 0, "every tag that is kept is closed"
+    assert 0 < deepest <= DEEPEST
+    assert "deep" in html
+
+
+def test_a_mark_in_an_attribute_is_no_tag():
+    html = str(render_card(b'<a href="https://example.org/?a=1" title="a > b <c>">x</a>').html)
+    assert html.count("<a ") == html.count("</a>") == 1
+    assert ">x</a>" in html

@@ -24,7 +24,7 @@ MIRROR = "https://mirror.example/qwen/"
 
 def site_of(mirrors: tuple[str, ...] = (MIRROR,)) -> Site:
     accepted = accept(Publisher().publish(mirrors=mirrors), TrustedState(None), NOW)
-    return Site.of(accepted, sums=True)
+    return Site.of(accepted, accepted.document.entries, sums=True)
 
 
 def row(number: int, repo: str = "Qwen/Tiny", *, days: int = 0, seeds: int | None = None, **changes) -> Row:
