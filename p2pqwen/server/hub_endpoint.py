@@ -43,6 +43,8 @@ from p2pqwen.values.weighed_cache import WeighedCache
 
 TREE_PAGE = 1000
 LIST_PAGE = 1000
+MAX_WORDS = 16
+"""Words of a search: for each, all names are looked through."""
 KEPT_SECONDS = 1.0
 """So long a name that was resolved leads to the same commit."""
 _KEPT_BYTES = 32 << 20
@@ -225,6 +227,8 @@ class HubEndpoint:
         query = request.query
         search, author, after = query.get("search", ""), query.get("author", ""), query.get("cursor", "")
         limit = _number(query.get("limit"), LIST_PAGE, at_most=LIST_PAGE)
+        if len(search.split()) > MAX_WORDS:
+            raise HubRefusedError(HubProblem(400, None, f"a search has at most {MAX_WORDS} words"))
 
         def page() -> list[NamedCommit]:
             found = self._catalogue.listed(asked.repo_kind, search=search, author=author, after=after)
