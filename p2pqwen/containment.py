@@ -11,7 +11,6 @@ either. Only an `Interruption` ends the whole work, and what is no `Exception` a
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
@@ -61,6 +60,8 @@ async def each_at_once(
     at_once: int | None = None,
 ) -> list[Result]:
     """Do what `each` does for all items together, at most `at_once` of them at a time (None: no limit)."""
+    import asyncio  # noqa: PLC0415 - most programs that loop over something await nothing
+
     todo = list(items)
     turns = asyncio.Semaphore(at_once if at_once is not None else max(1, len(todo)))
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Fetch what the archive needs most, within a budget.")(adopt)
+    app.command()(adopt)
 
 
 @network_switches()

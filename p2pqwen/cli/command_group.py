@@ -7,16 +7,18 @@ nothing: the error says what to type.
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 from typer._click.formatting import HelpFormatter  # the one formatter of typer's plain help; it has no public name
-from typer.core import TyperGroup
+from typer._coercion import RuntimeParam, build_runtime_param  # what turns words into values; no public name either
+from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from p2pqwen.errors import UsageError
 
@@ -66,32 +68,96 @@ class Formatter(HelpFormatter):
 
 
 class Context(typer.Context):
-    """A context whose help is laid out by `Formatter`."""
+    """A context whose help is laid out by `Formatter`, and whose parameters are left alone until they are given."""
 
     formatter_class = Formatter
 
+    def __init__(self, command: Command, *arguments: Any, **settings: Any) -> None:  # noqa: ANN401 - typer's own
+        super().__init__(command, *arguments, **settings)
+        for one in command.get_params(self):
+            if isinstance(one, TyperOption | TyperArgument):
+                described = one.type_descriptor
+                one._runtime_param = _OnceGiven(described.parameter_info, described.annotation)  # noqa: SLF001
+
+
+class _OnceGiven(RuntimeParam):
+    """Converts what was given for a parameter, as typer does.
+
+    Typer imports pydantic, which takes as long as all of its own, for each parameter that was not given too, `--help`
+    among them, and for texts, which stay as they are.
+    """
+
+    def _coerce_value(self, value: Any, param: Any, ctx: AnyContext) -> Any:  # noqa: ANN401 - typer's own
+        if self.parameter_info.parser is None:
+            if self.annotation is str and isinstance(value, str):
+                return value
+            if self.annotation == list[str] and all(isinstance(one, str) for one in value):
+                return list(value)
+        return build_runtime_param(param.type_descriptor)._coerce_value(value, param, ctx)  # noqa: SLF001
+
+
+class OnDemand(MutableMapping[str, "Command"]):
+    """Commands by name; the module of each, which has its name and `register(app)`, is imported once it is asked for.
+
+    `words`: what help says of each.
+    """
+
+    def __init__(self, words: Mapping[str, str]) -> None:
+        self._words = words
+        self._loaded: dict[str, Command] = {}
+
+    def __getitem__(self, name: str) -> Command:
+        if name not in self._words:
+            raise KeyError(name)
+        if name not in self._loaded:
+            self._loaded[name] = _laid_out(_load(name, self._words[name]))
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: Command) -> None:
+        raise TypeError("a command is listed in the panels")
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("a command is listed in the panels")
+
+    def __contains__(self, name: object) -> bool:  # the mixin's own would import it
+        return name in self._words
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._words)
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+
+def _load(name: str, words: str) -> Command:
+    alone = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+    importlib.import_module(f"p2pqwen.cli.{name}").register(alone)
+    command = typer.main.get_group(alone).commands[name]
+    command.short_help = words
+    return command
+
 
 class Commands(TyperGroup):
-    """The group of all commands."""
+    """The group of all commands, each imported when it is used; a subclass says which there are."""
 
     context_class = Context
+    panels: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    """By the panel of the help that shows them: the commands with what it says of each."""
 
-    def get_command(self, ctx: AnyContext, cmd_name: str) -> Command | None:
-        """Return a command, whose help is laid out as that of this group."""
-        return _laid_out(super().get_command(ctx, cmd_name))
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - typer's own
+        super().__init__(**settings)
+        self.commands = OnDemand({name: words for panel in self.panels.values() for name, words in panel.items()})
 
-    def format_commands(self, ctx: AnyContext, formatter: HelpFormatter) -> None:
+    def list_commands(self, ctx: AnyContext) -> list[str]:  # noqa: ARG002 - typer's own
+        """Return the names of the commands, in the order of the panels."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: AnyContext, formatter: HelpFormatter) -> None:  # noqa: ARG002 - typer's own
         """Write the commands, a section for each panel."""
-        panels: dict[str, list[tuple[str, str]]] = {}
-        for name in self.list_commands(ctx):
-            command = self.get_command(ctx, name)
-            if command is not None and not command.hidden:
-                panel = getattr(command, "rich_help_panel", None) or "Commands"
-                panels.setdefault(panel, []).append((name, command.get_short_help_str(WIDEST)))
-        width = max((len(name) for rows in panels.values() for name, _ in rows), default=0)
-        for panel, rows in panels.items():
+        width = max((len(name) for panel in self.panels.values() for name in panel), default=0)
+        for panel, commands in self.panels.items():
             with formatter.section(panel):
-                formatter.write_dl([(name.ljust(width), words) for name, words in rows])
+                formatter.write_dl([(name.ljust(width), words) for name, words in commands.items()])
 
     def resolve_command(self, ctx: AnyContext, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
         """Find the command; raises `UsageError` that says what to type where there is none of that name."""
@@ -124,9 +190,9 @@ def _is_a_target(text: str) -> bool:
     return _TARGET.search(text) is not None
 
 
-def _laid_out(command: Command | None) -> Command | None:
-    if command is not None:
-        command.context_class = Context
+def _laid_out(command: Command) -> Command:
+    """Return a command whose help is laid out as that of the group."""
+    command.context_class = Context
     if isinstance(command, TyperGroup):
         for one in command.commands.values():
             _laid_out(one)

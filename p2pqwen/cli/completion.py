@@ -31,11 +31,9 @@ from p2pqwen.cli.output import Output
 from p2pqwen.errors import UsageError
 from p2pqwen.values.printable_text import printable
 
-ASKED = "_P2PQWEN_COMPLETE"
 _DEADLINE = 5.0  # seconds; a user who pressed TAB waits for it
 _MOST = 500
 _SAFE = re.compile(r"[A-Za-z0-9@%+=:,./_-]+", re.ASCII)
-_OPTIONS = {"--show-completion": [], "--install-completion": ["--install"]}  # as every program made with typer has them
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +117,7 @@ complete --command p2pqwen --no-files --arguments '(__p2pqwen_completion)'
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Complete commands, options and model names with TAB.")(completion)
+    app.command()(completion)
 
 
 def completion(
@@ -141,21 +139,6 @@ def completion(
         path, rc = _install(chosen, script)
         lines = [f"wrote {path}", *([f"loaded from {rc}"] if rc else []), "open a new shell to use it"]
         out.result(InstalledAnswer(str(chosen), path, rc), lines)
-
-
-def asked() -> str | None:
-    """Return the line that a shell wants completed, None when this is not such a call."""
-    return os.environ.get(ASKED)
-
-
-def as_command(arguments: list[str]) -> list[str]:
-    """Turn typer's own two options into our command, and the word `version` into `--version`."""
-    match arguments:
-        case [option, *rest] if option in _OPTIONS:
-            return ["completion", *_OPTIONS[option], *rest]
-        case ["version", *rest]:
-            return ["--version", *rest]
-    return arguments
 
 
 def answer(app: typer.Typer, line: str) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Watch a tiny model survive its host, on this machine only.")(demo)
+    app.command()(demo)
 
 
 def demo(

@@ -25,7 +25,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print what needs att
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Diagnose problems, and say how to fix them.")(doctor)
+    app.command()(doctor)
 
 
 def doctor(quiet: Quiet = False, json_output: JsonFlag = False) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Write a held model as plain files, for other programs.")(export)
+    app.command()(export)
 
 
 def export(

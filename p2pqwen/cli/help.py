@@ -79,7 +79,7 @@ def _topics(incomplete: str) -> list[str]:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("help", short_help="Read the manual.")(show_page)
+    app.command("help")(show_page)
 
 
 def show_page(

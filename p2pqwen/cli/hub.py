@@ -17,7 +17,7 @@ DEFAULT_LISTEN = "127.0.0.1:8080"
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Stand in the Hub's place for programs that follow HF_ENDPOINT.")(hub)
+    app.command()(hub)
 
 
 @network_switches()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Show or change rates, hours and the monthly quota.")(limits)
+    app.command()(limits)
 
 
 def limits(

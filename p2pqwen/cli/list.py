@@ -34,7 +34,7 @@ def list_snapshots(files: FilesFlag = False, json_output: JsonFlag = False) -> N
     with Output(as_json=json_output) as out:
         app = open_app()
         with app.held_standings(out.report) as standings:
-            held = inventory(app.library, standings, out.report, riser=app.riser)
+            held = inventory(app.library, standings, out.report, riser=lambda: app.riser)
         known = app.upstream_records(out.report)
         width = max((len(one.id.short) for one in held), default=0)
         shown = held_files(app.library, held, out.report) if files else NOT_SHOWN
@@ -76,7 +76,7 @@ def _hazard(count: int) -> str:
 
 
 def _gone(snapshot: SnapshotId, record: UpstreamRecord | None) -> str:
-    from p2pqwen.operations.archive.upstream import gone_words
+    from p2pqwen.stewardship.upstream import gone_words
 
     words = gone_words(snapshot, record)
     return f"  {words}" if words else ""

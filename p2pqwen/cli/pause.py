@@ -1,4 +1,4 @@
-"""`p2pqwen pause` and `resume`: neither fetch nor serve a snapshot, and go on."""
+"""`p2pqwen pause`: neither fetch nor serve a snapshot."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ from p2pqwen.cli.preference import Targets, change_all
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command(short_help="Neither fetch nor serve a snapshot until `resume`.")(pause)
-    app.command()(resume)
+    """Add the command."""
+    app.command()(pause)
 
 
 def pause(targets: Targets, json_output: JsonFlag = False) -> None:
     """Neither fetch nor serve a snapshot until `resume`, across restarts."""
     change_all("pause", targets, "paused {}", json_output=json_output)
-
-
-def resume(targets: Targets, json_output: JsonFlag = False) -> None:
-    """Resume a paused snapshot."""
-    change_all("resume", targets, "resumed {}", json_output=json_output)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Make a verified copy and a torrent of a model, or of many.")(preserve)
+    app.command()(preserve)
 
 
 def preserve(

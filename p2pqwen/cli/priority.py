@@ -12,7 +12,7 @@ from p2pqwen.cli.preference import Target, change
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Set which snapshots are fetched first.")(priority)
+    app.command()(priority)
 
 
 def priority(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Replace well-kept snapshots by endangered ones.")(rebalance)
+    app.command()(rebalance)
 
 
 @network_switches()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(short_help="Delete a snapshot from the library.")(remove)
+    app.command()(remove)
 
 
 def remove(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 
-from dulwich.attrs import GitAttributes, Pattern, parse_git_attributes
-
 from p2pqwen.errors import FormatError
 from p2pqwen.values.repo_path import RepoPath
 
@@ -17,6 +15,8 @@ def lfs_paths(attributes: bytes, paths: Iterable[RepoPath]) -> frozenset[RepoPat
     Name no empty file: git-lfs commits it as it is, its pointer being the empty file (git-lfs specification).
     Raises `FormatError` for rules that cannot be read.
     """
+    from dulwich.attrs import GitAttributes, Pattern, parse_git_attributes  # noqa: PLC0415 - for a fresh snapshot alone
+
     try:
         rules = [(Pattern(pattern), values) for pattern, values in parse_git_attributes(io.BytesIO(attributes))]
         matcher = GitAttributes(rules)

@@ -23,22 +23,24 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from p2pqwen.errors import VerificationError
-from p2pqwen.index.document import IndexDocument
-from p2pqwen.index.entry import Entry
 from p2pqwen.index.listing import Listing, listing_of
-from p2pqwen.index.root import INDEX_ROLE, Root
-from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.manifest.shown import ShownManifest
-from p2pqwen.signing.keys import PublicKey
-from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.infohash import InfoHash
-from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import OriginName, SnapshotId
+
+if TYPE_CHECKING:
+    from p2pqwen.index.document import IndexDocument
+    from p2pqwen.index.entry import Entry
+    from p2pqwen.index.root import Root
+    from p2pqwen.manifest.manifest import FileRow, Manifest
+    from p2pqwen.signing.keys import PublicKey
+    from p2pqwen.torrent.checked import CheckedTorrent
+    from p2pqwen.torrent.signature import SignerResult
 
 _ONLY_HERE = object()
 
@@ -78,6 +80,8 @@ class Voice:
 
         `own`: it is this home's publisher.
         """
+        from p2pqwen.index.root import INDEX_ROLE  # noqa: PLC0415 - not for who trusts nobody
+
         listed = listing_of(() if document is None else document.entries)
         withdrawn = {gone.id: gone.reason for gone in (() if document is None else document.withdrawn)}
         role = root.roles[INDEX_ROLE]

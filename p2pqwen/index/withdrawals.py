@@ -8,19 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from p2pqwen.index.standing import Voice
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.seed_withdrawn import SeedWithdrawn
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
-
-class SeedWithdrawn(StrEnum):
-    """Which withdrawn snapshots a node seeds on: all, those that others than its own publisher withdrew, or none."""
-
-    ALWAYS = "always"
-    OTHERS = "others"
-    NEVER = "never"
+if TYPE_CHECKING:
+    from p2pqwen.index.standing import Voice
 
 
 @dataclass(frozen=True, slots=True)

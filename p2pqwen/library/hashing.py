@@ -20,7 +20,7 @@ from p2pqwen.manifest.git_sha1 import refused
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, Pointer, parse_pointer
 from p2pqwen.portable.cores import usable_cores
 from p2pqwen.torrent.layout import Layout
-from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
+from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher, steps
 from p2pqwen.values.digest import GitOid, Sha256
 from p2pqwen.values.repo_path import RepoPath
 
@@ -100,13 +100,14 @@ class Digester:
 
     def update(self, chunk: memoryview) -> None:
         """Take the next bytes; those of a spread file lie in `room()`."""
-        self._whole.update(chunk)
+        for part in steps(chunk):
+            self._whole.update(part)
+            if isinstance(self._pieces, PieceHasher):
+                self._pieces.update(part)
+            if self._blob is not None:
+                self._blob.update(part)
         if isinstance(self._pieces, SpreadPieces):
             self._pieces.update(len(chunk))
-        elif self._pieces is not None:
-            self._pieces.update(chunk)
-        if self._blob is not None:
-            self._blob.update(chunk)
         if self._kept is not None:
             self._kept += chunk
         self.done += len(chunk)

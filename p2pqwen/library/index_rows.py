@@ -441,6 +441,10 @@ class RowsBuilder:
         self._first: list[str] = []
         self._hashes = {kind: array("Q") for kind in _HASHED}
         self._name = ""
+        self._hashed = [
+            (self._hashes[kind], name)
+            for kind, name in ((_V1, "infohash_v1"), (_V2, "infohash_v2"), (_COMMITS, "commit"))
+        ]
         self._count = self._skipped = 0
         self._bytes = 0
         self._tracked: list[int] = []
@@ -465,15 +469,17 @@ class RowsBuilder:
         if not self._count % ROWS_IN_PART:
             self._first.append(f"{known['repo']}\0{known['commit']}")
         if is_entry_row(row):
-            for kind, name in ((_V1, "infohash_v1"), (_V2, "infohash_v2"), (_COMMITS, "commit")):
-                self._hashes[kind].append(int(known[name][:_PREFIX], 16) << _ROW_BITS | self._count)
+            for hashes, name in self._hashed:
+                hashes.append(int(known[name][:_PREFIX], 16) << _ROW_BITS | self._count)
             shown = _shown(known["repo"], known["repo_type"])
             if shown != self._name:
                 self._name = shown
                 self._hashes[_NAMES].append(int(_name_digits(shown.lower()), 16) << _ROW_BITS | self._count)
             if "&tr=" in known["magnet"] and len(self._tracked) < MAX_TRACKED:
                 self._tracked.append(self._count)
-            license_ = (known.get("license") or "").translate(_BLANKS)
+            license_ = known.get("license") or ""
+            if not license_.isprintable():
+                license_ = license_.translate(_BLANKS)
             self._words.append(f"{shown}\t{license_}".casefold())
         else:
             self._skipped += 1

@@ -3,27 +3,22 @@
 Two verifiers that disagree about a signature can be made to disagree about an index. So one set of rules: public keys
 are canonical points on the curve and not of small order; signatures are 64 bytes with S < L and an R that is not of
 small order (the rules of `verify_strict` in ed25519-dalek); everything else is no signature at all.
+
+The library is imported by what signs, verifies or reads a key: whoever only lists keys goes without it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self, TypeAlias
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.signing.passphrase import new_passphrase, spellings
-from p2pqwen.signing.pkcs8 import encrypted_pem
 from p2pqwen.values.digest import Sha256
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 Message: TypeAlias = bytes | memoryview
 """What is signed: bytes in memory, or those of a file."""
@@ -73,6 +68,9 @@ class PublicKey:
             return False
         if int.from_bytes(signature[32:], "little") >= _GROUP_ORDER or _y_of(signature[:32]) in _SMALL_ORDER_Y:
             return False
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
         try:
             Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, message)
         except InvalidSignature:
@@ -92,16 +90,23 @@ class PrivateKey:
     @classmethod
     def generate(cls) -> Self:
         """Make a new key from the system's random source."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
     def from_seed(cls, seed: bytes) -> Self:
         """Return the key of a 32-byte RFC 8032 seed; for vectors and tests, where keys are public anyway."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
     @classmethod
     def from_pem(cls, data: bytes, passphrase: str | None) -> Self:
         """Read PKCS#8 PEM; raises `FormatError`, or `UsageError` when the passphrase is missing or wrong."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
         if len(data) > MAX_PEM_SIZE:
             raise FormatError("private key file is too large", expected=f"at most {MAX_PEM_SIZE} bytes", got=len(data))
         encrypted = b"ENCRYPTED" in data
@@ -120,6 +125,10 @@ class PrivateKey:
 
     def to_pem(self, passphrase: str | None) -> bytes:
         """Return PKCS#8 PEM, encrypted unless `passphrase` is None; raises `UsageError` for one that is of no use."""
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+        from p2pqwen.signing.pkcs8 import encrypted_pem
+
         if passphrase is None:
             return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         plain = self._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
@@ -131,6 +140,8 @@ class PrivateKey:
 
 
 def _decrypted(data: bytes, passphrase: str) -> PrivateKeyTypes:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     problem: Exception | None = None
     for secret in spellings(passphrase):
         try:

@@ -17,9 +17,9 @@ from p2pqwen.operations.indexes.bundle import (
     fetch_torrents,
     keep_index,
     make_bundle,
-    read_torrent,
     trackers_of,
 )
+from p2pqwen.operations.indexes.bundle_torrents import read_torrent
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent.infohash import InfoHash

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from p2pqwen.cli.main import app
 from tests.support.models import small_model
 from tests.support.nodes import quiet_config
 from tests.support.preserved import Preserver
+from tests.support.registered import registered
 
 COMMIT = "c0ffee" * 6 + "c0de"
 SHORT = f"Qwen/Tiny@{COMMIT[:7]}"
@@ -46,6 +46,7 @@ def publisher(tmp_path_factory):
 
 
 def commands() -> Iterator[tuple[str, Callable[..., object]]]:
+    app = registered()
     groups = [("", app), *((f"{one.name} ", one.typer_instance) for one in app.registered_groups)]
     for prefix, group in groups:
         for one in group.registered_commands:

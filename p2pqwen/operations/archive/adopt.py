@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from p2pqwen.index.withdrawals import SeedWithdrawn, Withdrawn, stops_seeding
+from p2pqwen.index.withdrawals import Withdrawn, stops_seeding
 from p2pqwen.library.folders import device
 from p2pqwen.library.snapshots import Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
@@ -17,6 +17,7 @@ from p2pqwen.operations.archive.swarm_probe import WatchedSwarm
 from p2pqwen.stewardship.allocation import Allocation, Candidate, Decision, Disk, allocate
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.seed_withdrawn import SeedWithdrawn
 from p2pqwen.values.snapshot_id import SnapshotId
 
 

@@ -1,4 +1,4 @@
-"""Ask the Hub whether it still shows snapshots, and remember the answers with their dates."""
+"""Ask each snapshot's origin whether it still shows it, and remember the answers with their dates."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from datetime import datetime
 from p2pqwen.containment import first_of
 from p2pqwen.errors import NetworkError, P2pqwenError
 from p2pqwen.events import Notice, Progress, Report, ignore
-from p2pqwen.index.entry import Upstream
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.upstream_store import UpstreamStore
+from p2pqwen.operations.archive.upstream_answer import UpstreamAnswer
 from p2pqwen.operations.indexes.own_index import last_published
 from p2pqwen.operations.preserve.origin import Origin
 from p2pqwen.stewardship.upstream import UpstreamRecord, returned, vanished
 from p2pqwen.values.json_value import FLAT
-from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_id import SnapshotId, words_of_origins
 
 ASKING_WORKERS = 4
 GIVE_UP_AFTER = 5
@@ -49,21 +49,6 @@ def tracked(library: Library, keys: KeyStore, now: datetime, report: Report = ig
 
 
 @dataclass(frozen=True, slots=True)
-class UpstreamAnswer:
-    """What is known of a snapshot on the Hub: since when it is so, when it was asked, when it was last there."""
-
-    upstream: Upstream = Upstream.UNKNOWN
-    upstream_since: datetime | None = None
-    upstream_looked: datetime | None = None
-    upstream_last_present: datetime | None = None
-
-    @classmethod
-    def of(cls, record: UpstreamRecord | None) -> UpstreamAnswer:
-        """Return what is known; None: it was never asked."""
-        return cls() if record is None else cls(record.state, record.since, record.looked, record.last_present)
-
-
-@dataclass(frozen=True, slots=True)
 class SnapshotUpstream:
     """A snapshot, and what is known of it on the Hub."""
 
@@ -91,13 +76,6 @@ class UpstreamChecked:
     shown: UpstreamShown = field(metadata=FLAT)
 
 
-def gone_words(snapshot: SnapshotId, record: UpstreamRecord | None) -> str:
-    """Return the words for a snapshot that its origin no longer shows, else nothing."""
-    if record is None or record.state is not Upstream.GONE:
-        return ""
-    return f"gone from {snapshot.repo.kind.origin.words} since {record.since:%Y-%m-%d}"
-
-
 def note_upstream(
     store: UpstreamStore, snapshot: SnapshotId, *, shown: bool, now: datetime, report: Report = ignore
 ) -> tuple[UpstreamRecord | None, UpstreamRecord]:
@@ -121,6 +99,7 @@ def check_upstream(
 ) -> UpstreamCheck:
     """Ask about every snapshot; one without an answer keeps what is known of it."""
     wanted = sorted(set(snapshots))
+    where = words_of_origins(one.repo.kind.origin for one in wanted)
     answered = silent = 0
     gone: list[SnapshotId] = []
     back: list[SnapshotId] = []
@@ -138,9 +117,9 @@ def check_upstream(
                     gone.append(snapshot)
                 elif returned(before, after):
                     back.append(snapshot)
-            report(Progress("ask the Hub", min(start + len(part), len(wanted)), len(wanted), "", "snapshots"))
+            report(Progress(f"ask {where}", min(start + len(part), len(wanted)), len(wanted), "", "snapshots"))
             if silent >= GIVE_UP_AFTER and not answered:
-                report(Notice("warning", "the Hub does not answer; the last known states are kept"))
+                report(Notice("warning", f"no answer from {where}; the last known states are kept"))
                 break
     return UpstreamCheck(len(wanted), answered, tuple(gone), tuple(back))
 

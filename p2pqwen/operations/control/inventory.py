@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from p2pqwen.containment import each, warn
 from p2pqwen.events import Report, ignore
+from p2pqwen.index.standing import Standing
 from p2pqwen.index.withdrawals import Withdrawn, WithdrawnAnswer
 from p2pqwen.library.snapshots import Library, State
 from p2pqwen.manifest.provenance import Provenance
-from p2pqwen.operations.archive.upstream import UpstreamAnswer
-from p2pqwen.operations.indexes.rise import Riser
+from p2pqwen.operations.archive.upstream_answer import UpstreamAnswer
 from p2pqwen.operations.verify.file_answer import FileAnswer, HeldFileAnswer, HeldFilesShown
 from p2pqwen.operations.verify.standings import StandingAnswer, Standings, Stood
 from p2pqwen.stewardship.upstream import UpstreamRecord
 from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.snapshot_id import SnapshotId
+
+if TYPE_CHECKING:
+    from p2pqwen.operations.indexes.rise import Riser
 
 NOT_SHOWN: Mapping[SnapshotId, HeldFilesShown] = MappingProxyType({})
 """No files are to be shown."""
@@ -45,14 +48,17 @@ class InventoryRow:
 
 
 def inventory(
-    library: Library, standings: Standings, report: Report = ignore, *, riser: Riser | None = None
+    library: Library, standings: Standings, report: Report = ignore, *, riser: Callable[[], Riser] | None = None
 ) -> list[InventoryRow]:
     """Describe every held snapshot; one whose torrent cannot be read is warned about and left out.
 
-    With a `riser` what a trusted index says more of a snapshot is taken first, as far as it is on this disk.
+    With a `riser` what a trusted index says more of a snapshot is taken first, as far as it is on this disk. It is
+    asked for where something is held that is not proven.
     """
     held, withdrawn = library.all(), standings.withdrawn()
-    stood = standings.of(held, report) if riser is None else riser.rise_all(held, standings, web=False, report=report)
+    stood = standings.of(held, report)
+    if riser is not None and any(one.standing is not Standing.PROVEN for one in stood.values()):
+        stood = riser().rise_all(held, standings, web=False, report=report)
     rows = []
     for one in held:
         if (found := stood.get(one.id)) is not None:

@@ -12,7 +12,7 @@ from p2pqwen.library.snapshots import Library
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.operations.archive.hub_watch import WatchAnswer
 from p2pqwen.operations.archive.keeper import ArchiveAnswer
-from p2pqwen.operations.archive.upstream import UpstreamAnswer
+from p2pqwen.operations.archive.upstream_answer import UpstreamAnswer
 from p2pqwen.operations.control.snapshot_calls import limits_answer
 from p2pqwen.operations.node.job_answer import JobAnswer
 from p2pqwen.operations.node.limits import LimitsAnswer

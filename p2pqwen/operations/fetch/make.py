@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from p2pqwen import __version__
 from p2pqwen.errors import P2pqwenError, VerificationError
@@ -41,7 +42,9 @@ from p2pqwen.values.byte_size import format_size
 from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.webseed.relay import RelayedTorrent
+
+if TYPE_CHECKING:
+    from p2pqwen.webseed.relay import RelayedTorrent  # brings aiohttp
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +200,7 @@ class SnapshotMaker:
             peers=PeerCandidates(named, self._peers.remembered(plan), self._peers.followers(plan)),
             relayed=None if route is None else route.relayed,
             web_seed_use=self._options.use_web_seeds,
-            resume_file=self._context.home.resume / f"{plan.v2}.resume",
+            resume_file=self._context.home.resume_file(plan.snapshot, plan.v2),
             timeout=self._options.timeout,
             met=lambda found: self._peers.remember(plan, found),
         )

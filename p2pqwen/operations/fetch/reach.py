@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from p2pqwen.events import Notice, Report
@@ -16,7 +17,9 @@ from p2pqwen.swarm.untrusted_links import inside, is_named
 from p2pqwen.values.network_choices import SWITCHES
 from p2pqwen.webseed.bases import Bases, combine_bases
 from p2pqwen.webseed.policy import WebSeedUse
-from p2pqwen.webseed.relay import Relay, RelayedTorrent
+
+if TYPE_CHECKING:
+    from p2pqwen.webseed.relay import RelayedTorrent
 
 
 def session_settings(
@@ -58,6 +61,8 @@ def relay_of(
     if not bases.usable:
         yield None
         return
+    from p2pqwen.webseed.relay import Relay  # noqa: PLC0415 - brings aiohttp, which a fetch from peers does without
+
     with Relay(site=context.site, named=context.sources.named) as relay:
         yield relay.offer(plan.metainfo, bases.usable)
 
@@ -72,4 +77,5 @@ def _bases(plan: TorrentPlan, options: FetchOptions, context: FetchContext) -> B
         config=context.web_seed_bases,
         indexes=plan.leads.index_web_seeds,
         torrent=(*plan.metainfo.web_seeds, *plan.leads.extra_web_seeds),
+        last=context.stand_ins(plan.snapshot.repo),
     )

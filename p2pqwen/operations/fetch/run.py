@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from p2pqwen.errors import DiskError, FormatError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
@@ -46,8 +47,10 @@ from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.model_file import quantisation_words, quantisations
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
-from p2pqwen.webseed.relay import RelayedTorrent
 from p2pqwen.webseed.source_stats import WebSeedUsed
+
+if TYPE_CHECKING:
+    from p2pqwen.webseed.relay import RelayedTorrent  # brings aiohttp
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,13 +170,6 @@ def fetch_torrents(
         return _bring(swarm, store, metainfo, held, set(paths), network, report)
 
 
-def read_torrent(held: HeldBundle, path: RepoPath) -> bytes | None:
-    """Return a .torrent of a bundle as it is on disk, None where it is not there whole; the caller verifies it."""
-    if path not in held.files_here(held.metainfo()):
-        return None
-    return durable.read(held.path(path), max_bytes=MAX_TORRENT_BYTES)
-
-
 def trackers_of(document: IndexDocument | None) -> tuple[str, ...]:
     """Return the trackers that an index's magnets name: a bundle's peers announce there as well."""
     return trackers_of_entries(document.listing.tracked() if document is not None else ())

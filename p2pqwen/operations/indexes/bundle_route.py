@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from p2pqwen.containment import first_of
 from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.acceptance import Accepted
@@ -33,9 +32,9 @@ from p2pqwen.operations.indexes.bundle import (
     fetch_index,
     fetch_torrents,
     keep_index,
-    read_torrent,
     trackers_of,
 )
+from p2pqwen.operations.indexes.bundle_torrents import read_torrent
 from p2pqwen.operations.indexes.dht_access import DhtAccess
 from p2pqwen.operations.indexes.pointer import FoundPointer, find_pointers, keep_pointers, pointer_address, read_pointer
 from p2pqwen.swarm.dht import Dht
@@ -313,13 +312,6 @@ class BundleRoute:
 
 def _source(found: FoundPointer) -> str:
     return f"dht:{found.pointer.infohash_v1}"
-
-
-def local_torrent(bundles: BundleStore, publisher: TrustedPublisher, location: str) -> bytes | None:
-    """Return a .torrent from a bundle that is held; the caller verifies it."""
-    held = bundles.all(publisher.publisher)
-    # A damaged bundle is passed over: the next place has the torrent too.
-    return first_of(held, lambda one: read_torrent(one, RepoPath(location)), failed=lambda *_: None)
 
 
 def _is_of(brought: BundleIndex, accepted: Accepted) -> bool:

@@ -6,14 +6,19 @@ Each is bounded in time, and each must give the very torrent that the index name
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.mirrors.location import is_web
-from p2pqwen.operations.indexes.bundle_route import BundleRoute, local_torrent
-from p2pqwen.operations.indexes.lookup import Found, check_torrent, load_torrent
+from p2pqwen.operations.indexes.bundle_torrents import local_torrent
+from p2pqwen.operations.indexes.found import Found
+from p2pqwen.operations.indexes.lookup import check_torrent, load_torrent
 from p2pqwen.torrent.checked import CheckedTorrent
+
+if TYPE_CHECKING:
+    from p2pqwen.operations.indexes.bundle_route import BundleRoute  # brings libtorrent
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import p2pqwen
-from p2pqwen.cli.main import app
 from p2pqwen.operations.control.routes import node_calls
 from tests.support.answer_shapes import misfits, paths_of, shape_of
+from tests.support.registered import registered
 from tests.unit.answers.table import CALLS, COMMANDS, FAILURES
 
 SOURCES = Path(p2pqwen.__file__).parent
@@ -56,6 +56,7 @@ def test_nothing_else_has_a_shape():
 
 
 def test_every_command_has_a_row():
+    app = registered()
     commands = {one.name or one.callback.__name__ for one in app.registered_commands}
     for group in app.registered_groups:
         held = group.typer_instance.registered_commands

@@ -1,0 +1,18 @@
+"""Every command, as its module registers it."""
+
+from __future__ import annotations
+
+import importlib
+
+import typer
+
+from p2pqwen.cli.main import PANELS
+
+
+def registered() -> typer.Typer:
+    """A typer with all commands and groups; the program itself imports each when it is asked for."""
+    app = typer.Typer()
+    for panel in PANELS.values():
+        for name in panel:
+            importlib.import_module(f"p2pqwen.cli.{name}").register(app)
+    return app
