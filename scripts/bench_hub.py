@@ -8,6 +8,10 @@
   head        HEAD requests with so many models listed: the median and the 99th percentile of one client's, to one
               file and to files of another repository each time; and what the endpoint holds in memory then, beside
               what it holds with one model listed
+  load        a node that seeds and serves: 64 clients read one large file, each a share of it from another place on,
+              and 1,000 small files are read, while 16 clients take nothing, others go away in the middle and HEAD
+              requests pour in; its memory before and at the most, the share of the client that had the least when
+              the first was done, files left open, and whether a peer could fetch from the node meanwhile
 
 Nothing leaves this machine.
 """
@@ -37,7 +41,8 @@ from scripts.bench_index import entry  # noqa: E402 - the project's root must be
 from tests.simulators.hub import HubSimulator  # noqa: E402
 from tests.support import world as worlds  # noqa: E402
 from tests.support.command import CommandLine  # noqa: E402
-from tests.support.hub_endpoint import hub_process  # noqa: E402
+from tests.support.hub_endpoint import ask, hub_process  # noqa: E402
+from tests.support.hub_load import begin, descriptors, memory, read_at_once  # noqa: E402
 from tests.support.other_clients import free_port  # noqa: E402
 from tests.support.processes import Process, p2pqwen, running  # noqa: E402
 from tests.support.publishing import Rules, chain, make_document, make_index  # noqa: E402
@@ -47,6 +52,7 @@ from tests.support.waiting import wait_until  # noqa: E402
 REPO = worlds.REPO
 FILE = "model.safetensors"
 _HEADS = 3000
+_SMALL = 1000
 _NGINX = """
 daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; user root;
 events {{ worker_connections 1024; }}
@@ -66,7 +72,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--readers", type=int, default=16)
     parser.add_argument("--models", type=int, default=10_000, help="listed while HEAD is measured")
-    parser.add_argument("--only", choices=("library", "peer", "head"))
+    parser.add_argument("--clients", type=int, default=64, help="that read at once under load")
+    parser.add_argument("--share", type=int, default=1, help="of the file: each client reads one part of so many")
+    parser.add_argument("--only", choices=("library", "peer", "head", "load"))
     wanted = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-hub-"))
     try:
@@ -78,6 +86,8 @@ def main() -> None:
                 _tell("peer", peer(world, wanted.rounds))
             if wanted.only in {None, "head"}:
                 _tell("head", head(world, wanted.models))
+            if wanted.only in {None, "load"}:
+                _tell("load", load(world, wanted.size << 20, wanted.clients, wanted.share))
     finally:
         shutil.rmtree(folder)
 
@@ -91,6 +101,7 @@ def _world(folder: Path, hub: HubSimulator, size: int) -> worlds.World:
         ".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n",
         "config.json": b"{}",
         FILE: os.urandom(size),
+        **{f"small/{number:04}.json": b"%d" % number for number in range(_SMALL)},
     }
     return worlds.World(folder, hub)
 
@@ -137,14 +148,14 @@ def head(world: worlds.World, models: int) -> dict[str, float]:
     found: dict[str, float] = {}
     with _hub(few) as (process, url):
         _heads(url, [one] * _HEADS)
-        found["mb_with_one"] = _resident(process) / 1e6
+        found["mb_with_one"] = memory(process) / 1e6
     with _hub(world.publisher) as (process, url):
         for name, asked in paths.items():
             times = _heads(url, asked)
             found |= {f"{name}_median_ms": times[len(times) // 2], f"{name}_p99_ms": times[len(times) * 99 // 100]}
         for path in ("/api/models?search=Model-77", "/api/models?author=Many&limit=100", "/api/models?search=nothing"):
             _read(f"{url}{path}", lambda _: False)
-        found["mb"] = _resident(process) / 1e6
+        found["mb"] = memory(process) / 1e6
     return found
 
 
@@ -171,9 +182,60 @@ def _hub(user: CommandLine, *options: str) -> Iterator[tuple[Process, str]]:
         yield process, process.json_line(600, containing='"hub"')["url"]
 
 
-def _resident(process: Process) -> int:
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+def load(world: worlds.World, size: int, clients: int, share: int) -> dict[str, float]:
+    """Return what a node takes and gives under load; bytes in MB, `least_share` of what the fastest had."""
+    path, part = f"/{REPO}/resolve/main/{FILE}", size // share
+    with (world.publisher.home / "config.toml").open("a") as config:
+        config.write('[hub_endpoint]\nlisten = "127.0.0.1:0"\nupstream = "never"\n')
+    command = p2pqwen("seed", "--listen", "127.0.0.1:0", "--json", *QUIET)
+    with running(command, world.publisher.environment) as process, ThreadPoolExecutor(8) as pool:
+        url = process.json_line(600, containing='"hub"')["url"]
+        port = process.json_line(600, containing='"listening"')["port"]
+        process.line(600, containing='"seeding"')
+        _read(f"{url}{path}", lambda _: True)
+        _fetch_small(world, "before", f"127.0.0.1:{port}")  # libtorrent keeps open what it has opened
+        before, opened = memory(process), descriptors(process)
+        lazy = [begin(url, path, range(size)) for _ in range(16)]
+        starts = [(size - part) * number // max(1, clients - 1) for number in range(clients)]
+        started = time.monotonic()
+        busy = [
+            pool.submit(_small_files, url),
+            pool.submit(_go_away, url, path, size),
+            *(pool.submit(_heads, url, [path] * _HEADS) for _ in range(4)),
+            pool.submit(_fetch_small, world, "under-load", f"127.0.0.1:{port}"),
+        ]
+        shares = read_at_once(url, path, [range(at, at + part) for at in starts], 7200)
+        took = time.monotonic() - started
+        heads = [one.result(7200) for one in busy][2]
+        for one in lazy:
+            one.sock.close()
+        wait_until(lambda: descriptors(process) <= opened + 2, 60, "every file and connection is closed")
+        return {
+            "clients": clients,
+            "read_mb": clients * part / 1e6,
+            "rate": clients * part / took / 1e6,
+            "least_share": min(shares) / max(shares),
+            "head_p99_ms": heads[len(heads) * 99 // 100],
+            "mb_before": before / 1e6,
+            "mb_at_most": memory(process, "VmHWM") / 1e6,
+        }
+
+
+def _small_files(url: str) -> None:
+    for number in range(_SMALL):
+        assert ask(url, f"/{REPO}/resolve/main/small/{number:04}.json").body == b"%d" % number
+
+
+def _go_away(url: str, path: str, size: int) -> None:
+    for number in range(200):
+        reader = begin(url, path, range(number * size // 200, size))
+        assert reader.sock.recv(1000)
+        reader.sock.close()
+
+
+def _fetch_small(world: worlds.World, name: str, where: str) -> None:
+    user = world.trusting(name)
+    assert user.ok("fetch", REPO, "--include", "small/000*", "--peer", where)["provenance"] == "proven"
 
 
 def _fetch(world: worlds.World, name: str, where: str) -> float:

@@ -10,7 +10,7 @@ import typer
 from p2pqwen.cli.network_options import EndpointPeer, NoUpstream, SwitchedOff, network_choices, network_switches
 from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output
-from p2pqwen.cli.stopping import stop_on_signals
+from p2pqwen.cli.stopping import stop_on_signals, wait_until_stopped
 
 DEFAULT_LISTEN = "127.0.0.1:8080"
 
@@ -75,4 +75,4 @@ def hub(
             upstream="never" if no_upstream else wishes.upstream,
         )
         with app.state_store(out.report) as store, hub_endpoint(app, store, wishes, out.report):
-            stop.wait()
+            wait_until_stopped(stop)

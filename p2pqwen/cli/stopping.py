@@ -9,6 +9,16 @@ from p2pqwen.cli import exit_codes
 from p2pqwen.cli.exit_codes import leave_at_once
 
 LEAVE_SECONDS = 9.0
+_WAKE_SECONDS = 0.5
+
+
+def wait_until_stopped(stop: threading.Event) -> None:
+    """Wait for what `stop_on_signals` gave; from the main thread, which alone runs handlers of signals.
+
+    The system may hand a signal to any thread of the process, and then nothing wakes this one.
+    """
+    while not stop.wait(_WAKE_SECONDS):
+        pass
 
 
 def stop_on_signals() -> threading.Event:

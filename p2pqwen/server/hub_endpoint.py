@@ -37,11 +37,14 @@ from p2pqwen.server.hub_body import answer_file
 from p2pqwen.server.hub_catalogue import Catalogue, GitSide, HubMovedError, HubRefusedError, HubSnapshot, problem_of
 from p2pqwen.server.hub_git import answer_git, answer_lfs
 from p2pqwen.server.hub_upstream import HubUpstream
+from p2pqwen.values.byte_range import parse_range
 from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.values.weighed_cache import WeighedCache
 
 TREE_PAGE = 1000
 LIST_PAGE = 1000
+MAX_WORDS = 16
+"""Words of a search: for each, all names are looked through."""
 KEPT_SECONDS = 1.0
 """So long a name that was resolved leads to the same commit."""
 _KEPT_BYTES = 32 << 20
@@ -200,7 +203,7 @@ class HubEndpoint:
         config = await self._call(registry.config_of, files.values(), digest)
         if config is None:
             return refusal(entry_not_found(name))
-        return web.Response(body=config, content_type=registry.CONFIG_TYPE)
+        return _part(request, config, registry.CONFIG_TYPE)
 
     async def _read(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         if asked.kind == "list":
@@ -224,6 +227,8 @@ class HubEndpoint:
         query = request.query
         search, author, after = query.get("search", ""), query.get("author", ""), query.get("cursor", "")
         limit = _number(query.get("limit"), LIST_PAGE, at_most=LIST_PAGE)
+        if len(search.split()) > MAX_WORDS:
+            raise HubRefusedError(HubProblem(400, None, f"a search has at most {MAX_WORDS} words"))
 
         def page() -> list[NamedCommit]:
             found = self._catalogue.listed(asked.repo_kind, search=search, author=author, after=after)
@@ -283,6 +288,16 @@ class HubEndpoint:
 
     async def _call(self, call: Any, *arguments: Any) -> Any:  # noqa: ANN401 - whatever the call takes and gives
         return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+
+
+def _part(request: web.Request, body: bytes, content_type: str) -> web.Response:
+    """Answer what is asked for of a few bytes that are made here."""
+    wanted = parse_range(request.headers.get("Range"), len(body))
+    if wanted is None:
+        return web.Response(status=416, headers={"Content-Range": f"bytes */{len(body)}"})
+    headers = {"Accept-Ranges": "bytes"} | ({"Content-Range": wanted.content_range} if wanted.partial else {})
+    status, part = 206 if wanted.partial else 200, body[wanted.start : wanted.stop]
+    return web.Response(status=status, body=part, headers=headers, content_type=content_type)
 
 
 def _weight(kept: tuple[float, HubSnapshot]) -> int:

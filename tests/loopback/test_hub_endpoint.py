@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 from urllib.parse import quote
 
@@ -201,6 +202,55 @@ def test_134_requests_that_no_client_makes(url):
         assert answer.status in statuses, (method, path[:80], answer)
         assert b"Traceback" not in answer.body
     assert ask(url, resolve("config.json")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "statuses"),
+    [
+        ("/api/models?search=" + "+".join(f"w{number}" for number in range(1000)), {400}),
+        ("/api/models?search=" + "%00" * 1000, {200}),
+        ("/api/models?search=%ff%fe&author=%0d%0aX-Evil:%201&cursor=%0a%09", {200}),
+        ("/api/models?author=../../etc&cursor=" + "~" * 5000, {200}),
+        ("/api/models?limit=" + "9" * 4000, {200}),
+        ("/api/models/Qwen%0d%0aX-Evil:%201/Tiny", {404}),
+        (f"/api/models/{REPO.lower()}/tree/main/%0d%0aX-Evil:%201", {404}),
+        (f"/v2/{REPO}/manifests/..%2f..%2fetc%2fpasswd", {404}),
+        (f"/v2/{REPO}/blobs/sha256:..%2f..%2fetc%2fpasswd", {404}),
+        (f"/v2/{REPO}/blobs/sha256:{'0' * 5000}", {404}),
+        ("/v2/..%2f../..%2f../manifests/latest", {404}),
+    ],
+)
+def test_161_lists_and_registry_calls_that_no_client_makes(url, path, statuses):
+    for method in ("GET", "HEAD"):
+        answer = ask(url, path, method=method)
+        assert answer.status in statuses, answer
+        assert "x-evil" not in answer.headers
+        assert b"root:" not in answer.body
+        assert b"Traceback" not in answer.body
+    assert ask(url, f"/{REPO}/resolve/main/config.json").status == 200
+
+
+def test_162_a_link_that_somebody_put_into_the_library_leads_nowhere(world, tmp_path):
+    """In place of a file, and of a folder above one; whatever it leads to has the size that is expected."""
+    user = world.publishers_copy(tmp_path / "copy")
+    folder = user.home / "library" / REPO / world.commit
+    secret = tmp_path / "secret"
+    shutil.copytree(folder / "tokenizer", secret / "tokenizer")
+    (secret / "config.json").write_bytes(b"s" * len(FILES["config.json"]))
+    for name in [one.relative_to(secret).as_posix() for one in secret.rglob("*") if one.is_file()]:
+        (secret / name).write_bytes(b"s" * len(FILES[name]))
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to(secret / "config.json")
+    shutil.rmtree(folder / "tokenizer")
+    (folder / "tokenizer").symlink_to(secret / "tokenizer")
+    with hub_process(user, "--no-upstream") as url:
+        for name in FILES:
+            answer = ask(url, resolve(name))
+            linked = name == "config.json" or name.startswith("tokenizer/")
+            assert answer.status == (504 if linked and FILES[name] else 200)
+            assert answer.status != 200 or answer.body == FILES[name]
+            assert b"sss" not in answer.body
+    assert (secret / "config.json").read_bytes() == b"s" * len(FILES["config.json"])
 
 
 @pytest.mark.parametrize(

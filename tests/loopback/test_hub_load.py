@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import http.client
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.simulators.hub import HubSimulator
+from tests.support.command import CommandLine
 from tests.support.hub_endpoint import ask
+from tests.support.hub_load import begin, descriptors, memory, read_at_once
 from tests.support.models import noise, write_folder
 from tests.support.nodes import quiet_config
-from tests.support.processes import Process, p2pqwen, running
+from tests.support.processes import p2pqwen, running
 from tests.support.swarm import QUIET
 from tests.support.waiting import wait_until
 from tests.support.world import World
@@ -30,18 +31,9 @@ LARGE = f"/{REPO}/resolve/main/model.safetensors"
 pytestmark = pytest.mark.slow
 
 
-def resident(process: Process) -> int:
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
-
-
-def descriptors(process: Process) -> int:
-    return len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
-
-
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
-    """A node with a large file and a thousand small ones, and its endpoint's URL."""
+    """A node with a large file and a thousand small ones, its endpoint's URL, the file's SHA-256 and the torrent."""
     folder = tmp_path_factory.mktemp("load")
     block = noise(1_000_000, "large")
     files = {
@@ -59,7 +51,8 @@ def node(tmp_path_factory):
         with running(command, user.environment) as process:
             url = process.json_line(60, containing='"hub"')["url"]
             process.line(60, containing='"seeding"')
-            yield process, url, hashlib.sha256(files["model.safetensors"]).hexdigest()
+            [torrent] = (user.home / "library" / REPO).glob("*.torrent")
+            yield process, url, hashlib.sha256(files["model.safetensors"]).hexdigest(), torrent
 
 
 def read_all(url: str) -> str:
@@ -79,9 +72,9 @@ def read_all(url: str) -> str:
 
 
 def test_many_readers_of_large_and_small_files(node):
-    process, url, expected = node
+    process, url, expected, _ = node
     assert read_all(url) == expected
-    before = resident(process)
+    before = memory(process)
     lazy = [_begun(url) for _ in range(16)]  # who takes what fits into the socket, and no more
     with ThreadPoolExecutor(READERS) as pool:
         large = [pool.submit(read_all, url) for _ in range(8)]
@@ -91,14 +84,33 @@ def test_many_readers_of_large_and_small_files(node):
         ]
         assert [one.result(SECONDS) for one in small] == [b"%d" % number for number in range(SMALL)]
         assert {one.result(SECONDS) for one in large} == {expected}
-    assert resident(process) - before < MEMORY
+    assert memory(process) - before < MEMORY
     for connection in lazy:
         connection.close()
     assert process.exit_code is None
 
 
+def test_sixty_four_readers_share_and_the_node_goes_on_seeding(node, tmp_path_factory):
+    """Each reads another part of the file, others take nothing and hang on, and a peer fetches from the node."""
+    process, url, _, torrent = node
+    port = process.json_line(SECONDS, containing='"listening"')["port"]
+    peer = CommandLine(tmp_path_factory.mktemp("peer"), url)
+    quiet_config(peer)
+    each, before = SIZE // READERS, memory(process)
+    lazy = [begin(url, LARGE, range(SIZE)) for _ in range(16)]
+    with ThreadPoolExecutor(1) as pool:
+        fetch = ("fetch", torrent, "--include", "small/000*", "--peer", f"127.0.0.1:{port}", "--no-hf-cache")
+        fetched = pool.submit(peer.ok, *fetch)
+        shares = read_at_once(url, LARGE, [range(at * each, (at + 1) * each) for at in range(READERS)], SECONDS)
+        assert fetched.result(SECONDS)["provenance"] == "proven"
+    assert min(shares) > max(shares) / 10, shares  # nobody is kept waiting until the others are done
+    assert memory(process) - before < MEMORY
+    for one in lazy:
+        one.sock.close()
+
+
 def test_a_storm_of_heads_and_readers_that_go_away_leave_nothing_behind(node):
-    process, url, _ = node
+    process, url, _, _ = node
     ask(url, LARGE, method="HEAD")
     before = descriptors(process)
     parts = urlsplit(url)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,38 @@ def alone() -> Iterator[Within]:
         yield ["ip", "netns", "exec", name]
     finally:
         subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WayOut:
+    """A namespace with a default route that leads nowhere: whatever is sent beyond loopback is counted."""
+
+    within: Within
+
+    def packets(self) -> int:
+        """Count what took it."""
+        shown = subprocess.run([*self.within, "ip", "-j", "-s", "link", "show", "out"], capture_output=True, check=True)
+        return int(json.loads(shown.stdout)[0]["stats64"]["tx"]["packets"])
+
+
+@contextlib.contextmanager
+def way_out() -> Iterator[WayOut]:
+    """Make a namespace with such a route, for IPv4 and IPv6."""
+    with alone() as within:
+        for command in (
+            "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.router_solicitations=0",
+            "sysctl -qw net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.addr_gen_mode=1",
+            "ip link add out type veth peer name nowhere",
+            "ip link set out arp off up",  # or the kernel itself greets its neighbours
+            "ip link set nowhere up",
+            "ip address add 192.0.2.1/24 dev out",
+            "ip -6 address add 2001:db8::1/64 dev out nodad",
+            "ip route add default via 192.0.2.2",
+            "ip -6 route add default via 2001:db8::2",
+        ):
+            if subprocess.run([*within, *command.split()], capture_output=True, check=False).returncode:
+                pytest.skip(f"no {command} here")
+        yield WayOut(within)
 
 
 def run_within(

@@ -64,12 +64,14 @@ class Waiting:
 class ArrivingFile:
     """A file on its way. `first` is the torrent's number of its first piece; `woken` has the download look at once.
 
-    `whole`: all of it is to be had. `done`: it was hashed, and is what the manifest names.
+    `whole`: all of it is to be had. `done`: it was hashed, and is what the manifest names. `from_disk`: its content is
+    on this disk already, and `pieces` read it there.
     """
 
     pieces: PieceFile
     first: int
     woken: Callable[[], None]
+    from_disk: bool = False
     whole: bool = False
     wanted: bool = False  # the session was told that it is
     done: bool = False
@@ -141,6 +143,12 @@ class ArrivingFile:
         with self._lock:
             self.waiting += left
         return answered
+
+    def misses_what_is_waited_for(self) -> bool:
+        """Tell whether a piece that somebody waits for is not there, or is wrong."""
+        with self._lock:
+            offsets = [one.at for one in self.waiting if not one.answer.cancelled()]
+        return not all(self.pieces.look(at // self.pieces.piece_length) for at in offsets)
 
     def look_ahead(self, is_here: Callable[[int], bool]) -> None:
         """Check what is here in front of the readers, so that they need not wait for it."""

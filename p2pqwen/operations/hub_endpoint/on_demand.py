@@ -4,6 +4,9 @@ What a reader is about to reach is asked for first, then the rest of what it wan
 readers of a file share what comes. A file that was read as a whole is brought to its end, hashed against the manifest
 and kept, as a fetch of it would have been; of one that is read in parts only those parts are brought.
 
+Content that this disk has elsewhere is read there, each piece checked like one that came, and nobody is asked for it
+(`from_disk`).
+
 The download holds the snapshot's lock. Where another fetch holds it, what that one brings is read from the disk.
 """
 
@@ -14,7 +17,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +37,9 @@ from p2pqwen.operations.fetch.plan import TorrentPlan
 from p2pqwen.operations.fetch.reach import relay_of, session_settings, without_inside_trackers
 from p2pqwen.operations.fetch.wanted_files import check_files, make_empty_files
 from p2pqwen.operations.hub_endpoint.arriving import ArrivingFile, StreamReading
+from p2pqwen.operations.hub_endpoint.from_disk import FromDisk
 from p2pqwen.operations.hub_endpoint.reading import PieceFile
+from p2pqwen.operations.preserve.reuse import remove_links
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.urgency import Urgency
@@ -145,6 +150,8 @@ class SnapshotDownload:
         self._chosen: tuple[str, ...] = ()
         self._may_mark = True
         self._files: dict[RepoPath, ArrivingFile] = {}
+        self._from_disk = FromDisk(plan, context, self._require_going_on, report)
+        self._nobody: NetworkError | None = None
         self._thread = threading.Thread(target=self._run, name=f"bring {plan.snapshot.short}", daemon=True)
         self._hasher = ThreadPoolExecutor(1, "bring-hash")
 
@@ -247,6 +254,8 @@ class SnapshotDownload:
             # A whole snapshot, or what is to be one, stays that: only the missing file is brought to it.
             self._may_mark = held.selected is not None
         self._folder = self._library.make_folder(snapshot, [file.path for file in metainfo.files], lambda _: 0)
+        with durable.disk_errors(f"write in {self._folder}"):
+            remove_links(self._folder, metainfo)
         known = self._library.verified.of(snapshot)
         if known is None or known.infohash != metainfo.infohash.v2:
             return frozenset()
@@ -272,11 +281,17 @@ class SnapshotDownload:
                     torrent.want(metainfo.layout.pieces(index), Urgency.NEVER)
             known = (*peers, *book.remembered(plan), *book.followers(plan))
             if not known and relayed is None and not swarm.looks_for_peers:
-                raise NetworkError(f"there is nobody to ask for {plan.snapshot}", hint="name a peer: --peer HOST:PORT")
-            each(dict.fromkeys(known), torrent.connect, failed=warn(self._report))
+                self._nobody = NetworkError(
+                    f"there is nobody to ask for {plan.snapshot}", hint="name a peer: --peer HOST:PORT"
+                )
+                self._give_up_what_must_be_brought(self._nobody)
+            session.peers = tuple(dict.fromkeys(known))
+            if any(not one.from_disk for one in self._active()):
+                session.call_peers()
             torrent.in_order(wanted=True)
             for arriving in self._active():
-                self._urge(arriving, session)  # a torrent of which nothing is wanted calls nobody
+                if not arriving.from_disk:
+                    self._urge(arriving, session)  # a torrent of which nothing is wanted calls nobody
             torrent.start()
             self._loop(session)
         finally:
@@ -285,8 +300,17 @@ class SnapshotDownload:
             moved = torrent.progress()
             torrent.leave()
             torrent.release()
+            self._end_taking()
             self._count(plan.snapshot, moved.uploaded, moved.received)
             self._finish(done)
+
+    def _give_up_what_must_be_brought(self, error: NetworkError) -> None:
+        """Go on with what this disk has, if anything; raises `error` where it has nothing."""
+        for file in [one for one in self._files.values() if not one.from_disk]:
+            file.fail(error, for_good=True)
+            del self._files[file.path]
+        if not self._files:
+            raise error
 
     def _look_at_disk(self, session: _Session) -> None:
         """Wait until what is on the disk was checked; what is right of it is read meanwhile."""
@@ -338,6 +362,9 @@ class SnapshotDownload:
 
     def _serve(self, file: ArrivingFile, session: _Session) -> None:
         torrent = session.torrent
+        if file.from_disk:
+            self._serve_from_disk(file)
+            return
         have = torrent.have
 
         def is_here(piece: int) -> bool:
@@ -346,7 +373,43 @@ class SnapshotDownload:
         file.answer(is_here)
         file.look_ahead(is_here)
         self._urge(file, session)
+        session.call_peers()
         self._complete(file, torrent)
+
+    def _serve_from_disk(self, file: ArrivingFile) -> None:
+        """Hand on what is right of a file that is elsewhere; a wrong one is brought once it is asked for again."""
+        file.answer(lambda _: True)
+        if file.misses_what_is_waited_for():
+            file.fail(self._from_disk.refuse(file.path), for_good=True)
+            del self._files[file.path]
+            return
+        file.look_ahead(lambda _: True)
+        if file.whole and not file.readers and self._options.abandoned == "stop" and file.hashing is None:
+            file.whole = file.done
+        self._take(file)
+
+    def _take(self, file: ArrivingFile) -> bool:
+        """Have a file that is read as a whole put in place, and call it done; whether it is at that."""
+        if file.hashing is None:
+            if file.whole and not file.done and file.failure is None:
+                file.hashing = self._hasher.submit(self._from_disk.put_in_place, file.path, self._folder)
+        elif file.hashing.done():
+            problem, file.hashing = file.hashing.exception(), None
+            file.whole = file.done = problem is None
+            if problem is not None and not self._stopping.is_set():
+                self._report(Notice("warning", f"{self._plan.snapshot}: {file.path} is read elsewhere: {problem}"))
+        return file.hashing is not None
+
+    def _require_going_on(self) -> None:
+        if self._stopping.is_set():
+            raise NetworkError("the endpoint is stopping")
+
+    def _end_taking(self) -> None:
+        """Wait for what is being put in place: after that the lock is another's."""
+        taking = [one for one in self._files.values() if one.from_disk and one.hashing is not None]
+        wait([one.hashing for one in taking if one.hashing is not None])
+        for file in taking:
+            self._take(file)
 
     def _urge(self, file: ArrivingFile, session: _Session) -> None:
         """Tell the session what is wanted of a file, and what of it at once."""
@@ -361,6 +424,8 @@ class SnapshotDownload:
 
     def _complete(self, file: ArrivingFile, torrent: DownloadedTorrent) -> bool:
         """Once every piece of a file is here: have it written out, hash it, and call it done; whether it is at that."""
+        if file.from_disk:
+            return self._take(file)
         if file.hashing is not None:
             if file.hashing.done():
                 problem, file.hashing = file.hashing.exception(), None
@@ -421,19 +486,27 @@ class SnapshotDownload:
         metainfo = self._metainfo
         index = next(number for number, one in enumerate(metainfo.files) if one.path == path)
         first = metainfo.layout.pieces(index).start
+        elsewhere = self._from_disk.find(index, self._folder)
+        if elsewhere is not None:
+            return ArrivingFile(elsewhere, first, self._wake, from_disk=True)
+        if self._nobody is not None:
+            raise self._nobody
         return ArrivingFile(PieceFile(metainfo, index, self._folder, quick=True), first, self._wake)
 
     def _require_room(self, file: ArrivingFile) -> None:
         """Refuse with `DiskError` what does not fit beside everything else that is on its way."""
         coming = [one for one in self._files.values() if one.whole and not one.done and one is not file]
-        missing = sum(max(0, one.pieces.size - allocated(self._folder / one.path.text)) for one in (*coming, file))
-        if not file.whole:
-            missing -= max(0, file.pieces.size - allocated(self._folder / file.path.text))
-            missing += sum(len(reading.wanted) for reading in file.readers)
-        self._library.require_room(self._folder, missing)
+        missing = sum(self._lacking(one) for one in coming)
+        if not file.from_disk:
+            missing += self._lacking(file) if file.whole else sum(len(reading.wanted) for reading in file.readers)
+            self._library.require_room(self._folder, missing)
         if not self._files and self._may_mark:
             globs = tuple(dict.fromkeys((*self._chosen, glob.escape(file.path.text))))
             self._library.begin(self._plan.snapshot, self._plan.torrent, globs)
+
+    def _lacking(self, file: ArrivingFile) -> int:
+        """Return the bytes that a file will take which is to be had whole."""
+        return 0 if file.from_disk else max(0, file.pieces.size - allocated(self._folder / file.path.text))
 
     def _finish(self, before: frozenset[RepoPath]) -> None:
         """Write down what is here and verified now: the whole snapshot, or a part of it."""
@@ -467,12 +540,18 @@ class _Session:
         report: Report,
     ) -> None:
         self.swarm, self.torrent = swarm, torrent
+        self.peers: tuple[Endpoint, ...] = ()
         self._relayed, self._options, self._report = relayed, options, report
         now = time.monotonic()
         self._web_seeds = WebSeedDecision.first(options.fetch.use_web_seeds, now)
         self._web_seeds_in = False
         self._next_look = now
         self._moved: tuple[int, float] = (-1, now)
+
+    def call_peers(self) -> None:
+        """Call those that are known, once: libtorrent forgets whom it is told of while nothing is wanted."""
+        peers, self.peers = self.peers, ()
+        each(peers, self.torrent.connect, failed=warn(self._report))
 
     def is_relay(self, peer: Endpoint) -> bool:
         """Tell whether a peer is our own relay of web seeds."""

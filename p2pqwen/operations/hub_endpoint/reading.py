@@ -74,14 +74,18 @@ class OpenFile:
 class PieceFile:
     """One file of a torrent below a folder, and which of its pieces have been read and found right.
 
-    `quick`: by their v1 hashes, where something else has checked their v2 hashes before.
+    `name`: it is there under another name. `quick`: by their v1 hashes, where something else has checked their v2
+    hashes before.
     """
 
-    def __init__(self, metainfo: Metainfo, index: int, folder: Path, *, quick: bool = False) -> None:
+    def __init__(
+        self, metainfo: Metainfo, index: int, folder: Path, *, name: RepoPath | None = None, quick: bool = False
+    ) -> None:
         self._check = PieceCheck(metainfo.parsed_info, None if quick else metainfo.piece_layers)
         self._index, self._folder = index, folder
         entry = metainfo.files[index]
         self.path, self.size = entry.path, entry.size
+        self._name = entry.path if name is None else name
         self.right = bytearray(self._check.count(index))
         self._opened: OpenFile | None = None
         self._closed = False
@@ -127,7 +131,7 @@ class PieceFile:
     def _open(self) -> OpenFile | None:
         found = self._opened
         if found is None and not self._closed:
-            descriptor = open_file(self._folder, self.path, self.size)
+            descriptor = open_file(self._folder, self._name, self.size)
             found = self._opened = None if descriptor is None else OpenFile(descriptor)
         return found
 

@@ -132,6 +132,11 @@ class Search:
         found = self._candidates(wanted, folder)
         return all(path in found for path in wanted if self._size(path))
 
+    def where(self, path: RepoPath, folder: Path) -> HeldFile | CachedFile | None:
+        """Return, without reading, what may have the content of one of these files; None where only its own may."""
+        found = self._candidates([path], folder).get(path, ())
+        return next((source for _, source in found if source is not None), None)
+
     def find(self, wanted: Collection[RepoPath], folder: Path) -> OnDisk:
         """Read what may be one of these files; `folder` is where they go.
 
