@@ -15,6 +15,7 @@ writes out to the disk what it got (fdatasync) and does nothing else; the two ta
 fetching process's own, of all its threads; on two cores those of the seed come on top of both.
 """
 
+# ruff: noqa: ANN401, FBT001, SLF001 - it stands in for whatever it times
 from __future__ import annotations
 
 import argparse
@@ -35,7 +36,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import bench_fetch  # noqa: E402
+import bench_fetch
 
 QUIET = (*bench_fetch.QUIET, "--no-web-seeds", "--json")
 FOLLOWING = (
