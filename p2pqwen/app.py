@@ -13,10 +13,11 @@ from p2pqwen.errors import DiskError
 from p2pqwen.events import Notice
 from p2pqwen.library.home import Home
 from p2pqwen.values.named_hosts import NamedHosts
-from p2pqwen.values.origin_site import Sites
+from p2pqwen.values.snapshot_id import OriginName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from p2pqwen.events import Report
     from p2pqwen.hub.cache import HubCache
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from p2pqwen.library.snapshots import Library
     from p2pqwen.library.state_store import StateStore
     from p2pqwen.library.trust_store import TrustStore
+    from p2pqwen.library.xet_hashes import XetHasher
     from p2pqwen.manifest.manifest import Manifest
     from p2pqwen.operations.control.snapshot_calls import SnapshotCalls
     from p2pqwen.operations.indexes.dht_access import DhtAccess
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from p2pqwen.stewardship.swarm_record import SwarmRecord
     from p2pqwen.stewardship.upstream import UpstreamRecord
     from p2pqwen.swarm.endpoint import Endpoint
+    from p2pqwen.values.digest import Sha256
     from p2pqwen.values.origin_site import OriginAccess, OriginSite
     from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
@@ -219,6 +222,7 @@ class App:
         """Where the origins are, as strangers know them; it takes neither the user's token nor what asks the Hub."""
         from p2pqwen.hub.hub_site import HubSite
         from p2pqwen.modelscope.site import ModelScopeSite
+        from p2pqwen.values.origin_site import Sites
 
         return Sites(HubSite(self.config.hub.endpoint), ModelScopeSite(self.config.modelscope.endpoint))
 
@@ -227,9 +231,22 @@ class App:
         """Where the origins are, with the user's token for the Hub; raises `UsageError` for what can be none."""
         from p2pqwen.hub.hub_site import HubSite
         from p2pqwen.modelscope.site import ModelScopeSite
+        from p2pqwen.values.origin_site import Sites
 
         hub = HubSite(self.config.hub.endpoint, self.config.hub.token)
         return Sites(hub, ModelScopeSite(self.config.modelscope.endpoint))
+
+    def stand_ins(self, repo: RepoId) -> tuple[str, ...]:
+        """Return where the other origin may have a repository's files, by their paths; nowhere unless it is `auto`."""
+        from p2pqwen.hub.hub_site import HubSite
+        from p2pqwen.modelscope.site import ModelScopeSite
+
+        if self.config.origin != "auto":
+            return ()
+        if repo.kind.origin is OriginName.HUB:
+            site = ModelScopeSite(self.config.modelscope.endpoint)
+            return (site.today(repo.at(OriginName.MODELSCOPE)),)
+        return (HubSite(self.config.hub.endpoint).today(repo.at(OriginName.HUB)),)
 
     def open_origin(self, endpoint: str, report: Report) -> Origin:
         """Return the origin at an endpoint, all of them at the configured Hub's, where alone the user's tokens go."""
@@ -242,9 +259,25 @@ class App:
     @cached_property
     def hub_cache(self) -> HubCache:
         """The local Hugging Face cache."""
+        return self.hub_cache_at(self.config.hub.cache)
+
+    def hub_cache_at(self, root: Path) -> HubCache:
+        """Return a Hugging Face cache, in which what is laid is named for other repositories too."""
         from p2pqwen.hub.cache import HubCache
 
-        return HubCache(self.config.hub.cache)
+        hasher = self.xet_hasher
+
+        def named(snapshot: SnapshotId, files: Mapping[Sha256, Path]) -> Mapping[Sha256, str]:
+            return self.library.xet_hashes.made(snapshot, files, hasher)
+
+        return HubCache(root, named)
+
+    @property
+    def xet_hasher(self) -> XetHasher:
+        """What makes Xet hashes of files."""
+        from p2pqwen.hub.xet_hashing import XetHashing
+
+        return XetHashing(self.config.home.log / "xet")
 
     def running(self) -> ControlClient | None:
         """Return the way to the running node of this home, None if none runs."""
@@ -298,11 +331,11 @@ class App:
             report(Notice("info", error.message))
             return {}
 
-    def site_pages(self, now: datetime, report: Report) -> SitePages:
-        """Return what writes the pages of a published site."""
+    def site_pages(self, now: datetime, report: Report, *, mirror_tree: bool | None = None) -> SitePages:
+        """Return what writes the pages of a published site; `mirror_tree` None: as that site had it before."""
         from p2pqwen.operations.publish.site_pages import SitePages
 
-        return SitePages(self.home, self.library, self.swarm_records(report), now)
+        return SitePages(self.home, self.library, self.swarm_records(report), now, mirror_tree)
 
     def scrubber(self, store: StateStore, report: Report) -> Scrubber:
         """Look for bit rot in the library."""

@@ -22,6 +22,7 @@ from p2pqwen.hidden import hide
 from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.space import RESERVE
+from p2pqwen.stewardship.alerts import AlertKind
 from p2pqwen.torrent.web_address import check_web_url
 from p2pqwen.user_path import no_home, user_path
 from p2pqwen.values.byte_size import parse_rate, parse_size
@@ -142,6 +143,33 @@ class ArchiveConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertsConfig:
+    """Whom a running node tells of trouble. `[alerts]` in config.toml.
+
+    `to`: addresses as apprise writes them; `to_file`: a file with one on each line, for secrets. `quiet`: what ends and
+    comes back within that time is told once. `mute`: kinds that are not told.
+    """
+
+    to: tuple[str, ...] = field(default=(), repr=False)
+    to_file: Path | None = None
+    quiet: timedelta = timedelta(days=1)
+    mute: tuple[AlertKind, ...] = ()
+
+    def addresses(self) -> tuple[str, ...]:
+        """Return all of them, the file read now; raises `UsageError`."""
+        if self.to_file is None:
+            return self.to
+        try:
+            with self.to_file.open("rb") as file:
+                lines = file.read(MAX_TOKEN_FILE).decode("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            got = getattr(error, "strerror", None) or "no UTF-8"
+            raise UsageError(f"[alerts] to_file: cannot read {self.to_file}", got=got) from error
+        read = (line.strip() for line in lines)
+        return (*self.to, *(line for line in read if line and not line.startswith("#")))
+
+
+@dataclass(frozen=True, slots=True)
 class HubEndpointConfig:
     """The Hub's place, as `hub` and a running node serve it. `[hub_endpoint]` in config.toml.
 
@@ -173,6 +201,7 @@ class Config:
     watch: WatchConfig = WatchConfig()
     archive: ArchiveConfig = ArchiveConfig()
     hub_endpoint: HubEndpointConfig = HubEndpointConfig()
+    alerts: AlertsConfig = AlertsConfig()
     web_seed_bases: tuple[str, ...] = ()  # `[web_seeds] bases`; may hold {repo} and {commit}
 
     @property
@@ -186,7 +215,16 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
     """Read the environment and the home's config.toml; raises `UsageError` for what is no setting, and `DiskError`."""
     home = Home(_home_root(environment))
     settings = _read_toml(home.config_file)
-    unknown = set(settings) - {"network", "web_seeds", "library", "watch", "archive", "hub_endpoint", "origin"}
+    unknown = set(settings) - {
+        "network",
+        "web_seeds",
+        "library",
+        "watch",
+        "archive",
+        "hub_endpoint",
+        "alerts",
+        "origin",
+    }
     if unknown:
         raise UsageError(f"{home.config_file} has an unknown table [{min(unknown)}]")
     origin = settings.get("origin", "hub")
@@ -206,6 +244,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         watch=_watch(settings.get("watch", {}), home),
         archive=_archive(settings.get("archive", {}), home),
         hub_endpoint=_hub_endpoint(settings.get("hub_endpoint", {}), home),
+        alerts=_alerts(settings.get("alerts", {}), home),
         web_seed_bases=tuple(bases),
     )
 
@@ -430,6 +469,31 @@ def _archive(table: object, home: Home) -> ArchiveConfig:
     return ArchiveConfig(**_read_settings(table, f"{home.config_file}: [archive]", _ARCHIVE_SETTINGS))
 
 
+def _alerts(table: object, home: Home) -> AlertsConfig:
+    source = f"{home.config_file}: [alerts]"
+    values = _read_settings(table, source, _ALERTS_SETTINGS)
+    if (to_file := values.get("to_file")) is not None:
+        values["to_file"] = home.root / user_path(to_file, f"{source} to_file")
+    return AlertsConfig(**values)
+
+
+def _addresses(value: object) -> tuple[str, ...]:
+    """Read addresses that hold secrets: what is wrong with them is told without them."""
+    if not isinstance(value, list) or not all(isinstance(one, str) and one.strip() for one in value):
+        raise UsageError("not a list of addresses", expected='such as ["ntfys://ntfy.sh/TOPIC"]')
+    for one in value:
+        hide(one.strip())
+    return tuple(one.strip() for one in value)
+
+
+def _alert_kinds(value: object) -> tuple[AlertKind, ...]:
+    known = [one.value for one in AlertKind if one.is_sent]
+    for one in _texts(value):
+        if one not in known:
+            raise UsageError("no such kind", expected=", ".join(known), got=one[:40])
+    return tuple(map(AlertKind, _texts(value)))
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise UsageError("not text", got=repr(value)[:40])
@@ -483,6 +547,14 @@ _ARCHIVE_SETTINGS: dict[str, Callable[[Any], Any]] = {
     "exclude": _texts,
     "license": _texts,
     "rebalance": _flag,
+}
+
+
+_ALERTS_SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "to": _addresses,
+    "to_file": _text,
+    "quiet": lambda value: parse_duration(_text(value)),
+    "mute": _alert_kinds,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 
@@ -13,6 +13,7 @@ class Progress:
 
     Both count bytes, or things where `unit` names them (`torrents`). `total` is None while it is not known;
     `done == total` ends the stage. `facts` are further figures of the moment, such as `peers` and `upload_rate`.
+    `about` names which of several things it is a stage of, where there are several.
     """
 
     stage: str
@@ -21,6 +22,7 @@ class Progress:
     detail: str = ""
     unit: str = "bytes"
     facts: Mapping[str, int] = field(default_factory=dict)
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,18 @@ class Happened:
 
 Event: TypeAlias = Progress | Notice | Happened
 Report: TypeAlias = Callable[[Event], None]
+
+
+def about(name: str, number: int, total: int, report: Report) -> Report:
+    """Return a report for one of several things that are done one after the other, whose name is told first."""
+    which = f"{name} ({number} of {total})"
+
+    def named(event: Event) -> None:
+        report(replace(event, about=which) if isinstance(event, Progress) else event)
+
+    if total > 1:
+        report(Notice("info", f"{which}:"))
+    return named if total > 1 else report
 
 
 def ignore(event: Event) -> None:

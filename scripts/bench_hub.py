@@ -5,7 +5,9 @@
               loopback, by turns; the ratio of the medians
   peer        `hf download` of a model that only a peer has, through the endpoint, against `p2pqwen fetch` of the same
   range       the first byte of a range in the middle of a large file that only a peer has (loopback, no delay)
-  head        HEAD requests with so many models listed: the median and the 99th percentile of one client's
+  head        HEAD requests with so many models listed: the median and the 99th percentile of one client's, to one
+              file and to files of another repository each time; and what the endpoint holds in memory then, beside
+              what it holds with one model listed
 
 Nothing leaves this machine.
 """
@@ -31,12 +33,15 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.simulators.hub import HubSimulator  # noqa: E402 - the project's root must be found first
+from scripts.bench_index import entry  # noqa: E402 - the project's root must be found first
+from tests.simulators.hub import HubSimulator  # noqa: E402
 from tests.support import world as worlds  # noqa: E402
+from tests.support.command import CommandLine  # noqa: E402
 from tests.support.hub_endpoint import hub_process  # noqa: E402
 from tests.support.other_clients import free_port  # noqa: E402
-from tests.support.publishing import Rules, chain, make_document, make_entry, make_index  # noqa: E402
-from tests.support.swarm import seeding  # noqa: E402
+from tests.support.processes import Process, p2pqwen, running  # noqa: E402
+from tests.support.publishing import Rules, chain, make_document, make_index  # noqa: E402
+from tests.support.swarm import QUIET, seeding  # noqa: E402
 from tests.support.waiting import wait_until  # noqa: E402
 
 REPO = worlds.REPO
@@ -122,24 +127,53 @@ def peer(world: worlds.World, rounds: int) -> dict[str, float]:
 
 def head(world: worlds.World, models: int) -> dict[str, float]:
     """Return milliseconds of HEAD requests over one connection, to a reader who trusts an index of so many models."""
+    few = world.publishers_copy(world.folder / "few")
     roots = chain(Rules())
     index = world.folder / "many.json"
-    entries = [make_entry(number, f"Many/Model-{number}") for number in range(models)]
-    index.write_bytes(make_index(roots, make_document(roots, entries=entries)))
+    index.write_bytes(make_index(roots, make_document(roots, 1, map(entry, range(models)))))
     world.publisher.ok("trust", "add", str(roots[0].root.digest), "--index", index)
+    one = f"/{REPO}/resolve/main/config.json"
+    paths = {"one": [one] * _HEADS, "absent": [f"/Absent/Model-{number}/resolve/main/x" for number in range(_HEADS)]}
+    found: dict[str, float] = {}
+    with _hub(few) as (process, url):
+        _heads(url, [one] * _HEADS)
+        found["mb_with_one"] = _resident(process) / 1e6
+    with _hub(world.publisher) as (process, url):
+        for name, asked in paths.items():
+            times = _heads(url, asked)
+            found |= {f"{name}_median_ms": times[len(times) // 2], f"{name}_p99_ms": times[len(times) * 99 // 100]}
+        for path in ("/api/models?search=Model-77", "/api/models?author=Many&limit=100", "/api/models?search=nothing"):
+            _read(f"{url}{path}", lambda _: False)
+        found["mb"] = _resident(process) / 1e6
+    return found
+
+
+def _heads(url: str, paths: list[str]) -> list[float]:
+    """Return the milliseconds of HEAD requests over one connection, in order of size; the first hundred warm up."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=120)
     times: list[float] = []
-    with hub_process(world.publisher, "--no-upstream") as url:
-        parts = urlsplit(url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=120)
-        for _ in range(_HEADS + 100):
-            started = time.monotonic()
-            connection.request("HEAD", f"/{REPO}/resolve/main/config.json")
-            response = connection.getresponse()
-            response.read()
-            times.append(1000 * (time.monotonic() - started))
-            assert response.status == 200
-    times = sorted(times[100:])
-    return {"median_ms": times[len(times) // 2], "p99_ms": times[len(times) * 99 // 100]}
+    for path in (*paths[:100], *paths):
+        started = time.monotonic()
+        connection.request("HEAD", path)
+        response = connection.getresponse()
+        response.read()
+        times.append(1000 * (time.monotonic() - started))
+        assert response.status in {200, 404}
+    connection.close()
+    return sorted(times[100:])
+
+
+@contextmanager
+def _hub(user: CommandLine, *options: str) -> Iterator[tuple[Process, str]]:
+    command = p2pqwen("hub", "--listen", "127.0.0.1:0", "--json", *QUIET, "--no-upstream", *options)
+    with running(command, user.environment) as process:
+        yield process, process.json_line(600, containing='"hub"')["url"]
+
+
+def _resident(process: Process) -> int:
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
 
 
 def _fetch(world: worlds.World, name: str, where: str) -> float:

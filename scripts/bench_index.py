@@ -263,6 +263,13 @@ def machine() -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
+def commit_of(tree: Path) -> str:
+    """The commit of a work tree, marked where files differ from it."""
+    call = ["git", "describe", "--always", "--dirty=+"]
+    found = subprocess.run(call, cwd=tree, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
+
+
 def tell(what: str, here: Run, there: Run, aim: Aim) -> bool:
     """Print a row; tell whether an aim was missed."""
     ratios = [

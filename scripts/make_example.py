@@ -41,13 +41,13 @@ from p2pqwen.signing.envelope import sign  # noqa: E402
 from p2pqwen.signing.keys import PrivateKey  # noqa: E402
 from p2pqwen.torrent.layout import Layout  # noqa: E402
 from p2pqwen.torrent.metainfo import Metainfo  # noqa: E402
-from p2pqwen.torrent.signature import sign_torrent  # noqa: E402
 from p2pqwen.torrent.snapshot_torrent import build_metainfo  # noqa: E402
 from p2pqwen.values.digest import GitOid, Sha256  # noqa: E402
 from p2pqwen.values.repo_path import RepoPath  # noqa: E402
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId  # noqa: E402
 from p2pqwen.values.strict_json import canonical  # noqa: E402
 from tests.strategies import hash_payload  # noqa: E402
+from tests.support.snapshots import sign_torrent  # noqa: E402
 
 SITE = ROOT / "torrents" / "example"
 PUBLISHER = "Example Publisher (its keys are public)"

@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 from p2pqwen.config import (  # noqa: E402 - the root first
     DEFAULT_ENDPOINT,
     DEFAULT_MODELSCOPE,
+    AlertsConfig,
     ArchiveConfig,
     HubEndpointConfig,
     LibraryConfig,
@@ -80,6 +81,12 @@ SETTINGS: dict[str, dict[str, str]] = {
         "exclude": "never choose these",
         "license": "choose only these licenses; globs",
         "rebalance": "give up what the node adopted and others keep well for what is endangered",
+    },
+    "alerts": {
+        "to": 'whom a running node tells of trouble: apprise addresses, such as `"ntfys://ntfy.sh/TOPIC"`',
+        "to_file": "a file of such addresses, one a line, for those with passwords; relative paths start at the home",
+        "quiet": "what ends and comes back within this time is told once",
+        "mute": "kinds that are not told: see `p2pqwen help node`",
     },
     "hub_endpoint": {
         "listen": "HOST:PORT where `seed` stands in the Hub's place; `hub` takes 127.0.0.1:8080 without it",
@@ -180,6 +187,7 @@ def settings() -> dict[str, dict[str, str]]:
         "library": _defaults(LibraryConfig),
         "watch": _defaults(WatchConfig),
         "archive": _defaults(ArchiveConfig),
+        "alerts": _defaults(AlertsConfig),
         "hub_endpoint": _defaults(HubEndpointConfig),
     }
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from p2pqwen.catalogue.sums import SUMS_TYPE, sums_document, sums_text  # noqa: E402 - the project's root must be found first
+from p2pqwen.catalogue.sums import SUMS_TYPE, TREE_TYPE, sums_document, sums_text  # noqa: E402 - the project's root must be found first
 from p2pqwen.index.acceptance import (  # noqa: E402
     Accepted,
     Position,
@@ -45,7 +45,6 @@ from p2pqwen.manifest.git_object import blob_oid, commit_oid, tree_oid  # noqa: 
 from p2pqwen.manifest.lfs_pointer import pointer_bytes  # noqa: E402
 from p2pqwen.signing.envelope import pae, sign  # noqa: E402
 from p2pqwen.torrent import bencode  # noqa: E402
-from p2pqwen.torrent.signature import sign_torrent  # noqa: E402
 from p2pqwen.values import base64_text  # noqa: E402
 from p2pqwen.values.digest import GitOid, Sha256  # noqa: E402
 from p2pqwen.values.repo_path import RepoPath  # noqa: E402
@@ -53,7 +52,7 @@ from p2pqwen.values.snapshot_id import SnapshotId  # noqa: E402
 from p2pqwen.values.strict_json import JsonValue, canonical  # noqa: E402
 from tests.support import publishing as make  # noqa: E402
 from tests.support.common_rules import common_rules  # noqa: E402
-from tests.support.snapshots import FILES, make_snapshot  # noqa: E402
+from tests.support.snapshots import FILES, make_snapshot, sign_torrent  # noqa: E402
 
 VECTORS = ROOT / "tests" / "vectors"
 KEYS = ("root", "index", "root2", "root3", "index2", "index3", "stranger")
@@ -86,16 +85,22 @@ def sums_rows(index_files: dict[str, bytes]) -> list[dict[str, Any]]:
     rows = []
 
     def add(
-        why: str, index: str, signers: tuple[str, ...], *, counts: bool, kind: str = SUMS_TYPE, **other: JsonValue
+        why: str,
+        index: str,
+        signers: tuple[str, ...],
+        *,
+        counts: bool,
+        kind: str = SUMS_TYPE,
+        read_as: str = SUMS_TYPE,
+        **other: JsonValue,
     ) -> None:
         data = index_files[f"index/{index}.json"]
         text = sums_text({"index.json": str(Sha256.of(data)), "index.html": str(Sha256.of(b"<!doctype html>"))})
         document = {**sums_document(accept(data, TrustedState(None), make.NOW), Sha256.of(text)), **other}
         signed = [sign(kind, canonical(document), make.key(name)) for name in signers]
         envelope = {"signed": document, "signatures": signed}
-        rows.append(
-            {"index": f"{index}.json", "sums": text.decode(), "envelope": envelope, "counts": counts, "why": why}
-        )
+        row: dict[str, Any] = {"index": f"{index}.json", "sums": text.decode(), "envelope": envelope}
+        rows.append({**row, "type": read_as, "counts": counts, "why": why})
 
     add("signed by the index key", "0.1", ("index",), counts=True)
     add("signed by two of three", "0.3", SIGNERS, counts=True)
@@ -108,6 +113,11 @@ def sums_rows(index_files: dict[str, bytes]) -> list[dict[str, Any]]:
     add("signed as an index", "0.1", ("index",), counts=False, kind=INDEX_TYPE)
     add("of another version", "0.1", ("index",), counts=False, version=2)
     add("of another epoch", "0.1", ("index",), counts=False, epoch=1)
+    tree = {"kind": TREE_TYPE, "type": TREE_TYPE}
+    add("of the files themselves", "0.1", ("index",), counts=True, read_as=TREE_TYPE, **tree)
+    add("of the site, read as those of the files", "0.1", ("index",), counts=False, read_as=TREE_TYPE)
+    add("of the files, read as those of the site", "0.1", ("index",), counts=False, **tree)
+    add("of the files, signed as those of the site", "0.1", ("index",), counts=False, read_as=TREE_TYPE, type=TREE_TYPE)
     add("of another publisher", "0.1", ("index",), counts=False, publisher="0" * 64)
     add("of another file", "0.1", ("index",), counts=False, sha256="0" * 64)
     add("of another spec", "0.1", ("index",), counts=False, spec=2)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 # Its pytest plugin would import it at the very end of a run that needs it nowhere, deep in the stack, where the
 # parser of CPython 3.11 fails ("AST constructor recursion depth mismatch").
 import hypothesis
 import pytest
+
+from tests.support.disks import folder_in_memory
 
 # A run in a script's background starts with SIGINT ignored, and so would the commands that tests interrupt. A handler
 # of ours is not inherited; the default is.
@@ -32,6 +37,27 @@ _QUICK = {
 
 # What takes a minute and more at a stretch begins first, or at the end all workers wait for one.
 _FIRST = ("test_no_host_at_all", "test_no_host", "test_nat", "test_readme")
+
+
+_IN_MEMORY = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep a run's files in memory, unless somebody says where; workers and all processes find the place here."""
+    if "TMPDIR" not in os.environ and not config.getoption("basetemp") and (folder := folder_in_memory()) is not None:
+        config.stash[_IN_MEMORY] = folder
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Give the memory back. What failed stays until the next run."""
+    if (folder := config.stash.get(_IN_MEMORY, None)) is None:
+        return
+    del os.environ["TMPDIR"]
+    tempfile.tempdir = None
+    if not any(folder.glob("pytest-of-*/pytest-[0-9]*")):  # pytest has removed its own, for all passed
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -16,6 +16,7 @@ from p2pqwen.hub.cache import HubCache
 from p2pqwen.library.event_log import EventLog
 from p2pqwen.library.lift_store import LiftStore
 from p2pqwen.library.snapshots import State
+from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.operations.fetch.context import FetchContext
@@ -111,6 +112,7 @@ def fetch_context(
         rebuild=partial(rebuild_from, app),
         web_seed_bases=app.config.web_seed_bases,
         note_unverified=lambda snapshot, infohash: note_unverified(app, snapshot, infohash, report),
+        stand_ins=app.stand_ins,
     )
 
 
@@ -131,7 +133,7 @@ def carry_out(
     typed = (request.target, *options.web_seeds)
     context = fetch_context(app, swarm_settings(app, choices), report, peers=options.peers, typed=typed)
     if request.hub_cache is not None:
-        context = replace(context, hub_cache=HubCache(Path(request.hub_cache)))
+        context = replace(context, hub_cache=app.hub_cache_at(Path(request.hub_cache)))
     if request.kind == "repair":
         held = held_snapshot(request.target, app.library)
         return FetchAnswer.of(repair(held, options, context, report, on_plan=on_plan))
@@ -177,15 +179,11 @@ def where_it_is(
 ) -> FetchShown:
     """Return where the files of a person's finished fetch are; lay them into their folder first, where one is named.
 
-    What a node had adopted is theirs from now on, and not given up again. `replace_files`: as `lay_files` takes it.
+    `replace_files`: as `lay_files` takes it.
     """
     held = app.library.get(done.snapshot)
     if held is None:
         raise NotFoundError(f"{done.snapshot} is no longer in the library")
-    with app.state_store(ignore) as store:
-        memory = StewardStore(store)
-        if done.snapshot in memory.adopted():
-            memory.change_adopted(without={done.snapshot})
     metainfo, target = held.metainfo(), parse_target(request.target)
     options = with_part(target, request.options())
     wanted = choose_files(metainfo, options.selection(metainfo))
@@ -198,7 +196,18 @@ def where_it_is(
 def fetch_here(app: App, request: FetchRequest, report: Report) -> FetchAnswer:
     """Carry a request out in this process, under the user's limits, and count what it transfers."""
     with app.state_store(report) as store:
-        return counted_fetch(partial(carry_out, app), request, Choices(store), report)
+        done = counted_fetch(partial(carry_out, app), request, Choices(store), report)
+        note_fetched(store, request, done.snapshot)
+        return done
+
+
+def note_fetched(store: StateStore, request: FetchRequest, snapshot: SnapshotId) -> None:
+    """Write down whose a snapshot is that a request has brought: a person's, whatever way they asked, or the archive's.
+
+    A person's is not given up again, even if the node had adopted it. Raises `DiskError`.
+    """
+    if request.kind == "fetch":
+        StewardStore(store).hand_over(snapshot)
 
 
 def fetch_by_node(running: ControlClient, request: FetchRequest, report: Report) -> FetchAnswer:

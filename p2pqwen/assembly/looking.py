@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -13,7 +14,7 @@ from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.operations.archive.adopt import Situation, contradictions, disks_of
-from p2pqwen.operations.archive.health import health_rows, watched_swarms
+from p2pqwen.operations.archive.health import each_watched, health_rows, watched_swarms
 from p2pqwen.operations.archive.swarm_probe import Probes, WatchedSwarm
 from p2pqwen.operations.control.doctor import DoctorContext, RunningNode
 from p2pqwen.operations.control.routes import NetworkAnswer, NodeAnswer
@@ -28,6 +29,11 @@ from p2pqwen.values.seed_withdrawn import SeedWithdrawn
 from p2pqwen.values.snapshot_id import OriginName, SnapshotId
 
 _DOCTOR_SECONDS = 8.0
+
+
+def each_swarm(app: App) -> Iterator[WatchedSwarm]:
+    """Go through the swarms that matter here, without a list of them."""
+    return each_watched(app.library, app.trust.publishers(now=datetime.now(UTC)), app.vouchers.voices())
 
 
 def swarms(app: App) -> list[WatchedSwarm]:

@@ -12,11 +12,22 @@ from dataclasses import dataclass
 from types import FrameType
 from urllib.parse import urlsplit
 
-from p2pqwen.errors import UsageError
+from p2pqwen.errors import P2pqwenError
 from p2pqwen.values.proxy import VARIABLES as PROXY_VARIABLES
 
 _PATIENCE = {"HF_HUB_ETAG_TIMEOUT": "60", "HF_HUB_DOWNLOAD_TIMEOUT": "120"}
 """Seconds: a file that only peers have takes longer to begin than one of the Hub."""
+
+
+class CannotStartError(P2pqwenError):
+    """A command that cannot be started; `code` is what a shell, or env(1), ends with: 127 not found, else 126."""
+
+    def __init__(self, command: str, error: OSError) -> None:
+        missing = isinstance(error, FileNotFoundError)
+        self.code = 127 if missing else 126
+        hint = "is it installed, and in a folder of PATH?" if missing and "/" not in command else None
+        what = f"command not found: {command}" if missing else f"cannot start {command}"
+        super().__init__(what, got=None if missing else error.strerror or str(error), hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +62,14 @@ def environment_for(url: str, environment: Mapping[str, str] = os.environ) -> di
 def run_command(command: Sequence[str], added: Mapping[str, str], *, quiet: bool) -> int:
     """Run a command to its end and return its exit code, as a shell would; `quiet`: what it prints goes to stderr.
 
-    Ctrl-C reaches it by itself; SIGTERM is passed on. Raises `UsageError` where it cannot be started.
+    Ctrl-C reaches it by itself; SIGTERM is passed on. Raises `CannotStartError`.
     """
     try:
         process = subprocess.Popen(
             list(command), env={**os.environ, **added}, stdout=sys.stderr.fileno() if quiet else None
         )
     except OSError as error:
-        raise UsageError(f"cannot start {command[0]}", got=error.strerror or str(error)) from error
+        raise CannotStartError(command[0], error) from error
     with process, _passing_on(process):
         code = _wait(process)
     return 128 - code if code < 0 else code

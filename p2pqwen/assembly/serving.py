@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -11,18 +12,22 @@ from functools import partial
 
 from p2pqwen.app import App
 from p2pqwen.assembly import fetching, looking
-from p2pqwen.assembly.archiving import look
+from p2pqwen.assembly.archive_answer import AdoptAnswer
+from p2pqwen.assembly.archiving import Adopted, look
 from p2pqwen.config import default_home
 from p2pqwen.containment import each
-from p2pqwen.errors import NotFoundError
+from p2pqwen.errors import FormatError, NotFoundError, UsageError
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.acceptance import Accepted
+from p2pqwen.index.entry import Upstream
+from p2pqwen.library.alert_store import AlertStore
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.library.upstream_store import UpstreamStore
-from p2pqwen.operations.archive.adopt import Wishes, disks_of
+from p2pqwen.net.messages import Messages
+from p2pqwen.operations.archive.adopt import Wishes, disks_of, plan_adoption
 from p2pqwen.operations.archive.bulk_preserve import BulkContext, BulkOptions
 from p2pqwen.operations.archive.bulk_survey import wanted_repos
 from p2pqwen.operations.archive.health import HealthRow
@@ -31,6 +36,8 @@ from p2pqwen.operations.archive.hub_watch import HubWatch, Schedule, throttle
 from p2pqwen.operations.archive.keeper import ArchiveKeeper, KeeperOptions
 from p2pqwen.operations.archive.swarm_probe import Probes
 from p2pqwen.operations.archive.upstream import tracked
+from p2pqwen.operations.control.alert_watch import AlertWatch
+from p2pqwen.operations.control.alerts import AlertsAnswer, PublisherLook
 from p2pqwen.operations.control.dashboard import Dashboard
 from p2pqwen.operations.control.metrics import families
 from p2pqwen.operations.control.routes import Looks, node_calls
@@ -39,6 +46,7 @@ from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.indexes.bundle_route import BundleRoute
 from p2pqwen.operations.indexes.own_index import last_published
 from p2pqwen.operations.node.bundle_seeds import BundleSeeds
+from p2pqwen.operations.node.job_answer import JobsAnswer
 from p2pqwen.operations.node.jobs import FetchJob, FetchJobs
 from p2pqwen.operations.node.limits import lower_rate
 from p2pqwen.operations.node.preferences import Choices
@@ -49,15 +57,20 @@ from p2pqwen.operations.node.standing_watch import StandingWatch
 from p2pqwen.operations.node.supervisor import Supervisor
 from p2pqwen.operations.node.withdrawal_watch import WithdrawalWatch
 from p2pqwen.operations.verify.scrub import damage_found
-from p2pqwen.server.control import ControlServer
+from p2pqwen.server.control import Call, ControlServer, Given
 from p2pqwen.server.metrics import exposition
 from p2pqwen.stewardship.bulk_plan import BulkLimits
+from p2pqwen.stewardship.swarm_health import SwarmHealth
+from p2pqwen.stewardship.swarm_record import health_of
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.user_path import user_path
+from p2pqwen.values.byte_size import parse_size
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.seed_withdrawn import SeedWithdrawn
 from p2pqwen.values.snapshot_id import SnapshotId
 
+MOST_ADOPTED = 1000
+"""Snapshots of one plan that a call may ask for."""
 SURVEY_SECONDS = 30.0
 """For asking swarms before the archive is planned."""
 
@@ -120,6 +133,7 @@ def make_supervisor(app: App, store: StateStore, settings: SwarmSettings, report
         store,
         report,
         chosen=lambda one: supervisor.choice_of(one),  # noqa: PLW0108 - the two know each other
+        fetched=partial(fetching.note_fetched, store),
         repaired=lambda one: supervisor.mended(one),  # noqa: PLW0108
     )
     supervisor = Supervisor(
@@ -186,7 +200,7 @@ def health_watch(
 ) -> HealthWatch:
     """Build what looks at swarms in the background of a seeding node."""
     return HealthWatch(
-        swarms=partial(looking.swarms, app),
+        swarms=partial(looking.each_swarm, app),
         rows=lambda: supervisor.on_node(supervisor.look),
         ready=lambda: not supervisor.loading,
         store=HealthStore(store),
@@ -238,7 +252,7 @@ class _KeptNode:
 
     def survey(self, only: Collection[SnapshotId] | None = None, *, again: bool = False) -> None:
         """Look at the swarms that are due, or at these, for a while."""
-        swarms = [one for one in looking.swarms(self.app) if only is None or one.snapshot in only]
+        swarms = [one for one in looking.each_swarm(self.app) if only is None or one.snapshot in only]
         known = HealthStore(self.store)
         look(self.app, swarms, known, self.probes, ignore, seconds=SURVEY_SECONDS, again=again)
 
@@ -255,7 +269,7 @@ def archive_keeper(
 
     def request(snapshot: SnapshotId) -> FetchRequest:
         choices = settings.choices.limited(upload=0, download=0)  # the node's own rates hold for all it does
-        return FetchRequest(str(snapshot), use_web_seeds=web_seeds, choices=choices)
+        return FetchRequest(str(snapshot), use_web_seeds=web_seeds, kind="adopt", choices=choices)
 
     node = _KeptNode(app, supervisor, store, looking.probes(app, settings.choices), request, report)
     keeper = ArchiveKeeper(
@@ -280,13 +294,18 @@ def control(
     metrics_on: tuple[str, int] | None,
     dashboard_on: tuple[str, int] | None = None,
     dashboard: Dashboard | None = None,
+    alerts: AlertWatch,
 ) -> ControlServer:
     """Build the control API of a seeding node; with `dashboard_on`, a page for it that shows `dashboard`."""
-    calls = node_calls(supervisor, app.library, store, watch_every=watch_every(app))
+    calls = {
+        **node_calls(supervisor, app.library, store, watch_every=watch_every(app)),
+        "GET /v1/alerts": lambda _: AlertsAnswer(alerts.current()),
+        **adopt_calls(app, supervisor, store),
+    }
     return ControlServer(
         app.home.root,
         calls if dashboard is None else {**calls, "GET /v1/pictures": dashboard.pictures},
-        {"/metrics": lambda: exposition(families(supervisor.figures_now()))},
+        {"/metrics": lambda: exposition(families(supervisor.figures_now(), alerts.last))},
         metrics_on=metrics_on,
         dashboard_on=dashboard_on,
         force_loopback=app.config.network.control == "loopback",
@@ -294,10 +313,102 @@ def control(
     )
 
 
-def dashboard(app: App, supervisor: Supervisor, store: StateStore) -> Dashboard:
+def adopt_calls(app: App, supervisor: Supervisor, store: StateStore) -> dict[str, Call]:
+    """Return the calls that plan an adoption by what is known of swarms, and that carry a shown plan out.
+
+    Their arguments are `budget`, a size such as 2TB, and `snapshots`, those of the plan as it was shown.
+    """
+    wishes = Wishes(app.config.archive.prefer, app.config.archive.exclude, app.config.archive.license)
+
+    def budget(given: Given) -> int:
+        return parse_size(str(given.get("budget", "")))
+
+    def plan(given: Given) -> AdoptAnswer:
+        found = plan_adoption(looking.situation(app, store, ignore), wishes, budget(given))
+        return AdoptAnswer.of(Adopted(found), dry_run=True)
+
+    def carry_out(given: Given) -> JobsAnswer:
+        named = given.get("snapshots")
+        expected = f"a list of 1 to {MOST_ADOPTED} names such as ORG/MODEL@COMMIT"
+        if not isinstance(named, list) or not 0 < len(named) <= MOST_ADOPTED:
+            raise UsageError("snapshots", expected=expected)
+        try:
+            chosen = [SnapshotId.parse(str(one)) for one in named]
+        except FormatError as error:
+            raise UsageError(f"snapshots: {error.what}", expected=expected, got=error.got) from error
+        StewardStore(store).set_budget(budget(given))
+        web_seeds, choices = app.config.network.web_seeds, app.config.network.choices.limited(upload=0, download=0)
+        return JobsAnswer(
+            tuple(
+                supervisor.submit(FetchRequest(str(one), use_web_seeds=web_seeds, choices=choices)).answer
+                for one in chosen
+            )
+        )
+
+    return {"POST /v1/adopt/plan": plan, "POST /v1/adopt": carry_out}
+
+
+def dashboard(app: App, supervisor: Supervisor, store: StateStore, alerts: AlertWatch) -> Dashboard:
     """Build what draws a seeding node's pictures."""
     looks = Looks.of(supervisor, app.library, store, watch_every=watch_every(app))
-    return Dashboard(looks.status, looks.network, supervisor.rooms)
+    scrub_every = app.config.library.scrub_every
+    return Dashboard(looks.status, looks.network, supervisor.rooms, lambda: alerts.slow, scrub_every=scrub_every)
+
+
+def messages(app: App) -> Messages | None:
+    """Build what tells people of alerts; None where config.toml names nobody. Raises `UsageError`."""
+    addresses = app.config.alerts.addresses()
+    return Messages(addresses, f"{app.home.config_file}: [alerts]") if addresses else None
+
+
+def alert_watch(app: App, supervisor: Supervisor, store: StateStore, report: Report) -> AlertWatch:
+    """Build what looks for trouble while a node seeds; raises `UsageError` for an address that is none."""
+    looks = Looks.of(supervisor, app.library, store, watch_every=watch_every(app))
+
+    def swarms() -> dict[SnapshotId, SwarmHealth]:
+        now, upstream = datetime.now(UTC), UpstreamStore(store).states()
+        held = {one.id for one in app.library.all()}
+        return {
+            one: health_of(record, upstream.get(one, Upstream.UNKNOWN), now)
+            for one, record in HealthStore(store).all().items()
+            if one in held
+        }
+
+    def publishers() -> list[PublisherLook]:
+        known = app.trust.publishers(now=datetime.now(UTC), report=ignore)
+        found = [
+            PublisherLook(
+                one.publisher,
+                one.name or str(one.publisher)[:12],
+                None if one.document is None else one.document.issued,
+                len(app.trust.evidence(one.publisher)),
+            )
+            for one in known
+        ]
+        own = each([app.keys] if app.keys.exists else [], _own_look, failed=lambda *_: None)
+        return [*found, *(one for one in own if one.publisher not in {other.publisher for other in found})]
+
+    config = app.config.alerts
+    return AlertWatch(
+        looks.status,
+        supervisor.rooms,
+        swarms,
+        publishers,
+        AlertStore(store),
+        messages(app),
+        clock=lambda: datetime.now(UTC),
+        node=platform.node() or "this machine",
+        quiet=config.quiet,
+        mute=config.mute,
+        report=report,
+        loading=lambda: supervisor.loading,
+    )
+
+
+def _own_look(keys: KeyStore) -> PublisherLook:
+    last = last_published(keys, datetime.now(UTC))
+    issued = None if last is None else last.document.issued
+    return PublisherLook(keys.publisher(), keys.roots()[-1].root.name, issued, 0)
 
 
 def watch_every(app: App) -> timedelta | None:

@@ -25,10 +25,12 @@ def magnet_file(entry: Entry) -> tuple[str, bytes]:
     return entry.torrent.removesuffix(".torrent") + ".magnet", entry.magnet.encode() + b"\n"
 
 
-def metalink(entry: Entry, manifest: Manifest, mirrors: Sequence[str]) -> tuple[str, bytes]:
+def metalink(entry: Entry, manifest: Manifest, mirrors: Sequence[str], *, in_tree: bool = False) -> tuple[str, bytes]:
     """Return the place and the content of a snapshot's Metalink: each file's size, SHA-256 and web seeds.
 
-    Files are named `<commit>/<path>`, as the torrent names them. One whose name XML cannot hold is left out.
+    `in_tree`: the first mirror's tree has them, too. Files are named `<commit>/<path>`, as the torrent names them. One
+    whose name XML cannot hold is left out. The torrent is not named: aria2 would prefer it to the addresses, and never
+    end, since it asks them for pad files that no Hub has.
     """
     root = ET.Element("metalink", xmlns=_METALINK)
     ET.SubElement(root, "generator").text = "p2pqwen"
@@ -40,11 +42,11 @@ def metalink(entry: Entry, manifest: Manifest, mirrors: Sequence[str]) -> tuple[
         file = ET.SubElement(root, "file", name=f"{commit}/{row.path.text}")
         ET.SubElement(file, "size").text = str(row.size)
         ET.SubElement(file, "hash", type="sha-256").text = str(row.sha256)
-        for place, seed in enumerate(entry.web_seeds, 1):
-            ET.SubElement(file, "url", priority=str(place)).text = f"{seed}{commit}/{quote(row.path.text)}"
-        if base is not None:
-            link = ET.SubElement(file, "metaurl", mediatype="torrent", name=f"{commit}/{row.path.text}")
-            link.text = base + entry.torrent
+        urls = [f"{seed}{commit}/{quote(row.path.text)}" for seed in entry.web_seeds]
+        if in_tree and base is not None:
+            urls.append(f"{base}{places.TREE}/{quote(places.tree_file(entry.id, row.path.text))}")
+        for place, url in enumerate(dict.fromkeys(urls), 1):
+            ET.SubElement(file, "url", priority=str(place)).text = url
     return entry.torrent.removesuffix(".torrent") + ".meta4", _printed(root)
 
 

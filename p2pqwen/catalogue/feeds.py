@@ -22,6 +22,7 @@ from feedgen.feed import FeedGenerator
 from p2pqwen.catalogue import places
 from p2pqwen.catalogue.view import SIZE_CLASSES, Row, Site, size_class
 from p2pqwen.index.entry import Upstream
+from p2pqwen.values.snapshot_id import words_of_origins
 from p2pqwen.values.strict_json import JsonObject
 from p2pqwen.values.utc_time import format_time
 
@@ -66,6 +67,8 @@ def feeds_of(rows: Sequence[Row]) -> list[Feed]:
     for row in reversed(newest):
         first.setdefault(row.repo, row.entry.added)
 
+    gone = [row.entry.id.repo.kind.origin for row in newest if _is_gone(row)]
+
     def feed(name: str, title: str, fits: Callable[[Row], bool]) -> Feed:
         return Feed(name, title, tuple(row for row in newest if fits(row))[:ITEMS])
 
@@ -73,13 +76,17 @@ def feeds_of(rows: Sequence[Row]) -> list[Feed]:
         feed("new", "New snapshots", lambda _: True),
         feed("changed", "New revisions of listed models", lambda row: row.entry.added > first[row.repo]),
         feed("endangered", f"Endangered: at most {FEW} copies seen", _is_endangered),
-        feed("gone", "Gone from the Hub", lambda row: row.entry.upstream is Upstream.GONE),
+        feed("gone", f"Gone from {words_of_origins(gone, 'or')}", _is_gone),
         *(feed(f"size-{name}", f"Size: {words}", partial(_is_of_size, name)) for name, words, _ in SIZE_CLASSES),
         *(
             feed(f"license-{slug}", f"License: {min(names)}", partial(_is_under, names))
             for slug, names in _licenses(rows)
         ),
     ]
+
+
+def _is_gone(row: Row) -> bool:
+    return row.entry.upstream is Upstream.GONE
 
 
 def _is_of_size(name: str, row: Row) -> bool:

@@ -3,6 +3,7 @@
     index.html                       the first page of the list; SHA256SUMS, SHA256SUMS.sig and sitemap.xml beside it
     <site path>/index.html           a model; <commit>.README.md beside it
     p2pqwen--site/                   further pages of the list, data for searching, scripts, style, feeds
+    files/                           the files themselves, where the publisher asks for a mirror tree
 
 No organisation may be called `p2pqwen--site`: names of repositories hold no `--` (SPEC section 1).
 """
@@ -15,8 +16,12 @@ from p2pqwen.values.snapshot_place import library_parts
 INDEX_PAGE = "index.html"
 FOLDER = "p2pqwen--site"
 SUMS = "SHA256SUMS"
-SUMS_SIGNATURE = "SHA256SUMS.sig"
+SIGNATURE = ".sig"
+SUMS_SIGNATURE = f"{SUMS}{SIGNATURE}"
+SNAPSHOT_SUMS = ".sha256"
 SITEMAP = "sitemap.xml"
+TREE = "files"
+TREE_SUMS = f"{TREE}/{SUMS}"
 ON_TOP = (INDEX_PAGE, SUMS, SUMS_SIGNATURE, SITEMAP)
 """The files at the root of a site, beside index.json and the folders of organisations."""
 
@@ -39,6 +44,16 @@ def readme(snapshot: SnapshotId) -> str:
 def data_part(number: int) -> str:
     """Return the place of a part of what is searched, counted from 0."""
     return f"{FOLDER}/data-{number}.json"
+
+
+def tree_file(snapshot: SnapshotId, path: str) -> str:
+    """Return the place of a snapshot's file in a mirror tree, from the tree's own folder."""
+    return "/".join((*library_parts(snapshot.repo), str(snapshot.commit), path))
+
+
+def tree_sums(snapshot: SnapshotId) -> str:
+    """Return the place of the sums of one snapshot in a mirror tree."""
+    return "/".join((TREE, *library_parts(snapshot.repo), f"{snapshot.commit}{SNAPSHOT_SUMS}"))
 
 
 def to_root(place: str) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+from p2pqwen.errors import FormatError
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.strict_json import JsonObject
 
 SUMS_TYPE = "sums"
+TREE_TYPE = "file-sums"
+"""What is signed over the sums of a mirror tree: a type of its own, so that neither passes for the other."""
+_LINE = re.compile(r"[0-9a-f]{64}  [^\n]+", re.ASCII)
 
 
 def sums_text(hashed: Mapping[str, str]) -> bytes:
@@ -16,10 +21,18 @@ def sums_text(hashed: Mapping[str, str]) -> bytes:
     return "".join(f"{hashed[path]}  {path}\n" for path in sorted(hashed)).encode()
 
 
-def sums_document(accepted: Accepted, digest: Sha256) -> JsonObject:
+def read_sums(data: bytes) -> dict[str, str]:
+    """Return the SHA-256 of each path; raises `FormatError`. Whether a path leads out is for its user to check."""
+    lines = data.decode("utf-8", "replace").split("\n")[:-1]
+    if wrong := next((line for line in lines if not _LINE.fullmatch(line)), None):
+        raise FormatError("a line of SHA256SUMS", expected="64 hex digits, two blanks and a path", got=wrong[:100])
+    return {line[66:]: line[:64] for line in lines}
+
+
+def sums_document(accepted: Accepted, digest: Sha256, kind: str = SUMS_TYPE) -> JsonObject:
     """Return what the index keys sign for the sums with this digest, beside an index that was accepted."""
     return {
-        "type": SUMS_TYPE,
+        "type": kind,
         "spec": 1,
         "publisher": str(accepted.publisher),
         "epoch": accepted.document.epoch,

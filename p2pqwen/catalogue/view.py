@@ -46,7 +46,7 @@ def upstream_words(repo: RepoId, upstream: Upstream) -> str:
     """Return whether the place a repository lies at still shows it."""
     place = repo.kind.origin.words
     if upstream is Upstream.UNKNOWN:
-        return f"{place.removeprefix('the ')} not asked"
+        return f"{repo.kind.origin.label} not asked"
     return f"gone from {place}" if upstream is Upstream.GONE else f"on {place}"
 
 
@@ -225,11 +225,15 @@ class FileLine:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One snapshot on its model's page. `changes`: what differs from the revision before it, in words."""
+    """One snapshot on its model's page. `changes`: what differs from the revision before it, in words.
+
+    `in_tree`: whether its files stand in the site's mirror tree.
+    """
 
     row: Row
     files: tuple[FileLine, ...]
     changes: tuple[str, ...]
+    in_tree: bool = False
 
     @property
     def magnet_v1(self) -> str:

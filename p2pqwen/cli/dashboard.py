@@ -31,21 +31,27 @@ def dashboard(
 ) -> None:
     """Open the dashboard of this home's node, which runs with `seed --dashboard HOST:PORT`. Exit 4 without one.
 
-    The address holds a token that is made anew whenever the node starts. With --json nothing is opened.
+    The browser is led there by a page that only you can read, and that works once, within a minute. The address that is
+    printed holds a token, which is made anew whenever the node starts. With --json nothing is opened.
     """
     import webbrowser
 
     from p2pqwen.app import open_app
     from p2pqwen.errors import NotFoundError
-    from p2pqwen.server.address import dashboard_url
+    from p2pqwen.server.address import dashboard_url, write_opener
+    from p2pqwen.server.control import TICKET, TicketAnswer
 
     with Output(as_json=json_output) as out:
         app = open_app()
-        url = dashboard_url(app.home.root) if app.running() is not None else None
-        if url is None:
+        client = app.running()
+        url = None if client is None else dashboard_url(app.home.root)
+        if client is None or url is None:
             raise NotFoundError(
                 "no node of this home serves a dashboard", hint="start one: `p2pqwen seed --dashboard 127.0.0.1:9470`"
             )
         if not (no_open or json_output):
-            webbrowser.open(url)
+            method, _, path = TICKET.partition(" ")
+            ticket = client.call(TicketAnswer, method, path).ticket
+            page = write_opener(app.home.root, f"{url.partition('#')[0]}#ticket={ticket}")
+            webbrowser.open(page.as_uri())
         out.result(DashboardAnswer(url), [url])

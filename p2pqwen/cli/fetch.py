@@ -16,10 +16,12 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail_for
 from p2pqwen.containment import each
 from p2pqwen.errors import NotFoundError, P2pqwenError, UsageError
+from p2pqwen.events import about
 from p2pqwen.webseed.policy import WebSeedUse
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
+    from p2pqwen.events import Report
     from p2pqwen.operations.fetch.fetch_answer import FetchAnswer, FetchShown
     from p2pqwen.operations.fetch.request import FetchRequest
     from p2pqwen.server.control_client import ControlClient
@@ -173,7 +175,8 @@ def _fetch_all(
 
     def fetch_one(target: str) -> FetchShown:
         asked = requests[target]
-        shown = _fetched(app, asked, None, out)
+        number = targets.index(target) + 1
+        shown = _fetched(app, asked, None, out, about(target, number, len(targets), out.report))
         if not out.as_json:  # each as it comes: the next may take days
             out.lines(_lines(shown, paths=asked.include is not None))
         return shown
@@ -187,15 +190,18 @@ def _fetch_all(
     return list(failed.values())
 
 
-def _fetched(app: App, request: FetchRequest, folder: Path | None, out: Output) -> FetchShown:
+def _fetched(
+    app: App, request: FetchRequest, folder: Path | None, out: Output, report: Report | None = None
+) -> FetchShown:
     """Fetch one target, by the running node where there is one, and lay it into the user's `folder` where one is named.
 
-    Its warnings are said.
+    Its warnings are said. `report` None: that of `out`.
     """
     from p2pqwen.assembly import fetching
 
     running = app.running()
-    done = _here(app, request, out) if running is None else _through(running, request, out)
+    reported = out.report if report is None else report
+    done = _here(app, request, out, reported) if running is None else _through(running, request, out, reported)
     for warning in done.warnings:
         out.note(f"warning: {warning}")
     return fetching.where_it_is(app, request, done, folder)
@@ -221,22 +227,22 @@ def _chosen(app: App, request: FetchRequest, out: Output) -> FetchRequest:
         out.note(f"{name or said} is none of them")
 
 
-def _here(app: App, request: FetchRequest, out: Output) -> FetchAnswer:
+def _here(app: App, request: FetchRequest, out: Output, report: Report) -> FetchAnswer:
     from p2pqwen.assembly import fetching
 
     try:
-        return fetching.fetch_here(app, request, out.report)
+        return fetching.fetch_here(app, request, report)
     except KeyboardInterrupt:
         out.note("partial data is kept: run the same command again to resume")
         raise
 
 
-def _through(running: ControlClient, request: FetchRequest, out: Output) -> FetchAnswer:
+def _through(running: ControlClient, request: FetchRequest, out: Output, report: Report) -> FetchAnswer:
     """Have the running node fetch it, and show what it says; the node continues if we are interrupted."""
     from p2pqwen.assembly import fetching
 
     try:
-        return fetching.fetch_by_node(running, request, out.report)
+        return fetching.fetch_by_node(running, request, report)
     except KeyboardInterrupt:
         target = request.target
         out.note(f"the node continues: `p2pqwen status` shows its progress, `p2pqwen pause {target}` pauses it")

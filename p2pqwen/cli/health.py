@@ -90,7 +90,7 @@ def _table(rows: list[HealthRow], now: datetime, *, looked: bool) -> list[str]:
 
     if not rows:
         return ["nothing is held and no trusted index lists anything; see `p2pqwen trust add`"]
-    heads = ("danger", "snapshot", "size", "seeds", "peers", "complete seen", "web", "Hub", "trend", "seen by")
+    heads = ("danger", "snapshot", "size", "seeds", "peers", "complete seen", "web", "origin", "trend", "seen by")
     table = []
     for row in rows:
         health, snapshot = row.health, row.swarm.snapshot
@@ -105,7 +105,7 @@ def _table(rows: list[HealthRow], now: datetime, *, looked: bool) -> list[str]:
                 "-" if health.peers is None else f"{guess}{health.peers}",
                 _age(health.last_complete_seen, now),
                 web,
-                health.upstream.value,
+                f"{snapshot.repo.kind.origin.label} {health.upstream}",
                 health.trend.value,
                 _seen_by(row, now, looked=looked),
             )

@@ -226,16 +226,14 @@ def _counted(app: App, accepted: Accepted, out: Output) -> Mapping[Standing, int
     from p2pqwen.operations.indexes.listed_standing import count_standings
 
     listing, voices = accepted.document.listing, app.vouchers.voices()
-    with app.held_standings(out.report) as standings:
-        return count_standings(listing, accepted.root.name, app.library, standings, voices, out.report)
+    return count_standings(listing, accepted.root.name, app.library, app.held_standings, voices, out.report)
 
 
 def _standings(app: App, accepted: Accepted, out: Output) -> list[ListedStanding]:
     from p2pqwen.operations.indexes.listed_standing import listed_standings
 
-    with app.held_standings(out.report) as standings:
-        rows = [(entry, accepted.root.name) for entry in accepted.document.entries]
-        return listed_standings(rows, app.library, standings, app.vouchers.voices(), out.report)
+    rows = [(entry, accepted.root.name) for entry in accepted.document.entries]
+    return listed_standings(rows, app.library, app.held_standings, app.vouchers.voices(), out.report)
 
 
 def _check(file: Path, publisher: str | None, report: Report) -> Checked:

@@ -136,6 +136,8 @@ def move(
             else f"in {place.root} already: {one.held.id}"
             for one in done
         ]
+        for left in (left for one in done for left in one.left):
+            out.report(Notice("warning", f"left {left.path}: {left.reason}"))
         out.result(MoveAnswer.of(done, place.root, failed), lines)
     fail_for([error for _, error in failed], len(wanted))
 

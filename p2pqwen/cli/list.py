@@ -76,7 +76,7 @@ def _hazard(count: int) -> str:
 
 
 def _gone(snapshot: SnapshotId, record: UpstreamRecord | None) -> str:
-    from p2pqwen.operations.archive.upstream_answer import gone_words
+    from p2pqwen.stewardship.upstream import gone_words
 
     words = gone_words(snapshot, record)
     return f"  {words}" if words else ""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
+from typer.main import get_group
 
 from p2pqwen import errors
 from p2pqwen.cli import exit_codes
 from p2pqwen.cli.command_group import Commands
 from p2pqwen.cli.output import give_up_stdout, prepare_streams, print_error, print_interrupted, unwritten
 from p2pqwen.cli.typed import as_command, asked
-from p2pqwen.cli.usage_error import asks_for_help, usage_error
+from p2pqwen.cli.usage_error import asks_for_help, unusable_name, usage_error
 from p2pqwen.cli.utf8 import names_are_utf8, start_again
 from p2pqwen.errors import UsageError
 
@@ -57,6 +60,7 @@ PANELS = {
     "Look after a node": {
         "status": "Show the node, and the state of each snapshot.",
         "dashboard": "Open the page that shows the running node.",
+        "alerts": "See what is wrong, and who is told.",
         "health": "Show how many copies of each snapshot others hold.",
         "doctor": "Diagnose problems, and say how to fix them.",
         "demo": "Watch a tiny model survive its host, on this machine only.",
@@ -119,6 +123,12 @@ def _common(
         raise UsageError("missing command", hint="see `p2pqwen --help`")
 
 
+@cache
+def commands() -> TyperGroup:
+    """Return what typer makes of the group, made once: that takes longer than most commands do."""
+    return get_group(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     if arguments is None:
@@ -136,7 +146,7 @@ def _run(given: list[str]) -> int:
     as_json = "--json" in given
     prepare_streams()
     try:
-        code = app(given, prog_name="p2pqwen", standalone_mode=False)
+        code = commands()(given, prog_name="p2pqwen", standalone_mode=False)
     except errors.P2pqwenError as error:
         code = exit_codes.exit_code(error)
         print_error(error, code=code, as_json=as_json)
@@ -145,7 +155,7 @@ def _run(given: list[str]) -> int:
         if asks_for_help(error):
             typer.echo(error.format_message(), err=True)
         else:
-            print_error(usage_error(error), code=code, as_json=as_json)
+            print_error(usage_error(error, commands(), given), code=code, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         code = exit_codes.INTERRUPTED
     except BrokenPipeError:
@@ -153,11 +163,15 @@ def _run(given: list[str]) -> int:
         give_up_stdout()
         return exit_codes.FAILED
     except OSError as error:
-        if error.filename is not None:
+        if error.filename is None:
+            give_up_stdout()  # help and version, which typer prints
+            said: errors.P2pqwenError = unwritten(error)
+        elif (unusable := unusable_name(error)) is not None:
+            said = unusable
+        else:
             raise
-        give_up_stdout()  # help and version, which typer prints
-        code = exit_codes.exit_code(unwritten(error))
-        print_error(unwritten(error), code=code, as_json=as_json)
+        code = exit_codes.exit_code(said)
+        print_error(said, code=code, as_json=as_json)
     if code == exit_codes.INTERRUPTED:  # typer makes Ctrl-C this code, too
         print_interrupted(as_json=as_json)
         exit_codes.leave_at_once(code)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import sys
 import textwrap
 import threading
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 _STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}  # by descriptor
+_ROOM_FOR_BARS = 70  # columns
+_LITTLE = 4  # columns of indent before a word that fits no line
+_MEASURED = re.compile(r"(?<=\d) (?=(?:[kMGTP]?B(?:/s)?|s|h|days?|bytes)\b)")
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _LINE_EVERY = 5.0  # seconds between progress lines where there is no terminal
 
 
@@ -76,6 +81,7 @@ class Output:
         self._tasks: dict[str, TaskID] = {}
         self._last_line: dict[str, float] = {}
         self._started: dict[str, tuple[float, int]] = {}  # when, and how much was done already
+        self._about = ""
         self._lock = threading.RLock()  # operations report from several threads
         self._over = False
 
@@ -183,6 +189,11 @@ class Output:
                 raise errors.UsageError(said, hint="set the terminal and LANG to the same encoding") from error
 
     def _progress(self, event: Progress) -> None:
+        if event.about != self._about:  # its stages are others of the same names
+            self._close_bars()
+            self._last_line.clear()
+            self._started.clear()
+            self._about = event.about
         if self._terminal:
             self._draw(event)
             return
@@ -198,7 +209,7 @@ class Output:
 
     def _draw(self, event: Progress) -> None:
         if self._bars is None:
-            self._bars = _make_bars()
+            self._bars = _make_bars(columns(sys.stderr))
             self._bars.start()
         task = self._tasks.get(event.stage)
         if task is None:
@@ -326,10 +337,20 @@ def _wrapped(line: str, width: int | None) -> list[str]:
     """Break a line between words where the terminal is narrower; what is copied, such as a link, stays whole."""
     if width is None or len(line) <= width:
         return [line]
-    indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.wrap(
-        line, max(width, 20), subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False
+    text = line.lstrip()
+    indent = line[: len(line) - len(text)]
+    if len(indent) + max(map(len, text.split()), default=0) > width:
+        indent = indent[:_LITTLE]  # else the terminal breaks the long word, and the indent stands alone
+    kept = _MEASURED.sub(_NO_BREAK, text)  # a figure stays with its unit
+    wrapped = textwrap.wrap(
+        kept,
+        max(width, 20),
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+    return [one.replace(_NO_BREAK, " ") for one in wrapped]
 
 
 def _progress_line(event: Progress, gained: int, seconds: float) -> str:
@@ -354,15 +375,14 @@ def _words(event: Progress, rate: float) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _make_bars() -> Bars:
+def _make_bars(width: int | None) -> Bars:
+    """Make bars for a terminal; a narrow one has room for the words alone."""
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    return Bars(
-        TextColumn("{task.description:>9}", markup=False),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[words]}", markup=False),
-        console=Console(stderr=True),
-    )
+    name = TextColumn("{task.description:>9}", markup=False)
+    words = TextColumn("{task.fields[words]}", markup=False)
+    narrow = width is not None and width < _ROOM_FOR_BARS
+    shown = (name, words) if narrow else (name, BarColumn(), TimeRemainingColumn(), words)
+    return Bars(*shown, console=Console(stderr=True))

@@ -110,7 +110,10 @@ def _wanted(origin: Origin, options: ManyOptions, out: Output) -> Wanted:
         owner = Owner.parse(options.org)
     except FormatError as error:
         raise UsageError(
-            "--org", expected="an organisation: Qwen, datasets/Qwen, or modelscope:Qwen", got=error.got
+            "--org",
+            expected="an organisation: Qwen, datasets/Qwen, or modelscope:Qwen",
+            got=error.got,
+            hint=error.hint,
         ) from error
     return wanted_repos(None, (owner,), origin, out.report)
 

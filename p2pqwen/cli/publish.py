@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from p2pqwen.app import App
     from p2pqwen.operations.publish.announce import Announced
     from p2pqwen.operations.publish.keys import Passphrase
+    from p2pqwen.operations.publish.mirror_tree import MirrorTreeAnswer
     from p2pqwen.operations.publish.publish import Proposal, Published, Signing
     from p2pqwen.values.snapshot_name import SnapshotName
 
@@ -97,6 +98,14 @@ def publish(
     no_site_pages: Annotated[
         bool, typer.Option("--no-site-pages", help="Write index.json and torrents alone, and no pages for browsers.")
     ] = False,
+    mirror_tree: Annotated[
+        bool | None,
+        typer.Option(
+            "--mirror-tree/--no-mirror-tree",
+            help="Put the files themselves into the site, as clones or symlinks, for rsync and plain mirrors.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be signed; open no key and write nothing.")
     ] = False,
@@ -111,8 +120,8 @@ def publish(
     """Sign every complete snapshot of the library and write the site: index.json, torrents and pages for browsers.
 
     Web seeds are checked first, and one that fails is not listed. The site is also made into a torrent, which
-    `p2pqwen seed` serves, and a signed pointer to it is put into the DHT. Mirrors, trackers, web seeds and snapshots
-    that are listed stay until they are taken out. On a terminal it asks before
+    `p2pqwen seed` serves, and a signed pointer to it is put into the DHT. Mirrors, trackers, web seeds, snapshots
+    that are listed and a mirror tree stay until they are taken out. On a terminal it asks before
     it signs an index in which nothing changed.
     """
     from p2pqwen.app import open_app
@@ -129,7 +138,9 @@ def publish(
         app = open_app()
         now = datetime.now(UTC)
         passphrase = KnownPassphrases(out)
-        pages = None if no_site_pages else app.site_pages(now, out.report)
+        if no_site_pages and mirror_tree:
+            raise UsageError("--no-site-pages and --mirror-tree contradict each other")
+        pages = None if no_site_pages else app.site_pages(now, out.report, mirror_tree=mirror_tree)
         if signed is not None:
             if dry_run:
                 hint = f"`p2pqwen index diff` shows what {signed} changes"
@@ -204,6 +215,8 @@ def _show(out: Output, done: Published, announced: Announced | None) -> None:
     from p2pqwen.values.plural import plural
 
     lines = published_lines(done)
+    if (tree := done.mirror_tree) is not None:
+        lines.append(f"files      {_tree_words(tree)}")
     if announced is not None:
         lines.append(f"bundle     {announced.bundle.v1}")
         if announced.nodes is not None:
@@ -211,6 +224,14 @@ def _show(out: Output, done: Published, announced: Announced | None) -> None:
         if announced.link is not None:
             lines.append(f"link       {announced.link}")
     out.result(PublishAnswer.of(done, announced), lines)
+
+
+def _tree_words(tree: MirrorTreeAnswer) -> str:
+    from p2pqwen.values.byte_size import format_size
+
+    kinds = [plural(count, word) for count, word in ((tree.clones, "clone"), (tree.links, "symlink")) if count]
+    missing = f"; {plural(len(tree.missing), 'snapshot')} not held" if tree.missing else ""
+    return f"{tree.folder}: {format_size(tree.bytes)} as {' and '.join(kinds) or 'no file'}{missing}"
 
 
 def proposal_lines(proposal: Proposal) -> list[str]:

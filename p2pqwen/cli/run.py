@@ -10,7 +10,7 @@ import typer
 
 from p2pqwen.cli.network_options import EndpointPeer, NoUpstream, SwitchedOff, network_choices, network_switches
 from p2pqwen.cli.options import JsonFlag
-from p2pqwen.cli.output import Output
+from p2pqwen.cli.output import Output, print_error
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
@@ -31,20 +31,26 @@ def run(
     off: SwitchedOff = (),
     json_output: JsonFlag = False,
 ) -> None:
-    """Run a command with HF_ENDPOINT set to this home's Hub endpoint, and end as it ends.
+    """Run a command with HF_ENDPOINT set to this home's Hub endpoint, and exit with its exit code.
+
+    As a shell does, it exits with 127 if the command is not found, 126 if it cannot be started.
 
     The endpoint of the running node, or of `p2pqwen hub`, is used where there is one; else one is started on a free
     port of this machine, for as long as the command runs. What is set for the command is said first.
     """
     from p2pqwen.app import open_app
-    from p2pqwen.assembly.running import RunAnswer, Setting, environment_for, run_command
+    from p2pqwen.assembly.running import CannotStartError, RunAnswer, Setting, environment_for, run_command
 
     with Output(as_json=json_output) as out:
         app = open_app()
         with _endpoint(app, out, peer, off, no_upstream=no_upstream) as url:
             added = environment_for(url)
             out.note(f"set: {' '.join(f'{name}={value}' for name, value in added.items())}")
-            code = run_command(command, added, quiet=json_output)
+            try:
+                code = run_command(command, added, quiet=json_output)
+            except CannotStartError as error:
+                print_error(error, code=error.code, as_json=json_output)
+                raise typer.Exit(error.code) from error
         if json_output:
             out.result(RunAnswer(url, tuple(Setting(*one) for one in added.items()), code), [])
     raise typer.Exit(code)

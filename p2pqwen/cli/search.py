@@ -15,7 +15,7 @@ from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
-    from p2pqwen.operations.indexes.lookup import Found
+    from p2pqwen.operations.indexes.found import Found
     from p2pqwen.operations.verify.file_answer import FilesShown
 
 
@@ -36,10 +36,10 @@ def search(
     """Search the indexes of the trusted publishers; without words, list everything."""
     from p2pqwen.app import open_app
     from p2pqwen.index.entry import Upstream
-    from p2pqwen.operations.archive.upstream_answer import gone_words
-    from p2pqwen.operations.indexes.index_answer import SearchAnswer
     from p2pqwen.operations.indexes.listed_standing import listed_standings
     from p2pqwen.operations.indexes.search import search as search_publishers
+    from p2pqwen.operations.indexes.search_answer import SearchAnswer
+    from p2pqwen.stewardship.upstream import gone_words
     from p2pqwen.values.byte_size import format_size
 
     with Output(as_json=json_output) as out:
@@ -47,9 +47,8 @@ def search(
         publishers = app.trust.publishers(now=datetime.now(UTC), report=out.report)
         found = search_publishers(publishers, words or (), out.report)
         here = app.upstream_records(out.report)
-        with app.held_standings(out.report) as standings:
-            rows = [(one.entry, one.publisher.name or str(one.publisher.publisher)) for one in found]
-            known = listed_standings(rows, app.library, standings, app.vouchers.voices(), out.report)
+        rows = [(one.entry, one.publisher.name or str(one.publisher.publisher)) for one in found]
+        known = listed_standings(rows, app.library, app.held_standings, app.vouchers.voices(), out.report)
         shown = _files(app, found, out) if files else [None] * len(found)
         width = max((len(one.entry.id.short) for one in found), default=0)
         lines = []

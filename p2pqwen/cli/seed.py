@@ -88,7 +88,7 @@ def seed(
     mended, skipped, removed, standing, bundle, index, pointer, stats, stopped; of [watch] in config.toml: watch
     started, watch done, watch failed, watch cut off, gone, back; with --budget, or [archive] in config.toml: adopting,
     adopted, adopt failed, given up, archive waits, archive rests; of the machine: woke, network, disk full, disk has
-    room.
+    room; of [alerts]: alert.
     """
     from p2pqwen.app import open_app
     from p2pqwen.assembly import fetching, hub_serving, serving
@@ -115,8 +115,9 @@ def seed(
             keeper = serving.archive_keeper(app, supervisor, store, settings, report, budget=size)
             health = serving.health_watch(app, supervisor, store, settings, report)
             publishers = serving.seeded_publishers(app, settings, report)
+            alerts = serving.alert_watch(app, supervisor, store, report)
             page_on = _loopback("--dashboard", dashboard, 9470)
-            pictures = None if page_on is None else serving.dashboard(app, supervisor, store)
+            pictures = None if page_on is None else serving.dashboard(app, supervisor, store, alerts)
             control = serving.control(
                 app,
                 supervisor,
@@ -125,6 +126,7 @@ def seed(
                 metrics_on=_loopback("--metrics", metrics, 9469),
                 dashboard_on=page_on,
                 dashboard=pictures,
+                alerts=alerts,
             )
             wishes = hub_serving.configured(app, choices, listen=hub)
             place = contextlib.nullcontext() if wishes is None else hub_serving.hub_endpoint(app, store, wishes, report)
@@ -140,13 +142,14 @@ def seed(
                     control,
                     watch,
                     health,
+                    alerts,
                     place,
                     keeper or contextlib.nullcontext(),
                 ),
                 report=report,
                 stopping=stop.is_set,
             )
-    services = (supervisor, publishers.sync, watch, health, supervisor.watch, keeper)
+    services = (supervisor, publishers.sync, watch, health, alerts, supervisor.watch, keeper)
     if any(one is not None and one.busy for one in services):
         leave_at_once(exit_codes.DONE)
 

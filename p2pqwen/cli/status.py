@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -74,7 +75,7 @@ def _answer(app: App, store: StateStore, found: Status) -> StatusAnswer:
 def _lines(app: App, store: StateStore, found: Status) -> list[str]:
     from p2pqwen.cli.status_table import plain_lines
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.archive.upstream_answer import gone_words
+    from p2pqwen.stewardship.upstream import gone_words
 
     gone = {str(snapshot): gone_words(snapshot, record) for snapshot, record in UpstreamStore(store).all().items()}
     held_back = [found.held_back] if found.held_back else []  # a table has it in its summary
@@ -103,6 +104,7 @@ def notes_of(app: App, store: StateStore, found: Status) -> list[str]:
     if (archive := ArchiveAnswer.of(StewardStore(store))) is not None:
         notes.append(archive.words)
     states = UpstreamStore(store).states()
-    if gone := sum(states.get(row.id) is Upstream.GONE for row in found.rows):
-        notes.append(f"{gone} of these snapshots are gone from the Hub; `p2pqwen upstream show` says which")
+    gone = Counter(row.id.repo.kind.origin for row in found.rows if states.get(row.id) is Upstream.GONE)
+    for origin, count in sorted(gone.items()):
+        notes.append(f"{count} of these snapshots are gone from {origin.words}; `p2pqwen upstream show` says which")
     return notes

@@ -38,7 +38,7 @@ def register(parent: typer.Typer) -> None:
 
 @app.command(short_help="Show the last known state of each, and since when.")
 def show(targets: Targets = None, json_output: JsonFlag = False) -> None:
-    """Show the last known state: present, gone or unknown, since when, and when the Hub was last asked."""
+    """Show the last known state: present, gone or unknown, since when, and when its origin was last asked."""
     from p2pqwen.app import open_app
     from p2pqwen.operations.archive.upstream import UpstreamShown
 
@@ -50,16 +50,17 @@ def show(targets: Targets = None, json_output: JsonFlag = False) -> None:
         out.result(UpstreamShown.of(wanted, known), [*_lines(wanted, known)] or nothing)
 
 
-@app.command(short_help="Ask the Hub, and remember its answers.")
+@app.command(short_help="Ask the Hub or ModelScope, and remember the answers.")
 def check(targets: Targets = None, quiet: QuietFlag = False, json_output: JsonFlag = False) -> None:
-    """Ask the Hub, and remember its answers; a running node does so every day.
+    """Ask where each came from, the Hub or ModelScope, and remember the answers; a running node does so every day.
 
-    The next `p2pqwen publish` drops the Hub's web seed of snapshots that are gone, and keeps listing them.
+    The next `p2pqwen publish` drops the origin's web seed of snapshots that are gone, and keeps listing them.
     """
     from p2pqwen.app import open_app
     from p2pqwen.errors import NetworkError
     from p2pqwen.library.upstream_store import UpstreamStore
     from p2pqwen.operations.archive.upstream import UpstreamChecked, UpstreamShown, check_upstream
+    from p2pqwen.values.snapshot_id import words_of_origins
 
     with Output(as_json=json_output, quiet=quiet) as out:
         app = open_app()
@@ -71,7 +72,10 @@ def check(targets: Targets = None, quiet: QuietFlag = False, json_output: JsonFl
             )
             known = records.all()
         if done.asked and not done.answered:
-            raise NetworkError(f"{app.config.hub.endpoint} answered for no snapshot")
+            where = words_of_origins(one.repo.kind.origin for one in wanted)
+            raise NetworkError(
+                f"no answer from {where} for any snapshot", hint="`p2pqwen doctor` looks at what is asked"
+            )
         out.result(
             UpstreamChecked(done, UpstreamShown.of(wanted, known)),
             [*_lines(wanted, known), f"{done.answered} of {done.asked} answered"],

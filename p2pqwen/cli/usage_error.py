@@ -2,21 +2,68 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+from collections.abc import Sequence
+
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from p2pqwen.cli.command_group import RUN
 from p2pqwen.errors import UsageError
 
+_ONE_AT_A_TIME = {
+    "p2pqwen preserve": "one repository at a time; several go into a list, --watchlist FILE, and --org ORG takes a "
+    "whole one's",
+}
+_SHOWN = 60  # characters
+_GUESS = re.compile(r"\. Did you mean (?P<one>.+?)\??$| \(Possible options: (?P<several>.+)\)\.?$")
+_NUMBER = re.compile(r"Input should be (a valid \w+)(, unable to parse .*)?")
 
-def usage_error(error: TyperException) -> UsageError:
-    """Return the error to print: lower case, no full stop, and the help of the very command as its hint."""
-    context = getattr(error, "ctx", None)
-    hint = f"see `{'p2pqwen' if context is None else context.command_path} --help`"
-    what, _, guess = error.format_message().replace("Value error, ", "").partition(". Did you mean ")
-    if guess:
-        hint = f"did you mean {guess.rstrip('?')}? {hint}"
+
+def usage_error(error: TyperException, root: TyperGroup, given: Sequence[str]) -> UsageError:
+    """Return the error to print: lower case, no full stop, and the help of the very command as its hint.
+
+    `root` is the group of all commands, `given` what was typed: an error of the parser does not say whose it is.
+    """
+    command = _command(root, given)
+    hint = f"see `{command} --help`"
+    what = _NUMBER.sub(r"expected \1", error.format_message().replace("Value error, ", ""))
+    if what.startswith("Got unexpected extra argument") and command in _ONE_AT_A_TIME:
+        hint = f"{_ONE_AT_A_TIME[command]}; {hint}"
+    if (guess := _GUESS.search(what)) is not None:
+        names = (guess["one"] or guess["several"]).split(", ")
+        what, hint = what[: guess.start()], f"did you mean {' or '.join(names)}? {hint}"
     return UsageError(what[:1].lower() + what[1:].rstrip("."), hint=hint)
+
+
+def _command(root: TyperGroup, given: Sequence[str]) -> str:
+    """Return the command that was typed, with its groups, as far as there is one of that name."""
+    path, group = ["p2pqwen"], root
+    for word in given:
+        found = group.commands.get(RUN.get(word, word) if group is root else word)
+        if found is None:
+            break
+        path.append(str(found.name))
+        if not isinstance(found, TyperGroup):
+            break
+        group = found
+    return " ".join(path)
 
 
 def asks_for_help(error: TyperException) -> bool:
     """Whether a group of commands was named alone, which is answered with its help."""
     return type(error).__name__ == "NoArgsIsHelpError"
+
+
+def unusable_name(error: OSError) -> UsageError | None:
+    """Return the error to print for a file's name that no file system takes; None for any other error.
+
+    Whatever is typed may be taken for a file's name, in every command.
+    """
+    if error.errno not in {errno.ENAMETOOLONG, errno.ELOOP}:
+        return None
+    name = os.fsdecode(error.filename)
+    shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}… ({len(name)} characters)"
+    return UsageError(f"no name of a file: {shown}", got=error.strerror)

@@ -13,10 +13,12 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail, fail_for
 from p2pqwen.containment import each
 from p2pqwen.errors import P2pqwenError, UsageError, VerificationError
+from p2pqwen.events import about
 from p2pqwen.values.plural import plural
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
+    from p2pqwen.events import Report
     from p2pqwen.library.snapshots import HeldSnapshot
     from p2pqwen.operations.verify.verify import Verification
     from p2pqwen.operations.verify.verify_answer import Repaired, VerifyAnswer
@@ -70,12 +72,15 @@ def verify(
             raise UsageError("--torrent and --data are for one target", got=", ".join(meant))
         options = _Options(torrent, data, repair, tuple(peer or ()), timeout)
         if len(meant) == 1 and meant == list(targets):  # else the answer is a list, whatever a glob matches
-            found, answer, lines = _verified(meant[0], options, app, out)
+            found, answer, lines = _verified(meant[0], options, app, out, out.report)
             out.result(answer, lines)
         else:
             several = each(
                 meant,
-                lambda one: (one, *_verified(one, options, app, out)),
+                lambda one: (
+                    one,
+                    *_verified(one, options, app, out, about(one, meant.index(one) + 1, len(meant), out.report)),
+                ),
                 failed=lambda _, error: failed.append(error),
             )
             failed += [_error(one, result) for one, result, *_ in several if not result.ok]
@@ -98,7 +103,9 @@ class _Options:
     timeout: float
 
 
-def _verified(target: str, options: _Options, app: App, out: Output) -> tuple[Verification, VerifyAnswer, list[str]]:
+def _verified(
+    target: str, options: _Options, app: App, out: Output, report: Report
+) -> tuple[Verification, VerifyAnswer, list[str]]:
     """Verify one target, and repair it where that is asked for."""
     from p2pqwen.operations.verify.target import verify_target
     from p2pqwen.operations.verify.verify_answer import RepairShown, VerifyAnswer
@@ -108,11 +115,12 @@ def _verified(target: str, options: _Options, app: App, out: Output) -> tuple[Ve
     _rise(target, app, out)
     voices = app.vouchers.voices(out.report)
     found = verify_target(
-        target, torrent=options.torrent, data=options.data, library=app.library, voices=voices, report=out.report
+        target, torrent=options.torrent, data=options.data, library=app.library, voices=voices, report=report
     )
     if held is not None and found.bad:
         repaired = _repair(held, found, app, options.peers, options.timeout, out)
-        found = verify_target(target, torrent=None, data=None, library=app.library, voices=voices, report=out.report)
+        found = verify_target(target, torrent=None, data=None, library=app.library, voices=voices, report=report)
+    found = _with_xet_names(target, found, app)
     _note(target, found, app, out)
     lifted = _trusted_unverified(found, app, out)
     shown = RepairShown(repaired) if options.repair else None
@@ -138,6 +146,16 @@ def _rise(target: str, app: App, out: Output) -> None:
             app.riser.rise_all([held], standings, web=True, report=out.report)
     except P2pqwenError:
         return  # which verifying tells, if it matters
+
+
+def _with_xet_names(target: str, found: Verification, app: App) -> Verification:
+    """Compare a held snapshot with what the Hub calls its files in its Xet storage."""
+    from p2pqwen.operations.verify.target import held_snapshot
+    from p2pqwen.operations.verify.xet_check import with_xet_names
+
+    if _is_on_disk(target):
+        return found
+    return with_xet_names(found, held_snapshot(target, app.library), app.library, app.xet_hasher)
 
 
 def _note(target: str, found: Verification, app: App, out: Output) -> None:

@@ -16,12 +16,13 @@ from aiohttp import web
 from p2pqwen.demo.hub_call import Call
 from p2pqwen.demo.hub_repository import StoredFile
 from p2pqwen.demo.url_signer import UrlSigner
-from p2pqwen.demo.xet_layout import Term, Xorb, terms, xet_hash
+from p2pqwen.demo.xet_layout import Term, Xorb, terms, xet_hashes
 from p2pqwen.values.byte_range import parse_range
 
 TOKEN_SECONDS = 3600
 _RECONSTRUCTION = re.compile(r"/(v[12])/reconstructions/([0-9a-f]{64})")
 _XORB = re.compile(r"/xorbs/default/([0-9a-f]{64})")
+_KNOWN: dict[str, str] = {}  # Xet hashes by SHA-256: making them takes a process
 _TELEMETRY = re.compile(r"/v[0-9]+/telemetry")
 
 
@@ -37,14 +38,17 @@ class LocalXet:
         self.served = True
         self.versions = {"v1", "v2"}
         self.cas = self.storage = ""
-        self.hashes: dict[str, str] = {}  # by SHA-256, for files that are to have another than `xet_hash`
+        self.hashes: dict[str, str] = {}  # by SHA-256, for files that are to have another than they have
         self.token_seconds = TOKEN_SECONDS
         self._tokens: dict[str, float] = {}
         self.signer = UrlSigner(TOKEN_SECONDS)
 
     def hash_of(self, file: StoredFile) -> str:
         """Return the file's name in the store."""
-        return self.hashes.get(str(file.sha256)) or xet_hash(str(file.sha256))
+        sha256 = str(file.sha256)
+        if sha256 not in self.hashes and sha256 not in _KNOWN:
+            _KNOWN.update(xet_hashes(one for one in self._files() if str(one.sha256) not in _KNOWN))
+        return self.hashes.get(sha256) or _KNOWN[sha256]
 
     def expire_tokens(self) -> None:
         """Make every token given so far answer 401."""

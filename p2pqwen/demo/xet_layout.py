@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+from p2pqwen.hub.xet_hashing import XetHashing
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -90,9 +94,24 @@ def terms(file: StoredFile, start: int, stop: int) -> tuple[int, list[Term]]:
     return start - first * CHUNK_SIZE, found
 
 
-def xet_hash(sha256: str) -> str:
-    """Return a file's name in the store. The Hub's is a hash of chunk hashes, which a client does not check either."""
-    return hashlib.sha256(f"xet {sha256}".encode()).hexdigest()
+def xet_hashes(files: Iterable[StoredFile]) -> dict[str, str]:
+    """Return files' names in the store by their SHA-256: Xet hashes, as hf_xet makes them of the bytes.
+
+    Where there is no hf_xet nobody asks by them, and they are others.
+    """
+    by_sha256 = {str(file.sha256): file for file in files}
+    with TemporaryDirectory(prefix="p2pqwen-xet-") as folder:
+        paths = [_on_disk(file, Path(folder, name)) for name, file in by_sha256.items()]
+        made = XetHashing()(paths) or [hashlib.sha256(f"xet {name}".encode()).hexdigest() for name in by_sha256]
+    return dict(zip(by_sha256, made, strict=True))
+
+
+def _on_disk(file: StoredFile, path: Path) -> Path:
+    if isinstance(file.source, Path):
+        return file.source
+    with _opened(file) as content:
+        path.write_bytes(content.read())
+    return path
 
 
 class _XorbReader(io.RawIOBase):

@@ -7,6 +7,7 @@
     <root>/models--org--name/refs/p2pqwen/<commit>      our own ref, so that `hf cache prune` keeps the snapshot
     <root>/models--org--name/refs/<name>                40 hex digits without a newline; written last, when asked for
     <root>/.locks/models--org--name/<etag>.lock         huggingface_hub's own lock, taken around each blob
+    <root>/blobs/<2 digits>/<Xet hash>                  what several repositories share (`shared_blobs`)
 
 Followed: huggingface_hub's "Understand caching" and file_download.py, _tree_cache.py, _shared_blobs.py of 2.4.0. A
 blob may be a symlink into a store that other repositories share, so none is ever written to in place: a right one is
@@ -38,10 +39,12 @@ from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.hub.cache_place import CachePlace
 from p2pqwen.hub.cache_refs import CachedRef, all_refs, own_ref, read_ref
 from p2pqwen.hub.cache_tree import TREE_FORMAT, names_to_mark, read_tree, tree_entry, without_xet
+from p2pqwen.hub.shared_blobs import SharedBlobs, sharing_is_on
 from p2pqwen.index.standing import Admission, NotAdmittedError, Standing
 from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.portable.files import sync_file, sync_folder
 from p2pqwen.values.byte_size import format_size
+from p2pqwen.values.digest import Sha256
 from p2pqwen.values.listing import ListedFile
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -61,6 +64,8 @@ _TAG = """Signature: 8a477f597d28d172789f06886806bc55
 
 Place = Callable[[Path, Path], object]
 """Create the second path with the content of the first: reflink, hard link or copy."""
+XetNaming = Callable[[SnapshotId, Mapping[Sha256, Path]], Mapping[Sha256, str]]
+"""Return the Xet hashes of a snapshot's verified files, made of their bytes; without those that nobody can make."""
 
 
 class CacheNotWrittenError(DiskError):
@@ -74,9 +79,12 @@ class CacheBusyError(P2pqwenError):
 class HubCache:
     """The cache under one `HF_HUB_CACHE`. Methods raise `CacheNotWrittenError`, unless they say that they do not."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, xet_naming: XetNaming = lambda *_: {}) -> None:
+        """`xet_naming` gives the names under which other repositories find what is laid."""
         self.root = root
         self._cache = CachePlace(root)
+        self._shared = SharedBlobs(root, self._cache)
+        self._xet_naming = xet_naming
 
     def find(self, repo: RepoId, file: ListedFile | FileRow) -> Path | None:
         """Return where this file's content should be, by name and size; the caller hashes it before using it.
@@ -133,7 +141,9 @@ class HubCache:
         """
         snapshot, rows = admission.snapshot, admission.rows
         folder = self.snapshot_folder(snapshot)
-        laying = _Laying(self._cache, self._repo_folder(snapshot.repo), folder, payload, place, report, admission)
+        laying = _Laying(
+            self._cache, self._shared, self._repo_folder(snapshot.repo), folder, payload, place, report, admission
+        )
         with self._disk_errors(f"put {snapshot} into the Hugging Face cache"):
             laying.refuse_links(ref)
             if not admission.replaces:
@@ -147,6 +157,9 @@ class HubCache:
                     report(Notice("info", f"{what}: {why}"))
                 self._cache.make_root("CACHEDIR.TAG", _TAG)
                 laying.begin()
+                if laying.shares:
+                    files = {row.sha256: payload / row.path.text for row in missing if row.lfs}
+                    laying.xet_hashes = self._xet_naming(snapshot, files) if files else {}
             for row in missing:
                 with self._lock(snapshot.repo, _etag(row)):
                     laying.lay(row)
@@ -178,6 +191,8 @@ class HubCache:
         yield own / "blobs" / etag
         if _is_lfs(file):
             yield from (other / "blobs" / etag for other in sorted(self.root.glob("*s--*")))
+            if isinstance(file, ListedFile) and file.xet_hash and (store := self._shared.find(file.xet_hash)):
+                yield store
         # Where links do not work, huggingface_hub keeps the content in the snapshots themselves.
         held = (commit / file.path.text for commit in sorted(own.glob("snapshots/*")))
         yield from (path for path in held if not path.is_symlink())
@@ -230,6 +245,7 @@ class _Laying:
     def __init__(
         self,
         cache: CachePlace,
+        shared: SharedBlobs,
         repo_folder: Path,
         folder: Path,
         payload: Path,
@@ -237,7 +253,8 @@ class _Laying:
         report: Report,
         admission: Admission,
     ) -> None:
-        self._cache = cache
+        self._cache, self._shared = cache, shared
+        self.xet_hashes: Mapping[Sha256, str] = {}
         self._repo_folder, self._folder, self._payload = repo_folder, folder, payload
         self._place, self._report, self._admission = place, report, admission
         self._commit = str(admission.snapshot.commit)
@@ -318,15 +335,39 @@ class _Laying:
         if not self._use_links:
             self._put(row, pointer)
             return
-        self._put(row, self._blobs / _etag(row))
+        self._put_shared(row, self._blobs / _etag(row))
         self._link(row, pointer)
+
+    @property
+    def shares(self) -> bool:
+        """Whether a blob may be a link into the store that repositories share; `begin` was called."""
+        return self._use_links and sharing_is_on()
+
+    def _put_shared(self, row: FileRow, blob: Path) -> None:
+        """Put a blob in place; in the shared store, where its name there is known, one that is not here yet."""
+        xet_hash = self.xet_hashes.get(row.sha256)
+        if xet_hash is None or (blob.is_file() and self._is_right(row, blob)):
+            self._put(row, blob)
+            return
+        right, temporary = (lambda path: self._is_right(row, path)), self._temporary(row)
+        if not os.path.lexists(blob) and self._shared.lead(blob, xet_hash, right, temporary):
+            self._touched.add(blob.parent)
+            return
+        self._put(row, blob)
+        if self._shared.share(blob, xet_hash, right, temporary, mends=self._admission.mends):
+            what = f"mended {row.path} in the store that repositories of the Hugging Face cache share"
+            self._report(Notice("warning", f"{what}: it was damaged for all of them"))
+        self._touched |= {blob.parent, blob.resolve().parent}
+
+    def _is_right(self, row: FileRow, path: Path) -> bool:
+        return path.samefile(self._payload / row.path.text) or _holds(path, row)
 
     def _put(self, row: FileRow, target: Path) -> None:
         source = self._payload / row.path.text
         if (size := source.stat().st_size) != row.size:
             raise VerificationError(f"{source} has the wrong size", expected=row.size, got=size)
         if target.is_file():
-            if target.samefile(source) or _holds(target, row):
+            if self._is_right(row, target):
                 return
             if not self._admission.mends:
                 raise NotAdmittedError(

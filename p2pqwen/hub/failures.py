@@ -33,6 +33,7 @@ from p2pqwen.errors import (
 from p2pqwen.tls_error import tls_words
 
 _HINT_TOKEN = "if it is private or gated, set HF_TOKEN to a token that can read it"  # noqa: S105 - a hint, no secret
+_HINT_NAME = f"check the name; {_HINT_TOKEN}"
 _HINT_TERMS = "accept its terms on the Hub, then set HF_TOKEN to a token of that account"
 _NETWORK_ERRNOS = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
@@ -102,9 +103,10 @@ def _of_answer(error: HfHubHTTPError, what: str, *, with_token: bool) -> P2pqwen
     if isinstance(error, RemoteEntryNotFoundError):
         return NotFoundError(f"the Hub no longer serves {what}", got=_one_line(said))
     if isinstance(error, RepositoryNotFoundError) or (status == 401 and not with_token):
-        # Strangers get 401 for what is not there and for what they may not see alike.
-        hint = None if with_token else _HINT_TOKEN
-        return NotShownError(f"the Hub shows no {what}", got=_one_line(said), hint=hint)
+        # Strangers get 401 for what is not there and for what they may not see alike. What the Hub says with it,
+        # "Invalid username or password", is about neither.
+        hint = None if with_token else _HINT_NAME
+        return NotShownError(f"the Hub shows no {what}: not found, or private", hint=hint)
     if status in {401, 403}:
         refused = "check that HF_TOKEN is valid and can read it" if with_token else _HINT_TOKEN
         return P2pqwenError(f"the Hub refuses {what}", got=_one_line(said), hint=refused)

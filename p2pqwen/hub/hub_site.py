@@ -24,3 +24,7 @@ class HubSite:
         """
         hub = self.endpoint.rstrip("/")
         return OriginSeeds(f"{hub}/{hub_path(repo)}/resolve/", f"{hub}/api/resolve-cache/{api_path(repo)}/")
+
+    def today(self, repo: RepoId) -> str:
+        """Return the web seed pattern of a repository's files as they are there now, under whatever commit."""
+        return f"{self.endpoint.rstrip('/')}/{hub_path(repo)}/resolve/main/{{path}}"

@@ -6,7 +6,8 @@ store for one repository, never the Hub's. What it is asked is one JSON line, an
 JSON lines: `{"wire": bytes, "written": bytes}` as they come, and at the end `{"done": true}` or
 `{"error": what kind, "text": what hf_xet says}`. It ends when stdin does.
 
-With `windows` it fetches nothing by itself but the bytes `[start, stop]` that each further line names.
+With `windows` it fetches nothing by itself but the bytes `[start, stop]` that each further line names. A job that is
+`{"files": [path, …]}` fetches nothing at all: it says `{"hashes": [hex, …]}`, the Xet hash of each file.
 
 This module imports little, since it is started for each file.
 """
@@ -28,28 +29,37 @@ Xet: TypeAlias = Any
 def main() -> None:
     """Do one job."""
     job = json.loads(sys.stdin.readline())
+    if "files" in job:
+        os.umask(0o077)  # nothing is written but logs, in somebody's home
     try:
         hf_xet = importlib.import_module("hf_xet")
-
-        session = hf_xet.XetSession()
-        access = {
-            "endpoint": job["cas"],
-            "token": job["token"],
-            "token_expiry_unix_secs": job["expires"],
-            "custom_headers": {"User-Agent": "p2pqwen"},
-        }
-        info = hf_xet.XetFileInfo(job["hash"], job["size"])
-        if job["windows"]:
-            _in_windows(session.new_download_stream_group(**access), info, Path(job["target"]))
-        else:
+        if "files" in job:
             threading.Thread(target=_end_with_the_parent, daemon=True).start()
-            _whole(session, access, info, job["target"])
+            _tell(hashes=[one.hash for one in hf_xet.hash_files(job["files"])])
+        else:
+            _fetch(hf_xet, job)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent is told
         _tell(error=type(error).__name__, text=str(error), errno=getattr(error, "errno", None))
     else:
         _tell(done=True)
     sys.stdout.flush()
     os._exit(0)  # hf_xet's threads may wait for a server
+
+
+def _fetch(hf_xet: Xet, job: dict[str, Any]) -> None:
+    session = hf_xet.XetSession()
+    access = {
+        "endpoint": job["cas"],
+        "token": job["token"],
+        "token_expiry_unix_secs": job["expires"],
+        "custom_headers": {"User-Agent": "p2pqwen"},
+    }
+    info = hf_xet.XetFileInfo(job["hash"], job["size"])
+    if job["windows"]:
+        _in_windows(session.new_download_stream_group(**access), info, Path(job["target"]))
+    else:
+        threading.Thread(target=_end_with_the_parent, daemon=True).start()
+        _whole(session, access, info, job["target"])
 
 
 def _whole(session: Xet, access: dict[str, object], info: Xet, target: str) -> None:

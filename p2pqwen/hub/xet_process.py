@@ -33,7 +33,7 @@ class XetProcess:
         self, access: XetAccess, file: XetFile, folder: Path, tick: Callable[[], None], *, windows: bool
     ) -> None:
         self._tick = tick
-        self._process = _start(folder)
+        self._process = start_child(folder)
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         assert self._process.stdout is not None  # noqa: S101 - a pipe
         threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
@@ -106,7 +106,8 @@ class XetProcess:
             self._process.stdin.flush()
 
 
-def _start(folder: Path) -> subprocess.Popen[bytes]:
+def start_child(folder: Path) -> subprocess.Popen[bytes]:
+    """Start `xet_child`, which keeps what it keeps in `folder`, with pipes to it; raises `XetFailedError`."""
     try:
         for one in (folder.parent, folder, folder / "logs"):  # what was fetched is nobody else's affair
             one.mkdir(mode=0o700, parents=True, exist_ok=True)

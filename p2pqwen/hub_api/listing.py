@@ -12,6 +12,9 @@ from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.values.digest import CommitId
 from p2pqwen.values.snapshot_id import RepoId
 
+FILE_BYTES = 1024
+"""What a file of a listing takes in memory, about."""
+
 
 class HubFile(Protocol):
     """A file of a commit. `blob_id` is the git blob's: of the content, or of the LFS pointer that stands for it.

@@ -77,6 +77,11 @@ def model_of(files: Iterable[HubFile], tag: str) -> RegistryModel | None:
     return first or min(models.values(), key=lambda one: one.file.size, default=None)
 
 
+def path_of(files: Iterable[HubFile], digest: str) -> str | None:
+    """Return the path of the LFS file with this SHA-256, None where there is none."""
+    return next((one.path for one in files if one.sha256 == digest), None)
+
+
 def config_of(files: Iterable[HubFile], digest: str) -> bytes | None:
     """Return the configuration whose SHA-256 this is, None where it is none of these files'."""
     configs = (one.config for one in _models(list(files)))

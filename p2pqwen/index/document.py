@@ -12,6 +12,7 @@ from p2pqwen.errors import FormatError, VerificationError
 from p2pqwen.index.entry import Entry, Row, SkippedEntry, check_row, parse_row, row_order, row_place
 from p2pqwen.index.listing import Listing, listing_of
 from p2pqwen.index.mutable_item import MAX_SALT
+from p2pqwen.index.plain_row import PlainRow, plain_row
 from p2pqwen.index.root import SPEC, SignedRoot, parse_signed_root
 from p2pqwen.index.row_sink import MemoryRows, RowSink
 from p2pqwen.values import json_fields
@@ -326,14 +327,17 @@ class _Reading:
                 self._header[name] = self._value()
 
     def _read_entries(self) -> None:
-        for row in self._stream.items():
+        for row in self._stream.items(plain_row if self._each is None else None):
             self._count += 1
             if self._count > MAX_ENTRIES:
                 raise FormatError("index lists too much", expected=f"at most {MAX_ENTRIES} entries")
-            if self._each is not None:
+            if self._each is not None and not isinstance(row, PlainRow):
                 self._each(row)
                 continue
             if self._in_vain:
+                continue
+            if isinstance(row, PlainRow):
+                self._take_plain(row)
                 continue
             if self._problem is None:
                 try:
@@ -343,9 +347,20 @@ class _Reading:
             known = row if self._problem is None and isinstance(row, dict) else None
             self._sink.add(canonical_of_parsed(row), known)
 
+    def _take_plain(self, plain: PlainRow) -> None:
+        if self._problem is None:
+            try:
+                self._check_place(plain.row)
+            except FormatError as error:
+                self._problem = error
+        self._sink.add(plain.canonical, plain.row if self._problem is None else None)
+
     def _check(self, value: JsonValue) -> None:
         row = json_fields.as_object(value, "entries")
         check_row(row)
+        self._check_place(row)
+
+    def _check_place(self, row: JsonObject) -> None:
         place = row_place(row)
         if self._place is not None and not self._place < place:
             problem = "repeated" if self._place == place else "out of order"

@@ -209,7 +209,7 @@ def checked_row(row: JsonObject) -> Row:
         proven=known["provenance"] == "proven",
         web_seeds=tuple(known["web_seeds"]),
         license=known.get("license"),
-        added=_time(known["added"]),
+        added=entry_time(known["added"]),
         upstream=_UPSTREAMS[known["upstream"]],
         extra={} if known.keys() <= _FIELDS else {name: known[name] for name in known.keys() - _READ_FIELDS},
         recipe=RECIPES[known["recipe"]],
@@ -260,7 +260,7 @@ def _parse(row: JsonObject, snapshot: SnapshotId) -> Entry:
         proven=provenance == "proven",
         web_seeds=web_seeds,
         license=json_fields.optional_text(row, "license", limit=MAX_LICENSE),
-        added=_time(json_fields.text(row, "added")),
+        added=entry_time(json_fields.text(row, "added")),
         upstream=_upstream(json_fields.text(row, "upstream")),
         extra={name: value for name, value in row.items() if name not in _READ_FIELDS},
         recipe=recipe,
@@ -297,11 +297,11 @@ def _is_plain(row: JsonObject) -> bool:
         return False
     if not (type(repo) is type(magnet) is type(added) is str and (license_ is None or type(license_) is str)):
         return False
-    if not _FOUR_HASHES.fullmatch(f"{commit} {v1} {v2} {manifest}") or v1 == _ZEROS[:40] or v2 == _ZEROS:
+    if not _FOUR_HASHES.fullmatch(f"{commit} {v1} {v2} {manifest}") or v1 == ZEROS[:40] or v2 == ZEROS:
         return False
     try:
-        quoted, sources = _quoted_repo(repo), _quoted_seeds(tuple(seeds))
-        _time(added)
+        quoted, sources = _quoted_repo(repo), quoted_seeds(tuple(seeds))
+        entry_time(added)
     except (FormatError, TypeError):
         return False
     start = f"magnet:?xt=urn:btih:{v1}&xt=urn:btmh:1220{v2}&dn={quoted}%40{commit}&xl={size}{sources}"
@@ -317,7 +317,7 @@ def _is_plain(row: JsonObject) -> bool:
         and (license_ is None or len(license_) <= MAX_LICENSE)
         and len(magnet) <= MAX_MAGNET
         and magnet.startswith(start)
-        and _only_sources(magnet[len(start) :].replace(f"{quoted}%2F{commit}.torrent", "x"))
+        and only_sources(magnet[len(start) :].replace(f"{quoted}%2F{commit}.torrent", "x"))
     )
 
 
@@ -326,7 +326,7 @@ _plain_values = itemgetter(
     "piece_length", "recipe", "web_seeds", "license", "added", "repo_type", "provenance", "upstream",
 )  # fmt: skip
 _FOUR_HASHES = re.compile(r"[0-9a-f]{40} [0-9a-f]{40} [0-9a-f]{64} [0-9a-f]{64}", re.ASCII)
-_ZEROS = "0" * 64
+ZEROS = "0" * 64
 _PROVENANCE = ("proven", "unproven")
 _UPSTREAM = tuple(map(str, Upstream))
 _UPSTREAMS = {str(one): one for one in Upstream}
@@ -338,7 +338,7 @@ def _quoted_repo(repo: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _quoted_seeds(seeds: tuple[str, ...]) -> str:
+def quoted_seeds(seeds: tuple[str, ...]) -> str:
     """Return the web seeds as a magnet of ours names them; raises `FormatError` for what no entry may name."""
     if len(seeds) > MAX_WEB_SEEDS or len(set(seeds)) != len(seeds) or not all(type(one) is str for one in seeds):
         raise FormatError("web seeds")
@@ -347,7 +347,7 @@ def _quoted_seeds(seeds: tuple[str, ...]) -> str:
 
 # An index repeats itself: several commits of one repository, many entries added at one publishing.
 _repo = lru_cache(maxsize=4096)(RepoId)
-_time = lru_cache(maxsize=4096)(parse_time)
+entry_time = lru_cache(maxsize=4096)(parse_time)
 
 
 _PLAIN_HOST = re.compile(r"https?://[A-Za-z0-9.-]+(?:/|\Z)", re.ASCII)
@@ -375,7 +375,7 @@ def _check_magnet(entry: Entry) -> None:
     # An index of 100,000 entries is read in seconds: a magnet spelled our way is compared, not taken apart.
     start = _magnet_start(entry)
     rest = entry.magnet[len(start) :]
-    if entry.magnet.startswith(start) and _only_sources(rest.replace(entry.torrent.translate(_QUOTED), "x")):
+    if entry.magnet.startswith(start) and only_sources(rest.replace(entry.torrent.translate(_QUOTED), "x")):
         return
     parse_magnet(entry.magnet)
     found = _parameters(entry.magnet.removeprefix("magnet:?"))
@@ -413,7 +413,7 @@ def _magnet_start(entry: Entry) -> str:
 
 
 @lru_cache(maxsize=256)
-def _only_sources(rest: str) -> bool:
+def only_sources(rest: str) -> bool:
     """Tell whether the end of a magnet names exact sources and trackers and nothing else."""
     try:
         parse_magnet(f"magnet:?xt=urn:btih:{_SOME_HASH}{rest}")

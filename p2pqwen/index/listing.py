@@ -16,7 +16,7 @@ from typing import TypeAlias, overload
 from p2pqwen.index.entry import Entry
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 
 Sought: TypeAlias = RepoId | SnapshotId | InfoHash | Sha1 | Sha256
 """What entries are looked for by: a `Sha1` is a v1 infohash, or a commit where it is a `CommitId`."""
@@ -35,6 +35,17 @@ class Listing(Sequence[Entry], ABC):
     @abstractmethod
     def having(self, words: Sequence[str]) -> Iterator[Entry]:
         """Yield the entries in which every word occurs: in repository or license, or as the start of a hash."""
+
+    @abstractmethod
+    def called(self, words: Sequence[str], kind: RepoKind, after: str = "") -> Iterator[Entry]:
+        """Yield the entries of repositories of a kind whose names hold every word, in any case.
+
+        In their order; only those whose `text` comes after `after`.
+        """
+
+    @abstractmethod
+    def spelled(self, repo: RepoId) -> RepoId | None:
+        """Return the first repository that has this name in any case of letters, None where none has."""
 
     @abstractmethod
     def repos(self) -> Iterator[RepoId]:
@@ -110,6 +121,15 @@ class EntryList(Listing):
         matches = word_filter(words)
         return (one for one in self._entries if matches(one))
 
+    def called(self, words: Sequence[str], kind: RepoKind, after: str = "") -> Iterator[Entry]:
+        """Look at every entry."""
+        matches = name_filter(words, kind, after)
+        return (one for one in self._entries if matches(one.id.repo))
+
+    def spelled(self, repo: RepoId) -> RepoId | None:
+        """Look through the entries once, and then know."""
+        return self._by_folded_name.get(folded(repo))
+
     def repos(self) -> Iterator[RepoId]:
         """Yield them from the entries."""
         return iter(dict.fromkeys(one.id.repo for one in self._entries))
@@ -117,6 +137,10 @@ class EntryList(Listing):
     @cached_property
     def _by_id(self) -> dict[SnapshotId, Entry]:
         return {one.id: one for one in self._entries}
+
+    @cached_property
+    def _by_folded_name(self) -> dict[str, RepoId]:
+        return {folded(one.id.repo): one.id.repo for one in reversed(self._entries)}
 
     @cached_property
     def _by_v2(self) -> dict[Sha256, tuple[Entry, ...]]:
@@ -129,6 +153,17 @@ class EntryList(Listing):
 def listing_of(entries: Sequence[Entry]) -> Listing:
     """Return entries as a listing."""
     return entries if isinstance(entries, Listing) else EntryList(entries)
+
+
+def folded(repo: RepoId) -> str:
+    """Return the name by which repositories are the same that differ in the case of letters alone."""
+    return str(repo).lower()
+
+
+def name_filter(words: Iterable[str], kind: RepoKind, after: str) -> Callable[[RepoId], bool]:
+    """Return what tells whether a repository is one of those that `Listing.called` finds."""
+    wanted = [word.lower() for word in words]
+    return lambda repo: repo.kind is kind and repo.text > after and all(word in repo.text.lower() for word in wanted)
 
 
 def word_filter(words: Iterable[str]) -> Callable[[Entry], bool]:

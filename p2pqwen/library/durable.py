@@ -13,13 +13,14 @@ import contextlib
 import errno
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from p2pqwen.errors import DiskError, FormatError, InUseError, NotFoundError
 from p2pqwen.portable import files
-from p2pqwen.portable.locks import file_lock
+from p2pqwen.portable.locks import FileLock, file_lock
 from p2pqwen.portable.owners import give_mode
 
 PRIVATE = 0o600
@@ -28,6 +29,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 MANY = 300
 """Files of a folder: so many are synced with all of their file system, in one wait for the disk instead of as many."""
+_LOOKERS, _LOOKING = 1000, 0.001  # how often, and for how many seconds, those are waited for who look at a lock
 _TRIES = 10  # to make a folder that others tidy away as long as it is empty
 
 
@@ -259,7 +261,7 @@ def lock(path: Path, *, wait: bool = False, hint: str = "wait for it to end, or 
     try:
         with disk_errors(f"lock {path}"):
             held = file_lock(descriptor)
-            if not held.take(wait=wait):
+            if not (held.take(wait=True) if wait else _take_at_once(held, path)):
                 raise LockHeldError(path, files.read_at(descriptor, 20, 0).decode("ascii", "replace").strip(), hint)
         with contextlib.suppress(OSError):  # the lock holds without our pid in it, on a full disk too
             os.ftruncate(descriptor, 0)
@@ -270,6 +272,17 @@ def lock(path: Path, *, wait: bool = False, hint: str = "wait for it to end, or 
             held.free()
     finally:
         os.close(descriptor)
+
+
+def _take_at_once(held: FileLock, path: Path) -> bool:
+    """Take a lock unless another holds it. Who only looks (`is_locked`) shares it for a moment, and is waited for."""
+    for _ in range(_LOOKERS):
+        if held.take():
+            return True
+        if is_locked(path):
+            return False
+        time.sleep(_LOOKING)
+    return held.take()
 
 
 def is_locked(path: Path) -> bool:

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pqwen.portable.owners import is_ours, others_may
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_place import file_stem
 
 _CLOSED = frozenset({
     "bundles", "choices.json", "config.toml", "control.json", "control.sock", "dashboard.json", "folders.json",
     "hub.json", "keys", "locks", "log", "node.json", "peers.json", "pointers", "resume", "sites",
-    "state.sqlite", "trust", "verified",
+    "state.sqlite", "trust", "verified", "xet",
 })  # fmt: skip
 # SQLite's files, what was set aside, what a write that was cut off left.
 _BESIDE = re.compile(r"\.?state\.sqlite[-.].+|\..+\.[0-9]+-[0-9a-f]{8}\.tmp")
@@ -93,6 +96,11 @@ class Home:
         return self.root / "log"
 
     @property
+    def xet(self) -> Path:
+        """What Xet calls the files of held snapshots."""
+        return self.root / "xet"
+
+    @property
     def library(self) -> Path:
         """Snapshots: `<org>/<model>/<commit>/…` with `<commit>.torrent` beside it."""
         return self.root / "library"
@@ -136,6 +144,10 @@ class Home:
     def resume(self) -> Path:
         """Resume data of unfinished downloads."""
         return self.root / "resume"
+
+    def resume_file(self, snapshot: SnapshotId, infohash: Sha256) -> Path:
+        """Return where a torrent's (v2) resume data stands: it speaks of this snapshot's files, not of a twin's."""
+        return self.resume / f"{file_stem(snapshot)}.{str(infohash)[:16]}.resume"
 
     @property
     def verified(self) -> Path:

@@ -31,7 +31,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from itertools import islice
+from operator import and_
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -41,7 +43,7 @@ from p2pqwen.index.acceptance import Accepted, TrustedState, accept_delta, accep
 from p2pqwen.index.delta import parse_delta
 from p2pqwen.index.document import document_of, encode_pieces
 from p2pqwen.index.entry import Entry, SkippedEntry, checked_row, is_entry_row
-from p2pqwen.index.listing import Listing, Sought, word_filter
+from p2pqwen.index.listing import Listing, Sought, folded, name_filter, word_filter
 from p2pqwen.index.root import parse_signed_root
 from p2pqwen.library import durable
 from p2pqwen.library.checksummed import seal, unseal
@@ -55,7 +57,7 @@ from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from p2pqwen.values.strict_json import JsonObject, canonical
 
-FORMAT = 1
+FORMAT = 2
 """Of the database, and of the rules by which its rows were accepted: another number is made again."""
 ROWS_IN_PART = 128
 WORDS_IN_PART = 2048
@@ -67,8 +69,9 @@ TOLD_FROM = 8 << 20
 """Bytes: reading a larger file shows progress."""
 TOLD_EVERY = 1 << 20
 _SMALL_MESSAGE = 8 << 20
-_SEAL, _LISTS, _ROWS, _FIRST, _WORDS, _V1, _V2, _COMMITS, _HEADS, _HEADER = range(10)
-_KINDS = (_ROWS, _FIRST, _WORDS, _V1, _V2, _COMMITS, _HEADS, _HEADER)
+_SEAL, _LISTS, _ROWS, _FIRST, _WORDS, _V1, _V2, _COMMITS, _NAMES, _HEADS, _HEADER = range(11)
+_KINDS = (_ROWS, _FIRST, _WORDS, _V1, _V2, _COMMITS, _NAMES, _HEADS, _HEADER)
+_HASHED = (_V1, _V2, _COMMITS, _NAMES)
 _DIGEST = 32
 _PREFIX = 10  # hex digits of a hash that a record holds, above the 24 bits of its row's number
 _ROW_BITS = 24
@@ -202,9 +205,9 @@ class StoredListing(Listing):
         """Read the parts in which it can be."""
         match sought:
             case RepoId():
-                return list(self._of_repo(sought))
+                return [one for one in self._near(sought.text, None) if one.id.repo == sought]
             case SnapshotId():
-                return [one for one in self._near_name(f"{sought.repo.text}\0{sought.commit}") if one.id == sought]
+                return [one for one in self._near(sought.repo.text, sought.commit) if one.id == sought]
             case InfoHash():
                 return [one for one in self._hashed(_V2, str(sought.v2)) if one.infohash == sought]
             case CommitId():
@@ -219,14 +222,30 @@ class StoredListing(Listing):
         wanted = sorted((word.casefold() for word in words), key=len)
         if not wanted or not wanted[-1]:
             return iter(self)
-        marks = bytearray(self._rows)
-        self._mark_words(marks, wanted[-1])
+        marks = self._marks(wanted[-1])
         if _HEX.fullmatch(wanted[-1]):
             for kind in (_V1, _V2, _COMMITS):
                 for row in self._numbers(kind, wanted[-1]):
                     marks[row] = 1
         matches = word_filter(words)
         return (entry for entry in self._at(_marked(marks)) if matches(entry))
+
+    def called(self, words: Sequence[str], kind: RepoKind, after: str = "") -> Iterator[Entry]:
+        """Look for the words, and for what the names of a kind begin with, among the names."""
+        first = self._part_before(f"{after}\0") * ROWS_IN_PART if after else 0
+        wanted = {word.lower() for word in words} | {_before(kind)} - {""}
+        matches = name_filter(words, kind, after)
+        if not wanted:
+            return (entry for _, entry in self._entries(first) if matches(entry.id.repo))
+        each_word = (int.from_bytes(self._marks(word, names_alone=True)) for word in wanted)
+        marks = reduce(and_, each_word).to_bytes(self._rows)
+        return (entry for entry in self._at(_marked(marks, first)) if matches(entry.id.repo))
+
+    def spelled(self, repo: RepoId) -> RepoId | None:
+        """Look for the hash of the name in lower case."""
+        name = folded(repo)
+        found = (entry.id.repo for entry in self._hashed(_NAMES, _name_digits(name)))
+        return next((one for one in found if folded(one) == name), None)
 
     def repos(self) -> Iterator[RepoId]:
         """Go through the entries."""
@@ -304,25 +323,25 @@ class StoredListing(Listing):
     def _lines(self, number: int) -> list[bytes]:
         return self._read(lambda parts: parts.get(_ROWS, number)).split(b"\n")
 
-    def _of_repo(self, repo: RepoId) -> Iterator[Entry]:
-        for _, entry in self._entries(self._part_before(f"{repo.text}\0") * ROWS_IN_PART):
-            if entry.id.repo == repo:
-                yield entry
-            elif entry.id.repo.text > repo.text:
-                return
-
-    def _near_name(self, place: str) -> Iterator[Entry]:
-        """Yield the entries before and at a place, from the beginning of its part on."""
-        for _, entry in self._entries(self._part_before(place) * ROWS_IN_PART):
-            if f"{entry.id.repo.text}\0{entry.id.commit}" > place:
-                return
-            yield entry
+    def _near(self, text: str, commit: CommitId | None) -> Iterator[Entry]:
+        """Yield the entries of a repository's name and commit, None: any, among others that hold the same words."""
+        first = self._part_before(f"{text}\0{commit or ''}")
+        last = bisect_right(self._part_names, f"{text}\0{commit or '~'}")
+        marks = [f'"{one}"'.encode() for one in (text, commit) if one is not None]
+        for number in range(first, max(first + 1, last) if self._rows else 0):
+            for line in self._lines(number):
+                if all(mark in line for mark in marks) and isinstance(found := _row(line), Entry):
+                    yield found
 
     def _part_before(self, place: str) -> int:
         """Return the last part that begins before a place, in which it is if it is anywhere."""
+        return max(0, bisect_left(self._part_names, place) - 1)
+
+    @property
+    def _part_names(self) -> list[str]:
         if self._firsts is None:
             self._firsts = self._read(lambda parts: parts.get(_FIRST, 0)).decode().split("\n")
-        return max(0, bisect_left(self._firsts, place) - 1)
+        return self._firsts
 
     def _hashed(self, kind: int, digits: str) -> Iterator[Entry]:
         return self._at(self._numbers(kind, digits))
@@ -346,19 +365,22 @@ class StoredListing(Listing):
             )
         return sorted(found)
 
-    def _mark_words(self, marks: bytearray, word: str) -> None:
-        """Mark the rows in whose words one occurs."""
+    def _marks(self, word: str, *, names_alone: bool = False) -> bytearray:
+        """Return a 1 for each row in whose words one occurs; `names_alone`: in the repository's name."""
+        marks = bytearray(self._rows)
         sought = word.translate(_BLANKS).encode("utf-8", "replace")
         for number in range(self._read(lambda parts: parts.count(_WORDS))):
             body = self._read(lambda parts, number=number: parts.get(_WORDS, number))  # type: ignore[misc]
             row, counted, at = number * WORDS_IN_PART, 0, body.find(sought)
             while at >= 0:
                 row += body.count(b"\n", counted, at)
-                marks[row] = 1
                 counted = body.find(b"\n", at)
+                end = len(body) if counted < 0 else counted
+                marks[row] = not names_alone or body.find(b"\t", at, end) >= 0
                 if counted < 0:
                     break
                 at = body.find(sought, counted)
+        return marks
 
     def _read(self, look: Callable[[_Parts], Result]) -> Result:
         try:
@@ -417,7 +439,12 @@ class RowsBuilder:
         self._rows: list[bytes] = []
         self._words: list[str] = []
         self._first: list[str] = []
-        self._hashes = {kind: array("Q") for kind in (_V1, _V2, _COMMITS)}
+        self._hashes = {kind: array("Q") for kind in _HASHED}
+        self._name = ""
+        self._hashed = [
+            (self._hashes[kind], name)
+            for kind, name in ((_V1, "infohash_v1"), (_V2, "infohash_v2"), (_COMMITS, "commit"))
+        ]
         self._count = self._skipped = 0
         self._bytes = 0
         self._tracked: list[int] = []
@@ -442,12 +469,18 @@ class RowsBuilder:
         if not self._count % ROWS_IN_PART:
             self._first.append(f"{known['repo']}\0{known['commit']}")
         if is_entry_row(row):
-            for kind, name in ((_V1, "infohash_v1"), (_V2, "infohash_v2"), (_COMMITS, "commit")):
-                self._hashes[kind].append(int(known[name][:_PREFIX], 16) << _ROW_BITS | self._count)
+            for hashes, name in self._hashed:
+                hashes.append(int(known[name][:_PREFIX], 16) << _ROW_BITS | self._count)
+            shown = _shown(known["repo"], known["repo_type"])
+            if shown != self._name:
+                self._name = shown
+                self._hashes[_NAMES].append(int(_name_digits(shown.lower()), 16) << _ROW_BITS | self._count)
             if "&tr=" in known["magnet"] and len(self._tracked) < MAX_TRACKED:
                 self._tracked.append(self._count)
-            license_ = (known.get("license") or "").translate(_BLANKS)
-            self._words.append(f"{_shown(known['repo'], known['repo_type'])}\t{license_}".casefold())
+            license_ = known.get("license") or ""
+            if not license_.isprintable():
+                license_ = license_.translate(_BLANKS)
+            self._words.append(f"{shown}\t{license_}".casefold())
         else:
             self._skipped += 1
             self._words.append("")
@@ -854,16 +887,25 @@ def _shown(repo: str, kind: str) -> str:
     return repo if kind == RepoKind.MODEL.value else str(RepoId(repo, RepoKind(kind)))
 
 
+def _before(kind: RepoKind) -> str:
+    """Return what stands before the names of a kind."""
+    return str(RepoId("a/a", kind)).removesuffix("a/a")
+
+
+def _name_digits(name: str) -> str:
+    return str(Sha256.of(name.encode()))[:_PREFIX]
+
+
 def _text_of(beginning: str, kind: RepoKind) -> str | None:
     """Return how the names of a kind that begin so begin without what stands before them; None: none does."""
-    before = str(RepoId("a/a", kind)).removesuffix("a/a")
+    before = _before(kind)
     if beginning.startswith(before):
         return beginning.removeprefix(before)
     return "" if before.startswith(beginning) else None
 
 
-def _marked(marks: bytearray) -> Iterator[int]:
-    at = marks.find(1)
+def _marked(marks: bytes | bytearray, start: int = 0) -> Iterator[int]:
+    at = marks.find(1, start)
     while at >= 0:
         yield at
         at = marks.find(1, at + 1)

@@ -36,6 +36,8 @@ class FileSource:
                 raise NotFoundError(f"no file {self.path}") from error
 
 
+LINKED = "linked.json"
+"""What a link of a spool is named after: its time is that of the file it stands for."""
 _IN_MEMORY = 1 << 20
 _PIECE = 1 << 18
 
@@ -72,6 +74,22 @@ class Spool:
             _write_all(self._file, self._body)
             self._body = bytearray()
         return self._file
+
+    def link(self, path: Path) -> None:
+        """Take all of a file, by a hard link where the disk has them; raises `NotFoundError`, `DiskError`."""
+        with durable.disk_errors(f"keep {path}"):
+            link = durable.temporary_beside(self._folder / LINKED)
+            try:
+                link.hardlink_to(path)
+            except FileNotFoundError as error:
+                raise NotFoundError(f"no file {path}") from error
+            except OSError:
+                link.unlink(missing_ok=True)  # no such links here: a copy will do
+            else:
+                self._file, self._path = link.open("rb", buffering=0), link
+                return
+        for piece in durable.read_pieces(path):
+            self.take(piece)
 
     def end(self, error: P2pqwenError | None = None) -> None:
         """Say that nothing more comes, and why, where it was to be more."""

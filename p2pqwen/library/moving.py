@@ -3,15 +3,21 @@
 Until the copy is whole, read back and written out, the snapshot is where it was; then its torrent names the new place,
 and only then the old one is deleted. A crash in between leaves it at one of the two, or at both, never at none; moving
 it again ends that.
+
+Somebody may have put files of their own into a snapshot's folder, or where it goes. Nothing but the snapshot's own
+files is deleted unless the new place has the same: the rest goes along, and what cannot stays where it is and is named.
 """
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from p2pqwen.errors import DiskError, P2pqwenError
@@ -21,8 +27,17 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State, seal_of
 from p2pqwen.library.verified import Verified
 from p2pqwen.portable.files import clone
 from p2pqwen.torrent.info import FileEntry
+from p2pqwen.values.snapshot_id import SnapshotId
 
 _BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a move left where it was, and why."""
+
+    path: Path
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +48,7 @@ class Moved:
     came_from: Path
     size: int
     copied: int
+    left: tuple[Left, ...] = ()
 
 
 def bytes_to_copy(held: HeldSnapshot, place: LibraryFolder) -> int:
@@ -58,19 +74,54 @@ def move(
         entries = [file for file in metainfo.files if held.wants(file.path)]
         files = [file.path for file in entries]
         size = held.wanted_bytes(metainfo)
-        if source == place:
-            return Moved(held, source.root, size, 0)
         known = library.verified.unchanged(held.id, metainfo.infohash.v2, held.folder, files)
+        there = replace(held, folder=place.folder(held.id), torrent_path=place.torrent_path(held.id))
+        if source == place or (
+            _is_of(there, held) and library.verified.unchanged(held.id, metainfo.infohash.v2, there.folder, files)
+        ):
+            left = _end_cut_off(library, there, place, entries, verified=known or source != place)
+            return Moved(there, source.root, size, 0, tuple(left))
         copied = bytes_to_copy(held, place)
         place.require_room(copied, claimed=library.claimed(place))
-        _bring(held, place, entries, on_bytes, renames=not copied)
+        left = _bring(held, place, entries, on_bytes, renames=not copied)
         if known:  # what was verified is verified still: each byte of it was compared
             now = Verified.now(metainfo.infohash.v2, place.folder(held.id), files)
             library.verified.keep(held.id, now)
         _name(held, place)
-        _leave(held, source)
+        left += _leave(held.id, source, place, entries)
         library.remember()
-        return Moved(library.find(held.id.repo, held.id.commit), source.root, size, copied)
+        return Moved(library.find(held.id.repo, held.id.commit), source.root, size, copied, tuple(left))
+
+
+def _end_cut_off(
+    library: Library, held: HeldSnapshot, place: LibraryFolder, entries: Sequence[FileEntry], *, verified: bool
+) -> list[Left]:
+    """End moves to where a snapshot is that were cut off before the old copies were deleted.
+
+    Only where the one here is as it was `verified`, and the other is of the same torrent.
+    """
+    left: list[Left] = []
+    for other in library.folders:
+        if other == place or not other.torrent_path(held.id).exists():
+            continue
+        twin = replace(held, folder=other.folder(held.id), torrent_path=other.torrent_path(held.id))
+        if not verified:
+            reason = f"a second copy; `p2pqwen verify {held.id}` reads the first, then moving it again deletes this one"
+        elif not _is_of(twin, held):
+            reason = "a second copy, of another torrent or of one that cannot be read"
+        else:
+            left += _leave(held.id, other, place, entries)
+            continue
+        left.append(Left(twin.folder, reason))
+    library.remember()
+    return left
+
+
+def _is_of(one: HeldSnapshot, other: HeldSnapshot) -> bool:
+    try:
+        return one.metainfo().infohash == other.metainfo().infohash
+    except P2pqwenError:
+        return False
 
 
 def _bring(
@@ -80,19 +131,58 @@ def _bring(
     on_bytes: Callable[[int], object],
     *,
     renames: bool,
-) -> None:
+) -> list[Left]:
+    """Bring a snapshot to its new place, and return what stood there and was nobody's to delete."""
     target = place.folder(held.id)
     if target.is_dir() and not _is_whole(held.folder, files) and (_is_whole(target, files) or not held.folder.exists()):
-        return  # a move was cut off after it had renamed the folder
+        return []  # a move was cut off after it had renamed the folder
     if not held.folder.exists():
         raise DiskError(f"nothing of {held.id} is there to be moved", got=f"no {held.folder}")
     with durable.disk_errors(f"move {held.id} to {place.root}"):
         durable.make_folder(target.parent, shared=True)
     coming = held.folder if renames else _staged(held, place, files, on_bytes)
     with durable.disk_errors(f"move {held.id} to {place.root}"):
-        if target.exists():
-            shutil.rmtree(target)  # of a move that was cut off: no torrent speaks of it, and what comes is whole
+        left = _make_way(target, held.folder, files)
     durable.rename(coming, target, shared=True)
+    return left
+
+
+def _make_way(target: Path, old: Path, files: Sequence[FileEntry]) -> list[Left]:
+    """Delete what a move that was cut off left where one comes that is whole; anything else in it is set aside."""
+    if target.is_symlink():
+        target.unlink()  # it leads to somebody's own folder
+        return []
+    if not target.exists():
+        return []
+    names = {one.path.text for one in files}
+    if any(not (name in names or _same(target / name, old / name)) for name in _below(target)):
+        aside = next(path for number in count(1) if not os.path.lexists(path := Path(f"{target}.aside-{number}")))
+        target.rename(aside)
+        return [Left(aside, "it stood where the snapshot goes, and has files that are not the snapshot's")]
+    shutil.rmtree(target)
+    return []
+
+
+def _below(folder: Path) -> Iterator[str]:
+    """Yield whatever is below a folder and is no folder, by its path there; no link is followed. Raises `OSError`."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for here, folders, found in os.walk(folder, onerror=refuse):
+        links = [name for name in folders if Path(here, name).is_symlink()]
+        for name in (*found, *links):
+            yield Path(here, name).relative_to(folder).as_posix()
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Tell whether two paths are files of the same bytes, or links to the same place."""
+    try:
+        if one.is_symlink() or other.is_symlink():
+            return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
+        return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
+    except OSError:
+        return False
 
 
 def _is_whole(folder: Path, files: Sequence[FileEntry]) -> bool:
@@ -154,15 +244,64 @@ def _name(held: HeldSnapshot, place: LibraryFolder) -> None:
         os.utime(torrent, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def _leave(held: HeldSnapshot, source: LibraryFolder) -> None:
-    """Delete the snapshot at its old place; the torrent first, so that what is left is no snapshot."""
-    for path in (held.torrent_path, seal_of(held.torrent_path), source.marker(held.id)):
+def _leave(snapshot: SnapshotId, source: LibraryFolder, place: LibraryFolder, files: Sequence[FileEntry]) -> list[Left]:
+    """Delete a snapshot at its old place, and take along what else is in its folder; return what could not be.
+
+    The torrent is deleted before the files, so that what is left is no snapshot.
+    """
+    folder, target = source.folder(snapshot), place.folder(snapshot)
+    with durable.disk_errors(f"move what is in {folder}"):
+        own = not folder.is_symlink() and folder.is_dir()
+        names = {one.path.text for one in files}
+        found = list(_below(folder)) if own else []
+    left = [one for name in found if name not in names if (one := _take_along(folder / name, target / name, place))]
+    if left or len(found) > len(names):
+        durable.sync_tree(target)
+    for path in (source.torrent_path(snapshot), seal_of(source.torrent_path(snapshot)), source.marker(snapshot)):
         durable.remove(path)
-    with durable.disk_errors(f"remove {held.folder}"):
-        if held.folder.is_symlink():
-            held.folder.unlink()  # to somebody's own folder, which stays
-        elif held.folder.is_dir():
-            shutil.rmtree(held.folder)
-        for parent in (held.folder.parent, held.folder.parent.parent):
-            if parent != source.root and parent.is_dir() and not any(parent.iterdir()):
+    with durable.disk_errors(f"remove {folder}"):
+        if folder.is_symlink():
+            folder.unlink()  # to somebody's own folder, which stays
+        stays = {one.path for one in left}
+        for name in found:
+            if folder / name not in stays and (name in names or _same(folder / name, target / name)):
+                (folder / name).unlink()
+        _remove_empty(folder, source.root)
+    return left
+
+
+def _take_along(path: Path, target: Path, place: LibraryFolder) -> Left | None:
+    """Put somebody's own file, or link, to where the snapshot is now, unless another stands there."""
+    try:
+        if os.path.lexists(target):
+            return None if _same(path, target) else Left(path, f"another file is at {target}")
+        with durable.disk_errors(f"copy {path}"):
+            durable.make_folder(target.parent, shared=True)
+            if path.is_symlink():
+                target.symlink_to(path.readlink())
+                return None
+            if not path.is_file():
+                return Left(path, "it is no file, folder or link")
+            place.require_room(path.stat().st_size)
+            coming = durable.temporary_beside(target, shared=True)
+            try:
+                _copy(path, coming, lambda _: None)
+                shutil.copymode(path, coming)
+                coming.rename(target)
+            finally:
+                coming.unlink(missing_ok=True)
+    except DiskError as error:
+        return Left(path, error.message)
+    return None
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    """Remove the folders below a folder, itself, and the two above it, as far as they are empty."""
+    if folder.is_dir():
+        for here, _, _ in os.walk(folder, topdown=False):
+            with suppress(OSError):  # it holds something
+                Path(here).rmdir()
+    for parent in (folder.parent, folder.parent.parent):
+        if parent != root and parent.is_dir():
+            with suppress(OSError):
                 parent.rmdir()

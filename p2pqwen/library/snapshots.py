@@ -46,12 +46,14 @@ from p2pqwen.library.home import Home
 from p2pqwen.library.space import RESERVE, allocated
 from p2pqwen.library.torrent_reader import NO_KEYS, TorrentReader
 from p2pqwen.library.verified import Verified, VerifiedFiles
+from p2pqwen.library.xet_hashes import XetHashes
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import CommitId, Sha256
+from p2pqwen.values.near_names import did_you_mean
 from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import Owner, RepoId, RepoKind, SnapshotId
@@ -145,6 +147,7 @@ class Library:
     def __init__(self, home: Home, more: Sequence[LibraryFolder] = (), *, reserve: int = RESERVE) -> None:
         self._home = home
         self.verified = VerifiedFiles(home)
+        self.xet_hashes = XetHashes(home)
         self.torrents = TorrentReader()
         self._main = LibraryFolder(home.library, reserve, main=True)
         self._folders = LibraryFolders((self._main, *more), home.library_folders, home.locks / "folders.lock")
@@ -228,18 +231,16 @@ class Library:
 
         `AwayError` when it is on a disk that is not connected.
         """
-        held = {
-            one.id: one
-            for folder in self.folders
-            for one in self._scan_repo(folder, str(folder.save_path(repo)), repo)
-            if commit in {None, one.id.commit}
-        }
+        held = {one.id: one for one in self.of_repo(repo) if commit in {None, one.id.commit}}
         if not held:
             for away in self._folders.away():
                 if away.id.repo == repo and commit in {None, away.id.commit}:
                     raise AwayError(away.id, away.folder)
             wanted = str(repo) if commit is None else f"{repo}@{commit}"
-            raise NotFoundError(f"no snapshot of {wanted} in the library", hint="see `p2pqwen list`")
+            guess = did_you_mean(
+                repo, [*(one.id.repo for one in self.all()), *(one.id.repo for one in self._folders.away())]
+            )
+            raise NotFoundError(f"no snapshot of {wanted} in the library", hint=f"{guess}see `p2pqwen list`")
         if len(held) > 1:
             raise P2pqwenError(
                 f"the library holds {plural(len(held), 'snapshot')} of {repo}",
@@ -414,6 +415,7 @@ class Library:
             durable.remove(seal_of(held.torrent_path))
             durable.remove(place.marker(held.id))
             _remove_folder(place, held.folder)
+            self.xet_hashes.forget(held.id)
         self.remember()
 
     def remember(self, held: Iterable[HeldSnapshot] | None = None) -> None:

@@ -61,6 +61,11 @@ class StewardStore:
 
         self._store.update(_NAME, changed)
 
+    def hand_over(self, snapshot: SnapshotId) -> None:
+        """Take note that a snapshot is a person's from now on; writes only where the node had adopted it."""
+        if snapshot in self.adopted():
+            self.change_adopted(without={snapshot})
+
     def arrived(self) -> frozenset[SnapshotId]:
         """Return what of it was seen here: what is not, and was never, is no person's removal."""
         return _snapshots(self._value(), "arrived")

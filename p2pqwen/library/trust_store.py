@@ -49,7 +49,7 @@ from p2pqwen.library.index_rows import (
     verified_at,
     whole_file,
 )
-from p2pqwen.library.index_source import IndexSource, Spool, bytes_of, pieces_of, size_of
+from p2pqwen.library.index_source import LINKED, IndexSource, Spool, bytes_of, pieces_of, size_of
 from p2pqwen.values import json_fields
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
@@ -59,6 +59,7 @@ MAX_STATE_SIZE = 1 << 20
 MAX_SOURCES = 64
 VERIFY_EVERY = timedelta(days=30)
 """A running node verifies what it has accepted, and has not read since, once in so long."""
+EVIDENCE = "evidence"
 MAX_EVIDENCE = 32  # files; whoever holds stolen keys could fill the disk with contradictions
 MAX_EVIDENCE_SIZE = 1 << 30
 _LEFT_SECONDS = 86_400.0
@@ -297,8 +298,27 @@ class TrustStore:
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < long_ago:
                     path.unlink()
+        for path in self._home.trust.glob(f".{LINKED}.*.tmp"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_ctime < long_ago:
+                    path.unlink()
 
-    def keep_evidence(self, publisher: Sha256, data: IndexSource, *, before: bytes | None = None) -> tuple[Path, ...]:
+    def set_aside(self, publisher: Sha256) -> Spool:
+        """Return the accepted index as it is now, which stays when another takes its place, until it is closed.
+
+        Raises `NotFoundError`, `DiskError`.
+        """
+        path, spool = self.index_path(publisher), self.spool()
+        try:
+            spool.link(path)
+        except BaseException:
+            spool.close()
+            raise
+        return spool
+
+    def keep_evidence(
+        self, publisher: Sha256, data: IndexSource, *, before: IndexSource | None = None
+    ) -> tuple[Path, ...]:
         """Keep a file that contradicts the accepted index, and a copy of that one, which the next update overwrites.
 
         `before`: the index that was in use when the file came, where another has taken its place since.
@@ -306,13 +326,15 @@ class TrustStore:
         Returns where they are; nothing once there is as much as is ever kept, or the publisher is trusted no longer.
         """
         with self.locked(publisher):
-            return self._keep_evidence(publisher, bytes_of(data), before) if self.is_trusted(publisher) else ()
+            if not self.is_trusted(publisher):
+                return ()
+            return self._keep_evidence(publisher, bytes_of(data), None if before is None else bytes_of(before))
 
     def _keep_evidence(self, publisher: Sha256, data: bytes, before: bytes | None) -> tuple[Path, ...]:
         trusted = self.index_path(publisher)
         both = [data, *([durable.read(trusted, max_bytes=MAX_INDEX_SIZE)] if trusted.exists() else [])]
         both += [] if before is None else [before]
-        folder = self.folder(publisher) / "evidence"
+        folder = self.folder(publisher) / EVIDENCE
         files = {folder / f"{Sha256.of(one)}.json": one for one in both}
         new = [path for path in files if not path.exists()]
         sizes = [path.stat().st_size for path in folder.glob("*.json")] + [len(files[path]) for path in new]
@@ -321,6 +343,12 @@ class TrustStore:
         for path in new:
             durable.write(path, files[path])
         return tuple(files)
+
+    def evidence(self, publisher: Sha256) -> tuple[Path, ...]:
+        """Return the files kept as proof that this publisher signed two histories; raises `DiskError`."""
+        folder = self.folder(publisher) / EVIDENCE
+        with durable.disk_errors(f"look at {folder}"):
+            return tuple(sorted(folder.glob("*.json")))
 
     def folder(self, publisher: Sha256) -> Path:
         """Return the publisher's folder."""

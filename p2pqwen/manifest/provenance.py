@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from p2pqwen.errors import VerificationError
 from p2pqwen.manifest.git_object import commit_oid, commit_tree, tree_oid
-from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.values.repo_path import RepoPath
+
+if TYPE_CHECKING:
+    from p2pqwen.manifest.manifest import Manifest
 
 
 class Provenance(StrEnum):

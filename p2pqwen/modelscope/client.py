@@ -26,7 +26,7 @@ from p2pqwen.errors import (
     VerificationError,
 )
 from p2pqwen.modelscope.rows import Page, Row, listed_files, read_page
-from p2pqwen.modelscope.site import ModelScopeSite
+from p2pqwen.modelscope.site import MAIN, ModelScopeSite
 from p2pqwen.modelscope.web import ATTEMPTS, BusyError, ModelScopeWeb
 from p2pqwen.values.digest import CommitId, GitOid
 from p2pqwen.values.listing import ListedFile, ListedRepo, Listing
@@ -35,7 +35,6 @@ from p2pqwen.values.repo_path import MAX_FILES, RepoPath
 from p2pqwen.values.snapshot_id import OriginName, Owner, RepoId, RepoKind, SnapshotId
 from p2pqwen.values.snapshot_place import api_path
 
-MAIN = "master"
 LISTING_LIMIT = 3000
 """Rows after which a listing of models ends without a word; more are asked for folder by folder."""
 PAGE = 100

@@ -8,6 +8,9 @@ from p2pqwen.values.origin_site import OriginSeeds
 from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.values.snapshot_place import api_path, hub_path
 
+MAIN = "master"
+"""The branch that stands for a repository."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelScopeSite:
@@ -19,6 +22,10 @@ class ModelScopeSite:
     def web_seeds(self, repo: RepoId) -> OriginSeeds:
         """Return the base that a published torrent may list, if it passes the check."""
         return OriginSeeds(f"{self.endpoint.rstrip('/')}/{api_path(repo)}/resolve/")
+
+    def today(self, repo: RepoId) -> str:
+        """Return the web seed pattern of a repository's files as they are there now, under whatever commit."""
+        return f"{self.web_seeds(repo).whole}{MAIN}/{{path}}"
 
     def api(self, repo: RepoId, what: str) -> str:
         """Return the path of an API call about a repository."""

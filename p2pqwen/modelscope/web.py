@@ -138,7 +138,7 @@ class ModelScopeWeb:
             )
         if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             kind = NotShownError if own else NotFoundError
-            return kind(f"ModelScope shows no {what}", got=said)
+            return kind(f"ModelScope shows no {what}: not found, or private", got=said)
         return NetworkError(f"{self.endpoint} does not answer as ModelScope does for {what}", got=said)
 
     def _is_own(self, url: httpx2.URL) -> bool:
@@ -171,5 +171,9 @@ def _body(answer: httpx2.Response, limit: int, what: str) -> bytes:
 
 
 def _said(value: Mapping[str, Any]) -> str:
-    words = value.get("Message") or value.get("message") or value.get("Code") or value.get("code")
-    return printable(str(words), limit=200)
+    """Quote its message, which is often Chinese: what it means here our own words say."""
+    words = value.get("Message") or value.get("message")
+    code = value.get("Code") or value.get("code")
+    return (
+        f"code {printable(str(code), limit=40)}" if not words else f'its message "{printable(str(words), limit=200)}"'
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import html
 import json
 import os
 import secrets
@@ -18,6 +19,7 @@ from p2pqwen.portable.sockets import short_path, unix_socket, unix_sockets_work
 SOCKET_NAME = "control.sock"
 TOKEN_NAME = "control.json"  # noqa: S105 - a file's name
 DASHBOARD_NAME = "dashboard.json"
+OPENER_NAME = "dashboard.html"
 MAX_TOKEN_FILE = 4096
 _NO_SOCKETS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
 
@@ -88,6 +90,28 @@ def write_dashboard(home: Path, host: str, port: int) -> str:
     return token
 
 
+def write_opener(home: Path, url: str) -> Path:
+    """Write a page that leads a browser to an address, where only the owner reads it; raises `DiskError`.
+
+    A browser that is given the address itself shows it to every user of the machine, among its arguments.
+    """
+    path = home / OPENER_NAME
+    to = html.escape(url, quote=True)
+    text = (
+        '<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer">'
+        f'<meta http-equiv="refresh" content="0;url={to}"><title>p2pqwen</title>'
+        f'<p><a href="{to}">The dashboard of this node</a>. This way leads there once.</p>\n'
+    )
+    try:
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise DiskError(f"cannot write {path}", got=error.strerror or str(error)) from error
+    return path
+
+
 def dashboard_url(home: Path) -> str | None:
     """Return the dashboard's address, its token after the `#`, which no browser sends; None where there is none."""
     try:
@@ -126,6 +150,6 @@ def connect_unix(home: Path, seconds: float) -> socket.socket | None:
 
 def clean(home: Path) -> None:
     """Remove socket and token file."""
-    for name in (SOCKET_NAME, TOKEN_NAME, DASHBOARD_NAME):
+    for name in (SOCKET_NAME, TOKEN_NAME, DASHBOARD_NAME, OPENER_NAME):
         with contextlib.suppress(OSError):
             (home / name).unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ from p2pqwen.portable.sockets import take_port_again, unix_sockets_work
 from p2pqwen.server import address, guard
 from p2pqwen.server.page import PAGE_HEADERS, Text, page_files
 from p2pqwen.server.problem import Problem, Refusal, status_of
+from p2pqwen.server.tickets import Tickets
 from p2pqwen.values.json_value import Answer, object_json
 from p2pqwen.values.strict_json import JsonObject, parse_call
 
@@ -36,6 +38,24 @@ _WORKERS = 16  # a stream occupies one while it lasts
 Given: TypeAlias = JsonObject
 Call: TypeAlias = Callable[[Given], Answer | Iterator[Answer]]
 """Takes the arguments of a call, and returns its answer or the lines of it."""
+
+
+TICKET = "POST /v1/dashboard/ticket"
+"""Asked by `p2pqwen dashboard`, never by a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class TicketAnswer:
+    """A ticket that lets one browser into the dashboard, within a minute."""
+
+    ticket: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionAnswer:
+    """The token that a page's calls carry."""
+
+    token: str
 
 
 class ControlServer:
@@ -64,10 +84,13 @@ class ControlServer:
         self._thread = LoopThread("control")
         self._loop = self._thread.loop
         self._runners: list[web.AppRunner] = []
+        self._tickets = Tickets()
 
     def __enter__(self) -> Self:
         self._thread.start()
         try:
+            if self._dashboard_on is not None:  # who may call this has the home: it needs no token of the page's
+                self._calls = {**self._calls, TICKET: lambda _: TicketAnswer(self._tickets.issue())}
             listener = None if self._loopback else address.bind_unix(self._home)
             if listener is None:
                 listener, found = address.bind_loopback(self._home)
@@ -105,9 +128,16 @@ class ControlServer:
         files = page_files()
         app = web.Application(middlewares=[guard.page_middleware(token, files)], client_max_size=MAX_REQUEST)
         app.on_response_prepare.append(_page_headers)
+        app.router.add_post(guard.SESSION, self._call_handler(partial(self._session, token)))
         for path, text in files.items():
             app.router.add_get(path, self._text_handler(partial(_given_text, text)))
         await self._run(app, listener)
+
+    def _session(self, token: str, given: Given) -> SessionAnswer:
+        """Give the token for a ticket; raises `UsageError`."""
+        if not self._tickets.redeem(str(given.get("ticket", ""))):
+            raise UsageError("this way in was used before, or is too old", hint="run `p2pqwen dashboard` again")
+        return SessionAnswer(token)
 
     async def _start(self, listener: socket.socket, token: str | None, *, calls: bool) -> None:
         app = web.Application(middlewares=[guard.middleware(token)], client_max_size=MAX_REQUEST)

@@ -20,6 +20,8 @@ from p2pqwen.server.problem import Problem, Refusal
 from p2pqwen.values.json_value import object_json
 
 _HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+SESSION = "/v1/session"
+"""Where the dashboard's page trades a ticket for the token, without one."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -32,10 +34,15 @@ def refusal(headers: Mapping[str, str], token: str | None) -> tuple[int, str] | 
     return _without_token(headers, token)
 
 
-def page_refusal(headers: Mapping[str, str], token: str | None) -> tuple[int, str] | None:
-    """Return status and reason why a request to the dashboard is refused; `token` is None for its files."""
+def page_refusal(headers: Mapping[str, str], token: str | None, *, is_file: bool = False) -> tuple[int, str] | None:
+    """Return status and reason why a request to the dashboard is refused; `token` is None for what needs none.
+
+    A person may come to its files from anywhere, such as the page on the disk that leads there once.
+    """
     if (foreign := _foreign_host(headers)) is not None:
         return foreign
+    if is_file and headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document":
+        return None
     own = f"http://{headers.get('Host', '')}"
     if headers.get("Origin", own).lower() != own.lower() or _of_another_page(headers):
         return 403, "requests from other web pages are refused"
@@ -72,8 +79,14 @@ def middleware(token: str | None) -> Middleware:
 
 
 def page_middleware(token: str, files: Container[str]) -> Middleware:
-    """Return the middleware that asks `page_refusal` first; `files` are the paths that need no token."""
-    return _guarded(lambda request: page_refusal(request.headers, None if request.path in files else token))
+    """Return the middleware that asks `page_refusal` first; `files` are the paths of the page itself."""
+
+    def judge(request: web.Request) -> tuple[int, str] | None:
+        is_file = request.path in files
+        wanted = None if is_file or request.path == SESSION else token
+        return page_refusal(request.headers, wanted, is_file=is_file)
+
+    return _guarded(judge)
 
 
 def _guarded(judge: Callable[[web.Request], tuple[int, str] | None]) -> Middleware:

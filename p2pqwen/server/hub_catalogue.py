@@ -5,7 +5,7 @@ Its methods are called on threads, and may raise `P2pqwenError`; `HubRefusedErro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,6 +24,14 @@ class HubRefusedError(NotFoundError):
     def __init__(self, problem: HubProblem) -> None:
         super().__init__(problem.message)
         self.problem = problem
+
+
+class HubMovedError(NotFoundError):
+    """A repository was asked for by its name in another case of letters; `own` is how it is called."""
+
+    def __init__(self, asked: RepoId, own: RepoId) -> None:
+        super().__init__(f"{asked} is called {own}")
+        self.own = own
 
 
 class Reading(Protocol):
@@ -77,19 +85,19 @@ class GitSide(Protocol):
 
 
 class Catalogue(Protocol):
-    """Finds commits by name."""
+    """Finds commits by name; one call takes no longer for all that is listed."""
 
     def snapshot(self, repo: RepoId, revision: str) -> HubSnapshot:
-        """Return what a revision of a repository names; raises `HubRefusedError`, `P2pqwenError`."""
+        """Return what a revision of a repository names; raises `HubRefusedError`, `HubMovedError`, `P2pqwenError`."""
 
     def refs(self, repo: RepoId) -> Refs:
-        """Return the branches and tags of a repository; raises `HubRefusedError`."""
+        """Return the branches and tags of a repository; raises `HubRefusedError`, `HubMovedError`."""
 
-    def listed(self, kind: RepoKind, *, search: str, author: str) -> Sequence[NamedCommit]:
-        """Return the repositories that hold the words of `search` and are `author`'s, "": any; one commit of each."""
+    def listed(self, kind: RepoKind, *, search: str, author: str, after: str) -> Iterator[NamedCommit]:
+        """Yield the repositories that hold the words of `search` and are `author`'s, "": any; one commit of each.
 
-    def own_name(self, repo: RepoId) -> RepoId | None:
-        """Return what a repository is called whose name was written in another case, None where it is right or new."""
+        In the order of their names, from the one that follows `after` on.
+        """
 
 
 def problem_of(error: P2pqwenError) -> HubProblem:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlencode
@@ -23,6 +25,7 @@ from aiohttp.typedefs import Handler
 
 from p2pqwen.errors import FormatError, P2pqwenError
 from p2pqwen.hub_api import answers, registry
+from p2pqwen.hub_api.listing import FILE_BYTES, NamedCommit
 from p2pqwen.hub_api.paths_body import MAX_BODY, asked_paths
 from p2pqwen.hub_api.problem import HubProblem, entry_not_found, repo_not_found
 from p2pqwen.hub_api.request import Asked, parse_path
@@ -31,17 +34,17 @@ from p2pqwen.net.fault_log import fault_log
 from p2pqwen.portable.sockets import take_port_again
 from p2pqwen.server.hub_access import HubAccess
 from p2pqwen.server.hub_body import answer_file
-from p2pqwen.server.hub_catalogue import Catalogue, GitSide, HubRefusedError, HubSnapshot, problem_of
+from p2pqwen.server.hub_catalogue import Catalogue, GitSide, HubMovedError, HubRefusedError, HubSnapshot, problem_of
 from p2pqwen.server.hub_git import answer_git, answer_lfs
 from p2pqwen.server.hub_upstream import HubUpstream
 from p2pqwen.values.snapshot_id import RepoId
-from p2pqwen.values.strict_json import JsonObject
+from p2pqwen.values.weighed_cache import WeighedCache
 
 TREE_PAGE = 1000
 LIST_PAGE = 1000
 KEPT_SECONDS = 1.0
 """So long a name that was resolved leads to the same commit."""
-_KEPT = 10_000
+_KEPT_BYTES = 32 << 20
 _WORKERS, _OPENING = 16, 64
 _STOP_SECONDS = 3.0
 _BACKLOG = 512
@@ -79,7 +82,7 @@ class HubEndpoint:
         self._opening = ThreadPoolExecutor(_OPENING, "hub open")  # which may wait for a download to begin
         self._thread = LoopThread("hub endpoint")
         self._runner: web.AppRunner | None = None
-        self._kept: dict[tuple[RepoId, str], tuple[float, HubSnapshot]] = {}
+        self._kept: WeighedCache[tuple[RepoId, str], tuple[float, HubSnapshot]] = WeighedCache(_KEPT_BYTES, _weight)
 
     @property
     def url(self) -> str:
@@ -148,6 +151,12 @@ class HubEndpoint:
             return await upstream.pass_on(request, asked, error.problem, self._own_url(request))
 
     async def _answer_here(self, request: web.Request, asked: Asked) -> web.StreamResponse:
+        try:
+            return await self._answer_kind(request, asked)
+        except HubMovedError as moved:
+            return _moved(request, asked.repo, moved.own)
+
+    async def _answer_kind(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         match asked.kind:
             case "info" | "tree" | "resolve" | "raw" | "refs" | "list" if request.method in _READ:
                 return await self._read(request, asked)
@@ -177,20 +186,18 @@ class HubEndpoint:
         kind, _, name = asked.path.partition("/")
         if repo is None or kind not in {"manifests", "blobs"}:
             raise HubRefusedError(repo_not_found(asked.repo))
-        if (own := self._catalogue.own_name(repo)) is not None:
-            return _moved(request, asked.repo, own)
         snapshot = await self._snapshot(repo, "main")
         files = snapshot.info.files
         if kind == "manifests":
-            model = registry.model_of(files.values(), name)
+            model = await self._call(registry.model_of, files.values(), name)
             if model is None:
                 return refusal(entry_not_found(f"no GGUF file of {repo} is {name}"))
             return web.json_response(model.manifest, content_type=registry.MANIFEST_TYPE)
         digest = name.removeprefix("sha256:")
-        path = next((path for path, file in files.items() if file.sha256 == digest), None)
+        path = await self._call(registry.path_of, files.values(), digest)
         if path is not None:
             return await answer_file(request, snapshot, path, self._opening)
-        config = registry.config_of(files.values(), digest)
+        config = await self._call(registry.config_of, files.values(), digest)
         if config is None:
             return refusal(entry_not_found(name))
         return web.Response(body=config, content_type=registry.CONFIG_TYPE)
@@ -201,43 +208,55 @@ class HubEndpoint:
         repo = _repo(asked)
         if repo is None:
             raise HubRefusedError(repo_not_found(asked.repo))
-        if (own := self._catalogue.own_name(repo)) is not None:
-            return _moved(request, asked.repo, own)
         if asked.kind == "refs":
             return web.json_response(answers.refs(await self._call(self._catalogue.refs, repo)))
         snapshot = await self._snapshot(repo, asked.revision)
         if asked.kind == "info":
             blobs = request.query.get("blobs", "").lower() in {"true", "1"}
-            return web.json_response(answers.info(snapshot.info, blobs=blobs))
+            return await self._json(lambda: answers.info(snapshot.info, blobs=blobs))
         if asked.kind == "tree":
-            return self._tree(request, asked, snapshot)
+            return await self._tree(request, asked, snapshot)
         if asked.path not in snapshot.info.files:
             return refusal(entry_not_found(asked.path), **{"X-Repo-Commit": str(snapshot.info.commit)})
         return await answer_file(request, snapshot, asked.path, self._opening)
 
     async def _list(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         query = request.query
-        search, author = query.get("search", ""), query.get("author", "")
-        rows = await self._call(lambda: self._catalogue.listed(asked.repo_kind, search=search, author=author))
+        search, author, after = query.get("search", ""), query.get("author", ""), query.get("cursor", "")
         limit = _number(query.get("limit"), LIST_PAGE, at_most=LIST_PAGE)
-        return self._page(request, [answers.summary(one) for one in rows], limit)
 
-    def _tree(self, request: web.Request, asked: Asked, snapshot: HubSnapshot) -> web.StreamResponse:
+        def page() -> list[NamedCommit]:
+            found = self._catalogue.listed(asked.repo_kind, search=search, author=author, after=after)
+            return list(islice(found, limit + 1))
+
+        found = await self._call(page)
+        response = await self._json(lambda: [answers.summary(one) for one in found[:limit]])
+        if len(found) > limit:
+            response.headers["Link"] = self._next(request, found[limit - 1].repo.text)
+        return response
+
+    async def _tree(self, request: web.Request, asked: Asked, snapshot: HubSnapshot) -> web.StreamResponse:
         recursive = request.query.get("recursive", "").lower() in {"true", "1"}
-        rows = answers.tree(snapshot.info, asked.path, recursive=recursive)
+        rows = await self._call(lambda: answers.tree(snapshot.info, asked.path, recursive=recursive))
         if rows is None:
             problem = HubProblem(404, "EntryNotFound", f"{asked.path} does not exist on {asked.revision}")
             return refusal(problem)
-        return self._page(request, rows, _number(request.query.get("limit"), TREE_PAGE, at_most=TREE_PAGE))
-
-    def _page(self, request: web.Request, rows: Sequence[JsonObject], size: int) -> web.StreamResponse:
-        """Answer the page of rows that the query's `cursor` names, with a link to the next one (RFC 8288)."""
+        size = _number(request.query.get("limit"), TREE_PAGE, at_most=TREE_PAGE)
         start = _number(request.query.get("cursor"), 0)
-        page = web.json_response(list(rows[start : start + size]))
+        response = await self._json(lambda: rows[start : start + size])
         if start + size < len(rows):
-            query = urlencode([*((k, v) for k, v in request.query.items() if k != "cursor"), ("cursor", start + size)])
-            page.headers["Link"] = f'<{self._own_url(request)}{request.rel_url.raw_path}?{query}>; rel="next"'
-        return page
+            response.headers["Link"] = self._next(request, str(start + size))
+        return response
+
+    def _next(self, request: web.Request, cursor: str) -> str:
+        """Return the link to the next page (RFC 8288)."""
+        query = urlencode([*((k, v) for k, v in request.query.items() if k != "cursor"), ("cursor", cursor)])
+        return f'<{self._own_url(request)}{request.rel_url.raw_path}?{query}>; rel="next"'
+
+    async def _json(self, make: Callable[[], object]) -> web.Response:
+        """Answer what is made on a thread: of a repository with very many files it takes a while."""
+        text = await self._call(lambda: json.dumps(make()))
+        return web.Response(text=text, content_type="application/json")
 
     def _own_url(self, request: web.Request) -> str:
         """Return the address that the client used: it may be another than ours, behind a port that is forwarded."""
@@ -251,7 +270,7 @@ class HubEndpoint:
         if paths is None:
             return refusal(HubProblem(400, None, 'the body must hold "paths", a list of texts'))
         snapshot = await self._snapshot(repo, asked.revision)
-        return web.json_response(answers.paths_info(snapshot.info, paths))
+        return await self._json(lambda: answers.paths_info(snapshot.info, paths))
 
     async def _snapshot(self, repo: RepoId, revision: str) -> HubSnapshot:
         now = time.monotonic()
@@ -259,13 +278,15 @@ class HubEndpoint:
         if known is not None and now - known[0] < KEPT_SECONDS:
             return known[1]
         found: HubSnapshot = await self._call(self._catalogue.snapshot, repo, revision)
-        if len(self._kept) >= _KEPT:
-            self._kept.clear()
-        self._kept[repo, revision] = now, found
+        self._kept.put((repo, revision), (now, found))
         return found
 
     async def _call(self, call: Any, *arguments: Any) -> Any:  # noqa: ANN401 - whatever the call takes and gives
         return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+
+
+def _weight(kept: tuple[float, HubSnapshot]) -> int:
+    return FILE_BYTES * (1 + len(kept[1].info.files))
 
 
 def _may_pass(request: web.Request, asked: Asked) -> bool:

@@ -136,12 +136,15 @@ def allocate(
 
 def explain(candidate: Candidate, rank: int, of: int, now: datetime) -> str:
     """Say why a candidate stands where it stands."""
-    words = [f"{danger_of(candidate.health, now)}: {describe(candidate.health, now)}", f"place {rank} of {of}"]
+    words = [
+        f"{danger_of(candidate.health, now)}: {describe(candidate.snapshot, candidate.health, now)}",
+        f"place {rank} of {of}",
+    ]
     return ", ".join(["preferred"] * candidate.preferred + words)
 
 
-def describe(health: SwarmHealth, now: datetime) -> str:
-    """Say in words what is known of a swarm; estimates are called that."""
+def describe(snapshot: SnapshotId, health: SwarmHealth, now: datetime) -> str:
+    """Say in words what is known of a snapshot's swarm, and of its origin; estimates are called that."""
     copies = health.copies(now)
     if copies is None:
         seen = "no check for copies yet"
@@ -149,7 +152,7 @@ def describe(health: SwarmHealth, now: datetime) -> str:
         guessed = health.estimated or health.seeds is None or abs(copies - (health.seeds or 0)) >= 0.5
         number = round(copies, 1) if guessed and copies < 10 else round(copies)
         seen = f"{'about ' if guessed else ''}{number:g} {'copy' if number == 1 else 'copies'} seen"
-    return f"{seen}, Hub {health.upstream}"
+    return f"{seen}, {snapshot.repo.kind.origin.label} {health.upstream}"
 
 
 def _sift(candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[Decision]]:

@@ -111,7 +111,7 @@ def rebalance(
         left += sum(gone.size for gone in leaving) - one.size
         moved += one.size
         spare = [rest for rest in spare if rest not in leaving]
-        taken = Decision(one.snapshot, one.size, f"endangered: {describe(one.health, now)}", disk="")
+        taken = Decision(one.snapshot, one.size, f"endangered: {describe(one.snapshot, one.health, now)}", disk="")
         given = tuple(Decision(gone.snapshot, gone.size, _why_given(gone, one, now)) for gone in leaving)
         exchanges.append(Exchange(taken, given))
     given_up = {gone.snapshot for one in exchanges for gone in one.give}

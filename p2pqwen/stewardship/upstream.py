@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from p2pqwen.index.entry import Upstream
+from p2pqwen.values.snapshot_id import SnapshotId
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +40,10 @@ def vanished(before: UpstreamRecord | None, after: UpstreamRecord) -> bool:
 def returned(before: UpstreamRecord | None, after: UpstreamRecord) -> bool:
     """Tell whether this look found it back again."""
     return after.state is Upstream.PRESENT and before is not None and before.state is Upstream.GONE
+
+
+def gone_words(snapshot: SnapshotId, record: UpstreamRecord | None) -> str:
+    """Return the words for a snapshot that its origin no longer shows, else nothing."""
+    if record is None or record.state is not Upstream.GONE:
+        return ""
+    return f"gone from {snapshot.repo.kind.origin.words} since {record.since:%Y-%m-%d}"

@@ -61,7 +61,8 @@ class WatchedRepo:
         """Tell whether a glob names it: `ORG/MODEL`, `MODEL`, or `group:GROUP`."""
         if pattern.startswith("group:"):
             return self.group is not None and fnmatchcase(self.group, pattern.removeprefix("group:"))
-        return fnmatchcase(str(self.repo) if "/" in pattern else self.repo.name, pattern)
+        names = (str(self.repo), self.repo.text) if "/" in pattern else (self.repo.name,)
+        return any(fnmatchcase(name, pattern) for name in names)
 
 
 def parse_watchlist(data: bytes) -> tuple[WatchedRepo, ...]:

@@ -20,7 +20,7 @@ class TorrentProgress:
     """One moment of one torrent. Sizes in bytes, rates in bytes a second, payload only.
 
     `total` and `done` count the wanted files. `peers` are connected, `seeds` those of them that have everything,
-    `web_seeds` are counted apart, and what peers alone give is
+    `web_seeds` are counted apart, `utp_peers` are those over uTP (BEP 29), and what peers alone give is
     `peer_rate`. `known` are peers we have heard of. `checked` goes from 0 to 1 while checking.
     """
 
@@ -41,3 +41,4 @@ class TorrentProgress:
     uploaded: int
     failed: int
     paused: bool = False
+    utp_peers: int = 0

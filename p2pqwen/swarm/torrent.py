@@ -31,6 +31,7 @@ _SOURCE = lt.peer_info.tracker
 _MAX_MET = 200
 _MAX_HEARD = 50
 _BLOCKS_TOO = lt.status_flags_t.query_accurate_download_counters  # a piece of 16 MiB takes its time
+_UTP = 1 << 17  # peer_info::utp_socket of libtorrent's peer_info.hpp, which its Python module does not name
 _UNFINISHED_HANDSHAKE = lt.peer_info.handshake | lt.peer_info.connecting
 
 
@@ -164,6 +165,7 @@ class SwarmTorrent:
             uploaded=sum(self._uploaded),
             failed=status.total_failed_bytes,
             paused=bool(status.flags & lt.torrent_flags.paused),
+            utp_peers=sum(bool(peer.flags & _UTP) for peer in people),
         )
 
     def unreached(self) -> int:

@@ -18,13 +18,14 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import InitVar, dataclass, replace
 
 from p2pqwen.errors import VerificationError
-from p2pqwen.manifest.manifest import Manifest, parse_manifest
-from p2pqwen.manifest.provenance import Provenance, prove
-from p2pqwen.signing.keys import PublicKey
+from p2pqwen.manifest.manifest import Manifest, parse_manifest  # noqa: TID251 - here they are read
+from p2pqwen.manifest.provenance import Provenance, prove  # noqa: TID251 - and judged
+from p2pqwen.signing.keys import PrivateKey, PublicKey
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
 from p2pqwen.torrent.metainfo_fields import MAX_TRACKERS, MAX_WEB_SEEDS
-from p2pqwen.torrent.signature import SignerResult, TriedSignature, fits, is_made_by
+from p2pqwen.torrent.signature import SignerResult, TriedSignature, fits, is_made_by, make_signature
+from p2pqwen.torrent.signature_entry import check_label
 from p2pqwen.torrent.snapshot_torrent import check_manifest
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -87,6 +88,20 @@ class CheckedTorrent:
         """Return it with the signatures tried that were not yet, by those of the keys that they name."""
         tried = tuple(self._tried(one, keys.get(one.keyid)) for one in self.signatures)
         return self if tried == self.signatures else self._with_signatures(tried)
+
+    def signed(self, key: PrivateKey, label: str) -> CheckedTorrent:
+        """Return it with one signature more, in place of any under the same label.
+
+        Raises `VerificationError` for a torrent that carries no manifest, `FormatError` for a label that is none.
+        """
+        check_label(label)
+        if self.manifest is None:
+            raise VerificationError("a torrent without its manifest cannot be signed")
+        signature = make_signature(self.metainfo, self.manifest, key)
+        metainfo = replace(self.metainfo, signatures={**self.metainfo.signatures, label: signature})
+        others = (one for one in self.signatures if one.label != label)
+        tried = (*others, TriedSignature(label, signature.keyid, fits=True, made=True))
+        return self._with_signatures(tuple(sorted(tried, key=lambda one: one.label)), metainfo)
 
     def signers(self, keyids: Container[Sha256]) -> tuple[SignerResult, ...]:
         """Return the state of every signature, by label, for somebody who knows just these of the keys tried."""

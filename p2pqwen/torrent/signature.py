@@ -6,12 +6,10 @@ from collections.abc import Container
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from p2pqwen.errors import VerificationError
-from p2pqwen.manifest.manifest import Manifest, parse_manifest
+from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.signing.keys import PrivateKey, PublicKey
 from p2pqwen.torrent.metainfo import Metainfo
-from p2pqwen.torrent.signature_entry import SIGNATURE_SIZE, TorrentSignature, check_label
-from p2pqwen.torrent.snapshot_torrent import check_manifest
+from p2pqwen.torrent.signature_entry import SIGNATURE_SIZE, TorrentSignature
 from p2pqwen.values.digest import Sha256
 
 __all__ = [
@@ -21,7 +19,7 @@ __all__ = [
     "TriedSignature",
     "fits",
     "is_made_by",
-    "sign_torrent",
+    "make_signature",
 ]
 
 SignatureState: TypeAlias = Literal["valid", "invalid", "unknown key"]
@@ -57,21 +55,15 @@ class TriedSignature:
         return SignerResult(self.label, self.keyid, "valid" if self.made else "invalid")
 
 
-def sign_torrent(metainfo: Metainfo, key: PrivateKey, label: str) -> Metainfo:
-    """Return the torrent with one signature more, in place of any under the same label.
+def make_signature(metainfo: Metainfo, manifest: Manifest, key: PrivateKey) -> TorrentSignature:
+    """Return a key's signature over a torrent and its manifest; that the two fit is for the caller to know.
 
-    The torrent carries its manifest, and both speak of the same files; otherwise `VerificationError`.
+    `CheckedTorrent.signed` is such a caller, and the one to use.
     """
-    check_label(label)
-    if metainfo.manifest is None:
-        raise VerificationError("a torrent without its manifest cannot be signed")
-    manifest = parse_manifest(metainfo.manifest)
-    check_manifest(metainfo, manifest)
     unsigned = TorrentSignature(
         key.public.keyid, manifest.digest, manifest.snapshot.repo, manifest.snapshot.commit, bytes(SIGNATURE_SIZE)
     )
-    signature = replace(unsigned, signature=key.sign(unsigned.signed_bytes(metainfo.info)))
-    return replace(metainfo, signatures={**metainfo.signatures, label: signature})
+    return replace(unsigned, signature=key.sign(unsigned.signed_bytes(metainfo.info)))
 
 
 def fits(metainfo: Metainfo, manifest: Manifest | None, signature: TorrentSignature) -> bool:

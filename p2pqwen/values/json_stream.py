@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias, TypeVar
 
 from p2pqwen.errors import FormatError
 from p2pqwen.values.strict_json import MAX_DEPTH, Cut, JsonValue, read_value
 
+Known = TypeVar("Known")
+Quick: TypeAlias = Callable[[str, int], tuple[Known, int] | None]
+
+_COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _FIRST = 1 << 16
 """Characters that are looked at first for a value that is cut off by the end of a piece."""
@@ -58,13 +63,29 @@ class JsonStream:
             with_comma = True
         self._leave()
 
-    def items(self) -> Iterator[JsonValue]:
-        """Yield the items of the list that stands here, each read whole."""
+    def items(self, quick: Quick[Known] | None = None) -> Iterator[JsonValue | Known]:
+        """Yield the items of the list that stands here, each read whole, or as `quick` reads it.
+
+        `quick` gets the text and where in it an item begins. It returns what it makes of that, which has to be all of a
+        value with nothing in it that is refused here, and where that ends; or None, where it takes more to read it.
+        """
         self._take("[", "a list")
         with_comma = False
         while not self._is_next("]"):
             if with_comma:
                 self._take(",", "a comma")
+            if quick is not None:
+                self._skip()
+                while (found := quick(self._text, self._at)) is not None:
+                    value, self._at = found
+                    yield value
+                    comma = _COMMA.match(self._text, self._at)
+                    if comma is None:
+                        break
+                    self._at = comma.end()
+                if found is not None:  # then the end of the list follows, or of the piece
+                    with_comma = True
+                    continue
             yield self._whole()
             with_comma = True
         self._leave()

@@ -13,6 +13,7 @@ from typing import Self
 
 from p2pqwen.errors import FormatError, NotFoundError, UsageError
 from p2pqwen.values.digest import CommitId
+from p2pqwen.values.near_names import did_you_mean
 from p2pqwen.values.plural import plural
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.snapshot_name import SnapshotName
@@ -71,7 +72,8 @@ class KnownSnapshots:
     def _named(self, name: SnapshotName) -> list[SnapshotId]:
         found = sorted(one for one in self.ids if name.names(one))
         if not found:
-            raise NotFoundError(f"no snapshot {self.where} is {name}", hint=self.hint)
+            guess = did_you_mean(name.repo, (one.repo for one in self.ids))
+            raise NotFoundError(f"no snapshot {self.where} is {name}", hint=guess + self.hint)
         if name.digits and len(found) > 1:
             raise UsageError(
                 f"{name} is short for {plural(len(found), 'snapshot')}",

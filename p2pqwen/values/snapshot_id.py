@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,6 +15,20 @@ from p2pqwen.values.digest import CommitId
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
 # The Hub's own paths, where other kinds of repository lie, are nobody's.
 _NAME = re.compile(rf"(?!(?:datasets|models|spaces)/)(?!.*(?:--|\.\.|\.git\Z)){_PART}/{_PART}", re.ASCII)
+_SPELLINGS = (
+    ("datasets", "datasets/"),
+    ("dataset", "datasets/"),
+    ("models", ""),
+    ("model", ""),
+    ("hf", ""),
+    ("huggingface", ""),
+    ("modelscope", "modelscope:"),
+    ("ms", "modelscope:"),
+)
+"""What people write before a name, and what is written there."""
+_OTHER_SPELLING = re.compile(
+    rf"(?P<before>{'|'.join(theirs for theirs, _ in _SPELLINGS)})[:/](?P<name>.+)", re.IGNORECASE
+)
 MAX_REPO_ID = 96
 SHORTEST = 7
 """Digits of a commit that name it where people read and type."""
@@ -29,6 +44,17 @@ class OriginName(enum.StrEnum):
     def words(self) -> str:
         """What people call it in a sentence."""
         return "the Hub" if self is OriginName.HUB else "ModelScope"
+
+    @property
+    def label(self) -> str:
+        """Its name where no sentence is."""
+        return self.words.removeprefix("the ")
+
+
+def words_of_origins(origins: Iterable[OriginName], joined: str = "and") -> str:
+    """Return several origins in a sentence, such as `the Hub and ModelScope`; the Hub where there are none."""
+    found = set(origins) or {OriginName.HUB}
+    return f" {joined} ".join(one.words for one in OriginName if one in found)
 
 
 class RepoKind(enum.StrEnum):
@@ -71,10 +97,10 @@ class RepoId:
     kind: RepoKind = RepoKind.MODEL
 
     def __post_init__(self) -> None:
-        if len(self.text) > MAX_REPO_ID or not _NAME.fullmatch(self.text):
-            hint = "leave out the address: the name alone, such as Qwen/Qwen3-0.6B" if "://" in self.text else None
+        if not is_repo_name(self.text):
             expected = "ORG/MODEL, datasets/ORG/NAME, or modelscope:ORG/MODEL"
-            raise FormatError("not a repository name", expected=expected, got=repr(self.text[:120]), hint=hint)
+            got = repr(self.text[:120])
+            raise FormatError("not a repository name", expected=expected, got=got, hint=_hint_at_name(self.text))
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -121,7 +147,9 @@ class Owner:
             RepoId(f"{self.name}/x", self.kind)
         except FormatError as error:
             got = repr(self.name[:80])
-            raise FormatError("not an organisation's name", expected="Qwen, or datasets/Qwen", got=got) from error
+            hint = "leave out the address: the name alone, such as Qwen" if "://" in self.name else None
+            expected = "Qwen, or datasets/Qwen"
+            raise FormatError("not an organisation's name", expected=expected, got=got, hint=hint) from error
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -131,6 +159,11 @@ class Owner:
 
     def __str__(self) -> str:
         return _named(self.kind, self.name)
+
+
+def is_repo_name(text: str) -> bool:
+    """Tell whether this is `org/name`, as a `RepoId` holds it."""
+    return len(text) <= MAX_REPO_ID and _NAME.fullmatch(text) is not None
 
 
 def split_origin(text: str) -> tuple[OriginName, str]:
@@ -146,6 +179,17 @@ def _kind_and_name(text: str) -> tuple[RepoKind, str]:
     held = next((one for one in HUB_KINDS if one is not RepoKind.MODEL and first == f"{one}s"), None)
     kind, name = (RepoKind.MODEL, name) if held is None or not slash else (held, rest)
     return kind.at(origin), name
+
+
+def _hint_at_name(text: str) -> str | None:
+    """Say which name may be meant by what is none."""
+    if "://" in text:
+        return "leave out the address: the name alone, such as Qwen/Qwen3-0.6B"
+    match = _OTHER_SPELLING.fullmatch(text)
+    if match is None or not _NAME.fullmatch(match["name"]):
+        return None
+    before = next(ours for theirs, ours in _SPELLINGS if theirs == match["before"].lower())
+    return f"it is written {before}{match['name']}"
 
 
 def _named(kind: RepoKind, text: str) -> str:

@@ -1,8 +1,8 @@
 """Base URLs of web seeds: where they come from, which goes first, and how a file's URL is made of one (BEP 19).
 
-Order: command line, config, the newest index, older indexes, the torrent. So a stale torrent never comes before an
-index that was signed later, and still serves when nothing else does: what arrives is checked against the torrent's
-hashes, so an old address can waste time but not give wrong bytes.
+Order: command line, config, the newest index, older indexes, the torrent, and last what another origin may have. So a
+stale torrent never comes before an index that was signed later, and still serves when nothing else does: what arrives
+is checked against the torrent's hashes, so an old address can waste time but not give wrong bytes.
 """
 
 from __future__ import annotations
@@ -109,15 +109,18 @@ def combine_bases(
     config: Sequence[str] = (),
     indexes: Iterable[Sequence[str]] = (),
     torrent: Sequence[str] = (),
+    last: Sequence[str] = (),
 ) -> Bases:
     """Join what everybody says about one torrent's web seeds.
 
-    `indexes` holds one list for each trusted index that knows the snapshot, the newest first. A URL that comes twice
+    `indexes` holds one list for each trusted index that knows the snapshot, the newest first. `last` are patterns that
+    the configuration means, for when nobody else gives a file. A URL that comes twice
     keeps its first place. A bad one is a `UsageError` from the user, and from elsewhere set aside with its reason.
     """
     given = [(url, NamedBy.COMMAND_LINE) for url in command_line] + [(url, NamedBy.CONFIG) for url in config]
     given += [(url, NamedBy.INDEX) for index in indexes for url in index]
     given += [(url, NamedBy.TORRENT) for url in torrent]
+    given += [(url, NamedBy.CONFIG) for url in last]
     usable: dict[str, Base] = {}
     refused: list[tuple[str, str]] = []
     for url, named_by in given:

@@ -16,8 +16,7 @@ from typing import TypeAlias
 
 from p2pqwen.loop_thread import run_now
 from p2pqwen.manifest.lfs_pointer import MAX_POINTER_SIZE, parse_pointer
-from p2pqwen.manifest.manifest import parse_manifest
-from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.values.origin_site import OriginAccess
 from p2pqwen.webseed.bases import Base
@@ -118,7 +117,7 @@ class BaseProbe:
 
 
 def check_bases(
-    metainfo: Metainfo,
+    torrent: CheckedTorrent,
     bases: Sequence[Base],
     *,
     site: OriginAccess | None = None,
@@ -135,27 +134,28 @@ def check_bases(
     Read from each base are each file's length, its first and last piece, and `more_pieces` in between at random; of
     the `files` at these indexes, or of all. A server that asks us to wait is waited for, up to a minute.
     """
-    numbers = range(len(metainfo.files)) if files is None else sorted(files)
+    numbers = range(len(torrent.metainfo.files)) if files is None else sorted(files)
 
     def upstream(base: Base) -> UpstreamServer:
         return UpstreamServer(base, site=site, named=named, timeouts=timeouts)
 
     async def run() -> tuple[BaseProbe, ...]:
-        return tuple([await _probe(metainfo, numbers, base, upstream(base), more_pieces, on_file) for base in bases])
+        return tuple([await _probe(torrent, numbers, base, upstream(base), more_pieces, on_file) for base in bases])
 
     return run_now(run())
 
 
 async def _probe(
-    metainfo: Metainfo,
+    torrent: CheckedTorrent,
     numbers: Sequence[int],
     base: Base,
     upstream: UpstreamServer,
     more_pieces: int,
     on_file: OnFile | None,
 ) -> BaseProbe:
+    metainfo = torrent.metainfo
     check = PieceCheck(metainfo.parsed_info, metainfo.piece_layers)
-    probe = _Probe(check, upstream, more_pieces, _small_plain_files(metainfo))
+    probe = _Probe(check, upstream, more_pieces, _small_plain_files(torrent))
     turns = asyncio.Semaphore(CONCURRENCY)
 
     async def one(number: int) -> FileProbe:
@@ -171,13 +171,12 @@ async def _probe(
         await upstream.close()
 
 
-def _small_plain_files(metainfo: Metainfo) -> frozenset[int]:
+def _small_plain_files(torrent: CheckedTorrent) -> frozenset[int]:
     """Return the files that are read whole and must not be LFS pointers, by index (SPEC section 2)."""
-    rows = () if metainfo.manifest is None else parse_manifest(metainfo.manifest).files
+    rows = () if torrent.manifest is None else torrent.manifest.files
     lfs = {row.path for row in rows if row.lfs}
-    return frozenset(
-        number for number, file in enumerate(metainfo.files) if file.size <= MAX_POINTER_SIZE and file.path not in lfs
-    )
+    files = enumerate(torrent.metainfo.files)
+    return frozenset(number for number, file in files if file.size <= MAX_POINTER_SIZE and file.path not in lfs)
 
 
 class _Probe:

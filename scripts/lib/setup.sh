@@ -64,6 +64,8 @@ fish fish
 node nodejs
 chromium chromium
 prometheus prometheus
+rsync rsync
+newsboat newsboat
 TOOLS
 }
 

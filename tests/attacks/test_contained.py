@@ -26,6 +26,7 @@ from p2pqwen.operations.indexes.update import Asked, update_all
 from p2pqwen.operations.publish.keys import init_keys
 from p2pqwen.operations.publish.plan import Plan
 from p2pqwen.operations.publish.publish import publish
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.snapshot_torrent import check_recipe
 from p2pqwen.values.snapshot_id import Owner, RepoId, SnapshotId
 from p2pqwen.webseed.bases import Base, NamedBy
@@ -277,7 +278,7 @@ def test_103_a_web_seed_whose_answer_nobody_understands_does_not_stop_the_next(t
     with FileServer("127.0.0.1", 0) as server, answering(location) as hostile:
         server.offer(Offer.of(SNAPSHOT, folder, torrent))
         urls = (hostile, f"http://127.0.0.1:{server.port}/Qwen/Tiny/")
-        found = check_bases(torrent, [Base(url, NamedBy.COMMAND_LINE, torrent.name) for url in urls])
+        found = check_bases(CheckedTorrent.of(torrent), [Base(url, NamedBy.COMMAND_LINE, torrent.name) for url in urls])
         assert [[file.served for file in one.files] for one in found] == [[Served.BAD], [Served.RIGHT]]
         with Relay(named=LOOPBACK, timeouts=HASTY) as relay:
             offered = relay.offer(torrent, bases(torrent, *urls))

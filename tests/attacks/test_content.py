@@ -19,14 +19,14 @@ from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.mirrors.location import Location
-from p2pqwen.operations.indexes.lookup import Found, check_torrent, find_entries, load_torrent
+from p2pqwen.operations.indexes.found import Found
+from p2pqwen.operations.indexes.lookup import check_torrent, find_entries, load_torrent
 from p2pqwen.operations.indexes.trust import add_publisher
 from p2pqwen.operations.publish.keys import init_keys
 from p2pqwen.operations.publish.plan import Plan
 from p2pqwen.operations.publish.publish import publish
 from p2pqwen.operations.publish.rotate import write_roots
 from p2pqwen.torrent.metainfo import parse_metainfo
-from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.values.snapshot_id import RepoId
 from tests.attacks.victim import NOW, SIGNERS, Victim
 from tests.support.command import CommandLine
@@ -42,7 +42,7 @@ from tests.support.publishing import (
     sign_root,
     withdrawal,
 )
-from tests.support.snapshots import hold, make_snapshot
+from tests.support.snapshots import hold, make_snapshot, sign_torrent
 
 BIDI = "\u202egnp.exe"
 ESCAPE = "\x1b[2J\x1b]0;owned\x07"

@@ -14,14 +14,13 @@ import pytest
 from p2pqwen.manifest.lfs_pointer import pointer_oid
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
-from p2pqwen.torrent.signature import sign_torrent
 from tests.support.bare_torrents import KEPT, as_saved_by
 from tests.support.command import CommandLine
 from tests.support.models import small_model, write_folder
 from tests.support.nodes import quiet_config
 from tests.support.processes import p2pqwen, running
 from tests.support.publishing import Rules, chain, key, make_document, make_entry, make_index
-from tests.support.snapshots import make_snapshot
+from tests.support.snapshots import make_snapshot, sign_torrent
 from tests.support.swarm import QUIET, seeding
 from tests.support.world import REPO, World, seeded_world
 

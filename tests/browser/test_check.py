@@ -255,10 +255,30 @@ def test_a_dropped_torrent_is_checked(site, reader, tmp_path):
         assert reader.settled() == ("yes", "")
 
 
+def colour(reader: Reader) -> str:
+    return reader.page.evaluate("getComputedStyle(document.getElementById('verdict')).color")
+
+
+def colour_of(reader: Reader, name: str) -> str:
+    """What a colour of the style is called when it is computed."""
+    return reader.page.evaluate(
+        """name => {
+            const one = document.body.appendChild(document.createElement("i"));
+            one.style.color = `var(${name})`;
+            const found = getComputedStyle(one).color;
+            one.remove();
+            return found;
+        }""",
+        name,
+    )
+
+
 def test_a_page_opened_from_a_disk_says_what_it_cannot_do_and_checks_a_dropped_index(site, reader):
     word, reason = reader.verdict((site.out / "index.html").as_uri())
     assert (word, reason) == ("no", "not checked: opened from a disk")
     assert "python3 -m http.server" in reader.page.inner_text("#verdict")
+    assert "nothing is known to be wrong" in reader.page.inner_text("#verdict-text")
+    assert colour(reader) == colour_of(reader, "--wait"), "it is no alarm"
     assert reader.page.locator("[data-row]").count() == 13
     reader.page.set_input_files("#drop-file", site.out / "index.json")
     reader.page.wait_for_selector("html[data-verified=yes]", state="attached")
@@ -266,6 +286,7 @@ def test_a_page_opened_from_a_disk_says_what_it_cannot_do_and_checks_a_dropped_i
     reader.verdict((site.out / "index.html").as_uri())
     reader.page.set_input_files("#drop-file", site.out / "index.json")
     reader.page.wait_for_selector("html[data-reason*='another size']", state="attached")
+    assert colour(reader) == colour_of(reader, "--bad"), "and this is one"
 
 
 def test_without_webcrypto_the_vendored_library_checks(site, browser):

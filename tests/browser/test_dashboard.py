@@ -44,6 +44,61 @@ def test_it_shows_the_node_and_pauses_a_snapshot(node, reader):
     assert not reader.complaints
 
 
+def test_the_page_that_the_command_opens_leads_in_once(node, reader, monkeypatch):
+    world, _ = node
+    given = []
+    monkeypatch.setattr("webbrowser.open", given.append)
+    world.publisher.run("dashboard")
+    page = reader.page
+    page.goto(given[0])
+    page.wait_for_selector("body[data-state=live] #rows tr")
+    assert "ticket" not in page.url
+    assert "#" not in page.url
+    reader.context.clear_cookies()
+    page.evaluate("sessionStorage.clear()")
+    page.goto(given[0])
+    page.wait_for_selector("body[data-state=locked] #token")
+    assert "used before" in page.inner_text("#node")
+    assert "p2pqwen dashboard" in page.inner_text("#key")
+
+
+def test_pinning_is_shown_and_taken_back(node, reader):
+    world, url = node
+    page = reader.open(url)
+    page.click("button[aria-label^='Pin']")
+    page.wait_for_selector("button[aria-label^='Unpin']")
+    assert row(world.publisher, world.commit)["pinned"]
+    page.click("button[aria-label^='Unpin']")
+    page.wait_for_selector("button[aria-label^='Pin']")
+    assert not row(world.publisher, world.commit)["pinned"]
+
+
+def test_a_plan_is_shown_before_anything_is_fetched(node, reader):
+    world, _ = node
+    adopter = world.trusting("adopter")
+    with seeding(adopter, "--dashboard", "127.0.0.1:0") as (process, _):
+        process.json_line(30, containing='"dashboard"')
+        page = reader.open(adopter.ok("dashboard")["url"])
+        page.wait_for_selector("body[data-state=live]")
+        page.fill("#budget", "much")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#answer:text('Plan:')")
+        page.fill("#budget", "1GB")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#plan-rows tr")
+        assert "Qwen/Tiny" in page.inner_text("#plan-rows")
+        assert "1 chosen" in page.inner_text("#plan-sum")
+        page.click("#plan-go")
+        page.wait_for_selector("#sure[open]")
+        page.keyboard.press("Enter")  # what has the focus is not to
+        page.wait_for_selector("#sure", state="hidden")
+        assert adopter.ok("status")["snapshots"] == []
+        page.click("#plan-go")
+        page.click("#sure-yes")
+        page.wait_for_selector("#answer:text-is('Adopt: done.')")
+        assert all("status of 400" in one for one in reader.complaints), "but for the plan that was none"
+
+
 def test_removing_asks_first(node, reader):
     world, url = node
     page = reader.open(url)

@@ -84,7 +84,7 @@ for (const row of json("sums.json")) {
   test(`sums.json: ${row.why}`, async () => {
     const accepted = await verify.accept(vector(`index/${row.index}`), verify.newReader());
     const encode = (text) => new TextEncoder().encode(text);
-    const judged = verify.readSums(encode(row.sums), encode(JSON.stringify(row.envelope)), accepted);
+    const judged = verify.readSums(encode(row.sums), encode(JSON.stringify(row.envelope)), accepted, row.type);
     if (row.counts) assert.ok((await judged).get("index.json"));
     else await assert.rejects(judged, verify.Refused);
   });

@@ -837,12 +837,15 @@ def check_place(reader: Reader, position: tuple[int, int], digest: str, previous
 # 9. Published site
 
 
-def read_sums(sums: bytes, envelope: Any, signed: dict[str, Any], last: Root) -> dict[str, str]:
-    """The SHA-256 of each file by its path, of sums beside an accepted index, whose newest root is `last`."""
+def read_sums(sums: bytes, envelope: Any, signed: dict[str, Any], last: Root, kind: str = "sums") -> dict[str, str]:
+    """The SHA-256 of each file by its path, of sums beside an accepted index, whose newest root is `last`.
+
+    `kind`: `sums` of a site, `file-sums` of the files themselves.
+    """
     need(isinstance(envelope, dict) and isinstance(envelope.get("signed"), dict), "an envelope is an object")
     document = envelope["signed"]
-    constants(document, type="sums", spec=1, **{name: signed[name] for name in ("publisher", "epoch", "version")})
-    need(last.met_by("index", "sums", document, envelope.get("signatures")), "too few signatures")
+    constants(document, type=kind, spec=1, **{name: signed[name] for name in ("publisher", "epoch", "version")})
+    need(last.met_by("index", kind, document, envelope.get("signatures")), "too few signatures")
     need(hex_digest(document.get("sha256"), 64) == sha256(sums), "other sums")
     found = {}
     for line in sums.decode().split("\n")[:-1]:

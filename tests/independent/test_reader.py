@@ -169,7 +169,7 @@ def test_sums_of_a_site(row):
     last = reader.accept(index, reader.Reader(None)).reader.roots[-1]
     signed = reader.read_json(index)["signed"]
     with contextlib.nullcontext() if row["counts"] else pytest.raises(reader.RefusedError):
-        found = reader.read_sums(row["sums"].encode(), row["envelope"], signed, last)
+        found = reader.read_sums(row["sums"].encode(), row["envelope"], signed, last, row["type"])
         assert found["index.json"] == hashlib.sha256(index).hexdigest()
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from p2pqwen import snapshot_download
+from p2pqwen.app import open_app
 from p2pqwen.index.entry import Upstream
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
+from p2pqwen.operations.node.job_answer import Ended, JobAnswer, JobLine
 from p2pqwen.stewardship.rebalance import Holding, why_kept
 from p2pqwen.stewardship.swarm_health import Sighting, Source
 from p2pqwen.stewardship.swarm_record import NEVER_SEEN, health_of, remember
@@ -142,6 +146,42 @@ def test_a_node_that_was_killed_goes_on_with_what_it_began(made):
     user.ok("fetch", str(snapshot(0)))  # here already, and from now on a person's
     with StateStore(user.home / "state.sqlite") as store:
         assert StewardStore(store).adopted() == {snapshot(1)}
+
+
+def _command(user):
+    user.ok("fetch", str(snapshot(0)), "--no-hf-cache")
+
+
+def _batch(user):
+    user.ok("fetch", "Qwen/Model-*", "--no-hf-cache", "--yes")
+
+
+def _python(user):
+    snapshot_download(str(snapshot(0).repo))
+
+
+def _control(user):
+    running = open_app().running()
+    job = running.call(JobAnswer, "POST", "/v1/fetches", {"target": str(snapshot(0))})
+    *_, last = running.stream(JobLine, "GET", f"/v1/fetches/{job.id}/events")
+    assert isinstance(last.line, Ended)
+
+
+@pytest.mark.parametrize("road", [_command, _batch, _python, _control])
+@pytest.mark.parametrize("by", ["a node", "itself"])
+def test_whatever_way_a_person_fetches_what_a_node_adopted_it_is_theirs(made, monkeypatch, road, by):
+    if road is _control and by == "itself":
+        return  # there is no such way
+    user = made.person(f"theirs-{road.__name__}-{by[:2].strip()}")
+    user.ok("adopt", "--budget", "1MB")
+    for name, value in user.environment.items():
+        monkeypatch.setenv(name, value)
+    with StateStore(user.home / "state.sqlite") as store:
+        StewardStore(store).change_adopted({snapshot(0), snapshot(1)})
+    with node_of(user) if by == "a node" else nullcontext():
+        road(user)
+    with StateStore(user.home / "state.sqlite") as store:
+        assert StewardStore(store).adopted() == (set() if road is _batch else {snapshot(1)})
 
 
 def test_what_a_person_removes_is_not_adopted_again_until_they_fetch_it(made):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 
 import pytest
 
 from tests.simulators.faults import Effect, Fault
 from tests.simulators.hub import HubSimulator
+from tests.simulators.modelscope import ModelScopeSimulator
 from tests.support.command import CommandLine
 from tests.support.models import ATTRIBUTES, README, noise, write_folder
 from tests.support.processes import p2pqwen, running
@@ -336,3 +338,23 @@ def test_calls_that_make_no_sense(user, arguments):
 
 def test_an_organisation_with_nothing(user):
     assert user.run("preserve", "--org", "Nobody").code == 4
+
+
+@pytest.mark.parametrize("origin", ["hub", "auto"])
+def test_a_rerun_asks_the_hub_twice_about_what_has_not_changed(hub, org, user, tmp_path, origin):
+    """Which commit it is, and its files: nothing of each is read again, here or there."""
+    for number in range(40):
+        org.add(f"Model-{number}", 2_000)
+    long = write_folder(tmp_path / "long", {f"part-{n}.txt": b"%d" % n for n in range(900)})
+    hub.add("Qwen/Long", long)
+    user.ok("preserve", "--org", "Qwen")
+    user.home.joinpath("config.toml").write_text(f'origin = "{origin}"\n')
+    hub.log.clear()
+    with ModelScopeSimulator() as modelscope:
+        done = user.ok("preserve", "--org", "Qwen", MODELSCOPE_ENDPOINT=modelscope.endpoint)
+        asked_there = [call.kind for call in modelscope.log]
+    assert len(done["unchanged"]) == 41
+    asked = Counter((call.repo, call.kind) for call in hub.log)
+    assert asked.pop(("", "list")) == 1
+    assert asked == {(repo, kind): 1 for repo in hub.repositories for kind in ("info", "tree")}
+    assert asked_there == (["list"] if origin == "auto" else [])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.simulators.hub import HubSimulator
+from tests.support.command import CommandLine
 from tests.support.nodes import seeding
 from tests.support.world import World
 
@@ -153,3 +156,121 @@ def test_it_listens_on_this_machine_alone(page, address):
     done = page.world.reader.run("seed", "--dashboard", address)
     assert done.code == 2
     assert "--dashboard" in done.stderr
+
+
+NAVIGATION = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "status"),
+    [
+        ("/", {}, 200),
+        ("/", {"Sec-Fetch-Dest": "iframe"}, 403),
+        ("/", {"Sec-Fetch-Mode": "no-cors"}, 403),
+        ("/", {"Host": "evil.example"}, 403),
+        ("/v1/status", {}, 403),
+        ("/metrics", {}, 403),
+    ],
+)
+def test_a_person_may_come_to_the_page_from_anywhere_and_to_nothing_else(page, path, changes, status):
+    assert page.ask("GET", path, NAVIGATION | changes, token=None)[0] == status
+
+
+# The way in that a browser is given
+
+
+def opened(page: Page, monkeypatch) -> str:
+    """What `p2pqwen dashboard` hands to the browser."""
+    given = []
+    monkeypatch.setattr("webbrowser.open", given.append)
+    assert page.world.publisher.run("dashboard").code == 0
+    (address,) = given
+    return address
+
+
+def ticket_in(path: Path) -> str:
+    found = re.search(r"#ticket=([\w-]+)", path.read_text())
+    assert found
+    return found[1]
+
+
+def test_what_the_browser_is_given_holds_no_token(page, monkeypatch):
+    address = opened(page, monkeypatch)
+    path = page.world.publisher.home / "dashboard.html"
+    assert address == path.as_uri()
+    assert page.token not in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def session(page: Page, ticket: str, headers: dict[str, str] | None = None):
+    status, _, body = page.ask("POST", "/v1/session", headers, token=None, body=json.dumps({"ticket": ticket}))
+    return status, json.loads(body)
+
+
+def test_a_ticket_gives_the_token_once(page, monkeypatch):
+    opened(page, monkeypatch)
+    ticket = ticket_in(page.world.publisher.home / "dashboard.html")
+    assert session(page, ticket) == (200, {"token": page.token})
+    status, said = session(page, ticket)
+    assert status == 400
+    assert page.token not in json.dumps(said)
+
+
+@pytest.mark.parametrize("ticket", ["", "x", "\ud800", "a" * 43])
+def test_no_other_ticket_does(page, ticket):
+    assert session(page, ticket)[0] == 400
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Sec-Fetch-Site": "cross-site"}]
+)
+def test_another_page_may_not_use_one(page, monkeypatch, headers):
+    opened(page, monkeypatch)
+    ticket = ticket_in(page.world.publisher.home / "dashboard.html")
+    assert session(page, ticket, headers)[0] == 403
+    assert session(page, ticket)[0] == 200, "and it was not used up by that"
+
+
+def test_a_page_cannot_make_itself_a_ticket(page):
+    assert page.ask("POST", "/v1/dashboard/ticket", token=None)[0] == 401
+
+
+# Adopting
+
+
+def test_a_plan_is_shown_and_what_was_shown_is_fetched(page):
+    world = page.world
+    with seeding(world.trusting("adopter"), "--dashboard", "127.0.0.1:0") as (node, _):
+        adopter = CommandLine(world.folder / "adopter", world.hub.endpoint)
+        node.json_line(30, containing='"dashboard"')
+        parts = urlsplit(adopter.ok("dashboard")["url"])
+        there = Page(world, parts.port, parts.fragment)
+        status, _, body = there.ask("POST", "/v1/adopt/plan", body='{"budget": "1GB"}')
+        plan = json.loads(body)
+        assert status == 200
+        assert [one["repo"] for one in plan["chosen"]] == ["Qwen/Tiny"]
+        assert plan["chosen"][0]["reason"]
+        assert plan["dry_run"]
+        name = f"Qwen/Tiny@{world.commit}"
+        status, _, body = there.ask("POST", "/v1/adopt", body=json.dumps({"budget": "1GB", "snapshots": [name]}))
+        assert status == 200
+        assert [one["target"] for one in json.loads(body)["fetches"]] == [name]
+        rows = json.loads(there.ask("GET", "/v1/fetches")[2])["fetches"]
+        assert rows[0]["target"] == name
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/adopt/plan", "{}"),
+        ("/v1/adopt/plan", '{"budget": "much"}'),
+        ("/v1/adopt", '{"budget": "1GB"}'),
+        ("/v1/adopt", '{"budget": "1GB", "snapshots": []}'),
+        ("/v1/adopt", '{"budget": "1GB", "snapshots": ["../../etc"]}'),
+        ("/v1/adopt", '{"budget": "1GB", "snapshots": "Qwen/Tiny"}'),
+        ("/v1/adopt", '{"snapshots": ["Qwen/Tiny@' + "ab" * 20 + '"]}'),
+    ],
+)
+def test_what_is_no_plan_is_refused(page, path, body):
+    assert page.ask("POST", path, body=body)[0] == 400

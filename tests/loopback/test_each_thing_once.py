@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 
+from p2pqwen.library.home import Home
 from p2pqwen.manifest import manifest, provenance
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.torrent import metainfo, signature
 from p2pqwen.torrent.metainfo import Metainfo
 from tests.support.command import CommandLine
 from tests.support.nodes import quiet_config
+from tests.support.snapshots import FILES, hold
 from tests.support.swarm import QUIET
+from tests.support.waiting import wait_until
 from tests.support.world import REPO, World, seeded_world
 
 COUNTED = (
@@ -134,6 +140,10 @@ def nothing(*_: object) -> None:
         pytest.param(fetched, ("verify", REPO), (1, 1, 1, 1), id="verify"),
         pytest.param(fetched_by_magnet, ("verify", REPO), (1, 1, 0, 1), id="verify-unproven"),
         pytest.param(fetched_by_torrent, ("verify", "TORRENT"), (1, 1, 0, 1), id="verify-torrent"),
+        pytest.param(fetched, ("library", "scrub", "--all"), (1, 1, 0, 1), id="scrub"),
+        pytest.param(fetched, ("webseed", "check", REPO), (1, 1, 1, 1), id="web-seed-check"),
+        pytest.param(fetched, ("list",), (1, 1, 0, 1), id="list"),
+        pytest.param(fetched, ("status",), (1, 1, 0, 1), id="status"),
     ],
 )
 def test_each_thing_once(world, tmp_path, before, command, calls):
@@ -146,3 +156,52 @@ def test_each_thing_once(world, tmp_path, before, command, calls):
     with counting() as counted:
         user.ok(*arguments, *(from_peer(world) if command[0] == "fetch" else ()))
     assert (counted.table, counted.repeated) == (calls, [])
+
+
+def holding(number: int, folder: Path) -> CommandLine:
+    """A publisher who holds that many snapshots; the first web seed of each is a Hub that has none of them."""
+    user = CommandLine(folder)
+    quiet_config(user)
+    for one in range(number):
+        hold(Home(user.home), {**FILES, "config.json": b'{"number": %d}' % one}, repo=f"Qwen/Tiny-{one}")
+    user.ok("keys", "init", "--name", "Keepers", "--no-passphrase")
+    return user
+
+
+@pytest.mark.parametrize("number", [1, 7])
+def test_a_publishing_reads_each_torrent_once(tmp_path, number):
+    """It goes through the library for what may be listed, its web seeds, the rows, the signatures, and the pages.
+
+    The second one reads other bytes than the first: with the signatures. What is signed needs no trial.
+    """
+    user = holding(number, tmp_path)
+    for _ in range(2):
+        with counting() as counted:
+            published = user.ok("publish", "--out", tmp_path / "site", "--yes")
+        assert published["entries"] == number
+        assert (counted.table, counted.repeated) == ((number, number, 0, number), [])
+
+
+@pytest.mark.parametrize("number", [1, 7])
+def test_a_node_that_starts_reads_each_torrent_once(tmp_path, monkeypatch, number):
+    """It loads every snapshot, shares it, and judges its standing; the node runs in this process."""
+
+    def once_all_are_seeded() -> threading.Event:
+        stop, printed = threading.Event(), sys.stdout
+
+        def wait() -> None:
+            try:
+                wait_until(lambda: printed.getvalue().count('"seeding"') == number, 30, "every snapshot seeding")
+            finally:
+                stop.set()
+
+        threading.Thread(target=wait).start()
+        return stop
+
+    user = holding(number, tmp_path)
+    monkeypatch.setattr("p2pqwen.cli.seed.stop_on_signals", once_all_are_seeded)
+    with counting() as counted:
+        ended = user.run("seed", "--listen", "127.0.0.1:0", "--json")
+    events = [json.loads(line)["event"] for line in ended.stdout.splitlines()]
+    assert (ended.code, events.count("seeding"), events[-1]) == (0, number, "stopped")
+    assert (counted.table, counted.repeated) == ((number, number, 0, number), [])

@@ -15,12 +15,12 @@ import pytest
 from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent.metainfo import parse_metainfo
-from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.values.digest import Sha256
 from tests.support.command import CommandLine
 from tests.support.faults.judge import missing_bytes
 from tests.support.models import noise, small_model
 from tests.support.processes import p2pqwen, running
+from tests.support.snapshots import sign_torrent
 from tests.support.swarm import COMMIT, QUIET, REPO, preserve, seeding
 from tests.support.waiting import wait_until
 

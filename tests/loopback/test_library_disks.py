@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
+from tests.support.disks import other_disk
 from tests.support.nodes import quiet_config, row, seeding
 from tests.support.preserved import COMMITS, REPO, Preserver, in_cache, small_model, tree
 from tests.support.processes import p2pqwen, running
@@ -23,14 +22,10 @@ def preserver(tmp_path):
 
 
 @pytest.fixture
-def disk():
+def disk(tmp_path):
     """A folder on another file system than the tests' own, where this machine has one."""
-    shared = Path("/dev/shm")
-    if not shared.is_dir():
-        pytest.skip("no /dev/shm")
-    folder = Path(tempfile.mkdtemp(dir=shared, prefix="p2pqwen-test-"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with other_disk(tmp_path) as folder:
+        yield folder
 
 
 def fetch(port, *options):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +15,8 @@ from p2pqwen.library import moving
 from p2pqwen.library.folders import LibraryFolder
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
+from p2pqwen.library.verified import Verified
+from tests.support.disks import other_disk
 from tests.support.models import ATTRIBUTES, noise
 from tests.support.nodes import quiet_config, row, seeding
 from tests.support.preserved import COMMITS, REPO, Preserver, in_cache, small_model, tree
@@ -22,14 +24,10 @@ from tests.support.waiting import wait_until
 
 
 @pytest.fixture
-def disk():
+def disk(tmp_path):
     """A folder on another file system than the tests' own, where this machine has one."""
-    shared = Path("/dev/shm")
-    if not shared.is_dir() or shared.stat().st_dev == Path(tempfile.gettempdir()).stat().st_dev:
-        pytest.skip("no other disk")
-    folder = Path(tempfile.mkdtemp(dir=shared, prefix="p2pqwen-test-"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with other_disk(tmp_path) as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -164,6 +162,111 @@ def test_after_a_cut_the_whole_one_of_two_folders_stays(keeper, disk, tmp_path, 
     assert held.folder == new
     assert tree(new) == small_model()
     assert not old.exists()
+
+
+THEIRS = {"notes.txt": b"mine", "run/1/loss.csv": b"0.5\n", ".cache/x": b""}
+
+
+def add_theirs(folder: Path) -> None:
+    for name, content in THEIRS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    (folder / "latest").symlink_to("run/1/loss.csv")
+
+
+def two_places(keeper, other: Path) -> tuple[Library, Path, Path]:
+    other.mkdir(exist_ok=True)
+    library = Library(Home(keeper.user.home), (LibraryFolder(other, 0),), reserve=0)
+    old, new = (one.root / REPO / COMMITS[0] for one in library.folders)
+    return library, old, new
+
+
+def move_to(library: Library, number: int) -> moving.Moved:
+    return moving.move(library, library.all()[0], library.folders[number])
+
+
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("kept", ["complete", "partial"])
+def test_files_of_ones_own_in_a_snapshots_folder_go_along(keeper, disk, tmp_path, apart, kept):
+    other = disk if apart else tmp_path / "other"
+    other.mkdir(exist_ok=True)
+    if kept == "partial":
+        reader = keeper.trusted_by("reader")
+        quiet_config(reader)
+        with seeding(keeper.user) as (_, port):
+            reader.ok("fetch", REPO, "config.json", "--peer", f"127.0.0.1:{port}", "--no-hf-cache")
+        keeper.user.home = reader.home
+    library, old, new = two_places(keeper, other)
+    (old / "README.md").write_bytes(b"of ones own, where no file was chosen" if kept == "partial" else b"changed")
+    add_theirs(old)
+    before = tree(old)
+    done = move_to(library, 1)
+    assert (tree(new), done.left) == (before, ())
+    assert (new / "latest").is_symlink()
+    assert not old.parent.exists()
+    assert library.all()[0].folder == new
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_what_stands_where_a_snapshot_goes_is_set_aside(keeper, disk, tmp_path, apart):
+    other = disk if apart else tmp_path / "other"
+    library, old, new = two_places(keeper, other)
+    add_theirs(new)
+    (new / "config.json").write_bytes(b"of a try that was cut off")
+    done = move_to(library, 1)
+    assert tree(new) == small_model()
+    (left,) = done.left
+    assert {name: tree(left.path)[name] for name in THEIRS} == THEIRS
+    assert not old.exists()
+
+
+def test_of_two_files_of_one_name_both_stay(keeper, disk, monkeypatch):
+    library, old, new = two_places(keeper, disk)
+    add_theirs(old)
+
+    def cut(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(moving, "_leave", cut)
+        with pytest.raises(KilledError):
+            move_to(library, 1)
+    add_theirs(new)
+    (new / "notes.txt").write_bytes(b"another")
+    os.mkfifo(old / "pipe")
+    done = move_to(library, 1)
+    assert {one.path.relative_to(old).as_posix() for one in done.left} == {"notes.txt", "pipe"}
+    assert (old / "notes.txt").read_bytes() == b"mine"
+    assert {name: tree(new)[name] for name in THEIRS} == THEIRS | {"notes.txt": b"another"}
+    assert sorted(one.name for one in old.iterdir()) == ["notes.txt", "pipe"]
+
+
+@pytest.mark.parametrize("to", [0, 1])
+@pytest.mark.parametrize("verified", [True, False])
+def test_a_second_copy_of_a_move_that_was_cut_off_goes_with_the_next_or_is_named(keeper, disk, to, verified):
+    library, old, new = two_places(keeper, disk)
+    move_to(library, 1 - to)
+    here, there = (old, new) if to == 0 else (new, old)
+    add_theirs(there)
+    copy = shutil.copytree(there.parent, here.parent, symlinks=True)
+    shutil.rmtree(copy / COMMITS[0] / "run")
+    torrent = library.all()[0].metainfo()
+    files = [one.path for one in torrent.files]
+    if verified:
+        library.verified.keep(library.all()[0].id, Verified.now(torrent.infohash.v2, here, files))
+    else:
+        library.verified.forget(library.all()[0].id)
+    with_disks(keeper.user, disk)
+    done = keeper.user.run("library", "move", REPO, "--to", here.parent.parent.parent, "--json")
+    assert done.code == 0, done.stderr
+    left = [one["path"] for one in done.json["moved"][0]["left"]]
+    if verified or to == 1:
+        assert (left, there.exists()) == ([], False)
+        assert {name: tree(here)[name] for name in THEIRS} == THEIRS
+    else:
+        assert left == [str(there)]
+        assert "a second copy" in done.stderr
+        assert "p2pqwen verify" in done.stderr
 
 
 def test_a_copy_that_was_left_goes_only_once_another_is_made(keeper, disk):

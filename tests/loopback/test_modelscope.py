@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from p2pqwen.manifest.lfs_pointer import pointer_bytes
 from p2pqwen.modelscope import client, web
+from p2pqwen.values.digest import Sha256
 from tests.simulators.hub import HubSimulator
 from tests.simulators.modelscope import ModelScopeSimulator
 from tests.support.command import CommandLine
@@ -16,6 +19,7 @@ from tests.support.waiting import wait_until
 
 REPO = "Qwen/Tiny"
 THEIRS = f"modelscope:{REPO}"
+SAME = ("repo", "commit", "provenance", "size")
 QUIET = ("--no-dht", "--no-trackers", "--look-seconds", "20")
 EXTRA = {"configuration.json": b'{"framework": "pytorch"}\n'}
 
@@ -262,6 +266,146 @@ def test_a_snapshot_of_modelscope_is_published_and_fetched_as_that(hub, modelsco
     modelscope.delete(REPO)
     assert user.ok("upstream", "check")["vanished"] == [{"repo": THEIRS, "commit": str(commit)}]
     assert user.ok("upstream", "show")["snapshots"][0]["upstream"] == "gone"
+
+
+def test_everywhere_the_origin_that_is_meant_is_named(hub, modelscope, user, tmp_path):
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    alone = modelscope.add("Qwen/Alone", write_folder(tmp_path / "alone", {"model.bin": noise(9000, "alone")}))
+    user.ok("preserve", REPO)
+    user.ok("preserve", "modelscope:Qwen/Alone")
+    user.ok("keys", "init", "--name", "Keeper", "--no-passphrase")
+    table = user.run("health", "--no-look").stdout
+    assert ("Hub present" in table, "ModelScope present" in table) == (True, True)
+    modelscope.delete("Qwen/Alone")
+    checked = user.run("upstream", "check")
+    assert f"gone from ModelScope: modelscope:Qwen/Alone@{alone}" in checked.stderr
+    assert "1 of these snapshots are gone from ModelScope" in user.run("status").stdout
+    assert "ModelScope gone" in user.run("health", "--no-look").stdout
+    user.ok("publish", "--out", tmp_path / "site", "--no-check")
+    feed = json.loads((tmp_path / "site" / "p2pqwen--site" / "feeds" / "gone.json").read_text())
+    assert feed["title"] == "Keeper: Gone from ModelScope"
+    assert "gone from ModelScope" in feed["items"][0]["content_text"]
+    hub.delete(REPO)
+    user.run("upstream", "check")
+    user.ok("publish", "--out", tmp_path / "site", "--no-check")
+    feed = json.loads((tmp_path / "site" / "p2pqwen--site" / "feeds" / "gone.json").read_text())
+    assert feed["title"] == "Keeper: Gone from the Hub or ModelScope"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (f"{THEIRS}-None", 'not found, or private, got status 404, its message "模型不存在"'),
+        (f"{REPO}-None", "the Hub shows no Qwen/Tiny-None: not found, or private\n"),
+    ],
+)
+def test_what_is_nowhere_is_said_in_english(hub, modelscope, user, name, said):
+    ended = user.run("preserve", name)
+    assert (ended.code, said in ended.stderr) == (4, True), ended
+    assert "password" not in ended.stderr
+
+
+@pytest.mark.parametrize("origin", ["hub", "auto"])
+def test_a_fetch_finds_the_files_of_a_model_gone_from_the_hub_by_itself(hub, modelscope, user, tmp_path, origin):
+    """The index names the Hub alone: nobody looked at ModelScope when it was signed."""
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    before = trusting(user, tmp_path, hub, modelscope, REPO)
+    if origin == "auto":
+        automatic(user)
+    hub.delete(REPO)
+    done = user.run("fetch", REPO, "--only-web-seeds", "--timeout", "10", "--json")
+    if origin == "hub":
+        assert (done.code, modelscope.log) == (5, [])
+        return
+    assert done.code == 0, done
+    assert [done.json[name] for name in SAME] == [before[name] for name in SAME]
+    used = {row["url"]: row["bytes"] for row in done.json["web_seeds"]}
+    assert used[f"{modelscope.endpoint}/models/{REPO}/resolve/master/{{path}}"] == done.json["size"]
+    assert user.ok("verify", REPO)["ok"]
+
+
+def test_a_fetch_finds_the_files_of_a_model_gone_from_modelscope_at_the_hub(hub, modelscope, user, tmp_path):
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model()))
+    before = trusting(user, tmp_path, hub, modelscope, THEIRS)
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model() | EXTRA))
+    automatic(user)
+    modelscope.delete(REPO)
+    done = user.run("fetch", THEIRS, "--only-web-seeds", "--timeout", "20", "--json")
+    assert done.code == 0, done
+    assert [done.json[name] for name in SAME] == [before[name] for name in SAME]
+    assert user.ok("verify", THEIRS)["ok"]
+
+
+def test_while_the_hub_serves_it_modelscope_is_not_asked_by_a_fetch(hub, modelscope, user, tmp_path):
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    trusting(user, tmp_path, hub, modelscope, REPO)
+    automatic(user)
+    modelscope.log.clear()
+    user.ok("fetch", REPO, "--only-web-seeds")
+    assert modelscope.log == []
+
+
+def test_what_differs_at_modelscope_never_arrives(hub, modelscope, user, tmp_path):
+    hub.add(REPO, write_folder(tmp_path / "hub", small_model()))
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | {"config.json": b"{}\n"}))
+    trusting(user, tmp_path, hub, modelscope, REPO)
+    automatic(user)
+    hub.delete(REPO)
+    done = user.run("fetch", REPO, "--only-web-seeds", "--timeout", "10")
+    assert done.code == 5, done
+    assert user.run("list", "--json").json["snapshots"][0]["state"] == "incomplete"
+
+
+def trusting(user, folder, hub, modelscope, target):
+    """Have the user trust somebody who preserved and published this; return what `preserve` said."""
+    publisher = CommandLine(folder / "publisher", hub.endpoint, MODELSCOPE_ENDPOINT=modelscope.endpoint)
+    done = publisher.ok("preserve", target)
+    keys = publisher.ok("keys", "init", "--name", "Keeper", "--no-passphrase")
+    publisher.ok("publish", "--out", folder / "site")
+    user.ok("trust", "add", keys["publisher"], "--index", folder / "site")
+    return done
+
+
+@pytest.mark.parametrize(
+    ("spelling", "told"), [("crlf", True), ("blank", True), ("canonical", True), ("canonical", False)]
+)
+def test_any_spelling_of_an_lfs_pointer_is_proven_there_too(modelscope, user, tmp_path, spelling, told):
+    folder = write_folder(tmp_path / "src", small_model())
+    weights = small_model()["model.safetensors"]
+    canonical = pointer_bytes(Sha256.of(weights), len(weights))
+    spelled = {"crlf": canonical.replace(b"\n", b"\r\n"), "blank": canonical + b"\n", "canonical": canonical}[spelling]
+    modelscope.tells_lfs = told
+    commit = modelscope.repository(REPO).commit(folder, branch="master", pointers={"model.safetensors": spelled})
+    done = user.run("preserve", THEIRS, "--json")
+    assert done.code == 0, done
+    assert (done.json["repo"], done.json["commit"], done.json["provenance"]) == (THEIRS, str(commit), "proven")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (("--include", "Qwen/A*"), {"Alone"}),
+        (("--include", "modelscope:Qwen/A*"), {"Alone"}),
+        (("--include", "A*"), {"Alone"}),
+        (("--exclude", "Qwen/A*"), {"Other"}),
+        (("--include", "Qwen/Z*"), set()),
+    ],
+)
+def test_globs_name_repositories_of_modelscope_with_and_without_it(modelscope, user, tmp_path, arguments, kept):
+    for name in ("Alone", "Other"):
+        modelscope.add(f"Qwen/{name}", write_folder(tmp_path / name, {"model.bin": noise(9000, name)}))
+    done = user.ok("preserve", "--org", "modelscope:Qwen", *arguments)
+    assert {one["repo"] for one in done["preserved"]} == {f"modelscope:Qwen/{name}" for name in kept}
+
+
+def test_files_of_a_model_of_modelscope_are_chosen_by_globs(hub, modelscope, user, tmp_path):
+    modelscope.add(REPO, write_folder(tmp_path / "modelscope", small_model() | EXTRA))
+    trusting(user, tmp_path, hub, modelscope, THEIRS)
+    done = user.ok("fetch", THEIRS, "--include", "*.json", "--only-web-seeds")
+    names = set(held_files(Path(done["path"])))
+    assert names == {name for name in small_model() | EXTRA if name.endswith(".json")}
 
 
 def test_webseed_check_has_a_row_for_each_origin(hub, modelscope, user, tmp_path):

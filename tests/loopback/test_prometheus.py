@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 import p2pqwen
+from p2pqwen.operations.control.metrics import families
+from p2pqwen.operations.node.state import SnapshotState
+from p2pqwen.operations.node.supervisor import NodeFigures
+from p2pqwen.server.metrics import exposition
+from p2pqwen.stewardship.alerts import Alert, AlertKind
 from tests.simulators.hub import HubSimulator
+from tests.support.node_status import ONE
 from tests.support.nodes import seeding
 from tests.support.other_clients import free_port
 from tests.support.processes import running
@@ -34,6 +40,22 @@ def test_promtool_finds_nothing_wrong_with_the_rules():
     assert "8 rules found" in done.stdout
 
 
+def complaints(metrics: bytes) -> str:
+    """What promtool says of metrics that break the conventions of names, types and units."""
+    done = subprocess.run(["promtool", "check", "metrics"], input=metrics, capture_output=True, check=False)
+    return (done.stdout + done.stderr).decode() or str(done.returncode or "")
+
+
+def test_promtool_finds_nothing_wrong_with_the_metrics():
+    row = SnapshotState(ONE, "seeding", last_scrub="2026-11-23T21:00:00Z", uploaded_ever=5)
+    lost = Alert("danger", str(ONE), "this may be the last copy", AlertKind.LAST_COPY)
+    figures = NodeFigures(rows=(row,), rooms={"/disk": 5, "/away": None})
+    found = exposition(families(figures, [lost, lost]))
+    assert complaints(found.body) == ""
+    assert b'p2pqwen_alerts{kind="last-copy",level="danger"} 2.0' in found.body
+    assert "counter" in complaints(b"# HELP a_total x\n# TYPE a_total gauge\na_total 1\n"), "it looks at names"
+
+
 @pytest.mark.slow
 def test_a_real_prometheus_loads_the_rules_and_finds_every_metric_they_name(tmp_path):
     with HubSimulator() as hub:
@@ -41,6 +63,8 @@ def test_a_real_prometheus_loads_the_rules_and_finds_every_metric_they_name(tmp_
         with seeding(world.publisher, "--metrics", "127.0.0.1:0") as (node, _):
             port = node.json_line(30, containing='"metrics"')["port"]
             node.json_line(30, containing='"seeding"')
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                assert complaints(answer.read()) == ""
             config = tmp_path / "prometheus.json"  # JSON is YAML
             config.write_text(
                 json.dumps(

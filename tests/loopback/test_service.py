@@ -75,6 +75,30 @@ def test_without_systemd_the_unit_is_written_and_that_is_said(user):
     assert user.run("service", "uninstall").code == 0
 
 
+NO_MANAGER = [
+    "Failed to connect to bus: No medium found",
+    "Failed to connect to user scope bus via local transport: $DBUS_SESSION_BUS_ADDRESS is not defined",
+    "System has not been booted with systemd as init system (PID 1). Can't operate.",
+]
+
+
+@pytest.mark.parametrize("said", NO_MANAGER)
+def test_without_a_manager_for_the_user_it_is_said_what_that_means(user, tmp_path, said):
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    (bin_folder / "systemctl").write_text(f"#!/bin/sh\necho {shlex.quote(said)} >&2\nexit 1\n")
+    (bin_folder / "systemctl").chmod(0o755)
+    path = f"{bin_folder}:/usr/bin:/bin"
+    done = user.ok("service", "install", PATH=path)
+    assert (done["installed"], done["systemd"], done["active"]) == (True, False, None)
+    assert done["notes"][0].startswith("no systemd manages this user's services here: ")
+    assert "@reboot" in done["notes"][1]
+    (note,) = user.ok("service", "status", PATH=path)["notes"]
+    assert "`p2pqwen seed --daemon` starts one" in note
+    (note,) = user.ok("service", "uninstall", PATH=path)["notes"]
+    assert "keeps running" in note
+
+
 def test_a_budget_and_a_rate_are_enough(user, tmp_path):
     path, _ = fake_systemd(tmp_path / "bin")
     done = user.ok("service", "install", "--budget", "20GB", "--upload", "1MB/s", PATH=path)

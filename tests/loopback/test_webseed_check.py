@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pqwen.hub.hub_site import HubSite
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.values.snapshot_id import RepoId
 from p2pqwen.webseed.bases import combine_bases
 from p2pqwen.webseed.probe import check_bases
@@ -32,7 +33,7 @@ def torrent_of(hub):
 
 def probe(metainfo, *urls):
     usable = combine_bases(metainfo.name, SNAPSHOT.repo, torrent=urls).usable
-    return check_bases(metainfo, usable, named=LOOPBACK, timeouts=HASTY)
+    return check_bases(CheckedTorrent.of(metainfo), usable, named=LOOPBACK, timeouts=HASTY)
 
 
 @pytest.mark.parametrize(

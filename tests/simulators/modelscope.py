@@ -44,6 +44,8 @@ class _ModelScopeAnswers(LocalHub):
         self.listing_limit = 3000
         self.names_commit: Literal["whole", "short", "not"] = "short"
         """How much of the commit at hand `LatestCommitter` gives."""
+        self.tells_lfs = True
+        """Whether a row says which files are LFS."""
         self.ranges_of_small = False
         """Whether ranges of files that are not LFS are honoured."""
 
@@ -113,6 +115,8 @@ class _ModelScopeAnswers(LocalHub):
         if repository.repo.kind is RepoKind.DATASET:
             number, size = int(request.query.get("PageNumber", "1")), int(request.query.get("PageSize", "200"))
             rows = rows[(number - 1) * size : number * size]
+        if not self.tells_lfs:
+            rows = [{key: value for key, value in row.items() if key != "IsLFS"} for row in rows]
         named = {"whole": (str(commit), str(commit)[:8]), "short": ("", str(commit)[:8]), "not": ("", "")}
         whole, short = named[self.names_commit]
         latest = {"Id": whole, "ShortId": short, "CommittedDate": 1_700_000_000, "Message": "A model"}

@@ -32,9 +32,9 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def web_server(folder: Path) -> Iterator[str]:
+def web_server(folder: Path, *, port: int = 0) -> Iterator[str]:
     """Serve a folder; yields its address, which ends in a slash."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=folder))
+    server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, directory=folder))
     with server, served_by_thread(server):
         yield f"http://127.0.0.1:{server.server_port}/"
 

@@ -29,12 +29,12 @@ from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
-from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.torrent.snapshot_torrent import build_metainfo
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from tests.support.publishing import NOW, Publisher, key
+from tests.support.snapshots import sign_torrent
 
 CARD = b"""---
 license: apache-2.0

@@ -473,6 +473,8 @@ class MemoryEngine:
         if (error := self.refuses.get(metainfo.name)) is not None:
             raise error
         self.network.clock.sleep(self.adding)
+        if any(one.metainfo.infohash == metainfo.infohash for one in self.torrents):
+            raise P2pqwenError("libtorrent refused the torrent", got="torrent already exists in session")
         torrent = MemoryTorrent(self, metainfo, save_path)
         self.torrents[torrent] = None
         self.added.append(torrent)

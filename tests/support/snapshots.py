@@ -10,6 +10,7 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.library.verified import Verified
 from p2pqwen.manifest.git_object import commit_oid, tree_oid
 from p2pqwen.manifest.manifest import Manifest
+from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
@@ -46,6 +47,11 @@ def make_snapshot(
     manifest = Manifest(snapshot, commit if proven else None, terms, rows)
     layout = Layout.of((path, len(content)) for path, content in payload.items())
     return build_metainfo(manifest, layout, hash_payload(payload, layout))
+
+
+def sign_torrent(metainfo: Metainfo, key: PrivateKey, label: str) -> Metainfo:
+    """The torrent with one signature more; raises as checking and signing it do."""
+    return CheckedTorrent.of(metainfo).signed(key, label).metainfo
 
 
 def hold(home: Home, files: Mapping[str, bytes] = FILES, repo: str = "Qwen/Tiny", **options: Any) -> HeldSnapshot:

@@ -100,6 +100,8 @@ def test_the_page_of_settings_is_what_the_code_says():
 
 
 VALUES = {
+    "quiet": '"24h"',
+    "to_file": '"a.txt"',
     "listen": '"127.0.0.1:7000"', "dht_bootstrap": '"none"', "private_hosts": '"nas.lan"', "web_seeds": '"never"',
     "upload_limit": '"5MB/s"', "download_limit": "0", "control": '"loopback"', "reserve": '"20GB"',
     "folders": '["/mnt/a", {path = "/mnt/b", reserve = "1GB"}]', "scrub_every": '"30d"', "watchlist": '"a.toml"',
@@ -107,7 +109,7 @@ VALUES = {
     "upstream": '"keep"', "abandoned": '"stop"', "timeout": '"90s"', "token_file": '"token"',
     "upstream_every": '"never"', "seed_withdrawn": '"others"', "bittorrent_proxy": '"socks5://127.0.0.1:1080"',
 }  # fmt: skip
-LISTS = {"bases", "orgs", "include", "exclude", "license", "peers", "allow", "hosts", "prefer"}
+LISTS = {"to", "mute", "bases", "orgs", "include", "exclude", "license", "peers", "allow", "hosts", "prefer"}
 
 
 def _written(setting: str) -> str:

@@ -49,6 +49,7 @@ function verdict(word, text, more = []) {
 }
 
 function red(reason) {
+  delete html.dataset.unchecked;
   html.dataset.reason = reason;
   verdict("no", `This page is not what the publisher signed: ${reason}.`, [
     "Do not use the links of this page. Fetch by name from a trusted index instead, or ask another mirror.",
@@ -56,6 +57,7 @@ function red(reason) {
 }
 
 function green(accepted, more) {
+  delete html.dataset.unchecked;
   delete html.dataset.reason;
   const { document: signed } = accepted;
   const days = Math.max(0, Math.floor((Date.now() - Date.parse(signed.issued)) / 86_400_000));
@@ -393,9 +395,13 @@ function begin() {
     if (event.dataTransfer.files[0]) dropped(event.dataTransfer.files[0]);
   });
   if (onDisk) {
+    // It was not verified, which is what programs ask; nothing is known to be wrong either, so that it is not shown in red.
+    html.dataset.unchecked = "";
     html.dataset.reason = "not checked: opened from a disk";
-    verdict("no", "Not checked: a browser lets a page that was opened from a disk read no file beside it.", [
-      "Drop index.json on this page to check it, or serve the folder: python3 -m http.server --directory FOLDER",
+    verdict("no", "Not checked, and nothing is known to be wrong: a browser lets a page that was opened from a disk read no file beside it.", [
+      "Drop index.json on this page: it is checked, and this page is compared with it.",
+      "Or serve the folder and open it from there: python3 -m http.server --bind 127.0.0.1 --directory FOLDER",
+      `Or ask the program: p2pqwen index verify index.json --publisher ${claims.publisher}`,
     ]);
     return;
   }

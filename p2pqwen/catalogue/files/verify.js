@@ -650,13 +650,14 @@ async function torrentSigners(bytes, outer, info, entry, accepted) {
 
 // 9. Published site
 
-// Checks SHA256SUMS against the signature beside it. Returns the SHA-256 of each file by its path.
-export async function readSums(sums, envelopeBytes, accepted) {
+// Checks SHA256SUMS against the signature beside it: of a site (`sums`) or of the files themselves (`file-sums`).
+// Returns the SHA-256 of each file by its path.
+export async function readSums(sums, envelopeBytes, accepted, type = "sums") {
   const envelope = readJson(envelopeBytes, 2 ** 20);
   need(isObject(envelope) && isObject(envelope.signed), "SHA256SUMS.sig is an object");
   const { signed } = envelope;
-  constants(signed, { type: "sums", spec: 1, publisher: accepted.publisher });
-  need(await meets(accepted.root, "index", "sums", signed, envelope.signatures), "not enough index keys signed SHA256SUMS");
+  constants(signed, { type, spec: 1, publisher: accepted.publisher });
+  need(await meets(accepted.root, "index", type, signed, envelope.signatures), "not enough index keys signed SHA256SUMS");
   const position = `${number(signed, "epoch")}.${number(signed, "version")}`;
   need(position === accepted.position.join("."), `SHA256SUMS is of index ${position}, index.json is ${accepted.position.join(".")}`);
   need((await sha256(sums)) === hexDigest(signed.sha256, 64), "SHA256SUMS is not the one that was signed");

@@ -23,7 +23,6 @@ from p2pqwen.hub.cache import HubCache
 from p2pqwen.library import durable
 from p2pqwen.library.folders import bytes_to_write
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
-from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.preserve.early_license import license_of_listing, readme_of
 from p2pqwen.operations.preserve.from_origin import PreserveOptions, begun_elsewhere, check_against_listing
@@ -260,9 +259,9 @@ def _content_sizes(held: Iterable[HeldSnapshot]) -> dict[Sha256, int]:
     found: dict[Sha256, int] = {}
 
     def read(one: HeldSnapshot) -> None:
-        manifest = one.metainfo().manifest
+        manifest = one.torrent().manifest
         if manifest is not None:
-            found.update((row.sha256, row.size) for row in parse_manifest(manifest).files)
+            found.update((row.sha256, row.size) for row in manifest.files)
 
     each([one for one in held if one.state is not State.INCOMPLETE], read, failed=lambda *_: None)
     return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -11,7 +12,7 @@ from operator import attrgetter
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Progress, Report, ignore
-from p2pqwen.index.entry import Upstream
+from p2pqwen.index.entry import Entry, Upstream, row_order
 from p2pqwen.index.standing import Standing, Voice
 from p2pqwen.index.withdrawals import WithdrawnAnswer, all_withdrawn
 from p2pqwen.library.health_store import HealthStore
@@ -51,15 +52,22 @@ class HealthRow:
 def watched_swarms(
     library: Library, publishers: Iterable[TrustedPublisher], voices: Iterable[Voice], report: Report = ignore
 ) -> list[WatchedSwarm]:
-    """Return what trusted indexes list, and what is held besides; ordered by snapshot.
+    """Return what `each_watched` goes through, ordered by snapshot."""
+    return sorted(each_watched(library, publishers, voices, report), key=attrgetter("snapshot"))
+
+
+def each_watched(
+    library: Library, publishers: Iterable[TrustedPublisher], voices: Iterable[Voice], report: Report = ignore
+) -> Iterator[WatchedSwarm]:
+    """Yield what trusted indexes list, and then what is held besides; in memory is never more than one at a time.
 
     `voices` say what of it was withdrawn.
     """
-    held = {one.id: one for one in library.all()}
-    found: dict[SnapshotId, WatchedSwarm] = {}
-    entries = [entry for one in publishers if one.document is not None for entry in one.document.entries]
-    for entry in sorted(entries, key=lambda one: one.added):  # of one snapshot the last word counts
-        found[entry.id] = WatchedSwarm(
+    held, gone = {one.id: one for one in library.all()}, all_withdrawn(voices)
+    besides = dict(held)
+    for entry in each_listed(publishers):
+        besides.pop(entry.id, None)
+        yield WatchedSwarm(
             entry.id,
             entry.infohash,
             entry.size,
@@ -70,16 +78,30 @@ def watched_swarms(
             license=entry.license,
             held=held.get(entry.id),
             held_bytes=_held_bytes(held.get(entry.id), entry.size),
+            withdrawn=gone.get(entry.id, ()),
         )
-    besides = [held[snapshot] for snapshot in held.keys() - found.keys()]
     unlisted = each(
-        besides, lambda one: _of_torrent(one, one.metainfo()), failed=warn(report, attrgetter("torrent_path"))
+        besides.values(), lambda one: _of_torrent(one, one.metainfo()), failed=warn(report, attrgetter("torrent_path"))
     )
-    found |= {one.snapshot: one for one in unlisted}
-    for snapshot, said in all_withdrawn(voices).items():
-        if snapshot in found:
-            found[snapshot] = replace(found[snapshot], withdrawn=said)
-    return [found[snapshot] for snapshot in sorted(found)]
+    for one in unlisted:
+        yield replace(one, withdrawn=gone.get(one.snapshot, ()))
+
+
+def each_listed(publishers: Iterable[TrustedPublisher]) -> Iterator[Entry]:
+    """Yield each listed snapshot once, in the order of an index; where publishers list one, the last word counts."""
+    listings = [one.document.entries for one in publishers if one.document is not None]
+    if len(listings) == 1:
+        yield from listings[0]
+        return
+    latest: Entry | None = None
+    for entry in heapq.merge(*listings, key=row_order):
+        if latest is not None and entry.id != latest.id:
+            yield latest
+            latest = None
+        if latest is None or entry.added >= latest.added:
+            latest = entry
+    if latest is not None:
+        yield latest
 
 
 def health_rows(
@@ -107,8 +129,10 @@ def due(
     now: datetime,
     again: timedelta,
     asked: Mapping[SnapshotId, datetime] | None = None,
+    *,
+    most: int | None = None,
 ) -> list[WatchedSwarm]:
-    """Return the swarms nobody has asked others about for so long, the longest first.
+    """Return the swarms nobody has asked others about for so long, the longest first; at most so many.
 
     `asked`: when they were, whatever the answer. Who never answers must not be the next one for ever.
     """
@@ -120,9 +144,12 @@ def due(
         times += [asked[swarm.snapshot]] if asked and swarm.snapshot in asked else []
         return max(times, default=None)
 
-    waiting = [(at, swarm) for swarm in swarms if (at := last(swarm)) is None or now - at >= again]
-    waiting.sort(key=lambda row: (row[0] is not None, row[0] or now, row[1].snapshot))
-    return [swarm for _, swarm in waiting]
+    def turn(row: tuple[datetime | None, WatchedSwarm]) -> tuple[bool, datetime, SnapshotId]:
+        return row[0] is not None, row[0] or now, row[1].snapshot
+
+    waiting = ((at, swarm) for swarm in swarms if (at := last(swarm)) is None or now - at >= again)
+    first = sorted(waiting, key=turn) if most is None else heapq.nsmallest(most, waiting, key=turn)
+    return [swarm for _, swarm in first]
 
 
 def connections(rows: Iterable[SnapshotState], now: datetime) -> dict[SnapshotId, Look]:

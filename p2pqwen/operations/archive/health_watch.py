@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -33,17 +33,19 @@ QUERIES = 20.0
 OWN_EVERY = timedelta(minutes=10)
 LIST_EVERY = timedelta(minutes=15)
 """Reading a large index, or the memory of very many swarms, is work as well."""
+LISTED = 300
+"""Swarms whose turn is next, twice as many as are looked at until the list is made anew: no memory is for all."""
 
 
 @dataclass(slots=True)
 class HealthWatch:
     """The watch of one node; a context manager that runs while the node does.
 
-    `swarms` lists what matters, `rows` what the node sees by itself; both may take long. While the node is not `ready`,
-    which loads its torrents first, nothing is looked at.
+    `swarms` goes through what matters, `rows` tells what the node sees by itself; both may take long. While the node is
+    not `ready`, which loads its torrents first, nothing is looked at.
     """
 
-    swarms: Callable[[], list[WatchedSwarm]]
+    swarms: Callable[[], Iterable[WatchedSwarm]]
     rows: Callable[[], list[SnapshotState]]
     store: HealthStore
     probes: Probes
@@ -105,7 +107,7 @@ class HealthWatch:
         try:
             now = self.clock()
             if self._listed is None or now - self._listed >= LIST_EVERY:
-                self._listed, self._watched, self._records = now, self.swarms(), self.store.all()
+                self._list(now)
             if self._own is None or now - self._own >= OWN_EVERY:
                 self._own, rows = now, self.rows()
                 self._announced = announced(rows)
@@ -117,3 +119,10 @@ class HealthWatch:
                 self._asked |= dict.fromkeys((one.snapshot for one in waiting), now)
         finally:
             self._looking = None
+
+    def _list(self, now: datetime) -> None:
+        """Find those that were unseen the longest, of all that there are."""
+        records = self.store.all()
+        self._watched = due(self.swarms(), records, now, timedelta(0), self._asked, most=LISTED)
+        self._records = {one.snapshot: records[one.snapshot] for one in self._watched if one.snapshot in records}
+        self._listed = now

@@ -235,7 +235,7 @@ class ArchiveKeeper:
 
     def _fail(self, snapshot: SnapshotId, error: P2pqwenError) -> None:
         self._failed[snapshot] = _Failure(self.clock(), error)
-        self._own((), without=(snapshot,))
+        self.memory.change_adopted(without={snapshot})
         self._told = None
         self.report(Happened("adopt failed", {**_named(snapshot), "reason": error.message}))
 
@@ -259,7 +259,7 @@ class ArchiveKeeper:
         return replace(situation, rows=rows, away={**situation.away, **coming})
 
     def _adopt(self, one: Decision) -> None:
-        self._own({one.snapshot})  # before it begins: a node that is killed knows it as its own
+        self.own(one.snapshot)
         self._active[one.snapshot] = self.node.submit(one.snapshot)
         self._told = None
         self.report(Happened("adopting", {**_named(one.snapshot), "size": one.size, "reason": one.reason}))
@@ -277,9 +277,8 @@ class ArchiveKeeper:
             clock=self.clock,
             report=self.report,
         ):
-            taken = {one.plan.take.snapshot} if one.taken else set()
-            self._own(taken, without=one.given)
-            if taken:
+            self.memory.change_adopted(without=one.given)
+            if one.taken:
                 self.report(Happened("adopted", _named(one.plan.take.snapshot)))
             for gone in one.given:
                 self.report(Happened("given up", {**_named(gone), "for": str(one.plan.take.snapshot)}))
@@ -293,8 +292,12 @@ class ArchiveKeeper:
         of_people = {row.swarm.snapshot for row in situation.held if row.swarm.snapshot not in adopted}
         return frozenset(self.node.pinned()) | of_people
 
-    def _own(self, more: Collection[SnapshotId], *, without: Collection[SnapshotId] = ()) -> None:
-        self.memory.change_adopted(more, without=without)
+    def own(self, snapshot: SnapshotId) -> None:
+        """Write down that the node takes a snapshot by itself.
+
+        Called before its fetch begins: a node that is killed knows it as its own, and a person who asks for it decides.
+        """
+        self.memory.change_adopted({snapshot})
 
     def bring(self, snapshot: SnapshotId) -> None:
         """Fetch a snapshot and wait for it; raises `P2pqwenError`, and `_StoppedError` where the node stops."""
@@ -325,6 +328,7 @@ class _Executor:
         return self.keeper.node.look(snapshots)
 
     def bring(self, snapshot: SnapshotId) -> None:
+        self.keeper.own(snapshot)
         self.keeper.bring(snapshot)
 
     def remove(self, snapshot: SnapshotId) -> None:

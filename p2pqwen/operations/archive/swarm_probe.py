@@ -19,7 +19,6 @@ from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.index.entry import Upstream
 from p2pqwen.index.withdrawals import Withdrawn
 from p2pqwen.library.snapshots import HeldSnapshot
-from p2pqwen.manifest.manifest import parse_manifest
 from p2pqwen.mirrors.reading import Timeouts, read
 from p2pqwen.operations.indexes.dht_access import DhtAccess
 from p2pqwen.stewardship.swarm_health import Sighting, Source, join, of_others
@@ -253,8 +252,8 @@ async def _serves(base: Base, path: RepoPath, digest: Sha256 | None, named: Name
 def _sample(swarm: WatchedSwarm) -> tuple[RepoPath, Sha256 | None]:
     """Return a small file to ask for, with its hash where the snapshot's files are known here."""
     try:
-        manifest = None if swarm.held is None else swarm.held.metainfo().manifest
-        rows = () if manifest is None else parse_manifest(manifest).files
+        manifest = None if swarm.held is None else swarm.held.torrent().manifest
+        rows = () if manifest is None else manifest.files
     except P2pqwenError:
         rows = ()
     small = min((row for row in rows if 0 < row.size <= MAX_SAMPLE), key=lambda row: row.size, default=None)

@@ -1,4 +1,4 @@
-"""Ask the Hub whether it still shows snapshots, and remember the answers with their dates."""
+"""Ask each snapshot's origin whether it still shows it, and remember the answers with their dates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from p2pqwen.operations.indexes.own_index import last_published
 from p2pqwen.operations.preserve.origin import Origin
 from p2pqwen.stewardship.upstream import UpstreamRecord, returned, vanished
 from p2pqwen.values.json_value import FLAT
-from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.snapshot_id import SnapshotId, words_of_origins
 
 ASKING_WORKERS = 4
 GIVE_UP_AFTER = 5
@@ -99,6 +99,7 @@ def check_upstream(
 ) -> UpstreamCheck:
     """Ask about every snapshot; one without an answer keeps what is known of it."""
     wanted = sorted(set(snapshots))
+    where = words_of_origins(one.repo.kind.origin for one in wanted)
     answered = silent = 0
     gone: list[SnapshotId] = []
     back: list[SnapshotId] = []
@@ -116,9 +117,9 @@ def check_upstream(
                     gone.append(snapshot)
                 elif returned(before, after):
                     back.append(snapshot)
-            report(Progress("ask the Hub", min(start + len(part), len(wanted)), len(wanted), "", "snapshots"))
+            report(Progress(f"ask {where}", min(start + len(part), len(wanted)), len(wanted), "", "snapshots"))
             if silent >= GIVE_UP_AFTER and not answered:
-                report(Notice("warning", "the Hub does not answer; the last known states are kept"))
+                report(Notice("warning", f"no answer from {where}; the last known states are kept"))
                 break
     return UpstreamCheck(len(wanted), answered, tuple(gone), tuple(back))
 

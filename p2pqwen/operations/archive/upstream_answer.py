@@ -7,7 +7,6 @@ from datetime import datetime
 
 from p2pqwen.index.entry import Upstream
 from p2pqwen.stewardship.upstream import UpstreamRecord
-from p2pqwen.values.snapshot_id import SnapshotId
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +22,3 @@ class UpstreamAnswer:
     def of(cls, record: UpstreamRecord | None) -> UpstreamAnswer:
         """Return what is known; None: it was never asked."""
         return cls() if record is None else cls(record.state, record.since, record.looked, record.last_present)
-
-
-def gone_words(snapshot: SnapshotId, record: UpstreamRecord | None) -> str:
-    """Return the words for a snapshot that its origin no longer shows, else nothing."""
-    if record is None or record.state is not Upstream.GONE:
-        return ""
-    return f"gone from {snapshot.repo.kind.origin.words} since {record.since:%Y-%m-%d}"

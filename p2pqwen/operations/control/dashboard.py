@@ -11,20 +11,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 from p2pqwen.containment import each
 from p2pqwen.errors import InUseError
-from p2pqwen.index.entry import Upstream
 from p2pqwen.operations.archive.hub_watch import WatchAnswer
+from p2pqwen.operations.control.alerts import Folder, of_status
 from p2pqwen.operations.control.routes import NetworkAnswer
 from p2pqwen.operations.control.status import NodeStatusAnswer, StatusRow
 from p2pqwen.operations.node.job_answer import JobAnswer
 from p2pqwen.operations.node.limits import LimitsAnswer
 from p2pqwen.operations.node.state import NodeAddress
 from p2pqwen.server.control import Given
-from p2pqwen.values.byte_size import format_size
+from p2pqwen.stewardship.alerts import Alert, worst_first
 
 REFRESH = 2.0
 """Seconds between two pictures."""
@@ -35,24 +36,6 @@ DAY = 288
 _TO_A_POINT = 30
 MAX_VIEWERS = 6
 """Pages that are served at once: each occupies a worker of the control API."""
-QUOTA_NEAR = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """Something that a person should see. `level` is `warning` or `danger`; `about` a snapshot, a folder or empty."""
-
-    level: str
-    about: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """A library folder: the bytes that it may still take beyond its reserve, None while its disk is away."""
-
-    path: str
-    room: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +52,7 @@ class Rates:
 class Picture:
     """One moment. `snapshots` are the rows that changed since the picture before, `gone` those that are no more.
 
-    `rates` is None where no point was added.
+    `rates` is None where no point was added. `scrub_every`: seconds between two readings of a file for bit rot.
     """
 
     node: NodeAddress
@@ -82,6 +65,7 @@ class Picture:
     folders: tuple[Folder, ...]
     alerts: tuple[Alert, ...]
     rates: Rates | None
+    scrub_every: int
 
 
 @dataclass(slots=True)
@@ -119,8 +103,13 @@ class Dashboard:
         status: Callable[[], NodeStatusAnswer],
         network: Callable[[], NetworkAnswer],
         rooms: Callable[[], Mapping[str, int | None]],
+        more_alerts: Callable[[], tuple[Alert, ...]] = tuple,
+        *,
+        scrub_every: timedelta = timedelta(days=30),
     ) -> None:
-        self._status, self._network, self._rooms = status, network, rooms
+        """`more_alerts` are those that a picture cannot show at once: of swarms and publishers."""
+        self._scrub_every = scrub_every
+        self._status, self._network, self._rooms, self._more_alerts = status, network, rooms, more_alerts
         self._history = _History()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._measure, name="dashboard", daemon=True)
@@ -176,8 +165,9 @@ class Dashboard:
             limits=status.limits,
             watch=status.watch,
             folders=folders,
-            alerts=alerts_of(status, folders),
+            alerts=worst_first((*of_status(status, folders), *self._more_alerts())),
             rates=rates,
+            scrub_every=round(self._scrub_every.total_seconds()),
         )
 
     def _measure(self) -> None:
@@ -186,27 +176,3 @@ class Dashboard:
             for status in each([self._status], lambda ask: ask(), failed=lambda *_: None):
                 states = [one.row.state for one in status.snapshots]
                 self._history.add(sum(one.upload_rate for one in states), sum(one.download_rate for one in states))
-
-
-def alerts_of(status: NodeStatusAnswer, folders: tuple[Folder, ...]) -> tuple[Alert, ...]:
-    """Say what is wrong at a moment, the worst first."""
-    found = [Alert("danger", one.path, "its disk is not here") for one in folders if one.room is None]
-    found += [Alert("warning", one.path, "no room beyond the reserve") for one in folders if one.room == 0]
-    for one in status.snapshots:
-        state, name = one.row.state, str(one.row.state.id)
-        if one.row.health == "damaged":
-            found.append(Alert("danger", name, _damage(state.damaged_files)))
-        if one.upstream.upstream is Upstream.GONE:
-            found.append(Alert("warning", name, "the Hub no longer serves it"))
-        found += [Alert("warning", name, f"withdrawn by {by.name}") for by in state.withdrawn]
-    limits = status.limits
-    if limits.monthly_upload and limits.uploaded_this_month >= QUOTA_NEAR * limits.monthly_upload:
-        used, quota = format_size(limits.uploaded_this_month), format_size(limits.monthly_upload)
-        found.append(Alert("warning", "", f"{used} of this month's {quota} were sent"))
-    if limits.reason:
-        found.append(Alert("warning", "", limits.reason))
-    return tuple(sorted(found, key=lambda one: one.level != "danger"))
-
-
-def _damage(files: int) -> str:
-    return "1 damaged file was found" if files == 1 else f"{files} damaged files were found"

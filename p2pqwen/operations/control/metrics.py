@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 
 from p2pqwen import __version__
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.operations.node.supervisor import NodeFigures
 from p2pqwen.portable.process import resident_memory
 from p2pqwen.server.metrics import Family
+from p2pqwen.stewardship.alerts import Alert
 from p2pqwen.values.utc_time import parse_time
 
 _LABELS = ("repo", "commit")
@@ -17,6 +19,7 @@ _EACH: tuple[tuple[str, str, Callable[[SnapshotState], float]], ...] = (
     ("snapshot_size_bytes", "Payload of the snapshot.", lambda row: row.size),
     ("snapshot_progress", "How much of it is held and checked, 0 to 1.", lambda row: row.progress),
     ("snapshot_peers", "Connected peers.", lambda row: row.peers),
+    ("snapshot_utp_peers", "Those of them that are met by uTP.", lambda row: row.utp_peers),
     ("snapshot_seeds", "Connected peers that have everything.", lambda row: row.seeds),
     ("snapshot_upload_rate_bytes", "Payload sent a second.", lambda row: row.upload_rate),
     ("snapshot_download_rate_bytes", "Payload received a second.", lambda row: row.download_rate),
@@ -24,8 +27,8 @@ _EACH: tuple[tuple[str, str, Callable[[SnapshotState], float]], ...] = (
 )
 
 
-def families(figures: NodeFigures) -> Iterator[Family]:
-    """Return every metric of a moment."""
+def families(figures: NodeFigures, alerts: Iterable[Alert] = ()) -> Iterator[Family]:
+    """Return every metric of a moment; `alerts` are those of the last look."""
     rows = figures.rows
     yield Family("info", "The program.", ("version",), (((__version__,), 1),))
     yield Family("start_time_seconds", "When the node started.", (), (((), figures.started),))
@@ -56,6 +59,9 @@ def families(figures: NodeFigures) -> Iterator[Family]:
     jobs = [job.state.value for job in figures.jobs]
     by_state = tuple(((state,), float(jobs.count(state))) for state in sorted(set(jobs)))
     yield Family("fetches", "Fetches by state.", ("state",), by_state)
+    counted_alerts = Counter((one.kind.value, one.level) for one in alerts)
+    by_kind = tuple((names, float(count)) for names, count in sorted(counted_alerts.items()))
+    yield Family("alerts", "What is wrong, as `p2pqwen alerts list` shows it.", ("kind", "level"), by_kind)
     yield Family("scrape_time_seconds", "The node's clock.", (), (((), time.time()),))
 
 

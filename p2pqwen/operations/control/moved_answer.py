@@ -8,7 +8,7 @@ from pathlib import Path
 
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.library.folders import LibraryFolder
-from p2pqwen.library.moving import Moved
+from p2pqwen.library.moving import Left, Moved
 from p2pqwen.library.snapshots import Library
 from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -16,13 +16,17 @@ from p2pqwen.values.snapshot_id import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class MovedAnswer:
-    """A snapshot that is in the folder now. Bytes: `size` of its files, `copied` those that had to be written."""
+    """A snapshot that is in the folder now. Bytes: `size` of its files, `copied` those that had to be written.
+
+    `left`: what stays at the old place, or was set aside at the new one.
+    """
 
     snapshot: SnapshotId = field(metadata=FLAT)
     path: Path
     came_from: Path
     size: int
     copied: int
+    left: tuple[Left, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,9 @@ class MoveAnswer:
         """Return what is said of it."""
         return cls(
             to,
-            tuple(MovedAnswer(one.held.id, one.held.folder, one.came_from, one.size, one.copied) for one in done),
+            tuple(
+                MovedAnswer(one.held.id, one.held.folder, one.came_from, one.size, one.copied, one.left) for one in done
+            ),
             tuple(NotMovedAnswer(name, error.message) for name, error in failed),
         )
 

@@ -13,6 +13,9 @@ DELETE /v1/fetches/{id}             stop it for good; what came stays
 GET    /v1/limits   PUT /v1/limits  upload, download, monthly_upload, hours
 POST   /v1/scrub                    look for bit rot that is due, now
 GET    /v1/pictures                 what the dashboard shows, as it changes, one JSON object a line (with --dashboard)
+POST   /v1/adopt/plan               {"budget"}: what `adopt --dry-run` would say of what is known now
+POST   /v1/adopt                    {"budget", "snapshots"}: fetch these, as fetches of this node
+GET    /v1/alerts                   what is wrong, the worst first
 GET    /metrics                     Prometheus
 """
 

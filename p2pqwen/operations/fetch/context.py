@@ -71,7 +71,8 @@ class FetchContext:
     """Where a fetch reads and writes: its home, whom it believes, the Hugging Face cache, the network.
 
     `known` are peers of earlier fetches; `rebuild` makes a torrent from its source, None: that is not to be done.
-    `note_unverified` remembers that a snapshot was trusted unverified, before anything comes of it.
+    `note_unverified` remembers that a snapshot was trusted unverified, before anything comes of it. `stand_ins` says
+    where other origins may have a repository's files, as web seed patterns: they are asked when nobody else has them.
     """
 
     home: Home
@@ -83,3 +84,4 @@ class FetchContext:
     rebuild: Rebuild | None = None
     web_seed_bases: tuple[str, ...] = ()
     note_unverified: Callable[[SnapshotId, InfoHash], None] = lambda *_: None
+    stand_ins: Callable[[RepoId], tuple[str, ...]] = lambda _: ()

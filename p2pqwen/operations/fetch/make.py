@@ -200,7 +200,7 @@ class SnapshotMaker:
             peers=PeerCandidates(named, self._peers.remembered(plan), self._peers.followers(plan)),
             relayed=None if route is None else route.relayed,
             web_seed_use=self._options.use_web_seeds,
-            resume_file=self._context.home.resume / f"{plan.v2}.resume",
+            resume_file=self._context.home.resume_file(plan.snapshot, plan.v2),
             timeout=self._options.timeout,
             met=lambda found: self._peers.remember(plan, found),
         )

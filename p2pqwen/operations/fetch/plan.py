@@ -34,8 +34,8 @@ from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.mirrors.reading import read_now
 from p2pqwen.operations.fetch.target import FetchTarget, MagnetTarget, NamedTarget, TorrentTarget
 from p2pqwen.operations.indexes.bundle_route import BundleRoute
+from p2pqwen.operations.indexes.found import Found
 from p2pqwen.operations.indexes.lookup import (
-    Found,
     choose,
     find_entries,
     listed_otherwise,
@@ -306,7 +306,8 @@ def _by_name(target: NamedTarget, sources: Sources, report: Report) -> FetchPlan
         torrent = held.torrent(sources.keys)
         return plan_of(torrent, sources, repo=target.repo, route="the torrent in the library", origin=_LIBRARY)
     if not found:
-        raise not_listed(sources.publishers, wanted, sources.voices)
+        here = [one.id.repo for one in sources.library.all()]
+        raise not_listed(sources.publishers, wanted, sources.voices, here)
     obtaining = _Obtaining(sources, report)
     chosen = obtaining.choose(found, wanted)
     same = [one for one in found if one.same_torrent == chosen.same_torrent]

@@ -77,4 +77,5 @@ def _bases(plan: TorrentPlan, options: FetchOptions, context: FetchContext) -> B
         config=context.web_seed_bases,
         indexes=plan.leads.index_web_seeds,
         torrent=(*plan.metainfo.web_seeds, *plan.leads.extra_web_seeds),
+        last=context.stand_ins(plan.snapshot.repo),
     )

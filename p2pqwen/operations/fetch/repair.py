@@ -46,7 +46,7 @@ def repair(
         selected = now.selected if now.state is not State.COMPLETE else None
         library.begin(held.id, torrent, selected)
         # Resume data would say that the pieces are there.
-        durable.remove(context.home.resume / f"{torrent.infohash.v2}.resume")
+        durable.remove(context.home.resume_file(held.id, torrent.infohash.v2))
     in_cache = context.hub_cache.holds(held.id)
     chosen = replace(
         options, stored=selected, repo=held.id.repo, into_hub_cache=in_cache, insist_on_cache=False, move_ref=False

@@ -33,7 +33,10 @@ _KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "float": ("a number of 0 or more", lambda value: type(value) in {int, float} and value >= 0),  # type: ignore[operator]
     "tuple[str, ...]": ("a list of texts", _is_texts),
     "tuple[str, ...] | None": ("a list of texts or null", lambda value: value is None or _is_texts(value)),
-    "Literal['fetch', 'repair']": ("fetch or repair", lambda value: value in {"fetch", "repair"}),
+    "Literal['fetch', 'adopt', 'repair']": (
+        "fetch, adopt or repair",
+        lambda value: value in {"fetch", "adopt", "repair"},
+    ),
 }
 
 
@@ -41,12 +44,13 @@ _KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
 class FetchRequest:
     """Everything a fetch depends on but the node's own home.
 
-    `kind`: `repair` mends the held snapshot that `target` names. `hub_cache` None: do not lay it into that cache;
+    `kind`: `adopt` fetches for the node's archive, which may give it up again; what is fetched otherwise is a person's.
+    `repair` mends the held snapshot that `target` names. `hub_cache` None: do not lay it into that cache;
     `insist_on_cache`: it is an error if it cannot be laid there.
     """
 
     target: str
-    kind: Literal["fetch", "repair"] = "fetch"
+    kind: Literal["fetch", "adopt", "repair"] = "fetch"
     peers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     use_web_seeds: str = "auto"

@@ -11,6 +11,7 @@ from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.operations.fetch.plan import MagnetPlan, Sources, make_plan
 from p2pqwen.operations.fetch.target import FetchTarget
 from p2pqwen.operations.preserve.origins import Elsewhere
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.values.origin_site import OriginAccess
@@ -74,12 +75,12 @@ def check_web_seeds(
     if not bases.usable and not refused:
         raise NotFoundError(f"{plan.snapshot} has no web seeds", hint="name one with --web-seed")
     named = sources.named | NamedHosts.of(extra)
-    probes = probe_bases(plan.metainfo, bases.usable, site=site, named=named, more_pieces=more_pieces, report=report)
+    probes = probe_bases(plan.torrent, bases.usable, site=site, named=named, more_pieces=more_pieces, report=report)
     return WebSeedCheck(plan.metainfo, probes, refused)
 
 
 def probe_bases(
-    metainfo: Metainfo,
+    torrent: CheckedTorrent,
     bases: Sequence[Base],
     *,
     site: OriginAccess | None = None,
@@ -89,7 +90,7 @@ def probe_bases(
     report: Report = ignore,
 ) -> tuple[BaseProbe, ...]:
     """Check these bases for a torrent, reporting each file; for `publish`, which lists those that are listable."""
-    total, done = len(bases) * len(metainfo.files), 0
+    total, done = len(bases) * len(torrent.metainfo.files), 0
 
     def on_file(base: Base, file: FileProbe) -> None:
         nonlocal done
@@ -97,7 +98,7 @@ def probe_bases(
         report(Progress("check", done, total, f"{base}: {file.path}", "files"))
 
     probes = check_bases(
-        metainfo, bases, site=site, named=named, timeouts=timeouts, more_pieces=more_pieces, on_file=on_file
+        torrent, bases, site=site, named=named, timeouts=timeouts, more_pieces=more_pieces, on_file=on_file
     )
     for probe in probes:
         if probe.lies:

@@ -9,24 +9,23 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from p2pqwen.containment import each
 from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report
-from p2pqwen.hub_api.listing import Refs
+from p2pqwen.hub_api.listing import FILE_BYTES, Refs
 from p2pqwen.hub_api.problem import entry_not_found, repo_not_found
 from p2pqwen.index.standing import NotAdmittedError, Voice
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.torrent_facts import look_at
 from p2pqwen.library.verified import Look, Verified
 from p2pqwen.operations.fetch.plan import TorrentPlan
-from p2pqwen.operations.hub_endpoint.names import MainWords, Meant, Names
+from p2pqwen.operations.hub_endpoint.names import ListQuery, MainWords, Meant, Names
 from p2pqwen.operations.hub_endpoint.reading import (
     CheckedReading,
     PieceFile,
@@ -39,12 +38,14 @@ from p2pqwen.operations.verify.standings import Standings
 from p2pqwen.server.hub_catalogue import HubRefusedError, Reading
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
+from p2pqwen.values.weighed_cache import WeighedCache
 
-KEPT = 512
-"""Snapshots whose file lists are kept in memory."""
+KEPT_BYTES = 64 << 20
+"""Bytes that file lists may take in memory, and torrents, and what is known of verified files, each."""
 ASK_AGAIN = 10.0
 """Seconds after which a torrent that could not be brought is asked for again."""
 _CHECKERS = 2
+_NOTE = 1024  # bytes of a name and what is noted of it, about
 Value = TypeVar("Value")
 
 
@@ -78,13 +79,12 @@ class HubCatalogue:
         self._library, self._standings, self._voices = library, standings, voices
         self._sources, self._report = sources, report
         self._names = Names(voices, self._held_ids, words)
-        self._commits: _Kept[ServedCommit] = _Kept()
-        self._plans: _Kept[TorrentPlan] = _Kept()
-        self._failed: _Kept[tuple[float, P2pqwenError]] = _Kept()
-        self._looks: _Kept[Verified | None] = _Kept()
-        self._told: dict[RepoId, SnapshotId] = {}
-        self._bringing_torrents: dict[SnapshotId, threading.Lock] = {}
-        self._lock = threading.Lock()
+        self._commits: _Kept[ServedCommit] = _Kept(_weight_of_commit)
+        self._plans: _Kept[TorrentPlan] = _Kept(_weight_of_plan)
+        self._looks: _Kept[Verified | None] = _Kept(_weight_of_looks)
+        self._failed: _Kept[tuple[float, P2pqwenError]] = _Kept(lambda _: _NOTE)
+        self._told: _Kept[SnapshotId] = _Kept(lambda _: _NOTE)
+        self._turns = _OneAtATime()
         self._checkers = ThreadPoolExecutor(_CHECKERS, "hub check")
 
     def close(self) -> None:
@@ -121,30 +121,16 @@ class HubCatalogue:
         meant = self._names.main(repo)
         return Refs({} if meant is None else {"main": meant.id.commit}, {})
 
-    def listed(self, kind: RepoKind, *, search: str, author: str) -> Sequence[NamedSnapshot]:
-        """Return the repositories that hold the words of `search` and are `author`'s, the newest commit of each."""
-        table = self._names.table
-        rows = {
-            repo: NamedSnapshot(found[0].entry.id, found[0].entry.added, found[0].entry.license)
-            for repo, found in table.rows.items()
-        }
-        own = {held.id.repo for held in self._library.all()} - rows.keys()
-        for found in each(own, self._named, failed=lambda *_: None):
-            if found is not None:
-                rows[found.repo] = found
-        words = search.lower().split()
-        return [
-            row
-            for repo, row in sorted(rows.items())
-            if repo.kind is kind
-            and (not author or repo.org.lower() == author.lower())
-            and all(word in repo.text.lower() for word in words)
-        ]
-
-    def own_name(self, repo: RepoId) -> RepoId | None:
-        """Return what a repository is called whose name was written in another case, None where it is right or new."""
-        found = self._names.table.lower.get(str(repo).lower())
-        return None if found == repo else found
+    def listed(self, kind: RepoKind, *, search: str, author: str, after: str) -> Iterator[NamedSnapshot]:
+        """Yield the repositories that hold the words of `search` and are `author`'s, the newest commit of each."""
+        query = ListQuery(kind, tuple(search.split()), author, after)
+        for repo, entry in self._names.search(query, {held.id.repo for held in self._library.all()}):
+            if entry is not None:
+                yield NamedSnapshot(entry.id, entry.added, entry.license)
+            else:
+                for found in each([repo], self._named, failed=lambda *_: None):
+                    if found is not None:
+                        yield found
 
     def open(self, commit: ServedCommit, path: str, wanted: range) -> Reading:
         """Open a file of a commit: of the library, else while it arrives; raises as `Bringing.open` does."""
@@ -208,7 +194,7 @@ class HubCatalogue:
         ]
 
     def _named(self, repo: RepoId) -> NamedSnapshot | None:
-        with suppress(HubRefusedError):
+        with suppress(NotFoundError):
             if (meant := self._names.main(repo)) is not None:
                 held = self._library.get(meant.id)
                 commit = None if held is None else self._admitted(held)
@@ -220,9 +206,7 @@ class HubCatalogue:
         if self._sources is None:
             raise HubRefusedError(repo_not_found(snapshot.repo.text))
         plan, voices = self._sources.plan, self._voices()
-        with self._lock:
-            turn = self._bringing_torrents.setdefault(snapshot, threading.Lock())
-        with turn:
+        with self._turns.of(snapshot):
             failed = self._failed.peek(snapshot)
             if failed is not None and time.monotonic() < failed[0]:
                 raise failed[1]
@@ -236,9 +220,9 @@ class HubCatalogue:
 
     def _tell(self, meant: Meant, revision: str) -> None:
         """Say once what a name means, and why."""
-        if revision == str(meant.id.commit) or self._told.get(meant.id.repo) == meant.id:
+        if revision == str(meant.id.commit) or self._told.peek(meant.id.repo) == meant.id:
             return
-        self._told[meant.id.repo] = meant.id
+        self._told.put(meant.id.repo, None, meant.id)
         self._report(Notice("info", f"{meant.id.repo} at {revision} is {meant.id.commit}: {meant.why}"))
 
 
@@ -268,32 +252,69 @@ class _Same:
 
 
 class _Kept(Generic[Value]):
-    """The values of the last snapshots that were asked for, each while its key stays the same."""
+    """What was asked for last, each while its key stays the same; for several threads."""
 
-    def __init__(self) -> None:
-        self._known: OrderedDict[SnapshotId, tuple[Hashable, Value]] = OrderedDict()
+    def __init__(self, weigh: Callable[[Value], int]) -> None:
+        self._known: WeighedCache[RepoId | SnapshotId, tuple[Hashable, Value]] = WeighedCache(
+            KEPT_BYTES, lambda one: weigh(one[1])
+        )
         self._lock = threading.Lock()
 
-    def get(self, snapshot: SnapshotId, key: Hashable, make: Callable[[], Value]) -> Value:
+    def get(self, name: RepoId | SnapshotId, key: Hashable, make: Callable[[], Value]) -> Value:
         with self._lock:
-            known = self._known.get(snapshot)
+            known = self._known.get(name)
         if known is not None and known[0] == key:
             return known[1]
         value = make()
-        self.put(snapshot, key, value)
+        self.put(name, key, value)
         return value
 
-    def peek(self, snapshot: SnapshotId) -> Value | None:
+    def peek(self, name: RepoId | SnapshotId) -> Value | None:
         with self._lock:
-            known = self._known.get(snapshot)
+            known = self._known.get(name)
         return None if known is None else known[1]
 
-    def put(self, snapshot: SnapshotId, key: Hashable, value: Value) -> None:
+    def put(self, name: RepoId | SnapshotId, key: Hashable, value: Value) -> None:
         with self._lock:
-            self._known[snapshot] = key, value
-            self._known.move_to_end(snapshot)
-            while len(self._known) > KEPT:
-                self._known.popitem(last=False)
+            self._known.put(name, (key, value))
+
+
+class _OneAtATime:
+    """Lets one at a time do something with a snapshot; nothing is kept of those with which nobody does."""
+
+    def __init__(self) -> None:
+        self._turns: dict[SnapshotId, tuple[threading.Lock, int]] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def of(self, snapshot: SnapshotId) -> Iterator[None]:
+        with self._lock:
+            turn, users = self._turns.get(snapshot, (threading.Lock(), 0))
+            self._turns[snapshot] = turn, users + 1
+        try:
+            with turn:
+                yield
+        finally:
+            with self._lock:
+                turn, users = self._turns.pop(snapshot)
+                if users > 1:
+                    self._turns[snapshot] = turn, users - 1
+
+
+def _weight_of_commit(commit: ServedCommit) -> int:
+    return _NOTE + FILE_BYTES * len(commit.files)
+
+
+def _weight_of_plan(plan: TorrentPlan) -> int:
+    metainfo = plan.metainfo
+    layers = sum(map(len, metainfo.piece_layers.values()))
+    return (
+        _NOTE + 2 * len(metainfo.info) + layers + len(metainfo.manifest or b"") + 2 * FILE_BYTES * len(metainfo.files)
+    )
+
+
+def _weight_of_looks(known: Verified | None) -> int:
+    return _NOTE + (0 if known is None else FILE_BYTES * len(known.looks))
 
 
 def _commit_of_plan(plan: TorrentPlan) -> ServedCommit:

@@ -1,5 +1,8 @@
 """What a name means: from a repository and a revision to a snapshot.
 
+Names are looked up in the databases of the trusted indexes at every question: nothing of an index is held in memory,
+and no question but a search goes through one.
+
 A full commit is itself, and seven digits or more of one that is known are it. `main` is
 
 1. the newest commit that trusted publishers list, this home's own publisher among them;
@@ -12,17 +15,21 @@ A proof alone never says what `main` is: anybody can make a commit and say whose
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 
-from p2pqwen.errors import FormatError
+from p2pqwen.errors import FormatError, NotFoundError
 from p2pqwen.hub_api.problem import repo_not_found, revision_not_found
 from p2pqwen.index.entry import Entry
+from p2pqwen.index.listing import name_filter
 from p2pqwen.index.standing import Voice
-from p2pqwen.server.hub_catalogue import HubRefusedError
+from p2pqwen.server.hub_catalogue import HubMovedError, HubRefusedError
 from p2pqwen.values.digest import CommitId
-from p2pqwen.values.snapshot_id import SHORTEST, RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import SHORTEST, RepoId, RepoKind, SnapshotId
 
 MAIN = frozenset({"main", "HEAD", "refs/heads/main"})
 
@@ -36,24 +43,27 @@ class ListedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """What trusted indexes list, by repository and the newest first; `lower` has the names in lower case."""
+class ListQuery:
+    """Which repositories are asked for: of a kind, whose names hold these words, and of this author, "": anybody.
 
-    rows: Mapping[RepoId, tuple[ListedRow, ...]]
-    lower: Mapping[str, RepoId] = field(repr=False)
+    Both in any case. `after` is the name after which the answer goes on.
+    """
 
-    @classmethod
-    def of(cls, voices: Iterable[Voice]) -> Table:
-        """Gather what these publishers list."""
-        rows: dict[RepoId, list[ListedRow]] = {}
-        for voice in voices:
-            for entry in voice.listed:
-                rows.setdefault(entry.id.repo, []).append(ListedRow(entry, voice.name))
-        sorted_rows = {
-            repo: tuple(sorted(found, key=lambda one: (-one.entry.added.timestamp(), one.entry.id)))
-            for repo, found in rows.items()
-        }
-        return cls(sorted_rows, {str(repo).lower(): repo for repo in sorted_rows})
+    kind: RepoKind
+    words: tuple[str, ...] = ()
+    author: str = ""
+    after: str = ""
+
+    @property
+    def all_words(self) -> tuple[str, ...]:
+        """The words that a name holds which is asked for; others may hold them too."""
+        return (*self.words, f"{self.author}/") if self.author else self.words
+
+    def asks_for(self, repo: RepoId) -> bool:
+        """Tell whether it asks for a repository."""
+        return name_filter(self.words, self.kind, self.after)(repo) and (
+            not self.author or repo.org.lower() == self.author.lower()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +92,37 @@ class Names:
         words: MainWords,
     ) -> None:
         self._voices, self._held, self._words = voices, held, words
-        self._table: tuple[Sequence[Voice], Table] | None = None
 
-    @property
-    def table(self) -> Table:
-        """What is listed at this moment; gathered again only when an index has changed."""
-        voices, known = self._voices(), self._table
-        if known is None or known[0] is not voices:
-            known = self._table = voices, Table.of(voices)
-        return known[1]
+    def listed(self, repo: RepoId) -> list[ListedRow]:
+        """Return what trusted indexes list of a repository, the newest first; raises as `Listing.find` does."""
+        rows = [ListedRow(entry, voice.name) for voice in self._voices() for entry in voice.listed.find(repo)]
+        return sorted(rows, key=lambda one: _newest_first(one.entry))
+
+    def search(self, query: ListQuery, held: Iterable[RepoId]) -> Iterator[tuple[RepoId, Entry | None]]:
+        """Yield the repositories that a query asks for in their order, each with its newest listed entry.
+
+        `held` may be more than it asks for; those that nobody lists come with None.
+        """
+        asked = [one for one in sorted(set(held)) if query.asks_for(one)]
+        found = [
+            ((entry.id.repo, entry) for entry in voice.listed.called(query.all_words, query.kind, query.after))
+            for voice in self._voices()
+        ]
+        merged = heapq.merge(((one, None) for one in asked), *found, key=_by_text)
+        for repo, rows in groupby(merged, key=itemgetter(0)):
+            if query.asks_for(repo):
+                entries = [entry for _, entry in rows if entry is not None]
+                yield repo, min(entries, key=_newest_first, default=None)
 
     def resolve(self, repo: RepoId, revision: str) -> Meant:
-        """Return what a revision names; raises `HubRefusedError` where nobody knows it."""
-        listed, held = self.table.rows.get(repo, ()), self._held(repo)
+        """Return what a revision names.
+
+        Raises `HubRefusedError` where nobody knows it, `HubMovedError` where the name is known in another case.
+        """
+        listed, held = self.listed(repo), self._held(repo)
         known = {row.entry.id.commit for row in listed} | {one.commit for one in held}
         if not known:
-            raise HubRefusedError(repo_not_found(repo.text))
+            raise self._unknown(repo)
         if revision in MAIN:
             return self._main(repo, listed, held)
         commit = _commit(revision, known)
@@ -106,13 +131,20 @@ class Names:
         return Meant(SnapshotId(repo, commit), "it was asked for by its commit")
 
     def main(self, repo: RepoId) -> Meant | None:
-        """Return what `main` of a repository is, None where nobody says; raises `HubRefusedError` for no repository."""
+        """Return what `main` of a repository is, None where nobody says.
+
+        Raises `HubRefusedError` and `HubMovedError` for no repository.
+        """
         try:
             return self.resolve(repo, "main")
         except HubRefusedError as error:
             if error.problem.code == "RepoNotFound":
                 raise
             return None
+
+    def _unknown(self, repo: RepoId) -> NotFoundError:
+        own = next((own for voice in self._voices() if (own := voice.listed.spelled(repo)) is not None), None)
+        return HubRefusedError(repo_not_found(repo.text)) if own is None else HubMovedError(repo, own)
 
     def _main(self, repo: RepoId, listed: Sequence[ListedRow], held: Sequence[SnapshotId]) -> Meant:
         if listed:
@@ -127,6 +159,14 @@ class Names:
             return Meant(max(shown)[1], "the newest that the Hub has shown to this home")
         why = "no publisher you trust says which commit it is; ask for the commit itself"
         raise HubRefusedError(revision_not_found("main", why))
+
+
+def _newest_first(entry: Entry) -> tuple[float, SnapshotId]:
+    return -entry.added.timestamp(), entry.id
+
+
+def _by_text(one: tuple[RepoId, Entry | None]) -> str:
+    return one[0].text
 
 
 def _commit(revision: str, known: Iterable[CommitId]) -> CommitId | None:

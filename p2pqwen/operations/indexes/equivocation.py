@@ -16,7 +16,7 @@ def keep_evidence(
     error: EquivocationError,
     report: Report,
     *,
-    before: bytes | None = None,
+    before: IndexSource | None = None,
 ) -> None:
     """Keep a refused index file and the accepted one it contradicts; raises `DiskError`.
 

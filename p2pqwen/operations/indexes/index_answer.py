@@ -1,4 +1,4 @@
-"""What `index … --json` and `search --json` say."""
+"""What `index … --json` says."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from dataclasses import dataclass, field
 
 from p2pqwen.index.acceptance import Accepted, RefusedError
 from p2pqwen.index.diff import FieldChange
-from p2pqwen.index.entry import Entry, Upstream
 from p2pqwen.index.standing import Standing
 from p2pqwen.operations.indexes.index_check import Checked, Compared
 from p2pqwen.operations.indexes.listed_standing import ListedAnswer, ListedStanding
-from p2pqwen.operations.indexes.lookup import Found, conflicts
+from p2pqwen.operations.indexes.search_answer import magnet_v1
 from p2pqwen.operations.indexes.trust_answer import SkippedAnswer
 from p2pqwen.operations.indexes.updated import SourceResult, Updated
 from p2pqwen.operations.verify.file_answer import FilesShown
-from p2pqwen.stewardship.upstream import UpstreamRecord
-from p2pqwen.torrent.links_answer import LinksAnswer
-from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.signature import SignerResult
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.json_value import FLAT, named
@@ -28,10 +24,6 @@ def signers_of(accepted: Accepted) -> tuple[SignerResult, ...]:
     """Return who signed an index; only right signatures are counted."""
     keys = accepted.root.keys
     return tuple(SignerResult(keys[keyid].label, keyid, "valid") for keyid in accepted.signers.signed_by)
-
-
-def _v1(entry: Entry) -> str | None:
-    return LinksAnswer.of(parse_magnet(entry.magnet)).magnet_v1
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +129,7 @@ class IndexContent:
         """Return what is said; `listed` are the entries in their order, `shown` their files where they are to be."""
         document = accepted.document
         snapshots = (
-            EntryAnswer(one.entry.to_json(), _v1(one.entry), one.answer, files)
+            EntryAnswer(one.entry.to_json(), magnet_v1(one.entry), one.answer, files)
             for one, files in zip(listed, shown, strict=True)
         )
         return cls(tuple(snapshots), tuple(gone.to_json() for gone in document.withdrawn), tuple(document.mirrors))
@@ -255,49 +247,3 @@ class UpdateAnswer:
         """Return what is said of a round; at least one publisher was asked about."""
         rows = tuple(map(UpdatedAnswer.of, updates))
         return cls(next((row for row in rows if row.ok), rows[0]), any(row.ok for row in rows), rows)
-
-
-@dataclass(frozen=True, slots=True)
-class SearchHit:
-    """An entry that was found; `upstream_seen_here` is what this home saw of it on the Hub, None: it never asked."""
-
-    entry: Mapping[str, object] = field(metadata=FLAT)
-    magnet_v1: str | None
-    standing: ListedAnswer = field(metadata=FLAT)
-    upstream_seen_here: Upstream | None
-    publisher: Sha256
-    publisher_name: str | None
-    torrents: tuple[str, ...]
-    shown: FilesShown | None = field(metadata=FLAT)
-
-
-@dataclass(frozen=True, slots=True)
-class SearchAnswer:
-    """What `search` says; `conflicts` are snapshots of which publishers name different torrents."""
-
-    results: tuple[SearchHit, ...]
-    conflicts: tuple[str, ...]
-
-    @classmethod
-    def of(
-        cls,
-        found: Sequence[Found],
-        known: Sequence[ListedStanding],
-        upstream: Mapping[SnapshotId, UpstreamRecord],
-        shown: Sequence[FilesShown | None],
-    ) -> SearchAnswer:
-        """Return what is said; `known` tells how each of `found` stands here, `shown` its files."""
-        hits = (
-            SearchHit(
-                one.entry.to_json(),
-                _v1(one.entry),
-                listed.answer,
-                upstream[one.entry.id].state if one.entry.id in upstream else None,
-                one.publisher.publisher,
-                one.publisher.name,
-                tuple(one.torrent_locations),
-                files,
-            )
-            for one, listed, files in zip(found, known, shown, strict=True)
-        )
-        return cls(tuple(hits), tuple(str(group[0].entry.id) for group in conflicts(found)))

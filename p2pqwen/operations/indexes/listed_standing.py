@@ -7,18 +7,25 @@ may be proven once its torrent is here, and not before.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 from p2pqwen.events import Report, ignore
 from p2pqwen.index.entry import Entry
 from p2pqwen.index.listing import Listing
 from p2pqwen.index.standing import Evidence, Standing, Voice, judge
-from p2pqwen.library.snapshots import Library
 from p2pqwen.manifest.provenance import Provenance
-from p2pqwen.operations.verify.standings import Standings, Stood
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.snapshot_id import SnapshotId
+
+if TYPE_CHECKING:
+    from p2pqwen.library.snapshots import Library
+    from p2pqwen.operations.verify.standings import Standings, Stood
+
+OpenStandings: TypeAlias = "Callable[[Report], AbstractContextManager[Standings]]"
+"""Opens what finds the standing of held snapshots; done only where one is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +62,17 @@ class ListedAnswer:
 def listed_standings(
     rows: Sequence[tuple[Entry, str]],
     library: Library,
-    standings: Standings,
+    standings: OpenStandings,
     voices: Sequence[Voice],
     report: Report = ignore,
 ) -> list[ListedStanding]:
     """Return what is known here of each entry, given with the name of who lists it."""
     wanted = {entry.id for entry, _ in rows}
-    stood = standings.of((one for one in library.all() if one.id in wanted), report)
+    here = [one for one in library.all() if one.id in wanted]
+    stood: Mapping[SnapshotId, Stood] = {}
+    if here:
+        with standings(report) as opened:
+            stood = opened.of(here, report)
     found = []
     for entry, claimant in rows:
         standing, held = standing_here(entry.id, entry.infohash, stood.get(entry.id), voices)
@@ -73,7 +84,7 @@ def count_standings(
     listing: Listing,
     claimant: str,
     library: Library,
-    standings: Standings,
+    standings: OpenStandings,
     voices: Sequence[Voice],
     report: Report = ignore,
 ) -> Mapping[Standing, int]:

@@ -7,15 +7,12 @@ be the git commit settles it, and otherwise the user is shown both.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from p2pqwen.containment import first_of
 from p2pqwen.errors import NetworkError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.index.entry import Entry
 from p2pqwen.index.entry_check import check_copy, check_listed
 from p2pqwen.index.listing import Sought
 from p2pqwen.index.root import INDEX_ROLE
@@ -24,12 +21,12 @@ from p2pqwen.index.withdrawals import all_withdrawn
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.manifest import Manifest
 from p2pqwen.manifest.provenance import Provenance, pointers_beside
-from p2pqwen.mirrors.location import Location
+from p2pqwen.operations.indexes.found import Found, describe_conflict, torrent_locations
 from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent.checked import CheckedTorrent
-from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
 from p2pqwen.values.digest import Sha256
+from p2pqwen.values.near_names import did_you_mean
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 Target: TypeAlias = Sought
@@ -40,20 +37,6 @@ MIRRORS_SECONDS = 60.0
 _WITHOUT_PUBLISHERS = (
     "trust one with `p2pqwen trust add PUBLISHER_ID --index FILE|URL`, or fetch a magnet link or .torrent of it"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An entry, who lists it, and where its .torrent may be read, the user's own sources first."""
-
-    entry: Entry
-    publisher: TrustedPublisher
-    torrent_locations: tuple[str, ...]
-
-    @property
-    def same_torrent(self) -> tuple[SnapshotId, InfoHash, Sha256]:
-        """What two publishers must agree on to speak of one torrent."""
-        return self.entry.id, self.entry.infohash, self.entry.manifest
 
 
 class ConflictError(VerificationError):
@@ -81,19 +64,6 @@ def listed_otherwise(torrent: CheckedTorrent, publishers: Iterable[TrustedPublis
         return []
     found = [one for one in find_entries(publishers, torrent.infohash) if one.entry.id == torrent.snapshot]
     return [] if torrent.manifest.digest in {one.entry.manifest for one in found} else found
-
-
-def torrent_locations(publisher: TrustedPublisher, entry: Entry) -> tuple[str, ...]:
-    """Return where an entry's .torrent may be read."""
-    return tuple(Location(mirror).beside(entry.torrent) for mirror in publisher.mirrors)
-
-
-def conflicts(found: Iterable[Found]) -> list[tuple[Found, ...]]:
-    """Return the entries of each snapshot for which publishers name different torrents."""
-    by_snapshot: dict[SnapshotId, list[Found]] = {}
-    for one in found:
-        by_snapshot.setdefault(one.entry.id, []).append(one)
-    return [tuple(group) for group in by_snapshot.values() if len({one.same_torrent for one in group}) > 1]
 
 
 def choose(
@@ -129,10 +99,15 @@ def choose(
     return chosen
 
 
-def not_listed(publishers: Iterable[TrustedPublisher], target: Target, voices: Iterable[Voice] = ()) -> NotFoundError:
+def not_listed(
+    publishers: Iterable[TrustedPublisher],
+    target: Target,
+    voices: Iterable[Voice] = (),
+    held: Iterable[RepoId] = (),
+) -> NotFoundError:
     """Return the error for what no trusted index lists: it says who withdrew it, and why.
 
-    Of what nobody ever listed, its hint names a listed repository of nearly that name.
+    Of what nobody ever listed, its hint names a repository of nearly that name, listed or `held`.
     """
     if (error := _withdrawn(target, voices)) is not None:
         return error
@@ -144,12 +119,11 @@ def not_listed(publishers: Iterable[TrustedPublisher], target: Target, voices: I
         hint += f", or make the snapshot from the Hub: `p2pqwen preserve {repo}`" if isinstance(repo, RepoId) else ""
     if isinstance(repo, RepoId):
         documents = [one.document for one in publishers if one.document is not None]
-        listed = {str(one).lower(): one for document in documents for one in document.listing.near(repo)}
-        near = [listed[name] for name in get_close_matches(str(repo).lower(), listed, cutoff=0.8)]
-        if repo in near:
+        listed = {one for document in documents for one in document.listing.near(repo)}
+        if repo in listed:
             hint = f"other commits of it are listed: `p2pqwen search {repo}`"
-        elif near:
-            hint = f"did you mean {' or '.join(map(str, near))}? {hint}"
+        else:
+            hint = did_you_mean(repo, {*listed, *held}) + hint
     return NotFoundError(f"no trusted index lists {target}", hint=hint)
 
 
@@ -225,16 +199,6 @@ def publisher_keys(publisher: TrustedPublisher) -> dict[Sha256, PublicKey]:
     return {
         keyid: key for signed in publisher.state.roots for keyid, key in signed.root.public_keys(INDEX_ROLE).items()
     }
-
-
-def describe_conflict(rivals: Sequence[Found]) -> str:
-    """Return who says what about one snapshot, in a line."""
-    words = [
-        f"{one.publisher.name} ({one.publisher.publisher}) says {one.entry.infohash.v2}, "
-        f"{'claimed proven' if one.entry.proven else 'unproven'}"
-        for one in rivals
-    ]
-    return f"{rivals[0].entry.id}: " + "; ".join(words)
 
 
 def _proof(found: Found, load: Callable[[Found], CheckedTorrent] | None, report: Report) -> Manifest | None:

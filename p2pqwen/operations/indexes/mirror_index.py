@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -44,6 +44,18 @@ FIRST_SECONDS = 3600.0
 """For an index that a user named and waits for: a million entries take a slow line that long."""
 
 
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """An index that a user named. `judged` gives what came of it, or raises `RefusedError`, `DiskError`.
+
+    `said`: what the server called the file.
+    """
+
+    source: IndexSource
+    judged: Callable[[], Accepted]
+    said: Validators = NO_VALIDATORS
+
+
 @contextlib.contextmanager
 def index_at(store: TrustStore, place: Location, named: NamedHosts) -> Iterator[IndexSource]:
     """Bring the index that a user named, for the length of the block; raises what `mirrors.reading.read` does."""
@@ -62,27 +74,26 @@ def index_at(store: TrustStore, place: Location, named: NamedHosts) -> Iterator[
 @contextlib.contextmanager
 def judged_at(
     store: TrustStore, place: Location, named: NamedHosts, trusted: TrustedState, *, now: datetime, report: Report
-) -> Iterator[tuple[IndexSource, Callable[[], Accepted]]]:
+) -> Iterator[Brought]:
     """Bring the index that a user named, for the length of the block, and judge it while it comes.
 
-    What is returned beside it gives what came of that, or raises `RefusedError`, `DiskError`. Raises what
-    `mirrors.reading.read` does.
+    Raises what `mirrors.reading.read` does.
     """
     if not is_web(place.index):
         source = FileSource(plain_file(Path(place.index), MAX_INDEX_SIZE))
-        yield source, lambda: store.judge(source, trusted, now=now, report=report)
+        yield Brought(source, lambda: store.judge(source, trusted, now=now, report=report))
         return
     spool = store.spool()
     with contextlib.closing(spool), ThreadPoolExecutor(1, "judge") as pool:
         judging = pool.submit(store.judge_pieces, spool.following(), None, trusted, now=now, report=report)
         patient = replace(TIMEOUTS, total=FIRST_SECONDS)
         try:
-            run_now(read_into(spool.take, place.index, max_bytes=MAX_INDEX_SIZE, named=named, timeouts=patient))
+            came = run_now(read_into(spool.take, place.index, max_bytes=MAX_INDEX_SIZE, named=named, timeouts=patient))
         except BaseException as error:
             spool.end(error if isinstance(error, P2pqwenError) else NetworkError("cut off", got=str(error)))
             raise
         spool.end()
-        yield spool.source(), judging.result
+        yield Brought(spool.source(), judging.result, came.validators)
 
 
 class MirrorIndex:

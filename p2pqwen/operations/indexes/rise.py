@@ -19,7 +19,8 @@ from p2pqwen.library import durable
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.manifest.manifest import FileRow, Manifest
-from p2pqwen.operations.indexes.lookup import Found, find_entries, publisher_keys, require_listed
+from p2pqwen.operations.indexes.found import Found
+from p2pqwen.operations.indexes.lookup import find_entries, publisher_keys, require_listed
 from p2pqwen.operations.indexes.torrent_source import bring_near
 from p2pqwen.operations.indexes.vouchers import Vouchers
 from p2pqwen.operations.verify.standings import Standings, Stood

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.library.trust_store import TrustedPublisher
-from p2pqwen.operations.indexes.lookup import Found, conflicts, describe_conflict, torrent_locations
+from p2pqwen.operations.indexes.found import Found, conflicts, describe_conflict, torrent_locations
 
 
 def search(publishers: Iterable[TrustedPublisher], words: Iterable[str], report: Report = ignore) -> list[Found]:

@@ -13,7 +13,8 @@ from p2pqwen.events import Notice, Report
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.mirrors.location import is_web
 from p2pqwen.operations.indexes.bundle_torrents import local_torrent
-from p2pqwen.operations.indexes.lookup import Found, check_torrent, load_torrent
+from p2pqwen.operations.indexes.found import Found
+from p2pqwen.operations.indexes.lookup import check_torrent, load_torrent
 from p2pqwen.torrent.checked import CheckedTorrent
 
 if TYPE_CHECKING:

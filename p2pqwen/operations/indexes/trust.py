@@ -11,7 +11,7 @@ from p2pqwen.index.acceptance import Accepted, EquivocationError, TrustedState
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.index.publisher_link import PublisherLink
 from p2pqwen.library.index_rows import let_go
-from p2pqwen.library.trust_store import TrustedPublisher, TrustStore
+from p2pqwen.library.trust_store import Answered, TrustedPublisher, TrustStore
 from p2pqwen.loop_thread import run_now
 from p2pqwen.mirrors.location import Location
 from p2pqwen.operations.indexes.equivocation import keep_evidence
@@ -39,16 +39,19 @@ def add_publisher(
     known = store.is_trusted(publisher)
     trusted = store.get(publisher, now=now, report=report).state if known else TrustedState(publisher)
     named = store.named_hosts | NamedHosts.of([source.text])
-    with judged_at(store, source, named, trusted, now=now, report=report) as (found, judged):
+    with judged_at(store, source, named, trusted, now=now, report=report) as found:
         try:
             with about(source.text):
-                accepted = judged()
+                accepted = found.judged()
         except EquivocationError as error:
-            keep_evidence(store, publisher, found, error, report)
+            keep_evidence(store, publisher, found.source, error, report)
             raise
         try:
             store.pin(publisher, (source.text,))
-            store.store(accepted, found, now=now, report=report)
+            kept = store.store(accepted, found.source, now=now, report=report)
+            if found.said:  # the first update need not fetch it all again
+                said = Answered(kept.digest, None, found.said.etag, found.said.modified)
+                store.write_answers(publisher, {**store.answers(publisher), source.text: said})
         finally:
             let_go(accepted)
     return store.get(publisher, now=now, report=report)
@@ -83,8 +86,8 @@ def publisher_at(store: TrustStore, source: Location, *, now: datetime, report: 
     Raises `RefusedError`, `NotFoundError`, `NetworkError`, `DiskError`.
     """
     named = store.named_hosts | NamedHosts.of([source.text])
-    with judged_at(store, source, named, TrustedState(None), now=now, report=report) as (_, judged), about(source.text):
-        accepted = judged()
+    with judged_at(store, source, named, TrustedState(None), now=now, report=report) as found, about(source.text):
+        accepted = found.judged()
         let_go(accepted)
         return accepted
 

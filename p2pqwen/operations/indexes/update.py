@@ -35,7 +35,7 @@ from p2pqwen.index.document import MAX_INDEX_SIZE
 from p2pqwen.index.rotation import describe_change
 from p2pqwen.library import durable
 from p2pqwen.library.index_rows import RowsNotWrittenError, file_digest, let_go
-from p2pqwen.library.index_source import IndexSource, digest_of
+from p2pqwen.library.index_source import IndexSource, Spool, digest_of
 from p2pqwen.library.trust_store import Answered, TrustedPublisher, TrustStore
 from p2pqwen.loop_thread import run_now
 from p2pqwen.mirrors.reading import TIMEOUTS, Timeouts
@@ -189,7 +189,7 @@ class _Updating:
         self._one_delta = asyncio.Lock()
         self._answers = store.answers(asked.publisher.publisher)
         self._best: Accepted | None = None
-        self._replaced: bytes | None = None  # the index that was in use before
+        self._replaced: Spool | None = None  # the index that was in use before
         self._began = self._deadline = 0.0
         self._decide_at: float | None = None
 
@@ -216,6 +216,8 @@ class _Updating:
                 let_go(accepted)
             for asked in self._asked:
                 asked.close()
+            if self._replaced is not None:
+                self._replaced.close()
 
     async def _take(self, running: int, clock: Callable[[], float]) -> None:
         """Take offers as they come, until every source is done or time is up."""
@@ -264,7 +266,7 @@ class _Updating:
     def _use(self, accepted: Accepted, data: IndexSource) -> Accepted:
         if not accepted.unchanged and self._replaced is None:
             with contextlib.suppress(NotFoundError):
-                self._replaced = self._own()
+                self._replaced = self._store.set_aside(self._publisher.publisher)
         return self._store.store(accepted, data, now=self._now, report=self._report)
 
     def _is_better(self, accepted: Accepted) -> bool:
@@ -384,12 +386,13 @@ class _Updating:
     def _finish(self) -> Updated:
         """Keep evidence, say what each source was worth, and read what is trusted now."""
         store, publisher, report, best = self._store, self._publisher, self._report, self._best
+        before = None if self._replaced is None else self._replaced.source()
         offers = self._judged()
         if best is None and (ours := next((one for one in map(_own_fault, offers) if one is not None), None)):
             raise ours
         for offer in offers:
             if isinstance(offer.error, EquivocationError):
-                keep_evidence(store, publisher.publisher, offer.data, offer.error, report, before=self._replaced)
+                keep_evidence(store, publisher.publisher, offer.data, offer.error, report, before=before)
         results = tuple(_judge(offer, best) for offer in offers)
         for result in results:
             if result.state in {SourceState.REFUSED, SourceState.UNREACHABLE, SourceState.BEHIND}:

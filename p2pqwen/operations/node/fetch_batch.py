@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from p2pqwen.containment import each
 from p2pqwen.errors import NetworkError, P2pqwenError
-from p2pqwen.events import Notice, Progress, Report, ignore
+from p2pqwen.events import Notice, Progress, Report, about, ignore
 from p2pqwen.operations.fetch.fetch_answer import FetchAnswer
 from p2pqwen.operations.fetch.request import FetchRequest
 from p2pqwen.operations.node.job_answer import JobAnswer, JobsAnswer, JobState
@@ -39,7 +39,7 @@ def fetch_batch_here(
     done: list[Brought] = []
 
     def bring(snapshot: SnapshotId) -> None:
-        fetch(request(snapshot), report)
+        fetch(request(snapshot), about(str(snapshot), len(done) + 1, len(snapshots), report))
         report(Notice("info", f"{len(done) + 1} of {len(snapshots)} is complete: {snapshot}"))
         done.append(Brought(snapshot))
 

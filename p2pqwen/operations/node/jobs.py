@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from p2pqwen.errors import DiskError, Interruption, NetworkError, NotFoundError, P2pqwenError, UsageError
@@ -77,7 +77,7 @@ class FetchJob:
         return JobAnswer(
             id=self.id,
             target=self.request.target,
-            kind=self.request.kind,
+            kind="repair" if self.request.kind == "repair" else "fetch",
             state=self.state,
             repo=None if self.snapshot is None else self.snapshot.repo,
             commit=None if self.snapshot is None else self.snapshot.commit,
@@ -98,11 +98,12 @@ class FetchJobs:
         report: Report,
         *,
         chosen: Callable[[SnapshotId | None], Choice] = lambda _: Choice(),
+        fetched: Callable[[FetchRequest, SnapshotId], None] = lambda *_: None,
         repaired: Callable[[SnapshotId], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run, self._store, self._report = run, store, report
-        self._chosen, self._repaired, self._clock = chosen, repaired, clock
+        self._chosen, self._fetched, self._repaired, self._clock = chosen, fetched, repaired, clock
         self._news = threading.Condition()
         self._jobs: dict[int, FetchJob] = {}
         self._numbers = itertools.count(1)
@@ -112,10 +113,16 @@ class FetchJobs:
         self._restore()
 
     def submit(self, request: FetchRequest) -> FetchJob:
-        """Take a fetch; one of the same target that is under way is returned instead. Raises `UsageError`."""
+        """Take a fetch; one of the same target that is under way is returned instead. Raises `UsageError`.
+
+        One that the node began by itself, and that somebody else asks for too, is theirs.
+        """
         with self._news:
             for job in self._jobs.values():
                 if not job.state.ended and _is_same(job.request, request):
+                    if (job.request.kind, request.kind) == ("adopt", "fetch"):
+                        job.request = replace(job.request, kind="fetch")
+                        self._store.put(f"job/{job.id}", job.request.to_json())
                     job.not_before = 0.0
                     if job.state is JobState.WAITING:
                         job.state = JobState.QUEUED
@@ -272,16 +279,16 @@ class FetchJobs:
             job.result = self._run(job.request, lambda event: self._take(job, event), lambda one: self._named(job, one))
             if job.request.kind == "repair" and job.snapshot is not None:
                 self._repaired(job.snapshot)
+            with self._news:  # until it has ended, somebody may make it theirs
+                self._fetched(job.request, job.result.snapshot)
+                job.meter.end(job.result.bytes_fetched)
+                self._end(job, JobState.DONE)
         except JobStoppedError:
             self._after_stop(job)
         except P2pqwenError as error:
             self._failed(job, error)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the node
             self._failed(job, P2pqwenError(f"the fetch broke: {type(error).__name__}", got=str(error)))
-        else:
-            with self._news:
-                job.meter.end(job.result.bytes_fetched)
-                self._end(job, JobState.DONE)
 
     def _take(self, job: FetchJob, event: Event) -> None:
         with self._news:
@@ -350,7 +357,6 @@ def _is_same(one: FetchRequest, other: FetchRequest) -> bool:
     """
     same = attrgetter(
         "target",
-        "kind",
         "include",
         "trust_unverified",
         "hub_cache",
@@ -360,4 +366,4 @@ def _is_same(one: FetchRequest, other: FetchRequest) -> bool:
         "use_web_seeds",
         "use_peers",
     )
-    return bool(same(one) == same(other))
+    return (one.kind == "repair") == (other.kind == "repair") and bool(same(one) == same(other))

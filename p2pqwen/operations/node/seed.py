@@ -3,6 +3,9 @@
 Nothing is announced before it was verified: a snapshot whose files look as they did when they were last verified is
 served at once, and each piece is checked again when it is first asked for; any other is read whole first. A damaged
 one is reported, and its good pieces are served as what they are, a part: they may be the last there are.
+
+Two repositories may have one commit, and then their snapshots are one torrent, which a session has once: the first of
+them to be loaded serves it for the others too, its twins.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import P2pqwenError
@@ -34,6 +37,7 @@ from p2pqwen.swarm.progress import Phase
 from p2pqwen.swarm.reach import Reach
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
+from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -83,12 +87,22 @@ class Services:
     publishers: Publishers | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Twin:
+    """A snapshot whose torrent another serves. `verified`: its files look as they did then; `look`: when loaded."""
+
+    held: HeldSnapshot
+    verified: bool
+    look: tuple[int, ...]
+    web_before: int
+
+
 @dataclass(slots=True)
 class _Seed:
     """One snapshot in the session.
 
     `files` are those to have: all, or of a partial snapshot those that were chosen. `pieces` and `held_bytes` are
-    theirs, counted once: every turn of the node asks.
+    theirs, counted once: every turn of the node asks. `twins` are the other snapshots of the same torrent.
     """
 
     held: HeldSnapshot
@@ -97,6 +111,7 @@ class _Seed:
     state: SeedState
     web_before: int = 0  # bytes of it that were sent over HTTP before it was loaded
     damaged_look: tuple[int, ...] = ()
+    twins: dict[SnapshotId, _Twin] = field(default_factory=dict)
     files: Sequence[RepoPath] = field(init=False)
     pieces: int = field(init=False)
     held_bytes: int = field(init=False)
@@ -111,6 +126,11 @@ class _Seed:
     def bad_pieces(self) -> int:
         """How many of them are missing or wrong; no piece of another file is ever there."""
         return self.pieces - self.torrent.have.count(1)
+
+    @property
+    def names(self) -> list[SnapshotId]:
+        """The snapshots that it serves."""
+        return [self.held.id, *self.twins]
 
 
 def seed(
@@ -159,6 +179,7 @@ class SeedLoop:
         self._supervisor, self._publishers = services.supervisor, services.publishers
         self._verified = VerifiedFiles(home)
         self._seeds: dict[SnapshotId, _Seed] = {}
+        self._served_by: dict[InfoHash, SnapshotId] = {}  # which of `_seeds`, if it still does
         self._left_out: dict[SnapshotId, tuple[int, ...]] = {}
         self._timers: dict[str, float] = {}
         self._announced_ports = 0
@@ -235,10 +256,10 @@ class SeedLoop:
         changed = paused != (snapshot in self._held)
         self._slots[snapshot] = upload_slots
         (self._held.add if paused else self._held.discard)(snapshot)
-        if (one := self._seeds.get(snapshot)) is not None:
+        if (one := self._seed_of(snapshot)) is not None:
             self._serve_or_hold(one)
             if changed and one.state is SeedState.SEEDING:
-                self._tell_seeding(one)
+                self._tell_seeding(one, snapshot)
 
     def hold_all(self, *, paused: bool) -> None:
         """Serve nothing at all, or what is not held otherwise."""
@@ -257,6 +278,8 @@ class SeedLoop:
         """Take a snapshot out of the session; it comes back when the library shows it."""
         if (one := self._seeds.get(snapshot)) is not None:
             self._drop(one, "removed")
+        elif (one := self._seed_of(snapshot)) is not None:
+            self._drop_twin(one, snapshot, "removed")
 
     def library_changed(self) -> None:
         """Look at the library in this turn."""
@@ -281,6 +304,9 @@ class SeedLoop:
     def rows(self) -> list[SnapshotState]:
         """Return how every snapshot stands."""
         rows = [_row(one, self._sent_over_http(one)) for one in self._seeds.values()]
+        rows += [
+            _twin_row(one, twin, self._sent_for(twin)) for one in self._seeds.values() for twin in one.twins.values()
+        ]
         rows += [SnapshotState(id=snapshot, state="skipped") for snapshot in self._left_out]
         return rows + [SnapshotState(id=one.id, state="away", size=one.size) for one in self._away]
 
@@ -337,20 +363,33 @@ class SeedLoop:
     def _sent_over_http(self, one: _Seed) -> int:
         return 0 if self._web is None else self._web.sent(one.held.id) - one.web_before
 
+    def _sent_for(self, twin: _Twin) -> int:
+        return 0 if self._web is None else self._web.sent(twin.held.id) - twin.web_before
+
+    def _seed_of(self, snapshot: SnapshotId) -> _Seed | None:
+        """Return what serves a snapshot: its own torrent, or that of a twin."""
+        if (one := self._seeds.get(snapshot)) is not None:
+            return one
+        return next((one for one in self._seeds.values() if snapshot in one.twins), None)
+
     def _serve_or_hold(self, one: _Seed) -> None:
         """Let a judged snapshot be served, or not, as the user and the limits have it."""
         if one.state is SeedState.CHECKING:
             return
-        one.torrent.set_upload_slots(self._slots.get(one.held.id, -1))
-        if self._all_held or one.held.id in self._held:
+        served = [] if self._all_held else [name for name in one.names if name not in self._held]
+        slots = [self._slots.get(name, -1) for name in served or one.names]
+        one.torrent.set_upload_slots(-1 if -1 in slots else max(slots))
+        if not served:
             one.torrent.pause()
-            if self._web is not None:
-                self._web.withdraw(one.held.id)
-            return
-        if one.torrent.have.count(1):
+        elif one.torrent.have.count(1):
             one.torrent.share(self._trackers(one))
-        if self._web is not None and one.state is SeedState.SEEDING:
-            self._web.offer(Offer.of(one.held.id, one.held.folder, one.metainfo, one.files))
+        if self._web is None:
+            return
+        for name in one.names:
+            if name not in served:
+                self._web.withdraw(name)
+            elif one.state is SeedState.SEEDING:
+                self._web.offer(Offer.of(name, one.held.folder, one.metainfo, one.files))
 
     def _due(self, name: str, seconds: float) -> bool:
         now = self._clock.monotonic()
@@ -382,14 +421,26 @@ class SeedLoop:
                 del self._left_out[gone]
             other = [one for one in self._seeds.values() if _is_another(one.held, self._complete[one.held.id])]
             each(other, lambda one: self._drop(one, "changed"), failed=self._give_up)  # and loaded again below
+        self._follow_twins()
         damaged = [one for one in self._seeds.values() if one.state is SeedState.DAMAGED]
         mended = [one for one in damaged if one.damaged_look != self._look(one.held)]
         each(mended, lambda one: self._drop(one, "mended"), failed=self._give_up)  # and loaded again below
-        if len(self._seeds) < len(self._complete):
-            missing = (self._complete[one] for one in self._complete.keys() - self._seeds.keys())
+        twins = [twin for one in self._seeds.values() for twin in one.twins]
+        if len(self._seeds) + len(twins) < len(self._complete):
+            missing = (self._complete[one] for one in self._complete.keys() - self._seeds.keys() - set(twins))
             left_out = self._left_out
             fresh = [one for one in missing if one.id not in left_out or left_out[one.id] != self._look(one)]
             self._to_load = deque(sorted(fresh, key=lambda one: one.id))
+
+    def _follow_twins(self) -> None:
+        """Let go of twins that the library has no longer as they were; what is there still is looked at again."""
+        for one in self._seeds.values():
+            for twin in list(one.twins.values()):
+                now = self._complete.get(twin.held.id)
+                if now is None:
+                    self._drop_twin(one, twin.held.id, "removed")
+                elif _is_another(twin.held, now) or twin.look != self._look(now):
+                    del one.twins[twin.held.id]  # and loaded again below
 
     def _look_at_files(self) -> None:
         """Load anew what somebody changed under us: it is read before anything of it is served again."""
@@ -415,13 +466,21 @@ class SeedLoop:
             if checking >= MAX_CHECKING and not self._verified.stamp(held.id):
                 continue  # it would have to be read: it comes again with the next look, and holds up nobody
             loaded = each([held], self._load, failed=self._not_loaded)
-            checking += any(one.state is SeedState.CHECKING for one in loaded)
+            checking += any(one is not None and one.state is SeedState.CHECKING for one in loaded)
         return bool(self._to_load)
 
-    def _load(self, held: HeldSnapshot) -> _Seed:
+    def _load(self, held: HeldSnapshot) -> _Seed | None:
+        """Load a snapshot; None where another one serves its torrent already."""
         metainfo = held.metainfo()
         files = [file.path for file in metainfo.files if held.wants(file.path)]
         trusted = self._verified.unchanged(held.id, metainfo.infohash.v2, held.folder, files)
+        serves = self._seeds.get(self._served_by.get(metainfo.infohash, held.id))
+        if serves is not None and set(serves.files) < set(files):
+            self._drop(serves, "changed")  # it has less of it: it becomes the twin, with the next look
+        elif serves is not None:
+            self._load_twin(serves, held, files, verified=trusted)
+            return None
+        self._served_by[metainfo.infohash] = held.id
         chosen = None if held.selected is None else files
         torrent = self._swarm.add_seed(metainfo, held.folder.parent, files=chosen, trusted=trusted)
         before = 0 if self._web is None else self._web.sent(held.id)
@@ -429,8 +488,26 @@ class SeedLoop:
         if trusted:
             self._share(one)
         else:
-            self._happened("checking", one, size=metainfo.layout.total_size)
+            self._happened("checking", held.id, size=metainfo.layout.total_size)
         return one
+
+    def _load_twin(self, one: _Seed, held: HeldSnapshot, files: Sequence[RepoPath], *, verified: bool) -> None:
+        before = 0 if self._web is None else self._web.sent(held.id)
+        one.twins[held.id] = _Twin(held, verified, self._look(held), before)
+        self._serve_or_hold(one)
+        text = f"{held.id} is the same torrent as {one.held.id}, whose files serve both"
+        if not set(files) <= set(one.files):
+            text += f"; of {held.id} no others are served"
+        self._news.append(Notice("info", text))
+        if one.state is SeedState.SEEDING:
+            self._tell_seeding(one, held.id)
+
+    def _drop_twin(self, one: _Seed, snapshot: SnapshotId, event: str) -> None:
+        del one.twins[snapshot]
+        if self._web is not None:
+            self._web.withdraw(snapshot)
+        self._serve_or_hold(one)
+        self._happened(event, snapshot)
 
     def _not_loaded(self, held: HeldSnapshot, error: P2pqwenError) -> None:
         if (one := self._seeds.pop(held.id, None)) is not None:
@@ -478,15 +555,17 @@ class SeedLoop:
     def _share(self, one: _Seed) -> None:
         one.state = SeedState.SEEDING
         self._serve_or_hold(one)
-        self._tell_seeding(one)
+        for name in one.names:
+            self._tell_seeding(one, name)
 
-    def _tell_seeding(self, one: _Seed) -> None:
-        event = "paused" if one.held.id in self._held else "seeding"
+    def _tell_seeding(self, one: _Seed, name: SnapshotId) -> None:
+        event = "paused" if name in self._held else "seeding"
         hashes, size = one.metainfo.infohash, one.metainfo.layout.total_size
-        standing = self._standing(one.held.id)
+        standing = self._standing(name)
         part = {} if one.held.selected is None else {"held_bytes": one.held_bytes}
+        of = {} if name == one.held.id else {"served_by": str(one.held.id)}
         self._happened(
-            event, one, infohash_v1=str(hashes.v1), infohash_v2=str(hashes.v2), size=size, **part, **standing
+            event, name, infohash_v1=str(hashes.v1), infohash_v2=str(hashes.v2), size=size, **part, **of, **standing
         )
 
     def _standing(self, snapshot: SnapshotId) -> dict[str, str]:
@@ -496,12 +575,11 @@ class SeedLoop:
 
     def _damaged(self, one: _Seed) -> None:
         one.state = SeedState.DAMAGED
-        if self._web is not None:
-            self._web.withdraw(one.held.id)  # over HTTP nobody can be told which pieces are good
+        self._withdraw(one)  # over HTTP nobody can be told which pieces are good
         self._verified.forget(one.held.id)
         one.damaged_look = self._look(one.held)
         bad, pieces = one.bad_pieces, one.pieces
-        self._happened("damaged", one, bad_pieces=bad, pieces=pieces)
+        self._happened("damaged", one.held.id, bad_pieces=bad, pieces=pieces)
         self._news.append(
             Notice(
                 "warning",
@@ -520,12 +598,18 @@ class SeedLoop:
     def _drop(self, one: _Seed, event: str, **facts: str | int) -> None:
         del self._seeds[one.held.id]
         one.torrent.leave()
-        if self._web is not None:
-            self._web.withdraw(one.held.id)
-        self._happened(event, one, **facts)
+        self._withdraw(one)
+        self._happened(event, one.held.id, **facts)
+        if one.twins:
+            self.library_changed()  # one of them is loaded in its place
 
-    def _happened(self, event: str, one: _Seed, **facts: str | int) -> None:
-        known = {"repo": str(one.held.id.repo), "commit": str(one.held.id.commit)}
+    def _withdraw(self, one: _Seed) -> None:
+        if self._web is not None:
+            for name in one.names:
+                self._web.withdraw(name)
+
+    def _happened(self, event: str, snapshot: SnapshotId, **facts: str | int) -> None:
+        known = {"repo": str(snapshot.repo), "commit": str(snapshot.commit)}
         self._news.append(Happened(event, {**known, **facts}))
 
     def _tell_news(self) -> None:
@@ -547,12 +631,13 @@ class SeedLoop:
 
     def _tell_stats(self) -> None:
         rows = [one.torrent.progress() for one in self._seeds.values()]
-        over_http = sum(map(self._sent_over_http, self._seeds.values()))
+        twins = [twin for one in self._seeds.values() for twin in one.twins.values()]
+        over_http = sum(map(self._sent_over_http, self._seeds.values())) + sum(map(self._sent_for, twins))
         self._report(
             Happened(
                 "stats",
                 {
-                    "snapshots": len(rows),
+                    "snapshots": len(rows) + len(twins),
                     "peers": sum(row.peers for row in rows),
                     "upload_rate": sum(row.upload_rate for row in rows),
                     "uploaded": sum(row.uploaded for row in rows) + over_http,
@@ -581,10 +666,25 @@ def _row(one: _Seed, over_http: int) -> SnapshotState:
         state=one.state.value,
         progress=round(progress, 6),
         peers=now.peers,
+        utp_peers=now.utp_peers,
         seeds=now.seeds,
         download_rate=now.download_rate,
         upload_rate=now.upload_rate,
         uploaded=now.uploaded + over_http,
         size=one.metainfo.layout.total_size,
         held_bytes=one.held_bytes,
+    )
+
+
+def _twin_row(one: _Seed, twin: _Twin, over_http: int) -> SnapshotState:
+    """Return the row of a snapshot whose torrent another serves: peers are the swarm's, traffic is the other's."""
+    served = _row(one, 0)
+    return replace(
+        served,
+        id=twin.held.id,
+        state=served.state if twin.verified else "changed",
+        download_rate=0,
+        upload_rate=0,
+        uploaded=over_http,
+        held_bytes=twin.held.held_bytes(one.metainfo),
     )

@@ -26,6 +26,8 @@ _KEPT = (
     *PROXY_VARIABLES,
 )  # fmt: skip
 _SYSTEMCTL_SECONDS = 30.0
+_NO_MANAGER = ("connect to bus", "user scope bus", "not been booted with systemd")
+"""How systemctl says, in versions from 2015 on, that nothing of the kind runs: in a container, by `su`, without PAM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +148,8 @@ def uninstall(service: Service) -> UnitState:
     failed = _systemctl("disable", "--now", service.name)
     durable.remove(service.path)
     _systemctl("daemon-reload")
-    return unit_state(
-        service, [] if failed is None else [f"{failed}; if it is running, it keeps running until you stop it"]
-    )
+    left = "a node that runs keeps running: `p2pqwen status` shows it"
+    return unit_state(service, [] if failed is None else [f"{failed}; {left}"])
 
 
 def unit_state(service: Service, notes: Sequence[str] = ()) -> UnitState:
@@ -157,7 +158,7 @@ def unit_state(service: Service, notes: Sequence[str] = ()) -> UnitState:
     systemd = missing is None
     said = list(notes)
     if missing is not None and not said:
-        said.append(missing)
+        said.append(f"{missing}; `p2pqwen status` shows whether a node runs, `p2pqwen seed --daemon` starts one")
     return UnitState(
         service,
         installed=service.path.exists(),
@@ -184,8 +185,12 @@ def _systemctl(*arguments: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"systemctl does not work on this machine: {error}"
+    if done.returncode == 0:
+        return None
     said = (done.stderr or done.stdout).strip().partition("\n")[0]
-    return None if done.returncode == 0 else said or f"systemctl {arguments[0]} ended with {done.returncode}"
+    if any(words in said for words in _NO_MANAGER):
+        return f"no systemd manages this user's services here: {said[:1].lower()}{said[1:]}"
+    return said or f"systemctl {arguments[0]} ended with {done.returncode}"
 
 
 def _lingers() -> bool:

@@ -35,7 +35,7 @@ _SERVED = frozenset({"seeding", "damaged", "complete", "partial", "paused"})
 
 @dataclass(frozen=True, slots=True)
 class SnapshotState:
-    """One snapshot's row: `progress` from 0 to 1, rates in bytes a second."""
+    """One snapshot's row: `progress` from 0 to 1, rates in bytes a second; `utp_peers` of the peers are met by uTP."""
 
     id: SnapshotId = field(metadata=FLAT)
     state: str
@@ -53,6 +53,8 @@ class SnapshotState:
     damaged_files: int = 0  # that it found
     standing: str = Standing.UNVOUCHED.value  # nothing is known of one that has no torrent yet
     trusted_unverified: bool = False
+    utp_peers: int = 0
+    pinned: bool = False
     withdrawn: tuple[WithdrawnAnswer, ...] = ()  # by whom of those that are trusted, and why
 
     @property
@@ -82,6 +84,7 @@ class SnapshotState:
             self,
             state="paused" if choice.paused and self.state in _SERVED else self.state,
             priority=choice.priority.value,
+            pinned=choice.pinned,
             uploaded_ever=sent.uploaded + unbooked,
             last_scrub=None if scrub.finished is None else format_time(scrub.finished),
             damaged_files=len(scrub.damage),

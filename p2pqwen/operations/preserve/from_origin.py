@@ -44,6 +44,7 @@ from p2pqwen.operations.preserve.origin import Origin
 from p2pqwen.operations.preserve.reuse import HeldFile, held_content, share
 from p2pqwen.operations.preserve.second_copy import announce_second_copy
 from p2pqwen.operations.preserve.wanted_torrent import WantedTorrent
+from p2pqwen.operations.verify.xet_check import differing_names
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import GitOid
@@ -142,7 +143,23 @@ def check_against_listing(
     content = look_at_held(held, library, options.known_damage, report)
     # A torrent that a link names may be rebuilt from the link's own host, whose word costs nobody a snapshot.
     require_same(content, map(_expected, listing.files), endpoint, may_drop=options.wanted is None)
+    keep_listed_names(held, listing, library, report)
     return content
+
+
+def keep_listed_names(held: HeldSnapshot, listing: Listing, library: Library, report: Report) -> None:
+    """Keep what the Hub calls the files in its Xet storage, and tell of what it calls otherwise than the bytes are.
+
+    Nothing is read: what the bytes are was made of them before, if it was. It is no reason to doubt files whose SHA-256
+    is right.
+    """
+    listed = {file.content: file.xet_hash for file in listing.files if file.content and file.xet_hash}
+    if not listed:
+        return
+    with suppress(DiskError):  # `verify` knows less, then
+        library.xet_hashes.keep_listed(held.id, listed)
+    for words in differing_names(held, library):
+        report(Notice("warning", words))
 
 
 def prove_over_git(content: HeldContent, origin: Origin, library: Library, report: Report) -> HeldContent:
@@ -274,6 +291,7 @@ class _Run:
         self._origin.clean_staging(self._staged)
         self._refuse_unwanted(wanted, torrent.metainfo)
         held = install(self._library, manifest, torrent, digests)
+        keep_listed_names(held, self._listing, self._library, self._report)
         described = describe(held, manifest, torrent, self._report, unchanged=False)
         return replace(described, bytes_downloaded=self._layout.total_size - self._from_disk)
 

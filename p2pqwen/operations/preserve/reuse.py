@@ -28,10 +28,10 @@ from p2pqwen.library.hashing import FileChangedError, FileDigests, hash_file
 from p2pqwen.library.linking import Placement, place
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.verified import Look
-from p2pqwen.manifest.manifest import FileRow, Manifest, parse_manifest
+from p2pqwen.manifest.manifest import FileRow, Manifest
 from p2pqwen.operations.verify.file_check import difference, right_bytes
 from p2pqwen.portable.files import allocated
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, parse_metainfo
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -325,9 +325,9 @@ def _rows(held: HeldSnapshot, wanted: set[Sha256]) -> Iterator[FileRow]:
         data = durable.read(held.torrent_path, max_bytes=MAX_TORRENT_BYTES)
         if len(wanted) <= _SEARCH_BYTES_FOR and not any(str(digest).encode() in data for digest in wanted):
             return
-        manifest = parse_metainfo(data).manifest
+        manifest = held.reader.torrent(data).manifest
         if manifest is not None:
-            yield from parse_manifest(manifest).files
+            yield from manifest.files
     except P2pqwenError:
         return
 

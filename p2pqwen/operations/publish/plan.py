@@ -17,14 +17,14 @@ from p2pqwen.index.document import IndexDocument
 from p2pqwen.index.entry import PATH_FIELD, Entry, Upstream, entry_magnet
 from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.snapshots import HeldSnapshot
-from p2pqwen.manifest.manifest import parse_manifest
-from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.manifest.manifest import FileRow
+from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.publish.elsewhere import Elsewhere
 from p2pqwen.operations.publish.named_places import NOTHING_NAMED, NamedPlaces
 from p2pqwen.operations.publish.selection import EVERYTHING, Selection
 from p2pqwen.operations.verify.file_check import pointer_files
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.magnet import parse_magnet
-from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.snapshot_torrent import check_recipe
 from p2pqwen.torrent.web_address import check_tracker_url
 from p2pqwen.values.origin_site import OriginSite
@@ -136,7 +136,7 @@ def entries_of(
     plan: Plan,
     base: Accepted | None,
     now: datetime,
-    returning: Mapping[SnapshotId, Metainfo],
+    returning: Mapping[SnapshotId, CheckedTorrent],
 ) -> list[Entry]:
     """Return the rows of what is held, then of what is not and changes all the same.
 
@@ -145,11 +145,11 @@ def entries_of(
     listed = {entry.id: entry for entry in base.document.entries} if base else {}
     rows = []
     for one in held:
-        metainfo = prepared(one, plan)
-        _refuse_pointers(one, metainfo)
-        rows.append(_entry(one.id, metainfo, listed.get(one.id), now, plan))
-    for snapshot, metainfo in returning.items():
-        rows.append(_entry(snapshot, announced(snapshot, metainfo, plan), None, now, plan))
+        torrent = prepared(one, plan)
+        _refuse_pointers(one, () if torrent.manifest is None else torrent.manifest.files)
+        rows.append(_entry(one.id, torrent, listed.get(one.id), now, plan))
+    for snapshot, torrent in returning.items():
+        rows.append(_entry(snapshot, announced(snapshot, torrent, plan), None, now, plan))
     moved = base is not None and base.document.mirrors != plan.mirrors
     rest = [entry for entry in listed.values() if entry.id not in {one.id for one in held}]
     renewed = [(entry, _renewed(entry, plan, moved=moved)) for entry in rest]
@@ -177,36 +177,35 @@ def _renewed(entry: Entry, plan: Plan, *, moved: bool) -> Entry:
     return replace(entry, upstream=state, web_seeds=plain, path_seeds=path_seeds, magnet=link)
 
 
-def publishable(held: HeldSnapshot) -> Metainfo:
+def publishable(held: HeldSnapshot) -> CheckedTorrent:
     """Return a snapshot's torrent; raises `VerificationError`, `DiskError` for one that no index may list."""
-    metainfo = held.metainfo()
-    check_recipe(metainfo)
-    if metainfo.manifest is None or parse_manifest(metainfo.manifest).snapshot != held.id:
+    torrent = held.torrent()
+    check_recipe(torrent.metainfo)
+    if torrent.snapshot != held.id:
         raise VerificationError(
             f"the torrent of {held.id} carries no manifest of it", hint="preserve the snapshot again to make one"
         )
-    return metainfo
+    return torrent
 
 
-def license_of(metainfo: Metainfo) -> str | None:
+def license_of(torrent: CheckedTorrent) -> str | None:
     """Return the license that a torrent's manifest names."""
-    return None if metainfo.manifest is None else parse_manifest(metainfo.manifest).license
+    return None if torrent.manifest is None else torrent.manifest.license
 
 
-def prepared(held: HeldSnapshot, plan: Plan) -> Metainfo:
+def prepared(held: HeldSnapshot, plan: Plan) -> CheckedTorrent:
     """Return a snapshot's torrent with the seeds and trackers of this publishing."""
     return announced(held.id, publishable(held), plan)
 
 
-def announced(snapshot: SnapshotId, metainfo: Metainfo, plan: Plan) -> Metainfo:
+def announced(snapshot: SnapshotId, torrent: CheckedTorrent, plan: Plan) -> CheckedTorrent:
     """Return a torrent with the seeds and trackers of this publishing."""
     trackers = tuple((tracker,) for tracker in plan.trackers_of(snapshot))
-    return replace(metainfo, web_seeds=plan.web_seeds_of(snapshot), trackers=trackers)
+    return torrent.with_uncovered(web_seeds=plan.web_seeds_of(snapshot), trackers=trackers)
 
 
-def _refuse_pointers(held: HeldSnapshot, metainfo: Metainfo) -> None:
+def _refuse_pointers(held: HeldSnapshot, rows: Sequence[FileRow]) -> None:
     """Sign no snapshot that holds LFS pointers for files: it may have come before every reading looked for them."""
-    rows = () if metainfo.manifest is None else parse_manifest(metainfo.manifest).files
     with disk_errors(f"look at {held.folder}"):
         wrong = pointer_files(held.folder, rows)
     if wrong:
@@ -221,14 +220,14 @@ def _refuse_pointers(held: HeldSnapshot, metainfo: Metainfo) -> None:
 
 def _entry(
     snapshot: SnapshotId,
-    metainfo: Metainfo,
+    torrent: CheckedTorrent,
     old: Entry | None,
     now: datetime,
     plan: Plan,
 ) -> Entry:
-    if metainfo.manifest is None:
+    metainfo, manifest = torrent.metainfo, torrent.manifest
+    if manifest is None:
         raise ValueError("a signed torrent carries its manifest")
-    manifest = parse_manifest(metainfo.manifest)
     size = metainfo.layout.total_size
     return Entry(
         id=snapshot,
@@ -244,7 +243,7 @@ def _entry(
             mirrors=tuple(_folder_url(url) for url in plan.mirrors),
         ),
         manifest=manifest.digest,
-        proven=prove(manifest) is Provenance.PROVEN,
+        proven=torrent.provenance is Provenance.PROVEN,
         web_seeds=metainfo.web_seeds,
         license=manifest.license,
         added=old.added if old else now,

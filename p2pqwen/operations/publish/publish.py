@@ -32,6 +32,7 @@ from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.operations.indexes.own_index import last_published
 from p2pqwen.operations.publish.keys import Passphrase, open_keys
 from p2pqwen.operations.publish.list_changes import ListChanges, changes_of
+from p2pqwen.operations.publish.mirror_tree import MirrorTreeAnswer
 from p2pqwen.operations.publish.name_warnings import warn_of_cut_names
 from p2pqwen.operations.publish.plan import Plan, entries_of, license_of, prepared, publishable
 from p2pqwen.operations.publish.site import (
@@ -48,8 +49,7 @@ from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.magnet import parse_magnet
-from p2pqwen.torrent.metainfo import Metainfo, parse_metainfo
-from p2pqwen.torrent.signature import sign_torrent
+from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.snapshot_id import SnapshotId
 from p2pqwen.values.strict_json import JsonValue, canonical
@@ -64,7 +64,8 @@ class Published:
     """What was published, or drafted: then `accepted.signers` tells who is still to sign.
 
     `skipped`: held snapshots whose torrents no index may list, with the reasons; an entry of earlier stays as it was.
-    `unchanged`: the last index still says it all, and no other was signed.
+    `unchanged`: the last index still says it all, and no other was signed. `mirror_tree`: what stands in it, None
+    without one.
     """
 
     accepted: Accepted
@@ -73,6 +74,7 @@ class Published:
     left_out: tuple[LeftOut, ...] = ()
     skipped: tuple[tuple[SnapshotId, str], ...] = ()
     unchanged: bool = False
+    mirror_tree: MirrorTreeAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,12 @@ class Checker(Protocol):
 class Pages(Protocol):
     """Writes the pages of a site whose index was written, as `SitePages` does."""
 
-    def write(self, out: Path, accepted: Accepted, private: Sequence[PrivateKey], report: Report = ignore) -> None:
+    def check(self, out: Path) -> None:
+        """Raise `UsageError` where they cannot be written, before anything is signed."""
+
+    def write(
+        self, out: Path, accepted: Accepted, private: Sequence[PrivateKey], report: Report = ignore
+    ) -> MirrorTreeAnswer | None:
         """Bring them up to the index, and sign what they are with the opened index keys."""
 
 
@@ -185,6 +192,8 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
         purpose = f"sign {'a draft of ' if plan.draft is not None else ''}index {position}"
         private.extend(_index_keys(keys, root, passphrase, purpose, drafting=plan.draft is not None))
 
+    if pages is not None:
+        pages.check(plan.out)
     with durable.lock(keys.lock_path):
         proposal = _propose(library, keys, plan.checked(), now, check, report, open_index_keys)
         document, difference, plan = proposal.document, proposal.difference, proposal.plan
@@ -193,9 +202,10 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
             _show(signing, approve, report, details=plan.details)
         elif plan.if_changed or not _asked(signing, approve, report):
             again = _publish_again(library, keys, proposal, signing.unchanged, private, report)
-            if pages is not None:  # what is known of copies may have changed, and this may be another folder
-                pages.write(plan.out, again.accepted, private, report)
-            return again
+            if pages is None:
+                return again
+            # What is known of copies may have changed, and this may be another folder.
+            return replace(again, mirror_tree=pages.write(plan.out, again.accepted, private, report))
         if not document.entries:
             report(
                 Notice(
@@ -220,9 +230,8 @@ def publish(  # noqa: PLR0913 - what it works with, each by itself
         earlier = (last, proposal.base)
         index = write_index(keys, plan.out, data, accepted, earlier, report)
         remove_withdrawn(plan.out, document, report)
-        if pages is not None:
-            pages.write(plan.out, accepted, private, report)
-        return Published(accepted, difference, index, left_out, skipped)
+        tree = None if pages is None else pages.write(plan.out, accepted, private, report)
+        return Published(accepted, difference, index, left_out, skipped, mirror_tree=tree)
 
 
 def _require_clock(now: datetime) -> None:
@@ -258,7 +267,7 @@ def _write_site(
     """Give the site every torrent that an index names; what is right there already stays as it is."""
     shown = {entry.id: entry for entry in proposal.entries}
     _write_torrents(library, keys, proposal.held, shown, proposal.plan, _Signers(proposal.root, private), report)
-    _rewrite_torrents(keys, proposal.plan.out, proposal.entries[len(proposal.held) :])
+    _rewrite_torrents(library, keys, proposal.plan.out, proposal.entries[len(proposal.held) :])
     complete_site(keys, proposal.plan.out, document)
 
 
@@ -290,10 +299,11 @@ def _propose(
     ready(root, next_position(root, last, base))
     held, skipped = _publishable(library, plan, changes, report)
     warn_of_cut_names(held, _listed(base), report)
-    returning = _returning(keys, changes, {one.id for one in held})
+    returning = _returning(library, keys, changes, {one.id for one in held})
     left_out: tuple[LeftOut, ...] = ()
     if check is not None:
-        asked = [*_torrents(keys, held, plan, base), *((one, _given(torrent)) for one, torrent in returning.items())]
+        back = [(one, _given(torrent)) for one, torrent in returning.items()]
+        asked = [*_torrents(library, keys, held, plan, base), *back]
         chosen = check(asked, plan, _listed(base), report=report)
         _refuse_contradicted(chosen.contradictions)
         plan, left_out = replace(plan, checked_seeds=chosen.listed), chosen.left_out
@@ -371,6 +381,8 @@ def publish_signed(
 
     Raises `RefusedError` while signatures are missing, `NotFoundError` for a missing torrent.
     """
+    if pages is not None:
+        pages.check(out)
     with durable.lock(keys.lock_path):
         last = last_published(keys, now)
         data = durable.read(draft, max_bytes=MAX_INDEX_SIZE)
@@ -384,9 +396,8 @@ def publish_signed(
         _tell(difference, report)
         index = write_index(keys, out, data, accepted, (last, known), report)
         remove_withdrawn(out, accepted.document, report)
-        if pages is not None:  # no key is open here: their sums are not signed
-            pages.write(out, accepted, (), report)
-        return Published(accepted, difference, index)
+        tree = None if pages is None else pages.write(out, accepted, (), report)  # no key is open here to sign the sums
+        return Published(accepted, difference, index, mirror_tree=tree)
 
 
 @dataclass(frozen=True, slots=True)
@@ -537,35 +548,39 @@ def _publishable(
     )
 
 
-def _returning(keys: KeyStore, changes: ListChanges, held: Collection[SnapshotId]) -> dict[SnapshotId, Metainfo]:
+def _returning(
+    library: Library, keys: KeyStore, changes: ListChanges, held: Collection[SnapshotId]
+) -> dict[SnapshotId, CheckedTorrent]:
     """Return the torrents of what is reinstated and not held, as they were published; raises `NotFoundError`."""
-    found: dict[SnapshotId, Metainfo] = {}
+    found: dict[SnapshotId, CheckedTorrent] = {}
     for snapshot in sorted(changes.reinstate - set(held)):
         if (data := keys.torrent(torrent_location(snapshot))) is None:
             raise NotFoundError(
                 f"cannot reinstate {snapshot}: its torrent is neither in the library nor kept from when it was listed",
                 hint=f"`p2pqwen preserve {snapshot}`, then publish again",
             )
-        found[snapshot] = parse_metainfo(data)
+        found[snapshot] = library.torrents.torrent(data)
     return found
 
 
-def _given(metainfo: Metainfo) -> Callable[[], Metainfo]:
-    return lambda: metainfo
+def _given(torrent: CheckedTorrent) -> Callable[[], CheckedTorrent]:
+    return lambda: torrent
 
 
 def _listed(base: Accepted | None) -> dict[SnapshotId, tuple[str, ...]]:
     return {entry.id: entry.bases for entry in base.document.entries} if base else {}
 
 
-def _torrents(keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None) -> Torrents:
+def _torrents(
+    library: Library, keys: KeyStore, held: Sequence[HeldSnapshot], plan: Plan, base: Accepted | None
+) -> Torrents:
     """Return how to read every torrent whose web seeds are to be chosen: of what is held, and of what is back."""
-    found: dict[SnapshotId, Callable[[], Metainfo]] = {one.id: one.metainfo for one in held}
+    found: dict[SnapshotId, Callable[[], CheckedTorrent]] = {one.id: one.torrent for one in held}
     for entry in base.document.entries if base else ():
         is_back = entry.upstream is Upstream.GONE and plan.upstream.get(entry.id) is Upstream.PRESENT
         data = keys.torrent(entry.torrent) if is_back and entry.id not in found else None
         if data is not None:
-            found[entry.id] = partial(parse_metainfo, data)
+            found[entry.id] = partial(library.torrents.torrent, data)
     return list(found.items())
 
 
@@ -584,15 +599,15 @@ def _write_torrents(
     """
     for done, one in enumerate(held):
         report(Progress("sign", done, len(held), str(one.id), "torrents"))
-        metainfo = prepared(one, plan)
-        _require_shown(shown[one.id], metainfo)
+        torrent = prepared(one, plan)
+        _require_shown(shown[one.id], torrent.metainfo)
         for key in signers.private:
-            metainfo = sign_torrent(metainfo, key, signers.root.keys[key.public.keyid].label)
-        data = metainfo.encode()
+            torrent = torrent.signed(key, signers.root.keys[key.public.keyid].label)
+        data = torrent.metainfo.encode()
         try:
             with durable.lock(library.lock_path(one.id)):
                 if data != one.torrent_path.read_bytes():
-                    library.replace_torrent(one.id, CheckedTorrent.of(metainfo))
+                    library.replace_torrent(one.id, torrent)
         except durable.LockHeldError as error:  # the site has it all the same
             report(Notice("warning", f"{one.id} is signed at the next publication: {error.message}"))
         write_torrent(keys, plan.out, torrent_location(one.id), data)
@@ -612,10 +627,10 @@ def _require_shown(entry: Entry, metainfo: Metainfo) -> None:
         )
 
 
-def _rewrite_torrents(keys: KeyStore, out: Path, carried: Sequence[Entry]) -> None:
+def _rewrite_torrents(library: Library, keys: KeyStore, out: Path, carried: Sequence[Entry]) -> None:
     """Give the torrents of what has left the library the web seeds and trackers that the index names for them now."""
     for entry in carried:
         if (data := keys.torrent(entry.torrent)) is not None:
             trackers = tuple((url,) for url in parse_magnet(entry.magnet).trackers)
-            metainfo = replace(parse_metainfo(data), web_seeds=entry.web_seeds, trackers=trackers)
+            metainfo = replace(library.torrents.metainfo(data), web_seeds=entry.web_seeds, trackers=trackers)
             write_torrent(keys, out, entry.torrent, metainfo.encode())

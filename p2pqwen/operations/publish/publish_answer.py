@@ -11,6 +11,7 @@ from p2pqwen.index.document import Withdrawal
 from p2pqwen.index.entry import Entry
 from p2pqwen.manifest.license import Redistribution, redistribution
 from p2pqwen.operations.publish.announce import Announced
+from p2pqwen.operations.publish.mirror_tree import MirrorTreeAnswer
 from p2pqwen.operations.publish.publish import Proposal, Published
 from p2pqwen.operations.publish.web_seed_check import LeftOut
 from p2pqwen.values.digest import Sha1, Sha256
@@ -154,6 +155,7 @@ class PublishAnswer:
     changes: ChangesAnswer
     dry_run: bool
     unchanged: bool
+    mirror_tree: MirrorTreeAnswer | None
     announced: AnnounceAnswer | None = field(metadata=FLAT)
 
     @classmethod
@@ -176,5 +178,6 @@ class PublishAnswer:
             changes=ChangesAnswer.of(done.difference),
             dry_run=False,
             unchanged=done.unchanged,
+            mirror_tree=done.mirror_tree,
             announced=None if announced is None else AnnounceAnswer.of(announced),
         )

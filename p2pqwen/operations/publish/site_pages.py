@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -19,10 +19,10 @@ from pathlib import Path
 from p2pqwen.catalogue import beside, pages, places
 from p2pqwen.catalogue.card import Card, render_card
 from p2pqwen.catalogue.feeds import Feed, feeds_of, render_feed
-from p2pqwen.catalogue.sums import SUMS_TYPE, sums_document, sums_text
+from p2pqwen.catalogue.sums import SUMS_TYPE, TREE_TYPE, sums_document, sums_text
 from p2pqwen.catalogue.view import Copies, Facts, Revision, Row, Site, by_model, changes_between, file_lines
 from p2pqwen.containment import each
-from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError
+from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError, VerificationError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.index.delta import DELTA_FOLDER
@@ -32,11 +32,12 @@ from p2pqwen.index.root import INDEX_ROLE
 from p2pqwen.library import durable
 from p2pqwen.library.home import Home
 from p2pqwen.library.snapshots import Library
-from p2pqwen.manifest.manifest import Manifest, parse_manifest
+from p2pqwen.manifest.manifest import Manifest
+from p2pqwen.operations.publish.mirror_tree import MirrorTree, MirrorTreeAnswer, snapshot_sums, tree_sums
 from p2pqwen.signing.envelope import sign
 from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.stewardship.swarm_record import SwarmRecord, health_of
-from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, parse_metainfo
+from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
@@ -65,36 +66,49 @@ class _Made:
 class _Memory:
     """What a home remembers of one folder.
 
-    `models` and `feeds` by name, what they were made of; `hashed` files by place: size, mtime in ns, SHA-256.
+    `models` and `feeds` by name, what they were made of; `hashed` files by place: size, mtime in ns, SHA-256. `tree`:
+    whether it holds a mirror tree.
     """
 
     models: dict[str, _Made] = field(default_factory=dict)
     hashed: dict[str, tuple[int, int, str]] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
     feeds: dict[str, str] = field(default_factory=dict)
+    tree: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SitePages:
-    """Writes the pages of this home's sites. `health` is what its node remembers of each swarm."""
+    """Writes the pages of this home's sites. `health` is what its node remembers of each swarm.
+
+    `mirror_tree`: whether the files themselves stand in the site too, None for as it was.
+    """
 
     home: Home
     library: Library
     health: Mapping[SnapshotId, SwarmRecord]
     now: datetime
+    mirror_tree: bool | None = None
 
-    def write(self, out: Path, accepted: Accepted, private: Sequence[PrivateKey], report: Report = ignore) -> None:
+    def check(self, out: Path) -> None:
+        """Raise `UsageError` where the site under `out` cannot hold what it shall, before anything is signed."""
+        if self.mirror_tree:
+            MirrorTree(out, self.library, ignore).require_ours()
+
+    def write(
+        self, out: Path, accepted: Accepted, private: Sequence[PrivateKey], report: Report = ignore
+    ) -> MirrorTreeAnswer | None:
         """Bring the pages of the site under `out` up to its index; raises `DiskError`.
 
         `private` are opened index keys: enough of them sign the sums. A model whose page cannot be made is named and
-        passed over.
+        passed over. Return what stands in its mirror tree, None where it has none.
         """
-        if (taken := _taken(accepted)) is not None:
+        if (taken := _taken(accepted, places.ON_TOP)) is not None:
             report(Notice("warning", f"no pages are written: an organisation is called {taken}, like one of them"))
-            return
+            return None
         role = accepted.root.roles[INDEX_ROLE]
         signs = len({key.public.keyid for key in private} & set(role.keyids)) >= role.threshold
-        _Writing(self, out, accepted, Site.of(accepted, sums=signs), report).run(private if signs else ())
+        return _Writing(self, out, accepted, Site.of(accepted, sums=signs), report).run(private if signs else ())
 
     def memory_path(self, out: Path) -> Path:
         """Return where it is remembered what was written under `out`."""
@@ -107,12 +121,16 @@ class _Writing:
     def __init__(self, given: SitePages, out: Path, accepted: Accepted, site: Site, report: Report) -> None:
         self._given, self._out, self._accepted, self._site, self._report = given, out, accepted, site, report
         self._before = _read_memory(given.memory_path(out))
-        self._after = _Memory()
+        asked = given.mirror_tree
+        self._after = _Memory(tree=self._before.tree if asked is None else asked)
+        self._tree = MirrorTree(out, given.library, report)
+        self._in_tree: Mapping[SnapshotId, Manifest] = {}
         self._withdrawn: dict[RepoId, list[Withdrawal]] = {}
         for gone in accepted.document.withdrawn:
             self._withdrawn.setdefault(gone.id.repo, []).append(gone)
 
-    def run(self, private: Sequence[PrivateKey]) -> None:
+    def run(self, private: Sequence[PrivateKey]) -> MirrorTreeAnswer | None:
+        tree = self._write_tree(private) if self._after.tree else None
         for place, data in pages.assets().items():
             self._put(place, data)
         self._write_models()
@@ -124,6 +142,17 @@ class _Writing:
         self._remove_others()
         memory = json.dumps(asdict(self._after), separators=(",", ":")).encode()
         durable.write(self._given.memory_path(self._out), memory)
+        return tree
+
+    def _write_tree(self, private: Sequence[PrivateKey]) -> MirrorTreeAnswer | None:
+        if (taken := _taken(self._accepted, [places.TREE])) is not None:
+            self._report(Notice("warning", f"no mirror tree is written: an organisation is called {taken}, like it"))
+            return None
+        self._in_tree, answer = self._tree.place(self._accepted.document.entries)
+        for snapshot, manifest in self._in_tree.items():
+            self._put(places.tree_sums(snapshot), snapshot_sums(manifest))
+        self._put_sums(places.TREE_SUMS, tree_sums(self._in_tree.values()), TREE_TYPE, private)
+        return answer
 
     def _rows(self) -> list[Row]:
         found = []
@@ -163,7 +192,7 @@ class _Writing:
 
     def _write_model(self, repo: RepoId, rows: list[Row]) -> None:
         place, withdrawn = places.model_page(repo), self._withdrawn.get(repo, [])
-        made_of = _made_of(self._site, rows, withdrawn)
+        made_of = _made_of(self._site, rows, withdrawn, [row.entry.id in self._in_tree for row in rows])
         before = self._before.models.get(str(repo))
         if (
             before is not None
@@ -180,7 +209,7 @@ class _Writing:
             manifest = manifests[row.entry.id]
             changes = changes_between(manifests[older.entry.id], manifest) if older is not None else ()
             shown = Row(row.entry, facts[row.entry.id], row.copies)
-            revisions.append(Revision(shown, file_lines(manifest), changes))
+            revisions.append(Revision(shown, file_lines(manifest), changes, in_tree=row.entry.id in self._in_tree))
         newest = rows[0].entry.id
         card, readme = self._card(newest, manifests[newest])
         self._put(place, pages.render_model(self._site, revisions, card, withdrawn, readme))
@@ -194,18 +223,24 @@ class _Writing:
     def _beside(self, entry: Entry, manifest: Manifest | None) -> list[tuple[str, bytes]]:
         """Return the places and contents of what stands beside a torrent for other programs."""
         found = [beside.magnet_file(entry)]
-        return found if manifest is None else [*found, beside.metalink(entry, manifest, self._site.mirrors)]
+        return (
+            found
+            if manifest is None
+            else [
+                *found,
+                beside.metalink(entry, manifest, self._site.mirrors, in_tree=entry.id in self._in_tree),
+            ]
+        )
 
     def _manifest(self, entry: Entry) -> Manifest | None:
         """Return the manifest in a torrent of the site, if it is the one that the entry names."""
         try:
-            metainfo = parse_metainfo(durable.read(self._out / entry.torrent, max_bytes=MAX_TORRENT_BYTES))
-            if metainfo.manifest is None or Sha256.of(metainfo.manifest) != entry.manifest:
-                return None
-            return parse_manifest(metainfo.manifest)
-        except (FormatError, NotFoundError) as error:
+            data = durable.read(self._out / entry.torrent, max_bytes=MAX_TORRENT_BYTES)
+            manifest = self._given.library.torrents.torrent(data).manifest
+        except (NotFoundError, VerificationError) as error:
             self._report(Notice("warning", f"the page of {entry.id} shows no files: {error.message}"))
             return None
+        return None if manifest is None or manifest.digest != entry.manifest else manifest
 
     def _card(self, snapshot: SnapshotId, manifest: Manifest | None) -> tuple[Card | None, str | None]:
         """Return a snapshot's card, and where its source stands in the site."""
@@ -256,13 +291,16 @@ class _Writing:
         deltas = [f"{DELTA_FOLDER}/{path.name}" for path in (self._out / DELTA_FOLDER).glob("*.json")]
         listed = sorted({INDEX_FILE, *torrents, *deltas, *self._after.written})
         hashed = {place: self._hash(place) for place in listed}
-        text = sums_text(hashed)
-        self._put(places.SUMS, text)
+        self._put_sums(places.SUMS, sums_text(hashed), SUMS_TYPE, private)
+
+    def _put_sums(self, place: str, text: bytes, kind: str, private: Sequence[PrivateKey]) -> None:
+        """Write sums, and the signature over them beside them where there are keys."""
+        self._put(place, text)
         if private:
-            document = sums_document(self._accepted, Sha256.of(text))
-            signatures = [sign(SUMS_TYPE, canonical(document), key) for key in private]
+            document = sums_document(self._accepted, Sha256.of(text), kind)
+            signatures = [sign(kind, canonical(document), key) for key in private]
             envelope = {"signed": document, "signatures": signatures}
-            self._put(places.SUMS_SIGNATURE, json.dumps(envelope, indent=1).encode() + b"\n")
+            self._put(f"{place}{places.SIGNATURE}", json.dumps(envelope, indent=1).encode() + b"\n")
 
     def _hash(self, place: str) -> str:
         path = self._out / place
@@ -291,18 +329,21 @@ class _Writing:
         kept = {*self._after.written, INDEX_FILE, *(entry.torrent for entry in self._accepted.document.entries)}
         for place in set(self._before.written) - kept:
             path = self._out / RepoPath(place).text
+            if place.startswith(f"{places.TREE}/") and place.endswith(places.SNAPSHOT_SUMS):
+                self._tree.remove(place)
             if path.is_file() and not place.endswith(".torrent"):
                 durable.remove(path)
+                self._tree.remove_empty(path.parent)
 
 
-def _taken(accepted: Accepted) -> str | None:
-    """Return the name of an organisation whose folder would stand where a page stands."""
-    ours = {name.casefold(): name for name in places.ON_TOP}
+def _taken(accepted: Accepted, names: Iterable[str]) -> str | None:
+    """Return the name of an organisation whose folder would stand where something of these names stands."""
+    ours = {name.casefold(): name for name in names}
     named = (entry.id.repo.org for entry in accepted.document.entries)
     return next((org for org in named if org.casefold() in ours), None)
 
 
-def _made_of(site: Site, rows: Sequence[Row], withdrawn: Sequence[Withdrawal]) -> str:
+def _made_of(site: Site, rows: Sequence[Row], withdrawn: Sequence[Withdrawal], in_tree: Sequence[bool]) -> str:
     """Return what changes whenever a model's page has to be made again."""
     told = [
         pages.made_by(),
@@ -313,6 +354,7 @@ def _made_of(site: Site, rows: Sequence[Row], withdrawn: Sequence[Withdrawal]) -
         [row.entry.to_json() for row in rows],
         [str(row.copies) for row in rows],
         [one.to_json() for one in withdrawn],
+        list(in_tree),
     ]
     return _digest(told)
 
@@ -337,7 +379,9 @@ def _read_memory(path: Path) -> _Memory:
             for name, row in value["models"].items()
         }
         hashed = {name: (int(size), int(at), str(digest)) for name, (size, at, digest) in value["hashed"].items()}
-        memory = _Memory(models, hashed, list(map(str, value["written"])), dict(value["feeds"]))
+        memory = _Memory(
+            models, hashed, list(map(str, value["written"])), dict(value["feeds"]), value.get("tree") is True
+        )
     except (NotFoundError, FormatError, ValueError, KeyError, TypeError, AttributeError):
         return _Memory()
     return memory

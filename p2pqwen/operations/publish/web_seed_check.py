@@ -21,10 +21,9 @@ from dataclasses import dataclass, field
 from p2pqwen.errors import FormatError, UsageError
 from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.entry import PATH_FIELD
-from p2pqwen.manifest.manifest import parse_manifest
-from p2pqwen.manifest.provenance import Provenance, prove
+from p2pqwen.manifest.provenance import Provenance
 from p2pqwen.operations.publish.plan import Plan
-from p2pqwen.torrent.metainfo import Metainfo
+from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.plural import plural
 from p2pqwen.values.repo_pattern import expand, pattern_of
@@ -33,7 +32,7 @@ from p2pqwen.webseed.bases import Base, NamedBy
 from p2pqwen.webseed.probe import BaseProbe, check_bases
 from p2pqwen.webseed.timeouts import Timeouts
 
-Torrents = Sequence[tuple[SnapshotId, Callable[[], Metainfo]]]
+Torrents = Sequence[tuple[SnapshotId, Callable[[], CheckedTorrent]]]
 """Read a few at a time: together they may be larger than memory."""
 AT_A_TIME = 4
 SHOWN = 5
@@ -83,7 +82,7 @@ def choose_web_seeds(
     Raises `UsageError` for a named web seed that is no base.
     """
 
-    def choose(one: tuple[SnapshotId, Callable[[], Metainfo]]) -> _Chosen:
+    def choose(one: tuple[SnapshotId, Callable[[], CheckedTorrent]]) -> _Chosen:
         snapshot, read = one
         return _choose(snapshot, read(), plan, before.get(snapshot, ()), timeouts)
 
@@ -118,16 +117,16 @@ class _Chosen:
 
 
 def _choose(
-    snapshot: SnapshotId, metainfo: Metainfo, plan: Plan, before: Sequence[str], timeouts: Timeouts | None
+    snapshot: SnapshotId, torrent: CheckedTorrent, plan: Plan, before: Sequence[str], timeouts: Timeouts | None
 ) -> _Chosen:
     chosen = _Chosen(snapshot)
     probes: dict[str, BaseProbe] = {}
     for pattern in plan.seed_patterns(snapshot):
-        base = _base(pattern, snapshot, metainfo)
+        base = _base(pattern, snapshot, torrent.metainfo.name)
         known = base.url in before
         # What stands at an address without a commit may be other files from one day to the next.
         sampled = known and not pattern.endswith(PATH_FIELD)
-        probe = probes[pattern] = _probe(metainfo, base, timeouts, known=sampled)
+        probe = probes[pattern] = _probe(torrent, base, timeouts, known=sampled)
         if probe.is_listable or (known and probe.may_recover):
             chosen.listed.append(base.url)
         elif not probe.was_asked and not plan.is_partial(pattern, snapshot.repo):  # that one may do harm
@@ -135,13 +134,9 @@ def _choose(
             chosen.unasked.append(pattern)
         else:
             chosen.failed[pattern] = LeftOut(snapshot, base.url, probe.reason or "it has none of the files")
-    if not _is_proven(metainfo):
+    if torrent.provenance is not Provenance.PROVEN:
         chosen.contradictions = tuple(_contradictions(snapshot, probes, plan))
     return chosen
-
-
-def _is_proven(metainfo: Metainfo) -> bool:
-    return metainfo.manifest is not None and prove(parse_manifest(metainfo.manifest)) is Provenance.PROVEN
 
 
 def _contradictions(snapshot: SnapshotId, probes: Mapping[str, BaseProbe], plan: Plan) -> Iterator[Contradiction]:
@@ -157,28 +152,28 @@ def _contradictions(snapshot: SnapshotId, probes: Mapping[str, BaseProbe], plan:
             yield Contradiction(snapshot, probe.base.url, files)
 
 
-def _base(pattern: str, snapshot: SnapshotId, metainfo: Metainfo) -> Base:
+def _base(pattern: str, snapshot: SnapshotId, name: str) -> Base:
     try:
-        return Base(expand(pattern, snapshot.repo), NamedBy.COMMAND_LINE, metainfo.name, snapshot.repo)
+        return Base(expand(pattern, snapshot.repo), NamedBy.COMMAND_LINE, name, snapshot.repo)
     except FormatError as error:
         raise UsageError(f"web seed {pattern!r}: {error.what}", expected=error.expected, got=error.got) from error
 
 
-def _probe(metainfo: Metainfo, base: Base, timeouts: Timeouts | None, *, known: bool) -> BaseProbe:
+def _probe(torrent: CheckedTorrent, base: Base, timeouts: Timeouts | None, *, known: bool) -> BaseProbe:
     if known:
-        (seen,) = check_bases(metainfo, [base], timeouts=timeouts, more_pieces=0, files=_samples(metainfo))
+        (seen,) = check_bases(torrent, [base], timeouts=timeouts, more_pieces=0, files=_samples(torrent))
         if seen.is_listable:
             return seen
-    (seen,) = check_bases(metainfo, [base], timeouts=timeouts)
+    (seen,) = check_bases(torrent, [base], timeouts=timeouts)
     return seen
 
 
-def _samples(metainfo: Metainfo) -> set[int]:
+def _samples(torrent: CheckedTorrent) -> set[int]:
     """Return the smallest LFS file and the smallest plain one: the Hub serves the two in different ways."""
-    rows = parse_manifest(metainfo.manifest).files if metainfo.manifest is not None else ()
+    rows = () if torrent.manifest is None else torrent.manifest.files
     lfs = {row.path for row in rows if row.lfs}
     smallest: dict[bool, int] = {}
-    for number, file in sorted(enumerate(metainfo.files), key=lambda one: one[1].size):
+    for number, file in sorted(enumerate(torrent.metainfo.files), key=lambda one: one[1].size):
         if file.size:
             smallest.setdefault(file.path in lfs, number)
     return set(smallest.values())

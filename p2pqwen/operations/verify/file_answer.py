@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.model_file import ModelFile
 from p2pqwen.values.snapshot_id import RepoId
+
+if TYPE_CHECKING:
+    from p2pqwen.torrent.metainfo import Metainfo
 
 
 @dataclass(frozen=True, slots=True)

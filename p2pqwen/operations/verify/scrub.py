@@ -15,14 +15,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from p2pqwen.containment import each, warn
-from p2pqwen.errors import DiskError, FormatError, Interruption
+from p2pqwen.errors import DiskError, FormatError, Interruption, VerificationError
 from p2pqwen.events import Happened, Notice, Report, ignore
 from p2pqwen.library import durable
 from p2pqwen.library.idle import ReadThrottle, forget_cached
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.verified import Look, Verified, VerifiedFiles
-from p2pqwen.manifest.manifest import FileRow, parse_manifest
+from p2pqwen.manifest.manifest import FileRow
 from p2pqwen.operations.verify.damage import Damage, look_for_damage
 from p2pqwen.torrent.chosen_files import choose_files
 from p2pqwen.torrent.metainfo import Metainfo
@@ -156,9 +156,8 @@ class Scrubber:
 
         `AwayError` when the snapshot's disk has gone: what was read by then is remembered.
         """
-        metainfo = held.metainfo()
+        metainfo, rows = held.metainfo(), _rows(held)
         record = self.record(held.id)
-        rows = _rows(metainfo)
         damage = list(record.damage) if record.read else []
         read, count = set(record.read), 0
         looks: dict[RepoPath, Look] = {}  # of what this call has read
@@ -210,8 +209,7 @@ class Scrubber:
             if self.record(held.id).damage:
                 self.mended(held.id)
             return
-        metainfo = held.metainfo()
-        rows = _rows(metainfo)
+        metainfo, rows = held.metainfo(), _rows(held)
         looks = (
             look_for_damage(metainfo, held.folder, index, rows.get(file.path))
             for index, file in enumerate(metainfo.layout.files)
@@ -259,9 +257,19 @@ def damage_found(store: StateStore) -> Callable[[HeldSnapshot], list[str]]:
     return paths
 
 
-def _rows(metainfo: Metainfo) -> dict[RepoPath, FileRow]:
-    """Return the manifest's rows by path, none without a manifest; raises `FormatError`."""
-    return {} if metainfo.manifest is None else {row.path: row for row in parse_manifest(metainfo.manifest).files}
+def _rows(held: HeldSnapshot) -> dict[RepoPath, FileRow]:
+    """Return the manifest's rows by path, none without a manifest; raises `FormatError`, `DiskError`.
+
+    None either of a manifest that contradicts itself or its torrent: bits of it flipped since it was let in, which the
+    torrent's own sum shows, and the pieces say what the files are.
+    """
+    try:
+        manifest = held.torrent().manifest
+    except FormatError:
+        raise
+    except VerificationError:
+        return {}
+    return {} if manifest is None else {row.path: row for row in manifest.files}
 
 
 def _name(snapshot: SnapshotId) -> str:

@@ -54,6 +54,8 @@ class Verification:
     looks: Verified
     judgement: Judgement | None = None  # None where nothing says whose snapshot it is
     extra: tuple[str, ...] = ()
+    xet: tuple[str, ...] = ()
+    """What the Hub calls otherwise in its Xet storage than the bytes are, in words."""
 
     @property
     def provenance(self) -> Provenance:
@@ -90,7 +92,7 @@ class Verification:
         """What anybody who is shown this snapshot should be told."""
         if self.manifest is None:
             return ["the torrent carries no manifest"]
-        return warnings_of(self.manifest, self.provenance)
+        return [*warnings_of(self.manifest, self.provenance), *self.xet]
 
 
 def verify_held(held: HeldSnapshot, voices: Sequence[Voice], report: Report = ignore) -> Verification:

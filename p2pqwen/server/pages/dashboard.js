@@ -1,10 +1,12 @@
 "use strict";
-// The dashboard of a node. The token comes after the # of the address, which no browser sends, and stays in this tab.
+// The dashboard of a node. A ticket for the token, or the token, comes after the # of the address, which no browser sends;
+// the token stays in this tab.
 // Every text from the node is written as text; nothing here makes HTML of it.
 
 const $ = (id) => document.getElementById(id);
 const rows = new Map();
-let token = location.hash.slice(1) || sessionStorage.getItem("p2pqwen token") || "";
+const [, ticket] = location.hash.match(/^#ticket=(.*)$/) ?? [];
+let token = (ticket ? "" : location.hash.slice(1)) || sessionStorage.getItem("p2pqwen token") || "";
 if (location.hash) history.replaceState(null, "", "/");
 
 function words(size) {
@@ -39,8 +41,10 @@ async function act(what, method, path, body) {
   }
 }
 
-function sure(text) {
+function sure(text, yes = "Remove it", no = "Keep it") {
   $("sure-text").textContent = text;
+  $("sure-yes").textContent = yes;
+  $("sure-no").textContent = no;
   const dialog = $("sure");
   dialog.returnValue = "no";
   dialog.showModal();
@@ -64,7 +68,40 @@ function actions(name, row) {
     if (await sure(`Delete ${name}, ${words(row.size)}, from this node's disks?`)) await act(`Remove ${name}`, "POST", "/v1/snapshots/remove", { target: name });
   };
   const paused = row.state === "paused";
-  return [button(paused ? "Resume" : "Pause", `/v1/snapshots/${paused ? "resume" : "pause"}`, { target: name }), button("Pin", "/v1/snapshots/pin", { target: name }), remove];
+  return [button(paused ? "Resume" : "Pause", `/v1/snapshots/${paused ? "resume" : "pause"}`, { target: name }), button(row.pinned ? "Unpin" : "Pin", `/v1/snapshots/${row.pinned ? "unpin" : "pin"}`, { target: name }), remove];
+}
+
+const DAY = 86_400_000, CALENDAR = 30;
+
+// What each row adds to the charts over all of them, which a picture's changed rows alone do not show.
+const states = new Map();
+
+function drawPeers() {
+  let all = 0, utp = 0;
+  for (const row of states.values()) {
+    all += row.peers;
+    utp += Math.min(row.utp_peers, row.peers);
+  }
+  const width = all ? (360 * (all - utp)) / all : 0;
+  const [tcp, other] = $("peers").querySelectorAll("rect");
+  tcp.setAttribute("width", width.toFixed(1));
+  other.setAttribute("x", width.toFixed(1));
+  other.setAttribute("width", all ? (360 - width).toFixed(1) : "0");
+  $("peers-now").textContent = `· ${all - utp} TCP, ${utp} uTP`;
+}
+
+function drawScrubs(every) {
+  const due = Array(CALENDAR).fill(0);
+  let late = 0;
+  const today = new Date().setUTCHours(0, 0, 0, 0);
+  for (const row of states.values()) {
+    const day = row.last_scrub ? Math.floor((Date.parse(row.last_scrub) + 1000 * every - today) / DAY) : 0;
+    if (day < CALENDAR) due[Math.max(0, day)] += 1;
+    late += day <= 0;
+  }
+  const most = Math.max(1, ...due);
+  $("scrubs").querySelector("path").setAttribute("d", due.map((count, day) => `M${10 * day + 5} 60v${(-56 * count) / most}`).join(""));
+  $("scrubs-now").textContent = `· ${late} today, ${due.reduce((sum, one) => sum + one, 0)} in ${CALENDAR} days`;
 }
 
 function drawRow(name, row) {
@@ -95,6 +132,7 @@ function draw(picture) {
   for (const name of picture.gone) {
     rows.get(name)?.remove();
     rows.delete(name);
+    states.delete(name);
   }
   for (const row of picture.snapshots) {
     const name = `${row.repo}@${row.commit}`;
@@ -102,8 +140,13 @@ function draw(picture) {
     if (rows.has(name)) rows.get(name).replaceWith(line);
     else $("rows").append(line);
     rows.set(name, line);
+    states.set(name, row);
   }
-  filter();
+  if (picture.snapshots.length || picture.gone.length) {
+    filter();
+    drawPeers();
+    drawScrubs(picture.scrub_every);
+  }
   $("count").textContent = `(${rows.size})`;
   const alerts = picture.alerts.map((one) => element("li", { className: one.level, textContent: one.about ? `${one.about}: ${one.text}` : one.text }));
   $("alerts").replaceChildren(...(alerts.length ? alerts : [element("li", { className: "none", textContent: "Nothing needs you." })]));
@@ -146,6 +189,7 @@ async function follow() {
       sessionStorage.setItem("p2pqwen token", token);
       for (const line of rows.values()) line.remove();
       rows.clear();
+      states.clear();
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       let held = "";
       for (let part = await reader.read(); !part.done; part = await reader.read()) {
@@ -176,6 +220,35 @@ $("fetch").addEventListener("submit", (event) => {
   const target = $("target").value.trim();
   act(`Fetch ${target}`, "POST", "/v1/fetches", { target });
 });
+let planned = null;
+
+function showPlan(plan) {
+  planned = plan;
+  $("plan").hidden = !plan;
+  if (!plan) return;
+  $("plan-rows").replaceChildren(...plan.chosen.map((one) => element("tr", {},
+    element("th", { scope: "row", textContent: `${one.repo}@${one.commit.slice(0, 8)}` }), element("td", { textContent: words(one.size), className: "number" }),
+    element("td", { textContent: one.license ?? "none named" }), element("td", { textContent: one.reason }))));
+  $("plan-sum").textContent = `${plan.chosen.length} chosen, ${words(plan.bytes)}; with ${words(plan.used)} held that is ${words(plan.bytes + plan.used)} of ${words(plan.budget)}.`;
+  $("plan-go").hidden = !plan.chosen.length;
+}
+$("adopt").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  $("answer").textContent = "";
+  try {
+    showPlan(await call("POST", "/v1/adopt/plan", { budget: $("budget").value.trim() }));
+  } catch (error) {
+    showPlan(null);
+    $("answer").textContent = `Plan: ${error.message}`;
+  }
+});
+$("plan-no").addEventListener("click", () => showPlan(null));
+$("plan-go").addEventListener("click", async () => {
+  const { chosen, bytes, budget } = planned;
+  if (!(await sure(`Fetch ${chosen.length} snapshots, ${words(bytes)}?`, "Fetch them", "Not now"))) return;
+  await act("Adopt", "POST", "/v1/adopt", { budget: String(budget), snapshots: chosen.map((one) => `${one.repo}@${one.commit}`) });
+  showPlan(null);
+});
 $("set-limits").addEventListener("submit", async (event) => {
   event.preventDefault();
   const given = { upload: $("upload").value.trim(), download: $("download").value.trim(), monthly_upload: $("quota").value.trim(), hours: $("hours").value.trim() };
@@ -184,5 +257,17 @@ $("set-limits").addEventListener("submit", async (event) => {
 });
 $("scrub").addEventListener("click", () => act("Look for bit rot", "POST", "/v1/scrub", {}));
 $("filter").addEventListener("input", filter);
-if (token) follow();
-else locked("Locked.");
+
+async function enter() {
+  if (ticket) {
+    try {
+      token = (await call("POST", "/v1/session", { ticket })).token;
+    } catch (error) {
+      if (!token) return locked(`Locked: ${error.message}.`);
+    }
+  }
+  if (token) follow();
+  else locked("Locked.");
+}
+
+enter();

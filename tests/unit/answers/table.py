@@ -12,6 +12,7 @@ from p2pqwen.demo.story import Told
 from p2pqwen.operations.archive.bulk_answer import BulkAnswer
 from p2pqwen.operations.archive.health import HealthAnswer
 from p2pqwen.operations.archive.upstream import UpstreamChecked, UpstreamShown
+from p2pqwen.operations.control.alerts import AlertsAnswer, TriedAnswer
 from p2pqwen.operations.control.daemon import DaemonAnswer
 from p2pqwen.operations.control.doctor import Findings
 from p2pqwen.operations.control.inventory import InventoryAnswer
@@ -22,7 +23,8 @@ from p2pqwen.operations.control.status import NodeStatusAnswer, StatusAnswer
 from p2pqwen.operations.fetch.fetch_answer import FetchedAnswer, FetchShown
 from p2pqwen.operations.fetch.import_answer import ImportAnswer
 from p2pqwen.operations.fetch.webseed_answer import WebSeedAnswer
-from p2pqwen.operations.indexes.index_answer import DiffAnswer, IndexAnswer, SearchAnswer, UpdateAnswer
+from p2pqwen.operations.indexes.index_answer import DiffAnswer, IndexAnswer, UpdateAnswer
+from p2pqwen.operations.indexes.search_answer import SearchAnswer
 from p2pqwen.operations.indexes.trust_answer import TrustedList, TrustedWithKeys, TrustRemoved
 from p2pqwen.operations.node.job_answer import JobAnswer, JobLine, JobsAnswer
 from p2pqwen.operations.node.limits import LimitsAnswer
@@ -36,6 +38,8 @@ from p2pqwen.operations.verify.verify_answer import TorrentAnswer, VerifiedAnswe
 from p2pqwen.server.problem import Refusal
 
 COMMANDS: dict[str, tuple[type, ...]] = {
+    "alerts list": (AlertsAnswer,),
+    "alerts test": (TriedAnswer,),
     "adopt": (AdoptAnswer,),
     "completion": (ScriptAnswer, InstalledAnswer),
     "demo": (Told,),

@@ -133,7 +133,25 @@ def test_a_metalink_names_every_file_with_its_hash_and_web_seeds():
     assert odd.findtext("m:hash", namespaces=space) == str(manifest.files[-1].sha256)
     assert odd.findtext("m:size", namespaces=space) == "5"
     assert odd.findtext("m:url", namespaces=space) == f"{entry.web_seeds[0]}{entry.id.commit}/a%20b%23.safetensors"
-    assert odd.findtext("m:metaurl", namespaces=space) == MIRROR + entry.torrent
+    assert odd.find("m:metaurl", space) is None, "aria2 takes a torrent before any address, and waits for pad files"
+
+
+@pytest.mark.parametrize(
+    ("mirrors", "in_tree", "more"),
+    [
+        ((MIRROR,), True, [f"{MIRROR}files/Qwen/Tiny/COMMIT/a%20b%23.safetensors"]),
+        ((MIRROR,), False, []),
+        ((), True, []),
+    ],
+)
+def test_a_metalink_names_the_mirror_tree_after_the_web_seeds(mirrors, in_tree, more):
+    model = Model("Qwen/Tiny", sizes={"a b#.safetensors": 5})
+    torrent = model.torrent()
+    entry = model.entry(torrent)
+    _, data = metalink(entry, parse_manifest(torrent.manifest or b""), mirrors, in_tree=in_tree)
+    last = ET.fromstring(data).findall("{urn:ietf:params:xml:ns:metalink}file")[-1]
+    urls = [one.text for one in last.findall("{urn:ietf:params:xml:ns:metalink}url")]
+    assert urls[len(entry.web_seeds) :] == [one.replace("COMMIT", str(entry.id.commit)) for one in more]
 
 
 def test_a_name_that_xml_cannot_hold_spoils_no_metalink():

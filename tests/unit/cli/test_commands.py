@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 import subprocess
 import sys
@@ -71,6 +72,10 @@ def test_help_fits_the_terminal(user, call, columns):
         (("donwload",), "did you mean `p2pqwen fetch`? see `p2pqwen --help`"),
         (("rotate",), "did you mean `p2pqwen keys rotate`?"),
         (("import",), "did you mean `p2pqwen library import`?"),
+        (("preserve", "Qwen/Tiny", "Qwen/Small"), "one repository at a time; several go into a list, --watchlist FILE"),
+        (("preserve", "dataset/Qwen/Rows"), "it is written datasets/Qwen/Rows"),
+        (("fetch", "modelscope/Qwen/Tiny"), "it is written modelscope:Qwen/Tiny"),
+        (("preserve", "--org", "https://huggingface.co/Qwen"), "leave out the address: the name alone, such as Qwen"),
         (("xyzzy",), "see `p2pqwen --help`"),
         (("\x1b[2J",), "see `p2pqwen --help`"),
         (("--json", "list"), "p2pqwen list --json"),
@@ -82,6 +87,53 @@ def test_what_to_type_instead_is_said(user, typed, hint):
     assert (ended.code, ended.stdout if "--json" not in typed else "") == (2, "")
     assert f"hint: {hint}" in ended.stderr
     assert not user.home.exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "error", "hint"),
+    [
+        (("fetch", "--timeout"), "option '--timeout' requires an argument", "see `p2pqwen fetch --help`"),
+        (("pull", "--timeout"), "option '--timeout' requires an argument", "see `p2pqwen fetch --help`"),
+        (("library", "move", "x", "--to"), "option '--to' requires an argument", "see `p2pqwen library move --help`"),
+        (("library", "--x"), "no such option: --x", "see `p2pqwen library --help`"),
+        (("fetch", "A/B", "--tiemout", "5"), "no such option: --tiemout", "did you mean --timeout? see `p2pqwen fetch"),
+        (("fetch", "A/B", "--timeout", "x"), "expected a valid number", "see `p2pqwen fetch --help`"),
+        (("library", "moev"), "no such command 'moev'", "did you mean 'move'? see `p2pqwen library --help`"),
+        (("fetch",), "missing argument 'TARGET… [FILE…]'", "see `p2pqwen fetch --help`"),
+    ],
+)
+def test_a_usage_error_leads_to_the_help_of_its_command(user, typed, error, hint):
+    ended = user.run(*typed)
+    assert (ended.code, ended.stdout) == (2, "")
+    said, led = ended.stderr.splitlines()
+    assert said.endswith(error)
+    assert led.startswith(f"hint: {hint}")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [("verify",), ("trust", "add"), ("index", "verify"), ("index", "show"), ("library", "import")],
+)
+def test_what_is_too_long_for_a_name_is_told(user, call):
+    ended = user.run(*call, "a" * 5000, "--json")
+    assert (ended.code, ended.json["exit_code"]) == (2, 2)
+    assert len(ended.stderr) < 500
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("nosuch", 127, "command not found: nosuch"),
+        ("/nosuch/program", 127, "command not found: /nosuch/program"),
+        ("/etc", 126, "cannot start /etc, got Permission denied"),
+    ],
+)
+def test_run_ends_as_a_shell_does_where_a_command_cannot_be_started(user, command, code, said):
+    ended = user.run("run", "--", command)
+    assert (ended.code, f"error: {said}\n" in ended.stderr) == (code, True)
+    call = [sys.executable, "-m", "p2pqwen", "run", "--json", "--", command]
+    real = subprocess.run(call, env=user.environment, capture_output=True, check=False)
+    assert (real.returncode, json.loads(real.stdout)["exit_code"]) == (code, code)
 
 
 @pytest.mark.parametrize(("typed", "command"), RUN.items())

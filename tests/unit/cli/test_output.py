@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from p2pqwen import errors
 from p2pqwen.cli.exit_codes import exit_code
 from p2pqwen.cli.output import Output, print_error
-from p2pqwen.events import Happened, Notice, Progress
+from p2pqwen.events import Happened, Notice, Progress, about
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,50 @@ def test_progress_speaks_every_few_seconds_and_once_at_the_end(capsys):
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == ["download: 60 B of 100 B", "download: 100 B of 100 B"]
     assert "s left" in lines[0]
+
+
+def test_of_several_things_each_has_its_name_and_its_own_stages(capsys):
+    with Output(as_json=False, clock=lambda: 0.0) as out:
+        for number, name in enumerate(("Qwen/A", "Qwen/B", "Qwen/B"), 1):
+            report = about(name, number, 3, out.report)
+            report(Progress("download", 0, 100))
+            report(Progress("download", 100, 100))
+            report(Progress("download", 100, 100))
+    assert capsys.readouterr().err.splitlines() == [
+        "Qwen/A (1 of 3):",
+        "download: 100 B of 100 B",
+        "Qwen/B (2 of 3):",
+        "download: 100 B of 100 B",
+        "Qwen/B (3 of 3):",
+        "download: 100 B of 100 B",
+    ]
+
+
+def test_the_only_one_of_its_kind_needs_no_name(capsys):
+    with Output(as_json=False, clock=lambda: 0.0) as out:
+        about("Qwen/A", 1, 1, out.report)(Progress("download", 100, 100))
+    assert capsys.readouterr().err.splitlines() == ["download: 100 B of 100 B"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_bar_fits_its_terminal(width, monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Output(as_json=False) as out:
+        out.report(Progress("download", 0, 700_000_000))
+        out.report(Progress("download", 123_000_000, 700_000_000, "1 peer"))
+    drawn = re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "\n", capsys.readouterr().err).replace("\r", "\n")
+    assert "123 MB of 700 MB" in drawn
+    assert max(map(len, drawn.splitlines())) <= width
+
+
+def test_a_figure_stays_with_its_unit(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    with Output(as_json=False) as out:
+        out.lines(["  content     700 kB in 0.2 s (4.35 MB/s)"])
+    assert capsys.readouterr().out.splitlines() == ["  content     700 kB in 0.2 s", "    (4.35 MB/s)"]
 
 
 @pytest.mark.parametrize(("terminal", "drawn"), [("xterm-256color", True), ("", True), ("dumb", False)])

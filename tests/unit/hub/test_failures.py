@@ -106,6 +106,7 @@ def test_nobody_is_told_to_install_what_is_there(monkeypatch, switched_off, inst
 def test_strangers_are_told_about_tokens_and_that_it_may_not_exist():
     found = translate(answered(HfHubHTTPError, 401), "Qwen/X", endpoint="http://hub", with_token=False)
     assert type(found) is NotShownError
+    assert found.message == "the Hub shows no Qwen/X: not found, or private"
     assert "HF_TOKEN" in (found.hint or "")
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from p2pqwen.errors import DiskError, FormatError, NotFoundError
 from p2pqwen.library import durable
 from p2pqwen.portable import files
+from p2pqwen.portable.locks import file_lock
 
 
 def test_write_replaces_and_leaves_no_temporary_file(tmp_path):
@@ -71,6 +73,7 @@ def test_a_second_process_is_told_who_holds_the_lock(tmp_path):
 from pathlib import Path
 from p2pqwen.library import durable
 from p2pqwen.portable import files
+from p2pqwen.portable.locks import file_lock
 try:
     with durable.lock(Path({str(path)!r})):
         print("free")
@@ -129,3 +132,30 @@ def test_many_files_wait_for_the_disk_once(tmp_path, monkeypatch, system):
     durable.sync_tree(tmp_path)
     assert asked == [tmp_path]
     assert len(synced) == (0 if system == "here" else 5)
+
+
+def test_who_looks_at_a_lock_does_not_hold_it(tmp_path):
+    """`status` asks whether a node runs; one that starts just then is not told that another does."""
+    path = tmp_path / "node.lock"
+    path.touch()
+    with path.open("rb") as looking:
+        assert file_lock(looking.fileno()).take(shared=True)
+        leaves = threading.Timer(0.05, looking.close)
+        leaves.start()
+        with durable.lock(path):
+            assert durable.is_locked(path)
+            with pytest.raises(durable.LockHeldError, match=str(os.getpid())), durable.lock(path):
+                pytest.fail("two hold it")
+        leaves.join()
+
+
+def test_one_who_never_stops_looking_holds_it_after_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(durable, "_LOOKERS", 3)
+    path = tmp_path / "node.lock"
+    path.touch()
+    with path.open("rb") as looking:
+        assert file_lock(looking.fileno()).take(shared=True)
+        with pytest.raises(durable.LockHeldError), durable.lock(path):
+            pytest.fail("it is shared")
+    with durable.lock(path):
+        pass

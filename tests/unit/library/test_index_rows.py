@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,47 @@ def test_everything_is_found_by_what_it_is(stored):
     )  # fmt: skip
     for beginning in beginnings:
         assert sorted(listing.names(beginning)) == sorted(plain.names(beginning))
+
+
+NAME_WORDS = ((), ("model",), ("ORG1", "1"), ("model-1", "org"), ("apache",), ("datasets",), ("weg",), ("org9",))
+
+
+def test_names_are_found_by_their_words(stored):
+    path, data = stored
+    plain = EntryList(tuple(accept(data, TrustedState(PUBLISHER), NOW).document.entries))
+    listing = read_accepted(path, PUBLISHER, NOW).document.listing
+    for words, kind in product(NAME_WORDS, RepoKind):
+        for after in ("", "Org1/Model", "Org1/Model-1", "Org3/Model-100", "~"):
+            found = list(listing.called(words, kind, after))
+            assert found == list(plain.called(words, kind, after)), (words, kind, after)
+    assert {one.id.repo.text for one in listing.called(["1x", "model"], RepoKind.MODEL)} == {"Org1/Model-1x"}
+    assert not list(listing.called(["apache"], RepoKind.MODEL))  # a license is no name
+
+
+def test_a_name_is_found_in_any_case(stored):
+    path, data = stored
+    plain = EntryList(tuple(accept(data, TrustedState(PUBLISHER), NOW).document.entries))
+    listing = read_accepted(path, PUBLISHER, NOW).document.listing
+    for repo in islice(plain.repos(), 0, None, 5):
+        for text in (repo.text, repo.text.lower(), repo.text.upper()):
+            assert listing.spelled(RepoId(text, repo.kind)) == repo == plain.spelled(RepoId(text, repo.kind))
+    for name in ("Org1/Mode", "Org1/Model-1xx", "datasets/Org1/Model-1"):
+        assert listing.spelled(RepoId.parse(name)) is plain.spelled(RepoId.parse(name)) is None
+
+
+def test_a_name_is_looked_up_without_going_through_the_index(stored, monkeypatch):
+    """However many are listed: a few parts are read, and of their rows only those of that name."""
+    path, _ = stored
+    listing = read_accepted(path, PUBLISHER, NOW).document.entries
+    repo = RepoId("Org6/Model-100")
+    read, parsed = [], []
+    get, row = index_rows._Parts.get, index_rows._row
+    monkeypatch.setattr(index_rows._Parts, "get", lambda *given: read.append(given[1:]) or get(*given))
+    monkeypatch.setattr(index_rows, "_row", lambda line: parsed.append(line) or row(line))
+    assert {one.id.repo for one in listing.find(repo)} == {repo}
+    assert listing.spelled(RepoId("org6/MODEL-100")) == repo
+    assert len(read) <= 6, read
+    assert len(parsed) <= 6
 
 
 def test_what_is_not_listed_is_not_found(stored):

@@ -8,9 +8,8 @@ from p2pqwen.errors import FormatError
 from p2pqwen.library import torrent_reader
 from p2pqwen.library.torrent_reader import TorrentReader
 from p2pqwen.torrent.checked import CheckedTorrent
-from p2pqwen.torrent.signature import sign_torrent
 from tests.support.publishing import key
-from tests.support.snapshots import make_snapshot
+from tests.support.snapshots import make_snapshot, sign_torrent
 
 SIGNED = sign_torrent(make_snapshot(), key("index"), "index")
 KEYS = {key("index").public.keyid: key("index").public}
@@ -53,7 +52,18 @@ def test_one_byte_more_is_another_torrent(parsed):
 
 
 def test_only_the_last_few_are_kept(parsed):
-    reader = TorrentReader(kept=2)
+    reader = TorrentReader(kept=2, kept_bytes=0)
     for data in (*MANY, MANY[2], MANY[1], MANY[0]):
         reader.torrent(data)
+    assert parsed == [*MANY, MANY[0]]
+
+
+def test_more_are_kept_while_they_are_small(parsed):
+    reader = TorrentReader(kept=1, kept_bytes=len(MANY[1]) + len(MANY[2]))
+    for data in (*MANY, *MANY[1:], *MANY[1:]):
+        reader.metainfo(data)
+        reader.torrent(data)
+    assert parsed == MANY
+    reader.torrent(MANY[0])
+    reader.torrent(MANY[2])
     assert parsed == [*MANY, MANY[0]]

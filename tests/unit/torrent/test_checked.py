@@ -13,11 +13,10 @@ from p2pqwen.signing.keys import PublicKey
 from p2pqwen.torrent import checked as checked_module
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info
-from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.snapshot_id import RepoId
 from tests.support.publishing import key, keyid
-from tests.support.snapshots import FILES, make_snapshot
+from tests.support.snapshots import FILES, make_snapshot, sign_torrent
 
 OLD, NEW, STRANGER = "old", "new", "stranger"
 PLAIN = make_snapshot()

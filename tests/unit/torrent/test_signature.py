@@ -9,12 +9,12 @@ from p2pqwen.signing.keys import PrivateKey
 from p2pqwen.torrent import bencode
 from p2pqwen.torrent.checked import CheckedTorrent
 from p2pqwen.torrent.metainfo import Metainfo, metainfo_from_info, parse_metainfo
-from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.torrent.snapshot_torrent import build_metainfo
 from p2pqwen.values.digest import CommitId, Sha256
 from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 from tests.strategies import hash_payload, lay_out, manifest_of
+from tests.support.snapshots import sign_torrent
 
 SNAPSHOT = SnapshotId.parse("Qwen/Qwen3-0.6B@" + "ab" * 20)
 PAYLOAD = {RepoPath("README.md"): b"hello", RepoPath("config.json"): b"{}"}

@@ -30,6 +30,31 @@ def test_what_is_no_repository(text):
 
 
 @pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("dataset/Qwen/Rows", "datasets/Qwen/Rows"),
+        ("dataset:Qwen/Rows", "datasets/Qwen/Rows"),
+        ("datasets:Qwen/Rows", "datasets/Qwen/Rows"),
+        ("models/Qwen/Qwen3", "Qwen/Qwen3"),
+        ("hf:Qwen/Qwen3", "Qwen/Qwen3"),
+        ("ms:Qwen/Qwen3", "modelscope:Qwen/Qwen3"),
+        ("ModelScope/Qwen/Qwen3", "modelscope:Qwen/Qwen3"),
+        ("https://huggingface.co/Qwen/Qwen3", "the name alone"),
+        ("models/Qwen", None),
+        ("ms:Qwen", None),
+        ("Qwen", None),
+    ],
+)
+def test_other_spellings_are_answered_with_the_right_one(text, meant):
+    with pytest.raises(FormatError) as caught:
+        RepoId.parse(text)
+    hint = caught.value.hint
+    assert hint is None if meant is None else hint is not None and meant in hint
+    if meant is not None and "alone" not in meant:
+        assert hint == f"it is written {RepoId.parse(meant)}"
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "Qwen/Qwen3",

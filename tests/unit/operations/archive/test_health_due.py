@@ -39,6 +39,13 @@ def test_the_longest_unseen_first_and_the_freshly_seen_not_at_all():
     assert set(numbers(due(every, records, NOW, timedelta(0)))) == set(range(1, 7))
 
 
+def test_no_more_than_are_wanted_and_those_are_the_first_of_all():
+    records = {snapshot(number): SwarmRecord((look(number),)) for number in range(1, 9)}
+    every = [watched(number) for number in range(1, 10)]
+    assert numbers(due(every, records, NOW, timedelta(0), most=3)) == [9, 8, 7]
+    assert numbers(due(every, records, NOW, timedelta(0), most=99)) == numbers(due(every, records, NOW, timedelta(0)))
+
+
 def test_who_never_answers_waits_for_a_turn_like_all_others():
     every = [watched(number) for number in range(1, 4)]
     asked = {snapshot(1): NOW, snapshot(2): NOW - 5 * HOUR}

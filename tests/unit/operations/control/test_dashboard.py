@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import pytest
 
 from p2pqwen.errors import InUseError
-from p2pqwen.index.entry import Upstream
-from p2pqwen.index.withdrawals import WithdrawnAnswer
-from p2pqwen.operations.archive.upstream_answer import UpstreamAnswer
 from p2pqwen.operations.control import dashboard
-from p2pqwen.operations.control.dashboard import DAY, HOUR, MAX_VIEWERS, Alert, Dashboard, Folder, alerts_of
+from p2pqwen.operations.control.alerts import Folder
+from p2pqwen.operations.control.dashboard import DAY, HOUR, MAX_VIEWERS, Dashboard
 from p2pqwen.operations.control.routes import NetworkAnswer
-from p2pqwen.operations.control.status import NodeStatusAnswer, StatusRow
-from p2pqwen.operations.node.limits import LimitsAnswer
-from p2pqwen.operations.node.state import NodeAddress, SnapshotState
-from p2pqwen.values.digest import Sha256
-from tests.support.publishing import make_entry
+from p2pqwen.stewardship.alerts import Alert, AlertKind
+from tests.support.node_status import ONE, TWO, row, status
 
-ONE, TWO = (make_entry(number).id for number in (1, 2))
-LIMITS = LimitsAnswer(0, 0, 0, (), 0, 0, may_upload=True, may_transfer=True, reason=None)
 NETWORK = NetworkAnswer("127.0.0.1:1", 0, False, None, (), None, None)
-
-
-def row(snapshot, upstream: Upstream = Upstream.UNKNOWN, **changes: Any) -> StatusRow:
-    state = SnapshotState(snapshot, "seeding", progress=1.0, size=5, held_bytes=5)
-    return StatusRow(replace(state, **changes).row, UpstreamAnswer(upstream))
-
-
-def status(*rows: StatusRow, limits: LimitsAnswer = LIMITS) -> NodeStatusAnswer:
-    fields = dict.fromkeys(NodeStatusAnswer.__dataclass_fields__)
-    given = {"node": NodeAddress(1, "127.0.0.1:1"), "snapshots": rows, "fetches": (), "limits": limits}
-    return NodeStatusAnswer(**(fields | given))
 
 
 @pytest.fixture(autouse=True)
@@ -77,28 +56,7 @@ def test_the_plots_hold_an_hour_and_a_day():
     assert rates.day_down[-1] == 2 * sum(range(30 * DAY + 30, 30 * DAY + 60)) // 30
 
 
-NEAR = replace(LIMITS, monthly_upload=100, uploaded_this_month=90)
-WITHDRAWN = WithdrawnAnswer(Sha256.of(b""), "Keepers", "a mistake")
-
-
-@pytest.mark.parametrize(
-    ("said", "folders", "expected"),
-    [
-        (status(row(ONE)), (Folder("/disk", 5),), ()),
-        (status(), (Folder("/disk", None),), (Alert("danger", "/disk", "its disk is not here"),)),
-        (status(), (Folder("/disk", 0),), (Alert("warning", "/disk", "no room beyond the reserve"),)),
-        (status(row(ONE, damaged_files=2)), (), (Alert("danger", str(ONE), "2 damaged files were found"),)),
-        (status(row(ONE, Upstream.GONE)), (), (Alert("warning", str(ONE), "the Hub no longer serves it"),)),
-        (status(row(ONE, withdrawn=(WITHDRAWN,))), (), (Alert("warning", str(ONE), "withdrawn by Keepers"),)),
-        (status(limits=NEAR), (), (Alert("warning", "", "90 B of this month's 100 B were sent"),)),
-        (status(limits=replace(LIMITS, reason="it is night")), (), (Alert("warning", "", "it is night"),)),
-    ],
-)
-def test_what_alarms(said, folders, expected):
-    assert alerts_of(said, folders) == expected
-
-
-def test_the_worst_comes_first():
-    found = alerts_of(status(row(ONE, Upstream.GONE), row(TWO, damaged_files=1)), ())
-    assert [one.level for one in found] == ["danger", "warning"]
-    assert found[0].text == "1 damaged file was found"
+def test_a_picture_shows_what_the_watch_found_beside_what_it_sees_itself():
+    lost = Alert("danger", str(ONE), "this may be the last copy", AlertKind.LAST_COPY)
+    board = Dashboard(lambda: status(row(TWO)), lambda: NETWORK, lambda: {"/disk": 0}, lambda: (lost,))
+    assert [one.kind for one in next(board.pictures({})).alerts] == [AlertKind.LAST_COPY, AlertKind.ROOM]

@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 
 from p2pqwen.index.standing import Voice
-from p2pqwen.operations.hub_endpoint.names import MainWords, Names
-from p2pqwen.server.hub_catalogue import HubRefusedError
+from p2pqwen.operations.hub_endpoint.names import ListQuery, MainWords, Names
+from p2pqwen.server.hub_catalogue import HubMovedError, HubRefusedError
 from p2pqwen.values.digest import CommitId
-from p2pqwen.values.snapshot_id import RepoId, SnapshotId
+from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from tests.support.publishing import NOW, Rules, chain, make_document, make_entry
 
 ROOTS = chain(Rules())
@@ -66,6 +66,44 @@ def test_two_commits_with_the_same_first_digits_are_neither():
         names(held=[first, second]).resolve(REPO, "abcdef01")
 
 
-def test_the_table_is_made_again_only_when_an_index_has_changed():
-    known = names(OLD)
-    assert known.table is known.table
+def test_a_name_in_another_case_leads_to_the_listed_one():
+    known = names(make_entry(1, "Qwen/Tiny"), make_entry(2, "datasets/qwen/tiny"))
+    with pytest.raises(HubMovedError) as moved:
+        known.resolve(RepoId("QWEN/tiny"), "main")
+    assert moved.value.own == REPO
+    assert names(make_entry(1, "Qwen/Tiny"), held=[SnapshotId(RepoId("qwen/tiny"), HELD.commit)]).resolve(
+        RepoId("qwen/tiny"), str(HELD.commit)
+    )  # what is held under just this name is that
+
+
+LISTED = (
+    make_entry(1, "Qwen/Tiny"), make_entry(2, "Qwen/Tiny"), make_entry(3, "Else/Tiny-2"), make_entry(4, "Qwen/Large"),
+    make_entry(5, "datasets/Qwen/Tiny"),
+)  # fmt: skip
+LENT = [RepoId("Qwen/Tiny"), RepoId("Mine/Tiny"), RepoId("Mine/Tiny", RepoKind.DATASET)]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        (ListQuery(RepoKind.MODEL), ["Else/Tiny-2", "Mine/Tiny", "Qwen/Large", "Qwen/Tiny"]),
+        (ListQuery(RepoKind.DATASET), ["Mine/Tiny", "Qwen/Tiny"]),
+        (ListQuery(RepoKind.MODEL, ("TINY",)), ["Else/Tiny-2", "Mine/Tiny", "Qwen/Tiny"]),
+        (ListQuery(RepoKind.MODEL, ("tiny", "2")), ["Else/Tiny-2"]),
+        (ListQuery(RepoKind.MODEL, (), "qwen"), ["Qwen/Large", "Qwen/Tiny"]),
+        (ListQuery(RepoKind.MODEL, (), "tiny"), []),
+        (ListQuery(RepoKind.MODEL, (), "", "Mine/Tiny"), ["Qwen/Large", "Qwen/Tiny"]),
+        (ListQuery(RepoKind.MODEL, (), "", "-5"), ["Else/Tiny-2", "Mine/Tiny", "Qwen/Large", "Qwen/Tiny"]),
+    ],
+)
+def test_what_is_listed(query, found):
+    rows = list(names(*LISTED).search(query, LENT))
+    assert [repo.text for repo, _ in rows] == found
+    newest = {repo: entry for repo, entry in rows if entry is not None}
+    assert set(newest) == {repo for repo, _ in rows if repo.text != "Mine/Tiny"}
+    assert all(entry.id.repo == repo for repo, entry in newest.items())
+
+
+def test_of_several_commits_the_newest_stands_for_the_repository():
+    [(_, entry)] = names(OLD, NEW).search(ListQuery(RepoKind.MODEL), [])
+    assert entry == NEW

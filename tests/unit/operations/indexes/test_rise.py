@@ -16,10 +16,9 @@ from p2pqwen.operations.indexes.rise import rise
 from p2pqwen.torrent.checked import CheckedTorrent, join
 from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.metainfo_fields import MAX_TRACKERS, MAX_WEB_SEEDS
-from p2pqwen.torrent.signature import sign_torrent
 from p2pqwen.values.snapshot_id import RepoId
 from tests.support.publishing import key
-from tests.support.snapshots import FILES, hold, make_snapshot
+from tests.support.snapshots import FILES, hold, make_snapshot, sign_torrent
 
 BETTER = sign_torrent(replace(make_snapshot(), web_seeds=("https://b.example/",)), key("index"), "index")
 

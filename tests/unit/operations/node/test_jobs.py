@@ -73,7 +73,7 @@ class Node:
         self.store, self.now, self.events = store, 0.0, []
         self.fetches = Fetches()
         self.choices = {}
-        self.repaired = []
+        self.repaired, self.fetched = [], []
         self.jobs = self.restarted()
 
     def restarted(self):
@@ -82,6 +82,7 @@ class Node:
             self.store,
             self.events.append,
             chosen=lambda one: self.choices.get(one, Choice()),
+            fetched=lambda *one: self.fetched.append(one),
             repaired=self.repaired.append,
             clock=lambda: self.now,
         )
@@ -171,6 +172,36 @@ def test_a_repair_that_ended_well_is_told(node):
     node.tick()
     node.until(job, JobState.DONE)
     assert node.repaired == [identity(1)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "whose"),
+    [
+        (("adopt",), "adopt"),
+        (("fetch",), "fetch"),
+        (("adopt", "fetch"), "fetch"),
+        (("fetch", "adopt"), "fetch"),
+        (("adopt", "adopt"), "adopt"),
+    ],
+)
+def test_a_fetch_that_a_person_asks_for_too_is_theirs(node, asked, whose):
+    jobs = [node.submit(1, kind=kind)[0] for kind in asked]
+    assert len({job.id for job in jobs}) == 1
+    again = node.restarted()
+    assert [one.request.kind for one in again.all()] == [whose]  # it is remembered
+    node.fetches.ends(1, fetch_answer(identity(1)))
+    node.tick()
+    node.until(jobs[0], JobState.DONE)
+    assert [(request.kind, snapshot) for request, snapshot in node.fetched] == [(whose, identity(1))]
+
+
+def test_a_person_may_ask_for_what_the_archive_fetches_already(node):
+    (job,) = node.submit(1, kind="adopt")
+    node.tick()
+    assert node.submit(1) == [job]
+    node.fetches.door(1).set()
+    node.until(job, JobState.DONE)
+    assert [request.kind for request, _ in node.fetched] == ["fetch"]
 
 
 def test_more_than_enough_is_refused(node, monkeypatch):

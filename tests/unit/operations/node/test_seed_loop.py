@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import pairwise
@@ -335,6 +336,108 @@ def test_a_torrent_that_stops_is_left_out_and_its_reason_is_told(tmp_path):
     assert len(node.said("skipped", number=1)) == 1
     assert (node.state(1), node.state(2)) == ("skipped", "seeding")
     assert node.verified.stamp(identity(1)) == 0
+
+
+def twin(number: int, org: str = "Other") -> SnapshotId:
+    """The same commit in another repository."""
+    return SnapshotId(RepoId(f"{org}/{REPO.partition('/')[2]}"), CommitId.parse(commit(number)))
+
+
+def hold_twin(node, number, org="Other", *, verified=True, only=None):
+    """Hold what `Node.hold` holds, or a part of it, under another name."""
+    files = {"config.json": b"{}\n", "model.bin": noise(2_000 + number, "w")}
+    name = twin(number, org)
+    made = make_snapshot(node.library.root / str(name.repo), files, commit(number))
+    chosen = choose_files(made.metainfo, only) if only else [file.path for file in made.metainfo.files]
+    now = Verified.now(made.metainfo.infohash.v2, made.folder, chosen)
+    node.library.finish(name, CheckedTorrent.of(replace(made.metainfo, trackers=TRACKERS)), only, now)
+    if not verified:
+        node.verified.forget(name)
+    return made
+
+
+def rows(node):
+    return {str(row.id.repo).partition("/")[0]: row for row in node.loop.rows()}
+
+
+def test_two_names_of_one_commit_are_one_torrent_that_serves_both(tmp_path):
+    node = Node(tmp_path, web=Web())
+    node.hold(1)
+    hold_twin(node, 1)
+    node.web.counts = {identity(1): 30, twin(1): 20}
+    node.run(3.0)
+    assert len(node.engine.torrents) == 1
+    assert node.said("skipped") == []
+    assert {name: (row.state, row.progress) for name, row in rows(node).items()} == {
+        "Other": ("seeding", 1.0),
+        "Qwen": ("seeding", 1.0),
+    }
+    by = [one[1].facts.get("served_by") for one in node.events if getattr(one[1], "event", "") == "seeding"]
+    assert by == [None, str(twin(1))]  # the first by name is loaded
+    assert any("is the same torrent as" in text for text in node.warnings())
+    assert set(node.web.offered) == {identity(1), twin(1)}  # each under its own address
+
+
+@pytest.mark.parametrize("how", ["removed", "let go", "twin removed", "damaged torrent", "moved"])
+def test_when_one_of_two_names_goes_the_other_is_served(tmp_path, how):
+    node = Node(tmp_path, web=Web())
+    first = hold_twin(node, 1)  # by name
+    node.hold(1)
+    gone, stays = (identity(1), twin(1)) if how == "twin removed" else (twin(1), identity(1))
+
+    def go():
+        if how in {"removed", "twin removed"}:
+            node.library.remove(node.library.get(gone))
+        elif how == "let go":
+            node.loop.let_go(gone)
+            node.library.remove(node.library.get(gone))
+        elif how == "moved":
+            shutil.rmtree(first.folder)
+            node.library.get(gone).torrent_path.unlink()
+        else:
+            node.torrent(1).error = DiskError("cannot read model.bin")
+
+    node.clock.at(2.0, go)
+    node.run(6.0)
+    found = {row.id: row.state for row in node.loop.rows()}
+    assert found.pop(stays) == "seeding"
+    assert found == ({gone: "skipped"} if how == "damaged torrent" else {})
+    assert set(node.web.offered) == {stays}
+    (served,) = [one for one in node.engine.torrents if one.shared]
+    assert served.folder == node.library.folder(stays)
+
+
+def test_what_is_paused_under_one_name_is_served_under_the_other(tmp_path):
+    node = Node(tmp_path, web=Web())
+    node.hold(1)
+    hold_twin(node, 1)
+    node.clock.at(2.0, lambda: node.loop.hold(twin(1), paused=True, upload_slots=2))
+    node.run(3.0)
+    assert (node.torrent(1).paused, set(node.web.offered)) == (False, {identity(1)})
+    node.clock.at(node.clock.elapsed + 1, lambda: node.loop.hold(identity(1), paused=True, upload_slots=2))
+    node.run(2.0)
+    assert (node.torrent(1).paused, set(node.web.offered)) == (True, set())
+
+
+def test_of_two_names_the_one_with_more_of_it_serves(tmp_path):
+    node = Node(tmp_path)
+    hold_twin(node, 1, only=("config.json",))
+    node.hold(1)
+    node.run(4.0)
+    assert {row.state for row in node.loop.rows()} == {"seeding"}
+    (served,) = node.engine.torrents
+    assert served.folder == node.library.folder(identity(1))
+
+
+def test_a_twin_whose_files_changed_says_so_until_they_are_verified(tmp_path):
+    node = Node(tmp_path)
+    hold_twin(node, 1)
+    snapshot = node.hold(1, verified=False)
+    node.run(3.0)
+    assert node.state(1) == "changed"
+    node.verify(snapshot, 1)
+    node.run(3.0)
+    assert node.state(1) == "seeding"
 
 
 def test_few_are_read_at_once_and_they_hold_up_nobody(tmp_path):

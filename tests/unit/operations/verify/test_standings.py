@@ -22,9 +22,8 @@ from p2pqwen.manifest.manifest import Manifest, parse_manifest
 from p2pqwen.operations.indexes.vouchers import Vouchers
 from p2pqwen.operations.verify.standings import StandingAnswer, Standings, Stood, standing_words
 from p2pqwen.torrent.checked import CheckedTorrent
-from p2pqwen.torrent.signature import sign_torrent
 from tests.support.publishing import Publisher, key, make_entry
-from tests.support.snapshots import hold
+from tests.support.snapshots import hold, sign_torrent
 from tests.support.standing import voice
 
 

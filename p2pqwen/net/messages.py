@@ -1,0 +1,169 @@
+"""Messages to people: webhooks, ntfy, e-mail and a hundred services, by apprise (which lives here only).
+
+It goes to the addresses that the user configured and nowhere else: redirects are not followed, and no service is asked
+for pictures. Proxies are those of the environment. What cannot go through one, such as e-mail, is not sent where there
+is one, unless no_proxy names the host.
+
+apprise is an optional dependency: it brings a second HTTP client, and few need it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from p2pqwen.errors import UsageError
+from p2pqwen.hidden import covered, hide
+from p2pqwen.values.printable_text import printable
+from p2pqwen.values.proxy import Proxies
+
+if TYPE_CHECKING:
+    from apprise import NotifyBase
+
+SECONDS = 10.0
+"""For connecting to a service, and as much for its answer."""
+_HERE = "localhost,127.0.0.1,::1"
+_NO_PROXY = ("no_proxy", "NO_PROXY")
+_one_at_a_time = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """An address that did not take a message, without its secrets, and why."""
+
+    to: str
+    reason: str
+
+
+class Messages:
+    """Sends to fixed addresses, each an apprise URL such as `ntfys://ntfy.sh/topic` or `mailtos://user:pass@host`."""
+
+    def __init__(self, addresses: Sequence[str], source: str, proxies: Proxies | None = None) -> None:
+        """Read the addresses; raises `UsageError` that names `source` and shows no secret."""
+        self._apprise = _apprise(source)
+        self._proxies = Proxies.of(os.environ) if proxies is None else proxies
+        for one in addresses:
+            hide(one)
+        with warnings.catch_warnings():  # its plugins are loaded now, and one imports what Python 3.13 dropped
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._services = [self._service(place, one, source) for place, one in enumerate(addresses, 1)]
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it sends to, without secrets."""
+        return tuple(map(_shown, self._services))
+
+    def send(self, title: str, body: str, *, danger: bool) -> tuple[NotSent, ...]:
+        """Send a message everywhere, and return where that failed. Raises nothing."""
+        with _one_at_a_time, _loopback_direct():
+            found = ((one, self._why_not(one, title, body, danger=danger)) for one in self._services)
+            return tuple(NotSent(_shown(one), why) for one, why in found if why is not None)
+
+    def _service(self, place: int, address: str, source: str) -> NotifyBase:
+        asset = self._apprise.AppriseAsset(
+            storage_mode=self._apprise.PersistentStoreMode.MEMORY,
+            secure_logging=True,
+            allow_templates=False,
+            app_id="p2pqwen",
+            app_desc="p2pqwen",
+            app_url="",
+            image_url_mask=None,
+            image_url_logo=None,
+            http_redirects=False,
+            async_mode=False,
+            plugin_paths=[],
+        )
+        with _quiet():
+            service = self._apprise.Apprise.instantiate(address, asset=asset, suppress_exceptions=True)
+        if not service:
+            hint = "see https://appriseit.com/services/ for how addresses are written"
+            raise UsageError(f"{source}: address {place} is none that apprise knows", hint=hint)
+        for name in ("password", "user", "token", "apikey", "webhook_token"):
+            if isinstance(secret := getattr(service, name, None), str):
+                hide(secret)
+        service.socket_connect_timeout = service.socket_read_timeout = SECONDS
+        found: NotifyBase = service
+        return found
+
+    def _why_not(self, service: NotifyBase, title: str, body: str, *, danger: bool) -> str | None:
+        """Send to one; return why that failed, None where it did not."""
+        if not _speaks_http(service) and self._is_proxied(service):
+            return "it is no web service, and cannot go through the proxy; no_proxy may name its host"
+        kinds = self._apprise.NotifyType
+        kind = kinds.FAILURE if danger else kinds.WARNING
+        with _quiet() as said:
+            try:
+                sent = service.notify(
+                    body=body, title=title, notify_type=kind, body_format=self._apprise.NotifyFormat.TEXT
+                )
+            except Exception as error:  # noqa: BLE001 - one of a hundred plugins; the others are still to be told
+                return _covered(f"{type(error).__name__}: {error}")
+        return None if sent else _covered(said.getvalue().strip().rpartition("\n")[2] or "it was not accepted")
+
+    def _is_proxied(self, service: NotifyBase) -> bool:
+        host = getattr(service, "smtp_host", None) or getattr(service, "host", None) or "unknown.invalid"
+        return self._proxies.choose(f"https://{host}/") is not None
+
+
+def _covered(text: str) -> str:
+    return printable(covered(text), limit=200)
+
+
+def _shown(service: NotifyBase) -> str:
+    """Return an address without its secrets and options."""
+    url: Callable[..., str] = service.url
+    return _covered(url(privacy=True).partition("?")[0])
+
+
+def _speaks_http(service: NotifyBase) -> bool:
+    """Whether its plugin uses requests, which follows the variables for proxies."""
+    return hasattr(sys.modules[type(service).__module__], "requests")
+
+
+def _apprise(source: str) -> ModuleType:
+    try:
+        import apprise  # noqa: PLC0415 - optional, and 0.1 s
+    except ImportError as error:
+        hint = "install it: `pipx inject p2pqwen apprise`, or `pip install 'p2pqwen[alerts]'`"
+        raise UsageError(f"{source} needs the package apprise", hint=hint) from error
+    return apprise
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[io.StringIO]:
+    """Catch what apprise logs, which is for us to tell."""
+    said = io.StringIO()
+    handler, log = logging.StreamHandler(said), logging.getLogger("apprise")
+    handler.setLevel(logging.WARNING)
+    before, log.propagate = log.propagate, False
+    log.addHandler(handler)
+    try:
+        yield said
+    finally:
+        log.removeHandler(handler)
+        log.propagate = before
+
+
+@contextlib.contextmanager
+def _loopback_direct() -> Iterator[None]:
+    """Name this machine in no_proxy, as `values.proxy` has it: requests would ask a proxy for it."""
+    before = {name: os.environ.get(name) for name in _NO_PROXY}
+    given = before["no_proxy"] or before["NO_PROXY"]
+    os.environ["no_proxy"] = f"{given},{_HERE}" if given else _HERE
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,150 @@
+"""Tells a person of trouble, wherever that person is: looks once a minute, and sends what is new.
+
+Without anywhere to send to it looks all the same, for the dashboard and `p2pqwen alerts list`. Swarms and publishers
+are read every quarter of an hour: both may be large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Protocol, Self
+
+from p2pqwen.containment import each, warn
+from p2pqwen.events import Happened, Notice, Report, ignore
+from p2pqwen.library.alert_store import AlertStore
+from p2pqwen.net.messages import NotSent
+from p2pqwen.operations.background import BackgroundThread
+from p2pqwen.operations.control.alerts import Folder, PublisherLook, of_publishers, of_status, of_swarms
+from p2pqwen.operations.control.status import NodeStatusAnswer
+from p2pqwen.stewardship.alerts import Alert, AlertKind, after_round, news, worst_first
+from p2pqwen.stewardship.swarm_health import SwarmHealth
+from p2pqwen.values.plural import plural
+from p2pqwen.values.snapshot_id import SnapshotId
+
+EVERY = 60.0
+FIRST = 10.0
+"""Seconds until the first look: a node loads its torrents first."""
+SURVEY_EVERY = timedelta(minutes=15)
+AGAIN_AFTER = timedelta(minutes=5)
+"""The pause after nobody could be told."""
+SHOWN = 20
+"""Alerts that one message names."""
+
+
+class Messenger(Protocol):
+    """Sends messages to addresses of the user's choosing."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it sends to, without secrets."""
+
+    def send(self, title: str, body: str, *, danger: bool) -> tuple[NotSent, ...]:
+        """Send a message everywhere, and return where that failed. Raises nothing."""
+
+
+def message(alerts: tuple[Alert, ...], node: str) -> tuple[str, str]:
+    """Return title and text of a message about new alerts; `node` is what people call the machine."""
+    lines = [f"{one.level}: {one}" for one in alerts[:SHOWN]]
+    if len(alerts) > SHOWN:
+        lines.append(f"and {len(alerts) - SHOWN} more: `p2pqwen alerts list` on {node}")
+    return f"p2pqwen on {node}: {plural(len(alerts), 'alert')}", "\n".join(lines)
+
+
+@dataclass(slots=True)
+class AlertWatch:
+    """The watch of one node; a context manager that runs while the node does.
+
+    `status`, `rooms`, `swarms` (of what is held) and `publishers` tell how things stand. `loading`: the node does not
+    know itself yet.
+    """
+
+    status: Callable[[], NodeStatusAnswer]
+    rooms: Callable[[], Mapping[str, int | None]]
+    swarms: Callable[[], Mapping[SnapshotId, SwarmHealth]]
+    publishers: Callable[[], list[PublisherLook]]
+    store: AlertStore
+    messenger: Messenger | None
+    clock: Callable[[], datetime]
+    node: str
+    quiet: timedelta = timedelta(days=1)
+    mute: tuple[AlertKind, ...] = ()
+    report: Report = ignore
+    loading: Callable[[], bool] = lambda: False
+    every: float = EVERY
+    _surveyed: datetime | None = None
+    _slow: tuple[Alert, ...] = ()
+    _last: tuple[Alert, ...] = ()
+    _failed: datetime | None = None
+    _background: BackgroundThread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._background = BackgroundThread("alerts", self._run, report=self.report)
+
+    def __enter__(self) -> Self:
+        self._background.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._background.stop()
+
+    @property
+    def busy(self) -> bool:
+        """Whether it waits for a server that has not answered yet."""
+        return self._background.busy
+
+    @property
+    def slow(self) -> tuple[Alert, ...]:
+        """What the last survey of swarms and publishers found."""
+        return self._slow
+
+    @property
+    def last(self) -> tuple[Alert, ...]:
+        """What the last look found, of everything."""
+        return self._last
+
+    def current(self) -> tuple[Alert, ...]:
+        """Return all that is wrong now, the worst first; of swarms and publishers, as last surveyed."""
+        folders = [Folder(path, room) for path, room in self.rooms().items()]
+        return worst_first((*of_status(self.status(), folders), *self._slow))
+
+    def look(self) -> tuple[Alert, ...]:
+        """Do one round: survey if that is due, tell what is new, and return it. Raises `P2pqwenError`."""
+        now = self.clock()
+        if self._surveyed is None or now - self._surveyed >= SURVEY_EVERY:
+            self._slow = worst_first((*of_publishers(self.publishers(), now), *of_swarms(self.swarms(), now)))
+            self._surveyed = now
+        current, told = self.current(), self.store.told()
+        self._last = current
+        fresh = news(current, told, self.mute)
+        sent = fresh if self._told(fresh, now) else ()
+        for one in sent:
+            self.report(Happened("alert", {"level": one.level, "kind": one.kind, "about": one.about, "text": one.text}))
+        if (after := after_round(current, told, sent, now, self.quiet)) != told:
+            self.store.set_told(after)
+        return sent
+
+    def _told(self, fresh: tuple[Alert, ...], now: datetime) -> bool:
+        """Send a message about these; whether anybody was reached, or there is nobody to reach."""
+        if not fresh or self.messenger is None:
+            return True
+        if self._failed is not None and timedelta(0) <= now - self._failed < AGAIN_AFTER:
+            return False
+        title, body = message(fresh, self.node)
+        failures = self.messenger.send(title, body, danger=any(one.level == "danger" for one in fresh))
+        for one in failures:
+            self.report(Notice("warning", f"no alert was sent to {one.to}: {one.reason}"))
+        reached = len(failures) < len(self.messenger.addresses)
+        self._failed = None if reached else now
+        return reached
+
+    def _run(self) -> None:
+        wait = min(FIRST, self.every)
+        while not self._background.wait(wait):
+            wait = self.every
+            if not self.loading():
+                each([self], AlertWatch.look, failed=warn(self.report, lambda _: "alerts"))

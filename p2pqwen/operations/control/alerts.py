@@ -1,0 +1,113 @@
+"""What is wrong with a node at a moment, from what it knows of itself, of swarms and of publishers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from p2pqwen.index.entry import Upstream
+from p2pqwen.net.messages import NotSent
+from p2pqwen.operations.control.status import NodeStatusAnswer
+from p2pqwen.operations.indexes.update import STALE_DAYS
+from p2pqwen.stewardship.alerts import Alert, AlertKind, worst_first
+from p2pqwen.stewardship.allocation import describe
+from p2pqwen.stewardship.danger import Danger, danger_of
+from p2pqwen.stewardship.swarm_health import SwarmHealth
+from p2pqwen.values.byte_size import format_size
+from p2pqwen.values.digest import Sha256
+from p2pqwen.values.plural import plural
+from p2pqwen.values.printable_text import printable
+from p2pqwen.values.snapshot_id import SnapshotId
+
+QUOTA_NEAR = 0.9
+NAME = 80
+"""Characters of a publisher's name for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A library folder: the bytes that it may still take beyond its reserve, None while its disk is away."""
+
+    path: str
+    room: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherLook:
+    """A trusted publisher: its name for itself, when its index was signed, and how many files prove that it lied."""
+
+    publisher: Sha256
+    name: str
+    issued: datetime | None
+    evidence: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlertsAnswer:
+    """What `GET /v1/alerts` answers and `alerts list --json` says, the worst first."""
+
+    alerts: tuple[Alert, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TriedAnswer:
+    """What `alerts test --json` says; addresses are shown without their secrets."""
+
+    sent: tuple[str, ...]
+    failed: tuple[NotSent, ...]
+
+
+def of_status(status: NodeStatusAnswer, folders: Iterable[Folder]) -> tuple[Alert, ...]:
+    """Say what is wrong with disks, snapshots and limits at a moment, the worst first."""
+    found = []
+    for one in folders:
+        if one.room is None:
+            found.append(Alert("danger", one.path, "its disk is not here", AlertKind.DISK))
+        elif one.room == 0:
+            found.append(Alert("warning", one.path, "no room beyond the reserve", AlertKind.ROOM))
+    for row in status.snapshots:
+        state, name = row.row.state, str(row.row.state.id)
+        if row.row.health == "damaged":
+            words = plural(state.damaged_files, "damaged file")
+            verb = "was" if state.damaged_files == 1 else "were"
+            found.append(Alert("danger", name, f"{words} {verb} found", AlertKind.DAMAGE))
+        if row.upstream.upstream is Upstream.GONE:
+            place = state.id.repo.kind.origin.words
+            found.append(Alert("warning", name, f"{place} no longer serves it", AlertKind.GONE))
+        found += [Alert("warning", name, f"withdrawn by {by.name}", AlertKind.WITHDRAWN) for by in state.withdrawn]
+    limits = status.limits
+    if limits.monthly_upload and limits.uploaded_this_month >= QUOTA_NEAR * limits.monthly_upload:
+        used, quota = format_size(limits.uploaded_this_month), format_size(limits.monthly_upload)
+        found.append(Alert("warning", "", f"{used} of this month's {quota} were sent", AlertKind.QUOTA))
+    if limits.reason:
+        found.append(Alert("warning", "", limits.reason, AlertKind.HELD_BACK))
+    return worst_first(found)
+
+
+def of_swarms(swarms: Mapping[SnapshotId, SwarmHealth], now: datetime) -> tuple[Alert, ...]:
+    """Say of which held snapshots too few others were seen to have a copy; of others than this node."""
+    found = []
+    for snapshot, health in sorted(swarms.items()):
+        danger = danger_of(health, now)
+        if danger is Danger.LOST:
+            words = "nobody else was seen to have it: this may be the last copy"
+            found.append(Alert("danger", str(snapshot), words, AlertKind.LAST_COPY))
+        elif danger in {Danger.CRITICAL, Danger.ENDANGERED}:
+            words = f"{danger}: {describe(snapshot, health, now)}"
+            found.append(Alert("warning", str(snapshot), words, AlertKind.ENDANGERED))
+    return worst_first(found)
+
+
+def of_publishers(publishers: Iterable[PublisherLook], now: datetime) -> tuple[Alert, ...]:
+    """Say which publishers signed two histories, and whose index has not been signed for months."""
+    found = []
+    for one in publishers:
+        name, key = printable(one.name, limit=NAME), str(one.publisher)
+        if one.evidence:
+            words = f"its keys signed two histories; {plural(one.evidence, 'file')} of evidence kept"
+            found.append(Alert("danger", name, words, AlertKind.EQUIVOCATION, key))
+        if one.issued is not None and (now - one.issued).days > STALE_DAYS:
+            words = f"its index was last signed {(now - one.issued).days} days ago"
+            found.append(Alert("warning", name, words, AlertKind.STALE, key))
+    return worst_first(found)

@@ -1,0 +1,87 @@
+"""What a person should know of: one kind of trouble with one thing; and which of it was told already.
+
+An alert is told once. One that ends and comes back within the quiet period is the same one still.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+
+class AlertKind(enum.StrEnum):
+    """What kind of trouble it is; the words are what `[alerts] mute` takes."""
+
+    DISK = "disk"  # a library folder is not there
+    ROOM = "room"  # a disk has no room beyond its reserve
+    DAMAGE = "damage"  # files were found damaged
+    LAST_COPY = "last-copy"  # nobody else was seen to have it whole
+    ENDANGERED = "endangered"
+    GONE = "gone"  # the Hub, or ModelScope, no longer serves it
+    WITHDRAWN = "withdrawn"
+    QUOTA = "quota"
+    HELD_BACK = "held-back"  # limits or hours forbid transfers now: shown, never sent
+    EQUIVOCATION = "equivocation"  # a publisher signed two histories
+    STALE = "stale-index"
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether it leaves the machine: what a person set up so is no news."""
+        return self is not AlertKind.HELD_BACK
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something that a person should see. `level` is `warning` or `danger`.
+
+    `about` is a snapshot, a folder or a publisher's name; empty where it is the node itself. `key` tells it from others
+    of its kind where `about` is words of somebody's choosing.
+    """
+
+    level: str
+    about: str
+    text: str
+    kind: AlertKind
+    key: str = ""
+
+    @property
+    def name(self) -> str:
+        """What makes it the same alert at another time."""
+        return f"{self.kind} {self.key or self.about}"
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.text}" if self.about else self.text
+
+
+def worst_first(alerts: Iterable[Alert]) -> tuple[Alert, ...]:
+    """Return them with those of danger first, else in the order given."""
+    return tuple(sorted(alerts, key=lambda one: one.level != "danger"))
+
+
+Told = Mapping[str, datetime | None]
+"""The names of alerts that were told: when each ended, None while it lasts."""
+
+
+def news(current: Iterable[Alert], told: Told, mute: Iterable[AlertKind] = ()) -> tuple[Alert, ...]:
+    """Return the alerts that nobody was told of, without those of muted kinds."""
+    muted = frozenset(mute)
+    return tuple(one for one in current if one.kind.is_sent and one.kind not in muted and one.name not in told)
+
+
+def after_round(
+    current: Iterable[Alert], told: Told, sent: Iterable[Alert], now: datetime, quiet: timedelta
+) -> dict[str, datetime | None]:
+    """Return what is remembered after a round: what was `sent` is told, and what ended `quiet` ago is new again.
+
+    A clock that was set back makes nothing new.
+    """
+    lasting = {one.name for one in current}
+    after: dict[str, datetime | None] = {one.name: None for one in sent}
+    for name, ended in told.items():
+        if name in lasting:
+            after[name] = None
+        elif ended is None or now - ended < quiet:
+            after[name] = ended or now
+    return after
