@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Time our one-pass hashing of a cached snapshot against libtorrent's hybrid `set_piece_hashes` plus a SHA-256 pass.
 
-    scripts/bench_hash.py [--size 4GB] [--shards 4] [--rounds 3] [--folder DIR] [--json]
+    scripts/bench_hash.py [--size 4GB] [--shards 4] [--rounds 3] [--before CHECKOUT] [--folder DIR] [--json]
 
 Both make the same torrent: the run fails if the infohashes or the SHA-256 of a shard differ. Each round times both, in
 processes of their own, so that drift of the machine meets both and memory is counted for each alone. The ratio is that
-of the median times.
+of the median times; that of the least times stands beside it. `--before`: an earlier checkout's hashing as well.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def main() -> int:
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where to put the snapshot (a temporary folder)")
+    parser.add_argument("--before", type=Path, help="an earlier checkout, whose hashing is timed too")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--one", choices=sorted(MEASURED), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -54,7 +55,9 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="bench-hash-", dir=options.folder) as folder:
         snapshot = make_snapshot(Path(folder), options.size, options.shards)
-        rounds = [{one: measure(one, snapshot) for one in MEASURED} for _ in range(options.rounds)]
+        if options.before is not None:
+            MEASURED["before"] = ours
+        rounds = [{one: measure(one, snapshot, options.before) for one in MEASURED} for _ in range(options.rounds)]
     result = summary(rounds, options)
     print(json.dumps(result, indent=2) if options.json else "\n".join(lines(result)))
     return 0
@@ -81,10 +84,11 @@ def make_snapshot(folder: Path, size: int, shards: int) -> Path:
     return snapshot
 
 
-def measure(one: str, snapshot: Path) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, __file__, "--one", one, "--folder", str(snapshot)], check=True, stdout=subprocess.PIPE
-    )
+def measure(one: str, snapshot: Path, before: Path | None) -> dict[str, Any]:
+    earlier = one == "before" and before is not None
+    environment = {**os.environ, "PYTHONPATH": str(before)} if earlier else None
+    command = [sys.executable, __file__, "--one", "ours" if earlier else one, "--folder", str(snapshot)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -155,6 +159,13 @@ def summary(rounds: list[dict[str, dict[str, Any]]], options: argparse.Namespace
         },
         "bytes_per_second": {one: round(options.size / seconds) for one, seconds in medians.items()},
         "ratio": round(medians["libtorrent"] / medians["ours"], 3),
+        "ratios_of_least": {
+            one: round(
+                min(both[one]["seconds"] for both in rounds) / min(both["ours"]["seconds"] for both in rounds), 3
+            )
+            for one in MEASURED
+            if one != "ours"
+        },
         "peak_rss": {one: max(both[one]["peak_rss"] for both in rounds) for one in MEASURED},
     }
 
@@ -173,6 +184,9 @@ def lines(result: dict[str, Any]) -> list[str]:
         f"ratio {result['ratio']:.2f}, expected {TARGET_RATIO} and memory under {format_size(TARGET_MEMORY)}: "
         + ("met" if met else "NOT met")
     )
+    described += [
+        f"least times: {ratio:.2f} times as fast as {one}" for one, ratio in result["ratios_of_least"].items()
+    ]
     return described
 
 

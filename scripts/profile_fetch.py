@@ -15,6 +15,7 @@ writes out to the disk what it got (fdatasync) and does nothing else; the two ta
 fetching process's own, of all its threads; on two cores those of the seed come on top of both.
 """
 
+# ruff: noqa: ANN401, FBT001, SLF001 - it stands in for whatever it times
 from __future__ import annotations
 
 import argparse

@@ -203,13 +203,13 @@ def _from_folder(
 
 
 def _git_source(app: App, folder: Path, git: str | None) -> GitSource | None:
+    chosen = git or (str(folder) if (folder / ".git").exists() else None)
+    if chosen is None:
+        return None
     from p2pqwen.hub.git_commit import commit_object, small_blobs, tree_rows
     from p2pqwen.operations.preserve.from_folder import GitSource
     from p2pqwen.values.named_hosts import NamedHosts
 
-    chosen = git or (str(folder) if (folder / ".git").exists() else None)
-    if chosen is None:
-        return None
     token = app.config.hub.token if chosen.startswith(app.config.hub.endpoint + "/") else None
     named = app.named_hosts | NamedHosts.of([chosen])
     return GitSource(

@@ -260,8 +260,13 @@ def bytes_to_write(files: Iterable[tuple[int, Path | None]], *, hard_links: bool
 
 def device(path: Path) -> int:
     """Return the file system that `path` is on, or would be."""
-    # os.path: a folder that we may not look into is none, and one above it answers.
-    return next(existing for existing in (path, *path.parents) if os.path.exists(existing)).stat().st_dev  # noqa: PTH110
+    while True:  # a folder that we may not look into is none, and one above it answers
+        try:
+            return os.stat(path).st_dev  # noqa: PTH116 - asked for each of many files
+        except OSError:
+            if path == path.parent:
+                raise
+            path = path.parent
 
 
 def _is_entry(value: object) -> bool:

@@ -95,7 +95,8 @@ class Digester:
         if isinstance(self._pieces, SpreadPieces):
             return self._pieces.room(READ_SIZE)
         if self._buffer is None:
-            self._buffer = memoryview(bytearray(READ_SIZE))
+            # One byte more than is expected tells of a file that has grown.
+            self._buffer = memoryview(bytearray(min(READ_SIZE, self.size + 1)))
         return self._buffer
 
     def update(self, chunk: memoryview) -> None:

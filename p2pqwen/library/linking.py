@@ -35,8 +35,10 @@ def place(source: Path, target: Path, *, allow_hard_link: bool = False) -> Place
     Raises `DiskError`; an existing target is an error.
     """
     with disk_errors(f"place {target}"):
-        source = source.resolve(strict=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_symlink():
+            source = source.resolve(strict=True)
+        if not target.parent.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
         if clone(source, target):
             return Placement.REFLINK
         if allow_hard_link and _hard_link(source, target):
@@ -70,7 +72,7 @@ def _hard_link(source: Path, target: Path) -> bool:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as reader, target.open("xb") as writer:
+    with source.open("rb", buffering=0) as reader, target.open("xb", buffering=0) as writer:
         try:
             shutil.copyfileobj(reader, writer, 1 << 20)
         except BaseException:

@@ -35,7 +35,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from p2pqwen.errors import DiskError, FormatError, NotFoundError, P2pqwenError, VerificationError
@@ -625,18 +625,25 @@ def _leave_only(folder: Path, files: Iterable[RepoPath]) -> None:
     if folder.is_symlink():
         return  # to somebody's own folder, in which nothing is written either
     names = {path.text for path in files}
-    parents = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
+    parents: set[str] = set()
+    for name in names:
+        parent = name
+        while (parent := parent.rpartition("/")[0]) and parent not in parents:
+            parents.add(parent)
     with durable.disk_errors(f"clear {folder}"):
         for here, folders, found in os.walk(folder):  # follows no symlink
-            below = Path(here).relative_to(folder)
-            for name in (*folders, *found):
-                path, known = Path(here, name), (below / name).as_posix()
+            below = Path(here).relative_to(folder).as_posix()
+            prefix = "" if below == "." else f"{below}/"
+            for name in folders:
+                path = Path(here, name)
                 if path.is_symlink():
                     path.unlink()
-                elif name in folders and known not in parents:
+                elif f"{prefix}{name}" not in parents:
                     shutil.rmtree(path)
-                elif name in found and known not in names:
-                    path.unlink()
+            for name in found:
+                path_text = f"{here}{os.sep}{name}"
+                if f"{prefix}{name}" not in names or os.path.islink(path_text):  # noqa: PTH114 - of many files each
+                    Path(path_text).unlink()
             folders[:] = [name for name in folders if Path(here, name).is_dir()]
 
 

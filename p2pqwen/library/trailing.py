@@ -9,6 +9,7 @@ hashing the finished file once more (`library.hashing.hash_file`).
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,16 +17,19 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from p2pqwen.library.durable import disk_errors
 from p2pqwen.library.hashing import READ_SIZE, Digester, FileDigests, hash_workers
-from p2pqwen.portable.files import hole_after, sync_data
+from p2pqwen.portable.files import hole_after, open_no_link, sync_data
 from p2pqwen.portable.process import let_others_first
 from p2pqwen.values.repo_path import RepoPath
 
-_SYNC_EVERY = 128 << 20  # bytes: or all of it goes to the disk at the end, while everybody waits
+_SYNC_EVERY = 32 << 20  # bytes: or all of it goes to the disk at the end, while everybody waits
 _LOOK_AGAIN = 0.02  # seconds, for a hole that the writer has yet to fill
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,9 @@ class TrailingHasher:
         self._stopped = False
         # The threads that move the bytes first, or on few cores the download waits for its own digests.
         self._pool = ThreadPoolExecutor(workers or hash_workers(), "trailing-hash", let_others_first)
+        # A wait for the disk keeps no core busy, so that no digest is to wait for it.
+        self._syncing = ThreadPoolExecutor(1, "trailing-sync")
+        self._syncs: list[Future[None]] = []
         self._futures: dict[RepoPath, Future[FileDigests | None]] = {}
         self._hashed: dict[RepoPath, int] = {}  # each row is written by one thread
 
@@ -75,6 +82,7 @@ class TrailingHasher:
             self._stopped = True
             self._news.notify_all()
         self._pool.shutdown(cancel_futures=True)
+        self._syncing.shutdown(cancel_futures=True)
 
     def arrived(self) -> None:
         """Tell the readers that `have` may have changed."""
@@ -98,16 +106,16 @@ class TrailingHasher:
         return all(future.done() for future in self._futures.values())
 
     def results(self, on_wait: Callable[[], None] = lambda: None) -> dict[RepoPath, FileDigests]:
-        """Wait for the digests of every file; call after `written`. Raises `DiskError`."""
+        """Wait for the digests of every file, and for what is large to be on the disk; call after `written`.
+
+        Raises `DiskError`.
+        """
         found = {}
         for path, future in self._futures.items():
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    digests = future.result(timeout=0.1)
-                    break
-                on_wait()
-            if digests is not None:
+            if (digests := _wait_for(future, on_wait)) is not None:
                 found[path] = digests
+        for sync in self._syncs:
+            _wait_for(sync, on_wait)
         return found
 
     def _hash(self, file: GrowingFile) -> FileDigests | None:
@@ -123,8 +131,8 @@ class TrailingHasher:
             with disk_errors(f"read {file.location}"), file.location.open("rb", buffering=0) as opened:
                 if not self._follow(file, opened, digests):
                     return None
-                if file.size > READ_SIZE:  # the small ones are synced together, before anybody calls them complete
-                    sync_data(opened.fileno(), file.location)
+            if file.size > READ_SIZE:  # the small ones are synced together, before anybody calls them complete
+                self._write_out(file)
         return digests.finish(file.location)
 
     def _follow(self, file: GrowingFile, opened: FileIO, digests: Digester) -> bool:
@@ -143,9 +151,14 @@ class TrailingHasher:
                 offset += count
                 self._hashed[file.path] = offset
                 if offset - synced >= _SYNC_EVERY:
-                    sync_data(opened.fileno(), file.location)
+                    self._write_out(file)
                     synced = offset
         return True
+
+    def _write_out(self, file: GrowingFile) -> None:
+        """Have what was hashed of a file go to its disk, on a thread of its own."""
+        with contextlib.suppress(RuntimeError):  # it is over: nobody waits for it any more
+            self._syncs.append(self._syncing.submit(_sync, file.location))
 
     def _readable(self, file: GrowingFile, descriptor: int, offset: int) -> int | None:
         """Wait until bytes from `offset` on are in the file; return where they end, None when stopped."""
@@ -174,3 +187,19 @@ class TrailingHasher:
                     return False
                 self._news.wait()
             return not self._stopped
+
+
+def _wait_for(future: Future[Result], on_wait: Callable[[], None]) -> Result:
+    while True:
+        with contextlib.suppress(TimeoutError):
+            return future.result(timeout=0.1)
+        on_wait()
+
+
+def _sync(path: Path) -> None:
+    with disk_errors(f"write {path} out to its disk"):
+        descriptor = open_no_link(path)
+        try:
+            sync_data(descriptor, path)
+        finally:
+            os.close(descriptor)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+import re
+from fnmatch import translate
 
 # By a file's or folder's own name, wherever it lies.
 _NAMES = (
@@ -18,7 +19,9 @@ _NAMES = (
     ".msc", ".mdl", ".mv", "._____temp", "*.aria2", "*.!qB", "*.wget2",
 )  # fmt: skip
 
+_ANY = re.compile("|".join(map(translate, _NAMES)))
+
 
 def is_clutter(path: str) -> bool:
     """Tell whether such a name is anywhere in a path with `/` between its parts."""
-    return any(fnmatchcase(part, pattern) for part in path.split("/") for pattern in _NAMES)
+    return any(map(_ANY.match, path.split("/")))

@@ -91,6 +91,9 @@ def folder_file(path: Path, folder: Path, *, as_link: bool) -> FolderFile:
         if as_link and path.is_symlink():
             text = os.fsencode(path.readlink())
             return FolderFile(len(text), text=text)
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode):  # nearly all are, and nothing is to be followed
+            return FolderFile(found.st_size, path)
         content = _content_of(path, folder)
         return FolderFile(content.stat().st_size, content)
 

@@ -21,6 +21,7 @@ def announce_second_copy(
     rows = list(sources)
     if not (size := bytes_to_write(rows, hard_links=hard_links)(folder)):
         return
-    apart = any(device(source) != device(folder) for _, source in rows)
+    disk = device(folder)
+    apart = any(device(source) != disk for _, source in rows)
     why = "they are on another disk" if apart else "this disk has no reflinks; --hard-links shares the files instead"
     report(Notice("info", f"{format_size(size)} of {snapshot} are copied, a second copy in {folder}: {why}"))

@@ -170,3 +170,40 @@ def test_git_and_torrent_hashes_only_where_wanted(tmp_path):
         found = hasher.results()[RepoPath("a.bin")]
     assert found.hashes.pieces == b""
     assert found.git_blob is not None
+
+
+def test_no_digest_waits_for_the_disk_but_the_results_do(tmp_path, monkeypatch):
+    layout, growing, contents = make(tmp_path)
+    disk, asked = threading.Event(), []
+
+    def slow(descriptor: int) -> None:
+        asked.append(descriptor)
+        assert disk.wait(30)
+
+    monkeypatch.setattr(trailing, "READ_SIZE", PIECE)
+    monkeypatch.setattr(trailing, "_SYNC_EVERY", PIECE)
+    monkeypatch.setattr(os, "fdatasync", slow)
+    for piece in range(layout.piece_count):
+        write_piece(tmp_path, layout, contents, piece)
+    with TrailingHasher(growing, bytearray(b"\1" * layout.piece_count), workers=1) as hasher:
+        hasher.written()
+        wait_until(lambda: hasher.done, 10, "everything is hashed while the disk has not answered once")
+        assert len(asked) == 1
+        hasher.results(disk.set)
+    assert len(asked) > 1
+
+
+def test_a_disk_that_fails_on_the_way_fails_the_results(tmp_path, monkeypatch):
+    layout, growing, contents = make(tmp_path)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trailing, "READ_SIZE", PIECE)
+    monkeypatch.setattr(os, "fdatasync", full)
+    for piece in range(layout.piece_count):
+        write_piece(tmp_path, layout, contents, piece)
+    with TrailingHasher(growing, bytearray(b"\1" * layout.piece_count)) as hasher:
+        hasher.written()
+        with pytest.raises(DiskError, match="No space left"):
+            hasher.results()
