@@ -1,4 +1,4 @@
-"""What is typed and taken as it stands: typer has pydantic check even that, which takes longer to load than `search`.
+"""Plain texts and numbers of the command line: typer has pydantic check those too, which is a third of a cold start.
 
 Typer has no public way around it, so this uses names of its own (it is pinned to one minor version). Where they are
 gone, everything is as typer does it.
@@ -6,6 +6,7 @@ gone, everything is as typer does it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _PlainText(RuntimeParam):
-    """Takes texts as they are, and leaves everything else to typer."""
+    """Takes plain texts and numbers, and leaves everything else to typer."""
 
     descriptor: TypeDescriptor
 
@@ -29,7 +30,26 @@ class _PlainText(RuntimeParam):
             return value
         if self.annotation == list[str] and isinstance(value, list | tuple) and all(map(_is_plain, value)):
             return list(value)
+        if (number := self._number(value)) is not None:
+            return number
         return build_runtime_param(self.descriptor)._coerce_value(value, param=param, ctx=ctx)  # noqa: SLF001
+
+    def _number(self, value: object) -> float | None:
+        """Return a number that is written plainly, and is in the range that is asked for."""
+        number: float | None = None
+        if self.annotation in _NUMBERS and isinstance(value, int | float) and type(value) is self.annotation:
+            number = value
+        elif self.annotation in _NUMBERS and isinstance(value, str) and _NUMBERS[self.annotation].fullmatch(value):
+            number = self.annotation(value)
+        low, high = self.parameter_info.min, self.parameter_info.max
+        fits = number is not None and (low is None or number >= low) and (high is None or number <= high)
+        return number if fits else None
+
+
+_NUMBERS: dict[Any, re.Pattern[str]] = {
+    int: re.compile("[0-9]{1,15}"),
+    float: re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?"),
+}
 
 
 def take_texts_as_they_are(parameters: Iterable[Parameter]) -> None:
