@@ -34,14 +34,43 @@ _WHOLE = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a mirror may take, in seconds, and how slow it may be, in bytes a second after the first `answer`."""
+    """How long a mirror may take, in seconds, and how slow it may be, in bytes a second after the first `answer`.
+
+    `steady`: a file that says how large it is has as long as it takes at so many bytes a second, where that is longer
+    than `total`; `LONGEST` at most. It is cut off all the same where it comes slower than `slowest`. None: it has not.
+    `begun` is then told for how many seconds the file may come.
+    """
 
     answer: float = 10.0
     total: float = 120.0
     slowest: int = 32 * 1024
+    steady: int | None = None
+    begun: Callable[[float], object] = lambda _: None
+
+    def for_size(self, size: int | None) -> float:
+        """Return the seconds that a file of so many bytes may take."""
+        if size is None or self.steady is None:
+            return self.total
+        return max(self.total, min(size / self.steady, LONGEST))
 
 
+LONGEST = 3600.0
+"""Seconds for the largest file on the slowest line: a node's next round begins then."""
 TIMEOUTS = Timeouts()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """The time that one file may take, which its size may prolong once it is announced."""
+
+    timeouts: Timeouts
+    limit: asyncio.Timeout
+
+    def announced(self, size: int | None) -> None:
+        seconds = self.timeouts.for_size(size)
+        if seconds > self.timeouts.total:
+            self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
+            self.timeouts.begun(seconds)
 
 
 Allow = Callable[[int], bool]
@@ -126,8 +155,9 @@ async def read_into(
     """
     asked = {**unless.headers(), **({} if first is None else {"Range": f"bytes=0-{first - 1}"})}
     try:
-        async with asyncio.timeout(timeouts.total):
-            return await _read_web(_url(location), take, max_bytes, Guard(named), timeouts, allow, asked, first)
+        async with asyncio.timeout(timeouts.total) as limit:
+            pace = _Pace(timeouts, limit)
+            return await _read_web(_url(location), take, max_bytes, Guard(named), pace, allow, asked, first)
     except TimeoutError as error:
         raise NetworkError(f"{location} is too slow", expected=f"an answer within {timeouts.total:.0f} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -164,11 +194,12 @@ async def _read_web(
     take: Callable[[bytes], object],
     max_bytes: int,
     guard: Guard,
-    timeouts: Timeouts,
+    pace: _Pace,
     allow: Allow,
     asked: Mapping[str, str],
     first: int | None,
 ) -> Came:
+    timeouts = pace.timeouts
     async with WebSession(
         guard, connect_timeout=timeouts.answer, read_timeout=timeouts.answer, keep_alive=False
     ) as session:
@@ -177,6 +208,8 @@ async def _read_web(
                 if response.status == 304 and not {"If-None-Match", "If-Modified-Since"}.isdisjoint(asked):
                     return Came(unchanged=True)
                 if response.status not in _REDIRECTS:
+                    if response.status == 200 and first is None:
+                        pace.announced(response.content_length)
                     whole = await _body(response, take, max_bytes, timeouts, allow, first)
                     return Came(validators=Validators.of(response.headers), whole=whole)
                 url = url.join(URL(response.headers.get("Location", "")))

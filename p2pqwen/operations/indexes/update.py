@@ -2,8 +2,8 @@
 
 The first valid index is in use at once, and a newer one takes its place: nobody can hold up an update by being slow.
 Once there is a valid one, the others have as long again as it took, and at least `Limits.further` seconds; an update in
-which none is valid ends after `Limits.whole`. Every source is read and judged beside the others, and every publisher
-beside the others: what one of them does, or fails at, stops no other.
+which none is valid ends after `Limits.whole`, unless a large index is on its way and comes steadily. Every source is
+read and judged beside the others, and every publisher beside the others: what one does, or fails at, stops no other.
 
 A mirror that is broken, lying, slow or frozen is reported and blocks nobody. Two valid indexes that contradict each
 other are both refused, unless one of them is in use already, and both kept as evidence; the trusted copy stays in use
@@ -67,6 +67,7 @@ _SMALL = 1 << 20
 class Limits:
     """Seconds. `whole`: for an update in which nothing is valid. `further`: at least, for others after a valid index.
 
+    `whole` is longer while a large index comes steadily, as its size allows (`mirror_index.STEADY`).
     `together`: an index that is valid waits so long before it is used, for another that contradicts it, and longer only
     while one that has come is still being judged.
     """
@@ -242,6 +243,12 @@ class _Updating:
                     self._deadline = min(self._deadline, clock() + further)
         await self._decide(waiting=0)
 
+    def _wait_for(self, seconds: float) -> None:
+        """Let a whole index that is coming come to its end, and be judged, where nothing valid has come yet."""
+        if self._best is None:
+            ends = asyncio.get_running_loop().time() + seconds + self._limits.whole / 2
+            self._deadline = max(self._deadline, ends)
+
     async def _decide(self, *, waiting: int) -> None:
         """Use the best valid index there is now, if it is better than the one in use."""
         self._decide_at = None
@@ -312,6 +319,7 @@ class _Updating:
             self._room.for_one(),
             self._one_delta,
             self._now,
+            self._wait_for,
         )
         self._asked.append(asked)
         try:
