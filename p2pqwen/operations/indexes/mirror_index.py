@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from p2pqwen.errors import NetworkError, P2pqwenError
@@ -40,6 +41,7 @@ from p2pqwen.mirrors.reading import (
     read_into,
 )
 from p2pqwen.operations.indexes.aside import run_aside
+from p2pqwen.operations.indexes.judgements import Judgements
 from p2pqwen.values.named_hosts import NamedHosts
 
 LARGE = 500
@@ -117,20 +119,18 @@ class MirrorIndex:
         mirror: str,
         timeouts: Timeouts,
         allow: Allow,
-        one_at_a_time: asyncio.Lock,
+        judgements: Judgements,
         now: datetime,
         wait_for: Callable[[float], object] = lambda _: None,
     ) -> None:
-        """`one_at_a_time` is held while a delta is judged, which takes memory.
-
-        `wait_for` is told for how many seconds a whole index may come, once it does.
-        """
+        """`wait_for` is told for how many seconds a whole index may come, once it does."""
         self.mirror = mirror
         self.said = NO_VALIDATORS
         """What the server called the file that it gave."""
         self._store, self._publisher = store, publisher
         self._timeouts, self._allow = timeouts, allow
-        self._one_at_a_time, self._now, self._wait_for = one_at_a_time, now, wait_for
+        self._judgements = judgements
+        self._now, self._wait_for = now, wait_for
         self._spools: list[Spool] = []
 
     async def newest(self, before: Answered | None) -> IndexSource | Accepted:
@@ -178,10 +178,9 @@ class MirrorIndex:
             data = await read(
                 place, max_bytes=MAX_DELTA, named=self._publisher.named, timeouts=self._timeouts, allow=self._allow
             )
-            async with self._one_at_a_time:
-                return await run_aside(
-                    lambda: self._store.judge_delta(data, held, self._publisher.state, now=self._now), leave=0
-                )
+            async with self._judgements.one_delta:
+                judge = partial(self._store.judge_delta, data, held, self._publisher.state, now=self._now)
+                return await run_aside(lambda: self._judgements.run(judge), leave=0)
         except P2pqwenError:
             return None  # it was a hint, and the file itself says what is right
 
