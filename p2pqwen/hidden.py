@@ -18,6 +18,6 @@ def hide(secret: str) -> None:
 
 def covered(text: str) -> str:
     """Return the text with every secret in it covered, and what looks like a token of the Hub."""
-    for secret in sorted(_secrets, key=len, reverse=True):
+    for secret in sorted(_secrets, key=len, reverse=True) if _secrets else ():
         text = text.replace(secret, SHOWN)
-    return _HUB_TOKEN.sub(SHOWN, text)
+    return _HUB_TOKEN.sub(SHOWN, text) if "hf_" in text else text

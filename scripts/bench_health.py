@@ -29,7 +29,8 @@ from p2pqwen.library.known_peers import KnownPeers  # noqa: E402
 from p2pqwen.library.state_store import StateStore  # noqa: E402
 from p2pqwen.operations.archive import health_watch  # noqa: E402
 from p2pqwen.operations.archive.health_watch import HealthWatch  # noqa: E402
-from p2pqwen.operations.archive.swarm_probe import Probes, WatchedSwarm  # noqa: E402
+from p2pqwen.operations.archive.swarm_probe import Probes  # noqa: E402
+from p2pqwen.operations.archive.watched import WatchedSwarm  # noqa: E402
 from p2pqwen.operations.indexes.dht_access import DhtAccess  # noqa: E402
 from p2pqwen.swarm.dht_lookup import MAX_QUERIES  # noqa: E402
 from p2pqwen.swarm.endpoint import Endpoint  # noqa: E402

@@ -26,9 +26,8 @@ sys.path.insert(0, str(ROOT))
 
 from p2pqwen.index.entry import Upstream  # noqa: E402 - the project's root must be found first
 from p2pqwen.operations.archive.adopt import Situation, Wishes, plan_adoption  # noqa: E402
-from p2pqwen.operations.archive.health import health_rows  # noqa: E402
 from p2pqwen.operations.archive.rebalance import plan_rebalance  # noqa: E402
-from p2pqwen.operations.archive.swarm_probe import WatchedSwarm  # noqa: E402
+from p2pqwen.operations.archive.watched import WatchedSwarm, health_rows  # noqa: E402
 from p2pqwen.stewardship.allocation import Disk  # noqa: E402
 from p2pqwen.stewardship.danger import danger_key  # noqa: E402
 from p2pqwen.stewardship.swarm_health import Day, Sighting, Source  # noqa: E402

@@ -9,23 +9,25 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from p2pqwen.app import App
-from p2pqwen.assembly import changing, fetching, looking
+from p2pqwen.assembly import planning
 from p2pqwen.errors import NotFoundError
 from p2pqwen.events import Notice, Report
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
-from p2pqwen.loop_thread import run_now
 from p2pqwen.operations.archive.adopt import Adoption, Wishes, plan_adoption
-from p2pqwen.operations.archive.health import HealthRow, look_for
 from p2pqwen.operations.archive.rebalance import Exchanged, carry_out, plan_rebalance
-from p2pqwen.operations.archive.swarm_probe import Probes, WatchedSwarm
-from p2pqwen.operations.fetch.request import FetchRequest
-from p2pqwen.operations.node.fetch_batch import Brought, bring_by_node, fetch_batch_here
+from p2pqwen.operations.archive.watched import HealthRow, WatchedSwarm
 from p2pqwen.stewardship.rebalance import Rebalance
 from p2pqwen.values.snapshot_id import SnapshotId
+
+if TYPE_CHECKING:  # a plan that is only shown does without what asks swarms and fetches
+    from p2pqwen.operations.archive.swarm_probe import Probes
+    from p2pqwen.operations.fetch.request import FetchRequest
+    from p2pqwen.operations.node.fetch_batch import Brought
 
 _LAST_LOOK = 20.0
 """Seconds for the last look at a swarm before a copy of it is given up."""
@@ -58,7 +60,7 @@ class Archiver:
     app: App
     store: StateStore
     request: Callable[[SnapshotId], FetchRequest]
-    probes: Probes
+    probes: Callable[[], Probes]
     report: Report
 
     def adopt(
@@ -69,7 +71,7 @@ class Archiver:
         Raises `NotFoundError` when no trusted index lists anything.
         """
         self._look(seconds)
-        situation = looking.situation(self.app, self.store, self.report)
+        situation = planning.situation(self.app, self.store, self.report)
         if not any(row.swarm.listed for row in situation.rows):
             raise NotFoundError("no trusted index lists anything", hint="see `p2pqwen trust add`")
         plan = plan_adoption(situation, wishes, budget)
@@ -89,10 +91,10 @@ class Archiver:
         `budget` None: the one of the last `adopt`, or what is held.
         """
         self._look(seconds)
-        situation = looking.situation(self.app, self.store, self.report)
+        situation = planning.situation(self.app, self.store, self.report)
         known = StewardStore(self.store).budget()
         size = budget if budget is not None else situation.used if known is None else known
-        plan = plan_rebalance(situation, wishes, size, looking.pinned(self.store))
+        plan = plan_rebalance(situation, wishes, size, planning.pinned(self.store))
         if dry_run or not plan.exchanges:
             return Rebalanced(plan, size)
         agree(plan)
@@ -100,7 +102,7 @@ class Archiver:
             plan.exchanges,
             self,
             node=situation.node,
-            pinned=lambda: looking.pinned(self.store),
+            pinned=lambda: planning.pinned(self.store),
             clock=lambda: datetime.now(UTC),
             report=self.report,
         )
@@ -109,7 +111,7 @@ class Archiver:
     def look(self, snapshots: Collection[SnapshotId]) -> Sequence[HealthRow]:
         """Look at these swarms now, and return how they stand."""
         self._look(_LAST_LOOK, snapshots)
-        rows = looking.situation(self.app, self.store, self.report).rows
+        rows = planning.situation(self.app, self.store, self.report).rows
         return [row for row in rows if row.swarm.snapshot in snapshots]
 
     def bring(self, snapshot: SnapshotId) -> None:
@@ -120,6 +122,8 @@ class Archiver:
 
     def remove(self, snapshot: SnapshotId) -> None:
         """Delete a held snapshot; raises `P2pqwenError`."""
+        from p2pqwen.assembly import changing
+
         changing.remove(self.app, str(snapshot), self.report)
         self.report(Notice("info", f"given up: {snapshot}"))
 
@@ -129,10 +133,13 @@ class Archiver:
 
     def _look(self, seconds: float, only: Collection[SnapshotId] | None = None) -> None:
         if seconds > 0:
-            swarms = [one for one in looking.each_swarm(self.app) if only is None or one.snapshot in only]
-            look(self.app, swarms, HealthStore(self.store), self.probes, self.report, seconds=seconds, again=True)
+            swarms = [one for one in planning.each_swarm(self.app) if only is None or one.snapshot in only]
+            look(self.app, swarms, HealthStore(self.store), self.probes(), self.report, seconds=seconds, again=True)
 
     def _fetch(self, snapshots: Sequence[SnapshotId]) -> list[Brought]:
+        from p2pqwen.assembly import fetching
+        from p2pqwen.operations.node.fetch_batch import bring_by_node, fetch_batch_here
+
         running = self.app.running() if snapshots else None
         if running is None:
             return fetch_batch_here(snapshots, self.request, partial(fetching.fetch_here, self.app), self.report)
@@ -154,6 +161,10 @@ def look(
     again: bool = False,
 ) -> None:
     """Look at the swarms that are due, for a while, and remember what is seen; says so where time ran out."""
+    from p2pqwen.assembly import looking
+    from p2pqwen.loop_thread import run_now
+    from p2pqwen.operations.archive.health import look_for
+
     left = run_now(
         look_for(
             swarms,

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from p2pqwen.app import App
 from p2pqwen.errors import DiskError, P2pqwenError
 from p2pqwen.events import Report
-from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.state_store import StateStore
-from p2pqwen.library.steward_store import StewardStore
-from p2pqwen.library.upstream_store import UpstreamStore
-from p2pqwen.operations.archive.adopt import Situation, contradictions, disks_of
-from p2pqwen.operations.archive.health import each_watched, health_rows, watched_swarms
-from p2pqwen.operations.archive.swarm_probe import Probes, WatchedSwarm
+from p2pqwen.operations.archive.swarm_probe import Probes
 from p2pqwen.operations.control.doctor import DoctorContext, RunningNode
 from p2pqwen.operations.control.routes import NetworkAnswer, NodeAnswer
 from p2pqwen.operations.control.status import NodeStatusAnswer, Status, status
@@ -27,41 +22,9 @@ from p2pqwen.operations.verify.scrub import ScrubRecord, scrub_records
 from p2pqwen.swarm.endpoint import Endpoint
 from p2pqwen.values.network_choices import NetworkChoices
 from p2pqwen.values.proxy import Proxies
-from p2pqwen.values.seed_withdrawn import SeedWithdrawn
-from p2pqwen.values.snapshot_id import OriginName, SnapshotId
+from p2pqwen.values.snapshot_id import OriginName
 
 _DOCTOR_SECONDS = 8.0
-
-
-def each_swarm(app: App) -> Iterator[WatchedSwarm]:
-    """Go through the swarms that matter here, without a list of them."""
-    return each_watched(app.library, app.trust.publishers(now=datetime.now(UTC)), app.vouchers.voices())
-
-
-def swarms(app: App) -> list[WatchedSwarm]:
-    """Return the swarms that matter here: what is held, and what trusted indexes list."""
-    return watched_swarms(app.library, app.trust.publishers(now=datetime.now(UTC)), app.vouchers.voices())
-
-
-def situation(app: App, store: StateStore, report: Report) -> Situation:
-    """Return what a plan of what to hold starts from."""
-    now = datetime.now(UTC)
-    publishers = app.trust.publishers(now=now, report=report)
-    swarms = watched_swarms(app.library, publishers, app.vouchers.voices(), report)
-    return Situation(
-        rows=health_rows(swarms, HealthStore(store).all(), UpstreamStore(store).states(), now),
-        node=StewardStore(store).node_id(),
-        disks=disks_of(app.library),
-        now=now,
-        away={one.id: one.size for one in app.library.away()},
-        contradicted=contradictions(publishers),
-        seed_withdrawn=SeedWithdrawn(app.config.network.seed_withdrawn),
-    )
-
-
-def pinned(store: StateStore) -> frozenset[SnapshotId]:
-    """Return the snapshots that are kept whatever happens."""
-    return frozenset(SnapshotId.parse(name) for name, choice in Choices(store).all().items() if choice.pinned)
 
 
 def own_rows(app: App) -> list[SnapshotState]:

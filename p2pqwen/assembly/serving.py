@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from p2pqwen.app import App
-from p2pqwen.assembly import fetching, looking
+from p2pqwen.assembly import fetching, looking, planning
 from p2pqwen.assembly.archive_answer import AdoptAnswer
 from p2pqwen.assembly.archiving import Adopted, look
 from p2pqwen.config import default_home
@@ -30,12 +30,12 @@ from p2pqwen.net.messages import Messages
 from p2pqwen.operations.archive.adopt import Wishes, disks_of, plan_adoption
 from p2pqwen.operations.archive.bulk_preserve import BulkContext, BulkOptions
 from p2pqwen.operations.archive.bulk_survey import wanted_repos
-from p2pqwen.operations.archive.health import HealthRow
 from p2pqwen.operations.archive.health_watch import HealthWatch
 from p2pqwen.operations.archive.hub_watch import HubWatch, Schedule, throttle
 from p2pqwen.operations.archive.keeper import ArchiveKeeper, KeeperOptions
 from p2pqwen.operations.archive.swarm_probe import Probes
 from p2pqwen.operations.archive.upstream import tracked
+from p2pqwen.operations.archive.watched import HealthRow
 from p2pqwen.operations.control.alert_watch import AlertWatch
 from p2pqwen.operations.control.alerts import AlertsAnswer, PublisherLook
 from p2pqwen.operations.control.dashboard import Dashboard
@@ -200,7 +200,7 @@ def health_watch(
 ) -> HealthWatch:
     """Build what looks at swarms in the background of a seeding node."""
     return HealthWatch(
-        swarms=partial(looking.each_swarm, app),
+        swarms=partial(planning.each_swarm, app),
         rows=lambda: supervisor.on_node(supervisor.look),
         ready=lambda: not supervisor.loading,
         store=HealthStore(store),
@@ -238,21 +238,21 @@ class _KeptNode:
 
     def look(self, snapshots: Collection[SnapshotId]) -> list[HealthRow]:
         self.survey(snapshots, again=True)
-        rows = looking.situation(self.app, self.store, self.report).rows
+        rows = planning.situation(self.app, self.store, self.report).rows
         return [row for row in rows if row.swarm.snapshot in snapshots]
 
     def room(self) -> int:
         return max((disk.room for disk in disks_of(self.app.library)), default=0)
 
     def pinned(self) -> frozenset[SnapshotId]:
-        return looking.pinned(self.store)
+        return planning.pinned(self.store)
 
     def held_back(self) -> str:
         return "" if self.supervisor.allowed.may_transfer else self.supervisor.allowed.reason
 
     def survey(self, only: Collection[SnapshotId] | None = None, *, again: bool = False) -> None:
         """Look at the swarms that are due, or at these, for a while."""
-        swarms = [one for one in looking.each_swarm(self.app) if only is None or one.snapshot in only]
+        swarms = [one for one in planning.each_swarm(self.app) if only is None or one.snapshot in only]
         known = HealthStore(self.store)
         look(self.app, swarms, known, self.probes, ignore, seconds=SURVEY_SECONDS, again=again)
 
@@ -276,7 +276,7 @@ def archive_keeper(
         KeeperOptions(size, config.every, Wishes(config.prefer, config.exclude, config.license), config.rebalance),
         node,
         StewardStore(store),
-        situation=lambda: looking.situation(app, store, ignore),
+        situation=lambda: planning.situation(app, store, ignore),
         survey=node.survey,
         clock=lambda: datetime.now(UTC),
         report=report,
@@ -324,7 +324,7 @@ def adopt_calls(app: App, supervisor: Supervisor, store: StateStore) -> dict[str
         return parse_size(str(given.get("budget", "")))
 
     def plan(given: Given) -> AdoptAnswer:
-        found = plan_adoption(looking.situation(app, store, ignore), wishes, budget(given))
+        found = plan_adoption(planning.situation(app, store, ignore), wishes, budget(given))
         return AdoptAnswer.of(Adopted(found), dry_run=True)
 
     def carry_out(given: Given) -> JobsAnswer:

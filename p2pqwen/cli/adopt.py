@@ -74,7 +74,7 @@ def adopt(
                 dry_run=dry_run,
                 show=lambda plan: _show(plan, out),
             )
-        out.result(AdoptAnswer.of(done, dry_run=dry_run), list(_lines(done, dry_run=dry_run)))
+        out.result(AdoptAnswer.of(done, dry_run=dry_run), _lines(done, dry_run=dry_run))
     exit_for([one.error for one in done.fetched])
 
 

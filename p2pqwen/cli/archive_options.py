@@ -17,6 +17,7 @@ from p2pqwen.values.byte_size import format_size
 if TYPE_CHECKING:
     from p2pqwen.app import App
     from p2pqwen.assembly.archiving import Archiver
+    from p2pqwen.operations.archive.swarm_probe import Probes
     from p2pqwen.operations.fetch.request import FetchRequest
     from p2pqwen.stewardship.allocation import Decision
     from p2pqwen.values.snapshot_id import SnapshotId
@@ -64,11 +65,16 @@ class Network:
 def open_archiver(network: Network, out: Output) -> Iterator[Archiver]:
     """Open what carries a plan out; imported late for a fast `--help`."""
     from p2pqwen.app import open_app
-    from p2pqwen.assembly import looking
     from p2pqwen.assembly.archiving import Archiver
 
     app = open_app()
-    probes = looking.probes(app, network_choices(app, network.off), web_seeds=network.web_seeds)
+    choices = network_choices(app, network.off)
+
+    def probes() -> Probes:
+        from p2pqwen.assembly import looking
+
+        return looking.probes(app, choices, web_seeds=network.web_seeds)
+
     with app.state_store(out.report) as store:
         yield Archiver(app, store, lambda snapshot: network.request(app, snapshot), probes, out.report)
 

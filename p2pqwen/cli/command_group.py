@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 from typer._click.formatting import HelpFormatter  # the one formatter of typer's plain help; it has no public name
-from typer._coercion import RuntimeParam, build_runtime_param  # what turns words into values; no public name either
-from typer.core import TyperArgument, TyperGroup, TyperOption
+from typer.core import TyperGroup
 
+from p2pqwen.cli.plain_texts import take_texts_as_they_are
 from p2pqwen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,26 +74,7 @@ class Context(typer.Context):
 
     def __init__(self, command: Command, *arguments: Any, **settings: Any) -> None:  # noqa: ANN401 - typer's own
         super().__init__(command, *arguments, **settings)
-        for one in command.get_params(self):
-            if isinstance(one, TyperOption | TyperArgument):
-                described = one.type_descriptor
-                one._runtime_param = _OnceGiven(described.parameter_info, described.annotation)  # noqa: SLF001
-
-
-class _OnceGiven(RuntimeParam):
-    """Converts what was given for a parameter, as typer does.
-
-    Typer imports pydantic, which takes as long as all of its own, for each parameter that was not given too, `--help`
-    among them, and for texts, which stay as they are.
-    """
-
-    def _coerce_value(self, value: Any, param: Any, ctx: AnyContext) -> Any:  # noqa: ANN401 - typer's own
-        if self.parameter_info.parser is None:
-            if self.annotation is str and isinstance(value, str):
-                return value
-            if self.annotation == list[str] and all(isinstance(one, str) for one in value):
-                return list(value)
-        return build_runtime_param(param.type_descriptor)._coerce_value(value, param, ctx)  # noqa: SLF001
+        take_texts_as_they_are(command.get_params(self))
 
 
 class OnDemand(MutableMapping[str, "Command"]):

@@ -14,7 +14,7 @@ from p2pqwen.cli.options import JsonFlag, QuietFlag
 from p2pqwen.cli.output import Output
 
 if TYPE_CHECKING:
-    from p2pqwen.operations.archive.health import HealthRow
+    from p2pqwen.operations.archive.watched import HealthRow
 
 
 def register(app: typer.Typer) -> None:
@@ -55,15 +55,16 @@ def health(
     the background; without one, this command does. `webseed check` reads more of web seeds than this.
     """
     from p2pqwen.app import open_app
-    from p2pqwen.assembly import archiving, looking
+    from p2pqwen.assembly import archiving, looking, planning
     from p2pqwen.library.health_store import HealthStore
     from p2pqwen.library.upstream_store import UpstreamStore
-    from p2pqwen.operations.archive.health import HealthAnswer, SwarmAnswer, by_danger, health_rows, named
+    from p2pqwen.operations.archive.health import HealthAnswer, SwarmAnswer, by_danger, named
+    from p2pqwen.operations.archive.watched import health_rows
     from p2pqwen.operations.indexes.listed_standing import standing_here
 
     with Output(as_json=json_output, quiet=quiet) as out:
         app = open_app()
-        swarms = named(looking.swarms(app), target or ())
+        swarms = named(planning.swarms(app), target or ())
         with app.state_store(out.report) as store:
             known = HealthStore(store)
             if look:

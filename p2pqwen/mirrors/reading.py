@@ -22,13 +22,28 @@ _DATE = re.compile(r"[A-Za-z0-9 ,:+-]{1,40}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a mirror may take, in seconds, and how slow it may be, in bytes a second after the first `answer`."""
+    """How long a mirror may take, in seconds, and how slow it may be, in bytes a second after the first `answer`.
+
+    `steady`: a file that says how large it is has as long as it takes at so many bytes a second, where that is longer
+    than `total`; `LONGEST` at most. It is cut off all the same where it comes slower than `slowest`. None: it has not.
+    `begun` is then told for how many seconds the file may come.
+    """
 
     answer: float = 10.0
     total: float = 120.0
     slowest: int = 32 * 1024
+    steady: int | None = None
+    begun: Callable[[float], object] = lambda _: None
+
+    def for_size(self, size: int | None) -> float:
+        """Return the seconds that a file of so many bytes may take."""
+        if size is None or self.steady is None:
+            return self.total
+        return max(self.total, min(size / self.steady, LONGEST))
 
 
+LONGEST = 3600.0
+"""Seconds for the largest file on the slowest line: a node's next round begins then."""
 TIMEOUTS = Timeouts()
 
 

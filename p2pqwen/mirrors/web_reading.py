@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import aiohttp
 from yarl import URL
@@ -22,6 +23,20 @@ _CHUNK = 1 << 16
 _WHOLE = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+", re.ASCII)  # RFC 3986
 
 
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """The time that one file may take, which its size may prolong once it is announced."""
+
+    timeouts: Timeouts
+    limit: asyncio.Timeout
+
+    def announced(self, size: int | None) -> None:
+        seconds = self.timeouts.for_size(size)
+        if seconds > self.timeouts.total:
+            self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
+            self.timeouts.begun(seconds)
+
+
 async def read_web(
     location: str,
     take: Callable[[bytes], object],
@@ -35,8 +50,9 @@ async def read_web(
     """Do what `reading.read_into` does."""
     asked = {**unless.headers(), **({} if first is None else {"Range": f"bytes=0-{first - 1}"})}
     try:
-        async with asyncio.timeout(timeouts.total):
-            return await _read_web(_url(location), take, max_bytes, Guard(named), timeouts, allow, asked, first)
+        async with asyncio.timeout(timeouts.total) as limit:
+            pace = _Pace(timeouts, limit)
+            return await _read_web(_url(location), take, max_bytes, Guard(named), pace, allow, asked, first)
     except TimeoutError as error:
         raise NetworkError(f"{location} is too slow", expected=f"an answer within {timeouts.total:.0f} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -53,11 +69,12 @@ async def _read_web(
     take: Callable[[bytes], object],
     max_bytes: int,
     guard: Guard,
-    timeouts: Timeouts,
+    pace: _Pace,
     allow: Allow,
     asked: Mapping[str, str],
     first: int | None,
 ) -> Came:
+    timeouts = pace.timeouts
     async with WebSession(
         guard, connect_timeout=timeouts.answer, read_timeout=timeouts.answer, keep_alive=False
     ) as session:
@@ -66,6 +83,8 @@ async def _read_web(
                 if response.status == 304 and not {"If-None-Match", "If-Modified-Since"}.isdisjoint(asked):
                     return Came(unchanged=True)
                 if response.status not in _REDIRECTS:
+                    if response.status == 200 and first is None:
+                        pace.announced(response.content_length)
                     whole = await _body(response, take, max_bytes, timeouts, allow, first)
                     return Came(validators=Validators.of(response.headers), whole=whole)
                 url = url.join(URL(response.headers.get("Location", "")))

@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from p2pqwen.stewardship.danger import Danger, danger_of, expected_copies
 from p2pqwen.stewardship.spread import fraction, gumbel
@@ -91,7 +92,11 @@ class Allocation:
 
 def place_in_queue(candidate: Candidate, node: bytes, budget: int, now: datetime) -> float:
     """Return a candidate's score for one node with `budget` bytes; the least is taken first."""
-    need = expected_copies(candidate.health, now) - size_bonus(candidate.size, budget)
+    return _score(candidate, node, budget, expected_copies(candidate.health, now))
+
+
+def _score(candidate: Candidate, node: bytes, budget: int, copies: float) -> float:
+    need = copies - size_bonus(candidate.size, budget)
     return need + SPREAD * gumbel(fraction(node, candidate.snapshot))
 
 
@@ -117,7 +122,14 @@ def allocate(
     another one among near-ties.
     """
     possible, others = _sift(candidates)
-    queue = sorted(possible, key=lambda one: (not one.preferred, place_in_queue(one, node, budget, now), one.snapshot))
+    copies: dict[int, float] = {}  # by the identity of a health: most of a large index share one
+
+    def turn(one: Candidate) -> tuple[bool, float, SnapshotId]:
+        if (known := copies.get(id(one.health))) is None:
+            known = copies[id(one.health)] = expected_copies(one.health, now)
+        return not one.preferred, _score(one, node, budget, known), one.snapshot
+
+    queue = sorted(possible, key=turn)
     rooms = {disk.name: disk.room for disk in disks}
     roomiest = max(rooms.values(), default=0)
     free = left = max(0, budget - used)
@@ -188,8 +200,13 @@ def _why_not(size: int, budget: int, free: int, left: int, roomiest: int, rooms:
     if size > roomiest:
         return f"no disk has room: {format_size(roomiest)} at most, after reserves"
     if size > left:
-        return f"{format_size(left)} of the budget left by needier ones"
+        return _left_by_needier(left)
     return f"needier ones take the room: {format_size(max(rooms.values(), default=0))} left at most, after reserves"
+
+
+@lru_cache(maxsize=256)
+def _left_by_needier(left: int) -> str:
+    return f"{format_size(left)} of the budget left by needier ones"
 
 
 def in_danger(candidate: Candidate, now: datetime) -> bool:

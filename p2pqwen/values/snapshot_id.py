@@ -193,6 +193,8 @@ def _hint_at_name(text: str) -> str | None:
 
 
 def _named(kind: RepoKind, text: str) -> str:
+    if kind is RepoKind.MODEL:  # an index holds hundreds of thousands of them
+        return text
     name = text if kind.holds is RepoKind.MODEL else f"{kind.holds}s/{text}"
     return name if kind.origin is OriginName.HUB else f"{kind.origin}:{name}"
 

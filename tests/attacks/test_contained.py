@@ -21,7 +21,7 @@ from p2pqwen.library.key_store import KeyStore
 from p2pqwen.library.snapshots import Library, seal_of
 from p2pqwen.library.trust_store import TrustStore
 from p2pqwen.operations.archive.bulk_survey import wanted_repos
-from p2pqwen.operations.archive.health import watched_swarms
+from p2pqwen.operations.archive.watched import watched_swarms
 from p2pqwen.operations.indexes.update import Asked, update_all
 from p2pqwen.operations.publish.keys import init_keys
 from p2pqwen.operations.publish.plan import Plan

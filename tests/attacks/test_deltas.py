@@ -13,12 +13,18 @@ import pytest
 from p2pqwen.index.acceptance import Accepted, TrustedState, accept
 from p2pqwen.index.delta import MAX_DELTA, delta_location, make_delta
 from p2pqwen.library import index_rows
+from p2pqwen.library.home import Home
 from p2pqwen.library.index_rows import rows_of
+from p2pqwen.library.trust_store import TrustStore
+from p2pqwen.mirrors.location import Location
 from p2pqwen.operations.indexes import mirror_index
+from p2pqwen.operations.indexes.trust import add_publisher
+from p2pqwen.operations.indexes.update import update
 from p2pqwen.operations.indexes.updated import SourceResult, SourceState
 from tests.attacks.victim import NOW, SIGNERS, TRUSTED_VERSION, Victim
+from tests.support.addresses import LOOPBACK
 from tests.support.mirror_server import Handler, MirrorServer, mirror
-from tests.support.publishing import digest, make_document, make_entry, make_index
+from tests.support.publishing import Publisher, digest, make_document, make_entry, make_index
 
 NEXT = (0, TRUSTED_VERSION + 1)
 
@@ -211,6 +217,19 @@ def test_127_an_etag_stands_for_the_index_it_came_with_alone(victim: Victim, ser
     result = at(victim, server)  # it still has the old one, by the old name
     assert "If-None-Match" not in server.headers_seen[-1]
     assert result.state is SourceState.REFUSED
+
+
+def test_what_the_first_trust_was_told_saves_the_first_update_the_file(tmp_path: Path, server: MirrorServer):
+    maker, store = Publisher(), TrustStore(Home(tmp_path / "home"), LOOPBACK)
+    server.answers["/index.json"] = body(maker.publish(), ETag='"one"')
+    source = Location(f"{server.url}/")
+    held = add_publisher(store, maker.id, source, now=NOW)
+    (result,) = update(store, held, now=NOW).sources
+    assert result.state is SourceState.UNCHANGED
+    assert server.headers_seen[-1]["If-None-Match"] == '"one"'
+    server.answers["/index.json"] = body(maker.publish(), ETag='"two"')
+    (result,) = update(store, store.get(maker.id, now=NOW), now=NOW).sources
+    assert result.state is SourceState.NEWER
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -127,6 +128,52 @@ def test_a_folder_and_a_file_are_the_same_place(tmp_path: Path):
 def test_places_nobody_should_name(text):
     with pytest.raises(P2pqwenError):
         Location.of_user(text)
+
+
+def held_back(body: bytes, started: threading.Event, go_on: threading.Event):
+    """Half of a file, and the rest once somebody says so."""
+
+    def answer(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body[: len(body) // 2])
+        handler.wfile.flush()
+        started.set()
+        go_on.wait(60)
+        with contextlib.suppress(OSError):
+            handler.wfile.write(body[len(body) // 2 :])
+
+    return answer
+
+
+@pytest.mark.parametrize(("steady", "comes"), [(1, True), (None, False)])
+def test_a_large_file_that_comes_steadily_has_as_long_as_its_size_takes(server: MirrorServer, steady, comes):
+    started, go_on = threading.Event(), threading.Event()
+    server.answers["/index.json"] = held_back(b"x" * 100_000, started, go_on)
+    told: list[float] = []
+    timeouts = Timeouts(answer=60, total=1.0, slowest=0, steady=steady, begun=told.append)
+    timer = threading.Timer(2.0, go_on.set)  # longer than `total`
+    timer.start()
+    try:
+        if comes:
+            assert get(server.url + "/index.json", timeouts) == b"x" * 100_000
+            assert told == [3600.0]
+        else:
+            with pytest.raises(NetworkError, match="too slow"):
+                get(server.url + "/index.json", timeouts)
+            assert told == []
+    finally:
+        timer.cancel()
+        go_on.set()
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds"), [(None, 120.0), (0, 120.0), (25 << 20, 120.0), (100 << 20, 400.0), (4 << 30, 3600.0)]
+)
+def test_how_long_a_file_may_take(size, seconds):
+    assert Timeouts(steady=256 << 10).for_size(size) == seconds
+    assert Timeouts().for_size(size) == 120.0
 
 
 @pytest.fixture

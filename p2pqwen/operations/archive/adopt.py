@@ -12,8 +12,7 @@ from p2pqwen.library.folders import device
 from p2pqwen.library.snapshots import Library, State
 from p2pqwen.library.trust_store import TrustedPublisher
 from p2pqwen.manifest.license import is_licensed
-from p2pqwen.operations.archive.health import HealthRow
-from p2pqwen.operations.archive.swarm_probe import WatchedSwarm
+from p2pqwen.operations.archive.watched import HealthRow, WatchedSwarm
 from p2pqwen.stewardship.allocation import Allocation, Candidate, Decision, Disk, allocate
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import Sha256

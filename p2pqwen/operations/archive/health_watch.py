@@ -19,7 +19,8 @@ from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.loop_thread import run_now
 from p2pqwen.operations.archive.health import announced, connections, due, keep
-from p2pqwen.operations.archive.swarm_probe import Probes, WatchedSwarm, look_at
+from p2pqwen.operations.archive.swarm_probe import Probes, look_at
+from p2pqwen.operations.archive.watched import WatchedSwarm
 from p2pqwen.operations.background import BackgroundThread
 from p2pqwen.operations.node.state import SnapshotState
 from p2pqwen.stewardship.swarm_record import SwarmRecord

@@ -23,8 +23,8 @@ from p2pqwen.errors import DiskError, Interruption, P2pqwenError
 from p2pqwen.events import Happened, Report
 from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.operations.archive.adopt import Situation, Wishes, plan_adoption
-from p2pqwen.operations.archive.health import HealthRow
 from p2pqwen.operations.archive.rebalance import carry_out, plan_rebalance
+from p2pqwen.operations.archive.watched import HealthRow
 from p2pqwen.operations.background import BackgroundThread
 from p2pqwen.operations.node.job_answer import JobState
 from p2pqwen.operations.node.jobs import FetchJob

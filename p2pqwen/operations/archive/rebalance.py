@@ -15,7 +15,7 @@ from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.operations.archive.adopt import Situation, Wishes
-from p2pqwen.operations.archive.health import HealthRow
+from p2pqwen.operations.archive.watched import HealthRow
 from p2pqwen.stewardship.allocation import Decision
 from p2pqwen.stewardship.rebalance import Exchange, Holding, Rebalance, rebalance, why_kept
 from p2pqwen.values.snapshot_id import SnapshotId

@@ -16,17 +16,13 @@ from typing import TypeVar
 from p2pqwen.containment import each, each_at_once
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
-from p2pqwen.index.entry import Upstream
-from p2pqwen.index.withdrawals import Withdrawn
-from p2pqwen.library.snapshots import HeldSnapshot
 from p2pqwen.mirrors.reading import Timeouts, read
+from p2pqwen.operations.archive.watched import WatchedSwarm
 from p2pqwen.operations.indexes.dht_access import DhtAccess
 from p2pqwen.stewardship.swarm_health import Sighting, Source, join, of_others
 from p2pqwen.stewardship.swarm_record import NEVER_SEEN, SwarmRecord, WebSeedLook
 from p2pqwen.swarm import tracker_scrape
 from p2pqwen.swarm.dht import SwarmCount
-from p2pqwen.torrent.infohash import InfoHash
-from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.values.digest import Sha1, Sha256
 from p2pqwen.values.named_hosts import NONE_NAMED, NamedHosts
 from p2pqwen.values.repo_path import RepoPath
@@ -45,33 +41,6 @@ _EVERY_REPO_HAS = RepoPath(".gitattributes")
 _TIMEOUTS = Timeouts(answer=10.0, total=30.0)
 
 Asked = TypeVar("Asked")
-
-
-@dataclass(frozen=True, slots=True)
-class WatchedSwarm:
-    """One snapshot whose swarm matters here: a trusted index lists it, or it is held, or both. Sizes in bytes.
-
-    `magnet`: the index's, whose trackers are read when they are asked; `named` are those of an unlisted torrent.
-    `withdrawn`: who of the trusted publishers no longer stands by it. `license`: as the index has it.
-    """
-
-    snapshot: SnapshotId
-    infohash: InfoHash
-    size: int
-    magnet: str = ""
-    named: tuple[str, ...] = ()
-    web_seeds: tuple[str, ...] = ()
-    upstream: Upstream = Upstream.UNKNOWN
-    listed: bool = False
-    held: HeldSnapshot | None = None
-    held_bytes: int = 0  # of the files to have, where any are held
-    withdrawn: tuple[Withdrawn, ...] = ()
-    license: str | None = None
-
-    @property
-    def trackers(self) -> tuple[str, ...]:
-        """Whom to ask for numbers."""
-        return parse_magnet(self.magnet).trackers if self.magnet else self.named
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from p2pqwen.errors import NetworkError, P2pqwenError
@@ -29,8 +30,18 @@ from p2pqwen.library.index_source import FileSource, IndexSource, Spool, bytes_o
 from p2pqwen.library.trust_store import Answered, TrustedPublisher, TrustStore
 from p2pqwen.loop_thread import run_now
 from p2pqwen.mirrors.location import Location, is_web
-from p2pqwen.mirrors.reading import NO_VALIDATORS, TIMEOUTS, Allow, Came, Timeouts, Validators, read, read_into
+from p2pqwen.mirrors.reading import (
+    NO_VALIDATORS,
+    TIMEOUTS,
+    Allow,
+    Came,
+    Timeouts,
+    Validators,
+    read,
+    read_into,
+)
 from p2pqwen.operations.indexes.aside import run_aside
+from p2pqwen.operations.indexes.judgements import Judgements
 from p2pqwen.values.named_hosts import NamedHosts
 
 LARGE = 500
@@ -40,6 +51,8 @@ PEEK = 64 << 10
 MOST_FIRST = 1 << 30
 MOST_ENTRY = 2 << 10
 """Bytes: a mirror gives at most four times what an index like the one here would have, and no less than a gibibyte."""
+STEADY = 256 << 10
+"""Bytes a second: 2 Mbit/s, at which 100,000 entries take 8 minutes, and a million the hour that is the most."""
 FIRST_SECONDS = 3600.0
 """For an index that a user named and waits for: a million entries take a slow line that long."""
 
@@ -106,16 +119,18 @@ class MirrorIndex:
         mirror: str,
         timeouts: Timeouts,
         allow: Allow,
-        one_at_a_time: asyncio.Lock,
+        judgements: Judgements,
         now: datetime,
+        wait_for: Callable[[float], object] = lambda _: None,
     ) -> None:
-        """`one_at_a_time` is held while a delta is judged, which takes memory."""
+        """`wait_for` is told for how many seconds a whole index may come, once it does."""
         self.mirror = mirror
         self.said = NO_VALIDATORS
         """What the server called the file that it gave."""
         self._store, self._publisher = store, publisher
         self._timeouts, self._allow = timeouts, allow
-        self._one_at_a_time, self._now = one_at_a_time, now
+        self._judgements = judgements
+        self._now, self._wait_for = now, wait_for
         self._spools: list[Spool] = []
 
     async def newest(self, before: Answered | None) -> IndexSource | Accepted:
@@ -163,10 +178,9 @@ class MirrorIndex:
             data = await read(
                 place, max_bytes=MAX_DELTA, named=self._publisher.named, timeouts=self._timeouts, allow=self._allow
             )
-            async with self._one_at_a_time:
-                return await run_aside(
-                    lambda: self._store.judge_delta(data, held, self._publisher.state, now=self._now), leave=0
-                )
+            async with self._judgements.one_delta:
+                judge = partial(self._store.judge_delta, data, held, self._publisher.state, now=self._now)
+                return await run_aside(lambda: self._judgements.run(judge), leave=0)
         except P2pqwenError:
             return None  # it was a hint, and the file itself says what is right
 
@@ -194,7 +208,7 @@ class MirrorIndex:
             place,
             max_bytes=max_bytes,
             named=self._publisher.named,
-            timeouts=self._timeouts,
+            timeouts=replace(self._timeouts, steady=STEADY, begun=self._wait_for),
             allow=self._allow,
             unless=unless,
             first=first,

@@ -2,8 +2,8 @@
 
 The first valid index is in use at once, and a newer one takes its place: nobody can hold up an update by being slow.
 Once there is a valid one, the others have as long again as it took, and at least `Limits.further` seconds; an update in
-which none is valid ends after `Limits.whole`. Every source is read and judged beside the others, and every publisher
-beside the others: what one of them does, or fails at, stops no other.
+which none is valid ends after `Limits.whole`, unless a large index is on its way and comes steadily. Every source is
+read and judged beside the others, and every publisher beside the others: what one does, or fails at, stops no other.
 
 A mirror that is broken, lying, slow or frozen is reported and blocks nobody. Two valid indexes that contradict each
 other are both refused, unless one of them is in use already, and both kept as evidence; the trusted copy stays in use
@@ -34,13 +34,14 @@ from p2pqwen.index.acceptance import (
 from p2pqwen.index.document import MAX_INDEX_SIZE
 from p2pqwen.index.rotation import describe_change
 from p2pqwen.library import durable
-from p2pqwen.library.index_rows import RowsNotWrittenError, file_digest, let_go
+from p2pqwen.library.index_rows import RowsNotWrittenError, file_digest
 from p2pqwen.library.index_source import IndexSource, Spool, digest_of
 from p2pqwen.library.trust_store import Answered, TrustedPublisher, TrustStore
 from p2pqwen.loop_thread import run_now
 from p2pqwen.mirrors.reading import TIMEOUTS, Timeouts
 from p2pqwen.operations.indexes.aside import LooseExecutor, Sessions, as_ours, run_aside
 from p2pqwen.operations.indexes.equivocation import keep_evidence
+from p2pqwen.operations.indexes.judgements import Judgements
 from p2pqwen.operations.indexes.mirror_index import MirrorIndex
 from p2pqwen.operations.indexes.updated import SourceResult, SourceState, Updated
 from p2pqwen.values.digest import Sha256
@@ -67,6 +68,8 @@ _SMALL = 1 << 20
 class Limits:
     """Seconds. `whole`: for an update in which nothing is valid. `further`: at least, for others after a valid index.
 
+    `whole` is longer while what has come is being judged, and while a large index comes steadily, as its size allows
+    (`mirror_index.STEADY`).
     `together`: an index that is valid waits so long before it is used, for another that contradicts it, and longer only
     while one that has come is still being judged.
     """
@@ -183,10 +186,9 @@ class _Updating:
         self._judging: dict[Sha256, asyncio.Task[_Offer]] = {}  # most mirrors hold the same bytes
         self._arrived: asyncio.Queue[_Offer | None] = asyncio.Queue()  # None: a source has nothing more to offer
         self._room = _Room(len(asked.publisher.mirrors))
-        self._judged_here: list[Accepted] = []
+        self._judgements = Judgements()
         self._asked: list[MirrorIndex] = []
         self._files: dict[str, Sha256] = {}  # the SHA-256 of what each source gave
-        self._one_delta = asyncio.Lock()
         self._answers = store.answers(asked.publisher.publisher)
         self._best: Accepted | None = None
         self._replaced: Spool | None = None  # the index that was in use before
@@ -212,8 +214,7 @@ class _Updating:
         try:
             return await run_aside(self._finish)
         finally:
-            for accepted in self._judged_here:
-                let_go(accepted)
+            self._judgements.close()
             for asked in self._asked:
                 asked.close()
             if self._replaced is not None:
@@ -221,7 +222,9 @@ class _Updating:
 
     async def _take(self, running: int, clock: Callable[[], float]) -> None:
         """Take offers as they come, until every source is done or time is up."""
-        while running and clock() < self._deadline:
+        while running and (clock() < self._deadline or (self._best is None and self._judgements.busy)):
+            if clock() >= self._deadline:  # what has come is judged, however long that takes here
+                self._deadline = clock() + self._limits.together
             ends = self._deadline if self._decide_at is None else min(self._decide_at, self._deadline)
             try:
                 offer = await asyncio.wait_for(self._arrived.get(), max(0.0, ends - clock()))
@@ -241,6 +244,12 @@ class _Updating:
                     further = max(self._limits.further, clock() - self._began)
                     self._deadline = min(self._deadline, clock() + further)
         await self._decide(waiting=0)
+
+    def _wait_for(self, seconds: float) -> None:
+        """Let a whole index that is coming come to its end, and be judged, where nothing valid has come yet."""
+        if self._best is None:
+            ends = asyncio.get_running_loop().time() + seconds + self._limits.whole / 2
+            self._deadline = max(self._deadline, ends)
 
     async def _decide(self, *, waiting: int) -> None:
         """Use the best valid index there is now, if it is better than the one in use."""
@@ -310,8 +319,9 @@ class _Updating:
             mirror,
             self._timeouts,
             self._room.for_one(),
-            self._one_delta,
+            self._judgements,
             self._now,
+            self._wait_for,
         )
         self._asked.append(asked)
         try:
@@ -321,7 +331,6 @@ class _Updating:
             return
         match gave:
             case Accepted():
-                self._judged_here.append(gave)
                 self._arrived.put_nowait(_Offer(mirror, accepted=gave))
             case _:
                 await self._offer(mirror, gave)
@@ -364,11 +373,10 @@ class _Updating:
         try:
             if held is not None and digest in self._files_of(held):
                 return replace(offer, accepted=judge_again(held, state))  # the very file that was accepted
-            accepted = self._store.judge(offer.data, state, now=self._now)
+            accepted = self._judgements.run(lambda: self._store.judge(offer.data, state, now=self._now))
         except RefusedError as error:
             evidence = offer.data if isinstance(error, EquivocationError) else b""
             return replace(offer, data=evidence, error=error)
-        self._judged_here.append(accepted)
         return replace(offer, accepted=accepted)
 
     def _add_unfinished(self, seconds: float) -> None:

@@ -34,7 +34,6 @@ UNTYPED = {
     "config.py": PARSED,
     "demo/node_process.py": "what a process printed, as a user of `--json` reads it",
     "demo/story.py": "what a process printed, as a user of `--json` reads it",
-    "hub/xet_child.py": "a job of the parent process, as it came down the pipe",
     "library/folders.py": STORED,
     "library/known_peers.py": STORED,
     "library/steward_store.py": STORED,

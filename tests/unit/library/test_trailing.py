@@ -187,7 +187,7 @@ def test_no_digest_waits_for_the_disk_but_the_results_do(tmp_path, monkeypatch):
         write_piece(tmp_path, layout, contents, piece)
     with TrailingHasher(growing, bytearray(b"\1" * layout.piece_count), workers=1) as hasher:
         hasher.written()
-        wait_until(lambda: hasher.done, 10, "everything is hashed while the disk has not answered once")
+        wait_until(lambda: hasher.done and asked, 10, "everything is hashed while the disk has not answered once")
         assert len(asked) == 1
         hasher.results(disk.set)
     assert len(asked) > 1

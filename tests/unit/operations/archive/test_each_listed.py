@@ -10,7 +10,7 @@ import pytest
 
 from p2pqwen.index.acceptance import TrustedState, accept
 from p2pqwen.library.trust_store import TrustedPublisher
-from p2pqwen.operations.archive.health import each_listed
+from p2pqwen.operations.archive.watched import each_listed
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import Sha1
 from tests.support.publishing import NOW, Publisher, Rules, chain, make_entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from p2pqwen.operations.archive.health import due
-from p2pqwen.operations.archive.swarm_probe import WatchedSwarm
+from p2pqwen.operations.archive.watched import WatchedSwarm
 from p2pqwen.stewardship.swarm_health import Sighting, Source
 from p2pqwen.stewardship.swarm_record import SwarmRecord, WebSeedLook
 from p2pqwen.torrent.infohash import InfoHash

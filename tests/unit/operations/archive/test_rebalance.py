@@ -11,9 +11,8 @@ import pytest
 from p2pqwen.errors import NetworkError
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.operations.archive import rebalance as module
-from p2pqwen.operations.archive.health import HealthRow
 from p2pqwen.operations.archive.rebalance import carry_out
-from p2pqwen.operations.archive.swarm_probe import WatchedSwarm
+from p2pqwen.operations.archive.watched import HealthRow, WatchedSwarm
 from p2pqwen.stewardship.allocation import Decision
 from p2pqwen.stewardship.rebalance import Exchange, Holding, why_kept
 from p2pqwen.stewardship.swarm_record import NEVER_SEEN
