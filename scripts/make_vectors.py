@@ -13,6 +13,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
@@ -34,15 +35,18 @@ from p2pqwen.index.board import (  # noqa: E402
     immutable_target,
 )
 from p2pqwen.index.bundle import build_bundle, bundle_layout, bundle_name, hash_bundle_file  # noqa: E402
-from p2pqwen.index.delta import Delta, compose, make_delta  # noqa: E402
-from p2pqwen.index.document import INDEX_TYPE, IndexDocument, encode_file  # noqa: E402
+from p2pqwen.index.delta import Delta, compose, delta_location, make_delta  # noqa: E402
+from p2pqwen.index.document import INDEX_FILE, INDEX_TYPE, IndexDocument, encode_file  # noqa: E402
 from p2pqwen.index.entry import entry_magnet  # noqa: E402
 from p2pqwen.index.mutable_item import ItemAddress, MutableItem, sign_item, signed_bytes  # noqa: E402
 from p2pqwen.index.pointer import Pointer  # noqa: E402
 from p2pqwen.index.publisher_link import PublisherLink  # noqa: E402
 from p2pqwen.index.root import SignedRoot  # noqa: E402
+from p2pqwen.library.bundles import BundleStore  # noqa: E402
+from p2pqwen.library.home import Home  # noqa: E402
 from p2pqwen.manifest.git_object import blob_oid, commit_oid, tree_oid  # noqa: E402
 from p2pqwen.manifest.lfs_pointer import pointer_bytes  # noqa: E402
+from p2pqwen.operations.indexes.bundle import make_bundle  # noqa: E402
 from p2pqwen.signing.envelope import pae, sign  # noqa: E402
 from p2pqwen.torrent import bencode  # noqa: E402
 from p2pqwen.values import base64_text  # noqa: E402
@@ -320,10 +324,55 @@ def dht_rows() -> dict[str, Any]:
             "infohash_v1": str(bundle.v1),
             "infohash_v2": str(bundle.v2),
         },
+        "bundles with deltas": bundle_cases(),
         "pointer": {"key": "index", **item_row(item)},
         "boards": {"publisher": str(PUBLISHER), "items": [item_row(board) for board in boards]},
         "board cases": board_cases(item.address),
         "link": str(PublisherLink(item.address, PUBLISHER)),
+    }
+
+
+def bundle_cases() -> list[dict[str, Any]]:
+    """Sites with deltas, and which files of them are in the bundle."""
+    vectors = index_cases()[0] | torrent_files() | delta_files()
+    torrent = next(name for name in vectors if name.endswith(".torrent"))
+    from_one, from_two = (delta_location(judged(vectors[f"index/{name}.json"]).digest) for name in ("0.1", "0.2"))
+    cases: tuple[tuple[str, str, dict[str, str]], ...] = (
+        ("the delta that leads to the index", "0.2", {from_one: "0.1-0.2"}),
+        (
+            "of two the one over fewer versions: both are larger than the index",
+            "0.3",
+            {from_one: "0.1-0.3", from_two: "0.2-0.3"},
+        ),
+        ("a delta that leads to an older index", "0.3", {from_one: "0.1-0.2", from_two: "0.2-0.3"}),
+        ("a delta at the place of another", "0.3", {from_one: "0.2-0.3"}),
+        ("a delta that is cut off", "0.2", {from_one: "refused-cut"}),
+        ("no deltas", "0.3", {}),
+    )
+    return [bundle_case(why, index, torrent, deltas, vectors) for why, index, deltas in cases]
+
+
+def bundle_case(
+    why: str, index: str, torrent: str, deltas: dict[str, str], vectors: dict[str, bytes]
+) -> dict[str, Any]:
+    data = vectors[f"index/{index}.json"]
+    accepted = judged(data)
+    files = {INDEX_FILE: f"index/{index}.json"} | {entry.torrent: torrent for entry in accepted.document.entries}
+    files |= {place: f"delta/{name}.json" for place, name in deltas.items()}
+    with TemporaryDirectory() as folder:
+        site = Path(folder, "site")
+        for place, name in files.items():
+            (site / place).parent.mkdir(parents=True, exist_ok=True)
+            (site / place).write_bytes(vectors[name])
+        _, metainfo = make_bundle(BundleStore(Home(Path(folder, "home"))), accepted, site)
+    return {
+        "why": why,
+        "site": files,
+        "digest": str(accepted.digest),
+        "name": metainfo.name,
+        "files": [file.path.text for file in metainfo.files],
+        "infohash_v1": str(metainfo.infohash.v1),
+        "infohash_v2": str(metainfo.infohash.v2),
     }
 
 

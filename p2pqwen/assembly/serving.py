@@ -97,6 +97,7 @@ def seeded_publishers(app: App, settings: SwarmSettings, report: Report) -> Publ
         )
         found = fetching.bundle_route(app, reach, report)
         found.network = replace(found.network, stopping=stopping)
+        found.keeps_whole = True
         return found
 
     sync = PublisherSync(

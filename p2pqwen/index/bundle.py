@@ -1,4 +1,4 @@
-"""The bundle: a published site, index.json and every .torrent it names, as a torrent by the recipe's rules.
+"""The bundle: a published site, index.json, every .torrent it names and deltas, as a torrent by the recipe's rules.
 
 Its name is `p2pqwen-index-<epoch>.<version>`. Every file starts on a piece, so one can be fetched without its
 neighbours, and files that two versions share have one pieces root, so they are fetched once.
@@ -11,17 +11,20 @@ from collections.abc import Iterable, Mapping
 
 from p2pqwen.errors import FormatError
 from p2pqwen.index.acceptance import Position
+from p2pqwen.index.delta import DELTA_FOLDER, MAX_DELTA, MAX_STEPS, Delta, delta_location
 from p2pqwen.index.document import INDEX_FILE, MAX_INDEX_SIZE, IndexDocument
-from p2pqwen.torrent.info import Info, build_info
+from p2pqwen.torrent.info import FileEntry, Info, build_info
 from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo
 from p2pqwen.torrent.piece_hasher import FileHashes, PieceHasher
 from p2pqwen.torrent.recipe import CURRENT
+from p2pqwen.values.digest import Sha256
 from p2pqwen.values.repo_path import RepoPath
 
 INDEX_PATH = RepoPath(INDEX_FILE)
 _NAME = re.compile(r"p2pqwen-index-(0|[1-9][0-9]{0,15})\.([1-9][0-9]{0,15})", re.ASCII)
 _TORRENT = re.compile(r"[^/]+/[^/]+/[0-9a-f]{40}\.torrent")
+_DELTA = re.compile(rf"{DELTA_FOLDER}/[0-9a-f]{{64}}\.json")
 
 
 def bundle_name(position: Position) -> str:
@@ -38,8 +41,25 @@ def parse_bundle_name(name: str) -> Position:
 
 
 def bundle_paths(document: IndexDocument) -> tuple[RepoPath, ...]:
-    """Return the files of an index's bundle."""
+    """Return the files of an index's bundle, without deltas."""
     return (INDEX_PATH, *(RepoPath(entry.torrent) for entry in document.entries))
+
+
+def bundle_deltas(found: Iterable[tuple[Delta, int]], digest: Sha256, index_size: int) -> tuple[RepoPath, ...]:
+    """Return which deltas of a site are in the bundle of an index: those over the fewest versions, as many as fit.
+
+    `found` are deltas with their sizes in bytes, each from its place; `digest` and `index_size` are the index's. All
+    that make the bundle of the same site choose the same (SPEC section 10).
+    """
+    leading = [(delta.steps, str(delta.base), size) for delta, size in found if delta.to == digest]
+    chosen: list[RepoPath] = []
+    left = min(MAX_DELTA, index_size)
+    for _, base, size in sorted(leading)[:MAX_STEPS]:
+        left -= size
+        if left < 0:
+            break
+        chosen.append(RepoPath(delta_location(Sha256.parse(base))))
+    return tuple(chosen)
 
 
 def bundle_layout(sizes: Iterable[tuple[RepoPath, int]]) -> Layout:
@@ -66,7 +86,8 @@ def hash_bundle_file(data: bytes, layout: Layout, index: int) -> FileHashes:
 def check_bundle(info: Info, position: Position) -> None:
     """Raise `FormatError` unless a torrent may be the bundle of the index at a position.
 
-    Files that are neither the index nor a torrent are allowed (a site may hold more) and never fetched.
+    Files that are no index, torrent or delta are allowed (a site may hold more) and never fetched, nor are deltas that
+    are more, or larger, than those of a bundle may be.
     """
     if parse_bundle_name(info.name) != position:
         raise FormatError("the bundle is of another index", expected=bundle_name(position), got=info.name)
@@ -82,4 +103,18 @@ def check_bundle(info: Info, position: Position) -> None:
 
 def wanted_files(info: Info) -> tuple[RepoPath, ...]:
     """Return the files that a follower may have use for."""
-    return tuple(file.path for file in info.files if file.path == INDEX_PATH or _TORRENT.fullmatch(file.path.text))
+    needed = (file.path for file in info.files if file.path == INDEX_PATH or _TORRENT.fullmatch(file.path.text))
+    return (*needed, *(file.path for file in _deltas(info)))
+
+
+def delta_from(info: Info, base: Sha256) -> RepoPath | None:
+    """Return the file of a bundle that is to lead from an index to the bundle's, where there is one."""
+    place = RepoPath(delta_location(base))
+    return next((file.path for file in _deltas(info) if file.path == place), None)
+
+
+def _deltas(info: Info) -> tuple[FileEntry, ...]:
+    """Return the deltas of a bundle, none where there are more, or larger ones, than a writer puts there."""
+    found = tuple(file for file in info.files if _DELTA.fullmatch(file.path.text))
+    limit = min(MAX_DELTA, sum(file.size for file in info.files if file.path == INDEX_PATH))
+    return found if len(found) <= MAX_STEPS and sum(file.size for file in found) <= limit else ()

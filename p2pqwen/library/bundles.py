@@ -6,7 +6,8 @@
 
 A bundle is held once its index was accepted; until then what comes of it has a folder of its own for one fetch, and
 nothing shares a file with it. Once it is held, files that did not change become links to those of the version before:
-those that are right under its own v1 pieces and pieces root, read for that.
+those that are right under its own v1 pieces and pieces root, read for that. Where the index came of a delta of the
+bundle, index.json is not here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from p2pqwen.errors import FormatError, P2pqwenError
 from p2pqwen.index.acceptance import Position
-from p2pqwen.index.bundle import bundle_name, check_bundle, parse_bundle_name
+from p2pqwen.index.bundle import INDEX_PATH, bundle_name, check_bundle, parse_bundle_name
 from p2pqwen.library import durable
 from p2pqwen.library.hashing import hash_file
 from p2pqwen.library.home import Home
@@ -72,6 +73,11 @@ class HeldBundle:
         """Return where a file of it stands, if it is here."""
         return self.folder / file.text
 
+    @property
+    def has_index(self) -> bool:
+        """Whether its index.json is here: it is not where the index came of a delta."""
+        return _has_content(self.path(INDEX_PATH))
+
     def files_here(self, metainfo: Metainfo) -> frozenset[RepoPath]:
         """Return the files that are here with their size."""
         return frozenset(file.path for file in metainfo.files if _is_here(self.path(file.path), file))
@@ -98,8 +104,9 @@ class BundleStore:
         return sorted(found, key=lambda held: held.position, reverse=True)
 
     def get(self, publisher: Sha256, position: Position) -> HeldBundle | None:
-        """Return the bundle of the index at a position, if it is here."""
-        return next((held for held in self.all(publisher) if held.position == position), None)
+        """Return the bundle of the index at a position, if it is here: rather one that has its index.json."""
+        found = [held for held in self.all(publisher) if held.position == position]
+        return max(found, key=lambda held: held.has_index, default=None)
 
     def folder(self, publisher: Sha256) -> Path:
         """Return the folder of a publisher's bundles."""
@@ -247,7 +254,14 @@ def _is_right(path: Path, metainfo: Metainfo, index: int) -> bool:
 def _is_here(path: Path, file: FileEntry) -> bool:
     """Tell whether a file has its size and is no hole that a download left for later."""
     try:
+        return path.stat().st_size == file.size and _has_content(path)
+    except OSError:
+        return False
+
+
+def _has_content(path: Path) -> bool:
+    try:
         stat = path.stat()
     except OSError:
         return False
-    return stat.st_size == file.size and (allocated(path, stat) > 0 or file.size < 512)
+    return allocated(path, stat) > 0 or stat.st_size < 512

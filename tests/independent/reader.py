@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import ipaddress
 import itertools
@@ -769,30 +770,61 @@ def accept(data: bytes, reader: Reader) -> Accepted:
 def accept_delta(data: bytes, base: dict[str, Any], reader: Reader) -> tuple[Accepted, dict[str, Any]]:
     """Make the newer index of a delta and of the `signed` of the older one, and take it as a file; return it too."""
     try:
-        outer = read_json(data, 16 << 20)
-        need(isinstance(outer, dict), "an object")
-        constants(outer, type="index-delta", spec=1)
-        need(hex_digest(outer.get("from"), 64) == sha256(jcs(base)), "from another index")
-        hex_digest(outer.get("to"), 64)
-        number(outer, "steps", 1, 10)
-        signed = outer.get("signed")
-        need(isinstance(signed, dict) and "entries" not in signed, "a header without entries")
-        changed = items(outer, "changed", 100_000)
-        for row in changed:
-            entry_order(row)
-            if is_known(row):
-                check_entry(row)
-        places = [entry_order(row) for row in changed]
-        removed = [entry_order(row) for row in items(outer, "removed", 100_000)]
-        for some in (places, removed):
-            need(all(one < other for one, other in itertools.pairwise(some)), "not sorted, or repeated")
+        outer = read_delta(data)
+        need(outer["from"] == sha256(jcs(base)), "from another index")
     except RefusedError as refusal:
         raise RefusedError(str(refusal), 1) from refusal
+    signed, changed = outer["signed"], outer["changed"]
+    places, removed = ([entry_order(row) for row in outer[name]] for name in ("changed", "removed"))
     rows = {place: row for row in base["entries"] if (place := entry_order(row)) not in removed}
     rows |= dict(zip(places, changed, strict=True))
     signed = {**signed, "entries": [rows[place] for place in sorted(rows)]}
     file = {"roots": outer.get("roots"), "signed": signed, "signatures": outer.get("signatures")}
     return accept(json.dumps(file).encode(), reader), signed
+
+
+def read_delta(data: bytes) -> dict[str, Any]:
+    """Section 7.1, as far as a delta alone can be looked at."""
+    outer = read_json(data, 16 << 20)
+    need(isinstance(outer, dict), "an object")
+    constants(outer, type="index-delta", spec=1)
+    hex_digest(outer.get("from"), 64)
+    hex_digest(outer.get("to"), 64)
+    number(outer, "steps", 1, 10)
+    signed = outer.get("signed")
+    need(isinstance(signed, dict) and "entries" not in signed, "a header without entries")
+    for name in ("changed", "removed"):
+        rows = items(outer, name, 100_000)
+        places = [entry_order(row) for row in rows]
+        need(all(one < other for one, other in itertools.pairwise(places)), "not sorted, or repeated")
+        for row in rows:
+            if name == "changed" and is_known(row):
+                check_entry(row)
+    return dict(outer)
+
+
+def bundle_files(site: dict[str, bytes]) -> dict[str, bytes]:
+    """Section 10: which files of a site are in the bundle of its index."""
+    signed = read_json(site["index.json"])["signed"]
+    kept = {"index.json", *(row["torrent"] for row in signed["entries"] if is_known(row))}
+    leading: list[tuple[int, str, str]] = []
+    for place, data in site.items():
+        if place.startswith("delta/") and place not in kept:
+            with contextlib.suppress(RefusedError):
+                delta = read_delta(data)
+                if place == f"delta/{delta['from']}.json" and delta["to"] == sha256(jcs(signed)):
+                    leading.append((delta["steps"], delta["from"], place))
+    deltas: list[str] = []
+    left = min(16 << 20, len(site["index.json"]))
+    for _, _, place in sorted(leading)[:10]:
+        left -= len(site[place])
+        if left < 0:
+            break
+        deltas.append(place)
+    with contextlib.suppress(RefusedError):
+        paths([*kept, *deltas])
+        kept.update(deltas)
+    return {place: site[place] for place in kept}
 
 
 def check_header(signed: dict[str, Any]) -> None:

@@ -378,6 +378,16 @@ def test_notice_boards(case):
     assert [str(signed.root.digest) for signed in ours] == roots
 
 
+@pytest.mark.parametrize("case", DHT["bundles with deltas"], ids=[case["why"] for case in DHT["bundles with deltas"]])
+def test_bundles_hold_the_deltas_that_lead_to_their_index(case):
+    site = {place: (VECTORS / name).read_bytes() for place, name in case["site"].items()}
+    files = reader.bundle_files(site)
+    assert sorted(files) == sorted(case["files"])
+    info = reader.make_info(case["name"], files)
+    assert hashlib.sha1(info).hexdigest() == case["infohash_v1"]
+    assert hashlib.sha256(info).hexdigest() == case["infohash_v2"]
+
+
 def test_where_boards_stand():
     key = reader.board_key(DHT["boards"]["publisher"])
     for slot, item in enumerate(DHT["boards"]["items"]):

@@ -6,11 +6,13 @@ import pytest
 
 from p2pqwen.errors import FormatError, NetworkError
 from p2pqwen.index.acceptance import Position, TrustedState, accept
-from p2pqwen.index.bundle import INDEX_PATH, check_bundle
+from p2pqwen.index.bundle import INDEX_PATH, check_bundle, wanted_files
+from p2pqwen.index.delta import delta_location
 from p2pqwen.index.document import INDEX_FILE
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.library.bundles import BundleStore
 from p2pqwen.library.home import Home
+from p2pqwen.operations.indexes import bundle
 from p2pqwen.operations.indexes.bundle import (
     BundleNetwork,
     fetch_index,
@@ -20,6 +22,7 @@ from p2pqwen.operations.indexes.bundle import (
     trackers_of,
 )
 from p2pqwen.operations.indexes.bundle_torrents import read_torrent
+from p2pqwen.operations.publish.deltas import write_deltas
 from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.torrent.infohash import InfoHash
@@ -86,6 +89,69 @@ def test_everybody_makes_the_same_bundle(tmp_path, site):
         torrent = swarm.add_seed(metainfo, held.save_path)
         wait_until(lambda: swarm.pump(0.05) or torrent.checked, 20, "the bundle to be checked")
         assert torrent.have.count(0) == 0
+
+
+def with_delta(tmp_path, publisher, folder="site"):
+    """A site of six entries, then one of seven, with the delta that `publish` writes for it."""
+    entries = sorted((make_entry(n) for n in range(7)), key=lambda one: one.id)
+    first = Site(tmp_path / folder, publisher, entries[1:])
+    second = Site(tmp_path / folder, publisher, entries)
+    write_deltas(second.folder, [first.accepted], second.accepted, len(second.data), print)
+    return first, second, RepoPath(delta_location(first.accepted.digest))
+
+
+def test_a_bundle_holds_the_delta_that_leads_to_its_index(tmp_path, publisher):
+    _, second, delta = with_delta(tmp_path, publisher)
+    (second.folder / "delta" / f"{'0' * 64}.json").write_bytes((second.folder / delta.text).read_bytes())
+    (second.folder / "delta" / "notes.json").write_text("{}")
+    made = [make_bundle(store_at(tmp_path / name), second.accepted, second.folder) for name in ("one", "two")]
+    assert made[0][1].infohash == made[1][1].infohash
+    paths = {file.path for file in made[0][1].files}
+    assert paths == {INDEX_PATH, delta, *(RepoPath(entry.torrent) for entry in second.entries)}
+    assert set(wanted_files(made[0][1].parsed_info)) == paths
+    third = Site(tmp_path / "site", publisher, second.entries)  # what is in `delta` leads to the second
+    _, metainfo = make_bundle(store_at(tmp_path / "one"), third.accepted, third.folder)
+    assert delta not in {file.path for file in metainfo.files}
+
+
+def test_an_organisation_named_delta_leaves_no_room_for_deltas(tmp_path, publisher):
+    entries = sorted((make_entry(n, "Delta/Tiny") for n in range(7)), key=lambda one: one.id)
+    first = Site(tmp_path / "site", publisher, entries[1:])
+    second = Site(tmp_path / "site", publisher, entries)
+    write_deltas(second.folder, [first.accepted], second.accepted, len(second.data), print)
+    assert (second.folder / delta_location(first.accepted.digest)).is_file()
+    _, metainfo = make_bundle(store_at(tmp_path / "one"), second.accepted, second.folder)
+    assert {file.path for file in metainfo.files} == {INDEX_PATH, *(RepoPath(entry.torrent) for entry in entries)}
+
+
+def test_a_reader_with_an_older_index_takes_the_delta(tmp_path, publisher):
+    first, second, delta = with_delta(tmp_path, publisher)
+    held, metainfo = make_bundle(store_at(tmp_path / "publisher"), second.accepted, second.folder)
+    store, pointer, key = (
+        store_at(tmp_path / "follower"),
+        pointer_of(metainfo, second.accepted),
+        first.accepted.publisher,
+    )
+    with seeding(held) as peer:
+        network = BundleNetwork(QUIET, peers=(peer,))
+        found = fetch_index(store, key, pointer, network, base=first.accepted.digest)
+        assert (found.is_delta, found.file) == (True, delta)
+        assert found.data == (second.folder / delta.text).read_bytes()
+        other = fetch_index(store, key, pointer, network, base=Sha256.of(b"another index"))
+        assert (other.is_delta, other.data) == (False, second.data)
+
+
+def test_peers_that_have_no_deltas_give_the_index(tmp_path, publisher, monkeypatch):
+    """Versions that know no deltas hold the rest of a bundle."""
+    monkeypatch.setattr(bundle, "DELTA_SECONDS", 1.0)
+    first, second, delta = with_delta(tmp_path, publisher)
+    held, metainfo = make_bundle(store_at(tmp_path / "publisher"), second.accepted, second.folder)
+    held.path(delta).unlink()
+    with seeding(held) as peer:
+        network = BundleNetwork(QUIET, peers=(peer,))
+        store, pointer = store_at(tmp_path / "follower"), pointer_of(metainfo, second.accepted)
+        found = fetch_index(store, first.accepted.publisher, pointer, network, base=first.accepted.digest)
+    assert (found.is_delta, found.data) == (False, second.data)
 
 
 def test_another_index_is_another_bundle(tmp_path, site, publisher):

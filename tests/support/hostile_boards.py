@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2pqwen.index.acceptance import Accepted, Position, TrustedState, accept
 from p2pqwen.index.board import BOARD_SLOTS, board_key, board_notice, board_salt
-from p2pqwen.index.bundle import INDEX_PATH, bundle_layout, bundle_name
+from p2pqwen.index.bundle import INDEX_PATH, build_bundle, bundle_layout, bundle_name, hash_bundle_file
 from p2pqwen.index.document import INDEX_FILE, DhtPointer
+from p2pqwen.index.entry import Entry
 from p2pqwen.index.mutable_item import MAX_SEQUENCE, ItemAddress, MutableItem, sign_item
 from p2pqwen.index.pointer import Pointer
 from p2pqwen.library.bundles import BundleStore
@@ -30,6 +31,7 @@ from p2pqwen.torrent.metainfo import Metainfo
 from p2pqwen.torrent.piece_hasher import PieceHasher
 from p2pqwen.values.digest import Sha256
 from p2pqwen.values.network_choices import NetworkChoices
+from p2pqwen.values.repo_path import RepoPath
 from tests.simulators.dht_node import DhtNodeSimulator, simulated_dht
 from tests.simulators.peer import Behaviour, Content, PeerNetwork, PeerSimulator, addresses
 from tests.support.models import noise
@@ -69,19 +71,22 @@ class Keeper:
         self.roots = self._publisher.roots
         self.address = ItemAddress(key(name).public, SALT)
 
-    def issue(self) -> Issue:
+    def issue(self, entries: Sequence[Entry] = (make_entry(1),)) -> Issue:
         """Sign the next version and make its bundle."""
-        entry = make_entry(1)
-        data = self._publisher.publish([entry], (self._name,), dht=DhtPointer(keyid(self._name), SALT.decode()))
+        data = self.sign(entries)
         accepted = accept(data, TrustedState(self.id), NOW)
         site = self._world.folder / "sites" / str(self.id) / str(accepted.position)
-        files = {INDEX_FILE: data, entry.torrent: noise(300_000, entry.torrent)}
+        files = {INDEX_FILE: data} | {entry.torrent: noise(300_000, entry.torrent) for entry in entries}
         for path, content in files.items():
             (site / path).parent.mkdir(parents=True, exist_ok=True)
             (site / path).write_bytes(content)
         _, metainfo = make_bundle(BundleStore(Home(self._world.folder / "keepers" / self._name)), accepted, site)
         pointer = Pointer.to_bundle(metainfo.infohash, accepted.position, accepted.digest)
         return Issue(data, accepted, Content.of(metainfo, files), pointer)
+
+    def sign(self, entries: Sequence[Entry]) -> bytes:
+        """Sign the next version."""
+        return self._publisher.publish(entries, (self._name,), dht=DhtPointer(keyid(self._name), SALT.decode()))
 
     def point(self, issue: Issue) -> MutableItem:
         """Put the pointer, and the boards."""
@@ -139,6 +144,15 @@ class World:
             BundleNetwork(settings, peers=(NOBODY,), seconds=seconds),
             DhtAccess((self.nodes[0].endpoint,), known),
         )
+
+
+def bundle_of(position: Position, files: Mapping[str, bytes]) -> Content:
+    """A bundle that holds just these files, whatever they are."""
+    layout = bundle_layout((RepoPath(name), len(data)) for name, data in files.items())
+    hashes = {
+        file.path: hash_bundle_file(files[file.path.text], layout, number) for number, file in enumerate(layout.files)
+    }
+    return Content.of(build_bundle(position, layout, hashes), files)
 
 
 def endless_bundle(position: Position, size: int) -> Blanks:

@@ -14,17 +14,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2pqwen.containment import each, first_of
-from p2pqwen.errors import NetworkError, VerificationError
+from p2pqwen.errors import FormatError, NetworkError, VerificationError
 from p2pqwen.events import Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted, Position
 from p2pqwen.index.bundle import (
     INDEX_PATH,
     build_bundle,
+    bundle_deltas,
     bundle_layout,
     bundle_paths,
     check_bundle,
+    delta_from,
     hash_bundle_file,
 )
+from p2pqwen.index.delta import DELTA_FOLDER, MAX_DELTA, Delta, delta_location, parse_delta
 from p2pqwen.index.document import MAX_INDEX_SIZE, IndexDocument, read_index
 from p2pqwen.index.entry import Entry, SkippedEntry, checked_row, torrent_location
 from p2pqwen.index.pointer import Pointer
@@ -39,6 +42,7 @@ from p2pqwen.swarm.session import Swarm
 from p2pqwen.swarm.settings import SwarmSettings
 from p2pqwen.swarm.torrent import SwarmTorrent
 from p2pqwen.swarm.writable import prove_writable
+from p2pqwen.torrent.layout import Layout
 from p2pqwen.torrent.magnet import parse_magnet
 from p2pqwen.torrent.metainfo import MAX_TORRENT_BYTES, Metainfo, metainfo_from_info
 from p2pqwen.values.digest import Sha256
@@ -47,6 +51,8 @@ from p2pqwen.values.repo_path import RepoPath
 from p2pqwen.values.strict_json import JsonObject
 
 BUNDLE_SECONDS = 60.0
+DELTA_SECONDS = 10.0
+"""For a delta, of which peers may have nothing that have all the rest: the index comes as well."""
 MAX_TRACKERS = 8
 _PUMP = 0.1
 _SETTLE_SECONDS = 10.0
@@ -81,23 +87,33 @@ class BundleNetwork:
 
 @dataclass(frozen=True, slots=True)
 class BundleIndex:
-    """An index that came from a bundle, not judged yet, and what is needed to fetch the rest later."""
+    """An index that came from a bundle, not judged yet, and what is needed to fetch the rest later.
+
+    `data` is that of `file`, index.json or a delta. `led_to`: what the delta was found to make of the index here.
+    """
 
     data: bytes
     position: Position
     metainfo: Metainfo
     peers: tuple[Endpoint, ...]
+    file: RepoPath = INDEX_PATH
+    led_to: Sha256 | None = None
+
+    @property
+    def is_delta(self) -> bool:
+        """Whether it came as the difference to an index that is here."""
+        return self.file != INDEX_PATH
 
 
 def make_bundle(store: BundleStore, accepted: Accepted, site: Path) -> tuple[HeldBundle, Metainfo]:
     """Make the bundle of a published site and keep it, so that it can be seeded; raises `DiskError`, `NotFoundError`.
 
-    Anybody who does this with the same files gets the same infohash. An earlier bundle that holds the torrent of what
-    was withdrawn since is not seeded on.
+    Anybody who does this with the same files, deltas among them, gets the same infohash. An earlier bundle that holds
+    the torrent of what was withdrawn since is not seeded on.
     """
     with durable.disk_errors(f"look at {site}"):
-        sizes = [(path, (site / path.text).stat().st_size) for path in bundle_paths(accepted.document)]
-    layout = bundle_layout(sizes)
+        sizes = {path: (site / path.text).stat().st_size for path in bundle_paths(accepted.document)}
+    layout = _with_deltas(site, sizes, accepted.digest)
     hashes = {
         file.path: hash_bundle_file(_read(site, file.path), layout, number) for number, file in enumerate(layout.files)
     }
@@ -112,6 +128,25 @@ def make_bundle(store: BundleStore, accepted: Accepted, site: Path) -> tuple[Hel
     return held, metainfo
 
 
+def _with_deltas(site: Path, sizes: Mapping[RepoPath, int], digest: Sha256) -> Layout:
+    """Lay out these files of a site and the deltas that lead to its index."""
+    folder = site / DELTA_FOLDER
+
+    def read(path: Path) -> tuple[Delta, int]:
+        data = durable.read(path, max_bytes=MAX_DELTA)
+        delta = parse_delta(data)
+        if site / delta_location(delta.base) != path:
+            raise FormatError(f"{path.name} is the delta from another index", got=delta.base)
+        return delta, len(data)
+
+    there = sorted(path for path in folder.glob("*.json") if path.is_file()) if folder.is_dir() else []
+    found = each(there, read, failed=lambda *_: None)  # what is no delta stays out
+    deltas = bundle_deltas(found, digest, sizes[INDEX_PATH])
+    with contextlib.suppress(FormatError):  # an organisation may be named as the deltas' folder is
+        return bundle_layout([*sizes.items(), *((path, (site / path.text).stat().st_size) for path in deltas)])
+    return bundle_layout(sizes.items())
+
+
 def _drop_withdrawn(store: BundleStore, held: HeldBundle, document: IndexDocument) -> None:
     gone = {RepoPath(torrent_location(one.id)) for one in document.withdrawn}
     earlier = [one for one in store.all(held.publisher) if one != held] if gone else []
@@ -124,9 +159,17 @@ def _drop_withdrawn(store: BundleStore, held: HeldBundle, document: IndexDocumen
 
 
 def fetch_index(
-    store: BundleStore, publisher: Sha256, pointer: Pointer, network: BundleNetwork, report: Report = ignore
+    store: BundleStore,
+    publisher: Sha256,
+    pointer: Pointer,
+    network: BundleNetwork,
+    report: Report = ignore,
+    *,
+    base: Sha256 | None = None,
 ) -> BundleIndex:
     """Bring the index.json of the bundle that a pointer names; the caller judges it and then calls `keep_index`.
+
+    Where the bundle has a delta from the index `base`, and peers give it, that comes instead.
 
     What the pointer and the metadata claim is held against the limits before any of it is asked for, and whoever gives
     less than `_SLOWEST` bytes a second is left. Nothing stays on disk, and no other fetch is waited for. Raises
@@ -137,9 +180,18 @@ def fetch_index(
         metainfo, peers = _metadata(swarm, store, publisher, pointer, network)
         check_bundle(metainfo.parsed_info, pointer.position)
         first = replace(network, found=tuple(dict.fromkeys((*peers, *network.found))))
-        connected = _bring(swarm, store, metainfo, held, {INDEX_PATH}, first, report)
-        data = durable.read(held.path(INDEX_PATH), max_bytes=MAX_INDEX_SIZE)
-    return BundleIndex(data, pointer.position, metainfo, tuple(dict.fromkeys((*connected, *peers))))
+
+        def bring(file: RepoPath, within: BundleNetwork) -> BundleIndex:
+            connected = _bring(swarm, store, metainfo, held, {file}, within, report)
+            data = durable.read(held.path(file), max_bytes=MAX_INDEX_SIZE)
+            met = tuple(dict.fromkeys((*connected, *peers)))
+            return BundleIndex(data, pointer.position, metainfo, met, file)
+
+        delta = None if base is None else delta_from(metainfo.parsed_info, base)
+        if delta is not None:
+            with contextlib.suppress(NetworkError):
+                return bring(delta, replace(first, seconds=min(first.seconds, DELTA_SECONDS)))
+        return bring(INDEX_PATH, first)
 
 
 def keep_index(store: BundleStore, publisher: Sha256, brought: BundleIndex) -> HeldBundle | None:
@@ -150,7 +202,7 @@ def keep_index(store: BundleStore, publisher: Sha256, brought: BundleIndex) -> H
     try:
         with _lock(store, publisher, BundleNetwork(SwarmSettings(), seconds=_KEEP_SECONDS)):
             held = store.prepare(publisher, brought.position, brought.metainfo)
-            store.write(held, INDEX_PATH, brought.data)
+            store.write(held, brought.file, brought.data)
             store.enter(held, brought.metainfo)
     except NetworkError:
         return None
@@ -216,7 +268,7 @@ class _TrackerSink:
 
 
 def _read(site: Path, path: RepoPath) -> bytes:
-    limit = MAX_INDEX_SIZE if path == INDEX_PATH else MAX_TORRENT_BYTES
+    limit = MAX_INDEX_SIZE if path == INDEX_PATH else max(MAX_TORRENT_BYTES, MAX_DELTA)
     return durable.read(site / path.text, max_bytes=limit)
 
 

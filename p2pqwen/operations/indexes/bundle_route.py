@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from p2pqwen.errors import FormatError, NetworkError, NotFoundError, P2pqwenError
@@ -51,21 +51,27 @@ BRING_SECONDS = 120.0
 """For the bundle of an index that is here already, or for the index of a link."""
 _LOOK_AGAIN = (2.0, 4.0, 6.0)
 
+JudgeDelta = Callable[[bytes], Awaitable[Accepted | None]]
+"""Judges what a delta makes of the accepted index; None where nothing comes of it."""
 Follow = Callable[[Dht, FoundPointer], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one pointer led to: an index file's bytes, or why there are none."""
+    """What one pointer led to: an index file's bytes, or the index that a delta made, or why there is none."""
 
     source: str
     data: bytes = b""
+    accepted: Accepted | None = None
     error: P2pqwenError | None = None
 
 
 @dataclass(slots=True)
 class BundleRoute:
-    """The way to publishers' bundles. `dht` None: only what is known already, and the peers of `network`."""
+    """The way to publishers' bundles. `dht` None: only what is known already, and the peers of `network`.
+
+    `keeps_whole`: bundles are brought whole later, so that a delta would spare nothing.
+    """
 
     bundles: BundleStore
     pointers: PointerStore
@@ -73,6 +79,7 @@ class BundleRoute:
     network: BundleNetwork
     dht: DhtAccess | None
     report: Report = ignore
+    keeps_whole: bool = False
     _found: list[FoundPointer] = field(default_factory=list)
     _following: set[str] = field(default_factory=set)
     _brought: list[BundleIndex] = field(default_factory=list)
@@ -81,18 +88,32 @@ class BundleRoute:
         self,
         publisher: TrustedPublisher,
         own: Callable[[], bytes],
+        judge_delta: JudgeDelta,
         offer: Callable[[Answer], None],
         sessions: Sessions,
     ) -> None:
         """Hand over what each of the DHT's pointers leads to, as it comes.
 
-        A pointer that names the index accepted already is answered with `own`, that one, without asking anybody. When
+        A pointer that names the index accepted already is answered with `own`, that one, without asking anybody. Of a
+        newer one the delta is asked for first, and the whole index where that does not lead to it. When
         this is cancelled, `unfinished` names those that were still being followed.
         """
         if self.dht is None:
             return
         seen = publisher.state.seen
-        trackers = trackers_of(publisher.document)
+        trackers, held = trackers_of(publisher.document), publisher.accepted
+        base = None if held is None or self.keeps_whole else held.digest
+
+        async def bring(dht: Dht, one: FoundPointer) -> Answer:
+            brought = await self._bring(dht, publisher.publisher, one.pointer, trackers, sessions, base)
+            if brought.is_delta:
+                newer = await judge_delta(brought.data)
+                # One that leads elsewhere, if only to what is here, would hide the index that the pointer names.
+                if newer is not None and newer.digest == one.pointer.digest:
+                    self._brought.append(replace(brought, led_to=newer.digest))
+                    return Answer(_source(one), accepted=newer)
+                brought = await self._bring(dht, publisher.publisher, one.pointer, trackers, sessions)
+            return Answer(_source(one), brought.data)
 
         async def follow(dht: Dht, one: FoundPointer) -> None:
             pointer, source = one.pointer, _source(one)
@@ -101,11 +122,8 @@ class BundleRoute:
                 return
             self._following.add(source)
             try:
-                if publisher.accepted is not None and pointer.digest == publisher.accepted.digest:
-                    answer = Answer(source, own())
-                else:
-                    brought = await self._bring(dht, publisher.publisher, pointer, trackers, sessions)
-                    answer = Answer(source, brought.data)
+                is_ours = held is not None and pointer.digest == held.digest
+                answer = Answer(source, own()) if is_ours else await bring(dht, one)
             except Exception as error:  # noqa: BLE001 - it is this pointer's alone
                 answer = Answer(source, error=as_ours(error))
             self._following.discard(source)
@@ -181,7 +199,7 @@ class BundleRoute:
 
         Raises `NetworkError` when nobody gives it, `P2pqwenError` when it is larger than `max_bytes`.
         """
-        held = self._held(publisher)
+        held = self._held(publisher, with_index=True)
         metainfo = held.metainfo()
         wanted = set(wanted_files(metainfo.parsed_info))
         missing = wanted - held.files_here(metainfo)
@@ -201,15 +219,23 @@ class BundleRoute:
         peers = fetch_torrents(self.bundles, held, paths, network, self.report)
         self._remember(metainfo.infohash.v1, peers)
 
-    def _held(self, publisher: TrustedPublisher) -> HeldBundle:
-        """Return the bundle of the accepted index, looking it up in the DHT where only the index is here."""
+    def _held(self, publisher: TrustedPublisher, *, with_index: bool = False) -> HeldBundle:
+        """Return the bundle of the accepted index, looking it up in the DHT where only the index is here.
+
+        `with_index`: nor is one enough that a delta came from, whose index.json nobody has seen.
+        """
         accepted = publisher.accepted
         if accepted is None:
             raise NotFoundError(f"no index of publisher {publisher.publisher} was accepted yet")
-        if (held := self.bundles.get(publisher.publisher, accepted.position)) is not None:
+
+        def here() -> HeldBundle | None:
+            held = self.bundles.get(publisher.publisher, accepted.position)
+            return None if held is None or (with_index and not held.has_index) else held
+
+        if (held := here()) is not None:
             return held
         run_now(self._bring_accepted(publisher, accepted))
-        if (held := self.bundles.get(publisher.publisher, accepted.position)) is not None:
+        if (held := here()) is not None:
             return held
         raise NetworkError(f"no peer has the bundle of index {accepted.position} of {publisher.name}")
 
@@ -264,8 +290,15 @@ class BundleRoute:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _bring(
-        self, dht: Dht, publisher: Sha256, pointer: Pointer, trackers: tuple[str, ...], sessions: Sessions
+        self,
+        dht: Dht,
+        publisher: Sha256,
+        pointer: Pointer,
+        trackers: tuple[str, ...],
+        sessions: Sessions,
+        base: Sha256 | None = None,
     ) -> BundleIndex:
+        """Bring a bundle's index, which is then among those that `settle` may keep, or a delta, which is not."""
         found = await self._wait_for_peers(dht, pointer.infohash_v1)
         nodes = tuple(one.endpoint for one in dht.good_nodes)
         called_off = threading.Event()
@@ -273,12 +306,13 @@ class BundleRoute:
         network = replace(network, stopping=lambda: called_off.is_set() or self.network.stopping())
 
         def fetch() -> BundleIndex:
-            return fetch_index(self.bundles, publisher, pointer, network, self.report)
+            return fetch_index(self.bundles, publisher, pointer, network, self.report, base=base)
 
         async with sessions:
             brought = await run_aside(fetch, stop=called_off.set)
         self._remember(pointer.infohash_v1, brought.peers)
-        self._brought.append(brought)
+        if not brought.is_delta:
+            self._brought.append(brought)
         return brought
 
     async def _wait_for_peers(self, dht: Dht, infohash: Sha1) -> list[Endpoint]:
@@ -318,6 +352,8 @@ def _is_of(brought: BundleIndex, accepted: Accepted) -> bool:
     """Tell whether a bundle carries the very index that was accepted, not only one of its position."""
     if brought.position != accepted.position:
         return False
+    if brought.is_delta:
+        return brought.led_to == accepted.digest
     if Sha256.of(brought.data) == file_digest(accepted):
         return True
     try:

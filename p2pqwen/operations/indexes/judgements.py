@@ -10,8 +10,10 @@ import asyncio
 import threading
 from collections.abc import Callable
 
+from p2pqwen.errors import P2pqwenError
 from p2pqwen.index.acceptance import Accepted
 from p2pqwen.library.index_rows import let_go
+from p2pqwen.operations.indexes.aside import run_aside
 
 
 class Judgements:
@@ -22,8 +24,7 @@ class Judgements:
         self._made: list[Accepted] = []
         self._running = 0
         self._closed = False
-        self.one_delta = asyncio.Lock()
-        """Held while a delta is judged, which takes memory."""
+        self._one_delta = asyncio.Lock()  # held while a delta is judged, which takes memory
 
     @property
     def busy(self) -> bool:
@@ -46,6 +47,14 @@ class Judgements:
                 return accepted
         let_go(accepted)  # nobody waits for it any more
         return accepted
+
+    async def delta(self, judge: Callable[[], Accepted]) -> Accepted | None:
+        """Judge what a delta makes, one at a time; None where nothing comes of it, for it was a hint."""
+        try:
+            async with self._one_delta:
+                return await run_aside(lambda: self.run(judge), leave=0)
+        except P2pqwenError:
+            return None
 
     def close(self) -> None:
         """Drop what nothing came of."""

@@ -40,7 +40,6 @@ from p2pqwen.mirrors.reading import (
     read,
     read_into,
 )
-from p2pqwen.operations.indexes.aside import run_aside
 from p2pqwen.operations.indexes.judgements import Judgements
 from p2pqwen.values.named_hosts import NamedHosts
 
@@ -178,11 +177,11 @@ class MirrorIndex:
             data = await read(
                 place, max_bytes=MAX_DELTA, named=self._publisher.named, timeouts=self._timeouts, allow=self._allow
             )
-            async with self._judgements.one_delta:
-                judge = partial(self._store.judge_delta, data, held, self._publisher.state, now=self._now)
-                return await run_aside(lambda: self._judgements.run(judge), leave=0)
         except P2pqwenError:
-            return None  # it was a hint, and the file itself says what is right
+            return None  # the file itself says what is right
+        return await self._judgements.delta(
+            partial(self._store.judge_delta, data, held, self._publisher.state, now=self._now)
+        )
 
     def close(self) -> None:
         """Drop what came."""

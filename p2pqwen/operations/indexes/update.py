@@ -341,17 +341,27 @@ class _Updating:
         def take(answer: Answer) -> None:
             if answer.error is not None:
                 self._arrived.put_nowait(_Offer(answer.source, error=answer.error))
+            elif answer.accepted is not None:
+                self._arrived.put_nowait(_Offer(answer.source, accepted=answer.accepted))
             else:
                 offers.append(asyncio.create_task(self._offer(answer.source, answer.data)))
 
         try:
-            await route.indexes(self._publisher, self._own, take, self._sessions)
+            await route.indexes(self._publisher, self._own, self._judge_delta, take, self._sessions)
             await asyncio.gather(*offers)
         except Exception as error:  # noqa: BLE001 - see `_contained`
             self._arrived.put_nowait(_Offer("dht", error=as_ours(error)))
         finally:
             for task in offers:
                 task.cancel()
+
+    async def _judge_delta(self, data: bytes) -> Accepted | None:
+        held = self._publisher.accepted
+        if held is None:
+            return None
+        return await self._judgements.delta(
+            partial(self._store.judge_delta, data, held, self._publisher.state, now=self._now)
+        )
 
     async def _offer(self, source: str, data: IndexSource) -> None:
         """Judge what a source gave, which takes seconds for a large index, and put it where it is taken from."""
