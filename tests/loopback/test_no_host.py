@@ -128,6 +128,25 @@ def test_a_followers_node_takes_up_the_next_index_by_itself(people, publisher):
     assert (folder / torrent).samefile(before / torrent)  # linked, not fetched again
 
 
+def test_a_follower_with_an_older_index_fetches_what_changed(people, publisher):
+    for number in range(4):
+        commit = f"{number}{COMMIT[1:]}"
+        publisher.ok("preserve", "--from", people.folder / "model", "--repo", REPO, "--commit", commit)
+    first = publisher.ok("publish", "--out", people.folder / "site", "--yes")
+    follower = people.user("follower")
+    follower.ok("trust", "add", first["publisher"], "--index", people.folder / "site", "--no-dht")
+    publisher.ok("preserve", "--from", people.folder / "model", "--repo", REPO, "--commit", f"4{COMMIT[1:]}")
+    second = publisher.ok("publish", "--out", people.folder / "site", "--yes")
+    (delta,) = (people.folder / "site" / "delta").iterdir()
+    shutil.rmtree(people.folder / "site")  # the place where the follower found the first
+    with people.node(publisher, "127.0.20.1", announced=[second["bundle"]]):
+        (updated,) = follower.ok("index", "update", *HERE)["publishers"]
+        assert (updated["version"], updated["changed"]) == (2, True)
+        assert len(follower.ok("search", "tiny")["results"]) == 6
+        here = [path.name for path in follower.home.glob(f"bundles/*/{second['bundle']}/**/*") if path.is_file()]
+        assert here == [delta.name]
+
+
 def test_a_followers_node_keeps_the_pointer_alive_when_the_publisher_is_gone(tmp_path):
     clock = Clock()
     with simulated_dht(5, clock=clock) as nodes:
