@@ -74,8 +74,11 @@ def move(
             return Moved(there, source.root, size, 0, tuple(left))
         copied = bytes_to_copy(held, place)
         place.require_room(copied, claimed=library.claimed(place))
-        left = _bring(held, place, entries, on_bytes, renames=not copied)
-        if known:  # what was verified is verified still: each byte of it was compared
+        renames = device(held.folder) == device(place.root)
+        left = _bring(held, place, entries, on_bytes, renames=renames)
+        origin = there.folder if renames else held.folder
+        if known and library.verified.unchanged(held.id, metainfo.infohash.v2, origin, files):
+            # What was verified is verified still: each byte of it was compared, and nobody wrote to it meanwhile.
             now = Verified.now(metainfo.infohash.v2, place.folder(held.id), files)
             library.verified.keep(held.id, now)
         _name(held, place)
