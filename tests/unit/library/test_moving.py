@@ -83,7 +83,7 @@ def state(library: Library) -> State:
 
 
 def require_nothing_lost(*roots: Path, whole: Library | None) -> None:
-    """Require that everything stands somewhere below `roots`, and that the snapshot is where it should be in `whole`."""
+    """Require that everything stands below `roots`, and that the snapshot is where `whole` has it."""
     stand = [(path.name, path.read_bytes()) for root in roots for path in root.rglob("*") if path.is_file()]
     assert [name for name, content in OWN.items() if (Path(name).name, content) not in stand] == []
     if whole is not None:
