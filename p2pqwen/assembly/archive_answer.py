@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from p2pqwen.assembly.archiving import Adopted, Rebalanced
 from p2pqwen.errors import P2pqwenError
+from p2pqwen.library.own_files import Left
 from p2pqwen.stewardship.allocation import Decision
 from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.snapshot_id import SnapshotId
@@ -86,7 +87,10 @@ class AdoptAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RebalanceAnswer:
-    """What `rebalance` planned and did within `budget` bytes."""
+    """What `rebalance` planned and did within `budget` bytes.
+
+    `left`: what is still in the folders of those given up, for it is none of their files.
+    """
 
     take: tuple[DecisionAnswer, ...]
     give: tuple[DecisionAnswer, ...]
@@ -95,6 +99,7 @@ class RebalanceAnswer:
     taken: tuple[SnapshotId, ...]
     given: tuple[SnapshotId, ...]
     failed: tuple[FailedAnswer, ...]
+    left: tuple[Left, ...]
     budget: int
     dry_run: bool
 
@@ -110,6 +115,7 @@ class RebalanceAnswer:
             taken=tuple(one.plan.take.snapshot for one in done.exchanged if one.taken),
             given=tuple(gone for one in done.exchanged for gone in one.given),
             failed=_failed((one.plan.take.snapshot, one.error) for one in done.exchanged),
+            left=tuple(left for one in done.exchanged for left in one.left),
             budget=done.budget,
             dry_run=dry_run,
         )

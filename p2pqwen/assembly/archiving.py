@@ -16,6 +16,7 @@ from p2pqwen.assembly import planning
 from p2pqwen.errors import NotFoundError
 from p2pqwen.events import Notice, Report
 from p2pqwen.library.health_store import HealthStore
+from p2pqwen.library.own_files import Left
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.operations.archive.adopt import Adoption, Wishes, plan_adoption
@@ -120,12 +121,13 @@ class Archiver:
             if one.error is not None:
                 raise one.error
 
-    def remove(self, snapshot: SnapshotId) -> None:
-        """Delete a held snapshot; raises `P2pqwenError`."""
+    def remove(self, snapshot: SnapshotId) -> tuple[Left, ...]:
+        """Delete a held snapshot, and return what else was in its folder and stays; raises `P2pqwenError`."""
         from p2pqwen.assembly import changing
 
-        changing.remove(self.app, str(snapshot), self.report)
+        done = changing.remove(self.app, str(snapshot), self.report)
         self.report(Notice("info", f"given up: {snapshot}"))
+        return tuple(left for one in done.removed for left in one.left)
 
     def room(self) -> int:
         """Return the bytes that the roomiest folder of the library may still take."""

@@ -23,6 +23,7 @@ from p2pqwen.index.entry import Upstream
 from p2pqwen.library.alert_store import AlertStore
 from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.key_store import KeyStore
+from p2pqwen.library.own_files import Left
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.library.upstream_store import UpstreamStore
@@ -231,11 +232,11 @@ class _KeptNode:
     def stop(self, job: FetchJob) -> None:
         self.supervisor.jobs.stop(job)
 
-    def remove(self, snapshot: SnapshotId) -> None:
+    def remove(self, snapshot: SnapshotId) -> tuple[Left, ...]:
         held = self.app.library.get(snapshot)
         if held is None:
             raise NotFoundError(f"{snapshot} is no longer in the library")
-        self.supervisor.remove(held)
+        return self.supervisor.remove(held)
 
     def look(self, snapshots: Collection[SnapshotId]) -> list[HealthRow]:
         self.survey(snapshots, again=True)

@@ -15,6 +15,7 @@ from p2pqwen.cli.options import JsonFlag
 from p2pqwen.cli.output import Output, fail_for
 from p2pqwen.containment import each
 from p2pqwen.errors import P2pqwenError, UsageError
+from p2pqwen.events import Notice
 
 if TYPE_CHECKING:
     from p2pqwen.app import App
@@ -55,6 +56,8 @@ def remove(
                 failed=lambda _, error: failed.append(error),
             )
         gone = tuple(one for answer in done for one in answer.removed)
+        for left in (left for one in gone for left in one.left):
+            out.report(Notice("warning", f"left {left.path}: {left.reason}"))
         away = {one.name for one in found if one.folder is None}
         out.result(RemovedAnswer(gone), [_words(str(one.snapshot), away) for one in gone])
     fail_for(failed, len(found))

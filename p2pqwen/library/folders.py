@@ -80,6 +80,10 @@ class LibraryFolder:
         """Return the file that stands while not every file is there."""
         return self.save_path(snapshot.repo) / f"{snapshot.commit}.partial"
 
+    def left_marker(self, snapshot: SnapshotId) -> Path:
+        """Return the file that stands where the folder holds nothing but what somebody else put there."""
+        return self.save_path(snapshot.repo) / f"{snapshot.commit}.left"
+
     def staged_of(self, repo: RepoId) -> Path:
         """Return the folder in which snapshots of a repository are made."""
         return self.staging.joinpath(*library_parts(repo))

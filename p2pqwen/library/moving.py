@@ -14,15 +14,14 @@ import filecmp
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 
 from p2pqwen.errors import DiskError, P2pqwenError
 from p2pqwen.library import durable
 from p2pqwen.library.folders import LibraryFolder, device
+from p2pqwen.library.own_files import Left, below, delete_own, set_aside
 from p2pqwen.library.snapshots import HeldSnapshot, Library, State, seal_of
 from p2pqwen.library.verified import Verified
 from p2pqwen.portable.files import clone
@@ -30,14 +29,6 @@ from p2pqwen.torrent.info import FileEntry
 from p2pqwen.values.snapshot_id import SnapshotId
 
 _BLOCK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What a move left where it was, and why."""
-
-    path: Path
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +74,11 @@ def move(
             return Moved(there, source.root, size, 0, tuple(left))
         copied = bytes_to_copy(held, place)
         place.require_room(copied, claimed=library.claimed(place))
-        left = _bring(held, place, entries, on_bytes, renames=not copied)
-        if known:  # what was verified is verified still: each byte of it was compared
+        renames = device(held.folder) == device(place.root)
+        left = _bring(held, place, entries, on_bytes, renames=renames)
+        origin = there.folder if renames else held.folder
+        if known and library.verified.unchanged(held.id, metainfo.infohash.v2, origin, files):
+            # What was verified is verified still: each byte of it was compared, and nobody wrote to it meanwhile.
             now = Verified.now(metainfo.infohash.v2, place.folder(held.id), files)
             library.verified.keep(held.id, now)
         _name(held, place)
@@ -155,24 +149,10 @@ def _make_way(target: Path, old: Path, files: Sequence[FileEntry]) -> list[Left]
     if not target.exists():
         return []
     names = {one.path.text for one in files}
-    if any(not (name in names or _same(target / name, old / name)) for name in _below(target)):
-        aside = next(path for number in count(1) if not os.path.lexists(path := Path(f"{target}.aside-{number}")))
-        target.rename(aside)
-        return [Left(aside, "it stood where the snapshot goes, and has files that are not the snapshot's")]
+    if any(not (name in names or _same(target / name, old / name)) for name in below(target)):
+        return [Left(set_aside(target), "it stood where the snapshot goes, and has files that are not the snapshot's")]
     shutil.rmtree(target)
     return []
-
-
-def _below(folder: Path) -> Iterator[str]:
-    """Yield whatever is below a folder and is no folder, by its path there; no link is followed. Raises `OSError`."""
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    for here, folders, found in os.walk(folder, onerror=refuse):
-        links = [name for name in folders if Path(here, name).is_symlink()]
-        for name in (*found, *links):
-            yield Path(here, name).relative_to(folder).as_posix()
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -234,6 +214,7 @@ def _name(held: HeldSnapshot, place: LibraryFolder) -> None:
     torrent, marker = place.torrent_path(held.id), held.torrent_path.with_suffix(".partial")
     if marker.exists():
         durable.write(place.marker(held.id), durable.read(marker, max_bytes=1 << 20), mode=durable.SHARED)
+    durable.remove(place.left_marker(held.id))
     seal = seal_of(held.torrent_path)
     if seal.exists():
         durable.write(seal_of(torrent), durable.read(seal, max_bytes=1 << 12), mode=durable.SHARED)
@@ -250,24 +231,21 @@ def _leave(snapshot: SnapshotId, source: LibraryFolder, place: LibraryFolder, fi
     The torrent is deleted before the files, so that what is left is no snapshot.
     """
     folder, target = source.folder(snapshot), place.folder(snapshot)
-    with durable.disk_errors(f"move what is in {folder}"):
-        own = not folder.is_symlink() and folder.is_dir()
-        names = {one.path.text for one in files}
-        found = list(_below(folder)) if own else []
-    left = [one for name in found if name not in names if (one := _take_along(folder / name, target / name, place))]
-    if left or len(found) > len(names):
-        durable.sync_tree(target)
-    for path in (source.torrent_path(snapshot), seal_of(source.torrent_path(snapshot)), source.marker(snapshot)):
-        durable.remove(path)
-    with durable.disk_errors(f"remove {folder}"):
-        if folder.is_symlink():
-            folder.unlink()  # to somebody's own folder, which stays
-        stays = {one.path for one in left}
-        for name in found:
-            if folder / name not in stays and (name in names or _same(folder / name, target / name)):
-                (folder / name).unlink()
-        _remove_empty(folder, source.root)
-    return left
+    taken: list[str] = []
+
+    def take(name: str) -> Left | None:
+        left = _take_along(folder / name, target / name, place)
+        if left is None:
+            taken.append(name)
+        return left
+
+    def release() -> None:
+        if taken:
+            durable.sync_tree(target)
+        for path in (source.torrent_path(snapshot), seal_of(source.torrent_path(snapshot)), source.marker(snapshot)):
+            durable.remove(path)
+
+    return list(delete_own(source, snapshot, {one.path.text for one in files}, take=take, release=release))
 
 
 def _take_along(path: Path, target: Path, place: LibraryFolder) -> Left | None:
@@ -293,15 +271,3 @@ def _take_along(path: Path, target: Path, place: LibraryFolder) -> Left | None:
     except DiskError as error:
         return Left(path, error.message)
     return None
-
-
-def _remove_empty(folder: Path, root: Path) -> None:
-    """Remove the folders below a folder, itself, and the two above it, as far as they are empty."""
-    if folder.is_dir():
-        for here, _, _ in os.walk(folder, topdown=False):
-            with suppress(OSError):  # it holds something
-                Path(here).rmdir()
-    for parent in (folder.parent, folder.parent.parent):
-        if parent != root and parent.is_dir():
-            with suppress(OSError):
-                parent.rmdir()

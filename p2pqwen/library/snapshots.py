@@ -43,6 +43,7 @@ from p2pqwen.library import durable
 from p2pqwen.library.checksummed import seal, unseal
 from p2pqwen.library.folders import AwayError, AwaySnapshot, LibraryFolder, LibraryFolders
 from p2pqwen.library.home import Home
+from p2pqwen.library.own_files import Left, delete_own, set_aside_left
 from p2pqwen.library.space import RESERVE, allocated
 from p2pqwen.library.torrent_reader import NO_KEYS, TorrentReader
 from p2pqwen.library.verified import Verified, VerifiedFiles
@@ -278,7 +279,9 @@ class Library:
 
         While it is not held, nothing but `files` is left there.
         """
-        folder = self._choose(snapshot, needed, beside).folder(snapshot)
+        place = self._choose(snapshot, needed, beside)
+        folder = place.folder(snapshot)
+        set_aside_left(place, snapshot)
         with durable.disk_errors(f"create {folder}"):
             self._make(folder)
         if self._holder(snapshot) is None:
@@ -299,6 +302,7 @@ class Library:
         """
         place = self._choose(snapshot, needed, beside)
         staged, orphan = place.staged(snapshot), place.folder(snapshot)
+        set_aside_left(place, snapshot)
         with durable.disk_errors(f"create {staged}"):
             for path in (staged, orphan):
                 if path.is_symlink() and not place.torrent_path(snapshot).exists():
@@ -347,6 +351,7 @@ class Library:
         """Delete what unfinished tries left where a staged snapshot goes; of one that is held, nothing."""
         if self._holder(snapshot) is None:
             place = self._here(snapshot)
+            set_aside_left(place, snapshot)
             _delete(place.folder(snapshot))
             durable.remove(place.marker(snapshot))
 
@@ -406,17 +411,36 @@ class Library:
             raise NotFoundError(f"{snapshot} is no longer in the library")
         self._write_torrent(self._admit(snapshot, torrent))
 
-    def remove(self, held: HeldSnapshot) -> None:
-        """Delete a snapshot; the torrent goes first, so that half a removal is no longer "held"."""
+    def remove(self, held: HeldSnapshot) -> tuple[Left, ...]:
+        """Delete a snapshot; the torrent goes first, so that half a removal is no longer "held".
+
+        Its own files alone: what somebody else put into its folder stays there, and is returned.
+        """
         with durable.lock(self.lock_path(held.id)):
             self.require_here(held)
             place = next(one for one in self.folders if held.folder.is_relative_to(one.root))
-            durable.remove(held.torrent_path)
-            durable.remove(seal_of(held.torrent_path))
-            durable.remove(place.marker(held.id))
-            _remove_folder(place, held.folder)
+            names = self._own_names(held)
+            reason = "none of the snapshot's files" if names else "no torrent says whose file it is"
+
+            def release() -> None:
+                durable.remove(held.torrent_path)
+                durable.remove(seal_of(held.torrent_path))
+                durable.remove(place.marker(held.id))
+
+            left = delete_own(
+                place, held.id, names, take=lambda name: Left(held.folder / name, reason), release=release
+            )
             self.xet_hashes.forget(held.id)
         self.remember()
+        return left
+
+    def _own_names(self, held: HeldSnapshot) -> frozenset[str]:
+        """Return the paths of a snapshot's files: those of its torrent, and those that were verified here."""
+        known = self.verified.of(held.id)
+        names = {path.text for path in known.looks} if known is not None else set[str]()
+        with suppress(FormatError, NotFoundError):
+            names |= {file.path.text for file in held.metainfo().files}
+        return frozenset(names)
 
     def remember(self, held: Iterable[HeldSnapshot] | None = None) -> None:
         """Write down what is on the disks that are here (`held`: what `all` just gave), for when one is gone."""

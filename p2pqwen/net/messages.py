@@ -1,8 +1,9 @@
 """Messages to people: webhooks, ntfy, e-mail and a hundred services, by apprise (which lives here only).
 
 It goes to the addresses that the user configured and nowhere else: redirects are not followed, and no service is asked
-for pictures. Proxies are those of the environment. What cannot go through one, such as e-mail, is not sent where there
-is one, unless no_proxy names the host.
+for pictures. Of an answer 64 KiB are read, and none holds up the other services for more than a minute. Proxies are
+those of the environment. What cannot go through one, such as e-mail, is not sent where there is one, unless no_proxy
+names the host.
 
 apprise is an optional dependency: it brings a second HTTP client, and few need it.
 """
@@ -10,6 +11,7 @@ apprise is an optional dependency: it brings a second HTTP client, and few need 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import os
@@ -19,7 +21,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from p2pqwen.errors import UsageError
 from p2pqwen.hidden import covered, hide
@@ -30,7 +32,10 @@ if TYPE_CHECKING:
     from apprise import NotifyBase
 
 SECONDS = 10.0
-"""For connecting to a service, and as much for its answer."""
+"""For connecting to a service, and as much for each piece of its answer."""
+ALL_SECONDS = 60.0
+"""For one service in all; `SECONDS` begin anew with each byte that comes."""
+MAX_ANSWER = 64 << 10
 _HERE = "localhost,127.0.0.1,::1"
 _NO_PROXY = ("no_proxy", "NO_PROXY")
 _one_at_a_time = threading.Lock()
@@ -56,6 +61,7 @@ class Messages:
         with warnings.catch_warnings():  # its plugins are loaded now, and one imports what Python 3.13 dropped
             warnings.simplefilter("ignore", DeprecationWarning)
             self._services = [self._service(place, one, source) for place, one in enumerate(addresses, 1)]
+        self._waiting: dict[int, threading.Thread] = {}
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -65,7 +71,9 @@ class Messages:
     def send(self, title: str, body: str, *, danger: bool) -> tuple[NotSent, ...]:
         """Send a message everywhere, and return where that failed. Raises nothing."""
         with _one_at_a_time, _loopback_direct():
-            found = ((one, self._why_not(one, title, body, danger=danger)) for one in self._services)
+            found = [
+                (one, self._why_not(place, one, title, body, danger=danger)) for place, one in enumerate(self._services)
+            ]
             return tuple(NotSent(_shown(one), why) for one, why in found if why is not None)
 
     def _service(self, place: int, address: str, source: str) -> NotifyBase:
@@ -94,20 +102,37 @@ class Messages:
         found: NotifyBase = service
         return found
 
-    def _why_not(self, service: NotifyBase, title: str, body: str, *, danger: bool) -> str | None:
+    def _why_not(self, place: int, service: NotifyBase, title: str, body: str, *, danger: bool) -> str | None:
         """Send to one; return why that failed, None where it did not."""
+        if (before := self._waiting.get(place)) is not None and before.is_alive():
+            return "it has not answered the message before yet"
         if not _speaks_http(service) and self._is_proxied(service):
             return "it is no web service, and cannot go through the proxy; no_proxy may name its host"
         kinds = self._apprise.NotifyType
         kind = kinds.FAILURE if danger else kinds.WARNING
-        with _quiet() as said:
+        answers: list[bool | str] = []
+
+        def send() -> None:
             try:
                 sent = service.notify(
                     body=body, title=title, notify_type=kind, body_format=self._apprise.NotifyFormat.TEXT
                 )
             except Exception as error:  # noqa: BLE001 - one of a hundred plugins; the others are still to be told
-                return _covered(f"{type(error).__name__}: {error}")
-        return None if sent else _covered(said.getvalue().strip().rpartition("\n")[2] or "it was not accepted")
+                answers.append(f"{type(error).__name__}: {error}")
+            else:
+                answers.append(bool(sent))
+
+        with _quiet() as said:
+            thread = self._waiting[place] = threading.Thread(target=send, name="message", daemon=True)
+            thread.start()
+            thread.join(ALL_SECONDS)
+            if not answers:
+                return f"its answer did not end within {ALL_SECONDS:.0f} s"
+            if isinstance(answers[0], str):
+                return _covered(answers[0])
+            if answers[0]:
+                return None
+            return _covered(said.getvalue().strip().rpartition("\n")[2] or "it was not accepted")
 
     def _is_proxied(self, service: NotifyBase) -> bool:
         host = getattr(service, "smtp_host", None) or getattr(service, "host", None) or "unknown.invalid"
@@ -135,7 +160,30 @@ def _apprise(source: str) -> ModuleType:
     except ImportError as error:
         hint = "install it: `pipx inject p2pqwen apprise`, or `pip install 'p2pqwen[alerts]'`"
         raise UsageError(f"{source} needs the package apprise", hint=hint) from error
+    logging.getLogger("apprise").propagate = False  # what it logs is for us to tell, also when it comes too late
+    logging.getLogger("apprise").addHandler(logging.NullHandler())
+    _bound_answers()
     return apprise
+
+
+@functools.cache
+def _bound_answers() -> None:
+    """Have requests read no more of an answer than `MAX_ANSWER`: apprise, which alone uses it here, asks for it all."""
+    import requests  # noqa: PLC0415 - apprise brings it
+
+    class Bounded(requests.adapters.HTTPAdapter):
+        def send(self, request: Any, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401 - theirs
+            response = super().send(request, *arguments, **settings)
+            try:
+                response._content = response.raw.read(MAX_ANSWER, decode_content=True)  # noqa: SLF001 - no public way
+            except Exception as error:
+                raise requests.exceptions.ConnectionError(error, request=request) from error
+            finally:
+                response.raw.close()
+            response._content_consumed = True  # noqa: SLF001
+            return response
+
+    requests.sessions.HTTPAdapter = Bounded  # type: ignore[attr-defined] # what each new session sends through
 
 
 @contextlib.contextmanager
@@ -144,13 +192,11 @@ def _quiet() -> Iterator[io.StringIO]:
     said = io.StringIO()
     handler, log = logging.StreamHandler(said), logging.getLogger("apprise")
     handler.setLevel(logging.WARNING)
-    before, log.propagate = log.propagate, False
     log.addHandler(handler)
     try:
         yield said
     finally:
         log.removeHandler(handler)
-        log.propagate = before
 
 
 @contextlib.contextmanager

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -192,6 +196,49 @@ def test_without_apprise_the_error_says_how_to_get_it(user, monkeypatch):
     with pytest.raises(UsageError) as caught:
         Messages(["json://127.0.0.1/"], "[alerts]")
     assert "apprise" in str(caught.value.hint)
+
+
+def hook(post: Inbox) -> str:
+    return f"json://127.0.0.1:{post.port}/hook"
+
+
+def answering(*pieces: bytes, ends: threading.Event) -> tuple[int, socket.socket]:
+    """Serve one connection: send these pieces, the last again and again, until the other side has gone or it `ends`."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError), server.accept()[0] as connection:
+            connection.recv(65536)
+            for piece in chain(pieces, repeat(pieces[-1])):
+                connection.sendall(piece)
+                if ends.wait(0.0 if len(piece) > 1 else 0.01):
+                    return
+
+    threading.Thread(target=serve, daemon=True).start()
+    return server.getsockname()[1], server
+
+
+def test_an_answer_without_end_is_read_to_its_bound(post):
+    ends = threading.Event()
+    port, server = answering(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536, ends=ends)
+    with server:
+        told = Messages([f"json://127.0.0.1:{port}/hook", hook(post)], "[alerts]")
+        assert told.send("title", "body", danger=True) == ()  # it comes back though the answer never ends
+    ends.set()
+    assert len(post.posted) == 1
+
+
+def test_an_answer_that_trickles_holds_nobody_up(post, monkeypatch):
+    monkeypatch.setattr(messages, "ALL_SECONDS", 0.5)
+    ends = threading.Event()
+    port, server = answering(b"HTTP/1.1 200 OK\r\nX: ", b"x", ends=ends)
+    with server:
+        told = Messages([f"json://127.0.0.1:{port}/hook", hook(post)], "[alerts]")
+        assert [one.reason for one in told.send("title", "body", danger=True)] == ["its answer did not end within 0 s"]
+        again = told.send("title", "body", danger=True)  # and no more threads wait for it than the one
+        assert [one.reason for one in again] == ["it has not answered the message before yet"]
+        ends.set()
+    assert len(post.posted) == 2
 
 
 def test_its_own_pictures_and_links_are_left_out(post):

@@ -21,6 +21,7 @@ from typing import Protocol, Self
 from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError, Interruption, P2pqwenError
 from p2pqwen.events import Happened, Report
+from p2pqwen.library.own_files import Left
 from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.operations.archive.adopt import Situation, Wishes, plan_adoption
 from p2pqwen.operations.archive.rebalance import carry_out, plan_rebalance
@@ -55,8 +56,8 @@ class KeptNode(Protocol):
     def stop(self, job: FetchJob) -> None:
         """End a fetch for good; what came stays."""
 
-    def remove(self, snapshot: SnapshotId) -> None:
-        """Delete a snapshot; raises `P2pqwenError`."""
+    def remove(self, snapshot: SnapshotId) -> tuple[Left, ...]:
+        """Delete a snapshot, and return what else was in its folder and stays; raises `P2pqwenError`."""
 
     def look(self, snapshots: Collection[SnapshotId]) -> Sequence[HealthRow]:
         """Look at these swarms now, and return how they stand."""
@@ -331,8 +332,8 @@ class _Executor:
         self.keeper.own(snapshot)
         self.keeper.bring(snapshot)
 
-    def remove(self, snapshot: SnapshotId) -> None:
-        self.keeper.node.remove(snapshot)
+    def remove(self, snapshot: SnapshotId) -> tuple[Left, ...]:
+        return self.keeper.node.remove(snapshot)
 
     def room(self) -> int:
         return self.keeper.node.room()

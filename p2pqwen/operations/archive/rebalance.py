@@ -13,6 +13,7 @@ from typing import Protocol
 
 from p2pqwen.errors import P2pqwenError
 from p2pqwen.events import Notice, Report, ignore
+from p2pqwen.library.own_files import Left
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.operations.archive.adopt import Situation, Wishes
 from p2pqwen.operations.archive.watched import HealthRow
@@ -30,8 +31,8 @@ class Executor(Protocol):
     def bring(self, snapshot: SnapshotId) -> None:
         """Fetch a snapshot; raises `P2pqwenError`."""
 
-    def remove(self, snapshot: SnapshotId) -> None:
-        """Delete a held snapshot; raises `P2pqwenError`."""
+    def remove(self, snapshot: SnapshotId) -> tuple[Left, ...]:
+        """Delete a held snapshot, and return what else was in its folder and stays; raises `P2pqwenError`."""
 
     def room(self) -> int:
         """Return the bytes that may be written."""
@@ -39,12 +40,16 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """What became of one exchange: what was taken and given up, and what stood in the way."""
+    """What became of one exchange: what was taken and given up, and what stood in the way.
+
+    `left`: what is still in the folders of those given up, for it is none of their files.
+    """
 
     plan: Exchange
     taken: bool = False
     given: tuple[SnapshotId, ...] = ()
     error: P2pqwenError | None = None
+    left: tuple[Left, ...] = ()
 
 
 def plan_rebalance(situation: Situation, wishes: Wishes, budget: int, pinned: Collection[SnapshotId] = ()) -> Rebalance:
@@ -104,13 +109,17 @@ def _one(
     report: Report,
 ) -> Exchanged:
     given: list[SnapshotId] = []
+    left: list[Left] = []
     taken = False
 
     def give() -> None:
         for gone in plan.give:
             _require_still(gone, executor, node, pinned(), clock())
         for gone in plan.give:
-            executor.remove(gone.snapshot)
+            stays = executor.remove(gone.snapshot)
+            left.extend(stays)
+            for one in stays:
+                report(Notice("warning", f"left {one.path}: {one.reason}"))
             given.append(gone.snapshot)
 
     try:
@@ -122,8 +131,8 @@ def _one(
             give()
     except P2pqwenError as error:
         report(Notice("warning", error.message))
-        return Exchanged(plan, taken, tuple(given), error)
-    return Exchanged(plan, taken, tuple(given))
+        return Exchanged(plan, taken, tuple(given), error, tuple(left))
+    return Exchanged(plan, taken, tuple(given), left=tuple(left))
 
 
 def _require_still(

@@ -75,7 +75,8 @@ def of_status(status: NodeStatusAnswer, folders: Iterable[Folder]) -> tuple[Aler
         if row.upstream.upstream is Upstream.GONE:
             place = state.id.repo.kind.origin.words
             found.append(Alert("warning", name, f"{place} no longer serves it", AlertKind.GONE))
-        found += [Alert("warning", name, f"withdrawn by {by.name}", AlertKind.WITHDRAWN) for by in state.withdrawn]
+        by = [printable(one.name, limit=NAME) for one in state.withdrawn]
+        found += [Alert("warning", name, f"withdrawn by {one}", AlertKind.WITHDRAWN) for one in by]
     limits = status.limits
     if limits.monthly_upload and limits.uploaded_this_month >= QUOTA_NEAR * limits.monthly_upload:
         used, quota = format_size(limits.uploaded_this_month), format_size(limits.monthly_upload)

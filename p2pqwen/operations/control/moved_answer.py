@@ -8,7 +8,8 @@ from pathlib import Path
 
 from p2pqwen.errors import NotFoundError, P2pqwenError
 from p2pqwen.library.folders import LibraryFolder
-from p2pqwen.library.moving import Left, Moved
+from p2pqwen.library.moving import Moved
+from p2pqwen.library.own_files import Left
 from p2pqwen.library.snapshots import Library
 from p2pqwen.values.json_value import FLAT
 from p2pqwen.values.snapshot_id import SnapshotId

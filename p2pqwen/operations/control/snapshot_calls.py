@@ -13,6 +13,7 @@ from typing import Protocol
 
 from p2pqwen.errors import NotFoundError, P2pqwenError, UsageError
 from p2pqwen.library.folders import AwayError
+from p2pqwen.library.own_files import Left
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.node.limits import Limits, LimitsAnswer, Priority, allowance
 from p2pqwen.operations.node.preferences import Choice, Choices
@@ -44,10 +45,14 @@ class ChoicesAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A snapshot that is gone; `path` is where it lay, None where nothing was deleted."""
+    """A snapshot that is gone; `path` is where it lay, None where nothing was deleted.
+
+    `left`: what is still there, for it is none of the snapshot's files.
+    """
 
     snapshot: SnapshotId = field(metadata=FLAT)
     path: Path | None
+    left: tuple[Left, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class SnapshotCalls:
     library: Library
     choices: Choices
     changed: Callable[[], None] = lambda: None
-    remove_held: Callable[[HeldSnapshot], None] | None = None
+    remove_held: Callable[[HeldSnapshot], tuple[Left, ...]] | None = None
     fetching: Fetching | None = None
     removed: Callable[[SnapshotId], None] = lambda _: None
 
@@ -121,12 +126,12 @@ class SnapshotCalls:
             return RemovedAnswer((Removed(snapshot, None),))
         self._refuse_pinned(held.id)
         if self.remove_held is not None:
-            self.remove_held(held)
+            left = self.remove_held(held)
         else:
-            self.library.remove(held)
+            left = self.library.remove(held)
             self.choices.forget(held.id)
             self.removed(held.id)
-        return RemovedAnswer((Removed(held.id, held.folder),))
+        return RemovedAnswer((Removed(held.id, held.folder, left),))
 
     def limits(self, given: Given) -> LimitsAnswer:
         """Change limits where any is given (as people write them, None for as it is), and return them all."""

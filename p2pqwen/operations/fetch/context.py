@@ -22,6 +22,8 @@ from p2pqwen.webseed.policy import WebSeedUse
 
 DEFAULT_TIMEOUT = 180.0
 """Seconds without any progress (or without metadata) before a fetch gives up."""
+MAX_TIMEOUT = 366 * 86400
+"""More is a slip: no clock of ours counts as far as what may be written there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,9 @@ class FetchOptions:
             raise UsageError("--only-web-seeds and --no-web-seeds leave no source to fetch from")
         if not self.use_peers and self.peers:
             raise UsageError("--only-web-seeds and --peer contradict each other")
-        if not self.timeout > 0:
-            raise UsageError("--timeout", expected="a number of seconds above 0", got=self.timeout)
+        if not 0 < self.timeout <= MAX_TIMEOUT:
+            expected = f"a number of seconds above 0, and at most {MAX_TIMEOUT:,} (a year)"
+            raise UsageError("--timeout", expected=expected, got=self.timeout)
 
 
 @dataclass(frozen=True, slots=True)

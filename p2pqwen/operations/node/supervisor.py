@@ -19,6 +19,7 @@ from p2pqwen.containment import each, warn
 from p2pqwen.errors import DiskError, NetworkError, P2pqwenError
 from p2pqwen.events import Happened, Notice, Report
 from p2pqwen.library.idle import ReadThrottle
+from p2pqwen.library.own_files import Left
 from p2pqwen.library.snapshots import HeldSnapshot, Library
 from p2pqwen.operations.background import STOP_SECONDS, BackgroundThread
 from p2pqwen.operations.engine import Clock
@@ -222,15 +223,16 @@ class Supervisor:
         """Act on changed choices at once instead of within a second."""
         self.on_node(self._follow_choices)
 
-    def remove(self, held: HeldSnapshot) -> None:
-        """Delete a snapshot that this node may be serving or fetching."""
+    def remove(self, held: HeldSnapshot) -> tuple[Left, ...]:
+        """Delete a snapshot that this node may be serving or fetching; return what else was in its folder and stays."""
         for job in self.jobs.of(held.id):
             self.jobs.stop(job)
             self.jobs.wait_for(job, STOP_SECONDS)
         self.on_node(lambda: self._live.let_go(held.id))
-        self.library.remove(held)
+        left = self.library.remove(held)
         self.choices.forget(held.id)
         self.scrubber.forget(held.id)
+        return left
 
     def submit(self, request: FetchRequest) -> FetchJob:
         """Take a fetch, which begins at once if it may; raises `UsageError`, `DiskError`."""

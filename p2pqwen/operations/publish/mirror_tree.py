@@ -115,7 +115,13 @@ class MirrorTree:
     def _put(self, snapshot: SnapshotId, path: str, held: HeldSnapshot | None) -> bool:
         """Put one file into the tree, unless nothing of the snapshot is held; tell whether it is a clone."""
         target = self.folder / places.tree_file(snapshot, path)
-        return not target.is_symlink() if held is None else _placed(held.folder / path, target)
+        if held is None:
+            return not target.is_symlink()
+        with durable.disk_errors(f"look at {target}"):
+            if _leads_out((self.folder / places.tree_file(snapshot, "x")).parent.parent, target):
+                what = f"a folder on the way to {target} is a link to elsewhere, and nothing is written there"
+                raise DiskError(what, hint="remove that link")
+        return _placed(held.folder / path, target)
 
     def remove(self, place: str) -> None:
         """Remove the files that a snapshot's sums name, and the folders that are empty then; nothing else ever is."""

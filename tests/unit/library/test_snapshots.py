@@ -93,14 +93,100 @@ def test_remove_leaves_no_trace_and_touches_nothing_else(library):
         library.install(snapshot, TORRENT, NOTHING)
     outside = library.root.parent / "precious"
     outside.mkdir()
-    (library.folder(FIRST) / "link").symlink_to(outside)
-    library.remove(library.find(REPO, FIRST.commit))
-    assert outside.is_dir()
+    (outside / "file").write_bytes(b"precious")
+    link = library.folder(FIRST) / "link"
+    link.symlink_to(outside)
+    assert [one.path for one in library.remove(library.find(REPO, FIRST.commit))] == [link]
+    assert (outside / "file").read_bytes() == b"precious"
     assert [held.id for held in library.all()] == [SECOND]
-    library.remove(library.find(REPO))
+    library.begin(FIRST, TORRENT, None)
+    link.unlink()
+    for held in library.all():
+        assert library.remove(held) == ()
     assert [path.name for path in library.root.iterdir()] in ([], [".staging"])
     with pytest.raises(NotFoundError):
         library.find(REPO)
+
+
+@pytest.mark.parametrize("begin", ["fetch", "preserve", "make way"])
+def test_what_somebody_put_into_a_snapshots_folder_outlives_it_and_the_next(library, begin):
+    stage(library, FIRST)
+    held = library.install(FIRST, TORRENT, STAGED)
+    own = {"notes.txt": b"mine", "deep/er/thesis.pdf": b"years of work", "config.json.orig": b"before"}
+    for name, content in own.items():
+        (held.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (held.folder / name).write_bytes(content)
+
+    left = library.remove(held)
+    assert {one.path.relative_to(held.folder).as_posix() for one in left} == set(own)
+    assert {one.reason for one in left} == {"none of the snapshot's files"}
+    assert files_below(held.folder) == own
+    assert library.get(FIRST) is None
+
+    match begin:
+        case "fetch":
+            folder = library.make_folder(FIRST, [RepoPath("config.json")], lambda _: 0)
+            (folder / "config.json").write_bytes(b"{}")
+            library.finish(FIRST, TORRENT, None, STAGED)
+        case "preserve":
+            stage(library, FIRST)
+            library.install(FIRST, TORRENT, STAGED)
+        case _:
+            library.make_way(FIRST)
+            stage(library, FIRST)
+            library.install(FIRST, TORRENT, STAGED)
+    assert files_below(held.folder) == {"config.json": b"{}"}
+    assert files_below(held.folder.with_name(f"{FIRST.commit}.aside-1")) == own
+    assert library.remove(library.find(REPO)) == ()
+    assert not held.folder.exists()
+
+
+def test_a_snapshot_that_changed_loses_its_own_files_and_no_others(library):
+    """Nothing tells whose the files are once torrent and record are gone: then all stay."""
+    stage(library, FIRST)
+    held = library.install(FIRST, TORRENT, STAGED)
+    held.torrent_path.write_bytes(b"damaged")
+    assert library.remove(held) == ()  # the record of what was verified names them
+    library.begin(SECOND, TORRENT, None)
+    unknown = library.find(REPO)
+    unknown.folder.mkdir()
+    (unknown.folder / "config.json").write_bytes(b"{}")
+    unknown.torrent_path.write_bytes(b"damaged")
+    (left,) = library.remove(unknown)
+    assert (left.path, left.reason) == (unknown.folder / "config.json", "no torrent says whose file it is")
+    assert library.all() == []
+
+
+@pytest.mark.parametrize("instant", ["before", "after the torrent", "between files"])
+def test_a_removal_that_is_killed_keeps_what_is_somebody_elses(library, monkeypatch, instant):
+    stage(library, FIRST)
+    held = library.install(FIRST, TORRENT, STAGED)
+    (held.folder / "notes.txt").write_bytes(b"mine")
+
+    def kill(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    match instant:
+        case "before":
+            monkeypatch.setattr(durable, "write", kill)
+        case "after the torrent":
+            remove = durable.remove
+            monkeypatch.setattr(durable, "remove", lambda path: remove(path) or kill())
+        case _:
+            monkeypatch.setattr("pathlib.Path.unlink", kill)
+    with pytest.raises(KeyboardInterrupt):
+        library.remove(held)
+    monkeypatch.undo()
+    for one in library.all():
+        library.remove(one)
+    stage(library, FIRST)
+    library.install(FIRST, TORRENT, STAGED)
+    found = list(held.folder.parent.rglob("notes.txt"))
+    assert [path.read_bytes() for path in found] == [b"mine"]
+
+
+def files_below(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_fetch_may_finish_while_somebody_looks(library, monkeypatch):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pqwen.errors import NetworkError
+from p2pqwen.library.own_files import Left
 from p2pqwen.library.snapshots import HeldSnapshot, State
 from p2pqwen.operations.archive import rebalance as module
 from p2pqwen.operations.archive.rebalance import carry_out
@@ -20,6 +21,7 @@ from p2pqwen.torrent.infohash import InfoHash
 from tests.unit.stewardship.samples import GB, NOW, node, seen, snapshot
 
 NEW, OLD = snapshot(1), snapshot(2)
+LEFT = Left(Path("notes.txt"), "none of the snapshot's files")
 PLAN = Exchange(Decision(NEW, 2 * GB, "endangered", disk=""), (Decision(OLD, 2 * GB, "well kept"),))
 
 
@@ -46,6 +48,7 @@ class Executor:
     def remove(self, gone):
         assert gone == OLD
         self.done.append("remove")
+        return (LEFT,)
 
     def room(self):
         return self.free
@@ -74,8 +77,15 @@ def whose_turn():
     ],
 )
 def test_an_exchange(executor, pinned, done, error, whose_turn):
-    (found,) = carry_out([PLAN], executor, node=whose_turn, pinned=lambda: pinned, clock=lambda: NOW)
+    said = []
+    (found,) = carry_out(
+        [PLAN], executor, node=whose_turn, pinned=lambda: pinned, clock=lambda: NOW, report=said.append
+    )
     assert executor.done == done
+    assert found.left == (LEFT,) * ("remove" in done)
+    assert [one.text for one in said if one.text.startswith("left ")] == [
+        f"left {LEFT.path}: {LEFT.reason}" for _ in found.left
+    ]
     assert (found.taken, found.given) == ("bring" in done, (OLD,) * ("remove" in done))
     assert found.error is None if error is None else error in found.error.message
 

@@ -177,6 +177,19 @@ def test_a_folder_on_the_way_that_leads_elsewhere_keeps_what_is_there(kept, kind
     assert (elsewhere / "model one.safetensors").read_bytes() == b"somebody's"
 
 
+def test_nothing_is_written_to_where_a_folder_on_the_way_leads(kept, kind, tmp_path):
+    held = kept.hold("Qwen/First")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "README.md").write_bytes(b"somebody's own")
+    folder = kept.folder_of(held)
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(elsewhere)
+    answer = kept.write(tree=True, check=False)
+    assert answer.missing == (held.id,)
+    assert [(one.name, one.read_bytes()) for one in elsewhere.iterdir()] == [("README.md", b"somebody's own")]
+
+
 def test_sums_that_name_a_way_out_remove_nothing_there(kept, tmp_path):
     held = kept.hold("Qwen/Tiny")
     kept.write(tree=True)
