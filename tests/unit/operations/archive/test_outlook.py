@@ -174,3 +174,14 @@ def test_columns_are_ordered_by_snapshot(kinds):
     ordered = sorted(listed, key=lambda one: one.id)
     assert found.names == [str(one.id) for one in ordered]
     assert found.sizes == [one.size for one in ordered]
+
+
+def test_a_fetch_that_was_begun_goes_first_and_needs_no_more_room():
+    begun, other = entries([4, 5])
+    library: Any = SimpleNamespace(all=lambda: [Held(begun.id, Path(), Path(), State.INCOMPLETE)])
+    listed = listed_columns([publisher(sorted((begun, other), key=row_order))])
+    outlook = Outlook(listed, kept_here(library, listed), {}, {}, {}, node(1), [Disk("full", 0)], NOW)
+    found = outlook.plan(Wishes(), 10**9)
+    assert [(one.snapshot, one.disk) for one in found.chosen] == [(begun.id, "full")]
+    assert [one.snapshot for one in found.allocation.others] == [other.id]
+    assert found.held == ()
