@@ -35,9 +35,9 @@ class OfferedAnswer:
     license: str | None
 
     @classmethod
-    def of(cls, one: Decision, licenses: Mapping[SnapshotId, str | None]) -> OfferedAnswer:
+    def of(cls, one: Decision, licenses: Mapping[str, str | None]) -> OfferedAnswer:
         """Return what is said of a decision."""
-        return cls(DecisionAnswer(one.snapshot, one.size, one.reason), licenses.get(one.snapshot))
+        return cls(DecisionAnswer(one.snapshot, one.size, one.reason), licenses.get(str(one.snapshot)))
 
 
 @dataclass(frozen=True, slots=True)

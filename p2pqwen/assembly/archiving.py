@@ -19,7 +19,7 @@ from p2pqwen.library.health_store import HealthStore
 from p2pqwen.library.own_files import Left
 from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
-from p2pqwen.operations.archive.adopt import Adoption, Wishes, plan_adoption
+from p2pqwen.operations.archive.adopt import Adoption, Wishes
 from p2pqwen.operations.archive.rebalance import Exchanged, carry_out, plan_rebalance
 from p2pqwen.operations.archive.watched import HealthRow, WatchedSwarm
 from p2pqwen.stewardship.rebalance import Rebalance
@@ -72,12 +72,12 @@ class Archiver:
         Raises `NotFoundError` when no trusted index lists anything.
         """
         self._look(seconds)
-        situation = planning.situation(self.app, self.store, self.report)
-        if not any(row.swarm.listed for row in situation.rows):
+        outlook = planning.outlook(self.app, self.store, self.report)
+        if not outlook.listed.names:
             raise NotFoundError("no trusted index lists anything", hint="see `p2pqwen trust add`")
-        plan = plan_adoption(situation, wishes, budget)
+        plan = outlook.plan(wishes, budget)
         if dry_run:
-            for said in situation.withdrawn(one.snapshot for one in plan.chosen):  # else its fetch tells
+            for said in outlook.withdrawn(one.snapshot for one in plan.chosen):  # else its fetch tells
                 self.report(Notice("warning", f"{said.snapshot} is {said}"))
             return Adopted(plan)
         StewardStore(self.store).set_budget(budget)

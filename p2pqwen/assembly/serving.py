@@ -28,7 +28,7 @@ from p2pqwen.library.state_store import StateStore
 from p2pqwen.library.steward_store import StewardStore
 from p2pqwen.library.upstream_store import UpstreamStore
 from p2pqwen.net.messages import Messages
-from p2pqwen.operations.archive.adopt import Wishes, disks_of, plan_adoption
+from p2pqwen.operations.archive.adopt import Wishes, disks_of
 from p2pqwen.operations.archive.bulk_preserve import BulkContext, BulkOptions
 from p2pqwen.operations.archive.bulk_survey import wanted_repos
 from p2pqwen.operations.archive.health_watch import HealthWatch
@@ -326,7 +326,7 @@ def adopt_calls(app: App, supervisor: Supervisor, store: StateStore) -> dict[str
         return parse_size(str(given.get("budget", "")))
 
     def plan(given: Given) -> AdoptAnswer:
-        found = plan_adoption(planning.situation(app, store, ignore), wishes, budget(given))
+        found = planning.outlook(app, store, ignore).plan(wishes, budget(given))
         return AdoptAnswer.of(Adopted(found), dry_run=True)
 
     def carry_out(given: Given) -> JobsAnswer:

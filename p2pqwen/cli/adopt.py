@@ -74,7 +74,10 @@ def adopt(
                 dry_run=dry_run,
                 show=lambda plan: _show(plan, out),
             )
-        out.result(AdoptAnswer.of(done, dry_run=dry_run), _lines(done, dry_run=dry_run))
+        if out.as_json:  # an answer has an object for each snapshot, which nobody else needs
+            out.result(AdoptAnswer.of(done, dry_run=dry_run), ())
+        else:
+            out.lines(_lines(done, dry_run=dry_run))
     exit_for([one.error for one in done.fetched])
 
 
@@ -89,14 +92,16 @@ def _show(plan: Adoption, out: Output) -> None:
 
 def _chosen_lines(plan: Adoption) -> Iterator[str]:
     for one in plan.chosen:
-        yield f"fetch   {decision_line(one, plan.licenses.get(one.snapshot) or 'no license named')}"
+        yield f"fetch   {decision_line(one, plan.licenses.get(str(one.snapshot)) or 'no license named')}"
 
 
 def _plan_lines(plan: Adoption) -> Iterator[str]:
     allocation = plan.allocation
     yield from _chosen_lines(plan)
-    for one in (*plan.held, *allocation.others):
+    for one in plan.held:
         yield f"skip    {decision_line(one)}"
+    for name, size, reason in allocation.others.plain():
+        yield f"skip    {name}  {format_size(size)}  {reason}"
     yield (
         f"{len(plan.chosen)} chosen, {format_size(allocation.size)}; with {format_size(allocation.used)} held that is "
         f"{format_size(allocation.size + allocation.used)} of {format_size(allocation.budget)}"

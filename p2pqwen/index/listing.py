@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import TypeAlias, overload
 
-from p2pqwen.index.entry import Entry
+from p2pqwen.index.entry import Entry, Upstream
 from p2pqwen.torrent.infohash import InfoHash
 from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
@@ -23,6 +24,39 @@ Sought: TypeAlias = RepoId | SnapshotId | InfoHash | Sha1 | Sha256
 
 MAX_NEAR = 5000
 """Names that are compared with one that nobody lists."""
+
+COLUMNS_AT_ONCE = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What a plan needs of entries, one place in each list for one entry, without an object for each.
+
+    `names` are `str` of their snapshots, `sizes` in bytes.
+    """
+
+    names: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    licenses: list[str | None] = field(default_factory=list)
+    upstream: list[Upstream] = field(default_factory=list)
+
+    def extend(self, other: Columns) -> None:
+        """Take the places of others after those here."""
+        self.names.extend(other.names)
+        self.sizes.extend(other.sizes)
+        self.licenses.extend(other.licenses)
+        self.upstream.extend(other.upstream)
+
+
+def columns_of(entries: Iterable[Entry]) -> Columns:
+    """Return entries as columns, in their order."""
+    found = Columns()
+    for one in entries:
+        found.names.append(str(one.id))
+        found.sizes.append(one.size)
+        found.licenses.append(one.license)
+        found.upstream.append(one.upstream)
+    return found
 
 
 class Listing(Sequence[Entry], ABC):
@@ -50,6 +84,12 @@ class Listing(Sequence[Entry], ABC):
     @abstractmethod
     def repos(self) -> Iterator[RepoId]:
         """Yield the repositories, each once, in their order."""
+
+    def columns(self) -> Iterator[Columns]:
+        """Yield what a plan needs of the entries, some at a time, in their order."""
+        entries = iter(self)
+        while (some := columns_of(islice(entries, COLUMNS_AT_ONCE))).names:
+            yield some
 
     def tracked(self) -> Iterator[Entry]:
         """Yield entries whose magnets name trackers, at least the first ones."""

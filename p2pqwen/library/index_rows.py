@@ -1,7 +1,7 @@
 """The database of an accepted index, made once when it is accepted and read from then on instead of its file.
 
     index.json                     the signed file, as it came; what counts
-    index.<16 hex digits>.sqlite   its rows, words and hashes, in parts; the digits are the file's SHA-256
+    index.<16 hex digits>.sqlite   its rows, words, hashes, columns, in parts; the digits are the file's SHA-256
 
 The database is believed only where its seal names the file that stands beside it now, by size, time and inode. All of
 it hangs on the seal, which names the digest of each list of parts; and each list names the digest of every part. So a
@@ -42,8 +42,8 @@ from p2pqwen.events import Notice, Progress, Report, ignore
 from p2pqwen.index.acceptance import Accepted, TrustedState, accept_delta, accept_pieces
 from p2pqwen.index.delta import parse_delta
 from p2pqwen.index.document import document_of, encode_pieces
-from p2pqwen.index.entry import Entry, SkippedEntry, checked_row, is_entry_row
-from p2pqwen.index.listing import Listing, Sought, folded, name_filter, word_filter
+from p2pqwen.index.entry import Entry, SkippedEntry, Upstream, checked_row, is_entry_row
+from p2pqwen.index.listing import COLUMNS_AT_ONCE, Columns, Listing, Sought, folded, name_filter, word_filter
 from p2pqwen.index.root import parse_signed_root
 from p2pqwen.library import durable
 from p2pqwen.library.checksummed import seal, unseal
@@ -57,7 +57,7 @@ from p2pqwen.values.digest import CommitId, Sha1, Sha256
 from p2pqwen.values.snapshot_id import RepoId, RepoKind, SnapshotId
 from p2pqwen.values.strict_json import JsonObject, canonical
 
-FORMAT = 2
+FORMAT = 3
 """Of the database, and of the rules by which its rows were accepted: another number is made again."""
 ROWS_IN_PART = 128
 WORDS_IN_PART = 2048
@@ -69,8 +69,8 @@ TOLD_FROM = 8 << 20
 """Bytes: reading a larger file shows progress."""
 TOLD_EVERY = 1 << 20
 _SMALL_MESSAGE = 8 << 20
-_SEAL, _LISTS, _ROWS, _FIRST, _WORDS, _V1, _V2, _COMMITS, _NAMES, _HEADS, _HEADER = range(11)
-_KINDS = (_ROWS, _FIRST, _WORDS, _V1, _V2, _COMMITS, _NAMES, _HEADS, _HEADER)
+_SEAL, _LISTS, _ROWS, _FIRST, _WORDS, _V1, _V2, _COMMITS, _NAMES, _HEADS, _HEADER, _COLUMNS = range(12)
+_KINDS = (_ROWS, _FIRST, _WORDS, _V1, _V2, _COMMITS, _NAMES, _HEADS, _HEADER, _COLUMNS)
 _HASHED = (_V1, _V2, _COMMITS, _NAMES)
 _DIGEST = 32
 _PREFIX = 10  # hex digits of a hash that a record holds, above the 24 bits of its row's number
@@ -271,6 +271,13 @@ class StoredListing(Listing):
                 if str(one.id).startswith(beginning):
                     yield one.id
 
+    def columns(self) -> Iterator[Columns]:
+        """Read them as they were written, which makes no entry."""
+        for number in range(self._read(lambda parts: parts.count(_COLUMNS))):
+            body = self._read(lambda parts, number=number: parts.get(_COLUMNS, number))  # type: ignore[misc]
+            names, sizes, licenses, upstream = json.loads(body)
+            yield Columns(names, sizes, licenses, [_UPSTREAM[one] for one in upstream])
+
     def tracked(self) -> Iterator[Entry]:
         """Read those that were noted."""
         numbers: Any = self._parts.sealed.get("tracked")
@@ -441,6 +448,7 @@ class RowsBuilder:
         self._first: list[str] = []
         self._hashes = {kind: array("Q") for kind in _HASHED}
         self._name = ""
+        self._columns = _no_columns()
         self._hashed = [
             (self._hashes[kind], name)
             for kind, name in ((_V1, "infohash_v1"), (_V2, "infohash_v2"), (_COMMITS, "commit"))
@@ -475,6 +483,13 @@ class RowsBuilder:
             if shown != self._name:
                 self._name = shown
                 self._hashes[_NAMES].append(int(_name_digits(shown.lower()), 16) << _ROW_BITS | self._count)
+            names, sizes, licenses, upstream = self._columns
+            names.append(f"{shown}@{known['commit']}")
+            sizes.append(known["size"])
+            licenses.append(known.get("license"))
+            upstream.append(known["upstream"])
+            if len(names) == COLUMNS_AT_ONCE:
+                self._put_columns()
             if "&tr=" in known["magnet"] and len(self._tracked) < MAX_TRACKED:
                 self._tracked.append(self._count)
             license_ = known.get("license") or ""
@@ -514,6 +529,7 @@ class RowsBuilder:
         """Write what finds the rows, and return them; raises `DiskError`."""
         self._put_rows()
         self._put_words()
+        self._put_columns()
         for kind, hashes in self._hashes.items():
             ordered = sorted(hashes)
             heads = []
@@ -577,6 +593,11 @@ class RowsBuilder:
         if self._words:
             self._put(_WORDS, "\n".join(self._words).encode())
             self._words = []
+
+    def _put_columns(self) -> None:
+        if self._columns[0]:
+            self._put(_COLUMNS, json.dumps(self._columns, separators=(",", ":")).encode())
+            self._columns = _no_columns()
 
     def _put(self, kind: int, body: bytes) -> None:
         with _writing():
@@ -880,6 +901,11 @@ def _row(line: bytes) -> Entry | SkippedEntry:
     return checked_row(_parse(line.decode()))
 
 
+def _no_columns() -> tuple[list[str], list[int], list[str | None], list[str]]:
+    return [], [], [], []
+
+
+_UPSTREAM = {str(one): one for one in Upstream}
 _parse: Callable[[str], Any] = json.JSONDecoder().decode
 
 

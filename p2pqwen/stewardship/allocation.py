@@ -12,16 +12,18 @@ scripts/simulate_survival.py none lost less both in small circles and in large c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from typing import TypeAlias, overload
 
 from p2pqwen.stewardship.danger import Danger, danger_of, expected_copies
-from p2pqwen.stewardship.spread import fraction, gumbel
+from p2pqwen.stewardship.spread import fraction, fractions, gumbel
 from p2pqwen.stewardship.swarm_health import UNSEEN, SwarmHealth
 from p2pqwen.values.byte_size import format_size
-from p2pqwen.values.snapshot_id import SnapshotId
+from p2pqwen.values.digest import CommitId
+from p2pqwen.values.snapshot_id import RepoId, SnapshotId
 
 SPREAD = 0.5
 """How far the hash moves a need, in copies: two snapshots one copy apart change places at one node in eight."""
@@ -44,6 +46,34 @@ class Candidate:
     preferred: bool = False
     refused: str | None = None
     has_room: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """Candidates in columns, one place in each list for one; a hundred thousand objects cost more than the plan.
+
+    `names` are `str` of the snapshots, `sizes` in bytes. `order`: the places to choose from, by snapshot. `preferred`,
+    `has_room` and `refused` are as a `Candidate` has them; what is refused is told in the order of `refused`.
+    """
+
+    names: Sequence[str]
+    sizes: Sequence[int]
+    healths: Sequence[SwarmHealth]
+    order: Sequence[int]
+    preferred: Collection[int] = frozenset()
+    has_room: Collection[int] = frozenset()
+    refused: Mapping[int, str] = field(default_factory=dict)
+
+    def candidate(self, place: int) -> Candidate:
+        """Return one as an object."""
+        return Candidate(
+            _snapshot(self.names[place]),
+            self.sizes[place],
+            self.healths[place],
+            preferred=place in self.preferred,
+            refused=self.refused.get(place),
+            has_room=place in self.has_room,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +105,41 @@ class Decision:
         return self.disk is not None
 
 
+Plain: TypeAlias = tuple[str, int, str]
+"""What is said of a snapshot that was not chosen: what `str` prints of it, its size in bytes, and why."""
+
+
+class Decisions(Sequence[Decision]):
+    """Decisions against a hundred thousand snapshots: each an object only once somebody asks for it."""
+
+    def __init__(self, names: Sequence[str] = (), sizes: Sequence[int] = (), reasons: Sequence[str] = ()) -> None:
+        self._names, self._sizes, self._reasons = names, sizes, reasons
+
+    def plain(self) -> Iterator[Plain]:
+        """Yield each without an object for it."""
+        return zip(self._names, self._sizes, self._reasons, strict=True)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[Decision]:
+        return (Decision(_snapshot(name), size, reason) for name, size, reason in self.plain())
+
+    @overload
+    def __getitem__(self, index: int) -> Decision: ...
+    @overload
+    def __getitem__(self, index: slice) -> Decisions: ...
+    def __getitem__(self, index: int | slice) -> Decision | Decisions:
+        if isinstance(index, slice):
+            return Decisions(self._names[index], self._sizes[index], self._reasons[index])
+        return Decision(_snapshot(self._names[index]), self._sizes[index], self._reasons[index])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Decisions) and list(self.plain()) == list(other.plain())
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True, slots=True)
 class Allocation:
     """The answer, in the order of need. Sizes in bytes; `used` is what of the budget was taken before."""
@@ -82,7 +147,7 @@ class Allocation:
     budget: int
     used: int
     chosen: tuple[Decision, ...]
-    others: tuple[Decision, ...]
+    others: Decisions
 
     @property
     def size(self) -> int:
@@ -92,17 +157,13 @@ class Allocation:
 
 def place_in_queue(candidate: Candidate, node: bytes, budget: int, now: datetime) -> float:
     """Return a candidate's score for one node with `budget` bytes; the least is taken first."""
-    return _score(candidate, node, budget, expected_copies(candidate.health, now))
-
-
-def _score(candidate: Candidate, node: bytes, budget: int, copies: float) -> float:
-    need = copies - size_bonus(candidate.size, budget)
+    need = expected_copies(candidate.health, now) - size_bonus(candidate.size, budget)
     return need + SPREAD * gumbel(fraction(node, candidate.snapshot))
 
 
 def size_bonus(size: int, budget: int) -> float:
     """Return 0 for what is small beside a budget, up to `SIZE_BONUS` for what fills it."""
-    if size <= 0 or budget <= 0:
+    if size <= 0 or budget <= 0 or size / budget <= 0.1:  # most is small, and its logarithm is not worth asking for
         return 0.0
     return SIZE_BONUS * min(max(1.0 + math.log10(size / budget), 0.0), 1.0)
 
@@ -121,29 +182,91 @@ def allocate(
     Preferred candidates come before all others. The same arguments give the same answer; another `node` gives
     another one among near-ties.
     """
-    possible, others = _sift(candidates)
-    copies: dict[int, float] = {}  # by the identity of a health: most of a large index share one
+    return choose(offers_of(candidates), node=node, budget=budget, disks=disks, now=now, used=used)
 
-    def turn(one: Candidate) -> tuple[bool, float, SnapshotId]:
-        if (known := copies.get(id(one.health))) is None:
-            known = copies[id(one.health)] = expected_copies(one.health, now)
-        return not one.preferred, _score(one, node, budget, known), one.snapshot
 
-    queue = sorted(possible, key=turn)
+def offers_of(candidates: Iterable[Candidate]) -> Offers:
+    """Return candidates as columns."""
+    given = list(candidates)
+    return Offers(
+        names=[str(one.snapshot) for one in given],
+        sizes=[one.size for one in given],
+        healths=[one.health for one in given],
+        order=sorted(range(len(given)), key=lambda place: given[place].snapshot),
+        preferred=frozenset(place for place, one in enumerate(given) if one.preferred),
+        has_room=frozenset(place for place, one in enumerate(given) if one.has_room),
+        refused={
+            place: reason
+            for place, one in enumerate(given)
+            if (reason := why_unobtainable(one.health) if one.refused is None else one.refused) is not None
+        },
+    )
+
+
+def why_unobtainable(health: SwarmHealth) -> str | None:
+    """Say why a snapshot cannot be had by anybody; None where it may be."""
+    return "no complete copy was seen, and no web seed answers" if health.obtainable() is False else None
+
+
+def choose(
+    offers: Offers, *, node: bytes, budget: int, disks: Sequence[Disk], now: datetime, used: int = 0
+) -> Allocation:
+    """Choose among offers as `allocate` does among candidates, in the same order and for the same reasons."""
+    queue = _queue(offers, node, budget, now)
     rooms = {disk.name: disk.room for disk in disks}
     roomiest = max(rooms.values(), default=0)
     free = left = max(0, budget - used)
+    never = (
+        (budget, f"larger than the budget of {format_size(budget)}"),
+        (free, f"{format_size(free)} of the budget left by what is held"),
+        (roomiest, f"no disk has room: {format_size(roomiest)} at most, after reserves"),
+    )
+    largest = min(most for most, _ in never)
     chosen: list[Decision] = []
-    for rank, one in enumerate(queue, 1):
-        needed = 0 if one.has_room else one.size
-        disk = _best_fit(rooms, needed) if one.size <= left else None
-        if disk is None:
-            others.append(Decision(one.snapshot, one.size, _why_not(one.size, budget, free, left, roomiest, rooms)))
-            continue
-        rooms[disk] -= needed
-        left -= one.size
-        chosen.append(Decision(one.snapshot, one.size, explain(one, rank, len(queue), now), disk))
-    return Allocation(budget, used, tuple(chosen), tuple(others))
+    passed, reasons = list(offers.refused), list(offers.refused.values())
+    sizes = offers.sizes
+    for rank, place in enumerate(queue, 1):
+        size = sizes[place]
+        if size <= left:
+            needed = 0 if place in offers.has_room else size
+            disk = _best_fit(rooms, needed)
+            if disk is not None:
+                rooms[disk] -= needed
+                left -= size
+                one = offers.candidate(place)
+                chosen.append(Decision(one.snapshot, size, explain(one, rank, len(queue), now), disk))
+                continue
+        if size > largest:
+            reason = next(reason for most, reason in never if size > most)
+        elif size > left:
+            reason = _left_by_needier(left)
+        else:
+            reason = _room_left(max(rooms.values(), default=0))
+        passed.append(place)
+        reasons.append(reason)
+    others = Decisions([offers.names[place] for place in passed], [sizes[place] for place in passed], reasons)
+    return Allocation(budget, used, tuple(chosen), others)
+
+
+def _queue(offers: Offers, node: bytes, budget: int, now: datetime) -> list[int]:
+    """Return the places of what is not refused, neediest first; of equals the first by snapshot."""
+    places = [place for place in offers.order if place not in offers.refused]
+    copies = {id(health): expected_copies(health, now) for health in _distinct(offers.healths)}
+    names, sizes, healths = offers.names, offers.sizes, offers.healths
+    spread = fractions(node, [names[place] for place in places])
+    scores = {
+        place: copies[id(healths[place])] - size_bonus(sizes[place], budget) + SPREAD * moved
+        for place, moved in zip(places, map(gumbel, spread), strict=True)
+    }
+    queue = sorted(places, key=scores.__getitem__)
+    if offers.preferred:
+        queue.sort(key=lambda place: place not in offers.preferred)
+    return queue
+
+
+def _distinct(healths: Iterable[SwarmHealth]) -> Iterable[SwarmHealth]:
+    """Return them by identity: nearly all of a large index share one."""
+    return {id(one): one for one in healths}.values()
 
 
 def explain(candidate: Candidate, rank: int, of: int, now: datetime) -> str:
@@ -167,18 +290,12 @@ def describe(snapshot: SnapshotId, health: SwarmHealth, now: datetime) -> str:
     return f"{seen}, {snapshot.repo.kind.origin.label} {health.upstream}"
 
 
-def _sift(candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[Decision]]:
-    possible: list[Candidate] = []
-    refused: list[Decision] = []
-    for one in candidates:
-        reason = one.refused
-        if reason is None and one.health.obtainable() is False:
-            reason = "no complete copy was seen, and no web seed answers"
-        if reason is None:
-            possible.append(one)
-        else:
-            refused.append(Decision(one.snapshot, one.size, reason))
-    return possible, refused
+def _snapshot(name: str) -> SnapshotId:
+    repo, _, commit = name.partition("@")
+    return SnapshotId(_repo(repo), CommitId.parse(commit))
+
+
+_repo = lru_cache(maxsize=4096)(RepoId.parse)
 
 
 def _best_fit(rooms: dict[str, int], size: int) -> str | None:
@@ -187,26 +304,14 @@ def _best_fit(rooms: dict[str, int], size: int) -> str | None:
     return min(fitting)[1] if fitting else None
 
 
-def _why_not(size: int, budget: int, free: int, left: int, roomiest: int, rooms: dict[str, int]) -> str:
-    """Say what stands in the way: the budget, what is held already, needier ones, or a disk.
-
-    `free` and `roomiest` are what the budget and the roomiest disk had for all of this plan, `left` and `rooms` what
-    needier ones leave.
-    """
-    if size > budget:
-        return f"larger than the budget of {format_size(budget)}"
-    if size > free:
-        return f"{format_size(free)} of the budget left by what is held"
-    if size > roomiest:
-        return f"no disk has room: {format_size(roomiest)} at most, after reserves"
-    if size > left:
-        return _left_by_needier(left)
-    return f"needier ones take the room: {format_size(max(rooms.values(), default=0))} left at most, after reserves"
-
-
 @lru_cache(maxsize=256)
 def _left_by_needier(left: int) -> str:
     return f"{format_size(left)} of the budget left by needier ones"
+
+
+@lru_cache(maxsize=256)
+def _room_left(most: int) -> str:
+    return f"needier ones take the room: {format_size(most)} left at most, after reserves"
 
 
 def in_danger(candidate: Candidate, now: datetime) -> bool:

@@ -10,18 +10,29 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable, Iterator
 
 from p2pqwen.values.snapshot_id import SnapshotId
 
 NODE_ID_SIZE = 32
+_COMMIT_DIGITS = 40
 
 
 def fraction(node: bytes, snapshot: SnapshotId, use: bytes = b"") -> float:
     """Return a number evenly spread over (0, 1) that depends on node, snapshot and use alone."""
-    digest = hashlib.blake2b(
-        snapshot.commit.raw + str(snapshot.repo).encode(), digest_size=8, key=node[:64], person=use[:16]
-    ).digest()
-    return ((int.from_bytes(digest, "big") >> 11) + 0.5) * 2.0**-53
+    return next(fractions(node, [str(snapshot)], use))
+
+
+def fractions(node: bytes, names: Iterable[str], use: bytes = b"") -> Iterator[float]:
+    """Yield the `fraction` of each snapshot, given what `str` prints of it: ORG/MODEL@COMMIT.
+
+    It is BLAKE2b, keyed by the node, of the commit's 20 bytes and the repository's name.
+    """
+    keyed = hashlib.blake2b(digest_size=8, key=node[:64], person=use[:16])
+    for name in names:
+        hasher = keyed.copy()
+        hasher.update(bytes.fromhex(name[-_COMMIT_DIGITS:]) + name[: -_COMMIT_DIGITS - 1].encode())
+        yield ((int.from_bytes(hasher.digest(), "big") >> 11) + 0.5) * 2.0**-53
 
 
 def gumbel(value: float) -> float:

@@ -19,6 +19,10 @@ from p2pqwen.values.digest import Sha256
 from p2pqwen.values.seed_withdrawn import SeedWithdrawn
 from p2pqwen.values.snapshot_id import SnapshotId
 
+AWAY = "already held, on a disk that is not connected"
+EXCLUDED = "left out by --exclude"
+CONTRADICTED = "trusted publishers contradict one another about it"
+
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
@@ -82,29 +86,26 @@ class Situation:
     def _refusal(self, swarm: WatchedSwarm, wishes: Wishes) -> str | None:
         snapshot = swarm.snapshot
         if snapshot in self.away:
-            return "already held, on a disk that is not connected"
+            return AWAY
         if stops_seeding(swarm.withdrawn, self.seed_withdrawn):  # it would be fetched, and not served
-            return "; ".join(map(str, swarm.withdrawn))
+            return words_of(swarm.withdrawn)
         if _any(wishes.exclude, snapshot):
-            return "left out by --exclude"
-        if wishes.licenses and not is_licensed(swarm.license, wishes.licenses):
-            named = f"license {swarm.license}" if swarm.license else "it names no license"
-            return f"{named}, wanted {', '.join(wishes.licenses)}"
-        if snapshot in self.contradicted:
-            return "trusted publishers contradict one another about it"
-        return None
+            return EXCLUDED
+        if wishes.licenses and (reason := unlicensed(swarm.license, wishes.licenses)) is not None:
+            return reason
+        return CONTRADICTED if snapshot in self.contradicted else None
 
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
     """A plan. `held` is what is here already and counts against the budget, which is for everything together.
 
-    `licenses` are those that trusted indexes name.
+    `licenses` are those that trusted indexes name, by what `str` prints of a snapshot.
     """
 
     allocation: Allocation
     held: tuple[Decision, ...]
-    licenses: Mapping[SnapshotId, str | None]
+    licenses: Mapping[str, str | None]
 
     @property
     def chosen(self) -> tuple[Decision, ...]:
@@ -123,7 +124,7 @@ def plan_adoption(situation: Situation, wishes: Wishes, budget: int) -> Adoption
         now=situation.now,
         used=situation.used,
     )
-    return Adoption(allocation, held, {row.swarm.snapshot: row.swarm.license for row in situation.rows})
+    return Adoption(allocation, held, {str(row.swarm.snapshot): row.swarm.license for row in situation.rows})
 
 
 def disks_of(library: Library) -> list[Disk]:
@@ -161,8 +162,24 @@ def contradictions(publishers: Iterable[TrustedPublisher]) -> frozenset[Snapshot
     return frozenset(differing)
 
 
+def words_of(withdrawn: Iterable[Withdrawn]) -> str:
+    """Say who withdrew a snapshot, and why."""
+    return "; ".join(map(str, withdrawn))
+
+
+def unlicensed(name: str | None, wanted: Sequence[str]) -> str | None:
+    """Say what is wrong with a license, where none of the wanted globs takes it."""
+    if is_licensed(name, wanted):
+        return None
+    named = f"license {name}" if name else "it names no license"
+    return f"{named}, wanted {', '.join(wanted)}"
+
+
+def matches_any(patterns: Sequence[str], repo: str) -> bool:
+    """Tell whether one of these globs names a repository, given what `str` prints of it."""
+    name = repo.rpartition("/")[2]
+    return any(fnmatchcase(repo if "/" in pattern else name, pattern) for pattern in patterns)
+
+
 def _any(patterns: Sequence[str], snapshot: SnapshotId) -> bool:
-    if not patterns:
-        return False
-    repo = snapshot.repo
-    return any(fnmatchcase(str(repo) if "/" in pattern else repo.name, pattern) for pattern in patterns)
+    return bool(patterns) and matches_any(patterns, str(snapshot.repo))

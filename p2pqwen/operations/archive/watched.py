@@ -98,14 +98,18 @@ def each_watched(
             listed=True,
             license=entry.license,
             held=held.get(entry.id),
-            held_bytes=_held_bytes(held.get(entry.id), entry.size),
+            held_bytes=held_bytes(held.get(entry.id), entry.size),
             withdrawn=gone.get(entry.id, ()),
         )
-    unlisted = each(
-        besides.values(), lambda one: _of_torrent(one, one.metainfo()), failed=warn(report, attrgetter("torrent_path"))
-    )
-    for one in unlisted:
+    for one in each_unlisted(besides.values(), report):
         yield replace(one, withdrawn=gone.get(one.snapshot, ()))
+
+
+def each_unlisted(held: Iterable[HeldSnapshot], report: Report = ignore) -> Iterator[WatchedSwarm]:
+    """Yield the swarms of what is held by what their torrents say; a warning for one that cannot be read."""
+    return iter(
+        each(held, lambda one: _of_torrent(one, one.metainfo()), failed=warn(report, attrgetter("torrent_path")))
+    )
 
 
 def each_listed(publishers: Iterable[TrustedPublisher]) -> Iterator[Entry]:
@@ -157,7 +161,7 @@ def _of_torrent(held: HeldSnapshot, metainfo: Metainfo) -> WatchedSwarm:
     )
 
 
-def _held_bytes(held: HeldSnapshot | None, size: int) -> int:
+def held_bytes(held: HeldSnapshot | None, size: int) -> int:
     """Return what a snapshot of `size` bytes takes here: a partial one the files that were chosen."""
     if held is None or held.selected is None:
         return 0 if held is None else size

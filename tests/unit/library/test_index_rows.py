@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
+from p2pqwen.index import listing as listing_module
 from p2pqwen.index.acceptance import TrustedState, accept
-from p2pqwen.index.listing import EntryList
+from p2pqwen.index.listing import Columns, EntryList, columns_of
 from p2pqwen.library import durable, index_rows
 from p2pqwen.library.home import Home
 from p2pqwen.library.index_rows import ROWS_IN_PART, StoredListing, read_accepted, rebuild
@@ -125,6 +126,30 @@ def test_words_find_the_same_entries(stored, words):
     assert list(listing.having(words)) == list(plain.having(words))
 
 
+def test_columns_say_what_the_entries_say(stored, monkeypatch):
+    path, data = stored
+    plain = accept(data, TrustedState(PUBLISHER), NOW).document.entries
+    no_verification(monkeypatch)
+    listing = read_accepted(path, PUBLISHER, NOW).document.listing
+    monkeypatch.setattr(index_rows, "_row", lambda _: pytest.fail("an entry was made"))
+    found = Columns()
+    for some in listing.columns():
+        found.extend(some)
+    assert found == columns_of(plain)
+    assert len(found.names) == len(plain)
+
+
+def test_columns_come_in_as_many_parts_as_they_need(tmp_path: Path, monkeypatch):
+    for module in (index_rows, listing_module):
+        monkeypatch.setattr(module, "COLUMNS_AT_ONCE", 50)
+    path = tmp_path / "index.json"
+    path.write_bytes(make_file(3))
+    listing = rebuild(path, PUBLISHER, NOW).document.listing
+    plain = EntryList(tuple(listing))
+    assert list(listing.columns()) == list(plain.columns())
+    assert [len(some.names) for some in listing.columns()][:2] == [50, 50]
+
+
 def test_the_beginning_of_every_hash_finds_its_entry(stored):
     path, data = stored
     listing = read_accepted(path, PUBLISHER, NOW).document.listing
@@ -211,6 +236,7 @@ def test_an_empty_index(tmp_path: Path):
     rebuild(path, PUBLISHER, NOW)
     listing = read_accepted(path, PUBLISHER, NOW).document.listing
     assert (len(listing), list(listing), listing.find(RepoId("A/B")), list(listing.having(["a"]))) == (0, [], [], [])
+    assert list(listing.columns()) == []
 
 
 # Whatever does not fit: the file says what is right, and a new database is made of it.
@@ -229,6 +255,7 @@ OTHERS = {
     "a missing row": lambda path: executed(path, "DELETE FROM parts WHERE id = (2 << 32) | 1"),
     "a row of another database": lambda path: executed(path, "UPDATE parts SET body = x'7b7d' WHERE id >> 32 = 2"),
     "words of another database": lambda path: executed(path, "UPDATE parts SET body = x'7b7d' WHERE id >> 32 = 4"),
+    "columns of another database": lambda path: executed(path, "UPDATE parts SET body = x'5b5d' WHERE id >> 32 = 11"),
     "a header of another database": lambda path: executed(path, "UPDATE parts SET body = x'7b7d' WHERE id >> 32 = 9"),
 }
 
@@ -258,6 +285,7 @@ def test_a_database_that_does_not_fit_is_made_again(one: Path, change, monkeypat
     assert list(found.document.entries) == list(plain.document.entries)
     assert found.document.listing.find(RepoId("Org1/Model")) == list(plain.document.listing.find(RepoId("Org1/Model")))
     assert list(found.document.listing.having(["apache"])) == list(plain.document.listing.having(["apache"]))
+    assert list(found.document.listing.columns()) == list(plain.document.listing.columns())
     assert one.read_bytes() == content
     no_verification(monkeypatch)
     again = read_accepted(one, PUBLISHER, NOW, said.append)
@@ -323,7 +351,14 @@ def test_no_flipped_bit_is_silent(one: Path):
         found = read_accepted(one, PUBLISHER, NOW, said.append)
         listing = found.document.listing
         looked = [listing.find(sought) for entry in some for sought in (entry.id, entry.infohash, entry.id.commit)]
-        return [looked, list(listing.having(["apache"])), list(listing), found.header, found.state]
+        return [
+            looked,
+            list(listing.having(["apache"])),
+            list(listing),
+            list(listing.columns()),
+            found.header,
+            found.state,
+        ]
 
     expected, path = asked([]), database(one)
     content, dice = path.read_bytes(), random.Random("flips")
