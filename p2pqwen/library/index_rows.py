@@ -90,6 +90,10 @@ class DamagedRowsError(Exception):
     """The database is not what was sealed: it has to be made again."""
 
 
+class OtherFormatError(DamagedRowsError):
+    """The database is as another version of this program makes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileMark:
     """What tells an accepted file from any other that stands in its place: size in bytes, time, inode."""
@@ -155,7 +159,7 @@ class _Parts:
 
 def _lists_of(connection: sqlite3.Connection, sealed: JsonObject) -> dict[int, bytes]:
     if json_fields.integer(sealed, "format") != FORMAT:
-        raise DamagedRowsError("it is of another version")
+        raise OtherFormatError("it is of another version")
     digests = json_fields.obj(sealed, "lists")
     lists = {kind: _read(connection, _LISTS, kind) for kind in _KINDS}
     if any(str(Sha256.of(found)) != digests.get(str(kind)) for kind, found in lists.items()):
@@ -674,13 +678,13 @@ def read_accepted(path: Path, publisher: Sha256, now: datetime, report: Report =
     Then the database is made again, if the folder can be written to. Raises `RefusedError`, `NotFoundError`,
     `DiskError`.
     """
-    reason = None
     try:
         if (parts := _fitting(path)) is not None:
             return _from_parts(parts, path, publisher, now, report)
+    except OtherFormatError:
+        report(Notice("info", f"the database of {path} is made again, in the form of this version of p2pqwen"))
     except DamagedRowsError as error:
-        reason = str(error)
-        report(Notice("warning", f"{_damaged(path)} ({reason})"))
+        report(Notice("warning", f"{_damaged(path)} ({error})"))
     return rebuild(path, publisher, now, report)
 
 

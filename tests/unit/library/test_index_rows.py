@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from p2pqwen.errors import DiskError, P2pqwenError, VerificationError
+from p2pqwen.events import Notice
 from p2pqwen.index import listing as listing_module
 from p2pqwen.index.acceptance import TrustedState, accept
 from p2pqwen.index.listing import Columns, EntryList, columns_of
@@ -290,6 +291,15 @@ def test_a_database_that_does_not_fit_is_made_again(one: Path, change, monkeypat
     no_verification(monkeypatch)
     again = read_accepted(one, PUBLISHER, NOW, said.append)
     assert list(again.document.listing.having(["apache"])) == list(plain.document.listing.having(["apache"]))
+
+
+def test_a_database_of_another_version_is_no_damage(one: Path):
+    changed_seal(one, format=1)
+    said: list[object] = []
+    read_accepted(one, PUBLISHER, NOW, said.append)
+    notices = [(notice.level, notice.text) for notice in said if isinstance(notice, Notice)]
+    assert [level for level, _ in notices] == ["info"]
+    assert "in the form of this version of p2pqwen" in notices[0][1]
 
 
 def test_a_database_of_another_publisher_is_not_believed(one: Path, tmp_path: Path):
