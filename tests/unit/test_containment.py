@@ -110,7 +110,6 @@ ELSEWHERE = {
     "operations/publish/publish.py::_write_torrents": WHOLE,
     "operations/publish/site_pages.py::__init__": PARSED,
     "operations/publish/site_pages.py::_card": INSIDE,
-    "operations/publish/site_pages.py::_write_models": INSIDE,
     "operations/publish/web_seed_check.py::choose_web_seeds": INSIDE,
     "operations/publish/plan.py::_entry": PARSED,
     "operations/publish/named_places.py::keeps": PARSED,
